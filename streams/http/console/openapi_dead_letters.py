@@ -1,4 +1,4 @@
-"""The part of the OpenAPI description that tells of dead letters and replays."""
+"""OpenAPI paths of dead letters and replays."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ PROGRESS = obj(
 
 
 def letters(topics: Sequence[str]) -> dict[str, Any]:
-    """``topics``: those that have dead letters."""
+    """``topics``: those with dead letters."""
     topic = {"enum": [*topics]}
     return {
         "/api/dlq/groups": {"get": _groups(topic)},

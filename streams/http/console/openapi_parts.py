@@ -1,4 +1,4 @@
-"""The words that paths of the OpenAPI description are written in."""
+"""Building blocks of the OpenAPI paths."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def array(items: dict[str, Any]) -> dict[str, Any]:
 
 
 def read(required: dict[str, Any]) -> dict[str, Any]:
-    """An answer that may come from a cache."""
+    """A response that may come from a cache."""
     return obj({"as_of_ms": COUNT, "degraded": FLAG, **required})
 
 

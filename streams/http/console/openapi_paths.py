@@ -1,4 +1,4 @@
-"""The paths of the OpenAPI description, by what they answer."""
+"""The OpenAPI paths, by response."""
 
 from __future__ import annotations
 

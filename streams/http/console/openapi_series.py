@@ -1,4 +1,4 @@
-"""The part of the OpenAPI description that tells of series."""
+"""OpenAPI paths of series."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The paths under which old records are given up, for the OpenAPI description."""
+"""OpenAPI paths of shed orders."""
 
 from __future__ import annotations
 

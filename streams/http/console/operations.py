@@ -1,7 +1,7 @@
-"""Who changed what through the console: a line before each operation, and one after it.
+"""The journal of changes through the console: a line before and after each operation.
 
-An operation that cannot be noted is not done. The file is append-only, one a month, synced line by
-line, and nothing here ever deletes one.
+An operation that cannot be journaled is refused. There is one append-only file a month, synced line
+by line and never deleted here.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ log = structlog.get_logger(__name__)
 
 
 class Operations:
-    """Notes in ``folder``/operations-YYYY-MM.jsonl, readable by its owner only."""
+    """Writes ``folder``/operations-YYYY-MM.jsonl, readable by its owner only."""
 
     def __init__(
         self, folder: Path, clock: Clock, read_only: Callable[[], bool] = lambda: False
     ) -> None:
-        """``read_only``: the service is so degraded that nothing new may begin."""
+        """``read_only``: degradation forbids new operations."""
         self._read_only = read_only
         self._folder = folder
         self._clock = clock
@@ -42,9 +42,9 @@ class Operations:
     async def noted(
         self, holder: Principal, action: str, subject: Mapping[str, Any], *, begins: bool = True
     ) -> AsyncIterator[None]:
-        """Do the operation inside. Raises before it `NotAudited`, where the note cannot be kept,
-        and `ReadOnly` for one that ``begins`` work; what ends work may be done at any level.
-        """
+        """Run the operation inside the block. Raises before it `NotAudited` when the journal cannot
+        be written, and `ReadOnly` for one that ``begins`` work; ending work is allowed at any
+        level."""
         if begins and self._read_only():
             raise ReadOnly("the service is degraded and changes nothing now: see /overview")
         said = {
@@ -76,7 +76,7 @@ class Operations:
         try:
             await asyncio.to_thread(self._write, said, outcome)
         except OSError as error:
-            # The line before it tells that it was begun; what came of it, the journals say.
+            # The line before records the start; the replay and shed journals record the outcome.
             log.error("operation_not_journaled", action=said["action"], why=str(error))  # noqa: TRY400 - as above
 
     def _write(self, said: Mapping[str, Any], outcome: str) -> None:

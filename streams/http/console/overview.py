@@ -1,4 +1,4 @@
-"""GET /overview: how the whole stands, in one look."""
+"""GET /overview: the state of the whole service."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ WHERE at >= toDateTime({start:UInt32}, 'UTC') AND ({tenant:String} = '' OR tenan
 
 
 class _Live(NamedTuple):
-    """What is the same for every tenant."""
+    """The part that is the same for every tenant."""
 
     level: int | None
     freshness: dict[str, Any]
@@ -57,10 +57,9 @@ class _Live(NamedTuple):
 
 
 class OverviewHandler:
-    """What the shards hold is kept for `OVERVIEW`'s time, by tenant. Everything else (health, level,
-    lag, services, freshness) is read at most `LIVE_S` ago, once for all: how the service stands is
-    never older than its figures say. Of that a bound token sees only what `_of_one_tenant` leaves.
-    ``read`` is for pages too."""
+    """Figures from the shards are cached by tenant for `OVERVIEW`'s time. Everything else (health,
+    level, lag, services, freshness) is at most `LIVE_S` old and read once for all. A bound token
+    sees only the output of `_of_one_tenant`. Pages use ``read`` too."""
 
     def __init__(
         self,
@@ -89,7 +88,7 @@ class OverviewHandler:
         return reply.json(request, await self.read(self._gate.holder(request, Role.READ)))
 
     async def read(self, holder: Principal) -> bytes:
-        """What `show` answers, for pages."""
+        """The response of `show`, for pages."""
         tenant = holder.token.tenant or ""
         question = QueryKey(OVERVIEW, tenant, ())
         kept, live = await asyncio.gather(
@@ -159,7 +158,8 @@ class OverviewHandler:
         return _Live(level, self._freshness.fields(), fields)
 
     async def _stored(self, tenant: str) -> tuple[dict[str, Any], float | None, int] | None:
-        """Events by minute, the age of the newest row, dead letters; None: ClickHouse is away."""
+        """Events by minute, the age of the newest row, dead letters; None: ClickHouse is
+        unavailable."""
         now_ms = self._clock.now_ms()
         stop_s = now_ms // 60_000 * 60
         given = {"tenant": tenant, "start": stop_s - _MINUTES * 60, "stop": stop_s + 60}
@@ -185,8 +185,8 @@ class OverviewHandler:
 
 
 def _of_one_tenant(fields: dict[str, Any]) -> dict[str, Any]:
-    """What of the state of the whole a bound token sees: whether it works, and no figure, place or
-    sentence that tells what other tenants send."""
+    """The part for a bound token: whether the service works, without figures, places or messages
+    that reveal the traffic of other tenants."""
     return {
         "level": {**fields["level"], "reasons": []},
         "health": {**fields["health"], "findings": []},
@@ -196,8 +196,8 @@ def _of_one_tenant(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _lag(health: Health, survey: WorkerMetrics) -> dict[str, Any]:
-    """Every declared partition, as the broker tells of it, with what its worker says where that is
-    known here. ``records`` is null unless every lag is known."""
+    """Every declared partition with the broker's figures, and those of its worker where known.
+    ``records`` is null unless every lag is known."""
     held = {
         (one["group"], one["topic"], one["partition"]): (str(worker.slot), one)
         for worker in survey.workers

@@ -1,4 +1,4 @@
-"""Entries of many owners in bounded memory: an owner that makes many loses its own."""
+"""Entries of many owners in bounded memory: an owner beyond its bound loses its own entries."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ T = TypeVar("T")
 
 
 class OwnedEntries(Generic[T]):
-    """At most ``owner_max`` entries of an owner and ``total_max`` in all. Beyond the first the
-    owner's entry goes that was used longest ago; beyond the second, that of the owner with the
-    most, the new entry counted."""
+    """At most ``owner_max`` entries of an owner and ``total_max`` in all. Beyond the first, the
+    owner's least recently used entry is evicted; beyond the second, that of the owner with the
+    most, the new entry included."""
 
     def __init__(self, *, total_max: int, owner_max: int) -> None:
         self._total_max = total_max
@@ -27,7 +27,7 @@ class OwnedEntries(Generic[T]):
             yield from entries.values()
 
     def put(self, owner: str, name: str, entry: T) -> None:
-        """Keep ``entry`` under ``name``, which is in use nowhere else."""
+        """Store ``entry`` under the unique ``name``."""
         if len(self._owners.get(owner, ())) >= self._owner_max:
             self._drop_oldest(owner)
         elif len(self._owner_of) >= self._total_max:
@@ -38,7 +38,7 @@ class OwnedEntries(Generic[T]):
         self._owner_of[name] = owner
 
     def get(self, name: str) -> T | None:
-        """Its use counts."""
+        """The entry; counts as a use."""
         owner = self._owner_of.get(name)
         if owner is None:
             return None
@@ -47,7 +47,7 @@ class OwnedEntries(Generic[T]):
         return entries[name]
 
     def pop(self, name: str) -> None:
-        """Forget it; harmless where there is none."""
+        """Remove the entry, if there is one."""
         owner = self._owner_of.pop(name, None)
         if owner is not None:
             del self._owners[owner][name]
@@ -55,7 +55,7 @@ class OwnedEntries(Generic[T]):
                 del self._owners[owner]
 
     def keep(self, wanted: Callable[[T], bool], owner: str | None = None) -> None:
-        """Forget all that are not wanted, of one owner where it is given."""
+        """Remove all entries that are not wanted, of one owner if given."""
         owners = [*self._owners] if owner is None else [owner]
         for entries in [self._owners.get(one, {}) for one in owners]:
             for name, entry in [*entries.items()]:

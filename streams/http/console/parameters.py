@@ -1,4 +1,4 @@
-"""Parameters of a request, read strictly: a wrong one is named, never guessed."""
+"""Strict parsing of request parameters: an error names the parameter."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ T = TypeVar("T")
 BODY_BYTES_MAX = 256 << 10
 BODY_TIMEOUT_S = 10.0
 TIME_MAX_S = 4_000_000_000
-"""What ClickHouse's DateTime holds, rounded down."""
+"""The largest ClickHouse DateTime, rounded down."""
 
 
 class Parameters:
-    """Those of the query string; each may be read once or repeatedly, unknown ones are ignored."""
+    """Parameters of the query string, single or repeated; unknown ones are ignored."""
 
     def __init__(self, request: Request) -> None:
         self._given = request.query_params
@@ -37,12 +37,12 @@ class Parameters:
         return found
 
     def optional(self, key: str) -> str | None:
-        """As `name`; None where it is absent or empty."""
+        """As `name`; None when absent or empty."""
         return self._checked(key, self._given.get(key) or None)
 
     def tenant(self) -> str | None:
-        """The parameter ``tenant``; None where it is absent. An empty one is no tenant, and least of
-        all every tenant."""
+        """The parameter ``tenant``; None when absent. An empty one is refused: it must not mean
+        every tenant."""
         return self._checked("tenant", self._given.get("tenant"))
 
     def _checked(self, key: str, found: str | None) -> str | None:
@@ -66,14 +66,14 @@ class Parameters:
         return tuple(bounded(key, text, 0, 0, high) for text in self.names(key, 100))
 
     def moment(self, key: str, default: str, now_s: float) -> int:
-        """Seconds since the epoch; `UsageError` for what is no moment."""
+        """Seconds since the epoch; raises `UsageError` for text that is no time."""
         found = moment_s(self.name(key, default), key, now_s)
         if not 0 <= found <= TIME_MAX_S:
             raise BadRequest(f"{key} is before 1970 or too far ahead")
         return found
 
     def span_asked(self) -> tuple[str, str]:
-        """``from`` and ``to`` as they were written."""
+        """``from`` and ``to`` as written."""
         return self._given.get("from") or "-1h", self._given.get("to") or "now"
 
     def maybe_moment_ms(self, key: str, now_s: float) -> int | None:
@@ -131,8 +131,8 @@ async def body(request: Request, kind: type[T]) -> T:
 
 
 async def raw_body(request: Request) -> bytes:
-    """At most `BODY_BYTES_MAX`, whatever the client announces. Raises `BodyTooLarge`, `BodyTimeout`,
-    and `BadRequest` when the client hangs up in the middle."""
+    """At most `BODY_BYTES_MAX`, whatever the declared length. Raises `BodyTooLarge`, `BodyTimeout`,
+    and `BadRequest` when the client disconnects."""
     found = bytearray()
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):

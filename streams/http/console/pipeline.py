@@ -1,4 +1,4 @@
-"""GET /api/pipeline: agents, partitions, who owns them, what they remember and what they counted."""
+"""GET /api/pipeline: agents and partitions, with owners, state sizes and counters."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _GAUGES = {
 
 
 class PipelineHandler:
-    """See the module docstring. Counters tell of every tenant, so a bound token sees none."""
+    """See the module docstring. Counters cover every tenant, so a bound token gets none."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class PipelineHandler:
         return reply.json(request, await self.read(self._gate.holder(request, Role.ADMIN)))
 
     async def read(self, holder: Principal) -> bytes:
-        """What `show` answers, for pages."""
+        """The response of `show`, for pages."""
         holder.require_everyone()
         return await self._answers.get(QueryKey(SERIES, "", ("pipeline",)), self._load)
 
@@ -101,7 +101,7 @@ _Place = tuple[str, str, int]
 
 
 def _newest(rows: Rows) -> dict[_Place, dict[str, Any]]:
-    """The ledger row of the highest epoch of each partition; ``balanced``: it adds up."""
+    """The ledger row of the highest epoch of each partition; ``balanced``: its counters add up."""
     found: dict[_Place, dict[str, Any]] = {}
     for group, topic, partition, epoch, *numbers in sorted(map(tuple, rows)):
         row = dict(zip(_FIELDS, numbers, strict=True))
@@ -114,8 +114,8 @@ def _newest(rows: Rows) -> dict[_Place, dict[str, Any]]:
 def _partitions(
     survey: WorkerMetrics, ledger: dict[_Place, dict[str, Any]], health: Health
 ) -> list[dict[str, Any]]:
-    """Every partition that is declared, is owned, or has a ledger. ``owner`` is a
-    worker that is known here, ``member`` the owner as the broker names it; null: none, or unknown."""
+    """Every partition that is declared, owned, or in a ledger. ``owner`` is a known worker,
+    ``member`` the owner by the broker's name; null: none, or unknown."""
     held = {
         (one["group"], one["topic"], one["partition"]): (str(worker.slot), one)
         for worker in survey.workers

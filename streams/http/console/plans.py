@@ -1,7 +1,7 @@
-"""Replays over HTTP: a plan is made and looked at, handed to the replay agent, and watched.
+"""Replays over HTTP: make a plan, submit it to the replay agent, follow its progress.
 
-A plan that was made and not submitted is kept here alone, for an hour. What is submitted is in the
-journals, and any console, or `dia replay`, tells of it.
+A plan that is not submitted stays in this process for an hour. A submitted plan is in the journals,
+which any console and `dia replay` read.
 """
 
 from __future__ import annotations
@@ -42,18 +42,19 @@ KEPT_MS: Final = 3_600_000
 DRAFTS_MAX: Final = 200
 OWNER_DRAFTS_MAX: Final = 20
 PLANNED_AT_ONCE: Final = 500
-"""Letters that are judged between two turns of the event loop."""
+"""Dead letters assessed between two turns of the event loop."""
 ENTERED_WAIT_S: Final = 5.0
 ENTERED_POLL_S: Final = 0.05
 _STATES: Final = ("running", "entered", "paused", "stopped", "cancelled", "finished")
-"""Of several partitions the first of these tells of the whole."""
+"""Over several partitions the first of these states is the plan's state."""
 _COUNTS: Final = ("letters", "replayed", "parked", "left")
 
 _Found = Mapping[int, PlanStatus]
 
 
 class _Asked(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The body of POST /api/dlq/plans. No transform: that would be code from a client."""
+    """The body of POST /api/dlq/plans. Transforms are excluded: they would be code from a
+    client."""
 
     topic: str | None = None
     error: list[str] = []
@@ -104,7 +105,7 @@ class PlanHandler:
         )
 
     async def make(self, request: Request) -> Response:
-        """POST: what a replay would do. Nothing is changed."""
+        """POST: what a replay would do. Changes nothing."""
         holder = self._gate.holder(request, Role.OPERATE)
         asked = await parameters.body(request, _Asked)
         plan_request = self._request(holder, asked)
@@ -130,8 +131,8 @@ class PlanHandler:
         return reply.json(request, await self._entered(holder, plan.id), 202)
 
     async def _submit(self, holder: Principal, plan: ReplayPlan) -> None:
-        """Raises `RefusedBySafety` while another plan holds the topic, and names that one only to
-        those who may see it."""
+        """Raises `RefusedBySafety` while another plan holds the topic; names that plan only to
+        callers with access to it."""
         try:
             await submit(self._means(holder), plan)
         except AnotherPlan as error:
@@ -143,8 +144,8 @@ class PlanHandler:
             ) from None
 
     async def _entered(self, holder: Principal, plan: str) -> dict[str, Any]:
-        """Progress of a plan that was just entered. The broker answers a commit before readers
-        see what it committed, so the journals are asked until they tell of it."""
+        """Progress of a plan just submitted. The broker acknowledges a commit before readers see
+        it, so this reads the journals until they contain the plan."""
         ends_s = self._clock.monotonic() + ENTERED_WAIT_S
         while True:
             self._journals.forget()
@@ -165,7 +166,7 @@ class PlanHandler:
         return reply.json(request, await self.progress(holder, request.path_params["plan"]))
 
     async def progress(self, holder: Principal, plan: str) -> dict[str, Any]:
-        """How far a plan is, by its journals. Raises `UnknownResource`."""
+        """Progress of a plan by its journals. Raises `UnknownResource`."""
         return _progress(*await self._standing(holder, plan))
 
     def teller(self, word: Word) -> Endpoint:
@@ -194,7 +195,7 @@ class PlanHandler:
 
     def _request(self, holder: Principal, asked: _Asked) -> PlanRequest:
         if (asked.patch or asked.target is not None) and holder.token.tenant is not None:
-            # A mended record may name any tenant.
+            # A repaired record may name any tenant.
             raise Forbidden("patch and target need an admin token that is bound to no tenant")
         now_s = self._clock.now_ms() / 1000
         named = tenants_of(holder, asked.tenant)
@@ -256,7 +257,7 @@ class PlanHandler:
     async def _known(
         self, holder: Principal, at_most_s: float | None = None
     ) -> dict[str, tuple[Topic, _Found]]:
-        """The plans that the holder may see, as they stood ``at_most_s`` ago."""
+        """The plans that the caller may see, at most ``at_most_s`` old."""
         found: dict[str, tuple[Topic, dict[int, PlanStatus]]] = {}
         for source, partitions in (await self._journals.get(at_most_s)).items():
             for number, journal in enumerate(partitions):
@@ -267,12 +268,12 @@ class PlanHandler:
 
 
 def _may(holder: Principal, plan: ReplayPlan) -> bool:
-    """A bound token sees plans that were made for its tenant alone."""
+    """A bound token sees plans for its tenant only."""
     return holder.token.tenant is None or plan.asked.get("tenant") == [holder.token.tenant]
 
 
 def _given(asked: _Asked) -> dict[str, Any]:
-    """What was asked, for people who read the plan later."""
+    """The request, for later readers of the plan."""
     said: dict[str, Any] = msgspec.to_builtins(asked)
     return {name: value for name, value in said.items() if value not in (None, [])}
 

@@ -1,4 +1,4 @@
-"""POST /admin/policy/changed: a policy service tells that it changed a policy."""
+"""POST /admin/policy/changed: a policy service reports a changed policy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GET /api/range: the windows of several models side by side, with a heatmap of their values."""
+"""GET /api/range: windows of several models side by side, with a heatmap of their values."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _Table = Literal["", "m1", "h1", "d1"]
 
 
 class RangeQuery(NamedTuple):
-    """What is asked, whole: ``models`` beside ``query``'s own, which is the first."""
+    """A whole request: ``models`` beside ``query``'s own, which is the first."""
 
     query: SeriesQuery
     models: tuple[str, ...]
@@ -70,7 +70,7 @@ class RangeHandler:
         asked = _asked(given, tenant, now_s)
         wanted = given.choice("format", Format, "json")
         query = asked.query
-        # Named as it was asked: "the last hour" is one question, and has one last good answer.
+        # As written: "the last hour" is one cache key with one last good response.
         what = (asked.models, query.metric, asked.table, query.step_s, asked.buckets)
         question = QueryKey(SERIES, tenant, ("range", *what, *given.span_asked()))
         body = await self._answers.get(question, lambda: self._read(asked))
@@ -131,7 +131,7 @@ def _table(range_s: int) -> WindowTable:
 
 
 def _step_s(text: str | None, range_s: int, width_s: int) -> int:
-    """The step asked for; else the table's grain, wider where there would be too many points."""
+    """The requested step; else the table's grain, wider for too many points."""
     if text is None:
         return -(-range_s // (width_s * POINTS_MAX)) * width_s
     step_s = span_s(text, "step")
@@ -145,8 +145,8 @@ def _step_s(text: str | None, range_s: int, width_s: int) -> int:
 
 
 def heatmaps_of(sketches: Sequence[Rows], buckets: int) -> list[dict[str, Any]]:
-    """Rows of (step, codes, counts) a series, as counts by equal steps of value; the bounds are
-    those of all series together, so that their colours compare."""
+    """Rows of (step, codes, counts) a series as counts by equal value steps; all series share the
+    bounds, so their colours compare."""
     values = [decode(codes) for rows in sketches for _, codes, _ in rows if len(codes)]
     if not values:
         return [{"edges": [], "t": [], "counts": []} for _ in sketches]

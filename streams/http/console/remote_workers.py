@@ -1,8 +1,7 @@
-"""Workers on other hosts, as they tell of themselves on their metrics ports.
+"""Workers on other hosts, found through their metrics ports.
 
-A name stands for all of its addresses, as that of a headless Service or of a service of Compose does,
-and those change, so they are asked for again and again. Who does not answer, or is no worker, is not
-among them.
+A name may have several, changing addresses (a headless Service, a Compose service), so it is
+resolved repeatedly. Hosts that do not answer, or run no worker, are skipped.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _ANSWER_S: Final = 2.0
 
 
 class RemoteWorker(LiveWorker, frozen=True, kw_only=True):
-    """``host`` is what it calls its host; ``address`` is where it was asked."""
+    """``host`` is the worker's own name of its host; ``address`` is the one it answered on."""
 
     host: str = ""
     address: str = ""
@@ -43,16 +42,16 @@ class _Port(NamedTuple):
 
 
 class RemoteWorkers:
-    """``live`` are those that answered last."""
+    """``live`` are the workers of the last scan."""
 
     def __init__(self, addresses: str, clock: Clock) -> None:
-        """Raises `UsageError` for what is no list of host:port."""
+        """Raises `UsageError` unless it is a list of host:port."""
         self.live: list[RemoteWorker] = []
         self._named = [_port(one.strip()) for one in addresses.split(",") if one.strip()]
         self._clock = clock
 
     async def run(self) -> None:
-        """Look again and again, until cancelled."""
+        """Scan repeatedly until cancelled."""
         if not self._named:
             return
         async with httpx.AsyncClient(timeout=_ANSWER_S, mounts=DIRECT) as http:
@@ -61,7 +60,7 @@ class RemoteWorkers:
                 await self._clock.sleep(LOOK_S)
 
     async def look(self, http: httpx.AsyncClient) -> list[RemoteWorker]:
-        """Every worker that answers now, by name."""
+        """Every worker that answers, by name."""
         places = sorted({at for named in self._named for at in await _addresses(named)})
         if len(places) > WORKERS_MAX:
             log.warning("workers_beyond_bound", found=len(places), asked=WORKERS_MAX)
@@ -93,7 +92,7 @@ async def _told(http: httpx.AsyncClient, at: _Port) -> RemoteWorker | None:
     try:
         answer = await http.get(f"http://{address}:{at.port}/status")
         if answer.status_code != httpx.codes.OK:
-            return None  # an edge, or a console: all stand behind one name
+            return None  # an edge or a console behind the same name
         told = _decode(answer.content)
     except (httpx.HTTPError, msgspec.MsgspecError) as error:
         log.info("worker_unreachable", address=address, why=str(error))

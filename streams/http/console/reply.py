@@ -1,4 +1,4 @@
-"""Answers as HTTP: JSON with an ETag, CSV, and errors as problem documents."""
+"""HTTP responses: JSON with an ETag, CSV, and problem documents."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ _TOO_MUCH = frozenset({158, 307, 396})
 
 
 def json(request: Request, content: Any, status: int = 200) -> Response:
-    """``content``, encoded already if it is bytes. A GET whose answer the client has gets 304."""
+    """``content``, already encoded if it is bytes. A GET with the client's current ETag gets
+    304."""
     body = content if isinstance(content, bytes) else msgspec.json.encode(content)
     if request.method != "GET":
         return Response(body, status, media_type="application/json")
@@ -57,14 +58,14 @@ def csv_file(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Response:
 
 
 def _cell(value: Any) -> Any:
-    """A name that a spreadsheet would take for a formula becomes text."""
+    """A name that a spreadsheet would evaluate as a formula becomes text."""
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
         return f"'{value}"
     return value
 
 
 def told(endpoint: Endpoint, route: str, clock: Clock, metrics: ConsoleMetrics) -> Endpoint:
-    """``endpoint`` whose errors are problem documents, and whose answers are counted and timed."""
+    """``endpoint`` with errors as problem documents; responses are counted and timed."""
 
     async def answered(request: Request) -> Response:
         began_s = clock.monotonic()
@@ -83,7 +84,7 @@ def told(endpoint: Endpoint, route: str, clock: Clock, metrics: ConsoleMetrics) 
 
 
 def _problem(error: DiaError | StatementRefused, route: str) -> Response:
-    """What a client is told. Sentences about servers, files and addresses stay in the log."""
+    """The problem for the client. Messages with servers, files or addresses stay in the log."""
     log.info("console_refused", route=route, code=error.code, why=str(error))
     match error:
         case RequestRefused():
@@ -95,7 +96,7 @@ def _problem(error: DiaError | StatementRefused, route: str) -> Response:
         case TransientError() | PartitionRestart():
             what = "what this is read from does not answer now; try again"
             return problem(503, error.code, what, retry_after_s=RETRY_S)
-    # A safety check, or something that stands still until an operator decides.
+    # A safety check, or a state that an operator has to resolve.
     return problem(409, error.code, str(error))
 
 
@@ -110,7 +111,7 @@ def _refused_statement(error: StatementRefused) -> Response:
 def teller_of_unknown(
     metrics: ConsoleMetrics,
 ) -> Callable[[Request, Exception], Awaitable[Response]]:
-    """What answers unknown paths and methods; they are counted under one route of few labels."""
+    """The response to unknown paths and methods; counted under one route to bound the labels."""
 
     async def tell(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

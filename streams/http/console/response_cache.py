@@ -1,8 +1,8 @@
-"""Answers read from ClickHouse, kept for a moment so that a crowd asks once, and for a day in case
-it goes away: an answer that is old says so.
+"""Caches responses from ClickHouse: briefly for load, and for a day for outages; a stale response
+is marked.
 
-A question's name begins with the tenant it is asked for, and that tenant comes from the gate alone;
-so an answer is never found by another tenant's question.
+A key begins with the tenant, which comes from the authorizer only. So no tenant's request finds
+another tenant's response.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FRESH_S: Final[Mapping[CacheKind, float]] = {
 KEPT_S: Final = 86_400.0
 BEHIND_S: Final = 1.0
 BEHIND_MAX: Final = 200
-"""Answers that wait to be kept, the newest of each question."""
+"""Responses waiting for Redis, the newest of each query."""
 _encode = msgspec.json.Encoder().encode
 
 Load = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -41,7 +41,7 @@ Load = Callable[[], Awaitable[Mapping[str, Any]]]
 
 @dataclass(frozen=True, slots=True)
 class QueryKey:
-    """What is asked, of which ``tenant`` ("": of all). ``asked`` tells it from every other."""
+    """A query of ``tenant`` ("": all). ``asked`` identifies it."""
 
     kind: CacheKind
     tenant: str
@@ -77,19 +77,19 @@ class ResponseCache:
 
         self._fresh = {kind: cache(kind, ttl_s) for kind, ttl_s in FRESH_S.items()}
         self._kept = cache(KEPT, KEPT_S)
-        # Behind: nobody who asks waits until Redis has what others may want when a shard is away.
+        # Write-behind: a caller does not wait until Redis has the response for outages.
         self._behind: WriteBehind[bytes] = WriteBehind(
             KEPT.name, self._keep, clock, metrics, bound=BEHIND_MAX, interval_s=BEHIND_S
         )
 
     async def run(self) -> None:
-        """Keep the last good answers, until cancelled."""
+        """Store the last good responses until cancelled."""
         await self._behind.run()
 
     async def get(self, question: QueryKey, load: Load) -> bytes:
-        """A JSON object: what ``load`` gave, with ``as_of_ms`` and ``degraded``.
+        """A JSON object: the result of ``load`` with ``as_of_ms`` and ``degraded``.
 
-        Raises what ``load`` raises where nothing is kept.
+        Raises the errors of ``load`` without a cached response.
         """
         try:
             found = await self._fresh[question.kind].get(
@@ -105,7 +105,7 @@ class ResponseCache:
         return _marked(found, degraded=False)
 
     async def told(self, question: QueryKey, load: Load) -> bytes:
-        """As `get`, of a ``load`` that asks whatever answers and says itself whether ``degraded``."""
+        """As `get`, for a ``load`` that reads available sources and sets ``degraded`` itself."""
 
         async def fill() -> Versioned[bytes]:
             return Versioned(_encode({"as_of_ms": self._clock.now_ms(), **await load()}))
@@ -115,7 +115,7 @@ class ResponseCache:
         return found
 
     async def close(self) -> None:
-        """Keep what waits, if Redis takes it."""
+        """Store waiting responses, if Redis accepts them."""
         try:
             await self._behind.flush()
         except CacheUnavailable as error:
@@ -131,7 +131,7 @@ class ResponseCache:
         return Versioned(body)
 
     async def _keep(self, batch: Mapping[str, bytes]) -> None:
-        """Raises `CacheUnavailable`: all of it is written again."""
+        """Raises `CacheUnavailable`: the whole batch is written again."""
         for name, body in batch.items():
             await self._kept.put(name, body)
 

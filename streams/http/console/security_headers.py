@@ -1,4 +1,4 @@
-"""What every answer tells a browser: run nothing that is not ours, show us in nobody's frame."""
+"""Security headers of every response: own scripts only, no framing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ POLICY: Final = (
 HEADERS: Final = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
-    # Not "no-referrer": browsers then send "Origin: null" with a form, as a stranger's page would.
+    # With "no-referrer" browsers send "Origin: null" with a form, as another site's page would.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -26,8 +26,8 @@ TLS_ONLY: Final = "max-age=31536000"
 
 
 class SecurityHeaders:
-    """ASGI middleware. An answer that says nothing of caching is kept by nobody. ``secure``: browsers
-    come by TLS, and shall come by nothing else for a year."""
+    """ASGI middleware. A response without a cache policy gets no-store. ``secure``: HTTPS only, for
+    a year."""
 
     def __init__(self, app: ASGIApp, *, secure: bool) -> None:
         self._app = app

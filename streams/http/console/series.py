@@ -1,4 +1,4 @@
-"""Statistics of series over time: one as `dia query series` gives it, and several side by side."""
+"""Statistics of one series over time, as `dia query series` prints them, or of several."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class SeriesHandler:
         )
         table = choose_table(query, now_s, self._retention_days)
         wanted = given.choice("format", Format, "json")
-        # Named as it was asked: "the last hour" is one question, and has one last good answer.
+        # As written: "the last hour" is one cache key with one last good response.
         asked = ("series", query.model, query.metric, query.step_s, *given.span_asked())
         body = await self._answers.get(
             QueryKey(SERIES, tenant, asked), lambda: self._read(query, table)
@@ -75,7 +75,7 @@ class SeriesHandler:
 
 
 def columns(rows: Rows) -> dict[str, list[Any]]:
-    """The result of `statement`, a list a column."""
+    """The result of `statement`, a list for each column."""
     found = steps(rows)
     return {name: [row[index] for row in found] for index, name in enumerate(COLUMNS)}
 

@@ -1,4 +1,4 @@
-"""Whether Kafka, each ClickHouse shard and Redis answer: the same for every tenant."""
+"""Reachability of Kafka, each ClickHouse shard and Redis, the same for every tenant."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KAFKA_ANSWER_S: Final = 3.0
 
 
 class Services:
-    """Asked at most once in `FRESH_S`."""
+    """Probes at most once in `FRESH_S`."""
 
     def __init__(
         self, shards: ShardReader, broker: Broker, layer: SharedLayer | None, clock: Clock
@@ -34,7 +34,7 @@ class Services:
         self._recent = CachedValue(self._ask, FRESH_S, clock)
 
     async def read(self) -> list[dict[str, Any]]:
-        """Each with ``name``, ``ok`` and ``detail``, which is "" where it answers."""
+        """Each with ``name``, ``ok`` and ``detail`` ("" when reachable)."""
         return await self._recent.get()
 
     async def close(self) -> None:
@@ -64,7 +64,7 @@ class Services:
 
 
 async def _said(ask: Callable[[], Awaitable[Any]]) -> str:
-    """Why it does not answer, without addresses; "" where it does."""
+    """The error without addresses; "" when reachable."""
     try:
         await ask()
     except TimeoutError:

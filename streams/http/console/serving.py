@@ -1,4 +1,4 @@
-"""`dia console` as a process: wired, listening, and stopped."""
+"""`dia console` as a process: wiring, listening and stop."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ from streams.http.console.workers import Workers
 
 RATE_PERIOD_S = 60.0
 SIGN_INS_MAX = 30
-"""Of one token within `RATE_PERIOD_S`."""
+"""Sign-ins of one token within `RATE_PERIOD_S`."""
 STOP_TIMEOUT_S = 3
-"""Streams of pages would last a minute; whatever is cut short here has changed nothing, or all."""
+"""Page streams would last a minute; a request cut off here has changed nothing, or everything."""
 
 
 class ConsoleProcess:
@@ -143,7 +143,7 @@ class ConsoleProcess:
         )
 
     def app(self) -> Starlette:
-        """The application; what it needs runs while it does."""
+        """The application with its background tasks."""
         return console_app(self.console, pages=routes, lifespan=self._running)
 
     @contextlib.asynccontextmanager
@@ -186,11 +186,11 @@ class ConsoleProcess:
 
 
 def serve(settings: Settings, app: App, listening: Listening, said: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT. ``said`` is told the address.
+    """Serve until SIGTERM or SIGINT. ``said`` receives the address.
 
-    Raises `RefusedBySafety` for an address that is not safe, or, beyond loopback, without tokens;
-    `AddressUnavailable` for one that is taken; `UsageError` for TLS files that do not fit;
-    `ShardMapChanged` when a shard was filled by another map.
+    Raises `RefusedBySafety` for an unsafe address, or one beyond loopback without tokens;
+    `AddressUnavailable` for one in use; `UsageError` for TLS files that do not fit;
+    `ShardMapChanged` when another shard map filled a shard.
     """
     listening.require_safe()
     tokens = TokenFile.of(settings.home_path(), settings.tokens_file)

@@ -1,9 +1,9 @@
-"""Browser sessions, kept by the server: a cookie names one, and holds no token.
+"""Browser sessions on the server: the cookie names a session and holds no token.
 
-A session is as good as the token that began it: whoever asks looks the token up again, so that a
-revoked one ends its sessions too. A restart of the console ends all of them. A page gets a new name
-for its session every `RENEWED_S`; the one before it serves for `FORMER_S` more, for requests that
-were under way. So a name that leaked is of use for minutes.
+A session is as valid as its token: each request reads the token again, so revoking it ends its
+sessions. A restart of the console ends all sessions. The name rotates every `RENEWED_S`; the
+previous one is valid for `FORMER_S` more, for requests in progress. A leaked name is usable for
+minutes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from streams.http.console.owned_entries import OwnedEntries
 
 COOKIE = "dia_session"
 HOST_ONLY = "__Host-"
-"""Before the name of a cookie: browsers take it by TLS only, for this host and no other's."""
+"""Cookie prefix: browsers accept the cookie over TLS only, for this host only."""
 LONGEST_S = 12 * 3600.0
 IDLE_S = 3600.0
 RENEWED_S = 900.0
@@ -30,7 +30,7 @@ _NAME_BYTES = 32
 
 @dataclass(slots=True)
 class Session:
-    """``csrf`` is shown to pages of ours only; times are monotonic seconds."""
+    """``csrf`` is sent to the console's pages only; times are monotonic seconds."""
 
     token: AccessToken
     csrf: str
@@ -39,31 +39,31 @@ class Session:
     named_s: float
 
     def proves(self, shown: str) -> bool:
-        """Compared in constant time."""
+        """Compares in constant time."""
         return hmac.compare_digest(self.csrf.encode(), shown.encode())
 
 
 @dataclass(slots=True)
 class _Name:
-    """What a cookie says. ``until_s``: of a name that was replaced."""
+    """The cookie's value. ``until_s`` is set for a replaced name."""
 
     session: Session
     until_s: float | None = None
 
 
 class SessionStore:
-    """Bounded: a token has at most `TOKEN_SESSIONS_MAX`, beyond which its session that was idle
-    longest ends; beyond `SESSIONS_MAX` it is one of the token that has most."""
+    """Bounded: beyond `TOKEN_SESSIONS_MAX` of a token its longest idle session ends; beyond
+    `SESSIONS_MAX` one of the token with the most."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        # A name that was replaced takes a place of its own for a minute.
+        # A replaced name uses an entry of its own for a minute.
         self._names: OwnedEntries[_Name] = OwnedEntries(
             total_max=SESSIONS_MAX, owner_max=TOKEN_SESSIONS_MAX
         )
 
     def begin(self, token: AccessToken) -> str:
-        """A new session; the value of its cookie."""
+        """A new session; returns the cookie's value."""
         now_s = self._clock.monotonic()
         if len(self._names) >= SESSIONS_MAX:
             self._names.keep(lambda name: not _over(name, now_s))
@@ -71,7 +71,7 @@ class SessionStore:
         return self._named(session)
 
     def find(self, name: str | None) -> Session | None:
-        """The session of a cookie, which is in use again; None for one that is over."""
+        """The session of a cookie, marked as used; None for an ended one."""
         found = self._names.get(name or "")
         now_s = self._clock.monotonic()
         if found is None or name is None or _over(found, now_s):
@@ -81,7 +81,7 @@ class SessionStore:
         return found.session
 
     def renewed(self, name: str) -> str | None:
-        """Another name for the session of a cookie; None while it needs none."""
+        """A new name for the session of a cookie; None before rotation is due."""
         found, now_s = self._names.get(name), self._clock.monotonic()
         if found is None or found.until_s is not None:
             return None
@@ -92,14 +92,14 @@ class SessionStore:
         return self._named(found.session)
 
     def end(self, name: str | None) -> None:
-        """Under all its names."""
+        """End the session under all its names."""
         found = self._names.get(name or "")
         if found is not None:
             ended = found.session
             self._names.keep(lambda one: one.session is not ended, ended.token.id)
 
     def left_s(self, session: Session) -> float:
-        """Until it ends, used or not."""
+        """Seconds until it ends, used or not."""
         return session.began_s + LONGEST_S - self._clock.monotonic()
 
     def _named(self, session: Session) -> str:

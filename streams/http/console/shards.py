@@ -1,4 +1,4 @@
-"""Questions to the ClickHouse shards: bounded in time, rows, memory and number."""
+"""Queries to the ClickHouse shards, bounded in time, rows, memory and number."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ANSWER_S: Final = 5.0
 _GRACE_S: Final = 2.0
 _ACQUIRE_S: Final = 5.0
 _QUERIES: Final = 4
-"""at a time, of one shard"""
+"""concurrent, of one shard"""
 BREAKER: Final = BreakerPolicy(failures=5, window_s=30.0, open_s=5.0, successes=1, consecutive=True)
 LIMITS: Final[Mapping[str, Any]] = {
     "readonly": 2,
@@ -38,8 +38,8 @@ LIMITS: Final[Mapping[str, Any]] = {
 
 
 class ShardReader:
-    """One a process; connections are kept. A shard that fails again and again is left alone, and
-    one that the workers call away (``away`` tells) is not even tried."""
+    """One a process; it keeps its connections. A breaker opens for a failing shard; a shard that
+    the workers report as unavailable (``away``) is skipped."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class ShardReader:
         self._shards = [
             Shard(index, group, _QUERIES, _ACQUIRE_S) for index, group in enumerate(groups)
         ]
-        # One place is always left to another tenant.
+        # One place stays free for other tenants.
         self._turns = [
             FairSemaphore("questions", places=_QUERIES, owner_max=_QUERIES - 1, wait_s=_ACQUIRE_S)
             for _ in groups
@@ -71,7 +71,7 @@ class ShardReader:
     async def of_series(
         self, names: tuple[str, str, str], sql: str, parameters: Mapping[str, Any]
     ) -> Rows:
-        """Rows of the one shard that holds the series (tenant, model, metric).
+        """Rows of the shard that holds the series (tenant, model, metric).
 
         Raises `ShardUnavailable`, `ShardBusy`, `PoolExhausted`, `BreakerOpen`, and
         `StatementRefused` for a result beyond `LIMITS`.
@@ -80,7 +80,7 @@ class ShardReader:
         return await self._ask(shard, sql, parameters)
 
     async def of_all(self, sql: str, parameters: Mapping[str, Any]) -> Rows:
-        """The rows of every shard, one shard after the other. Raises as `of_series`."""
+        """The rows of every shard, in shard order. Raises as `of_series`."""
         self._known()
         found = await asyncio.gather(
             *(self._ask(shard, sql, parameters) for shard in range(len(self))),
@@ -115,7 +115,7 @@ class ShardReader:
         owner = str(parameters.get("tenant", ""))
         try:
             async with self._turns[shard].taken(owner):
-                # Its own full house says nothing against a shard.
+                # The reader's own bound does not count as a failure of the shard.
                 return await self.breakers[shard].call(
                     lambda: self._shards[shard].run(ask, ANSWER_S + _GRACE_S)
                 )

@@ -1,4 +1,4 @@
-"""Old records given up over HTTP: what an order would skip, giving it, what became of it."""
+"""Shed orders over HTTP: plan, order, list, withdraw."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ from streams.operate.shed.shed_consequences import consequences
 from streams.operate.shed.unreadable_plan import plan_unreadable
 
 UNREADABLE_S: Final = 20.0
-"""How long the unread part of a topic may be read for what no client can open."""
+"""Longest scan of a topic's unread part for unreadable records."""
 
 
 class _Asked(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``before``: records appended before this moment are too old. Or ``unreadable``: what stops a
-    partition because no worker can fold it."""
+    """``before``: shed records appended before this moment. Or ``unreadable``: shed records that
+    stop a partition because no worker can decode them."""
 
     topic: str
     before: str | None = None
@@ -60,7 +60,7 @@ class _Withdrawn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class SheddingHandler:
-    """/api/shed. A partition holds records of every tenant, so a bound token may do nothing here."""
+    """/api/shed. A partition holds records of every tenant, so a bound token is refused."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class SheddingHandler:
         self._clock = clock
 
     async def plan(self, request: Request) -> Response:
-        """POST: what an order would skip. Nothing is changed."""
+        """POST: the records that an order would skip. Changes nothing."""
         self._holder(request)
         asked = await parameters.body(request, _Asked)
         before_s = self._before_s(asked)
@@ -95,8 +95,7 @@ class SheddingHandler:
         )
 
     async def order(self, request: Request) -> Response:
-        """POST: the order itself. Raises `RefusedBySafety` where nothing that old, or nothing that
-        cannot be read, is waiting."""
+        """POST: give the order. Raises `RefusedBySafety` when no such record waits."""
         holder = self._holder(request)
         asked = await parameters.body(request, _Ordered)
         check_words(holder.actor, asked.reason)
@@ -122,8 +121,8 @@ class SheddingHandler:
         return reply.json(request, told, 202)
 
     async def listed(self, request: Request) -> Response:
-        """GET: the last order of each partition, the topics that can be shed for their age, and all
-        that agents read."""
+        """GET: the last order of each partition, the topics that can be shed by age, and all
+        consumed topics."""
         self._holder(request)
         found = [one for agent in self._agents for one in await self._standings(agent)]
         listed = {
@@ -134,7 +133,8 @@ class SheddingHandler:
         return reply.json(request, listed)
 
     async def withdraw(self, request: Request) -> Response:
-        """POST: take back what no worker has carried out. Raises `RefusedBySafety` for nothing."""
+        """POST: withdraw orders that no worker has carried out. Raises `RefusedBySafety` when there
+        is none."""
         holder = self._holder(request)
         asked = await parameters.body(request, _Withdrawn)
         agent = reader_of(self._agents, asked.topic)
@@ -152,12 +152,12 @@ class SheddingHandler:
         return holder
 
     def _agent(self, asked: _Asked) -> Agent:
-        """Raises `UsageError` where none reads the topic, or where it cannot be shed for its age."""
+        """Raises `UsageError` when no agent reads the topic, or it cannot be shed by age."""
         choose = reader_of if asked.unreadable else sheddable
         return choose(self._agents, asked.topic)
 
     def _before_s(self, asked: _Asked) -> int | None:
-        """None: what is unreadable. Raises `UsageError` unless one of the two is asked for."""
+        """None for unreadable records. Raises `UsageError` unless exactly one is given."""
         if (asked.before is None) != asked.unreadable:
             raise UsageError('say what to skip: either "before", or "unreadable".')
         if asked.before is None:

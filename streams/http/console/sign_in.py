@@ -1,4 +1,5 @@
-"""Signing in and out: a token becomes a session, whose cookie no script and no other site can use."""
+"""Sign-in and sign-out: a token becomes a session whose cookie neither scripts nor other sites can
+use."""
 
 from __future__ import annotations
 
@@ -57,7 +58,7 @@ class SignInHandler:
         return response
 
     async def end(self, request: Request) -> Response:
-        """POST /session/end. Without a session there is nothing to end."""
+        """POST /session/end. Without a session it does nothing."""
         session = self._gate.sessions.find(request.cookies.get(self._gate.cookie))
         if session is not None:
             shown = request.headers.get(CSRF_HEADER) or (await _form(request)).get("csrf")
@@ -72,7 +73,7 @@ class SignInHandler:
 
 
 def with_cookie(gate: Authorizer, name: str, response: Response) -> Response:
-    """``response`` that gives the browser this value of the session's cookie."""
+    """``response`` with this value of the session's cookie."""
     response.set_cookie(
         gate.cookie,
         name,
@@ -96,8 +97,8 @@ async def _form(request: Request) -> dict[str, str]:
 
 
 def _local(path: str) -> str:
-    """``path`` if it stays on this host; else the start page. A browser takes a backslash for a
-    slash, and ``//host`` for another host."""
+    """``path`` if it stays on this host; else the start page. Browsers read a backslash as a slash,
+    and ``//host`` as another host."""
     try:
         parts = urlsplit(path)
     except ValueError:

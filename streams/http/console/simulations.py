@@ -1,4 +1,4 @@
-"""Simulations: what came of the requests of a tenant, what waits, and cancelling one."""
+"""Simulations of a tenant: results, waiting requests, and cancelling."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class SimulationHandler:
         return reply.json(request, await self._answers.get(question, load))
 
     async def cancel(self, request: Request) -> Response:
-        """A request of its own, behind those that came before it."""
+        """Cancel by a new request, behind the earlier ones."""
         holder = self._gate.holder(request, Role.OPERATE)
         agent = self._simulated()
         asked = await parameters.body(request, _Cancel)
@@ -160,21 +160,20 @@ class SimulationHandler:
             await producer.close()
 
     def _simulated(self) -> JobAgent[Any]:
-        """The agent. Raises `UnknownResource` where the app has none."""
+        """The agent. Raises `UnknownResource` in an app without one."""
         if self._agent is None:
             raise UnknownResource("this app has no simulations")
         return self._agent
 
     async def _waiting_of(self, tenant: str) -> dict[str, Any] | None:
-        """None where Kafka, which knows, does not answer."""
+        """None when Kafka does not answer."""
         try:
             return await self._waiting.of(tenant)
         except BrokerUnavailable:
             return None
 
     async def _queue(self, holder: Principal) -> dict[str, int] | None:
-        """What waits in the workers of this host, of all tenants together, which is not for a
-        bound token to see."""
+        """Waiting jobs of this host's workers over all tenants; None for a bound token."""
         if holder.token.tenant is not None:
             return None
         survey = await self._workers.survey()

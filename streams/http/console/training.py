@@ -1,4 +1,4 @@
-"""GET /api/training: the models of a tenant, and what happened to them last."""
+"""GET /api/training: the models of a tenant and their last events."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""Simulations that were accepted and have no result yet, read from the log and not from workers.
+"""Accepted simulations without a result, read from the log.
 
-A commit moves the group's offset over the requests below which every one is finished (J5 in
-ARCHITECTURE.md), so all that is not finished lies at or behind it. Of what lies there some requests
-are finished, out of turn: ClickHouse has a row of each, which tells where the request lies, and
-those are left out. A request that just ended shows until its row came; one that became a dead letter
-shows until the offset passes it.
+A commit moves the group's offset past finished requests only (J5 in ARCHITECTURE.md), so every
+unfinished request is at or behind it. Some requests there finished out of order: ClickHouse has a
+row of each with its offset, and they are left out. A finished request is listed until its row is
+visible; one that became a dead letter, until the offset passes it.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from streams.http.console.shards import ShardReader
 
 FRESH_S: Final = 2.0
 READ_MAX: Final = 2000
-"""Requests that are looked at in a partition; where more wait, the answer says that it is cut."""
+"""Requests read of one partition; the response is marked when more wait."""
 LISTED_MAX: Final = 200
 
 _FINISHED = """
@@ -36,7 +35,7 @@ WHERE tenant = {tenant:String} AND off >= {starts:Array(UInt64)}[part + 1]
 
 
 class _Asked(msgspec.Struct):
-    """What is shown of a request."""
+    """The listed fields of a request."""
 
     tenant_id: str
     request_id: str
@@ -57,8 +56,8 @@ class WaitingRequest(NamedTuple):
 
 
 class _Behind(NamedTuple):
-    """``requests`` are those from ``starts`` on, the committed offset of each partition;
-    ``complete``: all of them."""
+    """``requests`` from ``starts`` on, the committed offset of each partition; ``complete``: all of
+    them."""
 
     requests: Sequence[WaitingRequest]
     starts: Sequence[int]
@@ -129,7 +128,7 @@ class WaitingRequests:
 async def _read_from(
     reader: LogReader, place: TopicPartition, committed: int
 ) -> tuple[list[WaitingRequest], bool]:
-    """The requests from ``committed`` on, `READ_MAX` records at most; whether those are all."""
+    """The requests from ``committed`` on, at most `READ_MAX` records, and whether those are all."""
     found, records = list[WaitingRequest](), 0
     at = max(committed, await reader.beginning_offset(place))
     end = await reader.last_stable_offset(place)
@@ -137,7 +136,7 @@ async def _read_from(
         try:
             batch = await read_some(reader, place, at, end, READ_MAX - records)
         except OffsetOutOfRange:
-            # Retention took them this moment; the next reading begins behind.
+            # Retention deleted them meanwhile; the next read starts later.
             break
         found += _requests(batch)
         records, at = records + len(batch), batch.end
@@ -148,7 +147,7 @@ _decode = msgspec.json.Decoder(_Asked).decode
 
 
 def _requests(batch: RecordBatch) -> list[WaitingRequest]:
-    """Those that can be read and name the tenant of their key; the others will be dead letters."""
+    """The readable requests whose tenant matches their key; the others become dead letters."""
     columns = zip(batch.keys, batch.values, batch.offsets, batch.timestamps, strict=True)
     found = []
     for key, value, offset, at_ms in columns:

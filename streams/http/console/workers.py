@@ -1,5 +1,4 @@
-"""The workers of this host, and those elsewhere that it was told of: what they tell of themselves,
-and what they measure."""
+"""Local and configured remote workers: their status and metrics."""
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ from streams.http.console.remote_workers import RemoteWorker, RemoteWorkers
 log = structlog.get_logger(__name__)
 
 FRESH_S: Final = 2.0
-"""What workers say is the same for every tenant, so all that is read within this time is read once."""
+"""Workers' figures are the same for every tenant, so one read serves all within this time."""
 _ANSWER_S = 2.0
 READ: Final = frozenset(
     {
@@ -40,12 +39,11 @@ READ: Final = frozenset(
         "changelog_log_bytes",
     }
 )
-"""The samples that pages and answers are made of. A worker tells of ten times as many, and reading
-them all would hold up everybody who asks meanwhile."""
+"""The samples in use. A worker exposes ten times as many; parsing all would delay every request."""
 
 
 class Sample(NamedTuple):
-    """One number of one worker, its name without the prefix."""
+    """One sample of one worker, its name without the prefix."""
 
     worker: str
     labels: Mapping[str, str]
@@ -67,14 +65,14 @@ class WorkerMetrics:
                 yield sample
 
     def total(self, name: str, **labels: str) -> float | None:
-        """Their sum over all workers; None where nobody has one."""
+        """The sum over all workers; None when no worker has it."""
         found = [sample.value for sample in self.of(name, **labels)]
         return sum(found) if found else None
 
 
 class Workers:
-    """``state`` is the folder the workers of this host write their status to, ``host`` the address
-    of their ports."""
+    """``state`` is the folder of the local workers' status files, ``host`` the address of their
+    ports."""
 
     def __init__(
         self, state: Path, host: str, clock: Clock, distant: RemoteWorkers | None = None
@@ -90,7 +88,7 @@ class Workers:
         return here if self._distant is None else [*here, *self._distant.live]
 
     async def survey(self) -> WorkerMetrics:
-        """What every live worker measured, at most `FRESH_S` ago."""
+        """The metrics of every live worker, at most `FRESH_S` old."""
         return await self._recent.get()
 
     async def close(self) -> None:
@@ -101,7 +99,7 @@ class Workers:
     async def _ask(self) -> WorkerMetrics:
         workers = await asyncio.to_thread(self.live)
         if self._http is None:
-            # One for all questions: making it reads the system's certificates, for tens of ms.
+            # Shared: creating a client reads the system's certificates, which takes tens of ms.
             self._http = httpx.AsyncClient(timeout=_ANSWER_S, mounts=DIRECT)
         http = self._http
         texts = await asyncio.gather(*(self._text(http, worker) for worker in workers))

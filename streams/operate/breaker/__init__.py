@@ -1,1 +1,1 @@
-"""Letting partitions that the poison breaker stopped go on."""
+"""Resets the poison breaker of stopped partitions."""

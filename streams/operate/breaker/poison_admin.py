@@ -1,5 +1,5 @@
-"""The operator's side of the poison breaker: what stands still, letting it go on (B2), and which
-tenants are in quarantine."""
+"""Operator actions on the poison breaker: stopped partitions, their reset (B2), and tenants in
+quarantine."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from streams.engine.runtime.poison.quarantine_register import QuarantineWord, re
 
 
 class BreakerState(NamedTuple):
-    """A word that still holds. ``committed`` is the group's offset, None before its first commit;
-    ``end`` the last stable offset of the source."""
+    """An open breaker or a reset in force. ``committed`` is the group's offset, None before its
+    first commit; ``end`` the last stable offset of the source."""
 
     group: str
     tp: TopicPartition
@@ -39,9 +39,9 @@ class BreakerState(NamedTuple):
 
 
 async def states(broker: Broker, topology: Topology) -> list[BreakerState]:
-    """Every partition that stands still, or is still passing what was let through.
+    """Every partition that is stopped, or has not yet passed its reset.
 
-    A word is over once the group has committed past its offset. Raises `BrokerUnavailable`.
+    An entry ends when the group has committed past its offset. Raises `BrokerUnavailable`.
     """
     async with opened(broker.admin()) as admin:
         topics = await admin.describe_topics()
@@ -61,7 +61,7 @@ async def states(broker: Broker, topology: Topology) -> list[BreakerState]:
 async def quarantines(
     broker: Broker, clock: Clock, topology: Topology
 ) -> list[tuple[str, TopicPartition, QuarantineWord]]:
-    """Group, partition and word of each partition with tenants in quarantine.
+    """Group, partition and entry of each partition with tenants in quarantine.
 
     Raises `BrokerUnavailable`.
     """
@@ -93,10 +93,10 @@ async def _said(
 
 
 async def let_through(broker: Broker, clock: Clock, stopped: BreakerState, actor: str) -> Word:
-    """B2: records up to ``stopped.end`` pass; a bad one becomes a dead letter like any other.
+    """B2: records up to ``stopped.end`` pass; bad ones become dead letters.
 
-    Written by a producer of its own: the partition's belongs to whoever holds the partition.
-    Raises `BrokerUnavailable`, and `DiaError` where the outcome is unknown.
+    Uses a producer of its own: the partition's producer belongs to the partition's owner. Raises
+    `BrokerUnavailable`, and `DiaError` when the outcome is unknown.
     """
     word = Word(state=LET_THROUGH, offset=stopped.end, at_ms=clock.now_ms(), actor=actor)
     group, tp = stopped.group, stopped.tp

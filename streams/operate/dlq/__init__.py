@@ -1,1 +1,1 @@
-"""Reading dead letters: what lies in a DLQ topic, why, and whether it would pass now."""
+"""Reads dead letters: their content, their reason, and whether they would pass today."""

@@ -1,7 +1,7 @@
-"""One record of a DLQ topic, and what it says of itself. Nothing in it is taken on trust.
+"""One record of a DLQ topic with its parsed headers. Its content is untrusted.
 
-A million of them are looked at for a few numbers: so what nearly everyone asks is read a column
-at a time, and every other header when it is asked for.
+Commands scan millions of them for a few figures. So the common fields are parsed a column at a
+time, and every other header on access.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from streams.core.types import Headers, RecordBatch, TopicPartition
 from streams.operate.dlq.dialects import Dialect, HeaderColumns, dialect_of, text
 
 UNKNOWN = "unknown"
-"""What a field reads where nobody wrote it."""
+"""Value of a field without a header."""
 
 SINK_STAGE = "sink"
 """The value is a row that a shard or a sink refused, not a record of the source topic."""
@@ -32,7 +32,7 @@ _TENANT_MAX_BYTES = 512
 
 
 class Original(NamedTuple):
-    """The record that failed, as it stood in its topic. ``timestamp_ms`` is its append time."""
+    """The failed record as it was in its topic. ``timestamp_ms`` is its append time."""
 
     key: bytes | None
     value: bytes | None
@@ -41,7 +41,7 @@ class Original(NamedTuple):
 
 
 class Pointer(NamedTuple):
-    """What a pointer record says of the value it left in the source topic."""
+    """A pointer record's reference to the value in the source topic."""
 
     value_bytes: int
     value_sha256: str
@@ -55,10 +55,10 @@ _tenanted = msgspec.json.Decoder(_Tenanted).decode
 
 
 class DeadLetterRecord(Struct, frozen=True, gc=False, kw_only=True):
-    """Where it lies in the DLQ, the record there, and what was read of it with its whole batch.
+    """The place in the DLQ, the record there, and the fields parsed with its batch.
 
-    See `Original` for the record that failed. ``timestamp_ms`` is the DLQ record's: dia gives it
-    the original's, others may not. ``fields`` holds the last value of each header name.
+    See `Original` for the failed record. ``timestamp_ms`` is the DLQ record's: dia copies the
+    original's, other writers may not. ``fields`` holds the last value of each header name.
     """
 
     dlq: TopicPartition
@@ -71,22 +71,22 @@ class DeadLetterRecord(Struct, frozen=True, gc=False, kw_only=True):
     dialect: Dialect
 
     id: str
-    """unique to the failed record for ever; where nobody named it, the place tells"""
+    """unique id of the failed record; without a header, the place in the DLQ"""
     topic: str | None
     """the source topic"""
     partition: int | None
     """the source partition"""
     source_offset: int | None
     source_timestamp_ms: int
-    """when the source topic appended it; the DLQ record's own time where nobody said"""
+    """append time in the source topic; without a header, the DLQ record's time"""
     source: Topic | None
-    """the declared topic it came from; None for a topic that dia does not know"""
+    """the declared source topic; None for an undeclared topic"""
     error_code: str
     stage: str
     failed_ms: int
-    """when it became a dead letter: ages and ``--since`` count from here"""
+    """when it became a dead letter: the base of ages and ``--since``"""
     hops: int
-    """how many replays the failed record had been through"""
+    """replays of the failed record so far"""
 
     @property
     def source_tp(self) -> TopicPartition | None:
@@ -120,7 +120,7 @@ class DeadLetterRecord(Struct, frozen=True, gc=False, kw_only=True):
 
     @property
     def pointer(self) -> Pointer | None:
-        """Set where headers, value and perhaps the key were left in the source topic."""
+        """Set when headers, value and perhaps the key are only in the source topic."""
         if self.fields.get(_POINTER) != b"true" or self.value is not None:
             return None
         return Pointer(self._number("value_bytes") or 0, self._text("value_sha256") or "")
@@ -133,7 +133,7 @@ class DeadLetterRecord(Struct, frozen=True, gc=False, kw_only=True):
 
     @property
     def tenant(self) -> str:
-        """Whose record it claims to be; "" where neither key nor value can tell."""
+        """The tenant that the record claims; "" when neither key nor value names one."""
         source = self.source
         if source is not None and source.tenant_field is None:
             return ""
@@ -145,7 +145,7 @@ class DeadLetterRecord(Struct, frozen=True, gc=False, kw_only=True):
 
     @property
     def original_headers(self) -> Headers:
-        """The failed record's own headers, without what was added when it was buried."""
+        """The failed record's own headers, without those of the dead-letter writer."""
         prefix = self.dialect.prefix
         if not prefix:
             return self.headers
@@ -153,13 +153,13 @@ class DeadLetterRecord(Struct, frozen=True, gc=False, kw_only=True):
 
     @property
     def added_headers(self) -> Headers:
-        """The headers that were added when it was buried."""
+        """The headers of the dead-letter writer."""
         prefix = self.dialect.prefix
         return tuple(pair for pair in self.headers if prefix and pair[0].startswith(prefix))
 
     def original(self) -> Original:
-        """The failed record, as far as it is here: of a pointer, `streams.operate.dlq.pointer.refetch`
-        gives the rest."""
+        """The failed record as far as the DLQ holds it; for a pointer,
+        `streams.operate.dlq.pointer.refetch` reads the rest."""
         return Original(self.key, self.value, self.original_headers, self.source_timestamp_ms)
 
     def _text(self, field: str) -> str | None:
@@ -170,7 +170,7 @@ class DeadLetterRecord(Struct, frozen=True, gc=False, kw_only=True):
 
 
 def tenant_named(value: bytes | None) -> str:
-    """The tenant that a value names itself; "" where it names none that can be read."""
+    """The tenant that a value names; "" when unreadable or unnamed."""
     try:
         return _tenanted(value or b"").tenant_id
     except (ValueError, RecursionError):
@@ -178,7 +178,7 @@ def tenant_named(value: bytes | None) -> str:
 
 
 def letters(batch: RecordBatch, topology: Topology) -> list[DeadLetterRecord]:
-    """The records of a batch of a DLQ topic; their sources are topics of ``topology``. Never raises, whatever they are."""
+    """The records of a batch of a DLQ topic, with sources of ``topology``. Never raises."""
     fields = list(map(dict, batch.headers))
     dialects = list(map(dialect_of, fields))
     found: list[DeadLetterRecord | None] = [None] * len(fields)
@@ -196,8 +196,8 @@ def _written(
     dialect: Dialect,
     topology: Topology,
 ) -> Iterator[DeadLetterRecord]:
-    """The records at the positions ``own``, all in one dialect: what is asked of nearly every
-    letter is read here, a column at a time."""
+    """The records at the positions ``own``, all of one dialect; parses the common fields by
+    column."""
     fields = [every[index] for index in own]
     said = HeaderColumns(dialect, fields)
     topics, partitions, offsets = (

@@ -1,4 +1,4 @@
-"""What a dead letter's headers say, whoever wrote them.
+"""Dialects of dead-letter headers.
 
 dia writes one dialect and reads four. The others, as their sources define them:
 
@@ -9,7 +9,7 @@ dia writes one dialect and reads four. The others, as their sources define them:
 - Spring, ``kafka_dlt-*``: numbers as big-endian integers of 4 or 8 bytes
   (``DeadLetterPublishingRecoverer.enhanceHeaders``).
 
-A header that is missing, or is not what its dialect says, reads as unknown: None.
+A missing or malformed header reads as unknown: None.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BIG_ENDIAN_MAX_BYTES = 8
 
 
 def text(raw: bytes | None) -> str | None:
-    """A header as text, wrong bytes written out; None where there is none."""
+    """A header as text, invalid bytes escaped; None when absent."""
     return None if raw is None else raw.decode(errors="backslashreplace")
 
 
@@ -40,7 +40,7 @@ def _big_endian(raw: bytes | None) -> int | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """``names`` maps a field of dia's own dialect to the headers that may say it, best first."""
+    """``names`` maps a field of dia's dialect to equivalent headers, best first."""
 
     name: str
     prefix: str
@@ -56,19 +56,19 @@ class Dialect:
 
 @dataclass(frozen=True, slots=True)
 class HeaderColumns:
-    """What many letters of one dialect say, one value a letter."""
+    """Columns of the headers of many dead letters of one dialect."""
 
     dialect: Dialect
     fields: Sequence[Fields]
 
     def texts(self, field: str) -> list[str | None]:
-        """As `text` reads them."""
+        """Decoded as `text` does."""
         raw = self._raw(field)
         read = {one: text(one) for one in set(raw)}
         return [read[one] for one in raw]
 
     def numbers(self, field: str) -> list[int | None]:
-        """As the dialect writes them."""
+        """Decoded as the dialect writes numbers."""
         raw = self._raw(field)
         read = {one: self.dialect.number(one) for one in set(raw)}
         return [read[one] for one in raw]
@@ -125,7 +125,7 @@ SPRING: Final = Dialect(
         "offset": ("kafka_dlt-original-offset",),
         "timestamp": ("kafka_dlt-original-timestamp",),
         "group": ("kafka_dlt-original-consumer-group",),
-        # The outer exception is nearly always the listener's wrapper; the cause says more.
+        # The outer exception is usually the listener's wrapper; the cause is more specific.
         "error_code": (
             *("kafka_dlt-exception-cause-fqcn", "kafka_dlt-exception-fqcn"),
             "kafka_dlt-key-exception-fqcn",
@@ -136,13 +136,13 @@ SPRING: Final = Dialect(
     number=_big_endian,
 )
 UNKNOWN: Final = Dialect(name="unknown", prefix="", names={})
-"""Nobody said why the record is here."""
+"""No known writer left headers."""
 
 _BY_PREFIX = (DIA, SPRING, CONNECT, STREAMS)
 
 
 def dialect_of(fields: Fields) -> Dialect:
-    """Whose headers they are; dia's own win, since dia would have written last."""
+    """The dialect of the headers; dia's own first, because dia writes last."""
     if "dia.dlq.id" in fields:
         return DIA
     for dialect in _BY_PREFIX:

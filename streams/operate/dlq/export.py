@@ -1,8 +1,8 @@
-"""Dead letters as JSON Lines that lose nothing.
+"""Dead letters as lossless JSON Lines.
 
-One object a line: where the letter lies, what was understood of it, and the record byte for byte.
-Bytes that are UTF-8 are a string under their own name, others base64 under ``NAME_base64``; an
-absent key or value is null. ``headers`` keeps order and repetitions.
+One object a line: the place, the parsed fields, and the record byte for byte. UTF-8 bytes are a
+string under their own name, others base64 under ``NAME_base64``; an absent key or value is null.
+``headers`` keeps order and repetitions.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def encode(letter: DeadLetterRecord) -> bytes:
 
 
 def exported(letter: DeadLetterRecord) -> dict[str, Any]:
-    """The same as an object; every value is one that JSON knows."""
+    """The same as an object of JSON values."""
     return {
         "dlq": letter.dlq.topic,
         "partition": letter.dlq.partition,

@@ -1,4 +1,4 @@
-"""Which dead letters are meant: one set of conditions for every command that reads a DLQ."""
+"""Filters of dead letters, the same for every command that reads a DLQ."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ async def select(
     topology: Topology,
     read: Callable[[int], None] = lambda letters: None,
 ) -> AsyncIterator[list[DeadLetterRecord]]:
-    """Lists of letters that match, none empty, at most ``filters.limit`` letters in all.
+    """Lists of matching dead letters, none empty, at most ``filters.limit`` in all.
 
-    ``read`` is told how many letters were looked at. Raises as `scan`.
+    ``read`` receives the number of scanned dead letters. Raises as `scan`.
     """
     left = filters.limit
     async for page in scan(reader, filters.narrow(spans), topology):
@@ -37,8 +37,8 @@ async def select(
 
 
 def belongs(letter: DeadLetterRecord, value: bytes | None, tenant: str) -> bool:
-    """Whether ``tenant`` may see a letter with this ``value``. One whose key and value name two
-    tenants is neither's to see."""
+    """Whether ``tenant`` may see a dead letter with this ``value``. A record whose key and value
+    name two tenants is visible to neither."""
     return letter.tenant == tenant and tenant_named(value) in ("", tenant)
 
 
@@ -51,13 +51,13 @@ class OffsetRange(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """A letter must meet each condition that is given; of one with several values, any.
+    """A dead letter must meet each given condition, and any of the values of one condition.
 
-    Empty or None: no condition. Times are milliseconds since the epoch and are compared with
+    Empty or None: no condition. Times are milliseconds since the epoch and apply to
     `DeadLetterRecord.failed_ms`, ``since_ms`` inclusive, ``until_ms`` exclusive. ``oldest_ms`` is
-    ``--max-age`` as a moment: a plan names what it excludes, `matches` simply leaves it out.
-    ``partitions`` and ``offsets`` are those of the DLQ topic. ``limit`` is for who counts.
-    ``owner``: only letters that this tenant may see, those that name no other one.
+    ``--max-age`` as a moment: a plan lists what it excludes, `matches` drops it. ``partitions`` and
+    ``offsets`` are those of the DLQ topic. The caller applies ``limit``. ``owner``: only dead
+    letters that this tenant may see.
     """
 
     topics: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ class Filters:
     limit: int | None = None
 
     def narrow(self, spans: Iterable[OffsetSpan]) -> list[OffsetSpan]:
-        """Only what can hold a letter that is meant, so that the rest is never fetched."""
+        """The spans that can hold a match, so that the rest is not fetched."""
         found = []
         for span in spans:
             if self.partitions and span.tp.partition not in self.partitions:

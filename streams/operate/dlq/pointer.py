@@ -1,4 +1,4 @@
-"""A dead letter too large for its topic left its value behind; here it is fetched again."""
+"""Fetches the value of a dead letter that was too large for its topic."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from streams.operate.dlq.dead_letter import DeadLetterRecord, Original
 
 
 async def refetch(reader: LogReader, letter: DeadLetterRecord) -> Original:
-    """The failed record of a pointer, read from its source topic and known by its hash.
+    """The failed record of a pointer, read from its source topic and verified by its hash.
 
-    Raises `RecordLost` where the source topic has it no more, has another in its place, or cannot be
+    Raises `RecordLost` when the source topic deleted it, holds another in its place, or cannot be
     read there, and `BrokerUnavailable`.
     """
     pointer, tp, offset = letter.pointer, letter.source_tp, letter.source_offset

@@ -1,4 +1,4 @@
-"""Which DLQ topics are meant by the names people give, and where one letter lies."""
+"""Resolves names to DLQ topics, and ids to one dead letter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streams.operate.dlq.scan import OffsetSpan, bounds, scan
 
 
 class Queue(NamedTuple):
-    """A DLQ topic and how many partitions it has."""
+    """A DLQ topic and its partition count."""
 
     topic: str
     partitions: int
@@ -22,8 +22,8 @@ class Queue(NamedTuple):
 async def queues(admin: Admin, topology: Topology, names: Sequence[str] = ()) -> list[Queue]:
     """The DLQ topics of the named topics; without names, of every declared source.
 
-    A name is a source topic's, or that of any topic to be read as a DLQ. Raises `UsageError` for
-    a topic that is or has none, and `UnknownTopic` where a declared DLQ was never created.
+    A name is that of a source topic, or of any topic to be read as a DLQ. Raises `UsageError` for a
+    topic without a DLQ, and `UnknownTopic` when a declared DLQ does not exist.
     """
     return queues_in(await admin.describe_topics(), topology, names)
 
@@ -31,7 +31,7 @@ async def queues(admin: Admin, topology: Topology, names: Sequence[str] = ()) ->
 def queues_in(
     topics: Mapping[str, TopicConfig], topology: Topology, names: Sequence[str] = ()
 ) -> list[Queue]:
-    """As `queues`, of topics that were described before."""
+    """As `queues`, from described topics."""
     wanted = names or [*topology.by_name]
     found = dict.fromkeys(_dlq(name, topics, topology) for name in wanted)
     return [Queue(name, topics[name].partitions) for name in found]
@@ -54,18 +54,18 @@ def _dlq(name: str, topics: Iterable[str], topology: Topology) -> str:
 
 
 async def spans_of(reader: LogReader, found: Iterable[Queue]) -> list[OffsetSpan]:
-    """What the queues hold now, partition by partition."""
+    """The offsets that the queues hold, by partition."""
     return [span for queue in found for span in await bounds(reader, *queue)]
 
 
 async def find(
     admin: Admin, reader: LogReader, topology: Topology, place: str
 ) -> DeadLetterRecord | None:
-    """The letter of an id (``topic/partition/offset`` of the record that failed, and ``/eN`` in epoch
-    N), or at a place in a DLQ topic (``topic/partition/offset``); None where there is none.
+    """The dead letter of an id (``topic/partition/offset`` of the failed record, with ``/eN`` in
+    epoch N), or at a place in a DLQ topic (``topic/partition/offset``); None without one.
 
-    An id is looked for in the partition of its number, where dia puts every letter of it.
-    Raises `UsageError` for what is neither, and as `queues`.
+    An id is searched in the partition of its number, where dia writes it. Raises `UsageError` for
+    other text, and as `queues`.
     """
     parts = place.split("/")
     if len(parts) not in (3, 4) or not all(part.isdigit() for part in parts[1:3]):
@@ -80,7 +80,7 @@ async def find(
     if queue.topic == topic:
         return await _at(reader, topology, tp, offset)
     for span in await bounds(reader, *queue):
-        # A refused row is named by its changelog; its letter may lie in another partition then.
+        # A refused row has the name of its changelog; its dead letter may be in another partition.
         if span.tp == tp or len(parts) == 4:
             async for page in scan(reader, [span], topology):
                 for letter in page:
@@ -90,7 +90,7 @@ async def find(
 
 
 def _source_of(topology: Topology, topic: str) -> str:
-    """The source whose changelog it is; else the topic itself."""
+    """The source of a changelog; else the topic itself."""
     for group, source in topology.sources():
         if source.changelog(group) == topic:
             return source.name

@@ -1,8 +1,8 @@
-"""Reading DLQ topics from one frozen moment to another, in bounded memory.
+"""Scans DLQ topics up to frozen offsets, in bounded memory.
 
-A DLQ may grow while it is read, so the end is decided first: a `OffsetSpan` is the offsets of one
-partition that were there, and stable, when somebody looked. A scan that was cut goes on with the
-same spans, each starting behind the last letter seen.
+A DLQ may grow during a scan, so the end is fixed first: an `OffsetSpan` holds the stable offsets of
+one partition at one moment. An interrupted scan resumes with the same spans behind its last dead
+letter.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class OffsetSpan(NamedTuple):
 
     @property
     def offsets(self) -> int:
-        """Offsets, not letters: transactions take some for their markers."""
+        """The number of offsets, transaction markers included."""
         return max(0, self.end - self.start)
 
 
 async def bounds(reader: LogReader, topic: str, partitions: int) -> list[OffsetSpan]:
-    """What each partition of a DLQ topic holds now, from its start to its last stable offset.
+    """The offsets that each partition of a DLQ topic holds, up to its last stable offset.
 
     Raises `BrokerUnavailable`, and `UnknownTopic` when a partition does not exist.
     """
@@ -54,12 +54,11 @@ async def scan(
     *,
     aside: bool = False,
 ) -> AsyncIterator[list[DeadLetterRecord]]:
-    """The letters of the spans, one after the other, in lists of one partition in offset order.
-    ``aside``: they are decoded in a thread, so that an event loop serves others meanwhile.
+    """The dead letters of the spans, in lists of one partition in offset order. ``aside``: decodes
+    in a thread, so that the event loop stays free.
 
-    Letters that retention deletes meanwhile are passed over: their offsets never come. So is a
-    batch that cannot be opened, which the log names: dia writes none, others can.
-    Raises `TopicRecreated` when a log ends before its span does, and `BrokerUnavailable`.
+    Skips dead letters that retention deletes meanwhile, and batches that cannot be decompressed,
+    which it logs. Raises `TopicRecreated` when a log ends before its span, and `BrokerUnavailable`.
     """
     for tp, start, end in spans:
         at = start
@@ -90,7 +89,7 @@ async def scan(
 
 
 async def _kept_from(reader: LogReader, tp: TopicPartition, asked: int) -> int:
-    """Where the log goes on for a reader whose offset is gone."""
+    """The first offset that exists at or after ``asked``."""
     start = await reader.beginning_offset(tp)
     if start <= asked:
         raise _shorter(tp, await reader.last_stable_offset(tp), asked)

@@ -1,4 +1,4 @@
-"""Counting dead letters by what they have in common, in memory that does not grow with them."""
+"""Counts dead letters by common fields in bounded memory."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Final, NamedTuple, TypeAlias
 from streams.operate.dlq.dead_letter import DeadLetterRecord
 
 GROUPS_MAX: Final = 10_000
-"""Distinct groups of one tally. Tenants are taken from keys, which hostile producers choose."""
+"""Groups of one tally. Tenants come from keys, which a hostile producer chooses."""
 
 OTHERS: Final = "(others)"
-"""The group of all that came after `GROUPS_MAX` were known."""
+"""The group of the rest beyond `GROUPS_MAX`."""
 
 _HOUR_MS = 3_600_000
 _AGES = (
@@ -45,7 +45,7 @@ FIELDS: Final[dict[str, Field]] = {
     "dialect": lambda letter, _: letter.dialect.name,
     "schema": lambda letter, _: str(letter.schema_version or "unknown"),
 }
-"""What letters can be grouped by."""
+"""The fields that group dead letters."""
 
 
 class DeadLetterGroup(NamedTuple):
@@ -65,12 +65,12 @@ class _Count:
 
 
 class DeadLetterTally:
-    """Letters, and when the oldest and the newest failed, per combination of ``fields``."""
+    """Counts, and the oldest and newest failure, by combination of ``fields``."""
 
     def __init__(
         self, fields: Sequence[str], now_ms: int, more: Mapping[str, Field] | None = None
     ) -> None:
-        """``more``: fields beside `FIELDS`, which only the caller knows to read."""
+        """``more``: fields beside `FIELDS`, computed by the caller."""
         known = {**FIELDS, **(more or {})}
         self.fields = tuple(fields)
         self._readers = [known[field] for field in fields]

@@ -1,10 +1,9 @@
-"""Would a dead letter pass now? Its bytes are decoded again by today's code and schemas.
+"""Would a dead letter pass today? Decodes it again with the current code and schemas.
 
-Decoding holds every rule about the content of one event. What an agent refuses beyond it depends on
-its tables (an event id seen before) or on other services; what a shard or a sink refuses of a row,
-on that target. Of such a letter it is unknown whether it would pass.
-The time a record is judged by stays its append time: an old record is not too old for being
-replayed late.
+Decoding covers every rule about the content of one event. An agent's other refusals depend on its
+tables (a repeated event id) or on services; refusals of a row depend on its target. For those the
+result is unknown. The reference time stays the record's append time: a late replay does not make it
+too old.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ ROW_OF_A_TABLE: Final = "row_of_a_table"
 
 
 class DecodeVerdict(NamedTuple):
-    """``passes`` is None where it cannot be told before it is tried. Otherwise as `BadPosition`:
-    ``path`` is the place in the document."""
+    """``passes`` is None when unknown. Otherwise as `BadPosition`: ``path`` is the place in the
+    document."""
 
     passes: bool | None
     code: str = ""
@@ -40,9 +39,10 @@ PASSES: Final = DecodeVerdict(True)
 async def judge(
     source: Topic, originals: Sequence[Original], limits: Limits
 ) -> list[DecodeVerdict]:
-    """What decoding says of each record, had it been appended to ``source`` when it was.
+    """The result of decoding each record as if appended to ``source`` at its append time.
 
-    Raises `SchemaRegistryUnavailable`."""
+    Raises `SchemaRegistryUnavailable`.
+    """
     n = len(originals)
     batch = RecordBatch(
         TopicPartition(source.name, 0),
@@ -62,8 +62,8 @@ async def judge(
 async def verdicts(
     reader: LogReader, letters: Sequence[DeadLetterRecord], limits: Limits
 ) -> list[DecodeVerdict]:
-    """One verdict per letter, in order; pointers are refetched. Raises `BrokerUnavailable` and
-    `SchemaRegistryUnavailable`."""
+    """One result for each dead letter, in order; pointers are fetched. Raises `BrokerUnavailable`
+    and `SchemaRegistryUnavailable`."""
     found: dict[int, DecodeVerdict] = {}
     by_source: dict[Topic, list[tuple[int, Original]]] = {}
     for index, letter in enumerate(letters):
@@ -87,7 +87,7 @@ async def verdicts(
 
 
 def _outside(letter: DeadLetterRecord) -> DecodeVerdict | None:
-    """The verdict on what is no record of a declared topic."""
+    """The result for a record of no declared topic."""
     if letter.stage == SINK_STAGE:
         what = "the value is a row of a table or a sink: only that can say whether it takes it now"
         return DecodeVerdict(None, ROW_OF_A_TABLE, what)
@@ -98,7 +98,7 @@ def _outside(letter: DeadLetterRecord) -> DecodeVerdict | None:
 
 
 def _in_the_end(letter: DeadLetterRecord, verdict: DecodeVerdict) -> DecodeVerdict:
-    """A letter that decoded when it failed meets the same table, or the same service, again."""
+    """A dead letter that decoded when it failed meets the same table or service again."""
     if not verdict.passes or letter.stage != PROCESS_STAGE:
         return verdict
     if letter.error_code == IdempotencyConflict.code:

@@ -1,1 +1,1 @@
-"""Sending events from files and pipes: lines in bounded blocks, a few blocks in flight."""
+"""Sends events from files and pipes, in bounded blocks with a few in flight."""

@@ -1,4 +1,4 @@
-"""Blocks of records into a topic: a few in flight, at a given rate or as fast as they go."""
+"""Sends blocks of records to a topic, a few in flight, at a rate or at full speed."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from streams.core.tracing.tracer import UNTRACED, Tracer
 from streams.core.types import Headers, PlainProducer
 
 BLOCKS_IN_FLIGHT_MAX = 8
-"""Enough to keep the broker busy; at 1 MiB a record the memory is still bounded."""
+"""Enough to keep the broker busy; bounds memory at 1 MiB a record."""
 
 
 class RecordFeed:
-    """Sends to one topic, in order. ``acknowledged`` counts records the broker has.
+    """Sends to one topic, in order. ``acknowledged`` counts acknowledged records.
 
-    ``rate_per_s`` None is as fast as it goes. ``on_progress`` is given each acknowledged count.
-    Blocks that ``tracer`` follows, or all where there is a ``traceparent``, bear that header; all
-    bear ``headers``.
+    ``rate_per_s`` None: full speed. ``on_progress`` receives each acknowledged count. Traced
+    blocks, or all with a given ``traceparent``, carry that header; all carry ``headers``.
     """
 
     def __init__(
@@ -48,7 +47,7 @@ class RecordFeed:
         self._in_flight: deque[tuple[int, Awaitable[None]]] = deque()
 
     async def send(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
-        """Queue one block; waits for its turn, and for room. Raises what sending raises."""
+        """Queue one block; waits for its turn and for space. Raises the errors of the producer."""
         if not keys:
             return
         await self._pace()

@@ -1,7 +1,7 @@
-"""Lines of a file or pipe, in blocks, as soon as they are there and bounded in memory.
+"""Lines of a file or pipe in blocks, without delay and in bounded memory.
 
-Each line is to be one JSON object. A text that has another form as a whole is refused before any
-line of it is given out: all of its lines would be refused, in words that do not say what is wrong.
+Each line must be one JSON object. A file in another format is refused before its first line: the
+errors of its lines would not name the cause.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ class InputLine(NamedTuple):
 
 
 class RawReader(Protocol):
-    """An unbuffered binary file: ``read`` returns what is there, b"" at the end."""
+    """An unbuffered binary file: ``read`` returns available bytes, b"" at the end."""
 
     def read(self, size: int, /) -> bytes | None: ...
 
 
 def line_blocks(reader: RawReader, line_bytes_max: int) -> Iterator[list[InputLine]]:
-    """The lines of each chunk read, blank ones left out, without a UTF-8 byte-order mark.
+    """The lines of each chunk, without blank lines and UTF-8 byte-order marks.
 
-    A line longer than ``line_bytes_max`` is cut to one byte more, which is enough to refuse it.
-    Raises `UsageError` for a text in UTF-16 or UTF-32, one whose lines end with CR alone, and one
-    whose first line begins an array, or an object that goes on in the next lines.
+    A line above ``line_bytes_max`` is cut to one byte more, enough to refuse it. Raises
+    `UsageError` for UTF-16 or UTF-32, for lines that end with CR alone, and for a first line that
+    begins an array or a multi-line object.
     """
     first = True
     for block in _blocks(reader, line_bytes_max):
@@ -102,7 +102,7 @@ def _chunks(reader: RawReader) -> Iterator[bytes]:
 
 
 def _line(number: int, content: bytes, line_bytes_max: int) -> InputLine | None:
-    # Length first, spaces and all: how a line is judged must not depend on how it arrived.
+    # The length includes spaces: the result must not depend on chunk borders.
     if len(content) > line_bytes_max:
         return InputLine(number, content[: line_bytes_max + 1])
     content = content.strip()
@@ -110,9 +110,9 @@ def _line(number: int, content: bytes, line_bytes_max: int) -> InputLine | None:
 
 
 async def read_aside(blocks: Iterator[list[InputLine]]) -> AsyncIterator[list[InputLine]]:
-    """The blocks, read by a thread, one ahead: a silent pipe must not stop the event loop.
+    """The blocks, read one ahead by a thread: a silent pipe must not block the event loop.
 
-    The thread is a daemon: Ctrl-C does not wait for a pipe that says nothing.
+    The thread is a daemon: Ctrl-C does not wait for the pipe.
     """
     loop = asyncio.get_running_loop()
     arrived: asyncio.Queue[list[InputLine] | Exception | None] = asyncio.Queue()
@@ -120,7 +120,7 @@ async def read_aside(blocks: Iterator[list[InputLine]]) -> AsyncIterator[list[In
     stopped = threading.Event()
 
     def hand_over(item: list[InputLine] | Exception | None) -> None:
-        # A loop that has ended refuses the call, and nobody is left to listen.
+        # The event loop has ended: the call is refused, and no receiver is left.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(arrived.put_nowait, item)
 

@@ -1,1 +1,1 @@
-"""A new epoch for a partition that stopped."""
+"""Opens a new epoch for a stopped partition."""

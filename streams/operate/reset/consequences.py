@@ -1,4 +1,4 @@
-"""What a reset costs, in sentences: for the operator to read before agreeing."""
+"""The consequences of a reset, as sentences for the operator to confirm."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from streams.operate.reset.reset import Opening, kept_effects
 
 
 def consequences(opening: Opening, settings: Settings) -> list[str]:
-    """Where processing goes on, and what may be lost or counted twice by it."""
+    """Where processing continues, and what may be lost or counted twice."""
     return [*_offsets(opening), *_windows(opening, settings), *_dedupe(opening, settings)]
 
 

@@ -1,18 +1,19 @@
-"""The way out of a partition that owes rows to a table or sink which no version at hand declares.
+"""Drops outbox rows of a table or sink that no current version declares.
 
-A partition stops with `unknown_target` where its outbox holds such rows. An operator may give them up: each
-row becomes a dead letter of stage ``sink``, so that `dia replay` brings it back once its target is declared
-again, and the partition's state goes on as it is. It is a commit of the partition's own producer that
-consumes nothing:
+A partition stops with `unknown_target` while its outbox holds such rows. An operator may drop them:
+each row becomes a dead letter of stage ``sink``, so `dia replay` restores it once its target is
+declared again, and the partition's state continues unchanged. It is a commit of the partition's own
+producer that consumes nothing:
 
- O1  look: read the changelog whole; refuse unless an unknown target is what stops the partition
- O2  start the transactional producer (A1): whoever holds the partition is fenced
- O3  look again; refuse when the partition committed since the operator agreed
- O4  commit {link without the effects, with the letters' rows; letters to the DLQ; the group's offset}, once
-     for each `COMMIT_BYTES` of effects
+O1  plan: read the whole changelog; refuse unless an unknown target stops the partition
+O2  start the transactional producer (A1), which fences the partition's owner
+O3  plan again; refuse when the partition committed since the operator agreed
+O4  commit {link without the effects, with the dead letters' rows; dead letters to the DLQ; the
+    group's offset}, once for each `COMMIT_BYTES` of effects
 
-The link follows the last one in the same epoch, with its offsets and counters: a worker restores it as any.
-Where O4 fails between two commits, the rest is still owed and stops the partition as before.
+The link follows the last one in the same epoch, with its offsets and counters: a worker restores it
+like any other. When O4 fails between two commits, the rest stays in the outbox and stops the
+partition as before.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ COMMIT_BYTES = 8 << 20
 
 
 class TargetBacklog(NamedTuple):
-    """All that one partition owes one target. ``oldest_seq``: the number of the commit that owed the first
-    of it."""
+    """All outbox rows of one partition for one target. ``oldest_seq``: the number of the commit
+    that added the first."""
 
     target: EffectTarget
     declared: bool
@@ -67,7 +68,7 @@ class TargetBacklog(NamedTuple):
 
 
 class AgreedDrop(NamedTuple):
-    """What an operator agreed to: the effects of one target, by their key in the changelog."""
+    """The confirmed drop: the effects of one target, by their key in the changelog."""
 
     standing: StoppedPartition
     link: Link
@@ -76,12 +77,12 @@ class AgreedDrop(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """How many rows become dead letters."""
+        """The number of rows that become dead letters."""
         return sum(len(_rows(key, value)) for key, value in self.effects.items())
 
 
 def owed_to(targets: Targets, owed: Mapping[bytes, bytes]) -> list[TargetBacklog]:
-    """The live outbox entries of a changelog (`Survey.owed`), target by target."""
+    """The live outbox entries of a changelog (`Survey.owed`), by target."""
     by_target: defaultdict[tuple[EffectTarget, bool], dict[bytes, bytes]] = defaultdict(dict)
     for key, value in owed.items():
         effect = _effect(key)
@@ -103,10 +104,10 @@ def owed_to(targets: Targets, owed: Mapping[bytes, bytes]) -> list[TargetBacklog
 async def plan_drop(
     broker: Broker, group: str, source: Topic, partition: int, targets: Targets, name: str
 ) -> AgreedDrop:
-    """O1: what would be dropped of the target called ``name``.
+    """O1: the drop of the target called ``name``.
 
-    Raises `RefusedBySafety` where the partition is not stopped by an unknown target, and `UsageError`
-    where it owes this one nothing that may be dropped.
+    Raises `RefusedBySafety` unless an unknown target stops the partition, and `UsageError` when no
+    row of this one may be dropped.
     """
     standing = await look(broker, group, source, partition, targets)
     last, cause = standing.survey.last, standing.cause
@@ -150,10 +151,10 @@ def _nothing_of(
 
 
 async def drop(broker: Broker, clock: Clock, agreed: AgreedDrop, actor: str, reason: str) -> int:
-    """O2 to O4. Returns how many rows became dead letters.
+    """O2 to O4. Returns the number of rows that became dead letters.
 
-    Raises `RefusedBySafety` when the partition moved since, or when a worker took it back before the first
-    commit: then nothing has changed.
+    Raises `RefusedBySafety` when the partition changed since, or a worker took it back before the
+    first commit: then nothing has changed.
     """
     standing, name = agreed.standing, agreed.target.name
     tp, group = standing.tp, standing.group
@@ -185,7 +186,7 @@ async def drop(broker: Broker, clock: Clock, agreed: AgreedDrop, actor: str, rea
 
 
 class _Dropping:
-    """The commits of one drop, one after the other."""
+    """The commits of one drop, in order."""
 
     def __init__(
         self, producer: TransactionalProducer, clock: Clock, agreed: AgreedDrop, reason: str

@@ -1,24 +1,24 @@
-"""The way out of a partition that stopped: a new epoch, opened by an operator.
+"""Resets a stopped partition: an operator opens a new epoch.
 
 A partition stops with `changelog_lost`, `changelog_gap`, `source_truncated` or `topic_recreated`
-where going on by itself could lose or double something. A reset is one transaction of the
-partition's own producer, so it fences and is fenced as a commit is:
+when continuing could lose or double records. A reset is one transaction of the partition's own
+producer, so fencing applies as for a commit:
 
- R1  look: read the changelog whole, and the source's bounds; refuse when nothing is wrong
- R2  start the transactional producer (A1): whoever holds the partition is fenced
- R3  look again; refuse when anything moved since the operator agreed
- R4  commit {opening link, group offset with metadata ``epoch=N seq=M at=O``}
- R5  trim the changelog up to where it ended before the opening link
+R1  look: read the whole changelog and the source's bounds; refuse when nothing is wrong
+R2  start the transactional producer (A1), which fences the partition's owner
+R3  look again; refuse when anything changed since the operator agreed
+R4  commit {opening link, group offset with metadata ``epoch=N seq=M at=O``}
+R5  trim the changelog up to its end before the opening link
 
-The opening link has ``reset`` set, an epoch one above every epoch known, ``seq`` going on where
-it is known, ``next_offset == start_offset`` and counters of zero, so that of the new epoch, too,
-``next_offset - start == read + gaps``. It goes on at the group's offset, or behind the last link
-where that is further; an offset whose own link is aborted (runtime/restore/torn_link.py) consumed nothing
-and does not count. Its secret is a new one. Its entries are the effects that are still owed (they
-are true in any epoch) and the ledger row that opens the epoch; the other tables are empty. A
-restore empties its store at this link (runtime/restore/state.py), and discards a store of a lower epoch
-that does not fit the log any more (runtime/assignment.py). The epoch stands in the upper bits of
-every incarnation and version, so what the new epoch emits never replaces a row of an older one.
+The opening link has ``reset`` set, an epoch one above every known epoch, the next ``seq`` if known,
+``next_offset == start_offset`` and counters of zero, so that ``next_offset - start == read + gaps``
+holds in the new epoch too. It starts at the group's offset, or behind the last link if that is
+further; an offset whose own link is aborted (runtime/restore/torn_link.py) does not count. Its
+secret is new. Its entries are the undelivered effects (valid in any epoch) and the ledger row that
+opens the epoch; the other tables are empty. A restore clears its store at this link
+(runtime/restore/state.py) and discards a store of a lower epoch that no longer matches the log
+(runtime/assignment.py). The epoch is in the upper bits of every incarnation and version, so rows of
+the new epoch never replace older ones.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoppedPartition:
-    """What R1 found of one partition. ``cause`` is what stops it; None where nothing does."""
+    """The result of R1. ``cause`` is the reason of the stop; None for a running partition."""
 
     group: str
     source: Topic
@@ -81,21 +81,21 @@ class StoppedPartition:
     survey: Survey
     committed: CommittedOffset | None
     torn: bool
-    """the link that ``committed`` was written with is aborted: its records are not counted"""
+    """the link of ``committed`` is aborted: its records are not counted"""
     begin_offset: int
     end_offset: int
     last_append_ms: int | None
-    """append time of the last consumed record, where it is known"""
+    """append time of the last consumed record, if known"""
     cause: PartitionStopped | None
     recreated: bool
     targets: Targets
-    """those that the app declares"""
+    """the targets that the app declares"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """The epoch a reset will open; ``counted_before`` and ``skipped`` are ranges of offsets
-    (first, one past the last) that are read again, or never."""
+    """The epoch to open; ``counted_before`` and ``skipped`` are ranges of offsets (first, one past
+    the last) that are read again, or never."""
 
     standing: StoppedPartition
     link: Link
@@ -180,7 +180,7 @@ async def _last_append_ms(
 
 def open_epoch(standing: StoppedPartition, *, resume_at_start: bool) -> Opening:
     """The epoch to open. Raises `RefusedBySafety` when nothing is wrong, or when the offset to
-    resume at is gone and ``resume_at_start`` does not say to go on without it."""
+    resume at is deleted and ``resume_at_start`` is not set."""
     tp = standing.tp
     if standing.cause is None:
         raise RefusedBySafety(
@@ -213,7 +213,7 @@ def open_epoch(standing: StoppedPartition, *, resume_at_start: bool) -> Opening:
 
 def _reached(standing: StoppedPartition) -> int:
     """The offset up to which the group has consumed. A committed offset below the last commit's was
-    moved by hand: what lies between was counted."""
+    moved by hand: the records between are counted."""
     last, committed = standing.survey.last, standing.committed
     known = [committed.offset] if committed is not None and not standing.torn else []
     if last is not None and not standing.recreated and last.epoch >= epoch_of(committed):
@@ -250,10 +250,10 @@ def _opening_link(standing: StoppedPartition, resume: int) -> Link:
 
 
 async def reset(broker: Broker, clock: Clock, agreed: Opening) -> Opening:
-    """R2 to R5: open the epoch that was agreed to. Returns it as it was committed.
+    """R2 to R5: open the confirmed epoch. Returns it as committed.
 
-    Raises `RefusedBySafety` when the partition moved since, or when a worker took it back
-    before the commit: then nothing has changed.
+    Raises `RefusedBySafety` when the partition changed since, or a worker took it back before the
+    commit: then nothing has changed.
     """
     standing = agreed.standing
     tp, group = standing.tp, standing.group
@@ -305,7 +305,7 @@ async def _commit(producer: TransactionalProducer, clock: Clock, opening: Openin
 
 
 def _owed(opening: Opening, now_ms: int) -> Sequence[Entry]:
-    """What was owed before, and the ledger row that opens the epoch."""
+    """The undelivered effects, and the ledger row that opens the epoch."""
     standing, link = opening.standing, opening.link
     outbox = Outbox()
     columns = effects.ledger_columns(standing.group, standing.tp, link, now_ms)
@@ -315,8 +315,8 @@ def _owed(opening: Opening, now_ms: int) -> Sequence[Entry]:
 
 
 def kept_effects(standing: StoppedPartition) -> dict[bytes, bytes]:
-    """The effects that a reset goes on owing, by their key in the changelog: those whose target
-    this version knows."""
+    """The undelivered effects that a reset keeps, by their key in the changelog: those with a known
+    target."""
     skip = len(OUTBOX.prefix)
     return {
         key: value
@@ -326,7 +326,7 @@ def kept_effects(standing: StoppedPartition) -> dict[bytes, bytes]:
 
 
 async def _trim(broker: Broker, changelog: TopicPartition, before: int) -> None:
-    """What lies before the opening link is void. Left undone, a later commit's trim does it."""
+    """Delete the void part before the opening link. If this fails, a later commit trims it."""
     try:
         async with opened(broker.admin()) as admin:
             await admin.delete_records({changelog: before})

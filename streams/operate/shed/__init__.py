@@ -1,1 +1,1 @@
-"""Skipping records by order."""
+"""Shed orders: skip records without processing them."""

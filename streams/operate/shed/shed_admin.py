@@ -1,4 +1,4 @@
-"""The operator's side of shedding: what an order would skip (X1), giving it (X2), its outcome."""
+"""Operator actions on shed orders: plan (X1), order (X2), status, withdraw."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ OrderState = Literal["waiting", "done", "withdrawn", "void"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShedPlan:
-    """What would be skipped of one partition: offsets from ``first``, the group's committed one,
-    to ``until``, exclusive. ``oldest_ms`` is the append time of the first unread record, None
-    where all is read; ``last`` is place and append time of the last record to skip.
-    ``unreadable`` says why what lies there cannot be folded; such a plan begins at the first
-    offset that cannot, and ``committed`` is the group's. ``retention_ms`` is what the topic has,
-    -1 where nothing is deleted, None where the topic does not say it."""
+    """The records that an order would skip in one partition: offsets from ``first``, the group's
+    committed one, to ``until``, exclusive. ``oldest_ms`` is the append time of the first unread
+    record, None without one; ``last`` is place and append time of the last record to skip.
+    ``unreadable`` is the reason why they cannot be decoded; such a plan begins at the first
+    unreadable offset, and ``committed`` is the group's. ``retention_ms`` is the topic's, -1 for
+    unlimited, None when the topic does not set it."""
 
     group: str
     tp: TopicPartition
@@ -52,23 +52,23 @@ class ShedPlan:
 
     @property
     def shed(self) -> int:
-        """Offsets to skip: records, and markers of transactions among them."""
+        """Offsets to skip, transaction markers included."""
         return self.until - self.first
 
     @property
     def lag(self) -> int:
-        """Offsets that are not consumed."""
+        """Unconsumed offsets."""
         return max(0, self.end - (self.first if self.committed is None else self.committed))
 
     @property
     def truncated(self) -> bool:
-        """Unread records are gone from the log: a matter of `dia tables reset`, not of age."""
+        """The log lost unread records: a case for `dia tables reset`, not for shedding."""
         return self.first < self.begin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShedStatus:
-    """The last order of a partition, and how far the group has come."""
+    """The last order of a partition and the group's progress."""
 
     group: str
     tp: TopicPartition
@@ -88,12 +88,13 @@ Sheddable = AgentSpec | StreamAgent
 
 
 def sheddables(agents: Iterable[Agent]) -> list[Sheddable]:
-    """The agents whose source can be shed: each request of a job agent is owed an answer."""
+    """The agents whose source can be shed; excludes job agents, because each request needs an
+    answer."""
     return [agent for agent in agents if not isinstance(agent, JobAgent)]
 
 
 def sheddable(agents: Iterable[Agent], topic: str) -> Sheddable:
-    """The agent that reads ``topic``. Raises `UsageError` where nothing of it can be shed."""
+    """The agent that reads ``topic``. Raises `UsageError` when it cannot be shed."""
     found = {agent.source.name: agent for agent in sheddables(agents)}
     if topic not in found:
         raise UsageError(
@@ -104,7 +105,7 @@ def sheddable(agents: Iterable[Agent], topic: str) -> Sheddable:
 
 
 def reader_of(agents: Iterable[Agent], topic: str) -> Agent:
-    """The agent that reads ``topic``. Raises `UsageError` where none does."""
+    """The agent that reads ``topic``. Raises `UsageError` without one."""
     found = {agent.source.name: agent for agent in agents}
     if topic not in found:
         raise UsageError(f"no agent reads {topic[:80]}; they read {', '.join(sorted(found))}.")
@@ -112,7 +113,7 @@ def reader_of(agents: Iterable[Agent], topic: str) -> Agent:
 
 
 def chosen(every: Sequence[TopicPartition], numbers: Sequence[int] | None) -> list[TopicPartition]:
-    """The partitions of those numbers; all, where none is named. Raises `UsageError`."""
+    """The partitions with those numbers; all for None. Raises `UsageError`."""
     if not numbers:
         return list(every)
     missing = sorted(set(numbers) - {tp.partition for tp in every})
@@ -122,7 +123,8 @@ def chosen(every: Sequence[TopicPartition], numbers: Sequence[int] | None) -> li
 
 
 async def partitions_of(broker: Broker, topic: str) -> list[TopicPartition]:
-    """Of a source topic. Raises `BrokerUnavailable`, and `UnknownTopic` where there is none."""
+    """The partitions of a source topic. Raises `BrokerUnavailable`, and `UnknownTopic` without
+    one."""
     async with opened(broker.admin()) as admin:
         topics = await admin.describe_topics()
     if topic not in topics:
@@ -180,9 +182,9 @@ async def _plan(
 async def give_orders(
     broker: Broker, clock: Clock, plans: Iterable[ShedPlan], order_id: str, actor: str, reason: str
 ) -> dict[TopicPartition, ShedOrder]:
-    """X2: for every partition of ``plans``, all of one group, that has something to skip.
+    """X2 for every partition of ``plans``, all of one group, with records to skip.
 
-    Raises `BrokerUnavailable`, and `DiaError` where the outcome is unknown.
+    Raises `BrokerUnavailable`, and `DiaError` when the outcome is unknown.
     """
     agreed = [found for found in plans if found.shed > 0]
     orders = {
@@ -208,7 +210,7 @@ async def give_orders(
 async def standings(
     broker: Broker, group: str, partitions: Sequence[TopicPartition]
 ) -> list[ShedStatus]:
-    """Of every partition that was given an order. Raises `BrokerUnavailable`."""
+    """The status of every partition with an order. Raises `BrokerUnavailable`."""
     async with opened(broker.admin()) as admin:
         orders = await read_orders(admin, group, partitions)
         committed = await admin.committed(group, orders)
@@ -219,8 +221,8 @@ async def standings(
 
 
 async def withdraw(broker: Broker, clock: Clock, waiting: Sequence[ShedStatus], actor: str) -> None:
-    """Take back orders of one group that no owner has carried out; one that is being carried
-    out at this moment may win. Raises as `give_orders`."""
+    """Withdraw orders of one group that no worker carried out; an order in progress may still
+    complete. Raises as `give_orders`."""
     orders = {
         standing.tp: msgspec.structs.replace(
             standing.order, at_ms=clock.now_ms(), actor=actor, withdrawn=True
@@ -232,7 +234,7 @@ async def withdraw(broker: Broker, clock: Clock, waiting: Sequence[ShedStatus], 
 
 
 async def _write(broker: Broker, group: str, orders: dict[TopicPartition, ShedOrder]) -> None:
-    """By a producer of its own: a partition's belongs to whoever holds the partition."""
+    """Uses a producer of its own: the partition's producer belongs to the partition's owner."""
     producer = broker.transactional_producer(orders_group(group))
     try:
         await producer.start()

@@ -1,4 +1,4 @@
-"""What shedding costs, in sentences: for the operator to read before agreeing."""
+"""The consequences of a shed order, as sentences for the operator to confirm."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from streams.operate.shed.shed_admin import ShedPlan
 
 
 def consequences(agent: Agent, plans: Sequence[ShedPlan]) -> list[str]:
-    """What ``agent`` will never see of its source, and until when the log still has it.
+    """The records that ``agent`` will never process, and until when the log holds them.
 
-    Empty where nothing would be skipped.
+    Empty when nothing would be skipped.
     """
     skipped = [plan for plan in plans if plan.shed > 0]
     unreadable = [plan for plan in skipped if plan.unreadable]

@@ -1,4 +1,4 @@
-"""O3: what an order must skip so that partitions get past what they cannot fold."""
+"""O3: the records to skip so that partitions pass undecodable ones."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from streams.operate.shed.shed_admin import ShedPlan
 async def plan_unreadable(
     broker: Broker, clock: Clock, group: str, partitions: Sequence[TopicPartition]
 ) -> list[ShedPlan]:
-    """X1 for the first offsets of each partition, from the committed one on, that no worker can
-    fold. Reads each log up to them, or to its end.
+    """X1 for the first undecodable offsets of each partition at or after the committed one. Reads
+    each log up to them, or to its end.
 
     Raises `BrokerUnavailable` and `UnknownTopic`.
     """
@@ -31,7 +31,7 @@ async def plan_unreadable(
 
 
 class _Page(NamedTuple):
-    """Offsets read in one call; ``why`` they cannot be folded, "" where they can."""
+    """Offsets read in one call; ``why`` they cannot be decoded, "" when they can."""
 
     first: int
     until: int

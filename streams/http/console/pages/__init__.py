@@ -1,4 +1,4 @@
-"""The console as people see it: pages, the files they load, and what keeps them up to date."""
+"""The console's HTML pages, static files and live streams."""
 
 from streams.http.console.pages.rendering import routes
 

@@ -1,7 +1,7 @@
-"""The static files, served from memory under a path that names their content.
+"""The static files, served from memory under a path with their digest.
 
-Every byte of the bundle is in its digest, the digest is in the path, and modules import each other
-by relative paths: so a browser may keep a file for ever, and never mixes two versions.
+The digest covers every byte of the bundle, and modules import each other by relative paths. So a
+browser may cache a file for ever and never mixes two versions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _KEPT_S = 365 * 86_400
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file, as it is and compressed."""
+    """One file, plain and compressed."""
 
     media_type: str
     plain: bytes
@@ -29,7 +29,7 @@ class Asset:
 
 
 class Bundle:
-    """``path`` is where the templates find it: ``/static/DIGEST``."""
+    """``path`` is ``/static/DIGEST``, for the templates."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
         digest = sha256()

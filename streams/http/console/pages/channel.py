@@ -1,7 +1,7 @@
-"""One thing that many watch: read by one poller, told to each as its newest state.
+"""One subject with many watchers: one poller reads it and sends its newest state to each.
 
-A watcher that is slow misses states in between and holds nobody up: there is no queue, only the
-newest event and its number. The poller runs while somebody watches.
+A slow watcher skips states and delays no other: there is no queue, only the newest event and its
+number. The poller runs while the channel has watchers.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ Read = Callable[[], Awaitable[bytes]]
 """JSON on one line."""
 
 HEARTBEAT = b": still here\n\n"
-"""A comment: what lies between sees that the connection is used."""
+"""A comment that keeps the connection alive through proxies."""
 
 
 class Channel:
-    """Calls ``read`` every ``every_s``; events in the form of the WHATWG's server-sent events.
+    """Calls ``read`` every ``every_s``; events are server-sent events (WHATWG).
 
-    What cannot be read is an event ``trouble`` with the error's code, and reading goes on.
+    A failed read is an event ``trouble`` with the error's code; polling continues.
     """
 
     def __init__(self, read: Read, every_s: float, clock: Clock) -> None:
@@ -39,7 +39,7 @@ class Channel:
         self.watchers = 0
 
     async def events(self, lasting_s: float, heartbeat_s: float) -> AsyncIterator[bytes]:
-        """The newest event at once, then each newer one, until ``lasting_s`` are over."""
+        """The newest event at once, then each newer one, for ``lasting_s`` seconds."""
         ends_at, seen = self._clock.monotonic() + lasting_s, 0
         with self._watched():
             yield b"retry: 2000\n\n"
@@ -89,7 +89,7 @@ class Channel:
 
 
 def trouble(error: DiaError) -> bytes:
-    """What went wrong, as an event. Sentences about servers and addresses are not for browsers."""
+    """The error as an event, without servers and addresses."""
     said = str(error) if isinstance(error, RequestRefused) else "a part of it does not answer now"
     body = msgspec.json.encode({"code": error.code, "detail": said})
     return b"event: trouble\ndata: " + body + b"\n\n"

@@ -1,7 +1,7 @@
-"""``/live/...``: what changes is sent to the browser, read once for all who watch it.
+"""``/live/...``: sends changes to browsers, read once for all watchers.
 
-A stream ends after a minute. The browser then asks again by itself, and whether it may is checked
-again: a token that was revoked, or a session that is over, sees nothing for longer than that.
+A stream ends after a minute. The browser reconnects, and its access is checked again: a revoked
+token or an ended session receives nothing for longer than that.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from streams.http.console.pages.channel import Channel, Read
 LASTING_S = 60.0
 HEARTBEAT_S = 15.0
 OVERVIEW_EVERY_S = 5.0
-"""How late a change is seen; figures from ClickHouse in it are read anew every 30 s."""
+"""Longest delay of a change; its figures from ClickHouse are read every 30 s."""
 PLAN_EVERY_S = 1.0
 PIPELINE_EVERY_S = 5.0
 CHANNELS_MAX = 100
 WATCHERS_MAX = 500
-"""Half of the connections that the server takes: the others ask and are answered."""
+"""Half of the server's connections: the others serve requests."""
 
 
 class ChannelKey(NamedTuple):
-    """What is watched, and for whom: tenants never share a channel."""
+    """The subject and the tenant: tenants never share a channel."""
 
     owner: str
     what: tuple[str, ...]
 
 
 class Live:
-    """The channels that are watched, of one process. Of channels and of watchers an owner has at most
-    as many as are left to others."""
+    """The channels of one process. An owner has at most as many channels and watchers as remain for
+    others."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -58,7 +58,7 @@ class Live:
         """Events of the JSON of ``GET /api/dlq/plans/{plan}``."""
         holder = self._console.gate.holder(request, Role.READ)
         plan = request.path_params["plan"]
-        # A name that is none would take a channel.
+        # Raises for an unknown plan before a channel is opened.
         await self._console.plans.progress(holder, plan)
         return self._stream(
             ChannelKey(holder.owner, ("plan", plan)),
@@ -100,5 +100,6 @@ class Live:
 
 
 def _fits(mine: int, taken: int, most: int) -> bool:
-    """Whether an owner of ``mine`` may have one more of ``most``, of which ``taken`` are in use."""
+    """Whether an owner with ``mine`` may have one more of ``most``, of which ``taken`` are in
+    use."""
     return within_share(mine + 1, most - taken - 1)

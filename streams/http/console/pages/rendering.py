@@ -1,4 +1,5 @@
-"""Which address shows what. A visitor who is not signed in is led to the sign-in page and back."""
+"""The pages and their addresses. A visitor without a session is redirected to the sign-in page and
+back."""
 
 from __future__ import annotations
 
@@ -22,9 +23,8 @@ from streams.http.console.sign_in import with_cookie
 
 @dataclass(frozen=True, slots=True)
 class ConsolePage:
-    """``name`` is that of its template and of its module; ``key`` follows a ``g`` on the keyboard.
-    ``chosen``: shown only where the app asks for it (`App.pages`): its tables are not every app's.
-    """
+    """``name`` is that of its template and module; ``key`` is the shortcut after ``g``. ``chosen``:
+    shown only where the app requests it (`App.pages`), because it needs tables of that app."""
 
     path: str
     name: str
@@ -44,7 +44,7 @@ PAGES = (
 
 
 def pages_of(chosen: Collection[str]) -> tuple[ConsolePage, ...]:
-    """The pages of an app that asks for the ``chosen`` ones, in the order of the navigation."""
+    """The pages of an app that requests the ``chosen`` ones, in the order of the navigation."""
     return tuple(page for page in PAGES if not page.chosen or page.name in chosen)
 
 
@@ -70,14 +70,14 @@ def routes(console: Console) -> list[BaseRoute]:
 
 
 class _Shown:
-    """Renders templates; whatever a template prints is escaped."""
+    """Renders templates with escaping."""
 
     def __init__(self, console: Console, bundle: Bundle) -> None:
         self._console = console
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(TEMPLATES),
             autoescape=True,
-            # Compiled once; nobody edits the templates of a console that runs.
+            # Templates are compiled once; they do not change in a running console.
             auto_reload=False,
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
