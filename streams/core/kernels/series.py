@@ -1,7 +1,6 @@
 """Rows found by their series key: the hash table of streams/engine/state/row_table.py, asked for keys.
 
-Hashes of keys are those of `row_table.mixed`. Where more than `PROBES_MAX` places would have to be
-looked at, the answer is False, and the table is asked without a kernel.
+Hashes of keys are those of `row_table.mixed`. Entries that found no place lie in ``beyond``, ascending.
 """
 
 from __future__ import annotations
@@ -25,13 +24,28 @@ def _mixed(key: int) -> np.uint64:
     return (word ^ (word >> _HALF)) * _MIX
 
 
-@kernel("boolean(uint64[::1], int64[::1], int64[::1], int64[::1])")
+@inlined
+def _first_beyond(beyond: NDArray[np.uint64], word: np.uint64) -> int:
+    """Where the entries with the tag of a hash begin in ``beyond``."""
+    tag = word >> _HALF << _HALF
+    low, high = 0, len(beyond)
+    while low < high:
+        middle = (low + high) >> 1
+        if beyond[middle] < tag:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@kernel("void(uint64[::1], uint64[::1], int64[::1], int64[::1], int64[::1])")
 def find_series(
     places: NDArray[np.uint64],
+    beyond: NDArray[np.uint64],
     needles: NDArray[np.int64],
     keys: NDArray[np.int64],
     rows: NDArray[np.int64],
-) -> bool:
+) -> None:
     """The row of each needle among ``keys``, -1 where there is none."""
     mask = len(places) - 1
     shift = _U(leading_zeros(_U(mask)))
@@ -47,21 +61,29 @@ def find_series(
                 break
             place = (place + 1) & mask
             probes += 1
-        if probes == PROBES_MAX:
-            return False
-    return True
+        if probes < PROBES_MAX:
+            continue
+        for other in range(_first_beyond(beyond, word), len(beyond)):
+            row = int(np.int64(beyond[other] & _ROW)) - 1
+            if (beyond[other] ^ word) >> _HALF != _U(0):
+                break
+            if keys[row] == needles[at]:
+                rows[at] = row
 
 
-@kernel("boolean(uint64[::1], int64[::1], int64, int64[::1], int64[::1], int64[::1], int64[::1])")
+@kernel(
+    "void(uint64[::1], uint64[::1], int64[::1], int64, int64[::1], int64[::1], int64[::1], int64[::1])"
+)
 def find_windows(
     places: NDArray[np.uint64],
+    beyond: NDArray[np.uint64],
     needles: NDArray[np.int64],
     minute: int,
     keys: NDArray[np.int64],
     minutes: NDArray[np.int64],
     serials: NDArray[np.int64],
     slots: NDArray[np.int64],
-) -> bool:
+) -> None:
     """The slot of the window of ``minute`` of each series, -1 where there is none. What a slot holds
     now says whether it is still that window's: the other arguments are columns by slot."""
     mask = len(places) - 1
@@ -79,9 +101,14 @@ def find_windows(
                     break
             place = (place + 1) & mask
             probes += 1
-        if probes == PROBES_MAX:
-            return False
-    return True
+        if probes < PROBES_MAX:
+            continue
+        for other in range(_first_beyond(beyond, word), len(beyond)):
+            slot = int(np.int64(beyond[other] & _ROW)) - 1
+            if (beyond[other] ^ word) >> _HALF != _U(0):
+                break
+            if keys[slot] == needles[at] and minutes[slot] == minute and serials[slot] >= 0:
+                slots[at] = slot
 
 
 @kernel("int64(uint64[::1], uint64[::1])")

@@ -190,9 +190,8 @@ class FramedBatch(RecordBatch):
         places = (frames.key_at, frames.key_size)
         if name == "values":
             places = (frames.value_at, frames.value_size)
-        whole = frames.buffer.tobytes()
-        spans = zip(*(column.tolist() for column in places), strict=True)
-        return [whole[at : at + size] if size >= 0 else None for at, size in spans]
+        at, size = places
+        return spans(frames.buffer, at, size).encoded()
 
     def last(self) -> tuple[int, int]:
         if not self._parts:

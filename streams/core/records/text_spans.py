@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from streams.core.kernels.record_shape import PADDING
 
+_MANY = 500
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TextSpans:
@@ -33,7 +35,8 @@ class TextSpans:
 
     def encoded(self) -> list[bytes | None]:
         """Each as bytes of its own."""
-        whole = self.buffer.tobytes() if len(self) > 1 else self.buffer
+        # Of a few texts not the whole buffer is copied first; of many that is quicker.
+        whole = self.buffer.tobytes() if len(self) > _MANY else self.buffer
         absent = self.absent.tolist() if self.absent is not None else [False] * len(self)
         spans = zip(absent, self.at.tolist(), self.size.tolist(), strict=True)
         return [None if lacks else bytes(whole[at : at + size]) for lacks, at, size in spans]

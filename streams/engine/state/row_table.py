@@ -61,9 +61,9 @@ class RowTable:
         return self._places.nbytes + self._beyond.nbytes
 
     @property
-    def places(self) -> NDArray[np.uint64]:
-        """Where a kernel looks for rows."""
-        return self._places
+    def entries(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """Where a kernel looks for rows: the places, and entries beyond them, ascending."""
+        return self._places, self._beyond
 
     def with_room(self, count: int) -> NDArray[np.uint64]:
         """The places, of which so many more may be taken: for a kernel, that says `entered` then."""

@@ -68,8 +68,8 @@ class _Generation:
         """The row of each key, -1 where it is not known."""
         if kernels.active is not None:
             rows = np.empty(len(keys), np.int64)
-            if kernels.active.find_series(self._table.places, keys, self._keys, rows):
-                return rows
+            kernels.active.find_series(*self._table.entries, keys, self._keys, rows)
+            return rows
         return self._table.find(mixed(keys), lambda rows, index: self._keys[rows] == keys[index])
 
     def shard(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:

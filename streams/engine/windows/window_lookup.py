@@ -138,8 +138,8 @@ class WindowLookup:
         if kernels.active is not None:
             slots = np.empty(len(keys), np.int64)
             columns = (c.key, c.minute, c.serial)
-            if kernels.active.find_windows(table.places, keys, window.minute, *columns, slots):
-                return slots
+            kernels.active.find_windows(*table.entries, keys, window.minute, *columns, slots)
+            return slots
 
         def meant(slots: NDArray[np.int64], index: NDArray[np.intp]) -> NDArray[np.bool_]:
             same: NDArray[np.bool_] = c.key[slots] == keys[index]

@@ -10,11 +10,12 @@ import pytest
 
 from agents.app import MODEL_METRICS
 from streams.core import kernels
-from streams.core.kernels import compiled
+from streams.core.kernels import compiled, series
 from streams.core.kernels.records import frame
 from streams.core.records.text_spans import joined
 from streams.engine.app.app import App
 from streams.engine.decode.scanning import Scanner
+from streams.engine.state.row_table import RowTable, mixed
 from streams.engine.windows.names import NameCodes
 from tests.properties.scan_bodies import READINGS, Reading
 
@@ -120,3 +121,35 @@ def test_records_that_do_not_add_up_are_not_framed():
         found = [_frame(reader, data, count) for reader in (frame, compiled.twin(frame))]
         assert [answer for answer, _ in found] == [framed, framed], data
         assert not framed or found[0] == found[1]
+
+
+def _with_hash(hashes: np.ndarray) -> np.ndarray:
+    """Series keys whose `mixed` is given."""
+    inverse = np.uint64(pow(0x9E3779B97F4A7C15, -1, 1 << 64))
+    word = hashes * inverse
+    word ^= word >> np.uint64(32)
+    return (word * inverse).view(np.int64)
+
+
+@compiled_only
+@pytest.mark.parametrize("count", [3, 64, 200])
+def test_series_that_meet_in_one_place_are_all_found(count):
+    """Keys may be chosen to meet: those beyond the bound of probes are found in the list of others."""
+    keys = _with_hash((np.uint64(5) << np.uint64(32)) | np.arange(300, dtype=np.uint64))
+    assert (mixed(keys) >> np.uint64(32)).tolist() == [5] * 300
+    known, strangers = keys[:count], keys[count:]
+    table = RowTable()
+    table.add(mixed(known), np.arange(count))
+    minutes, serials = np.full(count, 7), np.arange(count)
+    serials[1] = -1
+    for needles, expected in ((known, [*range(count)]), (strangers, [-1] * len(strangers))):
+        rows = np.empty(len(needles), np.int64)
+        for find in (series.find_series, compiled.twin(series.find_series)):
+            find(*table.entries, needles, known, rows)
+            assert rows.tolist() == expected
+        live = [-1 if row == 1 else row for row in expected]
+        for find in (series.find_windows, compiled.twin(series.find_windows)):
+            find(*table.entries, needles, 7, known, minutes, serials, rows)
+            assert rows.tolist() == live
+            find(*table.entries, needles, 8, known, minutes, serials, rows)
+            assert rows.tolist() == [-1] * len(needles)
