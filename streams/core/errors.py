@@ -297,7 +297,7 @@ class SourceTruncated(PartitionStopped):
 
 
 class UnknownFormat(PartitionStopped):
-    """The state was written by a newer version of dia."""
+    """The state was written by a version of dia whose format this one does not read."""
 
     code = "unknown_format"
 

@@ -72,8 +72,17 @@ def test_a_newer_format_is_refused_by_name(any_link):
     """Reading it as if it were ours would destroy the state."""
     data = bytearray(next(pack(any_link, []))[0])
     data[2] = FORMAT + 1
-    with pytest.raises(UnknownFormat, match=f"format {FORMAT + 1}"):
+    with pytest.raises(UnknownFormat, match=f"format {FORMAT + 1}.*or a newer one"):
         unpack(bytes(data))
+
+
+def test_an_older_format_sends_nobody_to_a_newer_version(any_link):
+    """It was a newer version that refused it."""
+    data = bytearray(next(pack(any_link, []))[0])
+    data[2] = FORMAT - 1
+    with pytest.raises(UnknownFormat, match=f"format {FORMAT - 1}.* older version") as refused:
+        unpack(bytes(data))
+    assert "newer" not in str(refused.value)
 
 
 @given(st.binary(max_size=30).filter(lambda raw: raw[:2] != b"DC"))

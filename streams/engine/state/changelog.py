@@ -126,16 +126,18 @@ def pack(
 def unknown_format(what: str, version: int, readable: AbstractSet[int] = READABLE) -> UnknownFormat:
     """``what`` bears a format of another version of dia."""
     known = ", ".join(map(str, sorted(readable)))
+    wrote = "the older version that wrote it"
+    if version > max(readable):
+        wrote = "the version that wrote it, or a newer one"
     return UnknownFormat(
-        f"{what} is in format {version}, this version of dia reads {known}. "
-        f"Run the version that wrote it, or a newer one."
+        f"{what} is in format {version}, this version of dia reads {known}. Run {wrote}."
     )
 
 
 def unpack(data: bytes) -> tuple[Link, list[Entry]]:
     """The link and entries of one part.
 
-    Raises `UnknownFormat` for a newer format and `ChangelogGap` for bytes that are no part.
+    Raises `UnknownFormat` for the format of another version and `ChangelogGap` for bytes that are no part.
     """
     if len(data) < _PREFIX.size or data[:2] != _MAGIC:
         raise ChangelogGap("a changelog record does not begin like one: was it written by dia?")
