@@ -1,8 +1,8 @@
-"""The columns of an aggregator, judged by the values that its window holds.
+"""Recomputes the columns of an aggregator from the values of its window.
 
-Nothing here is the engine's (streams/engine/aggregates/): columns are worked out from all values at once, in plain
-Python. Sums of floats are compared within rounding, sketches within the error that their declaration
-promises.
+It shares nothing with the engine (streams/engine/aggregates/): it computes columns from all values
+at once, in plain Python. Sums of floats are compared within rounding, sketches within their
+declared error.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from streams.engine.aggregates.sums import Count, Sum
 from streams.engine.aggregates.top_k import TopK
 
 ROUNDING: Final = 1e-9
-"""Of the magnitudes that were added: two orders of addition differ by far less."""
+"""Relative to the sum of magnitudes: two orders of addition differ by far less."""
 _EXACT_DISTINCT: Final = 256
 _STANDARD_ERRORS: Final = 7
-"""Beyond which an estimate is wrong: once in 10^11 windows by chance."""
+"""Above it an estimate counts as wrong: by chance once in 10^11 windows."""
 _TEXT_TOLD_APART: Final = 200
 _SMALLEST, _GREATEST = 1e-12, 1e18
 
 
 class Members(NamedTuple):
-    """Records of one window in log order: event times, and the values of one field."""
+    """Records of one window in log order: event times, and values of one field."""
 
     times_ms: Sequence[int]
     values: Sequence[Any]
@@ -47,7 +47,7 @@ _Judge: TypeAlias = Callable[[Any, Members, Shown], object | None]
 
 
 def expected_of(aggregate: Aggregate, members: Members, shown: Shown) -> object | None:
-    """What ``shown`` must have been, where it is wrong; None where it is right.
+    """The correct value if ``shown`` is wrong; None if it is right.
 
     Raises `KeyError` for an aggregator that is not dia's own.
     """
@@ -55,7 +55,7 @@ def expected_of(aggregate: Aggregate, members: Members, shown: Shown) -> object 
 
 
 def is_known(aggregate: Aggregate) -> bool:
-    """Whether `expected_of` judges it."""
+    """Whether `expected_of` supports it."""
     return type(aggregate) in _JUDGES
 
 
@@ -102,7 +102,7 @@ def _extreme(pick: Callable[..., Any]) -> Callable[[Aggregate, Members], Any]:
 def _near(
     work_out: Callable[[Any, Sequence[float]], tuple[float, float]],
 ) -> _Judge:
-    """Judges by what is right and how far from it is near enough."""
+    """A check by the correct value and a tolerance."""
 
     def judge(aggregate: Aggregate, members: Members, shown: Shown) -> object | None:
         values, found = members.present(), shown[0]
@@ -112,7 +112,7 @@ def _near(
             )
         wanted, tolerance = work_out(aggregate, values)
         if not math.isfinite(wanted) or not math.isfinite(tolerance):
-            return None  # an overflow: which of infinity and NaN comes of it, the order decides
+            return None  # an overflow: infinity or NaN, depending on the order
         return None if abs(found - wanted) <= tolerance else wanted
 
     return judge

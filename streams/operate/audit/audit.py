@@ -1,9 +1,9 @@
-"""One audit from beginning to end: read the books, compare, and in a deep one read the log again.
+"""One audit: read the snapshot, compare, and in a deep audit read the log again.
 
-A running pipeline is always a little ahead of its rows. So what differs is looked at again until
-it agrees or ``wait_s`` is over; a partition that commits between two looks cannot agree, and is
-left to the deep audit, in which windows that changed after the ledger's last commit are not
-judged. Only what still differs then is a finding.
+A running pipeline is ahead of its rows. So differences are checked again until they disappear or
+``wait_s`` has passed. A partition that commits between two reads cannot agree; it is left to the
+deep audit, which skips windows that changed after the ledger's last commit. The remaining
+differences are findings.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ from streams.operate.audit.windows import compare_counters, compare_dead, compar
 _POLL_S = 2.0
 _FOREVER_S = 1 << 31
 _SAID_ELSEWHERE = frozenset({UnknownSchemaVersion.code, KeyMisplaced.code, TenantOverQuota.code})
-"""Refusals for what the record does not say itself."""
+"""Refusals for reasons outside the record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditOptions:
-    """``from_s`` and ``to_s`` bound the windows of a deep audit; None: all that are kept."""
+    """``from_s`` and ``to_s`` bound the windows of a deep audit; None: all that are retained."""
 
     deep: bool
     from_s: int | None
@@ -57,8 +57,8 @@ class AuditOptions:
 
 @dataclass(slots=True)
 class AuditReport:
-    """What was compared, what differs, and what was found on the way (``notes``). ``not_recounted``: what
-    a deep audit could not judge by the log; a clean one proves nothing of it."""
+    """The comparisons, the findings and the ``notes``. ``not_recounted``: parts that a deep audit
+    could not check against the log; a clean report proves nothing about them."""
 
     books: list[AuditSnapshot] = field(default_factory=list)
     findings: list[AuditFinding] = field(default_factory=list)
@@ -107,7 +107,7 @@ class _Audit:
     report: AuditReport
     say: Callable[[str], None]
     _elsewhere: set[bytes] = field(default_factory=set)
-    """of the topic being read again: keys found in partitions they do not belong into"""
+    """of the topic being read: keys found in wrong partitions"""
 
     async def one(self, agent: Agent) -> None:
         self.say(f"comparing the books of {agent.source.name} ({agent.group})")
@@ -142,7 +142,7 @@ class _Audit:
             self.report.notes.append(placement.sample_note(books.topic, found))
 
     async def _placement(self, source: Topic, books: AuditSnapshot) -> None:
-        """Which ids were counted in two partitions, after every partition was read again."""
+        """The ids counted in two partitions, after every partition was read."""
         keys, self._elsewhere = sorted(self._elsewhere), set()
         if not keys:
             return
@@ -194,7 +194,7 @@ class _Audit:
         self, source: Topic, books: AuditSnapshot, partition: PartitionSnapshot
     ) -> None:
         self.say(f"reading {books.topic}/{partition.partition} again")
-        # A day more than rows are certainly kept: a window that opened older has no minute row.
+        # One day more than rows are certainly retained: older windows have no minute rows.
         oldest_s = self.reading.kept_s() + 86_400
         from_s, to_s = self._bounds_s(oldest_s)
         tp = TopicPartition(books.topic, partition.partition)
@@ -210,7 +210,7 @@ class _Audit:
         self.report.findings += windows
 
     def _bounds_s(self, oldest_s: int) -> tuple[int, int]:
-        """First and end of the windows to judge."""
+        """First and end of the windows to check."""
         options = self.options
         to_s = options.to_s if options.to_s is not None else _FOREVER_S
         return max(oldest_s, options.from_s or 0), to_s
@@ -278,7 +278,7 @@ def _shed_note(topic: str, shed: ShedRange) -> str:
 
 
 def _moved(before: AuditSnapshot, now: AuditSnapshot) -> frozenset[int]:
-    """The partitions that committed between two readings."""
+    """The partitions that committed between two reads."""
     was = {books.partition: books.committed_offset for books in before.partitions}
     return frozenset(
         books.partition

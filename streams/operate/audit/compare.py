@@ -1,4 +1,4 @@
-"""Every sentence two parties must agree on, checked; pure functions of the books.
+"""The checks of the audit; pure functions of the snapshot.
 
 ledger      read = applied + duplicates + dead + shed; its epochs follow one another
 offsets     the committed offset and epoch are the ledger's
@@ -19,9 +19,9 @@ from streams.operate.audit.snapshot import AuditSnapshot, LedgerRow, PartitionSn
 
 
 def compare(books: AuditSnapshot) -> list[AuditFinding]:
-    """Every disagreement, partition by partition.
+    """Every difference, partition by partition.
 
-    Of moving partitions only what one ledger row says of itself can be judged.
+    For moving partitions only the checks within one ledger row apply.
     """
     moving = books.moving
     findings = [f for p in books.partitions for row in p.ledger for f in _adds_up(books, row)]
@@ -139,7 +139,7 @@ def _rows(books: AuditSnapshot) -> Iterator[AuditFinding]:
 
 
 def _total(books: AuditSnapshot, applied: int) -> Iterator[AuditFinding]:
-    """Rows do not tell partitions apart once minutes expire: days are kept per series only."""
+    """Day rows exist per series only, so expired minutes are compared over all partitions."""
     assert books.rows is not None
     found = sum(books.rows.values()) + books.expired_events
     if found != applied:

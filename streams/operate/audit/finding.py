@@ -1,4 +1,4 @@
-"""A disagreement between two parties, and where it lies."""
+"""A difference between two sources, and its place."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
 SHOWN_MAX = 10
-"""Findings of one kind in one place that are shown; the rest are only counted."""
+"""Listed findings of one kind in one place; the rest are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class FindingPlace:
     """``offsets`` are source offsets, both ends included; ``window`` is "tenant model metric
-    start". Empty (None) where the finding is not about one."""
+    start". Empty (None) where it does not apply."""
 
     topic: str
     partition: int | None = None
@@ -22,7 +22,7 @@ class FindingPlace:
 
 @dataclass(frozen=True, slots=True)
 class AuditFinding:
-    """``expected`` is what the first party of ``check`` says, ``found`` the second's."""
+    """``expected`` is the value of the first source of ``check``, ``found`` the second's."""
 
     check: str
     place: FindingPlace
@@ -31,7 +31,7 @@ class AuditFinding:
     meaning: str
 
     def fields(self) -> dict[str, object]:
-        """As data, in the order to show it."""
+        """As data, in display order."""
         said = {"expected": self.expected, "found": self.found, "meaning": self.meaning}
         return {"check": self.check, **asdict(self.place), **said}
 
@@ -42,7 +42,7 @@ def span(first: int, last: int) -> str:
 
 
 def shortened(findings: Iterable[AuditFinding]) -> list[AuditFinding]:
-    """At most `SHOWN_MAX` of one kind, and one more that counts the rest."""
+    """At most `SHOWN_MAX` of one kind, and one more with the count of the rest."""
     every = list(findings)
     if len(every) <= SHOWN_MAX:
         return every

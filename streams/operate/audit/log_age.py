@@ -1,7 +1,8 @@
-"""Log time, and which records repeat an earlier one, worked out a second time from their contract.
+"""Reference for log time and for repeated records, from their contract.
 
-The contract is in ARCHITECTURE.md, section 4. Nothing here is the engine's (streams/engine/state/log_time.py,
-streams/engine/identities/seen_events.py): a property test holds the two against each other.
+The contract is in ARCHITECTURE.md, section 4. It shares nothing with the engine
+(streams/engine/state/log_time.py, streams/engine/identities/seen_events.py); a property test
+compares the two.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ BELIEVED_AFTER = 1 << 20
 
 @dataclass(slots=True)
 class _Leap:
-    """A step of append time that log time did not follow; backwards, ``size`` is below 0."""
+    """A step of append time that log time did not follow; negative ``size`` is backwards."""
 
     at: int
     size: int
@@ -27,7 +28,7 @@ class _Leap:
 
 
 class LogAge:
-    """Follows the append times of one epoch of one partition, in log order; all in milliseconds."""
+    """Follows the append times of one epoch of one partition, in log order, in milliseconds."""
 
     def __init__(self, ttl_ms: int) -> None:
         self._step = max(60_000, ttl_ms // 32)
@@ -40,7 +41,7 @@ class LogAge:
         """log time of the last record"""
 
     def read(self, append_ms: int) -> None:
-        """The next record, whatever became of it."""
+        """Read the next record, whatever its verdict."""
         if self._last is None:
             self._last = self.now = append_ms
         move = append_ms - self._last - self._behind
@@ -74,8 +75,7 @@ class LogAge:
             self._leaps.append(_Leap(self.now, size, self._read))
 
     def forgets(self, then: int) -> bool:
-        """Whether what was first seen at log time ``then`` is forgotten when the last record is
-        judged."""
+        """Whether an id first seen at log time ``then`` is forgotten at the last record."""
         silent = sum(
             leap.size
             for leap in self._leaps
@@ -92,7 +92,7 @@ class _First(NamedTuple):
 
 @dataclass(slots=True)
 class FirstSeen:
-    """Of one partition and epoch, in log order; times in milliseconds."""
+    """First occurrences in one partition and epoch, in log order; times in milliseconds."""
 
     dedupe_ttl_ms: int
     _age: LogAge = field(init=False)
@@ -103,12 +103,11 @@ class FirstSeen:
         self._age = LogAge(self.dedupe_ttl_ms)
 
     def read(self, append_ms: int) -> None:
-        """The next record of the log, whatever becomes of it: it is part of the log's time."""
+        """Read the next record of the log, whatever its verdict: it advances log time."""
         self._age.read(append_ms)
 
     def verdict(self, append_ms: int, identity: Hashable, said: Hashable) -> Verdict:
-        """Of the record that was read last, whose payload is ``said``. One that is applied is
-        remembered."""
+        """The verdict on the last read record with payload ``said``. An applied one is stored."""
         first = self._first.get(identity)
         if (
             first is not None

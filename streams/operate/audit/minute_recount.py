@@ -1,4 +1,4 @@
-"""The minute windows of the built-in pipeline, recounted from their source log."""
+"""Recounts the minute windows of the built-in pipeline from their source log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WindowKey: TypeAlias = tuple[str, str, str, int, int]
 
 @dataclass(slots=True)
 class MinuteTally:
-    """What one window must hold, and the offsets its values came from."""
+    """The correct content of one window, and the offsets of its values."""
 
     first_offset: int
     last_offset: int
@@ -41,7 +41,7 @@ class MinuteTally:
 
 @dataclass(slots=True)
 class MinuteRecount(Recount):
-    """A recount with the windows that it found within its bounds."""
+    """A recount with the windows within its bounds."""
 
     windows: dict[WindowKey, MinuteTally] = field(default_factory=dict)
 
@@ -55,12 +55,10 @@ async def recount_minutes(
     to_s: int,
     unpublished: AbstractSet[DeadLetterPlace] = frozenset(),
 ) -> MinuteRecount:
-    """Windows from ``from_s`` (rounded up to what can be known) to ``to_s``, both in seconds, are
-    tallied.
+    """Tally windows from ``from_s`` (raised to the first knowable one) to ``to_s``, in seconds.
 
-    ``unpublished`` are records that were refused for what the record does not say: its
-    schema version was not published then, or its tenant was over its quota. Only a replay makes
-    them applied.
+    ``unpublished`` are records refused for reasons outside them: an unpublished schema version, or
+    a tenant over quota. Only a replay applies them.
     """
     result = MinuteRecount(books.partition, from_s, to_s)
     await recount(reader, topic, books, _Minutes(rules, unpublished, result), result)
@@ -70,7 +68,7 @@ async def recount_minutes(
 
 
 class _Minutes:
-    """The `Opinion` of the judge of model.metrics."""
+    """The `ReferenceModel` of model.metrics."""
 
     def __init__(
         self, rules: Rules, unpublished: AbstractSet[DeadLetterPlace], result: MinuteRecount

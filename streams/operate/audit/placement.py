@@ -1,7 +1,7 @@
-"""Whether the keys of a topic lie where murmur2 puts them, and what it costs where they do not.
+"""Checks that keys lie in the partition of murmur2, and finds double counts where they do not.
 
-Repeats are found within a partition. An id that two producers with different partitioners sent is
-counted in two partitions, each of which is right by itself.
+Duplicates are detected within a partition. An id sent through two partitioners is counted in two
+partitions, each of which is consistent.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ ADVICE = (
 
 
 def elsewhere(keys: Iterable[bytes | None], partition: int, partitions: int) -> set[bytes]:
-    """The keys among those found in ``partition`` that belong into another."""
+    """The keys in ``partition`` that belong to another one."""
     return {key for key in keys if key is not None and partition_of(key, partitions) != partition}
 
 
 async def sample(reader: LogReader, topic: str, partitions: int) -> Counter[int]:
-    """Of each partition, how many keys of its newest records belong into another.
+    """By partition, the number of misplaced keys among its newest records.
 
     Raises `BrokerUnavailable` and `UnknownTopic`.
     """
@@ -46,7 +46,7 @@ async def sample(reader: LogReader, topic: str, partitions: int) -> Counter[int]
         try:
             batch = await reader.read(tp, max(begin, end - SAMPLE_OFFSETS), SAMPLE_OFFSETS)
         except (BatchUnreadable, OffsetOutOfRange):
-            continue  # its own finding elsewhere; nothing is known of its keys
+            continue  # reported elsewhere; its keys are unknown
         if wrong := elsewhere(set(batch.keys), number, partitions):
             found[number] = len(wrong)
     return found
@@ -63,7 +63,7 @@ def sample_note(topic: str, found: Mapping[int, int]) -> str:
 @dataclass(slots=True)
 class DoubledIds:
     """Ids of misplaced keys that were applied in two partitions within the dedupe TTL. Not
-    ``whole``: there may be more than ``ids``."""
+    ``whole``: ``ids`` may be incomplete."""
 
     keys: AbstractSet[bytes]
     rules: Rules
@@ -72,7 +72,7 @@ class DoubledIds:
     _seen: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     async def read(self, reader: LogReader, topic: str, books: PartitionSnapshot) -> None:
-        """Look at one partition's newest epoch."""
+        """Read one partition's newest epoch."""
         row, tp = books.ledger[-1], TopicPartition(topic, books.partition)
         shed = [range(s.first, s.until) for s in books.shed if s.epoch == row.epoch]
         judge, offset = ReferenceDecoder(self.rules), max(row.start_offset, books.begin_offset)
@@ -84,7 +84,7 @@ class DoubledIds:
                 self.whole = False
                 continue
             except OffsetOutOfRange:
-                self.whole = False  # retention came in between
+                self.whole = False  # deleted by retention meanwhile
                 return
             for at, key in enumerate(batch.keys):
                 if key not in self.keys:
@@ -110,7 +110,7 @@ class DoubledIds:
 
 
 def finding(topic: str, keys: Sequence[bytes], doubled: DoubledIds) -> AuditFinding:
-    """What a deep audit says where ids were counted twice."""
+    """The finding for ids counted twice."""
     names = ", ".join(key.decode(errors="replace")[:40] for key in keys[:_SHOWN_KEYS])
     least = "" if doubled.whole else "at least "
     return AuditFinding(

@@ -1,11 +1,10 @@
-"""The source log read again, and what its records must have become.
+"""Reads the source log again and decides the correct result of its records.
 
-Two things limit what a re-reading can know. Records that retention has removed are gone, and a
-record appended within the dedupe TTL after them may repeat one of them. So with S the append
-time below which nothing was read, records are judged from S + TTL on, and windows from
-S + TTL + future_max on: no record before S + TTL can have a value in those. Where append times
-went back by more than a TTL, the log time that decides repeats is known only of an epoch that is
-read from its start. A batch that cannot be opened is as good as gone, with all before it.
+Deleted records limit it: a record appended within the dedupe TTL after them may repeat one of them.
+With S the append time below which nothing was read, records are evaluated from S + TTL on, and
+windows from S + TTL + future_max on: no record before S + TTL can have a value there. Where append
+times go back by more than a TTL, the log time that decides repeats is known only for an epoch read
+from its start. A batch that cannot be decompressed counts as deleted, with all before it.
 """
 
 from __future__ import annotations
@@ -23,32 +22,32 @@ from streams.operate.audit.log_age import Verdict
 from streams.operate.audit.snapshot import LedgerRow, PartitionSnapshot
 
 _ROUND_MS = 60_000
-"""Windows that are judged begin at a full minute."""
+"""Checked windows begin at a full minute."""
 
 
 class ReferenceModel(Protocol):
-    """What the records of one partition must have become, decided a second time, in log order."""
+    """Decides the correct result of the records of one partition, in log order."""
 
     dedupe_ttl_ms: int
     slack_ms: int
-    """a window that begins so long after a record was appended holds no value of it, nor of a record
-    that repeats it"""
+    """a window that begins this long after a record's append holds no value of it or of its
+    repeats"""
 
     def begin(self, epoch: int, *, fresh: bool) -> None:
-        """Records of ``epoch`` follow. ``fresh``: none of it come before them; else some do, of which
-        nothing is known."""
+        """Records of ``epoch`` follow. ``fresh``: none of it precede them; else some do, which are
+        unknown."""
         ...
 
     async def judge(self, batch: RecordBatch, rows: Sequence[int]) -> Sequence[Verdict]:
-        """The verdict on each of these records of ``batch``; the others were skipped by order."""
+        """The verdict on each of these records of ``batch``; the others were shed."""
         ...
 
 
 @dataclass(slots=True)
 class Recount:
-    """One partition, all epochs that could be read. ``whole`` holds the epochs read from their
-    start: only their counters can be compared. ``judged_from_s`` and ``to_s`` bound the windows;
-    ``certain`` are offsets (first, one past the last) per epoch whose dead letters are known."""
+    """One partition, all readable epochs. ``whole`` holds the epochs read from their start: only
+    their counters are compared. ``judged_from_s`` and ``to_s`` bound the windows; ``certain`` are
+    offsets (first, one past the last) by epoch whose dead letters are known."""
 
     partition: int
     judged_from_s: int
@@ -71,8 +70,8 @@ async def recount(
     opinion: ReferenceModel,
     result: Recount,
 ) -> None:
-    """Read every epoch's offsets again, up to the ledger's, into ``result``, whose bounds of windows
-    are raised to what can be known."""
+    """Read every epoch's offsets up to the ledger's into ``result``, and raise its bounds of
+    windows to the knowable ones."""
     tp, from_s = TopicPartition(topic, books.partition), result.judged_from_s
     for row in _same_log(books, result):
         shed = [range(s.first, s.until) for s in books.shed if s.epoch == row.epoch]
@@ -81,8 +80,8 @@ async def recount(
 
 
 def _same_log(books: PartitionSnapshot, result: Recount) -> list[LedgerRow]:
-    """The epochs whose offsets are those of today's log: not those before it was recreated, or
-    was begun anew."""
+    """The epochs whose offsets belong to the current log, not to one before it was recreated or
+    reset."""
     rows: list[LedgerRow] = []
     for row in books.ledger:
         if rows and row.start_offset < rows[-1].next_offset:
@@ -113,7 +112,7 @@ class _Epoch:
         self._shed = shed
         self._certain_ms = 0
         self._unread = False
-        """the next record is the first one behind what could not be read"""
+        """the next record is the first one after an unreadable part"""
         self._counts: Counter[str] = Counter({"shed": sum(map(len, shed))} if shed else {})
 
     async def read(self, begin: int, from_s: int) -> None:
@@ -131,7 +130,7 @@ class _Epoch:
                 f"offsets {row.start_offset} to {begin - 1} are gone from {self._tp}: windows "
                 f"and counters that need them are not judged"
             )
-        # A ledger that miscounts may name an offset that the log does not have.
+        # A wrong ledger may name an offset beyond the log.
         stop = min(row.next_offset, await self._reader.last_stable_offset(self._tp))
         while (offset := self._beyond_shed(offset)) < stop:
             try:
@@ -153,13 +152,13 @@ class _Epoch:
         result.counts[row.epoch] = self._counts
 
     def _judge_behind(self, unread_ms: int) -> None:
-        """Nothing that was appended below this time is read."""
+        """Nothing appended below this time is read."""
         self._certain_ms = unread_ms + self._opinion.dedupe_ttl_ms
         judged_s = -(-(unread_ms + self._opinion.slack_ms) // _ROUND_MS) * _ROUND_MS // 1000
         self._result.judged_from_s = max(self._result.judged_from_s, judged_s)
 
     def _pass(self, error: BatchUnreadable) -> int:
-        """Begin anew behind a batch that cannot be opened; returns the offset there."""
+        """Restart behind a batch that cannot be decompressed; returns the offset there."""
         result, epoch = self._result, self._row.epoch
         until = behind(error, self._row.next_offset)
         result.notes.append(
@@ -173,8 +172,8 @@ class _Epoch:
         return until
 
     def _beyond_shed(self, offset: int) -> int:
-        """The first offset from this one on that was not skipped by order: who skipped did not
-        look, so the records there are nobody's first."""
+        """The first offset from this one on that was not shed: shed records count as first
+        occurrences of no id."""
         for skipped in self._shed:
             offset = skipped.stop if offset in skipped else offset
         return offset
@@ -200,8 +199,8 @@ class _Epoch:
                 result.keys[batch.keys[position] or b""] += 1
 
     async def _seek(self, start: int, after_ms: int) -> tuple[int, int]:
-        """The first offset from ``start`` on that was appended at or after ``after_ms`` (or the
-        first one retained), and the time below which nothing will be read."""
+        """The first offset from ``start`` on appended at or after ``after_ms`` (or the first
+        retained one), and the time below which nothing is read."""
         high = self._row.next_offset
         end = await self._reader.last_stable_offset(self._tp)
         first_ms = await appended_ms(self._reader, self._tp, start, end)

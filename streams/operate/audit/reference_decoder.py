@@ -1,8 +1,8 @@
-"""What each record of a topic of metrics must have become, decided a second time.
+"""Reference decoder: the correct result of each record of a topic of metrics.
 
-Written from the contract of the event, record by record, with the standard library's JSON and
-nothing of the pipeline's codecs, hashes or tables: where both agree, neither got it from the
-other. A property test holds them against each other (tests/properties/test_judge.py).
+It implements the event's contract record by record, with the standard library's JSON and none of
+the pipeline's codecs, hashes or tables. A property test compares the two
+(tests/properties/test_judge.py).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _NAMES_REQUIRED = ("tenant_id", "model_id", "metric")
 _NAMES_OPTIONAL = ("event_id", "run_id")
 _NAME_MAX = 128
 _PLAIN_VERSION = 1
-"""Of a record that names none; read here without the pipeline's decoder."""
+"""Schema version of a record without a version header; decoded here."""
 _PLAIN_DIGITS = 30
-"""Longer integers are kept as floats: no field takes them, and int() refuses thousands of digits."""
+"""Longer integers become floats: no field accepts them, and int() refuses thousands of digits."""
 
 
 class ReferenceEvent(NamedTuple):
-    """A record that is well-formed. ``identity`` and ``said`` decide repeats and conflicts."""
+    """A well-formed record. ``identity`` and ``said`` decide repeats and conflicts."""
 
     series: tuple[str, str, str]
     ts_ms: int
@@ -41,7 +41,7 @@ class ReferenceEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a verdict depends on: the published versions of the topic, and settings in milliseconds."""
+    """The inputs of a verdict: the topic's published versions, and settings in milliseconds."""
 
     source: Topic
     future_max_ms: int
@@ -51,7 +51,7 @@ class Rules:
 
 @dataclass(slots=True)
 class ReferenceDecoder:
-    """Judges the records of one partition and epoch, in log order."""
+    """Decides the records of one partition and epoch, in log order."""
 
     rules: Rules
     _seen: FirstSeen = field(init=False)
@@ -60,7 +60,7 @@ class ReferenceDecoder:
         self._seen = FirstSeen(self.rules.dedupe_ttl_ms)
 
     def pass_by(self, append_ms: int) -> None:
-        """A record whose verdict is known otherwise: it is part of the log's time all the same."""
+        """A record with a verdict from elsewhere; it still advances log time."""
         self._seen.read(append_ms)
 
     def judge(
@@ -78,7 +78,7 @@ class ReferenceDecoder:
 def _event(
     append_ms: int, key: bytes | None, value: bytes | None, found: Headers, rules: Rules
 ) -> ReferenceEvent | None:
-    """The event, or None where the record must be a dead letter."""
+    """The event, or None for a dead letter."""
     judged_ms = _judged_ms(append_ms, found)
     version = _version(found, rules.source)
     if judged_ms is None or version is None or value is None:
@@ -102,7 +102,7 @@ def _event(
 
 
 def _judged_ms(append_ms: int, found: Headers) -> int | None:
-    """When the record was first appended; None where its headers refuse it."""
+    """The first append time of the record; None when its headers refuse it."""
     replayed = headers.last(found, headers.REPLAY_APPEND_TS) if found else None
     if replayed is None:
         return append_ms
@@ -111,15 +111,14 @@ def _judged_ms(append_ms: int, found: Headers) -> int | None:
 
 
 def _version(found: Headers, source: Topic) -> int | None:
-    """The schema version the headers name; None where it was never published."""
+    """The schema version in the headers; None for an unpublished one."""
     named = headers.last(found, headers.SCHEMA) if found else None
     version = _PLAIN_VERSION if named is None else headers.decimal(named)
     return version if version in source.versions else None
 
 
 def _upcast(value: bytes, source: Topic, version: int) -> dict[str, Any] | None:
-    """The object of another version, made today's by the published steps: they are the contract,
-    so there is no second opinion of them."""
+    """The object of another version, upcast by the published steps, which are the contract."""
     way = source.reading(version)
     try:
         event = msgspec.convert(_document(value), way.type)
@@ -132,22 +131,22 @@ def _upcast(value: bytes, source: Topic, version: int) -> dict[str, Any] | None:
 
 
 def _fields(value: bytes | None) -> dict[str, Any] | None:
-    """The object of a valid value; None for any other bytes."""
+    """The object of a valid value; None for other bytes."""
     if not value or len(value) > MAX_RECORD_BYTES:
         return None
     try:
         fields = _document(value)
         if b"\\u" in value:
-            json.dumps(fields, ensure_ascii=False).encode()  # raises for half a surrogate pair
+            json.dumps(fields, ensure_ascii=False).encode()  # raises for an unpaired surrogate
     except (ValueError, RecursionError):
         return None
     return fields if isinstance(fields, dict) and _well_typed(fields) else None
 
 
 def _document(value: bytes) -> Any:
-    """The JSON value, its ``ts`` an integer where it is a whole number, however it is written.
+    """The JSON value, with a whole-number ``ts`` as an integer in any notation.
 
-    Raises ValueError for what is no JSON, RecursionError for what is nested too deeply.
+    Raises ValueError for invalid JSON, RecursionError for too deep nesting.
     """
     text = value.decode()
     found = json.loads(text, parse_int=_integer, parse_constant=_refuse)

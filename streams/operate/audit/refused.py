@@ -1,7 +1,7 @@
-"""Rows of windows that ClickHouse refused: their events are in the DLQ instead of in a table.
+"""Window rows that ClickHouse refused: their events are in the DLQ instead of a table.
 
-A row may have been refused more than once, with a rising version; the newest one counts, as it
-would in the table. One that a replay has inserted since is a row like any other.
+A row may be refused repeatedly, with a rising version; the newest counts, as in the table. A row
+that a replay has inserted counts as stored.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MINUTES = "m1"
 
 
 class RefusedRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What an audit needs of the row in a dead letter of stage ``sink``."""
+    """The audited fields of a dead letter of stage ``sink``."""
 
     table: str
     tenant: str
@@ -38,7 +38,7 @@ class RefusedRow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def place(self) -> tuple[str, str, str, int, int, int]:
-        """What the table would replace rows by."""
+        """The replacement key of the table."""
         return self.tenant, self.model, self.metric, self.w, self.part, self.inc
 
 
@@ -51,7 +51,7 @@ _decode_any = msgspec.json.Decoder(_AnyRow).decode
 
 
 class RefusedRows:
-    """The rows of windows in the dead letters of one topic: minute rows, and those of ``tables``."""
+    """The window rows in the dead letters of one topic: minute rows, and those of ``tables``."""
 
     def __init__(self, tables: AbstractSet[str] = frozenset()) -> None:
         self._newest: dict[tuple[object, ...], tuple[str, RefusedRow]] = {}
@@ -59,7 +59,7 @@ class RefusedRows:
         self._others: dict[str, tuple[str, bytes]] = {}
 
     def add(self, name: str, value: bytes | None) -> None:
-        """The value of the dead letter ``name``; what is no row of windows counts for nothing."""
+        """Add the value of the dead letter ``name``; values that are no window rows are ignored."""
         try:
             table = _decode_any(value or b"").table
             if table in self._tables:
@@ -73,14 +73,14 @@ class RefusedRows:
             self._newest[row.place] = name, row
 
     def forget(self, names: AbstractSet[str]) -> None:
-        """The rows of these dead letters were inserted after all."""
+        """Drop the rows of these dead letters: they were inserted."""
         kept = {place: found for place, found in self._newest.items() if found[0] not in names}
         self._newest = kept
         self._others = {name: one for name, one in self._others.items() if name not in names}
 
     def rows(self, table: ClickHouseTable) -> Iterator[dict[str, Any]]:
-        """The rows of one of ``tables``, also several versions of one. One that today's declaration
-        cannot read is passed over."""
+        """The rows of one of ``tables``, all versions; rows that the current declaration cannot
+        read are skipped."""
         for name, value in self._others.values():
             if name == table.name:
                 try:

@@ -1,4 +1,4 @@
-"""Questions about the rows, asked of every shard; of its replicas the first that answers."""
+"""Queries for the audit, sent to every shard, to its replicas in turn."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ FROM
 GROUP BY part, epoch
 """
 _EXPIRED = "SELECT sum(n) FROM d1_local FINAL WHERE w < toDateTime({kept:UInt32}, 'UTC')"
-"""Windows too old for m1 have rows of their own in h1 and d1: counted in h1 while it keeps the
-minutes' days, in d1 before."""
+"""Windows older than m1 have rows in h1 and d1: counted in h1 while it has those days, in d1
+before."""
 
 _STALE = """
 SELECT tenant, model, metric, toUnixTimestamp(b), counted, summed, n_stored, s1_stored
@@ -66,7 +66,7 @@ FULL JOIN
 WHERE counted != n_stored OR NOT (abs(summed - s1_stored) <= 1e-9 * magnitude)
 ORDER BY b LIMIT 100
 """
-"""Σ|v| is at most sqrt(n · Σv²), so the tolerance of a sum needs no column of its own."""
+"""Σ|v| is at most sqrt(n · Σv²), so the tolerance of a sum needs no column."""
 
 _WINDOWS = """
 SELECT toString(tenant), toString(model), toString(metric), toUnixTimestamp(w) AS start,
@@ -91,12 +91,13 @@ _WIDTHS: tuple[tuple[Bucket, str, int], ...] = (
 )
 _DAY_S = 86_400
 _LAST_MS = 10_413_791_999_999
-"""The last moment that a DateTime64(3) holds."""
+"""The largest DateTime64(3)."""
 
 
 class Shards:
-    """Close it after use. Every question raises `DependencyUnreachable` when no replica of a
-    shard answers that is at most some seconds behind: an audit of a part would call the rest lost."""
+    """Close it after use. Every query raises `DependencyUnreachable` when a shard has no replica
+    that answers and is at most some seconds behind: an audit of a part would report the rest as
+    lost."""
 
     def __init__(self, settings: Settings) -> None:
         if not settings.shards():
@@ -117,7 +118,7 @@ class Shards:
         return sorted(rows, key=lambda row: (row.partition, row.epoch))
 
     async def shed(self, group: str, topic: str) -> list[ShedRange]:
-        """Every range that was skipped by order, by partition, epoch and offset."""
+        """Every shed range, by partition, epoch and offset."""
         answers = await self._all(_SHED, {"group": group, "topic": topic})
         ranges = [
             ShedRange(
@@ -136,14 +137,14 @@ class Shards:
         return sorted(ranges, key=lambda one: (one.partition, one.epoch, one.first))
 
     async def dead_letters(self, topic: str) -> tuple[dict[str, str], set[str]]:
-        """Error code by id, and the ids that a replay has dealt with."""
+        """Error code by id, and the ids that a replay has resolved."""
         answers = await self._all(_DEAD, {"topic": topic})
         found = [row for rows in answers for row in rows]
         replayed = {str(name) for name, _, done in found if done}
         return {str(name): str(code) for name, code, _ in found}, replayed
 
     async def events(self, kept_s: int) -> dict[tuple[int, int], int]:
-        """Events in the window rows of windows from ``kept_s`` on, by (partition, epoch)."""
+        """Events in the rows of windows from ``kept_s`` on, by (partition, epoch)."""
         totals: defaultdict[tuple[int, int], int] = defaultdict(int)
         for rows in await self._all(_EVENTS, {"kept": kept_s, "bits": OFFSET_BITS}):
             for part, epoch, n in rows:
@@ -156,7 +157,8 @@ class Shards:
         return sum(int(rows[0][0]) for rows in answers)
 
     async def stale(self, kept_s: int, over_s: int) -> list[StaleRollUp]:
-        """Hours and days from ``kept_s`` on, over by ``over_s``, that are not their minutes."""
+        """Hours and days from ``kept_s`` on, closed before ``over_s``, that differ from their
+        minutes."""
         found: list[StaleRollUp] = []
         for table, start, width_s in _WIDTHS:
             sql = _STALE.format(table=table, start=start)
@@ -200,7 +202,7 @@ class Shards:
         return dict(found)
 
     async def _all(self, sql: str, parameters: Mapping[str, Any]) -> list[Rows]:
-        """One answer a shard."""
+        """One result for each shard."""
         questions = [asyncio.to_thread(_answer, group, sql, parameters) for group in self._shards]
         return list(await asyncio.gather(*questions))
 

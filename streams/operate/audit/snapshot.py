@@ -1,4 +1,4 @@
-"""What the parties say of one source topic, as it was read, before anything is compared."""
+"""The counts of one source topic as read, before any comparison."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ class LedgerRow:
 
     @property
     def start_offset(self) -> int:
-        """Where the epoch began."""
+        """The first offset of the epoch."""
         return self.next_offset - self.read - self.gaps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShedRange:
-    """Offsets from ``first`` to ``until``, exclusive, that ``actor`` had skipped at ``at_ms``."""
+    """Offsets from ``first`` to ``until``, exclusive, that the order of ``actor`` skipped at
+    ``at_ms``."""
 
     partition: int
     epoch: int
@@ -49,8 +50,8 @@ class ShedRange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionSnapshot:
-    """``begin_offset`` and ``end_offset`` bound the source log; the committed ones are None
-    where the group has committed nothing."""
+    """``begin_offset`` and ``end_offset`` bound the source log; the committed ones are None before
+    the group's first commit."""
 
     partition: int
     begin_offset: int
@@ -64,13 +65,14 @@ class PartitionSnapshot:
 
     @property
     def lag(self) -> int:
-        """Records (and gaps) that the group has not consumed."""
+        """Offsets that the group has not consumed."""
         done = self.begin_offset if self.committed_offset is None else self.committed_offset
         return max(0, self.end_offset - done)
 
 
 class DeadLetterPlace(NamedTuple):
-    """A record that became a dead letter: a reset may read other records at the same offsets."""
+    """The place of a failed record with its epoch: after a reset the same offsets may hold other
+    records."""
 
     epoch: int
     offset: int
@@ -79,8 +81,8 @@ class DeadLetterPlace(NamedTuple):
 @dataclass(slots=True)
 class DeadLetterCounts:
     """``in_dlq`` maps the id of a dead letter to its error code; ``records`` counts them by
-    (partition, code), repeats of an id included; ``trimmed`` partitions have lost some. So have
-    those with batches that cannot be opened, ``unreadable``: a sentence by partition."""
+    (partition, code), repeated ids included. ``trimmed`` partitions have lost some, and so have
+    those of ``unreadable`` (a sentence by partition), with batches that cannot be decompressed."""
 
     in_dlq: dict[str, str] = field(default_factory=dict)
     in_rows: dict[str, str] = field(default_factory=dict)
@@ -89,8 +91,8 @@ class DeadLetterCounts:
     unreadable: dict[int, str] = field(default_factory=dict)
 
     def codes(self, tp: TopicPartition) -> dict[DeadLetterPlace, str]:
-        """Error code of every dead letter of a record of the partition, also of those that only
-        ClickHouse still has."""
+        """Error code of every dead letter of the partition, also of those that only ClickHouse
+        has."""
         return {
             place: code
             for name, code in {**self.in_rows, **self.in_dlq}.items()
@@ -99,8 +101,9 @@ class DeadLetterCounts:
 
 
 def letter_place(name: str, tp: TopicPartition) -> DeadLetterPlace | None:
-    """Where the record of a dead letter lies that is called ``name``; None where it is none of ``tp``, or
-    no record's. From epoch 1 on the name says the epoch (streams/engine/runtime/effects/dead_letters.py)."""
+    """The place of the failed record of the dead letter ``name``; None for another partition, or
+    for a row. From epoch 1 on the name includes the epoch
+    (streams/engine/runtime/effects/dead_letters.py)."""
     found = re.fullmatch(r"(\d{1,18})(?:/e(\d{1,9}))?", name.removeprefix(f"{tp}/"))
     if found is None or not name.startswith(f"{tp}/"):
         return None
@@ -109,7 +112,7 @@ def letter_place(name: str, tp: TopicPartition) -> DeadLetterPlace | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StaleRollUp:
-    """An hour or day of one series that is not the sum of its minutes."""
+    """An hour or day of one series that differs from the sum of its minutes."""
 
     table: str
     series: str
@@ -120,10 +123,10 @@ class StaleRollUp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditSnapshot:
-    """Everything a shallow audit compares for one topic. ``rows`` counts the events of window
-    rows by (partition, epoch); None where the topic has no windows. ``expired_events`` are those
-    of days whose minutes have begun to expire, counted in the day rows. ``moving`` partitions
-    committed while they were read, so their parties were heard at different moments."""
+    """The input of a shallow audit of one topic. ``rows`` counts the events of window rows by
+    (partition, epoch); None for a topic without windows. ``expired_events`` are those of days whose
+    minutes have begun to expire, from the day rows. ``moving`` partitions committed during the
+    read, so their counts are of different moments."""
 
     group: str
     topic: str

@@ -1,4 +1,4 @@
-"""The books of one source topic, read from Kafka and from every shard."""
+"""Reads the snapshot of one source topic from Kafka and every shard."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SINK = "sink"
 
 
 class SnapshotReader:
-    """Reads books with clients that its owner opens and closes."""
+    """Reads snapshots with clients that its owner opens and closes."""
 
     def __init__(
         self, settings: Settings, clock: Clock, shards: Shards, reader: LogReader, admin: Admin
@@ -43,7 +43,7 @@ class SnapshotReader:
         self._admin = admin
 
     def kept_s(self) -> int:
-        """The start of the first UTC day of which no minute can have expired."""
+        """The start of the first UTC day without expired minutes."""
         now_s = self._clock.now_ms() // 1000
         return now_s // _DAY_S * _DAY_S - (self._settings.m1_retention_days - 1) * _DAY_S
 
@@ -79,7 +79,7 @@ class SnapshotReader:
         )
 
     def _over_s(self) -> int:
-        """Windows before this moment are closed and rolled up, if nothing is behind."""
+        """Windows before this moment are closed and rolled up, unless the pipeline lags."""
         settings = self._settings
         open_s = settings.window_s + settings.grace_s + settings.idle_close_s + settings.late_hold_s
         lag_s = open_s + settings.rollup_interval_s + _ROLL_UP_SLACK_S
@@ -101,13 +101,13 @@ class SnapshotReader:
         )
 
     async def committed(self, agent: Agent, tp: TopicPartition) -> CommittedOffset | None:
-        """What the agent's group has committed."""
+        """The committed offset of the agent's group."""
         return (await self._admin.committed(agent.group, [tp])).get(tp)
 
     async def _dead(
         self, source: Topic, group: str, numbers: Sequence[int], refused: RefusedRows
     ) -> tuple[DeadLetterCounts, RefusedRows]:
-        """The dead letters, and the rows among them that ClickHouse refused and still lacks."""
+        """The dead letters, and the refused rows among them that ClickHouse still lacks."""
         in_rows, replayed = await self._shards.dead_letters(source.name)
         dead = DeadLetterCounts(in_rows=in_rows)
         for number in numbers:

@@ -1,8 +1,8 @@
-"""The deep audit of one partition of an app's windows: its log recounted, its rows compared.
+"""The deep audit of one partition of an app's windows: recounts its log, compares its rows.
 
-A row is behind the commit that owes it, so what differs is looked at again until it agrees or the time for
-that is over. What is not judged is said by name: an audit that passes over something must not look like
-one that found it right.
+A row follows the commit that adds it, so differences are checked again until they disappear or the
+time is over. Windows that are not checked are listed: a skipped window must not look like a correct
+one.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _DAY_S = 86_400
 
 
 class WindowAudit(NamedTuple):
-    """With clients that its owner opens and closes. ``bounds_s``: first and end of the windows that are
-    asked for."""
+    """Uses clients that its owner opens and closes. ``bounds_s``: first and end of the requested
+    windows."""
 
     bounds_s: tuple[int, int]
     wait_s: float
@@ -69,7 +69,7 @@ class WindowAudit(NamedTuple):
         books: AuditSnapshot,
         recount: WindowRecount,
     ) -> RowComparison:
-        """Compare the rows of the windows with the log until they agree, ``wait_s`` at most."""
+        """Compare the rows of the windows with the log until they agree, at most ``wait_s``."""
         from_s = max(recount.judged_from_s, self.kept_s(declared))
         bounds_ms = range(from_s * 1000, recount.to_s * 1000)
         deadline_s = self.clock.monotonic() + self.wait_s
@@ -102,13 +102,13 @@ def put_back(
     part: int,
     shown: dict[AppWindowKey, list[ShownRow]],
 ) -> None:
-    """Show rows that ClickHouse refused in ``shown``, where it has no row of their window."""
+    """Add rows that ClickHouse refused to ``shown`` for windows without a row."""
     names = aggregate_columns(declared)
     needed = {*declared.by, START, END, PART, CLOSED, EPOCH, VERSION, *names}
     newest: dict[AppWindowKey, tuple[int, ShownRow]] = {}
     for row in refused.rows(declared.table):
         if not needed <= row.keys():
-            continue  # of a declaration that lacked a column: it cannot be compared
+            continue  # of a declaration without a column: not comparable
         place = tuple(row[name] for name in declared.by), int(row[START]), int(row[EPOCH])
         version = int(row[VERSION])
         if row[PART] == part and (place not in newest or newest[place][0] < version):
@@ -122,7 +122,7 @@ def put_back(
 def not_judged(
     declared: AggregatedWindows, tp: TopicPartition, recount: WindowRecount, compared: RowComparison
 ) -> Iterator[str]:
-    """What the comparison passed over."""
+    """The windows that the comparison skipped."""
     where = f"{declared.name} of {tp}"
     if compared.open:
         yield f"{where}: {compared.open} windows are live, and have no row yet or one that is behind the log"
@@ -141,7 +141,7 @@ def not_judged(
 def whole_range(
     agent: WindowAgent, tp: TopicPartition, recount: WindowRecount, kept_s: Sequence[int]
 ) -> Iterator[str]:
-    """Which windows no comparison can judge."""
+    """The windows that no comparison can check."""
     names = ", ".join(one.name for one in agent.windows)
     if recount.overfull:
         yield (
@@ -159,7 +159,7 @@ def whole_range(
 
 
 def beyond_recounting(agent: WindowAgent) -> Iterator[str]:
-    """What of these windows comes of functions of the app."""
+    """The parts of these windows that come from functions of the app."""
     for one in agent.windows:
         if one.on_window_close is not None:
             yield f"{one.name}: what its on_window_close sends comes of a function of the app"

@@ -1,13 +1,12 @@
-"""Which records of a topic count in the windows of an app, recounted from the log.
+"""Recounts which records of a topic count in the windows of an app, from the log.
 
-Records are read by the codec of their topic, which is a part of the app. Everything else is decided a
-second time, record by record, with nothing of the engine's tables: which values are refused, which
-records repeat an id, and how far the watermark was.
+The topic's codec, a part of the app, decodes the records. Everything else is decided record by
+record without the engine's tables: refused values, repeated ids, and the watermark.
 
-The watermark follows from the log, but for silences: a partition that is idle moves it on by the clock
-(streams/engine/runtime/partition/idle.py). So before each record it is known by two bounds. Where a window closes between
-them, the log alone does not say whether the record came too late, and that window is not judged.
-Refused as late or over quota is what the DLQ has: other settings may have been in force then.
+The watermark follows from the log, except in silences: in an idle partition the clock advances it
+(streams/engine/runtime/partition/idle.py). So before each record it has two bounds. If a window
+closes between them, the log does not decide whether the record was late, and that window is not
+checked. Refusals as late or over quota come from the DLQ: other settings may have been in force.
 """
 
 from __future__ import annotations
@@ -43,26 +42,27 @@ from streams.operate.audit.reference_decoder import Rules
 from streams.operate.audit.snapshot import DeadLetterPlace, PartitionSnapshot
 
 HELD_MAX: Final = 2_000_000
-"""Records of one partition that are held at once."""
+"""Records of one partition in memory at once."""
 NEVER_MS: Final = 1 << 62
 SLACK_MS: Final = 5000
-"""How far the clocks of broker and worker, and the age of the broker's last answer, may move the end of
-a silence."""
+"""How much clock differences, and the age of the broker's last answer, may move the end of a
+silence."""
 _UNREAD: Final = frozenset(
     {UnknownSchemaVersion.code, KeyMisplaced.code, UnknownSchemaId.code, IncompatibleSchema.code}
 )
-"""Refusals before a record was read, by what it does not say itself: its event moved nothing."""
+"""Refusals before decoding, for reasons outside the record: its event did not advance the
+watermark."""
 _TEXT_MAX_BYTES: Final = 32 << 10
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
 _Event: TypeAlias = tuple[Any, int, int]
-"""An event, its time and the append time it is judged by, in milliseconds."""
+"""An event, its event time and its reference append time, in milliseconds."""
 
 
 class WatermarkBounds(NamedTuple):
-    """The least and the greatest watermark that are possible, in milliseconds."""
+    """The least and greatest possible watermark, in milliseconds."""
 
     lowest_ms: int
     highest_ms: int
@@ -70,7 +70,7 @@ class WatermarkBounds(NamedTuple):
 
 @dataclass(slots=True)
 class CountedRecords:
-    """Records that count, in log order, as parallel columns. The watermark before each one is between
+    """Counted records in log order, as parallel columns. The watermark before each one is between
     ``lowest_ms`` and ``highest_ms``. ``fields`` has those of keys and aggregators."""
 
     epochs: array[int] = field(default_factory=lambda: array("q"))
@@ -88,11 +88,11 @@ class CountedRecords:
 class WindowRecount(Recount):
     """A recount of one partition of a `WindowAgent`.
 
-    ``watermarks`` are those behind the last record of each epoch. ``begun``: of each windows by name, the
-    offset of the first record that they folded in the last epoch; those that are not in it folded none. ``overfull``: more than `HELD_MAX`
-    records lie in the range, and ``counted`` lacks some. ``late_by_other_grace`` records were refused as
-    late though no window of theirs is closed by the grace that is declared today. ``unsteady`` records
-    are another event when they are read a second time.
+    ``watermarks`` are those after the last record of each epoch. ``begun``: by window declaration,
+    the offset of the first record folded in the last epoch; missing without one. ``overfull``: more
+    than `HELD_MAX` records are in range, and ``counted`` lacks some. ``late_by_other_grace``
+    records were refused as late, although by today's grace none of their windows is closed.
+    ``unsteady`` records decode differently a second time.
     """
 
     counted: CountedRecords = field(default_factory=CountedRecords)
@@ -112,8 +112,8 @@ async def recount_windows(
     letters: Mapping[DeadLetterPlace, str],
     idle_close_ms: int,
 ) -> WindowRecount:
-    """Windows that begin within ``bounds_s``, the first one raised to what can be known, may be judged by
-    the result. ``letters``: the codes of the partition's dead letters."""
+    """The result can check windows that begin within ``bounds_s``, the first one raised to the
+    knowable. ``letters``: the codes of the partition's dead letters."""
     result = WindowRecount(books.partition, *bounds_s)
     opinion = _Windows(agent, rules, letters, idle_close_ms, result)
     await recount(reader, agent.source.name, books, opinion, result)
@@ -125,7 +125,7 @@ async def recount_windows(
 
 
 class _Windows:
-    """The `Opinion` of the windows of one topic."""
+    """The `ReferenceModel` of the windows of one topic."""
 
     def __init__(
         self,
@@ -176,7 +176,7 @@ class _Windows:
         return dict(zip(places, columns, strict=True))
 
     def _plain(self, event: _Event | None) -> object:
-        """All of an event that matters to windows."""
+        """The parts of an event that affect windows."""
         if event is None:
             return None
         return event[1:], [getattr(event[0], name) for name in self._types]
@@ -245,7 +245,7 @@ class _Watermark:
         self._fresh = fresh
 
     def read(self, append_ms: int) -> None:
-        """The next record of the log, before it is folded."""
+        """The next record of the log, before folding."""
         lowest, highest = self.bounds
         if self._last_ms is None:
             highest = highest if self._fresh else append_ms + SLACK_MS
@@ -256,26 +256,26 @@ class _Watermark:
         self.bounds = WatermarkBounds(lowest, highest)
 
     def reached(self, time_ms: int) -> None:
-        """A record was folded: its event time, no later than its append time."""
+        """A record was folded: its event time, at most its append time."""
         self.bounds = WatermarkBounds(*(max(bound, time_ms) for bound in self.bounds))
 
 
 def last_end_ms(declared: AggregatedWindows, time_ms: int) -> int:
-    """The end of the last window that holds this event time, if nothing prolongs it."""
+    """The end of the last window with this event time, without extension."""
     if declared.gap_ms:
         return time_ms + declared.gap_ms
     return time_ms // declared.step_ms * declared.step_ms + declared.size_ms
 
 
 def _read(declared: AggregatedWindows) -> dict[str, FieldType]:
-    """The fields that keys and aggregators are made of."""
+    """The fields of keys and aggregators."""
     names = [*declared.by, *(name for one in declared.fold.values() for name in one.fields)]
     return {name: declared.types[name] for name in names}
 
 
 def _wanted_ms(windows: Sequence[AggregatedWindows], bounds: Recount) -> tuple[int, int]:
-    """Event times of records in windows that begin within the bounds. A session goes on as long as it
-    will."""
+    """Event times of records in windows that begin within the bounds. Sessions have no upper
+    bound."""
     gap_ms = max(one.gap_ms for one in windows)
     until_ms = bounds.to_s * 1000 + max(one.size_ms for one in windows)
     return bounds.judged_from_s * 1000 - gap_ms, NEVER_MS if gap_ms else until_ms
@@ -285,7 +285,7 @@ _REFUSED: Final = object()
 
 
 def _value(event: Any, name: str, kind: FieldType) -> Any:
-    """The value of a field, `_REFUSED` where no window can hold it."""
+    """The value of a field, `_REFUSED` where no window accepts it."""
     value: Any = getattr(event, name)
     if value is None:
         return None if kind.optional else _REFUSED

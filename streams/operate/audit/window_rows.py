@@ -1,4 +1,4 @@
-"""Rows of an app's windows against the records that count in them, one window at a time."""
+"""Compares rows of an app's windows with the counted records, one window at a time."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ AppWindowKey: TypeAlias = tuple[tuple[Any, ...], int, int]
 """key, start in milliseconds, epoch"""
 _NEVER_BEGUN: Final = 1 << 62
 IN_DLQ: Final = -1
-"""Instead of a shard's number."""
+"""In place of a shard number."""
 
 
 class ShownRow(NamedTuple):
-    """A row that ClickHouse shows, or that its dead letter holds. ``values``: the aggregators' columns."""
+    """A row in ClickHouse, or in its dead letter. ``values``: the aggregators' columns."""
 
     end_ms: int
     closed: bool
@@ -37,8 +37,8 @@ class ShownRow(NamedTuple):
 
 @dataclass(slots=True)
 class ExpectedWindow:
-    """``members`` are places in `CountedRecords`, in log order. ``doubtful``: the log does not say whether one of
-    them, or another record, came too late."""
+    """``members`` are positions in `CountedRecords`, in log order. ``doubtful``: the log does not
+    decide whether one of them, or another record, was late."""
 
     end_ms: int
     members: list[int] = field(default_factory=list)
@@ -46,8 +46,8 @@ class ExpectedWindow:
 
 
 class RowComparison(NamedTuple):
-    """``judged`` windows are as the log says, or are findings. ``open`` ones are live, and what they show
-    is behind the log; ``doubtful`` ones the log does not decide."""
+    """``judged`` windows match the log, or are findings. ``open`` ones are live, and their rows lag
+    the log; ``doubtful`` ones the log does not decide."""
 
     findings: list[AuditFinding]
     judged: int
@@ -73,8 +73,8 @@ def compare_rows(
     moved: bool,
     now_ms: int,
 ) -> RowComparison:
-    """Every window that begins within ``bounds_ms``, oldest first. ``moved``: the partition committed
-    after the ledger that the recount read up to."""
+    """Every window that begins within ``bounds_ms``, oldest first. ``moved``: the partition
+    committed after the ledger of the recount."""
     expected, doubts = _expected(declared, recount)
     comparing = _Comparing(declared, recount, _first_shown(shown), moved, now_ms)
     places = {place for place in (*expected, *shown) if place[1] in bounds_ms}
@@ -89,7 +89,7 @@ def compare_rows(
 
 
 def _first_shown(shown: Iterable[AppWindowKey]) -> dict[int, int]:
-    """Of each epoch the start of the earliest window that has a row."""
+    """By epoch, the start of the earliest window with a row."""
     found: dict[int, int] = {}
     for _, start_ms, epoch in shown:
         found[epoch] = min(start_ms, found.get(epoch, start_ms))
@@ -120,7 +120,7 @@ class _Comparing:
         if wrong is None:
             self.judged += 1
         elif not last and (not closed or self._before_the_first(place)):
-            # A reset gave up what was live, and says no more since when the windows were declared.
+            # A reset discarded the live windows, and the time of declaration is unknown after it.
             self.doubtful += 1
         elif self._may_come(wanted, rows, closed=closed):
             self.open += 1
@@ -129,7 +129,7 @@ class _Comparing:
             self.findings.append(self._finding(place, wanted, rows, *wrong))
 
     def _before_the_first(self, place: AppWindowKey) -> bool:
-        """Whether no row of the epoch shows a window that begins so early."""
+        """Whether no row of the epoch is of so early a window."""
         _, start_ms, epoch = place
         first_ms = self.first_shown_ms.get(epoch)
         return first_ms is None or start_ms < first_ms
@@ -142,7 +142,7 @@ class _Comparing:
             return False, False
         low, high = self.recount.watermarks[epoch]
         if last:
-            high = max(high, self.now_ms + SLACK_MS)  # a silence goes on
+            high = max(high, self.now_ms + SLACK_MS)  # a silence continues
         grace_ms = self.declared.grace_ms
         end_ms = wanted.end_ms + self.declared.gap_ms
         return end_ms <= low - grace_ms, end_ms > high - grace_ms
@@ -155,7 +155,7 @@ class _Comparing:
         closed: bool,
         still_open: bool,
     ) -> tuple[str, str, str, str] | None:
-        """Check, expected, found and meaning of the gravest difference."""
+        """Check, expected, found and meaning of the most severe difference."""
         if wanted is None:
             return "exists", "nothing", _rows(rows), "no record that counts lies in this window"
         n = len(wanted.members)
@@ -194,7 +194,7 @@ class _Comparing:
     def _may_come(
         self, wanted: ExpectedWindow | None, rows: Sequence[ShownRow], *, closed: bool
     ) -> bool:
-        """Whether the difference is explained by rows that come later than the commits they show."""
+        """Whether rows that follow their commits explain the difference."""
         if self.moved:
             return not closed
         if wanted is None or closed or len(rows) > 1 or any(row.closed for row in rows):
@@ -202,7 +202,7 @@ class _Comparing:
         return not any(self._counts_all(wanted, row) for row in rows)
 
     def _counts_all(self, wanted: ExpectedWindow, row: ShownRow) -> bool:
-        """Whether it counts as many events as the log has, or more: it is not behind then."""
+        """Whether the row counts at least the events of the log, so that it does not lag."""
         counts = [name for name, one in self.declared.fold.items() if isinstance(one, Count)]
         return any(row.values[name] >= len(wanted.members) for name in counts)
 
@@ -257,14 +257,14 @@ def _moment(at_ms: int) -> str:
 # --- what the log says -------------------------------------------------------------------------------
 
 _Doubt: TypeAlias = tuple[int, int]
-"""First and last event time of sessions that the log does not decide."""
+"""First and last event time of undecided sessions."""
 
 
 def _expected(
     declared: AggregatedWindows, recount: WindowRecount
 ) -> tuple[dict[AppWindowKey, ExpectedWindow], dict[tuple[Any, int], list[_Doubt]]]:
-    """The windows by their place, and by key and epoch the doubts about sessions. Windows that were declared
-    later than others of their topic hold no record of before."""
+    """The windows by place, and by key and epoch the undecided sessions. Windows declared later
+    than others of their topic hold no earlier record."""
     counted = recount.counted
     last, begun = max(recount.counts, default=0), recount.begun.get(declared.name, _NEVER_BEGUN)
     by_key: defaultdict[tuple[tuple[Any, ...], int], list[int]] = defaultdict(list)
@@ -295,7 +295,7 @@ def _fixed(
         certain_ms = counted.lowest_ms[row] - grace_ms
         possible_ms = counted.highest_ms[row] - grace_ms
         last = time_ms // step_ms * step_ms
-        # It was not refused, so that the grace was a longer one then.
+        # The record was accepted, so the grace was longer then.
         admitted = declared.late == "dead_letter" and last + size_ms <= certain_ms
         for start_ms in range(((time_ms - size_ms) // step_ms + 1) * step_ms, last + 1, step_ms):
             if start_ms + size_ms <= certain_ms and not admitted:
@@ -314,13 +314,13 @@ class _Session:
     doubtful: bool = False
 
     def add(self, row: int, time_ms: int, *, doubtful: bool) -> None:
-        """A record belongs to it."""
+        """Add a record."""
         self.start_ms, self.last_ms = min(self.start_ms, time_ms), max(self.last_ms, time_ms)
         self.members.append(row)
         self.doubtful |= doubtful
 
     def take(self, other: _Session) -> None:
-        """A record joined both."""
+        """Merge a session that a record joined to this one."""
         self.start_ms = min(self.start_ms, other.start_ms)
         self.last_ms = max(self.last_ms, other.last_ms)
         self.members = sorted([*self.members, *other.members])
@@ -337,7 +337,7 @@ class _Sessions:
         self._grace_ms = declared.grace_ms
         self._late = declared.late
         self._found: list[_Session] = []
-        """those that take no record any more"""
+        """sessions that accept no more records"""
         self._live: list[_Session] = []
         for row in rows:
             bounds = WatermarkBounds(counted.lowest_ms[row], counted.highest_ms[row])
@@ -346,7 +346,7 @@ class _Sessions:
 
     @property
     def doubts(self) -> list[_Doubt]:
-        """Where no session is judged."""
+        """Ranges where no session is checked."""
         return [(one.start_ms, one.last_ms) for one in self._found if one.doubtful]
 
     def windows(self) -> Iterator[tuple[int, ExpectedWindow]]:
@@ -386,7 +386,7 @@ class _Sessions:
         joined.add(row, time_ms, doubtful=doubtful)
 
     def _leaves(self, session: _Session, certain_ms: int) -> bool:
-        """Whether it certainly takes no record any more; then it is set aside."""
+        """Whether it certainly accepts no more records; then it is set aside."""
         over = not session.doubtful and session.last_ms + self._gap_ms <= certain_ms
         if over:
             self._live.remove(session)
@@ -400,7 +400,7 @@ def _touches(
     rows: Sequence[ShownRow],
     doubts: Mapping[tuple[Any, int], Sequence[_Doubt]],
 ) -> bool:
-    """Whether a session that the log does not have may come of what it does not decide."""
+    """Whether a session that the log lacks may come from an undecided one."""
     key, start_ms, epoch = place
     end_ms = max((row.end_ms for row in rows), default=start_ms)
     return any(

@@ -1,4 +1,4 @@
-"""Window rows of one partition against its recount, one window at a time."""
+"""Compares the minute rows of one partition with its recount, one window at a time."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from streams.operate.audit.snapshot import LedgerRow, letter_place
 SUM_TOLERANCE = 1e-9
 """Of Σ|v|: two orders of addition differ by far less."""
 _IN_DLQ = -1
-"""Instead of a shard's number."""
+"""In place of a shard number."""
 
 
 @dataclass(slots=True)
 class StoredWindow:
-    """What ClickHouse shows of one window and epoch: the sum of its rows. ``rows`` holds
-    (first offset, last offset, n, shard) of each incarnation."""
+    """ClickHouse's content of one window and epoch: the sum of its rows. ``rows`` holds (first
+    offset, last offset, n, shard) of each incarnation."""
 
     n: int = 0
     s1: float = 0.0
@@ -39,7 +39,7 @@ class StoredWindow:
 
 @dataclass(frozen=True, slots=True)
 class WindowComparison:
-    """``in_motion`` windows hold records after the ledger's last commit: not judged."""
+    """``in_motion`` windows hold records after the ledger's last commit and are not checked."""
 
     findings: tuple[AuditFinding, ...]
     judged: int
@@ -47,7 +47,7 @@ class WindowComparison:
 
 
 def put_back(refused: Iterable[RefusedRow], stored: dict[WindowKey, StoredWindow]) -> None:
-    """Show rows that ClickHouse refused in ``stored``, as if it had taken them."""
+    """Add rows that ClickHouse refused to ``stored``, as if it had accepted them."""
     for row in refused:
         key = row.tenant, row.model, row.metric, row.w, epoch_of(row.inc)
         shown = stored.setdefault(key, StoredWindow())
@@ -64,7 +64,7 @@ def put_back(refused: Iterable[RefusedRow], stored: dict[WindowKey, StoredWindow
 def compare_windows(
     topic: str, expected: MinuteRecount, stored: Mapping[WindowKey, StoredWindow]
 ) -> WindowComparison:
-    """Every window of the recount's range that is not as it must be, oldest first."""
+    """Every wrong window of the recount's range, oldest first."""
     findings: list[AuditFinding] = []
     judged = in_motion = 0
     keys = expected.windows.keys() | {k for k in stored if _in_range(k, expected)}
@@ -101,7 +101,7 @@ def _differences(
 
 
 def _judged(tally: MinuteTally | None, shown: StoredWindow | None) -> Iterator[tuple[str, str]]:
-    """(check, meaning) of each difference, the gravest first."""
+    """(check, meaning) of each difference, the most severe first."""
     if tally is None:
         assert shown is not None
         yield "window: exists", f"no record has a value in this window; it has {_rows(shown)}"
@@ -113,7 +113,7 @@ def _judged(tally: MinuteTally | None, shown: StoredWindow | None) -> Iterator[t
         gap = shown.n - tally.n
         what = f"{gap} events too many" if gap > 0 else f"{-gap} events lost"
         yield "window: count", f"{what}; it has {_rows(shown)}"
-    # Written so that a NaN is a difference.
+    # Written so that NaN is a difference.
     if not abs(shown.s1 - tally.s1) <= SUM_TOLERANCE * tally.s_abs:
         yield "window: sum", f"the count is right, the sum is not; it has {_rows(shown)}"
     if (shown.lo, shown.hi) != (tally.lo, tally.hi):
@@ -152,7 +152,7 @@ def _name(key: WindowKey) -> str:
 def compare_counters(
     topic: str, expected: Recount, ledger: Iterable[LedgerRow]
 ) -> Iterator[AuditFinding]:
-    """The ledger's counters of each epoch that was read from its start."""
+    """Findings on the ledger's counters of each epoch read from its start."""
     for row in ledger:
         if row.epoch not in expected.whole or row.epoch not in expected.counts:
             continue
@@ -177,8 +177,8 @@ def compare_counters(
 def compare_dead(
     topic: str, expected: Recount, in_dlq: Iterable[str], *, whole: bool = True
 ) -> Iterator[AuditFinding]:
-    """The records that must be dead letters against the ids in the DLQ; not ``whole``: letters may
-    be gone from it."""
+    """Compare the expected dead letters with the ids in the DLQ; not ``whole``: the DLQ may have
+    lost some."""
     tp = TopicPartition(topic, expected.partition)
     found = {place for name in in_dlq if (place := letter_place(name, tp)) is not None}
     for epoch, (first, stop) in expected.certain.items():

@@ -1,1 +1,1 @@
-"""Dead letters decided on: replayed, parked or discarded, each exactly once and for the record."""
+"""Decisions on dead letters: replay, park or discard, each exactly once and journaled."""

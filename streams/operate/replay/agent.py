@@ -1,9 +1,9 @@
-"""The replay agent: a worker that runs the plans people submit (`dia replay submit`).
+"""The replay agent: a worker that runs submitted plans (`dia replay submit`).
 
-It is a member of a consumer group on the journals, so each DLQ partition has one agent at a time;
-that is only for peace, since P2 fences whoever is late to notice. An entry in a journal makes it
-look: where a submitted plan holds the partition, it runs it (replay/partition_run.py). The plan
-waits in the journal, so one that died is taken up by whoever gets the partition next.
+It joins a consumer group on the journals, so each DLQ partition has one agent at a time.
+Correctness does not depend on that: P2 fences an agent that lost the partition. A new journal entry
+triggers a check: a submitted plan that holds the partition is run (replay/partition_run.py). The
+plan waits in the journal, so the partition's next owner continues a plan whose agent died.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def agents_group(topology: Topology) -> str:
 
 
 class ReplayAgent:
-    """See the module docstring. All methods are called in the loop's thread."""
+    """See the module docstring. All methods run in the event loop's thread."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class ReplayAgent:
         policies: Sequence[ReplayPolicy] = (),
         answers: Mapping[Dependency, Answers] | None = None,
     ) -> None:
-        """``answers``: of each dependency that a policy names."""
+        """``answers``: a probe for each dependency that a policy names."""
         self._broker = broker
         self._shards = shards
         self._clock = clock
@@ -83,7 +83,7 @@ class ReplayAgent:
         self._stopping = False
 
     async def run(self, joined: Callable[[], None]) -> None:
-        """Serve until `stop`; ``joined`` is called once the group was joined."""
+        """Serve until `stop`; calls ``joined`` after joining the group."""
         while not self._stopping:
             try:
                 await self._serve(joined)
@@ -92,7 +92,7 @@ class ReplayAgent:
                 await self._clock.sleep(_PAUSE_S)
 
     def stop(self) -> None:
-        """End soon: an open step is aborted, and its plan waits for the next agent."""
+        """Stop soon: an open step is aborted, and its plan waits for the next agent."""
         self._stopping = True
 
     # --- group -------------------------------------------------------------------------------
@@ -132,15 +132,15 @@ class ReplayAgent:
             await consumer.stop()
 
     async def _heard(self, consumer: GroupConsumer) -> AbstractSet[TopicPartition]:
-        """The journals that have something new, or that cannot be read: then `_look` says why, and
-        the other partitions go on."""
+        """The journals with new entries, or that cannot be read: `_look` reports those, and the
+        other partitions continue."""
         try:
             return (await consumer.getmany(self._settings.fetch_timeout_s, _RECORDS)).keys()
         except (OffsetOutOfRange, BatchUnreadable) as error:
             return {TopicPartition(*error.tp)}
 
     async def _look(self, assigned: frozenset[TopicPartition]) -> None:
-        """Begin what waits in the journals that have something new."""
+        """Start the plans that wait in the changed journals."""
         for tp in [tp for tp, task in self._runs.items() if task.done()]:
             del self._runs[tp]
             self._due.add(tp)
@@ -204,7 +204,7 @@ class ReplayAgent:
     async def _refuse(
         self, tp: TopicPartition, source: Topic, waiting: PlanStatus, reason: str
     ) -> None:
-        """P1 says no: the journal says why, and the topic is free for another plan."""
+        """P1 refuses the plan: journal the reason and free the topic for another plan."""
         log.warning("replay_refused", tp=str(tp), plan=waiting.plan, why=reason)
         async with owned(self._broker, self._clock, self._topology, source, tp.partition) as owner:
             now = owner.standing.plans[waiting.plan]

@@ -1,6 +1,7 @@
-"""What a plan does with each letter, and why: asked when it is made, and again when it runs.
+"""Decides the action for each dead letter, and its reason: when the plan is made, and when it runs.
 
-Both ask here, so that what was shown is what happens. A letter is replayed, parked, or left.
+Both use this module, so the run does what the plan shows. A dead letter is replayed, parked, or
+left.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ from streams.operate.replay.sink_row import readable_row
 
 
 class Action(Enum):
-    """What is done with a letter."""
+    """The action for a dead letter."""
 
     REPLAY = "replay"
     INSERT = "insert"
-    """the value is a row of a table or a sink: it goes there, not to Kafka"""
+    """the value is a row of a table or a sink: it is inserted there, not sent to Kafka"""
     PARK = "park"
     LEAVE = "leave"
 
@@ -50,9 +51,9 @@ _BY_CODE = tuple(ReplayDisposition)
 
 
 class Assessed(NamedTuple):
-    """``reason`` is "" where the letter is replayed; else a word that is the same in every plan,
-    and ``message`` a sentence. ``record`` is what would be sent (or inserted); ``decided``: there
-    is a disposition already. ``certain``: today's code says that it passes."""
+    """``reason`` is "" for a replay; else a stable word, with ``message`` as a sentence. ``record``
+    is the record or row to send; ``decided``: it has a disposition already. ``certain``: the
+    current code accepts it."""
 
     letter: DeadLetterRecord
     action: Action
@@ -64,12 +65,12 @@ class Assessed(NamedTuple):
 
 
 class Assessor:
-    """Assesses letters under the terms of one plan, with today's code."""
+    """Assesses dead letters under the terms of one plan, with the current code."""
 
     def __init__(
         self, terms: Terms, settings: Settings, topology: Topology, reader: LogReader
     ) -> None:
-        """Raises what `Repair` raises, and KeyError for a target that is not declared."""
+        """Raises the errors of `Repair`, and KeyError for an undeclared target."""
         self.repair = Repair(terms)
         self._terms = terms
         self._targets = topology.targets
@@ -78,13 +79,13 @@ class Assessor:
         self._reader = reader
 
     def target(self, letter: DeadLetterRecord) -> Topic | None:
-        """Where a letter is replayed to."""
+        """The topic that a dead letter is replayed to."""
         return self._target or letter.source
 
     async def assess(
         self, letters: Sequence[DeadLetterRecord], dispositions: Dispositions
     ) -> list[Assessed]:
-        """One answer a letter, in order. Raises `BrokerUnavailable` and
+        """One result for each dead letter, in order. Raises `BrokerUnavailable` and
         `SchemaRegistryUnavailable`."""
         found: dict[int, Assessed] = {}
         mended: dict[Topic, list[tuple[int, Original]]] = {}
@@ -115,7 +116,7 @@ class Assessor:
         return [found[index] for index in range(len(letters))]
 
     def _at_once(self, letter: DeadLetterRecord, disposition: ReplayDisposition) -> Assessed | None:
-        """The answer to what needs no look at the record."""
+        """The result that needs no look at the record."""
         if disposition is not ReplayDisposition.OPEN:
             return Assessed(letter, Action.LEAVE, _DECIDED[disposition], decided=True)
         if letter.hops >= self._terms.hops_max:

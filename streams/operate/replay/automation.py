@@ -1,15 +1,15 @@
-"""Policies followed: when what they wait for has passed, their letters become a submitted plan.
+"""Runs replay policies: submits a plan when a policy's condition holds.
 
-One agent at a time looks, that of the source's journal 0; two that both believe to be it do no
-harm, since plans that overlap replay nothing twice. A look is these steps:
+The owner of the source's journal 0 runs them. Two agents at once are harmless: overlapping plans
+replay nothing twice. One look:
 
-1. letters of the policy behind those of its last plan (the journal knows) are assessed; none: done.
-   In a DLQ that was made anew the look begins at its start
-2. the youngest failed less than ``quiet_s`` ago, or the dependency does not answer: look again later
-3. the plan is submitted at the policy's rate; while another plan holds the topic: look again later
+1. assess the policy's dead letters behind those of its last plan in the journal; none: done. In a
+   recreated DLQ the look begins at its start
+2. the newest failed less than ``quiet_s`` ago, or the dependency does not answer: look again later
+3. submit the plan at the policy's rate; while another plan holds the topic: look again later
 
-What still fails, or is of a plan that somebody cancelled, lies before the next look and is left to
-people.
+Dead letters that still fail, or belong to a cancelled plan, are before the next look and left to
+operators.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ log = structlog.get_logger(__name__)
 
 
 class _Passed(NamedTuple):
-    """Up to ``end`` this process has looked at a DLQ partition, when its `PartitionStatus.queue` was
+    """This process has read a DLQ partition up to ``end``, while its `PartitionStatus.queue` was
     ``queue``."""
 
     queue: int
@@ -60,7 +60,7 @@ _START: Final = _Passed(0, 0)
 
 
 class Automation:
-    """Follows ``policies`` for the topics that this agent leads.
+    """Runs ``policies`` for the topics whose journal 0 this agent owns.
 
     ``means`` are those of the agent; ``answers`` has each dependency that a policy may name.
     """
@@ -82,7 +82,7 @@ class Automation:
         self._passed: defaultdict[str, dict[int, _Passed]] = defaultdict(dict)
 
     async def follow(self, leads: Callable[[TopicPartition], bool]) -> None:
-        """Look again and again, until cancelled; ``leads``: this agent has that journal."""
+        """Look repeatedly until cancelled; ``leads``: this agent owns that journal."""
         clock = self._means.clock
         while True:
             for policy, source in self._policies:
@@ -96,7 +96,7 @@ class Automation:
             await clock.sleep(_TURN_S)
 
     async def look(self, policy: ReplayPolicy, source: Topic) -> str | None:
-        """One look; the id of the plan that was submitted, if any. Raises as `make_plan`."""
+        """One look; returns the id of the submitted plan, if any. Raises as `make_plan`."""
         known = (await journals(self._means.broker, [source])).get(source, [])
         draft = await self._draft(policy, source, known)
         passed = {
@@ -106,7 +106,7 @@ class Automation:
         }
         before = self._passed[policy.name]
         if any(passed[n].end < before[n].of(known[n]) for n in passed.keys() & before.keys()):
-            # Where nothing was decided on, no journal tells that the log is a new one.
+            # Without decisions, no journal records that the log is a new one.
             before.clear()
             return None
         if not draft.plan.selections:
@@ -126,7 +126,7 @@ class Automation:
         return draft.plan.id
 
     async def _waits_for(self, policy: ReplayPolicy, draft: Draft) -> str | None:
-        """What must pass first; None when nothing."""
+        """The condition that does not hold yet; None when all hold."""
         newest_ms = max(line.newest_ms for line in draft.lines)
         if self._means.clock.now_ms() - newest_ms < policy.quiet_s * 1000:
             return f"letters still come, the last one less than {policy.quiet_s:g} s ago"
@@ -157,7 +157,7 @@ class Automation:
 
 
 def _planned(policy: ReplayPolicy, standing: PartitionStatus) -> int:
-    """The offset of the partition's DLQ up to which the policy's own plans went."""
+    """The DLQ offset up to which the policy's own plans went."""
     own = [
         plan.end
         for plan in standing.plans.values()

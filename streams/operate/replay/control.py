@@ -1,7 +1,7 @@
-"""Decisions taken by hand: letters discarded or parked, plans paused, resumed or cancelled.
+"""Manual decisions: discard or park dead letters; pause, resume or cancel plans.
 
-Each is an entry of the partition's own journal, written by its own producer (P2): whoever runs a
-replay there is fenced, reads the journal, and finds out why.
+Each is an entry of the partition's journal, written by the partition's replay producer (P2). That
+fences a running replay, which then reads the entry.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ _FROM = {
     ReplayDisposition.PARKED: (ReplayDisposition.OPEN,),
     ReplayDisposition.DISCARDED: (ReplayDisposition.OPEN, ReplayDisposition.PARKED),
 }
-"""What may become what. A letter that was replayed stays replayed."""
+"""Allowed transitions. A replayed dead letter stays replayed."""
 
 
 @dataclass(slots=True)
 class Disposal:
-    """``disposed`` letters were decided on now, ``unchanged`` ones before. ``shown``: ClickHouse
-    shows it already; else whoever owns the partition next sees to it."""
+    """``disposed`` counts new decisions, ``unchanged`` earlier ones. ``shown``: ClickHouse has the
+    rows; else the partition's next owner inserts them."""
 
     disposed: int = 0
     unchanged: int = 0
@@ -61,10 +61,9 @@ class Disposal:
 
 
 async def standings(reader: LogReader, source: Topic, partitions: int) -> list[PartitionStatus]:
-    """Where each partition's letters stand, without touching them.
+    """The status of each partition, without fencing its owner.
 
-    Raises `UnknownTopic` where the journals do not exist, and `PartitionStopped` kinds for one
-    that is not whole.
+    Raises `UnknownTopic` without journals, and `PartitionStopped` kinds for an incomplete one.
     """
     return [await read_standing(reader, source, number) for number in range(partitions)]
 
@@ -80,12 +79,12 @@ async def dispose(
     actor: str,
     reason: str = "",
 ) -> Disposal:
-    """Park or discard letters of ``source``'s DLQ; they stay where they are, the decision is
-    recorded. A page holds letters of one partition, in offset order; pages of one partition come
-    together. A parked letter is copied to the parking lot in the same transaction.
+    """Park or discard dead letters of ``source``'s DLQ: they stay there, and the decision is
+    journaled. A page holds dead letters of one partition in offset order; pages of one partition
+    are consecutive. Parking copies to the parking lot in the same transaction.
 
-    Raises `PartitionRestart` kinds when another process took the partition: what was decided
-    until then stays so, and saying it again is harmless.
+    Raises `PartitionRestart` kinds when another process took the partition: earlier decisions
+    stand, and repeating the call is harmless.
     """
     result = Disposal()
     async with AsyncExitStack() as stack:
@@ -161,14 +160,14 @@ class _Desk:
 async def say_shown(
     owner: QueueOwner, showing: DispositionPublisher, clock: Clock, actor: str
 ) -> None:
-    """Let the journal know what ClickHouse has, so that nobody shows it again."""
+    """Journal that ClickHouse has the rows, so that no later owner inserts them again."""
     if showing.seq > owner.standing.shown and owner.standing.arrears:
         await owner.commit([RowsShown(at_ms=clock.now_ms(), actor=actor, shown=showing.seq)])
 
 
 async def journals(broker: Broker, sources: Sequence[Topic]) -> dict[Topic, list[PartitionStatus]]:
-    """Where each partition of each source stands; sources whose journal does not exist yet are
-    left out. Raises as `standings`."""
+    """The status of each partition of each source, without sources that have no journal. Raises as
+    `standings`."""
     async with opened(broker.admin()) as admin:
         topics = await admin.describe_topics()
     async with opened(broker.reader()) as reader:
@@ -178,7 +177,7 @@ async def journals(broker: Broker, sources: Sequence[Topic]) -> dict[Topic, list
 async def journals_in(
     reader: LogReader, topics: Mapping[str, TopicConfig], sources: Sequence[Topic]
 ) -> dict[Topic, list[PartitionStatus]]:
-    """As `journals`, of topics that were described before."""
+    """As `journals`, from described topics."""
     return {
         source: await standings(reader, source, topics[source.journal].partitions)
         for source in sources
@@ -189,7 +188,7 @@ async def journals_in(
 async def find_plan(
     broker: Broker, plan: str, sources: Sequence[Topic]
 ) -> tuple[Topic, dict[int, PlanStatus]]:
-    """Where a plan stands, by partition. Raises `UsageError` for one that nobody entered."""
+    """The status of a plan, by partition. Raises `UsageError` for an unknown plan."""
     for source, known in (await journals(broker, sources)).items():
         found = {n: s.plans[plan] for n, s in enumerate(known) if plan in s.plans}
         if found:
@@ -198,9 +197,9 @@ async def find_plan(
 
 
 def plan_in(journal: Mapping[int, PlanStatus]) -> ReplayPlan:
-    """The plan that its standings tell of; partitions that are finished have no offsets left.
+    """The plan from its statuses; finished partitions have no offsets left.
 
-    Raises `RefusedBySafety` where it was not entered everywhere: only its file is whole then.
+    Raises `RefusedBySafety` when some partition lacks it: then only its file is complete.
     """
     head = next(s.head for s in journal.values())
     assert head is not None, "part 0 of a plan has its head"
@@ -229,11 +228,11 @@ async def tell(
     reason: str = "",
     rate: float | None = None,
 ) -> dict[int, PlanStatus]:
-    """Pause, resume or cancel a plan in every partition where that means something; ``found`` is
-    where it stood a moment ago. ``rate``: letters a second of a plan that is resumed; None leaves
-    it. Returns where it stands then.
+    """Pause, resume or cancel a plan in every partition where that applies; ``found`` is its last
+    known status. ``rate``: dead letters a second after resuming; None keeps it. Returns the new
+    status.
 
-    Raises `RefusedBySafety` when it is over everywhere.
+    Raises `RefusedBySafety` when the plan is over in every partition.
     """
     plan = next(iter(found.values())).plan
     found, letters = dict(found), sum(standing.letters for standing in found.values())

@@ -1,10 +1,10 @@
-"""Whether a DLQ partition still holds the letters that its journal speaks of.
+"""Checks that a DLQ partition still holds the dead letters of its journal.
 
-A journal names letters by offset, and outlives its DLQ topic: where the topic was deleted and made
-again, or lost its end with its leader, the same offsets are other letters. So an entry that names letters also holds a *mark*, the
-offset and the timestamp of the last of them, and nothing is decided, planned or listed before the
-newest mark was found in the log. A mark that retention deleted, or that lies in a batch that cannot
-be opened, proves nothing, and is passed.
+A journal names dead letters by offset and outlives its DLQ topic. After the topic was recreated, or
+lost its end with its leader, the same offsets hold other records. So an entry with offsets also
+holds a *mark*: the offset and timestamp of the last of them. Nothing is decided, planned or listed
+before the newest mark is found in the log. A mark that retention deleted, or in a batch that cannot
+be decompressed, proves nothing and is skipped.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ log = structlog.get_logger(__name__)
 
 
 class DeadLetterMark(msgspec.Struct, frozen=True, array_like=True):
-    """The place of one letter in its DLQ partition, and its record's timestamp there."""
+    """The place of a dead letter in its DLQ partition, and its record's timestamp there."""
 
     offset: int
     timestamp_ms: int
 
 
 def mark_of(letters: Sequence[DeadLetterRecord]) -> DeadLetterMark:
-    """The mark of the last of ``letters``, which are of one partition in offset order."""
+    """The mark of the last of ``letters``, all of one partition in offset order."""
     return DeadLetterMark(letters[-1].offset, letters[-1].timestamp_ms)
 
 
 async def check_mark(reader: LogReader, dlq: TopicPartition, mark: DeadLetterMark | None) -> None:
-    """Raises `TopicRecreated` where the log holds something else in the place of the letter, and
-    what the reader raises."""
+    """Raises `TopicRecreated` when the log holds another record in that place, and the errors of
+    the reader."""
     if mark is not None:
         await _found(reader, dlq, mark)
 
@@ -44,10 +44,10 @@ async def check_mark(reader: LogReader, dlq: TopicPartition, mark: DeadLetterMar
 async def kept_below(
     reader: LogReader, dlq: TopicPartition, marks: Iterable[DeadLetterMark]
 ) -> int:
-    """The offset below which the log still is the one that ``marks`` are of; 0 for another one.
+    """The offset below which the log is the one of ``marks``; 0 for another log.
 
-    A log that lost its end is the old one up to there, so one mark that is found vouches for all
-    before it. Letters between it and the lost end cannot be told from new ones.
+    A log that lost its end is the same below it, so one mark found confirms all before. Dead
+    letters between it and the lost end cannot be told from new ones.
     """
     for mark in sorted(marks, key=lambda mark: mark.offset, reverse=True):
         try:
@@ -59,8 +59,8 @@ async def kept_below(
 
 
 async def _found(reader: LogReader, dlq: TopicPartition, mark: DeadLetterMark) -> bool:
-    """Whether the letter was seen in its place; False where retention deleted it or its batch cannot
-    be opened, which proves nothing. Raises as `check_mark`."""
+    """Whether the dead letter is in its place; False when retention deleted it or its batch cannot
+    be decompressed, which proves nothing. Raises as `check_mark`."""
     if await reader.beginning_offset(dlq) > mark.offset:
         return False
     end = await reader.last_stable_offset(dlq)
@@ -69,9 +69,9 @@ async def _found(reader: LogReader, dlq: TopicPartition, mark: DeadLetterMark) -
     try:
         batch = await read_some(reader, dlq, mark.offset, end, 1)
     except OffsetOutOfRange:
-        return False  # retention came in between
+        return False  # deleted by retention meanwhile
     except BatchUnreadable as error:
-        # It was read once, so its bytes changed where they lie; they cannot be compared.
+        # It was readable once, so its bytes changed on disk and cannot be compared.
         log.warning("dead_letter_mark_unreadable", tp=str(dlq), why=str(error))
         return False
     found = [*zip(batch.offsets, batch.timestamps, strict=True)][:1]

@@ -1,4 +1,4 @@
-"""What was decided of dead letters, for those who only look: nothing here takes a partition over."""
+"""Reads decisions on dead letters without taking a partition over."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _READ_RECORDS = 500
 
 
 class Decided:
-    """The last word about each letter of some DLQs."""
+    """The last decision on each dead letter of some DLQs."""
 
     def __init__(self, journals: Mapping[Topic, Sequence[PartitionStatus]]) -> None:
         self._known = {
@@ -32,13 +32,13 @@ class Decided:
         }
 
     def of(self, letter: DeadLetterRecord) -> ReplayDisposition:
-        """OPEN also for a letter of a queue without a journal."""
+        """OPEN also without a journal."""
         known = self._known.get(letter.dlq)
         return ReplayDisposition.OPEN if known is None else known.of(letter.offset)
 
 
 class Decision(NamedTuple):
-    """One word about one letter. ``plan`` is "" where it was said by hand."""
+    """One decision on one dead letter. ``plan`` is "" for a manual one."""
 
     disposition: ReplayDisposition
     at_ms: int
@@ -50,9 +50,9 @@ class Decision(NamedTuple):
 async def history(
     reader: LogReader, topology: Topology, letter: DeadLetterRecord
 ) -> list[Decision]:
-    """Every decision about a letter that can be read, oldest first: who, when, what and why.
+    """Every readable decision on a dead letter, oldest first.
 
-    Raises `UnknownTopic` where there is no journal, and as `entries`.
+    Raises `UnknownTopic` without a journal, and as `entries`.
     """
     source = topology.by_dlq.get(letter.dlq.topic)
     if source is None:

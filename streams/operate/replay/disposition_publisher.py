@@ -1,7 +1,7 @@
-"""P7: dispositions that are true are shown in ClickHouse, beside the next step.
+"""P7: inserts committed dispositions into ClickHouse, in parallel to the next step.
 
-The journal says up to which entry that was done. With a shard away the replay goes on; what
-it could not show is shown by whoever owns the partition next (P4), or at the end of this run.
+The journal records the last inserted entry. An unavailable shard does not stop the replay: the rest
+is inserted at the end of this run, or by the partition's next owner (P4).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ log = structlog.get_logger(__name__)
 
 
 class DispositionPublisher:
-    """Shows the entries of one owner, in order. ``seq``: all up to it are shown. ``behind``: some
-    could not be, and later ones are not tried."""
+    """Inserts the entries of one owner, in order, up to ``seq``. ``behind``: an insert failed, and
+    later ones are not tried."""
 
     def __init__(self, shards: ShardSet | None, owner: QueueOwner, clock: Clock) -> None:
         self._shards = shards
@@ -43,7 +43,7 @@ class DispositionPublisher:
         self.behind = shards is None
 
     async def catch_up(self) -> None:
-        """P4: show what earlier owners could not."""
+        """P4: insert the rows of earlier owners."""
         standing = self._owner.standing
         if self._shards is None or not standing.arrears:
             return
@@ -65,7 +65,7 @@ class DispositionPublisher:
         letters: Sequence[DeadLetterRecord],
         decided: Mapping[int, ReplayDisposition],
     ) -> None:
-        """Show a committed entry soon; waits while too many wait already."""
+        """Queue a committed entry; waits while the queue is full."""
         if self._shards is None or self.behind:
             return
         at = np.array([letter.offset for letter in letters], np.int64)
@@ -77,7 +77,7 @@ class DispositionPublisher:
         await self._queue.put((self._owner.standing.seq, rows))
 
     async def finish(self) -> None:
-        """Wait for what was put; then try once more what could not be shown."""
+        """Wait for queued entries; then retry the failed ones once."""
         task, self._task = self._task, None
         if task is not None:
             await self._queue.put(None)
@@ -86,7 +86,7 @@ class DispositionPublisher:
             await self.catch_up()
 
     async def abandon(self) -> None:
-        """Stop at once: the journal knows what was not shown."""
+        """Stop at once: the journal records what is missing."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()

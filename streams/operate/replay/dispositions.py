@@ -1,4 +1,4 @@
-"""What became of each dead letter of one DLQ partition: two bytes a letter, by its offset."""
+"""The dispositions of one DLQ partition: two bytes a dead letter, by its offset."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CHANGES_MAX = 255
 
 
 class ReplayDisposition(IntEnum):
-    """What was decided of a dead letter; OPEN: nothing yet."""
+    """The decision on a dead letter; OPEN: none yet."""
 
     OPEN = 0
     REPLAYED = 1
@@ -24,20 +24,20 @@ class ReplayDisposition(IntEnum):
 
     @property
     def word(self) -> str:
-        """As commands and ClickHouse show it; "" for a letter that is open."""
+        """The word in commands and ClickHouse; "" for an open dead letter."""
         return "" if self is ReplayDisposition.OPEN else self.name.lower()
 
 
 class Dispositions:
-    """Pages of 4096 offsets, only where something was decided."""
+    """Pages of 4096 offsets, allocated on the first decision."""
 
     def __init__(self) -> None:
         self._codes: dict[int, NDArray[np.uint8]] = {}
         self._changes: dict[int, NDArray[np.uint8]] = {}
 
     def mark(self, decided: OffsetSet, disposition: ReplayDisposition) -> None:
-        """``disposition`` was decided of each of these. Raises `StateLimit` where one letter was
-        decided on more often than can be counted."""
+        """Record ``disposition`` for each of these. Raises `StateLimit` when the counter of one is
+        exhausted."""
         offsets = decided.offsets()
         pages = offsets // _PAGE
         for page in np.unique(pages).tolist():
@@ -50,7 +50,7 @@ class Dispositions:
             changes[at] += 1
 
     def of(self, offset: int) -> ReplayDisposition:
-        """What was decided last of the letter at ``offset``."""
+        """The last decision on the dead letter at ``offset``."""
         page = self._codes.get(offset // _PAGE)
         return (
             ReplayDisposition(int(page[offset % _PAGE]))
@@ -63,17 +63,17 @@ class Dispositions:
         return self._look_up(self._codes, offsets)
 
     def versions(self, offsets: Offsets) -> NDArray[np.int64]:
-        """Of each letter's row in ClickHouse: 1 + how often it was decided on."""
+        """The version of each row in ClickHouse: 1 + the number of decisions."""
         return self._look_up(self._changes, offsets).astype(np.int64) + 1
 
     def forget_from(self, offset: int) -> None:
-        """Nothing was decided of the letters from ``offset`` on."""
+        """Forget the decisions from ``offset`` on."""
         for pages in (self._codes, self._changes):
             for page in [number for number in pages if number * _PAGE + _PAGE > offset]:
                 pages[page][max(0, offset - page * _PAGE) :] = 0
 
     def counts(self) -> dict[ReplayDisposition, int]:
-        """Letters by what was decided of them last, open ones left out."""
+        """Dead letters by last decision, without open ones."""
         totals = np.zeros(len(ReplayDisposition), np.int64)
         for page in self._codes.values():
             totals += np.bincount(page, minlength=len(ReplayDisposition))

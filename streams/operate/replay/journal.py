@@ -1,10 +1,9 @@
-"""The journal of one DLQ partition: one JSON record for every decision, in the order they became
-true.
+"""The journal of one DLQ partition: one JSON record for each decision, in commit order.
 
-It is the changelog of the dispositions, the memory of every plan's progress, and the audit trail;
-one log, so that the three cannot disagree. Only the partition's replay producer writes it (P2),
-each entry in the transaction of what it speaks of, and nothing is ever trimmed: an entry is a
-few ranges of offsets, whatever the number of letters. ``seq`` counts from 1 without a hole.
+It is the changelog of the dispositions, the progress of every plan, and the audit trail; one log,
+so that the three cannot disagree. Only the partition's replay producer writes it (P2), each entry
+in the transaction that it describes. It is never trimmed: an entry is a few offset ranges, whatever
+the number of dead letters. ``seq`` counts from 1 without gaps.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from streams.operate.replay.plan import ReplayPlan
 
 FORMAT: Final = 1
 RANGES_PER_ENTRY: Final = 15_000
-"""Of at most 32 characters each, and of two sets: with room to spare below the broker's default of 1 MiB."""
+"""At most 32 characters each, and two sets: below the broker's default limit of 1 MiB."""
 
 
 class _Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
@@ -31,9 +30,9 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
 
 
 class PlanEntered(_Entry, frozen=True, kw_only=True, tag="plan_entered"):
-    """A plan for this partition; ``part`` 0 of ``parts`` has its ``head``. The offsets of all
-    parts belong together. ``by_agent``: a worker is to run it, at ``rate`` letters a second here
-    (None: as fast as it goes)."""
+    """A plan for this partition; ``part`` 0 of ``parts`` has its ``head``. The offsets of all parts
+    form one set. ``by_agent``: a worker runs it at ``rate`` dead letters a second here (None: full
+    speed)."""
 
     plan: str
     head: ReplayPlan | None = None
@@ -48,16 +47,17 @@ class PlanEntered(_Entry, frozen=True, kw_only=True, tag="plan_entered"):
 
 
 class RunBegun(_Entry, frozen=True, kw_only=True, tag="run_begun"):
-    """A process goes on with the plan; an earlier ``run`` of it is over."""
+    """A process continues the plan; an earlier ``run`` of it has ended."""
 
     plan: str
     run: str
 
 
 class Disposed(_Entry, frozen=True, kw_only=True, tag="disposed"):
-    """Letters were decided on, in the transaction that did it. ``plan`` is "" for a decision
-    taken by hand. ``reached``: letters of the plan below that offset are done with, ``left`` of
-    them without a decision, the first of them because of ``why_left``. ``shown``: ClickHouse has the rows of all entries up to that seq."""
+    """Decisions, in the transaction that carried them out. ``plan`` is "" for a manual one.
+    ``reached``: dead letters of the plan below that offset are done, ``left`` of them undecided,
+    the first because of ``why_left``. ``shown``: ClickHouse has the rows of all entries up to that
+    seq."""
 
     plan: str = ""
     run: str = ""
@@ -79,7 +79,7 @@ class RowsShown(_Entry, frozen=True, kw_only=True, tag="rows_shown"):
 
 
 class RunEnded(_Entry, frozen=True, kw_only=True, tag="run_ended"):
-    """The plan is ``finished`` with, or ``stopped`` at a letter for ``reason``."""
+    """The plan is ``finished``, or ``stopped`` at a dead letter for ``reason``."""
 
     plan: str
     run: str
@@ -88,17 +88,16 @@ class RunEnded(_Entry, frozen=True, kw_only=True, tag="run_ended"):
 
 
 class QueueReplaced(_Entry, frozen=True, kw_only=True, tag="queue_replaced"):
-    """The DLQ topic was made anew, or lost its end: entries before this one speak of letters that are
-    gone, but for those at offsets below ``kept``."""
+    """The DLQ topic was recreated, or lost its end: earlier entries concern deleted dead letters,
+    except those below ``kept``."""
 
     kept: int = 0
     reason: str = ""
 
 
 class DecisionsLost(_Entry, frozen=True, kw_only=True, tag="decisions_lost"):
-    """Entries before this one are gone or cannot be read, and an operator goes on without them:
-    letters that were decided on only there are open, plans that were not over are cancelled. Its
-    ``seq`` may leave a hole."""
+    """Earlier entries are lost or unreadable, and an operator continues without them: dead letters
+    decided only there are open, unfinished plans are cancelled. Its ``seq`` may leave a gap."""
 
     reason: str = ""
 
@@ -109,7 +108,7 @@ class PlanPaused(_Entry, frozen=True, kw_only=True, tag="plan_paused"):
 
 
 class PlanResumed(_Entry, frozen=True, kw_only=True, tag="plan_resumed"):
-    """A worker may go on with it, at another ``rate`` if one is given."""
+    """A worker may continue the plan, at another ``rate`` if given."""
 
     plan: str
     rate: float | None = None
@@ -138,13 +137,13 @@ _decode = msgspec.json.Decoder(Entry).decode
 
 
 def record(journal: TopicPartition, entry: Entry) -> OutboundRecord:
-    """The entry on its way to the log."""
+    """The record of an entry."""
     return OutboundRecord(journal, None, _encode(entry))
 
 
 def entries(batch: RecordBatch) -> list[Entry]:
     """The entries of a batch. Raises `UnknownFormat` for those of a newer version of dia, and
-    `ChangelogGap` for what is no entry."""
+    `ChangelogGap` for other records."""
     rows = zip(batch.offsets, batch.values, strict=True)
     return [entry_at(batch.tp, offset, value) for offset, value in rows]
 

@@ -1,8 +1,8 @@
-"""A dead letter as the record it becomes again.
+"""The record that replays a dead letter.
 
-Key and value are those that failed, or what a repair made of them. Of the headers, those the plan
-allows; and ``dia.replay.*``, which say how often the record was replayed, when it was first
-appended (its age is judged by that), by which plan, and which letter it was.
+Key and value are the failed ones, or repaired. It has the headers that the plan allows, and
+``dia.replay.*``: the number of replays, the first append time (the reference for its age), the
+plan, and the dead letter.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _OURS = (headers.DLQ_PREFIX, headers.REPLAY_PREFIX)
 
 
 def first_append_ms(letter: DeadLetterRecord) -> int:
-    """When the record was appended for the very first time, before any replay."""
+    """The append time of the record before any replay."""
     replayed = headers.decimal(letter.fields.get(headers.REPLAY_APPEND_TS))
     return letter.source_timestamp_ms if replayed is None else replayed
 
 
 def allowed(found: Headers, patterns: Sequence[str]) -> Headers:
-    """The headers whose name fits a pattern; never ``dia.dlq.*`` or ``dia.replay.*``."""
+    """The headers whose name matches a pattern; never ``dia.dlq.*`` or ``dia.replay.*``."""
     return tuple([pair for pair in found if _is_allowed(pair[0], tuple(patterns))])
 
 
@@ -37,7 +37,7 @@ def _is_allowed(name: str, patterns: tuple[str, ...]) -> bool:
 
 
 def replay_headers(letter: DeadLetterRecord, plan: str) -> Headers:
-    """What is said of a replayed record."""
+    """The ``dia.replay.*`` headers."""
     return (
         (headers.REPLAY_HOPS, b"%d" % (letter.hops + 1)),
         (headers.REPLAY_APPEND_TS, b"%d" % first_append_ms(letter)),
@@ -49,8 +49,8 @@ def replay_headers(letter: DeadLetterRecord, plan: str) -> Headers:
 def outgoing(
     letter: DeadLetterRecord, record: Original, target: str, partitions: int, plan: str
 ) -> OutboundRecord:
-    """``record`` on its way to ``target``: to the partition it came from, so that the order of
-    its key is kept, unless its key or its topic is another now, or that partition was the defect."""
+    """``record`` for ``target``. It goes to its original partition, which keeps the order of its
+    key, unless its key or topic changed, or that partition was the defect."""
     partition = letter.partition
     if letter.error_code == KeyMisplaced.code:
         partition = None

@@ -1,20 +1,19 @@
-"""P2, P3 and P6: the one process that may decide on the letters of a DLQ partition.
+"""P2, P3 and P6: the single process that may decide on the dead letters of a DLQ partition.
 
-It holds the partition's replay producer. Starting that producer fences whoever held it before,
-so that two decisions on one letter cannot both become true.
+It owns the partition's replay producer. Starting that producer fences the previous owner, so two
+decisions on one dead letter cannot both commit.
 
 Each transaction also commits the number of its last journal entry, as the offset of the DLQ
 partition in group `DECIDED_GROUP`. A journal that ends below that number has lost decisions, and a
-letter that was decided there would be replayed twice. Brokers forget the offset after seven silent
-days (offsets.retention.minutes); from then on such a loss shows no more. The offset's metadata,
-``from=F at=O``, names the first entry of that transaction, and says where the last one landed: where
-that is aborted, and the journal ends before the first one, the transaction was never true
-(streams/connect/broker/torn_commit.py). `DecisionsLost` is an exception: what made an operator order it is as lost as
-before.
+dead letter decided there would be replayed twice. Brokers drop the offset after seven idle days
+(offsets.retention.minutes); after that such a loss is not detected. The offset's metadata, ``from=F
+at=O``, names the first entry of that transaction and the offset of the last one. If that one is
+aborted, and the journal ends before the first one, the transaction never committed
+(streams/connect/broker/torn_commit.py). `DecisionsLost` is excepted: the loss that made an operator
+order it remains.
 
-A commit is answered before its marker lies in the journal, and readers end below a missing marker.
-So an owner that has decided something waits at its end for the markers: the next command reads what
-the one before it decided.
+A commit is acknowledged before its marker is in the journal, and readers stop below a missing
+marker. So an owner waits at its end for the markers: the next command reads its decisions.
 """
 
 from __future__ import annotations
@@ -49,18 +48,18 @@ COMMIT_TIMEOUT_S = 30.0
 
 
 def transactional_id(source: Topic, partition: int) -> str:
-    """The name of the one producer that may decide on the letters of a DLQ partition."""
+    """The id of the producer that may decide on the dead letters of a DLQ partition."""
     return f"{replay_group(source.app)}-{source.dlq}-{partition}"
 
 
 def decided_group(source: Topic) -> str:
-    """The group whose offsets on a DLQ say how many entries of its journal were committed."""
+    """The group whose offsets on a DLQ count the committed entries of its journal."""
     return f"{replay_group(source.app)}-decided"
 
 
 @dataclass(slots=True)
 class QueueOwner:
-    """An owned partition. After any error of `commit` it is only good for closing."""
+    """An owned partition. After an error of `commit`, only close it."""
 
     topology: Topology
     source: Topic
@@ -78,9 +77,9 @@ class QueueOwner:
         self, entries: Sequence[Entry], records: Sequence[OutboundRecord] = ()
     ) -> None:
         """P6: one transaction of ``records`` and the journal's ``entries``, whose ``seq`` is set
-        here. Only when it returns is any of it true.
+        here. Nothing of it is committed before it returns.
 
-        Raises `ProducerFenced` and `CommitInDoubt`: the journal knows then.
+        Raises `ProducerFenced` and `CommitInDoubt`: then the journal has the outcome.
         """
         seq = self.standing.seq
         numbered = [
@@ -118,8 +117,7 @@ class QueueOwner:
 
 
 async def _decided(broker: Broker, source: Topic, partition: int) -> CommittedOffset:
-    """The number of the last journal entry that was committed, as an offset; 0 where none is
-    known."""
+    """The number of the last committed journal entry, as an offset; 0 when unknown."""
     dlq = TopicPartition(source.dlq, partition)
     async with opened(broker.admin()) as admin:
         committed = (await admin.committed(decided_group(source), [dlq])).get(dlq)
@@ -129,7 +127,7 @@ async def _decided(broker: Broker, source: Topic, partition: int) -> CommittedOf
 async def _is_torn(
     reader: LogReader, journal: TopicPartition, decided: CommittedOffset, last: int
 ) -> bool:
-    """Whether the transaction that left ``decided`` is aborted, and would follow entry ``last``."""
+    """Whether the transaction of ``decided`` is aborted, and would follow entry ``last``."""
     landing = Landing.of(decided)
     if landing is None or landing.first != last + 1:
         return False
@@ -151,10 +149,11 @@ async def owned(
     checked: bool = True,
     whole: bool = True,
 ) -> AsyncIterator[QueueOwner]:
-    """P2 and P3, and the end of it; ``checked`` and ``whole`` as in `read_standing`.
+    """Own the partition inside the block (P2 and P3); ``checked`` and ``whole`` as in
+    `read_standing`.
 
-    Raises `BrokerUnavailable`, `UnknownTopic`, and `PartitionStopped` kinds for a journal that is
-    not whole.
+    Raises `BrokerUnavailable`, `UnknownTopic`, and `PartitionStopped` kinds for an incomplete
+    journal.
     """
     journal = TopicPartition(source.journal, partition)
     producer = broker.transactional_producer(transactional_id(source, partition))

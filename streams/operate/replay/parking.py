@@ -1,4 +1,4 @@
-"""The parking lot `<topic>.dlq.parked`: letters set aside, for a person to look at."""
+"""The parking lot `<topic>.dlq.parked`: dead letters set aside for manual review."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from streams.operate.dlq.dead_letter import DeadLetterRecord
 
 
 def parked_record(source: Topic, letter: DeadLetterRecord, reason: str) -> OutboundRecord:
-    """The dead letter as it lies in the DLQ, and why it was parked."""
+    """The dead letter as in the DLQ, with the reason of parking."""
     why = (headers.REPLAY_PARKED_FOR, reason.encode())
     return OutboundRecord(
         TopicPartition(source.parked, letter.dlq.partition),

@@ -36,8 +36,8 @@ _PAUSE_S = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunContext:
-    """What a run works with. ``run`` is unique to the process; ``rate`` in letters a second, None
-    for as fast as it goes; ``seen`` hears how many letters each step dealt with."""
+    """Parameters of a run. ``run`` is unique to the process; ``rate`` in dead letters a second,
+    None for full speed; ``seen`` receives the number of dead letters of each step."""
 
     broker: Broker
     shards: ShardSet | None
@@ -51,7 +51,7 @@ class RunContext:
 
 
 def refuse_another(standing: PartitionStatus, plan: str) -> None:
-    """`AnotherPlan` while another one runs, or waits to be run, in the partition."""
+    """Raises `AnotherPlan` while another plan runs or waits in the partition."""
     other = standing.active
     if other is not None and other.plan != plan:
         raise AnotherPlan(
@@ -63,7 +63,7 @@ def refuse_another(standing: PartitionStatus, plan: str) -> None:
 
 
 class PartitionRun:
-    """One plan in one partition, until nothing is left or somebody else takes over."""
+    """One plan in one partition, until it is done or another process takes over."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class PartitionRun:
         self._reached = -1
 
     async def go(self) -> tuple[PlanStatus, bool]:
-        """The plan's standing here at the end, and whether ClickHouse shows all of it."""
+        """The plan's status here at the end, and whether ClickHouse has all its rows."""
         failures = 0
         while True:
             try:
@@ -125,7 +125,7 @@ class PartitionRun:
             return owner.standing.plans[self._plan.id], not showing.behind
 
     def _is_over(self, standing: PlanStatus) -> bool:
-        """Nothing is left for this process to do: finished, or somebody said so meanwhile."""
+        """Nothing is left for this process: the plan is finished, paused or cancelled."""
         if standing.over:
             return True
         if not self._begun:
@@ -179,7 +179,7 @@ class PartitionRun:
 def _undecided(
     page: Sequence[DeadLetterRecord], wanted: OffsetSet, owner: QueueOwner
 ) -> list[DeadLetterRecord]:
-    """The letters of a page that the plan chose and nobody decided on yet."""
+    """The dead letters of a page that the plan selects and that are undecided."""
     offsets = np.array([letter.offset for letter in page], np.int64)
     open_ones = owner.standing.dispositions.codes(offsets) == ReplayDisposition.OPEN
     chosen = wanted.mask(offsets) & open_ones

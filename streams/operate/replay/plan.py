@@ -1,7 +1,8 @@
-"""A replay plan: which dead letters, with what repairs, to where. Making one changes nothing.
+"""A replay plan: which dead letters, with which repairs, to which topic. Making one changes
+nothing.
 
-A plan names offsets, not conditions: what it will do is settled when it is made, whatever the DLQ
-takes in afterwards. Its digest covers every field, so a plan that was edited is no plan any more.
+A plan lists offsets, not conditions: later dead letters do not change it. Its digest covers every
+field, so an edited plan is refused.
 """
 
 from __future__ import annotations
@@ -19,22 +20,22 @@ from streams.operate.replay.ranges import NOTHING, OffsetSet
 FORMAT: Final = 1
 HOPS_MAX: Final = 3
 KEPT_HEADERS: Final = ("dia.schema", "traceparent", "tracestate", "baggage")
-"""Headers that are replayed unless a plan says otherwise. Others may steer whatever copies or
-routes records: replaying a mirror's own header once stopped a mirror."""
+"""Headers that are replayed by default. Others may control programs that copy or route records:
+replaying a mirror's own header can stop that mirror."""
 
 OnFailure: TypeAlias = Literal["stop", "skip", "park"]
 
 
 class Transform(msgspec.Struct, frozen=True, kw_only=True):
-    """``name`` is its entry point's; ``sha256`` that of the module's file when planned."""
+    """``name`` is the entry point; ``sha256`` that of the module's file when planned."""
 
     name: str
     sha256: str
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one partition, DLQ offsets as `OffsetSet` writes them, all below ``end``; ``mark`` is that
-    of the last letter."""
+    """DLQ offsets of one partition as `OffsetSet` writes them, all below ``end``; ``mark`` is that
+    of the last dead letter."""
 
     partition: int
     end: int
@@ -56,9 +57,9 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """What decides of a letter: the same words when it is planned and when it is run.
+    """The terms of a decision, the same when the plan is made and when it runs.
 
-    ``target`` None: each letter's own source topic. ``headers`` are name patterns (``*``).
+    ``target`` None: each dead letter's source topic. ``headers`` are name patterns (``*``).
     ``patch`` is a JSON Patch (RFC 6902).
     """
 
@@ -71,8 +72,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReplayPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """See the module docstring. ``behind`` counts, by reason, the letters that were meant and
-    will stay where they are."""
+    """See the module docstring. ``behind`` counts, by reason, the matching dead letters that stay
+    where they are."""
 
     format: int = FORMAT
     id: str
@@ -81,7 +82,7 @@ class ReplayPlan(msgspec.Struct, frozen=True, kw_only=True):
     made_at_ms: int
     made_by: str
     asked: dict[str, Any] = {}
-    """the filters, for people to read"""
+    """the filters, for readers"""
     terms: Terms = Terms()
     behind: dict[str, int] = {}
     selections: tuple[Selection, ...] = ()
@@ -93,14 +94,14 @@ class ReplayPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def letters(self) -> int:
-        """How many it decides on."""
+        """The number of dead letters that it decides on."""
         return sum(selection.letters for selection in self.selections)
 
     def selection(self, partition: int) -> Selection | None:
         return next((s for s in self.selections if s.partition == partition), None)
 
     def head(self) -> ReplayPlan:
-        """The plan without its offsets: what a journal keeps beside its own partition's."""
+        """The plan without its offsets, as a journal stores it beside its own partition's."""
         bare = tuple(Selection(partition=s.partition, end=s.end) for s in self.selections)
         return msgspec.structs.replace(self, selections=bare)
 
@@ -111,7 +112,7 @@ def _digest(plan: ReplayPlan) -> str:
 
 
 def write(plan: ReplayPlan, path: Path) -> None:
-    """Write a sealed plan, replacing the file. Raises `UsageError` where it cannot be written."""
+    """Write a sealed plan, replacing the file. Raises `UsageError` when it cannot be written."""
     try:
         path.write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=2) + b"\n")
     except OSError as error:
@@ -119,8 +120,8 @@ def write(plan: ReplayPlan, path: Path) -> None:
 
 
 def read(path: Path) -> ReplayPlan:
-    """A plan as it was written. Raises `UsageError` for a file that is none, `RefusedBySafety`
-    for one that was edited or is of a newer version of dia."""
+    """Read a plan. Raises `UsageError` for another file, `RefusedBySafety` for one that was edited
+    or is of a newer version of dia."""
     try:
         raw = path.read_bytes()
     except OSError as error:

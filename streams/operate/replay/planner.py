@@ -1,7 +1,7 @@
-"""Making a plan: which letters are meant, what would become of each, and why not of the others.
+"""Makes a plan: which dead letters match, the action for each, and the reasons for the others.
 
-Nothing is produced and nobody is fenced: the DLQ and the journals are only read, the ends frozen
-first. Memory holds counts, a few examples, and the chosen offsets as ranges.
+It only reads the DLQ and the journals, up to frozen offsets; it fences no process. Memory holds
+counts, a few examples, and the selected offsets as ranges.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _EXAMPLES = 3
 
 @dataclass(slots=True)
 class PlanLine:
-    """The letters of one error code that the filters meant. Times are milliseconds since the
-    epoch. ``passes`` counts those that today's code is certain to accept as they will be sent."""
+    """The matching dead letters of one error code. Times are milliseconds since the epoch.
+    ``passes`` counts those that the current code certainly accepts."""
 
     error: str
     letters: int = 0
@@ -47,7 +47,7 @@ class PlanLine:
     park: int = 0
     excluded: Counter[str] = field(default_factory=Counter)
     reasons: list[str] = field(default_factory=list)
-    """a few sentences on why letters are not replayed"""
+    """a few reasons why dead letters are not replayed"""
     differences: list[str] = field(default_factory=list)
     """a few records before and after the repair"""
 
@@ -60,8 +60,8 @@ class PlanLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRequest:
-    """What a plan is asked for. ``asked`` repeats the filters for people; ``begin``: by partition,
-    the offset before which nothing is looked at."""
+    """The request for a plan. ``asked`` repeats the filters for readers; ``begin``: by partition,
+    the first offset to read."""
 
     source: Topic
     filters: Filters
@@ -74,8 +74,8 @@ class PlanRequest:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A sealed plan, and what to say of it, by error code; ``scanned`` letters were looked at, up
-    to the offset that ``ends`` has for each partition."""
+    """A sealed plan and its report by error code; ``scanned`` dead letters were read, up to the
+    offset in ``ends`` of each partition."""
 
     plan: ReplayPlan
     lines: Sequence[PlanLine]
@@ -93,11 +93,11 @@ async def make_plan(
     page_records: int = PAGE_RECORDS,
     aside: bool = False,
 ) -> Draft:
-    """Read the DLQ once. ``progress`` hears of (offsets passed, offsets in all); ``page_records``
-    and ``aside`` are those of `scan`.
+    """Read the DLQ once. ``progress`` receives (offsets read, offsets in all); ``page_records`` and
+    ``aside`` are those of `scan`.
 
-    Raises `RefusedBySafety` where source, target or DLQ do not exist, and what `Assessor`,
-    `scan` and `standings` raise.
+    Raises `RefusedBySafety` when source, target or DLQ do not exist, and the errors of `Assessor`,
+    `scan` and `standings`.
     """
     source = request.source
     cluster_id, counts = await look(broker, source, request.terms.target)
@@ -136,9 +136,9 @@ async def make_plan(
 
 
 async def look(broker: Broker, source: Topic, target: str | None) -> tuple[str, dict[str, int]]:
-    """The cluster's id, and the partitions of each of its topics.
+    """The cluster's id, and the partition count of each of its topics.
 
-    Raises `RefusedBySafety` naming the topic where one that a replay needs is missing.
+    Raises `RefusedBySafety` with the name of a missing topic.
     """
     async with opened(broker.admin()) as admin:
         topics = {name: topic.partitions for name, topic in (await admin.describe_topics()).items()}
@@ -155,7 +155,7 @@ async def look(broker: Broker, source: Topic, target: str | None) -> tuple[str, 
 
 @dataclass(slots=True)
 class _Choice:
-    """Collects, page by page, what becomes of the letters that are meant."""
+    """Collects, page by page, the actions for the matching dead letters."""
 
     filters: Filters
     known: Sequence[PartitionStatus]
@@ -169,7 +169,7 @@ class _Choice:
 
     @property
     def full(self) -> bool:
-        """As many letters are chosen as were asked for."""
+        """The requested number of dead letters is selected."""
         limit = self.filters.limit
         return limit is not None and self._chosen >= limit
 
@@ -265,7 +265,7 @@ class _Choice:
 
 
 def same_cluster(plan: ReplayPlan, cluster_id: str) -> None:
-    """Raises `RefusedBySafety` where the plan was made on another cluster."""
+    """Raises `RefusedBySafety` for a plan of another cluster."""
     if plan.cluster_id != cluster_id:
         raise RefusedBySafety(
             f"plan {plan.id} was made on cluster {plan.cluster_id}, this is cluster {cluster_id}: "

@@ -31,7 +31,7 @@ from streams.core.topics.topology import Topology
 from streams.operate.replay.plan import HOPS_MAX
 
 Dependency: TypeAlias = Literal["policy_service"]
-"""What a policy can wait for."""
+"""A dependency that a policy can wait for."""
 
 _HOPS_CEILING: Final = 100
 _DAY_S: Final = 86_400
@@ -40,7 +40,7 @@ _Words: TypeAlias = Annotated[tuple[str, ...], Meta(max_length=100)]
 
 
 class ReplayPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """See the module docstring. ``tenants`` empty: everybody's letters."""
+    """See the module docstring. ``tenants`` empty: every tenant."""
 
     name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
     topic: str
@@ -53,7 +53,7 @@ class ReplayPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     @property
     def actor(self) -> str:
-        """Whose plans they are, in the journal and in ClickHouse."""
+        """The actor of its plans, in the journal and in ClickHouse."""
         return f"policy {self.name}"
 
 
@@ -62,8 +62,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_policies(path: str, topology: Topology) -> tuple[ReplayPolicy, ...]:
-    """The policies of a TOML file; none where ``path`` is "". Raises `UsageError` naming what is
-    wrong with it."""
+    """The policies of a TOML file; none for "". Raises `UsageError` with the defect."""
     if not path:
         return ()
     try:
@@ -83,7 +82,7 @@ def read_policies(path: str, topology: Topology) -> tuple[ReplayPolicy, ...]:
 
 
 def occurring_codes(topology: Topology, topic: str) -> frozenset[str]:
-    """Error codes that dead letters of a source topic can have. Only work is given up."""
+    """Error codes that dead letters of a source topic can have; jobs only can be given up."""
     codes = {error.code for error in BadRecord.__subclasses__()}
     if topic not in topology.answers:
         codes.discard(RetriesExhausted.code)

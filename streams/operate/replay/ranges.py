@@ -1,5 +1,4 @@
-"""Sets of offsets, written as ranges: ``0-5,7``. People read them, and a million offsets in a row
-take three bytes."""
+"""Sets of offsets, written as ranges: ``0-5,7``. Readable, and compact for consecutive offsets."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ Offsets = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class OffsetSet:
-    """Parallel arrays of the ranges' ends, both included: ascending, and never touching."""
+    """Parallel arrays of inclusive range ends: ascending, never adjacent."""
 
     first: Offsets
     last: Offsets
@@ -27,14 +26,14 @@ class OffsetSet:
         ordered = np.fromiter(offsets, np.int64)
         if not len(ordered):
             return cls(ordered, ordered)
-        # Within a run of consecutive numbers, number minus index stands still.
+        # Within consecutive numbers, number minus index is constant.
         starts = run_starts(ordered - np.arange(len(ordered)))
         stops = np.append(starts[1:], len(ordered)) - 1
         return cls(ordered[starts], ordered[stops])
 
     @classmethod
     def parse(cls, text: str) -> OffsetSet:
-        """The inverse of ``str``. ValueError for anything else."""
+        """The inverse of ``str``. Raises ValueError for other text."""
         ends = [_ends(part) for part in text.split(",")] if text else []
         first = np.array([first for first, _ in ends], np.int64)
         last = np.array([last for _, last in ends], np.int64)
@@ -66,14 +65,14 @@ class OffsetSet:
         return np.concatenate(every) if every else np.empty(0, np.int64)
 
     def pieces(self, ranges_max: int) -> Iterator[OffsetSet]:
-        """The set in order, at most ``ranges_max`` ranges at a time; an empty one is one piece."""
+        """The set in order, at most ``ranges_max`` ranges at a time; an empty set is one piece."""
         for start in range(0, max(1, len(self.first)), ranges_max):
             stop = start + ranges_max
             yield OffsetSet(self.first[start:stop], self.last[start:stop])
 
     def spans(self, start: int, gap: int) -> list[tuple[int, int]]:
-        """(first, one past the last) of stretches to read: from ``start`` on, holes longer than
-        ``gap`` left out."""
+        """(first, one past the last) of stretches to read from ``start`` on, without gaps above
+        ``gap``."""
         begin, end = np.maximum(self.first, start), self.last + 1
         begin, end = begin[begin < end], end[begin < end]
         apart = np.flatnonzero(begin[1:] - end[:-1] > gap) + 1
@@ -81,7 +80,7 @@ class OffsetSet:
         return [(int(a[0]), int(b[-1])) for a, b in groups if len(a)]
 
     def joined(self, later: OffsetSet) -> OffsetSet:
-        """This set and one that lies behind it."""
+        """This set and a later one."""
         touching = bool(self) and bool(later) and int(later.first[0]) == int(self.last[-1]) + 1
         last = self.last[:-1] if touching else self.last
         first = later.first[1:] if touching else later.first

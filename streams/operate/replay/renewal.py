@@ -1,4 +1,4 @@
-"""The way out of a journal that does not speak of the letters in its DLQ, or has lost entries."""
+"""Repairs a journal that does not match its DLQ, or has lost entries."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from streams.operate.replay.status import read_standing
 async def renew(
     broker: Broker, clock: Clock, topology: Topology, source: Topic, actor: str, reason: str = ""
 ) -> list[int]:
-    """The partitions whose DLQ was replaced or lost its end: their journals forget what was decided of
-    letters that are gone, and plans that were not over there are cancelled. Other partitions are not
-    touched.
+    """Renew the partitions whose DLQ was recreated or lost its end, and return them. Their journals
+    forget decisions on deleted dead letters, and unfinished plans there are cancelled. Other
+    partitions are unchanged.
 
     Raises as `owned`.
     """
@@ -38,8 +38,8 @@ async def renew(
 async def give_up_lost(
     broker: Broker, clock: Clock, topology: Topology, source: Topic, actor: str, reason: str = ""
 ) -> list[int]:
-    """The partitions whose journals have lost entries, and go on without them. A letter that was
-    decided on in a lost entry is open, so it can be replayed a second time.
+    """Continue the partitions whose journals have lost entries, and return them. A dead letter
+    decided in a lost entry is open, so it can be replayed a second time.
 
     Raises as `owned`.
     """
@@ -56,7 +56,7 @@ async def give_up_lost(
 
 
 async def _partitions(broker: Broker, source: Topic, topic: str) -> int:
-    """How many ``topic`` has; 0 where the DLQ or its journal does not exist."""
+    """The partition count of ``topic``; 0 without the DLQ or its journal."""
     async with opened(broker.admin()) as admin:
         topics = await admin.describe_topics()
     known = source.journal in topics and source.dlq in topics

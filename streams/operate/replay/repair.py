@@ -27,7 +27,7 @@ _DIFF_LINES_MAX = 40
 
 
 class RepairFailed(Exception):  # noqa: N818 - what happened to one letter, a reason in a plan
-    """The repair could not be applied to this record; ``code`` is the reason a plan gives."""
+    """The repair does not apply to this record; ``code`` is the plan's reason."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -35,21 +35,22 @@ class RepairFailed(Exception):  # noqa: N818 - what happened to one letter, a re
 
 
 class Repair:
-    """The repairs of one plan, loaded; `apply` is the only use."""
+    """The loaded repairs of one plan."""
 
     def __init__(self, terms: Terms) -> None:
-        """Raises `UsageError` where the transform cannot be loaded or the patch is none, and
-        `RefusedBySafety` where the transform is not the one that was planned."""
+        """Raises `UsageError` for a transform that cannot be loaded or an invalid patch, and
+        `RefusedBySafety` when the transform changed since planning."""
         self._change = loaded(terms.transform) if terms.transform is not None else None
         self._patch = _patch(terms.patch) if terms.patch else None
 
     @property
     def changes(self) -> bool:
-        """Some record may come out other than it went in."""
+        """Whether the plan has a repair."""
         return self._change is not None or self._patch is not None
 
     def apply(self, original: Original) -> Original | None:
-        """The record mended, patch first; None where the transform leaves it. `RepairFailed`."""
+        """The repaired record, patch first; None when the transform skips it. Raises
+        `RepairFailed`."""
         if self._patch is not None:
             original = original._replace(value=_patched(self._patch, original.value))
         if self._change is None:
@@ -77,7 +78,7 @@ def _patched(patch: Any, value: bytes | None) -> bytes:
 
 
 def patch_of(text: str) -> tuple[dict[str, Any], ...]:
-    """A JSON Patch from its text, or from the file named behind ``@``. Raises `UsageError`."""
+    """A JSON Patch from its text, or from the file named after ``@``. Raises `UsageError`."""
     try:
         raw = Path(text[1:]).read_bytes() if text.startswith("@") else text.encode()
         steps = msgspec.json.decode(raw, type=tuple[dict[str, Any], ...])
@@ -93,7 +94,7 @@ def patch_of(text: str) -> tuple[dict[str, Any], ...]:
 
 
 def difference(before: Original, after: Original) -> str:
-    """What a repair changed, line by line; "" where it changed nothing."""
+    """The changes of a repair, line by line; "" without any."""
     if before == after:
         return ""
     lines = difflib.unified_diff(_lines(before), _lines(after), "as it failed", "mended", n=1)

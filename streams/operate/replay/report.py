@@ -1,4 +1,5 @@
-"""One dead letter with all that is known of it: its record, would it pass now, what was decided."""
+"""The full report of one dead letter: its record, whether it would pass today, and its
+decisions."""
 
 from __future__ import annotations
 
@@ -23,14 +24,14 @@ from streams.operate.dlq.verdict import DecodeVerdict, verdicts
 from streams.operate.replay.decided import Decision, history
 
 _NAMED_PATH = re.compile(r"(\$[^\s:]*|key|dia\.[a-z_.]+): ")
-"""How the codecs begin their sentences (streams/core/records/defects.py)."""
+"""Prefix of the codecs' messages (streams/core/records/defects.py)."""
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 NOWHERE = object()
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterReport:
-    """``original`` is the failed record: of a pointer, as far as the source topic still has it.
+    """``original`` is the failed record; for a pointer, as far as the source topic has it.
     ``decisions``: oldest first."""
 
     letter: DeadLetterRecord
@@ -60,7 +61,7 @@ class DeadLetterReport:
 
     @property
     def found(self) -> Any:
-        """What the document has at that place; `NOWHERE` if it is no JSON, or has nothing."""
+        """The document's value there; `NOWHERE` without JSON or value."""
         path = self.path
         if not path.startswith("$") or self.original.value is None:
             return NOWHERE
@@ -78,8 +79,8 @@ class DeadLetterReport:
 async def sheet_of(
     broker: Broker, settings: Settings, topology: Topology, place: str
 ) -> DeadLetterReport | None:
-    """The letter of an id or a place, as `streams.operate.dlq.queues.find` takes them, and raises; None
-    where there is none."""
+    """The dead letter of an id or a place, as `streams.operate.dlq.queues.find`; None without
+    one."""
     async with opened(broker.admin()) as admin, opened(broker.reader()) as reader:
         letter = await find(admin, reader, topology, place)
         return None if letter is None else await _of(letter, reader, settings, topology)
@@ -92,9 +93,9 @@ async def _of(
     [verdict] = await verdicts(reader, [letter], limits)
     original = letter.original()
     if letter.pointer is not None:
-        with suppress(RecordLost):  # the verdict says so
+        with suppress(RecordLost):  # the verdict reports it
             original = await refetch(reader, letter)
     decisions: list[Decision] = []
-    with suppress(UnknownTopic):  # nothing was ever decided where there is no journal
+    with suppress(UnknownTopic):  # without a journal there are no decisions
         decisions = await history(reader, topology, letter)
     return DeadLetterReport(letter, original, verdict, decisions)

@@ -1,6 +1,6 @@
-"""Where the refused rows of one partition go back to: the shards, and the sinks of the app.
+"""Returns the refused rows of one partition to the shards and the sinks of the app.
 
-A sink is opened when the first row for it comes, and closed at the end.
+A sink is opened for its first row, and closed at the end.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from streams.operate.replay.sink_row import (
 
 
 class RowReturn:
-    """``shards`` None: no ClickHouse is known, so only rows of sinks can be brought back."""
+    """``shards`` None: no ClickHouse is configured, so only rows of sinks can return."""
 
     def __init__(self, shards: ShardSet | None, targets: Targets, settings: Settings) -> None:
         self._shards = shards
@@ -32,10 +32,11 @@ class RowReturn:
         self._sinks: dict[str, OpenedSink] = {}
 
     async def put(self, letter: DeadLetterRecord, value: bytes | None) -> str:
-        """Store the row in ``value``; bringing it again is harmless. Returns why it cannot be stored,
-        "" once it is.
+        """Store the row in ``value``; repeating it is harmless. Returns the reason why it cannot be
+        stored, "" once it is.
 
-        Raises a `TransientError` where the target is away, and ValueError as `readable_row` does.
+        Raises a `TransientError` when the target is unavailable, and ValueError as `readable_row`
+        does.
         """
         found = readable_row(self._targets, letter, value)
         try:

@@ -1,4 +1,4 @@
-"""Dead letters as ClickHouse shows them: one row each, replaced whole by every disposition."""
+"""Rows of dead letters in ClickHouse: one each, replaced by every disposition."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from streams.operate.replay.ranges import OffsetSet
 from streams.operate.replay.status import PartitionStatus
 
 _GAP = 1000
-"""Letters read for nothing are cheaper than another request."""
+"""Reading so many dead letters in vain is cheaper than another request."""
 
 
 def disposed_rows(
@@ -29,7 +29,7 @@ def disposed_rows(
     versions: Mapping[int, int],
     entry: Disposed,
 ) -> list[FactRows]:
-    """One `FactRows` per shard concerned; ``decided`` and ``versions`` by DLQ offset."""
+    """One `FactRows` for each shard; ``decided`` and ``versions`` by DLQ offset."""
     by_shard: dict[int, list[DeadLetterRecord]] = {}
     for letter in letters:
         by_shard.setdefault(shards.shard_of_key(letter.id), []).append(letter)
@@ -65,13 +65,13 @@ def _columns(
 
 
 async def insert(shards: ShardSet, rows: Sequence[FactRows]) -> None:
-    """Store them; raises what `ShardSet.insert` raises."""
+    """Store them; raises as `ShardSet.insert`."""
     for facts in rows:
         await shards.insert(facts.shard, [facts])
 
 
 def decisions(entry: Disposed) -> dict[int, ReplayDisposition]:
-    """What the entry decided, by DLQ offset."""
+    """The decisions of an entry, by DLQ offset."""
     said = (
         (ReplayDisposition.REPLAYED, entry.replayed),
         (ReplayDisposition.PARKED, entry.parked),
@@ -93,8 +93,8 @@ async def show_arrears(
 ) -> int:
     """P4: insert the rows of every entry that ClickHouse may lack, oldest first.
 
-    Versions are those of now: a letter decided on again since is shown as it stands. Returns the
-    seq up to which all is shown; raises what `ShardSet.insert` raises.
+    Rows have the current versions: a later decision is included. Returns the seq up to which all
+    rows are stored; raises as `ShardSet.insert`.
     """
     for entry in list(standing.arrears.values()):
         decided = decisions(entry)

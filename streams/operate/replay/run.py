@@ -1,20 +1,20 @@
-"""Running a plan: P1 to P8 (ARCHITECTURE, "Replay").
+"""Runs a plan: P1 to P8 (ARCHITECTURE, "Replay").
 
- P1  the plan is whole, made on this cluster, and its topics exist; else nothing is begun
- P2  start the partition's replay producer: an earlier run is fenced      (replay/owner.py)
- P3  read the journal: what was decided, and how far this plan is         (replay/status.py)
- P4  enter the plan in every partition, then begin the run in each; another plan that holds the
-     partition refuses it. Rows that an earlier owner could not show are shown
-                                                                          (replay/disposition_publisher.py)
- P5  take the next letters that the plan chose and nobody decided on; assess and repair them
-     with today's code                                                    (replay/assess.py)
- P6  one transaction: replayed records, parked copies, and the journal's entry that names them.
-     Only here does any of it become true                                 (replay/step.py)
- P7  show the dispositions in ClickHouse, beside the next step
- P8  no letter left: the run ends, with the plan finished in this partition
+P1  the plan is complete, made on this cluster, and its topics exist; else nothing starts
+P2  start the partition's replay producer, which fences an earlier run   (replay/owner.py)
+P3  read the journal: decisions, and the progress of this plan           (replay/status.py)
+P4  enter the plan in every partition, then begin the run in each; another plan that holds the
+    partition refuses it. Insert rows that an earlier owner could not
+    (replay/disposition_publisher.py)
+P5  take the next undecided dead letters of the plan; assess and repair them with the current
+    code                                                                 (replay/assess.py)
+P6  one transaction: replayed records, parked copies, and the journal entry that names them.
+    Only its commit makes them effective                                 (replay/step.py)
+P7  insert the dispositions into ClickHouse, in parallel to the next step
+P8  no dead letter left: the run ends, with the plan finished in this partition
 
-Any doubt in P2 to P6 has one answer: give the producer up and begin again at P2. The journal says
-whether the step became true.
+After any doubt in P2 to P6 the run closes the producer and starts again at P2. The journal has the
+outcome of the step.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from streams.operate.replay.status import PartitionStatus, PlanStatus
 class RunResult:
     """The plan after this run, over all partitions; counts include earlier runs of it.
 
-    ``states`` of its partitions; ``shown``: ClickHouse shows every disposition.
+    ``states`` of its partitions; ``shown``: ClickHouse has every disposition.
     """
 
     planned: int = 0
@@ -52,7 +52,7 @@ class RunResult:
     parked: int = 0
     left: int = 0
     elsewhere: int = 0
-    """planned letters that something else decided on meanwhile"""
+    """planned dead letters decided otherwise meanwhile"""
     states: set[str] = field(default_factory=set)
     reasons: list[str] = field(default_factory=list)
     shown: bool = True
@@ -78,10 +78,10 @@ class RunResult:
 async def check_plan(
     broker: Broker, topology: Topology, plan: ReplayPlan
 ) -> tuple[Topic, Mapping[str, int]]:
-    """P1: the plan's source and the partitions of the cluster's topics.
+    """P1: the plan's source and the partition counts of the cluster's topics.
 
-    Raises `RefusedBySafety` for a plan of another cluster, of undeclared or vanished topics, or
-    whose transform changed, and `UsageError` where the transform cannot be loaded.
+    Raises `RefusedBySafety` for a plan of another cluster, of undeclared or deleted topics, or with
+    a changed transform, and `UsageError` when the transform cannot be loaded.
     """
     try:
         origin = topology.topic(plan.source)
@@ -103,8 +103,8 @@ async def check_plan(
 async def refuse_beside_another(
     broker: Broker, plan: ReplayPlan, origin: Topic, partitions: int
 ) -> list[PartitionStatus]:
-    """One plan at a time for a source topic: the standing of each partition, or
-    `RefusedBySafety` while another plan runs or waits in one of them."""
+    """The status of each partition. Raises `RefusedBySafety` while another plan runs or waits in
+    one of them."""
     async with opened(broker.reader()) as reader:
         known = await standings(reader, origin, partitions)
     for standing in known:
@@ -113,12 +113,12 @@ async def refuse_beside_another(
 
 
 async def run_plan(means: RunContext, plan: ReplayPlan, *, resume: bool) -> RunResult:
-    """P1 to P8 in every partition the plan chose letters in, side by side.
+    """P1 to P8 in every partition of the plan, in parallel.
 
-    ``resume``: go on although somebody paused the plan. Raises what `check_plan` raises, and
-    `RefusedBySafety` for a plan that is paused or cancelled, or beside another one; then nothing
-    was begun. `PartitionRestart` and `TransientError` kinds when the broker stays away: the
-    journal knows how far it came, and `dia replay resume` goes on.
+    ``resume``: continue a paused plan. Raises as `check_plan`, and `RefusedBySafety` for a paused
+    or cancelled plan, or beside another one; then nothing started. Raises `PartitionRestart` and
+    `TransientError` kinds while the broker is unavailable: the journal has the progress, and `dia
+    replay resume` continues.
     """
     origin, partitions = await check_plan(means.broker, means.topology, plan)
     known = await refuse_beside_another(means.broker, plan, origin, partitions[origin.dlq])
@@ -140,8 +140,8 @@ async def run_plan(means: RunContext, plan: ReplayPlan, *, resume: bool) -> RunR
 
 
 async def submit(means: RunContext, plan: ReplayPlan) -> None:
-    """P1, and the plan entered for a worker to run, at the rate of ``means``. Raises as `run_plan`
-    does, and `RefusedBySafety` where it was entered before."""
+    """P1, then enter the plan for a worker, at the rate of ``means``. Raises as `run_plan`, and
+    `RefusedBySafety` for a plan entered before."""
     origin, partitions = await check_plan(means.broker, means.topology, plan)
     known = await refuse_beside_another(means.broker, plan, origin, partitions[origin.dlq])
     if any(plan.id in standing.plans for standing in known):
@@ -159,9 +159,9 @@ async def enter(
     *,
     by_agent: bool = False,
 ) -> None:
-    """P4, first half: the plan enters every partition's journal before it begins in any, so that
-    from the first step on it can be resumed by its id alone. Raises `RefusedBySafety` when
-    another plan came in between."""
+    """P4, first half: enter the plan in every partition's journal before it begins in any, so that
+    its id suffices to resume it. Raises `RefusedBySafety` when another plan was entered
+    meanwhile."""
     for selection in plan.selections:
         if plan.id in known[selection.partition].plans:
             continue
@@ -193,13 +193,13 @@ def _refuse_stopped(standing: PlanStatus | None, *, resume: bool) -> None:
 def _entering(
     means: RunContext, plan: ReplayPlan, selection: Selection, *, by_agent: bool
 ) -> list[PlanEntered]:
-    """The entries that bring a plan into one partition's journal."""
+    """The entries of a plan in one partition's journal."""
     replay = list(selection.to_replay.pieces(RANGES_PER_ENTRY))
     park = list(selection.to_park.pieces(RANGES_PER_ENTRY))
     parts = len(replay) + len(park) - 1
     at_ms = means.clock.now_ms()
     rate = share(means.rate, selection.letters, plan.letters) if by_agent else None
-    # The last piece of the one and the first of the other share an entry.
+    # The last piece of one set and the first of the other share an entry.
     return [
         PlanEntered(
             at_ms=at_ms,

@@ -1,16 +1,16 @@
-"""What was shed, brought back: copies of the records behind the newest of their partition.
+"""Restores shed records: appends copies of them to their partition.
 
- X7  one producer an order and partition, `dia-shed-{order}-{topic}-{partition}`: starting it fences
-     an earlier return of the same range and aborts its open step; the committed offset of the group
-     of that name then says how far the range is brought back
- X8  read the next records of the range; one transaction holds their copies and the offset behind
-     the last one, whose metadata ``from=N at=O`` says where the step began and its copies landed.
-     Only here is it true; a crash leaves a step done, or not begun
- X9  the range is through. What retention took meanwhile is told and cannot be brought back
+X7  one producer for each order and partition, `dia-shed-{order}-{topic}-{partition}`: starting it
+    fences an earlier return of the range and aborts its open step; the committed offset of the
+    group of that name is the progress
+X8  read the next records of the range; one transaction holds their copies and the offset behind
+    the last one, whose metadata ``from=N at=O`` names the step's start and the offset of its
+    copies. The commit makes it effective; a crash leaves a step done or not begun
+X9  the range is done. Records that retention deleted meanwhile are reported as lost
 
-A copy has key, value, headers and partition of its record. It says when that was first appended, so
-that its age is judged by it, and which record it was. The engine takes it as any record: late, in a new
-incarnation of its window; an event id that came again meanwhile makes it a duplicate.
+A copy has key, value, headers and partition of its record, its first append time (the reference for
+its age), and its offset. The engine processes it like any record: late, in a new incarnation of its
+window; a repeated event id makes it a duplicate.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ from streams.operate.replay.pace import ReplayPace
 
 STEP_TIMEOUT_S = 30.0
 REMEMBERED_MS = 6 * 86_400_000
-"""Brokers forget the offset of a group that is silent for seven days (offsets.retention.minutes)."""
+"""Brokers drop the offset of a group that is idle for seven days (offsets.retention.minutes)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShedSpan:
-    """What one order had skipped of one partition, at ``at_ms``: offsets from ``first`` to
+    """The offsets of one partition that one order skipped at ``at_ms``: from ``first`` to
     ``until``, exclusive."""
 
     order: str
@@ -62,14 +62,14 @@ class ShedSpan:
 
     @property
     def name(self) -> str:
-        """Of the producer that brings it back, and of the group that says how far that is."""
+        """The name of its producer and of the group with its progress."""
         return f"dia-shed-{self.order}-{self.tp.topic}-{self.tp.partition}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Returned:
-    """How far a range is brought back: up to offset ``at``; ``copied`` records by this run,
-    ``gone`` offsets were not in the log any more, or lie in a batch that cannot be opened."""
+    """The progress of a return, up to offset ``at``; ``copied`` records in this run, ``gone``
+    offsets were deleted or in a batch that cannot be decompressed."""
 
     at: int
     copied: int
@@ -77,10 +77,10 @@ class Returned:
 
 
 async def returned_up_to(broker: Broker, clock: Clock, span: ShedSpan) -> int:
-    """The offset below which the range was brought back; its first one before any return.
+    """The offset below which the range is restored; its first one before any return.
 
-    Raises `RefusedBySafety` where that cannot be known any more: a broker that remembers nothing of
-    an old range may have forgotten that it was brought back.
+    Raises `RefusedBySafety` when that is unknown: a broker without an offset for an old range may
+    have dropped it.
     """
     async with opened(broker.admin()) as admin:
         committed = (await admin.committed(span.name, [span.tp])).get(span.tp)
@@ -98,8 +98,9 @@ async def returned_up_to(broker: Broker, clock: Clock, span: ShedSpan) -> int:
 async def _torn_from(
     broker: Broker, clock: Clock, span: ShedSpan, committed: CommittedOffset
 ) -> int | None:
-    """Where the last step began, where its copies are aborted (streams/connect/broker/torn_commit.py). Waits for
-    transactions that other producers have open in the partition."""
+    """The start of the last step, if its copies are aborted
+    (streams/connect/broker/torn_commit.py). Waits for other producers' open transactions in the
+    partition."""
     landing = Landing.of(committed)
     if landing is None:
         return None
@@ -112,10 +113,11 @@ async def _torn_from(
 async def bring_back(
     broker: Broker, clock: Clock, span: ShedSpan, pace: ReplayPace, tell: Callable[[int], None]
 ) -> Returned:
-    """X7 to X9; ``tell`` is called with the records of each step.
+    """X7 to X9; ``tell`` receives the records of each step.
 
-    Raises `BrokerUnavailable`, `TooLarge`, `RefusedBySafety`, and `DiaError` where another run took over or a step is
-    in doubt: running it again goes on where it is true.
+    Raises `BrokerUnavailable`, `TooLarge`, `RefusedBySafety`, and `DiaError` when another run took
+    over or the outcome of a step is unknown: running it again continues from the committed
+    progress.
     """
     producer = broker.transactional_producer(span.name)
     reader = await broker.reader()

@@ -1,9 +1,9 @@
-"""A row that a shard or a sink refused, brought back from its dead letter.
+"""Restores a row that a shard or a sink refused from its dead letter.
 
-The dead letter holds the row whole, with its key and version: inserting it into ClickHouse again, or after
-the row of a newer version, changes nothing. A sink gets it as a batch whose name is the same in every
-repeat (streams/core/rows/row_sink.py). So neither needs a transaction; it goes before the one that records it. Hours
-and days of a window row are recomputed, as for any window that closed.
+The dead letter holds the whole row with its key and version: inserting it into ClickHouse again, or
+after a newer version, changes nothing. A sink gets it as a batch with a repeatable name
+(streams/core/rows/row_sink.py). So neither needs a transaction; the insert precedes the transaction
+that journals it. Hours and days of a window row are recomputed, as for any closed window.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class RefusedWindowRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TargetRow(NamedTuple):
-    """The row of a declared table or sink, as `streams.core.rows.targets.Targets.fitted` gives it, with the columns
-    that the commit added."""
+    """The row of a declared table or sink, as `streams.core.rows.targets.Targets.fitted` returns
+    it, with the columns that the commit added."""
 
     target: RowTarget
     row: dict[str, Any]
@@ -72,7 +72,7 @@ _decode_name = msgspec.json.Decoder(_Named).decode
 def readable_row(
     targets: Targets, letter: DeadLetterRecord, value: bytes | None
 ) -> RefusedWindowRow | TargetRow:
-    """The row in ``value``, which is that of ``letter``, mended or not. ValueError for anything else."""
+    """The row in ``value`` of ``letter``, repaired or not. Raises ValueError for anything else."""
     raw = value or b""
     name = _decode_name(raw).table
     if (table := targets.tables.get(name)) is not None:
@@ -96,8 +96,8 @@ def _whole(row: dict[str, Any], needed: Iterable[str]) -> dict[str, Any]:
 
 
 def batch_of(sink: DeclaredSink, letter: DeadLetterRecord, row: Mapping[str, Any]) -> RowBatch:
-    """The row as a batch of its own. Its name is the same in every repeat, and no other row's: it is
-    made of the commit that owed the row and of the letter's id."""
+    """A batch of one row. Its name is unique and repeatable: it consists of the commit that added
+    the row and the dead letter's id."""
     source = letter.source_tp
     assert source is not None, "readable_row looked"
     number = int.from_bytes(sha256(letter.id.encode()).digest()[:7], "big")
@@ -106,21 +106,21 @@ def batch_of(sink: DeclaredSink, letter: DeadLetterRecord, row: Mapping[str, Any
 
 
 async def insert_window(shards: ShardSet, row: RefusedWindowRow) -> None:
-    """Store the row; of a minute, recompute the hour and the day.
+    """Store the row; for a minute, recompute the hour and the day.
 
-    Raises what `ShardSet.insert` and `ShardSet.roll_up` raise, `RowsRefused` among them.
+    Raises as `ShardSet.insert` and `ShardSet.roll_up`, `RowsRefused` among them.
     """
     shard = int(shards.shard_of([row.tenant], [row.model], [row.metric])[0])
     await shards.insert(shard, [_rows(row, shard)])
     if row.table == "m1":
-        # Minutes that count may have expired: then hour and day stay as they are.
+        # Minutes of the hour or day may have expired: then those stay as they are.
         with suppress(RollUpExpired):
             await shards.roll_up(shard, "h1", row.w // _HOUR_S * _HOUR_S)
             await shards.roll_up(shard, "d1", row.w // _DAY_S * _DAY_S)
 
 
 async def insert_fact(shards: ShardSet, table: ClickHouseTable, row: Mapping[str, Any]) -> None:
-    """Store the row. Raises what `ShardSet.insert` raises."""
+    """Store the row. Raises as `ShardSet.insert`."""
     columns = {name: [cell] for name, cell in row.items()}
     for rows in rows_by_shard(table, columns, shards.shard_of_key):
         await shards.insert(rows.shard, [rows])

@@ -1,4 +1,4 @@
-"""Where one DLQ partition stands, by its journal: dispositions, plans, and rows still to show."""
+"""The status of one DLQ partition from its journal: dispositions, plans, and rows to insert."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ _READ_RECORDS = 500
 
 @dataclass(slots=True)
 class PlanStatus:
-    """One plan in one partition. ``reached``: its letters below that DLQ offset are done with.
-    Counts are letters of this partition; ``left`` ones were passed over undecided. ``rate``: of
-    an agent that runs it here."""
+    """One plan in one partition. ``reached``: its dead letters below that DLQ offset are done.
+    Counts concern this partition; ``left`` ones were skipped undecided. ``rate``: of an agent that
+    runs it here."""
 
     plan: str
     head: ReplayPlan | None
@@ -63,7 +63,7 @@ class PlanStatus:
 
     @property
     def active(self) -> bool:
-        """It runs, or waits for someone to run it: no other plan may begin."""
+        """It runs or waits to run: no other plan may begin."""
         return self.state in _ACTIVE
 
     @property
@@ -73,9 +73,10 @@ class PlanStatus:
 
 @dataclass(slots=True)
 class PartitionStatus:
-    """The fold of a journal. ``mark`` is the newest one, `letter_mark`, ``marks`` all of them by offset. ``arrears`` are entries whose rows ClickHouse may lack, by seq;
-    ``versions`` of their letters are those the rows will have. ``fault``: why the journal is not
-    whole; what is known of it then is only what can be read."""
+    """The fold of a journal. ``mark`` is the newest one, `dead_letter_mark`, ``marks`` all of them
+    by offset. ``arrears`` are entries whose rows ClickHouse may lack, by seq; ``versions`` are the
+    versions of those rows. ``fault``: why the journal is incomplete; then only its readable part is
+    known."""
 
     journal: TopicPartition
     seq: int = 0
@@ -87,7 +88,7 @@ class PartitionStatus:
     marks: dict[int, DeadLetterMark] = field(default_factory=dict)
     fault: PartitionStopped | None = None
     queue: int = 0
-    """seq of the last entry that said that the DLQ, or its end, is a new one; 0: there is none"""
+    """seq of the last entry for a recreated DLQ or a lost end; 0: none"""
 
     @property
     def active(self) -> PlanStatus | None:
@@ -95,7 +96,7 @@ class PartitionStatus:
         return next((plan for plan in self.plans.values() if plan.active), None)
 
     def apply(self, entry: Entry) -> None:
-        """One more entry. Raises `ChangelogGap` where one is missing before it."""
+        """Apply one entry. Raises `ChangelogGap` when the one before is missing."""
         if entry.seq != self.seq + 1:
             raise ChangelogGap(
                 f"{self.journal} has entry {entry.seq} behind entry {self.seq}: what was decided "
@@ -120,7 +121,7 @@ class PartitionStatus:
                 _move(plan, entry)
 
     def over(self, batch: RecordBatch) -> None:
-        """More of the journal; a `fault` of it lasts until an operator's `DecisionsLost`."""
+        """Apply a batch; a `fault` lasts until an operator's `DecisionsLost`."""
         for offset, value in zip(batch.offsets, batch.values, strict=True):
             try:
                 entry = entry_at(batch.tp, offset, value)
@@ -135,7 +136,7 @@ class PartitionStatus:
                 self._pass(entry)
 
     def _pass(self, entry: Entry) -> None:
-        """An entry behind a fault: its decisions are known, the plan it belongs to may not be."""
+        """An entry behind a fault: its decisions are known, its plan may not be."""
         self.seq = max(self.seq, entry.seq)
         if isinstance(entry, Disposed):
             self._disposed(entry)
@@ -206,7 +207,7 @@ class PartitionStatus:
 
 
 def _move(plan: PlanStatus, entry: Entry) -> None:
-    """What a word about a plan makes of it."""
+    """Apply a pause, resume or cancel."""
     match entry:
         case RunBegun():
             plan.state, plan.run, plan.reason = "running", entry.run, ""
@@ -233,12 +234,11 @@ async def read_standing(
     checked: bool = True,
     whole: bool = True,
 ) -> PartitionStatus:
-    """P3: read the journal of a DLQ partition from its start to its last stable offset, and, if
-    ``checked``, see that the DLQ still holds the letters it speaks of. Not ``whole``: a journal with
-    a fault is returned with it.
+    """P3: read the journal of a DLQ partition up to its last stable offset and, if ``checked``,
+    verify that the DLQ holds its dead letters. Not ``whole``: returns a journal with a fault.
 
-    Raises `ChangelogLost` and `ChangelogGap` where it is not whole, `UnknownFormat`,
-    `TopicRecreated`, and what the reader raises.
+    Raises `ChangelogLost` and `ChangelogGap` for an incomplete journal, `UnknownFormat`,
+    `TopicRecreated`, and the errors of the reader.
     """
     journal = TopicPartition(source.journal, partition)
     standing = PartitionStatus(journal)
@@ -269,7 +269,7 @@ async def read_standing(
 
 
 def way_out(source: Topic) -> str:
-    """The sentence on how to go on without what a journal has lost."""
+    """The sentence on how to continue without the lost entries of a journal."""
     return (
         f"To go on without it: `dia dlq renew --topic {source.name} --lost-decisions`; letters that "
         f"were decided on only there are open then."

@@ -1,4 +1,4 @@
-"""P5 and P6 of one partition: letters assessed, repaired, and sent in one transaction a step."""
+"""P5 and P6 of one partition: assesses, repairs and sends dead letters, one transaction a step."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PAUSES_S = (0.5, 1.0, 2.0, 4.0)
 
 
 class FailedDeadLetter(Exception):  # noqa: N818 - a signal to the run, whose policy is to stop here
-    """A planned letter fails now, and the plan says to stop at one."""
+    """A planned dead letter fails now, and the plan stops at a failure."""
 
     def __init__(self, one: Assessed) -> None:
         super().__init__(_why(one))
@@ -39,7 +39,7 @@ class FailedDeadLetter(Exception):  # noqa: N818 - a signal to the run, whose po
 class Stepper:
     """Takes the steps of one run in one owned partition.
 
-    ``partitions`` of each topic records may go to; ``run`` names the process.
+    ``partitions``: partition counts of the possible topics; ``run`` names the process.
     """
 
     plan: ReplayPlan
@@ -54,9 +54,9 @@ class Stepper:
     seen: Callable[[int], None] = field(default=lambda count: None)
 
     async def take(self, letters: Sequence[DeadLetterRecord]) -> None:
-        """Decide on these, which the plan chose and nobody decided on yet: one transaction.
+        """Decide on these undecided dead letters of the plan in one transaction.
 
-        Raises `FailedDeadLetter` after what lies before it was decided, and `PartitionRestart` kinds.
+        Raises `FailedDeadLetter` after committing those before it, and `PartitionRestart` kinds.
         """
         found = await self.assessor.assess(letters, self.owner.standing.dispositions)
         failed: Assessed | None = None
@@ -120,8 +120,8 @@ class Stepper:
         return outgoing(one.letter, one.record, target.name, count, self.plan.id)
 
     async def _inserted(self, one: Assessed) -> Assessed:
-        """A row goes to its target before the transaction that records it: repeating it is
-        harmless. One that is refused again fails like any letter."""
+        """Insert a row into its target before the transaction that journals it; repeating it is
+        harmless. A row refused again fails like any dead letter."""
         if one.action is not Action.INSERT:
             return one
         assert one.record is not None
@@ -144,7 +144,7 @@ class Stepper:
 
 
 def steps(letters: Sequence[DeadLetterRecord], count: int) -> list[Sequence[DeadLetterRecord]]:
-    """Cut into steps of at most ``count`` letters and about `STEP_BYTES`."""
+    """Steps of at most ``count`` dead letters and about `STEP_BYTES`."""
     sizes = np.cumsum([len(letter.value or b"") + 1000 for letter in letters])
     found: list[Sequence[DeadLetterRecord]] = []
     start = 0

@@ -24,8 +24,8 @@ from streams.operate.replay.plan import Transform
 
 
 def tenant_as_key(record: Original) -> Original | None:
-    """The built-in transform of records that a producer keyed by something else: the record under the
-    tenant that its event names; None for what names none."""
+    """The built-in transform for records with a wrong key: sets the key to the event's tenant; None
+    without a tenant."""
     try:
         tenant = json.loads(record.value or b"")["tenant_id"]
     except (ValueError, TypeError, KeyError):
@@ -40,7 +40,7 @@ Change: TypeAlias = Callable[[Original], Original | None]
 
 
 def transform_of(name: str) -> Transform:
-    """The transform as it is now. Raises `UsageError`."""
+    """The current transform. Raises `UsageError`."""
     point = _point(name)
     found = Transform(name=name, sha256=_digest(point))
     _function(point)
@@ -48,8 +48,8 @@ def transform_of(name: str) -> Transform:
 
 
 def loaded(transform: Transform) -> Change:
-    """The function of a plan. Raises `RefusedBySafety` where it is not the one that was planned,
-    and `UsageError` where it cannot be loaded."""
+    """The function of a plan. Raises `RefusedBySafety` when it changed since planning, and
+    `UsageError` when it cannot be loaded."""
     point = _point(transform.name)
     if _digest(point) != transform.sha256:
         raise RefusedBySafety(
@@ -72,7 +72,7 @@ def _point(name: str) -> EntryPoint:
 
 
 def _digest(point: EntryPoint) -> str:
-    """Of the file that an import would read, which is not imported."""
+    """The digest of the module's file, without importing it."""
     path = _file_of(point.module)
     try:
         content = Path(path).read_bytes() if path is not None else None
@@ -87,7 +87,7 @@ def _digest(point: EntryPoint) -> str:
 
 
 def _file_of(module: str) -> str | None:
-    """As `importlib.util.find_spec`, which would import the packages above a module."""
+    """As `importlib.util.find_spec`, without importing parent packages."""
     found, above = None, None
     parts = module.split(".")
     for count in range(1, len(parts) + 1):

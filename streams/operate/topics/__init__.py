@@ -1,1 +1,1 @@
-"""Topics that are declared, compared with the broker's and made."""
+"""Compares declared topics with the broker's, and creates them."""

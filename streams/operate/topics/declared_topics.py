@@ -1,4 +1,4 @@
-"""The topics as this installation declares them: an app's topology, with the DIA_TOPIC_* settings."""
+"""The topics of this installation: an app's topology with the DIA_TOPIC_* settings."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class DeclaredTopics:
     named: frozenset[tuple[str, str]]
 
     def against(self, present: Mapping[str, TopicConfig]) -> TopicPlan:
-        """The differences from the broker's, as `Admin.describe_topics` tells them. Raises
-        `RefusedBySafety` where a name is another app's too (`refuse_other_apps`)."""
+        """The differences from the broker's topics (`Admin.describe_topics`). Raises
+        `RefusedBySafety` when another app uses a name too (`refuse_other_apps`)."""
         refuse_other_apps(self.topology, present)
         return plan(self.topology, self.topics, present, self.named)
 
@@ -42,10 +42,9 @@ class DeclaredTopics:
 def declared_topics(
     settings: Settings, topology: Topology, replication_factor: int | None = None
 ) -> DeclaredTopics:
-    """The topology with what ``settings`` say; ``replication_factor`` wins over them.
+    """The topology with the ``settings`` applied; ``replication_factor`` takes precedence.
 
-    Raises `UsageError` for a topic that is no source, and for a value that is no number of the
-    setting's range.
+    Raises `UsageError` for a topic that is no source, and for a value outside the setting's range.
     """
     partitions = _by_topic(
         topology, "DIA_TOPIC_PARTITIONS", settings.topic_partitions, 1, PARTITIONS_MAX

@@ -1,7 +1,7 @@
-"""What each role of an app needs from a Kafka broker with an authorizer, and no more.
+"""The Kafka ACLs that each role of an app needs, and no more.
 
-The rules name topics, consumer groups and transactional ids as the engine forms them, so that they
-follow the app: a topic that it declares needs no rule of somebody's own. Kafka's model of a rule:
+The rules name topics, consumer groups and transactional ids as the engine forms them, so they
+follow the app's declarations. Kafka's ACL model:
 https://kafka.apache.org/documentation/#security_authz.
 """
 
@@ -25,7 +25,7 @@ class KafkaRole(StrEnum):
     """A part of the pipeline with a Kafka user of its own."""
 
     OPERATOR = "operator"
-    """People, and the jobs that make topics."""
+    """People, and the jobs that create topics."""
     WORKER = "worker"
     EDGE = "edge"
     CONSOLE = "console"
@@ -39,7 +39,7 @@ _PRODUCER: Final = ("Write", "Describe")
 
 
 def rights(topology: Topology, role: KafkaRole) -> list[Right]:
-    """The rules of one role. Write on a source topic is the right to speak for all its tenants."""
+    """The rules of one role. Write on a source topic is the right to write for all its tenants."""
     match role:
         case KafkaRole.OPERATOR:
             return [*_operator(topology)]
@@ -52,7 +52,7 @@ def rights(topology: Topology, role: KafkaRole) -> list[Right]:
 
 
 def _operator(topology: Topology) -> Iterator[Right]:
-    """Makes topics, resets tables, sheds, replays; trims what a reset leaves behind."""
+    """Creates topics, resets tables, sheds, replays; trims after a reset."""
     trimmed = _changelogs(topology)
     for name in _topics(topology):
         yield Right("topic", name, (*_APPEND, *_MAKE, *(("Delete",) if name in trimmed else ())))
@@ -63,15 +63,15 @@ def _operator(topology: Topology) -> Iterator[Right]:
         yield Right("group", group, _MEMBER)
     for group in _groups(topology):
         yield Right("transactionalId", register_group(group), _PRODUCER, prefix=True)
-    # Of an order, and of what brings its records back: `dia-shed-ORDER-TOPIC-PARTITION`.
+    # Of orders and of their returns: `dia-shed-ORDER-TOPIC-PARTITION`.
     yield Right("transactionalId", "dia-shed-", _PRODUCER, prefix=True)
     yield Right("group", "dia-shed-", _MEMBER, prefix=True)
     yield Right("cluster", "", ("IdempotentWrite", "Describe"))
 
 
 def _worker(topology: Topology) -> Iterator[Right]:
-    """Reads sources, writes results, dead letters, what a replay brings back, and state. It trims
-    changelogs by deleting records; a journal of replays is never trimmed."""
+    """Reads sources; writes results, dead letters, replayed records and state. It trims changelogs
+    by deleting records; a replay journal is never trimmed."""
     trimmed = _changelogs(topology)
     for name in _topics(topology):
         yield Right("topic", name, (*_APPEND, *(("Delete",) if name in trimmed else ())))
@@ -84,8 +84,8 @@ def _worker(topology: Topology) -> Iterator[Right]:
 
 
 def _edge(topology: Topology) -> Iterator[Right]:
-    """Appends events. Read: its count of blocks is a committed offset of the topic, which Kafka
-    lets a reader commit."""
+    """Appends events. Read, because its batch number is a committed offset, which Kafka allows
+    readers to commit."""
     for topic in topology.consumed():
         yield Right("topic", topic.name, _APPEND)
     yield Right("group", "dia-edge-", _MEMBER, prefix=True)
@@ -93,8 +93,8 @@ def _edge(topology: Topology) -> Iterator[Right]:
 
 
 def _console(topology: Topology) -> Iterator[Right]:
-    """Shows dead letters and what waits; cancels requests, submits and stops replays, orders and
-    withdraws sheds. It writes no other source and no state."""
+    """Reads dead letters and waiting requests; cancels requests, submits and stops replays, orders
+    and withdraws sheds. It writes no other source and no state."""
     journals = {topic.journal for topic in topology.topics}
     shown = {name for topic in topology.topics for name in (topic.name, topic.dlq, topic.parked)}
     for name in _topics(topology):
@@ -115,17 +115,17 @@ def _console(topology: Topology) -> Iterator[Right]:
 
 
 def _topics(topology: Topology) -> list[str]:
-    """The names of all topics that `dia topics apply` makes, in its order."""
+    """All topics of `dia topics apply`, in its order."""
     return [topic.name for topic in wanted_topics(topology)]
 
 
 def _changelogs(topology: Topology) -> set[str]:
-    """The topics of state, which are trimmed."""
+    """The changelogs, which are trimmed."""
     return {topic.changelog(group) for group, topic in topology.sources()}
 
 
 def _host(topology: Topology) -> Right:
-    """The topics of Faust, which hosts the workers and makes them itself."""
+    """The topics that Faust, the workers' host, creates itself."""
     return Right("topic", f"{topology.app}-host", (*_APPEND, "Create"), prefix=True)
 
 
@@ -140,5 +140,5 @@ def _decisions(topology: Topology) -> list[str]:
 
 
 def _decided(topics: Iterable[Topic]) -> list[str]:
-    """The groups whose committed offsets count what was decided of dead letters."""
+    """The groups whose committed offsets count decisions on dead letters."""
     return sorted({decided_group(topic) for topic in topics})

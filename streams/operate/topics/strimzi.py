@@ -1,5 +1,4 @@
-"""Topics and users as Strimzi's ``KafkaTopic`` and ``KafkaUser`` resources, for clusters where an
-operator makes them."""
+"""Topics and users as Strimzi resources ``KafkaTopic`` and ``KafkaUser``."""
 
 from __future__ import annotations
 
@@ -14,9 +13,9 @@ API_VERSION = "kafka.strimzi.io/v1"
 
 
 def resources(topics: Iterable[TopicConfig], cluster: str) -> list[dict[str, Any]]:
-    """A resource per topic, for the Strimzi cluster of that name.
+    """A resource for each topic, for the Strimzi cluster of that name.
 
-    A topic without a replication factor of its own leaves it to the cluster's default.
+    Without a replication factor the topic gets the cluster's default.
     """
     return [
         {
@@ -38,7 +37,7 @@ def resources(topics: Iterable[TopicConfig], cluster: str) -> list[dict[str, Any
 
 
 def user(name: str, rights: Iterable[Right], cluster: str) -> dict[str, Any]:
-    """The resource of one user with SCRAM credentials, which Strimzi puts into a Secret of its name."""
+    """A user with SCRAM credentials, which Strimzi stores in a Secret of its name."""
     return {
         "apiVersion": API_VERSION,
         "kind": "KafkaUser",
@@ -74,10 +73,10 @@ def _lines(mapping: Mapping[str, Any], indent: str) -> Iterator[str]:
             yield f"{indent}{name}:\n"
             yield from (f"{indent}  - {json.dumps(item)}\n" for item in value)
         else:
-            # JSON's texts, numbers and empty mappings are YAML's too.
+            # JSON strings, numbers and empty mappings are valid YAML.
             yield f"{indent}{name}: {json.dumps(value)}\n"
 
 
 def _resource_name(topic: str) -> str:
-    """Kubernetes names know neither upper case nor underscores; topics know both."""
+    """Kubernetes names have no upper case and no underscores; topic names may."""
     return topic.lower().replace("_", "-")

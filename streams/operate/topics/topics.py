@@ -1,12 +1,12 @@
-"""The topics the pipeline wants, how the broker's differ, and how to get from one to the other.
+"""The declared topics, their differences from the broker's, and the changes to apply.
 
 A topic is never made smaller: partitions cannot shrink, and a shorter retention would delete
-records at once. A topic that is larger than declared is served as it is:
+records at once. A topic larger than declared is used as it is:
 
-- What belongs to a source (dead letters, parking lot, journal, changelog, and the topic its agent
-  answers on) gets as many partitions as the source really has, whoever made it larger.
-- A larger value is left and reported. It is refused only where an operator named the smaller one.
-- One refusal stops its own change and no other.
+- The topics of a source (dead letters, parking lot, journal, changelog, and its agent's answer
+  topic) get as many partitions as the source has.
+- A larger value is left and reported. It is refused only where an operator set the smaller one.
+- One refusal stops its own change only.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from streams.core.topics.topology import Topology
 from streams.core.types import Admin, TopicConfig
 
 BROKER_DEFAULT_REPLICATION = -1
-"""Kafka creates the topic with its ``default.replication.factor``."""
+"""Kafka uses its ``default.replication.factor``."""
 
 SCHEDULE_RETENTION_MS = 30 * DAY_MS
 
@@ -40,11 +40,11 @@ PARTITIONS = "partitions"
 REPLICATION = "replication factor"
 _RETENTION = ("retention.ms", "retention.bytes")
 _SIZES = (*_RETENTION, "max.message.bytes", MIN_INSYNC)
-"""Of these a larger value of the broker is left as it is."""
+"""Settings whose larger value on the broker is left unchanged."""
 
 
 class DifferenceKind(Enum):
-    """What a difference asks for."""
+    """The action for a difference."""
 
     CREATE = "create"
     GROW = "grow"
@@ -55,10 +55,10 @@ class DifferenceKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TopicChange:
-    """One difference of one topic; ``now`` is "" where the broker has nothing.
+    """One difference of one topic; ``now`` is "" for a missing value.
 
-    ``dedupe_gap``: growing a source moves keys to other partitions, whose tables have not seen
-    the ids of the last dedupe TTL: a duplicate across the change is counted twice.
+    ``dedupe_gap``: growing a source moves keys to partitions whose tables lack the ids of the last
+    dedupe TTL: a duplicate across the change is counted twice.
     """
 
     topic: str
@@ -70,7 +70,7 @@ class TopicChange:
 
     @property
     def why(self) -> str:
-        """Why nothing is done about it; "" where something is."""
+        """The reason for no action; "" for an action."""
         if self.kind is DifferenceKind.LEAVE and self.setting == REPLICATION:
             return "dia cannot change it: kafka-reassign-partitions.sh does"
         if self.kind is DifferenceKind.LEAVE:
@@ -80,7 +80,7 @@ class TopicChange:
 
 @dataclass(frozen=True, slots=True)
 class TopicPlan:
-    """Every difference, in the order it can be applied. ``named`` as `plan` takes it."""
+    """Every difference, in order of application. ``named`` as in `plan`."""
 
     topology: Topology
     changes: tuple[TopicChange, ...]
@@ -97,14 +97,14 @@ class TopicPlan:
 
     @property
     def to_do(self) -> tuple[TopicChange, ...]:
-        """What `apply` would change."""
+        """The changes of `apply`."""
         idle = (DifferenceKind.LEAVE, DifferenceKind.REFUSE)
         return tuple(change for change in self.changes if change.kind not in idle)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Durability:
-    """How safely every topic keeps its records. ``min_insync`` 0: a majority, `majority`."""
+    """Durability of every topic. ``min_insync`` 0: a majority, `majority`."""
 
     replication_factor: int = BROKER_DEFAULT_REPLICATION
     min_insync: int = 0
@@ -112,7 +112,7 @@ class Durability:
 
 
 def majority(replication_factor: int) -> int:
-    """Replicas that must have a record before it counts as written: 1, 1, 2, 2, 3 of 1 to 5."""
+    """Replicas that must acknowledge a record: 1, 1, 2, 2, 3 of 1 to 5."""
     return max(1, (replication_factor + 1) // 2)
 
 
@@ -121,8 +121,8 @@ def wanted_topics(
     replication_factor: int = BROKER_DEFAULT_REPLICATION,
     durability: Durability | None = None,
 ) -> list[TopicConfig]:
-    """Every topic of the topology. A source comes behind what belongs to it: in this order no
-    source partition ever exists without them. Topics that only take answers come first."""
+    """Every topic of the topology. A source follows the topics that belong to it, so no source
+    partition exists without them. Answer topics come first."""
     kept = durability or Durability(replication_factor=replication_factor)
     topics: dict[str, tuple[int, dict[str, str]]] = {}
     for source in sorted(topology.topics, key=lambda source: bool(topology.groups(source))):
@@ -185,10 +185,10 @@ def plan(
     present: Mapping[str, TopicConfig],
     named: Collection[tuple[str, str]] = (),
 ) -> TopicPlan:
-    """The differences between what is wanted and what `Admin.describe_topics` said.
+    """The differences between the wanted topics and those of `Admin.describe_topics`.
 
-    ``named``: (topic, setting) whose value an operator named; making such a one smaller is
-    refused instead of left. Settings the topology does not name are the operator's own.
+    ``named``: (topic, setting) with an operator's value; making it smaller is refused instead of
+    left. Settings outside the topology are unmanaged.
     """
     needed = _partitions_needed(topology, wanted, present)
     resolved = {t.name: _resolved(t, present.get(t.name), needed[t.name]) for t in wanted}
@@ -211,8 +211,8 @@ def plan(
 def _partitions_needed(
     topology: Topology, wanted: Iterable[TopicConfig], present: Mapping[str, TopicConfig]
 ) -> dict[str, int]:
-    """Partitions by topic: of a source, the declared ones or those it has; of what belongs to it,
-    no fewer than the source, or its DLQ, has."""
+    """Partitions by topic: of a source, the declared or existing count; of its topics, at least
+    that of the source or its DLQ."""
     needed = {topic.name: topic.partitions for topic in wanted}
 
     def at_least(name: str, partitions: int) -> None:
@@ -234,8 +234,8 @@ def _partitions_needed(
 
 
 def _resolved(topic: TopicConfig, found: TopicConfig | None, partitions: int) -> TopicConfig:
-    """The topic with what depends on the broker: more in-sync replicas than there are replicas
-    would refuse every write. Of a topic whose replicas are not known yet, none are asked for."""
+    """The topic with broker-dependent values: more in-sync replicas than replicas would refuse
+    every write. While the replica count is unknown, no minimum is set."""
     config = dict(topic.config)
     factor = topic.replication_factor if found is None else found.replication_factor
     if factor > 0:
@@ -250,9 +250,8 @@ _CHANGELOG_NAME = re.compile(r"(?P<app>[^.]+)\.(?P<group>[^.]+)\.(?P<topic>.+)\.
 
 
 def refuse_other_apps(topology: Topology, present: Iterable[str]) -> None:
-    """Raises `RefusedBySafety` where a topic or a group of ``topology`` is another app's, by the
-    changelogs among the broker's topics: both would write its dead letters, or fence each other's
-    producers."""
+    """Raises `RefusedBySafety` when another app uses a topic or group of ``topology``, by the
+    changelogs on the broker: both would write its dead letters, or fence each other's producers."""
     groups = {found.group for found in topology.read}
     for name in sorted(present):
         found = _CHANGELOG_NAME.fullmatch(name)
@@ -272,14 +271,14 @@ def refuse_other_apps(topology: Topology, present: Iterable[str]) -> None:
 
 
 async def apply(admin: Admin, planned: TopicPlan, *, accept_dedupe_gap: bool = False) -> None:
-    """Make the broker's topics those of the plan.
+    """Apply the plan to the broker's topics.
 
-    Raises `RefusedBySafety`, after everything else is done, when the plan would make something
-    smaller that an operator named, or grows a source without ``accept_dedupe_gap``.
+    Raises `RefusedBySafety`, after all other changes, when the plan would make smaller a value that
+    an operator set, or grow a source without ``accept_dedupe_gap``.
     """
     await _carry_out(admin, planned, accept_dedupe_gap=accept_dedupe_gap)
     if any(change.kind is DifferenceKind.CREATE for change in planned.changes):
-        # Only now is it known how many replicas the broker gave to the new topics.
+        # The replica count of new topics is known only now.
         present = await admin.describe_topics()
         made = plan(planned.topology, list(planned.wanted.values()), present, planned.named)
         await _carry_out(admin, made, accept_dedupe_gap=accept_dedupe_gap)
@@ -312,7 +311,7 @@ def _refuse(planned: TopicPlan, *, accept_dedupe_gap: bool) -> None:
 
 
 def refusal(refused: Iterable[TopicChange]) -> str:
-    """What is refused, and the ways out."""
+    """The refused changes, and how to proceed."""
     listed = "; ".join(f"{c.topic} {c.setting} from {c.now} to {c.wanted}" for c in refused)
     return (
         f"the settings would make topics smaller: {listed}. Unset DIA_TOPIC_* or name at least "
@@ -349,7 +348,7 @@ def _config_changes(
         if now == value:
             continue
         kind = DifferenceKind.CONFIGURE
-        # More in-sync replicas than there are replicas: the topic takes no record at all.
+        # More in-sync replicas than replicas: the topic accepts no records.
         unwritable = setting == MIN_INSYNC and now != "" and int(now) > found.replication_factor
         larger = setting in _SIZES and now != "" and _size(setting, value) < _size(setting, now)
         if larger and not unwritable:
