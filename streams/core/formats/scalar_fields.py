@@ -2,7 +2,9 @@
 
 A type is scanned if it is a `msgspec.Struct`, written as a plain JSON object, all of whose fields
 are str, int or float, with or without None, with or without bounds; events are made of it by nothing
-but its decoder. Of every other type, and of a codec that is not JSON, events are decoded one by one.
+but its decoder. A default is a value of the field's type: msgspec does not check defaults, so a field
+may hold anything where one of another type, `msgspec.UNSET` or a factory is declared. Of every other
+type, and of a codec that is not JSON, events are decoded one by one.
 """
 
 from __future__ import annotations
@@ -78,6 +80,8 @@ def _row(field: Field) -> _Row | None:
         return None
     nullable = len(members) == 2
     scalar = scalars[0]
+    if not _is_of(field, scalar):
+        return None
     if isinstance(scalar, StrType) and scalar.pattern is None:
         return _Row(record_shape.TEXT, nullable, scalar.min_length or 0, _least(scalar.max_length))
     if isinstance(scalar, IntType) and scalar.multiple_of is None:
@@ -91,6 +95,17 @@ def _row(field: Field) -> _Row | None:
         most = min((one for one in (scalar.le, below) if one is not None), default=math.inf)
         return _Row(record_shape.NUMBER, nullable, least, most)
     return None
+
+
+def _is_of(field: Field, scalar: Any) -> bool:
+    """Whether what an event has where ``field`` is absent is None or of its type. Of a factory and of
+    `msgspec.UNSET` no default is shown."""
+    if field.required or field.default is None:
+        return True
+    allowed: Mapping[type, set[type]] = {
+        StrType: {str}, IntType: {int}, FloatType: {int, float},
+    }  # fmt: skip
+    return type(field.default) in allowed.get(type(scalar), set())
 
 
 def _greatest(*bounds: int | None) -> int:

@@ -18,18 +18,21 @@ Texts: TypeAlias = Sequence[str | None] | TextSpans
 
 
 class EventFields(Protocol):
-    """Columns of one length, by the name of the attribute."""
+    """Columns of one length, by the name of the attribute.
+
+    Each raises TypeError for a field of another type; `wholes` and `numbers` also where one is None.
+    """
 
     def texts(self, name: str) -> Texts:
         """A field of text."""
         ...
 
     def wholes(self, name: str) -> NDArray[np.int64]:
-        """A field of whole numbers, of which none is None."""
+        """A field of whole numbers."""
         ...
 
     def numbers(self, name: str) -> NDArray[np.float64]:
-        """A field of numbers, of which none is None."""
+        """A field of numbers, whole ones included."""
         ...
 
 
@@ -40,13 +43,20 @@ class ObjectFields:
     events: Sequence[Any]
 
     def texts(self, name: str) -> list[str | None]:
-        return [getattr(event, name) for event in self.events]
+        return self._column(name, {str, type(None)})
 
     def wholes(self, name: str) -> NDArray[np.int64]:
-        return np.array([getattr(event, name) for event in self.events], np.int64)
+        return np.array(self._column(name, {int}), np.int64)
 
     def numbers(self, name: str) -> NDArray[np.float64]:
-        return np.array([getattr(event, name) for event in self.events], np.float64)
+        return np.array(self._column(name, {int, float}), np.float64)
+
+    def _column(self, name: str, types: set[type]) -> list[Any]:
+        column = [getattr(event, name) for event in self.events]
+        for other in set(map(type, column)) - types:
+            expected = ", ".join(sorted(one.__name__ for one in types))
+            raise TypeError(f"{name} is {other.__name__} in some events, expected {expected}")
+        return column
 
 
 def taken(column: Sequence[T], rows: NDArray[np.intp]) -> list[T]:

@@ -14,10 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.core.formats.scalar_fields import ScalarFields
-from streams.core.kernels.record_shape import COLUMN, KIND, NUMBER, TEXT, WHOLE
+from streams.core.kernels.record_shape import (
+    COLUMN,
+    KIND,
+    MAY_LACK,
+    NULLABLE,
+    NUMBER,
+    TEXT,
+    WHOLE,
+)
 from streams.core.records.text_spans import TextSpans, joined
 
 Rows = NDArray[np.intp]
+
+_NAMES = {TEXT: "text", WHOLE: "whole numbers", NUMBER: "numbers"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,26 +63,39 @@ class ScannedFields:
         return replace(self, rows=rows if self.rows is None else self.rows[rows])
 
     def texts(self, name: str) -> TextSpans:
-        """A field of text."""
-        place = self.table.places[name]
+        """A field of text. Raises TypeError for a field of another type."""
+        place = self._place(name, TEXT)
         column = self.table.shape[place, COLUMN]
         absent = self._counting(self.absent[place])
         at, size = self._counting(self.text_at[column]), self._counting(self.text_size[column])
         return TextSpans(self.buffer, at, size, absent if absent.any() else None)
 
     def wholes(self, name: str) -> NDArray[np.int64]:
-        """A field of whole numbers, of which none is absent."""
-        column: NDArray[np.int64] = self.whole_values[
-            self.table.shape[self.table.places[name], COLUMN]
-        ]
+        """A field of whole numbers. Raises TypeError for another, and where one is None."""
+        place = self._present(name, WHOLE)
+        column: NDArray[np.int64] = self.whole_values[self.table.shape[place, COLUMN]]
         return self._counting(column)
 
     def numbers(self, name: str) -> NDArray[np.float64]:
-        """A field of numbers, of which none is absent."""
-        column: NDArray[np.float64] = self.number_values[
-            self.table.shape[self.table.places[name], COLUMN]
-        ]
+        """A field of numbers, whole ones included. Raises TypeError for another, and where one is
+        None."""
+        if self.table.shape[self.table.places[name], KIND] == WHOLE:
+            return self.wholes(name).astype(np.float64)
+        place = self._present(name, NUMBER)
+        column: NDArray[np.float64] = self.number_values[self.table.shape[place, COLUMN]]
         return self._counting(column)
+
+    def _place(self, name: str, kind: int) -> int:
+        place = self.table.places[name]
+        if self.table.shape[place, KIND] != kind:
+            raise TypeError(f"{name} is no field of {_NAMES[kind]}")
+        return place
+
+    def _present(self, name: str, kind: int) -> int:
+        place = self._place(name, kind)
+        if self.table.shape[place, [NULLABLE, MAY_LACK]].any() and self.lacking(name).any():
+            raise TypeError(f"{name} is None in some events: read them from `events`")
+        return place
 
     def lacking(self, name: str) -> NDArray[np.bool_]:
         """Which events have None there."""
@@ -85,27 +108,29 @@ class ScannedFields:
         """With the fields of ``events`` as those of the records ``rows``. Raises OverflowError for a
         whole number beyond 64 bits."""
         texts: list[bytes] = []
-        places: list[tuple[int, int]] = []
-        for row, event in zip(rows.tolist(), events, strict=True):
-            for name, place in self.table.places.items():
-                value, column = getattr(event, name), self.table.shape[place, COLUMN]
-                self.absent[place, row] = value is None
-                if value is None:
-                    continue
-                kind = self.table.shape[place, KIND]
-                if kind == TEXT:
-                    texts.append(value.encode())
-                    places.append((int(column), row))
-                elif kind == WHOLE:
-                    self.whole_values[column, row] = value
-                else:
-                    self.number_values[column, row] = value
+        columns: list[NDArray[np.intp]] = []
+        text_rows: list[Rows] = []
+        for name, place in self.table.places.items():
+            values, at = [getattr(event, name) for event in events], rows
+            lacks = np.array([value is None for value in values], np.bool_)
+            self.absent[place, rows] = lacks
+            if lacks.any():
+                values, at = [value for value in values if value is not None], rows[~lacks]
+            kind, column = self.table.shape[place, [KIND, COLUMN]].tolist()
+            if kind == TEXT:
+                texts += map(str.encode, values)
+                columns.append(np.full(len(at), column))
+                text_rows.append(at)
+            elif kind == WHOLE:
+                self.whole_values[column, at] = np.array(values, np.int64)
+            else:
+                self.number_values[column, at] = np.array(values, np.float64)
         if not texts:
             return self
         added = joined(texts)
-        columns, at = np.array(places, np.intp).T
-        self.text_at[columns, at] = len(self.buffer) + added.at
-        self.text_size[columns, at] = added.size
+        places = np.concatenate(columns), np.concatenate(text_rows)
+        self.text_at[places] = len(self.buffer) + added.at
+        self.text_size[places] = added.size
         return replace(self, buffer=np.concatenate([self.buffer, added.buffer]))
 
 

@@ -4,6 +4,7 @@ A record is judged by kernels alone if all that could refuse it, or change how i
 be as usual: its headers say nothing, its value is of the strict subset (streams/core/kernels/objects.py),
 its key is its key field, its time is within the limits. Every other record is *slow*: `decode` judges
 it, so that defects, codes and messages have one definition. What is good of both becomes columns.
+Where many are slow, as those of a producer that writes white space, `decode` judges the whole batch.
 
 The law (tests/properties/test_scan_laws.py): of any batch, positions, times, bad records and events
 are those of `decode`.
@@ -40,6 +41,8 @@ class Scanner:
     """row of the key field among the texts; None: keys are free"""
     time_column: int | None
     """row of the time field among the whole numbers; None: the time is the append time"""
+    slow_share_max: float = 1 / 8
+    """of a batch: to make columns of more slow records costs more than columns save"""
 
     @classmethod
     def of(cls, topic: Topic) -> Scanner | None:
@@ -59,7 +62,7 @@ class Scanner:
         return cls(topic, table, key_column, time_column)
 
     def decode(self, batch: RecordBatch, limits: Limits) -> Decoded:
-        """What `codecs.decode` says of the batch, with ``fields``."""
+        """What `codecs.decode` says of the batch, with ``fields`` where few records are slow."""
         envelope = open_envelopes(self.topic, batch)
         append_ms = envelope.append_ms
         slow = np.zeros(len(batch), np.bool_)
@@ -73,6 +76,8 @@ class Scanner:
         rows = np.flatnonzero(slow)
         if not len(rows):
             return Decoded(self._events(batch, None, {}), None, event_ms, append_ms, [], fields)
+        if len(rows) > self.slow_share_max * len(batch):
+            return decode(self.topic, batch, limits)
         return self._with_slow(batch, limits, fields, rows, event_ms.copy(), append_ms)
 
     def scan(self, batch: RecordBatch, slow: NDArray[np.bool_]) -> ScannedFields:

@@ -459,7 +459,8 @@ class MinuteWindows:
 
 
 def _sums(values: NDArray[np.float64], first: NDArray[np.intp]) -> NDArray[np.float64]:
-    """The sum of each group, rounded once: that of the kernel, which keeps what rounding takes away."""
+    """The sum of each group. Like the kernel, which keeps what rounding takes away, it has more bits than
+    its terms; the last bit may differ where terms cancel to less than 2**-64 of the largest."""
     return np.add.reduceat(values.astype(np.longdouble), first).astype(np.float64)
 
 

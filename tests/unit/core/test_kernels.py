@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -18,6 +19,22 @@ from streams.engine.decode.scanning import Scanner
 from streams.engine.state.row_table import RowTable, mixed
 from streams.engine.windows.names import NameCodes
 from tests.properties.scan_bodies import READINGS, Reading
+
+
+class UnsetLevel(msgspec.Struct):
+    device_id: str
+    level: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class FractionalLevel(msgspec.Struct):
+    device_id: str
+    level: int = 1.5  # type: ignore[assignment]  # msgspec does not check it
+
+
+class MadeLevel(msgspec.Struct):
+    device_id: str
+    level: int = msgspec.field(default_factory=lambda: 7)
+
 
 compiled_only = pytest.mark.skipif(kernels.active is None, reason="numba or its use is off")
 
@@ -76,6 +93,9 @@ def test_a_topic_is_scanned_only_where_the_scanner_reads_all_of_it():
     assert Scanner.of(READINGS) is not None
     for options in (
         {"versions": {1: dict[str, int]}},
+        {"versions": {1: UnsetLevel}},
+        {"versions": {1: FractionalLevel}},
+        {"versions": {1: MadeLevel}},
         {"versions": {1: Reading}, "time_field": "level"},
         {"versions": {1: Reading}, "key_field": "note"},
         {"versions": {1: Reading, 2: Reading}, "upcasters": {1: lambda event: event}},

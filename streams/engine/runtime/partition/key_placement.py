@@ -113,7 +113,7 @@ def without_misplaced(
         f"repeats are found: set partitioner=murmur2_random in the producer"
     )
     bad = [
-        BadPosition(at, KeyMisplaced.code, what, "key")
+        BadPosition(int(at), KeyMisplaced.code, what, "key")
         for at in positions
         if batch.keys[at] in wrong
     ]
