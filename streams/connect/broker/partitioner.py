@@ -15,10 +15,22 @@ _WORD: Final = 0xFFFFFFFF
 _POSITIVE: Final = 0x7FFFFFFF
 
 
-# Keys are tenants or models: few, and each comes back thousands of times.
-@lru_cache(maxsize=1 << 16)
+_REMEMBERED_BYTES: Final = 256
+"""Longer keys are hashed each time: a remembered one stays in memory."""
+
+
 def murmur2(key: bytes) -> int:
     """MurmurHash2 of ``key`` as an unsigned 32-bit integer."""
+    return _remembered(key) if len(key) <= _REMEMBERED_BYTES else _hashed(key)
+
+
+# Keys are tenants or models: few, and each comes back thousands of times.
+@lru_cache(maxsize=1 << 16)
+def _remembered(key: bytes) -> int:
+    return _hashed(key)
+
+
+def _hashed(key: bytes) -> int:
     length = len(key)
     state = _SEED ^ length
     whole = length & ~3

@@ -1,7 +1,7 @@
 """Records of a Kafka batch to columns of places: where the key and the value of each lie.
 
 Record format v2, https://kafka.apache.org/documentation/#record, of a batch that is not compressed,
-or not any more. A batch with anything unusual in it is not read: a record with headers, a length that
+or not any more. A batch with anything unusual in it is not read: a record with headers or attributes, a length that
 does not agree with what it counts, offsets that do not rise, a number of more than `VARINT_BYTES_MAX` bytes.
 """
 
@@ -59,9 +59,9 @@ def frame(
     for row in range(len(offsets)):
         at, size = _read_varint(buffer, at, stop)
         end = at + size
-        if at < 0 or size < 0 or end > stop:
+        if at < 0 or size < 0 or end > stop or buffer[at] != 0:  # attributes: none is in use
             return False
-        at, delta_ms = _read_varint(buffer, at + 1, end)  # behind the attributes: none is in use
+        at, delta_ms = _read_varint(buffer, at + 1, end)
         if at < 0:
             return False
         timestamps[row] = base_ms + delta_ms

@@ -33,6 +33,11 @@ class NameSpans:
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def bytes_used(self) -> int:
+        """UTF-8 bytes of all names."""
+        return self._used
+
     def add(self, texts: Sequence[bytes]) -> None:
         """Names that are new, with the next codes."""
         if not texts:

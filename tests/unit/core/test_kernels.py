@@ -133,6 +133,11 @@ def test_records_that_do_not_add_up_are_not_framed():
         (good + b"\0", 1, False),
         (good[:-1], 1, False),
         (bytes([16, 0, 0, 0, 2, 65, 2, 66, 2]), 1, False),  # headers
+        (
+            bytes([16, 128, 0, 0, 2, 65, 2, 66, 0]),
+            1,
+            False,
+        ),  # attributes, which aiokafka reads as a number
         (bytes([16, 0, 0, 0, 2, 65, 200, 66, 0]), 1, False),
         (bytes([16, 0, 0, 0, 3, 65, 2, 66, 0]), 1, False),
         (b"\x80" * 9, 1, False),

@@ -25,6 +25,8 @@ from streams.engine.decode.codecs import BadPosition, Decoded
 from streams.engine.windows.name_spans import NameSpans
 
 _PLACED_MAX: Final = 100_000
+_PLACED_BYTES_MAX: Final = 16 << 20
+"""Keys are the producer's, of up to a megabyte each: this bounds what is remembered of them."""
 
 log = structlog.get_logger(__name__)
 
@@ -71,7 +73,8 @@ class KeyPlacement:
         if unknown:
             found = keys.take(np.flatnonzero(codes < 0)).encoded()
             new = {key for key in found if key is not None}
-            if len(self._placed) + len(new) > _PLACED_MAX:
+            size = self._placed.bytes_used + sum(map(len, new))
+            if len(self._placed) + len(new) > _PLACED_MAX or size > _PLACED_BYTES_MAX:
                 self._placed = NameSpans()
                 return False
             if self._elsewhere(new):

@@ -32,6 +32,13 @@ def test_every_key_hashes_as_in_the_client(key):
     assert murmur2(key) == client_murmur2(key)
 
 
+def test_a_key_that_is_too_long_to_be_remembered_hashes_alike():
+    """Else a long key would lie in one partition for some clients, and in another for dia."""
+    for size in (255, 256, 257, 5000):
+        key = bytes(range(251)) * 20
+        assert murmur2(key[:size]) == client_murmur2(key[:size])
+
+
 @given(st.binary(max_size=64), st.integers(min_value=1, max_value=1000))
 def test_a_partition_exists(key, partitions):
     """The sign bit is cleared before the remainder is taken."""
