@@ -28,7 +28,7 @@ def simulate(
 
     Records are made up from the topics' types. Exit code 1 when a history differs; it is named with
     the command that runs it again. Windows by append time in a topic that agents write hold other events under
-    faults: their rows are not compared, and the windows are named. Give the topic a time_field.
+    faults: they are not compared, and named. Give the topic a time_field.
 
     Example: dia -A acme.orders:app simulate --seeds 300
     """

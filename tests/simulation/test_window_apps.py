@@ -134,6 +134,29 @@ def test_windows_by_the_time_of_an_agents_sends_are_not_compared():
     assert [check_app(_sent_on(), seed) for seed in range(3)] == [frozenset({"sent"})] * 3
 
 
+def test_windowed_tables_by_the_time_of_an_agents_sends_are_not_compared():
+    """They hold the same events, under other windows."""
+    quiet()
+    app = App("acme")
+    orders = app.topic("orders", value_type=Order, key_field="account", time_field="ts")
+    large = app.topic("large", value_type=Order, key_field="account")
+    counts = app.Table("counts", default=int).tumbling(5)
+    total = app.Table("total", default=int)
+
+    @app.agent(orders, sink=[large])
+    async def pass_on(stream):
+        async for order in stream:
+            yield order
+
+    @app.agent(large)
+    async def count(stream):
+        async for order in stream:
+            counts[order.account] += 1
+            total[order.account] += 1
+
+    assert [check_app(app, seed) for seed in range(3)] == [frozenset({"counts"})] * 3
+
+
 def test_what_such_windows_send_when_they_close_is_no_result():
     """It may reach any part of the result."""
     quiet()

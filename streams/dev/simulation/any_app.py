@@ -11,8 +11,8 @@ so that windows close before the comparison.
 
 An app whose result depends on the order in which the records of several partitions reach one topic,
 on chance, on a global table or on the clock of a process, has no one result to compare. Neither have windows by
-append time in a topic that agents write, because agents write at other times under faults: rows of `App.windows` of
-such a topic are left out, and named.
+append time in a topic that agents write, because agents write at other times under faults: `App.windows` and windowed
+tables of such a topic are left out, and named.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -56,6 +56,7 @@ from streams.engine.runtime.assigned import AssignedPartition
 from streams.engine.runtime.partition.stream_partition import StreamPartition
 from streams.engine.runtime.partition.window_partition import WindowPartition
 from streams.engine.streams.sending import key_bytes, value_bytes
+from streams.engine.streams.windowed_table import WindowedDeclaration
 from streams.operate.topics.topics import wanted_topics
 
 START_MS = 1_760_000_000_000
@@ -99,10 +100,11 @@ class HistoryResult(NamedTuple):
     rows: Counter[str]
     ledgers: dict[str, Any]
 
-    def without_rows(self, names: Collection[str]) -> HistoryResult:
-        """The same without the rows of these tables."""
-        kept = {row: n for row, n in self.rows.items() if row.partition(" ")[0] not in names}
-        return self._replace(rows=Counter(kept))
+    def without(self, names: Collection[str]) -> HistoryResult:
+        """The same without the rows of these windows, and without these tables."""
+        rows = {row: n for row, n in self.rows.items() if row.partition(" ")[0] not in names}
+        tables = {at: has for at, has in self.tables.items() if at.partition(" ")[0] not in names}
+        return self._replace(rows=Counter(rows), tables=tables)
 
 
 @dataclass(slots=True)
@@ -118,7 +120,7 @@ class AppWorld(World):
 
 
 def check_app(app: App, seed: int) -> frozenset[str]:
-    """One seed. Returns the names of the windows whose rows have no one result to compare. Raises `Difference`,
+    """One seed. Returns the names of the windows that have no one result to compare. Raises `Difference`,
     `UsageError` where what follows from such windows cannot be told apart, or what the engine raised."""
     agents = _simulated(app)
     registry = MemoryRegistry()
@@ -133,7 +135,7 @@ def check_app(app: App, seed: int) -> frozenset[str]:
             own -= fed.topics
     hurt = _run(app, seed, records, registry, faults=True)
     left_out = _by_append_time(agents, consumed - own)
-    calm, hurt = calm.without_rows(left_out), hurt.without_rows(left_out)
+    calm, hurt = calm.without(left_out), hurt.without(left_out)
     for part, wanted, found in zip(HistoryResult._fields, calm, hurt, strict=True):
         if wanted != found:
             raise Difference(f"{part} under faults: {_told(wanted, found)}")
@@ -143,20 +145,29 @@ def check_app(app: App, seed: int) -> frozenset[str]:
 def _by_append_time(agents: Sequence[Agent], fed: Collection[str]) -> frozenset[str]:
     """The windows by append time in topics that agents write. Raises `UsageError` where closing them calls a
     function: what it sends reaches anything."""
-    found = [
-        one
-        for agent in agents
-        for one in windows_of(agent)
-        if agent.source.name in fed and not agent.source.time_field
-    ]
-    for one in found:
-        if one.on_window_close is not None:
-            raise UsageError(
-                f"windows {one.name!r} go by the append times of {one.topic.name}, which agents write at other "
-                f"times under faults, and their on_window_close makes more of them: there is no one result to "
-                f"compare. Give {one.topic.name} a time_field."
-            )
-    return frozenset(one.name for one in found)
+    found: set[str] = set()
+    for agent in agents:
+        if agent.source.name not in fed or agent.source.time_field:
+            continue
+        for name, on_close in _windows(agent):
+            if on_close is not None:
+                topic = agent.source.name
+                raise UsageError(
+                    f"windows {name!r} go by the append times of {topic}, which agents write at other times under "
+                    f"faults, and their on_window_close makes more of them: there is no one result to compare. "
+                    f"Give {topic} a time_field."
+                )
+            found.add(name)
+    return frozenset(found)
+
+
+def _windows(agent: Agent) -> Iterator[tuple[str, Any]]:
+    """Name of the windows and of the windowed tables of an agent, and what is called when one closes."""
+    for one in windows_of(agent):
+        yield one.name, one.on_window_close
+    for table in agent.owned if isinstance(agent, StreamAgent) else ():
+        if isinstance(table, WindowedDeclaration):
+            yield table.name, table.on_close
 
 
 def _simulated(app: App) -> list[Agent]:

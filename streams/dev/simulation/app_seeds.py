@@ -15,7 +15,7 @@ from streams.engine.app.loading import load_app
 
 
 class SeedOutcome(NamedTuple):
-    """``why`` the history went wrong; "" where it did not. ``left_out``: names of windows whose rows could not be
+    """``why`` the history went wrong; "" where it did not. ``left_out``: names of windows that could not be
     compared."""
 
     seed: int
