@@ -16,6 +16,7 @@ include_patterns = [
     "CONTRIBUTING.md",
     "SECURITY.md",
     "docs/*.md",
+    "docs/protocols/*.md",
     "docs/reference/*.md",
     "ops/README.md",
     "ops/runbooks/*.md",

@@ -54,7 +54,7 @@ def _anchors(document):
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
 def test_links_lead_somewhere(document):
-    """A reader follows one message's life by these links, to the file and to the heading in it."""
+    """A reader follows one event's life by these links, to the file and to the heading in it."""
     missing = []
     for link in LINK.findall(document.read_text()):
         path, _, anchor = link.partition("#")
@@ -79,6 +79,18 @@ def test_commands_and_targets_exist(document):
         if found := TARGET.match(line):
             missing += [] if found.group(1) in targets else [f"make {found.group(1)}"]
     assert missing == []
+
+
+def test_pages_that_the_code_names_exist():
+    """A docstring that sends its reader to a page has to send him somewhere."""
+    missing = {
+        f"{path.relative_to(ROOT)}: {page}"
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        for page in re.findall(r"\b(?:docs|ops)/[\w/]+\.md", path.read_text())
+        if not (ROOT / page).exists()
+    }
+    assert missing == set()
 
 
 def test_messages_name_commands_that_exist():

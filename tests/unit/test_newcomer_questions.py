@@ -20,12 +20,15 @@ HEADING = re.compile(r"^(#+) (.+)$")
 
 QUESTIONS = {
     "where is a duplicate decided": (
-        ["streams/engine/identities/seen_events.py"],
+        ["ARCHITECTURE.md", "streams/engine/identities/seen_events.py"],
         ("class SeenEvents", "duplicate"),
     ),
     "what happens at kill -9 between C3 and C4": (
-        ["ARCHITECTURE.md#commit"],
-        ("only here does the work become true", "What is true is what the log holds"),
+        ["ARCHITECTURE.md#protocols", "docs/protocols/commit.md#commit"],
+        (
+            "after a kill -9 between C3 and C4 nothing is lost",
+            "Only here does the work become true",
+        ),
     ),
     "how do I add a topic": (
         ["docs/extend.md#add-a-topic"],

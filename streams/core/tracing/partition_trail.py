@@ -112,4 +112,4 @@ class _CommitTrail:
 
 
 _STEPS = {"C1": "C1 fold", "C2": "C2 send", "C3": "C3 commit", "C4": "C4 store"}
-"""As in ARCHITECTURE."""
+"""As in docs/protocols/commit.md."""

@@ -5,7 +5,7 @@
     )
 
 ``performer`` makes, once a process, what does the work; the engine decides what runs when, and
-makes the answer true (ARCHITECTURE, "Jobs"). Work may run more than once, in whole or in part,
+makes the answer true (docs/protocols/jobs.md). Work may run more than once, in whole or in part,
 but only one run of a key is ever committed.
 """
 

@@ -1,9 +1,9 @@
 """Accepted simulations without a result, read from the log.
 
-A commit moves the group's offset past finished requests only (J5 in ARCHITECTURE.md), so every
-unfinished request is at or behind it. Some requests there finished out of order: ClickHouse has a
-row of each with its offset, and they are left out. A finished request is listed until its row is
-visible; one that became a dead letter, until the offset passes it.
+A commit moves the group's offset past finished requests only (J5 in docs/protocols/jobs.md), so
+every unfinished request is at or behind it. Some requests there finished out of order: ClickHouse
+has a row of each with its offset, and they are left out. A finished request is listed until its
+row is visible; one that became a dead letter, until the offset passes it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Reference for log time and for repeated records, from their contract.
 
-The contract is in ARCHITECTURE.md, section 4. It shares nothing with the engine
+The contract is in docs/protocols/windows.md, "Time". It shares nothing with the engine
 (streams/engine/state/log_time.py, streams/engine/identities/seen_events.py); a property test
 compares the two.
 """

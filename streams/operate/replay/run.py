@@ -1,4 +1,4 @@
-"""Runs a plan: P1 to P8 (ARCHITECTURE, "Replay").
+"""Runs a plan: P1 to P8 (docs/protocols/replay.md).
 
 P1  the plan is complete, made on this cluster, and its topics exist; else nothing starts
 P2  start the partition's replay producer, which fences an earlier run   (replay/owner.py)

@@ -29,7 +29,7 @@ from tests.unit.ops.chart import (
 FRONTS = ("edge", "console")
 UNITS = {"Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
 IDLE_BYTES = 110 << 20
-"""A process of dia that does nothing: ARCHITECTURE, Memory."""
+"""A process of dia that does nothing: docs/protocols/bounds.md, Memory."""
 
 
 def _bytes(quantity):
