@@ -1,0 +1,155 @@
+"""What each step of folding costs, with kernels and with numpy alone: microseconds of CPU an event.
+
+``python -m tests.bench.steps --events 400000 --cut 5000``. Record batches are made as a broker keeps them
+(lz4, 2,500 records each, the workload ``narrow``), and read, decoded and folded in one thread, ``--cut``
+records at a time; every fourth cut ends a commit. No Kafka, no RocksDB, no shard. Columns of two runs
+are comparable only if they ran side by side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.util import calc_crc32c
+
+from agents.aggregate_metrics import aggregate_metrics
+from agents.app import MODEL_METRICS
+from streams.connect.broker.kafka.columns import ColumnFetch
+from streams.connect.broker.kafka.record_set import RecordSet
+from streams.core import kernels
+from streams.core.records.framed_batch import FramedBatch
+from streams.core.types import TopicPartition
+from streams.dev.workload.generator import Generator
+from streams.dev.workload.shape import preset
+from streams.engine.agents.agent import EventBatch
+from streams.engine.decode.codecs import Limits, decode
+from streams.engine.decode.scanning import Scanner
+from streams.engine.identities.seen_events import SeenEvents
+from streams.engine.runtime.partition.key_placement import KeyPlacement
+from streams.engine.state.log_time import Expiry, LogTime, log_times
+from streams.engine.state.memory_files import MemoryFiles
+from streams.engine.windows.fingerprint import Fingerprints
+from streams.engine.windows.minute_windows import MinuteWindows, WindowPolicy
+
+_T_MS: Final = 1_700_000_000_000
+_RECORDS: Final = 2500
+_LZ4: Final = 3
+_COMMIT: Final = 4
+_TTL_MS: Final = 3_600_000
+_TP: Final = TopicPartition(MODEL_METRICS.name, 0)
+_LIMITS: Final = Limits(300, 604_800)
+
+
+def batches(events: int) -> list[bytes]:
+    """Record batches with append times, as a broker stores them."""
+    workload = preset("narrow", start_ms=_T_MS)
+    found, offset = [], 0
+    for block in Generator(workload).blocks(events, _RECORDS):
+        builder = DefaultRecordBatchBuilder(2, _LZ4, 0, -1, -1, -1, 1 << 24)
+        for row, (key, value) in enumerate(zip(block.keys, block.values, strict=True)):
+            builder.append(row, _T_MS, key, value, [])
+        offset += len(block.keys)
+        raw = bytearray(builder.build())
+        raw[0:8] = (offset - len(block.keys)).to_bytes(8, "big")
+        raw[22] |= 8  # append time
+        raw[35:43] = int(_T_MS + offset * workload.step_ms).to_bytes(8, "big")
+        raw[17:21] = calc_crc32c(bytes(raw[21:])).to_bytes(4, "big")
+        found.append(bytes(raw))
+    return found
+
+
+class Folding:
+    """The tables of one partition, and what each step took. It is the `Scope` of its agent."""
+
+    def __init__(self) -> None:
+        self.windows = MinuteWindows(0, 0, 2, _shard_of, WindowPolicy())
+        self.seen = SeenEvents(_TTL_MS, MemoryFiles())
+        self.fingerprints = Fingerprints(bytes(16))
+        self.seconds: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
+        self._scanner = Scanner.of(MODEL_METRICS)
+        self._placement = KeyPlacement(_TP, 1)
+        self._log = LogTime()
+
+    def table(self, spec: Any) -> Any:
+        return {"minute_windows": self.windows, "seen_events": self.seen}[spec.name]
+
+    def dead_letter(self, *_: Any, **__: Any) -> None:
+        self.counts["dead"] += 1
+
+    def count(self, *, applied: int = 0, duplicates: int = 0) -> None:
+        self.counts.update(applied=applied, duplicates=duplicates)
+
+    def run(self, stored: list[bytes], cut: int) -> None:
+        """Fold all batches, ``cut`` records at a time."""
+        at_a_time = max(1, cut // _RECORDS)
+        for first in range(0, len(stored), at_a_time):
+            for seq, batch in enumerate(
+                self._read(b"".join(stored[first : first + at_a_time]), cut)
+            ):
+                self._fold(batch)
+                if (first // at_a_time + seq) % _COMMIT == _COMMIT - 1:
+                    self._timed("commit", self.windows.delta, first + seq + 1)
+                    self._timed("commit", self.seen.delta, first + seq + 1)
+
+    def _read(self, data: bytes, cut: int) -> Iterator[FramedBatch]:
+        source = PartitionRecords(
+            _TP, RecordSet(data), [], 0, None, None, True, READ_COMMITTED
+        )  # fmt: skip
+        fetch = ColumnFetch(_TP, source, framing=kernels.active is not None)
+        more = True
+        while more:
+            batch = FramedBatch(_TP, fetch.next_fetch_offset, fetch.next_fetch_offset)
+            more = self._timed("fetch", fetch.read, batch, cut)
+            if len(batch):
+                yield batch
+
+    def _fold(self, batch: FramedBatch) -> None:
+        self._timed("decode", self._placement.look, batch)
+        if self._scanner is not None:
+            decoded = self._timed("decode", self._scanner.decode, batch, _LIMITS)
+        else:
+            decoded = self._timed("decode", decode, MODEL_METRICS, batch, _LIMITS)
+        self.counts["dead"] += len(decoded.bad)
+        append_ms = batch.timestamp_array()
+        times, self._log = log_times(self._log, append_ms, Expiry.of(_TTL_MS))
+        columns = (decoded.events, decoded.positions, decoded.event_ms, decoded.append_ms)
+        events = EventBatch(batch, *columns, times, decoded.fields)
+        self._timed("fold", aggregate_metrics, events, self)
+        self.windows.advance(int(decoded.event_ms.max()), 0.0, int(append_ms[-1]))
+
+    def _timed(self, step: str, call: Any, *arguments: Any) -> Any:
+        began = time.thread_time()
+        answer = call(*arguments)
+        self.seconds[step] += time.thread_time() - began
+        return answer
+
+
+def _shard_of(tenants: Any, models: Any, metrics: Any) -> np.ndarray:
+    return np.array([len(name) % 2 for name in tenants], np.int32)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=400_000)
+    parser.add_argument("--cut", type=int, default=5000)
+    asked = parser.parse_args()
+    stored = batches(asked.events)
+    for mode in ("off", "on"):
+        why = kernels.load(mode)
+        folding = Folding()
+        folding.run(stored, asked.cut)
+        cost = {step: round(s / asked.events * 1e6, 3) for step, s in folding.seconds.items()}
+        print(f"kernels {mode} ({why or 'loaded'}): {cost}, sum {sum(cost.values()):.2f}")
+        print(f"  {dict(folding.counts)}, {len(folding.windows)} windows")
+
+
+if __name__ == "__main__":
+    main()

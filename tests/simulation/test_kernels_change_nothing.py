@@ -1,0 +1,32 @@
+"""A history with kernels, with kernels interpreted, and with numpy alone: the same to the last bit."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from streams.core import kernels
+from streams.core.kernels import compiled
+from streams.dev.simulation.history import simulate
+from streams.dev.simulation.stories import STORIES
+from streams.dev.simulation.trace import trace_of
+
+if kernels.active is None:
+    pytest.skip("there are no kernels to compare", allow_module_level=True)
+
+INTERPRETED = SimpleNamespace(
+    **{
+        name: compiled.twin(value)
+        for name, value in vars(kernels.active).items()
+        if hasattr(value, "py_func")
+    }
+)
+
+
+@pytest.mark.parametrize("other", [None, INTERPRETED], ids=["numpy", "interpreted"])
+def test_the_trace_is_the_same(other, monkeypatch):
+    """What is stored, sent and shown is a property of the log, never of what is installed."""
+    with_kernels = trace_of(simulate(3, STORIES["metrics"]))
+    monkeypatch.setattr(kernels, "active", other)
+    assert trace_of(simulate(3, STORIES["metrics"])) == with_kernels
