@@ -12,11 +12,7 @@ from dataclasses import dataclass, field
 from itertools import compress
 from typing import NamedTuple, Protocol, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
 from streams.core.derived_files import Files
-from streams.core.records.text_spans import TextSpans, joined
 
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 
@@ -84,20 +80,6 @@ class RecordBatch:
     def last(self) -> tuple[int, int]:
         """Offset and timestamp of its last record."""
         return self.offsets[-1], self.timestamps[-1]
-
-    def offset_array(self) -> NDArray[np.int64]:
-        """``offsets``, not to be changed."""
-        return np.array(self.offsets, np.int64)
-
-    def timestamp_array(self) -> NDArray[np.int64]:
-        """``timestamps``, not to be changed."""
-        return np.array(self.timestamps, np.int64)
-
-    def spans(self) -> tuple[TextSpans, TextSpans]:
-        """Keys and values as places in one buffer."""
-        both = joined([*self.keys, *self.values])
-        rows = np.arange(len(self))
-        return both.take(rows), both.take(rows + len(self))
 
     def any_headers(self) -> bool:
         """Whether any record has one."""

@@ -24,7 +24,7 @@ from agents.app import MODEL_METRICS
 from streams.connect.broker.kafka.columns import ColumnFetch
 from streams.connect.broker.kafka.record_set import RecordSet
 from streams.core import kernels
-from streams.core.records.framed_batch import FramedBatch
+from streams.core.records.framed_batch import FramedBatch, timestamp_array
 from streams.core.types import TopicPartition
 from streams.dev.workload.generator import Generator
 from streams.dev.workload.shape import preset
@@ -118,7 +118,7 @@ class Folding:
         else:
             decoded = self._timed("decode", decode, MODEL_METRICS, batch, _LIMITS)
         self.counts["dead"] += len(decoded.bad)
-        append_ms = batch.timestamp_array()
+        append_ms = timestamp_array(batch)
         times, self._log = log_times(self._log, append_ms, Expiry.of(_TTL_MS))
         columns = (decoded.events, decoded.positions, decoded.event_ms, decoded.append_ms)
         events = EventBatch(batch, *columns, times, decoded.fields)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from streams.connect.broker.kafka.columns import ColumnFetch
 from streams.connect.broker.kafka.decompression import uncompressed
 from streams.connect.broker.kafka.record_set import RecordSet, tolerant_records
-from streams.core.records.framed_batch import FramedBatch, framed
+from streams.core.records.framed_batch import FramedBatch, framed, timestamp_array
 from streams.core.types import RecordBatch, TopicPartition
 
 TP = TopicPartition("topic", 0)
@@ -108,7 +108,7 @@ def test_columns_equal_the_clients_own_records(framing, plan, skip, chunk):
         assert len(batch) <= chunk
         if len(batch):
             assert batch.last() == (batch.offsets[-1], batch.timestamps[-1])
-            assert batch.timestamp_array().tolist() == batch.timestamps
+            assert timestamp_array(batch).tolist() == batch.timestamps
             assert framed(batch).keys == batch.keys
             assert framed(batch).values[-1] == batch.values[-1]
         assert columns.next_fetch_offset >= position

@@ -15,6 +15,7 @@ from streams.core import kernels
 from streams.core.formats.scalar_fields import scalar_fields
 from streams.core.kernels import compiled, decimals, objects, texts
 from streams.core.kernels.record_shape import PADDING
+from streams.core.records.framed_batch import places_of
 from streams.core.types import RecordBatch, TopicPartition
 from streams.engine.decode.scanned_events import ScannedFields
 from tests.properties import scan_bodies
@@ -109,7 +110,7 @@ def test_the_interpreted_scan_is_the_compiled_one(seed):
     topic = scan_bodies.TOPICS[seed % 2]
     table = scalar_fields(topic.type)
     assert table is not None
-    _, values = scan_bodies.batch_of(random.Random(seed), topic, 8).spans()
+    _, values = places_of(scan_bodies.batch_of(random.Random(seed), topic, 8))
     answers = []
     for scan in (objects.scan, compiled.twin(objects.scan)):
         found = ScannedFields.empty(table, values.buffer, len(values))

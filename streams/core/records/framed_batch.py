@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.core.kernels.record_shape import PADDING
-from streams.core.records.text_spans import TextSpans, spans
+from streams.core.records.text_spans import TextSpans, joined, spans
 from streams.core.types import Headers, RecordBatch, TopicPartition
 
 _NO_HEADERS: Final[Headers] = ()
@@ -60,7 +60,7 @@ class Frames:
         return Frames(self.buffer, *(column[rows] for column in columns))
 
 
-def joined(parts: Sequence[Frames]) -> Frames:
+def together(parts: Sequence[Frames]) -> Frames:
     """All records of ``parts``, in one buffer."""
     if len(parts) == 1:
         return parts[0]
@@ -149,7 +149,7 @@ class FramedBatch(RecordBatch):
         """All records, of which there is one at least."""
         assert self._parts, "no record, or not every one is framed"
         if len(self._parts) > 1:
-            self._parts = [joined(self._parts)]
+            self._parts = [together(self._parts)]
         return self._parts[0]
 
     def to_lists(self) -> None:
@@ -198,19 +198,6 @@ class FramedBatch(RecordBatch):
             return super().last()
         return int(self._parts[-1].offsets[-1]), int(self._parts[-1].timestamps[-1])
 
-    def offset_array(self) -> NDArray[np.int64]:
-        return self.frames().offsets if self._parts else super().offset_array()
-
-    def timestamp_array(self) -> NDArray[np.int64]:
-        return self.frames().timestamps if self._parts else super().timestamp_array()
-
-    def spans(self) -> tuple[TextSpans, TextSpans]:
-        if not self._parts:
-            return super().spans()
-        frames = self.frames()
-        keys = spans(frames.buffer, frames.key_at, frames.key_size)
-        return keys, spans(frames.buffer, frames.value_at, frames.value_size)
-
     def any_headers(self) -> bool:
         return False if self._parts else super().any_headers()
 
@@ -236,12 +223,39 @@ class FramedBatch(RecordBatch):
         return taken
 
 
+def _frames_of(batch: RecordBatch) -> Frames | None:
+    return batch.frames() if isinstance(batch, FramedBatch) and batch.framed and batch else None
+
+
+def offset_array(batch: RecordBatch) -> NDArray[np.int64]:
+    """Its ``offsets``, not to be changed."""
+    frames = _frames_of(batch)
+    return np.array(batch.offsets, np.int64) if frames is None else frames.offsets
+
+
+def timestamp_array(batch: RecordBatch) -> NDArray[np.int64]:
+    """Its ``timestamps``, not to be changed."""
+    frames = _frames_of(batch)
+    return np.array(batch.timestamps, np.int64) if frames is None else frames.timestamps
+
+
+def places_of(batch: RecordBatch) -> tuple[TextSpans, TextSpans]:
+    """Its keys and its values as places in one buffer."""
+    frames = _frames_of(batch)
+    if frames is not None:
+        keys = spans(frames.buffer, frames.key_at, frames.key_size)
+        return keys, spans(frames.buffer, frames.value_at, frames.value_size)
+    both = joined([*batch.keys, *batch.values])
+    rows = np.arange(len(batch))
+    return both.take(rows), both.take(rows + len(batch))
+
+
 def framed(batch: RecordBatch) -> RecordBatch:
     """The batch with its lists as frames, as a consumer of Kafka gives one; itself where a record has
     headers, or there is no record."""
     if not len(batch) or batch.any_headers():
         return batch
-    keys, values = batch.spans()
+    keys, values = places_of(batch)
     sizes = [
         span.size if span.absent is None else np.where(span.absent, -1, span.size)
         for span in (keys, values)
@@ -249,6 +263,6 @@ def framed(batch: RecordBatch) -> RecordBatch:
     found = FramedBatch(batch.tp, batch.start, batch.end)
     found.append_times, found.continued = batch.append_times, batch.continued
     found.first_epoch, found.last_epoch = batch.first_epoch, batch.last_epoch
-    offsets, timestamps = batch.offset_array(), batch.timestamp_array()
+    offsets, timestamps = offset_array(batch), timestamp_array(batch)
     found.add(Frames(keys.buffer, offsets, timestamps, keys.at, sizes[0], values.at, sizes[1]))
     return found

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.core.records.event_fields import EventFields, ObjectFields, taken
+from streams.core.records.framed_batch import offset_array, timestamp_array
 from streams.core.rows.targets import RowTarget, RowValues
 from streams.core.topics.topic import Topic
 from streams.core.types import OutboundRecord, RecordBatch, TopicPartition
@@ -85,7 +86,7 @@ class EventBatch(Generic[E]):
 
     def appended_ms(self) -> NDArray[np.int64]:
         """When each event was appended to this log: the time in which a repeat must come."""
-        return self._chosen(self.records.timestamp_array())
+        return self._chosen(timestamp_array(self.records))
 
     def log(self) -> LogTimes:
         """Of each event (streams/engine/state/log_time.py): the time in which ids are forgotten."""
@@ -95,7 +96,7 @@ class EventBatch(Generic[E]):
 
     def offsets(self) -> NDArray[np.int64]:
         """Source offset of each event."""
-        return self._chosen(self.records.offset_array())
+        return self._chosen(offset_array(self.records))
 
     def _chosen(self, column: NDArray[np.int64]) -> NDArray[np.int64]:
         return column if self.rows is None else column[self.rows]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from streams.core.records import headers
 from streams.core.records.bad_records import OutOfRange, UnknownSchemaVersion, WrongType
 from streams.core.records.defects import Defect, defect
+from streams.core.records.framed_batch import timestamp_array
 from streams.core.records.headers import UNNAMED_VERSION
 from streams.core.topics.topic import Topic
 from streams.core.types import RecordBatch
@@ -28,8 +29,8 @@ class Envelope:
 def open_envelopes(topic: Topic, batch: RecordBatch) -> Envelope:
     """Read the headers, if any record has some; most have none."""
     if not batch.any_headers():
-        return Envelope(batch.timestamp_array())
-    envelope = Envelope(batch.timestamp_array().copy())
+        return Envelope(timestamp_array(batch))
+    envelope = Envelope(timestamp_array(batch).copy())
     for i in batch.rows_with_headers():
         named = dict(batch.headers[i])
         if headers.SCHEMA in named:

@@ -23,6 +23,7 @@ from streams.core import kernels
 from streams.core.formats.plain_codecs import JSON
 from streams.core.formats.scalar_fields import ScalarFields, scalar_fields
 from streams.core.kernels.record_shape import MAY_LACK, NULLABLE, TEXT, WHOLE
+from streams.core.records.framed_batch import places_of
 from streams.core.records.headers import UNNAMED_VERSION
 from streams.core.topics.topic import MAX_RECORD_BYTES, Topic
 from streams.core.types import RecordBatch
@@ -85,7 +86,7 @@ class Scanner:
         loops = kernels.active
         assert loops is not None, "a scanner is made where kernels are loaded"
         count = len(batch)
-        keys, values = batch.spans()
+        keys, values = places_of(batch)
         if values.absent is not None:
             slow |= values.absent
         slow |= values.size > (self.topic.bytes_max or MAX_RECORD_BYTES)
@@ -121,7 +122,7 @@ class Scanner:
             fields = fields.with_events(good, read.events)
         except OverflowError:
             return decode(self.topic, batch, limits)
-        event_ms[good], append_ms[good] = read.event_ms, read.append_ms
+        event_ms[good] = read.event_ms
         known = dict(zip(good.tolist(), read.events, strict=True))
         if not bad:
             return Decoded(self._events(batch, None, known), None, event_ms, append_ms, [], fields)

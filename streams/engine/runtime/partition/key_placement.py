@@ -20,6 +20,7 @@ import structlog
 from streams.connect.broker.partitioner import partition_of
 from streams.core import kernels
 from streams.core.records.bad_records import KeyMisplaced
+from streams.core.records.framed_batch import places_of
 from streams.core.types import RecordBatch, TopicPartition
 from streams.engine.decode.codecs import BadPosition, Decoded
 from streams.engine.windows.name_spans import NameSpans
@@ -66,7 +67,7 @@ class KeyPlacement:
         """Whether every key is one that was found to belong here; False: it is not known."""
         if kernels.active is None:
             return False
-        keys, _ = batch.spans()
+        keys, _ = places_of(batch)
         if keys.absent is not None:
             return False
         codes, unknown = self._placed.codes(keys)

@@ -15,6 +15,7 @@ from typing import TypeVar, cast
 
 from streams.core.clock import Clock
 from streams.core.errors import DiaError, PoisonStorm
+from streams.core.records.framed_batch import timestamp_array
 from streams.core.rows.operational_tables import SHED_RANGES
 from streams.core.rows.targets import RowTarget, RowValues
 from streams.core.types import CommittedOffset, OutboundRecord, RecordBatch, TopicPartition
@@ -160,7 +161,7 @@ class Partition:
                 tenant = self._tenant(bad.position)
                 self._refuse(bad.position, bad.code, bad.message, "decode", tenant)
             event_ms, append_ms = decoded.event_ms, decoded.append_ms
-            appended_ms = batch.timestamp_array()
+            appended_ms = timestamp_array(batch)
             log = self.progress.log_times(appended_ms, self._expiry)
             if decoded.events:
                 self._advance()
