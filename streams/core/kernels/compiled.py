@@ -7,7 +7,7 @@ kernels and the version of numba. numba itself looks only at the file that a ker
 
 The folder lies beside this module where that can be written. In an image that is read-only, what was
 compiled when the image was built is copied to a temporary folder, since numba reads only where it may
-write; `loaded` removes it.
+write; `loaded` removes it. A kernel whose file cannot be read is compiled anew.
 """
 
 from __future__ import annotations
@@ -56,12 +56,27 @@ def kernel(signature: str) -> Callable[[Function], Function]:
         typed = eval(signature.replace("BYTES", BYTES), dict(vars(numba.types)))  # noqa: S307 - written here
         before = numba.config.CACHE_DIR
         numba.config.CACHE_DIR = str(_CACHE)
+        machine_code = numba.njit(typed, cache=True, nogil=True, **_OPTIONS)
         try:
-            return cast(Function, numba.njit(typed, cache=True, nogil=True, **_OPTIONS)(function))
+            try:
+                return cast(Function, machine_code(function))
+            except Exception:
+                if not _forget(function):
+                    raise
+                return cast(Function, machine_code(function))
         finally:
             numba.config.CACHE_DIR = before
 
     return compiled
+
+
+def _forget(function: Callable[..., Any]) -> bool:
+    """Remove the machine code that is kept of one kernel; False: there was none. numba reads whatever
+    is in its files, and a crash may have cut them short."""
+    kept = [*cast(Path, _CACHE).rglob(f"*.{function.__qualname__}-*.nb?")]
+    for file in kept:
+        file.unlink(missing_ok=True)
+    return bool(kept)
 
 
 def inlined(function: Function) -> Function:

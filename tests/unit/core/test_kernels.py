@@ -65,6 +65,29 @@ def test_where_the_package_cannot_be_written_the_cache_is_copied_and_removed():
     assert found == "'' False dia-kernels- 1"
 
 
+@compiled_only
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+def test_machine_code_that_a_crash_cut_short_is_compiled_anew(suffix):
+    """Else every start from then on would do without that kernel, and so without any."""
+    found = _python(
+        "import tempfile\n"
+        "made = tempfile.TemporaryFile\n"
+        "def refuse(dir):\n"
+        "    if '__pycache__' in str(dir): raise PermissionError\n"
+        "    return made(dir=dir)\n"
+        "tempfile.TemporaryFile = refuse\n"
+        "from streams.core import kernels\n"
+        "from streams.core.kernels import compiled\n"
+        f"[file] = compiled._CACHE.rglob('*.mark_other_keys-*.{suffix}')\n"
+        "file.write_bytes(file.read_bytes()[:40])\n"
+        "print(repr(kernels.load()), end=' ')\n"
+        "from streams.core.kernels import objects\n"
+        "print(sum(objects.mark_other_keys.stats.cache_hits.values()), end=' ')\n"
+        "print(sum(objects.scan.stats.cache_hits.values()))"
+    )
+    assert found == "'' 0 1"
+
+
 def test_without_numba_a_worker_says_so_and_does_without():
     """Wheels of numba come later than a new Python."""
     found = _python(
