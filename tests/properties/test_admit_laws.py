@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streams.core import kernels
 from streams.core.kernels import compiled, identities
-from streams.engine.identities.id_shares import Owners
+from streams.engine.identities.id_shares import IdShares, Owners
 from streams.engine.identities.seen_events import SeenEvents
 from streams.engine.state.log_time import Expiry, LogTime, log_times
 from streams.engine.state.memory_files import MemoryFiles
@@ -80,3 +80,23 @@ def test_the_interpreted_judge_is_the_compiled_one(history):
     """The twin is what simulations and debuggers can look into."""
     with pytest.MonkeyPatch.context() as patched:
         assert _run(patched, INTERPRETED, history, 20, 0) == _run(patched, None, history, 20, 0)
+
+
+@given(
+    st.lists(st.integers(0, 60), min_size=1, max_size=4),
+    st.integers(0, 200),
+    st.lists(st.integers(0, 40), min_size=1, max_size=4),
+    st.integers(1, 400),
+)
+@example([60], 0, [33], 100)
+@settings(max_examples=300, deadline=None)
+def test_what_suffices_for_all_is_refused_to_none(held, alive, wanted, bound):
+    """Tenants are counted for longer than ids live, so one may be counted for more than are alive."""
+    shares = IdShares(TTL_MS, 10_000, 0)
+    names = ("a", "b", "c", "d")
+    codes = np.repeat(np.arange(len(held)), held)
+    assert shares.take(np.arange(len(codes)), Owners(codes, names), 0, 0) is None
+    shares._shares.bound = bound
+    codes = np.repeat(np.arange(len(wanted)), wanted)
+    if shares.suffice(len(codes), alive):
+        assert shares.take(np.arange(len(codes)), Owners(codes, names), alive, 0) is None

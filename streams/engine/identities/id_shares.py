@@ -50,9 +50,11 @@ class IdShares:
 
     def suffice(self, count: int, alive: int) -> bool:
         """Whether ``count`` more ids are within the share of each tenant, whosever they are: where there
-        is no quota and so much of the bound is free that nobody need be looked at."""
+        is no quota and so much of the bound is free that nobody need be looked at. A tenant holds at
+        most what all are counted for, which may be more than are alive: slices outlive ids."""
         shares = self._shares
-        return not shares.quota and room(shares.bound, 0, alive + count, alive) >= count
+        counted = shares.total - shares.unowned + self._waiting_total
+        return not shares.quota and room(shares.bound, 0, alive + count, counted) >= count
 
     def take_all(
         self, codes: NDArray[np.int64], names: Sequence[str], alive: int, at_ms: int
