@@ -65,7 +65,7 @@ async def test_a_full_disk_holds_partitions_back_until_there_is_room(trial, repo
     if os.geteuid() != 0 or _run(mount) != 0:
         pytest.skip("a small file system can be mounted by root alone")
     try:
-        trial.feed(700_000, rate_per_s=40_000, hot=0.9, step_ms=0.2)
+        trial.feed(1_100_000, rate_per_s=40_000, hot=0.9, step_ms=0.15)
         worker = trial.worker(state="disk", state_free_min_bytes=0)
         await worker.ready()
         await worker.until(lambda _: worker.said("No space left") > 0)
