@@ -1,9 +1,9 @@
 """The `dia` command: one file per command group, composed here.
 
-A group is a module of this package with ``register(app: typer.Typer) -> None``. Modules import
-only what ``--help`` needs at their top and everything heavy inside their commands.
-stdout is data, stderr is talk. Exit codes: 0 ok, 1 failure, 2 usage, 3 partial, 4 dependency
-unreachable, 5 refused by a safety check, 130 interrupted, 141 the reader of stdout left.
+A group is a module of this package with ``register(app: typer.Typer) -> None``. Modules import at
+their top only what ``--help`` needs, and heavy modules inside their commands. Data goes to stdout,
+progress and errors to stderr. Exit codes: 0 ok, 1 failure, 2 usage, 3 partial, 4 dependency
+unreachable, 5 refused by a safety check, 130 interrupted, 141 the reader of stdout closed it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ GROUPS: tuple[str, ...] = (
 
 EXIT_FAILURE = 1
 EXIT_READER_LEFT = 141
-"""What a shell shows for a command that SIGPIPE ended."""
+"""The exit code that a shell shows after SIGPIPE."""
 _OF_A_FILE = frozenset(
     {
         errno.EACCES,
@@ -67,11 +67,11 @@ _OF_A_FILE = frozenset(
         errno.EROFS,
     }
 )
-"""What a file or folder of the user is wrong with; anything else is a fault of ours."""
+"""Errors of a user's file or folder; others are faults of dia."""
 
 
 def _version(asked: bool) -> None:
-    """Print it and end."""
+    """Print the version and end."""
     from streams.core.process.version import app_version
 
     if asked:
@@ -91,7 +91,7 @@ def _root(
             "--app",
             "-A",
             metavar="MODULE:NAME",
-            help="The app that is meant; default: DIA_APP, pyproject.toml, the built-in one.",
+            help="The app; default: DIA_APP, pyproject.toml, the built-in one.",
         ),
     ] = None,
     version: Annotated[
@@ -118,7 +118,7 @@ def build() -> typer.Typer:
         add_completion=False,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        rich_markup_mode=None,  # its import alone costs twice the rest of `dia --help`
+        rich_markup_mode=None,  # its import costs twice the rest of `dia --help`
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
@@ -156,7 +156,7 @@ def run(command: Any, argv: Sequence[str] | None = None) -> int:
 
 
 def _is_left_out(error: Exception) -> bool:
-    """The image of a worker has no generator, bench, demo or simulation."""
+    """The worker image has no generator, bench, demo or simulation."""
     return isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("streams.dev.")
 
 
@@ -170,7 +170,7 @@ def _left_out(error: Exception) -> int:
 
 
 def _unusable(error: OSError) -> int:
-    """What the file system refuses, in words."""
+    """An error of the file system, as a message."""
     refused = DependencyUnreachable(
         f"{error.filename or 'a file'} cannot be used: {error.strerror}. Correct that, or name "
         "another folder with --home or DIA_HOME."
@@ -180,7 +180,7 @@ def _unusable(error: OSError) -> int:
 
 
 def _unexpected(error: Exception) -> int:
-    """A fault of ours: say so in one sentence; the traceback is for those who ask for it."""
+    """A fault of dia, in one sentence; the traceback on request only."""
     printer = Printer()
     if os.environ.get("DIA_LOG_LEVEL", "").lower() == "debug":
         traceback.print_exception(error, file=sys.stderr)

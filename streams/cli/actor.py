@@ -1,4 +1,4 @@
-"""Who acts: the name that decisions are recorded under."""
+"""The name in the records of decisions."""
 
 from __future__ import annotations
 

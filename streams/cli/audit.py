@@ -1,4 +1,4 @@
-"""`dia audit`: what every party says of the same records, and where two of them disagree."""
+"""`dia audit`: compares independent counts of the same records and reports differences."""
 
 from __future__ import annotations
 
@@ -42,10 +42,11 @@ def audit(
 ) -> None:
     """Compare ledger, committed offsets, rows and dead letters; --deep: with the log itself.
 
-    --deep recounts minute windows and those of `app.windows`; what it cannot recount it names. Each difference says which two parties disagree and where: topic, partition, offsets, window.
-    Records that no worker reads have no books, so the health rule of `dia status` is applied too:
-    unread records without a reader are a finding. Exit code 1 on a difference or red health, 0 when there is
-    neither, 4 when a part cannot be asked.
+    --deep recounts minute windows and those of `app.windows`, and lists what it cannot recount.
+    Each difference names its two sources and its place: topic, partition, offsets, window. Records
+    that no worker reads are in no count, so the health rule of `dia status` applies too: unread
+    records without a reader are a finding. Exit code 1 on a difference or red health, 0 without
+    either, 4 when a dependency does not answer.
     """
     from streams.cli import health
     from streams.cli.kafka import broker_of
@@ -102,7 +103,7 @@ def _report(report: AuditReport, health: Health) -> dict[str, Any]:
 
 
 def _proven(health: Health) -> bool:
-    """Every declared source was asked about, and is read."""
+    """Every declared source answered, and has a reader."""
     from streams.engine.health.finding import Severity
 
     return health.verdict < Severity.UNKNOWN

@@ -1,4 +1,4 @@
-"""`dia bench`: measure this machine, exactly, and compare two measurements."""
+"""`dia bench`: measures this machine, and compares two measurements."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def run(
 ) -> None:
     """Run on a real stack of its own, check every window, and write the figures down.
 
-    Works in HOME/bench, which it empties first; stops all it started. A run that is not exact
-    has no speed: exit code 1.
+    Works in HOME/bench, which it empties first; stops everything it started. A run with wrong
+    results has no speed: exit code 1.
     """
     from streams.core.errors import CommandError
     from streams.dev.bench import results
@@ -111,7 +111,8 @@ def compare(
 ) -> None:
     """Ratios of two results; of different machines only their shares of their own floors.
 
-    Of two folders run i of one is compared with run i of the other: medians, least and greatest ratio.
+    Of two folders, run i of one is compared with run i of the other: median, least and greatest
+    ratio.
     """
     from streams.dev.bench import results
     from streams.dev.bench.comparison import compare_pairs
@@ -131,7 +132,7 @@ def compare(
 
 
 def _made_with(reports: Sequence[BenchReport]) -> str:
-    """Which commits, and what else used the machine meanwhile."""
+    """The commits, and other load on the machine."""
     commits = sorted({report.commit[:12] + report.commit[40:] or "unknown" for report in reports})
     others = [outcome.others_cores for report in reports for outcome in report.outcomes]
     return f"commit {', '.join(commits)}; others used {min(others)} to {max(others)} cores"
@@ -150,9 +151,9 @@ def capacity(
         Path | None, typer.Option(metavar="DIR", help="Folder of the results.")
     ] = None,
 ) -> None:
-    """The highest rate this machine keeps up with, everything included: about two minutes.
+    """The highest rate that this machine sustains, end to end: about two minutes.
 
-    Exit code 1 when no rate held, or when what came out was not exact.
+    Exit code 1 when no rate held, or when the results were not exact.
     """
     import msgspec
 
@@ -200,7 +201,7 @@ def peers(
         Path | None, typer.Option(metavar="DIR", help="Folder of the results.")
     ] = None,
 ) -> None:
-    """Send dia and what you could take instead through one topic, one core each: the ratios.
+    """Send one topic through dia and alternatives, one core each: the ratios.
 
     Peers are installed into folders of their own in the user's cache, the first time.
     """
@@ -241,11 +242,11 @@ def readers(
         Path | None, typer.Option(metavar="DIR", help="Folder of the results.")
     ] = None,
 ) -> None:
-    """People read the console while events flow: how long each answer takes, and the lag.
+    """Simulated users read the console while events flow: response times, and the lag.
 
-    Each holds a live stream and asks for a page, or what a page asks for, every 1 to 2 seconds.
-    Exit code 1 when p95 is 200 ms or more, an answer was an error, the lag grew, or what came out
-    was not exact.
+    Each holds a live stream and requests a page, or its data, every 1 to 2 seconds. Exit code 1
+    when p95 is 200 ms or more, a response was an error, the lag grew, or the results were not
+    exact.
     """
     import msgspec
 
@@ -280,7 +281,7 @@ def curves(
         Path | None, typer.Option(metavar="DIR", help="Folder of the results.")
     ] = None,
 ) -> None:
-    """What an event costs against windows alive, ids alive, partitions and tenants.
+    """The cost of an event by live windows, live ids, partitions and tenants.
 
     The engine alone, without a stack. 5 million windows take a minute, 100 million ids five.
     """
@@ -314,10 +315,10 @@ def report(
         float, typer.Option(min=1, max=86_400, help="For the part `curves`.")
     ] = 120.0,
 ) -> None:
-    """Measure everything that is not measured yet and write tests/bench/REPORT.md.
+    """Run the missing measurements and write tests/bench/REPORT.md.
 
-    Records go to tests/bench/results/report, the ratios into README.md. Interrupt it when you
-    like: it goes on where it stopped. Exit code 1 when a part failed or was not exact.
+    Records go to tests/bench/results/report, the ratios into README.md. It can be interrupted: the
+    next run continues. Exit code 1 when a part failed or was not exact.
     """
     from streams.dev.bench.report_parts import Bench, measure_parts, refuse_failures, wanted
     from streams.dev.bench.report_records import read_all
@@ -350,7 +351,7 @@ def results_folder(home: Path) -> Path:
 
 
 def clone_folder() -> Path:
-    """tests/bench of the clone this runs from; `UsageError` where there is none."""
+    """tests/bench of the running clone; raises `UsageError` without one."""
     from streams.core.errors import UsageError
 
     if not _CLONE.is_dir():

@@ -1,5 +1,5 @@
-"""`dia dlq breaker`: partitions that the poison breaker stopped, letting them go on, and tenants
-that it put into quarantine."""
+"""`dia dlq breaker`: partitions that the poison breaker stopped, their reset, and tenants in
+quarantine."""
 
 from __future__ import annotations
 
@@ -38,11 +38,10 @@ def register(parent: typer.Typer) -> None:
 
 
 def show(ctx: typer.Context) -> None:
-    """Every partition that stands still, on whatever host, or passes what was let through, and
-    every tenant in quarantine.
+    """Every stopped or resetting partition, on any host, and every tenant in quarantine.
 
-    A quarantined tenant keeps nobody waiting, and its quarantine ends by itself: its bad records
-    become dead letters, most of which point to the record in the source topic.
+    A quarantined tenant delays no other tenant, and its quarantine ends automatically: its bad
+    records become dead letters, most of which point to the record in the source topic.
 
     Example: dia dlq breaker list
     """
@@ -74,11 +73,12 @@ def reset(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Let through what lies in a stopped partition now: its bad records become dead letters.
+    """Let the current records of a stopped partition pass: bad ones become dead letters.
 
-    A running worker goes on within seconds; no restart. Records that come later are watched again.
-    Fix the producer or the schema first: where the code was wrong, deploy it instead, and its
-    restart reads the records again. Exit code 5 when nothing is stopped, or the answer is no.
+    A running worker continues within seconds, without a restart. The breaker watches later records
+    again. Fix the producer or the schema first. If the code was wrong, deploy a fix instead: the
+    restarted worker reads the records again. Exit code 5 when nothing is stopped, or without
+    consent.
 
     Example: dia dlq breaker reset --topic model.metrics --partition 2
     """

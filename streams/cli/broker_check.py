@@ -1,4 +1,5 @@
-"""What `dia doctor` asks the broker: how topics differ, and whether keys lie where murmur2 puts them."""
+"""Broker checks of `dia doctor`: differences of topics, and keys outside their murmur2
+partition."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ _SHOWN_MAX = 4
 
 
 async def examine_topics(settings: Settings, topology: Topology) -> list[DoctorFinding]:
-    """One finding: how the broker's topics differ from the declared ones. Nothing without Kafka,
-    or where it does not answer: other checks say so."""
+    """One finding: how the broker's topics differ from the declared ones. None without a reachable
+    Kafka, which another check reports."""
     from streams.cli.kafka import broker_of
     from streams.core.errors import BrokerUnavailable, RefusedBySafety
     from streams.operate.topics.declared_topics import declared_topics
@@ -46,8 +47,8 @@ async def examine_topics(settings: Settings, topology: Topology) -> list[DoctorF
 
 
 async def examine_keys(settings: Settings, topology: Topology) -> list[DoctorFinding]:
-    """One finding a source topic whose newest records have keys of other partitions. Nothing
-    without Kafka, or where it does not answer: other checks say so."""
+    """One finding for each source topic whose newest records have misplaced keys. None without a
+    reachable Kafka, which another check reports."""
     from streams.cli.kafka import broker_of
     from streams.core.errors import BrokerUnavailable, UnknownTopic
     from streams.operate.audit.placement import ADVICE, sample

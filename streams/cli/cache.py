@@ -1,4 +1,4 @@
-"""`dia cache`: what is kept in Redis, forgotten by hand."""
+"""`dia cache`: clears cache entries in Redis and in every process."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def invalidate(
         str, typer.Argument(help="Glob over LENGTH:TENANT/NAME, as '*:acme/*' for all of acme's.")
     ],
 ) -> None:
-    """Make every worker ask the source again for what matches.
+    """Make every worker read the matching values from their source again.
 
-    Exit code 4 when Redis is away: nothing is told then, and the command may be repeated.
+    Exit code 4 when Redis is unavailable: nothing changed, and the command may be repeated.
     """
     run = invocation(ctx)
     count = asyncio.run(_sweep(run.settings, cache, pattern))

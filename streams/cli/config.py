@@ -1,4 +1,4 @@
-"""`dia config`: which settings are in force, and where each came from."""
+"""`dia config`: the settings in force, and the origin of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asking before something that cannot be taken back."""
+"""Asks before an irreversible action."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from streams.core.errors import RefusedBySafety
 
 
 def consent(question: str) -> None:
-    """Returns if the answer is yes. Raises `RefusedBySafety` if it is no, or nobody answers."""
+    """Returns on yes. Raises `RefusedBySafety` on no, or without an answer."""
     try:
-        # click asks on stdout unless told: there, only data is printed.
+        # click prompts on stdout by default, which is for data only.
         agreed = typer.confirm(question, err=True)
     except typer.Abort:
         agreed = False

@@ -1,4 +1,4 @@
-"""`dia console`: the query API and the pages on top of it."""
+"""`dia console`: the query API and its pages."""
 
 from __future__ import annotations
 

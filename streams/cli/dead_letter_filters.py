@@ -1,4 +1,4 @@
-"""The options that say which dead letters a command means, the same for every command."""
+"""The options that select dead letters, the same for every command."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _RANGE = re.compile(r"(\d+)(?:-(\d+))?\Z")
 
 
 def filtered(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The command takes every option of `options`, and receives them as ``filters``."""
-    # `Filters` is imported only by type checkers: the options must not make `--help` slow.
+    """Adds the options of `options` to the command, which receives them as ``filters``."""
+    # `Filters` is imported for type checkers only: the options must not slow down `--help`.
     own = inspect.signature(command, locals={"Filters": object}, eval_str=True)
     chosen = inspect.signature(options, locals={"Filters": object}, eval_str=True).parameters
     required = [p for p in own.parameters.values() if p.name != "filters"]
@@ -78,7 +78,7 @@ def options(
         int | None, typer.Option(metavar="N", min=1, help="At most so many letters.")
     ] = None,
 ) -> Filters:
-    """What the options mean. Raises `UsageError` naming the one that means nothing."""
+    """The filters of the options. Raises `UsageError` with the name of an invalid one."""
     from streams.operate.dlq.filters import Filters
 
     now_s = time.time()

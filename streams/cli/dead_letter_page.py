@@ -1,4 +1,4 @@
-"""One dead letter as a page to read: where from, why, what is in it, would it pass now."""
+"""One dead letter as a readable page: origin, reason, content, and whether it would pass today."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FOUND_MAX = 200
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterPage:
-    """A sheet as lines."""
+    """A report as lines."""
 
     sheet: DeadLetterReport
 

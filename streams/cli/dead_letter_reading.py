@@ -1,4 +1,4 @@
-"""Dead letters as a command reads them: clients opened and closed, progress on stderr."""
+"""Reads dead letters for a command: manages clients and shows progress on stderr."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from streams.operate.replay.decided import Decided
 
 PROGRESS_FROM = 50_000
-"""Offsets: less is read before anyone begins to wonder."""
+"""Offsets; shorter reads show no progress."""
 
 
 @asynccontextmanager
@@ -34,14 +34,14 @@ async def clients(run: Invocation) -> AsyncIterator[tuple[Admin, LogReader]]:
 async def frozen(
     run: Invocation, admin: Admin, reader: LogReader, filters: Filters
 ) -> list[OffsetSpan]:
-    """What lies now in the queues and offsets that are meant."""
+    """The selected offsets that the queues hold now."""
     from streams.operate.dlq.queues import queues, spans_of
 
     return filters.narrow(await spans_of(reader, await queues(admin, run.topology, filters.topics)))
 
 
 async def pages(run: Invocation, filters: Filters) -> AsyncIterator[list[DeadLetterRecord]]:
-    """The letters that are meant, of what lies there now."""
+    """The selected dead letters among those present now."""
     async with clients(run) as (admin, reader):
         spans = await frozen(run, admin, reader, filters)
         async for page in pages_of(run, reader, spans, filters):
@@ -51,25 +51,25 @@ async def pages(run: Invocation, filters: Filters) -> AsyncIterator[list[DeadLet
 async def pages_of(
     run: Invocation, reader: LogReader, spans: list[OffsetSpan], filters: Filters
 ) -> AsyncIterator[list[DeadLetterRecord]]:
-    """The letters of the spans that are meant; with progress where there are many."""
+    """The selected dead letters of the spans; with progress for many."""
     from streams.core.process import process_memory
     from streams.operate.dlq.filters import select
 
-    # The topics have chosen the queues; letters of a foreign queue need not name theirs.
+    # The topics have selected the queues; dead letters of a foreign queue may name no topic.
     chosen = replace(filters, topics=())
     offsets = sum(span.offsets for span in spans)
     if offsets < PROGRESS_FROM:
         async for page in select(reader, spans, chosen, run.topology):
             yield page
         return
-    process_memory.settle()  # millions of short-lived objects are to come
+    process_memory.settle()  # millions of short-lived objects follow
     with run.printer().progress("reading", offsets, "offsets") as bar:
         async for page in select(reader, spans, chosen, run.topology, bar.advance):
             yield page
 
 
 async def decided(run: Invocation) -> Decided:
-    """What was decided of the letters; nothing where a journal cannot be read, which is said."""
+    """The decisions on the dead letters; empty, with a message, when a journal cannot be read."""
     from streams.cli import kafka
     from streams.core.errors import PartitionStopped
     from streams.operate.replay.control import journals

@@ -1,4 +1,4 @@
-"""Dead letters as lines of a list, and groups of them as lines of a count."""
+"""Dead letters as lines of a list, and groups of them as counts."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ DISPOSITION = "disposition"
 COLUMNS = ("failed", "error", "tenant", DISPOSITION, "hops", "bytes", "id", "message")
 JSON_COLUMNS = (*COLUMNS, "stage", "agent", "place")
 GROUPS_SHOWN = 20
-"""Of one section, where several are printed."""
+"""Groups of one section, with several sections."""
 _MESSAGE_SHOWN = 100
 
 
 def print_tallies(
     run: Invocation, total: DeadLetterTally, tallies: Sequence[DeadLetterTally]
 ) -> None:
-    """``total`` has one group, or none; of several tallies each shows its largest groups."""
+    """``total`` has one group, or none; each of several tallies shows its largest groups."""
     printer = run.printer()
     if run.json:
         for tally in (total, *tallies):
@@ -91,12 +91,12 @@ def cells(letter: DeadLetterRecord, found: Decided) -> tuple[Any, ...]:
 
 
 def decision(found: Decided | None, letter: DeadLetterRecord) -> str:
-    """What was decided of it, `open` for nothing."""
+    """The decision, or `open`."""
     return (found.of(letter).word if found is not None else "") or "open"
 
 
 def _size_bytes(letter: DeadLetterRecord) -> int:
-    """Of the failed record's value, wherever it lies."""
+    """Size of the failed record's value, wherever it is stored."""
     if letter.pointer is not None:
         return letter.pointer.value_bytes
     return len(letter.value or b"")

@@ -33,9 +33,10 @@ def demo(
         bool, typer.Option("--serve", help="Then keep it up, with the console, until Ctrl-C.")
     ] = False,
 ) -> None:
-    """Start a real stack, feed it, and compare every window with what was sent.
+    """Start a real stack, feed it, and compare every window with the events sent.
 
-    Runs in HOME/demo, which it empties first; stops all it started. Exit code 1 on any difference.
+    Runs in HOME/demo, which it empties first; stops everything it started. Exit code 1 on any
+    difference.
     """
     from streams.core.errors import CommandError
     from streams.dev.demo.run import DemoOptions, run
@@ -75,7 +76,7 @@ def demo(
 
 
 def _figures(outcome: DemoOutcome) -> dict[str, Any]:
-    """Times in seconds and rates in events a second; None for what was not seen to happen."""
+    """Times in seconds and rates in events a second; None for unobserved ones."""
     produced = outcome.oracle.produced
     committed_s, visible_s = outcome.committed_s, outcome.visible_s
     return {

@@ -1,4 +1,4 @@
-"""`dia dlq discard` and `dia dlq park`: decisions about dead letters, recorded, never deletions."""
+"""`dia dlq discard` and `dia dlq park`: journaled decisions on dead letters; nothing is deleted."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from streams.operate.replay.control import Disposal
     from streams.operate.replay.dispositions import ReplayDisposition
 
-_Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the journal.")]
+_Reason = Annotated[str, typer.Option(metavar="TEXT", help="The reason; stored in the journal.")]
 _Actor = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Who decides; default: the user of the system.")
+    str | None, typer.Option(metavar="NAME", help="The actor; default: the user of the system.")
 ]
 _Everything = Annotated[
     bool, typer.Option("--all", help="Every letter: needed where no filter is given.")
@@ -40,9 +40,9 @@ def discard(
     yes: _Yes = False,
     filters: Filters,
 ) -> None:
-    """Decide that letters shall never be replayed. They stay where they are.
+    """Decide that dead letters are never replayed. They stay in the DLQ.
 
-    A letter that was replayed stays replayed; saying it twice changes nothing.
+    A replayed dead letter stays replayed; repeating the command changes nothing.
 
     Example: dia dlq discard --topic model.metrics --error invalid_json --reason "load test"
     """
@@ -61,9 +61,9 @@ def park(
     yes: _Yes = False,
     filters: Filters,
 ) -> None:
-    """Set letters aside for a person to look at: copies go to the parking lot, TOPIC.dlq.parked.
+    """Set dead letters aside for manual review: copies go to the parking lot, TOPIC.dlq.parked.
 
-    Plans leave them out. `dia dlq discard` may follow; a replayed letter is not touched.
+    Plans exclude them. `dia dlq discard` may follow; replayed dead letters stay unchanged.
 
     Example: dia dlq park --topic model.metrics --tenant acme --reason "ticket 4711"
     """
@@ -105,11 +105,13 @@ def _decide(
         {"disposition": disposition.word, "letters": done.disposed, "unchanged": done.unchanged}
     )
     if not done.shown:
-        printer.warn("ClickHouse does not show all of it yet: whoever decides next sees to it.")
+        printer.warn(
+            "ClickHouse lacks some of the rows; the next command on this partition inserts them."
+        )
 
 
 async def _count(run: Invocation, filters: Filters) -> tuple[list[OffsetSpan], DeadLetterTally]:
-    """What is meant, and the bounds within which the decision will be taken."""
+    """The count of selected dead letters, and the bounds of the decision."""
     from streams.cli.dead_letter_reading import clients, frozen, pages_of
     from streams.core.errors import UsageError
     from streams.operate.dlq.queues import queues

@@ -1,4 +1,4 @@
-"""`dia dlq`: dead letters by what they have in common, one by one, and as a file."""
+"""`dia dlq`: dead letters in groups, one by one, and as a file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from streams.operate.dlq.tally import DeadLetterTally
 
 LISTED_MAX = 100
-"""Letters of one table, unless --limit asks for more."""
+"""Dead letters of one table, unless --limit sets more."""
 _SECTIONS = ("error", "tenant", "agent", "age")
 
 
@@ -129,7 +129,7 @@ def show(
         str, typer.Argument(metavar="ID", help="Id or place of a letter, as `dia dlq list` shows.")
     ],
 ) -> None:
-    """Everything about one dead letter: headers, value, why it failed, would it pass now.
+    """Everything about one dead letter: headers, value, error, and whether it would pass today.
 
     Example: dia dlq show model.metrics/2/41
     """
@@ -150,7 +150,7 @@ def show(
 
 
 def export(ctx: typer.Context, *, filters: Filters) -> None:
-    """Whole letters as JSON Lines on stdout; bytes that are no UTF-8 as base64.
+    """Dead letters in full as JSON Lines on stdout; non-UTF-8 bytes as base64.
 
     Example: dia dlq export --topic model.metrics --error invalid_json > letters.jsonl
     """

@@ -1,4 +1,4 @@
-"""`dia doctor`: what is wrong here, and the next command for each of it."""
+"""`dia doctor`: defects of this installation, each with the next command."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(ctx: typer.Context) -> None:
-    """Examine this machine, the settings, and every address in them.
+    """Check this machine, the settings, and every address in them.
 
     Exit 4 when an address does not answer or the lag of a group is unknown, 1 when this machine
-    cannot run dia or the pipeline is not well (as in `dia status`), else 0.
+    cannot run dia or the pipeline is unhealthy (as in `dia status`), else 0.
     """
     from streams.cli import broker_check, machine, reach
 
@@ -63,7 +63,7 @@ def doctor(ctx: typer.Context) -> None:
 
 
 def _pipeline(settings: Settings, topology: Topology) -> list[DoctorFinding]:
-    """The health rule's findings, or one that says that there is none. Nothing without Kafka."""
+    """The findings of the health rule, or one that reports none. Empty without Kafka."""
     from streams.cli.health import health_of
     from streams.engine.health.live_workers import live_workers
 
@@ -83,7 +83,7 @@ def _pipeline(settings: Settings, topology: Topology) -> list[DoctorFinding]:
 
 
 def conclude(findings: Sequence[DoctorFinding]) -> None:
-    """Raise what the worst finding asks for; return when there is nothing to raise."""
+    """Raise the error of the worst finding, if any."""
     unreachable = [found.check for found in findings if found.level is FindingLevel.UNREACHABLE]
     if unreachable:
         raise DependencyUnreachable(

@@ -1,4 +1,4 @@
-"""`dia edge`: events over HTTP, and the tokens that open it."""
+"""`dia edge`: events over HTTP, and the access tokens."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def create(
         int | None, typer.Option(min=1, max=3650, help="Days until it expires; default: never.")
     ] = None,
 ) -> None:
-    """Make a token and print it, once: only its hash is kept.
+    """Create a token and print it once: only its hash is stored.
 
     Example: dia edge token create --tenant acme --days 90
     """
@@ -132,7 +132,7 @@ def list_tokens(ctx: typer.Context) -> None:
 def revoke(
     ctx: typer.Context, token_id: Annotated[str, typer.Argument(metavar="ID", help="Of the list.")]
 ) -> None:
-    """End a token; a running edge refuses it from its next request on."""
+    """Revoke a token; a running edge refuses it from the next request on."""
     run = invocation(ctx)
     gone = _file(run).revoke(token_id)
     run.printer().say(f"revoked {gone.id} ({gone.role} of {gone.tenant or 'every tenant'}).")

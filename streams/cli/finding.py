@@ -1,4 +1,4 @@
-"""What `dia doctor` finds: one fact, how bad it is, and the command that mends it."""
+"""A finding of `dia doctor`: a fact, its severity, and the command that fixes it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class FindingLevel(Enum):
-    """How bad; the exit code of the doctor is that of the worst."""
+    """The severity; the worst one sets the exit code of the doctor."""
 
     OK = "ok"
     WARNING = "warning"
@@ -17,7 +17,7 @@ class FindingLevel(Enum):
 
 @dataclass(frozen=True, slots=True)
 class DoctorFinding:
-    """``mend`` is the next command, empty where nothing is to be done."""
+    """``mend`` is the next command, empty when none is needed."""
 
     check: str
     level: FindingLevel

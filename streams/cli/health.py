@@ -1,4 +1,4 @@
-"""The health rule (streams/engine/health) for commands: asked, shown, and as an exit code."""
+"""The health rule (streams/engine/health) for commands: evaluation, display, exit code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def health_of(settings: Settings, topology: Topology, workers: Sequence[LiveWorker]) -> Health:
-    """The pipeline at this moment. Raises `DependencyUnreachable` when no broker is named."""
+    """The health of the pipeline. Raises `DependencyUnreachable` without a broker address."""
     from streams.cli import kafka
     from streams.core.clock import SystemClock
     from streams.engine.health.live_workers import member_prefix
@@ -45,16 +45,16 @@ def show(printer: Printer, health: Health) -> None:
 
 
 def conclude(health: Health) -> None:
-    """Raise what the verdict asks for: exit code 1 for red, 4 for unknown."""
+    """Raise the error of the verdict: exit code 1 for red, 4 for unknown."""
     from streams.engine.health.finding import Severity
 
     words = ", ".join(
         f"{one.code} ({one.subject})" for one in health.findings if one.severity is health.verdict
     )
     if health.verdict is Severity.RED:
-        raise CommandError(f"the pipeline is not well: {words}. The next commands stand above.")
+        raise CommandError(f"the pipeline is unhealthy: {words}. The next commands are above.")
     if health.verdict is Severity.UNKNOWN:
-        raise DependencyUnreachable(f"whether the pipeline is well is unknown: {words}.")
+        raise DependencyUnreachable(f"the health of the pipeline is unknown: {words}.")
 
 
 def _lag_rows(health: Health) -> list[list[Any]]:

@@ -19,7 +19,7 @@ def init(
         Path | None, typer.Option(help="Where; default: a folder of that name here.")
     ] = None,
 ) -> None:
-    """Write a project of your own: an app, its test, an image, values for the chart.
+    """Write a new project: an app, its test, an image, values for the chart.
 
     Example: dia init acme && cd acme && pytest
     """

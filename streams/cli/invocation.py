@@ -1,4 +1,4 @@
-"""What one run of `dia` was asked for: global options, settings, and the printer."""
+"""One invocation of `dia`: global options, settings, and the printer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _GLOBAL_OPTIONS = frozenset({"home", "app", "json", "quiet", "no_color"})
 
 @dataclass(slots=True)
 class Invocation:
-    """The global options, and what follows from them; lives on ``ctx.obj``."""
+    """The global options and derived values; stored in ``ctx.obj``."""
 
     home: str | None = None
     app_name: str | None = None
@@ -32,18 +32,17 @@ class Invocation:
 
     @property
     def settings(self) -> Settings:
-        """Read once, at the first use. Raises `UsageError` naming a wrong variable."""
+        """Read once, at the first use. Raises `UsageError` with the name of an invalid variable."""
         return self._load()[0]
 
     @property
     def provenance(self) -> list[Provenance]:
-        """Where each setting came from, in the order they are declared."""
+        """The origin of each setting, in declaration order."""
         return self._load()[1]
 
     @property
     def app(self) -> App:
-        """The app that is meant, imported at the first use. Raises `UsageError` naming what is wrong
-        with it."""
+        """The selected app, imported at the first use. Raises `UsageError` with the defect."""
         if self._app is None:
             from streams.engine.app.loading import load_app
 
@@ -52,8 +51,8 @@ class Invocation:
         return self._app
 
     def _connect(self, app: App) -> None:
-        """Codecs that need a schema registry may ask it; one that is not named is missed when a
-        schema is needed, which is not in every command."""
+        """Connect the codecs to the schema registry. A missing address is an error only when a
+        command needs a schema."""
         from streams.connect.schema_registry.connecting import connect_to, registry_codecs
 
         if registry_codecs(app.topics.values()) and self.settings.schema_registry_url:
@@ -66,7 +65,7 @@ class Invocation:
 
     @property
     def app_meant(self) -> str:
-        """MODULE:NAME of the app, as a child process takes it behind ``--app``."""
+        """MODULE:NAME of the app, for a child process's ``--app``."""
         from streams.engine.app.loading import named_app
 
         return named_app(self.settings.app)
@@ -77,7 +76,7 @@ class Invocation:
         return self.app.topology
 
     def printer(self, *, csv: bool = False) -> Printer:
-        """The printer of the asked form; ``--json`` wins over ``csv``."""
+        """The printer of the selected form; ``--json`` takes precedence over ``csv``."""
         form = Form.JSON if self.json else Form.CSV if csv else Form.TABLE
         return Printer(form=form, quiet=self.quiet)
 
@@ -97,15 +96,15 @@ def invocation(ctx: typer.Context) -> Invocation:
 
 
 def forbid_color() -> None:
-    """Say it the way every library, and every child process, already understands."""
+    """Set NO_COLOR, which libraries and child processes read."""
     os.environ["NO_COLOR"] = "1"
 
 
 def accept_everywhere(root: Any) -> Any:
-    """Let every command below ``root`` also take the root's global options.
+    """Let every command below ``root`` also accept the root's global options.
 
-    People type ``dia status --json``, not ``dia --json status``. A copy of each option is added
-    to each command that has none of that name; its value lands in the `Invocation`.
+    Users type ``dia status --json``, not ``dia --json status``. Each command gets a copy of each
+    option whose name it does not use; the value is stored in the `Invocation`.
     """
     shared = [_copy_for_commands(param) for param in root.params if param.name in _GLOBAL_OPTIONS]
     _extend(root, shared)

@@ -1,4 +1,4 @@
-"""The broker a command talks to."""
+"""The broker of a command."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def broker_of(settings: Settings) -> Broker:
-    """Raises `DependencyUnreachable` when no address is known."""
+    """Raises `DependencyUnreachable` without an address."""
     from streams.connect.broker.kafka.broker import KafkaBroker
 
     require_address(settings)
@@ -20,7 +20,7 @@ def broker_of(settings: Settings) -> Broker:
 
 
 def require_address(settings: Settings) -> None:
-    """Raises `DependencyUnreachable` when no address is known."""
+    """Raises `DependencyUnreachable` without an address."""
     if not settings.kafka_bootstrap:
         raise DependencyUnreachable(
             "no Kafka address is known. Start the local stack with `dia up`, or set "

@@ -1,5 +1,5 @@
-"""Where lines become records: read from a file or stdin, each checked as the pipeline will, the refused
-ones named."""
+"""Converts lines of a file or stdin to records: validates each as the pipeline does, and reports
+refused ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STDIN = "-"
 
 
 class LineSource:
-    """An unbuffered reader that knows how far it is. ``size`` is None for a pipe."""
+    """An unbuffered reader that counts its bytes. ``size`` is None for a pipe."""
 
     def __init__(self, raw: FileIO, size: int | None) -> None:
         self.size = size
@@ -38,7 +38,7 @@ class LineSource:
 def open_lines(file: str) -> Iterator[LineSource]:
     """Raises `UsageError` for a file that cannot be opened.
 
-    stdin is read by its descriptor: a thread that waits inside ``sys.stdin`` would hold its lock
+    Reads stdin by its descriptor: a thread that waits inside ``sys.stdin`` would hold its lock
     while the interpreter ends.
     """
     try:
@@ -51,11 +51,11 @@ def open_lines(file: str) -> Iterator[LineSource]:
 
 
 ERRORS_SHOWN_MAX = 100
-"""Lines refused one by one on stderr; the rest are counted by code."""
+"""Refused lines reported one by one on stderr; the rest are counted by code."""
 
 
 class LineValidator:
-    """Checks lines, tells of the refused ones, and gives the rest their keys."""
+    """Validates lines, reports the refused ones, and extracts the keys of the others."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class LineValidator:
         strict: bool,
         version: int,
     ) -> None:
-        """``version``: of the schema that the lines are written with."""
+        """``version``: schema version of the lines."""
         self.line_bytes_max = MAX_RECORD_BYTES
         self.refused: Counter[str] = Counter()
         self.last_refused = 0
@@ -78,8 +78,8 @@ class LineValidator:
         self._version = version
 
     async def accept(self, lines: list[InputLine], now_ms: int) -> tuple[list[bytes], list[bytes]]:
-        """Keys and values of the lines to send. Raises `SchemaRegistryUnavailable`, and
-        `SchemaRefused`, where the topic's codec needs a registry."""
+        """Keys and values of the accepted lines. Raises `SchemaRegistryUnavailable` and
+        `SchemaRefused` when the topic's codec needs a registry."""
         values = [line.content for line in lines]
         decoded, keys, sent = await settled(
             lambda: outgoing(self._source, values, now_ms, self._limits, self._version)

@@ -1,4 +1,4 @@
-"""What `dia doctor` asks of this machine: interpreter, packages, disk, port."""
+"""Machine checks of `dia doctor`: interpreter, packages, disk, port."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ PYTHON_MIN = (3, 11)
 def foreign_owners(names: tuple[str, ...] = PACKAGES) -> set[tuple[str, str]]:
     """(distribution, package) for each other installed distribution that ships one of ``names``.
 
-    Such names exist on the public index. The second install overwrites the first in silence, so
-    the only guard is to look.
+    Such names exist on the public index. A second install overwrites the first silently; only this
+    check reports it.
     """
     return {
         (found.name, file.parts[0])
@@ -31,7 +31,7 @@ def foreign_owners(names: tuple[str, ...] = PACKAGES) -> set[tuple[str, str]]:
 
 
 def examine(settings: Settings) -> list[DoctorFinding]:
-    """Every check of the machine; asks nothing over the network."""
+    """Every check of the machine; uses no network."""
     return [
         _python(),
         _package_names(),

@@ -1,4 +1,4 @@
-"""`dia migrate`: bring every ClickHouse server to this version's schema."""
+"""`dia migrate`: migrates every ClickHouse server to this version's schema."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def plan(ctx: typer.Context) -> None:
 
 
 def apply(ctx: typer.Context) -> None:
-    """Run what is pending on every server; running it again does nothing.
+    """Run the pending migrations on every server; repeating it changes nothing.
 
-    One process at a time, where there is a Redis. Exit code 5 when an applied file was changed, a
-    newer version has migrated a server, or another process migrates for longer than a minute.
+    With Redis, one process at a time. Exit code 5 when an applied file was changed, a newer version
+    has migrated a server, or another process migrates for longer than a minute.
     """
     from streams.connect.coordination.exclusive import exclusively
 
@@ -71,7 +71,7 @@ def apply(ctx: typer.Context) -> None:
 
 
 def status(ctx: typer.Context) -> None:
-    """Say of every migration on every server: applied, pending, changed or unknown."""
+    """Show the state of every migration on every server: applied, pending, changed or unknown."""
     run = invocation(ctx)
     run.printer().rows(
         ("shard", "server", "migration", "state", "at"),
@@ -84,7 +84,7 @@ def status(ctx: typer.Context) -> None:
 
 
 def _each(run: Invocation, ask: Callable[[Server], T]) -> list[tuple[Server, T]]:
-    """What ``ask`` says of each server, in order; stops at the first that does not answer."""
+    """The result of ``ask`` for each server, in order; stops at the first that does not answer."""
     from streams.connect.sinks.replica import StatementRefused
     from streams.connect.sinks.schema import servers
     from streams.core.errors import DependencyUnreachable, DiaError, ShardUnavailable

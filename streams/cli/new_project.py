@@ -98,10 +98,10 @@ _FILES = {
 
 
 def write_project(name: str, folder: Path) -> list[Path]:
-    """Write the project ``name`` into ``folder``, which must be new or empty; the files.
+    """Write the project ``name`` into ``folder``, which must be new or empty; returns the files.
 
-    Raises `UsageError` for a name that is no package of its own, and `RefusedBySafety` for a folder
-    that holds something.
+    Raises `UsageError` for a name that is no valid package name, and `RefusedBySafety` for a folder
+    with content.
     """
     if not _NAME.fullmatch(name) or name in _TAKEN:
         raise UsageError(

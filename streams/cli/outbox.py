@@ -1,4 +1,4 @@
-"""`dia tables outbox`: what partitions owe to targets outside Kafka, and the way out where one is unknown."""
+"""`dia tables outbox`: undelivered rows by target, and dropping those of an unknown target."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _COLUMNS = (
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="What partitions owe to tables and sinks.")
+    group = typer.Typer(no_args_is_help=True, help="Undelivered rows of tables and sinks.")
     group.command("list")(show)
     group.command("drop")(drop)
     app.add_typer(group, name="outbox")
 
 
 def show(ctx: typer.Context) -> None:
-    """What each partition owes, target by target, read from its changelog alone.
+    """The undelivered rows of each partition, by target, read from its changelog.
 
-    A target that is not declared stops its partition (`unknown_target`): declare it again, run the
-    version that wrote it, or make dead letters of its rows with `dia tables outbox drop`.
+    An undeclared target stops its partition (`unknown_target`). Declare it again, run the version
+    that declared it, or convert its rows to dead letters with `dia tables outbox drop`.
     """
     run = invocation(ctx)
     run.printer().rows(_COLUMNS, asyncio.run(_owed(run)))
@@ -48,22 +48,24 @@ def drop(
     topic: Annotated[str, typer.Option(help="Source topic.")],
     partition: Annotated[int, typer.Option(min=0, help="Its partition.")],
     target: Annotated[str, typer.Option(metavar="NAME", help="The undeclared table or sink.")],
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in each dead letter.")],
+    reason: Annotated[
+        str, typer.Option(metavar="TEXT", help="The reason; stored in each dead letter.")
+    ],
     actor: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Who decides; default: the user of the system."),
+        typer.Option(metavar="NAME", help="The actor; default: the user of the system."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Make dead letters of the rows that a partition owes to a table or sink which is not declared.
+    """Convert the undelivered rows of an undeclared table or sink to dead letters.
 
-    The state stays as it is. `dia replay` brings the rows back once the target is declared again. It
-    fences whoever holds the partition; a worker that had stopped it takes it up again after a restart.
-    Exit code 5 when something else stops the partition, when a live worker takes it back, or when the
-    answer is no.
+    The state stays unchanged. `dia replay` restores the rows once the target is declared again. The
+    command fences the partition's owner; a worker that had stopped the partition opens it again
+    after a restart. Exit code 5 when something else stops the partition, when a live worker takes
+    it back, or without consent.
 
-    Example: dia tables outbox drop --group acme-group --topic orders --partition 0 --target sales_v2
-    --reason "rolled back"
+    Example: dia tables outbox drop --group acme-group --topic orders --partition 0 --target
+    sales_v2 --reason "rolled back"
     """
     from streams.cli.kafka import broker_of
     from streams.core.clock import SystemClock

@@ -1,4 +1,4 @@
-"""How a command speaks: data on stdout in one of four forms, talk and progress on stderr."""
+"""Output of commands: data on stdout in one of four forms, progress and errors on stderr."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from streams.core.errors import DiaError
 from streams.core.masking import masked
 
 _CONTROLS = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""What JSON allows, and a terminal acts upon: C1 controls, and marks that turn the order of a line."""
+"""Valid in JSON but active in a terminal: C1 controls, and marks that reverse the text
+direction."""
 
 PROGRESS_LINE_INTERVAL_S = 5.0
-"""Off a terminal a progress line is a log line: rare enough not to drown the rest."""
+"""Without a terminal a progress line is a log line, so it is rare."""
 
 
 class Form(Enum):
@@ -47,20 +48,20 @@ class ProgressCount(Protocol):
         description: str | None = None,
         total: float | None = None,
     ) -> None:
-        """``total`` where it becomes known only on the way; None leaves each as it is."""
+        """``total`` when it becomes known later; None leaves a value unchanged."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Printer:
-    """Writes a command's data and talk; asks the streams at each call what they are."""
+    """Writes a command's data and messages; checks at each call whether a stream is a terminal."""
 
     form: Form = Form.TABLE
     quiet: bool = False
 
     def rows(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Rows of data. JSON: one object a line; CSV: a header line first; both are streamed,
-        a table needs all rows at once."""
+        """Rows of data. JSON: one object a line; CSV: a header line first. Both are streamed; a
+        table needs all rows at once."""
         if self.form is Form.JSON:
             for row in rows:
                 _write_json(dict(zip(columns, row, strict=True)))
@@ -89,19 +90,19 @@ class Printer:
             )
 
     def say(self, text: str) -> None:
-        """Talk on stderr; silenced by ``--quiet``."""
+        """A message on stderr; ``--quiet`` suppresses it."""
         if not self.quiet:
             print(lines_printable(masked(text)), file=sys.stderr, flush=True)
 
     def warn(self, text: str) -> None:
-        """Talk that ``--quiet`` does not silence."""
+        """A message that ``--quiet`` does not suppress."""
         print(lines_printable(masked(text)), file=sys.stderr, flush=True)
 
     @contextmanager
     def progress(
         self, description: str, total: float | None = None, unit: str = ""
     ) -> Iterator[ProgressCount]:
-        """A bar on stderr while the block runs; plain lines every few seconds off a terminal."""
+        """A bar on stderr while the block runs; without a terminal, a line every few seconds."""
         if self.quiet:
             yield _Silent()
         elif sys.stderr.isatty():
@@ -123,9 +124,9 @@ class Printer:
 
 
 def show_error(error: DiaError) -> None:
-    """The one block a failed command ends with: what, why and the next command, on stderr.
+    """Print the error of a failed command on stderr: what, why and the next command.
 
-    The message of the error holds all three; its notes, if any, follow one a line.
+    The message holds all three; notes follow one a line.
     """
     label = "error:"
     if sys.stderr.isatty() and "NO_COLOR" not in os.environ:
@@ -141,15 +142,15 @@ def _write_json(fields: Mapping[str, Any]) -> None:
 
 
 def _json(value: Any) -> str:
-    """JSON that any terminal may show: `_CONTROLS` are escaped, and everything beyond ASCII where
-    the stream is not UTF-8."""
+    """JSON for any terminal: escapes `_CONTROLS`, and all beyond ASCII for a stream without
+    UTF-8."""
     ascii_only = "utf" not in (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
     text = json.dumps(_finite(value), default=_plain, ensure_ascii=ascii_only)
     return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _finite(value: Any) -> Any:
-    """``value`` with null for not-a-number and infinities, for which JSON has no word."""
+    """``value`` with null for NaN and infinities, which JSON lacks."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -160,7 +161,7 @@ def _finite(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """What the json module does not know, in types it does; the text of the value at last."""
+    """Types that the json module lacks, as types it has; text as the last resort."""
     if isinstance(value, datetime):
         return _moment(value, "T")
     if isinstance(value, date):
@@ -175,7 +176,7 @@ def _plain(value: Any) -> Any:
 
 
 def _cell(value: Any) -> str:
-    """One cell of a table or of CSV: None is empty, floats keep what they need."""
+    """One cell of a table or CSV: None is empty, floats keep their precision."""
     if value is None:
         return ""
     if isinstance(value, float):
@@ -190,12 +191,12 @@ def _cell(value: Any) -> str:
 
 
 def _moment(value: datetime, separator: str) -> str:
-    """ISO 8601 with an offset; drivers leave the zone out where it is UTC."""
+    """ISO 8601 with an offset; drivers omit the zone for UTC."""
     return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat(separator)
 
 
 def _write_aligned(table: Sequence[Sequence[str]]) -> None:
-    """Columns padded to their widest cell; the last one is left ragged."""
+    """Columns padded to their widest cell, except the last."""
     if not table:
         return
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]

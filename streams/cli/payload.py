@@ -1,4 +1,4 @@
-"""Bytes and times of strangers, made fit for a terminal: a dead letter may hold anything."""
+"""Untrusted bytes and times, made safe for a terminal."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HEX_BYTES = 16
 SHOWN_BYTES = 16 << 10
-"""Of one value: enough to see what is wrong with it. `dia dlq export` gives all of it."""
+"""Bytes of one value; `dia dlq export` prints all of it."""
 
 
 def printable(text: str) -> str:
-    """The text on one line, with whatever a terminal might act upon written out."""
+    """The text on one line, with escaped control characters."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -24,7 +24,7 @@ def lines_printable(text: str) -> str:
 
 
 def moment(at_ms: int, timespec: str = "milliseconds") -> str:
-    """ISO 8601 in UTC; the number itself where it is no time a calendar knows."""
+    """ISO 8601 in UTC; the number itself when it is outside the calendar."""
     try:
         found = _EPOCH + timedelta(milliseconds=at_ms)
     except OverflowError:
@@ -43,7 +43,7 @@ def shown(raw: bytes | None) -> str:
 
 
 def document(raw: bytes | None) -> tuple[str, list[str]]:
-    """(what it is, its lines): indented JSON, text, or a hexadecimal dump."""
+    """(format, lines): indented JSON, text, or a hexadecimal dump."""
     if raw is None:
         return "none", []
     head = raw[:SHOWN_BYTES]

@@ -1,4 +1,4 @@
-"""`dia policy`: what the pipeline learns of policies."""
+"""`dia policy`: invalidates cached policies."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def changed(
     tenant: Annotated[str, typer.Argument(help="Whose policy.")],
     policy: Annotated[str, typer.Argument(help="Its policy_id.")],
 ) -> None:
-    """Make every worker ask the policy service (or its policy file) again.
+    """Make every worker read the policy from the policy service (or file) again.
 
-    Without it a changed policy counts after 300 s at the latest. Programs that listen to the Redis
-    channel dia:events hear PolicyChanged. Exit code 4 when Redis is away: the command may be
-    repeated.
+    Without it a changed policy applies after at most 300 s. Programs subscribed to the Redis
+    channel dia:events receive PolicyChanged. Exit code 4 when Redis is unavailable: the command may
+    be repeated.
 
     Example: dia policy changed acme spring-2027
     """

@@ -1,4 +1,4 @@
-"""`dia produce`: events into a topic, from JSON Lines or from the generator."""
+"""`dia produce`: sends events to a topic, from JSON Lines or from the generator."""
 
 from __future__ import annotations
 
@@ -68,10 +68,11 @@ def produce(
         ),
     ] = "",
 ) -> None:
-    """Send events; keys are taken from each event, and every line is checked first.
+    """Send events; the key comes from each event, and every line is validated first.
 
-    Lines that the pipeline would refuse are named with their numbers and not sent (exit code 3).
-    Synthetic events go out as they are, duplicates, late, poisoned and far-future ones included.
+    Lines that the pipeline would refuse are reported with their numbers and not sent (exit code 3).
+    Generated events are sent unchecked: they include duplicates, late, poisoned and far-future
+    ones.
     """
     from streams.core.errors import UsageError
 
@@ -104,7 +105,7 @@ def _source(run: Invocation, topic: str) -> Topic:
 
 
 def _generates(run: Invocation, source: Topic) -> Literal["metrics", "requests"]:
-    """What the generator makes for the topic. Raises `UsageError` for one it makes nothing for."""
+    """The generator for the topic. Raises `UsageError` without one."""
     from schemas import ModelMetric, SimulationRequest
     from streams.core.errors import UsageError
 
@@ -122,7 +123,7 @@ def _generates(run: Invocation, source: Topic) -> Literal["metrics", "requests"]
 
 
 def _version(source: Topic, asked: int | None, *, generating: bool) -> int:
-    """The published schema version that was asked for."""
+    """The requested schema version, which must be published."""
     from streams.core.errors import UsageError
     from streams.core.records.headers import UNNAMED_VERSION
 
@@ -145,7 +146,7 @@ def _shape(
     seed: int,
     shares: dict[str, float | None],
 ) -> Workload:
-    """At a rate, event times follow the wall clock; else they end now, and span six days at most,
+    """With a rate, event times follow the wall clock; else they end now and span at most six days,
     so that none is too old."""
     from streams.core.clock import SystemClock
     from streams.dev.workload.shape import STEP_MS, preset
@@ -200,8 +201,7 @@ async def _produce_requests(
 
 
 class _Feeding(NamedTuple):
-    """Where events go, the schema version they are written with, and the header of the trace that
-    follows them, if one does."""
+    """The target, the schema version of the events, and the trace header, if traced."""
 
     run: Invocation
     topic: str
@@ -240,7 +240,7 @@ class _Feeding(NamedTuple):
 
 
 def _followed(traceparent: str) -> bytes:
-    """What its records bear: nothing, where the caller does not follow them."""
+    """The trace header of the records; empty without a trace."""
     from streams.core.errors import UsageError
     from streams.core.tracing.context import TraceContext
 
@@ -256,7 +256,7 @@ def _followed(traceparent: str) -> bytes:
 async def _send_blocks(
     feeding: _Feeding, blocks: Iterable[EventBlock], events: int, rate: float | None
 ) -> dict[str, Any]:
-    """Send all blocks; what the summary says of the sending."""
+    """Send all blocks; returns the summary's figures."""
     from streams.core.clock import SystemClock
 
     printer, topic, clock = feeding.run.printer(), feeding.topic, SystemClock()

@@ -59,8 +59,8 @@ def sql(
     *,
     csv: _Csv = False,
 ) -> None:
-    """Run SQL on the first shard that answers. Its views m1, h1, d1, dead_letters and ledger
-    show every shard's rows."""
+    """Run SQL on the first shard that answers. Its views m1, h1, d1, dead_letters and ledger read
+    every shard's rows."""
     from streams.connect.sinks.replica import StatementRefused
     from streams.core.errors import DependencyUnreachable, ShardUnavailable, UsageError
 
@@ -78,7 +78,7 @@ def sql(
                 continue
             except StatementRefused as error:
                 raise _refused(error, statement) from error
-            # From here on another shard would repeat rows that are already printed.
+            # After this point another shard would repeat printed rows.
             try:
                 run.printer(csv=csv).rows(unlike(columns), rows)
             except StatementRefused as error:
@@ -100,8 +100,8 @@ def series(
     step: Annotated[str, typer.Option(metavar="SPAN", help="1m, 10m, 1h, 1d ...")] = "1m",
     csv: _Csv = False,
 ) -> None:
-    """Count, mean, sd, min, max, last, p50, p95 and p99 per step, from the one shard that holds
-    the series. Percentiles are within 1 % of the exact value, and exact for up to four values."""
+    """Count, mean, sd, min, max, last, p50, p95 and p99 per step, from the shard of the series.
+    Percentiles are within 1 % of the exact value, and exact for up to four values."""
     from streams.connect.sinks.series import (
         COLUMNS,
         PERCENTILE_ERROR,
@@ -142,8 +142,8 @@ def model_card(
     tenant: Annotated[str, typer.Option(help="tenant_id of the model.")],
     model: Annotated[str, typer.Option(help="Its model_id.")],
 ) -> None:
-    """Versions, stages, aliases and best metrics of a model, as every reader of the caches sees
-    them: from Redis, or from ClickHouse where Redis has none."""
+    """Versions, stages, aliases and best metrics of a model, as cache readers get them: from Redis,
+    or from ClickHouse where Redis has none."""
     import asyncio
 
     import msgspec
@@ -181,7 +181,7 @@ def model_card(
 
 
 def unlike(columns: Sequence[str]) -> list[str]:
-    """The names, equal ones told apart by a number: a JSON object has one field of a name."""
+    """The names, repeated ones numbered: a JSON object needs distinct names."""
     found: list[str] = []
     for column in columns:
         name, number = column, 2
@@ -208,7 +208,7 @@ async def _card(settings: Settings, tenant: str, model: str) -> ModelCard | None
 
 
 def _refused(error: StatementRefused, statement: str) -> UsageError:
-    """The server's sentence without the FORMAT clause that the client appends to a statement."""
+    """The server's message without the FORMAT clause that the client appends."""
     from streams.core.errors import UsageError
 
     text = str(error)

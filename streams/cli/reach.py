@@ -1,7 +1,7 @@
-"""What `dia doctor` asks over the network: Kafka, every replica of every shard, Redis.
+"""Network checks of `dia doctor`: Kafka, every replica of every shard, Redis.
 
-Each question has one deadline; all are asked at once. Clients are imported before: an import inside a
-question would hold up the others, and on a busy machine for longer than their deadlines.
+All checks run concurrently, each with one deadline. Clients are imported before: an import inside a
+check would delay the others beyond their deadlines.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from streams.core.topics.topology import Topology
 
 ANSWER_TIMEOUT_S = 5.0
 SKEW_MAX_S = 5.0
-"""Far below `future_max_s`: a producer this much ahead is noticed before its events are refused."""
+"""Far below `future_max_s`: the check reports a producer's clock before its events are refused."""
 
 CLICKHOUSE_QUESTION = (
     "SELECT version(), toUnixTimestamp64Milli(now64(3)), "
@@ -34,7 +34,7 @@ START_HINT = "dia up; or set {variable} to a running one"
 
 
 async def examine(settings: Settings, topology: Topology) -> list[DoctorFinding]:
-    """One finding a service, ClickHouse replicas one by one."""
+    """One finding for each service and each ClickHouse replica."""
     replicas = [
         (f"clickhouse {shard}.{replica}", url)
         for shard, urls in enumerate(settings.shards())
@@ -52,7 +52,7 @@ async def examine(settings: Settings, topology: Topology) -> list[DoctorFinding]
 
 
 async def _shard_map(settings: Settings) -> DoctorFinding:
-    """Whether the servers that answer hold rows of this process's map."""
+    """Whether the reachable servers hold rows of this process's shard map."""
     from streams.connect.sinks import sharding
     from streams.connect.sinks.clickhouse import refuse_other_map
     from streams.core.errors import ShardMapChanged
@@ -87,7 +87,7 @@ def _unusable(check: str, detail: str, variable: str) -> DoctorFinding:
 
 
 def _without_login(url: str) -> str:
-    """The address of a URL that may carry a user and a password."""
+    """The address of a URL without user and password."""
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
@@ -103,7 +103,7 @@ async def _kafka(settings: Settings, topology: Topology) -> DoctorFinding:
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             await client.bootstrap()
-            # What bootstrapping learns names the brokers and no topic.
+            # Bootstrapping fetches the brokers but no topics.
             cluster = await client.fetch_all_metadata()
         topics, brokers = set(cluster.topics()), len(cluster.brokers())
     except (KafkaError, OSError, ValueError) as error:
@@ -125,7 +125,7 @@ async def _clickhouse(check: str, url: str, settings: Settings) -> DoctorFinding
         "X-ClickHouse-Key": settings.clickhouse_password(),
     }
     query = {"query": CLICKHOUSE_QUESTION, "param_database": settings.clickhouse_database}
-    # aiohttp's own default (True) also trusts the system's authorities.
+    # aiohttp's default (True) also trusts the system's authorities.
     tls = settings.clickhouse_tls().context() if url.startswith("https:") else True
     timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S)
     try:

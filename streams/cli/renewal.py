@@ -1,4 +1,4 @@
-"""`dia dlq renew`: a DLQ topic was deleted and made again, or its journal has lost decisions."""
+"""`dia dlq renew`: for a DLQ topic that was recreated, or a journal that has lost decisions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ def renew(
     *,
     topic: Annotated[str, typer.Option(metavar="TOPIC", help="The source topic of the DLQ.")],
     lost_decisions: Annotated[
-        bool, typer.Option("--lost-decisions", help="Go on without entries that the journal lost.")
+        bool,
+        typer.Option("--lost-decisions", help="Continue without the lost entries of the journal."),
     ] = False,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Kept in the journal.")] = "",
     actor: Annotated[
@@ -25,15 +26,15 @@ def renew(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Treat the letters of a DLQ topic that was deleted and made again, or lost its end, as new ones.
+    """Treat the dead letters of a DLQ topic that was recreated, or lost its end, as new ones.
 
-    Decisions name letters by offset. Where the DLQ holds other letters than those that were decided
-    on, plans and lists stop with topic_recreated until this command. It changes only such partitions, and keeps what was decided of letters that
-    are proven to be still there.
+    Decisions name dead letters by offset. When the DLQ holds other records at those offsets, plans
+    and lists stop with topic_recreated until this command. It changes only such partitions, and
+    keeps decisions on dead letters that are proven to be the same.
 
-    With --lost-decisions: where a journal has lost entries (changelog_lost, changelog_gap), go on
-    without them. Letters that were decided on only there are open again, and a replay of them may be
-    a second one. It fences a replay that runs.
+    With --lost-decisions: continue a journal that has lost entries (changelog_lost, changelog_gap).
+    Dead letters decided only in those entries are open again, and a replay may repeat them. It
+    fences a running replay.
 
     Example: dia dlq renew --topic model.metrics --reason "purged after the load test"
     """
@@ -63,7 +64,7 @@ def renew(
     printer.record({"topic": topic, "partitions": renewed})
     if not renewed:
         printer.say(
-            f"{named.journal} is whole: nothing was changed."
+            f"{named.journal} is complete: nothing was changed."
             if lost_decisions
-            else f"{named.dlq} holds the letters that were decided on: nothing was changed."
+            else f"{named.dlq} holds the dead letters of its decisions: nothing was changed."
         )

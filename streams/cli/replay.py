@@ -1,4 +1,4 @@
-"""`dia replay`: dead letters planned, replayed, and what became of them."""
+"""`dia replay`: plans and replays dead letters, and shows the results."""
 
 from __future__ import annotations
 
@@ -28,26 +28,24 @@ if TYPE_CHECKING:
     from streams.operate.replay.run import RunResult
 
 CONFIRM_FROM = 1000
-"""Letters: smaller plans do what was asked without asking back."""
+"""Dead letters; smaller plans need no consent."""
 MANY = 50_000
-"""Letters from which on it pays to collect garbage rarely."""
+"""Dead letters from which on rare garbage collection pays off."""
 _INTERRUPTED = 130
 
 _Actor = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Who decides; default: the user of the system.")
+    str | None, typer.Option(metavar="NAME", help="The actor; default: the user of the system.")
 ]
 _Rate = Annotated[
     float | None, typer.Option(min=0.01, metavar="R", help="Letters a second; default: all.")
 ]
-_Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the journal.")]
+_Reason = Annotated[str, typer.Option(metavar="TEXT", help="The reason; stored in the journal.")]
 _Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-_PlanId = Annotated[str, typer.Argument(metavar="PLAN", help="Its id, as the plan was shown.")]
+_PlanId = Annotated[str, typer.Argument(metavar="PLAN", help="The id of the plan.")]
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(
-        no_args_is_help=True, help="Dead letters back into the pipeline, each exactly once."
-    )
+    group = typer.Typer(no_args_is_help=True, help="Replay dead letters, each exactly once.")
     group.command("plan")(filtered(make_plan))
     group.command("run")(run)
     group.command("submit")(submit)
@@ -62,16 +60,18 @@ def register(app: typer.Typer) -> None:
 def run(
     ctx: typer.Context,
     *,
-    plan: Annotated[Path, typer.Option(metavar="FILE", help="As `dia replay plan` wrote it.")],
+    plan: Annotated[
+        Path, typer.Option(metavar="FILE", help="The file that `dia replay plan` wrote.")
+    ],
     rate: _Rate = None,
     yes: _Yes = False,
     actor: _Actor = None,
 ) -> None:
-    """Do exactly what the plan says. Doing it again does nothing.
+    """Do exactly what the plan lists. Repeating it changes nothing.
 
-    It may be killed at any moment: the journal knows how far it came, and
-    `dia replay resume` goes on. Exit code 3 when letters stay behind, 5 when the plan
-    is refused: edited, of another cluster, paused, or beside another plan of its topic.
+    It may be killed at any moment: the journal holds the progress, and `dia replay resume`
+    continues. Exit code 3 when dead letters are left, 5 when the plan is refused: edited, of
+    another cluster, paused, or beside another plan of its topic.
 
     Example: dia replay run --plan fix.json --rate 200
     """
@@ -83,12 +83,14 @@ def run(
 def submit(
     ctx: typer.Context,
     *,
-    plan: Annotated[Path, typer.Option(metavar="FILE", help="As `dia replay plan` wrote it.")],
+    plan: Annotated[
+        Path, typer.Option(metavar="FILE", help="The file that `dia replay plan` wrote.")
+    ],
     rate: _Rate = None,
     yes: _Yes = False,
     actor: _Actor = None,
 ) -> None:
-    """Hand a plan to the workers that run the replay agent (`dia worker --agents replay`).
+    """Submit a plan to the workers that run the replay agent (`dia worker --agents replay`).
 
     Example: dia replay submit --plan fix.json --rate 200
     """
@@ -108,7 +110,7 @@ def submit(
 
 
 def resume(ctx: typer.Context, plan: _PlanId, *, rate: _Rate = None, actor: _Actor = None) -> None:
-    """Go on with a plan that was paused, stopped or killed; with a submitted one, its worker does.
+    """Continue a plan that was paused, stopped or killed; the worker continues a submitted one.
 
     Example: dia replay resume 19a4f3c2b1d-7f3a --rate 200
     """
@@ -124,7 +126,7 @@ def resume(ctx: typer.Context, plan: _PlanId, *, rate: _Rate = None, actor: _Act
 
 
 def pause(ctx: typer.Context, plan: _PlanId, *, reason: _Reason = "", actor: _Actor = None) -> None:
-    """Stop whoever runs the plan, on whatever machine; what is replayed stays replayed.
+    """Stop a running plan on any host; replayed records stay replayed.
 
     Example: dia replay pause 19a4f3c2b1d-7f3a --reason "too fast for the shards"
     """
@@ -134,7 +136,7 @@ def pause(ctx: typer.Context, plan: _PlanId, *, reason: _Reason = "", actor: _Ac
 def cancel(
     ctx: typer.Context, plan: _PlanId, *, reason: _Reason = "", actor: _Actor = None
 ) -> None:
-    """End a plan for good; the letters it did not reach stay open for another.
+    """End a plan for good; dead letters that it did not reach stay open.
 
     Example: dia replay cancel 19a4f3c2b1d-7f3a
     """
@@ -147,7 +149,7 @@ def status(
         str | None, typer.Argument(metavar="[PLAN]", help="One plan; default: every one.")
     ] = None,
 ) -> None:
-    """How far each plan is, partition by partition, by its journal.
+    """The progress of each plan, by partition, from its journal.
 
     Example: dia replay status
     """
@@ -253,7 +255,7 @@ def _interruptible(
     except KeyboardInterrupt:
         printer.warn(
             f"interrupted between two steps; every letter is where its journal says. "
-            f"`dia replay resume {plan.id}` goes on."
+            f"`dia replay resume {plan.id}` continues it."
         )
         raise typer.Exit(_INTERRUPTED) from None
 

@@ -1,4 +1,4 @@
-"""`dia replay plan`: what a replay would do, said and written down."""
+"""`dia replay plan`: shows and writes what a replay would do."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def plan(
         str | None, typer.Option(metavar="TOPIC", help="A declared topic, instead of the source.")
     ] = None,
     transform: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Mends each record; see below.")
+        str | None, typer.Option(metavar="NAME", help="Repairs each record; see below.")
     ] = None,
     patch: Annotated[
         str | None, typer.Option(metavar="JSON", help="JSON Patch (RFC 6902) of values, or @FILE.")
@@ -42,27 +42,28 @@ def plan(
         typer.Option(metavar="NAME", help="Header to keep; * for all. Repeatable."),
     ] = None,
     on_failure: Annotated[
-        Literal["stop", "skip", "park"], typer.Option(help="What to do with what still fails.")
+        Literal["stop", "skip", "park"],
+        typer.Option(help="Action for dead letters that still fail."),
     ] = "skip",
     max_hops: Annotated[
         int, typer.Option(min=1, max=100, metavar="N", help="Replays before a letter is parked.")
     ] = 3,
     actor: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Who plans; default: the user of the system.")
+        str | None, typer.Option(metavar="NAME", help="The actor; default: the user of the system.")
     ] = None,
     filters: Filters,
 ) -> None:
-    """Say what a replay would do with which letters, and write it down. Produces nothing.
+    """Show what a replay would do with which dead letters, and write the plan. Produces nothing.
 
-    The ends of the DLQ are frozen, every letter meant is repaired and validated with today's code,
-    and the plan names those that will be replayed or parked, by offset.
-    A transform is a function (Original) -> Original | None; the record has key, value, headers. It is
-    an entry point of the group dia.transforms of an installed distribution, or tenant-as-key.
+    It freezes the ends of the DLQ, repairs and validates every selected dead letter with the
+    current code, and lists by offset those that will be replayed or parked. A transform is a
+    function (Original) -> Original | None; the record has key, value, headers. It is an entry point
+    of the group dia.transforms of an installed distribution, or tenant-as-key.
 
     Example: dia replay plan --topic model.metrics --error wrong_type --since 6h
 
-    Example: dia replay plan --topic model.metrics --patch '[{"op": "move", "from": "/name",
-    "path": "/metric"}]' --on-failure park --out fix.json
+    Example: dia replay plan --topic model.metrics --patch '[{"op": "move", "from": "/name", "path":
+    "/metric"}]' --on-failure park --out fix.json
     """
     from streams.cli.replay_report import show_draft
     from streams.operate.replay import plan as plans
@@ -134,7 +135,7 @@ async def _draft(
     clock = SystemClock()
     request = PlanRequest(
         source=source,
-        # The topic chose the DLQ; letters in it may come from anywhere.
+        # The topic selects the DLQ; its dead letters may come from other topics.
         filters=replace(filters, topics=()),
         terms=terms,
         id=f"{clock.now_ms():x}-{secrets.token_hex(2)}",
@@ -153,7 +154,7 @@ async def _draft(
 
 
 def _asked(ctx: typer.Context) -> dict[str, Any]:
-    """The options as they were given, for people who read the plan later."""
+    """The given options, for later readers of the plan."""
     return {
         name: [str(item) for item in value] if isinstance(value, list | tuple) else str(value)
         for name, value in ctx.params.items()

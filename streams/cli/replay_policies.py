@@ -1,4 +1,4 @@
-"""`dia replay policies`: what is replayed without being asked, and what came of it."""
+"""`dia replay policies`: automatic replays and their results."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _COLUMNS = (
 
 
 def policies(ctx: typer.Context) -> None:
-    """Each automatic policy of DIA_REPLAY_POLICY_FILE, and what its plans did so far.
+    """Each automatic policy of DIA_REPLAY_POLICY_FILE, and the results of its plans.
 
-    `dia worker --agents replay` follows them: what is replayed is a plan like any other, in the
-    name of its policy, which `dia replay status` shows and `dia replay cancel` ends.
-    The file is TOML, a table [[policy]] for each: name, topic, errors; and, if need be, tenants,
-    after = "policy_service" (only once it answers), quiet_s (60: no such letter came for so
-    long), rate (50 letters a second), hops_max (3).
+    `dia worker --agents replay` runs them: each replay is a plan in the name of its policy, which
+    `dia replay status` shows and `dia replay cancel` ends. The file is TOML, a table [[policy]] for
+    each: name, topic, errors; and optionally tenants, after = "policy_service" (only while it
+    answers), quiet_s (60: seconds without a new such dead letter), rate (50 dead letters a second),
+    hops_max (3).
 
     Example: dia replay policies --json
     """
@@ -41,7 +41,7 @@ def policies(ctx: typer.Context) -> None:
     printer = invoked.printer()
     found = read_policies(invoked.settings.replay_policy_file, invoked.topology)
     if not found:
-        printer.say("no policy is set: DIA_REPLAY_POLICY_FILE names a file of them.")
+        printer.say("no policy is configured. Set DIA_REPLAY_POLICY_FILE to a TOML file.")
         return
     known = asyncio.run(journals(broker_of(invoked.settings), invoked.topology.topics))
     plans = [

@@ -1,4 +1,4 @@
-"""What `dia replay` shows: a plan by error code, a run's end, and how far each plan is."""
+"""Output of `dia replay`: a plan by error code, a run's result, and the progress of each plan."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _STANDING = (
     *("rate", "by", "began", "last", "reason"),
 )
 _SHOWN_STANDING = tuple(name for name in _STANDING if name not in ("rate", "began"))
-"""In a table: as many as a terminal can bear."""
+"""Columns of a table on a terminal."""
 _SPANS = ((86_400, "d"), (3600, "h"), (60, "m"))
 
 
@@ -63,11 +63,11 @@ def _summary(draft: Draft, path: Path | None) -> str:
     if not draft.scanned:
         return f"{plan.source}.dlq holds no dead letters. No plan was written."
     if not draft.lines:
-        return f"none of {draft.scanned:,} dead letters is meant. No plan was written."
+        return f"no dead letter of {draft.scanned:,} matches the filters. No plan was written."
     if path is None:
         return "nothing is left to replay or to park. No plan was written."
     asked = sum(line.replay - line.passes for line in draft.lines)
-    unsure = f" (of {asked:,} only the run can tell whether they pass)" if asked else ""
+    unsure = f" (whether {asked:,} of them pass is known only at the run)" if asked else ""
     behind = sum(plan.behind.values()) + sum(line.park for line in draft.lines)
     stay = f"; {behind:,} will not be replayed" if behind else ""
     return (
@@ -92,7 +92,7 @@ def _moment(at_ms: int) -> str | None:
 
 
 class Eta:
-    """Tells a progress bar how long the rest will take at the speed so far."""
+    """Estimates a progress bar's remaining time from the speed so far."""
 
     def __init__(self, bar: ProgressCount, total: int) -> None:
         self._bar = bar
@@ -101,7 +101,7 @@ class Eta:
         self._began_s = time.monotonic()
 
     def seen(self, count: int) -> None:
-        """So many more letters are dealt with."""
+        """``count`` more dead letters are done."""
         self._done += count
         spent_s = time.monotonic() - self._began_s
         left_s = spent_s / self._done * max(0, self._total - self._done) if self._done else 0.0
@@ -119,7 +119,7 @@ def _span(seconds: float) -> str:
 
 
 def show_result(printer: Printer, plan: ReplayPlan, result: RunResult, seconds: float) -> None:
-    """The run's numbers. Raises `PartialResult` (exit code 3) when letters stay behind."""
+    """The run's figures. Raises `PartialResult` (exit code 3) when dead letters are left."""
     state = "finished" if result.finished else ", ".join(sorted(result.states))
     printer.record(
         {
@@ -144,19 +144,19 @@ def show_result(printer: Printer, plan: ReplayPlan, result: RunResult, seconds: 
         why = "; ".join(result.reasons)
         raise PartialResult(
             f"plan {plan.id} is {state}{': ' + why if why else ''}. "
-            f"`dia replay resume {plan.id}` goes on."
+            f"`dia replay resume {plan.id}` continues it."
         )
     stay = result.parked + result.left + sum(plan.behind.values())
     if stay:
-        why = result.reasons[0] if result.reasons else "`dia replay plan` says why"
+        why = result.reasons[0] if result.reasons else "`dia replay plan` shows the reasons"
         raise PartialResult(
-            f"{stay:,} of the letters that were meant stay behind "
+            f"{stay:,} of the selected dead letters are left "
             f"({result.parked:,} in the parking lot). {why}."
         )
 
 
 def show_standings(printer: Printer, found: Iterable[tuple[Topic, int, PlanStatus]]) -> None:
-    """One line a plan and partition."""
+    """One line for each plan and partition."""
     rows = [_standing(*one) for one in found]
     columns = _STANDING if printer.form is Form.JSON else _SHOWN_STANDING
     printer.rows(columns, [[row[name] for name in columns] for row in rows])

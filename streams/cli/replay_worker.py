@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def serve(settings: Settings, topology: Topology, slot: int) -> None:
-    """Run submitted plans, and follow policies, until SIGTERM.
+    """Run submitted plans and policies until SIGTERM.
 
-    Raises `SlotInUse`, `AddressUnavailable`, `DependencyUnreachable`, and `UsageError` for a file of policies that
-    cannot be followed here.
+    Raises `SlotInUse`, `AddressUnavailable`, `DependencyUnreachable`, and `UsageError` for an
+    unusable file of policies.
     """
     asyncio.run(_serve(settings, topology, slot))
 
@@ -85,7 +85,7 @@ async def _serve(settings: Settings, topology: Topology, slot: int) -> None:
 def _policy_service(
     settings: Settings, policies: Iterable[ReplayPolicy], clock: Clock, metrics: Metrics
 ) -> PolicyService | None:
-    """For the policies that wait for it; None where none does."""
+    """The client for policies that wait for the service; None without one."""
     from streams.connect.policy.service import PolicyService
     from streams.core.errors import UsageError
 

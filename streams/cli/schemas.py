@@ -1,4 +1,4 @@
-"""`dia schemas`: the events of the app's topics, their JSON Schemas, and whether a change is safe."""
+"""`dia schemas`: the events of the app's topics, their JSON Schemas, and compatibility checks."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def check(
 ) -> None:
     """Compare the types in the code with the published documents.
 
-    Exit code 1 when they differ, 5 when old records could not be read any more.
+    Exit code 1 when they differ, 5 when old records would become unreadable.
     """
     from streams.connect.schema_registry.documents import publish as write
     from streams.connect.schema_registry.documents import review

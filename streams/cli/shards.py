@@ -1,4 +1,4 @@
-"""The ClickHouse shards a command writes to."""
+"""The ClickHouse shards of a command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def shards_of(settings: Settings, topology: Topology) -> ShardSet | None:
-    """None when no shard is known: what they shall show waits in the journal."""
+    """None without a configured shard: the journal keeps the rows for later."""
     from streams.connect.sinks.clickhouse import ClickHouseShards
     from streams.core.clock import SystemClock
 

@@ -1,4 +1,4 @@
-"""`dia shed`: giving up records that are too old to be worth their time, by an operator's order."""
+"""`dia shed`: skips records that are too old or unreadable, by an operator's order."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 def register(app: typer.Typer) -> None:
     group = typer.Typer(
         no_args_is_help=True,
-        help="Records too old to be worth processing, or unreadable: skipped by order, counted, named.",
+        help="Skip records that are too old or unreadable, by order; they are counted and listed.",
     )
     group.command("plan")(show_plan)
     group.command("run")(order)
@@ -72,10 +72,11 @@ def show_plan(
     unreadable: _Unreadable = False,
     partition: _Partition = None,
 ) -> None:
-    """What an order would skip, partition by partition, and what that means. Changes nothing.
+    """Show the records that an order would skip, by partition, and the consequences. Changes
+    nothing.
 
-    shed counts offsets: records, and markers of transactions among them. With --unreadable the
-    unread part of the log is read, to find the first offsets that no worker can process.
+    shed counts offsets: records and transaction markers. --unreadable reads the unread part of the
+    log to find the first offsets that no worker can process.
 
     Example: dia shed plan --topic model.metrics --older-than 6h
     """
@@ -89,7 +90,9 @@ def show_plan(
         chosen = "".join(f" --partition {number}" for number in partition or ())
         printer.say(f"to do it: dia shed run --topic {topic} {what}{chosen} --reason WHY")
     else:
-        printer.say("nothing that old is waiting." if cutoff_s else "all that waits can be read.")
+        printer.say(
+            "no record that old is waiting." if cutoff_s else "every waiting record is readable."
+        )
 
 
 def order(
@@ -104,12 +107,11 @@ def order(
     actor: _Actor = None,
     yes: _Yes = False,
 ) -> None:
-    """Order that records appended before a moment, or that cannot be read, are not processed.
+    """Order that records appended before a moment, or unreadable ones, are not processed.
 
-    Shows the plan, asks, and writes the order. The worker that owns a partition carries it out in a
-    commit of its own, within seconds; where none runs, the next one does. Which offsets it skipped
-    is in the table shed_ranges, and in `dia audit`. Exit code 5 when nothing that old, or
-    unreadable, is waiting, or the answer is no.
+    Shows the plan, asks, and writes the order. The partition's worker carries it out in a commit of
+    its own within seconds; without one, the next worker does. The table shed_ranges and `dia audit`
+    list the skipped offsets. Exit code 5 when no such record waits, or without consent.
 
     Example: dia shed run --topic model.metrics --older-than 6h --reason "backfill of a dead client"
     """
@@ -152,11 +154,11 @@ def show(
     *,
     topic: _AnyTopic = None,
 ) -> None:
-    """The last order of each partition, and whether the group is past its end.
+    """The last order of each partition, and whether the group has passed its end.
 
-    waiting: it is not. done: it is; records that a worker had read before it heard of the order were
-    processed, not skipped. void: the partition was reset since. What was skipped:
-    dia query "SELECT * FROM shed_ranges".
+    waiting: not yet. done: passed; records that a worker had read before it received the order were
+    processed, not skipped. void: the partition was reset since. The skipped offsets: dia query
+    "SELECT * FROM shed_ranges".
 
     Example: dia shed list
     """
@@ -165,7 +167,7 @@ def show(
     standing = asyncio.run(_standings(run, topic))
     printer.rows(_ORDER_COLUMNS, map(_order_row, standing))
     if not standing:
-        printer.say("nothing was ever ordered to be skipped.")
+        printer.say("no shed order was ever given.")
 
 
 def withdraw(
@@ -175,10 +177,10 @@ def withdraw(
     actor: _Actor = None,
     yes: _Yes = False,
 ) -> None:
-    """Take back orders that no worker has carried out.
+    """Withdraw orders that no worker has carried out.
 
-    One that is being committed at this moment may win: `dia shed list` tells. Exit code 5 when no
-    order is waiting, or the answer is no.
+    An order that is being committed may still complete: `dia shed list` shows it. Exit code 5 when
+    no order waits, or without consent.
 
     Example: dia shed withdraw --topic model.metrics
     """
@@ -188,7 +190,7 @@ def withdraw(
     printer = run.printer()
     waiting = [one for one in asyncio.run(_standings(run, topic)) if one.state == "waiting"]
     if not waiting:
-        raise RefusedBySafety("no order is waiting. `dia shed list` shows what became of them.")
+        raise RefusedBySafety("no order is waiting. `dia shed list` shows all orders.")
     for standing in waiting:
         order = standing.order
         printer.say(f"{standing.tp}: up to {order.until - 1}, by {order.actor}: {order.reason}")
@@ -204,7 +206,7 @@ def withdraw(
 def _asked(
     run: Invocation, topic: str, older_than: str | None, before: str | None, *, unreadable: bool
 ) -> tuple[Agent, int | None]:
-    """The agent that reads ``topic``, and the cutoff in seconds; None for what is unreadable."""
+    """The agent that reads ``topic``, and the cutoff in seconds; None for unreadable records."""
     from streams.core.errors import UsageError
     from streams.operate.shed.shed_admin import reader_of, sheddable
 
@@ -216,7 +218,7 @@ def _asked(
 
 
 def _readers(run: Invocation, topic: str | None) -> list[Agent]:
-    """The agents that read ``topic``; by default all. Raises `UsageError` where none does."""
+    """The agents that read ``topic``, or all. Raises `UsageError` without one."""
     from streams.operate.shed.shed_admin import reader_of
 
     agents = list(run.app.agents.values())

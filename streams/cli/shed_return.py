@@ -1,4 +1,4 @@
-"""`dia shed return`: records that were shed, brought back while the log has them."""
+"""`dia shed return`: restores shed records while the log has them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _COLUMNS = ("order", "topic", "partition", "from", "to", "returned_to", "copied"
 
 
 class _Standing(NamedTuple):
-    """A range, how far it is brought back, and where the log begins."""
+    """A range, its progress, and the start of the log."""
 
     span: ShedSpan
     at: int
@@ -31,7 +31,7 @@ class _Standing(NamedTuple):
 
     @property
     def left(self) -> int:
-        """Offsets that can still be brought back."""
+        """Offsets that can still be restored."""
         return max(0, self.span.until - max(self.at, self.begin))
 
 
@@ -45,12 +45,12 @@ def bring_back(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Send what an order had skipped once more, behind the newest records of its partition.
+    """Send shed records again, behind the newest records of their partition.
 
-    Each record once, whatever dies: running it again goes on where it stood. They are counted like
-    any late event, by when they were first appended. Which offsets they are is read from the table
-    shed_ranges. Exit code 5 when nothing of the order is left in the log, when it is so old that
-    nobody can know whether it is back already, or when the answer is no; 3 when a part was gone.
+    Each record once, despite crashes: running it again continues. They count like late events, by
+    their first append time. The table shed_ranges holds their offsets. Exit code 5 when the log has
+    none of the order, when the order is too old to tell whether it was returned, or without
+    consent; 3 when a part was deleted.
 
     Example: dia shed return --order 19a4f3c2b1d-7f3a --rate 5000
     """
@@ -83,7 +83,7 @@ def _row(span: ShedSpan, found: Returned) -> tuple[Any, ...]:
 
 
 async def _look(run: Invocation, order: str) -> list[_Standing]:
-    """Every range of the order whose offsets are those of today's log."""
+    """Every range of the order whose offsets belong to the current log."""
     from streams.cli.kafka import broker_of
     from streams.core.clock import SystemClock
     from streams.operate.replay.shed_return import returned_up_to

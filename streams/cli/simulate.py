@@ -1,4 +1,4 @@
-"""`dia simulate`: an app on a simulated cluster, with and without faults, a seed at a time."""
+"""`dia simulate`: runs an app on a simulated cluster, with and without faults, a seed at a time."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def simulate(
         int | None, typer.Option(min=1, max=256, help="Processes; default: one a processor.")
     ] = None,
 ) -> None:
-    """Run the app under crashes, zombies, rebalances and failing brokers, shards and disks; what comes
-    out must be what comes out without. Needs no service.
+    """Run the app under crashes, zombies, rebalances and failing brokers, shards and disks; the
+    results must equal those without faults. Needs no service.
 
-    Records are made up from the topics' types. Exit code 1 when a history differs; it is named with
-    the command that runs it again. Windows by append time in a topic that agents write hold other events under
-    faults: they are not compared, and named. Give the topic a time_field.
+    Records are generated from the topics' types. Exit code 1 when a run differs, with the command
+    that repeats it. Windows by append time in a topic that agents write hold other events under
+    faults: they are listed and not compared. Give the topic a time_field.
 
     Example: dia -A acme.orders:app simulate --seeds 300
     """

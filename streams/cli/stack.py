@@ -1,4 +1,4 @@
-"""`dia up`, `dia down`, `dia status`: the local stack, and what runs on it."""
+"""`dia up`, `dia down`, `dia status`: the local stack and its workers."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ def up(
         ),
     ] = None,
     new_ports: Annotated[
-        bool, typer.Option("--new-ports", help="Forget the remembered ports, take free ones.")
+        bool, typer.Option("--new-ports", help="Discard the stored ports and take free ones.")
     ] = False,
     bare: Annotated[
-        bool, typer.Option("--bare", help="Services only: no topics, no tables.")
+        bool, typer.Option("--bare", help="Services only, without topics and tables.")
     ] = False,
 ) -> None:
     """Start Kafka, Redis and ClickHouse on this machine, with all topics and tables.
 
-    Running already, it says so. The first start fetches Kafka (43 MiB) and prepares its classes.
-    Data, ports and password live in HOME/stack and stay.
+    Reports a running stack. The first start downloads Kafka (43 MiB) and prepares its classes.
+    Data, ports and password are in HOME/stack and persist.
     """
     from streams.core import kernels
     from streams.dev.local import stack
@@ -60,7 +60,7 @@ def up(
     run = invocation(ctx)
     printer = run.printer()
     home = run.settings.home_path()
-    # An app that cannot be imported is refused here, before anything starts.
+    # An app that cannot be imported is refused before anything starts.
     prepare = None if bare else partial(_prepare, run, run.topology, printer)
     running = stack.up(
         home,
@@ -76,11 +76,11 @@ def up(
         printer.record(_report(running.settings(), running, workers=[], health=None))
     else:
         _show_services(printer, running)
-    printer.say(f"ready: data in {running.home}; `dia status` looks, `dia down` stops.")
+    printer.say(f"ready: data in {running.home}; `dia status` shows it, `dia down` stops it.")
 
 
 def _prepare(run: Invocation, topology: Topology, printer: Printer, running: StackStatus) -> None:
-    """Topics and tables on this stack, whatever other addresses the environment names."""
+    """Topics and tables on this stack, regardless of the addresses in the environment."""
     import asyncio
 
     from streams.connect.broker.kafka.broker import KafkaBroker
@@ -103,12 +103,12 @@ def down(ctx: typer.Context) -> None:
 
 
 def status(ctx: typer.Context) -> None:
-    """Addresses, services, workers, lag of every declared group, and whether all is well.
+    """Addresses, services, workers, lag of every declared group, and overall health.
 
-    Lag is read from the broker: committed offsets against last stable offsets, also when no
-    worker lives. Settled: every worker has lag 0, an empty outbox and no live window. Exit 1 when
-    records wait that no member of their group reads, or a partition is stopped; exit 4 when there
-    is nothing to work with, a service of the local stack does not answer, or lag is unknown.
+    Lag comes from the broker, committed offsets against last stable offsets, also without a live
+    worker. Settled: every worker has lag 0, an empty outbox and no live window. Exit 1 when records
+    wait that no member of their group reads, or a partition is stopped; exit 4 without services,
+    when a service of the local stack does not answer, or when lag is unknown.
     """
     from streams.cli import health
     from streams.dev.local import stack
@@ -132,7 +132,7 @@ def status(ctx: typer.Context) -> None:
 
 
 def _addresses(run: Invocation, found: StackStatus) -> dict[str, str]:
-    """The addresses in force, whoever runs what is there; those of a dead stack are empty."""
+    """The addresses in force; those of a stopped stack are empty."""
     names = found.settings()
     dead = set() if found.running else {row.name for row in run.provenance if _of_stack(row)}
     return {name: "" if name in dead else getattr(run.settings, name) for name in names}
@@ -148,9 +148,9 @@ def _report(
     workers: Sequence[LiveWorker],
     health: Health | None,
 ) -> dict[str, Any]:
-    """The JSON form: what an outside program needs to drive and to check the pipeline.
+    """The JSON form, for programs that drive and check the pipeline.
 
-    ``degradation`` is null without workers, ``health`` where it was not asked for.
+    ``degradation`` is null without workers, ``health`` when it was not requested.
     """
     import msgspec
 
@@ -226,7 +226,7 @@ def _show(
 
 
 def _show_workers(printer: Printer, workers: Sequence[LiveWorker]) -> None:
-    """A line for each worker, then one for each partition that it holds."""
+    """A line for each worker, then one for each of its partitions."""
     print()
     printer.rows(
         ["worker", "pid", "ready", "settled", "http_port", "partitions"],
@@ -244,7 +244,7 @@ def _show_workers(printer: Printer, workers: Sequence[LiveWorker]) -> None:
 
 
 def _remark(held: Mapping[str, Any]) -> str:
-    """What an operator should see of a partition: why it stopped, or that it waits."""
+    """A remark for operators: why the partition stopped, or that it waits."""
     return held.get("stopped_by") or ("paused" if held.get("paused") else "")
 
 
@@ -266,7 +266,7 @@ def _show_services(printer: Printer, found: StackStatus) -> None:
 
 
 def _refuse_unusable(addresses: Mapping[str, str], found: StackStatus) -> None:
-    """What is shown is shown; the exit code still says when it cannot be worked with."""
+    """The exit code for a stack that cannot be used, after the output."""
     silent = [service for service in found.services if not service.ready]
     if silent:
         names = ", ".join(f"{service.name} ({service.address})" for service in silent)

@@ -1,10 +1,10 @@
-"""A worker process kept ready: all is imported, and it waits to be told which worker it is.
+"""A standby worker process: all modules are imported, and it waits for its arguments.
 
-Importing takes a worker 1.6 s of a free core, and three times that on a host whose other workers
-read what the dead one left. A spare has that behind it: it becomes the next worker at once.
+Importing takes 1.6 s of a free core, and three times that beside busy workers. A standby process
+skips that time and becomes the next worker at once.
 
-``python -m streams.cli.standby APP`` imports the app, MODULE:NAME, and reads one line, the arguments of
-``python -m`` as a JSON array, and goes on as that; the end of its input ends it.
+``python -m streams.cli.standby APP`` imports the app, MODULE:NAME, reads one line, the arguments of
+``python -m`` as a JSON array, and continues as that command; end of input ends it.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from streams.core.errors import UsageError
 from streams.engine.app.loading import load_app
 
 NEEDED = ("streams.engine.host.host", "pydantic")
-"""Modules that, with those of the command line, bring all of a worker's; typer reads arguments with
-pydantic, which it imports late."""
+"""Modules that, with the command line, import all of a worker's; typer uses pydantic, which it
+imports late."""
 
 
 def command_of(app: str) -> list[str]:
-    """The arguments of ``python -m`` that start one for ``app``, MODULE:NAME."""
+    """The arguments of ``python -m`` that start a standby for ``app``, MODULE:NAME."""
     return ["streams.cli.standby", app]
 
 
 def main() -> None:
-    # Ctrl-C reaches the whole process group; the parent decides what becomes of a spare.
+    # Ctrl-C reaches the whole process group; the parent decides when a standby ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in NEEDED:
         import_module(name)
     cli.build()
-    # Beside the wait: a worker that is needed before has them loaded by then, or waits for them.
+    # In parallel: a worker that needs them earlier waits for them.
     threading.Thread(target=kernels.prepare, daemon=True).start()
     _import_app(sys.argv[1])
     line = sys.stdin.readline()
@@ -53,14 +53,13 @@ def main() -> None:
 
 
 def _import_app(app: str) -> None:
-    """The app of the worker that it will be. One that cannot be imported is that worker's to
-    report."""
+    """Import the future worker's app. The worker itself reports an import error."""
     with suppress(UsageError):
         load_app(app)
 
 
 def _close_input() -> None:
-    """A worker reads nothing: as when it is started without a spare."""
+    """A worker reads no input, as when started without a standby."""
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)

@@ -1,4 +1,4 @@
-"""Which partition a command about state means."""
+"""Selects the partition of a command about state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def source_of(run: Invocation, group: str, topic: str) -> Topic:
-    """Raises `UsageError` where the group does not consume the topic."""
+    """Raises `UsageError` unless the group consumes the topic."""
     from streams.core.errors import UsageError
 
     sources = [*run.topology.sources()]

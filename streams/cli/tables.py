@@ -1,4 +1,4 @@
-"""`dia tables`: where every partition's state stands, and the way out of one that stopped."""
+"""`dia tables`: the state of every partition, and the reset of a stopped one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
 
 
 def show(ctx: typer.Context) -> None:
-    """Where each partition's state stands, read from its changelog alone.
+    """The state of each partition, read from its changelog.
 
     Counters are those of the epoch; bytes are changelog entries, uncompressed.
     """
@@ -52,16 +52,18 @@ def reset(
     partition: Annotated[int, typer.Option(min=0, help="Its partition.")],
     resume_at_start: Annotated[
         bool,
-        typer.Option("--resume-at-start", help="Go on at the start of the log, whatever is lost."),
+        typer.Option(
+            "--resume-at-start", help="Continue at the start of the log, whatever is lost."
+        ),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Open a new epoch of a partition that stopped: empty tables, going on at the committed offset.
+    """Open a new epoch of a stopped partition: empty tables, from the committed offset on.
 
-    The way out of changelog_lost, changelog_gap, source_truncated and topic_recreated (which goes
-    on at the start of the new topic). It fences whoever holds the partition; a worker that had
-    stopped it takes it up again after a restart. Exit code 5 when nothing is wrong with the
-    partition, when a live worker takes it back, or when the answer is no.
+    For changelog_lost, changelog_gap, source_truncated and topic_recreated (which starts at the
+    beginning of the new topic). The command fences the partition's owner; a worker that had stopped
+    the partition opens it again after a restart. Exit code 5 when nothing is wrong with the
+    partition, when a live worker takes it back, or without consent.
     """
     run = invocation(ctx)
     printer = run.printer()
@@ -106,7 +108,7 @@ def _explain(run: Invocation, printer: Printer, opening: Opening) -> None:
 
 def _sentence(opening: Opening) -> str:
     cause = opening.standing.cause
-    assert cause is not None, "an epoch is opened only where something stops the partition"
+    assert cause is not None, "a reset needs a stopped partition"
     return f"{cause.code}: {cause}"
 
 

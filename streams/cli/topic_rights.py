@@ -1,4 +1,4 @@
-"""`dia topics rights` and `dia topics grant`: Kafka users with no more rights than they need."""
+"""`dia topics rights` and `dia topics grant`: least-privilege Kafka users."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def show(
     ] = "kafka",
     user: _Users = None,
 ) -> None:
-    """Print what each role of the app needs from a Kafka with an authorizer; asks no broker.
+    """Print the Kafka ACLs of each role of the app; contacts no broker.
 
     Roles: operator, worker, edge and console.
     """
@@ -98,7 +98,7 @@ async def _grant(run: Invocation, users: dict[KafkaRole, str]) -> None:
 
 
 def _users(run: Invocation, named: list[str] | None) -> dict[KafkaRole, str]:
-    """Raises `UsageError` for a text that names no role or no user."""
+    """Raises `UsageError` for text without a role or user."""
     from streams.core.errors import UsageError
     from streams.operate.topics.rights import KafkaRole
 

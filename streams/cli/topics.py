@@ -1,4 +1,4 @@
-"""`dia topics`: the topics the pipeline wants, against those the broker has."""
+"""`dia topics`: compares the declared topics with the broker's, and creates them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 
 def show_plan(ctx: typer.Context, *, replication_factor: _Replication = None) -> None:
-    """Name every difference between the declared topics and the broker's; change nothing.
+    """List every difference between the declared topics and the broker's; change nothing.
 
     Exit code 5 when `dia topics apply` would refuse one of them.
     """
@@ -77,7 +77,7 @@ def render(
 ) -> None:
     """Print the topics as Strimzi KafkaTopic resources, for `kubectl apply -f -`.
 
-    For clusters where an operator makes the topics; asks no broker.
+    For clusters where an operator creates the topics; contacts no broker.
     """
     from streams.operate.topics.declared_topics import declared_topics
     from streams.operate.topics.strimzi import resources, yaml
@@ -96,7 +96,7 @@ def render(
 async def _run(
     run: Invocation, replication_factor: int | None, *, accept_dedupe_gap: bool | None = None
 ) -> TopicPlan:
-    """The plan, printed; applied as well unless ``accept_dedupe_gap`` is None."""
+    """Print the plan, and apply it unless ``accept_dedupe_gap`` is None."""
     from streams.cli.kafka import broker_of
     from streams.operate.topics.declared_topics import declared_topics
     from streams.operate.topics.topics import apply

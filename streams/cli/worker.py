@@ -1,4 +1,4 @@
-"""`dia worker`: run agents, in this process or in several."""
+"""`dia worker`: runs agents, in one process or several."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def worker(
         bool, typer.Option(help="With --processes: keep one more ready for one that dies, 120 MB.")
     ] = True,
 ) -> None:
-    """Run agents until SIGTERM. Needs Kafka; ClickHouse may be away.
+    """Run agents until SIGTERM. Needs Kafka; ClickHouse may be unavailable.
 
     The first signal drains within DIA_DRAIN_TIMEOUT_S, a second one aborts.
 

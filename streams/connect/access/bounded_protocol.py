@@ -98,7 +98,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self._connections.admit(host, self):
             self._refuse(
                 _Refusal(
-                    HTTPStatus.SERVICE_UNAVAILABLE, "crowded", "too many connections; try again"
+                    HTTPStatus.SERVICE_UNAVAILABLE,
+                    "crowded",
+                    "too many connections; try again later",
                 )
             )
             return
@@ -229,7 +231,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _head_late(self) -> None:
         if self._phase is _Phase.HEAD:
-            detail = f"the headers did not come within {HEAD_TIMEOUT_S:g} s"
+            detail = f"the headers did not arrive within {HEAD_TIMEOUT_S:g} s"
             self._refuse(_Refusal(HTTPStatus.REQUEST_TIMEOUT, "head_late", detail))
         else:
             self._refused("head_late")

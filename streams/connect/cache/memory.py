@@ -139,7 +139,7 @@ class MemoryShared:
 
     def _answer(self) -> None:
         if self.away:
-            raise CacheUnavailable("the shared cache is away")
+            raise CacheUnavailable("the shared cache is unavailable")
 
     def _floor(self, key: CacheKey) -> int | None:
         floor, ends_s = self.floors.get(key, (None, 0.0))

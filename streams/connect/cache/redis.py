@@ -69,12 +69,12 @@ def answering() -> Iterator[None]:
         _raise_swallowed(asked)
         raise CacheUnavailable(
             f"Redis does not answer ({type(error).__name__}: {error}). Events and windows are not "
-            f"affected. Bring it back: `dia doctor` says what is wrong."
+            f"affected. Next: `dia doctor`."
         ) from error
     except ValueError as error:
         raise CacheUnavailable(
-            f"Redis holds under a name of dia what dia did not write ({error}). Events and windows are "
-            f"not affected. Find out who writes there, and delete it."
+            f"Redis holds a foreign value under a name of dia ({error}). Events and windows are "
+            f"not affected. Find its writer, and delete it."
         ) from error
     _raise_swallowed(asked)
 

@@ -151,7 +151,9 @@ class PolicyService:
         try:
             policy = _decode(response.content)
         except msgspec.DecodeError as error:
-            raise PolicyServiceFailed(f"the policy service sent no policy: {error}") from error
+            raise PolicyServiceFailed(
+                f"the policy service sent an invalid policy: {error}"
+            ) from error
         if (policy.tenant_id, policy.policy_id) != (tenant_id, policy_id):
             raise PolicyServiceFailed("the policy service sent another policy than asked for")
         return policy

@@ -189,10 +189,10 @@ def _read(body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.DecodeError as error:
-        raise _no_answer(f"sent what no schema registry sends: {error}") from error
+        raise _no_answer(f"sent an invalid response: {error}") from error
 
 
 def _no_answer(what: str) -> SchemaRegistryUnavailable:
     return SchemaRegistryUnavailable(
-        f"the schema registry of DIA_SCHEMA_REGISTRY_URL {what}. What needs its schemas waits."
+        f"the schema registry of DIA_SCHEMA_REGISTRY_URL {what}. Work that needs its schemas waits."
     )

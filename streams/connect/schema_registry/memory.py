@@ -49,4 +49,4 @@ class MemoryRegistry:
     def _answer(self) -> None:
         self.asked += 1
         if self.away:
-            raise SchemaRegistryUnavailable("the schema registry in memory is away")
+            raise SchemaRegistryUnavailable("the schema registry in memory is unavailable")

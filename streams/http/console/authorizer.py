@@ -47,9 +47,9 @@ class Principal(NamedTuple):
         """The requested tenant: a bound token's own; a token of every tenant has to name one."""
         found = self.token.tenant if asked is None else asked
         if not found:
-            raise BadRequest("this token speaks for every tenant: say which, tenant=...")
+            raise BadRequest("this token is valid for every tenant: name one with tenant=...")
         if not self.token.speaks_for(found):
-            raise Forbidden("this token does not speak for that tenant")
+            raise Forbidden("this token is not valid for that tenant")
         return found
 
     def require_everyone(self) -> None:
@@ -128,7 +128,7 @@ class Authorizer:
                 "host"
             )
         except ValueError:
-            raise BadRequest("the header Origin is no origin") from None
+            raise BadRequest("the header Origin is invalid") from None
         if site not in ("same-origin", "none") or elsewhere:
             raise CrossSite("this request comes from another site's page")
 
@@ -136,7 +136,7 @@ class Authorizer:
         """Raises `CrossSite` unless a page of the console sent the request."""
         self.require_ours(request)
         if not session.proves(shown or ""):
-            raise CrossSite(f"this needs the header {CSRF_HEADER}; GET /session tells its value")
+            raise CrossSite(f"this needs the header {CSRF_HEADER}; GET /session returns its value")
 
     def _known(self, request: Request) -> Principal:
         shown, now_ms = request.headers.get("authorization"), self.clock.now_ms()

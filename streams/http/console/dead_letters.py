@@ -228,7 +228,7 @@ async def _for_long() -> AsyncIterator[None]:
         async with asyncio.timeout(_ANSWER_S):
             yield
     except TimeoutError:
-        what = "the queue is long, and this took too long: name less of it, or use `dia dlq`"
+        what = "the queue is too long: narrow the filters, or use `dia dlq`"
         raise SourceUnavailable(what, retry_after_s=_ANSWER_S) from None
 
 

@@ -75,8 +75,8 @@ def _overview() -> dict[str, Any]:
         }
     )
     what = (
-        "How the whole stands; figures from ClickHouse are kept for 30 s. A token of one tenant gets "
-        "null for lag, workers, breakers and error_budget, and no reasons and findings: they tell of "
+        "The state of the service; figures from ClickHouse are kept for 30 s. A token of one tenant gets "
+        "null for lag, workers, breakers and error_budget, and no reasons and findings: they concern "
         "every tenant."
     )
     return get("overview", what, answer)

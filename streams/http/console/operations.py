@@ -46,7 +46,7 @@ class Operations:
         be written, and `ReadOnly` for one that ``begins`` work; ending work is allowed at any
         level."""
         if begins and self._read_only():
-            raise ReadOnly("the service is degraded and changes nothing now: see /overview")
+            raise ReadOnly("the service is degraded and refuses changes: see /overview")
         said = {
             "operation": secrets.token_hex(8),
             "token": holder.token.id,
@@ -60,7 +60,7 @@ class Operations:
             await asyncio.to_thread(self._write, said, "begun")
         except OSError as error:
             log.error("operation_not_journaled", action=action, why=str(error))  # noqa: TRY400 - said, not traced
-            raise NotAudited("operations cannot be noted now, so none is done") from error
+            raise NotAudited("operations cannot be journaled now, so all are refused") from error
         outcome = "failed"
         try:
             yield

@@ -99,7 +99,7 @@ def bounded(key: str, text: str | None, default: int, low: int, high: int) -> in
     if not text:
         return default
     if not (text.isascii() and text.isdigit() and len(text) <= 19):
-        raise BadRequest(f"{key} is no whole number")
+        raise BadRequest(f"{key} is not a whole number")
     if not low <= int(text) <= high:
         raise BadRequest(f"{key} is from {low} to {high}")
     return int(text)
@@ -109,7 +109,7 @@ def _check_name(key: str, text: str) -> None:
     if not 1 <= len(text) <= NAME_CHARS_MAX:
         raise BadRequest(f"{key} has 1 to {NAME_CHARS_MAX} characters")
     if not _encodable(text):
-        raise BadRequest(f"{key} holds what no name holds")
+        raise BadRequest(f"{key} contains a forbidden character")
 
 
 def _encodable(text: str) -> bool:
@@ -141,7 +141,7 @@ async def raw_body(request: Request) -> bytes:
                 if len(found) > BODY_BYTES_MAX:
                     raise BodyTooLarge(f"a body has at most {BODY_BYTES_MAX} bytes")
     except TimeoutError:
-        raise BodyTimeout(f"the body did not come within {BODY_TIMEOUT_S:g} s") from None
+        raise BodyTimeout(f"the body did not arrive within {BODY_TIMEOUT_S:g} s") from None
     except ClientDisconnect:
         raise BadRequest("the client hung up") from None
     return bytes(found)

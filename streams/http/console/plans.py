@@ -139,7 +139,7 @@ class PlanHandler:
             if error.plan in await self._known(holder):
                 raise
             raise RefusedBySafety(
-                f"another replay of {plan.source} is under way, and one at a time may run. This plan "
+                f"another replay of {plan.source} is in progress, and only one may run at a time. This plan "
                 f"is kept here for an hour: submit it again later."
             ) from None
 
@@ -245,7 +245,7 @@ class PlanHandler:
     def _draft(self, holder: Principal, plan: str) -> ReplayPlan:
         kept = self._drafts.get(plan)
         if kept is None or kept.until_ms <= self._clock.now_ms() or not _may(holder, kept.plan):
-            raise UnknownResource("no plan of that name is kept here; make it again")
+            raise UnknownResource("no unsubmitted plan of that name is here; make it again")
         return kept.plan
 
     async def _standing(self, holder: Principal, plan: str) -> tuple[Topic, _Found]:

@@ -75,7 +75,7 @@ def told(endpoint: Endpoint, route: str, clock: Clock, metrics: ConsoleMetrics) 
             response = _problem(error, route)
         except Exception:
             log.exception("console_failed", route=route)
-            response = problem(500, "internal", "the log of the console says what went wrong")
+            response = problem(500, "internal", "the console's log has the details")
         metrics.requests.labels(route, str(response.status_code)).inc()
         metrics.seconds.labels(route).observe(clock.monotonic() - began_s)
         return response
@@ -94,7 +94,7 @@ def _problem(error: DiaError | StatementRefused, route: str) -> Response:
         case StatementRefused():
             return _refused_statement(error)
         case TransientError() | PartitionRestart():
-            what = "what this is read from does not answer now; try again"
+            what = "the source does not answer now; try again"
             return problem(503, error.code, what, retry_after_s=RETRY_S)
     # A safety check, or a state that an operator has to resolve.
     return problem(409, error.code, str(error))
@@ -105,7 +105,7 @@ def _refused_statement(error: StatementRefused) -> Response:
         what = "the answer would be too large: ask for a shorter range, or a longer step"
         return problem(400, "too_much", what)
     log.error("console_statement_refused", code=error.code, why=str(error))
-    return problem(500, "internal", "the log of the console says what went wrong")
+    return problem(500, "internal", "the console's log has the details")
 
 
 def teller_of_unknown(

@@ -196,7 +196,7 @@ def serve(settings: Settings, app: App, listening: Listening, said: Callable[[st
     tokens = TokenFile.of(settings.home_path(), settings.tokens_file)
     if not is_loopback(listening.host) and not tokens.read():
         raise RefusedBySafety(
-            f"listening on {listening.host} without any token would be of use to nobody but an "
+            f"listening on {listening.host} without any token is refused: every request would fail or come from an "
             "attacker. `dia edge token create --role admin` makes one."
         )
     asyncio.run(_serve(settings, app, listening, said))

@@ -111,7 +111,7 @@ class ShardReader:
             return replica.query(sql, parameters, LIMITS)[1]
 
         if self._away(shard):
-            raise ShardUnavailable(f"the workers say that shard {shard} is away")
+            raise ShardUnavailable(f"the workers report shard {shard} as unavailable")
         owner = str(parameters.get("tenant", ""))
         try:
             async with self._turns[shard].taken(owner):

@@ -103,7 +103,9 @@ class SheddingHandler:
         plans = await self._plans(self._agent(asked), asked, before_s)
         plans = [one for one in plans if one.shed]
         if not plans:
-            what = "nothing that old is waiting" if before_s else "all that waits can be read"
+            what = (
+                "no record that old is waiting" if before_s else "every waiting record is readable"
+            )
             raise RefusedBySafety(f"{what}; nothing was ordered")
         order_id = f"{self._clock.now_ms():x}-{secrets.token_hex(2)}"
         ranges = {str(one.tp.partition): [one.first, one.until] for one in plans}
@@ -140,7 +142,7 @@ class SheddingHandler:
         agent = reader_of(self._agents, asked.topic)
         waiting = [one for one in await self._standings(agent) if one.state == "waiting"]
         if not waiting:
-            raise RefusedBySafety("no order of that topic is waiting; nothing was taken back")
+            raise RefusedBySafety("no order of that topic is waiting; nothing was withdrawn")
         subject = {"topic": asked.topic, "partitions": [one.tp.partition for one in waiting]}
         async with self._operations.noted(holder, "shed_withdraw", subject, begins=False):
             await withdraw(self._broker, self._clock, waiting, holder.actor)
@@ -176,7 +178,7 @@ class SheddingHandler:
         except DeadlinePassed as error:
             raise RefusedBySafety(
                 f"what waits in {asked.topic} was not read within {UNREADABLE_S:g} s. `dia shed plan "
-                f"--topic {asked.topic} --unreadable` takes as long as it takes."
+                f"--topic {asked.topic} --unreadable` has no time limit."
             ) from error
 
     async def _standings(self, agent: Agent) -> list[ShedStatus]:

@@ -53,7 +53,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 Run = Callable[[], Any]
 
 KEY_CHARS_MAX = 128
-NOTHING_KEPT = "no event can be kept now; send it again as it is"
+NOTHING_KEPT = "no event can be stored now; send it again unchanged"
 NOTHING_KEPT_RETRY_S = 15.0
 """Longer than a degradation level takes to fall after its cause ends."""
 
@@ -204,11 +204,11 @@ def _tenant(request: Request, token: AccessToken) -> str:
     """The requested tenant: that of the token; a token of every tenant has to name one."""
     asked = request.query_params.get("tenant", token.tenant)
     if asked is None:
-        raise BadRequest("this token speaks for every tenant: say which, ?tenant=...")
+        raise BadRequest("this token is valid for every tenant: name one with ?tenant=...")
     if not asked:
         raise BadRequest("?tenant= is empty")
     if not token.speaks_for(asked):
-        raise Forbidden("this token does not speak for that tenant")
+        raise Forbidden("this token is not valid for that tenant")
     return asked
 
 

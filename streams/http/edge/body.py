@@ -90,7 +90,7 @@ async def read(request: Request, bytes_max: int, held: BodyReservation) -> bytes
                 held.grow(len(chunk))
                 chunks.append(chunk)
     except TimeoutError:
-        raise BodyTimeout(f"the body did not come within {READ_TIMEOUT_S:g} s") from None
+        raise BodyTimeout(f"the body did not arrive within {READ_TIMEOUT_S:g} s") from None
     except ClientDisconnect:
         raise BadRequest("the client hung up") from None
     return b"".join(chunks)

@@ -79,12 +79,12 @@ def _read(path: Path) -> _Folder | None:
         if any(path.parent.rglob(f"*{SPOOL_SUFFIX}")):
             raise SpoolCorrupt(
                 f"{path} is missing, and without its checksum key what the spool beside it holds "
-                "cannot be told from damage. Restore it, or move the folder away to go on without."
+                "cannot be verified. Restore it, or move the folder away to continue without it."
             ) from None
         return None
     except ValueError as error:
         raise SpoolCorrupt(
-            f"{path} cannot be read: {error}. Move its folder away to go on without what it holds."
+            f"{path} cannot be read: {error}. Restore it, or move its folder away to continue without its events."
         ) from error
 
 

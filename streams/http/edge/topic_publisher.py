@@ -156,12 +156,12 @@ class TopicPublisher:
             raise Overloaded("the edge is stopping", retry_after_s=FULL_RETRY_S)
         if not self.direct and not self._spool_takes(sizes):
             raise Overloaded(
-                f"{self.topic}: the broker is away and the spool is full for this tenant",
+                f"{self.topic}: the broker is unavailable and the spool is full for this tenant",
                 retry_after_s=FULL_RETRY_S,
             )
         if not self._inflight.take(sizes):
             raise Overloaded(
-                f"{self.topic}: too much of this tenant is on its way already",
+                f"{self.topic}: too many bytes of this tenant are in flight",
                 retry_after_s=BUSY_RETRY_S,
             )
 

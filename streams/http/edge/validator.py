@@ -177,6 +177,6 @@ def _foreign(
     for position, event in events:
         tenant = tenant_of(event)
         if not token.speaks_for(tenant):
-            what = f"{path}: this token does not speak for {tenant!r}"
+            what = f"{path}: this token is not valid for tenant {tenant!r}"
             found[position] = BadPosition(position, TENANT_MISMATCH, what, path)
     return found

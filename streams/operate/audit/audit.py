@@ -114,7 +114,7 @@ class _Audit:
         deadline_s = self.clock.monotonic() + self.options.wait_s
         books = await self.reading.books(agent)
         while (findings := compare(books)) and self.clock.monotonic() < deadline_s:
-            self.say(f"{len(findings)} differences; looking again, it may be on its way")
+            self.say(f"{len(findings)} differences; checking again, rows may be in flight")
             await self.clock.sleep(_POLL_S)
             before, books = books, await self.reading.books(agent)
             books = replace(books, moving=before.moving | _moved(before, books))

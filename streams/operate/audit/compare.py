@@ -45,7 +45,7 @@ def _adds_up(books: AuditSnapshot, row: LedgerRow) -> Iterator[AuditFinding]:
             check="ledger: read = applied + duplicates + dead + shed",
             expected=str(row.read),
             found=str(accounted),
-            meaning="records were read and not accounted for",
+            meaning="records were read but not counted",
         )
     if row.dead != sum(row.dead_by_code.values()):
         yield AuditFinding(
@@ -110,9 +110,9 @@ def _shed(books: AuditSnapshot, partition: PartitionSnapshot) -> Iterator[AuditF
                 check="ledger's shed = shed_ranges",
                 expected=str(row.shed),
                 found=str(listed),
-                meaning="offsets were skipped and nobody is named who wanted it"
+                meaning="offsets were skipped without a recorded order"
                 if listed < row.shed
-                else "somebody is named for skipping what was not skipped",
+                else "an order is recorded for offsets that were not skipped",
             )
 
 
@@ -174,7 +174,7 @@ def _dead_counts(
                     check="ledger's dead letters = records in the DLQ",
                     expected=f"{expected} {code}",
                     found=f"{found} {code}",
-                    meaning="a dead letter was lost"
+                    meaning="a dead letter is missing from the DLQ"
                     if found < expected
                     else "a record was dead-lettered twice, or by something else",
                 )

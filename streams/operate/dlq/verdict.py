@@ -89,10 +89,10 @@ async def verdicts(
 def _outside(letter: DeadLetterRecord) -> DecodeVerdict | None:
     """The result for a record of no declared topic."""
     if letter.stage == SINK_STAGE:
-        what = "the value is a row of a table or a sink: only that can say whether it takes it now"
+        what = "the value is a row of a table or a sink: only that target can accept or refuse it"
         return DecodeVerdict(None, ROW_OF_A_TABLE, what)
     if letter.source is None:
-        origin = letter.topic or "nobody says which"
+        origin = letter.topic or "unnamed"
         return DecodeVerdict(None, SOURCE_UNKNOWN, f"its topic is not declared ({origin})")
     return None
 

@@ -207,7 +207,7 @@ def plan_in(journal: Mapping[int, PlanStatus]) -> ReplayPlan:
         if selection.partition not in journal:
             raise RefusedBySafety(
                 f"plan {head.id} was interrupted before it was entered everywhere: partition "
-                f"{selection.partition} does not know it. Go on with its file: "
+                f"{selection.partition} lacks it. Continue with its file: "
                 f"`dia replay run --plan FILE`."
             )
     selections = tuple(

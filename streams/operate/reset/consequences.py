@@ -18,16 +18,16 @@ def _offsets(opening: Opening) -> Iterator[str]:
     standing, link = opening.standing, opening.link
     kept = len(kept_effects(standing))
     yield (
-        f"{standing.tp} goes on at offset {link.next_offset} in epoch {link.epoch}, with empty "
-        f"tables; {kept} owed effects are kept."
+        f"{standing.tp} continues at offset {link.next_offset} in epoch {link.epoch}, with empty "
+        f"tables; {kept} undelivered effects are kept."
     )
     if given_up := len(standing.survey.owed) - kept:
         yield (
-            f"{given_up} owed effects are given up for ever: this version of dia does not know "
+            f"{given_up} undelivered effects are dropped for ever: this version of dia has not declared "
             f"their target."
         )
     if standing.recreated:
-        yield "The topic is another one now: all of it is read, none of it counted before."
+        yield "The topic was recreated: all of it is read, and none of it was counted before."
     if opening.skipped is not None:
         first, stop = opening.skipped
         yield f"Offsets {first} to {stop - 1} are gone from the log and never counted."

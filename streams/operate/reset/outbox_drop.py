@@ -129,7 +129,7 @@ async def plan_drop(
     target = effects.target_of(_effect(next(iter(chosen))))
     if target.kind == "unknown":
         raise RefusedBySafety(
-            f"what an effect of kind {name!r} holds only the version that wrote it knows: run that one. "
+            f"only the version that wrote it can read an effect of kind {name!r}: run that version. "
             f"`dia tables reset` gives it up, with all that a reset costs."
         )
     return AgreedDrop(standing, last, target, chosen)

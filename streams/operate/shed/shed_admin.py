@@ -99,7 +99,7 @@ def sheddable(agents: Iterable[Agent], topic: str) -> Sheddable:
     if topic not in found:
         raise UsageError(
             f"nothing of {topic[:80]} can be shed: {', '.join(sorted(found))} can. Requests are "
-            f"answered one by one; those that nobody waits for are cancelled."
+            f"answered one by one; cancel those that are no longer needed."
         )
     return found[topic]
 

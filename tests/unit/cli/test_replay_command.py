@@ -92,7 +92,7 @@ def test_a_plan_and_its_run_in_a_pipe(broker, capsys):
     lines = dict(line.split(maxsplit=1) for line in out.splitlines())
     assert lines["state"].strip() == "finished"
     assert (lines["planned"], lines["replayed"], lines["behind"]) == ("2", "2", "1")
-    assert "1 of the letters that were meant stay behind" in err
+    assert "1 of the selected dead letters are left" in err
     assert broker.log(TopicPartition(MODEL_METRICS.name, 2)).high_watermark == 3
 
 

@@ -86,11 +86,11 @@ class Live:
         mine = [one for name, one in channels.items() if name.owner == subject.owner]
         watchers = sum(one.watchers for one in channels.values())
         if not _fits(sum(one.watchers for one in mine), watchers, WATCHERS_MAX):
-            raise Overloaded("too many browsers watch at once", retry_after_s=10)
+            raise Overloaded("too many live streams are open", retry_after_s=10)
         channel = channels.get(subject)
         if channel is None:
             if not _fits(len(mine), len(channels), CHANNELS_MAX):
-                raise Overloaded("too many things are watched at once", retry_after_s=10)
+                raise Overloaded("too many subjects have live streams", retry_after_s=10)
             channel = channels[subject] = Channel(read, every_s, self._console.clock)
         return StreamingResponse(
             channel.events(LASTING_S, HEARTBEAT_S),
