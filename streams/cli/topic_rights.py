@@ -70,7 +70,7 @@ def grant(ctx: typer.Context, *, user: _Users = None) -> None:
     """Let the users of worker, edge and console do what their roles need, at the broker.
 
     Adds what lacks and takes nothing away. The users must exist; `operator` is granted only where
-    --user names it, for the one who runs this command has these rights already.
+    --user names it, because its user already has these rights.
     """
     from streams.operate.topics.rights import KafkaRole
 

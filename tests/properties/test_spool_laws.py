@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from streams.core.errors import SpoolCorrupt
 from streams.http.edge import frame, spool
-from streams.http.edge.event_batch import EventBatch
+from streams.http.edge.request_batch import RequestBatch
 from streams.http.edge.spool import Spool
 
 SEED = 0x5EED
@@ -31,16 +31,16 @@ moves = st.lists(
 )
 
 
-def numbered(start: int, bodies: list) -> list[EventBatch]:
+def numbered(start: int, bodies: list) -> list[RequestBatch]:
     return [
-        EventBatch("edge", start + i, [key for key, _ in body], [value for _, value in body])
+        RequestBatch("edge", start + i, [key for key, _ in body], [value for _, value in body])
         for i, body in enumerate(bodies)
     ]
 
 
-def drained(opened: Spool) -> list[EventBatch]:
+def drained(opened: Spool) -> list[RequestBatch]:
     """Everything in it, by the calls of the one who drains."""
-    found: list[EventBatch] = []
+    found: list[RequestBatch] = []
     while not opened.is_empty:
         blocks, mark = opened.read(1000)
         found += blocks
@@ -48,7 +48,7 @@ def drained(opened: Spool) -> list[EventBatch]:
     return found
 
 
-def _bytes_by_key(blocks: list[EventBatch]) -> Counter[bytes]:
+def _bytes_by_key(blocks: list[RequestBatch]) -> Counter[bytes]:
     """Key by key, for every record; keys of empty records count for nothing."""
     found: Counter[bytes] = Counter()
     for block in blocks:
@@ -69,7 +69,7 @@ def test_it_is_a_queue_that_outlives_its_process(moves):
     process died may come once more, and nothing else may."""
     with TemporaryDirectory() as folder:
         opened = Spool(Path(folder), SEED)
-        model: list[EventBatch] = []
+        model: list[RequestBatch] = []
         for move, argument in moves:
             if move == "append":
                 number = model[-1].number + 1 if model else 0

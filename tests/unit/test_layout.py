@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
+import tokenize
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterator
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -301,3 +304,71 @@ def test_what_is_excepted_still_needs_it(name):
 def test_the_guard_of_the_engine_would_see_it(source):
     """In an import, and in a text put together."""
     assert _of_the_built_in_app(source) != []
+
+
+def _public_classes(tree: ast.Module) -> Iterator[str]:
+    yield from (
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+
+
+def test_no_two_public_classes_have_one_name():
+    """A reader searches for a name and must find one class."""
+    places: defaultdict[str, list[str]] = defaultdict(list)
+    for path in _sources(*PACKAGES):
+        for name in _public_classes(ast.parse(path.read_text())):
+            places[name].append(str(path.relative_to(ROOT)))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+ROOMS_IN_PLAIN_WORDS = (
+    "streams/http",
+    "streams/operate",
+    "streams/cli",
+    "streams/connect/access",
+    "streams/connect/cache",
+    "streams/connect/coordination",
+    "streams/connect/policy",
+    "streams/connect/schema_registry",
+)
+RIDDLES = re.compile(
+    r"\b(nobody|somebody|everybody|anybody|whoever|whom|believes?|believed|hears?|heard|news|"
+    r"breathes?|(is|are) (meant|told)|(tell|know)s (it|of|what|whether)|owe[sd]?|"
+    r"again and again|stands? still|(?<!dead )(?<!dead-)letters? (is|are|was|were))\b",
+    re.IGNORECASE,
+)
+"""Words for people that docstrings used for parts of a program, and words that hide a term."""
+_QUOTED = re.compile(r"`[^`]*`")
+
+
+def _prose(source: str) -> Iterator[tuple[int, str]]:
+    """Docstrings and comments with their line, without quoted names."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str(text), lineno=line)):
+                yield line, _QUOTED.sub("", text)
+    for token in tokenize.generate_tokens(StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], _QUOTED.sub("", token.string)
+
+
+@pytest.mark.parametrize("room", ROOMS_IN_PLAIN_WORDS)
+def test_docstrings_name_the_actor(room):
+    """A sentence about "nobody" or "whoever" has to be decoded; one about the worker has not."""
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {match.group()}"
+        for path in _sources(room)
+        for line, text in _prose(path.read_text())
+        for match in RIDDLES.finditer(text)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "source", ['"""Whoever holds it."""', "x = 1  # nobody reads it", '"""It stands still."""']
+)
+def test_the_word_list_finds_its_words(source):
+    """In docstrings and in comments."""
+    assert [match for _, text in _prose(source) for match in RIDDLES.finditer(text)]

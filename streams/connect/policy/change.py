@@ -11,7 +11,7 @@ from streams.connect.cache.shared import ENTRY_TTL_S, CacheKey, SharedCache
 async def policy_changed(
     shared: SharedCache, tenant_id: str, policy_id: str, now_ms: int, actor: str
 ) -> None:
-    """Raises `CacheUnavailable`: nothing may have been told, and it may be told again."""
+    """Raises `CacheUnavailable`: the event may be lost; repeat the call."""
     key = CacheKey(POLICY.name, owned(tenant_id, policy_id))
     await shared.advance(key, None, None, ENTRY_TTL_S)
     event = {

@@ -1,1 +1,1 @@
-"""The query API and the console: what the pipeline holds, over HTTP, to whom it belongs."""
+"""The query API and the console: reads the pipeline over HTTP, by tenant."""

@@ -25,7 +25,7 @@ from streams.http.console.level import Levels
 from streams.http.console.response_cache import QueryKey, ResponseCache
 from streams.http.console.services import Services
 from streams.http.console.shards import ShardReader
-from streams.http.console.workers import WorkerMetrics, Workers
+from streams.http.console.workers import Workers, WorkerSamples
 
 LIVE_S: Final = 1.0
 _MINUTES: Final = 60
@@ -195,7 +195,7 @@ def _of_one_tenant(fields: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _lag(health: Health, survey: WorkerMetrics) -> dict[str, Any]:
+def _lag(health: Health, survey: WorkerSamples) -> dict[str, Any]:
     """Every declared partition with the broker's figures, and those of its worker where known.
     ``records`` is null unless every lag is known."""
     held = {
@@ -220,7 +220,7 @@ def _lag(health: Health, survey: WorkerMetrics) -> dict[str, Any]:
     return {"records": health.lag_records, "partitions": partitions}
 
 
-def _breakers(survey: WorkerMetrics) -> list[dict[str, str]]:
+def _breakers(survey: WorkerSamples) -> list[dict[str, str]]:
     return sorted(
         (
             {"worker": worker, "dependency": labels["dependency"], "state": labels["state"]}

@@ -19,7 +19,7 @@ from streams.http.console import reply
 from streams.http.console.authorizer import Authorizer, Principal
 from streams.http.console.response_cache import QueryKey, ResponseCache
 from streams.http.console.shards import Rows, ShardReader
-from streams.http.console.workers import WorkerMetrics, Workers
+from streams.http.console.workers import Workers, WorkerSamples
 
 _LEDGER = """
 SELECT grp, topic, part, epoch, next_offset, read, applied, duplicates, dead, shed, gaps,
@@ -112,7 +112,7 @@ def _newest(rows: Rows) -> dict[_Place, dict[str, Any]]:
 
 
 def _partitions(
-    survey: WorkerMetrics, ledger: dict[_Place, dict[str, Any]], health: Health
+    survey: WorkerSamples, ledger: dict[_Place, dict[str, Any]], health: Health
 ) -> list[dict[str, Any]]:
     """Every partition that is declared, owned, or in a ledger. ``owner`` is a known worker,
     ``member`` the owner by the broker's name; null: none, or unknown."""

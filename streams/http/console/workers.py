@@ -51,7 +51,7 @@ class Sample(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerMetrics:
+class WorkerSamples:
     """``samples`` by name, of `READ`; a worker that does not answer has none."""
 
     workers: list[LiveWorker]
@@ -87,7 +87,7 @@ class Workers:
         here = live_workers(self._state)
         return here if self._distant is None else [*here, *self._distant.live]
 
-    async def survey(self) -> WorkerMetrics:
+    async def survey(self) -> WorkerSamples:
         """The metrics of every live worker, at most `FRESH_S` old."""
         return await self._recent.get()
 
@@ -96,7 +96,7 @@ class Workers:
         if self._http is not None:
             await self._http.aclose()
 
-    async def _ask(self) -> WorkerMetrics:
+    async def _ask(self) -> WorkerSamples:
         workers = await asyncio.to_thread(self.live)
         if self._http is None:
             # Shared: creating a client reads the system's certificates, which takes tens of ms.
@@ -109,7 +109,7 @@ class Workers:
                 for sample in family.samples:
                     name = sample.name.removeprefix(PREFIX)
                     samples[name].append(Sample(str(worker.slot), sample.labels, sample.value))
-        return WorkerMetrics(workers, samples)
+        return WorkerSamples(workers, samples)
 
     async def _text(self, http: httpx.AsyncClient, worker: LiveWorker) -> str:
         if worker.http_port is None:

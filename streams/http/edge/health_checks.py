@@ -1,7 +1,7 @@
-"""What an edge measures: whether events go direct to the log, and whether its disk has room.
+"""Health signals of an edge: publishing to Kafka, and space on its disk.
 
-It needs one of the two. Level 1: events wait on its disk, or its disk is full while Kafka takes all.
-Level 3: neither is there, so nothing could be kept, and nothing is asked to be.
+It needs one of the two. Level 1: events wait on its disk, or its disk is full while Kafka accepts
+all. Level 3: both are unavailable, so the edge cannot store events and refuses requests.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from streams.core.degradation.watch import HealthWatch, Read
 from streams.http.edge.validator import Validator
 
 STRAIGHT_S = 5.0
-"""Connecting and draining take a moment that is no news."""
+"""Connecting and draining take a moment, without an alarm."""
 
 
 def edge_watch(

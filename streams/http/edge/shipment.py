@@ -33,7 +33,7 @@ from streams.core.types import (
     TopicPartition,
     TransactionalProducer,
 )
-from streams.http.edge.event_batch import EventBatch
+from streams.http.edge.request_batch import RequestBatch
 
 SHIP_TIMEOUT_S = 10.0
 """Deadline of one transaction. The broker's own deadline must be longer."""
@@ -85,7 +85,7 @@ class Shipper:
         first = await self._torn(known)
         return known.offset if first is None else first
 
-    async def ship(self, blocks: Sequence[EventBatch]) -> None:
+    async def ship(self, blocks: Sequence[RequestBatch]) -> None:
         """Write ``blocks``, all of the connected name, in order; returns when they are
         committed."""
         assert self._producer is not None
@@ -152,7 +152,9 @@ class Shipper:
         self._counted_at = self._clock.monotonic()
         return found.partitions
 
-    async def _commit(self, producer: TransactionalProducer, blocks: Sequence[EventBatch]) -> None:
+    async def _commit(
+        self, producer: TransactionalProducer, blocks: Sequence[RequestBatch]
+    ) -> None:
         await producer.begin()
         sent = []
         for block in blocks:

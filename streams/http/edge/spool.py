@@ -17,9 +17,9 @@ from typing import NamedTuple
 from streams.core.errors import SpoolCorrupt
 from streams.core.process.atomic_file import sync_path
 from streams.core.process.file_modes import private_folder
-from streams.http.edge import event_batch, frame
+from streams.http.edge import frame, request_batch
 from streams.http.edge.edge_run import SPOOL_SUFFIX
-from streams.http.edge.event_batch import EventBatch
+from streams.http.edge.request_batch import RequestBatch
 
 SEGMENT_BYTES = 16 << 20
 
@@ -29,7 +29,7 @@ class SpoolPosition(NamedTuple):
     before it that are not."""
 
     offset: int
-    blocks: Sequence[EventBatch] = ()
+    blocks: Sequence[RequestBatch] = ()
 
 
 @dataclass(slots=True)
@@ -66,9 +66,9 @@ class Spool:
     def is_empty(self) -> bool:
         return not self._segments
 
-    def append(self, blocks: Sequence[EventBatch]) -> None:
+    def append(self, blocks: Sequence[RequestBatch]) -> None:
         """Store the batches, all or none, and return when they are on disk."""
-        data = frame.encode(event_batch.encode(blocks), self._seed)
+        data = frame.encode(request_batch.encode(blocks), self._seed)
         segment = self._tail()
         try:
             with segment.path.open("r+b", buffering=0) as file:
@@ -84,16 +84,16 @@ class Spool:
         self._stored_bytes += len(data)
         self._hold(blocks)
 
-    def read(self, bytes_max: int) -> tuple[list[EventBatch], SpoolPosition]:
+    def read(self, bytes_max: int) -> tuple[list[RequestBatch], SpoolPosition]:
         """The oldest batches, at least one frame if there is any, and the position after them."""
-        blocks: list[EventBatch] = []
+        blocks: list[RequestBatch] = []
         if not self._segments:
             return blocks, SpoolPosition(0)
         segment, offset = self._segments[0], self._done
         with segment.path.open("rb") as file:
             while offset < segment.size_bytes and (not blocks or offset - self._done < bytes_max):
                 payload, end = self._frame(file.fileno(), segment, offset)
-                blocks += event_batch.decode(payload)
+                blocks += request_batch.decode(payload)
                 offset = end
         return blocks, SpoolPosition(offset, blocks)
 
@@ -110,7 +110,7 @@ class Spool:
             self._stored_bytes -= segment.size_bytes
             self._done = 0
 
-    def _hold(self, blocks: Sequence[EventBatch]) -> None:
+    def _hold(self, blocks: Sequence[RequestBatch]) -> None:
         for kept in blocks:
             self.held.update(kept.bytes_by_key())
 
@@ -142,7 +142,7 @@ class Spool:
         whole = 0
         for found in frame.walk(data, self._seed):
             whole = found.end
-            self._hold(event_batch.decode(found.payload))
+            self._hold(request_batch.decode(found.payload))
         if whole < len(data):
             if not is_last or frame.any_after(data, whole, self._seed):
                 raise _corrupt(path, whole)

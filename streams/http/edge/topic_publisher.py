@@ -43,8 +43,8 @@ from streams.core.records.headers import UNNAMED_VERSION
 from streams.core.resilience.backoff import Backoff
 from streams.core.telemetry.http_metrics import EdgeMetrics
 from streams.http.edge.edge_run import EdgeRun
-from streams.http.edge.event_batch import EventBatch, bytes_by_key
 from streams.http.edge.exchange import Kept
+from streams.http.edge.request_batch import RequestBatch, bytes_by_key
 from streams.http.edge.shipment import Shipper
 from streams.http.edge.spool import Spool
 
@@ -73,7 +73,7 @@ class PublisherBounds(NamedTuple):
 
 @dataclass(slots=True)
 class _Waiting:
-    block: EventBatch
+    block: RequestBatch
     kept: asyncio.Future[Kept]
 
 
@@ -130,7 +130,7 @@ class TopicPublisher:
         """
         sizes = bytes_by_key(keys, values)
         self._refuse_overload(sizes)
-        block = EventBatch(self._run.name, self._run.take(), keys, values, traceparent, version)
+        block = RequestBatch(self._run.name, self._run.take(), keys, values, traceparent, version)
         kept: asyncio.Future[Kept] = asyncio.get_running_loop().create_future()
         kept.add_done_callback(partial(self._left, sizes))
         self._waiting.append(_Waiting(block, kept))

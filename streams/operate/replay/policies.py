@@ -1,18 +1,17 @@
-"""Automatic replays as data: which letters go back by themselves, once what failed has passed.
+"""Automatic replays as data: which dead letters are replayed after which condition.
 
     [[policy]]
     name = "policy-service-back"
     topic = "decision.simulation.request"
     errors = ["retries_exhausted"]
-    after = "policy_service"    # only while it answers, its breaker closed
-    quiet_s = 60                # and no such letter came for so long
-    rate = 50                   # letters a second
-    hops_max = 2                # letters replayed so often are parked
+    after = "policy_service"    # only while it answers and its breaker is closed
+    quiet_s = 60                # seconds without a new such dead letter
+    rate = 50                   # dead letters a second
+    hops_max = 2                # parked after so many replays
 
-The replay agent follows them (replay/automation.py). What a policy replays is a plan like any
-other, so it is as exact, and a person can look at it, pause it or cancel it. ``errors`` are codes
-that dead letters of the topic can have; any other one is refused, since its policy would wait for
-ever.
+The replay agent runs them (replay/automation.py). Each replay is an ordinary plan: an operator can
+read, pause or cancel it. ``errors`` are codes that dead letters of the topic can have; other codes
+are refused, because such a policy would never run.
 """
 
 from __future__ import annotations

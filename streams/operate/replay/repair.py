@@ -1,10 +1,10 @@
-"""What a plan changes in a record before it is replayed: a JSON Patch, or a function of its user.
+"""The repair of a record before its replay: a JSON Patch, or a function of the user.
 
     def transform(record: Original) -> Original | None      (streams/operate/replay/transforms.py)
 
-gets the record as it failed (`streams.operate.dlq.dead_letter.Original`) and returns it mended; None leaves
-the letter where it is. It must give the same answer every time: it is asked when the plan is made
-and again when it runs.
+receives the failed record (`streams.operate.dlq.dead_letter.Original`) and returns it repaired; None
+leaves the dead letter where it is. It must be deterministic: it runs when the plan is made, and again
+when the plan runs.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
     [project.entry-points."dia.transforms"]
     numbers = "fixes:numbers"
 
-where ``fixes.numbers`` is ``(Original) -> Original | None``. A plan names one, and the SHA-256 of
-the file it stands in. A plan may come from a stranger, so nothing of it is imported before the name
-is that of an entry point and the file has that digest; and no module of the working folder is one.
+where ``fixes.numbers`` is ``(Original) -> Original | None``. A plan names one, and the SHA-256 of its
+file. Plans are untrusted: a module is imported only if its name is an entry point and its file has
+that digest. Modules of the working folder are excluded.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from streams.core.errors import DiaError
 from streams.core.settings import load
 from streams.core.types import TopicPartition
 from streams.engine.runtime.offsets.shed_order import ShedOrder, orders_group, write_orders
-from streams.http.edge.event_batch import EventBatch
+from streams.http.edge.request_batch import RequestBatch
 from streams.http.edge.shipment import Shipper
 from streams.operate.replay.journal import Disposed
 from streams.operate.replay.owner import owned
@@ -72,7 +72,7 @@ async def test_an_edge_ships_and_does_nothing_else(broker_of):
     broker, clock = broker_of("dia-edge"), SystemClock()
     shipper = Shipper(broker, MODEL_METRICS.name, clock)
     assert await shipper.connect("tests") is None
-    await shipper.ship([EventBatch("tests", 0, [b"t"], [b"{}"])])
+    await shipper.ship([RequestBatch("tests", 0, [b"t"], [b"{}"])])
     await shipper.close()
     for refused in (
         _write(broker, DLQ),

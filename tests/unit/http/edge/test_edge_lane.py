@@ -16,7 +16,7 @@ from streams.core.errors import BrokerUnavailable, CommitInDoubt, SlotInUse, Spo
 from streams.core.telemetry.metrics import Metrics
 from streams.core.types import OutboundRecord, TopicConfig, TopicPartition
 from streams.http.edge.edge_run import EdgeRun
-from streams.http.edge.event_batch import EventBatch
+from streams.http.edge.request_batch import RequestBatch
 from streams.http.edge.shipment import UNDECIDED_S, Shipper
 from streams.http.edge.spool import Spool
 from streams.http.edge.topic_publisher import PublisherBounds, TopicPublisher
@@ -78,12 +78,14 @@ async def test_blocks_that_kafka_aborted_under_a_committed_count_are_sent_again(
     that they are kept."""
     shipper = Shipper(broker, "t", SystemClock())
     assert await shipper.connect("e") is None
-    await shipper.ship([EventBatch("e", 0, [b"k"], [b"0"])])
+    await shipper.ship([RequestBatch("e", 0, [b"k"], [b"0"])])
     broker.faults.tear_commit(offsets_stand=True)
     with pytest.raises(CommitInDoubt):
-        await shipper.ship([EventBatch("e", 1, [b"k"], [b"1"]), EventBatch("e", 2, [b"k"], [b"2"])])
+        await shipper.ship(
+            [RequestBatch("e", 1, [b"k"], [b"1"]), RequestBatch("e", 2, [b"k"], [b"2"])]
+        )
     assert await shipper.connect("e") == 1
-    await shipper.ship([EventBatch("e", 1, [b"k"], [b"1"]), EventBatch("e", 2, [b"k"], [b"2"])])
+    await shipper.ship([RequestBatch("e", 1, [b"k"], [b"1"]), RequestBatch("e", 2, [b"k"], [b"2"])])
     assert await shipper.connect("e") == 3
     assert in_the_log(broker) == [b"0", b"1", b"2"]
     await shipper.close()
@@ -99,7 +101,7 @@ async def test_another_producers_open_transaction_keeps_no_edge_away(broker):
     await (await other.send(OutboundRecord(TopicPartition("t", 0), b"k", b"open")))
     shipper = Shipper(broker, "t", clock)
     await shipper.connect("e")
-    await shipper.ship([EventBatch("e", 0, [b"k"], [b"0"])])
+    await shipper.ship([RequestBatch("e", 0, [b"k"], [b"0"])])
     assert await shipper.connect("e") == 1
     anew = Shipper(broker, "t", clock)
     with pytest.raises(BrokerUnavailable, match="not decided"):

@@ -11,7 +11,7 @@ from streams.core.records import headers
 from streams.core.types import Headers
 
 
-class EventBatch(msgspec.Struct, frozen=True, gc=False, array_like=True):
+class RequestBatch(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """``keys[i]`` is the key of ``values[i]``. ``edge`` is the edge run that accepted the batch;
     ``number`` rises within one name and topic. ``traceparent`` is the header of that name, b"" for
     none; ``version`` is the schema version of the values."""
@@ -50,14 +50,14 @@ def bytes_by_key(keys: Sequence[bytes], values: Sequence[bytes]) -> dict[bytes, 
     return found
 
 
-_decoder = msgspec.msgpack.Decoder(list[EventBatch])
+_decoder = msgspec.msgpack.Decoder(list[RequestBatch])
 
 
-def encode(blocks: Sequence[EventBatch]) -> bytes:
+def encode(blocks: Sequence[RequestBatch]) -> bytes:
     return msgspec.msgpack.encode(blocks)
 
 
-def decode(payload: bytes) -> list[EventBatch]:
+def decode(payload: bytes) -> list[RequestBatch]:
     """Raises `SpoolCorrupt` when ``payload`` was not written by `encode`."""
     try:
         return _decoder.decode(payload)
