@@ -190,7 +190,7 @@ def test_nothing_old_is_an_answer(broker, capsys):
     assert main(["shed", "plan", "--topic", "train.results", "--older-than", "1h"]) == 0
     assert "no record that old is waiting" in capsys.readouterr().err
     assert main(["shed", "list"]) == 0
-    assert "nothing was ever ordered" in capsys.readouterr().err
+    assert "no shed order was ever given" in capsys.readouterr().err
 
 
 @pytest.fixture

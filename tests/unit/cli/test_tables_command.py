@@ -58,7 +58,7 @@ def test_a_reset_asks_first_and_no_changes_nothing(broker, monkeypatch, capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "changelog_lost" in captured.err
-    assert "goes on at offset 0 in epoch 1" in captured.err
+    assert "continues at offset 0 in epoch 1" in captured.err
     assert {row["epoch"] for row in listed(capsys)} == {None}
 
 

@@ -108,7 +108,7 @@ async def test_a_reset_gives_up_what_no_version_at_hand_knows(rig):
     assert found.cause.code == "unknown_target"
     opening = open_epoch(found, resume_at_start=False)
     told = consequences(opening, rig.settings)
-    assert any("1 owed effects are given up" in sentence for sentence in told)
+    assert any("1 undelivered effects are dropped" in sentence for sentence in told)
     await reset(rig.broker, rig.clock, opening)
     async with running(rig) as worker:
         await rig.produce_events(2)

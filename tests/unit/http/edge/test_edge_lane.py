@@ -176,7 +176,7 @@ async def test_more_than_may_be_on_its_way_is_refused(broker, tmp_path):
         await edge.direct()
         first = asyncio.create_task(edge.lane.keep([b"k"], [b"x" * 900]))
         await asyncio.sleep(0)
-        with pytest.raises(Overloaded, match="on its way"):
+        with pytest.raises(Overloaded, match="in flight"):
             await edge.lane.keep([b"k"], [b"y" * 900])
         assert await first == "log"
 
@@ -296,5 +296,5 @@ def test_an_unreadable_folder_stops_the_edge(tmp_path):
     """With another checksum key what its spool holds would look damaged."""
     EdgeRun(tmp_path).close()
     (tmp_path / "edge.json").write_text("{")
-    with pytest.raises(SpoolCorrupt, match="Move its folder"):
+    with pytest.raises(SpoolCorrupt, match="Restore it, or move its folder"):
         EdgeRun(tmp_path)

@@ -122,7 +122,7 @@ def test_policies_are_shown_with_what_they_did(dia, monkeypatch):
     monkeypatch.delenv("DIA_REPLAY_POLICY_FILE")
     code, out, err = dia("replay", "policies")
     assert (code, out) == (0, "")
-    assert "no policy is set: DIA_REPLAY_POLICY_FILE" in err
+    assert "no policy is configured. Set DIA_REPLAY_POLICY_FILE" in err
 
 
 def test_an_agent_that_cannot_follow_a_policy_does_not_start(tmp_path):
