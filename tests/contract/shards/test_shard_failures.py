@@ -139,7 +139,7 @@ async def test_the_next_replica_takes_over(
     await shards.close()
     server = schema.servers(contract_settings, app.clickhouse_tables)[0]
     sql = "SELECT count() FROM m1_local FINAL WHERE tenant = 'replica'"
-    assert server.replica.query(sql)[1] == [[1]]
+    assert server.replica.query(sql)[1] == [(1,)]
     server.replica.close()
 
 
