@@ -113,6 +113,9 @@ class Worker:
         ]
         self.background = Background(broker, clock, background)
         self._views = [GlobalView(table, broker, clock) for table in _global_tables(agents)]
+        # Pages may be asked before the worker runs: a table that is not read yet is a 503 there.
+        for view in self._views:
+            view.connect()
         self._sheds = ShedWatch(broker, clock, self.groups)
         self._health = health_watch(
             self.degradation, clock, Watched(shards, calls, broker, self.groups, layer, disk)
@@ -124,8 +127,6 @@ class Worker:
         Raises `WorkerStopped` kinds. Any other exception is a bug, which ends the process: the
         next one goes on from the last commit.
         """
-        for view in self._views:
-            view.connect()
         async with asyncio.TaskGroup() as tasks:
             self._sinks = [
                 tasks.create_task(self._delivery.run(), name="delivery"),

@@ -27,12 +27,13 @@ def _ids_expire_by_the_latest_append() -> Iterator[None]:
     """The horizon is the highest append time ever seen, less the TTL."""
     admit: Any = SeenEvents.admit
 
-    def admitted(self: Any, *columns: Any) -> Any:
-        *ids, append_ms, _ = columns
+    def admitted(
+        self: Any, hi: Any, lo: Any, payload: Any, append_ms: Any, log: LogTimes, owners: Any = None
+    ) -> Any:
         highest_ms = np.maximum.accumulate(np.r_[getattr(self, "highest_ms", 0), append_ms])
         self.highest_ms = highest_ms[-1]
         log = LogTimes(append_ms, highest_ms[1:] - self._ttl_ms - _SLACK_MS)
-        return admit(self, *ids, append_ms, log)
+        return admit(self, hi, lo, payload, append_ms, log, owners)
 
     with patch.object(SeenEvents, "admit", admitted):
         yield

@@ -252,12 +252,13 @@ def _outbox_acknowledge_whatever(self: Outbox, key: bytes, seq: int) -> None:
         self._done[key] = seq
 
 
-def _one_incarnation(real: Callable[..., None]) -> Callable[..., None]:
-    def stamp(self: MinuteWindows, touched: NDArray[np.int64], *rest: Any) -> None:
-        real(self, touched, *rest)
+def _one_incarnation(real: Callable[..., NDArray[np.int64]]) -> Callable[..., NDArray[np.int64]]:
+    def add(self: MinuteWindows, *records: Any) -> NDArray[np.int64]:
+        touched = real(self, *records)
         self._columns.inc[touched] = 1
+        return touched
 
-    return stamp
+    return add
 
 
 def _nothing_loaded(self: SeenEvents, items: Iterable[tuple[bytes, bytes]]) -> None:
@@ -314,7 +315,9 @@ VARIANTS: Mapping[str, Variant] = {
         Outbox, acknowledged=_outbox_acknowledge_whatever
     ),
     "one_incarnation_for_all": replaced(
-        MinuteWindows, _stamp=_one_incarnation(MinuteWindows._stamp)
+        MinuteWindows,
+        _add=_one_incarnation(MinuteWindows._add),
+        _add_groups=_one_incarnation(MinuteWindows._add_groups),
     ),
     "trimmed_too_far": replaced(LiveKeys, base_offset=_base_at_end),
     "refused_rows_forgotten": replaced(Partition, _bury_rows=_unburied),

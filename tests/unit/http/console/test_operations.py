@@ -48,7 +48,7 @@ async def test_what_cannot_be_noted_is_not_done(tmp_path):
     """A full disk must not open the time without an audit."""
     (tmp_path / "access").write_text("a file where the folder should be")
     done = False
-    with pytest.raises(RequestRefused, match="noted"):
+    with pytest.raises(RequestRefused, match="journaled"):
         async with Operations(tmp_path / "access", SystemClock()).noted(HOLDER, "x", {}):
             done = True
     assert not done

@@ -18,7 +18,7 @@ async def test_a_shard_that_the_workers_call_away_is_left_alone():
     """What is down or overloaded is not asked whether it still is; its breaker learns nothing."""
     reader = ShardReader(TWO, SystemClock(), Metrics(), away=lambda shard: shard == 1)
     for _ in range(BREAKER.failures + 1):
-        with pytest.raises(ShardUnavailable, match="the workers say"):
+        with pytest.raises(ShardUnavailable, match="the workers report"):
             await reader.alive(1)
     assert reader.breakers[1].state == "closed"
     await reader.close()
