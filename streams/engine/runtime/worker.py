@@ -112,10 +112,7 @@ class Worker:
             for group in sorted({agent.group for agent in agents})
         ]
         self.background = Background(broker, clock, background)
-        self._views = [GlobalView(table, broker, clock) for table in _global_tables(agents)]
-        # Pages may be asked before the worker runs: a table that is not read yet is a 503 there.
-        for view in self._views:
-            view.connect()
+        self._views = [_connected(table, broker, clock) for table in _global_tables(agents)]
         self._sheds = ShedWatch(broker, clock, self.groups)
         self._health = health_watch(
             self.degradation, clock, Watched(shards, calls, broker, self.groups, layer, disk)
@@ -180,6 +177,13 @@ class Worker:
         if len(known) < len(counts):
             return None
         return PartitionCounts(*(sum(column) for column in zip(*known, strict=True)))
+
+
+def _connected(table: GlobalTable, broker: Broker, clock: Clock) -> GlobalView:
+    """Pages may be asked before the worker runs: a table that is not read yet is a 503 there."""
+    view = GlobalView(table, broker, clock)
+    view.connect()
+    return view
 
 
 def _global_tables(agents: Sequence[Agent]) -> list[GlobalTable]:
