@@ -11,7 +11,7 @@ PROMTOOL := $(BIN)/promtool
 CHROMIUM := $(VENV)/chromium.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check lock-check audit sbom test test-pythons test-faults mutation demo docs bench bench-report lock clean
+.PHONY: help setup check lock-check audit sbom test test-pythons test-faults mutation demo docs bench bench-agents bench-report lock clean
 
 help: ## List the targets
 	@echo "make TARGET, where TARGET is one of"
@@ -105,6 +105,9 @@ demo: $(STAMP) ## Half a million events through a real stack, reconciled one by 
 
 bench: $(STAMP) ## Throughput, CPU cost and restore rate on this machine
 	$(BIN)/dia bench run
+
+bench-agents: $(STAMP) ## Agents of one event at a time, on dia and on Faust: only the import differs
+	$(BIN)/dia bench agents
 
 bench-report: $(STAMP) ## Everything measured, peers too: tests/bench/REPORT.md and README.md
 	$(BIN)/dia bench report

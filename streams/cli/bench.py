@@ -23,6 +23,7 @@ _CLONE = Path(__file__).parents[2] / "tests" / "bench"
 def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Measure the pipeline on this machine.")
     group.command("run")(run)
+    group.command("agents")(agents)
     group.command("compare")(compare)
     group.command("capacity")(capacity)
     group.command("curves")(curves)
@@ -225,6 +226,40 @@ def peers(
     name = f"peers-{records.stem(report.started_at, report.machine)}"
     path = records.save(report, output or results_folder(home), name)
     printer.say(f"results: {path}")
+
+
+def agents(
+    ctx: typer.Context,
+    *,
+    engines: Annotated[str, typer.Option(help="dia, faust, or both.")] = "dia,faust",
+    events: Annotated[int, typer.Option(min=1000, max=50_000_000)] = 1_000_000,
+    limit: Annotated[
+        float, typer.Option(min=5, max=3600, help="Seconds an engine may take; then it is stopped.")
+    ] = 20.0,
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the results.")
+    ] = None,
+) -> None:
+    """Agents that handle one event at a time, on dia and on Faust: only the import differs.
+
+    One core each: an agent that does nothing, one that updates a table, one that updates two and sends.
+    """
+    import msgspec
+
+    from streams.dev.bench import agents as bench
+    from streams.dev.bench import records
+
+    call = invocation(ctx)
+    printer = call.printer()
+    home = call.settings.home_path() / "bench"
+    chosen = bench.chosen_engines(engines)
+    found = bench.run_agents(chosen, events, limit, clone_folder(), home, printer)
+    if call.json:
+        printer.record(msgspec.to_builtins(found))
+    else:
+        print("\n".join(bench.agent_table(found)))
+    name = f"agents-{records.stem(found.started_at, found.machine)}"
+    printer.say(f"results: {records.save(found, output or results_folder(home), name)}")
 
 
 def readers(
