@@ -42,7 +42,7 @@ from streams.engine.app.app import App
 from streams.engine.decode.codecs import settled
 from streams.engine.streams.declared_table import DeclaredTable
 from streams.engine.streams.page import PageRequest, PageResponse
-from streams.engine.streams.sending import header_pairs, key_bytes, value_bytes
+from streams.engine.streams.sending import header_pairs, key_bytes, key_text, value_bytes
 from streams.operate.topics.topics import wanted_topics
 
 PATIENCE_S = 3600.0
@@ -225,7 +225,7 @@ class AppTester:
         """The committed records of a topic, partition by partition."""
         declared = self._topic(topic)
         return [
-            Sent(_text(key), self._value(declared, value), tp.partition, headers)
+            Sent(key_text(key), self._value(declared, value), tp.partition, headers)
             for tp, key, value, headers in self._records(declared.name)
         ]
 
@@ -335,15 +335,6 @@ async def _call(act: Callable[[], None]) -> None:
 
 async def _all(tasks: Any) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _text(key: bytes | None) -> str | bytes | None:
-    if key is None:
-        return None
-    try:
-        return key.decode()
-    except UnicodeDecodeError:
-        return key
 
 
 def _json(value: bytes | None) -> Any:

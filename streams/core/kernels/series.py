@@ -38,6 +38,43 @@ def _first_beyond(beyond: NDArray[np.uint64], word: np.uint64) -> int:
     return low
 
 
+@inlined
+def _row_of(
+    places: NDArray[np.uint64],
+    beyond: NDArray[np.uint64],
+    needle: int,
+    keys: NDArray[np.int64],
+    windows: bool,
+    minute: int,
+    minutes: NDArray[np.int64],
+    serials: NDArray[np.int64],
+) -> int:
+    """The row of ``needle`` among ``keys``, -1 where there is none. With ``windows`` a row counts only
+    while it holds a window of ``minute``."""
+    mask = len(places) - 1
+    word = _mixed(needle)
+    place, probes = int(np.int64(word >> _U(leading_zeros(_U(mask))))), 0
+    while places[place] != _U(0) and probes < PROBES_MAX:
+        entry = places[place]
+        row = int(np.int64(entry & _ROW)) - 1
+        if (entry ^ word) >> _HALF == _U(0) and keys[row] == needle:
+            if not windows or (minutes[row] == minute and serials[row] >= 0):
+                return row
+        place = (place + 1) & mask
+        probes += 1
+    found = -1
+    if probes < PROBES_MAX:
+        return found
+    for other in range(_first_beyond(beyond, word), len(beyond)):
+        row = int(np.int64(beyond[other] & _ROW)) - 1
+        if (beyond[other] ^ word) >> _HALF != _U(0):
+            break
+        if keys[row] == needle:
+            if not windows or (minutes[row] == minute and serials[row] >= 0):
+                found = row
+    return found
+
+
 @kernel("void(uint64[::1], uint64[::1], int64[::1], int64[::1], int64[::1])")
 def find_series(
     places: NDArray[np.uint64],
@@ -47,28 +84,8 @@ def find_series(
     rows: NDArray[np.int64],
 ) -> None:
     """The row of each needle among ``keys``, -1 where there is none."""
-    mask = len(places) - 1
-    shift = _U(leading_zeros(_U(mask)))
     for at in range(len(needles)):
-        word = _mixed(needles[at])
-        place, probes = int(np.int64(word >> shift)), 0
-        rows[at] = -1
-        while places[place] != _U(0) and probes < PROBES_MAX:
-            entry = places[place]
-            row = int(np.int64(entry & _ROW)) - 1
-            if (entry ^ word) >> _HALF == _U(0) and keys[row] == needles[at]:
-                rows[at] = row
-                break
-            place = (place + 1) & mask
-            probes += 1
-        if probes < PROBES_MAX:
-            continue
-        for other in range(_first_beyond(beyond, word), len(beyond)):
-            row = int(np.int64(beyond[other] & _ROW)) - 1
-            if (beyond[other] ^ word) >> _HALF != _U(0):
-                break
-            if keys[row] == needles[at]:
-                rows[at] = row
+        rows[at] = _row_of(places, beyond, needles[at], keys, False, 0, keys, keys)
 
 
 @kernel(
@@ -86,29 +103,8 @@ def find_windows(
 ) -> None:
     """The slot of the window of ``minute`` of each series, -1 where there is none. What a slot holds
     now says whether it is still that window's: the other arguments are columns by slot."""
-    mask = len(places) - 1
-    shift = _U(leading_zeros(_U(mask)))
     for at in range(len(needles)):
-        word = _mixed(needles[at])
-        place, probes = int(np.int64(word >> shift)), 0
-        slots[at] = -1
-        while places[place] != _U(0) and probes < PROBES_MAX:
-            entry = places[place]
-            slot = int(np.int64(entry & _ROW)) - 1
-            if (entry ^ word) >> _HALF == _U(0) and keys[slot] == needles[at]:
-                if minutes[slot] == minute and serials[slot] >= 0:
-                    slots[at] = slot
-                    break
-            place = (place + 1) & mask
-            probes += 1
-        if probes < PROBES_MAX:
-            continue
-        for other in range(_first_beyond(beyond, word), len(beyond)):
-            slot = int(np.int64(beyond[other] & _ROW)) - 1
-            if (beyond[other] ^ word) >> _HALF != _U(0):
-                break
-            if keys[slot] == needles[at] and minutes[slot] == minute and serials[slot] >= 0:
-                slots[at] = slot
+        slots[at] = _row_of(places, beyond, needles[at], keys, True, minute, minutes, serials)
 
 
 @kernel("int64(uint64[::1], uint64[::1])")

@@ -36,6 +36,12 @@ class Frames:
     def __len__(self) -> int:
         return len(self.offsets)
 
+    def places(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Place and size of each of the ``keys`` or ``values``."""
+        if name == "keys":
+            return self.key_at, self.key_size
+        return self.value_at, self.value_size
+
     def cut(self, first: int, last: int) -> Frames:
         """Records ``first`` to ``last`` - 1, with as much of the buffer as they lie in."""
         if first == 0 and last == len(self):
@@ -174,10 +180,7 @@ class FramedBatch(RecordBatch):
             return _NO_HEADERS
         if name in ("offsets", "timestamps"):
             return int(getattr(frames, name)[row])
-        places = (frames.key_at, frames.key_size)
-        if name == "values":
-            places = (frames.value_at, frames.value_size)
-        at, size = (int(column[row]) for column in places)
+        at, size = (int(column[row]) for column in frames.places(name))
         return frames.buffer[at : at + size].tobytes() if size >= 0 else None
 
     def _made(self, name: str) -> list[Any]:
@@ -187,11 +190,7 @@ class FramedBatch(RecordBatch):
         if name in ("offsets", "timestamps"):
             column: list[int] = getattr(frames, name).tolist()
             return column
-        places = (frames.key_at, frames.key_size)
-        if name == "values":
-            places = (frames.value_at, frames.value_size)
-        at, size = places
-        return spans(frames.buffer, at, size).encoded()
+        return spans(frames.buffer, *frames.places(name)).encoded()
 
     def last(self) -> tuple[int, int]:
         if not self._parts:
@@ -243,8 +242,8 @@ def places_of(batch: RecordBatch) -> tuple[TextSpans, TextSpans]:
     """Its keys and its values as places in one buffer."""
     frames = _frames_of(batch)
     if frames is not None:
-        keys = spans(frames.buffer, frames.key_at, frames.key_size)
-        return keys, spans(frames.buffer, frames.value_at, frames.value_size)
+        keys, values = (spans(frames.buffer, *frames.places(name)) for name in ("keys", "values"))
+        return keys, values
     both = joined([*batch.keys, *batch.values])
     rows = np.arange(len(batch))
     return both.take(rows), both.take(rows + len(batch))

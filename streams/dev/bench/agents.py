@@ -19,16 +19,12 @@ import msgspec
 from streams.core.errors import CommandError, UsageError
 from streams.dev.bench.affinity import Cores, one_each, pin
 from streams.dev.bench.case import Case
-from streams.dev.bench.filling import PAST_MS
+from streams.dev.bench.filling import CLEAN, fill
 from streams.dev.bench.machine import Machine, this_machine, versions
 from streams.dev.bench.peer_process import PeerRun, run_peer
 from streams.dev.bench.rig import Rig
 from streams.dev.bench.run import on_stack
 from streams.dev.demo.run import Talk
-from streams.dev.local.stack import status
-from streams.dev.workload.generator import Generator
-from streams.dev.workload.shape import STEP_MS, preset
-from streams.operate.produce.feed import RecordFeed
 
 Engine: TypeAlias = Literal["dia", "faust"]
 
@@ -84,11 +80,11 @@ def run_agents(
 
     async def measure(rig: Rig) -> list[AgentOutcome]:
         cores = one_each()
-        pin(_broker_pid(rig), cores.rest)
+        pin(rig.broker_pid, cores.rest)
         outcomes: list[AgentOutcome] = []
         for work in WORK:
             await _create_topics(rig, programs, work)
-            await _fill(rig, _topic(work))
+            await fill(rig, _topic(work), **CLEAN)
             outcomes += [
                 await _one(rig, engine, work, programs, cores, limit_s) for engine in engines
             ]
@@ -115,7 +111,7 @@ async def _one(
         _environ(rig, engine, work, programs),
         rig.home / f"{_group(engine, work)}.log",
         core=cores.measured,
-        broker_pid=_broker_pid(rig),
+        broker_pid=rig.broker_pid,
         limit_s=limit_s,
     )
     return judged(engine, work, run)
@@ -161,22 +157,6 @@ async def _create_topics(rig: Rig, programs: Path, work: str) -> None:
         raise CommandError(f"the agent's topics were not created: exit code {code}.")
 
 
-async def _fill(rig: Rig, topic: str) -> None:
-    """Events that both engines take: Faust has no dead letters."""
-    clock, case = rig.clock, rig.case
-    start_ms = clock.now_ms() - round(case.events * STEP_MS) - PAST_MS
-    shape = preset(case.workload, start_ms=start_ms, seed=case.seed, poison=0.0, future=0.0)
-    producer = rig.broker.plain_producer()
-    await producer.start()
-    try:
-        sending = RecordFeed(producer, topic, clock)
-        for block in Generator(shape).blocks(case.events):
-            await sending.send(*block)
-        await sending.drain()
-    finally:
-        await producer.close()
-
-
 def judged(engine: Engine, work: str, run: PeerRun) -> AgentOutcome:
     """The figures of a run."""
     course = run.course
@@ -215,12 +195,6 @@ def _row(report: AgentReport, outcome: AgentOutcome) -> str:
         f"| {WORK[outcome.work]} | {outcome.engine} | {rate:,} | {ratio} "
         f"| {outcome.cpu_s_per_million:,.1f} | {outcome.peak_rss_mib:,} | {outcome.read:,} |"
     )
-
-
-def _broker_pid(rig: Rig) -> int:
-    pids = [service.pid for service in status(rig.home).services if service.name == "kafka"]
-    assert pids[0] is not None, "the stack is up"
-    return pids[0]
 
 
 def chosen_engines(names: str) -> tuple[Engine, ...]:

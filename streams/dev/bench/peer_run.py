@@ -18,7 +18,7 @@ from streams.core.process.version import app_version
 from streams.dev.bench import exactness
 from streams.dev.bench.affinity import Cores, born_on, one_each, pin
 from streams.dev.bench.case import Case
-from streams.dev.bench.filling import fill
+from streams.dev.bench.filling import CLEAN, fill
 from streams.dev.bench.floor import measure_floor
 from streams.dev.bench.machine import this_machine, versions
 from streams.dev.bench.peer_environment import cache_folder, prepare, version_of
@@ -29,12 +29,9 @@ from streams.dev.bench.processes import WatchedProcesses, peak_rss_mib
 from streams.dev.bench.rig import Rig
 from streams.dev.bench.run import on_stack
 from streams.dev.demo.run import Talk
-from streams.dev.local.stack import status
 from streams.dev.workload.oracle import Oracle
 
 DEFAULT_WORKLOAD = "wide"
-CLEAN = {"poison": 0.0, "future": 0.0}
-"""Peers have no dead letters: the topic holds nothing that would need one."""
 EXACTLY_ONCE = "exactly once, output too"
 
 
@@ -82,7 +79,7 @@ class Contest:
         generator, _ = await fill(rig, **CLEAN)
         oracle = generator.oracle
         cores = one_each()
-        pin(_broker_pid(rig), cores.rest)
+        pin(rig.broker_pid, cores.rest)
         ours = [await _ours(rig, oracle, cores), await _our_floor(rig, cores)]
         theirs = [await self._peer(rig, peer, oracle, cores) for peer in self._peers]
         return ours + theirs
@@ -114,7 +111,7 @@ class Contest:
             environ,
             log,
             core=cores.measured,
-            broker_pid=_broker_pid(rig),
+            broker_pid=rig.broker_pid,
             limit_s=self._limit_s,
         )
         return judged(peer, version, run, oracle)
@@ -169,7 +166,7 @@ async def _ours(rig: Rig, oracle: Oracle, cores: Cores) -> PeerOutcome:
     try:
         began_s = (await rig.first_opened(process)).at_s
         [worker] = process.alive()
-        watched = WatchedProcesses({"dia": worker.pid, "kafka": _broker_pid(rig)})
+        watched = WatchedProcesses({"dia": worker.pid, "kafka": rig.broker_pid})
         before = watched.read()
         seconds = await rig.until_committed(process, events) - began_s
         after = watched.read()
@@ -209,9 +206,3 @@ async def _our_floor(rig: Rig, cores: Cores) -> PeerOutcome:
         events_per_s=floor.events_per_s,
         cpu_s_per_million=floor.cpu_s_per_million,
     )
-
-
-def _broker_pid(rig: Rig) -> int:
-    pids = [service.pid for service in status(rig.home).services if service.name == "kafka"]
-    assert pids[0] is not None, "the stack is up"
-    return pids[0]

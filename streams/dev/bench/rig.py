@@ -45,6 +45,13 @@ class Rig:
     talk: Talk
     profile: Path | None = None
 
+    @property
+    def broker_pid(self) -> int:
+        """Process id of the stack's Kafka."""
+        pids = [service.pid for service in status(self.home).services if service.name == "kafka"]
+        assert pids[0] is not None, "the stack is up"
+        return pids[0]
+
     def start(self, name: str) -> WorkerProcess:
         """Start the case's worker processes; their log is ``name``.log."""
         plain = self.case.sink == "clickhouse" and self.profile is None

@@ -54,6 +54,16 @@ def key_bytes(topic: Target, key: Key, value: Any) -> bytes | None:
     return str(key).encode()
 
 
+def key_text(key: bytes | None) -> str | bytes | None:
+    """A record's key as agents get it: text where it is UTF-8, else its bytes."""
+    if key is None:
+        return None
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        return key
+
+
 def value_bytes(topic: Target, value: Any) -> bytes | None:
     """Bytes as they are, anything else by the topic's codec. Raises TypeError for what the codec does
     not have."""

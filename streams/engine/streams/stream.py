@@ -22,7 +22,7 @@ from streams.core.rows.targets import RowTarget, RowValues
 from streams.core.topics.current_stream import Key, NoTables, SendOptions, Target
 from streams.core.types import Headers, OutboundRecord, RecordBatch, TopicPartition
 from streams.core.words.absent_words import absent
-from streams.engine.streams.sending import outgoing
+from streams.engine.streams.sending import key_text, outgoing
 
 Filter = Callable[[Any], Any]
 
@@ -267,7 +267,7 @@ class Stream:
             batch.values[row],
             batch.headers[row],
         )
-        return Event(_text(key), value, message, event_ms)
+        return Event(key_text(key), value, message, event_ms)
 
     # --- what belongs to the event in progress -----------------------------------------------
 
@@ -333,15 +333,6 @@ def _key_of(key: Any) -> Callable[[Any], Any]:
     if callable(key):
         return key  # type: ignore[no-any-return] # whatever it is, its result is the key
     raise UnsupportedByDia(f"stream.group_by({key!r}): give a function or the name of a field.")
-
-
-def _text(key: bytes | None) -> Any:
-    if key is None:
-        return None
-    try:
-        return key.decode()
-    except UnicodeDecodeError:
-        return key
 
 
 def _value(event: Event) -> Any:
