@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from agents.app import MODEL_METRICS
 from streams.dev.bench.rig import Rig
@@ -12,7 +12,7 @@ from streams.operate.produce.feed import RecordFeed
 
 PAST_MS = 180_000
 """The last event lies so far back that no window waits for the clock."""
-CLEAN = {"poison": 0.0, "future": 0.0}
+CLEAN: Final[dict[str, Any]] = {"poison": 0.0, "future": 0.0}
 """Changes to a workload that peers read, too: they have no dead letters."""
 
 

@@ -39,6 +39,17 @@ class MadeLevel(msgspec.Struct):
 compiled_only = pytest.mark.skipif(kernels.active is None, reason="numba or its use is off")
 
 
+READ_ONLY = """\
+import tempfile
+made = tempfile.TemporaryFile
+def refuse(dir):
+    if '__pycache__' in str(dir): raise PermissionError
+    return made(dir=dir)
+tempfile.TemporaryFile = refuse
+"""
+"""The beginning of a program whose package cannot be written."""
+
+
 def _python(program: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True
@@ -50,13 +61,7 @@ def _python(program: str) -> str:
 def test_where_the_package_cannot_be_written_the_cache_is_copied_and_removed():
     """An image is read-only; compiling at each start would cost it seconds."""
     found = _python(
-        "import tempfile\n"
-        "made = tempfile.TemporaryFile\n"
-        "def refuse(dir):\n"
-        "    if '__pycache__' in str(dir): raise PermissionError\n"
-        "    return made(dir=dir)\n"
-        "tempfile.TemporaryFile = refuse\n"
-        "from streams.core import kernels\n"
+        f"{READ_ONLY}from streams.core import kernels\n"
         "print(repr(kernels.load()), end=' ')\n"
         "from streams.core.kernels import compiled, objects\n"
         "print(compiled._CACHE.exists(), compiled._CACHE.name[:12], end=' ')\n"
@@ -70,13 +75,7 @@ def test_where_the_package_cannot_be_written_the_cache_is_copied_and_removed():
 def test_machine_code_that_a_crash_cut_short_is_compiled_anew(suffix):
     """Else every start from then on would do without that kernel, and so without any."""
     found = _python(
-        "import tempfile\n"
-        "made = tempfile.TemporaryFile\n"
-        "def refuse(dir):\n"
-        "    if '__pycache__' in str(dir): raise PermissionError\n"
-        "    return made(dir=dir)\n"
-        "tempfile.TemporaryFile = refuse\n"
-        "from streams.core import kernels\n"
+        f"{READ_ONLY}from streams.core import kernels\n"
         "from streams.core.kernels import compiled\n"
         f"[file] = compiled._CACHE.rglob('*.mark_other_keys-*.{suffix}')\n"
         "file.write_bytes(file.read_bytes()[:40])\n"
