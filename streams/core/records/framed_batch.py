@@ -159,7 +159,7 @@ class FramedBatch(RecordBatch):
         return self._parts[0]
 
     def to_lists(self) -> None:
-        """From here on it is as any `RecordBatch`."""
+        """As of any `RecordBatch`; nothing can be added from here on."""
         if self._parts is None:
             return
         for name in ("offsets", "timestamps", "keys", "values", "headers"):

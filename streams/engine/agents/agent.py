@@ -77,8 +77,8 @@ class EventBatch(Generic[E]):
 
     def column(self, name: str) -> list[Any]:
         """One column of ``records`` (offsets, values, ...), good records only."""
-        whole: list[Any] = getattr(self.records, name)
-        return whole if self.rows is None else [whole[i] for i in self.rows]
+        whole = getattr(self.records, name)
+        return [*whole] if self.rows is None else [whole[i] for i in self.rows]
 
     def values(self) -> Sequence[bytes | None]:
         """The value of each event's record, made when it is asked for."""

@@ -179,8 +179,7 @@ class ColumnFetch:
             self._append_frames(into, frames)
             self.next_fetch_offset = batch.next_offset if ends else int(frames.offsets[-1]) + 1
             return
-        if isinstance(into, FramedBatch):
-            into.to_lists()
+        into.to_lists()
         if first > 0 or last < len(records):
             records = records[first:last]
         count = len(records)

@@ -174,6 +174,7 @@ class JobPartition(Partition):
         """Take in requests as far as there is room; `position` says how far that was."""
         assert batch.start == self._position, "a batch may neither repeat nor skip"
         batch = self._cut(batch)
+        batch.to_lists()
         decoded = self._decode(batch) if len(batch) else None
         self._batch = batch
         self._position = batch.end

@@ -105,6 +105,7 @@ class StreamPartition(Partition):
         assert batch.start == self._position, "a batch may neither repeat nor skip"
         for table in self._keyed.values():
             table.check_bound()
+        batch.to_lists()
         fetched = FetchedEvents(batch, self._decode(batch))
         self._position = batch.end
         if not len(batch) and not self._chunks:
@@ -407,10 +408,8 @@ class StreamPartition(Partition):
         progress.fold_offset = fold_offset
         if not rows:
             return
-        progress.last_offset, progress.last_append_ms = (
-            batch.offsets[done - 1],
-            batch.timestamps[done - 1],
-        )
+        progress.last_offset = batch.offsets[done - 1]
+        progress.last_append_ms = batch.timestamps[done - 1]
         appended_ms = np.array(batch.timestamps[chunk.told : done], np.int64)
         progress.log_times(appended_ms, self._expiry)
         progress.watermark_ms = max(progress.watermark_ms, chunk.watermark_ms[done - 1])

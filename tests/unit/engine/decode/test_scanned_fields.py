@@ -7,10 +7,13 @@ import pytest
 
 from streams.core import kernels
 from streams.core.records.event_fields import EventFields, ObjectFields
+from streams.core.records.framed_batch import framed
 from streams.core.types import RecordBatch, TopicPartition
+from streams.engine.agents.agent import EventBatch
 from streams.engine.app.app import App
 from streams.engine.decode.codecs import Limits, decode
 from streams.engine.decode.scanning import Scanner
+from streams.engine.state.log_time import LogTimes
 
 LIMITS = Limits(300, 604_800)
 
@@ -52,6 +55,26 @@ def _both(values: list[bytes]) -> list[EventFields]:
         assert fields is not None
         found.append(fields)
     return found
+
+
+@pytest.mark.parametrize("rows", [None, [1]])
+def test_a_column_of_records_is_a_list_however_they_were_fetched(rows):
+    """An agent that joins two columns must not depend on whether kernels are loaded."""
+    plain = _batch([PLAIN, FULL])
+    decoded = decode(TOPIC, plain, LIMITS)
+    times = decoded.event_ms, decoded.append_ms, LogTimes(decoded.append_ms, decoded.append_ms)
+    for records in (plain, framed(plain)):
+        column = EventBatch(records, decoded.events, rows, *times).column("values")
+        assert type(column) is list
+        assert column == ([PLAIN, FULL] if rows is None else [FULL])
+
+
+def test_records_taken_one_at_a_time_are_lists():
+    """Each place of a framed batch costs as much as all the rest of an event in an agent's loop."""
+    batch = framed(_batch([PLAIN, FULL]))
+    batch.to_lists()
+    assert (batch.keys, batch.values, batch.offsets) == ([b"a", b"a"], [PLAIN, FULL], [0, 1])
+    assert all(type(one) is list for one in (batch.keys, batch.values, batch.headers))
 
 
 def test_a_whole_number_is_read_as_a_number():
