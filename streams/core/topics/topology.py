@@ -78,6 +78,16 @@ class Topology:
         return f"{self.app}-leader"
 
     @property
+    def host_group(self) -> str:
+        """The name of the Faust application that hosts the workers, which is its group's name too."""
+        return f"{self.app}-host"
+
+    @property
+    def host_topic(self) -> str:
+        """The empty topic with which Faust elects a leader of that group; Faust makes it itself."""
+        return f"{self.host_group}-__assignor-__leader"
+
+    @property
     def schedule_topic(self) -> str:
         """One partition: whose owner runs scheduled jobs, and what came of them
         (streams/engine/schedule)."""

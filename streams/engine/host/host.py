@@ -64,7 +64,7 @@ class WorkerHost(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust
             )
         check_named(settings, app.topics.values())
         super().__init__(
-            f"{app.name}-host",
+            app.topology.host_group,
             broker=[f"kafka://{address}" for address in settings.kafka_bootstrap.split(",")],
             broker_credentials=_credentials(KafkaSecurity.from_settings(settings)),
             datadir=str(settings.state_path() / "faust"),

@@ -3,6 +3,14 @@
 The rules name topics, consumer groups and transactional ids as the engine forms them, so they
 follow the app's declarations. Kafka's ACL model:
 https://kafka.apache.org/documentation/#security_authz.
+
+- Topics and groups are literal, and so is a transactional id without a partition.
+- The id of a partition is `GROUP-TOPIC-PARTITION`. Topics grow, so a rule has the prefix
+  `GROUP-TOPIC-`. It reaches another app only where a group of that app begins with `GROUP-`: the
+  group `acme-group` and an app `acme-group-eu`.
+- Two prefixes name no app and reach every app of the cluster. Edges have `dia-edge-`: the id of an
+  edge is formed from the edge's name. Operators have `dia-shed-`: the id that returns a shed range
+  is formed from its order.
 """
 
 from __future__ import annotations
@@ -14,10 +22,14 @@ from typing import Final
 from streams.core.topics.right import Right
 from streams.core.topics.topic import Topic
 from streams.core.topics.topology import Topology
+from streams.core.types import TopicPartition
+from streams.engine.runtime.assignment import transactional_id
 from streams.engine.runtime.offsets.shed_order import orders_group
 from streams.engine.runtime.poison.poison_register import register_group
 from streams.engine.runtime.poison.quarantine_register import quarantine_group
-from streams.operate.replay.owner import decided_group
+from streams.engine.schedule.term import leader_id
+from streams.operate.replay import owner
+from streams.operate.replay.agent import agents_group
 from streams.operate.topics.topics import wanted_topics
 
 
@@ -56,13 +68,10 @@ def _operator(topology: Topology) -> Iterator[Right]:
     trimmed = _changelogs(topology)
     for name in _topics(topology):
         yield Right("topic", name, (*_APPEND, *_MAKE, *(("Delete",) if name in trimmed else ())))
-    yield _host(topology)
-    yield Right("group", f"{topology.app}-", _MEMBER, prefix=True)
-    yield Right("transactionalId", f"{topology.app}-", _PRODUCER, prefix=True)
-    for group in _decisions(topology):
-        yield Right("group", group, _MEMBER)
-    for group in _groups(topology):
-        yield Right("transactionalId", register_group(group), _PRODUCER, prefix=True)
+    yield from _work(topology)
+    for group, topic in topology.sources():
+        first = transactional_id(register_group(group), TopicPartition(topic.name, 0))
+        yield _producers(first)
     # Of orders and of their returns: `dia-shed-ORDER-TOPIC-PARTITION`.
     yield Right("transactionalId", "dia-shed-", _PRODUCER, prefix=True)
     yield Right("group", "dia-shed-", _MEMBER, prefix=True)
@@ -75,11 +84,7 @@ def _worker(topology: Topology) -> Iterator[Right]:
     trimmed = _changelogs(topology)
     for name in _topics(topology):
         yield Right("topic", name, (*_APPEND, *(("Delete",) if name in trimmed else ())))
-    yield _host(topology)
-    yield Right("group", f"{topology.app}-", _MEMBER, prefix=True)
-    yield Right("transactionalId", f"{topology.app}-", _PRODUCER, prefix=True)
-    for group in _decisions(topology):
-        yield Right("group", group, _MEMBER)
+    yield from _work(topology)
     yield Right("cluster", "", ("IdempotentWrite", "Describe"))
 
 
@@ -102,16 +107,41 @@ def _console(topology: Topology) -> Iterator[Right]:
             yield Right("topic", name, _APPEND)
         elif name in shown:
             yield Right("topic", name, _READ)
-    yield Right("group", f"{topology.app}-", ("Describe",), prefix=True)
+    for group in _groups(topology):
+        yield Right("group", group, ("Describe",))
     orders = {orders_group(group) for group in _groups(topology)}
     for group in _decisions(topology):
         yield Right("group", group, _MEMBER if group in orders else ("Describe",))
     for group in sorted(orders):
         yield Right("transactionalId", group, _PRODUCER)
-    yield from (Right("group", group, ("Read",)) for group in _decided(topology.topics))
-    replays = f"{topology.replay_group}-"
-    yield Right("transactionalId", replays, _PRODUCER, prefix=True)
+    for group in _decided(topology.topics):
+        yield Right("group", group, _MEMBER)
+    yield from _replays(topology.topics)
     yield Right("cluster", "", ("Describe",))
+
+
+def _work(topology: Topology) -> Iterator[Right]:
+    """The host, the groups and the producers of workers and of replay agents."""
+    yield Right("topic", topology.host_topic, (*_APPEND, "Create"))
+    own = (agents_group(topology), topology.leader_group, topology.host_group)
+    decided = _decided(topology.topics)
+    for group in (*_groups(topology), *own, *decided, *_decisions(topology)):
+        yield Right("group", group, _MEMBER)
+    for group, topic in topology.sources():
+        yield _producers(transactional_id(group, TopicPartition(topic.name, 0)))
+    yield from _replays(topology.topics)
+    yield Right("transactionalId", leader_id(topology), _PRODUCER)
+
+
+def _replays(topics: Iterable[Topic]) -> Iterator[Right]:
+    """The producers that decide on dead letters."""
+    for topic in topics:
+        yield _producers(owner.transactional_id(topic, 0))
+
+
+def _producers(first: str) -> Right:
+    """The ids of all partitions of a topic; ``first`` is that of partition 0."""
+    return Right("transactionalId", first.removesuffix("0"), _PRODUCER, prefix=True)
 
 
 def _topics(topology: Topology) -> list[str]:
@@ -122,11 +152,6 @@ def _topics(topology: Topology) -> list[str]:
 def _changelogs(topology: Topology) -> set[str]:
     """The changelogs, which are trimmed."""
     return {topic.changelog(group) for group, topic in topology.sources()}
-
-
-def _host(topology: Topology) -> Right:
-    """The topics that Faust, the workers' host, creates itself."""
-    return Right("topic", f"{topology.app}-host", (*_APPEND, "Create"), prefix=True)
 
 
 def _groups(topology: Topology) -> list[str]:
@@ -141,4 +166,4 @@ def _decisions(topology: Topology) -> list[str]:
 
 def _decided(topics: Iterable[Topic]) -> list[str]:
     """The groups whose committed offsets count decisions on dead letters."""
-    return sorted({decided_group(topic) for topic in topics})
+    return sorted({owner.decided_group(topic) for topic in topics})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agents.app import DIA_GROUP, MODEL_METRICS, app
+from streams import App
 from streams.connect.broker.kafka.broker import KafkaBroker
 from streams.connect.broker.log_range import read_some
 from streams.connect.broker.opened import opened
@@ -12,9 +13,11 @@ from streams.core.clock import SystemClock
 from streams.core.errors import DiaError
 from streams.core.settings import load
 from streams.core.types import TopicPartition
+from streams.engine.runtime.assignment import transactional_id
 from streams.engine.runtime.offsets.shed_order import ShedOrder, orders_group, write_orders
 from streams.http.edge.request_batch import RequestBatch
 from streams.http.edge.shipment import Shipper
+from streams.operate.replay.agent import agents_group
 from streams.operate.replay.journal import Disposed
 from streams.operate.replay.owner import owned
 from tests.integration.security.conftest import until_read, working
@@ -58,7 +61,7 @@ async def _read(broker, tp):
 
 
 async def _own(broker, name):
-    """Fence whoever works under this name."""
+    """Fence the producer of this name."""
     producer = broker.transactional_producer(name)
     try:
         await producer.start()
@@ -112,6 +115,24 @@ async def test_a_console_decides_and_does_not_write_state(broker_of):
         _own(broker, f"{DIA_GROUP}-{MODEL_METRICS.name}-0"),
     ):
         with pytest.raises(DiaError):
+            await refused
+
+
+async def _commits(broker, group):
+    """Ask for the committed offset of a group."""
+    async with opened(broker.admin()) as admin:
+        await admin.committed(group, [SOURCE])
+
+
+async def test_a_worker_reaches_no_app_whose_name_begins_alike(broker_of):
+    """A worker of `dia` that fenced producers of `dia-eu` would stop partitions of another team."""
+    broker = broker_of("dia-worker")
+    await _own(broker, transactional_id(DIA_GROUP, SOURCE))
+    for own in (DIA_GROUP, agents_group(app.topology)):
+        await _commits(broker, own)
+    group = App(f"{app.name}-eu").group
+    for refused in (_own(broker, transactional_id(group, SOURCE)), _commits(broker, group)):
+        with pytest.raises(DiaError, match="AuthorizationFailed"):
             await refused
 
 

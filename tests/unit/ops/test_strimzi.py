@@ -107,10 +107,11 @@ def test_operators_may_do_what_every_command_does(rendered, principals):
         assert {"Read", "Write", "Create", "Alter", "DescribeConfigs"} <= allowed("topic", topic)
         state = topic.endswith(".changelog") and not topic.startswith("dia.dia-replay.")
         assert ("Delete" in allowed("topic", topic)) is state, topic
-    for group in {agent.group for agent in app.agents.values()}:
+    for group, topic in app.topology.sources():
         assert "Read" in allowed("group", group)
         assert "Read" in allowed("group", f"dia-breaker-{group}")
-        for name in (f"{group}-model.metrics-0", f"dia-shed-{group}", f"dia-breaker-{group}-x-0"):
+        own = f"{group}-{topic.name}-0"
+        for name in (own, f"dia-shed-{group}", f"dia-breaker-{own}"):
             assert "Write" in allowed("transactionalId", name), name
 
 
@@ -127,7 +128,7 @@ def test_rights_follow_the_app():
     for role in KafkaRole:
         for right in rights(other.topology, role):
             if right.resource == "topic":
-                assert right.name.startswith(("orders", "shop.", "shop-host")), right
+                assert right.name.startswith(("orders", "shop.", "shop-host-")), right
             if right.resource in {"group", "transactionalId"} and role is not KafkaRole.EDGE:
                 assert "shop-" in right.name or right.name == "dia-shed-", right
 
@@ -168,9 +169,9 @@ def test_each_principal_may_do_its_work(rendered, principals):
     for topic in POSTED:
         assert {"Read", "Write", "Describe"} <= edge("topic", topic)
         assert "Write" in edge("transactionalId", f"dia-edge-x-{topic}")
-    for group in {agent.group for agent in app.agents.values()}:
+    for group, topic in app.topology.sources():
         assert "Read" in worker("group", group)
-        assert "Write" in worker("transactionalId", f"{group}-model.metrics-0")
+        assert "Write" in worker("transactionalId", f"{group}-{topic.name}-0")
         assert {"Describe"} <= console("group", group)
         assert "Read" in console("group", f"dia-shed-{group}")
 
