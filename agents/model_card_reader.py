@@ -30,7 +30,7 @@ _encode = msgspec.json.Encoder().encode
 
 class ModelCardReader:
     """Cards from the process, from Redis, or from the one shard that has them; connections are
-    kept. A card that was read after a change was told is not older than that change."""
+    kept. A card that is read after the message of a change is not older than that change."""
 
     def __init__(
         self, settings: Settings, clock: Clock, metrics: Metrics, layer: SharedLayer | None

@@ -33,7 +33,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "alias_updated": "AliasUpdated",
     "stage_transitioned": "StageTransitioned",
 }
-"""Kind of a result, and the name of the event that is told of it."""
+"""Kind of a result, and the name of the event that Redis publishes for it."""
 
 _IDS_OVER_QUOTA: Final = (
     "the tenant has its share of the result ids that the partition remembers (DIA_QUOTA_IDS, "
@@ -177,7 +177,7 @@ def _run_row(
 
 
 def _event(event: TrainingResult) -> bytes:
-    """What programs that listen to Redis are told."""
+    """The message that Redis publishes to its subscribers."""
     return _json(
         {
             "event": EVENTS[event.event],

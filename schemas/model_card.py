@@ -6,7 +6,7 @@ from msgspec import Struct, field
 
 
 class ModelVersion(Struct, kw_only=True, omit_defaults=True):
-    """One version: the run that made it, where it stands, and when it was last heard of."""
+    """One version: the run that made it, its stage, and the time of its last result."""
 
     run_id: str | None = None
     stage: str | None = None

@@ -1,12 +1,12 @@
-"""What a partition knows of its models: one card each, with bounds that keep it one entry.
+"""The models of a partition: one card each, with bounds that keep it one entry.
 
-A model is *heard of* with each result of it that is applied. One that was not heard of for the retention
+A model is *seen* with each result of it that is applied. One that was not seen for the retention
 is forgotten, and its tenant may bring another in its place; a later result of it begins a new card. Age is
 log time (streams/engine/state/log_time.py) over the events of the partition, with the retention as its TTL: so a broker's
 clock that is ahead for a while forgets nothing, and what is forgotten follows from the log alone. It is
 counted in whole steps, 32 of a retention, so that a batch seldom has events before and after one: a model
 is forgotten when it is older than the retention by up to three of them. Log time is a part of the table's
-state, the entry `_TIME_KEY`; the entry of a card is ``(heard, card)``.
+state, the entry `_TIME_KEY`; the entry of a card is ``(seen_ms, card)``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _decode_time = msgspec.msgpack.Decoder(LogTime).decode
 
 
 class EventSpan(NamedTuple):
-    """Events from ``start`` to ``stop`` of a batch, of one step of log time. What was last heard of before
+    """Events from ``start`` to ``stop`` of a batch, of one step of log time. A model last seen before
     ``horizon_ms`` is forgotten when the first of them comes."""
 
     start: int
@@ -61,7 +61,7 @@ class ModelCards:
         self._now_ms = 0
         self._time_changed = False
         self._cards: dict[bytes, ModelCard] = {}
-        self._heard: dict[bytes, int] = {}
+        self._seen_ms: dict[bytes, int] = {}
         """log time of each card's last result in whole steps, in ascending order"""
         self._sizes: dict[bytes, int] = {}
         self._dirty: dict[bytes, None] = {}
@@ -92,12 +92,12 @@ class ModelCards:
         """Its events come now: forget, oldest first, what they no longer know."""
         self._now_ms = span.at_ms
         gone: list[bytes] = []
-        for key, last_seen_ms in self._heard.items():
+        for key, last_seen_ms in self._seen_ms.items():
             if last_seen_ms >= span.horizon_ms:
                 break
             gone.append(key)
         for key in gone:
-            del self._heard[key]
+            del self._seen_ms[key]
             self._shares.give_back(self._cards.pop(key).tenant_id)
             self._dirty.pop(key, None)
             size = self._sizes.pop(key, None)
@@ -131,16 +131,16 @@ class ModelCards:
         self._version(card, version, at_ms).stage = stage
 
     def room(self, tenant_id: str, others: int = 0) -> int:
-        """How many models not heard of before the tenant may bring (streams/engine/state/shares.py), where
+        """How many new models the tenant may bring (streams/engine/state/shares.py), where
         ``others`` are about to be brought by others."""
         return self._shares.room(tenant_id, others)
 
     def open(self, tenant_id: str, model_id: str) -> ModelCard:
-        """The card to change, of a model that is heard of now: an empty one, if it is not known."""
+        """The card to change, of a model that is seen now: an empty one, if it is new."""
         key = _key(tenant_id, model_id)
         self._dirty[key] = None
-        self._heard.pop(key, None)  # its new place is the last
-        self._heard[key] = self._now_ms
+        self._seen_ms.pop(key, None)  # its new place is the last
+        self._seen_ms[key] = self._now_ms
         card = self._cards.get(key)
         if card is None:
             self._shares.take(tenant_id)
@@ -152,7 +152,7 @@ class ModelCards:
         known.last_seen_ms = max(known.last_seen_ms, at_ms)
         if len(card.versions) > MAX_VERSIONS:
             named = set(card.aliases.values())
-            # Nobody asks for an old version without name or stage; its runs are in ClickHouse.
+            # A reader cannot ask for an old version without name or stage; its runs are in ClickHouse.
             del card.versions[
                 min(
                     (other for other in card.versions if other != version),
@@ -173,17 +173,17 @@ class ModelCards:
             if key == _TIME_KEY:
                 self._log_time = _decode_time(value)
                 continue
-            self._heard[key], card = _decode(value)
+            self._seen_ms[key], card = _decode(value)
             self._cards[key] = card
             self._shares.take(card.tenant_id)
             self._resize(key, len(value))
-        self._heard = dict(sorted(self._heard.items(), key=lambda item: item[1]))
+        self._seen_ms = dict(sorted(self._seen_ms.items(), key=lambda item: item[1]))
 
     def delta(self, seq: int) -> list[Entry]:
         gone = self._forgotten.keys() - self._dirty.keys()
         entries: list[Entry] = [(key, None) for key in self._forgotten if key in gone]
         for key in self._dirty:
-            value = _encode((self._heard[key], self._cards[key]))
+            value = _encode((self._seen_ms[key], self._cards[key]))
             self._resize(key, len(value))
             entries.append((key, value))
         if self._time_changed:

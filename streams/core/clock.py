@@ -50,7 +50,7 @@ class SystemClock:
 
 
 class VirtualClock:
-    """A clock that stands still until `advance` moves it.
+    """A clock that only `advance` moves.
 
     Sleepers wake in the order of their deadlines, ties in the order they went to sleep.
     """
@@ -88,7 +88,7 @@ class VirtualClock:
         self._skew_ms += delta_ms
 
     def next_deadline(self) -> float | None:
-        """Monotonic time of the earliest sleeper, None when nobody sleeps."""
+        """Monotonic time of the earliest sleeper, None without sleepers."""
         while self._sleepers and self._sleepers[0][2].done():
             heapq.heappop(self._sleepers)
         return self._sleepers[0][0] if self._sleepers else None

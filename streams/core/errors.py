@@ -249,7 +249,7 @@ class RequestRefused(DiaError):
 
 
 class PartitionRestart(DiaError):
-    """What this process believes of a partition is in doubt: the log decides, by A1-A5."""
+    """The state of a partition in this process is in doubt: the log decides, by A1-A5."""
 
     disposition = Disposition.RESTART_PARTITION
 
@@ -373,7 +373,7 @@ class OffsetLimit(PartitionStopped):
 
 class BatchUnreadable(PartitionStopped):
     """A batch that no client of dia can open. ``offset`` is the reader's position in the partition
-    ``tp``, ``until`` the offset behind the batch, as far as its header can be believed."""
+    ``tp``, ``until`` the offset behind the batch, as far as its header is valid."""
 
     code = "batch_unreadable"
 

@@ -38,7 +38,7 @@ class RecordBatch:
     what the producer wrote; a batch never mixes the two. ``first_epoch`` and ``last_epoch`` are
     the leader epochs under which the first and the last offset passed were appended, -1 where
     that is unknown. ``continued`` False: since the list before, the broker refused to answer about
-    the partition or was not heard for a while, so that its log may have been replaced unseen.
+    the partition or did not answer for a while, so that its log may have been replaced unseen.
     """
 
     tp: TopicPartition
@@ -127,7 +127,7 @@ class OutboundRecord:
 
 
 class RebalanceListener(Protocol):
-    """Told of assignment changes. Both calls must return well inside the session timeout."""
+    """Called at assignment changes. Both calls must return well inside the session timeout."""
 
     async def on_revoked(self, partitions: frozenset[TopicPartition]) -> None: ...
 
@@ -145,7 +145,7 @@ class GroupConsumer(Protocol):
     """
 
     async def start(self, listener: RebalanceListener) -> None:
-        """Join; returns once the listener was told the first assignment.
+        """Join; returns once the listener has the first assignment.
 
         Raises `UnknownTopic` when a topic does not exist.
         """
@@ -326,7 +326,7 @@ class PlainProducer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TopicConfig:
-    """A topic as the broker knows it; to create one, a ``replication_factor`` of -1 asks for the
+    """A topic as the broker describes it; to create one, a ``replication_factor`` of -1 asks for the
     broker's default."""
 
     name: str
@@ -346,7 +346,7 @@ class MemberDescription:
 
 @dataclass(frozen=True, slots=True)
 class GroupDescription:
-    """A consumer group as its coordinator knows it.
+    """A consumer group as its coordinator describes it.
 
     ``stable``: the members hold the assignments shown; False while the group rebalances. A group
     that does not exist has no members and is stable.
@@ -392,7 +392,7 @@ class Admin(Protocol):
     async def delete_records(self, before: Mapping[TopicPartition, int]) -> None:
         """Trim each log so that it starts at the given offset, or leave it where it starts later.
 
-        Raises `BrokerUnavailable` for a log that ends before the offset, as its leader knows it
+        Raises `BrokerUnavailable` for a log whose end at the leader is before the offset
         at that moment: nothing of it is deleted, never everything up to its end.
         """
         ...
@@ -417,7 +417,7 @@ class Admin(Protocol):
         ...
 
     async def cluster_id(self) -> str:
-        """Unique to this cluster: what tells it from another of the same address."""
+        """Unique to this cluster: it differs from another one at the same address."""
         ...
 
     async def close(self) -> None: ...

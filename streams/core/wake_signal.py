@@ -8,7 +8,7 @@ from streams.core.clock import Clock
 
 
 class WakeSignal:
-    """Wakes everyone who waits; who comes later waits for the next `notify`."""
+    """Wakes all waiting tasks; a task that comes later waits for the next `notify`."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

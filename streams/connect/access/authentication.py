@@ -11,7 +11,7 @@ from streams.core.errors import UsageError
 log = structlog.get_logger(__name__)
 
 _SCHEME = "bearer"
-_NOBODY = AccessToken(id="", tenant="nobody", role="read", sha256="0" * 64, created_ms=0)
+_DUMMY_TOKEN = AccessToken(id="", tenant="none", role="read", sha256="0" * 64, created_ms=0)
 
 
 class Authenticator:
@@ -30,7 +30,7 @@ class Authenticator:
         shown = Credential.read(text.strip()) if scheme.lower() == _SCHEME else None
         if shown is not None:
             # Constant time: an unknown id takes as long as a wrong secret.
-            token = self._tokens.get(shown.id, _NOBODY)
+            token = self._tokens.get(shown.id, _DUMMY_TOKEN)
             if shown.opens(token) and (token.expires_ms is None or now_ms < token.expires_ms):
                 return token
         raise Unauthenticated(

@@ -77,7 +77,7 @@ class Shard:
     def _let_go(self, task: asyncio.Future[T]) -> None:
         self._slots.release()
         if not task.cancelled():
-            # Who waited may have given up: asyncio would log what nobody asked for.
+            # The caller may have timed out: asyncio would log an exception that no task retrieved.
             task.exception()
 
     @property

@@ -5,7 +5,7 @@ when they fill an insert. While the queue of a shard is half full, its largest t
 wait take room from partitions whose rows may not wait.
 
 A shard that is away holds back only its own rows. They are tried again, with growing pauses,
-for as long as their owner wants them; who hands rows over asks `room` first and keeps the rest
+for as long as their owner wants them; a caller asks `room` before it hands rows over and keeps the rest
 in its state. Repeating is always harmless (`streams.core.rows.built_in_tables.ShardSet`), so nothing here is durable.
 """
 
@@ -148,7 +148,7 @@ class Delivery:
         return jobs
 
     async def _deliver(self, shard: int, jobs: list[Job]) -> None:
-        """Insert until the shard took it, or nobody waits for the answer any more."""
+        """Insert until the shard took it, or no owner waits for the answer any more."""
         rows = sum(len(job.rows) for job in jobs)
         backoff = Backoff(self._clock, _FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         refused: Sequence[int] = ()

@@ -1,7 +1,7 @@
 """One ClickHouse server behind clickhouse-connect, with its failures in this project's words.
 
-The client's own retries are off: a resent INSERT would be harmless here, but a wait that nobody
-decided on is not. Everything blocks; one instance may be used by several threads.
+The client's own retries are off: a resent INSERT would be harmless here, but a wait
+without a deadline of ours is not. Everything blocks; one instance may be used by several threads.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Hours recomputed from their minutes and days from their hours, at a bounded cost.
 
-Whoever evicted acknowledged minute rows owes the recomputation of their hour and day
+A partition that evicts acknowledged minute rows owes the recomputation of their hour and day
 (`runtime/effects/effects.py`). Obligations for the same bucket, from any partition, are met by one
 recomputation that *began* after they were submitted. The hours that are owed of a day are
 recomputed before it: so a day holds every minute whose obligation it meets.
@@ -115,7 +115,7 @@ class RollUpQueue:
         """Drop what ``owner`` waits for."""
         self.caught_up(owner)
         for bucket, waiting in list(self._owed.items()):
-            waiting[:] = [(who, done) for who, done in waiting if who is not owner]
+            waiting[:] = [(waiter, done) for waiter, done in waiting if waiter is not owner]
             if not waiting:
                 self._taken(bucket)
 
@@ -133,7 +133,7 @@ class RollUpQueue:
             await self._clock.sleep(_POLL_S)
 
     async def _meet(self, bucket: BucketStart) -> None:
-        # Taken first: who comes while an hour is recomputed may owe an hour that was not.
+        # Taken first: an owner that submits during the recomputation may owe another hour.
         waiting = self._taken(bucket)
         met = [await self._recompute(h, self._taken(h)) for h in self._hours_of(bucket)]
         if all(met):
@@ -169,7 +169,7 @@ class RollUpQueue:
     def _rest(self, bucket: BucketStart, took_s: float) -> None:
         until = self._clock.monotonic() + min(REST * took_s, REST_MAX_S)
         self._rests_until[bucket] = until
-        if bucket in self._due_at:  # somebody came while it was recomputed
+        if bucket in self._due_at:  # submitted while it was recomputed
             self._due_at[bucket] = max(self._due_at[bucket], until)
 
     def _owe_again(self, bucket: BucketStart, waiting: list[tuple[object, Done]]) -> None:

@@ -20,7 +20,7 @@ Answer = Callable[[Sequence[int], str], None]
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """Rows of one shard and whom to tell. ``owner`` is what `Delivery.forget` is called with."""
+    """Rows of one shard and the callback of their answer. ``owner`` is what `Delivery.forget` is called with."""
 
     owner: object
     rows: Rows

@@ -29,7 +29,7 @@ class _Call(NamedTuple):
 
 
 class Calls:
-    """The last `WINDOW_S` seconds of calls. ``name`` is what people are told of."""
+    """The last `WINDOW_S` seconds of calls. ``name`` is the dependency in messages."""
 
     def __init__(
         self, name: str, clock: Clock, *, latency_s: float = 1.0, error_share: float = 0.01

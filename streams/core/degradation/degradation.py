@@ -71,7 +71,7 @@ class Degradation:
         return Level(self.standing.level)
 
     def without_early_rows(self, shards: int) -> frozenset[int]:
-        """Of so many shards, those that are spared the news of live windows."""
+        """Of so many shards, those that get no rows of live windows."""
         if not self.standing.level:
             return frozenset()
         return frozenset(n for n in range(shards) if self.level_of(shard_signal(n)))

@@ -1,5 +1,5 @@
-"""Whether a dependency that is always talked to has gone silent: Kafka by its fetches, Redis by its
-subscription. Where nobody talks to it for a while, it is asked."""
+"""Whether a dependency that answers all the time has gone silent: Kafka by its fetches, Redis by its
+subscription. After a while without an answer, the process sends a request of its own, where it has one."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ Ask = Callable[[], Awaitable[None]]
 
 
 class HealthWatch:
-    """``reads`` by name of the signal; ``asks`` run beside, until cancelled: they put questions
-    where nobody else would notice that there are no answers."""
+    """``reads`` by name of the signal; ``asks`` run beside, until cancelled: they send
+    requests where no other call would find that a dependency does not answer."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """What a codec asks of a schema registry, and gets from memory at once or not at all.
 
 Encoding and decoding never wait. What is not in memory raises `Pending`, whose ``obtain`` asks
-the registry; who caught it tries again afterwards.
+the registry; the caller tries again afterwards.
 """
 
 from __future__ import annotations

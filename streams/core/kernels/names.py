@@ -2,7 +2,7 @@
 
 Open addressing with linear probing over words of ``upper half of the hash << 32 | code + 1``; 0 is a free
 place, and at least half are free. The texts themselves lie in ``arena``, text c at ``code_at[c]``. Texts
-are chosen by tenants, so the hash has a secret seed: without it nobody can make many of them meet.
+are chosen by tenants, so the hash has a secret seed: without it a tenant cannot make many of them collide.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Code of an app that runs beside its agents, in each worker process: once, or again and again."""
+"""Code of an app that runs beside its agents, in each worker process: once, or repeatedly."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def private_folder(path: Path) -> None:
 
 
 def refuse_loose(name: str, path: Path) -> None:
-    """`UsageError` where others may read a secret of ours, or change anybody's; ``name`` is the
+    """`UsageError` where others may read a secret file of ours, or change one of any owner; ``name`` is the
     setting or option that names it. A file of another user, as an orchestrator mounts it, may be
     readable for others: this process cannot change its mode. `OSError` where there is none."""
     found = path.stat()

@@ -30,5 +30,5 @@ class RestartPolicy:
         return min(FIRST_DELAY_S * 2.0 ** (recent - 1), DELAY_MAX_S)
 
     def forgive(self) -> None:
-        """Forget what happened: somebody repaired something and asks to try again."""
+        """Forget the deaths so far: an operator repaired the cause and asks to try again."""
         self._deaths.clear()

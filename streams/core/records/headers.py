@@ -51,7 +51,7 @@ _DIGITS_MAX = 18
 
 
 def of_version(version: int) -> Headers:
-    """What names the schema version of a value; nothing for the one that is meant without."""
+    """The header that names the schema version of a value; none for the version of values without it."""
     return () if version == UNNAMED_VERSION else ((SCHEMA, b"%d" % version),)
 
 

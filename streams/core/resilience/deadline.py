@@ -11,7 +11,7 @@ from streams.core.clock import Clock
 T = TypeVar("T")
 
 
-class DeadlinePassed(Exception):  # noqa: N818 - a signal to the caller, who names the error
+class DeadlinePassed(Exception):  # noqa: N818 - a signal to the caller, which names the error
     """The budget ran out; what was awaited has been cancelled."""
 
 

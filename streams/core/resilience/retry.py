@@ -5,10 +5,10 @@
    everything fails, almost nothing is retried, and an outage is not made worse by those it hits.
 3. Out of pauses, or of tokens: `RetriesExhausted`, and the event becomes a dead letter.
 4. An error whose disposition is PAUSE (an open breaker) is no failure of the event and costs
-   nothing: it passes through at once, and whoever runs the event waits.
+   nothing: it passes through at once, and the caller that runs the event waits.
 
-Only the event waits here. Who runs several events of different keys side by side goes on with the
-others, up to the bound of events in flight.
+Only the event waits here. A caller that runs several events of different keys side by side goes on
+with the others, up to the bound of events in flight.
 
 tenacity, and stamina on top of it, were considered. They wait on the event loop's own clock and
 draw from the global random generator, so the simulation could neither move their time nor repeat

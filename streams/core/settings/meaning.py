@@ -22,7 +22,7 @@ _SHARDINGS = ("range", "directory")
 
 
 def refuse_meaningless(settings: Settings, given: Iterable[str]) -> None:
-    """Check the fields named in ``given``, which somebody set. Raises `UsageError` for the first
+    """Check the fields named in ``given``, which the user set. Raises `UsageError` for the first
     wrong one, naming its variable, its value and what it should be."""
     for name in given:
         value = getattr(settings, name)

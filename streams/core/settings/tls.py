@@ -1,7 +1,7 @@
-"""TLS towards one service: which authority to trust, and how to prove who we are.
+"""TLS towards one service: which authority to trust, and our own certificate.
 
-Names are always checked. There is no setting that trusts anybody: whoever cannot name an
-authority has no use for encryption either.
+Names are always checked. There is no setting that trusts every certificate: encryption without
+an authority does not stop an attacker on the path.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ metrics are wanted most. Probes never ask Kafka, ClickHouse or Redis: a restart 
 - ``/startupz``  the process is wired and has reached its broker once
 - ``/livez``     the event loop's heartbeat is younger than `HealthState.stale_after_s`
 - ``/readyz``    started, assigned, every assigned partition taking records, not draining
-- ``/degradation``  the process's level, since when, and why; always 200, for it is news and not
-  a reason to restart
-- ``/status``    what a worker tells of its partitions, as in its status file; 404 from others
+- ``/degradation``  the process's level, since when, and why; always 200, for it is no reason
+  to restart
+- ``/status``    what a worker publishes of its partitions, as in its status file; 404 from others
 - ``/metrics``   Prometheus text format, at most `METRICS_AGE_S` old
 
 An address that asks more often than `PER_S` waits; the thread shares the interpreter with the work of
@@ -36,11 +36,11 @@ from streams.core.telemetry.pace import AnswerPace
 
 HEARTBEAT_INTERVAL_S = 1.0
 STALE_AFTER_S = 30.0
-"""Far longer than the loop may ever hold on to one step, so a busy machine kills nobody."""
+"""Far longer than the loop may ever hold on to one step, so a busy machine causes no restart."""
 STOP_TIMEOUT_S = 5.0
 REQUEST_BYTES_MAX = 1024
 METRICS_AGE_S = 1.0
-"""Writing the text takes tens of milliseconds: those who ask within it share one."""
+"""Writing the text takes tens of milliseconds: requests within `METRICS_AGE_S` share one."""
 PER_S = 20.0
 BURST = 40
 WAITING_MAX = 20
@@ -62,7 +62,7 @@ class PartitionCounts(NamedTuple):
 
 
 class HealthState:
-    """What the runtime knows of itself. Written by the event loop, read by the probe thread:
+    """The state of the runtime. Written by the event loop, read by the probe thread:
     every field is one reference, so a read sees an old or a new value, never half of one."""
 
     def __init__(self, clock: Clock, *, stale_after_s: float = STALE_AFTER_S) -> None:
@@ -92,7 +92,7 @@ class HealthState:
         self.standing = msgspec.json.encode(standing)
 
     def set_status(self, status: bytes) -> None:
-        """What the process tells of its partitions, as JSON."""
+        """What the process publishes of its partitions, as JSON."""
         self.status = status
 
     def mark_draining(self) -> None:

@@ -39,8 +39,8 @@ def configure(
     stream: TextIO | None = None,
     own: Iterable[str] = (),
 ) -> None:
-    """Route structlog and the logging module to ``stream`` (stderr). ``own`` names packages that are
-    heard from ``level`` on, as ours are; libraries are from WARNING on.
+    """Route structlog and the logging module to ``stream`` (stderr). ``own`` names packages that
+    log from ``level`` on, as ours do; libraries log from WARNING on.
 
     ``log_format`` is auto (console on a terminal, JSON elsewhere), console or json; another word,
     or an unknown level, is a `UsageError`.

@@ -3,7 +3,7 @@
 Names carry the prefix ``dia_`` and base units; label values are bounded: topics, partitions,
 tables, shards, error codes, protocol steps; never a key, an id or a message. A help text says
 what the number is and, where it is not obvious, what a change of it means.
-Gauges of a partition belong to whoever owns it: `Metrics.forget_partition` removes them when the
+Gauges of a partition belong to its owner: `Metrics.forget_partition` removes them when the
 partition leaves, else two processes would report its lag.
 """
 
@@ -85,7 +85,7 @@ class IntakeMetrics:
         )
         self.dead_letters = declare.counter(
             "dead_letters_total",
-            "Records written to a dead-letter topic; a new error_code is news.",
+            "Records written to a dead-letter topic; look at a new error_code.",
             ("topic", "error_code"),
         )
         self.pointers = declare.counter(
@@ -258,7 +258,7 @@ class ScheduleMetrics:
 
     def __init__(self, declare: Declare) -> None:
         self.leader = declare.gauge(
-            "schedule_leader", "1 in the process that leads; a sum of 0 means that nobody does."
+            "schedule_leader", "1 in the process that leads; a sum of 0: no process leads."
         )
         self.runs = declare.counter(
             "schedule_runs_total", "Runs that ended, by how.", ("job", "result")
@@ -284,18 +284,18 @@ class CacheMetrics:
         )
         self.loads = declare.counter(
             "cache_loads_total",
-            "Values read from their source; behind: it was older than what the cache knows of.",
+            "Values read from their source; behind: it was older than the version in the cache.",
             ("cache", "result"),
         )
         self.invalidations = declare.counter(
-            "cache_invalidations_total", "Invalidations sent or heard.", ("cache", "cause")
+            "cache_invalidations_total", "Invalidations sent or received.", ("cache", "cause")
         )
         self.resyncs = declare.counter(
             "cache_resyncs_total",
             "Times the process forgot all it kept, because it may have missed an invalidation.",
         )
         self.live = declare.gauge(
-            "cache_subscription_live", "1 while invalidations of other processes are heard."
+            "cache_subscription_live", "1 while invalidations of other processes are received."
         )
         self.bytes = declare.gauge("cache_bytes", "Memory of the process's own layer.", ("cache",))
         self.behind = declare.gauge(

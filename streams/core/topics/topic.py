@@ -27,7 +27,7 @@ DLQ_HEADROOM_BYTES = 64 << 10
 """A dead letter is its record plus the dia.dlq.* headers."""
 DLQ_MESSAGE_BYTES = SOURCE_MESSAGE_BYTES + DLQ_HEADROOM_BYTES
 PARKED_HEADROOM_BYTES = 4 << 10
-"""A parked letter is the dead letter, and why it was parked."""
+"""A parked record holds the dead letter, and the reason of its parking."""
 DLQ_RETENTION_BYTES = 10 << 30
 CHANGELOG_PART_BYTES = 900 << 10
 """A changelog record stays under the broker's default limit of 1 MiB, compressed or not."""
@@ -126,7 +126,7 @@ class Topic:
 
     @property
     def journal(self) -> str:
-        """What was decided of the dead letters, by whom and when; never trimmed."""
+        """Decisions about the dead letters, with actor and time; never trimmed."""
         return self.changelog(replay_group(self.app))
 
     def changelog(self, group: str) -> str:

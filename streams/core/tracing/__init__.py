@@ -1,1 +1,1 @@
-"""Traces of single events, from the edge to the row: sampled, and free where nobody asked for them."""
+"""Traces of single events, from the edge to the row: sampled, and without cost where tracing is off."""

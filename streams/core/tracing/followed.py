@@ -19,7 +19,7 @@ from streams.core.tracing.context import TraceContext
 from streams.core.types import RecordBatch
 
 LINKS_MAX = 32
-"""Of one span: more would tell nobody more."""
+"""Of one span: more of them say no more to a reader."""
 FOLDED_MAX = 256
 """Traces folded and not settled: requests of jobs may wait for minutes."""
 

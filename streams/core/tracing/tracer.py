@@ -1,8 +1,8 @@
-"""What the pipeline tells of its work, for whoever follows a single event through it.
+"""The spans of the pipeline, for an operator who follows a single event through it.
 
     take T ──(Kafka header traceparent)──► process T ──────────────► insert m1
       ▲ links                                ├ C1 fold                  links to every commit
-    send T                                   ├ C2 send                  whose news it may hold
+    send T                                   ├ C2 send                  whose rows it may hold
     one transaction of the edge              ├ C3 commit
                                              └ C4 store
                                              links to the sampled records it settles
@@ -135,7 +135,7 @@ class UntracedPartition:
 
 
 class UntracedCommit:
-    """The `CommitSpan` of a commit that nobody follows."""
+    """The `CommitSpan` of a commit without a sampled record."""
 
     origins: Origins = ()
 

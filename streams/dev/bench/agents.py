@@ -161,7 +161,7 @@ def judged(engine: Engine, work: str, run: PeerRun) -> AgentOutcome:
     """The figures of a run."""
     course = run.course
     if run.ended or len(course.marks) < 2:
-        problem = run.ended or "told of no progress"
+        problem = run.ended or "reported no progress"
         return AgentOutcome(engine=engine, work=work, problem=problem)
     first, last = course.marks[0].cpu, course.marks[-1].cpu
     spent_s = last.by_process["peer"] - first.by_process["peer"]

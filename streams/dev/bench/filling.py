@@ -20,7 +20,7 @@ async def fill(
     rig: Rig, topic: str = MODEL_METRICS.name, **changes: Any
 ) -> tuple[Generator, float]:
     """Everything the case asks for into ``topic``, with ``changes`` to its workload; the
-    generator, whose oracle knows what must come out, and how many events a second went in."""
+    generator, whose oracle has the expected result, and how many events a second went in."""
     case, clock = rig.case, rig.clock
     start_ms = clock.now_ms() - round(case.events * STEP_MS) - PAST_MS
     generator = Generator(preset(case.workload, start_ms=start_ms, seed=case.seed, **changes))

@@ -28,7 +28,7 @@ COMMITS_AFTER = 2
 """Commit intervals after the last event until the lag is looked at."""
 WARM_UP_S = 5.0
 """Probes before do not count: the first insert of a server that was just started takes seconds, and
-how long a start takes is told by itself (streams/dev/bench/restart.py)."""
+another measurement gives the time of a start (streams/dev/bench/restart.py)."""
 
 
 async def measure_freshness(rig: Rig) -> CaseOutcome:

@@ -73,7 +73,7 @@ class Idle:
         return {}
 
     def finished(self, event: Any, outcome: Outcome) -> None:
-        """Nobody asked."""
+        """No client waits for it."""
 
     async def close(self) -> None:
         """It holds nothing."""

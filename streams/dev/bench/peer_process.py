@@ -1,6 +1,6 @@
 """One peer, run as a child: how fast it goes through the topic, and what it says it counted.
 
-The clock starts at its first record, so that start-up, joining and compiling are nobody's cost,
+The clock starts at its first record, so that start-up, joining and compiling count for no peer,
 and stops at its last; what it commits after that is left out, in its favour. A peer that is not
 through after ``limit_s`` is stopped there and has the rate it had until then, which flatters
 those that slow down as their state grows.
@@ -29,7 +29,7 @@ _TETHER = str(Path(tether.__file__).resolve())
 
 
 class PeerMark(NamedTuple):
-    """So many records were done at ``at_s`` (Unix time); CPU used until the bench heard of it."""
+    """So many records were done at ``at_s`` (Unix time); CPU used until the bench read that."""
 
     read: int
     at_s: float

@@ -67,7 +67,7 @@ def run_peers(
 
 
 class Contest:
-    """One topic, and everybody who goes through it."""
+    """One topic, and the peers that read it."""
 
     def __init__(self, peers: Sequence[Peer], limit_s: float, programs: Path) -> None:
         self._peers = peers
@@ -122,7 +122,7 @@ def judged(peer: Peer, version: str, run: PeerRun, oracle: Oracle) -> PeerOutcom
     no speed; of one that was stopped nothing is known but its rate."""
     course = run.course
     if run.ended or len(course.marks) < 2:
-        return _blank(peer, version, run.ended or "told of no progress")
+        return _blank(peer, version, run.ended or "reported no progress")
     exact: bool | None = None
     problem = ""
     if course.counted is not None and peer.job == "windows":

@@ -15,7 +15,7 @@ Job: TypeAlias = Literal["windows", "floor"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """``folder`` in tests/bench/peers holds its program and ``package``, whose version is told.
+    """``folder`` in tests/bench/peers holds its program and ``package``, whose version is reported.
 
     ``guarantee`` is what its documentation promises of the state after a crash, in the
     configuration that is measured.

@@ -82,7 +82,7 @@ def cpu_s(pid: int) -> float:
 
 
 def machine_cpu_s() -> float:
-    """Busy time of all cores since boot, whoever used it."""
+    """Busy time of all cores since boot, of all processes."""
     fields = Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]
     ticks = [int(field) for field in fields]
     return (sum(ticks) - sum(ticks[index] for index in _IDLE_FIELDS)) / _TICKS_PER_S

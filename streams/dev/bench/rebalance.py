@@ -1,4 +1,4 @@
-"""What a worker that joins costs those who wait: the gap that its probes see."""
+"""What a worker that joins costs in freshness: the gap that its probes see."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def _told(machine: Machine) -> str:
 def _peers(peers: PeerReport) -> Iterator[str]:
     yield (
         f"One topic of {peers.events:,} `{peers.workload}` events, one core for each engine in "
-        "turn, the broker on another; rows acknowledged and dropped. Who was not through after "
+        "turn, the broker on another; rows acknowledged and dropped. An engine that was not through after "
         f"{peers.limit_s:g} s was stopped there."
     )
     yield ""

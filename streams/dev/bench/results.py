@@ -119,7 +119,7 @@ class CaseOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
 class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
     """Everything of one run of the bench. ``settings`` are those a worker ran with; ``commit`` is
-    that of its source, as `streams.dev.bench.commit` tells it."""
+    that of its source, from `streams.dev.bench.commit`."""
 
     format: int = FORMAT
     started_at: str

@@ -47,7 +47,7 @@ class DemoProgress(Protocol):
 
 
 class Talk(Protocol):
-    """Where the demo tells what it is doing: the command's printer."""
+    """Where the demo prints its progress: the command's printer."""
 
     def say(self, text: str) -> None: ...
 

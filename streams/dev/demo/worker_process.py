@@ -30,7 +30,7 @@ class WorkerProcess(CommandProcess):
         super().__init__("worker", [*command, *options], environ=environ, log=log)
 
     def alive(self) -> list[LiveWorker]:
-        """The worker processes that live, each as it last told of itself."""
+        """The worker processes that live, each as in its last status file."""
         return live_workers(self._state)
 
     @property

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-"""Where the library looks first; whoever set one of them has decided."""
+"""Where the library looks first; a user who set one of them has decided."""
 
 SYSTEM_BUNDLES = (
     Path("/etc/ssl/certs/ca-certificates.crt"),  # Debian, Arch

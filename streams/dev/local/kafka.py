@@ -42,7 +42,7 @@ _PROPERTIES: Mapping[str, str] = {
     "offsets.topic.num.partitions": "4",
     "transaction.state.log.num.partitions": "4",
     "share.coordinator.state.topic.num.partitions": "4",
-    # A lone developer's group has nobody to wait for.
+    # The group of a single developer has no other member to wait for.
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "6000",
     # A broker killed -9 is let back in when its last session has run out (default 9 s).

@@ -45,7 +45,7 @@ def clickhouse_serves(port: int) -> bool:
 
 
 def _exchange(port: int, request: bytes, answer_bytes: int) -> bytes:
-    """Send ``request``, receive up to ``answer_bytes``; b"" when nobody answers."""
+    """Send ``request``, receive up to ``answer_bytes``; b"" without an answer."""
     try:
         with socket.create_connection((LOOPBACK, port), PROBE_TIMEOUT_S) as connection:
             connection.sendall(request)

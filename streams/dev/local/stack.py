@@ -236,7 +236,7 @@ def _start(folder: StackFolder, progress: Progress, owner_pid: int | None) -> No
         _start_supervisor(folder, owner_pid)
         _wait_ready(folder, progress)
     except BaseException:
-        # Also for Ctrl-C: half a stack is of no use to anybody.
+        # Also for Ctrl-C: half a stack is of no use.
         roster = _supervised(folder)
         if roster is not None:
             _stop(roster)
@@ -245,7 +245,7 @@ def _start(folder: StackFolder, progress: Progress, owner_pid: int | None) -> No
 
 
 def _start_supervisor(folder: StackFolder, owner_pid: int | None) -> None:
-    """Returns when the supervisor holds its lock and was told to go.
+    """Returns when the supervisor holds its lock and has the byte that starts it.
 
     Interrupted at any moment before, even in the middle of a fork, the supervisor finds the pipe
     closed instead and ends by itself.

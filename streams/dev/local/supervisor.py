@@ -81,7 +81,7 @@ class Supervisor:
             for child in self._children:
                 child.retry()
         # Named, not "any other": after SIGSTOP and SIGCONT beyond its timeout, Python's
-        # sigtimedwait returns a siginfo that nobody has filled in.
+        # sigtimedwait returns a siginfo that the kernel has not filled in.
         return caught.si_signo in (signal.SIGTERM, signal.SIGINT)
 
     def _stop(self) -> None:
@@ -159,12 +159,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if plan is None:
         sys.exit(f"no stack was planned in {folder.home}. Run `dia up`.")
     try:
-        # Taken before the fork and kept by the fork: whoever waited for this command knows that
+        # Taken before the fork and kept by the fork: for a process that waited for this command,
         # a free lock means no supervisor.
         with exclusive(folder.supervisor_lock, timeout_s=0, waiting=lambda: None):
             _detach(folder.log("supervisor"))
             # A byte says go. No byte, but the end of the pipe: the caller was interrupted, and
-            # knows of no process it could stop.
+            # has no process id that it could stop.
             if not os.read(options.go_fd, 1):
                 return
             signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)

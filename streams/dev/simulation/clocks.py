@@ -50,7 +50,7 @@ class Clocks:
         if self._wrong and rng.random() < 0.4:
             self._right()
         elif rng.random() < 0.12:
-            # Rows go by the age of their windows, so what workers and shards believe is at most
+            # Rows go by the age of their windows, so the clocks of workers and shards are at most
             # hours off; a broker may be off by a day.
             of_brokers = rng.random() < 0.7
             clock = self._world.broker_clock if of_brokers else self._world.clock

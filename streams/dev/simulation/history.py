@@ -309,7 +309,7 @@ class _Calm:
         """These processes must bring the system to rest; then they are stopped. ``hurry`` is done
         once, when it has been calm for a while."""
         clock = self.world.clock
-        # What the broker answered before may make them believe that they have read all.
+        # By an older answer of the broker they may take themselves for having read all.
         await asyncio.sleep(LONGEST_SILENCE_S)
         began_s = clock.monotonic()
         while (calm_s := clock.monotonic() - began_s) < CALM_S:

@@ -182,7 +182,7 @@ def _run(outcome: dict[str, Any]) -> int | None:
 
 
 def _check_cancelled(requests: _Requests, by_first: dict[str, dict[str, Any]]) -> None:
-    """What was cancelled was asked to be, and the asker was told."""
+    """Each cancelled request has an order to cancel it, and its client has the answer."""
     told = {
         (asked.event["tenant_id"], asked.event["parameters"]["idempotency_key"])
         for request_id, asked in requests.asked.items()

@@ -94,7 +94,7 @@ class Toy:
         return {"run": run}
 
     def finished(self, event: SimulationRequest, outcome: Outcome) -> None:
-        """Nobody asked."""
+        """No client waits for it."""
 
     async def close(self) -> None:
         """It holds nothing."""

@@ -14,7 +14,7 @@ from streams.dev.simulation.world import World
 from streams.engine.state.changelog import unpack
 
 LOST_MAX = 3
-"""Commits: more of them, and the trim of a lost one tells by itself."""
+"""Commits: with more of them, the trim of a lost one shows the loss."""
 REFUSED_S = 30.0
 """Long enough for the group to settle on its new member meanwhile."""
 PATIENCE_S = 120

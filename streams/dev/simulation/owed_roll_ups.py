@@ -1,7 +1,7 @@
 """What partitions owe to roll-ups, watched from outside the processes.
 
 An hour that a commit owes may be crossed out only after a recomputation that began when that commit
-was true. Most breaches of this mend themselves, since an hour is recomputed again and again, and so
+was true. Most breaches of this mend themselves, since an hour is recomputed repeatedly, and so
 the rows at the end of a history seldom show them.
 """
 
@@ -43,7 +43,7 @@ class OwedRollUps:
             if value is not None:
                 self._owed[debt] = version_in(value)
             elif (seq := self._owed.pop(debt, 0)) > self._met.get(debt, 0):
-                wrong = f"partition {partition} owed {bucket} since commit {seq}; nobody did it"
+                wrong = f"partition {partition} owed {bucket} since commit {seq}; no process did it"
         return wrong
 
     def recomputing(self, bucket: RollUp) -> Callable[[], None]:
@@ -52,7 +52,7 @@ class OwedRollUps:
 
         def done() -> None:
             for debt, seq in began_with.items():
-                # Two processes recompute side by side: who began first may be done last.
+                # Two processes recompute side by side: the one that began first may be done last.
                 self._met[debt] = max(seq, self._met.get(debt, 0))
 
         return done

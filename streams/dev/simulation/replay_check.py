@@ -1,6 +1,6 @@
 """What must hold of dead letters that were decided on, read from the logs alone.
 
-- A letter is replayed once if its journal says so, and never otherwise; parked, the same.
+- A dead letter is replayed once if its journal says so, and never otherwise; parked, the same.
 - A replayed record says which letter it was, when it was first appended, and one hop more.
 - ClickHouse shows the last decision on every letter.
 """

@@ -1,6 +1,6 @@
 """Dead letters replayed while everything else goes wrong: plans, runs, pauses, decisions by hand.
 
-A run is a process of its own, which dies like any other; whoever comes next resumes its plan.
+A run is a process of its own, which dies like any other; the next run resumes its plan.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from streams.operate.replay.run import run_plan
 from streams.operate.replay.transforms import transform_of
 
 _EXPECTED = (TransientError, PartitionRestart, RefusedBySafety, UsageError, TopicRecreated)
-"""What a broken world does to a command; whoever called it would try again."""
+"""Errors of a command in a broken world; a user would try again."""
 _WORDS: tuple[Word, ...] = ("pause", "resume", "cancel")
 
 
@@ -62,7 +62,7 @@ class Runner:
         raise Killed
 
     async def ended(self) -> None:
-        """Wait for it; raises what nobody may expect of it."""
+        """Wait for it; raises an error that is not expected of it."""
         with suppress(asyncio.CancelledError, Killed, *_EXPECTED):
             await self._task
 
@@ -72,7 +72,7 @@ class Runner:
 
 
 class Replays:
-    """Somebody who mends dead letters, at random."""
+    """An operator who replays dead letters, at random."""
 
     def __init__(self, world: World, rng: random.Random) -> None:
         self._world = world

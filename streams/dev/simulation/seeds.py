@@ -64,7 +64,7 @@ def first_caught(
     story: str,
     known: Mapping[str, int] = MappingProxyType({}),
 ) -> Iterator[tuple[str, FailedSeed | None]]:
-    """Of each variant, the first of ``seeds`` seeds that tells it from the engine; the seed that is
+    """Of each variant, the first of ``seeds`` seeds that fails with it; the seed that is
     ``known`` to do so is tried before all others."""
     names = list(broken)
     first = [known.get(name, 0) for name in names]

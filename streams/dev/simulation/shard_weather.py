@@ -2,7 +2,7 @@
 
 A replica dies only while all others answer, so that a majority that holds a row loses one holder at
 a time and the one that takes its place has copied what is left. A process with another shard map is
-one that somebody started with wrong settings: it must end by itself, whatever it met before.
+one that a user started with wrong settings: it must end by itself, whatever it met before.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class Sheds:
             await self._rng.choice(alive).kill()
 
     async def finish(self) -> None:
-        """In the calm: whoever still wants something gets it, and what began to return is back."""
+        """In the calm: each order still open is carried out, and what began to return is back."""
         for runner in self._runners:
             await runner.ended()
         for span in self.returned.values():
@@ -129,7 +129,7 @@ def _spans(world: World) -> list[ShedSpan]:
 
 
 def shed_ranges(world: World) -> dict[int, list[range]]:
-    """By partition, the offsets that the pipeline says it was told to skip.
+    """By partition, the offsets that the pipeline reports as skipped by order.
 
     Raises `Difference` where two of them overlap: then something was skipped twice.
     """
@@ -148,7 +148,7 @@ def shed_ranges(world: World) -> dict[int, list[range]]:
 
 
 def check_sheds(world: World, sheds: Sheds) -> None:
-    """Nothing was skipped that nobody gave up: each range ends where an order does, and begins
+    """Nothing was skipped without an order: each range ends where an order does, and begins
     where the group stood then or later. What was sent again was sent once, and all of it. Raises
     `Difference`."""
     _check_returned(world, sheds)

@@ -21,9 +21,9 @@ from streams.operate.shed.unreadable_plan import plan_unreadable
 
 _SPOILT_MAX = 3
 _ELECTION_S = 0.05
-"""Records of one offset in two logs are told apart by their append times, in milliseconds."""
+"""Records of one offset in two logs differ in their append times, in milliseconds."""
 _CREATED_AFTER_S = 6.0
-"""Longer than a consumer that hears nothing believes in its log."""
+"""Longer than a consumer without answers takes its log for the same."""
 
 
 class Sources:
@@ -83,7 +83,7 @@ class Sources:
 
 
 def check_spoilt(world: World, topic: str) -> None:
-    """What nobody could read was skipped by order, all of it. Raises `Difference`."""
+    """Every unreadable batch was skipped by order. Raises `Difference`."""
     shed = shed_ranges(world)
     for number in range(world.partitions):
         log = world.broker.log(TopicPartition(topic, number))

@@ -17,7 +17,7 @@ CHANGELOG_STOPS: Final = frozenset({"changelog_lost", "changelog_gap"})
 
 
 def check_stops(processes: Sequence[Process]) -> None:
-    """Raises `Difference` where a partition stands still because it misses a part of a changelog
+    """Raises `Difference` where a partition is stopped because it misses a part of a changelog
     that is whole."""
     for partition in held(processes):
         error = partition.stopped_by

@@ -1,4 +1,4 @@
-"""What histories are told of: windows of metrics, jobs that finish out of order, and events that an
+"""What histories are about: windows of metrics, jobs that finish out of order, and events that an
 agent handles one at a time."""
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from streams.core.types import TopicPartition
 
 
 class TrimWatcher(Protocol):
-    """Who sees what logs are to be trimmed to, before it is done."""
+    """Sees each trim of a log, before it is done."""
 
     def trimming(self, log: TopicPartition, before: int) -> None: ...
 

@@ -116,7 +116,7 @@ class Weather:
             broker.faults.refuse_steps(step, code, applied=applied, times=times)
 
     def spoil_restores(self, rng: random.Random) -> None:
-        """Whoever reads a changelog next is answered so."""
+        """The next reads of the changelogs get a spoiled answer."""
         for number in range(self._world.partitions):
             self._spoil_changelog(rng, number)
 
@@ -188,7 +188,7 @@ class Weather:
             self._muted.append((process, member))
 
     def _unmute(self) -> None:
-        """The zombie hears of the group again."""
+        """The zombie sends heartbeats again."""
         if self._muted:
             process, member = self._muted.pop(0)
             if process.alive and self._world.broker.members[process.name] is member:
@@ -240,7 +240,7 @@ class Weather:
         disk.unusable.update(disk.folders)
 
     def misread(self, rng: random.Random) -> None:
-        """Processes of a host believe that its disk is full, or not; it is neither."""
+        """Processes of a host read a level of its disk that is not the true one."""
         self._world.readings[rng.choice(HOSTS)] = Reading(rng.choice(list(Level)), "scripted")
 
     def _wipe_a_disk(self) -> None:

@@ -48,7 +48,7 @@ class Mortal(Protocol):
 
 
 current_process: ContextVar[Mortal | None] = ContextVar("current_process", default=None)
-"""The process whose task is running: how a fault finds out whom to kill."""
+"""The process whose task is running: how a fault finds the process to kill."""
 
 
 class Killed(BaseException):
@@ -195,7 +195,7 @@ class Process:
 
 
 def _unless_killed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """asyncio complains of tasks whose end nobody looked at; the dead are excused."""
+    """asyncio reports exceptions that no task retrieved; those of killed processes are excused."""
     if not isinstance(context.get("exception"), Killed):
         loop.default_exception_handler(context)
 
@@ -208,7 +208,7 @@ async def die_here() -> None:
 
 
 class Watcher(Protocol):
-    """Who sees what shards are asked for, before they do it."""
+    """Sees each request to a shard, before the shard does it."""
 
     def inserted(self, chunks: Sequence[Rows]) -> None: ...
 
@@ -244,13 +244,13 @@ class WatchedShards(MemoryShards):
         try:
             await super().roll_up(*bucket)
         except RollUpExpired:
-            done()  # nobody can do it any more
+            done()  # no process can do it any more
             raise
         done()
 
 
 def _nothing() -> None:
-    """Nobody watches."""
+    """Without a watcher."""
 
 
 class HostDisk(MemoryDisk):

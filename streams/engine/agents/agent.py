@@ -116,7 +116,7 @@ class _Values(Sequence[Any]):
 @dataclass(frozen=True, slots=True)
 class Change:
     """``name`` of a versioned cache is now ``body`` (as that cache encodes it); ``events`` are
-    what happened to it, each told to whoever listens. Of unacknowledged changes of one name the
+    what happened to it, each published to the subscribers. Of unacknowledged changes of one name the
     last one stays owed."""
 
     cache: str

@@ -19,7 +19,7 @@ from streams.core.errors import UsageError
 from streams.engine.aggregates.aggregate import Additions, Aggregate, FieldType, Slots, States
 
 VALUE_MAX = 200
-"""Characters of a value that are told apart."""
+"""Characters of a value that count for its identity."""
 _K_MAX, _CAPACITY_MAX = 100, 1000
 _ITEM_BYTES = 300
 
@@ -32,7 +32,7 @@ class TopK(Aggregate):
     """The ``k`` most frequent values of a field, most frequent first: columns ``top`` (Array(String)) and
     ``top_n`` (Array(UInt64), their counts) where the aggregator is called ``top``. Counts are at
     most n / capacity too high for n records, and exact up to ``capacity`` different values (default
-    10 * k). Values are told apart by their first 200 characters."""
+    10 * k). Values with the same first 200 characters count as one."""
 
     k: int = 10
     capacity: int = 0

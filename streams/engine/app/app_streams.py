@@ -164,7 +164,7 @@ class StreamDeclarations:
         return self._beside(run, {})
 
     def timer(self, interval: float | timedelta, *, on_leader: bool = False, name: str = "") -> Any:
-        """Run it again and again, ``interval`` seconds after its last end."""
+        """Run it repeatedly, ``interval`` seconds after its last end."""
         _check_leader("timer", on_leader)
         seconds = interval.total_seconds() if isinstance(interval, timedelta) else float(interval)
         if seconds <= 0:

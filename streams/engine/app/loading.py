@@ -22,7 +22,7 @@ _FORM = "Write MODULE:ATTRIBUTE, for one: --app acme.orders:app"
 
 
 def named_app(asked: str = "", folder: Path | None = None) -> str:
-    """The app that is meant where ``asked`` (an option or a setting) says ``asked``.
+    """The name of the app for ``asked``, the value of an option or a setting.
 
     Raises `UsageError` for a pyproject.toml that cannot be read.
     """

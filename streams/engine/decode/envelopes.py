@@ -51,7 +51,7 @@ def _read_version(topic: Topic, raw: bytes, i: int, envelope: Envelope) -> None:
 
 
 def _read_append_ts(raw: bytes, i: int, envelope: Envelope) -> None:
-    """A replay may make a record older, never younger: nobody moves time by a header."""
+    """A replay may make a record older, never younger: no client can move time forward by a header."""
     first_ms, append_ms = headers.decimal(raw), envelope.append_ms[i]
     path = headers.REPLAY_APPEND_TS
     if first_ms is None:

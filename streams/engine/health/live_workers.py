@@ -1,4 +1,4 @@
-"""The workers of this host, as each tells of itself in STATE/workers/SLOT.json."""
+"""The workers of this host, from the STATE/workers/SLOT.json that each writes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def member_prefix(state: Path) -> str | None:
 
 
 def standing(workers: Sequence[LiveWorker]) -> Standing | None:
-    """How the worst of these workers stands; None without workers, of whom nothing is known."""
+    """The worst standing of these workers; None without workers."""
     return worst(worker.degradation for worker in workers) if workers else None
 
 

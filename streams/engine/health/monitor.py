@@ -1,4 +1,4 @@
-"""Health judged again and again in a process that lives on, and shown as metrics."""
+"""Health judged at intervals in a process that lives on, and shown as metrics."""
 
 from __future__ import annotations
 

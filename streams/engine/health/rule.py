@@ -338,7 +338,7 @@ def quarantined_tenants(observed: Observation) -> Iterator[HealthFinding]:
 
 
 def held_back_partitions(observed: Observation) -> Iterator[HealthFinding]:
-    """Partitions whose newest records nobody may read: another program's transaction is open."""
+    """Partitions whose newest records no consumer may read: another program's transaction is open."""
     for worker in observed.workers:
         for held in worker.partitions:
             held_s = held.get("held_back_s") or 0.0

@@ -2,7 +2,7 @@
 
 A member may hold a partition and never commit: it hangs, it is a stranger in the group, or it waits for
 something that is away. One observation cannot tell that from a partition that is being read, so this
-takes a process that observes again and again (monitor.py); a single `dia status` has no history.
+takes a process that observes at intervals (monitor.py); a single `dia status` has no history.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class _Standing(NamedTuple):
 
 
 class CommitHistory:
-    """Fed with every observation, oldest first. What is unknown neither moves nor stands still."""
+    """Fed with every observation, oldest first. What is unknown counts neither as moving nor as stalled."""
 
     def __init__(self) -> None:
         self._standing: dict[tuple[str, TopicPartition], _Standing] = {}

@@ -148,7 +148,7 @@ class Host(faust.Worker):  # type: ignore[misc]  # follow_imports=skip: faust's 
     """Faust's worker without its log set-up and spinner.
 
     The first SIGTERM or SIGINT drains; a second one ends the process at once, committing
-    nothing: whoever comes next goes on from the last commit.
+    nothing: the next owner of each partition goes on from the last commit.
     """
 
     def __init__(self, app: WorkerHost) -> None:
@@ -169,7 +169,7 @@ class Host(faust.Worker):  # type: ignore[misc]  # follow_imports=skip: faust's 
 
     def _leave_soon(self) -> None:
         """Do not wait for Faust's goodbyes: its consumer joins a group of its own, which after
-        somebody else's crash answers only when that one's session, a minute, has run out."""
+        the crash of another member answers only when that member's session, a minute, has run out."""
         self._on_drained()
         timer = threading.Timer(_GOODBYE_S, self._leave)
         timer.daemon = True

@@ -1,4 +1,4 @@
-"""Making a run of rows in memory, a slice at a time: nobody waits for all of it.
+"""Making a run of rows in memory, a slice at a time: no batch waits for all of it.
 
  B1  cut the rows into pieces and sort each by hash
  B2  cut the hashes into ranges; for each, join what every piece has of it, keep of each event the

@@ -2,7 +2,7 @@
 
 An id is known by its hash alone (streams/engine/windows/fingerprint.py), so its tenant is counted when it comes, in
 slices of log time, and uncounted when the slice is older than what is remembered. The counts are
-kept in memory only: after a restart the ids that are alive are nobody's. They take room from all
+kept in memory only: after a restart the ids that are alive count for no tenant. They take room from all
 tenants until they are forgotten, and the rule of streams/engine/state/shares.py leaves some to each.
 """
 
@@ -50,7 +50,7 @@ class IdShares:
 
     def suffice(self, count: int, alive: int) -> bool:
         """Whether ``count`` more ids are within the share of each tenant, whosever they are: where there
-        is no quota and so much of the bound is free that nobody need be looked at. A tenant holds at
+        is no quota and so much of the bound is free that no tenant need be looked at. A tenant holds at
         most what all are counted for, which may be more than are alive: slices outlive ids."""
         shares = self._shares
         counted = shares.total - shares.unowned + self._waiting_total

@@ -1,5 +1,5 @@
-"""The other workers of this host, by what each tells in its status file: who has a partition, and where
-its pages are."""
+"""The other workers of this host, from their status files: the partitions of each, and where its pages
+are."""
 
 from __future__ import annotations
 

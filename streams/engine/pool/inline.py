@@ -1,5 +1,5 @@
 """A pool without processes, for tests and the simulated world: jobs run in the event loop's thread
-and take as long, by the clock, as they are told to."""
+and take as long, by the clock, as the caller says."""
 
 from __future__ import annotations
 

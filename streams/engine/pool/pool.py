@@ -1,4 +1,4 @@
-"""What the engine knows of a pool: bytes go in, bytes come out, and each way to fail has a name."""
+"""The interface of a pool: bytes go in, bytes come out, and each way to fail has a name."""
 
 from __future__ import annotations
 

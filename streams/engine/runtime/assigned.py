@@ -170,7 +170,7 @@ class AssignedPartition:
             self._idle.reset()
         if self._failure is None:
             self._pressure.relieve(partition, self._consumer, held=self._handover.intake_held)
-        # Whoever waits for a partition that was away has waited enough: its first commit is now.
+        # Clients of a partition that was away have waited enough: its first commit is now.
         if not self._committed_once or partition.folded >= self._settings.commit_max_records:
             self._wake.notify()
 

@@ -5,7 +5,7 @@
  A3  follow the changelog to its last stable offset (runtime/restore/restore.py); the shard map that its
      end names must be this process's own
  A4  check that the source still is what the state was built from, and where to go on
- A5  every effect still owed is handed to its target again, by the caller, who then resumes
+ A5  every effect still owed is handed to its target again, by the caller, which then resumes
 
 A2 and A3 discard a store that a reset has made void: one whose epoch is lower than the one the
 log ends in. Such a store may fit the log by accident, so the committed offset is asked too: it
@@ -13,7 +13,7 @@ names epoch and number of the commit that wrote it, in the same transaction as t
 A chain that ends before that link has lost its end (runtime/offsets/commit_mark.py), unless the log holds
 that link as an aborted one (runtime/restore/torn_link.py).
 
-The order matters: only after A1 can nobody else append to the changelog that A3 reads.
+The order matters: only after A1 can no other producer append to the changelog that A3 reads.
 Truth is what the log holds; the store is its cache, and the committed offset is the witness that
 the log is whole.
 """

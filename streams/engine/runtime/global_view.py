@@ -1,7 +1,7 @@
 """A global table in one process: it follows the changelogs of the agent that writes it.
 
  Z1  the end of each changelog is asked for, and all before it is read: then the table may be read
- Z2  again and again, what was committed since is applied, a whole commit at a time
+ Z2  at intervals, what was committed since is applied, a whole commit at a time
  Z3  where the log was trimmed past it, holds another chain of commits, or goes on with a commit that
      does not follow the last one, that partition is read anew, beside what it has, and replaced. A log
      of the same chain that ends earlier replaces nothing: its leader may not be up to date, and where

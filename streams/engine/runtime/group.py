@@ -39,7 +39,7 @@ _REFUSALS_MAX = 5
 """Fetches in a row that fail before the consumer is replaced: aiokafka's coordination does not
 come back from what it takes for a lasting error."""
 _TURNS = 4
-"""Of the loop, between two folds: an answer of the broker takes three to reach who waits for it."""
+"""Of the loop, between two folds: an answer of the broker takes three to reach the task that waits for it."""
 _REQUESTS_AT_ONCE = 1000
 _OPENING_MAX_S = 0.25
 _REVOKE_SHARE = 0.5
@@ -136,7 +136,7 @@ class GroupMember:
         await self.close()
 
     async def close(self) -> None:
-        """Leave at once; uncommitted work is folded again by whoever comes next."""
+        """Leave at once; uncommitted work is folded again by the next owner."""
         self._stopping = True
         await self._give_up()
 
@@ -199,7 +199,7 @@ class GroupMember:
         return self._clock.monotonic() - began_s if batches else None
 
     async def _refused(self, error: TransientError) -> None:
-        """Try again; with another consumer once this one was refused again and again."""
+        """Try again; with another consumer after `_REFUSALS_MAX` refusals in a row."""
         log.warning("fetch_failed", group=self.group, code=error.code, why=str(error))
         await self._clock.sleep(_RETRY_S)
         self._refusals += 1

@@ -1,4 +1,4 @@
-"""Who a worker process is to its group: host, state folder, slot, and the topics it reads.
+"""The member id of a worker process in its group: host, state folder, slot, and the topics it reads.
 
 A static member keeps its partitions over a restart, but only while its id has one holder: two
 would evict each other for ever. So a slot of a state folder is locked before joining.

@@ -86,7 +86,7 @@ class Slot:
         self._start_at: float | None = 0.0
 
     def step(self, now_s: float, spare: Spare) -> None:
-        """Start what is due; see who died. Raises `WorkerStopped` when restarting is pointless."""
+        """Start what is due; see whether the process died. Raises `WorkerStopped` when restarting is pointless."""
         if self._process is not None and (code := self._process.poll()) is not None:
             self._process = None
             self._died(code, now_s)

@@ -1,4 +1,4 @@
-"""What a worker process tells of itself in ``STATE/workers/SLOT.json``, for `dia status`; consoles on
+"""The status that a worker process writes to ``STATE/workers/SLOT.json``, for `dia status`; consoles on
 other hosts ask its metrics port for the same."""
 
 from __future__ import annotations

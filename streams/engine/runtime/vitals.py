@@ -73,7 +73,7 @@ def health_watch(degradation: Degradation, clock: Clock, watched: Watched) -> He
 
 
 def redis_reading(layer: SharedLayer, clock: Clock) -> Read:
-    """Level 2 while the breaker is open, or nobody has told of changes for `REDIS_SILENT_S`."""
+    """Level 2 while the breaker is open, or the subscription is not live for `REDIS_SILENT_S`."""
     hears = layer.invalidations
     silence = Silence(
         "Redis",

@@ -1,4 +1,4 @@
-"""`policy_threshold`: whom a policy approves that asks for a score, and what that brings.
+"""`policy_threshold`: the cases that a policy with a least score approves, and what that brings.
 
 A case with score s is approved if s >= threshold. It turns out bad with probability
 1 / (1 + exp(steepness (s - midpoint))): the higher the score, the rarer. An approved good case

@@ -47,8 +47,8 @@ class Scenario(Generic[P]):
     `streams.core.job_refusals.InvalidParameters`.
 
     ``history`` says which windows the parameters need; they are read outside the pool and come
-    as `Run.history`. ``on_completed`` and ``on_failed`` are told each first result after it is
-    committed, at most once: a crash in between loses the call, never the result.
+    as `Run.history`. ``on_completed`` and ``on_failed`` are called with each first result after it
+    is committed, at most once: a crash in between loses the call, never the result.
     """
 
     name: str

@@ -14,7 +14,7 @@ Kind = Literal["heard_of", "began", "ended"]
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """``run`` counts from 1; 0 where the job was only heard of. ``found`` is the number of things
+    """``run`` counts from 1; 0 where the job was only found. ``found`` is the number of things
     that a person should look at, ``detail`` what the work returned; both of a run that ended.
     ``error`` is the code of what kept it from its end."""
 

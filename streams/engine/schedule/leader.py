@@ -54,7 +54,7 @@ class Candidate:
         metrics.schedule.leader.set(0)
 
     async def run(self) -> None:
-        """Stand, and lead when chosen, until cancelled. What goes wrong is told and tried again:
+        """Stand for election, and lead when chosen, until cancelled. Errors are logged and tried again:
         no schedule is worth a worker."""
         while True:
             group, topic = self._topology.leader_group, self._schedule.topic
@@ -101,7 +101,7 @@ class Candidate:
                 self._term = asyncio.create_task(term.serve(), name="term")
 
     def _judge(self, term: asyncio.Task[None]) -> None:
-        """Why it ended. Who was fenced may have slept through an election: it looks again when
+        """Why it ended. A leader that was fenced may have slept through an election: it looks again when
         the group says so, or the group had time to; else two would fence each other for ever."""
         if term.cancelled():
             return

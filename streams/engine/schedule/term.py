@@ -68,7 +68,7 @@ class Term:
         self._known: dict[str, LastRun] = {}
 
     async def serve(self) -> None:
-        """Lead until cancelled. Raises `ProducerFenced` once somebody else leads, `CommitInDoubt`
+        """Lead until cancelled. Raises `ProducerFenced` once another process leads, `CommitInDoubt`
         and `BrokerUnavailable` when it is not known what became true."""
         async with AsyncExitStack() as opened:
             opened.push_async_callback(self._producer.close)
@@ -164,7 +164,7 @@ class Term:
         await self._producer.commit()
 
     def _show(self, job: ScheduledJob) -> None:
-        """What the last run that reached its end found, whoever led then."""
+        """What the last run that reached its end found, under any leader."""
         last = self._known.get(job.name)
         if last is None or last.ended is None or last.ended.error:
             return
@@ -173,7 +173,7 @@ class Term:
         schedule.ended.labels(job.name).set(last.ended.at_ms / 1000)
 
     def _resign(self) -> None:
-        """Whoever leads next shows what there is to show."""
+        """Clear the gauges of the jobs: the next leader sets its own."""
         schedule = self._metrics.schedule
         schedule.leader.set(0)
         for gauge in (schedule.found, schedule.ended):

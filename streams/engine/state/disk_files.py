@@ -15,7 +15,7 @@ _UNFINISHED = ".part"
 
 
 class DiskFiles:
-    """The `Files` in one folder, which nobody else writes to."""
+    """The `Files` in one folder, which no other process writes to."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

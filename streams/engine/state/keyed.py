@@ -171,7 +171,7 @@ class KeyedTable:
     def __len__(self) -> int:
         return len(self.keys()) if self._staged else len(self._kept)
 
-    # --- for who stands beside the events ----------------------------------------------------
+    # --- for readers beside the events -------------------------------------------------------
 
     def kept(self, key: Key) -> Any:
         """The value that completed events left, as a copy, or the default's. Raises KeyError for an

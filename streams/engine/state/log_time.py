@@ -9,10 +9,10 @@ time* besides, and a *horizon*: what lies before the horizon in log time is forg
   append time from record to record. Under an even clock it is the append time.
 - A forward step of more than ``step_ms`` is silence or a wrong clock, which look the same. Log time
   moves on by ``step_ms``. The rest is a *gap*.
-- A gap is believed `BELIEVED_RECORDS` records later. From then on, whatever lies before it is older
+- A gap is confirmed `BELIEVED_RECORDS` records later. From then on, whatever lies before it is older
   by the gap.
-- A step back first takes back gaps that are not believed yet, the newest first. What remains is
-  waited for, if it is at most ``step_ms``: log time stands still until append times are there again.
+- A step back first takes back gaps that are not confirmed yet, the newest first. What remains is
+  waited for, if it is at most ``step_ms``: log time does not advance until append times are there again.
   If it is more, log time goes on from where it is, at the pace of the clock that went back; and for
   `BELIEVED_RECORDS` records a forward step is taken for the return of that clock, and makes no gap.
 - The horizon is where the age is ``kept_ms``: the TTL and one ``step_ms``, which is what a clock that
@@ -37,7 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BELIEVED_RECORDS = 1 << 20
-"""Records after which a forward step of append time is believed to be silence."""
+"""Records after which a forward step of append time counts as silence."""
 _STEP_MIN_MS = 60_000
 _STEPS_PER_TTL_LOG2 = 5
 
@@ -121,7 +121,7 @@ class LogTime(msgspec.Struct, array_like=True, frozen=True):
         return self._with_gap(gaps, at_ms, left_ms) if left_ms else gaps
 
     def _cancelled(self, gap_ms: int) -> tuple[int, tuple[Gap, ...]]:
-        """What is left of a gap after those the other way that are not believed, and the gaps that
+        """What is left of a gap after those the other way that are not confirmed, and the gaps that
         are left of them."""
         gaps = list(self.gaps)
         while gap_ms and gaps and gaps[-1].gap_ms * gap_ms < 0 and not self._believes(gaps[-1]):

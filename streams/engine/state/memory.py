@@ -84,8 +84,8 @@ def _apply(batch: Iterable[tuple[bytes, bytes | None]], entries: Entries) -> Non
 class MemoryDisk:
     """A `StoreFactory` whose partitions live as long as it does: one host's state folder.
 
-    Who opens a partition that is still open here takes the place of a process that was killed: the
-    store of that one is lost.
+    A process that opens a partition that is still open here replaces a process that was killed: the
+    store of the killed one is lost.
     """
 
     def __init__(self) -> None:

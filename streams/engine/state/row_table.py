@@ -4,7 +4,7 @@ Open addressing with linear probing (Knuth, TAOCP 3, 6.4) over one array of 8-by
 ``upper 32 bits of the hash << 32 | row + 1``; 0 is an empty place. At most three quarters of the
 places are taken, usually less than half, so a look-up touches one or two, and all of a batch are
 touched at once in numpy: no Python object a row, about 0.05 us a look-up and 0.1 us an insertion.
-The rows themselves belong to the caller, who says which of them a needle means; a row that has
+The rows themselves belong to the caller, which says which of them a needle means; a row that has
 gone is simply never meant again.
 
 No batch is probed further than `PROBES_MAX` places: an entry that finds none of them free lies in

@@ -28,7 +28,7 @@ def room(bound: int, quota: int, total: int, held: int) -> int:
 
 
 class Shares:
-    """What each tenant holds. ``unowned`` is held by nobody that is known."""
+    """What each tenant holds. ``unowned`` is held by no known tenant."""
 
     def __init__(self, bound: int, quota: int = 0) -> None:
         self.bound = bound

@@ -1,7 +1,7 @@
 """Which window rows go to ClickHouse next, and their snapshot as columns.
 
 Each shard has two queues: rows of closed windows, which are owed, and rows of live windows,
-which are early news. A queue holds (slot, serial); whether a row is still worth sending is
+which are early versions. A queue holds (slot, serial); whether a row is still worth sending is
 decided when it is taken: its window lives, and its version is newer than the one last sent.
 """
 
@@ -101,7 +101,7 @@ class EmittingTable(Table, Protocol):
 
     def refused(self, emission: Emission, indexes: Sequence[int], reason: str) -> int:
         """The shard has them but for those at ``indexes``, which it will never take. Returns how many of
-        these were news only."""
+        these were of live windows."""
         ...
 
     def released(self, emission: Emission) -> None:
@@ -176,8 +176,8 @@ class EmissionQueues:
         early_each = -(-early_rows_max // len(self._closed))
         for shard, space in enumerate(room):
             slots = self._pop(self._closed[shard], space)
-            news = 0 if shard in spared else min(space - len(slots), early_each)
-            early = self._pop(self._early[shard], news)
+            early_room = 0 if shard in spared else min(space - len(slots), early_each)
+            early = self._pop(self._early[shard], early_room)
             for chosen in (slots, early):
                 if len(chosen):
                     emissions += self._emit(names, shard, chosen)

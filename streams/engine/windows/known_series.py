@@ -6,7 +6,7 @@ begins, the older one goes. The shard of a series is computed once in its life, 
 three names costs more than a fold.
 
 Each tenant has a share of the series that a partition can hold (streams/engine/state/shares.py), and may begin so
-many new ones in a minute of append time. A record of a series beyond either is over quota. Who is far
+many new ones in a minute of append time. A record of a series beyond either is over quota. A tenant far
 from both is not looked up: counting the records of each tenant suffices then.
 
 Series are known in memory only. After a restart those with a live window are, and the others are new

@@ -353,7 +353,7 @@ class MinuteWindows:
         """All rows are stored but those at ``indexes``, which the shard will never take.
 
         A refused row of a closed window becomes a dead letter (``refused_rows``) in the commit
-        that evicts it; one of a live window is only news that did not arrive. Returns how many
+        that evicts it; one of a live window is skipped: a later version follows. Returns how many
         were skipped in this way.
         """
         c = self._columns

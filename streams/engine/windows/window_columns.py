@@ -1,7 +1,7 @@
 """The states of all live windows of a partition, as columns indexed by slot.
 
-A slot is reused after its window is gone; its *serial* never is, so whoever remembers a slot
-remembers the serial beside it and notices.
+A slot is reused after its window is gone; its *serial* never is, so a reader that keeps a slot
+keeps the serial beside it and sees the reuse.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class WindowColumns:
 
     def _grow(self, capacity: int) -> None:
         for name, dtype, _ in _COLUMNS:
-            # What `begin` has not reset is nobody's: its pages are not touched before that.
+            # A slot that `begin` has not reset is free: its pages are not touched before that.
             column = np.empty(capacity, dtype)
             column[: self._capacity] = getattr(self, name, 0)
             setattr(self, name, column)

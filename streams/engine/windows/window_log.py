@@ -1,6 +1,6 @@
 """The log of segments of one window table: what is written, written anew, and dropped.
 
-`streams/engine/windows/window_segment.py` says what a segment holds and what the log means; here is who is in
+`streams/engine/windows/window_segment.py` says what a segment holds and what the log means; here is which window is in
 which segment. A segment is *needed* while a live window has its full row in it.
 """
 
@@ -76,7 +76,7 @@ class WindowLog:
                 self._needed[number] -= count
 
     def drop_front(self) -> list[Entry]:
-        """Delete leading segments that nobody needs.
+        """Delete leading segments that no window needs.
 
         Only leading ones: a later segment may hold the newest state of a window whose older
         state stands before it, and that older state must not come back alone.

@@ -119,7 +119,7 @@ class WindowLookup:
         self, window: Window, keys: NDArray[np.int64], opened: Opened
     ) -> NDArray[np.int64]:
         if len(window.table) > 2 * window.live + _STALE_SLACK:
-            # States of a minute that were closed early, for want of memory, again and again.
+            # The minute was closed early, for want of memory, several times: most states are gone.
             window.table = self._table(self.slots_of(window))
         slots = self._found(window, keys)
         missing = np.flatnonzero(slots < 0)

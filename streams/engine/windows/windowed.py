@@ -60,7 +60,7 @@ class TimedWriter(Writer, Protocol):
 class WindowedTable(KeyedTable):
     """See the module docstring. Its keys are pairs: a key, and the start of a window.
 
-    ``own_time``: event time is not the partition's but the latest that `observe` was told in a
+    ``own_time``: event time is not the partition's but the latest that `observe` was called with in a
     complete event; it is written with the state, under the key of MessagePack's nil.
     """
 

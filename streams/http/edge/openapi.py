@@ -89,8 +89,8 @@ def _post(topic: Topic, body_bytes_max: int) -> dict[str, Any]:
                 {
                     "name": TRACEPARENT,
                     "in": "header",
-                    "description": "Of a W3C trace that follows these events, where the edge is "
-                    "told of a collector.",
+                    "description": "Of a W3C trace that follows these events, where the edge has "
+                    "a collector (DIA_OTEL_ENDPOINT).",
                     "schema": {"type": "string"},
                 },
             ],

@@ -51,7 +51,7 @@ class KafkaAdmin:
         self._client: Any = AIOKafkaAdminClient(**connection.client_options())
 
     async def start(self) -> None:
-        """Connect. `BrokerUnavailable` when nobody answers."""
+        """Connect. Raises `BrokerUnavailable` when no broker answers."""
         try:
             await self._client.start()
         except CLIENT_ERRORS as error:
@@ -115,7 +115,7 @@ class KafkaAdmin:
     async def grant(self, user: str, rights: Iterable[Right]) -> None:
         """Allow a user what each rule says; what it may already is left as it is.
 
-        Raises `UsageError` where the broker has no authorizer: everybody may do everything there.
+        Raises `UsageError` where the broker has no authorizer: every client may do everything there.
         """
         for right in rights:
             for request in acls.requests(user, right):
@@ -142,8 +142,8 @@ class KafkaAdmin:
         told: dict[TopicPartition, CommittedOffset] = {}
 
         async def fetch() -> None:
-            # Of many partitions that commit every second some are always unstable: what was told
-            # of the others stays.
+            # Of many partitions that commit every second some are always unstable: the
+            # answers about the others stay.
             request = OffsetFetch(group, set(asked) - set(told), stable=stable)
             coordinator = await self._client.find_coordinator(group)
             response = await self._client._send_request(request, coordinator)  # noqa: SLF001  # pinned
@@ -170,7 +170,7 @@ class KafkaAdmin:
         await end_client(self._client._client)  # noqa: SLF001  # its own close may raise
 
     async def _topics(self, names: list[str] | None = None) -> list[Any]:
-        """What a broker knows of these topics, or of all; each has at least one partition.
+        """The metadata that a broker has of these topics, or of all; each has at least one partition.
 
         A listed topic that is unknown is being deleted: of all, it is left out.
         """
@@ -264,7 +264,7 @@ class KafkaAdmin:
 
 
 class _AheadOfLeader(Exception):  # noqa: N818 - a signal between two methods, not an error
-    """The log, as its leader knows it, ends before the offset to trim to."""
+    """The log ends, at its leader, before the offset to trim to."""
 
 
 def _stays_unknown(error: BaseException, began_s: float) -> bool:

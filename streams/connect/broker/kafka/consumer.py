@@ -91,7 +91,7 @@ class KafkaConsumer:
             raise BrokerUnavailable(f"the consumer of group {self._group} is not running")
         deadline_s = time.monotonic() + timeout_s
         subscription = self._client._subscription
-        # The client leaves the group when nobody has fetched for `max_poll_interval_ms`.
+        # The client leaves the group when its caller does not fetch for `max_poll_interval_ms`.
         with subscription.fetch_context():
             pass
         while self._client is not None:

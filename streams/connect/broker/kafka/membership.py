@@ -1,4 +1,4 @@
-"""Who this process is in its group, and how often it was thrown out."""
+"""The member id of this process in its group, and how often the group evicted it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class ListenerAdapter(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
     async def on_partitions_revoked(  # pyright: ignore[reportIncompatibleMethodOverride]  # awaited
         self, revoked: set[Any]
     ) -> None:
-        # The first join revokes nothing, and there is nobody to tell.
+        # The first join revokes nothing, so the listener is not called.
         if self._has_assignment:
             await self._listener.on_revoked(frozenset(TopicPartition(*tp) for tp in revoked))
 

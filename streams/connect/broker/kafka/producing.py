@@ -51,6 +51,6 @@ async def abandon(producer: Any) -> None:
 
 
 def _retrieve(future: asyncio.Future[Any]) -> None:
-    """Look at a failure nobody waits for any more, so that the event loop does not report it."""
+    """Retrieve a failure that no caller awaits, so that the event loop does not report it."""
     if future.done() and not future.cancelled():
         future.exception()

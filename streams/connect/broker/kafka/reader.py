@@ -18,7 +18,7 @@ What a leader may answer (Fetch v4 to v11, ListOffsets v2 and v3, Kafka 4.1), an
 | partition or of the whole answer; a leader that is not known      | metadata                 |
 | any other code                                                    | `BrokerUnavailable`      |
 
-Whoever asks again does so until the request timeout, then raises `BrokerUnavailable`.
+A call that asks again does so until the request timeout, then raises `BrokerUnavailable`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class KafkaReader:
         """monotonic; until then the broker does not read what this client sends (KIP-219)"""
 
     async def start(self) -> None:
-        """Connect. `BrokerUnavailable` when nobody answers."""
+        """Connect. Raises `BrokerUnavailable` when no broker answers."""
         try:
             await self._client.bootstrap()
         except CLIENT_ERRORS as error:

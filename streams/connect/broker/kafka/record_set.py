@@ -114,7 +114,7 @@ class RecordSet:
 
     def bounds(self) -> tuple[int, int]:
         """First offset, and one past the last, of the batch that `next_batch` came to last: equal
-        where nothing tells. The batch behind it is believed before its own header is."""
+        where neither header says it. The header of the batch behind it is preferred to its own."""
         rest = memoryview(self._data)[self._at :]
         if len(rest) < _FRAME.size:
             return 0, 0
@@ -197,7 +197,7 @@ def tolerant_records(data: bytes) -> Iterator[TolerantRecord]:
 
 
 class _Fields:
-    """Reads one field after the other. Lengths are the producer's: none is believed unchecked."""
+    """Reads one field after the other. The producer wrote the lengths: each is checked."""
 
     def __init__(self, buffer: bytearray, position: int) -> None:
         self._buffer = buffer

@@ -24,10 +24,10 @@ class KafkaSecurity:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> KafkaSecurity:
-        """Read, and checked before anybody connects: `UsageError` names the variable.
+        """Read, and checked before a client connects: `UsageError` names the variable.
 
-        A user or certificate beside a protocol that sends neither is refused: somebody
-        believes in a protection that is not there.
+        A user or certificate beside a protocol that sends neither is refused: the
+        operator would expect a protection that is not there.
         """
         security = cls(
             protocol=settings.kafka_security_protocol,

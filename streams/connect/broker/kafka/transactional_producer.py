@@ -27,8 +27,8 @@ Result = TypeVar("Result")
 class KafkaTransactionalProducer:
     """`TransactionalProducer` over `AIOKafkaProducer`. Its first failure is also its last word.
 
-    aiokafka commits a transaction in which a send failed; `commit` here refuses to. And it tells
-    the coordinator of one group only in a transaction: `send_offsets` makes it tell of each.
+    aiokafka commits a transaction in which a send failed; `commit` here refuses to. And it adds
+    only one group to a transaction: `send_offsets` makes it add each.
     """
 
     def __init__(self, connection: KafkaConnection, transactional_id: str) -> None:

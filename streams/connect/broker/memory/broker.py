@@ -60,12 +60,12 @@ class MemoryBroker:
         self._cluster.signal.notify()
 
     def log(self, tp: TopicPartition) -> Log:
-        """The log itself, for whoever watches from outside: no call that a fault could strike."""
+        """The log itself, for a test that watches from outside: no call that a fault could strike."""
         return self._cluster.log(tp)
 
     def replace_log(self, tp: TopicPartition) -> None:
         """As when its topic is deleted and created again: an empty log takes the place of another,
-        and no client was told."""
+        and no client gets a notice of it."""
         self._cluster.topics[tp.topic].logs[tp.partition] = Log(tp)
 
     def append(

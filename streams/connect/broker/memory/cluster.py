@@ -91,7 +91,7 @@ class Cluster:
         return FetchAnswer(RecordBatch(tp, offset, offset), end, 0.0)
 
     def trim(self, tp: TopicPartition, before: int) -> None:
-        """Raises `BrokerUnavailable` for an offset past the end as the leader knows it."""
+        """Raises `BrokerUnavailable` for an offset past the end that the leader has."""
         log = self.log(tp)
         if self.faults.take_refused_trim() or before > self.replicas.high_watermark(log):
             raise BrokerUnavailable(

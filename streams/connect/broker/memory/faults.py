@@ -111,7 +111,7 @@ class Faults:
         self._planned.setdefault(call, []).append(_Planned(nth, effect))
 
     def before(self, call: Call, effect: Callable[[], Awaitable[None]], *, nth: int = 1) -> None:
-        """Let ``effect`` happen just before the call is done; it may kill who made the call."""
+        """Let ``effect`` happen just before the call is done; it may kill the caller."""
         self._planned.setdefault(call, []).append(_Planned(nth, effect))
 
     def refuse_send(self, *, nth: int = 1) -> None:

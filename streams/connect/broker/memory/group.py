@@ -49,7 +49,7 @@ class MemoryGroup:
         return member.member_id in self._members
 
     def must_join(self, member: Member) -> bool:
-        """True when the group waits for this member, or no longer knows it."""
+        """True when the group waits for this member, or does not have it any more."""
         return not self.is_current(member) or member.member_id in self._awaited
 
     def is_settling(self, member: Member) -> bool:
@@ -59,7 +59,7 @@ class MemoryGroup:
     def join(
         self, previous: Member | None, instance_id: str, topics: frozenset[str], timeout_s: float
     ) -> Member:
-        """Join, or join again. Evicts whoever holds ``instance_id`` under another member id."""
+        """Join, or join again. Evicts the member that holds ``instance_id`` under another id."""
         if previous is not None and self.is_current(previous):
             self._begin_rebalance(joined=previous)
             return previous

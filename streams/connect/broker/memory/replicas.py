@@ -4,7 +4,7 @@ A new leader has every acknowledged record, but does not know at once that its f
 too. Until it does, its high watermark is lower than the one that its predecessor told: reads end
 there, which is below what was stable before, and it refuses to tell where its log ends.
 
-A coordinator decides on a transaction before the partitions hear of it. Until the marker has reached
+A coordinator decides on a transaction before its markers are in the partitions. Until the marker has reached
 a partition, reads of it end at its old last stable offset; until it has reached all of them, neither
 the producer nor a successor under its id may write. The offsets of a group lie in such a partition.
 """
@@ -43,21 +43,21 @@ class Replicas:
         self._delays_s: list[float] = []
 
     def elect(self, log: Log, behind: int, for_s: float) -> None:
-        """Another replica leads. For ``for_s`` seconds it knows of all but the last ``behind``
-        offsets that its followers have them."""
+        """Another replica leads. For ``for_s`` seconds its high watermark leaves out the last
+        ``behind`` offsets."""
         log.elect()
         seen = max(log.start_offset, log.high_watermark - behind)
         self._behind[log.tp] = _Behind(self._clock.monotonic() + for_s, seen)
 
     def high_watermark(self, log: Log) -> int:
-        """As the leader knows it."""
+        """The one that the leader has."""
         behind = self._behind.get(log.tp)
         if behind is None or behind.until_s <= self._clock.monotonic():
             return log.high_watermark
         return max(log.start_offset, min(behind.high_watermark, log.high_watermark))
 
     def last_stable_offset(self, log: Log) -> int:
-        """As the leader knows it."""
+        """The one that the leader has."""
         return min(log.last_stable_offset, self.high_watermark(log))
 
     def tells_end(self, log: Log) -> bool:

@@ -15,7 +15,7 @@ from streams.core.types import CommittedOffset, TopicPartition
 
 @dataclass(slots=True)
 class Transaction:
-    """What the coordinator knows of one transactional id; at most one transaction is open."""
+    """What the coordinator keeps of one transactional id; at most one transaction is open."""
 
     producer_id: int
     timeout_s: float
@@ -33,7 +33,7 @@ class _Settling:
 
 
 class TransactionCoordinator:
-    """Decides who may write under a transactional id, and what became of each transaction."""
+    """Decides which producer may write under a transactional id, and how each transaction ended."""
 
     def __init__(
         self,

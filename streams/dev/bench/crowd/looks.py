@@ -65,7 +65,7 @@ class Person(NamedTuple):
     def _query(self, path: str, rng: random.Random) -> dict[str, str]:
         asked = {"tenant": self.tenant} if path in _OF_A_TENANT else {}
         if path == "/api/range":
-            # Seeded with the name: everybody of a team follows the same link.
+            # Seeded with the name: all people of a team follow the same link.
             shared = random.Random(self.tenant)
             choice = rng if rng.random() < OWN_SHARE else shared
             asked |= {

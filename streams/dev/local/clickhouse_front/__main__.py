@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _refuse(sentence: str) -> int:
     LOG.error(sentence)
-    print(sentence, file=sys.stderr)  # noqa: T201 - whoever started the shard reads this
+    print(sentence, file=sys.stderr)  # noqa: T201 - for the process that started the shard
     return 4
 
 

@@ -1,4 +1,4 @@
-"""Engines that believe too much of what the broker answers (streams/dev/simulation/broken/variants.py)."""
+"""Engines that trust answers of the broker too much (streams/dev/simulation/broken/variants.py)."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ def _stays_shut(self: Gates, work: Any, needs: tuple[str, ...], answered: tuple[
 
 
 def _forgotten_in_time(self: Outcomes, horizon_ms: int) -> None:
-    """Outcomes expire as if nobody could repeat a key later than half of its time."""
+    """Outcomes expire as if no client could repeat a key later than half of its time."""
     self._horizon_ms = horizon_ms + _STEP_MS + self._ttl_ms // 2
 
 

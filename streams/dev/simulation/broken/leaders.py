@@ -40,7 +40,7 @@ async def _restored_before_the_fence(
 
 
 async def _end_of_a_new_leader(self: MemoryReader, tp: TopicPartition) -> int:
-    """What a leader tells before it knows what its followers have is taken for the end."""
+    """The end that a leader answers before its followers have reported theirs is taken for the true one."""
     await self._cluster.call("read")
     return self._cluster.replicas.last_stable_offset(self._cluster.log(tp))
 

@@ -62,7 +62,7 @@ def _replay_headers_without(left_out: str) -> Variant:
 
 
 async def _arrears_forgotten(self: DispositionPublisher) -> None:
-    """Nobody shows what an earlier owner could not."""
+    """No owner writes the rows that an earlier owner could not write."""
 
 
 async def _parked_apart(

@@ -29,7 +29,7 @@ def _uncounted(self: Progress, order: ShedOrder) -> None:
 
 
 def _shed_whenever_read(self: Partition, order: ShedOrder) -> None:
-    """Nobody asks the offset whether it was done: an order counts as often as it is read."""
+    """The committed offset is not compared: an order counts as often as it is read."""
     if order.withdrawn:
         return
     first = max(0, min(self.progress.fold_offset, order.until - 3))

@@ -50,7 +50,7 @@ def _unreadable_passed_over() -> Iterator[None]:
 @contextmanager
 def _neighbours_lists_lost() -> Iterator[None]:
     """The error of one partition throws away what was read of others, and positions stay moved;
-    whoever folds takes the position for what was folded."""
+    the partition takes the position for what was folded."""
     real = MemoryConsumer._fetch
 
     def fetch(self: MemoryConsumer, max_records: int) -> dict[TopicPartition, RecordBatch]:

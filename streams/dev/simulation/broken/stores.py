@@ -1,4 +1,4 @@
-"""Engines that believe a local store to hold more after a kill than it does (streams/dev/simulation/broken/variants.py)."""
+"""Engines that expect more of a local store after a kill than it holds (streams/dev/simulation/broken/variants.py)."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ async def _offsets_apart(
 
 @contextmanager
 def _sends_unseen() -> Iterator[None]:
-    """Nobody looks at the answers, and the client commits all the same, as librdkafka's and
+    """The answers of sends are ignored, and the client commits all the same, as librdkafka's and
     aiokafka's do."""
 
     async def send(self: Any, record: OutboundRecord) -> Awaitable[int]:
@@ -108,7 +108,7 @@ async def _rows_alive(self: AssignedPartition, partition: Partition) -> None:
 
 
 async def _store_first(self: AssignedPartition, partition: Partition) -> None:
-    """C4 before C3: where the parts will lie is a good guess while nobody else writes."""
+    """C4 before C3: the offsets of the parts are guessed, which is right while no other producer writes."""
     prepared = partition.prepare(self._handover.room())
     state = partition.state
     log = self._opener.broker.log(state.changelog)  # type: ignore[attr-defined] # the memory one
@@ -173,7 +173,7 @@ async def _letters_apart(
 
 @contextmanager
 def _never_fenced() -> Iterator[None]:
-    """Every producer has an id of its own, so starting one fences nobody."""
+    """Every producer has an id of its own, so starting one fences no other."""
     real, turn = MemoryBroker.transactional_producer, itertools.count()
 
     def unfenced(self: MemoryBroker, transactional_id: str) -> MemoryTransactionalProducer:
@@ -185,7 +185,7 @@ def _never_fenced() -> Iterator[None]:
 
 @contextmanager
 def _gap_unnoticed() -> Iterator[None]:
-    """Nobody checks the chain, and some commits are missing from it."""
+    """The chain is not checked, and some commits are missing from it."""
     real, turn = Log.append, itertools.count(1)
 
     def append(self: Log, entry: LogEntry, producer_id: int | None = None) -> int:

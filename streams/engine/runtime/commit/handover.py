@@ -68,7 +68,7 @@ class Handover:
         return self.delivery.room()
 
     def spared(self) -> frozenset[int]:
-        """Shards that get no news of live windows now: they have enough to do."""
+        """Shards that get no rows of live windows now: they have enough to do."""
         return self.degradation.without_early_rows(self.shards.count)
 
     @property
@@ -98,7 +98,7 @@ class Handover:
         self._owe(partition, partition.outbox.take_fresh(), repeated=True)
 
     def forget(self, partition: Partition) -> None:
-        """The partition's memory is gone; nobody waits for its answers."""
+        """The partition's memory is gone; its answers are dropped."""
         self.delivery.forget(partition)
         self.roll_ups.forget(partition)
         self.caches.forget(partition)
@@ -169,7 +169,7 @@ class Handover:
 
 
 def _may_wait(partition: Partition) -> bool:
-    """Nobody looks at rows of a backlog yet, and the partition does not need the room they take."""
+    """Rows of a backlog are not urgent, and the partition does not need the room they take."""
     return partition.backlog.reading and partition.fill < RESUME_AT
 
 

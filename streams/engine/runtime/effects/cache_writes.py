@@ -29,7 +29,7 @@ Done = Callable[[], None]
 
 
 class CacheWrites:
-    """The changes of one process. ``shared`` None: nobody keeps anything, so all are told."""
+    """The changes of one process. ``shared`` None: there is no shared cache, so each is done at once."""
 
     def __init__(self, shared: SharedCache | None, clock: Clock, metrics: Metrics) -> None:
         self._shared = shared

@@ -97,7 +97,7 @@ def dead_letter(
     origin: Origin, failure: Failure, tenant: str = "", *, compact: bool = False
 ) -> DeadLetter:
     """Both forms of one refusal. ``tenant`` is "" where the record does not say it; a ``compact``
-    letter is a pointer whatever the size of its record."""
+    dead letter is a pointer whatever the size of its record."""
     message = _shorten(failure.message, COMPACT_MESSAGE_MAX_BYTES if compact else MESSAGE_MAX_BYTES)
     provenance = _provenance(origin, failure, message)
     record = OutboundRecord(

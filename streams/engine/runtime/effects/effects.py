@@ -170,7 +170,7 @@ def check_targets(targets: Targets, keys: Iterable[bytes]) -> None:
 
 
 class EffectTarget(NamedTuple):
-    """Whom an effect is owed to. ``kind``: "table", "sink", "cache", "roll-up", or "unknown" where this
+    """The target that an effect is owed to. ``kind``: "table", "sink", "cache", "roll-up", or "unknown" where this
     version does not know what the key means."""
 
     kind: str

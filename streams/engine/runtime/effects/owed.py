@@ -13,7 +13,7 @@ from streams.engine.runtime.effects.dead_letters import Row
 from streams.engine.state.outbox import Outbox
 
 MAX_EVENTS = 50
-"""Of one name in one commit: news, of which the newest matter."""
+"""Of one name in one commit: the newest are kept."""
 
 
 @dataclass(slots=True)

@@ -41,7 +41,7 @@ class RefusedFacts:
                 continue
             for fact in refused:
                 if fact.table == DEAD_LETTERS:
-                    # Its letter is in Kafka: one about the row would be refused like the row.
+                    # The dead letter is in Kafka: one about the row would be refused like the row.
                     log.error("dead_letter_row_not_written", id=fact.row["id"], why=fact.reason)
                 else:
                     buried.append(fact)

@@ -1,7 +1,7 @@
 """The work of one agent in one process: what waits, what runs, what is tried again.
 
 It knows nothing of offsets or commits: a partition hands in work and gets the outcome, in the
-loop's thread. Work of a partition that left is dropped and stopped: whoever has the partition now
+loop's thread. Work of a partition that left is dropped and stopped: the next owner of the partition
 does it.
 
  W1  work waits in its place of the fair queue                              `submit`
@@ -122,7 +122,7 @@ class Dispatcher:
         self._finish(work, refused(work, error, self._clock.now_ms()))
 
     def forget(self, owner: WorkOwner) -> None:
-        """Drop and stop all work of ``owner``; nobody is told."""
+        """Drop and stop all work of ``owner``, without an outcome."""
         self._stop(lambda work: work.owner is owner)
 
     async def run(self) -> None:
@@ -354,8 +354,8 @@ class Dispatcher:
         self._start_what_may()
 
     async def _perform_some(self, work: Work) -> None:
-        """A task for each would cost as much as a short job. Nothing is awaited between two: who
-        cancels the task means the work that it is at."""
+        """A task for each would cost as much as a short job. Nothing is awaited between two: a
+        caller that cancels the task cancels the work that runs in it."""
         task = asyncio.current_task()
         assert task is not None
         for _ in range(_JOBS_A_TASK - 1):

@@ -165,7 +165,7 @@ class JobPartition(Partition):
         return self.finished.changed or super().has_changes()
 
     def abandon(self) -> None:
-        """The partition's memory is gone: nobody waits for its work."""
+        """The partition's memory is gone: its work is dropped."""
         self._dispatcher.forget(self)
 
     # --- J1, J2 ------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What the simulations of each tenant take of the pool of this process, and who must wait (H2).
+"""What the simulations of each tenant take of the pool of this process, and which tenant must wait (H2).
 
 A tenant has a leaky bucket of pool seconds: ``quota_s`` within a minute, counted when a job ends, whatever
 came of it. While more is in the bucket than its quota, new requests of the tenant are over quota. What the
@@ -27,7 +27,7 @@ _FLUSH_S: Final = 1.0
 
 
 class TenantWork:
-    """``quota_s`` 0: pool seconds are not bounded. ``holds`` None: no edge is told."""
+    """``quota_s`` 0: pool seconds are not bounded. ``holds`` None: edges get no holds."""
 
     def __init__(self, clock: Clock, quota_s: float = 0.0, holds: Holds | None = None) -> None:
         self._clock = clock

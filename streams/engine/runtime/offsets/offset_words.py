@@ -1,4 +1,4 @@
-"""Words about partitions, kept as committed offsets, with metadata, of a group that nobody joins.
+"""Words about partitions, kept as committed offsets, with metadata, of a group without members.
 
 A worker on any host sees such a word; it is replaced in one piece and lies with the offsets it speaks
 of. A file beside the status file would be seen on one host only, and a partition moves between hosts;
@@ -21,7 +21,7 @@ async def read(
     admin: Admin, register: str, partitions: Iterable[TopicPartition], kind: type[W]
 ) -> dict[TopicPartition, W]:
     """The last word of each partition in the group ``register``. Those of which nothing was said
-    are absent, and so are those whose metadata somebody else wrote."""
+    are absent, and so are those whose metadata another program wrote."""
     committed = await admin.committed(register, partitions)
     words = {tp: _decoded(found, kind) for tp, found in committed.items()}
     return {tp: word for tp, word in words.items() if word is not None}

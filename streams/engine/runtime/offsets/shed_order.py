@@ -9,7 +9,7 @@
      counts as shed, and a row of `shed_ranges` is owed                  (runtime/partition/partition.py).
      An order with ``first`` is for what cannot be read: it is carried out at exactly that offset
  X5  that is in its next commit, C2 to C4, like anything else that was folded
- X6  a crash before C3 leaves the order as it was, for X3 of whoever comes next; after C3 the
+ X6  a crash before C3 leaves the order as it was, for X3 of the next owner; after C3 the
      committed offset is at ``until``, and the order has nothing more to say
 
 So an order may be read any number of times, by any number of owners, and takes effect once: what

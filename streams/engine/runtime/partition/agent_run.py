@@ -258,6 +258,6 @@ def _lines(error: BaseException) -> str:
 
 
 def _looked_at(task: asyncio.Task[None]) -> None:
-    """asyncio complains of exceptions that nobody asked for; a life that was left may end so."""
+    """asyncio reports exceptions that no task retrieved; a life that was left may end with one."""
     if not task.cancelled():
         task.exception()

@@ -32,7 +32,7 @@ class FetchedEvents:
         self.event_ms: list[int] = times.tolist()
         self.watermark_ms: list[int] = np.maximum.accumulate(reached).tolist()
         self.told = 0
-        """rows that the partition's progress knows of"""
+        """rows that the partition's progress has counted"""
         self.dead = 0
         """of the rows after those, complete ones that became dead letters"""
 

@@ -1,4 +1,4 @@
-"""How long a partition that has read all it may has waited for somebody's open transaction.
+"""How long a partition that has read all it may has waited for an open transaction of another producer.
 
 Readers of committed records stop at the last stable offset. A transaction that its producer neither
 commits nor aborts, and that the broker does not end because of a long timeout, holds back every

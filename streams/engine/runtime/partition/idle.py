@@ -3,7 +3,7 @@
 A partition is idle once, for ``idle_close_s``, every fetch was answered, none longer ago than
 `ANSWER_AGE_MAX_S`, and each found nothing to read: position = last stable offset = high
 watermark. From then on its watermark is the last append time plus the time that has passed, so
-that the windows of a tenant who stopped sending close like everybody's. Where the watermark is
+that the windows of a tenant who stopped sending close like all others. Where the watermark is
 later than the last append time, because the broker's clock went back, it moves on from where it is.
 """
 

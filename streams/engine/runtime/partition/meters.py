@@ -34,7 +34,7 @@ class PartitionMeters:
         self._children: dict[tuple[Any, str], Any] = {}
 
     def opened(self, partition: Partition, took_s: float, restored_records: int) -> None:
-        """It is ready: what lies before has been counted by whoever had it then."""
+        """It is ready: what lies before has been counted by its owner at that time."""
         self._counted, self._misplaced = partition.progress.counters(), 0
         self._late_dropped = 0
         self._metrics.partition.restore_seconds.observe(took_s)
@@ -46,8 +46,8 @@ class PartitionMeters:
                 tp=str(self._tp),
                 group=partition.agent.group,
                 next_offset=partition.position,
-                why="the group's committed offset is not what the last commit left: somebody reset "
-                "or deleted it, or the broker forgot it. The state says where to go on; the next "
+                why="the group's committed offset is not what the last commit left: a user or a tool "
+                "reset or deleted it, or the broker forgot it. The state says where to go on; the next "
                 "commit sets the offset again.",
             )
 

@@ -11,8 +11,8 @@ producer although every age is counted in append time (`SourceNotLogAppendTime`)
  O4  the stopped partition looks for such an order every `LOOK_S`, and now and then whether the log
      can be read there after all (another leader's copy may be whole); then it opens again
 
-A crash at any step leaves the log, the committed offset and the order: whoever opens the partition
-next reads up to the obstacle, or skips it if that was ordered.
+A crash at any step leaves the log, the committed offset and the order: the next owner of the
+partition reads up to the obstacle, or skips it if that was ordered.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Prepared:
     compact: int
     """dead letters among ``records`` that are pointers because their tenant is in quarantine"""
     quarantines: CommittedOffset | None
-    """the word about the partition's tenants in quarantine, where there is news of them"""
+    """the word about the partition's tenants in quarantine, where that changed"""
     told: list[Callable[[], None]]
     """to be called once the commit is true"""
 

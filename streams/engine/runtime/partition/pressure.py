@@ -48,6 +48,6 @@ class Pressure:
                 log.info("partition_resumed", tp=str(tp))
                 consumer.resume(tp)
         if self._full and partition.windows is not None:
-            # Event time stands still while paused: only closing windows early makes room.
+            # Event time does not advance while paused: only closing windows early makes room.
             settings = partition.state.context.settings
             partition.windows.shed(int(RESUME_AT * settings.max_live_windows))

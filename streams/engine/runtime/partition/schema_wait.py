@@ -1,7 +1,7 @@
 """A partition that cannot decode its next list before the schema registry has answered.
 
  Y1  decoding raises `SchemaPending`: nothing of the list is folded, the consumer is paused   `begin`
- Y2  the registry is asked, again and again while it is away, beside commits and heartbeats
+ Y2  the registry is asked, repeatedly while it is away, beside commits and heartbeats
  Y3  once it has answered, the partition reads on from where it stands                       `over`
 
 No record is judged in between, so none is dead-lettered for an outage of the registry.

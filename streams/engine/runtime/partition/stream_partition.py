@@ -57,7 +57,7 @@ _TURN_S: Final = 0.05
 _TURN_EVENTS: Final = 8
 """Events between two looks at the clock."""
 _OVER_PAUSE_S: Final = 1.0
-"""Before a body that asks a stream which is over hears of it again."""
+"""Pause before a body that reads on from a stream which is over is cancelled."""
 
 
 class StreamPartition(Partition):

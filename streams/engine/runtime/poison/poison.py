@@ -11,7 +11,7 @@ Of the records folded in the last ``window_s`` seconds:
      are counted from the batch on that holds its first bad one
  Q2  the partition stops if a storm is left without the ``min_tenants - 1`` tenants that have the
      most bad records in excess of the ratio: at least ``min_records``, more than ``max_ratio`` bad
- Q3  a bad record whose tenant cannot be read belongs to nobody, and Q2 never leaves it out
+ Q3  a bad record whose tenant cannot be read belongs to no tenant, and Q2 never leaves it out
 
 So ``min_tenants - 1`` tenants cannot stop a partition together, whatever they send, as long as the
 share of bad records of each other tenant stays within the ratio: without them nothing is in excess
@@ -35,10 +35,10 @@ from streams.core.records.bad_records import IdempotencyConflict, TenantOverQuot
 from streams.core.types import TopicPartition
 
 NOT_COUNTED: Final = frozenset({IdempotencyConflict.code, TenantOverQuota.code, WindowClosed.code})
-NOBODY: Final = b""
+UNKNOWN_TENANT: Final = b""
 """The tenant of records that do not say whose they are."""
 TENANTS_MAX: Final = 1024
-"""Tenants with bad records that are told apart; bad records of further ones are nobody's."""
+"""Tenants with a count of bad records each; those of further tenants count as `UNKNOWN_TENANT`."""
 _SLICES: Final = 64
 
 
@@ -121,15 +121,15 @@ class PoisonBreaker:
         current.records += records
         self._records += records
         for tenant, count in bad.items():
-            told_apart = tenant in self._bad or len(self._bad) < TENANTS_MAX
-            account = tenant if told_apart else NOBODY
+            counted = tenant in self._bad or len(self._bad) < TENANTS_MAX
+            account = tenant if counted else UNKNOWN_TENANT
             current.bad[account] += count
             self._bad[account] += count
         if not self._bad:
             return
         counts = of_tenants()
         for tenant in self._bad:
-            if tenant != NOBODY and (count := counts.get(tenant, 0)):
+            if tenant != UNKNOWN_TENANT and (count := counts.get(tenant, 0)):
                 current.seen[tenant] += count
                 self._seen[tenant] += count
 
@@ -151,7 +151,7 @@ class PoisonBreaker:
         excess = (
             (count - limits.max_ratio * self._seen[tenant], tenant)
             for tenant, count in self._bad.items()
-            if tenant != NOBODY
+            if tenant != UNKNOWN_TENANT
         )
         worst = [tenant for over, tenant in nlargest(limits.min_tenants - 1, excess) if over > 0]
         records_left = self._records - sum(self._seen[tenant] for tenant in worst)

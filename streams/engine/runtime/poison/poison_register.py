@@ -5,7 +5,7 @@
  B2  `dia dlq breaker reset` writes `LET_THROUGH` at the end of the log as it stands at that moment
  B3  the stopped worker looks every `LOOK_S`; once it reads `LET_THROUGH` beyond its offset, it opens the
      partition again (A1 to A5). Records below the mark are not counted: bad ones are dead letters
- B4  whoever opens the partition later reads the mark too, so a crash on the way changes nothing
+ B4  each later owner of the partition reads the mark too, so a crash on the way changes nothing
 
 The word lies beside the partition's offset (runtime/offsets/offset_words.py). A stop that the group has
 committed past is over.
@@ -62,7 +62,7 @@ async def read_words(
 
 
 async def pass_mark(admin: Admin, group: str, tp: TopicPartition) -> int:
-    """Offset below which the breaker does not count; 0 where nobody let anything through."""
+    """Offset below which the breaker does not count; 0 where no operator let records through."""
     word = (await read_words(admin, group, [tp])).get(tp)
     return word.offset if word is not None and word.state == LET_THROUGH else 0
 

@@ -18,7 +18,12 @@ from streams.core.clock import Clock
 from streams.core.settings import Settings
 from streams.core.topics.topic import MAX_RECORD_BYTES, Topic
 from streams.core.types import CommittedOffset, RecordBatch, TopicPartition
-from streams.engine.runtime.poison.poison import NOBODY, NOT_COUNTED, PoisonBreaker, PoisonLimits
+from streams.engine.runtime.poison.poison import (
+    NOT_COUNTED,
+    UNKNOWN_TENANT,
+    PoisonBreaker,
+    PoisonLimits,
+)
 from streams.engine.runtime.poison.quarantine import LetterRate, Quarantine
 from streams.engine.runtime.poison.quarantine_register import as_offset, word_of
 
@@ -63,15 +68,15 @@ class PoisonWatch:
         self._bad: Counter[bytes] = Counter()
 
     def tenant_of(self, key: bytes | None, value: bytes | None) -> bytes:
-        """Whose record it says it is; `NOBODY` where that cannot be read."""
+        """The tenant that the record names; `UNKNOWN_TENANT` where that cannot be read."""
         if self._by_key:
-            return key if key is not None and len(key) <= _KEY_MAX_BYTES else NOBODY
+            return key if key is not None and len(key) <= _KEY_MAX_BYTES else UNKNOWN_TENANT
         if not self._named or value is None or len(value) > MAX_RECORD_BYTES:
-            return NOBODY
+            return UNKNOWN_TENANT
         try:
             return _decode_whose(value).tenant_id.encode()[:_KEY_MAX_BYTES]
         except (ValueError, RecursionError):
-            return NOBODY
+            return UNKNOWN_TENANT
 
     def note(self, key: bytes | None, value: bytes | None, code: str) -> None:
         """A record of the batch being folded is bad."""

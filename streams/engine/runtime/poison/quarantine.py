@@ -10,7 +10,7 @@ its own, so that counters, audit and replay know no exception. What is bounded i
  T3  the others are *compact*: a pointer to the record, which stays in the source topic. Replay
      reads it there, as it does for records that are too large for the DLQ
 
-So nothing is lost while the source's retention lasts, nobody waits, and a flood takes from the DLQ
+So nothing is lost while the source's retention lasts, no other tenant waits, and a flood takes from the DLQ
 the room of its pointers, which compress to a fraction of a letter. A stay changes no verdict; it is
 kept in memory only, and a restart begins it anew once the breaker has seen the tenant again.
 """
@@ -33,7 +33,7 @@ class Stay:
     bad: int
     records: int
     told_until_s: float = float("-inf")
-    """what operators were told of its end (runtime/poison/quarantine_register.py)"""
+    """the end that operators see (runtime/poison/quarantine_register.py)"""
 
 
 class LetterRate:
@@ -61,7 +61,7 @@ class Quarantine:
         self._hold_s = hold_s
         self._stays: dict[bytes, Stay] = {}
         self.changed = False
-        """operators were not told of all stays, or of their ends"""
+        """operators do not see all stays yet, or their ends"""
 
     def __len__(self) -> int:
         return len(self._stays)

@@ -1,6 +1,6 @@
 """Which tenants are in quarantine, as any host sees it: one word per partition.
 
-The word joins a commit, as the committed offset of a group that nobody joins
+The word joins a commit, as the committed offset of a group without members
 (runtime/offsets/offset_words.py), so only the partition's owner can say it. It names the tenants that stay
 longest, each with the end of its stay by the owner's wall clock: a word needs no withdrawal, and an
 owner that died leaves nothing behind.

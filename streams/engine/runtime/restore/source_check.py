@@ -8,7 +8,7 @@ silence. A list is suspected (runtime/restore/source_watch.py) when
 
 - its first batch was appended under another leader epoch than the last batch folded: a log that
   lost its end goes on under a new one, and batches carry theirs;
-- the broker refused to answer about the partition, or was not heard for some seconds, since the
+- the broker refused to answer about the partition, or did not answer for some seconds, since the
   list before: a topic that is created again begins with leader epoch 0, as the old one may have;
 - it is the first after a rebalance, or comes some seconds after the partition was opened.
 
@@ -53,7 +53,7 @@ class Appended(NamedTuple):
 
     def epoch_at(self, offset: int) -> int:
         """Of the record at ``offset``: -1 for another one. An order to shed moves the last
-        consumed record on, over records of leaders that were never heard of."""
+        consumed record on, over records of leaders that this process did not read from."""
         return self.epoch if offset == self.offset else -1
 
 

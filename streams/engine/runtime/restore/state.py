@@ -36,7 +36,7 @@ META_KEY = b"\0"
 PLACE_PREFIX = b"\1"
 _PLACE = struct.Struct(">QQQ")
 _LOAD_ENTRIES = 4
-"""A table with files is loaded so many entries at a time, 3.5 MB at most: the loop must breathe."""
+"""A table with files is loaded so many entries at a time, 3.5 MB at most: other tasks run in between."""
 
 
 class StoreMeta(msgspec.Struct, array_like=True, frozen=True):

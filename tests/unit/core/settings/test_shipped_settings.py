@@ -16,7 +16,7 @@ from streams.core.errors import PoisonStorm
 from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
 from streams.core.types import TopicPartition
-from streams.engine.runtime.poison.poison import NOBODY, PoisonBreaker, PoisonLimits
+from streams.engine.runtime.poison.poison import UNKNOWN_TENANT, PoisonBreaker, PoisonLimits
 from streams.http.edge import serving
 
 SHIPPED = Settings(kafka_bootstrap="127.0.0.1:1")
@@ -73,7 +73,7 @@ class _Poison(PoisonBreaker):
 
     def fold(self, now_s: float, records: int, bad: int, *tenants: bytes) -> list[bytes]:
         """Each tenant sends so many; without any, nobody's records are folded."""
-        sent = dict.fromkeys(tenants or (NOBODY,), records)
+        sent = dict.fromkeys(tenants or (UNKNOWN_TENANT,), records)
         wrong = Counter(dict.fromkeys(sent, bad))
         return [*self.observe(now_s, records * len(sent), wrong, lambda: sent, 0)]
 

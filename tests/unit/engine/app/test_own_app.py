@@ -22,7 +22,7 @@ from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
 from streams.core.types import TopicPartition
 from streams.engine.app.loading import load_app
-from streams.engine.runtime.poison.poison import NOBODY
+from streams.engine.runtime.poison.poison import UNKNOWN_TENANT
 from streams.engine.runtime.poison.poison_watch import PoisonWatch
 from streams.engine.runtime.worker import Worker
 from streams.engine.state.memory import MemoryDisk
@@ -375,4 +375,4 @@ def test_a_bad_record_of_a_topic_without_tenants_counts_for_no_tenant():
     orders = app.topic("orders", value_type=dict, partitions=1)
     settings, place = Settings(), TopicPartition("orders", 0)
     watch = PoisonWatch(place, orders, settings, SystemClock(), 0)
-    assert watch.tenant_of(b"victim", b'{"tenant_id":"victim"}') == NOBODY
+    assert watch.tenant_of(b"victim", b'{"tenant_id":"victim"}') == UNKNOWN_TENANT

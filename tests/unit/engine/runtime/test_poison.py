@@ -8,7 +8,12 @@ import pytest
 
 from streams.core.errors import PoisonStorm
 from streams.core.types import TopicPartition
-from streams.engine.runtime.poison.poison import NOBODY, TENANTS_MAX, PoisonBreaker, PoisonLimits
+from streams.engine.runtime.poison.poison import (
+    TENANTS_MAX,
+    UNKNOWN_TENANT,
+    PoisonBreaker,
+    PoisonLimits,
+)
 
 LIMITS = PoisonLimits(window_s=10.0, min_records=100, max_ratio=0.5, min_tenants=3)
 
@@ -28,7 +33,7 @@ class Watched(PoisonBreaker):
 
 
 def _name(tenant: str) -> bytes:
-    return NOBODY if tenant == "nobody" else tenant.encode()
+    return UNKNOWN_TENANT if tenant == "nobody" else tenant.encode()
 
 
 def test_a_storm_of_many_tenants_stops_the_partition():
@@ -188,4 +193,4 @@ def test_tenants_that_are_told_apart_are_bounded():
             float(batch), len(names), Counter(names), lambda names=names: Counter(names), 0
         )
     assert len(watched._bad) == TENANTS_MAX + 1
-    assert watched._bad[NOBODY] == 3 * TENANTS_MAX
+    assert watched._bad[UNKNOWN_TENANT] == 3 * TENANTS_MAX

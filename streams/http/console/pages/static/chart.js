@@ -64,7 +64,7 @@ export class Chart {
     requestAnimationFrame(() => this.tellNewest());
   }
 
-  // While nobody points at a window, the legend shows the newest one that has values.
+  // While the pointer is on no window, the legend shows the newest one that has values.
   tellNewest() {
     if (!this.plot) return;
     const [t, ...values] = this.plot.data;

@@ -57,7 +57,7 @@ export function watch(path, seen, trouble = () => {}) {
     source.addEventListener("trouble", (event) => trouble(JSON.parse(event.data)));
     source.addEventListener("error", async () => {
       failures += 1;
-      // A stream that ends is one failure, and opened again at once; two mean that nobody is there.
+      // A stream that ends is one failure, and opened again at once; two mean that the console is away.
       if (failures > 1) degraded("console", "The console does not answer; what you see stands still.");
       if (source.readyState !== EventSource.CLOSED) return;
       const session = await fetch("/session").catch(() => null);

@@ -144,7 +144,7 @@ function update(progress) {
   const waiting = progress.state === "entered" && Date.now() - progress.began_ms > 10_000;
   if (waiting) {
     drawn.lastElementChild.append(h("p", { class: "hint" },
-      `Nobody has taken it for ${age(progress.began_ms)}: start dia worker --agents replay`));
+      `No worker has taken it for ${age(progress.began_ms)}: start dia worker --agents replay`));
   }
 }
 

@@ -1,4 +1,4 @@
-// A link may carry the token behind its #, which browsers send to nobody: `dia demo --serve` prints one.
+// A link may carry the token behind its #, which browsers send to no server: `dia demo --serve` prints one.
 
 const form = document.querySelector("form");
 const token = new URLSearchParams(location.hash.slice(1)).get("token");

@@ -15,7 +15,7 @@ function queue(found) {
   figures($("queue"), [
     figure("Waiting, high priority", found?.high, "priority 5 to 9"),
     figure("Waiting, normal", found?.normal, "priority 0 to 4"),
-    figure("Running", found?.running, found ? "on the workers that are known" : "no worker tells of its queue"),
+    figure("Running", found?.running, found ? "on the workers that are known" : "no worker reports its queue"),
   ]);
 }
 
