@@ -2,8 +2,9 @@
 
 All tenants of an edge share one event loop. Rejecting an event costs ten times as much as accepting
 it, and costs the sender nothing. So a body is validated in slices of `SLICE_EVENTS` events or
-`SLICE_BYTES`; each turn of the loop runs one slice of one body. Validation stops at the slice in
-which `REJECTED_MAX` events are rejected, and the response counts the rest. The CPU time of rejected
+`SLICE_BYTES`; each turn of the loop runs one slice of one body. The first slice, and each after a
+rejected event, has `SUSPECT_SLICE_EVENTS`: a slice costs 0.16 ms beside its events, which only
+bodies with rejected events pay often. Validation stops at the slice in which `REJECTED_MAX` events are rejected, and the response counts the rest. The CPU time of rejected
 events is charged to the tenant (`Quota.REFUSED_US`), which is refused while it exceeds that quota.
 """
 
@@ -16,7 +17,8 @@ from contextlib import contextmanager
 from typing import Final
 
 SLICE_EVENTS: Final = 500
-"""Rejecting one takes about 15 µs."""
+SUSPECT_SLICE_EVENTS: Final = 100
+"""Rejecting one event takes about 15 µs, accepting one 2 µs."""
 SLICE_BYTES: Final = 512 << 10
 AT_ONCE_EVENTS: Final = 50
 """A slice of at most this size does not wait for its turn."""
@@ -70,13 +72,15 @@ class ValidationCost:
         self.refused_us += round(1e6 * max(0.0, spent_s) * refused / count)
 
 
-def slices(values: Sequence[bytes]) -> Iterator[tuple[int, int]]:
-    """Start and end of each slice."""
+def slices(values: Sequence[bytes], rejected: Sequence[object]) -> Iterator[tuple[int, int]]:
+    """Start and end of each slice. ``rejected`` grows while the caller validates the slices."""
     start = size = 0
+    room = SUSPECT_SLICE_EVENTS
     for at, value in enumerate(values):
-        if at > start and (at - start == SLICE_EVENTS or size + len(value) > SLICE_BYTES):
+        if at > start and (at - start == room or size + len(value) > SLICE_BYTES):
             yield start, at
             start, size = at, 0
+            room = SUSPECT_SLICE_EVENTS if rejected else SLICE_EVENTS
         size += len(value)
     if values:
         yield start, len(values)

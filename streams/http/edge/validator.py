@@ -127,7 +127,7 @@ class Validator:
     ) -> _Good:
         """Validate slice by slice, until `REJECTED_MAX` events are rejected."""
         found, now_ms = _Good(), self._clock.now_ms()
-        for start, stop in slices(values):
+        for start, stop in slices(values, found.bad):
             if len(found.bad) >= REJECTED_MAX:
                 break
             if start or stop > AT_ONCE_EVENTS:
