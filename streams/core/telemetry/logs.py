@@ -1,8 +1,11 @@
 """Structured logs on stderr: one line a decision, an event name and its fields, never a payload.
 
 Our own event names are constants in snake_case (``partition_restored``). What aiokafka, faust and
-other libraries log takes the same way out, from WARNING on, and bounded: a broker that is away
-makes a client repeat one sentence for as long as it is away.
+other libraries log takes the same way out, from WARNING on.
+
+Repeats are bounded. A client library repeats one sentence for as long as a broker is away. Of our
+own events, a tenant causes one by each bad record, and a client of the console by each request
+that is refused: without a bound they could fill a disk.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import logging
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TextIO
 
 import structlog
@@ -21,6 +24,9 @@ from streams.core.masking import masked
 
 OWN_LOGGERS = ("streams", "agents", "tables", "schemas")
 REPEATS_MAX = 5
+"""Of one message of a library."""
+OWN_REPEATS_MAX = 600
+"""Of one of our events, whatever its fields: more than partitions are assigned at once."""
 REPEAT_WINDOW_S = 60.0
 REMEMBERED_MAX = 500
 FIELD_CHARS_MAX = 2000
@@ -68,12 +74,13 @@ def configure(
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(out)
-    handler.addFilter(RepeatFilter(time.monotonic))
+    ours = (*OWN_LOGGERS, *own)
+    handler.addFilter(RepeatFilter(time.monotonic, ours))
     handler.setFormatter(_formatter(shared, out, as_json=as_json))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(_LEVELS[level], logging.WARNING))
-    for name in (*OWN_LOGGERS, *own):
+    for name in ours:
         logging.getLogger(name).setLevel(_LEVELS[level])
 
 
@@ -127,30 +134,36 @@ def _shorten(logger: Any, method: str, event: Any) -> Any:
 
 
 class RepeatFilter(logging.Filter):
-    """Lets a library say the same thing `REPEATS_MAX` times in `REPEAT_WINDOW_S` seconds.
+    """Passes a message of a library `REPEATS_MAX` times in `REPEAT_WINDOW_S` seconds, one of the
+    packages ``own`` `OWN_REPEATS_MAX` times.
 
-    The same thing is the same logger, level and message template. The first line after a
-    silence says how many were dropped. Our own loggers pass.
+    Two records are the same message when their loggers, levels, and event names or message
+    templates are equal. The first record of the next window has the number of dropped ones in
+    ``dropped_repeats``.
     """
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    def __init__(self, monotonic: Callable[[], float], own: Sequence[str] = OWN_LOGGERS) -> None:
         super().__init__()
         self._monotonic = monotonic
+        self._own = frozenset(own)
         self._seen: OrderedDict[tuple[str, int, str], tuple[float, int]] = OrderedDict()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.name.partition(".")[0] in OWN_LOGGERS:
-            return True
-        key = (record.name, record.levelno, str(record.msg))
+        own = record.name.partition(".")[0] in self._own
+        most = OWN_REPEATS_MAX if own else REPEATS_MAX
+        event = record.msg if isinstance(record.msg, dict) else None  # structlog's form
+        key = (record.name, record.levelno, str(event["event"] if event else record.msg))
         now = self._monotonic()
         since, count = self._seen.get(key, (now, 0))
         dropped = 0
         if now - since >= REPEAT_WINDOW_S:
-            since, count, dropped = now, 0, max(0, count - REPEATS_MAX)
+            since, count, dropped = now, 0, max(0, count - most)
         self._seen[key] = (since, count + 1)
         self._seen.move_to_end(key)
         if len(self._seen) > REMEMBERED_MAX:
             self._seen.popitem(last=False)
-        if dropped:
+        if dropped and event:
+            event["dropped_repeats"] = dropped
+        elif dropped:
             record.dropped_repeats = dropped
-        return count < REPEATS_MAX
+        return count < most

@@ -12,8 +12,10 @@ import structlog
 
 from streams.cli import machine, main
 from streams.core.errors import UsageError
+from streams.core.telemetry import logs
 from streams.core.telemetry.logs import (
     FIELD_CHARS_MAX,
+    OWN_REPEATS_MAX,
     REPEAT_WINDOW_S,
     REPEATS_MAX,
     RepeatFilter,
@@ -109,10 +111,25 @@ def test_a_library_that_repeats_itself_is_cut_and_counted():
     assert again.dropped_repeats == 20 - REPEATS_MAX
 
 
-def test_our_own_events_are_never_cut():
-    """Every decision of ours is a line."""
-    keep = RepeatFilter(lambda: 0.0)
-    assert all(keep.filter(_record("same", name="streams.engine.runtime")) for _ in range(50))
+@pytest.mark.parametrize("package", ["streams.http", "shop"])
+def test_an_event_of_our_own_is_bounded_and_says_how_many_were_dropped(monkeypatch, package):
+    """A tenant causes one by each bad record, a visitor of the console by each refused request."""
+    now = [0.0]
+    monkeypatch.setattr(logs.time, "monotonic", lambda: now[0])
+    configure(stream=(out := io.StringIO()), own=["shop"])
+    log = structlog.get_logger(package)
+    for number in range(OWN_REPEATS_MAX + 7):
+        log.info("console_refused", why=f"request {number}")
+        log.warning("event_refused", offset=number)
+        logging.getLogger(package).warning("request %s", number)
+    lines = _lines(out)
+    assert len(lines) == 3 * OWN_REPEATS_MAX, "an event does not take the room of another"
+    now[0] = REPEAT_WINDOW_S
+    log.info("console_refused", why="later")
+    log.info("console_refused", why="later")
+    first, second = _lines(out)[len(lines) :]
+    assert (first["why"], first["dropped_repeats"]) == ("later", 7)
+    assert "dropped_repeats" not in second
 
 
 def test_the_memory_of_repeats_is_bounded():
