@@ -32,7 +32,7 @@ class Event(Record):
 
 
 events = app.topic(TOPIC, key_type=str, value_type=Event)
-sent = app.topic(f"{GROUP}-sent", key_type=str, value_type=float)
+sent = app.topic(f"{TOPIC}-sent", key_type=str, value_type=float)
 amounts = app.Table("amounts", default=float)
 counts = app.Table("counts", default=int)
 
