@@ -5,6 +5,7 @@ Declared with the public API only.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,9 @@ from agents.simulator import Simulator
 from schemas import ModelMetric, SimulationRequest, SimulationResult, TrainingResult
 from streams import App, Need
 from streams.engine.engine_tables import MINUTE_WINDOWS, SEEN_EVENTS
+from streams.engine.scenarios.monte_carlo import MONTE_CARLO
+from streams.engine.scenarios.policy_threshold import POLICY_THRESHOLD
+from streams.engine.scenarios.replay_metrics import REPLAY_METRICS
 from tables.model_cards import MODEL_CARDS
 
 app = App(
@@ -24,6 +28,8 @@ app = App(
 )
 for table in (TRAINING_RUNS, MODELS, SIMULATIONS):
     app.add_clickhouse_table(table)
+for scenario in (MONTE_CARLO, POLICY_THRESHOLD, REPLAY_METRICS):
+    app.add_scenario(scenario)
 
 DIA_GROUP: Final = app.group
 SIMULATOR_GROUP: Final = "dia-simulator-group"
@@ -80,5 +86,5 @@ SIMULATE_DECISION = app.job_agent(
     results=SIMULATION_RESULT,
     ask=simulate_decision.ask,
     answer=simulate_decision.answer,
-    performer=Simulator.of,
+    performer=partial(Simulator.of, app.scenarios),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from xxhash import xxh3_64_intdigest
@@ -26,10 +27,11 @@ from streams.core.job_refusals import (
 from streams.core.records.bad_records import RetriesExhausted
 from streams.engine.pool.pool import JobPool
 from streams.engine.pool.processes import ProcessPool
-from streams.engine.scenarios import job, registry
+from streams.engine.scenarios import job
 from streams.engine.scenarios.history import History
 from streams.engine.scenarios.hook_calls import HookCalls
-from streams.engine.scenarios.scenario import HistoryQuery, no_history
+from streams.engine.scenarios.parameters import parameters
+from streams.engine.scenarios.scenario import HistoryQuery, Scenario, no_history
 
 if TYPE_CHECKING:
     from streams.connect.sinks.minutes import MinuteReader
@@ -50,15 +52,21 @@ class Simulator:
     """The `Performer` of one process."""
 
     def __init__(
-        self, pool: JobPool, minutes: MinuteReader, policies: PolicyValidator, hooks: HookCalls
+        self,
+        scenarios: Mapping[str, Scenario[Any]],
+        pool: JobPool,
+        minutes: MinuteReader,
+        policies: PolicyValidator,
+        hooks: HookCalls,
     ) -> None:
+        self._scenarios = scenarios
         self._pool = pool
         self._minutes = minutes
         self._policies = policies
         self._hooks = hooks
 
     @classmethod
-    def of(cls, resources: Resources) -> Simulator:
+    def of(cls, scenarios: Mapping[str, Scenario[Any]], resources: Resources) -> Simulator:
         """With real processes, which are started when the first request comes."""
         # The client of ClickHouse: a third of the time that importing the app would take.
         from streams.connect.sinks.minutes import MinuteReader
@@ -75,24 +83,24 @@ class Simulator:
             settings, clock, resources.metrics, resources.layer
         )
         minutes = MinuteReader(settings, clock, resources.metrics)
-        return cls(pool, minutes, policies, HookCalls(resources.metrics))
+        return cls(scenarios, pool, minutes, policies, HookCalls(resources.metrics))
 
     @property
     def slots(self) -> int:
         return self._pool.size * _SLOTS_PER_PROCESS
 
     def queue(self, name: str) -> QueuePolicy:
-        chosen = registry.scenarios().get(name)
+        chosen = self._scenarios.get(name)
         return chosen.queue if chosen is not None else _UNKNOWN_QUEUE
 
     def needs(self, event: SimulationRequest) -> tuple[str, ...]:
         needs: tuple[str, ...] = ()
         if event.policy_id is not None:
             needs = (POLICY_SERVICE, _policy_need(event))
-        if not _reads_history(event):
+        if not self._reads_history(event):
             return needs
         try:
-            query = _history_query(event)
+            query = _history_query(self._scenario(event), event)
         except Exception:  # noqa: BLE001 - `prepare` meets it again, and makes it the answer
             return needs
         if query is not None:
@@ -102,9 +110,11 @@ class Simulator:
 
     async def prepare(self, event: SimulationRequest) -> bytes:
         """The job, encoded: parameters are checked, the policy allows it, its history is read."""
-        query = _history_query(event)
+        chosen = self._scenario(event)
+        query = _history_query(chosen, event)
         await self._allowed(event)
         work = job.SimulationJob(
+            module=chosen.module,
             scenario=event.scenario,
             parameters=event.parameters,
             trials=event.trials,
@@ -128,6 +138,23 @@ class Simulator:
         if answer.code:
             raise _REFUSALS.get(answer.code, SimulationFailed)(answer.message)
         return answer.summary
+
+    def _scenario(self, event: SimulationRequest) -> Scenario[Any]:
+        """Raises `UnknownScenario` naming those there are, `InvalidParameters` for a cancellation
+        without a key."""
+        if event.scenario == CANCEL:
+            raise InvalidParameters(
+                "scenario cancel needs parameters.idempotency_key, the key of what to cancel."
+            )
+        try:
+            return self._scenarios[event.scenario]
+        except KeyError:
+            known = ", ".join(self._scenarios)
+            raise UnknownScenario(f"no scenario {event.scenario!r}; there are: {known}.") from None
+
+    def _reads_history(self, event: SimulationRequest) -> bool:
+        chosen = self._scenarios.get(event.scenario)
+        return chosen is not None and chosen.history is not no_history
 
     async def _allowed(self, event: SimulationRequest) -> None:
         """Raises `PolicyRejected`, `PolicyServiceUnavailable` or `PolicyServiceFailed`."""
@@ -174,7 +201,7 @@ class Simulator:
 
     def finished(self, event: SimulationRequest, outcome: Outcome) -> None:
         """The scenario's hook, in a thread, with what the result record says."""
-        chosen = registry.scenarios().get(event.scenario)
+        chosen = self._scenarios.get(event.scenario)
         if chosen is None:
             return
         hook = chosen.on_completed if outcome.status == "completed" else chosen.on_failed
@@ -196,19 +223,9 @@ class Simulator:
         await self._minutes.close()
 
 
-def _history_query(event: SimulationRequest) -> HistoryQuery | None:
-    """The windows that the request asks for. Raises `UnknownScenario`, `InvalidParameters`."""
-    if event.scenario == CANCEL:
-        raise InvalidParameters(
-            "scenario cancel needs parameters.idempotency_key, the key of what to cancel."
-        )
-    chosen = registry.scenario(event.scenario)
-    return chosen.history(registry.parameters(chosen, event.parameters))
-
-
-def _reads_history(event: SimulationRequest) -> bool:
-    chosen = registry.scenarios().get(event.scenario)
-    return chosen is not None and chosen.history is not no_history
+def _history_query(chosen: Scenario[Any], event: SimulationRequest) -> HistoryQuery | None:
+    """The windows that the request asks for. Raises `InvalidParameters`."""
+    return chosen.history(parameters(chosen, event.parameters))
 
 
 def _policy_need(event: SimulationRequest) -> str:

@@ -58,6 +58,7 @@ from streams.engine.agents.job_agent import (
 from streams.engine.agents.stream_agent import StreamAgent
 from streams.engine.app.app_command import CommandDeclarations
 from streams.engine.app.app_pages import PageDeclarations
+from streams.engine.app.app_scenarios import ScenarioDeclarations
 from streams.engine.app.app_streams import StreamDeclarations
 from streams.engine.app.app_windows import WindowDeclarations
 from streams.engine.decode.event_times import can_be_time
@@ -89,7 +90,13 @@ def _check_types(topic: Topic) -> None:
         ) from None
 
 
-class App(StreamDeclarations, WindowDeclarations, CommandDeclarations, PageDeclarations):
+class App(
+    StreamDeclarations,
+    WindowDeclarations,
+    CommandDeclarations,
+    PageDeclarations,
+    ScenarioDeclarations,
+):
     """See the module docstring. Every method that registers raises `UsageError` for a name that is
     taken or not allowed, and registers nothing then."""
 
@@ -119,6 +126,7 @@ class App(StreamDeclarations, WindowDeclarations, CommandDeclarations, PageDecla
         self._agents: dict[str, Agent] = {}
         self._clickhouse_tables = dict(OPERATIONAL)
         self._sinks: dict[str, DeclaredSink] = {}
+        self._scenarios = {}
 
     def __repr__(self) -> str:
         return f"<App {self.name}: {len(self._topics)} topics, {len(self._agents)} agents>"
@@ -349,8 +357,10 @@ class App(StreamDeclarations, WindowDeclarations, CommandDeclarations, PageDecla
         `streams.testing`.
 
         Raises `UsageError` for a table that two agents use: each has a state of its own, so the
-        second one would not see what the first one writes.
+        second one would not see what the first one writes. And for a scenario that processes of the
+        pool would not find.
         """
+        self.check_scenarios()
         users: dict[str, str] = {}
         for agent in self._agents.values():
             if not isinstance(agent, StreamAgent):

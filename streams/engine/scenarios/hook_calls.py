@@ -1,4 +1,4 @@
-"""Hooks of scenarios, called in a thread of their own: a plug-in cannot stop the event loop.
+"""Hooks of scenarios, called in a thread of their own: a hook cannot stop the event loop.
 
 Calls wait in a bounded queue and run one after the other, in the order of their commits. A hook
 that has not returned after `LIMIT_S` is counted and left behind: its thread cannot be stopped, so
@@ -12,18 +12,16 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 import structlog
 
 from streams.core.telemetry.metrics import Metrics
+from streams.engine.scenarios.scenario import Hook
 
 LIMIT_S: Final = 5.0
 WAITING_MAX: Final = 1000
 ABANDONED_MAX: Final = 4
-
-Hook: TypeAlias = Callable[[dict[str, Any]], None]
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +74,7 @@ class HookCalls:
             why = ""
             try:
                 call.hook(call.result)
-            except Exception as error:  # noqa: BLE001 - a plug-in's code may raise anything
+            except Exception as error:  # noqa: BLE001 - code of the app may raise anything
                 why = repr(error)[:500]
             try:
                 loop.call_soon_threadsafe(_resolve, ended, why)

@@ -12,9 +12,10 @@ import msgspec
 import numpy as np
 
 from streams.core.errors import JobRefused
+from streams.core.job_refusals import UnknownScenario
 from streams.engine.scenarios.history import History
-from streams.engine.scenarios.registry import parameters, scenario
-from streams.engine.scenarios.scenario import Run
+from streams.engine.scenarios.parameters import parameters
+from streams.engine.scenarios.scenario import Run, scenario_in
 
 ENTRY = f"{__name__}:run"
 """What a pool process calls."""
@@ -24,8 +25,9 @@ SUMMARY_MAX_BYTES = 64 << 10
 
 
 class SimulationJob(msgspec.Struct, frozen=True, kw_only=True):
-    """``seed`` is never negative."""
+    """``seed`` is never negative. ``module`` defines the scenario."""
 
+    module: str
     scenario: str
     parameters: dict[str, Any]
     trials: int
@@ -53,7 +55,9 @@ def run(job: bytes) -> bytes:
 
 def _answer(job: SimulationJob) -> SimulationAnswer:
     try:
-        chosen = scenario(job.scenario)
+        chosen = scenario_in(job.module, job.scenario)
+        if chosen is None:
+            raise UnknownScenario(f"module {job.module} has no scenario {job.scenario!r}.")
         rng = np.random.Generator(np.random.SFC64(job.seed))
         given = parameters(chosen, job.parameters)
         summary = chosen.run(Run(given, job.trials, rng, job.history))

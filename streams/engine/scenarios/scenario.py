@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from importlib import import_module
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
@@ -13,6 +14,7 @@ from streams.engine.agents.queue_policy import QueuePolicy
 from streams.engine.scenarios.history import History
 
 P = TypeVar("P", bound=msgspec.Struct)
+Hook: TypeAlias = Callable[[dict[str, Any]], None]
 
 TRIALS_MAX = 20_000_000
 """Outcomes of all trials are held at once, 8 bytes each."""
@@ -56,5 +58,22 @@ class Scenario(Generic[P]):
     run: Callable[[Run[P]], dict[str, Any]]
     history: Callable[[P], HistoryQuery | None] = no_history
     queue: QueuePolicy = field(default_factory=QueuePolicy)
-    on_completed: Callable[[dict[str, Any]], None] | None = None
-    on_failed: Callable[[dict[str, Any]], None] | None = None
+    on_completed: Hook | None = None
+    on_failed: Hook | None = None
+
+    @property
+    def module(self) -> str:
+        """The module that a process of the pool imports to run it: that of ``run``."""
+        return self.run.__module__
+
+    def imported(self) -> Scenario[Any] | None:
+        """The scenario that a process of the pool finds."""
+        return scenario_in(self.module, self.name)
+
+
+def scenario_in(module: str, name: str) -> Scenario[Any] | None:
+    """The scenario of that name at the top level of ``module``."""
+    for found in vars(import_module(module)).values():
+        if isinstance(found, Scenario) and found.name == name:
+            return found
+    return None

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from agents.app import app
 from agents.simulator import Simulator
 from schemas.simulation import SimulationRequest
 from streams.connect.policy.policy import Policy
@@ -26,7 +27,7 @@ from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
 from streams.engine.agents.job_agent import Outcome
 from streams.engine.pool.inline import InlinePool
-from streams.engine.scenarios import hook_calls, job, registry
+from streams.engine.scenarios import hook_calls, job
 from streams.engine.scenarios.hook_calls import HookCalls
 
 REQUEST = SimulationRequest(
@@ -75,6 +76,7 @@ class Minutes:
 
 class Rig:
     def __init__(self, policy_url="", policy_file=""):
+        self.scenarios = dict(app.scenarios)
         self.clock = VirtualClock()
         self.metrics = Metrics()
         self.minutes = Minutes()
@@ -82,6 +84,7 @@ class Rig:
         settings = Settings(policy_url=policy_url, policy_file=policy_file, policy_timeout_s=30.0)
         self.hooks = HookCalls(self.metrics, limit_s=0.2)
         self.simulator = Simulator(
+            self.scenarios,
             InlinePool(job.run, size=2, clock=self.clock, takes_s=lambda _: self.takes_s),
             self.minutes,
             PolicyValidator.from_settings(settings, self.clock, self.metrics, None),
@@ -189,14 +192,11 @@ async def test_a_run_ends_at_what_is_left_of_its_limit(rig):
 @pytest.mark.parametrize(
     ("status", "hook"), [("completed", "on_completed"), ("failed", "on_failed")]
 )
-async def test_a_hook_is_called_with_what_the_result_says(rig, monkeypatch, status, hook):
-    """It is how a plug-in learns of a result; the other one must not be called."""
+async def test_a_hook_is_called_with_what_the_result_says(rig, status, hook):
+    """It is how a scenario's author learns of a result; the other one must not be called."""
     told, wrong = [], []
-    scenario = replace(
-        registry.scenario("monte_carlo"), on_completed=wrong.append, on_failed=wrong.append
-    )
-    scenario = replace(scenario, **{hook: told.append})
-    monkeypatch.setattr(registry, "scenarios", lambda: {"monte_carlo": scenario})
+    hooks = {"on_completed": wrong.append, "on_failed": wrong.append, hook: told.append}
+    rig.scenarios["monte_carlo"] = replace(rig.scenarios["monte_carlo"], **hooks)
     rig.simulator.finished(REQUEST, Outcome(status, {"a": 1}, "code", "why", 1, 2))
     await until(lambda: told)
     assert told == [

@@ -8,13 +8,12 @@ import math
 import numpy as np
 import pytest
 
-from streams.core.errors import UsageError
-from streams.core.job_refusals import UnknownScenario
+from agents.app import app
 from streams.engine.agents.queue_policy import QueuePolicy
-from streams.engine.scenarios import registry
 from streams.engine.scenarios.distribution import Exponential, Normal, phi
 from streams.engine.scenarios.history import History
 from streams.engine.scenarios.job import SimulationJob, decode_answer, encode_job, run
+from streams.engine.scenarios.parameters import GENERATED, document
 from streams.engine.windows import sketch_code
 
 NORMAL = {"kind": "normal", "mean": 10.0, "sd": 2.0}
@@ -22,7 +21,12 @@ NORMAL = {"kind": "normal", "mean": 10.0, "sd": 2.0}
 
 def answer(scenario, parameters, trials=50_000, seed=1, history=None):
     job = SimulationJob(
-        scenario=scenario, parameters=parameters, trials=trials, seed=seed, history=history
+        module=app.scenarios[scenario].module,
+        scenario=scenario,
+        parameters=parameters,
+        trials=trials,
+        seed=seed,
+        history=history,
     )
     return decode_answer(run(encode_job(job)))
 
@@ -37,11 +41,11 @@ def monte_carlo(**changes):
     return {"variables": {"x": NORMAL}, "outcome": "x", **changes}
 
 
-@pytest.mark.parametrize("built_in", registry.BUILT_IN, ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize("built_in", app.scenarios.values(), ids=lambda scenario: scenario.name)
 def test_the_published_schema_is_what_the_code_reads(built_in):
     """Clients build requests from the file: a field that drifts away from it breaks them."""
-    published = json.loads((registry.GENERATED / f"{built_in.name}.json").read_text())
-    assert published == json.loads(json.dumps(registry.document(built_in)))
+    published = json.loads((GENERATED / f"{built_in.name}.json").read_text())
+    assert published == json.loads(json.dumps(document(built_in)))
 
 
 def test_a_sum_of_normals_is_the_normal_that_theory_says():
@@ -236,48 +240,6 @@ def test_a_replay_with_a_negative_scale_turns_quantiles_around():
     found = summary("replay_metrics", {"metric": "m", "scale": -1.0}, 10, history=history(values))
     before, after = (found[world]["quantiles"][0]["value"] for world in ("before", "after"))
     assert after == pytest.approx(-before, rel=0.03)
-
-
-def test_an_unknown_scenario_names_those_there_are():
-    """A typo should be mended from the message alone."""
-    with pytest.raises(UnknownScenario, match="monte_carlo, policy_threshold, replay_metrics"):
-        registry.scenario("monte_carol")
-
-
-@pytest.fixture
-def installed(tmp_path, monkeypatch):
-    """A distribution on the path that declares a scenario under a name of the test's choice."""
-
-    def install(name):
-        info = tmp_path / "acme-1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(
-            f"[{registry.GROUP}]\n{name} = acme_plugin:SCENARIO\n"
-        )
-        (tmp_path / "acme_plugin.py").write_text(
-            "from streams.engine.scenarios.monte_carlo import MonteCarlo\n"
-            "from streams.engine.scenarios.scenario import Scenario\n"
-            "SCENARIO = Scenario(name='acme', parameters=MonteCarlo, run=lambda run: {})\n"
-        )
-        monkeypatch.syspath_prepend(str(tmp_path))
-        registry.scenarios.cache_clear()
-
-    yield install
-    registry.scenarios.cache_clear()
-
-
-def test_an_installed_plug_in_is_found(installed):
-    """Teams bring their own scenarios without touching this repository."""
-    installed("acme")
-    assert registry.scenario("acme").name == "acme"
-
-
-def test_a_plug_in_under_another_name_is_refused(installed):
-    """Requests name scenarios: a name must not mean two things."""
-    installed("other")
-    with pytest.raises(UsageError, match="other = acme_plugin:SCENARIO"):
-        registry.scenarios()
 
 
 def test_pauses_double_up_to_their_bound_or_stay():

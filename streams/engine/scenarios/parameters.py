@@ -1,0 +1,44 @@
+"""The parameters of a scenario: read from a request, and published as JSON Schema."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from streams.core.job_refusals import InvalidParameters
+from streams.engine.scenarios.scenario import Scenario
+
+GENERATED = Path(__file__).parent / "generated"
+"""The published JSON Schema of each built-in scenario's parameters."""
+
+
+def parameters(chosen: Scenario[Any], given: Mapping[str, Any]) -> Any:
+    """The typed parameters. Raises `InvalidParameters` naming the field."""
+    try:
+        return msgspec.convert(given, chosen.parameters)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise InvalidParameters(f"parameters of {chosen.name}: {error}") from error
+
+
+def document(chosen: Scenario[Any]) -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a scenario's parameters."""
+    generated = msgspec.json.schema(chosen.parameters)
+    for definition in generated.get("$defs", {}).values():
+        if "description" in definition:
+            definition["description"] = inspect.cleandoc(definition["description"])
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:dia:scenario:{chosen.name}",
+        **generated,
+    }
+
+
+def publish(scenarios: Iterable[Scenario[Any]]) -> None:
+    """Write the documents of ``scenarios``."""
+    for chosen in scenarios:
+        raw = msgspec.json.format(msgspec.json.encode(document(chosen)), indent=2)
+        (GENERATED / f"{chosen.name}.json").write_bytes(raw + b"\n")
