@@ -1,20 +1,20 @@
-"""The lives of a stream agent in one partition: calls its body, and decides what an error means.
+"""Runs the body of a stream agent for one partition, and decides what an error means.
 
-| what the body does on an event | then |
+| the body | result |
 |---|---|
-| raises an error of disposition RETRY, a ConnectionError or a TimeoutError | the event again after 1, 2 and 4 s; after that a dead letter, `retries_exhausted` |
-| raises an error of disposition PAUSE | the event again, after up to 30 s, without an end |
-| sends a value whose schema id is not known | the event again, once the schema registry has named it |
-| raises another error of a record | a dead letter with the error's code |
-| raises any other exception | a dead letter, `agent_failed`: the exception, and the last lines of its traceback |
-| raises what stops a partition or a worker | that |
-| uses a word of Faust that dia does not have | the partition stops, `agent_failed`: no event of it can pass |
-| asks for the next one, and what it wrote cannot be | a dead letter, `value_refused`; the stream gives nothing more, also if the body catches the error |
-| waits longer than DIA_AGENT_TIMEOUT_S | it is cancelled; a dead letter, `agent_timeout` |
+| raises a RETRY error, a ConnectionError or a TimeoutError | the event is retried after 1, 2 and 4 s, then dead-lettered: `retries_exhausted` |
+| raises a PAUSE error | the event is retried without limit, with pauses up to 30 s |
+| sends a value whose schema id is unknown | the event is retried once the schema registry has answered |
+| raises another `DiaError` of a record | dead letter with the error's code |
+| raises any other exception | dead letter `agent_failed` with the exception and the end of its traceback |
+| raises an error that stops a partition or a worker | the partition or worker stops |
+| uses a Faust feature that dia lacks | the partition stops, `agent_failed` |
+| wrote a value that cannot be encoded | dead letter `value_refused`; the stream ends, also if the body catches the error |
+| waits longer than DIA_AGENT_TIMEOUT_S | the body is cancelled; dead letter `agent_timeout` |
 
-Events behind it wait. An error on a list of `take` gives each event of the list again alone. An error
-before the first event, or while a window closes, stops the partition, unless it may pass. A body that
-returns is called again.
+Later events wait. After an error on a `take` list, each event of the list is given alone. An error
+before the first event, or in a window's close callback, stops the partition unless it is transient.
+A body that returns is called again.
 """
 
 from __future__ import annotations
@@ -51,16 +51,16 @@ if TYPE_CHECKING:
 RETRY_PAUSES_S: Final = (1.0, 2.0, 4.0)
 _LONGEST_PAUSE_S: Final = 30.0
 _LOOKS: Final = 8
-"""At the event in progress, in the time after which it is too late."""
+"""checks of the event in progress within the timeout"""
 _CANCEL_S: Final = 5.0
-"""Given to a body that is cancelled; one that goes on is left behind, and reaches nothing."""
+"""time a cancelled body has to end; after that it is abandoned"""
 _TRACE_LINES: Final = 8
 
 log = structlog.get_logger(__name__)
 
 
 class AgentRun:
-    """See the module docstring. Started once, with the first records."""
+    """Started with the first records."""
 
     def __init__(
         self, partition: StreamPartition, agent: StreamAgent, clock: Clock, timeout_s: float
@@ -73,24 +73,21 @@ class AgentRun:
         self._body: asyncio.Task[None] | None = None
         self._interrupted = False
         self._failing = -1
-        """offset of the event that failed last"""
         self._attempts = 0
         self._pauses = 0
 
     def start(self) -> None:
-        """Call the body, unless it runs."""
         if self._task is None:
             name = f"agent-{self._agent.name}-{self._partition.tp.partition}"
             self._task = asyncio.create_task(self._run(), name=name)
 
     def interrupt(self) -> None:
-        """Call the body anew: the event in progress is not to be handled."""
+        """Cancel the event in progress and call the body again."""
         if self._body is not None:
             self._interrupted = True
             self._body.cancel()
 
     def end(self) -> None:
-        """The partition is given up."""
         for task in (self._body, self._task):
             if task is not None:
                 task.cancel()
@@ -107,7 +104,7 @@ class AgentRun:
             partition.failure = EngineFailed(f"{partition.tp}: unexpected {error!r}")
 
     async def _live(self) -> None:
-        """One life of the body, and what follows from its end."""
+        """Call the body once and handle its end."""
         partition = self._partition
         stream = partition.begin()
         body = self._body = asyncio.create_task(self._call(stream), name="agent-body")
@@ -132,7 +129,7 @@ class AgentRun:
         await self._judge(error, given, offset)
 
     def _end_of(self, body: asyncio.Task[None], *, expired: bool) -> BaseException | None:
-        """What ended the body; None if it returned."""
+        """The error that ended the body; None if it returned."""
         if expired:
             return AgentTimeout(
                 f"agent {self._agent.name} waited longer than "
@@ -161,7 +158,7 @@ class AgentRun:
                 await taken
 
     async def _watch(self, body: asyncio.Task[None]) -> bool:
-        """Wait for the end of the body; True if it was cancelled for its time."""
+        """Wait until the body ends; True if it was cancelled by the timeout."""
         seen: int | None = None
         since_s = self._clock.monotonic()
         while not body.done():
@@ -250,14 +247,13 @@ def _disposition(error: BaseException) -> Disposition:
 
 
 def _lines(error: BaseException) -> str:
-    """The exception itself, then the last lines of where it was raised: a list of dead letters shows
-    the beginning."""
+    """The exception first, then the end of its traceback: lists of dead letters cut the text."""
     what = traceback.format_exception_only(error)
     where = traceback.format_exception(error)[: -len(what)]
     return "\n".join(["".join(what).rstrip(), *"".join(where).splitlines()[-_TRACE_LINES:]])
 
 
 def _looked_at(task: asyncio.Task[None]) -> None:
-    """asyncio reports exceptions that no task retrieved; a life that was left may end with one."""
+    """Retrieve the exception, so that asyncio does not log an abandoned body."""
     if not task.cancelled():
         task.exception()

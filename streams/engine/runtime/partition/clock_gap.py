@@ -1,9 +1,8 @@
-"""How far the worker's wall clock is from the clock of the broker that appends to a partition.
+"""Estimates the difference between the worker's wall clock and the broker's append times.
 
-A record that comes to a partition which was read to its end was appended between the answer that
-said so and its arrival here. So its append time lies between those two times of the worker's clock,
-shifted by the difference of the clocks: an interval, as narrow as the fetch was quick. Of records
-of a backlog only this is known: none was appended after it arrived.
+The first record after the partition was read to its end was appended between the broker's answer
+and the arrival, both read from the worker's clock. Its append time must lie in that interval, or
+the clocks differ. A record of a backlog bounds one side only: it was appended before it arrived.
 """
 
 from __future__ import annotations
@@ -14,25 +13,23 @@ from streams.engine.runtime.partition.idle import caught_up
 
 
 class ClockGap:
-    """Watches one partition."""
-
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._empty_at = -1
         self._empty_ms = 0.0
         self.ahead_s: float | None = None
-        """By what the worker's clock is ahead of the broker's, at least; negative: behind. 0 where
-        the records agree with equal clocks, None before any record told."""
+        """Least number of seconds by which the worker's clock is ahead of the broker's; negative:
+        behind. 0 if equal clocks are possible, None before the first record."""
 
     def observe(self, position: int | None, seen: Watermarks | None) -> None:
-        """One look at the consumer's position and the broker's last answer."""
+        """Note the consumer's position and the broker's last answer."""
         now_s = self._clock.monotonic()
         if position is not None and seen is not None and caught_up(now_s, position, seen):
             self._empty_at = position
             self._empty_ms = self._clock.now_ms() - (now_s - seen.answered_at) * 1000
 
     def arrived(self, batch: RecordBatch) -> None:
-        """The next records, just now."""
+        """Compare the append times of records that have just arrived."""
         if not len(batch) or not batch.append_times:
             return
         most_ms = self._clock.now_ms() - batch.last()[1]

@@ -1,4 +1,4 @@
-"""The records of one fetch, decoded, as a stream agent takes them: row by row."""
+"""Decoded records of one fetch, by row."""
 
 from __future__ import annotations
 
@@ -13,11 +13,8 @@ from streams.engine.decode.codecs import BadPosition, Decoded
 
 
 class FetchedEvents:
-    """``items[row]`` is the event of a record, or the `BadPosition` that says why it has none.
-
-    ``event_ms[row]`` is the time of the event; ``watermark_ms[row]`` the highest of them up to that
-    row, none taken for later than its append time.
-    """
+    """``items[row]`` is the event, or a `BadPosition`. ``event_ms[row]`` is its event time.
+    ``watermark_ms[row]`` is the maximum of min(event time, append time) up to that row."""
 
     __slots__ = ("bad_rows", "batch", "bytes", "dead", "event_ms", "items", "told", "watermark_ms")
 
@@ -32,15 +29,15 @@ class FetchedEvents:
         self.event_ms: list[int] = times.tolist()
         self.watermark_ms: list[int] = np.maximum.accumulate(reached).tolist()
         self.told = 0
-        """rows that the partition's progress has counted"""
+        """rows counted in the partition's progress"""
         self.dead = 0
-        """of the rows after those, complete ones that became dead letters"""
+        """dead letters among the completed rows behind ``told``"""
 
 
 def _with_bad(
     batch: RecordBatch, decoded: Decoded, reached: NDArray[np.int64]
 ) -> tuple[list[Any], NDArray[np.int64], NDArray[np.int64]]:
-    """One item, event time and watermark for each record, bad ones included."""
+    """Items, event times and watermarks of all records, bad ones included."""
     items: list[Any] = [None] * len(batch)
     times, marks = np.zeros(len(batch), np.int64), np.zeros(len(batch), np.int64)
     for bad in decoded.bad:
@@ -53,8 +50,8 @@ def _with_bad(
 
 
 def next_rows(fetches: Iterable[FetchedEvents], first: int, count: int) -> tuple[list[int], bool]:
-    """Rows that hold the next ``count`` events, counted from row ``first`` of the first fetch on, and
-    whether there are so many."""
+    """Rows of the next ``count`` events from row ``first`` of the first fetch on, and whether there
+    are that many."""
     rows: list[int] = []
     ahead = 0
     for fetched in fetches:

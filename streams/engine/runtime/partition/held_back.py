@@ -1,8 +1,7 @@
-"""How long a partition that has read all it may has waited for an open transaction of another producer.
+"""Measures how long an open transaction of another producer holds back a partition.
 
-Readers of committed records stop at the last stable offset. A transaction that its producer neither
-commits nor aborts, and that the broker does not end because of a long timeout, holds back every
-record behind its first one, of all producers.
+Consumers of committed records stop at the last stable offset. An open transaction holds back every
+later record, of all producers.
 """
 
 from __future__ import annotations
@@ -11,14 +10,14 @@ from streams.core.types import Watermarks
 
 
 class HeldBack:
-    """Watches one partition. All times are monotonic seconds."""
+    """All times are monotonic seconds."""
 
     def __init__(self) -> None:
         self._since_s: float | None = None
         self._at = -1
 
     def observe(self, now_s: float, position: int | None, seen: Watermarks | None) -> None:
-        """One look at the consumer's position and the broker's last answer."""
+        """Note the consumer's position and the broker's last answer."""
         if (
             seen is None
             or position is None
@@ -29,5 +28,5 @@ class HeldBack:
             self._since_s, self._at = now_s, position
 
     def seconds(self, now_s: float) -> float:
-        """0 while nothing holds it back."""
+        """Seconds since the partition is held back; 0 if it is not."""
         return 0.0 if self._since_s is None else now_s - self._since_s

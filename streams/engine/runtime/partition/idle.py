@@ -1,10 +1,9 @@
-"""When a partition that gets no records still has to move its event time on.
+"""Advances the watermark of a partition without records.
 
-A partition is idle once, for ``idle_close_s``, every fetch was answered, none longer ago than
-`ANSWER_AGE_MAX_S`, and each found nothing to read: position = last stable offset = high
-watermark. From then on its watermark is the last append time plus the time that has passed, so
-that the windows of a tenant who stopped sending close like all others. Where the watermark is
-later than the last append time, because the broker's clock went back, it moves on from where it is.
+A partition is idle after ``idle_close_s`` in which each fetch was answered, no answer was older
+than `ANSWER_AGE_MAX_S`, and position = last stable offset = high watermark. Its watermark is then
+the last append time plus the time that has passed, so windows of a silent tenant close. If the
+broker's clock went back, the watermark advances from its present value.
 """
 
 from __future__ import annotations
@@ -12,11 +11,11 @@ from __future__ import annotations
 from streams.core.types import Watermarks
 
 ANSWER_AGE_MAX_S = 2.0
-"""An older answer says nothing: the broker may be away and the log growing."""
+"""after an older answer the log may have grown"""
 
 
 def caught_up(now_s: float, position: int | None, seen: Watermarks | None) -> bool:
-    """Whether the broker said just now that nothing is left to read, and nothing undecided."""
+    """Whether a recent answer shows no record to read and no open transaction."""
     return (
         seen is not None
         and now_s - seen.answered_at <= ANSWER_AGE_MAX_S
@@ -25,7 +24,7 @@ def caught_up(now_s: float, position: int | None, seen: Watermarks | None) -> bo
 
 
 class IdleWatch:
-    """Watches one partition. All times are monotonic seconds."""
+    """All times are monotonic seconds."""
 
     def __init__(self, idle_close_s: float) -> None:
         self._idle_close_s = idle_close_s
@@ -33,19 +32,18 @@ class IdleWatch:
         self._from_ms: int | None = None
 
     def observe(self, now_s: float, position: int | None, seen: Watermarks | None) -> None:
-        """One look at the consumer's position and the broker's last answer."""
+        """Note the consumer's position and the broker's last answer."""
         if not caught_up(now_s, position, seen):
             self.reset()
         elif self._caught_up_at is None:
             self._caught_up_at = now_s
 
     def reset(self) -> None:
-        """Records came, or the partition was paused: nothing is known about silence."""
+        """Start over: records arrived, or the partition was paused."""
         self._caught_up_at = self._from_ms = None
 
     def watermark_ms(self, now_s: float, last_append_ms: int, watermark_ms: int) -> int | None:
-        """The watermark of an idle partition, whose own is ``watermark_ms``; None while it is not
-        idle."""
+        """The watermark of an idle partition, at least ``watermark_ms``; None if it is not idle."""
         if self._caught_up_at is None or last_append_ms <= 0:
             return None
         if self._from_ms is None:

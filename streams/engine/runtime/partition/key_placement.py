@@ -1,11 +1,11 @@
-"""Whether records lie in the partition that their key names.
+"""Finds records in another partition than their key belongs to.
 
-Deduplication is per partition, so every producer must agree where a key belongs: murmur2 over its
-bytes, as Kafka's Java clients have it (streams/connect/broker/partitioner.py). librdkafka's default is
-another hash; one event sent through two such clients counts twice, and nothing else shows it.
+Deduplication is per partition, so all producers must use murmur2, as Kafka's Java clients do
+(streams/connect/broker/partitioner.py). librdkafka's default is another hash: an event sent through
+both kinds of client counts twice.
 
-A topic that grew has keys elsewhere rightly: a key is taken for well placed by the partition count
-of now, by every other that this process has seen, and by the declared one.
+In a topic that grew, older records of a key lie elsewhere. So a key is well placed by the present
+partition count, by any other count this process has seen, or by the declared one.
 """
 
 from __future__ import annotations
@@ -27,33 +27,32 @@ from streams.engine.windows.name_spans import NameSpans
 
 _PLACED_MAX: Final = 100_000
 _PLACED_BYTES_MAX: Final = 16 << 20
-"""Keys are the producer's, of up to a megabyte each: this bounds what is remembered of them."""
+"""a key may have 1 MB: limits the memory for placed keys"""
 
 log = structlog.get_logger(__name__)
 
 
 class KeyPlacement:
-    """Of one partition. ``misplaced`` counts records since it was opened."""
+    """``misplaced`` counts the records since the partition was opened."""
 
     def __init__(self, tp: TopicPartition, declared: int) -> None:
         self._tp = tp
         self._counts = {declared}
         self._placed = NameSpans()
-        """keys that were found to belong here"""
+        """keys known to belong here"""
         self._said = False
         self.misplaced = 0
 
     def grown_to(self, partitions: int) -> None:
-        """The topic has so many partitions now; 0: not known."""
+        """Add the topic's present partition count; 0: unknown."""
         if partitions:
             self._counts.add(partitions)
 
     def belongs(self, key: bytes) -> bool:
-        """Whether records of ``key`` are well placed here."""
         return not self._elsewhere((key,))
 
     def look(self, batch: RecordBatch) -> AbstractSet[bytes]:
-        """The keys of a batch that belong elsewhere; their records are counted."""
+        """The misplaced keys of a batch; counts their records."""
         if self._all_belong(batch):
             return frozenset()
         wrong = self._elsewhere(set(batch.keys))
@@ -64,7 +63,7 @@ class KeyPlacement:
         return wrong
 
     def _all_belong(self, batch: RecordBatch) -> bool:
-        """Whether every key is one that was found to belong here; False: it is not known."""
+        """Whether all keys are known to belong here; False: unknown."""
         if kernels.active is None:
             return False
         keys, _ = places_of(batch)
@@ -110,7 +109,7 @@ class KeyPlacement:
 def without_misplaced(
     decoded: Decoded, batch: RecordBatch, wrong: AbstractSet[bytes], partition: int
 ) -> Decoded:
-    """The same, with the good records of ``wrong`` keys among the bad."""
+    """Move the good records of ``wrong`` keys to the bad ones."""
     positions = decoded.positions if decoded.positions is not None else range(len(batch))
     what = (
         f"the key belongs into another partition than {partition} by murmur2, with which "

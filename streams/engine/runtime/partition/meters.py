@@ -1,6 +1,6 @@
-"""What one assigned partition says of itself in metrics, as long as it is ours.
+"""Metrics of one assigned partition.
 
-The library looks a child up by its labels, as strings, under a lock; each is looked up once here.
+Metric children are cached: the library looks each up by its labels, under a lock.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ log = structlog.get_logger(__name__)
 
 
 class PartitionMeters:
-    """Counters and gauges of ``tp``."""
-
     def __init__(self, metrics: Metrics, tp: TopicPartition, clock: Clock) -> None:
         self._metrics = metrics
         self._tp = tp
@@ -34,7 +32,7 @@ class PartitionMeters:
         self._children: dict[tuple[Any, str], Any] = {}
 
     def opened(self, partition: Partition, took_s: float, restored_records: int) -> None:
-        """It is ready: what lies before has been counted by its owner at that time."""
+        """Start counting at the restored counters: the previous owner counted what is before."""
         self._counted, self._misplaced = partition.progress.counters(), 0
         self._late_dropped = 0
         self._metrics.partition.restore_seconds.observe(took_s)
@@ -52,7 +50,7 @@ class PartitionMeters:
             )
 
     def count(self, partition: Partition) -> None:
-        """Count what became of the records since it was last looked at."""
+        """Add the changes of the counters since the last call."""
         before, after = self._counted, partition.progress.counters()
         self._counted = after
         intake = self._metrics.intake
@@ -70,7 +68,7 @@ class PartitionMeters:
     def measure(
         self, partition: Partition, lag: int | None, held_back_s: float, clock_ahead_s: float | None
     ) -> None:
-        """Counts and gauges as they stand now, once a second at most; None: unknown."""
+        """Update counters and gauges, at most once a second. None: unknown."""
         now_s = self._clock.monotonic()
         if now_s < self._measured_at_s + _MEASURE_S:
             return
@@ -96,11 +94,11 @@ class PartitionMeters:
             self._of(metrics.bytes, name).set(table.bytes_used)
 
     def enter(self, phase: str, code: str = "") -> None:
-        """It is in another phase; ``code`` is that of the error which stopped it."""
+        """Set the partition's phase; ``code`` is that of the error that stopped it."""
         self._metrics.set_partition_state(self._tp.topic, self._tp.partition, phase, code)
 
     def forget(self) -> None:
-        """It is another's: no gauge of it stays here."""
+        """Remove the partition's gauges when it is revoked."""
         self._children.clear()
         self._metrics.forget_partition(self._tp.topic, self._tp.partition)
 

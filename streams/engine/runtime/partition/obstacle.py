@@ -1,18 +1,17 @@
-"""What lies in a source and cannot be folded: it costs its own partition, and nothing beyond.
+"""A part of the source that cannot be folded stops its own partition only.
 
-Either a batch that cannot be opened (`BatchUnreadable`), or one whose times were written by its
-producer although every age is counted in append time (`SourceNotLogAppendTime`).
+It is a batch that cannot be opened (`BatchUnreadable`), or one with producer timestamps
+(`SourceNotLogAppendTime`): ages are counted in append time.
 
- O1  the partition folds nothing at or behind the obstacle; what lies before it is committed as
-     ever, jobs that run are finished
- O2  once the committed offset stands at the obstacle, the partition stops with the error's code
- O3  `dia shed run --unreadable` finds the obstacle by reading the log, and orders that exactly its
-     offsets are skipped: an order with ``first`` (runtime/offsets/shed_order.py, X2 to X6)
- O4  the stopped partition looks for such an order every `LOOK_S`, and now and then whether the log
-     can be read there after all (another leader's copy may be whole); then it opens again
+ O1  the partition folds nothing at or behind the obstacle; records before it are committed, and
+     running jobs finish
+ O2  when the committed offset reaches the obstacle, the partition stops with the error's code
+ O3  `dia shed run --unreadable` finds the obstacle in the log and orders to skip exactly its
+     offsets: an order with ``first`` (runtime/offsets/shed_order.py, X2 to X6)
+ O4  every `LOOK_S` the stopped partition looks for such an order, and every tenth time tries to
+     read the log there (another leader's copy may be intact); then it opens again
 
-A crash at any step leaves the log, the committed offset and the order: the next owner of the
-partition reads up to the obstacle, or skips it if that was ordered.
+After a crash at any step, the next owner reads up to the obstacle, or skips it by the order.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 
 class Obstacle(NamedTuple):
-    """The first offset that cannot be folded, and why; ``epoch`` is that of the partition's state."""
+    """The first offset that cannot be folded; ``epoch`` is that of the partition's state."""
 
     offset: int
     epoch: int
@@ -47,7 +46,6 @@ class Obstacle(NamedTuple):
 
 
 def producers_times(batch: RecordBatch) -> SourceNotLogAppendTime:
-    """The error of a batch whose times are its producer's."""
     first, last = batch.offsets[0], batch.offsets[-1]
     topic = batch.tp.topic
     return SourceNotLogAppendTime(
@@ -62,7 +60,7 @@ def producers_times(batch: RecordBatch) -> SourceNotLogAppendTime:
 async def gone(
     broker: Broker, group: str, tp: TopicPartition, clock: Clock, obstacle: Obstacle
 ) -> None:
-    """O4: returns once the obstacle may be skipped, or is none any more."""
+    """O4: return once the obstacle can be skipped or read."""
     looks = 0
     while True:
         await clock.sleep(LOOK_S)
@@ -95,6 +93,6 @@ async def _readable(broker: Broker, tp: TopicPartition, obstacle: Obstacle) -> b
     except BatchUnreadable:
         return False
     except OffsetOutOfRange:
-        return True  # A4 finds out what that means
+        return True  # A4 handles it
     finally:
         await reader.close()

@@ -1,9 +1,8 @@
-"""One assigned partition in memory: its tables, its progress, and what the next commit holds.
+"""One assigned partition in memory: tables, progress and the next commit.
 
-`fold` is C1. `prepare` is everything of C2 but the sending: it encodes, in one turn of the loop,
-the changes since the last commit and the rows that are due, so both are the same state. Folding
-may go on while the commit is under way; `committed` is C4. If the commit fails, the partition is
-dropped whole and built anew from the log (runtime/assignment.py).
+`fold` is C1. `prepare` encodes C2 in one turn of the event loop, so the changes and the due rows
+are of one state; folding may continue during the commit. `committed` of the state is C4. If the
+commit fails, the partition is dropped and restored from the log (docs/protocols/commit.md).
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ T = TypeVar("T", bound=Table)
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """One commit, encoded: nothing in it changes any more."""
+    """One encoded commit."""
 
     link: Link
     parts: list[tuple[bytes, list[Entry]]]
@@ -56,45 +55,45 @@ class Prepared:
     emissions: list[Emission]
     effects: list[OwedEffect]
     folded: int
-    """records folded since the commit before"""
+    """offsets since the previous commit"""
     pointers: int
-    """dead letters among ``records`` that were too large for the DLQ"""
+    """dead letters that were too large for the DLQ topic"""
     compact: int
-    """dead letters among ``records`` that are pointers because their tenant is in quarantine"""
+    """dead letters without payload, as their tenant is in quarantine"""
     quarantines: CommittedOffset | None
-    """the word about the partition's tenants in quarantine, where that changed"""
+    """the partition's quarantined tenants, if they changed"""
     told: list[Callable[[], None]]
-    """to be called once the commit is true"""
+    """callbacks after the commit"""
 
 
 @dataclass(slots=True)
 class Partition:
-    """See the module docstring; it is also the `Scope` of its agent."""
+    """Also the `Scope` of its agent."""
 
     agent: Agent
     state: PartitionState
     clock: Clock
     pass_until: int = 0
-    """offset below which the poison breaker does not count"""
+    """the poison breaker ignores offsets below it"""
     shard_map: Callable[[], str] = str
-    """`Link.shard_map` of a chain that names none yet"""
+    """`Link.shard_map` of a chain that has none yet"""
     progress: Progress = field(init=False)
     backlog: Backlog = field(default_factory=Backlog)
     failure: DiaError | None = None
-    """why the partition must stop or be opened again, found between two batches"""
+    """the error that stops or reopens the partition; checked between batches"""
     waits_for: str = ""
-    """what its agent cannot go on without, and waits for; "" where it waits for nothing"""
+    """what the agent waits for; "" if nothing"""
     prepared_seq: int = 0
-    """number of the last commit that was encoded; it is true once ``state.link`` has it"""
+    """number of the last encoded commit; it is committed once ``state.link`` has it"""
     offset_moved: bool = False
-    """the group's committed offset is not what the last commit left: the next one sets it again"""
+    """the group's committed offset differs from the last link's: the next commit sets it"""
     late_dropped: int = 0
-    """records that came too late for their windows and were dropped, as those say"""
+    """records dropped because their window was closed"""
     placement: KeyPlacement = field(init=False)
     fingerprints: Fingerprints = field(init=False)
     poison: PoisonWatch = field(init=False)
     windows: EmittingTable | None = field(init=False)
-    """the table that hands rows to shards of its own accord, where the agent has one"""
+    """the agent's table that emits rows without the outbox, if it has one"""
     _expiry: Expiry = field(init=False)
     _scanner: Scanner | None = field(init=False)
     _batch: RecordBatch | None = None
@@ -148,10 +147,10 @@ class Partition:
     # --- C1 ----------------------------------------------------------------------------------
 
     def fold(self, batch: RecordBatch) -> None:
-        """C1: decode, fold, dead-letter what is bad. ``batch.start`` is the fold offset.
+        """C1: decode and fold; bad records become dead letters. ``batch.start`` is the fold offset.
 
-        Raises `PartitionStopped` where a documented bound is passed; whatever else the agent
-        raises is a bug in it. Either way the partition must be dropped.
+        Raises `PartitionStopped` beyond a documented bound; any other exception is a bug of the
+        agent. After either, the partition must be dropped.
         """
         assert batch.start == self.progress.fold_offset, "a batch may neither repeat nor skip"
         self._batch = batch
@@ -201,8 +200,7 @@ class Partition:
         return decoded
 
     def shed(self, order: ShedOrder) -> None:
-        """X4, if the order is in force here. Requests of a job agent are all answered, but for
-        those that cannot be read."""
+        """X4, if the order is in force. A job agent answers all requests but unreadable ones."""
         link, first = self.state.link, self.progress.fold_offset
         if order.withdrawn or order.epoch != link.epoch or first >= order.until:
             return
@@ -225,7 +223,7 @@ class Partition:
     def _bury(
         self, origin: Origin, code: str, message: str, stage: str, tenant: str, attempts: int = 1
     ) -> None:
-        """The next commit writes the dead letter of a record that failed ``attempts`` times."""
+        """Add the dead letter of a record that failed ``attempts`` times to the next commit."""
         failure = Failure(
             code=code,
             message=message,
@@ -245,7 +243,7 @@ class Partition:
         self.progress.dead_by_code[code] += 1
 
     def _tenant(self, row: int) -> str:
-        """Whose record it claims to be, by its key; "" where the key is another field."""
+        """The tenant that the key names; "" if the key is another field."""
         assert self._batch is not None
         key = self._batch.keys[row]
         if not self.agent.source.key_is_tenant or key is None or len(key) > 512:
@@ -259,7 +257,7 @@ class Partition:
         return self.table(OUTBOX)
 
     def idle_until(self, watermark_ms: int) -> None:
-        """The partition is idle: its event time moves on as the clock does."""
+        """Raise the watermark of an idle partition."""
         self.progress.watermark_ms = max(self.progress.watermark_ms, watermark_ms)
 
     def _advance(self) -> None:
@@ -268,34 +266,34 @@ class Partition:
             self.windows.advance(self.progress.watermark_ms, now.monotonic(), now.now_ms())
 
     def behind_s(self, now_ms: int) -> float | None:
-        """Seconds of event time from the partition's watermark to ``now_ms``; None: no record yet."""
+        """Seconds from the watermark to ``now_ms``; None before the first record."""
         watermark_ms = self.progress.watermark_ms
         return (now_ms - watermark_ms) / 1000 if watermark_ms else None
 
     @property
     def position(self) -> int:
-        """The source offset to read next."""
+        """The next source offset to read."""
         return self.progress.fold_offset
 
     @property
     def reached(self) -> Reached:
-        """How far the source was read, for A4."""
+        """The end of what was read, for A4."""
         progress = self.progress
         return Reached(self.position, progress.last_offset, progress.last_append_ms)
 
     @property
     def fill(self) -> float:
-        """How full the fullest bounded buffer of the partition is; 1.0 is its bound."""
+        """Fill ratio of the fullest bounded buffer; 1.0 is the bound."""
         settings, windows = self.state.context.settings, self.windows
         live = 0.0
         if windows is not None:
             live = max(len(windows) / settings.max_live_windows, windows.names_fill)
-        # Records folded ahead of a commit that does not come: memory that only a commit frees.
+        # Records folded behind a late commit: only that commit frees their memory.
         ahead = self.folded / (4 * settings.commit_max_records)
         return max(live, self.outbox.bytes_used / settings.max_unacked_bytes, ahead)
 
     def still_folds(self, until_ms: int) -> bool:
-        """It reads a backlog, in which events of times before ``until_ms`` still come."""
+        """Whether a backlog may still bring events before ``until_ms``."""
         grace_ms = self.state.context.settings.grace_s * 1000
         return self.backlog.reading and self.progress.watermark_ms < until_ms + grace_ms
 
@@ -305,11 +303,12 @@ class Partition:
         return self.progress.fold_offset - self.state.link.next_offset
 
     def settles(self, offset: int) -> bool:
-        """Right after `prepare`: the prepared commit, or one before it, says what became of it."""
+        """Whether the prepared commit, or an earlier one, covers ``offset``. Call it right after
+        `prepare`."""
         return offset < self.progress.fold_offset
 
     def has_changes(self) -> bool:
-        """There is something that only a transaction makes true."""
+        """Whether a commit is due."""
         self._advance()
         windows = self.windows
         return bool(
@@ -323,7 +322,8 @@ class Partition:
         )
 
     def effect_done(self, key: bytes, seq: int, refused: Sequence[RefusedFact] = ()) -> None:
-        """C6 of one effect: its target has version ``seq`` of it, but for the ``refused`` rows."""
+        """C6: the target acknowledged version ``seq`` of one effect, except the ``refused``
+        rows."""
         if refused:
             self._refused.add(key, seq, refused)
         else:
@@ -331,7 +331,7 @@ class Partition:
 
     @property
     def settled(self) -> bool:
-        """All that was folded is committed, and every effect of it is acknowledged."""
+        """Whether everything folded is committed and every effect acknowledged."""
         windows = self.windows
         return not (
             self.folded or self._records or len(self.outbox) or (windows and not windows.idle)
@@ -340,8 +340,8 @@ class Partition:
     # --- C2 (encoding), C4 -------------------------------------------------------------------
 
     def prepare(self, room: Sequence[int], spared: Container[int] = ()) -> Prepared:
-        """Encode the next commit; ``room[shard]`` bounds the rows handed to each shard, and a
-        ``spared`` one gets none of live windows."""
+        """Encode the next commit. ``room[shard]`` bounds the rows for each shard; a ``spared``
+        shard gets no rows of live windows."""
         self._advance()
         state, progress = self.state, self.progress
         seq = state.link.seq + 1
@@ -374,7 +374,7 @@ class Partition:
         return []
 
     def abandon(self) -> None:
-        """Its memory is given up: what works for it elsewhere need not go on."""
+        """Stop the work for this partition: its memory is dropped."""
 
     def _table_entries(self, seq: int) -> list[Entry]:
         entries = self.state.take_carried()
@@ -383,7 +383,7 @@ class Partition:
         return entries
 
     def _owe(self, seq: int, link: Link) -> None:
-        """Put into the outbox what this commit decides about the world outside Kafka."""
+        """Put the effects of this commit into the outbox."""
         windows = self.windows
         if windows is not None:
             self._bury_rows(windows)
@@ -404,7 +404,7 @@ class Partition:
             self._keep(refused_window(self.agent, self.state, rows, reason, self.clock.now_ms()))
 
     def _bury_facts(self) -> None:
-        """The same for rows of facts, whose effects this commit deletes."""
+        """The same for refused rows of facts."""
         for fact in self._refused.settle(self.outbox):
             self._keep(refused_fact(self.agent, self.state, fact, self.clock.now_ms()))
 
@@ -434,9 +434,9 @@ class Partition:
         )
 
     def take_emissions(self, room: Sequence[int], spared: Container[int] = ()) -> list[Emission]:
-        """Snapshot due window rows. Between commits it may be called only while nothing is
-        folded that is not committed: the rows must be committed bytes. In a backlog, rows of live
-        windows wait until the partition has caught up, or until they close."""
+        """Snapshot the due window rows. Rows must be committed state: between commits, call it only
+        while nothing uncommitted is folded. In a backlog, rows of live windows wait for its end or
+        their close."""
         windows = self.windows
         if windows is None:
             return []

@@ -1,7 +1,6 @@
-"""When a partition takes no more records, and when it does again.
+"""Pauses and resumes the fetching of a partition.
 
-Hysteresis: pause at 80 % of any bound, resume when all are below 50 %, so that a partition at
-the edge does not flap. What waits, waits in Kafka.
+It pauses at 80 % of any bound and resumes below 50 % of all, so that it does not flap.
 """
 
 from __future__ import annotations
@@ -18,15 +17,12 @@ log = structlog.get_logger(__name__)
 
 
 class Pressure:
-    """The pause state of one partition."""
-
     def __init__(self) -> None:
         self.paused = False
         self._full = False
 
     def update(self, partition: Partition, *, held: bool = False) -> bool:
-        """Look at the partition's fill; True when ``paused`` changed. ``held``: whatever it is,
-        the process takes nothing in."""
+        """Recompute ``paused`` from the fill; True if it changed. ``held`` pauses at any fill."""
         fill = partition.fill
         before = self.paused
         self._full = fill >= RESUME_AT if self._full else fill >= PAUSE_AT
@@ -34,10 +30,9 @@ class Pressure:
         return self.paused != before
 
     def relieve(self, partition: Partition, consumer: GroupConsumer, *, held: bool = False) -> None:
-        """Pause above 80 % of any bound, go on below half of all; pause while ``held``.
+        """Update, then pause or resume the consumer.
 
-        Looked at after every batch: between two ticks several may be folded, and a few batches
-        of nothing but new windows go from half full to past the hard bound.
+        Call it after every batch: a few batches of new windows can fill the second half of a bound.
         """
         tp = partition.tp
         if self.update(partition, held=held):
@@ -48,6 +43,6 @@ class Pressure:
                 log.info("partition_resumed", tp=str(tp))
                 consumer.resume(tp)
         if self._full and partition.windows is not None:
-            # Event time does not advance while paused: only closing windows early makes room.
+            # While paused, the watermark does not advance: only closing windows early frees memory.
             settings = partition.state.context.settings
             partition.windows.shed(int(RESUME_AT * settings.max_live_windows))

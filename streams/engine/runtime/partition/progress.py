@@ -1,4 +1,4 @@
-"""How far a partition has been folded: offsets, counts and event time since the last commit."""
+"""Offsets, counters and event time of a partition up to the fold offset."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from streams.engine.state.log_time import Expiry, LogTime, LogTimes, log_times
 
 @dataclass(slots=True)
 class Progress:
-    """Moves with every folded batch; `counters` and the offsets enter the next `Link`."""
+    """Its counters and offsets enter the next `Link`."""
 
     fold_offset: int
     last_offset: int
@@ -32,7 +32,6 @@ class Progress:
 
     @classmethod
     def after(cls, link: Link) -> Progress:
-        """Where the commit ``link`` left off."""
         counters = link.counters
         return cls(
             fold_offset=link.next_offset,
@@ -49,7 +48,6 @@ class Progress:
         )
 
     def counters(self) -> Counters:
-        """A frozen copy of the counts."""
         return Counters(
             read=self.read,
             applied=self.applied,
@@ -61,12 +59,12 @@ class Progress:
         )
 
     def log_times(self, append_ms: NDArray[np.int64], expiry: Expiry) -> LogTimes:
-        """Of each record of the next batch, good or bad; log time moves on by the batch."""
+        """Log times of each record of the next batch, bad ones included; advances the log time."""
         times, self.log_time = log_times(self.log_time, append_ms, expiry)
         return times
 
     def passed(self, batch: RecordBatch) -> None:
-        """``batch`` was folded, or refused record by record."""
+        """Advance past a batch that was folded."""
         self.read += len(batch)
         self.gaps += batch.end - batch.start - len(batch)
         self.fold_offset = batch.end
@@ -74,7 +72,7 @@ class Progress:
             self.last_offset, self.last_append_ms = batch.last()
 
     def skipped(self, order: ShedOrder) -> None:
-        """What lies below ``order.until`` is not read, by order (X4)."""
+        """X4: advance to ``order.until`` without reading."""
         count = order.until - self.fold_offset
         self.read += count
         self.shed += count
@@ -86,8 +84,8 @@ class Progress:
     def observe(self, event_ms: NDArray[np.int64], append_ms: NDArray[np.int64]) -> None:
         """Raise the watermark: the maximum of min(event time, append time).
 
-        Event times ahead of their append do not count, so that one skewed producer cannot close
-        everyone's windows.
+        A future event time counts as its append time, so a producer with a wrong clock cannot close
+        the windows of others.
         """
         if len(event_ms):
             latest = int(np.minimum(event_ms, append_ms).max())

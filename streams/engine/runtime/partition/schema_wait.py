@@ -1,10 +1,10 @@
-"""A partition that cannot decode its next list before the schema registry has answered.
+"""Waits for the schema registry when the next list of a partition cannot be decoded.
 
  Y1  decoding raises `SchemaPending`: nothing of the list is folded, the consumer is paused   `begin`
- Y2  the registry is asked, repeatedly while it is away, beside commits and heartbeats
- Y3  once it has answered, the partition reads on from where it stands                       `over`
+ Y2  the registry is asked until it answers; commits and heartbeats continue
+ Y3  after the answer the partition reads on from its position                               `over`
 
-No record is judged in between, so none is dead-lettered for an outage of the registry.
+So an outage of the registry dead-letters no record.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ log = structlog.get_logger(__name__)
 
 
 class Waiting(Protocol):
-    """What waits. ``waits_for``: why the registry does not answer; "" where it does."""
+    """``waits_for``: why the registry does not answer; "" if it does."""
 
     waits_for: str
 
 
 async def obtained(pending: Pending, clock: Clock, tp: TopicPartition, waiting: Waiting) -> None:
-    """Ask until the registry answers. Raises `SchemaRefused` where a schema is to be registered."""
+    """Ask until the registry answers. Raises `SchemaRefused` if it refuses to register a schema."""
     backoff = Backoff(clock, FIRST_PAUSE_S, LONGEST_PAUSE_S)
     waiting.waits_for = f"{pending.code}: {pending}"
     while True:
@@ -48,8 +48,6 @@ async def obtained(pending: Pending, clock: Clock, tp: TopicPartition, waiting: 
 
 
 class SchemaWait:
-    """See the module docstring. Of one partition."""
-
     def __init__(self, tp: TopicPartition, clock: Clock) -> None:
         self.waits_for = ""
         self._tp = tp
@@ -58,7 +56,7 @@ class SchemaWait:
 
     @property
     def held(self) -> bool:
-        """Nothing may be folded."""
+        """Whether folding is blocked."""
         return self._task is not None
 
     def begin(self, pending: Pending) -> None:
@@ -67,7 +65,7 @@ class SchemaWait:
         self._task = asyncio.create_task(asking, name=f"schemas-{self._tp}")
 
     def over(self) -> bool:
-        """Y3: whether the answer came since it was last asked. Raises what the asking raised."""
+        """Y3: whether the answer arrived since the last call. Raises the error of the request."""
         task = self._task
         if task is None or not task.done():
             return False
@@ -76,7 +74,6 @@ class SchemaWait:
         return True
 
     def end(self) -> None:
-        """The partition's memory is gone."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()

@@ -1,21 +1,17 @@
-"""An assigned partition of a stream agent: one coroutine handles its events one at a time.
+"""An assigned partition of a stream agent: one coroutine handles one event at a time.
 
  E1  records are read ahead of the agent, in log order                               `fold`
- E2  the agent asks for an event and gets the next one; a record that cannot be
-     decoded is dead-lettered when its turn comes                                    `more`
- E3  what the agent writes and sends until it asks again is staged                    `stage`, `emit`
- E4  when it asks again the event is complete: what is staged joins the tables and the
-     next commit, all of it                                                          `complete`
- E5  a commit (C2 to C4) covers complete events: its offset is behind the last of them,
-     and no entry, record or row of it belongs to an event in progress                `prepare`
- E6  an error, a timeout or a cancellation drops what is staged; what happens to the
-     event then is decided in runtime/partition/agent_run.py                                   `drop`
+ E2  the agent asks and gets the next event; an undecodable record is dead-lettered
+     in its turn                                                                     `more`
+ E3  writes and sends are staged until the agent asks again                           `stage`, `emit`
+ E4  when it asks again the event is complete: all that is staged joins the tables
+     and the next commit                                                             `complete`
+ E5  a commit (C2 to C4) covers complete events only                                  `prepare`
+ E6  an error, a timeout or a cancellation drops what is staged; agent_run.py decides
+     what happens to the event                                                       `drop`
 
-E2 to E4 happen in one turn of the loop for as many events as are buffered, unless the agent itself
-waits. While it waits, fetches, heartbeats and commits of earlier events go on.
-
-A crash forgets what was not committed, so the next owner begins at the first event that is not
-complete. Effects outside the transaction (an HTTP call of the agent) happen again with the event.
+E2 to E4 take one turn of the event loop for all buffered events, unless the agent waits. See
+docs/protocols/stream_agents.md.
 """
 
 from __future__ import annotations
@@ -51,18 +47,17 @@ from streams.engine.state.table_values import Key, record_key
 from streams.engine.streams.stream import Stream
 
 _FETCHES_AHEAD: Final = 4
-"""Fetches that may wait for the agent: a slow agent pauses its partition, and memory stays bounded."""
+"""fetches that may wait for the agent: bounds memory"""
 _TURN_S: Final = 0.05
-"""An agent that never waits lets the rest of the process run so often."""
+"""an agent that never waits yields to the event loop this often"""
 _TURN_EVENTS: Final = 8
-"""Events between two looks at the clock."""
+"""events between two checks of the clock"""
 _OVER_PAUSE_S: Final = 1.0
-"""Pause before a body that reads on from a stream which is over is cancelled."""
+"""delay before a body that reads a finished stream is cancelled"""
 
 
 class StreamPartition(Partition):
-    """See the module docstring. It is the `Feed` of its agent's stream and the `Writer` of the
-    agent's tables."""
+    """Also the `Feed` of its agent's stream and the `Writer` of the agent's tables."""
 
     def __init__(
         self,
@@ -79,7 +74,7 @@ class StreamPartition(Partition):
         self.items: Sequence[Any] = ()
         self.at = self.until = self.given = 0
         self.singly_until = 0
-        """offset below which `take` gives one event at a time"""
+        """below this offset `take` gives one event at a time"""
         self._chunks: deque[FetchedEvents] = deque()
         self._position = self.progress.fold_offset
         self._last_read = super().reached
@@ -101,7 +96,7 @@ class StreamPartition(Partition):
     # --- E1 ----------------------------------------------------------------------------------
 
     def fold(self, batch: RecordBatch) -> None:
-        """Read ahead; the agent takes the events in turns of its own."""
+        """E1. The agent takes the events later."""
         assert batch.start == self._position, "a batch may neither repeat nor skip"
         for table in self._keyed.values():
             table.check_bound()
@@ -137,7 +132,7 @@ class StreamPartition(Partition):
         return sum(len(chunk.items) for chunk in self._chunks) - self.at
 
     def behind_s(self, now_ms: int) -> float | None:
-        """Seconds since the oldest event that is not complete was appended."""
+        """Seconds since the oldest incomplete event was appended."""
         self._tell()
         if not self._chunks or self.at >= len(self.items):
             return super().behind_s(now_ms)
@@ -146,13 +141,13 @@ class StreamPartition(Partition):
     # --- E2 ----------------------------------------------------------------------------------
 
     def begin(self) -> Stream:
-        """A new life of the agent, which begins at the first event that is not complete."""
+        """A new stream that begins at the first incomplete event."""
         self.until = self.at
         self._stream = Stream(self, self._keyed, self._regrouping)
         return self._stream
 
     def drop(self) -> None:
-        """E6. The current life of the agent is over."""
+        """E6. End the current stream and drop what is staged."""
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.end()
@@ -166,14 +161,13 @@ class StreamPartition(Partition):
         self._closing.in_progress = False
 
     def leave(self) -> None:
-        """The current life asks for nothing more: it has taken too long. What it staged stays
-        until `drop`."""
+        """End the current stream after a timeout; what is staged stays until `drop`."""
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.end()
 
     def give_singly(self, rows: int) -> None:
-        """The next ``rows`` rows were given as one list, and the agent raised on it."""
+        """Give the next ``rows`` rows one by one: the agent raised on the list of them."""
         batch, row, _, _ = self.row(rows - 1)
         self.singly_until = batch.offsets[row] + 1
 
@@ -198,7 +192,8 @@ class StreamPartition(Partition):
         self._turn_began_s = self.clock.monotonic()
 
     def _next_stop(self) -> int:
-        """The row before which `more` must be asked again: windows close between two events."""
+        """The row before which the agent must call `more` again. Windows close between two
+        events."""
         if self._closing.has_windows:
             return self.at + 1
         stop = min(self.at + _TURN_EVENTS, len(self.items))
@@ -232,13 +227,12 @@ class StreamPartition(Partition):
 
     @property
     def in_progress(self) -> int | None:
-        """Offset of the first event that the agent has been given and has not completed."""
+        """Offset of the first event that the agent holds."""
         return self._chunks[0].batch.offsets[self.at] if self.given else None
 
     @property
     def busy_with(self) -> int | None:
-        """What takes the agent's time: an offset, a number below 0 for each entry of a window that
-        closes, None for nothing."""
+        """The offset in progress, a negative number for each closing window entry, or None."""
         return -self._closing.entries if self._closing.in_progress else self.in_progress
 
     # --- E3 ----------------------------------------------------------------------------------
@@ -249,7 +243,7 @@ class StreamPartition(Partition):
 
     @property
     def event_time_ms(self) -> int:
-        """The watermark of the events that are complete."""
+        """The watermark of the complete events."""
         reached = self.progress.watermark_ms
         if self.at and self._chunks:
             return max(reached, self._chunks[0].watermark_ms[self.at - 1])
@@ -291,7 +285,7 @@ class StreamPartition(Partition):
             )
 
     def _misused(self, why: str) -> NoReturn:
-        """Stop, also where the agent catches every exception: the event would count without this."""
+        """Record the failure first: the agent may catch the exception."""
         self.failure = TableMisused(why)
         raise self.failure
 
@@ -316,7 +310,7 @@ class StreamPartition(Partition):
         raise asyncio.CancelledError("this stream is over")
 
     def join(self) -> None:
-        """Seal every table before any of them is changed: sealing may fail, joining cannot."""
+        """Seal all tables before changing any: sealing may fail, joining cannot."""
         touched = self._touched
         for table in touched:
             table.seal()
@@ -331,7 +325,7 @@ class StreamPartition(Partition):
         self._facts.clear()
 
     def _step(self, rows: int) -> None:
-        """Pass ``rows`` rows, which may lie in several fetches and have bad ones among them."""
+        """Advance by ``rows`` rows, over several fetches and bad rows."""
         for _ in range(rows):
             if self.at >= len(self.items):
                 self._next_chunk()
@@ -341,7 +335,7 @@ class StreamPartition(Partition):
                 self.at += 1
 
     def _pass_bad(self) -> None:
-        """Leave fetches that are complete, and dead-letter bad records whose turn it is."""
+        """Skip completed fetches and dead-letter bad rows up to the next event."""
         while self._chunks:
             if self._chunks[0].items is not self.items or self.at >= len(self.items):
                 if not self._next_chunk():
@@ -352,7 +346,7 @@ class StreamPartition(Partition):
                 return
 
     def _next_chunk(self) -> bool:
-        """Go on to the next fetch that has records; False where there is none."""
+        """Go to the next fetch that has rows; False if there is none."""
         self._tell()
         self.items, self.at = (), 0
         for chunk in self._chunks:
@@ -365,7 +359,7 @@ class StreamPartition(Partition):
         self._dead_letter(bad.code, bad.message, "decode", 1)
 
     def refuse(self, code: str, message: str, attempts: int) -> None:
-        """The event whose turn it is becomes a dead letter; what it staged was dropped."""
+        """Dead-letter the event in turn; what it staged is dropped."""
         self._dead_letter(code, message, "process", attempts)
 
     def _dead_letter(self, code: str, message: str, stage: str, attempts: int) -> None:
@@ -385,7 +379,7 @@ class StreamPartition(Partition):
     # --- E5 ----------------------------------------------------------------------------------
 
     def _tell(self) -> None:
-        """Tell `Progress` what is complete, and leave fetches that are."""
+        """Enter complete events into `Progress` and drop complete fetches."""
         while self._chunks:
             chunk = self._chunks[0]
             done = self.at if chunk.items is self.items else 0
@@ -438,7 +432,7 @@ class StreamPartition(Partition):
         return super().settles(offset)
 
     def has_changes(self) -> bool:
-        """Nothing of a partition that has failed may become true."""
+        """False for a failed partition: it must not commit."""
         self._tell()
         self._wake_to_close()
         changed = any(table.changed for table in self._keyed.values())
@@ -462,13 +456,13 @@ class StreamPartition(Partition):
         self._wake_to_close()
 
     def _wake_to_close(self) -> None:
-        """Windows may be due without an event: after a silence, or a restart."""
+        """Windows may be due without an event: after a silence or a restart."""
         if self._closing.due and self.failure is None:
             self._run.start()
             self._wake.notify()
 
     def shed(self, order: ShedOrder) -> None:
-        """X4. An event in progress that lies below the order's end is given up."""
+        """X4. Cancels an event in progress below the order's end."""
         self._tell()
         before = self.progress.fold_offset
         super().shed(order)
@@ -479,7 +473,7 @@ class StreamPartition(Partition):
         self._run.interrupt()
 
     def _cut(self, until: int) -> None:
-        """What was read below ``until`` is not given to the agent any more."""
+        """Drop what was read below ``until``."""
         self._position = max(self._position, until)
         while self._chunks and self._chunks[0].batch.end <= until:
             self._waiting_bytes -= self._chunks.popleft().bytes

@@ -1,8 +1,7 @@
-"""Closes windows of a stream agent's tables: between two events, each entry as a step of its own.
+"""Closes windows of a stream agent's tables between two events, entry by entry.
 
-What the close callback writes and sends is staged as an event's is, and joins with the removal of the
-entry. So a commit holds both or neither, and the callback's effects are true once, also where a crash
-makes it run again.
+The effects of the close callback are staged and join together with the removal of the entry. So one
+commit holds both, also if a crash repeats the callback.
 """
 
 from __future__ import annotations
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 
 
 class WindowClosing:
-    """Of one partition."""
-
     def __init__(
         self,
         partition: StreamPartition,
@@ -37,19 +34,19 @@ class WindowClosing:
         ]
         self.has_windows = bool(self._windowed)
         self.in_progress = False
-        """a callback may write and send"""
+        """the callback may write and send"""
         self.entries = 0
-        """how many were closed, the one in progress included"""
+        """closed entries, including the one in progress"""
 
     @property
     def due(self) -> bool:
-        """Whether a window is to be closed."""
+        """Whether a window must close."""
         return any(table.due_in_ms() <= 0 for table, _ in self._windowed)
 
     async def close_next(self) -> None:
         """Close one entry of the window that is due first.
 
-        Raises `AgentFailed` for a callback that raises, and passes on what stops a partition or may
+        Raises `AgentFailed` if the callback fails; `DiaError`, ConnectionError and TimeoutError
         pass.
         """
         table, on_close = min(self._windowed, key=lambda one: one[0].due_in_ms())

@@ -1,13 +1,12 @@
-"""An assigned partition of a window agent: windows close by the watermark, and their rows are owed.
+"""An assigned partition of a window agent. See docs/protocols/windows.md.
 
- G1  records are folded; which of them are late follows from the watermark before each   `before_ms`
- G2  windows that are due are closed: their states go, their final rows are owed, and
-     what `on_window_close` sends joins the same commit                                  `_close`
- G3  each emit interval, with a commit, rows of live windows that changed are owed too   `_owe`
+ G1  records are folded; the watermark before each record decides whether it is late     `before_ms`
+ G2  due windows close: their final rows are owed, their states are deleted, and what
+     `on_window_close` sends joins the same commit                                       `_advance`
+ G3  each emit interval, rows of changed live windows are owed too                       `_owe`
 
-Rows are facts in the outbox, of the commit that wrote the state they show: their version is that commit's,
-so the row of a later commit replaces them, and they may arrive any number of times. While shards are slow
-or away, or a backlog is read, rows of live windows wait: only final rows are owed.
+Rows are facts in the outbox with the version of the commit that wrote their state: a later row
+replaces them and repeats are harmless. G3 pauses in a backlog and while shards are slow or away.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ from streams.engine.windows.aggregate_table import AggregateTable, WindowRow
 from streams.engine.windows.emission import Emission
 
 _EARLY_FILL: Final = 0.25
-"""Above this share of the outbox's bound, rows of live windows wait."""
+"""above this fill ratio of the outbox, rows of live windows wait"""
 
 
 class WindowPartition(Partition):
-    """See the module docstring. It is the `WindowScope` of its agent."""
+    """Also the `WindowScope` of its agent."""
 
     tables: Mapping[str, Any] = NoTables(
         "on_window_close runs behind the events of its window. Use the values it is given."
@@ -59,7 +58,7 @@ class WindowPartition(Partition):
         ]
         self._shown_at_s = float("-inf")
         self._early = True
-        """rows of live windows may be owed"""
+        """no shard is spared: rows of live windows may be owed"""
 
     # --- G1 ----------------------------------------------------------------------------------
 
@@ -101,7 +100,7 @@ class WindowPartition(Partition):
             on_close(ClosedWindow(key, window.start_ms, window.end_ms, dict(window.row)))
         except Pending as pending:
             self.failure = pending
-        except Exception as error:  # noqa: BLE001 - whatever it is, the agent's code is wrong
+        except Exception as error:  # noqa: BLE001 - any exception is a fault of the agent's code
             self.failure = AgentFailed(
                 f"on_window_close of windows {declared.name!r} raised {error!r} on {key} from "
                 f"{window.start_ms} ms. The window stays open. Fix it and restart the worker."
@@ -132,14 +131,14 @@ class WindowPartition(Partition):
                 **options,
             )
         except Pending as pending:
-            self.failure = pending  # whatever `on_window_close` does with it
+            self.failure = pending  # also if `on_window_close` catches it
             raise
         self.emit(record)
 
     # --- G3 ----------------------------------------------------------------------------------
 
     def has_changes(self) -> bool:
-        """Nothing of a partition that has failed may become true."""
+        """False for a failed partition: it must not commit."""
         due = super().has_changes() or any(table.changed for _, table in self._declared)
         return self.failure is None and (due or self._early_due())
 
@@ -161,7 +160,7 @@ class WindowPartition(Partition):
         return super().prepare(room, spared)
 
     def take_emissions(self, room: Sequence[int], spared: Container[int] = ()) -> list[Emission]:
-        # Called between commits too: only so does a pause of early rows end by itself.
+        # Called between commits too, so that a pause of these rows ends by itself.
         self._look_at(room, spared)
         return super().take_emissions(room, spared)
 
