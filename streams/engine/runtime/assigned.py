@@ -1,11 +1,7 @@
-"""A partition this process was assigned: opening it, committing it, losing it.
+"""One task for each assigned partition: open it (A1 to A5), commit it when due, drop it on doubt.
 
-    fencing -> restoring -> ready -> (a commit in doubt) -> fencing -> ...
-                      \\-> stopped: an operator decides (of poison, or of what cannot be read,
-                          without a restart)
-
-One task per partition lives as long as the assignment. It opens the partition (A1 to A5), then
-commits it when due; on any doubt it drops everything in memory and opens it again.
+fencing -> restoring -> ready -> (a commit in doubt) -> fencing -> ...
+                  \\-> stopped, until an operator decides
 """
 
 from __future__ import annotations
@@ -58,7 +54,7 @@ log = structlog.get_logger(__name__)
 
 
 class AssignedPartition:
-    """See the module docstring. All methods are called in the loop's thread."""
+    """All methods run in the thread of the event loop."""
 
     def __init__(
         self,
@@ -78,7 +74,7 @@ class AssignedPartition:
         self._schemas = SchemaWait(tp, clock)
         self.partition: Partition | None = None
         self.opening = False
-        """A1 to A4 are under way"""
+        """during A1 to A4"""
         self.stopped_by: DiaError | None = None
         self._meters = PartitionMeters(metrics, tp, clock)
         self._agent = agent
@@ -111,20 +107,19 @@ class AssignedPartition:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to open the partition."""
         self._task = asyncio.create_task(self._run(), name=f"partition-{self.tp}")
 
     # --- records -----------------------------------------------------------------------------
 
     @property
     def taking(self) -> bool:
-        """Records may be folded now."""
+        """Whether records may be folded."""
         waits = self._source.held is not None or self._schemas.held
         held = self._suspended or self._obstacle is not None or waits
         return self.phase == "ready" and not held and self._failure is None
 
     def fold(self, batch: RecordBatch) -> None:
-        """C1, if the batch is the next one; a batch from anywhere else is fetched again."""
+        """C1 if the batch continues the fold offset; otherwise seek back to it."""
         partition = self.partition
         if partition is None or not self.taking:
             return
@@ -170,14 +165,14 @@ class AssignedPartition:
             self._idle.reset()
         if self._failure is None:
             self._pressure.relieve(partition, self._consumer, held=self._handover.intake_held)
-        # Clients of a partition that was away have waited enough: its first commit is now.
+        # Commit immediately after opening, to minimise visible downtime.
         if not self._committed_once or partition.folded >= self._settings.commit_max_records:
             self._wake.notify()
 
     def tick(self) -> None:
-        """Look at silence and at pressure, tell the metrics; called a few times a second.
+        """Check idleness and pressure, and update metrics. Called several times a second.
 
-        Raises the `WorkerStopped` kind that ended the partition's task.
+        Raises the `WorkerStopped` error that ended the partition's task.
         """
         if self._ends_worker is not None:
             raise self._ends_worker
@@ -190,7 +185,7 @@ class AssignedPartition:
             self._meters.measure(self.partition, self.lag, self.held_back_s, self.clock_ahead_s)
 
     def _read_on(self, partition: Partition) -> None:
-        """Y3, once the schema registry has answered."""
+        """Y3."""
         if not self._schemas.over():
             return
         self._consumer.seek(self.tp, partition.position)
@@ -199,7 +194,7 @@ class AssignedPartition:
 
     @property
     def waits_for(self) -> str:
-        """What it cannot go on without, and waits for by itself; "" where it waits for nothing."""
+        """What the partition waits for; "" if nothing."""
         agent_waits_for = self.partition.waits_for if self.partition is not None else ""
         return self._opening_waits_for or self._schemas.waits_for or agent_waits_for
 
@@ -221,7 +216,7 @@ class AssignedPartition:
         self._pressure.relieve(partition, consumer, held=self._handover.intake_held)
 
     def unreadable(self, error: BatchUnreadable) -> None:
-        """The consumer cannot open the next batch: O1, if it is the next one here, too."""
+        """The consumer cannot open the batch: O1 if it is the next one to fold."""
         partition = self.partition
         if partition is None or not self.taking:
             return
@@ -231,14 +226,15 @@ class AssignedPartition:
         self._meet(partition, error.offset, error)
 
     def _meet(self, partition: Partition, offset: int, error: PartitionStopped) -> None:
-        """O1: fold nothing from ``offset`` on, and stop once all before it is committed."""
+        """O1: fold nothing from ``offset`` on."""
         log.error("unreadable_record_reached", tp=str(self.tp), code=error.code, why=str(error))
         self._obstacle = obstacle.Obstacle(offset, partition.state.link.epoch, error)
         self._consumer.pause(self.tp)
         self._wake.notify()
 
     def lost_position(self) -> None:
-        """The consumer's position is not in the log: A4 finds out what that means."""
+        """The log no longer holds the consumer's position: reopen the partition, so that A4 checks
+        it."""
         if self.taking:
             self._fail(PartitionRestart(f"the position in {self.tp} is not in its log"))
 
@@ -248,23 +244,23 @@ class AssignedPartition:
 
     @property
     def held_back_s(self) -> float:
-        """Seconds for which an open transaction has kept its newest records from it."""
+        """Seconds for which an open transaction holds back records."""
         return self._held_back.seconds(self._clock.monotonic())
 
     @property
     def clock_ahead_s(self) -> float | None:
-        """Seconds by which the worker's clock is ahead of the broker's; None: not known."""
+        """Seconds by which the worker's clock is ahead of the broker's; None: unknown."""
         return self._clock_gap.ahead_s
 
     @property
     def next_offset(self) -> int | None:
-        """Up to where its state was committed; None while it is not open, or never was committed."""
+        """The committed offset; None while the partition is not open or has no commit."""
         link = self.partition.state.link if self.partition is not None else None
         return link.next_offset if link is not None and link.seq else None
 
     @property
     def lag(self) -> int | None:
-        """Last stable offset minus the committed next offset; None while unknown."""
+        """Last stable offset minus committed offset; None: unknown."""
         seen = self._consumer.watermarks(self.tp)
         if self.partition is None or seen is None:
             return None
@@ -272,21 +268,22 @@ class AssignedPartition:
 
     @property
     def settled(self) -> bool:
-        """Nothing is left to read, to commit or to acknowledge. False while the partition does not
-        read (paused, revoked, broker away) or waits for an open transaction: its log may grow."""
+        """Whether everything is read, committed and acknowledged. False while the partition is
+        paused, revoked, without an answer of the broker, or behind an open transaction: its lag is
+        unknown then."""
         ready = self.partition if self.taking and not self.paused else None
         return ready is not None and self.read_all and self.lag == 0 and ready.settled
 
     @property
     def read_all(self) -> bool:
-        """The broker said just now that nothing is left to read, and nothing undecided."""
+        """Whether a recent answer shows no record to read and no open transaction."""
         now_s, consumer = self._clock.monotonic(), self._consumer
         return caught_up(now_s, consumer.position(self.tp), consumer.watermarks(self.tp))
 
     # --- assignment --------------------------------------------------------------------------
 
     async def suspend(self, deadline: Deadline) -> None:
-        """Revoked: stop folding and let the open transaction end, within the deadline."""
+        """Revoked: stop folding and wait for the open commit until the deadline, then close."""
         self._suspended = True
         try:
             await deadline.wait(self._committing.acquire())
@@ -296,15 +293,15 @@ class AssignedPartition:
         self._committing.release()
 
     def keep(self) -> None:
-        """Assigned again without having been anyone else's, as far as we know: go on where
-        folding stopped. If it was, fencing tells at the next commit."""
+        """Assigned again: continue with the memory at hand. If another process owned the partition
+        in between, the next commit is fenced."""
         self._suspended = False
         self._source.rebalanced()
         self._idle.reset()
         if self.phase == "ready" and self.partition is not None:
             self._consumer.seek(self.tp, self.partition.position)
-            # A new assignment is not paused. The consumer raises an error once per seek: one
-            # raised while a list is held back would be missed, and nothing would be read again.
+            # A new assignment starts unpaused. The consumer raises an error once per seek: while a
+            # list is held back it would be missed, and reading would not resume.
             if self._pressure.paused or not self.taking:
                 self._consumer.pause(self.tp)
         else:
@@ -313,11 +310,11 @@ class AssignedPartition:
 
     @property
     def open(self) -> bool:
-        """Its task lives: it may be kept."""
+        """Whether the task runs, so the partition can be kept."""
         return self._task is not None and not self._task.done()
 
     async def close(self) -> None:
-        """Lost: end the task, give up producer, store and memory."""
+        """Revoked or lost: end the task and drop producer, store and memory."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -326,7 +323,7 @@ class AssignedPartition:
         self._meters.forget()
 
     async def drain(self) -> None:
-        """Graceful stop: take nothing more, commit what is folded."""
+        """Stop folding and commit what is folded."""
         self._suspended = True
         async with self._committing:
             partition = self.partition
@@ -408,7 +405,8 @@ class AssignedPartition:
             self._consumer.resume(self.tp)
 
     async def _commit_when_due(self) -> None:
-        """Commit every interval, sooner when much is folded; returns only by raising."""
+        """Commit at every interval, or earlier when many records are folded. Returns only by
+        raising."""
         while True:
             due_s = self._clock.monotonic() + self._interval_s
             async with self._committing:
@@ -422,10 +420,9 @@ class AssignedPartition:
             await self._wake.wait(due_s)
 
     async def _compare(self, partition: Partition) -> None:
-        """Fold the suspected list if the log still holds what was folded last.
+        """Fold the suspected list if the log still holds the last folded record.
 
-        Raises `TopicRecreated` and `SourceTruncated`; what is not committed is forgotten then, for
-        the log may have lost it.
+        Raises `TopicRecreated` and `SourceTruncated`; uncommitted work is dropped then.
         """
         if (batch := self._source.held) is None:
             return
@@ -450,14 +447,14 @@ class AssignedPartition:
         if partition.has_changes():
             await self._commit(partition)
         else:
-            # Nothing uncommitted is folded: what is in memory is what is committed.
+            # Nothing uncommitted is folded, so the rows are committed state.
             due = partition.take_emissions(self._handover.room(), self._handover.spared())
             self._handover.emit(partition, due, self._trail)
 
     async def _commit(self, partition: Partition) -> None:
         assert self._producer is not None
-        # Until this commit is through, there can be no other: its transaction may still be open
-        # when the task is cancelled (the partition is lost while the worker drains).
+        # If the task is cancelled during the commit (partition lost while draining), the
+        # transaction may still be open: no second commit may begin.
         assert not self._in_doubt
         self._in_doubt = True
         prepared = partition.prepare(self._handover.room(), self._handover.spared())
@@ -470,7 +467,7 @@ class AssignedPartition:
         await self._trim.after(partition.state)
 
     def _fail(self, error: DiaError) -> None:
-        """End the partition's life in memory as soon as no commit is under way."""
+        """Reopen or stop the partition once no commit is in progress."""
         self._failure = error
         self._wake.notify()
 
@@ -481,7 +478,7 @@ class AssignedPartition:
         log.error("partition_stopped", tp=str(self.tp), code=error.code, why=str(error))
 
     async def _drop(self) -> None:
-        """Give up memory, store and producer; the consumer stays away from the partition."""
+        """Drop memory, store and producer; pause the consumer."""
         self._consumer.pause(self.tp)
         self._enter("fencing")
         partition, self.partition = self.partition, None

@@ -1,21 +1,17 @@
-"""A1 to A5: from "this partition is ours" to a partition that may take records.
+"""A1 to A4 open an assigned partition; A5 follows in runtime/assigned.py.
 
- A1  start the transactional producer: the previous owner is fenced, its transaction aborted
- A2  open the store; one that is corrupt, locked or too old is left for a fresh one
- A3  follow the changelog to its last stable offset (runtime/restore/restore.py); the shard map that its
-     end names must be this process's own
- A4  check that the source still is what the state was built from, and where to go on
- A5  every effect still owed is handed to its target again, by the caller, which then resumes
+ A1  start the transactional producer: it fences the previous owner and aborts its transaction
+ A2  open the store; a corrupt, locked or outdated one is replaced by an empty one
+ A3  read the changelog to its last stable offset (runtime/restore/restore.py) and compare its
+     shard map with that of this process
+ A4  check that the source is the log that the state was built from
+ A5  hand every owed effect to its target again
 
-A2 and A3 discard a store that a reset has made void: one whose epoch is lower than the one the
-log ends in. Such a store may fit the log by accident, so the committed offset is asked too: it
-names epoch and number of the commit that wrote it, in the same transaction as that commit's link.
-A chain that ends before that link has lost its end (runtime/offsets/commit_mark.py), unless the log holds
-that link as an aborted one (runtime/restore/torn_link.py).
-
-The order matters: only after A1 can no other producer append to the changelog that A3 reads.
-Truth is what the log holds; the store is its cache, and the committed offset is the witness that
-the log is whole.
+Only after A1 can no other producer append to the changelog that A3 reads. A2 and A3 drop a store
+whose epoch is lower than the log's last one (a reset). The committed offset names epoch and number
+of its commit: a chain that ends before that link lost its end (runtime/offsets/commit_mark.py),
+unless the log holds the link as aborted (runtime/restore/torn_link.py). See
+docs/protocols/commit.md.
 """
 
 from __future__ import annotations
@@ -69,23 +65,23 @@ from streams.engine.windows.fingerprint import SECRET_BYTES, Entropy
 log = structlog.get_logger(__name__)
 
 _FRESH_ATTEMPTS = 3
-"""A zombie may trim the changelog under a fresh restore, but each time only further on."""
+"""A fenced process may trim the changelog during a restore; each attempt starts further on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A partition after A4, and the producer that owns it."""
+    """A partition after A4, and its producer."""
 
     partition: Partition
     producer: TransactionalProducer
     restored_records: int
     leader_epoch: int
-    """under which the last consumed record was appended; -1 where that is not known"""
+    """of the last consumed record; -1: unknown"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opener:
-    """Everything A1 to A4 need; one per consumer group and process."""
+    """The dependencies of A1 to A4; one per consumer group and process."""
 
     broker: Broker
     stores: StoreFactory
@@ -93,18 +89,18 @@ class Opener:
     settings: Settings
     shards: ShardSet
     dispatchers: Mapping[str, Dispatcher] = field(default_factory=dict)
-    """of each job agent, by its name"""
+    """by name of the job agent"""
     request_log: RequestLog | None = None
-    """of job agents; without one each partition has its own"""
+    """for job agents; None: one for each partition"""
     entropy: Entropy = os.urandom
     sinks: Mapping[str, DeclaredSink] = field(default_factory=dict)
-    """the declared ones, by name"""
+    """by name"""
 
     async def open(self, agent: Agent, tp: TopicPartition, fenced: Callable[[], None]) -> Opened:
         """Run A1 to A4; ``fenced`` is called after A1.
 
-        Raises `PartitionStopped` kinds for an operator, `PartitionRestart` and `TransientError`
-        kinds to try again, and `ShardMapChanged`. Nothing stays open when it raises.
+        Raises `PartitionStopped` (an operator must decide), `PartitionRestart` and `TransientError`
+        (retry), and `ShardMapChanged`. After an error nothing stays open.
         """
         producer = self.broker.transactional_producer(transactional_id(agent.group, tp))
         reader = await self.broker.reader()
@@ -131,8 +127,8 @@ class Opener:
         return Opened(partition, producer, read, epoch)
 
     async def compare(self, partition: Partition, leader_epoch: int) -> None:
-        """A4 again, of a partition that runs, with what it folded last, and under which epoch that
-        was appended. Raises as `check_source`."""
+        """A4 for a running partition; ``leader_epoch`` is that of its last folded record. Raises as
+        `check_source`."""
         async with opened(self.broker.reader()) as reader:
             await check_source(partition.tp, partition.reached, reader, leader_epoch)
 
@@ -155,12 +151,12 @@ class Opener:
         return Partition(agent, state, self.clock, passes, self._map)
 
     def _map(self) -> str:
-        """The shard map for the links of commits. A map that no server confirmed may be a mistake
-        in this process's settings: no row is placed by it yet, and no link names it."""
+        """The shard map for new links; "" until a server confirmed it, as the settings may be
+        wrong."""
         return str(self.shards.identity) if self.shards.confirmed else ""
 
     async def _sizes(self) -> dict[str, int]:
-        """Partitions of each topic: an agent may send to any."""
+        """Partitions of each topic, for sends."""
         async with opened(self.broker.admin()) as admin:
             topics = await admin.describe_topics()
         return {name: topic.partitions for name, topic in topics.items()}
@@ -168,8 +164,8 @@ class Opener:
     async def _committed(
         self, agent: Agent, tp: TopicPartition
     ) -> tuple[CommittedOffset | None, int, ShedOrder | None]:
-        """The group's offset, the one up to which poison is let through (B4), and the partition's
-        order to shed (X3)."""
+        """The group's offset, the offset below which poison passes (B4), and the shed order
+        (X3)."""
         async with opened(self.broker.admin()) as admin:
             committed = (await admin.committed(agent.group, [tp])).get(tp)
             orders = await read_orders(admin, agent.group, [tp])
@@ -182,7 +178,7 @@ class Opener:
         reader: LogReader,
         committed: CommittedOffset | None,
     ) -> tuple[PartitionState, int]:
-        """A2 and A3, in a fresh store where the one at hand does not do."""
+        """A2 and A3; retries in an empty store if the present one is unusable."""
         begin: int | None = None
         last: Exception | None = None
         for attempt in range(_FRESH_ATTEMPTS):
@@ -204,8 +200,8 @@ class Opener:
         committed: CommittedOffset | None,
         begin: int | None,
     ) -> tuple[PartitionState, int]:
-        """Restore into ``store``; a fresh one reads the changelog from ``begin``, by default from
-        its start."""
+        """Restore into ``store``. An empty store reads the changelog from ``begin``; None: from its
+        start."""
         changelog = TopicPartition(agent.source.changelog(agent.group), tp.partition)
         meta = None
         try:
@@ -230,9 +226,9 @@ class Opener:
     async def _opened_above(
         self, meta: StoreMeta | None, reader: LogReader, changelog: TopicPartition
     ) -> int | None:
-        """Where the log has the beginning of an epoch above the store's; None where it does not.
+        """The changelog offset at which an epoch above the store's begins; None if there is none.
 
-        Without a store, only a link that opens an epoch may be gone back to.
+        Without a store, only a link written by a reset counts.
         """
         found = await survey(reader, changelog)
         if meta is None or found.last is None:
@@ -251,7 +247,7 @@ class Opener:
         reader: LogReader,
         begin: int | None,
     ) -> PartitionState:
-        """The state as the store has it; before the very first commit, an empty one."""
+        """The state of the store; an empty state if there is none."""
         if meta is not None:
             link, offset = meta.link, meta.changelog_offset
         else:
@@ -263,7 +259,7 @@ class Opener:
         return PartitionState(tp, changelog, store, context, specs, link, offset)
 
     def _with_epoch(self, state: PartitionState) -> PartitionState:
-        """Tables are built with the epoch that the chain, read to its end, turned out to have."""
+        """Rebuild the tables if the chain ends in another epoch than the store's."""
         if state.link.epoch == state.context.epoch:
             return state
         return PartitionState(
@@ -289,7 +285,7 @@ class Opener:
 
 
 class _Superseded(Exception):  # noqa: N818 - a signal between two attempts, not an error
-    """The store is void: the changelog opens a higher epoch at ``begin``."""
+    """The store is outdated: the changelog opens a higher epoch at ``begin``."""
 
     def __init__(self, begin: int) -> None:
         super().__init__(f"the changelog opens a new epoch at offset {begin}")
@@ -297,12 +293,12 @@ class _Superseded(Exception):  # noqa: N818 - a signal between two attempts, not
 
 
 def transactional_id(group: str, tp: TopicPartition) -> str:
-    """The name of the one producer that may write the partition's truth."""
+    """The transactional id of a partition's only producer."""
     return f"{group}-{tp.topic}-{tp.partition}"
 
 
 def _is_moved(committed: CommittedOffset | None, last: Link) -> bool:
-    """Whether the group's offset is not what the ``last`` link of the chain left."""
+    """Whether the group's offset differs from that of the ``last`` link."""
     if last.seq == 0:
         return committed is not None
     return not is_of(committed, last)
@@ -316,10 +312,10 @@ async def _check_end(
     *,
     empty: bool,
 ) -> None:
-    """The chain must reach what the group has committed: a commit's link and the group's offset
-    are one transaction. ``empty``: there is no chain at all.
+    """Check that the chain holds the link of the committed offset: both are one transaction.
 
-    Raises `ChangelogLost` where it does not, unless that commit is torn (runtime/restore/torn_link.py).
+    ``empty``: there is no chain. Raises `ChangelogLost`, unless the commit is torn
+    (runtime/restore/torn_link.py).
     """
     lost = None if empty else lost_links(state.link, committed)
     if committed is None or not (empty or lost):
@@ -349,8 +345,8 @@ async def _check_end(
 
 
 def check_map(state: PartitionState, identity: MapIdentity) -> None:
-    """Rows of live windows are on the shards where the chain's map placed them. Raises
-    `ShardMapChanged` for another map: it would count those windows twice."""
+    """Raises `ShardMapChanged` if the chain names another shard map: live windows would then have
+    rows on two shards and count twice."""
     placed = MapIdentity.parse(state.link.shard_map)
     if placed.digest and placed.digest != identity.digest:
         raise ShardMapChanged(
@@ -360,7 +356,7 @@ def check_map(state: PartitionState, identity: MapIdentity) -> None:
 
 
 def first_link(start_offset: int, secret: bytes) -> Link:
-    """The link before the first: a new group begins at the log's start, by our own decision."""
+    """The link before the first commit: a new group begins at the start of the log."""
     return Link(
         seq=0,
         epoch=0,

@@ -1,8 +1,8 @@
-"""Runs the background tasks of an app in one worker process.
+"""Runs an app's background tasks in one worker process.
 
-What a task sends is acknowledged by the broker, and part of no transaction: after a crash it may have been
-sent or not. Tables belong to agents; a task has none. A task that raises is logged; one with an interval
-or a cron expression runs again in its time.
+Sends are acknowledged by the broker but belong to no transaction: a crash may lose or repeat them.
+Tasks have no tables. An exception is logged; a task with an interval or a cron expression runs
+again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 
 class Background:
-    """See the module docstring. It is what runs, for the code of its tasks."""
+    """Also the scope in which the code of tasks runs."""
 
     partition = -1
     tables: Mapping[str, Any] = NoTables(
@@ -45,7 +45,7 @@ class Background:
         self._starting = asyncio.Lock()
 
     async def run(self) -> None:
-        """Until cancelled, or until the last task has ended."""
+        """Until cancelled, or until the last task ends."""
         current.set(self)
         try:
             async with asyncio.TaskGroup() as group:
@@ -56,8 +56,7 @@ class Background:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """For code that is no task: what it sends is delivered when the block ends. Raises what
-        sending raised."""
+        """For code outside a task: the block's end waits for its sends. Raises their errors."""
         former = current.set(self)
         try:
             yield
@@ -106,14 +105,14 @@ class Background:
         timestamp_s: float | None = None,
         headers: HeadersLike = None,
     ) -> asyncio.Task[None]:
-        """Sent, once the task that this returns is done. Raises ValueError for a ``partition`` or a
-        time of its own, which are an agent's."""
+        """Delivered when the returned task is done. Raises ValueError for ``partition`` or
+        ``timestamp_s``, which only agents may set."""
         if partition is not None or timestamp_s is not None:
             raise ValueError(
                 "outside an agent, a record has the partition of its key and its own time"
             )
         raw, pairs = key_bytes(topic, key, value), header_pairs(headers)
-        with suppress(Pending):  # then it is encoded once the registry has answered
+        with suppress(Pending):  # then `_send` encodes it once the registry answers
             value = value_bytes(topic, value)
         sending = asyncio.ensure_future(self._send(topic, raw, value, pairs))
         self._sending.add(sending)

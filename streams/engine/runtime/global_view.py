@@ -1,16 +1,16 @@
-"""A global table in one process: it follows the changelogs of the agent that writes it.
+"""A global table in one process: follows the changelogs of the agent that writes it.
 
- Z1  the end of each changelog is asked for, and all before it is read: then the table may be read
- Z2  at intervals, what was committed since is applied, a whole commit at a time
- Z3  where the log was trimmed past it, holds another chain of commits, or goes on with a commit that
-     does not follow the last one, that partition is read anew, beside what it has, and replaced. A log
-     of the same chain that ends earlier replaces nothing: its leader may not be up to date, and where
-     it lost commits, the writer stops until an operator resets it
+ Z1  read each changelog to its end; until then readers wait
+ Z2  at intervals, apply later commits, each as a whole
+ Z3  read a partition's log again from its start, and replace that part, if the log was trimmed past the
+     reader, holds another chain, or has a commit that does not follow. A log of the same chain that
+     ends earlier replaces nothing: its leader may be behind, and if it lost commits, the writer stops
+     until an operator resets it
 
-What is live is appended again before a log is trimmed, so a log read from its start is the whole state.
+Live entries are appended again before a log is trimmed, so a log from its start is the whole state.
 
-A source that grew moves keys: one may be in the part that had it and in the part that has it now. The
-part of the partition that its record key names holds then.
+After a source grew, a key may be in its old and in its new partition. The part of the partition
+that the key belongs to wins.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ log = structlog.get_logger(__name__)
 
 
 class _LogReplacedError(Exception):
-    """The changelog does not go on where it was left: it lost its end, or was made again."""
+    """The changelog does not continue: it lost its end, or was created again."""
 
 
 class _Part:
-    """One partition: its content, and up to where the changelog was read."""
+    """The content of one partition, and how far its changelog was read."""
 
     def __init__(self, table: GlobalTable, offset: int) -> None:
         self.content: KeyedTable = table.empty()
@@ -60,13 +60,13 @@ class _Part:
         self._table = table
         self._pending: list[Entry] = []
         self._last: Link | None = None
-        """the part of a commit that was read last"""
+        """the last part of a commit that was read"""
         self.short_end = -1
-        """an end of the log below ``offset`` at which it holds nothing but what was read"""
+        """a log end below ``offset`` behind which nothing new was found"""
 
     def apply(self, batch: RecordBatch, *, anew: bool) -> None:
-        """Go on with ``batch``. ``anew``: the log is read from its start, and has only this to say,
-        whether it is whole or not.
+        """Apply ``batch``. ``anew``: the log is read from its start, without checks against earlier
+        links.
 
         Raises `_LogReplacedError`.
         """
@@ -78,7 +78,7 @@ class _Part:
         self.offset = batch.end
 
     def has_all_of(self, other: _Part) -> bool:
-        """Whether ``other``, read from the start of the log, ends in the chain that this one follows."""
+        """Whether ``other``, read from the log's start, ends in this part's chain."""
         last, end = self._last, other._last
         if last is None or end is None:
             return end is None
@@ -86,7 +86,7 @@ class _Part:
         return same and end.seq <= last.seq
 
     def _apply(self, link: Link, entries: list[Entry]) -> None:
-        """A part of a commit; the commit counts with its last one."""
+        """Collect a part of a commit; its last part applies the commit."""
         if link.part == 0:
             self._pending = []
             if link.reset:
@@ -101,14 +101,14 @@ class _Part:
 
 
 def _goes_on(last: Link, link: Link) -> bool:
-    """Whether the part ``link`` of a commit may stand behind the part ``last``."""
+    """Whether the commit part ``link`` may follow the part ``last``."""
     if link.part == 0:
         return last.part == last.parts - 1 and follows(last, link)
     return (link.epoch, link.seq, link.part) == (last.epoch, last.seq, last.part + 1)
 
 
 class GlobalView:
-    """See the module docstring. It is the `Whole` of its table."""
+    """Also the `Whole` of its table."""
 
     def __init__(self, table: GlobalTable, broker: Broker, clock: Clock) -> None:
         self._table = table
@@ -118,7 +118,7 @@ class GlobalView:
         self._read_once = asyncio.Event()
 
     def connect(self) -> None:
-        """What agents and pages of this process read from now on."""
+        """Make this view the table's content for agents and pages of this process."""
         self._table.whole = self
 
     async def run(self) -> None:
@@ -131,7 +131,7 @@ class GlobalView:
                 await self._clock.sleep(AGAIN_S)
 
     async def _follow(self) -> None:
-        """For `SAME_PARTITIONS_S`: topics may grow."""
+        """For `SAME_PARTITIONS_S`, as the topic may grow."""
         writer = self._table.writer
         assert writer is not None, "a view is made for a table that an agent writes"
         logs = await self._logs(writer.source.changelog(writer.group))
@@ -173,7 +173,7 @@ class GlobalView:
     async def _read(
         self, reader: LogReader, tp: TopicPartition, part: _Part, end: int, *, anew: bool
     ) -> None:
-        """Raises `PartitionStopped` for a log that cannot be read to its end, and `_LogReplacedError`."""
+        """Raises `PartitionStopped` for an unreadable batch, and `_LogReplacedError`."""
         try:
             async for batch in read_range(reader, tp, part.offset, end):
                 part.apply(batch, anew=anew)

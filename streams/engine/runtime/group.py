@@ -1,8 +1,7 @@
-"""One member of one consumer group: fetch lists, fold them, keep the assignment.
+"""One member of a consumer group: fetches, folds and follows the assignment.
 
-The loop never waits for a commit: partitions commit in their own tasks, side by side, while
-records go on being folded. What bounds it: one fetch call at a time, at most
-``fetch_max_records`` records in it, and the pressure of each partition (runtime/partition/pressure.py).
+The loop does not wait for commits: each partition commits in its own task. It makes one fetch call
+at a time, of at most ``fetch_max_records``; runtime/partition/pressure.py pauses partitions.
 """
 
 from __future__ import annotations
@@ -36,20 +35,20 @@ from streams.engine.runtime.partition.pressure import PAUSE_AT
 _TICK_S = 0.25
 _RETRY_S = 2.0
 _REFUSALS_MAX = 5
-"""Fetches in a row that fail before the consumer is replaced: aiokafka's coordination does not
-come back from what it takes for a lasting error."""
+"""failed fetches in a row before the consumer is replaced: aiokafka's coordination does not recover
+from an error that it takes for permanent"""
 _TURNS = 4
-"""Of the loop, between two folds: an answer of the broker takes three to reach the task that waits for it."""
+"""turns of the event loop between two folds: a broker's answer takes three to reach its task"""
 _REQUESTS_AT_ONCE = 1000
 _OPENING_MAX_S = 0.25
 _REVOKE_SHARE = 0.5
-"""Of the session timeout: what a revocation may take before the group goes on without us."""
+"""share of the session timeout that a revocation may take"""
 
 log = structlog.get_logger(__name__)
 
 
 class GroupMember:
-    """See the module docstring. It is its own `RebalanceListener`."""
+    """Also its own `RebalanceListener`."""
 
     def __init__(
         self,
@@ -68,7 +67,7 @@ class GroupMember:
         self.partitions: dict[TopicPartition, AssignedPartition] = {}
         self.assigned_once = False
         self.topics: dict[str, int] = {}
-        """partitions of each source topic, as of the start"""
+        """partitions of each source topic at the start"""
         self._agents = agents
         self._broker = broker
         self._opener = opener
@@ -86,7 +85,7 @@ class GroupMember:
     # --- life --------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Check the sources and join; retried while the broker is away or a topic is missing.
+        """Check the sources and join; retry while the broker is away or a topic is missing.
 
         Raises `SourceNotLogAppendTime`.
         """
@@ -101,17 +100,17 @@ class GroupMember:
                 return
 
     async def run(self) -> None:
-        """Fetch and fold until `drain`. Raises `WorkerStopped` kinds."""
+        """Fetch and fold until `drain`. Raises `WorkerStopped` errors."""
         while not self._stopping:
             folded_s = await self._fetch()
             self._tick()
             await self._give_way(folded_s)
 
     async def _give_way(self, folded_s: float | None) -> None:
-        """A full buffer is fetched without waiting: commits and heartbeats have their turn here.
+        """Yield to commits and heartbeats: a full buffer is fetched without waiting.
 
-        A partition that opens asks the broker a dozen times, one after the other. Beside a
-        backlog each answer would wait for a fold, so opening gets as much time as folding.
+        Opening a partition makes a dozen broker calls in sequence, each of which waits for a fold
+        during a backlog: opening gets as much time as folding.
         """
         if folded_s is None:
             await asyncio.sleep(0)
@@ -122,7 +121,7 @@ class GroupMember:
             await self._clock.sleep(min(folded_s, _OPENING_MAX_S))
 
     async def drain(self, deadline: Deadline) -> None:
-        """Stop fetching, commit what is folded, leave; all within the deadline."""
+        """Stop fetching, commit what is folded and leave, within the deadline."""
         self._stopping = True
         partitions = list(self.partitions.values())
         drained = asyncio.gather(*(p.drain() for p in partitions), return_exceptions=True)
@@ -136,18 +135,18 @@ class GroupMember:
         await self.close()
 
     async def close(self) -> None:
-        """Leave at once; uncommitted work is folded again by the next owner."""
+        """Leave at once; the next owner folds uncommitted records again."""
         self._stopping = True
         await self._give_up()
 
     async def _give_up(self) -> None:
-        """Hand back every partition and leave the group."""
+        """Close all partitions and leave the group."""
         await asyncio.gather(*(p.close() for p in self.partitions.values()))
         self.partitions = {}
         await self._consumer.stop()
 
     async def _flushed(self) -> None:
-        """Rows already handed over may as well arrive: the next owner repeats fewer."""
+        """Wait for rows already handed over, so that the next owner repeats fewer."""
         while not self._handover.delivery.idle:
             await self._clock.sleep(0.05)
 
@@ -175,7 +174,7 @@ class GroupMember:
     # --- records -----------------------------------------------------------------------------
 
     async def _fetch(self) -> float | None:
-        """One fetch, folded; returns the seconds that folding took, None when nothing came."""
+        """Fetch once and fold; the seconds spent on folding, None if no record came."""
         settings = self._settings
         try:
             batches = await self._consumer.getmany(settings.fetch_timeout_s, self._records_at_once)
@@ -199,7 +198,7 @@ class GroupMember:
         return self._clock.monotonic() - began_s if batches else None
 
     async def _refused(self, error: TransientError) -> None:
-        """Try again; with another consumer after `_REFUSALS_MAX` refusals in a row."""
+        """Retry; after `_REFUSALS_MAX` failures in a row with a new consumer."""
         log.warning("fetch_failed", group=self.group, code=error.code, why=str(error))
         await self._clock.sleep(_RETRY_S)
         self._refusals += 1
@@ -259,7 +258,7 @@ class GroupMember:
     # --- what it says of itself --------------------------------------------------------------
 
     def counts(self) -> PartitionCounts | None:
-        """Partitions by what they do; None before the first assignment."""
+        """Number of partitions by phase; None before the first assignment."""
         if not self.assigned_once:
             return None
         phases = [partition.phase for partition in self.partitions.values()]
@@ -268,19 +267,19 @@ class GroupMember:
 
     @property
     def settled(self) -> bool:
-        """Every partition is settled, and there is an assignment."""
+        """Whether there is an assignment and all its partitions are settled."""
         return self.assigned_once and all(p.settled for p in self.partitions.values())
 
     @property
     def fetched_at(self) -> float | None:
-        """When a fetch was last answered, in the clock's monotonic seconds; None: not yet."""
+        """Monotonic seconds of the last answered fetch; None before it."""
         seen = [self._consumer.watermarks(tp) for tp in self.partitions]
         return max((marks.answered_at for marks in seen if marks is not None), default=None)
 
 
 def _records_at_once(agents: Mapping[str, Agent], settings: Settings) -> int:
-    """Records of one fetch. Job partitions take them all while they are not paused, for what they
-    left would be fetched and decoded again; and few enough that one fold delays no other work."""
+    """Records of one fetch. With job agents it is at most what an unpaused partition takes in (the
+    rest would be fetched again), and small enough that one fold does not delay other work."""
     if any(isinstance(agent, JobAgent) for agent in agents.values()):
         room = max(1, int(settings.max_ahead * (1 - PAUSE_AT)))
         return min(settings.fetch_max_records, _REQUESTS_AT_ONCE, room)

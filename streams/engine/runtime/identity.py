@@ -1,12 +1,11 @@
-"""The member id of a worker process in its group: host, state folder, slot, and the topics it reads.
+"""The member id of a worker process: host, state folder, slot and topics.
 
-A static member keeps its partitions over a restart, but only while its id has one holder: two
-would evict each other for ever. So a slot of a state folder is locked before joining.
+A static member keeps its partitions over a restart. Two holders of one id evict each other for
+ever, so a slot is locked before joining.
 
-Kafka hands a known id its old partitions without asking which topics it names now (KIP-345). A
-worker that came back with another set of agents would never get the topics that are new to it, or
-would get partitions that it does not read. So the set of topics is part of the id: a changed worker
-is a new member, and its group rebalances once the session of the old id is over.
+Kafka returns the old partitions to a known id whatever it subscribes to (KIP-345). So the id
+depends on the topics: a worker with other agents joins as a new member, and the group rebalances
+once the session of the old id is over.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from streams.engine.health.live_workers import member_prefix
 
 
 class SlotLock:
-    """Holds one slot of a state folder until `close`, or the process ends."""
+    """Holds a slot of a state folder until `close` or the end of the process."""
 
     def __init__(self, state_dir: Path, slot: int) -> None:
-        """Raises `SlotInUse` when another process holds the slot."""
+        """Raises `SlotInUse` if another process holds the slot."""
         folder = state_dir / "slots"
         folder.mkdir(parents=True, exist_ok=True)
         file = hold(folder / f"{slot}.lock")
@@ -38,24 +37,23 @@ class SlotLock:
         self._file = file
 
     def close(self) -> None:
-        """Give the slot back."""
         self._file.close()
 
 
 def member_id(instance: str, topics: Iterable[str]) -> str:
-    """The group.instance.id of ``instance`` while it reads ``topics``; their order does not count."""
+    """The group.instance.id of ``instance`` for ``topics``, in any order."""
     return f"{instance}-{xxh3_64_hexdigest(chr(0).join(sorted(topics)).encode())[:8]}"
 
 
 def instance_id(state_dir: Path, slot: int) -> str:
-    """The name of a slot: stable over restarts, unique to this folder. See `member_id`."""
+    """The name of a slot: stable over restarts, unique to this folder."""
     path = state_dir / "id"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_suffix(f".{uuid.uuid4().hex}")
         draft.write_text(uuid.uuid4().hex[:12])
         try:
-            # link, not rename: of two processes that start at once, the first one's id stands.
+            # link, not rename: of two processes that start at once, the first id wins.
             path.hardlink_to(draft)
         except FileExistsError:
             pass

@@ -1,8 +1,7 @@
 """`dia worker --processes N`: one parent that starts, watches and ends N worker processes.
 
-A worker that dies is started again in its slot, where its static membership and its state wait
-for it; a spare process (streams/cli/standby.py) takes its place at once. All of them are
-tethered: they die with the parent, however it dies.
+A worker that dies is restarted in its slot, with its static membership and its state; a spare
+process (streams/cli/standby.py) takes its place at once. All die with the parent.
 """
 
 from __future__ import annotations
@@ -26,23 +25,23 @@ from streams.core.process.restart import RestartPolicy
 _POLL_S = 0.1
 _KILL_SLACK_S = 5.0
 _USAGE_EXITS = (2, 4, 5)
-"""A worker that exits so will do it again: what it said must be mended first."""
+"""exit codes that a restart does not change"""
 _SPARE_AFTER_S = 10.0
-"""A spare is made when no worker was started for so long: until then the cores are theirs."""
+"""no spare is started for this time after a worker's start: importing would compete with it"""
 
 log = structlog.get_logger(__name__)
 
 
 class Spare:
-    """At most one process that waits for a slot. Times are monotonic seconds."""
+    """At most one spare process. Times are monotonic seconds."""
 
     def __init__(self, command: Sequence[str] | None) -> None:
-        """``command``: the arguments of ``python -m`` that start it; None: no spare is wanted."""
+        """``command``: arguments of ``python -m``; None: no spare."""
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
 
     def step(self, now_s: float, last_start_s: float) -> None:
-        """Make one when there is none and the workers had their time to start."""
+        """Start a spare if there is none and the workers have started."""
         if self._process is not None and (code := self._process.poll()) is not None:
             log.warning("standby_died", code=code)
             self.end()
@@ -52,7 +51,7 @@ class Spare:
             self._process = _spawn(self._command, subprocess.PIPE)
 
     def become(self, command: Sequence[str]) -> subprocess.Popen[bytes] | None:
-        """Make the spare the worker of this command; None when there is none."""
+        """Make the spare the worker of ``command``; None if there is no spare."""
         process, self._process = self._process, None
         if process is None:
             return None
@@ -66,7 +65,7 @@ class Spare:
         return process
 
     def end(self) -> None:
-        """It holds nothing: killing it loses nothing."""
+        """Kill the spare; it has no state."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
@@ -77,7 +76,7 @@ class Slot:
     """One worker process and its restarts. Times are monotonic seconds."""
 
     def __init__(self, number: int, command: Sequence[str]) -> None:
-        """``command``: the arguments of ``python -m``."""
+        """``command``: arguments of ``python -m``."""
         self.number = number
         self.started_s = 0.0
         self._command = list(command)
@@ -86,7 +85,7 @@ class Slot:
         self._start_at: float | None = 0.0
 
     def step(self, now_s: float, spare: Spare) -> None:
-        """Start what is due; see whether the process died. Raises `WorkerStopped` when restarting is pointless."""
+        """Start the process if due. Raises `WorkerStopped` if a restart is pointless."""
         if self._process is not None and (code := self._process.poll()) is not None:
             self._process = None
             self._died(code, now_s)
@@ -130,9 +129,9 @@ def run(
 ) -> None:
     """Run ``processes`` workers until SIGTERM or SIGINT; a second signal kills them.
 
-    ``command_of`` gives the arguments of ``python -m`` for each slot; ``spare`` those of a process that
-    is kept ready, None: none is kept. Raises `WorkerStopped` when one cannot be kept running; the
-    others are drained first.
+    ``command_of`` gives the arguments of ``python -m`` for a slot; ``spare`` those of the spare
+    process, None: no spare. Raises `WorkerStopped` if a worker keeps dying; the others are drained
+    first.
     """
     slots = [Slot(number, command_of(number)) for number in range(processes)]
     waiting = Spare(spare)
@@ -158,13 +157,13 @@ def run(
 
 
 def _spawn(command: Sequence[str], stdin: int) -> subprocess.Popen[bytes]:
-    """``python -m COMMAND``, which dies with this process."""
+    """``python -m COMMAND`` as a process that dies with this one."""
     guard = [sys.executable, "-I", "-S", str(Path(tether.__file__).resolve()), str(os.getpid())]
     return subprocess.Popen([*guard, sys.executable, "-m", *command], stdin=stdin)
 
 
 def _end(slots: Sequence[Slot], drain_timeout_s: float) -> None:
-    """SIGTERM to all, then one deadline for all."""
+    """SIGTERM to all, with one deadline."""
     for slot in slots:
         slot.signal(signal.SIGTERM)
     deadline = time.monotonic() + drain_timeout_s + _KILL_SLACK_S

@@ -1,4 +1,4 @@
-"""Hearing of orders to shed while partitions run (X3): one question a group, every `LOOK_S`."""
+"""Looks for shed orders while partitions run (X3): one request per group every `LOOK_S`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 
 class ShedWatch:
-    """Tells the partitions of one process what was ordered of them."""
+    """Passes orders to the partitions of one process."""
 
     def __init__(self, broker: Broker, clock: Clock, groups: Sequence[GroupMember]) -> None:
         self._broker = broker
@@ -27,7 +27,7 @@ class ShedWatch:
         self._admin: Admin | None = None
 
     async def run(self) -> None:
-        """Look until cancelled. A broker that does not answer is asked again."""
+        """Until cancelled; retries if the broker does not answer."""
         try:
             while True:
                 await self._clock.sleep(LOOK_S)

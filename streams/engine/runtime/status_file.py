@@ -1,5 +1,5 @@
-"""The status that a worker process writes to ``STATE/workers/SLOT.json``, for `dia status`; consoles on
-other hosts ask its metrics port for the same."""
+"""The status of a worker process in ``STATE/workers/SLOT.json``, for `dia status`. Consoles on
+other hosts read it from the metrics port."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 
 class StatusFile:
-    """Replaced atomically, so a reader never sees half of one."""
+    """Replaced atomically."""
 
     def __init__(
         self, state_dir: Path, slot: int, http_port: int, pages_port: int | None = None
@@ -32,12 +32,11 @@ class StatusFile:
 
     @property
     def written(self) -> bool:
-        """The last attempt to write it succeeded: the folder takes writes."""
+        """Whether the last write succeeded."""
         return not self._silent
 
     def write(self, worker: Worker) -> bytes:
-        """Tell how the worker stands now, and return that; where it cannot be written, say so once
-        and go on."""
+        """Write and return the status. The first failed write is logged."""
         counts = worker.counts()
         status = {
             "pid": os.getpid(),
@@ -76,7 +75,7 @@ class StatusFile:
         try:
             write_atomically(self._path, told)
         except OSError as error:
-            # A full disk must not end a worker that has nothing more to do than to say so.
+            # A full disk must not end the worker.
             if not self._silent:
                 log.warning("status_not_written", path=str(self._path), why=str(error))
             self._silent = True
@@ -85,5 +84,4 @@ class StatusFile:
         return told
 
     def remove(self) -> None:
-        """The process ends: there is nothing to tell any more."""
         self._path.unlink(missing_ok=True)

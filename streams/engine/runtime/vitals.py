@@ -1,4 +1,4 @@
-"""What a worker process measures of all it depends on (streams/core/degradation)."""
+"""The health checks of a worker's dependencies (streams/core/degradation)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PING_AFTER_S = 5.0
 
 
 def shard_calls(shards: ShardSet, clock: Clock, settings: Settings) -> list[Calls]:
-    """Where the calls of each shard are measured."""
+    """One meter for the calls of each shard."""
     return [
         Calls(
             f"ClickHouse shard {shard}",
@@ -40,7 +40,7 @@ def shard_calls(shards: ShardSet, clock: Clock, settings: Settings) -> list[Call
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """The parts of a worker that depend on something: ``layer`` and ``disk`` if there are any."""
+    """The parts of a worker with dependencies; ``layer`` and ``disk`` are optional."""
 
     shards: ShardSet
     calls: Sequence[Calls]
@@ -51,7 +51,7 @@ class Watched:
 
 
 def health_watch(degradation: Degradation, clock: Clock, watched: Watched) -> HealthWatch:
-    """The watch over one worker: its shards, Kafka, Redis and its disk."""
+    """Watches shards, Kafka, Redis and the disk of one worker."""
     kafka = Silence(
         "Kafka",
         clock,
@@ -97,13 +97,13 @@ def _fetched_at(groups: Sequence[GroupMember]) -> float | None:
 
 
 async def _ask_broker(broker: Broker) -> None:
-    """A partition that is paused or fencing is not fetched: then nothing else asks Kafka."""
+    """Asks Kafka when no partition is fetched, as all are paused or fencing."""
     async with opened(broker.admin()) as admin:
         await admin.cluster_id()
 
 
 async def _ping_when_quiet(calls: Calls, ping: Ask, clock: Clock) -> None:
-    """A shard to which nothing is sent is asked, else its level would be that of the last row."""
+    """Ping a shard without traffic, so that its level is current."""
     while True:
         await clock.sleep(_PING_AFTER_S)
         if calls.quiet_for_s() < _PING_AFTER_S:

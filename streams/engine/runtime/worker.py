@@ -1,6 +1,6 @@
-"""One worker process: its groups, its deliveries, and its end.
+"""One worker process: its groups, deliveries and shutdown.
 
-A worker needs Kafka to start and nothing else: with ClickHouse away its rows wait in the state.
+A worker starts with Kafka alone; while ClickHouse is away its rows wait in the state.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from streams.engine.windows.fingerprint import Entropy
 
 
 class Worker:
-    """The engine of one process, wired from its parts; nothing is started before `start`."""
+    """The engine of one process. The constructor starts nothing."""
 
     def __init__(
         self,
@@ -68,9 +68,9 @@ class Worker:
         sinks: Mapping[str, DeclaredSink] = MappingProxyType({}),
         holds: Holds | None = None,
     ) -> None:
-        """``layer`` is the cache shared with other processes, if there is a Redis; ``disk`` reads how much
-        room the stores have, if they are on one; ``entropy`` makes the secrets of partitions that have no
-        state yet; ``sinks`` by name; ``holds`` tell edges which tenants must wait."""
+        """``layer``: the cache shared by Redis. ``disk``: free space of the stores. ``entropy``:
+        secrets of partitions without state. ``sinks``: by name. ``holds``: tells edges which
+        tenants wait."""
         self.degradation = Degradation(clock, metrics)
         self._shards, calls = shards, shard_calls(shards, clock, settings)
         self._sinks: list[asyncio.Task[None]] = []
@@ -121,8 +121,8 @@ class Worker:
     async def run(self, joined: Callable[[], None]) -> None:
         """Join every group and process records until `drain`; ``joined`` is called once.
 
-        Raises `WorkerStopped` kinds. Any other exception is a bug, which ends the process: the
-        next one goes on from the last commit.
+        Raises `WorkerStopped` errors. Any other exception is a bug and ends the process; the next
+        one continues from the last commit.
         """
         async with asyncio.TaskGroup() as tasks:
             self._sinks = [
@@ -146,12 +146,12 @@ class Worker:
                 tasks.create_task(group.run(), name=f"group-{group.group}")
 
     async def drain(self, deadline: Deadline) -> None:
-        """Graceful stop: commit what is folded, leave, release everything; `run` returns."""
+        """Commit what is folded, leave and release everything; `run` returns."""
         await asyncio.gather(*(group.drain(deadline) for group in self.groups))
         await self._release()
 
     async def abandon(self) -> None:
-        """Stop at once, committing nothing: what a crash leaves, without the crash."""
+        """Stop at once without a commit, as a crash does."""
         await asyncio.gather(*(group.close() for group in self.groups))
         await self._release()
 
@@ -167,11 +167,11 @@ class Worker:
 
     @property
     def settled(self) -> bool:
-        """Nothing is left to read, to commit or to acknowledge."""
+        """Whether everything is read, committed and acknowledged."""
         return all(group.settled for group in self.groups)
 
     def counts(self) -> PartitionCounts | None:
-        """All groups' partitions by what they do; None until each has an assignment."""
+        """Number of partitions by phase; None until each group has an assignment."""
         counts = [group.counts() for group in self.groups]
         known = [count for count in counts if count is not None]
         if len(known) < len(counts):
@@ -180,14 +180,14 @@ class Worker:
 
 
 def _connected(table: GlobalTable, broker: Broker, clock: Clock) -> GlobalView:
-    """Pages may be asked before the worker runs: a table that is not read yet is a 503 there."""
+    """Connected before the worker runs: a page then answers 503 until the table is read."""
     view = GlobalView(table, broker, clock)
     view.connect()
     return view
 
 
 def _global_tables(agents: Sequence[Agent]) -> list[GlobalTable]:
-    """Each once."""
+    """Each table once."""
     named = (table for one in agents if isinstance(one, StreamAgent) for table in one.global_tables)
     return list({table.name: table for table in named}.values())
 
@@ -195,7 +195,7 @@ def _global_tables(agents: Sequence[Agent]) -> list[GlobalTable]:
 def _dispatchers(
     agents: Sequence[Agent], resources: Resources, tenants: TenantWork
 ) -> dict[str, Dispatcher]:
-    """One for each job agent, by its name."""
+    """One for each job agent, by name."""
     return {
         agent.name: Dispatcher(
             agent.performer(resources),
