@@ -1,1 +1,1 @@
-"""Committing a partition, and handing over what the commit owes."""
+"""Commits of a partition, and the delivery of their effects."""

@@ -1,15 +1,15 @@
-"""C2 to C5: how what was folded becomes true, all of it or nothing.
+"""C2 to C4 of a commit (docs/protocols/commit.md).
 
- C1  (runtime/partition/partition.py `fold`) records are folded in memory; nothing outside has changed
+ C1  (runtime/partition/partition.py `fold`) records are folded in memory
  C2  begin the transaction; send dead letters, outputs and the changelog delta
- C3  every send must answer with an offset; the source offset joins; commit.
-     Only here does the work become true
- C4  the same bytes, and up to where they go, into the store in one write
- C5  (the caller) the rows and effects of this commit are handed to their targets
- C6  (tables) an acknowledgement deletes an entry, in a later commit, only at its own version
+ C3  every send must answer with an offset; the source offset joins; commit. The commit is true only
+     from here on
+ C4  write the same bytes and the new offsets to the store in one batch
+ C5  (the caller) hand rows and effects to their targets
+ C6  (tables) a later commit deletes an entry whose version was acknowledged
 
-Any error or doubt in C2 to C4 ends the partition's life in memory: `CommitInDoubt` or
-`ProducerFenced` leave here, and A1 to A5 ask the log what is true.
+After any error in C2 to C4, `CommitInDoubt` or `ProducerFenced` drops the partition: A1 to A5
+restore it from the log.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ async def commit(
     timeout_s: float,
     span: CommitSpan = UNTRACED_COMMIT,
 ) -> None:
-    """Run C2 to C4 for ``prepared``, within ``timeout_s``. Raises `PartitionRestart` kinds."""
+    """Run C2 to C4 within ``timeout_s``. Raises `PartitionRestart` errors."""
     deadline = Deadline(clock, timeout_s)
     timer = _StepTimer(clock, metrics, span)
     try:
@@ -83,7 +83,7 @@ def _count(tp: TopicPartition, before: Counters, after: Counters, metrics: Metri
 async def _send(
     partition: Partition, prepared: Prepared, producer: TransactionalProducer
 ) -> list[Awaitable[Any]]:
-    """What will answer: first of all for the records together, then with the offset of each part."""
+    """The pending answers: one for all records, then the offset of each part."""
     await producer.begin()
     sent: list[Awaitable[Any]] = [await producer.send_many(prepared.records)]
     for data, _ in prepared.parts:
@@ -97,8 +97,8 @@ async def _commit(
     producer: TransactionalProducer,
     sent: list[Awaitable[Any]],
 ) -> list[int]:
-    """The changelog offsets of the parts. A client may commit a transaction in which a send
-    failed, so each answer is looked at before."""
+    """Commit; the changelog offsets of the parts. All sends are awaited first: a client may commit
+    a transaction in which a send failed."""
     _, *offsets = await asyncio.gather(*sent)
     if any(offset < 0 for offset in offsets):
         raise CommitInDoubt(f"a send of {partition.tp} was answered without an offset")
@@ -114,8 +114,6 @@ async def _commit(
 
 
 class _StepTimer:
-    """Observes the time of each step."""
-
     def __init__(self, clock: Clock, metrics: Metrics, span: CommitSpan) -> None:
         self._clock = clock
         self._metrics = metrics

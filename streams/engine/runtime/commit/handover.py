@@ -1,8 +1,7 @@
-"""C5 and A5: committed rows and effects go to their targets; C6: their answers come back.
+"""C5 and A5 hand committed rows and effects to their targets; C6 handles the answers.
 
-Everything handed over is committed, absolute and versioned, so handing it over twice, late or
-after a newer version changes nothing. Answers act on the partition's memory in the loop's
-thread; those that come after the partition was dropped act on nothing.
+Each is absolute and versioned: repeats and late arrivals change nothing. Answers change the
+partition in the thread of the event loop; answers for a dropped partition are ignored.
 """
 
 from __future__ import annotations
@@ -42,8 +41,7 @@ from streams.engine.windows.window_columns import NEVER_MS
 _FRESHNESS_SAMPLES = 50
 ROWS_WAIT_S = 2.0
 FACTS_WAIT_S = 5.0
-"""How long rows of a partition that reads a backlog wait for others, so that they share an insert.
-Several workers then fill inserts together as long as each fills one in this time."""
+"""seconds for which rows of a partition with a backlog wait, so that several share an insert"""
 
 log = structlog.get_logger(__name__)
 
@@ -64,16 +62,16 @@ class Handover:
     tracer: Tracer = UNTRACED
 
     def room(self) -> list[int]:
-        """Rows each shard's queue takes now."""
+        """Free rows in the queue of each shard."""
         return self.delivery.room()
 
     def spared(self) -> frozenset[int]:
-        """Shards that get no rows of live windows now: they have enough to do."""
+        """Shards that get no rows of live windows because they are slow."""
         return self.degradation.without_early_rows(self.shards.count)
 
     @property
     def intake_held(self) -> bool:
-        """Partitions take no records now: their state could not be kept."""
+        """Whether partitions must take no records: the disk is full."""
         return self.degradation.intake_held
 
     def committed(
@@ -83,7 +81,7 @@ class Handover:
         trail: PartitionTracer = UNTRACED_PARTITION,
         origins: Origins = (),
     ) -> None:
-        """C5 of one commit; ``origins`` is what its effects are traced to."""
+        """C5 of one commit; ``origins`` link its effects to traces."""
         self.emit(partition, prepared.emissions, trail)
         self._owe(partition, prepared.effects, origins)
         for tell in prepared.told:
@@ -93,12 +91,12 @@ class Handover:
                 log.exception("callback_failed", tp=str(partition.tp))
 
     def repeat(self, partition: Partition) -> None:
-        """A5: every owed effect again. Window rows repeat by themselves: after a restore all of them
-        count as not yet sent. Raises `UnknownTarget` before any is handed over."""
+        """A5: hand over every owed effect; a restored window table emits its rows by itself. Raises
+        `UnknownTarget` before any is handed over."""
         self._owe(partition, partition.outbox.take_fresh(), repeated=True)
 
     def forget(self, partition: Partition) -> None:
-        """The partition's memory is gone; its answers are dropped."""
+        """Drop the waiting effects of a dropped partition."""
         self.delivery.forget(partition)
         self.roll_ups.forget(partition)
         self.caches.forget(partition)
@@ -126,7 +124,7 @@ class Handover:
             trail.shown(windows.oldest_unshown_ms)
 
     def observe_freshness(self, emission: Emission) -> None:
-        """Now minus append, of evenly chosen rows: a histogram takes one value at a time."""
+        """Now minus append time, of evenly spaced rows: a histogram takes one value at a time."""
         since_ms = emission.since_ms[:: -(-len(emission.since_ms) // _FRESHNESS_SAMPLES)]
         now_ms = self.clock.now_ms()
         for then_ms in since_ms[since_ms < NEVER_MS].tolist():
@@ -140,7 +138,7 @@ class Handover:
         *,
         repeated: bool = False,
     ) -> None:
-        """Hand over effects; those that are ``repeated`` have waited enough."""
+        """Hand over effects; ``repeated`` ones do not wait for others."""
         wait_s = FACTS_WAIT_S if not repeated and _may_wait(partition) else 0.0
         effects.check_targets(self.targets, (effect.key for effect in owed))
         for effect in owed:
@@ -169,14 +167,14 @@ class Handover:
 
 
 def _may_wait(partition: Partition) -> bool:
-    """Rows of a backlog are not urgent, and the partition does not need the room they take."""
+    """Rows of a backlog wait for others while the partition is below half of its bounds."""
     return partition.backlog.reading and partition.fill < RESUME_AT
 
 
 def _refusable(
     partition: Partition, effect: OwedEffect, batch: RowBatch, refused: Sequence[int], reason: str
 ) -> None:
-    """A sink has the rows of an effect, but for those at the ``refused`` indexes."""
+    """A sink stored the rows of an effect except the ``refused`` indexes."""
     rows = [
         RefusedFact(
             batch.sink,
@@ -191,8 +189,8 @@ def _refusable(
 
 @dataclass(slots=True)
 class _Answers:
-    """Collects the answers for one emission, whose rows may go to two tables (h1 and d1): a row
-    is stored when both have it, and refused when either refuses it."""
+    """Answers for one emission, whose rows may go to two tables (h1 and d1): a row is stored once
+    both have it, and refused if either refuses it."""
 
     windows: EmittingTable
     emission: Emission
@@ -217,7 +215,7 @@ class _Answers:
 
 @dataclass(slots=True)
 class _FactAnswers:
-    """Collects the answers of all shards that rows of one effect go to."""
+    """Answers of all shards for one effect."""
 
     partition: Partition
     key: bytes

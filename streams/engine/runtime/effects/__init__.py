@@ -1,1 +1,1 @@
-"""What a commit owes outside Kafka: rows, cached values, dead letters."""
+"""Effects of commits outside Kafka: rows, cached values, dead letters."""

@@ -1,8 +1,8 @@
-"""Committed changes on their way to the caches: written through until Redis has taken them.
+"""Writes committed changes of cached values to Redis until it accepts them.
 
-Redis may be away for as long as it likes: a change is owed by the state, the newest of a name takes
-the place of an older one, and what is repeated, late or out of order changes nothing, because each
-names its version (streams/connect/cache). So only the number of names bounds what waits here.
+The state owes each change. A newer change of a name replaces a waiting one; each names its version,
+so repeats and late arrivals change nothing (streams/connect/cache). The number of names bounds the
+queue.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Done = Callable[[], None]
 
 
 class CacheWrites:
-    """The changes of one process. ``shared`` None: there is no shared cache, so each is done at once."""
+    """The changes of one process. ``shared`` None: no shared cache, each change is done at once."""
 
     def __init__(self, shared: SharedCache | None, clock: Clock, metrics: Metrics) -> None:
         self._shared = shared
@@ -40,7 +40,7 @@ class CacheWrites:
         self._away: CacheUnavailable | None = None
 
     def submit(self, owner: object, change: CacheChange, done: Done) -> None:
-        """Write ``change`` and call ``done``, unless a newer one of the name comes first."""
+        """Write ``change`` and call ``done``, unless a newer change of the name replaces it."""
         if self._shared is None:
             done()
             return
@@ -48,12 +48,12 @@ class CacheWrites:
         self._wake.set()
 
     def forget(self, owner: object) -> None:
-        """Drop what ``owner`` waits for; a write under way goes on, unanswered."""
+        """Drop the changes of ``owner``; a write in progress ends without an answer."""
         for key in [key for key, (who, _, _) in self._waiting.items() if who is owner]:
             del self._waiting[key]
 
     async def run(self) -> None:
-        """Write until cancelled."""
+        """Until cancelled."""
         backoff = Backoff(self._clock, _FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         while True:
             self._wake.clear()

@@ -1,11 +1,12 @@
-"""A refused record on its way to `<topic>.dlq`: its own bytes, and why it was refused.
+"""A refused record as a dead letter in `<topic>.dlq`.
 
-Key, value, headers and timestamp are those of the original; the ``dia.dlq.*`` headers follow
-behind the original ones (where a name repeats, the last one counts). A record that was copied from
-a DLQ with all its headers has the provenance of its earlier failure: `_own` drops it, so that the
-headers stay bounded over any number of copies, and `streams.core.records.headers.hops` counts the copy. A record
-that the DLQ could not hold becomes a pointer: its place, size and hash, with the value left in the
-source topic. So does one of a tenant whose dead letters are many (runtime/poison/quarantine.py).
+Key, value, headers and timestamp are the original ones; ``dia.dlq.*`` headers follow (of a repeated
+name, the last counts). If the record was copied from a DLQ with its headers, those of the earlier
+failure are dropped, which bounds the headers; `streams.core.records.headers.hops` counts the
+copies.
+
+A record too large for the DLQ becomes a pointer: place, size and hash; the value stays in the
+source topic. So do most records of a quarantined tenant (runtime/poison/quarantine.py).
 """
 
 from __future__ import annotations
@@ -25,8 +26,7 @@ COMPACT_MESSAGE_MAX_BYTES: Final = 120
 POINTER_KEY_MAX_BYTES: Final = 4096
 
 _FRAMING_BYTES = 128
-"""Upper bound of what Kafka's record format adds to one record alone in its batch (61 bytes of
-batch header, then varints)."""
+"""bound of Kafka's overhead for a single record: 61 bytes of batch header, then varints"""
 _HEADER_FRAMING_BYTES = 8
 
 Row: TypeAlias = dict[str, Any]
@@ -34,11 +34,10 @@ Row: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """The record that failed, and where it lies.
+    """The failed record.
 
-    ``dlq`` is the partition its dead letter goes to: the one of the same number, so that a
-    replay keeps the order of a key. ``id`` is unique to the record for ever: a reset may read other
-    records at the same offsets, so from epoch 1 on it names the epoch.
+    ``dlq`` has the same partition number, so a replay keeps the order of a key. ``id`` is unique
+    for ever: as a reset may read other records at the same offsets, it names the epoch from 1 on.
     """
 
     tp: TopicPartition
@@ -52,7 +51,7 @@ class Origin:
 
     @classmethod
     def of(cls, batch: RecordBatch, position: int, epoch: int) -> Origin:
-        """The record at ``position`` of a batch of a source topic, read in ``epoch``."""
+        """The record at ``position`` of a batch, read in ``epoch``."""
         tp, offset = batch.tp, batch.offsets[position]
         return cls(
             tp=tp,
@@ -67,13 +66,13 @@ class Origin:
 
     @property
     def hops(self) -> int:
-        """How many replays the record has been through."""
+        """Number of replays of the record."""
         return headers.hops(self.headers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why, where and when it was refused. ``code`` and ``stage`` are low-cardinality."""
+    """``code`` and ``stage`` have few values: metrics use them as labels."""
 
     code: str
     message: str
@@ -85,19 +84,18 @@ class Failure:
 
 
 class DeadLetter(NamedTuple):
-    """What a refusal leaves: a record in the DLQ, and a row in ClickHouse's `dead_letters`."""
+    """A record for the DLQ and a row for ClickHouse's `dead_letters`."""
 
     record: OutboundRecord
     row: Row
     pointer: bool
-    """its value stays in the source topic, and goes with the source's retention"""
+    """the value is only in the source topic, until its retention deletes it"""
 
 
 def dead_letter(
     origin: Origin, failure: Failure, tenant: str = "", *, compact: bool = False
 ) -> DeadLetter:
-    """Both forms of one refusal. ``tenant`` is "" where the record does not say it; a ``compact``
-    dead letter is a pointer whatever the size of its record."""
+    """``tenant``: "" if unknown. ``compact``: a pointer whatever the record's size."""
     message = _shorten(failure.message, COMPACT_MESSAGE_MAX_BYTES if compact else MESSAGE_MAX_BYTES)
     provenance = _provenance(origin, failure, message)
     record = OutboundRecord(
@@ -127,12 +125,12 @@ def dead_letter(
 
 
 def columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
-    """Rows of one table, all with the same names, as the columns `streams.core.rows.built_in_tables.FactRows` takes."""
+    """Rows of one table, all with the same names, as columns."""
     return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
 
 
 def _own(origin: Origin) -> Headers:
-    """The record's headers without what an earlier burial, or the parking lot, added to them."""
+    """The record's headers without those of an earlier dead letter or of the parking topic."""
     return tuple(
         pair
         for pair in origin.headers
@@ -166,7 +164,7 @@ def _encoded(fields: dict[str, Any]) -> Headers:
 
 
 def _pointer(origin: Origin, provenance: Headers) -> OutboundRecord:
-    """Headers and value stay behind; a replay fetches them from ``origin`` while it is retained."""
+    """Without headers and value: a replay reads them from the source topic."""
     value = origin.value or b""
     key = origin.key
     if key is not None and len(key) > POINTER_KEY_MAX_BYTES:
@@ -178,7 +176,7 @@ def _pointer(origin: Origin, provenance: Headers) -> OutboundRecord:
 
 
 def _size_bytes(record: OutboundRecord) -> int:
-    """At least what the broker will count against ``max.message.bytes``."""
+    """Upper bound of what the broker counts against ``max.message.bytes``."""
     carried = sum(
         len(name.encode()) + len(value or b"") + _HEADER_FRAMING_BYTES
         for name, value in record.headers

@@ -1,12 +1,12 @@
-"""What the outbox holds, in bytes and in words: rows of facts, cached values, touched hours.
+"""Binary encoding of outbox entries: a key, and MessagePack as the value.
 
-b"L" epoch:u32              the partition's ledger row of an epoch, replaced by every commit
+b"L" epoch:u32              the partition's ledger row of an epoch; each commit replaces it
 b"D" seq:u64 part:u32       dead_letters rows of the commit ``seq``
 b"F" seq:u64 part:u32 table rows of another table of facts, of the commit ``seq``
 b"S" seq:u64 part:u32 sink  rows of a sink, of the commit ``seq``
 b"C" cache 00 name          the newest value of a name in a versioned cache
 b"R" bucket:u8 shard:u16 start_min:u32
-                            an hour (0) or day (1) of one shard to recompute from minutes
+                            an hour (0) or day (1) of one shard to recompute
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _DEAD = _FACTS = struct.Struct(">cQI")
 _ROLL_UP = struct.Struct(">cBHI")
 _OWN: Mapping[bytes, str] = {b"L": LEDGER.name, b"D": DEAD_LETTERS.name}
 _NAMED = (b"F", b"S")
-"""Kinds of effects whose key ends with the name of their target."""
+"""kinds whose key ends with the name of the target"""
 _BUCKETS: tuple[Bucket, ...] = ("h1", "d1")
 _MINUTES_PER_DAY = 1440
 
@@ -46,7 +46,7 @@ _FACTS_BYTES = MAX_ENTRY_BYTES // 2
 
 
 class RollUp(NamedTuple):
-    """One hour or day of one shard; ``start_s`` in seconds since the epoch."""
+    """One hour or day of one shard; ``start_s`` in seconds since the Unix epoch."""
 
     shard: int
     bucket: Bucket
@@ -54,30 +54,30 @@ class RollUp(NamedTuple):
 
 
 def ledger_key(epoch: int) -> bytes:
-    """Key of the ledger row of one epoch."""
     return _LEDGER.pack(b"L", epoch)
 
 
 def dead_letters(seq: int, rows: Sequence[Row]) -> Iterator[tuple[bytes, bytes]]:
-    """The dead letters of one commit, cut into effects that fit the changelog: key and value."""
+    """Keys and values of the dead letters of one commit, each within the bound of a changelog
+    entry."""
     for part, value in enumerate(_cut(rows)):
         yield _DEAD.pack(b"D", seq, part), value
 
 
 def facts(seq: int, table: str, rows: Sequence[Row]) -> Iterator[tuple[bytes, bytes]]:
-    """The facts of one commit in one table, cut likewise."""
+    """The same for rows of a table."""
     for part, value in enumerate(_cut(rows)):
         yield _FACTS.pack(b"F", seq, part) + table.encode(), value
 
 
 def sink_rows(seq: int, sink: str, rows: Sequence[Row]) -> Iterator[tuple[bytes, bytes]]:
-    """The rows of one commit for one sink, cut likewise."""
+    """The same for rows of a sink."""
     for part, value in enumerate(_cut(rows)):
         yield _FACTS.pack(b"S", seq, part) + sink.encode(), value
 
 
 def row_batch(group: str, source: TopicPartition, key: bytes, value: bytes) -> RowBatch | None:
-    """The rows that an effect of this partition owes a sink; None for another kind of effect."""
+    """The rows that an effect owes a sink; None for another kind of effect."""
     if key[:1] != b"S":
         return None
     columns = _decode(value)
@@ -87,8 +87,8 @@ def row_batch(group: str, source: TopicPartition, key: bytes, value: bytes) -> R
 
 
 def _cut(rows: Sequence[Row]) -> Iterator[bytes]:
-    """Encoded columns of consecutive rows, each below the bound of an entry: a changelog record
-    that the broker refuses would be refused again for ever."""
+    """Encoded columns of consecutive rows, each below the bound of an entry: the broker would
+    refuse a larger changelog record in each attempt."""
     value = encode_columns(columns(rows))
     if len(value) <= _FACTS_BYTES or len(rows) == 1:
         yield value
@@ -99,7 +99,7 @@ def _cut(rows: Sequence[Row]) -> Iterator[bytes]:
 
 
 class CacheChange(NamedTuple):
-    """The newest value of a name: what `Change` says, at a version."""
+    """A `Change` at a version."""
 
     cache: str
     name: str
@@ -109,13 +109,13 @@ class CacheChange(NamedTuple):
 
 
 def cache_effect(change: Change, version: int) -> tuple[bytes, bytes]:
-    """Key and value of a change of a commit that has this version."""
+    """Key and value of a change."""
     key = b"C" + change.cache.encode() + b"\0" + change.name.encode()
     return key, _encode((version, change.body, change.events))
 
 
 def cache_change(key: bytes, value: bytes) -> CacheChange | None:
-    """The change a key stands for; None when it is another kind of effect."""
+    """The change; None for another kind of effect."""
     if key[:1] != b"C":
         return None
     cache, _, name = key[1:].partition(b"\0")
@@ -123,8 +123,8 @@ def cache_change(key: bytes, value: bytes) -> CacheChange | None:
 
 
 def roll_up_keys(touched: Iterable[tuple[int, int]]) -> list[bytes]:
-    """Keys of the hours and days of the evicted windows, ascending: (shard, hour start in
-    minutes)."""
+    """Ascending keys of the hours and days of evicted windows. ``touched``: (shard, start of the
+    hour in minutes)."""
     keys = set()
     for shard, hour in touched:
         keys.add(_ROLL_UP.pack(b"R", 0, shard, hour))
@@ -133,7 +133,7 @@ def roll_up_keys(touched: Iterable[tuple[int, int]]) -> list[bytes]:
 
 
 def roll_up(key: bytes) -> RollUp | None:
-    """The recomputation a key stands for; None when it is another kind of effect."""
+    """The recomputation; None for another kind of effect."""
     if key[:1] != b"R":
         return None
     _, bucket, shard, start_min = _ROLL_UP.unpack(key)
@@ -141,12 +141,11 @@ def roll_up(key: bytes) -> RollUp | None:
 
 
 def encode_columns(columns: Mapping[str, Sequence[Any]]) -> bytes:
-    """Fact rows as the outbox keeps them."""
     return _encode(dict(columns))
 
 
 def is_known(targets: Targets, key: bytes) -> bool:
-    """Whether the effect that has this key can be handed over."""
+    """Whether this version can hand the effect over."""
     kind = key[:1]
     if kind == b"R":
         return len(key) == _ROLL_UP.size and key[1] < len(_BUCKETS)
@@ -156,7 +155,7 @@ def is_known(targets: Targets, key: bytes) -> bool:
 
 
 def check_targets(targets: Targets, keys: Iterable[bytes]) -> None:
-    """Raises `UnknownTarget` if not all of these effects can be handed over."""
+    """Raises `UnknownTarget` if an effect cannot be handed over."""
     unknown = [key for key in keys if not is_known(targets, key)]
     if unknown:
         first = unknown[0]
@@ -170,15 +169,13 @@ def check_targets(targets: Targets, keys: Iterable[bytes]) -> None:
 
 
 class EffectTarget(NamedTuple):
-    """The target that an effect is owed to. ``kind``: "table", "sink", "cache", "roll-up", or "unknown" where this
-    version does not know what the key means."""
+    """``kind``: "table", "sink", "cache", "roll-up", or "unknown" to this version."""
 
     kind: str
     name: str
 
 
 def target_of(key: bytes) -> EffectTarget:
-    """The target that the effect of this key names."""
     kind = key[:1]
     if kind in _OWN:
         return EffectTarget("table", _OWN[kind])
@@ -193,7 +190,7 @@ def target_of(key: bytes) -> EffectTarget:
 
 
 def rows_in(key: bytes, value: bytes) -> list[dict[str, Any]]:
-    """The rows that an effect owes a table or sink; none for another kind of effect."""
+    """The rows that an effect owes a table or sink; empty for another kind."""
     if target_of(key).kind not in ("table", "sink"):
         return []
     columns = _decode(value)
@@ -206,10 +203,7 @@ def fact_rows(
     value: bytes,
     shard_of_id: Callable[[str], int],
 ) -> list[FactRows]:
-    """The rows of any effect of facts, one `FactRows` per shard concerned.
-
-    ``shard_of_id`` maps a row's own key to its shard.
-    """
+    """The rows of a facts effect, by shard. ``shard_of_id`` maps a row's key to its shard."""
     table = key[_FACTS.size :].decode() if key[:1] == b"F" else _OWN[key[:1]]
     return rows_by_shard(tables[table], _decode(value), shard_of_id)
 
@@ -217,7 +211,7 @@ def fact_rows(
 def rows_by_shard(
     table: ClickHouseTable, found: Mapping[str, Sequence[Any]], shard_of_id: Callable[[str], int]
 ) -> list[FactRows]:
-    """The rows that the columns ``found`` hold, one `FactRows` per shard concerned."""
+    """The rows in the columns ``found``, by shard."""
     by_shard: dict[int, list[int]] = {}
     for index, row_id in enumerate(zip(*(found[name] for name in table.shard_by), strict=True)):
         by_shard.setdefault(shard_of_id("\0".join(map(str, row_id))), []).append(index)
@@ -228,7 +222,7 @@ def rows_by_shard(
 
 
 def ledger_columns(group: str, tp: TopicPartition, link: Link, now_ms: int) -> dict[str, list[Any]]:
-    """The ledger row of a commit: its epoch's cumulative counts up to ``next_offset``."""
+    """The ledger row of a commit: cumulative counters of its epoch up to ``next_offset``."""
     counters = link.counters
     return {
         "grp": [group],
@@ -251,7 +245,7 @@ def ledger_columns(group: str, tp: TopicPartition, link: Link, now_ms: int) -> d
 def shed_range(
     group: str, tp: TopicPartition, epoch: int, first: int, order: ShedOrder
 ) -> dict[str, Any]:
-    """The row of `shed_ranges` that says who had the offsets from ``first`` on skipped, and why."""
+    """The `shed_ranges` row of an order carried out from offset ``first`` on."""
     return {
         "grp": group,
         "topic": tp.topic,

@@ -1,4 +1,4 @@
-"""What the next commit of a partition will owe the world outside Kafka, gathered while folding."""
+"""Collects the effects of a partition's next commit while folding."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from streams.engine.runtime.effects.dead_letters import Row
 from streams.engine.state.outbox import Outbox
 
 MAX_EVENTS = 50
-"""Of one name in one commit: the newest are kept."""
+"""events kept for one name in one commit, the newest ones"""
 
 
 @dataclass(slots=True)
 class Owed:
-    """Facts and changes as `Scope` takes them, and the rows of dead letters."""
+    """Facts, changes and rows of dead letters."""
 
     dead: list[Row] = field(default_factory=list)
     _rows: dict[str, tuple[RowTarget, dict[object, Row]]] = field(default_factory=dict)
@@ -28,12 +28,10 @@ class Owed:
         return bool(self.dead or self._rows or self._changes)
 
     def fact(self, target: RowTarget, row: Row, name: str | None) -> None:
-        """See `Scope.fact`."""
         _, rows = self._rows.setdefault(target.name, (target, {}))
         rows[name if name is not None else len(rows)] = row
 
     def change(self, change: Change) -> None:
-        """See `Scope.change`."""
         before = self._changes.get((change.cache, change.name))
         if before is not None:
             events = (before.events + change.events)[-MAX_EVENTS:]
@@ -41,7 +39,7 @@ class Owed:
         self._changes[change.cache, change.name] = change
 
     def settle(self, outbox: Outbox, epoch: int, seq: int, now_ms: int) -> None:
-        """Put all of it into the outbox, for commit ``seq``; nothing is left here."""
+        """Move all of it to the outbox as effects of commit ``seq``."""
         version = commit_version(epoch, seq)
         dead, self.dead = self.dead, []
         owed, self._rows = self._rows, {}

@@ -1,7 +1,7 @@
-"""Effects whose rows a shard or a sink refused, until the commit that turns those rows into dead letters.
+"""Effects with rows that a shard or sink refused, until a commit dead-letters these rows.
 
-The effect stays owed until then, so a crash in between only asks the target again. A row that a
-newer version replaces (the ledger's, with every commit) needs no letter: the newer one says more.
+The effect is owed until then: after a crash the target is asked again. If a newer version replaced
+the row (each commit replaces the ledger's), no dead letter is written.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class RefusedFacts:
         return bool(self._effects)
 
     def add(self, key: bytes, seq: int, refused: Sequence[RefusedFact]) -> None:
-        """All rows of version ``seq`` of the effect are stored but these."""
+        """All rows of version ``seq`` are stored except ``refused``."""
         self._effects.append((key, seq, refused))
 
     def settle(self, outbox: Outbox) -> list[RefusedFact]:
-        """Acknowledge the effects; the rows that the commit being prepared must dead-letter."""
+        """Acknowledge the effects; the rows to dead-letter in the commit being prepared."""
         effects, self._effects = self._effects, []
         buried: list[RefusedFact] = []
         for key, seq, refused in effects:
@@ -41,7 +41,7 @@ class RefusedFacts:
                 continue
             for fact in refused:
                 if fact.table == DEAD_LETTERS:
-                    # The dead letter is in Kafka: one about the row would be refused like the row.
+                    # This dead letter is in Kafka; one about its row would be refused too.
                     log.error("dead_letter_row_not_written", id=fact.row["id"], why=fact.reason)
                 else:
                     buried.append(fact)

@@ -1,8 +1,8 @@
-"""A row that a shard or a sink refuses for good, as a dead letter of stage ``sink``.
+"""A row refused by a shard or sink, as a dead letter of stage ``sink``.
 
-Its value is the row as JSON, so that it can be inserted after a fix; its id names the place in
-the changelog that spoke of it last and a hash of the row's key. Rows of windows and of facts are
-kept alike. A row of `dead_letters` has no letter of its own: the letter that it shows is in Kafka.
+Its value is the row as JSON, to be inserted after a fix. Its id names the row's place in the
+changelog and a hash of the row's key. A refused row of `dead_letters` gets none: its dead letter is
+in Kafka.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ _WINDOW_KEY = ("tenant", "model", "metric", "w", "part", "inc")
 
 
 class RefusedFact(NamedTuple):
-    """One row of facts that a shard, or a sink, will never take."""
+    """One refused row of facts."""
 
     table: str
     """or sink"""
     row: Mapping[str, Any]
     reason: str
     place: str = ""
-    """of a sink's row in its batches: two equal rows of a sink are two rows, those of a table are one"""
+    """position in a sink's batches: equal rows of a sink are distinct, those of a table are one
+    row"""
 
 
 def refused_facts(rows: FactRows, indexes: Sequence[int], reason: str) -> list[RefusedFact]:
-    """The refused ones among ``rows``."""
     return [
         RefusedFact(rows.table, {name: column[i] for name, column in rows.columns.items()}, reason)
         for i in indexes
@@ -44,8 +44,8 @@ def refused_facts(rows: FactRows, indexes: Sequence[int], reason: str) -> list[R
 
 
 class Owing(NamedTuple):
-    """The partition that owed a row. ``changelog_offset`` is where its changelog spoke of the row last,
-    ``last_offset`` that of the last record it consumed."""
+    """The partition that owed a row. ``changelog_offset``: the row's last place in the changelog.
+    ``last_offset``: the last consumed record."""
 
     tp: TopicPartition
     changelog: TopicPartition
@@ -67,13 +67,12 @@ def refused_window(
 
 
 def refused_fact(agent: Agent, state: PartitionState, fact: RefusedFact, now_ms: int) -> DeadLetter:
-    """The dead letter of one row of facts."""
     return fact_letter(_owing(agent, state), fact, now_ms, RowRefused.code)
 
 
 def fact_letter(owing: Owing, fact: RefusedFact, now_ms: int, code: str) -> DeadLetter:
-    """The dead letter of one row of facts. Its offset is that of the record which the row is
-    about, and where it is about none, the last one that the partition consumed."""
+    """The dead letter of a row. Its offset is that of the record that the row names, else the last
+    consumed one."""
     key = [
         fact.table,
         *filter(None, [fact.place]),

@@ -1,7 +1,6 @@
-"""Committed rows on their way to the sinks of an app: each sink has a queue and pauses of its own.
+"""Writes committed rows to the sinks of an app. Each sink has its own queue and pauses.
 
-A sink that is away or fails holds back its own rows only. They are owed by the state, so nothing
-here is durable; what waits is bounded by the state's bound of unacknowledged effects.
+The state owes the rows, so nothing here is durable; the outbox bounds the queues.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _LONGEST_PAUSE_S = 30.0
 log = structlog.get_logger(__name__)
 
 Answer = Callable[[Sequence[int], str], None]
-"""Called once the sink has the rows, but for those at the given indexes, refused for a reason."""
+"""called once the sink has the rows, except the given indexes, refused for the given reason"""
 
 
 class _Waiting(NamedTuple):
@@ -58,18 +57,18 @@ class _Writer:
             waiting = self.queue[0]
             try:
                 refused, reason = await self._write(waiting.batch)
-            except Exception as error:  # noqa: BLE001 - whatever a sink raises: it has no rows
+            except Exception as error:  # noqa: BLE001 - a sink may raise anything; its rows are kept
                 self._failed(waiting.batch, error)
                 await backoff.pause()
                 continue
             backoff.reset()
-            if self.queue and self.queue[0] is waiting:  # else its owner is gone
+            if self.queue and self.queue[0] is waiting:  # else the partition was dropped
                 self.queue.popleft()
                 self._shown(len(waiting.batch) - len(refused), len(refused))
                 waiting.answer(refused, reason)
 
     async def _write(self, batch: RowBatch) -> tuple[Sequence[int], str]:
-        """The rows that the sink will never take, and why."""
+        """Indexes of the rows that the sink refuses, and the reason."""
         try:
             await self._sink.write(batch)
         except RowsRefused as refusal:
@@ -105,24 +104,24 @@ class SinkWrites:
         self._writers = {sink.name: _Writer(sink, settings, clock, metrics) for sink in sinks}
 
     def submit(self, owner: object, batch: RowBatch, answer: Answer) -> None:
-        """Write ``batch`` behind those that wait for its sink, then call ``answer``."""
+        """Queue ``batch`` for its sink; ``answer`` is called after the write."""
         writer = self._writers[batch.sink]
         writer.queue.append(_Waiting(owner, batch, answer))
         writer.wake.set()
 
     def forget(self, owner: object) -> None:
-        """Drop what ``owner`` waits for; a write under way goes on, unanswered."""
+        """Drop the batches of ``owner``; a write in progress ends without an answer."""
         for writer in self._writers.values():
             kept = [waiting for waiting in writer.queue if waiting.owner is not owner]
             writer.queue.clear()
             writer.queue.extend(kept)
 
     async def run(self) -> None:
-        """Write until cancelled."""
+        """Until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for name, writer in self._writers.items():
                 tasks.create_task(writer.run(), name=f"sink-{name}")
 
     async def close(self) -> None:
-        """Close every sink that was opened, after `run` has ended."""
+        """Close all opened sinks, after `run` has ended."""
         await asyncio.gather(*(writer.close() for writer in self._writers.values()))

@@ -1,1 +1,1 @@
-"""What is kept in the metadata of committed offsets."""
+"""Words in the metadata of committed offsets."""

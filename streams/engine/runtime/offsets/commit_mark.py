@@ -1,9 +1,8 @@
-"""What a commit leaves beside the group's offset: a witness that outlives the changelog.
+"""The metadata of a group's committed offset: ``epoch=E seq=N at=O``.
 
-The metadata of a committed offset reads ``epoch=E seq=N at=O``: the epoch and the number of the
-link that was written in the same transaction, and the changelog offset of its first part. So the
-end of a changelog can be checked: a chain that ends below the mark has lost links that were
-committed, unless the transaction was torn (runtime/restore/torn_link.py).
+E and N identify the link written in the same transaction, O is the changelog offset of its first
+part. A chain that ends before that link lost commits, unless the transaction was torn
+(runtime/restore/torn_link.py).
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ class _Mark(NamedTuple):
 
 
 def committed_offset(link: Link, at: int) -> CommittedOffset:
-    """What the commit of ``link``, whose first part landed at changelog offset ``at``, tells the
-    group coordinator."""
+    """The group's offset for the commit of ``link``, whose first part is at changelog offset
+    ``at``."""
     return CommittedOffset(link.next_offset, f"epoch={link.epoch} seq={link.seq} at={at}")
 
 
 def is_of(committed: CommittedOffset | None, link: Link) -> bool:
-    """Whether ``committed`` is what the commit of ``link`` left."""
+    """Whether the commit of ``link`` wrote ``committed``."""
     return (
         committed is not None
         and committed.offset == link.next_offset
@@ -38,21 +37,21 @@ def is_of(committed: CommittedOffset | None, link: Link) -> bool:
 
 
 def landed_at(committed: CommittedOffset) -> int | None:
-    """The changelog offset that its link was written to; None where the metadata does not say."""
+    """The changelog offset of its link; None if the metadata has none."""
     found = _MARK.fullmatch(committed.metadata)
     return int(found[3]) if found and found[3] else None
 
 
 def epoch_of(committed: CommittedOffset | None) -> int:
-    """The epoch it was written in; 0 where nothing, or something else, was written."""
+    """The epoch of its commit; 0 without a mark."""
     return _mark(committed).epoch
 
 
 def lost_links(last: Link, committed: CommittedOffset | None) -> str | None:
-    """Why a chain that ends with ``last`` is not the whole of what was committed, as the rest of a
-    sentence about the changelog; None where it is.
+    """How the chain that ends with ``last`` falls short of ``committed``, as the end of a sentence
+    about the changelog; None if it does not.
 
-    An offset of the same epoch that is ahead of the chain counts too, whatever its metadata says.
+    An offset ahead of the chain in the same epoch counts too, whatever its metadata.
     """
     if committed is None:
         return None

@@ -1,8 +1,7 @@
-"""Words about partitions, kept as committed offsets, with metadata, of a group without members.
+"""Structs about partitions in the offset metadata of a group without members.
 
-A worker on any host sees such a word; it is replaced in one piece and lies with the offsets it speaks
-of. A file beside the status file would be seen on one host only, and a partition moves between hosts;
-a topic would need a reader in every worker.
+Workers on every host can read them, and each is replaced atomically. A file would be visible on one
+host only; a topic would need a reader in every worker.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ W = TypeVar("W", bound=msgspec.Struct)
 async def read(
     admin: Admin, register: str, partitions: Iterable[TopicPartition], kind: type[W]
 ) -> dict[TopicPartition, W]:
-    """The last word of each partition in the group ``register``. Those of which nothing was said
-    are absent, and so are those whose metadata another program wrote."""
+    """The last word of each partition in the group ``register``. A partition without a word, or
+    with foreign metadata, is absent."""
     committed = await admin.committed(register, partitions)
     words = {tp: _decoded(found, kind) for tp, found in committed.items()}
     return {tp: word for tp, word in words.items() if word is not None}
@@ -32,7 +31,7 @@ async def write(
     register: str,
     words: Mapping[TopicPartition, tuple[int, msgspec.Struct]],
 ) -> None:
-    """All of them, each with the offset it speaks of, in one transaction of a started producer.
+    """Write all words, each with its offset, in one transaction of a started producer.
 
     Raises `ProducerFenced` or `CommitInDoubt`.
     """

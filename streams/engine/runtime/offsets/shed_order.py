@@ -1,22 +1,20 @@
-"""What an operator decided not to process: one order a partition, carried to its owner.
+"""An operator's order to skip records: at most one for each partition.
 
- X1  plan: of each partition the offsets from the group's committed one up to the first record
-     appended at or after the cutoff; nothing has changed                    (shed/shed_admin.py)
- X2  order: one transaction of producer `dia-shed-GROUP` writes those of all partitions, or none
+ X1  plan: for each partition the offsets from the committed one to the first record appended at or
+     after the cutoff; changes nothing                                   (shed/shed_admin.py)
+ X2  order: one transaction of producer `dia-shed-GROUP` writes the orders of all partitions
  X3  the owner reads its order when it opens the partition, after A1, and every
      `LOOK_S` from then on                                               (runtime/shed_watch.py)
- X4  if its fold offset lies below ``until``, the fold offset becomes ``until``, what lies between
-     counts as shed, and a row of `shed_ranges` is owed                  (runtime/partition/partition.py).
-     An order with ``first`` is for what cannot be read: it is carried out at exactly that offset
- X5  that is in its next commit, C2 to C4, like anything else that was folded
- X6  a crash before C3 leaves the order as it was, for X3 of the next owner; after C3 the
-     committed offset is at ``until``, and the order has nothing more to say
+ X4  if its fold offset is below ``until``, it becomes ``until``; the offsets between count as shed,
+     and a row of `shed_ranges` is owed                   (runtime/partition/partition.py).
+     An order with ``first`` is for unreadable records: it applies at exactly that fold offset
+ X5  the next commit (C2 to C4) contains this, like anything folded
+ X6  after a crash before C3 the next owner reads the order again (X3); after C3 the committed offset
+     is at ``until`` and the order has no effect
 
-So an order may be read any number of times, by any number of owners, and takes effect once: what
-says that it did is the offset, in the transaction that made it true. A fenced owner cannot commit
-it. An order is void in another epoch than the one it was given in: its offsets may be another
-log's. It lies beside the partition's offset (runtime/offsets/offset_words.py), and is left there, as the
-answer to who did this.
+So an order takes effect once, however often and by whichever owner it is read. It is void in
+another epoch than its own, whose offsets may be those of another log. It stays beside the
+partition's offset (runtime/offsets/offset_words.py) for the audit. See docs/protocols/shedding.md.
 """
 
 from __future__ import annotations
@@ -31,18 +29,16 @@ from streams.engine.runtime.offsets import offset_words
 
 REASON_MAX = 300
 ACTOR_MAX = 100
-"""Characters: brokers keep at most 4 KiB of metadata beside an offset."""
+"""characters: brokers keep at most 4 KiB of metadata with an offset"""
 
 
 class ShedOrder(Struct, frozen=True, kw_only=True):
-    """Records below offset ``until`` are not worth processing. ``id`` names the orders that were
-    given together; ``before_ms`` is the cutoff they follow from, in append time.
+    """Skip the records below offset ``until``. ``id`` is common to the orders of one command;
+    ``before_ms`` is its cutoff in append time.
 
-    ``first``, where given, is the only fold offset at which the order holds: what lies from there
-    to ``until`` cannot be read (runtime/partition/obstacle.py).
-
-    ``last_offset`` and ``last_append_ms`` identify the last record below ``until`` (-1: none was
-    found), as a link does the last consumed one. Withdrawn orders are void.
+    ``first``: the only fold offset at which the order applies, as the records up to ``until`` are
+    unreadable (runtime/partition/obstacle.py). ``last_offset`` and ``last_append_ms`` identify the
+    last record below ``until``; -1: none.
     """
 
     id: str
@@ -59,22 +55,21 @@ class ShedOrder(Struct, frozen=True, kw_only=True):
 
 
 def check_words(actor: str, reason: str) -> None:
-    """Raises `UsageError` where an order would not say who gave it, or why."""
+    """Raises `UsageError` for an empty or too long actor or reason."""
     for name, text, most in (("actor", actor, ACTOR_MAX), ("reason", reason, REASON_MAX)):
         if not text.strip() or len(text) > most:
             raise UsageError(f"--{name} takes 1 to {most} characters: the audit shows it.")
 
 
 def orders_group(group: str) -> str:
-    """The consumer group whose committed offsets are the orders for ``group``; also the name of
-    the producer that writes them."""
+    """The consumer group, and the producer, of the orders for ``group``."""
     return f"dia-shed-{group}"
 
 
 async def read_orders(
     admin: Admin, group: str, partitions: Iterable[TopicPartition]
 ) -> dict[TopicPartition, ShedOrder]:
-    """The last order of each partition; those that never had one are absent."""
+    """The last order of each partition that has one."""
     return await offset_words.read(admin, orders_group(group), partitions, ShedOrder)
 
 

@@ -1,25 +1,22 @@
-"""The poison breaker: a bad deploy stops a partition, and no tenant can.
+"""The poison breaker: a bad deploy stops a partition, a single tenant cannot.
 
-A bad deploy makes the records of many tenants bad; a bad producer makes those of one. The breaker
-tells them apart by whose records are bad. A record is *bad* if it became a dead letter, unless its
-code is one of `NOT_COUNTED`, which a tenant can earn with records that are well-formed.
-
-Of the records folded in the last ``window_s`` seconds:
+A bad deploy spoils records of many tenants, a bad producer those of one. A record is *bad* if it
+became a dead letter, except for the codes `NOT_COUNTED`, which well-formed records can get. Of the
+records folded in the last ``window_s`` seconds:
 
  Q1  a tenant is *mostly bad* if it has at least ``min_records`` and more than ``max_ratio`` of them
-     are bad. It is quarantined (runtime/poison/quarantine.py), and the partition goes on. Its records
-     are counted from the batch on that holds its first bad one
- Q2  the partition stops if a storm is left without the ``min_tenants - 1`` tenants that have the
-     most bad records in excess of the ratio: at least ``min_records``, more than ``max_ratio`` bad
- Q3  a bad record whose tenant cannot be read belongs to no tenant, and Q2 never leaves it out
+     are bad. It is quarantined (runtime/poison/quarantine.py). Its records count from the batch with
+     its first bad one on
+ Q2  the partition stops if, without the ``min_tenants - 1`` tenants with the most bad records in
+     excess of the ratio, there are at least ``min_records`` and more than ``max_ratio`` of them bad
+ Q3  a bad record of an unreadable tenant belongs to no tenant; Q2 never leaves it out
 
-So ``min_tenants - 1`` tenants cannot stop a partition together, whatever they send, as long as the
-share of bad records of each other tenant stays within the ratio: without them nothing is in excess
-(tests/properties/test_poison_laws.py). With ``min_tenants`` 1 any tenant can.
+So ``min_tenants - 1`` tenants cannot stop a partition while all others stay within the ratio
+(tests/properties/test_poison_laws.py); with ``min_tenants`` 1 any tenant can.
 
-The partition stops before the records are committed. After a fix of the code, the restart that
-deploys it reads them again; where the records themselves are bad, `dia dlq breaker reset` lets those
-that are there through (runtime/poison/poison_register.py). A single poison record never trips it.
+The partition stops before the records are committed. A restart with fixed code reads them again; if
+the records are at fault, `dia dlq breaker reset` lets them through
+(runtime/poison/poison_register.py).
 """
 
 from __future__ import annotations
@@ -36,15 +33,13 @@ from streams.core.types import TopicPartition
 
 NOT_COUNTED: Final = frozenset({IdempotencyConflict.code, TenantOverQuota.code, WindowClosed.code})
 UNKNOWN_TENANT: Final = b""
-"""The tenant of records that do not say whose they are."""
+"""the tenant of records that name none"""
 TENANTS_MAX: Final = 1024
-"""Tenants with a count of bad records each; those of further tenants count as `UNKNOWN_TENANT`."""
+"""tenants with own counts; others count as `UNKNOWN_TENANT`"""
 _SLICES: Final = 64
 
 
 class PoisonLimits(NamedTuple):
-    """When to stop."""
-
     window_s: float
     min_records: int
     max_ratio: float
@@ -53,7 +48,7 @@ class PoisonLimits(NamedTuple):
 
 @dataclass(slots=True)
 class _Slice:
-    """Batches of one 64th of the window. ``seen`` has the records of tenants with bad ones."""
+    """Batches of 1/64 of the window. ``seen``: records of tenants that have bad ones."""
 
     at_s: float
     records: int = 0
@@ -62,7 +57,7 @@ class _Slice:
 
 
 class PoisonBreaker:
-    """Watches one partition; batches that begin below ``pass_until`` are not counted."""
+    """For one partition; batches that begin below ``pass_until`` do not count."""
 
     def __init__(self, tp: TopicPartition, limits: PoisonLimits, pass_until: int = 0) -> None:
         self._tp = tp
@@ -81,9 +76,9 @@ class PoisonBreaker:
         of_tenants: Callable[[], Mapping[bytes, int]],
         start: int,
     ) -> Sequence[bytes]:
-        """A batch of ``records`` that begins at offset ``start`` was folded at monotonic time
-        ``now_s``; ``bad`` counts its bad ones by tenant. ``of_tenants`` counts all of them by
-        tenant; it is called only while the window holds bad records.
+        """Count a batch of ``records`` from offset ``start``, folded at monotonic ``now_s``, with
+        ``bad`` ones by tenant. ``of_tenants`` counts all of them by tenant, and is called only
+        while the window has bad records.
 
         Returns the tenants that are mostly bad (Q1). Raises `PoisonStorm` (Q2).
         """
@@ -102,7 +97,7 @@ class PoisonBreaker:
         ]
 
     def shares(self, tenant: bytes) -> tuple[int, int]:
-        """Bad records of a tenant in the window, and its records since the first of them."""
+        """Bad records of a tenant in the window, and all its records since the first bad one."""
         return self._bad[tenant], self._seen[tenant]
 
     def _slice(self, now_s: float) -> _Slice:
@@ -137,7 +132,7 @@ class PoisonBreaker:
         while self._slices and self._slices[0].at_s < before_s:
             old = self._slices.popleft()
             self._records -= old.records
-            self._bad -= old.bad  # drops tenants that have no bad record left
+            self._bad -= old.bad  # drops tenants without bad records
             self._seen -= old.seen
         if len(self._seen) > len(self._bad):
             self._seen = Counter({t: n for t, n in self._seen.items() if t in self._bad})

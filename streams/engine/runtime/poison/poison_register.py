@@ -1,14 +1,14 @@
-"""What the poison breaker stopped, and what an operator lets through: one word per partition.
+"""Stops of the poison breaker and their release by an operator: one word for each partition.
 
- B1  the worker that stops a partition writes `STOPPED` at the offset of the batch that tripped the
-     breaker, by the partition's own producer: a fenced one cannot; if it fails, A1 to A5 and again
- B2  `dia dlq breaker reset` writes `LET_THROUGH` at the end of the log as it stands at that moment
- B3  the stopped worker looks every `LOOK_S`; once it reads `LET_THROUGH` beyond its offset, it opens the
-     partition again (A1 to A5). Records below the mark are not counted: bad ones are dead letters
- B4  each later owner of the partition reads the mark too, so a crash on the way changes nothing
+ B1  the worker writes `STOPPED` at the offset of the batch that tripped the breaker, by the partition's
+     own producer, so that a fenced worker cannot; if it fails, A1 to A5 run again
+ B2  `dia dlq breaker reset` writes `LET_THROUGH` at the present end of the log
+ B3  the stopped worker looks every `LOOK_S`; after `LET_THROUGH` beyond its offset it opens the
+     partition again (A1 to A5). Bad records below the mark become dead letters uncounted
+ B4  each later owner of the partition reads the mark too, so a crash changes nothing
 
-The word lies beside the partition's offset (runtime/offsets/offset_words.py). A stop that the group has
-committed past is over.
+The word is metadata of an offset (runtime/offsets/offset_words.py). A stop below the group's
+committed offset is over.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ STOPPED: Final = "stopped"
 LET_THROUGH: Final = "let_through"
 LOOK_S = 2.0
 CODES_MAX = 5
-"""Brokers keep at most 4 KiB of metadata beside an offset."""
+"""brokers keep at most 4 KiB of metadata with an offset"""
 
 log = structlog.get_logger(__name__)
 
 
 class Word(Struct, frozen=True, kw_only=True):
-    """``offset``: where it stopped, or up to where records pass. ``bad`` of ``records`` were bad,
-    ``codes`` says what was wrong, commonest first. ``actor``: who let them through."""
+    """``offset``: of the stop, or the end of the released range. ``bad`` of ``records`` were bad;
+    ``codes``: the most frequent first. ``actor``: the operator."""
 
     state: Literal["stopped", "let_through"]
     offset: int = 0
@@ -50,19 +50,19 @@ class Word(Struct, frozen=True, kw_only=True):
 
 
 def register_group(group: str) -> str:
-    """The consumer group whose committed offsets are the words about ``group``."""
+    """The consumer group that holds the words about ``group``."""
     return f"dia-breaker-{group}"
 
 
 async def read_words(
     admin: Admin, group: str, partitions: Iterable[TopicPartition]
 ) -> dict[TopicPartition, Word]:
-    """What was said last of each partition; those of which nothing was said are absent."""
+    """The last word of each partition that has one."""
     return await offset_words.read(admin, register_group(group), partitions, Word)
 
 
 async def pass_mark(admin: Admin, group: str, tp: TopicPartition) -> int:
-    """Offset below which the breaker does not count; 0 where no operator let records through."""
+    """The offset below which the breaker does not count; 0 if none."""
     word = (await read_words(admin, group, [tp])).get(tp)
     return word.offset if word is not None and word.state == LET_THROUGH else 0
 
@@ -75,7 +75,7 @@ async def write_word(
 
 
 class PoisonRegister:
-    """The words of one group, as a worker writes and reads them."""
+    """Writes and reads the words of one group."""
 
     def __init__(self, broker: Broker, group: str, clock: Clock, timeout_s: float) -> None:
         self._broker = broker
@@ -86,7 +86,7 @@ class PoisonRegister:
     async def tell(
         self, tp: TopicPartition, error: DiaError, producer: TransactionalProducer | None
     ) -> None:
-        """B1, if ``error`` is a storm. Raises `PartitionRestart` kinds."""
+        """B1, if ``error`` is a storm. Raises `PartitionRestart` errors."""
         if not isinstance(error, PoisonStorm) or producer is None:
             return
         word = Word(
@@ -104,8 +104,8 @@ class PoisonRegister:
             raise CommitInDoubt(f"saying that {tp} stopped took too long") from passed
 
     async def let_through(self, tp: TopicPartition, error: DiaError) -> bool:
-        """B3: True once an operator let it go on, however long that takes; False at once for
-        what is no storm. A broker that is away is asked again."""
+        """B3: wait until an operator releases the partition; False at once for another error.
+        Retries while the broker is away."""
         if not isinstance(error, PoisonStorm):
             return False
         while True:

@@ -1,8 +1,7 @@
-"""The bad records of one partition: whose they are, and what follows from there being many.
+"""Counts the bad records of one partition by tenant.
 
-The breaker (runtime/poison/poison.py) is asked after each batch, the quarantine (runtime/poison/quarantine.py) for
-each dead letter. A batch without bad records, while the breaker's window holds none, costs nothing
-per record.
+The breaker (runtime/poison/poison.py) runs after each batch, the quarantine
+(runtime/poison/quarantine.py) for each dead letter. Without bad records nothing is done per record.
 """
 
 from __future__ import annotations
@@ -42,8 +41,6 @@ _decode_whose = msgspec.json.Decoder(_Whose).decode
 
 
 class PoisonWatch:
-    """See the module docstring."""
-
     def __init__(
         self,
         tp: TopicPartition,
@@ -68,7 +65,7 @@ class PoisonWatch:
         self._bad: Counter[bytes] = Counter()
 
     def tenant_of(self, key: bytes | None, value: bytes | None) -> bytes:
-        """The tenant that the record names; `UNKNOWN_TENANT` where that cannot be read."""
+        """The tenant that the record names; `UNKNOWN_TENANT` if unreadable."""
         if self._by_key:
             return key if key is not None and len(key) <= _KEY_MAX_BYTES else UNKNOWN_TENANT
         if not self._named or value is None or len(value) > MAX_RECORD_BYTES:
@@ -79,12 +76,13 @@ class PoisonWatch:
             return UNKNOWN_TENANT
 
     def note(self, key: bytes | None, value: bytes | None, code: str) -> None:
-        """A record of the batch being folded is bad."""
+        """Count a bad record of the current batch."""
         if code not in NOT_COUNTED:
             self._bad[self.tenant_of(key, value)] += 1
 
     def compact(self, key: bytes | None, value: bytes | None, code: str) -> bool:
-        """Whether the dead letter of this record goes without it (runtime/poison/quarantine.py, T3)."""
+        """Whether the dead letter of this record is a pointer (runtime/poison/quarantine.py,
+        T3)."""
         if not self.quarantine and code not in NOT_COUNTED:
             return False
         tenant = self.tenant_of(key, value)
@@ -93,7 +91,7 @@ class PoisonWatch:
         return not self._letters.take(tenant, self._clock.monotonic())
 
     def folded(self, batch: RecordBatch, events: Iterable[Any]) -> None:
-        """The batch was folded, ``events`` are its good records. Raises `PoisonStorm`."""
+        """Observe a folded batch with its good ``events``. Raises `PoisonStorm`."""
         bad, self._bad = self._bad, Counter()
         now_s = self._clock.monotonic()
         if self.quarantine:
@@ -114,12 +112,12 @@ class PoisonWatch:
                 )
 
     def quarantined(self) -> int:
-        """How many tenants are in quarantine now."""
+        """Number of tenants in quarantine."""
         self.quarantine.pass_time(self._clock.monotonic())
         return len(self.quarantine)
 
     def take_word(self, next_offset: int) -> CommittedOffset | None:
-        """What a commit up to ``next_offset`` says of the quarantine; None where that is said."""
+        """The quarantine's word for a commit up to ``next_offset``; None if unchanged."""
         if not self.quarantine.changed:
             return None
         word = word_of(self.quarantine, self._clock)

@@ -1,18 +1,17 @@
-"""Tenants whose records are mostly bad, and what becomes of their dead letters.
+"""Bounds the cost of dead letters of tenants whose records are mostly bad.
 
-A quarantined tenant's good records are folded as ever, and each of its bad ones is a dead letter of
-its own, so that counters, audit and replay know no exception. What is bounded is what they cost:
+Good records of a quarantined tenant are folded, and each bad one has a dead letter, so counters,
+audit and replay need no exception.
 
  T1  a stay begins when the poison breaker finds the tenant mostly bad (runtime/poison/poison.py, Q1), lasts
-     ``hold_s``, and begins anew with each batch after which it still is
- T2  during its stay ``letters_per_s`` of its dead letters a second hold their record. So do at any
-     time those of codes that the breaker does not count, of which there may be as many
- T3  the others are *compact*: a pointer to the record, which stays in the source topic. Replay
-     reads it there, as it does for records that are too large for the DLQ
+     ``hold_s``, and is extended by each batch after which it still is
+ T2  during a stay, ``letters_per_s`` dead letters of the tenant hold their record. The same limit
+     always applies to the codes that the breaker does not count
+ T3  the others are *compact*: pointers to the record in the source topic. Replay reads it there, as
+     for records that are too large for the DLQ
 
-So nothing is lost while the source's retention lasts, no other tenant waits, and a flood takes from the DLQ
-the room of its pointers, which compress to a fraction of a letter. A stay changes no verdict; it is
-kept in memory only, and a restart begins it anew once the breaker has seen the tenant again.
+So no record is lost within the source's retention, and no other tenant waits. A stay is kept in
+memory only; after a restart the breaker finds the tenant again.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from dataclasses import dataclass
 from typing import Final
 
 STAYS_MAX: Final = 1024
-"""Tenants of one partition that are in quarantine at once; the stay that ends first makes room."""
+"""tenants of one partition in quarantine at once; the stay that ends first is replaced"""
 
 
 @dataclass(slots=True)
 class Stay:
-    """Times are monotonic seconds. ``bad`` of ``records`` is what the breaker saw last."""
+    """Times are monotonic seconds. ``bad`` of ``records``: the breaker's last counts."""
 
     until_s: float
     bad: int
@@ -37,15 +36,16 @@ class Stay:
 
 
 class LetterRate:
-    """How many dead letters of each tenant hold their record: ``per_s``, and as many at once."""
+    """Limits the dead letters that hold their record: ``per_s`` for each tenant, with a burst of as
+    many."""
 
     def __init__(self, per_s: float) -> None:
         self._per_s = per_s
         self._left: dict[bytes, tuple[float, float]] = {}
-        """what was left, and when"""
+        """tokens left, and when"""
 
     def take(self, tenant: bytes, now_s: float) -> bool:
-        """Whether the tenant's next letter may hold its record."""
+        """Whether the tenant's next dead letter may hold its record."""
         if tenant not in self._left and len(self._left) >= STAYS_MAX:
             self._left.clear()
         left, then_s = self._left.get(tenant, (self._per_s, now_s))
@@ -61,7 +61,7 @@ class Quarantine:
         self._hold_s = hold_s
         self._stays: dict[bytes, Stay] = {}
         self.changed = False
-        """operators do not see all stays yet, or their ends"""
+        """the published word is out of date"""
 
     def __len__(self) -> int:
         return len(self._stays)
@@ -70,11 +70,11 @@ class Quarantine:
         return tenant in self._stays
 
     def __iter__(self) -> Iterator[tuple[bytes, Stay]]:
-        """Those that stay longest come first."""
+        """The longest stays first."""
         return iter(sorted(self._stays.items(), key=lambda item: -item[1].until_s))
 
     def hold(self, tenant: bytes, now_s: float, bad: int, records: int) -> bool:
-        """T1: the tenant was found mostly bad; True where its stay begins."""
+        """T1: begin or extend a stay; True if it begins."""
         stay = self._stays.get(tenant)
         begins = stay is None
         if stay is None:
@@ -92,7 +92,7 @@ class Quarantine:
             del self._stays[tenant]
 
     def told(self) -> None:
-        """Operators know of every stay."""
+        """All stays are published."""
         for stay in self._stays.values():
             stay.told_until_s = stay.until_s
         self.changed = False

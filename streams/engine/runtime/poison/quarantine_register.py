@@ -1,9 +1,8 @@
-"""Which tenants are in quarantine, as any host sees it: one word per partition.
+"""Publishes the quarantined tenants of each partition to all hosts.
 
-The word joins a commit, as the committed offset of a group without members
-(runtime/offsets/offset_words.py), so only the partition's owner can say it. It names the tenants that stay
-longest, each with the end of its stay by the owner's wall clock: a word needs no withdrawal, and an
-owner that died leaves nothing behind.
+The word is the committed offset of a group without members (runtime/offsets/offset_words.py) and
+joins a commit, so only the partition's owner writes it. It names the longest stays with their ends
+by the owner's wall clock, so it expires by itself.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from streams.engine.runtime.offsets import offset_words
 from streams.engine.runtime.poison.quarantine import Quarantine
 
 TENANTS_MAX: Final = 4
-"""Brokers keep at most 4 KiB of metadata beside an offset, and a name takes up to 768 bytes."""
+"""brokers keep at most 4 KiB of metadata with an offset; a name takes up to 768 bytes"""
 
 
 class QuarantinedTenant(Struct, frozen=True, kw_only=True):
@@ -33,7 +32,7 @@ class QuarantinedTenant(Struct, frozen=True, kw_only=True):
 
 
 class QuarantineWord(Struct, frozen=True, kw_only=True):
-    """``more`` tenants than those named are in quarantine."""
+    """``more``: number of tenants that are not named."""
 
     at_ms: int
     tenants: list[QuarantinedTenant]
@@ -41,12 +40,11 @@ class QuarantineWord(Struct, frozen=True, kw_only=True):
 
 
 def quarantine_group(group: str) -> str:
-    """The consumer group whose committed offsets are the words about ``group``."""
+    """The consumer group that holds the words about ``group``."""
     return f"dia-quarantine-{group}"
 
 
 def word_of(quarantine: Quarantine, clock: Clock) -> QuarantineWord:
-    """What is to be said of these stays."""
     now_s, now_ms = clock.monotonic(), clock.now_ms()
     tenants = [
         QuarantinedTenant(
@@ -62,14 +60,14 @@ def word_of(quarantine: Quarantine, clock: Clock) -> QuarantineWord:
 
 
 def as_offset(word: QuarantineWord, offset: int) -> CommittedOffset:
-    """The word as a commit sends it; ``offset`` is the partition's next one."""
+    """The word for a commit; ``offset`` is the partition's next one."""
     return CommittedOffset(offset, msgspec.json.encode(word).decode())
 
 
 async def read_quarantines(
     admin: Admin, group: str, partitions: Iterable[TopicPartition], now_ms: int
 ) -> dict[TopicPartition, QuarantineWord]:
-    """The words with stays that are not over at ``now_ms``, without those that are."""
+    """The words, without stays that are over at ``now_ms``."""
     words = await offset_words.read(admin, quarantine_group(group), partitions, QuarantineWord)
     standing = {}
     for tp, word in words.items():

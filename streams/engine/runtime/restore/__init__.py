@@ -1,1 +1,1 @@
-"""From a changelog and a store to a partition's committed state."""
+"""Restores a partition's committed state from its changelog and store."""

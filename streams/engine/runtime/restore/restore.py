@@ -1,10 +1,9 @@
-"""A3: follow the changelog from where the store is to its last stable offset.
+"""A3: apply the changelog from the store's offset to its last stable offset.
 
-The chain law, checked on the way: parts of one link are consecutive and complete; each link's
-``seq`` is its predecessor's + 1, its ``from_offset`` the predecessor's ``next_offset``, and its
-``secret`` the predecessor's. A log
-that was trimmed begins with part 0 of a link, at or below the last link's ``base_offset``.
-A link that opens an epoch (``reset``) follows any link of a lower one.
+It checks the chain: the parts of a link are consecutive and complete; a link's ``seq`` is that of
+its predecessor + 1, its ``from_offset`` the predecessor's ``next_offset``, its ``secret`` the same.
+A trimmed log begins with part 0 of a link, at or below the last link's ``base_offset``. A link that
+opens an epoch (``reset``) follows any link of a lower epoch.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ _READ_RECORDS = 500
 
 
 async def restore(state: PartitionState, reader: LogReader, chained: bool) -> int:
-    """Apply what the store does not have. ``chained``: the first link must follow the store's.
+    """Apply what the store lacks; the number of changelog records read. ``chained``: the first link
+    must follow the store's.
 
-    Returns the number of changelog records read. Raises `OffsetOutOfRange` when the log begins
-    after the store's offset (or with a broken link: a zombie may have trimmed it under a fresh
-    restore), `ChangelogGap` for a hole in the chain or a batch that cannot be opened, `ChangelogLost` when the log is shorter
-    than the store or begins after what is still live, `BrokerUnavailable` when it cannot be read
-    to its last stable offset.
+    Raises `OffsetOutOfRange` if the log begins behind the store's offset, or inside a link (a
+    fenced process may have trimmed it); `ChangelogGap` for a hole or an unreadable batch;
+    `ChangelogLost` if the log ends before the store or begins behind a live entry;
+    `BrokerUnavailable` if it cannot be read to its last stable offset.
     """
     log = state.changelog
     end = await reader.last_stable_offset(log)
@@ -59,7 +58,7 @@ async def restore(state: PartitionState, reader: LogReader, chained: bool) -> in
 
 
 def follows(before: Link, link: Link) -> bool:
-    """Whether ``link`` may stand next in the chain after ``before``."""
+    """Whether ``link`` may be the successor of ``before``."""
     if link.reset:
         return link.epoch > before.epoch
     return (link.epoch, link.secret, link.seq, link.from_offset) == (
@@ -71,7 +70,7 @@ def follows(before: Link, link: Link) -> bool:
 
 
 def hole(changelog: TopicPartition, offset: int, before: Link, link: Link) -> str:
-    """The sentence about a ``link`` at ``offset`` that does not follow ``before``."""
+    """A message about a ``link`` at ``offset`` that does not follow ``before``."""
     return (
         f"{changelog} has a hole before offset {offset}: commit {before.seq} of epoch "
         f"{before.epoch} ends at source offset {before.next_offset}, commit {link.seq} of epoch "
@@ -80,7 +79,7 @@ def hole(changelog: TopicPartition, offset: int, before: Link, link: Link) -> st
 
 
 def unreadable(changelog: TopicPartition, error: BatchUnreadable, until: int) -> str:
-    """The sentence about a batch of a changelog that ends below ``until``."""
+    """A message about an unreadable batch that ends below ``until``."""
     return (
         f"{changelog} cannot be opened at offsets {error.offset} to {until - 1}: {error.why}. "
         f"What was committed there is unknown."
@@ -88,7 +87,7 @@ def unreadable(changelog: TopicPartition, error: BatchUnreadable, until: int) ->
 
 
 class _Chain:
-    """Collects the parts of a link and applies whole links."""
+    """Collects the parts of a link and applies complete links."""
 
     def __init__(self, state: PartitionState, chained: bool) -> None:
         self._state = state
@@ -112,7 +111,6 @@ class _Chain:
                 self._complete(link, offset + 1)
 
     def finish(self, end: int) -> None:
-        """The log was read up to ``end``."""
         if self._expected:
             raise ChangelogGap(
                 f"{self._state.changelog} ends inside a commit, after {self._expected} parts. "

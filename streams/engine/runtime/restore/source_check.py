@@ -1,18 +1,16 @@
-"""A4: whether the source still is the log that a partition's state was built from.
+"""A4: check that the source is the log that the partition's state was built from.
 
-The last consumed record is compared, by offset and append time, with what the log holds there.
-That is done when a partition opens, and while it runs before anything is folded that may be of
-another log: Kafka deletes what a new leader lacks (an unclean election, a lost disk), a topic may
-be deleted and created again, and a consumer whose position lies inside the new log goes on in
-silence. A list is suspected (runtime/restore/source_watch.py) when
+The log must hold the last consumed record with the same append time. This is checked when a
+partition opens, and before a list is folded that may be of another log: Kafka deletes records that
+a new leader lacks, a topic may be created again, and a consumer whose position exists in the new
+log sees no error. A list is suspected (runtime/restore/source_watch.py) if
 
-- its first batch was appended under another leader epoch than the last batch folded: a log that
-  lost its end goes on under a new one, and batches carry theirs;
-- the broker refused to answer about the partition, or did not answer for some seconds, since the
-  list before: a topic that is created again begins with leader epoch 0, as the old one may have;
-- it is the first after a rebalance, or comes some seconds after the partition was opened.
+- its first batch has another leader epoch than the last batch folded;
+- the broker refused an answer, or was silent for some seconds, before it (a recreated topic starts
+  with leader epoch 0, as the old one may have);
+- it is the first after a rebalance, or arrives some seconds after the opening.
 
-So a steady partition pays for two comparisons a list, and a change of leader for three requests.
+A steady partition pays for two comparisons a list, a change of leader for three requests.
 """
 
 from __future__ import annotations
@@ -27,14 +25,14 @@ from streams.core.types import LogReader, OffsetOutOfRange, TopicPartition
 from streams.engine.state.changelog import Link
 
 SILENCE_MAX_S = 5.0
-"""From A4 to the first list: as between two answers (streams/connect/broker/kafka/fetches.py)."""
+"""from A4 to the first list; the same between two answers
+(streams/connect/broker/kafka/fetches.py)"""
 
 log = structlog.get_logger(__name__)
 
 
 class Reached(NamedTuple):
-    """How far a source was consumed: the offset to read next, and place and append time of the
-    last record read (-1: none)."""
+    """The offset to read next, and offset and append time of the last record read (-1: none)."""
 
     next_offset: int
     last_offset: int
@@ -46,25 +44,25 @@ class Reached(NamedTuple):
 
 
 class Appended(NamedTuple):
-    """The leader epoch under which the record at ``offset`` was appended; -1: not known."""
+    """The leader epoch under which the record at ``offset`` was appended; -1: unknown."""
 
     offset: int = -1
     epoch: int = -1
 
     def epoch_at(self, offset: int) -> int:
-        """Of the record at ``offset``: -1 for another one. An order to shed moves the last
-        consumed record on, over records of leaders that this process did not read from."""
+        """-1 for another record: a shed order moves the last consumed record past records of
+        leaders that this process did not read from."""
         return self.epoch if offset == self.offset else -1
 
 
 async def check_source(
     tp: TopicPartition, reached: Reached, reader: LogReader, known_epoch: int = -1
 ) -> int:
-    """The leader epoch of the last consumed record; -1 where the log does not have it any more.
-    ``known_epoch`` is the one under which it was consumed, -1 where that is not known.
+    """Check the source; the leader epoch of the last consumed record, -1 if the log no longer has
+    it.
 
-    Raises `TopicRecreated` or `SourceTruncated`, and `BrokerUnavailable` where the leader does not
-    return what it says it holds; never resets in silence.
+    ``known_epoch``: the epoch under which it was consumed, -1: unknown. Raises `TopicRecreated`,
+    `SourceTruncated`, and `BrokerUnavailable` if the leader does not return what it claims to hold.
     """
     begin = await reader.beginning_offset(tp)
     end = await reader.last_stable_offset(tp)
@@ -88,15 +86,15 @@ async def check_source(
 async def _check_last_record(
     tp: TopicPartition, reached: Reached, reader: LogReader, end: int
 ) -> int:
-    """The last consumed record, while retained, must still be the one that was consumed."""
+    """Compare the last consumed record with the log, if retained."""
     if reached.last_offset >= end:
         raise TopicRecreated(_recreated(tp, reached, f"the log ends at {end}"))
     try:
         batch = await read_some(reader, tp, reached.last_offset, end, 1)
     except OffsetOutOfRange:
-        return -1  # trimmed between the two calls: it can no longer tell us anything
+        return -1  # trimmed between the two calls
     except BatchUnreadable as error:
-        # It was read once, so its bytes changed where they lie; they cannot be compared.
+        # The bytes changed after they were consumed; no comparison is possible.
         log.warning("last_record_unreadable", tp=str(tp), why=str(error))
         return -1
     found = list(zip(batch.offsets, batch.timestamps, strict=True))[:1]

@@ -1,15 +1,15 @@
-"""The committed state of one partition: store, tables, the chain's last link, the live keys.
+"""The committed state of one partition: store, tables, last link and live keys.
 
 The store holds, in format 6:
 
     00          `StoreMeta`
-    01 key      offset:u64 before_bytes:u64 size:u64, where the key's newest entry lies in the
+    01 key      offset:u64 before_bytes:u64 size:u64, the place of the key's newest entry in the
                 changelog
     key         the table's value
 
-All of a commit is written in one batch, so a store is always the state after exactly one link.
-Places stand apart from values because a start reads all of the ones and, of a table that has
-files of its own, few of the others. A store of an older format is left for a fresh one.
+A commit is one batch, so a store is always the state after one link. Places are separate from
+values: a start reads all places, but of a table with own files only a few values. A store of an
+older format is replaced by an empty one.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from streams.engine.state.table import Entry, FiledTable, Table, TableContext, T
 STORE_FORMAT = 6
 STORE_READABLE = frozenset({6})
 STORE_DISCARDED = frozenset({1, 2, 3, 4, 5})
-"""Formats of older versions that are not read: the changelog has it all."""
+"""older formats that are not read: the changelog has all"""
 META_KEY = b"\0"
 PLACE_PREFIX = b"\1"
 _PLACE = struct.Struct(">QQQ")
 _LOAD_ENTRIES = 4
-"""A table with files is loaded so many entries at a time, 3.5 MB at most: other tasks run in between."""
+"""entries of a table with files loaded in one step, 3.5 MB at most, so that other tasks run"""
 
 
 class StoreMeta(msgspec.Struct, array_like=True, frozen=True):
-    """Up to where the store follows the changelog: the offset to read next, and its last link."""
+    """The changelog offset to read next, and the last link."""
 
     format: int
     changelog_offset: int
@@ -53,8 +53,8 @@ _decode_format = msgspec.msgpack.Decoder(list[Any]).decode
 
 
 def read_meta(store: Store) -> StoreMeta | None:
-    """What a store says of itself; None when it is empty. Raises `UnknownFormat`, and
-    `StoreUnusable` for a format that is left behind."""
+    """None for an empty store. Raises `UnknownFormat`, and `StoreUnusable` for a discarded
+    format."""
     data = store.get(META_KEY)
     if data is None:
         return None
@@ -68,7 +68,7 @@ def read_meta(store: Store) -> StoreMeta | None:
 
 @dataclass(slots=True)
 class PartitionState:
-    """``link`` is the last committed one; ``changelog_offset`` the first not yet applied."""
+    """``link`` is the last committed link; ``changelog_offset`` the next to apply."""
 
     tp: TopicPartition
     changelog: TopicPartition
@@ -86,7 +86,7 @@ class PartitionState:
         self.tables = {spec.name: spec.build(self.context) for spec in self.specs}
 
     async def load(self) -> None:
-        """Fill live keys and tables from the store (end of A3), a bounded step at a time."""
+        """Load live keys and tables from the store (end of A3), in bounded steps."""
         places = [
             (key[len(PLACE_PREFIX) :], EntryPlace(*_PLACE.unpack(place)))
             for key, place in self.store.items(PLACE_PREFIX)
@@ -112,13 +112,13 @@ class PartitionState:
         return value
 
     def entries_of(self, spec: TableSpec[Any], seq: int) -> list[Entry]:
-        """The table's delta for commit ``seq``, its keys under the table's prefix."""
+        """The table's delta for commit ``seq``, with prefixed keys."""
         delta = self.tables[spec.name].delta(seq)
         return [(spec.prefix + key, value) for key, value in delta]
 
     def rewrite(self, key: bytes) -> None:
-        """Ask the key's table to write anew what still lives of it. An entry of a table that is not
-        declared is carried along as it is: the table may be declared again."""
+        """Have the key's table write its live part again. An entry of an undeclared table is
+        carried along: it may be declared again."""
         spec = next((spec for spec in self.specs if key.startswith(spec.prefix)), None)
         if spec is None:
             self._carried.append((key, self._value(key)))
@@ -126,22 +126,22 @@ class PartitionState:
             self.tables[spec.name].rewrite(key[len(spec.prefix) :], self._value(key))
 
     def take_carried(self) -> list[Entry]:
-        """Entries of undeclared tables that the next commit writes anew."""
+        """Entries of undeclared tables to write again in the next commit."""
         carried, self._carried = self._carried, []
         return carried
 
     def base_offset(self, entries: Iterable[Entry]) -> int:
-        """The changelog offset below which nothing will be live once ``entries`` are written."""
+        """The changelog offset below which no entry is live once ``entries`` are written."""
         return self.live.base_offset({key for key, _ in entries}, self.changelog_offset)
 
     def applied(
         self, link: Link, first_offset: int, next_offset: int, entries: Sequence[Entry]
     ) -> None:
-        """C4, and each step of A3: ``entries`` are the whole commit ``link``, whose parts lie
-        from ``first_offset`` on; the next one begins at or after ``next_offset``.
+        """C4, and each step of A3: apply the whole commit ``link``, whose parts begin at
+        ``first_offset``.
 
-        The first part's offset stands for all parts, so that a log trimmed to any live entry
-        begins with a whole commit. A link that opens an epoch empties the store first.
+        All entries get the offset of the first part, so that a log trimmed to a live entry begins
+        with a whole commit. A link that opens an epoch empties the store first.
         """
         batch: list[tuple[bytes, bytes | None]] = []
         if link.reset:

@@ -1,7 +1,7 @@
-"""A changelog read whole, for what it says of its partition: no state is built, none is changed.
+"""Reads a whole changelog for facts about its partition, without building state.
 
-Where a restore stops at the first fault, a survey goes on, because what it must find is the last
-commit that can be trusted and the place where the last epoch was opened.
+Unlike a restore it continues after a fault: it looks for the last complete commit and the link that
+opened the last epoch.
 """
 
 from __future__ import annotations
@@ -23,36 +23,36 @@ _READ_RECORDS = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """``last`` is the link of the last whole commit; None in an empty log."""
+    """``last`` is the link of the last complete commit; None for an empty log."""
 
     changelog: TopicPartition
     begin_offset: int
     end_offset: int
     last: Link | None
     written_ms: int
-    """broker timestamp of the last whole commit"""
+    """broker timestamp of the last complete commit"""
     reset_offset: int | None
-    """where the last epoch was opened, while that link is retained"""
+    """the link that opened the last epoch; None if trimmed"""
     live_bytes: int
     written_bytes: int
     """`Link.written_bytes` of the next link"""
     log_bytes: int
-    """entry bytes of the whole log, dead ones included"""
+    """entry bytes of the whole log, dead entries included"""
     owed: Mapping[bytes, bytes]
-    """outbox entries that are live, by key in the changelog"""
+    """live outbox entries by changelog key"""
     wanted: Mapping[bytes, bytes]
-    """of the entries that were asked for, those that are live"""
+    """live entries among the requested ones"""
     faults: Sequence[PartitionStopped]
-    """what breaks the chain since the last epoch was opened, in log order"""
+    """breaks of the chain in the last epoch, in log order"""
 
 
 async def survey(
     reader: LogReader, changelog: TopicPartition, wanted: AbstractSet[bytes] = frozenset()
 ) -> Survey:
-    """Read ``changelog`` from its start to its last stable offset. ``wanted``: keys of entries to give
-    besides those of the outbox.
+    """Read ``changelog`` from its start to its last stable offset. ``wanted``: entries to return
+    besides the outbox.
 
-    Raises `UnknownFormat` for commits of a newer version of dia, and what the reader raises.
+    Raises `UnknownFormat` for commits of a newer version, and errors of the reader.
     """
     begin = await reader.beginning_offset(changelog)
     end = await reader.last_stable_offset(changelog)
@@ -99,7 +99,7 @@ class _Walk:
                 self._complete(link, written_ms)
 
     def past(self, error: BatchUnreadable, until: int) -> None:
-        """What lies below ``until`` cannot be opened: a commit, a part of one, or several."""
+        """Skip an unreadable range: a commit, a part of one, or several."""
         self._fault(unreadable(self.changelog, error, until))
         self._parts, self._expected = [], 0
 

@@ -1,13 +1,12 @@
-"""A group's offset whose link was aborted: when a partition may go on without that link.
+"""Whether a partition may continue without the link of its group's offset, because it was aborted.
 
-The offset of a commit that Kafka carried out in part (streams/connect/broker/torn_commit.py) lies ahead of the
-chain, as does the offset of a commit that the changelog lost. Only the first may be set back. It is
-the first where the changelog holds the link of that very attempt as an aborted record, and that link
-would stand next in the chain, or the chain has a link of its number by now, of another attempt:
-nothing between the chain's end and it was committed and lost.
+A commit that Kafka carried out in part (streams/connect/broker/torn_commit.py), and a commit that
+the changelog lost, both leave the group's offset ahead of the chain. Only the first may be set
+back. It is recognised by the link of that attempt as an aborted record, which would be next in the
+chain, or whose number the chain has from another attempt.
 
-An aborted link that opens an epoch is no such link: the reset was ordered because something was
-lost, and that is as true as before. A second reset leads out.
+An aborted link that opens an epoch does not count: the loss behind that reset still exists. A
+second reset resolves it.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from streams.engine.state.changelog import Link, unpack
 async def is_torn(
     reader: LogReader, changelog: TopicPartition, committed: CommittedOffset, last: Link | None
 ) -> bool:
-    """Whether the link that ``committed`` was written with is aborted, and the chain that ends with
-    ``last`` lacks nothing before it (None: the chain is empty).
+    """Whether the link of ``committed`` is aborted, and the chain that ends with ``last`` (None:
+    empty) lacks nothing before it.
 
-    Raises `BrokerUnavailable` where that is not decided.
+    Raises `BrokerUnavailable` if that is undecided.
     """
     at = landed_at(committed)
     part = await aborted_at(reader, changelog, at) if at is not None else None
@@ -44,5 +43,5 @@ async def is_torn(
 
 
 def _is_behind(last: Link, link: Link) -> bool:
-    """Whether the chain that ends with ``last`` has a link of the number of ``link``."""
+    """Whether the chain that ends with ``last`` has a link with the number of ``link``."""
     return (link.epoch, link.secret) == (last.epoch, last.secret) and link.seq <= last.seq

@@ -1,16 +1,15 @@
-"""Trimming the changelog, and what the local store needs of it (F1 to F4).
+"""Trims the changelog of a partition (F1 to F4 of docs/protocols/changelog.md).
 
- F1  C4 writes a link into the store in one batch, and the store keeps no log of its writes: they are
-     in memory until the store flushes them, in their order, each whole
- F2  so the disk holds the state after one link, the *flushed link*. The store flushes by itself when
-     enough bytes are written, and is asked to when `FLUSH_COMMITS` links are not flushed
+ F1  C4 writes a link in one batch; the store has no log of its writes and flushes them in order
+ F2  so the disk holds the state after one link, the *flushed link*. The store flushes when enough
+     bytes are written, and on request after `FLUSH_COMMITS` links
  F3  the changelog is trimmed up to the base offset of the last committed link, and never past the end
      of the flushed link
- F4  after a kill -9, A2 finds the flushed link and A3 reads the changelog on from its end. Without F3
-     that offset might be gone, and the whole state would be read again
+ F4  after a kill -9, A2 finds the flushed link and A3 reads on from its end. Without F3 that offset
+     might be gone, and the whole state would be restored
 
-Only after C4 of the commit that named the base offset: a crash before it would restore from a store
-that still needs the older records.
+It runs after C4 of the commit that named the base offset: a store without that commit needs the
+older records.
 """
 
 from __future__ import annotations
@@ -26,23 +25,21 @@ from streams.core.types import Broker
 from streams.engine.runtime.restore.state import PartitionState
 
 FLUSH_COMMITS = 1000
-"""A replay of so many links takes well below a second, however small they are."""
+"""a restore of this many links takes well below a second"""
 
 log = structlog.get_logger(__name__)
 
 
 class _Mark(NamedTuple):
-    """Where the store's writes and the changelog ended after the same link."""
+    """The ends of store and changelog after the same link."""
 
     store_position: int
     changelog_offset: int
 
 
 class ChangelogTrim:
-    """Trims one partition's changelog, for as long as one store of it is open.
-
-    DeleteRecords is a round trip: once in many commits (``commits_between``) is soon enough for
-    a log that is read only at a restore."""
+    """For one open store. Trims every ``commits_between`` commits: DeleteRecords is a round trip,
+    and only a restore reads the log."""
 
     def __init__(self, broker: Broker, commits_between: int) -> None:
         self._broker = broker
@@ -50,11 +47,11 @@ class ChangelogTrim:
         self._commits = 0
         self._trimmed_to = -1
         self._flushed_to = -1
-        """the end of a link that is flushed; -1 while none is known"""
+        """end of a flushed link; -1: unknown"""
         self._marks: deque[_Mark] = deque()
 
     async def after(self, state: PartitionState) -> None:
-        """A commit went through C4. A trim that fails is tried again with a later commit."""
+        """Call it after C4. A later commit retries a failed trim."""
         self._commits += 1
         if self._commits < self._commits_between:
             return
@@ -70,7 +67,7 @@ class ChangelogTrim:
             log.warning("trim_failed", tp=str(state.changelog), why=str(error))
 
     def _mark(self, state: PartitionState) -> None:
-        """F2: find out which link is flushed."""
+        """F2: find the flushed link."""
         self._marks.append(_Mark(state.store.written_to, state.changelog_offset))
         flushed = state.store.flushed_to
         while self._marks and self._marks[0].store_position <= flushed:
