@@ -1,1 +1,1 @@
-"""The services around a pipeline: Kafka, ClickHouse, Redis, policies, schema registries. Imports core."""
+"""Clients of the services around a pipeline: Kafka, ClickHouse, Redis, policies, schema registries."""

@@ -1,4 +1,4 @@
-"""Finding places in a log by append time, which rises with offsets."""
+"""Finds offsets by append time, which rises with the offset."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from streams.core.errors import BatchUnreadable
 from streams.core.types import LogReader, TopicPartition
 
 _LOOK_BACK = (1, 8, 64, 512, 4096)
-"""Offsets: how far before an offset its last record is looked for. Markers of transactions lie
-between records; so many in a row are no log of events."""
+"""How many offsets before a given one `last_record` starts to read. Only transaction markers lie
+between records."""
 
 
 async def appended_ms(reader: LogReader, tp: TopicPartition, offset: int, end: int) -> int | None:
-    """Of the first record from ``offset`` on that can be read; None where none lies below ``end``,
-    which is at most the last stable offset.
+    """Append time of the first readable record in [``offset``, ``end``), or None.
 
-    Raises `OffsetOutOfRange`, and what else `read_some` raises.
+    ``end`` is at most the last stable offset. Raises `OffsetOutOfRange`, and as `read_some`.
     """
     while offset < end:
         try:
@@ -30,8 +29,8 @@ async def appended_ms(reader: LogReader, tp: TopicPartition, offset: int, end: i
 
 
 async def first_since(reader: LogReader, tp: TopicPartition, low: int, high: int, ms: int) -> int:
-    """The lowest offset from ``low`` on, at most ``high``, from which on no record was appended
-    before ``ms``. By bisection."""
+    """Lowest offset in [``low``, ``high``] with no record behind it appended before ``ms``.
+    Bisects."""
     while low < high:
         middle = (low + high) // 2
         found_ms = await appended_ms(reader, tp, middle, high)
@@ -45,8 +44,8 @@ async def first_since(reader: LogReader, tp: TopicPartition, low: int, high: int
 async def last_record(
     reader: LogReader, tp: TopicPartition, low: int, end: int
 ) -> tuple[int, int] | None:
-    """Offset and append time of the last record in [``low``, ``end``); None where none is near
-    the end of it."""
+    """Offset and append time of the last record in [``low``, ``end``); None where the last 4096
+    offsets hold none."""
     for back in _LOOK_BACK:
         at, found = max(low, end - back), None
         while at < end:

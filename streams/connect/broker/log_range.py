@@ -1,8 +1,8 @@
-"""Reading a known part of a log to its end.
+"""Reads a log to a known end.
 
-One read may return less than was asked for, or nothing at all: a leader that just changed, a
-quota or a slow disk of the broker are enough. So an empty batch is never the end of a log. The
-end is an offset that the broker named before; these functions reach it or raise.
+A read may return less than requested, or nothing: after a change of leader, under a quota, from a
+slow disk. An empty batch is never the end of a log. These functions read to an offset that the
+broker returned before, or raise.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from streams.core.types import LogReader, RecordBatch, TopicPartition
 
 READ_RECORDS = 5000
 DECIDED_TIMEOUT_S = 60.0
-"""Longer than a broker lets a transaction of a dead producer stay open."""
+"""Longer than a broker keeps a dead producer's transaction open."""
 DECIDED_POLL_S = 0.1
 
 log = structlog.get_logger(__name__)
@@ -26,10 +26,11 @@ log = structlog.get_logger(__name__)
 async def read_range(
     reader: LogReader, tp: TopicPartition, start: int, end: int, max_records: int = READ_RECORDS
 ) -> AsyncIterator[RecordBatch]:
-    """Consecutive batches from offset ``start`` until one ends at or behind ``end``.
+    """Consecutive batches from offset ``start`` until one reaches ``end``, at most the last stable
+    offset.
 
-    ``end`` is at most the last stable offset of ``tp``. The last batch may hold records behind it.
-    Raises `BrokerUnavailable` where the log stops short of ``end``, and as `LogReader.read`.
+    The last batch may hold records behind ``end``. Raises `BrokerUnavailable` where the log stops
+    short of ``end``, and as `LogReader.read`.
     """
     at = start
     while at < end:
@@ -39,20 +40,18 @@ async def read_range(
 
 
 def behind(error: BatchUnreadable, end: int) -> int:
-    """Where to go on behind a batch that cannot be opened, in a log that is read up to ``end``.
+    """The offset to read next, after an unreadable batch below ``end``.
 
-    A damaged header may name an end far beyond the log's: then it is the next offset.
+    A damaged header may name an end beyond the log's: then the next offset.
     """
     return error.until if error.offset < error.until <= end else error.offset + 1
 
 
 async def decided_end(reader: LogReader, tp: TopicPartition, clock: Clock) -> int:
-    """The last stable offset of ``tp`` once every transaction that is open there now has ended.
+    """The last stable offset of ``tp`` once every transaction open at the call has ended.
 
-    A commit returns before its marker is in each partition, and after a leader dies that takes
-    seconds: until then readers do not see a record that other parties count already. Waits up to
-    `DECIDED_TIMEOUT_S`; raises `BrokerUnavailable` where a transaction stays open, and as
-    `LogReader`.
+    A commit returns before its markers are written; after the death of a leader they take seconds.
+    Waits up to `DECIDED_TIMEOUT_S`, then raises `BrokerUnavailable`. Raises as `LogReader`.
     """
     written = await reader.high_watermark(tp)
     deadline_s = clock.monotonic() + DECIDED_TIMEOUT_S
@@ -67,10 +66,8 @@ async def decided_end(reader: LogReader, tp: TopicPartition, clock: Clock) -> in
 
 
 async def until_readable(reader: LogReader, tp: TopicPartition, clock: Clock) -> None:
-    """Wait until readers of ``tp`` see what was just committed there, so that the next command reads
-    what this one wrote. The commit stands even where the broker does not let this be waited for: then
-    a warning is logged, and nothing is raised.
-    """
+    """Wait until readers of ``tp`` see a commit, so that the next command reads it. Logs a warning
+    instead of raising: the commit stands."""
     try:
         await decided_end(reader, tp, clock)
     except DiaError as error:
@@ -80,8 +77,7 @@ async def until_readable(reader: LogReader, tp: TopicPartition, clock: Clock) ->
 async def read_some(
     reader: LogReader, tp: TopicPartition, at: int, end: int, max_records: int = READ_RECORDS
 ) -> RecordBatch:
-    """One batch from offset ``at`` on, which is below the known ``end``: it moves at least by one
-    offset.
+    """One batch from offset ``at``, below the known ``end``; moves by at least one offset.
 
     Raises as `read_range`.
     """
@@ -91,8 +87,8 @@ async def read_some(
 
 
 def require_moved(batch: RecordBatch, at: int, end: int) -> None:
-    """Raises `BrokerUnavailable` where ``batch``, read from offset ``at`` on, does not move, although
-    the log is known to go on until ``end``."""
+    """Raise `BrokerUnavailable` where ``batch``, read at ``at``, does not move although the log
+    extends to ``end``."""
     if batch.end <= at:
         raise BrokerUnavailable(
             f"{batch.tp} returns nothing from offset {at} on, although it was stable up to {end}: its "

@@ -1,4 +1,4 @@
-"""A client of a broker for the length of one block."""
+"""Context manager of broker clients."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Which partition a key belongs to: Kafka's default rule, murmur2 over the key bytes.
+"""The partition of a key: Kafka's default, murmur2 over the key bytes.
 
-Deduplication is per partition, so every producer of a topic has to agree on this function.
-Source: org.apache.kafka.common.utils.Utils.murmur2 (public-domain MurmurHash2, 32 bit).
+Deduplication is per partition, so every producer of a topic must use this function. Source:
+org.apache.kafka.common.utils.Utils.murmur2 (public-domain MurmurHash2, 32 bit).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _POSITIVE: Final = 0x7FFFFFFF
 
 
 _REMEMBERED_BYTES: Final = 256
-"""Longer keys are hashed each time: a remembered one stays in memory."""
+"""Longer keys are not cached: a cached key stays in memory."""
 
 
 def murmur2(key: bytes) -> int:
@@ -24,7 +24,7 @@ def murmur2(key: bytes) -> int:
     return _remembered(key) if len(key) <= _REMEMBERED_BYTES else _hashed(key)
 
 
-# Keys are tenants or models: few, and each comes back thousands of times.
+# Keys are tenants or models: few, each used thousands of times.
 @lru_cache(maxsize=1 << 16)
 def _remembered(key: bytes) -> int:
     return _hashed(key)
@@ -45,5 +45,5 @@ def _hashed(key: bytes) -> int:
 
 
 def partition_of(key: bytes, partitions: int) -> int:
-    """The partition, below ``partitions``, that holds every record with this key."""
+    """Partition number of ``key``, below ``partitions``."""
     return (murmur2(key) & _POSITIVE) % partitions

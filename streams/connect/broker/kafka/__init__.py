@@ -1,1 +1,1 @@
-"""The real broker, by aiokafka."""
+"""The broker on Apache Kafka, through aiokafka."""

@@ -1,7 +1,7 @@
-"""The rules of Kafka's authorizer as aiokafka's CreateAcls request takes them.
+"""Rules of Kafka's authorizer, as aiokafka's CreateAcls request takes them.
 
-The numbers are those of Kafka's `ResourceType`, `PatternType`, `AclOperation` and
-`AclPermissionType`: https://kafka.apache.org/41/javadoc/org/apache/kafka/common/acl/package-summary.html.
+Numbers are those of Kafka's `ResourceType`, `PatternType`, `AclOperation` and `AclPermissionType`:
+https://kafka.apache.org/41/javadoc/org/apache/kafka/common/acl/package-summary.html.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _CLUSTER_NAME = "kafka-cluster"
 
 
 def requests(user: str, right: Right) -> Iterator[Any]:
-    """One request an operation. A rule that exists already is answered like a new one."""
+    """One request per operation. Kafka accepts a rule that exists already."""
     for operation in right.operations:
         yield CreateAclsRequest(
             _RESOURCES[right.resource],

@@ -1,10 +1,9 @@
-"""Administration on aiokafka.
+"""Administration through aiokafka.
 
-aiokafka checks few of the error codes that Kafka answers with, so every answer is checked here:
-the code of the whole answer, the code of each entry, and that no entry which was asked for is
-left out. A code that passes by itself (`kafka_codes.passes`) is asked about again, until the
-deadline. A topic is unknown once it stayed so for `UNKNOWN_AFTER_S`: brokers learn of a new one
-at different moments.
+aiokafka checks few of Kafka's error codes. This module checks the code of the whole answer, the
+code of each entry, and that no requested entry is missing. It retries a code that passes by itself
+(`codes.passes`) until the deadline. A topic counts as unknown after `UNKNOWN_AFTER_S`, since
+brokers learn of a new topic at different moments.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from streams.core.topics.right import Right
 from streams.core.types import CommittedOffset, GroupDescription, TopicConfig, TopicPartition
 
 SPREAD_TIMEOUT_S = 10.0
-"""How long a created or deleted topic may take to show in every broker's metadata."""
+"""Longest wait until every broker's metadata shows a created or deleted topic."""
 POLL_S = 0.02
 _SET_ON_TOPIC = 1
 """ConfigSource DYNAMIC_TOPIC_CONFIG of DescribeConfigs."""
@@ -113,9 +112,10 @@ class KafkaAdmin:
         await self._ask(f"configure {topic}", alter)
 
     async def grant(self, user: str, rights: Iterable[Right]) -> None:
-        """Allow a user what each rule says; what it may already is left as it is.
+        """Add ``rights`` to those of ``user``.
 
-        Raises `UsageError` where the broker has no authorizer: every client may do everything there.
+        Raises `UsageError` where the broker has no authorizer, which allows every client
+        everything.
         """
         for right in rights:
             for request in acls.requests(user, right):
@@ -142,8 +142,7 @@ class KafkaAdmin:
         told: dict[TopicPartition, CommittedOffset] = {}
 
         async def fetch() -> None:
-            # Of many partitions that commit every second some are always unstable: the
-            # answers about the others stay.
+            # With frequent commits some partitions are always unstable, so stable answers are kept.
             request = OffsetFetch(group, set(asked) - set(told), stable=stable)
             coordinator = await self._client.find_coordinator(group)
             response = await self._client._send_request(request, coordinator)  # noqa: SLF001  # pinned
@@ -170,9 +169,9 @@ class KafkaAdmin:
         await end_client(self._client._client)  # noqa: SLF001  # its own close may raise
 
     async def _topics(self, names: list[str] | None = None) -> list[Any]:
-        """The metadata that a broker has of these topics, or of all; each has at least one partition.
+        """Metadata of ``names``, or of all topics; each has at least one partition.
 
-        A listed topic that is unknown is being deleted: of all, it is left out.
+        Without ``names``, topics that are being deleted are left out.
         """
         found = []
         request = MetadataRequest(names, allow_auto_topic_creation=False)
@@ -242,7 +241,7 @@ class KafkaAdmin:
         raise TimeoutError(f"{', '.join(sorted(names))} still not settled")
 
     async def _ask(self, doing: str, call: Callable[[], Awaitable[Answer]]) -> Answer:
-        """The result of ``call``, repeated while the broker's answer may be another in a moment."""
+        """Call ``call``, and repeat it while its error may pass by itself."""
         began_s = time.monotonic()
         last: BaseException | None = None
         try:
@@ -264,7 +263,7 @@ class KafkaAdmin:
 
 
 class _AheadOfLeader(Exception):  # noqa: N818 - a signal between two methods, not an error
-    """The log ends, at its leader, before the offset to trim to."""
+    """The leader's log ends before the offset to trim to."""
 
 
 def _stays_unknown(error: BaseException, began_s: float) -> bool:
@@ -273,15 +272,14 @@ def _stays_unknown(error: BaseException, began_s: float) -> bool:
 
 
 def _whole(asked: set[Any], told: set[Any]) -> None:
-    """Raise where an answer leaves out something that was asked for."""
+    """Raise where the answer misses a requested entry."""
     if left_out := asked - told:
         raise IncompleteAnswerError(f"nothing about {min(left_out)}")
 
 
 def _new_topic(topic: TopicConfig) -> Any:
     new = NewTopic(topic.name, topic.partitions, 1, topic_configs=dict(topic.config))
-    # A replication factor of -1 asks for the broker's default (KIP-464); the client's constructor
-    # takes it for a mistake.
+    # -1 asks for the broker's default (KIP-464); the client's constructor refuses it.
     new.replication_factor = topic.replication_factor
     return new
 

@@ -1,9 +1,9 @@
 """The IncrementalAlterConfigs request (KIP-339), which aiokafka 0.14 lacks.
 
-The older AlterConfigs, which it has, resets every value it does not name.
+AlterConfigs, which it has, resets every value that the request does not name.
 """
 # pyright: reportIncompatibleMethodOverride=false, reportAssignmentType=false
-# aiokafka declares the constants of a response as properties and sets them as attributes.
+# aiokafka declares a response's constants as properties but sets them as attributes.
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Boolean, Int8, Int16, Int32, Schema, String
 
 _SET = 0
-"""AlterConfigOp SET: this value, whatever was there."""
+"""AlterConfigOp SET."""
 
 
 class _Response(Response):  # type: ignore[misc]  # aiokafka is untyped
@@ -60,7 +60,7 @@ class _Struct(RequestStruct):  # type: ignore[misc]  # aiokafka is untyped
 
 
 class IncrementalAlterConfigs(Request[_Struct]):  # type: ignore[misc]  # aiokafka is untyped
-    """Set some values of one topic; the others stay as they are."""
+    """Set some values of one topic and leave the others."""
 
     API_KEY = 44
 

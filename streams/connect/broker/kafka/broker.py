@@ -1,4 +1,4 @@
-"""The real broker: one address, and the clients that talk to it."""
+"""Creates the clients of one Kafka cluster."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from streams.core.settings import Settings
 class KafkaBroker:
     """`Broker` on Apache Kafka through aiokafka.
 
-    ``bootstrap`` is ``host:port[,host:port]``. Clients must be made and used on one event loop.
+    ``bootstrap`` is ``host:port[,host:port]``. Create and use all clients on one event loop.
     """
 
     def __init__(
@@ -42,14 +42,15 @@ class KafkaBroker:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> KafkaBroker:
-        """The broker the settings name, with their credentials and deadlines.
+        """A broker with the address, credentials and deadlines of ``settings``.
 
-        Raises `UsageError` for credentials that cannot be used.
+        Raises `UsageError` for unusable credentials.
         """
         return cls(
             settings.kafka_bootstrap,
             session_timeout_s=settings.session_timeout_s,
-            # The broker must not abort a transaction that its owner still waits for.
+            # Longer than the owner's wait, so that the broker does not abort a commit that is
+            # awaited.
             transaction_timeout_s=2 * settings.commit_timeout_s,
             batch_bytes_max=settings.batch_max_bytes,
             security=KafkaSecurity.from_settings(settings),

@@ -1,8 +1,7 @@
-"""The error codes of Kafka's answers: those that aiokafka 0.14 lacks, and which mean "ask again".
+"""Kafka error codes that aiokafka 0.14 lacks, and which codes are retriable.
 
-aiokafka's `for_code` gives `UnknownError`, which is final, for a code that it does not know. The
-table follows https://kafka.apache.org/protocol#protocol_error_codes (Kafka 4.1), its column
-"retriable" included.
+aiokafka's `for_code` returns the final `UnknownError` for a code it lacks. The table follows
+https://kafka.apache.org/protocol#protocol_error_codes (Kafka 4.1).
 """
 
 from __future__ import annotations
@@ -39,17 +38,17 @@ _LACKING: dict[int, tuple[str, bool]] = {
     113: ("STALE_MEMBER_EPOCH", False),
     120: ("TRANSACTION_ABORTABLE", False),
 }
-"""Name and whether it passes by itself, by code."""
+"""By code: name, and whether it is retriable."""
 
 _PASSING: frozenset[int] = frozenset({2, 9, 13, 51, 70, 71, 72})
-"""Codes that pass by themselves by Kafka's table, but not by aiokafka's: CORRUPT_MESSAGE,
-REPLICA_NOT_AVAILABLE, NETWORK_EXCEPTION, CONCURRENT_TRANSACTIONS,
-FETCH_SESSION_ID_NOT_FOUND, INVALID_FETCH_SESSION_EPOCH, LISTENER_NOT_FOUND."""
+"""Retriable in Kafka's table but not in aiokafka's: CORRUPT_MESSAGE, REPLICA_NOT_AVAILABLE,
+NETWORK_EXCEPTION, CONCURRENT_TRANSACTIONS, FETCH_SESSION_ID_NOT_FOUND, INVALID_FETCH_SESSION_EPOCH,
+LISTENER_NOT_FOUND."""
 
 
 class IncompleteAnswerError(client.KafkaError):  # type: ignore[misc]  # aiokafka is untyped
-    """An answer without an error that does not say what was asked: of a client that is over its
-    quota, of a broker whose metadata is older than a topic, of a leader behind its own log."""
+    """An answer without an error code that lacks requested entries: the client is over its quota,
+    the broker's metadata is stale, or the leader's log is behind."""
 
     retriable = True
 
@@ -63,17 +62,17 @@ for _code, (_name, _retriable) in _LACKING.items():
     client.kafka_errors.setdefault(_code, _declare(_code, _name, _retriable))
 
 PRODUCER_FENCED: type[Any] = client.for_code(90)
-"""Another producer started under this transactional id (KIP-588)."""
+"""Another producer started with this transactional id (KIP-588)."""
 
 
 def raise_for(code: int, about: str) -> None:
-    """Raise the client's error of a code that is not 0."""
+    """Raise the client's error for ``code`` unless it is 0."""
     if code:
         raise client.for_code(code)(about)
 
 
 def passes(error: BaseException) -> bool:
-    """Whether the same question may get another answer in a moment."""
+    """Whether the request may succeed when repeated."""
     if getattr(error, "retriable", False):
         return True
     return isinstance(error, client.BrokerResponseError) and error.errno in _PASSING

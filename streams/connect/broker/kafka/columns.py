@@ -1,15 +1,14 @@
-"""Fetched record batches as columns: no object per record that aiokafka does not make in C.
+"""Fetched record batches as columns, without one Python object per record.
 
-aiokafka builds a Python ``ConsumerRecord`` for each record, which costs more than fetching,
-checking and decompressing it. `ColumnFetch` takes the place of its ``PartitionRecords`` behind
-one fetch answer and hands out whole runs. What is skipped, and when the position moves, follows
-``PartitionRecords._unpack_records`` of aiokafka 0.14 (a contract test pins the names used):
-control batches never show, and a transactional batch is skipped while its producer has an
-aborted transaction open at that offset. Its ``_records`` is a `RecordSet` of ours.
+aiokafka builds a ``ConsumerRecord`` per record, which costs more than the fetch, the checksum and
+the decompression. `ColumnFetch` replaces its ``PartitionRecords`` and follows
+``PartitionRecords._unpack_records`` of aiokafka 0.14: it skips control batches and aborted
+transactional batches, and moves the position as that does. A contract test pins the names used. Its
+``_records`` is a `RecordSet`.
 
-A batch that cannot be opened, or holds too many bytes, ends the answer: what lies before it is handed
-out first, then each `read` raises `BatchUnreadable`. A batch of very many records is opened a piece at a
-time, and damage in it costs the offsets from the damaged piece on.
+A batch that cannot be opened, or is too large, ends the answer: records before it are returned
+first, then each `read` raises `BatchUnreadable`. Large batches are opened in pieces; damage costs
+the offsets from the damaged piece on.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _LOG_APPEND_TIME = 1
 class ColumnFetch:
     """The unread rest of one fetch answer for one partition.
 
-    ``next_fetch_offset`` is the position after what was read, the name aiokafka looks for.
+    ``next_fetch_offset``, a name aiokafka reads, is the position after the records read.
     """
 
     __slots__ = (
@@ -49,7 +48,7 @@ class ColumnFetch:
         *,
         framing: bool = False,
     ) -> None:
-        """``framing``: it reads into a `FramedBatch`."""
+        """With ``framing``, `read` appends to a `FramedBatch`."""
         self._tp = tp
         self._source = source
         self._bytes_max = batch_bytes_max
@@ -60,16 +59,16 @@ class ColumnFetch:
         self._records: list[Any] | Frames = []
         self._at = 0
         self._pieces: Iterator[list[Any] | Frames] = iter(())
-        """the rest of the batch's records"""
+        """remaining records of the batch"""
         self._last = True
-        """``_records`` ends the batch"""
+        """whether ``_records`` reaches the end of the batch"""
         self.next_fetch_offset: int = source.next_fetch_offset
 
     def read(self, into: RecordBatch, max_records: int) -> bool:
-        """Append up to ``max_records`` records; False once nothing is left to read.
+        """Append up to ``max_records`` records to ``into``; False at the end of the answer.
 
-        Stops before a batch whose timestamps are of the other kind than those read. Raises
-        `BatchUnreadable` when nothing was passed before such a batch.
+        Stops before a batch with the other kind of timestamp. Raises `BatchUnreadable` at such a
+        batch where no record precedes it.
         """
         room, began = max_records, self.next_fetch_offset
         while room > 0:
@@ -96,13 +95,13 @@ class ColumnFetch:
         return True
 
     def _open_next_batch(self, into: RecordBatch) -> bool:
-        """Move to the next batch that has records to deliver; False at the end of the answer."""
+        """Move to the next batch with records to deliver; False at the end of the answer."""
         if self._unreadable is not None:
             raise self._unreadable
         try:
             return self._open(into)
         except Exception as error:
-            # Decompression has exceptions of its own, and a damaged record may raise anything.
+            # Decompressors raise exceptions of their own, and a damaged record may raise anything.
             first, until = self._source._records.bounds()  # noqa: SLF001
             offset = self.next_fetch_offset
             if not first <= offset < until:
@@ -140,7 +139,7 @@ class ColumnFetch:
         for records in self._pieces:
             self._last = isinstance(records, Frames) or len(records) < PIECE
             wanted: list[Any] | Frames
-            # Records below the position belong to a batch that straddles it.
+            # A batch may start below the position.
             if isinstance(records, Frames):
                 wanted = records.cut(int(np.searchsorted(records.offsets, start)), len(records))
             elif records[0].offset >= start:
@@ -153,7 +152,7 @@ class ColumnFetch:
         return False
 
     def _passed(self, into: RecordBatch) -> None:
-        """Note the leader epoch of what is passed."""
+        """Copy the leader epoch to ``into``."""
         into.last_epoch = self._epoch
         if into.first_epoch < 0:
             into.first_epoch = self._epoch
@@ -172,7 +171,7 @@ class ColumnFetch:
 
     def _append(self, into: RecordBatch, first: int, last: int) -> None:
         records, batch = self._records, self._batch
-        # The batch may end beyond its last record, where compaction or a skip left a hole.
+        # Compaction or a skip may leave a hole between the last record and the end of its batch.
         ends = last == len(self._records) and self._last
         if isinstance(records, Frames):
             frames = records.cut(first, last)

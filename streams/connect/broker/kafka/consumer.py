@@ -1,6 +1,6 @@
-"""A member of a consumer group, on aiokafka.
+"""A consumer group member on aiokafka.
 
-Private parts of aiokafka 0.14 used here, pinned by tests/contract/test_aiokafka_pins.py: the
+Uses these private parts of aiokafka 0.14, pinned by tests/contract/test_aiokafka_pins.py: the
 consumer's ``_client``, ``_fetcher``, ``_coordinator`` and ``_subscription``, the state of an
 assigned partition, and the coordinator's ``member_id``, ``check_errors``, ``reset_generation``.
 """
@@ -27,16 +27,16 @@ from streams.core.types import RebalanceListener, RecordBatch, TopicPartition, W
 
 HEARTBEATS_PER_SESSION = 3
 HEARTBEAT_MAX_S = 1.0
-"""A member learns by its heartbeat that the group rebalances, and the group waits for it."""
+"""A rebalance waits for each member's next heartbeat."""
 JOIN_TIMEOUT_S = 120.0
-"""Longest wait for the first assignment: others may have to drain before the group settles."""
+"""Longest wait for the first assignment; other members may have to drain first."""
 JOIN_POLL_S = 0.1
 
 log = structlog.get_logger(__name__)
 
 
 class KafkaConsumer:
-    """`GroupConsumer` over `AIOKafkaConsumer`; the engine's seeks are its only positions."""
+    """`GroupConsumer` over `AIOKafkaConsumer`. Positions come from `seek` only."""
 
     def __init__(
         self, connection: KafkaConnection, group: str, topics: Sequence[str], instance_id: str
@@ -91,7 +91,7 @@ class KafkaConsumer:
             raise BrokerUnavailable(f"the consumer of group {self._group} is not running")
         deadline_s = time.monotonic() + timeout_s
         subscription = self._client._subscription
-        # The client leaves the group when its caller does not fetch for `max_poll_interval_ms`.
+        # The client leaves the group after `max_poll_interval_ms` without a fetch context.
         with subscription.fetch_context():
             pass
         while self._client is not None:
@@ -147,7 +147,7 @@ class KafkaConsumer:
         return int(state.position)
 
     def hold(self, partitions: frozenset[TopicPartition]) -> None:
-        """Keep a new assignment from consuming anything before it is sought."""
+        """Consume nothing of a new assignment before `seek`."""
         if self._client is None or self._fetches is None:
             return
         self._held = set(partitions)
@@ -158,7 +158,7 @@ class KafkaConsumer:
         self._membership.joined_as(self._client._coordinator.member_id)
 
     def told(self) -> None:
-        """The listener knows the assignment."""
+        """The listener has returned."""
         self._assigned_once.set()
 
     def _drain(self, fetches: FetchBuffer, max_records: int) -> dict[TopicPartition, RecordBatch]:
@@ -202,14 +202,14 @@ class KafkaConsumer:
             waiter.cancel()
 
     def _check_group(self) -> None:
-        """Raise what the client's coordination met in the background."""
+        """Raise the error of the client's background coordination."""
         self._membership.check()
         coordinator = self._client._coordinator
         try:
             coordinator.check_errors()
         except CLIENT_ERRORS as error:
             if evicted(error):
-                # Join as a new member; its new id counts as an eviction.
+                # Join as a new member. The new id counts as an eviction.
                 coordinator.reset_generation()
                 return
             raise self._unavailable(error) from error

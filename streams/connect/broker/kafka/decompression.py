@@ -1,17 +1,17 @@
-"""Opening a compressed batch without believing how large it says it is.
+"""Decompresses a batch into at most a given number of bytes.
 
-A batch of one MiB may hold gigabytes, and brokers store it unopened. Each codec here writes at most
-a given number of bytes and stops there, so that a batch costs a reader its bound and no more:
+A batch of 1 MiB may expand to gigabytes, and brokers store it unopened. Each codec here stops at
+the bound:
 
-| codec  | how it stops                                                                      |
-|--------|-----------------------------------------------------------------------------------|
-| gzip   | zlib gives at most so many bytes a call                                           |
-| snappy | each block begins with its length, which the decoder allocates and never exceeds  |
-| lz4    | decoded into an array of the bound's size, of which only what is written is touched |
-| zstd   | as lz4                                                                            |
+| codec  | how it stops                                                             |
+|--------|--------------------------------------------------------------------------|
+| gzip   | zlib returns a bounded number of bytes per call                          |
+| snappy | the decoder allocates each block's declared length and never exceeds it  |
+| lz4    | decodes into an array of the bound's size; unwritten pages stay untouched |
+| zstd   | as lz4                                                                   |
 
-The result is the batch uncompressed, which aiokafka reads as any other. The checks of its own decoders
-(checksums, ends of frames) are those of the same libraries.
+The result is an uncompressed batch for aiokafka. Checksums and frame ends are checked by the same
+libraries as in aiokafka.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import numpy as np
 from aiokafka.errors import CorruptRecordException
 
 BATCH_BYTES_MAX: Final = 32 << 20
-"""Unless `DIA_BATCH_MAX_BYTES` says otherwise."""
+"""Default of `DIA_BATCH_MAX_BYTES`."""
 
 HEADER_BYTES: Final = 61
 _LENGTH_AT = 8
@@ -39,7 +39,7 @@ _GZIP_MEMBERS = 16 + zlib.MAX_WBITS
 
 
 class TooManyBytes(CorruptRecordException):  # type: ignore[misc]  # aiokafka is untyped
-    """A batch holds more than it may."""
+    """A batch exceeds its limit."""
 
     def __init__(self, bytes_max: int) -> None:
         super().__init__(
@@ -48,10 +48,9 @@ class TooManyBytes(CorruptRecordException):  # type: ignore[misc]  # aiokafka is
 
 
 def uncompressed(batch: bytes, bytes_max: int) -> bytes:
-    """A whole batch with its records as they were before its codec.
+    """The batch with its records uncompressed; unchanged without a codec or with an unknown one.
 
-    One of no codec, or of one that does not exist, is given back as it is. Raises `TooManyBytes`,
-    and whatever the codec raises for what it cannot read.
+    Raises `TooManyBytes`, and the codec's errors.
     """
     (attributes,) = struct.unpack_from(">h", batch, _ATTRIBUTES_AT)
     decode = _DECODERS.get(attributes & _CODEC_MASK)
@@ -105,7 +104,7 @@ def _snappy_block(block: bytes, left: int, bytes_max: int) -> bytes:
 
 def _framed(decode_into: Callable[[Any, Any], int]) -> Callable[[memoryview, int], bytes]:
     def decode(data: memoryview, bytes_max: int) -> bytes:
-        # One byte more than may be written: an array that is full has overflowed.
+        # One byte more than allowed: a full array has overflowed.
         room = np.empty(bytes_max + 1, np.uint8)
         try:
             written = decode_into(bytes(data), room)

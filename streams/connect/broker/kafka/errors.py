@@ -1,18 +1,18 @@
-"""What each exception of aiokafka means to dia.
+"""Maps exceptions of aiokafka to errors of dia.
 
 | aiokafka, asyncio or the system                                  | dia                     |
 |------------------------------------------------------------------|-------------------------|
 | `ProducerFenced`, `InvalidProducerEpoch`, code 90                | `ProducerFenced`        |
-| anything else between a transaction's begin and its close        | `CommitInDoubt`         |
+| any other between a transaction's begin and its end              | `CommitInDoubt`         |
 | `UnknownTopicOrPartitionError`, "Unrecognized partition"         | `UnknownTopic`          |
 | `MessageSizeTooLargeError`, `RecordListTooLargeError`            | `TooLarge`              |
 | `OffsetOutOfRangeError` of a fetch                               | `OffsetOutOfRange`      |
-| `FencedInstanceId` (82), or a member id the group does not know  | an eviction; two within a session timeout are a `MembershipConflict` |
+| `FencedInstanceId` (82), or an unknown member id                 | an eviction; two within a session timeout are a `MembershipConflict` |
 | `InvalidConfigurationError`, `InvalidRequestError`, `InvalidTopicError`, `InvalidReplicationFactorError`, `PolicyViolationError` | `UsageError` |
 | `InvalidPartitionsError`                                         | `RefusedBySafety`       |
 | every other `KafkaError`, `OSError` and `TimeoutError`           | `BrokerUnavailable`     |
 
-aiokafka wraps what its background tasks meet, so the whole chain of causes is looked at.
+aiokafka wraps errors of its background tasks, so the whole chain of causes is searched.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ CLIENT_ERRORS = (
     client.ConsumerStoppedError,
     OSError,
     TimeoutError,
-    # The client asserts what it holds impossible, a partition beyond the topic's for one.
+    # For example a partition beyond the topic's count.
     AssertionError,
 )
-"""Everything a call into the client may raise. Other exceptions are defects and stay as they are."""
+"""What a call into the client may raise. Other exceptions are defects and pass unchanged."""
 
 
 class FencedInstanceIdError(client.BrokerResponseError):  # type: ignore[misc]  # aiokafka is untyped
-    """Another member joined under this static id (KIP-345); aiokafka 0.14 does not know it."""
+    """Another member joined with this static id (KIP-345). aiokafka 0.14 lacks the code."""
 
     errno = 82
     message = "FENCED_INSTANCE_ID"
 
 
 def evicted(error: BaseException) -> bool:
-    """Another member took this static id: the client wraps that as text, at joining, at syncing
-    and at the heartbeat."""
+    """Whether another member took this static id. The client wraps the code as text at join, sync
+    and heartbeat."""
     return FencedInstanceIdError.__name__ in str(error)
 
 
@@ -84,7 +84,7 @@ _FORBIDDEN = (
 
 
 def broker_error(error: BaseException, doing: str) -> DiaError:
-    """The dia error for ``error``, met while ``doing`` (words, with the address)."""
+    """The dia error for ``error``. ``doing`` describes the call and names the address."""
     text = f"{doing}: {_describe(error)}"
     for cause in _chain(error):
         if isinstance(cause, client.UnknownTopicOrPartitionError) or "Unrecognized" in str(cause):
@@ -104,7 +104,7 @@ def broker_error(error: BaseException, doing: str) -> DiaError:
 
 
 def transaction_error(error: BaseException, doing: str) -> PartitionRestart:
-    """`ProducerFenced` where the broker said so, else `CommitInDoubt`."""
+    """`ProducerFenced` where the broker answered so, else `CommitInDoubt`."""
     text = f"{doing}: {_describe(error)}"
     for cause in _chain(error):
         if isinstance(cause, _FENCED):

@@ -1,11 +1,9 @@
-"""What aiokafka's fetcher has fetched, handed out as columns.
+"""Reads the buffer of aiokafka's fetcher as columns.
 
-The client's fetcher asks for records in the background and keeps one answer per partition; its
-own `getmany` would build an object per record and tell neither where a list starts nor that a
-position moved past control markers. This reads the same buffer and keeps the same promises to
-the fetcher. Pinned by tests/contract/test_aiokafka_pins.py: the buffer ``_records``, the
-wake-ups ``_notify``, ``_wait_consume_future`` and ``_create_fetch_waiter``, and
-``_proc_fetch_request``.
+The fetcher requests records in the background and keeps one answer per partition. Its own `getmany`
+builds an object per record and hides the list boundaries and positions moved past control markers.
+tests/contract/test_aiokafka_pins.py pins the buffer ``_records``, the wake-ups ``_notify``,
+``_wait_consume_future`` and ``_create_fetch_waiter``, and ``_proc_fetch_request``.
 """
 # ruff: noqa: SLF001 - this module is the one place that knows the fetcher from inside
 
@@ -28,12 +26,12 @@ from streams.core.records.framed_batch import FramedBatch
 from streams.core.types import OffsetOutOfRange, RecordBatch, TopicPartition
 
 SILENCE_MAX_S = 5.0
-"""Longest time between two answers about a partition that are taken for one unbroken view of its
-log. To delete a topic, create it again and fill it up takes longer, or a fetch is refused in it."""
+"""Longest pause between two answers about a partition within which its topic cannot be deleted,
+recreated and refilled without a refused fetch."""
 
 
 class FetchBuffer:
-    """The answers of one aiokafka ``Fetcher``. Raises the client's own errors."""
+    """The answers of one aiokafka ``Fetcher``. Raises the client's errors."""
 
     def __init__(self, fetcher: Any, batch_bytes_max: int = BATCH_BYTES_MAX) -> None:
         keep_record_sets()
@@ -46,7 +44,7 @@ class FetchBuffer:
         fetcher._proc_fetch_request = self._fetch_and_stamp
 
     def forget_all(self) -> None:
-        """A new assignment: what was said of the old one no longer counts."""
+        """Forget the answers about the previous assignment."""
         self._told.clear()
         self._answers.clear()
         self._broken.clear()
@@ -62,10 +60,10 @@ class FetchBuffer:
     def drain(
         self, passed_over: AbstractSet[TopicPartition], max_records: int
     ) -> dict[TopicPartition, RecordBatch]:
-        """What can be read now. Partitions in ``passed_over`` keep their answers for later.
+        """Return the available records. Partitions in ``passed_over`` keep their answers.
 
-        Raises `OffsetOutOfRange` and `BatchUnreadable` once per seek, and only when nothing was
-        read: the positions of what is returned have moved.
+        Raises `OffsetOutOfRange` and `BatchUnreadable` once per seek, and only where no record was
+        read: positions of returned records have moved.
         """
         batches: dict[TopicPartition, RecordBatch] = {}
         room = max_records
@@ -79,7 +77,7 @@ class FetchBuffer:
                 try:
                     batch = self._read(tp, answer, room)
                 except BatchUnreadable:
-                    # The answer stays in the buffer, as one out of range does, until a seek.
+                    # The answer stays in the buffer until a seek, as with OFFSET_OUT_OF_RANGE.
                     if batches or tp in self._told:
                         continue
                     self._told.add(tp)
@@ -92,17 +90,17 @@ class FetchBuffer:
         return batches
 
     async def wait(self, timeout_s: float) -> None:
-        """Until something was fetched or the group coordinator failed, at most ``timeout_s``."""
+        """Wait up to ``timeout_s`` for an answer or a failure of the group coordinator."""
         waiter = self._fetcher._create_fetch_waiter()
         try:
             await asyncio.wait([waiter], timeout=timeout_s)
             if waiter.done():
-                waiter.exception()  # the coordinator keeps it too, for the next check
+                waiter.exception()  # the coordinator raises it at the next check
         finally:
             waiter.cancel()
 
     def _read(self, tp: TopicPartition, answer: Any, room: int) -> RecordBatch | None:
-        """The next records of one answer; None when the answer is stale or moves nothing."""
+        """The next records of one answer; None when it is stale or moves no position."""
         if not answer.check_assignment(tp):
             self._drop(tp)
             return None
@@ -125,13 +123,13 @@ class FetchBuffer:
         return batch
 
     def _drop(self, tp: TopicPartition) -> None:
-        """Let go of an answer, so that the partition is fetched again."""
+        """Drop an answer, so that the client fetches the partition again."""
         del self._fetcher._records[tp]
         self._fetcher._notify(self._fetcher._wait_consume_future)
 
     def _tell(self, tp: TopicPartition, error: Exception) -> None:
-        # An offset error stays in the buffer: that keeps the client from asking again until a
-        # seek removes it. Without a position there is nothing to tell, the seek is on its way.
+        # An offset error in the buffer keeps the client from fetching until a seek. Without a
+        # position a seek is pending.
         if isinstance(error, NoOffsetForPartitionError) or tp in self._told:
             return
         if isinstance(error, OffsetOutOfRangeError):
@@ -142,10 +140,9 @@ class FetchBuffer:
         raise error
 
     async def _fetch_and_stamp(self, assignment: Any, node_id: int, request: Any) -> bool:
-        """Fetch, and note when each partition was answered on the monotonic clock.
+        """Fetch, and record the monotonic time of the answer about each partition.
 
-        The client stamps an answer with the wall clock, which may step, and leaves no stamp where
-        the broker refused one.
+        The client stamps answers with the wall clock, and refused ones not at all.
         """
         asked = [
             TopicPartition(topic, partition)

@@ -1,12 +1,11 @@
-"""The DescribeGroups request (version 4, KIP-345), and what its answer says of a group.
+"""The DescribeGroups request, version 4 (KIP-345).
 
-aiokafka 0.14 sends version 3, answers it with the wrong response type, and knows no instance ids.
-A coordinator that is loading, moving or refuses to tell answers with an error code; each code is
-raised, so that "did not say" is never read as "no members". GROUP_ID_NOT_FOUND (69) and the state
-Dead mean that the group does not exist.
+aiokafka 0.14 sends version 3, parses it with the wrong type, and has no instance ids. Every error
+code is raised, so that a loading coordinator is never read as a group without members.
+GROUP_ID_NOT_FOUND (69) and the state Dead mean that the group does not exist.
 """
 # pyright: reportIncompatibleMethodOverride=false, reportAssignmentType=false
-# aiokafka declares the constants of a response as properties and sets them as attributes.
+# aiokafka declares a response's constants as properties but sets them as attributes.
 
 from __future__ import annotations
 
@@ -21,8 +20,8 @@ from streams.core.types import GroupDescription, MemberDescription, TopicPartiti
 
 GROUP_ID_NOT_FOUND = 69
 _SETTLED = frozenset({"Stable", "Empty", "Dead"})
-"""States without a rebalance under way; the others are PreparingRebalance and
-CompletingRebalance, in which assignments are not those the members hold."""
+"""In the other states (PreparingRebalance, CompletingRebalance) the answer's assignments are not
+those that members hold."""
 
 
 class _Response(Response):  # type: ignore[misc]  # aiokafka is untyped
@@ -75,9 +74,9 @@ class DescribeGroup(Request[_Struct]):  # type: ignore[misc]  # aiokafka is unty
 
 
 async def describe_group(admin: Any, group: str) -> GroupDescription:
-    """Ask the group's coordinator. ``admin`` is a started `AIOKafkaAdminClient`.
+    """Query the group's coordinator. ``admin`` is a started `AIOKafkaAdminClient`.
 
-    Raises the client's error of the answer's code; some are retriable.
+    Raises the client's error for the answer's code; some are retriable.
     """
     node = await admin.find_coordinator(group)
     response = await admin._send_request_to_node(node, DescribeGroup(group))  # noqa: SLF001  # pinned
@@ -85,8 +84,8 @@ async def describe_group(admin: Any, group: str) -> GroupDescription:
 
 
 def description(group: str, answered: Any) -> GroupDescription:
-    """The group among the rows of a DescribeGroups answer. Raises the client's error of its code,
-    and `KafkaError` for an answer that leaves the group out."""
+    """The group's entry in a DescribeGroups answer. Raises the client's error for its code, and
+    `KafkaError` where the entry is missing."""
     for code, name, state, _type, _protocol, members, _operations in answered:
         if name != group:
             continue

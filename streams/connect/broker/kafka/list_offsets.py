@@ -1,6 +1,6 @@
-"""One question for offsets of many partitions, and what its answers say.
+"""ListOffsets requests for many partitions, and their answers.
 
-A leader answers a ListOffsets request with one entry a partition: an offset, or a code of its own.
+Each leader answers with an offset or an error code per partition.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from streams.connect.broker.kafka.codes import IncompleteAnswerError, passes, ra
 from streams.core.types import TopicPartition
 
 PARTITIONS_MAX = 500
-"""In one request."""
+"""Per request."""
 
 
 class ListOffsets:
-    """``strategy`` is -1 for the end and -2 for the start of a log; ``isolation`` says whether the
-    end is the last stable offset or the high watermark."""
+    """``strategy``: -1 for the end of a log, -2 for its start. ``isolation``: whether the end is
+    the last stable offset or the high watermark."""
 
     def __init__(self, partitions: Iterable[TopicPartition], strategy: int, isolation: int) -> None:
         self.told: dict[TopicPartition, int] = {}
@@ -30,11 +30,11 @@ class ListOffsets:
 
     @property
     def left(self) -> list[TopicPartition]:
-        """Partitions that no leader told the offset of."""
+        """Partitions whose offset is missing."""
         return list(self._left)
 
     def requests(self, leaders: Mapping[TopicPartition, int]) -> list[tuple[int, Any]]:
-        """A node and what to ask it, for each leader of the partitions in ``leaders``."""
+        """Node and request for each leader in ``leaders``."""
         by_node: dict[int, dict[str, list[tuple[int, int]]]] = {}
         for tp, node in leaders.items():
             topics = by_node.setdefault(node, {})
@@ -45,8 +45,8 @@ class ListOffsets:
         ]
 
     def take(self, answer: Any) -> None:
-        """Note every offset of the answer, then raise the client's error for a code in it: one that
-        does not pass by itself, if there is one."""
+        """Store the answer's offsets, then raise the client's error for a code in it, a final one
+        first."""
         refused: dict[TopicPartition, int] = {}
         for topic, names, partitions in _topics(answer):
             for values in partitions:
@@ -63,14 +63,14 @@ class ListOffsets:
             raise_for(code, str(tp))
 
     def check(self, asked: Iterable[TopicPartition]) -> None:
-        """Raises `IncompleteAnswerError` where the offset of a partition was not told."""
+        """Raise `IncompleteAnswerError` where the offset of a partition is missing."""
         for tp in asked:
             if tp in self._left:
                 raise IncompleteAnswerError(f"no offset of {tp}")
 
 
 def _topics(answer: Any) -> Iterable[tuple[str, list[str], Any]]:
-    """Each topic with the names of its partitions' fields, which stay while places move."""
+    """Topic, field names of its partitions, and partitions. Field positions vary by version."""
     schema = answer.SCHEMA
     topics = schema.fields[schema.names.index("topics")].array_of
     names = topics.fields[topics.names.index("partitions")].array_of.names

@@ -1,4 +1,4 @@
-"""The member id of this process in its group, and how often the group evicted it."""
+"""Counts how often the group evicts this member."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ EVICTIONS_MAX = 2
 
 
 class Membership:
-    """Counts evictions: each shows as a changed member id at the next assignment.
+    """An eviction shows as a changed member id at the next assignment.
 
-    One may be a session that expired. Two within a session timeout cannot be: another process
-    joined under the same static id, and aiokafka's heartbeats, which carry no instance id,
-    answer by joining again and evicting it in turn.
+    One may be an expired session. Two within a session timeout mean that another process uses the
+    same static id: aiokafka's heartbeats carry no instance id, so each evicts the other.
     """
 
     def __init__(self, instance_id: str, session_timeout_s: float) -> None:
@@ -45,19 +44,17 @@ class Membership:
 
 
 class AssignmentHolder(Protocol):
-    """The consumer, as its rebalance callbacks see it."""
+    """The consumer, for its rebalance callbacks."""
 
-    def hold(self, partitions: frozenset[TopicPartition]) -> None:
-        """Keep a new assignment from consuming anything before it is sought."""
-        ...
+    def hold(self, partitions: frozenset[TopicPartition]) -> None: ...
 
     def told(self) -> None:
-        """The listener knows the assignment."""
+        """The listener has returned."""
         ...
 
 
 class ListenerAdapter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
-    """Turns aiokafka's callbacks into ours. aiokafka logs and swallows what they raise."""
+    """Converts aiokafka's callbacks. aiokafka logs and swallows their exceptions."""
 
     def __init__(self, holder: AssignmentHolder, listener: RebalanceListener) -> None:
         self._holder = holder
@@ -67,7 +64,7 @@ class ListenerAdapter(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
     async def on_partitions_revoked(  # pyright: ignore[reportIncompatibleMethodOverride]  # awaited
         self, revoked: set[Any]
     ) -> None:
-        # The first join revokes nothing, so the listener is not called.
+        # The first join revokes no partition.
         if self._has_assignment:
             await self._listener.on_revoked(frozenset(TopicPartition(*tp) for tp in revoked))
 

@@ -1,4 +1,4 @@
-"""Whether a topic exists: asked with patience enough for one that was just created."""
+"""Partition counts of topics, with a grace period for new topics."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from streams.connect.broker.kafka.patience import RETRY_S
 from streams.core.errors import BrokerUnavailable, UnknownTopic
 
 UNKNOWN_AFTER_S = 1.0
-"""A new topic spreads within milliseconds; aiokafka itself would wait the request timeout out."""
+"""A new topic spreads within milliseconds; aiokafka itself waits the whole request timeout."""
 
 
 async def partitions_of(client: Any, topic: str) -> int:
-    """How many partitions ``topic`` has, asking the broker only while the client does not know.
+    """The partition count of ``topic``; queries the broker where ``client``, an `AIOKafkaClient`,
+    has none.
 
-    ``client`` is an `AIOKafkaClient`. Raises `UnknownTopic` where the broker says so, the client's
-    error for any other code of the topic (not authorised, no leader yet), and `BrokerUnavailable`
-    where no broker answers.
+    Raises `UnknownTopic`, `BrokerUnavailable` where no broker answers, and the client's error for
+    another code (not authorised, no leader yet).
     """
     known = client.cluster.partitions_for_topic(topic)
     if known:
@@ -44,8 +44,8 @@ async def partitions_of(client: Any, topic: str) -> int:
 
 
 async def _refuse(client: Any, topic: str) -> None:
-    """Raise the broker's reason why the client knows no partition of ``topic``, which the client
-    drops, unless that is that there is no such topic."""
+    """Raise the broker's error code for ``topic``, which the client drops; return where the topic
+    is unknown."""
     request = MetadataRequest([topic], allow_auto_topic_creation=False)
     answer = await client.send(client.get_random_node(), request)
     for code, name, *_ in answer.topics:

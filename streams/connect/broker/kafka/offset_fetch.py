@@ -1,13 +1,11 @@
 """The OffsetFetch request, version 7 (KIP-447), which aiokafka 0.14 lacks.
 
-Only from version 7 on can a client require stable offsets: where a transaction that commits an
-offset of the group is still open, or decided but without its marker, the coordinator then answers
-UNSTABLE_OFFSET_COMMIT instead of the offset before it. A coordinator that loads, has moved or does
-not serve this client answers with an error code of the whole answer and without any topic. Kafka
-2.5 and later know this version.
+Version 7 (Kafka 2.5) can require stable offsets: the coordinator answers UNSTABLE_OFFSET_COMMIT
+while a transaction that commits an offset of the group is open or lacks its marker. A coordinator
+that loads, or has moved, answers with an error code and no topics.
 """
 # pyright: reportIncompatibleMethodOverride=false, reportAssignmentType=false
-# aiokafka declares the constants of a response as properties and sets them as attributes.
+# aiokafka declares a response's constants as properties but sets them as attributes.
 
 from __future__ import annotations
 
@@ -80,7 +78,7 @@ class _Struct(RequestStruct):  # type: ignore[misc]  # aiokafka is untyped
 
 
 class OffsetFetch(Request[_Struct]):  # type: ignore[misc]  # aiokafka is untyped
-    """Ask for a group's committed offsets. Send it to the group's coordinator."""
+    """Query a group's committed offsets at its coordinator."""
 
     API_KEY = 9
 
@@ -98,11 +96,10 @@ class OffsetFetch(Request[_Struct]):  # type: ignore[misc]  # aiokafka is untype
         return request_struct_class(self._group, topics, self._stable, no_tags)
 
     def take(self, response: Any, told: dict[TopicPartition, CommittedOffset]) -> None:
-        """Add to ``told`` what the answer says of each partition that was asked for: offset -1
-        where the coordinator says that there is none.
+        """Add each requested partition's offset to ``told``, -1 where none is committed.
 
-        Raises the client's error for the code of the answer or of a partition, and
-        `IncompleteAnswerError` where a partition is left out; ``told`` has all others then.
+        Then raises the client's error for the code of the answer or of a partition, or
+        `IncompleteAnswerError` for a missing partition.
         """
         raise_for(response.error_code, self._group)
         refused: dict[TopicPartition, int] = {}
@@ -113,7 +110,7 @@ class OffsetFetch(Request[_Struct]):  # type: ignore[misc]  # aiokafka is untype
                     refused[tp] = code
                 elif tp in self._asked:
                     told[tp] = CommittedOffset(offset, metadata or "")
-        # One that does not pass is raised first: the others would be asked about again.
+        # Final codes first: others cause a retry.
         for tp, code in sorted(refused.items(), key=lambda one: passes(client.for_code(one[1])())):
             raise_for(code, f"{self._group} {tp}")
         if left_out := self._asked - set(told):

@@ -1,4 +1,4 @@
-"""How long one call asks the broker again, and how long a quota makes it wait."""
+"""Deadline and quota wait of one call."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import time
 
 RETRY_S = 0.05
 THROTTLED_MAX_S = 60.0
-"""Longest wait for a quota within one call. Kafka mutes a client for eleven seconds at most; the
-client id is shared, so another process may use up what was freed."""
+"""Kafka mutes a client for 11 s at most. Processes share a client id, so another may use up the
+quota."""
 
 
 class Patience:
-    """The deadline of one call. Time that a quota takes does not count against ``timeout_s``."""
+    """Deadline of one call. Quota waits do not count towards ``timeout_s``."""
 
     def __init__(self, timeout_s: float) -> None:
         self._deadline_s = time.monotonic() + timeout_s
@@ -23,7 +23,7 @@ class Patience:
         return time.monotonic() >= self._deadline_s or self._throttled_s > THROTTLED_MAX_S
 
     async def throttled(self, until_s: float) -> None:
-        """Wait until ``until_s`` on the monotonic clock, `THROTTLED_MAX_S` in all at most."""
+        """Wait until ``until_s`` on the monotonic clock, for at most `THROTTLED_MAX_S` per call."""
         wait_s = min(until_s - time.monotonic(), THROTTLED_MAX_S)
         if wait_s > 0:
             await asyncio.sleep(wait_s)

@@ -1,4 +1,4 @@
-"""The producer of commands that feed topics, on aiokafka."""
+"""The producer of commands, on aiokafka."""
 
 from __future__ import annotations
 

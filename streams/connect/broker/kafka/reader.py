@@ -1,24 +1,23 @@
-"""Reads one partition without a group: plain fetch requests, decoded as columns.
+"""Reads partitions without a group: plain fetch requests, decoded as columns.
 
-No background task: each call asks the leaders of its partitions itself, so a reader that is not called
-costs nothing, and one that is closed leaves nothing behind.
+There is no background task: each call queries the leaders itself.
 
-What a leader may answer (Fetch v4 to v11, ListOffsets v2 and v3, Kafka 4.1), and what follows:
+Answers of a leader (Fetch v4 to v11, ListOffsets v2 and v3, Kafka 4.1):
 
-| answer                                                            | what a call does         |
+| answer                                                            | effect                   |
 |-------------------------------------------------------------------|--------------------------|
 | records                                                           | returns them             |
 | no records, the offset at or behind the last stable offset        | `read` returns empty     |
-| no records below the last stable offset                           | asks again               |
-| nothing about the partition: the client is over its quota         | waits as told, asks again|
-| any answer with ``throttle_time_ms``                              | waits before it asks next|
-| an offset or a last stable offset of -1: not known                | asks again               |
+| no records below the last stable offset                           | retries                  |
+| no entry for the partition: the client is over its quota          | waits the throttle time, retries |
+| any answer with ``throttle_time_ms``                              | waits before the next request |
+| an offset or a last stable offset of -1: unknown                  | retries                  |
 | OFFSET_OUT_OF_RANGE                                               | `OffsetOutOfRange`       |
-| a code that passes by itself (`kafka_codes.passes`), of the       | asks again, with fresh   |
-| partition or of the whole answer; a leader that is not known      | metadata                 |
+| a retriable code (`codes.passes`) of the partition or the answer; | retries with fresh       |
+| an unknown leader                                                 | metadata                 |
 | any other code                                                    | `BrokerUnavailable`      |
 
-A call that asks again does so until the request timeout, then raises `BrokerUnavailable`.
+Retries end at the request timeout with `BrokerUnavailable`.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ class KafkaReader:
         self._client: Any = AIOKafkaClient(**connection.client_options())
         self._rest: tuple[TopicPartition, int, ColumnFetch] | None = None
         self._quiet_until_s = 0.0
-        """monotonic; until then the broker does not read what this client sends (KIP-219)"""
+        """monotonic; the broker ignores this client's requests until then (KIP-219)"""
 
     async def start(self) -> None:
         """Connect. Raises `BrokerUnavailable` when no broker answers."""
@@ -77,7 +76,7 @@ class KafkaReader:
         return (await self._offsets([tp], OffsetResetStrategy.EARLIEST))[tp]
 
     async def last_stable_offset(self, tp: TopicPartition) -> int:
-        # Under read_committed the broker answers "latest" with the last stable offset.
+        # With read_committed, "latest" is the last stable offset.
         return (await self._offsets([tp], OffsetResetStrategy.LATEST))[tp]
 
     async def high_watermark(self, tp: TopicPartition) -> int:
@@ -123,8 +122,7 @@ class KafkaReader:
     async def _columns(
         self, tp: TopicPartition, offset: int, isolation: int, patience: Patience
     ) -> ColumnFetch | None:
-        """What was fetched but not read yet, else a new fetch; None at the end of what
-        ``isolation`` shows."""
+        """Buffered records, else a new fetch; None at the end visible with ``isolation``."""
         if self._rest is not None:
             known, same, columns = self._rest
             if (known, same, columns.next_fetch_offset) == (tp, isolation, offset):
@@ -154,7 +152,7 @@ class KafkaReader:
     async def _offsets(
         self, partitions: Iterable[TopicPartition], strategy: int, isolation: int = READ_COMMITTED
     ) -> dict[TopicPartition, int]:
-        """One request to each leader for up to `PARTITIONS_MAX` partitions at a time."""
+        """Query each leader for up to `PARTITIONS_MAX` partitions per request."""
         asked, patience = ListOffsets(partitions, strategy, isolation), self._patience()
         while some := asked.left[:PARTITIONS_MAX]:
             try:
@@ -175,7 +173,7 @@ class KafkaReader:
         take: Callable[[dict[str, Any]], Taken],
         patience: Patience,
     ) -> Taken:
-        """What ``take`` makes of the fields of the leader's answer about one partition.
+        """``take`` applied to the leader's answer about one partition.
 
         Raises `OffsetOutOfRangeError`, `UnknownTopic` and `BrokerUnavailable`.
         """
@@ -190,7 +188,7 @@ class KafkaReader:
                 await self._again(error, patience)
 
     def _about(self, answer: Any, tp: TopicPartition) -> dict[str, Any]:
-        """The fields about ``tp`` by their names in the protocol, which stay while places move."""
+        """The answer's fields for ``tp`` by protocol name; positions vary by version."""
         throttle_s = self._throttled(answer)
         raise_for(getattr(answer, "error_code", 0), str(tp))
         for topic, partitions, *_ in answer.topics or ():
@@ -203,13 +201,13 @@ class KafkaReader:
         raise IncompleteAnswerError(f"nothing about {tp}, throttled for {throttle_s:g} s")
 
     def _throttled(self, answer: Any) -> float:
-        """Seconds for which the answer asks for silence."""
+        """The answer's throttle time in seconds."""
         throttle_s: float = getattr(answer, "throttle_time_ms", 0) / 1000
         self._quiet_until_s = max(self._quiet_until_s, time.monotonic() + throttle_s)
         return throttle_s
 
     async def _again(self, error: BaseException, patience: Patience) -> None:
-        """Return when the leader may be asked once more, else raise."""
+        """Return when a retry is due, else raise."""
         if not passes(error) or patience.over:
             raise self._unavailable(error) from error
         await asyncio.sleep(RETRY_S)
@@ -220,7 +218,7 @@ class KafkaReader:
 
     async def _leader(self, tp: TopicPartition) -> int:
         if tp.partition >= await partitions_of(self._client, tp.topic):
-            # The topic may just have grown.
+            # The topic may have grown.
             await self._refresh()
             if tp.partition >= await partitions_of(self._client, tp.topic):
                 raise UnknownTopic(f"{tp} does not exist. Run `dia topics apply`.")

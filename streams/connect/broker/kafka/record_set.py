@@ -1,17 +1,15 @@
-"""The record sets of fetch answers: each batch framed here, uncompressed within a bound
-(kafka_decompression.py), and opened by aiokafka.
+r"""Record sets of fetch answers: framed here, decompressed within a bound (decompression.py),
+parsed by aiokafka.
 
-Brokers check a batch's frame and checksum and store the rest as it came. So a batch may hold what
-no client can open: a broken compression frame, an unknown codec, a format before v2. Each failure
-to open one is raised with its own exception class; `RecordSet.bounds` tells which offsets it costs.
+Brokers check a batch's frame and checksum only. A batch may have a broken compression frame, an
+unknown codec, or a format before v2. Failures keep their own exception classes; `RecordSet.bounds`
+returns the lost offsets.
 
-One kind of bad record is read all the same. A header's name is a string by Kafka's protocol, but
-brokers store whatever bytes a producer puts there, and aiokafka 0.14 decodes names strictly and
-fails on the whole batch. Names are labels, so one that is not UTF-8 is read with its wrong bytes
-written out, ``caf\\xe9`` for instance, and the record lives.
+Header names that are not UTF-8 do not fail a batch. Brokers accept them, but aiokafka 0.14 fails on
+the whole batch; here the invalid bytes are escaped (``caf\xe9``).
 
-Record format v2: https://kafka.apache.org/documentation/#record. Pinned by
-tests/contract/test_aiokafka_pins.py: `_DefaultRecordBatchPy` and the fetcher's `MemoryRecords`.
+Record format v2: https://kafka.apache.org/documentation/#record.
+tests/contract/test_aiokafka_pins.py pins `_DefaultRecordBatchPy` and the fetcher's `MemoryRecords`.
 """
 
 from __future__ import annotations
@@ -35,9 +33,9 @@ from streams.core.kernels.record_shape import PADDING, RECORD_BYTES_MIN
 from streams.core.records.framed_batch import Frames
 
 PIECE: Final = 20_000
-"""Records that are made of a batch at once."""
+"""Records decoded from a batch at once."""
 _FRAME = struct.Struct(">qiiB")
-"""Base offset of a batch, its length behind the first `_OVERHEAD_BYTES`, leader epoch, format."""
+"""Base offset, length behind the first `_OVERHEAD_BYTES`, leader epoch, format."""
 _OVERHEAD_BYTES = 12
 _LAST_OFFSET_DELTA = struct.Struct(">i")
 _LAST_OFFSET_DELTA_AT = 23
@@ -52,10 +50,10 @@ _NO_FRAME = (0, 0, -1, -1)
 
 
 class RecordSet:
-    """The batches of one answer, in order. ``leader_epoch`` is that of the last one given.
+    """The batches of one answer, in order. ``leader_epoch`` belongs to the last one returned.
 
-    An answer may end inside a batch, for its size limit; that one is left for the next fetch. Its
-    first batch is whole whatever its size (KIP-74), so a first one that is cut short is damaged.
+    The size limit may cut the last batch, which the next fetch returns whole. The first batch is
+    always whole (KIP-74), so a cut one is damaged.
     """
 
     __slots__ = ("_at", "_batches", "_data", "_end", "_frame", "leader_epoch")
@@ -66,8 +64,8 @@ class RecordSet:
         self._frame = _NO_FRAME
         self.leader_epoch = -1
         self._batches: Any = None
-        """aiokafka's own, which is faster than ours; it looks one batch ahead, so that it is of no
-        use from the batch before a damaged frame on"""
+        """aiokafka's parser, faster than ours; it reads one batch ahead, so it is dropped one batch
+        before a damaged frame"""
         with suppress(Exception):
             self._batches = MemoryRecords(data)
 
@@ -80,7 +78,7 @@ class RecordSet:
         return left >= _OVERHEAD_BYTES + frame[1] or at == 0
 
     def next_batch(self) -> Any:
-        """The next batch, its header read, after `has_next`. Raises `CorruptRecordException`."""
+        """The next batch, after `has_next`. Raises `CorruptRecordException`."""
         at = self._at = self._end
         _, length, epoch, version = self._frame
         end = at + _OVERHEAD_BYTES + length
@@ -102,19 +100,19 @@ class RecordSet:
         return len(self._data)
 
     def opened(self, batch: Any, bytes_max: int = BATCH_BYTES_MAX) -> bytes:
-        """The batch that `next_batch` returned last, uncompressed. Raises `TooManyBytes` for one that
-        holds more than ``bytes_max`` bytes then."""
+        """The last batch that `next_batch` returned, uncompressed. Raises `TooManyBytes` above
+        ``bytes_max``."""
         data = self._data[self._at : self._end]
         return uncompressed(data, bytes_max) if batch.compression_type else data
 
     def records_of(self, batch: Any, bytes_max: int = BATCH_BYTES_MAX) -> Iterator[list[Any]]:
-        """Its records, `PIECE` at a time: of empty ones a batch may hold millions. A shorter piece is
-        the last."""
+        """Its records in lists of `PIECE`, since a batch may hold millions of empty ones. Only the
+        last list is shorter."""
         return pieces_of(batch, self.opened(batch, bytes_max))
 
     def bounds(self) -> tuple[int, int]:
-        """First offset, and one past the last, of the batch that `next_batch` came to last: equal
-        where neither header says it. The header of the batch behind it is preferred to its own."""
+        """First offset of the batch that `next_batch` reached last, and one past its last offset.
+        The next batch's header is preferred to its own; equal where neither is readable."""
         rest = memoryview(self._data)[self._at :]
         if len(rest) < _FRAME.size:
             return 0, 0
@@ -123,15 +121,14 @@ class RecordSet:
         if len(behind) >= _FRAME.size and (until := _FRAME.unpack_from(behind)[0]) > base:
             return base, until
         if version != _FORMAT or len(rest) < _HEADER_BYTES:
-            # The formats before v2 name the last offset of what is compressed together.
+            # Formats before v2 store the last offset of a compressed set.
             return base, base + 1
         return base, base + _LAST_OFFSET_DELTA.unpack_from(rest, _LAST_OFFSET_DELTA_AT)[0] + 1
 
 
 def frames_of(batch: Any, data: bytes) -> Frames | None:
-    """All records of a batch whose uncompressed bytes are ``data``, as places in these; None where
-    there is no kernel, the batch is large, or anything in it is unusual (streams/core/kernels/records.py):
-    then `pieces_of` reads it, or raises."""
+    """Record positions in ``data``, the uncompressed batch. None without a kernel, for a large
+    batch, or for an unusual record (streams/core/kernels/records.py); use `pieces_of` then."""
     loops = kernels.active
     (count,) = _RECORD_COUNT.unpack_from(data, _RECORD_COUNT_AT)
     if data[_CODEC_AT] & _CODEC_MASK or loops is None:
@@ -150,18 +147,17 @@ def frames_of(batch: Any, data: bytes) -> Frames | None:
 
 
 def pieces_of(batch: Any, data: bytes) -> Iterator[list[Any]]:
-    """The records of a batch whose uncompressed bytes are ``data``, as `RecordSet.records_of` gives
-    them."""
+    """The records of the uncompressed batch ``data``, as `RecordSet.records_of`."""
     if batch.compression_type:
         batch = DefaultRecordBatch(data)
-    # Cut by islice, which begins what it cuts anew each time: not the batch itself.
+    # islice restarts the iteration of a batch, but not of a chain.
     records: Iterator[Any] = chain(batch)
     given = 0
     while True:
         try:
             piece = list(islice(records, PIECE))
         except Exception as error:
-            # aiokafka's compiled batch raises the decoding error, its Python one wraps it.
+            # aiokafka's compiled batch raises the decoding error; its Python batch wraps it.
             if UnicodeDecodeError not in (type(error), type(error.__context__)):
                 raise
             records = tolerant_records(data)
@@ -175,7 +171,7 @@ def pieces_of(batch: Any, data: bytes) -> Iterator[list[Any]]:
 
 
 class TolerantRecord(NamedTuple):
-    """Like aiokafka's record, as far as dia reads one."""
+    """The fields of aiokafka's record that dia reads."""
 
     offset: int
     timestamp: int
@@ -185,10 +181,10 @@ class TolerantRecord(NamedTuple):
 
 
 def tolerant_records(data: bytes) -> Iterator[TolerantRecord]:
-    """The records of one uncompressed batch, given with its header; wrong bytes in names are
-    escaped.
+    """The records of one uncompressed batch, header included. Escapes invalid bytes in header
+    names.
 
-    Raises `CorruptRecordException` where a field does not end where it says.
+    Raises `CorruptRecordException` where a field exceeds its bounds.
     """
     batch: Any = _DefaultRecordBatchPy(data)
     fields = _Fields(batch._buffer, batch._pos)  # noqa: SLF001 - see the module's docstring
@@ -197,7 +193,7 @@ def tolerant_records(data: bytes) -> Iterator[TolerantRecord]:
 
 
 class _Fields:
-    """Reads one field after the other. The producer wrote the lengths: each is checked."""
+    """Reads fields in order and checks each length, which the producer wrote."""
 
     def __init__(self, buffer: bytearray, position: int) -> None:
         self._buffer = buffer
@@ -206,7 +202,7 @@ class _Fields:
     def number(self) -> int:
         value: int
         try:
-            # aiokafka's compiled decoder reads beyond the buffer's end.
+            # aiokafka's compiled decoder reads beyond the buffer.
             value, self.position = decode_varint_py(self._buffer, self.position)
         except (IndexError, ValueError) as error:
             raise CorruptRecordException("a number in a record is cut short") from error
@@ -225,7 +221,7 @@ class _Fields:
 def _record(batch: Any, fields: _Fields) -> TolerantRecord:
     size = fields.number()
     end = fields.position + size
-    fields.number()  # attributes: none is in use
+    fields.number()  # attributes: unused
     timestamp = batch.first_timestamp + fields.number()
     offset = batch.base_offset + fields.number()
     key, value = fields.data(), fields.data()
@@ -239,5 +235,5 @@ def _record(batch: Any, fields: _Fields) -> TolerantRecord:
 
 
 def keep_record_sets() -> None:
-    """Let aiokafka's fetcher put a `RecordSet` into every answer."""
+    """Make aiokafka's fetcher use `RecordSet`."""
     fetcher.MemoryRecords = RecordSet

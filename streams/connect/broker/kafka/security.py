@@ -1,4 +1,4 @@
-"""How a client proves itself to Kafka, and what it demands of it: PLAINTEXT, SSL, SASL, or both."""
+"""Authentication and encryption of Kafka clients: PLAINTEXT, SSL, SASL, or both."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MECHANISMS = ("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KafkaSecurity:
-    """The security settings of Kafka's own clients, by their Kafka names."""
+    """Security settings under Kafka's names."""
 
     protocol: str = "PLAINTEXT"
     mechanism: str = MECHANISMS[0]
@@ -24,10 +24,10 @@ class KafkaSecurity:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> KafkaSecurity:
-        """Read, and checked before a client connects: `UsageError` names the variable.
+        """Read and validate the settings. `UsageError` names the variable.
 
-        A user or certificate beside a protocol that sends neither is refused: the
-        operator would expect a protection that is not there.
+        Refuses a user or certificate that the protocol does not send: the operator would expect
+        protection that is absent.
         """
         security = cls(
             protocol=settings.kafka_security_protocol,
@@ -52,11 +52,11 @@ class KafkaSecurity:
 
     @property
     def authenticated(self) -> bool:
-        """Whether user and password are sent."""
+        """Whether the protocol sends user and password."""
         return self.protocol.startswith("SASL")
 
     def check(self) -> None:
-        """`UsageError` for words Kafka does not know, and for parts that do not fit."""
+        """Raise `UsageError` for unknown values and for combinations that do not fit."""
         _one_of("DIA_KAFKA_SECURITY_PROTOCOL", self.protocol, PROTOCOLS)
         _one_of("DIA_KAFKA_SASL_MECHANISM", self.mechanism, MECHANISMS)
         if self.authenticated and not (self.user and self.password):
@@ -79,7 +79,7 @@ class KafkaSecurity:
         tls.check()
 
     def client_options(self) -> dict[str, Any]:
-        """Arguments of every aiokafka client. `UsageError` for an unusable certificate."""
+        """Arguments of every aiokafka client. Raises `UsageError` for an unusable certificate."""
         options: dict[str, Any] = {"security_protocol": self.protocol}
         if self.encrypted:
             options["ssl_context"] = self.tls.context()

@@ -1,7 +1,7 @@
-"""Ending an aiokafka client by a deadline, whatever state it is in.
+"""Stops an aiokafka client by a deadline.
 
-aiokafka's own ``stop`` flushes, waits for requests in flight and may wait for ever when the
-broker is away. An abandoned producer has nothing to flush: its tasks are cancelled instead.
+aiokafka's ``stop`` flushes and may wait for ever without a broker. Cancelling the tasks loses
+nothing that an abandoned producer needs.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ log = structlog.get_logger(__name__)
 
 
 def tasks_of(*owners: Any) -> set[asyncio.Task[Any]]:
-    """The running tasks whose coroutine is a method of one of ``owners``.
+    """Running tasks whose coroutine is a method of one of ``owners``.
 
-    The client keeps no list of the requests it has in flight; their frames know their ``self``.
+    The client keeps no list of requests in flight, so the frames' ``self`` is compared.
     """
     identities = {id(owner) for owner in owners if owner is not None}
     found = set()

@@ -1,4 +1,4 @@
-"""The one writer of a partition's truth, on aiokafka."""
+"""The only writer of a partition's changelog, on aiokafka."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from streams.core.errors import CommitInDoubt, PartitionRestart
 from streams.core.types import CommittedOffset, OutboundRecord, TopicPartition
 
 BATCH_BYTES = 950 << 10
-"""One changelog part, or many small records, under the broker's default of 1 MiB a batch."""
+"""Below the broker's default of 1 MiB per batch."""
 
 Result = TypeVar("Result")
 
 
 class KafkaTransactionalProducer:
-    """`TransactionalProducer` over `AIOKafkaProducer`. Its first failure is also its last word.
+    """`TransactionalProducer` over `AIOKafkaProducer`. Unusable after its first failure.
 
-    aiokafka commits a transaction in which a send failed; `commit` here refuses to. And it adds
-    only one group to a transaction: `send_offsets` makes it add each.
+    aiokafka commits a transaction with a failed send; `commit` refuses. aiokafka adds one group per
+    transaction; `send_offsets` adds each.
     """
 
     def __init__(self, connection: KafkaConnection, transactional_id: str) -> None:
@@ -38,7 +38,7 @@ class KafkaTransactionalProducer:
         self._unacknowledged: set[asyncio.Future[int]] = set()
         self._failure: PartitionRestart | None = None
         self._group = ""
-        """whose offsets were sent last"""
+        """last group in `send_offsets`"""
 
     async def start(self) -> None:
         use_fast_lz4()
@@ -79,7 +79,7 @@ class KafkaTransactionalProducer:
         return self._answer_to(sent)
 
     async def send_many(self, records: Sequence[OutboundRecord]) -> Awaitable[None]:
-        # Sent batch by batch: a future a record costs more than the record.
+        # Sent in batches: a future per record costs more than the record.
         answers = await self._attempt("send", lambda: self._queue_all(records))
         return quiet(_all(answers))
 
@@ -96,7 +96,7 @@ class KafkaTransactionalProducer:
         self, staged: Mapping[ClientPartition, OffsetAndMetadata], group: str
     ) -> None:
         if group != self._group:
-            # The client remembers the group that it added, and one group coordinator for all.
+            # The client keeps one added group and one group coordinator.
             self._group = group
             self._producer._txn_manager._txn_consumer_group = None  # noqa: SLF001  # pinned
             self._producer._sender._coordinator_dead(CoordinationType.GROUP)  # noqa: SLF001  # pinned
@@ -139,14 +139,14 @@ class KafkaTransactionalProducer:
         )
 
     def _answer_to(self, sent: asyncio.Future[Any]) -> asyncio.Future[int]:
-        """The offset that ``sent`` will bring, for one record or the first of a batch."""
+        """Future offset of one record, or of the first of a batch."""
         offset: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._unacknowledged.add(offset)
         sent.add_done_callback(partial(self._settle, offset))
         return offset
 
     def _settle(self, offset: asyncio.Future[int], sent: asyncio.Future[Any]) -> None:
-        """Pass a send's result on; a send without an offset spoils the transaction."""
+        """Pass on the result of a send; a send without an offset fails the transaction."""
         error: BaseException | None = (
             asyncio.CancelledError() if sent.cancelled() else sent.exception()
         )
@@ -164,7 +164,7 @@ class KafkaTransactionalProducer:
         self._unacknowledged.discard(offset)
         if not offset.done():
             offset.set_exception(failure)
-            offset.exception()  # an abandoned send is not worth a complaint of the event loop
+            offset.exception()  # keeps the event loop from reporting an abandoned send
 
     async def _commit_acknowledged(self) -> None:
         if self._unacknowledged:
@@ -184,7 +184,7 @@ class KafkaTransactionalProducer:
             raise self._failure from error
 
     def _root_of(self, error: BaseException) -> BaseException:
-        """What ended the client's sender, where that is why the call failed."""
+        """The error that ended the client's sender, where it caused this one."""
         task = self._producer._sender.sender_task  # noqa: SLF001  # pinned by a contract test
         if task is not None and task.done() and not task.cancelled():
             return task.exception() or error
@@ -195,7 +195,7 @@ class KafkaTransactionalProducer:
 
 
 def _appended(batch: Any, record: OutboundRecord) -> bool:
-    """False: the batch is full. An empty one takes any record."""
+    """False when the batch is full. An empty batch takes any record."""
     return (
         batch.append(
             timestamp=record.timestamp_ms,

@@ -1,1 +1,1 @@
-"""Its twin in memory, held to the same contract suite."""
+"""The in-memory broker, held to the contract suite of the Kafka one."""

@@ -1,5 +1,3 @@
-"""Administration of the in-memory broker."""
-
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,7 +28,7 @@ class MemoryAdmin:
         for topic in topics:
             if topic.name not in self._cluster.topics:
                 logs = [Log(TopicPartition(topic.name, n)) for n in range(topic.partitions)]
-                # One broker: -1 asks for its default, and it has no place for a second replica.
+                # -1 asks for the default, which is one replica on one broker.
                 self._cluster.topics[topic.name] = MemoryTopic(
                     logs, max(1, topic.replication_factor), dict(topic.config)
                 )

@@ -1,9 +1,8 @@
-"""A Kafka that lives in one process and on one clock: for tests and for the simulation.
+"""An in-memory Kafka on one clock, for tests and the simulation.
 
-It keeps the promises the pipeline rests on — offsets, transactions with control markers,
-fencing, the last stable offset, static members and eager rebalances, log starts — and passes
-the contract suite of the real one (tests/contract). No threads, no wall time: under a
-`VirtualClock` the same calls give the same history.
+It implements offsets, transactions with control markers, fencing, the last stable offset, static
+members, eager rebalances and log starts, and passes the real broker's contract suite
+(tests/contract). It has no threads and no wall time: a `VirtualClock` makes it deterministic.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ from streams.core.types import CommittedOffset, Headers, TopicPartition
 class MemoryBroker:
     """`Broker` without a network.
 
-    ``faults`` makes bad weather; `rebalance` and `MemoryConsumer.mute` disturb a group.
-    A process that dies is played by `MemoryConsumer.stop` and `close` of its producers: static
-    members do not leave, and open transactions stay open, exactly as after kill -9.
+    ``faults`` injects faults; `rebalance` and `MemoryConsumer.mute` disturb a group.
+    `MemoryConsumer.stop` and `close` of producers act like kill -9: static members stay, open
+    transactions stay open.
     """
 
     def __init__(
@@ -38,11 +37,11 @@ class MemoryBroker:
         transaction_timeout_s: float = 30.0,
         marker_delay_s: float = 0.0,
     ) -> None:
-        """``marker_delay_s``: how long after the answer to a commit or an abort the control markers
-        reach the partitions. A real broker promises nothing about it."""
+        """``marker_delay_s``: time from the answer to a commit or abort until the control markers
+        are written. Kafka promises no bound."""
         self._cluster = Cluster(clock, marker_delay_s)
         self.members: dict[str, MemoryConsumer] = {}
-        """The last consumer made for each instance id, so that a test can `mute` it."""
+        """The last consumer created for each instance id, for `mute`."""
         self._session_timeout_s = session_timeout_s
         self._transaction_timeout_s = transaction_timeout_s
 
@@ -60,12 +59,12 @@ class MemoryBroker:
         self._cluster.signal.notify()
 
     def log(self, tp: TopicPartition) -> Log:
-        """The log itself, for a test that watches from outside: no call that a fault could strike."""
+        """The log, for tests; faults do not apply."""
         return self._cluster.log(tp)
 
     def replace_log(self, tp: TopicPartition) -> None:
-        """As when its topic is deleted and created again: an empty log takes the place of another,
-        and no client gets a notice of it."""
+        """Replace the log by an empty one, as when its topic is deleted and recreated. Clients get
+        no notice."""
         self._cluster.topics[tp.topic].logs[tp.partition] = Log(tp)
 
     def append(
@@ -76,8 +75,7 @@ class MemoryBroker:
         headers: Headers = (),
         append_ms: int | None = None,
     ) -> None:
-        """A record comes to lie in a log, whatever fails at that moment; at ``append_ms``, by default
-        the broker's time."""
+        """Append a record, regardless of faults. ``append_ms`` defaults to the broker's time."""
         entry = self._cluster.entry(tp, key, value, headers, None)
         if append_ms is not None:
             entry.timestamp_ms = append_ms
@@ -88,12 +86,12 @@ class MemoryBroker:
         return [log.tp for _, t in sorted(self._cluster.topics.items()) for log in t.logs]
 
     def is_torn(self, group: str, tp: TopicPartition) -> bool:
-        """Whether the last transaction with this offset was carried out in part."""
+        """Whether the last transaction with this offset was torn."""
         return (group, tp) in self._cluster.transactions.torn
 
     def committed(self, group: str, tp: TopicPartition) -> CommittedOffset | None:
-        """A group's committed offset, seen from outside like `log`; also one that the group's
-        coordinator does not tell yet, because its marker is on its way."""
+        """A group's committed offset; faults do not apply, and a marker that is pending counts as
+        written."""
         decided = self._cluster.transactions.decided_offset(group, tp)
         return decided or self._cluster.group(group).offsets.get(tp)
 

@@ -1,4 +1,4 @@
-"""What the in-memory broker holds: topics, groups, transactions, and one way to wait for them."""
+"""State of the in-memory broker: topics, groups, transactions, and the wait for a change."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ from streams.core.wake_signal import WakeSignal
 DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
 """Kafka's default of ``max.message.bytes``."""
 RECORD_OVERHEAD_BYTES = 70
-"""Batch header and record framing; the limit is checked per record, uncompressed."""
+"""Batch header and record framing; the limit applies per record, uncompressed."""
 
 
 class FetchAnswer(NamedTuple):
-    """What the broker answers a reader: a batch and the last stable offset that it knows, or,
-    without a batch, how long the reader is to be silent."""
+    """A batch and the leader's last stable offset, or, without a batch, the throttle time."""
 
     batch: RecordBatch | None
     last_stable_offset: int
@@ -34,7 +33,7 @@ class FetchAnswer(NamedTuple):
 
 @dataclass(slots=True)
 class MemoryTopic:
-    """A topic's logs, by partition, and the configuration set on it."""
+    """A topic's logs by partition, and its configuration."""
 
     logs: list[Log]
     replication_factor: int
@@ -42,7 +41,7 @@ class MemoryTopic:
 
 
 class Cluster:
-    """The broker's whole state. Clients change it; nothing here runs by itself."""
+    """The broker's state. Clients change it; it has no task of its own."""
 
     def __init__(self, clock: Clock, marker_delay_s: float = 0.0) -> None:
         self.clock = clock
@@ -57,7 +56,6 @@ class Cluster:
         )
 
     def partitions(self, topic: str) -> int:
-        """0 for a topic that does not exist."""
         return len(self.topics[topic].logs) if topic in self.topics else 0
 
     def log(self, tp: TopicPartition) -> Log:
@@ -86,12 +84,12 @@ class Cluster:
         if max_records > 0:
             read = log.read_all if aborted else log.read_committed
             return FetchAnswer(read(offset, max_records, end), end, 0.0)
-        # Only so that an offset outside the log is noticed.
+        # Raises for an offset outside the log.
         log.read_committed(offset, 0, offset)
         return FetchAnswer(RecordBatch(tp, offset, offset), end, 0.0)
 
     def trim(self, tp: TopicPartition, before: int) -> None:
-        """Raises `BrokerUnavailable` for an offset past the end that the leader has."""
+        """Raise `BrokerUnavailable` for an offset past the leader's end."""
         log = self.log(tp)
         if self.faults.take_refused_trim() or before > self.replicas.high_watermark(log):
             raise BrokerUnavailable(
@@ -101,7 +99,7 @@ class Cluster:
         log.trim(before)
 
     def refusal(self, group: str, partitions: Iterable[TopicPartition], *, stable: bool) -> str:
-        """The code with which the group's coordinator refuses to tell these offsets, or ""."""
+        """The group coordinator's error code for these offsets, or ""."""
         refused = self.faults.coordinator_refusal()
         if not stable:
             return "" if refused == UNSTABLE_OFFSET_COMMIT else refused
@@ -119,7 +117,7 @@ class Cluster:
         headers: Headers,
         timestamp_ms: int | None,
     ) -> LogEntry:
-        """The record as the topic would store it. `TooLarge` above ``max.message.bytes``."""
+        """The record as stored. Raises `TooLarge` above ``max.message.bytes``."""
         config = self.topics[tp.topic].config
         limit = int(config.get("max.message.bytes", DEFAULT_MAX_MESSAGE_BYTES))
         size = RECORD_OVERHEAD_BYTES + len(key or b"") + len(value or b"")
@@ -132,26 +130,25 @@ class Cluster:
         return LogEntry(timestamp_ms, key, value, headers, append_time=append_time)
 
     async def call(self, kind: Call) -> None:
-        """A client's call arrives: let due faults strike and overdue things expire."""
+        """Begin a client's call: apply due faults and timeouts."""
         await self.faults.strike(kind)
         self.expire()
 
     def expire(self) -> None:
-        """Apply session and transaction timeouts that the clock has passed."""
         changed = [group.expire() for group in self.groups.values()]
         changed += [self.transactions.expire(), self.replicas.expire()]
         if any(changed):
             self.signal.notify()
 
     async def wait(self, deadline_s: float | None) -> None:
-        """Until something may have changed, or the clock's monotonic time is ``deadline_s``."""
+        """Wait for a change, at most until monotonic time ``deadline_s``."""
         moments = [group.next_deadline() for group in self.groups.values()]
         moments += [self.transactions.next_deadline(), self.replicas.next_deadline(), deadline_s]
         await self.signal.wait(min((m for m in moments if m is not None), default=None))
         self.expire()
 
     async def until(self, ready: Callable[[], bool]) -> None:
-        """Wait until ``ready`` holds, looking again after every change."""
+        """Wait until ``ready`` holds; checked after every change."""
         self.expire()
         while not ready():
             await self.wait(None)

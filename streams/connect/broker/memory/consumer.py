@@ -1,4 +1,4 @@
-"""A member of a consumer group on the in-memory broker."""
+"""A consumer group member on the in-memory broker."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from streams.core.types import (
 )
 
 SILENCE_MAX_S = 5.0
-"""As streams/connect/broker/kafka/fetches.py has it."""
+"""As in streams/connect/broker/kafka/fetches.py."""
 
 log = structlog.get_logger(__name__)
 
@@ -35,17 +35,17 @@ class _Assigned:
     position: int | None = None
     paused: bool = False
     failed: bool = False
-    """an error was raised about the position: it yields nothing until it is sought anew"""
+    """an error of the position was raised: no records until the next seek"""
     watermarks: Watermarks | None = None
     log: Log | None = None
-    """the one that was read last: another one means that the topic was created again"""
+    """log read last; a different one means that the topic was recreated"""
     broken: bool = False
 
 
 class MemoryConsumer:
-    """`GroupConsumer` on a `Cluster`. One task plays the client's coordination thread.
+    """`GroupConsumer` on a `Cluster`. One task acts as the client's coordination thread.
 
-    `mute` stops the heartbeats while everything else goes on: the way to make a zombie.
+    `mute` stops the heartbeats only, which makes a zombie.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class MemoryConsumer:
         self._cluster.signal.notify()
 
     def unmute(self) -> None:
-        """Heartbeats arrive again; the member learns what happened meanwhile."""
+        """Send heartbeats again."""
         self._muted = False
         if self._member is not None:
             self._member.expires_at = None
@@ -116,7 +116,7 @@ class MemoryConsumer:
     ) -> dict[TopicPartition, RecordBatch]:
         deadline_s = self._cluster.clock.monotonic() + timeout_s
         await self._cluster.call("fetch")
-        # A real client yields to the loop here; without it a busy reader would starve the others.
+        # The real client yields here; otherwise a busy reader starves other tasks.
         await asyncio.sleep(0)
         while True:
             if self._failure is not None:
@@ -174,7 +174,8 @@ class MemoryConsumer:
                 if not fetched:
                     self._assigned[tp].failed = True
                     raise
-                # The next call begins with it, and raises: busy neighbours must not hide it.
+                # The next call starts with this partition and raises: busy partitions must not hide
+                # the error.
                 self._turn.rotate(1)
                 break
             if batch is not None and not self._cluster.faults.take_lost_list():
@@ -214,7 +215,7 @@ class MemoryConsumer:
             await self._tell(listener.on_revoked)
 
     async def _join(self) -> bool:
-        """Join until a rebalance completes with this member in it; False when that failed."""
+        """Join until a rebalance completes with this member; False when it failed."""
         while True:
             previous = self._member
             if previous is not None and not self._group.is_current(previous) and self._evicted():
@@ -244,7 +245,7 @@ class MemoryConsumer:
         return not self._muted and self._group.must_join(self._member)
 
     def _evicted(self) -> bool:
-        """Count an eviction; True when it is the second within one session timeout."""
+        """Count an eviction; True for the second within a session timeout."""
         now = self._cluster.clock.monotonic()
         self._evictions.append(now)
         if len(self._evictions) < 2 or now - self._evictions[0] > self._session_timeout_s:
@@ -256,7 +257,7 @@ class MemoryConsumer:
         return not self._fail(conflict)
 
     def _fail(self, error: MembershipConflict | BrokerUnavailable) -> bool:
-        """Have `start` and `getmany` raise ``error``; False."""
+        """Make `start` and `getmany` raise ``error``. Returns False."""
         self._failure = error
         self._first_assignment.set()
         self._cluster.signal.notify()
@@ -268,5 +269,5 @@ class MemoryConsumer:
             try:
                 await callback(self.assignment())
             except Exception:
-                # The real client swallows these too: an engine must not rely on raising here.
+                # The real client swallows these too.
                 log.exception("rebalance_listener_failed", group_member=self._instance_id)

@@ -1,4 +1,4 @@
-"""Bad weather on demand: what tests and the simulation can make the in-memory broker do."""
+"""Faults that tests and the simulation inject into the in-memory broker."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COORDINATOR_REFUSALS: Final[Mapping[str, bool]] = {
     "TOPIC_AUTHORIZATION_FAILED": False,
     "UNKNOWN_SERVER_ERROR": False,
 }
-"""How a group coordinator may refuse to tell offsets, and whether a client asks again."""
+"""Error codes of a group coordinator for offsets, and whether a client retries."""
 
 
 TRANSACTION_REFUSALS: Final[Mapping[str, type[PartitionRestart] | None]] = {
@@ -42,23 +42,22 @@ TRANSACTION_REFUSALS: Final[Mapping[str, type[PartitionRestart] | None]] = {
     "GROUP_AUTHORIZATION_FAILED": CommitInDoubt,
     "UNKNOWN_SERVER_ERROR": CommitInDoubt,
 }
-"""How coordinators may answer a step of a transaction, and what the client raises then; None: it asks
-again."""
+"""Error codes for a step of a transaction, and what the client raises; None: it retries."""
 
 
 class RefusedStep(NamedTuple):
-    """``applied``: the coordinator did what it was asked to, and its successor answers."""
+    """``applied``: the coordinator took the step before the refusal."""
 
     code: str
     applied: bool
 
 
 class SpoiledRead(NamedTuple):
-    """How the broker answers one fetch of a `LogReader`.
+    """The broker's answer to one fetch of a `LogReader`.
 
-    ``records_max``: no more records than these; with 0 there are none, below the last stable
-    offset too. ``behind``: the leader's log and its last stable offset end so many offsets before
-    the true end. ``throttle_s``: nothing about the partition, and so long no other answer.
+    ``records_max``: most records returned; 0 returns none, even below the last stable offset.
+    ``behind``: the leader's log and last stable offset end that many offsets early. ``throttle_s``:
+    no entry for the partition, and no other answer for that long.
     """
 
     records_max: int | None = None
@@ -73,10 +72,8 @@ class _Planned:
 
 
 class Faults:
-    """Each fault strikes once, at the ``nth`` call of its kind counted from now.
-
-    Several faults may wait for the same kind; each counts for itself.
-    """
+    """Each fault applies once, at the ``nth`` call of its kind from now. Faults of one kind count
+    independently."""
 
     def __init__(self, clock: Clock, notify: Callable[[], None]) -> None:
         self._clock = clock
@@ -95,7 +92,7 @@ class Faults:
         self.lost_lists = 0
 
     def fail(self, call: Call, error: Exception, *, nth: int = 1) -> None:
-        """Raise ``error`` instead of doing the call."""
+        """Raise ``error`` instead of the call."""
 
         async def effect() -> None:
             raise error
@@ -103,7 +100,7 @@ class Faults:
         self._planned.setdefault(call, []).append(_Planned(nth, effect))
 
     def delay(self, call: Call, delay_s: float, *, nth: int = 1) -> None:
-        """Let ``delay_s`` seconds of the clock pass before the call is done."""
+        """Delay the call by ``delay_s`` seconds of the clock."""
 
         async def effect() -> None:
             await self._clock.sleep(delay_s)
@@ -111,7 +108,7 @@ class Faults:
         self._planned.setdefault(call, []).append(_Planned(nth, effect))
 
     def before(self, call: Call, effect: Callable[[], Awaitable[None]], *, nth: int = 1) -> None:
-        """Let ``effect`` happen just before the call is done; it may kill the caller."""
+        """Run ``effect`` just before the call; it may kill the caller."""
         self._planned.setdefault(call, []).append(_Planned(nth, effect))
 
     def refuse_send(self, *, nth: int = 1) -> None:
@@ -119,17 +116,16 @@ class Faults:
         self.fail("send", CommitInDoubt("the broker refused the record"), nth=nth)
 
     def doubt_commit(self, *, applied: bool, nth: int = 1) -> None:
-        """Lose the answer to a commit; ``applied`` says what became of the transaction."""
+        """Lose the answer to a commit; ``applied`` is the outcome of the transaction."""
         self._doubts.append((nth, applied))
 
     def tear_commit(self, *, offsets_stand: bool) -> None:
-        """Carry the next commit that holds both records and offsets out in part: one of them is
-        committed, the other aborted. The client gets no answer."""
+        """Tear the next commit with records and offsets: commit one of the two and abort the other.
+        The client gets no answer."""
         self._torn = offsets_stand
 
     def refuse_steps(self, call: Call, code: str, *, applied: bool = False, times: int = 1) -> None:
-        """Answer the next ``times`` calls of this kind, a step of a transaction, with ``code``, one
-        of `TRANSACTION_REFUSALS`."""
+        """Answer the next ``times`` calls of ``call`` with ``code``, one of `TRANSACTION_REFUSALS`."""
         self._steps.setdefault(call, deque()).extend([RefusedStep(code, applied)] * times)
 
     def duplicate_markers(self, count: int = 1) -> None:
@@ -137,31 +133,31 @@ class Faults:
         self.extra_markers += count
 
     def duplicate_callbacks(self, count: int = 1) -> None:
-        """Tell listeners the next ``count`` assignment changes twice."""
+        """Call listeners twice for the next ``count`` assignment changes."""
         self.repeated_callbacks += count
 
     def lose_lists(self, count: int = 1) -> None:
-        """Let the consumers that fetch next lose ``count`` lists: positions move, no record comes."""
+        """Lose the next ``count`` lists of consumers: positions move without a record."""
         self.lost_lists += count
 
     def spoil_reads(
         self, read: SpoiledRead, *, times: int = 1, of: TopicPartition | None = None
     ) -> None:
-        """Answer the next ``times`` fetches of readers so, after those spoiled before; only those
-        of one partition, where it is named."""
+        """Queue ``read`` for the next ``times`` fetches of readers, of one partition where ``of``
+        is set."""
         self._reads.setdefault(of, deque()).extend([read] * times)
 
     def refuse_offsets(self, code: str, for_s: float) -> None:
-        """For ``for_s`` seconds every group coordinator answers with ``code``, one of
-        `COORDINATOR_REFUSALS`, and without an offset."""
+        """Group coordinators answer with ``code``, one of `COORDINATOR_REFUSALS`, for ``for_s``
+        seconds."""
         self._refusal = (code, self._clock.monotonic() + for_s)
 
     def refuse_trims(self, count: int = 1) -> None:
-        """The next ``count`` offsets to trim to lie ahead of what the leader holds replicated."""
+        """The next ``count`` trims lie past the leader's replicated end."""
         self.refused_trims += count
 
     def down(self) -> None:
-        """Refuse every call until `up`; consumers see silence."""
+        """Refuse every call until `up`; consumers get no answers."""
         self.is_down = True
 
     def up(self) -> None:
@@ -169,8 +165,7 @@ class Faults:
         self._notify()
 
     def heal(self) -> None:
-        """Forget every fault that has not struck, those of a call that is delayed at this moment
-        included, and come up."""
+        """Come up and drop all pending faults, those of delayed calls included."""
         self._healed += 1
         self._planned.clear()
         self._doubts.clear()
@@ -183,7 +178,7 @@ class Faults:
         self.up()
 
     async def strike(self, call: Call) -> None:
-        """Count one call of this kind and let whatever is due happen to it."""
+        """Count one call of this kind and apply due faults."""
         due = []
         for planned in self._planned.get(call, ()):
             planned.countdown -= 1
@@ -199,24 +194,24 @@ class Faults:
             raise BrokerUnavailable("the in-memory broker is down. Call faults.up().")
 
     def commit_doubt(self) -> bool | None:
-        """Whether this commit's lost answer was "applied"; None when it is not lost."""
+        """Whether the commit whose answer is lost was applied; None when no answer is lost."""
         self._doubts = [(nth - 1, applied) for nth, applied in self._doubts]
         due = [applied for nth, applied in self._doubts if nth == 0]
         self._doubts = [(nth, applied) for nth, applied in self._doubts if nth > 0]
         return due[0] if due else None
 
     def take_torn(self) -> bool | None:
-        """Whether the offsets of a commit stand that is carried out in part now; None: all of it."""
+        """Whether the offsets of this torn commit stand; None when it is not torn."""
         torn, self._torn = self._torn, None
         return torn
 
     @property
     def tears(self) -> bool:
-        """Whether the next commit is carried out in part."""
+        """Whether the next commit is torn."""
         return self._torn is not None
 
     def coordinator_refusal(self) -> str:
-        """The code that group coordinators answer with now; "" where they tell offsets."""
+        """The current error code of group coordinators, or ""."""
         code, until_s = self._refusal
         return code if self._clock.monotonic() < until_s else ""
 

@@ -1,9 +1,8 @@
 """A consumer group of the in-memory broker: static members, eager rebalances, sessions.
 
-The rules are the classic protocol's (KIP-62, KIP-345): a rebalance begins when the membership
-changes and completes once every member has joined again, or was given up. A member that comes
-back under a known instance id takes over its predecessor's partitions without a rebalance, also
-when it subscribes to other topics than its predecessor.
+Classic protocol (KIP-62, KIP-345): a rebalance begins when the membership changes, and completes
+once every member has joined again or expired. A member that returns under its instance id takes
+over its predecessor's partitions without a rebalance, even with other topics.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from dataclasses import dataclass
 from streams.core.types import CommittedOffset, GroupDescription, MemberDescription, TopicPartition
 
 REBALANCE_TIMEOUT_S = 60.0
-"""A member whose revocation never ends must not hold the group for ever."""
+"""A member that never finishes its revocation does not block the group for longer."""
 
 
 @dataclass(slots=True, eq=False)
 class Member:
-    """One incarnation of a member; a restart of the same instance is another one."""
+    """One incarnation of a member; a restart makes another."""
 
     member_id: str
     instance_id: str
@@ -28,7 +27,7 @@ class Member:
     session_timeout_s: float
     assignment: frozenset[TopicPartition] = frozenset()
     expires_at: float | None = None
-    """Set while no heartbeats come."""
+    """Set while heartbeats are missing."""
 
 
 class MemoryGroup:
@@ -45,21 +44,21 @@ class MemoryGroup:
         self._ids = itertools.count(1)
 
     def is_current(self, member: Member) -> bool:
-        """False once the member was evicted, expired, or left."""
+        """False once the member was evicted, expired or left."""
         return member.member_id in self._members
 
     def must_join(self, member: Member) -> bool:
-        """True when the group waits for this member, or does not have it any more."""
+        """True when the group waits for this member or has removed it."""
         return not self.is_current(member) or member.member_id in self._awaited
 
     def is_settling(self, member: Member) -> bool:
-        """True while the member has joined a rebalance that others hold up."""
+        """True while the member waits for others to join."""
         return self._rebalance_deadline is not None and not self.must_join(member)
 
     def join(
         self, previous: Member | None, instance_id: str, topics: frozenset[str], timeout_s: float
     ) -> Member:
-        """Join, or join again. Evicts the member that holds ``instance_id`` under another id."""
+        """Join, or join again. Evicts the holder of ``instance_id`` under another id."""
         if previous is not None and self.is_current(previous):
             self._begin_rebalance(joined=previous)
             return previous
@@ -70,27 +69,26 @@ class MemoryGroup:
             self._awaited.discard(holder.member_id)
             member.assignment = holder.assignment
         self._members[member.member_id] = member
-        # Kafka does not compare the topics: the old assignment stands, whatever they are.
+        # Kafka ignores the topics and keeps the old assignment.
         if holder is None or self._rebalance_deadline is not None:
             self._begin_rebalance(joined=member)
         return member
 
     def leave(self, member: Member) -> None:
-        """Give the member's partitions to the others."""
         if self._members.pop(member.member_id, None) is not None:
             self._awaited.discard(member.member_id)
             self._begin_rebalance(joined=None)
 
     def rebalance(self) -> None:
-        """Ask every member to join again."""
+        """Make every member join again."""
         self._begin_rebalance(joined=None)
 
     def fall_silent(self, member: Member) -> None:
-        """The member's heartbeats stop: it expires one session timeout from now."""
+        """Heartbeats stop: the member expires after one session timeout."""
         member.expires_at = self._monotonic() + member.session_timeout_s
 
     def expire(self) -> bool:
-        """Remove silent members and, after the rebalance timeout, those still awaited."""
+        """Remove expired members and, after the rebalance timeout, missing ones."""
         now = self._monotonic()
         gone = [
             m for m in self._members.values() if m.expires_at is not None and m.expires_at <= now
@@ -102,7 +100,7 @@ class MemoryGroup:
         return bool(gone)
 
     def next_deadline(self) -> float | None:
-        """Monotonic time at which `expire` would next have something to do."""
+        """Monotonic time of the next `expire` with an effect."""
         moments = [m.expires_at for m in self._members.values() if m.expires_at is not None]
         if self._rebalance_deadline is not None:
             moments.append(self._rebalance_deadline)
@@ -112,7 +110,7 @@ class MemoryGroup:
         return frozenset().union(*(member.topics for member in self._members.values()))
 
     def description(self, name: str) -> GroupDescription:
-        """The group as an administrator sees it."""
+        """The group as `Admin` returns it."""
         stable = self._rebalance_deadline is None
         return GroupDescription(
             name,
@@ -153,7 +151,7 @@ class MemoryGroup:
 def assign(
     members: Mapping[str, frozenset[str]], partitions: Callable[[str], int]
 ) -> dict[str, list[TopicPartition]]:
-    """Deal all partitions round among the members, both in the order of their names."""
+    """Assign all partitions round-robin to the members, both in name order."""
     assigned: dict[str, list[TopicPartition]] = {member: [] for member in members}
     turn = itertools.cycle(sorted(members))
     for topic in sorted(frozenset().union(*members.values())):

@@ -1,7 +1,7 @@
 """The log of one partition: offsets, transactions, control markers, the last stable offset.
 
-Also what befalls a log: batches that no client can open (`spoil`), and an end that is lost with
-the leader that held it (`lose_end`), after which another leader epoch begins.
+Also unreadable batches (`spoil`) and an end lost with its leader (`lose_end`), which starts another
+leader epoch.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from streams.core.types import Headers, OffsetOutOfRange, RecordBatch, TopicPart
 
 @dataclass(slots=True)
 class LogEntry:
-    """What one offset holds. A control marker, like an aborted record, is not ``delivered``.
+    """The content of one offset. Control markers and aborted records are not ``delivered``.
 
-    ``append_time``: the broker wrote the timestamp, under leader ``epoch``.
+    ``append_time``: the broker set the timestamp. ``epoch``: the leader epoch.
     """
 
     timestamp_ms: int
@@ -32,7 +32,7 @@ class LogEntry:
 
 
 class Log:
-    """Offsets rise by one from `start_offset`; the front is trimmed, the back is appended to."""
+    """Offsets rise by one from `start_offset`."""
 
     def __init__(self, tp: TopicPartition) -> None:
         self.tp = tp
@@ -46,33 +46,33 @@ class Log:
 
     @property
     def high_watermark(self) -> int:
-        """The offset the next append gets."""
+        """The offset of the next append."""
         return self.start_offset + len(self._entries)
 
     @property
     def last_stable_offset(self) -> int:
-        """The first offset of the earliest open transaction, or the high watermark."""
+        """First offset of the earliest open transaction, or the high watermark."""
         return min((offsets[0] for offsets in self._open.values()), default=self.high_watermark)
 
     @property
     def decided_offset(self) -> int:
-        """The last stable offset as it will be when every marker that was decided on is here."""
+        """The last stable offset after all pending markers."""
         undecided = (o[0] for pid, o in self._open.items() if pid not in self._committing)
         return min(undecided, default=self.high_watermark)
 
     def decide(self, producer_id: int) -> None:
-        """Its transaction is committed; the marker comes later."""
+        """Commit the producer's transaction; the marker follows."""
         self._committing.add(producer_id)
 
     def append(self, entry: LogEntry, producer_id: int | None = None) -> int:
-        """Append a record and return its offset; a ``producer_id`` opens a transaction here."""
+        """Append a record and return its offset; ``producer_id`` opens a transaction."""
         offset = self._add(entry)
         if producer_id is not None:
             self._open.setdefault(producer_id, []).append(offset)
         return offset
 
     def end_transaction(self, producer_id: int, timestamp_ms: int, *, committed: bool) -> None:
-        """Append the control marker that makes a transaction's records visible, or never."""
+        """Append the control marker of a transaction: readers see its records, or never do."""
         for offset in self._open.pop(producer_id, ()):
             if not committed and offset >= self.start_offset:
                 self._entries[offset - self.start_offset].delivered = False
@@ -80,7 +80,7 @@ class Log:
         self._add(LogEntry(timestamp_ms, None, None, (), delivered=False, control=True))
 
     def lose_end(self, count: int) -> None:
-        """Lose the last ``count`` entries, as with a leader that died before others had them."""
+        """Lose the last ``count`` entries with a dead leader that had not replicated them."""
         del self._entries[max(0, len(self._entries) - count) :]
         end = self.high_watermark
         self._open = {
@@ -89,21 +89,21 @@ class Log:
         self._spoilt = [range(s.start, min(s.stop, end)) for s in self._spoilt if s.start < end]
 
     def elect(self) -> None:
-        """Another leader, with the same log."""
+        """Start another leader epoch with the same log."""
         self._epoch += 1
 
     def spoil(self, first: int, until: int) -> None:
-        """What lies from ``first`` to ``until`` (exclusive) is one batch that cannot be opened."""
+        """Make offsets [``first``, ``until``) one unreadable batch."""
         self._spoilt.append(range(first, until))
 
     @property
     def spoilt(self) -> list[range]:
-        """Every batch that cannot be opened."""
+        """The unreadable batches."""
         return list(self._spoilt)
 
     def _add(self, entry: LogEntry) -> int:
         if self.high_watermark < self._reached:
-            # The leader that had the rest is gone: another one leads, in an epoch of its own.
+            # Another leader, without the lost entries.
             self._epoch += 1
         entry.epoch = self._epoch
         self._entries.append(entry)
@@ -111,14 +111,14 @@ class Log:
         return self._reached - 1
 
     def trim(self, before: int) -> None:
-        """Drop every entry below ``before``, or all of them when it lies past the end."""
+        """Drop every entry below ``before``."""
         dropped = min(max(0, before - self.start_offset), len(self._entries))
         del self._entries[:dropped]
         self.start_offset += dropped
 
     def lose_tail(self, end: int) -> None:
-        """Lose every entry from offset ``end`` on, as an unclean election or a power loss without
-        a replica does. The next append gets offset ``end`` again."""
+        """Lose every entry from offset ``end`` on, as an unclean election does. The next append
+        gets offset ``end`` again."""
         del self._entries[max(0, end - self.start_offset) :]
         kept = {p: [o for o in offsets if o < end] for p, offsets in self._open.items()}
         self._open = {producer: offsets for producer, offsets in kept.items() if offsets}
@@ -126,18 +126,17 @@ class Log:
     def read_committed(
         self, offset: int, max_records: int, stable: int | None = None
     ) -> RecordBatch:
-        """Up to ``max_records`` records from ``offset`` on, below the last stable offset, or below
-        ``stable`` where a leader knows only of that one.
+        """Up to ``max_records`` records from ``offset``, below the last stable offset or
+        ``stable``, a leader's stale view of it.
 
-        Raises `OffsetOutOfRange` below the start or past the high watermark, and
-        `BatchUnreadable` where the next record lies in a batch that was spoilt.
+        Raises `OffsetOutOfRange` below the start or past the high watermark, and `BatchUnreadable`
+        at a spoilt batch.
         """
         stable = self.last_stable_offset if stable is None else stable
         return self._read(offset, max_records, stable, aborted=False)
 
     def read_all(self, offset: int, max_records: int, end: int) -> RecordBatch:
-        """As `read_committed`, with every record of a transaction that is aborted or open, up to
-        ``end``."""
+        """As `read_committed`, with records of aborted and open transactions, up to ``end``."""
         return self._read(offset, max_records, end, aborted=True)
 
     def _read(self, offset: int, max_records: int, end: int, *, aborted: bool) -> RecordBatch:
@@ -170,7 +169,7 @@ class Log:
         return batch
 
     def readable(self) -> RecordBatch:
-        """Every committed record that a client could open, in one batch."""
+        """Every committed record of a readable batch, in one batch."""
         offset = self.start_offset
         whole = RecordBatch(self.tp, offset, offset)
         for part in self._readable_parts(offset):

@@ -26,12 +26,12 @@ def _resolved(result: Result) -> asyncio.Future[Result]:
 def _failed(error: Exception) -> asyncio.Future[Any]:
     future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     future.set_exception(error)
-    future.exception()  # an abandoned send is not worth a complaint of the event loop
+    future.exception()  # keeps the event loop from reporting an abandoned send
     return future
 
 
 class MemoryTransactionalProducer:
-    """`TransactionalProducer` on a `Cluster`. Its first failure is also its last word."""
+    """`TransactionalProducer` on a `Cluster`. Unusable after its first failure."""
 
     def __init__(self, cluster: Cluster, transactional_id: str, timeout_s: float) -> None:
         self._cluster = cluster
@@ -111,7 +111,7 @@ class MemoryTransactionalProducer:
         return log.append(entry, transaction.producer_id)
 
     def _tear(self) -> bool:
-        """Carry the commit out in part; False where it has nothing to tear."""
+        """Tear the commit; False without both records and offsets."""
         cluster = self._cluster
         if not self._wrote or not cluster.transactions.is_mixed(self._id, self._epoch):
             return False
@@ -142,7 +142,7 @@ class MemoryTransactionalProducer:
             raise self._failure from error
 
     async def _refused(self, kind: Call, refused: RefusedStep, action: Callable[[], Any]) -> None:
-        """Return when the client asks again, else raise."""
+        """Return when the client retries, else raise."""
         if refused.applied:
             action()
         raised = TRANSACTION_REFUSALS[refused.code]
@@ -152,7 +152,7 @@ class MemoryTransactionalProducer:
         await self._cluster.call(kind)
 
     async def _finished(self) -> None:
-        """The client asks again until every partition has the marker of the last transaction."""
+        """Retry until every partition has the marker of the last transaction."""
         transactions = self._cluster.transactions
         if transactions.finishing(self._id):
             await self._cluster.until(lambda: not transactions.finishing(self._id))
@@ -163,7 +163,7 @@ class MemoryTransactionalProducer:
 
 
 class MemoryPlainProducer:
-    """`PlainProducer` on a `Cluster`. Records without a key go round the partitions."""
+    """`PlainProducer` on a `Cluster`. Records without a key are sent round-robin."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster

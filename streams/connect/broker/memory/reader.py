@@ -1,4 +1,4 @@
-"""Group-less reading of the in-memory broker, with the patience of the real client."""
+"""Reads the in-memory broker without a group, with the retries of the real client."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from streams.core.errors import BrokerUnavailable
 from streams.core.types import LogBounds, RecordBatch, TopicPartition
 
 ANSWER_TIMEOUT_S = 10.0
-"""How long a call asks again; the time of a quota does not count."""
+"""Longest retry of a call; quota waits do not count."""
 ASK_AGAIN_S = 0.1
 
 
@@ -64,7 +64,7 @@ class MemoryReader:
     async def _logs_with_ends(
         self, partitions: Sequence[TopicPartition]
     ) -> dict[TopicPartition, Log]:
-        """The logs, as soon as the leader of each tells where it ends."""
+        """The logs, once each leader returns its end."""
         cluster, clock = self._cluster, self._cluster.clock
         deadline_s = clock.monotonic() + ANSWER_TIMEOUT_S
         while True:

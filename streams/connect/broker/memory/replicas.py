@@ -1,12 +1,12 @@
-"""What clients see of replication in the in-memory broker: new leaders, and markers that come late.
+"""Effects of replication in the in-memory broker: new leaders and late markers.
 
-A new leader has every acknowledged record, but does not know at once that its followers have them,
-too. Until it does, its high watermark is lower than the one that its predecessor told: reads end
-there, which is below what was stable before, and it refuses to tell where its log ends.
+A new leader has every acknowledged record, but not at once proof that its followers have them.
+Until then its high watermark is lower than its predecessor's: reads end there and ListOffsets is
+refused.
 
-A coordinator decides on a transaction before its markers are in the partitions. Until the marker has reached
-a partition, reads of it end at its old last stable offset; until it has reached all of them, neither
-the producer nor a successor under its id may write. The offsets of a group lie in such a partition.
+A coordinator decides a transaction before it writes the markers. Until a partition has its marker,
+reads end at the old last stable offset; until all have it, neither the producer nor a successor
+with its id may write. A group's offsets are one such partition.
 """
 
 from __future__ import annotations
@@ -31,9 +31,8 @@ class _Marker(NamedTuple):
 
 
 class Replicas:
-    """Records are replicated at once, unless `elect` says otherwise. Markers are written
-    ``marker_delay_s`` after their transaction has ended, unless `delay_markers` names other delays.
-    Times are the clock's monotonic ones, in seconds."""
+    """Records replicate at once, except after `elect`. Markers are written ``marker_delay_s``
+    seconds after the end of a transaction, except after `delay_markers`. Times are monotonic."""
 
     def __init__(self, clock: Clock, marker_delay_s: float = 0.0) -> None:
         self._clock = clock
@@ -43,21 +42,21 @@ class Replicas:
         self._delays_s: list[float] = []
 
     def elect(self, log: Log, behind: int, for_s: float) -> None:
-        """Another replica leads. For ``for_s`` seconds its high watermark leaves out the last
-        ``behind`` offsets."""
+        """Elect another leader. For ``for_s`` seconds its high watermark lacks the last ``behind``
+        offsets."""
         log.elect()
         seen = max(log.start_offset, log.high_watermark - behind)
         self._behind[log.tp] = _Behind(self._clock.monotonic() + for_s, seen)
 
     def high_watermark(self, log: Log) -> int:
-        """The one that the leader has."""
+        """The leader's high watermark."""
         behind = self._behind.get(log.tp)
         if behind is None or behind.until_s <= self._clock.monotonic():
             return log.high_watermark
         return max(log.start_offset, min(behind.high_watermark, log.high_watermark))
 
     def last_stable_offset(self, log: Log) -> int:
-        """The one that the leader has."""
+        """The leader's last stable offset."""
         return min(log.last_stable_offset, self.high_watermark(log))
 
     def tells_end(self, log: Log) -> bool:
@@ -65,12 +64,12 @@ class Replicas:
         return self.high_watermark(log) == log.high_watermark
 
     def delay_markers(self, *delays_s: float) -> None:
-        """The next transaction that ends writes its markers so much later: the first one named to
-        its first partition, and so on, the group's offsets last; the rest at once."""
+        """Delay the markers of the next transaction, by partition in order, the group's offsets
+        last; the rest are written at once."""
         self._delays_s = list(delays_s)
 
     def mark(self, producer_id: int, writes: list[Callable[[], None]]) -> None:
-        """Write the markers of one transaction, each in its time."""
+        """Write the markers of one transaction, each after its delay."""
         named_s, self._delays_s = self._delays_s, []
         now_s, rest_s = self._clock.monotonic(), 0.0 if named_s else self._marker_delay_s
         for number, write in enumerate(writes):
@@ -81,11 +80,11 @@ class Replicas:
                 write()
 
     def finishing(self, producer_id: int) -> bool:
-        """CONCURRENT_TRANSACTIONS: markers of the producer's last transaction are on their way."""
+        """CONCURRENT_TRANSACTIONS: markers of the producer's last transaction are pending."""
         return any(marker.producer_id == producer_id for marker in self._markers)
 
     def expire(self) -> bool:
-        """Let what is due arrive; whether clients may see more than before."""
+        """Apply what is due; True when clients may see more."""
         now_s = self._clock.monotonic()
         due = [marker for marker in self._markers if marker.due_s <= now_s]
         self._markers = [marker for marker in self._markers if marker.due_s > now_s]
@@ -97,13 +96,13 @@ class Replicas:
         return bool(due or caught_up)
 
     def next_deadline(self) -> float | None:
-        """When `expire` would next have something to do."""
+        """Monotonic time of the next `expire` with an effect."""
         moments = [marker.due_s for marker in self._markers]
         moments += [behind.until_s for behind in self._behind.values()]
         return min(moments, default=None)
 
     def heal(self) -> None:
-        """Every follower and every marker has arrived."""
+        """Complete replication and all markers."""
         markers, self._markers = self._markers, []
         for marker in markers:
             marker.write()

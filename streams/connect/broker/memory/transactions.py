@@ -15,7 +15,7 @@ from streams.core.types import CommittedOffset, TopicPartition
 
 @dataclass(slots=True)
 class Transaction:
-    """What the coordinator keeps of one transactional id; at most one transaction is open."""
+    """State of one transactional id; at most one transaction is open."""
 
     producer_id: int
     timeout_s: float
@@ -27,13 +27,13 @@ class Transaction:
 
 @dataclass(slots=True, eq=False)
 class _Settling:
-    """Committed offsets whose marker is on its way."""
+    """Committed offsets whose marker is pending."""
 
     offsets: dict[str, dict[TopicPartition, CommittedOffset]]
 
 
 class TransactionCoordinator:
-    """Decides which producer may write under a transactional id, and how each transaction ended."""
+    """Decides which producer may write with a transactional id, and how each transaction ends."""
 
     def __init__(
         self,
@@ -49,10 +49,10 @@ class TransactionCoordinator:
         self._by_id: dict[str, Transaction] = {}
         self._settling: list[_Settling] = []
         self.torn: set[tuple[str, TopicPartition]] = set()
-        """groups and partitions whose offset is not what the records of its transaction became"""
+        """groups and partitions whose offset contradicts the records of its transaction"""
 
     def start(self, transactional_id: str, timeout_s: float) -> int:
-        """A new holder: abort what the previous one left open; return the holder's epoch."""
+        """Abort the previous holder's transaction and return the new holder's epoch."""
         known = self._by_id.get(transactional_id)
         if known is None:
             known = self._by_id[transactional_id] = Transaction(len(self._by_id) + 1, timeout_s)
@@ -62,9 +62,9 @@ class TransactionCoordinator:
         return known.epoch
 
     def writing(self, transactional_id: str, epoch: int) -> Transaction:
-        """The open transaction of that holder, opened now if need be.
+        """The holder's open transaction, begun if needed.
 
-        Raises `ProducerFenced` when the epoch is not the current one.
+        Raises `ProducerFenced` for another epoch than the current one.
         """
         transaction = self._by_id[transactional_id]
         if transaction.epoch != epoch:
@@ -76,33 +76,32 @@ class TransactionCoordinator:
         return transaction
 
     def commits_offset(self, group: str, tp: TopicPartition) -> bool:
-        """Whether a transaction that is open, or whose marker is not there, holds an offset of that
-        group and partition."""
+        """Whether a transaction that is open or lacks its marker holds an offset of this group and
+        partition."""
         held = [t.offsets for t in self._by_id.values()] + [s.offsets for s in self._settling]
         return any(tp in offsets.get(group, ()) for offsets in held)
 
     def decided_offset(self, group: str, tp: TopicPartition) -> CommittedOffset | None:
-        """The offset of a transaction that is committed and whose marker is not there."""
+        """The offset of a committed transaction that lacks its marker."""
         decided = (s.offsets[group].get(tp) for s in self._settling if group in s.offsets)
         return next((offset for offset in decided if offset is not None), None)
 
     def finishing(self, transactional_id: str) -> bool:
-        """CONCURRENT_TRANSACTIONS: the last transaction has ended, and not every partition knows."""
+        """CONCURRENT_TRANSACTIONS: markers of the last transaction are pending."""
         known = self._by_id.get(transactional_id)
         return known is not None and self._replicas.finishing(known.producer_id)
 
     def end(self, transactional_id: str, epoch: int, *, committed: bool) -> None:
-        """Commit or abort the holder's transaction, all partitions and offsets together."""
+        """Commit or abort the holder's transaction in all partitions and offsets."""
         self._end(self.writing(transactional_id, epoch), committed=committed)
 
     def is_mixed(self, transactional_id: str, epoch: int) -> bool:
-        """Whether the holder's transaction has both records and offsets."""
+        """Whether the holder's transaction has records and offsets."""
         transaction = self.writing(transactional_id, epoch)
         return bool(transaction.logs) and bool(transaction.offsets)
 
     def tear(self, transactional_id: str, epoch: int, *, offsets_stand: bool) -> None:
-        """Two coordinators decide: one commits the offsets, or the records, the other aborts the
-        rest."""
+        """Commit the offsets or the records, and abort the rest, as two coordinators that disagree."""
         transaction = self.writing(transactional_id, epoch)
         offsets, transaction.offsets = transaction.offsets, {}
         self._end(transaction, committed=not offsets_stand)
@@ -112,7 +111,7 @@ class TransactionCoordinator:
             self.torn |= {(group, tp) for tp in committed}
 
     def expire(self) -> bool:
-        """Abort transactions past their timeout; like Kafka, this fences their producers."""
+        """Abort transactions past their timeout, which fences their producers as in Kafka."""
         now = self._clock.monotonic()
         overdue = [
             t
@@ -125,7 +124,7 @@ class TransactionCoordinator:
         return bool(overdue)
 
     def next_deadline(self) -> float | None:
-        """Monotonic time at which `expire` would next have something to do."""
+        """Monotonic time of the next `expire` with an effect."""
         moments = [
             t.opened_at + t.timeout_s for t in self._by_id.values() if t.opened_at is not None
         ]
