@@ -1,8 +1,4 @@
-"""Rows as Arrow: the cheapest exact way from numpy columns into ClickHouse.
-
-20,000 window rows become a stream in about 1.5 ms, nearly all of it copying; names travel
-dictionary-coded and land in LowCardinality columns without being spelt out.
-"""
+"""Rows as Arrow tables: an exact and cheap way from numpy columns into ClickHouse."""
 
 from __future__ import annotations
 
@@ -31,7 +27,8 @@ _ARROW: Mapping[str, pa.DataType] = {
 }
 
 UNFIT = (pa.ArrowException, TypeError, ValueError, OverflowError)
-"""What a value that does not fit its column raises here. (An encoding error is a ValueError.)"""
+"""What this module raises for a value that does not fit its column. (An encoding error is a
+ValueError.)"""
 
 
 class _NoPandas:
@@ -43,10 +40,10 @@ class _NoPandas:
 
 
 def forgo_pandas() -> None:
-    """Keep pyarrow from importing pandas, where there is one (chdb brings it).
+    """Keep pyarrow from importing pandas, which chdb installs.
 
-    It would with the first array it makes, though nothing here converts to pandas: 1.5 s of a
-    core in a sink's thread, just when a restarted worker has most to do. It asks only once.
+    pyarrow imports it with the first array, for 1.5 s of CPU in a sink's thread while a worker
+    restarts.
     """
     blind = _NoPandas()
     sys.meta_path.insert(0, blind)
@@ -57,9 +54,9 @@ def forgo_pandas() -> None:
 
 
 def table(chunks: Sequence[Rows]) -> pa.Table:
-    """One table of all rows, in order; the chunks are of one ClickHouse table.
+    """One table of all rows, in order; all chunks are of one ClickHouse table.
 
-    Raises one of `UNFIT` when a fact row holds a value its column cannot.
+    Raises one of `UNFIT` for a value that does not fit its column.
     """
     parts = [_windows(c) if isinstance(c, WindowRows) else _facts(c) for c in chunks]
     if len(parts) == 1:
@@ -68,7 +65,7 @@ def table(chunks: Sequence[Rows]) -> pa.Table:
 
 
 def stream(rows: pa.Table) -> memoryview:
-    """The rows in Arrow's IPC stream format."""
+    """The rows as an Arrow IPC stream."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema) as writer:
         writer.write_table(rows)
@@ -119,7 +116,7 @@ def _facts(rows: FactRows) -> pa.Table:
 
 @cache
 def arrow_type(kind: ColumnType) -> pa.DataType:
-    """The type in which values of a column are sent."""
+    """The Arrow type in which values of a column are sent."""
     if kind.name in ("LowCardinality", "Nullable"):
         return arrow_type(kind.inside[0])
     if kind.name == "Array":
@@ -130,5 +127,5 @@ def arrow_type(kind: ColumnType) -> pa.DataType:
 
 
 def plain(values: Sequence[Any]) -> Sequence[Any]:
-    """Mappings as lists of pairs, the form Arrow's map type takes."""
+    """Mappings as lists of pairs, as Arrow's map type requires."""
     return [list(v.items()) if isinstance(v, Mapping) else v for v in values]

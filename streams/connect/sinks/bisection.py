@@ -1,4 +1,4 @@
-"""Store all rows but those a shard will never take, and say which those are."""
+"""Stores all rows except those that the shard refuses, and returns their indexes."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ from streams.core.errors import ShardUnavailable
 from streams.core.rows.built_in_tables import RowsRefused
 
 PARTITIONS_MAX = 90
-"""Partitions one insert may touch; ClickHouse refuses the insert past 100 (code 252)."""
+"""Most ClickHouse partitions per insert; the server refuses more than 100 (code 252)."""
 REFUSED_MAX = 100
-"""More refused rows in one insert than this are no bad rows but a wrong schema: stop asking."""
+"""More refused rows in one insert indicate a wrong schema; bisection stops."""
 
 
 def store(
     rows: pa.Table, partition: NDArray[np.int64] | None, send: Callable[[pa.Table], None]
 ) -> None:
-    """Send ``rows``, cut so that no insert touches more than `PARTITIONS_MAX` partitions.
+    """Send ``rows`` in inserts of at most `PARTITIONS_MAX` ClickHouse partitions.
 
-    ``partition`` is each row's partition, None where one insert cannot touch many. ``send``
-    raises `RowsUnfit` when a row does not fit; halves are then tried until the row is found,
-    at most 2 log2(n) inserts a row. Raises `RowsRefused` once all other rows are stored, and
-    `ShardUnavailable` past `REFUSED_MAX`.
+    ``partition`` is each row's partition; None when they are few. ``send`` raises `RowsUnfit` when
+    a row does not fit; bisection then finds it in at most 2 log2(n) inserts per row. Raises
+    `RowsRefused` once all other rows are stored, and `ShardUnavailable` past `REFUSED_MAX`.
     """
     order, ranges = _cut(rows.num_rows, partition)
     sorted_rows = rows if order is None else rows.take(pa.array(order))
@@ -56,7 +55,7 @@ def store(
 def _cut(
     count: int, partition: NDArray[np.int64] | None
 ) -> tuple[NDArray[np.int64] | None, list[tuple[int, int]]]:
-    """The order to send rows in (None: as they are), and (start, stop) ranges, last one first."""
+    """The order in which to send rows (None: unchanged), and (start, stop) ranges, last first."""
     if partition is None:
         return None, [(0, count)]
     distinct = np.unique(partition)

@@ -1,4 +1,4 @@
-"""`ClickHouseShards`: the `ShardSet` of real servers, shard by shard on its own threads."""
+"""`ClickHouseShards`, the `ShardSet` of real servers; each shard has its own threads."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _PARTITION_UNIT = {"m1": "datetime64[D]", "h1": "datetime64[M]", "d1": "datetime
 
 
 class Shard:
-    """The replicas of one shard, and a bounded number of threads to wait in."""
+    """The replicas of one shard, and a bounded number of threads."""
 
     def __init__(
         self, index: int, replicas: ReplicaGroup, pool_size: int, acquire_s: float
@@ -50,11 +50,11 @@ class Shard:
         self._threads = ThreadPoolExecutor(pool_size, thread_name_prefix=f"shard-{index}")
 
     async def run(self, work: Callable[[Replica], T], deadline_s: float) -> T:
-        """``work`` on the first replica that is available, starting with the last one that was.
+        """Run ``work`` on the first available replica, beginning with the last that answered.
 
-        Raises `PoolExhausted` when no thread was free in time, `ShardUnavailable` when no
-        replica answered or the deadline passed. A thread that still waits for its server then
-        keeps its place in the pool: the bound holds whatever hangs.
+        Raises `PoolExhausted` when no thread is free in time, `ShardUnavailable` when no replica
+        answers or the deadline passes. A thread that still waits for its server keeps its place in
+        the pool.
         """
         try:
             async with asyncio.timeout(self._acquire_s):
@@ -77,24 +77,24 @@ class Shard:
     def _let_go(self, task: asyncio.Future[T]) -> None:
         self._slots.release()
         if not task.cancelled():
-            # The caller may have timed out: asyncio would log an exception that no task retrieved.
+            # Retrieve the exception after a time-out, so that asyncio does not log it.
             task.exception()
 
     @property
     def confirmed(self) -> bool:
-        """A server of it has said that it holds this shard of this map."""
+        """Whether a server has confirmed that it holds this shard of this map."""
         return self._replicas.confirmed
 
     def close(self) -> None:
-        """Take no more work and close the connections."""
+        """Accept no more work and close the connections."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._replicas.close()
 
 
 class ClickHouseShards:
-    """Implements `streams.core.rows.built_in_tables.ShardSet`; see there for what every method promises and raises.
+    """Implements `streams.core.rows.built_in_tables.ShardSet`, which documents the methods.
 
-    Build it with `from_settings`, inside a running event loop.
+    Create it with `from_settings`, inside a running event loop.
     """
 
     def __init__(
@@ -121,8 +121,8 @@ class ClickHouseShards:
     def from_settings(
         cls, settings: Settings, clock: Clock, tables: Mapping[str, ClickHouseTable]
     ) -> ClickHouseShards:
-        """Every shard of ``DIA_CLICKHOUSE_SHARDS``, for rows of windows and of ``tables`` (by name).
-        Opens no connection yet."""
+        """Every shard of ``DIA_CLICKHOUSE_SHARDS``, for window rows and rows of ``tables`` (by
+        name). Opens no connection."""
         shards = [
             Shard(index, ReplicaGroup(found), settings.sink_pool_size, settings.sink_acquire_s)
             for index, found in enumerate(shard_replicas(settings, writes=True))
@@ -168,7 +168,7 @@ class ClickHouseShards:
             await self._shards[shard].run(partial(_insert, filled), self._timeout_s)
 
     async def roll_up(self, shard: int, table: Bucket, start_s: int) -> None:
-        """Raises `RollUpExpired` besides, when its minutes have begun to expire."""
+        """Also raises `RollUpExpired` when its minutes have begun to expire."""
         now_s = self._clock.now_ms() / 1000
         rollup.refuse_expired(table, start_s, now_s, self._retention_days)
         work = partial(_roll_up, table, start_s, replicated=self._replicated)
@@ -183,10 +183,8 @@ class ClickHouseShards:
 
 
 def shard_replicas(settings: Settings, *, writes: bool = False) -> list[list[Replica]]:
-    """The `Replica` of each URL, one inner list per shard, with the settings' user, password,
-    database and limits. Each is asked first whether it holds this shard of this map; with
-    ``writes``, one that does not say it is unavailable.
-    """
+    """A `Replica` per URL, one inner list per shard. Each first checks its server's shard claim;
+    with ``writes``, a server without a claim is unavailable."""
     identity = sharding.declared(settings).identity if settings.shards() else None
     return [
         [
@@ -209,7 +207,7 @@ def shard_replicas(settings: Settings, *, writes: bool = False) -> list[list[Rep
 
 
 def reading_groups(settings: Settings, *, stale: bool = True) -> list[ReplicaGroup]:
-    """The replicas of every shard for a reader; ``stale`` as `ReplicaGroup` has it."""
+    """The replicas of every shard for reading; ``stale`` as in `ReplicaGroup`."""
     return [
         ReplicaGroup(found, delay_max_s=READ_DELAY_MAX_S, stale=stale)
         for found in shard_replicas(settings)
@@ -217,8 +215,8 @@ def reading_groups(settings: Settings, *, stale: bool = True) -> list[ReplicaGro
 
 
 async def refuse_other_map(settings: Settings) -> None:
-    """Ask every server that answers within `MAP_ANSWER_S` which map placed its rows. Raises
-    `ShardMapChanged` when one says another; a process that only reads asks this when it starts."""
+    """Compare the shard map with every server that answers within `MAP_ANSWER_S`. Raises
+    `ShardMapChanged` on a difference. Readers call this at start."""
     impatient = replace(settings, sink_timeout_s=MAP_ANSWER_S)
     replicas = [replica for group in shard_replicas(impatient) for replica in group]
     try:
@@ -257,7 +255,7 @@ def _partitions(windows: Sequence[WindowRows]) -> NDArray[np.int64]:
 
 
 def _insert_fitting(chunks: Sequence[FactRows], send: Callable[[pa.Table], None]) -> None:
-    """Some value does not even fit Arrow: store the rows without one, refuse the others."""
+    """Store the rows whose values Arrow accepts, and refuse the others."""
     fit: list[FactRows] = []
     positions: list[int] = []
     refused: list[int] = []
@@ -290,8 +288,8 @@ def _each(chunk: FactRows) -> list[FactRows]:
 def _roll_up(table: Bucket, start_s: int, replica: Replica, *, replicated: bool) -> None:
     try:
         if replicated:
-            # What it is made of may have been acknowledged by another replica. LIGHTWEIGHT waits
-            # for its parts only, and not for merges.
+            # Another replica may have acknowledged the source rows. LIGHTWEIGHT waits for parts,
+            # not for merges.
             replica.command(f"SYSTEM SYNC REPLICA {rollup.SOURCE[table]}_local LIGHTWEIGHT")
         replica.command(
             rollup.statement(table),

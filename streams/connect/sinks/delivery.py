@@ -1,12 +1,13 @@
-"""Rows on their way to the shards: bounded queues and one worker per shard.
+"""Delivers rows to the shards: bounded queues and one worker per shard.
 
-A table's rows go when a job of them has waited as long as it may (`Job.wait_s`, none by default), or
-when they fill an insert. While the queue of a shard is half full, its largest table goes, too: rows that
-wait take room from partitions whose rows may not wait.
+A table's rows are inserted when a job has waited `Job.wait_s` (0 by default) or when they fill an
+insert. While a shard's queue is half full, its largest table is inserted too: waiting rows take
+room from urgent ones.
 
-A shard that is away holds back only its own rows. They are tried again, with growing pauses,
-for as long as their owner wants them; a caller asks `room` before it hands rows over and keeps the rest
-in its state. Repeating is always harmless (`streams.core.rows.built_in_tables.ShardSet`), so nothing here is durable.
+An unavailable shard delays only its own rows, which are retried with growing pauses until their
+owner forgets them. A caller checks `room` before it submits rows and keeps the rest in its state.
+Nothing here is durable, since repeating an insert is harmless
+(`streams.core.rows.built_in_tables.ShardSet`).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 
 class Delivery:
-    """The queues of one process. Not durable; see the module docstring."""
+    """The queues of one process. Not durable."""
 
     def __init__(
         self,
@@ -50,7 +51,7 @@ class Delivery:
         tracer: Tracer = UNTRACED,
         seed: int = 0,
     ) -> None:
-        """``calls``: where each shard's calls are measured."""
+        """``calls`` measures the calls to each shard."""
         self._shards = shards
         self._clock = clock
         self._metrics = metrics
@@ -60,28 +61,28 @@ class Delivery:
         self._tracer = tracer
         self._jitter = random.Random(seed)
         self._queues: list[dict[str, WaitingRows]] = [{} for _ in range(shards.count)]
-        """of each shard by table, the one whose turn is next first; none is empty"""
+        """per shard, by table in turn; none is empty"""
         self._rows = [0] * shards.count
         self._wake = [WakeSignal(clock) for _ in range(shards.count)]
         self._in_flight: list[list[Job]] = [[] for _ in range(shards.count)]
 
     async def run(self) -> None:
-        """Deliver until cancelled; rows still queued are then their owners' to repeat."""
+        """Deliver until cancelled; queued rows are then left to their owners."""
         async with asyncio.TaskGroup() as workers:
             for shard in range(self._shards.count):
                 workers.create_task(self._run(shard), name=f"deliver-{shard}")
 
     def room(self) -> list[int]:
-        """Rows each shard's queue still takes."""
+        """Free rows in each shard's queue."""
         return [max(0, self._queue_rows - rows) for rows in self._rows]
 
     @property
     def idle(self) -> bool:
-        """Nothing is queued or under way."""
+        """Whether nothing is queued or in flight."""
         return not any(self._rows)
 
     def submit(self, job: Job) -> None:
-        """Queue a job. It is taken even past the bound of `room`: small effects do not ask."""
+        """Queue a job, even beyond `room`: small effects do not check it."""
         if not len(job.rows):
             job.answer((), "")
             return
@@ -92,7 +93,7 @@ class Delivery:
         self._wake[shard].notify()
 
     def caught_up(self, owner: object) -> None:
-        """``owner`` reads no backlog any more: its rows have waited enough."""
+        """``owner`` has read its backlog: its rows are due."""
         now_s = self._clock.monotonic()
         for shard, queues in enumerate(self._queues):
             for waiting in queues.values():
@@ -101,7 +102,7 @@ class Delivery:
                 self._wake[shard].notify()
 
     def forget(self, owner: object) -> None:
-        """Drop what ``owner`` has queued; an insert under way goes on, unanswered."""
+        """Drop the queued rows of ``owner``; an insert in flight continues without an answer."""
         for shard, queues in enumerate(self._queues):
             for waiting in queues.values():
                 self._count(shard, -waiting.forget(owner))
@@ -122,10 +123,10 @@ class Delivery:
             self._in_flight[shard] = []
 
     async def _due(self, shard: int) -> str:
-        """Wait for a table whose rows are to go. The tables take turns.
+        """Wait for a table with due rows. Tables take turns.
 
-        A commit brings rows for several tables. Taken in their order they would part the rows
-        of one table into as many inserts as there were commits.
+        A commit brings rows for several tables; in arrival order each commit would make an insert
+        per table.
         """
         queues = self._queues
         while True:
@@ -139,7 +140,6 @@ class Delivery:
             await self._wake[shard].wait(next_s if next_s < math.inf else None)
 
     def _next(self, shard: int, table: str) -> list[Job]:
-        """The jobs of one insert."""
         queues = self._queues[shard]
         waiting = queues.pop(table)
         jobs = waiting.take(self._batch_rows)
@@ -148,7 +148,7 @@ class Delivery:
         return jobs
 
     async def _deliver(self, shard: int, jobs: list[Job]) -> None:
-        """Insert until the shard took it, or no owner waits for the answer any more."""
+        """Insert until the shard has stored the rows or no owner waits."""
         rows = sum(len(job.rows) for job in jobs)
         backoff = Backoff(self._clock, _FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         refused: Sequence[int] = ()
@@ -190,4 +190,4 @@ class Delivery:
 
 
 def _unheard(refused: Sequence[int], reason: str) -> None:
-    """The answer of a job whose owner is gone."""
+    """The callback of a job without an owner."""

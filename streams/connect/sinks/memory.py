@@ -1,8 +1,7 @@
-"""`MemoryShards`: ReplacingMergeTree in dictionaries, with faults that a test scripts.
+"""`MemoryShards`: ReplacingMergeTree in dictionaries, with scripted faults.
 
-Keeps, of rows with one key, the one with the highest ``ver``; of equal versions, the last
-inserted. A shard has one or more replicas (`streams.connect.sinks.memory_replica`). Waits only on the clock
-it is given.
+Per key it keeps the row with the highest ``ver``, the last inserted of equal ones. A shard has one
+or more replicas (`streams.connect.sinks.memory_replica`). All waits are on the given clock.
 """
 
 from __future__ import annotations
@@ -38,25 +37,24 @@ WINDOW_KEY = ("tenant", "model", "metric", "w", "part", "inc")
 
 @dataclass(slots=True)
 class ShardFaults:
-    """What is wrong with one shard now. Tests set the fields; all may change at any time."""
+    """Faults of one shard. Tests may set the fields at any time."""
 
     down: bool = False
     """every call raises `ShardUnavailable`, nothing is stored"""
     busy: bool = False
     """every call raises `ShardBusy`, nothing is stored"""
     slow_s: float = 0.0
-    """how long a call takes before it does anything"""
+    """delay before a call has an effect"""
     refuse: Callable[[str, Row], bool] | None = None
     """(table, row) -> whether the shard refuses this row"""
     refuse_always: Callable[[str, Row], bool] | None = None
-    """as ``refuse``, and no weather ends it: the same row is refused at every attempt"""
+    """as ``refuse``, but not ended by healing: every attempt refuses the row"""
     fail_after_rows: int | None = None
-    """store so many rows of the next insert, then raise `ShardUnavailable`; happens once"""
+    """store this many rows of the next insert, then raise `ShardUnavailable`; once"""
     fail_roll_ups: int = 0
-    """so many recomputations from now on raise `ShardUnavailable`"""
+    """this many recomputations raise `ShardUnavailable`"""
 
     def refuses(self, table: str, row: Row) -> bool:
-        """Whether the shard refuses ``row`` of ``table`` now."""
         return any(
             rule is not None and rule(table, row) for rule in (self.refuse, self.refuse_always)
         )
@@ -64,7 +62,7 @@ class ShardFaults:
 
 @dataclass(slots=True)
 class _Server:
-    """What survives the processes that reach one shard: its replicas, its faults, its claim."""
+    """State of one shard's server that outlives the processes: replicas, faults, claim."""
 
     replicas: list[MemoryReplica]
     faults: ShardFaults = field(default_factory=ShardFaults)
@@ -72,7 +70,7 @@ class _Server:
 
 
 class MemoryShards:
-    """Implements `streams.core.rows.built_in_tables.ShardSet`; see there for what every method promises and raises."""
+    """Implements `streams.core.rows.built_in_tables.ShardSet`, which documents the methods."""
 
     def __init__(
         self,
@@ -84,7 +82,7 @@ class MemoryShards:
         replicas: int = 1,
         tables: Mapping[str, ClickHouseTable] = OPERATIONAL,
     ) -> None:
-        """``replicas``: of every shard. ``tables``: the declared ones, by name."""
+        """``replicas``: per shard. ``tables``: the declared ones, by name."""
         self.inserted_rows = 0
         self._tables = tables
         self._keys = _keys(tables)
@@ -98,8 +96,7 @@ class MemoryShards:
         self._confirmed = False
 
     def with_map(self, shard_map: sharding.ShardMap) -> MemoryShards:
-        """The same servers as a process with another map reaches them: those it has besides were
-        never migrated."""
+        """The same servers for a process with another map; added servers are not migrated."""
         servers = self._servers[: shard_map.shards]
         seen = MemoryShards(
             shard_map.shards,
@@ -114,7 +111,7 @@ class MemoryShards:
         return seen
 
     def with_tables(self, tables: Mapping[str, ClickHouseTable]) -> MemoryShards:
-        """The same servers, migrated by an app that declares other tables."""
+        """The same servers, migrated for other declared tables."""
         seen = MemoryShards(
             self.count,
             self._clock,
@@ -130,11 +127,11 @@ class MemoryShards:
 
     @property
     def faults(self) -> list[ShardFaults]:
-        """Of each shard."""
+        """Per shard."""
         return [server.faults for server in self._servers]
 
     def replicas(self, shard: int) -> list[MemoryReplica]:
-        """For tests to harm."""
+        """For fault injection."""
         return self._servers[shard].replicas
 
     @property
@@ -180,7 +177,7 @@ class MemoryShards:
             raise RowsRefused(refused, "refused by script")
 
     async def roll_up(self, shard: int, table: Bucket, start_s: int) -> None:
-        """Raises `RollUpExpired` besides, when its minutes have begun to expire."""
+        """Also raises `RollUpExpired` when its minutes have begun to expire."""
         now_s = self._clock.now_ms() / 1000
         rollup.refuse_expired(table, start_s, now_s, self._retention_days)
         await self._reach(shard)
@@ -207,25 +204,24 @@ class MemoryShards:
         return
 
     def key(self, table: str) -> tuple[str, ...]:
-        """The columns that tell rows of ``table`` apart."""
+        """Key columns of ``table``."""
         return self._keys[table]
 
     @property
     def stored_tables(self) -> tuple[str, ...]:
-        """Names of the tables of windows and of the declared ones."""
+        """Names of the window tables and of the declared ones."""
         return tuple(self._keys)
 
     def rows(self, table: str, shard: int | None = None) -> list[Row]:
-        """The rows of ``table`` as its view shows them: all shards', or one shard's."""
+        """Rows of ``table`` as its view shows them, of all shards or one."""
         chosen = self._servers if shard is None else [self._servers[shard]]
         return [dict(row) for server in chosen for row in shown(server.replicas, table)]
 
     def m1_rows(self) -> list[Row]:
-        """Every minute row of every shard."""
         return self.rows("m1")
 
     async def _reach(self, shard: int) -> None:
-        """Meet the shard's faults, then its claim (`streams.connect.sinks.shard_claim`)."""
+        """Apply the shard's faults, then its claim (`streams.connect.sinks.shard_claim`)."""
         server = self._servers[shard]
         faults = server.faults
         if faults.slow_s:
@@ -244,7 +240,7 @@ class MemoryShards:
         self._confirmed = True
 
     def _store(self, shard: int, rows: Sequence[tuple[str, Row]]) -> None:
-        """On most replicas, or raise: then some may have the rows all the same."""
+        """Store on a quorum, or raise; some replicas may then have the rows."""
         at = self._clock.now_ms()
         stored = [(table, {**row, "at": at}) for table, row in rows]
         self.inserted_rows += len(stored)
@@ -258,7 +254,7 @@ class MemoryShards:
 
 
 def _keys(tables: Mapping[str, ClickHouseTable]) -> dict[str, tuple[str, ...]]:
-    """Of every table, the columns of a row's key."""
+    """Key columns by table."""
     return {
         **dict.fromkeys(WINDOWS, WINDOW_KEY),
         **{name: table.key for name, table in tables.items()},
@@ -266,7 +262,7 @@ def _keys(tables: Mapping[str, ClickHouseTable]) -> dict[str, tuple[str, ...]]:
 
 
 def rows_of(chunks: Sequence[Rows]) -> list[tuple[str, Row]]:
-    """Each row with its table, in the order by which `RowsRefused` counts."""
+    """Each row with its table, in the order that `RowsRefused` counts."""
     return [
         (chunk.table, row)
         for chunk in chunks
@@ -299,7 +295,7 @@ def _facts(chunk: FactRows) -> list[Row]:
 
 
 def _merged(table: Bucket, parts: Sequence[Row], start_s: int) -> Row:
-    """One series' hour or day: what `streams.connect.sinks.rollup.SQL` computes."""
+    """One series' hour or day, as `streams.connect.sinks.rollup.SQL` computes it."""
     sketch: defaultdict[int, int] = defaultdict(int)
     for row in parts:
         for code, count in zip(row["sk_k"], row["sk_n"], strict=True):

@@ -1,8 +1,8 @@
-"""The replicas of one in-memory shard: they acknowledge before they replicate, lag, go away and die.
+"""Replicas of one in-memory shard, with delayed replication, outages and loss.
 
-A replica that is neither away nor lagging has every row at once. One that lags has what is given to
-it, and the rest when it catches up. A dead one is replaced by an empty one, which copies what the
-others have: rows that only the dead one had are gone.
+A healthy replica has every row at once. A lagging one has the rows inserted into it, and fetches
+the others when it catches up. A dead one is replaced by an empty one that copies the others; rows
+that only it had are lost.
 """
 
 from __future__ import annotations
@@ -15,44 +15,44 @@ Row: TypeAlias = dict[str, Any]
 
 
 class MemoryReplica:
-    """``keys``: of each table, the columns of a row's key."""
+    """``keys``: key columns by table."""
 
     def __init__(self, keys: Mapping[str, tuple[str, ...]]) -> None:
         self.away = False
-        """it answers nothing"""
+        """it refuses all calls"""
         self.lagging = False
-        """it does not fetch what other replicas take"""
+        """it does not fetch rows of other replicas"""
         self.tables: dict[str, dict[tuple[Any, ...], Row]] = {name: {} for name in keys}
         self._keys = keys
 
     def migrate(self, keys: Mapping[str, tuple[str, ...]]) -> None:
-        """Have these tables too."""
+        """Add these tables."""
         self._keys = {**self._keys, **keys}
         for name in keys:
             self.tables.setdefault(name, {})
 
     def put(self, table: str, row: Row) -> None:
-        """Keep the row, unless one of a higher version is there."""
+        """Keep the row unless a higher version is stored."""
         stored = self.tables[table]
         key = tuple(row[name] for name in self._keys[table])
         if key not in stored or stored[key]["ver"] <= row["ver"]:
             stored[key] = row
 
     def die(self) -> None:
-        """Lose everything; an empty replica takes its place."""
+        """Lose everything; an empty replica replaces it."""
         self.away = self.lagging = False
         self.tables = {name: {} for name in self._keys}
 
     def copy(self, other: MemoryReplica) -> None:
-        """Fetch what another replica has."""
+        """Fetch the rows of another replica."""
         for table, rows in other.tables.items():
             for row in rows.values():
                 self.put(table, row)
 
 
 def spread(replicas: Sequence[MemoryReplica], rows: Sequence[tuple[str, Row]]) -> int:
-    """Give the rows to the first replica that answers, which hands them on. Returns how many
-    replicas have them."""
+    """Insert into the first available replica, which replicates. Returns how many replicas have the
+    rows."""
     there = [replica for replica in replicas if not replica.away]
     holders = there[:1] + [replica for replica in there[1:] if not replica.lagging]
     for replica in holders:
@@ -62,7 +62,7 @@ def spread(replicas: Sequence[MemoryReplica], rows: Sequence[tuple[str, Row]]) -
 
 
 def catch_up(replicas: Sequence[MemoryReplica]) -> None:
-    """Every replica that is neither away nor lagging fetches what the others have."""
+    """Make every available replica that does not lag fetch missing rows."""
     for replica in replicas:
         if not replica.away and not replica.lagging:
             for other in replicas:
@@ -71,18 +71,18 @@ def catch_up(replicas: Sequence[MemoryReplica]) -> None:
 
 
 def synced(replicas: Sequence[MemoryReplica]) -> MemoryReplica | None:
-    """A replica that has everything the others have; None where none can have it now."""
+    """A replica with all rows of the others, or None."""
     if len(replicas) == 1:
         return None if replicas[0].away else replicas[0]
     if any(replica.away for replica in replicas):
-        # What it took last, the others may still have to fetch.
+        # It may have rows that the others still have to fetch.
         return None
     catch_up(replicas)
     return next((replica for replica in replicas if not replica.lagging), None)
 
 
 def shown(replicas: Sequence[MemoryReplica], table: str) -> Iterable[Row]:
-    """The rows that any replica has, newest versions: what all of them show when they are in step."""
+    """The newest version of each row on any replica: the state after replication."""
     if len(replicas) == 1:
         return replicas[0].tables[table].values()
     newest: dict[tuple[Any, ...], Row] = {}

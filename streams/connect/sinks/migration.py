@@ -1,10 +1,10 @@
-"""Migrations: plain ``.sql`` files, one per version, run on every server of every shard.
+"""Migrations: versioned ``.sql`` files, run on every server of every shard.
 
-``V001__name.sql`` runs once and must never change after: its checksum is recorded. ``R001__name
-.sql`` runs whenever what it renders to has changed, after all the V files: views and retention
-follow the settings. Between them come the declared tables (`streams.core.rows.clickhouse_table`), ``T__name``
-each: made once, and given the columns that a newer declaration adds. Every statement is idempotent,
-so a run that broke off is simply run again.
+``V001__name.sql`` runs once and must not change; its checksum is recorded. ``R001__name.sql`` runs
+whenever its rendering changes, after all V files: views and retention follow the settings. The
+declared tables (`streams.core.rows.clickhouse_table`), ``T__name``, run between them and gain
+columns that a newer declaration adds. Every statement is idempotent, so an interrupted run is
+repeated.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FILE = re.compile(r"(?P<kind>[VR])(?P<number>\d{3})__(?P<name>\w+)\.sql\Z")
 
 
 class Migration(Protocol):
-    """What runs on a server under one ``label``. ``once``: never again after it ran."""
+    """What runs on a server under one ``label``. ``once``: it runs a single time."""
 
     @property
     def label(self) -> str: ...
@@ -37,17 +37,17 @@ class Migration(Protocol):
     def once(self) -> bool: ...
 
     def statements(self, variables: Mapping[str, str]) -> list[str]:
-        """In the order they run, ``variables`` filled in."""
+        """In execution order, with ``variables`` filled in."""
         ...
 
     def checksum(self, variables: Mapping[str, str]) -> str:
-        """Of what must not change after it ran, or of what makes it run again."""
+        """Of the text that must not change after it ran, or whose change makes it run again."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class FileMigration:
-    """One file: ``kind`` V (once) or R (whenever its rendering changes)."""
+    """One file of ``kind`` V (once) or R (when its rendering changes)."""
 
     kind: str
     number: int
@@ -63,13 +63,13 @@ class FileMigration:
         return self.kind == "V"
 
     def statements(self, variables: Mapping[str, str]) -> list[str]:
-        """A statement of a file ends with ``;`` at a line's end."""
+        """Statements end with ``;`` at the end of a line."""
         text = Template(self.template).substitute(variables)
         parts = re.split(r";[ \t]*(?:--[^\n]*)?\n", text + "\n")
         return [part.strip() for part in parts if _has_code(part)]
 
     def checksum(self, variables: Mapping[str, str]) -> str:
-        """Of a V file's own text, or of an R file's rendering."""
+        """Of a V file's text, or of an R file's rendering."""
         return _sha256(self.template if self.once else "\n".join(self.statements(variables)))
 
 
@@ -78,8 +78,6 @@ _TABLE_LABEL = "T__"
 
 @dataclass(frozen=True, slots=True)
 class TableMigration:
-    """One declared table."""
-
     table: ClickHouseTable
     once = False
 
@@ -92,12 +90,11 @@ class TableMigration:
         return self.table.create(variables["database"], engine)
 
     def checksum(self, variables: Mapping[str, str]) -> str:
-        """Of the rendered statements."""
         return _sha256("\n".join(self.statements(variables)))
 
 
 class MigrationState(Enum):
-    """Where one migration stands on one server."""
+    """State of one migration on one server."""
 
     APPLIED = "applied"
     PENDING = "pending"
@@ -107,7 +104,7 @@ class MigrationState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class MigrationStanding:
-    """One migration on one server; ``at`` is when it last ran there."""
+    """One migration on one server; ``at`` is its last run."""
 
     label: str
     state: MigrationState
@@ -115,7 +112,7 @@ class MigrationStanding:
 
 
 def load(tables: Iterable[ClickHouseTable]) -> list[Migration]:
-    """Every migration of this build and of these tables, in the order they run."""
+    """Every migration of this build and of ``tables``, in execution order."""
     found = []
     for file in (resources.files("streams.connect.sinks") / "migrations").iterdir():
         if match := _FILE.match(file.name):
@@ -130,7 +127,7 @@ def load(tables: Iterable[ClickHouseTable]) -> list[Migration]:
 
 
 def variables(source: ViewSource, *, m1_retention_days: int, replicated: bool) -> dict[str, str]:
-    """What the files may name: ``database``, ``engine_TABLE``, ``views`` and the settings."""
+    """Variables of the files: ``database``, ``engine_TABLE``, ``views`` and the settings."""
     values = {
         "database": source.database,
         "m1_retention_days": str(m1_retention_days),
@@ -143,7 +140,7 @@ def variables(source: ViewSource, *, m1_retention_days: int, replicated: bool) -
 
 
 def engine(database: str, table: str, replicated: bool) -> str:
-    """The engine clause of a table that keeps the row with the highest ``ver`` of each key."""
+    """The engine clause of a table that keeps the row with the highest ``ver`` per key."""
     if not replicated:
         return "ReplacingMergeTree(ver)"
     path = f"/clickhouse/tables/{{shard}}/{database}/{table}"
@@ -161,7 +158,7 @@ class Migrator:
         secrets: Sequence[str],
         place: ShardPlace,
     ) -> None:
-        """``place``: what the server holds, or shall hold from now on."""
+        """``place``: the shard that the server claims."""
         self._replica = replica
         self._record = f"{source.database}.migrations_local"
         self._values = values
@@ -172,7 +169,7 @@ class Migrator:
         self._database = source.database
 
     def standings(self) -> list[MigrationStanding]:
-        """Every migration of this build, then those that only the server knows."""
+        """Migrations of this build, then those that only the server has."""
         done = self._recorded()
         result = []
         for migration in self._migrations:
@@ -192,7 +189,7 @@ class Migrator:
         return result
 
     def pending(self) -> list[tuple[str, list[str]]]:
-        """Label and statements of what `apply` would run; `RefusedBySafety` as `apply`."""
+        """Label and statements of what `apply` would run. Raises `RefusedBySafety` as `apply`."""
         found = [s for s in self._checked() if s.state is MigrationState.PENDING]
         ran_before = {s.label for s in found if s.at is not None}
         for table in self._tables.values():
@@ -206,11 +203,11 @@ class Migrator:
         ]
 
     def apply(self) -> list[str]:
-        """Run what is pending; the labels that ran.
+        """Run what is pending and return its labels.
 
-        Raises `RefusedBySafety` when a V file was changed after it ran here, when a column or the
-        key of a table is declared otherwise than the server has it, or when a newer build has
-        migrated this server, and `ShardMapChanged` when it holds another shard.
+        Raises `RefusedBySafety` when a V file has changed after it ran, a column or key differs
+        from the declaration, or a newer build has migrated this server; `ShardMapChanged` when it
+        holds another shard.
         """
         waiting = self.pending()
         self._replica.create_database()
@@ -239,7 +236,7 @@ class Migrator:
         return {label: (checksum, at) for label, checksum, at in rows}
 
     def _refuse_other_form(self, table: ClickHouseTable) -> None:
-        """Columns may be added; what rows are stored by cannot be changed under them."""
+        """Columns can be added; the key of stored rows cannot change."""
         _, rows = self._replica.query(
             "SELECT name, type, is_in_sorting_key FROM system.columns "
             "WHERE database = {database:String} AND table = {table:String} ORDER BY position",
@@ -290,7 +287,7 @@ SELECT {{label:String}}, {{checksum:String}},
     greatest(now64(3), max(at) + INTERVAL 1 MILLISECOND)
 FROM {table} WHERE label = {{label:String}}
 """
-"""The newest record of a label is the last one written, also where the server's clock was set back."""
+"""The last written record of a label counts, even after the server's clock was set back."""
 
 
 def _has_code(text: str) -> bool:

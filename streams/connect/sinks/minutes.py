@@ -1,7 +1,7 @@
-"""The last minutes of one series, incarnations added up, from the one shard that holds it.
+"""Recent minutes of one series, summed over incarnations, read from its shard.
 
-A shard that fails `BREAKER.failures` times in a row is left alone for `BREAKER.open_s`: a job that
-needs it waits, and holds neither a thread nor a connection meanwhile.
+After `BREAKER.failures` consecutive failures a shard is not queried for `BREAKER.open_s`; waiting
+jobs hold neither a thread nor a connection.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
 
 ANSWER_S: Final = 5.0
-"""A shard that takes longer for a history is one that does not answer."""
+"""Time limit of a replica's answer."""
 _GRACE_S: Final = 1.0
 _QUERIES: Final = 4
-"""at a time, of one shard"""
+"""concurrent, per shard"""
 BREAKER: Final = BreakerPolicy(failures=3, window_s=60.0, open_s=10.0, successes=1)
 
 _SQL = """
@@ -37,7 +37,7 @@ ORDER BY w
 
 
 class Minute(NamedTuple):
-    """One minute that has values; ``codes`` and ``counts`` are its sketch."""
+    """One minute with values; ``codes`` and ``counts`` are its sketch."""
 
     start_s: int
     n: int
@@ -47,7 +47,7 @@ class Minute(NamedTuple):
 
 
 class MinuteReader:
-    """Asks the replicas of a series' shard in turn, in threads; connections are kept."""
+    """Queries the replicas of a series' shard in turn, in threads; keeps connections."""
 
     def __init__(self, settings: Settings, clock: Clock, metrics: Metrics) -> None:
         impatient = replace(settings, sink_timeout_s=ANSWER_S, sink_pool_size=_QUERIES)
@@ -64,7 +64,7 @@ class MinuteReader:
         ]
 
     def shard_of(self, tenant: str, model: str, metric: str) -> int:
-        """Where the series is; 0 where no shard is known."""
+        """Shard of the series; 0 where no shard is configured."""
         if self._map is None:
             return 0
         return int(self._map.shard_of([tenant], [model], [metric])[0])
@@ -72,9 +72,9 @@ class MinuteReader:
     async def read(
         self, tenant: str, model: str, metric: str, start_s: int, stop_s: int
     ) -> list[Minute]:
-        """Minutes that begin in the range, ascending, within `ANSWER_S` a replica.
+        """Minutes that begin in the range, ascending, within `ANSWER_S` per replica.
 
-        Raises `ShardUnavailable`, `ShardBusy`, `PoolExhausted`, and `BreakerOpen` without asking.
+        Raises `ShardUnavailable`, `ShardBusy`, `PoolExhausted`, and `BreakerOpen` without a query.
         """
         if self._map is None:
             raise ShardUnavailable("no ClickHouse shard is known: set DIA_CLICKHOUSE_SHARDS.")

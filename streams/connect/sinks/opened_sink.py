@@ -1,4 +1,4 @@
-"""A declared sink as one process writes to it: opened by the first batch, each call with a deadline."""
+"""A declared sink of one process: opened by the first batch, with a deadline per call."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class OpenedSink:
         self._sink: RowSink | None = None
 
     async def write(self, batch: RowBatch) -> None:
-        """As `RowSink.write`. Raises what opening and writing raise, and TimeoutError."""
+        """As `RowSink.write`. Raises the errors of opening and writing, and TimeoutError."""
         if self._sink is None:
             self._sink = self._declared.open(self._declared, self._settings)
         async with asyncio.timeout(self._settings.sink_timeout_s):
             await self._sink.write(batch)
 
     async def close(self) -> None:
-        """Close it, if it was opened; what that raises is logged."""
+        """Close the sink if it is open; logs errors."""
         if self._sink is None:
             return
         try:

@@ -1,11 +1,11 @@
-"""Rows of agents as Parquet files, local or in an object store: one file for each batch of a commit.
+"""Rows of agents as Parquet files, local or in an object store: one file per batch of a commit.
 
     LINES = app.sink("lines", columns={...}, open=parquet_folder("s3://bucket/lines"))
 
-A file is called after its batch, so that the same rows written again replace themselves, and it is
-written whole: a local file under another name that is then moved, an object in one upload. Whatever
-``*.parquet`` a reader finds is therefore complete, and holds each row once. A commit of a partition
-makes at most one file a second by default (DIA_COMMIT_INTERVAL_S).
+Files are named after their batch, so a repeated write replaces the same file, and they appear
+atomically: local files by rename, objects by one upload. Each ``*.parquet`` is complete, and each
+row is stored once. A partition writes at most one file per commit interval (DIA_COMMIT_INTERVAL_S,
+1 s).
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _TIME: Final = ColumnType(TIME)
 
 
 def parquet_folder(uri: str, *, compression: str = "zstd") -> OpenSink:
-    """Opens a sink that writes below ``uri``: a path, or what `pyarrow.fs` opens (``file:``, ``s3:``,
-    ``gs:``). Raises ValueError for a URI of another kind when the sink is opened."""
+    """Opens a sink that writes below ``uri``: a path, or a URI of `pyarrow.fs` (``file:``, ``s3:``,
+    ``gs:``). Opening raises ValueError for any other."""
 
     def open_sink(declared: DeclaredSink, settings: Settings) -> ParquetFolder:
         del settings
@@ -43,7 +43,8 @@ def parquet_folder(uri: str, *, compression: str = "zstd") -> OpenSink:
 
 
 class ParquetFolder:
-    """Implements `streams.core.rows.row_sink.RowSink`. Writes in a thread; raises OSError when it cannot."""
+    """Implements `streams.core.rows.row_sink.RowSink`. Writes in a thread; raises OSError on
+    failure."""
 
     def __init__(
         self, declared: DeclaredSink, system: files.FileSystem, path: str, compression: str
@@ -66,7 +67,7 @@ class ParquetFolder:
             self._system.create_dir(self._path, recursive=True)
             self._made = True
         final = f"{self._path}/{batch.name}.parquet"
-        # Only a local file can be seen half written.
+        # Object uploads are atomic; local files are renamed.
         local = isinstance(self._system, files.LocalFileSystem)
         target = final + _UNFINISHED if local else final
         try:

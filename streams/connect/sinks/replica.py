@@ -1,7 +1,7 @@
-"""One ClickHouse server behind clickhouse-connect, with its failures in this project's words.
+"""One ClickHouse server through clickhouse-connect, with its errors as those of dia.
 
-The client's own retries are off: a resent INSERT would be harmless here, but a wait
-without a deadline of ours is not. Everything blocks; one instance may be used by several threads.
+The client's own retries are off, because they ignore our deadlines. All calls block; threads may
+share an instance.
 """
 
 from __future__ import annotations
@@ -33,47 +33,46 @@ from streams.core.settings import TlsFiles
 
 CONNECT_TIMEOUT_S = 5
 _BUSY = frozenset({202, 241, 252, 745})
-"""Too many queries, memory limit, too many parts, overloaded: the server asks for patience."""
+"""Too many queries, memory limit, too many parts, overloaded."""
 _SCHEMA = frozenset({8, 10, 16, 47, 60, 81})
 """Unknown column, identifier, table or database."""
 UNKNOWN_TABLE = (60, 81)
 _UNFIT = frozenset({6, 25, 26, 27, 38, 41, 53, 69, 70, 72, 117, 128, 131, 321, 349, 407, 469})
-"""Codes that speak of values: parse and conversion errors, sizes, ranges, constraints."""
+"""Errors of values: parsing, conversion, sizes, ranges, constraints."""
 
 _REPLICATED = {
-    # Acknowledged means: on most replicas. The engine forgets the row, so one may not be enough.
+    # A majority of replicas must have the row, because the engine forgets it once acknowledged.
     "insert_quorum": "auto",
     "insert_quorum_parallel": 1,
     "max_replica_delay_for_distributed_queries": 5,
 }
 _INSERT = {
-    # The server need not look for rows with one key in an insert: all that reads them does.
+    # The server need not merge rows of one key within an insert: readers do.
     "optimize_on_insert": 0
 }
 _DELAY = (
     "SELECT toFloat64(max(absolute_delay)) FROM system.replicas WHERE database = currentDatabase()"
 )
 _READ_ONLY = {"readonly": 2}
-"""2: nothing may be changed but settings."""
+"""2: settings may change, data may not."""
 _UNREADABLE = (
     *(DataError, InternalError, NotSupportedError, ProgrammingError),
     *(LookupError, TypeError, ValueError),
 )
-"""What the client raises for bytes of a result that it cannot decode."""
+"""What the client raises for result bytes that it cannot decode."""
 _ZONED = re.compile(r"DateTime\('([^']+)'\)")
 _UP_HINT = "`dia status` shows what is up."
 
-# Its one warning per lost connection repeats what the raised error says.
+# Its warning per lost connection repeats the raised error.
 logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)
 
 
 class RowsUnfit(Exception):  # noqa: N818 - found by bisection, then told as RowsRefused
-    """Some row of an insert can never be stored; the insert stored none, or an unknown part."""
+    """A row of an insert can never be stored; the insert stored none, or an unknown part."""
 
 
 class StatementRefused(Exception):  # noqa: N818 - an answer, as RowsRefused is
-    """The server answered, and the answer is that the statement is wrong; ``code`` says how. 0: the
-    client cannot decode what the statement asks for."""
+    """The server refused the statement with ``code``. 0: the client cannot decode the result."""
 
     def __init__(self, text: str, code: int) -> None:
         super().__init__(text)
@@ -83,8 +82,7 @@ class StatementRefused(Exception):  # noqa: N818 - an answer, as RowsRefused is
 class Replica:
     """A server at ``url`` (``http[s]://host:port[/prefix]``). Connects at the first use.
 
-    Raises `ShardUnavailable`, `ShardBusy`, `ShardMapChanged`, and from the reading calls
-    `StatementRefused`.
+    Raises `ShardUnavailable`, `ShardBusy`, `ShardMapChanged`, and `StatementRefused` from reads.
     """
 
     def __init__(
@@ -101,12 +99,12 @@ class Replica:
         writes: bool = False,
         replicated: bool = False,
     ) -> None:
-        """``place``: what the server must hold, asked before the first request and again after a
-        failure; ``writes``: a server that does not say what it holds is not used. ``replicated``: its tables are
-        replicated, so an insert is acknowledged by most replicas of the shard or by none."""
+        """``place``: the claim that the server must hold, checked before the first request and
+        after each failure. ``writes``: refuse a server without a claim. ``replicated``: inserts
+        need a majority of the shard's replicas."""
         self.url = url
         self.confirmed = False
-        """the server has said that it holds ``place``"""
+        """the server has confirmed that it holds ``place``"""
         self._place = place
         self._writes = writes
         self._replicated = replicated
@@ -127,9 +125,9 @@ class Replica:
         self._connected: Any = None
 
     def insert(self, table: str, rows: pa.Table) -> None:
-        """Store ``rows`` in one acknowledged INSERT. Raises `RowsUnfit` besides.
+        """Store ``rows`` in one acknowledged INSERT. Also raises `RowsUnfit`.
 
-        A body that is a buffer goes out as it is: no copy, and no silent resend.
+        A buffer is sent without a copy, and the client cannot resend it.
         """
         with self._told(statement=False):
             self._client().raw_insert(
@@ -141,12 +139,12 @@ class Replica:
             )
 
     def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
-        """Run a statement that returns nothing."""
+        """Run a statement without a result."""
         with self._told():
             self._client().command(sql, parameters=dict(parameters or {}))
 
     def create_database(self) -> None:
-        """Make the database if it is absent; every other call needs it."""
+        """Create the database if it is absent; every other call needs it."""
         with self._told():
             bootstrap = self._connect(database="default")
             bootstrap.command(f"CREATE DATABASE IF NOT EXISTS {self._database}")
@@ -171,22 +169,20 @@ class Replica:
             return self._client().query_arrow(sql)
 
     def delay_s(self) -> float:
-        """Seconds that the server's tables lag behind their replicas; 0 where they are not
-        replicated."""
+        """Replication delay of the server's tables in seconds; 0 without replication."""
         ((delay_s,),) = self.query(_DELAY)[1]
         return float(delay_s)
 
     @contextmanager
     def rows(self, sql: str) -> Iterator[tuple[Sequence[str], Iterator[Sequence[Any]]]]:
-        """Column names and the rows as they come, for results of any size; changes nothing.
+        """Column names and streamed rows, for results of any size; read-only.
 
-        A `StatementRefused` of the code 0 names the columns that the client cannot decode. Times
-        come in the zone of their column, or in that of the server.
+        A `StatementRefused` of code 0 names the columns that the client cannot decode. Times are in
+        the zone of their column, or in that of the server.
         """
         with self._told(), self._decoded(sql):
             client = self._client()
-            # The first versions of the protocol, which the local stack speaks, leave the zone out
-            # of the name of a type.
+            # The first protocol version, which the local stack speaks, has no zone in type names.
             zones = {} if client.protocol_version else self._zones(sql)
             opened = client.query_rows_stream(
                 sql, settings=_READ_ONLY, column_tzs=zones, tz_mode="aware"
@@ -195,8 +191,7 @@ class Replica:
             yield stream.source.column_names, self._as_they_come(stream, sql)
 
     def close(self) -> None:
-        """Give up the connections, but do not wait for one that is just being made: its server
-        may hang, and with it the end of the process."""
+        """Close the connections without waiting for one that is being opened: its server may hang."""
         if self._lock.acquire(blocking=False):
             try:
                 if self._connected is not None:
@@ -207,7 +202,7 @@ class Replica:
         self._pool.clear()
 
     def _as_they_come(self, stream: Any, sql: str) -> Iterator[Sequence[Any]]:
-        """What goes wrong while the reader works on a row is the reader's own."""
+        """Errors of the consumer between rows pass unchanged."""
         while True:
             with self._told(), self._decoded(sql):
                 row = next(stream, None)
@@ -225,17 +220,17 @@ class Replica:
             raise StatementRefused(_undecoded(str(error), self._types(sql)), 0) from error
 
     def _zones(self, sql: str) -> dict[str, str]:
-        """The time zone of every column of a result that has one of its own."""
+        """Time zones of the result columns that have one."""
         found = ((name, _ZONED.fullmatch(kind)) for name, kind in self._types(sql))
         return {name: zone[1] for name, zone in found if zone}
 
     def _types(self, sql: str) -> list[tuple[str, str]]:
-        """Names and types of the columns of a SELECT; nothing for other statements."""
+        """Names and types of the columns of a SELECT; empty for other statements."""
         inner = sql.strip().rstrip(";")
         try:
             described = self._client().query(f"DESCRIBE TABLE (\n{inner}\n)", settings=_READ_ONLY)
         except (ClickHouseError, HTTPError, OSError):
-            return []  # the statement itself is sent as well, and its error is the one to show
+            return []  # the statement itself is sent too, and its error is shown
         return [(row[0], row[1]) for row in described.result_rows]
 
     def _client(self) -> Any:
@@ -272,7 +267,7 @@ class Replica:
             return place.settle(self.url, read, claim)
         except ClickHouseError as error:
             if getattr(error, "code", None) in UNKNOWN_TABLE:
-                return False  # not migrated: what is asked next says so
+                return False  # not migrated: the next statement fails with the reason
             raise
 
     def _connect(self, database: str) -> Any:
@@ -304,7 +299,7 @@ class Replica:
         except (ClickHouseError, HTTPError, OSError) as error:
             failure = self._failure(error, statement=statement)
             if isinstance(failure, ShardUnavailable):
-                self.confirmed = False  # another server may be there when it is back
+                self.confirmed = False  # another server may answer next
             raise failure from error
 
     def _failure(self, error: Exception, *, statement: bool) -> Exception:
@@ -346,7 +341,7 @@ def _unreached(error: BaseException | None) -> str:
 
 
 def _about_the_server(code: int) -> bool:
-    """Whether an error code speaks of the server's state or of access, not of the statement."""
+    """Whether an error code concerns the server's state or access, not the statement."""
     return code in {76, 159, 192, 193, 194, 209, 210, 236, 243, 439, 497, 516, 999, 1000}
 
 

@@ -1,8 +1,8 @@
-"""The replicas of one shard, asked in turn.
+"""The replicas of one shard, queried in turn.
 
-A replica that lags would make counts go backwards after a failover: a reader names a delay beyond
-which a replica is passed over. Where all that answer lag, the one that lags least is read, unless
-the reader wants none of them (an audit would call missing what has only not arrived).
+Counts would decrease after a failover to a lagging replica, so a reader skips replicas beyond a
+delay. Where all lag, it reads the least delayed one, unless ``stale`` is False (an audit would
+report rows in replication as missing).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ READ_DELAY_MAX_S: Final = 5.0
 
 
 class ReplicaGroup:
-    """``delay_max_s`` None: a replica is asked whatever it lags, as writers do, and where there is
-    only one. ``stale`` False: `ask` raises rather than read a replica that lags more."""
+    """``delay_max_s`` None: any replica is used, as by writers or where there is only one.
+    ``stale`` False: `ask` raises instead of reading a replica beyond the delay."""
 
     def __init__(
         self,
@@ -36,9 +36,9 @@ class ReplicaGroup:
         self._preferred = 0
 
     def ask(self, work: Callable[[Replica], T]) -> T:
-        """``work`` on the first replica that is available, starting with the last one that was.
+        """Run ``work`` on the first available replica, beginning with the last that answered.
 
-        Raises `ShardUnavailable` when none was, and what else ``work`` raises.
+        Raises `ShardUnavailable` when none answers, and the errors of ``work``.
         """
         failures: list[ShardUnavailable] = []
         lagging: list[tuple[float, int]] = []
@@ -67,7 +67,7 @@ class ReplicaGroup:
 
     @property
     def confirmed(self) -> bool:
-        """A server of it has said that it holds this shard of this map."""
+        """Whether a server has confirmed that it holds this shard of this map."""
         return any(replica.confirmed for replica in self._replicas)
 
     def close(self) -> None:

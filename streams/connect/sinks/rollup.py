@@ -1,6 +1,6 @@
-"""Hours recomputed from minutes, days from hours: absolute rows, so doing it again changes nothing.
+"""Recomputes hours from minutes and days from hours. The rows are absolute, so it is idempotent.
 
-A day is made of at most 24 rows a series where its minutes would be 1440.
+A day reads at most 24 rows per series instead of 1440.
 """
 
 from __future__ import annotations
@@ -31,17 +31,19 @@ FROM
     GROUP BY tenant, model, metric
 )
 """
-"""``part = inc = 0`` is the recomputed row's own key: no partition's incarnation is 0.
+"""``part = inc = 0`` is the key of the recomputed row: no incarnation is 0.
 
-The sum of the versions rises whenever a row rises or one is added, so the row with more in it wins.
-Epochs are left out: a row never changes its epoch, and 1440 offsets below 2**48 stay below 2**59.
+Its version is the sum of versions, which rises when a row rises or is added, so the fuller row
+wins. Epochs are subtracted: a row never changes its epoch, and 1440 offsets below 2**48 stay below
+2**59.
 """
 SOURCE: dict[Bucket, str] = {"h1": "m1", "d1": "h1"}
 
 
 def statement(table: Bucket) -> str:
-    """The recomputation of one hour or day; parameters ``start`` and ``stop``, epoch seconds."""
-    # An hour's row under a window's own key has one beside it in d1 (`streams/engine/windows/minute_windows.py`).
+    """The recomputation of one hour or day; parameters ``start`` and ``stop`` in epoch seconds."""
+    # In d1 the row of an hour's own window lies beside it
+    # (`streams/engine/windows/minute_windows.py`).
     recomputed = "inc = 0 AND " if table == "d1" else ""
     return SQL.format(
         table=table,
@@ -55,7 +57,7 @@ def statement(table: Bucket) -> str:
 
 
 def refuse_expired(table: Bucket, start_s: int, now_s: float, retention_days: int) -> None:
-    """Raise `RollUpExpired` when minutes of this hour or day may already be gone."""
+    """Raise `RollUpExpired` when minutes of this hour or day may have expired."""
     oldest_s = now_s - (retention_days - 1) * DAY_S
     if start_s < oldest_s:
         raise RollUpExpired(

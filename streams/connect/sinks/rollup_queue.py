@@ -1,14 +1,12 @@
-"""Hours recomputed from their minutes and days from their hours, at a bounded cost.
+"""Recomputes hours from minutes and days from hours, at a bounded cost.
 
 A partition that evicts acknowledged minute rows owes the recomputation of their hour and day
-(`runtime/effects/effects.py`). Obligations for the same bucket, from any partition, are met by one
-recomputation that *began* after they were submitted. The hours that are owed of a day are
-recomputed before it: so a day holds every minute whose obligation it meets.
+(`runtime/effects/effects.py`). One recomputation meets the obligations for a bucket of all
+partitions that were submitted before it *began*. A day's owed hours are recomputed before the day.
 
-A recomputation reads all that its bucket holds so far, so it costs more the fuller the bucket is.
-Each is followed by a rest of `REST` times what it took, within bounds: what all of them cost a shard
-is a share of its time and not of its rows. And while an owner still folds a backlog into a bucket, the
-bucket waits for its end, up to `REST_MAX_S`: most buckets of a backlog are then recomputed once.
+A recomputation reads its whole bucket, so its cost grows. After each, the bucket rests for `REST`
+times its duration, within bounds, so that the cost per shard is a share of time. While an owner
+still reads a backlog into a bucket, the bucket waits, up to `REST_MAX_S`.
 """
 
 from __future__ import annotations
@@ -39,7 +37,7 @@ Done = Callable[[], None]
 
 
 class BucketStart(NamedTuple):
-    """One hour or day of one shard; ``start_s`` in seconds since the epoch."""
+    """One hour or day of one shard; ``start_s`` in epoch seconds."""
 
     shard: int
     bucket: Bucket
@@ -64,14 +62,14 @@ class RollUpQueue:
         self._owed: dict[BucketStart, list[tuple[object, Done]]] = {}
         self._due_at: dict[BucketStart, float] = {}
         self._growing: dict[BucketStart, list[object]] = {}
-        """of buckets that are owed: the owners of which more will come for it"""
+        """for owed buckets: the owners with more to submit"""
         self._rests_until: dict[BucketStart, float] = {}
 
     def submit(
         self, owner: object, bucket: BucketStart, done: Done, *, growing: bool = False
     ) -> None:
-        """Recompute ``bucket`` within the interval or its rest, then call ``done``. ``growing``: more
-        of it comes from ``owner`` soon, so that it may wait longer."""
+        """Recompute ``bucket`` within the interval or its rest, then call ``done``. ``growing``:
+        ``owner`` will submit it again soon, so it may wait longer."""
         self._owed.setdefault(bucket, []).append((owner, done))
         if growing:
             owners = self._growing.setdefault(bucket, [])
@@ -85,7 +83,7 @@ class RollUpQueue:
             self._grown(owner, bucket)
 
     def caught_up(self, owner: object) -> None:
-        """``owner`` reads no backlog: what waits for it alone comes as usual."""
+        """``owner`` has read its backlog: buckets that wait for it alone are due as usual."""
         waiting = [bucket for bucket, owners in self._growing.items() if _has(owners, owner)]
         for bucket in sorted(waiting, key=_days_last):
             self._grown(owner, bucket)
@@ -100,19 +98,19 @@ class RollUpQueue:
         self._come_due(bucket, self._soon_s())
 
     def _soon_s(self) -> float:
-        # Half an interval at least: the minutes of a bucket tend to come together.
+        # Half an interval at least: minutes of a bucket tend to arrive together.
         return self._interval_s * (0.5 + self._jitter.random() / 2)
 
     def _come_due(self, bucket: BucketStart, pause_s: float) -> None:
-        """In ``pause_s`` at the latest, but for its rest."""
+        """Make the bucket due in ``pause_s`` at the latest, except for its rest."""
         due_at = min(self._due_at.get(bucket, math.inf), self._clock.monotonic() + pause_s)
         due_at = max(due_at, self._rests_until.get(bucket, 0.0))
-        # A day comes with its hours: sooner, it would wake those that rest.
+        # A day is due with its hours: earlier, it would cut their rest.
         hours = (self._due_at[hour] for hour in self._hours_of(bucket))
         self._due_at[bucket] = max([due_at, *hours])
 
     def forget(self, owner: object) -> None:
-        """Drop what ``owner`` waits for."""
+        """Drop the obligations of ``owner``."""
         self.caught_up(owner)
         for bucket, waiting in list(self._owed.items()):
             waiting[:] = [(waiter, done) for waiter, done in waiting if waiter is not owner]
@@ -120,20 +118,20 @@ class RollUpQueue:
                 self._taken(bucket)
 
     async def run(self) -> None:
-        """Recompute what is due until cancelled; what is owed stays owed in its owners' state."""
+        """Recompute due buckets until cancelled; unmet obligations stay in their owners' state."""
         while True:
             now_s = self._clock.monotonic()
             self._rests_until = {
                 b: until for b, until in self._rests_until.items() if until > now_s
             }
             for bucket in sorted(bucket for bucket, at in self._due_at.items() if at <= now_s):
-                # An hour may have come with its day meanwhile, or failed with it.
+                # An hour may have been recomputed, or failed, with its day.
                 if self._due_at.get(bucket, math.inf) <= now_s:
                     await self._meet(bucket)
             await self._clock.sleep(_POLL_S)
 
     async def _meet(self, bucket: BucketStart) -> None:
-        # Taken first: an owner that submits during the recomputation may owe another hour.
+        # Taken first: what an owner submits during the recomputation needs another.
         waiting = self._taken(bucket)
         met = [await self._recompute(h, self._taken(h)) for h in self._hours_of(bucket)]
         if all(met):
@@ -147,12 +145,12 @@ class RollUpQueue:
         return self._owed.pop(bucket, [])
 
     async def _recompute(self, bucket: BucketStart, waiting: list[tuple[object, Done]]) -> bool:
-        """False: it failed, and is still owed."""
+        """False: it failed, and the obligation stays."""
         began_s = self._clock.monotonic()
         try:
             await self._shards.roll_up(*bucket)
         except RollUpExpired as error:
-            # Recomputing would shrink what is stored: the obligation ends, loudly.
+            # Recomputing would shrink the stored row, so the obligation ends with an error.
             self._metrics.sink.rollups_refused.labels(bucket.bucket).inc()
             log.warning("roll_up_refused", bucket=bucket, error=str(error))
         except TransientError as error:
@@ -169,7 +167,7 @@ class RollUpQueue:
     def _rest(self, bucket: BucketStart, took_s: float) -> None:
         until = self._clock.monotonic() + min(REST * took_s, REST_MAX_S)
         self._rests_until[bucket] = until
-        if bucket in self._due_at:  # submitted while it was recomputed
+        if bucket in self._due_at:  # submitted during the recomputation
             self._due_at[bucket] = max(self._due_at[bucket], until)
 
     def _owe_again(self, bucket: BucketStart, waiting: list[tuple[object, Done]]) -> None:
@@ -177,7 +175,7 @@ class RollUpQueue:
         self._due_at[bucket] = self._clock.monotonic() + _RETRY_S
 
     def _hours_of(self, day: BucketStart) -> list[BucketStart]:
-        """The hours that are owed of it; none of an hour."""
+        """The owed hours of a day; empty for an hour."""
         if day.bucket != "d1":
             return []
         inside = range(day.start_s, day.start_s + rollup.WIDTH_S["d1"])

@@ -1,4 +1,4 @@
-"""Every server of every shard, each with the `Migrator` that the settings give it."""
+"""Every server of every shard, with its `Migrator`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from streams.core.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One server: its shard's number, its address, and its migrator. Close it after use."""
+    """One server: shard number, address, migrator. Close it after use."""
 
     shard: int
     replica: Replica
@@ -25,8 +25,7 @@ class Server:
 
 
 def servers(settings: Settings, tables: Mapping[str, ClickHouseTable]) -> list[Server]:
-    """In the order of ``DIA_CLICKHOUSE_SHARDS``, for the declared ``tables``. Opens no connection
-    yet."""
+    """In the order of ``DIA_CLICKHOUSE_SHARDS``, for the declared ``tables``. Opens no connection."""
     groups = settings.shards()
     return [
         Server(shard, replica, _migrator(settings, tables, groups, shard, replica))

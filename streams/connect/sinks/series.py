@@ -1,4 +1,4 @@
-"""One series over time: statistics per step, read from the one shard that holds it."""
+"""Statistics of one series per time step, read from its shard."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from streams.core.words.moments import iso_s
 HOUR_S = 3600
 DAY_S = 86_400
 MINUTES_RANGE_S = 2 * DAY_S
-"""Up to this range minutes answer, the freshest table; an hour is recomputed within a minute."""
+"""Longest range read from minutes, the freshest table; hours follow within a minute."""
 HOURS_RANGE_S = 90 * DAY_S
 HOURS_KEPT_S = 400 * DAY_S
 STEPS_MAX = 11_000
 
 COLUMNS = ("t", "count", "mean", "sd", "min", "max", "last", "p50", "p95", "p99")
-"""``t`` is the start of the step, in ISO 8601, UTC; the others are numbers."""
+"""``t`` is the start of the step (ISO 8601, UTC); the others are numbers."""
 
 WIDTH_S: dict[WindowTable, int] = {"m1": 60, "h1": HOUR_S, "d1": DAY_S}
 
 QUANTILES = (0.5, 0.95, 0.99)
 PERCENTILE_ERROR = 0.01
-"""Bound of a percentile's relative error. Exact where it is the smallest or the largest value (the
-99th of fewer than 100 values, the 95th of fewer than 20), and for up to four values of like size."""
+"""Bound of a percentile's relative error. Exact where it is the smallest or largest value (the 99th
+of fewer than 100 values, the 95th of fewer than 20), and for up to four values of like size."""
 
 _SQL = """
 SELECT
@@ -55,7 +55,7 @@ FROM
 )
 ORDER BY step
 """
-"""Codes sort as values do, so the weighted quantile of codes is the code of the value that numpy's
+"""Codes sort as values do: the weighted quantile of codes is the code of the value that numpy's
 ``inverted_cdf`` picks. `_QUANTILE` turns it into a number."""
 
 _QUANTILE = """multiIf(
@@ -65,7 +65,7 @@ _QUANTILE = """multiIf(
         total = 3 AND abs({third} AS middle) > 1e-12 * greatest(abs(low), abs(high)), middle,
         total = 4 AND abs({inner} AS second) > 3e-5 * (high - low), second,
         {bucket})"""
-"""Moments give a value to some digits of the range: the bucket knows one near zero better."""
+"""Moments lose digits relative to the range; the bucket is more exact near zero."""
 _THIRD = "greatest(low, least(high, 3 * joint - low - high))"
 """The middle of three values, from their sum."""
 _INNER = """greatest(low, least(high, joint + (((2 * joint - low - high) AS pair) - sqrt(if(
@@ -77,15 +77,15 @@ _BUCKET = """greatest(low, least(high, 2
             * (greatest(low, least(sketch_value(code) / 1.01, sketch_value(code) / 0.99)) AS a)
             * (least(high, greatest(sketch_value(code) / 1.01, sketch_value(code) / 0.99)) AS b)
             / (a + b)))"""
-"""The harmonic mean of the ends of the code's bucket, cut to [low, high]: no number has a smaller
-relative error for every value between them."""
+"""The harmonic mean of the bucket's ends, cut to [low, high], minimises the relative error over the
+bucket."""
 _SKETCHED = {"outer": ", sketch.1, sketch.2", "inner": ",\n        sumMap(sk_k, sk_n) AS sketch"}
 _PLAIN = dict.fromkeys(_SKETCHED, "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesQuery:
-    """A series, a half-open range of window starts, and a step; all in seconds since the epoch."""
+    """A series, a half-open range of window starts, and a step; in epoch seconds."""
 
     tenant: str
     model: str
@@ -100,14 +100,14 @@ class SeriesQuery:
 
 
 def choose_table(query: SeriesQuery, now_s: float, retention_days: int) -> WindowTable:
-    """Minutes while they are kept and few, else hours, else days, as far as the step allows.
+    """Minutes while they are kept and few, else hours, else days, if the step allows.
 
-    Raises `UsageError` when the range is empty or has too many steps, or when only a coarser
-    table still holds it than the step asks for.
+    Raises `UsageError` when the range is empty, has too many steps, or is kept only by a table
+    coarser than the step.
     """
     _refuse_senseless(query)
     age_s, range_s = now_s - query.start_s, query.stop_s - query.start_s
-    # The last two days before m1's retention: late windows of that age go to h1 and d1 only.
+    # Late windows of the two days before m1's retention go to h1 and d1 only.
     minutes_s = (retention_days - 2) * DAY_S
     if age_s > HOURS_KEPT_S:
         return _at_least("d1", query, "are kept 400 days as hours, then as days")
@@ -123,9 +123,9 @@ def choose_table(query: SeriesQuery, now_s: float, retention_days: int) -> Windo
 
 
 def read(settings: Settings, query: SeriesQuery, table: WindowTable) -> list[tuple[Any, ...]]:
-    """A row of `COLUMNS` per step that has values; the range starts at ``table``'s grain.
+    """A row of `COLUMNS` per step with values; the range starts at ``table``'s grain.
 
-    Asks the replicas of one shard in turn; raises `ShardUnavailable` when none answers.
+    Raises `ShardUnavailable` when no replica answers.
     """
     shard_map = sharding.declared(settings)
     shard = int(shard_map.shard_of([query.tenant], [query.model], [query.metric])[0])
@@ -142,10 +142,9 @@ def read(settings: Settings, query: SeriesQuery, table: WindowTable) -> list[tup
 def statement(
     query: SeriesQuery, table: WindowTable, *, sketches: bool = False
 ) -> tuple[str, dict[str, Any]]:
-    """SQL for the one shard that holds the series, and its parameters; `steps` reads the result.
+    """SQL and parameters for the series' shard; `steps` reads the result.
 
-    With ``sketches`` a row has two columns more: the codes of the step's values, and how many
-    there are of each.
+    With ``sketches`` a row has two more columns: the codes of the step's values, and their counts.
     """
     sql = _SQL.format(
         table=table,
@@ -161,7 +160,7 @@ def statement(
 
 
 def _parameters(query: SeriesQuery, table: WindowTable) -> dict[str, Any]:
-    """A range that starts at the table's grain, as ClickHouse's own query parameters."""
+    """ClickHouse query parameters; the range starts at the table's grain."""
     return {
         "tenant": query.tenant,
         "model": query.model,
@@ -173,7 +172,7 @@ def _parameters(query: SeriesQuery, table: WindowTable) -> dict[str, Any]:
 
 
 def steps(rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
-    """`COLUMNS`, with ``t`` in seconds since the epoch."""
+    """`COLUMNS`, with ``t`` in epoch seconds."""
     return [(*row[:-1], *row[-1]) for row in rows]
 
 

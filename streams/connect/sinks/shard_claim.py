@@ -1,18 +1,17 @@
-"""Which shard of which map a server holds: a row on the server itself, written by `dia migrate apply`.
+"""Which shard of which map a server holds: a row on the server, written by `dia migrate apply`.
 
-The claim protocol, per server, at the first request of every connection:
+Per server, at the first request of every connection:
 
- M1  read the claims of `shard_map_local`; a server without the table is not migrated yet, and the
-     statement that follows says so
+ M1  read the claims of `shard_map_local`; without the table the server is not migrated, and the
+     next statement fails with that reason
  M2  no claim: `dia migrate apply` inserts its own and reads again; a worker keeps its rows until
-     there is one; a process that only reads goes on
- M3  every claim must be the shard number and the map's digest that this process has; else
+     there is one; a reader goes on
+ M3  every claim must equal the shard number and the map's digest of this process; else
      `ShardMapChanged`, before the request is sent
 
-Of two processes that claim at once with different maps, the one that reads last finds both claims at
-M3 and stops, and so does the other at its next connection: an operator removes the wrong claim. The
-table is not replicated, so each replica says its own. It knows no addresses: a server may move, and a
-restored backup brings its claim along. A server whose tables were dropped takes the next claim.
+Of two processes that claim at once with different maps, the last reader finds both claims at M3 and
+stops; the other stops at its next connection. An operator removes the wrong claim. The table is not
+replicated and holds no addresses: a server may move, and a backup brings its claim.
 """
 
 from __future__ import annotations
@@ -35,14 +34,14 @@ Claims = Sequence[Sequence[Any]]
 
 @dataclass(frozen=True, slots=True)
 class ShardPlace:
-    """What a server must hold: shard number ``shard`` of the map ``identity``."""
+    """The claim a server must hold: shard number ``shard`` of the map ``identity``."""
 
     shard: int
     identity: MapIdentity
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """Of `CLAIM`."""
+        """Parameters of `CLAIM`."""
         found = self.identity
         return {
             "shard": self.shard,
@@ -53,9 +52,10 @@ class ShardPlace:
     def settle(
         self, url: str, read: Callable[[], Claims], claim: Callable[[], None] | None
     ) -> bool:
-        """M1 to M3; ``claim`` None only looks. True once the server has said that it is this place.
+        """M1 to M3; with ``claim`` None it only reads. True once the server has confirmed this
+        place.
 
-        Raises `ShardMapChanged`, and what ``read`` and ``claim`` raise.
+        Raises `ShardMapChanged`, and the errors of ``read`` and ``claim``.
         """
         claims = read()
         if not claims and claim is not None:

@@ -1,10 +1,10 @@
-"""Which shard holds a series: hash (the default), range and directory strategies, as data.
+"""Places series on shards: hash (the default), range and directory strategies.
 
-Facts (`dead_letters`, `ledger`) are always spread by the hash of their own key. Nothing moves rows
-from one shard to another, so a map cannot be changed once rows are stored. Its `identity` covers the
-number of shards, the strategy and the strategy's parameters, and not the servers' addresses: a
-server may move. It is kept on every server (`streams.connect.sinks.shard_claim`) and in every commit's
-link; a process with another map is refused.
+Facts (`dead_letters`, `ledger`) are spread by the hash of their own key. No rows move between
+shards, so a map is fixed once rows are stored. Its `identity` covers the number of shards, the
+strategy and its parameters, not the servers' addresses. It is stored on every server
+(`streams.connect.sinks.shard_claim`) and in every commit's link; a process with another map is
+refused.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def jump_consistent_hash(keys: NDArray[np.uint64], buckets: int) -> NDArray[np.i
 
 
 def _jump(key: int, buckets: int) -> int:
-    """`jump_consistent_hash` of one key: an array of one costs ten times as much."""
+    """`jump_consistent_hash` of one key; an array of one costs ten times as much."""
     bucket, jump = 0, 0
     while jump < buckets:
         bucket = jump
@@ -62,9 +62,8 @@ def _jump(key: int, buckets: int) -> int:
 def series_hashes(
     tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
 ) -> NDArray[np.uint64]:
-    """xxHash64 of ``tenant NUL model NUL metric`` in UTF-8, of parallel sequences. It has no secret:
-    any client must find a series. Two series that meet share a shard, and a tenant that fills one
-    shard on purpose is a matter of quotas."""
+    """xxHash64 of ``tenant NUL model NUL metric`` in UTF-8, of parallel sequences. Unkeyed, so that
+    any client can locate a series; quotas bound a tenant that targets one shard."""
     names = zip(tenants, models, metrics, strict=True)
     hashes = (xxh64_intdigest(f"{t}\0{m}\0{k}".encode()) for t, m, k in names)
     return np.fromiter(hashes, np.uint64, len(tenants))
@@ -74,7 +73,7 @@ class Strategy(Protocol):
     """A rule from series to shard."""
 
     def parameters(self) -> dict[str, Any]:
-        """All that decides where a series lies, besides the number of shards."""
+        """All that decides a placement, besides the number of shards."""
         ...
 
     def shard_of(
@@ -84,7 +83,7 @@ class Strategy(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HashSharding:
-    """Spread series evenly."""
+    """Spreads series evenly."""
 
     shards: int
 
@@ -99,9 +98,9 @@ class HashSharding:
 
 @dataclass(frozen=True, slots=True)
 class RangeSharding:
-    """Tenants in order: ``lower[i]`` is the first tenant of the range that ``shard[i]`` holds.
+    """Ordered tenants: ``lower[i]`` is the first tenant of the range on shard ``shard[i]``.
 
-    ``lower`` ascends and starts with "": every tenant has a range.
+    ``lower`` ascends and starts with "".
     """
 
     lower: tuple[str, ...]
@@ -119,7 +118,7 @@ class RangeSharding:
 
 @dataclass(frozen=True, slots=True)
 class DirectorySharding:
-    """Named tenants on named shards; every other series by hash over all shards."""
+    """Named tenants on named shards; every other series by hash."""
 
     tenants: Mapping[str, int]
     others: HashSharding
@@ -138,7 +137,7 @@ class DirectorySharding:
 
 @dataclass(frozen=True, slots=True)
 class ShardMap:
-    """A strategy over so many shards. ``version`` is its owner's own number for it."""
+    """A strategy over a number of shards. ``version`` is the operator's number."""
 
     shards: int
     strategy: Strategy
@@ -146,7 +145,7 @@ class ShardMap:
 
     @property
     def identity(self) -> MapIdentity:
-        """Equal for two maps that place every row alike."""
+        """Equal for two maps with the same placement."""
         parameters = {"shards": self.shards, **self.strategy.parameters()}
         digest = xxh3_64_hexdigest(msgspec.json.encode(parameters))
         name = parameters["strategy"]
@@ -180,17 +179,17 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def declared(settings: Settings) -> ShardMap:
-    """The map of ``DIA_CLICKHOUSE_SHARDS`` and ``DIA_SHARDING``; raises as `load`."""
+    """The map of ``DIA_CLICKHOUSE_SHARDS`` and ``DIA_SHARDING``. Raises as `load`."""
     today = datetime.fromtimestamp(SystemClock().now_ms() / 1000, UTC).date()
     return load(settings.sharding, len(settings.shards()), today)
 
 
 def load(setting: str, shards: int, today: date) -> ShardMap:
-    """The map that ``DIA_SHARDING`` names, over ``shards`` shards: ``hash``, ``range:FILE`` or
-    ``directory:FILE``.
+    """The map of ``DIA_SHARDING`` (``hash``, ``range:FILE`` or ``directory:FILE``) over ``shards``
+    shards.
 
-    Raises `UsageError` for another word, an unreadable or wrong file, a shard out of range, or a
-    file whose ``valid_from`` is after ``today`` (UTC): rows are placed by one map at a time.
+    Raises `UsageError` for another value, an invalid file, a shard out of range, or a
+    ``valid_from`` after ``today`` (UTC).
     """
     kind, _, name = setting.partition(":")
     if setting == "hash":
@@ -215,7 +214,7 @@ def load(setting: str, shards: int, today: date) -> ShardMap:
 
 
 def _read(path: Path) -> _File:
-    """Raises `OSError`, and `ValueError` for what is no map."""
+    """Raises `OSError`, and `ValueError` for an invalid map."""
     content = path.read_bytes()
     file = msgspec.json.decode(content, type=_File)
     json.loads(content, object_pairs_hook=_refuse_repeats)

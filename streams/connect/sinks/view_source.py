@@ -1,12 +1,10 @@
-"""Where the views of one server read from: itself, its sisters, or a cluster.
+"""The source of one server's views: its own table, its peers' tables, or a cluster.
 
-Three cases. One shard: its own table. A ClickHouse cluster: a Distributed table. Several servers
-that know nothing of one another (the local stack): its own table, and each sister's through
-``url()``. Such a read is marked ``log_comment=dia_sister``, for which a local shard keeps threads
-of its own. The sisters' address and password lie in a named collection of the server, made
-by `collections` outside of the recorded migrations: neither a view, nor a plan, nor an error
-message shows the password, and ClickHouse hides it in ``system.named_collections``. It is
-written to the server's own folder, whose reader could read the tables as well.
+One shard: its own table. A ClickHouse cluster: a Distributed table. Several independent servers
+(the local stack): its own table, and each peer's through ``url()``. Such a read is marked
+``log_comment=dia_sister``; a local shard keeps threads for it. The peers' address and password are
+in a named collection of the server, made by `collections` outside the recorded migrations: no view,
+plan or error message shows the password, and ClickHouse hides it in ``system.named_collections``.
 """
 
 from __future__ import annotations
@@ -42,15 +40,14 @@ _WINDOW = {
 _ROLLED_UP = {**_WINDOW, "sk_n": "Array(UInt64)"}
 
 WINDOWS: Mapping[str, Mapping[str, str]] = {"m1": _WINDOW, "h1": _ROLLED_UP, "d1": _ROLLED_UP}
-"""Columns of each view of windows and of the ``_local`` table under it, in their public order."""
+"""Columns of each window view and of its ``_local`` table, in their public order."""
 
 SISTER_COMMENT = "dia_sister"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViewSource:
-    """The servers one shard's views read: ``sisters`` maps shard number to address; ``tables`` are
-    the declared ones, by name."""
+    """``sisters`` maps shard number to address; ``tables`` are the declared ones, by name."""
 
     database: str
     cluster: str = ""
@@ -67,7 +64,7 @@ class ViewSource:
         return {**WINDOWS, **declared}
 
     def views(self) -> str:
-        """The statements that make every view."""
+        """Statements that create every view."""
         return "\n\n".join(
             f"CREATE OR REPLACE VIEW {self.database}.{name} "  # noqa: S608 - our own names
             f"AS SELECT * FROM ({self.rows(name)});"
@@ -75,7 +72,7 @@ class ViewSource:
         )
 
     def rows(self, name: str) -> str:
-        """The SELECT that yields every shard's rows of view ``name``."""
+        """The SELECT of every shard's rows of view ``name``."""
         if self.cluster:
             return self._select(name, f"{self.database}.{name}_all FINAL")
         own = self._select(name, f"{self.database}.{name}_local FINAL")
@@ -83,9 +80,9 @@ class ViewSource:
         return "\n    UNION ALL\n    ".join([own, *others])
 
     def distributed_tables(self) -> str:
-        """On a cluster, the tables that the views read; each spreads a query over all shards.
+        """The Distributed tables of a cluster, one per view.
 
-        They hold no rows, so one whose columns are not today's is replaced.
+        They hold no rows, so one with other columns is replaced.
         """
         if not self.cluster:
             return ""
@@ -112,12 +109,12 @@ class ViewSource:
 
 
 def collection_name(shard: int) -> str:
-    """The named collection that holds the way to shard ``shard``."""
+    """The named collection with the address of shard ``shard``."""
     return f"dia_shard_{shard}"
 
 
 def collections(sisters: Mapping[int, str], user: str, password: str) -> Sequence[str]:
-    """Statements that make or renew the named collection of each sister. Secret: never show."""
+    """Statements that create or replace each peer's named collection. They contain secrets."""
     # A named collection holds one header only.
     credentials = b64encode(f"{user}:{password}".encode()).decode()
     statements = []
@@ -128,9 +125,9 @@ def collections(sisters: Mapping[int, str], user: str, password: str) -> Sequenc
             f"headers.header.name = 'Authorization', headers.header.value = 'Basic {credentials}'"
         )
         statements += [
-            # Not altered: a key of an older form would stay in it and make it unusable.
+            # Replaced, not altered: an obsolete key would make it unusable.
             f"DROP NAMED COLLECTION IF EXISTS {name}",
-            # Another process may make the same one at this moment.
+            # Another process may create it at the same time.
             f"CREATE NAMED COLLECTION IF NOT EXISTS {name} AS {values}",
         ]
     return statements

@@ -1,7 +1,7 @@
-"""Rows that wait for an insert: those of one table for one shard.
+"""Rows of one table that wait for an insert into one shard.
 
-An insert costs a shard about as much as thousands of rows, so rows whose owner is in no hurry wait for
-others of their table until the insert is full. One owner that is in a hurry takes all of them along.
+An insert costs about as much as thousands of rows, so rows may wait until the insert is full. One
+urgent job takes all waiting rows along.
 """
 
 from __future__ import annotations
@@ -15,42 +15,43 @@ from streams.core.rows.built_in_tables import Rows
 from streams.core.tracing.tracer import Origins
 
 Answer = Callable[[Sequence[int], str], None]
-"""Called once the shard holds every row but those at the given indexes, refused for a reason."""
+"""Called with the indexes of refused rows and a reason, once the shard holds all others."""
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """Rows of one shard and the callback of their answer. ``owner`` is what `Delivery.forget` is called with."""
+    """Rows of one shard and the callback of their answer. ``owner`` identifies them to
+    `Delivery.forget`."""
 
     owner: object
     rows: Rows
     answer: Answer
     origins: Origins = ()
     wait_s: float = 0.0
-    """how long the rows may wait for others of their table"""
+    """longest wait for other rows of their table"""
 
 
 class WaitingRows:
-    """Jobs of one table for one shard, in the order in which they came."""
+    """Jobs of one table for one shard, in order of arrival."""
 
     def __init__(self) -> None:
         self._jobs: deque[tuple[float, Job]] = deque()
         self.rows = 0
         self.due_s = math.inf
-        """monotonic time at which some job has waited long enough; inf: there is none"""
+        """monotonic time at which a job is due; inf: none is"""
 
     def __bool__(self) -> bool:
         return bool(self._jobs)
 
     def add(self, job: Job, now_s: float) -> None:
-        """``job`` came at the monotonic time ``now_s``."""
+        """Add ``job``, which arrives at monotonic time ``now_s``."""
         due_s = now_s + job.wait_s
         self._jobs.append((due_s, job))
         self.rows += len(job.rows)
         self.due_s = min(self.due_s, due_s)
 
     def take(self, rows_max: int) -> list[Job]:
-        """The oldest jobs: at least one, further ones up to ``rows_max`` rows."""
+        """Remove the oldest jobs: at least one, more up to ``rows_max`` rows."""
         taken = [self._jobs.popleft()[1]]
         rows = len(taken[0].rows)
         while self._jobs and rows + len(self._jobs[0][1].rows) <= rows_max:
@@ -60,14 +61,14 @@ class WaitingRows:
         return taken
 
     def caught_up(self, owner: object, now_s: float) -> None:
-        """The jobs of ``owner`` have waited enough at the monotonic time ``now_s``."""
+        """Make the jobs of ``owner`` due at monotonic time ``now_s``."""
         self._jobs = deque(
             (min(due_s, now_s) if job.owner is owner else due_s, job) for due_s, job in self._jobs
         )
         self._left()
 
     def forget(self, owner: object) -> int:
-        """Drop the jobs of ``owner``. Returns how many rows they had."""
+        """Drop the jobs of ``owner`` and return their number of rows."""
         before = self.rows
         self._jobs = deque(waiting for waiting in self._jobs if waiting[1].owner is not owner)
         self._left()
