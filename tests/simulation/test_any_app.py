@@ -9,6 +9,7 @@ import pytest
 
 from streams import JsonSchema, Protobuf, Record
 from streams.dev.simulation.any_app import check_app
+from streams.dev.simulation.broken import field_times
 from streams.dev.simulation.broken.registry import VARIANTS
 from streams.dev.simulation.difference import Difference
 from streams.dev.simulation.history import NotSettled
@@ -128,4 +129,51 @@ def test_an_engine_that_takes_an_outage_for_an_answer_is_caught(name):
             check_app(_registered_app(), seed)
 
     with VARIANTS[name](), pytest.raises((Difference, NotSettled, AssertionError)):
+        histories()
+
+
+class Dated(msgspec.Struct):
+    account: str
+    amount: float
+    ts: int
+
+    @property
+    def at_s(self) -> float:
+        """Large amounts are dated ahead."""
+        return self.ts / 1000 + (60 if self.amount > 80 else 0)
+
+
+def _app_by_field() -> App:
+    """Windows by a field of the event; writes of events that are dated ahead are refused."""
+    app = App("acme")
+    orders = app.topic("orders", value_type=Dated, key_field="account", time_field="ts")
+    windows = app.Table("windows", default=int, keys="any").tumbling(10, expires=10)
+    windows = windows.relative_to_field("at_s")
+
+    @app.agent(orders)
+    async def count(stream):
+        async for order in stream:
+            windows["k" * 40_000 if order.amount > 80 else order.account] += 1
+
+    return app
+
+
+def test_windows_by_a_field_are_exact_under_faults():
+    """What is refused has no time, whichever process reads on."""
+    quiet()
+    for seed in range(SEEDS_OF_A_GOOD_APP):
+        check_app(_app_by_field(), seed)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", field_times.VARIANTS)
+def test_an_engine_that_keeps_the_time_of_what_does_not_count_is_caught(name):
+    """Which windows close then depends on where a process died."""
+    quiet()
+
+    def histories():
+        for seed in range(BROKEN_CAUGHT_WITHIN):
+            check_app(_app_by_field(), seed)
+
+    with field_times.VARIANTS[name](), pytest.raises((Difference, NotSettled)):
         histories()

@@ -50,7 +50,8 @@ class Writer(Protocol):
     """The partition whose events write the table."""
 
     def stage(self, table: KeyedTable) -> None:
-        """The event in progress begins to write ``table``. Raises `TableMisused` where none is."""
+        """The event in progress writes ``table``; may be called more than once. Raises `TableMisused` where no
+        event is in progress."""
         ...
 
     def check_owned(self, table: KeyedTable, key: Key) -> None:
@@ -259,12 +260,16 @@ class KeyedTable:
 
     def _stage(self, key: Key, value: Any) -> None:
         if not self._staged:
-            if self.writer is None:
-                raise TableMisused(f"table {self.name!r} belongs to no partition here")
-            self.writer.stage(self)
+            self._begin()
         self._staged[key] = value
         if self._plain and type(value) not in SCALARS:
             self._plain = False
+
+    def _begin(self) -> None:
+        """What the event in progress stages here is joined or dropped with it."""
+        if self.writer is None:
+            raise TableMisused(f"table {self.name!r} belongs to no partition here")
+        self.writer.stage(self)
 
     # --- the end of an event -----------------------------------------------------------------
 

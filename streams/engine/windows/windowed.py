@@ -84,7 +84,10 @@ class WindowedTable(KeyedTable):
         """a heap of the keys of ``_by_start``"""
 
     def observe(self, at_ms: int) -> None:
-        """The event in progress has this time."""
+        """The event in progress has this time. It counts if the event completes, also where the write
+        that follows is refused and the agent catches that."""
+        if self._own_time and self._staged_time_ms == -NEVER_MS:
+            self._begin()
         self._staged_time_ms = max(self._staged_time_ms, at_ms)
 
     @property

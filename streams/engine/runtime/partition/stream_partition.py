@@ -251,7 +251,8 @@ class StreamPartition(Partition):
 
     def stage(self, table: KeyedTable) -> None:
         self._check_in_event(f"table {table.name!r} is written")
-        self._touched.append(table)
+        if table not in self._touched:
+            self._touched.append(table)
 
     def check_owned(self, table: KeyedTable, key: Key) -> None:
         raw = record_key(key)

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from streams.core.clock import settle
+from streams.core.records.bad_records import ValueRefused
 from streams.core.topics.current_stream import current
 from streams.core.types import OutboundRecord
 from streams.engine.streams.declared_table import DeclaredTable
@@ -226,6 +227,63 @@ async def test_windows_of_a_field_close_by_the_latest_time_of_that_field(desk, b
     await desk.rig.produce_events(1, value=115.0)
     await desk.fold()
     assert closed == [(100.0, 2)]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_the_time_of_a_refused_event_closes_no_window(desk, base, restarted):
+    """Its write was refused, so nothing of it counts: neither now nor where a restart forgets it."""
+    counts = _windowed(10, expires=0, keys="any").relative_to_field("value")
+
+    async def body(stream):
+        async for event in stream:
+            key = "k" * 40_000 if event.value > 1000 else event.tenant_id
+            counts[key] += 1
+
+    await desk.open(body, counts)
+    for value in (100.0, 9000.0):
+        await desk.rig.produce_events(1, value=value)
+    await desk.fold()
+    await desk.commit()
+    if restarted:
+        await desk.reopen(body, counts)
+    await desk.rig.produce_events(2, value=101.0)
+    await desk.fold()
+    await desk.commit()
+    assert [(offset, code) for offset, code, _ in desk.letters()] == [(1, "value_refused")]
+    found = desk.table(counts)
+    assert {key: found[key] for key in found} == {("t", 100_000): 3}
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_the_time_of_an_event_that_catches_a_refused_write_counts_with_it(
+    desk, base, restarted
+):
+    """The event is complete and has that time: it closes windows at once, with or without a restart."""
+    closed = []
+    counts = _windowed(
+        10, expires=0, keys="any", on_close=lambda key, value: closed.append((key[1][0], value))
+    )
+    counts = counts.relative_to_field("value")
+
+    async def body(stream):
+        async for event in stream:
+            try:
+                counts["k" * 40_000 if event.value > 1000 else event.tenant_id] += 1
+            except ValueRefused:
+                continue
+
+    await desk.open(body, counts)
+    for value in (100.0, 9000.0):
+        await desk.rig.produce_events(1, value=value)
+    await desk.fold()
+    await desk.commit()
+    if restarted:
+        await desk.reopen(body, counts)
+    await desk.rig.produce_events(1, value=101.0)
+    await desk.fold()
+    await desk.commit()
+    assert closed == [(100.0, 1)]
+    assert [(offset, code) for offset, code, _ in desk.letters()] == [(2, "window_closed")]
 
 
 async def test_a_list_in_a_window_may_be_read_changed_and_assigned(desk, base):
