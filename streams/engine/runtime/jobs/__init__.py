@@ -1,1 +1,1 @@
-"""Requests of job agents: read ahead, queued fairly, finished out of order."""
+"""Requests of job agents: read ahead, queued by tenant, finished out of order."""

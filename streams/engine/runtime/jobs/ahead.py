@@ -1,4 +1,4 @@
-"""Work that is being prepared or is ready to run: how much of a lane and of a tenant."""
+"""Bounds the work that is in preparation or ready, by lane and by tenant."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from streams.engine.runtime.jobs.fair_queue import Lane
 from streams.engine.runtime.jobs.work import Work
 
 AHEAD_OF_LANE: Final = 64
-"""Work of one lane that is being prepared or is ready, at most."""
+"""works of one lane"""
 AHEAD_OF_TENANT: Final = 8
-"""Of those, at most so many of one tenant, or as many as there are slots."""
+"""works of one tenant in a lane, or the number of slots if that is more"""
 
 
 class Ahead:
-    """Counts it, against `AHEAD_OF_LANE` and `AHEAD_OF_TENANT`."""
-
     def __init__(self, performer: Performer) -> None:
         self._performer = performer
         self._of_lane: Counter[Lane] = Counter()

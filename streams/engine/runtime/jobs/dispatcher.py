@@ -1,19 +1,9 @@
-"""The work of one agent in one process: what waits, what runs, what is tried again.
+"""Queues, prepares, runs and retries the work of one agent in one process (docs/protocols/jobs.md).
 
-It knows nothing of offsets or commits: a partition hands in work and gets the outcome, in the
-loop's thread. Work of a partition that left is dropped and stopped: the next owner of the partition
-does it.
+ W1 `submit`  W2 `_prepare`  W3 `_perform`  W4 `_failed`
 
- W1  work waits in its place of the fair queue                              `submit`
- W2  it is prepared: request, policy and history are read, without a slot     `_prepare`
- W3  it takes a slot and runs, within what W2 left of its limit             `_perform`
- W4  it ends: an outcome, another attempt, or given up                      `_failed`
-
-W2 is skipped by work that needs nothing. It has bounds of its own, of a lane, a tenant and a need,
-so that a dependency that hangs holds back what needs it and no slot. A need that fails shuts its
-gate (runtime/jobs/gates.py): work that needs it waits in its place, other work goes on. An error whose
-disposition is PAUSE spends no attempt; one that is RETRY spends one, and after the last one the
-work is given up.
+A partition submits work and gets the outcome, in the thread of the event loop. Work without needs
+skips W2.
 """
 
 from __future__ import annotations
@@ -45,15 +35,14 @@ from streams.engine.runtime.jobs.tenant_work import TenantWork
 from streams.engine.runtime.jobs.work import GivenUp, Work, WorkOwner, answered_before, refused
 
 _TICK_S = 0.1
-"""How soon after a rate, a pause or a gate allows it work starts."""
+"""longest delay of a start after a rate, a pause or a gate allows it"""
 HOLD_S = 1.0
-"""How long a gate stays shut after its need was found away; then one work asks again."""
+"""time for which a gate stays shut after a PAUSE error; then one work asks again"""
 JITTER = 0.2
-"""The share by which a pause may be longer or shorter, so that work which failed together does not
-come back together."""
+"""random share of each pause, so that work that failed together is not retried together"""
 _GATE_IDLE_S = 600.0
 _JOBS_A_TASK = 8
-"""So many at most in one turn of the loop, where none of them waits for anything."""
+"""jobs in one task, and so in one turn of the event loop if none waits"""
 _GIVEN_UP_A_TURN = 100
 _KNOWN_AT_ONCE = 8
 
@@ -61,7 +50,7 @@ log = structlog.get_logger(__name__)
 
 
 class Dispatcher:
-    """See the module docstring. Bounded by what its partitions may read ahead."""
+    """Bounded by what its partitions may read ahead."""
 
     def __init__(
         self,
@@ -72,8 +61,8 @@ class Dispatcher:
         retries: Mapping[str, JobRetry] = MappingProxyType({}),
         tenants: TenantWork | None = None,
     ) -> None:
-        """``retries`` by error code replace what a queue says of attempts and pauses. ``tenants``: what
-        each has of the pool; of the process, or of this dispatcher alone."""
+        """``retries`` by error code override attempts and pauses of the queue. ``tenants``: use of
+        the pool; None: of this dispatcher alone."""
         self.performer = performer
         self.tenants = tenants or TenantWork(clock)
         self._retries = retries
@@ -84,21 +73,22 @@ class Dispatcher:
         self._finished_jobs = cache(metrics.jobs.finished.labels)
         self._queue: FairQueue[Work] = FairQueue(normal_share, _has_left)
         self._random = random.Random(clock.now_ms())
-        # By age and not by address, as sets of them would be: a seed makes one history.
+        # Dictionaries keep the order of insertion; sets of tasks would make simulations
+        # irreproducible.
         self._running: dict[asyncio.Task[None], Work] = {}
         self._preparing: dict[asyncio.Task[None], tuple[Work, tuple[str, ...]]] = {}
         self._ahead = Ahead(performer)
         self._wanting: Counter[Lane] = Counter()
-        """work in the queue that must be prepared first"""
+        """queued work that must be prepared"""
         self._known: deque[Work] = deque()
-        """work whose outcome waits for its request; in no lane, for it takes no slot"""
+        """work with an outcome that waits for its request; it takes no slot"""
         self._looking = False
         self._room = QueueRoom(performer.queue, clock)
         self._pausing: dict[Work, None] = {}
 
     def submit(self, work: Work) -> None:
-        """W1: it waits from now on, and starts when its turn comes. Work that has ended may come
-        again with a known outcome: it ends with that as soon as its request is in memory."""
+        """W1. Work that ended may be submitted again with a known outcome: it ends once its request
+        is in memory."""
         work.since_s = self._clock.monotonic()
         work.lane, work.order = self._lane(work), -1
         if work.known is None:
@@ -109,7 +99,7 @@ class Dispatcher:
         self._look_soon()
 
     def cancel(self, work: Work) -> None:
-        """Stop it wherever it is; its outcome is that it was cancelled."""
+        """Stop it in any stage, with the outcome "cancelled"."""
         if work.stage == "waiting":
             self._queue.dropped(work.lane)
             self._left_queue(work)
@@ -122,11 +112,10 @@ class Dispatcher:
         self._finish(work, refused(work, error, self._clock.now_ms()))
 
     def forget(self, owner: WorkOwner) -> None:
-        """Drop and stop all work of ``owner``, without an outcome."""
+        """Stop all work of ``owner``, without an outcome."""
         self._stop(lambda work: work.owner is owner)
 
     async def run(self) -> None:
-        """Start what time allows, until cancelled."""
         while True:
             await self._clock.sleep(_TICK_S)
             now_s = self._clock.monotonic()
@@ -141,7 +130,6 @@ class Dispatcher:
             self._metrics.jobs.shut_needs.set(len(self.gates.shut))
 
     async def close(self) -> None:
-        """Stop everything, the performer too."""
         self._stop(lambda work: True)
         await self.performer.close()
 
@@ -173,7 +161,7 @@ class Dispatcher:
         return self.performer.queue(work.ask.queue)
 
     def _look_soon(self) -> None:
-        """One look for all that comes in this turn of the loop."""
+        """Start work once for all submissions in this turn of the event loop."""
         if not self._looking:
             self._looking = True
             asyncio.get_running_loop().call_soon(self._look)
@@ -195,11 +183,10 @@ class Dispatcher:
                 return
             task = asyncio.create_task(self._perform_some(work), name="jobs")
             self._running[task] = work
-            # Not in the task itself: one that is cancelled before its first step never runs at all.
+            # In a callback, since a task cancelled before its first step never runs.
             task.add_done_callback(self._ended)
 
     def _next(self) -> Work | None:
-        """The work that takes a slot now, if any may."""
         work = self._queue.pop(self._may_run)
         if work is None:
             return None
@@ -222,7 +209,7 @@ class Dispatcher:
         return not work.wanting and work.ask.queue in self._room
 
     def _begin(self, work: Work) -> None:
-        """An attempt begins: it counts for its queue until `_attempt_over`."""
+        """Count an attempt for its queue until `_attempt_over`."""
         self._room.begin(work.ask.queue, runs=work.known is None)
         work.begun_s = self._clock.monotonic()
 
@@ -277,8 +264,8 @@ class Dispatcher:
         )
 
     async def _prepare(self, work: Work, needs: tuple[str, ...]) -> None:
-        """Leaves the work ready and in its place, ended, or to be tried again. Only a
-        cancellation leaves here; what it would have given back, `_prepared` gives back."""
+        """Leave the work ready, ended, or to be retried. A cancellation is handled by
+        `_prepared`."""
         outcome: Outcome | None = None
         failure: TransientError | None = None
         answered: tuple[str, ...] = ()
@@ -308,8 +295,8 @@ class Dispatcher:
             self._finish(work, outcome)
 
     async def _asked(self, work: Work, needs: tuple[str, ...]) -> None:
-        """Have its request in memory, and what it needs in ``prepared``. Its limit begins once the
-        request is there: a slow log spends no attempt."""
+        """Load the request and prepare its needs. The time limit begins after the request is
+        loaded: a slow log spends no attempt."""
         if work.event is None:
             work.event = await loaded(work)
         if work.known is not None:
@@ -336,7 +323,6 @@ class Dispatcher:
         self._start_what_may()
 
     def _unready(self, work: Work) -> None:
-        """It leaves its place: what was prepared for it is given up."""
         if work.ready:
             self._ahead.leave(work)
             self._attempt_over(work)
@@ -354,8 +340,8 @@ class Dispatcher:
         self._start_what_may()
 
     async def _perform_some(self, work: Work) -> None:
-        """A task for each would cost as much as a short job. Nothing is awaited between two: a
-        caller that cancels the task cancels the work that runs in it."""
+        """One task runs several jobs: a task for each would cost as much as a short job. Nothing is
+        awaited between two jobs, so a cancellation hits the job that runs."""
         task = asyncio.current_task()
         assert task is not None
         for _ in range(_JOBS_A_TASK - 1):
@@ -368,7 +354,7 @@ class Dispatcher:
         await self._perform(work)
 
     async def _perform(self, work: Work) -> None:
-        """Only a cancellation leaves here; `_ended` gives back what it would have."""
+        """A cancellation is handled by `_ended`."""
         began_s = self._clock.monotonic()
         outcome: Outcome | None = None
         failure: TransientError | None = None
@@ -397,7 +383,6 @@ class Dispatcher:
     # --- W4 ----------------------------------------------------------------------------------
 
     def _failed(self, work: Work, error: TransientError) -> None:
-        """Again, in its old place and not before a pause; or given up."""
         if work.stage == "ended":
             return
         self._metrics.jobs.failures.labels(error.code).inc()
@@ -452,7 +437,6 @@ class Dispatcher:
             work.stage = "ended"
 
     def _end_tasks(self, unwanted: Callable[[Work], bool]) -> list[Work]:
-        """Cancel what is being prepared or runs; the work concerned."""
         tasks = {task: work for task, (work, _) in self._preparing.items()} | self._running
         ended = {task: work for task, work in tasks.items() if unwanted(work)}
         for task in ended:
@@ -461,5 +445,5 @@ class Dispatcher:
 
 
 def _has_left(work: Work, place: int) -> bool:
-    """Work that was cancelled may wait again already, in another place."""
+    """Whether the work left this place: cancelled work may be queued again elsewhere."""
     return work.stage == "ended" or work.order != place

@@ -1,13 +1,12 @@
-"""Which job is next: high priority before the rest, tenants in turn, none starves.
+"""Selects the next job: by lane, then by tenant in turn.
 
-Two lanes. While both have a job that may start, the normal lane gets ``normal_share`` of the
-starts and the high lane the others; alone, either gets all. Inside a lane tenants take turns,
-one job each, and a tenant's jobs start in the order they came, except that a queue whose first job
-may not start now (its concurrency or rate is used up, a dependency of it fails) holds back only its
-own jobs. A tenant has at most `QUEUES_MAX` queues in a lane; the jobs of further ones share one.
+While both lanes have a job that may start, the normal lane gets ``normal_share`` of the starts. In
+a lane, tenants take turns, one job each. A tenant's jobs start in order of arrival, except that a
+queue whose first job may not start (concurrency, rate, failing dependency) holds back only its own
+jobs. A tenant has at most `QUEUES_MAX` queues in a lane; further ones share one.
 
-So, while every queue may start: a job with k jobs of its tenant before it, in a lane of T
-tenants, starts within (k + 1) T starts of its lane (tests/properties/test_fair_queue_laws.py).
+While every queue may start, a job with k jobs of its tenant before it, in a lane of T tenants,
+starts within (k + 1) T starts of the lane (tests/properties/test_fair_queue_laws.py).
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ LANES: tuple[Lane, ...] = ("high", "normal")
 
 QUEUES_MAX: Final = 64
 READY: Final = "\1"
-"""The queue of a tenant's jobs that nothing holds back: they must not stand behind one that waits,
-which may wait for what they hold."""
+"""queue of a tenant's ready jobs: separate, since jobs that wait in other queues may need what
+these hold"""
 _SHARED: Final = "\0"
 
 
@@ -33,15 +32,14 @@ class _Waiting(NamedTuple, Generic[J]):
 
 
 _Tenant: TypeAlias = dict[str, deque[_Waiting[J]]]
-"""A tenant's jobs by the name of their queue."""
 
 
 class FairQueue(Generic[J]):
-    """See the module docstring. It is not bounded itself: what fills it is."""
+    """Not bounded itself."""
 
     def __init__(self, normal_share: float, left: Callable[[J, int], bool]) -> None:
-        """``normal_share`` lies between 0 and 1, both excluded. A job that has ``left`` its place
-        (the second argument) is passed over there; `dropped` counts it out."""
+        """``normal_share``: between 0 and 1, exclusive. ``left(job, place)``: the job is no longer
+        at its place and is skipped; `dropped` counts it out."""
         assert 0 < normal_share < 1
         self._normal_share = normal_share
         self._left = left
@@ -54,12 +52,10 @@ class FairQueue(Generic[J]):
         return sum(self._lengths.values())
 
     def length(self, lane: Lane) -> int:
-        """Jobs waiting in one lane."""
         return self._lengths[lane]
 
     def push(self, lane: Lane, tenant: str, queue: str, job: J, order: int = -1) -> int:
-        """A job waits from now on, behind those of its tenant; its place. With the place that it
-        had before, it waits there again."""
+        """Queue a job behind those of its tenant, or at its former place ``order``; its place."""
         queues = self._lanes[lane].setdefault(tenant, {})
         if queue not in queues and queue != READY and len(queues) >= QUEUES_MAX:
             queue = _SHARED
@@ -76,7 +72,8 @@ class FairQueue(Generic[J]):
         return order
 
     def pop(self, may_start: Callable[[J], bool]) -> J | None:
-        """The job that starts now; None when none may. ``may_start`` is asked of first jobs."""
+        """The job that starts now, or None. ``may_start`` is asked for the first job of each
+        queue."""
         if not any(self._lengths.values()):
             return None
         high, normal = (self._next(lane, may_start) for lane in LANES)
@@ -91,22 +88,21 @@ class FairQueue(Generic[J]):
         if found is None:
             return None
         tenant, queue = found
-        # Put back at the end: the others come first now.
+        # The tenant moves to the end of the turn.
         lane = self._lanes[chosen]
         lane[tenant] = lane.pop(tenant)
         return self._take(chosen, tenant, queue)
 
     def pop_ahead(self, lane: Lane, may_start: Callable[[J], bool]) -> J | None:
-        """A job of the lane that may start, taken out of turn: no turn is used up."""
+        """Take a job that may start without using a turn."""
         found = self._next(lane, may_start) if self._lengths[lane] else None
         return self._take(lane, *found) if found is not None else None
 
     def dropped(self, lane: Lane) -> None:
-        """A job that waits in the lane leaves its place."""
+        """Count out a job that left its place in the lane."""
         self._count_out(lane)
 
     def remove(self, unwanted: Callable[[J], bool]) -> list[J]:
-        """Take out every job that is ``unwanted``."""
         removed: list[J] = []
         for lane in LANES:
             for tenant, queues in list(self._lanes[lane].items()):
@@ -124,7 +120,6 @@ class FairQueue(Generic[J]):
         return removed
 
     def _next(self, lane: Lane, may_start: Callable[[J], bool]) -> tuple[str, str] | None:
-        """Tenant and queue of the lane's next job: the first tenant in turn that has one."""
         found: tuple[str, str] | None = None
         empty: list[tuple[str, str]] = []
         for tenant, queues in self._lanes[lane].items():
@@ -152,13 +147,12 @@ class FairQueue(Generic[J]):
         return job
 
     def _count_out(self, lane: Lane) -> None:
-        """What is left in a lane where no job waits are places that were left."""
+        """A lane without waiting jobs holds only places that were left."""
         self._lengths[lane] -= 1
         if not self._lengths[lane]:
             self._lanes[lane].clear()
 
     def _forget_empty(self, lane: Lane, tenant: str, queue: str) -> None:
-        """Nothing of tenants and queues that are empty stays in memory."""
         queues = self._lanes[lane][tenant]
         if not queues[queue]:
             del queues[queue]

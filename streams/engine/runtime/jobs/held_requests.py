@@ -1,7 +1,7 @@
-"""Which requests of a partition are in memory; of the others only the index is.
+"""Keeps requests of a partition in memory up to ``max_bytes``; of the others only the index.
 
-Requests are held up to ``max_bytes``. One that is not held is read again from the source when its
-turn comes, and requests behind it with it as far as there is room for them.
+A request that is not held is read again from the source in its turn, together with later ones that
+fit.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from streams.engine.runtime.jobs.request_log import RequestLog, unread
 from streams.engine.runtime.jobs.requests import Request, held_bytes
 
 READ_AGAIN: Final = 500
-"""Requests that are read again at once, as far as they find room."""
+"""most requests read again at once"""
 _NORMAL_SHARE: Final = 0.75
-"""Of ``max_bytes``, what requests of normal priority may fill."""
+"""share of ``max_bytes`` for requests of normal priority"""
 
 
 class HeldRequests:
-    """Of one partition. ``lost`` is called when the log does not have a request any more, or has
-    another record in its place."""
+    """For one partition. ``lost`` is called if the log no longer has a request, or has another
+    record at its offset."""
 
     def __init__(
         self,
@@ -46,18 +46,17 @@ class HeldRequests:
         self._lost = lost
         self._indexed: dict[int, Request] = {}
         """requests that are not held, by offset"""
-        self._reading = asyncio.Lock()  # what one read brings, those that wait need not read
+        self._reading = asyncio.Lock()  # a read may hold the requests of those that wait for it
 
     @property
     def indexed(self) -> int:
-        """How many requests are not held."""
         return len(self._indexed)
 
     def __contains__(self, request: Request) -> bool:
         return request.offset not in self._indexed
 
     def take(self, request: Request) -> None:
-        """Hold the request, or only its index, unless that was decided before."""
+        """Hold the request or only its index, unless decided before."""
         event, origin = request.event, request.origin
         if origin is None or request.held_bytes:
             return
@@ -69,13 +68,12 @@ class HeldRequests:
             self._indexed[request.offset] = request
 
     def let_go(self, request: Request) -> None:
-        """It is finished."""
         self.bytes_used -= request.held_bytes
         request.event, request.origin, request.held_bytes = None, None, 0
         self._indexed.pop(request.offset, None)
 
     async def load(self, request: Request) -> Any:
-        """The event of the request, read again if it is not held. Raises `RequestUnread`."""
+        """The event of the request, read again if necessary. Raises `RequestUnread`."""
         async with self._reading:
             if request not in self:
                 try:
@@ -98,7 +96,7 @@ class HeldRequests:
             if request is None or request.append_ms != batch.timestamps[row]:
                 continue  # not wanted, or another record: the log lost its end and grew again
             origin = Origin.of(batch, row, self._epoch)
-            # What is wanted now is taken in any case, else nothing would ever move.
+            # The request in turn is held in any case, or the partition would never advance.
             now = request is wanted or request.stage == "preparing"
             if now or self.bytes_used + held_bytes(origin) <= room_bytes:
                 del self._indexed[request.offset]

@@ -1,18 +1,10 @@
-"""An assigned partition of a job agent: requests read ahead, finished out of order.
+"""An assigned partition of a job agent (docs/protocols/jobs.md).
 
- J1  read in log order, at most ``max_ahead`` past the prefix            `fold`
- J2  judge each by what the log says before it                          `_judge`
- J3  fresh ones go to the dispatcher; repeats of a running key wait
- J4  finished ones are answered, remembered, and marked                 `_finished`
- J5  the prefix moves over contiguous finished offsets                  `_pass`
- J6  after a crash reading begins at the prefix; what is marked is skipped
+ J1 `fold`  J2 `_judge`  J3 `_begin`  J4 `_finished`  J5 `_pass`
+ J6 after a crash, reading begins at the prefix and skips marked offsets
 
-Requests are kept in memory up to ``max_ahead_bytes``; of the others only their index is, and they
-are read again when their turn comes (runtime/jobs/held_requests.py). What makes a request the first of
-its key, and what it waits for, stands in runtime/jobs/first_requests.py.
-
-`Partition.progress` counts up to the prefix only, so a link says of a job partition what it says
-of any: ``next_offset`` is where reading must go on, and its counters cover what lies before.
+`Partition.progress` covers the prefix only, so a link means the same as for other agents:
+``next_offset`` is where reading continues, and the counters cover what is before it.
 """
 
 from __future__ import annotations
@@ -58,8 +50,7 @@ _WAITING_OVER_QUOTA: Final = (
     "DIA_MAX_WAITING)"
 )
 _SCARCE: Final = 8
-"""A tenant is held when its room is less than this part of what it has waiting, for as long as so many
-take to finish."""
+"""a tenant is held when its free room is below 1/8 of its waiting requests"""
 _POOL_OVER_QUOTA: Final = (
     "the tenant's simulations have taken more of the pool of this worker within a minute than "
     "DIA_QUOTA_POOL_S"
@@ -72,9 +63,9 @@ _OUTCOMES_OVER_QUOTA: Final = (
 log = structlog.get_logger(__name__)
 
 _NO_OUTCOME: Final = Outcome("failed", {}, "", "", 0, 0)
-"""Of a conflict, which has no result."""
+"""of a conflict, which has no result"""
 _CANCELS: Final = Known(_NO_OUTCOME)
-"""Of a cancellation that is read again before it cancels."""
+"""of a cancellation that must be read again before it cancels"""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Outcome).decode
@@ -87,7 +78,7 @@ class _Answered(NamedTuple):
 
 
 class _End(NamedTuple):
-    """What becomes of a request. ``answers`` are its own and those of its repeats in memory."""
+    """The end of a request. ``answers``: its own and those of its repeats in memory."""
 
     request: Request
     outcome: Outcome
@@ -96,7 +87,7 @@ class _End(NamedTuple):
 
 
 class JobPartition(Partition):
-    """See the module docstring. It is the `Owner` of its work."""
+    """Also the `WorkOwner` of its requests."""
 
     def __init__(
         self,
@@ -113,7 +104,7 @@ class JobPartition(Partition):
         self._dispatcher = dispatcher
         self._position = self.progress.fold_offset
         self._log_time = self.progress.log_time
-        """after the last record that was read"""
+        """log time after the last record that was read"""
         self._passing = Passing()
         self._held = HeldRequests(
             self.tp,
@@ -151,7 +142,7 @@ class JobPartition(Partition):
         return max(super().fill, ahead / self.state.context.settings.max_ahead)
 
     def behind_s(self, now_ms: int) -> float:
-        """Seconds since the oldest unfinished request was appended; 0 when none is left."""
+        """Seconds since the oldest unfinished request was appended; 0 if none is left."""
         return max(0, now_ms - self._passing.first.append_ms) / 1000 if self._passing else 0.0
 
     @property
@@ -165,13 +156,12 @@ class JobPartition(Partition):
         return self.finished.changed or super().has_changes()
 
     def abandon(self) -> None:
-        """The partition's memory is gone: its work is dropped."""
         self._dispatcher.forget(self)
 
     # --- J1, J2 ------------------------------------------------------------------------------
 
     def fold(self, batch: RecordBatch) -> None:
-        """Take in requests as far as there is room; `position` says how far that was."""
+        """J1. `position` tells how much of the batch was taken."""
         assert batch.start == self._position, "a batch may neither repeat nor skip"
         batch = self._cut(batch)
         batch.to_lists()
@@ -190,18 +180,16 @@ class JobPartition(Partition):
         return decode(self.agent.source, batch, Limits(settings.future_max_s, settings.late_max_s))
 
     def _cut(self, batch: RecordBatch) -> RecordBatch:
-        """The part of the batch that may be read now."""
         end = self.progress.fold_offset + self.state.context.settings.max_ahead
         count = 0
         for offset in batch.offsets:
-            # The first request after the prefix is always taken, else nothing would ever move.
+            # The first request after the prefix is always taken, or the prefix would never move.
             if offset >= end and (count or self._passing):
                 break
             count += 1
         return batch.head(count)
 
     def _take_in(self, batch: RecordBatch, decoded: Decoded) -> None:
-        """Judge every record that is not finished, in log order."""
         bad = {found.position: found for found in decoded.bad}
         events = iter(decoded.events)
         for row, offset in enumerate(batch.offsets):
@@ -232,7 +220,7 @@ class JobPartition(Partition):
         )
 
     def _judge(self, row: int, request: Request) -> None:
-        """J2: by the first request of its key, if that is remembered or still runs."""
+        """J2."""
         first = self._firsts.of(request)
         if (running := self._firsts.awaited(request, first)) is not None:
             if self._may_wait(request):
@@ -247,8 +235,8 @@ class JobPartition(Partition):
             self.dead_letter(row, IdempotencyConflict.code, conflict(request), request.ask.tenant)
 
     def _may_wait(self, request: Request) -> bool:
-        """Whether the tenant may have one more request waiting, whose outcome there is room for.
-        Else it is answered and dead-lettered at once. Cancellations never wait."""
+        """Whether the tenant may have one more request waiting, with room for its outcome;
+        otherwise answer and dead-letter it at once. Cancellations do not wait."""
         tenant, tenants = request.ask.tenant, self._dispatcher.tenants
         if (room := self._waiting.room(tenant)) * _SCARCE < self._waiting.held(tenant):
             tenants.hold(tenant, tenants.time_for(tenant, self._waiting.held(tenant) // _SCARCE))
@@ -273,15 +261,14 @@ class JobPartition(Partition):
         return outcome, GivenUp(1, why, TenantOverQuota.code)
 
     def _let_go(self, request: Request) -> None:
-        """It is finished."""
         if request.waits:
             request.waits = False
             self._waiting.give_back(request.ask.tenant)
         self._held.let_go(request)
 
     def _judge_again(self, request: Request) -> None:
-        """J2 for a request that waited for one that ended and is not its first. It may not be in
-        memory: what it comes to then is said once it is."""
+        """J2 for a request that waited for one that ended and is not its first. If it is not in
+        memory, its answer follows once it is loaded."""
         first = self._firsts.of(request)
         if (running := self._firsts.awaited(request, first)) is not None:
             running.wait(request)
@@ -304,14 +291,14 @@ class JobPartition(Partition):
         return await self._held.load(work)
 
     def _log_lost(self, request: Request) -> None:
-        """Opened again, the partition finds out what became of its log (A4, O1)."""
+        """Reopen the partition: A4 or O1 checks its log."""
         why = f"the request at offset {request.offset} of {self.tp} cannot be read again"
         self.failure = PartitionRestart(why)
 
     # --- J3 ----------------------------------------------------------------------------------
 
     def _begin(self, request: Request) -> None:
-        """A first request of its key; the one that comes after a first that was given up, too."""
+        """Start a first request, also one that follows a given-up first."""
         self._firsts.running.add(request)
         if request.ask.cancels is not None:
             self._cancel(request, request.ask.cancels)
@@ -320,8 +307,8 @@ class JobPartition(Partition):
         self._dispatcher.submit(request)
 
     def _cancel(self, request: Request, key: str) -> None:
-        """End the running request of ``key``; both are answered in the same commit."""
-        if request.event is None:  # it waited: its own answer needs it in memory
+        """End the running request of ``key``; one commit answers both."""
+        if request.event is None:  # its answer needs the request in memory
             request.known = _CANCELS
             self._dispatcher.submit(request)
             return
@@ -335,9 +322,9 @@ class JobPartition(Partition):
             self._dispatcher.cancel(work)
 
     def done(self, work: Request, outcome: Outcome, given_up: GivenUp | None) -> None:
-        """The dispatcher's answer; what the agent makes of it may have a bug."""
+        """Handle the dispatcher's outcome; a bug in the agent's code stops the partition."""
         if work.event is None:
-            # It ended before it began. Its answer needs the request: that is read first.
+            # The work ended before it began; its answer needs the request, which is loaded first.
             work.known = Known(outcome, given_up)
             self._dispatcher.submit(work)
             return
@@ -357,11 +344,11 @@ class JobPartition(Partition):
     # --- J4 ----------------------------------------------------------------------------------
 
     def _finished(self, request: Request, outcome: Outcome, given_up: GivenUp | None) -> None:
-        """J4: all that follows from one outcome belongs to one commit."""
-        # All answers are made before anything changes: the agent's code may raise.
+        """J4: all effects of one outcome join one commit."""
+        # The agent's code may raise, so make all answers before any change.
         cancelled = cancel_outcome(outcome.status == "cancelled", self.clock.now_ms())
         first = given_up is None and not request.is_repeat and not request.is_conflict
-        # What is cancelled must not run later: a dead letter of it could be replayed.
+        # A cancelled request must not become a dead letter: a replay would run it.
         if first and outcome.status != "cancelled" and not self._has_room(request, outcome):
             outcome, given_up = self._over_quota(_OUTCOMES_OVER_QUOTA)
         ends = [self._end(request, outcome, given_up)]
@@ -399,7 +386,7 @@ class JobPartition(Partition):
             self._told.append(partial(finished, request.event, outcome))
         repeats, request.repeats = request.repeats or [], None
         if given_up is not None:
-            # Not remembered: what failed in passing says nothing of the next request of the key.
+            # Not remembered: a transient failure is no outcome for the next request of the key.
             self._give_up(answers[0], given_up)
             for repeat in repeats:
                 self._judge_again(repeat)
@@ -441,7 +428,7 @@ class JobPartition(Partition):
         try:
             self.fact(answer.table, answer.row)
         except (RowUnfit, UnknownTable) as error:
-            if verdict in (APPLIED, DUPLICATE):  # else it is a dead letter already
+            if verdict in (APPLIED, DUPLICATE):  # otherwise it is a dead letter already
                 verdict, tenant = error.code, request.ask.tenant
                 self._bury(request.origin, verdict, str(error), "process", tenant)
         else:
@@ -450,7 +437,6 @@ class JobPartition(Partition):
         self._let_go(request)
 
     def _give_up(self, answered: _Answered, given_up: GivenUp) -> None:
-        """A result says so, and the record is a dead letter, which a replay brings back."""
         origin, tenant = answered.request.origin, answered.request.ask.tenant
         assert origin is not None
         code, message, attempts = given_up.code, given_up.message, given_up.attempts
@@ -460,7 +446,7 @@ class JobPartition(Partition):
     # --- J5 ----------------------------------------------------------------------------------
 
     def _pass(self) -> None:
-        """Move the prefix over every contiguous finished request."""
+        """J5."""
         progress, passed = self.progress, 0
         while self._passing and (verdict := self.finished.take(self._passing.first.offset)):
             progress.last_offset, progress.last_append_ms = self._passing.drop_first()

@@ -1,7 +1,6 @@
-"""The records of a job partition that were read and that the prefix has not passed.
+"""The records of a job partition that were read, from the prefix on.
 
-One tenant's slow request holds the prefix for all, so the records behind it may be many: they are
-kept as two columns of numbers, 16 bytes a record.
+A slow request holds the prefix, so they may be many: two columns of numbers, 16 bytes a record.
 """
 
 from __future__ import annotations
@@ -14,20 +13,16 @@ _DROPPED_MAX: Final = 4096
 
 
 class ReadRecord(NamedTuple):
-    """A record that was read."""
-
     offset: int
     append_ms: int
 
 
 class Passing:
-    """In log order."""
-
     def __init__(self) -> None:
         self._offsets = array("q")
         self._append_ms = array("q")
         self._dropped = 0
-        """records at the front that are passed"""
+        """records at the front behind the prefix"""
 
     def __len__(self) -> int:
         return len(self._offsets) - self._dropped
@@ -36,7 +31,6 @@ class Passing:
         return map(ReadRecord, self._offsets[self._dropped :], self._append_ms[self._dropped :])
 
     def extend(self, offsets: Iterable[int], append_ms: Iterable[int]) -> None:
-        """Records were read, behind all before."""
         self._offsets.extend(offsets)
         self._append_ms.extend(append_ms)
 
@@ -49,10 +43,9 @@ class Passing:
         return ReadRecord(self._offsets[-1], self._append_ms[-1])
 
     def drop_first(self) -> ReadRecord:
-        """The prefix passes the first one."""
         first = self.first
         self._dropped += 1
-        # Dropping costs one move of what is left for as many drops.
+        # Delete rarely: each deletion moves all that is left.
         if self._dropped > max(_DROPPED_MAX, len(self._offsets) // 2):
             del self._offsets[: self._dropped], self._append_ms[: self._dropped]
             self._dropped = 0

@@ -1,4 +1,4 @@
-"""How many attempts of a queue are under way, and how soon another one may begin."""
+"""Concurrency and rate limits of queues."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from streams.engine.agents.queue_policy import QueuePolicy
 
 
 class Rate:
-    """A bucket of tokens: a burst of at most one second's worth, then evenly. Times are monotonic
-    seconds."""
+    """Token bucket with a burst of one second's tokens. Times are monotonic seconds."""
 
     def __init__(self, per_s: float, now_s: float) -> None:
         self._per_s = per_s
@@ -20,19 +19,17 @@ class Rate:
         self._since_s = now_s
 
     def allows(self, now_s: float) -> bool:
-        """Whether one more may start now."""
         self._tokens = min(self._capacity, self._tokens + (now_s - self._since_s) * self._per_s)
         self._since_s = now_s
         return self._tokens >= 1
 
     def take(self) -> None:
-        """One starts, after `allows` said that it may."""
         self._tokens -= 1
 
 
 class QueueRoom:
-    """Concurrency and rate, as the `QueuePolicy` of each queue says. Requests name their queue, so
-    only what is under way is remembered of one without a rate."""
+    """Applies the `QueuePolicy` of each queue. Queues without a rate are remembered only while in
+    use."""
 
     def __init__(self, policy: Callable[[str], QueuePolicy], clock: Clock) -> None:
         self._policy = policy
@@ -41,7 +38,6 @@ class QueueRoom:
         self._rates: dict[str, Rate] = {}
 
     def __contains__(self, queue: str) -> bool:
-        """Whether one more attempt of the queue may begin now."""
         policy = self._policy(queue)
         if policy.concurrency is not None and self._under_way[queue] >= policy.concurrency:
             return False
@@ -50,14 +46,13 @@ class QueueRoom:
         )
 
     def begin(self, queue: str, *, runs: bool) -> None:
-        """An attempt begins. One that does not ``runs`` takes nothing from the rate."""
+        """Begin an attempt; it takes a token only if it ``runs``."""
         rate_per_s = self._policy(queue).rate_per_s
         if rate_per_s is not None and runs:
             self._rate(queue, rate_per_s).take()
         self._under_way[queue] += 1
 
     def end(self, queue: str) -> None:
-        """An attempt is over."""
         self._under_way[queue] -= 1
         if not self._under_way[queue]:
             del self._under_way[queue]

@@ -1,4 +1,4 @@
-"""Requests read again from their topic: one reader for all job partitions of a process."""
+"""Reads requests again from their topic: one reader for all job partitions of a process."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from streams.engine.runtime.jobs.work import REQUEST_LOG, Work
 log = structlog.get_logger(__name__)
 
 READ_MAX_S: Final = 30.0
-"""How long a request is waited for that is read again, with the reads before it."""
+"""limit of one read, including the reads before it"""
 
 
 class RequestLog:
-    """Opens its reader at the first read, and another one after a failure."""
+    """Opens its reader at the first read and after a failure."""
 
     def __init__(self, broker: Broker, clock: Clock) -> None:
         self._broker = broker
@@ -29,10 +29,9 @@ class RequestLog:
         self._lock = asyncio.Lock()
 
     async def read(self, tp: TopicPartition, offset: int, max_records: int) -> RecordBatch:
-        """As `LogReader.read`, one call at a time, within `READ_MAX_S` from the call on.
+        """As `LogReader.read`, one call at a time, within `READ_MAX_S`.
 
-        Raises `RequestUnread` when nothing is answered, `OffsetOutOfRange` and `PartitionStopped`
-        kinds.
+        Raises `RequestUnread` without an answer, `OffsetOutOfRange`, and `PartitionStopped` errors.
         """
         try:
             batch = await Deadline(self._clock, READ_MAX_S).wait(
@@ -47,8 +46,8 @@ class RequestLog:
         return batch
 
     async def _turn(self, tp: TopicPartition, offset: int, max_records: int) -> RecordBatch:
-        """A caller that is cancelled leaves the read to end by itself, since the reader could not be
-        used after half a read. One that still waits for its turn reads nothing."""
+        """A cancelled caller leaves a running read to end: the reader cannot be used after half a
+        read."""
         await self._lock.acquire()
         reading = asyncio.ensure_future(self._read(tp, offset, max_records))
         reading.add_done_callback(self._ended)
@@ -66,10 +65,9 @@ class RequestLog:
     def _ended(self, reading: asyncio.Future[RecordBatch]) -> None:
         self._lock.release()
         if not reading.cancelled():
-            reading.exception()  # its caller may be gone: asyncio would log it as forgotten
+            reading.exception()  # retrieved, so that asyncio does not log it if the caller was cancelled
 
     async def close(self) -> None:
-        """Give up the reader."""
         async with self._lock:
             await self._close()
 
@@ -80,15 +78,14 @@ class RequestLog:
 
 
 def unread(why: str) -> RequestUnread:
-    """The error of work whose request cannot be read again now."""
     error = RequestUnread(f"a request that waits cannot be read again: {why}")
     error.need = REQUEST_LOG
     return error
 
 
 async def loaded(work: Work) -> Any:
-    """The request of ``work``. Raises `RequestUnread` only, for without the request no answer can
-    be made, not even a refusal."""
+    """The request of ``work``. Raises `RequestUnread` only: no answer is possible without the
+    request."""
     try:
         return await work.owner.load(work)
     except TransientError:

@@ -1,8 +1,7 @@
-"""The requests of one partition that are read and not finished, by key.
+"""Unfinished requests of one partition, by key.
 
-Of each, the index is in memory: where it lies, whose it is, what it asks (a digest), its priority.
-The request itself (`Held`) is in memory within a bound, and is read again from the log when its
-turn comes.
+The index of each is in memory: offset, key, digest and priority. The event is in memory within a
+bound (`HeldRequests`) and is otherwise read again.
 """
 
 from __future__ import annotations
@@ -16,59 +15,57 @@ from streams.engine.runtime.jobs.work import Work
 from streams.engine.state.outcomes import JobKey, Remembered
 
 _EVENT_FACTOR = 5
-"""Bytes of a decoded request beside its record, for each byte of the record's value."""
+"""bytes of a decoded request for each byte of its record's value"""
 _EVENT_BYTES = 600
 INDEX_BYTES = 1200
-"""What the index of one request takes in memory (tests/unit/engine/runtime/test_look_ahead.py measures)."""
+"""memory of one index entry (tests/unit/engine/runtime/test_look_ahead.py measures it)"""
 
 
 @dataclass(slots=True, eq=False)
 class Request(Work):
-    """A request that is not finished. ``origin`` is its record, in memory as long as ``event``.
+    """An unfinished request. ``origin`` is its record, in memory together with ``event``.
 
-    ``repeats`` are requests of the same key that were read since and wait for its end: its own
-    repeats, and repeats of these that were appended too late to be its own. ``cancellers`` are
-    requests that ended it; they are answered with it.
+    ``repeats``: later requests of the key that wait for its end; its own repeats, and repeats of
+    these that are too late to be its own. ``cancellers``: requests that cancelled it, answered with
+    it.
     """
 
     offset: int = -1
     append_ms: int = 0
     log_ms: int = 0
     horizon_ms: int = 0
-    """log time, and its horizon, of the record (streams/engine/state/log_time.py)"""
+    """log time and horizon of the record (streams/engine/state/log_time.py)"""
     origin: Origin | None = None
     held_bytes: int = 0
     waits: bool = False
-    """it counts against what its tenant may have waiting"""
+    """counts against its tenant's waiting requests"""
     repeats: list[Request] | None = None
     is_repeat: bool = False
-    """its first has an outcome, and it has that one as ``known``"""
+    """its first has an outcome, which is its ``known``"""
     is_conflict: bool = False
-    """another payload than its first's: it becomes a dead letter once it is in memory"""
+    """its first has another payload: it becomes a dead letter once in memory"""
     cancellers: list[Request] | None = None
     older: Request | None = None
-    """another running request of the key that was appended before"""
+    """an earlier running request of the key"""
 
     @property
     def identity(self) -> JobKey:
         return self.ask.tenant, self.ask.key
 
     def wait(self, request: Request) -> None:
-        """``request`` waits until this one ends."""
         if self.repeats is None:
             self.repeats = []
         self.repeats.append(request)
 
 
 def held_bytes(origin: Origin) -> int:
-    """What a request costs in memory besides its index."""
     return _EVENT_BYTES + _EVENT_FACTOR * len(origin.value or b"")
 
 
 @dataclass(slots=True)
 class RunningRequests:
-    """First requests of their keys, by key. A key has several only if it expired in between, or if
-    its first was given up."""
+    """First requests by key. A key has several only if it expired in between, or its first was
+    given up."""
 
     _newest: dict[JobKey, Request] = field(default_factory=dict)
 
@@ -76,7 +73,6 @@ class RunningRequests:
         return len(self._newest)
 
     def before(self, request: Request) -> Request | None:
-        """The last request of the key that was appended before this one."""
         return next((r for r in self.of(request.identity) if r.offset < request.offset), None)
 
     def of(self, identity: JobKey) -> Iterator[Request]:
@@ -87,7 +83,6 @@ class RunningRequests:
             found = found.older
 
     def add(self, request: Request) -> None:
-        """It runs from now on."""
         newer: Request | None = None
         for other in self.of(request.identity):
             if other.offset < request.offset:
@@ -100,7 +95,6 @@ class RunningRequests:
             request.older, newer.older = newer.older, request
 
     def remove(self, request: Request) -> None:
-        """It is finished."""
         older, request.older = request.older, None
         if self._newest[request.identity] is not request:
             newer = next(r for r in self.of(request.identity) if r.older is request)
@@ -112,12 +106,10 @@ class RunningRequests:
 
 
 def payload_of(first: Request | Remembered) -> bytes:
-    """The fingerprint of what the first request of a key asked."""
     return first.ask.payload if isinstance(first, Request) else first.payload
 
 
 def conflict(request: Request) -> str:
-    """The sentence about a request whose key came before with another payload."""
     return (
         f"idempotency_key {request.ask.key!r} came before with another payload within "
         f"DIA_DEDUPE_TTL_S"
@@ -125,5 +117,4 @@ def conflict(request: Request) -> str:
 
 
 def cancel_outcome(cancelled: bool, now_ms: int) -> Outcome:
-    """The outcome of a request that cancels another."""
     return Outcome("completed", {"cancelled": cancelled}, "", "", now_ms, now_ms)

@@ -1,10 +1,9 @@
-"""What the simulations of each tenant take of the pool of this process, and which tenant must wait (H2).
+"""Limits each tenant's share of the process's pool, and holds tenants that are over it (H2).
 
-A tenant has a leaky bucket of pool seconds: ``quota_s`` within a minute, counted when a job ends, whatever
-came of it. While more is in the bucket than its quota, new requests of the tenant are over quota. What the
-tenant already has waiting runs in its turn, and is bounded by its share of waiting requests.
-
-Kept are the tenants whose jobs ended within the last two minutes, and those whose bucket is not empty.
+A tenant has a leaky bucket of ``quota_s`` pool seconds a minute, filled when a job ends, whatever
+its outcome. While the bucket is above its quota, new requests of the tenant are over quota; those
+that wait already still run. Tenants are forgotten two minutes after their last job, once the bucket
+is empty.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ PERIOD_S: Final = 60.0
 HOLD_MIN_S: Final = 1.0
 HOLD_MAX_S: Final = 300.0
 GUESS_S: Final = 5.0
-"""The hold of a tenant of which no job has ended yet. A short one is corrected by the next request; a long
-one would last, since edges let none through."""
+"""hold of a tenant without an ended job: short, as the next request corrects it; during a long one
+edges would let none through"""
 _FLUSH_S: Final = 1.0
 
 
 class TenantWork:
-    """``quota_s`` 0: pool seconds are not bounded. ``holds`` None: edges get no holds."""
+    """``quota_s`` 0: no limit. ``holds`` None: edges get no holds."""
 
     def __init__(self, clock: Clock, quota_s: float = 0.0, holds: Holds | None = None) -> None:
         self._clock = clock
@@ -40,7 +39,6 @@ class TenantWork:
         self._noted: dict[str, float] = {}
 
     def ended(self, tenant: str, pool_s: float) -> None:
-        """A job of the tenant has had a slot for ``pool_s``."""
         now_s = self._clock.monotonic()
         self._pass_time(now_s)
         self._ended[tenant] += 1
@@ -49,13 +47,13 @@ class TenantWork:
             self._empty_at[tenant] = empty_at + pool_s * PERIOD_S / self._quota_s
 
     def wait_s(self, tenant: str) -> float:
-        """Seconds until the tenant is within its quota of pool seconds; 0: it is."""
+        """Seconds until the tenant is within its quota; 0 if it is."""
         empty_at = self._empty_at.get(tenant)
         return 0.0 if empty_at is None else max(0.0, empty_at - self._clock.monotonic() - PERIOD_S)
 
     def time_for(self, tenant: str, jobs: int) -> float:
-        """Seconds in which so many jobs of the tenant end, at the pace of its last minute or two
-        and a period at most; `GUESS_S` while none has ended."""
+        """Estimated seconds, at most a period, in which ``jobs`` jobs of the tenant end, from its
+        last one or two minutes; `GUESS_S` if none has ended."""
         now_s = self._clock.monotonic()
         self._pass_time(now_s)
         ended = self._ended[tenant] + self._ended_before[tenant]
@@ -69,8 +67,8 @@ class TenantWork:
             self._noted[tenant] = min(max(seconds, HOLD_MIN_S), HOLD_MAX_S)
 
     async def run(self) -> None:
-        """Tell edges, until cancelled. One that Redis does not take is noted again by the next
-        request that is over."""
+        """Publish holds until cancelled. A hold that Redis refuses is repeated by the next request
+        over quota."""
         holds = self._holds
         while holds is not None:
             await self._clock.sleep(_FLUSH_S)
@@ -80,7 +78,6 @@ class TenantWork:
                     await holds.hold(tenant, seconds)
 
     async def close(self) -> None:
-        """Give up the connection to Redis."""
         if self._holds is not None:
             await self._holds.close()
 

@@ -1,4 +1,4 @@
-"""One request's work, as the dispatcher sees it, and what is said of one that is given up."""
+"""The work of one request in the dispatcher."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ _MESSAGE_MAX = 1000
 
 
 def answered_before(needs: tuple[str, ...], error: JobRefused | BadRecord) -> tuple[str, ...]:
-    """The needs that must have answered before ``error`` could be found; they are asked in order."""
+    """The needs that answered before ``error``; they are asked in order."""
     need = getattr(error, "need", "")
     return needs[: needs.index(need) + 1] if need in needs else ()
 
 
 def refused(work: Work, error: Exception, now_ms: int) -> Outcome:
-    """The outcome that says why there is no summary."""
     code = getattr(error, "code", "simulation_failed")
     if isinstance(error, SimulationCancelled):
         status = "cancelled"
@@ -39,12 +38,11 @@ def refused(work: Work, error: Exception, now_ms: int) -> Outcome:
 Stage: TypeAlias = Literal["waiting", "pausing", "preparing", "running", "ended"]
 
 REQUEST_LOG = "request_log"
-"""The need of work whose request is not in memory: it is read again from the source topic."""
+"""the need of work whose request must be read again from the source topic"""
 
 
 class GivenUp(NamedTuple):
-    """The request is a dead letter: every attempt ended with an error that may pass, or its tenant
-    is over a quota."""
+    """The request becomes a dead letter: its attempts are spent, or its tenant is over a quota."""
 
     attempts: int
     message: str
@@ -52,30 +50,28 @@ class GivenUp(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What work ends with once its request is in memory: it does not run (again)."""
+    """The outcome of work that only waits for its request and does not run."""
 
     outcome: Outcome
     given_up: GivenUp | None = None
 
 
 class WorkOwner(Protocol):
-    """Whose work it is: a partition."""
-
     def done(self, work: Any, outcome: Outcome, given_up: GivenUp | None) -> None:
-        """``work`` has ended. Called once, unless the owner was forgotten before. Its request may
-        not be in memory, if it never began."""
+        """``work`` ended. Called once, unless the owner was forgotten. The request may not be in
+        memory if the work never began."""
         ...
 
     async def load(self, work: Any) -> Any:
-        """The request of ``work``, which is not in memory. Bounded in time. Raises
-        `RequestUnread`, which spends no attempt."""
+        """Load the request of ``work``, within a time limit. Raises `RequestUnread`, which spends
+        no attempt."""
         ...
 
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """``event`` is None while the request is not in memory. ``needs`` names what the work depends
-    on besides a slot."""
+    """``event`` is None while the request is not in memory. ``needs``: dependencies besides a
+    slot."""
 
     owner: WorkOwner
     event: Any
@@ -83,26 +79,26 @@ class Work:
     needs: tuple[str, ...] = ()
     known: Known | None = None
     order: int = -1
-    """place among all work of the dispatcher, given once"""
+    """place among all work of the dispatcher, assigned once"""
     stage: Stage = "waiting"
     lane: Lane = "normal"
     since_s: float = 0.0
     begun_s: float = 0.0
     """when this attempt left the queue"""
     left_s: float = 0.0
-    """what preparing left of the limit"""
+    """time limit left after preparing"""
     started_ms: int = 0
     failures: int = 0
     due_s: float = 0.0
     counted: bool = False
-    """among the work in the queue that must be prepared first"""
+    """counted as queued work that must be prepared"""
     prepared: Any = None
     ready: bool = False
-    """prepared: it needs a slot and nothing else"""
+    """prepared: needs only a slot"""
 
     @property
     def wanting(self) -> tuple[str, ...]:
-        """What it depends on before it can take a slot."""
+        """The dependencies to prepare before it can take a slot."""
         if self.ready:
             return ()
         needs = self.needs if self.known is None else ()
