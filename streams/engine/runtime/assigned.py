@@ -74,7 +74,6 @@ class AssignedPartition:
         self._schemas = SchemaWait(tp, clock)
         self.partition: Partition | None = None
         self.opening = False
-        """during A1 to A4"""
         self.stopped_by: DiaError | None = None
         self._meters = PartitionMeters(metrics, tp, clock)
         self._agent = agent
@@ -113,7 +112,6 @@ class AssignedPartition:
 
     @property
     def taking(self) -> bool:
-        """Whether records may be folded."""
         waits = self._source.held is not None or self._schemas.held
         held = self._suspended or self._obstacle is not None or waits
         return self.phase == "ready" and not held and self._failure is None
@@ -323,7 +321,6 @@ class AssignedPartition:
         self._meters.forget()
 
     async def drain(self) -> None:
-        """Stop folding and commit what is folded."""
         self._suspended = True
         async with self._committing:
             partition = self.partition
@@ -478,7 +475,6 @@ class AssignedPartition:
         log.error("partition_stopped", tp=str(self.tp), code=error.code, why=str(error))
 
     async def _drop(self) -> None:
-        """Drop memory, store and producer; pause the consumer."""
         self._consumer.pause(self.tp)
         self._enter("fencing")
         partition, self.partition = self.partition, None

@@ -1,17 +1,9 @@
-"""A1 to A4 open an assigned partition; A5 follows in runtime/assigned.py.
+"""A1 to A4 of an assigned partition (docs/protocols/commit.md); A5 follows in runtime/assigned.py.
 
- A1  start the transactional producer: it fences the previous owner and aborts its transaction
- A2  open the store; a corrupt, locked or outdated one is replaced by an empty one
- A3  read the changelog to its last stable offset (runtime/restore/restore.py) and compare its
-     shard map with that of this process
- A4  check that the source is the log that the state was built from
- A5  hand every owed effect to its target again
-
-Only after A1 can no other producer append to the changelog that A3 reads. A2 and A3 drop a store
-whose epoch is lower than the log's last one (a reset). The committed offset names epoch and number
-of its commit: a chain that ends before that link lost its end (runtime/offsets/commit_mark.py),
-unless the log holds the link as aborted (runtime/restore/torn_link.py). See
-docs/protocols/commit.md.
+A2 and A3 drop a store whose epoch is lower than the log's last one (a reset). The committed offset
+names epoch and number of its commit: a chain that ends before that link lost its end
+(runtime/offsets/commit_mark.py), unless the log holds the link as aborted
+(runtime/restore/torn_link.py).
 """
 
 from __future__ import annotations
@@ -156,7 +148,6 @@ class Opener:
         return str(self.shards.identity) if self.shards.confirmed else ""
 
     async def _sizes(self) -> dict[str, int]:
-        """Partitions of each topic, for sends."""
         async with opened(self.broker.admin()) as admin:
             topics = await admin.describe_topics()
         return {name: topic.partitions for name, topic in topics.items()}
@@ -247,7 +238,6 @@ class Opener:
         reader: LogReader,
         begin: int | None,
     ) -> PartitionState:
-        """The state of the store; an empty state if there is none."""
         if meta is not None:
             link, offset = meta.link, meta.changelog_offset
         else:
@@ -259,7 +249,6 @@ class Opener:
         return PartitionState(tp, changelog, store, context, specs, link, offset)
 
     def _with_epoch(self, state: PartitionState) -> PartitionState:
-        """Rebuild the tables if the chain ends in another epoch than the store's."""
         if state.link.epoch == state.context.epoch:
             return state
         return PartitionState(
@@ -298,7 +287,6 @@ def transactional_id(group: str, tp: TopicPartition) -> str:
 
 
 def _is_moved(committed: CommittedOffset | None, last: Link) -> bool:
-    """Whether the group's offset differs from that of the ``last`` link."""
     if last.seq == 0:
         return committed is not None
     return not is_of(committed, last)

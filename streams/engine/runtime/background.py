@@ -45,7 +45,6 @@ class Background:
         self._starting = asyncio.Lock()
 
     async def run(self) -> None:
-        """Until cancelled, or until the last task ends."""
         current.set(self)
         try:
             async with asyncio.TaskGroup() as group:

@@ -1,16 +1,9 @@
-"""A global table in one process: follows the changelogs of the agent that writes it.
-
- Z1  read each changelog to its end; until then readers wait
- Z2  at intervals, apply later commits, each as a whole
- Z3  read a partition's log again from its start, and replace that part, if the log was trimmed past the
-     reader, holds another chain, or has a commit that does not follow. A log of the same chain that
-     ends earlier replaces nothing: its leader may be behind, and if it lost commits, the writer stops
-     until an operator resets it
+"""A global table in one process: follows the changelogs of the agent that writes it
+(docs/protocols/stream_agents.md, Z1 to Z3).
 
 Live entries are appended again before a log is trimmed, so a log from its start is the whole state.
-
-After a source grew, a key may be in its old and in its new partition. The part of the partition
-that the key belongs to wins.
+After a source grew, a key may be in its old and in its new partition: the partition that the key
+belongs to wins.
 """
 
 from __future__ import annotations
@@ -52,8 +45,6 @@ class _LogReplacedError(Exception):
 
 
 class _Part:
-    """The content of one partition, and how far its changelog was read."""
-
     def __init__(self, table: GlobalTable, offset: int) -> None:
         self.content: KeyedTable = table.empty()
         self.offset = offset
@@ -86,7 +77,6 @@ class _Part:
         return same and end.seq <= last.seq
 
     def _apply(self, link: Link, entries: list[Entry]) -> None:
-        """Collect a part of a commit; its last part applies the commit."""
         if link.part == 0:
             self._pending = []
             if link.reset:
@@ -118,11 +108,9 @@ class GlobalView:
         self._read_once = asyncio.Event()
 
     def connect(self) -> None:
-        """Make this view the table's content for agents and pages of this process."""
         self._table.whole = self
 
     async def run(self) -> None:
-        """Until cancelled."""
         while True:
             try:
                 await self._follow()
@@ -203,6 +191,5 @@ class GlobalView:
         return any(part.content.keeps(key) for part in self._parts.values())
 
     def keys(self) -> list[Key]:
-        """Of all partitions."""
         parts = self._parts.values()
         return [*dict.fromkeys(key for part in parts for key in part.content.kept_keys())]

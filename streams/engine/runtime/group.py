@@ -140,7 +140,6 @@ class GroupMember:
         await self._give_up()
 
     async def _give_up(self) -> None:
-        """Close all partitions and leave the group."""
         await asyncio.gather(*(p.close() for p in self.partitions.values()))
         self.partitions = {}
         await self._consumer.stop()
@@ -267,7 +266,6 @@ class GroupMember:
 
     @property
     def settled(self) -> bool:
-        """Whether there is an assignment and all its partitions are settled."""
         return self.assigned_once and all(p.settled for p in self.partitions.values())
 
     @property

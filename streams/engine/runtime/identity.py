@@ -41,7 +41,6 @@ class SlotLock:
 
 
 def member_id(instance: str, topics: Iterable[str]) -> str:
-    """The group.instance.id of ``instance`` for ``topics``, in any order."""
     return f"{instance}-{xxh3_64_hexdigest(chr(0).join(sorted(topics)).encode())[:8]}"
 
 

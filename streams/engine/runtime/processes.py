@@ -65,7 +65,6 @@ class Spare:
         return process
 
     def end(self) -> None:
-        """Kill the spare; it has no state."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
@@ -157,13 +156,11 @@ def run(
 
 
 def _spawn(command: Sequence[str], stdin: int) -> subprocess.Popen[bytes]:
-    """``python -m COMMAND`` as a process that dies with this one."""
     guard = [sys.executable, "-I", "-S", str(Path(tether.__file__).resolve()), str(os.getpid())]
     return subprocess.Popen([*guard, sys.executable, "-m", *command], stdin=stdin)
 
 
 def _end(slots: Sequence[Slot], drain_timeout_s: float) -> None:
-    """SIGTERM to all, with one deadline."""
     for slot in slots:
         slot.signal(signal.SIGTERM)
     deadline = time.monotonic() + drain_timeout_s + _KILL_SLACK_S

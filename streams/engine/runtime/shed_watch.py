@@ -18,8 +18,6 @@ log = structlog.get_logger(__name__)
 
 
 class ShedWatch:
-    """Passes orders to the partitions of one process."""
-
     def __init__(self, broker: Broker, clock: Clock, groups: Sequence[GroupMember]) -> None:
         self._broker = broker
         self._clock = clock
@@ -27,7 +25,6 @@ class ShedWatch:
         self._admin: Admin | None = None
 
     async def run(self) -> None:
-        """Until cancelled; retries if the broker does not answer."""
         try:
             while True:
                 await self._clock.sleep(LOOK_S)

@@ -32,7 +32,6 @@ class StatusFile:
 
     @property
     def written(self) -> bool:
-        """Whether the last write succeeded."""
         return not self._silent
 
     def write(self, worker: Worker) -> bytes:

@@ -26,7 +26,6 @@ _PING_AFTER_S = 5.0
 
 
 def shard_calls(shards: ShardSet, clock: Clock, settings: Settings) -> list[Calls]:
-    """One meter for the calls of each shard."""
     return [
         Calls(
             f"ClickHouse shard {shard}",
@@ -51,7 +50,6 @@ class Watched:
 
 
 def health_watch(degradation: Degradation, clock: Clock, watched: Watched) -> HealthWatch:
-    """Watches shards, Kafka, Redis and the disk of one worker."""
     kafka = Silence(
         "Kafka",
         clock,

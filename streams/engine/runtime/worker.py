@@ -146,7 +146,6 @@ class Worker:
                 tasks.create_task(group.run(), name=f"group-{group.group}")
 
     async def drain(self, deadline: Deadline) -> None:
-        """Commit what is folded, leave and release everything; `run` returns."""
         await asyncio.gather(*(group.drain(deadline) for group in self.groups))
         await self._release()
 
@@ -167,7 +166,6 @@ class Worker:
 
     @property
     def settled(self) -> bool:
-        """Whether everything is read, committed and acknowledged."""
         return all(group.settled for group in self.groups)
 
     def counts(self) -> PartitionCounts | None:
@@ -187,7 +185,6 @@ def _connected(table: GlobalTable, broker: Broker, clock: Clock) -> GlobalView:
 
 
 def _global_tables(agents: Sequence[Agent]) -> list[GlobalTable]:
-    """Each table once."""
     named = (table for one in agents if isinstance(one, StreamAgent) for table in one.global_tables)
     return list({table.name: table for table in named}.values())
 
@@ -195,7 +192,6 @@ def _global_tables(agents: Sequence[Agent]) -> list[GlobalTable]:
 def _dispatchers(
     agents: Sequence[Agent], resources: Resources, tenants: TenantWork
 ) -> dict[str, Dispatcher]:
-    """One for each job agent, by name."""
     return {
         agent.name: Dispatcher(
             agent.performer(resources),

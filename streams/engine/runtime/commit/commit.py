@@ -1,15 +1,7 @@
 """C2 to C4 of a commit (docs/protocols/commit.md).
 
- C1  (runtime/partition/partition.py `fold`) records are folded in memory
- C2  begin the transaction; send dead letters, outputs and the changelog delta
- C3  every send must answer with an offset; the source offset joins; commit. The commit is true only
-     from here on
- C4  write the same bytes and the new offsets to the store in one batch
- C5  (the caller) hand rows and effects to their targets
- C6  (tables) a later commit deletes an entry whose version was acknowledged
-
-After any error in C2 to C4, `CommitInDoubt` or `ProducerFenced` drops the partition: A1 to A5
-restore it from the log.
+After any error, `CommitInDoubt` or `ProducerFenced` drops the partition, and A1 to A5 restore it
+from the log.
 """
 
 from __future__ import annotations

@@ -48,8 +48,6 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """The targets of one process."""
-
     targets: Targets
     shards: ShardSet
     delivery: Delivery
@@ -96,7 +94,6 @@ class Handover:
         self._owe(partition, partition.outbox.take_fresh(), repeated=True)
 
     def forget(self, partition: Partition) -> None:
-        """Drop the waiting effects of a dropped partition."""
         self.delivery.forget(partition)
         self.roll_ups.forget(partition)
         self.caches.forget(partition)
@@ -108,7 +105,6 @@ class Handover:
         emissions: Sequence[Emission],
         trail: PartitionTracer = UNTRACED_PARTITION,
     ) -> None:
-        """Hand over window rows."""
         windows = partition.windows
         if not partition.backlog.reading:
             self.delivery.caught_up(partition)
@@ -174,7 +170,6 @@ def _may_wait(partition: Partition) -> bool:
 def _refusable(
     partition: Partition, effect: OwedEffect, batch: RowBatch, refused: Sequence[int], reason: str
 ) -> None:
-    """A sink stored the rows of an effect except the ``refused`` indexes."""
     rows = [
         RefusedFact(
             batch.sink,
@@ -215,8 +210,6 @@ class _Answers:
 
 @dataclass(slots=True)
 class _FactAnswers:
-    """Answers of all shards for one effect."""
-
     partition: Partition
     key: bytes
     seq: int

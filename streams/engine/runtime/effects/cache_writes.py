@@ -53,7 +53,6 @@ class CacheWrites:
             del self._waiting[key]
 
     async def run(self) -> None:
-        """Until cancelled."""
         backoff = Backoff(self._clock, _FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         while True:
             self._wake.clear()
@@ -68,7 +67,6 @@ class CacheWrites:
                 await backoff.pause()
 
     async def _write(self, key: tuple[int, str, str]) -> bool:
-        """Whether Redis has it."""
         assert self._shared is not None
         entry = self._waiting.get(key)
         if entry is None:

@@ -51,7 +51,6 @@ class Origin:
 
     @classmethod
     def of(cls, batch: RecordBatch, position: int, epoch: int) -> Origin:
-        """The record at ``position`` of a batch, read in ``epoch``."""
         tp, offset = batch.tp, batch.offsets[position]
         return cls(
             tp=tp,
@@ -66,7 +65,6 @@ class Origin:
 
     @property
     def hops(self) -> int:
-        """Number of replays of the record."""
         return headers.hops(self.headers)
 
 
@@ -125,7 +123,6 @@ def dead_letter(
 
 
 def columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
-    """Rows of one table, all with the same names, as columns."""
     return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
 
 
@@ -185,6 +182,5 @@ def _size_bytes(record: OutboundRecord) -> int:
 
 
 def _shorten(message: str, max_bytes: int) -> str:
-    """At most ``max_bytes`` of UTF-8, cut between characters."""
     raw = message.encode(errors="replace")
     return raw[:max_bytes].decode(errors="ignore")

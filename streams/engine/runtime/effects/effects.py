@@ -35,7 +35,6 @@ _DEAD = _FACTS = struct.Struct(">cQI")
 _ROLL_UP = struct.Struct(">cBHI")
 _OWN: Mapping[bytes, str] = {b"L": LEDGER.name, b"D": DEAD_LETTERS.name}
 _NAMED = (b"F", b"S")
-"""kinds whose key ends with the name of the target"""
 _BUCKETS: tuple[Bucket, ...] = ("h1", "d1")
 _MINUTES_PER_DAY = 1440
 
@@ -99,8 +98,6 @@ def _cut(rows: Sequence[Row]) -> Iterator[bytes]:
 
 
 class CacheChange(NamedTuple):
-    """A `Change` at a version."""
-
     cache: str
     name: str
     version: int
@@ -109,13 +106,11 @@ class CacheChange(NamedTuple):
 
 
 def cache_effect(change: Change, version: int) -> tuple[bytes, bytes]:
-    """Key and value of a change."""
     key = b"C" + change.cache.encode() + b"\0" + change.name.encode()
     return key, _encode((version, change.body, change.events))
 
 
 def cache_change(key: bytes, value: bytes) -> CacheChange | None:
-    """The change; None for another kind of effect."""
     if key[:1] != b"C":
         return None
     cache, _, name = key[1:].partition(b"\0")
@@ -133,7 +128,6 @@ def roll_up_keys(touched: Iterable[tuple[int, int]]) -> list[bytes]:
 
 
 def roll_up(key: bytes) -> RollUp | None:
-    """The recomputation; None for another kind of effect."""
     if key[:1] != b"R":
         return None
     _, bucket, shard, start_min = _ROLL_UP.unpack(key)
@@ -145,7 +139,6 @@ def encode_columns(columns: Mapping[str, Sequence[Any]]) -> bytes:
 
 
 def is_known(targets: Targets, key: bytes) -> bool:
-    """Whether this version can hand the effect over."""
     kind = key[:1]
     if kind == b"R":
         return len(key) == _ROLL_UP.size and key[1] < len(_BUCKETS)
@@ -211,7 +204,6 @@ def fact_rows(
 def rows_by_shard(
     table: ClickHouseTable, found: Mapping[str, Sequence[Any]], shard_of_id: Callable[[str], int]
 ) -> list[FactRows]:
-    """The rows in the columns ``found``, by shard."""
     by_shard: dict[int, list[int]] = {}
     for index, row_id in enumerate(zip(*(found[name] for name in table.shard_by), strict=True)):
         by_shard.setdefault(shard_of_id("\0".join(map(str, row_id))), []).append(index)

@@ -18,8 +18,6 @@ MAX_EVENTS = 50
 
 @dataclass(slots=True)
 class Owed:
-    """Facts, changes and rows of dead letters."""
-
     dead: list[Row] = field(default_factory=list)
     _rows: dict[str, tuple[RowTarget, dict[object, Row]]] = field(default_factory=dict)
     _changes: dict[tuple[str, str], Change] = field(default_factory=dict)
@@ -39,7 +37,6 @@ class Owed:
         self._changes[change.cache, change.name] = change
 
     def settle(self, outbox: Outbox, epoch: int, seq: int, now_ms: int) -> None:
-        """Move all of it to the outbox as effects of commit ``seq``."""
         version = commit_version(epoch, seq)
         dead, self.dead = self.dead, []
         owed, self._rows = self._rows, {}

@@ -21,15 +21,12 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class RefusedFacts:
-    """The refused rows of one partition, by effect."""
-
     _effects: list[tuple[bytes, int, Sequence[RefusedFact]]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self._effects)
 
     def add(self, key: bytes, seq: int, refused: Sequence[RefusedFact]) -> None:
-        """All rows of version ``seq`` are stored except ``refused``."""
         self._effects.append((key, seq, refused))
 
     def settle(self, outbox: Outbox) -> list[RefusedFact]:

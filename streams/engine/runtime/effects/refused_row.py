@@ -25,8 +25,6 @@ _WINDOW_KEY = ("tenant", "model", "metric", "w", "part", "inc")
 
 
 class RefusedFact(NamedTuple):
-    """One refused row of facts."""
-
     table: str
     """or sink"""
     row: Mapping[str, Any]
@@ -58,7 +56,6 @@ class Owing(NamedTuple):
 def refused_window(
     agent: Agent, state: PartitionState, rows: WindowRows, reason: str, now_ms: int
 ) -> DeadLetter:
-    """The dead letter of the single row in ``rows``."""
     row = _as_dict(rows)
     key = [row[name] for name in _WINDOW_KEY]
     offset = offset_of(int(rows.ver[0]))

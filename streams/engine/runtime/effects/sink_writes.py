@@ -36,8 +36,6 @@ class _Waiting(NamedTuple):
 
 
 class _Writer:
-    """One sink of one process."""
-
     def __init__(
         self, declared: DeclaredSink, settings: Settings, clock: Clock, metrics: Metrics
     ) -> None:
@@ -92,8 +90,6 @@ class _Writer:
 
 
 class SinkWrites:
-    """The sinks of one process."""
-
     def __init__(
         self,
         sinks: Iterable[DeclaredSink],
@@ -117,11 +113,9 @@ class SinkWrites:
             writer.queue.extend(kept)
 
     async def run(self) -> None:
-        """Until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for name, writer in self._writers.items():
                 tasks.create_task(writer.run(), name=f"sink-{name}")
 
     async def close(self) -> None:
-        """Close all opened sinks, after `run` has ended."""
         await asyncio.gather(*(writer.close() for writer in self._writers.values()))

@@ -1,8 +1,5 @@
-"""Structs about partitions in the offset metadata of a group without members.
-
-Workers on every host can read them, and each is replaced atomically. A file would be visible on one
-host only; a topic would need a reader in every worker.
-"""
+"""Structs about partitions in the offset metadata of a group without members: readable on every
+host, and replaced atomically."""
 
 from __future__ import annotations
 

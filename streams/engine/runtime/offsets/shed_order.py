@@ -1,20 +1,14 @@
-"""An operator's order to skip records: at most one for each partition.
+"""An operator's order to skip records: at most one for each partition (docs/protocols/shedding.md).
 
- X1  plan: for each partition the offsets from the committed one to the first record appended at or
-     after the cutoff; changes nothing                                   (shed/shed_admin.py)
- X2  order: one transaction of producer `dia-shed-GROUP` writes the orders of all partitions
- X3  the owner reads its order when it opens the partition, after A1, and every
-     `LOOK_S` from then on                                               (runtime/shed_watch.py)
- X4  if its fold offset is below ``until``, it becomes ``until``; the offsets between count as shed,
-     and a row of `shed_ranges` is owed                   (runtime/partition/partition.py).
-     An order with ``first`` is for unreadable records: it applies at exactly that fold offset
- X5  the next commit (C2 to C4) contains this, like anything folded
- X6  after a crash before C3 the next owner reads the order again (X3); after C3 the committed offset
-     is at ``until`` and the order has no effect
+ X1  plan                                                               (shed/shed_admin.py)
+ X2  `write_orders`, all partitions in one transaction
+ X3  the owner reads its order after A1, and at intervals               (runtime/shed_watch.py)
+ X4  `Partition.shed`: the fold offset becomes ``until``
+ X5  the next commit (C2 to C4) makes it true
+ X6  a crash before C3 leaves the order for the next owner
 
-So an order takes effect once, however often and by whichever owner it is read. It is void in
-another epoch than its own, whose offsets may be those of another log. It stays beside the
-partition's offset (runtime/offsets/offset_words.py) for the audit. See docs/protocols/shedding.md.
+An order is void in another epoch than its own, whose offsets may be those of another log. It stays
+beside the partition's offset (runtime/offsets/offset_words.py) for the audit.
 """
 
 from __future__ import annotations
@@ -69,7 +63,6 @@ def orders_group(group: str) -> str:
 async def read_orders(
     admin: Admin, group: str, partitions: Iterable[TopicPartition]
 ) -> dict[TopicPartition, ShedOrder]:
-    """The last order of each partition that has one."""
     return await offset_words.read(admin, orders_group(group), partitions, ShedOrder)
 
 

@@ -1,19 +1,12 @@
-"""Runs the body of a stream agent for one partition, and decides what an error means.
+"""Runs the body of a stream agent for one partition, and decides what an error means: the table in
+docs/protocols/stream_agents.md, and
 
-| the body | result |
-|---|---|
-| raises a RETRY error, a ConnectionError or a TimeoutError | the event is retried after 1, 2 and 4 s, then dead-lettered: `retries_exhausted` |
-| raises a PAUSE error | the event is retried without limit, with pauses up to 30 s |
-| sends a value whose schema id is unknown | the event is retried once the schema registry has answered |
-| raises another `DiaError` of a record | dead letter with the error's code |
-| raises any other exception | dead letter `agent_failed` with the exception and the end of its traceback |
-| raises an error that stops a partition or a worker | the partition or worker stops |
-| uses a Faust feature that dia lacks | the partition stops, `agent_failed` |
-| wrote a value that cannot be encoded | dead letter `value_refused`; the stream ends, also if the body catches the error |
-| waits longer than DIA_AGENT_TIMEOUT_S | the body is cancelled; dead letter `agent_timeout` |
+- an unknown schema id of a sent value: the event is retried once the schema registry has answered
+- an error that stops a partition or a worker: it stops
+- a Faust feature that dia lacks: the partition stops
+- an error on a `take` list: each event of the list is given alone
+- an error before the first event, or in a close callback: the partition stops, unless it is transient
 
-Later events wait. After an error on a `take` list, each event of the list is given alone. An error
-before the first event, or in a window's close callback, stops the partition unless it is transient.
 A body that returns is called again.
 """
 
@@ -60,8 +53,6 @@ log = structlog.get_logger(__name__)
 
 
 class AgentRun:
-    """Started with the first records."""
-
     def __init__(
         self, partition: StreamPartition, agent: StreamAgent, clock: Clock, timeout_s: float
     ) -> None:
@@ -104,7 +95,6 @@ class AgentRun:
             partition.failure = EngineFailed(f"{partition.tp}: unexpected {error!r}")
 
     async def _live(self) -> None:
-        """Call the body once and handle its end."""
         partition = self._partition
         stream = partition.begin()
         body = self._body = asyncio.create_task(self._call(stream), name="agent-body")
@@ -129,7 +119,6 @@ class AgentRun:
         await self._judge(error, given, offset)
 
     def _end_of(self, body: asyncio.Task[None], *, expired: bool) -> BaseException | None:
-        """The error that ended the body; None if it returned."""
         if expired:
             return AgentTimeout(
                 f"agent {self._agent.name} waited longer than "

@@ -37,7 +37,6 @@ class FetchedEvents:
 def _with_bad(
     batch: RecordBatch, decoded: Decoded, reached: NDArray[np.int64]
 ) -> tuple[list[Any], NDArray[np.int64], NDArray[np.int64]]:
-    """Items, event times and watermarks of all records, bad ones included."""
     items: list[Any] = [None] * len(batch)
     times, marks = np.zeros(len(batch), np.int64), np.zeros(len(batch), np.int64)
     for bad in decoded.bad:

@@ -1,8 +1,5 @@
-"""Measures how long an open transaction of another producer holds back a partition.
-
-Consumers of committed records stop at the last stable offset. An open transaction holds back every
-later record, of all producers.
-"""
+"""Measures how long an open transaction of another producer holds back a partition: consumers of
+committed records stop at the last stable offset."""
 
 from __future__ import annotations
 
@@ -28,5 +25,4 @@ class HeldBack:
             self._since_s, self._at = now_s, position
 
     def seconds(self, now_s: float) -> float:
-        """Seconds since the partition is held back; 0 if it is not."""
         return 0.0 if self._since_s is None else now_s - self._since_s

@@ -39,7 +39,6 @@ class KeyPlacement:
         self._tp = tp
         self._counts = {declared}
         self._placed = NameSpans()
-        """keys known to belong here"""
         self._said = False
         self.misplaced = 0
 
@@ -109,7 +108,6 @@ class KeyPlacement:
 def without_misplaced(
     decoded: Decoded, batch: RecordBatch, wrong: AbstractSet[bytes], partition: int
 ) -> Decoded:
-    """Move the good records of ``wrong`` keys to the bad ones."""
     positions = decoded.positions if decoded.positions is not None else range(len(batch))
     what = (
         f"the key belongs into another partition than {partition} by murmur2, with which "

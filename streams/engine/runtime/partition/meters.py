@@ -50,7 +50,6 @@ class PartitionMeters:
             )
 
     def count(self, partition: Partition) -> None:
-        """Add the changes of the counters since the last call."""
         before, after = self._counted, partition.progress.counters()
         self._counted = after
         intake = self._metrics.intake
@@ -94,7 +93,6 @@ class PartitionMeters:
             self._of(metrics.bytes, name).set(table.bytes_used)
 
     def enter(self, phase: str, code: str = "") -> None:
-        """Set the partition's phase; ``code`` is that of the error that stopped it."""
         self._metrics.set_partition_state(self._tp.topic, self._tp.partition, phase, code)
 
     def forget(self) -> None:

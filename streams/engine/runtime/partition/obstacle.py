@@ -1,18 +1,5 @@
-"""A part of the source that cannot be folded stops its own partition only.
-
-It is a batch that cannot be opened (`BatchUnreadable`), or one with producer timestamps
-(`SourceNotLogAppendTime`): ages are counted in append time.
-
- O1  the partition folds nothing at or behind the obstacle; records before it are committed, and
-     running jobs finish
- O2  when the committed offset reaches the obstacle, the partition stops with the error's code
- O3  `dia shed run --unreadable` finds the obstacle in the log and orders to skip exactly its
-     offsets: an order with ``first`` (runtime/offsets/shed_order.py, X2 to X6)
- O4  every `LOOK_S` the stopped partition looks for such an order, and every tenth time tries to
-     read the log there (another leader's copy may be intact); then it opens again
-
-After a crash at any step, the next owner reads up to the obstacle, or skips it by the order.
-"""
+"""A part of the source that cannot be folded: a batch that cannot be opened (`BatchUnreadable`), or
+one with producer timestamps (`SourceNotLogAppendTime`). O1 to O4 in docs/protocols/shedding.md."""
 
 from __future__ import annotations
 

@@ -47,8 +47,6 @@ T = TypeVar("T", bound=Table)
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """One encoded commit."""
-
     link: Link
     parts: list[tuple[bytes, list[Entry]]]
     records: list[OutboundRecord]
@@ -257,7 +255,6 @@ class Partition:
         return self.table(OUTBOX)
 
     def idle_until(self, watermark_ms: int) -> None:
-        """Raise the watermark of an idle partition."""
         self.progress.watermark_ms = max(self.progress.watermark_ms, watermark_ms)
 
     def _advance(self) -> None:
@@ -272,7 +269,6 @@ class Partition:
 
     @property
     def position(self) -> int:
-        """The next source offset to read."""
         return self.progress.fold_offset
 
     @property
@@ -299,7 +295,6 @@ class Partition:
 
     @property
     def folded(self) -> int:
-        """Offsets folded since the last commit."""
         return self.progress.fold_offset - self.state.link.next_offset
 
     def settles(self, offset: int) -> bool:
@@ -308,7 +303,6 @@ class Partition:
         return offset < self.progress.fold_offset
 
     def has_changes(self) -> bool:
-        """Whether a commit is due."""
         self._advance()
         windows = self.windows
         return bool(
@@ -383,7 +377,6 @@ class Partition:
         return entries
 
     def _owe(self, seq: int, link: Link) -> None:
-        """Put the effects of this commit into the outbox."""
         windows = self.windows
         if windows is not None:
             self._bury_rows(windows)

@@ -64,7 +64,6 @@ class Progress:
         return times
 
     def passed(self, batch: RecordBatch) -> None:
-        """Advance past a batch that was folded."""
         self.read += len(batch)
         self.gaps += batch.end - batch.start - len(batch)
         self.fold_offset = batch.end

@@ -56,7 +56,6 @@ class SchemaWait:
 
     @property
     def held(self) -> bool:
-        """Whether folding is blocked."""
         return self._task is not None
 
     def begin(self, pending: Pending) -> None:

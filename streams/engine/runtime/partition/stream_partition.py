@@ -1,17 +1,9 @@
-"""An assigned partition of a stream agent: one coroutine handles one event at a time.
+"""An assigned partition of a stream agent: one coroutine handles one event at a time
+(docs/protocols/stream_agents.md).
 
- E1  records are read ahead of the agent, in log order                               `fold`
- E2  the agent asks and gets the next event; an undecodable record is dead-lettered
-     in its turn                                                                     `more`
- E3  writes and sends are staged until the agent asks again                           `stage`, `emit`
- E4  when it asks again the event is complete: all that is staged joins the tables
-     and the next commit                                                             `complete`
- E5  a commit (C2 to C4) covers complete events only                                  `prepare`
- E6  an error, a timeout or a cancellation drops what is staged; agent_run.py decides
-     what happens to the event                                                       `drop`
+ E1 `fold`  E2 `more`  E3 `stage`, `emit`  E4 `complete`  E5 `prepare`  E6 `drop`
 
-E2 to E4 take one turn of the event loop for all buffered events, unless the agent waits. See
-docs/protocols/stream_agents.md.
+E2 to E4 take one turn of the event loop for all buffered events, unless the agent waits.
 """
 
 from __future__ import annotations
@@ -326,7 +318,6 @@ class StreamPartition(Partition):
         self._facts.clear()
 
     def _step(self, rows: int) -> None:
-        """Advance by ``rows`` rows, over several fetches and bad rows."""
         for _ in range(rows):
             if self.at >= len(self.items):
                 self._next_chunk()
@@ -474,7 +465,6 @@ class StreamPartition(Partition):
         self._run.interrupt()
 
     def _cut(self, until: int) -> None:
-        """Drop what was read below ``until``."""
         self._position = max(self._position, until)
         while self._chunks and self._chunks[0].batch.end <= until:
             self._waiting_bytes -= self._chunks.popleft().bytes

@@ -40,7 +40,6 @@ class WindowClosing:
 
     @property
     def due(self) -> bool:
-        """Whether a window must close."""
         return any(table.due_in_ms() <= 0 for table, _ in self._windowed)
 
     async def close_next(self) -> None:

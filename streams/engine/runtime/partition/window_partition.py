@@ -1,12 +1,9 @@
-"""An assigned partition of a window agent. See docs/protocols/windows.md.
+"""An assigned partition of a window agent (docs/protocols/windows.md).
 
- G1  records are folded; the watermark before each record decides whether it is late     `before_ms`
- G2  due windows close: their final rows are owed, their states are deleted, and what
-     `on_window_close` sends joins the same commit                                       `_advance`
- G3  each emit interval, rows of changed live windows are owed too                       `_owe`
+ G1 `before_ms`  G2 `_advance`  G3 `_owe`
 
 Rows are facts in the outbox with the version of the commit that wrote their state: a later row
-replaces them and repeats are harmless. G3 pauses in a backlog and while shards are slow or away.
+replaces them and repeats are harmless.
 """
 
 from __future__ import annotations
@@ -63,7 +60,6 @@ class WindowPartition(Partition):
     # --- G1 ----------------------------------------------------------------------------------
 
     def before_ms(self, batch: EventBatch[Any]) -> NDArray[np.int64]:
-        """The watermark before each event of ``batch``."""
         reached = np.minimum(batch.event_ms, batch.append_ms)
         before = np.r_[self.progress.watermark_ms, reached[:-1]]
         return np.asarray(np.maximum.accumulate(before), np.int64)
@@ -110,7 +106,6 @@ class WindowPartition(Partition):
 
     @property
     def partition(self) -> int:
-        """Number of the partition, for code that `on_window_close` calls."""
         return self.tp.partition
 
     def send(

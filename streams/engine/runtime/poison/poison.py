@@ -1,22 +1,8 @@
-"""The poison breaker: a bad deploy stops a partition, a single tenant cannot.
+"""The poison breaker: a bad deploy stops a partition, a single tenant cannot (Q1 to Q3 in
+docs/protocols/poison.md, tests/properties/test_poison_laws.py).
 
-A bad deploy spoils records of many tenants, a bad producer those of one. A record is *bad* if it
-became a dead letter, except for the codes `NOT_COUNTED`, which well-formed records can get. Of the
-records folded in the last ``window_s`` seconds:
-
- Q1  a tenant is *mostly bad* if it has at least ``min_records`` and more than ``max_ratio`` of them
-     are bad. It is quarantined (runtime/poison/quarantine.py). Its records count from the batch with
-     its first bad one on
- Q2  the partition stops if, without the ``min_tenants - 1`` tenants with the most bad records in
-     excess of the ratio, there are at least ``min_records`` and more than ``max_ratio`` of them bad
- Q3  a bad record of an unreadable tenant belongs to no tenant; Q2 never leaves it out
-
-So ``min_tenants - 1`` tenants cannot stop a partition while all others stay within the ratio
-(tests/properties/test_poison_laws.py); with ``min_tenants`` 1 any tenant can.
-
-The partition stops before the records are committed. A restart with fixed code reads them again; if
-the records are at fault, `dia dlq breaker reset` lets them through
-(runtime/poison/poison_register.py).
+A record is *bad* if it became a dead letter, except for the codes `NOT_COUNTED`, which well-formed
+records can get. The partition stops before the records are committed.
 """
 
 from __future__ import annotations

@@ -1,11 +1,5 @@
-"""Stops of the poison breaker and their release by an operator: one word for each partition.
-
- B1  the worker writes `STOPPED` at the offset of the batch that tripped the breaker, by the partition's
-     own producer, so that a fenced worker cannot; if it fails, A1 to A5 run again
- B2  `dia dlq breaker reset` writes `LET_THROUGH` at the present end of the log
- B3  the stopped worker looks every `LOOK_S`; after `LET_THROUGH` beyond its offset it opens the
-     partition again (A1 to A5). Bad records below the mark become dead letters uncounted
- B4  each later owner of the partition reads the mark too, so a crash changes nothing
+"""Stops of the poison breaker and their release by an operator: one word for each partition (B1 to
+B4 in docs/protocols/poison.md).
 
 The word is metadata of an offset (runtime/offsets/offset_words.py). A stop below the group's
 committed offset is over.
@@ -50,14 +44,12 @@ class Word(Struct, frozen=True, kw_only=True):
 
 
 def register_group(group: str) -> str:
-    """The consumer group that holds the words about ``group``."""
     return f"dia-breaker-{group}"
 
 
 async def read_words(
     admin: Admin, group: str, partitions: Iterable[TopicPartition]
 ) -> dict[TopicPartition, Word]:
-    """The last word of each partition that has one."""
     return await offset_words.read(admin, register_group(group), partitions, Word)
 
 
@@ -75,8 +67,6 @@ async def write_word(
 
 
 class PoisonRegister:
-    """Writes and reads the words of one group."""
-
     def __init__(self, broker: Broker, group: str, clock: Clock, timeout_s: float) -> None:
         self._broker = broker
         self._group = group

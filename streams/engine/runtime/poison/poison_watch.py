@@ -1,8 +1,5 @@
-"""Counts the bad records of one partition by tenant.
-
-The breaker (runtime/poison/poison.py) runs after each batch, the quarantine
-(runtime/poison/quarantine.py) for each dead letter. Without bad records nothing is done per record.
-"""
+"""Counts the bad records of one partition by tenant, for the breaker (after each batch) and the
+quarantine (at each dead letter). Without bad records nothing is done per record."""
 
 from __future__ import annotations
 
@@ -76,7 +73,6 @@ class PoisonWatch:
             return UNKNOWN_TENANT
 
     def note(self, key: bytes | None, value: bytes | None, code: str) -> None:
-        """Count a bad record of the current batch."""
         if code not in NOT_COUNTED:
             self._bad[self.tenant_of(key, value)] += 1
 
@@ -112,7 +108,6 @@ class PoisonWatch:
                 )
 
     def quarantined(self) -> int:
-        """Number of tenants in quarantine."""
         self.quarantine.pass_time(self._clock.monotonic())
         return len(self.quarantine)
 
@@ -127,7 +122,6 @@ class PoisonWatch:
     def _of_tenants(
         self, batch: RecordBatch, events: Iterable[Any], bad: Counter[bytes]
     ) -> Counter[bytes]:
-        """All records of the batch, by tenant."""
         if self._by_key:
             keys: Counter[Any] = Counter(batch.keys)
             del keys[None]

@@ -1,17 +1,7 @@
-"""Bounds the cost of dead letters of tenants whose records are mostly bad.
+"""Bounds the cost of dead letters of tenants whose records are mostly bad (T1 to T3 in
+docs/protocols/poison.md).
 
-Good records of a quarantined tenant are folded, and each bad one has a dead letter, so counters,
-audit and replay need no exception.
-
- T1  a stay begins when the poison breaker finds the tenant mostly bad (runtime/poison/poison.py, Q1), lasts
-     ``hold_s``, and is extended by each batch after which it still is
- T2  during a stay, ``letters_per_s`` dead letters of the tenant hold their record. The same limit
-     always applies to the codes that the breaker does not count
- T3  the others are *compact*: pointers to the record in the source topic. Replay reads it there, as
-     for records that are too large for the DLQ
-
-So no record is lost within the source's retention, and no other tenant waits. A stay is kept in
-memory only; after a restart the breaker finds the tenant again.
+A stay is kept in memory only; after a restart the breaker finds the tenant again.
 """
 
 from __future__ import annotations
@@ -45,7 +35,6 @@ class LetterRate:
         """tokens left, and when"""
 
     def take(self, tenant: bytes, now_s: float) -> bool:
-        """Whether the tenant's next dead letter may hold its record."""
         if tenant not in self._left and len(self._left) >= STAYS_MAX:
             self._left.clear()
         left, then_s = self._left.get(tenant, (self._per_s, now_s))
@@ -55,8 +44,6 @@ class LetterRate:
 
 
 class Quarantine:
-    """The quarantined tenants of one partition, by the bytes of their names."""
-
     def __init__(self, hold_s: float) -> None:
         self._hold_s = hold_s
         self._stays: dict[bytes, Stay] = {}
@@ -87,7 +74,6 @@ class Quarantine:
         return begins
 
     def pass_time(self, now_s: float) -> None:
-        """End the stays that are over."""
         for tenant in [one for one, stay in self._stays.items() if stay.until_s <= now_s]:
             del self._stays[tenant]
 

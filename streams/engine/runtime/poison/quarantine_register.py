@@ -40,7 +40,6 @@ class QuarantineWord(Struct, frozen=True, kw_only=True):
 
 
 def quarantine_group(group: str) -> str:
-    """The consumer group that holds the words about ``group``."""
     return f"dia-quarantine-{group}"
 
 
@@ -60,7 +59,6 @@ def word_of(quarantine: Quarantine, clock: Clock) -> QuarantineWord:
 
 
 def as_offset(word: QuarantineWord, offset: int) -> CommittedOffset:
-    """The word for a commit; ``offset`` is the partition's next one."""
     return CommittedOffset(offset, msgspec.json.encode(word).decode())
 
 

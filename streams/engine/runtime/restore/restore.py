@@ -70,7 +70,6 @@ def follows(before: Link, link: Link) -> bool:
 
 
 def hole(changelog: TopicPartition, offset: int, before: Link, link: Link) -> str:
-    """A message about a ``link`` at ``offset`` that does not follow ``before``."""
     return (
         f"{changelog} has a hole before offset {offset}: commit {before.seq} of epoch "
         f"{before.epoch} ends at source offset {before.next_offset}, commit {link.seq} of epoch "
@@ -79,7 +78,6 @@ def hole(changelog: TopicPartition, offset: int, before: Link, link: Link) -> st
 
 
 def unreadable(changelog: TopicPartition, error: BatchUnreadable, until: int) -> str:
-    """A message about an unreadable batch that ends below ``until``."""
     return (
         f"{changelog} cannot be opened at offsets {error.offset} to {until - 1}: {error.why}. "
         f"What was committed there is unknown."
@@ -87,8 +85,6 @@ def unreadable(changelog: TopicPartition, error: BatchUnreadable, until: int) ->
 
 
 class _Chain:
-    """Collects the parts of a link and applies complete links."""
-
     def __init__(self, state: PartitionState, chained: bool) -> None:
         self._state = state
         self._last: Link | None = state.link if chained else None

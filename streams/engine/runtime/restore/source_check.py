@@ -1,16 +1,8 @@
 """A4: check that the source is the log that the partition's state was built from.
 
 The log must hold the last consumed record with the same append time. This is checked when a
-partition opens, and before a list is folded that may be of another log: Kafka deletes records that
-a new leader lacks, a topic may be created again, and a consumer whose position exists in the new
-log sees no error. A list is suspected (runtime/restore/source_watch.py) if
-
-- its first batch has another leader epoch than the last batch folded;
-- the broker refused an answer, or was silent for some seconds, before it (a recreated topic starts
-  with leader epoch 0, as the old one may have);
-- it is the first after a rebalance, or arrives some seconds after the opening.
-
-A steady partition pays for two comparisons a list, a change of leader for three requests.
+partition opens, and before a suspected list is folded (docs/protocols/commit.md). A steady
+partition pays for two comparisons a list, a change of leader for three requests.
 """
 
 from __future__ import annotations
@@ -86,7 +78,6 @@ async def check_source(
 async def _check_last_record(
     tp: TopicPartition, reached: Reached, reader: LogReader, end: int
 ) -> int:
-    """Compare the last consumed record with the log, if retained."""
     if reached.last_offset >= end:
         raise TopicRecreated(_recreated(tp, reached, f"the log ends at {end}"))
     try:

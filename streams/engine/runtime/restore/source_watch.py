@@ -12,8 +12,6 @@ from streams.engine.runtime.restore.source_check import SILENCE_MAX_S, Appended
 
 
 class SourceWatch:
-    """For one partition, from its opening on."""
-
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.held: RecordBatch | None = None
@@ -52,14 +50,11 @@ class SourceWatch:
         return self._last_record.epoch_at(offset)
 
     def compared(self) -> None:
-        """The comparison succeeded."""
         self.held, self._unsure = None, False
 
     def folding(self, batch: RecordBatch) -> None:
-        """Note the leader epoch of a list before folding."""
         self._epoch = batch.last_epoch
 
     def folded(self, batch: RecordBatch, last_offset: int) -> None:
-        """Note the last folded record."""
         same = batch.first_epoch == batch.last_epoch
         self._last_record = Appended(last_offset, batch.last_epoch if same else -1)

@@ -99,7 +99,6 @@ class _Walk:
                 self._complete(link, written_ms)
 
     def past(self, error: BatchUnreadable, until: int) -> None:
-        """Skip an unreadable range: a commit, a part of one, or several."""
         self._fault(unreadable(self.changelog, error, until))
         self._parts, self._expected = [], 0
 

@@ -43,5 +43,4 @@ async def is_torn(
 
 
 def _is_behind(last: Link, link: Link) -> bool:
-    """Whether the chain that ends with ``last`` has a link with the number of ``link``."""
     return (link.epoch, link.secret) == (last.epoch, last.secret) and link.seq <= last.seq

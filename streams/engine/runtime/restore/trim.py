@@ -1,12 +1,4 @@
-"""Trims the changelog of a partition (F1 to F4 of docs/protocols/changelog.md).
-
- F1  C4 writes a link in one batch; the store has no log of its writes and flushes them in order
- F2  so the disk holds the state after one link, the *flushed link*. The store flushes when enough
-     bytes are written, and on request after `FLUSH_COMMITS` links
- F3  the changelog is trimmed up to the base offset of the last committed link, and never past the end
-     of the flushed link
- F4  after a kill -9, A2 finds the flushed link and A3 reads on from its end. Without F3 that offset
-     might be gone, and the whole state would be restored
+"""Trims the changelog of a partition (F1 to F4 in docs/protocols/changelog.md).
 
 It runs after C4 of the commit that named the base offset: a store without that commit needs the
 older records.
