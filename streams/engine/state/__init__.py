@@ -1,1 +1,1 @@
-"""One partition's tables: how entries are kept, logged, stored and restored."""
+"""Tables of one partition: memory, changelog, store and restore."""

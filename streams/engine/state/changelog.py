@@ -1,15 +1,12 @@
-"""The bytes of the changelog: one commit is a chain link of one or more parts.
+"""Binary format of the changelog: a commit is a link of one or more parts.
 
     part    = "DC" format:u8 header_len:u32 header entries
     header  = msgpack of `Link`
     entries = (key_len:u16 value_len:u32 key value)*      value_len 0xFFFFFFFF: delete
 
-All parts of a commit are in one Kafka transaction, so a reader sees all or none. Part 0 of a
-link repeats what its predecessor said of the end (``from_offset`` is the predecessor's
-``next_offset``, ``seq`` is its ``seq`` + 1): a hole in the chain cannot go unnoticed.
-
-A link with ``reset`` opens a higher epoch and follows whatever lies before it: all state older
-than itself is void (reset/reset.py).
+One Kafka transaction holds all parts of a commit. A link's ``from_offset`` is its predecessor's
+``next_offset``, and its ``seq`` the predecessor's + 1, which reveals a hole. A link with ``reset``
+opens a higher epoch and follows any link: all older state is void (reset/reset.py).
 """
 
 from __future__ import annotations
@@ -26,10 +23,10 @@ from streams.engine.state.log_time import LogTime
 from streams.engine.state.table import Entry
 
 FORMAT = 5
-"""What this version writes."""
+"""the format that this version writes"""
 READABLE = frozenset({5})
-"""What it reads. A version that changes the format reads the one before it, so that a rolling
-restart can move every partition forward; back, only the newer version can read what it wrote."""
+"""the formats that it reads. A version with a new format also reads the previous one, so that a
+rolling restart can move forward"""
 _MAGIC = b"DC"
 _PREFIX = struct.Struct(">2sBI")
 _ENTRY = struct.Struct(">HI")
@@ -40,8 +37,7 @@ _HEADER_ROOM = 16 << 10
 class Counters(msgspec.Struct, array_like=True, frozen=True):
     """Cumulative counts of one partition: ``read == applied + duplicates + dead + shed``.
 
-    ``shed`` counts offsets that an operator had skipped: what is not read is not told apart from
-    markers of transactions, so all of them count as records.
+    ``shed`` counts skipped offsets: as they are not read, transaction markers count as records.
     """
 
     read: int = 0
@@ -54,11 +50,10 @@ class Counters(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Link(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
-    """What a commit says of itself; see DESIGN's commit protocol.
+    """The header of a commit.
 
-    ``last_offset`` and ``last_append_ms`` identify the last consumed record (-1: none yet), so
-    that a recreated topic is noticed. ``base_offset`` is the changelog offset below which
-    nothing is live.
+    ``last_offset`` and ``last_append_ms`` identify the last consumed record (-1: none), which
+    reveals a recreated topic. No entry below changelog offset ``base_offset`` is live.
     """
 
     seq: int
@@ -74,18 +69,17 @@ class Link(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     start_offset: int
     """source offset at which this epoch began: ``next_offset - start == read + gaps``"""
     written_bytes: int
-    """entry bytes appended before this commit (in the store's copy: up to its end), so that the
-    length of the log is known without reading it"""
+    """entry bytes appended before this commit (in the store's copy: up to its end): the log's
+    length"""
     counters: Counters
     secret: bytes
-    """random bytes that key this epoch's fingerprints (streams/engine/windows/fingerprint.py); made when it opens"""
+    """random key of this epoch's fingerprints (streams/engine/windows/fingerprint.py)"""
     reset: bool = False
-    """an operator began this epoch here, with empty tables"""
+    """an operator's reset began this epoch with empty tables"""
     log_time: LogTime = LogTime()
-    """after the last consumed record"""
     shard_map: str = ""
-    """`streams.core.rows.built_in_tables.MapIdentity` of the map that places this partition's rows, as text; "" until a
-    server confirmed it"""
+    """text of `streams.core.rows.built_in_tables.MapIdentity`, the shard map of this partition's
+    rows; "" until a server confirmed it"""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -93,17 +87,15 @@ _decode = msgspec.msgpack.Decoder(Link).decode
 
 
 def entry_bytes(key: bytes, value: bytes | None) -> int:
-    """Size of one entry in the changelog."""
     return _ENTRY.size + len(key) + len(value or b"")
 
 
 def pack(
     link: Link, entries: Iterable[Entry], part_bytes: int = CHANGELOG_PART_BYTES
 ) -> Iterator[tuple[bytes, list[Entry]]]:
-    """Cut a commit into parts below ``part_bytes``, entries never: the bytes of each, and its
-    entries.
+    """Cut a commit into parts below ``part_bytes``, at entry boundaries: bytes and entries of each.
 
-    ``link.part`` and ``link.parts`` are filled in. A commit without entries is one part.
+    Sets ``link.part`` and ``link.parts``. A commit without entries is one part.
     """
     groups: list[list[Entry]] = [[]]
     used = 0
@@ -124,7 +116,6 @@ def pack(
 
 
 def unknown_format(what: str, version: int, readable: AbstractSet[int] = READABLE) -> UnknownFormat:
-    """``what`` bears a format of another version of dia."""
     known = ", ".join(map(str, sorted(readable)))
     wrote = "the older version that wrote it"
     if version > max(readable):
@@ -137,7 +128,7 @@ def unknown_format(what: str, version: int, readable: AbstractSet[int] = READABL
 def unpack(data: bytes) -> tuple[Link, list[Entry]]:
     """The link and entries of one part.
 
-    Raises `UnknownFormat` for the format of another version and `ChangelogGap` for bytes that are no part.
+    Raises `UnknownFormat` for another version's format, `ChangelogGap` for bytes that are no part.
     """
     if len(data) < _PREFIX.size or data[:2] != _MAGIC:
         raise ChangelogGap("a changelog record does not begin like one: was it written by dia?")

@@ -1,4 +1,4 @@
-"""Derived files on a local disk: one folder, files that appear by being renamed."""
+"""Derived files in a folder of the local disk; each is published by a rename."""
 
 from __future__ import annotations
 
@@ -40,7 +40,6 @@ class DiskFiles:
             (self._folder / name).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Close every file that is open."""
         for reader in list(self._open):
             reader.close()
 
@@ -70,14 +69,14 @@ class _DiskWriter:
             self._file.write(data)
 
     def publish(self) -> None:
-        # No fsync: what a power cut leaves of it fails its digest, and is derived anew.
+        # No fsync: a file torn by a power cut fails its digest and is derived again.
         with _usable(self._path):
             self._file.close()
             self._unfinished.replace(self._path)
 
 
 class _DiskReader:
-    """`pread`, not a mapping: a disk that fails raises here, and does not kill the process."""
+    """Uses `pread`: a disk error raises here, while in a mapping it would kill the process."""
 
     def __init__(self, path: Path, among: set[_DiskReader]) -> None:
         self._path = path

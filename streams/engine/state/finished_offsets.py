@@ -1,11 +1,8 @@
-"""Which requests above the prefix are finished, and as what.
+"""Finished requests above the prefix of a job partition, with their verdicts.
 
-A request far ahead of the prefix may be finished long before the prefix reaches it, so the table
-holds up to ``max_ahead`` verdicts. An entry is a block of 1,024 offsets, with one bit an offset
-for each verdict that occurs in it: key ``first offset >> 10: u64``, value a msgpack map of verdict
-to little-endian bits. A commit writes the blocks that it touches and no other, at most 128 bytes
-for each verdict of a block, and a block that the prefix has passed is deleted. So the state of a
-partition is at most ``max_ahead / 1024 + 1`` such entries.
+An entry is a block of 1,024 offsets: key ``first offset >> 10: u64``, value a msgpack map of
+verdict to little-endian bits, 128 bytes for each verdict. A commit writes the blocks that changed
+and deletes those behind the prefix, so there are at most ``max_ahead / 1024 + 1`` entries.
 """
 
 from __future__ import annotations
@@ -20,25 +17,23 @@ from streams.engine.state.table import Entry
 
 APPLIED: Final = "applied"
 DUPLICATE: Final = "duplicate"
-"""Verdicts; any other one is the code of a dead letter."""
+"""other verdicts are dead letter codes"""
 
 BLOCK: Final = 1024
-"""Offsets of one entry."""
+"""offsets of one entry"""
 _KEY: Final = struct.Struct(">Q")
 _BITS_BYTES: Final = BLOCK // 8
 _VERDICT_BYTES: Final = 300
-"""What one verdict of one block costs in memory."""
+"""memory of one verdict of one block"""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(dict[str, bytes]).decode
 
 
 class FinishedOffsets:
-    """The `Table` of finished offsets of one partition (protocol: streams/engine/state/table.py)."""
-
     def __init__(self) -> None:
         self._blocks: dict[int, dict[str, int]] = {}
-        """of each block, of each verdict, the offsets as bits"""
+        """bits of offsets by block and verdict"""
         self._written: set[int] = set()
         self._dirty: dict[int, None] = {}
         self._count = 0
@@ -52,7 +47,6 @@ class FinishedOffsets:
 
     @property
     def changed(self) -> bool:
-        """The next delta has something to say."""
         return bool(self._dirty)
 
     @property
@@ -60,14 +54,12 @@ class FinishedOffsets:
         return self._verdicts * _VERDICT_BYTES
 
     def finish(self, offset: int, verdict: str) -> None:
-        """The request at ``offset`` is finished, from the next commit on."""
         assert offset not in self, "a request is finished once"
         self._set(offset, verdict)
         self._dirty[offset // BLOCK] = None
 
     def take(self, offset: int) -> str | None:
-        """The verdict of the prefix's next request, which leaves the table; None while it is
-        unfinished."""
+        """Remove and return the verdict of the prefix's next request; None if it is unfinished."""
         verdict = self._verdict(offset)
         if verdict is None:
             return None

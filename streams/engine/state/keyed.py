@@ -1,14 +1,12 @@
 """A key/value table of one partition, written one event at a time.
 
- kept     what completed events left; a commit encodes this and nothing else
- staged   what the event in progress wrote, and the values it read that it may change in place
+ kept     the result of complete events; only this is encoded by a commit
+ staged   writes of the event in progress, and values it read and may change in place
 
-`join` moves the staged entries to the kept ones when the event completes; `drop` forgets them. So
-a commit holds whole events only, also while an event waits for something in its middle.
+`join` moves staged entries to the kept ones when the event completes; `drop` forgets them.
 
-    00..     never: a key is MessagePack, and MessagePack is never empty
     ""       MessagePack of the declaration: kind of table and, for windows, their sizes
-    key      MessagePack of the value
+    key      MessagePack of the value; the key is MessagePack and never empty
 """
 
 from __future__ import annotations
@@ -36,8 +34,7 @@ _ABSENT: Final = object()
 _DELETED: Final = object()
 _DECLARATION: Final = b""
 _KEY_BYTES_IN_MEMORY: Final = 250
-"""Of one key: the dictionary's place, the key's and the value's object headers, and what the
-partition remembers of where its entry lies (`LiveKeys`)."""
+"""memory of a key: dictionary slot, object headers, and its place in `LiveKeys`"""
 
 Declaration = dict[str, Any]
 Default = Callable[[], Any]
@@ -50,12 +47,12 @@ class Writer(Protocol):
     """The partition whose events write the table."""
 
     def stage(self, table: KeyedTable) -> None:
-        """The event in progress writes ``table``; may be called more than once. Raises `TableMisused` where no
-        event is in progress."""
+        """The event in progress writes ``table``; may be called repeatedly. Raises `TableMisused`
+        outside an event."""
         ...
 
     def check_owned(self, table: KeyedTable, key: Key) -> None:
-        """Raises `TableMisused` for a key that belongs to another partition."""
+        """Raises `TableMisused` for a key of another partition."""
         ...
 
     @property
@@ -63,9 +60,9 @@ class Writer(Protocol):
 
 
 class KeyedTable:
-    """See the module docstring. It reads and writes like a dictionary.
+    """Reads and writes like a dictionary.
 
-    ``default`` makes the value of an absent key for a read; it is not stored by reading.
+    ``default`` makes the value of an absent key for a read, which does not store it.
     ``declaration`` must be the one under which the state was written.
     """
 
@@ -94,19 +91,19 @@ class KeyedTable:
         self._declare_again = False
         self._staged: dict[Key, Any] = {}
         self._as_read: dict[Key, Any] = {}
-        """of staged keys that were only read: what they were, in the form that is held"""
+        """held form of staged keys that were only read, as it was read"""
         self._read_deleted: set[Key] = set()
-        """of those, the keys that the event had deleted: one that stays as it was read stays deleted"""
+        """keys that were read after the event deleted them: unchanged ones stay deleted"""
         self._sealed: dict[Key, Any] = {}
         self._plain = True
-        """all that is staged are scalars"""
+        """all staged values are scalars"""
         self._written_bytes = 0
         self._written_entries = 0
 
     # --- reading -----------------------------------------------------------------------------
 
     def __getitem__(self, key: Key) -> Any:
-        """The value, or the default's. Raises KeyError for an absent key without a default."""
+        """Raises KeyError for an absent key without a default."""
         if type(key) is not str:
             check_key(self.name, key)
         value = self._staged.get(key, _ABSENT)
@@ -120,7 +117,7 @@ class KeyedTable:
         return value
 
     def _read(self, key: Key, held: Any) -> Any:
-        """A value that is absent, or that its reader may change in place."""
+        """Read a value that is absent or can be changed in place."""
         if held is _ABSENT:
             if self._default is None:
                 raise KeyError(key)
@@ -138,7 +135,6 @@ class KeyedTable:
         return value
 
     def get(self, key: Key, default: Any = None) -> Any:
-        """The value of a key that is there, else ``default``."""
         if key not in self:
             return default
         return self[key]
@@ -156,17 +152,14 @@ class KeyedTable:
         return iter(self.keys())
 
     def keys(self) -> list[Key]:
-        """The keys that are there, as a copy."""
         if not self._staged:
             return [*self._kept]
         return [key for key in {**self._kept, **self._staged} if key in self]
 
     def values(self) -> list[Any]:
-        """The values in the order of `keys`."""
         return [self[key] for key in self.keys()]
 
     def items(self) -> list[tuple[Key, Any]]:
-        """Keys and values, as a copy."""
         return [(key, self[key]) for key in self.keys()]
 
     def __len__(self) -> int:
@@ -175,8 +168,8 @@ class KeyedTable:
     # --- for readers beside the events -------------------------------------------------------
 
     def kept(self, key: Key) -> Any:
-        """The value that completed events left, as a copy, or the default's. Raises KeyError for an
-        absent key without a default."""
+        """A copy of the kept value, or the default. Raises KeyError for an absent key without a
+        default."""
         held = self._kept.get(key, _ABSENT)
         if held is not _ABSENT:
             return held if type(held) in SCALARS else self._form.given(held)
@@ -185,12 +178,10 @@ class KeyedTable:
         return self._default()
 
     def keeps(self, key: object) -> bool:
-        """Completed events left a value of ``key``."""
         return key in self._kept
 
     def follow(self, entries: Iterable[Entry]) -> None:
-        """Take over what another process committed, None for a key that is gone. Raises
-        `TableChanged`."""
+        """Apply entries that another process committed; None deletes. Raises `TableChanged`."""
         for raw, data in entries:
             if data is not None:
                 self.load([(raw, data)])
@@ -198,7 +189,6 @@ class KeyedTable:
                 self._kept.pop(key_of(raw), None)
 
     def kept_keys(self) -> list[Key]:
-        """The keys that completed events left, as a copy."""
         return [*self._kept]
 
     # --- writing -----------------------------------------------------------------------------
@@ -209,7 +199,8 @@ class KeyedTable:
         if key not in self._kept and key not in self._staged:
             self._check_new(key)
         held = self._form.held(value)
-        # A scalar is staged as it is held; else the object, which may still be changed in place.
+        # Scalars are staged in held form; other objects as they are, since they may be changed in
+        # place.
         self._stage(key, value if type(held) is Packed else held)
         if self._as_read:
             self._forget_read(key)
@@ -221,7 +212,7 @@ class KeyedTable:
         self._forget_read(key)
 
     def pop(self, key: Key, *default: Any) -> Any:
-        """Remove a key; its value, or ``default`` where it is absent (KeyError without one)."""
+        """Remove a key; its value, or ``default`` if absent (KeyError without one)."""
         if key not in self:
             if default:
                 return default[0]
@@ -231,18 +222,15 @@ class KeyedTable:
         return value
 
     def setdefault(self, key: Key, default: Any = None) -> Any:
-        """The value of a key, which is ``default`` from now on if it was absent."""
         if key not in self:
             self[key] = default
         return self[key]
 
     def update(self, *others: Any, **named: Any) -> None:
-        """As of a dictionary."""
         for key, value in dict(*others, **named).items():
             self[key] = value
 
     def clear(self) -> None:
-        """Remove every key."""
         for key in self.keys():
             del self[key]
 
@@ -266,7 +254,7 @@ class KeyedTable:
             self._plain = False
 
     def _begin(self) -> None:
-        """What the event in progress stages here is joined or dropped with it."""
+        """Join or drop what is staged here with the event in progress."""
         if self.writer is None:
             raise TableMisused(f"table {self.name!r} belongs to no partition here")
         self.writer.stage(self)
@@ -274,7 +262,7 @@ class KeyedTable:
     # --- the end of an event -----------------------------------------------------------------
 
     def seal(self) -> None:
-        """Encode what may have been changed in place. Raises `ValueRefused`; nothing is joined."""
+        """Encode what may have been changed in place. After `ValueRefused` nothing is joined."""
         if self._plain:
             return
         self._sealed = {}
@@ -292,7 +280,7 @@ class KeyedTable:
                 self._sealed[key] = _DELETED
 
     def join(self) -> None:
-        """The event is complete: what it staged counts. Call `seal` before; it cannot fail."""
+        """Move staged entries to the kept ones. Cannot fail after `seal`."""
         kept, dirty = self._kept, self._dirty
         for key, value in (self._staged if self._plain else self._sealed).items():
             if value is not _DELETED:
@@ -303,7 +291,6 @@ class KeyedTable:
         self.drop()
 
     def drop(self) -> None:
-        """Forget what is staged."""
         self._staged.clear()
         if not self._plain:
             self._as_read.clear()
@@ -320,7 +307,7 @@ class KeyedTable:
 
     @property
     def changed(self) -> bool:
-        """Complete events have changed it since the last `delta`."""
+        """Whether complete events changed it since the last `delta`."""
         return bool(self._dirty)
 
     def check_bound(self) -> None:

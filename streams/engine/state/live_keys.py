@@ -1,9 +1,8 @@
-"""Which changelog entries are still live, in the order of the log, and which to write anew.
+"""The live changelog entries in log order, and which to write again.
 
-The changelog is a log of entries in which only the newest of each key counts. To keep a restore
-proportional to the live state, every commit writes anew some of the oldest live entries while
-the log is longer than `_LOG_PER_LIVE` times its live bytes; what lies before the oldest live
-entry can then be trimmed.
+While the log is longer than `_LOG_PER_LIVE` times its live bytes, each commit writes some of the
+oldest live entries again, so that the log before them can be trimmed. This keeps a restore
+proportional to the live state.
 """
 
 from __future__ import annotations
@@ -17,12 +16,11 @@ from streams.engine.state.table import Entry
 
 _LOG_PER_LIVE = 3
 _LEAST_REWRITE_SHARE = 16
-"""A commit writes anew at least this part of the slack, so that a long log shrinks soon."""
+"""a commit rewrites at least 1/16 of the slack while the log is too long"""
 
 
 class EntryPlace(NamedTuple):
-    """Where the newest entry of a key lies: offset of its part, bytes appended before it in all
-    of the log, its own bytes."""
+    """The newest entry of a key: offset of its part, log bytes before it, its own bytes."""
 
     offset: int
     before_bytes: int
@@ -30,8 +28,8 @@ class EntryPlace(NamedTuple):
 
 
 class LiveKeys:
-    """The live entries of one partition, oldest first. A log below ``slack_bytes`` is left as it
-    is: a restore of it takes no time worth saving."""
+    """The live entries of one partition, oldest first. A log below ``slack_bytes`` is not
+    shortened."""
 
     def __init__(self, slack_bytes: int) -> None:
         self._slack_bytes = slack_bytes
@@ -49,8 +47,8 @@ class LiveKeys:
         return self.written_bytes - oldest.before_bytes if oldest is not None else 0
 
     def base_offset(self, replaced: AbstractSet[bytes], end: int) -> int:
-        """The offset below which nothing is live once the keys in ``replaced`` are written anew
-        or deleted at or after ``end``."""
+        """The offset below which nothing is live once the keys ``replaced`` are written or deleted
+        at ``end`` or later."""
         for key, place in self._places.items():
             if key not in replaced:
                 return place.offset
@@ -59,7 +57,7 @@ class LiveKeys:
     def applied(
         self, offset: int, entries: Iterable[Entry]
     ) -> list[tuple[bytes, EntryPlace | None]]:
-        """Entries of the part at ``offset`` were committed. Returns where each key now lies."""
+        """Note committed entries of the part at ``offset``; the new place of each key."""
         places: list[tuple[bytes, EntryPlace | None]] = []
         for key, value in entries:
             before = self._places.pop(key, None)
@@ -75,14 +73,14 @@ class LiveKeys:
         return places
 
     def load(self, places: Iterable[tuple[bytes, EntryPlace]], written_bytes: int) -> None:
-        """Start from the places a store remembers, in any order."""
+        """Start from a store's places, in any order."""
         self._places = dict(sorted(places, key=lambda item: item[1].before_bytes))
         self.live_bytes = sum(place.size_bytes for place in self._places.values())
         self.written_bytes = written_bytes
 
     def overdue(self, last_commit_bytes: int) -> list[bytes]:
-        """Keys to write anew in the next commit, oldest first: at least as many bytes as the
-        last commit wrote, while the log is too long for what lives in it."""
+        """Keys to rewrite in the next commit, oldest first: at least as many bytes as the last
+        commit wrote, while the log is too long."""
         if self.log_bytes <= max(self._slack_bytes, _LOG_PER_LIVE * self.live_bytes):
             return []
         budget = max(self._slack_bytes // _LEAST_REWRITE_SHARE, last_commit_bytes)

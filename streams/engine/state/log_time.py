@@ -1,31 +1,11 @@
-"""Log time: the age of what a partition remembers, measured by its log and by nothing else.
+"""Log time and horizon: the age of a partition's ids and outcomes, as a function of its log. The
+rules are in docs/protocols/windows.md.
 
-Ids and outcomes must be forgotten at some point, and the point must follow from the log alone: not
-from the cuts between batches, nor from restarts. Append times do not give it. They are a broker's
-wall clock, which may be ahead for one record or for a day and come back. So each record has a *log
-time* besides, and a *horizon*: what lies before the horizon in log time is forgotten.
-
-- Log time starts at the append time of the first record, never goes back, and follows the steps of
-  append time from record to record. Under an even clock it is the append time.
-- A forward step of more than ``step_ms`` is silence or a wrong clock, which look the same. Log time
-  moves on by ``step_ms``. The rest is a *gap*.
-- A gap is confirmed `BELIEVED_RECORDS` records later. From then on, whatever lies before it is older
-  by the gap.
-- A step back first takes back gaps that are not confirmed yet, the newest first. What remains is
-  waited for, if it is at most ``step_ms``: log time does not advance until append times are there again.
-  If it is more, log time goes on from where it is, at the pace of the clock that went back; and for
-  `BELIEVED_RECORDS` records a forward step is taken for the return of that clock, and makes no gap.
-- The horizon is where the age is ``kept_ms``: the TTL and one ``step_ms``, which is what a clock that
-  is ahead once costs.
-
-The rule of both tables (seen_events.py, outcomes.py): a record repeats the first one of its key if
-it was appended at most TTL after it *and* the first one does not lie before the record's horizon.
-
-In a log whose append times do not go back, an age is never more than the difference of the append
-times, so the first condition alone decides. The second one bounds memory where append times go
-back, or stay ahead, by more than a TTL: a table holds at most `BELIEVED_RECORDS` keys more than an
-even clock would leave. A clock that is ahead for fewer records than that makes it forget nothing
-too early. All of it is in one `LogTime`, which stands in each link of the changelog.
+Rule of seen_events.py and outcomes.py: a record repeats the first one of its key if it was appended
+at most TTL after it *and* the first is not before the record's horizon. If append times do not go
+back, the first condition decides. The second bounds memory otherwise: a table holds at most
+`BELIEVED_RECORDS` keys more than under an even clock. A clock that is ahead for fewer records makes
+it forget nothing too early.
 """
 
 from __future__ import annotations
@@ -37,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BELIEVED_RECORDS = 1 << 20
-"""Records after which a forward step of append time counts as silence."""
+"""records after which a forward step counts as silence"""
 _STEP_MIN_MS = 60_000
 _STEPS_PER_TTL_LOG2 = 5
 
@@ -46,43 +26,39 @@ class Expiry(NamedTuple):
     """The times of one TTL, in milliseconds."""
 
     step_ms: int
-    """a forward step of append time that counts whole"""
+    """largest forward step that counts in full"""
     kept_ms: int
     """age at which something is forgotten"""
 
     @classmethod
     def of(cls, ttl_ms: int) -> Expiry:
-        """With at most 32 steps, and so gaps, in a TTL; a step is a minute at least."""
+        """At most 32 steps, and so gaps, in a TTL; a step is at least a minute."""
         step_ms = max(_STEP_MIN_MS, ttl_ms >> _STEPS_PER_TTL_LOG2)
         return cls(step_ms, ttl_ms + step_ms)
 
 
 class Gap(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What a step did not move log time by: of a step back, less than 0."""
+    """The part of a step that did not advance log time; negative for a backward step."""
 
     at_ms: int
-    """log time of the record behind it"""
+    """log time of the record after it"""
     gap_ms: int
     record: int
-    """number of the record behind it"""
+    """number of the record after it"""
 
 
 class LogTime(msgspec.Struct, array_like=True, frozen=True):
-    """After one record: all that log time and horizon of the next one depend on."""
-
     at_ms: int = 0
     """log time; 0: before the first record"""
     append_ms: int = 0
-    """append time of the record, as the broker gave it"""
     waited_ms: int = 0
-    """what append time must still make good before log time moves on"""
+    """what append time must catch up before log time advances"""
     records: int = 0
     gaps: tuple[Gap, ...] = ()
-    """ascending, and none older than ``kept_ms``. Of two neighbours one is above 0, and has moved
-    log time by a step: so there are at most some 70"""
+    """ascending, none older than ``kept_ms``. Of two neighbours one is positive and advanced log
+    time by a step: there are at most about 70"""
 
     def after(self, append_ms: int, expiry: Expiry) -> LogTime:
-        """After the next record."""
         if not self.at_ms:
             return LogTime(append_ms, append_ms, 0, 1)
         step_ms = append_ms - self.append_ms - self.waited_ms
@@ -98,7 +74,7 @@ class LogTime(msgspec.Struct, array_like=True, frozen=True):
         return _without_old_gaps(after, expiry)
 
     def horizon_ms(self, expiry: Expiry) -> int:
-        """What lies before it in log time is forgotten."""
+        """Log time before which everything is forgotten."""
         horizon_ms, gap_ms = self.at_ms - expiry.kept_ms, 0
         for gap in reversed(self.gaps):
             if gap.gap_ms > 0 and self._believes(gap):
@@ -110,7 +86,7 @@ class LogTime(msgspec.Struct, array_like=True, frozen=True):
         return self.records - gap.record > BELIEVED_RECORDS
 
     def _gone_back(self, back_ms: int, expiry: Expiry) -> tuple[tuple[Gap, ...], int]:
-        """The gaps after a step back of more than a step, and what is waited for."""
+        """The gaps after a backward step of more than a step, and what log time waits for."""
         left_ms, gaps = self._cancelled(-back_ms)
         if -left_ms <= expiry.step_ms:
             return gaps, -left_ms
@@ -121,8 +97,8 @@ class LogTime(msgspec.Struct, array_like=True, frozen=True):
         return self._with_gap(gaps, at_ms, left_ms) if left_ms else gaps
 
     def _cancelled(self, gap_ms: int) -> tuple[int, tuple[Gap, ...]]:
-        """What is left of a gap after those the other way that are not confirmed, and the gaps that
-        are left of them."""
+        """What is left of a gap after cancelling unconfirmed gaps of the other sign, and the other
+        gaps."""
         gaps = list(self.gaps)
         while gap_ms and gaps and gaps[-1].gap_ms * gap_ms < 0 and not self._believes(gaps[-1]):
             last = gaps.pop()
@@ -139,7 +115,7 @@ class LogTime(msgspec.Struct, array_like=True, frozen=True):
 
 
 def _without_old_gaps(state: LogTime, expiry: Expiry) -> LogTime:
-    """Whatever lies before such a gap is forgotten without it."""
+    """Drop gaps older than ``kept_ms``: they no longer change the horizon."""
     old_ms = state.at_ms - expiry.kept_ms
     if not state.gaps or state.gaps[0].at_ms > old_ms:
         return state
@@ -148,7 +124,7 @@ def _without_old_gaps(state: LogTime, expiry: Expiry) -> LogTime:
 
 
 class LogTimes(NamedTuple):
-    """Of each record of a batch, in milliseconds: its log time, and its horizon."""
+    """Log time and horizon of each record of a batch, in milliseconds."""
 
     at_ms: NDArray[np.int64]
     horizon_ms: NDArray[np.int64]
@@ -157,14 +133,14 @@ class LogTimes(NamedTuple):
 def log_times(
     before: LogTime, append_ms: NDArray[np.int64], expiry: Expiry
 ) -> tuple[LogTimes, LogTime]:
-    """The times of a batch that follows ``before``, and what follows from them for the next."""
+    """The times of a batch after ``before``, and the state after it."""
     if not len(append_ms):
         return LogTimes(append_ms, append_ms), before
     last_ms = before.append_ms if before.at_ms else int(append_ms[0])
     steps = np.diff(append_ms, prepend=last_ms)
     if before.at_ms and steps.min() >= 0 and steps.max() <= expiry.step_ms:
         return _even(before, append_ms, expiry)
-    # Steps are rare, or the partition gets few records.
+    # Irregular steps are rare, or the partition gets few records.
     irregular = np.flatnonzero((steps < 0) | (steps > expiry.step_ms)).tolist()
     if len(irregular) > 1 + len(append_ms) // 16:
         irregular = list(range(len(append_ms)))
@@ -190,7 +166,7 @@ def _single(state: LogTime, expiry: Expiry) -> LogTimes:
 def _even(
     before: LogTime, append_ms: NDArray[np.int64], expiry: Expiry
 ) -> tuple[LogTimes, LogTime]:
-    """The same where no append time goes back or leaps."""
+    """The same for a batch without backward or large steps."""
     count = len(append_ms)
     behind_ms = before.append_ms + before.waited_ms
     at_ms = before.at_ms + np.maximum(0, append_ms - behind_ms)

@@ -1,4 +1,4 @@
-"""The in-memory `Store`: what was flushed survives the object, as a disk survives a process."""
+"""The in-memory `Store`; flushed entries outlive the object, as a disk outlives a process."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from streams.engine.state.memory_files import MemoryFiles
 
 Entries = dict[bytes, bytes]
 _BUFFER_WRITES = 3
-"""A store flushes the older of two buffers of so many writes when the younger one is full."""
+"""writes of one of two buffers; the older is flushed when the younger is full"""
 
 
 class MemoryStore:
-    """One partition's entries over a dict that outlives it. A store that is not closed, as in a
-    process that was killed, leaves there what was flushed."""
+    """The entries of one partition. A store that is not closed (a killed process) leaves only
+    flushed writes."""
 
     def __init__(self, on_disk: Entries, files: MemoryFiles) -> None:
         self.files = files
@@ -45,7 +45,7 @@ class MemoryStore:
 
     def write(self, entries: Iterable[tuple[bytes, bytes | None]]) -> None:
         self._check()
-        batch = list(entries)  # all or nothing, also where the caller's iterator fails
+        batch = list(entries)  # all or nothing, also if the caller's iterator raises
         _apply(batch, self._entries)
         self._unflushed.append(batch)
         self._written += 1
@@ -61,7 +61,7 @@ class MemoryStore:
         self._open = False
 
     def lose(self) -> None:
-        """Its process was killed, or has lost the folder: nothing reaches the disk any more."""
+        """Stop reaching the disk: the process was killed or lost the folder."""
         self.on_disk = {}
 
     def _flush(self, writes: int) -> None:
@@ -82,19 +82,17 @@ def _apply(batch: Iterable[tuple[bytes, bytes | None]], entries: Entries) -> Non
 
 
 class MemoryDisk:
-    """A `StoreFactory` whose partitions live as long as it does: one host's state folder.
+    """A `StoreFactory` with the state folder of one host.
 
-    A process that opens a partition that is still open here replaces a process that was killed: the
-    store of the killed one is lost.
+    Opening a partition whose store is open models the restart of a killed process: the old store is
+    lost.
     """
 
     def __init__(self) -> None:
         self.folders: dict[TopicPartition, Entries] = {}
-        """what is on disk"""
         self.files: dict[TopicPartition, MemoryFiles] = {}
         self.unusable: set[TopicPartition] = set()
         self.stores: dict[TopicPartition, MemoryStore] = {}
-        """of each partition the one that was opened last"""
 
     def __call__(self, tp: TopicPartition, fresh: bool) -> MemoryStore:
         if fresh:

@@ -1,4 +1,4 @@
-"""Derived files in memory: a dict that outlives its readers, as a disk outlives a process."""
+"""Derived files in memory; the dict outlives its readers, as a disk outlives a process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from streams.core.errors import StoreUnusable
 
 
 class MemoryFiles:
-    """The `Files` of one partition. ``contents`` may be changed in place, as a disk rots."""
+    """The `Files` of one partition. Tests change ``contents`` in place to model disk corruption."""
 
     def __init__(self) -> None:
         self.contents: dict[str, bytearray] = {}
@@ -70,4 +70,4 @@ class _MemoryReader:
         return data
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Holds no resources."""

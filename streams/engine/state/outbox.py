@@ -1,9 +1,8 @@
-"""Effects outside Kafka that are owed: written with the state, repeated until acknowledged.
+"""Owed effects outside Kafka: written with the state, repeated until acknowledged.
 
-An entry is put in the commit that decides the effect, handed to its target after that commit
-(and again after every restart), and deleted in a later commit once the target acknowledged this
-very version. Its version is the ``seq`` of the commit that wrote it, so an acknowledgement of
-an older one deletes nothing.
+The commit that decides an effect puts it here; after that commit, and after each restart, it is
+handed to its target. A later commit deletes it once the target acknowledged its version, the
+``seq`` of the commit that wrote it; acknowledgements of older versions delete nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ _SEQ_BYTES = 8
 
 
 class OwedEffect(NamedTuple):
-    """One effect to hand to its target, and the version to name in the acknowledgement."""
+    """An effect, and the version that its acknowledgement must name."""
 
     key: bytes
     seq: int
@@ -25,8 +24,6 @@ class OwedEffect(NamedTuple):
 
 
 class Outbox:
-    """The `Table` of owed effects of one partition (protocol: streams/engine/state/table.py)."""
-
     def __init__(self) -> None:
         self._entries: dict[bytes, tuple[int, bytes]] = {}
         self._put: dict[bytes, bytes] = {}
@@ -39,7 +36,7 @@ class Outbox:
 
     @property
     def bytes_used(self) -> int:
-        """Bytes of the owed effects; the partition pauses above its bound."""
+        """Bytes of the owed effects; a bound of the partition."""
         return sum(len(value) for _, value in self._entries.values())
 
     @property
@@ -47,11 +44,10 @@ class Outbox:
         return bool(self._put or self._done)
 
     def put(self, key: bytes, value: bytes) -> None:
-        """Owe ``value`` under ``key`` from the next commit on, replacing an older one."""
         self._put[key] = value
 
     def acknowledged(self, key: bytes, seq: int) -> bool:
-        """The target has version ``seq``. False when another one is owed in its place."""
+        """The target has version ``seq``. False if a newer version is owed."""
         entry = self._entries.get(key)
         if entry is None or entry[0] != seq:
             return False
@@ -59,8 +55,7 @@ class Outbox:
         return key not in self._put
 
     def take_fresh(self) -> list[OwedEffect]:
-        """The effects written by the last `delta` (or found by `load`): hand them over once its
-        commit is true."""
+        """Effects of the last `delta` or `load`; hand them over after its commit."""
         fresh, self._fresh = self._fresh, []
         return fresh
 
@@ -93,10 +88,8 @@ class Outbox:
 
 
 def version_in(value: bytes) -> int:
-    """The ``seq`` of the commit that wrote an entry, from its value in store and changelog."""
     return int.from_bytes(value[:_SEQ_BYTES], "big")
 
 
 def body_of(value: bytes) -> bytes:
-    """What an entry owes, from its value in store and changelog."""
     return value[_SEQ_BYTES:]

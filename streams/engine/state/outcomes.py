@@ -1,14 +1,13 @@
-"""What came of each key: the table that gives a repeated request the result of the first.
+"""The table of outcomes by key, for repeated requests.
 
-A key is a tenant and its idempotency key, the names themselves: no hash stands for them, so none can
-be made to meet. An outcome belongs to the first request of its key, at ``offset``. A later request repeats it if it
-was appended at most ``ttl`` after the first (which is not refreshed) and the first does not lie
-before its horizon in log time (streams/engine/state/log_time.py); so a key can have several outcomes, and a
-request is judged by the last one *before its own offset*. That makes the verdict a property of the
-log, although requests finish out of order and may be read again.
+A key is tenant and idempotency key in full: without hashes none can collide. An outcome belongs to
+the first request of its key, at ``offset``. A later request repeats it if appended at most ``ttl``
+after the first (a repeat does not extend it) and the first is not before the request's horizon
+(streams/engine/state/log_time.py). A key can have several outcomes; a request is judged by the last
+one *before its own offset*, so the verdict depends on the log alone.
 
-On disk and in the changelog an entry holds the outcomes of one commit: ``seq:u64 part:u16``, and
-msgpack of its `Remembered` rows. An entry goes when its youngest row has expired.
+An entry holds the outcomes of one commit: ``seq:u64 part:u16``, and msgpack of its `Remembered`
+rows. It is deleted when its youngest row has expired.
 """
 
 from __future__ import annotations
@@ -24,15 +23,13 @@ from streams.engine.state.table import MAX_ENTRY_BYTES, Entry
 
 _KEY: Final = struct.Struct(">QH")
 _ROW_BYTES: Final = 400
-"""What a row costs in memory beside its body and its names."""
+"""memory of a row beside its body and names"""
 
 JobKey: TypeAlias = tuple[str, str]
 """Tenant and idempotency key."""
 
 
 class Remembered(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """One outcome: whose, of what, since when, and the outcome itself."""
-
     tenant: str
     key: str
     payload: bytes
@@ -47,12 +44,12 @@ class Remembered(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     @property
     def size_bytes(self) -> int:
-        """At least what the row takes in memory, and in an entry."""
+        """Upper bound of the row's size in memory and in an entry."""
         return len(self.body) + 4 * (len(self.tenant) + len(self.key)) + _ROW_BYTES
 
 
 class FirstRequest(Protocol):
-    """The first request of a key, running or finished: when it was appended, and its log time."""
+    """Append time and log time of the first request of a key, running or finished."""
 
     @property
     def append_ms(self) -> int: ...
@@ -66,14 +63,12 @@ _decode = msgspec.msgpack.Decoder(list[Remembered]).decode
 
 
 class Outcomes:
-    """The `Table` of outcomes of one partition (protocol: streams/engine/state/table.py)."""
-
     def __init__(self, ttl_ms: int, max_bytes: int, quota: int = 0) -> None:
         self._ttl_ms = ttl_ms
         self._shares = Shares(max_bytes, quota)
         self._last: dict[JobKey, Remembered] = {}
         self._older: dict[JobKey, list[Remembered]] = {}
-        """of the few keys that have several outcomes, all but the last"""
+        """of keys with several outcomes, all but the last"""
         self._segments: dict[bytes, list[Remembered]] = {}
         self._fresh: list[Remembered] = []
         self._rewritten: dict[bytes, None] = {}
@@ -87,12 +82,12 @@ class Outcomes:
         return self._shares.total
 
     def room(self, tenant: str) -> int:
-        """Bytes of outcomes that the tenant may still have remembered (streams/engine/state/shares.py). They
-        expire as the prefix moves, and not before."""
+        """Bytes of outcomes that the tenant may add (streams/engine/state/shares.py). Outcomes
+        expire only as the prefix moves."""
         return self._shares.room(tenant)
 
     def before(self, identity: JobKey, offset: int) -> Remembered | None:
-        """The last outcome of a key whose first request lies before ``offset``."""
+        """The last outcome of a key whose first request is before ``offset``."""
         last = self._last.get(identity)
         if last is None or last.offset < offset:
             return last
@@ -105,12 +100,11 @@ class Outcomes:
         self._fresh.append(row)
 
     def repeats(self, append_ms: int, horizon_ms: int, first: FirstRequest) -> bool:
-        """Whether a request of this append time and horizon comes early enough to repeat ``first``
-        of its key."""
+        """Whether a request of this append time and horizon may repeat ``first``."""
         return append_ms - first.append_ms <= self._ttl_ms and first.log_ms >= horizon_ms
 
     def passed(self, horizon_ms: int) -> None:
-        """The prefix has this horizon: what lies before it is asked for by none that is left."""
+        """Set the prefix's horizon: outcomes before it are no longer needed."""
         self._horizon_ms = horizon_ms
 
     def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
@@ -134,7 +128,6 @@ class Outcomes:
         self._rewritten[key] = None
 
     def _expired(self) -> list[bytes]:
-        """Forget, oldest first, what has expired; their keys."""
         gone: list[bytes] = []
         for key, rows in self._segments.items():
             if max(row.log_ms for row in rows) >= self._horizon_ms:
@@ -174,7 +167,6 @@ def _offset(row: Remembered) -> int:
 
 
 def _parts(rows: list[Remembered]) -> Iterator[list[Remembered]]:
-    """Cut the rows of one commit into entries that fit."""
     part: list[Remembered] = []
     used = 0
     for row in rows:

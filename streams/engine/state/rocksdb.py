@@ -1,13 +1,12 @@
 """The RocksDB `Store`: one database per partition, one atomic write per commit.
 
-Folders: ``STATE_DIR/GROUP/TOPIC-PARTITION/NUMBER``, the highest number being current. A store
-that is corrupt, or still locked by a process that should be gone, is left alone and a higher
-number is taken: the changelog holds everything.
+Folders: ``STATE_DIR/GROUP/TOPIC-PARTITION/NUMBER``; the highest number is current. If a store is
+corrupt, or locked by another process, the next number is used and restored from the changelog.
 
-RocksDB keeps no log of its own writes: the changelog is that log. A write is in memory until RocksDB
-flushes the buffer that holds it. Buffers are flushed in the order of the writes, each write lies in one
-buffer, and there is one column family. So after a kill -9 or a power cut the store is the state after
-one whole link, the *flushed link*, and A3 reads the changelog on from there.
+RocksDB has no write-ahead log here; the changelog replaces it. A write stays in memory until
+RocksDB flushes its buffer. Buffers are flushed in write order, a write is in one buffer, and there
+is one column family. So after a kill -9 or a power cut the store is the state after one link, the
+*flushed link*, and A3 continues from it.
 """
 
 from __future__ import annotations
@@ -33,19 +32,16 @@ from streams.engine.state.disk_files import DiskFiles
 
 _WRITE_BUFFER_BYTES = 32 << 20
 _BLOCK_CACHE_BYTES = 8 << 20
-"""Entries are large and read once, at restore: a cache would only hold memory."""
+"""small: entries are large and read once, at restore"""
 _UNFLUSHED = ("rocksdb.num-entries-active-mem-table", "rocksdb.num-entries-imm-mem-tables")
-"""Entries in the buffer that is written and in those that are being flushed, until RocksDB has recorded
-the flush on disk. Asked in this order, a buffer that goes from the first to the second in between counts
-twice: the sum may be too high, and never too low."""
+"""entries in the active buffer and in those being flushed. In this order, a buffer that moves from
+the first to the second in between counts twice: the sum may be too high, but not too low"""
 _FLUSHING = "rocksdb.num-immutable-mem-table"
 
 log = structlog.get_logger(__name__)
 
 
 class RocksStore:
-    """One open database."""
-
     def __init__(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
         try:
@@ -54,7 +50,7 @@ class RocksStore:
             raise StoreUnusable(f"the state folder {path} cannot be opened: {error}") from error
         self._path = path
         self._without_log = WriteOptions()
-        # A property, which the stub of the wheel declares as a method.
+        # A property, which the wheel's stub declares as a method.
         self._without_log.disable_wal = True  # pyright: ignore[reportAttributeAccessIssue]
         self.files = DiskFiles(path / "files")
 
@@ -69,7 +65,7 @@ class RocksStore:
             unflushed = [self._db.property_int_value(name) or 0 for name in _UNFLUSHED]
         except Exception as error:  # rocksdict raises bare Exception for every failure
             raise self._unreadable(error) from error
-        # Each entry of a write has a sequence number of its own.
+        # Each entry of a write has its own sequence number.
         return self.written_to - sum(unflushed)
 
     def get(self, key: bytes) -> bytes | None:
@@ -89,7 +85,7 @@ class RocksStore:
             yield key, cursor.value()
             cursor.next()
         try:
-            # A block that fails its checksum looks like the end, but for this.
+            # Without this check, a block with a bad checksum looks like the end.
             cursor.status()
         except Exception as error:  # rocksdict raises bare Exception for every failure
             raise self._unreadable(error) from error
@@ -108,7 +104,7 @@ class RocksStore:
 
     def flush(self) -> None:
         try:
-            # A flush that is under way fills the last buffer: a second one would wait for it.
+            # During a flush, a second one would wait for it.
             if not self._db.property_int_value(_FLUSHING):
                 self._db.flush(wait=False)
         except Exception as error:  # rocksdict raises bare Exception for every failure
@@ -119,8 +115,8 @@ class RocksStore:
         try:
             self._db.close()
         except Exception as error:  # noqa: BLE001 - rocksdict raises bare Exception for every failure
-            # It flushes first, which a full disk refuses. Nothing is lost: the next start reads the
-            # changelog on from the flushed link.
+            # It flushes first, which a full disk refuses: the next start continues from the flushed
+            # link.
             log.warning("store_closed_unflushed", path=str(self._path), why=str(error))
 
     def _unreadable(self, error: Exception) -> StoreUnusable:
@@ -142,7 +138,7 @@ def _options() -> Options:
 
 
 class RocksFolder:
-    """A `StoreFactory` over one host's state folder, for one consumer group."""
+    """A `StoreFactory` for the state folder of one host and one consumer group."""
 
     def __init__(self, state_dir: Path, group: str) -> None:
         self._root = state_dir / group
@@ -160,7 +156,7 @@ class RocksFolder:
 
 
 def _remove(path: Path) -> None:
-    """Delete an abandoned folder, unless a process that should be gone still holds its lock."""
+    """Delete an abandoned folder, unless another process holds its lock."""
     try:
         Rdict(str(path), _options()).close()
     except Exception as error:  # noqa: BLE001 - rocksdict raises bare Exception for every failure

@@ -1,15 +1,13 @@
-"""A hash table from 64-bit hashes to row numbers, asked and filled a batch at a time.
+"""A hash table from 64-bit hashes to row numbers, with batch operations.
 
-Open addressing with linear probing (Knuth, TAOCP 3, 6.4) over one array of 8-byte entries,
-``upper 32 bits of the hash << 32 | row + 1``; 0 is an empty place. At most three quarters of the
-places are taken, usually less than half, so a look-up touches one or two, and all of a batch are
-touched at once in numpy: no Python object a row, about 0.05 us a look-up and 0.1 us an insertion.
-The rows themselves belong to the caller, which says which of them a needle means; a row that has
-gone is simply never meant again.
+Open addressing with linear probing (Knuth, TAOCP 3, 6.4) over 8-byte entries, ``upper 32 bits of
+the hash << 32 | row + 1``; 0 is empty. At most three quarters are used. Numpy handles a batch at
+once: about 0.05 us a look-up and 0.1 us an insertion. The caller holds the rows and decides which
+row a needle means; deleted rows are never meant again.
 
-No batch is probed further than `PROBES_MAX` places: an entry that finds none of them free lies in
-a sorted array beside the table, which is searched by bisection. So a batch of n costs
-O(n (PROBES_MAX + log rows)) whatever its hashes are, but for those that agree in all upper 32 bits.
+After `PROBES_MAX` occupied places an entry goes to a sorted array, which is searched by bisection.
+So a batch of n costs O(n (PROBES_MAX + log rows)) for any hashes, except those equal in all upper
+32 bits.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ from streams.core.kernels.row_places import PROBES_MAX
 from streams.engine.state.runs import ragged
 
 Meant = Callable[[NDArray[np.int64], NDArray[np.intp]], NDArray[np.bool_]]
-"""Whether each of these rows is what the needle at that index asks for (parallel arrays)."""
+"""Whether each row is the one that the needle at that index asks for (parallel arrays)."""
 
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -34,26 +32,24 @@ _SMALLEST_BITS = 8
 
 
 def mixed(keys: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Hashes of integers that differ in few bits: multiplicative, the upper bits are good."""
+    """Multiplicative hashes of integers that differ in few bits; the upper bits are good."""
     hashes: NDArray[np.uint64] = keys.view(np.uint64) * _MIX
     hashes ^= hashes >> _TAG_SHIFT
     return hashes * _MIX
 
 
 class RowTable:
-    """See the module docstring. Only the upper half of each hash is used."""
+    """Uses the upper half of each hash only."""
 
     def __init__(self, capacity: int = 0) -> None:
-        """Half as many rows again as ``capacity`` fit without growing; memory is touched as rows
-        come."""
+        """1.5 times ``capacity`` rows fit without growing."""
         self._bits = max(_SMALLEST_BITS, (2 * capacity - 1).bit_length())
         self._places = np.zeros(1 << self._bits, np.uint64)
         self._beyond = np.empty(0, np.uint64)
-        """entries without a place, ascending"""
+        """ascending entries without a place"""
         self._used = 0
 
     def __len__(self) -> int:
-        """Entries, those of rows that have gone included."""
         return self._used
 
     @property
@@ -62,21 +58,20 @@ class RowTable:
 
     @property
     def entries(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-        """Where a kernel looks for rows: the places, and entries beyond them, ascending."""
+        """For kernels: the places, and the ascending entries beyond them."""
         return self._places, self._beyond
 
     def with_room(self, count: int) -> NDArray[np.uint64]:
-        """The places, of which so many more may be taken: for a kernel, that says `entered` then."""
+        """The places with room for ``count`` more, for a kernel, which then calls `entered`."""
         if 4 * (self._used + count) > 3 * len(self._places):
             self._grow(count)
         return self._places
 
     def entered(self, count: int) -> None:
-        """So many entries have come into the places."""
         self._used += count
 
     def find(self, hashes: NDArray[np.uint64], meant: Meant) -> NDArray[np.int64]:
-        """The row of each needle, -1 where there is none."""
+        """The row of each needle, or -1."""
         rows = np.full(len(hashes), -1, np.int64)
         at = self._home(hashes)
         pending = np.arange(len(hashes))
@@ -104,7 +99,6 @@ class RowTable:
         meant: Meant,
         rows: NDArray[np.int64],
     ) -> None:
-        """The rest of `find`: ``pending`` needles met no empty place."""
         tags = hashes[pending] & ~_ROW_MASK
         first = np.searchsorted(self._beyond, tags, "left")
         counts = np.searchsorted(self._beyond, tags | _ROW_MASK, "right") - first
@@ -115,7 +109,7 @@ class RowTable:
         rows[asking[hit]] = candidates[hit]
 
     def add(self, hashes: NDArray[np.uint64], rows: NDArray[np.int64]) -> None:
-        """Enter rows (0 to 2**32 - 2, distinct) that no needle finds yet."""
+        """Enter distinct rows (0 to 2**32 - 2) that no needle finds."""
         self._used += len(rows)
         if 4 * self._used > 3 * len(self._places):
             self._grow()
@@ -124,7 +118,7 @@ class RowTable:
     def replace(
         self, hashes: NDArray[np.uint64], old: NDArray[np.int64], new: NDArray[np.int64]
     ) -> None:
-        """Where ``old`` was found, ``new`` stands from now on."""
+        """Replace rows that were found."""
         at = self._home(hashes)
         tags = hashes & ~_ROW_MASK
         wanted = tags | (old + 1).astype(np.uint64)
@@ -153,7 +147,7 @@ class RowTable:
             if not len(entries):
                 return
             free = self._places[at] == 0
-            # Of several that claim one place, the last is written: the others see that and go on.
+            # If several claim one place, the last one written has it; the others go on.
             self._places[at[free]] = entries[free]
             left = self._places[at] != entries
             entries, at = entries[left], (at[left] + 1) & (len(self._places) - 1)

@@ -1,4 +1,4 @@
-"""Runs of equal values in sorted arrays: grouping without hashing."""
+"""Runs of equal values in sorted arrays."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ Values = TypeVar("Values", bound=NDArray[Any])
 
 
 def run_starts(ordered: NDArray[Any]) -> NDArray[np.intp]:
-    """Index of the first element of each run of equal values."""
+    """Index of the first element of each run."""
     first = np.ones(len(ordered), np.bool_)
     np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
     return np.flatnonzero(first)
 
 
 def distinct(values: Values) -> Values:
-    """The different values, ascending. By sorting: on integers a third of numpy's `unique`."""
+    """The distinct values, ascending. On integers three times as fast as numpy's `unique`."""
     ordered = np.sort(values)
     return ordered[run_starts(ordered)]  # type: ignore[return-value]  # indexing keeps the dtype
 
 
 def ragged(start: NDArray[np.intp], length: NDArray[np.intp]) -> NDArray[np.intp]:
-    """start[0], start[0]+1, ... for length[0] items, then start[1], ...: one index array."""
+    """``length[0]`` consecutive indices from ``start[0]``, then those of ``start[1]``, and so
+    on."""
     total = int(length.sum())
     if not total:
         return np.empty(0, np.intp)

@@ -1,19 +1,18 @@
-"""How much one tenant may hold of what a partition can hold: the rule of every quota.
+"""The quota rule: how much of a partition's bound one tenant may hold.
 
-A partition has a *bound* of event ids, series, models, bytes of outcomes, waiting requests. All
-tenants of the partition share it. A tenant may take one more
+All tenants of a partition share each *bound*: event ids, series, models, bytes of outcomes, waiting
+requests. A tenant may take one more
 
  (a) within its own ``quota``, if it has one, and
  (b) while it holds no more than what is free.
 
 (b) is the dynamic threshold of shared buffers (A. K. Choudhury, E. L. Hahne, Dynamic Queue Length
 Thresholds for Shared-Memory Packet Switches, IEEE/ACM Transactions on Networking 6(2), 1998). One
-tenant alone comes to half of the bound, and k that take all they can get leave 1/2^k of it, of which
-the next one gets half. So the bound is never reached: it is a size of memory, and not for a tenant to
-use up (tests/properties/test_share_laws.py).
+tenant alone gets half of the bound; k greedy tenants leave 1/2^k of it, and the next gets half of
+that. So the bound is never reached (tests/properties/test_share_laws.py).
 
-What is refused is a dead letter `over_quota`. Nothing of it is remembered, so that a replay of it, once
-the tenant holds less, is the first to bring it.
+A refused record is a dead letter `over_quota`. The tables remember nothing of it, so a replay is
+not a duplicate.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ from collections import Counter
 
 
 def room(bound: int, quota: int, total: int, held: int) -> int:
-    """How many more a tenant that holds ``held`` of ``total`` may take; ``quota`` 0: no quota."""
+    """How many more a tenant with ``held`` of ``total`` may take; ``quota`` 0: no quota."""
     fair = (bound - total - held + 1) // 2
     return max(0, min(quota - held, fair) if quota else fair)
 
 
 class Shares:
-    """What each tenant holds. ``unowned`` is held by no known tenant."""
+    """What each tenant holds. ``unowned``: held by no known tenant."""
 
     def __init__(self, bound: int, quota: int = 0) -> None:
         self.bound = bound
@@ -45,7 +44,7 @@ class Shares:
         return self._held[tenant]
 
     def room(self, tenant: str, others: int = 0) -> int:
-        """How many more the tenant may take, where ``others`` are about to be taken."""
+        """How many more the tenant may take when ``others`` are about to be taken."""
         return room(self.bound, self.quota, self.total + others, self._held[tenant])
 
     def take(self, tenant: str, count: int = 1) -> None:

@@ -1,9 +1,9 @@
-"""How a keyed table holds keys and values, in memory and in the changelog.
+"""How a keyed table holds keys and values.
 
-A key is text, bytes, an integer, or a tuple of those; it is written as MessagePack. A value is
-written as MessagePack too. In memory a *scalar* (None, bool, int, float, str, bytes) is held as it
-is, because nothing can change it in place. Every other value is held `Packed`: each read gives a
-fresh object, so that what an event does to it is not seen by anyone before that event completes.
+A key is text, bytes, an integer, or a tuple of those. Keys and values are written as MessagePack.
+In memory a *scalar* (None, bool, int, float, str, bytes) is held as it is. Other values are held
+`Packed`, and each read gives a new object, so that changes in place are visible only after the
+event completes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1
 _CONTAINERS: Final = frozenset(
     {*range(0x80, 0xA0), *range(0xDC, 0xE0), *range(0xC7, 0xCA), *range(0xD4, 0xD9)}
 )
-"""First bytes of MessagePack maps, arrays and extensions."""
+"""first bytes of MessagePack maps, arrays and extensions"""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
@@ -38,7 +38,7 @@ class Packed(bytes):
 
 
 def check_key(table: str, key: Key) -> None:
-    """Raises `TableMisused` for a key that would not be the same key after a restart."""
+    """Raises `TableMisused` for a key that a restart would change."""
     kind = type(key)
     if kind is str or kind is bytes or (kind is int and _INT_MIN <= key <= _INT_MAX):
         return
@@ -67,7 +67,7 @@ def _as_tuples(key: Any) -> Any:
 
 
 def record_key(key: Key) -> bytes:
-    """The key that a record about ``key`` has: of a tuple, its first part decides."""
+    """The record key that places ``key``: the first part of a tuple."""
     while isinstance(key, tuple):
         key = key[0]
     if isinstance(key, bytes):
@@ -76,9 +76,9 @@ def record_key(key: Key) -> bytes:
 
 
 class ValueForm:
-    """Values of any kind that MessagePack has: what comes back for a tuple or a set is a list.
+    """Any MessagePack value; tuples and sets come back as lists.
 
-    ``scalar``: the one scalar type that every value must have; None: any.
+    ``scalar``: the scalar type of all values; None: any.
     """
 
     def __init__(self, table: str, scalar: type | None = None) -> None:
@@ -86,7 +86,7 @@ class ValueForm:
         self._scalar = scalar
 
     def held(self, value: Any) -> Any:
-        """What is held of ``value``: itself if it is a scalar, else `Packed`.
+        """The held form of ``value``: a scalar itself, else `Packed`.
 
         Raises `ValueRefused` for a value that cannot be written.
         """
@@ -105,7 +105,7 @@ class ValueForm:
         return value if kind in SCALARS else Packed(self._packed(value))
 
     def given(self, held: Any) -> Any:
-        """The value that is held so; a fresh object if it is no scalar."""
+        """The value of a held form; a new object if it is no scalar."""
         return self._unpacked(held) if type(held) is Packed else held
 
     def written(self, held: Any) -> bytes:
@@ -119,7 +119,7 @@ class ValueForm:
         return data
 
     def read(self, data: bytes) -> Any:
-        """The inverse of `written`: what is held."""
+        """The inverse of `written`."""
         return Packed(data) if data[0] in _CONTAINERS else _decode(data)
 
     def _packed(self, value: Any) -> bytes:
@@ -138,14 +138,12 @@ class ValueForm:
 
 
 class TypedForm(ValueForm):
-    """Values of one type that msgspec knows, none of them held as a scalar."""
-
     def __init__(self, table: str, kind: Any) -> None:
         super().__init__(table)
         self._decode_typed = msgspec.msgpack.Decoder(kind).decode
 
     def held(self, value: Any) -> Any:
-        """Also raises `ValueRefused` for a value that would not come back as one of the type."""
+        """Also raises `ValueRefused` for a value that does not decode as the type."""
         data = self._packed(value)
         try:
             self._decode_typed(data)
@@ -163,7 +161,7 @@ class TypedForm(ValueForm):
 
 
 class SetForm(ValueForm):
-    """Sets of keys, written in order of their bytes so that equal sets are equal bytes."""
+    """Sets of keys, sorted by their bytes, so that equal sets are equal bytes."""
 
     def held(self, value: Any) -> Any:
         if not isinstance(value, set | frozenset):
@@ -177,8 +175,6 @@ class SetForm(ValueForm):
 
 
 class ConvertedForm(ValueForm):
-    """Values that become plain ones by ``to_plain`` and come back by ``of_plain``."""
-
     def __init__(
         self, table: str, to_plain: Callable[[Any], Any], of_plain: Callable[[Any], Any]
     ) -> None:
@@ -197,9 +193,9 @@ class ConvertedForm(ValueForm):
 
 
 def form_of(table: str, value_type: Any) -> ValueForm:
-    """The form for values of ``value_type``; None: whatever MessagePack has.
+    """The form for values of ``value_type``; None: any MessagePack value.
 
-    Raises `TableMisused` for a type that msgspec cannot write and read.
+    Raises `TableMisused` for a type that msgspec does not support.
     """
     if value_type is None:
         return ValueForm(table)
@@ -219,7 +215,6 @@ def form_of(table: str, value_type: Any) -> ValueForm:
 
 
 def list_form(table: str, value_type: Any) -> ValueForm:
-    """The form for lists of ``value_type``."""
     if is_record(value_type):
         return ConvertedForm(table, plain, lambda data: [value_type.from_data(one) for one in data])
     return form_of(table, list[value_type])
