@@ -1,1 +1,1 @@
-"""Windowed tables and the rows that they emit."""
+"""Windowed tables and their rows."""

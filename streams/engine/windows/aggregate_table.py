@@ -1,23 +1,21 @@
-"""A table of windows of one partition: a state of every aggregator for each key and live window.
+"""A table of windows of one partition: the states of all aggregators by key and live window.
 
-What both kinds of windows share: entries, the event time up to which windows are closed, and the rows that
-wait to be owed. `AggregateWindows` has windows of a fixed size, `SessionWindows` has sessions.
+The common part of `AggregateWindows` (fixed size) and `SessionWindows`.
 
     ""       MessagePack of the declaration
     c0       MessagePack of [closed, done, after]: windows that end by the event time ``closed`` take no
-             record; rows are owed of those that end by ``done``, and of the next one as far as key ``after``
-    c1       MessagePack of the offset of the first record that was folded: windows may be declared on a
-             topic that was read for long
+             record; rows are owed of those that end by ``done``, and of the next one up to key ``after``
+    c1       MessagePack of the offset of the first folded record: windows may be declared on an old topic
     key      MessagePack of [key, start in milliseconds]; the value: [last, state, state...],
              the states sorted by the names of their aggregators
 
-Life of a window: records fold into it; an early row is owed after each emit interval in which it changed;
-it is *closed* once the watermark has passed its end by the grace, which owes its final row and deletes its
-state in one commit. A closed window never opens again: a record that comes for one is late. A commit closes
-`CLOSED_ROWS_MAX` keys at most, or what is left of one window: the next one goes on.
+Life of a window: records fold into it; each emit interval in which it changed owes a row; it
+*closes* once the watermark has passed its end by the grace, which owes the final row and deletes
+the state in one commit. A closed window never reopens: a record for it is late. A commit closes at
+most `CLOSED_ROWS_MAX` keys, or the rest of one window.
 
 Laws (tests/properties/test_aggregate_window_laws.py): which records are late, and every closed row,
-depend on the log alone, and not on how it was cut into batches, commits and restarts.
+depend on the log alone, not on batches, commits and restarts.
 """
 
 from __future__ import annotations
@@ -43,17 +41,17 @@ CLOSED_ROWS_MAX = 20_000
 _DECLARATION = b""
 _CLOSED = b"\xc0"
 BEGUN = b"\xc1"
-"""Of the entry that says since which offset the windows exist."""
+"""key of the entry with the offset since which the windows exist"""
 _KEY_BYTES_IN_MEMORY = 500
-"""Of one live window: its key, its places in dictionaries, and what the partition remembers of its entry."""
+"""one live window: its key, dictionary slots, and its place in `LiveKeys`"""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 
 
 class WindowRow(NamedTuple):
-    """A window of one key and the columns of its row. ``end_ms`` is the end of a window of fixed size, and
-    the time of the last event of a session."""
+    """A window of one key and its row. ``end_ms``: the end of a fixed window, or the time of a
+    session's last event."""
 
     key: Key
     start_ms: int
@@ -65,8 +63,8 @@ class WindowRow(NamedTuple):
 class WindowBatch:
     """Records of a batch in log order, as parallel columns.
 
-    The key of record i is ``keys[codes[i]]``. ``before_ms`` is the watermark before each record: it never
-    falls, and the next batch begins with the one behind this batch.
+    The key of record i is ``keys[codes[i]]``. ``before_ms`` is the watermark before each record; it
+    never falls.
     """
 
     keys: list[Key]
@@ -80,7 +78,6 @@ class WindowBatch:
         return len(self.codes)
 
     def take(self, rows: NDArray[np.int64]) -> WindowBatch:
-        """Some of the records."""
         return WindowBatch(
             self.keys,
             self.codes[rows],
@@ -91,12 +88,11 @@ class WindowBatch:
         )
 
     def additions(self, slots: Slots) -> Additions:
-        """The records in these slots."""
         return Additions(slots, self.times_ms, self.offsets, self.fields)
 
 
 class AggregateTable(ABC):
-    """See the module docstring. ``declaration`` must be the one under which the state was written."""
+    """``declaration`` must be the one under which the state was written."""
 
     def __init__(
         self,
@@ -109,9 +105,9 @@ class AggregateTable(ABC):
     ) -> None:
         self.name = name
         self.closed_ms = -NEVER_MS
-        """windows that end here or before take no record"""
+        """windows that end by this time take no record"""
         self._room = CLOSED_ROWS_MAX
-        """keys that may still be closed before the next commit"""
+        """keys that the next commit may still close"""
         self._states = WindowStates(fold, types)
         self._grace_ms = grace_ms
         self._declaration = dict(declaration)
@@ -123,12 +119,11 @@ class AggregateTable(ABC):
         self._closed_moved = False
         self._dirty: dict[int, None] = {}
         self._entries: dict[int, bytes] = {}
-        """of each slot that has an entry in the changelog, the key of that entry"""
+        """changelog key of each slot that has an entry"""
         self._gone: dict[bytes, None] = {}
-        """keys of entries whose windows are gone"""
+        """changelog keys of removed windows"""
 
     def __len__(self) -> int:
-        """Live states."""
         return len(self._states)
 
     @property
@@ -148,10 +143,10 @@ class AggregateTable(ABC):
 
     @abstractmethod
     def late(self, times_ms: NDArray[np.int64], before_ms: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which records come too late for every window that they belong to."""
+        """Which records are too late for all their windows."""
 
     def fold(self, batch: WindowBatch) -> None:
-        """Add records, none of which is late."""
+        """Add records, none of them late."""
         if self._begun is None:
             self._begun = int(batch.offsets[0])
         self._fold(batch)
@@ -162,7 +157,7 @@ class AggregateTable(ABC):
         """Add records to their windows."""
 
     def advance(self, watermark_ms: int) -> None:
-        """Close what is due, as far as there is room."""
+        """Close due windows, within the room of a commit."""
         until_ms = watermark_ms - self._grace_ms
         if until_ms > self.closed_ms:
             self.closed_ms, self._closed_moved = until_ms, True
@@ -172,11 +167,11 @@ class AggregateTable(ABC):
     @property
     @abstractmethod
     def _is_due(self) -> bool:
-        """A window that ends by ``closed_ms`` may not be closed yet."""
+        """Whether a window that ends by ``closed_ms`` may still be open."""
 
     @abstractmethod
     def _close_due(self) -> None:
-        """Close such windows, oldest first, as far as there is room."""
+        """Close such windows, oldest first, within the room."""
 
     def _closed(self, rows: list[WindowRow]) -> None:
         self._closed_rows += rows
@@ -184,28 +179,26 @@ class AggregateTable(ABC):
         self._closed_moved = True
 
     def take_closed(self) -> list[WindowRow]:
-        """The windows that were closed since the last call."""
         rows, self._closed_rows = self._closed_rows, []
         return rows
 
     @property
     @abstractmethod
     def has_news(self) -> bool:
-        """`take_early` has something to give."""
+        """Whether `take_early` has rows."""
 
     @abstractmethod
     def take_early(self, rows_max: int) -> list[WindowRow]:
-        """Rows of live windows that changed since they were last given, some ``rows_max`` of them."""
+        """About ``rows_max`` rows of live windows that changed since their last row."""
 
     # --- `Table` -----------------------------------------------------------------------------
 
     @property
     def changed(self) -> bool:
-        """A commit would write something that is not a mere move of the event time."""
+        """Whether a commit would write more than an advance of the event time."""
         return bool(self._dirty or self._gone or self._closed_rows or self._is_due)
 
     def _remove(self, slots: list[int]) -> None:
-        """These windows are gone."""
         for slot in slots:
             self._dirty.pop(slot, None)
             self._forget_entry(slot)
@@ -286,15 +279,15 @@ class AggregateTable(ABC):
 
     @abstractmethod
     def _closing(self) -> tuple[Any, ...]:
-        """How far closing has come, for `_go_on`."""
+        """The progress of closing, for `_go_on`."""
 
     @abstractmethod
     def _go_on(self, *closing: Any) -> None:
-        """Closing had come so far in the state that was restored."""
+        """Restore the progress of closing."""
 
     @abstractmethod
     def _restored(self, slot: int, key: Key, start_ms: int, last_ms: int) -> None:
-        """A window was restored into this slot."""
+        """Enter a restored window."""
 
     def _check_declaration(self, found: Any) -> None:
         self._written_declaration = True

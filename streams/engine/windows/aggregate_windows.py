@@ -1,7 +1,7 @@
-"""Windows of a fixed size: tumbling, or hopping where one begins every ``step_ms``.
+"""Windows of a fixed size: tumbling, or hopping if one begins every ``step_ms``.
 
-The state of a hopping window is not kept: kept are its *panes*, pieces of event time that the windows share,
-and a row merges the panes of its window. So a record changes one state, however many windows hold it.
+The state is kept by *pane*, a piece of event time that windows share; a row merges the panes of its
+window. So a record changes one state, in however many windows it is.
 """
 
 from __future__ import annotations
@@ -30,30 +30,28 @@ _NO_BOUND = 1 << 62
 
 
 def pane_ms(windows: Windows) -> int:
-    """The length of a pane: what size and step both are multiples of."""
+    """The length of a pane: the greatest divisor of size and step."""
     return math.gcd(windows.size_ms, windows.step_ms)
 
 
 class AggregateWindows(AggregateTable):
-    """The `Table` of windows of a fixed size."""
-
     def __init__(self, name: str, windows: Windows, *args: Any, **options: Any) -> None:
         super().__init__(name, *args, **options)
         self._windows = windows
         self._pane_ms = pane_ms(windows)
         self._panes: dict[int, dict[Key, int]] = {}
-        """by their start, the slot of each key"""
+        """slot of each key, by start of the pane"""
         self._starts: list[int] = []
-        """a heap of the keys of ``_panes``"""
+        """heap of the keys of ``_panes``"""
         self._places: dict[int, tuple[Key, int]] = {}
         self._done_ms = -NEVER_MS
-        """windows that end here or before are closed"""
+        """windows that end by this time are closed"""
         self._left: list[Key] | None = None
-        """of the window that is being closed, the keys whose rows are not owed yet"""
+        """of the window being closed, the keys without an owed row"""
         self._after: Key | None = None
         """the key before those"""
         self._unshown: dict[int, None] = {}
-        """slots that changed since a row of theirs was given"""
+        """slots that changed since their last row"""
 
     # --- C1 ----------------------------------------------------------------------------------
 
@@ -75,8 +73,8 @@ class AggregateWindows(AggregateTable):
             self._add(batch.take(np.arange(begin, end)))
 
     def _cuts(self, batch: WindowBatch) -> list[int]:
-        """The records before which windows have to be closed, because they share a pane with a closed
-        window and an open one: its row must not hold them."""
+        """Records before which windows must close: they share a pane with a closed and an open
+        window, and the closed window's row must not include them."""
         size_ms, step_ms = self._windows.size_ms, self._windows.step_ms
         first_ends = ((batch.times_ms - size_ms) // step_ms + 1) * step_ms + size_ms
         closed = self._closed_before(batch.before_ms)
@@ -154,14 +152,13 @@ class AggregateWindows(AggregateTable):
             self._done_ms = max(self._done_ms, self.closed_ms)
 
     def _finish(self, start_ms: int) -> None:
-        """All rows of a window are owed: panes that no later window has go."""
+        """Remove the panes that no later window has."""
         self._left = self._after = None
         self._done_ms = start_ms + self._windows.size_ms
         while self._starts and self._starts[0] < start_ms + self._windows.step_ms:
             self._drop(heapq.heappop(self._starts))
 
     def _close_all(self, watermark_ms: int) -> None:
-        """Close what is due, room or not."""
         room, self._room = self._room, _NO_BOUND
         self.advance(watermark_ms)
         self._room -= _NO_BOUND - room
@@ -184,7 +181,6 @@ class AggregateWindows(AggregateTable):
         self._remove(slots)
 
     def _of_window(self, start_ms: int) -> Iterator[dict[Key, int]]:
-        """The panes of a window, oldest first."""
         for pane in range(start_ms, start_ms + self._windows.size_ms, self._pane_ms):
             if pane in self._panes:
                 yield self._panes[pane]
@@ -198,7 +194,7 @@ class AggregateWindows(AggregateTable):
         return [WindowRow(key, start_ms, end_ms, row) for key, row in zip(keys, rows, strict=True)]
 
     def _merged(self, start_ms: int, keys: list[Key]) -> list[Row]:
-        """The row of each key, which has a pane in the window."""
+        """The row of each key; each has a pane in the window."""
         if self._pane_ms == self._windows.size_ms:
             pane = self._panes.get(start_ms, {})
             return self._states.rows(_slots(pane[key] for key in keys))

@@ -1,8 +1,8 @@
-"""Which window rows go to ClickHouse next, and their snapshot as columns.
+"""Selects the next window rows for ClickHouse, and copies them as columns.
 
-Each shard has two queues: rows of closed windows, which are owed, and rows of live windows,
-which are early versions. A queue holds (slot, serial); whether a row is still worth sending is
-decided when it is taken: its window lives, and its version is newer than the one last sent.
+Each shard has a queue of rows of closed windows, which are owed, and one of rows of live windows.
+An entry is (slot, serial). It is sent if the window still exists and has a newer version than the
+last one sent.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Emission:
-    """Rows of one shard with what is needed to understand the answer.
+    """Rows of one shard, with what their answer needs.
 
-    ``rows`` has one element, or, for windows that m1 cannot keep, two (h1 and d1) with the same
-    rows; ``slots``, ``serials`` and ``versions`` are parallel to the rows, as is ``since_ms``:
+    ``rows`` has one element, or two with the same rows (h1 and d1) for windows too old for m1.
+    ``slots``, ``serials``, ``versions`` and ``since_ms`` are parallel to the rows; ``since_ms`` is
     the append time of the oldest record that no earlier row held (`NEVER_MS` after a restore).
     """
 
@@ -45,13 +45,13 @@ class Emission:
 
 @runtime_checkable
 class EmittingTable(Table, Protocol):
-    """A table whose live states are rows that the runtime hands to the shards of its own accord: nothing in
-    the outbox owes them, because the state itself stays until its last version is acknowledged."""
+    """A table whose live states are rows for the shards. The outbox does not owe them: the state
+    stays until its last version is acknowledged."""
 
     evicted: set[tuple[int, int]]
-    """(shard, hour start in minutes) of states that went since this was emptied: to be rolled up"""
+    """(shard, hour start in minutes) of removed states, to be rolled up"""
     refused_rows: list[tuple[WindowRows, str]]
-    """rows that a shard will never take, and why: each becomes a dead letter"""
+    """rows that a shard refused, and why: each becomes a dead letter"""
 
     def __len__(self) -> int:
         """Live states."""
@@ -59,17 +59,17 @@ class EmittingTable(Table, Protocol):
 
     @property
     def changed(self) -> bool:
-        """A delta would not be empty."""
+        """Whether a delta would have entries."""
         ...
 
     @property
     def idle(self) -> bool:
-        """All there was is acknowledged and gone."""
+        """Whether all states are acknowledged and removed."""
         ...
 
     @property
     def names_fill(self) -> float:
-        """How full the tightest of its own bounds is; 1.0 is the bound."""
+        """Fill ratio of its tightest bound; 1.0 is the bound."""
         ...
 
     def advance(self, watermark_ms: int, now_s: float, now_ms: int) -> None:
@@ -77,18 +77,18 @@ class EmittingTable(Table, Protocol):
         ...
 
     def shed(self, open_max: int) -> None:
-        """Close states before their time until ``open_max`` are left."""
+        """Close states early until at most ``open_max`` are open."""
         ...
 
     def take_emissions(
         self, room: Sequence[int], early: bool, spared: Container[int] = ()
     ) -> list[Emission]:
-        """Rows that are due, at most ``room[shard]`` a shard; those of live states only if ``early``, and
-        none for ``spared`` shards."""
+        """Due rows, at most ``room[shard]`` a shard; those of live states only if ``early``, and
+        not for ``spared`` shards."""
         ...
 
     def forget_early(self) -> None:
-        """Rows of live states need not be handed out for now."""
+        """Drop the queued rows of live states."""
         ...
 
     def oldest_unshown_ms(self) -> int:
@@ -100,18 +100,16 @@ class EmittingTable(Table, Protocol):
         ...
 
     def refused(self, emission: Emission, indexes: Sequence[int], reason: str) -> int:
-        """The shard has them but for those at ``indexes``, which it will never take. Returns how many of
-        these were of live windows."""
+        """The shard has the rows except those at ``indexes``, which it refuses. The number of these
+        that belong to live windows."""
         ...
 
     def released(self, emission: Emission) -> None:
-        """They were not stored: they are due again."""
+        """The rows were not stored and are due again."""
         ...
 
 
 class EmissionQueues:
-    """The queues of one partition, by shard."""
-
     def __init__(self, part: int, shards: int, columns: WindowColumns, sketch: SketchRuns) -> None:
         self._part = part
         self._columns = columns
@@ -121,7 +119,7 @@ class EmissionQueues:
         self._forgotten = False
 
     def changed(self, slots: NDArray[np.int64]) -> None:
-        """These slots have a new version."""
+        """Queue slots that have a new version."""
         c = self._columns
         fresh = slots[~c.waiting[slots]]
         c.waiting[fresh] = True
@@ -130,12 +128,11 @@ class EmissionQueues:
         self._push(self._closed, fresh[closed])
 
     def closed(self, slots: NDArray[np.int64]) -> None:
-        """The windows of these slots closed and their last version is not acknowledged."""
+        """Queue closed windows whose last version is not acknowledged."""
         self._columns.waiting[slots] = True
         self._push(self._closed, slots)
 
     def give_back(self, emission: Emission) -> None:
-        """Not stored: forget that it was sent, and queue it again."""
         c = self._columns
         same = c.same(emission.slots, emission.serials)
         slots = emission.slots[same]
@@ -145,8 +142,8 @@ class EmissionQueues:
         self.changed(slots)
 
     def forget_early(self) -> None:
-        """Early rows are not taken for a while: empty their queues, which nothing else would
-        shorten. `take` fills them again from the columns."""
+        """Empty the queues of live windows, which would grow while their rows are not taken. `take`
+        fills them again from the columns."""
         c = self._columns
         for queue in self._early:
             for slots, serials in queue:
@@ -155,7 +152,7 @@ class EmissionQueues:
         self._forgotten = True
 
     def _recall(self) -> None:
-        """Queue the newest version of every open window that was not handed out."""
+        """Queue the newest version of every open window that was not sent."""
         c = self._columns
         live = c.live()
         self.changed(live[~c.closed[live] & (c.ver[live] > c.sent[live])])
@@ -168,8 +165,8 @@ class EmissionQueues:
         early_rows_max: int,
         spared: Container[int] = (),
     ) -> list[Emission]:
-        """Due rows for each shard, at most ``room[shard]``; early ones within their budget, and
-        none for a shard that is ``spared``: they stay queued."""
+        """Due rows for each shard, at most ``room[shard]``; of live windows at most
+        ``early_rows_max`` in all, and none for a ``spared`` shard: they stay queued."""
         if self._forgotten and early_rows_max:
             self._recall()
         emissions: list[Emission] = []
@@ -211,7 +208,7 @@ class EmissionQueues:
                 queue.append((chosen, c.serial[chosen]))
 
     def _pop(self, queue: deque[_Pairs], count: int) -> NDArray[np.int64]:
-        """At most ``count`` slots from the front whose current version was not sent yet."""
+        """At most ``count`` slots from the front whose version was not sent."""
         c = self._columns
         taken: list[NDArray[np.int64]] = []
         while queue and count > 0:

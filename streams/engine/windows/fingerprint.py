@@ -1,10 +1,10 @@
-"""Fingerprints of events: what identifies one, and what it says.
+"""Fingerprints of an event's identity and payload.
 
-All are AES-CMACs (streams/engine/windows/cmac.py) under keys that are derived from the *secret* of the partition's
-chain: 128 random bits, made when an epoch opens, kept in every link (streams/engine/state/changelog.py), so they
-live and move with the state. With a hash that has no key, a tenant computes an id of its own whose
-bits are those of another tenant's event, and suppresses that event; or it computes a thousand ids
-that lie in one place of a hash table.
+All are AES-CMACs (streams/engine/windows/cmac.py) under keys derived from the *secret* of the
+partition's chain: 128 random bits, made when an epoch opens and repeated in every link
+(streams/engine/state/changelog.py). With an unkeyed hash a tenant could compute an id that collides
+with another tenant's event, which would suppress that event, or many ids that collide in a hash
+table.
 
     names     N_d(name)             one key a dimension d: tenant, model, metric, run
     identity  I(N_tenant || id)     of the event id; of a record without one V(N_tenant || value)
@@ -12,10 +12,9 @@ that lie in one place of a hash table.
     payload   P(series [^ N_run] || ts || value), 64 bits; the *decoded* fields, so that white
               space, field order or unknown fields do not make a repeat a conflict
 
-The tenant of a remembered event is not kept beside its 128 bits: it is inside them. A tenant that
-sends a million ids a second for a year, against 20 million remembered ones of other tenants, finds
-one of their identities with a probability of 2^-59. 64 bits are enough for a payload, because it is
-compared only with that of the same event, which is of the same tenant.
+The 128 bits of an identity include the tenant. A tenant that sends a million ids a second for a
+year, against 20 million remembered ids of others, hits one with a probability of 2^-59. A payload
+is compared only with that of the same event, so 64 bits are enough.
 """
 
 from __future__ import annotations
@@ -34,11 +33,11 @@ from streams.engine.windows.names import SeriesNames, split
 
 SECRET_BYTES: Final = KEY_BYTES
 Entropy: TypeAlias = Callable[[int], bytes]
-"""Makes so many random bytes: `os.urandom`, or the source of a simulation."""
+"""Returns that many random bytes: `os.urandom`, or the source of a simulation."""
 
 
 class Fingerprints:
-    """Of one chain; parallel sequences everywhere. ``secret`` is `SECRET_BYTES` long."""
+    """For one chain; all sequences are parallel. ``secret`` has `SECRET_BYTES`."""
 
     def __init__(self, secret: bytes) -> None:
         root = Cmac(secret)
@@ -52,11 +51,10 @@ class Fingerprints:
         self._payloads, self._said = under("payload"), under("said")
 
     def tenants(self, names: Sequence[str]) -> Macs:
-        """What `identities` takes of each tenant."""
         return _of_texts(self._tenants, names)
 
     def series(self, names: SeriesNames, keys: NDArray[np.int64]) -> tuple[Macs, Macs]:
-        """Of each series key, its tenant's and its series' fingerprint."""
+        """Fingerprints of tenant and series of each series key."""
         t, m, x = split(keys)
         tenants = names.tenants.digests(self.tenants).take(t, 0)
         series = names.models.digests(lambda new: _of_texts(self._models, new)).take(m, 0)
@@ -70,7 +68,6 @@ class Fingerprints:
         tenants: Macs,
         values: Sequence[bytes | None],
     ) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-        """Both halves of each event's identity."""
         named = _named(event_ids)
         if named is None:
             macs = _of_texts(self._ids, event_ids, tenants)

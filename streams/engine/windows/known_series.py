@@ -1,16 +1,14 @@
-"""The series that are alive in a partition: the shard of each, and how many are whose.
+"""The live series of a partition: shards, and counts by tenant.
 
-A series is alive from its first window on until, in append time, a whole generation has passed in
-which it opened none: for 10 to 20 minutes after its last. Two generations are kept; each time one
-begins, the older one goes. The shard of a series is computed once in its life, since hashing its
-three names costs more than a fold.
+A series lives until a whole generation, in append time, has passed without a new window of it: 10
+to 20 minutes after its last. Two generations are kept. The shard is computed once in a series'
+life: hashing three names costs more than a fold.
 
-Each tenant has a share of the series that a partition can hold (streams/engine/state/shares.py), and may begin so
-many new ones in a minute of append time. A record of a series beyond either is over quota. A tenant far
-from both is not looked up: counting the records of each tenant suffices then.
+A tenant has a share of the series bound (streams/engine/state/shares.py) and a limit of new series
+in a minute of append time; records of further series are over quota. Tenants far from both are not
+looked up: the number of their records suffices.
 
-Series are known in memory only. After a restart those with a live window are, and the others are new
-once more.
+Series are kept in memory only. After a restart, those without a live window are new again.
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ _TENANT_SHIFT: Final = 2 * CODE_BITS
 
 
 class SeriesQuota(NamedTuple):
-    """``bound``: series alive in the partition. ``quota``: those of one tenant, 0: its share of the
+    """``bound``: live series of the partition. ``quota``: those of one tenant, 0: its share of the
     bound. ``new_a_minute``: those that one tenant may begin."""
 
     bound: int
@@ -41,8 +39,6 @@ class SeriesQuota(NamedTuple):
 
 
 class _Generation:
-    """Series by key, with their shards."""
-
     def __init__(self) -> None:
         self._table = RowTable()
         self._keys = np.empty(1024, np.int64)
@@ -65,7 +61,7 @@ class _Generation:
         return self._shards[: self._count]
 
     def find(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The row of each key, -1 where it is not known."""
+        """The row of each key, or -1."""
         if kernels.active is not None:
             rows = np.empty(len(keys), np.int64)
             kernels.active.find_series(*self._table.entries, keys, self._keys, rows)
@@ -76,7 +72,6 @@ class _Generation:
         return self._shards[np.maximum(rows, 0)]
 
     def add(self, keys: NDArray[np.int64], shards: NDArray[np.int32]) -> None:
-        """Series that are not known yet."""
         first, end = self._count, self._count + len(keys)
         if end > len(self._keys):
             self._keys = np.resize(self._keys, max(2 * len(self._keys), end))
@@ -88,7 +83,7 @@ class _Generation:
 
 
 class KnownSeries:
-    """See the module docstring. Keys change their meaning when names are renumbered: `renumber`."""
+    """Keys change when names are renumbered: `renumber`."""
 
     def __init__(self, shard_of: ShardOf, quota: SeriesQuota) -> None:
         self._shard_of = shard_of
@@ -113,9 +108,9 @@ class KnownSeries:
     # --- quotas ------------------------------------------------------------------------------
 
     def beyond(self, keys: NDArray[np.int64], at_ms: int) -> NDArray[np.bool_] | None:
-        """Which records, given the series of each in log order, are over quota; None: none is.
+        """Which records are over quota, given each one's series in log order; None: none.
 
-        ``at_ms`` is the append time of the last one. Nothing is counted by asking.
+        ``at_ms`` is the append time of the last record. Counts nothing.
         """
         self._pass_time(at_ms)
         tenants = keys >> _TENANT_SHIFT
@@ -143,13 +138,13 @@ class KnownSeries:
         return refused if refused.any() else None
 
     def _rooms(self, tenants: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How many series each of these tenants may begin now (`streams.engine.state.shares.room`), if it sent
-        so many records."""
+        """How many series each tenant may begin now (`streams.engine.state.shares.room`), given its
+        number of records."""
         bound, quota, new_a_minute = self._quota
         alive, free = self._alive[tenants], bound - self._total
         if counts.sum() > free:
             rooms = np.zeros(len(tenants), np.int64)
-            for index, count in enumerate(counts.tolist()):  # what one takes is not free any more
+            for index, count in enumerate(counts.tolist()):  # what one takes is no longer free
                 rooms[index] = max(0, (free - int(alive[index]) + 1) // 2)
                 free -= min(count, int(rooms[index]))
         else:
@@ -165,7 +160,7 @@ class KnownSeries:
     # --- what is alive -----------------------------------------------------------------------
 
     def of(self, names: SeriesNames, keys: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Shard of each of these distinct series, which are alive from here on."""
+        """Shard of each of these distinct series; they are live from now on."""
         rows = self._young.find(keys)
         shards = self._young.shard(rows)
         missing = np.flatnonzero(rows < 0)
@@ -188,7 +183,7 @@ class KnownSeries:
         return shards
 
     def _pass_time(self, at_ms: int) -> None:
-        # A broker's clock that was ahead, and is right again, must not stop time here for as long.
+        # abs(): the clock of a broker may go back after it was ahead.
         if at_ms // _MINUTE_MS != self._minute:
             self._minute = at_ms // _MINUTE_MS
             self._new[:] = 0
@@ -205,11 +200,11 @@ class KnownSeries:
 
     @property
     def keys(self) -> NDArray[np.int64]:
-        """Of all series that are alive, some of them twice."""
+        """Keys of all live series, some of them twice."""
         return np.concatenate([self._young.keys, self._old.keys])
 
     def keep_only(self, keys: NDArray[np.int64], shards: NDArray[np.int32]) -> None:
-        """Forget all series but these, some of which may be given twice."""
+        """Forget all other series; keys may repeat."""
         kept, first = np.unique(keys, return_index=True)
         self._young, self._old = _Generation(), _Generation()
         self._young.add(kept, shards[first])
@@ -220,7 +215,7 @@ class KnownSeries:
         self._total = len(kept)
 
     def renumber(self, keys: NDArray[np.int64]) -> None:
-        """``keys`` are those of the property `keys`, anew."""
+        """Replace the keys; ``keys`` are the new ones in the order of the property `keys`."""
         before, tenants = self.keys, keys >> _TENANT_SHIFT
         alive, new = self._alive, self._new
         self._alive, self._new = np.zeros(64, np.int64), np.zeros(64, np.int64)
@@ -235,7 +230,6 @@ class KnownSeries:
         self._old.add(keys[count:], old.shards)
 
     def _reach(self, tenants: int) -> None:
-        """Room for so many tenant codes."""
         if tenants > len(self._alive):
             grown = max(tenants, 2 * len(self._alive))
             self._alive = np.concatenate(

@@ -1,14 +1,15 @@
-"""Tumbling event-time windows of one minute per series: fold, close, emit, evict.
+"""Tumbling windows of one minute of event time per series: fold, close, emit, evict.
 
 Life of a window state (one *incarnation*):
- open      records fold into it; early rows are emitted while it lives
- closed    the watermark passed its end + grace (and, where a late record opened it, the hold
-           time passed); its row is handed to the sink until the shard acknowledged it
- evicted   the acknowledged version was still the current one: the state is deleted in the next
-           commit, together with the obligation to recompute its hour and day
-A record for a window that was evicted opens another incarnation; queries add them up.
 
-Everything here is one partition's, in one thread, and works on whole batches.
+ open      records fold into it; rows are emitted while it lives
+ closed    the watermark passed its end + grace (and, if a late record opened it, the hold time
+           passed); its row is sent until the shard acknowledges it
+ evicted   the acknowledged version is the current one: the next commit deletes the state and owes
+           the recomputation of its hour and day
+
+A record for an evicted window opens another incarnation; queries add incarnations up. All
+operations are single-threaded and work on batches.
 """
 
 from __future__ import annotations
@@ -43,18 +44,16 @@ _NAMES_SLACK = 100_000
 _NAMES_STEP = 32
 _PURGE_SLACK = 10_000
 _SLOT_BYTES = 228
-"""Columns and queue entry of one live window, with the room that columns grow into, measured."""
+"""columns and queue entry of one live window, with spare capacity; measured"""
 
 _SERIES = SeriesQuota(2_000_000)
 
 Touched = tuple[int, int]
-"""(shard, hour start in minutes since the epoch) of an evicted window."""
+"""(shard, hour start in minutes since the Unix epoch) of an evicted window."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowPolicy:
-    """The times of DESIGN: all in the unit of their suffix."""
-
     grace_ms: int = 60_000
     late_hold_s: float = 30.0
     m1_retention_ms: int = 30 * _DAY_MS
@@ -64,8 +63,6 @@ class WindowPolicy:
 
 
 class MinuteWindows:
-    """The `Table` of windows of one partition (protocol: streams/engine/state/table.py)."""
-
     def __init__(
         self, part: int, epoch: int, shards: int, shard_of: ShardOf, policy: WindowPolicy
     ) -> None:
@@ -90,7 +87,6 @@ class MinuteWindows:
         self._released_since_names = 0
 
     def __len__(self) -> int:
-        """Live window states."""
         return len(self._columns)
 
     @property
@@ -100,12 +96,12 @@ class MinuteWindows:
 
     @property
     def idle(self) -> bool:
-        """No live window: all there was is acknowledged and evicted."""
+        """No live window: all are acknowledged and evicted."""
         return not len(self._lookup)
 
     @property
     def names_fill(self) -> float:
-        """Share of the codes of names that live windows hold, as far as it may matter."""
+        """Upper bound of the share of name codes that live windows hold."""
         return min(len(self), MAX_CODES - self._room_after_purge) / MAX_CODES
 
     # --- fold (C1) ---------------------------------------------------------------------------
@@ -117,8 +113,8 @@ class MinuteWindows:
         metrics: Texts,
         append_ms: NDArray[np.int64],
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
-        """The series key of each record of a batch (parallel columns, in log order), and which of
-        them are over quota (None: none is): those may not be folded."""
+        """The series key of each record of a batch (parallel columns, in log order), and which
+        records are over quota (None: none) and must not be folded."""
         columns = (tenants, models, metrics)
         if self.names.room() < len(tenants):
             self._make_room(len(tenants))
@@ -130,7 +126,6 @@ class MinuteWindows:
     def _admit_named(
         self, columns: Sequence[Sequence[str]], append_ms: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """The same where live windows have nearly all names that there are codes for."""
         refused = self.names.without_code(*columns)
         named = np.flatnonzero(~refused)
         keys = np.zeros(len(refused), np.int64)
@@ -152,9 +147,9 @@ class MinuteWindows:
     ) -> None:
         """Fold a batch: parallel columns, offsets ascending.
 
-        Raises `StateLimit` when the batch would pass twice the bound of live windows; the
-        partition pauses long before, so that only one batch can be too large. Raises
-        `OffsetLimit` for an offset that a row's version cannot hold.
+        Raises `StateLimit` if the batch would exceed twice the bound of live windows (the partition
+        pauses before, so at most one batch is too large), and `OffsetLimit` for an offset that a
+        row's version cannot hold.
         """
         if not len(keys):
             return
@@ -182,8 +177,7 @@ class MinuteWindows:
     def _add(
         self, loops: Any, slots: NDArray[np.int64], *records: NDArray[Any]
     ) -> NDArray[np.int64]:
-        """Add records, parallel columns as `fold` takes them, to the states in their slots; which slots
-        that are, ascending."""
+        """Add records to the states in their slots; the distinct slots, ascending."""
         c, touched = self._columns, np.empty(len(slots), np.int64)
         count = loops.accumulate(
             slots, *records, self._epoch, c.inc, c.ver, c.n, c.s1, c.pivot, c.d1, c.d2, c.lo, c.hi,
@@ -199,7 +193,6 @@ class MinuteWindows:
         offsets: NDArray[np.int64],
         append_ms: NDArray[np.int64],
     ) -> NDArray[np.int64]:
-        """The same by numpy."""
         order = np.lexsort((ts_ms, slots))
         ordered = slots[order]
         first = run_starts(ordered)
@@ -224,13 +217,13 @@ class MinuteWindows:
         c.pivot[touched[new]] = values[np.minimum.reduceat(order, first)[new]]
         c.n[touched] += end - first
         c.s1[touched] += _sums(v, first)
-        # Sums of squares about zero would cancel: a mean of 1e9 leaves no digit of a deviation of 1.
+        # Sums of squares about zero would cancel: at a mean of 1e9 a deviation of 1 is lost.
         deviation = v - np.repeat(c.pivot[touched], end - first)
         c.d1[touched] += _sums(deviation, first)
         c.d2[touched] += _sums(deviation * deviation, first)
         c.lo[touched] = np.minimum(c.lo[touched], np.minimum.reduceat(v, first))
         c.hi[touched] = np.maximum(c.hi[touched], np.maximum.reduceat(v, first))
-        # Rows of a group are ordered by time, ties by offset: the last one is the latest.
+        # Rows of a group are sorted by time, then offset: the last one is the latest.
         newer = t[end - 1] >= c.lt[touched]
         c.lt[touched[newer]] = t[end - 1][newer]
         c.lv[touched[newer]] = v[end - 1][newer]
@@ -242,8 +235,8 @@ class MinuteWindows:
         offsets: NDArray[np.int64],
         append_ms: NDArray[np.int64],
     ) -> None:
-        """Version, incarnation of new states, and since when the newest version is waited for.
-        ``offsets`` and ``append_ms`` are in the order of the groups."""
+        """Set version, incarnation of new states, and the oldest unsent append time. ``offsets``
+        and ``append_ms`` are in the order of the groups."""
         c = self._columns
         last = np.maximum.reduceat(offsets, first)
         c.ver[touched] = self._epoch + (last + 1).astype(np.uint64)
@@ -268,14 +261,14 @@ class MinuteWindows:
         return (minute + 1) * MINUTE_MS + self._policy.grace_ms <= self._watermark_ms
 
     def _beyond_m1(self, minute: int) -> bool:
-        """Its day would be recomputed when m1 may already have lost part of it."""
+        """m1 may have dropped part of its day before that day is recomputed."""
         day_ms = minute * MINUTE_MS // _DAY_MS * _DAY_MS
         return day_ms < self._now_ms - self._policy.m1_retention_ms + 2 * _DAY_MS
 
     # --- time --------------------------------------------------------------------------------
 
     def advance(self, watermark_ms: int, now_s: float, now_ms: int) -> None:
-        """Move the watermark (never back), the monotonic and the wall clock; close what is due."""
+        """Advance watermark (never back) and clocks; close what is due."""
         self._watermark_ms = max(self._watermark_ms, watermark_ms)
         self._now_s, self._now_ms = now_s, now_ms
         for window in self._lookup:
@@ -284,10 +277,9 @@ class MinuteWindows:
                 self._close(window)
 
     def shed(self, open_max: int) -> None:
-        """Close the oldest windows before their time until at most ``open_max`` states are open.
+        """Close the oldest windows early until at most ``open_max`` states are open.
 
-        For want of memory only, and always exact: what still comes for them opens another
-        incarnation, and incarnations add up.
+        It frees memory and stays exact: later records open another incarnation.
         """
         still_open = sorted(
             (window for window in self._lookup if not window.closed), key=lambda w: w.minute
@@ -311,7 +303,6 @@ class MinuteWindows:
 
     @property
     def changed(self) -> bool:
-        """A delta would not be empty."""
         return self._log.changed or bool(self._evictable)
 
     # --- emission (C2 snapshot, C5, C6) ------------------------------------------------------
@@ -319,10 +310,10 @@ class MinuteWindows:
     def take_emissions(
         self, room: Sequence[int], early: bool, spared: Container[int] = ()
     ) -> list[Emission]:
-        """Snapshot due rows, at most ``room[shard]`` a shard: of closed windows, then (if
-        ``early``, and not ``spared``) of live ones, oldest change first, within the row budget.
+        """Copy due rows, at most ``room[shard]`` a shard: of closed windows, then (if ``early``,
+        and not ``spared``) of live ones, oldest change first, within the row budget.
 
-        Call it in the same turn as `delta`: the rows are then the bytes being committed.
+        Call it in the turn of `delta`: the rows are then the state being committed.
         """
         budget = self._policy.emit_rows_max if early else 0
         return self._queues.take(self.names, room, budget, spared)
@@ -331,8 +322,8 @@ class MinuteWindows:
         return self._columns.oldest_unshown_ms()
 
     def forget_early(self) -> None:
-        """In a backlog early rows are stale: rows go out as windows close. The next call of
-        `take_emissions` with ``early`` finds all that is not shown then."""
+        """Drop queued rows of live windows during a backlog; a later `take_emissions` with
+        ``early`` finds them again."""
         self._queues.forget_early()
 
     def acknowledged(self, emission: Emission) -> None:
@@ -346,15 +337,15 @@ class MinuteWindows:
             self._evictable.append((done, c.serial[done]))
 
     def released(self, emission: Emission) -> None:
-        """The rows were not stored: hand them out again when there is room."""
+        """The rows were not stored: queue them again."""
         self._queues.give_back(emission)
 
     def refused(self, emission: Emission, indexes: Sequence[int], reason: str) -> int:
-        """All rows are stored but those at ``indexes``, which the shard will never take.
+        """All rows are stored except those at ``indexes``, which the shard refuses.
 
-        A refused row of a closed window becomes a dead letter (``refused_rows``) in the commit
-        that evicts it; one of a live window is skipped: a later version follows. Returns how many
-        were skipped in this way.
+        A refused row of a closed window becomes a dead letter (``refused_rows``) in the commit that
+        evicts it; one of a live window is skipped, as a later version follows. The number of
+        skipped rows.
         """
         c = self._columns
         self.acknowledged(emission)
@@ -417,7 +408,6 @@ class MinuteWindows:
         self.evicted.update((code >> 32, (code & 0xFFFFFFFF) * 60) for code in touched.tolist())
 
     def _bury(self, slots: NDArray[np.int64]) -> None:
-        """Turn the refused rows among the evicted ones into dead letters."""
         c = self._columns
         for slot in slots[np.argsort(c.serial[slots])].tolist():
             reason = self._refused.pop(int(c.serial[slot]), None)
@@ -428,15 +418,14 @@ class MinuteWindows:
                 self.refused_rows.append((rows, reason))
 
     def _purge(self) -> None:
-        """Forget the buckets and the names of windows that are gone."""
         self._sketch.purge()
         self._released_since_purge = 0
         if len(self.names) > 3 * (len(self) + len(self._series)) + _NAMES_SLACK:
             self._purge_names()
 
     def _make_room(self, wanted: int) -> None:
-        """Forget names until there are codes for so many, if enough has changed since the last
-        time: looking at every window for each batch would cost more than the batch."""
+        """Drop names until ``wanted`` codes are free, if enough has changed since the last time: a
+        scan of all windows costs more than a batch."""
         added = self._room_after_purge - self.names.room()
         if added + self._released_since_names < MAX_CODES // _NAMES_STEP:
             return
@@ -447,7 +436,7 @@ class MinuteWindows:
             self._purge_names()
 
     def _purge_names(self) -> None:
-        """Keep codes of only the names that a live window or a living series has."""
+        """Renumber the names that live windows and series use."""
         live = self._columns.live()
         keys = np.concatenate([self._columns.key[live], self._series.keys])
         self.names, keys = renumber(self.names, keys)
@@ -459,8 +448,8 @@ class MinuteWindows:
 
 
 def _sums(values: NDArray[np.float64], first: NDArray[np.intp]) -> NDArray[np.float64]:
-    """The sum of each group. Like the kernel, which keeps what rounding takes away, it has more bits than
-    its terms; the last bit may differ where terms cancel to less than 2**-64 of the largest."""
+    """The sum of each group in extended precision, as in the kernel. The last bit may differ where
+    terms cancel to less than 2**-64 of the largest."""
     return np.add.reduceat(values.astype(np.longdouble), first).astype(np.float64)
 
 

@@ -1,4 +1,4 @@
-"""Names found by their bytes, where they lie: the compiled side of a dictionary of names."""
+"""Looks names up by their UTF-8 bytes in a buffer: the compiled form of a dictionary."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ S = TypeVar("S", bound=np.generic)
 
 
 class NameSpans:
-    """Name i of what was added has code i. Made only where kernels are loaded."""
+    """The i-th added name has code i. Requires kernels."""
 
     def __init__(self) -> None:
         self._seed = np.uint64(int.from_bytes(os.urandom(8), "little"))
@@ -39,7 +39,6 @@ class NameSpans:
         return self._used
 
     def add(self, texts: Sequence[bytes]) -> None:
-        """Names that are new, with the next codes."""
         if not texts:
             return
         size = np.fromiter(map(len, texts), np.int64, len(texts))
@@ -59,7 +58,7 @@ class NameSpans:
         loops.enter_names(self._arena, at, sizes, first, self._seed, self._places)
 
     def codes(self, texts: TextSpans) -> tuple[NDArray[np.int64], int]:
-        """The code of each text, -1 where it has none, and how many have none."""
+        """The code of each text, or -1, and the number of texts without a code."""
         loops = kernels.active
         assert loops is not None, "names are looked up where kernels are loaded"
         found = np.empty(len(texts), np.int64)
@@ -71,7 +70,6 @@ class NameSpans:
 
 
 def _grown(column: NDArray[S], count: int) -> NDArray[S]:
-    """The column with room for ``count`` elements at least."""
     if count <= len(column):
         return column
     grown = np.zeros(max(count, 2 * len(column)), column.dtype)

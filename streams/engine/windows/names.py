@@ -1,8 +1,7 @@
 """Series names as integers: one int64 per (tenant, model, metric).
 
-Every record carries three names; everything after the first look-up works on one integer.
-A series key packs three codes of 21 bits: tenant, model, metric. Codes live in memory only;
-what is written always carries the names themselves.
+A series key packs three codes of 21 bits: tenant, model, metric. Codes exist in memory only; stored
+data has the names.
 """
 
 from __future__ import annotations
@@ -25,8 +24,6 @@ _MASK = MAX_CODES - 1
 
 
 class NameCodes:
-    """One dimension: name to code, code to name, code to a fingerprint of the name."""
-
     def __init__(self, dimension: str) -> None:
         self.dimension = dimension
         self.code: dict[str, int] = {}
@@ -40,7 +37,8 @@ class NameCodes:
         return len(self.names)
 
     def digests(self, digest: Callable[[Sequence[str]], Macs]) -> Macs:
-        """``digest`` of each name, by code; asked for each name once, so it must be one function."""
+        """``digest`` of each name, by code. It is called once for each name, so it must always be
+        the same."""
         known, self._digested = self._digested, len(self.names)
         if known < self._digested:
             if self._digested > len(self._digests):
@@ -56,7 +54,7 @@ class NameCodes:
         return self._sizes[: len(self.names)]
 
     def add(self, name: str) -> int:
-        """The code of ``name``, given now if it is new. Raises `StateLimit` past 2**21 names."""
+        """The code of ``name``, added if new. Raises `StateLimit` above 2**21 names."""
         known = self.code.get(name)
         if known is not None:
             return known
@@ -74,7 +72,7 @@ class NameCodes:
         return code
 
     def codes(self, names: Texts) -> NDArray[np.int64]:
-        """The code of each name, new ones added; none is None."""
+        """The code of each name, new ones added; no name is None."""
         if isinstance(names, TextSpans):
             return self._codes_of(names)
         return np.array(self._codes(cast(Sequence[str], names)), np.int64)
@@ -98,8 +96,6 @@ class NameCodes:
 
 
 class SeriesNames:
-    """The three dimensions of one partition's series."""
-
     def __init__(self) -> None:
         self.tenants = NameCodes("tenant")
         self.models = NameCodes("model")
@@ -109,17 +105,17 @@ class SeriesNames:
         return len(self.tenants) + len(self.models) + len(self.metrics)
 
     def keys(self, tenants: Texts, models: Texts, metrics: Texts) -> NDArray[np.int64]:
-        """Series key of each row of three parallel columns, of which none is None."""
+        """Series key of each row of three parallel columns without None."""
         return joined(
             self.tenants.codes(tenants), self.models.codes(models), self.metrics.codes(metrics)
         )
 
     def room(self) -> int:
-        """New names that each dimension has codes for."""
+        """The number of free codes in the fullest dimension."""
         return MAX_CODES - max(map(len, (self.tenants, self.models, self.metrics)))
 
     def without_code(self, *columns: Sequence[str]) -> NDArray[np.bool_]:
-        """Which rows of the three columns have a name that no code is left for."""
+        """Rows of the three columns with a name for which no code is free."""
         refused = np.zeros(len(columns[0]), np.bool_)
         for codes, column in zip((self.tenants, self.models, self.metrics), columns, strict=True):
             new: set[str] = set()
@@ -133,7 +129,7 @@ class SeriesNames:
         return refused
 
     def series(self, keys: NDArray[np.int64]) -> tuple[list[str], list[str], list[str]]:
-        """The names behind each key, as three parallel columns."""
+        """The names of each key, as three parallel columns."""
         t, m, x = split(keys)
         tenants, models, metrics = self.tenants.names, self.models.names, self.metrics.names
         return (
@@ -146,23 +142,20 @@ class SeriesNames:
 def joined(
     tenants: NDArray[np.int64], models: NDArray[np.int64], metrics: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Series keys of parallel columns of codes."""
     return (tenants << (2 * CODE_BITS)) | (models << CODE_BITS) | metrics
 
 
 def split(
     keys: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Tenant, model and metric codes of each series key."""
     return keys >> (2 * CODE_BITS), (keys >> CODE_BITS) & _MASK, keys & _MASK
 
 
 def local_dictionary(
     codes: NDArray[np.int64], names: Sequence[str]
 ) -> tuple[list[str], NDArray[np.int32]]:
-    """The names in use, and each row's index into them: what leaves the process carries its own
-    dictionary."""
-    # A table over all codes: a fifteenth of what sorting the rows costs.
+    """The names in use, and each row's index into them."""
+    # A table of all codes: 15 times as fast as sorting the rows.
     there = np.zeros(len(names), np.bool_)
     there[codes] = True
     used = np.flatnonzero(there)
@@ -172,9 +165,9 @@ def local_dictionary(
 
 
 def renumber(names: SeriesNames, keys: NDArray[np.int64]) -> tuple[SeriesNames, NDArray[np.int64]]:
-    """Fresh codes for only the names that ``keys`` use; the second result is each key anew.
+    """New codes for the names that ``keys`` use, and the new keys.
 
-    Names of series that have gone would otherwise stay in memory for ever.
+    This drops the names of removed series.
     """
     fresh = SeriesNames()
     columns: list[NDArray[np.int64]] = []

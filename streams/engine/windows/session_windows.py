@@ -1,8 +1,8 @@
-"""Sessions: the records of one key of which each is less than ``gap_ms`` of event time from another one.
+"""Sessions: records of one key, each less than ``gap_ms`` of event time from another one.
 
-A record may begin a session, extend one at either end, or join two. So records are placed one by one, in
-the order of the log, and folded together between two joins. Sessions have no early rows: the start of one
-that is open may still move, and a row under the old start would stay.
+A record may begin a session, extend it at either end, or join two. So records are placed one by one
+in log order, and folded together between two joins. Open sessions emit no rows: their start may
+move, and a row under the old start would remain.
 """
 
 from __future__ import annotations
@@ -23,20 +23,18 @@ class _Session:
     start_ms: int
     last_ms: int
     slot: int
-    """-1: it is over"""
+    """-1: ended"""
 
 
 class SessionWindows(AggregateTable):
-    """The `Table` of sessions."""
-
     def __init__(self, name: str, gap_ms: int, *args: Any, **options: Any) -> None:
         super().__init__(name, *args, **options)
         self._gap_ms = gap_ms
         self._open: dict[Key, list[_Session]] = {}
         self._sessions: dict[int, _Session] = {}
-        """by their slot"""
+        """by slot"""
         self._queue: list[tuple[int, int, _Session]] = []
-        """a heap by the last event, as it was when the session was put there"""
+        """heap by last event at the time of the push"""
         self._queued = 0
 
     # --- C1 ----------------------------------------------------------------------------------
@@ -60,8 +58,8 @@ class SessionWindows(AggregateTable):
         self._add(batch, slots, begin, len(batch))
 
     def _near(self, key: Key, at_ms: int, closed_ms: int) -> list[_Session]:
-        """The sessions that a record of this time belongs to, two at most. One that ends by
-        ``closed_ms`` takes no record, whether or not its row is owed yet."""
+        """The sessions of a record of this time, at most two. A session that ends by ``closed_ms``
+        takes no record, even before its row is owed."""
         gap_ms = self._gap_ms
         return [
             session
@@ -71,14 +69,13 @@ class SessionWindows(AggregateTable):
         ]
 
     def _add(self, batch: WindowBatch, slots: NDArray[np.int64], begin: int, end: int) -> None:
-        """Fold the records placed between two rows."""
         if begin == end:
             return
         rows = np.arange(begin, end)
         self._states.fold(batch.take(rows).additions(slots[rows]))
 
     def _join(self, key: Key, near: list[_Session], at_ms: int) -> _Session:
-        """The session that a record of this time belongs to from now on."""
+        """Find, begin, extend or join the session of a record."""
         if not near:
             (slot,) = self._states.begin(1).tolist()
             session = self._begin(_Session(key, at_ms, at_ms, slot))
@@ -164,7 +161,7 @@ class SessionWindows(AggregateTable):
         return ()
 
     def _go_on(self, *closing: Any) -> None:
-        """A session is closed in one step."""
+        """Nothing to restore: a session closes in one step."""
 
     def _place(self, slot: int) -> tuple[Key, int, int]:
         session = self._sessions[slot]

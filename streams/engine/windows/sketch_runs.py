@@ -1,10 +1,9 @@
-"""Sketch buckets of all live windows of a partition, as a few sorted runs.
+"""Sketch buckets of all live windows of a partition, as sorted runs.
 
-A bucket is one int64: ``serial << 16 | (code + 32768)``, where serial numbers a window state and
-code is the DDSketch bucket of a value (streams/engine/windows/sketch_code.py). Folding appends buckets to a
-list; once per commit they are sorted and counted into a run, and runs are merged while the
-younger is at least half as long as the older (a log-structured merge), so a bucket is moved
-O(log n) times and nothing is done per window.
+A bucket is one int64: ``serial << 16 | (code + 32768)`` with the serial of a window state and the
+DDSketch code of a value (streams/engine/windows/sketch_code.py). Once per commit new buckets are
+sorted and counted into a run. Runs are merged while the younger is at least half as long as the
+older (a log-structured merge), so a bucket is moved O(log n) times.
 """
 
 from __future__ import annotations
@@ -24,25 +23,21 @@ Buckets = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 def pack(serials: NDArray[np.int64], codes: NDArray[np.int16]) -> NDArray[np.int64]:
-    """Bucket of each (serial, code)."""
     return (serials << CODE_BITS) | (codes.astype(np.int64) + CODE_BIAS)
 
 
 def codes_of(buckets: NDArray[np.int64]) -> NDArray[np.int16]:
-    """The sketch code in each bucket."""
     return ((buckets & ((1 << CODE_BITS) - 1)) - CODE_BIAS).astype(np.int16)
 
 
 def serials_of(buckets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The serial in each bucket."""
     return buckets >> CODE_BITS
 
 
 def combine(buckets: NDArray[np.int64], counts: NDArray[np.int64]) -> Buckets:
-    """Sort, and add up the counts of equal buckets."""
     if not len(buckets):
         return buckets, counts
-    # Stable is radix or timsort in numpy: linear on the few sorted runs that a merge joins.
+    # numpy's stable sort is radix or timsort: linear on a few sorted runs.
     order = np.argsort(buckets, kind="stable")
     buckets, counts = buckets[order], counts[order]
     starts = run_starts(buckets)
@@ -65,18 +60,18 @@ class SketchRuns:
         return 16 * len(self)
 
     def append(self, buckets: NDArray[np.int64]) -> None:
-        """One value in each bucket (repeats allowed, any order)."""
+        """Add one value to each bucket (repeats allowed, any order)."""
         if len(buckets):
             self._recent.append(buckets)
 
     def add(self, buckets: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
-        """Counted, distinct, ascending buckets, as `seal` and a restored segment give them."""
+        """Add counted, distinct, ascending buckets."""
         if len(buckets):
             self._runs.append((buckets, counts))
             self._merge_tail()
 
     def seal(self) -> Buckets:
-        """Count what was appended since the last call; it becomes a run and is returned."""
+        """Count what was appended since the last call into a new run, and return it."""
         if not self._recent:
             empty = np.empty(0, np.int64)
             return empty, empty
@@ -89,7 +84,7 @@ class SketchRuns:
         return run
 
     def gather(self, serials: NDArray[np.int64]) -> Buckets:
-        """All sealed buckets of the given serials (ascending), ascending, counts added up."""
+        """All sealed buckets of ``serials`` (ascending), ascending, counts added up."""
         low, high = serials << CODE_BITS, (serials + 1) << CODE_BITS
         parts = [_slices(run, low, high) for run in self._runs]
         parts = [part for part in parts if len(part[0])]
@@ -103,7 +98,7 @@ class SketchRuns:
         )
 
     def purge(self) -> None:
-        """Merge all runs into one without the buckets of serials that are gone."""
+        """Merge all runs into one without the buckets of removed serials."""
         while len(self._runs) > 1:
             self._merge_last_two()
         if self._runs:

@@ -1,9 +1,8 @@
-"""A table of sliding windows: what the events within a span around an instant changed in a value.
+"""A table of sliding windows: the changes of a value within a span around an instant.
 
-Kept are the changes: an entry for each key and event time, a list of [operator, operand]. The value of an
-instant applies those of its span to the default, in the order of event time and, within a millisecond, of
-the log. So it costs as much as there are changes in the span, and an event that comes late counts in
-its place.
+An entry for each key and event time holds a list of [operator, operand]. The value of an instant
+applies the changes of its span to the default, by event time and then log order. It costs as much
+as the span has changes, and a late event counts in its place.
 """
 
 from __future__ import annotations
@@ -33,31 +32,29 @@ OPERATORS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
 
 
 class SlidingTable(WindowedTable):
-    """See the module docstring. Its keys are pairs of a key and an event time in milliseconds; an entry goes
-    once the event time has passed it by the size and the expiry of its windows."""
+    """Keys are pairs of a key and an event time in milliseconds; an entry is deleted once the event
+    time has passed it by size and expiry of the windows."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._times: dict[Key, list[int]] = {}
-        """of each key, when complete events changed it, ascending"""
+        """event times of each key's committed changes, ascending"""
 
     def change(self, key: Key, at_ms: int, word: str, operand: Any) -> None:
-        """The event in progress changes the value. Raises as `KeyedTable` for what cannot be written."""
+        """Change the value in the event in progress. Raises as `KeyedTable`."""
         self[key, at_ms] = [*self._changes((key, at_ms)), [word, operand]]
 
     def value(self, key: Key, from_ms: int, to_ms: int, default: Any) -> Any:
-        """What the changes of this span, both ends included, make of ``default``."""
+        """Apply the changes of this span, both ends included, to ``default``."""
         for at_ms in self._changed_at(key, from_ms, to_ms):
             for word, operand in self._changes((key, at_ms)):
                 default = OPERATORS[word](default, operand)
         return default
 
     def has(self, key: Key, from_ms: int, to_ms: int) -> bool:
-        """Whether there are changes in this span."""
         return bool(self._changed_at(key, from_ms, to_ms))
 
     def changed_keys(self, from_ms: int, to_ms: int) -> list[Key]:
-        """The keys that have changes in this span."""
         names = dict.fromkeys([*self._times, *(name for name, _ in self._staged)])
         return [name for name in names if self.has(name, from_ms, to_ms)]
 
@@ -68,7 +65,7 @@ class SlidingTable(WindowedTable):
         return found if not staged else sorted({*found, *staged})
 
     def _changes(self, key: tuple[Key, int]) -> list[Any]:
-        """Read beside `__getitem__`, which would stage a copy of every list that is only looked at."""
+        """Bypasses `__getitem__`, which would stage a copy of each list it reads."""
         if key in self._staged:
             staged: list[Any] = self._staged[key]
             return staged

@@ -1,7 +1,7 @@
 """The states of all live windows of a partition, as columns indexed by slot.
 
-A slot is reused after its window is gone; its *serial* never is, so a reader that keeps a slot
-keeps the serial beside it and sees the reuse.
+A slot is reused; its *serial* is not. A reader that keeps a slot keeps the serial too and detects
+reuse.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ NEVER_MS = 1 << 62
 
 _COLUMNS: tuple[tuple[str, DTypeLike, float], ...] = (
     ("serial", np.int64, -1),  # -1: the slot is free
-    ("minute", np.int64, 0),  # window start, minutes since the epoch
+    ("minute", np.int64, 0),  # window start, minutes since the Unix epoch
     ("key", np.int64, 0),  # series key (streams/engine/windows/names.py)
     ("shard", np.int32, 0),
-    ("old", np.bool_, 0),  # opened when m1 could no longer keep it: goes to h1 and d1
+    ("old", np.bool_, 0),  # too old for m1 when opened: goes to h1 and d1
     ("inc", np.uint64, 0),
     ("ver", np.uint64, 0),
     ("n", np.int64, 0),
@@ -29,18 +29,18 @@ _COLUMNS: tuple[tuple[str, DTypeLike, float], ...] = (
     ("lv", np.float64, 0),
     ("lt", np.int64, -NEVER_MS),
     ("base", np.int64, 0),  # segment that holds the whole sketch; 0: none yet
-    ("sent", np.uint64, 0),  # version last handed to the sink; 0: none
-    ("acked", np.uint64, 0),  # version the shard acknowledged; 0: none
-    ("since_ms", np.int64, NEVER_MS),  # append time of the oldest record not yet handed out
+    ("sent", np.uint64, 0),  # version last sent; 0: none
+    ("acked", np.uint64, 0),  # version last acknowledged; 0: none
+    ("since_ms", np.int64, NEVER_MS),  # append time of the oldest record not yet sent
     ("dirty", np.bool_, 0),  # changed since the last delta
     ("closed", np.bool_, 0),
-    ("waiting", np.bool_, 0),  # stands in an emission queue
-    ("group", np.int64, -1),  # scratch of the kernel that folds
+    ("waiting", np.bool_, 0),  # is in an emission queue
+    ("group", np.int64, -1),  # scratch of the folding kernel
 )
 
 
 class WindowColumns:
-    """Growable columns and the free slots. Capacity doubles; it never shrinks on its own."""
+    """Growable columns and free slots. Capacity doubles and never shrinks."""
 
     serial: NDArray[np.int64]
     minute: NDArray[np.int64]
@@ -75,7 +75,6 @@ class WindowColumns:
         self._grow(capacity)
 
     def __len__(self) -> int:
-        """Live slots."""
         return self._capacity - self._free_count
 
     def begin(self, count: int) -> NDArray[np.int64]:
@@ -91,17 +90,15 @@ class WindowColumns:
         return slots
 
     def release(self, slots: NDArray[np.int64]) -> None:
-        """Give slots back."""
         self.serial[slots] = -1
         self._free[self._free_count : self._free_count + len(slots)] = slots
         self._free_count += len(slots)
 
     def live(self) -> NDArray[np.int64]:
-        """Every live slot, ascending."""
         return np.flatnonzero(self.serial >= 0)
 
     def same(self, slots: NDArray[np.int64], serials: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which remembered slots still hold what they held."""
+        """Which remembered slots were not reused."""
         same: NDArray[np.bool_] = self.serial[slots] == serials
         return same
 
@@ -115,18 +112,17 @@ class WindowColumns:
         return found
 
     def oldest_unshown_ms(self) -> int:
-        """Append time of the oldest record that was not yet handed out; looks at every live slot.
-        `NEVER_MS` when there is none."""
+        """Append time of the oldest record not yet sent, or `NEVER_MS`; scans all live slots."""
         return int(self.since_ms[self.live()].min(initial=NEVER_MS))
 
     def _grow(self, capacity: int) -> None:
         for name, dtype, _ in _COLUMNS:
-            # A slot that `begin` has not reset is free: its pages are not touched before that.
+            # Free slots are not initialised: their pages stay untouched until `begin`.
             column = np.empty(capacity, dtype)
             column[: self._capacity] = getattr(self, name, 0)
             setattr(self, name, column)
         self.serial[self._capacity :] = -1
-        # Taken from the end: low slots first, so that a small state stays in few pages.
+        # Taken from the end: low slots first, so that a small state uses few pages.
         free = np.empty(capacity, np.int64)
         added = capacity - self._capacity
         free[:added] = np.arange(capacity - 1, self._capacity - 1, -1)

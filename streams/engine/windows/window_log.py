@@ -1,7 +1,6 @@
-"""The log of segments of one window table: what is written, written anew, and dropped.
+"""The log of segments of one window table (format: streams/engine/windows/window_segment.py).
 
-`streams/engine/windows/window_segment.py` says what a segment holds and what the log means; here is which window is in
-which segment. A segment is *needed* while a live window has its full row in it.
+A segment is *needed* while a live window has its full row in it.
 """
 
 from __future__ import annotations
@@ -21,23 +20,21 @@ _SEGMENTS_PER_COMMIT = 1 << 16
 
 
 class WindowLog:
-    """Segment numbers rise; only leading segments are ever dropped."""
+    """Segment numbers rise; only leading segments are dropped."""
 
     def __init__(self, columns: WindowColumns, sketch: SketchRuns) -> None:
         self._columns = columns
         self._sketch = sketch
         self.changed = False
-        """There is something to write."""
         self._next_number = 1
         self._needed: dict[int, int] = {}
 
     def mark(self, slots: NDArray[np.int64]) -> None:
-        """These slots changed."""
         self._columns.dirty[slots] = True
         self.changed = True
 
     def write(self, names: SeriesNames, seq: int) -> list[Entry]:
-        """Segments of all that changed since the last call."""
+        """Segments of all changes since the last call."""
         if not self.changed:
             return []
         self.changed = False
@@ -60,7 +57,7 @@ class WindowLog:
         return entries
 
     def rewrite(self, number: int) -> None:
-        """Mark, in full, every live window whose full row stands in this segment or before."""
+        """Mark, in full, every live window whose full row is in this segment or before."""
         c = self._columns
         slots = np.flatnonzero((c.serial >= 0) & (c.base > 0) & (c.base <= number))
         if len(slots):
@@ -69,7 +66,7 @@ class WindowLog:
             self.mark(slots)
 
     def release(self, slots: NDArray[np.int64]) -> None:
-        """These slots no longer need the segments that hold their full rows."""
+        """Uncount the segments with the full rows of these slots."""
         numbers, counts = np.unique(self._columns.base[slots], return_counts=True)
         for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
             if number:
@@ -78,8 +75,8 @@ class WindowLog:
     def drop_front(self) -> list[Entry]:
         """Delete leading segments that no window needs.
 
-        Only leading ones: a later segment may hold the newest state of a window whose older
-        state stands before it, and that older state must not come back alone.
+        A later segment may hold the newest state of a window whose older state is before it; the
+        older state must not remain alone.
         """
         dropped: list[Entry] = []
         for number, needed in list(self._needed.items()):
@@ -90,9 +87,9 @@ class WindowLog:
         return dropped
 
     def load(self, names: SeriesNames, items: Iterable[tuple[bytes, bytes]]) -> NDArray[np.int64]:
-        """Fill the empty columns and sketches from every segment; returns the slots.
+        """Fill the empty columns and sketches from all segments; the slots.
 
-        ``key`` and all written columns are set; what is derived from them is the caller's.
+        Sets ``key`` and all written columns; the caller derives the others.
         """
         segments = [(int.from_bytes(key, "big"), value) for key, value in items]
         rows = window_segment.decode_rows(names, segments)

@@ -1,8 +1,7 @@
-"""From (minute, series) to slot: the windows that live, and which slot each record folds into.
+"""Finds or opens the window state (slot) of each (minute, series).
 
-A minute has a hash table of its own (streams/engine/state/row_table.py), which goes with its last window. So
-nothing is ever deleted from one: an entry whose slot was given back is recognised by what the
-columns hold there now.
+A minute has its own hash table (streams/engine/state/row_table.py), which is dropped with its last
+window. Nothing is deleted from it: an entry of a released slot is detected by the slot's columns.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from streams.engine.state.runs import run_starts
 from streams.engine.windows.window_columns import WindowColumns
 
 Opened = Callable[["Window", NDArray[np.int64], NDArray[np.int64]], None]
-"""Called with a window, its new slots and their series keys, to initialise what lies there."""
+"""Called with a window, its new slots and their series keys, to initialise the columns."""
 
 _STALE_SLACK = 1024
 
@@ -37,14 +36,13 @@ class Window:
 
 
 class WindowLookup:
-    """The live windows of one partition, by minute since the epoch."""
+    """The live windows of one partition, by minute since the Unix epoch."""
 
     def __init__(self, columns: WindowColumns) -> None:
         self._columns = columns
         self._windows: dict[int, Window] = {}
 
     def __len__(self) -> int:
-        """Live minutes."""
         return len(self._windows)
 
     def __iter__(self) -> Iterator[Window]:
@@ -61,7 +59,7 @@ class WindowLookup:
         new_window: Callable[[Window], None],
         opened: Opened,
     ) -> NDArray[np.int64]:
-        """The slot of each row; windows and slots that do not exist yet are opened."""
+        """The slot of each row; missing windows and slots are opened."""
         order = np.argsort(minutes, kind="stable")
         ordered = minutes[order]
         first = run_starts(ordered)
@@ -77,12 +75,11 @@ class WindowLookup:
         return slots
 
     def slots_of(self, window: Window) -> NDArray[np.int64]:
-        """Every slot of the minute, ascending. Looks at all columns: once in a window's life."""
+        """All slots of the minute, ascending. Scans all columns: once in a window's life."""
         c = self._columns
         return np.flatnonzero((c.minute == window.minute) & (c.serial >= 0))
 
     def forget(self, slots: NDArray[np.int64]) -> None:
-        """These slots are being released."""
         minutes, counts = np.unique(self._columns.minute[slots], return_counts=True)
         for minute, count in zip(minutes.tolist(), counts.tolist(), strict=True):
             window = self._windows[minute]
@@ -91,8 +88,8 @@ class WindowLookup:
                 del self._windows[minute]
 
     def rebuild(self, slots: NDArray[np.int64]) -> None:
-        """Look-ups for exactly these slots; of several incarnations of a series, the newest
-        folds on. Windows known before keep their state."""
+        """Rebuild for exactly these slots; of several incarnations of a series, the newest folds
+        on. Known windows keep their state."""
         before, self._windows = self._windows, {}
         c = self._columns
         ordered = slots[np.argsort(c.minute[slots], kind="stable")]
@@ -105,8 +102,8 @@ class WindowLookup:
             self._windows[minute] = window
 
     def _table(self, slots: NDArray[np.int64]) -> RowTable:
-        """Where the newest incarnation of each series of one minute is found. Several arise in
-        a restore, where an evicted one may come back beside its successor."""
+        """Maps each series of one minute to its newest incarnation. A restore may bring an evicted
+        one back beside its successor."""
         c = self._columns
         ordered = slots[np.lexsort((c.inc[slots], c.key[slots]))]
         last = np.r_[run_starts(c.key[ordered])[1:], len(ordered)] - 1
@@ -119,7 +116,7 @@ class WindowLookup:
         self, window: Window, keys: NDArray[np.int64], opened: Opened
     ) -> NDArray[np.int64]:
         if len(window.table) > 2 * window.live + _STALE_SLACK:
-            # The minute was closed early, for want of memory, several times: most states are gone.
+            # The minute was closed early several times: most states are gone.
             window.table = self._table(self.slots_of(window))
         slots = self._found(window, keys)
         missing = np.flatnonzero(slots < 0)
@@ -133,7 +130,7 @@ class WindowLookup:
         return slots
 
     def _found(self, window: Window, keys: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The slot of each series in this minute, -1 where it has none."""
+        """The slot of each series in this minute, or -1."""
         c, table = self._columns, window.table
         if kernels.active is not None:
             slots = np.empty(len(keys), np.int64)

@@ -1,16 +1,14 @@
-"""Segments: how changed windows are written, and how many segments become windows again.
+"""Segments: the stored form of changed windows.
 
-The windows of a partition are a log of segments, keyed by a rising segment number. A segment
-holds, for every window that changed in a commit, its whole scalar state (count, sums, ...), and
-of its sketch either only the buckets added since the last segment, or (``base == 0``) all of
-them. So the current state of a window is: scalars of its last row; buckets of its last full row
-plus those of every row after it.
+A partition's windows are a log of segments with rising numbers. A segment holds, for every window
+that changed in a commit, its scalar state (count, sums, ...), and of its sketch either the buckets
+added since the last segment, or (``base == 0``) all of them. The current state of a window is:
+scalars of its last row; buckets of its last full row and of every row after it.
 
-Segments are dropped only from the front, and a live window whose full row stands in a dropped
-segment is written anew, in full, in the commit that drops it. Two things follow:
-a row whose ``base`` segment is gone belongs to a window that was evicted, and is ignored;
-a window that was evicted but whose rows are all still there comes back complete: it repeats
-rows that ClickHouse already has, at the same versions.
+Segments are dropped from the front only; the commit that drops one writes the live windows whose
+full row is in it again, in full. So a row whose ``base`` segment is gone belongs to an evicted
+window and is ignored; an evicted window whose rows all remain is restored and repeats rows at the
+same versions.
 """
 
 from __future__ import annotations
@@ -76,8 +74,8 @@ def encode_rows(
 ) -> Iterator[tuple[NDArray[np.int64], bytes]]:
     """Cut ``slots`` (ascending by serial) into segments below the entry limit.
 
-    ``base`` replaces the base column (0 for rows whose buckets in ``sketch`` are all they have).
-    Yields the slots of each segment and its bytes.
+    ``base`` replaces the base column (0 for rows whose buckets in ``sketch`` are complete). Yields
+    the slots of each segment and its bytes.
     """
     buckets, counts = sketch
     owner = np.searchsorted(columns.serial[slots], serials_of(buckets))
@@ -130,8 +128,8 @@ def _cuts(
 ) -> Iterator[tuple[int, int]]:
     """Row ranges whose segments stay below the limit.
 
-    Rows usually share few names, which are then set aside once per segment; otherwise each row
-    is charged with all three of its own.
+    Rows usually share few names, which are charged once; otherwise each row is charged for its
+    three.
     """
     dimensions = (names.tenants, names.models, names.metrics)
     codes = list(zip(split(keys), dimensions, strict=True))
@@ -155,7 +153,6 @@ def _cuts(
 
 
 def decode_rows(names: SeriesNames, items: Iterable[tuple[int, bytes]]) -> SegmentRows:
-    """Concatenate segments, given in rising order of their numbers."""
     keys: list[NDArray[np.int64]] = []
     numbers: list[NDArray[np.int64]] = []
     parts: dict[str, list[NDArray[Any]]] = {name: [] for name, _ in ROW_COLUMNS}
@@ -199,10 +196,10 @@ def _joined(arrays: list[NDArray[Any]], dtype: DTypeLike) -> NDArray[Any]:
 
 
 def current_rows(rows: SegmentRows) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """What the log of segments says is alive.
+    """Find the live windows in a log of segments.
 
-    Returns (last, owner, entries): index of each live window's last row; and, for every sketch
-    entry that still counts, its window (an index into ``last``) and its index into ``sk_k``.
+    Returns (last, owner, entries): index of each live window's last row; and, for every valid
+    sketch entry, its window (an index into ``last``) and its index into ``sk_k``.
     """
     order = np.lexsort((rows.columns["inc"], rows.key, rows.columns["minute"]))
     first = np.flatnonzero(_changes(rows, order))
@@ -225,7 +222,7 @@ def current_rows(rows: SegmentRows) -> tuple[NDArray[np.intp], NDArray[np.intp],
 
 
 def _changes(rows: SegmentRows, order: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """True where the identity (minute, series, incarnation) differs from the row before."""
+    """True where (minute, series, incarnation) differs from the row before."""
     changed = np.ones(len(order), np.bool_)
     if len(order):
         changed[1:] = False
@@ -241,6 +238,6 @@ def sketch_of(
     entries: NDArray[np.intp],
     serials: NDArray[np.int64],
 ) -> Buckets:
-    """Buckets of the windows numbered ``serials``, from the entries `current_rows` returned."""
+    """Buckets of the windows numbered ``serials``, from the result of `current_rows`."""
     codes = rows.sk_k[entries].astype(np.int64)
     return combine((serials[owner] << 16) | (codes + (1 << 15)), rows.sk_n[entries])

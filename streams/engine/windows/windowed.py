@@ -1,9 +1,9 @@
-"""A keyed table whose values belong to windows of event time: an entry for each key and window.
+"""A keyed table with an entry for each key and window of event time.
 
-A window [start, start + size) is *closed* once the partition's event time has passed its end by
-``expires``: then its entries are taken out, each with what its close callback wrote and sent, and it
-never opens again. What the partition's event time is, is in its chain, so windows close after a
-restart as they would have closed without one, each once.
+A window [start, start + size) *closes* once the partition's event time has passed its end by
+``expires``: its entries are removed, each with the effects of its close callback, and it never
+reopens. The event time is part of the chain, so a restart changes neither when windows close nor
+how often.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _TIME = b"\xc0"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Windows:
-    """Which windows an instant belongs to; all times in milliseconds. ``step_ms`` equal to
-    ``size_ms``: tumbling. ``expires_ms`` None: no window is ever closed."""
+    """All times in milliseconds. ``step_ms`` equal to ``size_ms``: tumbling. ``expires_ms`` None:
+    windows never close."""
 
     size_ms: int
     step_ms: int
@@ -38,30 +38,28 @@ class Windows:
         return range(last - count * self.step_ms, last + 1, self.step_ms)
 
     def latest(self, at_ms: int) -> int:
-        """The start of the last window to begin at or before ``at_ms``."""
+        """The start of the last window that begins at or before ``at_ms``."""
         return at_ms // self.step_ms * self.step_ms
 
     def closes_ms(self, start_ms: int) -> int:
-        """The event time at which a window is closed."""
+        """The event time at which a window closes."""
         if self.expires_ms is None:
             return NEVER_MS
         return start_ms + self.size_ms + self.expires_ms
 
 
 class TimedWriter(Writer, Protocol):
-    """A partition with an event time."""
-
     @property
     def event_time_ms(self) -> int:
-        """Up to which its events are taken as complete, before the event in progress."""
+        """The event time before the event in progress."""
         ...
 
 
 class WindowedTable(KeyedTable):
-    """See the module docstring. Its keys are pairs: a key, and the start of a window.
+    """Its keys are pairs: a key, and the start of a window.
 
-    ``own_time``: event time is not the partition's but the latest that `observe` was called with in a
-    complete event; it is written with the state, under the key of MessagePack's nil.
+    ``own_time``: the event time is the latest that `observe` got in a complete event, not the
+    partition's; it is stored under MessagePack's nil.
     """
 
     def __init__(
@@ -81,18 +79,18 @@ class WindowedTable(KeyedTable):
         self._time_changed = False
         self._by_start: dict[int, dict[Key, None]] = {}
         self._starts: list[int] = []
-        """a heap of the keys of ``_by_start``"""
+        """heap of the keys of ``_by_start``"""
 
     def observe(self, at_ms: int) -> None:
-        """The event in progress has this time. It counts if the event completes, also where the write
-        that follows is refused and the agent catches that."""
+        """Note the time of the event in progress. It counts if the event completes, also if the next
+        write is refused."""
         if self._own_time and self._staged_time_ms == -NEVER_MS:
             self._begin()
         self._staged_time_ms = max(self._staged_time_ms, at_ms)
 
     @property
     def time_ms(self) -> int:
-        """The event time of the complete events, which decides what is closed."""
+        """The event time of the complete events, which closes windows."""
         if self._own_time:
             return self._time_ms
         writer = cast(TimedWriter | None, self.writer)
@@ -156,12 +154,12 @@ class WindowedTable(KeyedTable):
             keys.pop(name, None)
 
     def due_in_ms(self) -> int:
-        """Event time that is missing until a window is to be closed; at most 0: one is."""
+        """Event time until the next window must close; 0 or less: one must."""
         return self.closes_next_ms - self.time_ms
 
     @property
     def closes_next_ms(self) -> int:
-        """The event time at which the oldest window is closed."""
+        """The event time at which the oldest window closes."""
         while self._starts and not self._by_start[self._starts[0]]:
             del self._by_start[heapq.heappop(self._starts)]
         return self.windows.closes_ms(self._starts[0]) if self._starts else NEVER_MS
@@ -172,7 +170,6 @@ class WindowedTable(KeyedTable):
         return next(iter(self._by_start[start_ms])), start_ms
 
     def names(self, start_ms: int) -> list[Key]:
-        """The keys of one window."""
         found = self._by_start.get(start_ms, {})
         staged = [key for key, start in self._staged if start == start_ms]
         return [key for key in {**found, **dict.fromkeys(staged)} if (key, start_ms) in self]
