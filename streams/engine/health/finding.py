@@ -1,4 +1,4 @@
-"""One thing that is not as it should be, how bad it is, and the next command."""
+"""One health problem, its severity, and the next command."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class Severity(IntEnum):
-    """Worst last: the verdict is the maximum of the findings, `HEALTHY` where there is none."""
+    """Ascending; the verdict is the maximum of the findings, `HEALTHY` without one."""
 
     HEALTHY = 0
     WARNING = 1
@@ -21,8 +21,8 @@ class Severity(IntEnum):
 
 
 class HealthFinding(msgspec.Struct, frozen=True, kw_only=True):
-    """``code`` is stable and of few values, because it is a metric label. ``subject`` is what it is
-    about: a topic, a group, a worker. ``mend`` is the next command, "" where waiting is enough."""
+    """``code`` is stable and has few values: it is a metric label. ``subject``: a topic, a group, a
+    worker. ``mend``: the next command, "" if waiting is enough."""
 
     code: str
     severity: Severity
@@ -30,10 +30,9 @@ class HealthFinding(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
     mend: str = ""
     reason: str = ""
-    """An error's own sentence. It may name addresses, which are not for browsers."""
+    """The message of an error. It may contain addresses, which browsers must not get."""
 
     def fields(self) -> dict[str, str]:
-        """As data, the severity as a word."""
         found = self.public_fields()
         if self.reason:
             found["detail"] += f": {self.reason}"

@@ -14,11 +14,11 @@ from streams.core.degradation.level import HEALTHY, Standing, worst
 from streams.core.process.process import ProcessIdentity
 
 CLOCK_SLACK_S = 1.0
-"""File times and process times come from different clocks."""
+"""file times and process times come from different clocks"""
 
 
 class LiveWorker(msgspec.Struct, frozen=True, kw_only=True):
-    """What one worker process last wrote. ``settled``: lag 0, outbox empty, no live windows."""
+    """The last status of one worker process. ``settled``: lag 0, outbox empty, no live windows."""
 
     pid: int
     slot: int | str
@@ -32,14 +32,13 @@ class LiveWorker(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def live_workers(state: Path) -> list[LiveWorker]:
-    """The workers whose processes live, by slot; a missing folder means none."""
     found = [_read(path) for path in sorted((state / "workers").glob("*.json"))]
     return sorted((worker for worker in found if worker), key=lambda worker: str(worker.slot))
 
 
 def member_prefix(state: Path) -> str | None:
-    """What the group member ids of this folder's workers begin with, before their slot; None until
-    one has run. See streams/engine/runtime/identity.py."""
+    """The prefix of the member ids of this folder's workers, before their slot; None until one has
+    run. See streams/engine/runtime/identity.py."""
     try:
         return f"{socket.gethostname()}-{(state / 'id').read_text().strip()}-"
     except OSError:
@@ -47,13 +46,12 @@ def member_prefix(state: Path) -> str | None:
 
 
 def standing(workers: Sequence[LiveWorker]) -> Standing | None:
-    """The worst standing of these workers; None without workers."""
     return worst(worker.degradation for worker in workers) if workers else None
 
 
 def pipeline_settled(workers: Sequence[LiveWorker]) -> bool:
-    """Whether nothing is left to do: every partition of every source has an owner among the
-    live workers, and each worker says that its part is done."""
+    """Whether every partition of every source has an owner among the live workers, and each worker
+    is settled."""
     owned = {
         (held["group"], held["topic"], held["partition"])
         for worker in workers
@@ -69,14 +67,14 @@ def pipeline_settled(workers: Sequence[LiveWorker]) -> bool:
 
 
 def _read(path: Path) -> LiveWorker | None:
-    """None for a file that is being replaced, not of this form, or left by a dead process."""
+    """None for a file that is incomplete, in another format, or of a dead process."""
     try:
         written_s_ago = time.time() - path.stat().st_mtime
         worker = msgspec.json.decode(path.read_bytes(), type=LiveWorker)
     except (OSError, msgspec.MsgspecError):
         return None
     process = ProcessIdentity.of(worker.pid)
-    # A process younger than the file is a stranger that got the dead worker's number.
+    # A process younger than the file reuses the dead worker's pid.
     if process is None or process.age_s() + CLOCK_SLACK_S < written_s_ago:
         return None
     return worker

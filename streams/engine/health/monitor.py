@@ -1,4 +1,4 @@
-"""Health judged at intervals in a process that lives on, and shown as metrics."""
+"""Observes the health at intervals and shows it as metrics."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ WorkersKnown = Callable[[], Awaitable[Sequence[LiveWorker]]]
 
 
 class HealthMonitor:
-    """Asks at most once in `FRESH_S`, for all callers. Metrics show what was judged last; a
-    lag that is unknown has no sample, so it is never 0."""
+    """Observes at most once in `FRESH_S`, for all callers. An unknown lag has no sample."""
 
     def __init__(
         self,
@@ -41,7 +40,7 @@ class HealthMonitor:
         metrics: HealthMetrics,
         state: Path,
     ) -> None:
-        """``state`` is the state folder of this host's workers."""
+        """``state``: the state folder of this host's workers."""
         self._state = state
         self._broker = broker
         self._sources = tuple(sources)
@@ -52,12 +51,11 @@ class HealthMonitor:
         self._recent = CachedValue(self._ask, FRESH_S, clock)
 
     async def read(self) -> Health:
-        """At most `FRESH_S` old."""
         return await self._recent.get()
 
     async def run(self) -> None:
-        """Keep the metrics current, until cancelled. They end with it: a process that has stopped
-        observing must not show what it observed."""
+        """Update the metrics until cancelled, then remove them: they must not outlive the
+        observation."""
         try:
             while True:
                 try:

@@ -1,4 +1,4 @@
-"""What was observed of the pipeline at one moment. None always means: could not be asked."""
+"""An observation of the pipeline. None always means: could not be asked."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Stalls: TypeAlias = Mapping[tuple[str, TopicPartition], float]
 class SourceObservation:
     """One declared source.
 
-    ``logs`` by partition; {} for a topic that does not exist. ``committed`` has no entry for a
-    partition without a committed offset. ``why`` says what could not be asked.
+    ``logs`` by partition; {} if the topic does not exist. ``committed`` lacks partitions without a
+    committed offset. ``why``: what could not be asked.
     """
 
     source: DeclaredSource
@@ -28,7 +28,7 @@ class SourceObservation:
     why: str = ""
 
     def lag(self, partition: int) -> int | None:
-        """Offsets between the group's next record and the last stable offset.
+        """Offsets from the group's next record to the last stable offset.
 
         A partition without a committed offset is read from its start.
         """
@@ -38,7 +38,7 @@ class SourceObservation:
         return max(0, log.stable_end - max(log.begin, self.committed.get(partition, 0)))
 
     def owner(self, partition: int) -> str | None:
-        """The member that holds the partition; None while there is none, or it is unknown."""
+        """The member that holds the partition; None if there is none, or unknown."""
         if self.group is None:
             return None
         member = self.group.owners().get(TopicPartition(self.source.topic, partition))
@@ -47,13 +47,13 @@ class SourceObservation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """``workers`` are the processes known here: all of this host, and those that the console is
-    configured to ask. There may be others."""
+    """``workers``: known processes, of this host and of the console's settings. There may be
+    others."""
 
     at_ms: int
     sources: Sequence[SourceObservation]
     workers: Sequence[LiveWorker] = ()
     local_members: str | None = None
-    """What member ids of this host's workers begin with (`member_prefix`); None where none ran."""
+    """Prefix of member ids of this host's workers (`member_prefix`); None if none ran."""
     stalls: Stalls = field(default_factory=dict)
-    """Seconds that a partition with unread records has not moved; {} without a history."""
+    """Seconds since a partition with unread records last moved; {} without a history."""

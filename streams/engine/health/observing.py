@@ -1,5 +1,5 @@
-"""Asks the broker about every declared source. Never raises for a broker that does not answer:
-what it did not say is None in the observation, with the reason."""
+"""Asks the broker about every declared source. Missing answers are None in the observation, with
+the reason; no error is raised for them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from streams.engine.health.live_workers import LiveWorker
 from streams.engine.health.observation import Observation, SourceObservation
 
 TIMEOUT_S: Final = 5.0
-"""Deadline of all questions together: a command or a page waits for no longer."""
+"""deadline of all requests together"""
 _SOURCES_AT_ONCE: Final = 16
 
 
@@ -31,7 +31,6 @@ async def observe(
     local_members: str | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> Observation:
-    """Every source, each as far as the broker said."""
     found = {source: SourceObservation(source=source) for source in sources}
     why = ""
     try:
@@ -71,8 +70,7 @@ async def _clients(broker: Broker) -> AsyncIterator[tuple[Admin, LogReader]]:
 async def _source(
     admin: Admin, reader: LogReader, source: DeclaredSource, partitions: int
 ) -> SourceObservation:
-    """Offsets are read before the log's ends, so that a moving partition never looks as if it had
-    committed past its end."""
+    """Offsets are read before log ends: a moving partition must not seem committed past its end."""
     observed = SourceObservation(source=source)
     places = [TopicPartition(source.topic, number) for number in range(partitions)]
     try:

@@ -1,4 +1,4 @@
-"""The health rule: findings of an observation, and the verdict that follows. Nothing here asks."""
+"""The health rule: findings and verdict of an observation. It makes no requests."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from streams.engine.health.observation import Observation, SourceObservation
 
 START_WORKERS: Final = "dia worker"
 STALL_S: Final = 300.0
-"""Longer than any job may run, and than a shard's outage holds up a commit."""
+"""longer than any job, and than a shard's outage delays a commit"""
 _SHOWN_MAX = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """``lag_records`` is None unless the lag of every declared partition is known."""
+    """``lag_records``: None unless the lag of every declared partition is known."""
 
     at_ms: int
     verdict: Severity
@@ -28,10 +28,9 @@ class Health:
     lag_records: int | None
     partitions: tuple[dict[str, Any], ...]
     degradation: Standing | None
-    """of the worst worker that is known here; None where none is known"""
+    """of the worst known worker; None without one"""
 
     def fields(self) -> dict[str, Any]:
-        """As data."""
         return {
             "verdict": self.verdict.word,
             "at_ms": self.at_ms,
@@ -42,7 +41,7 @@ class Health:
 
 
 def judge(observed: Observation) -> Health:
-    """See the package's docstring. Findings are ordered worst first."""
+    """The worst findings come first."""
     findings = [finding for rule in RULES for finding in rule(observed)]
     findings.sort(key=lambda one: (-one.severity, one.code, one.subject))
     rows = [row for source in observed.sources for row in _rows(source)]
@@ -75,7 +74,6 @@ def _rows(source: SourceObservation) -> Iterator[dict[str, Any]]:
 
 
 def unknown_sources(observed: Observation) -> Iterator[HealthFinding]:
-    """What could not be asked is neither zero nor healthy."""
     if not observed.sources:
         yield HealthFinding(
             code="nothing_declared",
@@ -96,8 +94,8 @@ def unknown_sources(observed: Observation) -> Iterator[HealthFinding]:
 
 
 def absent_topics(observed: Observation) -> Iterator[HealthFinding]:
-    """A declared source that does not exist takes no record. Red where a group reads it or other
-    sources exist: it was deleted. Without both the cluster is one that was not prepared yet."""
+    """A declared source that does not exist. Red if a group reads it or other sources exist: it was
+    deleted. Otherwise the cluster is not prepared yet."""
     prepared = any(source.logs for source in observed.sources)
     for source in observed.sources:
         if source.logs == {}:
@@ -112,7 +110,6 @@ def absent_topics(observed: Observation) -> Iterator[HealthFinding]:
 
 
 def unread_partitions(observed: Observation) -> Iterator[HealthFinding]:
-    """Records that no member of their group is going to read."""
     for source in observed.sources:
         if not source.logs or source.committed is None or source.group is None:
             continue
@@ -144,7 +141,7 @@ def _without_owner(
 
 
 def impossible_offsets(observed: Observation) -> Iterator[HealthFinding]:
-    """A committed offset outside its log: records expired unread, or the log is another one."""
+    """A committed offset outside its log: records expired unread, or it is another log."""
     for source in observed.sources:
         if not source.logs or source.committed is None:
             continue
@@ -173,8 +170,8 @@ def impossible_offsets(observed: Observation) -> Iterator[HealthFinding]:
 
 
 def never_read(observed: Observation) -> Iterator[HealthFinding]:
-    """Partitions whose log has lost its start before the group committed anything: those records
-    were not read by it. Lag counts what the log still has, so it says nothing of them."""
+    """Partitions that lost records before the group's first commit. Lag counts only what the log
+    has, so it does not show them."""
     for source in observed.sources:
         if source.committed is None:
             continue
@@ -200,15 +197,14 @@ def never_read(observed: Observation) -> Iterator[HealthFinding]:
 _WAYS_OUT: Final = dict.fromkeys(
     ("batch_unreadable", "source_not_log_append_time"), "dia shed plan --unreadable --topic {topic}"
 )
-"""Next commands by code, where it is not the usual one."""
+"""next commands by code, if not the usual one"""
 CLOCKS_APART_MAX_S: Final = 5.0
-"""Timestamps of clocks kept by NTP differ by milliseconds."""
+"""clocks kept by NTP differ by milliseconds"""
 HELD_BACK_MAX_S: Final = 60.0
-"""Twice the transaction timeout of dia's own producers."""
+"""twice the transaction timeout of dia's producers"""
 
 
 def stopped_partitions(observed: Observation) -> Iterator[HealthFinding]:
-    """Partitions that wait for an operator's decision."""
     for worker in observed.workers:
         for held in worker.partitions:
             if held.get("stopped_by"):
@@ -222,8 +218,7 @@ def stopped_partitions(observed: Observation) -> Iterator[HealthFinding]:
 
 
 def waiting_partitions(observed: Observation) -> Iterator[HealthFinding]:
-    """Partitions that have an owner which cannot open them yet, or cannot read on before the schema
-    registry answers, and tries again by itself."""
+    """Partitions whose owner retries to open them, or waits for the schema registry."""
     for worker in observed.workers:
         for held in worker.partitions:
             if held.get("waits_for") and not held.get("stopped_by"):
@@ -239,8 +234,8 @@ def waiting_partitions(observed: Observation) -> Iterator[HealthFinding]:
 
 
 def stalled_partitions(observed: Observation) -> Iterator[HealthFinding]:
-    """With unread records, and not committed for `STALL_S`: its owner does not work, or its group
-    does not stop rebalancing."""
+    """Partitions with unread records and no commit for `STALL_S`: the owner hangs, or its group
+    keeps rebalancing."""
     for source in observed.sources:
         stalls = {
             partition: observed.stalls.get(
@@ -263,8 +258,8 @@ def _rebalances(source: SourceObservation) -> bool:
 
 
 def unproven_partitions(observed: Observation) -> Iterator[HealthFinding]:
-    """Unread records in partitions of members that no worker known here speaks for: such a member
-    may have stopped the partition. Only a history tells (stall.py), and one look has none."""
+    """Unread records in partitions of members without a known worker: such a member may have
+    stopped the partition. Only a history (stall.py) can tell."""
     known = {
         (held["group"], held["topic"], held["partition"])
         for worker in observed.workers
@@ -289,8 +284,8 @@ def unproven_partitions(observed: Observation) -> Iterator[HealthFinding]:
 
 
 def departed_owners(observed: Observation) -> Iterator[HealthFinding]:
-    """A worker of this host that ended holds its partitions until its session is over. Until then
-    it may come back to them, and the records in them wait."""
+    """A worker of this host that ended holds its partitions until its session expires; their
+    records wait or it returns."""
     prefix = observed.local_members
     if prefix is None:
         return
@@ -308,7 +303,6 @@ def departed_owners(observed: Observation) -> Iterator[HealthFinding]:
 
 
 def paused_partitions(observed: Observation) -> Iterator[HealthFinding]:
-    """Partitions that take no records at the moment; they resume by themselves."""
     for worker in observed.workers:
         for held in worker.partitions:
             if held.get("paused"):
@@ -323,7 +317,6 @@ def paused_partitions(observed: Observation) -> Iterator[HealthFinding]:
 
 
 def quarantined_tenants(observed: Observation) -> Iterator[HealthFinding]:
-    """Partitions with tenants whose records are mostly bad; other tenants do not notice."""
     for worker in observed.workers:
         for held in worker.partitions:
             if count := held.get("quarantined"):
@@ -338,7 +331,6 @@ def quarantined_tenants(observed: Observation) -> Iterator[HealthFinding]:
 
 
 def held_back_partitions(observed: Observation) -> Iterator[HealthFinding]:
-    """Partitions whose newest records no consumer may read: another program's transaction is open."""
     for worker in observed.workers:
         for held in worker.partitions:
             held_s = held.get("held_back_s") or 0.0
@@ -354,8 +346,8 @@ def held_back_partitions(observed: Observation) -> Iterator[HealthFinding]:
 
 
 def moved_offsets(observed: Observation) -> Iterator[HealthFinding]:
-    """Partitions whose owner has committed further than the group's offset says. Workers were asked
-    before the broker, so only a hand or a broker that forgets makes that."""
+    """Partitions whose owner has committed further than the group's offset. Workers were asked
+    before the broker, so the offset was moved or lost."""
     for source in observed.sources:
         if source.committed is None:
             continue
@@ -381,7 +373,6 @@ def moved_offsets(observed: Observation) -> Iterator[HealthFinding]:
 
 
 def clocks_apart(observed: Observation) -> Iterator[HealthFinding]:
-    """Workers whose wall clock is not the brokers'."""
     for worker in observed.workers:
         gaps = [held.get("clock_ahead_s") or 0.0 for held in worker.partitions]
         ahead_s = max(gaps, key=abs, default=0.0)
@@ -398,7 +389,6 @@ def clocks_apart(observed: Observation) -> Iterator[HealthFinding]:
 
 
 def degraded_workers(observed: Observation) -> Iterator[HealthFinding]:
-    """What workers measure of their dependencies (streams/core/degradation)."""
     stands = standing(observed.workers)
     for cause in stands.causes if stands is not None else ():
         yield HealthFinding(

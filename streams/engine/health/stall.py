@@ -1,8 +1,7 @@
-"""How long each partition has had records to read while its committed offset stood still.
+"""Measures how long a partition has had unread records without a commit.
 
-A member may hold a partition and never commit: it hangs, it is a stranger in the group, or it waits for
-something that is away. One observation cannot tell that from a partition that is being read, so this
-takes a process that observes at intervals (monitor.py); a single `dia status` has no history.
+A member may hold a partition and never commit: it hangs, is a foreign process, or waits for a
+dependency. Only repeated observations (monitor.py) show that; a single `dia status` has no history.
 """
 
 from __future__ import annotations
@@ -19,13 +18,14 @@ class _Standing(NamedTuple):
 
 
 class CommitHistory:
-    """Fed with every observation, oldest first. What is unknown counts neither as moving nor as stalled."""
+    """Takes every observation, oldest first. Unknown values count neither as moving nor as
+    stalled."""
 
     def __init__(self) -> None:
         self._standing: dict[tuple[str, TopicPartition], _Standing] = {}
 
     def stalls(self, observed: Observation) -> Stalls:
-        """Seconds by group and partition; 0 where the offset moved or nothing is unread."""
+        """Seconds by group and partition; 0 if the offset moved or nothing is unread."""
         found: dict[tuple[str, TopicPartition], float] = {}
         known: dict[tuple[str, TopicPartition], _Standing] = {}
         for source in observed.sources:

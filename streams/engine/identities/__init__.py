@@ -1,1 +1,1 @@
-"""Which events a partition has seen."""
+"""The events that a partition has seen."""

@@ -1,10 +1,9 @@
-"""What is remembered of an event: one row of five 64-bit words, 40 bytes.
+"""A remembered event: one row of five 64-bit words, 40 bytes.
 
 Columns of a (n, 5) array of uint64: both halves of the 128-bit event hash, the hash of its payload,
-and the append time and log time (ms, streams/engine/state/log_time.py) of the record it was first seen in. An
-event that comes again after it was forgotten has another row. Of all rows of an event, wherever
-they are, the last one in the log counts: the one with the highest log time and, where log time
-waited for append times, the highest append time.
+and append time and log time (ms, streams/engine/state/log_time.py) of the first record. An event
+that comes again after it was forgotten has another row. Of all rows of an event the last one in the
+log counts: the highest log time, then the highest append time.
 """
 
 from __future__ import annotations
@@ -22,13 +21,12 @@ IdRows: TypeAlias = NDArray[np.uint64]
 
 
 def empty(count: int) -> IdRows:
-    """Room for ``count`` rows, not filled."""
     return np.empty((count, ROW_BYTES // 8), np.uint64)
 
 
 def by_event(rows: IdRows) -> NDArray[np.intp]:
-    """The order of ``rows`` by event hash; rows of one event stay in the order they have."""
-    order = np.argsort(rows[:, HI])  # not stable: a fifth of the cost where the CPU has AVX2
+    """The order of ``rows`` by event hash; rows of one event keep their order."""
+    order = np.argsort(rows[:, HI])  # not stable: a fifth of the cost with AVX2
     hi = rows[order, HI]
     equal = np.zeros(len(hi), np.bool_)
     equal[1:] = hi[1:] == hi[:-1]
@@ -40,26 +38,24 @@ def by_event(rows: IdRows) -> NDArray[np.intp]:
 
 
 def event_starts(ordered: IdRows) -> NDArray[np.intp]:
-    """Where each event begins among rows ordered by event."""
     first = np.ones(len(ordered), np.bool_)
     first[1:] = (ordered[1:, HI] != ordered[:-1, HI]) | (ordered[1:, LO] != ordered[:-1, LO])
     return np.flatnonzero(first)
 
 
 def event_ends(starts: NDArray[np.intp], count: int) -> NDArray[np.intp]:
-    """Where each event ends, given where each of ``count`` rows' events begin."""
     return np.append(starts[1:], count)[: len(starts)]
 
 
 def latest(rows: IdRows) -> IdRows:
-    """Ordered by event, of each only the row that counts. ``rows`` are in log
-    order, as far as they are of one event."""
+    """The counting row of each event, ordered by event. ``rows`` of one event must be in log
+    order."""
     ordered: IdRows = rows[by_event(rows)]
     return ordered[event_ends(event_starts(ordered), len(ordered)) - 1]
 
 
 def later(rows: IdRows, than: IdRows) -> NDArray[np.bool_]:
-    """Which of ``rows`` lie behind the row of the same event in ``than``."""
+    """Which of ``rows`` are later than the row of the same event in ``than``."""
     tied = (rows[:, LOG] == than[:, LOG]) & (rows[:, APPEND] > than[:, APPEND])
     behind: NDArray[np.bool_] = (rows[:, LOG] > than[:, LOG]) | tied
     return behind

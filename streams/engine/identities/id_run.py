@@ -1,15 +1,15 @@
-"""A run: a million or so remembered events, sorted by hash, in one immutable file.
+"""A run: about a million remembered events, sorted by hash, in one immutable file.
 
     rows        n x 40 bytes, ascending by event hash (streams/engine/identities/id_rows.py), in blocks of 102
-    first       u64 of each block: the upper hash half it begins with
-    digests     u64 of each block: xxh3-64 of its bytes, against damage, not against a forger
+    first       u64 of each block: its first upper hash half
+    digests     u64 of each block: xxh3-64 of its bytes, against damage (not forgery)
     filter      u64 words (streams/engine/identities/id_filter.py)
     entries     i64 pairs: number of each written entry whose rows are here, its latest log time
     trailer     magic, counts, xxh3-64 of everything after the rows
 
-All but the rows is in memory, 2.7 bytes an event. So an event that never came costs a look into
-the filter; one that came costs one read of 4 KiB, checked against its digest. A run is derived
-from entries that are committed, written and in the store: to lose one costs time, never truth.
+All but the rows is in memory, 2.7 bytes an event. A look-up of an absent event costs a look into
+the filter, of a present one a read of 4 KiB that is checked against its digest. A run is derived
+from committed entries in the store, so it can be made again.
 """
 
 from __future__ import annotations
@@ -36,8 +36,6 @@ _MAGIC = b"dia-ids2"
 
 @dataclass(frozen=True, slots=True)
 class RunIndex:
-    """What of a run is kept in memory."""
-
     count: int
     first: NDArray[np.uint64]
     digests: NDArray[np.uint64]
@@ -46,7 +44,6 @@ class RunIndex:
     """(number, latest log time in ms) pairs, shape (m, 2)"""
 
     def encode(self) -> bytes:
-        """Everything of the file after its rows."""
         words = self.filter.words
         body = b"".join(
             column.tobytes() for column in (self.first, self.digests, words, self.entries)
@@ -56,7 +53,7 @@ class RunIndex:
 
 
 def read_index(file: FileReader) -> RunIndex:
-    """Raises `StoreUnusable` where the file is not, whole, what `RunIndex.encode` wrote."""
+    """Raises `StoreUnusable` for a file that `RunIndex.encode` did not write in full."""
     if file.size < _TRAILER.size:
         raise StoreUnusable(f"{file.name} is too short to be a run of event ids")
     trailer = file.read(file.size - _TRAILER.size, _TRAILER.size)
@@ -76,8 +73,6 @@ def read_index(file: FileReader) -> RunIndex:
 
 
 class IdRun:
-    """One open run."""
-
     def __init__(self, file: FileReader, index: RunIndex) -> None:
         self._file = file
         self._index = index
@@ -97,13 +92,14 @@ class IdRun:
         self._file.close()
 
     def find(self, needles: IdRows, bits: NDArray[np.uint64]) -> tuple[NDArray[np.intp], IdRows]:
-        """Which of ``needles`` (by their hashes; ``bits`` of the filter) are here, and their rows.
+        """Indexes of the ``needles`` (by hash; ``bits`` of the filter) that are here, and their
+        rows.
 
-        Raises `StoreUnusable` where the file cannot be read or is not what was written.
+        Raises `StoreUnusable` for a file that is unreadable or damaged.
         """
         asked = np.flatnonzero(self._index.filter.may_hold(needles[:, HI], bits))
         hi = needles[asked, HI]
-        # Equal upper halves may stretch over blocks: from the last that begins below, on.
+        # Equal upper halves may span blocks: begin at the last block with a smaller first one.
         low = np.maximum(np.searchsorted(self._index.first, hi, "left") - 1, 0)
         high = np.searchsorted(self._index.first, hi, "right")
         asking = asked[np.repeat(np.arange(len(asked)), high - low)]
@@ -125,7 +121,6 @@ class IdRun:
     def _look(
         self, needles: IdRows, asking: NDArray[np.intp], blocks: NDArray[np.intp]
     ) -> tuple[NDArray[np.intp], IdRows]:
-        """Read block ``blocks[i]`` for needle ``asking[i]``."""
         data = b"".join([self._block(number) for number in blocks.tolist()])
         rows = np.frombuffer(data, np.uint64).reshape(-1, ROWS_PER_BLOCK, ROW_BYTES // 8)
         same = rows[:, :, HI] == needles[asking, HI, None]
@@ -135,7 +130,7 @@ class IdRun:
         return asking[where], rows[where, row]
 
     def _block(self, number: int) -> bytes:
-        """The block's bytes, the last one filled up."""
+        """The block's bytes, the last one padded."""
         first = number * ROWS_PER_BLOCK
         count = min(ROWS_PER_BLOCK, self._index.count - first)
         data = self._file.read(first * ROW_BYTES, count * ROW_BYTES)

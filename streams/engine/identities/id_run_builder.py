@@ -1,13 +1,12 @@
-"""Making a run of rows in memory, a slice at a time: no batch waits for all of it.
+"""Makes a run from rows in memory in slices, so that no batch waits for all of it.
 
  B1  cut the rows into pieces and sort each by hash
- B2  cut the hashes into ranges; for each, join what every piece has of it, keep of each event the
-     row that counts, write whole blocks
+ B2  for each range of hashes, join the pieces, keep the counting row of each event, write whole blocks
  B3  write the index and publish the file
 
-The caller says how many rows a step may handle; each row is handled twice, at about 0.1 us. So a
-run is made while at least as many events are admitted as it has rows, and no step takes longer
-than the batch that pays for it.
+The caller limits the rows of a step; each row is handled twice, at about 0.1 us. A run is complete
+before as many events are admitted as it has rows, and no step takes longer than the batch that pays
+for it.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class _Piece:
 
 
 class IdRunBuilder:
-    """Turns one `RecentIds`, which no longer changes, into an `IdRun` called ``name``."""
+    """Turns an unchanging `RecentIds` into an `IdRun` called ``name``."""
 
     def __init__(self, recent: RecentIds, files: Files, name: str) -> None:
         self.recent = recent
@@ -57,7 +56,6 @@ class IdRunBuilder:
         return None
 
     def close(self) -> None:
-        """Give up: what was written so far goes."""
         self._work.close()
 
     def _steps(self) -> Generator[int, None, IdRun]:
@@ -87,8 +85,6 @@ class IdRunBuilder:
 
 
 class _Blocks:
-    """Cuts ascending rows into blocks, and gathers the index on the way."""
-
     def __init__(self, rows_max: int) -> None:
         self._filter = IdFilter.for_events(rows_max)
         self._rest = empty(0)
@@ -97,7 +93,7 @@ class _Blocks:
         self._count = 0
 
     def add(self, rows: IdRows) -> bytes:
-        """The blocks that are full now."""
+        """The full blocks."""
         self._filter.add(rows[:, HI], masks(rows[:, LO]))
         rows = np.concatenate([self._rest, rows])
         whole = len(rows) // ROWS_PER_BLOCK * ROWS_PER_BLOCK
@@ -105,7 +101,6 @@ class _Blocks:
         return self._cut(rows[:whole])
 
     def finish(self) -> bytes:
-        """The last block, which may be short."""
         rest, self._rest = self._rest, empty(0)
         return self._cut(rest)
 

@@ -1,9 +1,9 @@
-"""How many of a partition's remembered event ids each tenant has brought.
+"""Counts the remembered event ids of each tenant in a partition.
 
-An id is known by its hash alone (streams/engine/windows/fingerprint.py), so its tenant is counted when it comes, in
-slices of log time, and uncounted when the slice is older than what is remembered. The counts are
-kept in memory only: after a restart the ids that are alive count for no tenant. They take room from all
-tenants until they are forgotten, and the rule of streams/engine/state/shares.py leaves some to each.
+The table knows ids by hash only (streams/engine/windows/fingerprint.py). So a tenant is counted
+when its id comes, in slices of log time, and uncounted when the slice expires. Counts are in memory
+only: after a restart remembered ids belong to no tenant and take room from all until they are
+forgotten (streams/engine/state/shares.py).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from streams.engine.state.shares import Shares, room
 
 SLICES: Final = 32
-"""Slices of a TTL: an id counts for up to so much of the TTL longer than it is remembered."""
+"""slices of a TTL: an id counts up to one slice longer than it is remembered"""
 
 
 class Owners(NamedTuple):
-    """Whose each event of a batch is: ``names[codes[i]]``."""
+    """The tenant of each event of a batch: ``names[codes[i]]``."""
 
     codes: NDArray[np.int64]
     names: Sequence[str]
@@ -36,22 +36,20 @@ class _Slice:
 
 
 class IdShares:
-    """Of one partition."""
-
     def __init__(self, ttl_ms: int, bound: int, quota: int) -> None:
         self._shares = Shares(bound, quota)
         self._slice_ms = max(1, ttl_ms // SLICES)
         self._slices: deque[_Slice] = deque()
         self._waiting = np.zeros(0, np.int64)
-        """by code of ``_waiting_names``, ids of ``_waiting_slice`` that are not counted yet"""
+        """uncounted ids of ``_waiting_slice``, by code of ``_waiting_names``"""
         self._waiting_total = 0
         self._waiting_names: Sequence[str] = ()
         self._waiting_slice: _Slice | None = None
 
     def suffice(self, count: int, alive: int) -> bool:
-        """Whether ``count`` more ids are within the share of each tenant, whosever they are: where there
-        is no quota and so much of the bound is free that no tenant need be looked at. A tenant holds at
-        most what all are counted for, which may be more than are alive: slices outlive ids."""
+        """Whether ``count`` more ids are within the share of any tenant, so none must be looked up:
+        there is no quota and enough of the bound is free. A tenant holds at most what all are
+        counted for, which may exceed the ids alive: slices outlive ids."""
         shares = self._shares
         counted = shares.total - shares.unowned + self._waiting_total
         return not shares.quota and room(shares.bound, 0, alive + count, counted) >= count
@@ -59,8 +57,7 @@ class IdShares:
     def take_all(
         self, codes: NDArray[np.int64], names: Sequence[str], alive: int, at_ms: int
     ) -> None:
-        """Count events that `suffice` said are within the shares, as `take` does; tenants are looked up
-        when a share is next asked for."""
+        """Count events after `suffice`, as `take` does; tenants are looked up later."""
         self._shares.unowned += alive - self._shares.total - self._waiting_total
         current = self._slice(at_ms)
         if names is not self._waiting_names or current is not self._waiting_slice:
@@ -72,7 +69,6 @@ class IdShares:
         self._waiting_total += len(codes)
 
     def _settle(self) -> None:
-        """Count what waits for its tenants."""
         if self._waiting_total and self._waiting_slice is not None:
             for code in np.flatnonzero(self._waiting).tolist():
                 tenant, count = self._waiting_names[code], int(self._waiting[code])
@@ -83,10 +79,10 @@ class IdShares:
     def take(
         self, fresh: NDArray[np.intp], owners: Owners, alive: int, at_ms: int
     ) -> NDArray[np.intp] | None:
-        """Count the events at the indexes ``fresh``, in log order, for their tenants. Returns those
-        that are beyond what a tenant may bring, and do not count; None where none is.
+        """Count the events at the indexes ``fresh``, in log order, by tenant; the indexes beyond a
+        tenant's share, which are not counted (None: none).
 
-        ``alive`` ids are remembered before them; ``at_ms`` is the log time of the last one.
+        ``alive``: ids remembered before; ``at_ms``: log time of the last event.
         """
         self._settle()
         shares, counts = self._shares, np.bincount(owners.codes[fresh])
@@ -111,7 +107,6 @@ class IdShares:
         return current
 
     def forget(self, horizon_ms: int) -> None:
-        """What lies before the horizon in log time is not remembered any more."""
         if self._slices and self._slices[0].latest_ms < horizon_ms:
             self._settle()
         while self._slices and self._slices[0].latest_ms < horizon_ms:

@@ -1,4 +1,4 @@
-"""The events seen last: rows in memory, in log order, found through a hash table."""
+"""The latest events: rows in memory, in log order, with a hash table."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from streams.engine.state.row_table import RowTable
 
 
 class RecentIds:
-    """About 56 bytes an event. It takes half as many rows again as ``capacity`` without being
-    copied: it is full only at the next commit."""
+    """About 56 bytes an event. It holds 1.5 times ``capacity`` without copying, as it is closed
+    only at a commit."""
 
     def __init__(self, capacity: int) -> None:
         self._rows = empty(capacity + capacity // 2)
         self._used = 0
         self._table = RowTable(capacity)
         self.entries: dict[int, int] = {}
-        """The written entries whose rows are here: number, and latest log time."""
+        """Number and latest log time of the written entries whose rows are here."""
         self.latest_ms = 0
 
     def __len__(self) -> int:
@@ -31,11 +31,10 @@ class RecentIds:
 
     @property
     def rows(self) -> IdRows:
-        """All rows, in log order."""
         return self._rows[: self._used]
 
     def find(self, needles: IdRows) -> NDArray[np.int64]:
-        """The row of each event, -1 where it is not here. Only hashes of ``needles`` are read."""
+        """The row of each event, or -1. Reads only the hashes of ``needles``."""
         rows = self._rows
 
         def meant(candidates: NDArray[np.int64], index: NDArray[np.intp]) -> NDArray[np.bool_]:
@@ -53,8 +52,8 @@ class RecentIds:
         ttl_ms: int,
         verdicts: NDArray[np.int8],
     ) -> int:
-        """Judge records in log order by the kernel (streams/core/kernels/identities.py), and add the fresh
-        ones. How many were judged: of those behind them, nothing is known."""
+        """Judge records in log order by the kernel (streams/core/kernels/identities.py), and add
+        the fresh ones; the number of records judged."""
         loops = kernels.active
         assert loops is not None, "records are judged in order where kernels are loaded"
         self._have_room(len(records))
@@ -69,7 +68,6 @@ class RecentIds:
         return int(judged)
 
     def since(self, first: int) -> IdRows:
-        """Rows from the one at index ``first`` on."""
         return self._rows[first : self._used]
 
     def _have_room(self, count: int) -> None:
@@ -79,8 +77,8 @@ class RecentIds:
             self._rows = grown
 
     def append(self, fresh: IdRows, counts: NDArray[np.intp], known: NDArray[np.int64]) -> None:
-        """Add rows in log order. ``counts`` are the indexes of those that count, one for each
-        event; ``known`` is the row, from `find`, that each of those takes the place of, or -1."""
+        """Add rows in log order. ``counts``: indexes of the counting row of each event; ``known``:
+        the row from `find` that each of those replaces, or -1."""
         self._have_room(len(fresh))
         first, self._used = self._used, self._used + len(fresh)
         self._rows[first : self._used] = fresh

@@ -1,18 +1,16 @@
-"""All events a partition remembers, wherever their rows are.
+"""All events that a partition remembers.
 
-    recent    rows in memory, which grow (streams/engine/identities/recent_ids.py)
-    closing   the same, full; made into runs a slice at a time, once their commit is through
-    runs      immutable files, of which an index is in memory (streams/engine/identities/id_run.py)
+    recent    growing rows in memory (streams/engine/identities/recent_ids.py)
+    closing   full ones; made into runs in slices once they are committed
+    runs      immutable files with an index in memory (streams/engine/identities/id_run.py)
 
-A row is written to a file once and never moved. A run goes as a whole when all in it is forgotten,
-so what has expired and is still there is at most a run and the recent rows. Where a row is makes no
-difference to what is found: of several rows of one event the last one in the log counts, and every part that
-may hold the event is asked.
+A row is written to a file once. A run is deleted when all its rows are forgotten, so at most a run
+and the recent rows hold expired rows. A look-up asks every part that may hold the event, and takes
+the last row in the log.
 
-A run is made only of rows whose commit is known to be through, and names the entries they were
-written in. So it is a pure function of the log, and after a restart it stands for those entries
-(`adopt`), even where the store is older than the file: the entries between are read from the
-changelog first. Its name bears the epoch, because a reset begins the numbers anew.
+A run holds committed rows only, and names their entries: it is a pure function of the log. So after
+a restart it stands for those entries (`adopt`), even if the store is older: the entries between are
+read from the changelog first. Its name has the epoch, because a reset restarts the numbers.
 """
 
 from __future__ import annotations
@@ -40,7 +38,7 @@ from streams.engine.identities.recent_ids import RecentIds
 
 
 class RememberedIds:
-    """``run_rows`` is the size at which recent rows become a run."""
+    """``run_rows``: number of recent rows that become a run."""
 
     def __init__(self, files: Files, epoch: int, run_rows: int) -> None:
         self._files = files
@@ -49,12 +47,12 @@ class RememberedIds:
         self._recent = RecentIds(self._run_rows)
         self._closing: list[RecentIds] = []
         self._committed = 0
-        """how many of the closing are committed, oldest first"""
+        """number of committed parts in ``_closing``, oldest first"""
         self._runs: list[IdRun] = []
         self._builder: IdRunBuilder | None = None
 
     def __len__(self) -> int:
-        """Rows, those of expired events that are not yet forgotten included."""
+        """Rows, including expired ones that are not forgotten."""
         return sum(len(part) for part in self._parts())
 
     @property
@@ -67,8 +65,8 @@ class RememberedIds:
     # --- look-up -----------------------------------------------------------------------------
 
     def find(self, needles: IdRows) -> tuple[IdRows, NDArray[np.bool_], NDArray[np.int64]]:
-        """For each of these different events: its row, whether there is one, and, for `append`,
-        where among the recent ones (-1: not there). Raises `StoreUnusable`."""
+        """The row of each of these distinct events, whether there is one, and its place in the
+        recent rows (-1: not there) for `append`. Raises `StoreUnusable`."""
         known = np.zeros_like(needles)
         there = np.zeros(len(needles), np.bool_)
         place = self._recent.find(needles)
@@ -78,7 +76,6 @@ class RememberedIds:
         return known, there, place
 
     def _find_older(self, needles: IdRows, known: IdRows, there: NDArray[np.bool_]) -> None:
-        """Enter what is found outside the recent rows, where nothing later is known."""
         for part in self._closing:
             rows = part.find(needles)
             found = np.flatnonzero(rows >= 0)
@@ -94,7 +91,7 @@ class RememberedIds:
         try:
             return run.find(needles, bits)
         except StoreUnusable:
-            # The entries it was made of are in the store: the next start makes it anew.
+            # The store has its entries: the next start makes the run again.
             self._files.remove(run.name)
             raise
 
@@ -105,8 +102,8 @@ class RememberedIds:
         ttl_ms: int,
         verdicts: NDArray[np.int8],
     ) -> IdRows:
-        """Judge records one after the other, and remember the fresh ones, whose rows are returned.
-        Verdicts below 0 are not judged, nor is any behind one. Raises `StoreUnusable`."""
+        """Judge records in order and remember the fresh ones; their rows. Verdicts from the first
+        one below 0 on are not judged. Raises `StoreUnusable`."""
         older, there = (
             np.zeros((len(records), records.shape[1]), np.uint64),
             np.zeros(len(records), np.bool_),
@@ -120,11 +117,10 @@ class RememberedIds:
     # --- growing -----------------------------------------------------------------------------
 
     def append(self, fresh: IdRows, counts: NDArray[np.intp], place: NDArray[np.int64]) -> None:
-        """Remember rows, in log order: see `RecentIds.append`."""
         self._recent.append(fresh, counts, place)
 
     def restore(self, number: int, rows: IdRows) -> None:
-        """Take the rows of a committed entry that no run stands for."""
+        """Take the rows of a committed entry without a run."""
         order = by_event(rows)
         starts = event_starts(rows[order])
         fresh = rows[np.sort(order[event_ends(starts, len(order)) - 1])]
@@ -137,7 +133,7 @@ class RememberedIds:
         self.written(number, int(rows[:, LOG].max(initial=0)))
         self.close_full()
         self.confirm()
-        if self._committed > 1:  # a start does not wait for what can be made later
+        if self._committed > 1:  # make later runs later: a start should not wait
             self.step(len(rows))
 
     def written(self, number: int, latest_ms: int) -> None:
@@ -145,17 +141,17 @@ class RememberedIds:
         self._recent.entries[number] = latest_ms
 
     def close_full(self) -> None:
-        """Begin anew where the recent rows are a run's worth. All of them must be written."""
+        """Close the recent rows if they fill a run. All of them must be written."""
         if len(self._recent) >= self._run_rows:
             self._closing.append(self._recent)
             self._recent = RecentIds(self._run_rows)
 
     def confirm(self) -> None:
-        """The commit of everything closed so far is through."""
+        """All closed rows are committed."""
         self._committed = len(self._closing)
 
     def step(self, events: int) -> None:
-        """Work on the oldest closing rows, as much as ``events`` new events pay for."""
+        """Work on the oldest closing rows, in proportion to ``events`` new events."""
         if not self._committed:
             return
         if self._builder is None:
@@ -172,7 +168,7 @@ class RememberedIds:
     # --- shrinking, restarting ---------------------------------------------------------------
 
     def forget(self, horizon_ms: int) -> None:
-        """Drop whatever holds only rows whose log time is before ``horizon_ms``."""
+        """Drop parts that hold only rows before ``horizon_ms`` in log time."""
         for run in [run for run in self._runs if run.latest_ms < horizon_ms]:
             self._runs.remove(run)
             run.close()
@@ -187,8 +183,8 @@ class RememberedIds:
             self._recent = RecentIds(self._run_rows)
 
     def adopt(self, numbers: Sequence[int]) -> dict[int, int]:
-        """Open the runs that stand for some of these live entries: which do, and the latest
-        log time of each. Files of no use are removed."""
+        """Open the runs that stand for live entries: those entries and their latest log times.
+        Deletes unused files."""
         live = set(numbers)
         adopted: dict[int, int] = {}
         for name in self._files.names():
@@ -210,14 +206,12 @@ class RememberedIds:
 
 
 _WORK_PER_EVENT = 4
-"""Making a run handles each of its rows twice: it is done in half the time the next one takes to
-fill."""
+"""a run handles each row twice; this completes it in half the time in which the next one fills"""
 
 
 def _keep_latest(
     known: IdRows, there: NDArray[np.bool_], at: NDArray[np.intp], rows: IdRows
 ) -> None:
-    """Rows found for the events at ``at`` count where nothing later is known."""
     better = ~there[at] | later(rows, known[at])
     known[at[better]] = rows[better]
     there[at] = True

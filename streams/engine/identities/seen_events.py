@@ -1,16 +1,14 @@
-"""Which events came before: the table that makes a repeated event harmless.
+"""The table of seen events, which makes repeats harmless.
 
-Key: 128-bit hash of tenant and event id. Value: append time and log time (streams/engine/state/log_time.py) of
-the first record, and the hash of its payload. A record is a *duplicate* if the first one was
-appended at most ``ttl`` before it and does not lie before its horizon in log time (the first is not
-refreshed), and a *conflict* if it is one whose payload differs. Both follow from the log up to the
-record, so the verdict is a property of the log: it comes out the same however late, or however
-often, the log is read, and whatever the broker's clock did. What is dropped from memory is what that
+Key: 128-bit hash of tenant and event id. Value: append time and log time
+(streams/engine/state/log_time.py) of the first record, and the hash of its payload. A record is a
+*duplicate* if the first one was appended at most ``ttl`` before it and is not before its horizon in
+log time (a duplicate does not extend it), and a *conflict* if its payload also differs. So a
+verdict depends on the log alone, not on when or how often it is read. Memory drops only what the
 rule can no longer find.
 
-Ids are written as one entry a commit (hash, payload and both times, column by column), so
-an id costs no key of its own anywhere. streams/engine/identities/remembered_ids.py says where they are kept to be
-found: about 56 bytes of memory for a recent one, 2.7 for one that has moved to disk.
+A commit writes its ids as one entry (hash, payload and both times, by column). Memory: about 56
+bytes for a recent id, 2.7 for one on disk (streams/engine/identities/remembered_ids.py).
 """
 
 from __future__ import annotations
@@ -39,17 +37,14 @@ from streams.engine.state.runs import run_starts
 from streams.engine.state.table import MAX_ENTRY_BYTES, Entry
 
 ID_BYTES = 40
-"""One remembered id in an entry: five columns of eight bytes."""
+"""one id in an entry: five columns of eight bytes"""
 _ROWS_PER_ENTRY = MAX_ENTRY_BYTES // ID_BYTES
 _ENTRIES_PER_COMMIT = 1 << 16
 _RUNS_MAX = 16
-"""A table at its bound has this many runs, so that what expired and is not yet dropped stays a
-small part of it."""
+"""runs of a table at its bound: keeps the expired rows a small part"""
 
 
 class Verdict(IntEnum):
-    """What `SeenEvents.admit` says of a record."""
-
     FRESH = 0
     DUPLICATE = 1
     CONFLICT = 2
@@ -57,7 +52,7 @@ class Verdict(IntEnum):
 
 
 class SeenEvents:
-    """The `Table` of seen events of one partition (protocol: streams/engine/state/table.py)."""
+    """The `Table` of seen events (protocol: streams/engine/state/table.py)."""
 
     def __init__(
         self,
@@ -77,7 +72,7 @@ class SeenEvents:
         self._horizon_ms = 0
 
     def __len__(self) -> int:
-        """Remembered events, expired ones not yet forgotten included."""
+        """Remembered events, including expired ones that are not forgotten."""
         return len(self._ids)
 
     @property
@@ -97,12 +92,11 @@ class SeenEvents:
         log: LogTimes,
         owners: Owners | None = None,
     ) -> NDArray[np.int8]:
-        """A `Verdict` for each record of a batch (parallel columns, in log order); fresh ones
-        are remembered from here on, the others leave no trace.
+        """A `Verdict` for each record of a batch (parallel columns, in log order). Only fresh ones
+        are remembered.
 
-        A record that would be fresh is over quota where its tenant (``owners``; None: all are of
-        one) may bring no more ids, and so is what repeats it in the batch. Raises `StoreUnusable`
-        where ids on disk cannot be read.
+        A fresh record is over quota if its tenant (``owners``; None: one tenant) may bring no more
+        ids; so are its repeats in the batch. Raises `StoreUnusable` if ids on disk cannot be read.
         """
         count = len(hi)
         if not count:
@@ -125,8 +119,7 @@ class SeenEvents:
     def _admit_in_order(
         self, rows: IdRows, log: LogTimes, owners: Owners, verdicts: NDArray[np.int8]
     ) -> None:
-        """Judge by the kernel, where every tenant may bring what it brings. A verdict that it does not
-        come to stays -1."""
+        """Judge by the kernel, when no quota can be exceeded. Undecided verdicts stay -1."""
         alive = len(self)
         fresh = self._ids.judge(rows, log.horizon_ms, self._ttl_ms, verdicts)
         if len(fresh):
@@ -135,7 +128,6 @@ class SeenEvents:
             self._pending.append(fresh)
 
     def _admit_together(self, rows: IdRows, log: LogTimes, owners: Owners) -> NDArray[np.int8]:
-        """Judge all at once, as columns."""
         count = len(rows)
         order = by_event(rows)
         ordered = rows[order]
@@ -154,7 +146,7 @@ class SeenEvents:
                 _refuse(verdicts, beyond, order, event)
                 fresh = verdicts == Verdict.FRESH
         if fresh.any():
-            # Of an event that expired within the batch, the last fresh record counts.
+            # If an event expired within the batch, its last fresh record counts.
             at = np.flatnonzero(fresh[order])
             last = at[event_ends(run_starts(event[at]), len(at)) - 1]
             counting = (np.cumsum(fresh) - 1)[order[last]]
@@ -217,14 +209,14 @@ def _judge(
     ttl_ms: int,
     horizon_ms: NDArray[np.int64],
 ) -> NDArray[np.int8]:
-    """Verdicts for rows ordered by event: row i is of ``event[i]``; event e begins at
-    ``starts[e]`` and, where ``there[e]``, is known from before by ``known[e]``."""
+    """Verdicts for rows ordered by event: row i is of ``event[i]``; event e begins at ``starts[e]``
+    and, if ``there[e]``, has the earlier row ``known[e]``."""
     alive = there & ~_forgotten(ordered[starts], known, ttl_ms, horizon_ms[starts])
     first = np.where(alive[:, None], known, ordered[starts])
     same = ordered[:, PAYLOAD] == first[event, PAYLOAD]
     verdicts = np.where(same, Verdict.DUPLICATE, Verdict.CONFLICT).astype(np.int8)
     verdicts[starts[~alive]] = Verdict.FRESH
-    # Rare: the event expired between two records of one batch. Then one after the other.
+    # Rare: the event expired between two records of one batch.
     expired = _forgotten(ordered, first[event], ttl_ms, horizon_ms)
     for number in np.unique(event[expired]).tolist():
         its = event == number
@@ -239,8 +231,8 @@ def _refuse(
     order: NDArray[np.intp],
     event: NDArray[np.intp],
 ) -> None:
-    """The records at ``beyond`` are over quota, and with each what follows it of its event, which
-    is judged by a record that is not remembered. ``event[i]`` is the event of ``order[i]``."""
+    """Mark the records at ``beyond`` over quota, and the later ones of the same events.
+    ``event[i]`` is the event of ``order[i]``."""
     event_of = np.empty(len(order), np.intp)
     event_of[order] = event
     refused_at = np.full(int(event.max()) + 1, len(order), np.intp)
@@ -251,7 +243,7 @@ def _refuse(
 def _forgotten(
     rows: IdRows, first: IdRows, ttl_ms: int, horizon_ms: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Which of ``rows`` come too late to repeat the row ``first`` of their event."""
+    """Which of ``rows`` are too late to repeat the row ``first`` of their event."""
     appended_ms = (rows[:, APPEND] - first[:, APPEND]).view(np.int64)
     late: NDArray[np.bool_] = first[:, LOG].view(np.int64) < horizon_ms
     late |= appended_ms > ttl_ms
@@ -261,7 +253,6 @@ def _forgotten(
 def _one_by_one(
     rows: IdRows, known: NDArray[np.uint64] | None, ttl_ms: int, horizon_ms: NDArray[np.int64]
 ) -> list[Verdict]:
-    """Verdicts for the records of one event, in log order."""
     first = known.tolist() if known is not None else None
     verdicts: list[Verdict] = []
     for row, horizon in zip(rows.tolist(), horizon_ms.tolist(), strict=True):
@@ -284,7 +275,7 @@ def _number(key: bytes) -> int:
 
 
 def _encode(rows: IdRows) -> bytes:
-    """Column by column: neighbours compress far better than rows do."""
+    """By column, which compresses far better."""
     hashes, append_ms = rows[:, :APPEND].T.tobytes(), rows[:, APPEND].tobytes()
     ahead_ms = (rows[:, APPEND] - rows[:, LOG]).tobytes()  # nearly always 0
     return hashes + append_ms + ahead_ms
