@@ -1,1 +1,1 @@
-"""The kinds of agents as they are declared."""
+"""Declarations of agents."""

@@ -1,11 +1,10 @@
-"""How an agent is written: a function that gets a whole batch of one partition's events.
+"""Batch agents: a function of all decoded records of one fetch of one partition.
 
     @app.batch_agent(orders, tables=(SEEN_EVENTS,))
     def count(batch: EventBatch[Order], scope: Scope) -> None: ...
 
-The function is called with the decoded records of one fetch, in log order, and folds them into
-the partition's tables. It has no effect outside the process: what it emits, and what it puts in
-tables, becomes true with the next commit, all at once. It may not await and may not keep time.
+The function folds the records, in log order, into the partition's tables. The next commit makes its
+table changes and outputs true together. It must not await or read the clock.
 """
 
 from __future__ import annotations
@@ -35,11 +34,10 @@ T = TypeVar("T", bound=Table)
 class EventBatch(Generic[E]):
     """The good records of one batch: parallel columns, in log order.
 
-    ``rows[i]`` is the index of ``events[i]`` in ``records``; None says that all are good.
-    ``append_ms`` is the time each record's age is judged by (a replayed one's by its first
-    append); `appended_ms` is when this log took it, and `log` the log time of that.
-    ``log_times`` has one for each of ``records``. Agents read columns through `fields`: ``scanned`` are
-    those that were read without making events, and each of ``events`` is then made when it is asked for.
+    ``rows[i]`` is the index of ``events[i]`` in ``records``; None: all are good. ``append_ms`` is
+    the first append of a replayed record, `appended_ms` the append to this log, and `log` its log
+    time. ``log_times`` has one row for each of ``records``. With ``scanned``, each of ``events`` is
+    made on access.
     """
 
     records: RecordBatch
@@ -54,7 +52,6 @@ class EventBatch(Generic[E]):
         return len(self.events)
 
     def keep(self, kept: NDArray[np.bool_]) -> EventBatch[E]:
-        """The batch with only some of its events."""
         at = np.flatnonzero(kept)
         events = self.events
         return replace(
@@ -68,7 +65,7 @@ class EventBatch(Generic[E]):
 
     @property
     def fields(self) -> EventFields:
-        """Fields of the events as columns. Of a topic that the scanner reads, no event is made."""
+        """Fields of the events as columns."""
         return self.scanned or ObjectFields(self.events)
 
     def row(self, index: int) -> int:
@@ -81,21 +78,19 @@ class EventBatch(Generic[E]):
         return [*whole] if self.rows is None else [whole[i] for i in self.rows]
 
     def values(self) -> Sequence[bytes | None]:
-        """The value of each event's record, made when it is asked for."""
+        """The value of each event's record, made on access."""
         return _Values(self)
 
     def appended_ms(self) -> NDArray[np.int64]:
-        """When each event was appended to this log: the time in which a repeat must come."""
         return self._chosen(timestamp_array(self.records))
 
     def log(self) -> LogTimes:
-        """Of each event (streams/engine/state/log_time.py): the time in which ids are forgotten."""
+        """Log time of each event (streams/engine/state/log_time.py)."""
         if self.rows is None:
             return self.log_times
         return LogTimes(*(column[self.rows] for column in self.log_times))
 
     def offsets(self) -> NDArray[np.int64]:
-        """Source offset of each event."""
         return self._chosen(offset_array(self.records))
 
     def _chosen(self, column: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -115,9 +110,8 @@ class _Values(Sequence[Any]):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """``name`` of a versioned cache is now ``body`` (as that cache encodes it); ``events`` are
-    what happened to it, each published to the subscribers. Of unacknowledged changes of one name the
-    last one stays owed."""
+    """``name`` of a versioned cache is now ``body`` (in that cache's encoding); ``events`` are
+    published to subscribers. Of several unacknowledged changes of a name, the last stays owed."""
 
     cache: str
     name: str
@@ -126,19 +120,18 @@ class Change:
 
 
 class Scope(Protocol):
-    """What an agent may do with the partition its batch came from."""
+    """What an agent may do with the partition of its batch."""
 
     @property
     def tp(self) -> TopicPartition: ...
 
     @property
     def fingerprints(self) -> Fingerprints:
-        """Keyed hashes of ids, names and payloads, under the secret of the partition's state."""
+        """Keyed hashes of ids, names and payloads, under the partition's secret."""
         ...
 
     def table(self, spec: TableSpec[T]) -> T:
-        """The partition's instance of a declared table; KeyError when the agent did not
-        declare it."""
+        """KeyError for a table that the agent does not declare."""
         ...
 
     def dead_letter(self, row: int, code: str, message: str, tenant: str = "") -> None:
@@ -150,29 +143,28 @@ class Scope(Protocol):
         ...
 
     def fact(self, target: str | RowTarget, row: RowValues, *, name: str | None = None) -> None:
-        """Owe a declared ClickHouse table or sink a row, from the partition's next commit on; its
-        ``ver`` and ``at`` are the commit's. Of rows with one ``name`` only the last is owed: all would have
-        one version.
+        """Owe a declared ClickHouse table or sink a row, from the partition's next commit on. The
+        commit sets ``ver`` and ``at``. Of rows with one ``name`` only the last is owed, as all
+        would have one version.
 
-        Raises `UnknownTable` for a target that the app does not declare and `RowUnfit` for a row that
-        it cannot hold. Nothing is owed then: the agent refuses the record by `dead_letter`.
+        Raises `UnknownTable` for an undeclared target and `RowUnfit` for a row that it cannot hold.
+        Nothing is owed then: the agent should refuse the record by `dead_letter`.
         """
         ...
 
     def change(self, change: Change) -> None:
-        """Owe the caches a newer value, from the partition's next commit on, with the commit's
+        """Owe the caches a new value, from the partition's next commit on, with the commit's
         version."""
         ...
 
     def count(self, *, applied: int = 0, duplicates: int = 0) -> None:
-        """Account for good records; those refused by `dead_letter` are counted there. Every
-        event of a batch must be accounted for once."""
+        """Count good records; `dead_letter` counts the others. Each event must be counted once."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSpec:
-    """A declared agent. ``tables`` may not include the outbox: the runtime adds it."""
+    """A declared batch agent. ``tables`` without the outbox, which the runtime adds."""
 
     name: str
     source: Topic
@@ -180,5 +172,4 @@ class AgentSpec:
     tables: tuple[TableSpec[Any], ...]
     process: Callable[[EventBatch[Any], Scope], None]
     columns: bool = False
-    """``process`` reads `EventBatch.fields` and few events: where kernels are loaded, none is made
-    before it is asked for"""
+    """``process`` reads `EventBatch.fields`: with kernels, events are made on access only"""

@@ -1,12 +1,12 @@
-"""How an agent is written whose records are work: each request is answered, once, with a result.
+"""Job agents: each request is answered once, with a result.
 
     app.job_agent(
         requests, name="render", results=pictures, ask=ask, answer=answer, performer=Renderer.of
     )
 
-``performer`` makes, once a process, what does the work; the engine decides what runs when, and
-makes the answer true (docs/protocols/jobs.md). Work may run more than once, in whole or in part,
-but only one run of a key is ever committed.
+``performer`` makes the object that does the work, once per process; the engine schedules it and
+commits the answers (docs/protocols/jobs.md). Work may run more than once, but only one run of a key
+is committed.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ E = TypeVar("E")
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What the engine has to know of a request.
+    """What the engine must know of a request.
 
-    ``payload`` fingerprints what is asked: a repeat of ``key`` must have the same. ``cancels``
-    is the key of another request of the tenant, which this one ends if it is not finished.
+    ``payload`` is a fingerprint of the request: a repeat of ``key`` must have the same. ``cancels``
+    is the key of another request of the tenant, which this one ends if it is unfinished.
     """
 
     tenant: str
@@ -48,7 +48,7 @@ class Ask:
 
 
 class Outcome(msgspec.Struct, array_like=True, frozen=True):
-    """What came of the first request of a key; kept, and given again to its repeats."""
+    """The result of the first request of a key; its repeats get it again."""
 
     status: str
     summary: dict[str, Any]
@@ -59,7 +59,7 @@ class Outcome(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Answer(NamedTuple):
-    """One request's result record (its value; its key is the request's), and a row of facts."""
+    """A request's result record (its value; the key is the request's) and a row of facts."""
 
     result: bytes
     table: str
@@ -68,7 +68,7 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where and when a request was appended, and whether it repeats an earlier one."""
+    """Where and when a request was appended, and whether it repeats another."""
 
     partition: int
     offset: int
@@ -78,7 +78,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a performer is made of; ``layer`` is the cache that processes share, if there is one."""
+    """``layer``: the shared cache, if any."""
 
     settings: Settings
     clock: Clock
@@ -91,25 +91,26 @@ class Performer(Protocol):
 
     @property
     def slots(self) -> int:
-        """How many jobs are worth performing at once."""
+        """Number of jobs to perform at once."""
         ...
 
     def queue(self, name: str) -> QueuePolicy:
-        """The settings of a queue; any for a name it does not know."""
+        """The settings of a queue, also of an unknown one."""
         ...
 
     def needs(self, event: Any) -> tuple[str, ...]:
-        """What `prepare` asks for this request, in the order in which it asks.
+        """What `prepare` asks for this request, in that order.
 
-        A name with a space, ``policy acme/p1`` or ``shard 2``, is one of its kind and is asked by a
-        bounded number of jobs at once; a bare name is shared by all. Never raises.
+        A bounded number of jobs at once asks a name with a parameter, ``policy acme/p1`` or ``shard
+        2``; other names have no bound. Never raises.
         """
         ...
 
     async def prepare(self, event: Any) -> Any:
-        """What `perform` takes besides the request. Takes no slot; may be cancelled at any point.
+        """What `perform` takes besides the request. It takes no slot and may be cancelled at any
+        point.
 
-        Must not wait where `needs` is empty. Raises as `perform`; an error's ``need`` names the
+        It must not wait if `needs` is empty. Raises as `perform`; an error's ``need`` names the
         dependency that failed.
         """
         ...
@@ -117,15 +118,15 @@ class Performer(Protocol):
     async def perform(self, event: Any, prepared: Any, timeout_s: float) -> dict[str, Any]:
         """The summary, within ``timeout_s``. May be cancelled at any point.
 
-        Raises `JobRefused` and `BadRecord` kinds for what will not succeed (they become the
-        result), and `TransientError` kinds for what may: it is tried again, by the queue's policy,
-        and given up after its last attempt. One whose disposition is PAUSE says that what the job
-        needs is away (a breaker is open): the jobs with that need wait, and no attempt is spent.
+        Raises `JobRefused` and `BadRecord` errors, which become the result, and `TransientError`
+        errors, which are retried by the queue's policy and given up after the last attempt. After
+        one with disposition PAUSE (a breaker is open) all jobs with that need wait, and no attempt
+        is spent.
         """
         ...
 
     def finished(self, event: Any, outcome: Outcome) -> None:
-        """Called for each first outcome after it was committed, at most once. Must not block."""
+        """Called at most once for each first outcome, after its commit. Must not block."""
         ...
 
     async def close(self) -> None: ...
@@ -149,4 +150,3 @@ class JobAgent(Generic[E]):
 
 
 Agent: TypeAlias = AgentSpec | JobAgent[Any] | StreamAgent
-"""Any kind."""

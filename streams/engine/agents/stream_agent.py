@@ -1,4 +1,4 @@
-"""How an agent is written that handles one event at a time, and may wait in its middle.
+"""Stream agents: a coroutine that handles one event at a time and may wait.
 
     async def count(stream: Stream) -> None:
         async for order in stream:
@@ -7,8 +7,8 @@
     COUNT = StreamAgent(name="count", source=ORDERS, group="acme-group", body=count,
                         declared=(totals,))
 
-The engine calls ``body`` once for each partition it is assigned (streams/engine/runtime/partition/stream_partition.py
-has the protocol). A body with ``yield`` sends what it yields to ``sinks``, as a part of the event.
+The engine calls ``body`` once for each assigned partition (docs/protocols/stream_agents.md). What a
+body yields goes to ``sinks``, as a part of the event.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from streams.engine.streams.stream import Regrouping, Stream
 Body: TypeAlias = Callable[[Stream], Any]
 """A coroutine function, or an async generator function."""
 Sink: TypeAlias = Callable[[Any], Awaitable[None] | None]
-"""Takes what a body yields. What it sends is part of the event; its other effects are not: they are
-repeated when the event is."""
+"""Takes what a body yields. Its sends are part of the event; other effects are repeated with the
+event."""
 
 
 class Declared(Protocol):
@@ -43,15 +43,13 @@ class Declared(Protocol):
     @property
     def spec(self) -> TableSpec[KeyedTable]: ...
 
-    def empty(self) -> KeyedTable:
-        """A part of it with nothing in it."""
-        ...
+    def empty(self) -> KeyedTable: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamAgent:
-    """A declared agent of one event at a time. ``declared`` are the tables that it alone reads and
-    writes; None: those that its code names (streams/engine/streams/body_tables.py)."""
+    """A declared stream agent. ``declared`` are its tables, which no other agent uses; None: those
+    that its code names (streams/engine/streams/body_tables.py)."""
 
     name: str
     source: Topic
@@ -62,11 +60,11 @@ class StreamAgent:
     regrouping: Regrouping | None = None
     """of a body with `Stream.group_by`"""
     entry: Topic | None = None
-    """where `send` sends to, if that is not ``source``"""
+    """topic for `send`, if not ``source``"""
 
     @cached_property
     def owned(self) -> tuple[Declared, ...]:
-        """Its tables. Found when they are first asked for: code may name what is declared behind it."""
+        """Its tables, found at the first access: code may name tables that are declared later."""
         return tuple(
             table
             for table in self._named
@@ -75,7 +73,6 @@ class StreamAgent:
 
     @property
     def global_tables(self) -> tuple[GlobalTable, ...]:
-        """Those that it reads, or writes."""
         return tuple(table for table in self._named if isinstance(table, GlobalTable))
 
     @cached_property
@@ -101,7 +98,7 @@ class StreamAgent:
         )
 
     async def cast(self, value: Any = None, *, key: Key = None, **options: Any) -> None:
-        """As `send`, in Faust's other word."""
+        """Faust's other name of `send`."""
         await self.send(key=key, value=value, **options)
 
     def __getattr__(self, name: str) -> NoReturn:
@@ -114,5 +111,5 @@ class StreamAgent:
         raise AttributeError(name)
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        """The body itself, for a test that gives it a stream of its own."""
+        """Call the body with a test's own stream."""
         return self.body(*args, **options)

@@ -1,8 +1,6 @@
-"""The agent of all windows of one topic: how a batch of events becomes columns, and which are refused.
+"""The agent of all windows of one topic: turns batches into columns, and refuses records.
 
-A record is refused, and counts in no window, for a value that no window can hold, for being late, and for an
-id that came before with another payload. A repeat of an id is a duplicate. What is refused leaves no trace
-among the ids, so that its replay is the first to bring it.
+A refused record leaves no id behind, so its replay is not a duplicate.
 """
 
 from __future__ import annotations
@@ -40,39 +38,31 @@ _OVER_QUOTA: Final = (
     "DIA_MAX_IDS); they are forgotten after DIA_DEDUPE_TTL_S"
 )
 _Causes: TypeAlias = dict[int, tuple[str, str]]
-"""Of each refused record, by its index in the batch: code and message."""
+"""Code and message of each refused record, by its index in the batch."""
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
 class WindowScope(Scope, Protocol):
-    """The partition of a window agent."""
-
     def before_ms(self, batch: EventBatch[Any]) -> NDArray[np.int64]:
         """The watermark before each event of ``batch``."""
         ...
 
-    def dropped(self, records: int) -> None:
-        """So many records were late, and are dropped as their windows say."""
-        ...
+    def dropped(self, records: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowAgent(AgentSpec):
-    """The agent of all windows of one topic."""
-
     windows: tuple[AggregatedWindows, ...]
 
 
 def windows_of(agent: Agent) -> tuple[AggregatedWindows, ...]:
-    """The windows of an agent of any kind, most of which have none."""
     return agent.windows if isinstance(agent, WindowAgent) else ()
 
 
 def window_agent(
     name: str, topic: Topic, group: str, windows: tuple[AggregatedWindows, ...]
 ) -> WindowAgent:
-    """An agent that folds the events of ``topic`` into ``windows``."""
     ids = windows[0].ids
     if other := [one for one in windows if one.ids != ids]:
         raise UsageError(
@@ -92,14 +82,13 @@ def window_agent(
 
 
 class _Folding(NamedTuple):
-    """``types`` are those of all fields that are read, ``values`` of those that are aggregated."""
+    """``types``: of all fields that are read; ``values``: of those that are aggregated."""
 
     windows: tuple[AggregatedWindows, ...]
     types: Mapping[str, FieldType]
     values: Mapping[str, FieldType]
 
     def fold(self, batch: EventBatch[Any], scope: Scope) -> None:
-        """Refuse what cannot count, fold the rest into all windows."""
         partition = cast(WindowScope, scope)
         bad: Refused = {}
         fields = values_of(batch.events, self.values, bad)
@@ -145,7 +134,7 @@ class _Folding(NamedTuple):
     def _repeats(
         self, batch: EventBatch[Any], scope: Scope, kept: NDArray[np.bool_], refused: _Causes
     ) -> int:
-        """Take from ``kept`` what its ids say does not count; how many records are repeats."""
+        """Remove records from ``kept`` by their ids; the number of repeats."""
         ids, rows = self.windows[0].ids, np.flatnonzero(kept)
         if not ids or not len(rows):
             return 0
@@ -159,7 +148,7 @@ class _Folding(NamedTuple):
 
 
 def _admitted(batch: EventBatch[Any], ids: str, scope: Scope) -> NDArray[np.int8]:
-    """The verdict on each event by its field ``ids``. What is fresh is remembered from here on."""
+    """The verdict on each event by its field ``ids``; fresh ones are remembered."""
     prints, events = scope.fingerprints, batch.events
     named = [getattr(event, ids) for event in events]
     texts = [None if one is None else str(one) for one in named]
@@ -173,8 +162,8 @@ def _admitted(batch: EventBatch[Any], ids: str, scope: Scope) -> NDArray[np.int8
 
 
 def _payload(event: Any, value: bytes) -> bytes:
-    """What two records of one id are compared by. MessagePack has no integers beyond 64 bits and not every
-    depth: an event that it cannot hold is compared by the bytes of its record."""
+    """What repeats are compared by. An event that MessagePack cannot hold (integers beyond 64 bits,
+    depth) is compared by its record's bytes."""
     try:
         return _encode(plain(event))
     except (OverflowError, RecursionError, TypeError, ValueError):

@@ -1,2 +1,1 @@
-"""Aggregators of windows: what each one remembers of a window, how two states merge, which columns
-its rows have."""
+"""Aggregators of windows: states, merges and columns."""

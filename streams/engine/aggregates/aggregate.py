@@ -1,14 +1,13 @@
-"""What an aggregator is: a declaration, and the states of all live windows of a partition as columns.
+"""Aggregators: a declaration, and the states of a partition's live windows as columns.
 
-The state of a window is in the *slot* of that number. Three laws hold for each aggregator
+The state of a window is in the *slot* of that number. Laws of each aggregator
 (tests/properties/test_aggregate_laws.py):
 
-    fold    records folded in one batch give the state that they give one by one, bit for bit
-    merge   commutative and associative: of sketches that forget (`TopK`) within their error bound,
-            of sums within rounding
-    code    what `written` gives, `restore` reads back
+    fold    a batch of records gives the state of one by one, bit for bit
+    merge   commutative and associative; of `TopK` within its error bound, of sums within rounding
+    code    `restore` is the inverse of `written`
 
-Values that are null are passed over, as in SQL. A window without any value has null columns.
+Nulls are skipped, as in SQL. A window without a value has null columns.
 """
 
 from __future__ import annotations
@@ -40,24 +39,22 @@ class FieldType(NamedTuple):
 
     @property
     def column(self) -> str:
-        """The ClickHouse type that holds its values."""
         return self.nullable(COLUMN_TYPES[self.kind])
 
     def nullable(self, column: str) -> str:
-        """``column``, with null for windows that have no value of the field."""
+        """``column``, nullable if a window may have no value of the field."""
         return f"Nullable({column})" if self.optional else column
 
 
 @dataclass(frozen=True, slots=True)
 class FieldValues:
-    """The values of one field for the records of a batch. ``values``: an array of float64, or of
-    int64 for integers and truth values, or a list of text. ``present`` None: no value is null."""
+    """The values of one field of a batch. ``values``: an array of float64, or of int64 for integers
+    and booleans, or a list of text. ``present`` None: no value is null."""
 
     values: Any
     present: NDArray[np.bool_] | None = None
 
     def take(self, rows: NDArray[np.int64]) -> FieldValues:
-        """Those of some records."""
         whole = self.values
         values = [whole[row] for row in rows.tolist()] if isinstance(whole, list) else whole[rows]
         return FieldValues(values, None if self.present is None else self.present[rows])
@@ -65,8 +62,8 @@ class FieldValues:
 
 @dataclass(frozen=True, slots=True)
 class Additions:
-    """Records of a batch in log order, as parallel columns: ``slots`` says which window each one
-    belongs to. ``times_ms`` is the event time, ``offsets`` the place in the log."""
+    """Records of a batch in log order, as parallel columns. ``slots``: the window of each record;
+    ``times_ms``: event time; ``offsets``: source offset."""
 
     slots: Slots
     times_ms: NDArray[np.int64]
@@ -74,7 +71,6 @@ class Additions:
     fields: Mapping[str, FieldValues]
 
     def take(self, rows: NDArray[np.int64]) -> Additions:
-        """Those of some records."""
         return Additions(
             self.slots[rows],
             self.times_ms[rows],
@@ -97,11 +93,11 @@ class States(ABC):
 
     @abstractmethod
     def resize(self, capacity: int) -> None:
-        """There are slots up to ``capacity``."""
+        """Grow to ``capacity`` slots."""
 
     @abstractmethod
     def begin(self, slots: Slots) -> None:
-        """These slots hold a window without records."""
+        """Set these slots to a window without records."""
 
     @abstractmethod
     def fold(self, additions: Additions) -> None:
@@ -109,12 +105,12 @@ class States(ABC):
 
     @abstractmethod
     def merge(self, into: Slots, other: Slots) -> None:
-        """Add the state of ``other[i]`` to that of ``into[i]``. No slot is twice in ``into``."""
+        """Add the state of ``other[i]`` to that of ``into[i]``. ``into`` has no slot twice."""
 
     @abstractmethod
     def written(self, slots: Slots) -> list[Any]:
-        """The state of each slot, as MessagePack has it; to be encoded before the next call of any
-        other method, for it may be the state itself."""
+        """The state of each slot as MessagePack types. Encode it before the next call: it may be
+        the state itself."""
 
     @abstractmethod
     def restore(self, slots: Slots, written: Sequence[Any]) -> None:
@@ -127,7 +123,7 @@ class States(ABC):
     @property
     @abstractmethod
     def bytes_used(self) -> int:
-        """Memory beyond `Aggregate.slot_bytes` for each slot, to within a fifth."""
+        """Memory beyond `Aggregate.slot_bytes` for each slot, within a fifth."""
 
 
 @dataclass(frozen=True)
@@ -139,27 +135,26 @@ class Aggregate(ABC):
     word: ClassVar[str]
     """its name in messages and in the stored declaration"""
     takes: ClassVar[frozenset[type]] = frozenset({int, float, bool})
-    """the types of field that it aggregates"""
+    """types of field that it aggregates"""
     slot_bytes: ClassVar[int] = 40
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """What it reads of an event."""
         return (self.field,)
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """What changes the meaning of a stored state, besides the field."""
+        """Options that change the meaning of a stored state, besides the field."""
         return {}
 
     def declaration(self, types: Mapping[str, FieldType]) -> str:
-        """The text that must not change while a state lives."""
+        """The text that must not change while a state exists."""
         options = [f"{name}={value}" for name, value in self.options.items()]
         kinds = [f"{name}: {types[name]}" for name in self.fields]
         return f"{self.word}({', '.join([*kinds, *options])})"
 
     def check(self, types: Mapping[str, FieldType]) -> None:
-        """Raises `UsageError` for a field of a type that it cannot aggregate."""
+        """Raises `UsageError` for a field of another type."""
         for name in self.fields:
             if types[name].kind not in self.takes:
                 known = ", ".join(sorted(kind.__name__ for kind in self.takes))
@@ -169,23 +164,19 @@ class Aggregate(ABC):
 
     @property
     def state_bytes_max(self) -> int:
-        """What one written state may have at most."""
         return 100
 
     @abstractmethod
     def columns(self, name: str, types: Mapping[str, FieldType]) -> Mapping[str, str]:
-        """The columns of its rows, when it is declared as ``name``, and their ClickHouse types."""
+        """The columns of its rows, declared as ``name``, and their ClickHouse types."""
 
     @abstractmethod
     def states(self, types: Mapping[str, FieldType]) -> States:
-        """Empty states, for one partition."""
+        """Empty states for one partition."""
 
 
 class SlotArrays:
-    """Named arrays of equal length, one value a slot."""
-
     def __init__(self, **columns: tuple[DTypeLike, Any]) -> None:
-        """Of each array its type, and what `begin` sets."""
         self._initial = {name: initial for name, (_, initial) in columns.items()}
         self.arrays: dict[str, NDArray[Any]] = {
             name: np.full(0, initial, dtype) for name, (dtype, initial) in columns.items()
@@ -217,8 +208,6 @@ class SlotArrays:
 
 
 class ArrayStates(States):
-    """States that are numbers of a fixed width."""
-
     def __init__(self, **columns: tuple[DTypeLike, Any]) -> None:
         self.state = SlotArrays(**columns)
 
@@ -240,7 +229,6 @@ class ArrayStates(States):
 
 
 def or_null(values: Sequence[Any], present: NDArray[np.bool_]) -> list[Any]:
-    """The values, with None where there is none."""
     found = list(values)
     for row in np.flatnonzero(~present).tolist():
         found[row] = None

@@ -1,10 +1,9 @@
-"""How many different values: `Distinct`, a HyperLogLog of 64-bit hashes.
+"""The number of distinct values: `Distinct`, a HyperLogLog of 64-bit hashes.
 
-Up to `_EXACT` different values are held as their hashes and counted exactly (but for two values of one
-hash, one in 2^64 / n^2). Above, a state is 2^p registers, and the estimate is Ertl's improved one (New
-Cardinality Estimation Algorithms for HyperLogLog Sketches, 2017), whose standard error is
-1.04 / sqrt(2^p) at every size. Which of both a state is depends on its values alone, so neither order
-nor cut of the records changes it.
+Up to `_EXACT` values are counted exactly by their hashes (two values share one with a probability
+of about n^2 / 2^64). Above, a state is 2^p registers, and the estimate is Ertl's improved one (New
+Cardinality Estimation Algorithms for HyperLogLog Sketches, 2017), with a standard error of 1.04 /
+sqrt(2^p) at every size. The form of a state depends on its values alone, not on order or batches.
 """
 
 from __future__ import annotations
@@ -32,8 +31,9 @@ _Held = NDArray[np.uint64] | NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Distinct(Aggregate):
-    """How many different values a field has: a column of UInt64, exact up to 256 values and then with
-    the standard error ``error`` at most. A state above takes 1.08 / error^2 to twice as many bytes."""
+    """The number of distinct values of a field: a column of UInt64, exact up to 256 values, then
+    with at most the standard error ``error``. A larger state takes 1.08 / error^2 to twice as many
+    bytes."""
 
     error: float = 0.02
 
@@ -49,7 +49,6 @@ class Distinct(Aggregate):
 
     @property
     def precision(self) -> int:
-        """p: a state has 2^p registers."""
         return math.ceil(2 * math.log2(1.04 / self.error))
 
     @property
@@ -68,7 +67,7 @@ class Distinct(Aggregate):
 
 
 class _Sketches(States):
-    """Of each slot the sorted hashes, or the registers."""
+    """Sorted hashes, or registers, of each slot."""
 
     def __init__(self, field: str, precision: int) -> None:
         self._field = field
@@ -85,7 +84,7 @@ class _Sketches(States):
 
     def fold(self, additions: Additions) -> None:
         found, values = additions.of(self._field)
-        # Adding 0 makes 0.0 of -0.0, which is equal to it and has another text.
+        # Adding 0 turns -0.0 into 0.0: they are equal but have different text.
         plain = values if isinstance(values, list) else (values + 0).tolist()
         by_slot: dict[int, set[Any]] = {}
         for slot, value in set(zip(found.slots.tolist(), plain, strict=True)):
@@ -113,7 +112,7 @@ class _Sketches(States):
         width = 64 - self._precision
         index = (state >> np.uint64(width)).astype(np.int64)
         rest = state << np.uint64(self._precision)
-        # Leading zeros by the exponent of a double; the low bits are cut so that none rounds up.
+        # Leading zeros by the exponent of a double; the low bits are cut to prevent rounding up.
         exponent = np.frexp((rest >> np.uint64(11)).astype(np.float64))[1]
         rank = np.where(rest == 0, width + 1, np.minimum(54 - exponent, width + 1))
         registers = np.zeros(1 << self._precision, np.uint8)
@@ -136,7 +135,6 @@ class _Sketches(States):
         return [[len(one) if one.dtype == np.uint64 else self._estimate(one) for one in found]]
 
     def _estimate(self, registers: _Registers) -> int:
-        """Ertl's improved raw estimate."""
         width, m = 64 - self._precision, len(registers)
         counts = np.bincount(registers, minlength=width + 2)
         z = m * _tau(1 - counts[width + 1] / m)

@@ -1,4 +1,4 @@
-"""The earliest and the latest value: `First`, `Last`. Of two with one event time, the offset decides."""
+"""The earliest and the latest value: `First`, `Last`. At equal event times the offset decides."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from streams.engine.aggregates.aggregate import (
 from streams.engine.state.runs import run_starts
 
 TEXT_MAX_BYTES = 32 << 10
-"""Of a value of text: a longer one is refused with its record (streams/engine/aggregates/field_columns.py)."""
+"""bound of a text value; a record with a longer one is refused
+(streams/engine/aggregates/field_columns.py)"""
 
 _Stamped = tuple[int, int, str]
-"""Event time in milliseconds, offset, text: ordered by the first two, which no two records share."""
+"""Event time in milliseconds, offset, text. The first two are unique and give the order."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,6 @@ class Last(_End):
 
 
 def _end_rows(additions: Additions, *, latest: bool) -> Slots:
-    """Of each slot the row of its earliest or latest record."""
     order = np.lexsort((additions.offsets, additions.times_ms, additions.slots))
     if not len(order):
         return order

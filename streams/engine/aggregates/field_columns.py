@@ -1,7 +1,7 @@
-"""Fields of a batch of events as columns, and which records have values that no window can hold.
+"""Fields of a batch of events as columns; refuses records with values that windows cannot hold.
 
-A value that its declared type does not allow (which a codec may let pass), a number that is not finite,
-an integer beyond 64 bits, text that is no UTF-8 or too long: the record is refused, and the others go on.
+Refused are: a value of another than the declared type (a codec may let it pass), a number that is
+not finite, an integer beyond 64 bits, text that is not UTF-8 or too long.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from streams.engine.aggregates.aggregate import FieldType, FieldValues
 from streams.engine.aggregates.ends import TEXT_MAX_BYTES
 
 KEY_KINDS: Final = frozenset({str, int, bool})
-"""What a key of windows is made of. Floats are none: two that look alike may differ."""
+"""types of window keys; no floats, as two that look alike may differ"""
 _KINDS: Final[Mapping[frozenset[Any], type]] = {
     frozenset({str}): str,
     frozenset({int}): int,
@@ -35,15 +35,15 @@ _VALUES_OF: Final[Mapping[type, frozenset[type]]] = {
 }
 _EMPTY: Final[Mapping[type, Any]] = {str: "", int: 0, float: 0.0, bool: False}
 _TEXT_PLAIN: Final = TEXT_MAX_BYTES // 4
-"""Characters that fit whatever they are."""
+"""characters that fit in any encoding"""
 
 Refused = dict[int, str]
-"""Of each refused record its index in the batch, and why."""
+"""The reason of each refused record, by its index in the batch."""
 
 
 def field_types(value_type: Any, names: Iterable[str]) -> dict[str, FieldType]:
-    """The types of some fields of an event type. Raises `UsageError` for a field that is not there, or
-    whose type is none of str, int, float and bool, with or without None."""
+    """The types of some fields of an event type. Raises `UsageError` for a missing field, and for
+    one whose type is not str, int, float or bool, with or without None."""
     try:
         hints = typing.get_type_hints(value_type)
     except (TypeError, NameError) as error:
@@ -83,7 +83,7 @@ def _field_type(value_type: Any, name: str, hint: Any) -> FieldType:
 def keys_of(
     events: Sequence[Any], by: Sequence[str], types: Mapping[str, FieldType], bad: Refused
 ) -> list[tuple[Any, ...]]:
-    """The key of each event, made of the fields ``by``. Those in ``bad`` have an empty one."""
+    """The key of each event, made of the fields ``by``; () for those in ``bad``."""
     key_of = attrgetter(*by)
     found: list[tuple[Any, ...]] = [*map(key_of, events)]
     if len(by) == 1:
@@ -100,7 +100,7 @@ def keys_of(
 def values_of(
     events: Sequence[Any], types: Mapping[str, FieldType], bad: Refused
 ) -> dict[str, FieldValues]:
-    """The fields ``types`` of the events. Rows that are entered in ``bad`` have some value."""
+    """The fields ``types`` of the events. Rows in ``bad`` have some value."""
     return {
         name: _column(name, [getattr(event, name) for event in events], kind, bad)
         for name, kind in types.items()
@@ -124,7 +124,6 @@ def _column(name: str, values: list[Any], kind: FieldType, bad: Refused) -> Fiel
 
 
 def _fits(values: Sequence[Any], kind: type) -> bool:
-    """Whether a column can hold all of them."""
     try:
         if kind is str:
             "".join(values).encode()
@@ -136,7 +135,6 @@ def _fits(values: Sequence[Any], kind: type) -> bool:
 
 
 def _each(values: Sequence[Any], kind: FieldType, name: str, bad: Refused) -> list[Any]:
-    """The values that a column can hold; of the others, why not."""
     kept = []
     for row, value in enumerate(values):
         why = _defect(value, kind.kind)

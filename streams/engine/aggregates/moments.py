@@ -1,10 +1,9 @@
-"""Where values lie and how far apart: `Mean`, `Variance`.
+"""Mean and variance: `Mean`, `Variance`.
 
-A state holds the count, the first value (the *pivot*), and the sums of the deviations from it and of
-their squares. The pivot is one of the values, so the squares lose at most the digits of n
-(streams/core/rows/deviations.py). These sums are the same however the records were cut into batches, which
-Welford's running mean would not be. Two states merge by the formula of Chan, Golub and LeVeque, moved
-to the pivot of the first one.
+A state holds the count, the first value (the *pivot*), and the sums of the deviations from it and
+of their squares. As the pivot is one of the values, the squares lose at most the digits of n
+(streams/core/rows/deviations.py). Unlike Welford's running mean, the sums do not depend on batches.
+Two states merge by the formula of Chan, Golub and LeVeque, moved to the first pivot.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ from streams.engine.state.runs import run_starts
 
 @dataclass(frozen=True)
 class Mean(Aggregate):
-    """The arithmetic mean: a column of Float64. It overflows to an infinity where values of one window
-    differ by more than 1.7e308."""
+    """The arithmetic mean: a column of Float64. Infinite if values of one window differ by more
+    than 1.7e308."""
 
     word: ClassVar[str] = "Mean"
 
@@ -45,8 +44,8 @@ class Mean(Aggregate):
 @dataclass(frozen=True)
 class Variance(Aggregate):
     """The mean squared deviation from the mean (ClickHouse's varPop): a column of Float64. With
-    ``sample``, divided by n - 1 instead of n (varSamp), and 0 for a single value. It overflows to an
-    infinity or NaN where values of one window differ by more than about 1e154."""
+    ``sample``, divided by n - 1 (varSamp), and 0 for a single value. Infinite or NaN if values of
+    one window differ by more than about 1e154."""
 
     sample: bool = False
 
@@ -64,7 +63,7 @@ class Variance(Aggregate):
 
 
 class _Moments(ArrayStates):
-    """``shown`` makes the column of n, mean and the sum of squared deviations."""
+    """``shown`` makes the column from n, mean and the sum of squared deviations."""
 
     def __init__(self, field: str, shown: Any) -> None:
         super().__init__(

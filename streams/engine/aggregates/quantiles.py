@@ -1,9 +1,9 @@
 """Percentiles within a relative error: `Quantiles`, a DDSketch (Masson, Rim, Lee: VLDB 2019).
 
-A value x of magnitude between 1e-12 and 1e18 is counted in the bucket ceil(ln |x| / ln g) of its sign,
-g = (1 + error) / (1 - error), whose middle lies within ``error`` of each of its values. Smaller
+A value x of magnitude between 1e-12 and 1e18 is counted in the bucket ceil(ln |x| / ln g) of its
+sign, g = (1 + error) / (1 - error), whose middle is within ``error`` of each of its values. Smaller
 magnitudes count as 0, greater ones as 1e18. Buckets are never joined, so a state does not depend on
-the order of its records, and two states merge by adding.
+the order of records, and states merge by adding.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from streams.engine.aggregates.aggregate import Additions, Aggregate, FieldType,
 SMALLEST, GREATEST = 1e-12, 1e18
 _ERROR_MIN, _ERROR_MAX = 0.001, 0.5
 _CODES = 1 << 20
-"""More than there are codes of one sign."""
+"""exceeds the number of codes of one sign"""
 _BUCKET_BYTES = 120
 
 
 @dataclass(frozen=True)
 class Quantiles(Aggregate):
-    """The values at ranks ``at`` (0.5 is the median), within the relative error ``error``: of n values in
-    order, `at` q is the one of index floor(q * (n - 1)). A column of Float64 for each, ``q_50`` and
-    ``q_99_9`` where the aggregator is called ``q``."""
+    """The values at ranks ``at`` (0.5 is the median), within the relative error ``error``: rank q
+    of n sorted values is index floor(q * (n - 1)). A column of Float64 for each: ``q_50`` and
+    ``q_99_9`` for an aggregator named ``q``."""
 
     at: tuple[float, ...] = (0.5, 0.9, 0.99)
     error: float = 0.01
@@ -78,8 +78,8 @@ def _percent(rank: float) -> str:
 
 
 class _Sketches(States):
-    """Of each slot, how many values each bucket has. A code is the bucket with the sign of its values,
-    moved so that codes sort as values do: 0 is zero, 1 the smallest magnitude."""
+    """The count of each bucket, by slot. A code is the bucket number with the sign of its values,
+    shifted so that codes sort as values do: 0 is zero, 1 the smallest magnitude."""
 
     def __init__(self, declared: Quantiles) -> None:
         self._declared = declared
@@ -146,7 +146,6 @@ class _Sketches(States):
         return [self._value(int(code)) for code in codes[np.searchsorted(upto, wanted, "right")]]
 
     def _value(self, code: int) -> float:
-        """Within the error of each value that has this code."""
         if not code:
             return 0.0
         upper = math.exp((abs(code) - 1 + self._first) * self._ln_gamma)

@@ -1,4 +1,4 @@
-"""How many, and how much: `Count`, `Sum`."""
+"""Counts and sums: `Count`, `Sum`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LIMB_MASK = (1 << _LIMB_BITS) - 1
 
 @dataclass(frozen=True)
 class Count(Aggregate):
-    """How many records the window holds: a column of UInt64."""
+    """The number of records in the window: a column of UInt64."""
 
     field: str = ""
 
@@ -54,8 +54,8 @@ class _Counts(ArrayStates):
 @dataclass(frozen=True)
 class Sum(Aggregate):
     """The sum of a field: a column of Float64. Integers are added exactly, in 96 bits, and rounded
-    once, in the row: below 2^53 the column is exact. Floats are added in log order, with an error of at
-    most n rounding errors of the largest partial sum."""
+    once, in the row: below 2^53 the column is exact. Floats are added in log order, with at most n
+    rounding errors of the largest partial sum."""
 
     word: ClassVar[str] = "Sum"
 
@@ -110,7 +110,7 @@ class _WholeSums(ArrayStates):
     def _carry(self, slots: Slots) -> None:
         hi, lo = self.state["hi"], self.state["lo"]
         low = lo[slots]
-        # A slot that stands several times in ``slots`` has one carry: both are assignments.
+        # Assignments: a slot that is repeated in ``slots`` gets one carry.
         hi[slots] = hi[slots] + (low >> _LIMB_BITS)
         lo[slots] = low & _LIMB_MASK
 

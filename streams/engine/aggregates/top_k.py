@@ -1,11 +1,11 @@
-"""The most frequent values: `TopK`, by the Space-Saving algorithm (Metwally, Agrawal, El Abbadi 2005).
+"""The most frequent values: `TopK`, by the Space-Saving algorithm (Metwally, Agrawal, El Abbadi
+2005).
 
-A state holds ``capacity`` values with a count each. As long as a window has no more different values, the
-counts are exact. Above, the value with the smallest count gives its place and its count to a new one,
-and the count it gives is that one's *error*: true count <= count <= true count + error, and error is at
-most n / capacity of n records. So each value that more than n / capacity records have is in the state.
-
-Merged counts add up; a value that a full state does not hold may have had its smallest count there.
+A state holds ``capacity`` values with counts. Up to that many distinct values the counts are exact.
+Above, a new value replaces the one with the smallest count and inherits that count as its *error*:
+true count <= count <= true count + error, with error at most n / capacity of n records. So each
+value with more than n / capacity records is in the state. Merging adds counts; a value missing in a
+full state may have had that state's smallest count.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from streams.core.errors import UsageError
 from streams.engine.aggregates.aggregate import Additions, Aggregate, FieldType, Slots, States
 
 VALUE_MAX = 200
-"""Characters of a value that count for its identity."""
+"""characters of a value that count for its identity"""
 _K_MAX, _CAPACITY_MAX = 100, 1000
 _ITEM_BYTES = 300
 
 _Counts = dict[str, list[int]]
-"""Of each value its count and the error of that."""
+"""Count and error of each value."""
 
 
 @dataclass(frozen=True)
 class TopK(Aggregate):
-    """The ``k`` most frequent values of a field, most frequent first: columns ``top`` (Array(String)) and
-    ``top_n`` (Array(UInt64), their counts) where the aggregator is called ``top``. Counts are at
-    most n / capacity too high for n records, and exact up to ``capacity`` different values (default
-    10 * k). Values with the same first 200 characters count as one."""
+    """The ``k`` most frequent values of a field, most frequent first: columns ``top``
+    (Array(String)) and ``top_n`` (Array(UInt64), their counts) for an aggregator named ``top``.
+    Counts are at most n / capacity too high for n records, and exact up to ``capacity`` distinct
+    values (default 10 * k). Values with the same first 200 characters count as one."""
 
     k: int = 10
     capacity: int = 0
@@ -124,7 +124,6 @@ def _ranked(counts: _Counts) -> list[tuple[str, list[int]]]:
 
 
 def _count(counts: _Counts, items: Iterable[str], capacity: int) -> None:
-    """Count ``items`` one after the other."""
     smallest: list[tuple[int, str]] | None = None
     for item in items:
         if item in counts:
@@ -141,8 +140,8 @@ def _count(counts: _Counts, items: Iterable[str], capacity: int) -> None:
 
 
 def _evict(counts: _Counts, smallest: list[tuple[int, str]]) -> int:
-    """Remove a value of the smallest count, which is returned. ``smallest`` has each value once, with its
-    count of some time ago, which is no more than its count."""
+    """Remove a value of the smallest count; that count. ``smallest`` is a heap of all values with
+    lower bounds of their counts."""
     while True:
         count, item = heapq.heappop(smallest)
         if counts[item][0] == count:

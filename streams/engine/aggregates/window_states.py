@@ -10,13 +10,12 @@ import numpy as np
 from streams.engine.aggregates.aggregate import Additions, Aggregate, FieldType, Slots, States
 
 Row: TypeAlias = dict[str, Any]
-"""The columns of one window's row."""
 
 _FIRST_CAPACITY = 256
 
 
 class WindowStates:
-    """``fold`` names the aggregators. A slot is taken by `begin` and given back by `release`."""
+    """``fold``: aggregators by name."""
 
     def __init__(self, fold: Mapping[str, Aggregate], types: Mapping[str, FieldType]) -> None:
         self._named = {name: aggregate.states(types) for name, aggregate in fold.items()}
@@ -29,7 +28,6 @@ class WindowStates:
         self._free: list[int] = []
 
     def __len__(self) -> int:
-        """Slots that are taken."""
         return self._capacity - len(self._free)
 
     @property
@@ -37,7 +35,6 @@ class WindowStates:
         return len(self) * self._slot_bytes + sum(states.bytes_used for states in self._states)
 
     def begin(self, count: int) -> Slots:
-        """Take so many slots; each holds a window without records."""
         if len(self._free) < count:
             self._grow(max(2 * self._capacity, self._capacity + count, _FIRST_CAPACITY))
         left = len(self._free) - count
@@ -53,28 +50,24 @@ class WindowStates:
         self._capacity = capacity
 
     def release(self, slots: Slots) -> None:
-        """Give slots back, emptied."""
         for states in self._states:
             states.begin(slots)
         self._free += slots.tolist()
 
     def fold(self, additions: Additions) -> None:
-        """Add records."""
         for states in self._states:
             states.fold(additions)
 
     def merge(self, into: Slots, other: Slots) -> None:
-        """Add the windows of ``other`` to those of ``into``, pair by pair; no slot twice in ``into``."""
+        """Merge pair by pair; ``into`` has no slot twice."""
         for states in self._states:
             states.merge(into, other)
 
     def written(self, slots: Slots) -> list[tuple[Any, ...]]:
-        """Of each slot the written states, sorted by the names of their aggregators: a fold declared in
-        another order reads them as its own."""
+        """Sorted by the names of the aggregators, so the order of declaration may change."""
         return [*zip(*(states.written(slots) for states in self._by_name()), strict=True)]
 
     def restore(self, written: Sequence[Sequence[Any]]) -> Slots:
-        """Take slots for windows that were written."""
         slots = self.begin(len(written))
         if written:
             for states, column in zip(self._by_name(), zip(*written, strict=True), strict=True):
@@ -85,6 +78,5 @@ class WindowStates:
         return [self._named[name] for name in sorted(self._named)]
 
     def rows(self, slots: Slots) -> list[Row]:
-        """The row of each slot."""
         columns = [column for states in self._states for column in states.rows(slots)]
         return [dict(zip(self.columns, row, strict=True)) for row in zip(*columns, strict=True)]

@@ -1,1 +1,1 @@
-"""What a user declares: topics, agents, tables, windows and pages of one app."""
+"""Declaration of an app: topics, agents, tables, windows and pages."""

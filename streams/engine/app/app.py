@@ -1,4 +1,4 @@
-"""`App`: everything one pipeline is made of, declared in one place by name; it runs nothing.
+"""`App`: the declaration of one pipeline; it runs nothing.
 
     app = App("acme")
     orders = app.topic("orders", value_type=Order, key_field="account", partitions=4)
@@ -6,11 +6,9 @@
     @app.batch_agent(orders, tables=(SEEN_EVENTS,))
     def count(batch: EventBatch[Order], scope: Scope) -> None: ...
 
-``dia worker --app MODULE:ATTRIBUTE`` runs it; every command that names topics, agents or tables
-takes the same option. The engine has no list of its own: what is not registered here does not
-exist for it, so two apps on one cluster share nothing but what both name.
-
-The app's name begins the name of each of its groups, changelogs and transactional ids.
+``dia worker --app MODULE:ATTRIBUTE`` runs it; commands that name topics, agents or tables take the
+same option. Groups, changelogs and transactional ids begin with the app's name, so apps on one
+cluster share only topics that both declare.
 """
 
 from __future__ import annotations
@@ -67,7 +65,7 @@ from streams.engine.state.table import TableSpec
 NAME_MAX = 64
 _APP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
-"""What Kafka allows, with room for the companions' suffixes within its 249 characters."""
+"""Kafka's rule, with room for the companions' suffixes within its 249 characters"""
 _COMPANION_SUFFIXES = (".dlq", ".dlq.parked", ".changelog")
 
 Process = Callable[[EventBatch[Any], Scope], None]
@@ -75,7 +73,7 @@ F = TypeVar("F", bound=Process)
 
 
 def _check_types(topic: Topic) -> None:
-    """The codec can read each version's type."""
+    """Raises `UsageError` if the codec cannot read each version's type."""
     if UNNAMED_VERSION not in topic.versions:
         raise UsageError(
             f"topic {topic.name}: records that name no schema version have version "
@@ -97,8 +95,8 @@ class App(
     PageDeclarations,
     ScenarioDeclarations,
 ):
-    """See the module docstring. Every method that registers raises `UsageError` for a name that is
-    taken or not allowed, and registers nothing then."""
+    """Methods that register raise `UsageError` for a name that is taken or not allowed, and
+    register nothing then."""
 
     def __init__(
         self,
@@ -108,11 +106,11 @@ class App(
         pages: Collection[str] = (),
         **faust: Any,
     ) -> None:
-        """``name``: letters, digits, - and _. ``schemas``: the folder of the published JSON Schemas
-        (`dia schemas check`); None: they are not published. ``pages``: pages of the console that
-        show tables of the built-in pipeline, for an app that writes those tables: "explore",
-        "decisions", "training". ``faust``: settings of Faust's App, which are dia's own here, but for
-        ``topic_partitions``, the partitions of topics that name none."""
+        """``name``: letters, digits, - and _. ``schemas``: the folder of published JSON Schemas
+        (`dia schemas check`); None: not published. ``pages``: console pages of the built-in
+        pipeline, for an app that writes its tables: "explore", "decisions", "training". ``faust``:
+        settings of Faust's App, which dia ignores, except ``topic_partitions``, the default number
+        of partitions."""
         if len(name) > NAME_MAX or not _APP_NAME.fullmatch(name):
             raise UsageError(
                 f"an app cannot be called {name!r}: use at most {NAME_MAX} letters, digits, - and "
@@ -135,32 +133,27 @@ class App(
 
     @property
     def topics(self) -> Mapping[str, Topic]:
-        """Every declared topic, by name, in the order of declaration."""
         return MappingProxyType(self._topics)
 
     @property
     def agents(self) -> Mapping[str, Agent]:
-        """Every agent, by name, in the order of declaration."""
         return MappingProxyType(self._agents)
 
     @property
     def clickhouse_tables(self) -> Mapping[str, ClickHouseTable]:
-        """Every table of rows besides windows, by name: the operational ones and those declared."""
+        """Tables of rows besides windows: operational and declared ones."""
         return MappingProxyType(self._clickhouse_tables)
 
     @property
     def sinks(self) -> Mapping[str, DeclaredSink]:
-        """Every target of rows besides ClickHouse, by name."""
         return MappingProxyType(self._sinks)
 
     @property
     def targets(self) -> Targets:
-        """Where rows of agents may go."""
         return Targets(self.clickhouse_tables, self.sinks)
 
     @property
     def topology(self) -> Topology:
-        """Topics and the groups that read them, as data."""
         agents = self._agents.values()
         return Topology(
             self.name,
@@ -176,11 +169,11 @@ class App(
 
     @property
     def group(self) -> str:
-        """The group of agents that name none."""
+        """The default group of agents."""
         return f"{self.name}-group"
 
     def chosen(self, names: str) -> list[Agent]:
-        """The agents of a comma-separated list; "all" is every one. Raises `UsageError`."""
+        """The agents of a comma-separated list; "all": every one. Raises `UsageError`."""
         every = list(self._agents)
         wanted = every if names == "all" else [n.strip() for n in names.split(",") if n.strip()]
         unknown = [name for name in wanted if name not in self._agents]
@@ -211,13 +204,13 @@ class App(
         compacting: bool | None = False,
         **faust: Any,
     ) -> Topic:
-        """Declare a topic; see `Topic` for what each argument means.
+        """Declare a topic; see `Topic` for the arguments.
 
-        ``value_type`` is short for ``versions={1: value_type}``; without either, whatever the codec
-        has. ``schema``: default ``name``. ``codec``: json, msgpack, raw,
-        avro, protobuf, json_schema, one of `Avro`, `Protobuf`, `JsonSchema`, or an object of the
-        protocol `Codec`. ``faust``: arguments of Faust's that need no
-        counterpart, its ``retention`` in seconds, and its ``value_serializer`` in place of ``codec``.
+        ``value_type`` is short for ``versions={1: value_type}``; without either, any value of the
+        codec. ``schema``: default ``name``. ``codec``: json, msgpack, raw, avro, protobuf,
+        json_schema, one of `Avro`, `Protobuf`, `JsonSchema`, or a `Codec`. ``faust``: arguments of
+        Faust's topic that need no counterpart, its ``retention`` in seconds, and its
+        ``value_serializer`` in place of ``codec``.
         """
         self._check_topic_name(name)
         if value_type is not None and versions is not None:
@@ -262,7 +255,7 @@ class App(
         in_epoch: bool = False,
         description: str = "",
     ) -> ClickHouseTable:
-        """Declare a table that agents write rows of; see `ClickHouseTable` for each argument."""
+        """Declare a table for rows of agents; see `ClickHouseTable` for the arguments."""
         declared = ClickHouseTable(
             name=name,
             columns=dict(columns),
@@ -277,7 +270,6 @@ class App(
         return declared
 
     def add_clickhouse_table(self, declared: ClickHouseTable) -> None:
-        """Register a table that was declared elsewhere."""
         self.check_target_name(declared.name)
         self._clickhouse_tables[declared.name] = declared
 
@@ -286,9 +278,9 @@ class App(
         name: str,
         *,
         columns: Mapping[str, str | type],
-        open: OpenSink,  # noqa: A002 - the word for it
+        open: OpenSink,  # noqa: A002 - reads best in a declaration
     ) -> DeclaredSink:
-        """Declare a target of rows besides ClickHouse; see `DeclaredSink` for each argument."""
+        """Declare a target of rows besides ClickHouse; see `DeclaredSink` for the arguments."""
         declared = DeclaredSink(name=name, columns=dict(columns), open=open)
         self.check_target_name(name)
         self._sinks[name] = declared
@@ -303,10 +295,10 @@ class App(
         group: str | None = None,
         columns: bool = False,
     ) -> Callable[[F], AgentSpec]:
-        """Declare the decorated function as an agent that folds whole batches of ``topic``.
+        """Declare the decorated function as an agent that folds batches of ``topic``.
 
         ``name``: default the function's. ``group``: default `App.group`. ``columns``: it reads
-        `EventBatch.fields`, and few of ``events``. One agent reads a topic.
+        `EventBatch.fields` rather than ``events``. A topic has one agent.
         """
 
         def register(process: F) -> AgentSpec:
@@ -334,7 +326,7 @@ class App(
         performer: Callable[[Resources], Performer],
         group: str | None = None,
     ) -> JobAgent[Any]:
-        """Declare an agent whose requests are work (streams/engine/agents/job_agent.py)."""
+        """Declare an agent whose requests are jobs (streams/engine/agents/job_agent.py)."""
         agent = JobAgent(
             name=name,
             source=topic,
@@ -348,17 +340,14 @@ class App(
         return agent
 
     def add_agent(self, agent: Agent) -> None:
-        """Register an agent of any kind that was made elsewhere."""
         self.check_agent(agent)
         self._agents[agent.name] = agent
 
     def check(self) -> None:
-        """What can only be judged once the whole app is declared. `load_app` asks, and so does
-        `streams.testing`.
+        """Check the whole app; `load_app` and `streams.testing` call it.
 
-        Raises `UsageError` for a table that two agents use: each has a state of its own, so the
-        second one would not see what the first one writes. And for a scenario that processes of the
-        pool would not find.
+        Raises `UsageError` for a table that two agents use (each would have its own state), and for
+        a scenario that processes of the pool would not find.
         """
         self.check_scenarios()
         users: dict[str, str] = {}
@@ -386,7 +375,7 @@ class App(
             )
 
     def check_target_name(self, name: str) -> None:
-        """Raises `UsageError` where a table or sink has the name."""
+        """Raises `UsageError` if a table or sink has the name."""
         taken = [*WINDOW_TABLES, *self._clickhouse_tables, *self._sinks]
         if name in taken:
             raise UsageError(
@@ -395,7 +384,7 @@ class App(
             )
 
     def check_agent(self, agent: Agent) -> None:
-        """Raises `UsageError` for an agent that the app cannot have besides those it has."""
+        """Raises `UsageError` for an agent that conflicts with the app."""
         if agent.name in self._agents:
             raise UsageError(f"app {self.name} declares two agents named {agent.name}.")
         topics = [agent.source, *([agent.results] if isinstance(agent, JobAgent) else [])]
@@ -439,7 +428,6 @@ class App(
 
 
 def _check_fields(topic: str, versions: Mapping[int, ValueType], names: Sequence[str]) -> None:
-    """Raises `UsageError` for a field that the newest type does not have."""
     newest = versions[max(versions)]
     fields = fields_of(newest)
     if missing := [name for name in names if name not in fields]:

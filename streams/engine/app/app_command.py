@@ -1,4 +1,4 @@
-"""`@app.command`: a program of an app, run by ``dia run NAME``, with Faust's words.
+"""`@app.command`: a program of an app, run by ``dia run NAME``; the API is Faust's.
 
     @app.command()
     async def produce(self, count: int = 10) -> None:
@@ -7,8 +7,8 @@
             await orders.send(value=Order(account=f"a{number}"))
         self.say(f"sent {count}")
 
-Its arguments and options are those of its signature, as Typer reads them. What it sends is acknowledged
-by the broker before the command ends, and part of no transaction; tables belong to agents.
+Typer makes arguments and options of its signature. The broker acknowledges its sends before the
+command ends; they are part of no transaction. Commands have no tables.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ Program = Callable[..., Awaitable[None]]
 
 
 class AppCommand(NamedTuple):
-    """``run`` is a coroutine function; its first parameter is ``self`` or none of that name."""
+    """``run`` is a coroutine function; its first parameter may be ``self``."""
 
     name: str
     run: Program
 
     @property
     def signature(self) -> inspect.Signature:
-        """What the command line gives: all but ``self``."""
+        """The parameters of the command line: all but ``self``."""
         found = inspect.signature(self.run)
         given = [one for one in found.parameters.values() if one.name != "self"]
         return found.replace(parameters=given)
@@ -45,7 +45,7 @@ class AppCommand(NamedTuple):
 
 
 class CommandVoice:
-    """What a command calls ``self``: ``app``, and `say`, which writes to stdout."""
+    """The ``self`` of a command."""
 
     def __init__(self, app: Any, say: Callable[[str], None]) -> None:
         self.app = app
@@ -56,13 +56,10 @@ class CommandVoice:
 
 
 class CommandDeclarations:
-    """Mixed into `App`."""
-
     _commands: tuple[AppCommand, ...] = ()
 
     @property
     def commands(self) -> tuple[AppCommand, ...]:
-        """What ``dia run`` runs, in the order of declaration."""
         return self._commands
 
     def command(self, *options: Any, name: str | None = None, **faust: Any) -> Any:
@@ -87,16 +84,15 @@ class CommandDeclarations:
         return register
 
     def main(self) -> NoReturn:
-        """Run `dia` with this app, with the arguments of the process: ``python acme_orders.py worker``.
-
-        Raises `UsageError` where the running module has no name for the app."""
+        """Run `dia` with this app and the arguments of the process: ``python acme_orders.py
+        worker``. Raises `UsageError` if the running module has no name for the app."""
         os.environ["DIA_APP"] = _name_of(self)
         runpy.run_module("streams", run_name="__main__")
         raise AssertionError("dia ends the process")
 
 
 def _name_of(app: object) -> str:
-    """MODULE:NAME of an app in the module that runs; child processes find that module, too."""
+    """MODULE:NAME of an app in the running module, which child processes can import too."""
     module = sys.modules["__main__"]
     names = [name for name, value in vars(module).items() if value is app]
     spec, file = getattr(module, "__spec__", None), getattr(module, "__file__", None) or ""

@@ -1,4 +1,4 @@
-"""The part of `App` that declares pages, in Faust's words (streams/engine/streams/page.py)."""
+"""The part of `App` that declares pages, with Faust's API (streams/engine/streams/page.py)."""
 
 from __future__ import annotations
 
@@ -17,13 +17,10 @@ _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 class PageDeclarations:
-    """Mixed into `App`."""
-
     _pages: tuple[Page, ...] = ()
 
     @property
     def own_pages(self) -> tuple[Page, ...]:
-        """What workers answer on DIA_PAGES_PORT, in the order of declaration."""
         return self._pages
 
     def page(
@@ -36,7 +33,7 @@ class PageDeclarations:
         **faust: Any,
     ) -> Callable[[Any], Any]:
         """Declare the decorated coroutine function, ``(web, request, **parts)``, as the page at
-        ``path``; see `Page`. Raises `UsageError` for a path that is taken or none, and
+        ``path``; see `Page`. Raises `UsageError` for a path that is taken or malformed, and
         `UnsupportedByDia` for a class of views."""
         if faust:
             raise UnsupportedByDia(f"@app.page({path!r}): {min(faust)} is not there.")
@@ -76,9 +73,9 @@ class PageDeclarations:
         query_param: str | None = None,
         shard_param: str | None = None,
     ) -> Callable[[Handler], RoutedHandler]:
-        """Have the decorated page answered by the worker that owns the key in ``table``: the part
-        ``match_info`` of the path, or the parameter ``query_param`` (or ``shard_param``) of the
-        query. It stands below ``@app.page``."""
+        """Have the page answered by the worker that owns a key of ``table``: the part
+        ``match_info`` of the path, or the query parameter ``query_param`` (or ``shard_param``).
+        Place it below ``@app.page``."""
         query_param = query_param or shard_param
         if bool(match_info) == bool(query_param):
             raise UsageError("@app.table_route: give either match_info or query_param.")

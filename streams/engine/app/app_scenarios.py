@@ -1,4 +1,4 @@
-"""The part of `App` that declares scenarios: what requests of simulations may name."""
+"""The part of `App` that declares scenarios of simulations."""
 
 from __future__ import annotations
 
@@ -16,13 +16,10 @@ P = TypeVar("P", bound=msgspec.Struct)
 
 
 class ScenarioDeclarations:
-    """Mixed into `App`."""
-
     _scenarios: dict[str, Scenario[Any]]
 
     @property
     def scenarios(self) -> Mapping[str, Scenario[Any]]:
-        """Every scenario by name, also those declared later."""
         return MappingProxyType(self._scenarios)
 
     def scenario(
@@ -35,7 +32,8 @@ class ScenarioDeclarations:
         on_completed: Hook | None = None,
         on_failed: Hook | None = None,
     ) -> Callable[[Callable[[Run[P]], dict[str, Any]]], Scenario[P]]:
-        """Declare the decorated function as the run of a scenario; see `Scenario` for each argument.
+        """Declare the decorated function as the run of a scenario; see `Scenario` for the
+        arguments.
 
         ``name``: default the function's. Raises `UsageError` for a name that is taken.
         """
@@ -56,14 +54,13 @@ class ScenarioDeclarations:
         return register
 
     def add_scenario(self, declared: Scenario[Any]) -> None:
-        """Register a scenario that was declared elsewhere. Raises `UsageError` for a name that is
-        taken."""
+        """Register a scenario. Raises `UsageError` for a name that is taken."""
         if declared.name in self._scenarios:
             raise UsageError(f"the app declares two scenarios named {declared.name!r}.")
         self._scenarios[declared.name] = declared
 
     def check_scenarios(self) -> None:
-        """Raises `UsageError` for a scenario that a process of the pool would not find."""
+        """Raises `UsageError` for a scenario that a pool process would not find."""
         for declared in self._scenarios.values():
             if declared.imported() is not declared:
                 raise UsageError(

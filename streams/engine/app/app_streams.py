@@ -1,4 +1,4 @@
-"""The part of `App` that declares stream agents and their tables, in Faust's words."""
+"""The part of `App` that declares stream agents and their tables, with Faust's API."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SinkOf = Topic | StreamAgent | Callable[[Any], Any]
 
 
 class _Declares(Protocol):
-    """What an `App` has besides."""
+    """The other parts of `App`."""
 
     name: str
 
@@ -44,8 +44,6 @@ class _Declares(Protocol):
 
 
 class StreamDeclarations:
-    """Mixed into `App`."""
-
     _background: tuple[BackgroundTask, ...] = ()
 
     def agent(
@@ -63,12 +61,12 @@ class StreamDeclarations:
         """Declare the decorated coroutine function, or async generator function, as an agent that
         handles the events of ``topic`` one at a time.
 
-        Without ``topic`` it has one of its own, ``{app}-{agent}``, for what is sent to it.
-        ``group``: default `App.group`. ``sink``: topics, agents and functions that take what the body
-        yields. ``tables``: default those that its code names; no other agent may use them.
+        Without ``topic`` it has its own, ``{app}-{agent}``. ``group``: default `App.group`.
+        ``sink``: topics, agents and functions that take what the body yields. ``tables``: default
+        those that its code names; no other agent may use them.
 
-        Raises `UsageError`, and `UnsupportedByDia` for a ``concurrency`` above 1 and for a body that
-        uses a word of Faust's streams that is not there.
+        Raises `UsageError`, and `UnsupportedByDia` for a ``concurrency`` above 1 and for a body
+        that uses an unsupported feature of Faust's streams.
         """
         if concurrency != 1:
             raise UnsupportedByDia(
@@ -115,7 +113,7 @@ class StreamDeclarations:
 
         return register
 
-    def Table(  # noqa: N802 - Faust's own word
+    def Table(  # noqa: N802 - Faust's name
         self,
         name: str,
         *,
@@ -125,7 +123,8 @@ class StreamDeclarations:
         on_window_close: OnClose | None = None,
         **faust: Any,
     ) -> AppTable:
-        """Declare a key/value table; see streams/engine/streams/declared_table.py and streams/engine/streams/app_table.py."""
+        """Declare a key/value table; see streams/engine/streams/declared_table.py and
+        streams/engine/streams/app_table.py."""
         return AppTable(
             name,
             default=default,
@@ -136,7 +135,6 @@ class StreamDeclarations:
         )
 
     def SetTable(self, name: str, *, keys: Keys = "record", **faust: Any) -> SetTable:  # noqa: N802
-        """Declare a table of sets."""
         return SetTable(name, keys=keys, **faust)
 
     def GlobalTable(  # noqa: N802
@@ -148,18 +146,18 @@ class StreamDeclarations:
         keys: Keys = "record",
         **faust: Any,
     ) -> GlobalTable:
-        """Declare a table that one agent writes, and all read; see streams/engine/streams/global_table.py."""
+        """Declare a table that one agent writes and all read; see
+        streams/engine/streams/global_table.py."""
         return GlobalTable(name, default=default, value_type=value_type, keys=keys, **faust)
 
     # --- beside the agents -------------------------------------------------------------------
 
     @property
     def background(self) -> tuple[BackgroundTask, ...]:
-        """What runs beside the agents, in each worker process (streams/engine/runtime/background.py)."""
         return self._background
 
     def task(self, run: Run | None = None, *, on_leader: bool = False) -> Any:
-        """Run the decorated coroutine function once in each worker process, when it starts."""
+        """Run the decorated coroutine function once in each worker process, at its start."""
         _check_leader("task", on_leader)
         return self._beside(run, {})
 
@@ -217,7 +215,6 @@ def _check_leader(word: str, on_leader: bool) -> None:
 
 
 def _arrivals(app: _Declares, source: Topic, agent: str) -> Topic:
-    """The topic in which the events of ``source`` lie under the key of the agent's `group_by`."""
     return app.topic(
         f"{app.name}-{agent}-group_by",
         versions=source.versions,
@@ -234,7 +231,7 @@ def _regroups(body: Body) -> bool:
 
 
 _PASSED_OVER = frozenset({"help", "isolated_partitions", "supervisor_strategy", "key_type"})
-"""Arguments of Faust's decorator that need no counterpart."""
+"""ignored arguments of Faust's decorator"""
 
 
 def _as_sink(sink: SinkOf) -> Sink:

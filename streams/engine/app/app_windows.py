@@ -14,11 +14,11 @@ from streams.engine.aggregates.aggregate import Aggregate
 from streams.engine.streams.window_aggregates import AggregatedWindows, Late, OnClose, Span, span_ms
 
 _UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms"))
-"""Milliseconds and name, longest first."""
+"""milliseconds and name, longest first"""
 
 
 class _Declares(Protocol):
-    """What an `App` has besides."""
+    """The other parts of `App`."""
 
     _agents: dict[str, Any]
 
@@ -33,8 +33,6 @@ class _Declares(Protocol):
 
 
 class WindowDeclarations:
-    """Mixed into `App`."""
-
     def windows(
         self: _Declares,
         name: str,
@@ -57,20 +55,22 @@ class WindowDeclarations:
     ) -> AggregatedWindows:
         """Declare windows of the events of ``of``; their rows are the ClickHouse table ``name``.
 
-        ``by``: the fields of a window's key. ``fold``: aggregators by the names of their columns.
-        ``size``, ``step``: a window of ``size`` begins every ``step``, default ``size``; ``gap`` instead
-        of both: sessions. Lengths of time are seconds, timedeltas or text like "5m".
-        ``roll_ups``: longer windows beside tumbling ones, multiples of their size, with the same aggregators;
+        ``by``: the fields of a window's key. ``fold``: aggregators by column name. ``size``,
+        ``step``: a window of ``size`` begins every ``step``, default ``size``; ``gap`` instead of
+        both: sessions. Times are seconds, timedeltas or text like "5m".
+
+        ``roll_ups``: longer tumbling windows, multiples of ``size``, with the same aggregators;
         "1h" and "1d" of windows ``sales`` are the tables ``sales_1h`` and ``sales_1d``.
 
-        A window closes once the watermark, the highest event time of its partition, has passed its end by
-        ``grace``. ``late``: what becomes of a record that comes afterwards: a dead letter
-        `window_closed`, or it is dropped and counted. ``on_window_close``: a plain function, called
-        once for each closed window; what it sends with `Topic.send_soon` is in the same transaction.
-        ``keys`` "any": ``by`` need not have the topic's key field, and a key has a row for each partition.
-        ``ids``: the field that identifies an event. A repeat within `DIA_DEDUPE_TTL_S` counts once; one with
-        another payload is a dead letter `idempotency_conflict`. All windows of a topic have the same.
-        ``ttl_days``: how long ClickHouse keeps rows.
+        A window closes once the watermark, the highest event time of its partition, has passed its
+        end by ``grace``. ``late``: a later record becomes a dead letter `window_closed`, or is
+        dropped and counted. ``on_window_close``: a plain function, called once for each closed
+        window; its sends with `Topic.send_soon` are in the same transaction.
+
+        ``keys`` "any": ``by`` need not have the topic's key field, and a key has a row for each
+        partition. ``ids``: the field that identifies an event. A repeat within `DIA_DEDUPE_TTL_S`
+        counts once; one with another payload is a dead letter `idempotency_conflict`. All windows
+        of a topic have the same ``ids``. ``ttl_days``: how long ClickHouse keeps rows.
 
         All windows of a topic are one agent, ``{topic}-windows``. Raises `UsageError`.
         """
@@ -102,8 +102,8 @@ class WindowDeclarations:
 
 
 def _longer(declared: AggregatedWindows, sizes_ms: Sequence[int]) -> Iterator[AggregatedWindows]:
-    """Windows of other sizes that hold the same records, each state of its own: what a record changes in the
-    minute it changes in the hour, and no row is read back to be added up."""
+    """Windows of other sizes over the same records. Each has its own states; no row is read
+    back."""
     if sizes_ms and (declared.gap_ms or declared.step_ms != declared.size_ms):
         raise UsageError(
             f"windows {declared.name!r}: roll_ups are of tumbling windows. Declare longer windows beside "
@@ -129,10 +129,9 @@ def _longer(declared: AggregatedWindows, sizes_ms: Sequence[int]) -> Iterator[Ag
 def _agent_with(
     app: _Declares, declared: tuple[AggregatedWindows, ...], group: str | None
 ) -> WindowAgent:
-    """The agent of the windows that its topic has, with these."""
     topic = declared[0].topic
     name = f"{topic.name}-windows"
-    before = app._agents.get(name)  # noqa: SLF001 - what it is mixed into
+    before = app._agents.get(name)  # noqa: SLF001 - the class it is mixed into
     if not isinstance(before, WindowAgent) or before.source is not topic:
         agent = window_agent(name, topic, group or app.group, declared)
         app.check_agent(agent)

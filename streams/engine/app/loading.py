@@ -1,7 +1,7 @@
-"""Which app a process runs, and finding it: a module and an attribute in it.
+"""Finds the app of a process.
 
-The first of these that names one decides: ``--app``/``-A``, the setting ``DIA_APP``, ``[tool.dia]
-app`` of the pyproject.toml in the working folder or the nearest folder above it, the built-in app.
+The first of these decides: ``--app``/``-A``, the setting ``DIA_APP``, ``[tool.dia] app`` of the
+pyproject.toml in the working folder or the nearest folder above, the built-in app.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from streams.engine.app.app import App
 
 BUILT_IN: Final = "agents.app:app"
 ATTRIBUTE: Final = "app"
-"""The attribute of a module that is named alone."""
+"""default attribute of a module"""
 _FORM = "Write MODULE:ATTRIBUTE, for one: --app acme.orders:app"
 
 
@@ -30,10 +30,9 @@ def named_app(asked: str = "", folder: Path | None = None) -> str:
 
 
 def load_app(name: str) -> App:
-    """The `App` that ``name`` (MODULE:ATTRIBUTE, or MODULE whose attribute is ``app``) leads to.
+    """The `App` at ``name``: MODULE:ATTRIBUTE, or MODULE with the attribute ``app``.
 
-    A module of the working folder is found too, after installed ones. Raises `UsageError`
-    naming what is wrong, in one sentence.
+    Modules of the working folder are found after installed ones. Raises `UsageError`.
     """
     module_name, _, attribute = name.partition(":")
     if not module_name or not all(part.isidentifier() for part in module_name.split(".")):
@@ -76,7 +75,6 @@ def _attribute(module: Any, name: str, attribute: str) -> Any:
 
 
 def _of_project(folder: Path) -> str:
-    """``[tool.dia] app`` of the nearest pyproject.toml; "" where it says nothing."""
     for at in (folder, *folder.parents):
         path = at / "pyproject.toml"
         try:

@@ -1,1 +1,1 @@
-"""From the bytes of a fetched batch to events and dead letters."""
+"""Decodes fetched batches into events and dead letters."""

@@ -1,9 +1,4 @@
-"""Bytes to events, a whole batch at a time; a bad record costs itself, never its batch.
-
-Each record is decoded alone, so that no record can bleed into its neighbour; the loop over them
-runs in C and resumes behind the record that failed. What can be checked for all records at once
-(sizes, keys, times) is; only when such a check fails are the culprits looked for.
-"""
+"""Decodes a batch; a bad record does not affect the others. See docs/protocols/decoding.md."""
 
 from __future__ import annotations
 
@@ -44,20 +39,20 @@ T = TypeVar("T")
 CLOCK_MARGIN_S = 5
 APPEND_MARGIN_S = 60
 _ASKS_MAX = 16
-"""One for reading, or writing, each version of a schema, and some for what another partition's need of
-room has forgotten meanwhile."""
+"""one for each schema version that is read or written, and some for schemas that other partitions
+evict meanwhile"""
 
 
 class Limits(NamedTuple):
-    """How far an event's time may lie from its append time, in seconds."""
+    """Bounds of the event time relative to the append time, in seconds."""
 
     future_max_s: int
     late_max_s: int
 
 
 def with_margin(future_max_s: int, late_max_s: int) -> Limits:
-    """Limits for events that are appended later, and by another clock, than they are checked: what
-    keeps to these keeps to the given ones up to a minute later, and up to 5 s of clock apart."""
+    """Tighter limits for checks before the append: events within them still keep the given limits
+    up to a minute later, with clocks up to 5 s apart."""
     return Limits(
         future_max_s - min(CLOCK_MARGIN_S, future_max_s // 10),
         late_max_s - min(APPEND_MARGIN_S, late_max_s // 10),
@@ -65,7 +60,7 @@ def with_margin(future_max_s: int, late_max_s: int) -> Limits:
 
 
 class BadPosition(NamedTuple):
-    """A record that is refused: its index in the batch, and why."""
+    """A refused record: its index in the batch, and why."""
 
     position: int
     code: str
@@ -77,9 +72,9 @@ class BadPosition(NamedTuple):
 class Decoded:
     """The good records of a batch as columns of equal length, and the bad ones with reasons.
 
-    ``positions[i]`` is the index in the batch of ``events[i]``; None says that every record is
-    good, in order. ``append_ms`` is the time each record is judged by: its append time or, for
-    a replayed record, its first append time. ``bad`` ascends by position.
+    ``positions[i]`` is the index in the batch of ``events[i]``; None: every record is good, in
+    order. ``append_ms`` is the append time or, of a replayed record, its first append time. ``bad``
+    ascends by position.
     """
 
     events: Sequence[Any]
@@ -88,10 +83,9 @@ class Decoded:
     append_ms: NDArray[np.int64]
     bad: list[BadPosition]
     fields: ScannedFields | None = None
-    """of the events, where they were scanned (streams/engine/decode/scanning.py)"""
 
     def without(self, bad: list[BadPosition], records: int) -> Decoded:
-        """With some of the good ones, of so many records, among the bad."""
+        """Move some good records to the bad ones; the batch has ``records``."""
         positions = np.arange(records) if self.positions is None else np.array(self.positions)
         kept = ~np.isin(positions, [one.position for one in bad])
         at, events = np.flatnonzero(kept), self.events
@@ -107,8 +101,6 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """What decoding one topic needs, prepared once."""
-
     topic: Topic
     by_version: Mapping[int, BatchDecoder]
     key_of: Callable[[Any], Any] | None
@@ -116,13 +108,13 @@ class _Reader:
 
 
 def decode(topic: Topic, batch: RecordBatch, limits: Limits) -> Decoded:
-    """Decode every record of ``batch``. Raises for no bytes, whatever they are; `DiaError` kinds and
-    MemoryError of the topic's codec leave here."""
+    """Decode every record of ``batch``. No bytes make it raise; `DiaError` and MemoryError of the
+    codec pass."""
     return _decode(topic, batch, batch.keys, limits)
 
 
 def read_one(topic: Topic, value: bytes) -> Any:
-    """The event of a value that is known to be good, and of the version that no header names."""
+    """The event of a value that is good and of the version without a header."""
     [event] = _reader(topic).by_version[UNNAMED_VERSION]([value]).events
     return event
 
@@ -134,9 +126,9 @@ def check(
     limits: Limits,
     version: int = UNNAMED_VERSION,
 ) -> tuple[Decoded, list[bytes]]:
-    """Before sending: what `decode` will say of these values if they are appended at ``now_ms``
-    with the headers of ``version``, and the key each good one must be sent with: in a topic
-    without a key field any will do, and it spreads them."""
+    """What `decode` will return for these values if appended at ``now_ms`` with the headers of
+    ``version``, and the record key of each good one. Without a key field it is a hash, which
+    spreads the records."""
     n = len(values)
     batch = RecordBatch(
         TopicPartition(topic.name, 0), 0, n, [*range(n)], [now_ms] * n, [None] * n, [*values],
@@ -158,9 +150,8 @@ def outgoing(
     limits: Limits,
     version: int = UNNAMED_VERSION,
 ) -> tuple[Decoded, list[bytes], list[bytes]]:
-    """As `check`, of events that are written as JSON whatever the topic's codec is; and the values
-    to send, one for each good event. Events of another version than the latest are sent as the
-    latest where the codec is not JSON."""
+    """As `check`, for events that are JSON whatever the codec, and the values to send for the good
+    events. If the codec is not JSON, events of older versions are sent as the latest."""
     if topic.codec is JSON:
         decoded, keys = check(topic, documents, now_ms, limits, version)
         good = decoded.positions
@@ -176,7 +167,7 @@ def checked(
     limits: Limits,
     version: int = UNNAMED_VERSION,
 ) -> tuple[Decoded, list[bytes]]:
-    """As `check`, of events that are written as documents."""
+    """As `check`, for events that are JSON documents."""
     return check(replace(topic, codec=_documents(topic)), documents, now_ms, limits, version)
 
 
@@ -188,8 +179,7 @@ def _documents(topic: Topic) -> Codec:
 def _encoded(
     topic: Topic, decoded: Decoded, keys: list[bytes]
 ) -> tuple[Decoded, list[bytes], list[bytes]]:
-    """Events as values. One that its codec does not write is refused; the times of ``decoded`` are
-    then those of the events left."""
+    """Encode the events. One that the codec refuses moves to the bad ones."""
     values: list[bytes] = []
     refused: dict[int, Defect] = {}
     for row, event in enumerate(decoded.events):
@@ -213,7 +203,7 @@ def _encoded(
 
 
 async def settled(attempt: Callable[[], T]) -> T:
-    """What ``attempt`` gives once the schema registry has said what it needs.
+    """The result of ``attempt`` once the schema registry has answered.
 
     Raises `SchemaRegistryUnavailable` while the registry is away, and `SchemaRefused`.
     """
@@ -258,7 +248,6 @@ def _judge(
     *,
     limits: Limits,
 ) -> Decoded:
-    """Check keys, times and needs of what decoded, and assemble the answer."""
     append_ms = envelope.append_ms
     if envelope.bad:
         append_ms = np.delete(append_ms, [*envelope.bad])
@@ -282,7 +271,6 @@ def _judge(
 
 
 def forget() -> None:
-    """Forget what was prepared for each topic, with the schemas that its codec keeps."""
     _reader.cache_clear()
 
 
@@ -327,7 +315,6 @@ def _read(
     positions: Sequence[int],
     values: Sequence[bytes | None],
 ) -> Read:
-    """The events of ``values``, whose records lie at ``positions`` of the batch."""
     if not versions:
         return reader.by_version[UNNAMED_VERSION](values)
     rows_of: dict[int, list[int]] = {}
@@ -346,8 +333,8 @@ def _read(
 def _check_bytes(
     values: Sequence[bytes | None], bytes_max: int, bad: dict[int, Defect], *, text: bool
 ) -> None:
-    """Sizes, and of ``text`` the encoding. msgspec skips unknown fields unread, so it would let any
-    bytes through there; the DLQ, the spool and the console rely on values being UTF-8."""
+    """Check sizes, and the encoding of ``text``. msgspec skips unknown fields unread, but DLQ,
+    spool and console rely on UTF-8."""
     suspects: Iterable[int] = range(len(values))
     try:
         plain: list[Any] = values  # type: ignore[assignment]  # None raises, as intended
@@ -368,7 +355,6 @@ def _check_bytes(
 
 
 def _keys(key_of: Callable[[Any], Any], events: Sequence[Any]) -> list[bytes | None]:
-    """The key that each event's record must have; None where the field is null."""
     try:
         return [*map(str.encode, map(key_of, events))]
     except TypeError:  # a field of another type than text
@@ -379,7 +365,7 @@ def _keys(key_of: Callable[[Any], Any], events: Sequence[Any]) -> list[bytes | N
 def _wrong_keys(
     reader: _Reader, events: list[Any], keys: list[bytes | None] | None
 ) -> dict[int, Defect]:
-    """``keys`` None: only a key field that is null is wrong."""
+    """``keys`` None: only a null key field is wrong."""
     assert reader.key_of is not None, "keys are compared where there is a key field"
     expected = _keys(reader.key_of, events)
     field, wrong = reader.topic.key_field, {}
@@ -399,7 +385,6 @@ def _wrong_keys(
 
 
 def _unmet_needs(topic: Topic, events: list[Any]) -> dict[int, Defect]:
-    """Events without a field that their kind needs."""
     unmet = {}
     for need in topic.needs:
         kinds, needed = attrgetter(need.field), attrgetter(need.needs)
@@ -433,7 +418,6 @@ def _said(event_ms: int) -> str:
 
 
 def _without(bad: Iterable[int], column: Sequence[Any]) -> list[Any]:
-    """The column without the rows at the given indexes."""
     keep = bytearray(b"\x01") * len(column)
     for i in bad:
         keep[i] = 0

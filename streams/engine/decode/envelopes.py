@@ -1,4 +1,4 @@
-"""What the headers of a batch say about its values: schema versions, and times to judge them by."""
+"""Reads the headers of a batch: schema versions and first append times."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from streams.core.types import RecordBatch
 
 @dataclass(slots=True)
 class Envelope:
-    """By position in the batch: the time each record is judged by, schema versions other than
-    `UNNAMED_VERSION`, and records whose headers already refuse them."""
+    """By position in the batch: the append time to judge by, schema versions other than
+    `UNNAMED_VERSION`, and records refused for their headers."""
 
     append_ms: NDArray[np.int64]
     versions: dict[int, int] = field(default_factory=dict)
@@ -27,7 +27,6 @@ class Envelope:
 
 
 def open_envelopes(topic: Topic, batch: RecordBatch) -> Envelope:
-    """Read the headers, if any record has some; most have none."""
     if not batch.any_headers():
         return Envelope(timestamp_array(batch))
     envelope = Envelope(timestamp_array(batch).copy())
@@ -51,7 +50,7 @@ def _read_version(topic: Topic, raw: bytes, i: int, envelope: Envelope) -> None:
 
 
 def _read_append_ts(raw: bytes, i: int, envelope: Envelope) -> None:
-    """A replay may make a record older, never younger: no client can move time forward by a header."""
+    """A header can make a record older but not younger, so no client advances time."""
     first_ms, append_ms = headers.decimal(raw), envelope.append_ms[i]
     path = headers.REPLAY_APPEND_TS
     if first_ms is None:

@@ -1,13 +1,13 @@
-"""Event times: the field of an event that says when it happened, in milliseconds since the epoch.
+"""Event times: a field of the event, in milliseconds since the Unix epoch.
 
-A codec may let values through that are no such time. Each costs its own record, and never the batch:
+A codec may let other values pass; each affects its own record only:
 
     null, unset, absent       missing_field
     NaN, infinity             non_finite
     a number beyond 64 bits   the nearest of 64 bits, which no limit admits
     anything else             wrong_type
 
-A fraction of a millisecond is cut off.
+Fractions of a millisecond are cut off.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ FIRST_MS: Final = -(1 << 63)
 LAST_MS: Final = (1 << 63) - 1
 _UNREAD: Final = (ArithmeticError, AttributeError, TypeError, ValueError)
 _PROTOBUF_NUMBERS: Final = frozenset({1, 2, 3, 4, 5, 6})
-"""``FieldDescriptor.cpp_type`` of integers and floats."""
+"""``FieldDescriptor.cpp_type`` of integers and floats"""
 
 
 def can_be_time(value_type: Any, field: str) -> bool:
-    """Whether the declared type of ``field`` allows a number. A type that cannot be read does."""
+    """Whether the declared type of ``field`` allows a number; True if the type is unknown."""
     if (message := getattr(value_type, "DESCRIPTOR", None)) is not None:
         return message.fields_by_name[field].cpp_type in _PROTOBUF_NUMBERS
     try:
@@ -58,8 +58,8 @@ def _can_be_number(hint: Any) -> bool:
 def event_times(
     time_of: Callable[[Any], Any], field: str, events: Sequence[Any], append_ms: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], dict[int, Defect]]:
-    """The event time of each event, in milliseconds, and by index what is wrong with those that have
-    none: they are given their append time."""
+    """The event times in milliseconds, and the defects by index. Events with a defect get their
+    append time."""
     try:
         return np.fromiter(map(time_of, events), np.int64, len(events)), {}
     except _UNREAD:
@@ -69,7 +69,7 @@ def event_times(
         value = None
         try:
             value = time_of(event)
-            # As the whole batch is read, so that no record depends on the others of its batch.
+            # As for the whole batch, so that no record depends on the others.
             found[row : row + 1] = np.fromiter((value,), np.int64, 1)
         except _UNREAD:
             if isinstance(value, int | float) and _is_finite(value):

@@ -1,8 +1,4 @@
-"""The good events of a scanned batch: their fields as columns, and the events themselves if asked for.
-
-`ScannedFields` holds what the scanner found, and what `decode` made of the records that it could not
-judge. `ScannedEvents` makes an event of a record each time it is asked for one.
-"""
+"""The good events of a scanned batch: fields as columns, and events made on access."""
 
 from __future__ import annotations
 
@@ -32,8 +28,8 @@ _NAMES = {TEXT: "text", WHOLE: "whole numbers", NUMBER: "numbers"}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScannedFields:
-    """Outputs of the kernel `scan` over ``buffer``; ``rows``: which of their columns count, in order;
-    None: all."""
+    """Outputs of the kernel `scan` over ``buffer``. ``rows``: the valid columns, in order; None:
+    all."""
 
     table: ScalarFields
     buffer: NDArray[np.uint8]
@@ -46,7 +42,6 @@ class ScannedFields:
 
     @classmethod
     def empty(cls, table: ScalarFields, buffer: NDArray[np.uint8], records: int) -> ScannedFields:
-        """Room for so many records."""
         texts, wholes, numbers = map(table.count, (TEXT, WHOLE, NUMBER))
         return cls(
             table,
@@ -59,11 +54,11 @@ class ScannedFields:
         )
 
     def take(self, rows: Rows) -> ScannedFields:
-        """Only some, by their index among those that count."""
+        """A selection, by index among the valid rows."""
         return replace(self, rows=rows if self.rows is None else self.rows[rows])
 
     def texts(self, name: str) -> TextSpans:
-        """A field of text. Raises TypeError for a field of another type."""
+        """A text field. Raises TypeError for a field of another type."""
         place = self._place(name, TEXT)
         column = self.table.shape[place, COLUMN]
         absent = self._counting(self.absent[place])
@@ -71,13 +66,13 @@ class ScannedFields:
         return TextSpans(self.buffer, at, size, absent if absent.any() else None)
 
     def wholes(self, name: str) -> NDArray[np.int64]:
-        """A field of whole numbers. Raises TypeError for another, and where one is None."""
+        """An integer field. Raises TypeError for another type, and if one is None."""
         place = self._present(name, WHOLE)
         column: NDArray[np.int64] = self.whole_values[self.table.shape[place, COLUMN]]
         return self._counting(column)
 
     def numbers(self, name: str) -> NDArray[np.float64]:
-        """A field of numbers, whole ones included. Raises TypeError for another, and where one is
+        """A number field, integers included. Raises TypeError for another type, and if one is
         None."""
         if self.table.shape[self.table.places[name], KIND] == WHOLE:
             return self.wholes(name).astype(np.float64)
@@ -105,8 +100,8 @@ class ScannedFields:
         return column if self.rows is None else column[self.rows]
 
     def with_events(self, rows: Rows, events: Sequence[Any]) -> ScannedFields:
-        """With the fields of ``events`` as those of the records ``rows``. Raises OverflowError for a
-        whole number beyond 64 bits."""
+        """With the fields of ``events`` for the records ``rows``. Raises OverflowError for an
+        integer beyond 64 bits."""
         texts: list[bytes] = []
         columns: list[NDArray[np.intp]] = []
         text_rows: list[Rows] = []
@@ -135,8 +130,8 @@ class ScannedFields:
 
 
 class ScannedEvents(Sequence[Any]):
-    """``values`` are those of all records of the batch, ``rows`` the good ones among them (None: all).
-    ``known``: events of records that were decoded before, by row."""
+    """``values``: of all records of the batch; ``rows``: the good ones among them (None: all).
+    ``known``: events decoded before, by row."""
 
     def __init__(
         self,
@@ -164,6 +159,6 @@ class ScannedEvents(Sequence[Any]):
         return self._known[row] if row in self._known else self._decode(self._values[row] or b"")
 
     def take(self, rows: Rows) -> ScannedEvents:
-        """Only some, by their index among the good ones."""
+        """A selection, by index among the good ones."""
         kept = rows if self._rows is None else self._rows[rows]
         return ScannedEvents(self._decode, self._values, kept, self._known)

@@ -1,13 +1,11 @@
-"""Batches to columns by the compiled scanner; the rest by `decode`, one record at a time.
+"""Scans batches into columns by compiled kernels; `decode` handles the remaining records.
 
-A record is judged by kernels alone if all that could refuse it, or change how it is read, is seen to
-be as usual: its headers say nothing, its value is of the strict subset (streams/core/kernels/objects.py),
-its key is its key field, its time is within the limits. Every other record is *slow*: `decode` judges
-it, so that defects, codes and messages have one definition. What is good of both becomes columns.
-Where many are slow, as those of a producer that writes white space, `decode` judges the whole batch.
+The kernels judge a record alone if it has no relevant headers, a value of the strict subset
+(streams/core/kernels/objects.py), a key equal to its key field, and a time within the limits. Every
+other record is *slow*: `decode` judges it. If many are slow, `decode` judges the whole batch.
 
-The law (tests/properties/test_scan_laws.py): of any batch, positions, times, bad records and events
-are those of `decode`.
+The law (tests/properties/test_scan_laws.py): positions, times, bad records and events equal those
+of `decode`.
 """
 
 from __future__ import annotations
@@ -34,20 +32,18 @@ from streams.engine.decode.scanned_events import ScannedEvents, ScannedFields
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scanner:
-    """Of one topic."""
-
     topic: Topic
     table: ScalarFields
     key_column: int | None
-    """row of the key field among the texts; None: keys are free"""
+    """row of the key field among the texts; None: no key field"""
     time_column: int | None
-    """row of the time field among the whole numbers; None: the time is the append time"""
+    """row of the time field among the integers; None: the append time is used"""
     slow_share_max: float = 1 / 8
-    """of a batch: to make columns of more slow records costs more than columns save"""
+    """share of a batch; above it, columns cost more than they save"""
 
     @classmethod
     def of(cls, topic: Topic) -> Scanner | None:
-        """None where kernels are not loaded, or do not read this topic."""
+        """None without kernels, or if they do not support this topic."""
         way = topic.reading(UNNAMED_VERSION) if UNNAMED_VERSION in topic.versions else None
         if kernels.active is None or way is None or way.steps or topic.needs:
             return None
@@ -63,7 +59,7 @@ class Scanner:
         return cls(topic, table, key_column, time_column)
 
     def decode(self, batch: RecordBatch, limits: Limits) -> Decoded:
-        """What `codecs.decode` says of the batch, with ``fields`` where few records are slow."""
+        """The result of `codecs.decode`, with ``fields`` if few records are slow."""
         envelope = open_envelopes(self.topic, batch)
         append_ms = envelope.append_ms
         slow = np.zeros(len(batch), np.bool_)
@@ -82,7 +78,7 @@ class Scanner:
         return self._with_slow(batch, limits, fields, rows, event_ms.copy(), append_ms)
 
     def scan(self, batch: RecordBatch, slow: NDArray[np.bool_]) -> ScannedFields:
-        """The fields of all records but the slow ones, which are marked."""
+        """The fields of all records; marks the slow ones."""
         loops = kernels.active
         assert loops is not None, "a scanner is made where kernels are loaded"
         count = len(batch)
@@ -114,7 +110,6 @@ class Scanner:
         event_ms: NDArray[np.int64],
         append_ms: NDArray[np.int64],
     ) -> Decoded:
-        """The answer where some records are slow: those at ``rows``."""
         read = decode(self.topic, batch.take(rows.tolist()), limits)
         good = rows if read.positions is None else rows[read.positions]
         bad = [one._replace(position=int(rows[one.position])) for one in read.bad]
@@ -141,7 +136,6 @@ class Scanner:
 
 
 def _always(table: ScalarFields, name: str, kind: int) -> int | None:
-    """The row of a field among the outputs of its kind, if each event has it; else None."""
     column = table.column(name, kind)
     if column is None or table.shape[table.places[name], [NULLABLE, MAY_LACK]].any():
         return None

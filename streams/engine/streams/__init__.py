@@ -1,1 +1,1 @@
-"""Streams and declared tables as the code of a stream agent uses them."""
+"""Streams and declared tables for the code of agents."""

@@ -1,4 +1,4 @@
-"""`app.Table`: a declared key/value table, and the windows that can be made of it."""
+"""`app.Table`: a declared key/value table, and windows of it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _WITHOUT_MEANING = frozenset(
         "value_serializer",
     }
 )
-"""Of Faust's arguments, those that change nothing here: a table has the partitions of its agent's
-topic, and its state is MessagePack."""
+"""arguments of Faust without an effect here: a table has the partitions of its agent's topic, and
+its state is MessagePack"""
 
 
 class AppTable(DeclaredTable):
-    """See `DeclaredTable`. Arguments of Faust's ``app.Table`` are taken where they have a meaning
-    here, and passed over where they need none; for others `UnsupportedByDia` is raised."""
+    """See `DeclaredTable`. Raises `UnsupportedByDia` for arguments of Faust's ``app.Table`` that
+    dia lacks."""
 
     def __init__(
         self,
@@ -58,8 +58,8 @@ class AppTable(DeclaredTable):
     def tumbling(
         self, size: Seconds, expires: Seconds | None = None, *, key_index: bool = False
     ) -> WindowedDeclaration:
-        """Windows of ``size`` one behind the other, each closed ``expires`` after its end; with
-        None, never. ``key_index`` is always there, and need not be asked for."""
+        """Consecutive windows of ``size``, each closed ``expires`` after its end (None: never).
+        ``key_index`` has no effect: it always exists."""
         return self.hopping(size, size, expires, key_index=key_index)
 
     def hopping(
@@ -77,9 +77,8 @@ class AppTable(DeclaredTable):
     def sliding(
         self, before: Seconds, after: Seconds, expires: Seconds, *, key_index: bool = False
     ) -> SlidingDeclaration:
-        """The value of each event is that of the events from ``before`` it to ``after`` it.
-
-        Raises `UnsupportedByDia` where the table has on_window_close: no window of these ever ends."""
+        """The value at an event covers the events from ``before`` it to ``after`` it. Raises
+        `UnsupportedByDia` if the table has on_window_close: sliding windows do not end."""
         if self._on_window_close is not None:
             raise UnsupportedByDia(
                 f"table {self.name!r}: on_window_close needs windows that end, as .tumbling() or "
@@ -89,8 +88,8 @@ class AppTable(DeclaredTable):
 
 
 class SetTable(DeclaredTable):
-    """A table of sets: ``table[key].add(member)`` counts with its event. A set is written whole, so
-    one of some thousand members is the most that is quick."""
+    """A table of sets: ``table[key].add(member)`` counts with its event. A set is written whole;
+    keep it below some thousand members."""
 
     def __init__(self, name: str, *, keys: Keys = "record", **faust: Any) -> None:
         super().__init__(name, default=set, value_type=set, keys=keys)

@@ -1,5 +1,5 @@
-"""Which declared tables the code of an agent names: found in its globals and closures, and in those of
-the functions it calls in its own package."""
+"""Finds the declared tables that an agent's code names: in its globals and closures, and in those
+of functions of its package that it calls."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any, Final
 from streams.engine.streams.declared_table import DeclaredTable
 
 _DEPTH_MAX: Final = 6
-"""Functions called one from the other."""
+"""nesting of calls"""
 
 
 def tables_named_in(body: Any) -> tuple[DeclaredTable, ...]:
-    """Each table once, in the order of its first use. A table that the code reaches in another way,
-    such as an attribute of an object, is not found."""
+    """Each table once, in the order of first use. A table reached in another way, such as an
+    attribute of an object, is not found."""
     function = body if isinstance(body, FunctionType) else getattr(body, "__func__", None)
     if not isinstance(function, FunctionType):
-        call = getattr(type(body), "__call__", None)  # noqa: B004 - its code is what counts
+        call = getattr(type(body), "__call__", None)  # noqa: B004 - its code is needed
         if not isinstance(call, FunctionType):
             return ()
         function = call

@@ -1,4 +1,4 @@
-"""A key/value table as an application declares it; inside an agent it is the partition's own part.
+"""A declared key/value table; in an agent's code it is the partition's part.
 
 totals = app.Table("totals", default=float)
 
@@ -23,19 +23,17 @@ Keys: TypeAlias = Literal["record", "any"]
 
 
 def user_prefix(name: str) -> bytes:
-    """The prefix of a user's table in store and changelog: none is the beginning of another."""
+    """The prefix of a user's table in store and changelog. No prefix begins another one."""
     raw = name.encode()
     return b"T" + bytes([len(raw)]) + raw
 
 
 class DeclaredTable:
-    """See the module docstring.
-
-    ``default`` is called for the value of an absent key. ``value_type`` is a type that msgspec
-    knows, `set`, or a faust.Record; None takes whatever MessagePack has, and gives tuples and sets
-    back as lists. ``keys`` "record": a key must belong to the partition whose events write it, by
-    the hash of Kafka's default partitioner; of a tuple the first part counts. "any": each partition
-    has keys of its own, and the same key in two partitions is two entries.
+    """``default`` makes the value of an absent key. ``value_type``: a type that msgspec knows,
+    `set`, or a faust.Record; None: any MessagePack value, where tuples and sets come back as lists.
+    ``keys`` "record": a key (of a tuple its first part) must belong to the partition of the event
+    that writes it, by Kafka's default partitioner. "any": each partition has its own entry of a
+    key.
 
     Raises `UsageError`, and `TableMisused` for a ``value_type`` that cannot be written.
     """
@@ -64,7 +62,7 @@ class DeclaredTable:
         self.form()
 
     def form(self) -> ValueForm:
-        """How values are held. With ``default=list`` each value is a list of ``value_type``."""
+        """The form of values. With ``default=list`` each value is a list of ``value_type``."""
         kind = self.value_type
         if (
             self.default is list
@@ -76,14 +74,12 @@ class DeclaredTable:
 
     @property
     def spec(self) -> TableSpec[KeyedTable]:
-        """What the engine builds in each partition."""
         return TableSpec(self.name, user_prefix(self.name), self._build)
 
     def _build(self, context: TableContext) -> KeyedTable:
         return self.empty(context.settings.max_table_bytes)
 
     def empty(self, max_bytes: int = 1 << 62) -> KeyedTable:
-        """A part of the table with nothing in it, which may hold ``max_bytes``."""
         return KeyedTable(
             self.name,
             self.form(),
@@ -94,7 +90,7 @@ class DeclaredTable:
         )
 
     def declaration(self) -> dict[str, Any]:
-        """What must not change while the state lives."""
+        """The properties that must not change while the state exists."""
         kind = "set" if self.value_type is set else "keyed"
         return {"kind": kind, "value": _type_name(self.value_type)}
 
@@ -122,7 +118,7 @@ class DeclaredTable:
         return True
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        """get, pop, setdefault, update, clear, keys, values, items: of the partition's part."""
+        """get, pop, setdefault, update, clear, keys, values, items of the partition's part."""
         if name.startswith("_"):
             raise AttributeError(name)
         if not hasattr(KeyedTable, name):
@@ -135,7 +131,7 @@ class DeclaredTable:
 
 
 def _type_name(kind: Any) -> str:
-    """Scalar types are written alike whatever module declares them; of others the name counts."""
+    """The name of a type, without its module."""
     if kind is None:
         return ""
     return getattr(kind, "__qualname__", None) or str(kind)

@@ -1,4 +1,5 @@
-"""`app.GlobalTable`: a table that one agent writes, and every agent and page of the app reads whole.
+"""`app.GlobalTable`: a table that one agent writes, and every agent and page of the app reads
+whole.
 
     rates = app.GlobalTable("rates", default=float)
 
@@ -12,9 +13,9 @@
         async for order in stream:
             ... order.amount * rates[order.currency]
 
-In the agent that writes it, it is the partition's own part, as any table. Elsewhere it is what commits
-have left in all partitions, as of a moment ago (streams/engine/runtime/global_view.py): which value an event
-reads depends on when it comes, so it may differ when the event runs again.
+In the writing agent it is the partition's own part. Elsewhere it is the recently committed state of
+all partitions (streams/engine/runtime/global_view.py): an event that runs again may read another
+value.
 """
 
 from __future__ import annotations
@@ -48,8 +49,6 @@ class Whole(Protocol):
 
 
 class Writing(Protocol):
-    """The agent that writes."""
-
     @property
     def name(self) -> str: ...
 
@@ -61,14 +60,12 @@ class Writing(Protocol):
 
 
 class GlobalTable(AppTable):
-    """See the module docstring."""
-
     writer: Writing | None = None
     whole: Whole | None = None
-    """connected by the worker process that runs"""
+    """set by the worker process"""
 
     def claimed_by(self, agent: Writing) -> bool:
-        """Whether ``agent`` writes it: the first that asks does."""
+        """Whether ``agent`` writes the table: the first agent that asks."""
         if self.writer is None:
             self.writer = agent
         return self.writer is agent
@@ -102,7 +99,7 @@ class GlobalTable(AppTable):
         del self._own()[key]
 
     def __getattr__(self, name: str) -> Any:
-        """pop, setdefault, update, clear: of the writer's part."""
+        """pop, setdefault, update, clear of the writer's part."""
         if name.startswith("_") or not hasattr(KeyedTable, name):
             raise AttributeError(f"table {self.name!r} has no {name!r}")
         return getattr(self._own(), name)
@@ -127,7 +124,6 @@ class GlobalTable(AppTable):
         return self._read()[key]
 
     def get(self, key: Key, default: Any = None) -> Any:
-        """The value of a key that is there, else ``default``."""
         found = self._read()
         return found[key] if key in found else default  # noqa: SIM401 - it is no dictionary
 
@@ -135,7 +131,7 @@ class GlobalTable(AppTable):
         return key in self._read()
 
     def keys(self) -> list[Key]:
-        """Of all partitions; in the agent that writes it, of its own."""
+        """Of all partitions; in the writing agent, of its own."""
         found: list[Key] = self._read().keys()
         return found
 
@@ -157,7 +153,7 @@ E = TypeVar("E", bound=Exception)
 
 
 def _failing(error: E) -> E:
-    """``error``; the event in progress must not count, whatever the agent's code does with it."""
+    """``error``, also recorded as the event's failure: the agent's code may catch it."""
     running = current.get()
     if isinstance(running, Stream):
         running.failed = error

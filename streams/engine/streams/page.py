@@ -1,12 +1,12 @@
-"""Pages of an app, as they are declared and answered; how they are served is streams/engine/pages.
+"""Declaration of pages; streams/engine/pages serves them.
 
     @app.page("/count/{word}/")
     @app.table_route(table=counts, match_info="word")
     async def count(web, request, word):
         return web.json({word: counts[word]})
 
-A page reads what completed events left in the tables of the partitions of its process. Its answer is
-given once a commit holds all that it read: no crash takes back what was shown.
+A page reads the state of completed events in the partitions of its process. Its answer is sent once
+a commit holds what it read, so no crash takes it back.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ Handler = Callable[..., Awaitable["PageResponse"]]
 
 @dataclass(frozen=True)
 class PageRequest:
-    """What a client asked. ``match_info`` are the named parts of the path. ``tenant`` is that of the
-    token; None: it speaks for all of them."""
+    """A client's request. ``match_info``: the named parts of the path. ``tenant``: that of the
+    token; None: the token is for all."""
 
     method: str
     path: str
@@ -43,14 +43,12 @@ class PageRequest:
         return self.body.decode()
 
     async def json(self) -> Any:
-        """Raises ValueError for a body that is no JSON."""
+        """Raises ValueError for a body that is not JSON."""
         return msgspec.json.decode(self.body)
 
 
 @dataclass(frozen=True)
 class PageResponse:
-    """What is answered."""
-
     body: bytes
     status: int = 200
     media_type: str = "application/json"
@@ -58,10 +56,9 @@ class PageResponse:
 
 
 class Web:
-    """What a page makes its answer with: its first argument, as in Faust."""
+    """Makes answers: the first argument of a page, as in Faust."""
 
     def json(self, value: Any, *, status: int = 200, **headers: str) -> PageResponse:
-        """``value``, as msgspec writes it."""
         return PageResponse(msgspec.json.encode(value), status, headers=headers)
 
     def text(self, value: str, *, status: int = 200) -> PageResponse:
@@ -84,8 +81,8 @@ class Web:
 
 @dataclass(frozen=True)
 class Page:
-    """``path`` may have named parts, ``/count/{word}/``. ``tenants``: tokens of one tenant may ask,
-    too, and the page keeps to `PageRequest.tenant`."""
+    """``path`` may have named parts, ``/count/{word}/``. ``tenants``: allows tokens of one tenant;
+    the page must then respect `PageRequest.tenant`."""
 
     path: str
     handler: Handler
@@ -96,7 +93,7 @@ class Page:
 
 @dataclass(frozen=True)
 class RoutedHandler:
-    """A page for the worker that has the key: a part of the path or a parameter of the query."""
+    """A page that the worker with the key answers: a part of the path or a query parameter."""
 
     handler: Handler
     table: DeclaredTable
@@ -104,7 +101,6 @@ class RoutedHandler:
     query_param: str = ""
 
     def key(self, request: PageRequest) -> str | None:
-        """None where the request has none."""
         if self.match_info:
             return request.match_info.get(self.match_info)
         return request.query.get(self.query_param)

@@ -1,4 +1,4 @@
-"""The record that an agent sends: its key, its partition and its bytes."""
+"""Makes the record of a send: key, partition and bytes."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ def outgoing(
     timestamp_s: float | None = None,
     headers: HeadersLike = None,
 ) -> OutboundRecord:
-    """``key`` None: the value's own ``key_field``, where it has one. The partition is that of Kafka's
-    default partitioner among ``partitions``, so that the agent of ``topic`` counts all of a key in
-    one place; a record without a key goes to ``without_key`` modulo their number.
+    """``key`` None: the value's ``key_field``, if it has one. Kafka's default partitioner selects
+    one of ``partitions``, so that all records of a key are in one; a record without a key goes to
+    ``without_key`` modulo ``partitions``.
 
-    Raises `ValueRefused` for a record without a key in a compacted topic, which Kafka does not take."""
+    Raises `ValueRefused` for a record without a key in a compacted topic, which Kafka refuses.
+    """
     raw = key_bytes(topic, key, value)
     if raw is None and topic.compacting:
         raise ValueRefused(
@@ -55,7 +56,7 @@ def key_bytes(topic: Target, key: Key, value: Any) -> bytes | None:
 
 
 def key_text(key: bytes | None) -> str | bytes | None:
-    """A record's key as agents get it: text where it is UTF-8, else its bytes."""
+    """A record's key for agents: text if it is UTF-8, else bytes."""
     if key is None:
         return None
     try:
@@ -65,15 +66,14 @@ def key_text(key: bytes | None) -> str | bytes | None:
 
 
 def value_bytes(topic: Target, value: Any) -> bytes | None:
-    """Bytes as they are, anything else by the topic's codec. Raises TypeError for what the codec does
-    not have."""
+    """Bytes as they are, other values by the topic's codec. Raises TypeError for a value that the
+    codec lacks."""
     if value is None or isinstance(value, bytes):
         return value
     return topic.codec.encode(value)
 
 
 def header_pairs(headers: HeadersLike) -> Headers:
-    """As Kafka takes them."""
     if not headers:
         return ()
     pairs = headers.items() if isinstance(headers, Mapping) else headers

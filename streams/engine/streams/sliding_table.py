@@ -6,8 +6,8 @@
         spent[order.account] += order.amount
         if spent[order.account].value() > 1000: ...    # within the hour up to this order
 
-A change counts for every event whose time lies less than ``before`` behind it or ``after`` in front of it
-(both included). It is kept until the event time has passed it by ``before`` and ``expires``.
+A change counts for every event at most ``before`` later or ``after`` earlier. It is kept until the
+event time has passed it by ``before`` and ``expires``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from streams.engine.windows.windowed import Windows
 
 
 class SlidingDeclaration(WindowedDeclaration):
-    """See the module docstring. Raises `UsageError` for spans that mean nothing."""
+    """Raises `UsageError` for invalid spans."""
 
     def __init__(
         self, table: DeclaredTable, before: Seconds, after: Seconds, expires: Seconds
@@ -71,16 +71,14 @@ class SlidingDeclaration(WindowedDeclaration):
         return table
 
     def change(self, key: Key, word: str, operand: Any) -> None:
-        """The event in progress changes the value of ``key``."""
         assert self.default is not None
-        # An operand that does not fit raises on its own event, and not on those that read it.
+        # An operand that does not fit fails its own event, not those that read it.
         OPERATORS[word](self.default(), operand)
         table, at_ms = self.part, self.time_ms()
         table.observe(at_ms)
         table.change(key, at_ms, word, operand)
 
     def value_at(self, key: Key, at_ms: int) -> Any:
-        """The value around this time."""
         assert self.default is not None
         return self.part.value(key, *self._span(at_ms), self.default())
 
@@ -91,7 +89,7 @@ class SlidingDeclaration(WindowedDeclaration):
         return SlidingSet(self, key)
 
     def __setitem__(self, key: Key, value: Any) -> None:
-        if not isinstance(value, SlidingSet):  # what `table[key] += 1` assigns at its end
+        if not isinstance(value, SlidingSet):  # assigned at the end of `table[key] += 1`
             self.change(key, ASSIGN, value)
 
     def __delitem__(self, key: Key) -> None:
@@ -107,8 +105,6 @@ class SlidingDeclaration(WindowedDeclaration):
 
 
 class SlidingSet:
-    """The value of one key around the event in progress."""
-
     def __init__(self, table: SlidingDeclaration, key: Key) -> None:
         self._table = table
         self._key = key

@@ -1,13 +1,11 @@
-"""What an agent iterates over: the events of one partition, in the order of its log.
+"""The stream that an agent iterates: the events of one partition, in log order.
 
     async for order in stream: ...
     async for batch in stream.take(100, within=1.0): ...
 
-An event is complete when the agent asks for the next one; of `take`, all events of a batch are.
-Asking does not suspend while events are buffered, so an event costs no turn of the loop.
-
-One `Stream` is one life of an agent in a partition: after an error or a timeout the agent is called
-again with another one, and the old one only raises.
+An event (or a list of `take`) is complete when the agent asks for the next one. Asking does not
+suspend while events are buffered. After an error or a timeout the engine calls the agent with a new
+`Stream`, and the old one only raises.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ Filter = Callable[[Any], Any]
 
 
 class Message(NamedTuple):
-    """A record as it lies in the log. ``timestamp`` is its append time in seconds."""
+    """A record of the log. ``timestamp`` is its append time in seconds."""
 
     topic: str
     partition: int
@@ -40,8 +38,8 @@ class Message(NamedTuple):
 
 
 class Event(NamedTuple):
-    """One event with its record. ``key`` is text where the bytes are UTF-8, and
-    ``event_ms`` the time of the event (the append time of topics without a time field)."""
+    """One event with its record. ``key`` is text if the bytes are UTF-8. ``event_ms`` is the event
+    time (the append time without a time field)."""
 
     key: Any
     value: Any
@@ -50,13 +48,13 @@ class Event(NamedTuple):
 
     @property
     def headers(self) -> dict[str, bytes]:
-        """By name; of a name that repeats, the last one."""
+        """By name; of a repeated name the last one."""
         return dict(self.message.headers)
 
 
 class PartitionFeed(Protocol):
-    """The partition that a stream reads. ``items[at:until]`` are events that may be given without
-    asking `more`; ``given`` rows from ``at`` on are being processed."""
+    """The partition that a stream reads. ``items[at:until]`` may be given without asking `more`;
+    ``given`` rows from ``at`` on are in progress."""
 
     items: Sequence[Any]
     at: int
@@ -64,19 +62,19 @@ class PartitionFeed(Protocol):
     given: int
 
     sizes: Mapping[str, int]
-    """partitions of each topic, as of the partition's opening"""
+    """partitions of each topic when the partition was opened"""
 
     @property
     def tp(self) -> TopicPartition: ...
 
     def complete(self, stream: Stream) -> None:
-        """What was given is complete; raises CancelledError if ``stream`` is not the current one,
-        and `ValueRefused` for a table value that cannot be written, after which the stream is over."""
+        """Complete what was given. Raises CancelledError if ``stream`` is not the current one, and
+        `ValueRefused` for a table value that cannot be written, which ends the stream."""
         ...
 
     async def over(self) -> NoReturn:
-        """Raise CancelledError, after a pause: a body that catches it and asks again must not keep the
-        loop for itself."""
+        """Raise CancelledError after a pause: a body that catches it and asks again must not block
+        the loop."""
         ...
 
     async def more(self, stream: Stream) -> None:
@@ -84,13 +82,13 @@ class PartitionFeed(Protocol):
         ...
 
     async def gather(self, stream: Stream, count: int, within_s: float | None) -> list[int]:
-        """Wait for ``count`` events, ``within_s`` seconds from the first one at most, and give
-        them: the rows of `row` that hold them."""
+        """Wait for ``count`` events, at most ``within_s`` seconds from the first one; their rows
+        for `row`."""
         ...
 
     def row(self, ahead: int) -> tuple[RecordBatch, int, Any, int]:
         """The record ``ahead`` rows behind ``at``: its batch, its index there, its event, and the
-        time of the event in milliseconds."""
+        event time in milliseconds."""
         ...
 
     def emit(self, record: OutboundRecord) -> None: ...
@@ -99,15 +97,15 @@ class PartitionFeed(Protocol):
 
 
 class Regrouping(NamedTuple):
-    """The topic in which events lie under another key, and whether this stream sends to it or reads
-    from it."""
+    """The topic with events under another key, and whether this stream sends to it or reads from
+    it."""
 
     topic: Target
     sends: bool
 
 
 class Stream:
-    """See the module docstring. ``tables`` are the partition's instances, by name."""
+    """``tables``: the partition's instances, by name."""
 
     def __init__(
         self, feed: PartitionFeed, tables: Mapping[str, Any], regrouping: Regrouping | None = None
@@ -115,14 +113,14 @@ class Stream:
         self.tables = tables
         self._regrouping = regrouping
         self.asked = False
-        """the agent has asked for an event"""
+        """whether the agent has asked for an event"""
         self.failed: Exception | None = None
-        """why what was given could not be completed: the event failed, whatever the body does with it"""
+        """why the event could not be completed: it failed, also if the body catches the error"""
         self._feed = feed
         self._filters: list[Filter] = []
 
     def end(self) -> None:
-        """The life is over: code that still runs in it reaches nothing."""
+        """End the stream: code that still uses it has no effect."""
         self.tables = NoTables("its event is over: it was cancelled, or failed.")
 
     @property
@@ -131,13 +129,12 @@ class Stream:
 
     @property
     def partition(self) -> int:
-        """Number of the partition whose events these are."""
         return self._feed.tp.partition
 
     # --- iterating ---------------------------------------------------------------------------
 
     async def _begin(self) -> None:
-        """Once for each iteration: a stream that is over gives nothing, and its body a pause."""
+        """Called once for each iteration: a finished stream raises after a pause."""
         self.asked = True
         if self.failed is not None or self.ended:
             await self._feed.over()
@@ -189,18 +186,18 @@ class Stream:
         return self._filtered(_item)
 
     async def enumerate(self, start: int = 0) -> AsyncIterator[tuple[int, Any]]:
-        """A running number of this life of the agent, and the value."""
+        """A running number in this stream, and the value."""
         number = start
         async for value in self:
             yield number, value
             number += 1
 
     async def take(self, max_: int, within: float | None = None) -> AsyncIterator[list[Any]]:
-        """Lists of up to ``max_`` values: fewer once ``within`` seconds have passed since the first
-        of them came, or the partition can hold no more. They complete together.
+        """Lists of up to ``max_`` values: fewer after ``within`` seconds from the first one, or if
+        the partition can hold no more. They complete together.
 
-        If the agent raises on a list, each of its events is given again alone, so that only the one
-        that fails is refused.
+        If the agent raises on a list, its events are given again one by one, so that only the
+        failing one is refused.
         """
         async for events in self.take_events(max_, within):
             yield [event.value for event in events]
@@ -222,17 +219,17 @@ class Stream:
                 yield events
 
     def filter(self, wanted: Filter) -> Stream:
-        """Complete every event for which ``wanted(value)`` is false without giving it. Returns the
-        stream itself."""
+        """Complete events for which ``wanted(value)`` is false without giving them. Returns the
+        stream."""
         self._filters.append(wanted)
         return self
 
     def group_by(self, key: Any, *, name: str | None = None) -> AsyncIterator[Any]:
-        """The events under another key: a function of the value, or the name of a field. All events of
-        a key come to one partition, through a topic of the agent's own (`App.agent` declares it).
+        """The events under another key: a function of the value, or the name of a field. All events
+        of a key are in one partition of the agent's own topic (`App.agent` declares it).
 
-        The body runs for both ends: where events come in, this sends each of them on, as a part of
-        its own transaction, and gives none; where they arrive, it gives them.
+        The body runs at both ends: at the source this sends each event on, in its transaction, and
+        gives none; at the other end it gives them.
         """
         regrouping = self._regrouping
         if regrouping is None:
@@ -249,11 +246,11 @@ class Stream:
             key, message = key_of(event.value), event.message
             raw = key if isinstance(key, bytes) else str(key)
             self.send(topic, raw, message.value, headers=message.headers)
-        yield None  # never: it makes this a generator, as the other end is one
+        yield None  # never runs: makes this a generator, as the other end is
 
     @property
     def current_event(self) -> Event | None:
-        """The event in progress; None between events, and while a list of `take` is."""
+        """The event in progress; None between events, and during a list of `take`."""
         return self._event(0) if self._feed.given == 1 else None
 
     def _event(self, ahead: int) -> Event:
@@ -272,7 +269,7 @@ class Stream:
     # --- what belongs to the event in progress -----------------------------------------------
 
     def emit(self, record: OutboundRecord) -> None:
-        """Produce ``record`` in the transaction that makes the event in progress true."""
+        """Produce ``record`` in the transaction of the event in progress."""
         self._check_alive()
         self._feed.emit(record)
 
@@ -326,7 +323,7 @@ class Stream:
 
 
 def _key_of(key: Any) -> Callable[[Any], Any]:
-    """Of a function, a field's name, or a field of a faust.Record."""
+    """From a function, a field's name, or a field of a faust.Record."""
     name = key if isinstance(key, str) else getattr(key, "field", None)
     if isinstance(name, str):
         return lambda value: value[name] if isinstance(value, dict) else getattr(value, name)

@@ -1,21 +1,22 @@
-"""`app.windows`: windows of event time with aggregators, as an application declares them.
+"""`app.windows`: declared windows of event time with aggregators.
 
     per_minute = app.windows(
         "orders_per_minute", of=orders, by=("account",), size="60s", grace="30s",
         fold={"n": Count(), "total": Sum("amount"), "q": Quantiles("amount", at=(0.5, 0.99))},
     )
 
-A record belongs to every window that holds its event time. The windows own a ClickHouse table of their
-name with one row for each key and window:
+A record belongs to every window that holds its event time. The ClickHouse table of the windows'
+name has one row for each key and window:
 
     account...     the fields of ``by``
     w, w_end       start and end of the window; of a session, its first and its last event
-    part, epoch    the partition, and how often its state was reset: both belong to the key
+    part, epoch    the partition, and the number of resets of its state; part of the key
     closed         the row is final
     n, total...    the columns of the aggregators
 
-Records that come for closed windows only are *late*. A record that is late for one of several windows of
-a topic, by their ``late="dead_letter"``, is folded into none of them, so that its replay cannot count twice.
+A record is *late* if all its windows are closed. If it is late for one of several windows of a
+topic that have ``late="dead_letter"``, it is folded into none, so that a replay does not count it
+twice.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ _PANES_MAX = 1440
 
 
 class ClosedWindow(NamedTuple):
-    """What ``on_window_close`` is given. ``key`` has the fields of ``by``, ``values`` the columns of the
-    aggregators. Times are milliseconds since the epoch, as in the row."""
+    """The argument of ``on_window_close``. ``key``: the fields of ``by``; ``values``: the columns
+    of the aggregators. Times are milliseconds since the Unix epoch."""
 
     key: Mapping[str, Any]
     start_ms: int
@@ -66,7 +67,7 @@ OnClose: TypeAlias = Callable[[ClosedWindow], None]
 
 
 def span_ms(what: str, span: Span) -> int:
-    """Whole milliseconds. Raises `UsageError` for what is no length of time."""
+    """Whole milliseconds. Raises `UsageError` for an invalid length of time."""
     seconds: float | None = None
     if isinstance(span, timedelta):
         seconds = span.total_seconds()
@@ -85,10 +86,10 @@ def span_ms(what: str, span: Span) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class AggregatedWindows:
-    """The declared windows; see the module docstring and `App.windows`. All times in milliseconds.
+    """Declared windows; see `App.windows`. All times in milliseconds.
 
-    ``gap_ms`` above 0: sessions; else windows of ``size_ms``, one of which begins every ``step_ms``.
-    Raises `UsageError` for a declaration that means nothing.
+    ``gap_ms`` above 0: sessions; else windows of ``size_ms``, one of which begins every
+    ``step_ms``. Raises `UsageError` for an invalid declaration.
     """
 
     name: str
@@ -108,7 +109,7 @@ class AggregatedWindows:
     types: Mapping[str, FieldType] = field(init=False)
     """of every field that is read"""
     table: ClickHouseTable = field(init=False)
-    """of its rows"""
+    """of the rows"""
 
     def __post_init__(self) -> None:
         self._check_times()
@@ -206,7 +207,6 @@ class AggregatedWindows:
 
     @property
     def spec(self) -> TableSpec[AggregateTable]:
-        """What the engine builds in each partition."""
         raw = self.name.encode()
         return TableSpec(self.name, b"A" + bytes([len(raw)]) + raw, self._build)
 
@@ -214,14 +214,14 @@ class AggregatedWindows:
         return self.empty(context.settings.max_table_bytes)
 
     def empty(self, max_bytes: int = 1 << 62) -> AggregateTable:
-        """The part of a partition with nothing in it."""
         rest = (self.fold, self.types, self.grace_ms, self.declaration(), max_bytes)
         if self.gap_ms:
             return SessionWindows(self.name, self.gap_ms, *rest)
         return AggregateWindows(self.name, self._windows, *rest)
 
     def declaration(self) -> dict[str, Any]:
-        """What must not change while the state lives. The grace may: a window that was closed stays so."""
+        """The properties that must not change while the state exists. The grace may: closed windows
+        stay closed."""
         return {
             "size_ms": self.size_ms,
             "step_ms": self.step_ms,
@@ -233,7 +233,6 @@ class AggregatedWindows:
     def row(
         self, part: int, key: Key, start_ms: int, end_ms: int, *, closed: bool
     ) -> dict[str, Any]:
-        """The columns of a row that are not the aggregators'."""
         return {
             **dict(zip(self.by, key, strict=True)),
             START: start_ms,

@@ -6,9 +6,9 @@
         views[view.page] += 1                       # every window that holds the event
         last_minute = views[view.page].delta(60)    # the window of a minute ago
 
-The time of an event is that of its topic's time field, else its append time; with
-`relative_to_field`, a field of the event. It decides which windows an assignment changes, and which
-one `value` reads. Times are seconds, as in Faust.
+The event time is the topic's time field, else the append time, or the field of `relative_to_field`.
+It decides which windows an assignment changes, and which one `value` reads. Times are seconds, as
+in Faust.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from streams.engine.windows.windowed import WindowedTable, Windows
 
 Seconds: TypeAlias = float | timedelta
 WindowKey: TypeAlias = tuple[Key, tuple[float, float]]
-"""A key, and the begin and the end of its window in seconds since the epoch."""
+"""A key, and begin and end of its window in seconds since the Unix epoch."""
 OnClose: TypeAlias = Callable[[WindowKey, Any], Awaitable[None] | None]
 _TimeOf: TypeAlias = Callable[[Event], float]
 
 
 class WindowedDeclaration(DeclaredTable):
-    """See the module docstring. ``on_close`` is called once for each key of a window that is closed,
-    with what it writes and sends in the transaction that removes the entry."""
+    """``on_close`` is called once for each key of a window that closes; its writes and sends are in
+    the transaction that removes the entry."""
 
     windows: Windows
     on_close: OnClose | None
@@ -60,7 +60,7 @@ class WindowedDeclaration(DeclaredTable):
         self._now = False
         self._of_event: Event | None = None
         self._by_field = [False]
-        """whether some reader of this table takes the time of a field; all copies share it"""
+        """whether a reader of this table uses a field's time; shared by all copies"""
 
     def empty(self, max_bytes: int = 1 << 62) -> WindowedTable:
         return WindowedTable(
@@ -89,8 +89,9 @@ class WindowedDeclaration(DeclaredTable):
         return self._relative(_event_time)
 
     def relative_to_field(self, field: Any) -> WindowedDeclaration:
-        """The time of an event is its ``field``: a name, or a field of a faust.Record; seconds since
-        the epoch, a datetime, or its ISO form. Then windows close by the latest such time."""
+        """The time of an event is its ``field``: a name, or a field of a faust.Record; seconds
+        since the Unix epoch, a datetime, or its ISO form. Windows then close by the latest such
+        time."""
         name = field if isinstance(field, str) else getattr(field, "field", None)
         if not isinstance(name, str):
             raise UsageError(f"relative_to_field({field!r}): name a field of the event.")
@@ -98,7 +99,7 @@ class WindowedDeclaration(DeclaredTable):
         return self._relative(lambda event: _seconds(getattr(event.value, name)))
 
     def at(self, event: Event) -> WindowedDeclaration:
-        """The table with ``event`` as the one in progress: for events of a list."""
+        """The table with ``event`` as the one in progress, for lists of events."""
         made = copy(self)
         made._of_event = event  # noqa: SLF001 - of the same class
         return made
@@ -112,7 +113,6 @@ class WindowedDeclaration(DeclaredTable):
 
     @property
     def part(self) -> WindowedTable:
-        """The table of the partition whose event is in progress."""
         table: WindowedTable = current.get().tables[self.name]
         return table
 
@@ -122,7 +122,6 @@ class WindowedDeclaration(DeclaredTable):
         return int(self._time_of(event) * 1000)
 
     def now_ms(self) -> int:
-        """The time of the newest event of the partition."""
         return max(self.part.time_ms, self.time_ms())
 
     def read_ms(self, event: Event | None) -> int:
@@ -143,7 +142,7 @@ class WindowedDeclaration(DeclaredTable):
 
     def __setitem__(self, key: Key, value: Any) -> None:
         if isinstance(value, WindowSet):
-            return  # what `table[key] += 1` assigns at its end
+            return  # assigned at the end of `table[key] += 1`
         for table, start_ms in self.written():
             table[key, start_ms] = value
 
@@ -167,11 +166,9 @@ class WindowedDeclaration(DeclaredTable):
         return self.part.names(self.windows.latest(self.read_ms(None)))
 
     def values(self) -> list[Any]:
-        """Their values."""
         return [self[key].value() for key in self.keys()]
 
     def items(self) -> list[tuple[Key, Any]]:
-        """Both."""
         return [(key, self[key].value()) for key in self.keys()]
 
     def __iter__(self) -> Iterator[Key]:
@@ -182,8 +179,6 @@ class WindowedDeclaration(DeclaredTable):
 
 
 class WindowSet:
-    """The windows of one key around the event in progress."""
-
     def __init__(self, table: WindowedDeclaration, key: Key) -> None:
         self._table = table
         self._key = key
@@ -256,7 +251,7 @@ def duration_ms(duration: Seconds) -> int:
 
 
 def windows_of(table: str, size: Seconds, step: Seconds, expires: Seconds | None) -> Windows:
-    """Raises `UsageError` for sizes that make no windows."""
+    """Raises `UsageError` for invalid sizes."""
     size_ms, step_ms = duration_ms(size), duration_ms(step)
     expires_ms = None if expires is None else duration_ms(expires)
     if not 0 < step_ms <= size_ms or (expires_ms or 0) < 0:
