@@ -1,1 +1,1 @@
-"""From a fetched record to a committed row: apps, agents, tables and the runtime."""
+"""The engine: apps, agents, tables and the runtime."""

@@ -1,4 +1,4 @@
-"""The tables of the engine: what a partition remembers, and under which prefix it is written."""
+"""The engine's own tables, with their prefixes in store and changelog."""
 
 from __future__ import annotations
 
@@ -50,9 +50,8 @@ MINUTE_WINDOWS: Final = TableSpec("minute_windows", b"W", _minute_windows)
 FINISHED_OFFSETS: Final = TableSpec("finished_offsets", b"P", lambda context: FinishedOffsets())
 OUTCOMES: Final = TableSpec("outcomes", b"K", _outcomes)
 OUTBOX: Final = TableSpec("outbox", b"O", lambda context: Outbox())
-"""Every partition has it: the runtime itself owes effects."""
 
 ENGINE_TABLES: Final = frozenset(
     spec.name for spec in (FINISHED_OFFSETS, MINUTE_WINDOWS, OUTBOX, OUTCOMES, SEEN_EVENTS)
 )
-"""Names that no table of an app may have."""
+"""names that tables of apps must not have"""

@@ -1,1 +1,1 @@
-"""A worker process: the app on Faust's worker, and what serves beside it."""
+"""A worker process: the app on Faust's worker, and its servers."""

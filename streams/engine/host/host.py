@@ -1,6 +1,7 @@
-"""Running an `App` as this process: Faust's worker, our logs, an end that waits for nothing of Faust's.
+"""Runs an `App` as this process on Faust's worker, with dia's logs and shutdown.
 
-``faust -A streams.engine.host.host worker --without-web`` runs the app of DIA_APP in Faust's own worker.
+``faust -A streams.engine.host.host worker --without-web`` runs the app of DIA_APP in Faust's own
+worker.
 """
 
 from __future__ import annotations
@@ -33,14 +34,12 @@ from streams.engine.runtime.identity import SlotLock
 _ABORTED = 130
 _CRASHED = 1
 _GOODBYE_S = 2.0
-"""How long Faust's own clients may take to leave once ours are gone."""
+"""time that Faust's own clients have to leave after dia's"""
 
 
 class WorkerHost(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust's own types do not check
-    """A Faust application that runs agents of an app: Faust hosts the process (supervision,
-    shutdown, timers), while records go through our own runtime, which Faust starts and stops as one
-    service.
-    """
+    """A Faust application that runs agents of an app. Faust hosts the process (supervision,
+    shutdown, timers); dia's runtime, one service of it, handles the records."""
 
     def __init__(
         self,
@@ -54,8 +53,8 @@ class WorkerHost(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust
     ) -> None:
         """``agents``: those of ``app`` to run; None: all.
 
-        Raises `DependencyUnreachable` where no broker's address is known, and `UsageError` where a
-        topic needs a schema registry and none is named.
+        Raises `DependencyUnreachable` without a broker address, and `UsageError` if a topic needs a
+        schema registry and none is configured.
         """
         if not settings.kafka_bootstrap:
             raise DependencyUnreachable(
@@ -68,7 +67,7 @@ class WorkerHost(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust
             broker=[f"kafka://{address}" for address in settings.kafka_bootstrap.split(",")],
             broker_credentials=_credentials(KafkaSecurity.from_settings(settings)),
             datadir=str(settings.state_path() / "faust"),
-            # Its server would listen on all addresses without authentication; ours does not.
+            # Faust's server would listen on all addresses without authentication.
             web_enabled=False,
             topic_partitions=1,
             autodiscover=False,
@@ -81,12 +80,12 @@ class WorkerHost(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust
         self._listener: socket.socket | None = None
         self._pages_listener: socket.socket | None = None
         self.on_drained: Callable[[], None] = lambda: None
-        """called once all of ours is committed and closed; Faust may still be busy with its own"""
+        """called once dia's part is committed and closed; Faust may still be stopping"""
         self._declared = app
         self._agents = tuple(app.agents.values()) if agents is None else tuple(agents)
 
     def take_slot(self) -> socket.socket:
-        """Hold this process's slot and its health port until it ends; the bound port.
+        """Hold this process's slot and health port until it ends; the bound port.
 
         Raises `SlotInUse`, `AddressUnavailable`, and `UsageError` or `RefusedBySafety` for pages
         that cannot be served.
@@ -116,17 +115,16 @@ class WorkerHost(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust
         return bound(settings.pages_host, settings.pages_port + self.slot, "DIA_PAGES_PORT")
 
     async def on_first_start(self) -> None:
-        """Take the slot; Faust makes its own folder, but not the ones above it.
+        """Take the slot, which creates the folders above Faust's own.
 
-        Our runtime starts before Faust's own clients, one of which sleeps for a second. It stays
-        the last of the services, so that it is the first to stop.
+        The runtime starts before Faust's own clients, one of which sleeps for a second. As the last
+        service it stops first.
         """
         self.take_slot()
         await super().on_first_start()
         await self._runtime.start()
 
     def on_init_dependencies(self) -> Iterable[Any]:
-        """The services Faust starts with the app."""
         self._runtime = Runtime(
             self.settings,
             self._declared.topology,
@@ -147,8 +145,8 @@ class WorkerHost(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust
 class Host(faust.Worker):  # type: ignore[misc]  # follow_imports=skip: faust's types do not check
     """Faust's worker without its log set-up and spinner.
 
-    The first SIGTERM or SIGINT drains; a second one ends the process at once, committing
-    nothing: the next owner of each partition goes on from the last commit.
+    The first SIGTERM or SIGINT drains; a second one ends the process without a commit, and the next
+    owners continue from the last one.
     """
 
     def __init__(self, app: WorkerHost) -> None:
@@ -160,7 +158,7 @@ class Host(faust.Worker):  # type: ignore[misc]  # follow_imports=skip: faust's 
         app.on_drained = self._leave_soon
 
     def _setup_logging(self) -> None:
-        """Logs are configured already (streams.core.telemetry.logs)."""
+        """Logs are already configured (streams.core.telemetry.logs)."""
 
     def _schedule_shutdown(self, signal: signal.Signals) -> None:
         if self._signal_stop_time is not None:
@@ -168,8 +166,8 @@ class Host(faust.Worker):  # type: ignore[misc]  # follow_imports=skip: faust's 
         super()._schedule_shutdown(signal)
 
     def _leave_soon(self) -> None:
-        """Do not wait for Faust's goodbyes: its consumer joins a group of its own, which after
-        the crash of another member answers only when that member's session, a minute, has run out."""
+        """Exit without waiting for Faust's consumer: its group may answer only after the session of
+        a crashed member, a minute."""
         self._on_drained()
         timer = threading.Timer(_GOODBYE_S, self._leave)
         timer.daemon = True
@@ -181,7 +179,7 @@ class Host(faust.Worker):  # type: ignore[misc]  # follow_imports=skip: faust's 
 
 
 def __getattr__(name: str) -> Any:
-    """``app``, which Faust's command line looks for: made at its first use."""
+    """``app`` for Faust's command line, made at its first use."""
     if name != "app":
         raise AttributeError(f"module {__name__} has no attribute {name}")
     settings, _ = load()
@@ -201,8 +199,8 @@ def run(app: WorkerHost) -> NoReturn:
     except WorkerStopped as error:
         sys.stderr.write(f"error: {error} [{error.code}]\n")
         code = error.exit_code
-    # Not sys.exit: it would wait for sink threads, which may hang on a dead server for as long
-    # as their timeout. All that matters is committed, and closed, by now.
+    # Not sys.exit: it waits for sink threads, which may hang until their timeout. All is committed
+    # and closed here.
     _exit(code if isinstance(code, int) else _CRASHED)
 
 
@@ -214,7 +212,6 @@ def _exit(code: int) -> NoReturn:
 
 
 def _credentials(security: KafkaSecurity) -> faust.auth.Credentials | None:
-    """What Faust's own clients show to the broker: the same as ours."""
     context = security.tls.context() if security.encrypted else None
     if security.authenticated:
         return faust.SASLCredentials(

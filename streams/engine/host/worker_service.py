@@ -1,4 +1,4 @@
-"""The composition root: settings and an app become a running process. Nothing else builds clients."""
+"""The composition root: builds all clients of a worker process from settings and an app."""
 
 from __future__ import annotations
 
@@ -58,8 +58,6 @@ log = structlog.get_logger(__name__)
 
 
 class Runtime(Service):  # type: ignore[misc]  # mode ships no types
-    """Everything of one process that dia runs, as one service of its host."""
-
     def __init__(
         self,
         settings: Settings,
@@ -95,9 +93,8 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         self._candidacy: asyncio.Task[None] | None = None
 
     async def on_start(self) -> None:
-        """Answer probes, begin to join."""
         settings = self._settings
-        # Beside all else that a start waits for: a partition that opens finds them.
+        # Load kernels during the rest of the start: partitions need them when they open.
         loading = asyncio.create_task(asyncio.to_thread(kernels.load, settings.kernels))
         state_dir = settings.state_path()
         private_folder(state_dir)
@@ -139,11 +136,10 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
             log.warning("kernels_not_loaded", why=why_not)
 
     def _open_pages(self, state_dir: Path) -> None:
-        """Answer the pages of the app, if they have a port."""
         listener, worker, settings = self._pages_listener, self._worker, self._settings
         if listener is None or worker is None:
             return
-        # Only here: a worker without pages need not have the packages of a web server.
+        # A worker without pages does not need the packages of a web server.
         from streams.engine.pages.desk import PageDesk  # noqa: PLC0415
         from streams.engine.pages.owners import WorkersHere  # noqa: PLC0415
         from streams.engine.pages.serving import PageSite  # noqa: PLC0415
@@ -155,7 +151,6 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
 
     @Service.task  # type: ignore[untyped-decorator]  # mode ships no types
     async def _process(self) -> None:
-        """The engine; an error that leaves it ends the process."""
         assert self._worker is not None
         try:
             await self._worker.run(joined=self._health.mark_started)
@@ -168,7 +163,6 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
 
     @Service.task  # type: ignore[untyped-decorator]  # mode ships no types
     async def _schedule(self) -> None:
-        """Stand for leading the scheduled jobs, if there are any."""
         if self._candidacy is not None:
             await asyncio.wait({self._candidacy})
             if not self._candidacy.cancelled():
@@ -237,7 +231,6 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
 
 
 def _first_stop(error: BaseException) -> WorkerStopped | None:
-    """The first `WorkerStopped` kind in a group of errors."""
     if isinstance(error, WorkerStopped):
         return error
     inside = error.exceptions if isinstance(error, BaseExceptionGroup) else ()

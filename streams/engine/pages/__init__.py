@@ -1,1 +1,1 @@
-"""The pages of an app, answered by its workers: from a request to what the tables hold."""
+"""The pages of an app, served by its workers."""

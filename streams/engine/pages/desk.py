@@ -1,9 +1,9 @@
-"""From a request to the answer of a page: which page, whose key, and when it may be shown.
+"""Answers a request for a page (docs/protocols/stream_agents.md).
 
-V1  the page of the path is found; a key that it routes by names a partition
-V2  that partition is here, and open: go on. Else another worker is asked (pages/owners.py)
-V3  the page runs, with a deadline, on what completed events left
-V4  the answer is held until commits have what was read (pages/page_tables.py)
+V1  find the page; a key that it routes by names a partition
+V2  if another worker has the partition, ask it (pages/owners.py)
+V3  run the page, with a deadline, on the state of completed events
+V4  answer once commits hold what was read (pages/page_tables.py)
 """
 
 from __future__ import annotations
@@ -33,31 +33,25 @@ from streams.engine.pages.page_tables import KeyPlace, Owned, PageScope, PageTab
 from streams.engine.streams.page import Page, PageRequest, PageResponse, RoutedHandler, Web
 
 PAGE_S: Final = 20.0
-"""Deadline of a page's own code."""
+"""deadline of a page's code"""
 FORWARDED: Final = "x-dia-forwarded"
-"""A header of requests that another worker sent here: they go no further."""
+"""marks requests from another worker, which are not forwarded again"""
 
 log = structlog.get_logger(__name__)
 
 
 class OtherWorkers(Protocol):
-    """The other workers."""
-
     async def ask(self, place: KeyPlace, request: PageRequest) -> PageResponse | None:
-        """The answer of the worker that has the partition; None where none is known."""
+        """The answer of the worker that has the partition; None if none is known."""
         ...
 
 
 class NoOwners:
-    """There are no other workers."""
-
     async def ask(self, place: KeyPlace, request: PageRequest) -> PageResponse | None:
         return None
 
 
 class PageDesk:
-    """See the module docstring. Of one process."""
-
     def __init__(
         self,
         pages: Sequence[Page],
@@ -75,7 +69,7 @@ class PageDesk:
         self._owners: OtherWorkers = owners if owners is not None else NoOwners()
 
     async def answer(self, request: PageRequest) -> PageResponse:
-        """Raises `RequestRefused` kinds."""
+        """Raises `RequestRefused` errors."""
         page, request = self._page(request)
         if request.tenant is not None and not page.tenants:
             raise Forbidden("this page is of all tenants, and the token is bound to one")
@@ -103,7 +97,7 @@ class PageDesk:
     async def _elsewhere(
         self, routed: RoutedHandler, request: PageRequest, tables: PageTables
     ) -> PageResponse | None:
-        """The answer of another worker; None where the key is here."""
+        """The answer of another worker; None if the key is here."""
         key = routed.key(request)
         if key is None:
             raise BadRequest(f"the query needs a parameter {routed.query_param!r}")

@@ -1,5 +1,4 @@
-"""The other workers of this host, from their status files: the partitions of each, and where its pages
-are."""
+"""The other workers of this host, from their status files."""
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 
 class WorkersHere:
-    """Asks them on the loopback address, with the token of the client: each checks it itself."""
+    """Asks them on the loopback address with the client's token, which each checks itself."""
 
     def __init__(self, state: Path, slot: int, host: str) -> None:
         self._state = state
@@ -67,6 +66,6 @@ def _has(worker: LiveWorker, place: KeyPlace) -> bool:
 
 
 def _own(headers: Mapping[str, str]) -> dict[str, str]:
-    """What the page itself said, and when to come again."""
+    """The page's own headers, and those for retries and redirects."""
     passed = {"retry-after", "location"}
     return {k: v for k, v in headers.items() if k in passed or k.startswith("x-app-")}

@@ -1,7 +1,7 @@
-"""Tables as a page sees them: the parts that this process has, read only.
+"""Read-only tables for pages, over the partitions of this process.
 
-Only what completed events left is read, never an event in progress. `PageTables.committed` waits until a
-commit holds all of it: what a page shows is true, also after a crash.
+Pages read the state of completed events. `PageTables.committed` waits until a commit holds all that
+was read, so a crash does not take it back.
 """
 
 from __future__ import annotations
@@ -26,15 +26,13 @@ _LOOK_S: Final = 0.02
 
 
 class KeyPlace(NamedTuple):
-    """Where a key of a table is counted."""
-
     group: str
     topic: str
     partition: int
 
 
 class Owned(Protocol):
-    """What a process has: its groups' partitions, and how many each topic has."""
+    """A group's partitions in this process, and the number of partitions of each topic."""
 
     @property
     def partitions(self) -> Mapping[Any, AssignedPartition]: ...
@@ -47,7 +45,7 @@ class Owned(Protocol):
 
 
 class _Read(NamedTuple):
-    """A partition of which something was read, and the commit that holds all of it."""
+    """A partition that was read, and the commit that holds what was read."""
 
     held: AssignedPartition
     partition: Partition
@@ -55,8 +53,6 @@ class _Read(NamedTuple):
 
 
 class PageTables(Mapping[str, "PageTable"]):
-    """Of one request."""
-
     def __init__(
         self, agents: Sequence[StreamAgent], groups: Sequence[Owned], clock: Clock
     ) -> None:
@@ -77,7 +73,7 @@ class PageTables(Mapping[str, "PageTable"]):
         return len(self._agent_of)
 
     def place(self, table: str, key: Key) -> KeyPlace | None:
-        """Where ``key`` is counted; None while it is not known how many partitions there are."""
+        """The partition of ``key``; None while the number of partitions is unknown."""
         agent = self._agent_of[table]
         group = self._groups.get(agent.group)
         count = group.topics.get(agent.source.name) if group is not None else None
@@ -87,15 +83,13 @@ class PageTables(Mapping[str, "PageTable"]):
         return KeyPlace(agent.group, agent.source.name, partition_of(raw, count))
 
     def part(self, table: str, place: KeyPlace) -> KeyedTable | None:
-        """The part of a table in a partition of this process; None where it has none, or it is not
-        open."""
+        """The table in a partition of this process; None if it is not here or not open."""
         for held in self._held(table):
             if held.tp == (place.topic, place.partition):
                 return self._open(table, held)
         return None
 
     def parts(self, table: str) -> list[KeyedTable]:
-        """Every part that this process has."""
         found = [self._open(table, held) for held in self._held(table)]
         return [part for part in found if part is not None]
 
@@ -119,8 +113,8 @@ class PageTables(Mapping[str, "PageTable"]):
         return found
 
     async def committed(self) -> None:
-        """Wait until commits hold all that was read. Raises `NotCommitted` where a part was lost
-        meanwhile, or its commit takes too long: then nothing of it may be shown."""
+        """Wait until commits hold all that was read. Raises `NotCommitted` if a partition was lost
+        or its commit takes too long: the answer must not be shown then."""
         until_s = self._clock.monotonic() + COMMIT_WAIT_S
         for held, partition, seq in self._read.values():
             while partition.state.link.seq < seq:
@@ -135,8 +129,6 @@ class PageTables(Mapping[str, "PageTable"]):
 
 
 class PageTable:
-    """One table, over the parts that this process has."""
-
     def __init__(self, name: str, tables: PageTables) -> None:
         self._name = name
         self._tables = tables
@@ -145,7 +137,7 @@ class PageTable:
         return self._part(key).kept(key)
 
     def get(self, key: Key, default: Any = None) -> Any:
-        """The value of a key that is there, else ``default``. Raises `KeyNotLocal`."""
+        """The stored value, else ``default``. Raises `KeyNotLocal`."""
         part = self._part(key)
         return part.kept(key) if part.keeps(key) else default
 
@@ -193,7 +185,7 @@ class PageTable:
 
 
 class PageScope:
-    """What runs, for the code of a page: its tables, and a producer for what it sends."""
+    """The scope of a page's code: its tables, and a producer for its sends."""
 
     partition = -1
 
@@ -202,7 +194,6 @@ class PageScope:
         self._sending = sending
 
     def end(self) -> None:
-        """The page was answered."""
         self.tables = NoTables("its page was answered.")
 
     def send(

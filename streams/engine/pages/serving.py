@@ -1,7 +1,7 @@
-"""Pages over HTTP, on a port of their own, behind the tokens and bounds of dia's other surfaces.
+"""Serves pages over HTTP on their own port.
 
-Order of the checks: token, attempts, rate, size, then the page. The server runs in the loop of the
-worker, where the tables are; a page that computes for long keeps the worker from its records.
+Order of the checks: token, attempts, rate, size, then the page. The server runs in the worker's
+event loop, where the tables are: a page that computes for long delays records.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from streams.engine.streams.page import PageRequest
 
 BODY_MAX_BYTES: Final = 64 << 10
 REQUESTS: Final = 600
-"""Of one token, in `PERIOD_S`."""
+"""of one token, in `PERIOD_S`"""
 PERIOD_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 5
 _HEADERS: Final = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
@@ -44,7 +44,7 @@ log = structlog.get_logger(__name__)
 
 
 class PagesServer(WebServer):
-    """Ended by its worker: signals are Faust's."""
+    """Its worker ends it; Faust handles signals."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -52,8 +52,6 @@ class PagesServer(WebServer):
 
 
 class PageSite:
-    """Serves a desk until stopped."""
-
     def __init__(
         self,
         desk: PageDesk,
@@ -88,7 +86,7 @@ class PageSite:
         self._task = asyncio.create_task(self._server.run_until_stopped(), name="pages")
 
     async def stop(self) -> None:
-        """Answer what was asked, then end."""
+        """Answer open requests, then end."""
         self._server.stop()
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)

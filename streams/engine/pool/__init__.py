@@ -1,1 +1,1 @@
-"""Jobs in processes of their own: bounded, capped, killed when they are late, and replaced."""
+"""Jobs in separate processes with limits of time and memory."""

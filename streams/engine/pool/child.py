@@ -2,10 +2,10 @@
 
     python -m streams.engine.pool.child PARENT_PID MODULE:FUNCTION MEMORY_BYTES
 
-The job's code must not reach the pipe: what it prints goes to stderr. The kernel ends this
-process with its parent (PR_SET_PDEATHSIG), for a long job would notice a closed pipe only at its
-end. The memory cap counts from what is mapped once everything is imported, since libraries
-reserve far more address space than they use.
+Output of the job's code goes to stderr, not to the pipe. The kernel ends this process with its
+parent (PR_SET_PDEATHSIG): a long job would notice a closed pipe only at its end. The memory cap is
+added to what is mapped after the imports, since libraries reserve far more address space than they
+use.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ _MESSAGE_MAX = 500
 
 
 def main(parent_pid: int, entry: str, memory_bytes: int) -> None:
-    """Serve until the parent closes the pipe or dies."""
     if not die_with_parent(parent_pid):
         return
     jobs, answers = os.fdopen(0, "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
@@ -56,7 +55,7 @@ def _answer(function: Callable[[bytes], bytes], job: bytes) -> bytes:
         return frame(ANSWER, function(job))
     except MemoryError:
         return frame(MEMORY, b"")
-    except Exception as error:  # noqa: BLE001 - a job's code may raise anything; its answer says so
+    except Exception as error:  # noqa: BLE001 - a job's code may raise anything; the answer reports it
         return frame(RAISED, repr(error)[:_MESSAGE_MAX].encode(errors="replace"))
 
 

@@ -1,7 +1,7 @@
-"""How a pool and its process talk: frames of ``length:u32 kind:u8 body`` on two pipes.
+"""Frames ``length:u32 kind:u8 body`` on the two pipes between a pool and its process.
 
-Job and answer are bodies of kind `JOB` and `ANSWER`. A process says `READY` once it has imported
-all it needs, and `MEMORY` or `RAISED` (with a sentence) instead of an answer.
+A process sends `READY` once it has imported its code, and `ANSWER`, `MEMORY` or `RAISED` (with a
+message) for each `JOB`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""A pool without processes, for tests and the simulated world: jobs run in the event loop's thread
-and take as long, by the clock, as the caller says."""
+"""A pool without processes, for tests and simulations: jobs run in the thread of the event loop."""
 
 from __future__ import annotations
 
@@ -13,8 +12,8 @@ from streams.core.resilience.deadline import Deadline, DeadlinePassed
 
 
 class InlinePool:
-    """A `JobPool`. ``takes_s`` says how long a job takes; raising `ProcessDied` there is a process
-    that dies under it."""
+    """A `JobPool`. ``takes_s`` gives the duration of a job by the clock; it raises `ProcessDied` to
+    model a dead process."""
 
     def __init__(
         self,

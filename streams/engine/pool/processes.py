@@ -1,12 +1,10 @@
-"""The real pool: spawned processes that are replaced one by one.
+"""A pool of spawned processes that are replaced one by one.
 
-Why not what exists: `concurrent.futures.ProcessPoolExecutor` breaks as a whole when one child
-dies, cannot stop a running job and has no time limit; loky repairs the pool but fails the jobs of
-all its processes; pebble does what is needed under the LGPL, with polling threads between event
-loop and child. Here a process is a subprocess of the event loop: two pipes, no thread.
+`concurrent.futures.ProcessPoolExecutor` breaks as a whole when a child dies, cannot stop a running
+job and has no time limit; loky repairs the pool but fails the jobs of all its processes; pebble is
+LGPL, with polling threads. Here a process is an asyncio subprocess with two pipes and no thread.
 
-A process is replaced after ``recycle_jobs`` jobs, and after anything but an answer: what a killed
-or exhausted process still holds is not worth finding out.
+A process is replaced after ``recycle_jobs`` jobs, and after anything but an answer.
 """
 
 from __future__ import annotations
@@ -23,18 +21,18 @@ from streams.engine.pool.worker_process import PoolProcess
 
 _START_TIMEOUT_S = 60.0
 _STARTS_MAX = 3
-"""Failed starts in a row for one job before it is given back: the host is out of something."""
+"""failed starts in a row before a job fails: the host lacks a resource"""
 
 log = structlog.get_logger(__name__)
 
 
 class ProcessPool:
-    """A `JobPool`. Processes are started when first needed and kept."""
+    """A `JobPool`. Starts processes when first needed and keeps them."""
 
     def __init__(
         self, entry: str, *, size: int, recycle_jobs: int, memory_bytes: int, clock: Clock
     ) -> None:
-        """``entry`` names the function that the processes call, as ``module:function``."""
+        """``entry``: the function that the processes call, as ``module:function``."""
         self._entry = entry
         self._size = size
         self._recycle_jobs = recycle_jobs
@@ -51,7 +49,6 @@ class ProcessPool:
 
     @property
     def pids(self) -> list[int]:
-        """The processes that live now."""
         return [worker.pid for worker in (*self._idle, *self._busy)]
 
     async def run(self, job: bytes, timeout_s: float) -> bytes:

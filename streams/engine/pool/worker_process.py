@@ -1,4 +1,4 @@
-"""One process of the pool, seen from its parent: started, asked, killed."""
+"""One pool process, seen from its parent."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from streams.core.job_refusals import SimulationFailed, SimulationMemory
 from streams.engine.pool.frame import ANSWER, FRAME_MAX_BYTES, HEADER, JOB, MEMORY, READY, frame
 
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-"""The pool has as many processes as it may use processors: threads inside would only contend."""
+"""the pool has one process for each processor: threads would contend"""
 
 
 class PoolProcess:
-    """Serves one job at a time; after anything but an answer it is good for `kill` only."""
+    """Serves one job at a time. After anything but an answer, only `kill` is valid."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -25,15 +25,15 @@ class PoolProcess:
 
     @classmethod
     async def start(cls, entry: str, memory_bytes: int) -> PoolProcess:
-        """A fresh interpreter (spawned, never forked: a fork would inherit threads' locks and
-        the parent's sockets) that has imported ``entry``. Raises `ProcessDied`."""
+        """A new interpreter that has imported ``entry``. Spawned, not forked: a fork would inherit
+        locks and sockets. Raises `ProcessDied`."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "streams.engine.pool.child", str(os.getpid()), entry, str(memory_bytes)),
             stdin=PIPE,
             stdout=PIPE,
             env={**os.environ, **_ONE_THREAD},
-            # Ctrl-C reaches the whole foreground group; when jobs end is the parent's decision.
+            # Ctrl-C reaches the whole foreground group; the parent decides when jobs end.
             start_new_session=True,
         )
         worker = cls(process)
@@ -84,9 +84,8 @@ class PoolProcess:
         return ProcessDied(f"pool process {self.pid} died under its job.")
 
     async def kill(self) -> None:
-        """kill -9, and wait until the kernel has taken it away."""
         if self.alive:
-            with suppress(ProcessLookupError):  # it went by itself in between
+            with suppress(ProcessLookupError):  # it ended by itself
                 self._process.kill()
         await self._process.wait()
         if self._process.stdin is not None:

@@ -1,5 +1,5 @@
-"""What a simulation computes: seeded, vectorised models, one file each.
+"""The simulations: seeded, vectorised models, one file each.
 
-Nothing here reads a clock, a file or a network: a scenario is a function of its parameters, its
-random generator and the history it was given, so that running it again gives the same summary.
+A scenario reads no clock, file or network. It is a function of its parameters, random generator and
+history, so a second run gives the same summary.
 """

@@ -1,9 +1,9 @@
-"""Named distributions, drawn alone or correlated through a Gaussian copula.
+"""Named distributions, independent or correlated through a Gaussian copula.
 
-A correlated variable is a function of a standard normal z: of z itself (normal, lognormal) or of
-u = Phi(z) through its inverse distribution function. Those without a closed inverse (beta, gamma,
-poisson) are drawn by numpy and stand alone. Phi is Abramowitz and Stegun 26.2.17 by way of their
-7.1.26 for erf, with an absolute error below 1.5e-7: far below what a simulation resolves.
+A correlated variable is a function of a standard normal z: of z itself (normal, lognormal) or of u
+= Phi(z) through its inverse distribution function. Beta, gamma and poisson have no closed inverse:
+numpy draws them, and they cannot be correlated. Phi is Abramowitz and Stegun 26.2.17 with their
+7.1.26 for erf; its absolute error is below 1.5e-7, far below the error of sampling.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _Share: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 _ERF_P = 0.3275911
 _ERF_A = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
 _U_MIN = 1e-12
-"""Keeps an inverse distribution function off its poles."""
+"""keeps an inverse distribution function off its poles"""
 
 
 class _Base(msgspec.Struct, frozen=True, tag_field="kind"):
@@ -37,7 +37,7 @@ class _Base(msgspec.Struct, frozen=True, tag_field="kind"):
     def of_normal(self, z: Doubles) -> Doubles:
         """The value at each standard normal ``z``, rising with it; ``z`` may be overwritten.
 
-        Raises `InvalidParameters` where the distribution has no closed inverse.
+        Raises `InvalidParameters` without a closed inverse.
         """
         del z
         raise InvalidParameters(f"a {self.__struct_config__.tag} variable cannot be correlated.")

@@ -1,4 +1,4 @@
-"""What a sample says of its distribution, each figure with its 95 % confidence interval."""
+"""Estimates from a sample, each with its 95 % confidence interval."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def mean(values: NDArray[np.float64]) -> dict[str, Any]:
 
 
 def quantiles(ascending: NDArray[np.float64], levels: Sequence[float]) -> list[dict[str, float]]:
-    """Each quantile as the order statistic at ceil(n p); its interval between the order
+    """Each quantile is the order statistic at ceil(n p); its interval lies between the order
     statistics whose ranks bound a binomial count of mean n p (normal approximation)."""
     n = len(ascending)
     found = []

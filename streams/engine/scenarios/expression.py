@@ -1,10 +1,9 @@
-"""An arithmetic expression over named variables, evaluated on whole columns at once.
+"""An arithmetic expression over named variables, evaluated on whole columns.
 
     price * units - max(0, units - stock) * 3.5
 
-The text is parsed by `ast` and nothing of it is ever executed: what is not on the list below is
-refused, whatever it is. Constants become doubles at once, so no power of integers can grow
-without bound, and text, nodes and depth are limited, so neither can the parser or the evaluation.
+`ast` parses the text; nothing of it is executed, and syntax not listed below is refused. Constants
+become doubles, so no integer power grows without bound; text, nodes and depth are limited.
 """
 
 from __future__ import annotations
@@ -59,24 +58,23 @@ _FUNCTIONS: Mapping[str, tuple[int, Callable[..., Value]]] = {
     "max": (2, np.maximum),
     "where": (3, lambda condition, yes, no: np.where(condition != 0, yes, no)),
 }
-"""Number of arguments and meaning. A comparison is 1.0 where it holds and 0.0 elsewhere."""
+"""number of arguments, and the function; a comparison is 1.0 if true, else 0.0"""
 
 
 class Expression:
     """A checked expression; ``names`` are the variables it may use."""
 
     def __init__(self, text: str, names: Sequence[str]) -> None:
-        """Raises `InvalidParameters` saying what is not allowed and where."""
+        """Raises `InvalidParameters` with the reason and the position."""
         self._compiler = _Compiler(frozenset(names))
         self._evaluate = self._compiler.compile(_parsed(text), DEPTH_MAX)
 
     @property
     def used(self) -> frozenset[str]:
-        """The variables it mentions."""
         return frozenset(self._compiler.used)
 
     def __call__(self, columns: Columns, rows: int) -> NDArray[np.float64]:
-        """The outcome of each of ``rows`` rows; infinities and NaN where arithmetic leads there."""
+        """The outcome of each of ``rows`` rows; may be infinite or NaN."""
         with np.errstate(all="ignore"):
             value = self._evaluate(columns)
         return np.broadcast_to(np.asarray(value, np.float64), (rows,))
@@ -87,7 +85,7 @@ def _parsed(text: str) -> ast.expr:
         raise InvalidParameters(f"the expression has {len(text)} characters, at most {TEXT_MAX}.")
     try:
         with warnings.catch_warnings():
-            # The parser comments on style ("1 is 1"), which is refused further on anyway.
+            # Syntax warnings ("1 is 1") concern expressions that are refused anyway.
             warnings.simplefilter("ignore")
             tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -99,8 +97,6 @@ def _parsed(text: str) -> ast.expr:
 
 
 class _Compiler:
-    """Turns nodes into closures over columns."""
-
     def __init__(self, names: frozenset[str]) -> None:
         self._names = names
         self.used: set[str] = set()

@@ -1,4 +1,4 @@
-"""A tenant's minute windows as a scenario sees them: parallel columns, oldest minute first."""
+"""A tenant's minute windows for scenarios: parallel columns, oldest minute first."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 MINUTES_MAX = 10_080
-"""A week of minutes."""
+"""a week of minutes"""
 
 
 class History(msgspec.Struct, frozen=True):
     """One element per minute that has values, incarnations added up.
 
-    ``codes[i]`` and ``counts[i]`` are the sketch of minute i (streams/engine/windows/sketch_code.py): each count
-    is the number of values within 1 % of its code's value.
+    ``codes[i]`` and ``counts[i]`` are the sketch of minute i
+    (streams/engine/windows/sketch_code.py): each count is the number of values within 1 % of its
+    code's value.
     """
 
     start_s: list[int]
@@ -29,7 +30,6 @@ class History(msgspec.Struct, frozen=True):
         return len(self.start_s)
 
     def sketch(self) -> Sketch:
-        """All minutes' sketches as one table."""
         codes = sorted({code for minute in self.codes for code in minute})
         column = {code: index for index, code in enumerate(codes)}
         weights = np.zeros((len(self), len(codes)))

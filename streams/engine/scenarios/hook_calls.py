@@ -1,10 +1,9 @@
-"""Hooks of scenarios, called in a thread of their own: a hook cannot stop the event loop.
+"""Calls hooks of scenarios in separate threads, so that a hook cannot block the event loop.
 
-Calls wait in a bounded queue and run one after the other, in the order of their commits. A hook
-that has not returned after `LIMIT_S` is counted and left behind: its thread cannot be stopped, so
-another thread takes the next calls, up to `ABANDONED_MAX` of them. After that, and while the queue
-is full, hooks are not called, and counted. A hook is called at most once in any case: it must not
-be what another system depends on.
+Calls wait in a bounded queue and run one by one, in commit order. A hook that has not returned
+after `LIMIT_S` is counted and abandoned: its thread cannot be stopped, so another thread continues,
+up to `ABANDONED_MAX` of them. Beyond that, and while the queue is full, hooks are dropped and
+counted. A hook is called at most once, so no other system should depend on it.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class _Call(NamedTuple):
 
 
 class HookCalls:
-    """Of one process; `call` and `close` belong to the event loop's thread."""
+    """For one process; `call` and `close` run in the event loop's thread."""
 
     def __init__(self, metrics: Metrics, limit_s: float = LIMIT_S) -> None:
         self._metrics = metrics
@@ -43,7 +42,7 @@ class HookCalls:
         self._abandoned = 0
 
     def call(self, queue: str, hook: Hook, result: dict[str, Any]) -> None:
-        """Call ``hook`` soon; ``queue`` names the scenario in the metric."""
+        """Queue a call of ``hook``; ``queue`` names the scenario in the metric."""
         if len(self._waiting) >= WAITING_MAX or self._abandoned >= ABANDONED_MAX:
             self._failed(queue, "dropped", "too many hooks wait or hang")
             return
@@ -52,7 +51,7 @@ class HookCalls:
             self._runner = asyncio.create_task(self._run(), name="hooks")
 
     async def close(self) -> None:
-        """Let the call under way end within its limit; the others are dropped."""
+        """Let the running call end within its limit; drop the others."""
         for call in self._waiting:
             self._failed(call.queue, "dropped", "the process ends")
         self._waiting.clear()
@@ -74,14 +73,14 @@ class HookCalls:
             why = ""
             try:
                 call.hook(call.result)
-            except Exception as error:  # noqa: BLE001 - code of the app may raise anything
+            except Exception as error:  # noqa: BLE001 - the app's code may raise anything
                 why = repr(error)[:500]
             try:
                 loop.call_soon_threadsafe(_resolve, ended, why)
             except RuntimeError:
-                """The loop is closed: nothing waits for the answer."""
+                """The loop is closed."""
 
-        # A daemon: one that hangs must not keep the process from its end.
+        # A daemon thread: a hook that hangs must not delay the end of the process.
         threading.Thread(target=run, name=f"hook-{call.queue}", daemon=True).start()
         done, _ = await asyncio.wait({ended}, timeout=self._limit_s)
         if not done:
@@ -92,7 +91,6 @@ class HookCalls:
             self._failed(call.queue, "raised", why)
 
     def _back(self, ended: asyncio.Future[str]) -> None:
-        """A hook that was left behind has returned after all."""
         self._abandoned -= 1
 
     def _failed(self, queue: str, why: str, what: str) -> None:

@@ -1,7 +1,6 @@
-"""One simulation as a pool process gets it: bytes in, bytes out.
+"""One simulation as bytes for a pool process.
 
-Only plain data crosses the border between processes. An error that belongs to the request comes
-back as a code and a message; anything else a scenario raises is the pool's to report.
+Errors of the request come back as code and message; the pool reports any other exception.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from streams.engine.scenarios.parameters import parameters
 from streams.engine.scenarios.scenario import Run, scenario_in
 
 ENTRY = f"{__name__}:run"
-"""What a pool process calls."""
+"""the function that a pool process calls"""
 
 SUMMARY_MAX_BYTES = 64 << 10
-"""A summary is kept with the state for as long as its key, and goes into every repeat's result."""
+"""a summary is part of the state while its key lives, and of every repeat's result"""
 
 
 class SimulationJob(msgspec.Struct, frozen=True, kw_only=True):

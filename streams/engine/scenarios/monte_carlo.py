@@ -1,8 +1,7 @@
-"""`monte_carlo`: an arithmetic outcome of random variables, tried many times.
+"""`monte_carlo`: an arithmetic outcome of random variables, over many trials.
 
-Trials are drawn in blocks that fit a processor's cache. A block draws first the correlated
-variables, in the order of the matrix, then the others in theirs: that order, and the block size,
-are part of what a seed means.
+Trials are drawn in blocks that fit a processor's cache: the correlated variables in the order of
+the matrix, then the others by name. This order and the block size determine the result of a seed.
 """
 
 from __future__ import annotations
@@ -84,8 +83,6 @@ def _exceeded(ascending: NDArray[np.float64], bound: float) -> dict[str, float]:
 
 
 class _Draws:
-    """Draws the variables that the outcome uses, and all that are correlated."""
-
     def __init__(self, asked: MonteCarlo, used: frozenset[str]) -> None:
         names: list[str] = []
         if asked.correlation is not None:

@@ -1,4 +1,4 @@
-"""The parameters of a scenario: read from a request, and published as JSON Schema."""
+"""The parameters of a scenario: decoding, and JSON Schema."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from streams.core.job_refusals import InvalidParameters
 from streams.engine.scenarios.scenario import Scenario
 
 GENERATED = Path(__file__).parent / "generated"
-"""The published JSON Schema of each built-in scenario's parameters."""
+"""the published JSON Schemas of the built-in scenarios' parameters"""
 
 
 def parameters(chosen: Scenario[Any], given: Mapping[str, Any]) -> Any:
-    """The typed parameters. Raises `InvalidParameters` naming the field."""
+    """The typed parameters. Raises `InvalidParameters` with the field."""
     try:
         return msgspec.convert(given, chosen.parameters)
     except (msgspec.ValidationError, ValueError) as error:
@@ -25,7 +25,6 @@ def parameters(chosen: Scenario[Any], given: Mapping[str, Any]) -> Any:
 
 
 def document(chosen: Scenario[Any]) -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a scenario's parameters."""
     generated = msgspec.json.schema(chosen.parameters)
     for definition in generated.get("$defs", {}).values():
         if "description" in definition:
@@ -38,7 +37,6 @@ def document(chosen: Scenario[Any]) -> dict[str, Any]:
 
 
 def publish(scenarios: Iterable[Scenario[Any]]) -> None:
-    """Write the documents of ``scenarios``."""
     for chosen in scenarios:
         raw = msgspec.json.format(msgspec.json.encode(document(chosen)), indent=2)
         (GENERATED / f"{chosen.name}.json").write_bytes(raw + b"\n")

@@ -1,9 +1,9 @@
-"""`policy_threshold`: the cases that a policy with a least score approves, and what that brings.
+"""`policy_threshold`: the cases that a policy with a minimum score approves, and their result.
 
-A case with score s is approved if s >= threshold. It turns out bad with probability
-1 / (1 + exp(steepness (s - midpoint))): the higher the score, the rarer. An approved good case
-brings ``reward``, an approved bad one costs ``loss``. Outcomes are taken at their expectation
-given the score, which leaves only the scores' own sampling error (Rao-Blackwell).
+A case with score s is approved if s >= threshold. It is bad with probability 1 / (1 + exp(steepness
+(s - midpoint))). An approved good case brings ``reward``, an approved bad one costs ``loss``.
+Outcomes are expectations given the score, which leaves only the sampling error of the scores
+(Rao-Blackwell).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from streams.engine.scenarios.distribution import Distribution
 from streams.engine.scenarios.scenario import TRIALS_MAX, Run, Scenario
 
 _CURVE_SPAN = (0.01, 0.99)
-"""The curve's thresholds lie between these quantiles of the scores."""
+"""thresholds of the curve lie between these quantiles of the scores"""
 
 
 class Risk(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +74,7 @@ def _curve(
     low, high = (float(scores[int(share * (n - 1))]) for share in _CURVE_SPAN)
     thresholds = np.linspace(low, high, asked.curve_points)
     first = np.searchsorted(scores, thresholds)
-    # Sums over the approved, from the right end of the ascending scores.
+    # Sums over the approved cases, from the right end of the ascending scores.
     bad_above = np.append(np.cumsum(bad[::-1])[::-1], 0.0)[first]
     approved = n - first
     loss = asked.loss * bad_above / n

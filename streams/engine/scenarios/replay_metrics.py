@@ -1,9 +1,9 @@
-"""`replay_metrics`: the tenant's own last minutes again, as they were and as they might have been.
+"""`replay_metrics`: compares the tenant's last minutes with a changed version of them.
 
-Each value v of the metric becomes ``scale * v + shift``; both worlds are summed up side by side.
-Values come from the windows' sketches, so a quantile errs by at most 1 % (means do not err).
-Intervals by bootstrap over whole minutes, for values within a minute depend on one another: each
-trial draws as many minutes as there were, with replacement (Efron and Tibshirani 1993, ch. 13).
+Each value v of the metric becomes ``scale * v + shift``. Values come from the windows' sketches, so
+quantiles err by at most 1 % (means do not). Intervals are bootstrapped over whole minutes, since
+values within a minute depend on one another: each trial draws as many minutes as there were, with
+replacement (Efron and Tibshirani 1993, ch. 13).
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ class ReplayMetrics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def simulate(run: Run[ReplayMetrics]) -> dict[str, Any]:
-    """``before`` and ``after``: count, mean, quantiles and share above the bound, with intervals."""
+    """``before`` and ``after``: count, mean, quantiles and share above the bound, with
+    intervals."""
     asked, history = run.parameters, run.history
     if run.trials > TRIALS_MAX:
         raise InvalidParameters(
@@ -67,8 +68,8 @@ def _values(history: History) -> tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def _resampled(rng: np.random.Generator, trials: int, minutes: int) -> NDArray[np.float64]:
-    """How often each trial drew each minute: (trials, minutes), or fewer trials where that many
-    cells would not fit in memory."""
+    """How often each trial drew each minute: (trials, minutes), with fewer trials if memory would
+    not suffice."""
     rows = max(1, min(trials, 64 * _BLOCK_CELLS // minutes))
     return rng.multinomial(minutes, np.full(minutes, 1 / minutes), rows).astype(np.float64)
 

@@ -1,4 +1,4 @@
-"""What a scenario is: typed parameters, a run, the windows it asks for, and how it queues."""
+"""Declaration of a scenario."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ P = TypeVar("P", bound=msgspec.Struct)
 Hook: TypeAlias = Callable[[dict[str, Any]], None]
 
 TRIALS_MAX = 20_000_000
-"""Outcomes of all trials are held at once, 8 bytes each."""
+"""8 bytes a trial are held at once"""
 
 
 class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,19 +38,18 @@ class Run(Generic[P]):
 
 
 def no_history(parameters: Any) -> HistoryQuery | None:
-    """The scenario looks at nothing but its parameters."""
     del parameters
     return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario(Generic[P]):
-    """A declared scenario. ``run`` gives the summary, plain JSON values, or raises
+    """A declared scenario. ``run`` returns the summary, plain JSON values, or raises
     `streams.core.job_refusals.InvalidParameters`.
 
-    ``history`` says which windows the parameters need; they are read outside the pool and come
-    as `Run.history`. ``on_completed`` and ``on_failed`` are called with each first result after it
-    is committed, at most once: a crash in between loses the call, never the result.
+    ``history`` returns the windows that the parameters need; they are read outside the pool into
+    `Run.history`. ``on_completed`` and ``on_failed`` are called with each first result after its
+    commit, at most once: a crash may lose the call, but not the result.
     """
 
     name: str
@@ -63,11 +62,10 @@ class Scenario(Generic[P]):
 
     @property
     def module(self) -> str:
-        """The module that a process of the pool imports to run it: that of ``run``."""
+        """The module that a pool process imports: that of ``run``."""
         return self.run.__module__
 
     def imported(self) -> Scenario[Any] | None:
-        """The scenario that a process of the pool finds."""
         return scenario_in(self.module, self.name)
 
 

@@ -1,4 +1,4 @@
-"""How a scheduled job is declared."""
+"""Declaration of a scheduled job."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 
 class Findings(NamedTuple):
-    """What one run found: how many things a person should look at, and words about them."""
+    """The result of one run: the number of problems found, and details."""
 
     found: int
     detail: dict[str, Any]
@@ -16,8 +16,8 @@ class Findings(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduledJob:
-    """``work`` is called with the number of the run, which is also its fence; it must be harmless
-    when it is cancelled or repeated. A run that takes longer than ``timeout_s`` has failed."""
+    """``work`` gets the number of the run, which is also its fence; it must tolerate cancellation
+    and repetition. A run longer than ``timeout_s`` fails."""
 
     name: str
     interval_s: float

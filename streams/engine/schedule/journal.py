@@ -1,4 +1,4 @@
-"""The schedule topic: what jobs ran, when, and with what result. One JSON entry a record."""
+"""The schedule topic: one JSON entry a record, about the runs of jobs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ Kind = Literal["heard_of", "began", "ended"]
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """``run`` counts from 1; 0 where the job was only found. ``found`` is the number of things
-    that a person should look at, ``detail`` what the work returned; both of a run that ended.
-    ``error`` is the code of what kept it from its end."""
+    """``run`` counts from 1; 0 if the job was only found. Of an ended run, ``found`` is the number
+    of problems, ``detail`` the result, and ``error`` the code of its failure."""
 
     job: str
     run: int
@@ -29,8 +28,6 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LastRun(msgspec.Struct, kw_only=True):
-    """What the journal says of one job: its newest entry, and the newest that ended."""
-
     newest: Entry
     ended: Entry | None = None
 
@@ -45,12 +42,11 @@ def schedule_of(topology: Topology) -> TopicPartition:
 
 
 def record(schedule: TopicPartition, entry: Entry) -> OutboundRecord:
-    """The entry as a record of the journal."""
     return OutboundRecord(schedule, entry.job.encode(), _encode(entry))
 
 
 async def entries(reader: LogReader, schedule: TopicPartition) -> list[Entry]:
-    """Every entry that is kept, oldest first. Raises `BrokerUnavailable` and `UnknownTopic`."""
+    """Every retained entry, oldest first. Raises `BrokerUnavailable` and `UnknownTopic`."""
     begin = await reader.beginning_offset(schedule)
     end = await reader.last_stable_offset(schedule)
     found: list[Entry] = []
@@ -60,7 +56,6 @@ async def entries(reader: LogReader, schedule: TopicPartition) -> list[Entry]:
 
 
 def last_of_each(journal: list[Entry]) -> dict[str, LastRun]:
-    """By job."""
     found: dict[str, LastRun] = {}
     for entry in journal:
         last = found.setdefault(entry.job, LastRun(newest=entry))

@@ -1,4 +1,4 @@
-"""S1: standing for election, and serving a term while the partition is ours."""
+"""S1: the election, and the term of the elected process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from streams.engine.schedule.journal import schedule_of
 from streams.engine.schedule.term import Beside, Term, abandoned
 
 SESSION_S = 20.0
-"""Of a candidate: how long after its last sign of life another is chosen."""
+"""session timeout of a candidate: then another is elected"""
 _POLL_S = 0.5
 _RETRY_S = 5.0
 
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 
 class Candidate:
-    """One process that would lead. It is its own `RebalanceListener`."""
+    """A process that may lead. It is its own `RebalanceListener`."""
 
     def __init__(
         self,
@@ -38,8 +38,8 @@ class Candidate:
         metrics: Metrics,
         beside: Beside | None = None,
     ) -> None:
-        """``name`` is unique to the process and the same after a restart. ``beside`` runs while this
-        process leads."""
+        """``name``: unique to the process, stable over restarts. ``beside`` runs while this process
+        leads."""
         self._beside = beside
         self._name = name
         self._jobs = jobs
@@ -54,8 +54,8 @@ class Candidate:
         metrics.schedule.leader.set(0)
 
     async def run(self) -> None:
-        """Stand for election, and lead when chosen, until cancelled. Errors are logged and tried again:
-        no schedule is worth a worker."""
+        """Lead when elected, until cancelled. Errors are logged and retried: they must not end the
+        worker."""
         while True:
             group, topic = self._topology.leader_group, self._schedule.topic
             consumer = self._broker.consumer(group, [topic], self._name)
@@ -101,8 +101,8 @@ class Candidate:
                 self._term = asyncio.create_task(term.serve(), name="term")
 
     def _judge(self, term: asyncio.Task[None]) -> None:
-        """Why it ended. A leader that was fenced may have slept through an election: it looks again when
-        the group says so, or the group had time to; else two would fence each other for ever."""
+        """Log the end of a term. A fenced leader may have slept through an election: it waits for
+        the group to rebalance, or two processes would fence each other for ever."""
         if term.cancelled():
             return
         error = term.exception()

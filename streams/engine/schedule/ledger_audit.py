@@ -1,4 +1,5 @@
-"""The scheduled audit: `dia audit` in a process of its own, so that no partition waits for it."""
+"""The scheduled audit: runs `dia audit` in its own process, so that partitions do not wait for
+it."""
 
 from __future__ import annotations
 
@@ -22,11 +23,10 @@ TIMEOUT_S = 3600.0
 _TETHER = str(Path(tether.__file__).resolve())
 _SHOWN_MAX = 5
 _REPORT_EXITS = (0, 1)
-"""of `dia audit`: it reached its end, and found nothing or something"""
+"""exit codes of a complete `dia audit`"""
 
 
 def ledger_audit(settings: Settings) -> ScheduledJob:
-    """Every ``audit_interval_s``: do ledger, offsets, rows and dead letters agree?"""
     command = [sys.executable, "-m", "streams", "--json", "--quiet", "audit"]
 
     async def work(run: int) -> Findings:
@@ -38,7 +38,7 @@ def ledger_audit(settings: Settings) -> ScheduledJob:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """This process's, with the settings it really has: some came from its command line."""
+    """This process's environment, with its settings from the command line."""
     chosen = {
         PREFIX + spec.name.upper(): str(value)
         for spec in fields(settings)
@@ -48,7 +48,7 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 async def output_of(command: Sequence[str], environ: Mapping[str, str]) -> tuple[int, bytes, bytes]:
-    """Exit code, stdout and stderr of a process that does not outlive this one, nor its await."""
+    """Exit code, stdout and stderr of a process that ends with this one, or with its await."""
     guard = [sys.executable, "-I", "-S", _TETHER, str(os.getpid())]
     process = await asyncio.create_subprocess_exec(
         *guard,
@@ -69,7 +69,8 @@ async def output_of(command: Sequence[str], environ: Mapping[str, str]) -> tuple
 
 
 def read_report(code: int, said: bytes, complained: bytes) -> Findings:
-    """What `dia audit --json` said: differences, and red findings of the health rule. Raises `JobProcessFailed` if it did not reach its end."""
+    """Differences and red health findings of `dia audit --json`. Raises `JobProcessFailed` if it
+    did not complete."""
     if code not in _REPORT_EXITS:
         raise JobProcessFailed(_why(code, complained))
     try:

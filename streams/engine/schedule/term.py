@@ -29,7 +29,7 @@ from streams.engine.schedule.journal import (
 COMMIT_TIMEOUT_S = 20.0
 LOOK_S = 1.0
 ABANDONED_S = 60.0
-"""After it began, a run that never ended is given up and the next one is due."""
+"""time after which an unfinished run is given up and the next one is due"""
 _JOB_TIMEOUT = "job_timeout"
 _JOB_FAILED = "job_failed"
 
@@ -39,12 +39,11 @@ log = structlog.get_logger(__name__)
 
 
 def leader_id(topology: Topology) -> str:
-    """The transactional id whose holder may write the journal."""
     return topology.leader_group
 
 
 class Term:
-    """Built anew for every term: what it knows, the journal said."""
+    """One object for each term; its state comes from the journal."""
 
     def __init__(
         self,
@@ -56,7 +55,7 @@ class Term:
         metrics: Metrics,
         beside: Beside | None = None,
     ) -> None:
-        """``beside`` runs while this process leads, and is cancelled with the term."""
+        """``beside`` runs during the term."""
         self._beside = beside
         self._name = name
         self._jobs = jobs
@@ -69,7 +68,7 @@ class Term:
 
     async def serve(self) -> None:
         """Lead until cancelled. Raises `ProducerFenced` once another process leads, `CommitInDoubt`
-        and `BrokerUnavailable` when it is not known what became true."""
+        and `BrokerUnavailable` if an outcome is unknown."""
         async with AsyncExitStack() as opened:
             opened.push_async_callback(self._producer.close)
             await self._producer.start()  # S2
@@ -96,10 +95,10 @@ class Term:
             await self._run(job, last.newest.run + 1)
 
     def _due(self, job: ScheduledJob, newest: Entry) -> bool:
-        """S4. A wall clock that was set back does not make a job wait for longer than usual."""
+        """S4. If the wall clock was set back, the job is due."""
         interval_s, since_ms = job.interval_s, newest.at_ms
         if newest.kind == "began":
-            # Not at once: it may be what ended the leader before.
+            # Not at once: the run may have ended the previous leader.
             interval_s = min(interval_s, ABANDONED_S)
         elif newest.kind == "ended":
             since_ms -= int(newest.detail.get("took_ms", 0))
@@ -136,7 +135,6 @@ class Term:
         detail: dict[str, object] | None = None,
         error: str = "",
     ) -> None:
-        """One transaction; only when it returns is the entry true."""
         entry = Entry(
             job=job.name,
             run=run,
@@ -164,7 +162,7 @@ class Term:
         await self._producer.commit()
 
     def _show(self, job: ScheduledJob) -> None:
-        """What the last run that reached its end found, under any leader."""
+        """Show the result of the last completed run, under any leader."""
         last = self._known.get(job.name)
         if last is None or last.ended is None or last.ended.error:
             return
@@ -189,6 +187,5 @@ def _started(beside: Beside) -> asyncio.Task[None]:
 
 
 async def abandoned(term: asyncio.Task[None]) -> None:
-    """Cancel a term and wait for its end."""
     term.cancel()
     await asyncio.gather(term, return_exceptions=True)
