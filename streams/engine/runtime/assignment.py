@@ -1,5 +1,11 @@
 """A1 to A4 of an assigned partition (docs/protocols/commit.md); A5 follows in runtime/assigned.py.
 
+ A1  start the transactional producer, which fences the previous owner
+ A2  open the store, or an empty one
+ A3  read the changelog to its last stable offset
+ A4  check that the source is the log that the state was built from
+ A5  hand every owed effect to its target again
+
 A2 and A3 drop a store whose epoch is lower than the log's last one (a reset). The committed offset
 names epoch and number of its commit: a chain that ends before that link lost its end
 (runtime/offsets/commit_mark.py), unless the log holds the link as aborted

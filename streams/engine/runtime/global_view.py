@@ -1,5 +1,8 @@
-"""A global table in one process: follows the changelogs of the agent that writes it
-(docs/protocols/stream_agents.md, Z1 to Z3).
+"""A global table in one process (docs/protocols/stream_agents.md).
+
+ Z1  read each changelog of the writing agent to its end
+ Z2  apply later commits, each as a whole
+ Z3  read a log again from its start if it does not continue where it was left
 
 Live entries are appended again before a log is trimmed, so a log from its start is the whole state.
 After a source grew, a key may be in its old and in its new partition: the partition that the key

@@ -1,5 +1,12 @@
 """C2 to C4 of a commit (docs/protocols/commit.md).
 
+ C1  fold records in memory                                       (runtime/partition/partition.py)
+ C2  begin the transaction; send dead letters, outputs and the changelog delta
+ C3  await all sends; the source offset joins; commit: only here the work becomes true
+ C4  write the same bytes and the new offsets to the store in one batch
+ C5  hand rows and effects to their targets                       (runtime/commit/handover.py)
+ C6  delete acknowledged entries in a later commit                (the tables)
+
 After any error, `CommitInDoubt` or `ProducerFenced` drops the partition, and A1 to A5 restore it
 from the log.
 """

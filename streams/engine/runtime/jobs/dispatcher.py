@@ -1,9 +1,11 @@
 """Queues, prepares, runs and retries the work of one agent in one process (docs/protocols/jobs.md).
 
- W1 `submit`  W2 `_prepare`  W3 `_perform`  W4 `_failed`
+ W1  work waits in the fair queue                            `submit`
+ W2  it is prepared without a slot, if it has needs          `_prepare`
+ W3  it takes a slot and runs                                `_perform`
+ W4  it ends, is retried, or is given up                     `_failed`
 
-A partition submits work and gets the outcome, in the thread of the event loop. Work without needs
-skips W2.
+A partition submits work and gets the outcome, in the thread of the event loop.
 """
 
 from __future__ import annotations

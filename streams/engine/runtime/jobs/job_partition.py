@@ -1,7 +1,11 @@
 """An assigned partition of a job agent (docs/protocols/jobs.md).
 
- J1 `fold`  J2 `_judge`  J3 `_begin`  J4 `_finished`  J5 `_pass`
- J6 after a crash, reading begins at the prefix and skips marked offsets
+ J1  read requests ahead, in log order                       `fold`
+ J2  judge each by what the log holds before it              `_judge`
+ J3  dispatch first requests; repeats of a running key wait  `_begin`
+ J4  answer, remember and mark finished requests             `_finished`
+ J5  move the prefix over contiguous finished offsets        `_pass`
+ J6  after a crash, read from the prefix and skip marked offsets
 
 `Partition.progress` covers the prefix only, so a link means the same as for other agents:
 ``next_offset`` is where reading continues, and the counters cover what is before it.

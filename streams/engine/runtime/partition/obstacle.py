@@ -1,5 +1,11 @@
 """A part of the source that cannot be folded: a batch that cannot be opened (`BatchUnreadable`), or
-one with producer timestamps (`SourceNotLogAppendTime`). O1 to O4 in docs/protocols/shedding.md."""
+one with producer timestamps (`SourceNotLogAppendTime`). See docs/protocols/shedding.md.
+
+ O1  fold nothing at or behind the obstacle
+ O2  stop the partition once its committed offset is there
+ O3  `dia shed run --unreadable` orders to skip exactly its offsets
+ O4  wait for that order, or until the log can be read there
+"""
 
 from __future__ import annotations
 

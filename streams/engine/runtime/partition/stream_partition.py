@@ -1,7 +1,12 @@
 """An assigned partition of a stream agent: one coroutine handles one event at a time
 (docs/protocols/stream_agents.md).
 
- E1 `fold`  E2 `more`  E3 `stage`, `emit`  E4 `complete`  E5 `prepare`  E6 `drop`
+ E1  read ahead of the agent                                 `fold`
+ E2  give the next event, or dead-letter a bad record        `more`
+ E3  stage writes and sends                                  `stage`, `emit`
+ E4  complete the event: what is staged joins the commit     `complete`
+ E5  commit complete events only                             `prepare`
+ E6  drop what is staged after an error                      `drop`
 
 E2 to E4 take one turn of the event loop for all buffered events, unless the agent waits.
 """

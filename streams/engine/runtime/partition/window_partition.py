@@ -1,6 +1,8 @@
 """An assigned partition of a window agent (docs/protocols/windows.md).
 
- G1 `before_ms`  G2 `_advance`  G3 `_owe`
+ G1  the watermark before each record decides whether it is late     `before_ms`
+ G2  close due windows: final row, deletion and sends in one commit  `_advance`
+ G3  owe rows of changed live windows each emit interval             `_owe`
 
 Rows are facts in the outbox with the version of the commit that wrote their state: a later row
 replaces them and repeats are harmless.

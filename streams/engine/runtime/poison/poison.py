@@ -1,5 +1,9 @@
-"""The poison breaker: a bad deploy stops a partition, a single tenant cannot (Q1 to Q3 in
-docs/protocols/poison.md, tests/properties/test_poison_laws.py).
+"""The poison breaker: a bad deploy stops a partition, a single tenant cannot
+(docs/protocols/poison.md, tests/properties/test_poison_laws.py).
+
+ Q1  a tenant whose records are mostly bad is quarantined
+ Q2  the partition stops if too many of the others are bad
+ Q3  bad records of unreadable tenants belong to no tenant
 
 A record is *bad* if it became a dead letter, except for the codes `NOT_COUNTED`, which well-formed
 records can get. The partition stops before the records are committed.

@@ -1,5 +1,10 @@
-"""Stops of the poison breaker and their release by an operator: one word for each partition (B1 to
-B4 in docs/protocols/poison.md).
+"""Stops of the poison breaker and their release by an operator: one word for each partition
+(docs/protocols/poison.md).
+
+ B1  the partition's own producer writes `STOPPED`
+ B2  `dia dlq breaker reset` writes `LET_THROUGH` at the end of the log
+ B3  the stopped worker reads that and opens the partition again
+ B4  each later owner reads it too
 
 The word is metadata of an offset (runtime/offsets/offset_words.py). A stop below the group's
 committed offset is over.

@@ -1,5 +1,9 @@
-"""Bounds the cost of dead letters of tenants whose records are mostly bad (T1 to T3 in
-docs/protocols/poison.md).
+"""Bounds the cost of dead letters of tenants whose records are mostly bad
+(docs/protocols/poison.md).
+
+ T1  a stay begins with Q1, and is extended while it holds
+ T2  ``letters_per_s`` dead letters of the tenant hold their record
+ T3  the others are pointers to the source topic
 
 A stay is kept in memory only; after a restart the breaker finds the tenant again.
 """

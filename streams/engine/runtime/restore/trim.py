@@ -1,4 +1,9 @@
-"""Trims the changelog of a partition (F1 to F4 in docs/protocols/changelog.md).
+"""Trims the changelog of a partition (docs/protocols/changelog.md).
+
+ F1  C4 writes a link in one batch, which the store flushes later
+ F2  the disk holds the state after one link, the *flushed link*
+ F3  trim to the last link's base offset, never past the flushed link
+ F4  after a kill -9, A3 reads on from the flushed link
 
 It runs after C4 of the commit that named the base offset: a store without that commit needs the
 older records.
