@@ -1,6 +1,7 @@
 """The `dia` command: one file per command group, composed here.
 
-A group is a module of this package with ``register(app: typer.Typer) -> None``. Modules import at
+A group is a module of this package, or of a folder in it, with
+``register(app: typer.Typer) -> None``. Modules import at
 their top only what ``--help`` needs, and heavy modules inside their commands. Data goes to stdout,
 progress and errors to stderr. Exit codes: 0 ok, 1 failure, 2 usage, 3 partial, 4 dependency
 unreachable, 5 refused by a safety check, 130 interrupted, 141 the reader of stdout closed it.
@@ -19,7 +20,7 @@ from typing import Annotated, Any
 import typer
 
 from streams.cli.invocation import Invocation, accept_everywhere, forbid_color
-from streams.cli.output import Printer, show_error
+from streams.cli.terminal.output import Printer, show_error
 from streams.core.errors import DependencyUnreachable, DiaError, UsageError
 
 __all__ = ["GROUPS", "build", "command", "main", "run"]
@@ -39,15 +40,15 @@ GROUPS: tuple[str, ...] = (
     "init",
     "edge",
     "console",
-    "tables",
-    "dlq",
+    "tables.tables",
+    "dead_letters.dlq",
     "cache",
     "policy",
-    "replay",
+    "replay.replay",
     "shed",
     "audit",
     "config",
-    "doctor",
+    "doctor.doctor",
 )
 """The modules of this package that register commands."""
 

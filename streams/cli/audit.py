@@ -11,7 +11,7 @@ import typer
 from streams.cli.invocation import invocation
 
 if TYPE_CHECKING:
-    from streams.cli.output import Printer
+    from streams.cli.terminal.output import Printer
     from streams.engine.health.rule import Health
     from streams.operate.audit.audit import AuditReport
     from streams.operate.audit.snapshot import AuditSnapshot, LedgerRow
@@ -111,7 +111,7 @@ def _proven(health: Health) -> bool:
 
 def _show(printer: Printer, report: AuditReport, health: Health) -> None:
     from streams.cli.health import show
-    from streams.cli.payload import printable
+    from streams.cli.terminal.payload import printable
 
     for books in report.books:
         lines = [_line(books, row) for p in books.partitions for row in p.ledger]

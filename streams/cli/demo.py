@@ -11,7 +11,7 @@ import typer
 from streams.cli.invocation import invocation
 
 if TYPE_CHECKING:
-    from streams.cli.output import Printer
+    from streams.cli.terminal.output import Printer
     from streams.dev.demo.run import DemoOptions, DemoOutcome
 
 

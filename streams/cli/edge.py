@@ -111,7 +111,7 @@ def create(
 
 def list_tokens(ctx: typer.Context) -> None:
     """Every token, without its secret."""
-    from streams.cli.payload import moment
+    from streams.cli.terminal.payload import moment
 
     run = invocation(ctx)
     run.printer().rows(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from streams.core.errors import CommandError, DependencyUnreachable
 
 if TYPE_CHECKING:
-    from streams.cli.output import Printer
+    from streams.cli.terminal.output import Printer
     from streams.core.settings import Settings
     from streams.core.topics.topology import Topology
     from streams.engine.health.live_workers import LiveWorker

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from streams.cli.output import Form, Printer
+from streams.cli.terminal.output import Form, Printer
 
 if TYPE_CHECKING:
     from streams.core.settings import Provenance, Settings

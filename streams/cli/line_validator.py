@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from io import FileIO
 from stat import S_ISREG
 
-from streams.cli.output import Printer
+from streams.cli.terminal.output import Printer
 from streams.core.errors import UsageError
 from streams.core.settings import Settings
 from streams.core.topics.topic import MAX_RECORD_BYTES, Topic

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.cli.actor import actor_of
-from streams.cli.consent import consent
 from streams.cli.invocation import invocation
-from streams.cli.payload import moment
 from streams.cli.shed_return import bring_back
+from streams.cli.terminal.actor import actor_of
+from streams.cli.terminal.consent import consent
+from streams.cli.terminal.payload import moment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from streams.cli.invocation import Invocation
-    from streams.cli.output import Printer
+    from streams.cli.terminal.output import Printer
     from streams.engine.agents.job_agent import Agent
     from streams.operate.shed.shed_admin import ShedPlan, ShedStatus
 

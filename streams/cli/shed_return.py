@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from streams.cli.consent import consent
 from streams.cli.invocation import invocation
+from streams.cli.terminal.consent import consent
 from streams.connect.broker.opened import opened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from streams.cli.invocation import Invocation
-    from streams.cli.output import ProgressCount
+    from streams.cli.terminal.output import ProgressCount
     from streams.core.types import Broker
     from streams.operate.replay.shed_return import Returned, ShedSpan
 

@@ -14,7 +14,7 @@ from streams.core.errors import DependencyUnreachable
 from streams.core.masking import masked
 
 if TYPE_CHECKING:
-    from streams.cli.output import Printer
+    from streams.cli.terminal.output import Printer
     from streams.core.settings import Provenance
     from streams.core.topics.topology import Topology
     from streams.dev.local.status import ServiceStatus, StackStatus

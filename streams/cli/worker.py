@@ -55,7 +55,7 @@ def worker(
         )
         return
     if agents == "replay":
-        from streams.cli.replay_worker import serve
+        from streams.cli.replay.worker import serve
 
         serve(settings, app.topology, slot)
         return

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from agents.app import app as built_in
-from streams.cli.machine import PACKAGES, foreign_owners
+from streams.cli.doctor.machine import PACKAGES, foreign_owners
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = {*PACKAGES, "tests", "docker", "docs", "ops"}

@@ -16,21 +16,22 @@ from starlette.routing import BaseRoute, Route
 
 from streams.core.clock import Clock
 from streams.core.telemetry.http_metrics import ConsoleMetrics
-from streams.http.console import openapi, reply
-from streams.http.console.authorizer import Authorizer
+from streams.http.console import reply
+from streams.http.console.access.authorizer import Authorizer
+from streams.http.console.access.security_headers import SecurityHeaders
+from streams.http.console.access.sign_in import SignInHandler
 from streams.http.console.cache_handler import CacheHandler
 from streams.http.console.catalog import CatalogHandler
 from streams.http.console.compression import Compression
-from streams.http.console.dead_letters import DeadLetterHandler
-from streams.http.console.overview import OverviewHandler
-from streams.http.console.pipeline import PipelineHandler
-from streams.http.console.plans import PlanHandler
+from streams.http.console.dead_letters.letters import DeadLetterHandler
+from streams.http.console.dead_letters.plans import PlanHandler
+from streams.http.console.openapi import document as openapi
+from streams.http.console.pipeline.overview import OverviewHandler
+from streams.http.console.pipeline.pipeline import PipelineHandler
 from streams.http.console.policy_handler import PolicyHandler
 from streams.http.console.ranges import RangeHandler
-from streams.http.console.security_headers import SecurityHeaders
 from streams.http.console.series import SeriesHandler
 from streams.http.console.shedding import SheddingHandler
-from streams.http.console.sign_in import SignInHandler
 from streams.http.console.simulations import SimulationHandler
 from streams.http.console.training import TrainingHandler
 from streams.operate.replay.control import Word

@@ -14,8 +14,8 @@ from streams.connect.cache.sweep import sweep
 from streams.core.errors import CacheUnavailable
 from streams.core.words.naming import NAME_CHARS_MAX
 from streams.http.console import parameters, reply
-from streams.http.console.authorizer import Authorizer
-from streams.http.console.operations import Operations
+from streams.http.console.access.authorizer import Authorizer
+from streams.http.console.access.operations import Operations
 
 
 class _Invalidate(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

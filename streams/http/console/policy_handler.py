@@ -16,8 +16,8 @@ from streams.core.clock import Clock
 from streams.core.errors import CacheUnavailable
 from streams.core.words.naming import NAME_CHARS_MAX
 from streams.http.console import parameters, reply
-from streams.http.console.authorizer import Authorizer
-from streams.http.console.operations import Operations
+from streams.http.console.access.authorizer import Authorizer
+from streams.http.console.access.operations import Operations
 
 _Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
 

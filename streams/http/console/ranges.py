@@ -29,7 +29,7 @@ from streams.core.rows.built_in_tables import WindowTable
 from streams.core.words.moments import iso_s, span_s
 from streams.engine.windows.sketch_code import decode
 from streams.http.console import reply
-from streams.http.console.authorizer import Authorizer
+from streams.http.console.access.authorizer import Authorizer
 from streams.http.console.parameters import Format, Parameters
 from streams.http.console.response_cache import QueryKey, ResponseCache
 from streams.http.console.series import columns

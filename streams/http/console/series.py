@@ -15,7 +15,7 @@ from streams.core.clock import Clock
 from streams.core.rows.built_in_tables import WindowTable
 from streams.core.words.moments import iso_s
 from streams.http.console import reply
-from streams.http.console.authorizer import Authorizer
+from streams.http.console.access.authorizer import Authorizer
 from streams.http.console.parameters import Format, Parameters
 from streams.http.console.response_cache import QueryKey, ResponseCache
 from streams.http.console.shards import Rows, ShardReader

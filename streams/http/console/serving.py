@@ -30,33 +30,33 @@ from streams.core.types import Broker
 from streams.engine.app.app import App
 from streams.engine.health.live_workers import LiveWorker
 from streams.engine.health.monitor import HealthMonitor
+from streams.http.console.access.authorizer import Authorizer
+from streams.http.console.access.operations import Operations
+from streams.http.console.access.sessions import SessionStore
 from streams.http.console.app import Console, console_app
-from streams.http.console.authorizer import Authorizer
 from streams.http.console.cache_handler import CacheHandler
 from streams.http.console.catalog import CatalogHandler
-from streams.http.console.dead_letters import DeadLetterHandler
-from streams.http.console.freshness import SAMPLE_S, FreshnessSeries
-from streams.http.console.journals import recent_journals
-from streams.http.console.level import Levels
+from streams.http.console.dead_letters.journals import recent_journals
+from streams.http.console.dead_letters.letters import DeadLetterHandler
+from streams.http.console.dead_letters.plans import PlanHandler
 from streams.http.console.logs import Logs
-from streams.http.console.operations import Operations
-from streams.http.console.overview import OverviewHandler
 from streams.http.console.pages import routes
-from streams.http.console.pipeline import PipelineHandler
-from streams.http.console.plans import PlanHandler
+from streams.http.console.pipeline.freshness import SAMPLE_S, FreshnessSeries
+from streams.http.console.pipeline.level import Levels
+from streams.http.console.pipeline.overview import OverviewHandler
+from streams.http.console.pipeline.pipeline import PipelineHandler
+from streams.http.console.pipeline.remote_workers import RemoteWorkers
+from streams.http.console.pipeline.services import Services
+from streams.http.console.pipeline.workers import Workers
 from streams.http.console.policy_handler import PolicyHandler
 from streams.http.console.ranges import RangeHandler
-from streams.http.console.remote_workers import RemoteWorkers
 from streams.http.console.response_cache import ResponseCache
 from streams.http.console.series import SeriesHandler
-from streams.http.console.services import Services
-from streams.http.console.sessions import SessionStore
 from streams.http.console.shards import ShardReader
 from streams.http.console.shedding import SheddingHandler
 from streams.http.console.simulations import SimulationHandler, simulation_agent
 from streams.http.console.training import TrainingHandler
 from streams.http.console.waiting import WaitingRequests
-from streams.http.console.workers import Workers
 
 RATE_PERIOD_S = 60.0
 SIGN_INS_MAX = 30

@@ -19,8 +19,8 @@ from streams.core.words.moments import moment_s
 from streams.engine.agents.job_agent import Agent
 from streams.engine.runtime.offsets.shed_order import check_words
 from streams.http.console import parameters, reply
-from streams.http.console.authorizer import Authorizer, Principal
-from streams.http.console.operations import Operations
+from streams.http.console.access.authorizer import Authorizer, Principal
+from streams.http.console.access.operations import Operations
 from streams.operate.shed.shed_admin import (
     ShedPlan,
     ShedStatus,

@@ -23,13 +23,13 @@ from streams.core.types import Broker
 from streams.engine.agents.job_agent import JobAgent
 from streams.engine.app.app import App
 from streams.http.console import parameters, reply
-from streams.http.console.authorizer import Authorizer, Principal
-from streams.http.console.operations import Operations
+from streams.http.console.access.authorizer import Authorizer, Principal
+from streams.http.console.access.operations import Operations
 from streams.http.console.parameters import Parameters
+from streams.http.console.pipeline.workers import Workers
 from streams.http.console.response_cache import QueryKey, ResponseCache
 from streams.http.console.shards import ShardReader
 from streams.http.console.waiting import WaitingRequests
-from streams.http.console.workers import Workers
 
 LISTED: Final = 100
 LISTED_MAX: Final = 500

@@ -29,7 +29,7 @@ from streams.connect.access.tokens import Role, TokenFile
 from streams.connect.sinks import schema
 from streams.connect.sinks.clickhouse import ClickHouseShards
 from streams.core.clock import SystemClock
-from streams.http.console import openapi
+from streams.http.console.openapi import document as openapi
 from tests.listening import console, listening
 
 pytestmark = pytest.mark.stack

@@ -13,8 +13,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from agents.app import app
-from streams.cli import broker_check, doctor, kafka, machine, main, reach
-from streams.cli.finding import DoctorFinding, FindingLevel
+from streams.cli import kafka, main
+from streams.cli.doctor import broker_check, doctor, machine, reach
+from streams.cli.doctor.finding import DoctorFinding, FindingLevel
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.clock import SystemClock
 from streams.core.errors import DependencyUnreachable, DiaError

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.cli import main, output
-from streams.cli.output import Form, Printer
+from streams.cli import main
 from streams.cli.query import unlike
+from streams.cli.terminal import output
+from streams.cli.terminal.output import Form, Printer
 from streams.core.errors import DependencyUnreachable
 
 COLUMNS = ("name", "count")

@@ -141,7 +141,7 @@ def test_a_plan_on_a_terminal_is_a_table_and_shows_what_a_patch_changes(
 
 def test_large_plans_ask_first(broker, monkeypatch, capsys):
     """A thousand records are not undone."""
-    monkeypatch.setattr("streams.cli.replay.CONFIRM_FROM", 1)
+    monkeypatch.setattr("streams.cli.replay.replay.CONFIRM_FROM", 1)
     bury(broker, "wrong_type", event(1))
     assert main([*PLAN, "--out", "fix.json"]) == 0
     monkeypatch.setattr("typer.confirm", lambda *args, **kwargs: False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.cli.terminal_table import lines
+from streams.cli.terminal.table import lines
 
 COLUMNS = ("failed", "error", "id", "message")
 ROWS = (

@@ -15,8 +15,8 @@ from starlette.responses import Response, StreamingResponse
 from streams.connect.access.fair_share import within_share
 from streams.connect.access.refusals import Overloaded
 from streams.connect.access.tokens import Role
+from streams.http.console.access.authorizer import Principal
 from streams.http.console.app import Console
-from streams.http.console.authorizer import Principal
 from streams.http.console.pages.channel import Channel, Read
 
 LASTING_S = 60.0

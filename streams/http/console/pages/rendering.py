@@ -15,10 +15,10 @@ from starlette.routing import BaseRoute, Route
 
 from streams.core.process.version import app_version
 from streams.http.console import reply
+from streams.http.console.access.sign_in import with_cookie
 from streams.http.console.app import Console
 from streams.http.console.pages.bundle import Bundle
 from streams.http.console.pages.live import Live
-from streams.http.console.sign_in import with_cookie
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.cli.output import Printer, show_error
+from streams.cli.terminal.output import Printer, show_error
 from streams.core.errors import ShardUnavailable, UsageError
 from streams.core.settings import Settings, load, secret_file
 from streams.core.telemetry import logs

@@ -10,7 +10,8 @@ import os
 import pytest
 import structlog
 
-from streams.cli import machine, main
+from streams.cli import main
+from streams.cli.doctor import machine
 from streams.core.errors import UsageError
 from streams.core.telemetry import logs
 from streams.core.telemetry.logs import (

@@ -8,8 +8,8 @@ from agents.app import MODEL_METRICS, app
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.clock import SystemClock
 from streams.core.types import TopicPartition
-from streams.http.console import dead_letter_cache as shelves
-from streams.http.console.dead_letter_cache import DeadLetterCache
+from streams.http.console.dead_letters import cache as shelves
+from streams.http.console.dead_letters.cache import DeadLetterCache
 from streams.http.console.logs import Logs
 from streams.operate.dlq.dead_letter import letters
 from streams.operate.topics.topics import wanted_topics

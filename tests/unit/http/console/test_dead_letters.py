@@ -19,8 +19,8 @@ from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.clock import SystemClock
 from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
-from streams.http.console import dead_letters as desk
-from streams.http.console import journals
+from streams.http.console.dead_letters import journals
+from streams.http.console.dead_letters import letters as desk
 from streams.http.console.serving import ConsoleProcess
 from streams.operate.replay.agent import ReplayAgent
 from streams.operate.topics.topics import wanted_topics

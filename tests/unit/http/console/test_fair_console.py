@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from streams.connect.access.refusals import Overloaded
-from streams.http.console import dead_letters as letter_desk
 from streams.http.console import parameters
+from streams.http.console.dead_letters import letters as letter_desk
+from streams.http.console.dead_letters.plans import OWNER_DRAFTS_MAX
 from streams.http.console.pages import live
-from streams.http.console.plans import OWNER_DRAFTS_MAX
 from tests.unit.operate.dlq.mailbag import fill, six
 
 

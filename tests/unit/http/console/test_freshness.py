@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.core.clock import VirtualClock
-from streams.http.console.freshness import WINDOW_S, FreshnessSeries, quantile
-from streams.http.console.workers import Sample
+from streams.http.console.pipeline.freshness import WINDOW_S, FreshnessSeries, quantile
+from streams.http.console.pipeline.workers import Sample
 
 BOUNDS = (1.0, 10.0, 60.0, float("inf"))
 

@@ -7,9 +7,9 @@ import pytest
 from streams.core.clock import SystemClock
 from streams.core.degradation.level import Cause, Standing
 from streams.engine.health.live_workers import LiveWorker
-from streams.http.console import workers
-from streams.http.console.level import Levels
-from streams.http.console.workers import Workers
+from streams.http.console.pipeline import workers
+from streams.http.console.pipeline.level import Levels
+from streams.http.console.pipeline.workers import Workers
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from streams.core.clock import SystemClock
 from streams.core.degradation.level import Cause, Standing
 from streams.core.telemetry.metrics import Metrics
 from streams.engine.health.live_workers import LiveWorker
-from streams.http.console import workers
+from streams.http.console.pipeline import workers
 from streams.http.console.serving import ConsoleProcess
 
 AWAY = Standing(

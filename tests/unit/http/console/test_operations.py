@@ -11,8 +11,8 @@ import pytest
 from streams.connect.access.tokens import AccessToken
 from streams.core.clock import SystemClock
 from streams.core.errors import RefusedBySafety, RequestRefused
-from streams.http.console.authorizer import Principal
-from streams.http.console.operations import Operations
+from streams.http.console.access.authorizer import Principal
+from streams.http.console.access.operations import Operations
 
 HOLDER = Principal(
     AccessToken(id="0a0b0c0d", tenant="acme", role="operate", sha256="f" * 64, created_ms=0)

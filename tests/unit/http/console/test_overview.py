@@ -8,9 +8,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.errors import BrokerUnavailable
 from streams.engine.health.live_workers import LiveWorker
-from streams.http.console import workers
+from streams.http.console.pipeline import workers
+from streams.http.console.pipeline.workers import Workers
 from streams.http.console.shards import ShardReader
-from streams.http.console.workers import Workers
 
 TENANT = "acme"
 METRICS = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.http.console.owned_entries import OwnedEntries
+from streams.http.console.access.owned_entries import OwnedEntries
 
 
 def test_an_owner_at_its_bound_loses_what_it_used_longest_ago():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from agents.app import app
-from streams.http.console import openapi
 from streams.http.console.app import api_routes
+from streams.http.console.openapi import document as openapi
 
 OPEN = {"/session", "/session/end", "/healthz", "/openapi.json"}
 OPERATIONS = [

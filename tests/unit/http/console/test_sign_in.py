@@ -12,8 +12,7 @@ from streams.connect.access.attempts import ADDRESS_MAX, TOKEN_MAX
 from streams.connect.access.tokens import AccessToken, TokenFile
 from streams.core.clock import SystemClock
 from streams.core.telemetry.metrics import Metrics
-from streams.http.console.serving import SIGN_INS_MAX, ConsoleProcess
-from streams.http.console.sessions import (
+from streams.http.console.access.sessions import (
     COOKIE,
     FORMER_S,
     IDLE_S,
@@ -23,6 +22,7 @@ from streams.http.console.sessions import (
     TOKEN_SESSIONS_MAX,
     SessionStore,
 )
+from streams.http.console.serving import SIGN_INS_MAX, ConsoleProcess
 
 
 class Hands:

@@ -10,8 +10,8 @@ from streams.core.clock import SystemClock
 from streams.core.telemetry.declaring import PREFIX
 from streams.core.telemetry.metrics import Metrics
 from streams.engine.health.live_workers import LiveWorker
-from streams.http.console import workers
-from streams.http.console.workers import READ, Workers
+from streams.http.console.pipeline import workers
+from streams.http.console.pipeline.workers import READ, Workers
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from agents.app import app
 from streams.cli import kafka, main
-from streams.cli.replay_worker import serve
+from streams.cli.replay.worker import serve
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.clock import SystemClock
 from streams.core.errors import UsageError

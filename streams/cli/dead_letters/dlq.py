@@ -1,0 +1,169 @@
+"""`dia dlq`: dead letters in groups, one by one, and as a file."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streams.cli.dead_letters import breaker, disposal, renewal
+from streams.cli.dead_letters.filters import filtered
+from streams.cli.dead_letters.reading import decided, pages
+from streams.cli.dead_letters.rows import (
+    COLUMNS,
+    DISPOSITION,
+    JSON_COLUMNS,
+    cells,
+    decision,
+    fields,
+    print_tallies,
+)
+from streams.cli.invocation import invocation
+
+if TYPE_CHECKING:
+    from streams.operate.dlq.filters import Filters
+    from streams.operate.dlq.tally import DeadLetterTally
+
+LISTED_MAX = 100
+"""Dead letters of one table, unless --limit sets more."""
+_SECTIONS = ("error", "tenant", "agent", "age")
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(
+        no_args_is_help=True,
+        help="Dead letters: what they have in common, what each holds, would it pass now.",
+    )
+    group.command("stats")(filtered(stats))
+    group.command("list")(filtered(show_list))
+    group.command("show")(show)
+    group.command("export")(filtered(export))
+    group.command("discard")(filtered(disposal.discard))
+    group.command("park")(filtered(disposal.park))
+    group.command("renew")(renewal.renew)
+    breaker.register(group)
+    app.add_typer(group, name="dlq")
+
+
+def stats(
+    ctx: typer.Context,
+    *,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD",
+            help="Group by: error, tenant, agent, age, topic, stage, dialect, schema or "
+            "disposition. Repeated: by each combination.",
+        ),
+    ] = None,
+    filters: Filters,
+) -> None:
+    """Count dead letters by error code, tenant, agent and age.
+
+    Example: dia dlq stats --topic model.metrics --since 6h --by error --by tenant
+    """
+    from streams.core.errors import UsageError
+    from streams.operate.dlq.tally import FIELDS, DeadLetterTally
+
+    run = invocation(ctx)
+    known = {*FIELDS, DISPOSITION}
+    for field in by or ():
+        if field not in known:
+            raise UsageError(
+                f"--by {field} is no field. Letters have {', '.join((*FIELDS, DISPOSITION))}."
+            )
+    now_ms = round(time.time() * 1000)
+    wanted = [tuple(by)] if by else [(field,) for field in _SECTIONS]
+    total = DeadLetterTally((), now_ms)
+    tallies: list[DeadLetterTally] = []
+
+    async def count() -> None:
+        found = await decided(run) if DISPOSITION in (by or ()) else None
+        more = {DISPOSITION: lambda letter, _: decision(found, letter)}
+        tallies.extend(DeadLetterTally(each, now_ms, more) for each in wanted)
+        async for page in pages(run, filters):
+            total.add(page)
+            for tally in tallies:
+                tally.add(page)
+
+    asyncio.run(count())
+    print_tallies(run, total, tallies)
+
+
+def show_list(ctx: typer.Context, *, filters: Filters) -> None:
+    """One line per dead letter, oldest offset first; --json streams them all.
+
+    Example: dia dlq list --topic model.metrics --error wrong_type --limit 20
+    """
+    run = invocation(ctx)
+    printer = run.printer()
+    if filters.limit is None and not run.json:
+        filters = replace(filters, limit=LISTED_MAX)
+    rows: list[tuple[Any, ...]] = []
+
+    async def collect() -> None:
+        found = await decided(run)
+        async for page in pages(run, filters):
+            if run.json:
+                printer.rows(JSON_COLUMNS, [fields(letter, found) for letter in page])
+            else:
+                rows.extend(cells(letter, found) for letter in page)
+
+    asyncio.run(collect())
+    if run.json:
+        return
+    printer.rows(COLUMNS, rows)
+    if len(rows) == filters.limit:
+        printer.say(f"the first {len(rows)}; --limit shows more, `dia dlq stats` counts them all.")
+    elif not rows:
+        printer.say("no dead letters there.")
+
+
+def show(
+    ctx: typer.Context,
+    place: Annotated[
+        str, typer.Argument(metavar="ID", help="Id or place of a letter, as `dia dlq list` shows.")
+    ],
+) -> None:
+    """Everything about one dead letter: headers, value, error, and whether it would pass today.
+
+    Example: dia dlq show model.metrics/2/41
+    """
+    from streams.cli.dead_letters.page import DeadLetterPage
+    from streams.cli.kafka import broker_of
+    from streams.core.errors import CommandError
+    from streams.operate.replay.report import sheet_of
+
+    run = invocation(ctx)
+    found = asyncio.run(sheet_of(broker_of(run.settings), run.settings, run.topology, place))
+    if found is None:
+        raise CommandError(f"there is no dead letter {place}. `dia dlq list` shows what there is.")
+    if run.json:
+        run.printer().record(found.fields())
+    else:
+        for line in DeadLetterPage(found).lines():
+            print(line)
+
+
+def export(ctx: typer.Context, *, filters: Filters) -> None:
+    """Dead letters in full as JSON Lines on stdout; non-UTF-8 bytes as base64.
+
+    Example: dia dlq export --topic model.metrics --error invalid_json > letters.jsonl
+    """
+    from streams.operate.dlq.export import encode
+
+    run = invocation(ctx)
+    written = 0
+
+    async def write() -> None:
+        nonlocal written
+        async for page in pages(run, filters):
+            sys.stdout.write("".join(f"{encode(letter).decode()}\n" for letter in page))
+            written += len(page)
+
+    asyncio.run(write())
+    run.printer().say(f"{written:,} letters.")

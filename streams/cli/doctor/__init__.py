@@ -1,0 +1,1 @@
+"""`dia doctor` and its checks."""

@@ -1,0 +1,1 @@
+"""`dia replay`, and the process of the replay agent."""

@@ -1,0 +1,1 @@
+"""`dia tables`: state of partitions, and their outboxes."""

@@ -1,0 +1,294 @@
+"""Output of commands: data on stdout in one of four forms, progress and errors on stderr."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import re
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from enum import Enum
+from typing import Any, Protocol, TextIO
+
+from streams.cli.terminal.payload import lines_printable, printable
+from streams.core.errors import DiaError
+from streams.core.masking import masked
+
+_CONTROLS = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Valid in JSON but active in a terminal: C1 controls, and marks that reverse the text
+direction."""
+
+PROGRESS_LINE_INTERVAL_S = 5.0
+"""Without a terminal a progress line is a log line, so it is rare."""
+
+
+class Form(Enum):
+    """The form of data on stdout. TABLE is a drawn table on a terminal, aligned text elsewhere."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+class ProgressCount(Protocol):
+    """A running count of ``total`` units of work."""
+
+    def advance(self, amount: float = 1) -> None: ...
+
+    def update(
+        self,
+        *,
+        completed: float | None = None,
+        description: str | None = None,
+        total: float | None = None,
+    ) -> None:
+        """``total`` when it becomes known later; None leaves a value unchanged."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Printer:
+    """Writes a command's data and messages; checks at each call whether a stream is a terminal."""
+
+    form: Form = Form.TABLE
+    quiet: bool = False
+
+    def rows(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Rows of data. JSON: one object a line; CSV: a header line first. Both are streamed; a
+        table needs all rows at once."""
+        if self.form is Form.JSON:
+            for row in rows:
+                _write_json(dict(zip(columns, row, strict=True)))
+        elif self.form is Form.CSV:
+            writer = csv.writer(sys.stdout, lineterminator="\n")
+            shown = printable if sys.stdout.isatty() else str
+            writer.writerow([shown(column) for column in columns])
+            writer.writerows([shown(_cell(value)) for value in row] for row in rows)
+        else:
+            table = [[printable(_cell(value)) for value in row] for row in rows]
+            heads = [printable(column) for column in columns]
+            if sys.stdout.isatty():
+                self._draw(heads, table)
+            else:
+                _write_aligned([heads, *table])
+
+    def record(self, fields: Mapping[str, Any]) -> None:
+        """One thing with named fields. JSON: one object, on one line."""
+        if self.form is Form.JSON:
+            _write_json(fields)
+        elif self.form is Form.CSV:
+            self.rows(list(fields), [list(fields.values())])
+        else:
+            _write_aligned(
+                [[printable(name), printable(_cell(value))] for name, value in fields.items()]
+            )
+
+    def say(self, text: str) -> None:
+        """A message on stderr; ``--quiet`` suppresses it."""
+        if not self.quiet:
+            print(lines_printable(masked(text)), file=sys.stderr, flush=True)
+
+    def warn(self, text: str) -> None:
+        """A message that ``--quiet`` does not suppress."""
+        print(lines_printable(masked(text)), file=sys.stderr, flush=True)
+
+    @contextmanager
+    def progress(
+        self, description: str, total: float | None = None, unit: str = ""
+    ) -> Iterator[ProgressCount]:
+        """A bar on stderr while the block runs; without a terminal, a line every few seconds."""
+        if self.quiet:
+            yield _Silent()
+        elif sys.stderr.isatty():
+            with _bar(description, total, unit) as bar:
+                yield bar
+        else:
+            lines = _Lines(sys.stderr, description, total, unit)
+            yield lines
+            lines.close()
+
+    def _draw(self, columns: Sequence[str], table: Sequence[Sequence[str]]) -> None:
+        from rich.console import Console
+
+        from streams.cli.terminal.table import lines
+
+        console = Console()
+        for line in lines(columns, table, console.width):
+            console.print(line)
+
+
+def show_error(error: DiaError) -> None:
+    """Print the error of a failed command on stderr: what, why and the next command.
+
+    The message holds all three; notes follow one a line.
+    """
+    label = "error:"
+    if sys.stderr.isatty() and "NO_COLOR" not in os.environ:
+        label = "\x1b[1;31merror:\x1b[0m"
+    said = lines_printable(f"{error} [{error.code}]")
+    notes = [lines_printable(masked(note)) for note in getattr(error, "__notes__", ())]
+    lines = [f"{label} {said}", *notes]
+    print("\n  ".join(lines), file=sys.stderr, flush=True)
+
+
+def _write_json(fields: Mapping[str, Any]) -> None:
+    sys.stdout.write(_json(fields) + "\n")
+
+
+def _json(value: Any) -> str:
+    """JSON for any terminal: escapes `_CONTROLS`, and all beyond ASCII for a stream without
+    UTF-8."""
+    ascii_only = "utf" not in (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
+    text = json.dumps(_finite(value), default=_plain, ensure_ascii=ascii_only)
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _finite(value: Any) -> Any:
+    """``value`` with null for NaN and infinities, which JSON lacks."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """Types that the json module lacks, as types it has; text as the last resort."""
+    if isinstance(value, datetime):
+        return _moment(value, "T")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, Enum):
+        return value.value
+    if hasattr(value, "item"):  # a numpy scalar
+        return _finite(value.item())
+    return str(value)
+
+
+def _cell(value: Any) -> str:
+    """One cell of a table or CSV: None is empty, floats keep their precision."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, datetime):
+        return _moment(value, " ")
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, list | tuple | dict):
+        return _json(value)
+    return str(value)
+
+
+def _moment(value: datetime, separator: str) -> str:
+    """ISO 8601 with an offset; drivers omit the zone for UTC."""
+    return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat(separator)
+
+
+def _write_aligned(table: Sequence[Sequence[str]]) -> None:
+    """Columns padded to their widest cell, except the last."""
+    if not table:
+        return
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+
+
+class _Silent:
+    def advance(self, amount: float = 1) -> None:
+        pass
+
+    def update(
+        self,
+        *,
+        completed: float | None = None,
+        description: str | None = None,
+        total: float | None = None,
+    ) -> None:
+        pass
+
+
+class _Lines:
+    """Progress as plain lines, at most one every `PROGRESS_LINE_INTERVAL_S`, and a last one."""
+
+    def __init__(self, stream: TextIO, description: str, total: float | None, unit: str) -> None:
+        self._stream = stream
+        self._description = description
+        self._total = total
+        self._unit = unit
+        self._completed = 0.0
+        self._shown = ""
+        self._next_at = time.monotonic()
+
+    def advance(self, amount: float = 1) -> None:
+        self.update(completed=self._completed + amount)
+
+    def update(
+        self,
+        *,
+        completed: float | None = None,
+        description: str | None = None,
+        total: float | None = None,
+    ) -> None:
+        self._total = self._total if total is None else total
+        self._completed = self._completed if completed is None else completed
+        self._description = description or self._description
+        if time.monotonic() >= self._next_at:
+            self._show()
+
+    def close(self) -> None:
+        self._show()
+
+    def _show(self) -> None:
+        self._next_at = time.monotonic() + PROGRESS_LINE_INTERVAL_S
+        of_total = f" of {self._total:,.0f}" if self._total is not None else ""
+        line = f"{self._description}: {self._completed:,.0f}{of_total} {self._unit}".rstrip()
+        if line != self._shown:
+            self._shown = line
+            print(line, file=self._stream, flush=True)
+
+
+@contextmanager
+def _bar(description: str, total: float | None, unit: str) -> Iterator[ProgressCount]:
+    from rich import progress as rich_progress
+    from rich.console import Console
+
+    columns = (
+        rich_progress.TextColumn("{task.description}"),
+        rich_progress.BarColumn(),
+        rich_progress.TextColumn("{task.completed:,.0f}" + (f" {unit}" if unit else "")),
+        rich_progress.TimeElapsedColumn(),
+        rich_progress.TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with rich_progress.Progress(*columns, console=console, transient=True) as shown:
+        yield _RichBar(shown, shown.add_task(description, total=total))
+
+
+class _RichBar:
+    def __init__(self, shown: Any, task: Any) -> None:
+        self._shown = shown
+        self._task = task
+
+    def advance(self, amount: float = 1) -> None:
+        self._shown.advance(self._task, amount)
+
+    def update(
+        self,
+        *,
+        completed: float | None = None,
+        description: str | None = None,
+        total: float | None = None,
+    ) -> None:
+        self._shown.update(self._task, completed=completed, description=description, total=total)

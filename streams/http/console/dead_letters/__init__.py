@@ -1,0 +1,1 @@
+"""Dead letters, their journals, and plans of replays."""

@@ -1,0 +1,333 @@
+"""Replays over HTTP: make a plan, submit it to the replay agent, follow its progress.
+
+A plan that is not submitted stays in this process for an hour. A submitted plan is in the journals,
+which any console and `dia replay` read.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from streams.connect.access.refusals import Forbidden, UnknownResource
+from streams.connect.access.tokens import Role
+from streams.core.clock import Clock
+from streams.core.errors import AnotherPlan, RefusedBySafety
+from streams.core.settings import Settings
+from streams.core.topics.topic import Topic
+from streams.core.topics.topology import Topology
+from streams.core.types import Broker
+from streams.core.words.moments import moment_s
+from streams.http.console import parameters, reply
+from streams.http.console.access.authorizer import Authorizer, Principal
+from streams.http.console.access.operations import Operations
+from streams.http.console.access.owned_entries import OwnedEntries
+from streams.http.console.dead_letters.journals import LISTED_FRESH_S, Journals
+from streams.http.console.dead_letters.letters import DeadLetterHandler, source_named, tenants_of
+from streams.http.console.reply import Endpoint
+from streams.operate.dlq.filters import Filters
+from streams.operate.replay.control import Word, tell
+from streams.operate.replay.partition_run import RunContext
+from streams.operate.replay.plan import HOPS_MAX, OnFailure, ReplayPlan, Terms
+from streams.operate.replay.planner import Draft, PlanLine, PlanRequest, make_plan
+from streams.operate.replay.run import submit
+from streams.operate.replay.status import PlanStatus
+
+KEPT_MS: Final = 3_600_000
+DRAFTS_MAX: Final = 200
+OWNER_DRAFTS_MAX: Final = 20
+PLANNED_AT_ONCE: Final = 500
+"""Dead letters assessed between two turns of the event loop."""
+ENTERED_WAIT_S: Final = 5.0
+ENTERED_POLL_S: Final = 0.05
+_STATES: Final = ("running", "entered", "paused", "stopped", "cancelled", "finished")
+"""Over several partitions the first of these states is the plan's state."""
+_COUNTS: Final = ("letters", "replayed", "parked", "left")
+
+_Found = Mapping[int, PlanStatus]
+
+
+class _Asked(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The body of POST /api/dlq/plans. Transforms are excluded: they would be code from a
+    client."""
+
+    topic: str | None = None
+    error: list[str] = []
+    tenant: list[str] = []
+    since: str | None = None
+    until: str | None = None
+    partition: list[int] = []
+    limit: int | None = None
+    on_failure: OnFailure = "skip"
+    max_hops: int = HOPS_MAX
+    patch: list[dict[str, Any]] = []
+    target: str | None = None
+
+
+class _Why(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    reason: str = ""
+
+
+class _Kept(NamedTuple):
+    plan: ReplayPlan
+    until_ms: int
+
+
+class PlanHandler:
+    """/api/dlq/plans."""
+
+    def __init__(
+        self,
+        gate: Authorizer,
+        topology: Topology,
+        letters: DeadLetterHandler,
+        broker: Broker,
+        journals: Journals,
+        settings: Settings,
+        operations: Operations,
+        clock: Clock,
+    ) -> None:
+        self._gate = gate
+        self._topology = topology
+        self._letters = letters
+        self._broker = broker
+        self._journals = journals
+        self._settings = settings
+        self._operations = operations
+        self._clock = clock
+        self._drafts: OwnedEntries[_Kept] = OwnedEntries(
+            total_max=DRAFTS_MAX, owner_max=OWNER_DRAFTS_MAX
+        )
+
+    async def make(self, request: Request) -> Response:
+        """POST: what a replay would do. Changes nothing."""
+        holder = self._gate.holder(request, Role.OPERATE)
+        asked = await parameters.body(request, _Asked)
+        plan_request = self._request(holder, asked)
+        async with self._letters.bounded(holder):
+            draft = await make_plan(
+                *(self._broker, self._clock, self._settings, self._topology, plan_request),
+                progress=lambda at, end: None,
+                page_records=PLANNED_AT_ONCE,
+                aside=True,
+            )
+        until_ms = self._clock.now_ms() + KEPT_MS
+        if draft.plan.selections:
+            self._keep(holder, draft.plan, until_ms)
+        return reply.json(request, _told(draft, until_ms), 201)
+
+    async def submit(self, request: Request) -> Response:
+        holder = self._gate.holder(request, Role.OPERATE)
+        plan = self._draft(holder, request.path_params["plan"])
+        subject = {"plan": plan.id, "topic": plan.source, "letters": plan.letters}
+        async with self._operations.noted(holder, "replay_submit", subject):
+            await self._submit(holder, plan)
+        self._drafts.pop(plan.id)
+        return reply.json(request, await self._entered(holder, plan.id), 202)
+
+    async def _submit(self, holder: Principal, plan: ReplayPlan) -> None:
+        """Raises `RefusedBySafety` while another plan holds the topic; names that plan only to
+        callers with access to it."""
+        try:
+            await submit(self._means(holder), plan)
+        except AnotherPlan as error:
+            if error.plan in await self._known(holder):
+                raise
+            raise RefusedBySafety(
+                f"another replay of {plan.source} is in progress, and only one may run at a time. This plan "
+                f"is kept here for an hour: submit it again later."
+            ) from None
+
+    async def _entered(self, holder: Principal, plan: str) -> dict[str, Any]:
+        """Progress of a plan just submitted. The broker acknowledges a commit before readers see
+        it, so this reads the journals until they contain the plan."""
+        ends_s = self._clock.monotonic() + ENTERED_WAIT_S
+        while True:
+            self._journals.forget()
+            if plan in await self._known(holder) or self._clock.monotonic() >= ends_s:
+                return await self.progress(holder, plan)
+            await self._clock.sleep(ENTERED_POLL_S)
+
+    async def listed(self, request: Request) -> Response:
+        holder = self._gate.holder(request, Role.READ)
+        known = await self._known(holder, LISTED_FRESH_S)
+        found = [_progress(source, plan) for source, plan in known.values()]
+        return reply.json(
+            request, {"plans": sorted(found, key=lambda one: (-one["began_ms"], one["plan"]))}
+        )
+
+    async def show(self, request: Request) -> Response:
+        holder = self._gate.holder(request, Role.READ)
+        return reply.json(request, await self.progress(holder, request.path_params["plan"]))
+
+    async def progress(self, holder: Principal, plan: str) -> dict[str, Any]:
+        """Progress of a plan by its journals. Raises `UnknownResource`."""
+        return _progress(*await self._standing(holder, plan))
+
+    def teller(self, word: Word) -> Endpoint:
+        """POST pause, resume, cancel."""
+
+        async def told(request: Request) -> Response:
+            return await self._tell(request, word)
+
+        return told
+
+    async def _tell(self, request: Request, word: Word) -> Response:
+        holder = self._gate.holder(request, Role.OPERATE)
+        asked = await parameters.body(request, _Why)
+        plan = request.path_params["plan"]
+        source, found = await self._standing(holder, plan)
+        subject = {"plan": plan, "topic": source.name, "reason": asked.reason[:500]}
+        async with self._operations.noted(
+            holder, f"replay_{word}", subject, begins=word == "resume"
+        ):
+            now = await tell(
+                *(self._broker, self._clock, self._topology, source, dict(found)),
+                *(word, holder.actor, asked.reason[:500]),
+            )
+        self._journals.forget()
+        return reply.json(request, _progress(source, now))
+
+    def _request(self, holder: Principal, asked: _Asked) -> PlanRequest:
+        if (asked.patch or asked.target is not None) and holder.token.tenant is not None:
+            # A repaired record may name any tenant.
+            raise Forbidden("patch and target need an admin token that is bound to no tenant")
+        now_s = self._clock.now_ms() / 1000
+        named = tenants_of(holder, asked.tenant)
+        tenants = named if holder.token.tenant is None else (holder.token.tenant,)
+        filters = Filters(
+            since_ms=_moment_ms(asked.since, "since", now_s),
+            until_ms=_moment_ms(asked.until, "until", now_s),
+            errors=tuple(asked.error),
+            tenants=tenants,
+            owner=holder.token.tenant,
+            partitions=tuple(asked.partition),
+            limit=None if asked.limit is None else max(1, asked.limit),
+        )
+        if asked.target is not None:
+            source_named(self._topology, asked.target)
+        return PlanRequest(
+            source=source_named(self._topology, asked.topic),
+            filters=filters,
+            terms=Terms(
+                target=asked.target,
+                patch=tuple(asked.patch),
+                on_failure=asked.on_failure,
+                hops_max=min(100, max(1, asked.max_hops)),
+            ),
+            id=f"{self._clock.now_ms():x}-{secrets.token_hex(2)}",
+            actor=holder.actor,
+            asked={**_given(asked), **({"tenant": [*tenants]} if tenants else {})},
+        )
+
+    def _means(self, holder: Principal) -> RunContext:
+        return RunContext(
+            broker=self._broker,
+            shards=None,
+            clock=self._clock,
+            settings=self._settings,
+            topology=self._topology,
+            actor=holder.actor,
+            run=secrets.token_hex(8),
+            rate=None,
+        )
+
+    def _keep(self, holder: Principal, plan: ReplayPlan, until_ms: int) -> None:
+        now_ms = self._clock.now_ms()
+        self._drafts.keep(lambda kept: kept.until_ms > now_ms)
+        self._drafts.put(holder.owner, plan.id, _Kept(plan, until_ms))
+
+    def _draft(self, holder: Principal, plan: str) -> ReplayPlan:
+        kept = self._drafts.get(plan)
+        if kept is None or kept.until_ms <= self._clock.now_ms() or not _may(holder, kept.plan):
+            raise UnknownResource("no unsubmitted plan of that name is here; make it again")
+        return kept.plan
+
+    async def _standing(self, holder: Principal, plan: str) -> tuple[Topic, _Found]:
+        known = await self._known(holder)
+        if plan not in known:
+            raise UnknownResource("there is no plan of that name")
+        return known[plan]
+
+    async def _known(
+        self, holder: Principal, at_most_s: float | None = None
+    ) -> dict[str, tuple[Topic, _Found]]:
+        """The plans that the caller may see, at most ``at_most_s`` old."""
+        found: dict[str, tuple[Topic, dict[int, PlanStatus]]] = {}
+        for source, partitions in (await self._journals.get(at_most_s)).items():
+            for number, journal in enumerate(partitions):
+                for name, standing in journal.plans.items():
+                    if standing.head is not None and _may(holder, standing.head):
+                        found.setdefault(name, (source, {}))[1][number] = standing
+        return dict(found)
+
+
+def _may(holder: Principal, plan: ReplayPlan) -> bool:
+    """A bound token sees plans for its tenant only."""
+    return holder.token.tenant is None or plan.asked.get("tenant") == [holder.token.tenant]
+
+
+def _given(asked: _Asked) -> dict[str, Any]:
+    """The request, for later readers of the plan."""
+    said: dict[str, Any] = msgspec.to_builtins(asked)
+    return {name: value for name, value in said.items() if value not in (None, [])}
+
+
+def _moment_ms(text: str | None, name: str, now_s: float) -> int | None:
+    return None if not text else moment_s(text, name, now_s) * 1000
+
+
+def _told(draft: Draft, until_ms: int) -> dict[str, Any]:
+    plan = draft.plan
+    return {
+        "plan": plan.id if plan.selections else None,
+        "topic": plan.source,
+        "scanned": draft.scanned,
+        "letters": plan.letters,
+        "behind": plan.behind,
+        "kept_until_ms": until_ms,
+        "errors": [_line(line) for line in draft.lines],
+        "reasons": [reason for line in draft.lines for reason in line.reasons],
+        "differences": [text for line in draft.lines for text in line.differences],
+    }
+
+
+def _line(line: PlanLine) -> dict[str, Any]:
+    numbers = ("error", "letters", "oldest_ms", "newest_ms", "passes", "replay", "park")
+    return {**{name: getattr(line, name) for name in numbers}, "excluded": dict(line.excluded)}
+
+
+def _progress(source: Topic, found: _Found) -> dict[str, Any]:
+    standings = [*found.values()]
+    first = standings[0]
+    states = {standing.state for standing in standings}
+    return {
+        "plan": first.plan,
+        "topic": source.name,
+        "state": next(state for state in _STATES if state in states),
+        **{name: sum(getattr(one, name) for one in standings) for name in _COUNTS},
+        "to_go": sum(map(_to_go, standings)),
+        "by": first.actor,
+        "by_agent": first.by_agent,
+        "began_ms": min(one.began_ms for one in standings),
+        "last_ms": max(one.last_ms for one in standings),
+        "reasons": sorted({one.reason for one in standings if one.reason}),
+        "partitions": [
+            {
+                "partition": number,
+                "state": one.state,
+                **{name: getattr(one, name) for name in _COUNTS},
+                "to_go": _to_go(one),
+            }
+            for number, one in sorted(found.items())
+        ],
+    }
+
+
+def _to_go(plan: PlanStatus) -> int:
+    return 0 if plan.over else plan.letters - plan.replayed - plan.parked - plan.left

@@ -1,0 +1,1 @@
+"""The console's API as an OpenAPI document."""

@@ -1,0 +1,196 @@
+"""The OpenAPI paths, by response."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from streams.http.console.openapi.dead_letters import letters
+from streams.http.console.openapi.parts import (
+    COUNT,
+    FLAG,
+    FORM,
+    NAME,
+    NUMBER,
+    TENANT,
+    TEXT,
+    array,
+    get,
+    maybe,
+    obj,
+    post,
+    query,
+    read,
+)
+from streams.http.console.openapi.series import series
+from streams.http.console.openapi.shedding import shedding
+
+ANYTHING: dict[str, Any] = {"type": "object"}
+
+
+def paths(topics: Sequence[str]) -> dict[str, Any]:
+    return {
+        **_sessions(),
+        "/overview": {"get": _overview()},
+        **_catalog(),
+        **series(),
+        **_simulations(),
+        "/api/training": {"get": _training()},
+        **letters(topics),
+        "/api/pipeline": {"get": _pipeline()},
+        **shedding(),
+        "/admin/cache/invalidate": {"post": _invalidate()},
+        "/admin/policy/changed": {"post": _policy_changed()},
+        **_open(),
+    }
+
+
+VERDICT: dict[str, Any] = {"enum": ["healthy", "warning", "unknown", "red"]}
+
+
+def _overview() -> dict[str, Any]:
+    known = obj({"level": maybe(COUNT), "name": TEXT, "reasons": array(TEXT)})
+    finding = obj(dict.fromkeys(("code", "severity", "subject", "detail", "next"), TEXT))
+    minutes = obj({"t": array(COUNT), "events": array(COUNT)})
+    seen = ("newest_window_age_s", "p50_s", "p95_s", "p99_s", "window_s", "covered_s")
+    answer = read(
+        {
+            "level": known,
+            "health": obj({"verdict": VERDICT, "at_ms": COUNT, "findings": array(finding)}),
+            "throughput": maybe(obj({"events_per_s": NUMBER, "minutes": minutes})),
+            "freshness": obj({**dict.fromkeys(seen, NUMBER), "beyond": FLAG}),
+            "error_budget": maybe(
+                obj(
+                    {
+                        **dict.fromkeys(("objective", "within_s", "window_s", "left"), NUMBER),
+                        **dict.fromkeys(("good", "total"), COUNT),
+                    }
+                )
+            ),
+            "lag": maybe(obj({"records": maybe(COUNT), "partitions": array(ANYTHING)})),
+            "dead_letters": obj({"last_hour": maybe(COUNT)}),
+            "breakers": maybe(array(obj(dict.fromkeys(("worker", "dependency", "state"), TEXT)))),
+            "services": array(obj({"name": TEXT, "ok": FLAG, "detail": TEXT})),
+            "workers": maybe(array(ANYTHING)),
+        }
+    )
+    what = (
+        "The state of the service; figures from ClickHouse are kept for 30 s. A token of one tenant gets "
+        "null for lag, workers, breakers and error_budget, and no reasons and findings: they concern "
+        "every tenant."
+    )
+    return get("overview", what, answer)
+
+
+def _catalog() -> dict[str, Any]:
+    def names(what: str, *parameters: dict[str, Any]) -> dict[str, Any]:
+        answer = read({what: array(TEXT)})
+        return {"get": get(what, f"The {what} there are.", answer, parameters)}
+
+    return {
+        "/api/tenants": names("tenants"),
+        "/api/models": names("models", TENANT),
+        "/api/metrics": names("metrics", TENANT, query("model", array(NAME))),
+    }
+
+
+def _simulations() -> dict[str, Any]:
+    one = obj(
+        {
+            **dict.fromkeys(
+                ("idempotency_key", "request_id", "model", "policy", "scenario", "status"), TEXT
+            ),
+            **dict.fromkeys(
+                ("priority", "trials", "requested_ms", "started_ms", "finished_ms"), COUNT
+            ),
+            "repeated": FLAG,
+            "summary": ANYTHING,
+            "error": maybe(obj({"code": TEXT, "message": TEXT})),
+        }
+    )
+    lanes = obj(dict.fromkeys(("high", "normal", "running"), COUNT))
+    status = {"enum": ["completed", "rejected", "failed", "cancelled"]}
+    given = (
+        TENANT,
+        query("status", status),
+        query("scenario", NAME),
+        query("key", NAME),
+        query("before_ms", COUNT),
+        query("limit", {"type": "integer", "minimum": 1, "maximum": 500}),
+    )
+    names = ("idempotency_key", "request_id", "model", "scenario")
+    numbers = ("priority", "trials", "accepted_ms")
+    whole = {"type": "integer"}
+    request = obj({**dict.fromkeys(names, TEXT), **dict.fromkeys(numbers, whole)})
+    waiting = obj({"requests": array(request), "complete": FLAG})
+    answer = read({"simulations": array(one), "queue": maybe(lanes), "waiting": maybe(waiting)})
+    told = {"request_id": TEXT, "idempotency_key": TEXT}
+    asked = obj({"idempotency_key": NAME, "model_id": NAME}, tenant=NAME)
+    summary = "Results, newest first; and what was accepted and has none yet, oldest first."
+    cancel = "Ask for the end of a request: in order, like any other."
+    return {
+        "/api/simulations": {"get": get("simulations", summary, answer, given)},
+        "/api/simulations/cancel": {"post": post("cancel", cancel, {"202": obj(told)}, asked)},
+    }
+
+
+def _training() -> dict[str, Any]:
+    answer = read({"models": array(ANYTHING), "events": array(ANYTHING)})
+    given = (TENANT, query("model", NAME))
+    return get(
+        "training", "Models: versions, aliases, stages, and their last events.", answer, given
+    )
+
+
+def _pipeline() -> dict[str, Any]:
+    lists = ("agents", "workers", "partitions")
+    judged = {"verdict": VERDICT, "lag_records": maybe(COUNT), "settled": FLAG}
+    answer = read({**judged, **dict.fromkeys(lists, array(ANYTHING))})
+    return get("pipeline", "Agents and partitions; for tokens of every tenant.", answer)
+
+
+def _policy_changed() -> dict[str, Any]:
+    asked = {"tenant_id": NAME, "policy_id": NAME}
+    answer = obj({**asked, "event": TEXT})
+    words = "A policy changed: every worker asks for it again."
+    return post("policyChanged", words, {"200": answer}, obj(asked))
+
+
+def _invalidate() -> dict[str, Any]:
+    asked = {"cache": TEXT, "pattern": NAME}
+    answer = obj({**asked, "names": COUNT})
+    return post("invalidate", "Forget what caches keep.", {"200": answer}, obj(asked))
+
+
+def _sessions() -> dict[str, Any]:
+    begin = post(
+        "begin_session",
+        "Sign in: the answer sets the session's cookie. A form is answered by a redirection.",
+        {"204": None, "303": None},
+        obj({"token": TEXT}),
+        problems=("400", "401", "403", "413", "415", "503"),
+    )
+    begin["requestBody"]["content"][FORM] = {"schema": obj({"token": TEXT}, next=TEXT)}
+    shown = obj(
+        {"token_id": TEXT, "role": {"enum": ["read", "operate", "admin"]}, "tenant": maybe(TEXT)},
+        csrf=TEXT,
+        ends_ms=COUNT,
+    )
+    end = post("end_session", "Sign out.", {"303": None}, problems=("400", "403", "413"))
+    return {
+        "/session": {
+            "get": get("session", "Who is signed in.", shown),
+            "post": {**begin, "security": []},
+        },
+        "/session/end": {"post": {**end, "security": []}},
+    }
+
+
+def _open() -> dict[str, Any]:
+    found = {
+        "/healthz": {"get": get("health", "Whether requests are answered.", ANYTHING, (), ())},
+        "/openapi.json": {"get": get("description", "This document.", ANYTHING, (), ())},
+    }
+    for path in found.values():
+        path["get"]["security"] = []
+    return found

@@ -1,0 +1,1 @@
+"""Workers, partitions, services, and the overview of them."""
