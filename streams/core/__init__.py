@@ -1,1 +1,1 @@
-"""What every room knows: errors, types, rows, topics, settings, telemetry. Imports no other room."""
+"""Errors, types, rows, topics, settings, telemetry. Imports no other package of `streams`."""

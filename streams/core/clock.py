@@ -1,7 +1,6 @@
-"""Time is an argument: the engine asks a `Clock`, never the ``time`` module.
+"""Clocks: the engine takes time from a `Clock`, never from the ``time`` module.
 
-`SystemClock` is the real one; `VirtualClock` moves only when told to, so that a test of a
-sixty-second grace takes no time and always the same one.
+`VirtualClock` moves only by `advance`, so tests of time are fast and deterministic.
 """
 
 from __future__ import annotations
@@ -14,22 +13,20 @@ from typing import Any, Protocol
 
 
 class Clock(Protocol):
-    """Wall time for records, monotonic time for deadlines, and the only ways to wait."""
+    """Wall time for records, monotonic time for deadlines, and waiting."""
 
     def now_ms(self) -> int:
         """Wall clock, milliseconds since the epoch, UTC."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds; never goes back; comparable only inside one process."""
+        """Seconds; never decreases; comparable within one process only."""
         ...
 
-    async def sleep(self, delay_s: float) -> None:
-        """Wait ``delay_s`` seconds of this clock."""
-        ...
+    async def sleep(self, delay_s: float) -> None: ...
 
     async def wait(self, future: asyncio.Future[Any], delay_s: float) -> None:
-        """Until ``future`` is done, ``delay_s`` seconds at most; it is left as it is."""
+        """Wait for ``future``, ``delay_s`` seconds at most; does not cancel it."""
         ...
 
 
@@ -52,7 +49,7 @@ class SystemClock:
 class VirtualClock:
     """A clock that only `advance` moves.
 
-    Sleepers wake in the order of their deadlines, ties in the order they went to sleep.
+    Sleepers wake in the order of their deadlines, ties in the order of their calls.
     """
 
     def __init__(self, start_ms: int = 1_700_000_000_000) -> None:
@@ -84,17 +81,17 @@ class VirtualClock:
             sleeping.cancel()
 
     def jump_wall(self, delta_ms: int) -> None:
-        """Step the wall clock alone, as an NTP correction does."""
+        """Step the wall clock alone, as NTP does."""
         self._skew_ms += delta_ms
 
     def next_deadline(self) -> float | None:
-        """Monotonic time of the earliest sleeper, None without sleepers."""
+        """Monotonic time of the earliest sleeper, or None."""
         while self._sleepers and self._sleepers[0][2].done():
             heapq.heappop(self._sleepers)
         return self._sleepers[0][0] if self._sleepers else None
 
     async def advance(self, delta_s: float) -> None:
-        """Move time by ``delta_s``, waking each sleeper at its own moment."""
+        """Move time by ``delta_s``, waking each sleeper at its deadline."""
         target = self._now_s + delta_s
         while (deadline := self.next_deadline()) is not None and deadline <= target:
             self._now_s = max(self._now_s, deadline)
@@ -107,6 +104,6 @@ class VirtualClock:
 
 
 async def settle(turns: int = 20) -> None:
-    """Give every ready task ``turns`` turns of the loop; no clock moves."""
+    """Run ready tasks for ``turns`` turns of the loop, without moving time."""
     for _ in range(turns):
         await asyncio.sleep(0)

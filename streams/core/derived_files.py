@@ -1,8 +1,7 @@
-"""Files a table derives from its committed entries, beside the store and as private to it.
+"""Files that a table derives from its committed entries, beside the store and equally private.
 
-Each is written once, becomes visible whole or not at all, and is then read in places. Nothing in
-them is true that the store does not hold: to lose one costs time. Every method raises
-`StoreUnusable` where the disk refuses.
+Each is written once and published atomically. It holds nothing that the store lacks, so a lost file
+costs time only. Every method raises `StoreUnusable` on a disk error.
 """
 
 from __future__ import annotations
@@ -12,17 +11,17 @@ from typing import Protocol
 
 
 class FileWriter(AbstractContextManager["FileWriter"], Protocol):
-    """A file being written; leaving the context without `publish` throws it away."""
+    """A file being written; leaving the context without `publish` deletes it."""
 
     def append(self, data: bytes) -> None: ...
 
     def publish(self) -> None:
-        """It is complete: from now on it is there, also for a process that starts anew."""
+        """Make the complete file visible, also after a restart."""
         ...
 
 
 class FileReader(Protocol):
-    """An open file. It can be read until it is closed, even if it was removed meanwhile."""
+    """An open file, readable until closed, even if it is removed."""
 
     @property
     def name(self) -> str: ...
@@ -41,7 +40,7 @@ class Files(Protocol):
     """The derived files of one partition, by name."""
 
     def names(self) -> list[str]:
-        """Published files, in order of their names."""
+        """Published files, sorted."""
         ...
 
     def create(self, name: str) -> FileWriter: ...
@@ -49,5 +48,5 @@ class Files(Protocol):
     def open(self, name: str) -> FileReader: ...
 
     def remove(self, name: str) -> None:
-        """Also where there is none."""
+        """No error where there is none."""
         ...

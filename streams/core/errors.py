@@ -71,19 +71,20 @@ class DiaError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, *said: object) -> None:
-        """Text of ``said`` is kept without the logins of its addresses: errors go into logs, answers
-        and dead letters."""
+        """The text of ``said`` loses the logins of its URLs: errors appear in logs, answers and
+        dead letters."""
         super().__init__(*(masked(text) if isinstance(text, str) else text for text in said))
 
 
 class BadRecord(DiaError):
-    """One record, or one row, can never be processed as it is."""
+    """One record or row that can never be processed as it is."""
 
     disposition = Disposition.DEAD_LETTER
 
 
 class TransientError(DiaError):
-    """Likely to pass by itself: retry with backoff. ``need``: what of `Performer.needs` failed."""
+    """Likely to pass by itself: retry with backoff. ``need``: the failed member of
+    `Performer.needs`."""
 
     disposition = Disposition.RETRY
     need = ""
@@ -95,40 +96,40 @@ class BrokerUnavailable(TransientError):
 
 
 class UnknownTopic(TransientError):
-    """The topic or partition does not exist, or not yet: `dia topics apply` creates it."""
+    """The topic or partition does not exist (yet): `dia topics apply` creates it."""
 
     code = "unknown_topic"
     exit_code = 4
 
 
 class ShardUnavailable(TransientError):
-    """No replica of a ClickHouse shard took the request."""
+    """No replica of a ClickHouse shard accepted the request."""
 
     code = "shard_unavailable"
     exit_code = 4
 
 
 class ShardBusy(TransientError):
-    """ClickHouse asks for patience (code 252, too many parts): back-pressure, not a failure."""
+    """ClickHouse is overloaded (code 252, too many parts): back-pressure, not a failure."""
 
     code = "shard_busy"
 
 
 class SinkUnavailable(TransientError):
-    """A sink of the app did not store a row that is brought back to it."""
+    """A sink of the app did not store a replayed row."""
 
     code = "sink_unavailable"
     exit_code = 4
 
 
 class PoolExhausted(TransientError):
-    """Every connection of a bounded pool stayed in use for the whole acquire time."""
+    """No connection of a bounded pool became free in time."""
 
     code = "pool_exhausted"
 
 
 class CacheUnavailable(TransientError):
-    """Redis is away, or no address of it is known."""
+    """Redis does not answer, or has no known address."""
 
     code = "cache_unavailable"
     exit_code = 4
@@ -142,14 +143,14 @@ class LockBusy(TransientError):
 
 
 class LeaseLost(TransientError):
-    """A lock ended while its holder still worked: another process may have it."""
+    """A lock ended while its holder worked; another process may hold it."""
 
     code = "lease_lost"
     exit_code = 5
 
 
 class BreakerOpen(TransientError):
-    """The dependency failed too often and is left alone for a while."""
+    """The dependency failed too often and is not called for a while."""
 
     code = "breaker_open"
     disposition = Disposition.PAUSE
@@ -162,7 +163,7 @@ class PolicyServiceFailed(TransientError):
 
 
 class PolicyServiceUnavailable(TransientError):
-    """No policy can be read now: the partition that needs it pauses, nothing is dead-lettered."""
+    """No policy can be read: the partition that needs it pauses, and no dead letter is written."""
 
     code = "policy_service_unavailable"
     disposition = Disposition.PAUSE
@@ -170,14 +171,15 @@ class PolicyServiceUnavailable(TransientError):
 
 
 class RequestUnread(TransientError):
-    """A request that is not held in memory cannot be read again now: its log is away."""
+    """The log of a request that is not in memory cannot be read."""
 
     code = "request_unread"
     disposition = Disposition.PAUSE
 
 
 class SchemaRegistryUnavailable(TransientError):
-    """The schema registry does not answer: what needs a schema waits, and nothing is dead-lettered."""
+    """The schema registry does not answer: work that needs a schema waits, and no dead letter is
+    written."""
 
     code = "schema_registry_unavailable"
     disposition = Disposition.PAUSE
@@ -185,8 +187,8 @@ class SchemaRegistryUnavailable(TransientError):
 
 
 class Pending(TransientError):
-    """What is needed is not in memory, and ``obtain`` waits for it. Of a schema registry it asks, and
-    raises `SchemaRegistryUnavailable`, or `SchemaRefused` for a schema to be registered."""
+    """The needed object is not in memory; ``obtain`` waits for it. With a schema registry it raises
+    `SchemaRegistryUnavailable`, or `SchemaRefused` for a schema to register."""
 
     disposition = Disposition.PAUSE
     exit_code = 4
@@ -197,19 +199,19 @@ class Pending(TransientError):
 
 
 class SchemaPending(Pending):
-    """Records cannot be decoded before their schemas are here; raised before any of them is."""
+    """The schemas of a batch are not in memory; raised before any record is decoded."""
 
     code = "schema_pending"
 
 
 class SubjectPending(Pending):
-    """A value cannot be encoded before the registry has named the id of its schema."""
+    """The registry has not returned the id of the schema to write with."""
 
     code = "subject_pending"
 
 
 class GlobalTablePending(Pending):
-    """A global table is not read whole yet; what reads it waits."""
+    """A global table is not read to its end; its readers wait."""
 
     code = "global_table_pending"
 
@@ -219,26 +221,27 @@ class DependencyLate(TransientError):
 
 
 class ProcessDied(TransientError):
-    """A pool process died while it ran a job: the job may run again in another."""
+    """A pool process died during a job, which may run again in another."""
 
     code = "process_died"
 
 
 class JobProcessFailed(TransientError):
-    """The process of a scheduled job did not reach its end: it is due again in its time."""
+    """The process of a scheduled job failed: the job runs again at its next time."""
 
     code = "job_process_failed"
 
 
 class JobRefused(DiaError):
-    """Understood, and will never succeed: its result says why. ``need``: the last that answered."""
+    """Valid, but never going to succeed; its result gives the reason. ``need``: the last that
+    answered."""
 
     disposition = Disposition.ANSWER
     need = ""
 
 
 class RequestRefused(DiaError):
-    """An HTTP request that gets ``status`` and a problem document instead of what it asked for."""
+    """An HTTP request that is answered with ``status`` and a problem document."""
 
     disposition = Disposition.ANSWER
     status: ClassVar[int] = 400
@@ -249,7 +252,7 @@ class RequestRefused(DiaError):
 
 
 class PartitionRestart(DiaError):
-    """The state of a partition in this process is in doubt: the log decides, by A1-A5."""
+    """A partition's state in this process is in doubt: A1-A5 restore it from the log."""
 
     disposition = Disposition.RESTART_PARTITION
 
@@ -261,7 +264,7 @@ class ProducerFenced(PartitionRestart):
 
 
 class CommitInDoubt(PartitionRestart):
-    """A commit failed, was refused, or ran past its deadline; its result is unknown."""
+    """A commit failed, was refused, or passed its deadline; its result is unknown."""
 
     code = "commit_in_doubt"
 
@@ -273,7 +276,7 @@ class StoreUnusable(PartitionRestart):
 
 
 class PartitionStopped(DiaError):
-    """Going on could lose or double something: stop the partition until an operator decides."""
+    """Going on could lose or duplicate data: the partition stops until an operator decides."""
 
     disposition = Disposition.STOP_PARTITION
 
@@ -291,13 +294,13 @@ class TopicRecreated(PartitionStopped):
 
 
 class SourceTruncated(PartitionStopped):
-    """Records that were not yet consumed are no longer in the source topic."""
+    """The source topic has lost records that were not consumed."""
 
     code = "source_truncated"
 
 
 class UnknownFormat(PartitionStopped):
-    """The state was written by a version of dia whose format this one does not read."""
+    """This version of dia does not read the format of the state."""
 
     code = "unknown_format"
 
@@ -307,34 +310,34 @@ class SourceNotLogAppendTime(PartitionStopped):
 
 
 class AgentFailed(PartitionStopped):
-    """The agent's own code raised on a batch: a bug, which would come back with every retry."""
+    """The agent's own code raised on a batch: a bug that every retry would repeat."""
 
     code = "agent_failed"
 
 
 class TableMisused(PartitionStopped):
-    """The agent's code uses a table in a way that would leave a wrong state: a bug in it."""
+    """The agent's code uses a table in a way that would corrupt its state."""
 
     code = "table_misused"
 
 
 class TableChanged(PartitionStopped):
-    """A table is declared otherwise than when its state was written."""
+    """A table's declaration differs from the one that wrote its state."""
 
     code = "table_changed"
 
 
 class EngineFailed(PartitionStopped):
-    """The engine's own code raised what it should not: a bug in dia."""
+    """The engine raised an unexpected exception: a bug in dia."""
 
     code = "engine_failed"
 
 
 class PoisonStorm(PartitionStopped):
-    """Most of what comes is bad: a bad deploy, which must not drain into the DLQ.
+    """Most records are bad, as after a bad deploy, which must not drain into the DLQ.
 
-    ``offset``: where the batch begins that tripped the breaker; nothing of it was committed.
-    ``codes``: what is wrong with the records folded since the last commit.
+    ``offset``: start of the batch that tripped the breaker, none of which was committed. ``codes``:
+    defects of the records folded since the last commit.
     """
 
     code = "poison_storm"
@@ -354,26 +357,26 @@ class StateLimit(PartitionStopped):
 
 
 class UnknownTarget(PartitionStopped):
-    """The state owes an effect whose target this version of dia does not know."""
+    """The state owes an effect to a target that this version of dia does not know."""
 
     code = "unknown_target"
 
 
 class SchemaRefused(PartitionStopped):
-    """The registry does not take the schema of a topic that the app writes."""
+    """The registry refuses the schema of a topic that the app writes."""
 
     code = "schema_refused"
 
 
 class OffsetLimit(PartitionStopped):
-    """The offsets of a source partition reach what the version of a window row can hold."""
+    """The source offsets reach the limit of a window row's version."""
 
     code = "offset_limit"
 
 
 class BatchUnreadable(PartitionStopped):
-    """A batch that no client of dia can open. ``offset`` is the reader's position in the partition
-    ``tp``, ``until`` the offset behind the batch, as far as its header is valid."""
+    """A batch that dia cannot open. ``offset`` is the reader's position in the partition ``tp``,
+    ``until`` the offset behind the batch, as far as its header is valid."""
 
     code = "batch_unreadable"
 
@@ -387,9 +390,9 @@ class BatchUnreadable(PartitionStopped):
 
 
 class RollUpExpired(DiaError):
-    """An hour or day too old to recompute: minutes that count have begun to expire.
+    """An hour or day too old to recompute: some of its minutes have expired.
 
-    Recomputing it would write a smaller result; the stored one stays.
+    The stored row is larger than a recomputed one and stays.
     """
 
     code = "roll_up_expired"
@@ -397,7 +400,7 @@ class RollUpExpired(DiaError):
 
 
 class RecordLost(DiaError):
-    """A dead letter points to a record that its source topic no longer holds."""
+    """A dead letter refers to a record that its source topic no longer holds."""
 
     code = "record_lost"
     disposition = Disposition.SKIP
@@ -410,7 +413,7 @@ class WorkerStopped(DiaError):
 
 
 class MembershipConflict(WorkerStopped):
-    """Two processes hold one static member id and evict each other."""
+    """Two processes use one static member id and evict each other."""
 
     code = "membership_conflict"
 
@@ -423,15 +426,15 @@ class SlotInUse(WorkerStopped):
 
 
 class ShardMapChanged(WorkerStopped):
-    """Rows were placed by another shard map than this process has: it would count windows twice,
-    and look for series where they are not."""
+    """Another shard map than this process's placed the rows: windows would count twice and series
+    would not be found."""
 
     code = "shard_map_changed"
     exit_code = 5
 
 
 class CommandError(DiaError):
-    """Ends a command of the CLI with ``exit_code``."""
+    """Ends a CLI command with ``exit_code``."""
 
     disposition = Disposition.END_COMMAND
 
@@ -442,7 +445,7 @@ class UsageError(CommandError):
 
 
 class UnsupportedByDia(UsageError):
-    """A word of Faust that dia does not have; the message names what to use instead."""
+    """A feature of Faust that dia lacks; the message names the alternative."""
 
 
 class PartialResult(CommandError):
@@ -456,7 +459,7 @@ class DependencyUnreachable(CommandError):
 
 
 class AddressUnavailable(DependencyUnreachable):
-    """An address to listen on is taken, or is not of this machine."""
+    """The address to listen on is in use, or not of this machine."""
 
     code = "address_unavailable"
 
@@ -467,8 +470,8 @@ class RefusedBySafety(CommandError):
 
 
 class AnotherPlan(RefusedBySafety):
-    """``plan`` holds a partition of the topic, and one at a time may replay it. The sentence names the
-    plan and its actor."""
+    """``plan`` holds a partition of the topic, which one plan at a time may replay. The message
+    names the plan and its actor."""
 
     def __init__(self, plan: str, why: str) -> None:
         super().__init__(why)
@@ -476,6 +479,6 @@ class AnotherPlan(RefusedBySafety):
 
 
 class SpoolCorrupt(RefusedBySafety):
-    """Events that were acknowledged and spooled cannot be read back."""
+    """Acknowledged events in the spool cannot be read."""
 
     code = "spool_corrupt"

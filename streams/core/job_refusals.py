@@ -1,4 +1,4 @@
-"""Why a request for a simulation ends without one: a code each, which its result names."""
+"""Errors that end a simulation request; its result names the code."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ class InvalidParameters(JobRefused):
 
 
 class SimulationTimeout(JobRefused):
-    """Its process was killed at the scenario's ``timeout_s``."""
+    """The process was killed at the scenario's ``timeout_s``."""
 
     code = "simulation_timeout"
 
 
 class SimulationMemory(JobRefused):
-    """It wanted more memory than a pool process may have."""
+    """The process exceeded its memory limit."""
 
     code = "simulation_memory"
 
 
 class SimulationFailed(JobRefused):
-    """The scenario's own code raised, or every attempt ended with its process."""
+    """The scenario's code raised, or every attempt lost its process."""
 
     code = "simulation_failed"
 
@@ -36,6 +36,6 @@ class SimulationCancelled(JobRefused):
 
 
 class PolicyRejected(JobRefused):
-    """The policy service does not allow what was asked."""
+    """The policy service forbids the request."""
 
     code = "policy_rejected"

@@ -1,4 +1,4 @@
-"""Logins in addresses, hidden: one rule for settings, errors, talk and logs."""
+"""Masks logins in URLs, for settings, errors, output and logs."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ _LOGIN = re.compile(r"://(?:(?!://)\S)*@")
 
 
 def masked(text: str) -> str:
-    """``text`` with user and password of every URL hidden; its host stays readable."""
+    """``text`` with the user and password of every URL masked; hosts stay readable."""
     return _LOGIN.sub("://***@", text) if "://" in text else text

@@ -1,8 +1,8 @@
-"""The words every layer shares, and the small protocols behind which the outside world stands.
+"""Shared types, and the protocols of the outside world.
 
-The engine sees its broker, its shards, its store and its clock only through these protocols.
-Each has a first-party in-memory form that passes the same contract suite as the real one
-(tests/contract), so a deterministic simulation runs the engine unchanged.
+The engine uses its broker, shards, store and clock through these protocols only. Each has an
+in-memory implementation that passes the contract suite of the real one (tests/contract), which the
+simulation runs.
 """
 
 from __future__ import annotations
@@ -31,14 +31,13 @@ class TopicPartition(NamedTuple):
 class RecordBatch:
     """Consecutive records of one partition, as columns of equal length (possibly zero).
 
-    ``start`` and ``end`` are the consumer's position before and after the call that returned
-    the batch: ``end`` may lie past the last record where control markers or aborted records
-    follow it, and an empty batch says that only such offsets were passed.
-    ``timestamps`` are milliseconds since the epoch: the append time, if ``append_times``, else
-    what the producer wrote; a batch never mixes the two. ``first_epoch`` and ``last_epoch`` are
-    the leader epochs under which the first and the last offset passed were appended, -1 where
-    that is unknown. ``continued`` False: since the list before, the broker refused to answer about
-    the partition or did not answer for a while, so that its log may have been replaced unseen.
+    ``start`` and ``end`` are the consumer's position before and after the call: ``end`` may lie
+    past the last record, behind control markers or aborted records, and an empty batch has passed
+    only such offsets. ``timestamps`` are milliseconds since the epoch: append times if
+    ``append_times``, else the producer's; a batch never mixes the two. ``first_epoch`` and
+    ``last_epoch`` are the leader epochs of the first and last offset passed, -1 if unknown.
+    ``continued`` False: since the last batch the broker refused or did not answer for a while, so
+    the log may have been replaced.
     """
 
     tp: TopicPartition
@@ -64,7 +63,7 @@ class RecordBatch:
         return self._chosen(range(count), self.offsets[count])
 
     def take(self, rows: Sequence[int]) -> RecordBatch:
-        """Some of its records, by index, as a batch from the same ``start`` to the same ``end``."""
+        """Some of its records, by index, with the same ``start`` and ``end``."""
         return self._chosen(rows, self.end)
 
     def _chosen(self, rows: Sequence[int], end: int) -> RecordBatch:
@@ -78,23 +77,22 @@ class RecordBatch:
         return chosen
 
     def to_lists(self) -> None:
-        """Make the columns lists, once, for a consumer that takes the records one at a time."""
+        """Convert the columns to lists, once, for access record by record."""
 
     def last(self) -> tuple[int, int]:
         """Offset and timestamp of its last record."""
         return self.offsets[-1], self.timestamps[-1]
 
     def any_headers(self) -> bool:
-        """Whether any record has one."""
         return any(self.headers)
 
     def rows_with_headers(self) -> Iterable[int]:
-        """Their indexes, ascending; the others are passed over at C speed."""
+        """Indexes of records with headers, ascending; the others are skipped at C speed."""
         return compress(range(len(self.headers)), self.headers)
 
 
 class Watermarks(NamedTuple):
-    """What the broker last said of a partition, and when (monotonic seconds of the consumer)."""
+    """The broker's last answer about a partition, and its time (monotonic seconds)."""
 
     last_stable_offset: int
     high_watermark: int
@@ -102,14 +100,14 @@ class Watermarks(NamedTuple):
 
 
 class LogBounds(NamedTuple):
-    """``begin`` is the first offset that is kept, ``stable_end`` the last stable offset."""
+    """``begin`` is the first kept offset, ``stable_end`` the last stable offset."""
 
     begin: int
     stable_end: int
 
 
 class CommittedOffset(NamedTuple):
-    """A group's committed offset and the metadata string stored beside it."""
+    """A group's committed offset and its metadata string."""
 
     offset: int
     metadata: str
@@ -117,7 +115,7 @@ class CommittedOffset(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OutboundRecord:
-    """One record to send inside a transaction. ``partition`` is always explicit."""
+    """One record to send inside a transaction, to an explicit ``partition``."""
 
     tp: TopicPartition
     key: bytes | None
@@ -127,7 +125,7 @@ class OutboundRecord:
 
 
 class RebalanceListener(Protocol):
-    """Called at assignment changes. Both calls must return well inside the session timeout."""
+    """Called at assignment changes. Both calls must return well within the session timeout."""
 
     async def on_revoked(self, partitions: frozenset[TopicPartition]) -> None: ...
 
@@ -137,22 +135,21 @@ class RebalanceListener(Protocol):
 class GroupConsumer(Protocol):
     """A member of a consumer group; read_committed; never resets an offset by itself.
 
-    After each assignment every partition starts unpaused and without a position: it yields
-    nothing until `seek`. Calls about a partition that is not assigned do nothing.
+    After an assignment every partition is unpaused and without a position: it yields nothing until
+    `seek`. Calls for unassigned partitions have no effect.
 
-    Calls that reach the broker raise `BrokerUnavailable`; nothing else of the client's own
-    exception types gets through.
+    Calls that reach the broker raise `BrokerUnavailable`, never the client's own exceptions.
     """
 
     async def start(self, listener: RebalanceListener) -> None:
         """Join; returns once the listener has the first assignment.
 
-        Raises `UnknownTopic` when a topic does not exist.
+        Raises `UnknownTopic`.
         """
         ...
 
     async def stop(self) -> None:
-        """Leave (a static member stays known to the group until its session times out)."""
+        """Leave (a static member stays in the group until its session times out)."""
         ...
 
     def assignment(self) -> frozenset[TopicPartition]: ...
@@ -162,16 +159,15 @@ class GroupConsumer(Protocol):
     ) -> dict[TopicPartition, RecordBatch]:
         """One batch per partition that moved, waiting at most ``timeout_s`` for the first.
 
-        ``max_records`` bounds the records of one call over all partitions. A broker that is
-        away shows as silence: nothing is returned and `watermarks` grow old.
+        ``max_records`` bounds the records of one call over all partitions. While the broker is
+        unavailable the result is empty and `watermarks` age.
 
-        Raises `OffsetOutOfRange`, once per seek, for a partition whose position is not in its
-        log, and `BatchUnreadable` for one whose next batch cannot be opened: that partition yields
-        nothing more until the next `seek`; the others go on. Either is raised by a call that read
-        nothing, so no list is ever lost with it.
-        Raises `MembershipConflict` after two evictions within one session timeout, and
-        `BrokerUnavailable` when the group coordinator refuses this member: if it goes on, stop
-        this consumer and start another.
+        Raises `OffsetOutOfRange`, once per seek, for a position outside the log, and
+        `BatchUnreadable` for a batch that cannot be opened: that partition yields nothing until the
+        next `seek`; the others go on. A call that raises has read nothing, so no record is lost.
+        Raises `MembershipConflict` after two evictions within a session timeout, and
+        `BrokerUnavailable` when the group coordinator refuses this member: if that persists,
+        replace this consumer.
         """
         ...
 
@@ -182,25 +178,25 @@ class GroupConsumer(Protocol):
     def resume(self, *partitions: TopicPartition) -> None: ...
 
     def watermarks(self, tp: TopicPartition) -> Watermarks | None:
-        """None until a fetch of this partition was answered."""
+        """None before the first answered fetch of this partition."""
         ...
 
     def partitions(self, topic: str) -> int:
-        """How many it has, as far as the client knows by now; 0 where it does not."""
+        """The client's cached partition count; 0 for an unknown topic."""
         ...
 
     def position(self, tp: TopicPartition) -> int | None:
-        """Offset of the next record a fetch would return; None when not assigned."""
+        """Offset of the next record to return; None when not assigned."""
         ...
 
 
 class LogReader(Protocol):
-    """Reads one partition without a group, read_committed but for `read_all`: for restore, audit and
-    tests.
+    """Reads partitions without a group, read_committed except for `read_all`: for restore, audit
+    and tests.
 
-    One read may return less than was asked for, and says nothing about where the log ends:
-    `streams.connect.broker.log_range` reads a part of a log to an end that is known.
-    Raises `BrokerUnavailable`, and `UnknownTopic` for a partition that does not exist.
+    A read may return less than requested and does not show the end of the log;
+    `streams.connect.broker.log_range` reads to a known end. Raises `BrokerUnavailable`, and
+    `UnknownTopic` for a missing partition.
     """
 
     async def beginning_offset(self, tp: TopicPartition) -> int: ...
@@ -208,38 +204,35 @@ class LogReader(Protocol):
     async def last_stable_offset(self, tp: TopicPartition) -> int: ...
 
     async def bounds(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, LogBounds]:
-        """Start and last stable offset of each partition, in a few requests for all of them. Every
-        start is read before any end."""
+        """Start and last stable offset of each partition, in few requests. Every start is read
+        before any end."""
         ...
 
     async def high_watermark(self, tp: TopicPartition) -> int:
-        """One past the last record, those of open transactions included."""
+        """One past the last record, open transactions included."""
         ...
 
     async def read(self, tp: TopicPartition, offset: int, max_records: int = 5000) -> RecordBatch:
         """Up to ``max_records`` records from ``offset`` on.
 
         Empty with ``end == offset`` only where ``offset`` was at or behind the last stable offset
-        of that same answer. A leader that is not up to date names an older one than
-        `last_stable_offset` did. Below it an answer without records is asked for again, until
-        `BrokerUnavailable`.
-        Raises `OffsetOutOfRange` when ``offset`` is below the log's start or past its end, and
-        `BatchUnreadable` when no record lies between ``offset`` and a batch that cannot be opened.
+        of the same answer, which a stale leader may report too low. Other empty answers are retried
+        until `BrokerUnavailable`. Raises `OffsetOutOfRange` outside the log, and `BatchUnreadable`
+        when no record precedes a batch that cannot be opened.
         """
         ...
 
     async def read_all(
         self, tp: TopicPartition, offset: int, max_records: int = 5000
     ) -> RecordBatch:
-        """As `read`, up to the high watermark and with the records of transactions that are aborted
-        or open: what was written, whatever became of it."""
+        """As `read`, up to the high watermark, including records of aborted and open transactions."""
         ...
 
     async def close(self) -> None: ...
 
 
 class OffsetOutOfRange(Exception):  # noqa: N818 - a signal between reader and restore, not an error
-    """The asked offset is not in the log. Control flow of A2-A4, never shown to a user."""
+    """The requested offset is not in the log. Control flow of A2-A4, never shown to a user."""
 
     def __init__(self, tp: TopicPartition, offset: int) -> None:
         super().__init__(f"offset {offset} is not in the log of {tp}")
@@ -248,22 +241,22 @@ class OffsetOutOfRange(Exception):  # noqa: N818 - a signal between reader and r
 
 
 class TransactionalProducer(Protocol):
-    """The one writer of a partition's truth. Starting a second one fences the first.
+    """The only writer of a partition's state. Starting another one fences this one.
 
-    Every call raises `ProducerFenced` once fenced and `CommitInDoubt` when the result of the
-    call is unknown or refused; after either the instance is only good for `close`. A
-    transaction in which one send failed cannot be committed.
+    Every call raises `ProducerFenced` once fenced and `CommitInDoubt` when its result is unknown or
+    refused; after either only `close` is allowed. A transaction with a failed send cannot be
+    committed.
     """
 
     async def start(self) -> None:
-        """A1: fence the previous holder of the id, aborting its open transaction.
+        """A1: fence the previous holder of the id and abort its transaction.
 
         Raises `BrokerUnavailable` when the coordinator does not answer in time.
         """
         ...
 
     async def begin(self) -> None:
-        """Begin a transaction; `CommitInDoubt` when one is open already."""
+        """Begin a transaction; `CommitInDoubt` when one is open."""
         ...
 
     async def send(self, record: OutboundRecord) -> Awaitable[int]:
@@ -271,7 +264,7 @@ class TransactionalProducer(Protocol):
         ...
 
     async def send_many(self, records: Sequence[OutboundRecord]) -> Awaitable[None]:
-        """Queue records in bulk, in order within a partition: for thousands at a time.
+        """Queue thousands of records, in order within a partition.
 
         The awaitable resolves once every record has an offset, or raises the first failure.
         """
@@ -286,12 +279,12 @@ class TransactionalProducer(Protocol):
     async def abort(self) -> None: ...
 
     async def close(self) -> None:
-        """Give up the connection. Never raises; an open transaction is left to the broker."""
+        """Close the connection. Never raises; an open transaction is left to the broker."""
         ...
 
 
 class PlainProducer(Protocol):
-    """Idempotent, acks=all, murmur2: for commands that feed topics.
+    """Idempotent, acks=all, murmur2: for commands that write to topics.
 
     Sending raises, at once or through its awaitable, `UnknownTopic`, `TooLarge` or
     `BrokerUnavailable`.
@@ -306,14 +299,14 @@ class PlainProducer(Protocol):
         value: bytes | None,
         headers: Headers = (),
     ) -> Awaitable[TopicPartition]:
-        """Queue one record; the awaitable gives the partition it landed in, or raises."""
+        """Queue one record; the awaitable gives its partition, or raises."""
         ...
 
     async def send_many(
         self, topic: str, keys: Sequence[bytes], values: Sequence[bytes], headers: Headers = ()
     ) -> Awaitable[None]:
-        """Queue records in bulk, each to its key's partition, in order within a partition; all
-        with the same ``headers``.
+        """Queue records, each to its key's partition, in order within a partition; all with the
+        same ``headers``.
 
         The awaitable resolves once every record is acknowledged, or raises the first failure.
         """
@@ -326,7 +319,7 @@ class PlainProducer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TopicConfig:
-    """A topic as the broker describes it; to create one, a ``replication_factor`` of -1 asks for the
+    """A topic as the broker describes it. On creation a ``replication_factor`` of -1 is the
     broker's default."""
 
     name: str
@@ -348,8 +341,8 @@ class MemberDescription:
 class GroupDescription:
     """A consumer group as its coordinator describes it.
 
-    ``stable``: the members hold the assignments shown; False while the group rebalances. A group
-    that does not exist has no members and is stable.
+    ``stable``: the members hold the assignments shown; False during a rebalance. An unknown group
+    has no members and is stable.
     """
 
     group: str
@@ -357,15 +350,14 @@ class GroupDescription:
     members: tuple[MemberDescription, ...]
 
     def owners(self) -> dict[TopicPartition, MemberDescription]:
-        """Partition to the member it is assigned to."""
         return {tp: member for member in self.members for tp in member.assignment}
 
 
 class Admin(Protocol):
-    """The few administrative calls the pipeline needs.
+    """The administrative calls of the pipeline.
 
-    Raise `BrokerUnavailable`, `UnknownTopic` for a topic that does not exist, and `UsageError`
-    for a configuration the broker refuses.
+    Raise `BrokerUnavailable`, `UnknownTopic`, and `UsageError` for a configuration the broker
+    refuses.
     """
 
     async def describe_topics(self) -> dict[str, TopicConfig]:
@@ -376,11 +368,11 @@ class Admin(Protocol):
         ...
 
     async def create_topics(self, topics: Sequence[TopicConfig]) -> None:
-        """Create what is missing; a topic that exists is left as it is."""
+        """Create missing topics; existing ones are unchanged."""
         ...
 
     async def delete_topics(self, names: Sequence[str]) -> None:
-        """Delete what exists, with all its records."""
+        """Delete the topics that exist."""
         ...
 
     async def create_partitions(self, totals: Mapping[str, int]) -> None:
@@ -390,41 +382,40 @@ class Admin(Protocol):
     async def alter_config(self, topic: str, config: Mapping[str, str]) -> None: ...
 
     async def delete_records(self, before: Mapping[TopicPartition, int]) -> None:
-        """Trim each log so that it starts at the given offset, or leave it where it starts later.
+        """Trim each log to start at the given offset, if it starts before.
 
-        Raises `BrokerUnavailable` for a log whose end at the leader is before the offset
-        at that moment: nothing of it is deleted, never everything up to its end.
+        Raises `BrokerUnavailable` for a log whose end at the leader is before the offset; nothing
+        of it is deleted.
         """
         ...
 
     async def committed(
         self, group: str, partitions: Iterable[TopicPartition], *, stable: bool = True
     ) -> dict[TopicPartition, CommittedOffset]:
-        """Partitions of which the coordinator says that nothing was committed are absent.
+        """Partitions without a committed offset are absent.
 
-        A coordinator that loads, has moved or does not answer is asked again, until
-        `BrokerUnavailable`: no answer is never "nothing committed". ``stable``: wait for the end
-        of transactions that commit an offset of these partitions; what only shows an offset may
-        do without and gets the one before.
+        Missing and transient answers are retried until `BrokerUnavailable`, and never read as
+        "nothing committed". ``stable``: wait for transactions that commit an offset of these
+        partitions; False returns the offset before, enough for display.
         """
         ...
 
     async def describe_group(self, group: str) -> GroupDescription:
-        """Members of a consumer group and what each is assigned.
+        """Members of a consumer group and their assignments.
 
-        Raises `BrokerUnavailable` when the coordinator did not say.
+        Raises `BrokerUnavailable` when the coordinator does not answer.
         """
         ...
 
     async def cluster_id(self) -> str:
-        """Unique to this cluster: it differs from another one at the same address."""
+        """Unique to this cluster, also against another one at the same address."""
         ...
 
     async def close(self) -> None: ...
 
 
 class Broker(Protocol):
-    """Where the engine gets its clients from: the one place that knows the address."""
+    """Creates the engine's clients; the only holder of the broker's address."""
 
     def consumer(self, group: str, topics: Sequence[str], instance_id: str) -> GroupConsumer: ...
 
@@ -440,24 +431,24 @@ class Broker(Protocol):
 class Store(Protocol):
     """An ordered key-value store of one partition; one `write` is atomic.
 
-    Writes wait in memory until a flush. After a kill -9 the store holds the first of its writes,
-    each of them whole, at least up to `flushed_to`; `close` flushes all.
-    Opening a store raises `StoreUnusable` when it is corrupt or locked.
+    Writes stay in memory until a flush. After a kill -9 the store holds a prefix of its writes,
+    each of them whole, at least up to `flushed_to`; `close` flushes all. Opening raises
+    `StoreUnusable` for a corrupt or locked store.
     """
 
     @property
     def files(self) -> Files:
-        """What tables derive from its entries; gone when the store is."""
+        """Files derived from its entries; deleted with the store."""
         ...
 
     @property
     def written_to(self) -> int:
-        """The position behind the last write: it rises with each write that has an entry."""
+        """The position behind the last write; rises with each non-empty write."""
         ...
 
     @property
     def flushed_to(self) -> int:
-        """The position up to which writes are flushed, never above `written_to`. Raises
+        """The position up to which writes are flushed, at most `written_to`. Raises
         `StoreUnusable`."""
         ...
 
@@ -468,12 +459,11 @@ class Store(Protocol):
         ...
 
     def write(self, entries: Iterable[tuple[bytes, bytes | None]]) -> None:
-        """Put each value, delete each key whose value is None; all or nothing."""
+        """Put each value, delete each key whose value is None; atomic."""
         ...
 
     def flush(self) -> None:
-        """Begin to flush what is written, and do not wait for it. A store flushes by itself too,
-        whenever enough is written. Raises `StoreUnusable`."""
+        """Start a flush without waiting. A store also flushes by itself. Raises `StoreUnusable`."""
         ...
 
     def close(self) -> None: ...

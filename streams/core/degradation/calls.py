@@ -1,4 +1,4 @@
-"""Calls to one dependency: how long they took, how many failed, and since when none is answered."""
+"""Calls to one dependency: durations, failures, and the time since the last answer."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from streams.core.errors import ShardBusy, TransientError
 WINDOW_S = 30.0
 FAILURES_MIN = 3
 SLOW_MIN = 3
-"""Of few calls one is more than any share of them: a server that was just started answers its first
-insert late, and is well."""
+"""A share of few calls proves nothing: a server that has just started answers its first insert
+late."""
 SLOW_SHARE = 0.05
 SILENT_S = 5.0
 AWAY_S = 15.0
@@ -29,7 +29,7 @@ class _Call(NamedTuple):
 
 
 class Calls:
-    """The last `WINDOW_S` seconds of calls. ``name`` is the dependency in messages."""
+    """The calls of the last `WINDOW_S` seconds. ``name`` is the dependency in messages."""
 
     def __init__(
         self, name: str, clock: Clock, *, latency_s: float = 1.0, error_share: float = 0.01
@@ -45,8 +45,8 @@ class Calls:
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Around one call. A `TransientError` is a failure, and no answer unless it is
-        `ShardBusy`; any other error is an answer; a cancelled call says nothing."""
+        """Wraps one call. A `TransientError` is a failure, and no answer unless it is `ShardBusy`;
+        any other error is an answer; a cancelled call does not count."""
         began = self._clock.monotonic()
         first = self._unanswered_since is None
         if first:
@@ -70,7 +70,7 @@ class Calls:
             self._under_way -= 1
 
     def quiet_for_s(self) -> float:
-        """Since the last call ended; 0 while one is under way."""
+        """Since the last call ended; 0 during a call."""
         return 0.0 if self._under_way else self._clock.monotonic() - self._last_at
 
     def reading(self) -> Reading:

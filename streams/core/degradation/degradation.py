@@ -1,4 +1,4 @@
-"""All signals of a process, the level they add up to, and what that forbids."""
+"""The signals of a process, its level, and the actions that the level forbids."""
 
 from __future__ import annotations
 
@@ -32,8 +32,7 @@ class _Signal:
 
 
 class Degradation:
-    """The level of one process. Written and read in the loop's thread; `standing` is one reference,
-    so other threads may read it too."""
+    """The level of one process. Written in the loop's thread; other threads may read `standing`."""
 
     def __init__(self, clock: Clock, metrics: Metrics) -> None:
         self._clock = clock
@@ -44,7 +43,7 @@ class Degradation:
         metrics.degradation.level.set(0)
 
     def observe(self, name: str, reading: Reading) -> None:
-        """One reading of a signal."""
+        """Take one reading of a signal."""
         signal = self._signals.get(name)
         if signal is None:
             signal = self._signals[name] = _Signal()
@@ -62,7 +61,7 @@ class Degradation:
         say("degradation_moved", signal=name, now=int(level), before=int(before), why=signal.why)
 
     def level_of(self, name: str) -> Level:
-        """Of one signal; 0 of one that was never read."""
+        """Level of one signal; 0 before its first reading."""
         signal = self._signals.get(name)
         return signal.fading.level if signal is not None else Level.HEALTHY
 
@@ -71,14 +70,14 @@ class Degradation:
         return Level(self.standing.level)
 
     def without_early_rows(self, shards: int) -> frozenset[int]:
-        """Of so many shards, those that get no rows of live windows."""
+        """The shards, of ``shards``, that get no rows of open windows."""
         if not self.standing.level:
             return frozenset()
         return frozenset(n for n in range(shards) if self.level_of(shard_signal(n)))
 
     @property
     def intake_held(self) -> bool:
-        """Partitions take no records: what they would make of them could not be kept."""
+        """Partitions take no records, because their results could not be stored."""
         return self.level_of(DISK) >= Level.MINIMAL
 
     def _stand(self) -> None:

@@ -1,15 +1,14 @@
-"""The state machine of one signal: up at once, down one level at a time.
+"""The state machine of one signal: rises at once, falls one level at a time.
 
     reading        level              low readings in a row
     above it       the reading's      0
     equal to it    stays              0
-    below it       stays              one more; with the `FALL_READINGS`-th the level falls by
-                                      one, and they count from 0 again
+    below it       stays              one more; the `FALL_READINGS`-th lowers the level by one
+                                      and resets the count
 
-So a reading fades by one level every N = `FALL_READINGS` readings, and the level is what is left of
-the worst: after readings m_0 ... m_t it is max over s of m_s - floor((t - s) / N). That law is
-tests/properties/test_fading_laws.py. Readings are counted and not seconds, so that a process which
-slept is not taken for one that was well.
+With N = `FALL_READINGS`, the level after readings m_0 ... m_t is max over s of m_s - floor((t - s)
+/ N) (tests/properties/test_fading_laws.py). Readings are counted, not seconds, so that sleep is not
+recovery.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class Fading:
         self._low = 0
 
     def read(self, level: Level) -> Level:
-        """Take one reading; the level after it."""
+        """Take one reading and return the level."""
         if level >= self.level:
             self.level, self._low = level, 0
             return self.level

@@ -1,4 +1,4 @@
-"""The words of degradation: a level, one reading of a signal, and how a process stands."""
+"""Degradation levels, readings of signals, and the status of a process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 
 class Level(IntEnum):
-    """See the package's docstring for what each one means."""
+    """The package's docstring defines each level."""
 
     HEALTHY = 0
     DEGRADED = 1
@@ -19,7 +19,7 @@ class Level(IntEnum):
 
 
 class Reading(NamedTuple):
-    """What one look at a signal found; ``why`` is for people, "" when there is nothing wrong."""
+    """One measurement of a signal; ``why`` is the reason, "" at level 0."""
 
     level: Level
     why: str = ""
@@ -29,7 +29,7 @@ FINE = Reading(Level.HEALTHY)
 
 
 class Cause(msgspec.Struct, frozen=True, kw_only=True):
-    """A signal above level 0, and why it came to be there."""
+    """A signal above level 0, and the reason."""
 
     signal: str
     level: int
@@ -38,8 +38,8 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """How a process stands: its level, since when (ms since the epoch, UTC), and the signals above
-    level 0, worst first. It is what status files and HTTP surfaces show."""
+    """Level of a process, its start (ms since the epoch, UTC), and the signals above level 0, worst
+    first. Shown by status files and HTTP."""
 
     level: int = 0
     since_ms: int = 0
@@ -47,7 +47,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def worst(standings: Iterable[Standing]) -> Standing:
-    """The one with the highest level, of equals the one that came to it first; level 0 of none."""
+    """The highest level, of equals the earliest; level 0 where there are none."""
     return min(
         standings, key=lambda standing: (-standing.level, standing.since_ms), default=HEALTHY
     )

@@ -1,4 +1,4 @@
-"""Room on the disk of a folder, and whether it takes a write."""
+"""Free space of a folder, and whether it can be written."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from streams.core.degradation.level import FINE, Level, Reading
 def room_reading(
     folder: Path, free_min_bytes: int, *, writable: Callable[[], bool] = lambda: True
 ) -> Callable[[], Reading]:
-    """Level 3 when ``folder`` is not ``writable`` or has less than ``free_min_bytes``, level 1 below
-    twice that: time to make room. With ``free_min_bytes`` 0 only what is not writable counts.
+    """Level 3 when ``folder`` is not ``writable`` or has less than ``free_min_bytes``, level 1
+    below twice that. ``free_min_bytes`` 0 checks only that it is writable.
 
-    A folder whose room cannot be asked for counts as not writable.
+    A folder whose free space cannot be read counts as not writable.
     """
 
     def read() -> Reading:

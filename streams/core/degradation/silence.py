@@ -1,5 +1,5 @@
-"""Whether a dependency that answers all the time has gone silent: Kafka by its fetches, Redis by its
-subscription. After a while without an answer, the process sends a request of its own, where it has one."""
+"""Detects that a dependency with continuous traffic (Kafka fetches, a Redis subscription) has
+stopped answering."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ ASK_AFTER_S = 5.0
 
 
 class Silence:
-    """``heard_at`` is when the rest of the process last had an answer (monotonic seconds), or None.
-    ``ask`` is a question to be asked for want of one; it has a deadline of its own."""
+    """``heard_at`` returns the time of the last answer (monotonic seconds) or None. ``ask`` sends a
+    request, with a deadline of its own."""
 
     def __init__(
         self,
@@ -35,13 +35,13 @@ class Silence:
         self._last_at = clock.monotonic()
 
     def reading(self) -> Reading:
-        """``level`` once there was no answer for ``after_s``."""
+        """``level`` after ``after_s`` without an answer."""
         if self._silent_s() < self._after_s:
             return FINE
         return Reading(self._level, f"{self._name} has not answered for {self._after_s:g} s")
 
     async def run(self) -> None:
-        """Ask when there was no answer for `ASK_AFTER_S`, until cancelled."""
+        """Call ``ask`` after `ASK_AFTER_S` without an answer, until cancelled."""
         while True:
             await self._clock.sleep(ASK_AFTER_S)
             if self._ask is None or self._silent_s() < ASK_AFTER_S:

@@ -1,4 +1,4 @@
-"""Looks at every signal of a process, once a second."""
+"""Reads every signal of a process once a second."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Ask = Callable[[], Awaitable[None]]
 
 
 class HealthWatch:
-    """``reads`` by name of the signal; ``asks`` run beside, until cancelled: they send
-    requests where no other call would find that a dependency does not answer."""
+    """``reads`` by name of the signal. ``asks`` run in parallel until cancelled: they send requests
+    where no other call would detect an outage."""
 
     def __init__(
         self,
@@ -32,7 +32,6 @@ class HealthWatch:
         self._asks = asks
 
     async def run(self) -> None:
-        """Until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for ask in self._asks:
                 tasks.create_task(_asking(ask), name="health-ask")
@@ -41,7 +40,7 @@ class HealthWatch:
                 await self._clock.sleep(INTERVAL_S)
 
     def look(self) -> None:
-        """One reading of every signal."""
+        """Take one reading of every signal."""
         for name, read in self._reads.items():
             self._degradation.observe(name, read())
 

@@ -1,1 +1,1 @@
-"""How the values of a topic are written: JSON, MessagePack, raw bytes, or a codec of the user's."""
+"""Codecs of topic values: JSON, MessagePack, raw bytes, schema registries, or the user's own."""

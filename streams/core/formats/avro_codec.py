@@ -1,12 +1,11 @@
 """Avro with a schema registry, by fastavro.
 
-A body is read with the schema that it was written with. Its fields are then fitted to the topic's type
-by their names: what the type does not have is left out, what it has more takes its default, an integer
-may become a float. So a field may be added with a default, or removed, on either side first. With
-``schema=`` the reader's schema takes part, by Avro's own rules: aliases, its defaults, promotions.
+A body is read with its writer's schema and fitted to the topic's type by field names: unknown
+fields are dropped, missing ones take their default, an integer may become a float. So either side
+may first add a field with a default, or remove one. With ``schema=`` Avro's own resolution applies:
+aliases, defaults, promotions.
 
-A logical type is read as what the type declares: the same ``timestamp-millis`` as ``int`` or as
-``datetime``.
+A logical type is read as the declared type: ``timestamp-millis`` as ``int`` or ``datetime``.
 """
 
 from __future__ import annotations
@@ -47,11 +46,11 @@ from streams.core.records.faust_values import is_record, plain
 _KEPT: Final = (bytes, datetime, date, time, Decimal, UUID)
 """Types that Avro has itself."""
 _AS_WRITTEN: Final = (inspect.IntType, inspect.FloatType, inspect.StrType, inspect.BytesType)
-"""Declared types that take a value of a logical type as the bytes have it."""
+"""Declared types that take a logical type's underlying value."""
 
 
 DECIMAL_MAX_BYTES: Final = 1024
-"""Of some 2,400 digits. Making a decimal of more costs the square of its length: 1 MB, minutes."""
+"""About 2,400 digits. Decoding a decimal is quadratic in its length: 1 MB takes minutes."""
 
 
 def _bounded(decimal: Callable[..., Any]) -> Callable[..., Any]:
@@ -63,7 +62,7 @@ def _bounded(decimal: Callable[..., Any]) -> Callable[..., Any]:
     return read
 
 
-# fastavro has one table of them for the process, which both of its readers use.
+# fastavro has one table per process, which both of its readers use.
 LOGICAL_READERS |= {
     name: _bounded(decimal)
     for name, decimal in LOGICAL_READERS.items()
@@ -73,10 +72,9 @@ LOGICAL_READERS |= {
 
 @dataclass(frozen=True)
 class Avro:
-    """``app.topic(..., codec=Avro())``. ``schema``: what is written, and read as, in Avro's JSON;
-    default, that of the topic's type. ``subject``: default ``{topic}-value``. ``register``: False
-    looks the schema up, and never registers it. ``references``: the registered schemas that it
-    names."""
+    """``app.topic(..., codec=Avro())``. ``schema``: the schema to write and read as, in Avro's
+    JSON; default, that of the topic's type. ``subject``: default ``{topic}-value``. ``register``:
+    False only looks the schema up. ``references``: registered schemas that it names."""
 
     schema: str | Mapping[str, Any] | None = None
     subject: str = ""
@@ -84,7 +82,7 @@ class Avro:
     references: tuple[SchemaReference, ...] = ()
 
     def codec(self, topic: str, value_type: Any) -> AvroCodec:
-        """Raises `UsageError` for a schema or a type that cannot be used."""
+        """Raises `UsageError` for an unusable schema or type."""
         given = self.schema
         try:
             document: Any = json.loads(given) if isinstance(given, str) else given
@@ -101,8 +99,6 @@ class Avro:
 
 
 class AvroCodec(RegistryCodec):
-    """See the module docstring."""
-
     kind: ClassVar[SchemaKind] = "AVRO"
     name = "avro"
     errors = (*RegistryCodec.errors, SchemaResolutionError)
@@ -115,7 +111,7 @@ class AvroCodec(RegistryCodec):
         parsed: Schema | None,
         read_as: AvroSchema,
     ) -> None:
-        """``read_as``: the reader's schema, where the user gave one."""
+        """``read_as``: the reader's schema, if the user gave one."""
         super().__init__(topic, value_type, writer)
         self._parsed = parsed
         self._read_as = read_as
@@ -165,8 +161,8 @@ class AvroCodec(RegistryCodec):
 def _decoder(
     written: Schema, read_as: Schema | None, *, recursive: bool
 ) -> Callable[[io.BytesIO], Any]:
-    """fastavro's compiled reader has no limit of recursion: a body that nests a type in itself often
-    enough would end the process. The one in Python stops as all Python does."""
+    """fastavro's compiled reader has no recursion limit: a deeply nested body would crash the
+    process. Its Python reader raises RecursionError."""
     read = python_reader if recursive else fastavro.schemaless_reader
     return lambda body: read(body, written, read_as)
 
@@ -188,7 +184,7 @@ def _reader(decode: Callable[[io.BytesIO], Any], value_type: Any) -> ValueReader
 
 
 def _fitted(schema: AvroSchema, info: inspect.Type | None) -> AvroSchema:
-    """``schema`` without the logical types whose place in the type is a plain one."""
+    """``schema`` without the logical types whose declared type is a plain one."""
     if isinstance(info, inspect.UnionType):
         members = [one for one in info.types if not isinstance(one, inspect.NoneType)]
         info = members[0] if len(members) == 1 else None

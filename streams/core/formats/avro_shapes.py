@@ -1,5 +1,5 @@
-"""What a hostile body could do with a schema: nest a type in itself without end, or repeat a type that
-takes no bytes. Schemas here are as fastavro parsed them: every name is a full name."""
+"""Detects schemas with which a small body could nest without end or hold unlimited empty items.
+Schemas are in fastavro's parsed form with full names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Named = Mapping[str, Schema]
 
 
 def nests_itself(named: Named) -> bool:
-    """One of the types contains itself, at whatever depth."""
+    """Whether one of the types contains itself, at any depth."""
     uses = {name: {*_names(_members(schema))} for name, schema in named.items()}
     try:
         TopologicalSorter(uses).prepare()
@@ -23,8 +23,7 @@ def nests_itself(named: Named) -> bool:
 
 
 def endless_items(schema: Schema, named: Named) -> str:
-    """A type of array items whose values take no bytes, so that a body of some bytes could have any
-    number of them; "" where there is none."""
+    """An array item type whose values take no bytes; "" where there is none."""
     for part in (schema, *named.values()):
         for array in _arrays(part):
             if _takes_nothing(array["items"], named, ()):
@@ -34,7 +33,7 @@ def endless_items(schema: Schema, named: Named) -> str:
 
 
 def _members(schema: Any) -> list[Any]:
-    """The schemas that one is made of, a step down."""
+    """The direct members of a schema."""
     if isinstance(schema, list):
         return schema
     if not isinstance(schema, dict):
@@ -50,7 +49,7 @@ def _members(schema: Any) -> list[Any]:
 
 
 def _names(schemas: list[Any]) -> Iterator[str]:
-    """The named types that are used, without those that they use."""
+    """The named types in use, without those they refer to."""
     for schema in schemas:
         if isinstance(schema, str):
             yield schema

@@ -1,4 +1,4 @@
-"""Avro schemas of declared types: what a topic is written with when its declaration names no schema.
+"""Avro schemas of declared types, for topics without a schema of their own.
 
     int            long               list, set, tuple   array
     float          double             dict[str, T]       map
@@ -7,8 +7,7 @@
     bytes          bytes              datetime           long, timestamp-micros
     Record         record             UUID, date         string, uuid; int, date
 
-A field that may be left out has its default in the schema, so that readers of it can read what was
-written before the field was there.
+An optional field has its default in the schema, so that its readers can read older bodies.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from streams.core.errors import UsageError
 from streams.core.records.faust_values import is_record
 
 AvroSchema = Any
-"""JSON: a name, a list of the members of a union, or a map."""
+"""JSON: a name, a list of union members, or a map."""
 
 _PLAIN: Final[Mapping[type, AvroSchema]] = {
     inspect.IntType: "long",
@@ -41,7 +40,7 @@ _PLAIN: Final[Mapping[type, AvroSchema]] = {
 
 
 def avro_schema(value_type: Any) -> AvroSchema:
-    """The schema of a type. Raises `UsageError` for one that Avro has no schema for."""
+    """The schema of a type. Raises `UsageError` for an unsupported type."""
     if is_record(value_type):
         return _of_record(value_type)
     return _Types().of(inspect.type_info(value_type), "it")
@@ -55,7 +54,7 @@ def _of_record(record: Any) -> AvroSchema:
 
 
 class _Types:
-    """One walk over a type. A record that comes again is named."""
+    """One walk over a type. Repeated records are referred to by name."""
 
     def __init__(self) -> None:
         self._named: set[str] = set()
@@ -95,7 +94,7 @@ class _Types:
         return {"type": "record", "name": name, "fields": fields}
 
     def _union(self, info: inspect.UnionType, where: str) -> AvroSchema:
-        """Null stands first, so that it may be the default."""
+        """Null is first, so that it may be the default."""
         ordered = sorted(info.types, key=lambda one: not isinstance(one, inspect.NoneType))
         members = [self.of(one, where) for one in ordered]
         records = [one for one in info.types if isinstance(one, inspect.StructType)]
@@ -108,7 +107,7 @@ class _Types:
 
 
 def _default(one: inspect.Field, schema: AvroSchema) -> dict[str, Any]:
-    """The default of a field, where Avro can say it: of a union, that is one of its first member."""
+    """A field's default where Avro allows it: for a union, a value of its first member."""
     if one.default is not msgspec.NODEFAULT:
         value = msgspec.to_builtins(one.default)
     elif one.default_factory in (list, set, tuple):

@@ -1,4 +1,4 @@
-"""The protocol of a codec: a batch of values to events, an event to a value."""
+"""The codec protocol: a batch of values to events, an event to a value."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias, runtime_check
 from streams.core.records.defects import Defect
 
 DECODE_ERRORS = (ValueError, TypeError, RecursionError)
-"""All that decoding arbitrary bytes, or the absence of any, was ever seen to raise: the errors of
-msgspec and UnicodeDecodeError are ValueErrors."""
+"""What decoders raise for arbitrary or absent bytes; msgspec's errors and UnicodeDecodeError are
+ValueErrors."""
 
 
 class Read(NamedTuple):
-    """``events``: of each good value, in the order of the values. ``failed``: why each other value
-    has none, by its index."""
+    """``events`` of the good values, in order. ``failed``: the defect of each other value, by
+    index."""
 
     events: list[Any]
     failed: dict[int, Defect]
 
 
 BatchDecoder: TypeAlias = Callable[[Sequence[bytes | None]], Read]
-"""Raises for no bytes, whatever they are; a kind of `DiaError` where it cannot know, as while a
-registry of schemas is away. A value is None where the record has none."""
+"""Never raises for bytes, whatever they are; raises a `DiaError` where it cannot decide, as while a
+schema registry is away. None is a record without a value."""
 
 
 @runtime_checkable
 class Codec(Protocol):
-    """How values of a topic are written. One object serves every partition of a process."""
+    """How values of a topic are written. All partitions of a process share one object."""
 
     @property
     def name(self) -> str:
-        """What listings call it."""
+        """Its name in listings."""
         ...
 
     @property
     def text(self) -> bool:
-        """Whether every value is UTF-8; one that is not is refused as `invalid_utf8` then."""
+        """Whether values must be UTF-8; others are refused as `invalid_utf8`."""
         ...
 
     def decoder(self, value_type: Any) -> BatchDecoder:
-        """Reads values as ``value_type``; made once for each topic and schema version. Raises
-        `UsageError` for a type that cannot be read."""
+        """A decoder to ``value_type``, created once per topic and schema version. Raises
+        `UsageError` for an unreadable type."""
         ...
 
     def encode(self, event: Any) -> bytes:
@@ -50,7 +50,7 @@ class Codec(Protocol):
 
 
 def no_other_way(value: bytes | None, error: Exception) -> NoReturn:
-    """For `read_all`: a value that raised is bad."""
+    """For `read_all`: re-raise, so that the value is bad."""
     raise error
 
 
@@ -60,14 +60,14 @@ def read_all(
     again: Callable[[Any, Exception], Any],
     defect_of: Callable[[bytes | None, Exception], Defect],
 ) -> Read:
-    """Every value through ``decode``, which raises `DECODE_ERRORS` for a bad one. ``again`` tries
-    such a value another way, or raises why not."""
+    """Decode each value; ``decode`` raises `DECODE_ERRORS` for a bad one. ``again`` tries it
+    another way, or raises the final error."""
     events: list[Any] = []
     failed: dict[int, Defect] = {}
     decoded: Iterable[Any] = map(decode, values)
     while True:
         try:
-            # What was appended before an exception stays in the list: `extend` is resumable.
+            # `extend` keeps what it appended before an exception, so it can be resumed.
             events.extend(decoded)
         except DECODE_ERRORS as error:
             index = len(events) + len(failed)
@@ -75,7 +75,7 @@ def read_all(
                 events.append(again(values[index], error))
             except DECODE_ERRORS as final:
                 failed[index] = defect_of(values[index], final)
-                # The frames of its traceback hold it, and the batch: memory until a collection.
+                # The traceback's frames keep the batch in memory until a collection.
                 final.__traceback__ = None
         else:
             return Read(events, failed)

@@ -1,4 +1,4 @@
-"""A decoder that was not written here, held to its promise: no value ends the worker."""
+"""Wraps a user's decoder, so that no value ends the worker."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from streams.core.records.defects import Defect, defect
 
 
 def guarded(decode: BatchDecoder) -> BatchDecoder:
-    """``decode``, which may raise. Then its values are read one by one, and each that raises by
-    itself is refused as `codec_failed`; so is a value without event and without a defect.
+    """``decode``, but if it raises, values are decoded one by one, and each that raises is refused
+    as `codec_failed`; so is a value with neither event nor defect.
 
-    Errors of the engine's own tree (a registry that is away) and a lack of memory are no fault of a
-    value: they leave here, and the partition stops with nothing refused.
+    Errors of the engine's tree and MemoryError pass through: the partition stops and no value is
+    refused.
     """
 
     def read(values: Sequence[bytes | None]) -> Read:

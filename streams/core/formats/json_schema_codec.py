@@ -1,8 +1,8 @@
 """JSON with a JSON Schema in a registry, by jsonschema-rs.
 
-A body is held against the schema that it names, and then decoded as the topic's type, as JSON is
-without a registry. A value is held against the writer's schema before it is sent. A schema that names
-another one gets it from its registered references: nothing is fetched from the address of a ``$ref``.
+A body is validated against the schema it names, then decoded as plain JSON. A value is validated
+against the writer's schema before it is sent. ``$ref`` resolves to registered references only; no
+address is fetched.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from streams.core.records.faust_values import is_record
 
 @dataclass(frozen=True)
 class JsonSchema:
-    """``app.topic(..., codec=JsonSchema())``. ``schema``: default, that of the topic's type. The other
-    arguments are those of `Avro`."""
+    """``app.topic(..., codec=JsonSchema())``. ``schema``: default, that of the topic's type. Other
+    arguments as in `Avro`."""
 
     schema: str | Mapping[str, Any] | None = None
     subject: str = ""
@@ -41,7 +41,7 @@ class JsonSchema:
     references: tuple[SchemaReference, ...] = ()
 
     def codec(self, topic: str, value_type: Any) -> JsonSchemaCodec:
-        """Raises `UsageError` for a schema or a type that cannot be used."""
+        """Raises `UsageError` for an unusable schema or type."""
         try:
             document = json.loads(self.schema) if isinstance(self.schema, str) else self.schema
             if document is None and value_type is not Any and not is_record(value_type):
@@ -58,8 +58,6 @@ class JsonSchema:
 
 
 class JsonSchemaCodec(RegistryCodec):
-    """See the module docstring."""
-
     kind: ClassVar[SchemaKind] = "JSON"
     name = "json_schema"
 
@@ -106,8 +104,7 @@ class JsonSchemaCodec(RegistryCodec):
 
 
 def _validator(document: Any, references: Mapping[str, str]) -> Callable[[Any], None]:
-    """Raises ValueError for a document that is no schema, or names one that is not in
-    ``references``."""
+    """Raises ValueError for an invalid schema, or one that refers outside ``references``."""
 
     def referenced(uri: str) -> Any:
         for name, text in references.items():

@@ -1,7 +1,6 @@
-"""The codecs that a declaration names by a word.
+"""Codecs by name.
 
-Avro, Protobuf and JSON Schema need packages that not everyone has: their modules are imported when a
-topic names them.
+Avro, Protobuf and JSON Schema need optional packages, so their modules are imported on first use.
 """
 
 from __future__ import annotations
@@ -40,8 +39,7 @@ OPTIONAL: Final = {
 
 
 def declaration(name: str) -> Any:
-    """The class that declares the codec ``name``. Raises `UsageError` where its package is not
-    installed."""
+    """The class that declares the codec ``name``. Raises `UsageError` without its package."""
     wanted = OPTIONAL[name]
     try:
         module = import_module(wanted.module)
@@ -56,8 +54,8 @@ def declaration(name: str) -> Any:
 
 
 def codec_of(named: str | Codec | SchemaFormat, topic: str, value_type: Any) -> Codec:
-    """The codec of ``topic``: that of a name, or the given one. Raises `UsageError` for what is
-    neither, and for a schema format that cannot write ``value_type``."""
+    """The codec of ``topic``, by name or as given. Raises `UsageError` for any other object, and
+    for a format that cannot write ``value_type``."""
     if isinstance(named, str):
         if named in OPTIONAL:
             return codec_of(declaration(named)(), topic, value_type)

@@ -1,4 +1,4 @@
-"""The codecs that need no schema: JSON and MessagePack by msgspec, and the bytes themselves."""
+"""Codecs without a schema: JSON and MessagePack by msgspec, and raw bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from streams.core.records.faust_values import is_record, plain
 
 
 class RawCodec:
-    """An event is the value, and a record without one is refused."""
+    """The event is the value; a record without one is refused."""
 
     name = "raw"
     text = False
@@ -42,7 +42,7 @@ def _read(values: Sequence[bytes | None]) -> Read:
 
 
 class MessagePackCodec:
-    """The same types and the same codes of defects as JSON."""
+    """Types and defect codes as in JSON."""
 
     name = "msgpack"
     text = False
@@ -54,7 +54,7 @@ class MessagePackCodec:
         return lambda values: read_all(decode, values, no_other_way, _defect)
 
     def encode(self, event: Any) -> bytes:
-        """Raises `ValueRefused` for an integer beyond 64 bits, which MessagePack does not have."""
+        """Raises `ValueRefused` for an integer beyond 64 bits, MessagePack's limit."""
         try:
             return msgspec.msgpack.encode(plain(event))
         except OverflowError as error:
@@ -74,7 +74,7 @@ def records_of(
     decode: Callable[[Any], Any],
     defect_of: Callable[[bytes | None, Exception], Defect],
 ) -> BatchDecoder:
-    """Reads values with ``decode`` and makes them instances of ``record``."""
+    """Decodes values with ``decode`` and converts them to ``record``."""
 
     def read(value: bytes | None) -> Any:
         return record.from_data(decode(value))
@@ -83,8 +83,7 @@ def records_of(
 
 
 class JsonCodec:
-    """Types are msgspec's, and classes of faust.Record. A whole number may be written with a fraction
-    of zero."""
+    """Types are msgspec's, and classes of faust.Record. An integer may have a fraction of zero."""
 
     name = "json"
     text = True

@@ -1,7 +1,6 @@
-"""The messages of a .proto file, by the paths that message indexes are.
+"""The messages of a .proto file by message index path.
 
-Only ``package`` and the nesting of ``message`` blocks matter for that; what stands in them is skipped.
-Nothing is compiled, so imports need not be there.
+Parses only ``package`` and the nesting of ``message`` blocks, so imports need not exist.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ Path = tuple[int, ...]
 
 
 def messages_of(text: str) -> Mapping[Path, str]:
-    """The full name of each message. Raises ValueError for braces that do not match."""
+    """The full name of each message. Raises ValueError for unbalanced braces."""
     words = [word for word in _WORD.findall(text) if not word.startswith(_NOT_CODE)]
     package = ""
     found: dict[Path, str] = {}
     open_blocks: list[tuple[Path, str] | None] = []
-    """of each open brace, the message that it opened; None for another block"""
+    """per open brace its message, or None for another block"""
     counts: dict[Path, int] = {}
     for at, word in enumerate(words):
         if word == "{":

@@ -1,8 +1,7 @@
-"""Protobuf with a schema registry, by Google's own library.
+"""Protobuf with a schema registry, by Google's library.
 
-The topic's type is a generated class of messages. A body is read as that class, by field numbers, as
-Protobuf evolves: fields that the class does not have are kept unread, fields that the body does not
-have are at their default. The message that a record names in its schema must be the one of the class.
+The topic's type is a generated message class. Bodies are read by field numbers: unknown fields are
+ignored, missing ones have their default. The message named by a record must be that of the class.
 """
 
 from __future__ import annotations
@@ -33,9 +32,9 @@ from streams.core.records.defects import Defect, defect, undecodable
 
 @dataclass(frozen=True)
 class Protobuf:
-    """``app.topic(..., value_type=orders_pb2.Order, codec=Protobuf())``. ``schema``: the text of the
-    .proto file; default, the file of the class in its serialized form, as registries take it too. The
-    other arguments are those of `Avro`; a file that imports others of yours needs ``references``."""
+    """``app.topic(..., value_type=orders_pb2.Order, codec=Protobuf())``. ``schema``: the text of
+    the .proto file; default, the serialized file of the class. Other arguments as in `Avro`; a file
+    that imports your others needs ``references``."""
 
     schema: str = ""
     subject: str = ""
@@ -43,7 +42,7 @@ class Protobuf:
     references: tuple[SchemaReference, ...] = ()
 
     def codec(self, topic: str, value_type: Any) -> ProtobufCodec:
-        """Raises `UsageError` for a type that is no class of messages, or not one of ``schema``."""
+        """Raises `UsageError` for a type that is no message class, or not in ``schema``."""
         _check_message(topic, value_type)
         descriptor = value_type.DESCRIPTOR
         text = self.schema or b64encode(descriptor.file.serialized_pb).decode()
@@ -63,8 +62,6 @@ class Protobuf:
 
 
 class ProtobufCodec(RegistryCodec):
-    """See the module docstring."""
-
     kind: ClassVar[SchemaKind] = "PROTOBUF"
     name = "protobuf"
     errors = (*RegistryCodec.errors, DecodeError)
@@ -112,7 +109,7 @@ class ProtobufCodec(RegistryCodec):
 
 
 class ProtobufJson:
-    """Messages as Protobuf's own JSON has them."""
+    """Messages in Protobuf's JSON mapping."""
 
     name = "json"
     text = True
@@ -132,7 +129,7 @@ class ProtobufJson:
 
 
 _DOCUMENTS: Final = ProtobufJson()
-"""One object: readers are kept by topic and codec."""
+"""Shared: readers are cached by topic and codec."""
 
 
 def _document_defect(value: bytes | None, error: Exception) -> Defect:
@@ -144,7 +141,7 @@ def _document_defect(value: bytes | None, error: Exception) -> Defect:
 
 
 def _whole(message: Any) -> Any:
-    """``message``, if it has every required field, which Protobuf 2 may declare."""
+    """``message``, if it has every required field of Protobuf 2."""
     if not message.IsInitialized():
         name = message.FindInitializationErrors()[0]
         raise Unfit(defect(MissingField.code, f"$.{name}", "this field is required"))
@@ -152,7 +149,7 @@ def _whole(message: Any) -> Any:
 
 
 def _messages(text: str) -> Mapping[Path, str]:
-    """The messages of a .proto file, or of its serialized form in Base64. Raises ValueError."""
+    """The messages of a .proto file or of its Base64 serialized form. Raises ValueError."""
     try:
         file = FileDescriptorProto.FromString(b64decode(text, validate=True))
     except (ValueError, DecodeError):

@@ -1,9 +1,9 @@
-"""The part that all codecs of a schema registry share: which schema, and what a bad value is.
+"""Base of all codecs with a schema registry.
 
-A declaration (`Avro`, `Protobuf`, `JsonSchema`) becomes the codec of one topic when the topic is
-declared; a process connects that codec to its registry (streams/connect/schema_registry/connecting.py). A value
-whose id the registry does not know, whose schema cannot be read as the topic's type, or whose body does
-not fit its schema is a dead letter. A registry that does not answer makes none: `SchemaPending`.
+A declaration (`Avro`, `Protobuf`, `JsonSchema`) creates the codec of a topic; each process connects
+it to its registry (streams/connect/schema_registry/connecting.py). An unknown schema id, a schema
+that does not fit the topic's type, and a body that does not fit its schema make dead letters. An
+unavailable registry makes none: `SchemaPending`.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from streams.core.records.bad_records import (
 from streams.core.records.defects import Defect, defect
 
 COMPILED_MAX: Final = 1000
-"""Schemas of one topic whose readers are kept."""
+"""Cached readers per topic."""
 
 ValueReader: TypeAlias = Callable[[bytes], Any]
-"""A whole value, header included, to its event. Raises `Unfit`, or a ValueError or TypeError."""
+"""A whole value, header included, to its event. Raises `Unfit`, ValueError or TypeError."""
 
 
 class Unfit(ValueError):  # noqa: N818 - what was found out
@@ -50,24 +50,21 @@ class Unfit(ValueError):  # noqa: N818 - what was found out
 
 
 def incompatible(what: str) -> Unfit:
-    """The schema cannot be read as the topic's type, whatever the body is."""
+    """The schema cannot be read as the topic's type."""
     return Unfit(defect(IncompatibleSchema.code, "$", what))
 
 
 class RegistryCodec(ABC):
-    """The codec of one topic."""
-
     kind: ClassVar[SchemaKind]
     name: ClassVar[str]
     text: ClassVar[bool] = False
     errors: ClassVar[tuple[type[Exception], ...]] = (
         ValueError, TypeError, RecursionError, LookupError, ArithmeticError, EOFError,
     )  # fmt: skip
-    """What a reader raises for a bad body, whatever its bytes are."""
+    """What a reader raises for a bad body."""
 
     def __init__(self, topic: str, value_type: Any, writer: Subject | None) -> None:
-        """``writer``: the schema that it writes with; None for a type that has none, whose topic can
-        only be read."""
+        """``writer``: the schema to write with; None for a topic that can only be read."""
         self.topic = topic
         self.value_type = value_type
         self.writer = writer
@@ -75,15 +72,15 @@ class RegistryCodec(ABC):
 
     @abstractmethod
     def reader(self, value_type: Any, schema: RegisteredSchema) -> ValueReader:
-        """Compiled once for each schema. Raises `Unfit` for one that cannot be read as the type."""
+        """Compiled once per schema. Raises `Unfit` for a schema that does not fit the type."""
 
     @abstractmethod
     def body(self, event: Any) -> bytes:
-        """What stands behind the header. Raises any exception for what does not fit."""
+        """The bytes behind the header. Raises any exception for an event that does not fit."""
 
     @abstractmethod
     def unfit(self, error: Exception) -> Defect:
-        """Why a value whose reader raised is bad."""
+        """The defect of a value whose reader raised ``error``."""
 
     @abstractmethod
     def check(self, value_type: Any) -> None:
@@ -91,10 +88,8 @@ class RegistryCodec(ABC):
 
     @property
     def documents(self) -> Codec:
-        """How people and HTTP clients write the events."""
+        """The codec in which people and HTTP clients write events."""
         return JSON
-
-    # --- Codec -------------------------------------------------------------------------------
 
     def decoder(self, value_type: Any) -> BatchDecoder:
         self.check(value_type)
@@ -126,7 +121,7 @@ class RegistryCodec(ABC):
         return self.framed(self.source.id_of(self.writer), event)
 
     def framed(self, number: int, event: Any) -> bytes:
-        """The value of an event under the id of the writer's schema. Raises `ValueRefused`."""
+        """The value of an event with schema id ``number``. Raises `ValueRefused`."""
         try:
             return header(number) + self.body(event)
         except DiaError:
@@ -136,8 +131,6 @@ class RegistryCodec(ABC):
                 f"topic {self.topic}: this value cannot be written as {self.kind}: "
                 f"{type(error).__name__}: {error}"
             ) from error
-
-    # --- inside ------------------------------------------------------------------------------
 
     def _way(self, value_type: Any, named: int, schema: RegisteredSchema | None) -> Any:
         if schema is None:
@@ -171,7 +164,7 @@ class RegistryCodec(ABC):
                 why.__traceback__ = None
             except self.errors as error:
                 failed[index] = self.unfit(error)
-                # The frames of its traceback hold the value, and the batch.
+                # The traceback's frames keep the value and the batch in memory.
                 error.__traceback__ = None
         return Read(events, failed)
 

@@ -1,10 +1,8 @@
-"""Record types of scalar fields, as the scanner reads them (streams/core/kernels/objects.py).
+"""Record types of scalar fields, which the scanner reads (streams/core/kernels/objects.py).
 
-A type is scanned if it is a `msgspec.Struct`, written as a plain JSON object, all of whose fields
-are str, int or float, with or without None, with or without bounds; events are made of it by nothing
-but its decoder. A default is a value of the field's type: msgspec does not check defaults, so a field
-may hold anything where one of another type, `msgspec.UNSET` or a factory is declared. Of every other
-type, and of a codec that is not JSON, events are decoded one by one.
+A type is scanned if it is a `msgspec.Struct`, a plain JSON object, with str, int or float fields
+only, optional or bounded ones included, and created by its decoder alone. A default must be of the
+field's type, which msgspec does not check. Other types and codecs are decoded one by one.
 """
 
 from __future__ import annotations
@@ -27,8 +25,8 @@ _INT64_MAX: Final = (1 << 63) - 1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScalarFields:
-    """``names``, ``shape`` and ``bounds`` as streams/core/kernels/record_shape.py has them; ``places`` gives the
-    row of each field in ``shape``, by the name of its attribute."""
+    """``names``, ``shape`` and ``bounds`` as in streams/core/kernels/record_shape.py; ``places``
+    maps an attribute to its row in ``shape``."""
 
     names: NDArray[np.uint8]
     shape: NDArray[np.int64]
@@ -36,11 +34,11 @@ class ScalarFields:
     places: Mapping[str, int]
 
     def count(self, kind: int) -> int:
-        """How many fields are of a kind."""
+        """Number of fields of a kind."""
         return int((self.shape[:, record_shape.KIND] == kind).sum())
 
     def column(self, name: str, kind: int) -> int | None:
-        """The row of field ``name`` in the outputs of ``kind``; None: it is of another kind."""
+        """Row of field ``name`` in the outputs of ``kind``; None for another kind."""
         place = self.places.get(name)
         if place is None or self.shape[place, record_shape.KIND] != kind:
             return None
@@ -48,7 +46,7 @@ class ScalarFields:
 
 
 def scalar_fields(value_type: Any) -> ScalarFields | None:
-    """The fields of a type that can be scanned; None for any other."""
+    """The fields of a scannable type, else None."""
     if not (isinstance(value_type, type) and issubclass(value_type, msgspec.Struct)):
         return None
     if hasattr(value_type, "__post_init__"):
@@ -98,8 +96,8 @@ def _row(field: Field) -> _Row | None:
 
 
 def _is_of(field: Field, scalar: Any) -> bool:
-    """Whether what an event has where ``field`` is absent is None or of its type. Of a factory and of
-    `msgspec.UNSET` no default is shown."""
+    """Whether the default of ``field`` is None or of its type. False for a factory and
+    `msgspec.UNSET`."""
     if field.required or field.default is None:
         return True
     allowed: Mapping[type, set[type]] = {

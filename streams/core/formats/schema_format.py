@@ -1,4 +1,4 @@
-"""The protocol of what declares a codec of a schema registry: `Avro`, `Protobuf`, `JsonSchema`."""
+"""The protocol of declarations of registry codecs: `Avro`, `Protobuf`, `JsonSchema`."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from streams.core.formats.codec import Codec
 
 @runtime_checkable
 class SchemaFormat(Protocol):
-    """Declared by the user, and bound to a topic."""
+    """Declared by the user and bound to a topic."""
 
     @property
     def subject(self) -> str:
-        """The registry's name for the schemas of the topic; "": ``{topic}-value``."""
+        """The registry subject; "": ``{topic}-value``."""
         ...
 
     @property
     def register(self) -> bool:
-        """Whether a schema that the registry does not have is registered."""
+        """Whether a missing schema is registered."""
         ...
 
     def codec(self, topic: str, value_type: Any) -> Codec:
-        """The codec of a topic. Raises `UsageError` for a type that has no schema."""
+        """The codec of a topic. Raises `UsageError` for a type without a schema."""
         ...

@@ -1,7 +1,7 @@
-"""What a codec asks of a schema registry, and gets from memory at once or not at all.
+"""The part of a schema registry that is in memory.
 
-Encoding and decoding never wait. What is not in memory raises `Pending`, whose ``obtain`` asks
-the registry; the caller tries again afterwards.
+Encoding and decoding never wait: a missing schema raises `Pending`, whose ``obtain`` queries the
+registry; the caller then retries.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ SchemaKind: TypeAlias = Literal["AVRO", "PROTOBUF", "JSON"]
 
 
 class RegisteredSchema(NamedTuple):
-    """A schema as the registry has it. ``references`` are the schemas that its text names, by the
-    names it uses, each behind those that it names itself."""
+    """A registered schema. ``references`` are the schemas its text names, by name, each behind its
+    own references."""
 
     kind: str
     text: str
@@ -24,7 +24,7 @@ class RegisteredSchema(NamedTuple):
 
 
 class SchemaReference(NamedTuple):
-    """Another schema of the registry that a schema names: as ``name``, in its text."""
+    """Another registered schema, named ``name`` in the text."""
 
     name: str
     subject: str
@@ -32,8 +32,7 @@ class SchemaReference(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """A schema to write with, under the name that the registry keeps its versions by.
-    ``register``: it is registered where it is not yet; else only looked up."""
+    """A schema to write with, and its registry subject. ``register``: register it if missing."""
 
     name: str
     kind: SchemaKind
@@ -43,7 +42,7 @@ class Subject(NamedTuple):
 
 
 class SchemaSource(Protocol):
-    """The registry, as far as it is in memory."""
+    """The registry's contents in memory."""
 
     def by_id(self, ids: Collection[int]) -> Mapping[int, RegisteredSchema | None]:
         """The schema of each id; None where the registry has none. Raises `SchemaPending`."""
@@ -55,7 +54,7 @@ class SchemaSource(Protocol):
 
 
 class Unconnected:
-    """The source of a codec in a process that has no registry."""
+    """For a process without a registry."""
 
     def by_id(self, ids: Collection[int]) -> NoReturn:
         raise _NO_REGISTRY

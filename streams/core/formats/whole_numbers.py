@@ -1,8 +1,8 @@
-"""Integers that are written with a fraction of zero or an exponent, as pandas and Lua write times.
+"""Integers with a fraction of zero or an exponent, as pandas and Lua write times.
 
-JSON Schema calls ``1795908894818.0`` an integer; the compiled decoder refuses it. Such a record is
-decoded a second time, without types, its whole numbers are put in as integers, exactly, and the
-document is then held against the same type. Nothing of this runs for a record that decodes.
+JSON Schema accepts ``1795908894818.0`` as an integer; msgspec refuses it. Such a record is decoded
+again without types, its whole numbers become integers, and the result is converted to the type.
+Records that decode at first do not come here.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import msgspec
 
 _EXPECTED_INT = re.compile(r"Expected `int(?: \| null)?`, got `float` - at `\$((?:\.\w+)+)`")
 _DIGITS_MAX = 20
-"""More than any 64-bit integer has: a text like 1e999999999 must not become digits."""
+"""Any 64-bit integer fits; 1e999999999 must not be expanded."""
 
 
 def decode_whole(value: bytes, type_: Any, error: Exception) -> Any:
     """The event of ``value``, whose decoding as ``type_`` raised ``error``.
 
-    Raises that error, or the next one, when whole numbers are not all that is wrong.
+    Raises that error, or the next one, when something else is wrong too.
     """
     document: Any = None
     exact: Any = None
@@ -51,7 +51,7 @@ def _at(document: Any, names: list[str]) -> Any:
 
 
 def _whole(number: Any) -> int | None:
-    """The integer that a decimal number is; None for one with a fraction, or with too many digits."""
+    """The integer value of a decimal; None with a fraction or too many digits."""
     if not isinstance(number, Decimal) or not number.is_finite():
         return None
     if number.adjusted() >= _DIGITS_MAX or number != number.to_integral_value():

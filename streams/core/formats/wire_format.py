@@ -1,12 +1,12 @@
-"""The wire format of values whose schema is in a registry.
+"""The wire format of values with a registered schema.
 
     byte 0        0, the magic byte
-    bytes 1-4     id of the schema, big-endian
-    then          of Protobuf only: the message indexes
+    bytes 1-4     schema id, big-endian
+    then          Protobuf only: the message indexes
     then          the body
 
-Message indexes are the path to a message among those of its schema's file: their number, then each
-index, as zigzag varints. The path ``[0]``, the first message, is the single byte 0.
+Message indexes are the path to a message within its file: their count, then each index, as zigzag
+varints. ``[0]``, the first message, is the single byte 0.
 
 https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/index.html#wire-format
 """
@@ -21,7 +21,7 @@ HEADER_BYTES: Final = 5
 _HEADER: Final = struct.Struct(">bI")
 _MAGIC: Final = 0
 _INDEXES_MAX: Final = 100
-"""As deep as Protobuf's own parsers go."""
+"""Protobuf's own nesting limit."""
 _VARINT_BYTES_MAX: Final = 5
 
 read_header = _HEADER.unpack_from
@@ -33,7 +33,7 @@ def header(schema_id: int) -> bytes:
 
 
 def schema_id(value: bytes | None) -> int | None:
-    """The id that a value names; None where it is not in this format."""
+    """The schema id of a value; None for another format."""
     if value is None or len(value) < HEADER_BYTES:
         return None
     magic, named = read_header(value)
@@ -41,14 +41,14 @@ def schema_id(value: bytes | None) -> int | None:
 
 
 def written_indexes(path: Sequence[int]) -> bytes:
-    """The message indexes of ``path``."""
+    """The encoded ``path``."""
     if list(path) == [0]:
         return b"\x00"
     return b"".join(map(_varint, (len(path), *path)))
 
 
 def read_indexes(value: bytes, at: int) -> tuple[tuple[int, ...], int]:
-    """The path written at ``at``, and where the body begins. Raises ValueError."""
+    """The path at ``at``, and the start of the body. Raises ValueError."""
     count, at = _read_varint(value, at)
     if count == 0:
         return (0,), at

@@ -1,12 +1,11 @@
-"""Loops over plain arrays that numba compiles to machine code: the data plane of a worker.
+"""Loops over numpy arrays, compiled by numba (docs/protocols/kernels.md).
 
-A kernel reads and writes numpy arrays; it allocates nothing and raises nothing. It judges the plain
-case, and flags each record that it cannot judge: that one goes, alone, through the code that makes
-Python objects, so that what is refused, and how, has one definition. Nothing depends on kernels but
-speed: where numba is not installed, or ``DIA_KERNELS=off``, the same tests hold for numpy alone.
+A kernel allocates nothing and raises nothing. It handles the plain case and flags every other
+record for the Python path, which alone defines what is refused. Without numba, or with
+``DIA_KERNELS=off``, numpy gives the same results.
 
-Kernels are compiled by `load` and never later (streams/core/kernels/compiled.py). Until a process has
-called it, `active` is None and the numpy path serves: commands that are no worker import no numba.
+`load` compiles the kernels (streams/core/kernels/compiled.py). Before it `active` is None, and
+commands import no numba.
 """
 
 from __future__ import annotations
@@ -15,14 +14,13 @@ from importlib import import_module
 from types import ModuleType
 
 active: ModuleType | None = None
-"""`streams.core.kernels.loops` once it is loaded, else None."""
+"""`streams.core.kernels.loops` after `load`, else None."""
 
 
 def load(mode: str = "on") -> str:
-    """Use the kernels from here on, or, with ``mode`` "off", none.
+    """Use the kernels, or none with ``mode`` "off" (``DIA_KERNELS``).
 
-    ``mode`` is the setting ``DIA_KERNELS``. Returns why the numpy path serves; "" where kernels do.
-    Whatever numba cannot do on this machine, the worker does without.
+    Returns the reason for the numpy path, "" with kernels. A failure of numba is never fatal.
     """
     global active  # noqa: PLW0603 - one state of the process: machine code is loaded once
     active = None
@@ -35,8 +33,8 @@ def load(mode: str = "on") -> str:
 
 
 def prepare() -> str:
-    """Compile the kernels, or read them from the cache, for a later `load`. Returns why that cannot be;
-    "" where it is done."""
+    """Compile the kernels into the cache for a later `load`. Returns the reason of a failure, or
+    ""."""
     try:
         compiled = import_module("streams.core.kernels.compiled")
         if not compiled.AVAILABLE:

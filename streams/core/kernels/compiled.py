@@ -1,13 +1,13 @@
-"""How a function becomes a kernel, and where its machine code is kept.
+"""Compiles kernels and caches their machine code.
 
-`kernel` compiles for one signature when its module is imported, so that no call ever compiles. A
-call with arrays of another type is a TypeError. Compiling all kernels costs some seconds of CPU, once
-for each machine type and release: the machine code is kept in a folder named by the text of all
-kernels and the version of numba. numba itself looks only at the file that a kernel is in.
+`kernel` compiles for one signature at import, so no call compiles; arrays of another type raise
+TypeError. Compilation takes seconds of CPU per machine type and release. The cache folder is named
+by the text of all kernels and numba's version, because numba itself checks only a kernel's own
+file.
 
-The folder lies beside this module where that can be written. In an image that is read-only, what was
-compiled when the image was built is copied to a temporary folder, since numba reads only where it may
-write; `loaded` removes it. A kernel whose file cannot be read is compiled anew.
+The folder is beside this module if writable. In a read-only image, the code compiled at build time
+is copied to a temporary folder, since numba reads only where it can write; `loaded` removes it. An
+unreadable cache file is compiled again.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ else:
 AVAILABLE: Final = not WHY_NOT
 
 BYTES: Final = "Array(uint8, 1, 'C', readonly=True)"
-"""Bytes that are only read."""
+"""Read-only bytes."""
 _OPTIONS: Final = {"boundscheck": False, "error_model": "numpy", "_nrt": False}
-"""Without references counted: a kernel allocates nothing, its caller holds what it passes, and the counting
-was two thirds of the scanner's time."""
+"""No reference counts: a kernel allocates nothing, and counting took two thirds of the scanner's
+time."""
 _PRIVATE: Final = "dia-kernels-"
 _HERE: Final = Path(__file__).parent
 
 
 def kernel(signature: str) -> Callable[[Function], Function]:
-    """Compile a function for ``signature``, numba's notation; BYTES stands for `BYTES`. Without numba
-    the function is left as it is."""
+    """Compile a function for ``signature`` in numba's notation, where BYTES stands for `BYTES`.
+    Without numba the function stays Python."""
 
     def compiled(function: Function) -> Function:
         if numba is None:
@@ -71,8 +71,8 @@ def kernel(signature: str) -> Callable[[Function], Function]:
 
 
 def _forget(function: Callable[..., Any]) -> bool:
-    """Remove the machine code that is kept of one kernel; False: there was none. numba reads whatever
-    is in its files, and a crash may have cut them short."""
+    """Remove a kernel's cached machine code, which a crash may have truncated; False: there was
+    none."""
     kept = [*cast(Path, _CACHE).rglob(f"*.{function.__qualname__}-*.nb?")]
     for file in kept:
         file.unlink(missing_ok=True)
@@ -80,14 +80,14 @@ def _forget(function: Callable[..., Any]) -> bool:
 
 
 def inlined(function: Function) -> Function:
-    """A part of kernels: it is compiled into each that calls it, and not alone."""
+    """A part of kernels, compiled into each caller."""
     if numba is None:
         return function
     return cast(Function, numba.njit(forceinline=True, **_OPTIONS)(function))
 
 
 def twin(function: Function) -> Function:
-    """The same loop interpreted by Python, with all kernels that it calls: for tests."""
+    """The same loop and its callees in Python, for tests."""
     plain = getattr(function, "py_func", function)
     names = {
         name: twin(value) if hasattr(value, "py_func") else value
@@ -104,7 +104,7 @@ def twin(function: Function) -> Function:
 
 
 def _cache() -> Path:
-    """The folder of the machine code of these kernels."""
+    """The cache folder of these kernels."""
     text = sha256(numba.__version__.encode())
     for file in sorted(_HERE.glob("*.py")):
         text.update(file.read_bytes())
@@ -123,6 +123,6 @@ _CACHE = _cache() if AVAILABLE else None
 
 
 def loaded() -> None:
-    """All kernels are in memory."""
+    """Remove the temporary folder once all kernels are in memory."""
     if _CACHE is not None and _CACHE.name.startswith(_PRIVATE):
         shutil.rmtree(_CACHE, ignore_errors=True)

@@ -1,9 +1,8 @@
-"""Decimal text to doubles, bit for bit as Python's `float` reads it.
+"""Decimal text to doubles, bit for bit as Python's `float`.
 
-D. Lemire, Number Parsing at a Gigabyte per Second, Software: Practice and Experience 51(8), 2021: the
-nearest double of w * 10**q is found with one or two products of 64 bits and a table of powers of five,
-each cut to 128 bits. What the method cannot tell, or what is beyond a plain double (more than
-19 digits, subnormal, overflow, minus zero), is not read: ``end`` is -1.
+D. Lemire, Number Parsing at a Gigabyte per Second, Software: Practice and Experience 51(8), 2021:
+one or two 64-bit products with a table of powers of five, each cut to 128 bits. Undecided and
+special cases (more than 19 digits, subnormal, overflow, minus zero) return ``end`` -1.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _U = np.uint64
 _FIRST_POWER: Final = -342
 _LAST_POWER: Final = 308
 _SAFE_POWERS: Final = (-300, 290)
-"""Exponents whose products stay plain doubles, with 19 digits before them or none."""
+"""Exponents whose products are normal doubles, with up to 19 digits."""
 _DIGITS_MAX: Final = 19
 _EXPONENT_DIGITS_MAX: Final = 4
 
@@ -35,7 +34,7 @@ _LETTER_E, _LETTER_E_SMALL = ord("E"), ord("e")
 
 
 def _power_of_five(q: int) -> int:
-    """The upper 128 bits of 5**q, rounded up where q is negative."""
+    """The upper 128 bits of 5**q, rounded up for negative q."""
     power: int = 5 ** abs(q)
     if q >= 0:
         return power << 128 >> power.bit_length()
@@ -51,7 +50,7 @@ _LOWER = np.array([power & ((1 << 64) - 1) for power in _POWERS], np.uint64)
 
 @inlined
 def nearest_double(digits: np.uint64, power: int) -> tuple[float, bool]:
-    """The double nearest to ``digits`` * 10**``power``, digits above 0; False where it is not told."""
+    """The double nearest to ``digits`` * 10**``power``, digits above 0; False where undecided."""
     if power < _SAFE_POWERS[0] or power > _SAFE_POWERS[1]:
         return 0.0, False
     zeros = leading_zeros(digits)
@@ -84,8 +83,8 @@ def nearest_double(digits: np.uint64, power: int) -> tuple[float, bool]:
 
 @inlined
 def read_double(buffer: NDArray[np.uint8], at: int, stop: int) -> tuple[int, float]:
-    """The JSON number at ``at``, and where it ends; -1 where it is not read. At least one byte
-    follows ``stop`` in the buffer."""
+    """End and value of the JSON number at ``at``; end -1 where it is not read. At least one byte
+    follows ``stop``."""
     negative = byte_at(buffer, at) == _MINUS
     if negative:
         at += 1

@@ -1,7 +1,7 @@
-"""Which records repeat an event that came before: one record after the other, as the log has them.
+"""Detects repeated events, record by record in log order.
 
-The rule is that of streams/engine/identities/seen_events.py, the rows those of id_rows.py and the hash
-table that of streams/engine/state/row_table.py, which says what its words are.
+Rule: streams/engine/identities/seen_events.py; rows: id_rows.py; hash table and its words:
+streams/engine/state/row_table.py.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from streams.core.kernels.machine import leading_zeros
 from streams.core.kernels.row_places import PROBES_MAX
 
 FRESH, DUPLICATE, CONFLICT = range(3)
-"""The verdicts; those of `Verdict`."""
+"""The values of `Verdict`."""
 
 _HI, _LO, _PAYLOAD, _APPEND, _LOG = range(5)
 _U = np.uint64
@@ -26,7 +26,7 @@ _TAG_SHIFT = _U(32)
 def _is_forgotten(
     rows: NDArray[np.uint64], row: int, append_ms: int, horizon_ms: int, ttl_ms: int
 ) -> bool:
-    """Whether the record appended at ``append_ms`` comes too late to repeat a row."""
+    """Whether the record appended at ``append_ms`` is too late to repeat a row."""
     if np.int64(rows[row, _LOG]) < horizon_ms:
         return True
     return bool(append_ms - np.int64(rows[row, _APPEND]) > ttl_ms)
@@ -34,7 +34,7 @@ def _is_forgotten(
 
 @inlined
 def _is_later(a: NDArray[np.uint64], i: int, b: NDArray[np.uint64], j: int) -> bool:
-    """Whether row i of ``a`` lies behind row j of ``b``, of the same event."""
+    """Whether row i of ``a`` is later than row j of ``b``, of the same event."""
     if a[i, _LOG] != b[j, _LOG]:
         return bool(a[i, _LOG] > b[j, _LOG])
     return bool(a[i, _APPEND] > b[j, _APPEND])
@@ -55,12 +55,12 @@ def admit(
     ttl_ms: int,
     verdicts: NDArray[np.int8],
 ) -> tuple[int, int, int]:
-    """Judge ``records``, rows in log order; fresh ones become the next of ``rows``, of which ``used`` are.
+    """Judge ``records``, rows in log order, and append fresh ones to ``rows``, of which ``used``
+    are in use.
 
-    ``older[i]``, where ``there[i]``, is the row that was found of event i elsewhere. Returns how many
-    records were judged, which is less than all of them where the table would have to be asked beyond
-    `PROBES_MAX` places, the rows in use, and how many events were entered in ``places``. There is room
-    for every record.
+    ``older[i]``, where ``there[i]``, is the row of event i found elsewhere. Returns the number of
+    judged records (fewer where the table needs more than `PROBES_MAX` probes), the rows in use, and
+    the number of events entered in ``places``. The caller provides room for every record.
     """
     mask = len(places) - 1
     shift = _U(leading_zeros(_U(mask)))

@@ -1,4 +1,4 @@
-"""All kernels. To import this module compiles them, or reads their machine code from the cache."""
+"""All kernels. Importing this module compiles them or loads them from the cache."""
 
 from streams.core.kernels.identities import admit as admit
 from streams.core.kernels.names import enter_names as enter_names

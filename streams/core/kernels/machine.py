@@ -1,7 +1,7 @@
-"""Operations of the processor that neither Python nor numba has a name for.
+"""Processor operations that Python and numba lack.
 
-Each is defined in Python, for the interpreted twin of a kernel, and as one instruction for the
-compiled one. Words are little-endian and may begin at any byte.
+Each is defined in Python for interpreted kernels, and as one instruction for compiled ones. Words
+are little-endian and may be unaligned.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ALL = (1 << 64) - 1
 
 
 def byte_at(buffer: NDArray[np.uint8], at: int) -> int:
-    """The byte at ``at``, which is not below 0: numba would ask each time."""
+    """The byte at ``at``, not below 0; numba would check the sign."""
     return int(buffer[at])
 
 
@@ -33,17 +33,17 @@ def high64(a: np.uint64, b: np.uint64) -> np.uint64:
 
 
 def leading_zeros(word: np.uint64) -> int:
-    """Zero bits above the highest one; 64 of 0."""
+    """Zero bits above the highest one; 64 for 0."""
     return 64 - int(word).bit_length()
 
 
 def trailing_zeros(word: np.uint64) -> int:
-    """Zero bits below the lowest one; 64 of 0."""
+    """Zero bits below the lowest one; 64 for 0."""
     return 64 if not word else (int(word) & -int(word)).bit_length() - 1
 
 
 def as_double(bits: np.uint64) -> float:
-    """The double of these bits."""
+    """The double with these bits."""
     value: float = struct.unpack("<d", struct.pack("<Q", int(bits) & _ALL))[0]
     return value
 
@@ -102,7 +102,7 @@ if AVAILABLE:
 
         return _types.float64(_types.uint64), generate
 
-    # numba compares the parameters of a definition and its type, annotations included: lambdas.
+    # numba compares parameters and annotations of definition and type, so both are lambdas.
     def _instead_of(plain: Any, definition: Any) -> None:
         overload(plain, inline="always")(definition)
 

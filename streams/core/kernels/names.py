@@ -1,8 +1,8 @@
-"""Texts to the codes they were given: a hash table of texts, asked for a whole column at once.
+"""A hash table from texts to codes, queried by column.
 
-Open addressing with linear probing over words of ``upper half of the hash << 32 | code + 1``; 0 is a free
-place, and at least half are free. The texts themselves lie in ``arena``, text c at ``code_at[c]``. Texts
-are chosen by tenants, so the hash has a secret seed: without it a tenant cannot make many of them collide.
+Open addressing with linear probing over words ``upper half of the hash << 32 | code + 1``; 0 is
+free, and at least half are free. Text c is in ``arena`` at ``code_at[c]``. Tenants choose the
+texts, so the hash has a secret seed against forced collisions.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _folded(a: np.uint64, b: np.uint64) -> np.uint64:
 
 @inlined
 def hash_text(buffer: NDArray[np.uint8], at: int, size: int, seed: np.uint64) -> np.uint64:
-    """64 bits of a text, by products of 128 bits folded in two."""
+    """64-bit hash of a text, by folded 128-bit products."""
     word = seed ^ _U(size)
     while size >= 8:
         word = _folded(word ^ load64(buffer, at), _FACTOR)
@@ -48,7 +48,7 @@ def enter_names(
     seed: np.uint64,
     places: NDArray[np.uint64],
 ) -> None:
-    """Enter the codes from ``first`` on, none of which is there. Half of ``places`` stays free."""
+    """Enter the codes from ``first`` on, which must be absent. Half of ``places`` stays free."""
     mask = len(places) - 1
     for code in range(first, len(code_at)):
         word = hash_text(arena, code_at[code], code_size[code], seed)
@@ -72,7 +72,7 @@ def find_names(
     code_size: NDArray[np.int64],
     codes: NDArray[np.int64],
 ) -> int:
-    """The code of each text of a column, -1 where it has none; how many have none."""
+    """The code of each text, -1 where it has none; returns how many have none."""
     mask = len(places) - 1
     unknown = 0
     for row in range(len(at)):

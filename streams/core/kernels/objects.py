@@ -1,15 +1,15 @@
-"""Flat JSON objects to columns: the fields of many records at once, without a Python object each.
+"""Scans flat JSON objects into columns, without a Python object per record.
 
-The *strict subset* that is read here: one object, no white space, each field of the type at most once and
-no other, strings of ASCII without escapes, whole numbers of up to 18 digits, numbers as
-streams/core/kernels/decimals.py reads them, ``null`` where the field may be null, every value within
-its declared bounds. A record that is anything else is *slow*: nothing is said of it.
+The *strict subset*: one object without white space, each field at most once and no unknown ones,
+ASCII strings without escapes, integers of up to 18 digits, numbers as in
+streams/core/kernels/decimals.py, ``null`` where allowed, values within bounds. Any other record is
+*slow*: it goes to the decoder.
 
-The law (tests/properties/test_scan_laws.py): of any bytes, the scan says slow or gives exactly the
-fields that msgspec gives for the declared type.
+Law (tests/properties/test_scan_laws.py): for any bytes, a record is slow or its fields equal
+msgspec's.
 
-A type is described by ``names``, ``shape`` and ``bounds`` (streams/core/kernels/record_shape.py), which
-streams/core/formats/scalar_fields.py makes.
+``names``, ``shape`` and ``bounds`` (streams/core/kernels/record_shape.py) come from
+streams/core/formats/scalar_fields.py.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def _field_at(
     shape: NDArray[np.int64],
     guess: int,
 ) -> int:
-    """Which field's name, and its closing quote, stand at ``at``; -1: none's. ``guess`` is tried
-    first, then those behind it."""
+    """The field whose name and closing quote are at ``at``; -1: none. ``guess`` and the fields
+    behind it are tried first."""
     for step in range(len(shape)):
         field = guess + step
         if field >= len(shape):
@@ -70,7 +70,7 @@ def _field_at(
 
 @inlined
 def _read_whole(buffer: NDArray[np.uint8], at: int, stop: int) -> tuple[int, int]:
-    """The whole number at ``at``, and where it ends; -1 where it is not read."""
+    """The integer at ``at``, and its end; -1 where it is not read."""
     negative = byte_at(buffer, at) == _MINUS
     if negative:
         at += 1
@@ -105,7 +105,7 @@ def _read_object(
     numbers: NDArray[np.float64],
     absent: NDArray[np.bool_],
 ) -> bool:
-    """Read one object into column ``row`` of the outputs; False: it is slow."""
+    """Read one object into column ``row`` of the outputs; False: slow."""
     if stop - at < 2 or byte_at(buffer, at) != _BRACE:
         return False
     seen, field = 0, -1
@@ -176,12 +176,11 @@ def scan(
     absent: NDArray[np.bool_],
     slow: NDArray[np.bool_],
 ) -> int:
-    """Read record i, the ``sizes[i]`` bytes at ``starts[i]``, into column i of the outputs, and set
-    ``slow[i]``, unless it is set: then the record is not looked at. How many are slow.
+    """Read record i, ``sizes[i]`` bytes at ``starts[i]``, into column i of the outputs, or set
+    ``slow[i]``; skips records already slow. Returns the number of slow records.
 
-    ``text_at``, ``text_size``: place of the text of each TEXT field. ``wholes``, ``numbers``: values of
-    the others. ``absent``: a row for each field, of all kinds; what is absent has no value elsewhere.
-    Outputs of slow records hold anything.
+    ``text_at``, ``text_size``: place of each TEXT field. ``wholes``, ``numbers``: the other values.
+    ``absent``: a row per field; absent fields have no value. Outputs of slow records are undefined.
     """
     count = 0
     for row in range(len(starts)):
@@ -205,7 +204,7 @@ def mark_other_keys(
     text_size: NDArray[np.int64],
     slow: NDArray[np.bool_],
 ) -> None:
-    """Set ``slow`` of each record whose key is not the given text of it."""
+    """Set ``slow`` for each record whose key differs from its text."""
     for row in range(len(slow)):
         if slow[row]:
             continue

@@ -1,8 +1,8 @@
-"""Records of a Kafka batch to columns of places: where the key and the value of each lie.
+"""Positions of keys and values in an uncompressed Kafka batch.
 
-Record format v2, https://kafka.apache.org/documentation/#record, of a batch that is not compressed,
-or not any more. A batch with anything unusual in it is not read: a record with headers or attributes, a length that
-does not agree with what it counts, offsets that do not rise, a number of more than `VARINT_BYTES_MAX` bytes.
+Record format v2, https://kafka.apache.org/documentation/#record. A batch is unusual, and not read,
+if it has headers or attributes, inconsistent lengths, offsets that do not rise, or a varint of more
+than `VARINT_BYTES_MAX` bytes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ONE = _U(1)
 
 @inlined
 def _read_varint(buffer: NDArray[np.uint8], at: int, stop: int) -> tuple[int, int]:
-    """The zigzag number at ``at``, and where it ends; -1 where it does not end in time."""
+    """The zigzag varint at ``at``, and its end; -1 where it does not end in time."""
     word, shift = _U(0), _U(0)
     for _ in range(VARINT_BYTES_MAX):
         if at >= stop:
@@ -54,12 +54,12 @@ def frame(
     value_at: NDArray[np.int64],
     value_size: NDArray[np.int64],
 ) -> bool:
-    """Read as many records as the outputs have rows, from ``at`` to exactly ``stop``. A size of -1:
-    there is no key, or no value. False: the batch is unusual, and the outputs hold anything."""
+    """Read one record per row of the outputs, from ``at`` to exactly ``stop``. Size -1: no key, or
+    no value. False: the batch is unusual, and the outputs are undefined."""
     for row in range(len(offsets)):
         at, size = _read_varint(buffer, at, stop)
         end = at + size
-        if at < 0 or size < 0 or end > stop or buffer[at] != 0:  # attributes: none is in use
+        if at < 0 or size < 0 or end > stop or buffer[at] != 0:  # attributes: unused
             return False
         at, delta_ms = _read_varint(buffer, at + 1, end)
         if at < 0:

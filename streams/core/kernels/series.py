@@ -1,6 +1,6 @@
-"""Rows found by their series key: the hash table of streams/engine/state/row_table.py, asked for keys.
+"""Finds rows by series key in the hash table of streams/engine/state/row_table.py.
 
-Hashes of keys are those of `row_table.mixed`. Entries that found no place lie in ``beyond``, ascending.
+Hashes are those of `row_table.mixed`. Entries without a place are in ``beyond``, ascending.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _mixed(key: int) -> np.uint64:
 
 @inlined
 def _first_beyond(beyond: NDArray[np.uint64], word: np.uint64) -> int:
-    """Where the entries with the tag of a hash begin in ``beyond``."""
+    """Index of the first entry in ``beyond`` with the hash's tag."""
     tag = word >> _HALF << _HALF
     low, high = 0, len(beyond)
     while low < high:
@@ -49,8 +49,8 @@ def _row_of(
     minutes: NDArray[np.int64],
     serials: NDArray[np.int64],
 ) -> int:
-    """The row of ``needle`` among ``keys``, -1 where there is none. With ``windows`` a row counts only
-    while it holds a window of ``minute``."""
+    """The row of ``needle`` in ``keys``, or -1. With ``windows`` only rows that hold a window of
+    ``minute`` count."""
     mask = len(places) - 1
     word = _mixed(needle)
     place, probes = int(np.int64(word >> _U(leading_zeros(_U(mask))))), 0
@@ -83,7 +83,7 @@ def find_series(
     keys: NDArray[np.int64],
     rows: NDArray[np.int64],
 ) -> None:
-    """The row of each needle among ``keys``, -1 where there is none."""
+    """The row of each needle in ``keys``, or -1."""
     for at in range(len(needles)):
         rows[at] = _row_of(places, beyond, needles[at], keys, False, 0, keys, keys)
 
@@ -101,15 +101,15 @@ def find_windows(
     serials: NDArray[np.int64],
     slots: NDArray[np.int64],
 ) -> None:
-    """The slot of the window of ``minute`` of each series, -1 where there is none. What a slot holds
-    now says whether it is still that window's: the other arguments are columns by slot."""
+    """The slot of each series' window of ``minute``, or -1. The other arguments are columns by
+    slot, which show whether a slot still holds that window."""
     for at in range(len(needles)):
         slots[at] = _row_of(places, beyond, needles[at], keys, True, minute, minutes, serials)
 
 
 @kernel("int64(uint64[::1], uint64[::1])")
 def enter_rows(places: NDArray[np.uint64], entries: NDArray[np.uint64]) -> int:
-    """Enter words that are not there yet. How many are in: the next one found no place free."""
+    """Enter absent words. Returns how many were entered: the next one found no free place."""
     mask = len(places) - 1
     shift = _U(leading_zeros(_U(mask)))
     for at in range(len(entries)):

@@ -1,8 +1,8 @@
-"""Bytes of a buffer: compared, and strings of JSON found, eight at a time.
+"""Compares bytes and finds JSON strings, eight bytes at a time.
 
-Buffers end in bytes that belong to nothing (record_shape.PADDING), so that a word may be loaded at
-every byte. Where a string ends is found as in H. S. Warren, Hacker's Delight, 6-1: the lowest byte that a
-test of a whole word flags is flagged rightly.
+Buffers end in padding (record_shape.PADDING), so a word may be loaded at any byte. String ends are
+found as in H. S. Warren, Hacker's Delight, 6-1: the lowest byte flagged by a whole-word test is
+correct.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _QUOTE = ord('"')
 
 @inlined
 def same(a: NDArray[np.uint8], i: int, b: NDArray[np.uint8], j: int, size: int) -> bool:
-    """Whether ``size`` bytes of ``a`` at ``i`` are those of ``b`` at ``j``."""
+    """Whether ``size`` bytes of ``a`` at ``i`` equal those of ``b`` at ``j``."""
     while size >= 8:
         if load64(a, i) != load64(b, j):
             return False
@@ -38,8 +38,8 @@ def same(a: NDArray[np.uint8], i: int, b: NDArray[np.uint8], j: int, size: int) 
 
 @inlined
 def string_end(buffer: NDArray[np.uint8], at: int, stop: int) -> int:
-    """Where the quote is that ends the string whose text begins at ``at``; -1 where, before it, there
-    is a backslash, a control character, a byte that is not ASCII, or ``stop``."""
+    """Position of the closing quote of the string whose text begins at ``at``; -1 for a backslash,
+    a control character or a non-ASCII byte before it, or at ``stop``."""
     while at < stop:
         word = load64(buffer, at)
         quote = word ^ _QUOTES

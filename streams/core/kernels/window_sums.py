@@ -1,9 +1,9 @@
-"""Scratch of the kernel that folds records into windows (streams/core/kernels/windows.py)."""
+"""Columns of the scratch array of streams/core/kernels/windows.py."""
 
 from __future__ import annotations
 
 S1, D1, D2 = 0, 2, 4
-"""Columns: the sums of a slot's values, deviations and squared deviations. What rounding took from each
-stands in the column behind it."""
+"""Sums of a slot's values, deviations and squared deviations; each is followed by its rounding
+error."""
 SUMS = 6
-"""How many columns there are."""
+"""Number of columns."""

@@ -1,4 +1,4 @@
-"""Records added to the states of their windows."""
+"""Adds records to window states."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _U = np.uint64
 
 @inlined
 def _add(sums: NDArray[np.float64], group: int, column: int, value: float) -> None:
-    """Add and keep what rounding takes away (D. E. Knuth, TAOCP 2, 4.2.2, theorem B)."""
+    """Add and keep the rounding error (D. E. Knuth, TAOCP 2, 4.2.2, theorem B)."""
     before = sums[group, column]
     after = before + value
     part = after - before
@@ -50,13 +50,13 @@ def accumulate(
     touched: NDArray[np.int64],
     sums: NDArray[np.float64],
 ) -> int:
-    """Add each record to the state in its slot; how many slots are ``touched``, in the order in which
-    they first are.
+    """Add each record to the state in its slot; returns the number of slots in ``touched``, in
+    order of first touch.
 
     The arguments from ``inc`` to ``group_of`` are columns by slot
     (streams/engine/windows/window_columns.py); ``group_of`` is -1 everywhere, before and after.
-    ``sums`` are zeros, a row for each record. The records of a slot are summed before they are
-    added to its state: else each would be rounded to what the state has grown to.
+    ``sums`` are zeros, a row per record. A slot's records are summed before they are added to its
+    state, which keeps their precision.
     """
     count = 0
     for row in range(len(slots)):

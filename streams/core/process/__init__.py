@@ -1,1 +1,1 @@
-"""One process on its host: its files, locks, memory, listeners and children."""
+"""A process on its host: files, locks, memory, listeners and children."""

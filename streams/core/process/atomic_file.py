@@ -1,4 +1,4 @@
-"""Replacing a file in one step."""
+"""Atomic replacement of a file."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 def write_atomically(
     path: Path, content: bytes, mode: int = 0o600, *, durable: bool = False
 ) -> None:
-    """Replace ``path``: a reader sees the old content or the new, never a part. With ``durable`` the
-    new content survives a power failure once this returns.
+    """Replace ``path``: a reader sees the old or the new content. With ``durable`` the new content
+    survives a power failure.
 
-    Raises `OSError`; ``path`` is then as it was."""
+    Raises `OSError`, and leaves ``path`` unchanged.
+    """
     arriving = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(arriving, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:
@@ -30,7 +31,7 @@ def write_atomically(
 
 
 def sync_path(path: Path) -> None:
-    """Make a file, or the names that were created in a folder, survive a power failure."""
+    """Make a file, or the entries of a folder, survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Code of an app that runs beside its agents, in each worker process: once, or repeatedly."""
+"""Code of an app that runs beside its agents in each worker process."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackgroundTask:
-    """``run`` is a coroutine function without arguments. With ``interval_s`` it runs so many seconds
-    after its last end, with ``cron`` at the minutes of that expression in the time zone ``timezone``, else
-    once."""
+    """``run`` is a coroutine function without arguments. It runs once, or ``interval_s`` seconds
+    after its last end, or at the minutes of ``cron`` in ``timezone``."""
 
     name: str
     run: Callable[[], Any]

@@ -1,4 +1,4 @@
-"""A lock that the kernel gives back when its holder dies."""
+"""A file lock that the kernel releases when its holder dies."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ RETRY_INTERVAL_S = 0.05
 
 @contextmanager
 def exclusive(path: Path, timeout_s: float, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock file ``path`` while the block runs; ``waiting`` is called if it is taken.
+    """Hold the lock file ``path`` during the block; calls ``waiting`` if it is taken.
 
-    Raises `TimeoutError` when another process holds it for longer than ``timeout_s``.
+    Raises `TimeoutError` after ``timeout_s``.
     """
     deadline = time.monotonic() + timeout_s
     told = False
@@ -32,7 +32,7 @@ def exclusive(path: Path, timeout_s: float, waiting: Callable[[], None]) -> Iter
 
 
 def is_held(path: Path) -> bool:
-    """Whether another process, or another holder in this one, has the lock now."""
+    """Whether another holder, in any process, has the lock."""
     try:
         with exclusive(path, timeout_s=0, waiting=lambda: None):
             return False
@@ -41,8 +41,8 @@ def is_held(path: Path) -> bool:
 
 
 def hold(path: Path) -> IO[str] | None:
-    """The lock file ``path``, held until it is closed; None while another holder has it."""
-    # Append mode: opening must not touch what another holder may have written.
+    """The lock file ``path``, held until closed; None while another holder has it."""
+    # Append mode keeps the content, which another holder may have written.
     file = path.open("a")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

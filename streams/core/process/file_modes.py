@@ -1,4 +1,4 @@
-"""Modes of files: state and secrets are for the user that the process runs as."""
+"""File modes: only the process's user may access state and secrets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OTHERS_WRITE = 0o022
 
 
 def private_folder(path: Path) -> None:
-    """Make the folder, mode 0700; take the others' rights to one that was there and is ours."""
+    """Create the folder with mode 0700, or remove the others' rights to an existing one of ours."""
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     found = path.stat()
     if found.st_uid == os.geteuid() and found.st_mode & _OTHERS:
@@ -21,9 +21,9 @@ def private_folder(path: Path) -> None:
 
 
 def refuse_loose(name: str, path: Path) -> None:
-    """`UsageError` where others may read a secret file of ours, or change one of any owner; ``name`` is the
-    setting or option that names it. A file of another user, as an orchestrator mounts it, may be
-    readable for others: this process cannot change its mode. `OSError` where there is none."""
+    """Raise `UsageError` where other users can read our secret file, or change one of any owner;
+    ``name`` is its setting or option. A file of another user may be readable by others, since this
+    process cannot change its mode. `OSError` where there is none."""
     found = path.stat()
     loose = _OTHERS if found.st_uid == os.geteuid() else _OTHERS_WRITE
     if found.st_mode & loose:

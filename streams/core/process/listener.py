@@ -1,5 +1,5 @@
 """Listening sockets. A process binds its ports before it starts anything else, so that a taken port
-ends it at once, with a sentence, and leaves nothing behind to stop."""
+ends it at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streams.core.errors import AddressUnavailable
 def bound(host: str, port: int, setting: str) -> socket.socket:
     """A TCP socket bound to the first address of ``host``; port 0 takes a free one.
 
-    ``setting`` names what to change. Raises `AddressUnavailable`.
+    Raises `AddressUnavailable`, which names ``setting``.
     """
     listener: socket.socket | None = None
     try:
@@ -19,10 +19,10 @@ def bound(host: str, port: int, setting: str) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
-        # Connections of a former process in TIME_WAIT do not keep the port.
+        # Former connections in TIME_WAIT do not block the port.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        # A second process could bind the same port until one of them listens.
+        # Without listen() a second process could bind the same port.
         listener.listen()
     except (OSError, UnicodeError) as error:
         if listener is not None:
@@ -37,6 +37,6 @@ def bound(host: str, port: int, setting: str) -> socket.socket:
 
 
 def address_of(listener: socket.socket) -> tuple[str, int]:
-    """Host and port of a bound socket; an IPv6 address in brackets, as in a URL."""
+    """Host and port of a bound socket; IPv6 in brackets."""
     host, port = listener.getsockname()[:2]
     return (f"[{host}]" if ":" in host else host), port

@@ -1,7 +1,5 @@
-"""Which process a remembered pid is: a number alone is reused by strangers.
-
-A process is its pid, its start time in clock ticks since boot, and the boot it ran in.
-"""
+"""Identifies a process by its pid, start time (clock ticks since boot) and boot, since pids are
+reused."""
 
 from __future__ import annotations
 
@@ -13,12 +11,12 @@ from pathlib import Path
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _START_FIELD = 19
-"""Index of ``starttime`` in /proc/PID/stat after the command name; see proc(5), field 22."""
+"""Index of ``starttime`` in /proc/PID/stat after the command name; proc(5), field 22."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessIdentity:
-    """One process of this machine, told apart from any later one with its number."""
+    """One process of this machine."""
 
     pid: int
     start_ticks: int
@@ -26,7 +24,7 @@ class ProcessIdentity:
 
     @classmethod
     def of(cls, pid: int) -> ProcessIdentity | None:
-        """The process that has this number now; None when it is dead or a zombie."""
+        """The process with this pid; None when it is dead or a zombie."""
         start_ticks = _start_ticks(pid)
         if start_ticks is None:
             return None
@@ -36,14 +34,14 @@ class ProcessIdentity:
         return ProcessIdentity.of(self.pid) == self
 
     def age_s(self) -> float:
-        """Seconds since the process started, to a hundredth."""
+        """Seconds since its start, to a hundredth."""
         uptime_s = float(Path("/proc/uptime").read_text().split()[0])
         return uptime_s - self.start_ticks / os.sysconf("SC_CLK_TCK")
 
     def send(self, number: signal.Signals) -> bool:
         """Signal the process; False when it is gone.
 
-        Through a pidfd: between a check and a kill the number could change hands.
+        Uses a pidfd: the pid could be reused between check and kill.
         """
         try:
             handle = os.pidfd_open(self.pid)
@@ -74,6 +72,6 @@ def _start_ticks(pid: int) -> int | None:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    # The name may hold blanks and brackets: fields count from the last bracket.
+    # The command name may hold spaces and brackets.
     fields = stat.rpartition(")")[2].split()
     return None if fields[0] in "ZX" else int(fields[_START_FIELD])

@@ -1,11 +1,9 @@
-"""How a worker's process keeps its memory, and how much it may have.
+"""Memory settings of a worker process: rare collections, large blocks returned, and the memory
+limit.
 
-Few collections, and large blocks given back.
-
-State lives in arrays of megabytes that grow by being copied. glibc keeps such blocks for itself
-once one was freed (it raises its mmap threshold to 32 MiB as it learns), which more than doubled
-the memory of a million windows: 540 bytes each where 320 are in use. A fixed threshold returns
-every large block at once, and costs nothing that could be measured.
+State is in arrays of megabytes that grow by copying. glibc raises its mmap threshold to 32 MiB and
+keeps freed blocks, which more than doubled the memory of a million windows (540 bytes each instead
+of 320). A fixed threshold returns large blocks at once, at no measurable cost.
 """
 
 from __future__ import annotations
@@ -17,15 +15,14 @@ from functools import cache
 from pathlib import Path
 
 GC_THRESHOLDS = (200_000, 50, 100)
-"""State lives in arrays and interned strings, with few cycles to find: collecting rarely is
-worth a quarter of a worker's time."""
+"""State has few reference cycles; rare collections save a quarter of a worker's time."""
 
 _M_MMAP_THRESHOLD = -3
 _MMAP_THRESHOLD_BYTES = 2 << 20
 
 
 def settle() -> None:
-    """Once, when all is imported and built. Where there is no glibc its part is left out."""
+    """Call once, after imports and construction. Skips the mmap threshold without glibc."""
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
@@ -34,12 +31,12 @@ def settle() -> None:
 
 
 _LIMITS = ("memory.max", "memory/memory.limit_in_bytes")
-"""Of the control group of a container: version 2 and version 1."""
+"""Control group files of a container: version 2 and version 1."""
 
 
 @cache
 def limit_bytes(control_group: Path = Path("/sys/fs/cgroup")) -> int:
-    """What this process may use: its container's limit, else the machine's memory."""
+    """The container's memory limit, else the machine's memory."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for name in _LIMITS:
         try:

@@ -1,5 +1,5 @@
-"""Proxies of the environment (HTTP_PROXY and its kin) are for other people's servers. Loopback and the
-cluster's own services are always reached directly."""
+"""Bypasses the environment's proxies (HTTP_PROXY and others) for loopback and the cluster's own
+services."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from typing import Final
 DIRECT: Final[Mapping[str, None]] = MappingProxyType(
     {"http://": None, "https://": None, "all://": None}
 )
-"""``mounts`` of an `httpx.AsyncClient` that uses no proxy. ``trust_env=False`` would also ignore
+"""``mounts`` of an `httpx.AsyncClient` without a proxy. ``trust_env=False`` would also ignore
 SSL_CERT_FILE."""

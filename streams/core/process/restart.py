@@ -1,4 +1,4 @@
-"""When a crashed service is started again, and when that is given up."""
+"""Restarts of crashed services."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ DELAY_MAX_S = 5.0
 class RestartPolicy:
     """Doubling delays; after `DEATHS_MAX` deaths within `WITHIN_S` the next one is final.
 
-    A service that dies at once, for ever, would otherwise burn a core and hide its cause in a
-    log that grows.
+    Otherwise a service that always crashes would use a core and fill its log.
     """
 
     _deaths: deque[float] = field(default_factory=lambda: deque(maxlen=DEATHS_MAX + 1))
 
     def died(self, now_s: float) -> float | None:
-        """Seconds to wait before the next start; None to give up. ``now_s`` is monotonic."""
+        """Seconds until the next start; None to give up. ``now_s`` is monotonic."""
         self._deaths.append(now_s)
         recent = sum(1 for death in self._deaths if now_s - death < WITHIN_S)
         if recent > DEATHS_MAX:
@@ -30,5 +29,5 @@ class RestartPolicy:
         return min(FIRST_DELAY_S * 2.0 ** (recent - 1), DELAY_MAX_S)
 
     def forgive(self) -> None:
-        """Forget the deaths so far: an operator repaired the cause and asks to try again."""
+        """Forget previous deaths, on an operator's request."""
         self._deaths.clear()

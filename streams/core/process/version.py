@@ -1,4 +1,4 @@
-"""The version of this build, as its package metadata gives it."""
+"""The version of this build, from its package metadata."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ UNINSTALLED = "0+uninstalled"
 
 @cache
 def app_version() -> str:
-    """`UNINSTALLED` where the code runs from a folder that was never installed."""
+    """`UNINSTALLED` where the package is not installed."""
     try:
         return metadata.version("dia-streams")
     except metadata.PackageNotFoundError:

@@ -1,1 +1,1 @@
-"""What a record is beside its topic: headers, values, what is wrong with a bad one."""
+"""Records without their topic: headers, values, and defects."""

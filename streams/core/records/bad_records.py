@@ -1,6 +1,6 @@
-"""What can be wrong with one record, or with one row: a code each.
+"""Defects of one record or row, with a code each.
 
-The codes are metric labels and the header ``dia.dlq.error_code`` of dead letters.
+Codes are metric labels and the header ``dia.dlq.error_code`` of dead letters.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ class InvalidMessagePack(BadRecord):
 
 
 class CodecFailed(BadRecord):
-    """The topic's own codec raised instead of saying what is wrong with a value."""
+    """The topic's own codec raised instead of returning a defect."""
 
     code = "codec_failed"
 
 
 class InvalidFrame(BadRecord):
-    """A value that does not begin as the registry's wire format does."""
+    """A value without the header of the registry's wire format."""
 
     code = "invalid_frame"
 
 
 class UnknownSchemaId(BadRecord):
-    """The registry has no schema of the id that the record names."""
+    """The registry has no schema with the record's schema id."""
 
     code = "unknown_schema_id"
 
 
 class IncompatibleSchema(BadRecord):
-    """The schema that the record was written with cannot be read as the topic's type."""
+    """The record's schema cannot be read as the topic's type."""
 
     code = "incompatible_schema"
 
 
 class BodyUnfit(BadRecord):
-    """The bytes behind the schema id are not what that schema describes."""
+    """The body does not match its schema."""
 
     code = "body_unfit"
 
@@ -73,13 +73,13 @@ class NonFinite(BadRecord):
 
 
 class KeyMismatch(BadRecord):
-    """The record key is not the field the topic is partitioned by."""
+    """The record key differs from the field by which the topic is partitioned."""
 
     code = "key_mismatch"
 
 
 class KeyMisplaced(BadRecord):
-    """Not in the partition that murmur2 of its key names; refused by DIA_MISPLACED_KEYS."""
+    """The record is not in the partition of its key by murmur2; refused by DIA_MISPLACED_KEYS."""
 
     code = "key_misplaced"
 
@@ -107,57 +107,56 @@ class IdempotencyConflict(BadRecord):
 
 
 class TenantOverQuota(BadRecord):
-    """The tenant has its share of what the partition remembers; a replay may bring the record."""
+    """The tenant has used its share of the partition's state; a replay may succeed."""
 
     code = "over_quota"
 
 
 class UnknownTable(BadRecord):
-    """What comes of the record is a fact of a table that this version of dia does not have."""
+    """The record's row is for a table that this version of dia does not have."""
 
     code = "unknown_table"
 
 
 class AgentTimeout(BadRecord):
-    """The agent waited longer than DIA_AGENT_TIMEOUT_S in the middle of one event."""
+    """The agent waited longer than DIA_AGENT_TIMEOUT_S within one event."""
 
     code = "agent_timeout"
 
 
 class ValueRefused(BadRecord):
-    """An agent gave a table a value that cannot be written or is not of the declared type, or sent a record
-    that its topic cannot hold."""
+    """An agent set a table value of the wrong type or that cannot be written, or sent a record that
+    its topic cannot hold."""
 
     code = "value_refused"
 
 
 class WindowClosed(BadRecord):
-    """An agent wrote a window that has expired: it was closed, and must not open again."""
+    """An agent wrote to an expired window, which cannot open again."""
 
     code = "window_closed"
 
 
 class RowUnfit(BadRecord):
-    """What comes of the record is a row that its table's columns cannot hold."""
+    """The columns of a table cannot hold the record's row."""
 
     code = "row_unfit"
 
 
 class RowRefused(BadRecord):
-    """A shard refused a row, found by bisection, or a sink of the app did."""
+    """A shard (found by bisection) or a sink of the app refused a row."""
 
     code = "row_refused"
 
 
 class RowDropped(BadRecord):
-    """An operator gave up a row that a partition owed to a table or sink which no version at hand
-    declares."""
+    """An operator dropped a row owed to a table or sink that no available version declares."""
 
     code = "row_dropped"
 
 
 class RetriesExhausted(BadRecord):
-    """The record may be good: what it needed was away for all of its ``attempts``."""
+    """The record may be good: a dependency was unavailable during all ``attempts``."""
 
     code = "retries_exhausted"
 

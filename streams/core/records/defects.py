@@ -1,7 +1,7 @@
-"""What is wrong with one record: a code, a sentence, a path. Never on the path of good records.
+"""Defects of records: code, sentence, path. Good records never come here.
 
-The sentences of msgspec are the source for type and range errors; a contract test pins their
-form, because the codes are derived from it.
+Codes for type and range errors are derived from msgspec's messages; a contract test pins their
+form.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from streams.core.records.text_encoding import foreign_encoding, without_mark
 
 _MESSAGE_MAX = 400
 _PATH_MAX = 200
-"""Sentences and paths may quote the payload; they must not become one."""
+"""Limit of sentences and paths, which may quote the payload."""
 
 _Link: TypeAlias = "tuple[_Link | None, str]"
 
@@ -43,13 +43,13 @@ class Defect(NamedTuple):
 
 
 def defect(code: str, path: str, what: str) -> Defect:
-    """A defect whose message names the path before saying ``what`` was expected there."""
+    """A defect whose message names the path, then ``what`` was expected."""
     path = path[:_PATH_MAX]
     return Defect(code, f"{path}: {what}"[:_MESSAGE_MAX], path)
 
 
 def undecodable(value: bytes | None, error: Exception) -> Defect:
-    """Why ``value`` could not be decoded, given the exception the decoder raised."""
+    """Why ``value`` could not be decoded; ``error`` is the decoder's exception."""
     if not value:
         return defect(EmptyValue.code, "$", "expected a JSON object, got no value")
     if (found := bad_utf8(value)) is not None:
@@ -67,7 +67,7 @@ def undecodable(value: bytes | None, error: Exception) -> Defect:
 
 
 def _oddity(value: bytes) -> str | None:
-    """How the text begins, where that alone explains why it is no JSON."""
+    """The beginning of the text, where it explains why the text is not JSON."""
     if (encoding := foreign_encoding(value)) is not None:
         return f"the text is {encoding}, not UTF-8"
     if without_mark(value) != value:
@@ -76,7 +76,7 @@ def _oddity(value: bytes) -> str | None:
 
 
 def bad_utf8(value: bytes) -> Defect | None:
-    """The defect of bytes that are not UTF-8; None for those that are."""
+    """The defect of bytes that are not UTF-8, else None."""
     try:
         value.decode()
     except UnicodeDecodeError as error:
@@ -88,7 +88,7 @@ def bad_utf8(value: bytes) -> Defect | None:
 
 
 def mistyped(error: msgspec.ValidationError) -> Defect:
-    """A well-formed value that is not the declared type, from msgspec's sentence about it."""
+    """A well-formed value of the wrong type, from msgspec's message."""
     match = _AT_PATH.fullmatch(str(error))
     assert match is not None
     what, path = match["what"], match["path"] or "$"
@@ -102,16 +102,16 @@ def mistyped(error: msgspec.ValidationError) -> Defect:
 
 
 def _non_finite_path(value: bytes) -> str | None:
-    """Where a text that is JSON but for NaN and Infinity has its first non-finite number.
+    """The first non-finite number of a text that is JSON but for NaN and Infinity.
 
-    The standard library accepts those words; None when even it refuses the text.
+    None when the standard library, which accepts those, refuses the text too.
     """
     try:
         root = json.loads(value)
     except (ValueError, RecursionError):
         return None
-    # A node's path is a chain of links, spelt out only for the culprit: a deep and wide document
-    # would otherwise hold a long string for every number in it.
+    # Paths are linked lists, rendered only for the defect: a string per node would need too much
+    # memory.
     pending: list[tuple[_Link, Any]] = [((None, "$"), root)]
     while pending:
         link, node = pending.pop()

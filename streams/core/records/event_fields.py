@@ -1,4 +1,4 @@
-"""Fields of a batch of events as columns, wherever they come from."""
+"""Fields of a batch of events as columns."""
 
 from __future__ import annotations
 
@@ -18,21 +18,17 @@ Texts: TypeAlias = Sequence[str | None] | TextSpans
 
 
 class EventFields(Protocol):
-    """Columns of one length, by the name of the attribute.
+    """Columns of one length, by attribute name.
 
-    Each raises TypeError for a field of another type; `wholes` and `numbers` also where one is None.
+    Each method raises TypeError for a field of another type; `wholes` and `numbers` also for None.
     """
 
-    def texts(self, name: str) -> Texts:
-        """A field of text."""
-        ...
+    def texts(self, name: str) -> Texts: ...
 
-    def wholes(self, name: str) -> NDArray[np.int64]:
-        """A field of whole numbers."""
-        ...
+    def wholes(self, name: str) -> NDArray[np.int64]: ...
 
     def numbers(self, name: str) -> NDArray[np.float64]:
-        """A field of numbers, whole ones included."""
+        """A field of numbers, integers included."""
         ...
 
 

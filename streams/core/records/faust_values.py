@@ -1,4 +1,4 @@
-"""faust.Record as a type of values, without importing Faust."""
+"""Support for faust.Record as a value type, without importing Faust."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def is_record(value_type: Any) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """What JSON and MessagePack have for a value: a faust.Record, also inside others, as a map."""
+    """``value`` with each faust.Record, nested ones included, as a map."""
     if type(value) in _SCALARS:
         return value
     if hasattr(value, "asdict"):

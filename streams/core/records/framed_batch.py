@@ -1,7 +1,6 @@
-"""A record batch whose keys and values are still places in what the broker sent.
+"""A record batch whose keys and values are places in the broker's bytes.
 
-Whatever reads columns takes the arrays. The lists of a `RecordBatch` are made when they are asked for:
-agents that take events one by one, dead letters, and tests see no difference.
+Column readers use the arrays; the lists of a `RecordBatch` are created on access.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ _NO_HEADERS: Final[Headers] = ()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frames:
-    """Records of one buffer, in which `PADDING` bytes follow them; none has headers. A size of -1: there
-    is no key, or no value."""
+    """Records of one buffer with `PADDING` bytes behind them, without headers. Size -1: no key, or
+    no value."""
 
     buffer: NDArray[np.uint8]
     offsets: NDArray[np.int64]
@@ -43,7 +42,7 @@ class Frames:
         return self.value_at, self.value_size
 
     def cut(self, first: int, last: int) -> Frames:
-        """Records ``first`` to ``last`` - 1, with as much of the buffer as they lie in."""
+        """Records ``first`` to ``last`` - 1, with their part of the buffer."""
         if first == 0 and last == len(self):
             return self
         if first >= last:
@@ -83,7 +82,7 @@ def together(parts: Sequence[Frames]) -> Frames:
 
 
 class _Places(Sequence[Any]):
-    """A list of a `FramedBatch`: one element is made alone, the list when all are asked for."""
+    """A list of a `FramedBatch`, created on the first access to more than an element."""
 
     def __init__(self, batch: FramedBatch, name: str) -> None:
         self._batch = batch
@@ -117,8 +116,7 @@ def _column(name: str) -> Any:
 
 
 class FramedBatch(RecordBatch):
-    """Grows by `add` while every record of it is framed. `to_lists` gives that up: what was not
-    framed is then appended to its lists, as to those of any `RecordBatch`."""
+    """Framed until `to_lists`; unframed records are then appended to its lists."""
 
     __slots__ = ("_count", "_parts", "lists")
 
@@ -141,7 +139,7 @@ class FramedBatch(RecordBatch):
 
     @property
     def framed(self) -> bool:
-        """Whether `frames` may be asked for."""
+        """Whether `frames` may be called."""
         return self._parts is not None
 
     def add(self, frames: Frames) -> None:
@@ -152,14 +150,14 @@ class FramedBatch(RecordBatch):
         self.lists = {}
 
     def frames(self) -> Frames:
-        """All records, of which there is one at least."""
+        """All records; at least one."""
         assert self._parts, "no record, or not every one is framed"
         if len(self._parts) > 1:
             self._parts = [together(self._parts)]
         return self._parts[0]
 
     def to_lists(self) -> None:
-        """As of any `RecordBatch`; nothing can be added from here on."""
+        """As in `RecordBatch`; ends `add`."""
         if self._parts is None:
             return
         for name in ("offsets", "timestamps", "keys", "values", "headers"):
@@ -227,19 +225,19 @@ def _frames_of(batch: RecordBatch) -> Frames | None:
 
 
 def offset_array(batch: RecordBatch) -> NDArray[np.int64]:
-    """Its ``offsets``, not to be changed."""
+    """Its ``offsets``, read-only."""
     frames = _frames_of(batch)
     return np.array(batch.offsets, np.int64) if frames is None else frames.offsets
 
 
 def timestamp_array(batch: RecordBatch) -> NDArray[np.int64]:
-    """Its ``timestamps``, not to be changed."""
+    """Its ``timestamps``, read-only."""
     frames = _frames_of(batch)
     return np.array(batch.timestamps, np.int64) if frames is None else frames.timestamps
 
 
 def places_of(batch: RecordBatch) -> tuple[TextSpans, TextSpans]:
-    """Its keys and its values as places in one buffer."""
+    """Its keys and values as places in one buffer."""
     frames = _frames_of(batch)
     if frames is not None:
         keys, values = (spans(frames.buffer, *frames.places(name)) for name in ("keys", "values"))
@@ -250,8 +248,7 @@ def places_of(batch: RecordBatch) -> tuple[TextSpans, TextSpans]:
 
 
 def framed(batch: RecordBatch) -> RecordBatch:
-    """The batch with its lists as frames, as a consumer of Kafka gives one; itself where a record has
-    headers, or there is no record."""
+    """The batch in frames, as from Kafka; unchanged where it is empty or a record has headers."""
     if not len(batch) or batch.any_headers():
         return batch
     keys, values = places_of(batch)

@@ -1,4 +1,4 @@
-"""The record headers dia reads and writes. Where a name repeats, the last one counts."""
+"""Record headers of dia. The last header of a name counts."""
 
 from __future__ import annotations
 
@@ -10,53 +10,53 @@ SCHEMA: Final = "dia.schema"
 """Schema version of the value, ASCII decimal; absent means `UNNAMED_VERSION`."""
 
 UNNAMED_VERSION: Final = 1
-"""The schema version of a record that does not name one."""
+"""Schema version of a record without the header."""
 
 REPLAY_APPEND_TS: Final = "dia.replay.append_ts"
-"""Of a replayed record: when it was first appended, decimal milliseconds since the epoch. Its
-age is judged by that moment."""
+"""Replayed record: its first append time, decimal milliseconds since the epoch. Its age is measured
+from it."""
 
 REPLAY_HOPS: Final = "dia.replay.hops"
-"""Of a replayed record: how many replays it has been through, decimal."""
+"""Replayed record: its number of replays, decimal."""
 
 HOPS_CEILING: Final = 65_535
-"""More replays than this are not counted: the ``hops`` column of ClickHouse is a UInt16, and any
-producer can write a header."""
+"""Limit of counted replays: the ``hops`` column is a UInt16, and any producer can write the header.
+"""
 
 REPLAY_PLAN: Final = "dia.replay.plan"
-"""Of a replayed record: the plan that replayed it."""
+"""Replayed record: the plan."""
 
 REPLAY_ID: Final = "dia.replay.id"
-"""Of a replayed record: the id of the dead letter it was."""
+"""Replayed record: the id of its dead letter."""
 
 REPLAY_SHED: Final = "dia.replay.shed"
-"""Of a record that was shed and brought back: topic/partition/offset of the one it copies."""
+"""Replayed shed record: topic/partition/offset of the original."""
 
 REPLAY_PREFIX: Final = "dia.replay."
 
 REPLAY_PARKED_FOR: Final = "dia.replay.parked_for"
-"""Of a record in the parking lot: why it is there."""
+"""Parked record: the reason."""
 
 DLQ_PREFIX: Final = "dia.dlq."
-"""Provenance of a dead letter, added behind the headers of its record."""
+"""Prefix of the provenance of a dead letter, added behind its record's headers."""
 
 DLQ_REPLAY_HOPS: Final = DLQ_PREFIX + "replay_hops"
-"""Of a dead letter: how many replays its record had been through when it failed, decimal."""
+"""Dead letter: replays of its record before it failed, decimal."""
 
 TRACEPARENT: Final = "traceparent"
-"""Of a record that is followed by a trace: https://www.w3.org/TR/trace-context/."""
+"""Traced record: https://www.w3.org/TR/trace-context/."""
 
 _DIGITS_MAX = 18
-"""Enough for any offset, count or time, and always within 64 bits."""
+"""Enough for any offset, count or time within 64 bits."""
 
 
 def of_version(version: int) -> Headers:
-    """The header that names the schema version of a value; none for the version of values without it."""
+    """The header for a schema version; none for `UNNAMED_VERSION`."""
     return () if version == UNNAMED_VERSION else ((SCHEMA, b"%d" % version),)
 
 
 def last(headers: Headers, name: str) -> bytes | None:
-    """The value of the last header of that name; None when there is none."""
+    """The value of the last header of that name, or None."""
     for key, value in reversed(headers):
         if key == name:
             return value
@@ -64,10 +64,10 @@ def last(headers: Headers, name: str) -> bytes | None:
 
 
 def hops(headers: Headers) -> int:
-    """How many replays a record has been through, at most `HOPS_CEILING`.
+    """Replays of a record, at most `HOPS_CEILING`.
 
-    A record that still has the provenance of a dead letter was copied from a DLQ by a foreign
-    tool, which counts no replay: that copy is one replay more than the dead letter says.
+    A record with the provenance of a dead letter was copied from a DLQ by another tool: that counts
+    as one more replay.
     """
     replayed = decimal(last(headers, REPLAY_HOPS)) or 0
     buried = decimal(last(headers, DLQ_REPLAY_HOPS))
@@ -75,7 +75,7 @@ def hops(headers: Headers) -> int:
 
 
 def decimal(raw: bytes | None) -> int | None:
-    """A header value as a non-negative number; None when it is not one."""
+    """A header value as a non-negative number, or None."""
     if raw and len(raw) <= _DIGITS_MAX and raw.isdigit():
         return int(raw)
     return None

@@ -6,8 +6,8 @@
         note: str | None = None
         ts: int
 
-A `msgspec.Struct` whose fields are given by name and may have defaults in any order; options of
-`msgspec.Struct` (``frozen``, ``rename``, ``forbid_unknown_fields``...) are keywords of the class.
+A `msgspec.Struct` with keyword-only fields, so defaults may come in any order. Options of
+`msgspec.Struct` (``frozen``, ``rename``, ``forbid_unknown_fields``...) are class keywords.
 """
 
 from __future__ import annotations
@@ -28,4 +28,4 @@ class RecordMeta(msgspec.StructMeta):
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(msgspec.field,))
 class Record(msgspec.Struct, metaclass=RecordMeta):
-    """See the module docstring."""
+    """The base of a user's event types; see the module docstring."""

@@ -1,12 +1,12 @@
-"""In which encoding a text comes: UTF-8 is read, with a byte-order mark or without (RFC 8259, 8.1);
-UTF-16 and UTF-32 are named, since their bytes fail as JSON in ways that name nothing."""
+"""Detects the encoding of a text: UTF-8 is read, with or without a byte-order mark (RFC 8259, 8.1);
+UTF-16 and UTF-32 are named in the error."""
 
 from __future__ import annotations
 
 import codecs
 
 HEAD_BYTES = 4
-"""What has to be there before the encoding of a text can be told."""
+"""Bytes needed to detect an encoding."""
 
 _MARKS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
@@ -17,14 +17,14 @@ _MARKS = (
 
 
 def without_mark(text: bytes) -> bytes:
-    """The text without one UTF-8 byte-order mark at its start."""
+    """The text without a UTF-8 byte-order mark."""
     return text.removeprefix(codecs.BOM_UTF8)
 
 
 def foreign_encoding(text: bytes) -> str | None:
-    """UTF-16 or UTF-32, where ``text`` begins as a text of one of them; else None.
+    """UTF-16 or UTF-32, where ``text`` begins so; else None.
 
-    JSON begins with an ASCII character, whose other bytes are then zero.
+    JSON begins with an ASCII character, whose other bytes are zero.
     """
     for mark, name in _MARKS:
         if text.startswith(mark):

@@ -1,4 +1,4 @@
-"""A column of texts as places in one buffer of UTF-8, with no Python string each."""
+"""A column of texts as places in one UTF-8 buffer, without a Python string each."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ _MANY = 500
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TextSpans:
-    """Text i is the ``size[i]`` bytes of ``buffer`` at ``at[i]``. `PADDING` bytes follow the last one.
+    """Text i is the ``size[i]`` bytes of ``buffer`` at ``at[i]``. `PADDING` bytes follow the last
+    one.
 
-    ``absent``: which rows have no text, whose places mean nothing; None where every row has one.
+    ``absent``: mask of rows without a text; None where every row has one.
     """
 
     buffer: NDArray[np.uint8]
@@ -29,13 +30,13 @@ class TextSpans:
         return len(self.at)
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> TextSpans:
-        """The texts of some rows, by index or by mask."""
+        """The texts of some rows, by index or mask."""
         absent = None if self.absent is None else self.absent[rows]
         return TextSpans(self.buffer, self.at[rows], self.size[rows], absent)
 
     def encoded(self) -> list[bytes | None]:
-        """Each as bytes of its own."""
-        # Of a few texts not the whole buffer is copied first; of many that is quicker.
+        """Each as bytes."""
+        # Copying the whole buffer first pays only for many texts.
         whole = self.buffer.tobytes() if len(self) > _MANY else self.buffer
         absent = self.absent.tolist() if self.absent is not None else [False] * len(self)
         spans = zip(absent, self.at.tolist(), self.size.tolist(), strict=True)
@@ -47,13 +48,13 @@ class TextSpans:
 
 
 def spans(buffer: NDArray[np.uint8], at: NDArray[np.int64], size: NDArray[np.int64]) -> TextSpans:
-    """Places in a buffer; those of a size below 0 are absent."""
+    """Places in a buffer; a size below 0 is absent."""
     absent = size < 0
     return TextSpans(buffer, at, size, absent if absent.any() else None)
 
 
 def joined(texts: Sequence[bytes | None]) -> TextSpans:
-    """Texts, copied one after the other; None is absent."""
+    """Texts copied into one buffer; None is absent."""
     absent = None
     if None in texts:
         absent = np.array([text is None for text in texts], np.bool_)

@@ -1,1 +1,1 @@
-"""What keeps one failing dependency from becoming everyone's failure."""
+"""Limits the effect of one failing dependency."""

@@ -1,4 +1,4 @@
-"""Pauses between attempts that go on until one succeeds."""
+"""Pauses between attempts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from streams.core.clock import Clock
 
 
 class Backoff:
-    """``first_s`` at first, then twice as long each time, at most ``max_s``."""
+    """``first_s`` at first, doubling up to ``max_s``."""
 
     def __init__(self, clock: Clock, first_s: float, max_s: float) -> None:
         self._clock = clock
@@ -15,15 +15,14 @@ class Backoff:
         self._next_s = first_s
 
     def next_s(self) -> float:
-        """The length of the next pause, for a caller that waits by itself."""
+        """The length of the next pause; the caller waits."""
         pause_s = self._next_s
         self._next_s = min(2 * pause_s, self._max_s)
         return pause_s
 
     async def pause(self) -> None:
-        """Sleep for the next pause."""
         await self._clock.sleep(self.next_s())
 
     def reset(self) -> None:
-        """An attempt succeeded: the next pause is the first one."""
+        """After a success: the next pause is the first one."""
         self._next_s = self._first_s

@@ -1,12 +1,12 @@
-"""A circuit breaker: after enough failures the dependency is left alone for a while.
+"""A circuit breaker.
 
     closed -- enough failures --> open -- open_s passed --> half_open -- enough successes --> closed
                                     ^----------- one failure ---------------'
 
-Half-open, one call at a time is let through; the others are turned away as if it were open.
+Half-open, it lets one call at a time through and refuses the others.
 
-The kept libraries were looked at and do not fit: purgatory and pybreaker count failures without
-a time frame and read the wall clock themselves, so no test can hold their time still.
+purgatory and pybreaker do not fit: they count failures without a time window and read the wall
+clock themselves, which tests cannot control.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerPolicy:
-    """``failures`` within ``window_s`` open it, for ``open_s``; ``successes`` in a row close it.
+    """``failures`` within ``window_s`` open it for ``open_s``; ``successes`` in a row close it.
 
-    With ``consecutive`` a success in between forgets the failures before it: a dependency that
-    answers half of the calls stays in use.
+    With ``consecutive`` a success resets the failures, so a dependency that answers half of the
+    calls stays in use.
     """
 
     failures: int = 5
@@ -45,7 +45,7 @@ class BreakerPolicy:
 
 @dataclass(slots=True)
 class Breaker:
-    """One dependency of this process. ``counts`` are the exceptions that speak against it."""
+    """One dependency of this process. ``counts`` are the exceptions that count as failures."""
 
     dependency: str
     policy: BreakerPolicy
@@ -64,20 +64,20 @@ class Breaker:
 
     @property
     def state(self) -> BreakerState:
-        """Where it stands now; an open one whose time has passed is half-open."""
+        """The current state; half-open once ``open_s`` has passed."""
         if self._state == "open" and self.retry_after_s <= 0:
             return "half_open"
         return self._state
 
     @property
     def retry_after_s(self) -> float:
-        """Seconds until an open breaker lets a call through; 0 when it does so now."""
+        """Seconds until an open breaker lets a call through, or 0."""
         if self._state != "open":
             return 0.0
         return max(0.0, self._opened_at + self.policy.open_s - self.clock.monotonic())
 
     async def call(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """``await attempt()``, its outcome counted. Raises `BreakerOpen` without calling it."""
+        """``await attempt()``, with its outcome counted. Raises `BreakerOpen` without calling it."""
         self._admit()
         probing = self._trying = self._state == "half_open"
         try:
@@ -89,7 +89,7 @@ class Breaker:
             self._success(probing)
             return result
         finally:
-            # Also when cancelled, or on an error that does not count: neither says anything.
+            # Also after a cancellation or an uncounted error, which prove nothing.
             if probing:
                 self._trying = False
 

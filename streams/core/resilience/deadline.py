@@ -1,4 +1,4 @@
-"""One budget of time for a path of several waits, on the engine's own clock."""
+"""A shared time limit of several waits, on the engine's clock."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ T = TypeVar("T")
 
 
 class DeadlinePassed(Exception):  # noqa: N818 - a signal to the caller, which names the error
-    """The budget ran out; what was awaited has been cancelled."""
+    """The time is over; the awaited task was cancelled."""
 
 
 class Deadline:
-    """Every wait made through it shares the same end."""
+    """All waits through it end at the same time."""
 
     def __init__(self, clock: Clock, budget_s: float) -> None:
         self._clock = clock
@@ -27,13 +27,12 @@ class Deadline:
         return max(0.0, self._ends_at - self._clock.monotonic())
 
     async def wait(self, awaitable: Awaitable[T]) -> T:
-        """The result of ``awaitable``; raises `DeadlinePassed` at the end of the budget."""
+        """The result of ``awaitable``; raises `DeadlinePassed` at the end."""
         task = asyncio.ensure_future(awaitable)
         try:
             await self._clock.wait(task, self.left_s)
         finally:
-            # Also when we are being cancelled ourselves: an answer that comes in the same turn
-            # as the end of the budget is looked at, else asyncio reports it as forgotten.
+            # Also when cancelled: asyncio would report an unread result of the same turn.
             in_time = task.done()
             if not in_time:
                 task.cancel()

@@ -1,18 +1,16 @@
-"""Trying again what failed in passing: a fixed schedule with jitter, and a budget per partition.
+"""Retries with a fixed schedule, jitter, and a budget per partition.
 
-1. A `TransientError` whose disposition is RETRY is tried again after each of ``pauses_s``.
-2. Each retry costs a token of the partition's budget, each new event earns a part of one: while
-   everything fails, almost nothing is retried, and an outage is not made worse by those it hits.
-3. Out of pauses, or of tokens: `RetriesExhausted`, and the event becomes a dead letter.
-4. An error whose disposition is PAUSE (an open breaker) is no failure of the event and costs
-   nothing: it passes through at once, and the caller that runs the event waits.
+1. A `TransientError` of disposition RETRY is retried after each of ``pauses_s``.
+2. Each retry costs a token of the partition's budget; each new event earns part of one. During an
+   outage almost nothing is retried.
+3. Without pauses or tokens left, `RetriesExhausted` makes the event a dead letter.
+4. An error of disposition PAUSE (an open breaker) costs nothing and passes through at once; the
+   caller waits.
 
-Only the event waits here. A caller that runs several events of different keys side by side goes on
-with the others, up to the bound of events in flight.
+Only the event waits: events of other keys go on, up to the bound of events in flight.
 
-tenacity, and stamina on top of it, were considered. They wait on the event loop's own clock and
-draw from the global random generator, so the simulation could neither move their time nor repeat
-a run; and neither knows a budget that calls share.
+tenacity and stamina do not fit: they wait on the loop's clock and use the global random generator,
+which a simulation cannot control, and have no shared budget.
 """
 
 from __future__ import annotations
@@ -31,8 +29,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """``jitter`` is the share by which a pause may be longer or shorter. ``budget_max`` retries
-    are there at first, and never more; an event earns ``budget_per_event``."""
+    """``jitter`` is the share by which a pause varies. The budget starts at ``budget_max``, its
+    maximum; an event earns ``budget_per_event``."""
 
     pauses_s: tuple[float, ...] = (1.0, 2.0, 4.0)
     jitter: float = 0.2
@@ -41,12 +39,12 @@ class RetryPolicy:
 
     @property
     def longest_s(self) -> float:
-        """The most one event can wait in all."""
+        """The longest total wait of one event."""
         return sum(self.pauses_s) * (1 + self.jitter)
 
 
 class RetryBudget:
-    """The retries a partition may still spend."""
+    """The remaining retries of a partition."""
 
     def __init__(self, policy: RetryPolicy) -> None:
         self._policy = policy
@@ -58,7 +56,7 @@ class RetryBudget:
         self._tokens = min(policy.budget_max, self._tokens + policy.budget_per_event)
 
     def spend(self) -> bool:
-        """Take one token for one retry; False when there is none."""
+        """Take a token for one retry; False when there is none."""
         if self._tokens < 1:
             return False
         self._tokens -= 1
@@ -66,7 +64,7 @@ class RetryBudget:
 
 
 class Retrier:
-    """Runs the attempts of one partition's events. The same ``seed`` draws the same pauses."""
+    """Runs the attempts of one partition's events. Pauses depend on ``seed``."""
 
     def __init__(self, policy: RetryPolicy, clock: Clock, seed: int) -> None:
         self._policy = policy
@@ -75,7 +73,7 @@ class Retrier:
         self._budget = RetryBudget(policy)
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """``await attempt()``, again while it fails in passing.
+        """``await attempt()``, repeated on transient errors.
 
         Raises `RetriesExhausted` from the last `TransientError`; any other error at once.
         """

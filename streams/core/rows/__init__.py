@@ -1,1 +1,1 @@
-"""Rows and where they may go: ClickHouse tables, sinks, column types."""
+"""Rows and their targets: ClickHouse tables, sinks, column types."""

@@ -1,4 +1,4 @@
-"""What leaves the pipeline for ClickHouse: rows as columns, and the `ShardSet` that takes them."""
+"""Rows for ClickHouse as columns, and the `ShardSet` that stores them."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ WindowTable: TypeAlias = Literal["m1", "h1", "d1"]
 WINDOW_TABLES: tuple[WindowTable, ...] = ("m1", "h1", "d1")
 
 OFFSET_BITS = 48
-"""Of a window row's ``inc`` or ``ver``: the lower bits hold a source offset + 1, the upper ones the
-epoch. One partition with a million records a second has offsets for nine years."""
+"""Of a window row's ``inc`` or ``ver``: the lower bits are a source offset + 1, the upper ones the
+epoch. At a million records per second a partition's offsets last nine years."""
 OFFSET_END = (1 << OFFSET_BITS) - 1
-"""One past the highest source offset that a window row can name."""
+"""One past the highest source offset of a window row."""
 _COMMIT_BITS = 40
-"""Of a fact's ``ver``: the lower bits hold a commit's number. At ten commits a second they last
-3,000 years. The sum stays below 2^53, because Redis and JavaScript count in doubles."""
+"""Of a fact's ``ver``: the lower bits are the commit's number. At ten commits per second they last
+3,000 years. The sum stays below 2^53, since Redis and JavaScript use doubles."""
 EPOCH_END = 1 << (53 - _COMMIT_BITS)
-"""One past the highest epoch that both kinds of version can name."""
+"""One past the highest epoch of both kinds of version."""
 
 
 def version_of(epoch: int, number: int) -> int:
-    """A window row's ``inc`` or ``ver``: of two, the one of the later epoch is the greater.
-    ``number`` is a source offset + 1, at most `OFFSET_END`."""
+    """A window row's ``inc`` or ``ver``; a later epoch makes it greater. ``number`` is a source
+    offset + 1, at most `OFFSET_END`."""
     return epoch << OFFSET_BITS | number
 
 
 def commit_version(epoch: int, seq: int) -> int:
-    """The ``ver`` of a fact, of a ledger row or of a cached value that commit ``seq`` wrote: below
-    2^53, and of two, the one of the later epoch is the greater."""
+    """The ``ver`` of a fact, a ledger row or a cached value of commit ``seq``: below 2^53; a later
+    epoch makes it greater."""
     return epoch << _COMMIT_BITS | seq
 
 
@@ -50,7 +50,7 @@ def offset_of(version: int) -> int:
 
 
 def offsets_of(versions: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """`offset_of` of each."""
+    """`offset_of`, elementwise."""
     return (versions & np.uint64(OFFSET_END)).astype(np.int64) - 1
 
 
@@ -63,8 +63,8 @@ MAP_HINT = (
 
 @dataclass(frozen=True, slots=True)
 class MapIdentity:
-    """What is remembered of a shard map, by every server and every changelog: two maps of one
-    ``digest`` place every row alike. ``description`` is for people."""
+    """Identity of a shard map, stored by every server and changelog: maps of one ``digest`` have
+    the same placement. ``description`` is for people."""
 
     digest: str
     description: str
@@ -74,19 +74,19 @@ class MapIdentity:
 
     @classmethod
     def parse(cls, text: str) -> MapIdentity:
-        """The identity that `str` made ``text`` of."""
+        """Parse the output of `str`."""
         digest, _, description = text.partition(" ")
         return cls(digest, description)
 
 
 @dataclass(frozen=True, slots=True)
 class WindowRows:
-    """Rows for `m1` (or, for windows older than m1's retention, `h1` and `d1`) of one shard.
+    """Rows of one shard for `m1` (or `h1` and `d1`, for windows older than m1's retention).
 
     Row i is the full state of one incarnation of a window at version ``ver[i]``: inserting it
-    twice, or after a newer version, changes nothing. Names are dictionary-encoded: row i has
-    tenant ``tenants[tenant_code[i]]``. The sketch of row i lies in
-    ``sk_k/sk_n[sk_off[i]:sk_off[i + 1]]``, codes ascending.
+    twice, or after a newer version, has no effect. Names are dictionary-encoded: row i has tenant
+    ``tenants[tenant_code[i]]``. Its sketch is ``sk_k/sk_n[sk_off[i]:sk_off[i + 1]]``, codes
+    ascending.
     """
 
     table: WindowTable
@@ -125,8 +125,8 @@ class WindowRows:
 
 @dataclass(frozen=True, slots=True)
 class FactRows:
-    """Rows of a declared table of one shard, idempotent by the table's own key and ``ver``. Columns
-    are lists of equal length, in any order."""
+    """Rows of one shard and declared table, idempotent by the table's key and ``ver``. Columns are
+    lists of equal length."""
 
     declared: ClickHouseTable
     shard: int
@@ -144,9 +144,9 @@ Rows: TypeAlias = WindowRows | FactRows
 
 
 class RowsRefused(Exception):  # noqa: N818 - an answer about some rows, not a failure of the call
-    """Every row but ``indexes`` is stored; those the shard will never take, for ``reason``.
+    """Every row but ``indexes`` is stored; those can never be, for ``reason``.
 
-    ``indexes`` count over the concatenation of the chunks given to `ShardSet.insert`.
+    ``indexes`` count over the concatenated chunks of `ShardSet.insert`.
     """
 
     def __init__(self, indexes: Sequence[int], reason: str) -> None:
@@ -156,11 +156,11 @@ class RowsRefused(Exception):  # noqa: N818 - an answer about some rows, not a f
 
 
 class ShardSet(Protocol):
-    """The ClickHouse shards, one by one. A method returns once the shard holds the effect.
+    """The ClickHouse shards. A method returns once the shard holds the effect.
 
-    Raises `ShardUnavailable` or `PoolExhausted` (retry later), `ShardBusy` (code 252: slow
-    down), `RowsRefused`, and `ShardMapChanged` when a server holds rows that another map placed.
-    Inserting again what may already be there is always harmless.
+    Raises `ShardUnavailable` or `PoolExhausted` (retry later), `ShardBusy` (code 252: slow down),
+    `RowsRefused`, and `ShardMapChanged` when another map placed a server's rows. Repeating an
+    insert is harmless.
     """
 
     @property
@@ -168,17 +168,17 @@ class ShardSet(Protocol):
 
     @property
     def tables(self) -> Mapping[str, ClickHouseTable]:
-        """The declared tables, by name: what `insert` takes besides rows of windows."""
+        """The declared tables, by name, that `insert` takes besides window rows."""
         ...
 
     @property
     def identity(self) -> MapIdentity:
-        """Of the map that places rows."""
+        """Identity of the shard map."""
         ...
 
     @property
     def confirmed(self) -> bool:
-        """Some server has said that its rows are placed by this very map."""
+        """A server has confirmed this shard map."""
         ...
 
     def shard_of(
@@ -192,16 +192,16 @@ class ShardSet(Protocol):
         ...
 
     async def insert(self, shard: int, chunks: Sequence[Rows]) -> None:
-        """Store the rows of all chunks (same table) in one acknowledged insert."""
+        """Store the rows of all chunks (of one table) in one acknowledged insert."""
         ...
 
     async def roll_up(self, shard: int, table: Bucket, start_s: int) -> None:
         """Recompute the hour that starts at ``start_s`` from its minutes, or the day from its
-        recomputed hours, on a replica that has all that was acknowledged of them."""
+        hours, on a replica with all acknowledged rows."""
         ...
 
     async def ping(self, shard: int) -> None:
-        """Return once the shard answered a question that costs it nothing."""
+        """Return once the shard has answered a trivial query."""
         ...
 
     async def close(self) -> None: ...

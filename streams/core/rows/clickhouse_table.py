@@ -1,15 +1,14 @@
-"""One declaration of a table in ClickHouse: its rows, its DDL, its view, its shard key.
+"""Declares a table in ClickHouse: rows, DDL, view, shard key.
 
     SALES = app.clickhouse_table(
         "sales", columns={"account": str, "amount": float, "at_ms": datetime},
         order_by=("account", "at_ms"), shard_by=("account",), ttl_days=400,
     )
-
     scope.fact(SALES, {"account": "a", "amount": 1.5, "at_ms": 1_700_000_000_000})
 
-The engine adds ``ver`` (the version of the commit that wrote the row), ``at`` (its time) and, in a
-table ``in_epoch``, ``epoch``. Of rows with one ``order_by`` key the one with the highest ``ver``
-stays, so that a row can be written any number of times.
+The engine adds ``ver`` (the version of the writing commit), ``at`` (its time) and, in a table
+``in_epoch``, ``epoch``. Per ``order_by`` key the row with the highest ``ver`` stays, so inserts may
+be repeated.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _FSYNC = "fsync_after_insert = 1, fsync_part_directory = 1"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """``type`` as ClickHouse writes it, or a Python type (str, int, float, bool, datetime, date)."""
+    """``type`` in ClickHouse's notation, or a Python type (str, int, float, bool, datetime, date)."""
 
     type: str | type
     codec: str = ""
@@ -40,11 +39,11 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClickHouseTable:
-    """See the module docstring. Raises `UsageError` for a declaration that no server would take.
+    """A declared table; see the module docstring. Raises `UsageError` for an invalid declaration.
 
-    ``shard_by``: columns whose values choose a row's shard; part of ``order_by``, or rows of one
-    key would lie on two shards and both stay. ``in_epoch``: the key names an offset, which another
-    record has after `dia tables reset`; the epoch then belongs to the key.
+    ``shard_by``: columns that choose a row's shard; part of ``order_by``, so that one key stays on
+    one shard. ``in_epoch``: the key contains an offset, which `dia tables reset` reuses, so the
+    epoch is part of the key.
     """
 
     name: str
@@ -56,7 +55,7 @@ class ClickHouseTable:
     in_epoch: bool = False
     description: str = ""
     types: Mapping[str, ColumnType] = field(init=False)
-    """of every column, those the engine adds too, in their public order"""
+    """of every column, added ones included, in their public order"""
     fits: Mapping[str, Fit] = field(init=False, repr=False)
     """of the declared columns"""
 
@@ -100,20 +99,19 @@ class ClickHouseTable:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """The columns of a row's identity, in the order the server sorts by."""
+        """The columns of a row's identity, in sort order."""
         return (*self.order_by, EPOCH) if self.in_epoch else self.order_by
 
     def fit(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """``row`` as the outbox keeps it, with every declared column.
 
-        Raises `RowUnfit` for a column that is missing or not declared, and for a value that its
-        column cannot hold.
+        Raises `RowUnfit` for a missing or undeclared column, and for a value that does not fit.
         """
         return fit_row(self.name, self.fits, row)
 
     def create(self, database: str, engine: str) -> list[str]:
-        """Statements that make the ``_local`` table, or add what an older form of it lacks.
-        ``engine``: the clause that keeps the highest ``ver`` of a key."""
+        """Statements that create the ``_local`` table or add missing columns. ``engine``: the
+        engine clause."""
         table = f"{database}.{self.name}_local"
         columns = {name: self._definition(name) for name in self.types}
         parts = [

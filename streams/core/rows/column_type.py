@@ -1,7 +1,7 @@
-"""The types a declared ClickHouse column may have: their text, and which Python values fit.
+"""Types of declared ClickHouse columns, and the Python values that fit them.
 
-What fits is decided before a commit owes the row. A value that its column cannot hold is then a
-defect of the record it came from; behind the commit it would be a refused row.
+Values are checked before the commit, where a bad one is a defect of its record; after it, the shard
+would refuse the row.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PYTHON: Mapping[type, str] = {
     datetime: TIME,
     date: "Date",
 }
-"""What a Python type is short for."""
+"""ClickHouse types of Python types."""
 
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _DAYS_MAX = 65_535
@@ -40,7 +40,7 @@ _INTEGERS = {
 }
 _WRAPPERS = {"LowCardinality": 1, "Nullable": 1, "Array": 1, "Map": 2}
 _NO_MAP_KEYS = ("Bool", "Nullable", "Array", "Map")
-"""A JSON object, in which a refused row is kept, has no such names."""
+"""A JSON object, which holds a refused row, cannot have such keys."""
 _FORMS: Mapping[str, Callable[..., Any]] = {
     "LowCardinality": lambda inner: inner,
     "Nullable": lambda inner: inner | None,
@@ -65,19 +65,19 @@ class ColumnType:
     inside: tuple[ColumnType, ...] = ()
 
     def __str__(self) -> str:
-        """As ClickHouse writes it in system.columns."""
+        """As in system.columns."""
         if not self.inside:
             return self.name
         return f"{self.name}({', '.join(map(str, self.inside))})"
 
     @property
     def fit(self) -> Fit:
-        """Brings a value into the column's form."""
+        """Converts a value to the column's form."""
         return _fit(self)
 
     @property
     def form(self) -> Any:
-        """The Python type of what `fit` returns, as msgspec reads it."""
+        """The Python type of `fit`'s result, for msgspec."""
         if self.name in _WRAPPERS:
             inside = [kind.form for kind in self.inside]
             return _FORMS[self.name](*inside)
@@ -85,7 +85,7 @@ class ColumnType:
 
 
 def column_type(declared: str | type) -> ColumnType:
-    """The type that a declaration names. Raises `ValueError` for one that cannot be stored."""
+    """Parse a declared type. Raises `ValueError` for an unsupported one."""
     text = declared if isinstance(declared, str) else PYTHON.get(declared, str(declared))
     found, rest = _parse(text.strip())
     if rest:
@@ -94,9 +94,9 @@ def column_type(declared: str | type) -> ColumnType:
 
 
 def fit_row(table: str, fits: Mapping[str, Fit], row: Mapping[str, Any]) -> dict[str, Any]:
-    """``row`` with every column of ``fits`` in its form.
+    """``row`` with every column of ``fits`` converted.
 
-    Raises `RowUnfit` for a column that is missing or unknown, and for a value that does not fit.
+    Raises `RowUnfit` for a missing or unknown column, and for a value that does not fit.
     """
     fitted = {}
     for name, fit in fits.items():
@@ -113,7 +113,7 @@ def fit_row(table: str, fits: Mapping[str, Fit], row: Mapping[str, Any]) -> dict
 
 
 def _parse(text: str) -> tuple[ColumnType, str]:
-    """The type at the start of ``text``, and what follows it."""
+    """The type at the start of ``text``, and the rest."""
     for plain in (TIME, *_INTEGERS, "String", "Bool", "Float32", "Float64", "Date"):
         behind = text.removeprefix(plain)
         if behind != text and not behind[:1].isalnum() and behind[:1] != "(":
@@ -138,7 +138,7 @@ def _parse(text: str) -> tuple[ColumnType, str]:
 
 @cache
 def _fit(kind: ColumnType) -> Fit:
-    """The check of one type, built once."""
+    """The check of one type."""
     if kind.name in _INTEGERS:
         return _integer(kind.name, *_INTEGERS[kind.name])
     if kind.name == "Nullable":

@@ -1,12 +1,11 @@
-"""Means and squared deviations that stay right where the mean is much larger than the deviation.
+"""Means and squared deviations that stay exact where the mean is much larger than the deviation.
 
-A sum of squares about zero loses the deviation in rounding: values of 1e8 that differ by 1 have
-squares of 1e16, whose last digit is worth 2. So a window sums deviations from a *pivot*, its first
-value, and a row holds the mean and ``m2``, the sum of squared deviations from the mean; the
-standard deviation is ``sqrt(m2 / n)``. Rows are combined by the formula of Chan, Golub and LeVeque
-(Updating Formulae and a Pairwise Algorithm for Computing Sample Variances, 1979), here in Python
-and in SQL. A row's mean is rounded to a double, so combined rows know the deviation to the share
-that the last digit of the mean has in it: 5e-4 where the mean is 1e12 times the deviation.
+A sum of squares about zero rounds the deviation away: squares of 1e8 are 1e16, whose last digit is
+2. So a window sums deviations from a *pivot*, its first value, and a row holds the mean and ``m2``,
+the sum of squared deviations from the mean; the standard deviation is ``sqrt(m2 / n)``. Rows are
+combined as in Chan, Golub and LeVeque (Updating Formulae and a Pairwise Algorithm for Computing
+Sample Variances, 1979), in Python and in SQL. A row's mean is a rounded double, so the combined
+deviation has a relative error of 5e-4 where the mean is 1e12 times the deviation.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ PARTS_SQL = (
 )
 """Aggregates of the rows to combine, for an inner SELECT; `MEAN_SQL` and `M2_SQL` read them."""
 MEAN_SQL = """means[1] + arraySum((k, m) -> k * (m - means[1]), sizes, means) / total"""
-"""The mean of all values. Give it the alias ``joint`` where `M2_SQL` is used."""
+"""The mean of all values; `M2_SQL` needs it with the alias ``joint``."""
 M2_SQL = """within + arraySum((k, m) -> k * (m - joint) * (m - joint), sizes, means)"""
 """The sum of squared deviations of all values from ``joint``."""
 
@@ -30,8 +29,8 @@ def about_mean(
     d1: NDArray[np.float64],
     d2: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and m2 of each window, from its count and its sums of first and second powers of the
-    deviations from ``pivot``. The pivot is one of the values, so d2 is at most n times m2."""
+    """Mean and m2 of each window, from its count and its sums of deviations and squared deviations
+    from ``pivot``. The pivot is one of the values, so d2 is at most n times m2."""
     shift = d1 / n
     return pivot + shift, np.maximum(d2 - d1 * shift, 0.0)
 
@@ -39,6 +38,6 @@ def about_mean(
 def combined(
     n: NDArray[np.int64], mean: NDArray[np.float64], m2: NDArray[np.float64]
 ) -> tuple[float, float]:
-    """Mean and m2 of all values behind the rows. At least one row."""
+    """Mean and m2 of all values of the rows, of which there is at least one."""
     joint = float(mean[0] + np.sum(n * (mean - mean[0])) / np.sum(n))
     return joint, float(np.sum(m2) + np.sum(n * (mean - joint) ** 2))

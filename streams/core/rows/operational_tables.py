@@ -1,4 +1,4 @@
-"""The ClickHouse tables that every app has: what was set aside, and where each partition stands."""
+"""ClickHouse tables of every app: dead letters, and the progress of each partition."""
 
 from __future__ import annotations
 

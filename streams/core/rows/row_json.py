@@ -1,8 +1,7 @@
-"""A row as the JSON that its dead letter holds, and read back without a loss.
+"""A row as lossless JSON, for its dead letter.
 
-JSON has no number for infinities and NaN: they are written as the text ``inf``, ``-inf`` and ``nan``. A
-reader that knows the types of the columns makes numbers of them again, and of the names of an object
-the keys of a Map.
+Infinities and NaN become the texts ``inf``, ``-inf`` and ``nan``. The reader restores them, and the
+keys of a Map, by column type.
 """
 
 from __future__ import annotations
@@ -16,17 +15,17 @@ import msgspec
 from streams.core.rows.column_type import ColumnType
 
 TARGET: Final = "table"
-"""The field that names the table or sink of the row. No column may be called so."""
+"""The field with the name of the table or sink; no column may have this name."""
 
 
 def row_json(target: str, row: Mapping[str, Any]) -> bytes:
-    """The row of a table or sink of that name."""
+    """The row of the table or sink ``target``."""
     return msgspec.json.encode({TARGET: target, **_finite(row)})
 
 
 def read_row(types: Mapping[str, ColumnType], value: bytes) -> dict[str, Any]:
-    """The columns of a row that `row_json` wrote. Raises ValueError for an unknown column, and for a
-    value that is not of its column's type. Columns may be missing."""
+    """The columns of a row that `row_json` wrote; some may be missing. Raises ValueError for an
+    unknown column or a value of the wrong type."""
     raw = msgspec.json.decode(value, type=dict[str, msgspec.Raw])
     row = {}
     for name, text in raw.items():

@@ -1,18 +1,16 @@
-"""A target of an agent's rows besides the ClickHouse shards: one class, and one line in the app.
+"""A target of agents' rows besides ClickHouse: one class, and one line in the app.
 
     class Lines:
         def __init__(self, path: Path) -> None: ...
         async def write(self, batch: RowBatch) -> None: ...
         async def close(self) -> None: ...
-
     LINES = app.sink(
         "lines", columns={"account": str, "amount": float}, open=lambda *_: Lines(Path("sales"))
     )
-
     scope.fact(LINES, {"account": "a", "amount": 1.5})
 
-A commit owes the rows (runtime/effects/effects.py), so they are written once the commit is true, and again
-after a crash until the sink has acknowledged them by returning from `RowSink.write`.
+Rows are in the outbox of a commit (runtime/effects/effects.py): they are written after it, and
+again after a crash, until `RowSink.write` returns.
 """
 
 from __future__ import annotations
@@ -36,20 +34,20 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class RowBatch:
-    """Rows that one commit of one partition owes one sink, as columns of equal length.
+    """Rows of one commit of one partition for one sink, as columns of equal length.
 
-    ``columns``: the declared ones, and ``ver`` and ``at`` of the commit. The same rows come again
-    under the same ``name`` after a crash, at any later time, and never other rows.
+    ``columns``: the declared ones, and ``ver`` and ``at`` of the commit. After a crash the same
+    rows come again under the same ``name``, at any later time, and never other rows.
     """
 
     sink: str
     group: str
     source: TopicPartition
     version: int
-    """of the commit: its epoch and number; commits of one group and partition ascend"""
+    """of the commit: epoch and number; ascends per group and partition"""
     part: int
-    """a commit's rows for one sink may come in several batches. A row that the sink refused and a replay
-    brings back is a batch of its own, with a number from `REPLAYED_PART` on."""
+    """number of the batch within its commit. A refused row that a replay brings back is a batch of
+    its own, numbered from `REPLAYED_PART`."""
     columns: Mapping[str, Sequence[Any]]
 
     def __len__(self) -> int:
@@ -62,24 +60,22 @@ class RowBatch:
         return f"{self.group}-{topic}-{partition}-{self.version:014x}-{self.part}"
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """The rows one by one."""
         names = tuple(self.columns)
         for values in zip(*self.columns.values(), strict=True):
             yield dict(zip(names, values, strict=True))
 
 
 class RowSink(Protocol):
-    """What takes rows. One instance serves one process; calls come one at a time, from its loop."""
+    """Stores rows. One instance per process; calls are sequential, on its loop."""
 
     async def write(self, batch: RowBatch) -> None:
-        """Return once the rows are stored for good.
+        """Return once the rows are durable.
 
-        The batch may come again, also after later ones: written twice it must leave one copy, for
-        which `RowBatch.name` serves, or its parts: group, source, version and part. To refuse rows for
-        good, store the others and raise `streams.core.rows.built_in_tables.RowsRefused`: each refused one becomes a dead
-        letter, `row_refused`, which `dia replay` brings back. Whatever else it raises means "not
-        stored": the batch is tried again with growing pauses, and the others of this sink wait behind
-        it.
+        The batch may come again, also after later ones; a second write must leave one copy, by
+        `RowBatch.name` or its parts: group, source, version and part. To refuse rows for good,
+        store the others and raise `streams.core.rows.built_in_tables.RowsRefused`: each becomes a
+        dead letter, `row_refused`, which `dia replay` brings back. Any other exception means "not
+        stored": the batch is retried with growing pauses, and later ones of this sink wait.
         """
         ...
 
@@ -91,15 +87,15 @@ OpenSink: TypeAlias = "Callable[[DeclaredSink, Settings], RowSink]"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredSink:
-    """A sink of an app: ``columns`` as in `ClickHouseTable`; ``open`` makes the `RowSink` from this
-    declaration and the settings, once in each worker process, when its first row is due, and once for
-    each partition whose refused rows a replay brings back."""
+    """A sink of an app: ``columns`` as in `ClickHouseTable`. ``open`` creates the `RowSink` from
+    this declaration and the settings, once per worker process at its first row, and once per
+    partition whose refused rows are replayed."""
 
     name: str
     columns: Mapping[str, str | type]
     open: OpenSink
     types: Mapping[str, ColumnType] = field(init=False)
-    """of every column, those of the commit too"""
+    """of every column, those of the commit included"""
     fits: Mapping[str, Fit] = field(init=False, repr=False)
     """of the declared columns"""
 
@@ -123,5 +119,5 @@ class DeclaredSink:
         object.__setattr__(self, "types", {**types, **own})
 
     def fit(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """``row`` as the outbox keeps it. Raises `RowUnfit` as `ClickHouseTable.fit` does."""
+        """``row`` as the outbox keeps it. Raises `RowUnfit` as `ClickHouseTable.fit`."""
         return fit_row(self.name, self.fits, row)

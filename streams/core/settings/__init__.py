@@ -1,7 +1,7 @@
-"""One frozen `Settings`, read once from the environment (and from a running local stack).
+"""The frozen `Settings`, read once from the environment and a running local stack.
 
-`load` also tells where each value came from. A wrong value is a `UsageError` that names the
-variable and the range.
+`load` also returns the source of each value. An invalid value raises `UsageError` with the variable
+and its range.
 """
 
 from streams.core.settings import secret_file

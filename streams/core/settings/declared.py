@@ -1,4 +1,4 @@
-"""Every setting: a field each, with its unit in its name, its bounds and what it is for."""
+"""Every setting: a field with its unit in its name, its bounds and its purpose."""
 
 from __future__ import annotations
 
@@ -433,7 +433,7 @@ class Settings:
     log_level: str = _setting("info", "debug, info, warning or error")
 
     def state_path(self) -> Path:
-        """The folder that holds this host's RocksDB stores."""
+        """The folder of this host's RocksDB stores."""
         return Path(self.state_dir) if self.state_dir else self.home_path() / "state"
 
     def home_path(self) -> Path:
@@ -444,7 +444,7 @@ class Settings:
         return secret_file.read("DIA_CLICKHOUSE_PASSWORD_FILE", self.clickhouse_password_file)
 
     def clickhouse_tls(self) -> TlsFiles:
-        """For shards whose URL begins with https."""
+        """For shards with https URLs."""
         return TlsFiles(
             variables="DIA_CLICKHOUSE",
             ca=self.clickhouse_ca_file,
@@ -453,7 +453,7 @@ class Settings:
         )
 
     def redis_options(self) -> dict[str, Any]:
-        """What a Redis client takes beside ``redis_url``, whose own user and password win.
+        """Arguments of a Redis client beside ``redis_url``, whose own user and password win.
 
         `UsageError` for an unreadable password file, or an authority without TLS.
         """
@@ -472,7 +472,7 @@ class Settings:
     def shards(self) -> list[list[str]]:
         """URLs: one inner list per shard, its replicas in order of preference.
 
-        Raises `UsageError` for replicas without a cluster: they would not share their rows.
+        Raises `UsageError` for replicas without a cluster, which would not share rows.
         """
         groups = [s.strip() for s in self.clickhouse_shards.split(",") if s.strip()]
         urls = [[url.strip() for url in group.split("|") if url.strip()] for group in groups]
@@ -484,6 +484,6 @@ class Settings:
         return urls
 
     def early_rows_every_s(self) -> float:
-        """Seconds between early rows: a little less than asked, so that a commit which comes a
-        moment before its time takes them along instead of leaving them to the next."""
+        """Seconds between provisional rows: slightly less than configured, so that a commit just
+        before the time includes them."""
         return 0.9 * (self.emit_interval_s or self.commit_interval_s)

@@ -1,4 +1,4 @@
-"""The folder of a user that keeps state where no setting names one."""
+"""The default folder of local state."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from streams.core.errors import UsageError
 
 
 def default_home() -> Path:
-    """Where the local stack and worker state live unless DIA_HOME says otherwise.
+    """Folder of the local stack and worker state unless DIA_HOME is set.
 
     Raises `UsageError` for a user without a home.
     """

@@ -1,9 +1,9 @@
-"""DIA_JOB_RETRIES: how often jobs are tried again, by the class of the error.
+"""DIA_JOB_RETRIES: retries of jobs by error class.
 
     process_died=2x0.5,shard_unavailable=6x2
 
-is ``CODE=ATTEMPTSxPAUSE_S``, comma between classes: attempts in all, and seconds before the second,
-which double up to the queue's longest pause. It replaces what the queue of a scenario says.
+is ``CODE=ATTEMPTSxPAUSE_S``, comma-separated: total attempts, and seconds before the second,
+doubling up to the queue's longest pause. Overrides the queue of a scenario.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class JobRetry(NamedTuple):
 
 
 def job_retries(setting: str) -> Mapping[str, JobRetry]:
-    """By error code. ValueError says what is wrong with the setting."""
+    """By error code. ValueError explains an invalid setting."""
     known = {error.code for error in _kinds(TransientError) if _spends(error)}
     found: dict[str, JobRetry] = {}
     for one in filter(None, (part.strip() for part in setting.split(","))):
@@ -54,5 +54,5 @@ def _kinds(of: type[TransientError]) -> Iterator[type[TransientError]]:
 
 
 def _spends(kind: type[TransientError]) -> bool:
-    """An error whose disposition is PAUSE spends no attempt, so there is nothing to set."""
+    """An error of disposition PAUSE uses no attempt, so it cannot be set."""
     return kind.disposition is Disposition.RETRY

@@ -1,5 +1,5 @@
-"""Values that are of the right type and yet mean nothing: refused when the settings are read, so that
-every command says so once, and no process is started, and started again, with them."""
+"""Refuses values of the right type without a valid meaning when settings are read, so that no
+process starts with them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _SHARDINGS = ("range", "directory")
 
 
 def refuse_meaningless(settings: Settings, given: Iterable[str]) -> None:
-    """Check the fields named in ``given``, which the user set. Raises `UsageError` for the first
-    wrong one, naming its variable, its value and what it should be."""
+    """Check the fields in ``given``, which the user set. Raises `UsageError` for the first invalid
+    one, with variable, value and expectation."""
     for name in given:
         value = getattr(settings, name)
         if not isinstance(value, str) or not value:
@@ -35,7 +35,7 @@ def refuse_meaningless(settings: Settings, given: Iterable[str]) -> None:
 
 
 def _wanted(name: str, value: str) -> str | None:
-    """What is wrong with the value of a field; None where nothing is."""
+    """What is wrong with the value of a field, or None."""
     if name in _WORDS and value.lower() not in _WORDS[name]:
         return f"is none of {', '.join(_WORDS[name])}"
     if name.endswith("_file") and name != _MADE_BY_US:
@@ -47,7 +47,7 @@ def _wanted(name: str, value: str) -> str | None:
 def _wanted_file(value: str) -> str | None:
     try:
         return None if Path(value).is_file() else "names no file that is there"
-    except (OSError, ValueError):  # too long, not to be looked at, or with a NUL in it
+    except (OSError, ValueError):  # too long, inaccessible, or with a NUL
         return "names no file that can be read"
 
 
@@ -66,7 +66,7 @@ def _url(*schemes: str) -> Callable[[str], str | None]:
         try:
             parts = urlsplit(value)
             good = parts.scheme in schemes and bool(parts.hostname or parts.scheme == "unix")
-            _ = parts.port  # raises ValueError for one that is no number, or too large
+            _ = parts.port  # raises ValueError for a port that is no number, or too large
         except ValueError:
             good = False
         return None if good else f"is no address that begins with {words}"
@@ -76,7 +76,7 @@ def _url(*schemes: str) -> Callable[[str], str | None]:
 
 def _wanted_shards(value: str) -> str | None:
     if "@" in value:
-        return None  # a password may hold what ends an address; the shard's client judges it
+        return None  # a password may contain delimiters; the shard's client checks it
     wanted = _url("http", "https")
     groups = [group for group in value.split(",") if group.strip()]
     if not groups:

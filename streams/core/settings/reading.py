@@ -1,4 +1,4 @@
-"""Read the settings from the environment and a running local stack, and tell where each is from."""
+"""Reads settings from the environment and a running local stack, with the source of each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PREFIX = "DIA_"
 
 
 class Provenance(NamedTuple):
-    """Where one value came from: ``environment``, ``local stack`` or ``default``."""
+    """Source of one value: ``environment``, ``local stack`` or ``default``."""
 
     name: str
     variable: str
@@ -30,8 +30,8 @@ class Provenance(NamedTuple):
 
 
 def stack_file(home: Path) -> Path:
-    """The file in which a running local stack publishes its addresses, as a flat JSON object
-    of setting name to value."""
+    """The file with the addresses of a running local stack: a flat JSON object of setting name to
+    value."""
     return home / "stack" / "settings.json"
 
 
@@ -40,7 +40,7 @@ def load(
 ) -> tuple[Settings, list[Provenance]]:
     """Read the settings: overrides > environment > running local stack > default.
 
-    Raises `UsageError` naming the variable, its value and its range.
+    Raises `UsageError` with the variable, its value and its range.
     """
     env = os.environ if environ is None else environ
     home = Path(str(overrides.get("home") or env.get("DIA_HOME") or default_home()))
@@ -63,7 +63,7 @@ def load(
     settings = Settings(**values)
     _check_bounds(settings)
     refuse_meaningless(settings, [name for name in sources if sources[name] != "local stack"])
-    settings.shards()  # refuses what no process may use
+    settings.shards()  # raises for an invalid value
     return settings, _explain(settings, sources)
 
 
@@ -120,7 +120,7 @@ def _check_bounds(settings: Settings) -> None:
 
 
 def _refuse_unknown(env: Mapping[str, str]) -> None:
-    """A misspelt DIA_ variable would be a setting that silently does nothing."""
+    """A misspelt DIA_ variable would otherwise be ignored."""
     known = {PREFIX + spec.name.upper() for spec in fields(Settings)}
     unknown = sorted(name for name in env if name.startswith(PREFIX) and name not in known)
     if unknown:

@@ -1,4 +1,4 @@
-"""Secrets are read from files, at the moment of use: no value of theirs is ever a setting."""
+"""Reads secrets from files at the moment of use; no setting holds a secret."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from streams.core.process.file_modes import refuse_loose
 def read(variable: str, path: str) -> str:
     """The file's content without surrounding white space; "" when ``path`` is "".
 
-    ``variable`` is the setting that names the file. `UsageError` when it cannot be read, or
-    others may read it too.
+    ``variable`` is the setting that names the file. `UsageError` when it is unreadable, or readable
+    by other users.
     """
     if not path:
         return ""

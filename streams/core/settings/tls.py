@@ -1,7 +1,7 @@
-"""TLS towards one service: which authority to trust, and our own certificate.
+"""TLS to one service: trusted authority and client certificate.
 
-Names are always checked. There is no setting that trusts every certificate: encryption without
-an authority does not stop an attacker on the path.
+Host names are always checked. No setting trusts every certificate, which would not stop an attacker
+on the path.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from streams.core.process.file_modes import refuse_loose
 class TlsFiles:
     """Paths of PEM files, "" for none. ``ca`` "" trusts the system's authorities.
 
-    ``variables`` is the prefix of the settings that named them, for messages.
+    ``variables`` is the prefix of their settings, for messages.
     """
 
     variables: str
@@ -27,14 +27,14 @@ class TlsFiles:
     key: str = ""
 
     def context(self) -> ssl.SSLContext:
-        """A client's context. `UsageError` when a file is missing, not PEM, or does not fit."""
+        """A client's context. `UsageError` when a file is missing, not PEM, or does not match."""
         self.check()
         try:
             context = ssl.create_default_context(cafile=self.ca or None)
             if self.key:
                 refuse_loose(f"{self.variables}_KEY_FILE", Path(self.key))
             if self.certificate:
-                # With a password no prompt for one ever waits on the terminal.
+                # A given password prevents a prompt on the terminal.
                 context.load_cert_chain(self.certificate, self.key or None, password="")
         except (OSError, ValueError) as error:
             raise UsageError(
@@ -46,7 +46,7 @@ class TlsFiles:
         return context
 
     def check(self) -> None:
-        """`UsageError` for a key without its certificate: it would be ignored in silence."""
+        """`UsageError` for a key without its certificate, which would be ignored."""
         if self.key and not self.certificate:
             raise UsageError(
                 f"{self.variables}_KEY_FILE is set and {self.variables}_CERT_FILE is not. "

@@ -1,4 +1,4 @@
-"""Metrics are declared with the prefix, on one registry."""
+"""Declares metrics with a prefix on one registry."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ PREFIX: Final = "dia_"
 
 
 class Declare:
-    """Declares metrics with the prefix on one registry."""
-
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
 

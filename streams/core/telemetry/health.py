@@ -1,18 +1,17 @@
-"""Probes and metrics of one process, on one port, answered by a thread of their own.
+"""Probes and metrics of one process, on one port, served by a thread of their own.
 
-The thread matters: an event loop that is stuck could not say so itself, and it is then that its
-metrics are wanted most. Probes never ask Kafka, ClickHouse or Redis: a restart cures none of them.
+A stuck event loop could not answer. Probes never call Kafka, ClickHouse or Redis: a restart cures
+none of them.
 
 - ``/startupz``  the process is wired and has reached its broker once
 - ``/livez``     the event loop's heartbeat is younger than `HealthState.stale_after_s`
-- ``/readyz``    started, assigned, every assigned partition taking records, not draining
-- ``/degradation``  the process's level, since when, and why; always 200, for it is no reason
-  to restart
-- ``/status``    what a worker publishes of its partitions, as in its status file; 404 from others
+- ``/readyz``    started, assigned, every assigned partition takes records, not draining
+- ``/degradation``  the process's level, since when, and why; always 200
+- ``/status``    a worker's partitions, as in its status file; 404 from other processes
 - ``/metrics``   Prometheus text format, at most `METRICS_AGE_S` old
 
-An address that asks more often than `PER_S` waits; the thread shares the interpreter with the work of
-the process.
+A client that sends more than `PER_S` requests waits, because the thread shares the interpreter with
+the process's work.
 """
 
 from __future__ import annotations
@@ -36,25 +35,25 @@ from streams.core.telemetry.pace import AnswerPace
 
 HEARTBEAT_INTERVAL_S = 1.0
 STALE_AFTER_S = 30.0
-"""Far longer than the loop may ever hold on to one step, so a busy machine causes no restart."""
+"""Far longer than one step of the loop, so that load causes no restart."""
 STOP_TIMEOUT_S = 5.0
 REQUEST_BYTES_MAX = 1024
 METRICS_AGE_S = 1.0
-"""Writing the text takes tens of milliseconds: requests within `METRICS_AGE_S` share one."""
+"""Rendering takes tens of milliseconds; requests within this time share one."""
 PER_S = 20.0
 BURST = 40
 WAITING_MAX = 20
 
 
 class ProbeVerdict(NamedTuple):
-    """The answer of a probe, and why."""
+    """Result of a probe, and the reason."""
 
     ok: bool
     reason: str
 
 
 class PartitionCounts(NamedTuple):
-    """Assigned partitions by what they do."""
+    """Assigned partitions by state."""
 
     ready: int = 0
     restoring: int = 0
@@ -62,8 +61,8 @@ class PartitionCounts(NamedTuple):
 
 
 class HealthState:
-    """The state of the runtime. Written by the event loop, read by the probe thread:
-    every field is one reference, so a read sees an old or a new value, never half of one."""
+    """State of the runtime. The event loop writes and the probe thread reads it; every field is one
+    reference, so no read is torn."""
 
     def __init__(self, clock: Clock, *, stale_after_s: float = STALE_AFTER_S) -> None:
         self._clock = clock
@@ -76,7 +75,7 @@ class HealthState:
         self.status = b""
 
     def beat(self) -> None:
-        """The event loop turns."""
+        """Heartbeat of the event loop."""
         self._beat_at = self._clock.monotonic()
 
     def mark_started(self) -> None:
@@ -84,19 +83,19 @@ class HealthState:
         self._started = True
 
     def set_partitions(self, counts: PartitionCounts | None) -> None:
-        """The assignment as it stands; None while the group gives none."""
+        """The assignment; None while the group gives none."""
         self._partitions = counts
 
     def set_standing(self, standing: Any) -> None:
-        """How the process stands, as `streams.core.degradation.level.Standing` or alike."""
+        """Level of the process, a `streams.core.degradation.level.Standing` or similar."""
         self.standing = msgspec.json.encode(standing)
 
     def set_status(self, status: bytes) -> None:
-        """What the process publishes of its partitions, as JSON."""
+        """Status of the partitions, as JSON."""
         self.status = status
 
     def mark_draining(self) -> None:
-        """A graceful stop began; there is no way back."""
+        """A graceful stop began; irreversible."""
         self._draining = True
 
     def startup(self) -> ProbeVerdict:
@@ -141,7 +140,7 @@ class HealthServer:
         self._serving: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def start(self) -> int:
-        """Serve, and let the calling loop beat. Returns the bound port."""
+        """Serve, and start the heartbeat of the calling loop. Returns the bound port."""
         self._thread = threading.Thread(target=self._run, name="health", daemon=True)
         self._thread.start()
         await asyncio.wrap_future(self._serving)
@@ -150,7 +149,7 @@ class HealthServer:
         return port
 
     async def stop(self) -> None:
-        """Stop serving; harmless when `start` failed or was never called."""
+        """Stop serving; also after a failed or missing `start`."""
         if self._heartbeat is not None:
             self._heartbeat.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -1,4 +1,4 @@
-"""Metrics of the health rule (streams/engine/health), from processes that observe the whole pipeline."""
+"""Metrics of the health rule (streams/engine/health), from processes that observe the pipeline."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from streams.core.telemetry.declaring import Declare
 
 
 class HealthMetrics:
-    """What the broker said of every declared group. Absent until a process has observed it."""
+    """Lag and members of every declared group; absent before the first observation."""
 
     def __init__(self, declare: Declare) -> None:
         self.verdict = declare.gauge(
@@ -29,7 +29,7 @@ class HealthMetrics:
         )
 
     def clear(self) -> None:
-        """Forget what was observed."""
+        """Forget all observations."""
         self.verdict.clear()
         self.findings.clear()
         self.lag_records.clear()

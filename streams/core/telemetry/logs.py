@@ -1,11 +1,10 @@
-"""Structured logs on stderr: one line a decision, an event name and its fields, never a payload.
+"""Structured logs on stderr: one line per decision, an event name and fields, never a payload.
 
-Our own event names are constants in snake_case (``partition_restored``). What aiokafka, faust and
-other libraries log takes the same way out, from WARNING on.
+Event names are constants in snake_case (``partition_restored``). Messages of libraries take the
+same path, from WARNING on.
 
-Repeats are bounded. A client library repeats one sentence for as long as a broker is away. Of our
-own events, a tenant causes one by each bad record, and a client of the console by each request
-that is refused: without a bound they could fill a disk.
+Repeats are bounded, because an outage, a tenant's bad records or refused console requests could
+otherwise fill a disk.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ from streams.core.masking import masked
 
 OWN_LOGGERS = ("streams", "agents", "tables", "schemas")
 REPEATS_MAX = 5
-"""Of one message of a library."""
+"""Per message of a library."""
 OWN_REPEATS_MAX = 600
-"""Of one of our events, whatever its fields: more than partitions are assigned at once."""
+"""Per event of ours, whatever its fields: more than partitions are assigned at once."""
 REPEAT_WINDOW_S = 60.0
 REMEMBERED_MAX = 500
 FIELD_CHARS_MAX = 2000
@@ -45,11 +44,11 @@ def configure(
     stream: TextIO | None = None,
     own: Iterable[str] = (),
 ) -> None:
-    """Route structlog and the logging module to ``stream`` (stderr). ``own`` names packages that
-    log from ``level`` on, as ours do; libraries log from WARNING on.
+    """Route structlog and the logging module to ``stream`` (stderr). Packages ``own`` log from
+    ``level`` on, libraries from WARNING.
 
-    ``log_format`` is auto (console on a terminal, JSON elsewhere), console or json; another word,
-    or an unknown level, is a `UsageError`.
+    ``log_format`` is auto (console on a terminal, else JSON), console or json; another word, or an
+    unknown level, raises `UsageError`.
     """
     out = sys.stderr if stream is None else stream
     if level not in _LEVELS:
@@ -85,10 +84,10 @@ def configure(
 
 
 def keep_off_stdout(level: str = "warning") -> None:
-    """Send our own events from ``level`` on to stderr, one line each, until `configure` is called.
+    """Send our events from ``level`` on to stderr, one line each, until `configure`.
 
-    structlog prints to stdout where nothing is configured, and stdout is a command's data. The stream
-    is looked up at each event. The logging module, through which libraries speak, is left alone.
+    Unconfigured, structlog prints to stdout, which is a command's data. The logging module is not
+    changed.
     """
     least = _LEVELS.get(level, logging.WARNING)
 
@@ -124,8 +123,7 @@ def _formatter(shared: list[Any], out: TextIO, *, as_json: bool) -> logging.Form
 
 
 def _shorten(logger: Any, method: str, event: Any) -> Any:
-    """A field is a fact, not a dump: cut what is longer than `FIELD_CHARS_MAX`. Addresses lose their
-    logins: libraries log those they are given."""
+    """Cut fields longer than `FIELD_CHARS_MAX`, and mask logins in addresses, which libraries log."""
     for name, value in event.items():
         if isinstance(value, str):
             kept = masked(value)
@@ -134,12 +132,11 @@ def _shorten(logger: Any, method: str, event: Any) -> Any:
 
 
 class RepeatFilter(logging.Filter):
-    """Passes a message of a library `REPEATS_MAX` times in `REPEAT_WINDOW_S` seconds, one of the
+    """Passes a library's message `REPEATS_MAX` times in `REPEAT_WINDOW_S` seconds, one of the
     packages ``own`` `OWN_REPEATS_MAX` times.
 
-    Two records are the same message when their loggers, levels, and event names or message
-    templates are equal. The first record of the next window has the number of dropped ones in
-    ``dropped_repeats``.
+    Messages are equal by logger, level, and event name or template. The first record of the next
+    window has the number of dropped ones in ``dropped_repeats``.
     """
 
     def __init__(self, monotonic: Callable[[], float], own: Sequence[str] = OWN_LOGGERS) -> None:

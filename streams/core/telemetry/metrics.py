@@ -1,10 +1,8 @@
 """Every metric of the process, declared here and in the modules ``*_metrics.py`` beside it.
 
-Names carry the prefix ``dia_`` and base units; label values are bounded: topics, partitions,
-tables, shards, error codes, protocol steps; never a key, an id or a message. A help text says
-what the number is and, where it is not obvious, what a change of it means.
-Gauges of a partition belong to its owner: `Metrics.forget_partition` removes them when the
-partition leaves, else two processes would report its lag.
+Names have the prefix ``dia_`` and base units. Label values are bounded: topics, partitions, tables,
+shards, error codes, protocol steps; never a key, an id or a message. Gauges of a partition belong
+to its owner: `Metrics.forget_partition` removes them, else two processes would report its lag.
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ FRESHNESS_BUCKETS_S = (
     *(0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 7.5, 10, 15, 20, 30, 45),
     *(60, 120, 300, 600, 1200, 1800, 3600),
 )
-"""Neighbours differ by a factor of 2.5 at most: so far off may a quantile between them be."""
+"""Neighbours differ by a factor of 2.5 at most, the error of an interpolated quantile."""
 JOB_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 RESTORE_BUCKETS_S = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800)
 
@@ -132,7 +130,7 @@ class CommitMetrics:
 
 
 class PartitionMetrics:
-    """Assigned partitions and how they come to be ready."""
+    """Assigned partitions and their states."""
 
     def __init__(self, declare: Declare) -> None:
         self.state = declare.gauge(
@@ -162,7 +160,7 @@ class PartitionMetrics:
 
 
 class StateMetrics:
-    """What a partition remembers."""
+    """State of a partition."""
 
     def __init__(self, declare: Declare) -> None:
         self.live_windows = declare.gauge("live_windows", "Windows not yet closed.", PARTITION)
@@ -228,7 +226,7 @@ class SinkMetrics:
 
 
 class BreakerMetrics:
-    """Dependencies that are left alone while they fail."""
+    """Circuit breakers of dependencies."""
 
     def __init__(self, declare: Declare) -> None:
         self.state = declare.gauge(
@@ -239,7 +237,7 @@ class BreakerMetrics:
 
 
 class DegradationMetrics:
-    """How much of its work the process can do."""
+    """Degradation of the process."""
 
     def __init__(self, declare: Declare) -> None:
         self.level = declare.gauge(
@@ -274,7 +272,7 @@ class ScheduleMetrics:
 
 
 class CacheMetrics:
-    """What is kept in the process (l1) and in Redis (l2), by name of the cache."""
+    """Caches in the process (l1) and in Redis (l2), by name."""
 
     def __init__(self, declare: Declare) -> None:
         self.requests = declare.counter(
@@ -304,7 +302,7 @@ class CacheMetrics:
 
 
 class JobMetrics:
-    """Work of job agents: what waits, runs and became of it."""
+    """Jobs of job agents: waiting, running, finished."""
 
     def __init__(self, declare: Declare) -> None:
         self.waiting = declare.gauge("jobs_waiting", "Jobs that wait for a process.", ("lane",))
@@ -348,13 +346,13 @@ class TracingMetrics:
 
 
 class Metrics:
-    """All of them on one registry. One instance a process; a test or a simulation makes its own."""
+    """All metrics on one registry. One instance per process, test or simulation."""
 
     def __init__(
         self, registry: CollectorRegistry | None = None, *, version: str = "", process: str = ""
     ) -> None:
-        """``process`` is what the process is: worker, replay, edge or console."""
-        # A timestamp beside every counter would double a scrape for nothing.
+        """``process``: worker, replay, edge or console."""
+        # A creation time per counter would double a scrape.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library's own gap
         self.registry = registry if registry is not None else CollectorRegistry()
         declare = Declare(self.registry)
@@ -389,9 +387,9 @@ class Metrics:
         ProcessCollector(registry=self.registry)
 
     def set_partition_state(self, topic: str, partition: int, state: str, code: str = "") -> None:
-        """Move a partition to one of `PARTITION_STATES`; ValueError for another word.
+        """Set a partition to one of `PARTITION_STATES`; ValueError for another word.
 
-        ``code`` is that of the error which stopped it.
+        ``code`` is the error code of a stopped one.
         """
         if state not in PARTITION_STATES:
             raise ValueError(f"{state!r} is not one of {PARTITION_STATES}")

@@ -1,6 +1,6 @@
-"""How often one address is answered: more often, it waits; more than may wait, it is refused.
+"""Limits answers per address: excess requests wait, and beyond a bound are refused.
 
-The health port has no tokens, and its thread shares the interpreter with the work of its process.
+The health port has no tokens, and its thread shares the interpreter with the process's work.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ ADDRESSES_MAX: Final = 1000
 
 
 class AnswerPace:
-    """``per_s`` answers a second of one address, ``burst`` of them at once; at most ``waiting_max``
-    wait."""
+    """``per_s`` answers per second and address, ``burst`` at once; at most ``waiting_max`` wait."""
 
     def __init__(self, clock: Clock, *, per_s: float, burst: int, waiting_max: int) -> None:
         self._clock = clock
@@ -25,7 +24,7 @@ class AnswerPace:
         self._next_s: dict[str, float] = {}
 
     async def turn(self, address: str) -> bool:
-        """Returns when ``address`` may be answered; False, at once, when it is to be refused."""
+        """Return when ``address`` may be answered; False, at once, to refuse it."""
         now_s = self._clock.monotonic()
         if address not in self._next_s and len(self._next_s) >= ADDRESSES_MAX:
             floor_s = now_s - self._burst_s

@@ -1,1 +1,1 @@
-"""Topics as they are declared, and all that one app declares together."""
+"""Declared topics, and the declarations of one app."""

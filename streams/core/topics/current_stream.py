@@ -1,6 +1,6 @@
-"""Which stream the running code belongs to: how a declared table finds its partition's instance.
+"""The stream of the running code: how a declared table finds its partition's instance.
 
-The stream partition sets it in the task of its agent; tasks that the agent starts inherit it.
+The partition sets it in its agent's task; child tasks inherit it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ HeadersLike = Mapping[str, str | bytes] | Sequence[tuple[str, str | bytes]] | No
 
 
 class SendOptions(TypedDict, total=False):
-    """What a record may have beside its key and value; None as if it were left out."""
+    """Options of a record beside key and value; None as if left out."""
 
     partition: int | None
-    """instead of the one that the key names"""
+    """instead of the one of the key"""
     timestamp_s: float | None
-    """since the epoch, instead of the time of its append"""
+    """since the epoch, instead of the append time"""
     headers: HeadersLike
 
 
@@ -52,7 +52,7 @@ class Target(Protocol):
 
 
 class NoTables(Mapping[str, Any]):
-    """Where no table can be reached. ``why`` ends the sentence about it."""
+    """For code outside a partition. ``why`` ends the error message."""
 
     def __init__(self, why: str) -> None:
         self._why = why
@@ -68,13 +68,13 @@ class NoTables(Mapping[str, Any]):
 
 
 class Running(Protocol):
-    """What code inside an agent reaches: the tables of its partition, and its transaction."""
+    """The tables and the transaction that code inside an agent uses."""
 
     tables: Mapping[str, Any]
 
     @property
     def partition(self) -> int:
-        """Number of the partition whose events the code handles."""
+        """The partition whose events the code handles."""
         ...
 
     def send(
@@ -87,14 +87,15 @@ class Running(Protocol):
         timestamp_s: float | None = None,
         headers: HeadersLike = None,
     ) -> Awaitable[None] | None:
-        """Send ``value`` to the partition that the key names: with the event in progress, or, from a
-        background task, at once, which is done when the answer is.
+        """Send ``value`` to the partition of the key: with the current event, or, from a background
+        task, at once; await the result then.
 
-        Raises `TableMisused` where neither is."""
+        Raises `TableMisused` elsewhere.
+        """
         ...
 
     def emit(self, record: OutboundRecord) -> None:
-        """Send with the event in progress. Raises `TableMisused` where none is."""
+        """Send with the current event. Raises `TableMisused` without one."""
         ...
 
 

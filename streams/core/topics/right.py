@@ -1,4 +1,4 @@
-"""One rule of a Kafka authorizer: what a user may do with a resource. Pure data."""
+"""One rule of a Kafka authorizer: what a user may do with a resource."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ Resource = Literal["topic", "group", "transactionalId", "cluster"]
 
 
 class Right(NamedTuple):
-    """Allows ``operations`` on a resource, or with ``prefix`` on all whose names begin with ``name``.
+    """Allows ``operations`` on a resource, or with ``prefix`` on all whose names begin with
+    ``name``.
 
-    Resources and operations have Strimzi's names. The cluster has no name: ""."""
+    Resources and operations have Strimzi's names. The cluster's name is "".
+    """
 
     resource: Resource
     name: str

@@ -1,8 +1,7 @@
-"""A topic that agents read or write: its records' types, its key, its time, its sizes; pure data.
+"""A topic that agents read or write: types, key, time, sizes. Pure data.
 
-Beside the topic itself lie its companions: the dead letters (``.dlq``), the parking lot
-(``.dlq.parked``), the journal of decisions on dead letters, and a changelog for each group that
-reads it. They have at least as many partitions as the topic.
+Its companions, with at least as many partitions: dead letters (``.dlq``), parking lot
+(``.dlq.parked``), journal of decisions on dead letters, and a changelog per reading group.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from streams.core.topics.current_stream import HeadersLike, Key, current
 
 DAY_MS = 86_400_000
 UNLIMITED = -1
-"""A retention that deletes nothing, in Kafka's own word."""
+"""Kafka's value for unlimited retention."""
 MAX_RECORD_BYTES = 1 << 20
 RECORD_OVERHEAD_BYTES = 16 << 10
 """Key, headers and framing around a value of `MAX_RECORD_BYTES`."""
@@ -27,23 +26,23 @@ DLQ_HEADROOM_BYTES = 64 << 10
 """A dead letter is its record plus the dia.dlq.* headers."""
 DLQ_MESSAGE_BYTES = SOURCE_MESSAGE_BYTES + DLQ_HEADROOM_BYTES
 PARKED_HEADROOM_BYTES = 4 << 10
-"""A parked record holds the dead letter, and the reason of its parking."""
+"""A parked record is a dead letter plus the reason."""
 DLQ_RETENTION_BYTES = 10 << 30
 CHANGELOG_PART_BYTES = 900 << 10
-"""A changelog record stays under the broker's default limit of 1 MiB, compressed or not."""
+"""Below the broker's default limit of 1 MiB, compressed or not."""
 CHANGELOG_MESSAGE_BYTES = 1 << 20
-"""Limit of a changelog topic: a broker whose own default is lower must not refuse a commit."""
+"""Limit of a changelog topic, set in case the broker's default is lower."""
 
 TENANT_FIELD: Final = "tenant_id"
 
 ValueType: TypeAlias = Any
-"""What a decoder makes of a value: a `msgspec.Struct` class, or any other type msgspec decodes."""
+"""A `msgspec.Struct` class, or any other type that msgspec decodes."""
 Upcaster: TypeAlias = Callable[[Any], Any]
-"""An event of version n in, the same event as version n + 1 out. Pure and total."""
+"""Converts an event of version n to version n + 1. Pure and total."""
 
 
 class Need(NamedTuple):
-    """An event whose ``field`` is ``value`` must have the field ``needs``, and not as null."""
+    """An event whose ``field`` is ``value`` must have the field ``needs``, not null."""
 
     field: str
     value: str
@@ -51,7 +50,7 @@ class Need(NamedTuple):
 
 
 class VersionReading(NamedTuple):
-    """How bytes of one version are read: decode as ``type``, then apply ``steps`` in order."""
+    """How to read bytes of one version: decode as ``type``, then apply ``steps`` in order."""
 
     type: ValueType
     steps: tuple[Upcaster, ...]
@@ -61,23 +60,22 @@ class VersionReading(NamedTuple):
 class Topic:
     """One declared topic of the app named ``app``.
 
-    ``versions`` maps each published schema version to the type of its values; a record's header
-    ``dia.schema`` names the version it was written with. ``upcasters`` maps a version to the step
-    that leads to the next one; a step is needed only where the next type cannot decode the older
-    version's bytes by itself. ``schema`` names the family of these types in published documents.
+    ``versions`` maps each published schema version to its type; the record header ``dia.schema``
+    names the version. ``upcasters`` maps a version to the step to the next one; needed only where
+    the next type cannot decode the older bytes. ``schema`` names the family of these types in
+    published documents.
 
-    ``key_field`` is the field that a record's key repeats as UTF-8 bytes; "": keys are free.
-    ``time_field`` is the field of its event time in milliseconds since the epoch; "": the time of an
-    event is its append time.
+    ``key_field`` is the field that the record key repeats as UTF-8 bytes; "": keys are free.
+    ``time_field`` is the event time in milliseconds since the epoch; "": the append time.
 
-    ``needs`` and ``bytes_max`` are what the types cannot say. The published schema, the decoder,
-    and so whatever takes an event in all hold to them: no agent refuses an event for its content
-    alone. ``bytes_max`` None: as large as a record may be.
+    ``needs`` and ``bytes_max`` express what the types cannot. Published schema, decoder and every
+    intake enforce them. ``bytes_max`` None: the limit of a record.
 
-    ``message_bytes``: the largest record batch that the topic takes.
+    ``message_bytes``: the topic's largest record batch.
 
     ``compacting``: Kafka keeps the newest record of each key for ever, instead of each record for
-    ``retention_ms``. No agent reads such a topic: what compaction took was never counted.
+    ``retention_ms``. No agent may read such a topic, since compacted records would never be
+    counted.
     """
 
     app: str
@@ -102,17 +100,17 @@ class Topic:
 
     @property
     def type(self) -> ValueType:
-        """What agents receive: the type of the latest version."""
+        """The type that agents receive, of the latest version."""
         return self.versions[self.latest]
 
     @property
     def tenant_field(self) -> str | None:
-        """The field that says whose an event is; None where events belong to no tenant."""
+        """The field with an event's tenant; None where events have none."""
         return TENANT_FIELD if TENANT_FIELD in fields_of(self.type) else None
 
     @property
     def key_is_tenant(self) -> bool:
-        """Whether a record's key says whose it is."""
+        """Whether a record's key is its tenant."""
         return self.key_field == TENANT_FIELD
 
     @property
@@ -121,16 +119,16 @@ class Topic:
 
     @property
     def parked(self) -> str:
-        """The parking lot: dead letters that no replay takes up again by itself."""
+        """The parking lot: dead letters that are not replayed automatically."""
         return f"{self.dlq}.parked"
 
     @property
     def journal(self) -> str:
-        """Decisions about the dead letters, with actor and time; never trimmed."""
+        """Decisions about dead letters, with actor and time; never trimmed."""
         return self.changelog(replay_group(self.app))
 
     def changelog(self, group: str) -> str:
-        """The topic that holds the state of ``group`` over this topic."""
+        """The changelog topic of ``group`` for this topic."""
         return f"{self.app}.{group}.{self.name}.changelog"
 
     async def send(
@@ -142,10 +140,11 @@ class Topic:
         timestamp: float | None = None,
         headers: HeadersLike = None,
     ) -> None:
-        """Send from inside an agent, as a part of the event in progress. ``key`` None: the value's own
+        """Send from inside an agent, as part of the current event. ``key`` None: the value's
         ``key_field``. ``timestamp`` is in seconds.
 
-        Raises `TableMisused` outside an event."""
+        Raises `TableMisused` outside an event.
+        """
         sending = current.get().send(
             self, key, value, partition=partition, timestamp_s=timestamp, headers=headers
         )
@@ -157,10 +156,9 @@ class Topic:
         current.get().send(self, key, value, headers=headers)
 
     def reading(self, version: int) -> VersionReading:
-        """The way from a record of ``version`` to the latest event.
+        """How to read a record of ``version`` as the latest event.
 
-        Raises KeyError for a version that was never published, and where a later step is missing
-        after a first one: a published version would have become unreadable.
+        Raises KeyError for an unpublished version, and for a gap in the upcasters.
         """
         if version not in self.versions:
             raise KeyError(f"{self.schema} has no version {version}")
@@ -172,8 +170,8 @@ class Topic:
 
 
 def fields_of(value_type: ValueType) -> Collection[str]:
-    """The names of the fields that events of a type have; () for a type without fields. ``DESCRIPTOR`` is
-    what classes of Protobuf messages have."""
+    """Field names of a type; () for a type without fields. ``DESCRIPTOR`` marks Protobuf message
+    classes."""
     found: dict[str, Any] = {}
     if (message := getattr(value_type, "DESCRIPTOR", None)) is not None:
         return tuple(field.name for field in message.fields)
@@ -183,5 +181,5 @@ def fields_of(value_type: ValueType) -> Collection[str]:
 
 
 def replay_group(app: str) -> str:
-    """The group whose changelogs record what became of dead letters."""
+    """The group whose changelogs are the journals of dead letters."""
     return f"{app}-replay"

@@ -1,4 +1,4 @@
-"""The topics of one app, the groups that read them, where their rows go: all below its agents."""
+"""The topics of one app, the groups that read them, and the targets of their rows."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class DeclaredSource(NamedTuple):
 
 @dataclass(frozen=True)
 class Topology:
-    """``topics`` in the order of their declaration; ``read``: one entry for each agent.
-    ``answers`` maps a topic of requests to the topic that its agent answers on, in the partition of
-    the same number. ``targets``: its ClickHouse tables and sinks."""
+    """``topics`` in order of declaration; ``read``: an entry per agent. ``answers`` maps a topic of
+    requests to the topic of its answers, in the same partition. ``targets``: ClickHouse tables and
+    sinks."""
 
     app: str
     topics: tuple[Topic, ...] = ()
@@ -44,7 +44,7 @@ class Topology:
         return ", ".join(self.by_name)
 
     def topic(self, name: str) -> Topic:
-        """The declared topic of that name; KeyError naming the declared ones otherwise."""
+        """The declared topic of that name. KeyError lists the declared ones."""
         try:
             return self.by_name[name]
         except KeyError:
@@ -63,13 +63,13 @@ class Topology:
         return ((found.group, self.by_name[found.topic]) for found in self.read)
 
     def companions(self, topic: Topic) -> tuple[str, ...]:
-        """The topics that belong to ``topic``, each with at least its partitions."""
+        """The companions of ``topic``, each with at least its partitions."""
         logs = (topic.changelog(group) for group in self.groups(topic))
         return (topic.dlq, topic.parked, topic.journal, *logs)
 
     @property
     def replay_group(self) -> str:
-        """The group whose members carry out replays, and whose changelogs are the journals."""
+        """The group that carries out replays; its changelogs are the journals."""
         return replay_group(self.app)
 
     @property
@@ -79,16 +79,16 @@ class Topology:
 
     @property
     def host_group(self) -> str:
-        """The name of the Faust application that hosts the workers, which is its group's name too."""
+        """Name of the Faust application that hosts the workers, and of its group."""
         return f"{self.app}-host"
 
     @property
     def host_topic(self) -> str:
-        """The empty topic with which Faust elects a leader of that group; Faust makes it itself."""
+        """The empty topic with which Faust elects that group's leader; Faust creates it."""
         return f"{self.host_group}-__assignor-__leader"
 
     @property
     def schedule_topic(self) -> str:
-        """One partition: whose owner runs scheduled jobs, and what came of them
+        """One partition; its owner runs scheduled jobs and records results there
         (streams/engine/schedule)."""
         return f"{self.app}.schedule"

@@ -1,1 +1,1 @@
-"""Traces of single events, from the edge to the row: sampled, and without cost where tracing is off."""
+"""Traces of sampled events, from the edge to the row."""

@@ -1,6 +1,6 @@
-"""What an event carries of its trace: the W3C header ``traceparent``.
+"""The trace context of an event: the W3C header ``traceparent``.
 
-https://www.w3.org/TR/trace-context/#traceparent-header. ``tracestate`` is not carried on.
+https://www.w3.org/TR/trace-context/#traceparent-header. ``tracestate`` is dropped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _BYTES_MAX = 512
 
 
 class TraceContext(NamedTuple):
-    """A span, and whether it is recorded. ``trace_id`` has 128 bits, ``span_id`` 64; none is 0."""
+    """A span, and whether it is recorded. ``trace_id`` has 128 bits, ``span_id`` 64; neither is 0."""
 
     trace_id: int
     span_id: int
@@ -25,12 +25,12 @@ class TraceContext(NamedTuple):
 
     @classmethod
     def read(cls, raw: bytes) -> TraceContext | None:
-        """None for what the specification calls invalid: such a header counts as absent."""
+        """None for a header that the specification calls invalid."""
         found = _FORM.fullmatch(raw) if len(raw) <= _BYTES_MAX else None
         if found is None or found["version"] == b"ff":
             return None
         if found["version"] == b"00" and found["more"] is not None:
-            return None  # only later versions may say more
+            return None  # only later versions may be longer
         trace_id, span_id = int(found["trace"], 16), int(found["span"], 16)
         if not trace_id or not span_id:
             return None

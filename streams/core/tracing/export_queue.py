@@ -1,7 +1,7 @@
-"""Spans on their way to the collector: a bounded queue and a thread of its own.
+"""Exports spans from a bounded queue, in a thread.
 
-A collector that is slow, away or refuses costs spans and nothing else; each lost one is counted.
-The SDK's own batch processor would drop as well, but only say so in a log line.
+A slow or unavailable collector costs spans only; lost ones are counted, which the SDK's batch
+processor does not do.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from streams.core.telemetry.metrics import TracingMetrics
 
 QUEUE_MAX = 4096
-"""Spans that wait; some 2 KiB each."""
+"""Waiting spans; some 2 KiB each."""
 BATCH_MAX = 512
 SHUTDOWN_S = 1.0
-"""How long an exporter that was shut down may take to return."""
+"""Longest wait for an exporter after its shutdown."""
 LINGER_S = 1.0
-"""How long a first span waits for company."""
+"""How long a first span waits for others."""
 
 log = structlog.get_logger(__name__)
 
 
 class ExportQueue(SpanProcessor):
-    """Takes ended spans from any thread, without ever waiting."""
+    """Takes ended spans from any thread, without waiting."""
 
     def __init__(
         self,
@@ -52,10 +52,10 @@ class ExportQueue(SpanProcessor):
             self._metrics.spans.labels("dropped").inc()
 
     def close(self, timeout_s: float) -> None:
-        """Export what waits, within the time; drop the rest."""
+        """Export waiting spans within the time; drop the rest."""
         self._closing.set()
         self._thread.join(timeout_s)
-        # Ends the waiting between an exporter's own attempts, and so the export under way.
+        # Ends the exporter's pauses between attempts, and so its export.
         self._exporter.shutdown()
         self._thread.join(SHUTDOWN_S)
         self._metrics.spans.labels("dropped").inc(self._waiting.qsize())
@@ -65,7 +65,7 @@ class ExportQueue(SpanProcessor):
             self._export(batch)
 
     def _next(self) -> list[ReadableSpan]:
-        """Waits for spans; none once the queue is closed and empty."""
+        """Wait for spans; empty once the queue is closed and empty."""
         while not self._closing.is_set() and self._waiting.empty():
             self._closing.wait(self._linger_s)
         batch: list[ReadableSpan] = []

@@ -1,7 +1,7 @@
-"""The sampled records of one partition: folded and not settled, settled and not shown.
+"""The sampled records of one partition: folded but not settled, settled but not shown.
 
-A record is *settled* by the commit that says what became of it, and *shown* once a row that holds it
-was handed to its shard. Both sets are bounded; beyond that, records are simply not followed.
+A commit *settles* a record when it stores the outcome. A record is *shown* once a row that holds it
+was sent to its shard. Both sets are bounded; further records are not followed.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from streams.core.tracing.context import TraceContext
 from streams.core.types import RecordBatch
 
 LINKS_MAX = 32
-"""Of one span: more of them say no more to a reader."""
+"""Per span; more do not help a reader."""
 FOLDED_MAX = 256
-"""Traces folded and not settled: requests of jobs may wait for minutes."""
+"""Folded traces that are not settled: jobs may wait for minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """One list, folded: nanoseconds since the epoch."""
+    """One folded list: nanoseconds since the epoch."""
 
     began_ns: int
     ended_ns: int
@@ -35,7 +35,7 @@ class Fold:
 
 @dataclass(slots=True)
 class Followed:
-    """The records of one trace in one partition that are not settled."""
+    """Unsettled records of one trace in one partition."""
 
     context: TraceContext
     fold: Fold
@@ -46,7 +46,7 @@ class Followed:
 
 
 class Unshown(NamedTuple):
-    """Records that ``origin``, a commit, settled; rows that show them are still to come."""
+    """Records that the commit ``origin`` settled, without rows so far."""
 
     origin: TraceContext
     first_offset: int
@@ -55,13 +55,13 @@ class Unshown(NamedTuple):
 
 @dataclass(slots=True)
 class FollowedRecords:
-    """See the module docstring."""
+    """Sampled records of one partition; see the module docstring."""
 
     _folded: dict[bytes, Followed] = field(default_factory=dict)
     _unshown: list[Unshown] = field(default_factory=list)
 
     def folded(self, batch: RecordBatch, fold: Fold) -> None:
-        """Look for the header."""
+        """Read the header of each record."""
         for row in batch.rows_with_headers():
             raw = headers.last(batch.headers[row], headers.TRACEPARENT)
             if raw is not None:
@@ -77,7 +77,7 @@ class FollowedRecords:
                 self._folded[raw] = Followed(context, fold, offset, offset, append_ms)
 
     def settled(self, settles: Callable[[int], bool]) -> list[Followed]:
-        """At most `LINKS_MAX` traces of which a commit settles a record."""
+        """At most `LINKS_MAX` traces with a record that the commit settles."""
         if not self._folded:
             return []
         found = {raw: one for raw, one in self._folded.items() if settles(one.first_offset)}
@@ -87,7 +87,7 @@ class FollowedRecords:
         return list(found.values())[:LINKS_MAX]
 
     def await_rows(self, origin: TraceContext, records: list[Followed]) -> None:
-        """``origin`` settled these; the oldest commits are given up beyond `LINKS_MAX`."""
+        """``origin`` settled these; beyond `LINKS_MAX` the oldest commits are dropped."""
         first_offset = min(one.first_offset for one in records)
         append_ms = max(one.append_ms for one in records)
         self._unshown.append(Unshown(origin, first_offset, append_ms))
@@ -96,8 +96,8 @@ class FollowedRecords:
     def origins(
         self, since_ms: NDArray[np.int64], versions: NDArray[np.uint64]
     ) -> tuple[TraceContext, ...]:
-        """The commits of which a row may be the first to show a record: it holds changes since
-        before the last of them was appended, and up to the first of them or later."""
+        """Commits with a record that a row may be first to show: the row's changes start before
+        their last append and reach at least their first offset."""
         if not self._unshown:
             return ()
         offsets = offsets_of(versions)
@@ -108,7 +108,7 @@ class FollowedRecords:
         )
 
     def shown(self, oldest_unshown_ms: Callable[[], int]) -> None:
-        """Rows were handed over: give up commits all of whose records are in some row."""
+        """Rows were sent: drop commits whose records are all in some row."""
         if self._unshown:
             oldest = oldest_unshown_ms()
             self._unshown = [one for one in self._unshown if one.append_ms >= oldest]

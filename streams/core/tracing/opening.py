@@ -1,4 +1,4 @@
-"""The tracer that the settings ask for."""
+"""The tracer of the settings."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
 EXPORT_TIMEOUT_S = 5.0
-"""Of one export, its repetitions included."""
+"""Per export, retries included."""
 CLOSE_TIMEOUT_S = 2.0
-"""What a stop may wait for a collector."""
+"""Longest wait for a collector at stop."""
 _PATH = "/v1/traces"
 
 
 def tracer_of(settings: Settings, service: str, clock: Clock, metrics: Metrics) -> Tracer:
-    """`UNTRACED`, without importing anything, where no collector is named.
+    """`UNTRACED`, without any import, where no collector is set.
 
-    Raises `UsageError` where one is and the extra ``otel`` is not installed.
+    Raises `UsageError` where one is set and the extra ``otel`` is missing.
     """
     if not settings.otel_endpoint:
         return UNTRACED
@@ -65,7 +65,7 @@ def _exporter(settings: Settings) -> SpanExporter:
     from requests import Session
 
     session = Session()
-    session.trust_env = False  # no proxy of the environment stands before the cluster's collector
+    session.trust_env = False  # no proxy to the cluster's collector
     return OTLPSpanExporter(
         endpoint=settings.otel_endpoint.rstrip("/") + _PATH,
         certificate_file=settings.otel_ca_file or None,

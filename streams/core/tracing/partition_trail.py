@@ -1,4 +1,4 @@
-"""`PartitionTracer` on OpenTelemetry: a span a commit that settles sampled records."""
+"""`PartitionTracer` on OpenTelemetry: a span per commit that settles sampled records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from streams.core.types import RecordBatch, TopicPartition
 
 
 class PartitionTrail:
-    """See `streams.core.tracing.tracer.PartitionTracer`."""
+    """Implements `streams.core.tracing.tracer.PartitionTracer`."""
 
     def __init__(self, tp: TopicPartition, group: str, spans: Spans) -> None:
         self._tp = tp
@@ -60,7 +60,7 @@ class PartitionTrail:
         self._followed.forget()
 
     def _begin(self, records: list[Followed], watch: Stopwatch) -> Span:
-        """From the first of their folds on: what an event waits for is a part of its way."""
+        """Starts at the first fold, so that an event's wait is included."""
         began_ns = min(watch.began_ns, *(one.fold.began_ns for one in records))
         return self._spans.begin(
             f"process {self._tp.topic}",
@@ -78,7 +78,7 @@ class PartitionTrail:
 
 
 class _CommitTrail:
-    """The `CommitSpan` of a commit that is followed, and the spans of its steps."""
+    """The `CommitSpan` of a traced commit, and the spans of its steps."""
 
     def __init__(self, span: Span, watch: Stopwatch, spans: Spans) -> None:
         self._spans = spans

@@ -1,4 +1,4 @@
-"""`Tracer` on OpenTelemetry: the spans of one process, and which events are followed."""
+"""`Tracer` on OpenTelemetry: the spans of one process, and the sampling decision."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _KAFKA: Final = {"messaging.system": "kafka"}
 
 
 class ProcessTracer:
-    """Follows what its caller follows; of what comes without a caller's decision, ``ratio``."""
+    """Follows its caller's decision; without one, samples ``ratio``."""
 
     def __init__(
         self, spans: Spans, ratio: float, close: Callable[[float], None], seed: int | None = None

@@ -1,4 +1,4 @@
-"""Spans of OpenTelemetry, with our own clock and contexts."""
+"""OpenTelemetry spans with our clock and contexts."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 
 
 class Spans:
-    """Begins spans. Whether there should be one was decided before, hence ``ALWAYS_ON``."""
+    """Begins spans. Sampling was decided before, hence ``ALWAYS_ON``."""
 
     def __init__(self, service: Attributes, processor: SpanProcessor, clock: Clock) -> None:
-        """``service``: attributes of the resource, ``service.name`` among them."""
-        # Its own hook at the end of the process would wait for the collector.
+        """``service``: resource attributes, ``service.name`` included."""
+        # The SDK's exit hook would wait for the collector.
         self._provider = TracerProvider(
             sampler=ALWAYS_ON, resource=Resource.create(dict(service)), shutdown_on_exit=False
         )
@@ -55,7 +55,7 @@ class Spans:
         links: Iterable[TraceContext] = (),
         attributes: Attributes | None = None,
     ) -> Span:
-        """Without ``parent`` the span is the first of a trace."""
+        """Without ``parent`` the span starts a trace."""
         return self._tracer.start_span(
             name,
             context=_context(parent),
@@ -75,7 +75,7 @@ class Spans:
         links: Iterable[TraceContext] = (),
         attributes: Attributes | None = None,
     ) -> Iterator[Span]:
-        """A span over what is done inside."""
+        """A span over the block."""
         watch = self.stopwatch()
         span = self.begin(
             name,
@@ -100,7 +100,7 @@ def context_of(span: Span) -> TraceContext:
 
 
 def failed(span: Span, error: BaseException) -> None:
-    """By its code alone: a message may quote a payload."""
+    """Only the code: a message may quote a payload."""
     code = error.code if isinstance(error, DiaError) else type(error).__name__
     span.set_status(StatusCode.ERROR, code)
     span.set_attribute("error.type", code)

@@ -1,4 +1,4 @@
-"""Times of spans: where they began by the wall clock, how long they took by the monotonic one."""
+"""Span times: start by the wall clock, duration by the monotonic one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _S_NS = 1_000_000_000
 
 
 class Stopwatch:
-    """Started where it is made. Nanoseconds since the epoch; never goes back."""
+    """Starts when created. Nanoseconds since the epoch; never decreases."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

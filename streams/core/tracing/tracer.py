@@ -1,4 +1,4 @@
-"""The spans of the pipeline, for an operator who follows a single event through it.
+"""The spans of the pipeline, for following a single event.
 
     take T ──(Kafka header traceparent)──► process T ──────────────► insert m1
       ▲ links                                ├ C1 fold                  links to every commit
@@ -7,11 +7,10 @@
                                              └ C4 store
                                              links to the sampled records it settles
 
-Only sampled records bear the header, and a commit without one of them has no span, so the work is
-in proportion to what is sampled. `UNTRACED` is the default: it does nothing, once a batch, a commit
-and an insert, and never anything once a record.
+Only sampled records have the header, and only commits with such records have spans, so the cost
+follows the sample. `UNTRACED`, the default, does no work per record.
 
-No method raises, blocks or waits: a trace that cannot be kept is dropped and counted.
+No method raises or waits: a trace that cannot be kept is dropped and counted.
 """
 
 from __future__ import annotations
@@ -27,58 +26,58 @@ from streams.core.tracing.context import TraceContext
 from streams.core.types import RecordBatch, TopicPartition
 
 Origins: TypeAlias = tuple[TraceContext, ...]
-"""The commits that something handed to a shard comes from; empty where none is traced."""
+"""The commits behind a batch of rows; empty where none is traced."""
 
 
 class CommitSpan(Protocol):
-    """One commit under way."""
+    """One commit in progress."""
 
     @property
     def origins(self) -> Origins:
-        """Itself: what the effects of the commit come from."""
+        """This commit, as origin of its effects."""
         ...
 
     def done(self, step: str) -> None:
-        """A step of the protocol ended; it began when the one before it did."""
+        """A step ended; it began at the end of the one before."""
         ...
 
 
 class PartitionTracer(Protocol):
-    """One assigned partition, from its opening until its memory is given up."""
+    """One assigned partition, from its opening until it is released."""
 
     def folding(self, batch: RecordBatch) -> AbstractContextManager[None]:
         """C1 of a batch."""
         ...
 
     def committing(self, settles: Callable[[int], bool]) -> AbstractContextManager[CommitSpan]:
-        """C2 to C5 of what was folded. ``settles(offset)``: this commit, or one before it, says
-        what became of that record. Call it in the turn in which the commit is encoded."""
+        """C2 to C5 of the folded records. ``settles(offset)``: this or an earlier commit settles
+        that record. Call it in the turn that encodes the commit."""
         ...
 
     def origins(self, since_ms: NDArray[np.int64], versions: NDArray[np.uint64]) -> Origins:
-        """The commits whose sampled records such rows may be the first to show: ``since_ms`` is
-        the append time of the oldest record that no earlier row held, ``versions`` the rows'."""
+        """The commits whose sampled records such rows may be first to show. ``since_ms`` is the
+        append time of the oldest record that no earlier row held, ``versions`` the rows'."""
         ...
 
     def shown(self, oldest_unshown_ms: Callable[[], int]) -> None:
-        """Rows were handed over; the oldest record that no row held yet was appended then."""
+        """Rows were sent; returns the append time of the oldest record without a row."""
         ...
 
     def forget(self) -> None:
-        """The partition's memory is given up."""
+        """The partition is released."""
         ...
 
 
 class Tracer(Protocol):
-    """One process."""
+    """Tracer of one process."""
 
     def taking(self, topic: str, traceparent: bytes) -> AbstractContextManager[bytes]:
-        """Events come in, from a caller with that header or ``b""``. Gives the header that their
-        records carry, ``b""`` for none."""
+        """Events come in, with the caller's header or ``b""``. Yields the header of their records,
+        ``b""`` for none."""
         ...
 
     def sending(self, topic: str, traceparents: Iterable[bytes]) -> AbstractContextManager[None]:
-        """One transaction with events that `taking` let in under these headers."""
+        """One transaction with events that `taking` accepted under these headers."""
         ...
 
     def partition(self, tp: TopicPartition, group: str) -> PartitionTracer: ...
@@ -86,16 +85,16 @@ class Tracer(Protocol):
     def inserting(
         self, shard: int, table: str, rows: int, origins: Iterable[Origins]
     ) -> AbstractContextManager[None]:
-        """One attempt to give rows to a shard."""
+        """One attempt to insert rows into a shard."""
         ...
 
     def close(self, timeout_s: float) -> None:
-        """Hand over what is left within the time; blocks. What is then still left is dropped."""
+        """Export within the time, blocking; drop the rest."""
         ...
 
 
 class Untraced:
-    """The `Tracer` of a process that traces nothing."""
+    """The `Tracer` without tracing."""
 
     def taking(self, topic: str, traceparent: bytes) -> AbstractContextManager[bytes]:
         return _NO_HEADER

@@ -1,8 +1,8 @@
-"""Words of Faust's streams that dia does not have, and what to use instead.
+"""Methods of Faust's streams that dia lacks, and their alternatives.
 
-An agent's body that names one of them on its own stream is refused when the app is imported. A word that
-is reached otherwise, by a function that the body calls, raises when it is called, and stops the partition
-(runtime/partition/agent_run.py): it is wrong for every event, so no event of it is a dead letter.
+An agent's body that names one on its own stream is refused at import. Reached indirectly, it raises
+when called and stops the partition (runtime/partition/agent_run.py): it fails for every event, so
+no event becomes a dead letter.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def absent(word: str) -> UnsupportedByDia:
 
 
 def check_body(agent: str, body: Callable[..., Any]) -> None:
-    """Raises `UnsupportedByDia` for a body whose code names one of `STREAM_WORDS` on its first argument.
+    """Raises `UnsupportedByDia` for a body that names one of `STREAM_WORDS` on its first argument.
 
-    Of words the code alone is asked (`dis`): a source file need not be there.
+    Reads the bytecode (`dis`), since the source may be absent.
     """
     code = getattr(body, "__code__", None)
     if code is None or not code.co_varnames:
@@ -45,6 +45,6 @@ def check_body(agent: str, body: Callable[..., Any]) -> None:
     for step in dis.get_instructions(code):
         if step.opname in _LOADS_ATTRIBUTE and loaded == stream and step.argval in STREAM_WORDS:
             raise UnsupportedByDia(f"agent {agent}: {STREAM_WORDS[step.argval]}")
-        # One instruction may load two names (LOAD_FAST_LOAD_FAST): the last one is on top.
+        # LOAD_FAST_LOAD_FAST loads two names; the last one is on top.
         named = step.argval[-1] if isinstance(step.argval, tuple) else step.argval
         loaded = named if step.opname.startswith(_LOADS_NAME) else None

@@ -1,5 +1,4 @@
-"""Arguments of Faust's `App` and `app.topic`: which have a meaning here, which need none, which would
-mean something else."""
+"""Arguments of Faust's `App` and `app.topic`: supported, ignored, refused."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ _SETTINGS: Final = (
     "producer_", "reply_", "ssl_context", "store", "stream_", "table_", "tabledir", "timezone",
     "topic_", "url", "value_serializer", "version", "web", "worker_",
 )  # fmt: skip
-"""Names, and beginnings of names: broker, store and the like are settings of dia (`dia config show`)."""
+"""Names and prefixes: broker, store and the like are settings of dia (`dia config show`)."""
 _OF_TOPICS: Final = frozenset(
     {"acks", "allow_empty", "deleting", "has_prefix", "internal", "key_serializer",
      "key_type", "maxsize", "replicas", "value_serializer"}
@@ -25,7 +24,7 @@ DEFAULT_PARTITIONS: Final = 4
 
 
 def partitions_of_app(app: str, given: Mapping[str, Any]) -> int:
-    """The partitions of topics that name none. Raises `UsageError` for an unknown argument, and
+    """Default partition count of topics. Raises `UsageError` for an unknown argument, and
     `UnsupportedByDia` for values that are not JSON."""
     for name in given:
         if not any(name == known or (name.startswith(known)) for known in _SETTINGS):

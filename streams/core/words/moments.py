@@ -1,4 +1,4 @@
-"""Moments and spans as people write them: on a command line, in a URL."""
+"""Times and durations as people write them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def span_s(text: str, option: str) -> int:
-    """Seconds of ``90s``, ``10m``, ``6h``, ``7d`` or ``2w``. `UsageError` naming ``option``."""
+    """Seconds of ``90s``, ``10m``, ``6h``, ``7d`` or ``2w``. `UsageError` names ``option``."""
     match = _SPAN.match(text.strip())
     if match is None or int(match[1]) == 0:
         raise UsageError(f"{option} {text} is no span of time: write 10m, 6h or 7d.")
@@ -20,9 +20,9 @@ def span_s(text: str, option: str) -> int:
 
 
 def moment_s(text: str, option: str, now_s: float) -> int:
-    """Seconds since the epoch of ``now``, ``-6h`` (ago), an ISO 8601 time, or whole seconds.
+    """Epoch seconds of ``now``, ``-6h`` (ago), an ISO 8601 time (default UTC), or whole seconds.
 
-    A time without an offset is UTC. Raises `UsageError` naming ``option``.
+    Raises `UsageError` naming ``option``.
     """
     text = text.strip()
     if text == "now":

@@ -1,6 +1,6 @@
-"""The bounds of a name (a tenant, a model, a metric), for whatever takes one from a person.
+"""Bounds of a name (tenant, model, metric) given by a person.
 
-Records are judged by schemas/fields.py, which has the same bounds.
+schemas/fields.py applies the same bounds to records.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ NAME_CHARS_MAX: Final = 128
 
 
 def named(text: str, option: str) -> str:
-    """``text``, if it can be a name. Raises `UsageError`, which names the option: an empty text is
-    most often a variable that was not set."""
+    """``text``, if it is a valid name. Raises `UsageError` naming ``option``; an empty text is
+    often an unset variable."""
     if not text:
         raise UsageError(f'{option} "" is no name: is a variable of your shell not set?')
     if len(text) > NAME_CHARS_MAX:
