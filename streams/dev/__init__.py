@@ -1,1 +1,1 @@
-"""Making, measuring and testing a pipeline: never part of a worker's image."""
+"""Generates load for, measures and tests a pipeline. Not in a worker's image."""

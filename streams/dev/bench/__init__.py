@@ -1,1 +1,1 @@
-"""`dia bench`: how fast the pipeline is on this machine, and never without proof that it is exact."""
+"""`dia bench`: speed of the pipeline on this machine, of exact runs only."""

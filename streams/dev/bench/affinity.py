@@ -1,4 +1,4 @@
-"""Which cores a process may use: peers and their broker get one each, whatever they are."""
+"""CPU affinity: one core for the measured process, one for the rest."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import NamedTuple
 
 
 class Cores(NamedTuple):
-    """``measured`` is for what is measured, ``rest`` for the broker and the bench."""
+    """``measured`` is for the measured process, ``rest`` for the broker and the bench."""
 
     measured: int
     rest: int
 
 
 def one_each() -> Cores:
-    """The first two cores this process may use; on a machine with one, the same twice."""
+    """The first two cores of this process; the same twice on a machine with one."""
     cores = sorted(os.sched_getaffinity(0))
     return Cores(cores[0], cores[1 % len(cores)])
 
 
 def pin(pid: int, core: int) -> None:
-    """Keep every thread of a running process on ``core``; those it starts later inherit it."""
+    """Pin every thread of a process to ``core``; later threads inherit it."""
     for task in Path(f"/proc/{pid}/task").iterdir():
         # A thread may end between the listing and the call.
         with suppress(ProcessLookupError):
@@ -32,7 +32,7 @@ def pin(pid: int, core: int) -> None:
 
 @contextmanager
 def born_on(core: int) -> Iterator[None]:
-    """Children started by this thread inside the block begin, and stay, on ``core``."""
+    """Children that this thread starts inside the block run on ``core``."""
     mine = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:

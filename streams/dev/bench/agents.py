@@ -1,8 +1,8 @@
 """Agents that handle one event at a time: dia and Faust on one topic, with the same code.
 
-The program (tests/bench/agents/agent.py) differs by an import. Each engine runs it with one core to
-itself; the broker and the bench have the other one. The clock of both runs from the first event to the
-last, or to the limit: commits on the way count, the last one does not.
+The program (tests/bench/agents/agent.py) differs by an import. Each engine has one core; the broker
+and the bench have another. Time runs from the first event to the last, or to the limit, without the
+last commit.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ WORK: Mapping[str, str] = {
 
 
 class AgentOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """One engine with one agent. ``read`` of the offered events in ``seconds``; fewer where it reached the
-    limit. ``problem`` says, in words, why it has no rate."""
+    """One engine with one agent. ``read`` of the offered events in ``seconds``; fewer at the limit.
+    ``problem`` explains a missing rate."""
 
     engine: Engine
     work: str
@@ -52,7 +52,7 @@ class AgentOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AgentReport(msgspec.Struct, frozen=True, kw_only=True):
-    """All of them, one after the other, on one topic of ``events`` events."""
+    """All runs, sequential, on one topic of ``events`` events."""
 
     format: int = FORMAT
     started_at: str
@@ -63,7 +63,7 @@ class AgentReport(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: list[AgentOutcome]
 
     def rate(self, work: str, engine: Engine) -> int | None:
-        """Events a second of one engine; None where it has none."""
+        """Events per second of one engine, or None."""
         found = [one for one in self.outcomes if (one.work, one.engine) == (work, engine)]
         return found[0].events_per_s if found else None
 
@@ -73,7 +73,7 @@ def run_agents(
 ) -> AgentReport:
     """Fill the topic once and run each agent on each engine. ``programs`` is tests/bench.
 
-    Raises what `streams.dev.bench.run.run` does.
+    Raises as `streams.dev.bench.run.run`.
     """
     started_at = datetime.now(UTC).isoformat()
     case = Case(workload=WORKLOAD, events=events, shards=1)
@@ -126,7 +126,7 @@ def _group(engine: Engine, work: str) -> str:
 
 
 def _topic(work: str) -> str:
-    """One of its own: one app of dia owns a topic."""
+    """A topic per work: one app of dia owns a topic."""
     return f"bench.{work}"
 
 
@@ -148,7 +148,7 @@ def _environ(rig: Rig, engine: Engine, work: str, programs: Path) -> dict[str, s
 
 
 async def _create_topics(rig: Rig, programs: Path, work: str) -> None:
-    """Those of dia's app, of which Faust reads one."""
+    """The topics of dia's app; Faust reads one of them."""
     command = [*_program(programs), "topics", "apply"]
     child = await asyncio.create_subprocess_exec(
         *command, env=_environ(rig, "dia", work, programs), stdout=asyncio.subprocess.DEVNULL

@@ -1,9 +1,9 @@
-"""This machine's safe rate: the highest at which events may keep coming without the lag growing.
+"""The safe rate of this machine: the highest constant rate at which the lag does not grow.
 
-Each rate is tried in an open loop on one running pipeline, broker and shards included. It holds
-when, after its last event, everything is committed within a commit interval and `BEHIND_S`: a
-pipeline that falls behind by a tenth of the rate is further behind than that at the end of a try.
-The best rate must hold once more, for longer; if it does not, less is tried.
+Rates are tried in an open loop on one running pipeline, broker and shards included. A rate holds
+when everything is committed within a commit interval and `BEHIND_S` of its last event; a pipeline
+short by a tenth of the rate is later than that. The best rate must hold once more, for longer;
+otherwise lower ones are tried.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from streams.dev.demo.run import Talk
 from streams.dev.demo.worker_process import WorkerProcess
 
 RESOLUTION = 1.1
-"""Known to within a tenth: what a machine does varies by as much from one minute to the next."""
+"""A machine's speed varies by a tenth from minute to minute."""
 RATE_MAX_PER_S = 500_000
-"""The events of a try are made in advance, some 300 bytes each."""
+"""Events of a try are generated in advance, some 300 bytes each."""
 
 
 @dataclass(slots=True)
 class Ramp:
-    """Ask `next_rate`, try it, `tell` the result; until it is None, or for as long as you like.
+    """Bisection of the rate: try `next_rate`, then `tell` the result, until it is None.
 
     ``best`` is the highest rate that held, ``failed`` the lowest above it that did not.
     """
@@ -44,7 +44,7 @@ class Ramp:
     _tried: set[int] = field(default_factory=set)
 
     def next_rate(self) -> int | None:
-        """Events a second to try now; None when the answer is known well enough."""
+        """Events per second to try; None at the required resolution."""
         rate = self._candidate()
         return None if rate in self._tried or not 1 <= rate <= RATE_MAX_PER_S else rate
 
@@ -58,8 +58,7 @@ class Ramp:
         return round(math.sqrt(self.best * self.failed))
 
     def tell(self, rate: int, *, held: bool) -> None:
-        """What came of trying ``rate``. A lower rate that fails overrules a higher one that
-        held before: the machine is not what it was."""
+        """Result of ``rate``. A failure at a lower rate overrules a higher one that held before."""
         self._tried.add(rate)
         if held:
             self.best = max(rate, self.best or 0)
@@ -82,8 +81,8 @@ POLL_S = 0.02
 
 
 class Try(msgspec.Struct, frozen=True, kw_only=True):
-    """One rate. ``behind_s``: from the last event until everything was committed; ``lag_max``:
-    most events that were sent and not committed."""
+    """One rate. ``behind_s``: from the last event until everything was committed; ``lag_max``: most
+    sent and uncommitted events."""
 
     rate_per_s: int
     seconds: int
@@ -94,7 +93,7 @@ class Try(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Capacity(msgspec.Struct, frozen=True, kw_only=True):
-    """``safe_per_s`` is None when no rate held, or when what came out was not exact."""
+    """``safe_per_s`` is None when no rate held or the result was not exact."""
 
     format: int = FORMAT
     started_at: str
@@ -109,7 +108,7 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(slots=True)
 class Sums:
-    """What all tries together must have come to (protocol: `exactness.Counts`)."""
+    """Expected totals of all tries (protocol: `exactness.Counts`)."""
 
     produced: int = 0
     applied: int = 0
@@ -143,7 +142,7 @@ class Search:
         return None
 
     async def attempt(self, rate_per_s: int, seconds: int) -> Try:
-        """Send at this rate and wait until it is through, or clearly is not."""
+        """Send at this rate and wait until everything is committed, or the rate has failed."""
         rig = self.rig
         rig.talk.say(f"{rate_per_s:,} events/s for {seconds} s")
         made = await asyncio.to_thread(
@@ -168,7 +167,7 @@ class Search:
         return attempt
 
     async def _drained(self) -> float:
-        """Seconds until the lag is 0. The next try must not start behind."""
+        """Seconds until the lag is 0, before the next try."""
         began = self.rig.clock.monotonic()
         while await self.rig.reading.unread():
             self.process.check()
@@ -186,8 +185,7 @@ def judged(
     sent: open_loop.SentLoad,
     commit_interval_s: float,
 ) -> Try:
-    """Whether the rate held. A sender that was late itself says that the machine is too small
-    for both."""
+    """Whether the rate held. A late sender means that the machine is too small for both."""
     held = behind_s <= commit_interval_s + BEHIND_S and sent.late_s <= SENDER_LATE_S
     return Try(
         rate_per_s=rate_per_s,
@@ -200,7 +198,7 @@ def judged(
 
 
 def measure_capacity(case: Case, budget_s: float, home: Path, talk: Talk) -> Capacity:
-    """Search on a stack of its own. Raises what `streams.dev.bench.run.run` does."""
+    """Search on a stack of its own. Raises as `streams.dev.bench.run.run`."""
     started_at = datetime.now(UTC).isoformat()
 
     async def search(rig: Rig) -> Capacity:

@@ -1,4 +1,4 @@
-"""What one measurement does, as data, and the standard set of them."""
+"""One measurement as data, and the standard set."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from streams.dev.workload.shape import PRESETS
 Sink: TypeAlias = Literal["clickhouse", "null"]
 
 PACED_EVENTS_MAX = 5_000_000
-"""Events of a paced run are made before it starts: some 300 bytes each."""
+"""Events of a paced run are generated in advance, some 300 bytes each."""
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
     """One run on a stack of its own.
 
-    Without ``rate_per_s`` the topic is filled before the worker starts: the run measures the
-    highest sustained rate. With it, events come at that constant rate for ``seconds``: the run
-    measures freshness. ``floor`` also measures fetching and decoding alone; ``restore`` also
-    restarts the worker, with its state folder and without. ``rebalance`` lets a second worker
-    join a paced run, which takes half of the partitions. ``commit_interval_s`` None is the
-    default of a worker.
+    Without ``rate_per_s`` the topic is filled before the worker starts: measures the sustained
+    rate. With it, events come at that rate for ``seconds``: measures freshness. ``floor`` also
+    measures fetch and decode alone; ``restore`` also restarts the worker, with and without its
+    state folder. ``rebalance`` adds a second worker to a paced run, for half of the partitions.
+    ``commit_interval_s`` None is the worker's default.
     """
 
     workload: str
@@ -41,7 +40,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     commit_interval_s: float | None = None
 
     def __post_init__(self) -> None:
-        """Raises `UsageError` for what cannot be measured."""
+        """Raises `UsageError` for an impossible measurement."""
         if self.workload not in PRESETS:
             raise UsageError(f"no workload {self.workload!r}. Known are: {', '.join(PRESETS)}.")
         if self.rate_per_s is not None and self.sink == "null":
@@ -58,7 +57,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """What must be equal for two results to be comparable, in words."""
+        """Results with equal names are comparable."""
         pace = f" at {self.rate_per_s:,}/s" if self.rate_per_s is not None else ""
         joined = ", one more joins" if self.rebalance else ""
         interval = f", commits every {self.commit_interval_s:g} s" if self.commit_interval_s else ""
@@ -69,7 +68,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def single(workload: str, events: int, processes: int, shards: int, sink: str, seed: int) -> Case:
-    """One filled topic with all there is to measure on it. Raises `UsageError`."""
+    """One filled topic with every measurement. Raises `UsageError`."""
     if sink not in get_args(Sink):
         raise UsageError(f"no sink {sink!r}. Known are: {', '.join(get_args(Sink))}.")
     return Case(
@@ -92,7 +91,7 @@ def paced(
     rebalance: bool = False,
     commit_interval_s: float | None = None,
 ) -> Case:
-    """The same workload, coming at a constant rate. Raises `UsageError` unless both are given."""
+    """The same workload at a constant rate. Raises `UsageError` unless both are given."""
     if rate_per_s is None or seconds is None:
         raise UsageError("a paced run needs both --rate and --seconds.")
     return msgspec.structs.replace(
@@ -109,7 +108,7 @@ def paced(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suite:
-    """The size of the standard set; it takes about six minutes at its defaults."""
+    """Size of the standard set; takes about six minutes at its defaults."""
 
     events: int = 1_000_000
     processes: int = 1
@@ -119,7 +118,8 @@ class Suite:
     seconds: int = 20
 
     def cases(self) -> list[Case]:
-        """Both usual shapes, to ClickHouse and to nowhere; restart and freshness once each."""
+        """Both usual workloads, to ClickHouse and to a null sink; restart and freshness once
+        each."""
 
         def case(workload: str, sink: Sink, *, floor: bool, restore: bool = False) -> Case:
             return Case(

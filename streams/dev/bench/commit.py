@@ -1,4 +1,4 @@
-"""The commit whose source a record was made with."""
+"""The commit of the measured source."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ ANSWER_S = 10.0
 
 
 def commit_of(root: Path) -> str:
-    """The hash of the commit in the git checkout at ``root``, with "+" behind it where files of it are
-    changed; "" where that cannot be told."""
+    """The commit hash of the git checkout at ``root``, with "+" if files are changed; "" if
+    unknown."""
     if not (root / ".git").exists():
         return ""
     commit = _git(root, "rev-parse", "HEAD")

@@ -1,4 +1,4 @@
-"""Two results side by side, as ratios; absolutes of different machines are never put together."""
+"""Compares two results by ratios; absolute figures of different machines are not compared."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Figure(NamedTuple):
     more_is_better: bool
 
     def of(self, outcome: CaseOutcome) -> float | None:
-        """None where the result has no such part, or the part no such figure."""
+        """None where the result lacks the part or figure."""
         value: float | None = getattr(getattr(outcome, self.part), self.field, None)
         return value
 
@@ -68,10 +68,10 @@ _ABSOLUTES = (
 
 
 def compare(first: BenchReport, second: BenchReport) -> list[Compared]:
-    """Every figure that both have for the same case; of other cases nothing is said.
+    """Every figure that both have for the same case.
 
-    On different machines only shares of their own floor. Raises `RefusedBySafety` when then
-    nothing is left, and `UsageError` when the two have no case in common.
+    On different machines only shares of their own floor. Raises `RefusedBySafety` when nothing is
+    left, and `UsageError` without a common case.
     """
     mine = {outcome.case.name: outcome for outcome in first.outcomes}
     pairs = [(mine[o.case.name], o) for o in second.outcomes if o.case.name in mine]
@@ -95,9 +95,8 @@ def compare(first: BenchReport, second: BenchReport) -> list[Compared]:
 def compare_pairs(
     first: Sequence[BenchReport], second: Sequence[BenchReport]
 ) -> list[ComparedPairs]:
-    """As `compare`, run by run: what else uses a machine changes from hour to hour, and two runs one
-    after the other meet about the same of it. Raises besides `UsageError` for unequal numbers of runs.
-    """
+    """As `compare`, run by run: two consecutive runs meet similar load of other processes. Also
+    raises `UsageError` for unequal numbers of runs."""
     if len(first) != len(second):
         raise UsageError(
             f"there are {len(first)} and {len(second)} results: they cannot be compared in pairs. Run "
@@ -127,7 +126,7 @@ def _of_pairs(rows: Sequence[Compared]) -> ComparedPairs:
 
 
 def _rows(first: CaseOutcome, second: CaseOutcome, *, same_machine: bool) -> Iterator[Compared]:
-    """Nothing of a run that was not exact."""
+    """None for inexact runs."""
     if not (first.exact and second.exact):
         return
     case = first.case.name
@@ -146,7 +145,7 @@ def _rows(first: CaseOutcome, second: CaseOutcome, *, same_machine: bool) -> Ite
 def _row(
     case: str, figure: str, first: float | None, second: float | None, *, more_is_better: bool
 ) -> Iterator[Compared]:
-    """At most one row: a figure that one side lacks, or has as 0, has no ratio."""
+    """At most one row: a missing or zero figure has no ratio."""
     if first and second:
         better = None if first == second else (second > first) == more_is_better
         yield Compared(case, figure, round(first, 3), round(second, 3), second / first, better)

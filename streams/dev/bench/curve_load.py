@@ -1,7 +1,7 @@
-"""A load whose state is known beforehand: so many windows of so many tenants, so many ids.
+"""A load with a given state: numbers of windows, tenants and ids.
 
-All events lie in one minute, which never closes, so that as many windows are alive as there are
-series. Ids are put into the table many a record, by an agent that then becomes the usual one.
+All events are in one minute, which never closes, so every series has a live window. An agent
+inserts many ids per record, then becomes the usual one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Series:
-    """The series of a load, and events of them. ``minute_ms`` is the one minute of all."""
+    """The series of a load, and their events. ``minute_ms`` is their common minute."""
 
     def __init__(self, load: Load, minute_ms: int, seed: int = 1) -> None:
         self._load = load
@@ -49,17 +49,17 @@ class Series:
         self._made = 0
 
     def each_once(self) -> Iterator[EventBlock]:
-        """One event of every series: opens every window."""
+        """One event of every series, to open every window."""
         for start in range(0, self._load.windows, BLOCK_EVENTS):
             yield self._block(np.arange(start, min(start + BLOCK_EVENTS, self._load.windows)))
 
     def any_of_them(self, events: int) -> list[EventBlock]:
-        """Events of series drawn evenly."""
+        """Events of uniformly drawn series."""
         sizes = [BLOCK_EVENTS] * (events // BLOCK_EVENTS) + [events % BLOCK_EVENTS]
         return [self._block(self._random.integers(0, self._load.windows, n)) for n in sizes if n]
 
     def ids(self) -> Iterator[EventBlock]:
-        """Records for `Loader`: enough of them to remember all ids the load asks for."""
+        """Records for `Loader` that insert all ids of the load."""
         records = -(-self._load.ids // IDS_PER_RECORD)
         for start in range(0, records, RECORDS_PER_BLOCK):
             yield self._block(np.arange(start, min(start + RECORDS_PER_BLOCK, records)))
@@ -79,16 +79,15 @@ class Series:
 
 @dataclass(slots=True)
 class Loader:
-    """The agent of a curve, and what it makes of its records just now: ``ids`` remembers
-    `IDS_PER_RECORD` new ones for each, ``windows`` folds without remembering any. ``usual`` counts
-    the events it got: one that was refused before would be none."""
+    """The agent of a curve, and its mode: ``ids`` inserts `IDS_PER_RECORD` new ids per record,
+    ``windows`` folds without inserting ids. ``usual`` counts its events, without refused ones."""
 
     mode: Literal["ids", "windows", "usual"] = "usual"
     seed: int = 1
     events: int = 0
 
     def agent(self) -> AgentSpec:
-        """The usual agent in all but name."""
+        """The usual agent under another name."""
         usual = AGGREGATE_METRICS
         return AgentSpec(
             name="curve",

@@ -1,7 +1,7 @@
-"""The cost law: what an event costs against each thing that can grow, and why it does.
+"""The cost of an event against each quantity that can grow, and the reason for its shape.
 
-Every curve varies one field of a `Load` and leaves the others at their defaults. A curve ends
-where its time does: a point that would not fit is left out, and said to be.
+Each curve varies one field of a `Load`. A curve ends with its time; points that do not fit are
+listed as left out.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from streams.dev.demo.run import Talk
 
 FORMAT = 1
 START_S = 1.0
-"""A point's process needs this before it does anything."""
+"""Start-up time of a point's process."""
 
 
 class Axis(NamedTuple):
-    """``field`` of a `Load` at ``values``, in at most ``share`` of the time for all curves.
-    ``why`` gives the reason for the shape."""
+    """``field`` of a `Load` at ``values``, in at most ``share`` of the time for all curves. ``why``
+    explains the shape."""
 
     name: str
     field: str
@@ -75,7 +75,7 @@ AXES: tuple[Axis, ...] = (
 
 
 class Curve(msgspec.Struct, frozen=True, kw_only=True):
-    """``left_out`` holds the values for which there was no time."""
+    """``left_out``: values for which there was no time."""
 
     axis: str
     points: list[Point]
@@ -83,8 +83,6 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Curves(msgspec.Struct, frozen=True, kw_only=True):
-    """Every curve of one run."""
-
     format: int = FORMAT
     started_at: str
     machine: Machine
@@ -118,8 +116,8 @@ async def _curve(axis: Axis, budget_s: float, talk: Talk) -> Curve:
 
 
 def expected_s(axis: Axis, points: Sequence[Point], value: int) -> float:
-    """How long the next point will take at least: state is built up at one rate. The first
-    point is always tried."""
+    """Lower bound of the next point's time, as state is built at a constant rate. The first point
+    is always tried."""
     if not points:
         return 0.0
     last = points[-1]
@@ -129,7 +127,7 @@ def expected_s(axis: Axis, points: Sequence[Point], value: int) -> float:
 
 
 def markdown(curves: Curves) -> list[str]:
-    """A table a curve, and the reason under it."""
+    """A table per curve, with the reason."""
     lines: list[str] = []
     for curve in curves.curves:
         axis = axis_of(curve)
@@ -166,13 +164,13 @@ def _words(axis: Axis, curve: Curve) -> Iterator[str]:
 
 
 def axis_of(curve: Curve) -> Axis:
-    """Raises StopIteration for a curve of no axis that is known: its record is not ours."""
+    """Raises StopIteration for a curve without a known axis."""
     return next(axis for axis in AXES if axis.name == curve.axis)
 
 
 def state_mib_per_million(curve: Curve) -> float:
-    """Of what its axis counts, by the first and the last point: what the process itself needs
-    is in both."""
+    """Per million units of its axis, by the first and last point, which cancels the process's own
+    memory."""
     axis = axis_of(curve)
     first, last = curve.points[0], curve.points[-1]
     grown: int = getattr(last.load, axis.field) - getattr(first.load, axis.field)

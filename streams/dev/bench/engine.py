@@ -1,7 +1,7 @@
-"""The engine alone: one worker in this process, on an in-memory Kafka and a real RocksDB.
+"""The engine alone: one worker in this process, with an in-memory Kafka and a real RocksDB.
 
-Its rows are acknowledged and dropped. What is left is what grows with state: fold, encode,
-commit, the store. It costs seconds where a whole stack costs a minute.
+Rows are acknowledged and dropped, so it measures what grows with state: fold, encode, commit,
+store. It takes seconds instead of a minute.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BLOCKS_AT_ONCE = 8
 
 
 class Engine:
-    """One worker that runs; `run` gives it records and waits until they are committed."""
+    """A running worker; `run` feeds it records and waits for their commit."""
 
     def __init__(
         self, broker: MemoryBroker, worker: Worker, clock: Clock, agent: Agent, partitions: int
@@ -49,17 +49,15 @@ class Engine:
         self._producer = broker.plain_producer()
 
     async def build(self, blocks: Iterable[EventBlock]) -> None:
-        """Give it all of them, a few at a time: each `run` waits for a commit."""
+        """Feed all of them, a few at a time: each `run` waits for a commit."""
         rest = iter(blocks)
         while some := list(islice(rest, BLOCKS_AT_ONCE)):
             await self.run(some)
 
     async def run(self, blocks: Sequence[EventBlock]) -> float:
-        """CPU seconds of this process from when all of them are in the log until all are
-        committed; afterwards every log is empty again.
+        """CPU seconds of this process until all records are committed; then every log is emptied.
 
-        The changelog's too: nothing restores from it here, and it must not pass for the
-        engine's memory.
+        The changelog is emptied too, so that it does not count as the engine's memory.
         """
         for keys, values in blocks:
             await (await self._producer.send_many(self._agent.source.name, keys, values))
@@ -99,7 +97,7 @@ class Engine:
 async def engine(
     settings: Settings, agent: Agent, partitions: int, folder: Path
 ) -> AsyncIterator[Engine]:
-    """A worker that has the ``partitions`` of its agent's source; drained at the end."""
+    """A worker with the ``partitions`` of its agent's source; drained at the end."""
     clock = SystemClock()
     broker = MemoryBroker(clock, session_timeout_s=settings.session_timeout_s)
     admin = await broker.admin()

@@ -1,4 +1,4 @@
-"""Whether a run was exact: one that was not has no speed."""
+"""Exactness of a run; inexact runs have no speed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streams.dev.workload.oracle import Oracle
 
 
 class Counts(Protocol):
-    """What was sent and what must become of it; an `Oracle` is one."""
+    """What was sent and its expected result; an `Oracle` is one."""
 
     @property
     def produced(self) -> int: ...
@@ -27,7 +27,7 @@ class Counts(Protocol):
 
 
 class Exactness(NamedTuple):
-    """``differences`` says, in words, every number that is not what it must be."""
+    """``differences`` describes every wrong number."""
 
     exact: bool
     differences: list[str]
@@ -39,7 +39,7 @@ def of_windows(oracle: Oracle, found: Found) -> Exactness:
 
 
 def of_counters(oracle: Counts, metrics: WorkerMetrics) -> Exactness:
-    """Where no windows can be compared: how many records were applied, dropped and refused."""
+    """Without windows: numbers of applied, dropped and refused records."""
     checks = [
         Check("events read", oracle.produced, round(metrics.total("records_read_total"))),
         Check("applied", oracle.applied, round(metrics.total("records_applied_total"))),
@@ -49,14 +49,14 @@ def of_counters(oracle: Counts, metrics: WorkerMetrics) -> Exactness:
 
 
 def also(exactness: Exactness, *, failed: bool, difference: str) -> Exactness:
-    """One more condition."""
+    """Add one condition."""
     if not failed:
         return exactness
     return Exactness(False, [*exactness.differences, difference])
 
 
 def without_speed(throughput: Throughput) -> Throughput:
-    """The times stay, to look into; the rate goes."""
+    """Keep the times, remove the rate."""
     return msgspec.structs.replace(throughput, events_per_s=None)
 
 

@@ -1,4 +1,4 @@
-"""A topic filled in advance, and what must come out of it."""
+"""A topic filled in advance, and the expected result."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from streams.dev.workload.shape import STEP_MS, preset
 from streams.operate.produce.feed import RecordFeed
 
 PAST_MS = 180_000
-"""The last event lies so far back that no window waits for the clock."""
+"""Age of the last event, so that no window waits for the clock."""
 CLEAN: Final[dict[str, Any]] = {"poison": 0.0, "future": 0.0}
-"""Changes to a workload that peers read, too: they have no dead letters."""
+"""Changes to a workload for peers, which have no dead letters."""
 
 
 async def fill(
     rig: Rig, topic: str = MODEL_METRICS.name, **changes: Any
 ) -> tuple[Generator, float]:
-    """Everything the case asks for into ``topic``, with ``changes`` to its workload; the
-    generator, whose oracle has the expected result, and how many events a second went in."""
+    """Fill ``topic`` for the case, with ``changes`` to its workload. Returns the generator, with
+    its oracle, and the events produced per second."""
     case, clock = rig.case, rig.clock
     start_ms = clock.now_ms() - round(case.events * STEP_MS) - PAST_MS
     generator = Generator(preset(case.workload, start_ms=start_ms, seed=case.seed, **changes))
@@ -32,7 +32,7 @@ async def fill(
 async def feed(
     rig: Rig, generator: Generator, events: int, topic: str = MODEL_METRICS.name
 ) -> None:
-    """The generator's next ``events`` events into ``topic``, as fast as they go."""
+    """Produce the generator's next ``events`` events as fast as possible."""
     producer = rig.broker.plain_producer()
     await producer.start()
     try:

@@ -1,8 +1,7 @@
-"""The floor: this client fetching and decoding the same records, and nothing else.
+"""The floor: fetch and decode the same records, and nothing else.
 
-``python -m streams.dev.bench.floor TOPIC EVENTS`` reads that many records through the
-consumer of the pipeline, decodes each value as the pipeline does, and writes one line of JSON. A
-process of its own, as a worker is.
+``python -m streams.dev.bench.floor TOPIC EVENTS`` reads that many records through the pipeline's
+consumer and decoder, and prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -101,7 +100,7 @@ async def _consume(settings: Settings, topic: str, events: int) -> Floor:
 
 
 def _decode(decode: Callable[[bytes], Any], values: Sequence[bytes | None]) -> None:
-    """Decode what decodes; the iterator goes on behind a value that raised."""
+    """Decode all values; the iterator goes on behind one that raised."""
     events: list[Any] = []
     pending = map(cast("Callable[[bytes | None], Any]", decode), values)
     while True:

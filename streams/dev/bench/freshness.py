@@ -1,7 +1,7 @@
-"""Freshness at a constant rate: how long after it was due an event stands in ClickHouse.
+"""Freshness at a constant rate: time from an event's due time to its row in ClickHouse.
 
-The load is an open loop (streams/dev/bench/open_loop.py). Probes (streams/dev/bench/probes.py) run along
-with the workload and are timed.
+The load is an open loop (streams/dev/bench/open_loop.py) with timed probes
+(streams/dev/bench/probes.py).
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from streams.dev.demo.worker_process import WorkerProcess
 from streams.dev.workload.oracle import Oracle
 
 COMMITS_AFTER = 2
-"""Commit intervals after the last event until the lag is looked at."""
+"""Commit intervals from the last event to the reading of the lag."""
 WARM_UP_S = 5.0
-"""Probes before do not count: the first insert of a server that was just started takes seconds, and
-another measurement gives the time of a start (streams/dev/bench/restart.py)."""
+"""Earlier probes do not count: the first insert of a new server takes seconds;
+streams/dev/bench/restart.py measures starts."""
 
 
 async def measure_freshness(rig: Rig) -> CaseOutcome:
-    """Start the worker, send on schedule, and ask the shards when each probe came in."""
+    """Start the worker, send on schedule, and read the probes' times from the shards."""
     load_before = os.getloadavg()[0]
     process = rig.start("worker")
     joining: Joining | None = None
@@ -86,8 +86,8 @@ async def measure_freshness(rig: Rig) -> CaseOutcome:
 
 
 def _warm(due_ms: NDArray[np.float64], delays_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The delays of the probes after `WARM_UP_S`; all of them where one is missing (the run is not
-    exact then) or none would be left."""
+    """Delays of the probes after `WARM_UP_S`; all of them where one is missing (an inexact run) or
+    none remains."""
     if len(due_ms) != len(delays_s) or due_ms[-1] - due_ms[0] <= WARM_UP_S * 1000:
         return delays_s
     warm: NDArray[np.float64] = delays_s[due_ms >= due_ms[0] + WARM_UP_S * 1000]
@@ -97,9 +97,9 @@ def _warm(due_ms: NDArray[np.float64], delays_s: NDArray[np.float64]) -> NDArray
 async def _judge(
     rig: Rig, process: WorkerProcess, oracle: Oracle, probes: Probes
 ) -> tuple[NDArray[np.float64], Exactness]:
-    """The delay of every probe, and whether everything came out as it was sent."""
+    """The delay of every probe, and the exactness of the run."""
     visible = await rig.until_visible(process, oracle.applied + len(probes))
-    # Until no row is on its way: the last probe's may be.
+    # The last probe's row may be in flight.
     await rig.until_acknowledged(process)
     delays_s = probes.delays_s(await asyncio.to_thread(read_inserted_ms, rig.settings))
     rig.talk.say("comparing every window with what was sent")
@@ -124,7 +124,7 @@ async def _insert_mean_s(rig: Rig, process: WorkerProcess) -> float:
 
 
 def quantile(values: NDArray[np.float64], share: float) -> float | None:
-    """The smallest value that at least ``share`` of all do not exceed; None of nothing."""
+    """The smallest value that at least ``share`` of all do not exceed; None without values."""
     if not len(values):
         return None
     return round(float(np.quantile(values, share, method="inverted_cdf")), 3)

@@ -1,8 +1,8 @@
-"""One event at a time: what a request costs the engine beside its work, which here is none.
+"""The engine's cost per job request, without work.
 
-A process of its own (``python -m streams.dev.bench.jobs EVENTS``) runs `simulate_decision` on the
-engine alone (`streams.dev.bench.engine`) with a performer that awaits nothing and says nothing: each
-request is judged, queued, started, answered, remembered and committed.
+``python -m streams.dev.bench.jobs EVENTS`` runs `simulate_decision` on the engine alone
+(`streams.dev.bench.engine`) with an empty performer: each request is decoded, queued, started,
+answered, stored and committed.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ class Jobs(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def events_per_s(self) -> float:
-        """What one process reaches when it has a core to itself."""
+        """Rate of one process with its own core."""
         return 1e6 / self.cpu_us_per_event
 
 
 class Idle:
-    """A `Performer` whose work is none."""
+    """A `Performer` without work."""
 
     slots = SLOTS
 
@@ -67,20 +67,20 @@ class Idle:
         return ()
 
     async def prepare(self, event: Any) -> None:
-        """It needs nothing."""
+        """No dependencies."""
 
     async def perform(self, event: Any, prepared: None, timeout_s: float) -> dict[str, Any]:
         return {}
 
     def finished(self, event: Any, outcome: Outcome) -> None:
-        """No client waits for it."""
+        """No client waits."""
 
     async def close(self) -> None:
-        """It holds nothing."""
+        """Nothing to close."""
 
 
 async def measure_jobs(events: int, limit_s: float) -> Jobs:
-    """Run it as a child. Raises `CommandError` when that fails or takes longer."""
+    """Run it as a child. Raises `CommandError` on failure or timeout."""
     started_at = datetime.now(UTC).isoformat()
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "streams.dev.bench.jobs", str(events)),

@@ -1,4 +1,4 @@
-"""Which machine and which versions a result belongs to."""
+"""Machine and versions of a result."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ PACKAGES = (
     "pyarrow",
     "rocksdict",
 )
-"""Whose versions speed depends on most."""
+"""Packages with the most effect on speed."""
 
 _MODEL = re.compile(r"^model name\s*:\s*(.+)$", re.MULTILINE)
 _MEMORY = re.compile(r"^MemTotal:\s+(\d+) kB$", re.MULTILINE)
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """``id`` tells machines apart without naming them: absolute figures of one say nothing of
-    another."""
+    """``id`` distinguishes machines without naming them; absolute figures of two machines are not
+    comparable."""
 
     id: str
     cpu: str
@@ -42,7 +42,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def this_machine() -> Machine:
-    """The machine this runs on; what it does not tell is "unknown"."""
+    """This machine; unreadable values are "unknown"."""
     cpu = _found(_MODEL, "/proc/cpuinfo") or platform.machine()
     memory_kib = int(_found(_MEMORY, "/proc/meminfo") or 0)
     cores = len(os.sched_getaffinity(0))
@@ -58,7 +58,7 @@ def this_machine() -> Machine:
 
 
 def versions() -> dict[str, str]:
-    """This project's version and those of the packages that matter here."""
+    """Versions of this project and of `PACKAGES`."""
     found = {"dia-streams": app_version()}
     for package in PACKAGES:
         try:

@@ -1,6 +1,6 @@
-"""Shards that acknowledge at once and keep nothing: what a worker costs without ClickHouse.
+"""Shards that acknowledge at once and store nothing: the cost of a worker without ClickHouse.
 
-Only `streams.dev.bench.worker` can choose it. No setting and no option of `dia worker` leads here.
+Only `streams.dev.bench.worker` can use it; no setting or option of `dia worker` does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from streams.core.settings import Settings
 
 
 class NullShards:
-    """Implements `streams.core.rows.built_in_tables.ShardSet`; spreads rows as the real one does, then drops them."""
+    """Implements `streams.core.rows.built_in_tables.ShardSet`; places rows as the real one, then
+    drops them."""
 
     def __init__(
         self, count: int, shard_map: sharding.ShardMap, tables: Mapping[str, ClickHouseTable]
@@ -31,7 +32,7 @@ class NullShards:
     def from_settings(
         cls, settings: Settings, clock: Clock, tables: Mapping[str, ClickHouseTable]
     ) -> NullShards:
-        """As many shards as ``DIA_CLICKHOUSE_SHARDS`` names; none of them is asked."""
+        """As many shards as in ``DIA_CLICKHOUSE_SHARDS``, without connections."""
         return cls(len(settings.shards()), sharding.declared(settings), tables)
 
     @property

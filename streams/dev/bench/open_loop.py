@@ -1,8 +1,7 @@
-"""Events at a constant rate, whatever the pipeline does: each has a moment at which it is due.
+"""Sends events at a constant rate, each with a due time, independent of the pipeline.
 
-What is measured counts from that moment and not from the sending, so a stall delays every event
-that was due in it (no coordinated omission). Events are made before the first one is due: making
-them meanwhile would take the core that is measured.
+Times count from the due time, so a stall delays every event due in it (no coordinated omission).
+Events are generated before the first is due, since that would use the measured core.
 """
 
 from __future__ import annotations
@@ -20,23 +19,23 @@ from streams.dev.workload.shape import preset
 from streams.operate.produce.feed import RecordFeed
 
 TICKS_PER_S = 100
-"""Blocks a second. The events of a block are due together, the probe among them too."""
+"""Blocks per second. The events of a block, probes included, are due together."""
 TICKS_PER_PROBE = 2
 GENERATED_PER_S = 50_000
-"""How fast events are made in advance, at least: the first is due when the last is made."""
+"""Minimum rate of generation, which sets the first due time."""
 LAG_POLL_S = 1.0
 
 
 class Made(NamedTuple):
-    """Every event of a run, one block a tick, and what must come out."""
+    """Every event of a run, one block per tick, and the expected result."""
 
     oracle: Oracle
     blocks: Sequence[EventBlock]
 
 
 class SentLoad(NamedTuple):
-    """``late_s``: how far behind its schedule the sender ended; it too needs a core.
-    ``lags``: events that were sent and not committed, once in `LAG_POLL_S`."""
+    """``late_s``: delay of the sender behind its schedule at the end. ``lags``: sent and
+    uncommitted events, every `LAG_POLL_S`."""
 
     late_s: float
     lags: Sequence[int]
@@ -47,7 +46,7 @@ class SentLoad(NamedTuple):
 
 
 def make(workload: str, seed: int, events: int, rate_per_s: int, now_ms: int) -> Made:
-    """``events`` events of which the first is due soon after ``now_ms``."""
+    """``events`` events, the first due soon after ``now_ms``."""
     start_ms = now_ms + round(1000 * events / GENERATED_PER_S)
     shape = preset(workload, start_ms=start_ms, seed=seed, step_ms=1000 / rate_per_s)
     generator = Generator(shape)
@@ -58,8 +57,7 @@ def make(workload: str, seed: int, events: int, rate_per_s: int, now_ms: int) ->
 async def send(
     rig: Rig, blocks: Sequence[EventBlock], rate_per_s: int, probes: Probes | None
 ) -> SentLoad:
-    """Send every block when it is due, with probes among them; watch how far the group is
-    behind."""
+    """Send every block, with probes, at its due time; sample the group's lag."""
     lags: list[int] = []
     watching = asyncio.create_task(_watch_lag(rig, lags))
     producer = rig.broker.plain_producer()

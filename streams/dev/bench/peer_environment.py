@@ -1,7 +1,7 @@
-"""What a peer needs to run: its own virtual environment, or compiled Java; never ours.
+"""Runtime of a peer: its own virtual environment, or compiled Java.
 
-Both are made once per user, in a cache folder named by what went into them, so that another
-version of a peer gets another folder. Nothing of a peer is ever installed beside dia.
+Created once per user in a cache folder named by its contents. Nothing is installed into dia's
+environment.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ JAVA_MAIN = "Peer"
 JAVA_HEAP_MAX = "1g"
 _COMPLETE = "complete"
 _COMPILER = "org.eclipse.jdt.internal.compiler.batch.Main"
-"""Eclipse's compiler is a jar: it needs the runtime of the wheel, and no JDK."""
+"""Eclipse's compiler is a jar that runs on the wheel's runtime, without a JDK."""
 _JAVA_RELEASE = "21"
 
 Say = Callable[[str], None]
 
 
 class Runnable(NamedTuple):
-    """A command that needs only the ``BENCH_*`` variables, and the version behind it."""
+    """A command that needs only the ``BENCH_*`` variables, and its version."""
 
     command: tuple[str, ...]
     version: str
@@ -53,7 +53,7 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
 async def prepare(peer: Peer, programs: Path, cache: Path, say: Say) -> Runnable:
     """Install what is missing; ``programs`` is tests/bench/peers.
 
-    Raises `CommandError` or `DependencyUnreachable` when it cannot be had here.
+    Raises `CommandError` or `DependencyUnreachable` when that fails.
     """
     folder = programs / peer.folder
     if (folder / JAR_LOCK).exists():
@@ -62,7 +62,7 @@ async def prepare(peer: Peer, programs: Path, cache: Path, say: Say) -> Runnable
 
 
 def version_of(peer: Peer, folder: Path) -> str:
-    """The version its requirements or its jar lock pin."""
+    """The version pinned by its requirements or jar lock."""
     name = JAR_LOCK if (folder / JAR_LOCK).exists() else REQUIREMENTS
     pinned = re.search(
         rf"(?:^|:){re.escape(peer.package)}(?:==|:)(\S+)$",
@@ -117,7 +117,7 @@ def _versioned(cache: Path, peer: Peer, content: str) -> Path:
 
 
 async def _run(peer: Peer, *command: str) -> None:
-    """Raises `CommandError` when it fails or takes too long."""
+    """Raises `CommandError` on failure or timeout."""
     child = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.DEVNULL,

@@ -1,9 +1,8 @@
-"""One peer, run as a child: how fast it goes through the topic, and what it says it counted.
+"""Runs one peer as a child and reads its rate and counts.
 
-The clock starts at its first record, so that start-up, joining and compiling count for no peer,
-and stops at its last; what it commits after that is left out, in its favour. A peer that is not
-through after ``limit_s`` is stopped there and has the rate it had until then, which flatters
-those that slow down as their state grows.
+Time runs from its first record, without start-up, join and compilation, to its last, without the
+final commit. At ``limit_s`` the peer is stopped with its rate so far, which favours peers that slow
+down as state grows.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _TETHER = str(Path(tether.__file__).resolve())
 
 
 class PeerMark(NamedTuple):
-    """So many records were done at ``at_s`` (Unix time); CPU used until the bench read that."""
+    """Records done at ``at_s`` (Unix time), and CPU used until the bench read it."""
 
     read: int
     at_s: float
@@ -37,7 +36,7 @@ class PeerMark(NamedTuple):
 
 
 class PeerCount(NamedTuple):
-    """What the peer says of the records it went through."""
+    """The peer's counts of its records."""
 
     applied: int
     duplicates: int
@@ -45,13 +44,13 @@ class PeerCount(NamedTuple):
 
 @dataclass(slots=True)
 class Course:
-    """The marks of a run, in order. Lines that are no marks are the peer's own talk."""
+    """The marks of a run, in order. Other lines are the peer's log."""
 
     marks: list[PeerMark] = field(default_factory=list)
     counted: PeerCount | None = None
 
     def take(self, line: bytes, cpu: CpuReading) -> None:
-        """Raises ValueError for a mark that is none: the peer is broken."""
+        """Raises ValueError for an invalid mark."""
         if not line.startswith(MARK):
             return
         match line.split()[1:]:
@@ -73,7 +72,7 @@ class Course:
 
 
 class PeerRun(NamedTuple):
-    """``ended`` says why it ended before its time, in words, or nothing."""
+    """``ended`` is the reason of an early end, or ""."""
 
     course: Course
     peak_rss_mib: int
@@ -106,7 +105,7 @@ async def run_peer(
     course = Course()
     try:
         ended = await _follow(child, course, watched, limit_s)
-        # Peak memory is read while there is a process to ask.
+        # Peak memory can be read only while the process exists.
         return PeerRun(course, peak_rss_mib(child.pid), ended)
     finally:
         await _end(child)
@@ -134,13 +133,13 @@ async def _follow(
 
 
 async def _end(child: asyncio.subprocess.Process) -> None:
-    """SIGTERM, then SIGKILL: it stands alone in its session."""
+    """SIGTERM, then SIGKILL, to its own session."""
     if child.returncode is not None:
         return
     child.send_signal(signal.SIGTERM)
     try:
         async with asyncio.timeout(STOP_TIMEOUT_S):
-            # Its talk must go on being read, or it could block on a full pipe while it ends.
+            # Keep reading its output, or it could block on a full pipe.
             await child.communicate()
     except TimeoutError:
         child.kill()

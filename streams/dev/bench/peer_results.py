@@ -1,4 +1,4 @@
-"""What a run against the peers leaves behind, and the ratio table made of it."""
+"""The result of a run against the peers, and its ratio table."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ OURS = "dia"
 class PeerOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """One program on the common topic.
 
-    ``read`` of the offered events in ``seconds``; fewer where it reached the time limit. ``exact``
-    is None where nothing could be checked: a floor, or a run that was stopped. ``problem`` says,
-    in words, what differed or why it did not run; then there is no rate.
+    ``read`` of the offered events in ``seconds``; fewer at the time limit. ``exact`` is None
+    without a check: a floor, or a stopped run. ``problem`` describes a difference or failure; there
+    is no rate then.
     """
 
     title: str
@@ -36,7 +36,7 @@ class PeerOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PeerReport(msgspec.Struct, frozen=True, kw_only=True):
-    """All of them, one after the other, on one topic of ``events`` events of ``workload``."""
+    """All programs, sequential, on one topic of ``events`` events of ``workload``."""
 
     format: int = FORMAT
     started_at: str
@@ -49,7 +49,7 @@ class PeerReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ours(self) -> PeerOutcome:
-        """The pipeline itself; a report without it is none."""
+        """The pipeline's own outcome, which every report has."""
         return next(o for o in self.outcomes if o.title == OURS and o.job == "windows")
 
     def ratio(self, outcome: PeerOutcome) -> float | None:
@@ -59,7 +59,7 @@ class PeerReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def ratio_table(report: PeerReport) -> list[str]:
-    """The headline in Markdown: the same job, slowest last, then the floors."""
+    """The ratios in Markdown: the same job, slowest last, then the floors."""
     ranked = sorted(report.outcomes, key=lambda o: (o.job != "windows", -(o.events_per_s or 0)))
     return [
         "| engine | events/s | dia is | CPU s per M | RSS MiB | events read | exact | state after a crash |",

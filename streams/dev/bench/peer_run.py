@@ -1,8 +1,7 @@
-"""The peers and dia on one topic, one after the other, each with one core to itself.
+"""Runs the peers and dia on one topic in sequence, each with one core.
 
-The broker and the bench have the other one. dia runs with its rows acknowledged and dropped,
-since no peer has a ClickHouse to wait for, and its clock stops later than theirs: when the last
-record is committed, not when it is processed.
+The broker and the bench have the other core. dia's rows are acknowledged and dropped, since no peer
+writes to ClickHouse. Its time ends at the commit of the last record, theirs when it is processed.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ EXACTLY_ONCE = "exactly once, output too"
 
 
 def chosen(names: str) -> tuple[Peer, ...]:
-    """The peers of a comma-separated list of folders; "all" is every one. Raises `UsageError`."""
+    """The peers of a comma-separated list of folders, or "all". Raises `UsageError`."""
     by_name = {peer.folder: peer for peer in PEERS}
     wanted = list(by_name) if names == "all" else [name.strip() for name in names.split(",")]
     if unknown := [name for name in wanted if name not in by_name]:
@@ -49,8 +48,8 @@ def run_peers(
 ) -> PeerReport:
     """Fill the topic once and send each through it; ``programs`` is tests/bench/peers.
 
-    Raises what `streams.dev.bench.run.run` does. A peer that cannot run here is a line of the
-    report, not an error.
+    Raises as `streams.dev.bench.run.run`. A peer that cannot run is a line of the report, not an
+    error.
     """
     started_at = datetime.now(UTC).isoformat()
     contest = Contest(peers, limit_s, programs)
@@ -75,7 +74,7 @@ class Contest:
         self._programs = programs
 
     async def measure(self, rig: Rig) -> list[PeerOutcome]:
-        """Ours first, then the floors and the peers in their order."""
+        """dia first, then floors and peers in their order."""
         generator, _ = await fill(rig, **CLEAN)
         oracle = generator.oracle
         cores = one_each()
@@ -118,8 +117,8 @@ class Contest:
 
 
 def judged(peer: Peer, version: str, run: PeerRun, oracle: Oracle) -> PeerOutcome:
-    """A run's figures. One that finished must have counted exactly what was sent: else it has
-    no speed; of one that was stopped nothing is known but its rate."""
+    """A run's figures. A finished run must have exact counts, else it has no speed; a stopped one
+    has only a rate."""
     course = run.course
     if run.ended or len(course.marks) < 2:
         return _blank(peer, version, run.ended or "reported no progress")

@@ -1,8 +1,7 @@
-"""What a user could take instead, as data; the programs themselves are in tests/bench/peers.
+"""Alternatives of a user, as data; the programs are in tests/bench/peers.
 
-Each does the same job with its own public means: drop events whose id came before, count and add
-up the rest in minute windows of (tenant, model, metric), keep both in its own store. Floors only
-fetch and decode.
+Each does the same job with its public API: drop repeated ids, count and sum the rest in minute
+windows of (tenant, model, metric), with its own store. Floors only fetch and decode.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ Job: TypeAlias = Literal["windows", "floor"]
 class Peer:
     """``folder`` in tests/bench/peers holds its program and ``package``, whose version is reported.
 
-    ``guarantee`` is what its documentation promises of the state after a crash, in the
-    configuration that is measured.
+    ``guarantee`` is what its documentation promises of the state after a crash, in the measured
+    configuration.
     """
 
     title: str

@@ -1,7 +1,7 @@
-"""Probes: events whose way through the pipeline is timed one by one.
+"""Events whose delay through the pipeline is measured one by one.
 
-Each has a series of its own, so it makes exactly one window row, which arrives once; the shard
-notes when it was inserted (column ``at``). They are taken out again before the rest is compared.
+Each has its own series and so one window row, inserted once; the shard records the time (column
+``at``). Probes are removed before the rest is compared.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from streams.dev.demo.reconcile import Found
 
 MODEL = "probe"
 TENANTS = 8
-"""Enough keys to meet most partitions."""
+"""Enough keys to reach most partitions."""
 
 _INSERTED = (
     "SELECT toString(metric), toUnixTimestamp64Milli(min(at)), sum(n) FROM m1_local FINAL "
@@ -31,7 +31,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Probes:
-    """The probes of one run, numbered in the order they were due (wall clock, milliseconds)."""
+    """The probes of one run, in order of due time (wall clock, milliseconds)."""
 
     def __init__(self) -> None:
         self._due_ms: list[float] = []
@@ -41,7 +41,6 @@ class Probes:
 
     @property
     def due_ms(self) -> NDArray[np.float64]:
-        """When each probe was due."""
         return np.array(self._due_ms, np.float64)
 
     def make(self, due_ms: float) -> tuple[bytes, bytes]:
@@ -60,7 +59,7 @@ class Probes:
         return tenant.encode(), _encode(event)
 
     def delays_s(self, inserted_ms: Mapping[str, int]) -> NDArray[np.float64]:
-        """Of every probe that arrived: seconds from when it was due until it was inserted."""
+        """Of every inserted probe: seconds from due time to insert."""
         delays = [
             inserted_ms[name] - due_ms
             for number, due_ms in enumerate(self._due_ms)
@@ -69,7 +68,7 @@ class Probes:
         return np.array(delays, np.float64) / 1000
 
     def without(self, found: Found) -> Found:
-        """What the pipeline holds besides the probes; as if they had never been."""
+        """The contents of the pipeline without probes."""
         count = len(self)
         ledger = dict(found.ledger)
         for name in ("read", "applied"):
@@ -85,7 +84,7 @@ class Probes:
 
 
 def read_inserted_ms(settings: Settings) -> dict[str, int]:
-    """When each probe that arrived, once and whole, was inserted: by name, in milliseconds."""
+    """Insert time of every probe that arrived once and complete: by name, in milliseconds."""
     asked = {"tenants": [_tenant(number) for number in range(TENANTS)], "model": MODEL}
     found: dict[str, int] = {}
     for replica, *_ in shard_replicas(settings):

@@ -1,4 +1,4 @@
-"""What processes cost, read from the outside: proc(5), in CPU seconds and MiB."""
+"""CPU seconds and memory (MiB) of processes, from proc(5)."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class ProcessCost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CpuReading(NamedTuple):
-    """CPU seconds used so far: by each process, and by everything on the machine."""
+    """CPU seconds so far: of each process, and of the machine."""
 
     by_process: Mapping[str, float]
     machine_s: float
 
 
 class WatchedProcesses:
-    """Named processes; one that is gone costs what was read last."""
+    """Named processes; an ended one keeps its last reading."""
 
     def __init__(self, pids: Mapping[str, int]) -> None:
         self._pids = dict(pids)
@@ -49,7 +49,7 @@ class WatchedProcesses:
         return CpuReading(used, machine_cpu_s())
 
     def costs(self, before: CpuReading, after: CpuReading, events: int) -> list[ProcessCost]:
-        """Between two readings, and the peak memory until now."""
+        """Between two readings, and the peak memory so far."""
         costs = []
         for name, pid in self._pids.items():
             spent_s = after.by_process[name] - before.by_process[name]
@@ -65,18 +65,18 @@ class WatchedProcesses:
 
 
 def others_cores(before: CpuReading, after: CpuReading, seconds: float) -> float:
-    """How many cores everything that is not watched kept busy between two readings."""
+    """Cores used by all other processes between two readings."""
     ours = sum(after.by_process.values()) - sum(before.by_process.values())
     return max(0.0, (after.machine_s - before.machine_s - ours) / seconds)
 
 
 def cpu_s(pid: int) -> float:
-    """User and system time of a process with all its threads; 0 when it is gone."""
+    """User and system time of a process with all its threads; 0 when it has ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return 0.0
-    # The name may hold blanks and brackets: fields count from the last bracket.
+    # The command name may hold spaces and brackets.
     fields = stat.rpartition(")")[2].split()
     return (int(fields[_USER]) + int(fields[_SYSTEM])) / _TICKS_PER_S
 
@@ -89,7 +89,7 @@ def machine_cpu_s() -> float:
 
 
 def peak_rss_mib(pid: int) -> int:
-    """The most memory the process ever had; 0 when it is gone."""
+    """Peak memory of the process; 0 when it has ended."""
     try:
         found = _PEAK.search(Path(f"/proc/{pid}/status").read_text())
     except (FileNotFoundError, ProcessLookupError):

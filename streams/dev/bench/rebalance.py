@@ -1,4 +1,4 @@
-"""What a worker that joins costs in freshness: the gap that its probes see."""
+"""The freshness cost of a worker that joins: the gap in the probes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from streams.dev.bench.worker_log import PartitionReady
 from streams.dev.demo.worker_process import WorkerProcess
 
 AFTER = 1 / 3
-"""Of a paced run the second worker leaves this much undisturbed, to compare with."""
+"""Undisturbed share of a paced run before the second worker."""
 TAKEN = MODEL_METRICS.partitions // 2
 
 
 class Joining:
-    """A second worker that joins by and by; stop it with the first."""
+    """A second worker that joins in the background; stop it with the first."""
 
     def __init__(self, rig: Rig, seconds: float) -> None:
         self._rig = rig
@@ -37,8 +37,7 @@ class Joining:
         self._opened = await self._rig.all_opened(self.process, TAKEN)
 
     async def done(self) -> None:
-        """Wait until it has its partitions and has handed over what it owes. Raises what
-        starting it raised."""
+        """Wait until it has its partitions and an empty outbox. Raises the errors of its start."""
         await self._task
         assert self.process is not None
         await self._rig.until_acknowledged(self.process)
@@ -50,7 +49,7 @@ class Joining:
             await self._rig.stop(self.process)
 
     def told(self, due_ms: NDArray[np.float64], delays_s: NDArray[np.float64]) -> Rebalance:
-        """By the probes, whose delays stand in the order they were due."""
+        """From the probes' delays, in order of due time."""
         return Rebalance(
             joined_at_s=round(self._joined_s - self._began_s, 2),
             taken=len(self._opened),
@@ -62,9 +61,9 @@ class Joining:
 def gap_s(
     due_ms: NDArray[np.float64], delays_s: NDArray[np.float64], joined_ms: float
 ) -> float | None:
-    """The longest delay since the worker joined, less the usual one; None when a probe is missing,
-    or all of them lie on one side. The usual one is the median of all: those before may all have
-    waited for servers that had just been started."""
+    """The longest delay since the worker joined, minus the median; None when a probe is missing, or
+    all are on one side. The median is of all probes: earlier ones may all have waited for new
+    servers."""
     before = due_ms < joined_ms
     if len(due_ms) != len(delays_s) or before.all() or not before.any():
         return None

@@ -1,4 +1,4 @@
-"""Files of results: one JSON object each, written whole, read back as what was written."""
+"""Result files: one JSON object each, written atomically."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def stem(started_at: str, machine: Machine) -> str:
-    """The name of a run's files: when it began, and where."""
+    """The file name of a run: start time and machine."""
     return f"{started_at[:19].replace(':', '')}-{machine.id[:8]}"
 
 
@@ -32,7 +32,7 @@ def save(record: msgspec.Struct, folder: Path, name: str) -> Path:
 
 
 def load(path: Path, kind: type[T], format_number: int) -> T:
-    """Raises `UsageError` for a file that is not of this kind and format."""
+    """Raises `UsageError` for a file of another kind or format."""
     try:
         content = path.read_bytes()
         found = msgspec.json.decode(content, type=kind)

@@ -1,4 +1,4 @@
-"""The parts of a report, in the order they are measured, and how each one is."""
+"""The parts of a report, in order, and how to measure them."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ from streams.dev.demo.run import Talk
 
 PACKAGES = ("schemas", "streams", "tables", "agents")
 NOT_MEASURED = ("streams/dev/bench/", "streams/cli/", "streams/dev/demo/", "streams/operate/audit/")
-"""What only measures, asks or tells does not make an old figure stale."""
+"""Changes in these folders do not invalidate figures."""
 
 
 def source_hash(root: Path) -> str:
-    """Of every module below ``root`` that can make the pipeline faster or slower."""
+    """Hash of every module below ``root`` that affects the pipeline's speed."""
     digest = xxh3_64()
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*.py")):
@@ -65,8 +65,8 @@ READERS_S = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """Where a report is made: ``clone`` is tests/bench, ``folder`` holds the records. The
-    curves may take ``curves_s``: their last points take minutes."""
+    """``clone`` is tests/bench, ``folder`` holds the records, ``curves_s`` is the time of the
+    curves."""
 
     home: Path
     clone: Path
@@ -79,7 +79,7 @@ Measure: TypeAlias = Callable[[Bench], msgspec.Struct]
 
 
 class Part(NamedTuple):
-    """``minutes`` it takes on a quiet machine of two cores."""
+    """``minutes`` on a quiet machine of two cores."""
 
     name: str
     minutes: float
@@ -91,12 +91,12 @@ def _run(case: Case, bench: Bench) -> BenchReport:
 
 
 def _half(bench: Bench) -> BenchReport:
-    """At half of what the part `narrow` sustained."""
+    """At half of the rate of the part `narrow`."""
     narrow = read_all(bench.folder).runs.get("narrow")
     found = narrow.outcomes[0].throughput if narrow is not None else None
     if found is None or found.events_per_s is None:
         raise UsageError("the rate is half of what the part `narrow` sustained: measure it first.")
-    # Rounded: the sender works in hundredths of a second.
+    # The sender works in hundredths of a second.
     return _run(paced(Case(workload="narrow"), found.events_per_s // 2000 * 1000, PACED_S), bench)
 
 
@@ -115,7 +115,7 @@ def _capacity(bench: Bench) -> msgspec.Struct:
 
 
 def _readers(bench: Bench) -> msgspec.Struct:
-    """At half of what the part `capacity` found, the sender included."""
+    """At half of the rate of the part `capacity`, sender included."""
     capacity = read_all(bench.folder).capacity
     if capacity is None or capacity.safe_per_s is None:
         raise UsageError("the rate is half of what the part `capacity` found: measure it first.")
@@ -154,7 +154,7 @@ PARTS: tuple[Part, ...] = (
 
 
 def wanted(names: str) -> Sequence[Part]:
-    """The parts of a comma-separated list; "all" is every one. Raises `UsageError`."""
+    """The parts of a comma-separated list, or "all". Raises `UsageError`."""
     by_name = {part.name: part for part in PARTS}
     asked = list(by_name) if names == "all" else [name.strip() for name in names.split(",")]
     if unknown := [name for name in asked if name not in by_name]:
@@ -163,8 +163,8 @@ def wanted(names: str) -> Sequence[Part]:
 
 
 def measure_parts(parts: Iterable[Part], bench: Bench, *, again: bool) -> list[str]:
-    """Measure what has no record of this engine on this machine, or ``again`` everything; the
-    names of the parts that failed. What was measured is written at once."""
+    """Measure parts without a record of this engine on this machine, or all with ``again``; writes
+    each at once. Returns the names of failed parts."""
     bench.folder.mkdir(parents=True, exist_ok=True)
     notes = Notes(bench.folder)
     made = MadeWith(source_hash(bench.clone.parents[1]), this_machine().id)
@@ -186,7 +186,7 @@ def measure_parts(parts: Iterable[Part], bench: Bench, *, again: bool) -> list[s
 
 
 def refuse_failures(failed: Sequence[str]) -> None:
-    """Raises `CommandError` naming the parts that are missing in the report."""
+    """Raises `CommandError` with the missing parts."""
     if failed:
         raise CommandError(
             f"not measured: {', '.join(failed)}. What was is kept; run the command again for the "

@@ -1,7 +1,7 @@
-"""The records a report is made of: one file a part, and a note of what each was made with.
+"""Records of a report: one file per part, and the source and machine of each.
 
-A part is measured again only when the engine's source or the machine changed, so a report that
-was interrupted goes on where it stopped.
+A part is measured again only after a change of the engine or machine, so an interrupted report can
+be resumed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class MadeWith(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Records:
-    """What there is; a part that was not measured is absent. ``runs`` are by part name."""
+    """The measured parts. ``runs`` are by part name."""
 
     runs: dict[str, BenchReport] = field(default_factory=dict)
     peers: PeerReport | None = None
@@ -45,7 +45,7 @@ class Records:
 
 
 class Notes:
-    """What each part in ``folder`` was made with."""
+    """Origin of each part in ``folder``."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / _NOTES
@@ -58,7 +58,7 @@ class Notes:
             raise UsageError(f"{self._path} is broken: {error}. Remove it.") from error
 
     def holds(self, part: str, made: MadeWith) -> bool:
-        """Whether the part's record was made with exactly this, and is still there."""
+        """Whether the part's record exists and has this origin."""
         return self._made.get(part) == made and self._path.with_name(f"{part}.json").exists()
 
     def note(self, part: str, made: MadeWith) -> None:
@@ -67,7 +67,7 @@ class Notes:
         self._path.write_bytes(msgspec.json.format(encoded) + b"\n")
 
     def parts(self) -> list[str]:
-        """Those that were measured, by whatever, in the order they first were."""
+        """Measured parts, in order of their first measurement."""
         return list(self._made)
 
 

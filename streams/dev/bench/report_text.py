@@ -1,4 +1,4 @@
-"""The report for people: targets, ratios, every part's figures, and the reasons."""
+"""The report as Markdown: targets, ratios, figures of every part, reasons."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ _BEFORE = "## More\n"
 
 
 def compose(records: Records) -> str:
-    """The whole report as Markdown."""
     return "\n".join(_lines(records)).rstrip() + "\n"
 
 
@@ -71,7 +70,7 @@ def _lines(records: Records) -> Iterator[str]:
 
 
 def _machine(records: Records) -> Iterator[str]:
-    """Each machine once: records of several would otherwise pass for one."""
+    """Each machine once."""
     made = [report.machine for report in records.runs.values()]
     made += [
         r.machine
@@ -116,7 +115,7 @@ def _capacity(found: Capacity) -> Iterator[str]:
 
 
 def headline(peers: PeerReport) -> list[str]:
-    """The ratios as they stand in the project's README, with what makes them again."""
+    """The ratios as in the project's README, with their command."""
     machine = peers.machine
     job = (
         f"The same job on the same topic of {peers.events:,} events, one core each: drop repeated "
@@ -142,7 +141,7 @@ def headline(peers: PeerReport) -> list[str]:
 
 
 def with_headline(readme: str, lines: list[str]) -> str:
-    """``readme`` with ``lines`` in place of the last ones, or before its last section.
+    """``readme`` with ``lines`` in place of the previous ones, or before its last section.
 
     Raises `UsageError` when it has neither.
     """

@@ -1,6 +1,6 @@
-"""How long a worker takes to come back: with its state folder, and from the changelog alone.
+"""Restart time of a worker: with its state folder, and from the changelog alone.
 
-Events that came while it was away wait for the warm start, so that it has something to commit.
+Events sent in between wait for the warm start, so that it has something to commit.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from streams.engine.windows.window_segment import decode_rows
 
 @dataclass(slots=True)
 class ChangelogSize:
-    """``records`` are Kafka's; ids and window rows lie packed inside them."""
+    """``records`` are Kafka's; ids and window rows are packed inside them."""
 
     records: int = 0
     bytes: int = 0
@@ -72,8 +72,8 @@ POLL_S = 0.02
 async def measure_restart(
     rig: Rig, process: WorkerProcess, generator: Generator
 ) -> tuple[WorkerProcess, Restart]:
-    """Stop ``process``; start it warm, then without its stores. The last one is left
-    running, so that the check of the whole run covers what was restored."""
+    """Stop ``process``; start it warm, then without its stores. The last one keeps running, so that
+    the final check covers the restore."""
     rig.talk.say("restarting the worker with its state")
     await rig.stop(process)
     await feed(rig, generator, WAITING_EVENTS)
@@ -85,8 +85,7 @@ async def measure_restart(
     async with opened(rig.broker.reader()) as reader:
         size = await changelog_size(reader, MODEL_METRICS, DIA_GROUP)
     rig.talk.say(f"restoring {size.ids:,} ids and {size.window_rows:,} window rows")
-    # The stores alone: a worker that lost its identity too would first wait out the session of
-    # the one it was.
+    # Only the stores: without its identity the worker would wait for the old session to expire.
     await asyncio.to_thread(shutil.rmtree, rig.settings.state_path() / DIA_GROUP)
     cold, cold_start_s, cold_opened = await _start(rig, "worker-cold")
     restore_s = _span_s(cold_opened)
@@ -119,7 +118,7 @@ async def _start(rig: Rig, name: str) -> tuple[WorkerProcess, float, list[Partit
 
 
 async def _first_commit(rig: Rig, process: WorkerProcess) -> float:
-    """Wall clock when any of the waiting events was committed."""
+    """Wall clock at the commit of any waiting event."""
     deadline = rig.clock.monotonic() + FIRST_COMMIT_WAIT_S
     while await rig.reading.unread() >= WAITING_EVENTS:
         process.check()

@@ -1,4 +1,4 @@
-"""What a run of the bench leaves behind: one JSON file, and the same as a Markdown table."""
+"""The result of a bench run: a JSON file, and the same as Markdown tables."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ FORMAT = 1
 class Throughput(msgspec.Struct, frozen=True, kw_only=True):
     """A filled topic read to its end. Times count from the first partition that took records.
 
-    ``committed_s``: lag 0. ``acknowledged_s``: besides, every row of a closed window is in
-    ClickHouse. ``events_per_s`` is by the latter, and None when the run was not exact.
-    ``rows`` counts acknowledged rows, repeats included.
+    ``committed_s``: lag 0. ``acknowledged_s``: every row of a closed window is also in ClickHouse.
+    ``events_per_s`` is by the latter, and None for an inexact run. ``rows`` counts acknowledged
+    rows, repeats included.
     """
 
     events: int
@@ -36,11 +36,11 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Restart(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker started again. ``entries`` are event ids and window rows inside the changelog.
+    """A restarted worker. ``entries`` are event ids and window rows in the changelog.
 
-    ``*_start_s`` is from the start of the process until every partition takes records,
-    ``first_commit_s`` of a warm one until events that waited are committed (None in old results);
-    ``restore_s`` of that from the first fencing (A1) until then, without any store.
+    ``*_start_s`` is from process start until every partition takes records; ``first_commit_s``
+    until a warm one commits waiting events (None in old results); ``restore_s`` from the first
+    fencing (A1), without a store.
     """
 
     warm_start_s: float
@@ -57,11 +57,11 @@ class Restart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Freshness(msgspec.Struct, frozen=True, kw_only=True):
-    """From the moment an event was to be sent until ClickHouse inserted its row, in seconds.
+    """Seconds from an event's due time to its row's insert in ClickHouse.
 
-    The schedule counts, not the sending: a stall delays every event that was due in it.
-    ``insert_mean_s`` is the mean time of an insert, within which a row becomes visible.
-    ``sender_late_s`` says how far behind its schedule the sender ended: it too needs a core.
+    A stall delays every event due in it. ``insert_mean_s`` is the mean time of an insert, within
+    which a row becomes visible. ``sender_late_s`` is the sender's delay behind its schedule at the
+    end.
     """
 
     rate_per_s: int
@@ -78,10 +78,10 @@ class Freshness(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rebalance(msgspec.Struct, frozen=True, kw_only=True):
-    """One more worker joined a paced run ``joined_at_s`` seconds after its first event.
+    """A worker joined a paced run ``joined_at_s`` seconds after its first event.
 
-    ``taken`` partitions came to it, all of them ``ready_s`` after its process started. ``gap_s``:
-    how much longer than the median before it an event then took at most, until it was visible.
+    It took ``taken`` partitions, all ready ``ready_s`` after its start. ``gap_s``: the longest
+    delay of an event after that, minus the median.
     """
 
     joined_at_s: float
@@ -91,10 +91,10 @@ class Rebalance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CaseOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """One case: what it was, whether it was exact, and what was measured.
+    """One case: its exactness and figures.
 
-    ``differences`` names every check that failed. ``others_cores`` says how much of the
-    machine something else used meanwhile, in cores.
+    ``differences`` names every failed check. ``others_cores``: cores used by other processes
+    meanwhile.
     """
 
     case: Case
@@ -111,15 +111,15 @@ class CaseOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def of_floor(self) -> float | None:
-        """Sustained rate as a share of the floor of the same run; it needs no machine."""
+        """Sustained rate as a share of the floor of the same run; independent of the machine."""
         if self.throughput is None or self.floor is None or self.throughput.events_per_s is None:
             return None
         return self.throughput.events_per_s / self.floor.events_per_s
 
 
 class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything of one run of the bench. ``settings`` are those a worker ran with; ``commit`` is
-    that of its source, from `streams.dev.bench.commit`."""
+    """One run of the bench. ``settings`` are a worker's; ``commit`` is from
+    `streams.dev.bench.commit`."""
 
     format: int = FORMAT
     started_at: str
@@ -144,13 +144,13 @@ def write(report: BenchReport, folder: Path) -> tuple[Path, Path]:
 
 
 def read(path: Path) -> BenchReport:
-    """Raises `UsageError` for a file that is not a report of this format."""
+    """Raises `UsageError` for a file that is no report of this format."""
     return records.load(path, BenchReport, FORMAT)
 
 
 def read_runs(path: Path) -> list[BenchReport]:
-    """The results in a folder, the oldest first, or the one of a file. Raises `UsageError` where a
-    file is not a report of this format, and for a folder without any."""
+    """The results in a folder, oldest first, or of one file. Raises `UsageError` for a file of
+    another format, and for a folder without any."""
     if not path.is_dir():
         return [read(path)]
     runs = sorted(map(read, path.glob("*.json")), key=lambda report: report.started_at)
@@ -166,7 +166,6 @@ def plain(report: BenchReport) -> dict[str, Any]:
 
 
 def markdown(report: BenchReport) -> str:
-    """The report for people."""
     machine = report.machine
     lines = [
         f"# Benchmark of {report.started_at[:19]}Z",
@@ -183,7 +182,7 @@ def markdown(report: BenchReport) -> str:
 
 
 def tables(outcomes: Sequence[CaseOutcome]) -> list[str]:
-    """One Markdown table a part, of the outcomes that have it, and what was not exact."""
+    """A Markdown table per part, of the outcomes that have it, and inexact cases."""
     lines = [
         *_table(_THROUGHPUT, map(_throughput_row, _with(outcomes, "throughput"))),
         *_table(_RESTART, map(_restart_row, _with(outcomes, "restart"))),
@@ -273,7 +272,7 @@ def _rebalance_row(outcome: CaseOutcome) -> tuple[Any, ...]:
 
 
 def _cost_row(outcome: CaseOutcome) -> tuple[Any, ...]:
-    """Processes of one kind together; each one stands in the JSON."""
+    """Processes of one kind together; the JSON has each."""
     kinds = {kind: [c for c in outcome.processes if c.name.startswith(kind)] for kind in _KINDS}
     spent = (
         round(sum(cost.cpu_s_per_million for cost in costs), 2) if costs else None
@@ -289,7 +288,7 @@ def _with(outcomes: Sequence[CaseOutcome], part: str) -> Iterator[CaseOutcome]:
 
 
 def _table(head: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> list[str]:
-    """A Markdown table, numbers to the right; nothing when it would have no rows."""
+    """A Markdown table, numbers to the right; nothing without rows."""
     body = ["| " + " | ".join(map(_cell, row)) + " |" for row in rows]
     if not body:
         return []

@@ -1,4 +1,4 @@
-"""One case's stack and the handles on it: everything a measurement works with."""
+"""The stack of one case, and its handles for measurements."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LOG_POLL_S = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rig:
-    """A stack that is up and prepared, and how to start workers on it."""
+    """A prepared stack, and the start of workers on it."""
 
     case: Case
     home: Path
@@ -65,7 +65,7 @@ class Rig:
         )
 
     def start_another(self, name: str) -> WorkerProcess:
-        """A worker process of another host: a state folder, and so an identity, of its own."""
+        """A worker process with its own state folder and identity, as on another host."""
         state = self.home / f"{name}-state"
         return WorkerProcess(
             AGENTS,
@@ -76,7 +76,7 @@ class Rig:
         )
 
     async def first_opened(self, process: WorkerProcess) -> PartitionReady:
-        """The first partition that takes records, as soon as the log says so."""
+        """The first partition that takes records, from the log."""
         return (await self._opened(process, 1))[0]
 
     async def all_opened(self, process: WorkerProcess, partitions: int) -> list[PartitionReady]:
@@ -106,8 +106,7 @@ class Rig:
         return WatchedProcesses({**workers, **services, "bench": os.getpid()})
 
     async def until_committed(self, process: WorkerProcess, events: int) -> float:
-        """Wall clock when the group had committed everything. Raises `CommandError` when it
-        stalls."""
+        """Wall clock when the group has committed everything. Raises `CommandError` on a stall."""
         best, moved_at = events + 1, self.clock.monotonic()
         with self.talk.progress("committed", events, "events") as progress:
             while (unread := await self.reading.unread()) > 0:
@@ -127,12 +126,11 @@ class Rig:
     async def until_acknowledged(
         self, process: WorkerProcess, shown: int | None = None
     ) -> tuple[WorkerMetrics, float]:
-        """Wait until no row is on its way, for as long as a commit would need to bring new ones,
-        and, where that is known, until queries count ``shown`` events: a worker that got no core
-        for a while has empty queues, too.
+        """Wait until no row is in flight for the time of a commit and, if ``shown`` is given, until
+        queries count that many events: a starved worker has empty queues too.
 
-        Returns what the workers then say, and the wall clock when the queues were first empty.
-        Raises `CommandError` when that does not come.
+        Returns the workers' metrics and the time at which the queues were first empty. Raises
+        `CommandError` on a timeout.
         """
         quiet_s = self.settings.commit_interval_s + POLL_S
         deadline = self.clock.monotonic() + STALLED_S
@@ -157,8 +155,8 @@ class Rig:
             await self.clock.sleep(POLL_S)
 
     async def until_visible(self, process: WorkerProcess, events: int) -> bool:
-        """Whether queries counted so many events in time. Windows may still be open: early rows
-        hold all of them soon after the last event."""
+        """Whether queries counted that many events in time; provisional rows of open windows
+        suffice."""
         self.talk.say("waiting until every event is counted by queries")
         deadline = self.clock.monotonic() + VISIBLE_WAIT_S
         while await self.reading.visible_events() != events:
@@ -169,7 +167,7 @@ class Rig:
         return True
 
     def _refuse_stopped(self, process: WorkerProcess) -> None:
-        """Raises `CommandError` when the worker ended, or gave a partition up."""
+        """Raises `CommandError` when the worker has ended or stopped a partition."""
         process.check()
         for found in process.alive():
             for held in found.partitions:
@@ -182,7 +180,7 @@ class Rig:
     async def until_settled(self, process: WorkerProcess) -> bool:
         """Whether every window closed and every row was acknowledged in time."""
         self.talk.say("waiting until every window is closed and every row acknowledged")
-        # What the workers wrote before this moment may be older than the last event.
+        # Older metrics may precede the last event.
         await self.clock.sleep(1.0)
         deadline = self.clock.monotonic() + STALLED_S
         while not process.settled:

@@ -1,4 +1,4 @@
-"""Runs cases one after the other, each on a stack of its own, and collects what they found."""
+"""Runs cases in sequence, each on its own stack."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from streams.dev.local.stack import down, up
 T = TypeVar("T")
 
 SOURCE = Path(streams.__file__).parents[1]
-"""The checkout that is measured, if this is one."""
+"""The measured checkout, if it is one."""
 
 
 def run(cases: Sequence[Case], home: Path, talk: Talk, profile: Path | None = None) -> BenchReport:
-    """Measure every case in ``home``, which is the bench's alone and is emptied for each.
+    """Measure every case in ``home``, which is emptied for each.
 
-    Raises `RefusedBySafety` when the home is in use or not a bench's, `DependencyUnreachable`
-    when a stack cannot start, `CommandError` when a worker ends by itself.
+    Raises `RefusedBySafety` when the home is in use or not a bench's, `DependencyUnreachable` when
+    a stack cannot start, `CommandError` when a worker ends by itself.
     """
     started_at = datetime.now(UTC).isoformat()
     outcomes = []
@@ -68,12 +68,12 @@ def on_stack(
     profile: Path | None,
     measure: Callable[[Rig], Awaitable[T]],
 ) -> T:
-    """What ``measure`` makes of a fresh stack in ``home``. Raises what `run` does."""
+    """The result of ``measure`` on a fresh stack in ``home``. Raises as `run`."""
     empty(home)
     try:
         running = up(home, case.shards, talk.say, owner_pid=os.getpid())
         environ = environment(home, running.settings())
-        # The moments of a worker are read from its log.
+        # Worker events are read from its log.
         environ |= {PREFIX + "LOG_FORMAT": "json", PREFIX + "LOG_LEVEL": "info"}
         if case.commit_interval_s is not None:
             environ |= {PREFIX + "COMMIT_INTERVAL_S": str(case.commit_interval_s)}
@@ -112,7 +112,7 @@ async def _rigged(
 
 
 def _numbers(settings: Settings) -> dict[str, Any]:
-    """The settings that may change a figure: sizes and times, no addresses and no paths."""
+    """Sizes and times among the settings; no addresses or paths."""
     return {
         spec.name: getattr(settings, spec.name)
         for spec in fields(Settings)

@@ -1,4 +1,4 @@
-"""What the project promised itself, and what the records say of it."""
+"""The project's targets, and their figures in the records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Asked = Callable[[Records], float | None]
 
 
 class BenchTarget(NamedTuple):
-    """``limit`` is the least allowed where ``more``, else the most."""
+    """``limit`` is the minimum where ``more``, else the maximum."""
 
     name: str
     limit: float
@@ -23,7 +23,7 @@ class BenchTarget(NamedTuple):
     digits: int = 0
 
     def row(self, records: Records) -> tuple[str, str, str, str]:
-        """Name, limit, what was found, and whether that is enough."""
+        """Name, limit, figure, and whether it suffices."""
         found = self.found(records)
         sign = "≥" if self.more else "≤"
         limit = f"{sign} {self.limit:,.{self.digits}f}"
@@ -34,7 +34,7 @@ class BenchTarget(NamedTuple):
 
 
 def _figure(run: str, part: str, field: str) -> Asked:
-    """Of a run that was exact; others have no figures."""
+    """Of an exact run; others have no figures."""
     figure = Figure(field, part, field, more_is_better=True)
 
     def found(records: Records) -> float | None:
@@ -57,7 +57,7 @@ def _of_floor(run: str) -> Asked:
 
 
 def _ratio(title: str) -> Asked:
-    """How many times as fast dia is as this peer; of a floor, its share of it."""
+    """Speed of dia relative to this peer; for a floor, its share."""
 
     def found(records: Records) -> float | None:
         for outcome in records.peers.outcomes if records.peers else ():
@@ -83,7 +83,7 @@ def _jobs(records: Records) -> float | None:
 
 
 def _p95_ms(records: Records) -> float | None:
-    """Of answers that were right, while the pipeline kept up."""
+    """Of correct answers, while the pipeline kept up."""
     found = records.readers
     whole = found is not None and found.exact and not found.errors and not found.lag.grew
     return found.p95_ms if found is not None and whole else None

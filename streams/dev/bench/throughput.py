@@ -1,4 +1,4 @@
-"""The highest sustained rate: a topic filled in advance, read to its end, every row acknowledged."""
+"""The highest sustained rate: a filled topic read to its end, every row acknowledged."""
 
 from __future__ import annotations
 
@@ -21,8 +21,6 @@ from streams.dev.workload.oracle import Oracle
 
 @dataclass(frozen=True, slots=True)
 class _Drained:
-    """The run itself."""
-
     throughput: Throughput
     processes: list[ProcessCost]
     others_cores: float
@@ -30,7 +28,7 @@ class _Drained:
 
 
 async def measure_throughput(rig: Rig) -> CaseOutcome:
-    """Fill the topic, run the worker, and check what came out."""
+    """Fill the topic, run the worker, and check the result."""
     case = rig.case
     load_before = os.getloadavg()[0]
     generator, filled_per_s = await fill(rig)
@@ -62,7 +60,7 @@ async def measure_throughput(rig: Rig) -> CaseOutcome:
 
 
 async def _drain(rig: Rig, process: WorkerProcess, oracle: Oracle, filled_per_s: float) -> _Drained:
-    """From the first partition that takes records to the last row acknowledged."""
+    """From the first partition that takes records to the last acknowledged row."""
     events = rig.case.events
     began_s = (await rig.first_opened(process)).at_s
     watched = rig.watched(process)

@@ -1,8 +1,8 @@
-"""The worker that is measured where `dia worker` cannot be: to a null sink, or under a profiler.
+"""The measured worker with a null sink or a profiler.
 
-``python -m streams.dev.bench.worker --agents A --processes N [--sink null] [--profile FILE]``. It is
-composed like `dia worker`, by `streams.engine.host.host`; a command of its own, because a worker that throws
-its rows away must not be a setting that production could be given by accident.
+``python -m streams.dev.bench.worker --agents A --processes N [--sink null] [--profile FILE]``.
+Built as `dia worker`, by `streams.engine.host.host`; a separate command, so that no production
+setting can drop rows.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _run(options: argparse.Namespace) -> None:
         return
     profiler = cProfile.Profile()
     path = options.profile.with_suffix(f".{options.slot}.pstats")
-    # The host ends the process without a return to here.
+    # The host ends the process without returning here.
     host.on_drained = lambda: profiler.dump_stats(path)
     profiler.enable()
     hosting.run(host)

@@ -1,4 +1,4 @@
-"""The moments a worker notes in its log: when each partition began to take records."""
+"""Reads from a worker's log when each partition began to take records."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 
 
 class PartitionReady(NamedTuple):
-    """One `partition_ready` line: wall clock when it was written, and seconds since A1."""
+    """One `partition_ready` line: its wall clock, and seconds since A1."""
 
     at_s: float
     took_s: float
@@ -31,8 +31,7 @@ _decode = msgspec.json.Decoder(_Line).decode
 
 
 def opened(log: Path) -> Sequence[PartitionReady]:
-    """Every partition that became ready, in the order of the log; lines that are not ours, or
-    not whole yet, are passed over."""
+    """Every partition that became ready, in log order; skips other and incomplete lines."""
     found = []
     try:
         lines = log.read_bytes().split(b"\n")

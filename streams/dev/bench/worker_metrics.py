@@ -1,4 +1,4 @@
-"""What the workers of a run say on their /metrics ports, added up."""
+"""Sums of the /metrics of a run's workers."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class WorkerMetrics:
     def __init__(self, samples: Mapping[str, float], minutes: float) -> None:
         self._samples = samples
         self.minute_rows = int(minutes)
-        """rows of m1 that a shard acknowledged, repeats included"""
+        """acknowledged rows of m1, repeats included"""
 
     def total(self, name: str) -> float:
-        """All label values of ``name`` (a counter's with its _total) added up."""
+        """Sum over all label values of ``name`` (a counter's with its _total)."""
         return self._samples.get(name, 0.0)
 
 
 def scrape(workers: Iterable[LiveWorker]) -> WorkerMetrics:
-    """Ask every worker once. Raises OSError when one does not answer."""
+    """Read every worker once. Raises OSError when one does not answer."""
     samples: defaultdict[str, float] = defaultdict(float)
     minutes = 0.0
     for worker in workers:

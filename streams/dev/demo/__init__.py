@@ -1,1 +1,1 @@
-"""`dia demo`: the whole pipeline on real parts, checked event by event against its generator."""
+"""`dia demo`: the whole pipeline on real services, checked against its generator."""

@@ -1,4 +1,4 @@
-"""Bad weather for the demo: workers killed at random moments, a shard restarted; all seeded."""
+"""Faults of the demo: workers killed at random times, a shard restarted; seeded."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from streams.dev.local.stack import restart_shard
 
 KILLS = 5
 DURATION_S = 60.0
-"""Events flow for this long, so that kills meet commits in all their steps."""
+"""Long enough that kills meet every step of a commit."""
 VICTIM_WAIT_S = 30.0
 VICTIM_POLL_S = 0.1
 
 
 class Blow(NamedTuple):
-    """One planned disturbance; ``draw`` in [0, 1) chooses its victim."""
+    """One planned fault; ``draw`` in [0, 1) chooses its victim."""
 
     at_s: float
     hits_shard: bool
@@ -31,7 +31,7 @@ class Blow(NamedTuple):
 
 
 def plan(seed: int, kills: int = KILLS, duration_s: float = DURATION_S) -> list[Blow]:
-    """``kills`` kills and one restarted shard, in the order they happen."""
+    """``kills`` kills and one restarted shard, in order."""
     rng = random.Random(seed)
     blows = [
         Blow(rng.uniform(0.1, 0.95) * duration_s, i == kills, rng.random())
@@ -41,7 +41,7 @@ def plan(seed: int, kills: int = KILLS, duration_s: float = DURATION_S) -> list[
 
 
 class Chaos:
-    """Carries out a plan on a running demo; ``kills`` counts processes that were killed."""
+    """Carries out a plan on a running demo; ``kills`` counts killed processes."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Chaos:
                 await self._kill(blow)
 
     async def _kill(self, blow: Blow) -> None:
-        """Kill a process; wait for one where the last blow left none."""
+        """Kill a process; wait for one if none runs."""
         deadline = self._clock.monotonic() + VICTIM_WAIT_S
         while not (victims := self._worker.alive()):
             if self._clock.monotonic() >= deadline:
@@ -80,7 +80,7 @@ class Chaos:
                 return
             await asyncio.sleep(VICTIM_POLL_S)
         victim = victims[int(blow.draw * len(victims))]
-        # It may have died by itself since it was looked up.
+        # It may have ended since.
         with suppress(ProcessLookupError):
             os.kill(victim.pid, signal.SIGKILL)
             self.kills += 1

@@ -14,11 +14,11 @@ from streams.core.process import tether
 
 DIA = (sys.executable, "-m", "streams")
 STOP_WAIT_S = 40.0
-"""Above the drain deadline of a worker and the slack its parent gives it."""
+"""Above a worker's drain deadline and its parent's slack."""
 
 
 class CommandProcess:
-    """It dies with this process however this one dies. ``name`` is what people call it."""
+    """Dies with this process. ``name`` is for messages."""
 
     def __init__(
         self, name: str, command: Sequence[str], *, environ: Mapping[str, str], log: Path
@@ -33,7 +33,7 @@ class CommandProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                # Ctrl-C is for the parent, which then stops its children in its own order.
+                # Ctrl-C reaches the parent only, which stops its children in order.
                 start_new_session=True,
             )
 
@@ -52,7 +52,7 @@ class CommandProcess:
             raise CommandError(f"the {self.name} ended with exit code {code}. Its log: {self.log}.")
 
     def stop(self) -> None:
-        """Drain and end; kill what does not end in time."""
+        """Drain and end; kill it after `STOP_WAIT_S`."""
         if self._child.poll() is not None:
             return
         self._child.send_signal(signal.SIGTERM)

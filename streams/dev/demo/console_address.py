@@ -1,4 +1,4 @@
-"""Where a console that was started on any free port listens, as its log says."""
+"""Reads the address of a console on an arbitrary port from its log."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ _LISTENING = re.compile(r"listening on (https?://\S+);")
 
 
 def address_of(console: CommandProcess, stopped: Callable[[], bool] = lambda: False) -> str:
-    """Its URL; "" when told to stop before. Raises `CommandError` when it ends or is not there
-    in time."""
+    """Its URL; "" when ``stopped``. Raises `CommandError` when it ends or takes too long."""
     deadline = time.monotonic() + WAIT_S
     while not stopped():
         if found := _LISTENING.search(console.log.read_text()):

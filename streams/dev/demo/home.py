@@ -1,4 +1,4 @@
-"""The folder that a demo has to itself."""
+"""The demo's own folder."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from streams.core.errors import RefusedBySafety, UsageError
 from streams.dev.local.stack import status
 
 MARKER = "demo-home"
-"""The file by which a folder is known as a demo's: only such a folder is ever emptied."""
+"""Marks a folder of the demo; only such a folder is emptied."""
 
 
 def empty(home: Path) -> None:
-    """Raises `RefusedBySafety` when it is in use or holds anything that is not a demo's, and
-    `UsageError` when it cannot be made."""
+    """Raises `RefusedBySafety` when it is in use or holds other files, and `UsageError` when it
+    cannot be created."""
     if status(home).running:
         raise RefusedBySafety(f"a demo is running in {home}. Wait for it, or use another --home.")
     if home.exists() and any(home.iterdir()) and not (home / MARKER).exists():

@@ -1,4 +1,4 @@
-"""What the pipeline holds after a run, read from the shards and from Kafka."""
+"""Reads the contents of the pipeline from the shards and from Kafka."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from streams.core.topics.topic import Topic
 from streams.core.types import Admin, Broker, LogReader, TopicPartition
 from streams.dev.demo.reconcile import Found
 
-# Each shard's own rows, not the view over all shards: a row on the wrong shard must be seen.
+# Each shard's own rows, not the view over all: a row on the wrong shard must show.
 _WINDOWS = (
     "SELECT toString(tenant) AS tenant, toString(model) AS model, toString(metric) AS metric, "
     "toUnixTimestamp(w) AS w, sum(n) AS n, sum(s1) AS s1 FROM m1_local FINAL "
@@ -38,7 +38,7 @@ _COUNTERS = ("read", "applied", "duplicates", "dead")
 
 
 class TopicReading:
-    """Questions about one source topic, asked of every shard and of Kafka. Close it after use."""
+    """Queries about one source topic, of every shard and of Kafka. Close it after use."""
 
     def __init__(
         self, shards: Sequence[Replica], reader: LogReader, admin: Admin, topic: Topic
@@ -50,7 +50,7 @@ class TopicReading:
 
     @classmethod
     async def open(cls, settings: Settings, broker: Broker, topic: Topic) -> TopicReading:
-        """Of the replicas of a shard the first one is asked."""
+        """Queries the first replica of each shard."""
         shards = [found[0] for found in shard_replicas(settings)]
         return cls(shards, await broker.reader(), await broker.admin(), topic)
 
@@ -61,14 +61,14 @@ class TopicReading:
             shard.close()
 
     async def visible_events(self) -> int:
-        """Events that a query of the minute windows counts now."""
+        """Events that the minute windows show."""
         counts = await asyncio.gather(
             *(asyncio.to_thread(shard.query, _VISIBLE) for shard in self._shards)
         )
         return sum(int(rows[0][0]) for _, rows in counts)
 
     async def unread(self) -> int:
-        """Records of the topic that the group has not committed yet."""
+        """Records of the topic that the group has not committed."""
         partitions = self._partitions(self._topic.name)
         committed = await self._admin.committed(DIA_GROUP, partitions, stable=False)
         lag = 0

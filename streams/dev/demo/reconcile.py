@@ -1,4 +1,4 @@
-"""What came out against what must come out: every window, every count, every dead letter."""
+"""Compares actual with expected results: every window, count and dead letter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streams.dev.workload.oracle import Oracle
 
 
 class Check(NamedTuple):
-    """One number that must be equal."""
+    """Two numbers that must be equal."""
 
     name: str
     expected: int
@@ -26,7 +26,7 @@ class Check(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DemoVerdict:
-    """Every check, in the order to read them, and the first windows that differ."""
+    """Every check, in order, and the first windows that differ."""
 
     checks: tuple[Check, ...]
     differences: tuple[WindowDifference, ...]
@@ -38,10 +38,10 @@ class DemoVerdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What the pipeline holds, read from ClickHouse and Kafka after it settled.
+    """Contents of the settled pipeline, from ClickHouse and Kafka.
 
-    ``windows``: see `streams.dev.demo.windows.compare`. ``ledger`` holds the sums of its counters
-    over all partitions; the ``dead_in_`` mappings count dead letters by error code.
+    ``windows``: see `streams.dev.demo.windows.compare`. ``ledger``: sums of its counters over
+    partitions. ``dead_in_*``: dead letters by error code.
     """
 
     windows: pa.Table
@@ -53,7 +53,6 @@ class Found:
 
 
 def reconcile(oracle: Oracle, found: Found) -> DemoVerdict:
-    """Compare everything that can be counted."""
     compared = compare(oracle.truth(), found.windows)
     checks = [
         *_event_checks(oracle, found),
@@ -66,7 +65,7 @@ def reconcile(oracle: Oracle, found: Found) -> DemoVerdict:
 
 
 def _event_checks(oracle: Oracle, found: Found) -> list[Check]:
-    """Produced = applied + duplicates + dead letters, each of them as the oracle has it."""
+    """Produced = applied + duplicates + dead letters, each as in the oracle."""
     ledger = found.ledger
     accounted = sum(ledger.get(name, 0) for name in ("applied", "duplicates", "dead"))
     return [
@@ -80,7 +79,7 @@ def _event_checks(oracle: Oracle, found: Found) -> list[Check]:
 
 
 def _dead_checks(oracle: Oracle, place: str, counts: Mapping[str, int]) -> list[Check]:
-    """The total of one place; the codes only where they differ."""
+    """The total of one place; codes only where they differ."""
     total = Check(f"dead letters in {place}", oracle.dead.total(), sum(counts.values()))
     codes = [
         Check(f"  {code} in {place}", oracle.dead[code], counts.get(code, 0))

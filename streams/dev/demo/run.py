@@ -1,4 +1,4 @@
-"""The demo: start everything, feed it, wait until it settled, compare, stop everything."""
+"""The demo: start everything, feed it, wait until it settles, compare, stop everything."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from streams.operate.produce.feed import RecordFeed
 AGENTS = "aggregate_metrics"
 READY_WAIT_S = 120.0
 STALLED_S = 120.0
-"""No progress for so long ends the waiting; what is there is then compared all the same."""
+"""The wait ends after this long without progress; the comparison follows anyway."""
 POLL_S = 0.25
 PAST_MS = 180_000
-"""The last event lies so far back that every window is over when the topic falls silent."""
+"""Age of the last event, so that every window closes when the topic is idle."""
 
 
 Counting: TypeAlias = Callable[[], Awaitable[int]]
@@ -47,7 +47,7 @@ class DemoProgress(Protocol):
 
 
 class Talk(Protocol):
-    """Where the demo prints its progress: the command's printer."""
+    """Prints progress."""
 
     def say(self, text: str) -> None: ...
 
@@ -58,7 +58,7 @@ class Talk(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoOptions:
-    """What was asked for. ``home`` is the demo's alone and is emptied at the start."""
+    """``home`` belongs to the demo and is emptied at the start."""
 
     home: Path
     events: int = 500_000
@@ -71,7 +71,7 @@ class DemoOptions:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoOutcome:
     """The verdict and the times, in seconds from the first event produced; ``visible_s`` and
-    ``settled_s`` are None when it was not seen to happen in time."""
+    ``settled_s`` are None on a timeout."""
 
     verdict: DemoVerdict
     oracle: Oracle
@@ -86,13 +86,13 @@ Then: TypeAlias = Callable[[DemoOutcome, Mapping[str, str]], None]
 
 
 def run(options: DemoOptions, talk: Talk, then: Then | None = None) -> DemoOutcome:
-    """One demo from nothing to nothing; only its files stay.
+    """Run one demo; only its files stay.
 
-    ``then`` is called while the stack is still up, with the outcome and the environment that
-    leads a `dia` command to the stack.
+    ``then`` is called before the stack stops, with the outcome and the environment for `dia`
+    commands.
 
-    Raises `RefusedBySafety` when the home is in use or not a demo's, `DependencyUnreachable`
-    when the stack cannot start, `CommandError` when the worker ends by itself.
+    Raises `RefusedBySafety` when the home is in use or not a demo's, `DependencyUnreachable` when
+    the stack cannot start, `CommandError` when the worker ends by itself.
     """
     empty(options.home)
     try:
@@ -108,7 +108,7 @@ def run(options: DemoOptions, talk: Talk, then: Then | None = None) -> DemoOutco
 
 
 class _Demo:
-    """One run on a stack that is up."""
+    """One run on a started stack."""
 
     def __init__(
         self, options: DemoOptions, talk: Talk, settings: Settings, environ: Mapping[str, str]
@@ -210,7 +210,7 @@ class _Demo:
     async def _until(
         self, what: str, count: Counting, wanted: int, worker: WorkerProcess
     ) -> float | None:
-        """Seconds since the start when ``count`` reached ``wanted``; None when it stalled."""
+        """Seconds since the start until ``count`` reached ``wanted``; None on a stall."""
         best, moved_at = -1, self._clock.monotonic()
         with self._talk.progress(what, wanted, "events") as progress:
             while (now := await count()) < wanted:
@@ -226,9 +226,9 @@ class _Demo:
         return self._elapsed_s()
 
     async def _until_settled(self, worker: WorkerProcess) -> float | None:
-        """Windows closed, rows acknowledged, outbox empty, as the workers say themselves."""
+        """Windows closed, rows acknowledged, outbox empty, by the workers' status."""
         self._talk.say("waiting until every window is closed and every row acknowledged")
-        # What the workers wrote before this moment may be older than the last event.
+        # Older status files may precede the last event.
         await self._clock.sleep(4 * POLL_S)
         deadline = self._clock.monotonic() + STALLED_S
         while not worker.settled:

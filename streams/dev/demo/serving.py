@@ -1,6 +1,6 @@
-"""`dia demo --serve`: the demo's stack stays up, with workers, a trickle of events and the console.
+"""`dia demo --serve`: the stack stays up, with workers, a trickle of events and the console.
 
-What trickles in is not reconciled; the verdict was given before.
+These events are not reconciled.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from streams.dev.demo.command_process import DIA, CommandProcess
 from streams.dev.demo.console_address import address_of
 
 TENANT = "tenant-0000"
-"""The tenant that has the most events of a synthetic stream, too."""
+"""Also the tenant with the most events of a synthetic stream."""
 MODELS = ("model-000", "model-001", "model-002")
 VERSIONS = 3
 _STEP_MS = 600_000
 
 
 def trained_models(now_ms: int, seed: int) -> Iterator[dict[str, Any]]:
-    """A short history for the page about training: events of `train.results`, oldest first, each model's
-    versions, the last one in production."""
+    """A short training history: events of `train.results`, oldest first, each model's versions, the
+    last one in production."""
     rng = random.Random(seed)
     at_ms = now_ms - len(MODELS) * VERSIONS * _STEP_MS
     for model in MODELS:
@@ -89,7 +89,7 @@ def serve(
             start("replayer", "worker", "--agents", "replay"),
             start("console", "console", "--port", "0"),
         ]
-        # What feeds is stopped first, so that the workers drain what it sent.
+        # The feed stops first, so that the workers drain its events.
         _feed(start, home, seed)
         address = address_of(lasting[-1], stopped)
         if address:
@@ -128,7 +128,7 @@ def _token(home: Path) -> str:
 
 @contextmanager
 def _told_to_stop() -> Iterator[Callable[[], bool]]:
-    """Whether SIGINT or SIGTERM came; neither ends the process before its parts are stopped."""
+    """Whether SIGINT or SIGTERM came; the process ends after its parts."""
     told = False
 
     def tell(number: int, frame: FrameType | None) -> None:

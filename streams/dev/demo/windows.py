@@ -1,4 +1,4 @@
-"""Minute windows found in ClickHouse against those the oracle expects, one by one."""
+"""Compares minute windows in ClickHouse with the oracle's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from streams.dev.workload.oracle import Truth
 
 SUM_TOLERANCE = 1e-9
-"""Of Σ|v|: the pipeline and the oracle add in different orders."""
+"""Relative to Σ|v|: the order of addition differs."""
 
 DIFFERENCES_SHOWN = 10
 
@@ -21,7 +21,7 @@ _MINUTE_BITS = 26
 
 
 class WindowDifference(NamedTuple):
-    """A window that is not as it must be: (count, sum), None on the side that lacks it."""
+    """A differing window: (count, sum), None on the side that lacks it."""
 
     window: str
     expected: tuple[int, float] | None
@@ -55,7 +55,7 @@ def compare(truth: Truth, windows: pa.Table) -> Comparison:
     wrong_count, wrong_sum = np.zeros_like(there), np.zeros_like(there)
     wrong_count[there] = truth.n[there] != n[at[there]]
     error = np.abs(truth.s1[there] - s1[at[there]])
-    # Written so that a NaN is a difference.
+    # A NaN must be a difference.
     wrong_sum[there] = ~(error <= SUM_TOLERANCE * truth.s_abs[there])
     wrong = np.flatnonzero(~there | wrong_count | wrong_sum)[:DIFFERENCES_SHOWN].tolist()
     differences = [
@@ -84,7 +84,7 @@ def compare(truth: Truth, windows: pa.Table) -> Comparison:
 
 
 def _keys(truth: Truth, windows: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """One number a window, the same on both sides."""
+    """One number per window, the same on both sides."""
     expected = np.zeros(len(truth), np.int64)
     found = np.zeros(len(windows), np.int64)
     for column, names, codes in (
@@ -100,7 +100,7 @@ def _keys(truth: Truth, windows: pa.Table) -> tuple[NDArray[np.int64], NDArray[n
 
 
 def _codes(column: pa.ChunkedArray, names: Sequence[str]) -> tuple[NDArray[np.int64], int]:
-    """The column as indexes into ``names``, strangers behind them; and how many names there are."""
+    """The column as indexes into ``names``, unknown ones behind them; and the number of names."""
     encoded = column.cast(pa.string()).combine_chunks().dictionary_encode()
     known = {name: code for code, name in enumerate(names)}
     for name in encoded.dictionary.to_pylist():
@@ -112,7 +112,7 @@ def _codes(column: pa.ChunkedArray, names: Sequence[str]) -> tuple[NDArray[np.in
 def _locate(
     keys: NDArray[np.int64], wanted: NDArray[np.int64]
 ) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Where each wanted key is among the sorted ``keys``, and whether it is there at all."""
+    """Positions of the wanted keys in the sorted ``keys``, and whether they are there."""
     if not len(keys):
         return np.zeros(len(wanted), np.intp), np.zeros(len(wanted), np.bool_)
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)

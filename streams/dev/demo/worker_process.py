@@ -1,4 +1,4 @@
-"""The worker the demo runs: `dia worker` as a child process, with its log in a file."""
+"""`dia worker` as a child process, with its log in a file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DIA_WORKER = (*DIA, "worker")
 
 
 class WorkerProcess(CommandProcess):
-    """`dia worker --processes N`. ``command`` may be another one that takes the same options."""
+    """`dia worker --processes N`. ``command`` may be another with the same options."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class WorkerProcess(CommandProcess):
         super().__init__("worker", [*command, *options], environ=environ, log=log)
 
     def alive(self) -> list[LiveWorker]:
-        """The worker processes that live, each as in its last status file."""
+        """The live worker processes, from their last status file."""
         return live_workers(self._state)
 
     @property
@@ -41,6 +41,6 @@ class WorkerProcess(CommandProcess):
 
     @property
     def settled(self) -> bool:
-        """Whether every process runs and has nothing left to do."""
+        """Whether every process runs and is idle."""
         found = self.alive()
         return len(found) == self.processes and all(worker.settled for worker in found)

@@ -1,7 +1,6 @@
-"""Which certificate authorities a download trusts: the system's, like pip and curl.
+"""Makes downloads trust the system's certificate authorities, as pip and curl do.
 
-The HTTP library under the jar resolver knows only a list of its own; behind a company's proxy,
-whose authority is in the system's store, nothing could be fetched.
+The HTTP library of the jar resolver has its own list, which fails behind a company's proxy.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-"""Where the library looks first; a user who set one of them has decided."""
+"""The library's variables, which a user may have set."""
 
 SYSTEM_BUNDLES = (
     Path("/etc/ssl/certs/ca-certificates.crt"),  # Debian, Arch
@@ -24,9 +23,9 @@ SYSTEM_BUNDLES = (
 
 @contextmanager
 def system_certificates(bundles: Sequence[Path] = SYSTEM_BUNDLES) -> Iterator[None]:
-    """Trust the system's store while the block runs, unless the environment says otherwise.
+    """Trust the system's store during the block, unless the environment says otherwise.
 
-    By an environment variable, for want of another way in: threads see it, children inherit it.
+    Sets an environment variable, visible to threads and children: the library has no option.
     """
     bundle = next((path for path in bundles if path.is_file()), None)
     if bundle is None or any(os.environ.get(name) for name in VARIABLES):

@@ -1,4 +1,4 @@
-"""One supervised child process and its life: start, become ready, die, be started again."""
+"""One supervised child process: start, ready, death, restart."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Child:
 
     @property
     def unsettled(self) -> bool:
-        """Whether time alone will move it on: it must be stepped soon."""
+        """Whether it changes with time alone and must be stepped soon."""
         return self.state in (ChildState.STARTING, ChildState.WAITING)
 
     def entry(self) -> RosterEntry:
@@ -53,7 +53,7 @@ class Child:
         )
 
     def start(self) -> None:
-        """Start the process, tethered to this one. A start that fails counts as a death."""
+        """Start the process, tethered to this one. A failed start counts as a death."""
         self.starts += 1
         try:
             self._process = self._spawn()
@@ -65,7 +65,7 @@ class Child:
         self.state = ChildState.STARTING
 
     def step(self) -> None:
-        """See what became of the process, and do what is due."""
+        """Read the state of the process, and do what is due."""
         if self.state is ChildState.WAITING and self.now() >= self._next_at:
             self.start()
         elif self._process is not None and self._process.poll() is not None:
@@ -78,7 +78,7 @@ class Child:
                 self._died(f"did not serve within {self.service.ready_timeout_s:.0f} s")
 
     def retry(self) -> None:
-        """Start a child that was given up, with a clean record."""
+        """Start a failed child, with its deaths forgotten."""
         if self.state is ChildState.FAILED:
             self.policy.forgive()
             self.start()
@@ -89,7 +89,7 @@ class Child:
             self._process.terminate()
 
     def finish(self) -> None:
-        """Second half of a stop: wait for the end within the service's deadline, else kill."""
+        """Second half of a stop: wait for the service's deadline, then kill."""
         if self._process is not None:
             try:
                 self._process.wait(self.service.stop_timeout_s)
@@ -100,7 +100,7 @@ class Child:
         self.state = ChildState.STOPPED
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        # Output is for the words of a crash; what a service has to say goes to its own log.
+        # For crash output; services have their own logs.
         output = self.service.log.with_suffix(".out")
         grown = output.exists() and output.stat().st_size > OUTPUT_MAX_BYTES
         with output.open("wb" if grown else "ab") as sink:

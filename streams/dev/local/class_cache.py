@@ -1,7 +1,7 @@
-"""Kafka's classes, loaded and linked ahead of time: with them a broker starts in half the time.
+"""A cache of Kafka's classes, loaded and linked, which halves a broker's start.
 
-The JVM takes such a cache only if its own version, the jars and their dates are the same as when
-it was written (JEP 483); else it starts as if there were none. `class_training` writes it.
+The JVM uses it only with the version, jars and file dates with which it was written (JEP 483).
+`class_training` writes it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def path_of(java: Path, class_path: str) -> Path:
-    """Where the cache for this Java and these jars lies, or would: beside the jars."""
+    """The cache's path for this Java and these jars: beside the jars."""
     digest = sha256((java.parent.parent / "release").read_bytes())
     jars = [Path(entry) for entry in class_path.split(os.pathsep)]
     for jar in jars:
@@ -22,7 +22,7 @@ def path_of(java: Path, class_path: str) -> Path:
 
 
 def flags(java: Path, class_path: str) -> tuple[str, ...]:
-    """What to tell the JVM: the cache if there is one, nothing if not."""
+    """JVM flags; none without a cache."""
     try:
         cache = path_of(java, class_path)
     except OSError:

@@ -1,7 +1,7 @@
-"""Write the class cache of `streams.dev.local.class_cache`: once per user, Java and set of jars.
+"""Writes the cache of `streams.dev.local.class_cache`, once per user, Java and set of jars.
 
-A broker is started for it, on ports and in a folder of its own, and ended as soon as it serves; the
-JVM then writes what it had loaded (JEP 514). It appears under its name whole or not at all.
+Starts a broker on its own ports and folder and stops it once it serves; the JVM then writes the
+loaded classes (JEP 514). The file appears atomically.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ STEP_INTERVAL_S = 0.05
 
 
 def ensure(java: Path, class_path: str, progress: Callable[[str], None]) -> None:
-    """Have a cache if one can be had: without it a broker starts all the same, so nothing raises.
+    """Create the cache if possible. Never raises: a broker starts without it.
 
-    Another process that is at it already is not waited for.
+    Does not wait for another process that is creating it.
     """
     try:
         cache = path_of(java, class_path)
@@ -60,7 +60,7 @@ def _train(folder: StackFolder, java: Path, class_path: str, written: Path) -> N
     child = Child(replace(service, argv=argv, stop_timeout_s=WRITING_S))
     child.start()
     try:
-        while child.state is ChildState.STARTING:  # for its ready_timeout_s at most
+        while child.state is ChildState.STARTING:  # for at most its ready_timeout_s
             time.sleep(STEP_INTERVAL_S)
             child.step()
     finally:

@@ -1,4 +1,4 @@
-"""Enough room on disk is checked before the start: a broker that meets a full disk dies."""
+"""Checks free disk space before the start: a broker dies on a full disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FREE_MIN_BYTES = 1 << 30
 
 
 def free_bytes(folder: Path) -> int:
-    """Bytes this user may still write below ``folder``."""
+    """Bytes that this user may write below ``folder``."""
     return shutil.disk_usage(folder).free
 
 

@@ -1,4 +1,4 @@
-"""Where each thing of a local stack lives below its home: H/stack, and nothing elsewhere."""
+"""Paths of a local stack below its home: H/stack."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class StackFolder:
 
     @property
     def plan(self) -> Path:
-        """Ports and shards, remembered across starts."""
+        """Ports and shards, kept across starts."""
         return self.root / "plan.json"
 
     @property
@@ -35,7 +35,7 @@ class StackFolder:
 
     @property
     def roster(self) -> Path:
-        """The supervisor and its children as the supervisor last wrote them."""
+        """The supervisor and its children, written by the supervisor."""
         return self.root / "roster.json"
 
     @property
@@ -57,7 +57,7 @@ class StackFolder:
         return self.root / "cache.secret"
 
     def broker(self, name: str) -> Path:
-        """Properties and data of the Kafka broker with this service name."""
+        """Properties and data of one Kafka broker."""
         return self.root / name
 
     @property
@@ -76,6 +76,6 @@ class StackFolder:
         return self.logs / f"{name}.log"
 
     def create(self) -> None:
-        """Make the folders; others on this machine cannot read them."""
+        """Create the folders, private to the user."""
         private_folder(self.root)
         self.logs.mkdir(exist_ok=True)

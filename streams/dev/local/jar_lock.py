@@ -1,7 +1,7 @@
 """The committed list of the broker's jars: coordinates, sizes and sha256, no addresses.
 
-``python -m streams.dev.local.jar_lock`` resolves the roots below again and rewrites the list; run it
-to move to another Kafka version, and review the difference.
+``python -m streams.dev.local.jar_lock`` resolves the roots again and rewrites the list, for another
+Kafka version; review the difference.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 KAFKA_VERSION = "4.1.2"
 SLF4J_BINDING = "org.apache.logging.log4j:log4j-slf4j-impl"
-"""Without a binding the broker's log goes nowhere. Its version is that of log4j-core."""
+"""Without a binding the broker logs nothing. Its version is that of log4j-core."""
 
 LOCK_FILE = Path(__file__).with_name("kafka.lock")
 _HEADER = (
@@ -38,7 +38,7 @@ class Jar:
         return f"{artifact}-{version}.jar"
 
     def matches(self, path: Path) -> bool:
-        """Whether ``path`` holds exactly the locked bytes; False when it is missing."""
+        """Whether ``path`` exists with exactly the locked bytes."""
         try:
             if path.stat().st_size != self.size_bytes:
                 return False
@@ -49,7 +49,7 @@ class Jar:
 
 
 def parse_lock(text: str) -> tuple[Jar, ...]:
-    """The jars of a lock file's text. `ValueError` names a line that is not of the format."""
+    """The jars of a lock file's text. `ValueError` names an invalid line."""
     jars = []
     for number, line in enumerate(text.splitlines(), start=1):
         if not line or line.startswith("#"):
@@ -63,7 +63,7 @@ def parse_lock(text: str) -> tuple[Jar, ...]:
 
 
 def render_lock(jars: Iterable[Jar]) -> str:
-    """The text that `parse_lock` reads back, in coordinate order."""
+    """The text of `parse_lock`, in coordinate order."""
     lines = [f"{jar.sha256} {jar.size_bytes} {jar.coordinate}\n" for jar in jars]
     return _HEADER + "".join(sorted(lines, key=lambda line: line.split()[2]))
 
@@ -74,9 +74,9 @@ def read_lock() -> tuple[Jar, ...]:
 
 
 def _resolve_roots(context: Any) -> list[Any]:
-    """Every artifact the broker and its format tool need at run time.
+    """Every artifact that the broker and its format tool need at run time.
 
-    Connect comes with kafka-tools and brings a web server along: 40 jars a broker never loads.
+    Excludes Connect of kafka-tools, with a web server and 40 jars that a broker never loads.
     """
     connect = context.project("org.apache.kafka", "connect-runtime")
     roots = [
@@ -87,7 +87,7 @@ def _resolve_roots(context: Any) -> list[Any]:
     wanted = [dep for dep in transitive if dep.scope in ("compile", "runtime")]
     artifacts = [dep.artifact for dep in [*inputs, *wanted]]
     log4j = next(found for found in artifacts if found.artifactId == "log4j-core")
-    # Added alone: resolved as a root, its parent's version table would downgrade kafka-clients.
+    # Added alone: as a root, its parent's version table would downgrade kafka-clients.
     binding = context.create_dependency(f"{SLF4J_BINDING}:{log4j.version}")
     return [*artifacts, binding.artifact]
 

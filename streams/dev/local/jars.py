@@ -1,7 +1,7 @@
-"""The broker's jars: fetched once per user, verified against the committed lock at every start.
+"""The broker's jars: fetched once per user, verified against the lock at every start.
 
-Each jar arrives in a folder of its own, is verified, and only then moved into the cache in one
-step: an interrupted fetch leaves whole jars or none, and the next one goes on from there.
+Each jar is verified in its own folder, then moved into the cache atomically, so an interrupted
+fetch can be resumed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from streams.dev.local.certificates import system_certificates
 from streams.dev.local.jar_lock import KAFKA_VERSION, Jar, read_lock
 
 FETCHES_MAX = 6
-"""Side by side. The jars are small: the time goes into round trips, not into bytes."""
+"""Parallel fetches. Jars are small, so round trips dominate."""
 CONNECT_TIMEOUT_S = 20
 FETCH_TIMEOUT_S = 900.0
 PROGRESS_INTERVAL_S = 1.0
@@ -33,8 +33,7 @@ Fetch: TypeAlias = Callable[[Jar, Path], Path]
 
 
 def cache_folder(environ: Mapping[str, str], home: Path) -> Path:
-    """Where this user's jars live: shared by every local stack of the user. A user without a
-    folder of its own keeps them below ``home``, that of the stack."""
+    """The user's jars, shared by all local stacks; below ``home`` for a user without a folder."""
     if base := environ.get("XDG_CACHE_HOME"):
         cache = Path(base) / "dia"
     else:
@@ -44,22 +43,22 @@ def cache_folder(environ: Mapping[str, str], home: Path) -> Path:
 
 
 def class_path(folder: Path, jars: Sequence[Jar]) -> str:
-    """The locked jars in order, by name: a stray file in the folder is never loaded."""
+    """The locked jars in order, by name: other files are never loaded."""
     return os.pathsep.join(str(folder / jar.file_name) for jar in jars)
 
 
 def missing(folder: Path, jars: Sequence[Jar]) -> list[Jar]:
-    """The jars that are not there with exactly their locked bytes."""
+    """The jars that are missing or differ from the lock."""
     return [jar for jar in jars if not jar.matches(folder / jar.file_name)]
 
 
 def ensure(
     folder: Path, progress: Progress, jars: Sequence[Jar] | None = None, fetch: Fetch | None = None
 ) -> str:
-    """The class path, after fetching what is missing or damaged in ``folder``.
+    """The class path, after fetching missing or damaged jars into ``folder``.
 
-    Raises `DependencyUnreachable` when a jar cannot be had or has other bytes than locked, and
-    `UsageError` for a folder that no class path can name.
+    Raises `DependencyUnreachable` when a jar is unavailable or differs from the lock, and
+    `UsageError` for a folder that cannot be in a class path.
     """
     if os.pathsep in str(folder):
         msg = (
@@ -84,8 +83,7 @@ def ensure(
 
 @contextmanager
 def _some_home(folder: Path) -> Iterator[None]:
-    """The resolver looks for its settings in the home of the user and fails where there is none:
-    HOME is ``folder`` then, while the block runs."""
+    """The resolver fails without a HOME; it is ``folder`` during the block then."""
     try:
         Path.home()
     except RuntimeError:
@@ -100,7 +98,7 @@ def _some_home(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _one_fetcher(folder: Path, progress: Progress) -> Iterator[None]:
-    """Two stacks starting at once must not both fetch: the second waits and finds all there."""
+    """Two stacks that start together must not both fetch; the second waits."""
 
     def waiting() -> None:
         progress("another process is fetching Kafka's jars, waiting for it")
@@ -148,7 +146,7 @@ def _fetch_one(folder: Path, staging: Path, jar: Jar, fetch: Fetch) -> None:
     arriving.mkdir()
     try:
         path = fetch(jar, arriving)
-    except Exception as error:  # the resolver raises whatever its HTTP client does
+    except Exception as error:  # the resolver raises its HTTP client's errors
         msg = (
             f"Kafka's jar {jar.coordinate} cannot be fetched: {_cause(error)}. Check the network, or name "
             f"a mirror under [repositories] in jgo.conf, and run `dia up` again: it goes on where "
@@ -165,13 +163,13 @@ def _fetch_one(folder: Path, staging: Path, jar: Jar, fetch: Fetch) -> None:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """The innermost reason: HTTP libraries wrap theirs in three layers of addresses."""
+    """The innermost cause: HTTP libraries wrap theirs three times."""
     inner = getattr(error, "reason", None) or next(iter(error.args), None)
     return _cause(inner) if isinstance(inner, BaseException) else error
 
 
 def fetch_from_maven(jar: Jar, folder: Path) -> Path:
-    """Fetch one jar with jgo from the user's configured repositories, else the public one."""
+    """Fetch one jar with jgo from the user's repositories, else the public one."""
     from jgo.config import GlobalSettings  # noqa: PLC0415 - of the extra `local`, absent elsewhere
     from jgo.maven import MavenContext  # noqa: PLC0415
 

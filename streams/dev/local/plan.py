@@ -1,4 +1,4 @@
-"""What a local stack consists of: decided at its first start, remembered for all later ones."""
+"""The parts of a local stack, decided at its first start and kept."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _PORTS_PER_BROKER = 2
 class BrokerPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Ports of one Kafka broker, on loopback.
 
-    ``forwarded_port`` and ``forwarded_controller_port`` are 0, or ports of a forwarder that clients
-    and other brokers connect to instead: tests cut connections there.
+    ``forwarded_port`` and ``forwarded_controller_port`` are 0, or ports of a forwarder for clients
+    and other brokers, where tests cut connections.
     """
 
     port: int
@@ -45,7 +45,7 @@ class BrokerPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StackPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """Ports, on loopback, and the id of the Kafka cluster. One shard port per ClickHouse shard."""
+    """Loopback ports and the Kafka cluster's id. One port per ClickHouse shard."""
 
     cluster_id: str
     brokers: tuple[BrokerPlan, ...]
@@ -81,7 +81,7 @@ class StackPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def new_plan(shards: int, brokers: int = BROKERS_DEFAULT, cluster_id: str = "") -> StackPlan:
-    """A plan on ports that are free now, for a new Kafka cluster unless ``cluster_id`` names one."""
+    """A plan on free ports, for a new Kafka cluster unless ``cluster_id`` is given."""
     redis, *ports = free_ports(1 + shards + _PORTS_PER_BROKER * brokers)
     shard_ports, broker_ports = ports[:shards], ports[shards:]
     return StackPlan(
@@ -96,12 +96,12 @@ def new_plan(shards: int, brokers: int = BROKERS_DEFAULT, cluster_id: str = "") 
 
 
 def _new_cluster_id() -> str:
-    """A random id in the form Kafka wants: 16 bytes, URL-safe base64, no padding."""
+    """A random id in Kafka's form: 16 bytes, URL-safe base64, no padding."""
     return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
 
 def remembered_plan(folder: StackFolder) -> StackPlan | None:
-    """The plan of an earlier start; None before the first, or when its file is unreadable."""
+    """The plan of an earlier start; None without a readable one."""
     try:
         return msgspec.json.decode(folder.plan.read_bytes(), type=StackPlan)
     except (FileNotFoundError, msgspec.MsgspecError):
@@ -111,10 +111,10 @@ def remembered_plan(folder: StackFolder) -> StackPlan | None:
 def settle_plan(
     folder: StackFolder, shards: int | None, brokers: int | None = None, *, new_ports: bool
 ) -> StackPlan:
-    """The plan to start with: the remembered one, or a new one, and remember it.
+    """The plan to start with, remembered or new; stores it.
 
-    Raises `RefusedBySafety` for another number of shards or brokers than the stack was made with,
-    and `DependencyUnreachable` for a remembered port that is busy.
+    Raises `RefusedBySafety` for another number of shards or brokers, and `DependencyUnreachable`
+    for a busy port.
     """
     remembered = remembered_plan(folder)
     if remembered is None:
@@ -134,7 +134,7 @@ def refuse_other_size(
     plan: StackPlan, shards: int | None, brokers: int | None, folder: StackFolder
 ) -> None:
     """Refuse another number of shards, which would not find the rows, or of brokers, whose
-    partitions and quorum were laid out for the first number."""
+    partitions and quorum are fixed."""
     for option, asked, has, why in (
         ("--shards", shards, len(plan.shard_ports), "its rows are placed by that number"),
         ("--brokers", brokers, len(plan.brokers), "its topics are replicated over that number"),
@@ -148,8 +148,8 @@ def refuse_other_size(
 
 
 def settle_secrets(folder: StackFolder) -> None:
-    """Make the shards' password and the caches' secret at the first start; only their owner can
-    read them."""
+    """Create the shards' password and the caches' secret at the first start, readable by the owner
+    only."""
     for path in (folder.password, folder.cache_secret):
         if not path.exists():
             write_atomically(path, secrets.token_urlsafe(24).encode())

@@ -1,4 +1,4 @@
-"""Loopback ports of the stack: chosen free once, then remembered, so that addresses stay."""
+"""Free loopback ports, chosen once and kept."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from streams.core.errors import DependencyUnreachable
 
 LOOPBACK = "127.0.0.1"
 FIRST_PORT, LAST_PORT = 19_000, 31_999
-"""Below Linux' ephemeral range: an outgoing connection must not take a port while we are down."""
+"""Below Linux' ephemeral range, so that no outgoing connection takes a port while the stack is
+down."""
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on this loopback port now."""
+    """Whether a server could listen on this loopback port."""
     with socket.socket() as probe:
-        # As servers do: connections of a former run in TIME_WAIT do not make a port busy.
+        # As servers do: connections in TIME_WAIT do not make a port busy.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
@@ -27,9 +28,9 @@ def is_free(port: int) -> bool:
 
 
 def free_ports(count: int, taken: Iterable[int] = ()) -> list[int]:
-    """``count`` different free ports, none of ``taken``. `DependencyUnreachable` if there are none.
+    """``count`` different free ports, none of ``taken``. Raises `DependencyUnreachable`.
 
-    From a random start: stacks starting side by side rarely try the same ones.
+    Starts at random, so that concurrent stacks rarely collide.
     """
     excluded = set(taken)
     found: list[int] = []
@@ -52,7 +53,7 @@ def _from_random_start() -> Iterator[int]:
 
 
 def refuse_busy(named: Iterable[tuple[str, int]]) -> None:
-    """Raise `DependencyUnreachable` for the first port of ``(service, port)`` that is in use."""
+    """Raise `DependencyUnreachable` for the first port of ``(service, port)`` in use."""
     for service, port in named:
         if not is_free(port):
             msg = (

@@ -1,4 +1,4 @@
-"""Topics and tables on a stack that came up, and the environment that leads to it alone."""
+"""Creates topics and tables on a started stack, and the environment for its clients."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from streams.operate.topics.topics import apply
 
 
 def environment(home: Path, addresses: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment, with the addresses of the stack in ``home`` in place of any others:
-    a local run must never feed a pipeline that the environment names."""
+    """This process's environment with the addresses of the stack in ``home`` only: a local run must
+    never feed another pipeline."""
     own = {PREFIX + name.upper(): value for name, value in addresses.items()}
     own |= {PREFIX + "HOME": str(home), PREFIX + "STATE_DIR": ""}
     return {**os.environ, **own}
@@ -28,10 +28,10 @@ def environment(home: Path, addresses: Mapping[str, str]) -> dict[str, str]:
 async def prepare(
     settings: Settings, topology: Topology, broker: Broker, say: Callable[[str], None]
 ) -> None:
-    """Make every declared topic, and run the migrations on every shard; again, it does nothing.
+    """Create every declared topic, and run the migrations on every shard. Idempotent.
 
-    Raises `RefusedBySafety` when a topic or a table there is not one this version may change; a
-    topic that may not be changed keeps neither the other topics nor the tables from being made.
+    Raises `RefusedBySafety` when a topic or table may not be changed by this version; the others
+    are still created.
     """
     declared, refused = declared_topics(settings, topology), None
     async with opened(broker.admin()) as admin:

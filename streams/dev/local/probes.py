@@ -1,4 +1,4 @@
-"""Whether a service serves, asked in its own protocol. A probe answers in a second or says no."""
+"""Checks in its own protocol, within a second, that a service serves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KAFKA_ANSWER = struct.Struct(">iih")
 
 
 def kafka_serves(port: int) -> bool:
-    """Whether a broker answers ApiVersions (its listener opens before it does) without error."""
+    """Whether a broker answers ApiVersions without error; its listener opens earlier."""
     request = struct.pack(">i", len(_API_VERSIONS)) + _API_VERSIONS
     answer = _exchange(port, request, _KAFKA_ANSWER.size)
     if len(answer) < _KAFKA_ANSWER.size:
@@ -28,12 +28,10 @@ def kafka_serves(port: int) -> bool:
 
 
 def redis_serves(port: int) -> bool:
-    """Whether Redis answers PING."""
     return _exchange(port, b"PING\r\n", len(b"+PONG\r\n")) == b"+PONG\r\n"
 
 
 def clickhouse_serves(port: int) -> bool:
-    """Whether ClickHouse's HTTP interface answers /ping."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=PROBE_TIMEOUT_S)
     with closing(connection):
         try:

@@ -1,4 +1,4 @@
-"""What the supervisor says of itself and its children: one small file, replaced at each change."""
+"""The state of the supervisor and its children: one small file, replaced at each change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streams.dev.local.folder import StackFolder
 
 
 class ChildState(Enum):
-    """The life of a child: STARTING -> READY, on a death WAITING -> STARTING, or FAILED."""
+    """STARTING -> READY, on a death WAITING -> STARTING, or FAILED."""
 
     STARTING = "starting"
     READY = "ready"
@@ -22,7 +22,7 @@ class ChildState(Enum):
 
 
 class RosterEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One child. ``process`` is None while it does not run; ``reason`` says why it died last."""
+    """One child. ``process`` is None while it does not run; ``reason`` explains its last death."""
 
     name: str
     address: str
@@ -34,7 +34,7 @@ class RosterEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Roster(msgspec.Struct, frozen=True, kw_only=True):
-    """The supervisor and its children, in the order they are started."""
+    """The supervisor and its children, in start order."""
 
     supervisor: ProcessIdentity
     entries: tuple[RosterEntry, ...]
@@ -45,7 +45,7 @@ def write_roster(folder: StackFolder, roster: Roster) -> None:
 
 
 def read_roster(folder: StackFolder) -> Roster | None:
-    """The last roster written, its supervisor alive or not; None when there is none."""
+    """The last roster written, even of a dead supervisor; None without one."""
     try:
         return msgspec.json.decode(folder.roster.read_bytes(), type=Roster)
     except (FileNotFoundError, msgspec.MsgspecError):

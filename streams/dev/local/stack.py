@@ -1,7 +1,7 @@
 """Start, stop, inspect and disturb the local stack of one home folder.
 
-Every function is synchronous and takes the home; one command at a time works on a home. What
-cannot be done ends in `DependencyUnreachable`, whose message says what to do next.
+Functions are synchronous; one command at a time works on a home. Failures raise
+`DependencyUnreachable` with the next step.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ __all__ = [
 Progress: TypeAlias = Callable[[str], None]
 
 COMMAND_WAIT_S = 900.0
-"""A first start may fetch jars over a slow line while a second one waits for it."""
+"""A first start may fetch jars over a slow line while another waits."""
 SUPERVISOR_START_S = 30.0
 READY_WAIT_S = 180.0
 STOP_WAIT_S = 60.0
@@ -68,17 +68,16 @@ def up(
     class_cache: bool = False,
     then: Callable[[StackStatus], None] | None = None,
 ) -> StackStatus:
-    """Start the stack and wait until it serves; a running one is returned as it is.
+    """Start the stack and wait until it serves; returns a running one unchanged.
 
-    ``shards`` and ``brokers`` None mean as many as at the first start; that has two shards and one
+    ``shards`` and ``brokers`` None: as at the first start, whose defaults are two shards and one
     broker. Three brokers keep three copies of each partition and survive the loss of one.
-    ``new_ports`` forgets the remembered ports. A stack started with an ``owner_pid`` stops when that process is dead.
-    ``class_cache`` has Kafka's classes prepared first, if they never were: some ten seconds that
-    pay off from the third start on. ``then`` is called before another command may work on the
-    stack, so that of several starts one makes the topics and tables and the others find them.
-    Raises `DependencyUnreachable` when something the stack needs is missing
-    or a service does not come up, `RefusedBySafety` for another number of shards or brokers,
-    `UsageError` for an impossible one.
+    ``new_ports`` forgets the stored ports. With ``owner_pid`` the stack stops when that process is
+    dead. ``class_cache`` first creates Kafka's class cache if missing, which takes some ten seconds
+    and pays off from the third start. ``then`` runs before another command may use the stack, so
+    that one of several starts creates topics and tables. Raises `DependencyUnreachable` when a
+    requirement is missing or a service does not come up, `RefusedBySafety` for another number of
+    shards or brokers, `UsageError` for an impossible one.
     """
     for option, count, most in (
         ("--shards", shards, SHARDS_MAX),
@@ -111,7 +110,7 @@ def up(
 
 
 def down(home: Path, progress: Progress = lambda _: None) -> bool:
-    """Stop the stack in order; False when none was running. Its data and its ports stay."""
+    """Stop the stack in order; False when none was running. Data and ports stay."""
     folder = StackFolder.of(home)
     if not folder.root.exists():
         return False
@@ -125,12 +124,12 @@ def down(home: Path, progress: Progress = lambda _: None) -> bool:
 
 
 def restart_shard(home: Path, index: int, *, kill: bool = True) -> None:
-    """End ClickHouse shard ``index`` and wait until its successor serves; see `restart_service`."""
+    """Restart ClickHouse shard ``index``; see `restart_service`."""
     restart_service(home, f"clickhouse-{index}", kill=kill)
 
 
 def restart_service(home: Path, name: str, *, kill: bool = True) -> None:
-    """End one service, with SIGKILL or SIGTERM, and wait until the supervisor has it back.
+    """End one service, with SIGKILL or SIGTERM, and wait for its restart.
 
     Raises `DependencyUnreachable` when no stack runs or the service does not come back, and
     `UsageError` for an unknown name.
@@ -161,7 +160,7 @@ def _entry(folder: StackFolder, name: str) -> RosterEntry:
 
 @contextmanager
 def _writing(folder: StackFolder) -> Iterator[None]:
-    """What the file system refuses, in words."""
+    """Converts errors of the file system."""
     try:
         yield
     except OSError as error:
@@ -189,9 +188,9 @@ def _one_command(folder: StackFolder, progress: Progress) -> Iterator[None]:
 
 
 def _supervised(folder: StackFolder) -> Roster | None:
-    """The roster of the supervisor that owns the folder; None when there is none.
+    """The roster of the supervisor that owns the folder, or None.
 
-    A supervisor that was just started holds its lock, but has not written its roster yet.
+    A new supervisor holds its lock before it writes its roster.
     """
     deadline = time.monotonic() + SUPERVISOR_START_S
     while is_held(folder.supervisor_lock):
@@ -217,7 +216,7 @@ def _prepare(
     new_ports: bool,
     class_cache: bool,
 ) -> None:
-    """Everything a start needs, checked and laid ready before the first process runs."""
+    """Check and prepare everything before the first process starts."""
     wheels = locate()
     refuse_full(folder.root)
     class_path = jars.ensure(jars.cache_folder(os.environ, folder.home), progress)
@@ -236,7 +235,7 @@ def _start(folder: StackFolder, progress: Progress, owner_pid: int | None) -> No
         _start_supervisor(folder, owner_pid)
         _wait_ready(folder, progress)
     except BaseException:
-        # Also for Ctrl-C: half a stack is of no use.
+        # Also on Ctrl-C: do not leave half a stack.
         roster = _supervised(folder)
         if roster is not None:
             _stop(roster)
@@ -245,10 +244,9 @@ def _start(folder: StackFolder, progress: Progress, owner_pid: int | None) -> No
 
 
 def _start_supervisor(folder: StackFolder, owner_pid: int | None) -> None:
-    """Returns when the supervisor holds its lock and has the byte that starts it.
+    """Returns when the supervisor holds its lock and has its start byte.
 
-    Interrupted at any moment before, even in the middle of a fork, the supervisor finds the pipe
-    closed instead and ends by itself.
+    If interrupted earlier, even during fork, the supervisor finds the pipe closed and ends.
     """
     go, tell = os.pipe()
     try:
@@ -290,7 +288,7 @@ def _spawn_supervisor(folder: StackFolder, owner_pid: int | None, go: int) -> No
 
 
 def _import_path() -> str:
-    """PYTHONPATH for processes that start in another folder: absolute, and with our package."""
+    """PYTHONPATH for processes in another folder: absolute, with our package."""
     entries = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     root = Path(next(iter(streams.__path__))).parent
     if root.name != "site-packages":
@@ -304,7 +302,7 @@ def _retry_failed(roster: Roster) -> None:
 
 
 def _wait_ready(folder: StackFolder, progress: Progress) -> None:
-    """Until every child serves, telling each step of the way."""
+    """Wait until every child serves, reporting each step."""
     started = time.monotonic()
     told: dict[str, tuple[ChildState, int]] = {}
     while True:
@@ -337,7 +335,7 @@ def _tell(entry: RosterEntry, waited_s: float, progress: Progress) -> None:
 def _refuse_failed(roster: Roster, waited_s: float) -> None:
     for entry in roster.entries:
         late = waited_s >= READY_WAIT_S and entry.state is not ChildState.READY
-        # A retried child shows as failed until its supervisor woke up and started it.
+        # A retried child shows as failed until the supervisor restarts it.
         if late or (entry.state is ChildState.FAILED and waited_s > 1.0):
             raise _not_serving(entry)
 
@@ -351,8 +349,7 @@ def _not_serving(entry: RosterEntry) -> DependencyUnreachable:
 
 
 def _stop(roster: Roster) -> None:
-    """SIGTERM stops all in order; a supervisor that does not end in time is killed, and its
-    children with it."""
+    """SIGTERM stops all in order; a late supervisor is killed with its children."""
     roster.supervisor.send(signal.SIGTERM)
     if not roster.supervisor.wait_gone(STOP_WAIT_S):
         roster.supervisor.send(signal.SIGKILL)
@@ -360,7 +357,7 @@ def _stop(roster: Roster) -> None:
 
 
 def _clear_remains(folder: StackFolder) -> None:
-    """Take away what a stack that no longer runs left behind, its processes first."""
+    """Remove the remains of a dead stack, its processes first."""
     roster = read_roster(folder)
     for entry in roster.entries if roster is not None else ():
         if entry.process is not None and entry.process.send(signal.SIGKILL):

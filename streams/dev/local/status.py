@@ -1,4 +1,4 @@
-"""What a local stack is, as its users see it."""
+"""State of a local stack, for its users."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streams.dev.local.services import services
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceStatus:
-    """One service. ``ready`` was asked of it just now; ``reason`` says why it died last."""
+    """One service. ``ready`` was probed just before; ``reason`` explains its last death."""
 
     name: str
     address: str
@@ -27,7 +27,7 @@ class ServiceStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackStatus:
-    """The addresses are those of the running stack, and empty when none runs."""
+    """Addresses of the running stack; empty when none runs."""
 
     home: Path
     running: bool
@@ -43,11 +43,10 @@ class StackStatus:
 
     @property
     def ready(self) -> bool:
-        """Whether every service serves."""
         return self.running and all(service.ready for service in self.services)
 
     def settings(self) -> dict[str, str]:
-        """Setting name to value, as `streams.core.settings.load` takes them."""
+        """Setting name to value, for `streams.core.settings.load`."""
         return {
             "kafka_bootstrap": self.kafka_bootstrap,
             "clickhouse_shards": ",".join(self.shards),
@@ -60,13 +59,13 @@ class StackStatus:
 
 
 def live_roster(folder: StackFolder) -> Roster | None:
-    """The roster of a supervisor that is alive; None when no stack runs."""
+    """The roster of a live supervisor; None when no stack runs."""
     roster = read_roster(folder)
     return roster if roster is not None and roster.supervisor.alive() else None
 
 
 def status(home: Path) -> StackStatus:
-    """The stack of ``home`` as it is now. Asks every service; takes a second for a silent one."""
+    """The current stack of ``home``. Probes every service; takes a second for a silent one."""
     folder = StackFolder.of(home)
     roster, plan = live_roster(folder), remembered_plan(folder)
     if roster is None or plan is None:

@@ -1,9 +1,8 @@
-"""The one process that owns the stack's children: ``python -m streams.dev.local.supervisor --home H``.
+"""The process that owns the stack's children: ``python -m streams.dev.local.supervisor --home H``.
 
-It restarts a child that died, stops all in order on SIGTERM, and retries the given-up ones on
-SIGHUP. It forks away from its caller at once. Its own death, however sudden, ends its children
-(`streams.core.process.tether`). A home folder that disappears ends it, and so does the death of the
-process named by ``--owner-pid``.
+It restarts dead children, stops all in order on SIGTERM, and retries failed ones on SIGHUP. It
+forks away from its caller at once. Its death ends its children (`streams.core.process.tether`). It
+ends when its home folder disappears or the process ``--owner-pid`` dies.
 """
 
 from __future__ import annotations
@@ -29,12 +28,13 @@ from streams.dev.local.services import services
 STEP_INTERVAL_S = 0.05
 """While a child starts or waits for its restart."""
 WATCH_INTERVAL_S = 1.0
-"""Otherwise: how soon a vanished home is noticed. A death wakes the loop at once (SIGCHLD)."""
+"""Otherwise: the delay until a vanished home is detected. A death (SIGCHLD) wakes the loop at
+once."""
 _SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD})
 
 
 class Supervisor:
-    """Steps its children until told to stop."""
+    """Steps its children until stopped."""
 
     def __init__(
         self, folder: StackFolder, children: Sequence[Child], owner: ProcessIdentity | None
@@ -47,7 +47,7 @@ class Supervisor:
         self._written: Roster | None = None
 
     def run(self) -> None:
-        """Start all, watch all, stop all. Blocks; needs `_SIGNALS` blocked in this thread."""
+        """Start, watch and stop all. Blocks; needs `_SIGNALS` blocked in this thread."""
         try:
             for child in self._children:
                 child.start()
@@ -65,14 +65,14 @@ class Supervisor:
         return owner_lives and self._owns_folder()
 
     def _owns_folder(self) -> bool:
-        """False when the home vanished, even if a new stack was made in its place since."""
+        """False when the home vanished, even if a new stack has replaced it."""
         try:
             return self._folder.supervisor_lock.stat().st_ino == self._lock_inode
         except OSError:
             return False
 
     def _told_to_stop(self) -> bool:
-        """Wait for a signal or the next step; whether it asks to stop."""
+        """Wait for a signal or the next step; True for a stop signal."""
         unsettled = any(child.unsettled for child in self._children)
         caught = signal.sigtimedwait(_SIGNALS, STEP_INTERVAL_S if unsettled else WATCH_INTERVAL_S)
         if caught is None:
@@ -80,8 +80,8 @@ class Supervisor:
         if caught.si_signo == signal.SIGHUP:
             for child in self._children:
                 child.retry()
-        # Named, not "any other": after SIGSTOP and SIGCONT beyond its timeout, Python's
-        # sigtimedwait returns a siginfo that the kernel has not filled in.
+        # Named explicitly: after SIGSTOP and SIGCONT past its timeout, Python's sigtimedwait
+        # returns an uninitialised siginfo.
         return caught.si_signo in (signal.SIGTERM, signal.SIGINT)
 
     def _stop(self) -> None:
@@ -107,7 +107,7 @@ class Supervisor:
         try:
             write_roster(self._folder, roster)
         except OSError as error:
-            # A full disk must not end the stack; the next change tries again.
+            # A full disk must not end the stack; the next change retries.
             _log(f"cannot write {self._folder.roster}: {error.strerror}")
         else:
             _log_changes(self._written, roster)
@@ -135,7 +135,7 @@ def _log(text: str) -> None:
 
 
 def _detach(log: Path) -> None:
-    """Leave the caller's session and descriptors; the caller sees its child end at once."""
+    """Leave the caller's session and descriptors; the caller's child ends at once."""
     if os.fork() > 0:
         os._exit(0)
     os.setsid()
@@ -159,12 +159,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if plan is None:
         sys.exit(f"no stack was planned in {folder.home}. Run `dia up`.")
     try:
-        # Taken before the fork and kept by the fork: for a process that waited for this command,
-        # a free lock means no supervisor.
+        # Taken before the fork and inherited: a free lock means that no supervisor runs.
         with exclusive(folder.supervisor_lock, timeout_s=0, waiting=lambda: None):
             _detach(folder.log("supervisor"))
-            # A byte says go. No byte, but the end of the pipe: the caller was interrupted, and
-            # has no process id that it could stop.
+            # End of file instead of a byte: the caller was interrupted and cannot stop this
+            # process.
             if not os.read(options.go_fd, 1):
                 return
             signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)

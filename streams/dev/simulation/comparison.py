@@ -1,8 +1,7 @@
-"""Everything visible at a quiet moment, compared with what the source log says it must be.
+"""Compares everything visible at a quiet moment with the source log.
 
-A moment is quiet when nothing is left to read, to commit or to hand to a shard. Then the rows, the
-ledger, the dead letters and the shed ranges account for every offset of the log once, and agree with
-each other.
+A moment is quiet when nothing is left to read, commit or send to a shard. Then rows, ledger, dead
+letters and shed ranges account for every offset once, and agree.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _EVERYTHING = 1 << 30
 
 
 def check(world: World, witness: Witness, *, over: bool) -> None:
-    """``over``: no window is open any more. Raises `Difference`."""
+    """``over``: all windows are closed. Raises `Difference`."""
     expected = Expected()
     buried: list[Row] = []
     shed = shed_ranges(world)
@@ -46,18 +45,17 @@ def check(world: World, witness: Witness, *, over: bool) -> None:
 
 
 def _young_from_s(world: World) -> int:
-    """Windows that start before this were too old for m1 when they opened: no event of a history
-    is of an age in between."""
+    """Windows that start earlier were too old for m1 when they opened; no event of a run is in
+    between."""
     return world.start_ms // 1000 - OLD_MS // 1000 // 2
 
 
 def _refused_while_open(world: World, witness: Witness) -> list[Row]:
-    """Rows of m1 that a shard refused and whose windows are still open.
+    """Rows of m1 that a shard refused and whose windows are open.
 
-    The engine hands such a row over again when its window changes or closes, and dead-letters it
-    once the window is closed. Until then the version that the shard refused last stands for the row;
-    the refused row of a closed window must be a dead letter. Windows whose rows go to h1 and d1 are
-    late, so they are closed at every quiet moment.
+    The engine sends such a row again when its window changes or closes, and dead-letters it after
+    the close. Until then the last refused version stands for the row. Late windows, whose rows go
+    to h1 and d1, are closed at every quiet moment.
     """
     grace_ms = world.settings.grace_s * 1000
     return [
@@ -78,7 +76,7 @@ def check_end(world: World, witness: Witness, tp: TopicPartition) -> None:
 
 
 def check_dead_letters(world: World, tp: TopicPartition, expected: Expected) -> list[Row]:
-    """Every bad record is dead-lettered once. Returns the rows that shards refused."""
+    """Every bad record has one dead letter. Returns the rows that shards refused."""
     dlq = TopicPartition(f"{tp.topic}.dlq", tp.partition)
     batch = world.broker.log(dlq).read_committed(0, _EVERYTHING)
     found: list[str] = []
@@ -100,7 +98,7 @@ def _header(headers: Headers, name: str) -> str:
 
 
 def with_buried(world: World, table: str, buried: list[Row]) -> list[Row]:
-    """The rows of a table, with those that shards refused and dead letters hold."""
+    """The rows of a table, with refused ones from dead letters."""
     kept = [row for row in buried if row["table"] == table]
     return newest([*world.shards.rows(table), *kept], world.shards.key(table))
 
@@ -108,7 +106,7 @@ def with_buried(world: World, table: str, buried: list[Row]) -> list[Row]:
 def check_ledger(
     world: World, topic: str, expected: Expected, buried: list[Row]
 ) -> Mapping[int, Row]:
-    """The ledger says what became of every offset, by the same codes as the DLQ and its rows.
+    """The ledger accounts for every offset, with the same codes as the DLQ and its rows.
 
     Returns its rows by partition. Raises `Difference`.
     """
@@ -147,7 +145,7 @@ def _check_counts(row: Row, expected: Expected, partition: int) -> None:
 
 
 def _codes_in_queue(world: World, dlq: TopicPartition) -> Counter[str]:
-    """Of records that were dead-lettered, not of refused rows."""
+    """Of dead-lettered records, without refused rows."""
     batch = world.broker.log(dlq).read_committed(0, _EVERYTHING)
     return Counter(
         _header(headers, "error_code")
@@ -157,7 +155,7 @@ def _codes_in_queue(world: World, dlq: TopicPartition) -> Counter[str]:
 
 
 def _check_listed(world: World, topic: str) -> None:
-    """`dead_letters` lists every record of the DLQ, by its id and code."""
+    """`dead_letters` lists every record of the DLQ, by id and code."""
     queued: set[tuple[str, str]] = set()
     for partition in range(world.partitions):
         batch = world.broker.log(TopicPartition(f"{topic}.dlq", partition))

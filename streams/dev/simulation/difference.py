@@ -1,7 +1,7 @@
-"""What a simulation raises when the engine was wrong."""
+"""The error of a simulation with a wrong result."""
 
 from __future__ import annotations
 
 
 class Difference(AssertionError):  # noqa: N818 - what was found
-    """What came out is not what went in."""
+    """The result does not match the input."""

@@ -1,7 +1,7 @@
-"""One random history of the whole system, from a seed: producers, weather, calm, verdict.
+"""One random run of the whole system, from a seed: producers, faults, quiet end, check.
 
-The same seed makes the same history, step for step, so a failing one can be looked at as often
-as needed. Everything that can go wrong does so between two turns of one event loop.
+The same seed gives the same run, step for step. All faults occur between two turns of one event
+loop.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ SETTINGS = Settings(
     rollup_interval_s=2.0,
     m1_retention_days=8,
 )
-"""Small times and bounds, so that a short history meets every one of them."""
+"""Small times and bounds, so that a short run reaches them all."""
 
 STEPS = 32
 QUIET_STEPS = 6
-"""The last steps bring weather only: what was owed then must arrive without another push."""
+"""The last steps have faults only: pending effects must arrive without new records."""
 PARTITIONS = 2
 REPLICAS = 3
 CALM_S = 900.0
@@ -67,26 +67,26 @@ PATIENCE_S = 8.0
 LONGEST_SILENCE_S = 4.0
 HURRIED_SHARE = 0.8
 _FIRST_OFFSETS = (*[0] * 7, (1 << 40) - 60)
-"""where the logs of a source begin: some histories pass 2^40"""
+"""first offsets of source logs; some runs pass 2^40"""
 _PAUSES_S = (0.0, 0.05, 0.3, 1.0, 4.0)
 
 
 class NotSettled(AssertionError):  # noqa: N818 - what happened
-    """The system did not come to rest although nothing was wrong with the world any more."""
+    """The system did not settle without faults."""
 
 
 class HistoryCheck(Protocol):
-    """Judges all that is visible at a quiet moment; raises `Difference`. ``over``: no window is
-    open any more."""
+    """Checks everything visible at a quiet moment; raises `Difference`. ``over``: all windows are
+    closed."""
 
     def __call__(self, world: World, witness: Witness, *, over: bool) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """What a history is about: whose engine is run, fed with what, and how it is judged.
+    """The agents of a run, their input and their check.
 
-    ``agents`` makes them anew for a seed; all consume ``source`` in ``group``.
+    ``agents`` creates them for a seed; all consume ``source`` in ``group``.
     """
 
     source: Topic
@@ -96,26 +96,26 @@ class Story:
     producers: Callable[[World, random.Random], Producers]
     check: HistoryCheck
     replayed_share: float = 0.0
-    """of the histories, those in which dead letters are mended and replayed"""
+    """share of runs with repaired and replayed dead letters"""
     shed_share: float = 0.0
-    """of the histories, those in which an operator gives up old records"""
+    """share of runs in which an operator sheds old records"""
     source_share: float = 0.0
-    """of the histories, those in which batches cannot be opened and lists are lost"""
+    """share of runs with unreadable batches and lost lists"""
     loss_share: float = 0.0
-    """of the histories, those in which a partition's log loses what was consumed of it"""
+    """share of runs in which a partition's log loses consumed records"""
     quiet_share: float = 0.0
-    """of the histories, those that are judged at quiet moments before their end, too"""
+    """share of runs that are also checked at quiet moments before their end"""
     refusing_share: float = 0.0
-    """of the histories, those in which shards refuse some windows from the first step to the last:
-    where a refusal ends with its weather, a restart inserts the row that was forgotten"""
+    """share of runs in which shards refuse some windows throughout; a refusal that ends lets a
+    restart insert a forgotten row"""
     replicated_share: float = 0.0
-    """of the histories, those in which every shard has replicas, which lag and die"""
+    """share of runs with replicated shards, which lag and die"""
 
 
 def simulate(seed: int, story: Story) -> World:
-    """Run the history of ``seed``; returns the world after it.
+    """Run ``seed``; returns the world after it.
 
-    Raises `Difference` or `NotSettled`, or what the engine raised.
+    Raises `Difference`, `NotSettled`, or an error of the engine.
     """
     loop = VirtualLoop()
     clock_rng, shard_rng = random.Random(f"clocks {seed}"), random.Random(f"shards {seed}")
@@ -148,7 +148,7 @@ def simulate(seed: int, story: Story) -> World:
 
 
 class _Dice(NamedTuple):
-    """Drawn apart, so that a history without one of these is what it would be if there were none."""
+    """Independent generators, so that a fault of one kind does not change the others."""
 
     weather: random.Random
     replays: random.Random
@@ -191,7 +191,7 @@ async def _history(world: World, story: Story, dice: _Dice) -> None:
         witness.look()
         await loss.strike(witness)
         await pauses.after(step)
-    # A restart repeats what is owed and so mends what was forgotten: not all may have one.
+    # A restart repeats pending effects and would hide lost ones, so not all shards have one.
     await shard_weather.clear()
     survivors = await weather.clear(kill=rng.random() < 0.5)
     clocks.calm()
@@ -201,10 +201,10 @@ async def _history(world: World, story: Story, dice: _Dice) -> None:
     await sheds.finish()
     await pauses.last(processes)
     calm = _Calm(world, story.source, sources, loss)
-    # Most need not wait for the end of their last minutes: time jumps, and a record says so.
+    # Usually skip the wait for the last minutes: time jumps, and a record carries it.
     await calm.settle(processes, producers.hurry if rng.random() < HURRIED_SHARE else None)
     if rng.random() < 0.3:
-        # All that matters is in the changelog: a host that was never there finds it settled.
+        # All state is in the changelog: a new host must find it complete.
         weather.spoil_restores(dice.broker)
         await calm.settle([_started(world, "newcomer")])
     witness.look(over=not loss.happened)
@@ -231,7 +231,7 @@ def _drawn(rng: random.Random, share: float) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Pauses:
-    """Quiet moments before the end, at which everything visible is judged."""
+    """Quiet moments before the end, with checks."""
 
     world: World
     story: Story
@@ -241,11 +241,11 @@ class _Pauses:
     weather: Weather
     shard_weather: ShardWeather
     steps: frozenset[int]
-    """those after which the weather pauses"""
+    """those followed by a pause of the faults"""
 
     async def after(self, step: int) -> None:
-        """All faults end for a while; the processes that live go on, and so does the history. What
-        is stopped is judged after every step."""
+        """Pause all faults; live processes and the run continue. Stopped partitions are checked
+        after every step."""
         check_stops(self.weather.processes)
         if step not in self.steps:
             return
@@ -255,12 +255,12 @@ class _Pauses:
         await self._look(self.weather.processes)
 
     async def last(self, processes: Sequence[Process]) -> None:
-        """In the calm, while windows are still open."""
+        """At the quiet end, while windows are open."""
         if self.steps:
             await self._look(processes)
 
     async def _look(self, processes: Sequence[Process]) -> None:
-        """Judge, if the system comes to rest soon."""
+        """Check, if the system settles soon."""
         if self.loss.happened:
             return
         if await quiet_moment(self.world, self.story.source, self.sources, processes):
@@ -272,7 +272,7 @@ class _Pauses:
 
 
 async def _storm(producers: Producers, weather: Weather, dice: _Dice) -> None:
-    """What goes wrong in one step."""
+    """The faults of one step."""
     draw = dice.weather.random()
     if draw < 0.6:
         await weather.strike()
@@ -294,7 +294,7 @@ def _started(world: World, host: str) -> Process:
 
 @dataclass(frozen=True, slots=True)
 class _Calm:
-    """Nothing goes wrong any more; the partition of a loss that happened stays stopped."""
+    """The end without faults; a partition with a loss stays stopped."""
 
     world: World
     source: Topic
@@ -306,10 +306,10 @@ class _Calm:
         processes: Sequence[Process],
         hurry: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """These processes must bring the system to rest; then they are stopped. ``hurry`` is done
-        once, when it has been calm for a while."""
+        """Let these processes settle, then stop them. ``hurry`` runs once, after a while."""
         clock = self.world.clock
-        # By an older answer of the broker they may take themselves for having read all.
+        # Until then, processes may trust an older answer of the broker and consider themselves
+        # done.
         await asyncio.sleep(LONGEST_SILENCE_S)
         began_s = clock.monotonic()
         while (calm_s := clock.monotonic() - began_s) < CALM_S:

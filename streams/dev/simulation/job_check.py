@@ -1,12 +1,12 @@
-"""What must have come of every request, judged by the logs alone.
+"""Checks the results of all requests from the logs alone.
 
-Which requests are first, repeats or conflicts follows from the source log, but for requests that
-were given up: those are dead letters by chance, and the DLQ says which. What is given up is not
-remembered, so the next request of its key is a first one again. A request with another payload is
-a conflict if it came while such a first one still ran, else not: either is right.
+The source log decides which requests are first, repeats or conflicts, except after a request that
+was given up (random; listed in the DLQ): it is not remembered, so the next one of its key is first
+again. A request with another payload is a conflict only if it came while such a first one ran;
+either is accepted.
 
-Of the results only this is demanded: one for every request that is not dead, one that says so for
-each that was given up, all of a first one the same, no two firsts the same run.
+Required: a result for every request without a dead letter, an error for each given-up one, equal
+results for all of a first one, and distinct runs of two firsts.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _SAID = ("model_id", "policy_id", "scenario", "trials", "seed", "parameters")
 
 @dataclass(slots=True)
 class _Asked:
-    """One request that is not dead: where it lies, and the first request of its key."""
+    """A request without a dead letter: its place, and the first request of its key."""
 
     part: int
     offset: int
@@ -59,11 +59,11 @@ class _Requests:
     given_up: set[str] = field(default_factory=set)
     """request ids"""
     lost: set[tuple[str, str]] = field(default_factory=set)
-    """tenants and keys of requests whose answer would be a row of no table"""
+    """tenants and keys of requests whose answer is a row of an unknown table"""
 
 
 def check(world: World, witness: Witness, *, over: bool) -> None:
-    """Raises `Difference`. At a quiet moment all is answered, whether the history is over or not."""
+    """Raises `Difference`. At any quiet moment everything is answered."""
     del over
     requests = _Requests()
     results: list[dict[str, Any]] = []
@@ -113,7 +113,7 @@ def _judge(
             expected.dead.add(f"{batch.tp}/{offset}")
             continue
         name = (event["tenant_id"], event["idempotency_key"])
-        if "lost" in event["parameters"]:  # whatever it would have been
+        if "lost" in event["parameters"]:  # whatever else applies
             expected.dead.add(f"{batch.tp}/{offset}")
             requests.lost.add(name)
             continue
@@ -182,7 +182,7 @@ def _run(outcome: dict[str, Any]) -> int | None:
 
 
 def _check_cancelled(requests: _Requests, by_first: dict[str, dict[str, Any]]) -> None:
-    """Each cancelled request has an order to cancel it, and its client has the answer."""
+    """Each cancelled request has a cancellation, and its client the answer."""
     told = {
         (asked.event["tenant_id"], asked.event["parameters"]["idempotency_key"])
         for request_id, asked in requests.asked.items()
@@ -201,7 +201,7 @@ def _check_cancelled(requests: _Requests, by_first: dict[str, dict[str, Any]]) -
 def _check_rows(
     rows: dict[str, Row], requests: _Requests, results: dict[str, dict[str, Any]]
 ) -> None:
-    """`simulations` holds every result, once, at the place of its request."""
+    """`simulations` holds every result once, at the place of its request."""
     if rows.keys() != requests.asked.keys():
         raise Difference(
             f"simulations rows differ by {sorted(rows.keys() ^ requests.asked.keys())}"

@@ -1,5 +1,5 @@
-"""The story of jobs: requests with repeats, conflicts and cancellations, and a performer whose
-every run says something else, so that two runs of one key cannot pass for one."""
+"""Job requests with repeats, conflicts and cancellations, and a performer whose runs all differ, so
+that two runs of a key are distinguishable."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SCENARIOS = ("fast", "fast", "fast", "other", "other", "slow")
 _AWAY_EVERY_S = 40.0
 _AWAY_S = 6.0
 LOST = "lost"
-"""A parameter of requests whose answer would be a row of no table."""
+"""A parameter of requests whose answer is a row of an unknown table."""
 _LOST_EVERY = 17
 _BAD_VALUES = (b"{", b"", b"\xff", b'{"tenant_id": "t0"}')
 
@@ -43,7 +43,7 @@ _POLICIES = {
 
 
 class Toy:
-    """A `Performer` of a simulated process; ``runs`` numbers every run of the whole world."""
+    """A `Performer` of a simulated process; ``runs`` numbers every run of the world."""
 
     slots = 3
 
@@ -94,10 +94,10 @@ class Toy:
         return {"run": run}
 
     def finished(self, event: SimulationRequest, outcome: Outcome) -> None:
-        """No client waits for it."""
+        """No client waits."""
 
     async def close(self) -> None:
-        """It holds nothing."""
+        """Nothing to close."""
 
 
 def _agents(seed: int) -> Sequence[JobAgent[Any]]:
@@ -110,13 +110,13 @@ def _agents(seed: int) -> Sequence[JobAgent[Any]]:
 
 
 def _answer(request: SimulationRequest, outcome: Outcome, place: Place) -> Answer:
-    """The agent's own, but some requests name a table that is not there."""
+    """The agent's own answer, but some requests name an unknown table."""
     answer = SIMULATE_DECISION.answer(request, outcome, place)
     return answer._replace(table="nowhere") if LOST in request.parameters else answer
 
 
 class Requests(Producers):
-    """Appends requests; every one has a ``request_id`` of its own, by which it is found again."""
+    """Appends requests with a unique ``request_id``."""
 
     topic = SIMULATION_REQUEST.name
     at_once = 6

@@ -1,4 +1,4 @@
-"""What an in-memory broker's changelogs hold of a keyed table."""
+"""Reads a keyed table from an in-memory broker's changelogs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _EVERYTHING = 1 << 30
 def keyed_content(
     broker: MemoryBroker, agent: StreamAgent, table: Declared
 ) -> dict[int, KeyedTable]:
-    """The part of each partition that has written something, by its number."""
+    """The table's part in each partition that has written."""
     changelog = agent.source.changelog(agent.group)
     parts: dict[int, KeyedTable] = {}
     for tp in broker.partitions():

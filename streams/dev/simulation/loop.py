@@ -1,7 +1,6 @@
-"""An event loop in which waiting takes no time, and a clock that reads it.
+"""An event loop in which waiting takes no time, and its clock.
 
-The loop never sleeps: where it would wait for the next timer, its time jumps there. So a run
-takes as long as its work, and the same program makes the same steps every time.
+Instead of waiting for the next timer, its time jumps there. Runs are fast and deterministic.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ _TICK_S = 1e-6
 
 
 class Stalled(Exception):  # noqa: N818 - what happened to the simulated world
-    """Every task waits for something that no timer will bring."""
+    """Every task waits, without a timer."""
 
 
 class _JumpingSelector(selectors.SelectSelector):
-    """Instead of waiting ``timeout`` seconds, lets them have passed."""
+    """Adds ``timeout`` seconds to the time instead of waiting."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,7 +28,7 @@ class _JumpingSelector(selectors.SelectSelector):
         self.turns = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Nothing is ever ready: a simulated world has no files, no sockets and no threads."""
+        """Nothing is ever ready: there are no files, sockets or threads."""
         self.turns += 1
         if timeout is None:
             raise Stalled("no task can go on and no timer is set")
@@ -38,12 +37,12 @@ class _JumpingSelector(selectors.SelectSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """See the module docstring."""
+    """An event loop on virtual time; see the module docstring."""
 
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
         super().__init__(self._jumping)
-        # asyncio compares timers with a resolution; a jump lands exactly on one.
+        # asyncio compares timers with a resolution; a jump ends exactly on one.
         self._clock_resolution = 1e-9
 
     def time(self) -> float:
@@ -51,7 +50,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     @property
     def turns(self) -> int:
-        """How often the loop went round."""
+        """Number of turns of the loop."""
         return self._jumping.turns
 
 
@@ -69,19 +68,19 @@ class LoopClock:
         return self._loop.time()
 
     async def sleep(self, delay_s: float) -> None:
-        # Below the resolution of a float, "until the deadline" would take no time for ever.
+        # A delay below the float resolution would never advance the time.
         await asyncio.sleep(max(_TICK_S, delay_s) if delay_s > 0 else 0.0)
 
     async def wait(self, future: asyncio.Future[Any], delay_s: float) -> None:
         await asyncio.wait((future,), timeout=max(_TICK_S, delay_s))
 
     def jump_wall(self, delta_ms: int) -> None:
-        """Move the wall clock; monotonic time does not notice."""
+        """Step the wall clock; monotonic time is unchanged."""
         self._start_ms += delta_ms
 
 
 def run(loop: VirtualLoop, main: Coroutine[Any, Any, T]) -> T:
-    """Run ``main`` to its end on ``loop``, then cancel what it left behind."""
+    """Run ``main`` to its end on ``loop``, then cancel remaining tasks."""
     try:
         return loop.run_until_complete(main)
     finally:

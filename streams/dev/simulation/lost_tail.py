@@ -1,4 +1,4 @@
-"""The end of a changelog lost, after all else: its next owner must stop, not count again."""
+"""Loses the end of a changelog after a run: its next owner must stop."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from streams.dev.simulation.world import World
 from streams.engine.state.changelog import unpack
 
 LOST_MAX = 3
-"""Commits: with more of them, the trim of a lost one shows the loss."""
+"""Commits; with more of them, the trim of a lost one shows the loss."""
 REFUSED_S = 30.0
-"""Long enough for the group to settle on its new member meanwhile."""
+"""Long enough for the group to settle on its new member."""
 PATIENCE_S = 120
 
 
 async def check_lost_tail(world: World, source: Topic, group: str, rng: random.Random) -> None:
-    """Cut one changelog between two commits, then open its partition on a host that was never there.
+    """Cut one changelog between two commits, then open its partition on a new host.
 
-    The group's coordinator may refuse to tell offsets meanwhile. Raises `Difference` unless the
-    partition stops.
+    The group's coordinator may refuse offsets meanwhile. Raises `Difference` unless the partition
+    stops.
     """
     tp = TopicPartition(source.name, rng.randrange(world.partitions))
     log = world.broker.log(TopicPartition(source.changelog(group), tp.partition))

@@ -1,8 +1,7 @@
-"""What partitions owe to roll-ups, watched from outside the processes.
+"""Checks from outside the processes the roll-ups that partitions owe.
 
-An hour that a commit owes may be crossed out only after a recomputation that began when that commit
-was true. Most breaches of this mend themselves, since an hour is recomputed repeatedly, and so
-the rows at the end of a history seldom show them.
+An owed hour may be crossed out only after a recomputation that began after its commit. Most
+violations heal, since hours are recomputed repeatedly, so the final rows rarely show them.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ class _Debt(NamedTuple):
 
 
 class OwedRollUps:
-    """Fed with every entry of the changelogs in their order, and with every recomputation."""
+    """Receives every changelog entry in order, and every recomputation."""
 
     def __init__(self) -> None:
         self._owed: dict[_Debt, int] = {}
@@ -33,7 +32,7 @@ class OwedRollUps:
         self._owed = {debt: seq for debt, seq in self._owed.items() if debt.partition != partition}
 
     def follow(self, partition: int, entries: Iterable[Entry]) -> str | None:
-        """What is wrong with the ``entries`` of one commit."""
+        """The violation in the ``entries`` of one commit, or None."""
         wrong = None
         for key, value in entries:
             bucket = roll_up(key.removeprefix(OUTBOX.prefix)) if _is_owed(key) else None
@@ -47,12 +46,12 @@ class OwedRollUps:
         return wrong
 
     def recomputing(self, bucket: RollUp) -> Callable[[], None]:
-        """A recomputation begins; what is returned is called when it was done."""
+        """A recomputation begins; call the result at its end."""
         began_with = {debt: seq for debt, seq in self._owed.items() if debt.bucket == bucket}
 
         def done() -> None:
             for debt, seq in began_with.items():
-                # Two processes recompute side by side: the one that began first may be done last.
+                # Of two concurrent recomputations the first may end last.
                 self._met[debt] = max(seq, self._met.get(debt, 0))
 
         return done

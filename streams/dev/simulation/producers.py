@@ -1,5 +1,5 @@
-"""Who feeds the simulated source: records good and bad, repeats, conflicts, and a stranger whose
-transactions stay open for a while."""
+"""Feeds the simulated source: good and bad records, repeats, conflicts, and another program's open
+transactions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streams.dev.simulation.world import World
 Record = tuple[bytes, bytes]
 
 OLD_MS = 6 * 86_400_000 + 43_200_000
-"""Late enough that m1 cannot keep the window (retention 8 days), not too late to be accepted."""
+"""Too late for m1 (retention 8 days), but accepted."""
 _HOUR_MS = 3_600_000
 _LAGS_MS = (
     *(0, 0, 0, 0, 0, 0, 20_000, 20_000, 90_000, 400_000, -20_000, -20_000),
@@ -27,7 +27,7 @@ _BAD_VALUES = (b"{", b"", b"\xff", b'{"tenant_id": "t0"}', b"[1]")
 
 
 class Producers:
-    """Appends to the source; what was sent is read from the log, never from here."""
+    """Appends to the source; sent records are read from the log, never from here."""
 
     topic = MODEL_METRICS.name
     at_once = 12
@@ -40,7 +40,7 @@ class Producers:
         self._stranger: TransactionalProducer | None = None
 
     async def send_some(self) -> None:
-        """Up to ``at_once`` records, one by one, until the broker is away."""
+        """Up to ``at_once`` records, one by one, until the broker is unavailable."""
         producer = self.world.broker.plain_producer()
         for key, value in [self.record() for _ in range(self.rng.randint(0, self.at_once))]:
             try:
@@ -50,15 +50,14 @@ class Producers:
             self.sent.append((key, value))
 
     async def hurry(self) -> None:
-        """No open window need wait any longer: a minute and a half later, a record that is none
-        comes to every partition."""
+        """Close open windows: 90 seconds later, append an undecodable record to every partition."""
         self.world.jump_clocks(_BEYOND_GRACE_MS)
         producer = self.world.broker.plain_producer()
         keys = [tenant.encode() for tenant in TENANTS]
         await (await producer.send_many(self.topic, keys, [_BAD_VALUES[0]] * len(keys)))
 
     async def stranger(self) -> None:
-        """A transaction by another program: begun, or else committed or aborted."""
+        """Begin another program's transaction, or commit or abort it."""
         stranger, self._stranger = self._stranger, None
         try:
             if stranger is None:
@@ -68,7 +67,7 @@ class Producers:
             else:
                 await stranger.abort()
         except DiaError:
-            return  # the broker ends what is left open at its timeout
+            return  # the broker aborts it at its timeout
 
     async def _begin(self) -> TransactionalProducer:
         stranger = self.world.broker.transactional_producer("stranger")
@@ -82,7 +81,7 @@ class Producers:
         return stranger
 
     def record(self) -> Record:
-        """The next one, drawn."""
+        """Draw the next record."""
         rng = self.rng
         draw = rng.random()
         if self.sent and draw < 0.15:

@@ -1,7 +1,7 @@
-"""Quiet moments in the middle of a history: nothing is wrong with the world for a while, and all that
-was sent is accounted for, although windows are still open and more will come.
+"""Quiet moments during a run: without faults, all sent records are accounted for, although windows
+are open.
 
-A loss or a double that a later restart mends shows at such a moment only.
+Only they show a loss or duplicate that a later restart heals.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from streams.dev.simulation.world import Process, World
 from streams.engine.runtime.assigned import AssignedPartition
 
 QUIET_S = 12
-"""Enough for every early row to have its turn within the small row budget of a history."""
+"""Long enough to show every provisional row within a run's row budget."""
 PATIENCE_S = 60
 
 
 async def quiet_moment(
     world: World, source: Topic, sources: Sources, processes: Sequence[Process]
 ) -> bool:
-    """Wait until the system has been at rest for `QUIET_S`; False if it does not come to it."""
+    """Wait until the system has been idle for `QUIET_S`; False if it does not settle."""
     quiet_s = 0
     for _ in range(PATIENCE_S):
         await asyncio.sleep(1.0)
@@ -35,19 +35,19 @@ async def quiet_moment(
 
 
 def held(processes: Sequence[Process]) -> list[AssignedPartition]:
-    """Every partition that these processes own."""
+    """Every partition of these processes."""
     groups = [group for process in processes for group in process.worker.groups]
     return [partition for group in groups for partition in group.partitions.values()]
 
 
 def decided(world: World, source: Topic) -> bool:
-    """No transaction in the source is open: the broker aborts a stranger's in its own time."""
+    """No transaction in the source is open; the broker aborts another program's at its timeout."""
     logs = [world.broker.log(TopicPartition(source.name, n)) for n in range(world.partitions)]
     return all(log.last_stable_offset == log.high_watermark for log in logs)
 
 
 def _quiet(world: World, source: Topic, processes: Sequence[Process]) -> bool:
-    """Every partition has an owner that has read, committed and shown all there is."""
+    """Every partition has an owner that has read, committed and shown everything."""
     alive = [process for process in processes if process.alive]
     partitions = held(alive)
     if len(partitions) != world.partitions or not decided(world, source):
@@ -57,7 +57,7 @@ def _quiet(world: World, source: Topic, processes: Sequence[Process]) -> bool:
 
 
 def at_rest(partition: AssignedPartition) -> bool:
-    """It has read, committed and handed over all there is; windows may be open."""
+    """It has read, committed and sent everything; windows may be open."""
     ready = partition.partition if partition.taking and not partition.paused else None
     return (
         ready is not None

@@ -1,8 +1,8 @@
-"""What must hold of dead letters that were decided on, read from the logs alone.
+"""Checks decisions on dead letters from the logs alone.
 
-- A dead letter is replayed once if its journal says so, and never otherwise; parked, the same.
-- A replayed record says which letter it was, when it was first appended, and one hop more.
-- ClickHouse shows the last decision on every letter.
+- A dead letter is replayed, or parked, exactly once if its journal says so, else never.
+- A replayed record has its dead letter's id, its first append time, and one more hop.
+- ClickHouse shows the last decision on every dead letter.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ class _Letter(NamedTuple):
 
 
 def check_replays(world: World) -> None:
-    """Raises `Difference`."""
     letters = [letter for number in range(world.partitions) for letter in _letters(world, number)]
     _check_replayed(world, letters)
     _check_parked(world, letters)

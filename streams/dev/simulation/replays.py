@@ -1,6 +1,6 @@
-"""Dead letters replayed while everything else goes wrong: plans, runs, pauses, decisions by hand.
+"""Replays of dead letters under faults: plans, runs, pauses, manual decisions.
 
-A run is a process of its own, which dies like any other; the next run resumes its plan.
+A run is a process, which may die; the next run resumes its plan.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from streams.operate.replay.run import run_plan
 from streams.operate.replay.transforms import transform_of
 
 _EXPECTED = (TransientError, PartitionRestart, RefusedBySafety, UsageError, TopicRecreated)
-"""Errors of a command in a broken world; a user would try again."""
+"""Errors of a command under faults, after which a user retries."""
 _WORDS: tuple[Word, ...] = ("pause", "resume", "cancel")
 
 
@@ -62,7 +62,7 @@ class Runner:
         raise Killed
 
     async def ended(self) -> None:
-        """Wait for it; raises an error that is not expected of it."""
+        """Wait for it; raises unexpected errors."""
         with suppress(asyncio.CancelledError, Killed, *_EXPECTED):
             await self._task
 
@@ -82,7 +82,7 @@ class Replays:
         self._number = 0
 
     async def strike(self) -> None:
-        """Begin something, or kill what runs."""
+        """Begin something, or kill a run."""
         draw = self._rng.random()
         if draw < 0.45:
             self._start(self._plan_and_run())
@@ -100,8 +100,8 @@ class Replays:
             await self._kill_one()
 
     async def finish(self) -> None:
-        """In the calm: every plan that began comes to an end, one more takes up all that is left,
-        and ClickHouse is shown what it could not take before."""
+        """At the quiet end: complete every plan, replay the rest with another, and publish pending
+        decisions to ClickHouse."""
         for runner in self._runners:
             if self._rng.random() < 0.5:
                 await runner.kill()
@@ -114,7 +114,7 @@ class Replays:
             await self._show(partition)
 
     async def _end(self, plan: str) -> None:
-        """Resume it; a plan that cannot go on is cancelled."""
+        """Resume it; cancel a plan that cannot go on."""
         world = self._world
         source, found = await find_plan(world.broker, plan, app.topology.topics)
         try:
@@ -138,8 +138,6 @@ class Replays:
     async def _kill_one(self) -> None:
         if alive := [runner for runner in self._runners if runner.alive and not runner.done]:
             await self._rng.choice(alive).kill()
-
-    # --- commands ----------------------------------------------------------------------------
 
     async def _plan_and_run(self) -> None:
         filters = Filters()

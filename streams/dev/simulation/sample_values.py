@@ -21,9 +21,9 @@ _UNKNOWN: Any = object()
 
 
 def sample(topic: Topic, rng: random.Random, now_ms: int) -> Any:
-    """A value for ``topic`` as JSON has it; its time field is ``now_ms``.
+    """A JSON value for ``topic``; its time field is ``now_ms``.
 
-    Raises `UsageError` for a type of which none can be made.
+    Raises `UsageError` for an unsupported type.
     """
     message = getattr(topic.type, "DESCRIPTOR", None)
     value = _message(message, rng, 0) if message is not None else _of_type(topic.type, rng, 0)
@@ -33,7 +33,7 @@ def sample(topic: Topic, rng: random.Random, now_ms: int) -> Any:
 
 
 def event_of(topic: Topic, value: Any) -> Any:
-    """``value``, as the codec of ``topic`` takes it."""
+    """``value`` for the codec of ``topic``."""
     if not isinstance(topic.codec, RegistryCodec):
         return value
     read = topic.codec.documents.decoder(topic.type)([msgspec.json.encode(value)])
@@ -43,7 +43,7 @@ def event_of(topic: Topic, value: Any) -> Any:
 
 
 def _message(descriptor: Any, rng: random.Random, depth: int) -> dict[str, Any]:
-    """Of a Protobuf message, whose maps and innermost messages stay empty."""
+    """Of a Protobuf message; maps and innermost messages stay empty."""
     made: dict[str, Any] = {}
     for field in descriptor.fields:
         inner = field.message_type
@@ -65,7 +65,7 @@ def _message(descriptor: Any, rng: random.Random, depth: int) -> dict[str, Any]:
 
 def _proto_scalar(field: Any, rng: random.Random) -> Any:
     if field.cpp_type == field.CPPTYPE_STRING:
-        # Of bytes, JSON has the Base64.
+        # JSON has bytes as Base64.
         return rng.choice(_NAMES) if field.type == field.TYPE_STRING else "aGk="
     if field.cpp_type == field.CPPTYPE_BOOL:
         return rng.choice([False, True])
@@ -127,7 +127,7 @@ def _structure(info: inspect.Type, rng: random.Random, depth: int) -> Any:
             if one.required or rng.random() < 0.5
         }
     if isinstance(info, inspect.UnionType):
-        # None ends a type that contains itself.
+        # None ends a recursive type.
         ends = [one for one in info.types if isinstance(one, inspect.NoneType)]
         return _made(rng.choice(ends if depth > _DEPTH_MAX and ends else info.types), rng, depth)
     return _UNKNOWN

@@ -1,4 +1,4 @@
-"""Many seeds on several processors, and how to look at one that failed."""
+"""Runs many seeds on several processors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SEEDS_A_TASK = 10
 
 
 class FailedSeed(NamedTuple):
-    """A seed whose history went wrong, and how."""
+    """A failed seed, and its error."""
 
     seed: int
     broken: str | None
@@ -38,9 +38,9 @@ class FailedSeed(NamedTuple):
 
 
 def try_seed(seed: int, story: str, broken: str | None = None) -> FailedSeed | None:
-    """One history, with the named variant of the engine or the engine itself."""
+    """One run, with the named broken variant or the real engine."""
     variant = variants(story)[broken]() if broken is not None else nullcontext()
-    with variant:  # one that does not fit the engine is no failure of the seed
+    with variant:  # a variant that does not fit the engine is no failure of the seed
         try:
             simulate(seed, STORIES[story])
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to this seed
@@ -51,7 +51,7 @@ def try_seed(seed: int, story: str, broken: str | None = None) -> FailedSeed | N
 def try_seeds(
     seeds: Iterable[int], jobs: int, story: str, broken: str | None = None
 ) -> Iterator[FailedSeed]:
-    """Failures as they are found. Worker processes are started afresh and hold no output."""
+    """Failures as they are found. Worker processes are new and print nothing."""
     with _pool(jobs) as pool:
         for failures in pool.map(partial(_try_some, story, broken), _chunks(seeds)):
             yield from failures
@@ -64,8 +64,8 @@ def first_caught(
     story: str,
     known: Mapping[str, int] = MappingProxyType({}),
 ) -> Iterator[tuple[str, FailedSeed | None]]:
-    """Of each variant, the first of ``seeds`` seeds that fails with it; the seed that is
-    ``known`` to do so is tried before all others."""
+    """For each variant, the first of ``seeds`` seeds that fails; its ``known`` seed is tried
+    first."""
     names = list(broken)
     first = [known.get(name, 0) for name in names]
     with _pool(jobs) as pool:
@@ -78,7 +78,7 @@ def _pool(jobs: int) -> ProcessPoolExecutor:
 
 
 def quiet() -> None:
-    """Load the kernels, log nothing, and let the collector wait: a history is short, its garbage small."""
+    """Load the kernels, disable logs, and collect rarely: a run is short."""
     structlog.configure(
         processors=[],
         logger_factory=structlog.ReturnLoggerFactory(),

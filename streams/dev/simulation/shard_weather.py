@@ -1,8 +1,8 @@
-"""What goes wrong with servers of ClickHouse: replicas lag, go away and die; maps are mistaken.
+"""Faults of ClickHouse servers: replicas lag, fail and die; shard maps are wrong.
 
-A replica dies only while all others answer, so that a majority that holds a row loses one holder at
-a time and the one that takes its place has copied what is left. A process with another shard map is
-one that a user started with wrong settings: it must end by itself, whatever it met before.
+A replica dies only while all others answer, so a majority loses one holder of a row at a time, and
+its successor has copied the rest. A process with another shard map, from wrong settings, must end
+by itself.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from streams.dev.simulation.difference import Difference
 from streams.dev.simulation.world import Process, World
 
 STRIKES = 0.25
-"""of the steps"""
+"""share of the steps"""
 MISTAKEN_HOST = "mistaken"
 OTHER_MAPS = (
     ShardMap(1, HashSharding(1)),
@@ -27,7 +27,7 @@ OTHER_MAPS = (
 
 
 class ShardWeather:
-    """Strikes the shards of ``world``; `clear` ends everything that lasts."""
+    """Injects faults into the shards of ``world``; `clear` ends them."""
 
     def __init__(self, world: World, rng: random.Random) -> None:
         self._world = world
@@ -35,7 +35,7 @@ class ShardWeather:
         self._mistaken: Process | None = None
 
     async def strike(self) -> None:
-        """One fault now and then; none of replicas where there are none."""
+        """Sometimes one fault; of replicas only where there are some."""
         if self._rng.random() >= STRIKES:
             return
         if self._rng.random() < 0.2:
@@ -44,9 +44,9 @@ class ShardWeather:
             self._harm_a_replica()
 
     async def clear(self) -> None:
-        """Every replica has every row again, and the mistaken process is gone.
+        """Every replica has every row again, and the misconfigured process has ended.
 
-        Raises `Difference` where it would not end by itself.
+        Raises `Difference` where it does not end by itself.
         """
         for shard in range(self._world.shards.count):
             replicas = self._world.shards.replicas(shard)
@@ -65,7 +65,7 @@ class ShardWeather:
             chosen = self._rng.choice(replicas)
             chosen.away = not chosen.away
         elif not any(replica.away for replica in replicas[1:]):
-            # The one that takes rows first, and may be the only one that has them.
+            # The first one takes inserts, and may hold rows alone.
             replicas[0].die()
         catch_up(replicas)
 

@@ -1,4 +1,4 @@
-"""An operator who gives up old records while all else goes wrong, and wants some of them back."""
+"""An operator who sheds old records under faults, and returns some of them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _AGES_S = (0.0, 1.0, 10.0)
 
 
 class Given(NamedTuple):
-    """An order that may have come to stand, or not: its answer may have been lost."""
+    """An order that may or may not exist: its answer may have been lost."""
 
     first: int
     until: int
 
 
 class Sheds:
-    """See the module docstring. In ``share`` of all histories there is one."""
+    """A shedding operator, in ``share`` of all runs."""
 
     def __init__(
         self, world: World, rng: random.Random, source: Topic, group: str, *, share: float
@@ -45,14 +45,15 @@ class Sheds:
         self.given: dict[tuple[str, int], Given] = {}
         """by order id and partition"""
         self.returned: dict[str, ShedSpan] = {}
-        """whose return was begun"""
+        """spans whose return was begun"""
 
     async def strike(self) -> None:
-        """Give an order, withdraw what waits, send again what was shed, die at it; mostly nothing."""
+        """Give an order, cancel a pending one, return shed records, possibly dying; mostly
+        nothing."""
         if not self._present or self._rng.random() >= 0.3:
             return
         draw = self._rng.random()
-        # Brokers restart while a backlog waits: it lies under several leaders.
+        # Brokers restart during a backlog, which then spans several leader epochs.
         place = self._partitions[int(draw * 1000) % len(self._partitions)]
         self._world.broker.log(place).elect()
         if draw < 0.4:
@@ -60,13 +61,13 @@ class Sheds:
         elif draw < 0.5:
             self._runners.append(Runner(self._withdraw()))
         elif draw < 0.85:
-            # Two of them at once: an impatient operator, or two.
+            # Two concurrent returns, as by an impatient operator.
             self._runners += [Runner(self._return()) for _ in range(self._rng.choice((1, 2)))]
         elif alive := [runner for runner in self._runners if not runner.done]:
             await self._rng.choice(alive).kill()
 
     async def finish(self) -> None:
-        """In the calm: each order still open is carried out, and what began to return is back."""
+        """At the quiet end: each open order is carried out, and each return completed."""
         for runner in self._runners:
             await runner.ended()
         for span in self.returned.values():
@@ -81,7 +82,7 @@ class Sheds:
         try:
             plans = await plan(world.broker, self._group, some, before_ms)
             for found in plans:
-                # A torn commit leaves the group's offset ahead of what was done.
+                # A torn commit leaves the group's offset ahead.
                 torn = world.broker.is_torn(self._group, found.tp)
                 first = 0 if torn else found.first
                 self.given[name, found.tp.partition] = Given(first, found.until)
@@ -131,7 +132,7 @@ def _spans(world: World) -> list[ShedSpan]:
 def shed_ranges(world: World) -> dict[int, list[range]]:
     """By partition, the offsets that the pipeline reports as skipped by order.
 
-    Raises `Difference` where two of them overlap: then something was skipped twice.
+    Raises `Difference` for overlaps: records skipped twice.
     """
     found: dict[int, list[range]] = {number: [] for number in range(world.partitions)}
     for row in world.shards.rows("shed_ranges"):
@@ -148,8 +149,8 @@ def shed_ranges(world: World) -> dict[int, list[range]]:
 
 
 def check_sheds(world: World, sheds: Sheds) -> None:
-    """Nothing was skipped without an order: each range ends where an order does, and begins
-    where the group stood then or later. What was sent again was sent once, and all of it. Raises
+    """Nothing is skipped without an order: each range ends at an order's end, and begins at the
+    group's offset then or later. Returned records were sent completely and once. Raises
     `Difference`."""
     _check_returned(world, sheds)
     for row in world.shards.rows("shed_ranges"):

@@ -1,5 +1,5 @@
-"""What befalls the log of a source: batches that cannot be opened and an operator who has them
-skipped, lists lost on their way, other leaders; or a log that loses what was consumed of it."""
+"""Faults of a source's log: unreadable batches, which an operator skips, lost lists, new leaders,
+or loss of consumed records."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from streams.operate.shed.unreadable_plan import plan_unreadable
 
 _SPOILT_MAX = 3
 _ELECTION_S = 0.05
-"""Records of one offset in two logs differ in their append times, in milliseconds."""
+"""Records of one offset in two logs differ in append time (milliseconds)."""
 _CREATED_AFTER_S = 6.0
-"""Longer than a consumer without answers takes its log for the same."""
+"""Longer than a consumer without answers assumes the same log."""
 
 
 class Sources:
-    """Batches, lists and leaders. In ``share`` of all histories there is one."""
+    """Batches, lists and leaders, in ``share`` of all runs."""
 
     def __init__(
         self, world: World, rng: random.Random, group: str, sheds: Sheds, *, share: float
@@ -55,7 +55,7 @@ class Sources:
             await self.skip()
 
     async def skip(self) -> None:
-        """An operator has skipped what stops partitions, if the broker lets it."""
+        """An operator skips what stops partitions, if the broker answers."""
         if not self.present:
             return
         world = self._world
@@ -72,7 +72,7 @@ class Sources:
             return
 
     async def _spoil(self, producers: Producers) -> None:
-        """Records are sent in batches that cannot be opened: no consumer ever saw them whole."""
+        """Append unreadable batches, before any consumer reads them."""
         logs = [self._world.broker.log(tp) for tp in self._partitions]
         before = [log.high_watermark for log in logs]
         await producers.send_some()
@@ -94,10 +94,9 @@ def check_spoilt(world: World, topic: str) -> None:
 
 
 class Loss:
-    """A partition whose log loses consumed records, and grows past where it was consumed up to.
+    """A partition whose log loses consumed records and then grows past the consumed offset.
 
-    In ``share`` of all histories it may happen. ``reached`` is the end of the log as it was:
-    nothing behind it is of that log.
+    May happen in ``share`` of all runs. ``reached`` is the previous end of the log.
     """
 
     def __init__(self, world: World, rng: random.Random, topic: str, *, share: float) -> None:
@@ -112,7 +111,7 @@ class Loss:
         return self.reached >= 0
 
     async def strike(self, witness: Witness) -> None:
-        """Once, as soon as enough is committed: an unclean election, or the topic made anew."""
+        """Once, after enough commits: an unclean election, or a recreated topic."""
         world, link = self._world, witness.links.get(self.tp.partition)
         if (
             not self._present
@@ -136,7 +135,7 @@ class Loss:
         await self._fill(broker.log(self.tp))
 
     async def _fill(self, log: Log) -> None:
-        """No consumer looks before the log is longer than it was."""
+        """Fill the log past its previous length before any consumer reads it."""
         number, of = self.tp.partition, self._world.partitions
         tenant = next(t for n in range(99) if partition_of((t := f"t{n}").encode(), of) == number)
         producer, end = self._world.broker.plain_producer(), self.reached + self._rng.randint(1, 9)
@@ -148,7 +147,7 @@ class Loss:
             await (await producer.send(log.tp.topic, tenant.encode(), json.dumps(event).encode()))
 
     def check(self, witness: Witness) -> None:
-        """Nothing of the new log was folded. Raises `Difference`."""
+        """No record of the new log was folded. Raises `Difference`."""
         link = witness.links[self.tp.partition]
         if link.next_offset > self.reached:
             raise Difference(

@@ -1,7 +1,6 @@
-"""A partition may stop only for what is wrong: no changelog loses anything in the course of a history.
+"""Checks that partitions stop only for a reason: no changelog loses records during a run.
 
-Such a stop needs an operator, although the next rebalance would hide it: at the end of a history the
-partition may be open again, with nothing lost.
+Such a stop needs an operator, but the next rebalance hides it.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ CHANGELOG_STOPS: Final = frozenset({"changelog_lost", "changelog_gap"})
 
 
 def check_stops(processes: Sequence[Process]) -> None:
-    """Raises `Difference` where a partition is stopped because it misses a part of a changelog
-    that is whole."""
+    """Raises `Difference` where a partition is stopped for a missing part of a complete
+    changelog."""
     for partition in held(processes):
         error = partition.stopped_by
         if error is not None and error.code in CHANGELOG_STOPS:

@@ -1,5 +1,5 @@
-"""What histories are about: windows of metrics, jobs that finish out of order, and events that an
-agent handles one at a time."""
+"""Scenarios of runs: windows of metrics, jobs that finish out of order, and agents that handle one
+event at a time."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ STORIES: Mapping[str, Story] = {"metrics": METRICS, "jobs": JOBS, "stream": STRE
 
 
 def variants(story: str) -> Mapping[str, Variant]:
-    """The broken engines that a story must tell from the right one."""
+    """The broken engines that a scenario must detect."""
     return {
         "metrics": broken.VARIANTS,
         "jobs": broken_jobs.VARIANTS,

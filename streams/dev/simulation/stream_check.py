@@ -1,4 +1,4 @@
-"""What must have come of the events of the stream story, read from the source log alone."""
+"""Checks the stream scenario from the source log alone."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _Ids: TypeAlias = dict[str, list[str]]
 
 
 class _Wanted(NamedTuple):
-    """Of one partition: ids of the events that count, by tenant and in order; the numbers of the
-    slow ones; and how many there are in each window of a tenant."""
+    """Of one partition: ids of the events that count, by tenant and in order; numbers of the slow
+    ones; counts by tenant and window."""
 
     ids: _Ids
     slow: dict[str, int]
@@ -44,13 +44,12 @@ _LETTERS: Final = {
     "deaf": {"agent_timeout"},
     "retry": {"retries_exhausted", ""},
 }
-"""Codes of the dead letter of an event by its kind; "": it may have none."""
+"""Dead-letter codes by kind of event; "": possibly none."""
 _WRONG_TIMES: Final = {"out_of_range", "timestamp_in_future", "timestamp_too_old"}
-"""Clocks of a history are stepped far."""
+"""A run's clocks may step far."""
 
 
 def check(world: World, witness: Witness, *, over: bool) -> None:
-    """Raises `Difference`."""
     expected, buried, shed = Expected(duplicates=Counter()), [], shed_ranges(world)
     for partition in range(world.partitions):
         tp = TopicPartition(MODEL_METRICS.name, partition)
@@ -84,7 +83,7 @@ def _wanted(
     letters: dict[int, str],
     shed: list[range],
 ) -> _Wanted:
-    """What must have come of a partition's log. Fills ``expected``."""
+    """The expected result of a partition's log. Fills ``expected``."""
     wanted: _Ids = defaultdict(list)
     slow: dict[str, int] = {}
     windows: Counter[tuple[str, int]] = Counter()
@@ -113,7 +112,7 @@ def _wanted(
 
 
 def _event_of(key: bytes | None, value: bytes | None) -> dict[str, Any] | None:
-    """None for a record that cannot be decoded."""
+    """None for an undecodable record."""
     try:
         event: dict[str, Any] = json.loads(value or b"")
     except ValueError:
@@ -123,7 +122,7 @@ def _event_of(key: bytes | None, value: bytes | None) -> dict[str, Any] | None:
 
 
 def _check_outputs(world: World, partition: int, wanted: _Ids) -> None:
-    """One record for each event that counts, numbered from 1, in the order of the log."""
+    """One record per counted event, numbered from 1, in log order."""
     log = world.broker.log(TopicPartition(OUT, partition))
     found: dict[str, list[str]] = defaultdict(list)
     for value in log.read_committed(0, _EVERYTHING).values:
@@ -138,7 +137,7 @@ def _check_outputs(world: World, partition: int, wanted: _Ids) -> None:
 def _check_windows(
     world: World, partition: int, wanted: Counter[tuple[str, int]], opened: dict[Any, Any]
 ) -> None:
-    """Each window was closed once, or is open in the table; either way it counts its events."""
+    """Each window was closed once or is open in the table, and counts its events."""
     log = world.broker.log(TopicPartition(CLOSED, partition))
     found = {(tenant, start_ms // 1000): count for (tenant, start_ms), count in opened.items()}
     for value in log.read_committed(0, _EVERYTHING).values:
@@ -151,7 +150,7 @@ def _check_windows(
 
 
 def _check_tables(partition: int, tables: dict[str, dict[Any, Any]], wanted: _Wanted) -> None:
-    """What the changelog holds of the tables is what those events leave."""
+    """The tables in the changelog equal the result of these events."""
     counts = {tenant: len(ids) for tenant, ids in wanted.ids.items()}
     newest = {tenant: [*range(1, count + 1)][-3:] for tenant, count in counts.items()}
     expected = {"before": counts, "after": newest, "slow": wanted.slow}

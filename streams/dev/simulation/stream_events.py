@@ -1,8 +1,8 @@
-"""The story of a stream agent: events that wait, raise, hang, and write a table before and after.
+"""A stream agent whose events wait, raise, hang, and write a table before and after.
 
-The agent counts the events of a tenant twice, before and after it waits, and sends one record for
-each with the count. So what came out is one numbered list for each tenant, in the order of the log,
-and any event that was half counted, counted twice or lost leaves a hole in it.
+The agent counts a tenant's events before and after its wait, and sends a record with each count.
+The output is one numbered list per tenant, in log order; an event that is lost, or counted partly
+or twice, leaves a gap.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _FOREVER_S = 1e6
 
 
 class Events(Producers):
-    """Appends events whose ``metric`` says what the agent does on them."""
+    """Appends events whose ``metric`` selects the agent's behaviour."""
 
     at_once = 8
 
@@ -56,9 +56,8 @@ class Events(Producers):
 
 
 class _Body:
-    """The agent of one seed. Its tables hold, by tenant, how many events it began and the numbers of
-    the last three that it ended; the number of each slow event, written once; and windows of events
-    by the time they bear."""
+    """The agent of one seed. Its tables hold, by tenant, the number of begun events and the numbers
+    of the last three completed; each slow event's number, written once; and event-time windows."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
@@ -97,7 +96,7 @@ class _Body:
         self.windows.at(event)[tenant] += 1
 
     async def _close(self, key: WindowKey, count: int) -> None:
-        """One record for each window that is closed, sent after a wait."""
+        """One record per closed window, sent after a wait."""
         tenant, (start_s, _) = key
         stream = current.get()
         await asyncio.sleep(self._rng.choice(_WAITS_S))

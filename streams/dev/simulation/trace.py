@@ -1,4 +1,4 @@
-"""A history as one line: two runs of a seed that differ anywhere differ here."""
+"""A digest of a run: two runs of a seed with any difference have different ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from streams.dev.simulation.world import World
 
 
 def trace_of(world: World) -> str:
-    """Turns of the loop, and a digest of everything in the logs and in the shards."""
+    """Turns of the loop, and a digest of all logs and shards."""
     digest = sha256()
     for tp in world.broker.partitions():
         log = world.broker.log(tp)

@@ -1,4 +1,4 @@
-"""A broker that shows every trim of a log to a watcher before it is done."""
+"""A broker that reports every trim of a log in advance."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from streams.core.types import TopicPartition
 
 
 class TrimWatcher(Protocol):
-    """Sees each trim of a log, before it is done."""
+    """Receives each trim of a log, before it is done."""
 
     def trimming(self, log: TopicPartition, before: int) -> None: ...
 
 
 class WatchedBroker(MemoryBroker):
-    """See the module docstring."""
+    """Reports trims to a `TrimWatcher`."""
 
     trim_watcher: TrimWatcher | None = None
 

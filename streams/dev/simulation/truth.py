@@ -1,7 +1,6 @@
-"""What must have come out of `model.metrics`, read from the source log alone.
+"""The expected result of `model.metrics`, from the source log alone.
 
-Every record is judged by `streams.operate.audit.reference_decoder`, which has nothing of the engine: what the engine
-and that judge agree on, neither got from the other.
+`streams.operate.audit.reference_decoder`, independent of the engine, decodes every record.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ Series = tuple[str, str, str, int]
 
 
 class AppliedEvent(NamedTuple):
-    """An applied event. Of two in one window, the greater one is the newer one."""
+    """An applied event. Of two in one window, the greater one is newer."""
 
     ts_ms: int
     offset: int
@@ -32,7 +31,7 @@ class AppliedEvent(NamedTuple):
 class Expected:
     """Of one source: events by window, ids of dead letters, counts by partition.
 
-    ``duplicates`` is None where the log alone does not say how many there are.
+    ``duplicates`` is None where the log alone does not determine it.
     """
 
     values: dict[Series, list[AppliedEvent]] = field(default_factory=lambda: defaultdict(list))
@@ -46,7 +45,7 @@ class Expected:
 def judge(
     batch: RecordBatch, settings: Settings, expected: Expected, shed: Sequence[range] = ()
 ) -> None:
-    """Add one partition's whole log to ``expected``. The offsets in ``shed`` were not looked at."""
+    """Add one partition's whole log to ``expected``, without the offsets in ``shed``."""
     rules = Rules(
         source=MODEL_METRICS,
         future_max_ms=settings.future_max_s * 1000,

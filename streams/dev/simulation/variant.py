@@ -1,4 +1,4 @@
-"""A replacement of a few lines of the engine, for as long as a context lasts."""
+"""Replaces a few lines of the engine within a context."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong, at random: processes, broker, shards, disks and clocks."""
+"""Random faults of processes, broker, shards, disks and clocks."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Fault = Callable[[], Awaitable[None] | None]
 
 
 class Weather:
-    """Strikes `World` with one fault at a time; `clear` ends everything that lasts."""
+    """Injects faults into `World` one at a time; `clear` ends them."""
 
     def __init__(self, world: World, rng: random.Random, source: Topic, group: str) -> None:
         self._world = world
@@ -83,7 +83,7 @@ class Weather:
             await outcome
 
     def misanswer(self, rng: random.Random) -> None:
-        """The broker answers as a real one may: less, later, or that it cannot."""
+        """The broker answers with less, later, or an error, as a real one may."""
         faults, draw = self._world.broker.faults, rng.random()
         if draw < 0.3:
             faults.refuse_offsets(rng.choice([*COORDINATOR_REFUSALS]), rng.choice((0.5, 4.0, 15.0)))
@@ -96,7 +96,7 @@ class Weather:
             faults.spoil_reads(rng.choice(_SPOILED_READS), times=rng.randint(1, 4), of=log)
 
     def elect(self, rng: random.Random) -> None:
-        """Leaders and coordinators move, and what they tell arrives late."""
+        """Leaders and coordinators move, with delayed replication and markers."""
         broker, draw = self._world.broker, rng.random()
         if draw < 0.1:
             broker.faults.tear_commit(offsets_stand=rng.random() < 0.7)
@@ -105,9 +105,7 @@ class Weather:
             broker.replicas.elect(log, rng.choice((1, 3, 40)), rng.choice((0.5, 4.0, 15.0)))
         elif draw < 0.75:
             broker.replicas.delay_markers(*rng.choices((0.0, 0.3, 2.0, 6.0), k=rng.randint(1, 5)))
-            if (
-                rng.random() < 0.5
-            ):  # its process opens the partition again while they are on their way
+            if rng.random() < 0.5:  # its process reopens the partition meanwhile
                 broker.faults.doubt_commit(applied=True)
         else:
             step = rng.choice(_STEPS)
@@ -116,7 +114,7 @@ class Weather:
             broker.faults.refuse_steps(step, code, applied=applied, times=times)
 
     def spoil_restores(self, rng: random.Random) -> None:
-        """The next reads of the changelogs get a spoiled answer."""
+        """Spoil the next reads of the changelogs."""
         for number in range(self._world.partitions):
             self._spoil_changelog(rng, number)
 
@@ -126,7 +124,7 @@ class Weather:
         self._world.broker.faults.spoil_reads(read, times=times, of=log)
 
     async def clear(self, *, kill: bool) -> list[Process]:
-        """Everything works again. Returns the processes that live on: none, if ``kill``."""
+        """End all faults. Returns the surviving processes: none, if ``kill``."""
         self._world.broker.replicas.heal()
         self._world.broker.faults.heal()
         for shard in self._world.shards.faults:
@@ -144,8 +142,6 @@ class Weather:
                 await process.kill()
         return survivors
 
-    # --- processes ---------------------------------------------------------------------------
-
     def start_one(self) -> None:
         """A process in a free slot of some host, if there is one."""
         taken = {(p.host, p.slot) for p in self._alive()}
@@ -158,7 +154,7 @@ class Weather:
 
     @property
     def processes(self) -> list[Process]:
-        """Those that live."""
+        """The live ones."""
         return list(self._alive())
 
     def _alive(self) -> list[Process]:
@@ -180,7 +176,7 @@ class Weather:
                 await process.kill()
 
     def _mute(self) -> None:
-        """A process that sends no heartbeats but goes on: a zombie, once the group moved on."""
+        """A process without heartbeats: a zombie, once the group has moved on."""
         if alive := self._alive():
             process = self._rng.choice(alive)
             member = self._world.broker.members[process.name]
@@ -188,13 +184,10 @@ class Weather:
             self._muted.append((process, member))
 
     def _unmute(self) -> None:
-        """The zombie sends heartbeats again."""
         if self._muted:
             process, member = self._muted.pop(0)
             if process.alive and self._world.broker.members[process.name] is member:
                 member.unmute()
-
-    # --- broker ------------------------------------------------------------------------------
 
     def _die_at_a_call(self) -> None:
         call, nth = self._rng.choice(_CALLS), self._rng.randint(1, 6)
@@ -217,8 +210,6 @@ class Weather:
         await asyncio.sleep(self._rng.choice((0.5, 5.0, 20.0)))
         self._world.broker.faults.up()
 
-    # --- shards, disks, clocks ---------------------------------------------------------------
-
     def _shard_weather(self) -> None:
         rng = self._rng
         shard = rng.choice(self._world.shards.faults)
@@ -240,7 +231,7 @@ class Weather:
         disk.unusable.update(disk.folders)
 
     def misread(self, rng: random.Random) -> None:
-        """Processes of a host read a level of its disk that is not the true one."""
+        """Processes of a host read a wrong level of their disk."""
         self._world.readings[rng.choice(HOSTS)] = Reading(rng.choice(list(Level)), "scripted")
 
     def _wipe_a_disk(self) -> None:
@@ -256,7 +247,7 @@ _REFUSED_BY = {
     "ledger": ("part", "read"),
     **_WINDOWS_REFUSED_BY,
 }
-"""Columns that decide whether a row is refused: the same ones at every attempt."""
+"""Columns that decide whether a row is refused, the same at every attempt."""
 
 
 def _refuse_some_rows(table: str, row: Row) -> bool:
@@ -266,7 +257,7 @@ def _refuse_some_rows(table: str, row: Row) -> bool:
 
 
 def refuse_some_windows(table: str, row: Row) -> bool:
-    """The same quarter, of windows alone."""
+    """The same quarter, of windows only."""
     return table in _WINDOWS_REFUSED_BY and _refuse_some_rows(table, row)
 
 

@@ -1,4 +1,4 @@
-"""The window rows that are visible, compared with the events that the log says are in them."""
+"""Compares visible window rows with the events of the log."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from streams.dev.simulation.world import World
 
 _WIDTH_S = {"m1": 60, "h1": 3600, "d1": 86_400}
 _TOLERANCE = 1e-9
-"""Of sums: two orders of addition differ by far less."""
+"""Of sums: the order of addition changes them by far less."""
 
 
 def newest(rows: Iterable[Row], key: tuple[str, ...]) -> list[Row]:
-    """Of rows with one key, the one with the highest version: what a view shows."""
+    """Per key the row with the highest version, as in a view."""
     newest: dict[tuple[Any, ...], Row] = {}
     for row in sorted(rows, key=lambda row: int(row["ver"])):
         newest[tuple(row[name] for name in key)] = row
@@ -36,10 +36,9 @@ def check_windows(
 ) -> Counter[tuple[int, int]]:
     """Windows that m1 keeps are in m1, older ones in h1 and d1; each holds its events once.
 
-    A refused row is not lost: its dead letter holds it, or its window is open and offers it again.
-    ``buried`` are these rows, and each counts as the row it would be. It may come twice after a
-    restart, like any row: same key, same version. ``rolled_up``: no window is open any more, so that
-    h1 and d1 are the sums of m1 besides.
+    A refused row is in a dead letter, or its window is open and sends it again. ``buried`` are
+    these rows; each counts as stored. After a restart it may come twice: same key, same version.
+    ``rolled_up``: all windows are closed, so h1 and d1 are the sums of m1.
 
     Returns the events in rows by partition and epoch. Raises `Difference`.
     """
@@ -92,7 +91,7 @@ def _compare(
 
 
 def _wrong(rows: Sequence[Row], events: Sequence[AppliedEvent]) -> dict[str, tuple[float, float]]:
-    """Figures of one window in which its rows, one for each incarnation, differ from its events."""
+    """Figures of one window in which its rows, one per incarnation, differ from its events."""
     values = [event.value for event in events]
     n, total = len(values), math.fsum(values)
     mean = total / n
@@ -118,7 +117,7 @@ def _wrong(rows: Sequence[Row], events: Sequence[AppliedEvent]) -> dict[str, tup
 
 
 def _compare_roll_ups(world: World, table: str, rows: Sequence[Row]) -> None:
-    """Every hour and day is the sum of the minutes that are visible now."""
+    """Every hour and day is the sum of the visible minutes."""
     counts: Counter[Series] = Counter()
     for row in world.shards.rows("m1"):
         start = row["w"] // _WIDTH_S[table] * _WIDTH_S[table]

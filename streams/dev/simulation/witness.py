@@ -1,13 +1,13 @@
-"""What must hold at every moment, watched from outside the processes.
+"""Invariants that hold at every moment, checked from outside the processes.
 
-- The changelog is one unbroken chain, and its watermark never goes back.
-- A group's committed offset is where its chain ends: one transaction holds both.
-- No window row reaches a shard before the records in it are committed, and the numbers of each
-  row name the epoch of its partition and an offset of its log.
-- What is owed to roll-ups is owed until it was done (`streams.dev.simulation.owed_roll_ups`).
-- A changelog is trimmed only where the store of the process that trims it needs nothing after a kill
-  (F3 of `streams.engine.runtime.restore.trim`). A store that lacks its next link mends itself by reading the whole state
-  again, so the rows at the end of a history never show the breach.
+- The changelog is one unbroken chain, and its watermark never decreases.
+- A group's committed offset is the end of its chain: one transaction holds both.
+- No window row reaches a shard before its records are committed, and its versions have its
+  partition's epoch and an offset of its log.
+- Owed roll-ups stay owed until they are done (`streams.dev.simulation.owed_roll_ups`).
+- A changelog is trimmed only as far as the trimming process's store allows after a kill (F3 of
+  `streams.engine.runtime.restore.trim`). A store that lacks its next link reads the whole state
+  again, so the final rows never show a violation.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from streams.engine.state.memory_files import MemoryFiles
 
 
 class Witness:
-    """Follows the changelogs of one world; `look` raises `Difference` for what was seen."""
+    """Follows the changelogs of one world; `look` raises `Difference`."""
 
     def __init__(self, world: World, source: Topic, group: str) -> None:
         self._world = world
@@ -43,8 +43,8 @@ class Witness:
         world.broker.trim_watcher = self
 
     def look(self, *, over: bool = False) -> None:
-        """Follow every chain to its end; raise what was seen since the last look. ``over``: commits
-        that were carried out in part are made whole by now."""
+        """Follow every chain to its end; raise violations since the last call. ``over``: torn
+        commits are repaired by now."""
         for partition in range(self._world.partitions):
             self._follow(partition)
             self._compare_offset(partition, over=over)
@@ -55,7 +55,7 @@ class Witness:
         log = self._world.broker.log(TopicPartition(self._source.changelog(self._group), partition))
         position = self._next.get(partition, 0)
         if position < log.start_offset:
-            # Trimmed between two looks: nothing is known of what it followed.
+            # Trimmed between two calls, so its predecessor is unknown.
             self.links.pop(partition, None)
             self._owed.forget(partition)
             position = log.start_offset
@@ -84,13 +84,13 @@ class Witness:
             self._note(f"{tp}: committed {committed}, the state has folded up to {reached}")
 
     def recomputing(self, bucket: RollUp) -> Callable[[], None]:
-        """A roll-up begins; what is returned is called when it was done."""
+        """A roll-up begins; call the result at its end."""
         for partition in range(self._world.partitions):
             self._follow(partition)
         return self._owed.recomputing(bucket)
 
     def inserted(self, chunks: Sequence[Rows]) -> None:
-        """Rows are about to become visible."""
+        """Rows become visible next."""
         for rows in chunks:
             if not isinstance(rows, WindowRows) or not len(rows):
                 continue

@@ -1,4 +1,4 @@
-"""A world of fakes: one broker, one set of shards, hosts with disks, and processes on them."""
+"""A simulated world: one broker, one set of shards, hosts with disks, and processes."""
 
 from __future__ import annotations
 
@@ -48,20 +48,20 @@ class Mortal(Protocol):
 
 
 current_process: ContextVar[Mortal | None] = ContextVar("current_process", default=None)
-"""The process whose task is running: how a fault finds the process to kill."""
+"""The process of the running task, for faults that kill it."""
 
 
 class Killed(BaseException):
-    """Unwinds the task in which its process died; no handler of the engine may catch it."""
+    """Ends the task of a killed process; the engine must not catch it."""
 
 
 @dataclass(slots=True)
 class World:
-    """What survives the processes. ``agents`` run in every process; every topic has
-    ``partitions`` partitions.
+    """What outlives the processes. ``agents`` run in every process; every topic has ``partitions``
+    partitions.
 
-    Brokers have a clock, and all other machines another one: both start at ``start_ms`` and run
-    evenly, but either may be stepped. The logs of sources begin at offset ``first_offset``.
+    Brokers share a clock and all other machines another; both start at ``start_ms``, and either may
+    be stepped. Source logs begin at offset ``first_offset``.
     """
 
     loop: VirtualLoop
@@ -85,7 +85,7 @@ class World:
     entropy: Entropy = field(default_factory=lambda: Random(0).randbytes)
     disks: dict[str, HostDisk] = field(default_factory=dict)
     readings: dict[str, Reading] = field(default_factory=dict)
-    """what processes of a host take the room on their disk for, rightly or not"""
+    """forced readings of a host's free disk space"""
 
     def __post_init__(self) -> None:
         self.clock = LoopClock(self.loop, self.start_ms)
@@ -119,8 +119,8 @@ class World:
         self.broker_clock.jump_wall(delta_ms)
 
     def process(self, slot: int, host: str = "host", shards: MemoryShards | None = None) -> Process:
-        """A worker process that is not started yet; processes of one host share its disk. It
-        reaches ``shards``, by default those of the world."""
+        """An unstarted worker process; processes of one host share its disk. ``shards`` defaults to
+        the world's."""
         disk = self.disks.setdefault(host, HostDisk())
         metrics = Metrics()
         worker = Worker(
@@ -160,7 +160,7 @@ class Process:
         return member_id(f"{self.host}-{self.slot}", self.topics)
 
     def start(self) -> None:
-        """Start it; it joins its groups by and by."""
+        """Start it; it joins its groups later."""
         self.alive = True
         token = current_process.set(self)
         self._task = asyncio.create_task(self.worker.run(lambda: None))
@@ -172,7 +172,7 @@ class Process:
         await self.kill()
 
     async def kill(self) -> None:
-        """kill -9: nothing of the process runs any more; what it left behind is the broker's."""
+        """kill -9: its tasks end; sessions and transactions stay with the broker."""
         self.alive = False
         if self._task is not None:
             self._task.cancel()
@@ -180,7 +180,7 @@ class Process:
         await self.worker.abandon()
 
     def die(self) -> NoReturn:
-        """kill -9 from inside: the running task goes no further."""
+        """kill -9 from inside: ends the running task."""
         if self.alive:
             self.alive = False
             self._death = asyncio.get_running_loop().create_task(self.kill())
@@ -188,27 +188,27 @@ class Process:
 
     @property
     def failure(self) -> BaseException | None:
-        """What ended the process, if it ended by itself."""
+        """The error with which the process ended by itself, or None."""
         if not self.alive or self._task is None or not self._task.done():
             return None
         return None if self._task.cancelled() else self._task.exception()
 
 
 def _unless_killed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """asyncio reports exceptions that no task retrieved; those of killed processes are excused."""
+    """Ignore unretrieved exceptions of killed processes."""
     if not isinstance(context.get("exception"), Killed):
         loop.default_exception_handler(context)
 
 
 async def die_here() -> None:
-    """A fault: the process that runs this dies now; outside any process nothing happens."""
+    """A fault that kills the running process; no effect outside one."""
     process = current_process.get()
     if process is not None:
         process.die()
 
 
 class Watcher(Protocol):
-    """Sees each request to a shard, before the shard does it."""
+    """Receives each request to a shard before the shard."""
 
     def inserted(self, chunks: Sequence[Rows]) -> None: ...
 
@@ -216,7 +216,7 @@ class Watcher(Protocol):
 
 
 class WatchedShards(MemoryShards):
-    """Shards that show every call to a watcher, and remember the rows that they refused."""
+    """Shards that report every call and record refused rows."""
 
     _watcher: Watcher | None = None
 
@@ -250,11 +250,11 @@ class WatchedShards(MemoryShards):
 
 
 def _nothing() -> None:
-    """Without a watcher."""
+    """The default without a watcher."""
 
 
 class HostDisk(MemoryDisk):
-    """A disk on which a process may die just before or just after its next write."""
+    """A disk on which a process may die just before or after its next write."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -262,8 +262,8 @@ class HostDisk(MemoryDisk):
         self.die_after_write = False
 
     def left_by_a_kill(self, tp: TopicPartition) -> Entries | None:
-        """What is left here if the running process is killed now; None where it is not the one that
-        opened the partition here last."""
+        """What a kill of the running process would leave here; None where another process opened
+        the partition last."""
         store, process = self.stores.get(tp), current_process.get()
         if not isinstance(store, _MortalStore) or process is None or store.owner is not process:
             return None

@@ -1,4 +1,4 @@
-"""Sinks of an app in memory: what a tester or a simulation sees of their rows."""
+"""In-memory sinks of an app, for tests and simulations."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class WrittenRows:
 
     @property
     def rows(self) -> list[Row]:
-        """In the order in which they came first."""
+        """In the order of their first write."""
         return [row for batch in self._batches.values() for row in batch.rows()]
 
 
 def in_memory(
     declared: Mapping[str, DeclaredSink], written: Mapping[str, WrittenRows]
 ) -> dict[str, DeclaredSink]:
-    """The sinks of an app, each of which keeps its rows in ``written``."""
+    """The sinks of an app, each with its rows in ``written``."""
     return {
         name: replace(sink, open=partial(_already_open, written[name]))
         for name, sink in declared.items()

@@ -1,4 +1,4 @@
-"""Events as columns, before they are bytes, and a ring of the recent ones for duplicates."""
+"""Events as columns, and a ring of recent ones for duplicates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class EventColumns(NamedTuple):
-    """Consecutive events; ``id`` has two 64-bit words a row, names are codes."""
+    """Consecutive events; ``id`` has two 64-bit words per row, names are codes."""
 
     id: NDArray[np.uint64]
     tenant: NDArray[np.int32]
@@ -20,7 +20,7 @@ class EventColumns(NamedTuple):
     value: NDArray[np.float64]
 
     def take(self, rows: NDArray[Any]) -> EventColumns:
-        """Copies of the rows that a mask or a list of indexes selects."""
+        """Copies of rows, by mask or indexes."""
         return EventColumns(
             id=self.id[rows],
             tenant=self.tenant[rows],
@@ -38,7 +38,7 @@ class EventColumns(NamedTuple):
 
 
 class EventHistory:
-    """The last ``capacity`` events, and for each the nearest one at or before it that counts."""
+    """The last ``capacity`` events, and for each the nearest repeatable one at or before it."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
@@ -63,6 +63,6 @@ class EventHistory:
         self._repeatable[rows] = repeatable
 
     def repeat(self, index: NDArray[np.int64]) -> EventColumns:
-        """For each event the one that a duplicate of it repeats."""
+        """The event that a duplicate of each event repeats."""
         source = self._repeatable[index % self._capacity]
         return self._columns.take(source % self._capacity)

@@ -1,7 +1,7 @@
-"""Synthetic `model.metrics` records, fast and reproducible, with an oracle that knows the truth.
+"""Synthetic `model.metrics` records, fast and reproducible, with an oracle of the expected result.
 
-Every column has a random stream of its own, drawn in order, so that the bytes of event i depend
-on the workload alone and never on how the events were cut into blocks.
+Every column has its own random stream, drawn in order, so event i does not depend on how events are
+cut into blocks.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ NEGATIVE_SHARE = 0.1
 VALUE_SIGMA = 1.5
 RUNS = 500
 FUTURE_MS = (366 * 86_400_000, 3660 * 86_400_000)
-"""A future event lies one to ten years ahead: refused whenever it is produced."""
+"""One to ten years ahead: always refused."""
 
-# Kinds of events, in the order their shares are cut from one uniform draw.
+# Kinds of events, in the order of their shares of one uniform draw.
 _FUTURE, _POISON, _DUPLICATE, _LATE, _ORDINARY = range(5)
 
 _HISTORY_SLACK = 4096
-"""Events that cannot be repeated may stand in the way of a duplicate's oldest choice."""
+"""Room for unrepeatable events before a duplicate's oldest choice."""
 
 
 def tenant_name(number: int) -> str:
-    """Of the tenant with the most events, where ``number`` is 0, and so on."""
+    """Tenant 0 has the most events, and so on."""
     return f"tenant-{number:04d}"
 
 
@@ -47,14 +47,14 @@ def metric_name(number: int) -> str:
 
 
 class EventBlock(NamedTuple):
-    """Consecutive records, as the columns a producer's ``send_many`` takes."""
+    """Consecutive records, as columns for a producer's ``send_many``."""
 
     keys: list[bytes]
     values: list[bytes]
 
 
 class Generator:
-    """One pass through a workload. ``oracle`` knows all that was generated so far."""
+    """One pass through a workload. ``oracle`` covers all generated events."""
 
     def __init__(self, workload: Workload) -> None:
         self.workload = workload
@@ -121,7 +121,7 @@ class Generator:
     def _repeat(
         self, index: NDArray[np.int64], kind: NDArray[np.int64], columns: EventColumns
     ) -> None:
-        """Make the duplicates of this block copies of earlier events."""
+        """Make this block's duplicates copies of earlier events."""
         latest = np.where(kind >= _LATE, index, self._repeatable)
         repeatable = np.maximum.accumulate(np.maximum(latest, self._repeatable))
         self._repeatable = int(repeatable[-1])
@@ -162,7 +162,7 @@ class Generator:
         self, kind: NDArray[np.int64], index: NDArray[np.int64], block: EventBlock
     ) -> EventBlock:
         for i in np.flatnonzero(kind == _POISON).tolist():
-            # Not by a count of poisons so far: event i must not depend on the block's cut.
+            # By index, not by a count of poisons, which would depend on the block's cut.
             poison = POISONS[int(index[i]) % len(POISONS)]
             block.keys[i], block.values[i] = poison.spoil(block.keys[i], block.values[i])
             self.oracle.dead[poison.code] += 1
@@ -170,8 +170,8 @@ class Generator:
 
 
 class _Draws:
-    """One random stream a column. With the start in the seed, a later run of the same seed has
-    event ids of its own and is not taken for duplicates of the first."""
+    """One random stream per column. The seed includes the start, so that event ids of a later run
+    differ."""
 
     def __init__(self, workload: Workload) -> None:
         parent = np.random.SeedSequence([workload.seed, workload.start_ms])
@@ -181,12 +181,12 @@ class _Draws:
 
 
 def _below(bound: int, draws: np.random.Generator, size: int) -> NDArray[np.int32]:
-    """Uniform codes; by multiplication, because rejection would depend on the block's cut."""
+    """Uniform codes by multiplication: rejection would depend on the block's cut."""
     return (draws.random(size) * bound).astype(np.int32)
 
 
 def _tenant_cdf(workload: Workload) -> NDArray[np.float64]:
-    """Cumulative shares of the tenants: Zipf's law, with tenant 0 lifted by ``hot``."""
+    """Cumulative shares of the tenants: Zipf's law, with tenant 0 raised by ``hot``."""
     weights = np.arange(1, workload.tenants + 1, dtype=np.float64) ** -workload.zipf
     shares = weights / weights.sum() * (1 - workload.hot)
     shares[0] += workload.hot

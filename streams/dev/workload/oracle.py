@@ -1,6 +1,6 @@
-"""What must come out: the generator's own record of every event it made.
+"""The expected result: the generator's record of every event.
 
-Kept as columns (about 20 bytes an applied event), aggregated once at the end.
+Kept as columns (about 20 bytes per applied event), aggregated at the end.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ MINUTE_MS = 60_000
 class Truth:
     """Minute windows as columns of equal length, sorted by (tenant, model, metric, minute).
 
-    Row i belongs to tenant ``tenants[tenant_code[i]]``, and so on; ``w`` is the window's start
-    in seconds. ``s1`` is the sum of its ``n`` values, ``s_abs`` the sum of their magnitudes,
-    against which a difference of sums is judged.
+    Row i belongs to tenant ``tenants[tenant_code[i]]``, and so on; ``w`` is the window's start in
+    seconds. ``s1`` is the sum of its ``n`` values, ``s_abs`` the sum of their magnitudes, the scale
+    for differences of sums.
     """
 
     tenants: Sequence[str]
@@ -42,7 +42,7 @@ class Truth:
 
 
 class Oracle:
-    """Counts what was produced, and how each event must end: applied, duplicate, dead letter."""
+    """Counts what was produced, and the result of each event: applied, duplicate, dead letter."""
 
     def __init__(
         self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
@@ -73,8 +73,8 @@ class Oracle:
     def truth(self) -> Truth:
         """Every window that must exist.
 
-        Sums run in extended precision (64-bit mantissa), so their own error, at most
-        n · 2⁻⁶⁴ · Σ|v|, is nothing beside the 1e-9 · Σ|v| they are compared at.
+        Sums have extended precision (64-bit mantissa): their error, at most n · 2⁻⁶⁴ · Σ|v|, is far
+        below the tolerance 1e-9 · Σ|v|.
         """
         series, minutes, values = self._columns()
         first = int(minutes.min()) if len(minutes) else 0

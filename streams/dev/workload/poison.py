@@ -18,7 +18,7 @@ Spoiled: TypeAlias = tuple[bytes, bytes]
 
 
 class Poison(NamedTuple):
-    """A way to spoil a good record, and the code it must be refused with."""
+    """A way to spoil a good record, and its error code."""
 
     code: str
     spoil: Callable[[bytes, bytes], Spoiled]

@@ -1,7 +1,7 @@
 """Synthetic `decision.simulation.request`s: repeats, conflicts and poison among ordinary ones.
 
-Request i is drawn from the seed alone, so the same numbers give the same bytes. A repeat asks an
-earlier key again under a request id of its own; a conflict asks it for something else.
+Request i depends on the seed alone. A repeat uses an earlier key with a new request id; a conflict
+uses it with another payload.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from streams.dev.workload.generator import EventBlock
 
 SHARES_MAX = 0.9
 _RECENT = 2000
-"""A repeat asks for one of the last so many keys."""
+"""A repeat uses one of the last so many keys."""
 _POISONS = (b"{", b'{"request_id": 7}', b"\xff\xfe", b"")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestWorkload:
     """``duplicates``, ``conflicts`` and ``poison`` are shares of all requests. Their policies are
-    drawn from ``policies``; none names no policy."""
+    drawn from ``policies``; if empty, requests name none."""
 
     start_ms: int
     seed: int = 1
@@ -39,7 +39,6 @@ class RequestWorkload:
     policies: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        """Raises `UsageError`."""
         special = self.duplicates + self.conflicts + self.poison
         if not 0 <= special <= SHARES_MAX:
             raise UsageError(f"the shares sum up to {special:g}, allowed are 0 to {SHARES_MAX:g}.")
@@ -47,25 +46,25 @@ class RequestWorkload:
 
 @dataclass(slots=True)
 class RequestOracle:
-    """What must come of the requests generated so far, if all are judged within the TTL."""
+    """The expected results of the requests generated so far, within the TTL."""
 
     keys: int = 0
     repeats: int = 0
     conflicts: int = 0
     poison: int = 0
     asked: dict[str, str] = field(default_factory=dict)
-    """of every request that gets a result: request id to tenant and idempotency key"""
+    """requests with a result: request id to tenant and idempotency key"""
     high: set[str] = field(default_factory=set)
     """request ids of high priority"""
 
 
 class RequestGenerator:
-    """Draws requests; ``oracle`` knows all that were drawn."""
+    """Draws requests; ``oracle`` covers all that were drawn."""
 
     def __init__(self, workload: RequestWorkload) -> None:
         self.oracle = RequestOracle()
         self._workload = workload
-        # With the start in the seed, a later run has keys of its own.
+        # The seed includes the start, so that keys of a later run differ.
         self._rng = random.Random(f"{workload.seed} {workload.start_ms}")
         self._recent: deque[dict[str, Any]] = deque(maxlen=_RECENT)
         self._number = 0

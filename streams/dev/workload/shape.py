@@ -1,4 +1,4 @@
-"""What a synthetic stream of `model.metrics` looks like, as numbers; named shapes of it."""
+"""Parameters of a synthetic stream of `model.metrics`, and named sets of them."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Any
 from streams.core.errors import UsageError
 
 STEP_MS = 1.2
-"""50,000 events a minute of event time."""
+"""50,000 events per minute of event time."""
 
 DUPLICATE_LAG_MS = 576_000
-"""A duplicate repeats an event up to 9.6 minutes of event time old: longer than any window stays
-open, far shorter than the dedupe TTL."""
+"""Largest age of the event that a duplicate repeats, 9.6 minutes of event time: longer than any
+window is open, far below the dedupe TTL."""
 
 DUPLICATE_LAG_EVENTS_MAX = 1_000_000
-"""What the generator remembers, whatever the step: some 50 MB."""
+"""The generator's memory, whatever the step: some 50 MB."""
 
 SHARES_MAX = 0.9
-"""Most events must be ordinary ones: duplicates need something to repeat."""
+"""Most events must be ordinary: duplicates need something to repeat."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """A reproducible stream: the same numbers give the same bytes.
+    """A reproducible stream: the same parameters give the same bytes.
 
-    ``duplicates``, ``late``, ``poison`` and ``future`` are shares of all events and exclude each
-    other. Event i is at ``start_ms + i * step_ms``; a late one up to ``late_max_s`` before that,
-    a future one years after. Tenants follow Zipf's law with exponent ``zipf``; ``hot`` is the
-    share that tenant 0 has on top.
+    ``duplicates``, ``late``, ``poison`` and ``future`` are exclusive shares of all events. Event i
+    is at ``start_ms + i * step_ms``; a late one up to ``late_max_s`` before that, a future one
+    years after. Tenants follow Zipf's law with exponent ``zipf``; ``hot`` is the additional share
+    of tenant 0.
     """
 
     start_ms: int
@@ -79,7 +79,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 
 def preset(name: str, *, start_ms: int, **changes: Any) -> Workload:
-    """A named workload with ``changes``. Raises `UsageError` for a name that is not one."""
+    """A named workload with ``changes``. Raises `UsageError` for an unknown name."""
     if name not in PRESETS:
         raise UsageError(f"no workload {name!r}. Known are: {', '.join(PRESETS)}.")
     return replace(Workload(start_ms=start_ms), **PRESETS[name], **changes)

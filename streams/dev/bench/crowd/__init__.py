@@ -1,1 +1,1 @@
-"""A crowd that reads the console while events flow: how long each of them waits, and for what."""
+"""Waiting times of people that read the console while events flow."""

@@ -1,7 +1,7 @@
-"""The readers as a process of their own: they must not take the time of what they measure.
+"""The readers, in a process of their own so as not to disturb the measurement.
 
-``python -m streams.dev.bench.crowd.child``: reads a `CrowdTask` as one line of JSON, says "ready", waits for
-any other line, lets all readers read, and writes what they `Met` as JSON.
+``python -m streams.dev.bench.crowd.child`` reads a `CrowdTask` as one line of JSON, prints "ready",
+waits for a line, runs all readers, and prints `Met` as JSON.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from streams.dev.bench.crowd.reader import ANSWER_S, Heard, Reader
 READY = b"ready\n"
 LINE_MAX_BYTES = 1 << 20
 CONNECTIONS = 6
-"""A browser has no more to one server."""
+"""A browser's limit per server."""
 
 
 class CrowdTask(msgspec.Struct, frozen=True, kw_only=True):
-    """``people`` are (token, tenant, bound); they arrive within ``arrival_s`` and then all read
-    for ``seconds``."""
+    """``people`` are (token, tenant, bound); they arrive within ``arrival_s`` and then read for
+    ``seconds``."""
 
     url: str
     people: list[tuple[str, str, bool]]
@@ -35,7 +35,7 @@ class CrowdTask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Met(msgspec.Struct, frozen=True, kw_only=True):
-    """As `Heard`; ``cpu_s`` is what this process took while it read."""
+    """As `Heard`; ``cpu_s`` is the CPU time of this process."""
 
     seconds: dict[str, list[float]]
     errors: dict[str, int]
@@ -45,7 +45,7 @@ class Met(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def read_all(task: CrowdTask) -> Met:
-    """Every reader, from its arrival to the common end."""
+    """Run every reader from its arrival to the common end."""
     heard, rng, began_s = Heard(), random.Random(task.seed), time.process_time()
 
     async def read(number: int, token: str, person: Person) -> None:
@@ -54,7 +54,7 @@ async def read_all(task: CrowdTask) -> Met:
         async with aiohttp.ClientSession(
             task.url,
             connector=aiohttp.TCPConnector(limit=CONNECTIONS),
-            # Cookies of an address and not of a name: a browser keeps those as well.
+            # Accept cookies of IP addresses, as browsers do.
             cookie_jar=aiohttp.CookieJar(unsafe=True),
             timeout=aiohttp.ClientTimeout(total=ANSWER_S),
             read_bufsize=LINE_MAX_BYTES,

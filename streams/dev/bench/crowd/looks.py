@@ -1,6 +1,6 @@
-"""What a person looks at in the console: the requests that each page makes, and how often.
+"""The requests of each console page, and how often people open it.
 
-The same requests as the pages' modules make (streams/http/console/pages/static/pages); a test compares.
+They equal those of the pages' modules (streams/http/console/pages/static/pages); a test compares.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from streams.dev.workload.generator import metric_name, model_name
 
 MODELS: Final = 5
 METRICS: Final = 20
-"""Of each tenant of the workload ``narrow``."""
+"""Per tenant of the workload ``narrow``."""
 OWN_SHARE: Final = 0.2
-"""How often a person looks at a series of its own choice, and not at the one its team shares."""
+"""Share of requests for a person's own series instead of the team's."""
 
 Call: TypeAlias = tuple[str, dict[str, str]]
 """Path and query."""
 
 
 class Look(NamedTuple):
-    """One page: ``weight`` says how often it is opened, ``paths`` what its module then asks."""
+    """One page: ``weight`` is its relative frequency, ``paths`` its module's requests."""
 
     weight: int
     page: str
@@ -46,17 +46,17 @@ _OF_A_TENANT: Final = (
     "/api/training",
 )
 _PICKED: Final = ("/explore", "/decisions", "/training")
-"""Pages on which a token of every tenant first asks which ones there are."""
+"""Pages on which a token of every tenant first lists the tenants."""
 
 
 class Person(NamedTuple):
-    """``tenant`` is what it looks at; its token is ``bound`` to it, or speaks for every one."""
+    """``tenant`` is the tenant shown; its token is ``bound`` to it, or valid for all."""
 
     tenant: str
     bound: bool
 
     def look(self, rng: random.Random) -> list[Call]:
-        """The requests of one page, in the order a browser makes them."""
+        """The requests of one page, in a browser's order."""
         there = [look for look in LOOKS if not (look.everyone and self.bound)]
         [look] = rng.choices(there, [look.weight for look in there])
         picks = [] if self.bound or look.page not in _PICKED else ["/api/tenants"]
@@ -65,7 +65,7 @@ class Person(NamedTuple):
     def _query(self, path: str, rng: random.Random) -> dict[str, str]:
         asked = {"tenant": self.tenant} if path in _OF_A_TENANT else {}
         if path == "/api/range":
-            # Seeded with the name: all people of a team follow the same link.
+            # Seeded by the tenant: a team shares one link.
             shared = random.Random(self.tenant)
             choice = rng if rng.random() < OWN_SHARE else shared
             asked |= {

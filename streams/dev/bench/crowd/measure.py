@@ -1,8 +1,8 @@
-"""200 people read the console while events come at a constant rate: who waits how long.
+"""Measures waiting times of 200 console readers under a constant event rate.
 
-Everything is as in production and on this one machine: the stack, a worker, `dia console`, the
-sender (an open loop, streams/dev/bench/open_loop.py) and the readers, each a process. One reader in
-ten has a token of every tenant, the others one of the tenants with the most events.
+All parts run on this machine, each in its process: the stack, a worker, `dia console`, the sender
+(streams/dev/bench/open_loop.py) and the readers. One reader in ten has a token of every tenant, the
+others one of the tenants with the most events.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from streams.dev.workload.generator import tenant_name
 READERS = 200
 TENANTS = 20
 OF_EVERYONE = 10
-"""One reader of so many has a token of every tenant."""
+"""One reader in this many has a token of every tenant."""
 ARRIVAL_S = 5.0
 COMMITS_AFTER = 2
 ANSWER_WAIT_S = 60.0
 
 
 def measure_crowd(case: Case, readers: int, home: Path, talk: Talk) -> Crowd:
-    """On a stack of its own. Raises what `streams.dev.bench.run.run` does."""
+    """On a stack of its own. Raises as `streams.dev.bench.run.run`."""
 
     async def measure(rig: Rig) -> Crowd:
         process = rig.start("worker")
@@ -160,7 +160,7 @@ async def _child(task: CrowdTask) -> asyncio.subprocess.Process:
 
 
 async def _met(child: asyncio.subprocess.Process) -> Met:
-    """Let them begin, and wait for what they met."""
+    """Start the readers and wait for their result."""
     output, _ = await child.communicate(b"\n")
     if child.returncode != 0:
         raise CommandError(f"the readers' process ended with exit code {child.returncode}.")

@@ -1,13 +1,12 @@
-"""One person in front of the console, as its browser looks to the server.
+"""One console user, as the browser appears to the server.
 
-It signs in with a token of its own and keeps the cookie. From then on it holds one stream open,
-``/live/overview`` as every page does, and comes back two seconds after the stream ended. Meanwhile
-it opens pages (`looks`): the page, then one after the other what the page asks, and 1 to 2 seconds
-of thought before every single request. Answers may be compressed, and one it has had is asked for
-with its ETag, as by a browser. Static files it has already: they are kept for ever.
+It signs in with its own token and keeps the cookie. It holds the stream ``/live/overview`` open,
+and reopens it two seconds after its end. Meanwhile it opens pages (`looks`): the page, then its
+requests in sequence, with a pause of 1 to 2 seconds before each. It accepts compression and sends
+ETags. Static files are cached.
 
-A person waits for an answer before it thinks of the next question, so a slow console is asked less:
-the number of requests stands beside the times. A time is from the request to the last byte.
+Waiting for answers slows the requests down, so their number is reported beside the times. A time is
+from the request to the last byte.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ ETAGS_MAX = 200
 
 
 class Heard:
-    """What all readers of a process met. ``seconds`` are by path; ``errors`` by path and what was
-    answered; ``unchanged`` counts answers of 304, ``events`` those of streams."""
+    """Results of all readers of a process. ``seconds`` are by path; ``errors`` by path and status;
+    ``unchanged`` counts answers of 304, ``events`` those of streams."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, list[float]] = defaultdict(list)
@@ -39,12 +38,12 @@ class Heard:
 
 
 class Reader:
-    """See the module docstring."""
+    """One console user; see the module docstring."""
 
     def __init__(
         self, http: aiohttp.ClientSession, token: str, person: Person, heard: Heard, seed: int
     ) -> None:
-        """``http`` is this reader's alone: it holds the cookie."""
+        """``http`` belongs to this reader alone: it holds the cookie."""
         self._http = http
         self._token = token
         self._person = person
@@ -53,7 +52,7 @@ class Reader:
         self._etags: dict[str, str] = {}
 
     async def run(self, seconds: float) -> None:
-        """Sign in, read for ``seconds``, and finish what was asked."""
+        """Sign in, read for ``seconds``, and finish open requests."""
         ends_at = asyncio.get_running_loop().time() + seconds
         await self._sign_in()
         stream = asyncio.create_task(self._watch())
@@ -96,7 +95,7 @@ class Reader:
                 self._etags[name] = answer.headers["ETag"]
 
     async def _watch(self) -> None:
-        """The time counted is that until the first event."""
+        """Times the first event only."""
         patient = aiohttp.ClientTimeout(total=None, sock_read=60.0)
         while True:
             try:
@@ -129,7 +128,7 @@ class Reader:
 
 
 class _Timed:
-    """Times what stands inside it; a connection that fails is an error and has no time."""
+    """Times the block; a failed connection is an error without a time."""
 
     def __init__(self, heard: Heard, path: str) -> None:
         self._heard = heard

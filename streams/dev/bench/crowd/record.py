@@ -1,4 +1,4 @@
-"""What a crowd found, as a record and as a table."""
+"""The result of a crowd, as a record and as a table."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Times(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lag(msgspec.Struct, frozen=True, kw_only=True):
-    """Events sent and not committed: medians of the run's second and last quarter, the most, and
-    what was left two commit intervals after the last event.
+    """Sent and uncommitted events: medians of the run's second and last quarter, the maximum, and
+    the rest two commit intervals after the last event.
 
-    ``grew``: the last quarter's median is more than a commit interval of events above the other,
-    or something was left.
+    ``grew``: the last quarter's median exceeds the other by more than a commit interval of events,
+    or a rest remained.
     """
 
     second_quarter: int
@@ -43,9 +43,8 @@ class Lag(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Crowd(msgspec.Struct, frozen=True, kw_only=True):
-    """``times`` begin with those of all paths together, the stream's first event left out.
-    ``errors`` count by path and status. ``console_ms_per_request`` is CPU time, the streams and
-    all that the console does by itself included."""
+    """``times`` begin with all paths together, without the stream's first event. ``errors`` count
+    by path and status. ``console_ms_per_request`` is CPU time of the whole console process."""
 
     format: int = FORMAT
     started_at: str
@@ -74,7 +73,7 @@ class Crowd(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def held(self) -> bool:
-        """Answered in time, every time, while the pipeline kept up."""
+        """All answers in time while the pipeline kept up."""
         return self.exact and not self.errors and not self.lag.grew and self.p95_ms < P95_MAX_MS
 
 
@@ -100,7 +99,7 @@ def _times(path: str, seconds: Sequence[float]) -> Times:
 
 
 def lag_of(lags: Sequence[int], at_end: int, commit_events: float) -> Lag:
-    """``lags`` were taken evenly; ``commit_events`` come within a commit interval."""
+    """``lags`` were sampled evenly; ``commit_events`` come within a commit interval."""
     quarter = max(1, len(lags) // 4)
     second = int(np.median(lags[quarter : 2 * quarter] or lags or [0]))
     last = int(np.median(lags[-quarter:] or [0]))
@@ -114,7 +113,6 @@ def lag_of(lags: Sequence[int], at_end: int, commit_events: float) -> Lag:
 
 
 def markdown(found: Crowd) -> Iterator[str]:
-    """A sentence and a table."""
     errors = sum(found.errors.values())
     yield (
         f"{found.readers} readers for {found.seconds} s while {found.rate_per_s:,} events/s came "

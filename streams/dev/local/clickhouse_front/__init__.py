@@ -1,5 +1,5 @@
 """ClickHouse's HTTP protocol over one in-process chDB engine: the local stack's shard.
 
 ``python -m streams.dev.local.clickhouse_front --path DIR --port N --password-file F`` serves one
-shard on the loopback address. The pipeline talks to it with the same client as to a server.
+shard on loopback. Clients use it as a server.
 """

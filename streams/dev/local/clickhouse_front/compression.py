@@ -1,4 +1,4 @@
-"""Content-Encoding both ways: request bodies opened within a bound, replies closed as they flow."""
+"""Content-Encoding: bounded decompression of requests, streaming compression of replies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REPLY_ENCODINGS = ("zstd", "lz4", "gzip")
 
 
 class Compressor(Protocol):
-    """One reply's compressor: feed chunks, then take what is left."""
+    """Compressor of one reply: feed chunks, then take the rest."""
 
     def compress(self, chunk: bytes, /) -> bytes: ...
 
@@ -54,7 +54,7 @@ def _opener(encoding: str) -> _Opener:
 
 
 def open_body(body: bytes, encoding: str, limit_bytes: int) -> bytes:
-    """The request body behind ``encoding``, all its frames, never more than ``limit_bytes``."""
+    """The request body decoded from ``encoding``, all frames, at most ``limit_bytes``."""
     if encoding in {"", "identity"} or not body:
         return body
     parts: list[bytes] = []
@@ -78,7 +78,7 @@ def open_body(body: bytes, encoding: str, limit_bytes: int) -> bytes:
 
 
 class _Lz4:
-    """lz4's compressor wants its frame header written first."""
+    """lz4's compressor writes its frame header separately."""
 
     def __init__(self) -> None:
         self._frame = lz4.frame.LZ4FrameCompressor()
@@ -99,7 +99,7 @@ def reply_encoding(accepted: str) -> str | None:
 
 
 def compressor(encoding: str) -> Compressor:
-    """A fresh compressor for one of `REPLY_ENCODINGS`, at its fastest level."""
+    """A new compressor for one of `REPLY_ENCODINGS`, at its fastest level."""
     if encoding == "gzip":
         return zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS | 16)
     return _Lz4() if encoding == "lz4" else zstd.ZstdCompressor(level=1)

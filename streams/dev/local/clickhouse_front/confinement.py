@@ -1,21 +1,21 @@
-"""What a statement may reach from a shard: its own tables, and the sister shards of its stack.
+"""Limits a statement to the shard's own tables and its peer shards.
 
-A ClickHouse server keeps ``file()`` inside one folder, has grants for sources, and constraints on
-settings. The engine of the wheel has none of these: it reads any file of its user and asks any address.
-So a statement is refused here when it
+A ClickHouse server confines ``file()`` to a folder and has grants for sources and constraints on
+settings. The wheel's engine has none: it reads any file of its user and calls any address. So a
+statement is refused when it
 
-- calls a function of `REACHING`, such as ``file`` as a table or as a value. ``url()`` may name a
-  sister: a named collection of `streams.connect.sinks.view_source`, and an address on this machine;
-- names a table engine that is not in `ENGINES`, or a dictionary source other than `SOURCES`;
+- calls a function of `REACHING`, such as ``file``. ``url()`` may name a peer: a named collection of
+  `streams.connect.sinks.view_source`, and an address on this machine;
+- names a table engine outside `ENGINES`, or a dictionary source outside `SOURCES`;
 - backs up, restores, or attaches a table from a folder;
 - names the database `FILE_SYSTEM`;
 - raises a setting of `MAXIMA`.
 
-The code is 291, as of a server that is asked for a file outside of its folder: a client must not take it
-for a shard that refuses its user.
+The code is 291, as from a server for a file outside its folder; an access error would mean a shard
+that refuses its user.
 
-A function is known by its name before a bracket, in quotes or not. So a table or alias of such a name
-cannot be followed by a bracket, nor a quoted name with an escape in it.
+A function is a name before a bracket, quoted or not. So a table or alias of such a name cannot
+precede a bracket, nor can a quoted name with an escape.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ REACHING: Final = frozenset(
         "remotesecure", "s3", "s3cluster", "sqlite", "urlcluster", "ytsaurus",
     }
 )  # fmt: skip
-"""Functions that read or write what is not a table of this shard."""
+"""Functions that access anything but tables of this shard."""
 ENGINES: Final = frozenset(
     {
         "atomic", "buffer", "dictionary", "distributed", "join", "log", "materializedview",
         "memory", "merge", "null", "ordinary", "set", "stripelog", "tinylog", "view",
     }
 )  # fmt: skip
-"""Beside those of the MergeTree family. A shard knows no cluster that a distributed table could ask."""
+"""Besides the MergeTree family. A shard has no cluster for distributed tables."""
 SOURCES: Final = frozenset({"clickhouse", "null"})
 MAXIMA: Final[Mapping[str, int]] = {
     "max_memory_usage": 1 << 30,
@@ -64,10 +64,10 @@ MAXIMA: Final[Mapping[str, int]] = {
     "max_result_bytes": 256 << 20,
     "http_max_tries": 2,
 }
-"""0, which the engine takes for no bound, is above each of them."""
+"""0, which the engine reads as no bound, exceeds each of them."""
 
 FILE_SYSTEM: Final = "default"
-"""The database whose tables are files, in this engine."""
+"""The engine's database whose tables are files."""
 
 _LOCAL_URL: Final = re.compile(rb"'https?://127\.0\.0\.1:[0-9]{1,5}(?:/[^']*)?'")
 _COLLECTION: Final = re.compile(rb"dia_shard_[0-9]+")
@@ -75,15 +75,15 @@ _NUMBER: Final = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,9})?")
 
 
 class StatementToken(NamedTuple):
-    """A part of a statement that is no space and no comment: ``name`` is a word or the inside of a
-    quoted name in lower case, "" for another token."""
+    """A token other than space and comment: ``name`` is a word or a quoted name in lower case, else
+    ""."""
 
     name: str
     text: bytes
 
 
 def check(tokens: Sequence[StatementToken]) -> None:
-    """Raises `StatementFailed` for a statement that reaches farther than it may."""
+    """Raises `StatementFailed` for a refused statement."""
     if tokens and tokens[0].name in {"backup", "restore"}:
         raise _denied(f"{tokens[0].name.upper()} is not served here.")
     for at, token in enumerate(tokens):
@@ -98,7 +98,7 @@ def check(tokens: Sequence[StatementToken]) -> None:
 
 
 def check_setting(name: str, value: str) -> None:
-    """Raises `StatementFailed` for a value above what the shard allows."""
+    """Raises `StatementFailed` for a value above the shard's limit."""
     most = MAXIMA.get(name)
     if most is not None and not (_NUMBER.fullmatch(value) and 0 < float(value) <= most):
         raise StatementFailed(

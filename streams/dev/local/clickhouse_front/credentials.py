@@ -1,4 +1,4 @@
-"""The one user of a front, and the three ways ClickHouse lets a request name it."""
+"""The one user of a front, and ClickHouse's three ways to authenticate a request."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from streams.dev.local.clickhouse_front.errors import AUTHENTICATION_FAILED, Sta
 
 
 class Credentials:
-    """User and password; ``password_file`` is read once, its last line break does not count."""
+    """User and password; ``password_file`` is read once, without its last line break."""
 
     def __init__(self, user: str, password_file: Path) -> None:
         self._user = user.encode()
         self._password = password_file.read_bytes().rstrip(b"\r\n")
 
     def check(self, headers: Mapping[str, str], query: Mapping[str, str]) -> None:
-        """Raise `StatementFailed` (code 516) unless the request carries user and password.
+        """Raise `StatementFailed` (code 516) unless the request has user and password.
 
-        Both comparisons take the same time whatever was sent, and both are always made.
+        Both comparisons always run, in constant time.
         """
         user, password = _given(headers, query)
         same_user = hmac.compare_digest(user.encode(), self._user)

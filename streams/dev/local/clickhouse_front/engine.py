@@ -1,8 +1,8 @@
-"""The chDB engine of one shard: connections, sessions, and the three ways to run a statement.
+"""The chDB engine of one shard: connections, sessions, and three ways to run a statement.
 
-chDB runs queries of different connections side by side and opens one in 0.1 ms, so a request
-without a session takes a fresh connection: its settings and database cannot leak into the next.
-Everything here blocks; `lanes` decides which thread waits.
+chDB runs queries of different connections concurrently and opens one in 0.1 ms, so a request
+without a session gets a new connection, isolated from others' settings and database. All calls
+block; `lanes` provides threads.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from streams.dev.local.clickhouse_front.statements import Insert
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """What one request asks of the engine besides its statement."""
+    """A request to the engine, without its statement."""
 
     settings: Mapping[str, str] = field(default_factory=dict)
     """by name, for this request only"""
@@ -38,7 +38,7 @@ class Call:
     session_id: str | None = None
     session_timeout_s: float = 60.0
     session_check: bool = False
-    """refuse a session that does not exist yet"""
+    """refuse a session that does not exist"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Summary:
 class ChdbEngine:
     """One chDB data folder, opened by this process alone.
 
-    Raises `StatementFailed` for whatever chDB raises, from every method but `close`.
+    Every method but `close` raises `StatementFailed` for chDB's errors.
     """
 
     def __init__(self, path: Path, database: str, memory_bytes: int) -> None:
@@ -75,22 +75,21 @@ class ChdbEngine:
     def insert(self, call: Call, insert: Insert) -> Summary:
         """Run an INSERT; once it returns, its rows are stored.
 
-        The payload goes in as a file that exists in memory only. chDB's own way, `send_insert`,
-        reports success when the table itself refuses the rows (a constraint, too many parts,
-        a full disk): acknowledged, and lost.
+        The payload is an in-memory file. chDB's `send_insert` reports success when the table
+        refuses the rows (a constraint, too many parts, a full disk), which loses them.
         """
         with self._connection(call) as connection, _file(insert.payload) as path, _engine_errors():
             result = connection.query(insert.from_file(path), "Null")
             return _summary(result)
 
     def query(self, call: Call, sql: str, output_format: str) -> tuple[bytes, Summary]:
-        """Run a statement and hold its whole result."""
+        """Run a statement and return its whole result."""
         with self._connection(call) as connection, _engine_errors():
             result = connection.query(sql, output_format, params=dict(call.parameters))
             return result.bytes() or b"", _summary(result)
 
     def stream(self, call: Call, sql: str, output_format: str) -> Generator[bytes]:
-        """Run a SELECT and give its result chunk by chunk; closing the iterator cancels it."""
+        """Run a SELECT and yield its result by chunks; closing the iterator cancels it."""
         with (
             self._connection(call) as connection,
             _engine_errors(),
@@ -100,9 +99,9 @@ class ChdbEngine:
                 yield chunk.bytes()
 
     def close(self, deadline_s: float) -> int:
-        """Close the engine; the number of statements still running when the deadline passed.
+        """Close the engine; returns the number of statements running at the deadline.
 
-        With statements running the engine stays open: chDB must not be closed under them.
+        With running statements the engine stays open: chDB must not be closed during one.
         """
         deadline = time.monotonic() + deadline_s
         while self._running and time.monotonic() < deadline:
@@ -162,7 +161,7 @@ def _summary(result: Any) -> Summary:
 
 @contextmanager
 def _file(content: memoryview) -> Iterator[str]:
-    """The path of an anonymous file in memory that holds ``content``; gone afterwards."""
+    """The path of an anonymous in-memory file with ``content``; removed afterwards."""
     descriptor = os.memfd_create("insert")
     try:
         while content:
@@ -189,7 +188,7 @@ def _prepare(connection: Session, settings: Mapping[str, str]) -> None:
 
 
 def _values(connection: Session, settings: Mapping[str, str]) -> dict[str, str]:
-    """What a session holds now for the settings a request is about to change."""
+    """A session's values of the settings that a request changes."""
     if not settings:
         return {}
     names = ", ".join(f"'{name}'" for name in settings)

@@ -1,4 +1,4 @@
-"""The chDB server configuration of one shard: small pools and caches, for a laptop with many."""
+"""The chDB server configuration of one shard: small pools and caches, for many on a laptop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _POOLS = {
     "uncompressed_cache_size": 0,
 }
 _MERGE_TREE = {
-    # The defaults assume sixteen background threads and refuse to start a table with two.
+    # The defaults assume sixteen background threads and refuse a table with two.
     "number_of_free_entries_in_pool_to_lower_max_size_of_merge": 1,
     "number_of_free_entries_in_pool_to_execute_mutation": 1,
     "number_of_free_entries_in_pool_to_execute_optimize_entire_partition": 1,

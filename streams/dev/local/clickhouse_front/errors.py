@@ -1,6 +1,6 @@
-"""ClickHouse's error codes, as numbers in messages and as HTTP statuses.
+"""ClickHouse's error codes, in messages and as HTTP statuses.
 
-The mapping is the server's own (src/Server/HTTP/exceptionCodeToHTTPStatus.cpp).
+The mapping is the server's (src/Server/HTTP/exceptionCodeToHTTPStatus.cpp).
 """
 
 from __future__ import annotations
@@ -55,8 +55,7 @@ _STATUSES: dict[int, tuple[int, ...]] = {
     501: (48,),
     503: (76, 202, 209, 236, 439),
 }  # fmt: skip
-# 202 and 236 are 500 on a server; here they mean "this small front is full or stopping", which
-# every client may retry.
+# 202 and 236 are 500 on a server; here they mean "full or stopping", which clients may retry.
 _STATUS_OF = {code: status for status, codes in _STATUSES.items() for code in codes}
 
 _CODE = re.compile(r"Code: (\d+)\. ")
@@ -72,12 +71,12 @@ class StatementFailed(Exception):  # noqa: N818 - the protocol's word is excepti
 
     @property
     def status(self) -> int:
-        """The HTTP status ClickHouse gives this code."""
+        """The HTTP status of this code."""
         return _STATUS_OF.get(self.code, 500)
 
 
 def from_engine(error: Exception) -> StatementFailed:
-    """What chDB raised, with its code parsed out of its text and the wrapping cut off."""
+    """chDB's error, with its code parsed from its text and the wrapping removed."""
     text = str(error)
     found = _CODE.search(text)
     if found is None:

@@ -1,8 +1,7 @@
-"""Bounded threads, in lanes that cannot starve one another.
+"""Bounded thread pools that cannot starve one another.
 
-Inserts have their own threads, so that dashboards cannot hold back the pipeline. Reads that a
-sister shard sends (they carry ``log_comment=dia_sister``) have theirs too: two shards whose
-readers all wait for one another's would wait for ever.
+Inserts have their own threads, so that dashboards do not delay the pipeline. Reads from a peer
+shard (``log_comment=dia_sister``) have theirs, so that two shards cannot deadlock.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ T = TypeVar("T")
 
 
 class StatementLane:
-    """``threads`` statements at a time, at most ``waiting_max`` more in the queue."""
+    """``threads`` concurrent statements, and at most ``waiting_max`` queued."""
 
     def __init__(self, name: str, threads: int, waiting_max: int) -> None:
         self.name = name
@@ -31,7 +30,7 @@ class StatementLane:
     async def run(self, work: Callable[[], T]) -> T:
         """Run ``work`` on a thread of this lane; code 202 when threads and queue are full.
 
-        The work goes on to its end even when the waiting task is cancelled.
+        The work completes even when the waiting task is cancelled.
         """
         if self._taken >= self._places:
             raise StatementFailed(
@@ -44,7 +43,7 @@ class StatementLane:
         return await asyncio.shield(future)
 
     def close(self) -> None:
-        """Take no more work; do not wait for what runs."""
+        """Accept no more work; does not wait."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _leave(self, _future: asyncio.Future[T]) -> None:

@@ -1,4 +1,4 @@
-"""A reply that is written from an engine thread while the loop keeps serving others."""
+"""A reply written from an engine thread while the loop serves others."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from streams.dev.local.clickhouse_front.engine import Summary
 from streams.dev.local.clickhouse_front.errors import StatementFailed, exception_block
 
 WRITE_TIMEOUT_S = 60.0
-"""A client that takes no byte for so long loses its reply, and its thread goes to another."""
+"""A client that reads nothing for this long loses its reply."""
 _COMPRESS_FROM_BYTES = 256
 
 
 class StreamedReply:
-    """Headers go out with the first chunk, so an error before it still gets its status."""
+    """Headers are sent with the first chunk, so an earlier error has its status."""
 
     def __init__(self, request: web.Request, headers: dict[str, str], encoding: str | None) -> None:
         self._request = request
@@ -47,7 +47,7 @@ class StreamedReply:
         self._send(self._compressor.compress(chunk) if self._compressor else chunk)
 
     def finish(self) -> None:
-        """Send what the compressor still holds and end the reply; from an engine thread."""
+        """Send the compressor's rest and end the reply; from an engine thread."""
         if self._compressor:
             self._send(self._compressor.flush())
         self._on_loop(self._response.write_eof())
@@ -55,7 +55,7 @@ class StreamedReply:
     async def break_off(self, failed: StatementFailed, version: str) -> None:
         """End a started reply with the error's block, then cut the connection.
 
-        The cut leaves the chunked body unterminated: no client can take it for a whole result.
+        The chunked body stays unterminated, so no client takes it for complete.
         """
         block = exception_block(self._tag, f"{failed} (version {version})")
         if self._compressor:
@@ -74,7 +74,7 @@ class StreamedReply:
 
 
 def whole(body: bytes, headers: dict[str, str], encoding: str | None) -> web.Response:
-    """A reply that is all there; compressed when it is worth it. Blocks while it compresses."""
+    """A complete reply, compressed if worthwhile. Blocks while it compresses."""
     if encoding and len(body) > _COMPRESS_FROM_BYTES:
         packer = compressor(encoding)
         body = packer.compress(body) + packer.flush()
@@ -83,7 +83,7 @@ def whole(body: bytes, headers: dict[str, str], encoding: str | None) -> web.Res
 
 
 def summary_header(summary: Summary) -> str:
-    """The value of ``X-ClickHouse-Summary``: every number as a string, as the server does."""
+    """The value of ``X-ClickHouse-Summary``: every number as a string, as from the server."""
     return json.dumps(
         {
             "read_rows": str(summary.read_rows),

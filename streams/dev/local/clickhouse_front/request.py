@@ -1,4 +1,4 @@
-"""One HTTP request read into what the engine runs, within the front's limits."""
+"""Converts an HTTP request into an engine task, within the front's limits."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ _STREAMED = frozenset(
         "RowBinary",
     }
 )
-"""Formats whose chunks can simply follow one another."""
+"""Formats whose chunks can be concatenated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontLimits:
-    """What one front takes and gives at most, in bytes."""
+    """Limits of one front, in bytes."""
 
     body_bytes: int = 128 << 20
-    """one request body, opened"""
+    """one request body, decompressed"""
     bodies_bytes: int = 512 << 20
-    """all request bodies held at one moment, as received"""
+    """all request bodies in memory, as received"""
     result_bytes: int = 256 << 20
     """one result that is not streamed"""
 
 
 class BodyBudget:
-    """Counts the bytes of all bodies in memory; a body that does not fit is refused (241)."""
+    """Counts the bytes of all bodies in memory; refuses a body that does not fit (241)."""
 
     def __init__(self, limits: FrontLimits) -> None:
         self._limits = limits
         self._held_bytes = 0
 
     async def read(self, request: web.Request) -> bytes:
-        """The body as received. Give its length back with `release`."""
+        """The body as received. Return its length with `release`."""
         parts: list[bytes] = []
         size = 0
         try:
@@ -95,7 +95,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestSources:
-    """The parts of a request that name things: URL, form fields and headers."""
+    """The named parts of a request: URL, form fields and headers."""
 
     query: Mapping[str, str]
     form: Mapping[str, str]
@@ -110,10 +110,10 @@ def task(
     defaults: Mapping[str, str],
     limits: FrontLimits,
 ) -> Task:
-    """Open the body and read the request; blocks as long as decompression takes.
+    """Decompress the body and parse the request; blocks meanwhile.
 
     ``readonly``: a GET changes nothing, as on a server. A session keeps its own setting, which
-    once on could not be taken back.
+    cannot be revoked.
     """
     query, headers = sources.query, sources.headers
     if "1" in {query.get("compress"), query.get("decompress")}:
@@ -130,7 +130,7 @@ def task(
     )
     database = query.get("database") or headers.get("X-ClickHouse-Database") or None
     if database is not None and database.lower() == FILE_SYSTEM:
-        # A client that names no database, or wants to make its own, says so. The engine's is no answer.
+        # The client names no database, or creates its own; the engine's does not apply.
         database = None
     session_id = query.get("session_id") or None
     whole = query.get("wait_end_of_query", "0") not in {"0", "false"}

@@ -1,4 +1,4 @@
-"""The HTTP side: authenticate, read, choose a lane, run, answer as ClickHouse answers."""
+"""The HTTP server: authenticate, parse, choose a lane, run, reply as ClickHouse."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from streams.dev.local.clickhouse_front.statements import StatementKind
 LOG = logging.getLogger("clickhouse_front")
 DISPLAY_NAME = "dia-chdb"
 _SETTINGS = {
-    # clickhouse-local's leniency: a bare expression is a query. A server refuses it.
+    # clickhouse-local accepts a bare expression as a query; a server refuses it.
     "implicit_select": "0",
     "max_threads": "2",
     "max_execution_time": "300",
     "max_memory_usage": str(1 << 30),
-    # A view that reads a sister which is down must say so at once; ten tries take minutes.
+    # A view on a dead peer must fail at once; ten tries take minutes.
     "http_max_tries": "2",
     "http_connection_timeout": "2",
 }
@@ -41,7 +41,7 @@ _EXPIRY_INTERVAL_S = 10.0
 
 
 class Front:
-    """Serves one engine to one user. `app` is the aiohttp application to run."""
+    """Serves one engine to one user. `app` is the aiohttp application."""
 
     def __init__(
         self,
@@ -64,11 +64,11 @@ class Front:
         self.app.cleanup_ctx.append(self._expiry)
 
     def stop_taking(self) -> None:
-        """Refuse new statements; those that run go on."""
+        """Refuse new statements; running ones go on."""
         self._stopping = True
 
     def close(self) -> None:
-        """Release the threads that are idle."""
+        """Release the idle threads."""
         for lane in (self._inserts, self._reads, self._sisters):
             lane.close()
 
@@ -95,8 +95,8 @@ class Front:
         try:
             self._admit(request)
             if request.method == "HEAD":
-                # ClickHouse asks this before each GET of url(). A body written after it would
-                # stay in the kept connection, in front of the next reply.
+                # ClickHouse sends HEAD before each GET of url(). A body would stay in the
+                # connection, before the next reply.
                 return web.Response(headers=headers)
             return await self._serve(request, headers)
         except (StatementFailed, OSError, ValueError) as error:
@@ -181,7 +181,7 @@ class Front:
             return whole(b"", {**headers, "X-ClickHouse-Summary": summary_header(summary)}, None)
         body, summary = self._engine.query(task.call, statement.text, task.output_format)
         if len(body) > self._limits.result_bytes:
-            # The engine's own limit does not count the length of a constant column.
+            # The engine's own limit ignores the length of a constant column.
             raise StatementFailed(
                 TOO_MANY_ROWS_OR_BYTES,
                 f"The result is longer than {self._limits.result_bytes} bytes.",

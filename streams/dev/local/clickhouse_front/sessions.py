@@ -1,4 +1,4 @@
-"""Named sessions: a connection that outlives its request, for temporary tables and SET."""
+"""Named sessions: connections that outlive a request, for temporary tables and SET."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class StatementSessions:
     def borrow(
         self, session_id: str, timeout_s: float, *, must_exist: bool = False
     ) -> Iterator[Session]:
-        """The session's connection for one request; it then stays ``timeout_s`` unused.
+        """The session's connection for one request; it then expires after ``timeout_s``.
 
-        Raises `StatementFailed`: 373 while another request uses it, 372 when it must exist and
-        does not, 202 when every place is taken by a busy session.
+        Raises `StatementFailed`: 373 while another request uses it, 372 when it must exist and does
+        not, 202 when all sessions are busy.
         """
         held = self._take(session_id, must_exist=must_exist)
         try:
@@ -54,7 +54,7 @@ class StatementSessions:
                 held.expires_at = time.monotonic() + min(timeout_s, SESSION_TIMEOUT_MAX_S)
 
     def expire(self) -> None:
-        """Close the sessions whose time has passed."""
+        """Close expired sessions."""
         now = time.monotonic()
         with self._lock:
             for session_id, held in list(self._held.items()):
@@ -62,7 +62,7 @@ class StatementSessions:
                     self._drop(session_id)
 
     def close(self) -> None:
-        """Close every session that is not in use."""
+        """Close idle sessions."""
         with self._lock:
             for session_id in [key for key, held in self._held.items() if not held.busy]:
                 self._drop(session_id)

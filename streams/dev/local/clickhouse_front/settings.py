@@ -1,4 +1,4 @@
-"""ClickHouse settings of a request: the front's own limits, then what the request asks."""
+"""ClickHouse settings of a request: the front's limits, then the request's."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _PROTOCOL = frozenset(
         "cancel_http_readonly_queries_on_client_close",
     }
 )  # fmt: skip
-"""URL parameters that speak to the HTTP interface, not to the engine."""
+"""URL parameters for the HTTP interface, not for the engine."""
 
 
 def of_request(
     query: Mapping[str, str], defaults: Mapping[str, str], result_bytes: int
 ) -> dict[str, str]:
     """``defaults``, overridden by the URL's settings; results stay within ``result_bytes``. Raises
-    `StatementFailed` for a setting above what the shard allows."""
+    `StatementFailed` for a setting above the shard's limit."""
     for name in query:
         if name != "max_result_bytes":
             check_setting(name, query[name])

@@ -1,7 +1,7 @@
-"""What a request's text is: its kind, its output format, and where an INSERT's payload starts.
+"""Parses a request's text: kind, output format, and the start of an INSERT's payload.
 
-A statement and the rows it inserts share one body, so the cut must be found without parsing
-the rows; a word inside a string, a quoted name or a comment must never count.
+A statement and its rows share one body, so the cut is found without parsing rows; words in strings,
+quoted names or comments do not count.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _AFTER_FORMAT = re.compile(rb"[ \t\r]*;?[ \t\r]*\n?")
 _READS = frozenset({b"SELECT", b"WITH", b"SHOW", b"DESC", b"DESCRIBE", b"EXISTS", b"EXPLAIN"})
 _NO_PAYLOAD = frozenset({b"SELECT", b"WITH", b"VALUES", b"WATCH"})
 _HEAD_BYTES = 1 << 20
-"""A statement with a payload has its FORMAT clause within this many bytes of the start."""
+"""A statement's FORMAT clause is within this many bytes of its start."""
 
 
 class StatementKind(Enum):
-    """How a statement is run: only SELECT streams in chDB; only an INSERT takes a payload."""
+    """Only SELECT streams in chDB; only an INSERT has a payload."""
 
     SELECT = "select"
     READ = "read"
@@ -46,7 +46,7 @@ class StatementKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Insert:
-    """``INSERT INTO target settings FORMAT input_format`` and the rows that follow it."""
+    """``INSERT INTO target settings FORMAT input_format``, and its rows."""
 
     target: str
     settings: str
@@ -54,7 +54,7 @@ class Insert:
     payload: memoryview
 
     def from_file(self, path: str) -> str:
-        """The same INSERT, its rows read from a file of the server."""
+        """The same INSERT, with its rows in a file of the server."""
         return (
             f"{self.target} FROM INFILE '{path}' COMPRESSION 'none' "
             f"{self.settings} FORMAT {self.input_format}"
@@ -63,7 +63,7 @@ class Insert:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What to run: ``text``, or ``insert`` where ``kind`` is INSERT."""
+    """``text``, or ``insert`` where ``kind`` is INSERT."""
 
     kind: StatementKind
     text: str = ""
@@ -72,10 +72,9 @@ class Statement:
 
 
 def parse(query: bytes, body: bytes) -> Statement:
-    """Split a request: ``query`` from the URL or a form field, ``body`` as it came.
+    """Split a request: ``query`` from the URL or a form field, ``body`` as received.
 
-    Raises `StatementFailed` when there is no statement, or when it reaches beyond the tables of the
-    shard (`confinement.check`).
+    Raises `StatementFailed` without a statement, and as `confinement.check`.
     """
     text = query + b"\n" + body if query and body else query or body
     head = query or body[:_HEAD_BYTES]
@@ -99,9 +98,9 @@ class _Word:
 
 
 def _words(text: bytes) -> Iterator[_Word]:
-    """Bare words outside every bracket, string, quoted name and comment; upper case.
+    """Upper-case words outside brackets, strings, quoted names and comments.
 
-    A bracket that opens the text counts as the word ``(``.
+    A bracket that opens the text is the word ``(``.
     """
     depth = 0
     seen = False
@@ -179,7 +178,7 @@ def _insert(query: bytes, body: bytes, text: bytes) -> Statement:
 def _output_format(words: list[_Word], text: bytes) -> str | None:
     """The format of a closing FORMAT clause; only SETTINGS may follow it.
 
-    ``format`` is also a function and a fine name for a column.
+    ``format`` is also a function and a valid column name.
     """
     for i in range(len(words) - 2, -1, -1):
         word, name, follows = words[i], words[i + 1], words[i + 2 : i + 3]

@@ -1,4 +1,4 @@
-"""Engines that trust answers of the broker too much (streams/dev/simulation/broken/variants.py)."""
+"""Engines that over-trust the broker's answers (streams/dev/simulation/broken/variants.py)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from streams.engine.runtime.restore import restore
 async def _committed_or_nothing(
     self: MemoryAdmin, group: str, partitions: Iterable[TopicPartition], *, stable: bool = True
 ) -> dict[TopicPartition, CommittedOffset]:
-    """As aiokafka's admin client, which does not read the code of the whole answer."""
+    """As aiokafka's admin client, which ignores the code of the whole answer."""
     await self._cluster.call("admin")
     if self._cluster.refusal("", (), stable=stable):
         return {}
@@ -47,7 +47,7 @@ async def _until_nothing_comes(
 
 
 class _Throttled(RecordBatch):
-    """What a reader makes of an answer without topics."""
+    """A reader's result of an answer without topics."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Engines that take a wall clock for the truth, or an offset for small: see broken.py."""
+"""Engines that trust a wall clock, or assume small offsets (broken/variants.py)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FRESH_MS = 10_000
 
 @contextmanager
 def _ids_expire_by_the_latest_append() -> Iterator[None]:
-    """The horizon is the highest append time ever seen, less the TTL."""
+    """The horizon is the highest append time ever seen, minus the TTL."""
     admit: Any = SeenEvents.admit
 
     def admitted(
@@ -41,7 +41,7 @@ def _ids_expire_by_the_latest_append() -> Iterator[None]:
 
 @contextmanager
 def _outcomes_expire_by_the_latest_append() -> Iterator[None]:
-    """The same of outcomes."""
+    """The same for outcomes."""
     request_of = JobPartition._request
 
     def request(self: Any, row: int, event: Any) -> Any:
@@ -60,7 +60,7 @@ def _outcomes_expire_by_the_latest_append() -> Iterator[None]:
 
 @contextmanager
 def _live_rows_by_the_workers_clock() -> Iterator[None]:
-    """Live windows are shown while the last record is young by the worker's own clock."""
+    """Open windows are shown while the last record is recent by the worker's clock."""
     take = Partition.take_emissions
 
     def taken(self: Partition, *arguments: Any) -> Any:
@@ -74,7 +74,7 @@ def _live_rows_by_the_workers_clock() -> Iterator[None]:
 
 @contextmanager
 def _rows_of_a_backlog_forgotten() -> Iterator[None]:
-    """What was not shown while behind is shown when it changes, or when its window closes."""
+    """Windows skipped during a backlog are shown only at their next change or their end."""
     with patch.object(EmissionQueues, "_recall", lambda self: None):
         yield
 

@@ -1,4 +1,4 @@
-"""Job engines with one thing wrong each; see streams/dev/simulation/broken/variants.py."""
+"""Job engines with one defect each (streams/dev/simulation/broken/variants.py)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _not_rewritten(self: Outcomes, key: bytes, value: bytes) -> None:
 
 @contextmanager
 def _offset_runs_ahead() -> Iterator[None]:
-    """What was read counts as finished, as an ordinary consumer commits it."""
+    """Records count as finished when read."""
     real = JobPartition._pass
 
     def passed(self: JobPartition) -> None:
@@ -65,7 +65,7 @@ def _finished_again(self: FinishedOffsets, offset: int, verdict: str) -> None:
 
 @contextmanager
 def _repeats_run_too() -> Iterator[None]:
-    """A repeat of a key that still runs is taken for a request of its own."""
+    """A repeat of a running key is treated as a new request."""
     real = JobPartition._judge
 
     def judge(self: JobPartition, row: int, request: Any) -> None:
@@ -82,7 +82,7 @@ def _none_runs(self: RunningRequests, request: Any) -> None:
 
 @contextmanager
 def _failures_remembered() -> Iterator[None]:
-    """The outcome of a failure in passing is kept for its key, as any other."""
+    """The outcome of a transient failure is stored for its key."""
     real = JobPartition._settle
 
     def settle(self: JobPartition, end: Any) -> None:
@@ -100,14 +100,14 @@ def _failures_remembered() -> Iterator[None]:
 
 
 def _not_buried(self: JobPartition, answered: Any, given_up: Any) -> None:
-    """What is given up is answered and counted, and is in no dead-letter topic."""
+    """A given-up request is answered and counted, without a dead letter."""
     del given_up
     self._give(answered._replace(verdict="retries_exhausted"))
 
 
 @contextmanager
 def _neighbours_read() -> Iterator[None]:
-    """A request that is read again is taken from the record behind its own."""
+    """A request that is read again is taken from the next record."""
     real = HeldRequests._hold_again
 
     def hold_again(self: HeldRequests, wanted: Any, batch: RecordBatch, decoded: Decoded) -> None:
@@ -125,7 +125,7 @@ def _neighbours_read() -> Iterator[None]:
 
 @contextmanager
 def _cancellers_first() -> Iterator[None]:
-    """A cancellation is answered at once, also where the cancelled one must be read again."""
+    """A cancellation is answered at once, even where the cancelled request must be read again."""
     real = JobPartition._cancel
 
     def cancel(self: JobPartition, request: Any, key: str) -> None:
@@ -144,14 +144,14 @@ def _cancellers_first() -> Iterator[None]:
 
 
 def _stays_shut(self: Gates, work: Any, needs: tuple[str, ...], answered: tuple[str, ...]) -> None:
-    """The work that asked whether a need is back does not say that it has its answer."""
+    """Work that probes a need does not report the answer."""
     del work, answered
     for need in needs:
         self._asking[need] -= 1
 
 
 def _forgotten_in_time(self: Outcomes, horizon_ms: int) -> None:
-    """Outcomes expire as if no client could repeat a key later than half of its time."""
+    """Outcomes expire after half of the time in which a key may repeat."""
     self._horizon_ms = horizon_ms + _STEP_MS + self._ttl_ms // 2
 
 
@@ -168,7 +168,7 @@ _fitted = Targets.fitted
 def _owed_to_nobody(
     self: Targets, target: str | RowTarget, row: Mapping[str, Any]
 ) -> tuple[RowTarget, dict[str, Any]]:
-    """A table that the app does not declare is taken for one."""
+    """An undeclared table is accepted."""
     try:
         return _fitted(self, target, row)
     except UnknownTable:
@@ -194,4 +194,4 @@ VARIANTS: Mapping[str, Variant] = {
     **BROKEN_JOB_CLOCKS,
     "outcomes_expire_early": replaced(Outcomes, passed=_forgotten_in_time),
 }
-"""By name, what is wrong."""
+"""By name, the defect."""

@@ -1,4 +1,5 @@
-"""Engines that do not expect leaders and coordinators to move (streams/dev/simulation/broken/variants.py)."""
+"""Engines that ignore changes of leaders and coordinators
+(streams/dev/simulation/broken/variants.py)."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from streams.engine.runtime.restore.source_check import Reached, check_source
 async def _restored_before_the_fence(
     self: Opener, agent: Agent, tp: TopicPartition, fenced: Callable[[], None]
 ) -> Opened:
-    """A3 before A1: a commit whose marker is on its way lies behind the last stable offset."""
+    """A3 before A1: a commit with a pending marker lies behind the last stable offset."""
     producer = self.broker.transactional_producer(transactional_id(agent.group, tp))
     reader = await self.broker.reader()
     try:
@@ -40,7 +41,7 @@ async def _restored_before_the_fence(
 
 
 async def _end_of_a_new_leader(self: MemoryReader, tp: TopicPartition) -> int:
-    """The end that a leader answers before its followers have reported theirs is taken for the true one."""
+    """A new leader's end, before its followers report theirs, is taken for the true one."""
     await self._cluster.call("read")
     return self._cluster.replicas.last_stable_offset(self._cluster.log(tp))
 

@@ -1,5 +1,4 @@
-"""Stores that show live windows wrongly for a while, and right once they are closed; see
-streams/dev/simulation/broken/variants.py."""
+"""Stores that show open windows wrongly for a while (streams/dev/simulation/broken/variants.py)."""
 
 from __future__ import annotations
 
@@ -17,13 +16,13 @@ _rows = MemoryShards.rows
 
 
 def _fresh(shards: MemoryShards, row: Row) -> bool:
-    """The row of a window that is still open was inserted just now."""
+    """The row of an open window was inserted just before."""
     now_ms = shards._clock.now_ms()
     return bool(now_ms - row["at"] < _FRESH_MS and row["w"] + _LIVE_S > now_ms // 1000)
 
 
 def _before_the_merge(self: MemoryShards, table: str, shard: int | None = None) -> list[Row]:
-    """A view without FINAL: until parts are merged, a row is there in two incarnations."""
+    """A view without FINAL: until parts are merged, a row has two incarnations."""
     shown = _rows(self, table, shard)
     if table != "m1":
         return shown
@@ -31,7 +30,7 @@ def _before_the_merge(self: MemoryShards, table: str, shard: int | None = None) 
 
 
 def _before_the_flush(self: MemoryShards, table: str, shard: int | None = None) -> list[Row]:
-    """An asynchronous insert is acknowledged before any reader sees its rows."""
+    """An asynchronous insert is acknowledged before readers see its rows."""
     shown = _rows(self, table, shard)
     return [row for row in shown if not (table == "m1" and _fresh(self, row))]
 

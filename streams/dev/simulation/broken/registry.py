@@ -1,5 +1,4 @@
-"""Engines that take a schema registry that is away for an answer: see broken.py. They show in
-histories of an app whose topics need one (any_app.py)."""
+"""Engines that misread an unavailable schema registry, shown by apps that use one (any_app.py)."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ _send = Stream.send
 
 
 async def _unknown_while_away(self: SchemaRegistry, ids: Sequence[int]) -> None:
-    """An id that could not be asked for is one that the registry does not have."""
+    """An id that could not be queried counts as unknown."""
     try:
         await _obtain(self, ids)
     except SchemaRegistryUnavailable:
@@ -29,7 +28,7 @@ async def _unknown_while_away(self: SchemaRegistry, ids: Sequence[int]) -> None:
 
 
 def _passed_before_it_is_read(self: StreamPartition, batch: RecordBatch) -> None:
-    """A list counts as read, although its schemas are not there."""
+    """A batch counts as read without its schemas."""
     try:
         _fold(self, batch)
     except SchemaPending:
@@ -47,7 +46,7 @@ def _complete_without_its_send(self: Stream, topic: Target, *args: Any, **option
 
 
 def _never_over(self: SchemaWait) -> bool:
-    """The answer is not looked at: the partition waits for ever."""
+    """The answer is ignored: the partition waits for ever."""
     del self
     return False
 
@@ -58,4 +57,4 @@ VARIANTS: Mapping[str, Variant] = {
     "complete_without_its_send": replaced(Stream, send=_complete_without_its_send),
     "never_over": replaced(SchemaWait, over=_never_over),
 }
-"""By name, what is wrong."""
+"""By name, the defect."""

@@ -1,4 +1,4 @@
-"""Replays with one thing wrong each (streams/dev/simulation/broken/variants.py)."""
+"""Replays with one defect each (streams/dev/simulation/broken/variants.py)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from streams.operate.replay.owner import QueueOwner, decided_group
 async def _journal_apart(
     self: QueueOwner, records: Sequence[OutboundRecord], entries: Sequence[OutboundRecord], seq: int
 ) -> None:
-    """The journal is written in a transaction of its own."""
+    """The journal is written in its own transaction."""
     if records:
         await self._producer.begin()
         await (await self._producer.send_many(records))
@@ -35,7 +35,7 @@ async def _journal_apart(
 
 
 def _decided_of(owner: QueueOwner, seq: int) -> tuple[dict[TopicPartition, CommittedOffset], str]:
-    """The number of the newest decision, as the owner keeps it beside the journal."""
+    """The number of the newest decision, kept beside the journal."""
     return {owner.dlq: CommittedOffset(seq, "")}, decided_group(owner.source)
 
 
@@ -62,13 +62,13 @@ def _replay_headers_without(left_out: str) -> Variant:
 
 
 async def _arrears_forgotten(self: DispositionPublisher) -> None:
-    """No owner writes the rows that an earlier owner could not write."""
+    """The rows of an earlier owner are never written."""
 
 
 async def _parked_apart(
     self: QueueOwner, records: Sequence[OutboundRecord], entries: Sequence[OutboundRecord], seq: int
 ) -> None:
-    """Copies for the parking lot are sent, and only then is it recorded that they were."""
+    """Copies for the parking lot are sent before the decision is recorded."""
     lot = self.source.parked
     parked = [record for record in records if record.tp.topic == lot]
     if parked:

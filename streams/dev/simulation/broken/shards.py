@@ -1,4 +1,4 @@
-"""Engines that trust their shards too much; see streams/dev/simulation/broken/variants.py."""
+"""Engines that over-trust their shards (streams/dev/simulation/broken/variants.py)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streams.engine.runtime import assignment
 
 @contextmanager
 def _map_ignored() -> Iterator[None]:
-    """Neither the chain nor a server is asked which map placed its rows."""
+    """Neither the changelog's nor a server's shard map is checked."""
 
     def settle(self: MemoryShards, *_: object) -> None:
         self._confirmed = True

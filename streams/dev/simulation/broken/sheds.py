@@ -1,4 +1,4 @@
-"""Shedding with one thing wrong each (streams/dev/simulation/broken/variants.py)."""
+"""Shedding with one defect each (streams/dev/simulation/broken/variants.py)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _uncounted(self: Progress, order: ShedOrder) -> None:
 
 
 def _shed_whenever_read(self: Partition, order: ShedOrder) -> None:
-    """The committed offset is not compared: an order counts as often as it is read."""
+    """The committed offset is not compared: an order applies whenever it is read."""
     if order.withdrawn:
         return
     first = max(0, min(self.progress.fold_offset, order.until - 3))
@@ -58,7 +58,7 @@ def _unsaid(real: Any) -> Any:
 
 
 async def _progress_apart(self: Any, copies: list[OutboundRecord], _began: int, at: int) -> None:
-    """How far it is brought back is written once the copies are there."""
+    """Progress is written after the copies."""
     await self.producer.begin()
     if copies:
         await (await self.producer.send_many(copies))

@@ -1,4 +1,4 @@
-"""Reading the source with one thing wrong each (streams/dev/simulation/broken/variants.py)."""
+"""Source readers with one defect each (streams/dev/simulation/broken/variants.py)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from streams.engine.runtime.restore.source_watch import SourceWatch
 
 
 def _fold_what_comes(self: AssignedPartition, batch: RecordBatch) -> None:
-    """A list that begins ahead is taken, and the hole before it booked as gaps."""
+    """A batch that begins ahead is folded, and the hole counted as gaps."""
     partition = self.partition
     if partition is None or not self.taking:
         return
@@ -34,7 +34,7 @@ _fold = AssignedPartition.fold
 
 @contextmanager
 def _unreadable_passed_over() -> Iterator[None]:
-    """What cannot be opened is stepped over, as aiokafka does with a record set that is torn."""
+    """Unreadable batches are skipped, as aiokafka does with a torn record set."""
     real = Log.read_committed
 
     def read(self: Log, offset: int, max_records: int, *end: int) -> RecordBatch:
@@ -49,8 +49,7 @@ def _unreadable_passed_over() -> Iterator[None]:
 
 @contextmanager
 def _neighbours_lists_lost() -> Iterator[None]:
-    """The error of one partition throws away what was read of others, and positions stay moved;
-    the partition takes the position for what was folded."""
+    """An error of one partition drops the batches of others, whose positions stay moved."""
     real = MemoryConsumer._fetch
 
     def fetch(self: MemoryConsumer, max_records: int) -> dict[TopicPartition, RecordBatch]:
@@ -71,7 +70,7 @@ def _neighbours_lists_lost() -> Iterator[None]:
 
 
 def _order_taken_anywhere(self: Partition, order: ShedOrder) -> None:
-    """An order for one batch is carried out from wherever its owner stands."""
+    """An order for one batch is applied at any position."""
     first = self.progress.fold_offset
     if order.withdrawn or order.epoch != self.state.link.epoch or first >= order.until:
         return
@@ -81,7 +80,7 @@ def _order_taken_anywhere(self: Partition, order: ShedOrder) -> None:
 
 
 def _of_whatever_record(self: Appended, offset: int) -> int:
-    """The epoch of the record folded last is expected of the one that was shed last."""
+    """The epoch of the last folded record is required of the last shed one."""
     del offset
     return self.epoch
 

@@ -1,4 +1,5 @@
-"""Engines that expect more of a local store after a kill than it holds (streams/dev/simulation/broken/variants.py)."""
+"""Engines that expect more of a local store after a kill than it holds
+(streams/dev/simulation/broken/variants.py)."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ def _written_is_flushed(self: ChangelogTrim, state: PartitionState) -> None:
 def _place_first(
     real: Callable[..., None],
 ) -> Callable[[PartitionState, Link, int, int, Sequence[Entry]], None]:
-    """The store says how far it is in a write of its own, before the entries of the link."""
+    """The store's position is written before the entries of the link."""
 
     def applied(
         self: PartitionState, link: Link, first: int, following: int, entries: Sequence[Entry]

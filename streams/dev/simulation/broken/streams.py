@@ -1,4 +1,4 @@
-"""Stream agents with one thing wrong each; see streams/dev/simulation/broken/variants.py."""
+"""Stream agents with one defect each (streams/dev/simulation/broken/variants.py)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _link = StreamPartition._link
 
 
 def _with_the_half_event(self: StreamPartition, room: Sequence[int], spared: Any = ()) -> Prepared:
-    """What the event in progress has written so far enters the commit."""
+    """Partial writes of the event in progress enter the commit."""
     for table in self._touched:
         table.seal()
         for key, value in (table._sealed or table._staged).items():
@@ -45,7 +45,7 @@ def _kept_after_an_exception(self: StreamPartition) -> None:
 
 
 def _acknowledged(self: AgentRun, code: str, error: BaseException) -> None:
-    """An event that raised counts as handled, as an ordinary consumer commits it."""
+    """An event that raised counts as handled."""
     self._partition.at += 1
 
 
@@ -62,7 +62,7 @@ def _sent_at_once(self: StreamPartition, record: OutboundRecord) -> None:
 
 
 def _refused_when_read(self: StreamPartition, batch: RecordBatch) -> None:
-    """A bad record is dead-lettered when it is read, before the events in front of it."""
+    """A bad record is dead-lettered when read, before the events in front of it."""
     _fold(self, batch)
     if self._chunks and self._chunks[-1].batch is batch:
         self._batch = batch
@@ -88,7 +88,7 @@ def _read_again_in_silence() -> Iterator[None]:
 
 @contextmanager
 def _former_life_goes_on() -> Iterator[None]:
-    """A body that ignores its cancellation still completes the event that was refused."""
+    """A body that ignores its cancellation completes the refused event."""
 
     def leave(self: StreamPartition) -> None:
         """Its stream stays the current one."""
@@ -120,7 +120,7 @@ def _nothing_loaded(self: KeyedTable, items: Iterable[tuple[bytes, bytes]]) -> N
 
 
 async def _closed_in_two_steps(self: WindowClosing) -> None:
-    """The entry goes first; what its callback sends follows in a step of its own."""
+    """The entry is removed first; its callback's records follow in another step."""
     table, on_close = min(self._windowed, key=lambda one: one[0].due_in_ms())
     key, start_ms = table.oldest()
     self.in_progress = True
@@ -137,7 +137,7 @@ async def _closed_in_two_steps(self: WindowClosing) -> None:
 
 
 def _opened_again(self: WindowedTable, key: tuple[Any, int]) -> None:
-    """An event of a closed window opens it again."""
+    """An event reopens its closed window."""
     KeyedTable._check_new(self, key)
 
 
@@ -155,4 +155,4 @@ VARIANTS: Mapping[str, Variant] = {
     "window_closed_in_two_steps": replaced(WindowClosing, close_next=_closed_in_two_steps),
     "closed_window_opened_again": replaced(WindowedTable, _check_new=_opened_again),
 }
-"""By name, what is wrong."""
+"""By name, the defect."""

@@ -1,4 +1,4 @@
-"""Engines that do not expect a transaction to be carried out in part (streams/dev/simulation/broken/variants.py)."""
+"""Engines that ignore torn transactions (streams/dev/simulation/broken/variants.py)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streams.operate.replay import owner
 async def _never_torn(
     _reader: LogReader, _log: TopicPartition, _committed: CommittedOffset, _last: object
 ) -> bool:
-    """An offset without its link proves a loss, whatever the log holds."""
+    """An offset without its link always proves a loss."""
     return False
 
 

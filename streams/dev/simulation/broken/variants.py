@@ -1,7 +1,7 @@
-"""Engines with one thing wrong each: the proof that the checks of a simulation can fail.
+"""Engines with one defect each, which prove that the simulation's checks can fail.
 
-Every variant replaces a few lines of the real engine, and each is a mistake that a pipeline of
-this kind was once found to make. A test asserts that all of them are caught.
+Each replaces a few lines of the engine by a mistake once found in such a pipeline. A test asserts
+that all are caught.
 """
 
 from __future__ import annotations
@@ -50,8 +50,6 @@ from streams.engine.windows.minute_windows import MinuteWindows
 
 _PROCESSES = itertools.count()
 
-# --- the commit (C2 to C5) ---------------------------------------------------------------------
-
 
 async def _offsets_apart(
     partition: Partition,
@@ -68,8 +66,8 @@ async def _offsets_apart(
 
 @contextmanager
 def _sends_unseen() -> Iterator[None]:
-    """The answers of sends are ignored, and the client commits all the same, as librdkafka's and
-    aiokafka's do."""
+    """Answers of sends are ignored and the client commits anyway, as librdkafka's and aiokafka's
+    do."""
 
     async def send(self: Any, record: OutboundRecord) -> Awaitable[int]:
         try:
@@ -108,7 +106,7 @@ async def _rows_alive(self: AssignedPartition, partition: Partition) -> None:
 
 
 async def _store_first(self: AssignedPartition, partition: Partition) -> None:
-    """C4 before C3: the offsets of the parts are guessed, which is right while no other producer writes."""
+    """C4 before C3: the parts' offsets are guessed, which is right without another producer."""
     prepared = partition.prepare(self._handover.room())
     state = partition.state
     log = self._opener.broker.log(state.changelog)  # type: ignore[attr-defined] # the memory one
@@ -142,7 +140,7 @@ async def _commit_of(held: AssignedPartition, partition: Partition, prepared: Pr
 
 
 async def _trimmed_first(self: AssignedPartition, partition: Partition) -> None:
-    """The new base offset is acted upon before the commit that names it."""
+    """The new base offset is used before the commit that names it."""
     prepared = partition.prepare(self._handover.room())
     admin = await self._opener.broker.admin()
     await admin.delete_records({partition.state.changelog: prepared.link.base_offset})
@@ -154,7 +152,7 @@ async def _trimmed_first(self: AssignedPartition, partition: Partition) -> None:
 async def _letters_apart(
     partition: Partition, prepared: Prepared, producer: TransactionalProducer
 ) -> list[Awaitable[Any]]:
-    """Dead letters by a producer of their own, without a transaction."""
+    """Dead letters by their own producer, without a transaction."""
     await producer.begin()
     cluster = producer._cluster  # type: ignore[attr-defined] # the memory one
     for record in prepared.records:
@@ -168,12 +166,9 @@ async def _letters_apart(
     return [_resolved(None), *parts]
 
 
-# --- assignment (A1 to A5) ---------------------------------------------------------------------
-
-
 @contextmanager
 def _never_fenced() -> Iterator[None]:
-    """Every producer has an id of its own, so starting one fences no other."""
+    """Every producer has its own id, so none fences another."""
     real, turn = MemoryBroker.transactional_producer, itertools.count()
 
     def unfenced(self: MemoryBroker, transactional_id: str) -> MemoryTransactionalProducer:
@@ -185,7 +180,7 @@ def _never_fenced() -> Iterator[None]:
 
 @contextmanager
 def _gap_unnoticed() -> Iterator[None]:
-    """The chain is not checked, and some commits are missing from it."""
+    """The chain is not checked, and some commits are missing."""
     real, turn = Log.append, itertools.count(1)
 
     def append(self: Log, entry: LogEntry, producer_id: int | None = None) -> int:
@@ -203,7 +198,7 @@ def _gap_unnoticed() -> Iterator[None]:
 
 @contextmanager
 def _read_again() -> Iterator[None]:
-    """A kept partition goes on from its last commit, in memory that is ahead of it."""
+    """A kept partition resumes at its last commit, with memory ahead of it."""
     keep, fold = AssignedPartition.keep, AssignedPartition.fold
 
     def kept(self: AssignedPartition) -> None:
@@ -235,9 +230,6 @@ def _after_without(**forgotten: Any) -> Any:
     return staticmethod(after)
 
 
-# --- tables ------------------------------------------------------------------------------------
-
-
 def _acknowledge_whatever(self: MinuteWindows, emission: Emission) -> None:
     c = self._columns
     slots = emission.slots[c.same(emission.slots, emission.serials)]
@@ -266,7 +258,7 @@ def _nothing_loaded(self: SeenEvents, items: Iterable[tuple[bytes, bytes]]) -> N
 
 
 def _of_the_process(secret: bytes) -> Fingerprints:
-    """The secret is made anew wherever the state is opened, and not read from its chain."""
+    """The secret is generated at each opening instead of read from the chain."""
     del secret
     return Fingerprints(next(_PROCESSES).to_bytes(SECRET_BYTES, "big"))
 
@@ -333,4 +325,4 @@ VARIANTS: Mapping[str, Variant] = {
     **BROKEN_STORES,
     **BROKEN_TEARS,
 }
-"""By name, what is wrong."""
+"""By name, the defect."""
