@@ -31,8 +31,6 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock."""
-
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000
 
@@ -85,7 +83,6 @@ class VirtualClock:
         self._skew_ms += delta_ms
 
     def next_deadline(self) -> float | None:
-        """Monotonic time of the earliest sleeper, or None."""
         while self._sleepers and self._sleepers[0][2].done():
             heapq.heappop(self._sleepers)
         return self._sleepers[0][0] if self._sleepers else None

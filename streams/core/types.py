@@ -18,8 +18,6 @@ Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 
 
 class TopicPartition(NamedTuple):
-    """One partition of one topic."""
-
     topic: str
     partition: int
 
@@ -80,7 +78,6 @@ class RecordBatch:
         """Convert the columns to lists, once, for access record by record."""
 
     def last(self) -> tuple[int, int]:
-        """Offset and timestamp of its last record."""
         return self.offsets[-1], self.timestamps[-1]
 
     def any_headers(self) -> bool:
@@ -107,8 +104,6 @@ class LogBounds(NamedTuple):
 
 
 class CommittedOffset(NamedTuple):
-    """A group's committed offset and its metadata string."""
-
     offset: int
     metadata: str
 
@@ -371,9 +366,7 @@ class Admin(Protocol):
         """Create missing topics; existing ones are unchanged."""
         ...
 
-    async def delete_topics(self, names: Sequence[str]) -> None:
-        """Delete the topics that exist."""
-        ...
+    async def delete_topics(self, names: Sequence[str]) -> None: ...
 
     async def create_partitions(self, totals: Mapping[str, int]) -> None:
         """Grow each topic to its total. `RefusedBySafety` when a topic would shrink."""

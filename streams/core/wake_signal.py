@@ -15,7 +15,6 @@ class WakeSignal:
         self._waiters: list[asyncio.Future[None]] = []
 
     def notify(self) -> None:
-        """Wake every waiter."""
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():

@@ -1,8 +1,7 @@
-"""Counts failed authentications by client address and by the token id that the client names.
+"""Counts failed authentications by client address and claimed token id.
 
-A secret has 256 random bits, so guessing is no threat. The count bounds log lines and CPU under a
-flood. Token ids are public: an id is counted together with its address, so no client can lock out
-the holder of a token.
+A secret has 256 random bits, so this bounds log lines and CPU, not guessing. An id is counted
+together with its address, so no client can lock out the holder of a token.
 """
 
 from __future__ import annotations

@@ -77,12 +77,10 @@ class Connections:
             self._addresses[site].waiting.pop(connection, None)
 
     def waiting(self, connection: Connection) -> None:
-        """All its requests are answered."""
         if (site := self._held.get(connection)) is not None:
             self._addresses[site].waiting[connection] = None
 
     def leave(self, connection: Connection) -> None:
-        """The connection closed. No effect on one that was refused or has left."""
         site = self._held.pop(connection, None)
         if site is None:
             return

@@ -1,8 +1,8 @@
 """A bounded amount that owners share fairly.
 
-An owner may hold at most the amount that stays free beside its part (dynamic thresholds, Choudhury
-and Hahne, 1998). One owner alone gets half. Beside k owners at their bound 1/2^k is free, and a new
-owner gets half of that. No share is configured, and the number of owners may be unknown.
+An owner may hold at most the amount that stays free (dynamic thresholds, Choudhury and Hahne,
+1998). One owner alone gets half; beside k owners at their bound 1/2^k is free, and a new owner gets
+half of that. Nothing is configured.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ class FairShare(Generic[Owner]):
         return self._held.get(owner, 0)
 
     def holders(self) -> Mapping[Owner, int]:
-        """The amount of each owner that holds any."""
         return self._held
 
     def fits(self, amounts: Mapping[Owner, int]) -> bool:
@@ -46,7 +45,6 @@ class FairShare(Generic[Owner]):
         return True
 
     def give(self, amounts: Mapping[Owner, int]) -> None:
-        """Return what was taken."""
         for owner, amount in amounts.items():
             self.taken -= amount
             held = self.held(owner) - amount

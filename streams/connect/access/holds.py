@@ -1,14 +1,13 @@
 """Holds: tenants whose simulation requests the edges refuse for a while.
 
-H1  a partition holds a tenant's share of unfinished requests, or nearly, or the tenant's
-    simulations exceeded its pool quota: further requests become dead letters `over_quota`
-    (runtime/jobs/job_partition.py)
-H2  the worker sets a hold in Redis, which expires when room is expected
-    (runtime/jobs/tenant_work.py)
-H3  an edge answers a request of a held tenant with 429 and the rest of the hold
+ H1  a partition holds a tenant's share of unfinished requests, or the tenant's simulations exceeded
+     its pool quota: further requests become dead letters `over_quota`
+     (runtime/jobs/job_partition.py)
+ H2  the worker sets a hold in Redis, which expires when room is expected
+     (runtime/jobs/tenant_work.py)
+ H3  an edge answers a request of a held tenant with 429 and the rest of the hold
 
-A hold is advisory: without Redis, H1 alone decides. The last hold counts: the key of a request is
-its tenant, so one partition with one owner sets it.
+Without Redis, H1 alone decides. The last hold counts: a tenant has one partition and owner.
 """
 
 from __future__ import annotations
@@ -29,9 +28,7 @@ from streams.core.resilience.breaker import Breaker
 class Holds(Protocol):
     """Raises `CacheUnavailable` when the store does not answer in time."""
 
-    async def hold(self, tenant: str, seconds: float) -> None:
-        """Hold the tenant for ``seconds`` from now; replaces an earlier hold."""
-        ...
+    async def hold(self, tenant: str, seconds: float) -> None: ...
 
     async def left_s(self, tenant: str) -> float:
         """Seconds left of the tenant's hold; 0 without one."""

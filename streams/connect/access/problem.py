@@ -34,7 +34,6 @@ def problem(
 
 
 def document(status: int, code: str, detail: str, **extensions: Any) -> bytes:
-    """The body alone, as JSON."""
     body = {
         "type": f"urn:dia:problem:{code}",
         "title": HTTPStatus(status).phrase,

@@ -1,17 +1,13 @@
 """Quotas of a tenant, shared by all its tokens and all edges in Redis.
 
-Edges that count separately would multiply a quota. So a request is first charged to this process's
-own buckets, which refuse without network access, and then to the shared buckets in Redis. All are
-leaky buckets (request_rate.py), one for each `Quota`; a request takes its units of all quotas or of
-none. Costs that are known afterwards (`Quotas.charge`) count in any case, up to one period beyond
-the limit; the next request waits for them. A shared bucket returns the exact wait; after a local
-one a second wait may follow.
+A request is first charged to this process's own buckets, which refuse without network access, then
+to the shared ones. All are leaky buckets (request_rate.py), one per `Quota`; a request takes its
+units of all or none. Costs known afterwards (`Quotas.charge`) always count, up to one period beyond
+the limit; the next request waits for them.
 
-Without Redis the local buckets decide alone. They count all along, so an outage forgives nothing,
-and n edges grant at most n times the quota. `dia_edge_rate_checks_total` counts which one decided.
-
-A bucket in Redis expires with its period, which bounds their number. Redis's clock decides. After
-that clock goes back, a bucket above its maximum starts empty.
+Without Redis the local buckets decide alone: n edges grant at most n times the quota.
+`dia_edge_rate_checks_total` counts which one decided. A bucket in Redis expires with its period, by
+Redis's clock; if that goes back, a bucket above its maximum starts empty.
 """
 
 from __future__ import annotations
@@ -62,8 +58,6 @@ return string.format('%d %.0f', full, math.ceil(longest))
 
 
 class Quota(StrEnum):
-    """Quotas of a tenant within `PERIOD_S`."""
-
     REQUESTS = "requests"
     EVENTS = "events"
     BYTES = "bytes"
@@ -78,8 +72,6 @@ Costs = Mapping[Quota, int]
 
 
 class Wait(NamedTuple):
-    """The exhausted quota, and the seconds to wait."""
-
     quota: Quota
     seconds: float
 

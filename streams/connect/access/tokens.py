@@ -1,8 +1,8 @@
 """Access tokens: a file of hashes, each with a role and a tenant.
 
 A token is ``dia_<id>_<secret>``: an id of eight hexadecimal digits and 256 random bits. The file
-holds the SHA-256 of the secret. Slow, salted hashes protect secrets that people choose; 256 random
-bits need none, and a slow hash for each request would exhaust the server.
+holds the SHA-256 of the secret: random secrets need no slow hash, whose cost per request would
+exhaust the server.
 """
 
 from __future__ import annotations
@@ -79,14 +79,11 @@ class AccessToken:
 
 
 class Credential(NamedTuple):
-    """The credential that a client presents."""
-
     id: str
     secret: str
 
     @classmethod
     def read(cls, text: str) -> Credential | None:
-        """None for text that is no token."""
         found = _FORM.fullmatch(text)
         return cls(found["id"], found["secret"]) if found else None
 
@@ -164,7 +161,6 @@ class TokenFile:
 
     @contextmanager
     def _changing(self) -> Iterator[list[AccessToken]]:
-        """Hold the file lock during a change."""
         private_folder(self.path.parent)
         lock = self.path.with_suffix(".lock")
         with exclusive(lock, _LOCK_TIMEOUT_S, waiting=lambda: None):

@@ -78,7 +78,6 @@ class WebServer(uvicorn.Server):
             self.on_listening(f"{self._scheme}://{host}:{port}")
 
     def stop(self) -> None:
-        """Answer pending requests, then end."""
         self.should_exit = True
         self.on_draining()
 

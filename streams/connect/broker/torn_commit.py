@@ -1,18 +1,12 @@
 """Detects a transaction that Kafka carried out in part (docs/protocols/kafka_answers.md).
 
-A coordinator may write some commit markers, die before its decision is replicated, and be succeeded
-by one that aborts the rest. A group may then hold the offset of a transaction whose records are
-aborted.
+A group may hold the offset of a transaction whose records are aborted.
 
  T1  the metadata of an offset names where a record of the same transaction landed
  T2  a reader of the offset first starts the transaction's producer anew, which returns once every
      earlier transaction of the producer has ended in each of its partitions
  T3  where that record is there and aborted, the offset is wrong: its work is done again
  T4  where there is no such record, T3 does not apply: the record was trimmed, or the log lost it
-
-Records that stand without their offset are left to each user of an offset. Not detected: one
-transaction whose records stand in one partition and are aborted in another; those records are
-written twice or lost.
 """
 
 from __future__ import annotations

@@ -35,8 +35,6 @@ class Versioned(NamedTuple, Generic[V]):
 
 
 class _Entry(NamedTuple, Generic[V]):
-    """A valid entry of L2, and the rest of its life in seconds."""
-
     loaded: Versioned[V]
     rest_s: float
 
@@ -277,11 +275,9 @@ class Cache(Generic[V]):
         self._local.forget(name, version)
 
     def clear(self) -> None:
-        """An invalidation of every name."""
         self._local.clear()
 
     async def close(self) -> None:
-        """Cancel the loads in progress."""
         await self._flights.close()
 
     # --- entries -----------------------------------------------------------------------------

@@ -43,7 +43,6 @@ class CachedValue(Generic[T]):
         self._last = None
 
     async def close(self) -> None:
-        """Cancel a read in progress."""
         await self._flights.close()
 
     async def _anew(self, generation: int, began_s: float) -> T:

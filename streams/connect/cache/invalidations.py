@@ -19,8 +19,6 @@ log = structlog.get_logger(__name__)
 
 
 class Layer(Protocol):
-    """An L1 that receives invalidations."""
-
     @property
     def name(self) -> str: ...
 
@@ -34,7 +32,6 @@ class Invalidations:
 
     def __init__(self, shared: SharedCache, clock: Clock, metrics: Metrics) -> None:
         self.live = False
-        """the subscription is active"""
         self._shared = shared
         self._clock = clock
         self._metrics = metrics

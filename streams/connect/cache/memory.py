@@ -14,8 +14,6 @@ from streams.core.errors import CacheUnavailable
 
 @dataclass(slots=True)
 class MemoryClaim:
-    """See `Claim`."""
-
     shared: MemoryShared
     key: CacheKey
     token: int

@@ -80,13 +80,11 @@ def answering() -> Iterator[None]:
 
 
 def _cancellations() -> int:
-    """The number of cancellation requests of the running task."""
     task = asyncio.current_task()
     return 0 if task is None else task.cancelling()
 
 
 def _raise_swallowed(asked: int) -> None:
-    """Raise a cancellation that arrived after the task had ``asked`` of them."""
     if _cancellations() > asked:
         raise asyncio.CancelledError
 
@@ -106,8 +104,6 @@ class RedisClaim:
 
 
 class RedisShared:
-    """See `SharedCache`."""
-
     def __init__(self, client: Redis) -> None:
         self._client = client
         self._floor = client.register_script(FLOOR)

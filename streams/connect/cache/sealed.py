@@ -5,9 +5,9 @@ A client of Redis can write any entry. So an entry carries a seal
     "=" tag ends_ms:u64 body      tag = HMAC-SHA-256(secret, cache, name, ends_ms, body), 32 bytes
 
 under the secret of DIA_CACHE_SECRET_FILE, which all processes share. An entry without a seal, with
-the seal of another name, or past its end counts as absent. The end bounds the effect of an old
-entry that is written back with a newer version: it equals one lost invalidation. Versions, floors,
-claims and notices have no seal: they only cause loads.
+that of another name, or past its end counts as absent. An old entry written back with a newer
+version has the effect of one lost invalidation, until its end. Versions, floors, claims and notices
+need no seal: they only cause loads.
 """
 
 from __future__ import annotations
@@ -48,8 +48,6 @@ def secret_of(settings: Settings) -> bytes:
 
 
 class SealedShared:
-    """See the module docstring, and `SharedCache`."""
-
     def __init__(self, shared: SharedCache, secret: bytes, clock: Clock) -> None:
         self._shared = shared
         self._secret = secret

@@ -17,8 +17,6 @@ FLOOR_TTL_S = 86_400.0
 
 
 class CacheKey(NamedTuple):
-    """A name in one cache."""
-
     cache: str
     name: str
 
@@ -52,8 +50,6 @@ class Notice(NamedTuple):
 
 
 class Listener(Protocol):
-    """Receives the calls of `SharedCache.listen`."""
-
     def connected(self) -> None:
         """Every later notice is delivered; earlier ones may have been missed."""
         ...

@@ -34,7 +34,6 @@ class SingleFlight(Generic[T]):
             del self._flights[name]
 
     async def close(self) -> None:
-        """Cancel the calls in progress."""
         flights = list(self._flights.values())
         for flight in flights:
             flight.cancel()

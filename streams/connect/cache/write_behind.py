@@ -66,7 +66,6 @@ class WriteBehind(Generic[V]):
         return True
 
     def waiting(self, name: str) -> V | None:
-        """The value that waits, if any."""
         return self._waiting.get(name)
 
     async def run(self) -> None:

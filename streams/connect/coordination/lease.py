@@ -41,9 +41,7 @@ class Locks(Protocol):
         """Extend by ``ttl_s``; False when the grant was lost."""
         ...
 
-    async def release(self, grant: Grant) -> None:
-        """Release the name if this grant still owns it."""
-        ...
+    async def release(self, grant: Grant) -> None: ...
 
 
 @dataclass(slots=True)

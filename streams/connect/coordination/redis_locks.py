@@ -23,8 +23,6 @@ return fence
 
 
 class RedisLocks:
-    """Implements `Locks`."""
-
     def __init__(self, client: Redis) -> None:
         self._client = client
         self._fence = client.register_script(FENCE)

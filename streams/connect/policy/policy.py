@@ -23,8 +23,6 @@ class Policy(Struct, frozen=True, kw_only=True):
 
 
 class PolicyRequest(Struct, frozen=True, kw_only=True):
-    """One requested simulation under a policy."""
-
     tenant_id: str
     policy_id: str
     model_id: str

@@ -74,7 +74,6 @@ class PolicyService:
 
     @classmethod
     def from_settings(cls, settings: Settings, clock: Clock, metrics: Metrics) -> PolicyService:
-        """The service of DIA_POLICY_URL."""
         return cls(
             settings.policy_url,
             clock,

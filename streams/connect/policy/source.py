@@ -15,8 +15,6 @@ log = structlog.get_logger(__name__)
 
 
 class PolicySource(Protocol):
-    """The source behind the cache of `PolicyValidator`."""
-
     async def fetch(self, tenant_id: str, policy_id: str) -> Policy | None:
         """None: there is no such policy. Raises `PolicyServiceUnavailable`, `RetriesExhausted`."""
         ...

@@ -15,8 +15,6 @@ from streams.core.telemetry.metrics import Metrics
 
 
 class PolicyValidator:
-    """Policies behind their cache."""
-
     def __init__(self, source: PolicySource, cache: Cache[Policy]) -> None:
         self._source = source
         self._cache = cache
@@ -60,7 +58,6 @@ class PolicyValidator:
 
 
 def policy_cache(clock: Clock, metrics: Metrics, layer: SharedLayer | None) -> Cache[Policy]:
-    """The cache of policies of one process."""
     return Cache(
         POLICY,
         encode=msgspec.msgpack.Encoder().encode,

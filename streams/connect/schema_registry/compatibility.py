@@ -123,7 +123,6 @@ _JSON_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", 
 
 
 def _types(schema: Schema) -> set[str]:
-    """The JSON types that a schema without ``anyOf`` allows."""
     if "type" in schema:
         return {schema["type"]}
     if "enum" in schema:

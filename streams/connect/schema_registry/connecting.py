@@ -16,7 +16,6 @@ from streams.core.topics.topic import Topic
 
 
 def registry_codecs(topics: Iterable[Topic]) -> list[RegistryCodec]:
-    """The codecs of ``topics`` that need a registry."""
     return [topic.codec for topic in topics if isinstance(topic.codec, RegistryCodec)]
 
 

@@ -84,7 +84,6 @@ class HttpRegistry:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> HttpRegistry:
-        """The registry of DIA_SCHEMA_REGISTRY_URL."""
         file = settings.schema_registry_password_file
         return cls(
             settings.schema_registry_url,
@@ -129,7 +128,6 @@ class HttpRegistry:
     async def _refer(
         self, client: httpx.AsyncClient, schema: _Schema, into: dict[str, str]
     ) -> None:
-        """The schemas that ``schema`` references, innermost first."""
         for one in schema.references or ():
             if one.name in into or len(into) >= REFERENCES_MAX:
                 continue

@@ -35,8 +35,6 @@ ValueError.)"""
 
 
 class _NoPandas:
-    """A finder that finds no pandas."""
-
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         if name == "pandas":
             raise ModuleNotFoundError("pandas is not wanted here", name=name)
@@ -68,7 +66,6 @@ def table(chunks: Sequence[Rows]) -> pa.Table:
 
 
 def stream(rows: pa.Table) -> memoryview:
-    """The rows as an Arrow IPC stream."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema) as writer:
         writer.write_table(rows)
@@ -119,7 +116,6 @@ def _facts(rows: FactRows) -> pa.Table:
 
 @cache
 def arrow_type(kind: ColumnType) -> pa.DataType:
-    """The Arrow type in which values of a column are sent."""
     if kind.name in ("LowCardinality", "Nullable"):
         return arrow_type(kind.inside[0])
     if kind.name == "Array":

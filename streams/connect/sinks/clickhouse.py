@@ -38,8 +38,6 @@ _PARTITION_UNIT = {"m1": "datetime64[D]", "h1": "datetime64[M]", "d1": "datetime
 
 
 class Shard:
-    """The replicas of one shard, and a bounded number of threads."""
-
     def __init__(
         self, index: int, replicas: ReplicaGroup, pool_size: int, acquire_s: float
     ) -> None:
@@ -86,7 +84,6 @@ class Shard:
         return self._replicas.confirmed
 
     def close(self) -> None:
-        """Accept no more work and close the connections."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._replicas.close()
 

@@ -37,8 +37,6 @@ log = structlog.get_logger(__name__)
 
 
 class Delivery:
-    """The queues of one process. Not durable."""
-
     def __init__(
         self,
         shards: ShardSet,

@@ -111,7 +111,6 @@ class MemoryShards:
         return seen
 
     def with_tables(self, tables: Mapping[str, ClickHouseTable]) -> MemoryShards:
-        """The same servers, migrated for other declared tables."""
         seen = MemoryShards(
             self.count,
             self._clock,
@@ -127,11 +126,9 @@ class MemoryShards:
 
     @property
     def faults(self) -> list[ShardFaults]:
-        """Per shard."""
         return [server.faults for server in self._servers]
 
     def replicas(self, shard: int) -> list[MemoryReplica]:
-        """For fault injection."""
         return self._servers[shard].replicas
 
     @property
@@ -204,12 +201,10 @@ class MemoryShards:
         return
 
     def key(self, table: str) -> tuple[str, ...]:
-        """Key columns of ``table``."""
         return self._keys[table]
 
     @property
     def stored_tables(self) -> tuple[str, ...]:
-        """Names of the window tables and of the declared ones."""
         return tuple(self._keys)
 
     def rows(self, table: str, shard: int | None = None) -> list[Row]:
@@ -221,7 +216,6 @@ class MemoryShards:
         return self.rows("m1")
 
     async def _reach(self, shard: int) -> None:
-        """Apply the shard's faults, then its claim (`streams.connect.sinks.shard_claim`)."""
         server = self._servers[shard]
         faults = server.faults
         if faults.slow_s:
@@ -254,7 +248,6 @@ class MemoryShards:
 
 
 def _keys(tables: Mapping[str, ClickHouseTable]) -> dict[str, tuple[str, ...]]:
-    """Key columns by table."""
     return {
         **dict.fromkeys(WINDOWS, WINDOW_KEY),
         **{name: table.key for name, table in tables.items()},

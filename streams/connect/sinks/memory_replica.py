@@ -26,13 +26,11 @@ class MemoryReplica:
         self._keys = keys
 
     def migrate(self, keys: Mapping[str, tuple[str, ...]]) -> None:
-        """Add these tables."""
         self._keys = {**self._keys, **keys}
         for name in keys:
             self.tables.setdefault(name, {})
 
     def put(self, table: str, row: Row) -> None:
-        """Keep the row unless a higher version is stored."""
         stored = self.tables[table]
         key = tuple(row[name] for name in self._keys[table])
         if key not in stored or stored[key]["ver"] <= row["ver"]:
@@ -44,7 +42,6 @@ class MemoryReplica:
         self.tables = {name: {} for name in self._keys}
 
     def copy(self, other: MemoryReplica) -> None:
-        """Fetch the rows of another replica."""
         for table, rows in other.tables.items():
             for row in rows.values():
                 self.put(table, row)

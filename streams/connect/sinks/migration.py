@@ -94,8 +94,6 @@ class TableMigration:
 
 
 class MigrationState(Enum):
-    """State of one migration on one server."""
-
     APPLIED = "applied"
     PENDING = "pending"
     CHANGED = "changed"
@@ -127,7 +125,6 @@ def load(tables: Iterable[ClickHouseTable]) -> list[Migration]:
 
 
 def variables(source: ViewSource, *, m1_retention_days: int, replicated: bool) -> dict[str, str]:
-    """Variables of the files: ``database``, ``engine_TABLE``, ``views`` and the settings."""
     values = {
         "database": source.database,
         "m1_retention_days": str(m1_retention_days),
@@ -148,8 +145,6 @@ def engine(database: str, table: str, replicated: bool) -> str:
 
 
 class Migrator:
-    """Brings one server to this build's schema."""
-
     def __init__(
         self,
         replica: Replica,

@@ -28,7 +28,6 @@ class OpenedSink:
             await self._sink.write(batch)
 
     async def close(self) -> None:
-        """Close the sink if it is open; logs errors."""
         if self._sink is None:
             return
         try:

@@ -139,7 +139,6 @@ class Replica:
             )
 
     def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
-        """Run a statement without a result."""
         with self._told():
             self._client().command(sql, parameters=dict(parameters or {}))
 
@@ -164,7 +163,6 @@ class Replica:
             return result.column_names, result.result_rows
 
     def columns(self, sql: str) -> pa.Table:
-        """All rows of a result, as columns."""
         with self._told():
             return self._client().query_arrow(sql)
 
@@ -220,12 +218,10 @@ class Replica:
             raise StatementRefused(_undecoded(str(error), self._types(sql)), 0) from error
 
     def _zones(self, sql: str) -> dict[str, str]:
-        """Time zones of the result columns that have one."""
         found = ((name, _ZONED.fullmatch(kind)) for name, kind in self._types(sql))
         return {name: zone[1] for name, zone in found if zone}
 
     def _types(self, sql: str) -> list[tuple[str, str]]:
-        """Names and types of the columns of a SELECT; empty for other statements."""
         inner = sql.strip().rstrip(";")
         try:
             described = self._client().query(f"DESCRIBE TABLE (\n{inner}\n)", settings=_READ_ONLY)
@@ -329,7 +325,6 @@ class Replica:
 
 
 def _unreached(error: BaseException | None) -> str:
-    """Why no connection was made; "" when one was."""
     while error is not None:
         reason = getattr(error, "reason", error)
         if isinstance(reason, NewConnectionError):

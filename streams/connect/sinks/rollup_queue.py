@@ -110,7 +110,6 @@ class RollUpQueue:
         self._due_at[bucket] = max([due_at, *hours])
 
     def forget(self, owner: object) -> None:
-        """Drop the obligations of ``owner``."""
         self.caught_up(owner)
         for bucket, waiting in list(self._owed.items()):
             waiting[:] = [(waiter, done) for waiter, done in waiting if waiter is not owner]
@@ -175,7 +174,6 @@ class RollUpQueue:
         self._due_at[bucket] = self._clock.monotonic() + _RETRY_S
 
     def _hours_of(self, day: BucketStart) -> list[BucketStart]:
-        """The owed hours of a day; empty for an hour."""
         if day.bucket != "d1":
             return []
         inside = range(day.start_s, day.start_s + rollup.WIDTH_S["d1"])

@@ -41,7 +41,6 @@ class ShardPlace:
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """Parameters of `CLAIM`."""
         found = self.identity
         return {
             "shard": self.shard,

@@ -70,8 +70,6 @@ def series_hashes(
 
 
 class Strategy(Protocol):
-    """A rule from series to shard."""
-
     def parameters(self) -> dict[str, Any]:
         """All that decides a placement, besides the number of shards."""
         ...
@@ -83,8 +81,6 @@ class Strategy(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HashSharding:
-    """Spreads series evenly."""
-
     shards: int
 
     def parameters(self) -> dict[str, Any]:
@@ -156,7 +152,6 @@ class ShardMap:
     def shard_of(
         self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
     ) -> NDArray[np.int32]:
-        """The shard of each series (parallel sequences)."""
         return self.strategy.shard_of(tenants, models, metrics)
 
     def shard_of_key(self, key: str) -> int:
@@ -170,8 +165,6 @@ class _Range(msgspec.Struct, rename={"lower": "from"}, forbid_unknown_fields=Tru
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
-    """The JSON file of a range or directory map."""
-
     version: int
     valid_from: date
     ranges: list[_Range] | None = None

@@ -64,7 +64,6 @@ class ViewSource:
         return {**WINDOWS, **declared}
 
     def views(self) -> str:
-        """Statements that create every view."""
         return "\n\n".join(
             f"CREATE OR REPLACE VIEW {self.database}.{name} "  # noqa: S608 - our own names
             f"AS SELECT * FROM ({self.rows(name)});"
@@ -109,7 +108,6 @@ class ViewSource:
 
 
 def collection_name(shard: int) -> str:
-    """The named collection with the address of shard ``shard``."""
     return f"dia_shard_{shard}"
 
 

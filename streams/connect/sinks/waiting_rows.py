@@ -44,7 +44,6 @@ class WaitingRows:
         return bool(self._jobs)
 
     def add(self, job: Job, now_s: float) -> None:
-        """Add ``job``, which arrives at monotonic time ``now_s``."""
         due_s = now_s + job.wait_s
         self._jobs.append((due_s, job))
         self.rows += len(job.rows)

@@ -20,7 +20,6 @@ log = structlog.get_logger(__name__)
 
 
 def shard_signal(shard: int) -> str:
-    """The signal of one ClickHouse shard."""
     return f"clickhouse-{shard}"
 
 
@@ -43,7 +42,6 @@ class Degradation:
         metrics.degradation.level.set(0)
 
     def observe(self, name: str, reading: Reading) -> None:
-        """Take one reading of a signal."""
         signal = self._signals.get(name)
         if signal is None:
             signal = self._signals[name] = _Signal()
@@ -91,7 +89,6 @@ class Degradation:
 
 
 def _causes(signals: Iterable[tuple[str, _Signal]]) -> list[Cause]:
-    """Worst first."""
     found = [
         Cause(signal=name, level=int(s.fading.level), why=s.why, since_ms=s.since_ms)
         for name, s in signals

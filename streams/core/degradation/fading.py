@@ -19,15 +19,12 @@ FALL_READINGS = 10
 
 
 class Fading:
-    """The level of one signal."""
-
     def __init__(self, fall_readings: int = FALL_READINGS) -> None:
         self.level = Level.HEALTHY
         self._fall_readings = fall_readings
         self._low = 0
 
     def read(self, level: Level) -> Level:
-        """Take one reading and return the level."""
         if level >= self.level:
             self.level, self._low = level, 0
             return self.level

@@ -10,8 +10,6 @@ import msgspec
 
 
 class Level(IntEnum):
-    """The package's docstring defines each level."""
-
     HEALTHY = 0
     DEGRADED = 1
     PARTIAL = 2

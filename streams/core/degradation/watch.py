@@ -40,7 +40,6 @@ class HealthWatch:
                 await self._clock.sleep(INTERVAL_S)
 
     def look(self) -> None:
-        """Take one reading of every signal."""
         for name, read in self._reads.items():
             self._degradation.observe(name, read())
 

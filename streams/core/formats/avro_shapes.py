@@ -33,7 +33,6 @@ def endless_items(schema: Schema, named: Named) -> str:
 
 
 def _members(schema: Any) -> list[Any]:
-    """The direct members of a schema."""
     if isinstance(schema, list):
         return schema
     if not isinstance(schema, dict):
@@ -49,7 +48,6 @@ def _members(schema: Any) -> list[Any]:
 
 
 def _names(schemas: list[Any]) -> Iterator[str]:
-    """The named types in use, without those they refer to."""
     for schema in schemas:
         if isinstance(schema, str):
             yield schema

@@ -47,7 +47,6 @@ def avro_schema(value_type: Any) -> AvroSchema:
 
 
 def _of_record(record: Any) -> AvroSchema:
-    """Of a class of faust.Record."""
     fields = typing.get_type_hints(record)
     shape = msgspec.defstruct(record.__name__, [*fields.items()], kw_only=True)
     return _Types().of(inspect.type_info(shape), "it")

@@ -44,9 +44,7 @@ class Codec(Protocol):
         `UsageError` for an unreadable type."""
         ...
 
-    def encode(self, event: Any) -> bytes:
-        """The value of an event."""
-        ...
+    def encode(self, event: Any) -> bytes: ...
 
 
 def no_other_way(value: bytes | None, error: Exception) -> NoReturn:

@@ -42,8 +42,6 @@ def _read(values: Sequence[bytes | None]) -> Read:
 
 
 class MessagePackCodec:
-    """Types and defect codes as in JSON."""
-
     name = "msgpack"
     text = False
 

@@ -47,7 +47,6 @@ def _message_before(
     open_blocks: list[tuple[Path, str] | None],
     counts: dict[Path, int],
 ) -> tuple[Path, str] | None:
-    """The message whose block the brace at ``at`` opens."""
     statement = at >= 2 and words[at - 2] == "message"
     begins = at < 3 or words[at - 3] in (";", "{", "}")
     outer = open_blocks[-1] if open_blocks else ((), "")

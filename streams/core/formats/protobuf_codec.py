@@ -109,8 +109,6 @@ class ProtobufCodec(RegistryCodec):
 
 
 class ProtobufJson:
-    """Messages in Protobuf's JSON mapping."""
-
     name = "json"
     text = True
 

@@ -34,7 +34,6 @@ class ScalarFields:
     places: Mapping[str, int]
 
     def count(self, kind: int) -> int:
-        """Number of fields of a kind."""
         return int((self.shape[:, record_shape.KIND] == kind).sum())
 
     def column(self, name: str, kind: int) -> int | None:
@@ -46,7 +45,6 @@ class ScalarFields:
 
 
 def scalar_fields(value_type: Any) -> ScalarFields | None:
-    """The fields of a scannable type, else None."""
     if not (isinstance(value_type, type) and issubclass(value_type, msgspec.Struct)):
         return None
     if hasattr(value_type, "__post_init__"):

@@ -42,8 +42,6 @@ class Subject(NamedTuple):
 
 
 class SchemaSource(Protocol):
-    """The registry's contents in memory."""
-
     def by_id(self, ids: Collection[int]) -> Mapping[int, RegisteredSchema | None]:
         """The schema of each id; None where the registry has none. Raises `SchemaPending`."""
         ...
@@ -54,8 +52,6 @@ class SchemaSource(Protocol):
 
 
 class Unconnected:
-    """For a process without a registry."""
-
     def by_id(self, ids: Collection[int]) -> NoReturn:
         raise _NO_REGISTRY
 

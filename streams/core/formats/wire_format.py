@@ -28,7 +28,6 @@ read_header = _HEADER.unpack_from
 
 
 def header(schema_id: int) -> bytes:
-    """The first five bytes of a value."""
     return _HEADER.pack(_MAGIC, schema_id)
 
 
@@ -41,7 +40,6 @@ def schema_id(value: bytes | None) -> int | None:
 
 
 def written_indexes(path: Sequence[int]) -> bytes:
-    """The encoded ``path``."""
     if list(path) == [0]:
         return b"\x00"
     return b"".join(map(_varint, (len(path), *path)))

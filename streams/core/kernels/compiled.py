@@ -80,7 +80,6 @@ def _forget(function: Callable[..., Any]) -> bool:
 
 
 def inlined(function: Function) -> Function:
-    """A part of kernels, compiled into each caller."""
     if numba is None:
         return function
     return cast(Function, numba.njit(forceinline=True, **_OPTIONS)(function))
@@ -104,7 +103,6 @@ def twin(function: Function) -> Function:
 
 
 def _cache() -> Path:
-    """The cache folder of these kernels."""
     text = sha256(numba.__version__.encode())
     for file in sorted(_HERE.glob("*.py")):
         text.update(file.read_bytes())

@@ -23,12 +23,10 @@ def byte_at(buffer: NDArray[np.uint8], at: int) -> int:
 
 
 def load64(buffer: NDArray[np.uint8], at: int) -> np.uint64:
-    """The eight bytes at ``at``."""
     return np.uint64(int.from_bytes(buffer[at : at + 8].tobytes(), "little"))
 
 
 def high64(a: np.uint64, b: np.uint64) -> np.uint64:
-    """The upper half of the 128-bit product."""
     return np.uint64((int(a) * int(b)) >> 64)
 
 
@@ -43,7 +41,6 @@ def trailing_zeros(word: np.uint64) -> int:
 
 
 def as_double(bits: np.uint64) -> float:
-    """The double with these bits."""
     value: float = struct.unpack("<d", struct.pack("<Q", int(bits) & _ALL))[0]
     return value
 

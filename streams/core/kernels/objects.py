@@ -105,7 +105,6 @@ def _read_object(
     numbers: NDArray[np.float64],
     absent: NDArray[np.bool_],
 ) -> bool:
-    """Read one object into column ``row`` of the outputs; False: slow."""
     if stop - at < 2 or byte_at(buffer, at) != _BRACE:
         return False
     seen, field = 0, -1

@@ -26,7 +26,6 @@ def _mixed(key: int) -> np.uint64:
 
 @inlined
 def _first_beyond(beyond: NDArray[np.uint64], word: np.uint64) -> int:
-    """Index of the first entry in ``beyond`` with the hash's tag."""
     tag = word >> _HALF << _HALF
     low, high = 0, len(beyond)
     while low < high:

@@ -24,7 +24,6 @@ _QUOTE = ord('"')
 
 @inlined
 def same(a: NDArray[np.uint8], i: int, b: NDArray[np.uint8], j: int, size: int) -> bool:
-    """Whether ``size`` bytes of ``a`` at ``i`` equal those of ``b`` at ``j``."""
     while size >= 8:
         if load64(a, i) != load64(b, j):
             return False

@@ -6,4 +6,3 @@ S1, D1, D2 = 0, 2, 4
 """Sums of a slot's values, deviations and squared deviations; each is followed by its rounding
 error."""
 SUMS = 6
-"""Number of columns."""

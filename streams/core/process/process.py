@@ -16,8 +16,6 @@ _START_FIELD = 19
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessIdentity:
-    """One process of this machine."""
-
     pid: int
     start_ticks: int
     boot_id: str
@@ -34,7 +32,6 @@ class ProcessIdentity:
         return ProcessIdentity.of(self.pid) == self
 
     def age_s(self) -> float:
-        """Seconds since its start, to a hundredth."""
         uptime_s = float(Path("/proc/uptime").read_text().split()[0])
         return uptime_s - self.start_ticks / os.sysconf("SC_CLK_TCK")
 
@@ -58,7 +55,6 @@ class ProcessIdentity:
         return True
 
     def wait_gone(self, timeout_s: float) -> bool:
-        """Whether the process ended within ``timeout_s``."""
         deadline = time.monotonic() + timeout_s
         while self.alive():
             if time.monotonic() >= deadline:

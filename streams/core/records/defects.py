@@ -76,7 +76,6 @@ def _oddity(value: bytes) -> str | None:
 
 
 def bad_utf8(value: bytes) -> Defect | None:
-    """The defect of bytes that are not UTF-8, else None."""
     try:
         value.decode()
     except UnicodeDecodeError as error:

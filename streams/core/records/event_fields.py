@@ -27,15 +27,11 @@ class EventFields(Protocol):
 
     def wholes(self, name: str) -> NDArray[np.int64]: ...
 
-    def numbers(self, name: str) -> NDArray[np.float64]:
-        """A field of numbers, integers included."""
-        ...
+    def numbers(self, name: str) -> NDArray[np.float64]: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ObjectFields:
-    """Of events that were decoded one by one."""
-
     events: Sequence[Any]
 
     def texts(self, name: str) -> list[str | None]:
@@ -56,5 +52,4 @@ class ObjectFields:
 
 
 def taken(column: Sequence[T], rows: NDArray[np.intp]) -> list[T]:
-    """The elements at the given indexes."""
     return [column[row] for row in rows.tolist()]

@@ -8,7 +8,6 @@ _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 
 
 def is_record(value_type: Any) -> bool:
-    """Whether it is a class of faust.Record."""
     return hasattr(value_type, "asdict") and hasattr(value_type, "from_data")
 
 

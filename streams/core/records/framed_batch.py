@@ -57,7 +57,6 @@ class Frames:
         return Frames(buffer, offsets, timestamps, key_at - start, key_size, value_at, value_size)
 
     def take(self, rows: NDArray[np.intp]) -> Frames:
-        """Some records, by index."""
         columns = (
             self.offsets, self.timestamps,
             self.key_at, self.key_size, self.value_at, self.value_size,
@@ -66,7 +65,6 @@ class Frames:
 
 
 def together(parts: Sequence[Frames]) -> Frames:
-    """All records of ``parts``, in one buffer."""
     if len(parts) == 1:
         return parts[0]
     starts = np.cumsum([0, *(len(part.buffer) for part in parts[:-1])])
@@ -139,7 +137,6 @@ class FramedBatch(RecordBatch):
 
     @property
     def framed(self) -> bool:
-        """Whether `frames` may be called."""
         return self._parts is not None
 
     def add(self, frames: Frames) -> None:
@@ -165,14 +162,12 @@ class FramedBatch(RecordBatch):
         self._parts = None
 
     def column(self, name: str) -> list[Any]:
-        """One of the lists."""
         found = self.lists.get(name)
         if found is None:
             found = self.lists[name] = self._made(name) if self._count else []
         return found
 
     def element(self, name: str, row: int) -> Any:
-        """One element of one of the lists."""
         frames = self.frames()
         if name == "headers":
             return _NO_HEADERS

@@ -56,7 +56,6 @@ def of_version(version: int) -> Headers:
 
 
 def last(headers: Headers, name: str) -> bytes | None:
-    """The value of the last header of that name, or None."""
     for key, value in reversed(headers):
         if key == name:
             return value

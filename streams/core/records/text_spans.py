@@ -30,12 +30,10 @@ class TextSpans:
         return len(self.at)
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> TextSpans:
-        """The texts of some rows, by index or mask."""
         absent = None if self.absent is None else self.absent[rows]
         return TextSpans(self.buffer, self.at[rows], self.size[rows], absent)
 
     def encoded(self) -> list[bytes | None]:
-        """Each as bytes."""
         # Copying the whole buffer first pays only for many texts.
         whole = self.buffer.tobytes() if len(self) > _MANY else self.buffer
         absent = self.absent.tolist() if self.absent is not None else [False] * len(self)
@@ -43,7 +41,6 @@ class TextSpans:
         return [None if lacks else bytes(whole[at : at + size]) for lacks, at, size in spans]
 
     def texts(self) -> list[str | None]:
-        """Each as a string."""
         return [None if text is None else text.decode() for text in self.encoded()]
 
 

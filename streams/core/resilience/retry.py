@@ -39,13 +39,10 @@ class RetryPolicy:
 
     @property
     def longest_s(self) -> float:
-        """The longest total wait of one event."""
         return sum(self.pauses_s) * (1 + self.jitter)
 
 
 class RetryBudget:
-    """The remaining retries of a partition."""
-
     def __init__(self, policy: RetryPolicy) -> None:
         self._policy = policy
         self._tokens = policy.budget_max

@@ -40,7 +40,6 @@ def commit_version(epoch: int, seq: int) -> int:
 
 
 def epoch_of(version: int) -> int:
-    """The epoch of a window row's ``inc`` or ``ver``."""
     return version >> OFFSET_BITS
 
 
@@ -50,7 +49,6 @@ def offset_of(version: int) -> int:
 
 
 def offsets_of(versions: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """`offset_of`, elementwise."""
     return (versions & np.uint64(OFFSET_END)).astype(np.int64) - 1
 
 
@@ -74,7 +72,6 @@ class MapIdentity:
 
     @classmethod
     def parse(cls, text: str) -> MapIdentity:
-        """Parse the output of `str`."""
         digest, _, description = text.partition(" ")
         return cls(digest, description)
 
@@ -172,14 +169,10 @@ class ShardSet(Protocol):
         ...
 
     @property
-    def identity(self) -> MapIdentity:
-        """Identity of the shard map."""
-        ...
+    def identity(self) -> MapIdentity: ...
 
     @property
-    def confirmed(self) -> bool:
-        """A server has confirmed this shard map."""
-        ...
+    def confirmed(self) -> bool: ...
 
     def shard_of(
         self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]

@@ -155,5 +155,4 @@ def _column(declared: str | type | Column) -> Column:
 
 
 def quoted(text: str) -> str:
-    """A string literal of ClickHouse's SQL."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -72,7 +72,6 @@ class ColumnType:
 
     @property
     def fit(self) -> Fit:
-        """Converts a value to the column's form."""
         return _fit(self)
 
     @property
@@ -113,7 +112,6 @@ def fit_row(table: str, fits: Mapping[str, Fit], row: Mapping[str, Any]) -> dict
 
 
 def _parse(text: str) -> tuple[ColumnType, str]:
-    """The type at the start of ``text``, and the rest."""
     for plain in (TIME, *_INTEGERS, "String", "Bool", "Float32", "Float64", "Date"):
         behind = text.removeprefix(plain)
         if behind != text and not behind[:1].isalnum() and behind[:1] != "(":
@@ -138,7 +136,6 @@ def _parse(text: str) -> tuple[ColumnType, str]:
 
 @cache
 def _fit(kind: ColumnType) -> Fit:
-    """The check of one type."""
     if kind.name in _INTEGERS:
         return _integer(kind.name, *_INTEGERS[kind.name])
     if kind.name == "Nullable":

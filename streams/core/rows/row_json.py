@@ -19,7 +19,6 @@ TARGET: Final = "table"
 
 
 def row_json(target: str, row: Mapping[str, Any]) -> bytes:
-    """The row of the table or sink ``target``."""
     return msgspec.json.encode({TARGET: target, **_finite(row)})
 
 

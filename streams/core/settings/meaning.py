@@ -35,7 +35,6 @@ def refuse_meaningless(settings: Settings, given: Iterable[str]) -> None:
 
 
 def _wanted(name: str, value: str) -> str | None:
-    """What is wrong with the value of a field, or None."""
     if name in _WORDS and value.lower() not in _WORDS[name]:
         return f"is none of {', '.join(_WORDS[name])}"
     if name.endswith("_file") and name != _MADE_BY_US:

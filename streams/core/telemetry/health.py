@@ -46,15 +46,11 @@ WAITING_MAX = 20
 
 
 class ProbeVerdict(NamedTuple):
-    """Result of a probe, and the reason."""
-
     ok: bool
     reason: str
 
 
 class PartitionCounts(NamedTuple):
-    """Assigned partitions by state."""
-
     ready: int = 0
     restoring: int = 0
     stopped: int = 0
@@ -75,7 +71,6 @@ class HealthState:
         self.status = b""
 
     def beat(self) -> None:
-        """Heartbeat of the event loop."""
         self._beat_at = self._clock.monotonic()
 
     def mark_started(self) -> None:
@@ -91,7 +86,6 @@ class HealthState:
         self.standing = msgspec.json.encode(standing)
 
     def set_status(self, status: bytes) -> None:
-        """Status of the partitions, as JSON."""
         self.status = status
 
     def mark_draining(self) -> None:

@@ -29,7 +29,6 @@ class HealthMetrics:
         )
 
     def clear(self) -> None:
-        """Forget all observations."""
         self.verdict.clear()
         self.findings.clear()
         self.lag_records.clear()

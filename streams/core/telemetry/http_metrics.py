@@ -20,8 +20,6 @@ class ConnectionMetrics:
 
 
 class EdgeMetrics:
-    """Events over HTTP."""
-
     def __init__(self, declare: Declare) -> None:
         self.requests = declare.counter(
             "edge_requests_total", "Requests to post events, by what was answered.", ("code",)
@@ -63,8 +61,6 @@ class EdgeMetrics:
 
 
 class ConsoleMetrics:
-    """The query API and the console."""
-
     def __init__(self, declare: Declare) -> None:
         self.requests = declare.counter(
             "console_requests_total", "Requests by route and status.", ("route", "status")

@@ -130,8 +130,6 @@ class CommitMetrics:
 
 
 class PartitionMetrics:
-    """Assigned partitions and their states."""
-
     def __init__(self, declare: Declare) -> None:
         self.state = declare.gauge(
             "partition_state",
@@ -160,8 +158,6 @@ class PartitionMetrics:
 
 
 class StateMetrics:
-    """State of a partition."""
-
     def __init__(self, declare: Declare) -> None:
         self.live_windows = declare.gauge("live_windows", "Windows not yet closed.", PARTITION)
         self.bytes = declare.gauge(
@@ -226,8 +222,6 @@ class SinkMetrics:
 
 
 class BreakerMetrics:
-    """Circuit breakers of dependencies."""
-
     def __init__(self, declare: Declare) -> None:
         self.state = declare.gauge(
             "breaker_state",
@@ -237,8 +231,6 @@ class BreakerMetrics:
 
 
 class DegradationMetrics:
-    """Degradation of the process."""
-
     def __init__(self, declare: Declare) -> None:
         self.level = declare.gauge(
             "degradation_level",
@@ -252,8 +244,6 @@ class DegradationMetrics:
 
 
 class ScheduleMetrics:
-    """Jobs that one process of all runs."""
-
     def __init__(self, declare: Declare) -> None:
         self.leader = declare.gauge(
             "schedule_leader", "1 in the process that leads; a sum of 0: no process leads."
@@ -302,8 +292,6 @@ class CacheMetrics:
 
 
 class JobMetrics:
-    """Jobs of job agents: waiting, running, finished."""
-
     def __init__(self, declare: Declare) -> None:
         self.waiting = declare.gauge("jobs_waiting", "Jobs that wait for a process.", ("lane",))
         self.running = declare.gauge("jobs_running", "Jobs under way.")

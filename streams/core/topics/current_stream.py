@@ -27,8 +27,6 @@ class SendOptions(TypedDict, total=False):
 
 
 class Encoder(Protocol):
-    """Writes values of a topic."""
-
     def encode(self, event: Any) -> bytes: ...
 
 
@@ -73,9 +71,7 @@ class Running(Protocol):
     tables: Mapping[str, Any]
 
     @property
-    def partition(self) -> int:
-        """The partition whose events the code handles."""
-        ...
+    def partition(self) -> int: ...
 
     def send(
         self,

@@ -95,7 +95,6 @@ class Topic:
 
     @property
     def latest(self) -> int:
-        """The newest schema version."""
         return max(self.versions)
 
     @property
@@ -128,7 +127,6 @@ class Topic:
         return self.changelog(replay_group(self.app))
 
     def changelog(self, group: str) -> str:
-        """The changelog topic of ``group`` for this topic."""
         return f"{self.app}.{group}.{self.name}.changelog"
 
     async def send(

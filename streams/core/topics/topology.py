@@ -12,8 +12,6 @@ from streams.core.topics.topic import Topic, replay_group
 
 
 class DeclaredSource(NamedTuple):
-    """A topic that agents read as members of a group."""
-
     group: str
     topic: str
 
@@ -55,11 +53,9 @@ class Topology:
         return tuple(found.group for found in self.read if found.topic == topic.name)
 
     def consumed(self) -> Iterable[Topic]:
-        """The topics that agents read."""
         return (topic for topic in self.topics if self.groups(topic))
 
     def sources(self) -> Iterable[tuple[str, Topic]]:
-        """Group and topic of each agent."""
         return ((found.group, self.by_name[found.topic]) for found in self.read)
 
     def companions(self, topic: Topic) -> tuple[str, ...]:

@@ -52,7 +52,6 @@ class ExportQueue(SpanProcessor):
             self._metrics.spans.labels("dropped").inc()
 
     def close(self, timeout_s: float) -> None:
-        """Export waiting spans within the time; drop the rest."""
         self._closing.set()
         self._thread.join(timeout_s)
         # Ends the exporter's pauses between attempts, and so its export.
@@ -65,7 +64,6 @@ class ExportQueue(SpanProcessor):
             self._export(batch)
 
     def _next(self) -> list[ReadableSpan]:
-        """Wait for spans; empty once the queue is closed and empty."""
         while not self._closing.is_set() and self._waiting.empty():
             self._closing.wait(self._linger_s)
         batch: list[ReadableSpan] = []

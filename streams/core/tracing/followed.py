@@ -61,7 +61,6 @@ class FollowedRecords:
     _unshown: list[Unshown] = field(default_factory=list)
 
     def folded(self, batch: RecordBatch, fold: Fold) -> None:
-        """Read the header of each record."""
         for row in batch.rows_with_headers():
             raw = headers.last(batch.headers[row], headers.TRACEPARENT)
             if raw is not None:

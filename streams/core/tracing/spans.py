@@ -75,7 +75,6 @@ class Spans:
         links: Iterable[TraceContext] = (),
         attributes: Attributes | None = None,
     ) -> Iterator[Span]:
-        """A span over the block."""
         watch = self.stopwatch()
         span = self.begin(
             name,

@@ -30,8 +30,6 @@ Origins: TypeAlias = tuple[TraceContext, ...]
 
 
 class CommitSpan(Protocol):
-    """One commit in progress."""
-
     @property
     def origins(self) -> Origins:
         """This commit, as origin of its effects."""
@@ -63,14 +61,10 @@ class PartitionTracer(Protocol):
         """Rows were sent; returns the append time of the oldest record without a row."""
         ...
 
-    def forget(self) -> None:
-        """The partition is released."""
-        ...
+    def forget(self) -> None: ...
 
 
 class Tracer(Protocol):
-    """Tracer of one process."""
-
     def taking(self, topic: str, traceparent: bytes) -> AbstractContextManager[bytes]:
         """Events come in, with the caller's header or ``b""``. Yields the header of their records,
         ``b""`` for none."""
@@ -94,8 +88,6 @@ class Tracer(Protocol):
 
 
 class Untraced:
-    """The `Tracer` without tracing."""
-
     def taking(self, topic: str, traceparent: bytes) -> AbstractContextManager[bytes]:
         return _NO_HEADER
 

@@ -23,7 +23,6 @@ def one_each() -> Cores:
 
 
 def pin(pid: int, core: int) -> None:
-    """Pin every thread of a process to ``core``; later threads inherit it."""
     for task in Path(f"/proc/{pid}/task").iterdir():
         # A thread may end between the listing and the call.
         with suppress(ProcessLookupError):

@@ -63,7 +63,6 @@ class AgentReport(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: list[AgentOutcome]
 
     def rate(self, work: str, engine: Engine) -> int | None:
-        """Events per second of one engine, or None."""
         found = [one for one in self.outcomes if (one.work, one.engine) == (work, engine)]
         return found[0].events_per_s if found else None
 
@@ -148,7 +147,6 @@ def _environ(rig: Rig, engine: Engine, work: str, programs: Path) -> dict[str, s
 
 
 async def _create_topics(rig: Rig, programs: Path, work: str) -> None:
-    """The topics of dia's app; Faust reads one of them."""
     command = [*_program(programs), "topics", "apply"]
     child = await asyncio.create_subprocess_exec(
         *command, env=_environ(rig, "dia", work, programs), stdout=asyncio.subprocess.DEVNULL
@@ -158,7 +156,6 @@ async def _create_topics(rig: Rig, programs: Path, work: str) -> None:
 
 
 def judged(engine: Engine, work: str, run: PeerRun) -> AgentOutcome:
-    """The figures of a run."""
     course = run.course
     if run.ended or len(course.marks) < 2:
         problem = run.ended or "reported no progress"
@@ -177,7 +174,6 @@ def judged(engine: Engine, work: str, run: PeerRun) -> AgentOutcome:
 
 
 def agent_table(report: AgentReport) -> list[str]:
-    """The figures in Markdown."""
     return [
         "| an event does | engine | events/s | dia is | CPU s per M | RSS MiB | events read |",
         "|---|---|---:|---:|---:|---:|---:|",

@@ -108,8 +108,6 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(slots=True)
 class Sums:
-    """Expected totals of all tries (protocol: `exactness.Counts`)."""
-
     produced: int = 0
     applied: int = 0
     duplicates: int = 0
@@ -117,8 +115,6 @@ class Sums:
 
 @dataclass(slots=True)
 class Search:
-    """The tries of one run."""
-
     rig: Rig
     process: WorkerProcess
     ramp: Ramp = field(default_factory=lambda: Ramp(FIRST_PER_S))
@@ -126,7 +122,6 @@ class Search:
     tries: list[Try] = field(default_factory=list)
 
     async def safe_rate(self, budget_s: float) -> int | None:
-        """Ramp up for ``budget_s``, then confirm."""
         deadline = self.rig.clock.monotonic() + budget_s
         while (rate := self.ramp.next_rate()) is not None:
             if self.rig.clock.monotonic() >= deadline:
@@ -167,7 +162,6 @@ class Search:
         return attempt
 
     async def _drained(self) -> float:
-        """Seconds until the lag is 0, before the next try."""
         began = self.rig.clock.monotonic()
         while await self.rig.reading.unread():
             self.process.check()

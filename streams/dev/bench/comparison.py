@@ -11,8 +11,6 @@ from streams.dev.bench.results import BenchReport, CaseOutcome
 
 
 class Figure(NamedTuple):
-    """One number of a result: field ``field`` of its part ``part``."""
-
     name: str
     part: str
     field: str

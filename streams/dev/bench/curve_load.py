@@ -54,7 +54,6 @@ class Series:
             yield self._block(np.arange(start, min(start + BLOCK_EVENTS, self._load.windows)))
 
     def any_of_them(self, events: int) -> list[EventBlock]:
-        """Events of uniformly drawn series."""
         sizes = [BLOCK_EVENTS] * (events // BLOCK_EVENTS) + [events % BLOCK_EVENTS]
         return [self._block(self._random.integers(0, self._load.windows, n)) for n in sizes if n]
 

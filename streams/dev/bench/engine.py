@@ -72,7 +72,6 @@ class Engine:
         return spent_s
 
     async def opened(self) -> None:
-        """Wait until every partition takes records."""
         await self._until(
             lambda: (
                 (counts := self._worker.counts()) is not None

@@ -27,8 +27,6 @@ class Counts(Protocol):
 
 
 class Exactness(NamedTuple):
-    """``differences`` describes every wrong number."""
-
     exact: bool
     differences: list[str]
 
@@ -49,14 +47,12 @@ def of_counters(oracle: Counts, metrics: WorkerMetrics) -> Exactness:
 
 
 def also(exactness: Exactness, *, failed: bool, difference: str) -> Exactness:
-    """Add one condition."""
     if not failed:
         return exactness
     return Exactness(False, [*exactness.differences, difference])
 
 
 def without_speed(throughput: Throughput) -> Throughput:
-    """Keep the times, remove the rate."""
     return msgspec.structs.replace(throughput, events_per_s=None)
 
 

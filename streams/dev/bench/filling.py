@@ -32,7 +32,6 @@ async def fill(
 async def feed(
     rig: Rig, generator: Generator, events: int, topic: str = MODEL_METRICS.name
 ) -> None:
-    """Produce the generator's next ``events`` events as fast as possible."""
     producer = rig.broker.plain_producer()
     await producer.start()
     try:

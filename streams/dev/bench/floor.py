@@ -36,8 +36,6 @@ class Floor(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Listener:
-    """Seeks every partition to its start."""
-
     def __init__(self) -> None:
         self.assigned = asyncio.Event()
 

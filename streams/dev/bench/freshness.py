@@ -97,7 +97,6 @@ def _warm(due_ms: NDArray[np.float64], delays_s: NDArray[np.float64]) -> NDArray
 async def _judge(
     rig: Rig, process: WorkerProcess, oracle: Oracle, probes: Probes
 ) -> tuple[NDArray[np.float64], Exactness]:
-    """The delay of every probe, and the exactness of the run."""
     visible = await rig.until_visible(process, oracle.applied + len(probes))
     # The last probe's row may be in flight.
     await rig.until_acknowledged(process)

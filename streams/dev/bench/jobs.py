@@ -56,8 +56,6 @@ class Jobs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Idle:
-    """A `Performer` without work."""
-
     slots = SLOTS
 
     def queue(self, name: str) -> QueuePolicy:

@@ -58,7 +58,6 @@ def this_machine() -> Machine:
 
 
 def versions() -> dict[str, str]:
-    """Versions of this project and of `PACKAGES`."""
     found = {"dia-streams": app_version()}
     for package in PACKAGES:
         try:

@@ -62,7 +62,6 @@ async def prepare(peer: Peer, programs: Path, cache: Path, say: Say) -> Runnable
 
 
 def version_of(peer: Peer, folder: Path) -> str:
-    """The version pinned by its requirements or jar lock."""
     name = JAR_LOCK if (folder / JAR_LOCK).exists() else REQUIREMENTS
     pinned = re.search(
         rf"(?:^|:){re.escape(peer.package)}(?:==|:)(\S+)$",

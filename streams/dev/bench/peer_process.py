@@ -36,8 +36,6 @@ class PeerMark(NamedTuple):
 
 
 class PeerCount(NamedTuple):
-    """The peer's counts of its records."""
-
     applied: int
     duplicates: int
 

@@ -66,8 +66,6 @@ def run_peers(
 
 
 class Contest:
-    """One topic, and the peers that read it."""
-
     def __init__(self, peers: Sequence[Peer], limit_s: float, programs: Path) -> None:
         self._peers = peers
         self._limit_s = limit_s

@@ -44,7 +44,6 @@ class Probes:
         return np.array(self._due_ms, np.float64)
 
     def make(self, due_ms: float) -> tuple[bytes, bytes]:
-        """Key and value of the next probe."""
         number = len(self._due_ms)
         self._due_ms.append(due_ms)
         tenant = _tenant(number)
@@ -68,7 +67,6 @@ class Probes:
         return np.array(delays, np.float64) / 1000
 
     def without(self, found: Found) -> Found:
-        """The contents of the pipeline without probes."""
         count = len(self)
         ledger = dict(found.ledger)
         for name in ("read", "applied"):

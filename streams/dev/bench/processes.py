@@ -41,7 +41,6 @@ class WatchedProcesses:
         self._pids = dict(pids)
 
     def also(self, pids: Mapping[str, int]) -> WatchedProcesses:
-        """These and ``pids``."""
         return WatchedProcesses({**self._pids, **pids})
 
     def read(self) -> CpuReading:
@@ -49,7 +48,6 @@ class WatchedProcesses:
         return CpuReading(used, machine_cpu_s())
 
     def costs(self, before: CpuReading, after: CpuReading, events: int) -> list[ProcessCost]:
-        """Between two readings, and the peak memory so far."""
         costs = []
         for name, pid in self._pids.items():
             spent_s = after.by_process[name] - before.by_process[name]

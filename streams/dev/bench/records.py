@@ -14,7 +14,6 @@ T = TypeVar("T")
 
 
 def stem(started_at: str, machine: Machine) -> str:
-    """The file name of a run: start time and machine."""
     return f"{started_at[:19].replace(':', '')}-{machine.id[:8]}"
 
 

@@ -45,8 +45,6 @@ class Records:
 
 
 class Notes:
-    """Origin of each part in ``folder``."""
-
     def __init__(self, folder: Path) -> None:
         self._path = folder / _NOTES
         self._made: dict[str, MadeWith] = {}
@@ -58,7 +56,6 @@ class Notes:
             raise UsageError(f"{self._path} is broken: {error}. Remove it.") from error
 
     def holds(self, part: str, made: MadeWith) -> bool:
-        """Whether the part's record exists and has this origin."""
         return self._made.get(part) == made and self._path.with_name(f"{part}.json").exists()
 
     def note(self, part: str, made: MadeWith) -> None:

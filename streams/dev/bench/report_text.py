@@ -70,7 +70,6 @@ def _lines(records: Records) -> Iterator[str]:
 
 
 def _machine(records: Records) -> Iterator[str]:
-    """Each machine once."""
     made = [report.machine for report in records.runs.values()]
     made += [
         r.machine

@@ -118,7 +118,6 @@ async def _start(rig: Rig, name: str) -> tuple[WorkerProcess, float, list[Partit
 
 
 async def _first_commit(rig: Rig, process: WorkerProcess) -> float:
-    """Wall clock at the commit of any waiting event."""
     deadline = rig.clock.monotonic() + FIRST_COMMIT_WAIT_S
     while await rig.reading.unread() >= WAITING_EVENTS:
         process.check()
@@ -132,5 +131,4 @@ async def _first_commit(rig: Rig, process: WorkerProcess) -> float:
 
 
 def _span_s(opened: list[PartitionReady]) -> float:
-    """From the first fencing to the last partition that takes records."""
     return max(one.at_s for one in opened) - min(one.began_s for one in opened)

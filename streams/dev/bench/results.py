@@ -160,7 +160,6 @@ def read_runs(path: Path) -> list[BenchReport]:
 
 
 def plain(report: BenchReport) -> dict[str, Any]:
-    """The report as dictionaries and lists."""
     built: dict[str, Any] = msgspec.to_builtins(report)
     return built
 
@@ -288,7 +287,6 @@ def _with(outcomes: Sequence[CaseOutcome], part: str) -> Iterator[CaseOutcome]:
 
 
 def _table(head: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> list[str]:
-    """A Markdown table, numbers to the right; nothing without rows."""
     body = ["| " + " | ".join(map(_cell, row)) + " |" for row in rows]
     if not body:
         return []

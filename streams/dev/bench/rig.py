@@ -33,8 +33,6 @@ LOG_POLL_S = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rig:
-    """A prepared stack, and the start of workers on it."""
-
     case: Case
     home: Path
     settings: Settings
@@ -47,7 +45,6 @@ class Rig:
 
     @property
     def broker_pid(self) -> int:
-        """Process id of the stack's Kafka."""
         pids = [service.pid for service in status(self.home).services if service.name == "kafka"]
         assert pids[0] is not None, "the stack is up"
         return pids[0]
@@ -76,11 +73,9 @@ class Rig:
         )
 
     async def first_opened(self, process: WorkerProcess) -> PartitionReady:
-        """The first partition that takes records, from the log."""
         return (await self._opened(process, 1))[0]
 
     async def all_opened(self, process: WorkerProcess, partitions: int) -> list[PartitionReady]:
-        """Every partition, once all take records."""
         return await self._opened(process, partitions)
 
     async def _opened(self, process: WorkerProcess, count: int) -> list[PartitionReady]:
@@ -96,7 +91,6 @@ class Rig:
         return list(found)
 
     def watched(self, process: WorkerProcess) -> WatchedProcesses:
-        """The processes of the pipeline, and this one."""
         services = {
             service.name: service.pid
             for service in status(self.home).services
@@ -191,5 +185,4 @@ class Rig:
         return True
 
     async def stop(self, process: WorkerProcess) -> None:
-        """Drain and end."""
         await asyncio.to_thread(process.stop)

@@ -28,7 +28,6 @@ class _Drained:
 
 
 async def measure_throughput(rig: Rig) -> CaseOutcome:
-    """Fill the topic, run the worker, and check the result."""
     case = rig.case
     load_before = os.getloadavg()[0]
     generator, filled_per_s = await fill(rig)
@@ -60,7 +59,6 @@ async def measure_throughput(rig: Rig) -> CaseOutcome:
 
 
 async def _drain(rig: Rig, process: WorkerProcess, oracle: Oracle, filled_per_s: float) -> _Drained:
-    """From the first partition that takes records to the last acknowledged row."""
     events = rig.case.events
     began_s = (await rig.first_opened(process)).at_s
     watched = rig.watched(process)

@@ -31,7 +31,6 @@ SINKS: dict[str, ShardsOf] = {
 
 
 def command(sink: str, profile: Path | None) -> list[str]:
-    """How to start it; `WorkerProcess` adds agents and processes."""
     argv = [sys.executable, "-m", "streams.dev.bench.worker", "--sink", sink]
     return argv if profile is None else [*argv, "--profile", str(profile)]
 

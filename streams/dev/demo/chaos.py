@@ -72,7 +72,6 @@ class Chaos:
                 await self._kill(blow)
 
     async def _kill(self, blow: Blow) -> None:
-        """Kill a process; wait for one if none runs."""
         deadline = self._clock.monotonic() + VICTIM_WAIT_S
         while not (victims := self._worker.alive()):
             if self._clock.monotonic() >= deadline:

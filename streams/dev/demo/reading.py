@@ -61,7 +61,6 @@ class TopicReading:
             shard.close()
 
     async def visible_events(self) -> int:
-        """Events that the minute windows show."""
         counts = await asyncio.gather(
             *(asyncio.to_thread(shard.query, _VISIBLE) for shard in self._shards)
         )
@@ -78,7 +77,6 @@ class TopicReading:
         return lag
 
     async def everything(self) -> Found:
-        """All that `streams.dev.demo.reconcile` compares."""
         tables = await asyncio.gather(
             *(asyncio.to_thread(shard.columns, _WINDOWS) for shard in self._shards)
         )

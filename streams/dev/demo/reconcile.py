@@ -13,8 +13,6 @@ from streams.dev.workload.oracle import Oracle
 
 
 class Check(NamedTuple):
-    """Two numbers that must be equal."""
-
     name: str
     expected: int
     found: int
@@ -26,8 +24,6 @@ class Check(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DemoVerdict:
-    """Every check, in order, and the first windows that differ."""
-
     checks: tuple[Check, ...]
     differences: tuple[WindowDifference, ...]
 

@@ -47,8 +47,6 @@ class DemoProgress(Protocol):
 
 
 class Talk(Protocol):
-    """Prints progress."""
-
     def say(self, text: str) -> None: ...
 
     def progress(
@@ -108,8 +106,6 @@ def run(options: DemoOptions, talk: Talk, then: Then | None = None) -> DemoOutco
 
 
 class _Demo:
-    """One run on a started stack."""
-
     def __init__(
         self, options: DemoOptions, talk: Talk, settings: Settings, environ: Mapping[str, str]
     ) -> None:
@@ -210,7 +206,6 @@ class _Demo:
     async def _until(
         self, what: str, count: Counting, wanted: int, worker: WorkerProcess
     ) -> float | None:
-        """Seconds since the start until ``count`` reached ``wanted``; None on a stall."""
         best, moved_at = -1, self._clock.monotonic()
         with self._talk.progress(what, wanted, "events") as progress:
             while (now := await count()) < wanted:

@@ -117,7 +117,6 @@ def _feed(start: Callable[..., CommandProcess], home: Path, seed: int) -> None:
 
 
 def _token(home: Path) -> str:
-    """A new token for the user at this terminal."""
     now_ms = SystemClock().now_ms()
     expires_ms = now_ms + TOKEN_DAYS * _DAY_MS
     made = TokenFile.of(home).create(

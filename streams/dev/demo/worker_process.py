@@ -35,12 +35,10 @@ class WorkerProcess(CommandProcess):
 
     @property
     def ready(self) -> bool:
-        """Whether every process runs and has its partitions."""
         found = self.alive()
         return len(found) == self.processes and all(worker.ready for worker in found)
 
     @property
     def settled(self) -> bool:
-        """Whether every process runs and is idle."""
         found = self.alive()
         return len(found) == self.processes and all(worker.settled for worker in found)

@@ -65,7 +65,6 @@ class Child:
         self.state = ChildState.STARTING
 
     def step(self) -> None:
-        """Read the state of the process, and do what is due."""
         if self.state is ChildState.WAITING and self.now() >= self._next_at:
             self.start()
         elif self._process is not None and self._process.poll() is not None:
@@ -78,7 +77,6 @@ class Child:
                 self._died(f"did not serve within {self.service.ready_timeout_s:.0f} s")
 
     def retry(self) -> None:
-        """Start a failed child, with its deaths forgotten."""
         if self.state is ChildState.FAILED:
             self.policy.forgive()
             self.start()

@@ -30,7 +30,6 @@ class StackFolder:
 
     @property
     def published(self) -> Path:
-        """The addresses, while the stack runs."""
         return stack_file(self.home)
 
     @property
@@ -69,7 +68,6 @@ class StackFolder:
 
     @property
     def logs(self) -> Path:
-        """The folder in which every service runs."""
         return self.root / "logs"
 
     def log(self, name: str) -> Path:

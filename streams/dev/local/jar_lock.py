@@ -63,13 +63,11 @@ def parse_lock(text: str) -> tuple[Jar, ...]:
 
 
 def render_lock(jars: Iterable[Jar]) -> str:
-    """The text of `parse_lock`, in coordinate order."""
     lines = [f"{jar.sha256} {jar.size_bytes} {jar.coordinate}\n" for jar in jars]
     return _HEADER + "".join(sorted(lines, key=lambda line: line.split()[2]))
 
 
 def read_lock() -> tuple[Jar, ...]:
-    """The committed lock."""
     return parse_lock(LOCK_FILE.read_text(encoding="utf-8"))
 
 

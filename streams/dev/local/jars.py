@@ -48,7 +48,6 @@ def class_path(folder: Path, jars: Sequence[Jar]) -> str:
 
 
 def missing(folder: Path, jars: Sequence[Jar]) -> list[Jar]:
-    """The jars that are missing or differ from the lock."""
     return [jar for jar in jars if not jar.matches(folder / jar.file_name)]
 
 

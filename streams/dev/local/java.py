@@ -22,7 +22,6 @@ def environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def options(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
-    """JVM options besides the broker's own flags."""
     return (*FLAGS, *environ.get(OPTIONS, "").split())
 
 

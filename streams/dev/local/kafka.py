@@ -144,12 +144,10 @@ def prepare(folder: StackFolder, plan: StackPlan, java: Path, class_path: str) -
 
 
 def _from_logs(path: Path) -> Path:
-    """``path``, in or below a broker's folder, relative to the log folder."""
     return Path("..", *path.parts[-2:])
 
 
 def properties_file(place: Path) -> Path:
-    """The configuration of the broker in folder ``place``."""
     return place / "server.properties"
 
 

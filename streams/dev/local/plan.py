@@ -101,7 +101,6 @@ def _new_cluster_id() -> str:
 
 
 def remembered_plan(folder: StackFolder) -> StackPlan | None:
-    """The plan of an earlier start; None without a readable one."""
     try:
         return msgspec.json.decode(folder.plan.read_bytes(), type=StackPlan)
     except (FileNotFoundError, msgspec.MsgspecError):

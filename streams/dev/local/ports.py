@@ -15,7 +15,6 @@ down."""
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on this loopback port."""
     with socket.socket() as probe:
         # As servers do: connections in TIME_WAIT do not make a port busy.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

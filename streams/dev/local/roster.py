@@ -34,8 +34,6 @@ class RosterEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Roster(msgspec.Struct, frozen=True, kw_only=True):
-    """The supervisor and its children, in start order."""
-
     supervisor: ProcessIdentity
     entries: tuple[RosterEntry, ...]
 

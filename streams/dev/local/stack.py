@@ -124,7 +124,6 @@ def down(home: Path, progress: Progress = lambda _: None) -> bool:
 
 
 def restart_shard(home: Path, index: int, *, kill: bool = True) -> None:
-    """Restart ClickHouse shard ``index``; see `restart_service`."""
     restart_service(home, f"clickhouse-{index}", kill=kill)
 
 
@@ -160,7 +159,6 @@ def _entry(folder: StackFolder, name: str) -> RosterEntry:
 
 @contextmanager
 def _writing(folder: StackFolder) -> Iterator[None]:
-    """Converts errors of the file system."""
     try:
         yield
     except OSError as error:
@@ -216,7 +214,6 @@ def _prepare(
     new_ports: bool,
     class_cache: bool,
 ) -> None:
-    """Check and prepare everything before the first process starts."""
     wheels = locate()
     refuse_full(folder.root)
     class_path = jars.ensure(jars.cache_folder(os.environ, folder.home), progress)
@@ -288,7 +285,6 @@ def _spawn_supervisor(folder: StackFolder, owner_pid: int | None, go: int) -> No
 
 
 def _import_path() -> str:
-    """PYTHONPATH for processes in another folder: absolute, with our package."""
     entries = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     root = Path(next(iter(streams.__path__))).parent
     if root.name != "site-packages":
@@ -302,7 +298,6 @@ def _retry_failed(roster: Roster) -> None:
 
 
 def _wait_ready(folder: StackFolder, progress: Progress) -> None:
-    """Wait until every child serves, reporting each step."""
     started = time.monotonic()
     told: dict[str, tuple[ChildState, int]] = {}
     while True:
@@ -357,7 +352,6 @@ def _stop(roster: Roster) -> None:
 
 
 def _clear_remains(folder: StackFolder) -> None:
-    """Remove the remains of a dead stack, its processes first."""
     roster = read_roster(folder)
     for entry in roster.entries if roster is not None else ():
         if entry.process is not None and entry.process.send(signal.SIGKILL):

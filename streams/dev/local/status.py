@@ -46,7 +46,6 @@ class StackStatus:
         return self.running and all(service.ready for service in self.services)
 
     def settings(self) -> dict[str, str]:
-        """Setting name to value, for `streams.core.settings.load`."""
         return {
             "kafka_bootstrap": self.kafka_bootstrap,
             "clickhouse_shards": ",".join(self.shards),

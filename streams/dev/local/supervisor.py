@@ -34,8 +34,6 @@ _SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCH
 
 
 class Supervisor:
-    """Steps its children until stopped."""
-
     def __init__(
         self, folder: StackFolder, children: Sequence[Child], owner: ProcessIdentity | None
     ) -> None:
@@ -98,7 +96,6 @@ class Supervisor:
         self._report()
 
     def _report(self) -> None:
-        """Write the roster if it changed."""
         assert self._identity is not None, "a process can always see itself"
         entries = tuple(child.entry() for child in self._children)
         roster = Roster(supervisor=self._identity, entries=entries)

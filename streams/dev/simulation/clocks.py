@@ -29,7 +29,6 @@ _STRIKES_SHARE = 0.4
 
 
 def begin_ms(rng: random.Random) -> int:
-    """Start of a run, milliseconds since the epoch."""
     return round(rng.choice(_BEGINS).timestamp() * 1000)
 
 
@@ -43,7 +42,6 @@ class Clocks:
         self._strikes = rng.random() < _STRIKES_SHARE
 
     def strike(self) -> None:
-        """Sometimes step a clock, or correct it."""
         rng = self._rng
         if not self._strikes:
             return
@@ -60,7 +58,6 @@ class Clocks:
             self._wrong.append((clock, delta_ms))
 
     def calm(self) -> None:
-        """Correct most clocks."""
         while self._wrong and self._rng.random() < 0.8:
             self._right()
 

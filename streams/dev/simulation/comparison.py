@@ -98,7 +98,6 @@ def _header(headers: Headers, name: str) -> str:
 
 
 def with_buried(world: World, table: str, buried: list[Row]) -> list[Row]:
-    """The rows of a table, with refused ones from dead letters."""
     kept = [row for row in buried if row["table"] == table]
     return newest([*world.shards.rows(table), *kept], world.shards.key(table))
 
@@ -145,7 +144,6 @@ def _check_counts(row: Row, expected: Expected, partition: int) -> None:
 
 
 def _codes_in_queue(world: World, dlq: TopicPartition) -> Counter[str]:
-    """Of dead-lettered records, without refused rows."""
     batch = world.broker.log(dlq).read_committed(0, _EVERYTHING)
     return Counter(
         _header(headers, "error_code")

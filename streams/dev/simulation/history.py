@@ -221,7 +221,6 @@ async def _history(world: World, story: Story, dice: _Dice) -> None:
 
 
 def _quiet_steps(rng: random.Random, share: float) -> frozenset[int]:
-    """Two steps, or mostly none."""
     return frozenset(rng.sample(range(4, STEPS - 1), 2)) if _drawn(rng, share) else frozenset()
 
 
@@ -231,8 +230,6 @@ def _drawn(rng: random.Random, share: float) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Pauses:
-    """Quiet moments before the end, with checks."""
-
     world: World
     story: Story
     witness: Witness
@@ -260,7 +257,6 @@ class _Pauses:
             await self._look(processes)
 
     async def _look(self, processes: Sequence[Process]) -> None:
-        """Check, if the system settles soon."""
         if self.loss.happened:
             return
         if await quiet_moment(self.world, self.story.source, self.sources, processes):
@@ -272,7 +268,6 @@ class _Pauses:
 
 
 async def _storm(producers: Producers, weather: Weather, dice: _Dice) -> None:
-    """The faults of one step."""
     draw = dice.weather.random()
     if draw < 0.6:
         await weather.strike()

@@ -84,7 +84,6 @@ def check(world: World, witness: Witness, *, over: bool) -> None:
 
 
 def _letters(world: World, tp: TopicPartition) -> dict[str, str]:
-    """Error codes of the partition's dead letters, by id."""
     dlq = TopicPartition(SIMULATION_REQUEST.dlq, tp.partition)
     found: dict[str, str] = {}
     for headers in world.broker.log(dlq).read_committed(0, _EVERYTHING).headers:
@@ -201,7 +200,6 @@ def _check_cancelled(requests: _Requests, by_first: dict[str, dict[str, Any]]) -
 def _check_rows(
     rows: dict[str, Row], requests: _Requests, results: dict[str, dict[str, Any]]
 ) -> None:
-    """`simulations` holds every result once, at the place of its request."""
     if rows.keys() != requests.asked.keys():
         raise Difference(
             f"simulations rows differ by {sorted(rows.keys() ^ requests.asked.keys())}"

@@ -116,8 +116,6 @@ def _answer(request: SimulationRequest, outcome: Outcome, place: Place) -> Answe
 
 
 class Requests(Producers):
-    """Appends requests with a unique ``request_id``."""
-
     topic = SIMULATION_REQUEST.name
     at_once = 6
 

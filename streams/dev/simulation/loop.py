@@ -37,8 +37,6 @@ class _JumpingSelector(selectors.SelectSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop on virtual time; see the module docstring."""
-
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
         super().__init__(self._jumping)
@@ -50,7 +48,6 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     @property
     def turns(self) -> int:
-        """Number of turns of the loop."""
         return self._jumping.turns
 
 
@@ -75,7 +72,6 @@ class LoopClock:
         await asyncio.wait((future,), timeout=max(_TICK_S, delay_s))
 
     def jump_wall(self, delta_ms: int) -> None:
-        """Step the wall clock; monotonic time is unchanged."""
         self._start_ms += delta_ms
 
 

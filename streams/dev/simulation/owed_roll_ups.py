@@ -28,7 +28,6 @@ class OwedRollUps:
         self._met: dict[_Debt, int] = {}
 
     def forget(self, partition: int) -> None:
-        """Entries of its changelog were missed."""
         self._owed = {debt: seq for debt, seq in self._owed.items() if debt.partition != partition}
 
     def follow(self, partition: int, entries: Iterable[Entry]) -> str | None:

@@ -81,7 +81,6 @@ class Producers:
         return stranger
 
     def record(self) -> Record:
-        """Draw the next record."""
         rng = self.rng
         draw = rng.random()
         if self.sent and draw < 0.15:
@@ -108,7 +107,6 @@ class Producers:
         return key.encode(), json.dumps(event).encode()
 
     def _conflict(self, record: Record) -> Record:
-        """The same event id with another value."""
         try:
             event = json.loads(record[1])
             return record[0], json.dumps({**event, "value": 77.0}).encode()

@@ -35,7 +35,6 @@ async def quiet_moment(
 
 
 def held(processes: Sequence[Process]) -> list[AssignedPartition]:
-    """Every partition of these processes."""
     groups = [group for process in processes for group in process.worker.groups]
     return [partition for group in groups for partition in group.partitions.values()]
 
@@ -47,7 +46,6 @@ def decided(world: World, source: Topic) -> bool:
 
 
 def _quiet(world: World, source: Topic, processes: Sequence[Process]) -> bool:
-    """Every partition has an owner that has read, committed and shown everything."""
     alive = [process for process in processes if process.alive]
     partitions = held(alive)
     if len(partitions) != world.partitions or not decided(world, source):

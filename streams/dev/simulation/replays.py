@@ -39,8 +39,6 @@ _WORDS: tuple[Word, ...] = ("pause", "resume", "cancel")
 
 
 class Runner:
-    """A process that runs one command on dead letters."""
-
     def __init__(self, work: Coroutine[Any, Any, Any]) -> None:
         self.alive = True
         token = current_process.set(self)
@@ -49,7 +47,6 @@ class Runner:
         self._death: asyncio.Task[None] | None = None
 
     async def kill(self) -> None:
-        """kill -9."""
         self.alive = False
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
@@ -72,8 +69,6 @@ class Runner:
 
 
 class Replays:
-    """An operator who replays dead letters, at random."""
-
     def __init__(self, world: World, rng: random.Random) -> None:
         self._world = world
         self._rng = rng
@@ -82,7 +77,6 @@ class Replays:
         self._number = 0
 
     async def strike(self) -> None:
-        """Begin something, or kill a run."""
         draw = self._rng.random()
         if draw < 0.45:
             self._start(self._plan_and_run())
@@ -114,7 +108,6 @@ class Replays:
             await self._show(partition)
 
     async def _end(self, plan: str) -> None:
-        """Resume it; cancel a plan that cannot go on."""
         world = self._world
         source, found = await find_plan(world.broker, plan, app.topology.topics)
         try:

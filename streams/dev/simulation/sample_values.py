@@ -33,7 +33,6 @@ def sample(topic: Topic, rng: random.Random, now_ms: int) -> Any:
 
 
 def event_of(topic: Topic, value: Any) -> Any:
-    """``value`` for the codec of ``topic``."""
     if not isinstance(topic.codec, RegistryCodec):
         return value
     read = topic.codec.documents.decoder(topic.type)([msgspec.json.encode(value)])

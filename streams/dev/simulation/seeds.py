@@ -23,8 +23,6 @@ _SEEDS_A_TASK = 10
 
 
 class FailedSeed(NamedTuple):
-    """A failed seed, and its error."""
-
     seed: int
     broken: str | None
     error: str
@@ -38,7 +36,6 @@ class FailedSeed(NamedTuple):
 
 
 def try_seed(seed: int, story: str, broken: str | None = None) -> FailedSeed | None:
-    """One run, with the named broken variant or the real engine."""
     variant = variants(story)[broken]() if broken is not None else nullcontext()
     with variant:  # a variant that does not fit the engine is no failure of the seed
         try:

@@ -27,8 +27,6 @@ OTHER_MAPS = (
 
 
 class ShardWeather:
-    """Injects faults into the shards of ``world``; `clear` ends them."""
-
     def __init__(self, world: World, rng: random.Random) -> None:
         self._world = world
         self._rng = rng

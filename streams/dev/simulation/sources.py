@@ -72,7 +72,6 @@ class Sources:
             return
 
     async def _spoil(self, producers: Producers) -> None:
-        """Append unreadable batches, before any consumer reads them."""
         logs = [self._world.broker.log(tp) for tp in self._partitions]
         before = [log.high_watermark for log in logs]
         await producers.send_some()
@@ -135,7 +134,6 @@ class Loss:
         await self._fill(broker.log(self.tp))
 
     async def _fill(self, log: Log) -> None:
-        """Fill the log past its previous length before any consumer reads it."""
         number, of = self.tp.partition, self._world.partitions
         tenant = next(t for n in range(99) if partition_of((t := f"t{n}").encode(), of) == number)
         producer, end = self._world.broker.plain_producer(), self.reached + self._rng.randint(1, 9)

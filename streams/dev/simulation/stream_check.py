@@ -66,7 +66,6 @@ def check(world: World, witness: Witness, *, over: bool) -> None:
 
 
 def _letters(world: World, tp: TopicPartition) -> dict[int, str]:
-    """Code of the dead letter of each offset that has one."""
     batch = world.broker.log(TopicPartition(f"{tp.topic}.dlq", tp.partition))
     found: dict[int, str] = {}
     for headers in batch.read_committed(0, _EVERYTHING).headers:

@@ -96,7 +96,6 @@ class _Body:
         self.windows.at(event)[tenant] += 1
 
     async def _close(self, key: WindowKey, count: int) -> None:
-        """One record per closed window, sent after a wait."""
         tenant, (start_s, _) = key
         stream = current.get()
         await asyncio.sleep(self._rng.choice(_WAITS_S))

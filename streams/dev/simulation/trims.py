@@ -12,14 +12,10 @@ from streams.core.types import TopicPartition
 
 
 class TrimWatcher(Protocol):
-    """Receives each trim of a log, before it is done."""
-
     def trimming(self, log: TopicPartition, before: int) -> None: ...
 
 
 class WatchedBroker(MemoryBroker):
-    """Reports trims to a `TrimWatcher`."""
-
     trim_watcher: TrimWatcher | None = None
 
     async def admin(self) -> MemoryAdmin:

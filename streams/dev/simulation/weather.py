@@ -75,7 +75,6 @@ class Weather:
         )
 
     async def strike(self) -> None:
-        """One fault, drawn by weight."""
         weights = [weight for weight, _ in self._faults]
         _, fault = self._rng.choices(self._faults, weights)[0]
         outcome = fault()
@@ -143,7 +142,6 @@ class Weather:
         return survivors
 
     def start_one(self) -> None:
-        """A process in a free slot of some host, if there is one."""
         taken = {(p.host, p.slot) for p in self._alive()}
         free = [(h, s) for h in HOSTS for s in range(SLOTS) if (h, s) not in taken]
         if free:
@@ -154,7 +152,6 @@ class Weather:
 
     @property
     def processes(self) -> list[Process]:
-        """The live ones."""
         return list(self._alive())
 
     def _alive(self) -> list[Process]:

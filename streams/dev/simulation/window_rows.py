@@ -117,7 +117,6 @@ def _wrong(rows: Sequence[Row], events: Sequence[AppliedEvent]) -> dict[str, tup
 
 
 def _compare_roll_ups(world: World, table: str, rows: Sequence[Row]) -> None:
-    """Every hour and day is the sum of the visible minutes."""
     counts: Counter[Series] = Counter()
     for row in world.shards.rows("m1"):
         start = row["w"] // _WIDTH_S[table] * _WIDTH_S[table]

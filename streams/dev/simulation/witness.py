@@ -90,7 +90,6 @@ class Witness:
         return self._owed.recomputing(bucket)
 
     def inserted(self, chunks: Sequence[Rows]) -> None:
-        """Rows become visible next."""
         for rows in chunks:
             if not isinstance(rows, WindowRows) or not len(rows):
                 continue
@@ -109,7 +108,6 @@ class Witness:
                 )
 
     def trimming(self, log: TopicPartition, before: int) -> None:
-        """The running process is about to trim ``log`` up to the offset ``before``."""
         of_source = log.topic == self._source.changelog(self._group)
         if not of_source or before <= self._world.broker.log(log).start_offset:
             return

@@ -104,7 +104,6 @@ class World:
         )
 
     async def create_topics(self) -> None:
-        """Every topic of the topology."""
         admin = await self.broker.admin()
         topics = wanted_topics(self.topology)
         await admin.create_topics([replace(t, partitions=self.partitions) for t in topics])
@@ -114,7 +113,6 @@ class World:
                 self.broker.log(TopicPartition(source, partition)).start_offset = self.first_offset
 
     def jump_clocks(self, delta_ms: int) -> None:
-        """Step the wall clock of every machine."""
         self.clock.jump_wall(delta_ms)
         self.broker_clock.jump_wall(delta_ms)
 
@@ -143,8 +141,6 @@ class World:
 
 @dataclass(slots=True, eq=False)
 class Process:
-    """One worker process."""
-
     slot: int
     host: str
     topics: Sequence[str]
@@ -160,14 +156,12 @@ class Process:
         return member_id(f"{self.host}-{self.slot}", self.topics)
 
     def start(self) -> None:
-        """Start it; it joins its groups later."""
         self.alive = True
         token = current_process.set(self)
         self._task = asyncio.create_task(self.worker.run(lambda: None))
         current_process.reset(token)
 
     async def stop(self) -> None:
-        """SIGTERM."""
         await self.worker.drain(Deadline(self.clock, DRAIN_TIMEOUT_S))
         await self.kill()
 
@@ -188,7 +182,6 @@ class Process:
 
     @property
     def failure(self) -> BaseException | None:
-        """The error with which the process ended by itself, or None."""
         if not self.alive or self._task is None or not self._task.done():
             return None
         return None if self._task.cancelled() else self._task.exception()
@@ -208,8 +201,6 @@ async def die_here() -> None:
 
 
 class Watcher(Protocol):
-    """Receives each request to a shard before the shard."""
-
     def inserted(self, chunks: Sequence[Rows]) -> None: ...
 
     def recomputing(self, bucket: RollUp) -> Callable[[], None]: ...

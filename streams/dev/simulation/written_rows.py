@@ -24,7 +24,6 @@ class WrittenRows:
 
     @property
     def rows(self) -> list[Row]:
-        """In the order of their first write."""
         return [row for batch in self._batches.values() for row in batch.rows()]
 
 

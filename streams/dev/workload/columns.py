@@ -20,7 +20,6 @@ class EventColumns(NamedTuple):
     value: NDArray[np.float64]
 
     def take(self, rows: NDArray[Any]) -> EventColumns:
-        """Copies of rows, by mask or indexes."""
         return EventColumns(
             id=self.id[rows],
             tenant=self.tenant[rows],

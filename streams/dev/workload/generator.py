@@ -73,14 +73,12 @@ class Generator:
         self._repeatable = 0
 
     def blocks(self, events: int, block_events: int = BLOCK_EVENTS) -> Iterator[EventBlock]:
-        """The next ``events`` events, in blocks of at most ``block_events``."""
         while events > 0:
             size = min(events, block_events)
             yield self.block(size)
             events -= size
 
     def block(self, size: int) -> EventBlock:
-        """The next ``size`` events, at most `BLOCK_EVENTS_MAX`."""
         assert 0 < size <= BLOCK_EVENTS_MAX
         index = np.arange(self._next, self._next + size)
         self._next += size
@@ -121,7 +119,6 @@ class Generator:
     def _repeat(
         self, index: NDArray[np.int64], kind: NDArray[np.int64], columns: EventColumns
     ) -> None:
-        """Make this block's duplicates copies of earlier events."""
         latest = np.where(kind >= _LATE, index, self._repeatable)
         repeatable = np.maximum.accumulate(np.maximum(latest, self._repeatable))
         self._repeatable = int(repeatable[-1])

@@ -63,7 +63,6 @@ class Oracle:
         return self.applied + self.duplicates + self.dead.total()
 
     def apply(self, events: EventColumns) -> None:
-        """Events that must be counted exactly once."""
         models, metrics = len(self.models), len(self.metrics)
         tenant = events.tenant.astype(np.int64)
         self._series.append((tenant * models + events.model) * metrics + events.metric)

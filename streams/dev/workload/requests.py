@@ -55,12 +55,9 @@ class RequestOracle:
     asked: dict[str, str] = field(default_factory=dict)
     """requests with a result: request id to tenant and idempotency key"""
     high: set[str] = field(default_factory=set)
-    """request ids of high priority"""
 
 
 class RequestGenerator:
-    """Draws requests; ``oracle`` covers all that were drawn."""
-
     def __init__(self, workload: RequestWorkload) -> None:
         self.oracle = RequestOracle()
         self._workload = workload
@@ -70,7 +67,6 @@ class RequestGenerator:
         self._number = 0
 
     def blocks(self, requests: int, block_requests: int) -> Iterator[EventBlock]:
-        """The next ``requests``, in blocks."""
         for begin in range(0, requests, block_requests):
             drawn = [self._next() for _ in range(min(block_requests, requests - begin))]
             yield EventBlock([key for key, _ in drawn], [value for _, value in drawn])

@@ -60,7 +60,6 @@ class Workload:
 
     @property
     def special(self) -> float:
-        """Share of events that are not ordinary."""
         return self.duplicates + self.late + self.poison + self.future
 
     @property

@@ -43,8 +43,6 @@ Answer = TypeVar("Answer")
 
 
 class KafkaAdmin:
-    """`Admin` over `AIOKafkaAdminClient`."""
-
     def __init__(self, connection: KafkaConnection) -> None:
         self._connection = connection
         self._client: Any = AIOKafkaAdminClient(**connection.client_options())
@@ -241,7 +239,6 @@ class KafkaAdmin:
         raise TimeoutError(f"{', '.join(sorted(names))} still not settled")
 
     async def _ask(self, doing: str, call: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Call ``call``, and repeat it while its error may pass by itself."""
         began_s = time.monotonic()
         last: BaseException | None = None
         try:
@@ -272,7 +269,6 @@ def _stays_unknown(error: BaseException, began_s: float) -> bool:
 
 
 def _whole(asked: set[Any], told: set[Any]) -> None:
-    """Raise where the answer misses a requested entry."""
     if left_out := asked - told:
         raise IncompleteAnswerError(f"nothing about {min(left_out)}")
 

@@ -15,7 +15,6 @@ from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Boolean, Int8, Int16, Int32, Schema, String
 
 _SET = 0
-"""AlterConfigOp SET."""
 
 
 class _Response(Response):  # type: ignore[misc]  # aiokafka is untyped
@@ -60,8 +59,6 @@ class _Struct(RequestStruct):  # type: ignore[misc]  # aiokafka is untyped
 
 
 class IncrementalAlterConfigs(Request[_Struct]):  # type: ignore[misc]  # aiokafka is untyped
-    """Set some values of one topic and leave the others."""
-
     API_KEY = 44
 
     def __init__(self, topic: str, config: Mapping[str, str]) -> None:

@@ -134,7 +134,6 @@ class ColumnFetch:
         return False
 
     def _next_piece(self) -> bool:
-        """Take the next records of the open batch; False where none is left."""
         start = self.next_fetch_offset
         for records in self._pieces:
             self._last = isinstance(records, Frames) or len(records) < PIECE
@@ -152,7 +151,6 @@ class ColumnFetch:
         return False
 
     def _passed(self, into: RecordBatch) -> None:
-        """Copy the leader epoch to ``into``."""
         into.last_epoch = self._epoch
         if into.first_epoch < 0:
             into.first_epoch = self._epoch

@@ -38,7 +38,6 @@ class KafkaConnection:
     """Longest time until consumers see new partitions of a topic."""
 
     def client_options(self) -> dict[str, Any]:
-        """Arguments of every aiokafka client."""
         return {
             "bootstrap_servers": self.bootstrap,
             "client_id": CLIENT_ID,

@@ -147,7 +147,6 @@ class KafkaConsumer:
         return int(state.position)
 
     def hold(self, partitions: frozenset[TopicPartition]) -> None:
-        """Consume nothing of a new assignment before `seek`."""
         if self._client is None or self._fetches is None:
             return
         self._held = set(partitions)
@@ -202,7 +201,6 @@ class KafkaConsumer:
             waiter.cancel()
 
     def _check_group(self) -> None:
-        """Raise the error of the client's background coordination."""
         self._membership.check()
         coordinator = self._client._coordinator
         try:
@@ -215,7 +213,6 @@ class KafkaConsumer:
             raise self._unavailable(error) from error
 
     def _state(self, tp: TopicPartition) -> Any:
-        """The client's state of an assigned partition, or None."""
         if self._client is None:
             return None
         subscription = self._client._subscription.subscription

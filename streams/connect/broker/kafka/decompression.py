@@ -39,8 +39,6 @@ _GZIP_MEMBERS = 16 + zlib.MAX_WBITS
 
 
 class TooManyBytes(CorruptRecordException):  # type: ignore[misc]  # aiokafka is untyped
-    """A batch exceeds its limit."""
-
     def __init__(self, bytes_max: int) -> None:
         super().__init__(
             f"it holds more than DIA_BATCH_MAX_BYTES={bytes_max} bytes when it is opened"

@@ -44,7 +44,6 @@ class FetchBuffer:
         fetcher._proc_fetch_request = self._fetch_and_stamp
 
     def forget_all(self) -> None:
-        """Forget the answers about the previous assignment."""
         self._told.clear()
         self._answers.clear()
         self._broken.clear()
@@ -123,7 +122,6 @@ class FetchBuffer:
         return batch
 
     def _drop(self, tp: TopicPartition) -> None:
-        """Drop an answer, so that the client fetches the partition again."""
         del self._fetcher._records[tp]
         self._fetcher._notify(self._fetcher._wait_consume_future)
 

@@ -62,8 +62,6 @@ class _Struct(RequestStruct):  # type: ignore[misc]  # aiokafka is untyped
 
 
 class DescribeGroup(Request[_Struct]):  # type: ignore[misc]  # aiokafka is untyped
-    """Members and assignments of one group."""
-
     API_KEY = 15
 
     def __init__(self, group: str) -> None:

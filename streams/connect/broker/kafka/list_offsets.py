@@ -30,7 +30,6 @@ class ListOffsets:
 
     @property
     def left(self) -> list[TopicPartition]:
-        """Partitions whose offset is missing."""
         return list(self._left)
 
     def requests(self, leaders: Mapping[TopicPartition, int]) -> list[tuple[int, Any]]:

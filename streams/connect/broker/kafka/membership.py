@@ -44,8 +44,6 @@ class Membership:
 
 
 class AssignmentHolder(Protocol):
-    """The consumer, for its rebalance callbacks."""
-
     def hold(self, partitions: frozenset[TopicPartition]) -> None: ...
 
     def told(self) -> None:

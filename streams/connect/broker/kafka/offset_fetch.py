@@ -78,8 +78,6 @@ class _Struct(RequestStruct):  # type: ignore[misc]  # aiokafka is untyped
 
 
 class OffsetFetch(Request[_Struct]):  # type: ignore[misc]  # aiokafka is untyped
-    """Query a group's committed offsets at its coordinator."""
-
     API_KEY = 9
 
     def __init__(self, group: str, partitions: Iterable[TopicPartition], *, stable: bool) -> None:

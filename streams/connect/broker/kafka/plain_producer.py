@@ -21,8 +21,6 @@ LINGER_MS = 5
 
 
 class KafkaPlainProducer:
-    """`PlainProducer` over an idempotent `AIOKafkaProducer`."""
-
     def __init__(self, connection: KafkaConnection) -> None:
         self._connection = connection
         self._producer: Any = None

@@ -51,6 +51,5 @@ async def abandon(producer: Any) -> None:
 
 
 def _retrieve(future: asyncio.Future[Any]) -> None:
-    """Retrieve the exception, so that the event loop does not report it."""
     if future.done() and not future.cancelled():
         future.exception()

@@ -152,7 +152,6 @@ class KafkaReader:
     async def _offsets(
         self, partitions: Iterable[TopicPartition], strategy: int, isolation: int = READ_COMMITTED
     ) -> dict[TopicPartition, int]:
-        """Query each leader for up to `PARTITIONS_MAX` partitions per request."""
         asked, patience = ListOffsets(partitions, strategy, isolation), self._patience()
         while some := asked.left[:PARTITIONS_MAX]:
             try:
@@ -201,7 +200,6 @@ class KafkaReader:
         raise IncompleteAnswerError(f"nothing about {tp}, throttled for {throttle_s:g} s")
 
     def _throttled(self, answer: Any) -> float:
-        """The answer's throttle time in seconds."""
         throttle_s: float = getattr(answer, "throttle_time_ms", 0) / 1000
         self._quiet_until_s = max(self._quiet_until_s, time.monotonic() + throttle_s)
         return throttle_s
@@ -239,5 +237,4 @@ class KafkaReader:
 
 
 def _items(schema: Any, name: str) -> Any:
-    """The schema of the items of an array field."""
     return schema.fields[schema.names.index(name)].array_of

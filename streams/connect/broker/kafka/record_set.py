@@ -171,8 +171,6 @@ def pieces_of(batch: Any, data: bytes) -> Iterator[list[Any]]:
 
 
 class TolerantRecord(NamedTuple):
-    """The fields of aiokafka's record that dia reads."""
-
     offset: int
     timestamp: int
     key: bytes | None

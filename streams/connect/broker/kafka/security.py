@@ -14,8 +14,6 @@ MECHANISMS = ("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KafkaSecurity:
-    """Security settings under Kafka's names."""
-
     protocol: str = "PLAINTEXT"
     mechanism: str = MECHANISMS[0]
     user: str = ""

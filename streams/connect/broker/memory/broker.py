@@ -54,7 +54,6 @@ class MemoryBroker:
         return self._cluster.replicas
 
     def rebalance(self, group: str) -> None:
-        """Make every member of the group join again."""
         self._cluster.group(group).rebalance()
         self._cluster.signal.notify()
 
@@ -82,11 +81,9 @@ class MemoryBroker:
         self.log(tp).append(entry)
 
     def partitions(self) -> list[TopicPartition]:
-        """Every partition of every topic, in order."""
         return [log.tp for _, t in sorted(self._cluster.topics.items()) for log in t.logs]
 
     def is_torn(self, group: str, tp: TopicPartition) -> bool:
-        """Whether the last transaction with this offset was torn."""
         return (group, tp) in self._cluster.transactions.torn
 
     def committed(self, group: str, tp: TopicPartition) -> CommittedOffset | None:

@@ -18,7 +18,6 @@ from streams.core.types import CommittedOffset, Headers, RecordBatch, TopicParti
 from streams.core.wake_signal import WakeSignal
 
 DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
-"""Kafka's default of ``max.message.bytes``."""
 RECORD_OVERHEAD_BYTES = 70
 """Batch header and record framing; the limit applies per record, uncompressed."""
 
@@ -33,8 +32,6 @@ class FetchAnswer(NamedTuple):
 
 @dataclass(slots=True)
 class MemoryTopic:
-    """A topic's logs by partition, and its configuration."""
-
     logs: list[Log]
     replication_factor: int
     config: dict[str, str]
@@ -99,7 +96,6 @@ class Cluster:
         log.trim(before)
 
     def refusal(self, group: str, partitions: Iterable[TopicPartition], *, stable: bool) -> str:
-        """The group coordinator's error code for these offsets, or ""."""
         refused = self.faults.coordinator_refusal()
         if not stable:
             return "" if refused == UNSTABLE_OFFSET_COMMIT else refused
@@ -130,7 +126,6 @@ class Cluster:
         return LogEntry(timestamp_ms, key, value, headers, append_time=append_time)
 
     async def call(self, kind: Call) -> None:
-        """Begin a client's call: apply due faults and timeouts."""
         await self.faults.strike(kind)
         self.expire()
 

@@ -102,7 +102,6 @@ class MemoryConsumer:
         self._cluster.signal.notify()
 
     def unmute(self) -> None:
-        """Send heartbeats again."""
         self._muted = False
         if self._member is not None:
             self._member.expires_at = None
@@ -215,7 +214,6 @@ class MemoryConsumer:
             await self._tell(listener.on_revoked)
 
     async def _join(self) -> bool:
-        """Join until a rebalance completes with this member; False when it failed."""
         while True:
             previous = self._member
             if previous is not None and not self._group.is_current(previous) and self._evicted():
@@ -257,7 +255,6 @@ class MemoryConsumer:
         return not self._fail(conflict)
 
     def _fail(self, error: MembershipConflict | BrokerUnavailable) -> bool:
-        """Make `start` and `getmany` raise ``error``. Returns False."""
         self._failure = error
         self._first_assignment.set()
         self._cluster.signal.notify()

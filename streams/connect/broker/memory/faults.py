@@ -92,16 +92,12 @@ class Faults:
         self.lost_lists = 0
 
     def fail(self, call: Call, error: Exception, *, nth: int = 1) -> None:
-        """Raise ``error`` instead of the call."""
-
         async def effect() -> None:
             raise error
 
         self._planned.setdefault(call, []).append(_Planned(nth, effect))
 
     def delay(self, call: Call, delay_s: float, *, nth: int = 1) -> None:
-        """Delay the call by ``delay_s`` seconds of the clock."""
-
         async def effect() -> None:
             await self._clock.sleep(delay_s)
 
@@ -133,7 +129,6 @@ class Faults:
         self.extra_markers += count
 
     def duplicate_callbacks(self, count: int = 1) -> None:
-        """Call listeners twice for the next ``count`` assignment changes."""
         self.repeated_callbacks += count
 
     def lose_lists(self, count: int = 1) -> None:
@@ -178,7 +173,6 @@ class Faults:
         self.up()
 
     async def strike(self, call: Call) -> None:
-        """Count one call of this kind and apply due faults."""
         due = []
         for planned in self._planned.get(call, ()):
             planned.countdown -= 1
@@ -207,11 +201,9 @@ class Faults:
 
     @property
     def tears(self) -> bool:
-        """Whether the next commit is torn."""
         return self._torn is not None
 
     def coordinator_refusal(self) -> str:
-        """The current error code of group coordinators, or ""."""
         code, until_s = self._refusal
         return code if self._clock.monotonic() < until_s else ""
 

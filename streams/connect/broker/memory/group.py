@@ -19,8 +19,6 @@ REBALANCE_TIMEOUT_S = 60.0
 
 @dataclass(slots=True, eq=False)
 class Member:
-    """One incarnation of a member; a restart makes another."""
-
     member_id: str
     instance_id: str
     topics: frozenset[str]
@@ -31,8 +29,6 @@ class Member:
 
 
 class MemoryGroup:
-    """Members, their partitions, and the group's committed offsets."""
-
     def __init__(self, partitions: Callable[[str], int], monotonic: Callable[[], float]) -> None:
         self.offsets: dict[TopicPartition, CommittedOffset] = {}
         self.generation = 0
@@ -80,7 +76,6 @@ class MemoryGroup:
             self._begin_rebalance(joined=None)
 
     def rebalance(self) -> None:
-        """Make every member join again."""
         self._begin_rebalance(joined=None)
 
     def fall_silent(self, member: Member) -> None:
@@ -110,7 +105,6 @@ class MemoryGroup:
         return frozenset().union(*(member.topics for member in self._members.values()))
 
     def description(self, name: str) -> GroupDescription:
-        """The group as `Admin` returns it."""
         stable = self._rebalance_deadline is None
         return GroupDescription(
             name,

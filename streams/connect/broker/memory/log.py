@@ -32,8 +32,6 @@ class LogEntry:
 
 
 class Log:
-    """Offsets rise by one from `start_offset`."""
-
     def __init__(self, tp: TopicPartition) -> None:
         self.tp = tp
         self.start_offset = 0
@@ -89,7 +87,6 @@ class Log:
         self._spoilt = [range(s.start, min(s.stop, end)) for s in self._spoilt if s.start < end]
 
     def elect(self) -> None:
-        """Start another leader epoch with the same log."""
         self._epoch += 1
 
     def spoil(self, first: int, until: int) -> None:
@@ -98,7 +95,6 @@ class Log:
 
     @property
     def spoilt(self) -> list[range]:
-        """The unreadable batches."""
         return list(self._spoilt)
 
     def _add(self, entry: LogEntry) -> int:
@@ -111,7 +107,6 @@ class Log:
         return self._reached - 1
 
     def trim(self, before: int) -> None:
-        """Drop every entry below ``before``."""
         dropped = min(max(0, before - self.start_offset), len(self._entries))
         del self._entries[:dropped]
         self.start_offset += dropped
@@ -169,7 +164,6 @@ class Log:
         return batch
 
     def readable(self) -> RecordBatch:
-        """Every committed record of a readable batch, in one batch."""
         offset = self.start_offset
         whole = RecordBatch(self.tp, offset, offset)
         for part in self._readable_parts(offset):

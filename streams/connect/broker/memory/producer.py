@@ -111,7 +111,6 @@ class MemoryTransactionalProducer:
         return log.append(entry, transaction.producer_id)
 
     def _tear(self) -> bool:
-        """Tear the commit; False without both records and offsets."""
         cluster = self._cluster
         if not self._wrote or not cluster.transactions.is_mixed(self._id, self._epoch):
             return False
@@ -142,7 +141,6 @@ class MemoryTransactionalProducer:
             raise self._failure from error
 
     async def _refused(self, kind: Call, refused: RefusedStep, action: Callable[[], Any]) -> None:
-        """Return when the client retries, else raise."""
         if refused.applied:
             action()
         raised = TRANSACTION_REFUSALS[refused.code]
@@ -152,7 +150,6 @@ class MemoryTransactionalProducer:
         await self._cluster.call(kind)
 
     async def _finished(self) -> None:
-        """Retry until every partition has the marker of the last transaction."""
         transactions = self._cluster.transactions
         if transactions.finishing(self._id):
             await self._cluster.until(lambda: not transactions.finishing(self._id))

@@ -15,8 +15,6 @@ ASK_AGAIN_S = 0.1
 
 
 class MemoryReader:
-    """`LogReader` on a `Cluster`."""
-
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
@@ -64,7 +62,6 @@ class MemoryReader:
     async def _logs_with_ends(
         self, partitions: Sequence[TopicPartition]
     ) -> dict[TopicPartition, Log]:
-        """The logs, once each leader returns its end."""
         cluster, clock = self._cluster, self._cluster.clock
         deadline_s = clock.monotonic() + ANSWER_TIMEOUT_S
         while True:

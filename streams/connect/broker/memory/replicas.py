@@ -1,8 +1,7 @@
 """Effects of replication in the in-memory broker: new leaders and late markers.
 
-A new leader has every acknowledged record, but not at once proof that its followers have them.
-Until then its high watermark is lower than its predecessor's: reads end there and ListOffsets is
-refused.
+A new leader's high watermark is lower than its predecessor's until its followers report: reads end
+there and ListOffsets is refused.
 
 A coordinator decides a transaction before it writes the markers. Until a partition has its marker,
 reads end at the old last stable offset; until all have it, neither the producer nor a successor
@@ -49,14 +48,12 @@ class Replicas:
         self._behind[log.tp] = _Behind(self._clock.monotonic() + for_s, seen)
 
     def high_watermark(self, log: Log) -> int:
-        """The leader's high watermark."""
         behind = self._behind.get(log.tp)
         if behind is None or behind.until_s <= self._clock.monotonic():
             return log.high_watermark
         return max(log.start_offset, min(behind.high_watermark, log.high_watermark))
 
     def last_stable_offset(self, log: Log) -> int:
-        """The leader's last stable offset."""
         return min(log.last_stable_offset, self.high_watermark(log))
 
     def tells_end(self, log: Log) -> bool:
@@ -69,7 +66,6 @@ class Replicas:
         self._delays_s = list(delays_s)
 
     def mark(self, producer_id: int, writes: list[Callable[[], None]]) -> None:
-        """Write the markers of one transaction, each after its delay."""
         named_s, self._delays_s = self._delays_s, []
         now_s, rest_s = self._clock.monotonic(), 0.0 if named_s else self._marker_delay_s
         for number, write in enumerate(writes):
@@ -102,7 +98,6 @@ class Replicas:
         return min(moments, default=None)
 
     def heal(self) -> None:
-        """Complete replication and all markers."""
         markers, self._markers = self._markers, []
         for marker in markers:
             marker.write()

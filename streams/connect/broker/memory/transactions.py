@@ -27,8 +27,6 @@ class Transaction:
 
 @dataclass(slots=True, eq=False)
 class _Settling:
-    """Committed offsets whose marker is pending."""
-
     offsets: dict[str, dict[TopicPartition, CommittedOffset]]
 
 
@@ -92,11 +90,9 @@ class TransactionCoordinator:
         return known is not None and self._replicas.finishing(known.producer_id)
 
     def end(self, transactional_id: str, epoch: int, *, committed: bool) -> None:
-        """Commit or abort the holder's transaction in all partitions and offsets."""
         self._end(self.writing(transactional_id, epoch), committed=committed)
 
     def is_mixed(self, transactional_id: str, epoch: int) -> bool:
-        """Whether the holder's transaction has records and offsets."""
         transaction = self.writing(transactional_id, epoch)
         return bool(transaction.logs) and bool(transaction.offsets)
 

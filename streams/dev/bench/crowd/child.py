@@ -45,7 +45,6 @@ class Met(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def read_all(task: CrowdTask) -> Met:
-    """Run every reader from its arrival to the common end."""
     heard, rng, began_s = Heard(), random.Random(task.seed), time.process_time()
 
     async def read(number: int, token: str, person: Person) -> None:

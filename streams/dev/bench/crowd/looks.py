@@ -56,7 +56,6 @@ class Person(NamedTuple):
     bound: bool
 
     def look(self, rng: random.Random) -> list[Call]:
-        """The requests of one page, in a browser's order."""
         there = [look for look in LOOKS if not (look.everyone and self.bound)]
         [look] = rng.choices(there, [look.weight for look in there])
         picks = [] if self.bound or look.page not in _PICKED else ["/api/tenants"]

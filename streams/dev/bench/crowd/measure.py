@@ -160,7 +160,6 @@ async def _child(task: CrowdTask) -> asyncio.subprocess.Process:
 
 
 async def _met(child: asyncio.subprocess.Process) -> Met:
-    """Start the readers and wait for their result."""
     output, _ = await child.communicate(b"\n")
     if child.returncode != 0:
         raise CommandError(f"the readers' process ended with exit code {child.returncode}.")

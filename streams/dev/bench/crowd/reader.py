@@ -38,8 +38,6 @@ class Heard:
 
 
 class Reader:
-    """One console user; see the module docstring."""
-
     def __init__(
         self, http: aiohttp.ClientSession, token: str, person: Person, heard: Heard, seed: int
     ) -> None:
@@ -95,7 +93,6 @@ class Reader:
                 self._etags[name] = answer.headers["ETag"]
 
     async def _watch(self) -> None:
-        """Times the first event only."""
         patient = aiohttp.ClientTimeout(total=None, sock_read=60.0)
         while True:
             try:

@@ -24,8 +24,6 @@ REPLY_ENCODINGS = ("zstd", "lz4", "gzip")
 
 
 class Compressor(Protocol):
-    """Compressor of one reply: feed chunks, then take the rest."""
-
     def compress(self, chunk: bytes, /) -> bytes: ...
 
     def flush(self) -> bytes: ...
@@ -99,7 +97,6 @@ def reply_encoding(accepted: str) -> str | None:
 
 
 def compressor(encoding: str) -> Compressor:
-    """A new compressor for one of `REPLY_ENCODINGS`, at its fastest level."""
     if encoding == "gzip":
         return zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS | 16)
     return _Lz4() if encoding == "lz4" else zstd.ZstdCompressor(level=1)

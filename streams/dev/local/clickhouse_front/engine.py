@@ -27,8 +27,6 @@ from streams.dev.local.clickhouse_front.statements import Insert
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A request to the engine, without its statement."""
-
     settings: Mapping[str, str] = field(default_factory=dict)
     """by name, for this request only"""
     parameters: Mapping[str, str] = field(default_factory=dict)
@@ -43,8 +41,6 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The counters of ``X-ClickHouse-Summary``."""
-
     read_rows: int = 0
     read_bytes: int = 0
     written_rows: int = 0
@@ -83,7 +79,6 @@ class ChdbEngine:
             return _summary(result)
 
     def query(self, call: Call, sql: str, output_format: str) -> tuple[bytes, Summary]:
-        """Run a statement and return its whole result."""
         with self._connection(call) as connection, _engine_errors():
             result = connection.query(sql, output_format, params=dict(call.parameters))
             return result.bytes() or b"", _summary(result)
@@ -188,7 +183,6 @@ def _prepare(connection: Session, settings: Mapping[str, str]) -> None:
 
 
 def _values(connection: Session, settings: Mapping[str, str]) -> dict[str, str]:
-    """A session's values of the settings that a request changes."""
     if not settings:
         return {}
     names = ", ".join(f"'{name}'" for name in settings)

@@ -71,7 +71,6 @@ class StatementFailed(Exception):  # noqa: N818 - the protocol's word is excepti
 
     @property
     def status(self) -> int:
-        """The HTTP status of this code."""
         return _STATUS_OF.get(self.code, 500)
 
 

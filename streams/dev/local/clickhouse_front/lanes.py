@@ -43,7 +43,6 @@ class StatementLane:
         return await asyncio.shield(future)
 
     def close(self) -> None:
-        """Accept no more work; does not wait."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _leave(self, _future: asyncio.Future[T]) -> None:

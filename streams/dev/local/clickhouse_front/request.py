@@ -37,8 +37,6 @@ _STREAMED = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontLimits:
-    """Limits of one front, in bytes."""
-
     body_bytes: int = 128 << 20
     """one request body, decompressed"""
     bodies_bytes: int = 512 << 20
@@ -83,8 +81,6 @@ class BodyBudget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A request ready to run."""
-
     call: Call
     statement: statements.Statement
     output_format: str
@@ -95,8 +91,6 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestSources:
-    """The named parts of a request: URL, form fields and headers."""
-
     query: Mapping[str, str]
     form: Mapping[str, str]
     headers: Mapping[str, str]

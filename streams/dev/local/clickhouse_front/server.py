@@ -64,11 +64,9 @@ class Front:
         self.app.cleanup_ctx.append(self._expiry)
 
     def stop_taking(self) -> None:
-        """Refuse new statements; running ones go on."""
         self._stopping = True
 
     def close(self) -> None:
-        """Release the idle threads."""
         for lane in (self._inserts, self._reads, self._sisters):
             lane.close()
 

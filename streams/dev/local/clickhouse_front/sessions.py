@@ -54,7 +54,6 @@ class StatementSessions:
                 held.expires_at = time.monotonic() + min(timeout_s, SESSION_TIMEOUT_MAX_S)
 
     def expire(self) -> None:
-        """Close expired sessions."""
         now = time.monotonic()
         with self._lock:
             for session_id, held in list(self._held.items()):
@@ -62,7 +61,6 @@ class StatementSessions:
                     self._drop(session_id)
 
     def close(self) -> None:
-        """Close idle sessions."""
         with self._lock:
             for session_id in [key for key, held in self._held.items() if not held.busy]:
                 self._drop(session_id)

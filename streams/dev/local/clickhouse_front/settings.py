@@ -57,7 +57,6 @@ def set_clause(settings: Mapping[str, str]) -> str:
 
 
 def quoted(name: str) -> str:
-    """An identifier between back quotes."""
     return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 

@@ -120,7 +120,6 @@ def _words(text: bytes) -> Iterator[_Word]:
 
 
 def _tokens(text: bytes) -> list[StatementToken]:
-    """Everything but spaces and comments."""
     found = []
     for token in _TOKEN.finditer(text):
         part = token.group()
