@@ -77,6 +77,11 @@ class AccessToken:
     def speaks_for(self, tenant: str) -> bool:
         return self.tenant is None or self.tenant == tenant
 
+    @property
+    def owner(self) -> str:
+        """Owner of bounded resources: the tenant, whatever its token."""
+        return f"token {self.id}" if self.tenant is None else f"tenant {self.tenant}"
+
 
 class Credential(NamedTuple):
     id: str

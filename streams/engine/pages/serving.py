@@ -1,7 +1,8 @@
 """Serves pages over HTTP on their own port.
 
-Order of the checks: token, attempts, rate, size, then the page. The server runs in the worker's
-event loop, where the tables are: a page that computes for long delays records.
+Order of the checks: attempts, token, role, rate, running pages, size, then the page. The server runs in
+the worker's event loop, where the tables are: a page that computes for long delays records. So the
+tokens of a tenant share a rate, and a part of the pages that run at once.
 """
 
 from __future__ import annotations
@@ -21,8 +22,14 @@ from starlette.routing import Route
 from streams.connect.access.attempts import Attempts
 from streams.connect.access.authentication import Authenticator
 from streams.connect.access.client_address import client_site
+from streams.connect.access.fair_share import FairShare
 from streams.connect.access.problem import refusal
-from streams.connect.access.refusals import BodyTooLarge, Forbidden, Unauthenticated
+from streams.connect.access.refusals import (
+    BodyTooLarge,
+    Forbidden,
+    Overloaded,
+    Unauthenticated,
+)
 from streams.connect.access.request_rate import RequestRate
 from streams.connect.access.tokens import AccessToken, Role, TokenFile
 from streams.connect.access.web_server import WebServer, bounded
@@ -35,9 +42,12 @@ from streams.engine.streams.page import PageRequest
 
 BODY_MAX_BYTES: Final = 64 << 10
 REQUESTS: Final = 600
-"""of one token, in `PERIOD_S`"""
+"""of one tenant, or of one token of all tenants, in `PERIOD_S`"""
 PERIOD_S: Final = 60.0
+RUNNING_MAX: Final = 64
+"""pages at once; one tenant has half at most"""
 STOP_TIMEOUT_S: Final = 5
+_READING: Final = frozenset({"GET", "HEAD"})
 _HEADERS: Final = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
 log = structlog.get_logger(__name__)
@@ -68,6 +78,7 @@ class PageSite:
         )
         self._attempts = Attempts(clock)
         self._rate = RequestRate(clock, limit=REQUESTS, period_s=PERIOD_S)
+        self._running: FairShare[str] = FairShare(RUNNING_MAX)
         self._behind_proxy = bool(settings.pages_behind_tls)
         self._server = PagesServer(
             self.app(),
@@ -99,17 +110,18 @@ class PageSite:
 
     async def _answer(self, request: Request) -> Response:
         token = self._token(request)
-        self._rate.take(token.id)
-        answered = await self._desk.answer(
-            PageRequest(
-                method=request.method,
-                path=request.scope["path"],
-                query=dict(request.query_params),
-                headers=dict(request.headers),
-                body=await _body(request),
-                tenant=token.tenant,
+        self._rate.take(token.owner)
+        with self._room_for(token):
+            answered = await self._desk.answer(
+                PageRequest(
+                    method=request.method,
+                    path=request.scope["path"],
+                    query=dict(request.query_params),
+                    headers=dict(request.headers),
+                    body=await _body(request),
+                    tenant=token.tenant,
+                )
             )
-        )
         headers = _HEADERS | dict(answered.headers)
         return Response(answered.body, answered.status, headers, answered.media_type)
 
@@ -123,9 +135,21 @@ class PageSite:
             if shown is not None:
                 self._attempts.failed(site)
             raise
-        if not token.allows(Role.READ):
-            raise Forbidden("this needs the role read")
+        role = Role.READ if request.method in _READING else Role.OPERATE
+        if not token.allows(role):
+            raise Forbidden(f"{request.method} needs the role {role.name.lower()}")
         return token
+
+    @contextlib.contextmanager
+    def _room_for(self, token: AccessToken) -> Iterator[None]:
+        """Raises `Overloaded`."""
+        part = {token.owner: 1}
+        if not self._running.take(part):
+            raise Overloaded("too many pages run for this tenant", retry_after_s=1.0)
+        try:
+            yield
+        finally:
+            self._running.give(part)
 
 
 async def _body(request: Request) -> bytes:

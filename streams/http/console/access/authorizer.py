@@ -34,9 +34,8 @@ class Principal(NamedTuple):
 
     @property
     def owner(self) -> str:
-        """Owner of the caller's bounded resources: the tenant, whatever its token."""
-        token = self.token
-        return f"token {token.id}" if token.tenant is None else f"tenant {token.tenant}"
+        """Owner of the caller's bounded resources, `AccessToken.owner`."""
+        return self.token.owner
 
     @property
     def actor(self) -> str:

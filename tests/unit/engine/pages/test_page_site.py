@@ -3,6 +3,7 @@ that has a key."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from contextlib import asynccontextmanager
@@ -30,11 +31,17 @@ class Desk:
 
     def __init__(self):
         self.asked = []
+        self.arrived = asyncio.Semaphore(0)
+        self.go_on = asyncio.Event()
+        self.go_on.set()
 
     async def answer(self, request):
         self.asked.append(request)
         if request.path == "/elsewhere":
             raise KeyNotLocal("on another host", retry_after_s=1.0)
+        if request.path == "/waits":
+            self.arrived.release()
+            await self.go_on.wait()
         said = {"path": request.path, "query": dict(request.query), "tenant": request.tenant}
         return PageResponse(json.dumps(said).encode() + request.body, 201)
 
@@ -101,6 +108,49 @@ async def test_a_token_asks_so_often_and_no_more(tmp_path, monkeypatch):
         assert len(desk.asked) == 3
         other = await client.get("/a", headers=_token(tmp_path))
         assert other.status_code == 201
+
+
+async def test_a_page_is_asked_to_change_something_with_the_role_operate_only(tmp_path):
+    """A page may send to a topic: a token that only reads must not post its tenant's events so."""
+    async with _site(tmp_path) as (desk, client, _):
+        for method in ("POST", "PUT", "PATCH", "DELETE"):
+            refused = await client.request(method, "/a", headers=_token(tmp_path, "t", Role.READ))
+            assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+            assert desk.asked == []
+            taken = await client.request(method, "/a", headers=_token(tmp_path, "t", Role.OPERATE))
+            assert taken.status_code == 201
+            desk.asked.clear()
+
+
+async def test_the_tokens_of_a_tenant_share_what_it_may_ask(tmp_path, monkeypatch):
+    """Else a tenant with ten tokens has ten times the loop of the worker."""
+    monkeypatch.setattr(serving, "REQUESTS", 3)
+    monkeypatch.setattr(serving, "PERIOD_S", 1e6)
+    async with _site(tmp_path) as (_, client, _):
+        shown = [_token(tmp_path, "t", Role.READ) for _ in range(4)]
+        codes = [(await client.get("/a", headers=token)).status_code for token in shown]
+        assert codes == [201, 201, 201, 429]
+        other = await client.get("/a", headers=_token(tmp_path, "u", Role.READ))
+        assert other.status_code == 201
+
+
+async def test_pages_that_wait_for_one_tenant_leave_room_for_another(tmp_path, monkeypatch):
+    """A page may wait for a commit for 15 s; what waits costs the loop of the worker."""
+    monkeypatch.setattr(serving, "RUNNING_MAX", 8)
+    async with _site(tmp_path) as (desk, client, _):
+        desk.go_on.clear()
+        mine = _token(tmp_path, "t", Role.READ)
+        waiting = [asyncio.create_task(client.get("/waits", headers=mine)) for _ in range(4)]
+        for _ in waiting:
+            await desk.arrived.acquire()
+        refused = await client.get("/waits", headers=_token(tmp_path, "t", Role.READ))
+        assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
+        assert int(refused.headers["retry-after"]) >= 1
+        other = await client.get("/a", headers=_token(tmp_path, "u", Role.READ))
+        assert other.status_code == 201
+        desk.go_on.set()
+        assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {201}
+        assert (await client.get("/waits", headers=mine)).status_code == 201
 
 
 def _worker_file(state, slot, port, *, phase="ready", pid=None):
