@@ -5,7 +5,8 @@
      (runtime/jobs/job_partition.py)
  H2  the worker sets a hold in Redis, which expires when room is expected
      (runtime/jobs/tenant_work.py)
- H3  an edge answers a request of a held tenant with 429 and the rest of the hold
+ H3  an edge answers a request of a held tenant with 429 and the rest of the hold; it ignores a
+     hold of more than `HOLD_MAX_S`, which no worker sets
 
 Without Redis, H1 alone decides. The last hold counts: a tenant has one partition and owner.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from redis.asyncio import Redis
 
@@ -23,6 +24,9 @@ from streams.connect.cache.redis import answering
 from streams.core.clock import Clock
 from streams.core.errors import BreakerOpen, CacheUnavailable
 from streams.core.resilience.breaker import Breaker
+
+HOLD_MAX_S: Final = 300.0
+"""A worker sets no longer one."""
 
 
 class Holds(Protocol):
@@ -101,7 +105,7 @@ class HoldCheck:
             left_s = await self.breaker.call(lambda: holds.left_s(tenant))
         except (CacheUnavailable, BreakerOpen):
             return
-        if left_s > 0:
+        if 0 < left_s <= HOLD_MAX_S:
             raise OverQuota(
                 "as many simulations of this tenant wait, or have run lately, as may",
                 retry_after_s=left_s,

@@ -12,13 +12,12 @@ from collections import Counter
 from contextlib import suppress
 from typing import Final
 
-from streams.connect.access.holds import Holds
+from streams.connect.access.holds import HOLD_MAX_S, Holds
 from streams.core.clock import Clock
 from streams.core.errors import CacheUnavailable
 
 PERIOD_S: Final = 60.0
 HOLD_MIN_S: Final = 1.0
-HOLD_MAX_S: Final = 300.0
 GUESS_S: Final = 5.0
 """hold of a tenant without an ended job: short, as the next request corrects it; during a long one
 edges would let none through"""

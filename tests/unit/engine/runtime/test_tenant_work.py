@@ -8,9 +8,9 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.connect.access.holds import MemoryHolds
+from streams.connect.access.holds import HOLD_MAX_S, MemoryHolds
 from streams.core.clock import VirtualClock, settle
-from streams.engine.runtime.jobs.tenant_work import GUESS_S, HOLD_MAX_S, PERIOD_S, TenantWork
+from streams.engine.runtime.jobs.tenant_work import GUESS_S, PERIOD_S, TenantWork
 from tests.unit.engine.runtime.job_desk import SETTINGS, Desk
 
 jobs = st.lists(

@@ -14,7 +14,7 @@ from starlette.requests import Request
 
 from streams.connect.access.attempts import ADDRESS_MAX, PERIOD_S, TOKEN_MAX, Attempts
 from streams.connect.access.client_address import client_site
-from streams.connect.access.holds import HoldCheck, MemoryHolds
+from streams.connect.access.holds import HOLD_MAX_S, HoldCheck, MemoryHolds
 from streams.connect.access.quotas import Quota, Quotas
 from streams.connect.access.refusals import TooManyAttempts
 from streams.connect.access.request_rate import CLIENTS_MAX
@@ -173,6 +173,9 @@ async def test_a_held_tenant_gets_429_for_simulations_until_the_hold_ends(
         assert (await client.post(simulations, json={})).status_code == 422
         holds.away = False
         await clock.advance(17.0)
+        assert (await client.post(simulations, json={})).status_code == 422
+        # No worker holds for so long: a client of Redis wrote it.
+        await holds.hold("acme", HOLD_MAX_S + 1)
         assert (await client.post(simulations, json={})).status_code == 422
 
 
