@@ -111,7 +111,7 @@ def _proven(health: Health) -> bool:
 
 def _show(printer: Printer, report: AuditReport, health: Health) -> None:
     from streams.cli.health import show
-    from streams.cli.terminal.payload import printable
+    from streams.core.words.printable import printable
 
     for books in report.books:
         lines = [_line(books, row) for p in books.partitions for row in p.ledger]

@@ -11,7 +11,8 @@ import typer
 from streams.cli.invocation import invocation
 from streams.cli.terminal.actor import actor_of
 from streams.cli.terminal.consent import consent
-from streams.cli.terminal.payload import moment, printable
+from streams.cli.terminal.payload import moment
+from streams.core.words.printable import printable
 
 if TYPE_CHECKING:
     from typing import TypeAlias

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from streams.cli.terminal.payload import document, moment, printable, shown
+from streams.cli.terminal.payload import document, moment, shown
+from streams.core.words.printable import printable
 from streams.operate.replay.report import NOWHERE, DeadLetterReport
 
 _FOUND_MAX = 200

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from streams.cli.terminal.payload import moment, printable
+from streams.cli.terminal.payload import moment
+from streams.core.words.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,9 +16,9 @@ from datetime import UTC, date, datetime
 from enum import Enum
 from typing import Any, Protocol, TextIO
 
-from streams.cli.terminal.payload import lines_printable, printable
 from streams.core.errors import DiaError
 from streams.core.masking import masked
+from streams.core.words.printable import lines_printable, printable
 
 _CONTROLS = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """Valid in JSON but active in a terminal: C1 controls, and marks that reverse the text

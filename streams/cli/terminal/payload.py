@@ -5,22 +5,12 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
+from streams.core.words.printable import printable
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HEX_BYTES = 16
 SHOWN_BYTES = 16 << 10
 """Bytes of one value; `dia dlq export` prints all of it."""
-
-
-def printable(text: str) -> str:
-    """The text on one line, with escaped control characters."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def lines_printable(text: str) -> str:
-    """The text with its line ends, each line as `printable`."""
-    return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))
 
 
 def moment(at_ms: int, timespec: str = "milliseconds") -> str:

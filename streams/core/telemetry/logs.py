@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import textwrap
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
@@ -20,6 +21,7 @@ import structlog
 
 from streams.core.errors import UsageError
 from streams.core.masking import masked
+from streams.core.words.printable import lines_printable, printable
 
 OWN_LOGGERS = ("streams", "agents", "tables", "schemas")
 REPEATS_MAX = 5
@@ -102,6 +104,7 @@ def keep_off_stdout(level: str = "warning") -> None:
             enough,
             structlog.processors.format_exc_info,
             _shorten,
+            _keep_to_lines,
             structlog.dev.ConsoleRenderer(colors=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
@@ -111,15 +114,25 @@ def keep_off_stdout(level: str = "warning") -> None:
 
 
 def _formatter(shared: list[Any], out: TextIO, *, as_json: bool) -> logging.Formatter:
-    render: Any
+    render: list[Any]
     if as_json:
-        render = structlog.processors.JSONRenderer()
+        render = [structlog.processors.JSONRenderer()]
     else:
-        render = structlog.dev.ConsoleRenderer(colors=out.isatty())
+        render = [_keep_to_lines, structlog.dev.ConsoleRenderer(colors=out.isatty())]
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
     )
+
+
+def _keep_to_lines(logger: Any, method: str, event: Any) -> Any:
+    """Escape what a terminal acts upon, and indent tracebacks: a tenant's text in an exception must
+    not look like an event. The renderer writes fields by repr."""
+    event["event"] = printable(str(event["event"]))
+    for name in ("exception", "stack"):
+        if name in event:
+            event[name] = textwrap.indent(lines_printable(event[name]), "    ")
+    return event
 
 
 def _shorten(logger: Any, method: str, event: Any) -> Any:

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import re
 
 import pytest
 import structlog
@@ -56,6 +57,25 @@ def test_console_form_is_text():
     structlog.get_logger("streams.x").warning("shard_down", shard=1)
     assert "shard_down" in out.getvalue()
     assert not out.getvalue().startswith("{")
+
+
+@pytest.mark.parametrize("on_stdout", [False, True])
+def test_no_text_of_a_tenant_acts_on_a_terminal_or_begins_a_line(on_stdout, capsys):
+    """An agent's exception and a library's message have it; it must not look like another event."""
+    hostile = "a\r\n2026-01-01 [info] forged\x1b]0;owned\x07\u202e\x9b2J"
+    out = io.StringIO()
+    if on_stdout:
+        logs.keep_off_stdout()
+    else:
+        configure("console", stream=out)
+        logging.getLogger("aiokafka").warning("odd answer %s", hostile)
+    log = structlog.get_logger("streams.x")
+    log.warning("refused", tenant=hostile)
+    log.error("agent_failed", names=[hostile], exc_info=ValueError(hostile))
+    text = out.getvalue() + capsys.readouterr().err
+    assert set(re.findall(r"[^\n]", text)) == {sign for sign in text if sign.isprintable()}
+    assert "forged" in text
+    assert not [line for line in text.splitlines() if line.startswith("2026-01-01 [info] forged")]
 
 
 def test_the_level_holds_for_our_events():
