@@ -207,6 +207,38 @@ async def test_what_names_no_host_or_another_protocol_is_malformed(served, head)
     assert (served.pipe.closed, served.requests, served.refused) == (True, [], ["malformed"])
 
 
+HOSTED = b"POST /x HTTP/1.1\r\nHost: a\r\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Length: 1\r\nContent-Length: 2\r\n\r\na",
+        b"Content-Length: 1, 2\r\n\r\na",
+        b"Content-Length: +1\r\n\r\na",
+        b"Content-Length: -1\r\n\r\na",
+        b"Content-Length: 0x1\r\n\r\na",
+        b"Content-Length : 1\r\n\r\na",
+        b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        b"Transfer-Encoding: identity\r\n\r\n",
+        b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"X: y\r\n\x00z: 1\r\n\r\n",
+        b"X: y\rHost: b\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n1;\x00\r\na\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n-1\r\na\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n0x1\r\na\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n1\r\nab0\r\n\r\n",
+    ],
+)
+async def test_a_body_whose_end_can_be_read_in_two_ways_hides_no_request(served, head):
+    """What a proxy takes for a body must not be another tenant's next request here (A31)."""
+    await served.sends(HOSTED + head, GET)
+    assert (served.pipe.closed, served.requests, served.refused) == (True, [], ["malformed"])
+    assert served.status in {b"400", b""}
+
+
 async def test_http_1_0_needs_no_host(served):
     """Old probes send none."""
     await served.sends(b"GET /x HTTP/1.0\r\n\r\n")
