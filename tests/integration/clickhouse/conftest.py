@@ -8,7 +8,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +34,25 @@ DAY_S = 86_400
 
 
 class Front:
-    """One front process on its own data folder."""
+    """One front process on its own data folder. ``program``: the arguments of Python that start
+    it; ``options`` come behind the front's own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        program: Sequence[str] = ("-m", "streams.dev.local.clickhouse_front"),
+        options: Sequence[str] = (),
+    ) -> None:
         (self.port,) = free_ports(1)
         self.password = PASSWORD
         self._password = folder / "password"
         self._password.write_text(PASSWORD + "\n")
         self.log = folder / "front.log"
         self.command = [
-            *(sys.executable, "-m", "streams.dev.local.clickhouse_front"),
+            *(sys.executable, *program),
             *("--path", str(folder / "data"), "--port", str(self.port)),
             *("--password-file", str(self._password), "--log", str(self.log)),
+            *options,
         ]
         self.start()
 
