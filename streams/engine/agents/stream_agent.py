@@ -105,8 +105,8 @@ class StreamAgent:
         if name in ("ask", "map", "join", "kvmap", "kvjoin", "ask_nowait"):
             raise UnsupportedByDia(
                 f"agent {self.name}: {name}() waits for an answer of another process, which no "
-                f"transaction can hold. Send with agent.cast(), and let the answer be an event of "
-                f"its own topic."
+                "transaction can hold. Send with agent.cast(), and answer with an event of "
+                "another topic."
             )
         raise AttributeError(name)
 

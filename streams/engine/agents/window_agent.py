@@ -34,8 +34,8 @@ from streams.engine.windows.aggregate_table import WindowBatch
 
 _CONFLICT: Final = "its id came before with another payload within DIA_DEDUPE_TTL_S"
 _OVER_QUOTA: Final = (
-    "its tenant has its share of the event ids that the partition remembers (DIA_QUOTA_IDS, "
-    "DIA_MAX_IDS); they are forgotten after DIA_DEDUPE_TTL_S"
+    "its tenant has reached its share of the partition's event ids (DIA_QUOTA_IDS, DIA_MAX_IDS); "
+    "ids are forgotten after DIA_DEDUPE_TTL_S"
 )
 _Causes: TypeAlias = dict[int, tuple[str, str]]
 """Code and message of each refused record, by its index in the batch."""
@@ -66,8 +66,8 @@ def window_agent(
     ids = windows[0].ids
     if other := [one for one in windows if one.ids != ids]:
         raise UsageError(
-            f"windows {other[0].name!r} have ids={other[0].ids!r}, and others of {topic.name} have "
-            f"{ids!r}: a record counts in all of them or in none."
+            f"windows {other[0].name!r} have ids={other[0].ids!r}, but others of {topic.name} have "
+            f"{ids!r}. Give all windows of a topic the same ids."
         )
     types = {name: kind for one in windows for name, kind in one.types.items()}
     read = dict.fromkeys(name for one in windows for f in one.fold.values() for name in f.fields)
@@ -172,7 +172,7 @@ def _payload(event: Any, value: bytes) -> bytes:
 
 def _late(declared: AggregatedWindows, event_ms: int, before_ms: int) -> str:
     return (
-        f"the event time {event_ms} ms lies in windows of {declared.name!r} that are closed: the "
-        f"watermark was at {before_ms} ms, and their grace is {declared.grace_ms / 1000:g} s. Give them "
-        f"a longer grace, or late='drop'"
+        f"the event time {event_ms} ms is in closed windows of {declared.name!r}: the watermark "
+        f"was {before_ms} ms, and their grace is {declared.grace_ms / 1000:g} s. Give them a "
+        "longer grace, or late='drop'"
     )

@@ -47,9 +47,7 @@ def field_types(value_type: Any, names: Iterable[str]) -> dict[str, FieldType]:
     try:
         hints = typing.get_type_hints(value_type)
     except (TypeError, NameError) as error:
-        raise UsageError(
-            f"the fields of {value_type!r} have no types to be read: {error}."
-        ) from None
+        raise UsageError(f"the fields of {value_type!r} have no readable types: {error}.") from None
     found = {}
     for name in names:
         if name not in hints:
@@ -151,6 +149,6 @@ def _defect(value: Any, kind: type) -> str:
         try:
             size = len(value.encode())
         except UnicodeEncodeError:
-            return "is text that UTF-8 cannot hold"
-        return f"has {size} bytes, the most is {TEXT_MAX_BYTES}" if size > TEXT_MAX_BYTES else ""
-    return "" if _fits([value], kind) else "is no finite number of 64 bits"
+            return "is text that UTF-8 cannot encode"
+        return f"has {size} bytes, more than {TEXT_MAX_BYTES}" if size > TEXT_MAX_BYTES else ""
+    return "" if _fits([value], kind) else "is not a finite number of 64 bits"

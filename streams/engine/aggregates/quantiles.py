@@ -39,12 +39,12 @@ class Quantiles(Aggregate):
 
     def __post_init__(self) -> None:
         if not self.at or not all(0 <= one <= 1 for one in self.at):
-            raise UsageError(f"Quantiles({self.field!r}): at={self.at} has ranks beyond 0 to 1.")
+            raise UsageError(f"Quantiles({self.field!r}): at={self.at} has ranks outside 0 to 1.")
         names = [*map(_percent, self.at)]
         if len({*names}) < len(names):
             raise UsageError(
-                f"Quantiles({self.field!r}): at={self.at} has two ranks whose columns have one name: "
-                f"they are named by percentages with 6 digits behind the point."
+                f"Quantiles({self.field!r}): at={self.at} has two ranks with one column name: "
+                "columns are named by percentages with 6 decimals."
             )
         if not _ERROR_MIN <= self.error <= _ERROR_MAX:
             raise UsageError(

@@ -45,8 +45,8 @@ class TopK(Aggregate):
         object.__setattr__(self, "capacity", self.capacity or 10 * self.k)
         if not 1 <= self.k <= min(_K_MAX, self.capacity) or self.capacity > _CAPACITY_MAX:
             raise UsageError(
-                f"TopK({self.field!r}): k={self.k} is 1 to {_K_MAX} and at most capacity="
-                f"{self.capacity}, which is at most {_CAPACITY_MAX}."
+                f"TopK({self.field!r}): k={self.k} must be 1 to {_K_MAX} and at most "
+                f"capacity={self.capacity}, and capacity at most {_CAPACITY_MAX}."
             )
 
     @property

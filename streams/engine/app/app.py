@@ -76,8 +76,8 @@ def _check_types(topic: Topic) -> None:
     """Raises `UsageError` if the codec cannot read each version's type."""
     if UNNAMED_VERSION not in topic.versions:
         raise UsageError(
-            f"topic {topic.name}: records that name no schema version have version "
-            f"{UNNAMED_VERSION}, so versions needs it."
+            f"topic {topic.name}: records without a schema version have version {UNNAMED_VERSION}, "
+            "so versions needs it."
         )
     try:
         for version in topic.versions:
@@ -220,8 +220,9 @@ class App(
         newest = versions[max(versions)]
         if time_field and not can_be_time(newest, time_field):
             raise UsageError(
-                f"topic {name}: time_field={time_field!r} of {newest!r} is no number. An event time is an "
-                f"int of milliseconds since the epoch: declare the field so, or leave time_field out."
+                f"topic {name}: time_field={time_field!r} of {newest!r} is no number. An event "
+                "time is an int of milliseconds since the Unix epoch: change the field's type, or "
+                "leave time_field out."
             )
         declared = Topic(
             app=self.name,
@@ -359,8 +360,8 @@ class App(
                 if other != agent.name:
                     raise UsageError(
                         f"table {table.name!r} is used by the agents {other} and {agent.name}, but "
-                        f"belongs to one: the state of an agent is that of its topic. Send what the "
-                        f"other one has to say to the topic of {other}."
+                        f"a table belongs to one agent. Send what {agent.name} writes to the topic "
+                        f"of {other}."
                     )
 
     # --- checks ------------------------------------------------------------------------------
@@ -396,9 +397,9 @@ class App(
                 )
         if agent.source.compacting:
             raise UsageError(
-                f"agent {agent.name} reads {agent.source.name}, which is compacted: records that Kafka "
-                f"removed before they were read would be counted nowhere. Leave compacting out, or send "
-                f"to a second topic that is compacted."
+                f"agent {agent.name} reads {agent.source.name}, which is compacted: Kafka may "
+                "remove records before they are counted. Leave compacting out, or send to a "
+                "second topic that is compacted."
             )
         if isinstance(agent, JobAgent) and isinstance(agent.results.codec, RegistryCodec):
             raise UsageError(
@@ -413,17 +414,17 @@ class App(
     def _check_group(self, agent: Agent) -> None:
         if not agent.group.startswith(f"{self.name}-") or not _APP_NAME.fullmatch(agent.group):
             raise UsageError(
-                f"agent {agent.name}: a group of app {self.name} begins with {self.name!r} and -, "
-                f"so that no other app has it; {agent.group!r} does not."
+                f"agent {agent.name}: groups of app {self.name} begin with {self.name!r} and -, so "
+                f"that no other app uses them; {agent.group!r} does not."
             )
         if agent.group in (replay_group(self.name), self.topology.leader_group):
             raise UsageError(f"agent {agent.name}: the group {agent.group} is the engine's own.")
         for other in self._agents.values():
             if other.source.name == agent.source.name:
                 raise UsageError(
-                    f"agents {other.name} and {agent.name} both read {agent.source.name}, whose "
-                    f"dead letters would be of both. Do the work of both in one agent, or have one "
-                    f"of them read a topic that the other writes."
+                    f"agents {other.name} and {agent.name} both read {agent.source.name}, which "
+                    "has one topic for dead letters. Do the work of both in one agent, or let one "
+                    "write a topic that the other reads."
                 )
 
 

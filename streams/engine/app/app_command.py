@@ -98,8 +98,8 @@ def _name_of(app: object) -> str:
     spec, file = getattr(module, "__spec__", None), getattr(module, "__file__", None) or ""
     if not names or (spec is None and not file):
         raise UsageError(
-            "app.main() runs in the module that has the app under a name of its own: write "
-            "`if __name__ == '__main__': app.main()` there, or use dia --app MODULE:NAME."
+            "app.main() must run in the module that defines the app: write `if __name__ == "
+            "'__main__': app.main()` there, or use dia --app MODULE:NAME."
         )
     if spec is not None:
         return f"{spec.name}:{names[0]}"

@@ -36,12 +36,12 @@ class PageDeclarations:
         ``path``; see `Page`. Raises `UsageError` for a path that is taken or malformed, and
         `UnsupportedByDia` for a class of views."""
         if faust:
-            raise UnsupportedByDia(f"@app.page({path!r}): {min(faust)} is not there.")
+            raise UnsupportedByDia(f"@app.page({path!r}): {min(faust)} is not supported.")
         wrong = sorted({*methods} - {*_METHODS})
         if not path.startswith("/") or not _PATH.fullmatch(path) or wrong or not methods:
             raise UsageError(
-                f"@app.page({path!r}, methods={[*methods]}): a path is made of /word and /{{name}}, "
-                f"methods are of {', '.join(_METHODS)}."
+                f"@app.page({path!r}, methods={[*methods]}): a path consists of /word and "
+                f"/{{name}}; methods are {', '.join(_METHODS)}."
             )
         if any(page.path == path and {*page.methods} & {*methods} for page in self._pages):
             raise UsageError(f"the app declares two pages at {path}.")
@@ -51,8 +51,8 @@ class PageDeclarations:
             called: str = name or getattr(inner, "__name__", "") or path
             if not inspect.iscoroutinefunction(inner):
                 raise UnsupportedByDia(
-                    f"@app.page({path!r}): give an `async def` with the parameters web, request and "
-                    f"the named parts of the path; there are no classes of views."
+                    f"@app.page({path!r}): give an `async def` with the parameters web, request "
+                    "and the named parts of the path; classes of views are not supported."
                 )
             parts = re.findall(r"\{(\w+)\}", path)
             if isinstance(handler, RoutedHandler) and handler.match_info not in ("", *parts):
@@ -81,8 +81,8 @@ class PageDeclarations:
             raise UsageError("@app.table_route: give either match_info or query_param.")
         if isinstance(table, WindowedDeclaration) or table.keys_are == "any":
             raise UnsupportedByDia(
-                f"@app.table_route: table {table.name!r} has windows, or keys='any', which no hash "
-                f"of the key alone finds. Route by a plain table with the same keys."
+                f"@app.table_route: table {table.name!r} has windows, or keys='any', so the key "
+                "alone does not name a partition. Route by a plain table with the same keys."
             )
 
         def route(handler: Handler) -> RoutedHandler:

@@ -70,11 +70,11 @@ class StreamDeclarations:
         """
         if concurrency != 1:
             raise UnsupportedByDia(
-                f"concurrency={concurrency}: the events of a partition are handled one after the "
-                f"other, so that what they write is in their order. Give the topic more partitions."
+                f"concurrency={concurrency}: an agent handles the events of a partition one by "
+                "one, in log order. Give the topic more partitions."
             )
         if unknown := sorted(faust.keys() - _PASSED_OVER):
-            raise UnsupportedByDia(f"@app.agent: {unknown[0]} is not there.")
+            raise UnsupportedByDia(f"@app.agent: {unknown[0]} is not supported.")
 
         def register(body: Body) -> StreamAgent:
             called: str = name or getattr(body, "__name__", "") or ""
@@ -166,7 +166,7 @@ class StreamDeclarations:
         _check_leader("timer", on_leader)
         seconds = interval.total_seconds() if isinstance(interval, timedelta) else float(interval)
         if seconds <= 0:
-            raise UsageError(f"@app.timer({interval!r}): an interval is more than 0 seconds.")
+            raise UsageError(f"@app.timer({interval!r}): an interval must be more than 0 seconds.")
         return self._beside(None, {"interval_s": seconds, "name": name})
 
     def crontab(self, cron_format: str, *, timezone: Any = None, on_leader: bool = False) -> Any:
@@ -194,23 +194,27 @@ class StreamDeclarations:
 
     def channel(self, *args: Any, **options: Any) -> NoReturn:
         raise UnsupportedByDia(
-            "app.channel is not there: what is in memory is lost with its process. Use app.topic."
+            "app.channel is not supported: its contents would be lost with the process. Use "
+            "app.topic."
         )
 
     def stream(self, *args: Any, **options: Any) -> NoReturn:
-        raise UnsupportedByDia("app.stream is not there: declare an agent with @app.agent(topic).")
+        raise UnsupportedByDia(
+            "app.stream is not supported: declare an agent with @app.agent(topic)."
+        )
 
     def LiveCheck(self, *args: Any, **options: Any) -> NoReturn:  # noqa: N802
         raise UnsupportedByDia(
-            "app.LiveCheck is not there: use streams.testing, and `dia audit` on the running system."
+            "app.LiveCheck is not supported: use streams.testing, and `dia audit` on the running "
+            "system."
         )
 
 
 def _check_leader(word: str, on_leader: bool) -> None:
     if on_leader:
         raise UnsupportedByDia(
-            f"@app.{word}(on_leader=True) is not there: let it run in every worker, or in a program of "
-            f"your own that runs once."
+            f"@app.{word}(on_leader=True) is not supported: run it in every worker, or in a "
+            "separate program."
         )
 
 

@@ -106,14 +106,14 @@ def _longer(declared: AggregatedWindows, sizes_ms: Sequence[int]) -> Iterator[Ag
     back."""
     if sizes_ms and (declared.gap_ms or declared.step_ms != declared.size_ms):
         raise UsageError(
-            f"windows {declared.name!r}: roll_ups are of tumbling windows. Declare longer windows beside "
-            f"hopping ones or sessions by a name of their own."
+            f"windows {declared.name!r}: only tumbling windows have roll_ups. Declare longer "
+            "windows under another name."
         )
     for size_ms in sizes_ms:
         if size_ms <= declared.size_ms or size_ms % declared.size_ms or sizes_ms.count(size_ms) > 1:
             raise UsageError(
-                f"windows {declared.name!r}: roll_ups are different multiples of their size, "
-                f"{declared.size_ms / 1000:g} s, and {size_ms / 1000:g} s is none."
+                f"windows {declared.name!r}: roll_ups must be different multiples of their size, "
+                f"{declared.size_ms / 1000:g} s; {size_ms / 1000:g} s is not."
             )
         unit_ms, unit = next(one for one in _UNITS if size_ms % one[0] == 0)
         yield replace(
@@ -138,6 +138,7 @@ def _agent_with(
         return agent
     if group not in (None, before.group):
         raise UsageError(
-            f"windows {declared[0].name!r}: those of {topic.name} are in {before.group}."
+            f"windows {declared[0].name!r}: the other windows of {topic.name} are in group "
+            f"{before.group}."
         )
     return window_agent(name, topic, before.group, (*before.windows, *declared))

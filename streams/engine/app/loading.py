@@ -18,7 +18,7 @@ from streams.engine.app.app import App
 BUILT_IN: Final = "agents.app:app"
 ATTRIBUTE: Final = "app"
 """default attribute of a module"""
-_FORM = "Write MODULE:ATTRIBUTE, for one: --app acme.orders:app"
+_FORM = "Write MODULE:ATTRIBUTE, for example --app acme.orders:app"
 
 
 def named_app(asked: str = "", folder: Path | None = None) -> str:

@@ -212,9 +212,7 @@ async def settled(attempt: Callable[[], T]) -> T:
             return attempt()
         except Pending as pending:
             await pending.obtain()
-    raise SchemaRegistryUnavailable(
-        "schemas leave memory faster than they are read: too many of them are in use at once"
-    )
+    raise SchemaRegistryUnavailable("the schema cache is too small for the schemas in use at once")
 
 
 def _decode(
@@ -371,7 +369,7 @@ def _wrong_keys(
     field, wrong = reader.topic.key_field, {}
     if keys is None:
         absent = [i for i, key in enumerate(expected) if key is None] if None in expected else ()
-        what = "the key of the record is made of this field; expected a value, got null"
+        what = "the record key is made of this field; expected a value, got null"
         return {i: defect(MissingField.code, f"$.{field}", what) for i in absent}
     if expected == keys:
         return {}

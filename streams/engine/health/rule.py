@@ -136,7 +136,7 @@ def _without_owner(
         detail = f"{why}; {sum(lags.values()):,} unread records in {_named(waiting)}"
         yield _finding(source, code, Severity.RED, detail, START_WORKERS)
     else:
-        detail = f"{why}; nothing that is in the log is unread in {_named(partitions)}"
+        detail = f"{why}; {_named(partitions)} have no unread records"
         yield _finding(source, code, Severity.WARNING, detail, START_WORKERS)
 
 
@@ -187,7 +187,7 @@ def never_read(observed: Observation) -> Iterator[HealthFinding]:
         ):
             if found:
                 detail = (
-                    f"has never committed in {_named(found)}, and records left the log there: all "
+                    f"has never committed in {_named(found)}, and records expired unread: all "
                     f"below offset {gone[found[0]]} of partition {found[0]}"
                 )
                 mend = START_WORKERS if severity is Severity.RED else "dia tables list"
@@ -223,7 +223,7 @@ def waiting_partitions(observed: Observation) -> Iterator[HealthFinding]:
         for held in worker.partitions:
             if held.get("waits_for") and not held.get("stopped_by"):
                 ready = held.get("phase") == "ready"
-                verb = "reads nothing of it" if ready else "cannot open it"
+                verb = "reads no record of it" if ready else "cannot open it"
                 yield HealthFinding(
                     code="partition_held" if ready else "partition_not_ready",
                     severity=Severity.WARNING,
@@ -277,8 +277,8 @@ def unproven_partitions(observed: Observation) -> Iterator[HealthFinding]:
         ]
         if unproven:
             detail = (
-                f"has unread records in {_named(unproven)}, held by workers that are not known "
-                "here: one look cannot tell whether they are read"
+                f"has unread records in {_named(unproven)}, held by unknown workers: one "
+                "observation cannot tell whether they are read"
             )
             yield _finding(source, "progress_unproven", Severity.WARNING, detail, "dia console")
 
@@ -298,7 +298,7 @@ def departed_owners(observed: Observation) -> Iterator[HealthFinding]:
         }
         left = sorted(partition for partition, slot in held.items() if slot not in slots)
         if left:
-            detail = f"has a member of this host that does not run, and holds {_named(left)}"
+            detail = f"has a member of this host that is not running and holds {_named(left)}"
             yield _finding(source, "owner_gone", Severity.WARNING, detail, START_WORKERS)
 
 
@@ -310,7 +310,7 @@ def paused_partitions(observed: Observation) -> Iterator[HealthFinding]:
                     code="partition_paused",
                     severity=Severity.WARNING,
                     subject=f"{held['topic']}/{held['partition']}",
-                    detail=f"worker {worker.slot} takes no records: a buffer is full, or what it needs "
+                    detail=f"worker {worker.slot} takes no records: a buffer is full, or a dependency "
                     "is away",
                     mend="dia doctor",
                 )
@@ -365,9 +365,10 @@ def moved_offsets(observed: Observation) -> Iterator[HealthFinding]:
                     source,
                     "group_offset_moved",
                     Severity.WARNING,
-                    f"has {found} committed in partition {partition}, whose state reaches {offset}: "
-                    f"it was reset or deleted. Nothing is read twice; lag is wrong until the next "
-                    f"record, or a restart of the worker, sets it again",
+                    f"has {found} committed in partition {partition}, but its state is at "
+                    f"{offset}: the offset was reset or deleted. No record is read twice; the lag "
+                    "is wrong until the next record, or a restart of the worker, sets the offset "
+                    "again",
                     "dia audit",
                 )
 

@@ -109,8 +109,8 @@ class WorkerHost(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust
             )
         if not (settings.pages_behind_tls or is_loopback(settings.pages_host)):
             raise RefusedBySafety(
-                f"DIA_PAGES_HOST={settings.pages_host} would send tokens in clear text. Have a proxy "
-                f"end TLS in front of it, and set DIA_PAGES_BEHIND_TLS=1."
+                f"DIA_PAGES_HOST={settings.pages_host} would send tokens in clear text. Put a "
+                "proxy with TLS in front of it, and set DIA_PAGES_BEHIND_TLS=1."
             )
         return bound(settings.pages_host, settings.pages_port + self.slot, "DIA_PAGES_PORT")
 

@@ -72,7 +72,7 @@ class PageDesk:
         """Raises `RequestRefused` errors."""
         page, request = self._page(request)
         if request.tenant is not None and not page.tenants:
-            raise Forbidden("this page is of all tenants, and the token is bound to one")
+            raise Forbidden("this page shows all tenants, and the token is bound to one")
         tables = PageTables(self._agents, self._groups, self._clock)
         if isinstance(page.handler, RoutedHandler):
             elsewhere = await self._elsewhere(page.handler, request, tables)
@@ -109,8 +109,8 @@ class PageDesk:
             if answered is not None:
                 return answered
         raise KeyNotLocal(
-            f"no worker that is known here has key {key!r} of table {routed.table.name!r} now: its partition "
-            f"moves, or its worker is on another host. Ask again, or ask that host.",
+            f"no known worker has key {key!r} of table {routed.table.name!r}: its partition is "
+            "moving, or its worker is on another host. Ask again, or ask that host.",
             retry_after_s=1.0,
         )
 
@@ -134,5 +134,8 @@ class PageDesk:
             scope.end()
         if not isinstance(answered, PageResponse):
             log.error("page_failed", page=page.name, gave=type(answered).__name__)
-            raise PageFailed(f"page {page.name} gave no answer: return web.json(...) or the like")
+            raise PageFailed(
+                f"page {page.name} returned no answer: return web.json(...) or another response of "
+                "web"
+            )
         return answered

@@ -121,8 +121,8 @@ class PageTables(Mapping[str, "PageTable"]):
                 lost = held.partition is not partition
                 if lost or self._clock.monotonic() >= until_s:
                     raise NotCommitted(
-                        f"what was read of {held.tp} is not committed, so it may be taken back. Ask "
-                        f"again.",
+                        f"the values read from {held.tp} are not committed and may be lost. Ask "
+                        "again.",
                         retry_after_s=1.0,
                     )
                 await self._clock.sleep(_LOOK_S)
@@ -149,8 +149,8 @@ class PageTable:
         part = None if place is None else self._tables.part(self._name, place)
         if part is None:
             raise KeyNotLocal(
-                f"key {key!r} of table {self._name!r} is in a partition that this process does not have, "
-                f"or not yet. @app.table_route sends a page to the one that has it.",
+                f"key {key!r} of table {self._name!r} is in a partition that is not open in this "
+                "process. @app.table_route sends a page to the process that has it.",
                 retry_after_s=1.0,
             )
         return part

@@ -234,7 +234,9 @@ class AssignedPartition:
         """The log no longer holds the consumer's position: reopen the partition, so that A4 checks
         it."""
         if self.taking:
-            self._fail(PartitionRestart(f"the position in {self.tp} is not in its log"))
+            self._fail(
+                PartitionRestart(f"the log of {self.tp} no longer holds the consumer's position")
+            )
 
     @property
     def paused(self) -> bool:
@@ -357,7 +359,7 @@ class AssignedPartition:
             except Exception as error:
                 log.exception("engine_failed", tp=str(self.tp))
                 await self._stop(
-                    EngineFailed(f"{self.tp}: unexpected {error!r}; its log says more.")
+                    EngineFailed(f"{self.tp}: unexpected {error!r}. See the worker's log.")
                 )
                 return
             await self._drop()

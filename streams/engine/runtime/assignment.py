@@ -321,9 +321,9 @@ async def _check_end(
             group=group,
             offset=committed.offset,
             next_offset=state.link.next_offset,
-            why="Kafka committed the group's offset and aborted the changelog record of the same "
-            "transaction: its coordinator was killed and came back at once. The records of that "
-            "commit are read again.",
+            why="Kafka committed the group's offset but aborted the changelog record of the same "
+            "transaction: its coordinator was killed and restarted at once. The records of "
+            "that commit are read again.",
         )
         return
     if empty:

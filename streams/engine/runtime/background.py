@@ -33,7 +33,7 @@ class Background:
 
     partition = -1
     tables: Mapping[str, Any] = NoTables(
-        "a background task has no partition. Send to a topic, and let its agent write."
+        "a background task has no partition. Send to a topic whose agent writes the table."
     )
 
     def __init__(self, broker: Broker, clock: Clock, tasks: Sequence[BackgroundTask]) -> None:

@@ -166,8 +166,9 @@ class GroupMember:
                     )
             if topics[source.name].config.get("message.timestamp.type") != "LogAppendTime":
                 raise SourceNotLogAppendTime(
-                    f"topic {source.name} does not use message.timestamp.type=LogAppendTime, in "
-                    f"which ages and TTLs are counted. Run `dia topics plan` to see the change."
+                    f"topic {source.name} does not use message.timestamp.type=LogAppendTime, but "
+                    "ages and TTLs are counted in append time. Run `dia topics plan` to see the "
+                    "change."
                 )
 
     # --- records -----------------------------------------------------------------------------

@@ -31,8 +31,8 @@ class SlotLock:
         file = hold(folder / f"{slot}.lock")
         if file is None:
             raise SlotInUse(
-                f"slot {slot} of {state_dir} is held by another worker process. Stop it "
-                f"(`dia status` shows its pid), or give this one another --slot or DIA_STATE_DIR."
+                f"slot {slot} of {state_dir} is held by another worker process. Stop it (`dia "
+                "status` shows its pid), or use another --slot or DIA_STATE_DIR."
             )
         self._file = file
 

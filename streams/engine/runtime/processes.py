@@ -99,8 +99,8 @@ class Slot:
         log.warning("worker_died", slot=self.number, code=code, restart_in_s=delay_s)
         if delay_s is None:
             raise WorkerStopped(
-                f"worker process {self.number} died again and again, last with exit code {code}. "
-                f"Its log says why."
+                f"worker process {self.number} keeps dying, last with exit code {code}. See its "
+                "log."
             )
         self._start_at = now_s + delay_s
 

@@ -83,7 +83,7 @@ def redis_reading(layer: SharedLayer, clock: Clock) -> Read:
 
     def read() -> Reading:
         if layer.breaker.state == "open":
-            return Reading(Level.PARTIAL, "Redis failed again and again; its breaker is open")
+            return Reading(Level.PARTIAL, "Redis failed repeatedly; its breaker is open")
         return silence.reading()
 
     return read

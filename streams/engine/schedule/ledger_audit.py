@@ -90,4 +90,4 @@ def read_report(code: int, said: bytes, complained: bytes) -> Findings:
 
 def _why(code: int, complained: bytes) -> str:
     last = complained.decode(errors="replace").strip().rpartition("\n")[2]
-    return f"`dia audit` ended with exit code {code}: {last[:500]} Run it by hand to see more."
+    return f"`dia audit` ended with exit code {code}: {last[:500]} Run `dia audit` to see more."

@@ -131,7 +131,9 @@ def unpack(data: bytes) -> tuple[Link, list[Entry]]:
     Raises `UnknownFormat` for another version's format, `ChangelogGap` for bytes that are no part.
     """
     if len(data) < _PREFIX.size or data[:2] != _MAGIC:
-        raise ChangelogGap("a changelog record does not begin like one: was it written by dia?")
+        raise ChangelogGap(
+            "a changelog record has no header of dia: another program may have written it"
+        )
     _, version, header_length = _PREFIX.unpack_from(data)
     if version not in READABLE:
         raise unknown_format("the state", version)

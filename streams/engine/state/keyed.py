@@ -256,7 +256,7 @@ class KeyedTable:
     def _begin(self) -> None:
         """Join or drop what is staged here with the event in progress."""
         if self.writer is None:
-            raise TableMisused(f"table {self.name!r} belongs to no partition here")
+            raise TableMisused(f"table {self.name!r} has no partition here")
         self.writer.stage(self)
 
     # --- the end of an event -----------------------------------------------------------------
@@ -359,9 +359,9 @@ class KeyedTable:
         self._declared = True
         if found != self._declaration:
             raise TableChanged(
-                f"table {self.name!r} was written as {_said(found)} and is declared as "
-                f"{_said(self._declaration)}: its state would be read wrongly. Declare it as "
-                f"before, give the new one another name, or give the state up: `dia tables reset`."
+                f"table {self.name!r} was written as {_said(found)} but is declared as "
+                f"{_said(self._declaration)}. Declare it as before, give the new one another name, "
+                "or discard the state: `dia tables reset`."
             )
 
 

@@ -47,8 +47,8 @@ def check_key(table: str, key: Key) -> None:
             check_key(table, part)
         return
     raise TableMisused(
-        f"table {table!r} has no key {key!r}: a key is text, bytes, an integer of 64 bits, or a "
-        f"tuple of those, and this is {kind.__name__}. Convert it, for example with str()."
+        f"table {table!r} cannot have key {key!r}: a key is text, bytes, an integer of 64 bits, or "
+        f"a tuple of those, not {kind.__name__}. Convert it, for example with str()."
     )
 
 
@@ -99,8 +99,7 @@ class ValueForm:
             )
         if kind is int and not _INT_MIN <= value <= _INT_MAX:
             raise ValueRefused(
-                f"table {self._table!r} holds integers of 64 bits, got one of "
-                f"{value.bit_length()} bits"
+                f"table {self._table!r} holds integers of 64 bits, got {value.bit_length()} bits"
             )
         return value if kind in SCALARS else Packed(self._packed(value))
 
@@ -113,7 +112,7 @@ class ValueForm:
         data = held if type(held) is Packed else _encode(held)
         if len(data) > MAX_ENTRY_BYTES - KEY_MAX_BYTES:
             raise ValueRefused(
-                f"a value of table {self._table!r} has {len(data)} bytes, the most is "
+                f"a value of table {self._table!r} has {len(data)} bytes, more than "
                 f"{MAX_ENTRY_BYTES - KEY_MAX_BYTES}. Spread it over several keys."
             )
         return data

@@ -46,13 +46,14 @@ class AppTable(DeclaredTable):
         self._on_window_close = on_window_close
         if use_partitioner:
             raise UnsupportedByDia(
-                f"table {name!r}: use_partitioner writes keys of other partitions, which is not exact "
-                f"over a crash. Send the event to a topic under that key, and write it there."
+                f"table {name!r}: use_partitioner writes keys of other partitions, which a crash "
+                "may lose or double. Send the event to a topic under that key, and write it "
+                "there."
             )
         if unknown := sorted(faust.keys() - _WITHOUT_MEANING):
             raise UnsupportedByDia(
-                f"table {name!r}: {unknown[0]} is not there. The changelog, its topic and its "
-                f"compaction are dia's own; see `dia topics plan`."
+                f"table {name!r}: {unknown[0]} is not supported. dia manages the changelog topic; "
+                "see `dia topics plan`."
             )
 
     def tumbling(
@@ -81,8 +82,8 @@ class AppTable(DeclaredTable):
         `UnsupportedByDia` if the table has on_window_close: sliding windows do not end."""
         if self._on_window_close is not None:
             raise UnsupportedByDia(
-                f"table {self.name!r}: on_window_close needs windows that end, as .tumbling() or "
-                f".hopping() have; a sliding one moves with each event."
+                f"table {self.name!r}: on_window_close needs windows that end (.tumbling() or "
+                ".hopping()); a sliding window moves with each event."
             )
         return SlidingDeclaration(self, before, after, expires)
 
@@ -94,4 +95,4 @@ class SetTable(DeclaredTable):
     def __init__(self, name: str, *, keys: Keys = "record", **faust: Any) -> None:
         super().__init__(name, default=set, value_type=set, keys=keys)
         if unknown := sorted(faust.keys() - _WITHOUT_MEANING - {"start_manager"}):
-            raise UnsupportedByDia(f"set table {name!r}: {unknown[0]} is not there.")
+            raise UnsupportedByDia(f"set table {name!r}: {unknown[0]} is not supported.")

@@ -72,7 +72,8 @@ class GlobalTable(AppTable):
 
     def tumbling(self, *args: Any, **options: Any) -> NoReturn:
         raise UnsupportedByDia(
-            f"global table {self.name!r} has no windows: keep them in app.Table, and send what all need."
+            f"global table {self.name!r} has no windows: use app.Table for windows, and send their "
+            "results."
         )
 
     hopping = sliding = tumbling
@@ -87,8 +88,8 @@ class GlobalTable(AppTable):
         writer = "none" if self.writer is None else f"only agent {self.writer.name}"
         raise _failing(
             TableMisused(
-                f"global table {self.name!r}: {writer} writes it, the first that names it. Send to its "
-                f"topic what it shall write."
+                f"global table {self.name!r}: {writer} writes it, the first that names it. Send "
+                "the change to its topic."
             )
         )
 
@@ -112,7 +113,7 @@ class GlobalTable(AppTable):
             return running.tables[self.name]
         if self.whole is None:
             raise TableMisused(
-                f"global table {self.name!r} is read in agents and pages of a worker: this process is none."
+                f"global table {self.name!r} can be read in agents and pages of a worker only."
             )
         try:
             self.whole.require_whole()

@@ -34,13 +34,14 @@ class SlidingDeclaration(WindowedDeclaration):
         expires_ms = duration_ms(expires)
         if self._before_ms <= 0 or self._after_ms < 0 or expires_ms < 0:
             raise UsageError(
-                f"sliding windows of table {table.name!r}: before {self._before_ms} ms is more than 0, "
-                f"after {self._after_ms} ms and expires {expires_ms} ms are 0 or more."
+                f"sliding windows of table {table.name!r}: before ({self._before_ms} ms) must be "
+                f"more than 0, after ({self._after_ms} ms) and expires ({expires_ms} ms) 0 or "
+                "more."
             )
         if table.default is None:
             raise UsageError(
-                f"table {table.name!r} has sliding windows, whose value begins with the default of the "
-                f"table: give one, for example default=int."
+                f"table {table.name!r} has sliding windows and needs a default to begin with, for "
+                "example default=int."
             )
         windows = Windows(size_ms=self._before_ms, step_ms=self._before_ms, expires_ms=expires_ms)
         super().__init__(table, windows)

@@ -121,7 +121,7 @@ class Stream:
 
     def end(self) -> None:
         """End the stream: code that still uses it has no effect."""
-        self.tables = NoTables("its event is over: it was cancelled, or failed.")
+        self.tables = NoTables("its event ended: it was cancelled, or failed.")
 
     @property
     def ended(self) -> bool:
@@ -234,8 +234,8 @@ class Stream:
         regrouping = self._regrouping
         if regrouping is None:
             raise UnsupportedByDia(
-                "stream.group_by() must stand in the body of the agent itself, where @app.agent finds "
-                "it; a function that the body calls cannot use it."
+                "call stream.group_by() in the body of the agent itself, where @app.agent finds "
+                "it, not in a function that the body calls."
             )
         if not regrouping.sends:
             return self.__aiter__()
@@ -302,7 +302,7 @@ class Stream:
 
     def _check_alive(self) -> None:
         if self.ended:
-            raise asyncio.CancelledError("this stream is over: its agent was called again")
+            raise asyncio.CancelledError("this stream has ended: its agent was called again")
 
     # --- Faust's words that dia does not have ------------------------------------------------
 

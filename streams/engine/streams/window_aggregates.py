@@ -78,8 +78,8 @@ def span_ms(what: str, span: Span) -> int:
         seconds = float(span)
     if seconds is None or not 0 <= seconds < 1e9:
         raise UsageError(
-            f"{what}={span!r} is no length of time: give seconds, a timedelta, or text like '90s', "
-            f"'5m', '1h'."
+            f"{what}={span!r} is not a length of time: give seconds, a timedelta, or text like "
+            "'90s', '5m', '1h'."
         )
     return round(seconds * 1000)
 
@@ -121,7 +121,7 @@ class AggregatedWindows:
             raise self._wrong(f"late={self.late!r} is neither 'dead_letter' nor 'drop'")
         if self.on_window_close is not None and inspect.iscoroutinefunction(self.on_window_close):
             raise self._wrong(
-                "on_window_close is `async def`, but closing is a part of a commit and does not wait. "
+                "on_window_close is `async def`, but closing is part of a commit and cannot wait. "
                 "Write a plain function, and send with topic.send_soon()"
             )
         read = [*self.by, *(name for one in self.fold.values() for name in one.fields)]
@@ -146,20 +146,20 @@ class AggregatedWindows:
     def _check_times(self) -> None:
         for what, length_ms in (("size", self.size_ms), ("gap", self.gap_ms)):
             if length_ms and not 1000 <= length_ms <= _LONGEST_MS:
-                raise self._wrong(f"{what} is {length_ms / 1000:g} s, and may be 1 s to 1 d")
+                raise self._wrong(f"{what} is {length_ms / 1000:g} s, but must be 1 s to 1 d")
         if bool(self.size_ms) == bool(self.gap_ms):
             raise self._wrong("give either size, or the gap of sessions")
         if self.gap_ms:
             return
         if not 0 < self.step_ms <= self.size_ms:
             raise self._wrong(
-                f"step is {self.step_ms / 1000:g} s; it is more than 0 and at most the size"
+                f"step is {self.step_ms / 1000:g} s, but must be more than 0 and at most the size"
             )
         panes = self.size_ms // pane_ms(self._windows)
         if panes > _PANES_MAX:
             raise self._wrong(
-                f"size and step share no piece above {pane_ms(self._windows)} ms, so that a window has "
-                f"{panes} of them, the most is {_PANES_MAX}. Make the size a multiple of the step"
+                f"size and step have the greatest divisor {pane_ms(self._windows)} ms, so a window "
+                f"has {panes} pieces, more than {_PANES_MAX}. Make the size a multiple of the step"
             )
 
     def _check_key(self) -> None:
@@ -172,9 +172,9 @@ class AggregatedWindows:
         if self.keys != "any" and self.topic.key_field not in self.by:
             lies = self.topic.key_field or "a key that it does not name"
             raise self._wrong(
-                f"records lie in partitions by {lies}, which by={self.by} does not have, so that one "
-                f"key would have a row in each of several partitions. Send the events to a topic under "
-                f"that key, or say keys='any' and add the rows up"
+                f"records are partitioned by {lies}, which by={self.by} does not have, so one key "
+                "would have a row in each of several partitions. Send the events to a topic under "
+                "that key, or use keys='any' and add the rows up"
             )
 
         if self.ids and self.types[self.ids].kind not in (str, int):

@@ -51,8 +51,8 @@ class WindowedDeclaration(DeclaredTable):
         )
         if on_close is not None and windows.expires_ms is None:
             raise UsageError(
-                f"table {self.name!r} has on_window_close, but its windows are never closed: give "
-                f"expires=SECONDS."
+                f"table {self.name!r} has on_window_close, but its windows never close: give "
+                "expires=SECONDS."
             )
         self.windows = windows
         self.on_close = on_close
@@ -132,8 +132,8 @@ class WindowedDeclaration(DeclaredTable):
         event: Event | None = self._of_event or getattr(current.get(), "current_event", None)
         if event is None:
             raise TableMisused(
-                f"windows of table {self.name!r} are those of one event, and none is in progress. "
-                f"In a list of stream.take_events(), say which: {self.name}.at(event)[key] += 1"
+                f"windows of table {self.name!r} need an event, and none is in progress. In a list "
+                f"of stream.take_events(), name it: {self.name}.at(event)[key] += 1"
             )
         return event
 
@@ -257,7 +257,7 @@ def windows_of(table: str, size: Seconds, step: Seconds, expires: Seconds | None
     if not 0 < step_ms <= size_ms or (expires_ms or 0) < 0:
         raise UsageError(
             f"windows of table {table!r}: size {size_ms} ms, step {step_ms} ms, expires "
-            f"{expires_ms} ms; a step is more than 0 and at most the size."
+            f"{expires_ms} ms; a step must be more than 0 and at most the size."
         )
     return Windows(size_ms=size_ms, step_ms=step_ms, expires_ms=expires_ms)
 

@@ -296,7 +296,7 @@ class AggregateTable(ABC):
         names = sorted({*found, *self._declaration})
         name = next(one for one in names if found.get(one) != self._declaration.get(one))
         raise TableChanged(
-            f"windows {self.name!r} were written with {name}={found.get(name)!r} and are declared with "
-            f"{name}={self._declaration.get(name)!r}: their states would be read wrongly. Declare them "
-            f"as before, give the new ones another name, or give the state up: `dia tables reset`."
+            f"windows {self.name!r} were written with {name}={found.get(name)!r} but are declared "
+            f"with {name}={self._declaration.get(name)!r}. Declare them as before, give the new "
+            "ones another name, or discard the state: `dia tables reset`."
         )

@@ -156,8 +156,8 @@ class MinuteWindows:
         if offsets[-1] >= OFFSET_END:
             raise OffsetLimit(
                 f"offset {offsets[-1]} does not fit into the version of a window row, which holds "
-                f"offsets below {OFFSET_END}. Nothing of the batch was counted. Produce to a topic "
-                f"of another name, with more partitions, and point the agent at it."
+                f"offsets below {OFFSET_END}. No record of the batch was counted. Produce to "
+                "another topic, with more partitions, and let the agent read it."
             )
         if len(self) + len(keys) > 2 * self._policy.max_live:
             raise StateLimit(

@@ -99,9 +99,9 @@ class WindowedTable(KeyedTable):
     def _check_new(self, key: tuple[Key, int]) -> None:
         if self.time_ms >= self.windows.closes_ms(key[1]):
             raise WindowClosed(
-                f"the window of table {self.name!r} that begins at {key[1]} ms is closed: its end "
-                f"and {self.windows.expires_ms} ms more lie before {self.time_ms} ms, the event "
-                f"time. Let windows expire later, or catch this error."
+                f"the window of table {self.name!r} from {key[1]} ms is closed: the event time, "
+                f"{self.time_ms} ms, is past its end and expires, {self.windows.expires_ms} ms. "
+                "Let windows expire later, or catch this error."
             )
         super()._check_new(key)
 

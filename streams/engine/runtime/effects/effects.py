@@ -154,10 +154,10 @@ def check_targets(targets: Targets, keys: Iterable[bytes]) -> None:
         first = unknown[0]
         named = repr(first[_FACTS.size :].decode() if first[:1] in _NAMED else first[:1])
         raise UnknownTarget(
-            f"the state owes {len(unknown)} effects to targets that neither this version of dia nor "
-            f"the app knows, the first one to {named}. Nothing of them is lost. Declare it again, or "
-            f"run the version that wrote them; `dia tables outbox list` shows them, and `dia tables "
-            f"outbox drop` makes dead letters of them."
+            f"the state owes {len(unknown)} effects to targets that neither this version of dia "
+            f"nor the app declares; the first target is {named}. All are kept. Declare it again, "
+            "or run the version that wrote them; `dia tables outbox list` shows them, and `dia "
+            "tables outbox drop` turns them into dead letters."
         )
 
 

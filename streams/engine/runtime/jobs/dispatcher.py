@@ -309,8 +309,8 @@ class Dispatcher:
             work.prepared = await deadline.wait(self.performer.prepare(work.event))
         except DeadlinePassed as error:
             raise DependencyLate(
-                f"what the simulation needs ({', '.join(needs)}) did not answer within its limit "
-                f"of {limit_s:g} s"
+                f"a dependency of the simulation ({', '.join(needs)}) did not answer within its "
+                f"limit of {limit_s:g} s"
             ) from error
         work.left_s = max(0.001, deadline.left_s)
 
@@ -394,14 +394,14 @@ class Dispatcher:
         pause_s = policy.pause_s(failures) if spends else HOLD_S
         pause_s *= self._random.uniform(1 - JITTER, 1 + JITTER)
         if need:
-            said = Said(error.code, f"the last said {error.code}: {error}")
+            said = Said(error.code, f"last error {error.code}: {error}")
             self.gates.failed(need, work, now_s, pause_s, spends=spends, said=said)
             spent = self.gates.rounds(need, work) + work.failures
         else:
             work.failures += spends
             spent = work.failures
         if spends and spent >= policy.attempts:
-            self._give_up(work, f"the last said {error.code}: {error}", spent)
+            self._give_up(work, f"last error {error.code}: {error}", spent)
             return
         log.info("job_retried", queue=work.ask.queue, code=error.code, failures=spent, need=need)
         if work.known is not None:

@@ -50,17 +50,16 @@ from streams.engine.state.outcomes import Outcomes, Remembered
 from streams.engine.state.shares import Shares
 
 _WAITING_OVER_QUOTA: Final = (
-    "the tenant has its share of the requests that wait in the partition (DIA_QUOTA_WAITING, "
-    "DIA_MAX_WAITING)"
+    "the tenant has reached its share of the requests that wait in the partition "
+    "(DIA_QUOTA_WAITING, DIA_MAX_WAITING)"
 )
 _SCARCE: Final = 8
 """a tenant is held when its free room is below 1/8 of its waiting requests"""
 _POOL_OVER_QUOTA: Final = (
-    "the tenant's simulations have taken more of the pool of this worker within a minute than "
-    "DIA_QUOTA_POOL_S"
+    "the tenant's simulations used more of this worker's pool within a minute than DIA_QUOTA_POOL_S"
 )
 _OUTCOMES_OVER_QUOTA: Final = (
-    "the tenant has its share of the outcomes that the partition remembers "
+    "the tenant has reached its share of the outcomes that the partition remembers "
     "(DIA_QUOTA_OUTCOME_BYTES, DIA_MAX_OUTCOME_BYTES); they are forgotten after DIA_DEDUPE_TTL_S"
 )
 

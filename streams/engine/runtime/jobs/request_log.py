@@ -78,7 +78,7 @@ class RequestLog:
 
 
 def unread(why: str) -> RequestUnread:
-    error = RequestUnread(f"a request that waits cannot be read again: {why}")
+    error = RequestUnread(f"a waiting request cannot be read again: {why}")
     error.need = REQUEST_LOG
     return error
 

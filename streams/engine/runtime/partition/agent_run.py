@@ -112,8 +112,8 @@ class AgentRun:
         if error is None:
             if not stream.asked:
                 partition.failure = AgentFailed(
-                    f"agent {self._agent.name} returned without reading its stream. It is "
-                    f"`async for event in stream` that brings it events."
+                    f"agent {self._agent.name} returned without reading its stream. An agent gets "
+                    "its events by `async for event in stream`."
                 )
             return
         await self._judge(error, given, offset)
@@ -122,7 +122,7 @@ class AgentRun:
         if expired:
             return AgentTimeout(
                 f"agent {self._agent.name} waited longer than "
-                f"DIA_AGENT_TIMEOUT_S={self._timeout_s:g} in the middle of this event"
+                f"DIA_AGENT_TIMEOUT_S={self._timeout_s:g} on this event"
             )
         if body.cancelled():
             return asyncio.CancelledError("the agent cancelled itself")

@@ -100,8 +100,8 @@ class KeyPlacement:
             records=records,
             offset=batch.start,
             why="a producer uses another partitioner than murmur2 (librdkafka: set "
-            "partitioner=murmur2_random), or the topic grew; repeats across partitions are counted "
-            "twice. `dia audit --deep` counts them.",
+            "partitioner=murmur2_random), or the topic grew; repeats in different partitions "
+            "count twice. `dia audit --deep` counts them.",
         )
 
 
@@ -110,8 +110,8 @@ def without_misplaced(
 ) -> Decoded:
     positions = decoded.positions if decoded.positions is not None else range(len(batch))
     what = (
-        f"the key belongs into another partition than {partition} by murmur2, with which "
-        f"repeats are found: set partitioner=murmur2_random in the producer"
+        f"by murmur2 the key belongs to another partition than {partition}, so repeats cannot be "
+        "found: set partitioner=murmur2_random in the producer"
     )
     bad = [
         BadPosition(int(at), KeyMisplaced.code, what, "key")

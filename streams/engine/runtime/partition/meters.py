@@ -44,9 +44,9 @@ class PartitionMeters:
                 tp=str(self._tp),
                 group=partition.agent.group,
                 next_offset=partition.position,
-                why="the group's committed offset is not what the last commit left: a user or a tool "
-                "reset or deleted it, or the broker forgot it. The state says where to go on; the next "
-                "commit sets the offset again.",
+                why="the group's committed offset differs from the last commit: it was reset or "
+                "deleted, or the broker lost it. The partition continues from its state; the "
+                "next commit sets the offset again.",
             )
 
     def count(self, partition: Partition) -> None:

@@ -42,11 +42,11 @@ def producers_times(batch: RecordBatch) -> SourceNotLogAppendTime:
     first, last = batch.offsets[0], batch.offsets[-1]
     topic = batch.tp.topic
     return SourceNotLogAppendTime(
-        f"{batch.tp}: offsets {first} to {last} were appended with message.timestamp.type="
-        f"CreateTime: their times are their producers', and ages and TTLs are counted in append "
-        f"time. `dia topics apply` sets LogAppendTime again; `dia shed run --topic {topic} "
-        f"--unreadable --reason WHY` skips the records that came meanwhile and counts them; "
-        f"`dia shed return` sends them again."
+        f"{batch.tp}: offsets {first} to {last} were appended with "
+        "message.timestamp.type=CreateTime, so their times are the producer's, but ages and TTLs "
+        "are counted in append time. `dia topics apply` sets LogAppendTime again; `dia shed run "
+        f"--topic {topic} --unreadable --reason WHY` skips these records and counts them; `dia "
+        "shed return` sends them again."
     )
 
 

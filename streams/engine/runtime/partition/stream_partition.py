@@ -257,9 +257,9 @@ class StreamPartition(Partition):
             return
         self._misused(
             f"agent {self.agent.name} writes key {key!r} of table {table.name!r} in {self.tp}, but "
-            f"that key belongs to another partition, whose own count would be lost or doubled. "
-            f"Send the event to a topic under this key and count there (topic.send, or stream.group_by), or "
-            f"declare the table with keys='any' if each partition has keys of its own."
+            "that key belongs to another partition, so its count would be split. Send the event "
+            "to a topic under this key and count there (topic.send, or stream.group_by), or "
+            "declare the table with keys='any' if each partition has its own keys."
         )
 
     def _given_keys(self) -> list[bytes | None]:
@@ -278,8 +278,8 @@ class StreamPartition(Partition):
     def _check_in_event(self, what: str) -> None:
         if not self.in_event:
             self._misused(
-                f"{what} by agent {self.agent.name} before it asked for an event: no event stands "
-                f"for that. Do it inside `async for event in stream`."
+                f"{what} by agent {self.agent.name} outside an event. Do it inside `async for "
+                "event in stream`."
             )
 
     def _misused(self, why: str) -> NoReturn:
@@ -305,7 +305,7 @@ class StreamPartition(Partition):
 
     async def over(self) -> NoReturn:
         await self.clock.sleep(_OVER_PAUSE_S)
-        raise asyncio.CancelledError("this stream is over")
+        raise asyncio.CancelledError("this stream has ended")
 
     def join(self) -> None:
         """Seal all tables before changing any: sealing may fail, joining cannot."""
@@ -486,4 +486,4 @@ class StreamPartition(Partition):
 
     def _check_current(self, stream: Stream) -> None:
         if stream is not self._stream or stream.failed is not None:
-            raise asyncio.CancelledError("this stream is over")
+            raise asyncio.CancelledError("this stream has ended")

@@ -38,7 +38,7 @@ class WindowPartition(Partition):
     """Also the `WindowScope` of its agent."""
 
     tables: Mapping[str, Any] = NoTables(
-        "on_window_close runs behind the events of its window. Use the values it is given."
+        "on_window_close runs after the events of its window. Use the values it is given."
     )
 
     def __init__(

@@ -145,10 +145,10 @@ class PoisonBreaker:
             return
         raise PoisonStorm(
             f"{bad} of the last {self._records} records of {self._tp} are bad, of many tenants or "
-            f"of none that can be read: that is a bad deploy, not a bad producer. Nothing from "
-            f"offset {start} on is dead-lettered. `dia dlq breaker list` shows what stands still. "
-            f"Fix the schema and restart the worker, or let what is there become dead letters: "
-            f"`dia dlq breaker reset`.",
+            "of unreadable ones: the cause is a bad deploy, not one producer. Records from offset "
+            f"{start} on are not dead-lettered. `dia dlq breaker list` shows the stopped "
+            "partitions. Fix the schema and restart the worker, or turn the bad records into dead "
+            "letters: `dia dlq breaker reset`.",
             offset=start,
             bad=bad,
             records=self._records,

@@ -96,7 +96,7 @@ class PoisonRegister:
         try:
             await deadline.wait(write_word(producer, self._group, tp, word))
         except DeadlinePassed as passed:
-            raise CommitInDoubt(f"saying that {tp} stopped took too long") from passed
+            raise CommitInDoubt(f"recording the stop of {tp} took too long") from passed
 
     async def let_through(self, tp: TopicPartition, error: DiaError) -> bool:
         """B3: wait until an operator releases the partition; False at once for another error.

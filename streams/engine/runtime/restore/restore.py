@@ -110,7 +110,7 @@ class _Chain:
         if self._expected:
             raise ChangelogGap(
                 f"{self._state.changelog} ends inside a commit, after {self._expected} parts. "
-                f"A transaction cannot be torn: was the log written by something else?"
+                "Kafka does not split a transaction: another program may have written the log."
             )
         self._state.changelog_offset = max(self._state.changelog_offset, end)
 
@@ -135,6 +135,6 @@ class _Chain:
         if self._last is None and not self._expected:
             raise OffsetOutOfRange(self._state.changelog, offset)
         raise ChangelogGap(
-            f"{self._state.changelog} has part {link.part} at offset {offset} where part "
-            f"{self._expected} was due. An operator decides: `dia tables reset`."
+            f"{self._state.changelog} has part {link.part} at offset {offset} instead of part "
+            f"{self._expected}. An operator decides: `dia tables reset`."
         )

@@ -66,9 +66,9 @@ async def check_source(
             raise TopicRecreated(_recreated(tp, reached, why))
     if reached.next_offset < begin:
         raise SourceTruncated(
-            f"{tp}: offsets {reached.next_offset} to {begin - 1} were never consumed and are gone "
-            f"from the log. Give the topic more retention; to go on without them: "
-            f"`dia tables reset --resume-at-start`."
+            f"{tp}: offsets {reached.next_offset} to {begin - 1} were not consumed and are no "
+            "longer in the log. Give the topic more retention; to continue without them: `dia "
+            "tables reset --resume-at-start`."
         )
     if reached.next_offset > end:
         raise TopicRecreated(_recreated(tp, reached, f"the log ends at {end}"))
@@ -97,7 +97,7 @@ async def _check_last_record(
 
 def _recreated(tp: TopicPartition, reached: Reached, why: str) -> str:
     return (
-        f"{tp} is not the log this state was built from: {why}, the state was built up to "
-        f"offset {reached.next_offset}. The topic was deleted and created again, or its leader "
-        f"lost the end of the log. To go on with the log as it is: `dia tables reset`."
+        f"{tp} is not the log that its state was built from: {why}; the state reaches offset "
+        f"{reached.next_offset}. The topic was deleted and created again, or its leader lost the "
+        "end of the log. To continue with this log: `dia tables reset`."
     )

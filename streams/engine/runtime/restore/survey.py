@@ -110,8 +110,8 @@ class _Walk:
             self._begin(offset, link)
         elif link.part != self._expected:
             self._fault(
-                f"{self.changelog} has part {link.part} at offset {offset} where part "
-                f"{self._expected} was due."
+                f"{self.changelog} has part {link.part} at offset {offset} instead of part "
+                f"{self._expected}."
             )
             self._parts, self._expected = [], link.part
         self._parts += entries

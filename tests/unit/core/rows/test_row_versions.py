@@ -60,5 +60,5 @@ def test_the_last_offset_that_fits_is_folded_and_the_next_stops_the_partition():
     assert [epoch_of(int(ver)) for ver in rows.ver] == [EPOCH_END - 1]
     assert [offset_of(int(ver)) for ver in rows.ver] == [OFFSET_END - 1]
     assert [offset_of(int(inc)) for inc in rows.inc] == [OFFSET_END - 2]
-    with pytest.raises(OffsetLimit, match="Nothing of the batch was counted"):
+    with pytest.raises(OffsetLimit, match="No record of the batch was counted"):
         _fold(table, OFFSET_END)

@@ -120,7 +120,7 @@ def test_a_wrong_command_is_refused_at_its_declaration():
         app.command(name="two")(print)
     with pytest.raises(UnsupportedByDia, match="no options of click"):
         app.command("option")
-    with pytest.raises(UsageError, match="under a name of its own"):
+    with pytest.raises(UsageError, match="in the module that defines the app"):
         app.main()
     assert [command.name for command in app.commands] == ["one"]
 

@@ -267,7 +267,7 @@ def test_all_windows_of_a_topic_have_the_same_ids():
     """An event counts in all of them or in none."""
     app, orders = _app()
     app.windows("one", of=orders, by=("account",), size=60, ids="item", fold={"n": Count()})
-    with pytest.raises(UsageError, match="'other' have ids='', and others of orders have 'item'"):
+    with pytest.raises(UsageError, match="'other' have ids='', but others of orders have 'item'"):
         app.windows("other", of=orders, by=("account",), size=60, fold={"n": Count()})
     assert "other" not in app.clickhouse_tables
 
@@ -383,11 +383,11 @@ async def _no_function(window):
         ({"fold": {}}, "fold an aggregator"),
         ({"size": 0}, "either size, or the gap"),
         ({"gap": 30}, "either size, or the gap"),
-        ({"size": "2d"}, "may be 1 s to 1 d"),
+        ({"size": "2d"}, "must be 1 s to 1 d"),
         ({"step": 61}, "at most the size"),
         ({"step": 59.999}, "Make the size a multiple of the step"),
-        ({"size": "soon"}, "no length of time"),
-        ({"grace": -1}, "no length of time"),
+        ({"size": "soon"}, "not a length of time"),
+        ({"grace": -1}, "not a length of time"),
         ({"ids": "identity"}, "has no field 'identity'"),
         ({"ids": "amount"}, "ids names 'amount', which is float"),
         ({"late": "keep"}, "neither 'dead_letter' nor 'drop'"),

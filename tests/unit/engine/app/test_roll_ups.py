@@ -60,12 +60,12 @@ def test_roll_ups_are_longer_windows_of_the_same_records(app_tester):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"size": 60, "roll_ups": (90,)}, "multiples of their size, 60 s, and 90 s is none"),
-        ({"size": 60, "roll_ups": (60,)}, "60 s is none"),
-        ({"size": 60, "roll_ups": ("1h", 3600)}, "3600 s is none"),
-        ({"size": 60, "step": 30, "roll_ups": ("1h",)}, "roll_ups are of tumbling windows"),
-        ({"gap": 60, "roll_ups": ("1h",)}, "roll_ups are"),
-        ({"size": 60, "roll_ups": ("1h", "2d")}, "may be 1 s to 1 d"),
+        ({"size": 60, "roll_ups": (90,)}, "multiples of their size, 60 s; 90 s is not"),
+        ({"size": 60, "roll_ups": (60,)}, "60 s is not"),
+        ({"size": 60, "roll_ups": ("1h", 3600)}, "3600 s is not"),
+        ({"size": 60, "step": 30, "roll_ups": ("1h",)}, "only tumbling windows have roll_ups"),
+        ({"gap": 60, "roll_ups": ("1h",)}, "only tumbling windows"),
+        ({"size": 60, "roll_ups": ("1h", "2d")}, "must be 1 s to 1 d"),
     ],
 )
 def test_roll_ups_that_mean_nothing_are_refused_and_nothing_is_declared(options, said):

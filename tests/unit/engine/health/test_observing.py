@@ -156,7 +156,7 @@ async def test_records_that_expired_before_the_first_commit_are_no_lag_of_0(brok
     health = await _health(broker)
     assert ("expired_unread", Severity.RED, TOPIC) in _codes(health)
     end = bounds[places[0]].stable_end
-    assert f"in partitions 0, 1, and records left the log there: all below offset {end}" in str(
+    assert f"in partitions 0, 1, and records expired unread: all below offset {end}" in str(
         [one.detail for one in health.findings]
     )
     consumer = broker.consumer(GROUP, [TOPIC], "one")

@@ -239,7 +239,7 @@ def test_a_token_of_one_tenant_sees_no_page_of_all(app_tester):
 
 @pytest.mark.parametrize(
     ("path", "match"),
-    [("no/slash", "a path is made of"), ("/a/{b", "a path is made of"), ("/totals", "two pages")],
+    [("no/slash", "a path consists of"), ("/a/{b", "a path consists of"), ("/totals", "two pages")],
 )
 def test_a_wrong_page_is_refused_at_its_declaration(path, match):
     """One sentence; nothing is registered."""
@@ -247,7 +247,7 @@ def test_a_wrong_page_is_refused_at_its_declaration(path, match):
     before = app.own_pages
     with pytest.raises(UsageError, match=match):
         app.page(path)(_nothing)
-    with pytest.raises(UnsupportedByDia, match="no classes of views"):
+    with pytest.raises(UnsupportedByDia, match="classes of views are not supported"):
         app.page("/view")(type("View", (), {}))
     with pytest.raises(UsageError, match="has no such part"):
         app.page("/x/{a}")(app.table_route(totals, match_info="b")(_nothing))

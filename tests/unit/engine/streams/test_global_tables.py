@@ -223,5 +223,5 @@ def test_what_a_global_table_cannot_do_is_refused():
     rates = next(iter(app.agents["keep"].owned))
     with pytest.raises(UnsupportedByDia, match="has no windows"):
         rates.tumbling(10, expires=60)
-    with pytest.raises(TableMisused, match="this process is none"):
+    with pytest.raises(TableMisused, match="of a worker only"):
         rates.get("EUR")

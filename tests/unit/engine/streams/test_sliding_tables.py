@@ -143,7 +143,7 @@ def test_other_spans_are_refused_over_a_stored_state(tested):
 @pytest.mark.parametrize("spans", [(0, 0, 0), (10, -1, 0), (10, 0, -1)])
 def test_spans_that_mean_nothing_are_refused(spans):
     """At the declaration."""
-    with pytest.raises(UsageError, match=r"before .* ms is more than 0"):
+    with pytest.raises(UsageError, match=r"before .* ms. must be more than 0"):
         _app(*spans)
 
 
