@@ -196,5 +196,5 @@ def _tell(scope: Scope, card: ModelCard, events: Sequence[bytes]) -> None:
     name = owned(card.tenant_id, card.model_id)
     body = _json(card)
     row = {"tenant": card.tenant_id, "model": card.model_id, "card": body.decode()}
-    scope.fact(MODELS, row, name=name)
+    scope.fact(MODELS, row)
     scope.change(Change(MODEL.name, name, body, tuple(events)))

@@ -144,8 +144,8 @@ class Scope(Protocol):
 
     def fact(self, target: str | RowTarget, row: RowValues, *, name: str | None = None) -> None:
         """Owe a declared ClickHouse table or sink a row, from the partition's next commit on. The
-        commit sets ``ver`` and ``at``. Of rows with one ``name`` only the last is owed, as all
-        would have one version.
+        commit sets ``ver`` and ``at``. Of a table's rows with one key, and of a sink's with one
+        ``name``, only the last is owed, as all would have one version.
 
         Raises `UnknownTable` for an undeclared target and `RowUnfit` for a row that it cannot hold.
         Nothing is owed then: the agent should refuse the record by `dead_letter`.

@@ -27,7 +27,11 @@ class Owed:
 
     def fact(self, target: RowTarget, row: Row, name: str | None) -> None:
         _, rows = self._rows.setdefault(target.name, (target, {}))
-        rows[name if name is not None else len(rows)] = row
+        key: object = name if name is not None else len(rows)
+        if not isinstance(target, DeclaredSink):
+            # Of the epoch, which is in some keys too, a commit has one.
+            key = tuple(row[column] for column in target.order_by)
+        rows[key] = row
 
     def change(self, change: Change) -> None:
         before = self._changes.get((change.cache, change.name))

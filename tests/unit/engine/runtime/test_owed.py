@@ -1,0 +1,62 @@
+"""What one commit owes of rows: they all bear its version, so a key may have one row only."""
+
+from __future__ import annotations
+
+from streams.core.rows.clickhouse_table import ClickHouseTable
+from streams.core.rows.row_sink import DeclaredSink
+from streams.core.rows.targets import Targets
+from streams.engine.runtime.effects import effects
+from streams.engine.runtime.effects.owed import Owed
+from streams.engine.state.outbox import Outbox
+
+BALANCES = ClickHouseTable(
+    name="balances",
+    columns={"account": "String", "day": "UInt32", "amount": "Float64"},
+    order_by=("account", "day"),
+    shard_by=("account",),
+)
+LINES = DeclaredSink(
+    name="lines",
+    columns={"account": "String", "amount": "Float64"},
+    open=lambda declared, settings: None,
+)
+
+
+def _owed(target, rows, names=()):
+    """The rows that the next commit owes, as its outbox has them."""
+    targets = Targets({"balances": BALANCES}, {"lines": LINES})
+    owed, outbox = Owed(), Outbox()
+    for at, row in enumerate(rows):
+        found, fitted = targets.fitted(target, row)
+        owed.fact(found, fitted, names[at] if names else None)
+    owed.settle(outbox, epoch=0, seq=7, now_ms=0)
+    outbox.delta(7)
+    return [row for effect in outbox.take_fresh() for row in effects.rows_in(*effect[::2])]
+
+
+def _balance(account, amount, day=1):
+    return {"account": account, "day": day, "amount": amount}
+
+
+def test_of_rows_of_one_key_a_commit_owes_the_newest():
+    """The older one would have the same version: a replay of it, where a shard refused it, would replace
+    the newer one."""
+    rows = [_balance("a", 1.0), _balance("b", 5.0), _balance("a", 2.0), _balance("a", 3.0, day=2)]
+    found = _owed("balances", rows)
+    assert [(row["account"], row["day"], row["amount"]) for row in found] == [
+        ("a", 1, 2.0),
+        ("b", 1, 5.0),
+        ("a", 2, 3.0),
+    ]
+
+
+def test_a_row_of_a_name_is_the_newest_of_its_key_too():
+    """Rows with and without a name may be of one key."""
+    found = _owed("balances", [_balance("a", 1.0), _balance("a", 2.0)], names=["a", None])
+    assert [row["amount"] for row in found] == [2.0]
+
+
+def test_equal_rows_of_a_sink_are_all_owed():
+    """A sink has no keys."""
+    found = _owed("lines", [{"account": "a", "amount": 1.0}] * 2)
+    assert len(found) == 2
