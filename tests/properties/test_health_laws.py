@@ -44,7 +44,9 @@ def observations(draw: st.DrawFn) -> Observation:
     found = tuple(draw(sources(number)) for number in range(draw(st.integers(0, 3))))
     stopped = draw(st.sampled_from([None, "changelog_gap"]))
     held = {"group": "g", "topic": "topic-0", "partition": 0, "stopped_by": stopped}
-    workers = (LiveWorker(pid=1, slot=0, partitions=[held]),) if draw(st.booleans()) else ()
+    silent_s = draw(st.sampled_from([0.0, 100.0]))
+    worker = LiveWorker(pid=1, slot=0, partitions=[held], silent_s=silent_s)
+    workers = (worker,) if draw(st.booleans()) else ()
     return Observation(at_ms=0, sources=found, workers=workers)
 
 
@@ -67,6 +69,7 @@ def test_healthy_means_that_everything_was_asked_and_everything_is_read(observed
             held = [one for worker in observed.workers for one in worker.partitions]
             known = any(place.items() <= one.items() for one in held)
             assert known or not source.lag(partition)
+    assert not any(one.silent for one in observed.workers)
     assert not any(held["stopped_by"] for one in observed.workers for held in one.partitions)
 
 

@@ -7,7 +7,8 @@ none of them.
 - ``/livez``     the event loop's heartbeat is younger than `HealthState.stale_after_s`
 - ``/readyz``    started, assigned, every assigned partition takes records, not draining
 - ``/degradation``  the process's level, since when, and why; always 200
-- ``/status``    a worker's partitions, as in its status file; 404 from other processes
+- ``/status``    a worker's partitions, as in its status file, with their age in seconds in the header
+  ``Age``; 404 from other processes
 - ``/metrics``   Prometheus text format, at most `METRICS_AGE_S` old
 
 A client that sends more than `PER_S` requests waits, because the thread shares the interpreter with
@@ -69,6 +70,7 @@ class HealthState:
         self._partitions: PartitionCounts | None = None
         self.standing = b'{"level":0,"since_ms":0,"causes":[]}'
         self.status = b""
+        self._status_at = clock.monotonic()
 
     def beat(self) -> None:
         self._beat_at = self._clock.monotonic()
@@ -86,7 +88,12 @@ class HealthState:
         self.standing = msgspec.json.encode(standing)
 
     def set_status(self, status: bytes) -> None:
-        self.status = status
+        self.status, self._status_at = status, self._clock.monotonic()
+
+    @property
+    def status_age_s(self) -> float:
+        """Seconds since the event loop, which may hang, set `status`."""
+        return self._clock.monotonic() - self._status_at
 
     def mark_draining(self) -> None:
         """A graceful stop began; irreversible."""
@@ -205,7 +212,9 @@ class HealthServer:
         async def status(request: web.Request) -> web.Response:
             if not self._state.status:
                 raise web.HTTPNotFound
-            return web.Response(body=self._state.status, content_type="application/json")
+            age = {"Age": f"{self._state.status_age_s:.0f}"}
+            body = self._state.status
+            return web.Response(body=body, content_type="application/json", headers=age)
 
         async def metrics(request: web.Request) -> web.Response:
             return web.Response(body=self._text(), headers={"Content-Type": CONTENT_TYPE_LATEST})

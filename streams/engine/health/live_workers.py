@@ -6,19 +6,23 @@ import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from streams.core.degradation.level import HEALTHY, Standing, worst
 from streams.core.process.process import ProcessIdentity
 
+SILENT_MAX_S: Final = 30.0
+"""workers report four times a second; an older status proves nothing, because the state folder may take no
+writes, or the worker may hang"""
 CLOCK_SLACK_S = 1.0
 """file times and process times come from different clocks"""
 
 
 class LiveWorker(msgspec.Struct, frozen=True, kw_only=True):
-    """The last status of one worker process. ``settled``: lag 0, outbox empty, no live windows."""
+    """The last status of one worker process, reported ``silent_s`` seconds ago. ``settled``: lag 0,
+    outbox empty, no live windows."""
 
     pid: int
     slot: int | str
@@ -29,6 +33,12 @@ class LiveWorker(msgspec.Struct, frozen=True, kw_only=True):
     pages_port: int | None = None
     settled: bool = False
     degradation: Standing = HEALTHY
+    silent_s: float = 0.0
+
+    @property
+    def silent(self) -> bool:
+        """The status is too old to prove anything."""
+        return self.silent_s > SILENT_MAX_S
 
 
 def live_workers(state: Path) -> list[LiveWorker]:
@@ -51,7 +61,7 @@ def standing(workers: Sequence[LiveWorker]) -> Standing | None:
 
 def pipeline_settled(workers: Sequence[LiveWorker]) -> bool:
     """Whether every partition of every source has an owner among the live workers, and each worker
-    is settled."""
+    is settled and not silent."""
     owned = {
         (held["group"], held["topic"], held["partition"])
         for worker in workers
@@ -63,7 +73,11 @@ def pipeline_settled(workers: Sequence[LiveWorker]) -> bool:
         for source in worker.sources
         for partition in range(source["partitions"])
     }
-    return bool(wanted) and wanted <= owned and all(worker.settled for worker in workers)
+    return (
+        bool(wanted)
+        and wanted <= owned
+        and all(worker.settled and not worker.silent for worker in workers)
+    )
 
 
 def _read(path: Path) -> LiveWorker | None:
@@ -77,4 +91,4 @@ def _read(path: Path) -> LiveWorker | None:
     # A process younger than the file reuses the dead worker's pid.
     if process is None or process.age_s() + CLOCK_SLACK_S < written_s_ago:
         return None
-    return worker
+    return msgspec.structs.replace(worker, silent_s=max(0.0, round(written_s_ago, 1)))

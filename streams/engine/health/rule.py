@@ -217,6 +217,21 @@ def stopped_partitions(observed: Observation) -> Iterator[HealthFinding]:
                 )
 
 
+def silent_workers(observed: Observation) -> Iterator[HealthFinding]:
+    """Workers whose last report is old. It says nothing of what came since: they may have stopped a
+    partition, or have no room on their disk."""
+    for worker in observed.workers:
+        if worker.silent:
+            yield HealthFinding(
+                code="worker_silent",
+                severity=Severity.UNKNOWN,
+                subject=f"worker {worker.slot}",
+                detail=f"it has not reported for {worker.silent_s:.0f} s: its state folder takes no "
+                "writes, or it hangs",
+                mend="dia doctor",
+            )
+
+
 def waiting_partitions(observed: Observation) -> Iterator[HealthFinding]:
     """Partitions whose owner retries to open them, or waits for the schema registry."""
     for worker in observed.workers:
@@ -413,6 +428,7 @@ RULES: Final[tuple[Rule, ...]] = (
     stalled_partitions,
     unproven_partitions,
     stopped_partitions,
+    silent_workers,
     waiting_partitions,
     paused_partitions,
     quarantined_tenants,

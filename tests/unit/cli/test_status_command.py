@@ -8,6 +8,7 @@ import os
 import subprocess
 import time
 
+import msgspec
 import pytest
 
 from agents.app import app
@@ -135,12 +136,13 @@ def test_a_lag_that_cannot_be_asked_is_unknown_and_not_zero(broker, monkeypatch,
 
 
 def test_live_workers_are_reported(home, broker, capsys):
-    """What `--json` shows of a worker is what the worker wrote."""
+    """What `--json` shows of a worker is what the worker wrote, and how long ago."""
     said = {"settled": True, "partitions": _held(0, 1), "sources": [SOURCE], "http_port": 1234}
     _write_worker(home, 0, **said)
     assert main(["status", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     well = {"level": 0, "since_ms": 0, "causes": []}
+    assert [worker.pop("silent_s") >= 0 for worker in report["workers"]] == [True]
     assert report["workers"] == [
         {
             "pid": os.getpid(),
@@ -187,6 +189,8 @@ def test_settled_needs_every_partition_held_and_every_worker_done(said, settled)
         for slot, each in enumerate(said)
     ]
     assert pipeline_settled(workers) is settled
+    silent = [msgspec.structs.replace(worker, silent_s=100.0) for worker in workers]
+    assert not pipeline_settled(silent)
 
 
 def test_down_without_a_stack_is_no_failure(home, capsys):

@@ -94,8 +94,10 @@ async def _told(http: httpx.AsyncClient, at: _Port) -> RemoteWorker | None:
         if answer.status_code != httpx.codes.OK:
             return None  # an edge or a console behind the same name
         told = _decode(answer.content)
-    except (httpx.HTTPError, msgspec.MsgspecError) as error:
+        silent_s = float(answer.headers.get("Age", 0))
+    except (httpx.HTTPError, msgspec.MsgspecError, ValueError) as error:
         log.info("worker_unreachable", address=address, why=str(error))
         return None
     name = f"{told.host}/{told.slot}"
-    return msgspec.structs.replace(told, slot=name, address=address, http_port=at.port)
+    place = {"slot": name, "address": address, "http_port": at.port}
+    return msgspec.structs.replace(told, **place, silent_s=silent_s)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import time
 
 import pytest
 
@@ -12,10 +15,11 @@ from streams.connect.broker.memory.cluster import Cluster
 from streams.connect.broker.memory.reader import MemoryReader
 from streams.core.clock import SystemClock
 from streams.core.errors import BrokerUnavailable
+from streams.core.process.process import ProcessIdentity
 from streams.core.topics.topology import DeclaredSource
 from streams.core.types import CommittedOffset, TopicConfig, TopicPartition
 from streams.engine.health.finding import Severity
-from streams.engine.health.live_workers import LiveWorker, member_prefix
+from streams.engine.health.live_workers import LiveWorker, live_workers, member_prefix
 from streams.engine.health.observing import observe
 from streams.engine.health.rule import judge
 from streams.engine.runtime.identity import instance_id, member_id
@@ -304,6 +308,26 @@ async def test_a_partition_that_waits_for_the_schema_registry_is_a_finding_with_
     [one] = [one for one in found if one.code == "partition_held"]
     assert (one.severity, one.subject) == (Severity.WARNING, f"{TOPIC}/1")
     assert why in one.detail
+
+
+@pytest.mark.parametrize("age_s", [5, 100])
+async def test_what_a_worker_said_long_ago_is_no_proof(broker, tmp_path, monkeypatch, age_s):
+    """A full disk takes no new report, and a process that hangs writes none: the last one says that
+    all is well."""
+    await _produce(broker, 10)
+    consumer = broker.consumer(GROUP, [TOPIC], "member")
+    await consumer.start(_Listener(consumer))
+    held = [{"group": GROUP, "topic": TOPIC, "partition": number} for number in range(2)]
+    told = {"pid": os.getpid(), "slot": 0, "partitions": held, "settled": True}
+    report = tmp_path / "workers" / "0.json"
+    report.parent.mkdir()
+    report.write_text(json.dumps(told))
+    os.utime(report, (time.time() - age_s,) * 2)
+    monkeypatch.setattr(ProcessIdentity, "age_s", lambda self: 1000.0)
+    health = await _health(broker, live_workers(tmp_path))
+    silent = {("worker_silent", Severity.UNKNOWN, "worker 0")} if age_s == 100 else set()
+    assert _codes(health) == silent
+    await consumer.stop()
 
 
 async def test_a_worker_of_this_host_that_ended_is_no_healthy_owner(broker, tmp_path):

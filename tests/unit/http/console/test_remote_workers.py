@@ -65,6 +65,17 @@ async def test_a_worker_is_heard_and_measured_where_it_is(worker, tmp_path):
     await workers.close()
 
 
+async def test_a_worker_whose_event_loop_is_stuck_is_silent(worker, monkeypatch):
+    """The thread of its port still answers, with what the loop said last."""
+    state, port = worker
+    state.set_status(msgspec.json.encode(STATUS))
+    (found,) = await _look(RemoteWorkers(f"127.0.0.1:{port}", SystemClock()))
+    assert not found.silent
+    monkeypatch.setattr(HealthState, "status_age_s", 100.0)
+    (found,) = await _look(RemoteWorkers(f"127.0.0.1:{port}", SystemClock()))
+    assert found.silent
+
+
 async def test_who_is_no_worker_is_not_among_them(worker):
     """Edge and console stand behind the same name; their ports tell of no partitions."""
     _, port = worker
