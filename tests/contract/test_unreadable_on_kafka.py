@@ -27,6 +27,23 @@ TOPIC = "unreadable"
 BAD, GOOD = TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1)
 
 
+def numbered_wrongly(count):
+    """Uncompressed records of which the last is numbered far behind its batch: a broker compares the offsets
+    of compressed records only. Java's own consumer delivers it under that offset."""
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 20)
+    for at in range(count):
+        builder.append(at, 1, b"k", b"lost", [])
+    raw = bytearray(builder.build())
+    # Of the last record: length, attributes, time, offset, key, value, no headers.
+    last = bytes([0, 0, 2 * (count - 1), 2]) + b"k" + bytes([8]) + b"lost" + bytes([0])
+    assert raw.endswith(last)
+    far = last[:2] + b"\x80\x89\x7a" + last[3:]
+    raw = raw[: -len(last) - 1] + bytes([2 * len(far)]) + far
+    struct.pack_into(">i", raw, LENGTH_AT, len(raw) - 12)
+    struct.pack_into(">I", raw, CRC_AT, calc_crc32c(bytes(raw[ATTRIBUTES_AT:])))
+    return bytes(raw)
+
+
 def broken_lz4(count):
     """A batch whose LZ4 frame has a wrong content checksum, which Java does not look at."""
     builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 20)
@@ -70,8 +87,8 @@ class SeekToStart:
             self._consumer.seek(tp, 0)
 
 
-@pytest.fixture
-async def spoiled(kafka_bootstrap):
+@pytest.fixture(params=[broken_lz4, numbered_wrongly])
+async def spoiled(kafka_bootstrap, request):
     """Two good records, a batch of three that cannot be opened, two good ones; and a neighbour."""
     broker = KafkaBroker(kafka_bootstrap, session_timeout_s=6.0)
     admin = await broker.admin()
@@ -84,7 +101,7 @@ async def spoiled(kafka_bootstrap):
     # The commit is answered before its marker is appended: without the wait, the batch may lie first.
     assert await decided_end(reader, BAD, SystemClock()) == 3
     await reader.close()
-    await produce_raw(kafka_bootstrap, BAD, broken_lz4(3))
+    await produce_raw(kafka_bootstrap, BAD, request.param(3))
     await send(producer, BAD, b"c", b"d")
     await send(producer, GOOD, *(b"%d" % number for number in range(5)))
     await producer.close()

@@ -17,7 +17,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -141,6 +141,9 @@ def frames_of(batch: Any, data: bytes) -> Frames | None:
         buffer, _HEADER_BYTES, len(data), batch.base_offset, batch.first_timestamp, *columns
     ):
         return None
+    # They rise: the kernel has seen that.
+    if columns[0, 0] < batch.base_offset or columns[0, -1] >= batch.next_offset:
+        return None
     if batch.timestamp_type == _LOG_APPEND_TIME:
         columns[1] = batch.max_timestamp
     return Frames(buffer, *columns)
@@ -152,7 +155,7 @@ def pieces_of(batch: Any, data: bytes) -> Iterator[list[Any]]:
         batch = DefaultRecordBatch(data)
     # islice restarts the iteration of a batch, but not of a chain.
     records: Iterator[Any] = chain(batch)
-    given = 0
+    given, behind = 0, batch.base_offset
     while True:
         try:
             piece = list(islice(records, PIECE))
@@ -165,9 +168,23 @@ def pieces_of(batch: Any, data: bytes) -> Iterator[list[Any]]:
             continue
         given += len(piece)
         if piece:
+            _check_offsets(piece, behind, batch.next_offset)
+            behind = piece[-1].offset + 1
             yield piece
         if len(piece) < PIECE:
             return
+
+
+def _check_offsets(piece: list[Any], first: int, end: int) -> None:
+    """Records of uncompressed batches have the offsets that their producer wrote: brokers compare those of
+    compressed ones only. An offset of another batch would be counted, or finished, in place of that
+    record. Raises `CorruptRecordException`."""
+    low, high = piece[0].offset, piece[-1].offset
+    # Of as many as lie between the first and the last, the columns have each offset once.
+    whole = high - low == len(piece) - 1
+    rising = whole or all(before.offset < after.offset for before, after in pairwise(piece))
+    if low < first or high >= end or not rising:
+        raise CorruptRecordException("its records have other offsets than its header says")
 
 
 class TolerantRecord(NamedTuple):

@@ -26,6 +26,7 @@ from streams.core.types import RecordBatch, TopicPartition
 TP = TopicPartition("t", 0)
 GZIP, SNAPPY, LZ4, ZSTD, UNKNOWN = 1, 2, 3, 4, 5
 LENGTH_AT, EPOCH_AT, CRC_AT, ATTRIBUTES_AT, RECORDS_AT = 8, 12, 17, 21, 61
+LAST_OFFSET_DELTA_AT = 23
 LOG_APPEND_TIME = 0x08
 
 
@@ -79,7 +80,27 @@ def with_a_wrong_crc(base):
     return bytes(raw)
 
 
+def numbered(base, *deltas):
+    """Records at these offsets from ``base``, under the header of as many in a row."""
+    raw = bytearray(batch(base, len(deltas))[:RECORDS_AT])
+    for delta in deltas:
+        body = b"\0\0" + _varint(delta) + b"\2k\2v\0"
+        raw += _varint(len(body)) + body
+    return signed(raw)
+
+
+def _varint(number):
+    word, out = (number << 1) ^ (number >> 63), bytearray()
+    while word >= 0x80:
+        out.append(word & 0x7F | 0x80)
+        word >>= 7
+    return bytes(out) + bytes([word])
+
+
 DAMAGED = {
+    "offsets_behind_the_batch": numbered(3, 0, 1, 2, 1_000_000),
+    "offsets_before_the_batch": numbered(3, -2, 1, 2, 3),
+    "offsets_that_fall": numbered(3, 2, 0, 1, 3),
     "lz4_content_checksum": repacked(3, 4, LZ4, lz4_with_a_wrong_checksum),
     "lz4_trailing_bytes": repacked(
         3, 4, LZ4, lambda data: bytes(cramjam.lz4.compress(data)) + b"trailing"
@@ -95,9 +116,9 @@ DAMAGED = {
 }
 
 
-def columns_of(data, start=0):
+def columns_of(data, start=0, *, framing=False):
     source = PartitionRecords(TP, RecordSet(data), [], start, None, None, True, READ_COMMITTED)
-    return ColumnFetch(TP, source)
+    return ColumnFetch(TP, source, framing=framing)
 
 
 def read(columns, most=100):
@@ -108,16 +129,26 @@ def read(columns, most=100):
     return found, more
 
 
+@pytest.mark.parametrize("framing", [False, True])
 @pytest.mark.parametrize("name", DAMAGED)
-def test_what_lies_before_a_damaged_batch_is_delivered_then_the_batch_is_named(name):
+def test_what_lies_before_a_damaged_batch_is_delivered_then_the_batch_is_named(name, framing):
     """Partition, first and last offset: what an operator needs to have exactly it skipped."""
-    columns = columns_of(batch(0, 3) + DAMAGED[name] + batch(7, 2))
+    columns = columns_of(batch(0, 3) + DAMAGED[name] + batch(7, 2), framing=framing)
     found, more = read(columns)
     assert (found.values, found.end, more) == ([b"v0", b"v1", b"v2"], 3, True)
     for _ in range(2):
         with pytest.raises(BatchUnreadable, match="t/0: the batch at offsets 3 to 6") as caught:
             read(columns)
         assert (caught.value.tp, caught.value.offset, caught.value.until) == (TP, 3, 7)
+
+
+@pytest.mark.parametrize("framing", [False, True])
+def test_offsets_may_skip_within_their_batch(framing):
+    """Compaction takes records out of the middle, and leaves the header as it was."""
+    raw = bytearray(numbered(3, 1, 3, 4))
+    struct.pack_into(">i", raw, LAST_OFFSET_DELTA_AT, 5)
+    found, _ = read(columns_of(signed(raw), start=3, framing=framing))
+    assert (found.offsets, found.end) == ([4, 6, 7], 9)
 
 
 @pytest.mark.parametrize("magic", [0, 1])
