@@ -60,9 +60,9 @@ def loaded(transform: Transform) -> Change:
 
 
 def _point(name: str) -> EntryPoint:
-    known: dict[str, EntryPoint] = {
-        point.name: point for point in (*entry_points(group=GROUP), *BUILT_IN)
-    }
+    known: dict[str, EntryPoint] = {point.name: point for point in BUILT_IN}
+    if name not in known:  # of two of one name the built-in one counts: a scan reads many files
+        known |= {point.name: point for point in entry_points(group=GROUP)}
     if name not in known:
         raise UsageError(
             f"--transform {name}: no installed distribution has an entry point of that name in the "
