@@ -13,6 +13,7 @@ import yaml
 from prometheus_client import generate_latest
 
 from streams.core.telemetry.metrics import Metrics
+from tests.unit.ops.conftest import selected
 
 OPS = Path(__file__).parents[3] / "ops"
 FILES = sorted((OPS / "prometheus/tests").glob("*.yaml"))
@@ -47,10 +48,48 @@ def test_rules_are_well_formed(promtool):
     assert code == 0, said
 
 
+def _of_one_alert(path, folder):
+    """The cases of ``path`` as a file for each alert, beside a file of its rule and what that reads:
+    else promtool evaluates every rule of the file in every case."""
+    cases = yaml.safe_load(path.read_text())
+    (named,) = cases["rule_files"]
+    groups = yaml.safe_load((path.parent / named).read_text())["groups"]
+    for name in sorted({_alert_of(case) for case in cases["tests"]}):
+        wanted = _read_by(name, [rule for group in groups for rule in group["rules"]])
+        left = [
+            {**group, "rules": [rule for rule in group["rules"] if _name(rule) in wanted]}
+            for group in groups
+        ]
+        rules, found = folder / f"{name}.rules.yaml", folder / f"{name}.yaml"
+        rules.write_text(yaml.safe_dump({"groups": left}))
+        own = [case for case in cases["tests"] if _alert_of(case) == name]
+        found.write_text(yaml.safe_dump({**cases, "rule_files": [rules.name], "tests": own}))
+        yield found
+
+
+def _read_by(name, rules):
+    """``name`` and the rules whose series it reads, directly or through others."""
+    wanted, waiting = set(), [name]
+    while waiting:
+        read = waiting.pop()
+        found = [rule for rule in rules if _name(rule) == read and read not in wanted]
+        wanted |= {_name(rule) for rule in found}
+        waiting += [one.name for rule in found for one in selected(rule["expr"])]
+    return wanted
+
+
+def _name(rule):
+    return rule.get("alert") or rule["record"]
+
+
+def _alert_of(case):
+    return case["name"].partition(":")[0]
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_alerts_fire_and_resolve(promtool, path):
+def test_alerts_fire_and_resolve(promtool, path, tmp_path):
     """Each alert is silent before, fires while its cause lasts, and resolves after."""
-    code, said = _promtool(promtool, "test", "rules", path)
+    code, said = _promtool(promtool, "test", "rules", *_of_one_alert(path, tmp_path))
     assert code == 0, said
 
 
@@ -75,7 +114,7 @@ def test_every_alert_has_cases(rules):
     counts: dict[str, list[set[bool]]] = {}
     for path in FILES:
         for case in yaml.safe_load(path.read_text())["tests"]:
-            name = case["name"].partition(":")[0]
+            name = _alert_of(case)
             fires = [bool(one["exp_samples"]) for one in case["promql_expr_test"]]
             assert all(f'"{name}"' in one["expr"] for one in case["promql_expr_test"])
             counts.setdefault(name, []).append((fires[0], any(fires), fires[-1]))
@@ -86,9 +125,9 @@ def test_every_alert_has_cases(rules):
 
 def test_rules_read_metrics_that_exist(rules, known, missing):
     """A renamed metric would silence its alert for good."""
-    assert {
-        rule.get("alert", rule.get("record")): missing(rule["expr"], known) for rule in rules
-    } == {rule.get("alert", rule.get("record")): set() for rule in rules}
+    assert {_name(rule): missing(rule["expr"], known) for rule in rules} == {
+        _name(rule): set() for rule in rules
+    }
 
 
 def test_an_undeclared_metric_would_be_seen(known, missing):
