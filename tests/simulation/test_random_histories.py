@@ -18,7 +18,7 @@ import pytest
 from streams.dev.simulation.seeds import first_caught, try_seeds
 from streams.dev.simulation.stories import STORIES, variants
 
-SEEDS = int(os.environ.get("TEST_SEEDS", "250"))
+SEEDS = int(os.environ.get("TEST_SEEDS", "100"))
 JOBS = os.cpu_count() or 1
 CAUGHT_WITHIN = 300
 KNOWN = tomllib.loads(Path(__file__).with_name("caught_at.toml").read_text())
