@@ -34,6 +34,7 @@ class _Writer:
     """An event is always in progress, and every key is the partition's."""
 
     in_event = True
+    tenant = "t"
 
     def __init__(self) -> None:
         self.touched = 0

@@ -18,6 +18,7 @@ import msgspec
 
 from streams.core.errors import StateLimit, TableChanged, TableMisused
 from streams.core.records.bad_records import ValueRefused
+from streams.engine.state.key_shares import KeyShares
 from streams.engine.state.table import Entry
 from streams.engine.state.table_values import (
     KEY_MAX_BYTES,
@@ -33,8 +34,8 @@ from streams.engine.state.table_values import (
 _ABSENT: Final = object()
 _DELETED: Final = object()
 _DECLARATION: Final = b""
-_KEY_BYTES_IN_MEMORY: Final = 250
-"""memory of a key: dictionary slot, object headers, and its place in `LiveKeys`"""
+_KEY_BYTES_IN_MEMORY: Final = 330
+"""memory of a key: dictionary slot, object headers, owner, and its place in `LiveKeys`"""
 
 Declaration = dict[str, Any]
 Default = Callable[[], Any]
@@ -57,6 +58,12 @@ class Writer(Protocol):
 
     @property
     def in_event(self) -> bool: ...
+
+    @property
+    def tenant(self) -> str | None:
+        """Tenant of the event in progress; "" where it names none or a window closes, None for a list
+        of events of several tenants."""
+        ...
 
 
 class KeyedTable:
@@ -97,6 +104,12 @@ class KeyedTable:
         self._sealed: dict[Key, Any] = {}
         self._plain = True
         """all staged values are scalars"""
+        self._shares = KeyShares()
+        self._grows = False
+        """a key is staged that was not there"""
+        self._made: list[Key] = []
+        """keys that the sealed event makes, for the tenant `_maker`"""
+        self._maker: str | None = ""
         self._written_bytes = 0
         self._written_entries = 0
 
@@ -245,6 +258,7 @@ class KeyedTable:
             )
         if not self.any_key and self.writer is not None:
             self.writer.check_owned(self, key)
+        self._grows = True
 
     def _stage(self, key: Key, value: Any) -> None:
         if not self._staged:
@@ -262,9 +276,21 @@ class KeyedTable:
     # --- the end of an event -----------------------------------------------------------------
 
     def seal(self) -> None:
-        """Encode what may have been changed in place. After `ValueRefused` nothing is joined."""
-        if self._plain:
-            return
+        """Encode what may have been changed in place. After `ValueRefused`, or `TenantOverQuota` for
+        keys beyond the share of the event's tenant, nothing is joined."""
+        if not self._plain:
+            self._encode_changed()
+        if self._grows and self.writer is not None:
+            self._check_share(self.writer.tenant)
+
+    def _check_share(self, tenant: str | None) -> None:
+        staged, kept = self._staged if self._plain else self._sealed, self._kept
+        made = [key for key, value in staged.items() if value is not _DELETED and key not in kept]
+        bound = self._max_bytes // self._key_bytes
+        self._shares.check(self.name, tenant, len(made), len(kept), bound)
+        self._made, self._maker = made, tenant
+
+    def _encode_changed(self) -> None:
         self._sealed = {}
         for key, value in self._staged.items():
             if type(value) in SCALARS or value is _DELETED:
@@ -288,10 +314,15 @@ class KeyedTable:
                 dirty[key] = None
             elif kept.pop(key, _ABSENT) is not _ABSENT:
                 dirty[key] = None
+                self._shares.give_back(key)
+        if self._made:
+            self._shares.take(self._maker, self._made)
         self.drop()
 
     def drop(self) -> None:
         self._staged.clear()
+        if self._grows:
+            self._grows, self._made = False, []
         if not self._plain:
             self._as_read.clear()
             self._read_deleted.clear()
@@ -302,8 +333,11 @@ class KeyedTable:
 
     @property
     def bytes_used(self) -> int:
-        mean = self._written_bytes // max(1, self._written_entries)
-        return len(self._kept) * (mean + _KEY_BYTES_IN_MEMORY)
+        return len(self._kept) * self._key_bytes
+
+    @property
+    def _key_bytes(self) -> int:
+        return self._written_bytes // max(1, self._written_entries) + _KEY_BYTES_IN_MEMORY
 
     @property
     def changed(self) -> bool:

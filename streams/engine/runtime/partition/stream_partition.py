@@ -39,6 +39,7 @@ from streams.engine.runtime.partition.pressure import PAUSE_AT
 from streams.engine.runtime.partition.window_closing import WindowClosing
 from streams.engine.runtime.restore.source_check import Reached
 from streams.engine.runtime.restore.state import PartitionState
+from streams.engine.state.key_shares import tenant_of
 from streams.engine.state.keyed import KeyedTable
 from streams.engine.state.table_values import Key, record_key
 from streams.engine.streams.stream import Stream
@@ -237,6 +238,13 @@ class StreamPartition(Partition):
     @property
     def in_event(self) -> bool:
         return self.given > 0 or self._closing.in_progress
+
+    @property
+    def tenant(self) -> str | None:
+        if self._closing.in_progress or not self.given:
+            return ""
+        tenants = {tenant_of(self.row(ahead)[2]) for ahead in range(self.given)}
+        return tenants.pop() if len(tenants) == 1 else None
 
     @property
     def event_time_ms(self) -> int:
