@@ -67,7 +67,7 @@ class Lease:
         if not self.held:
             raise LeaseLost(
                 f"the lock {self.grant.name!r} was not renewed within {self.ttl_s:g} s: another "
-                f"process may have it. What was done is done; begin again to do the rest."
+                f"process may have it. Completed steps stand; run it again for the rest."
             )
 
     async def renew(self, locks: Locks) -> None:

@@ -40,5 +40,5 @@ def refusal(policy: Policy, question: PolicyRequest) -> str | None:
     if policy.scenarios is not None and question.scenario not in policy.scenarios:
         return f"{name} does not allow scenario {question.scenario!r}"
     if policy.max_trials is not None and question.trials > policy.max_trials:
-        return f"{name} allows {policy.max_trials} trials, {question.trials} were asked for"
+        return f"{name} allows {policy.max_trials} trials, {question.trials} were requested"
     return None

@@ -154,7 +154,9 @@ class PolicyService:
                 f"the policy service sent an invalid policy: {error}"
             ) from error
         if (policy.tenant_id, policy.policy_id) != (tenant_id, policy_id):
-            raise PolicyServiceFailed("the policy service sent another policy than asked for")
+            raise PolicyServiceFailed(
+                "the policy service returned another policy than the requested one"
+            )
         return policy
 
     async def close(self) -> None:

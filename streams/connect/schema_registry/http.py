@@ -151,7 +151,7 @@ class HttpRegistry:
         try:
             password = self._password()
         except UsageError as error:
-            raise _no_answer(f"cannot be asked: {error}") from error
+            raise _no_answer(f"cannot be reached: {error}") from error
         return httpx.AsyncClient(
             base_url=self._url,
             timeout=self._timeout_s,

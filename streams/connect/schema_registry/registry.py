@@ -65,7 +65,7 @@ class SchemaRegistry:
         absent = [one for one in ids if not self._has(one)]
         if absent:
             raise SchemaPending(
-                f"{len(absent)} schemas, {min(absent)} first, are to be asked for at the registry",
+                f"{len(absent)} schemas, {min(absent)} first, are not in memory yet; the registry is queried",
                 partial(self._obtain, absent),
             )
         return {one: self._schemas.get(one) for one in ids}
@@ -74,7 +74,7 @@ class SchemaRegistry:
         found = self._ids.get(subject)
         if found is None:
             raise SubjectPending(
-                f"the id of the schema of {subject.name} is to be asked for at the registry",
+                f"the id of the schema of {subject.name} is not in memory yet; the registry is queried",
                 partial(self._register, subject),
             )
         return found

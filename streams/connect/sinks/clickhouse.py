@@ -60,7 +60,7 @@ class Shard:
         except TimeoutError:
             raise PoolExhausted(
                 f"every connection to shard {self.index} stayed in use for {self._acquire_s:g} s. "
-                "Raise DIA_SINK_POOL_SIZE, or look at the shard's load."
+                "Raise DIA_SINK_POOL_SIZE, or check the shard's load."
             ) from None
         task = asyncio.get_running_loop().run_in_executor(self._threads, self._replicas.ask, work)
         task.add_done_callback(self._let_go)

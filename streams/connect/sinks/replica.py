@@ -61,7 +61,7 @@ _UNREADABLE = (
 )
 """What the client raises for result bytes that it cannot decode."""
 _ZONED = re.compile(r"DateTime\('([^']+)'\)")
-_UP_HINT = "`dia status` shows what is up."
+_UP_HINT = "`dia status` shows which services run."
 
 # Its warning per lost connection repeats the raised error.
 logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)
@@ -307,7 +307,7 @@ class Replica:
         code: int | None = getattr(error, "code", None)
         text = " ".join(str(error).split())[:1000]
         if code in _BUSY:
-            return ShardBusy(f"ClickHouse at {self.url} asks to slow down: {text}")
+            return ShardBusy(f"ClickHouse at {self.url} is overloaded: {text}")
         if not statement and code in _UNFIT:
             return RowsUnfit(text)
         if statement and code is not None and not _about_the_server(code):

@@ -62,5 +62,5 @@ def refuse_expired(table: Bucket, start_s: int, now_s: float, retention_days: in
     if start_s < oldest_s:
         raise RollUpExpired(
             f"{table} of {start_s} is not recomputed: it starts more than {retention_days - 1} days "
-            "back, and its minutes expire. The stored row stays as it is."
+            "back, and its minutes expire. The stored row is kept."
         )

@@ -99,8 +99,8 @@ class Breaker:
             self._enter("half_open")
         if self._state == "open" or self._trying:
             raise BreakerOpen(
-                f"{self.dependency} failed {self.policy.failures} times; it is left alone for "
-                f"another {self.retry_after_s:.1f} s. Bring it back: `dia doctor` says what is wrong."
+                f"{self.dependency} failed {self.policy.failures} times; it is not called "
+                f"for another {self.retry_after_s:.1f} s. `dia doctor` shows the cause."
             )
 
     def _failure(self, probing: bool) -> None:

@@ -100,5 +100,5 @@ class Retrier:
 
 def _exhausted(tried: int, last: TransientError, why: str) -> RetriesExhausted:
     return RetriesExhausted(
-        f"given up after {tried} attempts, {why}; the last said {last.code}: {last}", tried
+        f"given up after {tried} attempts, {why}; last error: {last.code}: {last}", tried
     )

@@ -54,8 +54,8 @@ def offsets_of(versions: NDArray[np.uint64]) -> NDArray[np.int64]:
 
 MAP_HINT = (
     "The shard map cannot be changed once rows are stored: set DIA_CLICKHOUSE_SHARDS (number and "
-    "order) and DIA_SHARDING to what they were; `dia config show --explain` says where each comes "
-    "from."
+    "order) and DIA_SHARDING to their former values; `dia config show --explain` shows the source "
+    "of each."
 )
 
 

@@ -280,7 +280,7 @@ class Settings:
     )
     job_retries: str = _setting(
         "",
-        "attempts of simulations by error, CODE=ATTEMPTSxPAUSE_S[,...]; others as the scenario says",
+        "attempts of simulations by error, CODE=ATTEMPTSxPAUSE_S[,...]; others as in the scenario",
     )
     pool_processes: int = _setting(
         0, "processes that run simulations; 0 is one a processor", low=0, high=1024
@@ -304,7 +304,7 @@ class Settings:
     )
     changelog_slack_bytes: int = _setting(
         4 << 20,
-        "changelog of one partition below which nothing is written anew",
+        "changelog of one partition below which it is not compacted",
         low=64 << 10,
         high=1 << 30,
     )
@@ -337,7 +337,7 @@ class Settings:
     )
     state_free_min_bytes: int = _setting(
         128 << 20,
-        "room for state, or an edge's spool, below which nothing is taken in; 0 does not look",
+        "free space for state, or an edge's spool, below which the intake stops; 0 disables the check",
         low=0,
         high=1 << 50,
     )
@@ -366,7 +366,7 @@ class Settings:
     )
     edge_simulations: int = _setting(
         60_000,
-        "simulations that one tenant asks for within a minute, as requests",
+        "simulation requests of one tenant within a minute",
         low=10_000,
         high=1_000_000_000,
     )

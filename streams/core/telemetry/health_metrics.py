@@ -11,7 +11,7 @@ class HealthMetrics:
     def __init__(self, declare: Declare) -> None:
         self.verdict = declare.gauge(
             "health_verdict",
-            "1 for the verdict of the health rule, 0 for the others; dia_health_findings says why.",
+            "1 for the verdict of the health rule, 0 for the others; dia_health_findings has the reasons.",
             ("verdict",),
         )
         self.findings = declare.gauge(

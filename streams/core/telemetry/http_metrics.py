@@ -22,7 +22,7 @@ class ConnectionMetrics:
 class EdgeMetrics:
     def __init__(self, declare: Declare) -> None:
         self.requests = declare.counter(
-            "edge_requests_total", "Requests to post events, by what was answered.", ("code",)
+            "edge_requests_total", "Requests to post events, by status.", ("code",)
         )
         self.seconds = declare.histogram(
             "edge_request_seconds",
@@ -35,7 +35,7 @@ class EdgeMetrics:
         )
         self.refused = declare.counter(
             "edge_refused_events_total",
-            "Events that were refused; the senders were told why.",
+            "Events that were refused; the answers give the reasons.",
             ("topic", "error_code"),
         )
         self.spool_bytes = declare.gauge(

@@ -24,7 +24,6 @@ PARTITION = ("topic", "partition")
 PARTITION_STATES = ("fencing", "restoring", "ready", "stopped")
 """A1, A2 to A5, taking records, stopped until an operator decides."""
 
-COMMIT_STEPS = ("C2", "C3", "C4")
 
 BREAKER_STATES = ("closed", "half_open", "open")
 
@@ -83,7 +82,7 @@ class IntakeMetrics:
         )
         self.dead_letters = declare.counter(
             "dead_letters_total",
-            "Records written to a dead-letter topic; look at a new error_code.",
+            "Records written to a dead-letter topic; investigate a new error_code.",
             ("topic", "error_code"),
         )
         self.pointers = declare.counter(
@@ -253,7 +252,7 @@ class ScheduleMetrics:
         )
         self.found = declare.gauge(
             "schedule_findings",
-            "What the last whole run of a job wants looked at; told by the leader alone.",
+            "Findings of the last complete run of a job; from the leader alone.",
             ("job",),
         )
         self.ended = declare.gauge(
@@ -267,7 +266,7 @@ class CacheMetrics:
     def __init__(self, declare: Declare) -> None:
         self.requests = declare.counter(
             "cache_requests_total",
-            "Look-ups by layer; error: the layer did not answer, and the next one was asked.",
+            "Look-ups by layer; error: the layer did not answer, and the next one was read.",
             ("cache", "layer", "result"),
         )
         self.loads = declare.counter(
@@ -317,7 +316,7 @@ class JobMetrics:
         )
         self.hook_failures = declare.counter(
             "job_hook_failures_total",
-            "Hooks of scenarios that raised, took too long, or were not called for want of room.",
+            "Hooks of scenarios that raised, took too long, or were not called because the queue was full.",
             ("queue", "why"),
         )
 

@@ -106,7 +106,7 @@ class _Nowhere:
     def send(self, topic: Target, key: Key = None, value: Any = None, **options: Any) -> NoReturn:
         raise TableMisused(
             f"a record for {topic.name} has no transaction here: this code runs outside an agent. "
-            f"Send from `async for event in stream`; a program beside the worker has its own producer."
+            f"Send from `async for event in stream`; another program needs its own producer."
         )
 
     def emit(self, record: OutboundRecord) -> NoReturn:

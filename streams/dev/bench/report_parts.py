@@ -189,6 +189,6 @@ def refuse_failures(failed: Sequence[str]) -> None:
     """Raises `CommandError` with the missing parts."""
     if failed:
         raise CommandError(
-            f"not measured: {', '.join(failed)}. What was is kept; run the command again for the "
+            f"not measured: {', '.join(failed)}. The others are kept; run the command again for the "
             "rest."
         )

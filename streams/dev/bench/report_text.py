@@ -27,7 +27,7 @@ def _lines(records: Records) -> Iterator[str]:
     yield ""
     yield (
         f"Written by `{COMMAND}` from the records in [results/report](results/report); "
-        "[README.md](README.md) says what each figure means. A run that was not exact has none."
+        "[README.md](README.md) explains each figure. A run that was not exact has none."
     )
     yield ""
     yield from _machine(records)

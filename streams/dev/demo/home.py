@@ -28,6 +28,6 @@ def empty(home: Path) -> None:
         (home / MARKER).touch()
     except OSError as error:
         raise UsageError(
-            f"the demo's folder {home} cannot be made anew: {error.strerror}. "
+            f"the demo's folder {home} cannot be recreated: {error.strerror}. "
             "Name another one with --home or DIA_HOME."
         ) from error

@@ -314,7 +314,7 @@ def _wait_ready(folder: StackFolder, progress: Progress) -> None:
         elif waited_s >= SUPERVISOR_START_S:
             msg = (
                 f"the stack's supervisor ended; its log is {folder.log('supervisor')}. "
-                "Correct what it names and run `dia up` again."
+                "Fix the error it names and run `dia up` again."
             )
             raise DependencyUnreachable(msg)
         time.sleep(POLL_INTERVAL_S)
@@ -339,7 +339,7 @@ def _not_serving(entry: RosterEntry) -> DependencyUnreachable:
     why = entry.reason or "does not answer"
     return DependencyUnreachable(
         f"{entry.name} does not serve on {entry.address}: it {why}. Its log is {entry.log} (and "
-        f".out beside it). Correct what it names and run `dia up` again."
+        f".out beside it). Fix the error it names and run `dia up` again."
     )
 
 

@@ -108,7 +108,7 @@ async def rig(tmp_path):
 async def test_a_request_is_checked_against_its_policy(rig):
     """Policies would be decoration if a request that one forbids ran all the same."""
     assert (await rig.run(asked(policy_id="p", trials=9)))["trials"] == 9
-    with pytest.raises(PolicyRejected, match="allows 9 trials, 10 were asked for") as refused:
+    with pytest.raises(PolicyRejected, match="allows 9 trials, 10 were requested") as refused:
         await rig.run(asked(policy_id="p"))
     assert refused.value.need == "policy acme/p"
     with pytest.raises(PolicyRejected, match="has no policy 'q'"):

@@ -103,7 +103,7 @@ def check_setting(name: str, value: str) -> None:
     if most is not None and not (_NUMBER.fullmatch(value) and 0 < float(value) <= most):
         raise StatementFailed(
             SETTING_CONSTRAINT_VIOLATION,
-            f"Setting {name} shouldn't be greater than {most}; this shard is asked for {value!r}.",
+            f"Setting {name} shouldn't be greater than {most}; requested: {value!r}.",
         )
 
 

@@ -30,7 +30,7 @@ def _policy(**limits: object) -> Policy:
         (_policy(active=False), "is not active"),
         (_policy(models=["other"]), "model 'm'"),
         (_policy(scenarios=[]), "scenario 's'"),
-        (_policy(max_trials=99), "99 trials, 100 were asked"),
+        (_policy(max_trials=99), "99 trials, 100 were requested"),
     ],
 )
 def test_a_refusal_says_what_is_not_allowed(policy, why):
