@@ -69,9 +69,9 @@ class _Refusal(Exception):  # noqa: N818 - an answer, not a fault of ours
 
 
 class _ClosedOnce:
-    """A transport with a `close` that may be repeated. asyncio's transport for TLS drops its
-    connection at the second call, with the output that waits in it, and every later call on it
-    raises `AttributeError`. uvicorn closes after a last response, and again in some errors."""
+    """A transport whose `close` may be repeated. asyncio's TLS transport drops its connection and
+    pending output at the second call, and later calls raise `AttributeError`; uvicorn may close
+    twice."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport

@@ -12,8 +12,8 @@ FORWARDED_FOR = "x-forwarded-for"
 def client_site(request: Request, *, behind_proxy: bool) -> str:
     """The client's address, as `site_of` returns it.
 
-    Behind a proxy it is the last entry of X-Forwarded-For, which the proxy appended. Earlier
-    entries come from the client. Without a proxy the header is ignored.
+    Behind a proxy, the last entry of X-Forwarded-For, which the proxy appended; earlier entries
+    come from the client. Without a proxy the header is ignored.
     """
     if behind_proxy:
         last = ",".join(request.headers.getlist(FORWARDED_FOR)).rpartition(",")[2].strip()

@@ -1,8 +1,7 @@
 """A semaphore that is fair between owners.
 
-At most ``places`` run at a time, at most ``owner_max`` of one owner. A free place goes to the owner
-that was served longest ago. An owner with one request waits for about one turn of each other owner,
-whatever the length of their queues.
+At most ``places`` run at a time, ``owner_max`` of one owner. A free place goes to the owner served
+longest ago, so a single request waits for about one turn of each other owner.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Holds: tenants whose simulation requests the edges refuse for a while.
 
- H1  a partition holds a tenant's share of unfinished requests, or the tenant's simulations exceeded
-     its pool quota: further requests become dead letters `over_quota`
+ H1  a partition holds (nearly) a tenant's share of unfinished requests, or the tenant's simulations
+     exceeded its pool quota: further requests become dead letters `over_quota`
      (runtime/jobs/job_partition.py)
  H2  the worker sets a hold in Redis, which expires when room is expected
      (runtime/jobs/tenant_work.py)

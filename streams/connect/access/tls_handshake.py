@@ -1,8 +1,7 @@
 """TLS of one connection, with a bounded and counted handshake.
 
-asyncio gives a transport to its protocol only after the handshake, which may take a minute. So a
-process could not count unfinished handshakes. Here the connection is accepted in plain text,
-counted, and then upgraded to TLS.
+asyncio gives a transport to its protocol only after the handshake, of up to a minute. Here the
+connection is accepted in plain text, counted, and then upgraded to TLS.
 """
 
 from __future__ import annotations

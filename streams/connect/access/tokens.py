@@ -56,8 +56,8 @@ class Role(IntEnum):
 class AccessToken:
     """A token without its secret. ``tenant`` None is every tenant: admins only.
 
-    Raises `ValueError` for an empty tenant: it comes from an unset variable, and a comparison with
-    "" would match every tenant.
+    Raises `ValueError` for an empty tenant, which comes from an unset variable and would match
+    every tenant.
     """
 
     id: str

@@ -29,8 +29,7 @@ async def appended_ms(reader: LogReader, tp: TopicPartition, offset: int, end: i
 
 
 async def first_since(reader: LogReader, tp: TopicPartition, low: int, high: int, ms: int) -> int:
-    """Lowest offset in [``low``, ``high``] with no record behind it appended before ``ms``.
-    Bisects."""
+    """Lowest offset in [``low``, ``high``] from which on no record was appended before ``ms``."""
     while low < high:
         middle = (low + high) // 2
         found_ms = await appended_ms(reader, tp, middle, high)

@@ -1,8 +1,7 @@
 """Reads a log to a known end.
 
-A read may return less than requested, or nothing: after a change of leader, under a quota, from a
-slow disk. An empty batch is never the end of a log. These functions read to an offset that the
-broker returned before, or raise.
+A read may return nothing after a change of leader, under a quota or from a slow disk, so an empty
+batch is never the end. These functions read to an offset that the broker returned before, or raise.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The partition of a key: Kafka's default, murmur2 over the key bytes.
 
-Deduplication is per partition, so every producer of a topic must use this function. Source:
+Deduplication is per partition, so every producer of a topic must use it. Source:
 org.apache.kafka.common.utils.Utils.murmur2 (public-domain MurmurHash2, 32 bit).
 """
 

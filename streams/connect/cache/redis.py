@@ -1,7 +1,7 @@
 """The shared layer in Redis: entries, floors and claims as keys, notices by publish/subscribe.
 
-Keys are ``dia:{cache:name}:e`` (entry), ``:f`` (floor) and ``:c`` (claim); the braces put the keys
-of one name into one slot of a Redis Cluster, where a script may touch them together.
+Keys are ``dia:{cache:name}:e`` (entry), ``:f`` (floor) and ``:c`` (claim); the braces give a name
+one slot of a Redis Cluster, as a script needs.
 """
 
 from __future__ import annotations
@@ -58,9 +58,8 @@ def connect(url: str, timeout_s: float, connections: int = 16, **options: Any) -
 def answering() -> Iterator[None]:
     """Converts Redis errors to `CacheUnavailable`, and restores a cancellation that redis-py lost.
 
-    redis-py waits with `asyncio.wait_for`, which in Python 3.11 can lose a cancellation that
-    arrives as its wait ends (python/cpython#86296). The task would continue, and its canceller wait
-    forever.
+    redis-py waits with `asyncio.wait_for`, which in Python 3.11 can lose a cancellation at the end
+    of its wait (python/cpython#86296); the canceller would wait forever.
     """
     asked = _cancellations()
     try:

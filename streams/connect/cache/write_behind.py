@@ -24,7 +24,7 @@ class WriteBehind(Generic[V]):
     """At most ``bound`` names wait, with the newest value of each; `put` waits beyond that.
 
     ``write`` must be idempotent: a failed batch is repeated. A killed process loses waiting values,
-    so use it only for values that can be rebuilt.
+    so they must be reproducible.
     """
 
     def __init__(

@@ -25,8 +25,8 @@ log = structlog.get_logger(__name__)
 async def exclusively(settings: Settings, name: str, work: Callable[[Callable[[], None]], T]) -> T:
     """Run ``work(check)`` in a thread under the lock ``name``; it calls ``check`` before each step.
 
-    Without Redis it runs without the lock: the work must be idempotent, and an unavailable lock
-    must not prevent a repair. Raises `LockBusy`; ``check`` raises `LeaseLost`.
+    Runs without the lock if Redis is unavailable, so that a repair is possible: the work must be
+    idempotent. Raises `LockBusy`; ``check`` raises `LeaseLost`.
     """
     if not settings.redis_url:
         return await asyncio.to_thread(work, _unchecked)

@@ -1,11 +1,10 @@
 """The policy service over HTTP: ``GET /v1/policies/{tenant}/{policy}`` returns a `Policy` as JSON.
 
-200 and 404 are answers. A refused connection, a timeout, another status, or a body that is not the
-requested policy is a failure.
+200 and 404 are answers. A refused connection, a timeout, another status, or another body is a
+failure.
 
-A failure concerns one policy while the service answers for another: for one requested since, or for
-`PROBE`, a name without a policy. The breaker counts only failures of a service that does not answer
-the probe either.
+The breaker counts a failure only if the service answers for no other policy either: neither for one
+requested since, nor for `PROBE`, a name without a policy.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Backward compatibility of JSON Schemas: can the new reader read all data of the old one?
 
-Covers the JSON Schema that msgspec writes: objects, arrays, scalars with bounds, enums, ``anyOf``
-and ``$ref`` into ``$defs``, and the conditions of a family in ``allOf``. An unknown keyword counts
-as a difference: "compatible" is never a guess. Old data contain the fields of the old type only; a
-name that only the new type has is taken as unused.
+Covers what msgspec writes: objects, arrays, scalars with bounds, enums, ``anyOf``, ``$ref`` into
+``$defs``, and the conditions of a family in ``allOf``. An unknown keyword counts as a difference.
+Old data contain the fields of the old type only.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The published JSON Schema of every event version, as files for external tools.
+"""The published JSON Schema of every event version, for external tools.
 
-The folder of an app (`App.schemas`) holds the last published documents. A type may change only by
-publishing again, which refuses a change that makes old records unreadable.
+The folder of an app (`App.schemas`) holds the last published documents. Publishing refuses a change
+that makes old records unreadable.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Schemas in memory; each id is requested once.
 
-A schema never changes under its id, so it stays until newer ones need the space. An unknown id is
-cached for `UNKNOWN_S` only: a replica of the registry may lag.
+A schema never changes, so it stays until newer ones need the space. An unknown id is cached for
+`UNKNOWN_S` only: a replica of the registry may lag.
 """
 
 from __future__ import annotations

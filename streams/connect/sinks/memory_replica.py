@@ -1,8 +1,7 @@
 """Replicas of one in-memory shard, with delayed replication, outages and loss.
 
-A healthy replica has every row at once. A lagging one has the rows inserted into it, and fetches
-the others when it catches up. A dead one is replaced by an empty one that copies the others; rows
-that only it had are lost.
+A healthy replica has every row at once; a lagging one fetches rows of others when it catches up. A
+dead one is replaced by a copy of the others; rows that only it had are lost.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """Migrations: versioned ``.sql`` files, run on every server of every shard.
 
 ``V001__name.sql`` runs once and must not change; its checksum is recorded. ``R001__name.sql`` runs
-whenever its rendering changes, after all V files: views and retention follow the settings. The
-declared tables (`streams.core.rows.clickhouse_table`), ``T__name``, run between them and gain
-columns that a newer declaration adds. Every statement is idempotent, so an interrupted run is
-repeated.
+when its rendering changes, after all V files: views and retention follow the settings. Declared
+tables (`streams.core.rows.clickhouse_table`), ``T__name``, run between them and gain newly declared
+columns. Every statement is idempotent, so an interrupted run is repeated.
 """
 
 from __future__ import annotations

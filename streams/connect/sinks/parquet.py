@@ -2,10 +2,9 @@
 
     LINES = app.sink("lines", columns={...}, open=parquet_folder("s3://bucket/lines"))
 
-Files are named after their batch, so a repeated write replaces the same file, and they appear
-atomically: local files by rename, objects by one upload. Each ``*.parquet`` is complete, and each
-row is stored once. A partition writes at most one file per commit interval (DIA_COMMIT_INTERVAL_S,
-1 s).
+Files are named after their batch and appear atomically (local files by rename, objects by one
+upload), so each ``*.parquet`` is complete and each row is stored once. A partition writes at most
+one file per commit interval (DIA_COMMIT_INTERVAL_S, 1 s).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The replicas of one shard, queried in turn.
 
 Counts would decrease after a failover to a lagging replica, so a reader skips replicas beyond a
-delay. Where all lag, it reads the least delayed one, unless ``stale`` is False (an audit would
-report rows in replication as missing).
+delay. Where all lag, it reads the least delayed one, or with ``stale`` False none: an audit would
+report its missing rows.
 """
 
 from __future__ import annotations

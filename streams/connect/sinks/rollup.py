@@ -33,9 +33,8 @@ FROM
 """
 """``part = inc = 0`` is the key of the recomputed row: no incarnation is 0.
 
-Its version is the sum of versions, which rises when a row rises or is added, so the fuller row
-wins. Epochs are subtracted: a row never changes its epoch, and 1440 offsets below 2**48 stay below
-2**59.
+Its version is the sum of versions without their epochs. It rises when a row rises or is added, so
+the fuller row wins; 1440 offsets below 2**48 stay below 2**59.
 """
 SOURCE: dict[Bucket, str] = {"h1": "m1", "d1": "h1"}
 

@@ -1,10 +1,9 @@
 """Places series on shards: hash (the default), range and directory strategies.
 
 Facts (`dead_letters`, `ledger`) are spread by the hash of their own key. No rows move between
-shards, so a map is fixed once rows are stored. Its `identity` covers the number of shards, the
-strategy and its parameters, not the servers' addresses. It is stored on every server
-(`streams.connect.sinks.shard_claim`) and in every commit's link; a process with another map is
-refused.
+shards, so a map is fixed once rows are stored. Its `identity` (number of shards, strategy,
+parameters; no addresses) is stored on every server (`streams.connect.sinks.shard_claim`) and in
+every commit's link; a process with another map is refused.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Rows of one table that wait for an insert into one shard.
 
-An insert costs about as much as thousands of rows, so rows may wait until the insert is full. One
-urgent job takes all waiting rows along.
+An insert costs as much as thousands of rows, so rows may wait until it is full. One urgent job
+takes all along.
 """
 
 from __future__ import annotations

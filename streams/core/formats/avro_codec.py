@@ -1,9 +1,8 @@
 """Avro with a schema registry, by fastavro.
 
 A body is read with its writer's schema and fitted to the topic's type by field names: unknown
-fields are dropped, missing ones take their default, an integer may become a float. So either side
-may first add a field with a default, or remove one. With ``schema=`` Avro's own resolution applies:
-aliases, defaults, promotions.
+fields are dropped, missing ones take their default, an integer may become a float. With ``schema=``
+Avro's own resolution applies: aliases, defaults, promotions.
 
 A logical type is read as the declared type: ``timestamp-millis`` as ``int`` or ``datetime``.
 """

@@ -12,8 +12,8 @@ from streams.core.records.defects import Defect, defect
 
 
 def guarded(decode: BatchDecoder) -> BatchDecoder:
-    """``decode``, but if it raises, values are decoded one by one, and each that raises is refused
-    as `codec_failed`; so is a value with neither event nor defect.
+    """``decode``, but if it raises, values are decoded one by one, and each that raises, or gives
+    neither event nor defect, is refused as `codec_failed`.
 
     Errors of the engine's tree and MemoryError pass through: the partition stops and no value is
     refused.

@@ -1,9 +1,8 @@
 """Base of all codecs with a schema registry.
 
 A declaration (`Avro`, `Protobuf`, `JsonSchema`) creates the codec of a topic; each process connects
-it to its registry (streams/connect/schema_registry/connecting.py). An unknown schema id, a schema
-that does not fit the topic's type, and a body that does not fit its schema make dead letters. An
-unavailable registry makes none: `SchemaPending`.
+it (streams/connect/schema_registry/connecting.py). An unknown schema id, and a schema or body that
+does not fit, make dead letters. An unavailable registry makes none: `SchemaPending`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Integers with a fraction of zero or an exponent, as pandas and Lua write times.
 
 JSON Schema accepts ``1795908894818.0`` as an integer; msgspec refuses it. Such a record is decoded
-again without types, its whole numbers become integers, and the result is converted to the type.
-Records that decode at first do not come here.
+again without types, its whole numbers become integers, and the result is converted.
 """
 
 from __future__ import annotations

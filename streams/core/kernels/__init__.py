@@ -1,11 +1,11 @@
 """Loops over numpy arrays, compiled by numba (docs/protocols/kernels.md).
 
-A kernel allocates nothing and raises nothing. It handles the plain case and flags every other
-record for the Python path, which alone defines what is refused. Without numba, or with
-``DIA_KERNELS=off``, numpy gives the same results.
+A kernel allocates nothing and raises nothing. It handles the plain case and flags other records for
+the Python path, which alone refuses. Without numba, or with ``DIA_KERNELS=off``, numpy gives the
+same results.
 
-`load` compiles the kernels (streams/core/kernels/compiled.py). Before it `active` is None, and
-commands import no numba.
+Until `load` has compiled them (streams/core/kernels/compiled.py), `active` is None; commands import
+no numba.
 """
 
 from __future__ import annotations

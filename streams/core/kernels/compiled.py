@@ -1,13 +1,11 @@
 """Compiles kernels and caches their machine code.
 
-`kernel` compiles for one signature at import, so no call compiles; arrays of another type raise
-TypeError. Compilation takes seconds of CPU per machine type and release. The cache folder is named
-by the text of all kernels and numba's version, because numba itself checks only a kernel's own
-file.
+`kernel` compiles for one signature at import, which takes seconds of CPU per machine type and
+release; arrays of another type raise TypeError. The cache folder is named by the text of all
+kernels and numba's version, because numba checks only a kernel's own file.
 
 The folder is beside this module if writable. In a read-only image, the code compiled at build time
-is copied to a temporary folder, since numba reads only where it can write; `loaded` removes it. An
-unreadable cache file is compiled again.
+is copied to a temporary folder, since numba reads only where it can write; `loaded` removes it.
 """
 
 from __future__ import annotations

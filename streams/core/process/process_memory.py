@@ -1,9 +1,8 @@
-"""Memory settings of a worker process: rare collections, large blocks returned, and the memory
-limit.
+"""Memory of a worker process: rare collections, large blocks returned, and the limit.
 
 State is in arrays of megabytes that grow by copying. glibc raises its mmap threshold to 32 MiB and
-keeps freed blocks, which more than doubled the memory of a million windows (540 bytes each instead
-of 320). A fixed threshold returns large blocks at once, at no measurable cost.
+keeps freed blocks: 540 bytes per window instead of 320. A fixed threshold returns large blocks at
+once, at no measurable cost.
 """
 
 from __future__ import annotations

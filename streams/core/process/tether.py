@@ -1,8 +1,8 @@
 """Runs a command that dies with its parent process, even on kill -9.
 
 Run as a file, isolated (``python -I -S tether.py PARENT_PID COMMAND...``), to start in
-milliseconds. A process of its own, because code between fork and exec can deadlock.
-PR_SET_PDEATHSIG (prctl(2)) survives the exec.
+milliseconds. Code between fork and exec in the parent could deadlock. PR_SET_PDEATHSIG (prctl(2))
+survives the exec.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Types of declared ClickHouse columns, and the Python values that fit them.
 
-Values are checked before the commit, where a bad one is a defect of its record; after it, the shard
-would refuse the row.
+A value that does not fit is a defect of its record, found before the commit.
 """
 
 from __future__ import annotations

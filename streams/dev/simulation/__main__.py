@@ -1,6 +1,6 @@
-"""``python -m streams.dev.simulation SEED`` replays one history, with its log on stderr;
-``--seeds N`` runs seeds 0 to N-1 (from ``--first``) on every processor. With ``--broken NAME`` the
-engine is the broken one of that name."""
+"""``python -m streams.dev.simulation SEED`` replays one run, with its log on stderr; ``--seeds N``
+runs seeds 0 to N-1 (from ``--first``) on every processor. ``--broken NAME`` runs that broken
+engine."""
 
 from __future__ import annotations
 

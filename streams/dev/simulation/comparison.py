@@ -54,8 +54,8 @@ def _refused_while_open(world: World, witness: Witness) -> list[Row]:
     """Rows of m1 that a shard refused and whose windows are open.
 
     The engine sends such a row again when its window changes or closes, and dead-letters it after
-    the close. Until then the last refused version stands for the row. Late windows, whose rows go
-    to h1 and d1, are closed at every quiet moment.
+    the close. Until then the last refused version stands for it. Late windows (h1, d1) are closed
+    at every quiet moment.
     """
     grace_ms = world.settings.grace_s * 1000
     return [

@@ -1,8 +1,7 @@
 """A stream agent whose events wait, raise, hang, and write a table before and after.
 
-The agent counts a tenant's events before and after its wait, and sends a record with each count.
-The output is one numbered list per tenant, in log order; an event that is lost, or counted partly
-or twice, leaves a gap.
+It counts a tenant's events before and after its wait, and sends a record with each count: a
+numbered list per tenant, in log order, in which a lost, partial or repeated event leaves a gap.
 """
 
 from __future__ import annotations

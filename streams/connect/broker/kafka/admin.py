@@ -1,9 +1,9 @@
 """Administration through aiokafka.
 
-aiokafka checks few of Kafka's error codes. This module checks the code of the whole answer, the
-code of each entry, and that no requested entry is missing. It retries a code that passes by itself
-(`codes.passes`) until the deadline. A topic counts as unknown after `UNKNOWN_AFTER_S`, since
-brokers learn of a new topic at different moments.
+aiokafka checks few of Kafka's error codes. This module checks the code of the answer and of each
+entry, and that no entry is missing. It retries a code that passes by itself (`codes.passes`) until
+the deadline. A topic counts as unknown after `UNKNOWN_AFTER_S`, since brokers learn of it at
+different moments.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Reads the buffer of aiokafka's fetcher as columns.
 
-The fetcher requests records in the background and keeps one answer per partition. Its own `getmany`
-builds an object per record and hides the list boundaries and positions moved past control markers.
-tests/contract/test_aiokafka_pins.py pins the buffer ``_records``, the wake-ups ``_notify``,
-``_wait_consume_future`` and ``_create_fetch_waiter``, and ``_proc_fetch_request``.
+The fetcher keeps one answer per partition. Its own `getmany` builds an object per record and hides
+list boundaries and positions moved past control markers. tests/contract/test_aiokafka_pins.py pins
+``_records``, ``_notify``, ``_wait_consume_future``, ``_create_fetch_waiter`` and
+``_proc_fetch_request``.
 """
 # ruff: noqa: SLF001 - this module is the one place that knows the fetcher from inside
 

@@ -1,8 +1,8 @@
 """The DescribeGroups request, version 4 (KIP-345).
 
 aiokafka 0.14 sends version 3, parses it with the wrong type, and has no instance ids. Every error
-code is raised, so that a loading coordinator is never read as a group without members.
-GROUP_ID_NOT_FOUND (69) and the state Dead mean that the group does not exist.
+code is raised, so a loading coordinator is never read as an empty group. GROUP_ID_NOT_FOUND (69)
+and the state Dead mean an unknown group.
 """
 # pyright: reportIncompatibleMethodOverride=false, reportAssignmentType=false
 # aiokafka declares a response's constants as properties but sets them as attributes.

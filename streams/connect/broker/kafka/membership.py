@@ -17,8 +17,8 @@ EVICTIONS_MAX = 2
 class Membership:
     """An eviction shows as a changed member id at the next assignment.
 
-    One may be an expired session. Two within a session timeout mean that another process uses the
-    same static id: aiokafka's heartbeats carry no instance id, so each evicts the other.
+    One may be an expired session. Two within a session timeout mean another process with the same
+    static id: aiokafka's heartbeats carry no instance id, so each evicts the other.
     """
 
     def __init__(self, instance_id: str, session_timeout_s: float) -> None:

@@ -1,7 +1,6 @@
 """Stops an aiokafka client by a deadline.
 
-aiokafka's ``stop`` flushes and may wait for ever without a broker. Cancelling the tasks loses
-nothing that an abandoned producer needs.
+aiokafka's ``stop`` flushes and may wait for ever without a broker.
 """
 
 from __future__ import annotations

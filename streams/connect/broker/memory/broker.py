@@ -1,8 +1,8 @@
 """An in-memory Kafka on one clock, for tests and the simulation.
 
-It implements offsets, transactions with control markers, fencing, the last stable offset, static
-members, eager rebalances and log starts, and passes the real broker's contract suite
-(tests/contract). It has no threads and no wall time: a `VirtualClock` makes it deterministic.
+It passes the real broker's contract suite (tests/contract): offsets, transactions with control
+markers, fencing, last stable offset, static members, eager rebalances, log starts. It has no
+threads; a `VirtualClock` makes it deterministic.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A consumer group of the in-memory broker: static members, eager rebalances, sessions.
 
 Classic protocol (KIP-62, KIP-345): a rebalance begins when the membership changes, and completes
-once every member has joined again or expired. A member that returns under its instance id takes
-over its predecessor's partitions without a rebalance, even with other topics.
+once every member has joined again or expired. A restarted member takes over its predecessor's
+partitions without a rebalance, even with other topics.
 """
 
 from __future__ import annotations

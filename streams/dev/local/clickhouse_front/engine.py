@@ -1,8 +1,7 @@
 """The chDB engine of one shard: connections, sessions, and three ways to run a statement.
 
-chDB runs queries of different connections concurrently and opens one in 0.1 ms, so a request
-without a session gets a new connection, isolated from others' settings and database. All calls
-block; `lanes` provides threads.
+A request without a session gets a new connection (0.1 ms), isolated from others' settings. chDB
+runs connections concurrently. All calls block; `lanes` provides threads.
 """
 
 from __future__ import annotations

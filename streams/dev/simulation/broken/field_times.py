@@ -1,5 +1,5 @@
-"""Engines that keep the time of an event that does not count: see broken.py. They show in histories of an
-app whose windows are relative to a field (any_app.py)."""
+"""Engines that keep the time of an event that does not count (broken/variants.py), shown by apps
+with windows relative to a field (any_app.py)."""
 
 from __future__ import annotations
 
