@@ -1,10 +1,6 @@
-"""Counts the remembered event ids of each tenant in a partition.
-
-The table knows ids by hash only (streams/engine/windows/fingerprint.py). So a tenant is counted
-when its id comes, in slices of log time, and uncounted when the slice expires. Counts are in memory
-only: after a restart remembered ids belong to no tenant and take room from all until they are
-forgotten (streams/engine/state/shares.py).
-"""
+"""Counts the remembered event ids of each tenant in a partition, in slices of log time: the table
+knows ids by hash only. Counts are in memory: after a restart remembered ids belong to no tenant and
+take room from all (streams/engine/state/shares.py)."""
 
 from __future__ import annotations
 

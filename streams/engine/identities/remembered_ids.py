@@ -4,13 +4,9 @@
     closing   full ones; made into runs in slices once they are committed
     runs      immutable files with an index in memory (streams/engine/identities/id_run.py)
 
-A row is written to a file once. A run is deleted when all its rows are forgotten, so at most a run
-and the recent rows hold expired rows. A look-up asks every part that may hold the event, and takes
-the last row in the log.
-
-A run holds committed rows only, and names their entries: it is a pure function of the log. So after
-a restart it stands for those entries (`adopt`), even if the store is older: the entries between are
-read from the changelog first. Its name has the epoch, because a reset restarts the numbers.
+A look-up asks every part that may hold the event, and takes the last row in the log. A run holds
+committed rows only, and names their entries: after a restart it stands for those entries (`adopt`),
+even if the store is older. Its name has the epoch, because a reset restarts the numbers.
 """
 
 from __future__ import annotations

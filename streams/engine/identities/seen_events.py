@@ -3,12 +3,9 @@
 Key: 128-bit hash of tenant and event id. Value: append time and log time
 (streams/engine/state/log_time.py) of the first record, and the hash of its payload. A record is a
 *duplicate* if the first one was appended at most ``ttl`` before it and is not before its horizon in
-log time (a duplicate does not extend it), and a *conflict* if its payload also differs. So a
-verdict depends on the log alone, not on when or how often it is read. Memory drops only what the
-rule can no longer find.
+log time, and a *conflict* if its payload also differs. So a verdict depends on the log alone.
 
-A commit writes its ids as one entry (hash, payload and both times, by column). Memory: about 56
-bytes for a recent id, 2.7 for one on disk (streams/engine/identities/remembered_ids.py).
+A commit writes its ids as one entry (hash, payload and both times, by column).
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The live changelog entries in log order, and which to write again.
 
 While the log is longer than `_LOG_PER_LIVE` times its live bytes, each commit writes some of the
-oldest live entries again, so that the log before them can be trimmed. This keeps a restore
-proportional to the live state.
+oldest live entries again, so that the log before them can be trimmed.
 """
 
 from __future__ import annotations

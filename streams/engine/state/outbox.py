@@ -1,9 +1,5 @@
-"""Owed effects outside Kafka: written with the state, repeated until acknowledged.
-
-The commit that decides an effect puts it here; after that commit, and after each restart, it is
-handed to its target. A later commit deletes it once the target acknowledged its version, the
-``seq`` of the commit that wrote it; acknowledgements of older versions delete nothing.
-"""
+"""Owed effects outside Kafka (docs/protocols/outbox.md). The version of an effect is the ``seq`` of
+the commit that wrote it; an acknowledgement of an older version deletes nothing."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
 """The table of outcomes by key, for repeated requests.
 
-A key is tenant and idempotency key in full: without hashes none can collide. An outcome belongs to
-the first request of its key, at ``offset``. A later request repeats it if appended at most ``ttl``
-after the first (a repeat does not extend it) and the first is not before the request's horizon
-(streams/engine/state/log_time.py). A key can have several outcomes; a request is judged by the last
-one *before its own offset*, so the verdict depends on the log alone.
+A key is tenant and idempotency key in full: without hashes none can collide. A later request
+repeats the first one of its key if appended at most ``ttl`` after it and the first is not before
+the request's horizon (streams/engine/state/log_time.py). A key can have several outcomes; a request
+is judged by the last one *before its own offset*, so the verdict depends on the log alone.
 
 An entry holds the outcomes of one commit: ``seq:u64 part:u16``, and msgpack of its `Remembered`
 rows. It is deleted when its youngest row has expired.

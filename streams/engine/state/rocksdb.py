@@ -1,12 +1,11 @@
-"""The RocksDB `Store`: one database per partition, one atomic write per commit.
+"""The RocksDB `Store`: one database per partition, one atomic write per commit
+(docs/protocols/changelog.md).
 
 Folders: ``STATE_DIR/GROUP/TOPIC-PARTITION/NUMBER``; the highest number is current. If a store is
 corrupt, or locked by another process, the next number is used and restored from the changelog.
 
-RocksDB has no write-ahead log here; the changelog replaces it. A write stays in memory until
-RocksDB flushes its buffer. Buffers are flushed in write order, a write is in one buffer, and there
-is one column family. So after a kill -9 or a power cut the store is the state after one link, the
-*flushed link*, and A3 continues from it.
+RocksDB has no write-ahead log here. Buffers are flushed in write order, a write is in one buffer,
+and there is one column family: so after a kill -9 the store is the state after one link.
 """
 
 from __future__ import annotations

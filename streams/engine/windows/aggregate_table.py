@@ -1,6 +1,5 @@
-"""A table of windows of one partition: the states of all aggregators by key and live window.
-
-The common part of `AggregateWindows` (fixed size) and `SessionWindows`.
+"""A table of windows of one partition: the states of all aggregators by key and live window
+(docs/protocols/windows.md). The common part of `AggregateWindows` and `SessionWindows`.
 
     ""       MessagePack of the declaration
     c0       MessagePack of [closed, done, after]: windows that end by the event time ``closed`` take no
@@ -8,11 +7,6 @@ The common part of `AggregateWindows` (fixed size) and `SessionWindows`.
     c1       MessagePack of the offset of the first folded record: windows may be declared on an old topic
     key      MessagePack of [key, start in milliseconds]; the value: [last, state, state...],
              the states sorted by the names of their aggregators
-
-Life of a window: records fold into it; each emit interval in which it changed owes a row; it
-*closes* once the watermark has passed its end by the grace, which owes the final row and deletes
-the state in one commit. A closed window never reopens: a record for it is late. A commit closes at
-most `CLOSED_ROWS_MAX` keys, or the rest of one window.
 
 Laws (tests/properties/test_aggregate_window_laws.py): which records are late, and every closed row,
 depend on the log alone, not on batches, commits and restarts.

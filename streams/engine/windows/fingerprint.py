@@ -1,10 +1,7 @@
 """Fingerprints of an event's identity and payload.
 
 All are AES-CMACs (streams/engine/windows/cmac.py) under keys derived from the *secret* of the
-partition's chain: 128 random bits, made when an epoch opens and repeated in every link
-(streams/engine/state/changelog.py). With an unkeyed hash a tenant could compute an id that collides
-with another tenant's event, which would suppress that event, or many ids that collide in a hash
-table.
+partition's chain, so that a tenant cannot compute ids that collide (docs/protocols/changelog.md).
 
     names     N_d(name)             one key a dimension d: tenant, model, metric, run
     identity  I(N_tenant || id)     of the event id; of a record without one V(N_tenant || value)
@@ -12,9 +9,9 @@ table.
     payload   P(series [^ N_run] || ts || value), 64 bits; the *decoded* fields, so that white
               space, field order or unknown fields do not make a repeat a conflict
 
-The 128 bits of an identity include the tenant. A tenant that sends a million ids a second for a
-year, against 20 million remembered ids of others, hits one with a probability of 2^-59. A payload
-is compared only with that of the same event, so 64 bits are enough.
+A tenant that sends a million ids a second for a year, against 20 million remembered ids of others,
+hits one with a probability of 2^-59. A payload is compared only with that of the same event, so 64
+bits are enough.
 """
 
 from __future__ import annotations

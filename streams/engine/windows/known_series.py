@@ -1,14 +1,12 @@
 """The live series of a partition: shards, and counts by tenant.
 
 A series lives until a whole generation, in append time, has passed without a new window of it: 10
-to 20 minutes after its last. Two generations are kept. The shard is computed once in a series'
-life: hashing three names costs more than a fold.
+to 20 minutes after its last. The shard is computed once in a series' life: hashing three names
+costs more than a fold.
 
 A tenant has a share of the series bound (streams/engine/state/shares.py) and a limit of new series
-in a minute of append time; records of further series are over quota. Tenants far from both are not
-looked up: the number of their records suffices.
-
-Series are kept in memory only. After a restart, those without a live window are new again.
+in a minute of append time. Tenants far from both are not looked up. Series are kept in memory only:
+after a restart, those without a live window are new again.
 """
 
 from __future__ import annotations

@@ -1,15 +1,13 @@
-"""Tumbling windows of one minute of event time per series: fold, close, emit, evict.
+"""Tumbling windows of one minute of event time per series (docs/protocols/windows.md).
 
 Life of a window state (one *incarnation*):
 
  open      records fold into it; rows are emitted while it lives
- closed    the watermark passed its end + grace (and, if a late record opened it, the hold time
-           passed); its row is sent until the shard acknowledges it
- evicted   the acknowledged version is the current one: the next commit deletes the state and owes
-           the recomputation of its hour and day
+ closed    past its end + grace (and the hold time, if a late record opened it); its row is sent until
+           the shard acknowledges it
+ evicted   acknowledged: the next commit deletes the state and owes its hour and day
 
-A record for an evicted window opens another incarnation; queries add incarnations up. All
-operations are single-threaded and work on batches.
+All operations are single-threaded and work on batches.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """A table of sliding windows: the changes of a value within a span around an instant.
 
 An entry for each key and event time holds a list of [operator, operand]. The value of an instant
-applies the changes of its span to the default, by event time and then log order. It costs as much
-as the span has changes, and a late event counts in its place.
+applies the changes of its span to the default, by event time and then log order.
 """
 
 from __future__ import annotations

@@ -1,10 +1,5 @@
-"""A keyed table with an entry for each key and window of event time.
-
-A window [start, start + size) *closes* once the partition's event time has passed its end by
-``expires``: its entries are removed, each with the effects of its close callback, and it never
-reopens. The event time is part of the chain, so a restart changes neither when windows close nor
-how often.
-"""
+"""A keyed table with an entry for each key and window of event time
+(docs/protocols/stream_agents.md)."""
 
 from __future__ import annotations
 
