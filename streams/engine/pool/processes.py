@@ -1,10 +1,9 @@
-"""A pool of spawned processes that are replaced one by one.
+"""A pool of spawned processes that are replaced one by one, after ``recycle_jobs`` jobs and after
+anything but an answer.
 
-`concurrent.futures.ProcessPoolExecutor` breaks as a whole when a child dies, cannot stop a running
-job and has no time limit; loky repairs the pool but fails the jobs of all its processes; pebble is
-LGPL, with polling threads. Here a process is an asyncio subprocess with two pipes and no thread.
-
-A process is replaced after ``recycle_jobs`` jobs, and after anything but an answer.
+`concurrent.futures.ProcessPoolExecutor` breaks as a whole when a child dies and cannot stop a
+running job; loky fails the jobs of all its processes; pebble is LGPL, with polling threads. Here a
+process is an asyncio subprocess with two pipes and no thread.
 """
 
 from __future__ import annotations

@@ -1,11 +1,9 @@
-"""The member id of a worker process: host, state folder, slot and topics.
+"""The member id of a worker process: host, state folder, slot and topics
+(docs/protocols/commit.md).
 
-A static member keeps its partitions over a restart. Two holders of one id evict each other for
-ever, so a slot is locked before joining.
-
-Kafka returns the old partitions to a known id whatever it subscribes to (KIP-345). So the id
-depends on the topics: a worker with other agents joins as a new member, and the group rebalances
-once the session of the old id is over.
+Kafka returns the old partitions to a known id whatever it subscribes to (KIP-345), so the id
+depends on the topics. Two holders of one id evict each other for ever, so a slot is locked before
+joining.
 """
 
 from __future__ import annotations

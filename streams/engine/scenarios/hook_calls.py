@@ -1,9 +1,8 @@
 """Calls hooks of scenarios in separate threads, so that a hook cannot block the event loop.
 
 Calls wait in a bounded queue and run one by one, in commit order. A hook that has not returned
-after `LIMIT_S` is counted and abandoned: its thread cannot be stopped, so another thread continues,
-up to `ABANDONED_MAX` of them. Beyond that, and while the queue is full, hooks are dropped and
-counted. A hook is called at most once, so no other system should depend on it.
+after `LIMIT_S` is abandoned, and another thread continues, up to `ABANDONED_MAX` of them. Beyond
+that, and while the queue is full, hooks are dropped and counted.
 """
 
 from __future__ import annotations

@@ -1,12 +1,9 @@
 """A refused record as a dead letter in `<topic>.dlq`.
 
-Key, value, headers and timestamp are the original ones; ``dia.dlq.*`` headers follow (of a repeated
-name, the last counts). If the record was copied from a DLQ with its headers, those of the earlier
-failure are dropped, which bounds the headers; `streams.core.records.headers.hops` counts the
-copies.
-
-A record too large for the DLQ becomes a pointer: place, size and hash; the value stays in the
-source topic. So do most records of a quarantined tenant (runtime/poison/quarantine.py).
+Key, value, headers and timestamp are the original ones; ``dia.dlq.*`` headers follow, in place of
+those of an earlier failure. A record too large for the DLQ becomes a pointer: place, size and hash;
+the value stays in the source topic. So do most records of a quarantined tenant
+(runtime/poison/quarantine.py).
 """
 
 from __future__ import annotations

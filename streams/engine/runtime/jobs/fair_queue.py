@@ -1,9 +1,8 @@
-"""Selects the next job: by lane, then by tenant in turn.
+"""Selects the next job: by lane, then by tenant in turn (docs/protocols/jobs.md).
 
-While both lanes have a job that may start, the normal lane gets ``normal_share`` of the starts. In
-a lane, tenants take turns, one job each. A tenant's jobs start in order of arrival, except that a
-queue whose first job may not start (concurrency, rate, failing dependency) holds back only its own
-jobs. A tenant has at most `QUEUES_MAX` queues in a lane; further ones share one.
+A tenant's jobs start in order of arrival, except that a queue whose first job may not start
+(concurrency, rate, failing dependency) holds back only its own jobs. A tenant has at most
+`QUEUES_MAX` queues in a lane; further ones share one.
 
 While every queue may start, a job with k jobs of its tenant before it, in a lane of T tenants,
 starts within (k + 1) T starts of the lane (tests/properties/test_fair_queue_laws.py).

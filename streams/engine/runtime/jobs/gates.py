@@ -1,13 +1,12 @@
-"""Holds back work whose dependency fails, and only that work.
+"""Holds back work whose dependency fails, and only that work (docs/protocols/jobs.md, W4).
 
 A *need* names a dependency: a policy, the policy service, a shard. Only a failing need has a gate.
 
     absent -- a failure --> shut until a moment --> one work asks (the probe) --> absent
                               ^------------- it fails too ---------------'
 
-A transient failure is a *round*. Waiting through a round of its need spends an attempt of the work,
-so work for a need that fails permanently is given up after as many rounds as it has attempts.
-Failures of work that asked before the last round ended belong to that round.
+A transient failure is a *round*; waiting through a round spends an attempt of the work. Failures of
+work that asked before the last round ended belong to that round.
 """
 
 from __future__ import annotations

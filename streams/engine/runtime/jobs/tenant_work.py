@@ -1,9 +1,8 @@
 """Limits each tenant's share of the process's pool, and holds tenants that are over it (H2).
 
-A tenant has a leaky bucket of ``quota_s`` pool seconds a minute, filled when a job ends, whatever
-its outcome. While the bucket is above its quota, new requests of the tenant are over quota; those
-that wait already still run. Tenants are forgotten two minutes after their last job, once the bucket
-is empty.
+A tenant has a leaky bucket of ``quota_s`` pool seconds a minute, filled when a job ends. While the
+bucket is above its quota, new requests of the tenant are over quota. Tenants are forgotten two
+minutes after their last job, once the bucket is empty.
 """
 
 from __future__ import annotations

@@ -1,10 +1,6 @@
-"""Whether a partition is more than `BEHIND_MAX_S` behind its log.
-
-In a backlog, rows of live windows are not sent: newer ones would replace them at once. The delay is
-measured by the worker's monotonic clock: a partition that has folded up to the last stable offset
-of an answer at time t holds everything that was in the log at t. Append times come from another
-machine's clock and are not used.
-"""
+"""Whether a partition is more than `BEHIND_MAX_S` behind its log, by the worker's monotonic clock:
+a partition that has folded up to the last stable offset of an answer at time t holds everything
+that was in the log at t."""
 
 from __future__ import annotations
 

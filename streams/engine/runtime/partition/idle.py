@@ -1,9 +1,8 @@
 """Advances the watermark of a partition without records.
 
 A partition is idle after ``idle_close_s`` in which each fetch was answered, no answer was older
-than `ANSWER_AGE_MAX_S`, and position = last stable offset = high watermark. Its watermark is then
-the last append time plus the time that has passed, so windows of a silent tenant close. If the
-broker's clock went back, the watermark advances from its present value.
+than `ANSWER_AGE_MAX_S`, and position = last stable offset = high watermark. Its watermark then
+advances with the clock from the last append time, or from its present value if that is later.
 """
 
 from __future__ import annotations

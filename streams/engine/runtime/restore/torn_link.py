@@ -1,12 +1,11 @@
 """Whether a partition may continue without the link of its group's offset, because it was aborted.
 
 A commit that Kafka carried out in part (streams/connect/broker/torn_commit.py), and a commit that
-the changelog lost, both leave the group's offset ahead of the chain. Only the first may be set
-back. It is recognised by the link of that attempt as an aborted record, which would be next in the
-chain, or whose number the chain has from another attempt.
+the changelog lost, both leave the group's offset ahead of the chain. The first is recognised by the
+link of that attempt as an aborted record, which would be next in the chain, or whose number the
+chain has from another attempt.
 
-An aborted link that opens an epoch does not count: the loss behind that reset still exists. A
-second reset resolves it.
+An aborted link that opens an epoch does not count: the loss behind that reset still exists.
 """
 
 from __future__ import annotations
