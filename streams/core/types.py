@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from streams.core.derived_files import Files
 
@@ -312,10 +312,13 @@ class PlainProducer(Protocol):
         ...
 
 
+BROKER_DEFAULT_REPLICATION: Final = -1
+"""On creation of a topic, Kafka uses its ``default.replication.factor``."""
+
+
 @dataclass(frozen=True, slots=True)
 class TopicConfig:
-    """A topic as the broker describes it. On creation a ``replication_factor`` of -1 is the
-    broker's default."""
+    """A topic as the broker describes it."""
 
     name: str
     partitions: int

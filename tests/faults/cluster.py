@@ -51,6 +51,12 @@ class Cluster:
         leads = {p["partition"]: p["leader"] for p in described["partitions"]}
         return self.brokers[leads[partition] - 1]
 
+    async def replicas(self) -> set[int]:
+        """The numbers of replicas that partitions have."""
+        async with self._admin() as admin:
+            described = await admin.describe_topics()
+        return {len(p["replicas"]) for topic in described for p in topic["partitions"]}
+
     async def until_in_sync(self) -> None:
         """Every replica of every partition has caught up with its leader."""
         deadline = time.monotonic() + IN_SYNC_S

@@ -29,6 +29,11 @@ async def loaded(cluster_trial):
     assert [worker.exit_code for worker in workers] == [None, None]
 
 
+async def test_every_topic_has_three_replicas(loaded, cluster):
+    """Faust makes a topic, too: with one replica it has no leader once that broker's disk is lost."""
+    assert await cluster.replicas() == {3}
+
+
 async def _judged(trial, cluster, fault: str, note: str = ""):
     await trial.recovered()
     finding = await trial.exact(f"3 brokers: {fault}", note)

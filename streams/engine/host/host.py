@@ -25,6 +25,7 @@ from streams.connect.sinks.clickhouse import ClickHouseShards
 from streams.core.errors import DependencyUnreachable, RefusedBySafety, UsageError, WorkerStopped
 from streams.core.process.listener import bound
 from streams.core.settings import Settings, load
+from streams.core.types import BROKER_DEFAULT_REPLICATION
 from streams.engine.agents.job_agent import Agent
 from streams.engine.app.app import App
 from streams.engine.app.loading import load_app, named_app
@@ -121,6 +122,10 @@ class WorkerHost(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust
         service it stops first.
         """
         self.take_slot()
+        # Faust's own setting takes no -1, and its default is one replica: without its broker's disk
+        # the topic has no leader.
+        leader_topic = self._leader_assignor._leader_topic  # noqa: SLF001 - no public name
+        leader_topic.replicas = self.settings.topic_replication_factor or BROKER_DEFAULT_REPLICATION
         await super().on_first_start()
         await self._runtime.start()
 

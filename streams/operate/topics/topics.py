@@ -27,10 +27,7 @@ from streams.core.topics.topic import (
     Topic,
 )
 from streams.core.topics.topology import Topology
-from streams.core.types import Admin, TopicConfig
-
-BROKER_DEFAULT_REPLICATION = -1
-"""Kafka uses its ``default.replication.factor``."""
+from streams.core.types import BROKER_DEFAULT_REPLICATION, Admin, TopicConfig
 
 SCHEDULE_RETENTION_MS = 30 * DAY_MS
 
