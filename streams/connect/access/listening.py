@@ -32,6 +32,7 @@ class Listening:
         if self.cert is None or self.key is None:
             return None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2  # whatever OpenSSL's own file allows
         try:
             refuse_loose("--tls-key", self.key)
             # An empty password: OpenSSL never prompts on the terminal.

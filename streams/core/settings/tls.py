@@ -31,6 +31,7 @@ class TlsFiles:
         self.check()
         try:
             context = ssl.create_default_context(cafile=self.ca or None)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2  # whatever OpenSSL's own file allows
             if self.key:
                 refuse_loose(f"{self.variables}_KEY_FILE", Path(self.key))
             if self.certificate:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import contextlib
+import ssl
 
-from streams.connect.access.listening import is_loopback, require_safe
+import pytest
+import trustme
+
+from streams.connect.access.listening import Listening, is_loopback, require_safe
 from streams.core.errors import RefusedBySafety
 
 
@@ -36,3 +40,45 @@ def test_only_loopback_is_safe_by_itself(host, loopback):
 def test_encryption_makes_any_address_safe(tls, behind):
     """Here or in front, someone has to have said so."""
     require_safe("10.0.0.7", tls=tls, behind_tls=behind)
+
+
+def shake_hands(server, client):
+    """A handshake in memory. Raises `ssl.SSLError`."""
+    sent, received = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [
+        server.wrap_bio(sent, received, server_side=True),
+        client.wrap_bio(received, sent, server_hostname="127.0.0.1"),
+    ]
+    while ends:
+        for end in reversed(ends):
+            try:
+                end.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+            ends.remove(end)
+
+
+@pytest.mark.parametrize("version", ["TLSv1", "TLSv1_1", "TLSv1_2", "TLSv1_3"])
+def test_a_client_of_an_old_tls_is_refused(tmp_path, version):
+    """TLS 1.0 and 1.1 are broken (RFC 8996); a client that insists on them gets no token through."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    issued.cert_chain_pems[0].write_to_path(cert)
+    issued.private_key_pem.write_to_path(key)
+    key.chmod(0o600)
+    server = Listening(host="127.0.0.1", port=0, cert=cert, key=key).tls
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    client.set_ciphers("DEFAULT:@SECLEVEL=0")  # else this client itself refuses what it is to try
+    with (
+        pytest.warns(DeprecationWarning, match="TLSv1")
+        if version < "TLSv1_2"
+        else contextlib.nullcontext()
+    ):
+        client.minimum_version = client.maximum_version = ssl.TLSVersion[version]
+    if version >= "TLSv1_2":
+        shake_hands(server, client)
+    else:
+        with pytest.raises(ssl.SSLError, match=r"(?i)protocol"):
+            shake_hands(server, client)
