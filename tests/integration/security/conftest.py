@@ -87,11 +87,12 @@ def _listening(port: int) -> bool:
         return probe.connect_ex((LOOPBACK, port)) == 0
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def secure_kafka(
     stack: StackStatus, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SecureKafka]:
-    """SASL_SSL with SCRAM on loopback. ``stack`` only so that the jars are there."""
+    """SASL_SSL with SCRAM on loopback, ended with the tests of a file: an idle broker takes CPU of all
+    others. ``stack`` only so that the jars are there."""
     home = tmp_path_factory.mktemp("secure")
     folder = StackFolder.of(home)
     folder.root.mkdir()
