@@ -73,5 +73,5 @@ async def test_under_full_load_high_priority_waits_a_third_and_the_rest_still_mo
     await trial.feed(4000, seed=seed, tenants=TENANTS, high=0.2, trials=20_000)
     await trial.settled(200.0)
     await trial.check()
-    high, normal = (trial.wait_p95_s(worker, lane) for lane in ("high", "normal"))
+    high, normal = (trial.wait_mean_s(worker, lane) for lane in ("high", "normal"))
     assert high <= normal / 3, (high, normal)
