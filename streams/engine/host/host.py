@@ -124,8 +124,10 @@ class WorkerHost(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust
         self.take_slot()
         # Faust's own setting takes no -1, and its default is one replica: without its broker's disk
         # the topic has no leader.
-        leader_topic = self._leader_assignor._leader_topic  # noqa: SLF001 - no public name
-        leader_topic.replicas = self.settings.topic_replication_factor or BROKER_DEFAULT_REPLICATION
+        assignor: Any = self._leader_assignor
+        assignor._leader_topic.replicas = (  # noqa: SLF001 - no public name
+            self.settings.topic_replication_factor or BROKER_DEFAULT_REPLICATION
+        )
         await super().on_first_start()
         await self._runtime.start()
 
