@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 from streams.core.errors import UsageError
 from streams.core.formats.codec import Codec
@@ -69,7 +69,6 @@ _TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _COMPANION_SUFFIXES = (".dlq", ".dlq.parked", ".changelog")
 
 Process = Callable[[EventBatch[Any], Scope], None]
-F = TypeVar("F", bound=Process)
 
 
 def _check_types(topic: Topic) -> None:
@@ -295,14 +294,14 @@ class App(
         name: str | None = None,
         group: str | None = None,
         columns: bool = False,
-    ) -> Callable[[F], AgentSpec]:
+    ) -> Callable[[Process], AgentSpec]:
         """Declare the decorated function as an agent that folds batches of ``topic``.
 
         ``name``: default the function's. ``group``: default `App.group`. ``columns``: it reads
         `EventBatch.fields` rather than ``events``. A topic has one agent.
         """
 
-        def register(process: F) -> AgentSpec:
+        def register(process: Process) -> AgentSpec:
             spec = AgentSpec(
                 name=name or process.__name__,
                 source=topic,
