@@ -47,6 +47,14 @@ def epoch_of(committed: CommittedOffset | None) -> int:
     return _mark(committed).epoch
 
 
+def is_past(committed: CommittedOffset | None, epoch: int, offset: int) -> bool:
+    """Whether an owner of the partition, and no other program, has committed past ``offset`` of
+    ``epoch``, or in a later epoch."""
+    if committed is None or landed_at(committed) is None:
+        return False
+    return (epoch_of(committed), committed.offset) > (epoch, offset)
+
+
 def lost_links(last: Link, committed: CommittedOffset | None) -> str | None:
     """How the chain that ends with ``last`` falls short of ``committed``, as the end of a sentence
     about the changelog; None if it does not.

@@ -4,7 +4,8 @@ one with producer timestamps (`SourceNotLogAppendTime`). See docs/protocols/shed
  O1  fold nothing at or behind the obstacle
  O2  stop the partition once its committed offset is there
  O3  `dia shed run --unreadable` orders to skip exactly its offsets
- O4  wait for that order, or until the log can be read there
+ O4  wait for that order, until the log can be read there, or until another process has committed
+     past it: the group may have given it the partition, and taken it back, unnoticed
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from streams.core.errors import (
     TransientError,
 )
 from streams.core.types import Broker, OffsetOutOfRange, RecordBatch, TopicPartition
+from streams.engine.runtime.offsets.commit_mark import is_past
 from streams.engine.runtime.offsets.shed_order import read_orders
 
 LOOK_S = 2.0
@@ -53,13 +55,13 @@ def producers_times(batch: RecordBatch) -> SourceNotLogAppendTime:
 async def gone(
     broker: Broker, group: str, tp: TopicPartition, clock: Clock, obstacle: Obstacle
 ) -> None:
-    """O4: return once the obstacle can be skipped or read."""
+    """O4: return once the obstacle can be skipped or read, or is passed."""
     looks = 0
     while True:
         await clock.sleep(LOOK_S)
         looks += 1
         try:
-            if await _ordered(broker, group, tp, obstacle):
+            if await _ordered_or_passed(broker, group, tp, obstacle):
                 log.warning("unreadable_skipped", tp=str(tp), offset=obstacle.offset)
                 return
             if looks % _LOOKS_A_READ == 0 and await _readable(broker, tp, obstacle):
@@ -69,9 +71,14 @@ async def gone(
             continue
 
 
-async def _ordered(broker: Broker, group: str, tp: TopicPartition, obstacle: Obstacle) -> bool:
+async def _ordered_or_passed(
+    broker: Broker, group: str, tp: TopicPartition, obstacle: Obstacle
+) -> bool:
     async with opened(broker.admin()) as admin:
         order = (await read_orders(admin, group, [tp])).get(tp)
+        committed = (await admin.committed(group, [tp])).get(tp)
+    if is_past(committed, obstacle.epoch, obstacle.offset):
+        return True
     return (
         order is not None
         and not order.withdrawn

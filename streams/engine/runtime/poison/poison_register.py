@@ -3,7 +3,8 @@
 
  B1  the partition's own producer writes `STOPPED`
  B2  `dia dlq breaker reset` writes `LET_THROUGH` at the end of the log
- B3  the stopped worker reads that and opens the partition again
+ B3  the stopped worker reads that, or an offset of the group past the stop, which another process committed,
+     and opens the partition again
  B4  each later owner reads it too
 
 The word is metadata of an offset (runtime/offsets/offset_words.py). A stop below the group's
@@ -25,6 +26,7 @@ from streams.core.errors import CommitInDoubt, DiaError, PoisonStorm, TransientE
 from streams.core.resilience.deadline import Deadline, DeadlinePassed
 from streams.core.types import Admin, Broker, TopicPartition, TransactionalProducer
 from streams.engine.runtime.offsets import offset_words
+from streams.engine.runtime.offsets.commit_mark import epoch_of, is_past
 
 STOPPED: Final = "stopped"
 LET_THROUGH: Final = "let_through"
@@ -99,8 +101,8 @@ class PoisonRegister:
             raise CommitInDoubt(f"recording the stop of {tp} took too long") from passed
 
     async def let_through(self, tp: TopicPartition, error: DiaError) -> bool:
-        """B3: wait until an operator releases the partition; False at once for another error.
-        Retries while the broker is away."""
+        """B3: wait until an operator releases the partition, or another process has passed the stop;
+        False at once for another error. Retries while the broker is away."""
         if not isinstance(error, PoisonStorm):
             return False
         while True:
@@ -108,8 +110,11 @@ class PoisonRegister:
             try:
                 async with opened(self._broker.admin()) as admin:
                     mark = await pass_mark(admin, self._group, tp)
+                    committed = (await admin.committed(self._group, [tp])).get(tp)
             except TransientError:
                 continue
             if mark > error.offset:
                 log.warning("poison_breaker_reset", tp=str(tp), up_to=mark)
+                return True
+            if is_past(committed, epoch_of(committed), error.offset):
                 return True

@@ -8,7 +8,7 @@ from agents.app import DIA_GROUP, SIMULATION_REQUEST, SIMULATOR_GROUP
 from streams.core.errors import BatchUnreadable, SourceNotLogAppendTime
 from streams.core.types import TopicPartition
 from streams.dev.simulation.jobs import JOBS
-from streams.operate.shed.shed_admin import give_orders
+from streams.operate.shed.shed_admin import give_orders, plan
 from streams.operate.shed.unreadable_plan import plan_unreadable
 from tests.unit.engine.runtime.running_world import (
     HERE,
@@ -99,6 +99,31 @@ def test_a_batch_that_can_be_read_again_needs_no_order():
         await until(lambda: held(process, HERE).phase == "stopped")
         log._spoilt.clear()
         await until(lambda: counted(world, HERE) == 4)
+
+    history(story)
+
+
+def test_a_batch_that_another_process_has_passed_stops_nothing():
+    """The group took the partition from the process that had stopped it, unnoticed, and gave it back. The order
+    in force is another one by then."""
+
+    async def story(world, process):
+        await send(world, HERE, 3)
+        bad = await send(world, HERE, 4)
+        world.broker.log(HERE).spoil(*bad)
+        await send(world, HERE, 4)
+        await until(lambda: held(process, HERE).phase == "stopped")
+        member = world.broker.members[process.name]
+        member.mute()
+        plans = await plan(world.broker, DIA_GROUP, [HERE], world.clock.now_ms() + 1000)
+        await give_orders(world.broker, world.clock, plans, "o-1", "eve", "too old")
+        other = world.process(1, "elsewhere")
+        other.start()
+        await until(lambda: world.broker.committed(DIA_GROUP, HERE).offset == 11)
+        await other.kill()
+        member.unmute()
+        await send(world, HERE, 5)
+        await until(lambda: counted(world, HERE) == 8)
 
     history(story)
 

@@ -15,6 +15,7 @@ from streams.dev.simulation.history import SETTINGS
 from streams.dev.simulation.loop import VirtualLoop, run
 from streams.dev.simulation.world import World
 from streams.operate.breaker.poison_admin import let_through, states
+from streams.operate.shed.shed_admin import give_orders, plan
 
 TOUCHY = replace(SETTINGS, poison_min_records=16, poison_window_s=3600.0)
 SOURCE = TopicPartition(MODEL_METRICS.name, 0)
@@ -122,6 +123,32 @@ def test_what_was_let_through_becomes_dead_letters_without_a_restart():
         assert state.stopped
         assert state.word.offset >= 35
         assert len(world.dead()) == 30
+        await process.stop()
+
+    simulated(story)
+
+
+def test_a_storm_that_another_process_has_passed_stops_nothing():
+    """The group took the partition from the process that had stopped it, unnoticed, and gave it back."""
+
+    async def story(world):
+        await world.send(good=10)
+        process = world.process(0)
+        process.start()
+        await world.until(lambda: held(process) and held(process).settled)
+        await world.send(bad=30)
+        await world.until(lambda: stopped(process))
+        member = world.broker.members[process.name]
+        member.mute()
+        plans = await plan(world.broker, DIA_GROUP, [SOURCE], world.clock.now_ms() + 1000)
+        await give_orders(world.broker, world.clock, plans, "o-1", "ann", "of a bad deploy")
+        other = world.process(1, "elsewhere")
+        other.start()
+        await world.until(lambda: world.broker.committed(DIA_GROUP, SOURCE).offset == 40)
+        await other.kill()
+        member.unmute()
+        await world.send(good=5)
+        await world.until(lambda: world.counted() == 15)
         await process.stop()
 
     simulated(story)
