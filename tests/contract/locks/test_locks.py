@@ -106,7 +106,7 @@ async def test_a_lease_that_is_not_renewed_says_so(locks, name):
     """Before each step its holder looks, and stops."""
     lease = await take(locks, SystemClock(), name, SHORT_S)
     await asyncio.sleep(2 * SHORT_S)
-    with pytest.raises(LeaseLost, match="begin again"):
+    with pytest.raises(LeaseLost, match="run it again for the rest"):
         lease.check()
     await lease.renew(locks)
     assert not lease.held
