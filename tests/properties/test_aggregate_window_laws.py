@@ -18,6 +18,7 @@ from streams.engine.aggregates.top_k import TopK
 from streams.engine.windows.aggregate_table import WindowBatch
 from streams.engine.windows.aggregate_windows import AggregateWindows
 from streams.engine.windows.session_windows import SessionWindows
+from streams.engine.windows.state_shares import Tenants
 from streams.engine.windows.windowed import Windows
 
 GRACE_MS = 10
@@ -63,6 +64,7 @@ def _fold(table, records, watermark_ms):
         np.array(offsets, np.int64),
         before,
         {"v": FieldValues(np.array(values, np.int64))},
+        Tenants(keys),
     )
     table.advance(watermark_ms)
     late = table.late(batch.times_ms, before)

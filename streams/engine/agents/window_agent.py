@@ -24,19 +24,22 @@ from streams.core.records.faust_values import plain
 from streams.core.topics.topic import TENANT_FIELD, Topic
 from streams.engine.agents.agent import AgentSpec, EventBatch, Scope
 from streams.engine.agents.job_agent import Agent
-from streams.engine.aggregates.aggregate import FieldType
+from streams.engine.aggregates.aggregate import FieldType, FieldValues
 from streams.engine.aggregates.field_columns import Refused, keys_of, values_of
 from streams.engine.engine_tables import SEEN_EVENTS
 from streams.engine.identities.id_shares import Owners
 from streams.engine.identities.seen_events import Verdict
 from streams.engine.streams.window_aggregates import AggregatedWindows
-from streams.engine.windows.aggregate_table import WindowBatch
+from streams.engine.windows.aggregate_table import AggregateTable, Key, WindowBatch
+from streams.engine.windows.state_shares import Tenants, refused_rows
 
 _CONFLICT: Final = "its id came before with another payload within DIA_DEDUPE_TTL_S"
 _OVER_QUOTA: Final = (
     "its tenant has reached its share of the partition's event ids (DIA_QUOTA_IDS, DIA_MAX_IDS); "
     "ids are forgotten after DIA_DEDUPE_TTL_S"
 )
+_By: TypeAlias = tuple[str, ...]
+"""The fields of a key."""
 _Causes: TypeAlias = dict[int, tuple[str, str]]
 """Code and message of each refused record, by its index in the batch."""
 
@@ -103,18 +106,17 @@ class _Folding(NamedTuple):
         self._refuse_late(batch, late, before_ms, refused)
         kept = np.ones(len(batch), np.bool_)
         kept[[*refused]] = False
+        whole = self._batches(batch, keys, before_ms, fields)
+        self._refuse_over_share(tables, whole, late, kept, refused)
         repeats = self._repeats(batch, scope, kept, refused)
         for row, (code, why) in sorted(refused.items()):
             tenant = getattr(batch.events[row], TENANT_FIELD, "")
             scope.dead_letter(batch.row(row), code, why, str(tenant))
-        offsets = batch.offsets()
         for declared, table, behind in zip(self.windows, tables, late, strict=True):
-            distinct = {key: at for at, key in enumerate(dict.fromkeys(keys[declared.by]))}
-            codes = np.fromiter(map(distinct.__getitem__, keys[declared.by]), np.int64, len(batch))
-            whole = WindowBatch([*distinct], codes, batch.event_ms, offsets, before_ms, fields)
             fits = kept & ~behind
             if fits.any():
-                table.fold(whole if fits.all() else whole.take(np.flatnonzero(fits)))
+                every = whole[declared.by]
+                table.fold(every if fits.all() else every.take(np.flatnonzero(fits)))
             partition.dropped(int((kept & behind).sum()))
         scope.count(applied=len(batch) - len(refused) - repeats, duplicates=repeats)
 
@@ -130,6 +132,46 @@ class _Folding(NamedTuple):
                 for row in np.flatnonzero(behind).tolist():
                     why = _late(declared, int(batch.event_ms[row]), int(before_ms[row]))
                     refused.setdefault(row, (WindowClosed.code, why))
+
+    def _batches(
+        self,
+        batch: EventBatch[Any],
+        keys: Mapping[_By, list[Key]],
+        before_ms: NDArray[np.int64],
+        fields: Mapping[str, FieldValues],
+    ) -> dict[_By, WindowBatch]:
+        offsets, tenants = batch.offsets(), Tenants(batch.events)
+        batches = {}
+        for by, found in keys.items():
+            distinct = {key: at for at, key in enumerate(dict.fromkeys(found))}
+            codes = np.fromiter(map(distinct.__getitem__, found), np.int64, len(batch))
+            times = (batch.event_ms, offsets, before_ms)
+            batches[by] = WindowBatch([*distinct], codes, *times, fields, tenants)
+        return batches
+
+    def _refuse_over_share(
+        self,
+        tables: list[AggregateTable],
+        whole: Mapping[_By, WindowBatch],
+        late: list[NDArray[np.bool_]],
+        kept: NDArray[np.bool_],
+        refused: _Causes,
+    ) -> None:
+        """Remove records from ``kept`` that begin a state beyond their tenant's share in any table. Ids
+        are judged later, so a replay of such a record is not a repeat."""
+        checks = {}
+        for declared, table, behind in zip(self.windows, tables, late, strict=True):
+            fits = kept & ~behind
+            if not table.suffices(int(fits.sum())):
+                rows = np.flatnonzero(fits)
+                every, sure = whole[declared.by], not declared.ids
+                checks[declared.name] = table.share_check(every, rows, sure=sure)
+        if not checks:
+            return
+        tenants = next(iter(whole.values())).tenants
+        for row, name in refused_rows(checks, np.flatnonzero(kept).tolist(), tenants):
+            refused[row] = (TenantOverQuota.code, _over_share(name, tenants[row]))
+            kept[row] = False
 
     def _repeats(
         self, batch: EventBatch[Any], scope: Scope, kept: NDArray[np.bool_], refused: _Causes
@@ -175,4 +217,11 @@ def _late(declared: AggregatedWindows, event_ms: int, before_ms: int) -> str:
         f"the event time {event_ms} ms is in closed windows of {declared.name!r}: the watermark "
         f"was {before_ms} ms, and their grace is {declared.grace_ms / 1000:g} s. Give them a "
         "longer grace, or late='drop'"
+    )
+
+
+def _over_share(name: str, tenant: str) -> str:
+    return (
+        f"tenant {tenant!r} has its share of the live states of windows {name!r} in one partition "
+        "(DIA_MAX_TABLE_BYTES). Replay it when windows of the tenant have closed"
     )

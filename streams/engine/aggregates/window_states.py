@@ -20,7 +20,7 @@ class WindowStates:
     def __init__(self, fold: Mapping[str, Aggregate], types: Mapping[str, FieldType]) -> None:
         self._named = {name: aggregate.states(types) for name, aggregate in fold.items()}
         self._states = [*self._named.values()]
-        self._slot_bytes = sum(aggregate.slot_bytes for aggregate in fold.values())
+        self.slot_bytes = sum(aggregate.slot_bytes for aggregate in fold.values())
         self.columns = [
             column for name, aggregate in fold.items() for column in aggregate.columns(name, types)
         ]
@@ -32,7 +32,7 @@ class WindowStates:
 
     @property
     def bytes_used(self) -> int:
-        return len(self) * self._slot_bytes + sum(states.bytes_used for states in self._states)
+        return len(self) * self.slot_bytes + sum(states.bytes_used for states in self._states)
 
     def begin(self, count: int) -> Slots:
         if len(self._free) < count:

@@ -28,6 +28,7 @@ from streams.engine.aggregates.aggregate import Additions, Aggregate, FieldType,
 from streams.engine.aggregates.window_states import Row, WindowStates
 from streams.engine.state.table import Entry
 from streams.engine.state.table_values import key_bytes, key_of
+from streams.engine.windows.state_shares import Begins, ShareCheck, StateShares, Tenants
 
 Key: TypeAlias = tuple[Any, ...]
 NEVER_MS = 1 << 62
@@ -38,6 +39,9 @@ BEGUN = b"\xc1"
 """key of the entry with the offset since which the windows exist"""
 _KEY_BYTES_IN_MEMORY = 500
 """one live window: its key, dictionary slots, and its place in `LiveKeys`"""
+
+_EMPTY_PART = 16
+"""the part of a table whose room is taken as that of empty states when sizes are averaged"""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
@@ -67,6 +71,7 @@ class WindowBatch:
     offsets: NDArray[np.int64]
     before_ms: NDArray[np.int64]
     fields: Mapping[str, FieldValues]
+    tenants: Tenants
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -79,6 +84,7 @@ class WindowBatch:
             self.offsets[rows],
             self.before_ms[rows],
             {name: values.take(rows) for name, values in self.fields.items()},
+            self.tenants.take(rows),
         )
 
     def additions(self, slots: Slots) -> Additions:
@@ -103,6 +109,7 @@ class AggregateTable(ABC):
         self._room = CLOSED_ROWS_MAX
         """keys that the next commit may still close"""
         self._states = WindowStates(fold, types)
+        self._shares = StateShares()
         self._grace_ms = grace_ms
         self._declaration = dict(declaration)
         self._max_bytes = max_bytes
@@ -124,6 +131,15 @@ class AggregateTable(ABC):
     def bytes_used(self) -> int:
         return len(self) * _KEY_BYTES_IN_MEMORY + self._states.bytes_used
 
+    @property
+    def _states_max(self) -> int:
+        """How many states there is room for, if each takes the mean of those that are there and of some
+        empty ones: a few large states say little about the next ones."""
+        empty_bytes = _KEY_BYTES_IN_MEMORY + self._states.slot_bytes
+        empty = self._max_bytes // empty_bytes // _EMPTY_PART + 1
+        mean_bytes = (self.bytes_used + empty * empty_bytes) // (len(self) + empty)
+        return self._max_bytes // mean_bytes
+
     def check_bound(self) -> None:
         """Raises `StateLimit`."""
         if self.bytes_used > self._max_bytes:
@@ -138,6 +154,19 @@ class AggregateTable(ABC):
     @abstractmethod
     def late(self, times_ms: NDArray[np.int64], before_ms: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which records are too late for all their windows."""
+
+    def suffices(self, records: int) -> bool:
+        """Whether no tenant can exceed its share by this many records. True for none."""
+        return self._shares.suffice(records, len(self), self._states_max)
+
+    def share_check(self, batch: WindowBatch, rows: NDArray[np.int64], *, sure: bool) -> ShareCheck:
+        """Judges which of ``rows``, at least one and none of them late, begin a state beyond their
+        tenant's share. ``sure``: all that are not refused will be folded."""
+        begins = self._begins(batch.take(rows), sure)
+        return ShareCheck(self._shares, begins, rows, len(self), self._states_max)
+
+    @abstractmethod
+    def _begins(self, batch: WindowBatch, sure: bool) -> Begins: ...
 
     def fold(self, batch: WindowBatch) -> None:
         """Add records, none of them late."""
@@ -196,6 +225,7 @@ class AggregateTable(ABC):
         for slot in slots:
             self._dirty.pop(slot, None)
             self._forget_entry(slot)
+        self._shares.give_back(slots)
         self._states.release(np.array(slots, np.int64))
 
     def _forget_entry(self, slot: int) -> None:

@@ -88,11 +88,31 @@ class AggregateWindows(AggregateTable):
         return cuts
 
     def _add(self, batch: WindowBatch) -> None:
+        slots, place, missing = self._found(batch)
+        if missing:
+            first = _first_rows(place, len(slots))
+            begun = self._states.begin(len(missing)).tolist()
+            for (at, key, start_ms), slot in zip(missing, begun, strict=True):
+                slots[at] = slot
+                self._take(slot, key, start_ms)
+                self._shares.take(slot, batch.tenants[first[at]])
+        self._states.fold(batch.additions(slots[place]))
+        touched = dict.fromkeys(slots.tolist())
+        self._dirty |= touched
+        self._unshown |= touched
+
+    def _begins(self, batch: WindowBatch, sure: bool) -> _NewPanes:
+        slots, place, _ = self._found(batch)
+        return _NewPanes(slots < 0, place)
+
+    def _found(self, batch: WindowBatch) -> tuple[Slots, Slots, list[tuple[int, Key, int]]]:
+        """The slot of each different pane of the records, the index of each record's pane, and the
+        panes without a state, whose slot is -1: index, key and start."""
         panes = batch.times_ms // self._pane_ms
         lowest = int(panes.min())
         width = int(panes.max()) - lowest + 1
         groups, place = np.unique(batch.codes * width + (panes - lowest), return_inverse=True)
-        slots = np.empty(len(groups), np.int64)
+        slots = np.full(len(groups), -1, np.int64)
         missing = []
         for at, group in enumerate(groups.tolist()):
             start_ms = (group % width + lowest) * self._pane_ms
@@ -102,15 +122,7 @@ class AggregateWindows(AggregateTable):
                 missing.append((at, key, start_ms))
             else:
                 slots[at] = slot
-        for (at, key, start_ms), slot in zip(
-            missing, self._states.begin(len(missing)).tolist(), strict=True
-        ):
-            slots[at] = slot
-            self._take(slot, key, start_ms)
-        self._states.fold(batch.additions(slots[place]))
-        touched = dict.fromkeys(slots.tolist())
-        self._dirty |= touched
-        self._unshown |= touched
+        return slots, place, missing
 
     def _take(self, slot: int, key: Key, start_ms: int) -> None:
         keys = self._panes.get(start_ms)
@@ -237,6 +249,28 @@ class AggregateWindows(AggregateTable):
     def _restored(self, slot: int, key: Key, start_ms: int, last_ms: int) -> None:
         self._take(slot, key, start_ms)
         self._unshown[slot] = None
+
+
+class _NewPanes:
+    """``new``: the panes without a state; ``place``: the pane of each record."""
+
+    def __init__(self, new: NDArray[np.bool_], place: Slots) -> None:
+        self._new = new
+        self._place = place
+
+    def begins(self, row: int) -> bool:
+        return bool(self._new[self._place[row]])
+
+    def place(self, row: int) -> None:
+        self._new[self._place[row]] = False
+
+
+def _first_rows(place: Slots, count: int) -> list[int]:
+    """The first record of each of ``count`` panes."""
+    first = np.empty(count, np.int64)
+    first[place[::-1]] = np.arange(len(place) - 1, -1, -1)
+    found: list[int] = first.tolist()
+    return found
 
 
 def _slots(found: Any) -> Slots:

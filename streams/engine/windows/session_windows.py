@@ -54,19 +54,27 @@ class SessionWindows(AggregateTable):
             if len(near) > 1:
                 self._add(batch, slots, begin, row)
                 begin = row
-            slots[row] = self._join(key, near, at_ms).slot
+            session = self._join(key, near, at_ms)
+            slots[row] = session.slot
+            if not near:
+                self._shares.take(session.slot, batch.tenants[row])
         self._add(batch, slots, begin, len(batch))
 
     def _near(self, key: Key, at_ms: int, closed_ms: int) -> list[_Session]:
-        """The sessions of a record of this time, at most two. A session that ends by ``closed_ms``
-        takes no record, even before its row is owed."""
-        gap_ms = self._gap_ms
+        """The sessions of a record of this time, at most two."""
         return [
             session
             for session in self._open.get(key, ())
-            if session.start_ms - gap_ms < at_ms < session.last_ms + gap_ms
-            and session.last_ms + gap_ms > closed_ms
+            if _takes(session.start_ms, session.last_ms, self._gap_ms, at_ms, closed_ms)
         ]
+
+    def _begins(self, batch: WindowBatch, sure: bool) -> _NewSessions:
+        closed = np.maximum(batch.before_ms - self._grace_ms, self.closed_ms)
+        spans = {
+            key: [(one.start_ms, one.last_ms) for one in self._open.get(key, ())]
+            for key in batch.keys
+        }
+        return _NewSessions(batch, closed.tolist(), self._gap_ms, spans, sure)
 
     def _add(self, batch: WindowBatch, slots: NDArray[np.int64], begin: int, end: int) -> None:
         if begin == end:
@@ -173,3 +181,50 @@ class SessionWindows(AggregateTable):
 
     def _restored(self, slot: int, key: Key, start_ms: int, last_ms: int) -> None:
         self._begin(_Session(key, start_ms, last_ms, slot))
+
+
+class _NewSessions:
+    """``closed_ms``: until when sessions are closed before each record; ``spans``: start and last
+    event of the sessions of each key.
+
+    Unless ``sure``, no session is begun or extended here by a record, which its id may yet refuse: the
+    next ones would count as if it were there, but each begin a session. So too many are counted."""
+
+    def __init__(
+        self,
+        batch: WindowBatch,
+        closed_ms: list[int],
+        gap_ms: int,
+        spans: dict[Key, list[tuple[int, int]]],
+        sure: bool,
+    ) -> None:
+        self._batch = batch
+        self._closed_ms = closed_ms
+        self._gap_ms = gap_ms
+        self._spans = spans
+        self._sure = sure
+
+    def begins(self, row: int) -> bool:
+        return not self._near(row)
+
+    def place(self, row: int) -> None:
+        if not self._sure:
+            return
+        at_ms, near, spans = int(self._batch.times_ms[row]), self._near(row), self._of(row)
+        for span in near:
+            spans.remove(span)
+        times = [at_ms, *(time_ms for span in near for time_ms in span)]
+        spans.append((min(times), max(times)))
+
+    def _near(self, row: int) -> list[tuple[int, int]]:
+        at_ms, closed_ms = int(self._batch.times_ms[row]), self._closed_ms[row]
+        return [span for span in self._of(row) if _takes(*span, self._gap_ms, at_ms, closed_ms)]
+
+    def _of(self, row: int) -> list[tuple[int, int]]:
+        return self._spans[self._batch.keys[int(self._batch.codes[row])]]
+
+
+def _takes(start_ms: int, last_ms: int, gap_ms: int, at_ms: int, closed_ms: int) -> bool:
+    """Whether a session takes a record at ``at_ms``. One that ends by ``closed_ms`` takes none, even
+    before its row is owed."""
+    return start_ms - gap_ms < at_ms < last_ms + gap_ms and last_ms + gap_ms > closed_ms
