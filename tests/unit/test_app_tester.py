@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from types import SimpleNamespace
 
 import faust
 import msgspec
@@ -180,6 +181,49 @@ def test_a_window_closes_once_and_sends_its_sum(tested):
     tester.move()
     tester.send(readings, Reading("s", 131, 16.0))
     assert [sent.value for sent in tester.outputs(sums)] == [[100.0, 3.0], [110.0, 12.0]]
+
+
+def test_a_table_that_only_a_callback_names_is_the_agents(tested):
+    """The callback's writes are in the transaction that removes the window."""
+    app = App("plant")
+    readings = app.topic("readings", value_type=Reading, key_field="sensor")
+    closed_sums = app.Table("closed_sums", default=float)
+
+    def closed(key, values):
+        closed_sums[key[0]] += sum(values)
+
+    windows = (
+        app.Table("windows", default=list, on_window_close=closed)
+        .tumbling(10, expires=timedelta(seconds=5))
+        .relative_to_field("at")
+    )
+
+    @app.agent(readings)
+    async def gather(stream):
+        async for reading in stream:
+            windows[reading.sensor] = [*windows[reading.sensor].value(), reading.value]
+
+    tester = tested(app)
+    for at, value in ((100, 1.0), (104, 2.0), (131, 16.0)):
+        tester.send(readings, Reading("s", at, value))
+    tester.crash()
+    assert tester.table(closed_sums) == {"s": 3.0}
+
+
+def test_a_table_that_no_name_leads_to_is_refused_with_the_way_to_declare_it(tested):
+    """Each event would be a dead letter `agent_failed`, with a KeyError of the table's name."""
+    app = App("acme")
+    orders = app.topic("orders", value_type=Order, key_field="account")
+    kept = SimpleNamespace(totals=app.Table("totals", default=float))
+
+    @app.agent(orders)
+    async def count(stream):
+        async for order in stream:
+            kept.totals[order.account] += order.amount
+
+    tester = tested(app)
+    with pytest.raises(NotAtRest, match=r"'totals'.* tables=\(\.\.\.\)"):
+        tester.send(orders, Order("a", 1.0))
 
 
 def test_a_table_of_sets_counts_members_once(tested):

@@ -65,6 +65,17 @@ class NoTables(Mapping[str, Any]):
         return 0
 
 
+class OwnTables(dict[str, Any]):
+    """The tables of an agent in one partition, by name."""
+
+    def __missing__(self, name: str) -> NoReturn:
+        raise TableMisused(
+            f"table {name!r} cannot be used here: this agent does not own it. An agent owns the tables "
+            f"that its code names, and tables in attributes and containers are not found: give all of "
+            f"them, as @app.agent(topic, tables=(...))."
+        )
+
+
 class Running(Protocol):
     """The tables and the transaction that code inside an agent uses."""
 

@@ -1,5 +1,5 @@
-"""Finds the declared tables that an agent's code names: in its globals and closures, and in those
-of functions of its package that it calls."""
+"""Finds the declared tables that an agent's code names: in its globals and closures, in those of
+functions of its package that it calls, and in those of the callbacks of its windows."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final
 
 from streams.engine.streams.declared_table import DeclaredTable
+from streams.engine.streams.windowed_table import WindowedDeclaration
 
 _DEPTH_MAX: Final = 6
 """nesting of calls"""
@@ -41,6 +42,8 @@ def _walk(
     for value in _named(function):
         if isinstance(value, DeclaredTable):
             found.setdefault(value.name, value)
+            if isinstance(value, WindowedDeclaration) and isinstance(value.on_close, FunctionType):
+                _walk(value.on_close, package, found, seen, depth - 1)
         elif isinstance(value, FunctionType) and value.__module__.partition(".")[0] == package:
             _walk(value, package, found, seen, depth - 1)
 

@@ -26,6 +26,7 @@ import numpy as np
 from streams.core.clock import Clock
 from streams.core.errors import PoisonStorm, TableMisused
 from streams.core.rows.targets import RowTarget, RowValues
+from streams.core.topics.current_stream import OwnTables
 from streams.core.types import OutboundRecord, RecordBatch
 from streams.core.wake_signal import WakeSignal
 from streams.engine.agents.stream_agent import StreamAgent
@@ -80,9 +81,9 @@ class StreamPartition(Partition):
         self._wake = WakeSignal(clock)
         self._turn_began_s = 0.0
         self._stream: Stream | None = None
-        self._keyed: dict[str, KeyedTable] = {
-            declared.name: self.table(declared.spec) for declared in agent.owned
-        }
+        self._keyed: dict[str, KeyedTable] = OwnTables(
+            (declared.name, self.table(declared.spec)) for declared in agent.owned
+        )
         for table in self._keyed.values():
             table.writer = self
         self._closing = WindowClosing(self, agent.owned, self._keyed)
