@@ -76,10 +76,12 @@ class Stage:
             server.migrator.apply()
             server.replica.close()
         asyncio.run(self._make_topics())
+        # Before the processes start: on a busy machine they and a broker that has just started leave
+        # a producer to wait for longer than it does.
+        asyncio.run(self._feed())
         self._workers = self._start("workers", "worker")
         self._start("replayer", "worker", "--agents", "replay")
         console = self._start("console", "console", "--port", "0")
-        asyncio.run(self._feed())
         self.wait_until(self._settled, self._workers)
         self.url = address_of(console)
 
@@ -160,8 +162,6 @@ class Stage:
         await admin.close()
 
     async def _feed(self) -> None:
-        producer = KafkaBroker.from_settings(self.settings).plain_producer()
-        await producer.start()
         now_ms = SystemClock().now_ms()
         # Windows that are over: one that is not would keep the pipeline from settling.
         events = [*_metrics(now_ms - PAST_MS), *_spoilt(now_ms - PAST_MS)]
@@ -176,7 +176,7 @@ class Stage:
             for block in generator.blocks(REQUESTS, REQUESTS)
             for value in block.values
         ]
-        for topic, values, key in (
+        topics = (
             (MODEL_METRICS.name, events, "tenant_id"),
             (TRAIN_RESULTS.name, models, "model_id"),
             (
@@ -184,10 +184,16 @@ class Stage:
                 [{**one, "tenant_id": TENANT} for one in requests],
                 "tenant_id",
             ),
-        ):
-            keys = [value[key].encode() for value in values]
-            await (await producer.send_many(topic, keys, [json.dumps(v).encode() for v in values]))
-        await producer.close()
+        )
+        producer = KafkaBroker.from_settings(self.settings).plain_producer()
+        await producer.start()
+        try:
+            for topic, values, key in topics:
+                keys = [value[key].encode() for value in values]
+                bodies = [json.dumps(value).encode() for value in values]
+                await (await producer.send_many(topic, keys, bodies))
+        finally:
+            await producer.close()
 
 
 def _metrics(now_ms: int) -> Iterator[dict[str, object]]:
