@@ -64,11 +64,12 @@ endif
 
 # Compiled first: hundreds of processes are started, and where Python may not write bytecode each of
 # them would compile what it imports. The processes of pytest write what they compile: together they
-# import each module of the tests four times.
-# Four on two cores: tests of services wait most of their time (tests/conftest.py, in_order).
+# import each module of the tests three times.
+# Three on two cores: tests of services wait most of their time (tests/conftest.py, in_order). With four,
+# a pipeline that is measured in a test starves.
 test: $(STAMP) $(PROMTOOL) $(CHROMIUM) ## Every test, the ones on the real local stack too
 	@$(BIN)/python -m compileall -q schemas streams tables agents
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 # Interpreters of `make test-pythons`; each gets an environment of its own below build/.
 PYTHONS ?= python3.12 python3.13 python3.14

@@ -30,15 +30,13 @@ _LONGEST = tuple(
     for name in (
         "simulation/test_random_histories.py",
         "integration/test_local_stack.py",
-        "simulation/test_quiet_moments.py",
         "browser/test_console.py",
         "contract/reset/test_partition_reset.py",
         "integration/test_bench_run.py",
         "integration/test_user_package.py",
     )
 )
-"""Begun last, one of these would run alone at the end. Of the first four, which begin at once, two start
-no services."""
+"""Begun last, one of these would run alone at the end. The first one starts no services."""
 _OF_SERVICES = tuple(_TESTS / name for name in ("browser", "contract", "integration"))
 """Folders of tests that mostly wait for services; the other tests mostly compute."""
 
