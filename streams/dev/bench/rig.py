@@ -26,7 +26,7 @@ from streams.dev.local.stack import status
 AGENTS = "aggregate_metrics"
 READY_WAIT_S = 120.0
 STALLED_S = 120.0
-VISIBLE_WAIT_S = 30.0
+VISIBLE_WAIT_S = 120.0
 POLL_S = 0.1
 LOG_POLL_S = 0.02
 
