@@ -65,8 +65,6 @@ endif
 # Compiled first: hundreds of processes are started, and where Python may not write bytecode each of
 # them would compile what it imports. The processes of pytest write what they compile: together they
 # import each module of the tests three times.
-# Three on two cores: tests of services wait most of their time (tests/conftest.py, in_order). With four,
-# a pipeline that is measured in a test starves.
 test: $(STAMP) $(PROMTOOL) $(CHROMIUM) ## Every test, the ones on the real local stack too
 	@$(BIN)/python -m compileall -q schemas streams tables agents
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder

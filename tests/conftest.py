@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -24,21 +24,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # DIA_KERNELS=off: the same tests hold for numpy alone.
 kernels.load(os.environ.get("DIA_KERNELS", "on"))
 
-_TESTS = Path(__file__).parent
-_LONGEST = tuple(
-    _TESTS / name
-    for name in (
-        "simulation/test_random_histories.py",
-        "integration/test_local_stack.py",
-        "browser/test_console.py",
-        "contract/reset/test_partition_reset.py",
-        "integration/test_bench_run.py",
-        "integration/test_user_package.py",
-    )
-)
-"""Begun last, one of these would run alone at the end. The first one starts no services."""
-_OF_SERVICES = tuple(_TESTS / name for name in ("browser", "contract", "integration"))
-"""Folders of tests that mostly wait for services; the other tests mostly compute."""
+_HISTORIES = Path(__file__).parent / "simulation" / "test_random_histories.py"
 
 # How long an example takes to make and to run depends on what else uses the machine.
 hypothesis.settings.register_profile(
@@ -52,24 +38,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "stack" in getattr(item, "fixturenames", ()):
             item.add_marker("stack")
-    rank = {path: number for number, path in enumerate(in_order({item.path for item in items}))}
-    items.sort(key=lambda item: rank[item.path])
-
-
-def in_order(paths: Iterable[Path]) -> list[Path]:
-    """Files as they are begun: the longest, then files that wait and files that compute in turn, in
-    proportion to their numbers. While a process waits, another one then has something to compute."""
-    every = set(paths)
-    longest = [path for path in _LONGEST if path in every]
-    others = sorted(every - set(longest))
-    waiting = [path for path in others if any(map(path.is_relative_to, _OF_SERVICES))]
-    computing = [path for path in others if path not in set(waiting)]
-    placed = [
-        ((number + 0.5) / len(kind), path)
-        for kind in (waiting, computing)
-        for number, path in enumerate(kind)
-    ]
-    return [*longest, *(path for _, path in sorted(placed))]
+    # The histories take longest and every core: begun last, the other processes would wait for them.
+    items.sort(key=lambda item: item.path != _HISTORIES)
 
 
 @pytest.fixture(autouse=True)
