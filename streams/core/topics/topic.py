@@ -35,6 +35,13 @@ CHANGELOG_MESSAGE_BYTES = 1 << 20
 
 TENANT_FIELD: Final = "tenant_id"
 
+
+def tenant_of(event: Any) -> str:
+    """The tenant that an event names; "" where it names none."""
+    tenant = getattr(event, TENANT_FIELD, "")
+    return tenant if isinstance(tenant, str) else ""
+
+
 ValueType: TypeAlias = Any
 """A `msgspec.Struct` class, or any other type that msgspec decodes."""
 Upcaster: TypeAlias = Callable[[Any], Any]

@@ -7,20 +7,11 @@ rule leaves some to each. Events that name no tenant make keys of no owner, whic
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection
-from typing import Any
 
 from streams.core.records.bad_records import TenantOverQuota
-from streams.core.topics.topic import TENANT_FIELD
-from streams.engine.state.shares import room
+from streams.engine.state.shares import Holdings, room
 from streams.engine.state.table_values import Key
-
-
-def tenant_of(event: Any) -> str:
-    """The tenant that an event names; "" where it names none."""
-    tenant = getattr(event, TENANT_FIELD, "")
-    return tenant if isinstance(tenant, str) else ""
 
 
 class KeyShares:
@@ -28,7 +19,7 @@ class KeyShares:
 
     def __init__(self) -> None:
         self._owner: dict[Key, str] = {}
-        self._held: Counter[str] = Counter()
+        self._held = Holdings()
 
     def check(self, table: str, tenant: str | None, count: int, alive: int, bound: int) -> None:
         """Raises `TenantOverQuota` where ``tenant`` may not make ``count`` keys more in a table of
@@ -53,6 +44,4 @@ class KeyShares:
         """A key was deleted."""
         tenant = self._owner.pop(key, None)
         if tenant is not None:
-            self._held[tenant] -= 1
-            if not self._held[tenant]:
-                del self._held[tenant]
+            self._held.give_back(tenant)

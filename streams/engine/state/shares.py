@@ -26,6 +26,15 @@ def room(bound: int, quota: int, total: int, held: int) -> int:
     return max(0, min(quota - held, fair) if quota else fair)
 
 
+class Holdings(Counter[str]):
+    """How much each tenant holds; a tenant that holds nothing has no entry."""
+
+    def give_back(self, tenant: str, count: int = 1) -> None:
+        self[tenant] -= count
+        if not self[tenant]:
+            del self[tenant]
+
+
 class Shares:
     """What each tenant holds. ``unowned``: held by no known tenant."""
 
@@ -33,7 +42,7 @@ class Shares:
         self.bound = bound
         self.quota = quota
         self.unowned = 0
-        self._held: Counter[str] = Counter()
+        self._held = Holdings()
         self._owned = 0
 
     @property
@@ -52,7 +61,5 @@ class Shares:
         self._owned += count
 
     def give_back(self, tenant: str, count: int = 1) -> None:
-        self._held[tenant] -= count
+        self._held.give_back(tenant, count)
         self._owned -= count
-        if not self._held[tenant]:
-            del self._held[tenant]

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.engine.state.key_shares import tenant_of
-from streams.engine.state.shares import room
+from streams.core.topics.topic import tenant_of
+from streams.engine.state.shares import Holdings, room
 
 
 class Tenants:
@@ -38,7 +38,7 @@ class StateShares:
     def __init__(self) -> None:
         self._owner: list[str] = []
         """by slot; "": none"""
-        self._held: Counter[str] = Counter()
+        self._held = Holdings()
         self._names: dict[str, str] = {}
         """one text for all states of a tenant"""
 
@@ -64,9 +64,9 @@ class StateShares:
             tenant = self._owner[slot] if slot < len(self._owner) else ""
             if tenant:
                 self._owner[slot] = ""
-                self._held[tenant] -= 1
-                if not self._held[tenant]:
-                    del self._held[tenant], self._names[tenant]
+                self._held.give_back(tenant)
+                if tenant not in self._held:
+                    del self._names[tenant]
 
 
 class Begins(Protocol):

@@ -27,6 +27,7 @@ from streams.core.clock import Clock
 from streams.core.errors import PoisonStorm, TableMisused
 from streams.core.rows.targets import RowTarget, RowValues
 from streams.core.topics.current_stream import OwnTables
+from streams.core.topics.topic import tenant_of
 from streams.core.types import OutboundRecord, RecordBatch
 from streams.core.wake_signal import WakeSignal
 from streams.engine.agents.stream_agent import StreamAgent
@@ -40,7 +41,6 @@ from streams.engine.runtime.partition.pressure import PAUSE_AT
 from streams.engine.runtime.partition.window_closing import WindowClosing
 from streams.engine.runtime.restore.source_check import Reached
 from streams.engine.runtime.restore.state import PartitionState
-from streams.engine.state.key_shares import tenant_of
 from streams.engine.state.keyed import KeyedTable
 from streams.engine.state.table_values import Key, record_key
 from streams.engine.streams.stream import Stream

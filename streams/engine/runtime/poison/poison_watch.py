@@ -12,7 +12,7 @@ import structlog
 
 from streams.core.clock import Clock
 from streams.core.settings import Settings
-from streams.core.topics.topic import MAX_RECORD_BYTES, Topic
+from streams.core.topics.topic import MAX_RECORD_BYTES, TENANT_FIELD, Topic
 from streams.core.types import CommittedOffset, RecordBatch, TopicPartition
 from streams.engine.runtime.poison.poison import (
     NOT_COUNTED,
@@ -23,7 +23,6 @@ from streams.engine.runtime.poison.poison import (
 from streams.engine.runtime.poison.quarantine import LetterRate, Quarantine
 from streams.engine.runtime.poison.quarantine_register import as_offset, word_of
 
-_TENANT_FIELD = "tenant_id"
 _KEY_MAX_BYTES = 512
 _NAMES_SHOWN = 80
 
@@ -126,5 +125,5 @@ class PoisonWatch:
             keys: Counter[Any] = Counter(batch.keys)
             del keys[None]
             return keys
-        names = Counter(getattr(event, _TENANT_FIELD, "") for event in events)
+        names = Counter(getattr(event, TENANT_FIELD, "") for event in events)
         return Counter({name.encode(): count for name, count in names.items()}) + bad
