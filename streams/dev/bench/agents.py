@@ -16,11 +16,12 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from streams.core.errors import CommandError, UsageError
+from streams.core.errors import CommandError
 from streams.dev.bench.affinity import Cores, one_each, pin
 from streams.dev.bench.case import Case
 from streams.dev.bench.filling import CLEAN, fill
 from streams.dev.bench.machine import Machine, this_machine, versions
+from streams.dev.bench.named import named
 from streams.dev.bench.peer_process import PeerRun, run_peer
 from streams.dev.bench.rig import Rig
 from streams.dev.bench.run import on_stack
@@ -196,7 +197,5 @@ def _row(report: AgentReport, outcome: AgentOutcome) -> str:
 def chosen_engines(names: str) -> tuple[Engine, ...]:
     """The engines of a comma-separated list. Raises `UsageError`."""
     every: tuple[Engine, ...] = ("dia", "faust")
-    wanted = [name.strip() for name in names.split(",")]
-    if unknown := [name for name in wanted if name not in every]:
-        raise UsageError(f"no engine {', '.join(unknown)}. Known are: {', '.join(every)}.")
+    wanted = named("engine", names, {name: name for name in every})
     return tuple(engine for engine in every if engine in wanted)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agents.app import MODEL_METRICS
-from streams.core.errors import DiaError, UsageError
+from streams.core.errors import DiaError
 from streams.core.process.version import app_version
 from streams.dev.bench import exactness
 from streams.dev.bench.affinity import Cores, born_on, one_each, pin
@@ -20,6 +20,7 @@ from streams.dev.bench.case import Case
 from streams.dev.bench.filling import CLEAN, fill
 from streams.dev.bench.floor import measure_floor
 from streams.dev.bench.machine import this_machine, versions
+from streams.dev.bench.named import named_or_all
 from streams.dev.bench.peer_environment import cache_folder, prepare, version_of
 from streams.dev.bench.peer_process import PeerRun, run_peer
 from streams.dev.bench.peer_results import OURS, PeerOutcome, PeerReport
@@ -36,11 +37,7 @@ EXACTLY_ONCE = "exactly once, output too"
 
 def chosen(names: str) -> tuple[Peer, ...]:
     """The peers of a comma-separated list of folders, or "all". Raises `UsageError`."""
-    by_name = {peer.folder: peer for peer in PEERS}
-    wanted = list(by_name) if names == "all" else [name.strip() for name in names.split(",")]
-    if unknown := [name for name in wanted if name not in by_name]:
-        raise UsageError(f"no peer {', '.join(unknown)}. Known are: {', '.join(by_name)}.")
-    return tuple(by_name[name] for name in wanted)
+    return tuple(named_or_all("peer", names, {peer.folder: peer for peer in PEERS}))
 
 
 def run_peers(

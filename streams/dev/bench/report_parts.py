@@ -21,6 +21,7 @@ from streams.dev.bench.crowd.measure import measure_crowd
 from streams.dev.bench.curves import AXES, measure_curves
 from streams.dev.bench.jobs import measure_jobs
 from streams.dev.bench.machine import this_machine
+from streams.dev.bench.named import named_or_all
 from streams.dev.bench.peer_run import DEFAULT_WORKLOAD, chosen, run_peers
 from streams.dev.bench.report_records import (
     CAPACITY,
@@ -155,11 +156,7 @@ PARTS: tuple[Part, ...] = (
 
 def wanted(names: str) -> Sequence[Part]:
     """The parts of a comma-separated list, or "all". Raises `UsageError`."""
-    by_name = {part.name: part for part in PARTS}
-    asked = list(by_name) if names == "all" else [name.strip() for name in names.split(",")]
-    if unknown := [name for name in asked if name not in by_name]:
-        raise UsageError(f"no part {', '.join(unknown)}. Known are: {', '.join(by_name)}.")
-    return [by_name[name] for name in asked]
+    return named_or_all("part", names, {part.name: part for part in PARTS})
 
 
 def measure_parts(parts: Iterable[Part], bench: Bench, *, again: bool) -> list[str]:
