@@ -47,7 +47,7 @@ async def kept_below(
     """The offset below which the log is the one of ``marks``; 0 for another log.
 
     A log that lost its end is the same below it, so one mark found confirms all before. Dead
-    letters between it and the lost end cannot be told from new ones.
+    letters between it and the lost end look like new ones.
     """
     for mark in sorted(marks, key=lambda mark: mark.offset, reverse=True):
         try:

@@ -9,7 +9,7 @@ from streams.core.errors import UsageError
 from streams.core.settings import Settings
 from streams.core.topics.topic import SOURCE_MESSAGE_BYTES, UNLIMITED
 from streams.core.topics.topology import Topology
-from streams.core.types import TopicConfig
+from streams.core.types import BROKER_DEFAULT_REPLICATION, TopicConfig
 from streams.operate.topics.topics import (
     MIN_INSYNC,
     PARTITIONS,
@@ -69,7 +69,9 @@ def declared_topics(
     )
     topology = replace(topology, topics=sources)
     durability = Durability(
-        replication_factor=replication_factor or settings.topic_replication_factor or -1,
+        replication_factor=replication_factor
+        or settings.topic_replication_factor
+        or BROKER_DEFAULT_REPLICATION,
         min_insync=settings.topic_min_insync_replicas,
         unclean_election=bool(settings.topic_unclean_election),
     )

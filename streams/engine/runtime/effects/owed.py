@@ -27,8 +27,9 @@ class Owed:
 
     def fact(self, target: RowTarget, row: Row, name: str | None) -> None:
         _, rows = self._rows.setdefault(target.name, (target, {}))
-        key: object = name if name is not None else len(rows)
-        if not isinstance(target, DeclaredSink):
+        if isinstance(target, DeclaredSink):
+            key: object = len(rows) if name is None else name
+        else:
             # Of the epoch, which is in some keys too, a commit has one.
             key = tuple(row[column] for column in target.order_by)
         rows[key] = row

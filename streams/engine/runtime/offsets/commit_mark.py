@@ -47,12 +47,13 @@ def epoch_of(committed: CommittedOffset | None) -> int:
     return _mark(committed).epoch
 
 
-def is_past(committed: CommittedOffset | None, epoch: int, offset: int) -> bool:
-    """Whether an owner of the partition, and no other program, has committed past ``offset`` of
-    ``epoch``, or in a later epoch."""
+def is_past(committed: CommittedOffset | None, offset: int, epoch: int | None = None) -> bool:
+    """Whether an owner of the partition, and no other program, has committed past ``offset``.
+    With ``epoch``: of that epoch, or in a later one."""
     if committed is None or landed_at(committed) is None:
         return False
-    return (epoch_of(committed), committed.offset) > (epoch, offset)
+    found = epoch_of(committed)
+    return (found, committed.offset) > (found if epoch is None else epoch, offset)
 
 
 def lost_links(last: Link, committed: CommittedOffset | None) -> str | None:

@@ -77,7 +77,7 @@ async def _ordered_or_passed(
     async with opened(broker.admin()) as admin:
         order = (await read_orders(admin, group, [tp])).get(tp)
         committed = (await admin.committed(group, [tp])).get(tp)
-    if is_past(committed, obstacle.epoch, obstacle.offset):
+    if is_past(committed, obstacle.offset, obstacle.epoch):
         return True
     return (
         order is not None

@@ -26,7 +26,7 @@ from streams.core.errors import CommitInDoubt, DiaError, PoisonStorm, TransientE
 from streams.core.resilience.deadline import Deadline, DeadlinePassed
 from streams.core.types import Admin, Broker, TopicPartition, TransactionalProducer
 from streams.engine.runtime.offsets import offset_words
-from streams.engine.runtime.offsets.commit_mark import epoch_of, is_past
+from streams.engine.runtime.offsets.commit_mark import is_past
 
 STOPPED: Final = "stopped"
 LET_THROUGH: Final = "let_through"
@@ -116,5 +116,5 @@ class PoisonRegister:
             if mark > error.offset:
                 log.warning("poison_breaker_reset", tp=str(tp), up_to=mark)
                 return True
-            if is_past(committed, epoch_of(committed), error.offset):
+            if is_past(committed, error.offset):
                 return True
