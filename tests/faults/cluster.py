@@ -53,9 +53,7 @@ class Cluster:
 
     async def replicas(self) -> set[int]:
         """The numbers of replicas that partitions have."""
-        async with self._admin() as admin:
-            described = await admin.describe_topics()
-        return {len(p["replicas"]) for topic in described for p in topic["partitions"]}
+        return {len(p["replicas"]) for _, p in await self._partitions()}
 
     async def until_in_sync(self) -> None:
         """Every replica of every partition has caught up with its leader."""
@@ -134,14 +132,17 @@ class Cluster:
         return locate().java, jars.ensure(jars.cache_folder(os.environ, default_home()), print)
 
     async def _behind(self) -> Sequence[str]:
-        async with self._admin() as admin:
-            described = await admin.describe_topics()
         return [
-            f"{topic['topic']}/{p['partition']}"
-            for topic in described
-            for p in topic["partitions"]
+            f"{topic}/{p['partition']}"
+            for topic, p in await self._partitions()
             if p["leader"] < 0 or len(p["isr"]) < len(p["replicas"])
         ]
+
+    async def _partitions(self) -> list[tuple[str, dict]]:
+        """Topic and description of each partition."""
+        async with self._admin() as admin:
+            described = await admin.describe_topics()
+        return [(topic["topic"], p) for topic in described for p in topic["partitions"]]
 
     @contextlib.asynccontextmanager
     async def _admin(self):

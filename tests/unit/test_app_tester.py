@@ -150,6 +150,12 @@ class Reading(msgspec.Struct):
     value: float
 
 
+def _ten_seconds(app, closed):
+    """Windows of 10 s of the readings' own time; ``closed`` is called with each."""
+    table = app.Table("windows", default=list, on_window_close=closed)
+    return table.tumbling(10, expires=timedelta(seconds=5)).relative_to_field("at")
+
+
 def test_a_window_closes_once_and_sends_its_sum(tested):
     """Faust's windowed aggregation, with a crash on both sides of the close."""
     app = App("plant")
@@ -160,11 +166,7 @@ def test_a_window_closes_once_and_sends_its_sum(tested):
         sensor, (begin_s, _) = key
         sums.send_soon(key=sensor, value=[begin_s, sum(values)])
 
-    windows = (
-        app.Table("windows", default=list, on_window_close=closed)
-        .tumbling(10, expires=timedelta(seconds=5))
-        .relative_to_field("at")
-    )
+    windows = _ten_seconds(app, closed)
 
     @app.agent(readings)
     async def gather(stream):
@@ -192,11 +194,7 @@ def test_a_table_that_only_a_callback_names_is_the_agents(tested):
     def closed(key, values):
         closed_sums[key[0]] += sum(values)
 
-    windows = (
-        app.Table("windows", default=list, on_window_close=closed)
-        .tumbling(10, expires=timedelta(seconds=5))
-        .relative_to_field("at")
-    )
+    windows = _ten_seconds(app, closed)
 
     @app.agent(readings)
     async def gather(stream):

@@ -245,7 +245,7 @@ class Fetcher:
         raise NotImplementedError
 
     def _notify(self, future):
-        """Nobody waits."""
+        """No caller waits."""
 
     def seek_to(self, tp, offset):
         self._records.pop(ClientPartition(*tp), None)
