@@ -105,29 +105,50 @@ def test_what_builds_the_wheel_is_locked_too():
     assert "--no-build-isolation" in DOCKERFILE
 
 
-def test_every_image_can_be_named_by_its_digest(tmp_path):
-    """A tag is moved; what `docker/pin_images.sh` wrote is not."""
-    for name in ("compose.yaml", "Dockerfile", "pin_images.sh"):
-        (tmp_path / name).write_text((DOCKER / name).read_text())
-    docker = tmp_path / "bin" / "docker"
-    docker.parent.mkdir()
-    docker.write_text('#!/bin/sh\n[ "$1 $2" = "buildx imagetools" ] && echo sha256:0123\n')
+PINNED = re.compile(r"[a-z/-]+:[\w.-]+@sha256:[0-9a-f]{64}")
+
+
+def _images():
+    """Each image that Compose pulls or builds upon, as it is without a variable of the user."""
+    arguments = SERVICES["worker"]["build"]["args"]
+    named = {service["image"] for service in SERVICES.values()} - {"dia"} | {*arguments.values()}
+    return {re.fullmatch(r"\$\{[A-Z_]+:-(.+)\}", image)[1] for image in named}
+
+
+def test_every_image_is_named_by_tag_and_digest():
+    """A tag can be moved to other bytes; a digest cannot."""
+    images = _images()
+    assert [image for image in images if not PINNED.fullmatch(image)] == []
+    assert set(re.findall(r"^ARG PYTHON_IMAGE=(.+)", DOCKERFILE, re.MULTILINE)) < images
+
+
+def _pin(folder, answer):
+    docker = folder / "bin" / "docker"
+    docker.parent.mkdir(exist_ok=True)
+    docker.write_text(f"#!/bin/sh\n{answer}\n")
     docker.chmod(0o700)
     path = {"PATH": f"{docker.parent}:/usr/bin:/bin"}
-    subprocess.run(["sh", tmp_path / "pin_images.sh"], check=True, env=path, capture_output=True)
-    pinned = dict(line.split("=", 1) for line in (tmp_path / ".env").read_text().splitlines())
-    images = {service["image"] for service in SERVICES.values()} - {"dia"}
-    arguments = SERVICES["worker"]["build"]["args"]
-    named = [re.fullmatch(r"\$\{(\w+):-(.+)\}", one) for one in (*images, *arguments.values())]
-    assert all(named), "no image without a variable"
-    assert pinned == {found[1]: f"{found[2]}@sha256:0123" for found in named}
-    docker.write_text("#!/bin/sh\nexit 1\n")
-    before = (tmp_path / ".env").read_text()
-    failed = subprocess.run(
-        ["sh", tmp_path / "pin_images.sh"], check=False, env=path, capture_output=True
+    done = subprocess.run(
+        ["sh", folder / "pin_images.sh"], check=False, env=path, capture_output=True
     )
-    assert failed.returncode != 0
-    assert (tmp_path / ".env").read_text() == before
+    return done.returncode, {name: (folder / name).read_text() for name in PINNING}
+
+
+PINNING = ("compose.yaml", "Dockerfile")
+
+
+def test_digests_are_looked_up_again_by_a_script(tmp_path):
+    """All of them or none: no CI has tested a stack of which half is new."""
+    for name in (*PINNING, "pin_images.sh"):
+        (tmp_path / name).write_text((DOCKER / name).read_text())
+    before = {name: (tmp_path / name).read_text() for name in PINNING}
+    last = f'case "$*" in *{max(image.partition("@")[0] for image in _images())}*) exit 1;; esac'
+    assert _pin(tmp_path, f"{last}\necho sha256:{'0' * 64}") == (4, before)
+    code, after = _pin(tmp_path, f'[ "$1 $2" = "buildx imagetools" ] && echo sha256:{"7" * 64}')
+    digits = {image.partition("sha256:")[2] for image in PINNED.findall("".join(after.values()))}
+    assert (code, digits) == (0, {"7" * 64})
+    restored = {name: re.sub("7{64}", "", text) for name, text in after.items()}
+    assert restored == {name: re.sub("[0-9a-f]{64}", "", text) for name, text in before.items()}
 
 
 def test_everything_the_image_is_built_from_is_let_through():
