@@ -1,9 +1,5 @@
-"""Recomputes the columns of an aggregator from the values of its window.
-
-It shares nothing with the engine (streams/engine/aggregates/): it computes columns from all values
-at once, in plain Python. Sums of floats are compared within rounding, sketches within their
-declared error.
-"""
+"""Recomputes an aggregator's columns from all values of its window, without the engine's code. Sums
+of floats are compared within rounding, sketches within their declared error."""
 
 from __future__ import annotations
 
@@ -22,10 +18,10 @@ from streams.engine.aggregates.sums import Count, Sum
 from streams.engine.aggregates.top_k import TopK
 
 ROUNDING: Final = 1e-9
-"""Relative to the sum of magnitudes: two orders of addition differ by far less."""
+"""Relative to the sum of magnitudes."""
 _EXACT_DISTINCT: Final = 256
 _STANDARD_ERRORS: Final = 7
-"""Above it an estimate counts as wrong: by chance once in 10^11 windows."""
+"""A right estimate lies beyond this once in 10^11 windows."""
 _TEXT_TOLD_APART: Final = 200
 _SMALLEST, _GREATEST = 1e-12, 1e18
 
@@ -37,7 +33,6 @@ class Members(NamedTuple):
     values: Sequence[Any]
 
     def present(self) -> list[Any]:
-        """The values that are not null."""
         return [value for value in self.values if value is not None]
 
 
@@ -47,15 +42,12 @@ _Judge: TypeAlias = Callable[[Any, Members, Shown], object | None]
 
 
 def expected_of(aggregate: Aggregate, members: Members, shown: Shown) -> object | None:
-    """The correct value if ``shown`` is wrong; None if it is right.
-
-    Raises `KeyError` for an aggregator that is not dia's own.
-    """
+    """The correct value if ``shown`` is wrong, else None. Raises `KeyError` for an app's own
+    aggregator."""
     return _JUDGES[type(aggregate)](aggregate, members, shown)
 
 
 def is_known(aggregate: Aggregate) -> bool:
-    """Whether `expected_of` supports it."""
     return type(aggregate) in _JUDGES
 
 
@@ -102,8 +94,6 @@ def _extreme(pick: Callable[..., Any]) -> Callable[[Aggregate, Members], Any]:
 def _near(
     work_out: Callable[[Any, Sequence[float]], tuple[float, float]],
 ) -> _Judge:
-    """A check by the correct value and a tolerance."""
-
     def judge(aggregate: Aggregate, members: Members, shown: Shown) -> object | None:
         values, found = members.present(), shown[0]
         if not values or found is None:

@@ -1,10 +1,7 @@
-"""One audit: read the snapshot, compare, and in a deep audit read the log again.
+"""One audit: snapshot, comparison, and in a deep audit the log.
 
-A running pipeline is ahead of its rows. So differences are checked again until they disappear or
-``wait_s`` has passed. A partition that commits between two reads cannot agree; it is left to the
-deep audit, which skips windows that changed after the ledger's last commit. The remaining
-differences are findings.
-"""
+Rows follow their commits, so differences are checked again for at most ``wait_s``. A partition that
+commits between two reads is left to the deep audit."""
 
 from __future__ import annotations
 
@@ -57,8 +54,8 @@ class AuditOptions:
 
 @dataclass(slots=True)
 class AuditReport:
-    """The comparisons, the findings and the ``notes``. ``not_recounted``: parts that a deep audit
-    could not check against the log; a clean report proves nothing about them."""
+    """``not_recounted``: parts that the deep audit could not check; a clean report proves nothing
+    about them."""
 
     books: list[AuditSnapshot] = field(default_factory=list)
     findings: list[AuditFinding] = field(default_factory=list)
@@ -80,8 +77,7 @@ async def audit(
     clock: Clock,
     say: Callable[[str], None],
 ) -> AuditReport:
-    """Audit every agent's source. Raises `DependencyUnreachable`, `BrokerUnavailable` and
-    `UnknownTopic` (all exit code 4)."""
+    """Raises `DependencyUnreachable`, `BrokerUnavailable` and `UnknownTopic` (all exit code 4)."""
     async with AsyncExitStack() as opened:
         shards = Shards(settings)
         opened.callback(shards.close)
@@ -107,7 +103,7 @@ class _Audit:
     report: AuditReport
     say: Callable[[str], None]
     _elsewhere: set[bytes] = field(default_factory=set)
-    """of the topic being read: keys found in wrong partitions"""
+    """keys of the current topic in wrong partitions"""
 
     async def one(self, agent: Agent) -> None:
         self.say(f"comparing the books of {agent.source.name} ({agent.group})")
@@ -142,7 +138,6 @@ class _Audit:
             self.report.notes.append(placement.sample_note(books.topic, found))
 
     async def _placement(self, source: Topic, books: AuditSnapshot) -> None:
-        """The ids counted in two partitions, after every partition was read."""
         keys, self._elsewhere = sorted(self._elsewhere), set()
         if not keys:
             return
@@ -210,7 +205,6 @@ class _Audit:
         self.report.findings += windows
 
     def _bounds_s(self, oldest_s: int) -> tuple[int, int]:
-        """First and end of the windows to check."""
         options = self.options
         to_s = options.to_s if options.to_s is not None else _FOREVER_S
         return max(oldest_s, options.from_s or 0), to_s
@@ -228,7 +222,6 @@ class _Audit:
         self.report.not_recounted += [f"{topic}/{number}: {note}" for note in counted.notes]
 
     async def _app_windows(self, agent: WindowAgent, books: AuditSnapshot) -> None:
-        """Recount the windows of an app, partition by partition."""
         report = self.report
         report.not_recounted += beyond_recounting(agent)
         auditing = WindowAudit(
@@ -278,7 +271,6 @@ def _shed_note(topic: str, shed: ShedRange) -> str:
 
 
 def _moved(before: AuditSnapshot, now: AuditSnapshot) -> frozenset[int]:
-    """The partitions that committed between two reads."""
     was = {books.partition: books.committed_offset for books in before.partitions}
     return frozenset(
         books.partition

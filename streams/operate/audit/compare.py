@@ -19,10 +19,7 @@ from streams.operate.audit.snapshot import AuditSnapshot, LedgerRow, PartitionSn
 
 
 def compare(books: AuditSnapshot) -> list[AuditFinding]:
-    """Every difference, partition by partition.
-
-    For moving partitions only the checks within one ledger row apply.
-    """
+    """Every difference. For moving partitions only the checks within one ledger row apply."""
     moving = books.moving
     findings = [f for p in books.partitions for row in p.ledger for f in _adds_up(books, row)]
     at_rest = [p for p in books.partitions if p.partition not in moving]
@@ -139,7 +136,7 @@ def _rows(books: AuditSnapshot) -> Iterator[AuditFinding]:
 
 
 def _total(books: AuditSnapshot, applied: int) -> Iterator[AuditFinding]:
-    """Day rows exist per series only, so expired minutes are compared over all partitions."""
+    """Day rows have no partition, so expired minutes are compared over all partitions."""
     assert books.rows is not None
     found = sum(books.rows.values()) + books.expired_events
     if found != applied:

@@ -11,8 +11,7 @@ SHOWN_MAX = 10
 
 @dataclass(frozen=True, slots=True)
 class FindingPlace:
-    """``offsets`` are source offsets, both ends included; ``window`` is "tenant model metric
-    start". Empty (None) where it does not apply."""
+    """``offsets``: source offsets, both ends included. ``window``: "tenant model metric start"."""
 
     topic: str
     partition: int | None = None
@@ -22,7 +21,8 @@ class FindingPlace:
 
 @dataclass(frozen=True, slots=True)
 class AuditFinding:
-    """``expected`` is the value of the first source of ``check``, ``found`` the second's."""
+    """``expected`` is the value of the first source that ``check`` names, ``found`` of the
+    second."""
 
     check: str
     place: FindingPlace
@@ -31,18 +31,15 @@ class AuditFinding:
     meaning: str
 
     def fields(self) -> dict[str, object]:
-        """As data, in display order."""
         said = {"expected": self.expected, "found": self.found, "meaning": self.meaning}
         return {"check": self.check, **asdict(self.place), **said}
 
 
 def span(first: int, last: int) -> str:
-    """A range of offsets, both ends included."""
     return str(first) if first == last else f"{first}-{last}"
 
 
 def shortened(findings: Iterable[AuditFinding]) -> list[AuditFinding]:
-    """At most `SHOWN_MAX` of one kind, and one more with the count of the rest."""
     every = list(findings)
     if len(every) <= SHOWN_MAX:
         return every

@@ -1,9 +1,6 @@
-"""Reference for log time and for repeated records, from their contract.
+"""Reference for log time and repeated records, from docs/protocols/windows.md, "Time".
 
-The contract is in docs/protocols/windows.md, "Time". It shares nothing with the engine
-(streams/engine/state/log_time.py, streams/engine/identities/seen_events.py); a property test
-compares the two.
-"""
+It shares nothing with the engine; a property test compares the two."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ BELIEVED_AFTER = 1 << 20
 
 @dataclass(slots=True)
 class _Leap:
-    """A step of append time that log time did not follow; negative ``size`` is backwards."""
+    """A step of append time that log time did not follow."""
 
     at: int
     size: int
@@ -41,7 +38,6 @@ class LogAge:
         """log time of the last record"""
 
     def read(self, append_ms: int) -> None:
-        """Read the next record, whatever its verdict."""
         if self._last is None:
             self._last = self.now = append_ms
         move = append_ms - self._last - self._behind
@@ -103,7 +99,6 @@ class FirstSeen:
         self._age = LogAge(self.dedupe_ttl_ms)
 
     def read(self, append_ms: int) -> None:
-        """Read the next record of the log, whatever its verdict: it advances log time."""
         self._age.read(append_ms)
 
     def verdict(self, append_ms: int, identity: Hashable, said: Hashable) -> Verdict:

@@ -21,7 +21,7 @@ WindowKey: TypeAlias = tuple[str, str, str, int, int]
 
 @dataclass(slots=True)
 class MinuteTally:
-    """The correct content of one window, and the offsets of its values."""
+    """The correct content of one window."""
 
     first_offset: int
     last_offset: int
@@ -41,8 +41,6 @@ class MinuteTally:
 
 @dataclass(slots=True)
 class MinuteRecount(Recount):
-    """A recount with the windows within its bounds."""
-
     windows: dict[WindowKey, MinuteTally] = field(default_factory=dict)
 
 
@@ -56,10 +54,8 @@ async def recount_minutes(
     unpublished: AbstractSet[DeadLetterPlace] = frozenset(),
 ) -> MinuteRecount:
     """Tally windows from ``from_s`` (raised to the first knowable one) to ``to_s``, in seconds.
-
-    ``unpublished`` are records refused for reasons outside them: an unpublished schema version, or
-    a tenant over quota. Only a replay applies them.
-    """
+    ``unpublished``: records refused for an unpublished schema version or a quota; only a replay
+    applies them."""
     result = MinuteRecount(books.partition, from_s, to_s)
     await recount(reader, topic, books, _Minutes(rules, unpublished, result), result)
     for key in [key for key in result.windows if key[3] < result.judged_from_s]:
@@ -68,8 +64,6 @@ async def recount_minutes(
 
 
 class _Minutes:
-    """The `ReferenceModel` of model.metrics."""
-
     def __init__(
         self, rules: Rules, unpublished: AbstractSet[DeadLetterPlace], result: MinuteRecount
     ) -> None:

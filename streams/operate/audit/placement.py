@@ -1,8 +1,5 @@
-"""Checks that keys lie in the partition of murmur2, and finds double counts where they do not.
-
-Duplicates are detected within a partition. An id sent through two partitioners is counted in two
-partitions, each of which is consistent.
-"""
+"""Finds keys outside murmur2's partition. Duplicates are detected within a partition, so an id sent
+through two partitioners may be counted twice."""
 
 from __future__ import annotations
 
@@ -30,15 +27,12 @@ ADVICE = (
 
 
 def elsewhere(keys: Iterable[bytes | None], partition: int, partitions: int) -> set[bytes]:
-    """The keys in ``partition`` that belong to another one."""
     return {key for key in keys if key is not None and partition_of(key, partitions) != partition}
 
 
 async def sample(reader: LogReader, topic: str, partitions: int) -> Counter[int]:
-    """By partition, the number of misplaced keys among its newest records.
-
-    Raises `BrokerUnavailable` and `UnknownTopic`.
-    """
+    """Misplaced keys among the newest records, by partition. Raises `BrokerUnavailable`,
+    `UnknownTopic`."""
     found: Counter[int] = Counter()
     for number in range(partitions):
         tp = TopicPartition(topic, number)
@@ -46,14 +40,13 @@ async def sample(reader: LogReader, topic: str, partitions: int) -> Counter[int]
         try:
             batch = await reader.read(tp, max(begin, end - SAMPLE_OFFSETS), SAMPLE_OFFSETS)
         except (BatchUnreadable, OffsetOutOfRange):
-            continue  # reported elsewhere; its keys are unknown
+            continue  # reported elsewhere
         if wrong := elsewhere(set(batch.keys), number, partitions):
             found[number] = len(wrong)
     return found
 
 
 def sample_note(topic: str, found: Mapping[int, int]) -> str:
-    """A sentence about a sample with misplaced keys."""
     return (
         f"{topic}: {sum(found.values())} keys among the newest records of partitions "
         f"{sorted(found)} belong into others by murmur2: {ADVICE}. --deep counts the ids"
@@ -62,8 +55,8 @@ def sample_note(topic: str, found: Mapping[int, int]) -> str:
 
 @dataclass(slots=True)
 class DoubledIds:
-    """Ids of misplaced keys that were applied in two partitions within the dedupe TTL. Not
-    ``whole``: ``ids`` may be incomplete."""
+    """Ids of misplaced keys applied in two partitions within the dedupe TTL. Not ``whole``: ``ids``
+    may be incomplete."""
 
     keys: AbstractSet[bytes]
     rules: Rules
@@ -72,7 +65,6 @@ class DoubledIds:
     _seen: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     async def read(self, reader: LogReader, topic: str, books: PartitionSnapshot) -> None:
-        """Read one partition's newest epoch."""
         row, tp = books.ledger[-1], TopicPartition(topic, books.partition)
         shed = [range(s.first, s.until) for s in books.shed if s.epoch == row.epoch]
         judge, offset = ReferenceDecoder(self.rules), max(row.start_offset, books.begin_offset)
@@ -110,7 +102,6 @@ class DoubledIds:
 
 
 def finding(topic: str, keys: Sequence[bytes], doubled: DoubledIds) -> AuditFinding:
-    """The finding for ids counted twice."""
     names = ", ".join(key.decode(errors="replace")[:40] for key in keys[:_SHOWN_KEYS])
     least = "" if doubled.whole else "at least "
     return AuditFinding(

@@ -1,11 +1,8 @@
 """Reads the source log again and decides the correct result of its records.
 
-Deleted records limit it: a record appended within the dedupe TTL after them may repeat one of them.
-With S the append time below which nothing was read, records are evaluated from S + TTL on, and
-windows from S + TTL + future_max on: no record before S + TTL can have a value there. Where append
-times go back by more than a TTL, the log time that decides repeats is known only for an epoch read
-from its start. A batch that cannot be decompressed counts as deleted, with all before it.
-"""
+A record may repeat one that was deleted within the dedupe TTL before it. With S the append time
+below which nothing was read, records are judged from S + TTL on, windows from S + TTL + future_max
+on."""
 
 from __future__ import annotations
 
@@ -30,24 +27,22 @@ class ReferenceModel(Protocol):
 
     dedupe_ttl_ms: int
     slack_ms: int
-    """a window that begins this long after a record's append holds no value of it or of its
-    repeats"""
+    """a window that begins this long after a record's append holds no value of it or of a repeat"""
 
     def begin(self, epoch: int, *, fresh: bool) -> None:
-        """Records of ``epoch`` follow. ``fresh``: none of it precede them; else some do, which are
-        unknown."""
+        """``fresh``: no record of ``epoch`` precedes the following ones."""
         ...
 
     async def judge(self, batch: RecordBatch, rows: Sequence[int]) -> Sequence[Verdict]:
-        """The verdict on each of these records of ``batch``; the others were shed."""
+        """Verdicts on ``rows`` of ``batch``; the others were shed."""
         ...
 
 
 @dataclass(slots=True)
 class Recount:
-    """One partition, all readable epochs. ``whole`` holds the epochs read from their start: only
-    their counters are compared. ``judged_from_s`` and ``to_s`` bound the windows; ``certain`` are
-    offsets (first, one past the last) by epoch whose dead letters are known."""
+    """One partition, all readable epochs. ``whole``: epochs read from their start; only their
+    counters are compared. ``certain``: offsets [first, end) by epoch whose dead letters are
+    known."""
 
     partition: int
     judged_from_s: int
@@ -70,8 +65,8 @@ async def recount(
     opinion: ReferenceModel,
     result: Recount,
 ) -> None:
-    """Read every epoch's offsets up to the ledger's into ``result``, and raise its bounds of
-    windows to the knowable ones."""
+    """Read each epoch up to the ledger's offset into ``result``; raise its bounds to knowable
+    windows."""
     tp, from_s = TopicPartition(topic, books.partition), result.judged_from_s
     for row in _same_log(books, result):
         shed = [range(s.first, s.until) for s in books.shed if s.epoch == row.epoch]
@@ -80,8 +75,7 @@ async def recount(
 
 
 def _same_log(books: PartitionSnapshot, result: Recount) -> list[LedgerRow]:
-    """The epochs whose offsets belong to the current log, not to one before it was recreated or
-    reset."""
+    """Epochs of the current log: a recreated topic begins its offsets again."""
     rows: list[LedgerRow] = []
     for row in books.ledger:
         if rows and row.start_offset < rows[-1].next_offset:
@@ -112,7 +106,7 @@ class _Epoch:
         self._shed = shed
         self._certain_ms = 0
         self._unread = False
-        """the next record is the first one after an unreadable part"""
+        """the next record follows an unreadable part"""
         self._counts: Counter[str] = Counter({"shed": sum(map(len, shed))} if shed else {})
 
     async def read(self, begin: int, from_s: int) -> None:
@@ -152,7 +146,6 @@ class _Epoch:
         result.counts[row.epoch] = self._counts
 
     def _judge_behind(self, unread_ms: int) -> None:
-        """Nothing appended below this time is read."""
         self._certain_ms = unread_ms + self._opinion.dedupe_ttl_ms
         judged_s = -(-(unread_ms + self._opinion.slack_ms) // _ROUND_MS) * _ROUND_MS // 1000
         self._result.judged_from_s = max(self._result.judged_from_s, judged_s)
@@ -172,8 +165,6 @@ class _Epoch:
         return until
 
     def _beyond_shed(self, offset: int) -> int:
-        """The first offset from this one on that was not shed: shed records count as first
-        occurrences of no id."""
         for skipped in self._shed:
             offset = skipped.stop if offset in skipped else offset
         return offset

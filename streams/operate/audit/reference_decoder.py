@@ -1,9 +1,5 @@
-"""Reference decoder: the correct result of each record of a topic of metrics.
-
-It implements the event's contract record by record, with the standard library's JSON and none of
-the pipeline's codecs, hashes or tables. A property test compares the two
-(tests/properties/test_judge.py).
-"""
+"""Reference decoder of a topic of metrics, from the event's contract: the standard library's JSON,
+no codec, hash or table of the engine. tests/properties/test_judge.py compares the two."""
 
 from __future__ import annotations
 
@@ -24,13 +20,13 @@ _NAMES_REQUIRED = ("tenant_id", "model_id", "metric")
 _NAMES_OPTIONAL = ("event_id", "run_id")
 _NAME_MAX = 128
 _PLAIN_VERSION = 1
-"""Schema version of a record without a version header; decoded here."""
+"""Schema version of a record without a version header."""
 _PLAIN_DIGITS = 30
 """Longer integers become floats: no field accepts them, and int() refuses thousands of digits."""
 
 
 class ReferenceEvent(NamedTuple):
-    """A well-formed record. ``identity`` and ``said`` decide repeats and conflicts."""
+    """``identity`` decides repeats, ``said`` conflicts."""
 
     series: tuple[str, str, str]
     ts_ms: int
@@ -41,7 +37,7 @@ class ReferenceEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The inputs of a verdict: the topic's published versions, and settings in milliseconds."""
+    """The topic's published versions, and settings."""
 
     source: Topic
     future_max_ms: int
@@ -60,7 +56,7 @@ class ReferenceDecoder:
         self._seen = FirstSeen(self.rules.dedupe_ttl_ms)
 
     def pass_by(self, append_ms: int) -> None:
-        """A record with a verdict from elsewhere; it still advances log time."""
+        """A record with a verdict from elsewhere advances log time, too."""
         self._seen.read(append_ms)
 
     def judge(
@@ -78,7 +74,6 @@ class ReferenceDecoder:
 def _event(
     append_ms: int, key: bytes | None, value: bytes | None, found: Headers, rules: Rules
 ) -> ReferenceEvent | None:
-    """The event, or None for a dead letter."""
     judged_ms = _judged_ms(append_ms, found)
     version = _version(found, rules.source)
     if judged_ms is None or version is None or value is None:
@@ -102,7 +97,7 @@ def _event(
 
 
 def _judged_ms(append_ms: int, found: Headers) -> int | None:
-    """The first append time of the record; None when its headers refuse it."""
+    """The record's first append time; None when its headers refuse it."""
     replayed = headers.last(found, headers.REPLAY_APPEND_TS) if found else None
     if replayed is None:
         return append_ms
@@ -111,14 +106,12 @@ def _judged_ms(append_ms: int, found: Headers) -> int | None:
 
 
 def _version(found: Headers, source: Topic) -> int | None:
-    """The schema version in the headers; None for an unpublished one."""
     named = headers.last(found, headers.SCHEMA) if found else None
     version = _PLAIN_VERSION if named is None else headers.decimal(named)
     return version if version in source.versions else None
 
 
 def _upcast(value: bytes, source: Topic, version: int) -> dict[str, Any] | None:
-    """The object of another version, upcast by the published steps, which are the contract."""
     way = source.reading(version)
     try:
         event = msgspec.convert(_document(value), way.type)
@@ -131,7 +124,6 @@ def _upcast(value: bytes, source: Topic, version: int) -> dict[str, Any] | None:
 
 
 def _fields(value: bytes | None) -> dict[str, Any] | None:
-    """The object of a valid value; None for other bytes."""
     if not value or len(value) > MAX_RECORD_BYTES:
         return None
     try:
@@ -144,10 +136,8 @@ def _fields(value: bytes | None) -> dict[str, Any] | None:
 
 
 def _document(value: bytes) -> Any:
-    """The JSON value, with a whole-number ``ts`` as an integer in any notation.
-
-    Raises ValueError for invalid JSON, RecursionError for too deep nesting.
-    """
+    """The JSON value; a whole-number ``ts`` in any notation is an integer. Raises `ValueError`,
+    `RecursionError`."""
     text = value.decode()
     found = json.loads(text, parse_int=_integer, parse_constant=_refuse)
     if isinstance(found, dict) and type(found.get("ts")) is float:

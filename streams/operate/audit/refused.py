@@ -1,8 +1,6 @@
-"""Window rows that ClickHouse refused: their events are in the DLQ instead of a table.
+"""Window rows that ClickHouse refused, from the DLQ.
 
-A row may be refused repeatedly, with a rising version; the newest counts, as in the table. A row
-that a replay has inserted counts as stored.
-"""
+The newest version of a row counts. A row that a replay has inserted is stored."""
 
 from __future__ import annotations
 
@@ -51,7 +49,7 @@ _decode_any = msgspec.json.Decoder(_AnyRow).decode
 
 
 class RefusedRows:
-    """The window rows in the dead letters of one topic: minute rows, and those of ``tables``."""
+    """Refused rows of one topic: of m1, and of ``tables``."""
 
     def __init__(self, tables: AbstractSet[str] = frozenset()) -> None:
         self._newest: dict[tuple[object, ...], tuple[str, RefusedRow]] = {}
@@ -59,7 +57,7 @@ class RefusedRows:
         self._others: dict[str, tuple[str, bytes]] = {}
 
     def add(self, name: str, value: bytes | None) -> None:
-        """Add the value of the dead letter ``name``; values that are no window rows are ignored."""
+        """Values that are no window rows are ignored."""
         try:
             table = _decode_any(value or b"").table
             if table in self._tables:
@@ -73,14 +71,12 @@ class RefusedRows:
             self._newest[row.place] = name, row
 
     def forget(self, names: AbstractSet[str]) -> None:
-        """Drop the rows of these dead letters: they were inserted."""
         kept = {place: found for place, found in self._newest.items() if found[0] not in names}
         self._newest = kept
         self._others = {name: one for name, one in self._others.items() if name not in names}
 
     def rows(self, table: ClickHouseTable) -> Iterator[dict[str, Any]]:
-        """The rows of one of ``tables``, all versions; rows that the current declaration cannot
-        read are skipped."""
+        """All versions; skips rows that the current declaration cannot read."""
         for name, value in self._others.values():
             if name == table.name:
                 try:
@@ -89,11 +85,9 @@ class RefusedRows:
                     continue
 
     def of(self, partition: int) -> Iterator[RefusedRow]:
-        """The rows of one partition."""
         return (row for _, row in self._newest.values() if row.part == partition)
 
     def events(self) -> dict[tuple[int, int], int]:
-        """Events by (partition, epoch)."""
         totals: dict[tuple[int, int], int] = {}
         for _, row in self._newest.values():
             key = row.part, epoch_of(row.inc)

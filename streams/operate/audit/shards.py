@@ -43,8 +43,8 @@ FROM
 GROUP BY part, epoch
 """
 _EXPIRED = "SELECT sum(n) FROM d1_local FINAL WHERE w < toDateTime({kept:UInt32}, 'UTC')"
-"""Windows older than m1 have rows in h1 and d1: counted in h1 while it has those days, in d1
-before."""
+"""Windows older than m1 have rows in h1 and d1: counted in h1 while it has those days, then in
+d1."""
 
 _STALE = """
 SELECT tenant, model, metric, toUnixTimestamp(b), counted, summed, n_stored, s1_stored
@@ -95,9 +95,8 @@ _LAST_MS = 10_413_791_999_999
 
 
 class Shards:
-    """Close it after use. Every query raises `DependencyUnreachable` when a shard has no replica
-    that answers and is at most some seconds behind: an audit of a part would report the rest as
-    lost."""
+    """Every query raises `DependencyUnreachable` unless each shard has a replica that is up to
+    date: an audit of a part would report the rest as lost."""
 
     def __init__(self, settings: Settings) -> None:
         if not settings.shards():
@@ -112,13 +111,11 @@ class Shards:
             group.close()
 
     async def ledger(self, group: str, topic: str) -> list[LedgerRow]:
-        """Every epoch of every partition, in order."""
         answers = await self._all(_LEDGER, {"group": group, "topic": topic})
         rows = [_ledger_row(row) for answer in answers for row in answer]
         return sorted(rows, key=lambda row: (row.partition, row.epoch))
 
     async def shed(self, group: str, topic: str) -> list[ShedRange]:
-        """Every shed range, by partition, epoch and offset."""
         answers = await self._all(_SHED, {"group": group, "topic": topic})
         ranges = [
             ShedRange(
@@ -144,7 +141,7 @@ class Shards:
         return {str(name): str(code) for name, code, _ in found}, replayed
 
     async def events(self, kept_s: int) -> dict[tuple[int, int], int]:
-        """Events in the rows of windows from ``kept_s`` on, by (partition, epoch)."""
+        """Events in windows from ``kept_s`` on, by (partition, epoch)."""
         totals: defaultdict[tuple[int, int], int] = defaultdict(int)
         for rows in await self._all(_EVENTS, {"kept": kept_s, "bits": OFFSET_BITS}):
             for part, epoch, n in rows:
@@ -152,13 +149,11 @@ class Shards:
         return dict(totals)
 
     async def expired_events(self, kept_s: int) -> int:
-        """Events of the days before ``kept_s``."""
         answers = await self._all(_EXPIRED, {"kept": kept_s})
         return sum(int(rows[0][0]) for rows in answers)
 
     async def stale(self, kept_s: int, over_s: int) -> list[StaleRollUp]:
-        """Hours and days from ``kept_s`` on, closed before ``over_s``, that differ from their
-        minutes."""
+        """Hours and days in [kept_s, over_s) that differ from their minutes."""
         found: list[StaleRollUp] = []
         for table, start, width_s in _WIDTHS:
             sql = _STALE.format(table=table, start=start)
@@ -168,7 +163,7 @@ class Shards:
         return found
 
     async def windows(self, part: int, from_s: int, to_s: int) -> dict[WindowKey, StoredWindow]:
-        """The minute windows of one partition that start in [from_s, to_s)."""
+        """Minute windows that start in [from_s, to_s)."""
         parameters = {"part": part, "from": from_s, "to": to_s, "bits": OFFSET_BITS}
         found: dict[WindowKey, StoredWindow] = {}
         for shard, rows in enumerate(await self._all(_WINDOWS, parameters)):
@@ -188,7 +183,6 @@ class Shards:
     async def app_windows(
         self, declared: AggregatedWindows, part: int, from_ms: int, to_ms: int
     ) -> dict[AppWindowKey, list[ShownRow]]:
-        """The rows of an app's windows of one partition that begin in [from_ms, to_ms)."""
         names = aggregate_columns(declared)
         columns = ", ".join(f"`{name}`" for name in (*declared.by, *names))
         sql = _APP_WINDOWS.format(columns=columns, table=declared.name)
@@ -202,7 +196,6 @@ class Shards:
         return dict(found)
 
     async def _all(self, sql: str, parameters: Mapping[str, Any]) -> list[Rows]:
-        """One result for each shard."""
         questions = [asyncio.to_thread(_answer, group, sql, parameters) for group in self._shards]
         return list(await asyncio.gather(*questions))
 

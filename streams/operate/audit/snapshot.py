@@ -29,14 +29,12 @@ class LedgerRow:
 
     @property
     def start_offset(self) -> int:
-        """The first offset of the epoch."""
         return self.next_offset - self.read - self.gaps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShedRange:
-    """Offsets from ``first`` to ``until``, exclusive, that the order of ``actor`` skipped at
-    ``at_ms``."""
+    """Offsets [first, until) that ``actor`` skipped."""
 
     partition: int
     epoch: int
@@ -50,8 +48,7 @@ class ShedRange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionSnapshot:
-    """``begin_offset`` and ``end_offset`` bound the source log; the committed ones are None before
-    the group's first commit."""
+    """The committed ones are None before the group's first commit."""
 
     partition: int
     begin_offset: int
@@ -59,20 +56,16 @@ class PartitionSnapshot:
     committed_offset: int | None
     committed_epoch: int | None
     ledger: tuple[LedgerRow, ...]
-    """by epoch"""
     shed: tuple[ShedRange, ...] = ()
-    """by epoch and offset"""
 
     @property
     def lag(self) -> int:
-        """Offsets that the group has not consumed."""
         done = self.begin_offset if self.committed_offset is None else self.committed_offset
         return max(0, self.end_offset - done)
 
 
 class DeadLetterPlace(NamedTuple):
-    """The place of a failed record with its epoch: after a reset the same offsets may hold other
-    records."""
+    """After a reset the same offsets may hold other records."""
 
     epoch: int
     offset: int
@@ -80,9 +73,8 @@ class DeadLetterPlace(NamedTuple):
 
 @dataclass(slots=True)
 class DeadLetterCounts:
-    """``in_dlq`` maps the id of a dead letter to its error code; ``records`` counts them by
-    (partition, code), repeated ids included. ``trimmed`` partitions have lost some, and so have
-    those of ``unreadable`` (a sentence by partition), with batches that cannot be decompressed."""
+    """``in_dlq``: error code by id; ``records``: counts by (partition, code), with repeated ids.
+    ``trimmed`` and ``unreadable`` (a reason each) partitions lack some letters."""
 
     in_dlq: dict[str, str] = field(default_factory=dict)
     in_rows: dict[str, str] = field(default_factory=dict)
@@ -91,8 +83,7 @@ class DeadLetterCounts:
     unreadable: dict[int, str] = field(default_factory=dict)
 
     def codes(self, tp: TopicPartition) -> dict[DeadLetterPlace, str]:
-        """Error code of every dead letter of the partition, also of those that only ClickHouse
-        has."""
+        """Error codes of the partition's dead letters in Kafka or ClickHouse."""
         return {
             place: code
             for name, code in {**self.in_rows, **self.in_dlq}.items()
@@ -101,8 +92,7 @@ class DeadLetterCounts:
 
 
 def letter_place(name: str, tp: TopicPartition) -> DeadLetterPlace | None:
-    """The place of the failed record of the dead letter ``name``; None for another partition, or
-    for a row. From epoch 1 on the name includes the epoch
+    """None for another partition, or for a row. From epoch 1 on the name includes the epoch
     (streams/engine/runtime/effects/dead_letters.py)."""
     found = re.fullmatch(r"(\d{1,18})(?:/e(\d{1,9}))?", name.removeprefix(f"{tp}/"))
     if found is None or not name.startswith(f"{tp}/"):
@@ -112,7 +102,7 @@ def letter_place(name: str, tp: TopicPartition) -> DeadLetterPlace | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StaleRollUp:
-    """An hour or day of one series that differs from the sum of its minutes."""
+    """An hour or day that differs from the sum of its minutes."""
 
     table: str
     series: str
@@ -123,10 +113,8 @@ class StaleRollUp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditSnapshot:
-    """The input of a shallow audit of one topic. ``rows`` counts the events of window rows by
-    (partition, epoch); None for a topic without windows. ``expired_events`` are those of days whose
-    minutes have begun to expire, from the day rows. ``moving`` partitions committed during the
-    read, so their counts are of different moments."""
+    """``rows``: events by (partition, epoch), None for a topic without windows. ``expired_events``:
+    of days whose minutes have begun to expire. ``moving`` partitions committed during the read."""
 
     group: str
     topic: str

@@ -31,8 +31,6 @@ _SINK = "sink"
 
 
 class SnapshotReader:
-    """Reads snapshots with clients that its owner opens and closes."""
-
     def __init__(
         self, settings: Settings, clock: Clock, shards: Shards, reader: LogReader, admin: Admin
     ) -> None:
@@ -48,7 +46,7 @@ class SnapshotReader:
         return now_s // _DAY_S * _DAY_S - (self._settings.m1_retention_days - 1) * _DAY_S
 
     async def books(self, agent: Agent) -> AuditSnapshot:
-        """Raises `UnknownTopic` when the source does not exist."""
+        """Raises `UnknownTopic`."""
         source, group = agent.source, agent.group
         topics = await self._admin.describe_topics()
         if source.name not in topics:
@@ -101,7 +99,6 @@ class SnapshotReader:
         )
 
     async def committed(self, agent: Agent, tp: TopicPartition) -> CommittedOffset | None:
-        """The committed offset of the agent's group."""
         return (await self._admin.committed(agent.group, [tp])).get(tp)
 
     async def _dead(

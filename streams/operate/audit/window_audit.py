@@ -1,9 +1,4 @@
-"""The deep audit of one partition of an app's windows: recounts its log, compares its rows.
-
-A row follows the commit that adds it, so differences are checked again until they disappear or the
-time is over. Windows that are not checked are listed: a skipped window must not look like a correct
-one.
-"""
+"""The deep audit of one partition of an app's windows. Windows that it skips are listed."""
 
 from __future__ import annotations
 
@@ -39,8 +34,7 @@ _DAY_S = 86_400
 
 
 class WindowAudit(NamedTuple):
-    """Uses clients that its owner opens and closes. ``bounds_s``: first and end of the requested
-    windows."""
+    """``bounds_s``: first and end of the requested windows."""
 
     bounds_s: tuple[int, int]
     wait_s: float
@@ -54,7 +48,6 @@ class WindowAudit(NamedTuple):
     async def recount(
         self, agent: WindowAgent, books: AuditSnapshot, partition: PartitionSnapshot
     ) -> WindowRecount:
-        """Read one partition again."""
         tp = TopicPartition(books.topic, partition.partition)
         idle_close_ms = int(self.settings.idle_close_s * 1000)
         return await recount_windows(
@@ -69,7 +62,7 @@ class WindowAudit(NamedTuple):
         books: AuditSnapshot,
         recount: WindowRecount,
     ) -> RowComparison:
-        """Compare the rows of the windows with the log until they agree, at most ``wait_s``."""
+        """Rows follow their commits: compare until they agree, at most ``wait_s``."""
         from_s = max(recount.judged_from_s, self.kept_s(declared))
         bounds_ms = range(from_s * 1000, recount.to_s * 1000)
         deadline_s = self.clock.monotonic() + self.wait_s
@@ -89,7 +82,7 @@ class WindowAudit(NamedTuple):
             await self.clock.sleep(_POLL_S)
 
     def kept_s(self, declared: AggregatedWindows) -> int:
-        """Rows of windows that begin here or later have certainly not expired."""
+        """Rows of windows from here on have certainly not expired."""
         if declared.ttl_days is None:
             return 0
         ahead_s = self.rules.future_max_ms // 1000
@@ -102,13 +95,13 @@ def put_back(
     part: int,
     shown: dict[AppWindowKey, list[ShownRow]],
 ) -> None:
-    """Add rows that ClickHouse refused to ``shown`` for windows without a row."""
+    """Add refused rows to ``shown`` for windows without a row."""
     names = aggregate_columns(declared)
     needed = {*declared.by, START, END, PART, CLOSED, EPOCH, VERSION, *names}
     newest: dict[AppWindowKey, tuple[int, ShownRow]] = {}
     for row in refused.rows(declared.table):
         if not needed <= row.keys():
-            continue  # of a declaration without a column: not comparable
+            continue  # of a declaration without a column
         place = tuple(row[name] for name in declared.by), int(row[START]), int(row[EPOCH])
         version = int(row[VERSION])
         if row[PART] == part and (place not in newest or newest[place][0] < version):
@@ -122,7 +115,6 @@ def put_back(
 def not_judged(
     declared: AggregatedWindows, tp: TopicPartition, recount: WindowRecount, compared: RowComparison
 ) -> Iterator[str]:
-    """The windows that the comparison skipped."""
     where = f"{declared.name} of {tp}"
     if compared.open:
         yield f"{where}: {compared.open} windows are live, and have no row yet or one that is behind the log"
@@ -141,7 +133,6 @@ def not_judged(
 def whole_range(
     agent: WindowAgent, tp: TopicPartition, recount: WindowRecount, kept_s: Sequence[int]
 ) -> Iterator[str]:
-    """The windows that no comparison can check."""
     names = ", ".join(one.name for one in agent.windows)
     if recount.overfull:
         yield (
@@ -159,7 +150,6 @@ def whole_range(
 
 
 def beyond_recounting(agent: WindowAgent) -> Iterator[str]:
-    """The parts of these windows that come from functions of the app."""
     for one in agent.windows:
         if one.on_window_close is not None:
             yield f"{one.name}: what its on_window_close sends comes of a function of the app"

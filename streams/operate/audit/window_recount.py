@@ -1,13 +1,9 @@
-"""Recounts which records of a topic count in the windows of an app, from the log.
+"""Recounts from the log which records count in the windows of an app.
 
-The topic's codec, a part of the app, decodes the records. Everything else is decided record by
-record without the engine's tables: refused values, repeated ids, and the watermark.
-
-The watermark follows from the log, except in silences: in an idle partition the clock advances it
-(streams/engine/runtime/partition/idle.py). So before each record it has two bounds. If a window
-closes between them, the log does not decide whether the record was late, and that window is not
-checked. Refusals as late or over quota come from the DLQ: other settings may have been in force.
-"""
+The topic's codec decodes; the rest is decided record by record, without the engine's tables. In an
+idle partition the clock advances the watermark, so it has two bounds, and a window that closes
+between them is not checked. Refusals as late or over quota come from the DLQ: other settings may
+have been in force."""
 
 from __future__ import annotations
 
@@ -45,13 +41,11 @@ HELD_MAX: Final = 2_000_000
 """Records of one partition in memory at once."""
 NEVER_MS: Final = 1 << 62
 SLACK_MS: Final = 5000
-"""How much clock differences, and the age of the broker's last answer, may move the end of a
-silence."""
+"""By how much clock differences and an old broker answer may move the end of a silence."""
 _UNREAD: Final = frozenset(
     {UnknownSchemaVersion.code, KeyMisplaced.code, UnknownSchemaId.code, IncompatibleSchema.code}
 )
-"""Refusals before decoding, for reasons outside the record: its event did not advance the
-watermark."""
+"""Refusals before decoding: these events did not advance the watermark."""
 _TEXT_MAX_BYTES: Final = 32 << 10
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
@@ -62,7 +56,7 @@ _Event: TypeAlias = tuple[Any, int, int]
 
 
 class WatermarkBounds(NamedTuple):
-    """The least and greatest possible watermark, in milliseconds."""
+    """The least and greatest possible watermark."""
 
     lowest_ms: int
     highest_ms: int
@@ -70,8 +64,7 @@ class WatermarkBounds(NamedTuple):
 
 @dataclass(slots=True)
 class CountedRecords:
-    """Counted records in log order, as parallel columns. The watermark before each one is between
-    ``lowest_ms`` and ``highest_ms``. ``fields`` has those of keys and aggregators."""
+    """Counted records in log order, as columns, with the bounds of the watermark before each."""
 
     epochs: array[int] = field(default_factory=lambda: array("q"))
     offsets: array[int] = field(default_factory=lambda: array("q"))
@@ -86,14 +79,10 @@ class CountedRecords:
 
 @dataclass(slots=True)
 class WindowRecount(Recount):
-    """A recount of one partition of a `WindowAgent`.
-
-    ``watermarks`` are those after the last record of each epoch. ``begun``: by window declaration,
-    the offset of the first record folded in the last epoch; missing without one. ``overfull``: more
-    than `HELD_MAX` records are in range, and ``counted`` lacks some. ``late_by_other_grace``
-    records were refused as late, although by today's grace none of their windows is closed.
-    ``unsteady`` records decode differently a second time.
-    """
+    """``watermarks``: after the last record of each epoch. ``begun``: by window declaration, the
+    first offset folded in the last epoch. ``overfull``: ``counted`` lacks records beyond
+    `HELD_MAX`. ``late_by_other_grace``: records refused as late that today's grace accepts.
+    ``unsteady``: records that decode differently a second time."""
 
     counted: CountedRecords = field(default_factory=CountedRecords)
     watermarks: dict[int, WatermarkBounds] = field(default_factory=dict)
@@ -112,8 +101,8 @@ async def recount_windows(
     letters: Mapping[DeadLetterPlace, str],
     idle_close_ms: int,
 ) -> WindowRecount:
-    """The result can check windows that begin within ``bounds_s``, the first one raised to the
-    knowable. ``letters``: the codes of the partition's dead letters."""
+    """Judges windows within ``bounds_s``, from the first knowable one. ``letters``: codes of the
+    partition's dead letters."""
     result = WindowRecount(books.partition, *bounds_s)
     opinion = _Windows(agent, rules, letters, idle_close_ms, result)
     await recount(reader, agent.source.name, books, opinion, result)
@@ -125,8 +114,6 @@ async def recount_windows(
 
 
 class _Windows:
-    """The `ReferenceModel` of the windows of one topic."""
-
     def __init__(
         self,
         agent: WindowAgent,
@@ -176,7 +163,6 @@ class _Windows:
         return dict(zip(places, columns, strict=True))
 
     def _plain(self, event: _Event | None) -> object:
-        """The parts of an event that affect windows."""
         if event is None:
             return None
         return event[1:], [getattr(event[0], name) for name in self._types]
@@ -245,7 +231,6 @@ class _Watermark:
         self._fresh = fresh
 
     def read(self, append_ms: int) -> None:
-        """The next record of the log, before folding."""
         lowest, highest = self.bounds
         if self._last_ms is None:
             highest = highest if self._fresh else append_ms + SLACK_MS
@@ -256,7 +241,7 @@ class _Watermark:
         self.bounds = WatermarkBounds(lowest, highest)
 
     def reached(self, time_ms: int) -> None:
-        """A record was folded: its event time, at most its append time."""
+        """A record was folded with this event time, at most its append time."""
         self.bounds = WatermarkBounds(*(max(bound, time_ms) for bound in self.bounds))
 
 
@@ -268,7 +253,6 @@ def last_end_ms(declared: AggregatedWindows, time_ms: int) -> int:
 
 
 def _read(declared: AggregatedWindows) -> dict[str, FieldType]:
-    """The fields of keys and aggregators."""
     names = [*declared.by, *(name for one in declared.fold.values() for name in one.fields)]
     return {name: declared.types[name] for name in names}
 
@@ -285,7 +269,6 @@ _REFUSED: Final = object()
 
 
 def _value(event: Any, name: str, kind: FieldType) -> Any:
-    """The value of a field, `_REFUSED` where no window accepts it."""
     value: Any = getattr(event, name)
     if value is None:
         return None if kind.optional else _REFUSED

@@ -23,12 +23,9 @@ AppWindowKey: TypeAlias = tuple[tuple[Any, ...], int, int]
 """key, start in milliseconds, epoch"""
 _NEVER_BEGUN: Final = 1 << 62
 IN_DLQ: Final = -1
-"""In place of a shard number."""
 
 
 class ShownRow(NamedTuple):
-    """A row in ClickHouse, or in its dead letter. ``values``: the aggregators' columns."""
-
     end_ms: int
     closed: bool
     values: Mapping[str, Any]
@@ -37,8 +34,8 @@ class ShownRow(NamedTuple):
 
 @dataclass(slots=True)
 class ExpectedWindow:
-    """``members`` are positions in `CountedRecords`, in log order. ``doubtful``: the log does not
-    decide whether one of them, or another record, was late."""
+    """``members``: positions in `CountedRecords`. ``doubtful``: the log does not decide whether a
+    record was late."""
 
     end_ms: int
     members: list[int] = field(default_factory=list)
@@ -46,8 +43,8 @@ class ExpectedWindow:
 
 
 class RowComparison(NamedTuple):
-    """``judged`` windows match the log, or are findings. ``open`` ones are live, and their rows lag
-    the log; ``doubtful`` ones the log does not decide."""
+    """``judged`` windows match the log, or are findings. ``open``: live, with rows behind the
+    log."""
 
     findings: list[AuditFinding]
     judged: int
@@ -56,7 +53,6 @@ class RowComparison(NamedTuple):
 
 
 def aggregate_columns(declared: AggregatedWindows) -> list[str]:
-    """The columns of all aggregators, in the order of the rows."""
     return [
         column
         for name, aggregate in declared.fold.items()
@@ -73,8 +69,7 @@ def compare_rows(
     moved: bool,
     now_ms: int,
 ) -> RowComparison:
-    """Every window that begins within ``bounds_ms``, oldest first. ``moved``: the partition
-    committed after the ledger of the recount."""
+    """``moved``: the partition committed after the ledger of the recount."""
     expected, doubts = _expected(declared, recount)
     comparing = _Comparing(declared, recount, _first_shown(shown), moved, now_ms)
     places = {place for place in (*expected, *shown) if place[1] in bounds_ms}
@@ -89,7 +84,6 @@ def compare_rows(
 
 
 def _first_shown(shown: Iterable[AppWindowKey]) -> dict[int, int]:
-    """By epoch, the start of the earliest window with a row."""
     found: dict[int, int] = {}
     for _, start_ms, epoch in shown:
         found[epoch] = min(start_ms, found.get(epoch, start_ms))
@@ -129,7 +123,6 @@ class _Comparing:
             self.findings.append(self._finding(place, wanted, rows, *wrong))
 
     def _before_the_first(self, place: AppWindowKey) -> bool:
-        """Whether no row of the epoch is of so early a window."""
         _, start_ms, epoch = place
         first_ms = self.first_shown_ms.get(epoch)
         return first_ms is None or start_ms < first_ms
@@ -202,7 +195,6 @@ class _Comparing:
         return not any(self._counts_all(wanted, row) for row in rows)
 
     def _counts_all(self, wanted: ExpectedWindow, row: ShownRow) -> bool:
-        """Whether the row counts at least the events of the log, so that it does not lag."""
         counts = [name for name, one in self.declared.fold.items() if isinstance(one, Count)]
         return any(row.values[name] >= len(wanted.members) for name in counts)
 
@@ -254,8 +246,6 @@ def _moment(at_ms: int) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S") + (f".{at_ms % 1000:03}Z" if at_ms % 1000 else "Z")
 
 
-# --- what the log says -------------------------------------------------------------------------------
-
 _Doubt: TypeAlias = tuple[int, int]
 """First and last event time of undecided sessions."""
 
@@ -263,8 +253,8 @@ _Doubt: TypeAlias = tuple[int, int]
 def _expected(
     declared: AggregatedWindows, recount: WindowRecount
 ) -> tuple[dict[AppWindowKey, ExpectedWindow], dict[tuple[Any, int], list[_Doubt]]]:
-    """The windows by place, and by key and epoch the undecided sessions. Windows declared later
-    than others of their topic hold no earlier record."""
+    """The windows by place, and the undecided sessions by key and epoch. A window declared later
+    holds no earlier record."""
     counted = recount.counted
     last, begun = max(recount.counts, default=0), recount.begun.get(declared.name, _NEVER_BEGUN)
     by_key: defaultdict[tuple[tuple[Any, ...], int], list[int]] = defaultdict(list)
@@ -314,13 +304,11 @@ class _Session:
     doubtful: bool = False
 
     def add(self, row: int, time_ms: int, *, doubtful: bool) -> None:
-        """Add a record."""
         self.start_ms, self.last_ms = min(self.start_ms, time_ms), max(self.last_ms, time_ms)
         self.members.append(row)
         self.doubtful |= doubtful
 
     def take(self, other: _Session) -> None:
-        """Merge a session that a record joined to this one."""
         self.start_ms = min(self.start_ms, other.start_ms)
         self.last_ms = max(self.last_ms, other.last_ms)
         self.members = sorted([*self.members, *other.members])
@@ -328,8 +316,6 @@ class _Session:
 
 
 class _Sessions:
-    """The sessions of one key in one epoch."""
-
     def __init__(
         self, declared: AggregatedWindows, counted: CountedRecords, rows: Sequence[int]
     ) -> None:
@@ -386,7 +372,7 @@ class _Sessions:
         joined.add(row, time_ms, doubtful=doubtful)
 
     def _leaves(self, session: _Session, certain_ms: int) -> bool:
-        """Whether it certainly accepts no more records; then it is set aside."""
+        """Set aside a session that certainly accepts no more records."""
         over = not session.doubtful and session.last_ms + self._gap_ms <= certain_ms
         if over:
             self._live.remove(session)

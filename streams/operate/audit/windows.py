@@ -15,15 +15,13 @@ from streams.operate.audit.refused import RefusedRow
 from streams.operate.audit.snapshot import LedgerRow, letter_place
 
 SUM_TOLERANCE = 1e-9
-"""Of Σ|v|: two orders of addition differ by far less."""
 _IN_DLQ = -1
-"""In place of a shard number."""
 
 
 @dataclass(slots=True)
 class StoredWindow:
-    """ClickHouse's content of one window and epoch: the sum of its rows. ``rows`` holds (first
-    offset, last offset, n, shard) of each incarnation."""
+    """The sum of a window's rows. ``rows``: (first offset, last offset, n, shard) of each
+    incarnation."""
 
     n: int = 0
     s1: float = 0.0
@@ -47,7 +45,7 @@ class WindowComparison:
 
 
 def put_back(refused: Iterable[RefusedRow], stored: dict[WindowKey, StoredWindow]) -> None:
-    """Add rows that ClickHouse refused to ``stored``, as if it had accepted them."""
+    """Add refused rows to ``stored``, as if ClickHouse had accepted them."""
     for row in refused:
         key = row.tenant, row.model, row.metric, row.w, epoch_of(row.inc)
         shown = stored.setdefault(key, StoredWindow())
@@ -64,7 +62,6 @@ def put_back(refused: Iterable[RefusedRow], stored: dict[WindowKey, StoredWindow
 def compare_windows(
     topic: str, expected: MinuteRecount, stored: Mapping[WindowKey, StoredWindow]
 ) -> WindowComparison:
-    """Every wrong window of the recount's range, oldest first."""
     findings: list[AuditFinding] = []
     judged = in_motion = 0
     keys = expected.windows.keys() | {k for k in stored if _in_range(k, expected)}
@@ -152,7 +149,7 @@ def _name(key: WindowKey) -> str:
 def compare_counters(
     topic: str, expected: Recount, ledger: Iterable[LedgerRow]
 ) -> Iterator[AuditFinding]:
-    """Findings on the ledger's counters of each epoch read from its start."""
+    """Compare the counters of epochs read from their start."""
     for row in ledger:
         if row.epoch not in expected.whole or row.epoch not in expected.counts:
             continue
@@ -177,8 +174,7 @@ def compare_counters(
 def compare_dead(
     topic: str, expected: Recount, in_dlq: Iterable[str], *, whole: bool = True
 ) -> Iterator[AuditFinding]:
-    """Compare the expected dead letters with the ids in the DLQ; not ``whole``: the DLQ may have
-    lost some."""
+    """Not ``whole``: the DLQ may have lost some."""
     tp = TopicPartition(topic, expected.partition)
     found = {place for name in in_dlq if (place := letter_place(name, tp)) is not None}
     for epoch, (first, stop) in expected.certain.items():

@@ -24,8 +24,8 @@ from streams.engine.runtime.poison.quarantine_register import QuarantineWord, re
 
 
 class BreakerState(NamedTuple):
-    """An open breaker or a reset in force. ``committed`` is the group's offset, None before its
-    first commit; ``end`` the last stable offset of the source."""
+    """An open breaker or a reset in force. ``committed`` is None before the group's first commit;
+    ``end`` is the last stable offset."""
 
     group: str
     tp: TopicPartition
@@ -39,10 +39,8 @@ class BreakerState(NamedTuple):
 
 
 async def states(broker: Broker, topology: Topology) -> list[BreakerState]:
-    """Every partition that is stopped, or has not yet passed its reset.
-
-    An entry ends when the group has committed past its offset. Raises `BrokerUnavailable`.
-    """
+    """Every partition that is stopped, or has not yet committed past its reset. Raises
+    `BrokerUnavailable`."""
     async with opened(broker.admin()) as admin:
         topics = await admin.describe_topics()
         said = [
@@ -61,10 +59,7 @@ async def states(broker: Broker, topology: Topology) -> list[BreakerState]:
 async def quarantines(
     broker: Broker, clock: Clock, topology: Topology
 ) -> list[tuple[str, TopicPartition, QuarantineWord]]:
-    """Group, partition and entry of each partition with tenants in quarantine.
-
-    Raises `BrokerUnavailable`.
-    """
+    """Each partition with tenants in quarantine. Raises `BrokerUnavailable`."""
     async with opened(broker.admin()) as admin:
         topics = await admin.describe_topics()
         found = []
@@ -95,9 +90,8 @@ async def _said(
 async def let_through(broker: Broker, clock: Clock, stopped: BreakerState, actor: str) -> Word:
     """B2: records up to ``stopped.end`` pass; bad ones become dead letters.
 
-    Uses a producer of its own: the partition's producer belongs to the partition's owner. Raises
-    `BrokerUnavailable`, and `DiaError` when the outcome is unknown.
-    """
+    Uses a producer of its own: the partition's belongs to its owner. Raises `BrokerUnavailable`,
+    and `DiaError` when the outcome is unknown."""
     word = Word(state=LET_THROUGH, offset=stopped.end, at_ms=clock.now_ms(), actor=actor)
     group, tp = stopped.group, stopped.tp
     producer = broker.transactional_producer(transactional_id(register_group(group), tp))

@@ -1,8 +1,6 @@
 """One record of a DLQ topic with its parsed headers. Its content is untrusted.
 
-Commands scan millions of them for a few figures. So the common fields are parsed a column at a
-time, and every other header on access.
-"""
+Commands scan millions of them: common fields are parsed by column, other headers on access."""
 
 from __future__ import annotations
 
@@ -19,7 +17,6 @@ from streams.core.types import Headers, RecordBatch, TopicPartition
 from streams.operate.dlq.dialects import Dialect, HeaderColumns, dialect_of, text
 
 UNKNOWN = "unknown"
-"""Value of a field without a header."""
 
 SINK_STAGE = "sink"
 """The value is a row that a shard or a sink refused, not a record of the source topic."""
@@ -32,7 +29,7 @@ _TENANT_MAX_BYTES = 512
 
 
 class Original(NamedTuple):
-    """The failed record as it was in its topic. ``timestamp_ms`` is its append time."""
+    """The failed record as it was in its topic."""
 
     key: bytes | None
     value: bytes | None
@@ -41,8 +38,6 @@ class Original(NamedTuple):
 
 
 class Pointer(NamedTuple):
-    """A pointer record's reference to the value in the source topic."""
-
     value_bytes: int
     value_sha256: str
 
@@ -55,11 +50,8 @@ _tenanted = msgspec.json.Decoder(_Tenanted).decode
 
 
 class DeadLetterRecord(Struct, frozen=True, gc=False, kw_only=True):
-    """The place in the DLQ, the record there, and the fields parsed with its batch.
-
-    See `Original` for the failed record. ``timestamp_ms`` is the DLQ record's: dia copies the
-    original's, other writers may not. ``fields`` holds the last value of each header name.
-    """
+    """``timestamp_ms`` is the DLQ record's: dia copies the original's, other writers may not.
+    ``fields`` holds the last value of each header name."""
 
     dlq: TopicPartition
     offset: int
@@ -71,30 +63,25 @@ class DeadLetterRecord(Struct, frozen=True, gc=False, kw_only=True):
     dialect: Dialect
 
     id: str
-    """unique id of the failed record; without a header, the place in the DLQ"""
+    """of the failed record; without a header, the place in the DLQ"""
     topic: str | None
-    """the source topic"""
     partition: int | None
-    """the source partition"""
     source_offset: int | None
     source_timestamp_ms: int
-    """append time in the source topic; without a header, the DLQ record's time"""
+    """append time; without a header, the DLQ record's time"""
     source: Topic | None
-    """the declared source topic; None for an undeclared topic"""
+    """None for an undeclared topic"""
     error_code: str
     stage: str
     failed_ms: int
-    """when it became a dead letter: the base of ages and ``--since``"""
+    """the base of ages and ``--since``"""
     hops: int
-    """replays of the failed record so far"""
 
     @property
     def source_tp(self) -> TopicPartition | None:
         if self.topic is None or self.partition is None:
             return None
         return TopicPartition(self.topic, self.partition)
-
-    # --- why it is here ----------------------------------------------------------------------
 
     @property
     def error_message(self) -> str:
@@ -115,8 +102,6 @@ class DeadLetterRecord(Struct, frozen=True, gc=False, kw_only=True):
     @property
     def app_version(self) -> str:
         return self._text("app_version") or UNKNOWN
-
-    # --- what it holds -----------------------------------------------------------------------
 
     @property
     def pointer(self) -> Pointer | None:
@@ -145,7 +130,6 @@ class DeadLetterRecord(Struct, frozen=True, gc=False, kw_only=True):
 
     @property
     def original_headers(self) -> Headers:
-        """The failed record's own headers, without those of the dead-letter writer."""
         prefix = self.dialect.prefix
         if not prefix:
             return self.headers
@@ -153,13 +137,11 @@ class DeadLetterRecord(Struct, frozen=True, gc=False, kw_only=True):
 
     @property
     def added_headers(self) -> Headers:
-        """The headers of the dead-letter writer."""
         prefix = self.dialect.prefix
         return tuple(pair for pair in self.headers if prefix and pair[0].startswith(prefix))
 
     def original(self) -> Original:
-        """The failed record as far as the DLQ holds it; for a pointer,
-        `streams.operate.dlq.pointer.refetch` reads the rest."""
+        """The failed record as far as the DLQ holds it; `refetch` reads the rest of a pointer."""
         return Original(self.key, self.value, self.original_headers, self.source_timestamp_ms)
 
     def _text(self, field: str) -> str | None:
@@ -170,7 +152,7 @@ class DeadLetterRecord(Struct, frozen=True, gc=False, kw_only=True):
 
 
 def tenant_named(value: bytes | None) -> str:
-    """The tenant that a value names; "" when unreadable or unnamed."""
+    """ "" when unreadable or unnamed."""
     try:
         return _tenanted(value or b"").tenant_id
     except (ValueError, RecursionError):
@@ -178,7 +160,7 @@ def tenant_named(value: bytes | None) -> str:
 
 
 def letters(batch: RecordBatch, topology: Topology) -> list[DeadLetterRecord]:
-    """The records of a batch of a DLQ topic, with sources of ``topology``. Never raises."""
+    """The records of a batch of a DLQ topic. Never raises."""
     fields = list(map(dict, batch.headers))
     dialects = list(map(dialect_of, fields))
     found: list[DeadLetterRecord | None] = [None] * len(fields)
@@ -196,8 +178,7 @@ def _written(
     dialect: Dialect,
     topology: Topology,
 ) -> Iterator[DeadLetterRecord]:
-    """The records at the positions ``own``, all of one dialect; parses the common fields by
-    column."""
+    """The records at the positions ``own``, all of one dialect."""
     fields = [every[index] for index in own]
     said = HeaderColumns(dialect, fields)
     topics, partitions, offsets = (

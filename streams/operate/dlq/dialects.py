@@ -1,6 +1,4 @@
-"""Dialects of dead-letter headers.
-
-dia writes one dialect and reads four. The others, as their sources define them:
+"""Dialects of dead-letter headers. dia writes one and reads four:
 
 - Kafka Connect, ``__connect.errors.*``: numbers as decimal text
   (``DeadLetterQueueReporter.populateContextHeaders``).
@@ -9,8 +7,7 @@ dia writes one dialect and reads four. The others, as their sources define them:
 - Spring, ``kafka_dlt-*``: numbers as big-endian integers of 4 or 8 bytes
   (``DeadLetterPublishingRecoverer.enhanceHeaders``).
 
-A missing or malformed header reads as unknown: None.
-"""
+A missing or malformed header reads as None."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ _BIG_ENDIAN_MAX_BYTES = 8
 
 
 def text(raw: bytes | None) -> str | None:
-    """A header as text, invalid bytes escaped; None when absent."""
+    """Invalid bytes are escaped."""
     return None if raw is None else raw.decode(errors="backslashreplace")
 
 
@@ -62,13 +59,11 @@ class HeaderColumns:
     fields: Sequence[Fields]
 
     def texts(self, field: str) -> list[str | None]:
-        """Decoded as `text` does."""
         raw = self._raw(field)
         read = {one: text(one) for one in set(raw)}
         return [read[one] for one in raw]
 
     def numbers(self, field: str) -> list[int | None]:
-        """Decoded as the dialect writes numbers."""
         raw = self._raw(field)
         read = {one: self.dialect.number(one) for one in set(raw)}
         return [read[one] for one in raw]
@@ -125,7 +120,7 @@ SPRING: Final = Dialect(
         "offset": ("kafka_dlt-original-offset",),
         "timestamp": ("kafka_dlt-original-timestamp",),
         "group": ("kafka_dlt-original-consumer-group",),
-        # The outer exception is usually the listener's wrapper; the cause is more specific.
+        # The outer exception is usually the listener's wrapper.
         "error_code": (
             *("kafka_dlt-exception-cause-fqcn", "kafka_dlt-exception-fqcn"),
             "kafka_dlt-key-exception-fqcn",
@@ -136,13 +131,12 @@ SPRING: Final = Dialect(
     number=_big_endian,
 )
 UNKNOWN: Final = Dialect(name="unknown", prefix="", names={})
-"""No known writer left headers."""
 
 _BY_PREFIX = (DIA, SPRING, CONNECT, STREAMS)
 
 
 def dialect_of(fields: Fields) -> Dialect:
-    """The dialect of the headers; dia's own first, because dia writes last."""
+    """dia's own first, because dia writes last."""
     if "dia.dlq.id" in fields:
         return DIA
     for dialect in _BY_PREFIX:

@@ -1,9 +1,7 @@
 """Dead letters as lossless JSON Lines.
 
-One object a line: the place, the parsed fields, and the record byte for byte. UTF-8 bytes are a
-string under their own name, others base64 under ``NAME_base64``; an absent key or value is null.
-``headers`` keeps order and repetitions.
-"""
+UTF-8 bytes are a string under their own name, others base64 under ``NAME_base64``; an absent key or
+value is null. ``headers`` keeps order and repetitions."""
 
 from __future__ import annotations
 
@@ -23,7 +21,6 @@ def encode(letter: DeadLetterRecord) -> bytes:
 
 
 def exported(letter: DeadLetterRecord) -> dict[str, Any]:
-    """The same as an object of JSON values."""
     return {
         "dlq": letter.dlq.topic,
         "partition": letter.dlq.partition,

@@ -19,10 +19,8 @@ async def select(
     topology: Topology,
     read: Callable[[int], None] = lambda letters: None,
 ) -> AsyncIterator[list[DeadLetterRecord]]:
-    """Lists of matching dead letters, none empty, at most ``filters.limit`` in all.
-
-    ``read`` receives the number of scanned dead letters. Raises as `scan`.
-    """
+    """Lists of matches, none empty, at most ``filters.limit`` in all. ``read`` receives the number
+    of scanned dead letters. Raises as `scan`."""
     left = filters.limit
     async for page in scan(reader, filters.narrow(spans), topology):
         read(len(page))
@@ -37,8 +35,7 @@ async def select(
 
 
 def belongs(letter: DeadLetterRecord, value: bytes | None, tenant: str) -> bool:
-    """Whether ``tenant`` may see a dead letter with this ``value``. A record whose key and value
-    name two tenants is visible to neither."""
+    """A record whose key and value name two tenants is visible to neither."""
     return letter.tenant == tenant and tenant_named(value) in ("", tenant)
 
 
@@ -53,12 +50,9 @@ class OffsetRange(NamedTuple):
 class Filters:
     """A dead letter must meet each given condition, and any of the values of one condition.
 
-    Empty or None: no condition. Times are milliseconds since the epoch and apply to
-    `DeadLetterRecord.failed_ms`, ``since_ms`` inclusive, ``until_ms`` exclusive. ``oldest_ms`` is
-    ``--max-age`` as a moment: a plan lists what it excludes, `matches` drops it. ``partitions`` and
-    ``offsets`` are those of the DLQ topic. The caller applies ``limit``. ``owner``: only dead
-    letters that this tenant may see.
-    """
+    Times are milliseconds since the epoch, of `DeadLetterRecord.failed_ms`: [since_ms, until_ms). A
+    plan lists what ``oldest_ms`` excludes, `matches` drops it. ``partitions`` and ``offsets`` are
+    those of the DLQ topic. ``owner``: only dead letters that this tenant may see."""
 
     topics: tuple[str, ...] = ()
     since_ms: int | None = None
@@ -74,7 +68,7 @@ class Filters:
     limit: int | None = None
 
     def narrow(self, spans: Iterable[OffsetSpan]) -> list[OffsetSpan]:
-        """The spans that can hold a match, so that the rest is not fetched."""
+        """The spans that can hold a match."""
         found = []
         for span in spans:
             if self.partitions and span.tp.partition not in self.partitions:
@@ -88,7 +82,6 @@ class Filters:
         return found
 
     def matches(self, letter: DeadLetterRecord) -> bool:
-        """Every condition but ``limit``."""
         return self.selects(letter) and not self.too_old(letter)
 
     def selects(self, letter: DeadLetterRecord) -> bool:
@@ -104,11 +97,9 @@ class Filters:
         )
 
     def too_old(self, letter: DeadLetterRecord) -> bool:
-        """It failed before ``oldest_ms``."""
         return self.oldest_ms is not None and letter.failed_ms < self.oldest_ms
 
     def select(self, letters: Sequence[DeadLetterRecord]) -> list[DeadLetterRecord]:
-        """Those that match, in order."""
         return [letter for letter in letters if self.matches(letter)]
 
     def _lies_right(self, letter: DeadLetterRecord) -> bool:

@@ -11,11 +11,8 @@ from streams.operate.dlq.dead_letter import DeadLetterRecord, Original
 
 
 async def refetch(reader: LogReader, letter: DeadLetterRecord) -> Original:
-    """The failed record of a pointer, read from its source topic and verified by its hash.
-
-    Raises `RecordLost` when the source topic deleted it, holds another in its place, or cannot be
-    read there, and `BrokerUnavailable`.
-    """
+    """The failed record, read from its source topic and verified by its hash. Raises `RecordLost`
+    and `BrokerUnavailable`."""
     pointer, tp, offset = letter.pointer, letter.source_tp, letter.source_offset
     if pointer is None or tp is None or offset is None:
         raise RecordLost(f"{letter.dlq}/{letter.offset} does not say where its record lies.")

@@ -13,25 +13,21 @@ from streams.operate.dlq.scan import OffsetSpan, bounds, scan
 
 
 class Queue(NamedTuple):
-    """A DLQ topic and its partition count."""
-
     topic: str
     partitions: int
 
 
 async def queues(admin: Admin, topology: Topology, names: Sequence[str] = ()) -> list[Queue]:
-    """The DLQ topics of the named topics; without names, of every declared source.
+    """The DLQ topics of the named topics, or of every declared source.
 
     A name is that of a source topic, or of any topic to be read as a DLQ. Raises `UsageError` for a
-    topic without a DLQ, and `UnknownTopic` when a declared DLQ does not exist.
-    """
+    topic without a DLQ, and `UnknownTopic` when a declared DLQ does not exist."""
     return queues_in(await admin.describe_topics(), topology, names)
 
 
 def queues_in(
     topics: Mapping[str, TopicConfig], topology: Topology, names: Sequence[str] = ()
 ) -> list[Queue]:
-    """As `queues`, from described topics."""
     wanted = names or [*topology.by_name]
     found = dict.fromkeys(_dlq(name, topics, topology) for name in wanted)
     return [Queue(name, topics[name].partitions) for name in found]
@@ -54,7 +50,6 @@ def _dlq(name: str, topics: Iterable[str], topology: Topology) -> str:
 
 
 async def spans_of(reader: LogReader, found: Iterable[Queue]) -> list[OffsetSpan]:
-    """The offsets that the queues hold, by partition."""
     return [span for queue in found for span in await bounds(reader, *queue)]
 
 
@@ -62,11 +57,10 @@ async def find(
     admin: Admin, reader: LogReader, topology: Topology, place: str
 ) -> DeadLetterRecord | None:
     """The dead letter of an id (``topic/partition/offset`` of the failed record, with ``/eN`` in
-    epoch N), or at a place in a DLQ topic (``topic/partition/offset``); None without one.
+    epoch N), or at a place in a DLQ topic.
 
-    An id is searched in the partition of its number, where dia writes it. Raises `UsageError` for
-    other text, and as `queues`.
-    """
+    An id is searched in its partition, where dia writes it. Raises `UsageError`, and as
+    `queues`."""
     parts = place.split("/")
     if len(parts) not in (3, 4) or not all(part.isdigit() for part in parts[1:3]):
         raise UsageError(

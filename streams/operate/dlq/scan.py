@@ -1,9 +1,5 @@
-"""Scans DLQ topics up to frozen offsets, in bounded memory.
-
-A DLQ may grow during a scan, so the end is fixed first: an `OffsetSpan` holds the stable offsets of
-one partition at one moment. An interrupted scan resumes with the same spans behind its last dead
-letter.
-"""
+"""Scans DLQ topics in bounded memory, up to offsets that are fixed first: a DLQ may grow
+meanwhile."""
 
 from __future__ import annotations
 
@@ -25,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 
 class OffsetSpan(NamedTuple):
-    """The offsets ``start`` to ``end`` (exclusive) of one partition of a DLQ topic."""
+    """Offsets [start, end) of one partition of a DLQ topic."""
 
     tp: TopicPartition
     start: int
@@ -38,10 +34,7 @@ class OffsetSpan(NamedTuple):
 
 
 async def bounds(reader: LogReader, topic: str, partitions: int) -> list[OffsetSpan]:
-    """The offsets that each partition of a DLQ topic holds, up to its last stable offset.
-
-    Raises `BrokerUnavailable`, and `UnknownTopic` when a partition does not exist.
-    """
+    """Up to the last stable offset. Raises `BrokerUnavailable` and `UnknownTopic`."""
     found = await reader.bounds(TopicPartition(topic, number) for number in range(partitions))
     return [OffsetSpan(tp, log.begin, log.stable_end) for tp, log in found.items()]
 
@@ -55,11 +48,11 @@ async def scan(
     aside: bool = False,
 ) -> AsyncIterator[list[DeadLetterRecord]]:
     """The dead letters of the spans, in lists of one partition in offset order. ``aside``: decodes
-    in a thread, so that the event loop stays free.
+    in a thread.
 
-    Skips dead letters that retention deletes meanwhile, and batches that cannot be decompressed,
-    which it logs. Raises `TopicRecreated` when a log ends before its span, and `BrokerUnavailable`.
-    """
+    Skips dead letters that retention deletes meanwhile, and logs batches that cannot be
+    decompressed. Raises `TopicRecreated` when a log ends before its span, and
+    `BrokerUnavailable`."""
     for tp, start, end in spans:
         at = start
         while at < end:
@@ -89,7 +82,6 @@ async def scan(
 
 
 async def _kept_from(reader: LogReader, tp: TopicPartition, asked: int) -> int:
-    """The first offset that exists at or after ``asked``."""
     start = await reader.beginning_offset(tp)
     if start <= asked:
         raise _shorter(tp, await reader.last_stable_offset(tp), asked)

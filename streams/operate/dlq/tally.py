@@ -12,7 +12,6 @@ GROUPS_MAX: Final = 10_000
 """Groups of one tally. Tenants come from keys, which a hostile producer chooses."""
 
 OTHERS: Final = "(others)"
-"""The group of the rest beyond `GROUPS_MAX`."""
 
 _HOUR_MS = 3_600_000
 _AGES = (
@@ -24,11 +23,10 @@ _AGES = (
 _OLDER = "30 days and more"
 
 Field: TypeAlias = Callable[[DeadLetterRecord, int], str]
-"""(letter, now_ms) -> the group it belongs to."""
+"""(letter, now_ms) -> the group it belongs to"""
 
 
 def age(failed_ms: int, now_ms: int) -> str:
-    """The bucket of an age."""
     for under_ms, name in _AGES:
         if now_ms - failed_ms < under_ms:
             return name
@@ -45,12 +43,9 @@ FIELDS: Final[dict[str, Field]] = {
     "dialect": lambda letter, _: letter.dialect.name,
     "schema": lambda letter, _: str(letter.schema_version or "unknown"),
 }
-"""The fields that group dead letters."""
 
 
 class DeadLetterGroup(NamedTuple):
-    """``names`` has one value per field of the tally. Times are milliseconds since the epoch."""
-
     names: tuple[str, ...]
     letters: int
     oldest_ms: int
@@ -70,7 +65,7 @@ class DeadLetterTally:
     def __init__(
         self, fields: Sequence[str], now_ms: int, more: Mapping[str, Field] | None = None
     ) -> None:
-        """``more``: fields beside `FIELDS`, computed by the caller."""
+        """``more``: fields beside `FIELDS`."""
         known = {**FIELDS, **(more or {})}
         self.fields = tuple(fields)
         self._readers = [known[field] for field in fields]

@@ -1,10 +1,7 @@
-"""Would a dead letter pass today? Decodes it again with the current code and schemas.
+"""Would a dead letter pass today? Decodes it with the current code and schemas, at its append time.
 
-Decoding covers every rule about the content of one event. An agent's other refusals depend on its
-tables (a repeated event id) or on services; refusals of a row depend on its target. For those the
-result is unknown. The reference time stays the record's append time: a late replay does not make it
-too old.
-"""
+An agent's other refusals depend on its tables or on services, those of a row on its target: for
+them the verdict is unknown."""
 
 from __future__ import annotations
 
@@ -24,8 +21,7 @@ ROW_OF_A_TABLE: Final = "row_of_a_table"
 
 
 class DecodeVerdict(NamedTuple):
-    """``passes`` is None when unknown. Otherwise as `BadPosition`: ``path`` is the place in the
-    document."""
+    """``passes`` is None when unknown. ``path`` is the place in the document."""
 
     passes: bool | None
     code: str = ""
@@ -39,10 +35,8 @@ PASSES: Final = DecodeVerdict(True)
 async def judge(
     source: Topic, originals: Sequence[Original], limits: Limits
 ) -> list[DecodeVerdict]:
-    """The result of decoding each record as if appended to ``source`` at its append time.
-
-    Raises `SchemaRegistryUnavailable`.
-    """
+    """Decode each record as if appended to ``source`` at its append time. Raises
+    `SchemaRegistryUnavailable`."""
     n = len(originals)
     batch = RecordBatch(
         TopicPartition(source.name, 0),
@@ -62,7 +56,7 @@ async def judge(
 async def verdicts(
     reader: LogReader, letters: Sequence[DeadLetterRecord], limits: Limits
 ) -> list[DecodeVerdict]:
-    """One result for each dead letter, in order; pointers are fetched. Raises `BrokerUnavailable`
+    """One verdict for each dead letter, in order; pointers are fetched. Raises `BrokerUnavailable`
     and `SchemaRegistryUnavailable`."""
     found: dict[int, DecodeVerdict] = {}
     by_source: dict[Topic, list[tuple[int, Original]]] = {}
@@ -87,7 +81,6 @@ async def verdicts(
 
 
 def _outside(letter: DeadLetterRecord) -> DecodeVerdict | None:
-    """The result for a record of no declared topic."""
     if letter.stage == SINK_STAGE:
         what = "the value is a row of a table or a sink: only that target can accept or refuse it"
         return DecodeVerdict(None, ROW_OF_A_TABLE, what)

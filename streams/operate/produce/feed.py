@@ -11,15 +11,12 @@ from streams.core.tracing.tracer import UNTRACED, Tracer
 from streams.core.types import Headers, PlainProducer
 
 BLOCKS_IN_FLIGHT_MAX = 8
-"""Enough to keep the broker busy; bounds memory at 1 MiB a record."""
+"""It keeps the broker busy, and bounds memory at 1 MiB a record."""
 
 
 class RecordFeed:
-    """Sends to one topic, in order. ``acknowledged`` counts acknowledged records.
-
-    ``rate_per_s`` None: full speed. ``on_progress`` receives each acknowledged count. Traced
-    blocks, or all with a given ``traceparent``, carry that header; all carry ``headers``.
-    """
+    """``rate_per_s`` None: full speed. ``on_progress`` receives each acknowledged count. Traced
+    blocks carry ``traceparent``; all carry ``headers``."""
 
     def __init__(
         self,
@@ -47,7 +44,7 @@ class RecordFeed:
         self._in_flight: deque[tuple[int, Awaitable[None]]] = deque()
 
     async def send(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
-        """Queue one block; waits for its turn and for space. Raises the errors of the producer."""
+        """Queue one block; wait for its turn and for space. Raises the errors of the producer."""
         if not keys:
             return
         await self._pace()
@@ -62,7 +59,6 @@ class RecordFeed:
         self._sent += len(keys)
 
     async def drain(self) -> None:
-        """Wait until every block is acknowledged."""
         while self._in_flight:
             await self._settle_oldest()
 
@@ -73,7 +69,6 @@ class RecordFeed:
         self._on_progress(size)
 
     async def _pace(self) -> None:
-        """Sleep until the block is due by the rate, counted from the first block."""
         now = self._clock.monotonic()
         if self._started_at is None:
             self._started_at = now

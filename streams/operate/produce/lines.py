@@ -1,8 +1,7 @@
 """Lines of a file or pipe in blocks, without delay and in bounded memory.
 
-Each line must be one JSON object. A file in another format is refused before its first line: the
-errors of its lines would not name the cause.
-"""
+Each line must be one JSON object. Another format is refused before its first line: the errors of
+its lines would not name the cause."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ CHUNK_BYTES = 1 << 18
 
 
 class InputLine(NamedTuple):
-    """``number`` counts from 1; ``content`` is without its line end, and cut above the limit."""
+    """``number`` counts from 1; ``content`` has no line end, and is cut above the limit."""
 
     number: int
     content: bytes
@@ -32,12 +31,10 @@ class RawReader(Protocol):
 
 
 def line_blocks(reader: RawReader, line_bytes_max: int) -> Iterator[list[InputLine]]:
-    """The lines of each chunk, without blank lines and UTF-8 byte-order marks.
+    """The lines of each chunk, without blank lines and byte-order marks.
 
     A line above ``line_bytes_max`` is cut to one byte more, enough to refuse it. Raises
-    `UsageError` for UTF-16 or UTF-32, for lines that end with CR alone, and for a first line that
-    begins an array or a multi-line object.
-    """
+    `UsageError` for UTF-16, UTF-32, ends with CR alone, an array, and a multi-line object."""
     first = True
     for block in _blocks(reader, line_bytes_max):
         if first:
@@ -110,17 +107,15 @@ def _line(number: int, content: bytes, line_bytes_max: int) -> InputLine | None:
 
 
 async def read_aside(blocks: Iterator[list[InputLine]]) -> AsyncIterator[list[InputLine]]:
-    """The blocks, read one ahead by a thread: a silent pipe must not block the event loop.
-
-    The thread is a daemon: Ctrl-C does not wait for the pipe.
-    """
+    """Read one block ahead in a thread: a silent pipe must not block the event loop. The thread is
+    a daemon: Ctrl-C does not wait for the pipe."""
     loop = asyncio.get_running_loop()
     arrived: asyncio.Queue[list[InputLine] | Exception | None] = asyncio.Queue()
     wanted = threading.Semaphore(2)
     stopped = threading.Event()
 
     def hand_over(item: list[InputLine] | Exception | None) -> None:
-        # The event loop has ended: the call is refused, and no receiver is left.
+        # the event loop may have ended
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(arrived.put_nowait, item)
 

@@ -1,10 +1,7 @@
 """The replay agent: a worker that runs submitted plans (`dia replay submit`).
 
-It joins a consumer group on the journals, so each DLQ partition has one agent at a time.
-Correctness does not depend on that: P2 fences an agent that lost the partition. A new journal entry
-triggers a check: a submitted plan that holds the partition is run (replay/partition_run.py). The
-plan waits in the journal, so the partition's next owner continues a plan whose agent died.
-"""
+A consumer group on the journals gives each DLQ partition one agent at a time; P2 fences one that
+lost its partition. A new journal entry triggers a check for a submitted plan."""
 
 from __future__ import annotations
 
@@ -48,12 +45,11 @@ log = structlog.get_logger(__name__)
 
 
 def agents_group(topology: Topology) -> str:
-    """The consumer group of an app's replay agents."""
     return f"{topology.replay_group}-agents"
 
 
 class ReplayAgent:
-    """See the module docstring. All methods run in the event loop's thread."""
+    """All methods run in the event loop's thread."""
 
     def __init__(
         self,
@@ -95,8 +91,6 @@ class ReplayAgent:
         """Stop soon: an open step is aborted, and its plan waits for the next agent."""
         self._stopping = True
 
-    # --- group -------------------------------------------------------------------------------
-
     async def on_revoked(self, partitions: frozenset[TopicPartition]) -> None:
         await self._end(partitions)
 
@@ -105,8 +99,6 @@ class ReplayAgent:
         for tp in partitions:
             self._consumer.seek(tp, 0)
         self._due |= partitions
-
-    # --- work --------------------------------------------------------------------------------
 
     async def _serve(self, joined: Callable[[], None]) -> None:
         topics = list(self._sources)
@@ -132,15 +124,13 @@ class ReplayAgent:
             await consumer.stop()
 
     async def _heard(self, consumer: GroupConsumer) -> AbstractSet[TopicPartition]:
-        """The journals with new entries, or that cannot be read: `_look` reports those, and the
-        other partitions continue."""
+        """The journals with new entries, or that cannot be read: `_look` reports those."""
         try:
             return (await consumer.getmany(self._settings.fetch_timeout_s, _RECORDS)).keys()
         except (OffsetOutOfRange, BatchUnreadable) as error:
             return {TopicPartition(*error.tp)}
 
     async def _look(self, assigned: frozenset[TopicPartition]) -> None:
-        """Start the plans that wait in the changed journals."""
         for tp in [tp for tp, task in self._runs.items() if task.done()]:
             del self._runs[tp]
             self._due.add(tp)

@@ -1,8 +1,5 @@
-"""Decides the action for each dead letter, and its reason: when the plan is made, and when it runs.
-
-Both use this module, so the run does what the plan shows. A dead letter is replayed, parked, or
-left.
-"""
+"""Decides the action for each dead letter, and its reason, both when the plan is made and when it
+runs: so the run does what the plan shows."""
 
 from __future__ import annotations
 
@@ -29,8 +26,6 @@ from streams.operate.replay.sink_row import readable_row
 
 
 class Action(Enum):
-    """The action for a dead letter."""
-
     REPLAY = "replay"
     INSERT = "insert"
     """the value is a row of a table or a sink: it is inserted there, not sent to Kafka"""
@@ -51,9 +46,8 @@ _BY_CODE = tuple(ReplayDisposition)
 
 
 class Assessed(NamedTuple):
-    """``reason`` is "" for a replay; else a stable word, with ``message`` as a sentence. ``record``
-    is the record or row to send; ``decided``: it has a disposition already. ``certain``: the
-    current code accepts it."""
+    """``reason``: "" for a replay, else a stable word. ``record``: the record or row to send.
+    ``decided``: it has a disposition already. ``certain``: the current code accepts it."""
 
     letter: DeadLetterRecord
     action: Action
@@ -70,7 +64,7 @@ class Assessor:
     def __init__(
         self, terms: Terms, settings: Settings, topology: Topology, reader: LogReader
     ) -> None:
-        """Raises the errors of `Repair`, and KeyError for an undeclared target."""
+        """Raises the errors of `Repair`, and `KeyError` for an undeclared target."""
         self.repair = Repair(terms)
         self._terms = terms
         self._targets = topology.targets
@@ -79,7 +73,6 @@ class Assessor:
         self._reader = reader
 
     def target(self, letter: DeadLetterRecord) -> Topic | None:
-        """The topic that a dead letter is replayed to."""
         return self._target or letter.source
 
     async def assess(

@@ -1,16 +1,12 @@
 """Runs replay policies: submits a plan when a policy's condition holds.
 
-The owner of the source's journal 0 runs them. Two agents at once are harmless: overlapping plans
-replay nothing twice. One look:
+The owner of the source's journal 0 runs them; overlapping plans replay nothing twice. One look:
 
-1. assess the policy's dead letters behind those of its last plan in the journal; none: done. In a
-   recreated DLQ the look begins at its start
-2. the newest failed less than ``quiet_s`` ago, or the dependency does not answer: look again later
-3. submit the plan at the policy's rate; while another plan holds the topic: look again later
+1. assess the policy's dead letters behind its last plan; none: done
+2. the newest failed less than ``quiet_s`` ago, or the dependency does not answer: later
+3. submit the plan at the policy's rate; while another plan holds the topic: later
 
-Dead letters that still fail, or belong to a cancelled plan, are before the next look and left to
-operators.
-"""
+Dead letters that still fail, or belong to a cancelled plan, are left to operators."""
 
 from __future__ import annotations
 
@@ -36,18 +32,17 @@ from streams.operate.replay.run import submit
 from streams.operate.replay.status import PartitionStatus
 
 _LOOK_S: Final = 10.0
-"""Between two looks of one policy."""
+"""between two looks of one policy"""
 _TURN_S: Final = 0.5
 
 Answers: TypeAlias = Callable[[], Awaitable[bool]]
-"""Whether a dependency can be used now."""
+"""whether a dependency can be used now"""
 
 log = structlog.get_logger(__name__)
 
 
 class _Passed(NamedTuple):
-    """This process has read a DLQ partition up to ``end``, while its `PartitionStatus.queue` was
-    ``queue``."""
+    """A DLQ partition is read up to ``end``, while its `PartitionStatus.queue` was ``queue``."""
 
     queue: int
     end: int
@@ -60,10 +55,7 @@ _START: Final = _Passed(0, 0)
 
 
 class Automation:
-    """Runs ``policies`` for the topics whose journal 0 this agent owns.
-
-    ``means`` are those of the agent; ``answers`` has each dependency that a policy may name.
-    """
+    """``answers`` has each dependency that a policy may name."""
 
     def __init__(
         self,
@@ -126,7 +118,6 @@ class Automation:
         return draft.plan.id
 
     async def _waits_for(self, policy: ReplayPolicy, draft: Draft) -> str | None:
-        """The condition that does not hold yet; None when all hold."""
         newest_ms = max(line.newest_ms for line in draft.lines)
         if self._means.clock.now_ms() - newest_ms < policy.quiet_s * 1000:
             return f"letters still come, the last one less than {policy.quiet_s:g} s ago"

@@ -1,8 +1,7 @@
 """Manual decisions: discard or park dead letters; pause, resume or cancel plans.
 
-Each is an entry of the partition's journal, written by the partition's replay producer (P2). That
-fences a running replay, which then reads the entry.
-"""
+Each is an entry of the partition's journal by the partition's replay producer (P2). That fences a
+running replay, which then reads the entry."""
 
 from __future__ import annotations
 
@@ -61,10 +60,8 @@ class Disposal:
 
 
 async def standings(reader: LogReader, source: Topic, partitions: int) -> list[PartitionStatus]:
-    """The status of each partition, without fencing its owner.
-
-    Raises `UnknownTopic` without journals, and `PartitionStopped` kinds for an incomplete one.
-    """
+    """The status of each partition, without fencing its owner. Raises `UnknownTopic`, and
+    `PartitionStopped` kinds for an incomplete journal."""
     return [await read_standing(reader, source, number) for number in range(partitions)]
 
 
@@ -79,13 +76,12 @@ async def dispose(
     actor: str,
     reason: str = "",
 ) -> Disposal:
-    """Park or discard dead letters of ``source``'s DLQ: they stay there, and the decision is
-    journaled. A page holds dead letters of one partition in offset order; pages of one partition
-    are consecutive. Parking copies to the parking lot in the same transaction.
+    """Park or discard dead letters of ``source``'s DLQ. Parking copies to the parking lot in the
+    same transaction. A page is of one partition in offset order; pages of one partition are
+    consecutive.
 
-    Raises `PartitionRestart` kinds when another process took the partition: earlier decisions
-    stand, and repeating the call is harmless.
-    """
+    Raises `PartitionRestart` kinds when another process took the partition: repeating is
+    harmless."""
     result = Disposal()
     async with AsyncExitStack() as stack:
         desk: _Desk | None = None
@@ -166,8 +162,7 @@ async def say_shown(
 
 
 async def journals(broker: Broker, sources: Sequence[Topic]) -> dict[Topic, list[PartitionStatus]]:
-    """The status of each partition of each source, without sources that have no journal. Raises as
-    `standings`."""
+    """The status of each partition, by source that has a journal. Raises as `standings`."""
     async with opened(broker.admin()) as admin:
         topics = await admin.describe_topics()
     async with opened(broker.reader()) as reader:
@@ -177,7 +172,6 @@ async def journals(broker: Broker, sources: Sequence[Topic]) -> dict[Topic, list
 async def journals_in(
     reader: LogReader, topics: Mapping[str, TopicConfig], sources: Sequence[Topic]
 ) -> dict[Topic, list[PartitionStatus]]:
-    """As `journals`, from described topics."""
     return {
         source: await standings(reader, source, topics[source.journal].partitions)
         for source in sources
@@ -188,7 +182,7 @@ async def journals_in(
 async def find_plan(
     broker: Broker, plan: str, sources: Sequence[Topic]
 ) -> tuple[Topic, dict[int, PlanStatus]]:
-    """The status of a plan, by partition. Raises `UsageError` for an unknown plan."""
+    """By partition. Raises `UsageError` for an unknown plan."""
     for source, known in (await journals(broker, sources)).items():
         found = {n: s.plans[plan] for n, s in enumerate(known) if plan in s.plans}
         if found:
@@ -197,10 +191,8 @@ async def find_plan(
 
 
 def plan_in(journal: Mapping[int, PlanStatus]) -> ReplayPlan:
-    """The plan from its statuses; finished partitions have no offsets left.
-
-    Raises `RefusedBySafety` when some partition lacks it: then only its file is complete.
-    """
+    """The plan from its statuses; finished partitions have no offsets left. Raises
+    `RefusedBySafety` when some partition lacks it: then only its file is complete."""
     head = next(s.head for s in journal.values())
     assert head is not None, "part 0 of a plan has its head"
     for selection in head.selections:
@@ -228,12 +220,10 @@ async def tell(
     reason: str = "",
     rate: float | None = None,
 ) -> dict[int, PlanStatus]:
-    """Pause, resume or cancel a plan in every partition where that applies; ``found`` is its last
-    known status. ``rate``: dead letters a second after resuming; None keeps it. Returns the new
-    status.
+    """Pause, resume or cancel a plan in every partition where that applies; returns the new status.
+    ``found`` is its last known one. ``rate``: dead letters a second after resuming; None keeps it.
 
-    Raises `RefusedBySafety` when the plan is over in every partition.
-    """
+    Raises `RefusedBySafety` when the plan is over in every partition."""
     plan = next(iter(found.values())).plan
     found, letters = dict(found), sum(standing.letters for standing in found.values())
     if all(standing.over for standing in found.values()):

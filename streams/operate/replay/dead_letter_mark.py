@@ -1,11 +1,8 @@
 """Checks that a DLQ partition still holds the dead letters of its journal.
 
-A journal names dead letters by offset and outlives its DLQ topic. After the topic was recreated, or
-lost its end with its leader, the same offsets hold other records. So an entry with offsets also
-holds a *mark*: the offset and timestamp of the last of them. Nothing is decided, planned or listed
-before the newest mark is found in the log. A mark that retention deleted, or in a batch that cannot
-be decompressed, proves nothing and is skipped.
-"""
+A recreated DLQ, or one that lost its end, holds other records at the offsets in its journal. So
+each entry has a *mark*: offset and timestamp of its last dead letter. The newest mark must be in
+the log before anything is decided, planned or listed."""
 
 from __future__ import annotations
 
@@ -23,8 +20,6 @@ log = structlog.get_logger(__name__)
 
 
 class DeadLetterMark(msgspec.Struct, frozen=True, array_like=True):
-    """The place of a dead letter in its DLQ partition, and its record's timestamp there."""
-
     offset: int
     timestamp_ms: int
 
@@ -46,9 +41,8 @@ async def kept_below(
 ) -> int:
     """The offset below which the log is the one of ``marks``; 0 for another log.
 
-    A log that lost its end is the same below it, so one mark found confirms all before. Dead
-    letters between it and the lost end look like new ones.
-    """
+    One mark found confirms all before. Dead letters between it and a lost end look like new
+    ones."""
     for mark in sorted(marks, key=lambda mark: mark.offset, reverse=True):
         try:
             if await _found(reader, dlq, mark):
@@ -59,8 +53,8 @@ async def kept_below(
 
 
 async def _found(reader: LogReader, dlq: TopicPartition, mark: DeadLetterMark) -> bool:
-    """Whether the dead letter is in its place; False when retention deleted it or its batch cannot
-    be decompressed, which proves nothing. Raises as `check_mark`."""
+    """False proves nothing: retention deleted the mark, or its batch is unreadable. Raises as
+    `check_mark`."""
     if await reader.beginning_offset(dlq) > mark.offset:
         return False
     end = await reader.last_stable_offset(dlq)
@@ -71,7 +65,7 @@ async def _found(reader: LogReader, dlq: TopicPartition, mark: DeadLetterMark) -
     except OffsetOutOfRange:
         return False  # deleted by retention meanwhile
     except BatchUnreadable as error:
-        # It was readable once, so its bytes changed on disk and cannot be compared.
+        # It was readable once: its bytes changed on disk.
         log.warning("dead_letter_mark_unreadable", tp=str(dlq), why=str(error))
         return False
     found = [*zip(batch.offsets, batch.timestamps, strict=True)][:1]

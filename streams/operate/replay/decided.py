@@ -38,7 +38,7 @@ class Decided:
 
 
 class Decision(NamedTuple):
-    """One decision on one dead letter. ``plan`` is "" for a manual one."""
+    """``plan`` is "" for a manual decision."""
 
     disposition: ReplayDisposition
     at_ms: int
@@ -50,10 +50,8 @@ class Decision(NamedTuple):
 async def history(
     reader: LogReader, topology: Topology, letter: DeadLetterRecord
 ) -> list[Decision]:
-    """Every readable decision on a dead letter, oldest first.
-
-    Raises `UnknownTopic` without a journal, and as `entries`.
-    """
+    """Every readable decision on a dead letter, oldest first. Raises `UnknownTopic`, and as
+    `entries`."""
     source = topology.by_dlq.get(letter.dlq.topic)
     if source is None:
         return []

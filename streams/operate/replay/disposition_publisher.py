@@ -1,8 +1,5 @@
-"""P7: inserts committed dispositions into ClickHouse, in parallel to the next step.
-
-The journal records the last inserted entry. An unavailable shard does not stop the replay: the rest
-is inserted at the end of this run, or by the partition's next owner (P4).
-"""
+"""P7: inserts committed dispositions into ClickHouse, in parallel to the next step. What an
+unavailable shard lacks is inserted at the end of the run, or by the next owner (P4)."""
 
 from __future__ import annotations
 

@@ -15,8 +15,6 @@ _CHANGES_MAX = 255
 
 
 class ReplayDisposition(IntEnum):
-    """The decision on a dead letter; OPEN: none yet."""
-
     OPEN = 0
     REPLAYED = 1
     PARKED = 2
@@ -24,7 +22,7 @@ class ReplayDisposition(IntEnum):
 
     @property
     def word(self) -> str:
-        """The word in commands and ClickHouse; "" for an open dead letter."""
+        """As in commands and ClickHouse; "" for an open dead letter."""
         return "" if self is ReplayDisposition.OPEN else self.name.lower()
 
 
@@ -36,8 +34,7 @@ class Dispositions:
         self._changes: dict[int, NDArray[np.uint8]] = {}
 
     def mark(self, decided: OffsetSet, disposition: ReplayDisposition) -> None:
-        """Record ``disposition`` for each of these. Raises `StateLimit` when the counter of one is
-        exhausted."""
+        """Raises `StateLimit` when a dead letter's counter is exhausted."""
         offsets = decided.offsets()
         pages = offsets // _PAGE
         for page in np.unique(pages).tolist():
@@ -50,7 +47,6 @@ class Dispositions:
             changes[at] += 1
 
     def of(self, offset: int) -> ReplayDisposition:
-        """The last decision on the dead letter at ``offset``."""
         page = self._codes.get(offset // _PAGE)
         return (
             ReplayDisposition(int(page[offset % _PAGE]))
@@ -59,7 +55,6 @@ class Dispositions:
         )
 
     def codes(self, offsets: Offsets) -> NDArray[np.uint8]:
-        """The `ReplayDisposition` of each offset."""
         return self._look_up(self._codes, offsets)
 
     def versions(self, offsets: Offsets) -> NDArray[np.int64]:
@@ -67,7 +62,6 @@ class Dispositions:
         return self._look_up(self._changes, offsets).astype(np.int64) + 1
 
     def forget_from(self, offset: int) -> None:
-        """Forget the decisions from ``offset`` on."""
         for pages in (self._codes, self._changes):
             for page in [number for number in pages if number * _PAGE + _PAGE > offset]:
                 pages[page][max(0, offset - page * _PAGE) :] = 0

@@ -1,10 +1,7 @@
 """The journal of one DLQ partition: one JSON record for each decision, in commit order.
 
-It is the changelog of the dispositions, the progress of every plan, and the audit trail; one log,
-so that the three cannot disagree. Only the partition's replay producer writes it (P2), each entry
-in the transaction that it describes. It is never trimmed: an entry is a few offset ranges, whatever
-the number of dead letters. ``seq`` counts from 1 without gaps.
-"""
+The partition's replay producer writes each entry in the transaction that it describes. It is never
+trimmed. ``seq`` counts from 1 without gaps."""
 
 from __future__ import annotations
 
@@ -30,9 +27,8 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
 
 
 class PlanEntered(_Entry, frozen=True, kw_only=True, tag="plan_entered"):
-    """A plan for this partition; ``part`` 0 of ``parts`` has its ``head``. The offsets of all parts
-    form one set. ``by_agent``: a worker runs it at ``rate`` dead letters a second here (None: full
-    speed)."""
+    """``part`` 0 of ``parts`` has the ``head``; the offsets of all parts form one set.
+    ``by_agent``: a worker runs it at ``rate`` dead letters a second here (None: full speed)."""
 
     plan: str
     head: ReplayPlan | None = None
@@ -56,8 +52,7 @@ class RunBegun(_Entry, frozen=True, kw_only=True, tag="run_begun"):
 class Disposed(_Entry, frozen=True, kw_only=True, tag="disposed"):
     """Decisions, in the transaction that carried them out. ``plan`` is "" for a manual one.
     ``reached``: dead letters of the plan below that offset are done, ``left`` of them undecided,
-    the first because of ``why_left``. ``shown``: ClickHouse has the rows of all entries up to that
-    seq."""
+    the first because of ``why_left``. ``shown``: ClickHouse has the rows up to that seq."""
 
     plan: str = ""
     run: str = ""
@@ -88,16 +83,16 @@ class RunEnded(_Entry, frozen=True, kw_only=True, tag="run_ended"):
 
 
 class QueueReplaced(_Entry, frozen=True, kw_only=True, tag="queue_replaced"):
-    """The DLQ topic was recreated, or lost its end: earlier entries concern deleted dead letters,
-    except those below ``kept``."""
+    """The DLQ topic was recreated, or lost its end: only entries below ``kept`` concern existing
+    dead letters."""
 
     kept: int = 0
     reason: str = ""
 
 
 class DecisionsLost(_Entry, frozen=True, kw_only=True, tag="decisions_lost"):
-    """Earlier entries are lost or unreadable, and an operator continues without them: dead letters
-    decided only there are open, unfinished plans are cancelled. Its ``seq`` may leave a gap."""
+    """An operator continues without lost or unreadable entries: dead letters decided only there are
+    open, unfinished plans are cancelled. Its ``seq`` may leave a gap."""
 
     reason: str = ""
 
@@ -137,19 +132,18 @@ _decode = msgspec.json.Decoder(Entry).decode
 
 
 def record(journal: TopicPartition, entry: Entry) -> OutboundRecord:
-    """The record of an entry."""
     return OutboundRecord(journal, None, _encode(entry))
 
 
 def entries(batch: RecordBatch) -> list[Entry]:
-    """The entries of a batch. Raises `UnknownFormat` for those of a newer version of dia, and
-    `ChangelogGap` for other records."""
+    """Raises `UnknownFormat` for entries of a newer version of dia, and `ChangelogGap` for other
+    records."""
     rows = zip(batch.offsets, batch.values, strict=True)
     return [entry_at(batch.tp, offset, value) for offset, value in rows]
 
 
 def entry_at(tp: TopicPartition, offset: int, value: bytes | None) -> Entry:
-    """One entry. Raises as `entries`."""
+    """Raises as `entries`."""
     try:
         entry: Entry = _decode(value or b"")
     except msgspec.ValidationError as error:

@@ -1,9 +1,5 @@
-"""The record that replays a dead letter.
-
-Key and value are the failed ones, or repaired. It has the headers that the plan allows, and
-``dia.replay.*``: the number of replays, the first append time (the reference for its age), the
-plan, and the dead letter.
-"""
+"""The record that replays a dead letter: the failed key and value, perhaps repaired, the headers
+that the plan allows, and ``dia.replay.*``."""
 
 from __future__ import annotations
 
@@ -37,7 +33,6 @@ def _is_allowed(name: str, patterns: tuple[str, ...]) -> bool:
 
 
 def replay_headers(letter: DeadLetterRecord, plan: str) -> Headers:
-    """The ``dia.replay.*`` headers."""
     return (
         (headers.REPLAY_HOPS, b"%d" % (letter.hops + 1)),
         (headers.REPLAY_APPEND_TS, b"%d" % first_append_ms(letter)),
@@ -49,8 +44,8 @@ def replay_headers(letter: DeadLetterRecord, plan: str) -> Headers:
 def outgoing(
     letter: DeadLetterRecord, record: Original, target: str, partitions: int, plan: str
 ) -> OutboundRecord:
-    """``record`` for ``target``. It goes to its original partition, which keeps the order of its
-    key, unless its key or topic changed, or that partition was the defect."""
+    """``record`` for ``target``: for its original partition, which keeps the order of its key,
+    unless key or topic changed, or that partition was the defect."""
     partition = letter.partition
     if letter.error_code == KeyMisplaced.code:
         partition = None

@@ -1,20 +1,14 @@
 """P2, P3 and P6: the single process that may decide on the dead letters of a DLQ partition.
 
-It owns the partition's replay producer. Starting that producer fences the previous owner, so two
-decisions on one dead letter cannot both commit.
-
 Each transaction also commits the number of its last journal entry, as the offset of the DLQ
-partition in group `DECIDED_GROUP`. A journal that ends below that number has lost decisions, and a
-dead letter decided there would be replayed twice. Brokers drop the offset after seven idle days
-(offsets.retention.minutes); after that such a loss is not detected. The offset's metadata, ``from=F
-at=O``, names the first entry of that transaction and the offset of the last one. If that one is
-aborted, and the journal ends before the first one, the transaction never committed
-(streams/connect/broker/torn_commit.py). `DecisionsLost` is excepted: the loss that made an operator
-order it remains.
+partition in `decided_group`. A journal that ends below that number has lost decisions. Brokers drop
+the offset after seven idle days (offsets.retention.minutes); then such a loss is not detected. Its
+metadata, ``from=F at=O``, names the transaction's first entry and the offset of the last. If that
+one is aborted, and the journal ends before F, the transaction never committed
+(streams/connect/broker/torn_commit.py). `DecisionsLost` is excepted: its loss remains.
 
 A commit is acknowledged before its marker is in the journal, and readers stop below a missing
-marker. So an owner waits at its end for the markers: the next command reads its decisions.
-"""
+marker. So an owner waits at its end for the markers."""
 
 from __future__ import annotations
 
@@ -48,18 +42,17 @@ COMMIT_TIMEOUT_S = 30.0
 
 
 def transactional_id(source: Topic, partition: int) -> str:
-    """The id of the producer that may decide on the dead letters of a DLQ partition."""
     return f"{replay_group(source.app)}-{source.dlq}-{partition}"
 
 
 def decided_group(source: Topic) -> str:
-    """The group whose offsets on a DLQ count the committed entries of its journal."""
+    """Its offsets on a DLQ count the committed entries of the journal."""
     return f"{replay_group(source.app)}-decided"
 
 
 @dataclass(slots=True)
 class QueueOwner:
-    """An owned partition. After an error of `commit`, only close it."""
+    """After an error of `commit`, only close it."""
 
     topology: Topology
     source: Topic
@@ -77,10 +70,7 @@ class QueueOwner:
         self, entries: Sequence[Entry], records: Sequence[OutboundRecord] = ()
     ) -> None:
         """P6: one transaction of ``records`` and the journal's ``entries``, whose ``seq`` is set
-        here. Nothing of it is committed before it returns.
-
-        Raises `ProducerFenced` and `CommitInDoubt`: then the journal has the outcome.
-        """
+        here. Raises `ProducerFenced` and `CommitInDoubt`: then the journal has the outcome."""
         seq = self.standing.seq
         numbered = [
             msgspec.structs.replace(entry, seq=seq + number)
@@ -117,7 +107,7 @@ class QueueOwner:
 
 
 async def _decided(broker: Broker, source: Topic, partition: int) -> CommittedOffset:
-    """The number of the last committed journal entry, as an offset; 0 when unknown."""
+    """The number of the last committed journal entry; 0 when unknown."""
     dlq = TopicPartition(source.dlq, partition)
     async with opened(broker.admin()) as admin:
         committed = (await admin.committed(decided_group(source), [dlq])).get(dlq)
@@ -149,12 +139,10 @@ async def owned(
     checked: bool = True,
     whole: bool = True,
 ) -> AsyncIterator[QueueOwner]:
-    """Own the partition inside the block (P2 and P3); ``checked`` and ``whole`` as in
-    `read_standing`.
+    """Own the partition inside the block; ``checked`` and ``whole`` as in `read_standing`.
 
     Raises `BrokerUnavailable`, `UnknownTopic`, and `PartitionStopped` kinds for an incomplete
-    journal.
-    """
+    journal."""
     journal = TopicPartition(source.journal, partition)
     producer = broker.transactional_producer(transactional_id(source, partition))
     reader = await broker.reader()

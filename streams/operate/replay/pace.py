@@ -6,7 +6,7 @@ from streams.core.clock import Clock
 
 _STEPS_PER_S = 4
 LETTERS_PER_STEP = 5000
-"""Dead letters in a step without a rate: a transaction costs about 30 ms at any size."""
+"""Without a rate: a transaction costs about 30 ms at any size."""
 
 
 class ReplayPace:
@@ -26,18 +26,16 @@ class ReplayPace:
         return max(1, min(LETTERS_PER_STEP, int(self._per_s / _STEPS_PER_S)))
 
     async def take(self, letters: int) -> None:
-        """Wait until ``letters`` may be sent."""
         if self._per_s is None:
             return
         now_s = self._clock.monotonic()
-        # The time of a slow step is credited, up to one slot: else the rate would fall below the
-        # requested one by the duration of every transaction.
+        # A slow step is credited up to one slot: else every transaction's duration would lower the
+        # rate.
         self._free_at = max(self._free_at, now_s - 1 / _STEPS_PER_S) + letters / self._per_s
         if self._free_at > now_s:
             await self._clock.sleep(self._free_at - now_s)
 
 
 def share(rate: float | None, letters: int, whole: int) -> float | None:
-    """A partition's share of a plan's rate, by its part of the plan: different hosts may run the
-    partitions, and together they never exceed the rate."""
+    """A partition's share of a plan's rate: different hosts may run the partitions."""
     return None if rate is None else rate * letters / max(1, whole)

@@ -36,8 +36,8 @@ _PAUSE_S = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunContext:
-    """Parameters of a run. ``run`` is unique to the process; ``rate`` in dead letters a second,
-    None for full speed; ``seen`` receives the number of dead letters of each step."""
+    """``run`` is unique to the process; ``rate`` in dead letters a second, None for full speed;
+    ``seen`` receives the number of dead letters of each step."""
 
     broker: Broker
     shards: ShardSet | None
@@ -125,7 +125,6 @@ class PartitionRun:
             return owner.standing.plans[self._plan.id], not showing.behind
 
     def _is_over(self, standing: PlanStatus) -> bool:
-        """Nothing is left for this process: the plan is finished, paused or cancelled."""
         if standing.over:
             return True
         if not self._begun:
@@ -179,7 +178,6 @@ class PartitionRun:
 def _undecided(
     page: Sequence[DeadLetterRecord], wanted: OffsetSet, owner: QueueOwner
 ) -> list[DeadLetterRecord]:
-    """The dead letters of a page that the plan selects and that are undecided."""
     offsets = np.array([letter.offset for letter in page], np.int64)
     open_ones = owner.standing.dispositions.codes(offsets) == ReplayDisposition.OPEN
     chosen = wanted.mask(offsets) & open_ones

@@ -1,9 +1,7 @@
-"""A replay plan: which dead letters, with which repairs, to which topic. Making one changes
-nothing.
+"""A replay plan: which dead letters, with which repairs, to which topic.
 
-A plan lists offsets, not conditions: later dead letters do not change it. Its digest covers every
-field, so an edited plan is refused.
-"""
+It lists offsets, not conditions: later dead letters do not change it. Its digest covers every
+field, so an edited plan is refused."""
 
 from __future__ import annotations
 
@@ -20,8 +18,8 @@ from streams.operate.replay.ranges import NOTHING, OffsetSet
 FORMAT: Final = 1
 HOPS_MAX: Final = 3
 KEPT_HEADERS: Final = ("dia.schema", "traceparent", "tracestate", "baggage")
-"""Headers that are replayed by default. Others may control programs that copy or route records:
-replaying a mirror's own header can stop that mirror."""
+"""Replayed by default. Other headers may control programs that copy or route records: replaying a
+mirror's own header can stop that mirror."""
 
 OnFailure: TypeAlias = Literal["stop", "skip", "park"]
 
@@ -60,8 +58,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """The terms of a decision, the same when the plan is made and when it runs.
 
     ``target`` None: each dead letter's source topic. ``headers`` are name patterns (``*``).
-    ``patch`` is a JSON Patch (RFC 6902).
-    """
+    ``patch`` is a JSON Patch (RFC 6902)."""
 
     target: str | None = None
     headers: tuple[str, ...] = KEPT_HEADERS
@@ -72,8 +69,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReplayPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """See the module docstring. ``behind`` counts, by reason, the matching dead letters that stay
-    where they are."""
+    """``behind`` counts, by reason, the matching dead letters that stay where they are."""
 
     format: int = FORMAT
     id: str
@@ -89,19 +85,17 @@ class ReplayPlan(msgspec.Struct, frozen=True, kw_only=True):
     digest: str = ""
 
     def sealed(self) -> ReplayPlan:
-        """This plan with its digest."""
         return msgspec.structs.replace(self, digest=_digest(self))
 
     @property
     def letters(self) -> int:
-        """The number of dead letters that it decides on."""
         return sum(selection.letters for selection in self.selections)
 
     def selection(self, partition: int) -> Selection | None:
         return next((s for s in self.selections if s.partition == partition), None)
 
     def head(self) -> ReplayPlan:
-        """The plan without its offsets, as a journal stores it beside its own partition's."""
+        """The plan without its offsets, as a journal stores it."""
         bare = tuple(Selection(partition=s.partition, end=s.end) for s in self.selections)
         return msgspec.structs.replace(self, selections=bare)
 
@@ -112,7 +106,7 @@ def _digest(plan: ReplayPlan) -> str:
 
 
 def write(plan: ReplayPlan, path: Path) -> None:
-    """Write a sealed plan, replacing the file. Raises `UsageError` when it cannot be written."""
+    """Raises `UsageError`."""
     try:
         path.write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=2) + b"\n")
     except OSError as error:
@@ -120,8 +114,8 @@ def write(plan: ReplayPlan, path: Path) -> None:
 
 
 def read(path: Path) -> ReplayPlan:
-    """Read a plan. Raises `UsageError` for another file, `RefusedBySafety` for one that was edited
-    or is of a newer version of dia."""
+    """Raises `UsageError` for another file, `RefusedBySafety` for one that was edited or has
+    another format."""
     try:
         raw = path.read_bytes()
     except OSError as error:

@@ -1,8 +1,5 @@
-"""Makes a plan: which dead letters match, the action for each, and the reasons for the others.
-
-It only reads the DLQ and the journals, up to frozen offsets; it fences no process. Memory holds
-counts, a few examples, and the selected offsets as ranges.
-"""
+"""Makes a plan: which dead letters match, the action for each, and the reasons for the others. It
+fences no process. Memory holds counts, a few examples, and the selected offsets as ranges."""
 
 from __future__ import annotations
 
@@ -35,8 +32,8 @@ _EXAMPLES = 3
 
 @dataclass(slots=True)
 class PlanLine:
-    """The matching dead letters of one error code. Times are milliseconds since the epoch.
-    ``passes`` counts those that the current code certainly accepts."""
+    """The matching dead letters of one error code. ``passes`` counts those that the current code
+    certainly accepts."""
 
     error: str
     letters: int = 0
@@ -60,8 +57,8 @@ class PlanLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRequest:
-    """The request for a plan. ``asked`` repeats the filters for readers; ``begin``: by partition,
-    the first offset to read."""
+    """``asked`` repeats the filters for readers; ``begin``: by partition, the first offset to
+    read."""
 
     source: Topic
     filters: Filters
@@ -74,8 +71,8 @@ class PlanRequest:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A sealed plan and its report by error code; ``scanned`` dead letters were read, up to the
-    offset in ``ends`` of each partition."""
+    """A sealed plan and its report; ``ends``: by partition, the offset up to which the DLQ was
+    read."""
 
     plan: ReplayPlan
     lines: Sequence[PlanLine]
@@ -97,8 +94,7 @@ async def make_plan(
     ``aside`` are those of `scan`.
 
     Raises `RefusedBySafety` when source, target or DLQ do not exist, and the errors of `Assessor`,
-    `scan` and `standings`.
-    """
+    `scan` and `standings`."""
     source = request.source
     cluster_id, counts = await look(broker, source, request.terms.target)
     async with opened(broker.reader()) as reader, opened(broker.reader()) as other:
@@ -136,10 +132,8 @@ async def make_plan(
 
 
 async def look(broker: Broker, source: Topic, target: str | None) -> tuple[str, dict[str, int]]:
-    """The cluster's id, and the partition count of each of its topics.
-
-    Raises `RefusedBySafety` with the name of a missing topic.
-    """
+    """The cluster's id, and the partition counts of its topics. Raises `RefusedBySafety` for a
+    missing one."""
     async with opened(broker.admin()) as admin:
         topics = {name: topic.partitions for name, topic in (await admin.describe_topics()).items()}
         cluster_id = await admin.cluster_id()
@@ -155,8 +149,6 @@ async def look(broker: Broker, source: Topic, target: str | None) -> tuple[str, 
 
 @dataclass(slots=True)
 class _Choice:
-    """Collects, page by page, the actions for the matching dead letters."""
-
     filters: Filters
     known: Sequence[PartitionStatus]
     assessor: Assessor
@@ -169,7 +161,6 @@ class _Choice:
 
     @property
     def full(self) -> bool:
-        """The requested number of dead letters is selected."""
         limit = self.filters.limit
         return limit is not None and self._chosen >= limit
 

@@ -9,10 +9,8 @@
     rate = 50                   # dead letters a second
     hops_max = 2                # parked after so many replays
 
-The replay agent runs them (replay/automation.py). Each replay is an ordinary plan: an operator can
-read, pause or cancel it. ``errors`` are codes that dead letters of the topic can have; other codes
-are refused, because such a policy would never run.
-"""
+The replay agent runs each as an ordinary plan (replay/automation.py). ``errors`` are codes that
+dead letters of the topic can have."""
 
 from __future__ import annotations
 
@@ -30,7 +28,6 @@ from streams.core.topics.topology import Topology
 from streams.operate.replay.plan import HOPS_MAX
 
 Dependency: TypeAlias = Literal["policy_service"]
-"""A dependency that a policy can wait for."""
 
 _HOPS_CEILING: Final = 100
 _DAY_S: Final = 86_400
@@ -39,7 +36,7 @@ _Words: TypeAlias = Annotated[tuple[str, ...], Meta(max_length=100)]
 
 
 class ReplayPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """See the module docstring. ``tenants`` empty: every tenant."""
+    """``tenants`` empty: every tenant."""
 
     name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
     topic: str
@@ -52,7 +49,7 @@ class ReplayPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     @property
     def actor(self) -> str:
-        """The actor of its plans, in the journal and in ClickHouse."""
+        """Of its plans, in the journal and in ClickHouse."""
         return f"policy {self.name}"
 
 
@@ -61,7 +58,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_policies(path: str, topology: Topology) -> tuple[ReplayPolicy, ...]:
-    """The policies of a TOML file; none for "". Raises `UsageError` with the defect."""
+    """None for "". Raises `UsageError` with the defect."""
     if not path:
         return ()
     try:
@@ -81,7 +78,7 @@ def read_policies(path: str, topology: Topology) -> tuple[ReplayPolicy, ...]:
 
 
 def occurring_codes(topology: Topology, topic: str) -> frozenset[str]:
-    """Error codes that dead letters of a source topic can have; jobs only can be given up."""
+    """Error codes that dead letters of a source topic can have; only jobs can be given up."""
     codes = {error.code for error in BadRecord.__subclasses__()}
     if topic not in topology.answers:
         codes.discard(RetriesExhausted.code)

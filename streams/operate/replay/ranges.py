@@ -22,7 +22,7 @@ class OffsetSet:
 
     @classmethod
     def of(cls, offsets: Iterable[int] | Offsets) -> OffsetSet:
-        """The set of ascending, distinct offsets."""
+        """``offsets`` are ascending and distinct."""
         ordered = np.fromiter(offsets, np.int64)
         if not len(ordered):
             return cls(ordered, ordered)
@@ -33,7 +33,7 @@ class OffsetSet:
 
     @classmethod
     def parse(cls, text: str) -> OffsetSet:
-        """The inverse of ``str``. Raises ValueError for other text."""
+        """The inverse of ``str``. Raises `ValueError`."""
         ends = [_ends(part) for part in text.split(",")] if text else []
         first = np.array([first for first, _ in ends], np.int64)
         last = np.array([last for _, last in ends], np.int64)
@@ -65,14 +65,13 @@ class OffsetSet:
         return np.concatenate(every) if every else np.empty(0, np.int64)
 
     def pieces(self, ranges_max: int) -> Iterator[OffsetSet]:
-        """The set in order, at most ``ranges_max`` ranges at a time; an empty set is one piece."""
+        """At most ``ranges_max`` ranges at a time; an empty set is one piece."""
         for start in range(0, max(1, len(self.first)), ranges_max):
             stop = start + ranges_max
             yield OffsetSet(self.first[start:stop], self.last[start:stop])
 
     def spans(self, start: int, gap: int) -> list[tuple[int, int]]:
-        """(first, one past the last) of stretches to read from ``start`` on, without gaps above
-        ``gap``."""
+        """Stretches [first, end) to read from ``start`` on, without gaps above ``gap``."""
         begin, end = np.maximum(self.first, start), self.last + 1
         begin, end = begin[begin < end], end[begin < end]
         apart = np.flatnonzero(begin[1:] - end[:-1] > gap) + 1
@@ -80,7 +79,6 @@ class OffsetSet:
         return [(int(a[0]), int(b[-1])) for a, b in groups if len(a)]
 
     def joined(self, later: OffsetSet) -> OffsetSet:
-        """This set and a later one."""
         touching = bool(self) and bool(later) and int(later.first[0]) == int(self.last[-1]) + 1
         last = self.last[:-1] if touching else self.last
         first = later.first[1:] if touching else later.first

@@ -18,11 +18,8 @@ async def renew(
     broker: Broker, clock: Clock, topology: Topology, source: Topic, actor: str, reason: str = ""
 ) -> list[int]:
     """Renew the partitions whose DLQ was recreated or lost its end, and return them. Their journals
-    forget decisions on deleted dead letters, and unfinished plans there are cancelled. Other
-    partitions are unchanged.
-
-    Raises as `owned`.
-    """
+    forget decisions on deleted dead letters; unfinished plans there are cancelled. Raises as
+    `owned`."""
     renewed = []
     for number in range(await _partitions(broker, source, source.dlq)):
         if await _replaced(broker, source, number):
@@ -39,10 +36,7 @@ async def give_up_lost(
     broker: Broker, clock: Clock, topology: Topology, source: Topic, actor: str, reason: str = ""
 ) -> list[int]:
     """Continue the partitions whose journals have lost entries, and return them. A dead letter
-    decided in a lost entry is open, so it can be replayed a second time.
-
-    Raises as `owned`.
-    """
+    decided in a lost entry is open, so it can be replayed a second time. Raises as `owned`."""
     given_up = []
     for number in range(await _partitions(broker, source, source.journal)):
         async with owned(
@@ -56,7 +50,7 @@ async def give_up_lost(
 
 
 async def _partitions(broker: Broker, source: Topic, topic: str) -> int:
-    """The partition count of ``topic``; 0 without the DLQ or its journal."""
+    """0 without the DLQ or its journal."""
     async with opened(broker.admin()) as admin:
         topics = await admin.describe_topics()
     known = source.journal in topics and source.dlq in topics

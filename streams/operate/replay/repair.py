@@ -2,10 +2,8 @@
 
     def transform(record: Original) -> Original | None      (streams/operate/replay/transforms.py)
 
-receives the failed record (`streams.operate.dlq.dead_letter.Original`) and returns it repaired; None
-leaves the dead letter where it is. It must be deterministic: it runs when the plan is made, and again
-when the plan runs.
-"""
+None leaves the dead letter where it is. It must be deterministic: it runs when the plan is made,
+and again when the plan runs."""
 
 from __future__ import annotations
 
@@ -27,7 +25,7 @@ _DIFF_LINES_MAX = 40
 
 
 class RepairFailed(Exception):  # noqa: N818 - what happened to one letter, a reason in a plan
-    """The repair does not apply to this record; ``code`` is the plan's reason."""
+    """``code`` is the plan's reason."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -35,8 +33,6 @@ class RepairFailed(Exception):  # noqa: N818 - what happened to one letter, a re
 
 
 class Repair:
-    """The loaded repairs of one plan."""
-
     def __init__(self, terms: Terms) -> None:
         """Raises `UsageError` for a transform that cannot be loaded or an invalid patch, and
         `RefusedBySafety` when the transform changed since planning."""
@@ -45,12 +41,10 @@ class Repair:
 
     @property
     def changes(self) -> bool:
-        """Whether the plan has a repair."""
         return self._change is not None or self._patch is not None
 
     def apply(self, original: Original) -> Original | None:
-        """The repaired record, patch first; None when the transform skips it. Raises
-        `RepairFailed`."""
+        """Patch first; None when the transform skips it. Raises `RepairFailed`."""
         if self._patch is not None:
             original = original._replace(value=_patched(self._patch, original.value))
         if self._change is None:

@@ -31,8 +31,8 @@ NOWHERE = object()
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterReport:
-    """``original`` is the failed record; for a pointer, as far as the source topic has it.
-    ``decisions``: oldest first."""
+    """``original``: for a pointer, as far as the source topic has it. ``decisions``: oldest
+    first."""
 
     letter: DeadLetterRecord
     original: Original
@@ -40,7 +40,6 @@ class DeadLetterReport:
     decisions: Sequence[Decision]
 
     def fields(self) -> dict[str, Any]:
-        """Everything, as one JSON object."""
         verdict = self.verdict
         return {
             **exported(self.letter),
@@ -79,8 +78,7 @@ class DeadLetterReport:
 async def sheet_of(
     broker: Broker, settings: Settings, topology: Topology, place: str
 ) -> DeadLetterReport | None:
-    """The dead letter of an id or a place, as `streams.operate.dlq.queues.find`; None without
-    one."""
+    """As `find`, by an id or a place."""
     async with opened(broker.admin()) as admin, opened(broker.reader()) as reader:
         letter = await find(admin, reader, topology, place)
         return None if letter is None else await _of(letter, reader, settings, topology)

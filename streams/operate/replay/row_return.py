@@ -1,7 +1,4 @@
-"""Returns the refused rows of one partition to the shards and the sinks of the app.
-
-A sink is opened for its first row, and closed at the end.
-"""
+"""Returns the refused rows of one partition to the shards and sinks of the app."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ from streams.operate.replay.sink_row import (
 
 
 class RowReturn:
-    """``shards`` None: no ClickHouse is configured, so only rows of sinks can return."""
+    """``shards`` None: only rows of sinks can return. A sink is opened for its first row."""
 
     def __init__(self, shards: ShardSet | None, targets: Targets, settings: Settings) -> None:
         self._shards = shards
@@ -32,12 +29,11 @@ class RowReturn:
         self._sinks: dict[str, OpenedSink] = {}
 
     async def put(self, letter: DeadLetterRecord, value: bytes | None) -> str:
-        """Store the row in ``value``; repeating it is harmless. Returns the reason why it cannot be
-        stored, "" once it is.
+        """Store the row in ``value``; repeating it is harmless. Returns why the target refuses it,
+        or "".
 
-        Raises a `TransientError` when the target is unavailable, and ValueError as `readable_row`
-        does.
-        """
+        Raises a `TransientError` when the target is unavailable, and `ValueError` as
+        `readable_row`."""
         found = readable_row(self._targets, letter, value)
         try:
             if isinstance(found, TargetRow) and isinstance(found.target, DeclaredSink):
@@ -51,7 +47,6 @@ class RowReturn:
         return ""
 
     async def close(self) -> None:
-        """Close every sink that was opened."""
         opened, self._sinks = self._sinks, {}
         for sink in opened.values():
             await sink.close()

@@ -65,13 +65,13 @@ def _columns(
 
 
 async def insert(shards: ShardSet, rows: Sequence[FactRows]) -> None:
-    """Store them; raises as `ShardSet.insert`."""
+    """Raises as `ShardSet.insert`."""
     for facts in rows:
         await shards.insert(facts.shard, [facts])
 
 
 def decisions(entry: Disposed) -> dict[int, ReplayDisposition]:
-    """The decisions of an entry, by DLQ offset."""
+    """By DLQ offset."""
     said = (
         (ReplayDisposition.REPLAYED, entry.replayed),
         (ReplayDisposition.PARKED, entry.parked),
@@ -91,11 +91,8 @@ async def show_arrears(
     dlq: TopicPartition,
     topology: Topology,
 ) -> int:
-    """P4: insert the rows of every entry that ClickHouse may lack, oldest first.
-
-    Rows have the current versions: a later decision is included. Returns the seq up to which all
-    rows are stored; raises as `ShardSet.insert`.
-    """
+    """P4: insert the rows of every entry that ClickHouse may lack, with their current versions.
+    Returns the seq up to which all rows are stored. Raises as `ShardSet.insert`."""
     for entry in list(standing.arrears.values()):
         decided = decisions(entry)
         offsets = OffsetSet.of(sorted(decided))

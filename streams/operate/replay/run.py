@@ -1,21 +1,15 @@
-"""Runs a plan: P1 to P8 (docs/protocols/replay.md).
+"""Runs a plan (docs/protocols/replay.md).
 
-P1  the plan is complete, made on this cluster, and its topics exist; else nothing starts
-P2  start the partition's replay producer, which fences an earlier run   (replay/owner.py)
-P3  read the journal: decisions, and the progress of this plan           (replay/status.py)
-P4  enter the plan in every partition, then begin the run in each; another plan that holds the
-    partition refuses it. Insert rows that an earlier owner could not
-    (replay/disposition_publisher.py)
-P5  take the next undecided dead letters of the plan; assess and repair them with the current
-    code                                                                 (replay/assess.py)
-P6  one transaction: replayed records, parked copies, and the journal entry that names them.
-    Only its commit makes them effective                                 (replay/step.py)
-P7  insert the dispositions into ClickHouse, in parallel to the next step
-P8  no dead letter left: the run ends, with the plan finished in this partition
+P1  check the plan: complete, of this cluster, its topics exist
+P2  start the partition's replay producer, which fences an earlier run    (owner.py)
+P3  read the journal: decisions, and the progress of this plan            (status.py)
+P4  enter the plan in every partition, then begin the run in each
+P5  assess and repair the next undecided dead letters of the plan         (assess.py)
+P6  one transaction: replayed records, parked copies, the journal entry   (step.py)
+P7  insert the dispositions into ClickHouse, in parallel to the next step (disposition_publisher.py)
+P8  no dead letter left: the plan is finished in this partition
 
-After any doubt in P2 to P6 the run closes the producer and starts again at P2. The journal has the
-outcome of the step.
-"""
+After any doubt in P2 to P6 the run starts again at P2: the journal has the outcome."""
 
 from __future__ import annotations
 
@@ -42,10 +36,8 @@ from streams.operate.replay.status import PartitionStatus, PlanStatus
 
 @dataclass(slots=True)
 class RunResult:
-    """The plan after this run, over all partitions; counts include earlier runs of it.
-
-    ``states`` of its partitions; ``shown``: ClickHouse has every disposition.
-    """
+    """The plan after this run, over all partitions; counts include earlier runs of it. ``shown``:
+    ClickHouse has every disposition."""
 
     planned: int = 0
     replayed: int = 0
@@ -78,11 +70,8 @@ class RunResult:
 async def check_plan(
     broker: Broker, topology: Topology, plan: ReplayPlan
 ) -> tuple[Topic, Mapping[str, int]]:
-    """P1: the plan's source and the partition counts of the cluster's topics.
-
-    Raises `RefusedBySafety` for a plan of another cluster, of undeclared or deleted topics, or with
-    a changed transform, and `UsageError` when the transform cannot be loaded.
-    """
+    """P1. Raises `RefusedBySafety` for a plan of another cluster, of undeclared or deleted topics,
+    or with a changed transform, and `UsageError` when the transform cannot be loaded."""
     try:
         origin = topology.topic(plan.source)
         target = topology.topic(plan.terms.target) if plan.terms.target is not None else None
@@ -103,8 +92,8 @@ async def check_plan(
 async def refuse_beside_another(
     broker: Broker, plan: ReplayPlan, origin: Topic, partitions: int
 ) -> list[PartitionStatus]:
-    """The status of each partition. Raises `RefusedBySafety` while another plan runs or waits in
-    one of them."""
+    """Returns the status of each partition. Raises `RefusedBySafety` while another plan holds one
+    of them."""
     async with opened(broker.reader()) as reader:
         known = await standings(reader, origin, partitions)
     for standing in known:
@@ -113,13 +102,11 @@ async def refuse_beside_another(
 
 
 async def run_plan(means: RunContext, plan: ReplayPlan, *, resume: bool) -> RunResult:
-    """P1 to P8 in every partition of the plan, in parallel.
+    """P1 to P8 in every partition, in parallel. ``resume``: continue a paused plan.
 
-    ``resume``: continue a paused plan. Raises as `check_plan`, and `RefusedBySafety` for a paused
-    or cancelled plan, or beside another one; then nothing started. Raises `PartitionRestart` and
-    `TransientError` kinds while the broker is unavailable: the journal has the progress, and `dia
-    replay resume` continues.
-    """
+    Raises as `check_plan`, and `RefusedBySafety` for a paused or cancelled plan, or beside another
+    one; then nothing started. Raises `PartitionRestart` and `TransientError` kinds while the broker
+    is unavailable: `dia replay resume` continues."""
     origin, partitions = await check_plan(means.broker, means.topology, plan)
     known = await refuse_beside_another(means.broker, plan, origin, partitions[origin.dlq])
     for standing in known:
@@ -159,9 +146,8 @@ async def enter(
     *,
     by_agent: bool = False,
 ) -> None:
-    """P4, first half: enter the plan in every partition's journal before it begins in any, so that
-    its id suffices to resume it. Raises `RefusedBySafety` when another plan was entered
-    meanwhile."""
+    """P4, first half: enter the plan in every journal before it begins in any, so that its id
+    suffices to resume it. Raises `RefusedBySafety` when another plan was entered meanwhile."""
     for selection in plan.selections:
         if plan.id in known[selection.partition].plans:
             continue
@@ -193,7 +179,6 @@ def _refuse_stopped(standing: PlanStatus | None, *, resume: bool) -> None:
 def _entering(
     means: RunContext, plan: ReplayPlan, selection: Selection, *, by_agent: bool
 ) -> list[PlanEntered]:
-    """The entries of a plan in one partition's journal."""
     replay = list(selection.to_replay.pieces(RANGES_PER_ENTRY))
     park = list(selection.to_park.pieces(RANGES_PER_ENTRY))
     parts = len(replay) + len(park) - 1

@@ -1,17 +1,10 @@
-"""Restores shed records: appends copies of them to their partition.
+"""Restores shed records: appends copies to their partition (docs/protocols/shedding.md).
 
-X7  one producer for each order and partition, `dia-shed-{order}-{topic}-{partition}`: starting it
-    fences an earlier return of the range and aborts its open step; the committed offset of the
-    group of that name is the progress
-X8  read the next records of the range; one transaction holds their copies and the offset behind
-    the last one, whose metadata ``from=N at=O`` names the step's start and the offset of its
-    copies. The commit makes it effective; a crash leaves a step done or not begun
-X9  the range is done. Records that retention deleted meanwhile are reported as lost
-
-A copy has key, value, headers and partition of its record, its first append time (the reference for
-its age), and its offset. The engine processes it like any record: late, in a new incarnation of its
-window; a repeated event id makes it a duplicate.
-"""
+X7  start one producer for each order and partition, which fences an earlier return; the committed
+    offset of the group of its name is the progress
+X8  one transaction: copies of the next records, and the offset behind them, whose metadata
+    ``from=N at=O`` names the step's start and the offset of its copies
+X9  the range is done; records that retention deleted meanwhile are reported as lost"""
 
 from __future__ import annotations
 
@@ -51,8 +44,7 @@ REMEMBERED_MS = 6 * 86_400_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShedSpan:
-    """The offsets of one partition that one order skipped at ``at_ms``: from ``first`` to
-    ``until``, exclusive."""
+    """Offsets [first, until) of one partition that one order skipped at ``at_ms``."""
 
     order: str
     tp: TopicPartition
@@ -62,14 +54,14 @@ class ShedSpan:
 
     @property
     def name(self) -> str:
-        """The name of its producer and of the group with its progress."""
+        """Of its producer and of the group with its progress."""
         return f"dia-shed-{self.order}-{self.tp.topic}-{self.tp.partition}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Returned:
-    """The progress of a return, up to offset ``at``; ``copied`` records in this run, ``gone``
-    offsets were deleted or in a batch that cannot be decompressed."""
+    """``at``: restored up to there. ``copied``: records of this run. ``gone``: offsets that were
+    deleted or in a batch that cannot be decompressed."""
 
     at: int
     copied: int
@@ -77,11 +69,10 @@ class Returned:
 
 
 async def returned_up_to(broker: Broker, clock: Clock, span: ShedSpan) -> int:
-    """The offset below which the range is restored; its first one before any return.
+    """The offset below which the range is restored.
 
-    Raises `RefusedBySafety` when that is unknown: a broker without an offset for an old range may
-    have dropped it.
-    """
+    Raises `RefusedBySafety` when that is unknown: a broker may have dropped the offset of an old
+    range."""
     async with opened(broker.admin()) as admin:
         committed = (await admin.committed(span.name, [span.tp])).get(span.tp)
     if committed is not None:
@@ -116,9 +107,7 @@ async def bring_back(
     """X7 to X9; ``tell`` receives the records of each step.
 
     Raises `BrokerUnavailable`, `TooLarge`, `RefusedBySafety`, and `DiaError` when another run took
-    over or the outcome of a step is unknown: running it again continues from the committed
-    progress.
-    """
+    over or the outcome of a step is unknown: running it again continues."""
     producer = broker.transactional_producer(span.name)
     reader = await broker.reader()
     try:

@@ -1,10 +1,7 @@
 """Restores a row that a shard or a sink refused from its dead letter.
 
-The dead letter holds the whole row with its key and version: inserting it into ClickHouse again, or
-after a newer version, changes nothing. A sink gets it as a batch with a repeatable name
-(streams/core/rows/row_sink.py). So neither needs a transaction; the insert precedes the transaction
-that journals it. Hours and days of a window row are recomputed, as for any closed window.
-"""
+The row has its key and version, and a sink gets a batch with a repeatable name, so repeating the
+insert changes nothing. It precedes the transaction that journals it."""
 
 from __future__ import annotations
 
@@ -30,7 +27,8 @@ WINDOWS = ("m1", "h1", "d1")
 
 
 class RefusedWindowRow(msgspec.Struct, frozen=True, kw_only=True):
-    """The JSON of a dead letter of stage ``sink`` (runtime/effects/refused_row.py); see `WindowRows`."""
+    """The JSON of a dead letter of stage ``sink`` (runtime/effects/refused_row.py); see
+    `WindowRows`."""
 
     table: Literal["m1", "h1", "d1"]
     tenant: str
@@ -54,8 +52,7 @@ class RefusedWindowRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TargetRow(NamedTuple):
-    """The row of a declared table or sink, as `streams.core.rows.targets.Targets.fitted` returns
-    it, with the columns that the commit added."""
+    """``row`` as `Targets.fitted` returns it, with the columns that the commit added."""
 
     target: RowTarget
     row: dict[str, Any]
@@ -72,7 +69,7 @@ _decode_name = msgspec.json.Decoder(_Named).decode
 def readable_row(
     targets: Targets, letter: DeadLetterRecord, value: bytes | None
 ) -> RefusedWindowRow | TargetRow:
-    """The row in ``value`` of ``letter``, repaired or not. Raises ValueError for anything else."""
+    """Raises `ValueError` for anything but a row."""
     raw = value or b""
     name = _decode_name(raw).table
     if (table := targets.tables.get(name)) is not None:
@@ -96,8 +93,7 @@ def _whole(row: dict[str, Any], needed: Iterable[str]) -> dict[str, Any]:
 
 
 def batch_of(sink: DeclaredSink, letter: DeadLetterRecord, row: Mapping[str, Any]) -> RowBatch:
-    """A batch of one row. Its name is unique and repeatable: it consists of the commit that added
-    the row and the dead letter's id."""
+    """A batch of one row, named by the commit that added it and the dead letter's id."""
     source = letter.source_tp
     assert source is not None, "readable_row looked"
     number = int.from_bytes(sha256(letter.id.encode()).digest()[:7], "big")
@@ -106,10 +102,8 @@ def batch_of(sink: DeclaredSink, letter: DeadLetterRecord, row: Mapping[str, Any
 
 
 async def insert_window(shards: ShardSet, row: RefusedWindowRow) -> None:
-    """Store the row; for a minute, recompute the hour and the day.
-
-    Raises as `ShardSet.insert` and `ShardSet.roll_up`, `RowsRefused` among them.
-    """
+    """Store the row; for a minute, recompute the hour and the day. Raises as `ShardSet.insert` and
+    `ShardSet.roll_up`."""
     shard = int(shards.shard_of([row.tenant], [row.model], [row.metric])[0])
     await shards.insert(shard, [_rows(row, shard)])
     if row.table == "m1":
@@ -120,7 +114,7 @@ async def insert_window(shards: ShardSet, row: RefusedWindowRow) -> None:
 
 
 async def insert_fact(shards: ShardSet, table: ClickHouseTable, row: Mapping[str, Any]) -> None:
-    """Store the row. Raises as `ShardSet.insert`."""
+    """Raises as `ShardSet.insert`."""
     columns = {name: [cell] for name, cell in row.items()}
     for rows in rows_by_shard(table, columns, shards.shard_of_key):
         await shards.insert(rows.shard, [rows])

@@ -37,9 +37,8 @@ _READ_RECORDS = 500
 
 @dataclass(slots=True)
 class PlanStatus:
-    """One plan in one partition. ``reached``: its dead letters below that DLQ offset are done.
-    Counts concern this partition; ``left`` ones were skipped undecided. ``rate``: of an agent that
-    runs it here."""
+    """One plan in one partition. ``reached``: its dead letters below that DLQ offset are done;
+    ``left`` ones were skipped undecided. ``rate``: of an agent that runs it here."""
 
     plan: str
     head: ReplayPlan | None
@@ -73,10 +72,8 @@ class PlanStatus:
 
 @dataclass(slots=True)
 class PartitionStatus:
-    """The fold of a journal. ``mark`` is the newest one, `dead_letter_mark`, ``marks`` all of them
-    by offset. ``arrears`` are entries whose rows ClickHouse may lack, by seq; ``versions`` are the
-    versions of those rows. ``fault``: why the journal is incomplete; then only its readable part is
-    known."""
+    """The fold of a journal. ``marks`` by offset, ``mark`` the newest. ``arrears``: by seq, entries
+    whose rows ClickHouse may lack. ``fault``: why only a part of the journal is known."""
 
     journal: TopicPartition
     seq: int = 0
@@ -92,11 +89,10 @@ class PartitionStatus:
 
     @property
     def active(self) -> PlanStatus | None:
-        """The plan that holds the partition."""
         return next((plan for plan in self.plans.values() if plan.active), None)
 
     def apply(self, entry: Entry) -> None:
-        """Apply one entry. Raises `ChangelogGap` when the one before is missing."""
+        """Raises `ChangelogGap` when the entry before is missing."""
         if entry.seq != self.seq + 1:
             raise ChangelogGap(
                 f"{self.journal} has entry {entry.seq} behind entry {self.seq}: what was decided "
@@ -207,7 +203,6 @@ class PartitionStatus:
 
 
 def _move(plan: PlanStatus, entry: Entry) -> None:
-    """Apply a pause, resume or cancel."""
     match entry:
         case RunBegun():
             plan.state, plan.run, plan.reason = "running", entry.run, ""
@@ -234,12 +229,11 @@ async def read_standing(
     checked: bool = True,
     whole: bool = True,
 ) -> PartitionStatus:
-    """P3: read the journal of a DLQ partition up to its last stable offset and, if ``checked``,
-    verify that the DLQ holds its dead letters. Not ``whole``: returns a journal with a fault.
+    """P3: read the journal up to its last stable offset and, if ``checked``, verify that the DLQ
+    holds its dead letters. Not ``whole``: returns a journal with a fault.
 
     Raises `ChangelogLost` and `ChangelogGap` for an incomplete journal, `UnknownFormat`,
-    `TopicRecreated`, and the errors of the reader.
-    """
+    `TopicRecreated`, and the errors of the reader."""
     journal = TopicPartition(source.journal, partition)
     standing = PartitionStatus(journal)
     offset, end = await reader.beginning_offset(journal), await reader.last_stable_offset(journal)
@@ -269,7 +263,6 @@ async def read_standing(
 
 
 def way_out(source: Topic) -> str:
-    """The sentence on how to continue without the lost entries of a journal."""
     return (
         f"To go on without it: `dia dlq renew --topic {source.name} --lost-decisions`; letters that "
         f"were decided on only there are open then."

@@ -29,7 +29,7 @@ _PAUSES_S = (0.5, 1.0, 2.0, 4.0)
 
 
 class FailedDeadLetter(Exception):  # noqa: N818 - a signal to the run, whose policy is to stop here
-    """A planned dead letter fails now, and the plan stops at a failure."""
+    """The plan stops at a dead letter that fails."""
 
     def __init__(self, one: Assessed) -> None:
         super().__init__(_why(one))
@@ -37,10 +37,8 @@ class FailedDeadLetter(Exception):  # noqa: N818 - a signal to the run, whose po
 
 @dataclass(slots=True)
 class Stepper:
-    """Takes the steps of one run in one owned partition.
-
-    ``partitions``: partition counts of the possible topics; ``run`` names the process.
-    """
+    """Takes the steps of one run in one owned partition. ``partitions``: counts of the possible
+    topics."""
 
     plan: ReplayPlan
     run: str
@@ -54,10 +52,8 @@ class Stepper:
     seen: Callable[[int], None] = field(default=lambda count: None)
 
     async def take(self, letters: Sequence[DeadLetterRecord]) -> None:
-        """Decide on these undecided dead letters of the plan in one transaction.
-
-        Raises `FailedDeadLetter` after committing those before it, and `PartitionRestart` kinds.
-        """
+        """Decide on these undecided dead letters of the plan in one transaction. Raises
+        `FailedDeadLetter` after committing those before it, and `PartitionRestart` kinds."""
         found = await self.assessor.assess(letters, self.owner.standing.dispositions)
         failed: Assessed | None = None
         for index, one in enumerate(found):
@@ -120,8 +116,8 @@ class Stepper:
         return outgoing(one.letter, one.record, target.name, count, self.plan.id)
 
     async def _inserted(self, one: Assessed) -> Assessed:
-        """Insert a row into its target before the transaction that journals it; repeating it is
-        harmless. A row refused again fails like any dead letter."""
+        """Insert a row before the transaction that journals it; repeating it is harmless. A row
+        refused again fails like any dead letter."""
         if one.action is not Action.INSERT:
             return one
         assert one.record is not None
@@ -144,7 +140,7 @@ class Stepper:
 
 
 def steps(letters: Sequence[DeadLetterRecord], count: int) -> list[Sequence[DeadLetterRecord]]:
-    """Steps of at most ``count`` dead letters and about `STEP_BYTES`."""
+    """At most ``count`` dead letters and about `STEP_BYTES` each."""
     sizes = np.cumsum([len(letter.value or b"") + 1000 for letter in letters])
     found: list[Sequence[DeadLetterRecord]] = []
     start = 0

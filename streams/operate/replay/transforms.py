@@ -3,10 +3,9 @@
     [project.entry-points."dia.transforms"]
     numbers = "fixes:numbers"
 
-where ``fixes.numbers`` is ``(Original) -> Original | None``. A plan names one, and the SHA-256 of its
-file. Plans are untrusted: a module is imported only if its name is an entry point and its file has
-that digest. Modules of the working folder are excluded.
-"""
+where ``fixes.numbers`` is ``(Original) -> Original | None``. A plan names one, and the SHA-256 of
+its file. Plans are untrusted: a module is imported only if its name is an entry point and its file
+has that digest. Modules of the working folder are excluded."""
 
 from __future__ import annotations
 
@@ -24,8 +23,8 @@ from streams.operate.replay.plan import Transform
 
 
 def tenant_as_key(record: Original) -> Original | None:
-    """The built-in transform for records with a wrong key: sets the key to the event's tenant; None
-    without a tenant."""
+    """Built in, for records with a wrong key: sets the key to the event's tenant; None without
+    one."""
     try:
         tenant = json.loads(record.value or b"")["tenant_id"]
     except (ValueError, TypeError, KeyError):
@@ -48,8 +47,8 @@ def transform_of(name: str) -> Transform:
 
 
 def loaded(transform: Transform) -> Change:
-    """The function of a plan. Raises `RefusedBySafety` when it changed since planning, and
-    `UsageError` when it cannot be loaded."""
+    """Raises `RefusedBySafety` when the transform changed since planning, and `UsageError` when it
+    cannot be loaded."""
     point = _point(transform.name)
     if _digest(point) != transform.sha256:
         raise RefusedBySafety(

@@ -10,7 +10,6 @@ from streams.operate.reset.reset import Opening, kept_effects
 
 
 def consequences(opening: Opening, settings: Settings) -> list[str]:
-    """Where processing continues, and what may be lost or counted twice."""
     return [*_offsets(opening), *_windows(opening, settings), *_dedupe(opening, settings)]
 
 

@@ -1,9 +1,4 @@
-"""Drops outbox rows of a table or sink that no current version declares.
-
-A partition stops with `unknown_target` while its outbox holds such rows. An operator may drop them:
-each row becomes a dead letter of stage ``sink``, so `dia replay` restores it once its target is
-declared again, and the partition's state continues unchanged. It is a commit of the partition's own
-producer that consumes nothing:
+"""Drops outbox rows of a table or sink that no current version declares (docs/protocols/outbox.md).
 
 O1  plan: read the whole changelog; refuse unless an unknown target stops the partition
 O2  start the transactional producer (A1), which fences the partition's owner
@@ -11,10 +6,9 @@ O3  plan again; refuse when the partition committed since the operator agreed
 O4  commit {link without the effects, with the dead letters' rows; dead letters to the DLQ; the
     group's offset}, once for each `COMMIT_BYTES` of effects
 
-The link follows the last one in the same epoch, with its offsets and counters: a worker restores it
-like any other. When O4 fails between two commits, the rest stays in the outbox and stops the
-partition as before.
-"""
+Each row becomes a dead letter of stage ``sink``: `dia replay` restores it once its target is
+declared again. The link follows the last one in the same epoch: a worker restores it like any
+other."""
 
 from __future__ import annotations
 
@@ -56,8 +50,7 @@ COMMIT_BYTES = 8 << 20
 
 
 class TargetBacklog(NamedTuple):
-    """All outbox rows of one partition for one target. ``oldest_seq``: the number of the commit
-    that added the first."""
+    """``oldest_seq``: the number of the commit that added the first row."""
 
     target: EffectTarget
     declared: bool
@@ -68,7 +61,7 @@ class TargetBacklog(NamedTuple):
 
 
 class AgreedDrop(NamedTuple):
-    """The confirmed drop: the effects of one target, by their key in the changelog."""
+    """``effects``: by key in the changelog."""
 
     standing: StoppedPartition
     link: Link
@@ -77,12 +70,11 @@ class AgreedDrop(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """The number of rows that become dead letters."""
         return sum(len(_rows(key, value)) for key, value in self.effects.items())
 
 
 def owed_to(targets: Targets, owed: Mapping[bytes, bytes]) -> list[TargetBacklog]:
-    """The live outbox entries of a changelog (`Survey.owed`), by target."""
+    """The live outbox entries of a changelog, by target."""
     by_target: defaultdict[tuple[EffectTarget, bool], dict[bytes, bytes]] = defaultdict(dict)
     for key, value in owed.items():
         effect = _effect(key)
@@ -104,11 +96,8 @@ def owed_to(targets: Targets, owed: Mapping[bytes, bytes]) -> list[TargetBacklog
 async def plan_drop(
     broker: Broker, group: str, source: Topic, partition: int, targets: Targets, name: str
 ) -> AgreedDrop:
-    """O1: the drop of the target called ``name``.
-
-    Raises `RefusedBySafety` unless an unknown target stops the partition, and `UsageError` when no
-    row of this one may be dropped.
-    """
+    """O1. Raises `RefusedBySafety` unless an unknown target stops the partition, and `UsageError`
+    when no row of ``name`` may be dropped."""
     standing = await look(broker, group, source, partition, targets)
     last, cause = standing.survey.last, standing.cause
     if last is None or standing.torn or (cause and not isinstance(cause, UnknownTarget)):
@@ -153,9 +142,7 @@ def _nothing_of(
 async def drop(broker: Broker, clock: Clock, agreed: AgreedDrop, actor: str, reason: str) -> int:
     """O2 to O4. Returns the number of rows that became dead letters.
 
-    Raises `RefusedBySafety` when the partition changed since, or a worker took it back before the
-    first commit: then nothing has changed.
-    """
+    Raises `RefusedBySafety` when the partition changed since, or a worker took it back."""
     standing, name = agreed.standing, agreed.target.name
     tp, group = standing.tp, standing.group
     producer = broker.transactional_producer(transactional_id(group, tp))
@@ -186,8 +173,6 @@ async def drop(broker: Broker, clock: Clock, agreed: AgreedDrop, actor: str, rea
 
 
 class _Dropping:
-    """The commits of one drop, in order."""
-
     def __init__(
         self, producer: TransactionalProducer, clock: Clock, agreed: AgreedDrop, reason: str
     ) -> None:
@@ -200,7 +185,6 @@ class _Dropping:
         self._reason = reason
 
     async def commit(self, some: Mapping[bytes, bytes]) -> None:
-        """O4 of some effects."""
         standing, changelog = self._standing, self._standing.survey.changelog
         link = msgspec.structs.replace(
             self._link,
@@ -258,7 +242,6 @@ def _cut(some: Mapping[bytes, bytes]) -> Iterator[dict[bytes, bytes]]:
 
 
 def _effect(key: bytes) -> bytes:
-    """The key of an effect, from that of its entry in the changelog."""
     return key[len(OUTBOX.prefix) :]
 
 

@@ -1,8 +1,4 @@
-"""Resets a stopped partition: an operator opens a new epoch.
-
-A partition stops with `changelog_lost`, `changelog_gap`, `source_truncated` or `topic_recreated`
-when continuing could lose or double records. A reset is one transaction of the partition's own
-producer, so fencing applies as for a commit:
+"""Resets a stopped partition: an operator opens a new epoch (docs/protocols/reset.md).
 
 R1  look: read the whole changelog and the source's bounds; refuse when nothing is wrong
 R2  start the transactional producer (A1), which fences the partition's owner
@@ -10,16 +6,10 @@ R3  look again; refuse when anything changed since the operator agreed
 R4  commit {opening link, group offset with metadata ``epoch=N seq=M at=O``}
 R5  trim the changelog up to its end before the opening link
 
-The opening link has ``reset`` set, an epoch one above every known epoch, the next ``seq`` if known,
-``next_offset == start_offset`` and counters of zero, so that ``next_offset - start == read + gaps``
-holds in the new epoch too. It starts at the group's offset, or behind the last link if that is
-further; an offset whose own link is aborted (runtime/restore/torn_link.py) does not count. Its
-secret is new. Its entries are the undelivered effects (valid in any epoch) and the ledger row that
-opens the epoch; the other tables are empty. A restore clears its store at this link
-(runtime/restore/state.py) and discards a store of a lower epoch that no longer matches the log
-(runtime/assignment.py). The epoch is in the upper bits of every incarnation and version, so rows of
-the new epoch never replace older ones.
-"""
+The opening link starts at the group's offset, or behind the last link if that is further; an offset
+whose own link is aborted (runtime/restore/torn_link.py) does not count. Its counters are zero, so
+``next_offset - start == read + gaps`` holds in the new epoch too. Its entries are the undelivered
+effects, valid in any epoch, and the ledger row that opens the epoch."""
 
 from __future__ import annotations
 
@@ -73,7 +63,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoppedPartition:
-    """The result of R1. ``cause`` is the reason of the stop; None for a running partition."""
+    """The result of R1. ``cause`` is None for a running partition."""
 
     group: str
     source: Topic
@@ -85,17 +75,15 @@ class StoppedPartition:
     begin_offset: int
     end_offset: int
     last_append_ms: int | None
-    """append time of the last consumed record, if known"""
+    """of the last consumed record, if known"""
     cause: PartitionStopped | None
     recreated: bool
     targets: Targets
-    """the targets that the app declares"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """The epoch to open; ``counted_before`` and ``skipped`` are ranges of offsets (first, one past
-    the last) that are read again, or never."""
+    """``counted_before`` and ``skipped``: offsets [first, end) that are read again, or never."""
 
     standing: StoppedPartition
     link: Link
@@ -179,8 +167,8 @@ async def _last_append_ms(
 
 
 def open_epoch(standing: StoppedPartition, *, resume_at_start: bool) -> Opening:
-    """The epoch to open. Raises `RefusedBySafety` when nothing is wrong, or when the offset to
-    resume at is deleted and ``resume_at_start`` is not set."""
+    """Raises `RefusedBySafety` when nothing is wrong, or when the offset to resume at is deleted
+    and ``resume_at_start`` is not set."""
     tp = standing.tp
     if standing.cause is None:
         raise RefusedBySafety(
@@ -212,8 +200,8 @@ def open_epoch(standing: StoppedPartition, *, resume_at_start: bool) -> Opening:
 
 
 def _reached(standing: StoppedPartition) -> int:
-    """The offset up to which the group has consumed. A committed offset below the last commit's was
-    moved by hand: the records between are counted."""
+    """A committed offset below the last commit's was moved by hand: the records between are
+    counted."""
     last, committed = standing.survey.last, standing.committed
     known = [committed.offset] if committed is not None and not standing.torn else []
     if last is not None and not standing.recreated and last.epoch >= epoch_of(committed):
@@ -250,11 +238,10 @@ def _opening_link(standing: StoppedPartition, resume: int) -> Link:
 
 
 async def reset(broker: Broker, clock: Clock, agreed: Opening) -> Opening:
-    """R2 to R5: open the confirmed epoch. Returns it as committed.
+    """R2 to R5. Returns the epoch as committed.
 
     Raises `RefusedBySafety` when the partition changed since, or a worker took it back before the
-    commit: then nothing has changed.
-    """
+    commit: then nothing has changed."""
     standing = agreed.standing
     tp, group = standing.tp, standing.group
     producer = broker.transactional_producer(transactional_id(group, tp))
@@ -305,7 +292,6 @@ async def _commit(producer: TransactionalProducer, clock: Clock, opening: Openin
 
 
 def _owed(opening: Opening, now_ms: int) -> Sequence[Entry]:
-    """The undelivered effects, and the ledger row that opens the epoch."""
     standing, link = opening.standing, opening.link
     outbox = Outbox()
     columns = effects.ledger_columns(standing.group, standing.tp, link, now_ms)
@@ -315,8 +301,7 @@ def _owed(opening: Opening, now_ms: int) -> Sequence[Entry]:
 
 
 def kept_effects(standing: StoppedPartition) -> dict[bytes, bytes]:
-    """The undelivered effects that a reset keeps, by their key in the changelog: those with a known
-    target."""
+    """The undelivered effects with a known target, by their key in the changelog."""
     skip = len(OUTBOX.prefix)
     return {
         key: value
@@ -326,7 +311,7 @@ def kept_effects(standing: StoppedPartition) -> dict[bytes, bytes]:
 
 
 async def _trim(broker: Broker, changelog: TopicPartition, before: int) -> None:
-    """Delete the void part before the opening link. If this fails, a later commit trims it."""
+    """If this fails, a later commit trims."""
     try:
         async with opened(broker.admin()) as admin:
             await admin.delete_records({changelog: before})

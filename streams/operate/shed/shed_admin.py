@@ -29,12 +29,12 @@ OrderState = Literal["waiting", "done", "withdrawn", "void"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShedPlan:
-    """The records that an order would skip in one partition: offsets from ``first``, the group's
-    committed one, to ``until``, exclusive. ``oldest_ms`` is the append time of the first unread
-    record, None without one; ``last`` is place and append time of the last record to skip.
-    ``unreadable`` is the reason why they cannot be decoded; such a plan begins at the first
-    unreadable offset, and ``committed`` is the group's. ``retention_ms`` is the topic's, -1 for
-    unlimited, None when the topic does not set it."""
+    """Offsets [first, until) to skip. ``oldest_ms``: append time of the first unread record.
+    ``last``: place and append time of the last record to skip.
+
+    ``unreadable``: why they cannot be decoded; then ``first`` is the first such offset, and
+    ``committed`` the group's. ``retention_ms``: -1 for unlimited, None when the topic does not set
+    it."""
 
     group: str
     tp: TopicPartition
@@ -52,17 +52,16 @@ class ShedPlan:
 
     @property
     def shed(self) -> int:
-        """Offsets to skip, transaction markers included."""
+        """Transaction markers included."""
         return self.until - self.first
 
     @property
     def lag(self) -> int:
-        """Unconsumed offsets."""
         return max(0, self.end - (self.first if self.committed is None else self.committed))
 
     @property
     def truncated(self) -> bool:
-        """The log lost unread records: a case for `dia tables reset`, not for shedding."""
+        """The log lost unread records: a case for `dia tables reset`."""
         return self.first < self.begin
 
 
@@ -88,13 +87,12 @@ Sheddable = AgentSpec | StreamAgent
 
 
 def sheddables(agents: Iterable[Agent]) -> list[Sheddable]:
-    """The agents whose source can be shed; excludes job agents, because each request needs an
-    answer."""
+    """All but job agents: each request needs an answer."""
     return [agent for agent in agents if not isinstance(agent, JobAgent)]
 
 
 def sheddable(agents: Iterable[Agent], topic: str) -> Sheddable:
-    """The agent that reads ``topic``. Raises `UsageError` when it cannot be shed."""
+    """Raises `UsageError` when ``topic`` cannot be shed."""
     found = {agent.source.name: agent for agent in sheddables(agents)}
     if topic not in found:
         raise UsageError(
@@ -105,7 +103,7 @@ def sheddable(agents: Iterable[Agent], topic: str) -> Sheddable:
 
 
 def reader_of(agents: Iterable[Agent], topic: str) -> Agent:
-    """The agent that reads ``topic``. Raises `UsageError` without one."""
+    """Raises `UsageError` when no agent reads ``topic``."""
     found = {agent.source.name: agent for agent in agents}
     if topic not in found:
         raise UsageError(f"no agent reads {topic[:80]}; they read {', '.join(sorted(found))}.")
@@ -113,7 +111,7 @@ def reader_of(agents: Iterable[Agent], topic: str) -> Agent:
 
 
 def chosen(every: Sequence[TopicPartition], numbers: Sequence[int] | None) -> list[TopicPartition]:
-    """The partitions with those numbers; all for None. Raises `UsageError`."""
+    """Raises `UsageError` for a missing partition."""
     if not numbers:
         return list(every)
     missing = sorted(set(numbers) - {tp.partition for tp in every})
@@ -123,8 +121,7 @@ def chosen(every: Sequence[TopicPartition], numbers: Sequence[int] | None) -> li
 
 
 async def partitions_of(broker: Broker, topic: str) -> list[TopicPartition]:
-    """The partitions of a source topic. Raises `BrokerUnavailable`, and `UnknownTopic` without
-    one."""
+    """Raises `BrokerUnavailable` and `UnknownTopic`."""
     async with opened(broker.admin()) as admin:
         topics = await admin.describe_topics()
     if topic not in topics:
@@ -135,10 +132,8 @@ async def partitions_of(broker: Broker, topic: str) -> list[TopicPartition]:
 async def plan(
     broker: Broker, group: str, partitions: Sequence[TopicPartition], before_ms: int
 ) -> list[ShedPlan]:
-    """X1 of each partition; ``before_ms`` is the append time from which on records are kept.
-
-    Raises `BrokerUnavailable` and `UnknownTopic`.
-    """
+    """X1. Records appended from ``before_ms`` on are kept. Raises `BrokerUnavailable` and
+    `UnknownTopic`."""
     async with opened(broker.admin()) as admin:
         committed = await admin.committed(group, partitions)
         topics = await admin.describe_topics()
@@ -182,10 +177,8 @@ async def _plan(
 async def give_orders(
     broker: Broker, clock: Clock, plans: Iterable[ShedPlan], order_id: str, actor: str, reason: str
 ) -> dict[TopicPartition, ShedOrder]:
-    """X2 for every partition of ``plans``, all of one group, with records to skip.
-
-    Raises `BrokerUnavailable`, and `DiaError` when the outcome is unknown.
-    """
+    """X2 for each of ``plans``, all of one group, with records to skip. Raises `BrokerUnavailable`,
+    and `DiaError` when the outcome is unknown."""
     agreed = [found for found in plans if found.shed > 0]
     orders = {
         found.tp: ShedOrder(
@@ -210,7 +203,7 @@ async def give_orders(
 async def standings(
     broker: Broker, group: str, partitions: Sequence[TopicPartition]
 ) -> list[ShedStatus]:
-    """The status of every partition with an order. Raises `BrokerUnavailable`."""
+    """Of every partition with an order. Raises `BrokerUnavailable`."""
     async with opened(broker.admin()) as admin:
         orders = await read_orders(admin, group, partitions)
         committed = await admin.committed(group, orders)
@@ -221,8 +214,8 @@ async def standings(
 
 
 async def withdraw(broker: Broker, clock: Clock, waiting: Sequence[ShedStatus], actor: str) -> None:
-    """Withdraw orders of one group that no worker carried out; an order in progress may still
-    complete. Raises as `give_orders`."""
+    """Withdraw waiting orders of one group; one in progress may still complete. Raises as
+    `give_orders`."""
     orders = {
         standing.tp: msgspec.structs.replace(
             standing.order, at_ms=clock.now_ms(), actor=actor, withdrawn=True
@@ -234,7 +227,7 @@ async def withdraw(broker: Broker, clock: Clock, waiting: Sequence[ShedStatus], 
 
 
 async def _write(broker: Broker, group: str, orders: dict[TopicPartition, ShedOrder]) -> None:
-    """Uses a producer of its own: the partition's producer belongs to the partition's owner."""
+    """Uses a producer of its own: the partition's belongs to its owner."""
     producer = broker.transactional_producer(orders_group(group))
     try:
         await producer.start()

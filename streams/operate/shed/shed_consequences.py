@@ -12,10 +12,7 @@ from streams.operate.shed.shed_admin import ShedPlan
 
 
 def consequences(agent: Agent, plans: Sequence[ShedPlan]) -> list[str]:
-    """The records that ``agent`` will never process, and until when the log holds them.
-
-    Empty when nothing would be skipped.
-    """
+    """Empty when no record would be skipped."""
     skipped = [plan for plan in plans if plan.shed > 0]
     unreadable = [plan for plan in skipped if plan.unreadable]
     old = [plan for plan in skipped if not plan.unreadable]

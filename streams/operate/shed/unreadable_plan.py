@@ -1,4 +1,4 @@
-"""O3: the records to skip so that partitions pass undecodable ones."""
+"""Plans (X1) to skip records that cannot be decoded."""
 
 from __future__ import annotations
 
@@ -18,11 +18,8 @@ from streams.operate.shed.shed_admin import ShedPlan
 async def plan_unreadable(
     broker: Broker, clock: Clock, group: str, partitions: Sequence[TopicPartition]
 ) -> list[ShedPlan]:
-    """X1 for the first undecodable offsets of each partition at or after the committed one. Reads
-    each log up to them, or to its end.
-
-    Raises `BrokerUnavailable` and `UnknownTopic`.
-    """
+    """Plan the first undecodable offsets at or after the committed one; reads each log up to them,
+    or to its end. Raises `BrokerUnavailable` and `UnknownTopic`."""
     async with opened(broker.admin()) as admin:
         committed = await admin.committed(group, partitions)
     now_ms = clock.now_ms()
@@ -31,7 +28,7 @@ async def plan_unreadable(
 
 
 class _Page(NamedTuple):
-    """Offsets read in one call; ``why`` they cannot be decoded, "" when they can."""
+    """Offsets of one read; ``why`` they cannot be decoded."""
 
     first: int
     until: int

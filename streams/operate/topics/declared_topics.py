@@ -26,15 +26,15 @@ _RETENTION_MAX_S = 10 * 365 * 86_400
 
 @dataclass(frozen=True, slots=True)
 class DeclaredTopics:
-    """``topics``: every topic; ``named``: (topic, setting) whose value the settings name."""
+    """``named``: (topic, setting) whose value the settings name."""
 
     topology: Topology
     topics: list[TopicConfig]
     named: frozenset[tuple[str, str]]
 
     def against(self, present: Mapping[str, TopicConfig]) -> TopicPlan:
-        """The differences from the broker's topics (`Admin.describe_topics`). Raises
-        `RefusedBySafety` when another app uses a name too (`refuse_other_apps`)."""
+        """The differences from `Admin.describe_topics`. Raises `RefusedBySafety` as
+        `refuse_other_apps`."""
         refuse_other_apps(self.topology, present)
         return plan(self.topology, self.topics, present, self.named)
 
@@ -42,10 +42,8 @@ class DeclaredTopics:
 def declared_topics(
     settings: Settings, topology: Topology, replication_factor: int | None = None
 ) -> DeclaredTopics:
-    """The topology with the ``settings`` applied; ``replication_factor`` takes precedence.
-
-    Raises `UsageError` for a topic that is no source, and for a value outside the setting's range.
-    """
+    """``replication_factor`` takes precedence over ``settings``. Raises `UsageError` for a topic
+    that is no source, and for a value out of range."""
     partitions = _by_topic(
         topology, "DIA_TOPIC_PARTITIONS", settings.topic_partitions, 1, PARTITIONS_MAX
     )
@@ -90,7 +88,6 @@ def _retention_ms(named_s: int | None, default_ms: int) -> int:
 
 
 def _by_topic(topology: Topology, variable: str, text: str, low: int, high: int) -> dict[str, int]:
-    """``TOPIC=NUMBER[,TOPIC=NUMBER]`` as a mapping."""
     found: dict[str, int] = {}
     for pair in filter(None, (part.strip() for part in text.split(","))):
         name, _, value = (part.strip() for part in pair.partition("="))

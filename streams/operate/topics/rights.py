@@ -1,17 +1,13 @@
 """The Kafka ACLs that each role of an app needs, and no more.
 
-The rules name topics, consumer groups and transactional ids as the engine forms them, so they
-follow the app's declarations. Kafka's ACL model:
-https://kafka.apache.org/documentation/#security_authz.
+Model: https://kafka.apache.org/documentation/#security_authz. The rules name topics, groups and
+transactional ids as the engine forms them.
 
 - Topics and groups are literal, and so is a transactional id without a partition.
-- The id of a partition is `GROUP-TOPIC-PARTITION`. Topics grow, so a rule has the prefix
-  `GROUP-TOPIC-`. It reaches another app only where a group of that app begins with `GROUP-`: the
-  group `acme-group` and an app `acme-group-eu`.
-- Two prefixes name no app and reach every app of the cluster. Edges have `dia-edge-`: the id of an
-  edge is formed from the edge's name. Operators have `dia-shed-`: the id that returns a shed range
-  is formed from its order.
-"""
+- Topics grow, so the id of a partition, `GROUP-TOPIC-PARTITION`, has the prefix `GROUP-TOPIC-`. It
+  reaches another app whose group begins with `GROUP-`: `acme-group` and an app `acme-group-eu`.
+- Two prefixes reach every app of the cluster: edges have `dia-edge-` and the edge's name,
+  operators have `dia-shed-` and an order."""
 
 from __future__ import annotations
 
@@ -37,7 +33,7 @@ class KafkaRole(StrEnum):
     """A part of the pipeline with a Kafka user of its own."""
 
     OPERATOR = "operator"
-    """People, and the jobs that create topics."""
+    """people, and the jobs that create topics"""
     WORKER = "worker"
     EDGE = "edge"
     CONSOLE = "console"
@@ -51,7 +47,7 @@ _PRODUCER: Final = ("Write", "Describe")
 
 
 def rights(topology: Topology, role: KafkaRole) -> list[Right]:
-    """The rules of one role. Write on a source topic is the right to write for all its tenants."""
+    """Write on a source topic is the right to write for all its tenants."""
     match role:
         case KafkaRole.OPERATOR:
             return [*_operator(topology)]
@@ -79,8 +75,7 @@ def _operator(topology: Topology) -> Iterator[Right]:
 
 
 def _worker(topology: Topology) -> Iterator[Right]:
-    """Reads sources; writes results, dead letters, replayed records and state. It trims changelogs
-    by deleting records; a replay journal is never trimmed."""
+    """Trims changelogs by deleting records; a replay journal is never trimmed."""
     trimmed = _changelogs(topology)
     for name in _topics(topology):
         yield Right("topic", name, (*_APPEND, *(("Delete",) if name in trimmed else ())))
@@ -89,8 +84,8 @@ def _worker(topology: Topology) -> Iterator[Right]:
 
 
 def _edge(topology: Topology) -> Iterator[Right]:
-    """Appends events. Read, because its batch number is a committed offset, which Kafka allows
-    readers to commit."""
+    """Read, because its batch number is a committed offset, which Kafka allows readers to
+    commit."""
     for topic in topology.consumed():
         yield Right("topic", topic.name, _APPEND)
     yield Right("group", "dia-edge-", _MEMBER, prefix=True)
@@ -121,7 +116,7 @@ def _console(topology: Topology) -> Iterator[Right]:
 
 
 def _work(topology: Topology) -> Iterator[Right]:
-    """The host, the groups and the producers of workers and of replay agents."""
+    """What workers and replay agents share."""
     yield Right("topic", topology.host_topic, (*_APPEND, "Create"))
     own = (agents_group(topology), topology.leader_group, topology.host_group)
     decided = _decided(topology.topics)
@@ -134,7 +129,6 @@ def _work(topology: Topology) -> Iterator[Right]:
 
 
 def _replays(topics: Iterable[Topic]) -> Iterator[Right]:
-    """The producers that decide on dead letters."""
     for topic in topics:
         yield _producers(owner.transactional_id(topic, 0))
 
@@ -145,12 +139,10 @@ def _producers(first: str) -> Right:
 
 
 def _topics(topology: Topology) -> list[str]:
-    """All topics of `dia topics apply`, in its order."""
     return [topic.name for topic in wanted_topics(topology)]
 
 
 def _changelogs(topology: Topology) -> set[str]:
-    """The changelogs, which are trimmed."""
     return {topic.changelog(group) for group, topic in topology.sources()}
 
 
@@ -159,7 +151,7 @@ def _groups(topology: Topology) -> list[str]:
 
 
 def _decisions(topology: Topology) -> list[str]:
-    """The groups whose committed offsets are decisions about partitions of the app's groups."""
+    """The groups whose committed offsets are decisions about partitions."""
     kinds = (orders_group, register_group, quarantine_group)
     return [kind(group) for group in _groups(topology) for kind in kinds]
 

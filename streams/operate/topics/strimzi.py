@@ -13,10 +13,7 @@ API_VERSION = "kafka.strimzi.io/v1"
 
 
 def resources(topics: Iterable[TopicConfig], cluster: str) -> list[dict[str, Any]]:
-    """A resource for each topic, for the Strimzi cluster of that name.
-
-    Without a replication factor the topic gets the cluster's default.
-    """
+    """Without a replication factor a topic gets the cluster's default."""
     return [
         {
             "apiVersion": API_VERSION,
@@ -60,7 +57,7 @@ def _rule(right: Right) -> dict[str, Any]:
 
 
 def yaml(documents: Iterable[Mapping[str, Any]]) -> str:
-    """The documents as one YAML stream. Values are mappings, lists, texts and whole numbers."""
+    """Values are mappings, lists, texts and whole numbers."""
     return "".join("---\n" + "".join(_lines(document, "")) for document in documents)
 
 

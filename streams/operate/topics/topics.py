@@ -1,13 +1,8 @@
 """The declared topics, their differences from the broker's, and the changes to apply.
 
 A topic is never made smaller: partitions cannot shrink, and a shorter retention would delete
-records at once. A topic larger than declared is used as it is:
-
-- The topics of a source (dead letters, parking lot, journal, changelog, and its agent's answer
-  topic) get as many partitions as the source has.
-- A larger value is left and reported. It is refused only where an operator set the smaller one.
-- One refusal stops its own change only.
-"""
+records at once. A larger value is left and reported, and refused where an operator set the smaller
+one. One refusal stops its own change only."""
 
 from __future__ import annotations
 
@@ -37,12 +32,10 @@ PARTITIONS = "partitions"
 REPLICATION = "replication factor"
 _RETENTION = ("retention.ms", "retention.bytes")
 _SIZES = (*_RETENTION, "max.message.bytes", MIN_INSYNC)
-"""Settings whose larger value on the broker is left unchanged."""
+"""A larger value on the broker is left unchanged."""
 
 
 class DifferenceKind(Enum):
-    """The action for a difference."""
-
     CREATE = "create"
     GROW = "grow"
     CONFIGURE = "configure"
@@ -52,11 +45,8 @@ class DifferenceKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TopicChange:
-    """One difference of one topic; ``now`` is "" for a missing value.
-
-    ``dedupe_gap``: growing a source moves keys to partitions whose tables lack the ids of the last
-    dedupe TTL: a duplicate across the change is counted twice.
-    """
+    """``now`` is "" for a missing value. ``dedupe_gap``: growing a source moves keys to partitions
+    without the ids of the last dedupe TTL: a duplicate across the change is counted twice."""
 
     topic: str
     kind: DifferenceKind
@@ -94,14 +84,13 @@ class TopicPlan:
 
     @property
     def to_do(self) -> tuple[TopicChange, ...]:
-        """The changes of `apply`."""
         idle = (DifferenceKind.LEAVE, DifferenceKind.REFUSE)
         return tuple(change for change in self.changes if change.kind not in idle)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Durability:
-    """Durability of every topic. ``min_insync`` 0: a majority, `majority`."""
+    """``min_insync`` 0: a `majority`."""
 
     replication_factor: int = BROKER_DEFAULT_REPLICATION
     min_insync: int = 0
@@ -118,8 +107,8 @@ def wanted_topics(
     replication_factor: int = BROKER_DEFAULT_REPLICATION,
     durability: Durability | None = None,
 ) -> list[TopicConfig]:
-    """Every topic of the topology. A source follows the topics that belong to it, so no source
-    partition exists without them. Answer topics come first."""
+    """Every topic. A source follows its companions, so no source partition exists without them.
+    Answer topics come first."""
     kept = durability or Durability(replication_factor=replication_factor)
     topics: dict[str, tuple[int, dict[str, str]]] = {}
     for source in sorted(topology.topics, key=lambda source: bool(topology.groups(source))):
@@ -182,11 +171,10 @@ def plan(
     present: Mapping[str, TopicConfig],
     named: Collection[tuple[str, str]] = (),
 ) -> TopicPlan:
-    """The differences between the wanted topics and those of `Admin.describe_topics`.
+    """The differences of ``wanted`` from `Admin.describe_topics`.
 
     ``named``: (topic, setting) with an operator's value; making it smaller is refused instead of
-    left. Settings outside the topology are unmanaged.
-    """
+    left. Settings outside the topology are unmanaged."""
     needed = _partitions_needed(topology, wanted, present)
     resolved = {t.name: _resolved(t, present.get(t.name), needed[t.name]) for t in wanted}
     declared = {topic.name: topic.partitions for topic in wanted}
@@ -208,8 +196,8 @@ def plan(
 def _partitions_needed(
     topology: Topology, wanted: Iterable[TopicConfig], present: Mapping[str, TopicConfig]
 ) -> dict[str, int]:
-    """Partitions by topic: of a source, the declared or existing count; of its topics, at least
-    that of the source or its DLQ."""
+    """A source keeps its existing count; its companions have at least that of the source or its
+    DLQ."""
     needed = {topic.name: topic.partitions for topic in wanted}
 
     def at_least(name: str, partitions: int) -> None:
@@ -231,8 +219,8 @@ def _partitions_needed(
 
 
 def _resolved(topic: TopicConfig, found: TopicConfig | None, partitions: int) -> TopicConfig:
-    """The topic with broker-dependent values: more in-sync replicas than replicas would refuse
-    every write. While the replica count is unknown, no minimum is set."""
+    """More in-sync replicas than replicas would refuse every write. While the replica count is
+    unknown, no minimum is set."""
     config = dict(topic.config)
     factor = topic.replication_factor if found is None else found.replication_factor
     if factor > 0:
@@ -247,8 +235,8 @@ _CHANGELOG_NAME = re.compile(r"(?P<app>[^.]+)\.(?P<group>[^.]+)\.(?P<topic>.+)\.
 
 
 def refuse_other_apps(topology: Topology, present: Iterable[str]) -> None:
-    """Raises `RefusedBySafety` when another app uses a topic or group of ``topology``, by the
-    changelogs on the broker: both would write its dead letters, or fence each other's producers."""
+    """Raises `RefusedBySafety` when another app's changelog names a topic or group of ``topology``:
+    both would write its dead letters, or fence each other's producers."""
     groups = {found.group for found in topology.read}
     for name in sorted(present):
         found = _CHANGELOG_NAME.fullmatch(name)
@@ -268,11 +256,8 @@ def refuse_other_apps(topology: Topology, present: Iterable[str]) -> None:
 
 
 async def apply(admin: Admin, planned: TopicPlan, *, accept_dedupe_gap: bool = False) -> None:
-    """Apply the plan to the broker's topics.
-
-    Raises `RefusedBySafety`, after all other changes, when the plan would make smaller a value that
-    an operator set, or grow a source without ``accept_dedupe_gap``.
-    """
+    """Raises `RefusedBySafety`, after all other changes, when the plan would make smaller a value
+    that an operator set, or grow a source without ``accept_dedupe_gap``."""
     await _carry_out(admin, planned, accept_dedupe_gap=accept_dedupe_gap)
     if any(change.kind is DifferenceKind.CREATE for change in planned.changes):
         # The replica count of new topics is known only now.
@@ -308,7 +293,6 @@ def _refuse(planned: TopicPlan, *, accept_dedupe_gap: bool) -> None:
 
 
 def refusal(refused: Iterable[TopicChange]) -> str:
-    """The refused changes, and how to proceed."""
     listed = "; ".join(f"{c.topic} {c.setting} from {c.now} to {c.wanted}" for c in refused)
     return (
         f"the settings would make topics smaller: {listed}. Unset DIA_TOPIC_* or name at least "
