@@ -128,7 +128,7 @@ def _formatter(shared: list[Any], out: TextIO, *, as_json: bool) -> logging.Form
 def _keep_to_lines(logger: Any, method: str, event: Any) -> Any:
     """Escape what a terminal acts upon, and indent tracebacks: a tenant's text in an exception must
     not look like an event. The renderer writes fields by repr."""
-    event["event"] = printable(str(event["event"]))
+    event["event"] = printable(str(event.get("event")))
     for name in ("exception", "stack"):
         if name in event:
             event[name] = textwrap.indent(lines_printable(event[name]), "    ")
@@ -161,8 +161,10 @@ class RepeatFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         own = record.name.partition(".")[0] in self._own
         most = OWN_REPEATS_MAX if own else REPEATS_MAX
-        event = record.msg if isinstance(record.msg, dict) else None  # structlog's form
-        key = (record.name, record.levelno, str(event["event"] if event else record.msg))
+        # Other libraries may log a mapping too, with any keys.
+        event = record.msg if hasattr(record, "_logger") else None  # structlog's form
+        what = event.get("event") if isinstance(event, dict) else record.msg
+        key = (record.name, record.levelno, str(what))
         now = self._monotonic()
         since, count = self._seen.get(key, (now, 0))
         dropped = 0
@@ -172,7 +174,7 @@ class RepeatFilter(logging.Filter):
         self._seen.move_to_end(key)
         if len(self._seen) > REMEMBERED_MAX:
             self._seen.popitem(last=False)
-        if dropped and event:
+        if dropped and isinstance(event, dict):
             event["dropped_repeats"] = dropped
         elif dropped:
             record.dropped_repeats = dropped

@@ -153,6 +153,21 @@ def test_an_event_of_our_own_is_bounded_and_says_how_many_were_dropped(monkeypat
     assert "dropped_repeats" not in second
 
 
+def test_any_object_is_a_message():
+    """A library that logs a mapping got a KeyError from its logger, and so did an agent that logs fields only."""
+    configure("console", stream=(text := io.StringIO()))
+    structlog.get_logger("shop").warning(None, user="x")
+    configure(stream=(out := io.StringIO()))
+    mapping = {"event": "theirs", "code": 5}
+    for _ in range(2):
+        logging.getLogger("library").warning({"code": 5})
+        logging.getLogger("library").warning(mapping)
+        structlog.get_logger("shop").warning(None, user="x")
+    assert len(_lines(out)) == 6
+    assert (_lines(out)[2]["user"], "user" in text.getvalue()) == ("x", True)
+    assert mapping == {"event": "theirs", "code": 5}
+
+
 def test_the_memory_of_repeats_is_bounded():
     """Messages without a template are all different: they must not fill memory."""
     keep = RepeatFilter(lambda: 0.0)
