@@ -21,8 +21,8 @@ CLOCK_SLACK_S = 1.0
 
 
 class LiveWorker(msgspec.Struct, frozen=True, kw_only=True):
-    """The last status of one worker process, reported ``silent_s`` seconds ago. ``settled``: lag 0,
-    outbox empty, no live windows."""
+    """The last status of one worker process. ``silent_s``: seconds between its report and the present,
+    on either side. ``settled``: lag 0, outbox empty, no live windows."""
 
     pid: int
     slot: int | str
@@ -91,4 +91,5 @@ def _read(path: Path) -> LiveWorker | None:
     # A process younger than the file reuses the dead worker's pid.
     if process is None or process.age_s() + CLOCK_SLACK_S < written_s_ago:
         return None
-    return msgspec.structs.replace(worker, silent_s=max(0.0, round(written_s_ago, 1)))
+    # A time ahead of the clock is of no report since the clock was set back, or of another clock.
+    return msgspec.structs.replace(worker, silent_s=abs(round(written_s_ago, 1)))
