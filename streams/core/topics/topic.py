@@ -34,12 +34,19 @@ CHANGELOG_MESSAGE_BYTES = 1 << 20
 """Limit of a changelog topic, set in case the broker's default is lower."""
 
 TENANT_FIELD: Final = "tenant_id"
+TENANT_MAX_CHARS: Final = 512
+"""Of a tenant's name where it is kept in memory; longer names that begin alike count as one tenant."""
+
+
+def tenant_name(event: Any) -> str:
+    """The tenant that an event names, a number as its digits; "" where it names none."""
+    tenant = getattr(event, TENANT_FIELD, None)
+    return "" if tenant is None else str(tenant)
 
 
 def tenant_of(event: Any) -> str:
-    """The tenant that an event names; "" where it names none."""
-    tenant = getattr(event, TENANT_FIELD, "")
-    return tenant if isinstance(tenant, str) else ""
+    """`tenant_name`, cut to `TENANT_MAX_CHARS`."""
+    return tenant_name(event)[:TENANT_MAX_CHARS]
 
 
 ValueType: TypeAlias = Any

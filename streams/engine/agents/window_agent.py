@@ -21,7 +21,7 @@ from streams.core.records.bad_records import (
     WindowClosed,
 )
 from streams.core.records.faust_values import plain
-from streams.core.topics.topic import TENANT_FIELD, Topic
+from streams.core.topics.topic import Topic, tenant_name
 from streams.engine.agents.agent import AgentSpec, EventBatch, Scope
 from streams.engine.agents.job_agent import Agent
 from streams.engine.aggregates.aggregate import FieldType, FieldValues
@@ -110,8 +110,7 @@ class _Folding(NamedTuple):
         self._refuse_over_share(tables, whole, late, kept, refused)
         repeats = self._repeats(batch, scope, kept, refused)
         for row, (code, why) in sorted(refused.items()):
-            tenant = getattr(batch.events[row], TENANT_FIELD, "")
-            scope.dead_letter(batch.row(row), code, why, str(tenant))
+            scope.dead_letter(batch.row(row), code, why, tenant_name(batch.events[row]))
         for declared, table, behind in zip(self.windows, tables, late, strict=True):
             fits = kept & ~behind
             if fits.any():
@@ -194,7 +193,7 @@ def _admitted(batch: EventBatch[Any], ids: str, scope: Scope) -> NDArray[np.int8
     prints, events = scope.fingerprints, batch.events
     named = [getattr(event, ids) for event in events]
     texts = [None if one is None else str(one) for one in named]
-    owners = [str(getattr(event, TENANT_FIELD, "")) for event in events]
+    owners = [*map(tenant_name, events)]
     hi, lo = prints.identities(texts, prints.tenants(owners), batch.column("values"))
     said = prints.said([*map(_payload, events, batch.column("values"))])
     names = {name: code for code, name in enumerate(dict.fromkeys(owners))}

@@ -24,7 +24,7 @@ from streams.core.records.bad_records import (
     WindowClosed,
 )
 from streams.core.records.faust_values import plain
-from streams.core.topics.topic import TENANT_FIELD
+from streams.core.topics.topic import tenant_name
 from streams.core.types import LogReader, RecordBatch, TopicPartition
 from streams.engine.agents.window_agent import WindowAgent
 from streams.engine.aggregates.aggregate import FieldType
@@ -197,8 +197,7 @@ class _Windows:
 
     def _repeats(self, batch: RecordBatch, row: int, event: Any) -> Verdict:
         value, named = batch.values[row], getattr(event, self._ids)
-        tenant = str(getattr(event, TENANT_FIELD, ""))
-        identity = (tenant, value if named is None else str(named))
+        identity = (tenant_name(event), value if named is None else str(named))
         try:
             said: object = _encode(plain(event))
         except (OverflowError, RecursionError, TypeError, ValueError):

@@ -12,7 +12,7 @@ import structlog
 
 from streams.core.clock import Clock
 from streams.core.settings import Settings
-from streams.core.topics.topic import MAX_RECORD_BYTES, TENANT_FIELD, Topic
+from streams.core.topics.topic import MAX_RECORD_BYTES, Topic, tenant_of
 from streams.core.types import CommittedOffset, RecordBatch, TopicPartition
 from streams.engine.runtime.poison.poison import (
     NOT_COUNTED,
@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 
 class _Whose(msgspec.Struct):
-    tenant_id: str
+    tenant_id: str | int
 
 
 _decode_whose = msgspec.json.Decoder(_Whose).decode
@@ -67,7 +67,7 @@ class PoisonWatch:
         if not self._named or value is None or len(value) > MAX_RECORD_BYTES:
             return UNKNOWN_TENANT
         try:
-            return _decode_whose(value).tenant_id.encode()[:_KEY_MAX_BYTES]
+            return str(_decode_whose(value).tenant_id).encode()[:_KEY_MAX_BYTES]
         except (ValueError, RecursionError):
             return UNKNOWN_TENANT
 
@@ -125,5 +125,7 @@ class PoisonWatch:
             keys: Counter[Any] = Counter(batch.keys)
             del keys[None]
             return keys
-        names = Counter(getattr(event, TENANT_FIELD, "") for event in events)
-        return Counter({name.encode(): count for name, count in names.items()}) + bad
+        found = +bad
+        for name, count in Counter(map(tenant_of, events)).items():
+            found[name.encode(errors="replace")[:_KEY_MAX_BYTES]] += count
+        return found
