@@ -37,7 +37,7 @@ class KeyShares:
     def take(self, tenant: str | None, keys: Collection[Key]) -> None:
         """The tenant made these keys."""
         if tenant:
-            self._owner.update(dict.fromkeys(keys, tenant))
+            self._owner.update(dict.fromkeys(keys, self._held.name(tenant)))
             self._held[tenant] += len(keys)
 
     def give_back(self, key: Key) -> None:

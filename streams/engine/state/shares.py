@@ -29,10 +29,19 @@ def room(bound: int, quota: int, total: int, held: int) -> int:
 class Holdings(Counter[str]):
     """How much each tenant holds; a tenant that holds nothing has no entry."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._names: dict[str, str] = {}
+
+    def name(self, tenant: str) -> str:
+        """One text for all that a tenant holds: each event brings a text of its own."""
+        return self._names.setdefault(tenant, tenant)
+
     def give_back(self, tenant: str, count: int = 1) -> None:
         self[tenant] -= count
         if not self[tenant]:
             del self[tenant]
+            self._names.pop(tenant, None)
 
 
 class Shares:

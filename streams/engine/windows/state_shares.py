@@ -39,8 +39,6 @@ class StateShares:
         self._owner: list[str] = []
         """by slot; "": none"""
         self._held = Holdings()
-        self._names: dict[str, str] = {}
-        """one text for all states of a tenant"""
 
     def held(self, tenant: str) -> int:
         return self._held[tenant]
@@ -55,7 +53,7 @@ class StateShares:
         """The tenant began the state in this slot."""
         if tenant:
             self._owner += [""] * (slot + 1 - len(self._owner))
-            self._owner[slot] = self._names.setdefault(tenant, tenant)
+            self._owner[slot] = self._held.name(tenant)
             self._held[tenant] += 1
 
     def give_back(self, slots: Iterable[int]) -> None:
@@ -65,8 +63,6 @@ class StateShares:
             if tenant:
                 self._owner[slot] = ""
                 self._held.give_back(tenant)
-                if tenant not in self._held:
-                    del self._names[tenant]
 
 
 class Begins(Protocol):

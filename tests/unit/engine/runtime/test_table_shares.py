@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.core.clock import settle
 from streams.core.records.bad_records import TenantOverQuota
+from streams.core.topics.topic import TENANT_MAX_CHARS, tenant_of
 from streams.engine.state.key_shares import KeyShares
 from streams.engine.streams.declared_table import DeclaredTable
 from tests.unit.engine.runtime.stream_desk import StreamDesk
@@ -110,6 +114,21 @@ async def test_a_list_of_several_tenants_is_given_one_by_one_when_room_is_short(
     kept = [key for key in desk.table(totals) if key.startswith("victim")]
     assert len(kept) == MANY // 100
     assert partition.failure is None
+
+
+def test_an_owner_is_one_short_text_for_all_its_keys():
+    """Each event brings its tenant's name as a text of its own, of any length: one for each key stayed in
+    memory, which no bound counted."""
+    shares = KeyShares()
+    for key in range(50):
+        event = SimpleNamespace(tenant_id="n" * (TENANT_MAX_CHARS + 1000 * key))
+        shares.take(tenant_of(event), [key])
+    owners = shares._owner.values()
+    assert {len(owner) for owner in owners} == {TENANT_MAX_CHARS}
+    assert len({id(owner) for owner in owners}) == 1
+    for key in range(50):
+        shares.give_back(key)
+    assert (shares._held, shares._held._names) == (Counter(), {})
 
 
 async def test_events_that_name_no_tenant_are_refused_nothing():
