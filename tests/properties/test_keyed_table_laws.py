@@ -96,16 +96,20 @@ def _same(table, model):
 
 CHANGED_AFTER_DELETION = [("set", "a", None), ("delete", "a"), ("change", "a", None)]
 LOOKED_AT_AFTER_DELETION = [("delete", "a"), ("look", "a"), ("read", "a")]
+SET_AFTER_A_LOOK = [("look", "a"), ("set", "a", None)]
+SET_AFTER_A_CHANGE = [("change", "a", None), ("delete", "a"), ("set", "a", None)]
 
 
 @settings(max_examples=60)
 @given(st.lists(STEPS, max_size=12))
 @example([("event", CHANGED_AFTER_DELETION, True)])
 @example([("event", CHANGED_AFTER_DELETION, True), ("event", LOOKED_AT_AFTER_DELETION, True)])
+@example([("event", SET_AFTER_A_LOOK, True)])
+@example([("event", SET_AFTER_A_CHANGE, True)])
 def test_the_state_is_that_of_the_completed_events(steps):
     """Reads, assignments, changes in place and deletions, whole events dropped, commits and restarts
-    anywhere."""
-    table, model, committed, store = _table(), {}, {}, {}
+    anywhere. A key is its tenant's from the event that makes it to the one that deletes it."""
+    table, model, committed, store, owned = _table(), {}, {}, {}, set()
     for step in steps:
         match step:
             case "event", writes, completes:
@@ -116,6 +120,7 @@ def test_the_state_is_that_of_the_completed_events(steps):
                 if completes:
                     table.seal()
                     table.join()
+                    owned = (owned & after.keys()) | (after.keys() - model.keys())
                     model = after
                 else:
                     table.drop()
@@ -126,9 +131,11 @@ def test_the_state_is_that_of_the_completed_events(steps):
                 _commit(table, store)
                 committed = dict(model)
             case ("restart",):
-                table, model = _table(), dict(committed)
+                table, model, owned = _table(), dict(committed), set()
                 table.load(sorted(store.items()))
         _same(table, model)
+        assert table._shares._owner == dict.fromkeys(owned, "t")
+        assert table._shares._held["t"] == len(owned)
 
 
 @settings(max_examples=40)

@@ -209,7 +209,7 @@ class KeyedTable:
     def __setitem__(self, key: Key, value: Any) -> None:
         if type(key) is not str:
             check_key(self.name, key)
-        if key not in self._kept and key not in self._staged:
+        if key not in self._kept:  # staged or not: a read stages the default
             self._check_new(key)
         held = self._form.held(value)
         # Scalars are staged in held form; other objects as they are, since they may be changed in

@@ -68,6 +68,23 @@ async def test_keys_without_end_are_refused_and_stop_no_other_tenant(desk, total
     assert desk.table(totals).bytes_used < BYTES
 
 
+async def test_a_key_that_is_read_before_it_is_set_counts_too(desk):
+    """A read of an absent key stages its default: a scalar set after it was no new key, and the table filled."""
+    notes = DeclaredTable("notes", default=dict, keys="any")
+
+    async def body(stream):
+        async for event in stream:
+            if notes[event.metric] != "done":
+                notes[event.metric] = "done"
+
+    partition = await desk.open(body, notes, max_table_bytes=BYTES)
+    await _sends(desk, "hostile", *(f"h{n}" for n in range(MANY)))
+    made = len(desk.table(notes))
+    await desk.commit()
+    assert [code for _, code, _ in desk.letters()] == ["over_quota"] * (MANY - made)
+    assert (partition.failure, 0 < made < MANY) == (None, True)
+
+
 async def test_what_is_deleted_makes_room_for_its_tenant(desk, totals):
     """A tenant that cleans up after itself works on for ever."""
 
