@@ -55,9 +55,8 @@ class Console:
     caches: CacheHandler
     policies: PolicyHandler
     topics: Sequence[str]
-    """names of the app's topics"""
     pages: Collection[str]
-    """names of the optional pages of this app"""
+    """the optional pages of this app"""
     clock: Clock
     metrics: ConsoleMetrics
 

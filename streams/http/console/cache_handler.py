@@ -24,7 +24,7 @@ class _Invalidate(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class CacheHandler:
-    """See the module docstring. A pattern reaches every tenant, so a bound token is refused."""
+    """A pattern reaches every tenant, so a bound token is refused."""
 
     def __init__(self, gate: Authorizer, layer: SharedLayer | None, operations: Operations) -> None:
         self._gate = gate

@@ -1,10 +1,7 @@
 """Compresses responses with gzip, once for all clients.
 
-Compressed bodies are cached by ETag and length. The ETag is a hash of the body
-(`streams.http.console.reply`), so a cache hit returns the bytes of the response itself: no tenant
-can receive another tenant's. Responses without an ETag are compressed individually; streams are not
-compressed, because they are small and must leave at once.
-"""
+Bodies are cached by ETag, a hash of the body, and length: no tenant can receive another's. Streams
+are not compressed: they are small and must leave at once."""
 
 from __future__ import annotations
 
@@ -39,7 +36,7 @@ class Compression:
         async def sending(message: Message) -> None:
             nonlocal start
             if message["type"] == "http.response.start":
-                # Held until the body is known: it names the length.
+                # held until the body is known: it names the length
                 start = message
                 return
             if start is not None:
@@ -51,7 +48,7 @@ class Compression:
         await self._app(scope, receive, sending)
 
     def _packed_answer(self, start: Message, message: Message) -> Message:
-        """The body to send; updates ``start``."""
+        """Updates ``start``."""
         body: bytes = message.get("body", b"")
         headers = MutableHeaders(raw=start["headers"])
         whole = not message.get("more_body", False) and len(body) >= FROM_BYTES

@@ -1,7 +1,5 @@
-"""The console's Kafka readers and topic list.
-
-Connections are reused: connecting and describing topics costs more than most reads.
-"""
+"""The console's Kafka readers and topic list. Connecting and describing costs more than most reads,
+so both are reused."""
 
 from __future__ import annotations
 
@@ -31,7 +29,7 @@ class Logs:
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[LogReader]:
-        """A reader for the caller alone. It is discarded after an error or a cancellation. Raises
+        """For the caller alone. It is discarded after an error or a cancellation. Raises
         `BrokerUnavailable`."""
         reader = self._idle.pop() if self._idle else await self._broker.reader()
         try:

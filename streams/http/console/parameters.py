@@ -22,13 +22,13 @@ TIME_MAX_S = 4_000_000_000
 
 
 class Parameters:
-    """Parameters of the query string, single or repeated; unknown ones are ignored."""
+    """Of the query string; unknown ones are ignored."""
 
     def __init__(self, request: Request) -> None:
         self._given = request.query_params
 
     def name(self, key: str, default: str | None = None) -> str:
-        """A name of 1 to 128 characters."""
+        """A name of 1 to 128 characters. Raises `BadRequest`."""
         found = self.optional(key)
         if found is None:
             if default is None:
@@ -41,8 +41,7 @@ class Parameters:
         return self._checked(key, self._given.get(key) or None)
 
     def tenant(self) -> str | None:
-        """The parameter ``tenant``; None when absent. An empty one is refused: it must not mean
-        every tenant."""
+        """None when absent. An empty one is refused: it must not mean every tenant."""
         return self._checked("tenant", self._given.get("tenant"))
 
     def _checked(self, key: str, found: str | None) -> str | None:
@@ -66,7 +65,7 @@ class Parameters:
         return tuple(bounded(key, text, 0, 0, high) for text in self.names(key, 100))
 
     def moment(self, key: str, default: str, now_s: float) -> int:
-        """Seconds since the epoch; raises `UsageError` for text that is no time."""
+        """Seconds since the epoch. Raises `UsageError`, `BadRequest`."""
         found = moment_s(self.name(key, default), key, now_s)
         if not 0 <= found <= TIME_MAX_S:
             raise BadRequest(f"{key} is before 1970 or too far ahead")
@@ -95,7 +94,7 @@ class Parameters:
 
 
 def bounded(key: str, text: str | None, default: int, low: int, high: int) -> int:
-    """A decimal number. Raises `BadRequest` for another text, and beyond the bounds."""
+    """Raises `BadRequest` unless it is a decimal number within the bounds."""
     if not text:
         return default
     if not (text.isascii() and text.isdigit() and len(text) <= 19):
@@ -121,7 +120,7 @@ def _encodable(text: str) -> bool:
 
 
 async def body(request: Request, kind: type[T]) -> T:
-    """The JSON body as a ``kind``. Raises `UnsupportedMedia`, `BodyTooLarge`, `BadRequest`."""
+    """The JSON body. Raises `UnsupportedMedia`, `BodyTooLarge`, `BadRequest`."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise UnsupportedMedia("the body is application/json")
     try:
@@ -132,7 +131,7 @@ async def body(request: Request, kind: type[T]) -> T:
 
 async def raw_body(request: Request) -> bytes:
     """At most `BODY_BYTES_MAX`, whatever the declared length. Raises `BodyTooLarge`, `BodyTimeout`,
-    and `BadRequest` when the client disconnects."""
+    `BadRequest`."""
     found = bytearray()
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):

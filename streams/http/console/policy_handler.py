@@ -28,8 +28,6 @@ class _Changed(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class PolicyHandler:
-    """See the module docstring."""
-
     def __init__(
         self, gate: Authorizer, layer: SharedLayer | None, operations: Operations, clock: Clock
     ) -> None:

@@ -43,7 +43,7 @@ _Table = Literal["", "m1", "h1", "d1"]
 
 
 class RangeQuery(NamedTuple):
-    """A whole request: ``models`` beside ``query``'s own, which is the first."""
+    """``models`` beside ``query``'s own, which is the first."""
 
     query: SeriesQuery
     models: tuple[str, ...]
@@ -52,8 +52,6 @@ class RangeQuery(NamedTuple):
 
 
 class RangeHandler:
-    """See the module docstring."""
-
     def __init__(
         self, gate: Authorizer, shards: ShardReader, answers: ResponseCache, clock: Clock
     ) -> None:

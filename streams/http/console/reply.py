@@ -84,7 +84,7 @@ def told(endpoint: Endpoint, route: str, clock: Clock, metrics: ConsoleMetrics) 
 
 
 def _problem(error: DiaError | StatementRefused, route: str) -> Response:
-    """The problem for the client. Messages with servers, files or addresses stay in the log."""
+    """Messages with servers, files or addresses stay in the log."""
     log.info("console_refused", route=route, code=error.code, why=str(error))
     match error:
         case RequestRefused():

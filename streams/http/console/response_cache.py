@@ -1,9 +1,5 @@
 """Caches responses from ClickHouse: briefly for load, and for a day for outages; a stale response
-is marked.
-
-A key begins with the tenant, which comes from the authorizer only. So no tenant's request finds
-another tenant's response.
-"""
+is marked. A key begins with the tenant, which comes from the authorizer only."""
 
 from __future__ import annotations
 
@@ -54,8 +50,6 @@ class QueryKey:
 
 
 class ResponseCache:
-    """See the module docstring."""
-
     def __init__(
         self,
         layer: SharedLayer | None,
@@ -87,10 +81,8 @@ class ResponseCache:
         await self._behind.run()
 
     async def get(self, question: QueryKey, load: Load) -> bytes:
-        """A JSON object: the result of ``load`` with ``as_of_ms`` and ``degraded``.
-
-        Raises the errors of ``load`` without a cached response.
-        """
+        """A JSON object: the result of ``load`` with ``as_of_ms`` and ``degraded``. Raises the
+        errors of ``load`` without a cached response."""
         try:
             found = await self._fresh[question.kind].get(
                 question.name, lambda: self._load(question, load)

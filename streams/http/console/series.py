@@ -1,4 +1,4 @@
-"""Statistics of one series over time, as `dia query series` prints them, or of several."""
+"""Statistics of one series over time, as `dia query series` prints them."""
 
 from __future__ import annotations
 

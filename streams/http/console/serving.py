@@ -60,16 +60,14 @@ from streams.http.console.waiting import WaitingRequests
 
 RATE_PERIOD_S = 60.0
 SIGN_INS_MAX = 30
-"""Sign-ins of one token within `RATE_PERIOD_S`."""
+"""of one token within `RATE_PERIOD_S`"""
 STOP_TIMEOUT_S = 3
 """Page streams would last a minute; a request cut off here has changed nothing, or everything."""
 
 
 class ConsoleProcess:
-    """The parts of one console; it connects to nothing before the first request.
-
-    ``secure``: browsers use TLS; ``behind_proxy``: through a proxy.
-    """
+    """It connects to nothing before the first request. ``secure``: browsers use TLS;
+    ``behind_proxy``: through a proxy."""
 
     def __init__(
         self,
@@ -143,7 +141,6 @@ class ConsoleProcess:
         )
 
     def app(self) -> Starlette:
-        """The application with its background tasks."""
         return console_app(self.console, pages=routes, lifespan=self._running)
 
     @contextlib.asynccontextmanager
@@ -190,8 +187,7 @@ def serve(settings: Settings, app: App, listening: Listening, said: Callable[[st
 
     Raises `RefusedBySafety` for an unsafe address, or one beyond loopback without tokens;
     `AddressUnavailable` for one in use; `UsageError` for TLS files that do not fit;
-    `ShardMapChanged` when another shard map filled a shard.
-    """
+    `ShardMapChanged` when another shard map filled a shard."""
     listening.require_safe()
     tokens = TokenFile.of(settings.home_path(), settings.tokens_file)
     if not is_loopback(listening.host) and not tokens.read():

@@ -74,13 +74,12 @@ class ShardReader:
         """Rows of the shard that holds the series (tenant, model, metric).
 
         Raises `ShardUnavailable`, `ShardBusy`, `PoolExhausted`, `BreakerOpen`, and
-        `StatementRefused` for a result beyond `LIMITS`.
-        """
+        `StatementRefused` for a result beyond `LIMITS`."""
         shard = int(self._known().shard_of(*([name] for name in names))[0])
         return await self._ask(shard, sql, parameters)
 
     async def of_all(self, sql: str, parameters: Mapping[str, Any]) -> Rows:
-        """The rows of every shard, in shard order. Raises as `of_series`."""
+        """In shard order. Raises as `of_series`."""
         self._known()
         found = await asyncio.gather(
             *(self._ask(shard, sql, parameters) for shard in range(len(self))),

@@ -42,8 +42,8 @@ UNREADABLE_S: Final = 20.0
 
 
 class _Asked(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``before``: shed records appended before this moment. Or ``unreadable``: shed records that
-    stop a partition because no worker can decode them."""
+    """Either ``before``: shed records appended before this moment, or ``unreadable``: those that no
+    worker can decode."""
 
     topic: str
     before: str | None = None

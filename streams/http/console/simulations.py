@@ -65,7 +65,7 @@ class _Cancel(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 def simulation_agent(app: App) -> JobAgent[Any] | None:
-    """The agent of ``app`` that answers `SimulationRequest`s; None where it has none."""
+    """None where ``app`` does not answer `SimulationRequest`s."""
     agents = (agent for agent in app.agents.values() if isinstance(agent, JobAgent))
     return next((agent for agent in agents if agent.source.type is SimulationRequest), None)
 
@@ -85,7 +85,7 @@ class SimulationHandler:
         operations: Operations,
         clock: Clock,
     ) -> None:
-        """``agent`` answers the requests; None: the app has no simulations."""
+        """``agent`` None: the app has no simulations."""
         self._gate = gate
         self._agent = agent
         self._shards = shards
@@ -160,7 +160,7 @@ class SimulationHandler:
             await producer.close()
 
     def _simulated(self) -> JobAgent[Any]:
-        """The agent. Raises `UnknownResource` in an app without one."""
+        """Raises `UnknownResource` in an app without simulations."""
         if self._agent is None:
             raise UnknownResource("this app has no simulations")
         return self._agent

@@ -36,8 +36,6 @@ _FIELDS = ("model", "version", "run", "event", "alias", "stage", "metrics", "ts_
 
 
 class TrainingHandler:
-    """See the module docstring."""
-
     def __init__(self, gate: Authorizer, shards: ShardReader, answers: ResponseCache) -> None:
         self._gate = gate
         self._shards = shards

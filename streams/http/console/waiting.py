@@ -1,10 +1,9 @@
 """Accepted simulations without a result, read from the log.
 
 A commit moves the group's offset past finished requests only (J5 in docs/protocols/jobs.md), so
-every unfinished request is at or behind it. Some requests there finished out of order: ClickHouse
-has a row of each with its offset, and they are left out. A finished request is listed until its
-row is visible; one that became a dead letter, until the offset passes it.
-"""
+every unfinished request is at or behind it. Those that finished out of order have a row with their
+offset in ClickHouse. A finished request is listed until its row is visible; a dead letter, until
+the offset passes it."""
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ from streams.http.console.shards import ShardReader
 
 FRESH_S: Final = 2.0
 READ_MAX: Final = 2000
-"""Requests read of one partition; the response is marked when more wait."""
+"""Of one partition; the response is marked when more wait."""
 LISTED_MAX: Final = 200
 
 _FINISHED = """
@@ -47,7 +46,7 @@ class _Asked(msgspec.Struct):
 
 
 class WaitingRequest(NamedTuple):
-    """One request. ``accepted_ms`` is its append time."""
+    """``accepted_ms`` is its append time."""
 
     asked: _Asked
     partition: int
@@ -65,8 +64,6 @@ class _Behind(NamedTuple):
 
 
 class WaitingRequests:
-    """See the module docstring."""
-
     def __init__(
         self,
         agent: JobAgent[Any] | None,
@@ -75,7 +72,7 @@ class WaitingRequests:
         shards: ShardReader,
         clock: Clock,
     ) -> None:
-        """``agent`` answers the requests; None: the app has no simulations."""
+        """``agent`` None: the app has no simulations."""
         self._agent = agent
         self._broker = broker
         self._logs = logs
@@ -128,7 +125,7 @@ class WaitingRequests:
 async def _read_from(
     reader: LogReader, place: TopicPartition, committed: int
 ) -> tuple[list[WaitingRequest], bool]:
-    """The requests from ``committed`` on, at most `READ_MAX` records, and whether those are all."""
+    """At most `READ_MAX` records from ``committed`` on, and whether those are all."""
     found, records = list[WaitingRequest](), 0
     at = max(committed, await reader.beginning_offset(place))
     end = await reader.last_stable_offset(place)

@@ -1,10 +1,8 @@
 """The HTTP surface of the edge: routes, and the order of the checks of a request.
 
-At degradation level 3 every request gets the same 503. Otherwise the order is: authentication (401;
-429 after too many wrong tokens), authorization (403), resource (404), media type (415), rate (429),
-size (413, 429), and then the events: 202 all accepted, 207 some, 422 none, 403 when all belong to
-another tenant.
-"""
+At degradation level 3 every request gets the same 503. Otherwise: authentication (401; 429 after
+too many wrong tokens), authorization (403), resource (404), media type (415), rate (429), size
+(413, 429), events (202 all accepted, 207 some, 422 none, 403 all of another tenant)."""
 
 from __future__ import annotations
 
@@ -83,7 +81,7 @@ class Edge:
     behind_proxy: bool = False
 
     def app(self, lifespan: Callable[[Starlette], Any] | None = None) -> Starlette:
-        """The ASGI application; ``lifespan`` starts and stops its dependencies."""
+        """``lifespan`` starts and stops its dependencies."""
         app = Starlette(
             routes=[
                 self._route("POST", "/v1/events/{topic}", self.post_events),
@@ -152,7 +150,7 @@ class Edge:
         )
 
     async def description(self, request: Request) -> Response:
-        # Public, so it is encoded once.
+        # public, so it is encoded once
         content = openapi.encoded(tuple(self.intake.topics.values()), self.body_bytes_max)
         return Response(content, media_type="application/json")
 
@@ -201,7 +199,7 @@ class Edge:
 
 
 def _tenant(request: Request, token: AccessToken) -> str:
-    """The requested tenant: that of the token; a token of every tenant has to name one."""
+    """That of the token; a token of every tenant has to name one."""
     asked = request.query_params.get("tenant", token.tenant)
     if asked is None:
         raise BadRequest("this token is valid for every tenant: name one with ?tenant=...")

@@ -30,7 +30,7 @@ class BodyMemory:
 
     @contextmanager
     def entered(self, owner: str) -> Iterator[BodyReservation]:
-        """The reservation of one request of ``owner``, released at the end of the block."""
+        """Of one request of ``owner``, released at the end of the block."""
         held = BodyReservation(self._room, owner)
         try:
             yield held
@@ -64,10 +64,7 @@ class BodyReservation:
 
 
 def declared_bytes(request: Request, bytes_max: int) -> int | None:
-    """The declared length of the body; None for a chunked one.
-
-    Raises `BodyTooLarge` before reading a byte.
-    """
+    """None for a chunked body. Raises `BodyTooLarge` before reading a byte."""
     said = request.headers.get("content-length", "")
     if not said.isdecimal():
         return None
@@ -77,8 +74,8 @@ def declared_bytes(request: Request, bytes_max: int) -> int | None:
 
 
 async def read(request: Request, bytes_max: int, held: BodyReservation) -> bytes:
-    """The whole body, counted by ``held``. Raises `BodyTooLarge`, `BodyTimeout`, `Overloaded`, and
-    `BadRequest` when the client disconnects."""
+    """The whole body, counted by ``held``. Raises `BodyTooLarge`, `BodyTimeout`, `Overloaded`,
+    `BadRequest`."""
     chunks: list[bytes] = []
     size = 0
     try:
@@ -97,7 +94,7 @@ async def read(request: Request, bytes_max: int, held: BodyReservation) -> bytes
 
 
 def media_type(request: Request) -> str:
-    """`JSON` or `NDJSON`. Raises `UnsupportedMedia` otherwise, also for compressed bodies."""
+    """`JSON` or `NDJSON`. Raises `UnsupportedMedia`, also for compressed bodies."""
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise UnsupportedMedia("send the body as it is, without Content-Encoding")
     said = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -107,7 +104,7 @@ def media_type(request: Request) -> str:
 
 
 def schema_version(request: Request) -> int:
-    """The schema version of the events in the body. Raises `BadRequest` unless it is a number."""
+    """Of the events in the body. Raises `BadRequest` unless it is a number."""
     said = request.headers.get(SCHEMA_HEADER)
     version = UNNAMED_VERSION if said is None else decimal(said.encode("latin-1"))
     if version is None:

@@ -1,8 +1,7 @@
 """Posts events to an edge from Python: validates them, sends batches and retries.
 
-A batch without a response is sent again unchanged. The pipeline deduplicates its events by id, or
-by their bytes where they have none.
-"""
+A batch without a response is sent again unchanged: the pipeline deduplicates its events by id, or
+by their bytes."""
 
 from __future__ import annotations
 
@@ -72,7 +71,7 @@ class _Batch(NamedTuple):
     lines: list[bytes]
 
     def last(self, count: int) -> _Batch | None:
-        """The last ``count`` events; None for none or all of them."""
+        """None for none or all of them."""
         if not 0 < count < len(self.lines):
             return None
         return _Batch(self.positions[-count:], self.lines[-count:])
@@ -89,9 +88,8 @@ class _Refusal(msgspec.Struct):
 class EdgeClient:
     """One edge at ``url``, one token, the topics of one app. Use it in ``async with``.
 
-    The client retries one batch for ``patience_s`` and then raises the last refusal. ``limits`` are
-    those of the pipeline's settings where they differ from the defaults.
-    """
+    The client retries one batch for ``patience_s`` and then raises the last refusal. ``limits``:
+    those of the pipeline's settings."""
 
     def __init__(
         self,
@@ -131,12 +129,11 @@ class EdgeClient:
     async def post(
         self, topic: str, events: Sequence[Any], *, version: int = UNNAMED_VERSION
     ) -> Posted:
-        """Send ``events`` (mappings or event structs), written with schema ``version``, in order;
-        returns when all accepted events are stored.
+        """Send ``events`` (mappings or event structs) of schema ``version`` in order; return when
+        all accepted ones are stored.
 
         Raises `RequestRefused` kinds when a batch cannot be sent, or not in time; earlier batches
-        are stored. Raises KeyError for an undeclared topic.
-        """
+        are stored. Raises `KeyError` for an undeclared topic."""
         declared = self._topology.topic(topic)
         accepted, rejected = 0, []
         values = [msgspec.json.encode(event) for event in events]
@@ -212,7 +209,7 @@ def _batches(good: Sequence[int], values: list[bytes]) -> Iterator[_Batch]:
 
 
 def _refusal(response: httpx.Response) -> _Refusal:
-    """Tolerates responses of a proxy that are no problem documents."""
+    """A proxy may respond without a problem document."""
     try:
         return msgspec.json.decode(response.content, type=_Refusal)
     except ValueError:

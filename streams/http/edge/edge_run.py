@@ -1,10 +1,9 @@
 """One run of an edge on one folder; its name separates its batches from those of other runs.
 
 Every start draws a name. A batch carries the name of the run that accepted it, and a number that
-rises within that name. A spool may hold batches of another name, because the folder outlived a run
-or is a copy. An edge ships them under that name. So two live edges on copies of one folder share
-names only for batches that both have, with the same numbers.
-"""
+rises within that name. A spool may hold batches of another name, because its folder outlived a run
+or is a copy; they are shipped under that name. So live edges on copies of one folder share names
+only for batches that both have."""
 
 from __future__ import annotations
 
@@ -20,12 +19,12 @@ from streams.core.process.file_lock import hold
 from streams.core.process.file_modes import private_folder
 
 SPOOL_SUFFIX = ".spool"
-"""Suffix of the segment files below the folder."""
+"""of the segment files below the folder"""
 
 
 class _Folder(msgspec.Struct, frozen=True):
-    """The file: the name of the last run that connected under its own name ("" before the first),
-    and the checksum key of the spool's frames."""
+    """The name of the last run that connected under its own name ("" before the first), and the
+    checksum key of the spool's frames."""
 
     name: str
     seed: int
@@ -34,10 +33,9 @@ class _Folder(msgspec.Struct, frozen=True):
 class EdgeRun:
     """A folder that this process locks until `close`.
 
-    ``name`` is that of this run; ``before`` that of the last run on this folder that may have left
-    a transaction open, "" for none; ``seed`` is the checksum key of its frames. Raises `SlotInUse`
-    when another process holds the folder and `SpoolCorrupt` when its file is unreadable.
-    """
+    ``before``: the last run on this folder that may have left a transaction open, "" for none;
+    ``seed``: the checksum key of its frames. Raises `SlotInUse` when another process holds the
+    folder and `SpoolCorrupt` when its file is unreadable."""
 
     def __init__(self, folder: Path) -> None:
         private_folder(folder)
@@ -65,7 +63,6 @@ class EdgeRun:
         self._write(self.name)
 
     def close(self) -> None:
-        """Release the folder."""
         self._lock.close()
 
     def _write(self, name: str) -> None:

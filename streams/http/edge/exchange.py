@@ -9,15 +9,14 @@ import msgspec
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 SCHEMA_HEADER = "dia-schema"
-"""HTTP header: schema version of the events of the body; absent means 1."""
+"""Schema version of the events of the body; absent means 1."""
 EVENTS_MAX = 10_000
-"""Events of one request."""
+"""of one request"""
 REJECTED_MAX = 1000
-"""Rejected events that one response names; bounds its size. After so many rejections the edge stops
-validating the body."""
+"""Rejected events that one response names. Then the edge stops validating the body."""
 
 Kept: TypeAlias = Literal["log", "spool"]
-"""Where the events were stored when the response was sent."""
+"""where the events were stored when the response was sent"""
 
 Stored: TypeAlias = Kept | Literal["nowhere"]
 
@@ -32,10 +31,9 @@ class Rejected(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """The result of a body. Accepted events are in the log, or synced to the edge's spool, which
-    ships them later. ``rejected`` names the first `REJECTED_MAX` of ``rejected_total`` rejected
-    events. The last ``not_judged`` events were not validated: correct the rejected ones and send
-    those again."""
+    """The result of a body. Accepted events are in the log, or synced to the edge's spool.
+    ``rejected`` names the first `REJECTED_MAX` of ``rejected_total``. The last ``not_judged``
+    events were not validated: send them again."""
 
     accepted: int
     stored: Stored

@@ -1,9 +1,7 @@
-"""The frames of a segment file, each with a length and a checksum.
+"""The frames of a segment file: ``magic | length | checksum | payload``.
 
-A frame is ``magic | length | checksum | payload``. One frame is one write and one fsync, so a crash
-leaves at most one broken frame, the last. The checksum is keyed by the spool's random seed: no
-event can imitate a frame.
-"""
+One frame is one write and one fsync, so a crash breaks at most the last. The checksum is keyed by
+the spool's random seed: no event can imitate a frame."""
 
 from __future__ import annotations
 
@@ -19,24 +17,23 @@ HEADER_BYTES = _HEADER.size
 
 
 class Frame(NamedTuple):
-    """A complete frame: its payload, and the offset of the next one."""
+    """``end``: the offset of the next frame."""
 
     payload: bytes
     end: int
 
 
 def encode(payload: bytes, seed: int) -> bytes:
-    """The bytes of one frame."""
     return _HEADER.pack(_MAGIC, len(payload), xxhash.xxh3_64_intdigest(payload, seed)) + payload
 
 
 def payload_bytes(header: bytes) -> int:
-    """The payload length in a header; 0 for an incomplete header."""
+    """0 for an incomplete header."""
     return int(_HEADER.unpack(header)[1]) if len(header) == HEADER_BYTES else 0
 
 
 def at(data: bytes, offset: int, seed: int) -> Frame | None:
-    """The frame at ``offset``; None unless it is complete."""
+    """None unless the frame is complete."""
     start = offset + HEADER_BYTES
     if start > len(data):
         return None
@@ -58,8 +55,8 @@ def walk(data: bytes, seed: int) -> Iterator[Frame]:
 
 
 def any_after(data: bytes, offset: int, seed: int) -> bool:
-    """Whether a complete frame begins after ``offset``. Then the bytes at ``offset`` are damage,
-    not a torn end."""
+    """Whether a complete frame begins after ``offset``: then the bytes there are damage, not a torn
+    end."""
     while (offset := data.find(_MAGIC, offset + 1)) >= 0:
         if at(data, offset, seed) is not None:
             return True

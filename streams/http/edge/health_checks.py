@@ -1,8 +1,7 @@
-"""Health signals of an edge: publishing to Kafka, and space on its disk.
+"""Health signals of an edge: publishing to Kafka, and space on its disk. It needs one of the two.
 
-It needs one of the two. Level 1: events wait on its disk, or its disk is full while Kafka accepts
-all. Level 3: both are unavailable, so the edge cannot store events and refuses requests.
-"""
+Level 1: events wait on its disk, or its disk is full while Kafka accepts all. Level 3: it cannot
+store events and refuses requests."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ STRAIGHT_S = 5.0
 def edge_watch(
     degradation: Degradation, clock: Clock, intake: Validator, folder: Path, free_min_bytes: int
 ) -> HealthWatch:
-    """The watch over one edge, whose spools are in ``folder``."""
+    """``folder`` holds the spools."""
     lanes = intake.lanes.values()
     direct = Silence(
         "Kafka",

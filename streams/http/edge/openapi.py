@@ -62,7 +62,6 @@ def document(topics: tuple[Topic, ...], body_bytes_max: int) -> dict[str, Any]:
 
 @lru_cache(maxsize=8)
 def encoded(topics: tuple[Topic, ...], body_bytes_max: int) -> bytes:
-    """`document` as JSON."""
     return msgspec.json.encode(document(topics, body_bytes_max))
 
 
@@ -123,7 +122,7 @@ def _post(topic: Topic, body_bytes_max: int) -> dict[str, Any]:
 
 
 def _event(topic: Topic) -> dict[str, Any]:
-    """The schema of an event: a reference where the document names its type."""
+    """A reference where the document names its type."""
     found = schema_document(topic, topic.latest)
     if "$defs" in found:
         return _ref(topic.type.__name__)

@@ -12,9 +12,8 @@ from streams.core.types import Headers
 
 
 class RequestBatch(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """``keys[i]`` is the key of ``values[i]``. ``edge`` is the edge run that accepted the batch;
-    ``number`` rises within one name and topic. ``traceparent`` is the header of that name, b"" for
-    none; ``version`` is the schema version of the values."""
+    """``keys[i]`` is the key of ``values[i]``. ``number`` rises within one ``edge`` (the run's
+    name) and topic. ``traceparent``: b"" for none."""
 
     edge: str
     number: int
@@ -25,22 +24,20 @@ class RequestBatch(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of its records, without framing."""
+        """Without framing."""
         return sum(map(len, self.keys)) + sum(map(len, self.values))
 
     def bytes_by_key(self) -> dict[bytes, int]:
-        """`size_bytes` by key."""
         return bytes_by_key(self.keys, self.values)
 
     @property
     def headers(self) -> Headers:
-        """Headers of each record."""
         followed = ((headers.TRACEPARENT, self.traceparent),) if self.traceparent else ()
         return (*headers.of_version(self.version), *followed)
 
 
 def bytes_by_key(keys: Sequence[bytes], values: Sequence[bytes]) -> dict[bytes, int]:
-    """Bytes of the records of each key; ``keys[i]`` is that of ``values[i]``."""
+    """``keys[i]`` is the key of ``values[i]``."""
     first = keys[0]
     if keys.count(first) == len(keys):
         return {first: len(first) * len(keys) + sum(map(len, values))}

@@ -1,7 +1,5 @@
-"""`dia edge serve` as a process: wiring, listening and a graceful stop.
-
-A stop first closes the listener and answers pending requests; then the publishers stop.
-"""
+"""`dia edge serve` as a process. A stop first closes the listener and answers pending requests;
+then the publishers stop."""
 
 from __future__ import annotations
 
@@ -56,7 +54,7 @@ log = structlog.get_logger(__name__)
 
 
 class EdgeProcess:
-    """The parts of one edge; it locks its folders from the start."""
+    """It locks its folders from the start."""
 
     def __init__(
         self,
@@ -126,7 +124,6 @@ class EdgeProcess:
         return self._edge.app(self._running)
 
     def close(self) -> None:
-        """Close connections and release locks."""
         self._simulations.close()
         for run in self._runs:
             run.close()
@@ -135,7 +132,7 @@ class EdgeProcess:
     async def _running(self, app: Starlette) -> AsyncIterator[None]:
         lanes = asyncio.create_task(self.intake.run(), name="lanes")
         watch = asyncio.create_task(self._watch.run(), name="health-watch")
-        # In parallel: accepting events needs no shard and must not wait for one.
+        # Accepting events needs no shard and must not wait for one.
         asking = asyncio.create_task(refuse_other_map(self._settings), name="shard-map")
         for task in (lanes, watch, asking):
             task.add_done_callback(self._ended)
@@ -148,8 +145,8 @@ class EdgeProcess:
             await self.quotas.close()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """A background task ends by cancellation. An error in one, or another shard map, ends the
-        process: answered events are durable, and the next run continues with them."""
+        """An error in a background task, or another shard map, ends the process: answered events
+        are durable, and the next run continues with them."""
         if not task.cancelled() and (bug := task.exception()) is not None:
             self.bug = bug
             self.on_bug()
@@ -188,8 +185,7 @@ def serve(
     """Serve until SIGTERM or SIGINT. ``said`` receives the address.
 
     Raises `RefusedBySafety` for an unsafe address, `AddressUnavailable` for one in use,
-    `UsageError` for TLS files that do not fit, and the errors of `EdgeProcess`.
-    """
+    `UsageError` for TLS files that do not fit, and the errors of `EdgeProcess`."""
     listening.require_safe()
     asyncio.run(_serve(settings, topology, listening, said))
 

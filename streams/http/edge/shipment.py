@@ -1,15 +1,13 @@
 """Ships batches to one topic, one transaction each; the broker stores the progress.
 
-With the records, a transaction commits the number after its last batch, as the offset of a group
-with the name of the batches. Reading that offset after any failure tells which batches are in the
-log, so no batch is written twice.
+A transaction also commits the number after its last batch, as the offset of a group with the name
+of the batches. After any failure that offset tells which batches are in the log.
 
-The offset's metadata reads ``from=N P:O P:O``: the number of the transaction's first batch, and the
-partitions and offsets where its records begin. If those records are aborted, Kafka carried the
-transaction out in part (streams/connect/broker/torn_commit.py), and the batches are sent again. An
-acknowledged commit needs no such check. An open transaction of another producer before those
-records leaves the outcome open: `connect` fails, and trusts the offset after `UNDECIDED_S`.
-"""
+Its metadata ``from=N P:O P:O`` has the number of the transaction's first batch, and the partitions
+and offsets where its records begin. If those are aborted, Kafka carried the transaction out in part
+(streams/connect/broker/torn_commit.py), and the batches are sent again. An open transaction of
+another producer before them leaves the outcome open: `connect` fails, and trusts the offset after
+`UNDECIDED_S`."""
 
 from __future__ import annotations
 
@@ -36,7 +34,7 @@ from streams.core.types import (
 from streams.http.edge.request_batch import RequestBatch
 
 SHIP_TIMEOUT_S = 10.0
-"""Deadline of one transaction. The broker's own deadline must be longer."""
+"""Of one transaction. The broker's own deadline must be longer."""
 PARTITIONS_AGE_MAX_S = 30.0
 """Longest time until added partitions are used."""
 UNDECIDED_S = 60.0
@@ -53,8 +51,7 @@ class Shipper:
     of that name.
 
     Calls raise `TransientError` kinds when nothing was sent, `PartitionRestart` kinds when the
-    outcome is unknown; call `connect` again after either.
-    """
+    outcome is unknown; call `connect` again after either."""
 
     def __init__(self, broker: Broker, topic: str, clock: Clock, tracer: Tracer = UNTRACED) -> None:
         self._tracer = tracer
@@ -67,12 +64,12 @@ class Shipper:
         self._partitions = 0
         self._counted_at = 0.0
         self._answered: CommittedOffset | None = None
-        """set by the last acknowledged commit"""
+        """of the last acknowledged commit"""
         self._undecided_since: float | None = None
 
     async def connect(self, edge: str) -> int | None:
-        """Fence, then read: the batches of ``edge`` below the returned number are in the log, and
-        no others. None: the broker has no number."""
+        """Fence, then read: exactly the batches of ``edge`` below the returned number are in the
+        log. None: the broker has no number."""
         await self.close()
         self._group = f"dia-edge-{edge}"
         self._producer = self._broker.transactional_producer(f"{self._group}-{self._topic}")
@@ -102,7 +99,7 @@ class Shipper:
             ) from error
 
     async def close(self) -> None:
-        """Close the connections; the next `connect` ends an open transaction."""
+        """The next `connect` ends an open transaction."""
         producer, self._producer = self._producer, None
         admin, self._admin = self._admin, None
         if producer is not None:
@@ -112,12 +109,12 @@ class Shipper:
 
     @property
     def _place(self) -> TopicPartition:
-        """The partition whose offset holds the number; one is enough."""
+        """Its offset holds the number; one partition is enough."""
         return TopicPartition(self._topic, 0)
 
     async def _torn(self, known: CommittedOffset) -> int | None:
         """The first batch number of the transaction that left ``known``, if its records are
-        aborted; else None."""
+        aborted."""
         mark = _MARK.fullmatch(known.metadata)
         if mark is None or known == self._answered:
             return None

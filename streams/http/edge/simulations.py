@@ -41,10 +41,7 @@ class Simulations:
         self._map = sharding.declared(settings) if settings.shards() else None
 
     async def results(self, tenant: str, key: str) -> list[dict[str, Any]]:
-        """The result of each request with that idempotency key, oldest first.
-
-        Raises `ShardUnavailable`.
-        """
+        """Oldest first. Raises `ShardUnavailable`."""
         if self._map is None:
             raise ShardUnavailable("no ClickHouse shard is known: set DIA_CLICKHOUSE_SHARDS.")
         shard = self._map.shard_of_key(f"{tenant}\0{key}")

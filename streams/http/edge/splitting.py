@@ -1,9 +1,8 @@
 """Splits a body into the bytes of its events without blocking the event loop for long.
 
-NDJSON lines, and an array with few commas, are split in one step. An array with many commas may
-hold millions of small elements. It is read token by token, yields to the event loop every
-`TOKENS_A_TURN` tokens, and stops after `EVENTS_MAX` elements.
-"""
+NDJSON lines, and an array with few commas, are split in one step. Another array may hold millions
+of small elements: it is read token by token, yields every `TOKENS_A_TURN` tokens, and stops after
+`EVENTS_MAX` elements."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ from streams.http.edge.exchange import EVENTS_MAX, NDJSON
 from streams.http.edge.validation_cost import ValidationCost
 
 LINES_MAX: Final = 2 * EVENTS_MAX
-"""Lines of a body, blank ones included."""
+"""blank ones included"""
 COMMAS_AT_ONCE: Final = 100_000
 """An array with at most so many commas takes 20 ms."""
 TOKENS_A_TURN: Final = 20_000
@@ -30,12 +29,10 @@ _TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{},]', re.DOTALL)
 
 
 async def events(body: bytes, media: str, judging: ValidationCost) -> list[bytes]:
-    """The bytes of each event: the non-blank lines, the elements of an array, or the one document.
-    The bytes are unchanged: an event without an id is identified by them.
+    """The bytes of each event, unchanged: an event without an id is identified by them.
 
     Raises `BadRequest` for a body without events, in another encoding, or with a malformed array;
-    `BodyTooLarge` for too many events.
-    """
+    `BodyTooLarge` for too many events."""
     if (encoding := foreign_encoding(body)) is not None:
         raise BadRequest(f"the body is {encoding}; send UTF-8")
     body = without_mark(body)
@@ -69,7 +66,7 @@ def _documents(body: bytes) -> list[bytes]:
 
 
 async def _elements(body: bytes, judging: ValidationCost) -> list[bytes]:
-    """The elements of an array; the decoder validates their JSON."""
+    """The decoder validates their JSON."""
     found: list[bytes] = []
     cut = _cut(body)
     while (piece := next(cut, None)) is not None:

@@ -1,9 +1,7 @@
 """Batches on disk while the broker is unavailable: a queue of segment files, bounded by its caller.
 
-Data survives kill -9 and power failure once `append` returns. Opening the folder cuts off a torn
-end, at most the frame of the last write. Damage before it stops the edge, because those events were
-acknowledged.
-"""
+Data survives kill -9 and power failure once `append` returns. Opening cuts off a torn end, at most
+the frame of the last write. Damage before it stops the edge: those events were acknowledged."""
 
 from __future__ import annotations
 
@@ -25,8 +23,8 @@ SEGMENT_BYTES = 16 << 20
 
 
 class SpoolPosition(NamedTuple):
-    """A position in the oldest segment; everything before it is shipped. ``blocks`` are those
-    before it that are not."""
+    """Everything before it in the oldest segment is shipped; ``blocks`` are those before it that
+    are not."""
 
     offset: int
     blocks: Sequence[RequestBatch] = ()
@@ -67,12 +65,12 @@ class Spool:
         return not self._segments
 
     def append(self, blocks: Sequence[RequestBatch]) -> None:
-        """Store the batches, all or none, and return when they are on disk."""
+        """Store all or none, and return when they are on disk."""
         data = frame.encode(request_batch.encode(blocks), self._seed)
         segment = self._tail()
         try:
             with segment.path.open("r+b", buffering=0) as file:
-                # Overwrite the remains of a failed write.
+                # overwrite the remains of a failed write
                 file.truncate(segment.size_bytes)
                 file.seek(segment.size_bytes)
                 _write_whole(file.fileno(), data)

@@ -1,26 +1,21 @@
-"""Publishes the events of one topic to the log, exactly once and in order.
+"""Publishes the events of one topic to the log, exactly once and in order (docs/protocols/edge.md).
 
 1. **L1** The records of a request become a batch with this run's name and a number, and wait.
 2. **L2** While the publisher is *direct* (connected, empty spool), one transaction writes all
    waiting batches and commits the number after the last. Then the edge answers their requests.
 3. **L3** A transaction with an unknown outcome returns its batches to the front of the queue and
    ends the direct state: waiting batches are appended to the spool, synced, and then answered.
-4. **L4** An edge that connects under a name, after a failure or restart, first fences all other
-   producers of that name, then reads its committed number: batches below it are in the log. A new
-   run first does so under the name of the run before, which may have left an open transaction.
-5. **L5** The rest is shipped from the spool, oldest first, as in L2, each batch under the name that
-   it carries (L4 at each change of name), and deleted afterwards.
+4. **L4** A connection under a name fences all other producers of that name, then reads its
+   committed number: batches below it are in the log. A new run first connects under the name of
+   the run before.
+5. **L5** The spool is shipped, oldest first, as in L2, each batch under the name that it carries,
+   and deleted afterwards.
 6. **L6** The publisher is direct again when the spool is empty, no write to it is pending, and it
    is connected under its own name.
 
-A spool holds the batches of a name in the order of their numbers, without gaps, from some number
-on. So every edge that ships a name's batches continues at the committed number. Two live edges ship
-under one name only the batches of a copied folder.
-
 Law: an answered batch is eventually in the log exactly once. The batches of one folder are in the
 order of their requests. A refused or unanswered batch is in the log at most once.
-tests/properties/test_lane_laws.py crashes edges between any two steps and copies live folders.
-"""
+tests/properties/test_lane_laws.py crashes edges between any two steps and copies live folders."""
 
 from __future__ import annotations
 
@@ -51,10 +46,10 @@ from streams.http.edge.spool import Spool
 log = structlog.get_logger(__name__)
 
 Disk: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
-"""Runs a blocking call outside the event loop."""
+"""runs a blocking call outside the event loop"""
 
 LINGER_S = 0.005
-"""Delay of a first batch: a transaction costs the same for one batch as for many."""
+"""Of a first batch: a transaction costs the same for one batch as for many."""
 BATCH_BYTES = 4 << 20
 RECONNECT_MIN_S = 0.2
 RECONNECT_MAX_S = 5.0
@@ -64,8 +59,8 @@ BUSY_RETRY_S = 1.0
 
 
 class PublisherBounds(NamedTuple):
-    """Bounds of one publisher in memory and on disk. The disk may exceed its bound by what was in
-    memory when the broker failed. A tenant has a fair share of both (fair_share.py)."""
+    """The disk may exceed its bound by what was in memory when the broker failed. A tenant has a
+    fair share of both (fair_share.py)."""
 
     inflight_bytes: int
     spool_bytes: int
@@ -78,7 +73,7 @@ class _Waiting:
 
 
 class TopicPublisher:
-    """See the module docstring. ``disk`` runs a blocking call of the spool in a thread."""
+    """``disk`` runs a blocking call of the spool in a thread."""
 
     def __init__(
         self,
@@ -109,7 +104,7 @@ class TopicPublisher:
         self._spooling = False
         self._stopped = False
         self._name = ""
-        """name of the current connection; "" while disconnected"""
+        """of the current connection; "" while disconnected"""
         self._shipped: dict[str, int] = {}
         """by name: batches below this number are in the log"""
 
@@ -124,10 +119,8 @@ class TopicPublisher:
         traceparent: bytes = b"",
         version: int = UNNAMED_VERSION,
     ) -> Kept:
-        """L1: returns where all the records are, once they are durable.
-
-        Raises `Overloaded` before any change, and `NotStored` when the outcome is unknown.
-        """
+        """L1: returns where all the records are, once they are durable. Raises `Overloaded` before
+        any change, and `NotStored` when the outcome is unknown."""
         sizes = bytes_by_key(keys, values)
         self._refuse_overload(sizes)
         block = RequestBatch(self._run.name, self._run.take(), keys, values, traceparent, version)

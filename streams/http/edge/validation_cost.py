@@ -1,12 +1,11 @@
 """Bounds the CPU time and event-loop time of validating one body.
 
-All tenants of an edge share one event loop. Rejecting an event costs ten times as much as accepting
-it, and costs the sender nothing. So a body is validated in slices of `SLICE_EVENTS` events or
-`SLICE_BYTES`; each turn of the loop runs one slice of one body. The first slice, and each after a
-rejected event, has `SUSPECT_SLICE_EVENTS`: a slice costs 0.16 ms beside its events, which only
-bodies with rejected events pay often. Validation stops at the slice in which `REJECTED_MAX` events are rejected, and the response counts the rest. The CPU time of rejected
-events is charged to the tenant (`Quota.REFUSED_US`), which is refused while it exceeds that quota.
-"""
+All tenants of an edge share one event loop, and rejecting an event costs the sender nothing. So a
+body is validated in slices of `SLICE_EVENTS` events or `SLICE_BYTES`; each turn of the loop runs
+one slice of one body. The first slice, and each after a rejected event, has `SUSPECT_SLICE_EVENTS`:
+a slice costs 0.16 ms beside its events. Validation stops at the slice in which `REJECTED_MAX`
+events are rejected. The CPU time of rejected events is charged to the tenant
+(`Quota.REFUSED_US`)."""
 
 from __future__ import annotations
 
@@ -38,7 +37,7 @@ class LoopShare:
 
 
 class ValidationCost:
-    """The cost of one body. ``refused_us``: CPU microseconds of its rejected events."""
+    """``refused_us``: CPU microseconds of its rejected events."""
 
     def __init__(self, loop: LoopShare) -> None:
         self._loop = loop
@@ -73,7 +72,7 @@ class ValidationCost:
 
 
 def slices(values: Sequence[bytes], rejected: Sequence[object]) -> Iterator[tuple[int, int]]:
-    """Start and end of each slice. ``rejected`` grows while the caller validates the slices."""
+    """``rejected`` grows while the caller validates the slices."""
     start = size = 0
     room = SUSPECT_SLICE_EVENTS
     for at, value in enumerate(values):

@@ -27,14 +27,12 @@ TENANT_MISMATCH = "tenant_mismatch"
 
 
 def topics_taken(topology: Topology) -> Mapping[str, Topic]:
-    """The topics that accept events from outside: those that agents read, not those that agents
-    only write."""
+    """Those that agents read, not those that agents only write."""
     return {topic.name: topic for topic in topology.consumed()}
 
 
 class ValidationResult(NamedTuple):
-    """The result of a request; ``bad`` are the rejected events by position. The last ``not_judged``
-    events were not validated."""
+    """``bad``: rejected events by position. The last ``not_judged`` events were not validated."""
 
     accepted: int
     stored: Stored
@@ -44,7 +42,7 @@ class ValidationResult(NamedTuple):
 
 @dataclass(slots=True)
 class _Good:
-    """Valid and rejected events among the first ``until`` events of a body."""
+    """Of the first ``until`` events of a body."""
 
     keys: list[bytes] = field(default_factory=list)
     sent: list[bytes] = field(default_factory=list)
@@ -68,7 +66,7 @@ class Validator:
         self._loop = loop or LoopShare()
         self.topics = topics_taken(topology)
         self.requests = frozenset(topology.answers)
-        """names of the topics whose events are job requests"""
+        """topics whose events are job requests"""
         self.lanes = lanes
         self._clock = clock
         self._limits = limits
@@ -87,7 +85,6 @@ class Validator:
         return self.topics[topic]
 
     def judging(self) -> ValidationCost:
-        """A cost account for one body."""
         return ValidationCost(self._loop)
 
     async def take(
@@ -99,12 +96,11 @@ class Validator:
         traceparent: bytes = b"",
         version: int = UNNAMED_VERSION,
     ) -> ValidationResult:
-        """Store the valid events of ``values`` together and report the others; all have schema
-        ``version``.
+        """Store the valid events of ``values``, all of schema ``version``, together, and report the
+        others.
 
         Raises `Overloaded` and `NotStored` for all of them, and `Forbidden` for events without a
-        tenant field when the token is bound to a tenant.
-        """
+        tenant field when the token is bound to a tenant."""
         if source.tenant_field is None and token.tenant is not None:
             raise Forbidden(
                 f"events of {source.name} name no tenant: only a token of every tenant posts them"

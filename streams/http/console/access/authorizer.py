@@ -1,9 +1,7 @@
 """Authenticates and authorizes a request by the token header or a browser session.
 
-Browsers send cookies with cross-site requests. So an unsafe request of a session must carry the
-session's CSRF token, which only the console's pages can read, and an Origin header, if present, of
-this site.
-"""
+Browsers send cookies with cross-site requests. So an unsafe request of a session must carry its
+CSRF token, which only the console's pages can read, and an Origin, if present, of this site."""
 
 from __future__ import annotations
 
@@ -27,23 +25,24 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Principal(NamedTuple):
-    """An authenticated caller; ``session`` for a browser with a cookie."""
+    """``session`` for a browser with a cookie."""
 
     token: AccessToken
     session: Session | None = None
 
     @property
     def owner(self) -> str:
-        """Owner of the caller's bounded resources, `AccessToken.owner`."""
+        """Of the caller's bounded resources."""
         return self.token.owner
 
     @property
     def actor(self) -> str:
-        """The name in the records of decisions."""
+        """In the records of decisions."""
         return f"token-{self.token.id}"
 
     def tenant(self, asked: str | None) -> str:
-        """The requested tenant: a bound token's own; a token of every tenant has to name one."""
+        """A bound token's own tenant; a token of every tenant has to name one. Raises `BadRequest`,
+        `Forbidden`."""
         found = self.token.tenant if asked is None else asked
         if not found:
             raise BadRequest("this token is valid for every tenant: name one with tenant=...")
@@ -59,8 +58,8 @@ class Principal(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authorizer:
-    """``rate`` limits requests, ``sign_ins`` new sessions of a token. ``secure``: browsers use TLS,
-    and the cookie travels only over it. ``behind_proxy``: a proxy names the client."""
+    """``rate`` limits requests, ``sign_ins`` new sessions of a token. ``secure``: browsers use TLS.
+    ``behind_proxy``: a proxy names the client."""
 
     authenticator: Authenticator
     attempts: Attempts
@@ -73,11 +72,10 @@ class Authorizer:
 
     @property
     def cookie(self) -> str:
-        """The name of the session's cookie."""
         return HOST_ONLY + COOKIE if self.secure else COOKIE
 
     def holder(self, request: Request, role: Role) -> Principal:
-        """Raises `Unauthenticated`, `Forbidden`, `CrossSite`, and `RateLimited`."""
+        """Raises `Unauthenticated`, `Forbidden`, `CrossSite`, `RateLimited`."""
         holder = self._known(request)
         if not holder.token.allows(role):
             raise Forbidden(
@@ -87,7 +85,7 @@ class Authorizer:
         return holder
 
     def visitor(self, request: Request) -> Principal | None:
-        """The caller of a page; None when not signed in."""
+        """None when not signed in."""
         try:
             return self.holder(request, Role.READ)
         except Unauthenticated:
@@ -113,13 +111,12 @@ class Authorizer:
         self.sessions.end(request.cookies.get(self.cookie))
 
     def renewed(self, request: Request) -> str | None:
-        """A new value of the session's cookie, when rotation is due."""
+        """A new value of the cookie, when rotation is due."""
         name = request.cookies.get(self.cookie)
         return None if name is None else self.sessions.renewed(name)
 
     def require_ours(self, request: Request) -> None:
-        """Raises `CrossSite` for a request from another site's page, and `BadRequest` for an
-        invalid origin."""
+        """Raises `CrossSite` for another site's page, and `BadRequest` for an invalid origin."""
         site = request.headers.get("sec-fetch-site", "same-origin")
         origin = request.headers.get("origin")
         try:

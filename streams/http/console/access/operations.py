@@ -1,8 +1,5 @@
-"""The journal of changes through the console: a line before and after each operation.
-
-An operation that cannot be journaled is refused. There is one append-only file a month, synced line
-by line and never deleted here.
-"""
+"""The journal of changes through the console: a line before and after each operation, one file a
+month, synced line by line. An operation that cannot be journaled is refused."""
 
 from __future__ import annotations
 
@@ -42,9 +39,8 @@ class Operations:
     async def noted(
         self, holder: Principal, action: str, subject: Mapping[str, Any], *, begins: bool = True
     ) -> AsyncIterator[None]:
-        """Run the operation inside the block. Raises before it `NotAudited` when the journal cannot
-        be written, and `ReadOnly` for one that ``begins`` work; ending work is allowed at any
-        level."""
+        """Run the operation inside the block. Raises before it `NotAudited`, and `ReadOnly` for one
+        that ``begins`` work."""
         if begins and self._read_only():
             raise ReadOnly("the service is degraded and refuses changes: see /overview")
         said = {

@@ -9,9 +9,8 @@ T = TypeVar("T")
 
 
 class OwnedEntries(Generic[T]):
-    """At most ``owner_max`` entries of an owner and ``total_max`` in all. Beyond the first, the
-    owner's least recently used entry is evicted; beyond the second, that of the owner with the
-    most, the new entry included."""
+    """Beyond ``owner_max`` the owner's least recently used entry is evicted; beyond ``total_max``
+    that of the owner with the most, the new entry included."""
 
     def __init__(self, *, total_max: int, owner_max: int) -> None:
         self._total_max = total_max
@@ -27,7 +26,7 @@ class OwnedEntries(Generic[T]):
             yield from entries.values()
 
     def put(self, owner: str, name: str, entry: T) -> None:
-        """Store ``entry`` under the unique ``name``."""
+        """``name`` is unique over all owners."""
         if len(self._owners.get(owner, ())) >= self._owner_max:
             self._drop_oldest(owner)
         elif len(self._owner_of) >= self._total_max:
@@ -38,7 +37,7 @@ class OwnedEntries(Generic[T]):
         self._owner_of[name] = owner
 
     def get(self, name: str) -> T | None:
-        """The entry; counts as a use."""
+        """Counts as a use."""
         owner = self._owner_of.get(name)
         if owner is None:
             return None
@@ -47,7 +46,6 @@ class OwnedEntries(Generic[T]):
         return entries[name]
 
     def pop(self, name: str) -> None:
-        """Remove the entry, if there is one."""
         owner = self._owner_of.pop(name, None)
         if owner is not None:
             del self._owners[owner][name]

@@ -1,10 +1,8 @@
 """Browser sessions on the server: the cookie names a session and holds no token.
 
-A session is as valid as its token: each request reads the token again, so revoking it ends its
-sessions. A restart of the console ends all sessions. The name rotates every `RENEWED_S`; the
-previous one is valid for `FORMER_S` more, for requests in progress. A leaked name is usable for
-minutes.
-"""
+Each request reads the token again, so revoking it ends its sessions. A restart of the console ends
+all. The name rotates every `RENEWED_S`; the previous one is valid for `FORMER_S` more, for requests
+in progress. So a leaked name is usable for minutes."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ from streams.http.console.access.owned_entries import OwnedEntries
 
 COOKIE = "dia_session"
 HOST_ONLY = "__Host-"
-"""Cookie prefix: browsers accept the cookie over TLS only, for this host only."""
+"""Browsers accept the cookie over TLS only, for this host only."""
 LONGEST_S = 12 * 3600.0
 IDLE_S = 3600.0
 RENEWED_S = 900.0
@@ -45,25 +43,24 @@ class Session:
 
 @dataclass(slots=True)
 class _Name:
-    """The cookie's value. ``until_s`` is set for a replaced name."""
+    """``until_s`` is set for a replaced name."""
 
     session: Session
     until_s: float | None = None
 
 
 class SessionStore:
-    """Bounded: beyond `TOKEN_SESSIONS_MAX` of a token its longest idle session ends; beyond
-    `SESSIONS_MAX` one of the token with the most."""
+    """Beyond `TOKEN_SESSIONS_MAX` of a token its longest idle session ends; beyond `SESSIONS_MAX`
+    one of the token with the most."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        # A replaced name uses an entry of its own for a minute.
         self._names: OwnedEntries[_Name] = OwnedEntries(
             total_max=SESSIONS_MAX, owner_max=TOKEN_SESSIONS_MAX
         )
 
     def begin(self, token: AccessToken) -> str:
-        """A new session; returns the cookie's value."""
+        """Returns the cookie's value."""
         now_s = self._clock.monotonic()
         if len(self._names) >= SESSIONS_MAX:
             self._names.keep(lambda name: not _over(name, now_s))
@@ -71,7 +68,7 @@ class SessionStore:
         return self._named(session)
 
     def find(self, name: str | None) -> Session | None:
-        """The session of a cookie, marked as used; None for an ended one."""
+        """Counts as a use; None for an ended session."""
         found = self._names.get(name or "")
         now_s = self._clock.monotonic()
         if found is None or name is None or _over(found, now_s):

@@ -73,7 +73,6 @@ class SignInHandler:
 
 
 def with_cookie(gate: Authorizer, name: str, response: Response) -> Response:
-    """``response`` with this value of the session's cookie."""
     response.set_cookie(
         gate.cookie,
         name,

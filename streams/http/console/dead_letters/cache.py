@@ -1,8 +1,7 @@
 """Caches the dead letters of a short DLQ, and reads only new ones.
 
-Without it each viewer would read and decode the whole queue. A long queue, or one with large
-values, is not cached: it is scanned for each request, a few at a time.
-"""
+Without it each viewer would decode the whole queue. A long queue, or one with large values, is
+scanned for each request."""
 
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ from streams.operate.dlq.scan import OffsetSpan, bounds, scan
 
 FRESH_S: Final = 2.0
 OFFSETS_MAX: Final = 20_000
-"""Of all partitions of a queue; a record with headers takes about 1.5 kB beside its value."""
+"""Of all partitions; a record with headers takes about 1.5 kB beside its value."""
 BYTES_MAX: Final = 16 << 20
 """of keys and values"""
 _PAGE: Final = 1000
@@ -42,7 +41,7 @@ class CachedDeadLetters(NamedTuple):
 
 
 class DeadLetterCache:
-    """The cache of one queue, shared by all callers; the caller applies access rights."""
+    """Of one queue, for all callers; the caller applies access rights."""
 
     def __init__(self, source: Topic, topology: Topology, logs: Logs, clock: Clock) -> None:
         self._source = source
@@ -52,8 +51,8 @@ class DeadLetterCache:
         self._recent = CachedValue(self._read, FRESH_S, clock)
 
     async def read(self) -> CachedDeadLetters | None:
-        """The content at most `FRESH_S` ago; None when it is too large to cache. Raises as
-        `streams.operate.dlq.scan.scan`, and `UnknownTopic`."""
+        """At most `FRESH_S` old; None when too large to cache. Raises as `scan`, and
+        `UnknownTopic`."""
         return await self._recent.get()
 
     async def close(self) -> None:

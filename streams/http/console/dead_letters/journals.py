@@ -14,10 +14,9 @@ from streams.operate.replay.control import journals_in
 from streams.operate.replay.status import PartitionStatus
 
 FRESH_S: Final = 0.5
-"""For the progress of a plan."""
+"""for the progress of a plan"""
 LISTED_FRESH_S: Final = 5.0
-"""For lists. A decision that a plan's progress has shown is in the list too: the cache keeps the
-newer read."""
+"""For lists. The cache keeps the newer read, so a list has what a plan's progress has shown."""
 
 Standings: TypeAlias = Mapping[Topic, Sequence[PartitionStatus]]
 Journals: TypeAlias = CachedValue[Standings]

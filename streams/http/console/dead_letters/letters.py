@@ -40,28 +40,25 @@ from streams.operate.replay.report import sheet_of
 LISTED: Final = 100
 LISTED_MAX: Final = 500
 SCANNED_MAX: Final = 200_000
-"""Dead letters scanned for one response; beyond it the response is marked incomplete, and `dia dlq`
-reads all."""
+"""Scanned for one response; beyond it the response is marked incomplete."""
 SCANS: Final = 4
 """Concurrent scans of all owners; one of each."""
 _WAIT_S: Final = 5.0
 _ANSWER_S: Final = 15.0
 _PAGE: Final = 1000
-"""Dead letters processed in one call on a thread; the event loop runs in between."""
+"""Processed in one call on a thread; the event loop runs in between."""
 
 _By = Literal["error", "tenant", "agent", "age", "topic", "stage", "disposition"]
 _FILTERS = ("topic", "since", "until", "error", "tenant", "partition")
 
 
 class DeadLetterQuery(NamedTuple):
-    """The DLQ and the filters of a request."""
-
     source: Topic
     filters: Filters
 
 
 def source_named(topology: Topology, name: str | None) -> Topic:
-    """None: the first topic. Raises `BadRequest` for an undeclared topic."""
+    """None: the first topic. Raises `BadRequest` for an undeclared one."""
     if name is None:
         name = next(iter(topology.by_name), "")
     if name not in topology.by_name:
@@ -70,7 +67,7 @@ def source_named(topology: Topology, name: str | None) -> Topic:
 
 
 def tenants_of(holder: Principal, asked: Iterable[str]) -> tuple[str, ...]:
-    """The requested tenants. Raises `Forbidden` for one outside the caller's rights."""
+    """Raises `Forbidden` for a tenant outside the caller's rights."""
     return tuple(holder.tenant(tenant) for tenant in asked)
 
 
@@ -170,14 +167,14 @@ class DeadLetterHandler:
             sheet = await sheet_of(self._broker, self._settings, self._topology, place)
         owner = holder.token.tenant
         value = sheet.original.value if sheet is not None else None
-        # The same response for a missing dead letter: its existence is not revealed.
+        # As for a missing dead letter: its existence is not revealed.
         if sheet is None or (owner is not None and not belongs(sheet.letter, value, owner)):
             raise UnknownResource("there is no dead letter of that name")
         return reply.json(request, {**sheet.fields(), **decoded(value), **hexadecimal(value)})
 
     @asynccontextmanager
     async def bounded(self, holder: Principal) -> AsyncIterator[None]:
-        """Bounds the scans: few at a time, one of each owner, with a deadline. Raises `Overloaded`,
+        """Few scans at a time, one of each owner, with a deadline. Raises `Overloaded`,
         `SourceUnavailable`."""
         async with self._turns.taken(holder.owner), _for_long():
             yield
@@ -213,8 +210,8 @@ class DeadLetterHandler:
                 yield page
 
     async def _decided(self) -> tuple[Decided, int]:
-        """The last decision about each dead letter, and the number of journal entries. Empty when a
-        journal cannot be read; `dia doctor` gives the reason."""
+        """The last decisions, and the number of journal entries. Empty when a journal cannot be
+        read; `dia doctor` gives the reason."""
         try:
             found = await self._journals.get(LISTED_FRESH_S)
         except PartitionStopped:

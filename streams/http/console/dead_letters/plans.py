@@ -1,8 +1,6 @@
 """Replays over HTTP: make a plan, submit it to the replay agent, follow its progress.
 
-A plan that is not submitted stays in this process for an hour. A submitted plan is in the journals,
-which any console and `dia replay` read.
-"""
+An unsubmitted plan stays in this process for an hour; a submitted one is in the journals."""
 
 from __future__ import annotations
 
@@ -42,7 +40,7 @@ KEPT_MS: Final = 3_600_000
 DRAFTS_MAX: Final = 200
 OWNER_DRAFTS_MAX: Final = 20
 PLANNED_AT_ONCE: Final = 500
-"""Dead letters assessed between two turns of the event loop."""
+"""between two turns of the event loop"""
 ENTERED_WAIT_S: Final = 5.0
 ENTERED_POLL_S: Final = 0.05
 _STATES: Final = ("running", "entered", "paused", "stopped", "cancelled", "finished")
@@ -53,8 +51,7 @@ _Found = Mapping[int, PlanStatus]
 
 
 class _Asked(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The body of POST /api/dlq/plans. Transforms are excluded: they would be code from a
-    client."""
+    """The body of POST /api/dlq/plans. A transform would be code from a client."""
 
     topic: str | None = None
     error: list[str] = []
@@ -144,8 +141,8 @@ class PlanHandler:
             ) from None
 
     async def _entered(self, holder: Principal, plan: str) -> dict[str, Any]:
-        """Progress of a plan just submitted. The broker acknowledges a commit before readers see
-        it, so this reads the journals until they contain the plan."""
+        """The broker acknowledges a commit before readers see it, so this reads the journals until
+        they contain the plan."""
         ends_s = self._clock.monotonic() + ENTERED_WAIT_S
         while True:
             self._journals.forget()
@@ -166,7 +163,7 @@ class PlanHandler:
         return reply.json(request, await self.progress(holder, request.path_params["plan"]))
 
     async def progress(self, holder: Principal, plan: str) -> dict[str, Any]:
-        """Progress of a plan by its journals. Raises `UnknownResource`."""
+        """Raises `UnknownResource`."""
         return _progress(*await self._standing(holder, plan))
 
     def teller(self, word: Word) -> Endpoint:
@@ -273,7 +270,6 @@ def _may(holder: Principal, plan: ReplayPlan) -> bool:
 
 
 def _given(asked: _Asked) -> dict[str, Any]:
-    """The request, for later readers of the plan."""
     said: dict[str, Any] = msgspec.to_builtins(asked)
     return {name: value for name, value in said.items() if value not in (None, [])}
 

@@ -1,8 +1,5 @@
-"""The static files, served from memory under a path with their digest.
-
-The digest covers every byte of the bundle, and modules import each other by relative paths. So a
-browser may cache a file for ever and never mixes two versions.
-"""
+"""The static files, served from memory under a path with the digest of the bundle. A browser may
+cache a file for ever and never mixes two versions."""
 
 from __future__ import annotations
 
@@ -21,8 +18,6 @@ _KEPT_S = 365 * 86_400
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file, plain and compressed."""
-
     media_type: str
     plain: bytes
     packed: bytes

@@ -1,8 +1,5 @@
-"""One subject with many watchers: one poller reads it and sends its newest state to each.
-
-A slow watcher skips states and delays no other: there is no queue, only the newest event and its
-number. The poller runs while the channel has watchers.
-"""
+"""One subject with many watchers: one poller reads it and sends its newest state to each. A slow
+watcher skips states and delays no other."""
 
 from __future__ import annotations
 
@@ -23,10 +20,8 @@ HEARTBEAT = b": still here\n\n"
 
 
 class Channel:
-    """Calls ``read`` every ``every_s``; events are server-sent events (WHATWG).
-
-    A failed read is an event ``trouble`` with the error's code; polling continues.
-    """
+    """Calls ``read`` every ``every_s``; events are server-sent events (WHATWG). A failed read is an
+    event ``trouble`` with the error's code."""
 
     def __init__(self, read: Read, every_s: float, clock: Clock) -> None:
         self._read = read
@@ -89,7 +84,7 @@ class Channel:
 
 
 def trouble(error: DiaError) -> bytes:
-    """The error as an event, without servers and addresses."""
+    """Without servers and addresses."""
     said = str(error) if isinstance(error, RequestRefused) else "a part of it does not answer now"
     body = msgspec.json.encode({"code": error.code, "detail": said})
     return b"event: trouble\ndata: " + body + b"\n\n"

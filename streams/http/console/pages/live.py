@@ -1,8 +1,7 @@
 """``/live/...``: sends changes to browsers, read once for all watchers.
 
-A stream ends after a minute. The browser reconnects, and its access is checked again: a revoked
-token or an ended session receives nothing for longer than that.
-"""
+A stream ends after a minute, and the browser reconnects: a revoked token or an ended session
+receives nothing for longer."""
 
 from __future__ import annotations
 
@@ -31,7 +30,7 @@ WATCHERS_MAX = 500
 
 
 class ChannelKey(NamedTuple):
-    """The subject and the tenant: tenants never share a channel."""
+    """Tenants never share a channel."""
 
     owner: str
     what: tuple[str, ...]
@@ -58,7 +57,7 @@ class Live:
         """Events of the JSON of ``GET /api/dlq/plans/{plan}``."""
         holder = self._console.gate.holder(request, Role.READ)
         plan = request.path_params["plan"]
-        # Raises for an unknown plan before a channel is opened.
+        # raises for an unknown plan before a channel is opened
         await self._console.plans.progress(holder, plan)
         return self._stream(
             ChannelKey(holder.owner, ("plan", plan)),

@@ -24,7 +24,7 @@ from streams.http.console.pages.live import Live
 @dataclass(frozen=True, slots=True)
 class ConsolePage:
     """``name`` is that of its template and module; ``key`` is the shortcut after ``g``. ``chosen``:
-    shown only where the app requests it (`App.pages`), because it needs tables of that app."""
+    only where the app requests it (`App.pages`), because it needs tables of that app."""
 
     path: str
     name: str
@@ -44,7 +44,7 @@ PAGES = (
 
 
 def pages_of(chosen: Collection[str]) -> tuple[ConsolePage, ...]:
-    """The pages of an app that requests the ``chosen`` ones, in the order of the navigation."""
+    """In the order of the navigation."""
     return tuple(page for page in PAGES if not page.chosen or page.name in chosen)
 
 
@@ -52,7 +52,6 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def routes(console: Console) -> list[BaseRoute]:
-    """The pages, their files and their live streams."""
     bundle, live = Bundle(), Live(console)
     show = _Shown(console, bundle)
 
@@ -70,14 +69,12 @@ def routes(console: Console) -> list[BaseRoute]:
 
 
 class _Shown:
-    """Renders templates with escaping."""
-
     def __init__(self, console: Console, bundle: Bundle) -> None:
         self._console = console
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(TEMPLATES),
             autoescape=True,
-            # Templates are compiled once; they do not change in a running console.
+            # Templates do not change in a running console.
             auto_reload=False,
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,

@@ -1,11 +1,9 @@
 """Freshness as a rolling time series: quantiles and error budget of the latest window.
 
 Workers count, for each bound, the rows that became visible within it. A sample adds the increase of
-every worker's counters since the last sample. A counter that fell was reset by a restart and counts
-from 0; a new worker is a baseline. Quantiles are interpolated within their bucket, as Prometheus's
-histogram_quantile does, over the window's increase. So a bad hour leaves the figures an hour later,
-and a restart of a worker changes nothing.
-"""
+every worker's counters since the last sample; a counter that fell was reset by a restart and counts
+from zero. Quantiles are computed as Prometheus' histogram_quantile does, over the window's
+increase."""
 
 from __future__ import annotations
 
@@ -37,7 +35,7 @@ class _Sample(NamedTuple):
 
 
 class FreshnessSeries:
-    """Bounded: one sample in `SAMPLE_S`, `WINDOW_S` of them."""
+    """One sample in `SAMPLE_S`, `WINDOW_S` of them."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -69,8 +67,8 @@ class FreshnessSeries:
             self._samples.popleft()
 
     def fields(self) -> dict[str, Any]:
-        """``covered_s`` is the observed part of `WINDOW_S`; quantiles are None without visible
-        rows. A quantile beyond the last bound is that bound, with ``beyond`` true."""
+        """``covered_s``: the observed part of `WINDOW_S`. Quantiles are None without visible rows;
+        ``beyond``: the last bound stands for a greater one."""
         first, last = self._samples[0], self._samples[-1]
         buckets = sorted(
             (bound, count - first.counted.get(bound, 0)) for bound, count in last.counted.items()
@@ -86,8 +84,8 @@ class FreshnessSeries:
         }
 
     def budget(self) -> dict[str, Any] | None:
-        """The error budget of the window; None without visible rows. ``left`` is negative when more
-        failed than the objective allows: -1 is twice as much."""
+        """The error budget of the window; None without visible rows. ``left`` -1: twice as much
+        failed as the objective allows."""
         first, last = self._samples[0], self._samples[-1]
         total = last.counted.get(_INFINITY, 0) - first.counted.get(_INFINITY, 0)
         good = last.counted.get(WITHIN_S, 0) - first.counted.get(WITHIN_S, 0)

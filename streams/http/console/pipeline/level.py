@@ -35,11 +35,8 @@ class Levels:
 
     @property
     def read_only(self) -> bool:
-        """New operations are refused: a signal other than Redis is at `Level.PARTIAL` or worse.
-
-        Cancels, replays and shed orders are Kafka records. Redis holds only caches, which they do
-        not need.
-        """
+        """A signal other than Redis is at `Level.PARTIAL` or worse. Operations are Kafka records
+        and need no Redis."""
         return bool(self._partial() - {REDIS})
 
     def _partial(self) -> set[str]:

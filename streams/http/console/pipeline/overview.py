@@ -57,9 +57,8 @@ class _Live(NamedTuple):
 
 
 class OverviewHandler:
-    """Figures from the shards are cached by tenant for `OVERVIEW`'s time. Everything else (health,
-    level, lag, services, freshness) is at most `LIVE_S` old and read once for all. A bound token
-    sees only the output of `_of_one_tenant`. Pages use ``read`` too."""
+    """Figures from the shards are cached by tenant for `OVERVIEW`'s time; everything else is at
+    most `LIVE_S` old and read once for all. A bound token sees only `_of_one_tenant`."""
 
     def __init__(
         self,
@@ -185,8 +184,7 @@ class OverviewHandler:
 
 
 def _of_one_tenant(fields: dict[str, Any]) -> dict[str, Any]:
-    """The part for a bound token: whether the service works, without figures, places or messages
-    that reveal the traffic of other tenants."""
+    """Whether the service works, without what reveals the traffic of other tenants."""
     return {
         "level": {**fields["level"], "reasons": []},
         "health": {**fields["health"], "findings": []},

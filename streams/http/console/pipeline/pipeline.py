@@ -38,7 +38,7 @@ _GAUGES = {
 
 
 class PipelineHandler:
-    """See the module docstring. Counters cover every tenant, so a bound token gets none."""
+    """Counters cover every tenant, so a bound token gets none."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ def _partitions(
     survey: WorkerSamples, ledger: dict[_Place, dict[str, Any]], health: Health
 ) -> list[dict[str, Any]]:
     """Every partition that is declared, owned, or in a ledger. ``owner`` is a known worker,
-    ``member`` the owner by the broker's name; null: none, or unknown."""
+    ``member`` the owner by the broker's name."""
     held = {
         (one["group"], one["topic"], one["partition"]): (str(worker.slot), one)
         for worker in survey.workers

@@ -1,8 +1,7 @@
 """Workers on other hosts, found through their metrics ports.
 
-A name may have several, changing addresses (a headless Service, a Compose service), so it is
-resolved repeatedly. Hosts that do not answer, or run no worker, are skipped.
-"""
+A name may have several, changing addresses (a headless Service), so it is resolved repeatedly.
+Hosts that do not answer, or run no worker, are skipped."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from streams.http.console.pipeline.remote_workers import RemoteWorker, RemoteWor
 log = structlog.get_logger(__name__)
 
 FRESH_S: Final = 2.0
-"""Workers' figures are the same for every tenant, so one read serves all within this time."""
+"""The figures are the same for every tenant: one read serves all within this time."""
 _ANSWER_S = 2.0
 READ: Final = frozenset(
     {
@@ -43,7 +43,7 @@ READ: Final = frozenset(
 
 
 class Sample(NamedTuple):
-    """One sample of one worker, its name without the prefix."""
+    """Its name without the prefix."""
 
     worker: str
     labels: Mapping[str, str]
@@ -52,13 +52,12 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WorkerSamples:
-    """``samples`` by name, of `READ`; a worker that does not answer has none."""
+    """``samples`` by name, of `READ`."""
 
     workers: list[LiveWorker]
     samples: Mapping[str, list[Sample]] = field(default_factory=dict)
 
     def of(self, name: str, **labels: str) -> Iterator[Sample]:
-        """The samples of a metric with these labels."""
         assert name in READ, "only what is in READ is read"
         for sample in self.samples.get(name, ()):
             if labels.items() <= sample.labels.items():
@@ -88,7 +87,7 @@ class Workers:
         return here if self._distant is None else [*here, *self._distant.live]
 
     async def survey(self) -> WorkerSamples:
-        """The metrics of every live worker, at most `FRESH_S` old."""
+        """Of every live worker, at most `FRESH_S` old."""
         return await self._recent.get()
 
     async def close(self) -> None:
@@ -99,7 +98,7 @@ class Workers:
     async def _ask(self) -> WorkerSamples:
         workers = await asyncio.to_thread(self.live)
         if self._http is None:
-            # Shared: creating a client reads the system's certificates, which takes tens of ms.
+            # Creating a client reads the system's certificates, which takes tens of ms.
             self._http = httpx.AsyncClient(timeout=_ANSWER_S, mounts=DIRECT)
         http = self._http
         texts = await asyncio.gather(*(self._text(http, worker) for worker in workers))
