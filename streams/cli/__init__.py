@@ -1,11 +1,9 @@
 """The `dia` command: one file per command group, composed here.
 
-A group is a module of this package, or of a folder in it, with
-``register(app: typer.Typer) -> None``. Modules import at
-their top only what ``--help`` needs, and heavy modules inside their commands. Data goes to stdout,
-progress and errors to stderr. Exit codes: 0 ok, 1 failure, 2 usage, 3 partial, 4 dependency
-unreachable, 5 refused by a safety check, 130 interrupted, 141 the reader of stdout closed it.
-"""
+A group is a module with ``register(app: typer.Typer) -> None``. Modules import at their top only
+what ``--help`` needs. Data goes to stdout, progress and errors to stderr. Exit codes: 0 ok, 1
+failure, 2 usage, 3 partial, 4 dependency unreachable, 5 refused by a safety check, 130 interrupted,
+141 the reader of stdout closed it."""
 
 from __future__ import annotations
 
@@ -50,11 +48,10 @@ GROUPS: tuple[str, ...] = (
     "config",
     "doctor.doctor",
 )
-"""The modules of this package that register commands."""
 
 EXIT_FAILURE = 1
 EXIT_READER_LEFT = 141
-"""The exit code that a shell shows after SIGPIPE."""
+"""as a shell shows SIGPIPE"""
 _OF_A_FILE = frozenset(
     {
         errno.EACCES,
@@ -72,7 +69,6 @@ _OF_A_FILE = frozenset(
 
 
 def _version(asked: bool) -> None:
-    """Print the version and end."""
     from streams.core.process.version import app_version
 
     if asked:
@@ -113,7 +109,6 @@ def _root(
 
 
 def build() -> typer.Typer:
-    """The composed app, without having run anything."""
     app = typer.Typer(
         name="dia",
         add_completion=False,
@@ -129,17 +124,17 @@ def build() -> typer.Typer:
 
 
 def command() -> Any:
-    """Every command, with the global options on each."""
+    """With the global options on each command."""
     return accept_everywhere(typer.main.get_command(build()))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; raises nothing."""
+    """Returns the exit code; raises nothing."""
     return run(command(), argv)
 
 
 def run(command: Any, argv: Sequence[str] | None = None) -> int:
-    """Run one command of what `command` built; ``argv`` None takes the process's arguments."""
+    """``argv`` None takes the process's arguments."""
     try:
         command.main(args=argv, prog_name="dia")
     except SystemExit as stop:
@@ -171,7 +166,6 @@ def _left_out(error: Exception) -> int:
 
 
 def _unusable(error: OSError) -> int:
-    """An error of the file system, as a message."""
     refused = DependencyUnreachable(
         f"{error.filename or 'a file'} cannot be used: {error.strerror}. Correct that, or name "
         "another folder with --home or DIA_HOME."
@@ -181,7 +175,7 @@ def _unusable(error: OSError) -> int:
 
 
 def _unexpected(error: Exception) -> int:
-    """A fault of dia, in one sentence; the traceback on request only."""
+    """One sentence; the traceback on request only."""
     printer = Printer()
     if os.environ.get("DIA_LOG_LEVEL", "").lower() == "debug":
         traceback.print_exception(error, file=sys.stderr)

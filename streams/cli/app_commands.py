@@ -55,7 +55,7 @@ def _first_line(command: AppCommand) -> str:
 
 
 def _program(command: AppCommand, app: App, settings: Settings) -> Callable[..., None]:
-    """The command as a function that Typer can parse and call."""
+    """As a function that Typer can parse and call."""
     from streams.engine.app.app_command import CommandVoice
 
     first = (CommandVoice(app, typer.echo),) if command.takes_self else ()
@@ -69,7 +69,7 @@ def _program(command: AppCommand, app: App, settings: Settings) -> Callable[...,
 
 
 async def _sending(settings: Settings, program: Callable[[], Awaitable[None]]) -> None:
-    """Run it with a producer, and deliver everything at the end."""
+    """Deliver everything at the end."""
     from streams.connect.broker.kafka.broker import KafkaBroker
     from streams.core.clock import SystemClock
     from streams.engine.runtime.background import Background

@@ -43,11 +43,9 @@ def audit(
     """Compare ledger, committed offsets, rows and dead letters; --deep: with the log itself.
 
     --deep recounts minute windows and those of `app.windows`, and lists what it cannot recount.
-    Each difference names its two sources and its place: topic, partition, offsets, window. Records
-    that no worker reads are in no count, so the health rule of `dia status` applies too: unread
-    records without a reader are a finding. Exit code 1 on a difference or red health, 0 without
-    either, 4 when a dependency does not answer.
-    """
+    Each difference names its two sources and its place. The health rule of `dia status` applies
+    too: unread records without a reader are a finding. Exit code 1 on a difference or red health, 4
+    when a dependency does not answer."""
     from streams.cli import health
     from streams.cli.kafka import broker_of
     from streams.core.clock import SystemClock
@@ -103,7 +101,6 @@ def _report(report: AuditReport, health: Health) -> dict[str, Any]:
 
 
 def _proven(health: Health) -> bool:
-    """Every declared source answered, and has a reader."""
     from streams.engine.health.finding import Severity
 
     return health.verdict < Severity.UNKNOWN

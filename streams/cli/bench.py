@@ -133,7 +133,6 @@ def compare(
 
 
 def _made_with(reports: Sequence[BenchReport]) -> str:
-    """The commits, and other load on the machine."""
     commits = sorted({report.commit[:12] + report.commit[40:] or "unknown" for report in reports})
     others = [outcome.others_cores for report in reports for outcome in report.outcomes]
     return f"commit {', '.join(commits)}; others used {min(others)} to {max(others)} cores"
@@ -381,12 +380,12 @@ def report(
 
 
 def results_folder(home: Path) -> Path:
-    """tests/bench/results in a clone of the repository, else beside the bench's home."""
+    """tests/bench/results in a clone, else beside the bench's home."""
     return _CLONE / "results" if _CLONE.is_dir() else home.with_name("bench-results")
 
 
 def clone_folder() -> Path:
-    """tests/bench of the running clone; raises `UsageError` without one."""
+    """Raises `UsageError` outside a clone."""
     from streams.core.errors import UsageError
 
     if not _CLONE.is_dir():

@@ -28,8 +28,7 @@ def invalidate(
 ) -> None:
     """Make every worker read the matching values from their source again.
 
-    Exit code 4 when Redis is unavailable: nothing changed, and the command may be repeated.
-    """
+    Exit code 4 when Redis is unavailable: the command may be repeated."""
     run = invocation(ctx)
     count = asyncio.run(_sweep(run.settings, cache, pattern))
     run.printer().record({"cache": cache, "pattern": pattern, "names": count})

@@ -139,7 +139,6 @@ def _further(options: DemoOptions) -> str:
 
 
 def _short(home: Path) -> str:
-    """With ~ where that is shorter to type."""
     try:
         return f"~/{home.relative_to(Path.home())}"
     except ValueError:

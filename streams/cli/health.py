@@ -1,4 +1,4 @@
-"""The health rule (streams/engine/health) for commands: evaluation, display, exit code."""
+"""The health rule (streams/engine/health) for commands."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def health_of(settings: Settings, topology: Topology, workers: Sequence[LiveWorker]) -> Health:
-    """The health of the pipeline. Raises `DependencyUnreachable` without a broker address."""
+    """Raises `DependencyUnreachable` without a broker address."""
     from streams.cli import kafka
     from streams.core.clock import SystemClock
     from streams.engine.health.live_workers import member_prefix
@@ -45,7 +45,7 @@ def show(printer: Printer, health: Health) -> None:
 
 
 def conclude(health: Health) -> None:
-    """Raise the error of the verdict: exit code 1 for red, 4 for unknown."""
+    """Exit code 1 for red, 4 for unknown."""
     from streams.engine.health.finding import Severity
 
     words = ", ".join(

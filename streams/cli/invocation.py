@@ -21,7 +21,7 @@ _GLOBAL_OPTIONS = frozenset({"home", "app", "json", "quiet", "no_color"})
 
 @dataclass(slots=True)
 class Invocation:
-    """The global options and derived values; stored in ``ctx.obj``."""
+    """Stored in ``ctx.obj``."""
 
     home: str | None = None
     app_name: str | None = None
@@ -32,17 +32,17 @@ class Invocation:
 
     @property
     def settings(self) -> Settings:
-        """Read once, at the first use. Raises `UsageError` with the name of an invalid variable."""
+        """Read at the first use. Raises `UsageError` with the name of an invalid variable."""
         return self._load()[0]
 
     @property
     def provenance(self) -> list[Provenance]:
-        """The origin of each setting, in declaration order."""
+        """In declaration order."""
         return self._load()[1]
 
     @property
     def app(self) -> App:
-        """The selected app, imported at the first use. Raises `UsageError` with the defect."""
+        """Imported at the first use. Raises `UsageError` with the defect."""
         if self._app is None:
             from streams.engine.app.loading import load_app
 
@@ -51,8 +51,8 @@ class Invocation:
         return self._app
 
     def _connect(self, app: App) -> None:
-        """Connect the codecs to the schema registry. A missing address is an error only when a
-        command needs a schema."""
+        """A missing address of the schema registry is an error only when a command needs a
+        schema."""
         from streams.connect.schema_registry.connecting import connect_to, registry_codecs
 
         if registry_codecs(app.topics.values()) and self.settings.schema_registry_url:
@@ -65,18 +65,17 @@ class Invocation:
 
     @property
     def app_meant(self) -> str:
-        """MODULE:NAME of the app, for a child process's ``--app``."""
+        """MODULE:NAME, for a child process's ``--app``."""
         from streams.engine.app.loading import named_app
 
         return named_app(self.settings.app)
 
     @property
     def topology(self) -> Topology:
-        """Topics and groups of the app."""
         return self.app.topology
 
     def printer(self, *, csv: bool = False) -> Printer:
-        """The printer of the selected form; ``--json`` takes precedence over ``csv``."""
+        """``--json`` takes precedence over ``csv``."""
         form = Form.JSON if self.json else Form.CSV if csv else Form.TABLE
         return Printer(form=form, quiet=self.quiet)
 
@@ -89,14 +88,13 @@ class Invocation:
 
 
 def invocation(ctx: typer.Context) -> Invocation:
-    """The invocation a command runs in."""
     found = ctx.find_object(Invocation)
     assert found is not None, "commands run under the root callback, which sets it"
     return found
 
 
 def forbid_color() -> None:
-    """Set NO_COLOR, which libraries and child processes read."""
+    """Libraries and child processes read NO_COLOR."""
     os.environ["NO_COLOR"] = "1"
 
 
@@ -104,8 +102,7 @@ def accept_everywhere(root: Any) -> Any:
     """Let every command below ``root`` also accept the root's global options.
 
     Users type ``dia status --json``, not ``dia --json status``. Each command gets a copy of each
-    option whose name it does not use; the value is stored in the `Invocation`.
-    """
+    option whose name it does not use; the value is stored in the `Invocation`."""
     shared = [_copy_for_commands(param) for param in root.params if param.name in _GLOBAL_OPTIONS]
     _extend(root, shared)
     return root

@@ -1,5 +1,5 @@
-"""Converts lines of a file or stdin to records: validates each as the pipeline does, and reports
-refused ones."""
+"""Validates lines as the pipeline does, reports refused ones, and extracts the keys of the
+others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STDIN = "-"
 
 
 class LineSource:
-    """An unbuffered reader that counts its bytes. ``size`` is None for a pipe."""
+    """Counts its bytes. ``size`` is None for a pipe."""
 
     def __init__(self, raw: FileIO, size: int | None) -> None:
         self.size = size
@@ -36,11 +36,8 @@ class LineSource:
 
 @contextmanager
 def open_lines(file: str) -> Iterator[LineSource]:
-    """Raises `UsageError` for a file that cannot be opened.
-
-    Reads stdin by its descriptor: a thread that waits inside ``sys.stdin`` would hold its lock
-    while the interpreter ends.
-    """
+    """Raises `UsageError`. Reads stdin by its descriptor: a thread that waits inside ``sys.stdin``
+    would hold its lock while the interpreter ends."""
     try:
         raw = FileIO(0, closefd=False) if file == STDIN else FileIO(file)
     except OSError as error:
@@ -51,12 +48,10 @@ def open_lines(file: str) -> Iterator[LineSource]:
 
 
 ERRORS_SHOWN_MAX = 100
-"""Refused lines reported one by one on stderr; the rest are counted by code."""
+"""Reported one by one; the rest are counted by code."""
 
 
 class LineValidator:
-    """Validates lines, reports the refused ones, and extracts the keys of the others."""
-
     def __init__(
         self,
         settings: Settings,
@@ -79,7 +74,7 @@ class LineValidator:
 
     async def accept(self, lines: list[InputLine], now_ms: int) -> tuple[list[bytes], list[bytes]]:
         """Keys and values of the accepted lines. Raises `SchemaRegistryUnavailable` and
-        `SchemaRefused` when the topic's codec needs a registry."""
+        `SchemaRefused`."""
         values = [line.content for line in lines]
         decoded, keys, sent = await settled(
             lambda: outgoing(self._source, values, now_ms, self._limits, self._version)

@@ -44,8 +44,7 @@ def apply(ctx: typer.Context) -> None:
     """Run the pending migrations on every server; repeating it changes nothing.
 
     With Redis, one process at a time. Exit code 5 when an applied file was changed, a newer version
-    has migrated a server, or another process migrates for longer than a minute.
-    """
+    has migrated a server, or another process migrates for longer than a minute."""
     from streams.connect.coordination.exclusive import exclusively
 
     run = invocation(ctx)
@@ -84,7 +83,7 @@ def status(ctx: typer.Context) -> None:
 
 
 def _each(run: Invocation, ask: Callable[[Server], T]) -> list[tuple[Server, T]]:
-    """The result of ``ask`` for each server, in order; stops at the first that does not answer."""
+    """In order; stops at the first server that does not answer."""
     from streams.connect.sinks.replica import StatementRefused
     from streams.connect.sinks.schema import servers
     from streams.core.errors import DependencyUnreachable, DiaError, ShardUnavailable

@@ -98,11 +98,8 @@ _FILES = {
 
 
 def write_project(name: str, folder: Path) -> list[Path]:
-    """Write the project ``name`` into ``folder``, which must be new or empty; returns the files.
-
-    Raises `UsageError` for a name that is no valid package name, and `RefusedBySafety` for a folder
-    with content.
-    """
+    """Returns the files; ``folder`` must be new or empty. Raises `UsageError` for a name that is no
+    package name, and `RefusedBySafety` for a folder with content."""
     if not _NAME.fullmatch(name) or name in _TAKEN:
         raise UsageError(
             f"a project cannot be called {name!r}: it is the name of its Python package. Use up to 40 "

@@ -32,12 +32,11 @@ def changed(
 ) -> None:
     """Make every worker read the policy from the policy service (or file) again.
 
-    Without it a changed policy applies after at most 300 s. Programs subscribed to the Redis
-    channel dia:events receive PolicyChanged. Exit code 4 when Redis is unavailable: the command may
-    be repeated.
+    Without it a changed policy applies after at most 300 s. Subscribers of the Redis channel
+    dia:events receive PolicyChanged. Exit code 4 when Redis is unavailable: the command may be
+    repeated.
 
-    Example: dia policy changed acme spring-2027
-    """
+    Example: dia policy changed acme spring-2027"""
     run = invocation(ctx)
     named(tenant, "TENANT")
     named(policy, "POLICY")

@@ -105,7 +105,7 @@ def _source(run: Invocation, topic: str) -> Topic:
 
 
 def _generates(run: Invocation, source: Topic) -> Literal["metrics", "requests"]:
-    """The generator for the topic. Raises `UsageError` without one."""
+    """Raises `UsageError` for a topic without a generator."""
     from schemas import ModelMetric, SimulationRequest
     from streams.core.errors import UsageError
 
@@ -123,7 +123,7 @@ def _generates(run: Invocation, source: Topic) -> Literal["metrics", "requests"]
 
 
 def _version(source: Topic, asked: int | None, *, generating: bool) -> int:
-    """The requested schema version, which must be published."""
+    """Raises `UsageError` for an unpublished version."""
     from streams.core.errors import UsageError
     from streams.core.records.headers import UNNAMED_VERSION
 
@@ -201,8 +201,6 @@ async def _produce_requests(
 
 
 class _Feeding(NamedTuple):
-    """The target, the schema version of the events, and the trace header, if traced."""
-
     run: Invocation
     topic: str
     version: int
@@ -240,7 +238,7 @@ class _Feeding(NamedTuple):
 
 
 def _followed(traceparent: str) -> bytes:
-    """The trace header of the records; empty without a trace."""
+    """Empty without a trace."""
     from streams.core.errors import UsageError
     from streams.core.tracing.context import TraceContext
 
@@ -256,7 +254,7 @@ def _followed(traceparent: str) -> bytes:
 async def _send_blocks(
     feeding: _Feeding, blocks: Iterable[EventBlock], events: int, rate: float | None
 ) -> dict[str, Any]:
-    """Send all blocks; returns the summary's figures."""
+    """Returns the summary's figures."""
     from streams.core.clock import SystemClock
 
     printer, topic, clock = feeding.run.printer(), feeding.topic, SystemClock()

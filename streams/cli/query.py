@@ -208,7 +208,7 @@ async def _card(settings: Settings, tenant: str, model: str) -> ModelCard | None
 
 
 def _refused(error: StatementRefused, statement: str) -> UsageError:
-    """The server's message without the FORMAT clause that the client appends."""
+    """Without the FORMAT clause that the client appends."""
     from streams.core.errors import UsageError
 
     text = str(error)

@@ -76,10 +76,9 @@ def show_plan(
     nothing.
 
     shed counts offsets: records and transaction markers. --unreadable reads the unread part of the
-    log to find the first offsets that no worker can process.
+    log.
 
-    Example: dia shed plan --topic model.metrics --older-than 6h
-    """
+    Example: dia shed plan --topic model.metrics --older-than 6h"""
     run = invocation(ctx)
     agent, cutoff_s = _asked(run, topic, older_than, before, unreadable=unreadable)
     plans = asyncio.run(_plans(run, agent, cutoff_s, partition))
@@ -109,12 +108,12 @@ def order(
 ) -> None:
     """Order that records appended before a moment, or unreadable ones, are not processed.
 
-    Shows the plan, asks, and writes the order. The partition's worker carries it out in a commit of
-    its own within seconds; without one, the next worker does. The table shed_ranges and `dia audit`
-    list the skipped offsets. Exit code 5 when no such record waits, or without consent.
+    The partition's worker carries the order out within seconds; without one, the next worker does.
+    The table shed_ranges and `dia audit` list the skipped offsets. Exit code 5 when no such record
+    waits, or without consent.
 
-    Example: dia shed run --topic model.metrics --older-than 6h --reason "backfill of a dead client"
-    """
+    Example: dia shed run --topic model.metrics --older-than 6h --reason "backfill of a dead
+    client" """
     from streams.core.errors import RefusedBySafety
     from streams.engine.runtime.offsets.shed_order import check_words
 
@@ -200,9 +199,6 @@ def withdraw(
     printer.rows(("order", "topic", "partition"), [(one.order.id, *one.tp) for one in waiting])
 
 
-# --- what is asked ---------------------------------------------------------------------------
-
-
 def _asked(
     run: Invocation, topic: str, older_than: str | None, before: str | None, *, unreadable: bool
 ) -> tuple[Agent, int | None]:
@@ -218,7 +214,7 @@ def _asked(
 
 
 def _readers(run: Invocation, topic: str | None) -> list[Agent]:
-    """The agents that read ``topic``, or all. Raises `UsageError` without one."""
+    """Raises `UsageError` when no agent reads ``topic``."""
     from streams.operate.shed.shed_admin import reader_of
 
     agents = list(run.app.agents.values())
@@ -270,9 +266,6 @@ def _order_row(standing: ShedStatus) -> tuple[Any, ...]:
         moment(order.at_ms, "seconds"),
         order.reason,
     )
-
-
-# --- asking and ordering ---------------------------------------------------------------------
 
 
 async def _plans(

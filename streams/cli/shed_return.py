@@ -48,12 +48,10 @@ def bring_back(
     """Send shed records again, behind the newest records of their partition.
 
     Each record once, despite crashes: running it again continues. They count like late events, by
-    their first append time. The table shed_ranges holds their offsets. Exit code 5 when the log has
-    none of the order, when the order is too old to tell whether it was returned, or without
-    consent; 3 when a part was deleted.
+    their first append time. Exit code 5 when the log has none of the order, when the order is too
+    old to tell whether it was returned, or without consent; 3 when a part was deleted.
 
-    Example: dia shed return --order 19a4f3c2b1d-7f3a --rate 5000
-    """
+    Example: dia shed return --order 19a4f3c2b1d-7f3a --rate 5000"""
     from streams.core.errors import PartialResult, RefusedBySafety
 
     run = invocation(ctx)
@@ -83,7 +81,7 @@ def _row(span: ShedSpan, found: Returned) -> tuple[Any, ...]:
 
 
 async def _look(run: Invocation, order: str) -> list[_Standing]:
-    """Every range of the order whose offsets belong to the current log."""
+    """Of the current log."""
     from streams.cli.kafka import broker_of
     from streams.core.clock import SystemClock
     from streams.operate.replay.shed_return import returned_up_to

@@ -27,11 +27,10 @@ def simulate(
     results must equal those without faults. Needs no service.
 
     Records are generated from the topics' types. Exit code 1 when a run differs, with the command
-    that repeats it. Windows by append time in a topic that agents write hold other events under
-    faults: they are listed and not compared. Give the topic a time_field.
+    that repeats it. Windows by append time in a topic that agents write are not compared: give the
+    topic a time_field.
 
-    Example: dia -A acme.orders:app simulate --seeds 300
-    """
+    Example: dia -A acme.orders:app simulate --seeds 300"""
     from streams.dev.simulation.app_seeds import outcomes
 
     invocation: Invocation = ctx.obj

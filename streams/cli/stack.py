@@ -80,7 +80,7 @@ def up(
 
 
 def _prepare(run: Invocation, topology: Topology, printer: Printer, running: StackStatus) -> None:
-    """Topics and tables on this stack, regardless of the addresses in the environment."""
+    """On this stack, whatever addresses the environment names."""
     import asyncio
 
     from streams.connect.broker.kafka.broker import KafkaBroker
@@ -105,11 +105,10 @@ def down(ctx: typer.Context) -> None:
 def status(ctx: typer.Context) -> None:
     """Addresses, services, workers, lag of every declared group, and overall health.
 
-    Lag comes from the broker, committed offsets against last stable offsets, also without a live
-    worker. Settled: every worker has lag 0, an empty outbox and no live window. Exit 1 when records
-    wait that no member of their group reads, or a partition is stopped; exit 4 without services,
-    when a service of the local stack does not answer, or when lag is unknown.
-    """
+    Lag comes from the broker, also without a live worker. Settled: every worker has lag 0, an empty
+    outbox and no live window. Exit code 1 when records wait that no member of their group reads, or
+    a partition is stopped; 4 without services, when a service of the local stack does not answer,
+    or when lag is unknown."""
     from streams.cli import health
     from streams.dev.local import stack
     from streams.engine.health.live_workers import live_workers
@@ -132,7 +131,7 @@ def status(ctx: typer.Context) -> None:
 
 
 def _addresses(run: Invocation, found: StackStatus) -> dict[str, str]:
-    """The addresses in force; those of a stopped stack are empty."""
+    """Those of a stopped stack are empty."""
     names = found.settings()
     dead = set() if found.running else {row.name for row in run.provenance if _of_stack(row)}
     return {name: "" if name in dead else getattr(run.settings, name) for name in names}
@@ -148,10 +147,7 @@ def _report(
     workers: Sequence[LiveWorker],
     health: Health | None,
 ) -> dict[str, Any]:
-    """The JSON form, for programs that drive and check the pipeline.
-
-    ``degradation`` is null without workers, ``health`` when it was not requested.
-    """
+    """``degradation`` is null without workers, ``health`` when it was not requested."""
     import msgspec
 
     from streams.engine.health.live_workers import pipeline_settled, standing
@@ -226,7 +222,6 @@ def _show(
 
 
 def _show_workers(printer: Printer, workers: Sequence[LiveWorker]) -> None:
-    """A line for each worker, then one for each of its partitions."""
     print()
     printer.rows(
         ["worker", "pid", "ready", "settled", "http_port", "partitions"],
@@ -244,7 +239,7 @@ def _show_workers(printer: Printer, workers: Sequence[LiveWorker]) -> None:
 
 
 def _remark(held: Mapping[str, Any]) -> str:
-    """A remark for operators: why the partition stopped, or that it waits."""
+    """Why the partition stopped, or that it waits."""
     return held.get("stopped_by") or ("paused" if held.get("paused") else "")
 
 
@@ -266,7 +261,7 @@ def _show_services(printer: Printer, found: StackStatus) -> None:
 
 
 def _refuse_unusable(addresses: Mapping[str, str], found: StackStatus) -> None:
-    """The exit code for a stack that cannot be used, after the output."""
+    """After the output."""
     silent = [service for service in found.services if not service.ready]
     if silent:
         names = ", ".join(f"{service.name} ({service.address})" for service in silent)

@@ -1,11 +1,8 @@
 """A standby worker process: all modules are imported, and it waits for its arguments.
 
-Importing takes 1.6 s of a free core, and three times that beside busy workers. A standby process
-skips that time and becomes the next worker at once.
-
-``python -m streams.cli.standby APP`` imports the app, MODULE:NAME, reads one line, the arguments of
-``python -m`` as a JSON array, and continues as that command; end of input ends it.
-"""
+Importing takes 1.6 s of a free core, and three times that beside busy workers. ``python -m
+streams.cli.standby APP`` imports the app, MODULE:NAME, reads one line, the arguments of ``python
+-m`` as a JSON array, and continues as that command; end of input ends it."""
 
 from __future__ import annotations
 
@@ -24,12 +21,11 @@ from streams.core.errors import UsageError
 from streams.engine.app.loading import load_app
 
 NEEDED = ("streams.engine.host.host", "pydantic")
-"""Modules that, with the command line, import all of a worker's; typer uses pydantic, which it
-imports late."""
+"""With the command line, they import all of a worker's modules; typer imports pydantic late."""
 
 
 def command_of(app: str) -> list[str]:
-    """The arguments of ``python -m`` that start a standby for ``app``, MODULE:NAME."""
+    """For ``python -m``; ``app`` is MODULE:NAME."""
     return ["streams.cli.standby", app]
 
 
@@ -53,7 +49,7 @@ def main() -> None:
 
 
 def _import_app(app: str) -> None:
-    """Import the future worker's app. The worker itself reports an import error."""
+    """The worker itself reports an import error."""
     with suppress(UsageError):
         load_app(app)
 

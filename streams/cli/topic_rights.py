@@ -70,8 +70,7 @@ def grant(ctx: typer.Context, *, user: _Users = None) -> None:
     """Let the users of worker, edge and console do what their roles need, at the broker.
 
     Adds what lacks and takes nothing away. The users must exist; `operator` is granted only where
-    --user names it, because its user already has these rights.
-    """
+    --user names it, because its user already has these rights."""
     from streams.operate.topics.rights import KafkaRole
 
     run = invocation(ctx)

@@ -77,8 +77,7 @@ def render(
 ) -> None:
     """Print the topics as Strimzi KafkaTopic resources, for `kubectl apply -f -`.
 
-    For clusters where an operator creates the topics; contacts no broker.
-    """
+    For clusters where an operator creates the topics; contacts no broker."""
     from streams.operate.topics.declared_topics import declared_topics
     from streams.operate.topics.strimzi import resources, yaml
 
@@ -96,7 +95,7 @@ def render(
 async def _run(
     run: Invocation, replication_factor: int | None, *, accept_dedupe_gap: bool | None = None
 ) -> TopicPlan:
-    """Print the plan, and apply it unless ``accept_dedupe_gap`` is None."""
+    """Apply it unless ``accept_dedupe_gap`` is None."""
     from streams.cli.kafka import broker_of
     from streams.operate.topics.declared_topics import declared_topics
     from streams.operate.topics.topics import apply

@@ -1,5 +1,4 @@
-"""`dia dlq breaker`: partitions that the poison breaker stopped, their reset, and tenants in
-quarantine."""
+"""`dia dlq breaker`: stopped partitions, their reset, and tenants in quarantine."""
 
 from __future__ import annotations
 
@@ -41,11 +40,9 @@ def register(parent: typer.Typer) -> None:
 def show(ctx: typer.Context) -> None:
     """Every stopped or resetting partition, on any host, and every tenant in quarantine.
 
-    A quarantined tenant delays no other tenant, and its quarantine ends automatically: its bad
-    records become dead letters, most of which point to the record in the source topic.
+    A quarantine ends automatically: the tenant's bad records become dead letters.
 
-    Example: dia dlq breaker list
-    """
+    Example: dia dlq breaker list"""
     run = invocation(ctx)
     printer = run.printer()
     found = asyncio.run(_states(run))
@@ -76,13 +73,11 @@ def reset(
 ) -> None:
     """Let the current records of a stopped partition pass: bad ones become dead letters.
 
-    A running worker continues within seconds, without a restart. The breaker watches later records
-    again. Fix the producer or the schema first. If the code was wrong, deploy a fix instead: the
-    restarted worker reads the records again. Exit code 5 when nothing is stopped, or without
-    consent.
+    A running worker continues within seconds. Fix the producer or the schema first. If the code was
+    wrong, deploy a fix instead: the restarted worker reads the records again. Exit code 5 when
+    nothing is stopped, or without consent.
 
-    Example: dia dlq breaker reset --topic model.metrics --partition 2
-    """
+    Example: dia dlq breaker reset --topic model.metrics --partition 2"""
     from streams.core.errors import RefusedBySafety, UsageError
 
     run = invocation(ctx)

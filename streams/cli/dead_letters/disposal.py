@@ -63,10 +63,9 @@ def park(
 ) -> None:
     """Set dead letters aside for manual review: copies go to the parking lot, TOPIC.dlq.parked.
 
-    Plans exclude them. `dia dlq discard` may follow; replayed dead letters stay unchanged.
+    Plans exclude them; `dia dlq discard` may follow.
 
-    Example: dia dlq park --topic model.metrics --tenant acme --reason "ticket 4711"
-    """
+    Example: dia dlq park --topic model.metrics --tenant acme --reason "ticket 4711" """
     from streams.operate.replay.dispositions import ReplayDisposition
 
     run = invocation(ctx)
@@ -111,7 +110,6 @@ def _decide(
 
 
 async def _count(run: Invocation, filters: Filters) -> tuple[list[OffsetSpan], DeadLetterTally]:
-    """The count of selected dead letters, and the bounds of the decision."""
     from streams.cli.dead_letters.reading import clients, frozen, pages_of
     from streams.core.errors import UsageError
     from streams.operate.dlq.queues import queues

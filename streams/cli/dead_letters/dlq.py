@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from streams.operate.dlq.tally import DeadLetterTally
 
 LISTED_MAX = 100
-"""Dead letters of one table, unless --limit sets more."""
+"""Of one table, unless --limit sets more."""
 _SECTIONS = ("error", "tenant", "agent", "age")
 
 

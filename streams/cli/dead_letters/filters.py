@@ -24,7 +24,7 @@ _RANGE = re.compile(r"(\d+)(?:-(\d+))?\Z")
 
 def filtered(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options of `options` to the command, which receives them as ``filters``."""
-    # `Filters` is imported for type checkers only: the options must not slow down `--help`.
+    # Imported for type checkers only: the options must not slow down `--help`.
     own = inspect.signature(command, locals={"Filters": object}, eval_str=True)
     chosen = inspect.signature(options, locals={"Filters": object}, eval_str=True).parameters
     required = [p for p in own.parameters.values() if p.name != "filters"]
@@ -78,7 +78,7 @@ def options(
         int | None, typer.Option(metavar="N", min=1, help="At most so many letters.")
     ] = None,
 ) -> Filters:
-    """The filters of the options. Raises `UsageError` with the name of an invalid one."""
+    """Raises `UsageError` with the name of an invalid option."""
     from streams.operate.dlq.filters import Filters
 
     now_s = time.time()

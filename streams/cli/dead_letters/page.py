@@ -16,12 +16,9 @@ _FOUND_MAX = 200
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterPage:
-    """A report as lines."""
-
     sheet: DeadLetterReport
 
     def lines(self) -> Iterator[str]:
-        """Everything, for a reader."""
         letter = self.sheet.letter
         yield f"dead letter {printable(letter.id)}"
         for name, text in self._facts():

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from streams.operate.replay.decided import Decided
 
 PROGRESS_FROM = 50_000
-"""Offsets; shorter reads show no progress."""
+"""offsets; shorter reads show no progress"""
 
 
 @asynccontextmanager
@@ -34,14 +34,12 @@ async def clients(run: Invocation) -> AsyncIterator[tuple[Admin, LogReader]]:
 async def frozen(
     run: Invocation, admin: Admin, reader: LogReader, filters: Filters
 ) -> list[OffsetSpan]:
-    """The selected offsets that the queues hold now."""
     from streams.operate.dlq.queues import queues, spans_of
 
     return filters.narrow(await spans_of(reader, await queues(admin, run.topology, filters.topics)))
 
 
 async def pages(run: Invocation, filters: Filters) -> AsyncIterator[list[DeadLetterRecord]]:
-    """The selected dead letters among those present now."""
     async with clients(run) as (admin, reader):
         spans = await frozen(run, admin, reader, filters)
         async for page in pages_of(run, reader, spans, filters):
@@ -51,7 +49,7 @@ async def pages(run: Invocation, filters: Filters) -> AsyncIterator[list[DeadLet
 async def pages_of(
     run: Invocation, reader: LogReader, spans: list[OffsetSpan], filters: Filters
 ) -> AsyncIterator[list[DeadLetterRecord]]:
-    """The selected dead letters of the spans; with progress for many."""
+    """With progress for many."""
     from streams.core.process import process_memory
     from streams.operate.dlq.filters import select
 
@@ -69,7 +67,7 @@ async def pages_of(
 
 
 async def decided(run: Invocation) -> Decided:
-    """The decisions on the dead letters; empty, with a message, when a journal cannot be read."""
+    """Empty, with a message, when a journal cannot be read."""
     from streams.cli import kafka
     from streams.core.errors import PartitionStopped
     from streams.operate.replay.control import journals

@@ -28,16 +28,15 @@ def renew(
 ) -> None:
     """Treat the dead letters of a DLQ topic that was recreated, or lost its end, as new ones.
 
-    Decisions name dead letters by offset. When the DLQ holds other records at those offsets, plans
-    and lists stop with topic_recreated until this command. It changes only such partitions, and
-    keeps decisions on dead letters that are proven to be the same.
+    Decisions name dead letters by offset. When the DLQ holds other records there, plans and lists
+    stop with topic_recreated until this command. It keeps decisions on dead letters that are proven
+    to be the same.
 
     With --lost-decisions: continue a journal that has lost entries (changelog_lost, changelog_gap).
     Dead letters decided only in those entries are open again, and a replay may repeat them. It
     fences a running replay.
 
-    Example: dia dlq renew --topic model.metrics --reason "purged after the load test"
-    """
+    Example: dia dlq renew --topic model.metrics --reason "purged after the load test" """
     from streams.cli.kafka import broker_of
     from streams.core.clock import SystemClock
     from streams.core.errors import UsageError

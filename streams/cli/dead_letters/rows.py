@@ -19,7 +19,7 @@ DISPOSITION = "disposition"
 COLUMNS = ("failed", "error", "tenant", DISPOSITION, "hops", "bytes", "id", "message")
 JSON_COLUMNS = (*COLUMNS, "stage", "agent", "place")
 GROUPS_SHOWN = 20
-"""Groups of one section, with several sections."""
+"""of one section, with several sections"""
 _MESSAGE_SHOWN = 100
 
 
@@ -70,7 +70,7 @@ def _counted(group: DeadLetterGroup, timespec: str = "seconds") -> dict[str, Any
 
 
 def fields(letter: DeadLetterRecord, found: Decided) -> tuple[Any, ...]:
-    """A line of the list, as `JSON_COLUMNS`."""
+    """As `JSON_COLUMNS`."""
     return (
         moment(letter.failed_ms),
         *(letter.error_code, letter.tenant, decision(found, letter)),
@@ -80,7 +80,7 @@ def fields(letter: DeadLetterRecord, found: Decided) -> tuple[Any, ...]:
 
 
 def cells(letter: DeadLetterRecord, found: Decided) -> tuple[Any, ...]:
-    """A line of the list for a reader, as `COLUMNS`."""
+    """As `COLUMNS`."""
     message = printable(letter.error_message)
     if len(message) > _MESSAGE_SHOWN:
         message = f"{message[:_MESSAGE_SHOWN]}..."
@@ -92,12 +92,11 @@ def cells(letter: DeadLetterRecord, found: Decided) -> tuple[Any, ...]:
 
 
 def decision(found: Decided | None, letter: DeadLetterRecord) -> str:
-    """The decision, or `open`."""
     return (found.of(letter).word if found is not None else "") or "open"
 
 
 def _size_bytes(letter: DeadLetterRecord) -> int:
-    """Size of the failed record's value, wherever it is stored."""
+    """Of the failed record's value, wherever it is stored."""
     if letter.pointer is not None:
         return letter.pointer.value_bytes
     return len(letter.value or b"")

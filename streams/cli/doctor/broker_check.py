@@ -15,8 +15,8 @@ _SHOWN_MAX = 4
 
 
 async def examine_topics(settings: Settings, topology: Topology) -> list[DoctorFinding]:
-    """One finding: how the broker's topics differ from the declared ones. None without a reachable
-    Kafka, which another check reports."""
+    """How the broker's topics differ from the declared ones. Empty without a reachable Kafka, which
+    another check reports."""
     from streams.cli.kafka import broker_of
     from streams.core.errors import BrokerUnavailable, RefusedBySafety
     from streams.operate.topics.declared_topics import declared_topics
@@ -47,8 +47,7 @@ async def examine_topics(settings: Settings, topology: Topology) -> list[DoctorF
 
 
 async def examine_keys(settings: Settings, topology: Topology) -> list[DoctorFinding]:
-    """One finding for each source topic whose newest records have misplaced keys. None without a
-    reachable Kafka, which another check reports."""
+    """One finding for each topic whose newest records have misplaced keys. Empty without Kafka."""
     from streams.cli.kafka import broker_of
     from streams.core.errors import BrokerUnavailable, UnknownTopic
     from streams.operate.audit.placement import ADVICE, sample

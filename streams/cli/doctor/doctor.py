@@ -34,9 +34,8 @@ def register(app: typer.Typer) -> None:
 def doctor(ctx: typer.Context) -> None:
     """Check this machine, the settings, and every address in them.
 
-    Exit 4 when an address does not answer or the lag of a group is unknown, 1 when this machine
-    cannot run dia or the pipeline is unhealthy (as in `dia status`), else 0.
-    """
+    Exit code 4 when an address does not answer or the lag of a group is unknown, 1 when this
+    machine cannot run dia or the pipeline is unhealthy (as in `dia status`)."""
     from streams.cli.doctor import broker_check, machine, reach
 
     run = invocation(ctx)
@@ -63,7 +62,7 @@ def doctor(ctx: typer.Context) -> None:
 
 
 def _pipeline(settings: Settings, topology: Topology) -> list[DoctorFinding]:
-    """The findings of the health rule, or one that reports none. Empty without Kafka."""
+    """Of the health rule. Empty without Kafka."""
     from streams.cli.health import health_of
     from streams.engine.health.live_workers import live_workers
 

@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class FindingLevel(Enum):
-    """The severity; the worst one sets the exit code of the doctor."""
+    """The worst one sets the exit code of the doctor."""
 
     OK = "ok"
     WARNING = "warning"
@@ -17,7 +17,7 @@ class FindingLevel(Enum):
 
 @dataclass(frozen=True, slots=True)
 class DoctorFinding:
-    """``mend`` is the next command, empty when none is needed."""
+    """``mend`` is the next command."""
 
     check: str
     level: FindingLevel

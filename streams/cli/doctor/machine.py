@@ -18,9 +18,7 @@ PYTHON_MIN = (3, 11)
 def foreign_owners(names: tuple[str, ...] = PACKAGES) -> set[tuple[str, str]]:
     """(distribution, package) for each other installed distribution that ships one of ``names``.
 
-    Such names exist on the public index. A second install overwrites the first silently; only this
-    check reports it.
-    """
+    Such names exist on the public index, and a second install overwrites the first silently."""
     return {
         (found.name, file.parts[0])
         for found in metadata.distributions()
@@ -31,7 +29,7 @@ def foreign_owners(names: tuple[str, ...] = PACKAGES) -> set[tuple[str, str]]:
 
 
 def examine(settings: Settings) -> list[DoctorFinding]:
-    """Every check of the machine; uses no network."""
+    """Uses no network."""
     return [
         _python(),
         _package_names(),

@@ -1,8 +1,7 @@
 """Network checks of `dia doctor`: Kafka, every replica of every shard, Redis.
 
-All checks run concurrently, each with one deadline. Clients are imported before: an import inside a
-check would delay the others beyond their deadlines.
-"""
+All run concurrently, each with one deadline. Clients are imported before: an import inside a check
+would delay the others."""
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ from streams.core.topics.topology import Topology
 
 ANSWER_TIMEOUT_S = 5.0
 SKEW_MAX_S = 5.0
-"""Far below `future_max_s`: the check reports a producer's clock before its events are refused."""
+"""Far below `future_max_s`: reports a producer's clock before its events are refused."""
 
 CLICKHOUSE_QUESTION = (
     "SELECT version(), toUnixTimestamp64Milli(now64(3)), "
@@ -52,7 +51,6 @@ async def examine(settings: Settings, topology: Topology) -> list[DoctorFinding]
 
 
 async def _shard_map(settings: Settings) -> DoctorFinding:
-    """Whether the reachable servers hold rows of this process's shard map."""
     from streams.connect.sinks import sharding
     from streams.connect.sinks.clickhouse import refuse_other_map
     from streams.core.errors import ShardMapChanged
@@ -87,7 +85,6 @@ def _unusable(check: str, detail: str, variable: str) -> DoctorFinding:
 
 
 def _without_login(url: str) -> str:
-    """The address of a URL without user and password."""
     return urlsplit(url).netloc.rpartition("@")[2]
 
 

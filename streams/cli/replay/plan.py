@@ -63,8 +63,7 @@ def plan(
     Example: dia replay plan --topic model.metrics --error wrong_type --since 6h
 
     Example: dia replay plan --topic model.metrics --patch '[{"op": "move", "from": "/name", "path":
-    "/metric"}]' --on-failure park --out fix.json
-    """
+    "/metric"}]' --on-failure park --out fix.json"""
     from streams.cli.replay.report import show_draft
     from streams.operate.replay import plan as plans
 
@@ -154,7 +153,7 @@ async def _draft(
 
 
 def _asked(ctx: typer.Context) -> dict[str, Any]:
-    """The given options, for later readers of the plan."""
+    """For later readers of the plan."""
     return {
         name: [str(item) for item in value] if isinstance(value, list | tuple) else str(value)
         for name, value in ctx.params.items()

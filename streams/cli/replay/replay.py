@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from streams.operate.replay.run import RunResult
 
 CONFIRM_FROM = 1000
-"""Dead letters; smaller plans need no consent."""
+"""smaller plans need no consent"""
 MANY = 50_000
-"""Dead letters from which on rare garbage collection pays off."""
+"""From here on rare garbage collection pays off."""
 _INTERRUPTED = 130
 
 _Actor = Annotated[

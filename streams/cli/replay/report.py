@@ -27,12 +27,11 @@ _STANDING = (
     *("rate", "by", "began", "last", "reason"),
 )
 _SHOWN_STANDING = tuple(name for name in _STANDING if name not in ("rate", "began"))
-"""Columns of a table on a terminal."""
 _SPANS = ((86_400, "d"), (3600, "h"), (60, "m"))
 
 
 def show_draft(invoked: Invocation, draft: Draft, path: Path | None) -> None:
-    """The plan by error code on stdout, examples and the next command on stderr."""
+    """The plan on stdout, examples and the next command on stderr."""
     printer, plan = invoked.printer(), draft.plan
     if invoked.json:
         printer.record(
@@ -101,7 +100,6 @@ class Eta:
         self._began_s = time.monotonic()
 
     def seen(self, count: int) -> None:
-        """``count`` more dead letters are done."""
         self._done += count
         spent_s = time.monotonic() - self._began_s
         left_s = spent_s / self._done * max(0, self._total - self._done) if self._done else 0.0
@@ -119,7 +117,7 @@ def _span(seconds: float) -> str:
 
 
 def show_result(printer: Printer, plan: ReplayPlan, result: RunResult, seconds: float) -> None:
-    """The run's figures. Raises `PartialResult` (exit code 3) when dead letters are left."""
+    """Raises `PartialResult` (exit code 3) when dead letters are left."""
     state = "finished" if result.finished else ", ".join(sorted(result.states))
     printer.record(
         {
@@ -156,7 +154,6 @@ def show_result(printer: Printer, plan: ReplayPlan, result: RunResult, seconds: 
 
 
 def show_standings(printer: Printer, found: Iterable[tuple[Topic, int, PlanStatus]]) -> None:
-    """One line for each plan and partition."""
     rows = [_standing(*one) for one in found]
     columns = _STANDING if printer.form is Form.JSON else _SHOWN_STANDING
     printer.rows(columns, [[row[name] for name in columns] for row in rows])

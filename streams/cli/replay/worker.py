@@ -18,11 +18,8 @@ if TYPE_CHECKING:
 
 
 def serve(settings: Settings, topology: Topology, slot: int) -> None:
-    """Run submitted plans and policies until SIGTERM.
-
-    Raises `SlotInUse`, `AddressUnavailable`, `DependencyUnreachable`, and `UsageError` for an
-    unusable file of policies.
-    """
+    """Raises `SlotInUse`, `AddressUnavailable`, `DependencyUnreachable`, and `UsageError` for an
+    unusable file of policies."""
     asyncio.run(_serve(settings, topology, slot))
 
 
@@ -85,7 +82,7 @@ async def _serve(settings: Settings, topology: Topology, slot: int) -> None:
 def _policy_service(
     settings: Settings, policies: Iterable[ReplayPolicy], clock: Clock, metrics: Metrics
 ) -> PolicyService | None:
-    """The client for policies that wait for the service; None without one."""
+    """For policies that wait for the service."""
     from streams.connect.policy.service import PolicyService
     from streams.core.errors import UsageError
 

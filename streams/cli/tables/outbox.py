@@ -34,9 +34,8 @@ def register(app: typer.Typer) -> None:
 def show(ctx: typer.Context) -> None:
     """The undelivered rows of each partition, by target, read from its changelog.
 
-    An undeclared target stops its partition (`unknown_target`). Declare it again, run the version
-    that declared it, or convert its rows to dead letters with `dia tables outbox drop`.
-    """
+    An undeclared target stops its partition (`unknown_target`): declare it again, run the version
+    that declared it, or use `dia tables outbox drop`."""
     run = invocation(ctx)
     run.printer().rows(_COLUMNS, asyncio.run(_owed(run)))
 
@@ -65,8 +64,7 @@ def drop(
     it back, or without consent.
 
     Example: dia tables outbox drop --group acme-group --topic orders --partition 0 --target
-    sales_v2 --reason "rolled back"
-    """
+    sales_v2 --reason "rolled back" """
     from streams.cli.kafka import broker_of
     from streams.core.clock import SystemClock
     from streams.engine.runtime.offsets.shed_order import check_words

@@ -63,8 +63,7 @@ def reset(
     For changelog_lost, changelog_gap, source_truncated and topic_recreated (which starts at the
     beginning of the new topic). The command fences the partition's owner; a worker that had stopped
     the partition opens it again after a restart. Exit code 5 when nothing is wrong with the
-    partition, when a live worker takes it back, or without consent.
-    """
+    partition, when a live worker takes it back, or without consent."""
     run = invocation(ctx)
     printer = run.printer()
     source = source_of(run, group, topic)

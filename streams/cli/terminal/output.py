@@ -29,7 +29,7 @@ PROGRESS_LINE_INTERVAL_S = 5.0
 
 
 class Form(Enum):
-    """The form of data on stdout. TABLE is a drawn table on a terminal, aligned text elsewhere."""
+    """TABLE is drawn on a terminal, aligned text elsewhere."""
 
     TABLE = "table"
     JSON = "json"
@@ -37,8 +37,6 @@ class Form(Enum):
 
 
 class ProgressCount(Protocol):
-    """A running count of ``total`` units of work."""
-
     def advance(self, amount: float = 1) -> None: ...
 
     def update(
@@ -48,20 +46,20 @@ class ProgressCount(Protocol):
         description: str | None = None,
         total: float | None = None,
     ) -> None:
-        """``total`` when it becomes known later; None leaves a value unchanged."""
+        """None leaves a value unchanged."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Printer:
-    """Writes a command's data and messages; checks at each call whether a stream is a terminal."""
+    """Checks at each call whether a stream is a terminal."""
 
     form: Form = Form.TABLE
     quiet: bool = False
 
     def rows(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Rows of data. JSON: one object a line; CSV: a header line first. Both are streamed; a
-        table needs all rows at once."""
+        """JSON: one object a line; CSV: a header line first. Both are streamed; a table needs all
+        rows."""
         if self.form is Form.JSON:
             for row in rows:
                 _write_json(dict(zip(columns, row, strict=True)))
@@ -79,7 +77,7 @@ class Printer:
                 _write_aligned([heads, *table])
 
     def record(self, fields: Mapping[str, Any]) -> None:
-        """One thing with named fields. JSON: one object, on one line."""
+        """JSON: one object, on one line."""
         if self.form is Form.JSON:
             _write_json(fields)
         elif self.form is Form.CSV:
@@ -90,12 +88,12 @@ class Printer:
             )
 
     def say(self, text: str) -> None:
-        """A message on stderr; ``--quiet`` suppresses it."""
+        """On stderr; ``--quiet`` suppresses it."""
         if not self.quiet:
             print(lines_printable(masked(text)), file=sys.stderr, flush=True)
 
     def warn(self, text: str) -> None:
-        """A message that ``--quiet`` does not suppress."""
+        """On stderr, also with ``--quiet``."""
         print(lines_printable(masked(text)), file=sys.stderr, flush=True)
 
     @contextmanager
@@ -124,10 +122,7 @@ class Printer:
 
 
 def show_error(error: DiaError) -> None:
-    """Print the error of a failed command on stderr: what, why and the next command.
-
-    The message holds all three; notes follow one a line.
-    """
+    """Print what, why and the next command on stderr; notes follow one a line."""
     label = "error:"
     if sys.stderr.isatty() and "NO_COLOR" not in os.environ:
         label = "\x1b[1;31merror:\x1b[0m"
@@ -142,15 +137,14 @@ def _write_json(fields: Mapping[str, Any]) -> None:
 
 
 def _json(value: Any) -> str:
-    """JSON for any terminal: escapes `_CONTROLS`, and all beyond ASCII for a stream without
-    UTF-8."""
+    """Escapes `_CONTROLS`, and all beyond ASCII for a stream without UTF-8."""
     ascii_only = "utf" not in (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
     text = json.dumps(_finite(value), default=_plain, ensure_ascii=ascii_only)
     return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _finite(value: Any) -> Any:
-    """``value`` with null for NaN and infinities, which JSON lacks."""
+    """Null for NaN and infinities, which JSON lacks."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -161,7 +155,7 @@ def _finite(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Types that the json module lacks, as types it has; text as the last resort."""
+    """Types that the json module lacks; text as the last resort."""
     if isinstance(value, datetime):
         return _moment(value, "T")
     if isinstance(value, date):
@@ -176,7 +170,7 @@ def _plain(value: Any) -> Any:
 
 
 def _cell(value: Any) -> str:
-    """One cell of a table or CSV: None is empty, floats keep their precision."""
+    """None is empty, floats keep their precision."""
     if value is None:
         return ""
     if isinstance(value, float):
@@ -220,7 +214,7 @@ class _Silent:
 
 
 class _Lines:
-    """Progress as plain lines, at most one every `PROGRESS_LINE_INTERVAL_S`, and a last one."""
+    """At most one line every `PROGRESS_LINE_INTERVAL_S`, and a last one."""
 
     def __init__(self, stream: TextIO, description: str, total: float | None, unit: str) -> None:
         self._stream = stream

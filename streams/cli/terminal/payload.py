@@ -10,7 +10,7 @@ from streams.core.words.printable import printable
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HEX_BYTES = 16
 SHOWN_BYTES = 16 << 10
-"""Bytes of one value; `dia dlq export` prints all of it."""
+"""of one value; `dia dlq export` prints all of it"""
 
 
 def moment(at_ms: int, timespec: str = "milliseconds") -> str:
@@ -23,7 +23,7 @@ def moment(at_ms: int, timespec: str = "milliseconds") -> str:
 
 
 def shown(raw: bytes | None) -> str:
-    """A short value, a key or a header, on one line: text, or 0x and hexadecimal."""
+    """A key or a header, on one line: text, or 0x and hexadecimal."""
     if raw is None:
         return "none"
     try:

@@ -22,7 +22,7 @@ _INDENT = 4
 
 
 def lines(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Iterator[Text]:
-    """The lines of header and rows, none wider than ``width`` cells of the terminal."""
+    """None wider than ``width`` cells of the terminal."""
     from rich.cells import cell_len, chop_cells
     from rich.text import Text
 
@@ -38,7 +38,7 @@ def lines(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> 
 
 
 def _groups(widths: Sequence[int], width: int) -> list[list[int]]:
-    """Which columns stand beside each other: as many as fit, in their order."""
+    """Columns beside each other: as many as fit, in their order."""
     groups: list[list[int]] = []
     left = -1
     for index, wide in enumerate(widths):
