@@ -30,7 +30,7 @@ async def loaded(cluster_trial):
 
 
 async def test_every_topic_has_three_replicas(loaded, cluster):
-    """Faust makes a topic, too: with one replica it has no leader once that broker's disk is lost."""
+    """A topic of one replica has no leader once that broker's disk is lost."""
     assert await cluster.replicas() == {3}
 
 

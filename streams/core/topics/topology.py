@@ -74,16 +74,6 @@ class Topology:
         return f"{self.app}-leader"
 
     @property
-    def host_group(self) -> str:
-        """Name of the Faust application that hosts the workers, and of its group."""
-        return f"{self.app}-host"
-
-    @property
-    def host_topic(self) -> str:
-        """The empty topic with which Faust elects that group's leader; Faust creates it."""
-        return f"{self.host_group}-__assignor-__leader"
-
-    @property
     def schedule_topic(self) -> str:
         """One partition; its owner runs scheduled jobs and records results there
         (streams/engine/schedule)."""

@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from typing import Any, NoReturn
 
 import faust
+from faust.app.base import BootStrategy
 
 from streams.connect.access.listening import is_loopback
 from streams.connect.broker.kafka.security import KafkaSecurity
@@ -25,7 +26,6 @@ from streams.connect.sinks.clickhouse import ClickHouseShards
 from streams.core.errors import DependencyUnreachable, RefusedBySafety, UsageError, WorkerStopped
 from streams.core.process.listener import bound
 from streams.core.settings import Settings, load
-from streams.core.types import BROKER_DEFAULT_REPLICATION
 from streams.engine.agents.job_agent import Agent
 from streams.engine.app.app import App
 from streams.engine.app.loading import load_app, named_app
@@ -35,12 +35,22 @@ from streams.engine.runtime.identity import SlotLock
 _ABORTED = 130
 _CRASHED = 1
 _GOODBYE_S = 2.0
-"""time that Faust's own clients have to leave after dia's"""
+"""time that Faust has to stop after dia's part is closed"""
+
+
+class _WithoutKafka(BootStrategy):  # type: ignore[misc]  # follow_imports=skip, as below
+    enable_kafka = False
 
 
 class WorkerHost(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust's own types do not check
     """A Faust application that runs agents of an app. Faust hosts the process (supervision,
-    shutdown, timers); dia's runtime, one service of it, handles the records."""
+    shutdown, timers); dia's runtime, one service of it, handles the records.
+
+    Faust's Kafka clients are not started: one that meets no broker ends the process, while the
+    runtime waits for the broker.
+    """
+
+    BootStrategy = _WithoutKafka
 
     def __init__(
         self,
@@ -54,8 +64,9 @@ class WorkerHost(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust
     ) -> None:
         """``agents``: those of ``app`` to run; None: all.
 
-        Raises `DependencyUnreachable` without a broker address, and `UsageError` if a topic needs a
-        schema registry and none is configured.
+        Raises `DependencyUnreachable` without a broker address, and `UsageError` for settings of
+        Kafka's security that cannot work, and if a topic needs a schema registry and none is
+        configured.
         """
         if not settings.kafka_bootstrap:
             raise DependencyUnreachable(
@@ -63,14 +74,12 @@ class WorkerHost(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust
                 "DIA_KAFKA_BOOTSTRAP=host:port."
             )
         check_named(settings, app.topics.values())
+        KafkaSecurity.from_settings(settings)
         super().__init__(
-            app.topology.host_group,
-            broker=[f"kafka://{address}" for address in settings.kafka_bootstrap.split(",")],
-            broker_credentials=_credentials(KafkaSecurity.from_settings(settings)),
+            app.name,
             datadir=str(settings.state_path() / "faust"),
             # Faust's server would listen on all addresses without authentication.
             web_enabled=False,
-            topic_partitions=1,
             autodiscover=False,
             **options,
         )
@@ -116,20 +125,9 @@ class WorkerHost(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust
         return bound(settings.pages_host, settings.pages_port + self.slot, "DIA_PAGES_PORT")
 
     async def on_first_start(self) -> None:
-        """Take the slot, which creates the folders above Faust's own.
-
-        The runtime starts before Faust's own clients, one of which sleeps for a second. As the last
-        service it stops first.
-        """
+        """Take the slot, which creates the folders above Faust's own."""
         self.take_slot()
-        # Faust's own setting takes no -1, and its default is one replica: without its broker's disk
-        # the topic has no leader.
-        assignor: Any = self._leader_assignor
-        assignor._leader_topic.replicas = (  # noqa: SLF001 - no public name
-            self.settings.topic_replication_factor or BROKER_DEFAULT_REPLICATION
-        )
         await super().on_first_start()
-        await self._runtime.start()
 
     def on_init_dependencies(self) -> Iterable[Any]:
         self._runtime = Runtime(
@@ -173,8 +171,7 @@ class Host(faust.Worker):  # type: ignore[misc]  # follow_imports=skip: faust's 
         super()._schedule_shutdown(signal)
 
     def _leave_soon(self) -> None:
-        """Exit without waiting for Faust's consumer: its group may answer only after the session of
-        a crashed member, a minute."""
+        """Exit within `_GOODBYE_S`: Faust waits for threads, which may hang until their timeout."""
         self._on_drained()
         timer = threading.Timer(_GOODBYE_S, self._leave)
         timer.daemon = True
@@ -216,15 +213,3 @@ def _exit(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-def _credentials(security: KafkaSecurity) -> faust.auth.Credentials | None:
-    context = security.tls.context() if security.encrypted else None
-    if security.authenticated:
-        return faust.SASLCredentials(
-            username=security.user,
-            password=security.password,
-            mechanism=security.mechanism,
-            ssl_context=context,
-        )
-    return faust.SSLCredentials(context=context) if context is not None else None

@@ -117,8 +117,7 @@ def _console(topology: Topology) -> Iterator[Right]:
 
 def _work(topology: Topology) -> Iterator[Right]:
     """What workers and replay agents share."""
-    yield Right("topic", topology.host_topic, (*_APPEND, "Create"))
-    own = (agents_group(topology), topology.leader_group, topology.host_group)
+    own = (agents_group(topology), topology.leader_group)
     decided = _decided(topology.topics)
     for group in (*_groups(topology), *own, *decided, *_decisions(topology)):
         yield Right("group", group, _MEMBER)

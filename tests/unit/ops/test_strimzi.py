@@ -128,7 +128,7 @@ def test_rights_follow_the_app():
     for role in KafkaRole:
         for right in rights(other.topology, role):
             if right.resource == "topic":
-                assert right.name.startswith(("orders", "shop.", "shop-host-")), right
+                assert right.name.startswith(("orders", "shop.")), right
             if right.resource in {"group", "transactionalId"} and role is not KafkaRole.EDGE:
                 assert "shop-" in right.name or right.name == "dia-shed-", right
 

@@ -9,8 +9,6 @@ from streams.connect.broker.kafka.connection import KafkaConnection
 from streams.connect.broker.kafka.security import KafkaSecurity
 from streams.core.errors import UsageError
 from streams.core.settings import Settings
-from streams.engine.app.app import App
-from streams.engine.host.host import WorkerHost
 
 
 @pytest.fixture
@@ -48,21 +46,6 @@ def test_sasl_over_tls_reaches_every_client(files):
     assert options["sasl_plain_username"] == "dia"
     assert options["sasl_plain_password"] == "hunter2"
     assert options["ssl_context"].check_hostname
-
-
-def test_the_host_shows_the_same_credentials(files, tmp_path):
-    """Faust's own consumer must pass the same door, or the worker never starts."""
-    settings = Settings(
-        kafka_bootstrap="kafka:9093",
-        kafka_security_protocol="SASL_SSL",
-        kafka_sasl_user="dia",
-        state_dir=str(tmp_path),
-        **files,
-    )
-    credentials = WorkerHost(settings, App("acme")).conf.broker_credentials
-    assert (credentials.username, credentials.password) == ("dia", "hunter2")
-    assert credentials.mechanism.value == "SCRAM-SHA-512"
-    assert credentials.protocol.value == "SASL_SSL"
 
 
 def test_the_password_is_not_shown(files):

@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 from streams import App
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.connect.broker.memory.cluster import Cluster
-from streams.core.settings import Settings
 from streams.core.types import TopicPartition
-from streams.engine.host.host import WorkerHost
 from streams.engine.runtime.assignment import transactional_id
 from streams.engine.runtime.offsets.shed_order import orders_group
 from streams.engine.runtime.poison.poison_register import register_group
@@ -58,7 +56,7 @@ def group_uses(app):
     """The groups, as the engine names them."""
     topology = app.topology
     decided = {owner.decided_group(topic) for topic in topology.topics}
-    own = {topology.leader_group, topology.host_group, agents_group(topology), *decided}
+    own = {topology.leader_group, agents_group(topology), *decided}
     read = {group for group, _ in topology.sources()}
     kept = {kind(group) for group in read for kind in (register_group, quarantine_group)}
     orders = {orders_group(group) for group in read}
@@ -97,7 +95,6 @@ def uses(app):
     for role in PEOPLE:
         for topic in wanted_topics(app.topology):
             yield Use(role, "topic", topic.name, "Write")
-        yield Use(role, "topic", app.topology.host_topic, "Create")
     yield from group_uses(app)
     yield from producer_uses(app)
 
@@ -118,12 +115,12 @@ def test_a_role_may_use_every_name_that_it_works_with():
 def kafka_groups(app):
     """Every group whose name begins names of the app."""
     topology = app.topology
-    own = (topology.replay_group, topology.leader_group, topology.host_group)
+    own = (topology.replay_group, topology.leader_group)
     return {*own, *(group for group, _ in topology.sources())}
 
 
 words = st.lists(
-    st.sampled_from(["eu", "group", "replay", "leader", "host", "agents", "decided", "acme"]),
+    st.sampled_from(["eu", "group", "replay", "leader", "agents", "decided", "acme"]),
     min_size=1,
     max_size=3,
 ).map("-".join)
@@ -152,16 +149,6 @@ def test_no_right_reaches_an_app_whose_name_begins_alike(name, group, other_grou
                 if right.name not in SHARED and right.resource != "cluster":
                     reached = [use.name for use in names if matches(right, use)]
                     assert not reached, (mine.name, role, right)
-
-
-def test_the_host_has_the_names_that_faust_makes(tmp_path):
-    """Literal rights of the host are right only as long as Faust forms its names like this."""
-    app = declared("acme")
-    settings = Settings(kafka_bootstrap="127.0.0.1:9092", state_dir=str(tmp_path))
-    host = WorkerHost(settings, app)
-    assert host.conf.id == app.topology.host_group
-    assert host._leader_assignor._leader_topic_name == app.topology.host_topic
-    assert not host.conf.reply_create_topic
 
 
 @pytest.mark.parametrize("slow", ["acme-slow", "acme-a-b"])
