@@ -47,7 +47,9 @@ SETTINGS = Settings(
     rollup_interval_s=0.5,
     future_max_s=0,
 )
-SOURCE = TopicPartition(MODEL_METRICS.name, 0)
+METRICS = replace(MODEL_METRICS, name="reset.metrics")
+"""a topic of these tests: they recreate it with one partition, and other files share the broker"""
+SOURCE = TopicPartition(METRICS.name, 0)
 
 
 class Line:
@@ -60,23 +62,20 @@ class Line:
         self.source = SOURCE
         self.clock = SystemClock()
         self.shards = MemoryShards(1, self.clock, tables=app.clickhouse_tables)
-        self.agent = replace(AGGREGATE_METRICS, group=f"reset-{uuid.uuid4().hex[:8]}")
-        self.changelog = TopicPartition(MODEL_METRICS.changelog(self.agent.group), 0)
+        self.agent = replace(
+            AGGREGATE_METRICS, source=METRICS, group=f"reset-{uuid.uuid4().hex[:8]}"
+        )
+        self.changelog = TopicPartition(METRICS.changelog(self.agent.group), 0)
         self.sent = 0
         self.worker: Worker | None = None
         self._running: asyncio.Task[None] | None = None
 
     async def create(self, *names: str) -> None:
         """(Re)create topics of one partition, empty."""
-        configs = {MODEL_METRICS.dlq: {}, self.changelog.topic: {}}
-        configs |= {
-            t.name: t.config for t in wanted_topics(replace(app.topology, topics=(MODEL_METRICS,)))
-        }
-        topics = [
-            t
-            for t in wanted_topics(replace(app.topology, topics=(MODEL_METRICS,)))
-            if t.name == MODEL_METRICS.dlq
-        ]
+        wanted = wanted_topics(replace(app.topology, topics=(METRICS,)))
+        configs = {METRICS.dlq: {}, self.changelog.topic: {}}
+        configs |= {t.name: t.config for t in wanted}
+        topics = [t for t in wanted if t.name == METRICS.dlq]
         admin = await self.broker.admin()
         await admin.delete_topics(names)
         await admin.create_topics(
@@ -163,7 +162,7 @@ class Line:
         return error.code
 
     async def planned(self, *, resume_at_start: bool = False) -> Opening:
-        standing = await look(self.broker, self.agent.group, MODEL_METRICS, 0, app.targets)
+        standing = await look(self.broker, self.agent.group, METRICS, 0, app.targets)
         return open_epoch(standing, resume_at_start=resume_at_start)
 
     async def reset(self, *, resume_at_start: bool = False) -> Opening:
@@ -224,6 +223,6 @@ async def line(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
             session_timeout_s=SETTINGS.session_timeout_s,
         )
     made = Line(broker, tmp_path / "state")
-    await made.create(SOURCE.topic, MODEL_METRICS.dlq, made.changelog.topic)
+    await made.create(SOURCE.topic, METRICS.dlq, made.changelog.topic)
     yield made
     await made.stop()

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.app import MODEL_METRICS, app
+from agents.app import app
 from streams.connect.broker.log_range import decided_end, read_range, until_readable
 from streams.core.types import OutboundRecord, TopicPartition
 from streams.engine.engine_tables import OUTBOX
@@ -21,10 +21,10 @@ from streams.engine.runtime.offsets.commit_mark import committed_offset, is_of
 from streams.engine.state.changelog import pack
 from streams.engine.state.outbox import Outbox
 from streams.operate.reset.outbox_drop import drop, plan_drop
-from tests.contract.reset.conftest import SOURCE, opened
+from tests.contract.reset.conftest import METRICS, SOURCE, opened
 
 TABLE, ROWS = "verdicts", 3
-DLQ = TopicPartition(MODEL_METRICS.dlq, SOURCE.partition)
+DLQ = TopicPartition(METRICS.dlq, SOURCE.partition)
 
 
 async def _run_to(line: Any, events: int) -> None:
@@ -82,7 +82,7 @@ async def test_a_partition_goes_on_once_the_rows_are_dropped(
     assert await line.stopped() == "unknown_target"
     await line.stop()
 
-    where = line.broker, line.agent.group, MODEL_METRICS, 0, app.targets, TABLE
+    where = line.broker, line.agent.group, METRICS, 0, app.targets, TABLE
     agreed = await plan_drop(*where)
     assert await drop(line.broker, line.clock, agreed, "ann", "rolled back") == ROWS
     last = (await line.survey()).last
