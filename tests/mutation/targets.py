@@ -92,17 +92,39 @@ TARGETS: dict[str, tuple[str, ...]] = {
         "tests/unit/agents/test_simulator.py",
     ),
     "streams/operate/replay/policies.py": ("tests/unit/operate/replay/test_replay_policies.py",),
+    "streams/operate/replay/transforms.py": (
+        "tests/unit/operate/replay/test_transforms.py",
+        "tests/unit/operate/replay/test_hop_cap.py",
+    ),
     "streams/operate/replay/": (
-        "tests/unit/operate/replay/test_replay_policies.py",
-        "tests/unit/operate/replay/test_replay_golden.py",
+        "tests/unit/operate/replay",
         "tests/contract/replay",
     ),
-    "streams/http/edge/": (
-        "tests/unit/http/edge",
-        "tests/unit/http/edge/test_edge_lane.py",
-        "tests/properties/test_spool_laws.py",
-        "tests/properties/test_lane_laws.py",
+    **dict.fromkeys(
+        ("streams/http/edge/spool.py", "streams/http/edge/frame.py"),
+        ("tests/properties/test_spool_laws.py", "tests/unit/http/edge/test_edge_lane.py"),
     ),
+    "streams/http/edge/request_batch.py": (
+        "tests/unit/http/edge/test_request_batch.py",
+        "tests/properties/test_spool_laws.py",
+        "tests/unit/http/edge/test_edge_lane.py",
+    ),
+    **dict.fromkeys(
+        (
+            "streams/http/edge/edge_run.py",
+            "streams/http/edge/exchange.py",
+            "streams/http/edge/shipment.py",
+            "streams/http/edge/topic_publisher.py",
+        ),
+        ("tests/unit/http/edge/test_edge_lane.py", "tests/properties/test_lane_laws.py"),
+    ),
+    "streams/http/edge/splitting.py": (
+        "tests/unit/http/edge/test_splitting.py",
+        "tests/unit/http/edge/test_validation_cost.py",
+    ),
+    "streams/http/edge/validation_cost.py": ("tests/unit/http/edge/test_validation_cost.py",),
+    "streams/http/edge/client.py": ("tests/unit/http/edge/test_edge_client.py",),
+    "streams/http/edge/": ("tests/unit/http/edge",),
 }
 
 

@@ -16,6 +16,8 @@ from streams.http.edge.request_batch import RequestBatch
 from streams.http.edge.spool import Spool
 
 SEED = 0x5EED
+SEGMENT_BYTES = spool.SEGMENT_BYTES
+"""as an edge has it"""
 SMALL = st.binary(max_size=40)
 
 bodies = st.lists(st.lists(st.tuples(SMALL, SMALL), min_size=1, max_size=4), min_size=1, max_size=4)
@@ -146,6 +148,14 @@ def test_an_event_cannot_pose_as_a_frame(payload):
     assert not frame.any_after(torn, 0, SEED)
 
 
+@given(st.lists(st.binary(max_size=40), max_size=4), st.binary(max_size=3))
+def test_frames_are_found_from_their_start_and_behind_damage(payloads, damage):
+    """Also one without a payload, and one that begins with the byte behind the damage."""
+    data = b"".join(frame.encode(payload, SEED) for payload in payloads)
+    assert [found.payload for found in frame.walk(data, SEED)] == payloads
+    assert frame.any_after(b"x" + damage + data, 0, SEED) == bool(payloads)
+
+
 def test_a_disk_that_refuses_leaves_the_spool_as_it_was(tmp_path, monkeypatch):
     """A full disk in the middle of a frame: the half is written over, not left in between."""
     opened = Spool(tmp_path, SEED)
@@ -178,3 +188,54 @@ def test_a_refused_first_write_leaves_no_segment(tmp_path, monkeypatch):
     assert opened.is_empty
     opened.append(numbered(0, [[(b"k", b"v")]]))
     assert drained(opened) == numbered(0, [[(b"k", b"v")]])
+
+
+def test_a_read_ends_with_the_frame_that_reaches_its_bound(tmp_path):
+    """What is read stays in memory until it is shipped; the bound counts from the first unshipped
+    byte, wherever that stands in its segment."""
+    opened = Spool(tmp_path, SEED)
+    blocks = [numbered(n, [[(b"k", b"v")]]) for n in range(4)]
+    opened.append(blocks[0])
+    frame_bytes = opened.size_bytes
+    for block in blocks[1:]:
+        opened.append(block)
+    one, mark = opened.read(frame_bytes)
+    assert one == blocks[0]
+    opened.forget(mark)
+    two, _ = opened.read(2 * frame_bytes)
+    assert two == blocks[1] + blocks[2]
+
+
+def test_damage_under_a_running_edge_is_never_shipped(tmp_path):
+    """The disk may fail long after the folder was opened: what it returns is checked again."""
+    opened = Spool(tmp_path, SEED)
+    opened.append(numbered(0, [[(b"k", b"value")]]))
+    (path,) = tmp_path.iterdir()
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(SpoolCorrupt, match="is damaged at byte 0"):
+        opened.read(1000)
+
+
+@pytest.mark.parametrize("left", [0, 1, 5], ids="{} bytes".format)
+def test_a_first_write_cut_by_a_crash_leaves_an_empty_spool(tmp_path, left):
+    """A crash after the file was made, or within its first frame, which was never acknowledged."""
+    opened = Spool(tmp_path, SEED)
+    opened.append(numbered(0, [[(b"k", b"v")]]))
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:left])
+    reopened = Spool(tmp_path, SEED)
+    assert (reopened.is_empty, reopened.size_bytes) == (True, 0)
+    assert list(tmp_path.iterdir()) == []
+    reopened.append(numbered(1, [[(b"k", b"v")]]))
+    assert drained(reopened) == numbered(1, [[(b"k", b"v")]])
+
+
+def test_small_writes_share_a_file(tmp_path, monkeypatch):
+    """A file for each request would cost a directory entry and two syncs each."""
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", SEGMENT_BYTES)
+    opened = Spool(tmp_path, SEED)
+    for number in range(3):
+        opened.append(numbered(number, [[(b"k", b"v")]]))
+    assert len(list(tmp_path.iterdir())) == 1

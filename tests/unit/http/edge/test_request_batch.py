@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from streams.core.errors import SpoolCorrupt
 from streams.http.edge import request_batch
 from streams.http.edge.request_batch import RequestBatch
 
@@ -25,3 +28,25 @@ def test_a_spooled_block_keeps_the_schema_version_of_its_values():
         request_batch.encode([RequestBatch("edge", 7, [b"k"], [b"v"], HEADER, 2)])
     )
     assert found.headers == (("dia.schema", b"2"), ("traceparent", HEADER))
+
+
+@pytest.mark.parametrize(
+    ("keys", "by_key"),
+    [
+        ([b"key", b"key", b"key"], {b"key": 15}),
+        ([b"key", b"k", b"key"], {b"key": 11, b"k": 2}),
+    ],
+    ids=["one tenant", "two tenants"],
+)
+def test_the_bytes_of_a_batch_are_those_of_its_keys_and_values(keys, by_key):
+    """The spool's bound and the share of each tenant in it are counted in them."""
+    batch = RequestBatch("edge", 1, keys, [b"abc", b"d", b"ef"])
+    assert batch.bytes_by_key() == by_key
+    assert batch.size_bytes == sum(by_key.values())
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xc1", b"\x91\x01"])
+def test_a_block_that_no_edge_wrote_is_damage(payload):
+    """Its checksum is right, so another program wrote the file: the edge says so and stops."""
+    with pytest.raises(SpoolCorrupt, match="cannot be read"):
+        request_batch.decode(payload)
