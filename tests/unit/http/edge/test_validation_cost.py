@@ -98,6 +98,13 @@ def test_slices_hold_every_event_once_and_are_bounded(sizes, many, rejected_at):
     assert [at for start, stop in cut for at in range(start, stop)] == [*range(len(values))]
 
 
+def test_a_slice_is_full_at_its_bytes_and_an_event_beyond_them_is_alone():
+    """What the loop does in one turn is bounded by bytes, too, and no turn is empty."""
+    half = b"x" * (SLICE_BYTES // 2)
+    assert [*slices([half, half, b"y"], [])] == [(0, 2), (2, 3)]
+    assert [*slices([half * 3, half, half, b"y"], [])] == [(0, 1), (1, 3), (3, 4)]
+
+
 async def test_a_large_body_is_judged_in_turns_and_all_of_it(process, http, line, log):
     """Each slice waits for its turn, so other requests are answered between two of them."""
     loop = CountedLoop()
@@ -182,8 +189,9 @@ async def test_a_body_half_of_which_is_refused_costs_half_of_its_time():
 
 
 async def test_the_time_of_others_is_not_counted():
-    """Between two turns the processor works for other tenants."""
+    """Between two turns the processor works for other tenants, as it did before the body came."""
     loop = CountedLoop()
+    loop.watch.now_s = 50.0
     judging = ValidationCost(loop)
 
     async def other():
