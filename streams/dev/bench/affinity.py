@@ -10,21 +10,21 @@ from typing import NamedTuple
 
 
 class Cores(NamedTuple):
-    """``measured`` is for the measured process, ``rest`` for the broker and the bench."""
+    """``rest`` for the broker and the bench."""
 
     measured: int
     rest: int
 
 
 def one_each() -> Cores:
-    """The first two cores of this process; the same twice on a machine with one."""
+    """The same core twice on a machine with one."""
     cores = sorted(os.sched_getaffinity(0))
     return Cores(cores[0], cores[1 % len(cores)])
 
 
 def pin(pid: int, core: int) -> None:
     for task in Path(f"/proc/{pid}/task").iterdir():
-        # A thread may end between the listing and the call.
+        # a thread may end between the listing and the call
         with suppress(ProcessLookupError):
             os.sched_setaffinity(int(task.name), {core})
 

@@ -1,9 +1,8 @@
-"""Agents that handle one event at a time: dia and Faust on one topic, with the same code.
+"""Agents that handle one event at a time: dia and Faust on one topic, with the same code
+(tests/bench/agents/agent.py).
 
-The program (tests/bench/agents/agent.py) differs by an import. Each engine has one core; the broker
-and the bench have another. Time runs from the first event to the last, or to the limit, without the
-last commit.
-"""
+Each engine has one core; the broker and the bench have another. Time runs from the first event to
+the last, or to the limit, without the last commit."""
 
 from __future__ import annotations
 
@@ -39,8 +38,8 @@ WORK: Mapping[str, str] = {
 
 
 class AgentOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """One engine with one agent. ``read`` of the offered events in ``seconds``; fewer at the limit.
-    ``problem`` explains a missing rate."""
+    """``read`` of the offered events in ``seconds``; fewer at the limit. ``problem`` explains a
+    missing rate."""
 
     engine: Engine
     work: str
@@ -53,8 +52,6 @@ class AgentOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AgentReport(msgspec.Struct, frozen=True, kw_only=True):
-    """All runs, sequential, on one topic of ``events`` events."""
-
     format: int = FORMAT
     started_at: str
     machine: Machine
@@ -71,10 +68,8 @@ class AgentReport(msgspec.Struct, frozen=True, kw_only=True):
 def run_agents(
     engines: Sequence[Engine], events: int, limit_s: float, programs: Path, home: Path, talk: Talk
 ) -> AgentReport:
-    """Fill the topic once and run each agent on each engine. ``programs`` is tests/bench.
-
-    Raises as `streams.dev.bench.run.run`.
-    """
+    """Fill the topic once and run each agent on each engine. ``programs`` is tests/bench. Raises as
+    `streams.dev.bench.run.run`."""
     started_at = datetime.now(UTC).isoformat()
     case = Case(workload=WORKLOAD, events=events, shards=1)
 
@@ -126,7 +121,7 @@ def _group(engine: Engine, work: str) -> str:
 
 
 def _topic(work: str) -> str:
-    """A topic per work: one app of dia owns a topic."""
+    """One app of dia owns a topic."""
     return f"bench.{work}"
 
 
@@ -195,7 +190,7 @@ def _row(report: AgentReport, outcome: AgentOutcome) -> str:
 
 
 def chosen_engines(names: str) -> tuple[Engine, ...]:
-    """The engines of a comma-separated list. Raises `UsageError`."""
+    """Raises `UsageError`."""
     every: tuple[Engine, ...] = ("dia", "faust")
     wanted = named("engine", names, {name: name for name in every})
     return tuple(engine for engine in every if engine in wanted)

@@ -1,10 +1,8 @@
 """The safe rate of this machine: the highest constant rate at which the lag does not grow.
 
-Rates are tried in an open loop on one running pipeline, broker and shards included. A rate holds
-when everything is committed within a commit interval and `BEHIND_S` of its last event; a pipeline
-short by a tenth of the rate is later than that. The best rate must hold once more, for longer;
-otherwise lower ones are tried.
-"""
+Rates are tried in an open loop on one running pipeline. A rate holds when everything is committed
+within a commit interval and `BEHIND_S` of its last event. The best rate must hold once more, for
+longer; otherwise lower ones are tried."""
 
 from __future__ import annotations
 
@@ -28,15 +26,13 @@ from streams.dev.demo.worker_process import WorkerProcess
 RESOLUTION = 1.1
 """A machine's speed varies by a tenth from minute to minute."""
 RATE_MAX_PER_S = 500_000
-"""Events of a try are generated in advance, some 300 bytes each."""
+"""Generated in advance, some 300 bytes an event."""
 
 
 @dataclass(slots=True)
 class Ramp:
-    """Bisection of the rate: try `next_rate`, then `tell` the result, until it is None.
-
-    ``best`` is the highest rate that held, ``failed`` the lowest above it that did not.
-    """
+    """Bisection: try `next_rate`, then `tell` the result, until it is None. ``best`` is the highest
+    rate that held, ``failed`` the lowest above it that did not."""
 
     first: int
     best: int | None = None
@@ -44,7 +40,7 @@ class Ramp:
     _tried: set[int] = field(default_factory=set)
 
     def next_rate(self) -> int | None:
-        """Events per second to try; None at the required resolution."""
+        """Events per second; None at the required resolution."""
         rate = self._candidate()
         return None if rate in self._tried or not 1 <= rate <= RATE_MAX_PER_S else rate
 
@@ -58,7 +54,7 @@ class Ramp:
         return round(math.sqrt(self.best * self.failed))
 
     def tell(self, rate: int, *, held: bool) -> None:
-        """Result of ``rate``. A failure at a lower rate overrules a higher one that held before."""
+        """A failure at a lower rate overrules a higher one that held before."""
         self._tried.add(rate)
         if held:
             self.best = max(rate, self.best or 0)
@@ -81,8 +77,8 @@ POLL_S = 0.02
 
 
 class Try(msgspec.Struct, frozen=True, kw_only=True):
-    """One rate. ``behind_s``: from the last event until everything was committed; ``lag_max``: most
-    sent and uncommitted events."""
+    """``behind_s``: from the last event until everything was committed; ``lag_max``: most sent and
+    uncommitted events."""
 
     rate_per_s: int
     seconds: int
@@ -137,7 +133,7 @@ class Search:
         return None
 
     async def attempt(self, rate_per_s: int, seconds: int) -> Try:
-        """Send at this rate and wait until everything is committed, or the rate has failed."""
+        """Send at this rate until everything is committed, or the rate has failed."""
         rig = self.rig
         rig.talk.say(f"{rate_per_s:,} events/s for {seconds} s")
         made = await asyncio.to_thread(
@@ -179,7 +175,7 @@ def judged(
     sent: open_loop.SentLoad,
     commit_interval_s: float,
 ) -> Try:
-    """Whether the rate held. A late sender means that the machine is too small for both."""
+    """A late sender means that the machine is too small for both."""
     held = behind_s <= commit_interval_s + BEHIND_S and sent.late_s <= SENDER_LATE_S
     return Try(
         rate_per_s=rate_per_s,
@@ -192,7 +188,7 @@ def judged(
 
 
 def measure_capacity(case: Case, budget_s: float, home: Path, talk: Talk) -> Capacity:
-    """Search on a stack of its own. Raises as `streams.dev.bench.run.run`."""
+    """On a stack of its own. Raises as `streams.dev.bench.run.run`."""
     started_at = datetime.now(UTC).isoformat()
 
     async def search(rig: Rig) -> Capacity:

@@ -13,7 +13,7 @@ from streams.dev.workload.shape import PRESETS
 Sink: TypeAlias = Literal["clickhouse", "null"]
 
 PACED_EVENTS_MAX = 5_000_000
-"""Events of a paced run are generated in advance, some 300 bytes each."""
+"""Generated in advance, some 300 bytes an event."""
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,10 +21,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
     Without ``rate_per_s`` the topic is filled before the worker starts: measures the sustained
     rate. With it, events come at that rate for ``seconds``: measures freshness. ``floor`` also
-    measures fetch and decode alone; ``restore`` also restarts the worker, with and without its
-    state folder. ``rebalance`` adds a second worker to a paced run, for half of the partitions.
-    ``commit_interval_s`` None is the worker's default.
-    """
+    measures fetch and decode alone; ``restore`` restarts the worker, with and without its state
+    folder; ``rebalance`` adds a second worker to a paced run."""
 
     workload: str
     events: int = 1_000_000
@@ -68,7 +66,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def single(workload: str, events: int, processes: int, shards: int, sink: str, seed: int) -> Case:
-    """One filled topic with every measurement. Raises `UsageError`."""
+    """With every measurement. Raises `UsageError`."""
     if sink not in get_args(Sink):
         raise UsageError(f"no sink {sink!r}. Known are: {', '.join(get_args(Sink))}.")
     return Case(
@@ -91,7 +89,7 @@ def paced(
     rebalance: bool = False,
     commit_interval_s: float | None = None,
 ) -> Case:
-    """The same workload at a constant rate. Raises `UsageError` unless both are given."""
+    """At a constant rate. Raises `UsageError` unless both are given."""
     if rate_per_s is None or seconds is None:
         raise UsageError("a paced run needs both --rate and --seconds.")
     return msgspec.structs.replace(
@@ -108,7 +106,7 @@ def paced(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suite:
-    """Size of the standard set; takes about six minutes at its defaults."""
+    """The standard set takes about six minutes at its defaults."""
 
     events: int = 1_000_000
     processes: int = 1
@@ -118,9 +116,6 @@ class Suite:
     seconds: int = 20
 
     def cases(self) -> list[Case]:
-        """Both usual workloads, to ClickHouse and to a null sink; restart and freshness once
-        each."""
-
         def case(workload: str, sink: Sink, *, floor: bool, restore: bool = False) -> Case:
             return Case(
                 workload=workload,

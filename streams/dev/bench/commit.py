@@ -9,8 +9,7 @@ ANSWER_S = 10.0
 
 
 def commit_of(root: Path) -> str:
-    """The commit hash of the git checkout at ``root``, with "+" if files are changed; "" if
-    unknown."""
+    """With "+" if files are changed; "" if unknown."""
     if not (root / ".git").exists():
         return ""
     commit = _git(root, "rev-parse", "HEAD")

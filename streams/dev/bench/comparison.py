@@ -23,7 +23,7 @@ class Figure(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """One figure of one case in both results. ``ratio`` is second to first."""
+    """``ratio`` is second to first."""
 
     case: str
     figure: str
@@ -35,7 +35,7 @@ class Compared(NamedTuple):
 
 
 class ComparedPairs(NamedTuple):
-    """One figure of one case in pairs of results: medians, and the extremes of the ratios."""
+    """Medians over pairs, and the extremes of the ratios."""
 
     case: str
     figure: str
@@ -66,11 +66,8 @@ _ABSOLUTES = (
 
 
 def compare(first: BenchReport, second: BenchReport) -> list[Compared]:
-    """Every figure that both have for the same case.
-
-    On different machines only shares of their own floor. Raises `RefusedBySafety` when nothing is
-    left, and `UsageError` without a common case.
-    """
+    """On different machines only shares of their own floor. Raises `RefusedBySafety` when nothing
+    is left, and `UsageError` without a common case."""
     mine = {outcome.case.name: outcome for outcome in first.outcomes}
     pairs = [(mine[o.case.name], o) for o in second.outcomes if o.case.name in mine]
     if not pairs:
@@ -93,8 +90,8 @@ def compare(first: BenchReport, second: BenchReport) -> list[Compared]:
 def compare_pairs(
     first: Sequence[BenchReport], second: Sequence[BenchReport]
 ) -> list[ComparedPairs]:
-    """As `compare`, run by run: two consecutive runs meet similar load of other processes. Also
-    raises `UsageError` for unequal numbers of runs."""
+    """As `compare`, run by run: consecutive runs meet similar load of other processes. Raises
+    `UsageError` for unequal numbers of runs."""
     if len(first) != len(second):
         raise UsageError(
             f"there are {len(first)} and {len(second)} results: they cannot be compared in pairs. Run "
@@ -143,7 +140,7 @@ def _rows(first: CaseOutcome, second: CaseOutcome, *, same_machine: bool) -> Ite
 def _row(
     case: str, figure: str, first: float | None, second: float | None, *, more_is_better: bool
 ) -> Iterator[Compared]:
-    """At most one row: a missing or zero figure has no ratio."""
+    """A missing or zero figure has no ratio."""
     if first and second:
         better = None if first == second else (second > first) == more_is_better
         yield Compared(case, figure, round(first, 3), round(second, 3), second / first, better)

@@ -1,8 +1,5 @@
-"""A load with a given state: numbers of windows, tenants and ids.
-
-All events are in one minute, which never closes, so every series has a live window. An agent
-inserts many ids per record, then becomes the usual one.
-"""
+"""A load with a given state. All events are in one minute, which never closes, so every series has
+a live window."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ RECORDS_PER_BLOCK = 40
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
-    """One point: ``events`` are measured, after ``windows`` were opened and ``ids`` remembered."""
+    """``events`` are measured, after ``windows`` were opened and ``ids`` remembered."""
 
     events: int = 300_000
     partitions: int = 4
@@ -38,7 +35,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Series:
-    """The series of a load, and their events. ``minute_ms`` is their common minute."""
+    """``minute_ms`` is the common minute of the series."""
 
     def __init__(self, load: Load, minute_ms: int, seed: int = 1) -> None:
         self._load = load
@@ -49,7 +46,7 @@ class Series:
         self._made = 0
 
     def each_once(self) -> Iterator[EventBlock]:
-        """One event of every series, to open every window."""
+        """To open every window."""
         for start in range(0, self._load.windows, BLOCK_EVENTS):
             yield self._block(np.arange(start, min(start + BLOCK_EVENTS, self._load.windows)))
 
@@ -78,15 +75,14 @@ class Series:
 
 @dataclass(slots=True)
 class Loader:
-    """The agent of a curve, and its mode: ``ids`` inserts `IDS_PER_RECORD` new ids per record,
-    ``windows`` folds without inserting ids. ``usual`` counts its events, without refused ones."""
+    """The agent of a curve: ``ids`` inserts `IDS_PER_RECORD` new ids per record, ``windows`` folds
+    without inserting ids, ``usual`` counts its events."""
 
     mode: Literal["ids", "windows", "usual"] = "usual"
     seed: int = 1
     events: int = 0
 
     def agent(self) -> AgentSpec:
-        """The usual agent under another name."""
         usual = AGGREGATE_METRICS
         return AgentSpec(
             name="curve",

@@ -1,7 +1,4 @@
-"""One point of a curve, in its own process: ``python -m streams.dev.bench.curve_point LOAD``.
-
-``LOAD`` is a `Load` as JSON; stdout is a `Point`.
-"""
+"""One point of a curve, in its own process: ``LOAD`` is a `Load` as JSON; stdout is a `Point`."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ from streams.dev.bench.engine import engine
 MINUTE_MS = 60_000
 _RESIDENT = re.compile(r"^VmRSS:\s+(\d+) kB$", re.MULTILINE)
 _BOUNDS = {
-    # Beyond the defaults, so that nothing closes in between.
+    # so that nothing closes in between
     "MAX_LIVE_WINDOWS": "20000000",
     "MAX_IDS": "300000000",
     "IDLE_CLOSE_S": "3600",
@@ -37,8 +34,8 @@ _BOUNDS = {
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
-    """``cpu_us_per_event`` is this process's, in-memory broker included. ``state_mib`` is the
-    growth of resident memory while the state was built, in ``preload_s``."""
+    """``cpu_us_per_event`` has the in-memory broker in it. ``state_mib`` is the growth of resident
+    memory while the state was built, in ``preload_s``."""
 
     load: Load
     cpu_us_per_event: float
@@ -47,7 +44,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def measure_point(asked: Load, limit_s: float) -> Point | None:
-    """Run it as a child; None on a timeout. Raises `CommandError` when it fails."""
+    """None on a timeout. Raises `CommandError` when it fails."""
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -93,7 +90,7 @@ async def _measure(asked: Load, settings: Settings, folder: Path) -> Point:
 
 
 def resident_mib() -> int:
-    """Resident memory of this process, after freed memory is returned."""
+    """After freed memory is returned."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

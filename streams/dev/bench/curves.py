@@ -1,8 +1,5 @@
-"""The cost of an event against each quantity that can grow, and the reason for its shape.
-
-Each curve varies one field of a `Load`. A curve ends with its time; points that do not fit are
-listed as left out.
-"""
+"""The cost of an event against each quantity that can grow, and the reason for its shape. A curve
+ends with its time; points that do not fit are listed as left out."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ from streams.dev.demo.run import Talk
 
 FORMAT = 1
 START_S = 1.0
-"""Start-up time of a point's process."""
+"""start-up time of a point's process"""
 
 
 class Axis(NamedTuple):
@@ -116,8 +113,8 @@ async def _curve(axis: Axis, budget_s: float, talk: Talk) -> Curve:
 
 
 def expected_s(axis: Axis, points: Sequence[Point], value: int) -> float:
-    """Lower bound of the next point's time, as state is built at a constant rate. The first point
-    is always tried."""
+    """Lower bound of the next point's time: state is built at a constant rate. The first point is
+    always tried."""
     if not points:
         return 0.0
     last = points[-1]
@@ -127,7 +124,6 @@ def expected_s(axis: Axis, points: Sequence[Point], value: int) -> float:
 
 
 def markdown(curves: Curves) -> list[str]:
-    """A table per curve, with the reason."""
     lines: list[str] = []
     for curve in curves.curves:
         axis = axis_of(curve)
@@ -164,7 +160,7 @@ def _words(axis: Axis, curve: Curve) -> Iterator[str]:
 
 
 def axis_of(curve: Curve) -> Axis:
-    """Raises StopIteration for a curve without a known axis."""
+    """Raises `StopIteration` for a curve without a known axis."""
     return next(axis for axis in AXES if axis.name == curve.axis)
 
 

@@ -1,8 +1,5 @@
-"""The engine alone: one worker in this process, with an in-memory Kafka and a real RocksDB.
-
-Rows are acknowledged and dropped, so it measures what grows with state: fold, encode, commit,
-store. It takes seconds instead of a minute.
-"""
+"""The engine alone: one worker in this process, with an in-memory Kafka and a real RocksDB. Rows
+are acknowledged and dropped, so it measures what grows with state."""
 
 from __future__ import annotations
 
@@ -34,7 +31,7 @@ BLOCKS_AT_ONCE = 8
 
 
 class Engine:
-    """A running worker; `run` feeds it records and waits for their commit."""
+    """`run` feeds it records and waits for their commit."""
 
     def __init__(
         self, broker: MemoryBroker, worker: Worker, clock: Clock, agent: Agent, partitions: int
@@ -49,16 +46,14 @@ class Engine:
         self._producer = broker.plain_producer()
 
     async def build(self, blocks: Iterable[EventBlock]) -> None:
-        """Feed all of them, a few at a time: each `run` waits for a commit."""
+        """A few at a time: each `run` waits for a commit."""
         rest = iter(blocks)
         while some := list(islice(rest, BLOCKS_AT_ONCE)):
             await self.run(some)
 
     async def run(self, blocks: Sequence[EventBlock]) -> float:
-        """CPU seconds of this process until all records are committed; then every log is emptied.
-
-        The changelog is emptied too, so that it does not count as the engine's memory.
-        """
+        """CPU seconds until all records are committed; then every log is emptied, so that the
+        changelog does not count as the engine's memory."""
         for keys, values in blocks:
             await (await self._producer.send_many(self._agent.source.name, keys, values))
         began_s = time.process_time()
@@ -96,7 +91,7 @@ class Engine:
 async def engine(
     settings: Settings, agent: Agent, partitions: int, folder: Path
 ) -> AsyncIterator[Engine]:
-    """A worker with the ``partitions`` of its agent's source; drained at the end."""
+    """With the ``partitions`` of its agent's source; drained at the end."""
     clock = SystemClock()
     broker = MemoryBroker(clock, session_timeout_s=settings.session_timeout_s)
     admin = await broker.admin()

@@ -11,16 +11,16 @@ from streams.dev.workload.shape import STEP_MS, preset
 from streams.operate.produce.feed import RecordFeed
 
 PAST_MS = 180_000
-"""Age of the last event, so that no window waits for the clock."""
+"""Of the last event, so that no window waits for the clock."""
 CLEAN: Final[dict[str, Any]] = {"poison": 0.0, "future": 0.0}
-"""Changes to a workload for peers, which have no dead letters."""
+"""for peers, which have no dead letters"""
 
 
 async def fill(
     rig: Rig, topic: str = MODEL_METRICS.name, **changes: Any
 ) -> tuple[Generator, float]:
-    """Fill ``topic`` for the case, with ``changes`` to its workload. Returns the generator, with
-    its oracle, and the events produced per second."""
+    """With ``changes`` to its workload. Returns the generator, with its oracle, and the events
+    produced per second."""
     case, clock = rig.case, rig.clock
     start_ms = clock.now_ms() - round(case.events * STEP_MS) - PAST_MS
     generator = Generator(preset(case.workload, start_ms=start_ms, seed=case.seed, **changes))

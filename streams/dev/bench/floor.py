@@ -1,8 +1,5 @@
-"""The floor: fetch and decode the same records, and nothing else.
-
-``python -m streams.dev.bench.floor TOPIC EVENTS`` reads that many records through the pipeline's
-consumer and decoder, and prints one line of JSON.
-"""
+"""The floor: fetch and decode the same records through the pipeline's consumer and decoder, and
+nothing else."""
 
 from __future__ import annotations
 
@@ -27,8 +24,6 @@ STALLED_S = 30.0
 
 
 class Floor(msgspec.Struct, frozen=True, kw_only=True):
-    """``cpu_s_per_million`` is this process's alone."""
-
     events: int
     seconds: float
     events_per_s: int
@@ -98,7 +93,7 @@ async def _consume(settings: Settings, topic: str, events: int) -> Floor:
 
 
 def _decode(decode: Callable[[bytes], Any], values: Sequence[bytes | None]) -> None:
-    """Decode all values; the iterator goes on behind one that raised."""
+    """The iterator goes on behind a value that raised."""
     events: list[Any] = []
     pending = map(cast("Callable[[bytes | None], Any]", decode), values)
     while True:

@@ -1,8 +1,5 @@
-"""Freshness at a constant rate: time from an event's due time to its row in ClickHouse.
-
-The load is an open loop (streams/dev/bench/open_loop.py) with timed probes
-(streams/dev/bench/probes.py).
-"""
+"""Freshness at a constant rate: time from an event's due time to its row in ClickHouse, by timed
+probes in an open loop."""
 
 from __future__ import annotations
 
@@ -25,14 +22,12 @@ from streams.dev.demo.worker_process import WorkerProcess
 from streams.dev.workload.oracle import Oracle
 
 COMMITS_AFTER = 2
-"""Commit intervals from the last event to the reading of the lag."""
+"""from the last event to the reading of the lag"""
 WARM_UP_S = 5.0
-"""Earlier probes do not count: the first insert of a new server takes seconds;
-streams/dev/bench/restart.py measures starts."""
+"""Earlier probes do not count: the first insert of a new server takes seconds."""
 
 
 async def measure_freshness(rig: Rig) -> CaseOutcome:
-    """Start the worker, send on schedule, and read the probes' times from the shards."""
     load_before = os.getloadavg()[0]
     process = rig.start("worker")
     joining: Joining | None = None
@@ -86,8 +81,7 @@ async def measure_freshness(rig: Rig) -> CaseOutcome:
 
 
 def _warm(due_ms: NDArray[np.float64], delays_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Delays of the probes after `WARM_UP_S`; all of them where one is missing (an inexact run) or
-    none remains."""
+    """All of the probes where one is missing (an inexact run) or none remains."""
     if len(due_ms) != len(delays_s) or due_ms[-1] - due_ms[0] <= WARM_UP_S * 1000:
         return delays_s
     warm: NDArray[np.float64] = delays_s[due_ms >= due_ms[0] + WARM_UP_S * 1000]
@@ -98,7 +92,7 @@ async def _judge(
     rig: Rig, process: WorkerProcess, oracle: Oracle, probes: Probes
 ) -> tuple[NDArray[np.float64], Exactness]:
     visible = await rig.until_visible(process, oracle.applied + len(probes))
-    # The last probe's row may be in flight.
+    # the last probe's row may be in flight
     await rig.until_acknowledged(process)
     delays_s = probes.delays_s(await asyncio.to_thread(read_inserted_ms, rig.settings))
     rig.talk.say("comparing every window with what was sent")

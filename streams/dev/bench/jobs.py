@@ -1,9 +1,5 @@
-"""The engine's cost per job request, without work.
-
-``python -m streams.dev.bench.jobs EVENTS`` runs `simulate_decision` on the engine alone
-(`streams.dev.bench.engine`) with an empty performer: each request is decoded, queued, started,
-answered, stored and committed.
-"""
+"""The engine's cost per job request, without work: `simulate_decision` with an empty performer, on
+the engine alone (`streams.dev.bench.engine`)."""
 
 from __future__ import annotations
 
@@ -41,7 +37,7 @@ _NOWHERE = {
 
 
 class Jobs(msgspec.Struct, frozen=True, kw_only=True):
-    """``cpu_us_per_event`` is the process's, in-memory broker included."""
+    """``cpu_us_per_event`` has the in-memory broker in it."""
 
     format: int = FORMAT
     started_at: str
@@ -51,7 +47,7 @@ class Jobs(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def events_per_s(self) -> float:
-        """Rate of one process with its own core."""
+        """Of one process with its own core."""
         return 1e6 / self.cpu_us_per_event
 
 

@@ -23,14 +23,14 @@ PACKAGES = (
     "pyarrow",
     "rocksdict",
 )
-"""Packages with the most effect on speed."""
+"""the packages with the most effect on speed"""
 
 _MODEL = re.compile(r"^model name\s*:\s*(.+)$", re.MULTILINE)
 _MEMORY = re.compile(r"^MemTotal:\s+(\d+) kB$", re.MULTILINE)
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """``id`` distinguishes machines without naming them; absolute figures of two machines are not
+    """``id`` distinguishes machines without naming them; their absolute figures are not
     comparable."""
 
     id: str
@@ -42,7 +42,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def this_machine() -> Machine:
-    """This machine; unreadable values are "unknown"."""
+    """Unreadable values are "unknown"."""
     cpu = _found(_MODEL, "/proc/cpuinfo") or platform.machine()
     memory_kib = int(_found(_MEMORY, "/proc/meminfo") or 0)
     cores = len(os.sched_getaffinity(0))

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def named(kind: str, names: str, known: Mapping[str, T]) -> list[T]:
-    """Those of ``known``, in the order of ``names``. Raises `UsageError`."""
+    """In the order of ``names``. Raises `UsageError`."""
     asked = [name.strip() for name in names.split(",")]
     if unknown := [name for name in asked if name not in known]:
         raise UsageError(f"no {kind} {', '.join(unknown)}. Known are: {', '.join(known)}.")

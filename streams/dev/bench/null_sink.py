@@ -1,7 +1,5 @@
-"""Shards that acknowledge at once and store nothing: the cost of a worker without ClickHouse.
-
-Only `streams.dev.bench.worker` can use it; no setting or option of `dia worker` does.
-"""
+"""Shards that acknowledge at once and store nothing: the cost of a worker without ClickHouse. Only
+`streams.dev.bench.worker` can use it."""
 
 from __future__ import annotations
 
@@ -18,8 +16,7 @@ from streams.core.settings import Settings
 
 
 class NullShards:
-    """Implements `streams.core.rows.built_in_tables.ShardSet`; places rows as the real one, then
-    drops them."""
+    """Implements `streams.core.rows.built_in_tables.ShardSet`; places rows as the real one."""
 
     def __init__(
         self, count: int, shard_map: sharding.ShardMap, tables: Mapping[str, ClickHouseTable]
@@ -32,7 +29,7 @@ class NullShards:
     def from_settings(
         cls, settings: Settings, clock: Clock, tables: Mapping[str, ClickHouseTable]
     ) -> NullShards:
-        """As many shards as in ``DIA_CLICKHOUSE_SHARDS``, without connections."""
+        """As many shards as in ``DIA_CLICKHOUSE_SHARDS``."""
         return cls(len(settings.shards()), sharding.declared(settings), tables)
 
     @property

@@ -1,8 +1,7 @@
 """Sends events at a constant rate, each with a due time, independent of the pipeline.
 
 Times count from the due time, so a stall delays every event due in it (no coordinated omission).
-Events are generated before the first is due, since that would use the measured core.
-"""
+Events are generated before the first is due."""
 
 from __future__ import annotations
 
@@ -19,23 +18,23 @@ from streams.dev.workload.shape import preset
 from streams.operate.produce.feed import RecordFeed
 
 TICKS_PER_S = 100
-"""Blocks per second. The events of a block, probes included, are due together."""
+"""The events of a block, probes included, are due together."""
 TICKS_PER_PROBE = 2
 GENERATED_PER_S = 50_000
-"""Minimum rate of generation, which sets the first due time."""
+"""Minimum, which sets the first due time."""
 LAG_POLL_S = 1.0
 
 
 class Made(NamedTuple):
-    """Every event of a run, one block per tick, and the expected result."""
+    """One block per tick, and the expected result."""
 
     oracle: Oracle
     blocks: Sequence[EventBlock]
 
 
 class SentLoad(NamedTuple):
-    """``late_s``: delay of the sender behind its schedule at the end. ``lags``: sent and
-    uncommitted events, every `LAG_POLL_S`."""
+    """``late_s``: behind the schedule at the end. ``lags``: sent and uncommitted events, every
+    `LAG_POLL_S`."""
 
     late_s: float
     lags: Sequence[int]
@@ -46,7 +45,7 @@ class SentLoad(NamedTuple):
 
 
 def make(workload: str, seed: int, events: int, rate_per_s: int, now_ms: int) -> Made:
-    """``events`` events, the first due soon after ``now_ms``."""
+    """The first event is due soon after ``now_ms``."""
     start_ms = now_ms + round(1000 * events / GENERATED_PER_S)
     shape = preset(workload, start_ms=start_ms, seed=seed, step_ms=1000 / rate_per_s)
     generator = Generator(shape)

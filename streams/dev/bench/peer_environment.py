@@ -1,8 +1,5 @@
-"""Runtime of a peer: its own virtual environment, or compiled Java.
-
-Created once per user in a cache folder named by its contents. Nothing is installed into dia's
-environment.
-"""
+"""Runtime of a peer: its own virtual environment, or compiled Java, created once per user in a
+cache folder named by its contents."""
 
 from __future__ import annotations
 
@@ -32,14 +29,14 @@ JAVA_MAIN = "Peer"
 JAVA_HEAP_MAX = "1g"
 _COMPLETE = "complete"
 _COMPILER = "org.eclipse.jdt.internal.compiler.batch.Main"
-"""Eclipse's compiler is a jar that runs on the wheel's runtime, without a JDK."""
+"""a jar that runs on the wheel's runtime, without a JDK"""
 _JAVA_RELEASE = "21"
 
 Say = Callable[[str], None]
 
 
 class Runnable(NamedTuple):
-    """A command that needs only the ``BENCH_*`` variables, and its version."""
+    """The command needs only the ``BENCH_*`` variables."""
 
     command: tuple[str, ...]
     version: str
@@ -51,10 +48,8 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
 
 
 async def prepare(peer: Peer, programs: Path, cache: Path, say: Say) -> Runnable:
-    """Install what is missing; ``programs`` is tests/bench/peers.
-
-    Raises `CommandError` or `DependencyUnreachable` when that fails.
-    """
+    """Install what is missing; ``programs`` is tests/bench/peers. Raises `CommandError` or
+    `DependencyUnreachable`."""
     folder = programs / peer.folder
     if (folder / JAR_LOCK).exists():
         return await _java(peer, folder, cache, say)

@@ -1,9 +1,8 @@
 """Runs one peer as a child and reads its rate and counts.
 
-Time runs from its first record, without start-up, join and compilation, to its last, without the
-final commit. At ``limit_s`` the peer is stopped with its rate so far, which favours peers that slow
-down as state grows.
-"""
+Time runs from its first record to its last, without start-up, join and the final commit. At
+``limit_s`` the peer is stopped with its rate so far, which favours peers that slow down as state
+grows."""
 
 from __future__ import annotations
 
@@ -48,7 +47,7 @@ class Course:
     counted: PeerCount | None = None
 
     def take(self, line: bytes, cpu: CpuReading) -> None:
-        """Raises ValueError for an invalid mark."""
+        """Raises `ValueError` for an invalid mark."""
         if not line.startswith(MARK):
             return
         match line.split()[1:]:
@@ -86,7 +85,6 @@ async def run_peer(
     broker_pid: int,
     limit_s: float,
 ) -> PeerRun:
-    """Start it on ``core``, follow it to the last record or the limit, and end it."""
     guard = [sys.executable, "-I", "-S", _TETHER, str(os.getpid())]
     with log.open("ab") as stderr, born_on(core):
         child = await asyncio.create_subprocess_exec(
@@ -103,7 +101,7 @@ async def run_peer(
     course = Course()
     try:
         ended = await _follow(child, course, watched, limit_s)
-        # Peak memory can be read only while the process exists.
+        # peak memory can be read only while the process exists
         return PeerRun(course, peak_rss_mib(child.pid), ended)
     finally:
         await _end(child)
@@ -137,7 +135,7 @@ async def _end(child: asyncio.subprocess.Process) -> None:
     child.send_signal(signal.SIGTERM)
     try:
         async with asyncio.timeout(STOP_TIMEOUT_S):
-            # Keep reading its output, or it could block on a full pipe.
+            # it could block on a full pipe
             await child.communicate()
     except TimeoutError:
         child.kill()

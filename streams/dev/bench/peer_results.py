@@ -14,12 +14,8 @@ OURS = "dia"
 
 
 class PeerOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """One program on the common topic.
-
-    ``read`` of the offered events in ``seconds``; fewer at the time limit. ``exact`` is None
-    without a check: a floor, or a stopped run. ``problem`` describes a difference or failure; there
-    is no rate then.
-    """
+    """``read`` of the offered events in ``seconds``; fewer at the time limit. ``exact`` is None
+    without a check: a floor, or a stopped run. ``problem`` explains a missing rate."""
 
     title: str
     version: str
@@ -36,8 +32,6 @@ class PeerOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PeerReport(msgspec.Struct, frozen=True, kw_only=True):
-    """All programs, sequential, on one topic of ``events`` events of ``workload``."""
-
     format: int = FORMAT
     started_at: str
     machine: Machine
@@ -49,7 +43,6 @@ class PeerReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ours(self) -> PeerOutcome:
-        """The pipeline's own outcome, which every report has."""
         return next(o for o in self.outcomes if o.title == OURS and o.job == "windows")
 
     def ratio(self, outcome: PeerOutcome) -> float | None:
@@ -59,7 +52,7 @@ class PeerReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def ratio_table(report: PeerReport) -> list[str]:
-    """The ratios in Markdown: the same job, slowest last, then the floors."""
+    """In Markdown: the same job, slowest last, then the floors."""
     ranked = sorted(report.outcomes, key=lambda o: (o.job != "windows", -(o.events_per_s or 0)))
     return [
         "| engine | events/s | dia is | CPU s per M | RSS MiB | events read | exact | state after a crash |",

@@ -1,8 +1,8 @@
-"""Runs the peers and dia on one topic in sequence, each with one core.
+"""Runs the peers and dia on one topic in sequence, each with one core; the broker and the bench
+have the other.
 
-The broker and the bench have the other core. dia's rows are acknowledged and dropped, since no peer
-writes to ClickHouse. Its time ends at the commit of the last record, theirs when it is processed.
-"""
+dia's rows are acknowledged and dropped, since no peer writes to ClickHouse. Its time ends at the
+commit of the last record, theirs when it is processed."""
 
 from __future__ import annotations
 
@@ -36,18 +36,15 @@ EXACTLY_ONCE = "exactly once, output too"
 
 
 def chosen(names: str) -> tuple[Peer, ...]:
-    """The peers of a comma-separated list of folders, or "all". Raises `UsageError`."""
+    """Raises `UsageError`."""
     return tuple(named_or_all("peer", names, {peer.folder: peer for peer in PEERS}))
 
 
 def run_peers(
     peers: Sequence[Peer], case: Case, limit_s: float, programs: Path, home: Path, talk: Talk
 ) -> PeerReport:
-    """Fill the topic once and send each through it; ``programs`` is tests/bench/peers.
-
-    Raises as `streams.dev.bench.run.run`. A peer that cannot run is a line of the report, not an
-    error.
-    """
+    """Fill the topic once and send each through it; ``programs`` is tests/bench/peers. A peer that
+    cannot run is a line of the report. Raises as `streams.dev.bench.run.run`."""
     started_at = datetime.now(UTC).isoformat()
     contest = Contest(peers, limit_s, programs)
     outcomes = on_stack(case, home, talk, None, contest.measure)
@@ -69,7 +66,6 @@ class Contest:
         self._programs = programs
 
     async def measure(self, rig: Rig) -> list[PeerOutcome]:
-        """dia first, then floors and peers in their order."""
         generator, _ = await fill(rig, **CLEAN)
         oracle = generator.oracle
         cores = one_each()
@@ -112,8 +108,8 @@ class Contest:
 
 
 def judged(peer: Peer, version: str, run: PeerRun, oracle: Oracle) -> PeerOutcome:
-    """A run's figures. A finished run must have exact counts, else it has no speed; a stopped one
-    has only a rate."""
+    """A finished run must have exact counts, else it has no speed; a stopped one has only a
+    rate."""
     course = run.course
     if run.ended or len(course.marks) < 2:
         return _blank(peer, version, run.ended or "reported no progress")

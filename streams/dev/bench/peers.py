@@ -1,8 +1,7 @@
 """Alternatives of a user, as data; the programs are in tests/bench/peers.
 
 Each does the same job with its public API: drop repeated ids, count and sum the rest in minute
-windows of (tenant, model, metric), with its own store. Floors only fetch and decode.
-"""
+windows of (tenant, model, metric). Floors only fetch and decode."""
 
 from __future__ import annotations
 
@@ -14,11 +13,8 @@ Job: TypeAlias = Literal["windows", "floor"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """``folder`` in tests/bench/peers holds its program and ``package``, whose version is reported.
-
-    ``guarantee`` is what its documentation promises of the state after a crash, in the measured
-    configuration.
-    """
+    """``folder`` in tests/bench/peers holds its program. ``guarantee`` is what its documentation
+    promises of the state after a crash."""
 
     title: str
     folder: str

@@ -1,8 +1,7 @@
 """Events whose delay through the pipeline is measured one by one.
 
-Each has its own series and so one window row, inserted once; the shard records the time (column
-``at``). Probes are removed before the rest is compared.
-"""
+Each has its own series and so one window row; the shard records its insert time (column ``at``).
+Probes are removed before the rest is compared."""
 
 from __future__ import annotations
 
@@ -31,7 +30,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Probes:
-    """The probes of one run, in order of due time (wall clock, milliseconds)."""
+    """In order of due time (wall clock, milliseconds)."""
 
     def __init__(self) -> None:
         self._due_ms: list[float] = []
@@ -58,7 +57,7 @@ class Probes:
         return tenant.encode(), _encode(event)
 
     def delays_s(self, inserted_ms: Mapping[str, int]) -> NDArray[np.float64]:
-        """Of every inserted probe: seconds from due time to insert."""
+        """From due time to insert."""
         delays = [
             inserted_ms[name] - due_ms
             for number, due_ms in enumerate(self._due_ms)
@@ -82,7 +81,7 @@ class Probes:
 
 
 def read_inserted_ms(settings: Settings) -> dict[str, int]:
-    """Insert time of every probe that arrived once and complete: by name, in milliseconds."""
+    """Of every probe that arrived once and complete: by name, in milliseconds."""
     asked = {"tenants": [_tenant(number) for number in range(TENANTS)], "model": MODEL}
     found: dict[str, int] = {}
     for replica, *_ in shard_replicas(settings):

@@ -12,14 +12,14 @@ import msgspec
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _USER, _SYSTEM = 11, 12
-"""Indexes of ``utime`` and ``stime`` in /proc/PID/stat after the command name."""
+"""of ``utime`` and ``stime`` in /proc/PID/stat after the command name"""
 _IDLE_FIELDS = (3, 4)
-"""``idle`` and ``iowait`` of the first line of /proc/stat."""
+"""of ``idle`` and ``iowait`` in the first line of /proc/stat"""
 _PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 
 
 class ProcessCost(msgspec.Struct, frozen=True, kw_only=True):
-    """One process over a run. ``cpu_s_per_million`` is per million events."""
+    """``cpu_s_per_million`` is per million events."""
 
     name: str
     cpu_s: float
@@ -35,7 +35,7 @@ class CpuReading(NamedTuple):
 
 
 class WatchedProcesses:
-    """Named processes; an ended one keeps its last reading."""
+    """An ended process keeps its last reading."""
 
     def __init__(self, pids: Mapping[str, int]) -> None:
         self._pids = dict(pids)
@@ -63,31 +63,30 @@ class WatchedProcesses:
 
 
 def others_cores(before: CpuReading, after: CpuReading, seconds: float) -> float:
-    """Cores used by all other processes between two readings."""
     ours = sum(after.by_process.values()) - sum(before.by_process.values())
     return max(0.0, (after.machine_s - before.machine_s - ours) / seconds)
 
 
 def cpu_s(pid: int) -> float:
-    """User and system time of a process with all its threads; 0 when it has ended."""
+    """With all its threads; 0 when it has ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return 0.0
-    # The command name may hold spaces and brackets.
+    # the command name may hold spaces and brackets
     fields = stat.rpartition(")")[2].split()
     return (int(fields[_USER]) + int(fields[_SYSTEM])) / _TICKS_PER_S
 
 
 def machine_cpu_s() -> float:
-    """Busy time of all cores since boot, of all processes."""
+    """Busy time of all cores since boot."""
     fields = Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]
     ticks = [int(field) for field in fields]
     return (sum(ticks) - sum(ticks[index] for index in _IDLE_FIELDS)) / _TICKS_PER_S
 
 
 def peak_rss_mib(pid: int) -> int:
-    """Peak memory of the process; 0 when it has ended."""
+    """0 when it has ended."""
     try:
         found = _PEAK.search(Path(f"/proc/{pid}/status").read_text())
     except (FileNotFoundError, ProcessLookupError):

@@ -15,12 +15,12 @@ from streams.dev.bench.worker_log import PartitionReady
 from streams.dev.demo.worker_process import WorkerProcess
 
 AFTER = 1 / 3
-"""Undisturbed share of a paced run before the second worker."""
+"""undisturbed share of a paced run before the second worker"""
 TAKEN = MODEL_METRICS.partitions // 2
 
 
 class Joining:
-    """A second worker that joins in the background; stop it with the first."""
+    """It joins in the background; stop it with the first."""
 
     def __init__(self, rig: Rig, seconds: float) -> None:
         self._rig = rig
@@ -49,7 +49,7 @@ class Joining:
             await self._rig.stop(self.process)
 
     def told(self, due_ms: NDArray[np.float64], delays_s: NDArray[np.float64]) -> Rebalance:
-        """From the probes' delays, in order of due time."""
+        """The delays are in order of due time."""
         return Rebalance(
             joined_at_s=round(self._joined_s - self._began_s, 2),
             taken=len(self._opened),
@@ -61,9 +61,8 @@ class Joining:
 def gap_s(
     due_ms: NDArray[np.float64], delays_s: NDArray[np.float64], joined_ms: float
 ) -> float | None:
-    """The longest delay since the worker joined, minus the median; None when a probe is missing, or
-    all are on one side. The median is of all probes: earlier ones may all have waited for new
-    servers."""
+    """The longest delay since the worker joined, minus the median of all; None when a probe is
+    missing, or all are on one side."""
     before = due_ms < joined_ms
     if len(due_ms) != len(delays_s) or before.all() or not before.any():
         return None

@@ -18,7 +18,7 @@ def stem(started_at: str, machine: Machine) -> str:
 
 
 def save(record: msgspec.Struct, folder: Path, name: str) -> Path:
-    """Write it and return its path. Raises `UsageError` for an unusable folder."""
+    """Raises `UsageError` for an unusable folder."""
     path = folder / f"{name}.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)

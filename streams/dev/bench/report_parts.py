@@ -43,7 +43,7 @@ NOT_MEASURED = ("streams/dev/bench/", "streams/cli/", "streams/dev/demo/", "stre
 
 
 def source_hash(root: Path) -> str:
-    """Hash of every module below ``root`` that affects the pipeline's speed."""
+    """Of every module below ``root`` that affects the pipeline's speed."""
     digest = xxh3_64()
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*.py")):
@@ -66,8 +66,7 @@ READERS_S = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """``clone`` is tests/bench, ``folder`` holds the records, ``curves_s`` is the time of the
-    curves."""
+    """``clone`` is tests/bench, ``folder`` holds the records."""
 
     home: Path
     clone: Path
@@ -97,7 +96,7 @@ def _half(bench: Bench) -> BenchReport:
     found = narrow.outcomes[0].throughput if narrow is not None else None
     if found is None or found.events_per_s is None:
         raise UsageError("the rate is half of what the part `narrow` sustained: measure it first.")
-    # The sender works in hundredths of a second.
+    # the sender works in hundredths of a second
     return _run(paced(Case(workload="narrow"), found.events_per_s // 2000 * 1000, PACED_S), bench)
 
 
@@ -155,13 +154,13 @@ PARTS: tuple[Part, ...] = (
 
 
 def wanted(names: str) -> Sequence[Part]:
-    """The parts of a comma-separated list, or "all". Raises `UsageError`."""
+    """Raises `UsageError`."""
     return named_or_all("part", names, {part.name: part for part in PARTS})
 
 
 def measure_parts(parts: Iterable[Part], bench: Bench, *, again: bool) -> list[str]:
-    """Measure parts without a record of this engine on this machine, or all with ``again``; writes
-    each at once. Returns the names of failed parts."""
+    """Measure parts without a record of this engine on this machine, or all with ``again``. Returns
+    the names of failed parts."""
     bench.folder.mkdir(parents=True, exist_ok=True)
     notes = Notes(bench.folder)
     made = MadeWith(source_hash(bench.clone.parents[1]), this_machine().id)
@@ -183,7 +182,7 @@ def measure_parts(parts: Iterable[Part], bench: Bench, *, again: bool) -> list[s
 
 
 def refuse_failures(failed: Sequence[str]) -> None:
-    """Raises `CommandError` with the missing parts."""
+    """Raises `CommandError`."""
     if failed:
         raise CommandError(
             f"not measured: {', '.join(failed)}. The others are kept; run the command again for the "

@@ -1,8 +1,5 @@
-"""Records of a report: one file per part, and the source and machine of each.
-
-A part is measured again only after a change of the engine or machine, so an interrupted report can
-be resumed.
-"""
+"""Records of a report: one file per part, with its source and machine. A part is measured again
+only after a change of either."""
 
 from __future__ import annotations
 
@@ -26,15 +23,13 @@ _NOTES = "made_with.json"
 
 
 class MadeWith(msgspec.Struct, frozen=True):
-    """Hash of the engine's source, and the machine's id."""
-
     source: str
     machine: str
 
 
 @dataclass(slots=True)
 class Records:
-    """The measured parts. ``runs`` are by part name."""
+    """``runs`` are by part name."""
 
     runs: dict[str, BenchReport] = field(default_factory=dict)
     peers: PeerReport | None = None
@@ -64,12 +59,12 @@ class Notes:
         self._path.write_bytes(msgspec.json.format(encoded) + b"\n")
 
     def parts(self) -> list[str]:
-        """Measured parts, in order of their first measurement."""
+        """In order of their first measurement."""
         return list(self._made)
 
 
 def read_all(folder: Path) -> Records:
-    """Every part in ``folder``. Raises `UsageError` for a broken one."""
+    """Raises `UsageError` for a broken record."""
     found = Records()
     for part in Notes(folder).parts():
         path = folder / f"{part}.json"

@@ -114,7 +114,7 @@ def _capacity(found: Capacity) -> Iterator[str]:
 
 
 def headline(peers: PeerReport) -> list[str]:
-    """The ratios as in the project's README, with their command."""
+    """For the project's README, with their command."""
     machine = peers.machine
     job = (
         f"The same job on the same topic of {peers.events:,} events, one core each: drop repeated "
@@ -140,10 +140,8 @@ def headline(peers: PeerReport) -> list[str]:
 
 
 def with_headline(readme: str, lines: list[str]) -> str:
-    """``readme`` with ``lines`` in place of the previous ones, or before its last section.
-
-    Raises `UsageError` when it has neither.
-    """
+    """``lines`` replace the previous ones, or precede the last section. Raises `UsageError` when
+    the README has neither."""
     block = "\n".join(lines) + "\n"
     if MARKER in readme and _END in readme:
         before, _, rest = readme.partition(MARKER)

@@ -1,7 +1,5 @@
-"""Restart time of a worker: with its state folder, and from the changelog alone.
-
-Events sent in between wait for the warm start, so that it has something to commit.
-"""
+"""Restart time of a worker: with its state folder, and from the changelog alone. Events sent in
+between wait for the warm start."""
 
 from __future__ import annotations
 
@@ -40,7 +38,7 @@ class ChangelogSize:
 
 
 async def changelog_size(reader: LogReader, topic: Topic, group: str) -> ChangelogSize:
-    """Read every partition's changelog from its start to its last stable offset."""
+    """From each start to the last stable offset."""
     size = ChangelogSize()
     for number in range(topic.partitions):
         log = TopicPartition(topic.changelog(group), number)
@@ -72,8 +70,8 @@ POLL_S = 0.02
 async def measure_restart(
     rig: Rig, process: WorkerProcess, generator: Generator
 ) -> tuple[WorkerProcess, Restart]:
-    """Stop ``process``; start it warm, then without its stores. The last one keeps running, so that
-    the final check covers the restore."""
+    """Warm, then without its stores. The last one keeps running, so that the final check covers the
+    restore."""
     rig.talk.say("restarting the worker with its state")
     await rig.stop(process)
     await feed(rig, generator, WAITING_EVENTS)
@@ -85,7 +83,7 @@ async def measure_restart(
     async with opened(rig.broker.reader()) as reader:
         size = await changelog_size(reader, MODEL_METRICS, DIA_GROUP)
     rig.talk.say(f"restoring {size.ids:,} ids and {size.window_rows:,} window rows")
-    # Only the stores: without its identity the worker would wait for the old session to expire.
+    # Without its identity the worker would wait for the old session to expire.
     await asyncio.to_thread(shutil.rmtree, rig.settings.state_path() / DIA_GROUP)
     cold, cold_start_s, cold_opened = await _start(rig, "worker-cold")
     restore_s = _span_s(cold_opened)
@@ -106,7 +104,7 @@ async def measure_restart(
 
 
 async def _start(rig: Rig, name: str) -> tuple[WorkerProcess, float, list[PartitionReady]]:
-    """The process, and seconds from its start until every partition takes records."""
+    """And the seconds from its start until every partition takes records."""
     began_s = time.time()
     process = rig.start(name)
     try:

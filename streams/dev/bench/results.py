@@ -19,12 +19,9 @@ FORMAT = 1
 
 
 class Throughput(msgspec.Struct, frozen=True, kw_only=True):
-    """A filled topic read to its end. Times count from the first partition that took records.
-
-    ``committed_s``: lag 0. ``acknowledged_s``: every row of a closed window is also in ClickHouse.
-    ``events_per_s`` is by the latter, and None for an inexact run. ``rows`` counts acknowledged
-    rows, repeats included.
-    """
+    """Times count from the first partition that took records. ``committed_s``: lag 0.
+    ``acknowledged_s``: every row of a closed window is also in ClickHouse; ``events_per_s`` is by
+    it, None for an inexact run. ``rows``: acknowledged, repeats included."""
 
     events: int
     filled_per_s: int
@@ -36,12 +33,9 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Restart(msgspec.Struct, frozen=True, kw_only=True):
-    """A restarted worker. ``entries`` are event ids and window rows in the changelog.
-
-    ``*_start_s`` is from process start until every partition takes records; ``first_commit_s``
-    until a warm one commits waiting events (None in old results); ``restore_s`` from the first
-    fencing (A1), without a store.
-    """
+    """``entries`` are event ids and window rows in the changelog. ``*_start_s``: from process start
+    until every partition takes records; ``first_commit_s``: until a warm one commits waiting
+    events; ``restore_s``: from the first fencing (A1), without a store."""
 
     warm_start_s: float
     warm_open_s: float
@@ -57,12 +51,8 @@ class Restart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Freshness(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds from an event's due time to its row's insert in ClickHouse.
-
-    A stall delays every event due in it. ``insert_mean_s`` is the mean time of an insert, within
-    which a row becomes visible. ``sender_late_s`` is the sender's delay behind its schedule at the
-    end.
-    """
+    """Seconds from an event's due time to its row's insert in ClickHouse. ``insert_mean_s``: the
+    mean time of an insert. ``sender_late_s``: behind its schedule at the end."""
 
     rate_per_s: int
     seconds: int
@@ -78,11 +68,9 @@ class Freshness(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rebalance(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker joined a paced run ``joined_at_s`` seconds after its first event.
-
-    It took ``taken`` partitions, all ready ``ready_s`` after its start. ``gap_s``: the longest
-    delay of an event after that, minus the median.
-    """
+    """A worker joined ``joined_at_s`` seconds after the first event and took ``taken`` partitions,
+    all ready ``ready_s`` after its start. ``gap_s``: the longest delay after that, minus the
+    median."""
 
     joined_at_s: float
     taken: int
@@ -91,11 +79,7 @@ class Rebalance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CaseOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """One case: its exactness and figures.
-
-    ``differences`` names every failed check. ``others_cores``: cores used by other processes
-    meanwhile.
-    """
+    """``differences`` names every failed check. ``others_cores``: cores used by other processes."""
 
     case: Case
     exact: bool
@@ -118,8 +102,7 @@ class CaseOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of the bench. ``settings`` are a worker's; ``commit`` is from
-    `streams.dev.bench.commit`."""
+    """``settings`` are a worker's."""
 
     format: int = FORMAT
     started_at: str
@@ -135,7 +118,7 @@ class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write(report: BenchReport, folder: Path) -> tuple[Path, Path]:
-    """Write both files and return their paths. Raises `UsageError` for an unusable folder."""
+    """Raises `UsageError` for an unusable folder."""
     name = records.stem(report.started_at, report.machine)
     as_json = records.save(report, folder, name)
     as_text = as_json.with_suffix(".md")
@@ -149,8 +132,7 @@ def read(path: Path) -> BenchReport:
 
 
 def read_runs(path: Path) -> list[BenchReport]:
-    """The results in a folder, oldest first, or of one file. Raises `UsageError` for a file of
-    another format, and for a folder without any."""
+    """In a folder, oldest first, or of one file. Raises `UsageError`."""
     if not path.is_dir():
         return [read(path)]
     runs = sorted(map(read, path.glob("*.json")), key=lambda report: report.started_at)

@@ -50,7 +50,7 @@ class Rig:
         return pids[0]
 
     def start(self, name: str) -> WorkerProcess:
-        """Start the case's worker processes; their log is ``name``.log."""
+        """Their log is ``name``.log."""
         plain = self.case.sink == "clickhouse" and self.profile is None
         return WorkerProcess(
             AGENTS,
@@ -62,7 +62,7 @@ class Rig:
         )
 
     def start_another(self, name: str) -> WorkerProcess:
-        """A worker process with its own state folder and identity, as on another host."""
+        """With its own state folder and identity, as on another host."""
         state = self.home / f"{name}-state"
         return WorkerProcess(
             AGENTS,
@@ -124,8 +124,7 @@ class Rig:
         queries count that many events: a starved worker has empty queues too.
 
         Returns the workers' metrics and the time at which the queues were first empty. Raises
-        `CommandError` on a timeout.
-        """
+        `CommandError` on a timeout."""
         quiet_s = self.settings.commit_interval_s + POLL_S
         deadline = self.clock.monotonic() + STALLED_S
         empty_since: float | None = None
@@ -149,8 +148,7 @@ class Rig:
             await self.clock.sleep(POLL_S)
 
     async def until_visible(self, process: WorkerProcess, events: int) -> bool:
-        """Whether queries counted that many events in time; provisional rows of open windows
-        suffice."""
+        """Whether queries counted that many events in time."""
         self.talk.say("waiting until every event is counted by queries")
         deadline = self.clock.monotonic() + VISIBLE_WAIT_S
         while await self.reading.visible_events() != events:
@@ -174,7 +172,7 @@ class Rig:
     async def until_settled(self, process: WorkerProcess) -> bool:
         """Whether every window closed and every row was acknowledged in time."""
         self.talk.say("waiting until every window is closed and every row acknowledged")
-        # Older metrics may precede the last event.
+        # older metrics may precede the last event
         await self.clock.sleep(1.0)
         deadline = self.clock.monotonic() + STALLED_S
         while not process.settled:

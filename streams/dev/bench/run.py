@@ -31,15 +31,14 @@ from streams.dev.local.stack import down, up
 T = TypeVar("T")
 
 SOURCE = Path(streams.__file__).parents[1]
-"""The measured checkout, if it is one."""
+"""the measured checkout, if it is one"""
 
 
 def run(cases: Sequence[Case], home: Path, talk: Talk, profile: Path | None = None) -> BenchReport:
     """Measure every case in ``home``, which is emptied for each.
 
     Raises `RefusedBySafety` when the home is in use or not a bench's, `DependencyUnreachable` when
-    a stack cannot start, `CommandError` when a worker ends by itself.
-    """
+    a stack cannot start, `CommandError` when a worker ends by itself."""
     started_at = datetime.now(UTC).isoformat()
     outcomes = []
     for number, case in enumerate(cases, start=1):
@@ -68,12 +67,12 @@ def on_stack(
     profile: Path | None,
     measure: Callable[[Rig], Awaitable[T]],
 ) -> T:
-    """The result of ``measure`` on a fresh stack in ``home``. Raises as `run`."""
+    """On a fresh stack in ``home``. Raises as `run`."""
     empty(home)
     try:
         running = up(home, case.shards, talk.say, owner_pid=os.getpid())
         environ = environment(home, running.settings())
-        # Worker events are read from its log.
+        # worker events are read from its log
         environ |= {PREFIX + "LOG_FORMAT": "json", PREFIX + "LOG_LEVEL": "info"}
         if case.commit_interval_s is not None:
             environ |= {PREFIX + "COMMIT_INTERVAL_S": str(case.commit_interval_s)}
@@ -112,7 +111,7 @@ async def _rigged(
 
 
 def _numbers(settings: Settings) -> dict[str, Any]:
-    """Sizes and times among the settings; no addresses or paths."""
+    """No addresses or paths."""
     return {
         spec.name: getattr(settings, spec.name)
         for spec in fields(Settings)

@@ -1,9 +1,7 @@
 """The measured worker with a null sink or a profiler.
 
-``python -m streams.dev.bench.worker --agents A --processes N [--sink null] [--profile FILE]``.
-Built as `dia worker`, by `streams.engine.host.host`; a separate command, so that no production
-setting can drop rows.
-"""
+``python -m streams.dev.bench.worker --agents A --processes N [--sink null] [--profile FILE]``. A
+separate command, so that no production setting can drop rows."""
 
 from __future__ import annotations
 
@@ -70,7 +68,7 @@ def _run(options: argparse.Namespace) -> None:
         return
     profiler = cProfile.Profile()
     path = options.profile.with_suffix(f".{options.slot}.pstats")
-    # The host ends the process without returning here.
+    # the host ends the process without returning here
     host.on_drained = lambda: profiler.dump_stats(path)
     profiler.enable()
     hosting.run(host)

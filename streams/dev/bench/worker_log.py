@@ -11,7 +11,7 @@ import msgspec
 
 
 class PartitionReady(NamedTuple):
-    """One `partition_ready` line: its wall clock, and seconds since A1."""
+    """Its wall clock, and seconds since A1."""
 
     at_s: float
     took_s: float
@@ -31,7 +31,7 @@ _decode = msgspec.json.Decoder(_Line).decode
 
 
 def opened(log: Path) -> Sequence[PartitionReady]:
-    """Every partition that became ready, in log order; skips other and incomplete lines."""
+    """In log order; skips other and incomplete lines."""
     found = []
     try:
         lines = log.read_bytes().split(b"\n")

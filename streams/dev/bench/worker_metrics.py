@@ -16,7 +16,7 @@ _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class WorkerMetrics:
-    """Sums over processes, by metric name without its prefix."""
+    """By metric name without its prefix."""
 
     def __init__(self, samples: Mapping[str, float], minutes: float) -> None:
         self._samples = samples
@@ -24,12 +24,12 @@ class WorkerMetrics:
         """acknowledged rows of m1, repeats included"""
 
     def total(self, name: str) -> float:
-        """Sum over all label values of ``name`` (a counter's with its _total)."""
+        """Over all label values of ``name`` (a counter's with its _total)."""
         return self._samples.get(name, 0.0)
 
 
 def scrape(workers: Iterable[LiveWorker]) -> WorkerMetrics:
-    """Read every worker once. Raises OSError when one does not answer."""
+    """Raises `OSError` when a worker does not answer."""
     samples: defaultdict[str, float] = defaultdict(float)
     minutes = 0.0
     for worker in workers:

@@ -23,7 +23,7 @@ VICTIM_POLL_S = 0.1
 
 
 class Blow(NamedTuple):
-    """One planned fault; ``draw`` in [0, 1) chooses its victim."""
+    """``draw`` in [0, 1) chooses its victim."""
 
     at_s: float
     hits_shard: bool
@@ -41,7 +41,7 @@ def plan(seed: int, kills: int = KILLS, duration_s: float = DURATION_S) -> list[
 
 
 class Chaos:
-    """Carries out a plan on a running demo; ``kills`` counts killed processes."""
+    """``kills`` counts killed processes."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Chaos:
                 return
             await asyncio.sleep(VICTIM_POLL_S)
         victim = victims[int(blow.draw * len(victims))]
-        # It may have ended since.
+        # it may have ended since
         with suppress(ProcessLookupError):
             os.kill(victim.pid, signal.SIGKILL)
             self.kills += 1

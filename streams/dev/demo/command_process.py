@@ -14,7 +14,7 @@ from streams.core.process import tether
 
 DIA = (sys.executable, "-m", "streams")
 STOP_WAIT_S = 40.0
-"""Above a worker's drain deadline and its parent's slack."""
+"""above a worker's drain deadline and its parent's slack"""
 
 
 class CommandProcess:

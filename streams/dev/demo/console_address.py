@@ -14,7 +14,7 @@ _LISTENING = re.compile(r"listening on (https?://\S+);")
 
 
 def address_of(console: CommandProcess, stopped: Callable[[], bool] = lambda: False) -> str:
-    """Its URL; "" when ``stopped``. Raises `CommandError` when it ends or takes too long."""
+    """ "" when ``stopped``. Raises `CommandError` when it ends or takes too long."""
     deadline = time.monotonic() + WAIT_S
     while not stopped():
         if found := _LISTENING.search(console.log.read_text()):

@@ -9,7 +9,7 @@ from streams.core.errors import RefusedBySafety, UsageError
 from streams.dev.local.stack import status
 
 MARKER = "demo-home"
-"""Marks a folder of the demo; only such a folder is emptied."""
+"""only a folder with it is emptied"""
 
 
 def empty(home: Path) -> None:

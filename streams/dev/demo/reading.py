@@ -38,7 +38,7 @@ _COUNTERS = ("read", "applied", "duplicates", "dead")
 
 
 class TopicReading:
-    """Queries about one source topic, of every shard and of Kafka. Close it after use."""
+    """Of every shard and of Kafka. Close it after use."""
 
     def __init__(
         self, shards: Sequence[Replica], reader: LogReader, admin: Admin, topic: Topic
@@ -67,7 +67,7 @@ class TopicReading:
         return sum(int(rows[0][0]) for _, rows in counts)
 
     async def unread(self) -> int:
-        """Records of the topic that the group has not committed."""
+        """Records that the group has not committed."""
         partitions = self._partitions(self._topic.name)
         committed = await self._admin.committed(DIA_GROUP, partitions, stable=False)
         lag = 0

@@ -34,11 +34,8 @@ class DemoVerdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """Contents of the settled pipeline, from ClickHouse and Kafka.
-
-    ``windows``: see `streams.dev.demo.windows.compare`. ``ledger``: sums of its counters over
-    partitions. ``dead_in_*``: dead letters by error code.
-    """
+    """Contents of the settled pipeline. ``windows``: see `compare`. ``ledger``: sums of its
+    counters over partitions. ``dead_in_*``: dead letters by error code."""
 
     windows: pa.Table
     topic_records: int

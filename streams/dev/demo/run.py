@@ -31,10 +31,10 @@ from streams.operate.produce.feed import RecordFeed
 AGENTS = "aggregate_metrics"
 READY_WAIT_S = 120.0
 STALLED_S = 120.0
-"""The wait ends after this long without progress; the comparison follows anyway."""
+"""without progress; the comparison follows anyway"""
 POLL_S = 0.25
 PAST_MS = 180_000
-"""Age of the last event, so that every window closes when the topic is idle."""
+"""Of the last event, so that every window closes when the topic is idle."""
 
 
 Counting: TypeAlias = Callable[[], Awaitable[int]]
@@ -56,7 +56,7 @@ class Talk(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoOptions:
-    """``home`` belongs to the demo and is emptied at the start."""
+    """``home`` is emptied at the start."""
 
     home: Path
     events: int = 500_000
@@ -68,8 +68,8 @@ class DemoOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoOutcome:
-    """The verdict and the times, in seconds from the first event produced; ``visible_s`` and
-    ``settled_s`` are None on a timeout."""
+    """In seconds from the first event produced; ``visible_s`` and ``settled_s`` are None on a
+    timeout."""
 
     verdict: DemoVerdict
     oracle: Oracle
@@ -84,14 +84,11 @@ Then: TypeAlias = Callable[[DemoOutcome, Mapping[str, str]], None]
 
 
 def run(options: DemoOptions, talk: Talk, then: Then | None = None) -> DemoOutcome:
-    """Run one demo; only its files stay.
-
-    ``then`` is called before the stack stops, with the outcome and the environment for `dia`
-    commands.
+    """Only the demo's files stay. ``then`` is called before the stack stops, with the outcome and
+    the environment for `dia` commands.
 
     Raises `RefusedBySafety` when the home is in use or not a demo's, `DependencyUnreachable` when
-    the stack cannot start, `CommandError` when the worker ends by itself.
-    """
+    the stack cannot start, `CommandError` when the worker ends by itself."""
     empty(options.home)
     try:
         running = up(options.home, options.shards, talk.say, owner_pid=os.getpid())
@@ -221,9 +218,9 @@ class _Demo:
         return self._elapsed_s()
 
     async def _until_settled(self, worker: WorkerProcess) -> float | None:
-        """Windows closed, rows acknowledged, outbox empty, by the workers' status."""
+        """By the workers' status."""
         self._talk.say("waiting until every window is closed and every row acknowledged")
-        # Older status files may precede the last event.
+        # older status files may precede the last event
         await self._clock.sleep(4 * POLL_S)
         deadline = self._clock.monotonic() + STALLED_S
         while not worker.settled:

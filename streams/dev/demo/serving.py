@@ -1,7 +1,5 @@
-"""`dia demo --serve`: the stack stays up, with workers, a trickle of events and the console.
-
-These events are not reconciled.
-"""
+"""`dia demo --serve`: the stack stays up, with workers, a trickle of events, which are not
+reconciled, and the console."""
 
 from __future__ import annotations
 
@@ -24,15 +22,15 @@ from streams.dev.demo.command_process import DIA, CommandProcess
 from streams.dev.demo.console_address import address_of
 
 TENANT = "tenant-0000"
-"""Also the tenant with the most events of a synthetic stream."""
+"""the tenant with the most events of a synthetic stream"""
 MODELS = ("model-000", "model-001", "model-002")
 VERSIONS = 3
 _STEP_MS = 600_000
 
 
 def trained_models(now_ms: int, seed: int) -> Iterator[dict[str, Any]]:
-    """A short training history: events of `train.results`, oldest first, each model's versions, the
-    last one in production."""
+    """Events of `train.results`, oldest first: each model's versions, the last one in
+    production."""
     rng = random.Random(seed)
     at_ms = now_ms - len(MODELS) * VERSIONS * _STEP_MS
     for model in MODELS:
@@ -66,7 +64,7 @@ def trained_models(now_ms: int, seed: int) -> Iterator[dict[str, Any]]:
 TOKEN_DAYS = 1
 EVENTS_PER_S = 100
 EVENTS = 8_000_000
-"""Most of a day."""
+"""most of a day"""
 REQUESTS_PER_S = 1
 REQUESTS = 80_000
 _DAY_MS = 86_400_000
@@ -75,7 +73,7 @@ _DAY_MS = 86_400_000
 def serve(
     home: Path, environ: Mapping[str, str], processes: int, seed: int, say: Callable[[str], None]
 ) -> None:
-    """Serve until Ctrl-C or SIGTERM. Raises `CommandError` when a part ends by itself."""
+    """Until Ctrl-C or SIGTERM. Raises `CommandError` when a part ends by itself."""
     with ExitStack() as parts, _told_to_stop() as stopped:
 
         def start(name: str, *arguments: str) -> CommandProcess:
@@ -89,7 +87,7 @@ def serve(
             start("replayer", "worker", "--agents", "replay"),
             start("console", "console", "--port", "0"),
         ]
-        # The feed stops first, so that the workers drain its events.
+        # the feed stops first, so that the workers drain its events
         _feed(start, home, seed)
         address = address_of(lasting[-1], stopped)
         if address:

@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from streams.dev.workload.oracle import Truth
 
 SUM_TOLERANCE = 1e-9
-"""Relative to Σ|v|: the order of addition differs."""
+"""of Σ|v|: the order of addition differs"""
 
 DIFFERENCES_SHOWN = 10
 
 _MINUTE_BITS = 26
-"""Minutes since the epoch fit 26 bits until the year 2097."""
+"""minutes since the epoch, until the year 2097"""
 
 
 class WindowDifference(NamedTuple):
-    """A differing window: (count, sum), None on the side that lacks it."""
+    """(count, sum), None on the side that lacks the window."""
 
     window: str
     expected: tuple[int, float] | None
@@ -29,7 +29,7 @@ class WindowDifference(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Numbers of windows; ``differences`` holds the first `DIFFERENCES_SHOWN`."""
+    """``differences`` holds the first `DIFFERENCES_SHOWN`."""
 
     expected: int
     found: int
@@ -43,10 +43,8 @@ class Comparison(NamedTuple):
 
 
 def compare(truth: Truth, windows: pa.Table) -> Comparison:
-    """Counts must be equal and sums within `SUM_TOLERANCE` of Σ|v|.
-
-    ``windows`` has a row per shard, tenant, model, metric and w (start, seconds), with n and s1.
-    """
+    """Counts must be equal and sums within `SUM_TOLERANCE` of Σ|v|. ``windows`` has a row per
+    shard, tenant, model, metric and w (start, seconds), with n and s1."""
     expected_keys, found_keys = _keys(truth, windows)
     keys, rows, copies = np.unique(found_keys, return_index=True, return_counts=True)
     n, s1 = (windows[name].to_numpy()[rows] for name in ("n", "s1"))
@@ -55,7 +53,7 @@ def compare(truth: Truth, windows: pa.Table) -> Comparison:
     wrong_count, wrong_sum = np.zeros_like(there), np.zeros_like(there)
     wrong_count[there] = truth.n[there] != n[at[there]]
     error = np.abs(truth.s1[there] - s1[at[there]])
-    # A NaN must be a difference.
+    # a NaN must be a difference
     wrong_sum[there] = ~(error <= SUM_TOLERANCE * truth.s_abs[there])
     wrong = np.flatnonzero(~there | wrong_count | wrong_sum)[:DIFFERENCES_SHOWN].tolist()
     differences = [
@@ -100,7 +98,7 @@ def _keys(truth: Truth, windows: pa.Table) -> tuple[NDArray[np.int64], NDArray[n
 
 
 def _codes(column: pa.ChunkedArray, names: Sequence[str]) -> tuple[NDArray[np.int64], int]:
-    """The column as indexes into ``names``, unknown ones behind them; and the number of names."""
+    """Indexes into ``names``, unknown ones behind them; and the number of names."""
     encoded = column.cast(pa.string()).combine_chunks().dictionary_encode()
     known = {name: code for code, name in enumerate(names)}
     for name in encoded.dictionary.to_pylist():

@@ -12,7 +12,7 @@ DIA_WORKER = (*DIA, "worker")
 
 
 class WorkerProcess(CommandProcess):
-    """`dia worker --processes N`. ``command`` may be another with the same options."""
+    """``command`` may be another with the same options."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class WorkerProcess(CommandProcess):
         super().__init__("worker", [*command, *options], environ=environ, log=log)
 
     def alive(self) -> list[LiveWorker]:
-        """The live worker processes, from their last status file."""
+        """From their last status file."""
         return live_workers(self._state)
 
     @property

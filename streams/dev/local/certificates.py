@@ -1,7 +1,5 @@
-"""Makes downloads trust the system's certificate authorities, as pip and curl do.
-
-The HTTP library of the jar resolver has its own list, which fails behind a company's proxy.
-"""
+"""Makes downloads trust the system's certificate authorities, as pip and curl do. The jar
+resolver's HTTP library has its own list, which fails behind a company's proxy."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-"""The library's variables, which a user may have set."""
+"""the library's variables, which a user may have set"""
 
 SYSTEM_BUNDLES = (
     Path("/etc/ssl/certs/ca-certificates.crt"),  # Debian, Arch
@@ -23,10 +21,8 @@ SYSTEM_BUNDLES = (
 
 @contextmanager
 def system_certificates(bundles: Sequence[Path] = SYSTEM_BUNDLES) -> Iterator[None]:
-    """Trust the system's store during the block, unless the environment says otherwise.
-
-    Sets an environment variable, visible to threads and children: the library has no option.
-    """
+    """Unless the environment says otherwise. Sets an environment variable: the library has no
+    option."""
     bundle = next((path for path in bundles if path.is_file()), None)
     if bundle is None or any(os.environ.get(name) for name in VARIABLES):
         yield

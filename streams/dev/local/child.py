@@ -24,7 +24,7 @@ _TETHER = str(Path(tether.__file__).resolve())
 
 @dataclass(slots=True)
 class Child:
-    """Driven by `step`; all times are monotonic seconds of ``now``."""
+    """Driven by `step`; all times are monotonic seconds."""
 
     service: Service
     policy: RestartPolicy = field(default_factory=RestartPolicy)
@@ -38,7 +38,7 @@ class Child:
 
     @property
     def unsettled(self) -> bool:
-        """Whether it changes with time alone and must be stepped soon."""
+        """Whether it changes with time alone."""
         return self.state in (ChildState.STARTING, ChildState.WAITING)
 
     def entry(self) -> RosterEntry:
@@ -53,7 +53,7 @@ class Child:
         )
 
     def start(self) -> None:
-        """Start the process, tethered to this one. A failed start counts as a death."""
+        """Tethered to this process. A failed start counts as a death."""
         self.starts += 1
         try:
             self._process = self._spawn()
@@ -98,7 +98,7 @@ class Child:
         self.state = ChildState.STOPPED
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        # For crash output; services have their own logs.
+        # services have logs of their own
         output = self.service.log.with_suffix(".out")
         grown = output.exists() and output.stat().st_size > OUTPUT_MAX_BYTES
         with output.open("wb" if grown else "ab") as sink:

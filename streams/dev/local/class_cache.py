@@ -1,8 +1,5 @@
-"""A cache of Kafka's classes, loaded and linked, which halves a broker's start.
-
-The JVM uses it only with the version, jars and file dates with which it was written (JEP 483).
-`class_training` writes it.
-"""
+"""A cache of Kafka's classes, loaded and linked, which halves a broker's start. The JVM uses it
+only with the version, jars and file dates with which it was written (JEP 483)."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from pathlib import Path
 
 
 def path_of(java: Path, class_path: str) -> Path:
-    """The cache's path for this Java and these jars: beside the jars."""
+    """Beside the jars."""
     digest = sha256((java.parent.parent / "release").read_bytes())
     jars = [Path(entry) for entry in class_path.split(os.pathsep)]
     for jar in jars:
@@ -22,7 +19,7 @@ def path_of(java: Path, class_path: str) -> Path:
 
 
 def flags(java: Path, class_path: str) -> tuple[str, ...]:
-    """JVM flags; none without a cache."""
+    """None without a cache."""
     try:
         cache = path_of(java, class_path)
     except OSError:

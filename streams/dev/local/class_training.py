@@ -1,8 +1,5 @@
-"""Writes the cache of `streams.dev.local.class_cache`, once per user, Java and set of jars.
-
-Starts a broker on its own ports and folder and stops it once it serves; the JVM then writes the
-loaded classes (JEP 514). The file appears atomically.
-"""
+"""Writes the cache of `class_cache`, once per user, Java and set of jars: a broker starts on its
+own ports and folder, and stops once it serves (JEP 514)."""
 
 from __future__ import annotations
 
@@ -27,10 +24,8 @@ STEP_INTERVAL_S = 0.05
 
 
 def ensure(java: Path, class_path: str, progress: Callable[[str], None]) -> None:
-    """Create the cache if possible. Never raises: a broker starts without it.
-
-    Does not wait for another process that is creating it.
-    """
+    """Never raises: a broker starts without it. Does not wait for another process that creates
+    it."""
     try:
         cache = path_of(java, class_path)
         with exclusive(cache.parent / "classes.lock", 0, lambda: None):

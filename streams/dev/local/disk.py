@@ -12,12 +12,12 @@ FREE_MIN_BYTES = 1 << 30
 
 
 def free_bytes(folder: Path) -> int:
-    """Bytes that this user may write below ``folder``."""
+    """That this user may write below ``folder``."""
     return shutil.disk_usage(folder).free
 
 
 def refuse_full(folder: Path, free: Callable[[Path], int] = free_bytes) -> None:
-    """Raise `DependencyUnreachable` when ``folder`` has less than `FREE_MIN_BYTES` left."""
+    """Raises `DependencyUnreachable` below `FREE_MIN_BYTES`."""
     left = free(folder)
     if left < FREE_MIN_BYTES:
         msg = (

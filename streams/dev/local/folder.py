@@ -11,7 +11,7 @@ from streams.core.settings import stack_file
 
 @dataclass(frozen=True, slots=True)
 class StackFolder:
-    """The paths of one local stack. ``root`` is absolute: children run in other folders."""
+    """``root`` is absolute: children run in other folders."""
 
     root: Path
 
@@ -25,7 +25,7 @@ class StackFolder:
 
     @property
     def plan(self) -> Path:
-        """Ports and shards, kept across starts."""
+        """Kept across starts."""
         return self.root / "plan.json"
 
     @property
@@ -34,7 +34,7 @@ class StackFolder:
 
     @property
     def roster(self) -> Path:
-        """The supervisor and its children, written by the supervisor."""
+        """Written by the supervisor."""
         return self.root / "roster.json"
 
     @property
@@ -56,7 +56,6 @@ class StackFolder:
         return self.root / "cache.secret"
 
     def broker(self, name: str) -> Path:
-        """Properties and data of one Kafka broker."""
         return self.root / name
 
     @property
@@ -74,6 +73,6 @@ class StackFolder:
         return self.logs / f"{name}.log"
 
     def create(self) -> None:
-        """Create the folders, private to the user."""
+        """Private to the user."""
         private_folder(self.root)
         self.logs.mkdir(exist_ok=True)

@@ -1,8 +1,7 @@
 """The committed list of the broker's jars: coordinates, sizes and sha256, no addresses.
 
-``python -m streams.dev.local.jar_lock`` resolves the roots again and rewrites the list, for another
-Kafka version; review the difference.
-"""
+``python -m streams.dev.local.jar_lock`` resolves the roots again, for another Kafka version; review
+the difference."""
 
 from __future__ import annotations
 
@@ -26,7 +25,7 @@ _HEADER = (
 
 @dataclass(frozen=True, slots=True)
 class Jar:
-    """One locked jar. ``coordinate`` is ``group:artifact:version``."""
+    """``coordinate`` is ``group:artifact:version``."""
 
     coordinate: str
     sha256: str
@@ -38,7 +37,6 @@ class Jar:
         return f"{artifact}-{version}.jar"
 
     def matches(self, path: Path) -> bool:
-        """Whether ``path`` exists with exactly the locked bytes."""
         try:
             if path.stat().st_size != self.size_bytes:
                 return False
@@ -49,7 +47,7 @@ class Jar:
 
 
 def parse_lock(text: str) -> tuple[Jar, ...]:
-    """The jars of a lock file's text. `ValueError` names an invalid line."""
+    """Raises `ValueError`."""
     jars = []
     for number, line in enumerate(text.splitlines(), start=1):
         if not line or line.startswith("#"):
@@ -72,10 +70,8 @@ def read_lock() -> tuple[Jar, ...]:
 
 
 def _resolve_roots(context: Any) -> list[Any]:
-    """Every artifact that the broker and its format tool need at run time.
-
-    Excludes Connect of kafka-tools, with a web server and 40 jars that a broker never loads.
-    """
+    """Every artifact of the broker and its format tool at run time, without Connect of kafka-tools:
+    40 jars that a broker never loads."""
     connect = context.project("org.apache.kafka", "connect-runtime")
     roots = [
         context.create_dependency(f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}"),
@@ -85,7 +81,7 @@ def _resolve_roots(context: Any) -> list[Any]:
     wanted = [dep for dep in transitive if dep.scope in ("compile", "runtime")]
     artifacts = [dep.artifact for dep in [*inputs, *wanted]]
     log4j = next(found for found in artifacts if found.artifactId == "log4j-core")
-    # Added alone: as a root, its parent's version table would downgrade kafka-clients.
+    # As a root, its parent's version table would downgrade kafka-clients.
     binding = context.create_dependency(f"{SLF4J_BINDING}:{log4j.version}")
     return [*artifacts, binding.artifact]
 

@@ -1,8 +1,5 @@
-"""The broker's jars: fetched once per user, verified against the lock at every start.
-
-Each jar is verified in its own folder, then moved into the cache atomically, so an interrupted
-fetch can be resumed.
-"""
+"""The broker's jars: fetched once per user, verified against the lock at every start. Each is
+verified in its own folder, then moved into the cache atomically."""
 
 from __future__ import annotations
 
@@ -22,18 +19,18 @@ from streams.dev.local.certificates import system_certificates
 from streams.dev.local.jar_lock import KAFKA_VERSION, Jar, read_lock
 
 FETCHES_MAX = 6
-"""Parallel fetches. Jars are small, so round trips dominate."""
+"""Jars are small, so round trips dominate."""
 CONNECT_TIMEOUT_S = 20
 FETCH_TIMEOUT_S = 900.0
 PROGRESS_INTERVAL_S = 1.0
 
 Progress: TypeAlias = Callable[[str], None]
 Fetch: TypeAlias = Callable[[Jar, Path], Path]
-"""(jar, empty folder) -> the file fetched into it."""
+"""(jar, empty folder) -> the file fetched into it"""
 
 
 def cache_folder(environ: Mapping[str, str], home: Path) -> Path:
-    """The user's jars, shared by all local stacks; below ``home`` for a user without a folder."""
+    """Shared by all local stacks; below ``home`` for a user without a folder."""
     if base := environ.get("XDG_CACHE_HOME"):
         cache = Path(base) / "dia"
     else:
@@ -43,7 +40,7 @@ def cache_folder(environ: Mapping[str, str], home: Path) -> Path:
 
 
 def class_path(folder: Path, jars: Sequence[Jar]) -> str:
-    """The locked jars in order, by name: other files are never loaded."""
+    """By name: other files are never loaded."""
     return os.pathsep.join(str(folder / jar.file_name) for jar in jars)
 
 
@@ -54,11 +51,9 @@ def missing(folder: Path, jars: Sequence[Jar]) -> list[Jar]:
 def ensure(
     folder: Path, progress: Progress, jars: Sequence[Jar] | None = None, fetch: Fetch | None = None
 ) -> str:
-    """The class path, after fetching missing or damaged jars into ``folder``.
-
-    Raises `DependencyUnreachable` when a jar is unavailable or differs from the lock, and
-    `UsageError` for a folder that cannot be in a class path.
-    """
+    """The class path, after fetching missing or damaged jars. Raises `DependencyUnreachable` when a
+    jar is unavailable or differs from the lock, and `UsageError` for a folder that cannot be in a
+    class path."""
     if os.pathsep in str(folder):
         msg = (
             f"Kafka's jars cannot be kept in {folder}: Java splits a class path at each "
@@ -82,7 +77,7 @@ def ensure(
 
 @contextmanager
 def _some_home(folder: Path) -> Iterator[None]:
-    """The resolver fails without a HOME; it is ``folder`` during the block then."""
+    """The resolver fails without a HOME."""
     try:
         Path.home()
     except RuntimeError:
@@ -97,7 +92,7 @@ def _some_home(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _one_fetcher(folder: Path, progress: Progress) -> Iterator[None]:
-    """Two stacks that start together must not both fetch; the second waits."""
+    """Of two stacks that start together, the second waits."""
 
     def waiting() -> None:
         progress("another process is fetching Kafka's jars, waiting for it")
@@ -162,13 +157,13 @@ def _fetch_one(folder: Path, staging: Path, jar: Jar, fetch: Fetch) -> None:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """The innermost cause: HTTP libraries wrap theirs three times."""
+    """HTTP libraries wrap theirs three times."""
     inner = getattr(error, "reason", None) or next(iter(error.args), None)
     return _cause(inner) if isinstance(inner, BaseException) else error
 
 
 def fetch_from_maven(jar: Jar, folder: Path) -> Path:
-    """Fetch one jar with jgo from the user's repositories, else the public one."""
+    """With jgo from the user's repositories, else the public one."""
     from jgo.config import GlobalSettings  # noqa: PLC0415 - of the extra `local`, absent elsewhere
     from jgo.maven import MavenContext  # noqa: PLC0415
 

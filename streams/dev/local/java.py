@@ -1,5 +1,4 @@
-"""The environment of the broker's Java, without the machine's settings for other Java programs
-(collector, heap, language)."""
+"""The environment of the broker's Java, without the machine's settings for other Java programs."""
 
 from __future__ import annotations
 
@@ -7,8 +6,7 @@ import os
 from collections.abc import Mapping
 
 OPTIONS = "LOCAL_KAFKA_JVM_OPTIONS"
-"""Options for the local broker, separated by blanks. They follow the broker's own: Java takes the
-last of two."""
+"""Separated by blanks. They follow the broker's own: Java takes the last of two."""
 _INHERITED = frozenset({"JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH"})
 
 FLAGS = ("-Duser.language=en", "-Duser.country=US")
@@ -16,7 +14,7 @@ FLAGS = ("-Duser.language=en", "-Duser.country=US")
 
 
 def environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """``environ`` for a Java process, with a UTF-8 locale, in which Java reads file names."""
+    """With a UTF-8 locale, in which Java reads file names."""
     kept = {name: value for name, value in environ.items() if name not in _INHERITED}
     return {**kept, "LC_ALL": "C.UTF-8"}
 
@@ -26,8 +24,8 @@ def options(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
 
 
 def reason(output: str) -> str:
-    """Why a Java program failed: the line with an exception or error, else the last one that is
-    neither banner nor stack trace."""
+    """The line with an exception or error, else the last one that is neither banner nor stack
+    trace."""
     lines = [
         line.strip()
         for line in output.splitlines()

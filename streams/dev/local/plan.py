@@ -24,11 +24,7 @@ _PORTS_PER_BROKER = 2
 
 
 class BrokerPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """Ports of one Kafka broker, on loopback.
-
-    ``forwarded_port`` and ``forwarded_controller_port`` are 0, or ports of a forwarder for clients
-    and other brokers, where tests cut connections.
-    """
+    """On loopback. ``forwarded_*`` are 0, or ports of a forwarder where tests cut connections."""
 
     port: int
     controller_port: int
@@ -45,7 +41,7 @@ class BrokerPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StackPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """Loopback ports and the Kafka cluster's id. One port per ClickHouse shard."""
+    """One port per ClickHouse shard."""
 
     cluster_id: str
     brokers: tuple[BrokerPlan, ...]
@@ -54,7 +50,7 @@ class StackPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def broker_names(self) -> tuple[str, ...]:
-        """Service names of the brokers: ``kafka`` for a single one, else ``kafka-0`` and so on."""
+        """``kafka`` for a single one, else ``kafka-0`` and so on."""
         if len(self.brokers) == 1:
             return ("kafka",)
         return tuple(f"kafka-{index}" for index in range(len(self.brokers)))
@@ -81,7 +77,7 @@ class StackPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def new_plan(shards: int, brokers: int = BROKERS_DEFAULT, cluster_id: str = "") -> StackPlan:
-    """A plan on free ports, for a new Kafka cluster unless ``cluster_id`` is given."""
+    """On free ports, for a new Kafka cluster unless ``cluster_id`` is given."""
     redis, *ports = free_ports(1 + shards + _PORTS_PER_BROKER * brokers)
     shard_ports, broker_ports = ports[:shards], ports[shards:]
     return StackPlan(
@@ -96,7 +92,7 @@ def new_plan(shards: int, brokers: int = BROKERS_DEFAULT, cluster_id: str = "") 
 
 
 def _new_cluster_id() -> str:
-    """A random id in Kafka's form: 16 bytes, URL-safe base64, no padding."""
+    """In Kafka's form: 16 bytes, URL-safe base64, no padding."""
     return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
 
@@ -110,11 +106,8 @@ def remembered_plan(folder: StackFolder) -> StackPlan | None:
 def settle_plan(
     folder: StackFolder, shards: int | None, brokers: int | None = None, *, new_ports: bool
 ) -> StackPlan:
-    """The plan to start with, remembered or new; stores it.
-
-    Raises `RefusedBySafety` for another number of shards or brokers, and `DependencyUnreachable`
-    for a busy port.
-    """
+    """Remembered or new. Raises `RefusedBySafety` for another number of shards or brokers, and
+    `DependencyUnreachable` for a busy port."""
     remembered = remembered_plan(folder)
     if remembered is None:
         plan = new_plan(shards or SHARDS_DEFAULT, brokers or BROKERS_DEFAULT)
@@ -132,8 +125,7 @@ def settle_plan(
 def refuse_other_size(
     plan: StackPlan, shards: int | None, brokers: int | None, folder: StackFolder
 ) -> None:
-    """Refuse another number of shards, which would not find the rows, or of brokers, whose
-    partitions and quorum are fixed."""
+    """Other shards would not find the rows; the brokers' partitions and quorum are fixed."""
     for option, asked, has, why in (
         ("--shards", shards, len(plan.shard_ports), "its rows are placed by that number"),
         ("--brokers", brokers, len(plan.brokers), "its topics are replicated over that number"),
@@ -147,8 +139,7 @@ def refuse_other_size(
 
 
 def settle_secrets(folder: StackFolder) -> None:
-    """Create the shards' password and the caches' secret at the first start, readable by the owner
-    only."""
+    """The shards' password and the caches' secret, readable by the owner only."""
     for path in (folder.password, folder.cache_secret):
         if not path.exists():
             write_atomically(path, secrets.token_urlsafe(24).encode())

@@ -27,10 +27,8 @@ def is_free(port: int) -> bool:
 
 
 def free_ports(count: int, taken: Iterable[int] = ()) -> list[int]:
-    """``count`` different free ports, none of ``taken``. Raises `DependencyUnreachable`.
-
-    Starts at random, so that concurrent stacks rarely collide.
-    """
+    """None of ``taken``, from a random one on, so that concurrent stacks rarely collide. Raises
+    `DependencyUnreachable`."""
     excluded = set(taken)
     found: list[int] = []
     for port in _from_random_start():
@@ -52,7 +50,7 @@ def _from_random_start() -> Iterator[int]:
 
 
 def refuse_busy(named: Iterable[tuple[str, int]]) -> None:
-    """Raise `DependencyUnreachable` for the first port of ``(service, port)`` in use."""
+    """Raises `DependencyUnreachable` for the first port in use."""
     for service, port in named:
         if not is_free(port):
             msg = (

@@ -18,8 +18,8 @@ from streams.operate.topics.topics import apply
 
 
 def environment(home: Path, addresses: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment with the addresses of the stack in ``home`` only: a local run must
-    never feed another pipeline."""
+    """With the addresses of the stack in ``home`` only: a local run must never feed another
+    pipeline."""
     own = {PREFIX + name.upper(): value for name, value in addresses.items()}
     own |= {PREFIX + "HOME": str(home), PREFIX + "STATE_DIR": ""}
     return {**os.environ, **own}
@@ -28,11 +28,8 @@ def environment(home: Path, addresses: Mapping[str, str]) -> dict[str, str]:
 async def prepare(
     settings: Settings, topology: Topology, broker: Broker, say: Callable[[str], None]
 ) -> None:
-    """Create every declared topic, and run the migrations on every shard. Idempotent.
-
-    Raises `RefusedBySafety` when a topic or table may not be changed by this version; the others
-    are still created.
-    """
+    """Idempotent. Raises `RefusedBySafety` when a topic or table may not be changed by this
+    version; the others are still created."""
     declared, refused = declared_topics(settings, topology), None
     async with opened(broker.admin()) as admin:
         planned = declared.against(await admin.describe_topics())

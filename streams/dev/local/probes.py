@@ -14,11 +14,11 @@ PROBE_TIMEOUT_S = 1.0
 _API_VERSIONS = struct.pack(">hhih", 18, 0, 1, -1)
 """Kafka request header v1: api key 18, version 0, correlation id 1, no client id; no body."""
 _KAFKA_ANSWER = struct.Struct(">iih")
-"""Length, correlation id, error code."""
+"""length, correlation id, error code"""
 
 
 def kafka_serves(port: int) -> bool:
-    """Whether a broker answers ApiVersions without error; its listener opens earlier."""
+    """Whether it answers ApiVersions without error; its listener opens earlier."""
     request = struct.pack(">i", len(_API_VERSIONS)) + _API_VERSIONS
     answer = _exchange(port, request, _KAFKA_ANSWER.size)
     if len(answer) < _KAFKA_ANSWER.size:
@@ -43,7 +43,7 @@ def clickhouse_serves(port: int) -> bool:
 
 
 def _exchange(port: int, request: bytes, answer_bytes: int) -> bytes:
-    """Send ``request``, receive up to ``answer_bytes``; b"" without an answer."""
+    """b"" without an answer."""
     try:
         with socket.create_connection((LOOPBACK, port), PROBE_TIMEOUT_S) as connection:
             connection.sendall(request)

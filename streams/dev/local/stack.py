@@ -1,8 +1,6 @@
 """Start, stop, inspect and disturb the local stack of one home folder.
 
-Functions are synchronous; one command at a time works on a home. Failures raise
-`DependencyUnreachable` with the next step.
-"""
+One command at a time works on a home. Failures raise `DependencyUnreachable` with the next step."""
 
 from __future__ import annotations
 
@@ -70,15 +68,12 @@ def up(
 ) -> StackStatus:
     """Start the stack and wait until it serves; returns a running one unchanged.
 
-    ``shards`` and ``brokers`` None: as at the first start, whose defaults are two shards and one
-    broker. Three brokers keep three copies of each partition and survive the loss of one.
+    ``shards`` and ``brokers`` None: as at the first start, two shards and one broker by default.
     ``new_ports`` forgets the stored ports. With ``owner_pid`` the stack stops when that process is
-    dead. ``class_cache`` first creates Kafka's class cache if missing, which takes some ten seconds
-    and pays off from the third start. ``then`` runs before another command may use the stack, so
-    that one of several starts creates topics and tables. Raises `DependencyUnreachable` when a
-    requirement is missing or a service does not come up, `RefusedBySafety` for another number of
-    shards or brokers, `UsageError` for an impossible one.
-    """
+    dead. ``class_cache`` creates Kafka's class cache, which takes some ten seconds and pays off
+    from the third start. ``then`` runs before another command may use the stack. Raises
+    `DependencyUnreachable`, `RefusedBySafety` for another number of shards or brokers, `UsageError`
+    for an impossible one."""
     for option, count, most in (
         ("--shards", shards, SHARDS_MAX),
         ("--brokers", brokers, BROKERS_MAX),
@@ -110,7 +105,7 @@ def up(
 
 
 def down(home: Path, progress: Progress = lambda _: None) -> bool:
-    """Stop the stack in order; False when none was running. Data and ports stay."""
+    """False when none was running. Data and ports stay."""
     folder = StackFolder.of(home)
     if not folder.root.exists():
         return False
@@ -128,11 +123,8 @@ def restart_shard(home: Path, index: int, *, kill: bool = True) -> None:
 
 
 def restart_service(home: Path, name: str, *, kill: bool = True) -> None:
-    """End one service, with SIGKILL or SIGTERM, and wait for its restart.
-
-    Raises `DependencyUnreachable` when no stack runs or the service does not come back, and
-    `UsageError` for an unknown name.
-    """
+    """With SIGKILL or SIGTERM, and wait for its restart. Raises `DependencyUnreachable`, and
+    `UsageError` for an unknown name."""
     folder = StackFolder.of(home)
     before = _entry(folder, name)
     if before.process is not None:
@@ -186,10 +178,7 @@ def _one_command(folder: StackFolder, progress: Progress) -> Iterator[None]:
 
 
 def _supervised(folder: StackFolder) -> Roster | None:
-    """The roster of the supervisor that owns the folder, or None.
-
-    A new supervisor holds its lock before it writes its roster.
-    """
+    """None without a supervisor. A new one holds its lock before it writes its roster."""
     deadline = time.monotonic() + SUPERVISOR_START_S
     while is_held(folder.supervisor_lock):
         roster = live_roster(folder)
@@ -232,7 +221,7 @@ def _start(folder: StackFolder, progress: Progress, owner_pid: int | None) -> No
         _start_supervisor(folder, owner_pid)
         _wait_ready(folder, progress)
     except BaseException:
-        # Also on Ctrl-C: do not leave half a stack.
+        # also on Ctrl-C: do not leave half a stack
         roster = _supervised(folder)
         if roster is not None:
             _stop(roster)
@@ -241,10 +230,8 @@ def _start(folder: StackFolder, progress: Progress, owner_pid: int | None) -> No
 
 
 def _start_supervisor(folder: StackFolder, owner_pid: int | None) -> None:
-    """Returns when the supervisor holds its lock and has its start byte.
-
-    If interrupted earlier, even during fork, the supervisor finds the pipe closed and ends.
-    """
+    """Returns when the supervisor holds its lock and has its start byte. If interrupted earlier,
+    the supervisor finds the pipe closed and ends."""
     go, tell = os.pipe()
     try:
         _spawn_supervisor(folder, owner_pid, go)

@@ -13,7 +13,7 @@ from streams.dev.local.services import services
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceStatus:
-    """One service. ``ready`` was probed just before; ``reason`` explains its last death."""
+    """``ready`` was probed just before; ``reason`` explains its last death."""
 
     name: str
     address: str
@@ -27,7 +27,7 @@ class ServiceStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackStatus:
-    """Addresses of the running stack; empty when none runs."""
+    """Addresses are empty when none runs."""
 
     home: Path
     running: bool
@@ -58,13 +58,13 @@ class StackStatus:
 
 
 def live_roster(folder: StackFolder) -> Roster | None:
-    """The roster of a live supervisor; None when no stack runs."""
+    """None when no stack runs."""
     roster = read_roster(folder)
     return roster if roster is not None and roster.supervisor.alive() else None
 
 
 def status(home: Path) -> StackStatus:
-    """The current stack of ``home``. Probes every service; takes a second for a silent one."""
+    """Probes every service; takes a second for a silent one."""
     folder = StackFolder.of(home)
     roster, plan = live_roster(folder), remembered_plan(folder)
     if roster is None or plan is None:

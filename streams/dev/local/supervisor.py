@@ -1,9 +1,8 @@
 """The process that owns the stack's children: ``python -m streams.dev.local.supervisor --home H``.
 
-It restarts dead children, stops all in order on SIGTERM, and retries failed ones on SIGHUP. It
-forks away from its caller at once. Its death ends its children (`streams.core.process.tether`). It
-ends when its home folder disappears or the process ``--owner-pid`` dies.
-"""
+It restarts dead children, stops all in order on SIGTERM, and retries failed ones on SIGHUP. Its
+death ends its children (`streams.core.process.tether`). It ends when its home folder disappears or
+the process ``--owner-pid`` dies."""
 
 from __future__ import annotations
 
@@ -26,10 +25,9 @@ from streams.dev.local.roster import ChildState, Roster, write_roster
 from streams.dev.local.services import services
 
 STEP_INTERVAL_S = 0.05
-"""While a child starts or waits for its restart."""
+"""while a child starts or waits for its restart"""
 WATCH_INTERVAL_S = 1.0
-"""Otherwise: the delay until a vanished home is detected. A death (SIGCHLD) wakes the loop at
-once."""
+"""The delay until a vanished home is detected. A death (SIGCHLD) wakes the loop at once."""
 _SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD})
 
 
@@ -45,7 +43,7 @@ class Supervisor:
         self._written: Roster | None = None
 
     def run(self) -> None:
-        """Start, watch and stop all. Blocks; needs `_SIGNALS` blocked in this thread."""
+        """Blocks; needs `_SIGNALS` blocked in this thread."""
         try:
             for child in self._children:
                 child.start()
@@ -78,8 +76,8 @@ class Supervisor:
         if caught.si_signo == signal.SIGHUP:
             for child in self._children:
                 child.retry()
-        # Named explicitly: after SIGSTOP and SIGCONT past its timeout, Python's sigtimedwait
-        # returns an uninitialised siginfo.
+        # After SIGSTOP and SIGCONT past its timeout, Python's sigtimedwait returns an uninitialised
+        # siginfo.
         return caught.si_signo in (signal.SIGTERM, signal.SIGINT)
 
     def _stop(self) -> None:
@@ -156,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if plan is None:
         sys.exit(f"no stack was planned in {folder.home}. Run `dia up`.")
     try:
-        # Taken before the fork and inherited: a free lock means that no supervisor runs.
+        # Inherited by the fork: a free lock means that no supervisor runs.
         with exclusive(folder.supervisor_lock, timeout_s=0, waiting=lambda: None):
             _detach(folder.log("supervisor"))
             # End of file instead of a byte: the caller was interrupted and cannot stop this

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _replay(seed: int, story: str, broken: str | None, *, trace: bool) -> int:
     kernels.load(os.environ.get("DIA_KERNELS", "on"))
-    # Logs have their own time stamps; only stdout is deterministic.
+    # logs have their own time stamps; only stdout is deterministic
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     with variants(story)[broken]() if broken is not None else nullcontext():
         world = simulate(seed, STORIES[story])

@@ -1,17 +1,14 @@
 """Simulates any app: results with faults must equal results without.
 
-Both runs read the same logs. In one, processes die, hang and lose connections, groups rebalance,
-and broker, shards, disks and the schema registry fail (streams/dev/simulation/weather.py). Compared
-are the agents' records, dead letters, keyed tables, rows of ClickHouse tables and sinks, and every
-ledger's counts. Job agents do not run: their work needs processes.
-
-Records are generated for topics that no agent writes. The last ones come `LAST_MS` later, so that
-windows close.
+Both runs read the same logs, generated for topics that no agent writes. In one, processes die, hang
+and lose connections, groups rebalance, and broker, shards, disks and the schema registry fail
+(weather.py). Compared are the agents' records, dead letters, keyed tables, rows and every ledger's
+counts. The last records come `LAST_MS` later, so that windows close. Job agents do not run: their
+work needs processes.
 
 Not comparable are results that depend on the order of records from several partitions, on chance,
-on a global table or on a process's clock; and windows by append time in a topic that agents write,
-since faults change append times: those (`App.windows` and windowed tables) are left out and named.
-"""
+on a global table or on a process's clock; and windows by append time in a topic that agents write:
+those are left out and named."""
 
 from __future__ import annotations
 
@@ -62,13 +59,13 @@ STEPS = 24
 QUIET_STEPS = 4
 LAST_MS = 5 * 86_400_000
 AT_ONCE = 6
-"""Most records of one topic per step."""
+"""most records of one topic per step"""
 STEP_S = 2.0
 _BAD_SHARE = 0.05
 _BAD_VALUES = (b"{", b"", b"\xff", b"\x00\x00\x00\xff\xff{")
 _EVERYTHING = 1 << 30
 _OF_COMMITS = (VERSION, MOMENT)
-"""Columns of the writing commit, which faults change."""
+"""columns of the writing commit, which faults change"""
 _PARTITIONS = 2
 _SETTINGS = replace(
     SETTINGS,
@@ -88,7 +85,7 @@ class AppendStep(NamedTuple):
 
 
 class HistoryResult(NamedTuple):
-    """The result of a run. Each part is a multiset of JSON or a map by partition."""
+    """Each part is a multiset of JSON or a map by partition."""
 
     sent: Counter[str]
     letters: Counter[str]
@@ -104,7 +101,7 @@ class HistoryResult(NamedTuple):
 
 @dataclass(slots=True)
 class AppWorld(World):
-    """A world of one app; its processes are the members of ``group``."""
+    """Its processes are the members of ``group``."""
 
     group: str = ""
 
@@ -115,9 +112,8 @@ class AppWorld(World):
 
 
 def check_app(app: App, seed: int) -> frozenset[str]:
-    """Run one seed. Returns the names of windows that cannot be compared. Raises `Difference`,
-    `UsageError` where the effects of such windows cannot be separated, or an error of the
-    engine."""
+    """Returns the names of windows that cannot be compared. Raises `Difference`, `UsageError` where
+    the effects of such windows cannot be separated, or an error of the engine."""
     agents = _simulated(app)
     registry = MemoryRegistry()
     consumed = {agent.source.name for agent in agents}
@@ -139,8 +135,8 @@ def check_app(app: App, seed: int) -> frozenset[str]:
 
 
 def _by_append_time(agents: Sequence[Agent], fed: Collection[str]) -> frozenset[str]:
-    """The windows by append time in topics that agents write. Raises `UsageError` where their
-    closing calls a function, whose effects are unbounded."""
+    """In topics that agents write. Raises `UsageError` where their closing calls a function, whose
+    effects are unbounded."""
     found: set[str] = set()
     for agent in agents:
         if agent.source.name not in fed or agent.source.time_field:
@@ -158,7 +154,7 @@ def _by_append_time(agents: Sequence[Agent], fed: Collection[str]) -> frozenset[
 
 
 def _windows(agent: Agent) -> Iterator[tuple[str, Any]]:
-    """Windows and windowed tables of an agent, by name, with their closing callback."""
+    """By name, with their closing callback."""
     for one in windows_of(agent):
         yield one.name, one.on_window_close
     for table in agent.owned if isinstance(agent, StreamAgent) else ():
@@ -188,7 +184,7 @@ class _Fed(Exception):  # noqa: N818 - what was found out
 def _records(
     app: App, seed: int, names: Collection[str], registry: MemoryRegistry
 ) -> list[AppendStep]:
-    """Values of the declared types, some undecodable, for each topic."""
+    """Some are undecodable."""
     loop = VirtualLoop()
     _connect(app, registry, LoopClock(loop, START_MS))
     return run(loop, _made_up(app, seed, names))
@@ -318,7 +314,7 @@ async def _create_topics(app: App, world: World) -> None:
 
 
 async def _settle(world: World, processes: Sequence[Process]) -> None:
-    """Wait until the processes have read, committed and shown everything. Raises `NotSettled`."""
+    """Until the processes have read, committed and shown everything. Raises `NotSettled`."""
     until_s = world.clock.monotonic() + 4 * CALM_S
     while world.clock.monotonic() < until_s:
         await asyncio.sleep(2.0)
@@ -371,7 +367,7 @@ def _result(app: App, world: World, written: Mapping[str, WrittenRows]) -> Histo
 
 
 def _rows(app: App, world: World, written: Mapping[str, WrittenRows]) -> Counter[str]:
-    """Rows in ClickHouse and sinks, without the columns of the commit."""
+    """Without the columns of the commit."""
     shown = {name: world.shards.rows(name) for name in app.clickhouse_tables.keys() - OPERATIONAL}
     given = {name: sink.rows for name, sink in written.items()}
     return Counter(

@@ -23,7 +23,7 @@ class SeedOutcome(NamedTuple):
 
 
 def outcomes(app_name: str, seeds: Sequence[int], jobs: int) -> Iterator[SeedOutcome]:
-    """The outcome of each seed. Raises `UsageError` for an app that cannot be simulated."""
+    """Raises `UsageError` for an app that cannot be simulated."""
     if jobs == 1 or len(seeds) == 1:
         quiet()
         yield from (_try(app_name, seed) for seed in seeds)

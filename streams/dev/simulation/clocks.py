@@ -1,8 +1,7 @@
 """Wrong clocks: that of the brokers, or that of all other machines.
 
-A run begins at the end of a minute, hour, day or month. During it, one clock steps by up to a day
-in either direction; most return within a few steps.
-"""
+A run begins at the end of a minute, hour, day or month. Then one clock steps by up to a day in
+either direction; most return within a few steps."""
 
 from __future__ import annotations
 
@@ -33,7 +32,7 @@ def begin_ms(rng: random.Random) -> int:
 
 
 class Clocks:
-    """Steps the clocks of one world; `calm` corrects most of them."""
+    """`calm` corrects most of the steps."""
 
     def __init__(self, world: World, rng: random.Random) -> None:
         self._world = world

@@ -1,8 +1,7 @@
 """Compares everything visible at a quiet moment with the source log.
 
-A moment is quiet when nothing is left to read, commit or send to a shard. Then rows, ledger, dead
-letters and shed ranges account for every offset once, and agree.
-"""
+Then nothing is left to read, commit or send to a shard: rows, ledger, dead letters and shed ranges
+account for every offset once, and agree."""
 
 from __future__ import annotations
 
@@ -45,8 +44,7 @@ def check(world: World, witness: Witness, *, over: bool) -> None:
 
 
 def _young_from_s(world: World) -> int:
-    """Windows that start earlier were too old for m1 when they opened; no event of a run is in
-    between."""
+    """Windows that start earlier were too old for m1 when they opened."""
     return world.start_ms // 1000 - OLD_MS // 1000 // 2
 
 
@@ -54,9 +52,7 @@ def _refused_while_open(world: World, witness: Witness) -> list[Row]:
     """Rows of m1 that a shard refused and whose windows are open.
 
     The engine sends such a row again when its window changes or closes, and dead-letters it after
-    the close. Until then the last refused version stands for it. Late windows (h1, d1) are closed
-    at every quiet moment.
-    """
+    the close. Until then the last refused version stands for it."""
     grace_ms = world.settings.grace_s * 1000
     return [
         {**row, "table": table}
@@ -105,10 +101,7 @@ def with_buried(world: World, table: str, buried: list[Row]) -> list[Row]:
 def check_ledger(
     world: World, topic: str, expected: Expected, buried: list[Row]
 ) -> Mapping[int, Row]:
-    """The ledger accounts for every offset, with the same codes as the DLQ and its rows.
-
-    Returns its rows by partition. Raises `Difference`.
-    """
+    """By partition, the ledger's rows, which account for every offset. Raises `Difference`."""
     ledger = with_buried(world, "ledger", buried)
     rows = {row["part"]: row for row in ledger}
     if len(ledger) > len(rows):

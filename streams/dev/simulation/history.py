@@ -1,8 +1,5 @@
-"""One random run of the whole system, from a seed: producers, faults, quiet end, check.
-
-The same seed gives the same run, step for step. All faults occur between two turns of one event
-loop.
-"""
+"""One random run of the whole system, from a seed: producers, faults, quiet end, check. The same
+seed gives the same run, step for step."""
 
 from __future__ import annotations
 
@@ -67,7 +64,7 @@ PATIENCE_S = 8.0
 LONGEST_SILENCE_S = 4.0
 HURRIED_SHARE = 0.8
 _FIRST_OFFSETS = (*[0] * 7, (1 << 40) - 60)
-"""first offsets of source logs; some runs pass 2^40"""
+"""of source logs; some runs pass 2^40"""
 _PAUSES_S = (0.0, 0.05, 0.3, 1.0, 4.0)
 
 
@@ -76,18 +73,14 @@ class NotSettled(AssertionError):  # noqa: N818 - what happened
 
 
 class HistoryCheck(Protocol):
-    """Checks everything visible at a quiet moment; raises `Difference`. ``over``: all windows are
-    closed."""
+    """Raises `Difference`. ``over``: all windows are closed."""
 
     def __call__(self, world: World, witness: Witness, *, over: bool) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """The agents of a run, their input and their check.
-
-    ``agents`` creates them for a seed; all consume ``source`` in ``group``.
-    """
+    """The agents of a run, their input and their check. All consume ``source`` in ``group``."""
 
     source: Topic
     group: str
@@ -106,17 +99,15 @@ class Story:
     quiet_share: float = 0.0
     """share of runs that are also checked at quiet moments before their end"""
     refusing_share: float = 0.0
-    """share of runs in which shards refuse some windows throughout; a refusal that ends lets a
-    restart insert a forgotten row"""
+    """of runs in which shards refuse some windows throughout; a refusal that ends lets a restart
+    insert a forgotten row"""
     replicated_share: float = 0.0
     """share of runs with replicated shards, which lag and die"""
 
 
 def simulate(seed: int, story: Story) -> World:
-    """Run ``seed``; returns the world after it.
-
-    Raises `Difference`, `NotSettled`, or an error of the engine.
-    """
+    """Returns the world after the run. Raises `Difference`, `NotSettled`, or an error of the
+    engine."""
     loop = VirtualLoop()
     clock_rng, shard_rng = random.Random(f"clocks {seed}"), random.Random(f"shards {seed}")
     world = World(
@@ -241,8 +232,7 @@ class _Pauses:
     """those followed by a pause of the faults"""
 
     async def after(self, step: int) -> None:
-        """Pause all faults; live processes and the run continue. Stopped partitions are checked
-        after every step."""
+        """Pause all faults. Stopped partitions are checked after every step."""
         check_stops(self.weather.processes)
         if step not in self.steps:
             return

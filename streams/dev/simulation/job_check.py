@@ -1,13 +1,11 @@
 """Checks the results of all requests from the logs alone.
 
-The source log decides which requests are first, repeats or conflicts, except after a request that
-was given up (random; listed in the DLQ): it is not remembered, so the next one of its key is first
-again. A request with another payload is a conflict only if it came while such a first one ran;
-either is accepted.
+The source log decides which requests are first, repeats or conflicts. A given-up request (random;
+listed in the DLQ) is not remembered, so the next one of its key is first again; a conflict that
+came while it ran may be either.
 
 Required: a result for every request without a dead letter, an error for each given-up one, equal
-results for all of a first one, and distinct runs of two firsts.
-"""
+results for all of a first one, and distinct runs of two firsts."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Job requests with repeats, conflicts and cancellations, and a performer whose runs all differ, so
-that two runs of a key are distinguishable."""
+"""Job requests with repeats, conflicts and cancellations, and a performer whose runs all differ."""
 
 from __future__ import annotations
 
@@ -31,7 +30,7 @@ _SCENARIOS = ("fast", "fast", "fast", "other", "other", "slow")
 _AWAY_EVERY_S = 40.0
 _AWAY_S = 6.0
 LOST = "lost"
-"""A parameter of requests whose answer is a row of an unknown table."""
+"""parameter of requests whose answer is a row of an unknown table"""
 _LOST_EVERY = 17
 _BAD_VALUES = (b"{", b"", b"\xff", b'{"tenant_id": "t0"}')
 
@@ -43,7 +42,7 @@ _POLICIES = {
 
 
 class Toy:
-    """A `Performer` of a simulated process; ``runs`` numbers every run of the world."""
+    """``runs`` numbers every run of the world."""
 
     slots = 3
 
@@ -110,7 +109,7 @@ def _agents(seed: int) -> Sequence[JobAgent[Any]]:
 
 
 def _answer(request: SimulationRequest, outcome: Outcome, place: Place) -> Answer:
-    """The agent's own answer, but some requests name an unknown table."""
+    """Some requests name an unknown table."""
     answer = SIMULATE_DECISION.answer(request, outcome, place)
     return answer._replace(table="nowhere") if LOST in request.parameters else answer
 

@@ -13,7 +13,7 @@ _EVERYTHING = 1 << 30
 def keyed_content(
     broker: MemoryBroker, agent: StreamAgent, table: Declared
 ) -> dict[int, KeyedTable]:
-    """The table's part in each partition that has written."""
+    """By partition that has written."""
     changelog = agent.source.changelog(agent.group)
     parts: dict[int, KeyedTable] = {}
     for tp in broker.partitions():

@@ -1,7 +1,5 @@
-"""An event loop in which waiting takes no time, and its clock.
-
-Instead of waiting for the next timer, its time jumps there. Runs are fast and deterministic.
-"""
+"""An event loop in which waiting takes no time: it jumps to the next timer. Runs are fast and
+deterministic."""
 
 from __future__ import annotations
 
@@ -28,7 +26,7 @@ class _JumpingSelector(selectors.SelectSelector):
         self.turns = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Nothing is ever ready: there are no files, sockets or threads."""
+        """There are no files, sockets or threads."""
         self.turns += 1
         if timeout is None:
             raise Stalled("no task can go on and no timer is set")
@@ -40,7 +38,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
         super().__init__(self._jumping)
-        # asyncio compares timers with a resolution; a jump ends exactly on one.
+        # asyncio compares timers with a resolution; a jump ends exactly on one
         self._clock_resolution = 1e-9
 
     def time(self) -> float:
@@ -52,7 +50,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class LoopClock:
-    """The `Clock` of a `VirtualLoop`; `jump_wall` steps the wall clock alone, as NTP does."""
+    """`jump_wall` steps the wall clock alone, as NTP does."""
 
     def __init__(self, loop: VirtualLoop, start_ms: int = 1_760_000_000_000) -> None:
         self._loop = loop
@@ -76,7 +74,7 @@ class LoopClock:
 
 
 def run(loop: VirtualLoop, main: Coroutine[Any, Any, T]) -> T:
-    """Run ``main`` to its end on ``loop``, then cancel remaining tasks."""
+    """Then cancel remaining tasks."""
     try:
         return loop.run_until_complete(main)
     finally:

@@ -21,11 +21,8 @@ PATIENCE_S = 120
 
 
 async def check_lost_tail(world: World, source: Topic, group: str, rng: random.Random) -> None:
-    """Cut one changelog between two commits, then open its partition on a new host.
-
-    The group's coordinator may refuse offsets meanwhile. Raises `Difference` unless the partition
-    stops.
-    """
+    """Cut one changelog between two commits, then open its partition on a new host. Raises
+    `Difference` unless it stops."""
     tp = TopicPartition(source.name, rng.randrange(world.partitions))
     log = world.broker.log(TopicPartition(source.changelog(group), tp.partition))
     kept = log.readable()

@@ -1,8 +1,7 @@
 """Checks from outside the processes the roll-ups that partitions owe.
 
 An owed hour may be crossed out only after a recomputation that began after its commit. Most
-violations heal, since hours are recomputed repeatedly, so the final rows rarely show them.
-"""
+violations heal: the final rows rarely show them."""
 
 from __future__ import annotations
 
@@ -45,7 +44,7 @@ class OwedRollUps:
         return wrong
 
     def recomputing(self, bucket: RollUp) -> Callable[[], None]:
-        """A recomputation begins; call the result at its end."""
+        """Call the result at the end of the recomputation."""
         began_with = {debt: seq for debt, seq in self._owed.items() if debt.bucket == bucket}
 
         def done() -> None:

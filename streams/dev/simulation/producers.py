@@ -15,7 +15,7 @@ from streams.dev.simulation.world import World
 Record = tuple[bytes, bytes]
 
 OLD_MS = 6 * 86_400_000 + 43_200_000
-"""Too late for m1 (retention 8 days), but accepted."""
+"""too late for m1 (retention 8 days), but accepted"""
 _HOUR_MS = 3_600_000
 _LAGS_MS = (
     *(0, 0, 0, 0, 0, 0, 20_000, 20_000, 90_000, 400_000, -20_000, -20_000),
@@ -27,7 +27,7 @@ _BAD_VALUES = (b"{", b"", b"\xff", b'{"tenant_id": "t0"}', b"[1]")
 
 
 class Producers:
-    """Appends to the source; sent records are read from the log, never from here."""
+    """Sent records are read from the log, never from here."""
 
     topic = MODEL_METRICS.name
     at_once = 12
@@ -40,7 +40,7 @@ class Producers:
         self._stranger: TransactionalProducer | None = None
 
     async def send_some(self) -> None:
-        """Up to ``at_once`` records, one by one, until the broker is unavailable."""
+        """One by one, until the broker is unavailable."""
         producer = self.world.broker.plain_producer()
         for key, value in [self.record() for _ in range(self.rng.randint(0, self.at_once))]:
             try:

@@ -1,8 +1,5 @@
 """Quiet moments during a run: without faults, all sent records are accounted for, although windows
-are open.
-
-Only they show a loss or duplicate that a later restart heals.
-"""
+are open. Only they show a loss or duplicate that a later restart heals."""
 
 from __future__ import annotations
 
@@ -16,14 +13,14 @@ from streams.dev.simulation.world import Process, World
 from streams.engine.runtime.assigned import AssignedPartition
 
 QUIET_S = 12
-"""Long enough to show every provisional row within a run's row budget."""
+"""long enough to show every provisional row within a run's row budget"""
 PATIENCE_S = 60
 
 
 async def quiet_moment(
     world: World, source: Topic, sources: Sources, processes: Sequence[Process]
 ) -> bool:
-    """Wait until the system has been idle for `QUIET_S`; False if it does not settle."""
+    """False if the system does not settle."""
     quiet_s = 0
     for _ in range(PATIENCE_S):
         await asyncio.sleep(1.0)

@@ -1,7 +1,5 @@
-"""Replays of dead letters under faults: plans, runs, pauses, manual decisions.
-
-A run is a process, which may die; the next run resumes its plan.
-"""
+"""Replays of dead letters under faults. A run is a process, which may die; the next run resumes its
+plan."""
 
 from __future__ import annotations
 
@@ -34,7 +32,7 @@ from streams.operate.replay.run import run_plan
 from streams.operate.replay.transforms import transform_of
 
 _EXPECTED = (TransientError, PartitionRestart, RefusedBySafety, UsageError, TopicRecreated)
-"""Errors of a command under faults, after which a user retries."""
+"""errors of a command under faults, after which a user retries"""
 _WORDS: tuple[Word, ...] = ("pause", "resume", "cancel")
 
 
@@ -59,7 +57,7 @@ class Runner:
         raise Killed
 
     async def ended(self) -> None:
-        """Wait for it; raises unexpected errors."""
+        """Raises unexpected errors."""
         with suppress(asyncio.CancelledError, Killed, *_EXPECTED):
             await self._task
 
@@ -95,7 +93,7 @@ class Replays:
 
     async def finish(self) -> None:
         """At the quiet end: complete every plan, replay the rest with another, and publish pending
-        decisions to ClickHouse."""
+        decisions."""
         for runner in self._runners:
             if self._rng.random() < 0.5:
                 await runner.kill()

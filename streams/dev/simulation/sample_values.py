@@ -21,10 +21,7 @@ _UNKNOWN: Any = object()
 
 
 def sample(topic: Topic, rng: random.Random, now_ms: int) -> Any:
-    """A JSON value for ``topic``; its time field is ``now_ms``.
-
-    Raises `UsageError` for an unsupported type.
-    """
+    """A JSON value; its time field is ``now_ms``. Raises `UsageError` for an unsupported type."""
     message = getattr(topic.type, "DESCRIPTOR", None)
     value = _message(message, rng, 0) if message is not None else _of_type(topic.type, rng, 0)
     if topic.time_field:
@@ -42,7 +39,7 @@ def event_of(topic: Topic, value: Any) -> Any:
 
 
 def _message(descriptor: Any, rng: random.Random, depth: int) -> dict[str, Any]:
-    """Of a Protobuf message; maps and innermost messages stay empty."""
+    """Maps and innermost messages stay empty."""
     made: dict[str, Any] = {}
     for field in descriptor.fields:
         inner = field.message_type
@@ -64,7 +61,7 @@ def _message(descriptor: Any, rng: random.Random, depth: int) -> dict[str, Any]:
 
 def _proto_scalar(field: Any, rng: random.Random) -> Any:
     if field.cpp_type == field.CPPTYPE_STRING:
-        # JSON has bytes as Base64.
+        # JSON has bytes as Base64
         return rng.choice(_NAMES) if field.type == field.TYPE_STRING else "aGk="
     if field.cpp_type == field.CPPTYPE_BOOL:
         return rng.choice([False, True])
@@ -126,7 +123,7 @@ def _structure(info: inspect.Type, rng: random.Random, depth: int) -> Any:
             if one.required or rng.random() < 0.5
         }
     if isinstance(info, inspect.UnionType):
-        # None ends a recursive type.
+        # None ends a recursive type
         ends = [one for one in info.types if isinstance(one, inspect.NoneType)]
         return _made(rng.choice(ends if depth > _DEPTH_MAX and ends else info.types), rng, depth)
     return _UNKNOWN

@@ -61,8 +61,7 @@ def first_caught(
     story: str,
     known: Mapping[str, int] = MappingProxyType({}),
 ) -> Iterator[tuple[str, FailedSeed | None]]:
-    """For each variant, the first of ``seeds`` seeds that fails; its ``known`` seed is tried
-    first."""
+    """For each variant, the first seed that fails; its ``known`` seed is tried first."""
     names = list(broken)
     first = [known.get(name, 0) for name in names]
     with _pool(jobs) as pool:

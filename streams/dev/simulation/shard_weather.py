@@ -1,9 +1,7 @@
 """Faults of ClickHouse servers: replicas lag, fail and die; shard maps are wrong.
 
-A replica dies only while all others answer, so a majority loses one holder of a row at a time, and
-its successor has copied the rest. A process with another shard map, from wrong settings, must end
-by itself.
-"""
+A replica dies only while all others answer, so a majority loses one holder of a row at a time. A
+process with another shard map must end by itself."""
 
 from __future__ import annotations
 
@@ -33,7 +31,7 @@ class ShardWeather:
         self._mistaken: Process | None = None
 
     async def strike(self) -> None:
-        """Sometimes one fault; of replicas only where there are some."""
+        """Of replicas only where there are some."""
         if self._rng.random() >= STRIKES:
             return
         if self._rng.random() < 0.2:
@@ -42,10 +40,8 @@ class ShardWeather:
             self._harm_a_replica()
 
     async def clear(self) -> None:
-        """Every replica has every row again, and the misconfigured process has ended.
-
-        Raises `Difference` where it does not end by itself.
-        """
+        """Every replica has every row again, and the misconfigured process has ended. Raises
+        `Difference` where it has not."""
         for shard in range(self._world.shards.count):
             replicas = self._world.shards.replicas(shard)
             for replica in replicas:

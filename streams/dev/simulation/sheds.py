@@ -22,14 +22,14 @@ _AGES_S = (0.0, 1.0, 10.0)
 
 
 class Given(NamedTuple):
-    """An order that may or may not exist: its answer may have been lost."""
+    """It may or may not exist: its answer may have been lost."""
 
     first: int
     until: int
 
 
 class Sheds:
-    """A shedding operator, in ``share`` of all runs."""
+    """In ``share`` of all runs."""
 
     def __init__(
         self, world: World, rng: random.Random, source: Topic, group: str, *, share: float
@@ -61,7 +61,7 @@ class Sheds:
         elif draw < 0.5:
             self._runners.append(Runner(self._withdraw()))
         elif draw < 0.85:
-            # Two concurrent returns, as by an impatient operator.
+            # two concurrent returns, as by an impatient operator
             self._runners += [Runner(self._return()) for _ in range(self._rng.choice((1, 2)))]
         elif alive := [runner for runner in self._runners if not runner.done]:
             await self._rng.choice(alive).kill()
@@ -82,7 +82,7 @@ class Sheds:
         try:
             plans = await plan(world.broker, self._group, some, before_ms)
             for found in plans:
-                # A torn commit leaves the group's offset ahead.
+                # a torn commit leaves the group's offset ahead
                 torn = world.broker.is_torn(self._group, found.tp)
                 first = 0 if torn else found.first
                 self.given[name, found.tp.partition] = Given(first, found.until)
@@ -130,10 +130,8 @@ def _spans(world: World) -> list[ShedSpan]:
 
 
 def shed_ranges(world: World) -> dict[int, list[range]]:
-    """By partition, the offsets that the pipeline reports as skipped by order.
-
-    Raises `Difference` for overlaps: records skipped twice.
-    """
+    """By partition, the offsets that the pipeline reports as skipped by order. Raises `Difference`
+    for overlaps."""
     found: dict[int, list[range]] = {number: [] for number in range(world.partitions)}
     for row in world.shards.rows("shed_ranges"):
         skipped = range(row["from_offset"], row["to_offset"])
@@ -149,9 +147,8 @@ def shed_ranges(world: World) -> dict[int, list[range]]:
 
 
 def check_sheds(world: World, sheds: Sheds) -> None:
-    """Nothing is skipped without an order: each range ends at an order's end, and begins at the
-    group's offset then or later. Returned records were sent completely and once. Raises
-    `Difference`."""
+    """Each range ends at an order's end, and begins at the group's offset then or later. Returned
+    records were sent completely and once. Raises `Difference`."""
     _check_returned(world, sheds)
     for row in world.shards.rows("shed_ranges"):
         given = sheds.given.get((row["order_id"], row["part"]))

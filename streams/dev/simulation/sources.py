@@ -27,7 +27,7 @@ _CREATED_AFTER_S = 6.0
 
 
 class Sources:
-    """Batches, lists and leaders, in ``share`` of all runs."""
+    """In ``share`` of all runs."""
 
     def __init__(
         self, world: World, rng: random.Random, group: str, sheds: Sheds, *, share: float
@@ -55,7 +55,7 @@ class Sources:
             await self.skip()
 
     async def skip(self) -> None:
-        """An operator skips what stops partitions, if the broker answers."""
+        """If the broker answers."""
         if not self.present:
             return
         world = self._world
@@ -93,10 +93,8 @@ def check_spoilt(world: World, topic: str) -> None:
 
 
 class Loss:
-    """A partition whose log loses consumed records and then grows past the consumed offset.
-
-    May happen in ``share`` of all runs. ``reached`` is the previous end of the log.
-    """
+    """A partition whose log loses consumed records and then grows past the consumed offset, in
+    ``share`` of all runs. ``reached`` is the previous end of the log."""
 
     def __init__(self, world: World, rng: random.Random, topic: str, *, share: float) -> None:
         self._world = world

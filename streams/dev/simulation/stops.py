@@ -1,7 +1,5 @@
-"""Checks that partitions stop only for a reason: no changelog loses records during a run.
-
-Such a stop needs an operator, but the next rebalance hides it.
-"""
+"""Checks that partitions stop only for a reason: no changelog loses records during a run. The next
+rebalance hides such a stop."""
 
 from __future__ import annotations
 

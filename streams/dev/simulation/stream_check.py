@@ -30,8 +30,8 @@ _Ids: TypeAlias = dict[str, list[str]]
 
 
 class _Wanted(NamedTuple):
-    """Of one partition: ids of the events that count, by tenant and in order; numbers of the slow
-    ones; counts by tenant and window."""
+    """Ids of the events that count, by tenant and in order; numbers of the slow ones; counts by
+    tenant and window."""
 
     ids: _Ids
     slow: dict[str, int]
@@ -44,9 +44,9 @@ _LETTERS: Final = {
     "deaf": {"agent_timeout"},
     "retry": {"retries_exhausted", ""},
 }
-"""Dead-letter codes by kind of event; "": possibly none."""
+"""dead-letter codes by kind of event; "": possibly none"""
 _WRONG_TIMES: Final = {"out_of_range", "timestamp_in_future", "timestamp_too_old"}
-"""A run's clocks may step far."""
+"""a run's clocks may step far"""
 
 
 def check(world: World, witness: Witness, *, over: bool) -> None:
@@ -82,7 +82,7 @@ def _wanted(
     letters: dict[int, str],
     shed: list[range],
 ) -> _Wanted:
-    """The expected result of a partition's log. Fills ``expected``."""
+    """Fills ``expected``."""
     wanted: _Ids = defaultdict(list)
     slow: dict[str, int] = {}
     windows: Counter[tuple[str, int]] = Counter()
@@ -149,7 +149,6 @@ def _check_windows(
 
 
 def _check_tables(partition: int, tables: dict[str, dict[Any, Any]], wanted: _Wanted) -> None:
-    """The tables in the changelog equal the result of these events."""
     counts = {tenant: len(ids) for tenant, ids in wanted.ids.items()}
     newest = {tenant: [*range(1, count + 1)][-3:] for tenant, count in counts.items()}
     expected = {"before": counts, "after": newest, "slow": wanted.slow}

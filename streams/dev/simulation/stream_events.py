@@ -1,8 +1,7 @@
 """A stream agent whose events wait, raise, hang, and write a table before and after.
 
-It counts a tenant's events before and after its wait, and sends a record with each count: a
-numbered list per tenant, in log order, in which a lost, partial or repeated event leaves a gap.
-"""
+It counts a tenant's events before and after its wait, and sends a record with each count: a lost,
+partial or repeated event leaves a gap."""
 
 from __future__ import annotations
 
@@ -33,7 +32,7 @@ _FOREVER_S = 1e6
 
 
 class Events(Producers):
-    """Appends events whose ``metric`` selects the agent's behaviour."""
+    """``metric`` selects the agent's behaviour."""
 
     at_once = 8
 
@@ -55,8 +54,8 @@ class Events(Producers):
 
 
 class _Body:
-    """The agent of one seed. Its tables hold, by tenant, the number of begun events and the numbers
-    of the last three completed; each slow event's number, written once; and event-time windows."""
+    """Its tables hold, by tenant, the number of begun events and the numbers of the last three
+    completed; each slow event's number; and event-time windows."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng

@@ -1,7 +1,5 @@
-"""The expected result of `model.metrics`, from the source log alone.
-
-`streams.operate.audit.reference_decoder`, independent of the engine, decodes every record.
-"""
+"""The expected result of `model.metrics`, from the source log alone, by
+`streams.operate.audit.reference_decoder`."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ Series = tuple[str, str, str, int]
 
 
 class AppliedEvent(NamedTuple):
-    """An applied event. Of two in one window, the greater one is newer."""
+    """Of two in one window, the greater one is newer."""
 
     ts_ms: int
     offset: int
@@ -29,10 +27,8 @@ class AppliedEvent(NamedTuple):
 
 @dataclass(slots=True)
 class Expected:
-    """Of one source: events by window, ids of dead letters, counts by partition.
-
-    ``duplicates`` is None where the log alone does not determine it.
-    """
+    """Events by window, ids of dead letters, counts by partition. ``duplicates`` is None where the
+    log alone does not determine it."""
 
     values: dict[Series, list[AppliedEvent]] = field(default_factory=lambda: defaultdict(list))
     dead: set[str] = field(default_factory=set)

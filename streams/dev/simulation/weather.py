@@ -123,7 +123,7 @@ class Weather:
         self._world.broker.faults.spoil_reads(read, times=times, of=log)
 
     async def clear(self, *, kill: bool) -> list[Process]:
-        """End all faults. Returns the surviving processes: none, if ``kill``."""
+        """Returns the surviving processes: none, if ``kill``."""
         self._world.broker.replicas.heal()
         self._world.broker.faults.heal()
         for shard in self._world.shards.faults:
@@ -173,7 +173,7 @@ class Weather:
                 await process.kill()
 
     def _mute(self) -> None:
-        """A process without heartbeats: a zombie, once the group has moved on."""
+        """A zombie, once the group has moved on."""
         if alive := self._alive():
             process = self._rng.choice(alive)
             member = self._world.broker.members[process.name]
@@ -244,7 +244,7 @@ _REFUSED_BY = {
     "ledger": ("part", "read"),
     **_WINDOWS_REFUSED_BY,
 }
-"""Columns that decide whether a row is refused, the same at every attempt."""
+"""columns that decide whether a row is refused, the same at every attempt"""
 
 
 def _refuse_some_rows(table: str, row: Row) -> bool:

@@ -15,7 +15,7 @@ from streams.dev.simulation.world import World
 
 _WIDTH_S = {"m1": 60, "h1": 3600, "d1": 86_400}
 _TOLERANCE = 1e-9
-"""Of sums: the order of addition changes them by far less."""
+"""of sums: the order of addition changes them by far less"""
 
 
 def newest(rows: Iterable[Row], key: tuple[str, ...]) -> list[Row]:
@@ -35,13 +35,10 @@ def check_windows(
     rolled_up: bool,
 ) -> Counter[tuple[int, int]]:
     """Windows that m1 keeps are in m1, older ones in h1 and d1; each holds its events once.
+    ``buried``: refused rows, each counts as stored. ``rolled_up``: all windows are closed, so h1
+    and d1 are the sums of m1.
 
-    A refused row is in a dead letter, or its window is open and sends it again. ``buried`` are
-    these rows; each counts as stored. After a restart it may come twice: same key, same version.
-    ``rolled_up``: all windows are closed, so h1 and d1 are the sums of m1.
-
-    Returns the events in rows by partition and epoch. Raises `Difference`.
-    """
+    Returns the events in rows by partition and epoch. Raises `Difference`."""
     minutes = [row for row in buried if row["table"] == "m1"]
     shown = newest([*world.shards.rows("m1"), *minutes], world.shards.key("m1"))
     young = {s: v for s, v in expected.values.items() if s[3] >= old_before_s}

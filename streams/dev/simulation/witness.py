@@ -4,11 +4,9 @@
 - A group's committed offset is the end of its chain: one transaction holds both.
 - No window row reaches a shard before its records are committed, and its versions have its
   partition's epoch and an offset of its log.
-- Owed roll-ups stay owed until they are done (`streams.dev.simulation.owed_roll_ups`).
+- Owed roll-ups stay owed until they are done (`owed_roll_ups`).
 - A changelog is trimmed only as far as the trimming process's store allows after a kill (F3 of
-  `streams.engine.runtime.restore.trim`). A store that lacks its next link reads the whole state
-  again, so the final rows never show a violation.
-"""
+  `streams.engine.runtime.restore.trim`)."""
 
 from __future__ import annotations
 
@@ -28,7 +26,7 @@ from streams.engine.state.memory_files import MemoryFiles
 
 
 class Witness:
-    """Follows the changelogs of one world; `look` raises `Difference`."""
+    """`look` raises `Difference`."""
 
     def __init__(self, world: World, source: Topic, group: str) -> None:
         self._world = world
@@ -43,8 +41,7 @@ class Witness:
         world.broker.trim_watcher = self
 
     def look(self, *, over: bool = False) -> None:
-        """Follow every chain to its end; raise violations since the last call. ``over``: torn
-        commits are repaired by now."""
+        """``over``: torn commits are repaired by now."""
         for partition in range(self._world.partitions):
             self._follow(partition)
             self._compare_offset(partition, over=over)
@@ -55,7 +52,7 @@ class Witness:
         log = self._world.broker.log(TopicPartition(self._source.changelog(self._group), partition))
         position = self._next.get(partition, 0)
         if position < log.start_offset:
-            # Trimmed between two calls, so its predecessor is unknown.
+            # trimmed between two calls, so its predecessor is unknown
             self.links.pop(partition, None)
             self._owed.forget(partition)
             position = log.start_offset
@@ -84,7 +81,7 @@ class Witness:
             self._note(f"{tp}: committed {committed}, the state has folded up to {reached}")
 
     def recomputing(self, bucket: RollUp) -> Callable[[], None]:
-        """A roll-up begins; call the result at its end."""
+        """Call the result at the end of the roll-up."""
         for partition in range(self._world.partitions):
             self._follow(partition)
         return self._owed.recomputing(bucket)

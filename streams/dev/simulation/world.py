@@ -48,7 +48,7 @@ class Mortal(Protocol):
 
 
 current_process: ContextVar[Mortal | None] = ContextVar("current_process", default=None)
-"""The process of the running task, for faults that kill it."""
+"""of the running task, for faults that kill it"""
 
 
 class Killed(BaseException):
@@ -57,12 +57,10 @@ class Killed(BaseException):
 
 @dataclass(slots=True)
 class World:
-    """What outlives the processes. ``agents`` run in every process; every topic has ``partitions``
-    partitions.
+    """What outlives the processes. ``agents`` run in every process; every topic has ``partitions``.
 
-    Brokers share a clock and all other machines another; both start at ``start_ms``, and either may
-    be stepped. Source logs begin at offset ``first_offset``.
-    """
+    Brokers share a clock and all other machines another; both start at ``start_ms``. Source logs
+    begin at offset ``first_offset``."""
 
     loop: VirtualLoop
     settings: Settings
@@ -117,8 +115,7 @@ class World:
         self.broker_clock.jump_wall(delta_ms)
 
     def process(self, slot: int, host: str = "host", shards: MemoryShards | None = None) -> Process:
-        """An unstarted worker process; processes of one host share its disk. ``shards`` defaults to
-        the world's."""
+        """Unstarted; processes of one host share its disk. ``shards`` defaults to the world's."""
         disk = self.disks.setdefault(host, HostDisk())
         metrics = Metrics()
         worker = Worker(
@@ -166,7 +163,7 @@ class Process:
         await self.kill()
 
     async def kill(self) -> None:
-        """kill -9: its tasks end; sessions and transactions stay with the broker."""
+        """kill -9: sessions and transactions stay with the broker."""
         self.alive = False
         if self._task is not None:
             self._task.cancel()
@@ -194,7 +191,7 @@ def _unless_killed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> 
 
 
 async def die_here() -> None:
-    """A fault that kills the running process; no effect outside one."""
+    """Kills the running process; no effect outside one."""
     process = current_process.get()
     if process is not None:
         process.die()
@@ -207,7 +204,7 @@ class Watcher(Protocol):
 
 
 class WatchedShards(MemoryShards):
-    """Shards that report every call and record refused rows."""
+    """Report every call and record refused rows."""
 
     _watcher: Watcher | None = None
 
@@ -245,7 +242,7 @@ def _nothing() -> None:
 
 
 class HostDisk(MemoryDisk):
-    """A disk on which a process may die just before or after its next write."""
+    """A process may die just before or after its next write."""
 
     def __init__(self) -> None:
         super().__init__()

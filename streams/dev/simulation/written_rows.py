@@ -11,7 +11,7 @@ from streams.core.rows.row_sink import DeclaredSink, RowBatch
 
 
 class WrittenRows:
-    """A `RowSink` that keeps every batch once, as a real sink must."""
+    """Keeps every batch once, as a real sink must."""
 
     def __init__(self) -> None:
         self._batches: dict[str, RowBatch] = {}
@@ -30,7 +30,7 @@ class WrittenRows:
 def in_memory(
     declared: Mapping[str, DeclaredSink], written: Mapping[str, WrittenRows]
 ) -> dict[str, DeclaredSink]:
-    """The sinks of an app, each with its rows in ``written``."""
+    """Each sink with its rows in ``written``."""
     return {
         name: replace(sink, open=partial(_already_open, written[name]))
         for name, sink in declared.items()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class EventColumns(NamedTuple):
-    """Consecutive events; ``id`` has two 64-bit words per row, names are codes."""
+    """``id`` has two 64-bit words per row, names are codes."""
 
     id: NDArray[np.uint64]
     tenant: NDArray[np.int32]
@@ -55,13 +55,11 @@ class EventHistory:
     def append(
         self, index: NDArray[np.int64], columns: EventColumns, repeatable: NDArray[np.int64]
     ) -> None:
-        """Events ``index``, which follow the last ones; event i may be repeated as
-        ``repeatable[i]``."""
+        """Event i may be repeated as ``repeatable[i]``."""
         rows = index % self._capacity
         self._columns.put(rows, columns)
         self._repeatable[rows] = repeatable
 
     def repeat(self, index: NDArray[np.int64]) -> EventColumns:
-        """The event that a duplicate of each event repeats."""
         source = self._repeatable[index % self._capacity]
         return self._columns.take(source % self._capacity)

@@ -1,8 +1,7 @@
 """Synthetic `model.metrics` records, fast and reproducible, with an oracle of the expected result.
 
-Every column has its own random stream, drawn in order, so event i does not depend on how events are
-cut into blocks.
-"""
+Every column has its own random stream, so event i does not depend on how events are cut into
+blocks."""
 
 from __future__ import annotations
 
@@ -24,13 +23,13 @@ NEGATIVE_SHARE = 0.1
 VALUE_SIGMA = 1.5
 RUNS = 500
 FUTURE_MS = (366 * 86_400_000, 3660 * 86_400_000)
-"""One to ten years ahead: always refused."""
+"""one to ten years ahead: always refused"""
 
-# Kinds of events, in the order of their shares of one uniform draw.
+# in the order of their shares of one uniform draw
 _FUTURE, _POISON, _DUPLICATE, _LATE, _ORDINARY = range(5)
 
 _HISTORY_SLACK = 4096
-"""Room for unrepeatable events before a duplicate's oldest choice."""
+"""room for unrepeatable events before a duplicate's oldest choice"""
 
 
 def tenant_name(number: int) -> str:
@@ -47,14 +46,14 @@ def metric_name(number: int) -> str:
 
 
 class EventBlock(NamedTuple):
-    """Consecutive records, as columns for a producer's ``send_many``."""
+    """Columns for a producer's ``send_many``."""
 
     keys: list[bytes]
     values: list[bytes]
 
 
 class Generator:
-    """One pass through a workload. ``oracle`` covers all generated events."""
+    """``oracle`` covers all generated events."""
 
     def __init__(self, workload: Workload) -> None:
         self.workload = workload
@@ -92,7 +91,7 @@ class Generator:
         shape = self.workload
         edges = np.cumsum([shape.future, shape.poison, shape.duplicates, shape.late])
         kind = np.searchsorted(edges, self._draws.kind.random(len(index)), side="right")
-        # The first event is ordinary: every duplicate has something to repeat.
+        # every duplicate has something to repeat
         kind[index == 0] = _ORDINARY
         return kind
 
@@ -159,7 +158,7 @@ class Generator:
         self, kind: NDArray[np.int64], index: NDArray[np.int64], block: EventBlock
     ) -> EventBlock:
         for i in np.flatnonzero(kind == _POISON).tolist():
-            # By index, not by a count of poisons, which would depend on the block's cut.
+            # by index: a count of poisons would depend on the block's cut
             poison = POISONS[int(index[i]) % len(POISONS)]
             block.keys[i], block.values[i] = poison.spoil(block.keys[i], block.values[i])
             self.oracle.dead[poison.code] += 1
@@ -167,8 +166,7 @@ class Generator:
 
 
 class _Draws:
-    """One random stream per column. The seed includes the start, so that event ids of a later run
-    differ."""
+    """The seed includes the start, so that event ids of a later run differ."""
 
     def __init__(self, workload: Workload) -> None:
         parent = np.random.SeedSequence([workload.seed, workload.start_ms])
@@ -178,16 +176,16 @@ class _Draws:
 
 
 def _below(bound: int, draws: np.random.Generator, size: int) -> NDArray[np.int32]:
-    """Uniform codes by multiplication: rejection would depend on the block's cut."""
+    """By multiplication: rejection would depend on the block's cut."""
     return (draws.random(size) * bound).astype(np.int32)
 
 
 def _tenant_cdf(workload: Workload) -> NDArray[np.float64]:
-    """Cumulative shares of the tenants: Zipf's law, with tenant 0 raised by ``hot``."""
+    """Zipf's law, with tenant 0 raised by ``hot``."""
     weights = np.arange(1, workload.tenants + 1, dtype=np.float64) ** -workload.zipf
     shares = weights / weights.sum() * (1 - workload.hot)
     shares[0] += workload.hot
     cdf = np.cumsum(shares)
-    # Rounding may leave the last edge below a draw.
+    # rounding may leave the last edge below a draw
     cdf[-1] = 1.0
     return cdf

@@ -1,7 +1,5 @@
-"""The expected result: the generator's record of every event.
-
-Kept as columns (about 20 bytes per applied event), aggregated at the end.
-"""
+"""The expected result: the generator's record of every event, as columns (about 20 bytes per
+applied event)."""
 
 from __future__ import annotations
 
@@ -21,10 +19,8 @@ MINUTE_MS = 60_000
 class Truth:
     """Minute windows as columns of equal length, sorted by (tenant, model, metric, minute).
 
-    Row i belongs to tenant ``tenants[tenant_code[i]]``, and so on; ``w`` is the window's start in
-    seconds. ``s1`` is the sum of its ``n`` values, ``s_abs`` the sum of their magnitudes, the scale
-    for differences of sums.
-    """
+    Row i belongs to ``tenants[tenant_code[i]]``, and so on; ``w`` is the window's start in seconds,
+    ``s1`` the sum of its ``n`` values, ``s_abs`` of their magnitudes."""
 
     tenants: Sequence[str]
     models: Sequence[str]
@@ -42,7 +38,7 @@ class Truth:
 
 
 class Oracle:
-    """Counts what was produced, and the result of each event: applied, duplicate, dead letter."""
+    """The result of each event: applied, duplicate, dead letter."""
 
     def __init__(
         self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
@@ -70,11 +66,8 @@ class Oracle:
         self._values.append(events.value)
 
     def truth(self) -> Truth:
-        """Every window that must exist.
-
-        Sums have extended precision (64-bit mantissa): their error, at most n · 2⁻⁶⁴ · Σ|v|, is far
-        below the tolerance 1e-9 · Σ|v|.
-        """
+        """Sums have extended precision (64-bit mantissa): their error, at most n · 2⁻⁶⁴ · Σ|v|, is
+        far below the tolerance 1e-9 · Σ|v|."""
         series, minutes, values = self._columns()
         first = int(minutes.min()) if len(minutes) else 0
         span = int(minutes.max()) - first + 1 if len(minutes) else 1

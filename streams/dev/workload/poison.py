@@ -14,7 +14,7 @@ from streams.core.records.bad_records import (
 )
 
 Spoiled: TypeAlias = tuple[bytes, bytes]
-"""(key, value) of a spoiled record."""
+"""(key, value)"""
 
 
 class Poison(NamedTuple):

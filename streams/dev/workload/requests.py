@@ -1,8 +1,5 @@
 """Synthetic `decision.simulation.request`s: repeats, conflicts and poison among ordinary ones.
-
-Request i depends on the seed alone. A repeat uses an earlier key with a new request id; a conflict
-uses it with another payload.
-"""
+Request i depends on the seed alone."""
 
 from __future__ import annotations
 
@@ -18,14 +15,14 @@ from streams.dev.workload.generator import EventBlock
 
 SHARES_MAX = 0.9
 _RECENT = 2000
-"""A repeat uses one of the last so many keys."""
+"""a repeat uses one of the last so many keys"""
 _POISONS = (b"{", b'{"request_id": 7}', b"\xff\xfe", b"")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestWorkload:
-    """``duplicates``, ``conflicts`` and ``poison`` are shares of all requests. Their policies are
-    drawn from ``policies``; if empty, requests name none."""
+    """``duplicates``, ``conflicts`` and ``poison`` are shares of all requests. Without
+    ``policies``, requests name none."""
 
     start_ms: int
     seed: int = 1
@@ -46,14 +43,14 @@ class RequestWorkload:
 
 @dataclass(slots=True)
 class RequestOracle:
-    """The expected results of the requests generated so far, within the TTL."""
+    """Of the requests generated so far, within the TTL."""
 
     keys: int = 0
     repeats: int = 0
     conflicts: int = 0
     poison: int = 0
     asked: dict[str, str] = field(default_factory=dict)
-    """requests with a result: request id to tenant and idempotency key"""
+    """request id to tenant and idempotency key"""
     high: set[str] = field(default_factory=set)
 
 
@@ -61,7 +58,7 @@ class RequestGenerator:
     def __init__(self, workload: RequestWorkload) -> None:
         self.oracle = RequestOracle()
         self._workload = workload
-        # The seed includes the start, so that keys of a later run differ.
+        # keys of a later run differ
         self._rng = random.Random(f"{workload.seed} {workload.start_ms}")
         self._recent: deque[dict[str, Any]] = deque(maxlen=_RECENT)
         self._number = 0

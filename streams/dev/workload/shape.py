@@ -9,17 +9,16 @@ from typing import Any
 from streams.core.errors import UsageError
 
 STEP_MS = 1.2
-"""50,000 events per minute of event time."""
+"""50,000 events per minute of event time"""
 
 DUPLICATE_LAG_MS = 576_000
-"""Largest age of the event that a duplicate repeats, 9.6 minutes of event time: longer than any
-window is open, far below the dedupe TTL."""
+"""9.6 minutes of event time: longer than any window is open, far below the dedupe TTL."""
 
 DUPLICATE_LAG_EVENTS_MAX = 1_000_000
 """The generator's memory, whatever the step: some 50 MB."""
 
 SHARES_MAX = 0.9
-"""Most events must be ordinary: duplicates need something to repeat."""
+"""duplicates need something to repeat"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +28,7 @@ class Workload:
     ``duplicates``, ``late``, ``poison`` and ``future`` are exclusive shares of all events. Event i
     is at ``start_ms + i * step_ms``; a late one up to ``late_max_s`` before that, a future one
     years after. Tenants follow Zipf's law with exponent ``zipf``; ``hot`` is the additional share
-    of tenant 0.
-    """
+    of tenant 0."""
 
     start_ms: int
     seed: int = 1
@@ -47,7 +45,7 @@ class Workload:
     step_ms: float = STEP_MS
 
     def __post_init__(self) -> None:
-        """Raises `UsageError` naming the field and its range."""
+        """Raises `UsageError` with the field and its range."""
         for name in ("duplicates", "late", "poison", "future", "hot"):
             _check(name, getattr(self, name), 0, 1)
         _check("the sum of all shares", self.special, 0, SHARES_MAX)
@@ -78,7 +76,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 
 def preset(name: str, *, start_ms: int, **changes: Any) -> Workload:
-    """A named workload with ``changes``. Raises `UsageError` for an unknown name."""
+    """Raises `UsageError` for an unknown name."""
     if name not in PRESETS:
         raise UsageError(f"no workload {name!r}. Known are: {', '.join(PRESETS)}.")
     return replace(Workload(start_ms=start_ms), **PRESETS[name], **changes)

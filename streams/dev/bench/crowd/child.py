@@ -1,8 +1,7 @@
 """The readers, in a process of their own so as not to disturb the measurement.
 
-``python -m streams.dev.bench.crowd.child`` reads a `CrowdTask` as one line of JSON, prints "ready",
-waits for a line, runs all readers, and prints `Met` as JSON.
-"""
+It reads a `CrowdTask` as one line of JSON, prints "ready", waits for a line, runs all readers, and
+prints `Met` as JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ CONNECTIONS = 6
 
 
 class CrowdTask(msgspec.Struct, frozen=True, kw_only=True):
-    """``people`` are (token, tenant, bound); they arrive within ``arrival_s`` and then read for
+    """``people`` are (token, tenant, bound); they arrive within ``arrival_s`` and read for
     ``seconds``."""
 
     url: str
@@ -35,7 +34,7 @@ class CrowdTask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Met(msgspec.Struct, frozen=True, kw_only=True):
-    """As `Heard`; ``cpu_s`` is the CPU time of this process."""
+    """As `Heard`; ``cpu_s`` is that of this process."""
 
     seconds: dict[str, list[float]]
     errors: dict[str, int]
@@ -53,7 +52,7 @@ async def read_all(task: CrowdTask) -> Met:
         async with aiohttp.ClientSession(
             task.url,
             connector=aiohttp.TCPConnector(limit=CONNECTIONS),
-            # Accept cookies of IP addresses, as browsers do.
+            # accept cookies of IP addresses, as browsers do
             cookie_jar=aiohttp.CookieJar(unsafe=True),
             timeout=aiohttp.ClientTimeout(total=ANSWER_S),
             read_bufsize=LINE_MAX_BYTES,

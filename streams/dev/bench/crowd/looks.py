@@ -1,7 +1,5 @@
-"""The requests of each console page, and how often people open it.
-
-They equal those of the pages' modules (streams/http/console/pages/static/pages); a test compares.
-"""
+"""The requests of each console page, and how often people open it. A test compares them with the
+pages' modules."""
 
 from __future__ import annotations
 
@@ -12,16 +10,16 @@ from streams.dev.workload.generator import metric_name, model_name
 
 MODELS: Final = 5
 METRICS: Final = 20
-"""Per tenant of the workload ``narrow``."""
+"""per tenant of the workload ``narrow``"""
 OWN_SHARE: Final = 0.2
-"""Share of requests for a person's own series instead of the team's."""
+"""of requests for a person's own series instead of the team's"""
 
 Call: TypeAlias = tuple[str, dict[str, str]]
-"""Path and query."""
+"""path and query"""
 
 
 class Look(NamedTuple):
-    """One page: ``weight`` is its relative frequency, ``paths`` its module's requests."""
+    """``weight`` is its relative frequency, ``paths`` its module's requests."""
 
     weight: int
     page: str
@@ -46,11 +44,11 @@ _OF_A_TENANT: Final = (
     "/api/training",
 )
 _PICKED: Final = ("/explore", "/decisions", "/training")
-"""Pages on which a token of every tenant first lists the tenants."""
+"""A token of every tenant first lists the tenants there."""
 
 
 class Person(NamedTuple):
-    """``tenant`` is the tenant shown; its token is ``bound`` to it, or valid for all."""
+    """``tenant`` is the one shown; the token is ``bound`` to it, or valid for all."""
 
     tenant: str
     bound: bool
@@ -64,7 +62,7 @@ class Person(NamedTuple):
     def _query(self, path: str, rng: random.Random) -> dict[str, str]:
         asked = {"tenant": self.tenant} if path in _OF_A_TENANT else {}
         if path == "/api/range":
-            # Seeded by the tenant: a team shares one link.
+            # a team shares one link
             shared = random.Random(self.tenant)
             choice = rng if rng.random() < OWN_SHARE else shared
             asked |= {

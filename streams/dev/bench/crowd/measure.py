@@ -1,9 +1,7 @@
 """Measures waiting times of 200 console readers under a constant event rate.
 
-All parts run on this machine, each in its process: the stack, a worker, `dia console`, the sender
-(streams/dev/bench/open_loop.py) and the readers. One reader in ten has a token of every tenant, the
-others one of the tenants with the most events.
-"""
+The stack, a worker, `dia console`, the sender and the readers each have a process. One reader in
+ten has a token of every tenant, the others one of the tenants with the most events."""
 
 from __future__ import annotations
 
@@ -36,7 +34,6 @@ from streams.dev.workload.generator import tenant_name
 READERS = 200
 TENANTS = 20
 OF_EVERYONE = 10
-"""One reader in this many has a token of every tenant."""
 ARRIVAL_S = 5.0
 COMMITS_AFTER = 2
 ANSWER_WAIT_S = 60.0
@@ -145,7 +142,7 @@ async def _child(task: CrowdTask) -> asyncio.subprocess.Process:
         *(sys.executable, "-m", "streams.dev.bench.crowd.child"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        # All times of a run are in one line.
+        # all times of a run are in one line
         limit=1 << 28,
         env={**os.environ},
     )

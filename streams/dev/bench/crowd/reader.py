@@ -1,13 +1,9 @@
 """One console user, as the browser appears to the server.
 
-It signs in with its own token and keeps the cookie. It holds the stream ``/live/overview`` open,
-and reopens it two seconds after its end. Meanwhile it opens pages (`looks`): the page, then its
-requests in sequence, with a pause of 1 to 2 seconds before each. It accepts compression and sends
-ETags. Static files are cached.
-
-Waiting for answers slows the requests down, so their number is reported beside the times. A time is
-from the request to the last byte.
-"""
+It signs in and keeps the cookie, holds the stream ``/live/overview`` open, and opens pages
+(`looks`): the page, then its requests in sequence, with a pause of 1 to 2 seconds before each. It
+accepts compression and sends ETags. Waiting for answers slows the requests down, so their number is
+reported beside the times. A time is from the request to the last byte."""
 
 from __future__ import annotations
 
@@ -27,8 +23,8 @@ ETAGS_MAX = 200
 
 
 class Heard:
-    """Results of all readers of a process. ``seconds`` are by path; ``errors`` by path and status;
-    ``unchanged`` counts answers of 304, ``events`` those of streams."""
+    """``seconds`` by path; ``errors`` by path and status; ``unchanged``: answers of 304;
+    ``events``: of streams."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, list[float]] = defaultdict(list)
@@ -41,7 +37,7 @@ class Reader:
     def __init__(
         self, http: aiohttp.ClientSession, token: str, person: Person, heard: Heard, seed: int
     ) -> None:
-        """``http`` belongs to this reader alone: it holds the cookie."""
+        """``http`` holds the cookie of this reader alone."""
         self._http = http
         self._token = token
         self._person = person
@@ -125,7 +121,7 @@ class Reader:
 
 
 class _Timed:
-    """Times the block; a failed connection is an error without a time."""
+    """A failed connection is an error without a time."""
 
     def __init__(self, heard: Heard, path: str) -> None:
         self._heard = heard

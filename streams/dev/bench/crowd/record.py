@@ -17,7 +17,7 @@ P95_MAX_MS: Final = 200.0
 
 
 class Times(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one path, in milliseconds from the request to the last byte of the answer."""
+    """In milliseconds from the request to the last byte of the answer."""
 
     path: str
     requests: int
@@ -29,11 +29,8 @@ class Times(msgspec.Struct, frozen=True, kw_only=True):
 
 class Lag(msgspec.Struct, frozen=True, kw_only=True):
     """Sent and uncommitted events: medians of the run's second and last quarter, the maximum, and
-    the rest two commit intervals after the last event.
-
-    ``grew``: the last quarter's median exceeds the other by more than a commit interval of events,
-    or a rest remained.
-    """
+    the rest two commit intervals after the last event. ``grew``: the last median exceeds the other
+    by more than a commit interval of events, or a rest remained."""
 
     second_quarter: int
     last_quarter: int
@@ -43,8 +40,8 @@ class Lag(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Crowd(msgspec.Struct, frozen=True, kw_only=True):
-    """``times`` begin with all paths together, without the stream's first event. ``errors`` count
-    by path and status. ``console_ms_per_request`` is CPU time of the whole console process."""
+    """``times`` begin with all paths together, without the stream's first event. ``errors`` by path
+    and status. ``console_ms_per_request`` is CPU time."""
 
     format: int = FORMAT
     started_at: str

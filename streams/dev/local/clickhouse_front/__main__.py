@@ -40,7 +40,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 async def _serve(front: Front, port: int, drain_s: float) -> None:
-    """Serve until a signal, then let statements finish within ``drain_s`` seconds."""
+    """Until a signal; then let statements finish within ``drain_s``."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -60,7 +60,7 @@ async def _serve(front: Front, port: int, drain_s: float) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit 0 after a clean stop, 1 when statements were abandoned, 4 when it could not start."""
+    """0 after a clean stop, 1 when statements were abandoned, 4 when it could not start."""
     options = _arguments(argv)
     handler = RotatingFileHandler(options.log, maxBytes=_LOG_BYTES, backupCount=1)
     logging.basicConfig(
@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
     LOG.info("stopped: abandoned=%d", abandoned)
     logging.shutdown()
     if abandoned:
-        # chDB must not be closed during a statement; it survives a kill.
+        # chDB must not be closed during a statement; it survives a kill
         os._exit(1)
     return 0
 

@@ -52,7 +52,7 @@ def _opener(encoding: str) -> _Opener:
 
 
 def open_body(body: bytes, encoding: str, limit_bytes: int) -> bytes:
-    """The request body decoded from ``encoding``, all frames, at most ``limit_bytes``."""
+    """All frames, at most ``limit_bytes``."""
     if encoding in {"", "identity"} or not body:
         return body
     parts: list[bytes] = []
@@ -91,7 +91,7 @@ class _Lz4:
 
 
 def reply_encoding(accepted: str) -> str | None:
-    """The encoding of a reply to ``Accept-Encoding: accepted``; None for a plain one."""
+    """None for a plain reply."""
     names = {part.split(";")[0].strip() for part in accepted.split(",")}
     return next((name for name in REPLY_ENCODINGS if name in names), None)
 

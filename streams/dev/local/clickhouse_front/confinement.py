@@ -1,22 +1,17 @@
 """Limits a statement to the shard's own tables and its peer shards.
 
-A ClickHouse server confines ``file()`` to a folder and has grants for sources and constraints on
-settings. The wheel's engine has none: it reads any file of its user and calls any address. So a
-statement is refused when it
+A ClickHouse server confines ``file()`` and has grants for sources and constraints on settings; the
+wheel's engine has none. So a statement is refused (291, as for a file outside the server's folder)
+when it
 
-- calls a function of `REACHING`, such as ``file``. ``url()`` may name a peer: a named collection of
-  `streams.connect.sinks.view_source`, and an address on this machine;
+- calls a function of `REACHING`; ``url()`` may name a peer (`streams.connect.sinks.view_source`);
 - names a table engine outside `ENGINES`, or a dictionary source outside `SOURCES`;
 - backs up, restores, or attaches a table from a folder;
 - names the database `FILE_SYSTEM`;
 - raises a setting of `MAXIMA`.
 
-The code is 291, as from a server for a file outside its folder; an access error would mean a shard
-that refuses its user.
-
 A function is a name before a bracket, quoted or not. So a table or alias of such a name cannot
-precede a bracket, nor can a quoted name with an escape.
-"""
+precede a bracket, nor can a quoted name with an escape."""
 
 from __future__ import annotations
 
@@ -46,14 +41,14 @@ REACHING: Final = frozenset(
         "remotesecure", "s3", "s3cluster", "sqlite", "urlcluster", "ytsaurus",
     }
 )  # fmt: skip
-"""Functions that access anything but tables of this shard."""
+"""functions that access anything but tables of this shard"""
 ENGINES: Final = frozenset(
     {
         "atomic", "buffer", "dictionary", "distributed", "join", "log", "materializedview",
         "memory", "merge", "null", "ordinary", "set", "stripelog", "tinylog", "view",
     }
 )  # fmt: skip
-"""Besides the MergeTree family. A shard has no cluster for distributed tables."""
+"""beside the MergeTree family"""
 SOURCES: Final = frozenset({"clickhouse", "null"})
 MAXIMA: Final[Mapping[str, int]] = {
     "max_memory_usage": 1 << 30,
@@ -64,10 +59,10 @@ MAXIMA: Final[Mapping[str, int]] = {
     "max_result_bytes": 256 << 20,
     "http_max_tries": 2,
 }
-"""0, which the engine reads as no bound, exceeds each of them."""
+"""0, which the engine reads as no bound, exceeds each of them"""
 
 FILE_SYSTEM: Final = "default"
-"""The engine's database whose tables are files."""
+"""the engine's database whose tables are files"""
 
 _LOCAL_URL: Final = re.compile(rb"'https?://127\.0\.0\.1:[0-9]{1,5}(?:/[^']*)?'")
 _COLLECTION: Final = re.compile(rb"dia_shard_[0-9]+")
@@ -75,15 +70,14 @@ _NUMBER: Final = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,9})?")
 
 
 class StatementToken(NamedTuple):
-    """A token other than space and comment: ``name`` is a word or a quoted name in lower case, else
-    ""."""
+    """``name`` is a word or a quoted name in lower case, else ""."""
 
     name: str
     text: bytes
 
 
 def check(tokens: Sequence[StatementToken]) -> None:
-    """Raises `StatementFailed` for a refused statement."""
+    """Raises `StatementFailed`."""
     if tokens and tokens[0].name in {"backup", "restore"}:
         raise _denied(f"{tokens[0].name.upper()} is not served here.")
     for at, token in enumerate(tokens):
@@ -98,7 +92,7 @@ def check(tokens: Sequence[StatementToken]) -> None:
 
 
 def check_setting(name: str, value: str) -> None:
-    """Raises `StatementFailed` for a value above the shard's limit."""
+    """Raises `StatementFailed` above the shard's limit."""
     most = MAXIMA.get(name)
     if most is not None and not (_NUMBER.fullmatch(value) and 0 < float(value) <= most):
         raise StatementFailed(

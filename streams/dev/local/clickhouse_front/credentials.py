@@ -12,17 +12,14 @@ from streams.dev.local.clickhouse_front.errors import AUTHENTICATION_FAILED, Sta
 
 
 class Credentials:
-    """User and password; ``password_file`` is read once, without its last line break."""
+    """``password_file`` is read once, without its last line break."""
 
     def __init__(self, user: str, password_file: Path) -> None:
         self._user = user.encode()
         self._password = password_file.read_bytes().rstrip(b"\r\n")
 
     def check(self, headers: Mapping[str, str], query: Mapping[str, str]) -> None:
-        """Raise `StatementFailed` (code 516) unless the request has user and password.
-
-        Both comparisons always run, in constant time.
-        """
+        """Raises `StatementFailed` (code 516). Both comparisons always run, in constant time."""
         user, password = _given(headers, query)
         same_user = hmac.compare_digest(user.encode(), self._user)
         same_password = hmac.compare_digest(password.encode(), self._password)

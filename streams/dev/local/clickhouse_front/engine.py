@@ -1,8 +1,7 @@
 """The chDB engine of one shard: connections, sessions, and three ways to run a statement.
 
-A request without a session gets a new connection (0.1 ms), isolated from others' settings. chDB
-runs connections concurrently. All calls block; `lanes` provides threads.
-"""
+A request without a session gets a new connection (0.1 ms), isolated from others' settings. All
+calls block; `lanes` provides threads."""
 
 from __future__ import annotations
 
@@ -48,10 +47,8 @@ class Summary:
 
 
 class ChdbEngine:
-    """One chDB data folder, opened by this process alone.
-
-    Every method but `close` raises `StatementFailed` for chDB's errors.
-    """
+    """One chDB data folder, opened by this process alone. Every method but `close` raises
+    `StatementFailed`."""
 
     def __init__(self, path: Path, database: str, memory_bytes: int) -> None:
         path.mkdir(parents=True, exist_ok=True)
@@ -68,11 +65,8 @@ class ChdbEngine:
         self.sessions = StatementSessions(self._open)
 
     def insert(self, call: Call, insert: Insert) -> Summary:
-        """Run an INSERT; once it returns, its rows are stored.
-
-        The payload is an in-memory file. chDB's `send_insert` reports success when the table
-        refuses the rows (a constraint, too many parts, a full disk), which loses them.
-        """
+        """Once it returns, its rows are stored. The payload is an in-memory file: chDB's
+        `send_insert` reports success when the table refuses the rows, which loses them."""
         with self._connection(call) as connection, _file(insert.payload) as path, _engine_errors():
             result = connection.query(insert.from_file(path), "Null")
             return _summary(result)
@@ -83,7 +77,7 @@ class ChdbEngine:
             return result.bytes() or b"", _summary(result)
 
     def stream(self, call: Call, sql: str, output_format: str) -> Generator[bytes]:
-        """Run a SELECT and yield its result by chunks; closing the iterator cancels it."""
+        """The result of a SELECT by chunks; closing the iterator cancels it."""
         with (
             self._connection(call) as connection,
             _engine_errors(),
@@ -93,10 +87,8 @@ class ChdbEngine:
                 yield chunk.bytes()
 
     def close(self, deadline_s: float) -> int:
-        """Close the engine; returns the number of statements running at the deadline.
-
-        With running statements the engine stays open: chDB must not be closed during one.
-        """
+        """Returns the number of statements running at the deadline; then the engine stays open:
+        chDB must not be closed during one."""
         deadline = time.monotonic() + deadline_s
         while self._running and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -155,7 +147,7 @@ def _summary(result: Any) -> Summary:
 
 @contextmanager
 def _file(content: memoryview) -> Iterator[str]:
-    """The path of an anonymous in-memory file with ``content``; removed afterwards."""
+    """The path of an anonymous in-memory file; removed afterwards."""
     descriptor = os.memfd_create("insert")
     try:
         while content:

@@ -28,7 +28,7 @@ _MERGE_TREE = {
 
 
 def write(path: Path, memory_bytes: int) -> Path:
-    """Write the configuration beside the data of ``path``; returns the file."""
+    """Beside the data of ``path``."""
     root = ET.Element("clickhouse")
     for name, value in {**_POOLS, "max_server_memory_usage": memory_bytes}.items():
         ET.SubElement(root, name).text = str(value)

@@ -1,7 +1,5 @@
-"""ClickHouse's error codes, in messages and as HTTP statuses.
-
-The mapping is the server's (src/Server/HTTP/exceptionCodeToHTTPStatus.cpp).
-"""
+"""ClickHouse's error codes, in messages and as HTTP statuses, as in
+src/Server/HTTP/exceptionCodeToHTTPStatus.cpp."""
 
 from __future__ import annotations
 
@@ -62,7 +60,7 @@ _CODE = re.compile(r"Code: (\d+)\. ")
 
 
 class StatementFailed(Exception):  # noqa: N818 - the protocol's word is exception, not error
-    """One request failed; ``code`` is ClickHouse's error code."""
+    """``code`` is ClickHouse's."""
 
     def __init__(self, code: int, text: str) -> None:
         self.code = code
@@ -75,7 +73,7 @@ class StatementFailed(Exception):  # noqa: N818 - the protocol's word is excepti
 
 
 def from_engine(error: Exception) -> StatementFailed:
-    """chDB's error, with its code parsed from its text and the wrapping removed."""
+    """Its code is parsed from chDB's text."""
     text = str(error)
     found = _CODE.search(text)
     if found is None:
@@ -86,11 +84,9 @@ def from_engine(error: Exception) -> StatementFailed:
 
 
 def exception_block(tag: str, text: str) -> bytes:
-    """The block that ends a reply whose headers are already sent.
-
-    Since 25.11 the server marks it with the tag of the ``X-ClickHouse-Exception-Tag`` header:
-    ``__exception__``, the tag, the message, its length, the tag, ``__exception__``.
-    """
+    """The block that ends a reply whose headers are already sent, since 25.11: ``__exception__``,
+    the tag of ``X-ClickHouse-Exception-Tag``, the message, its length, the tag,
+    ``__exception__``."""
     message = f"{text}\n".encode()
     return b"__exception__\r\n%b\r\n%b%d %b\r\n__exception__\r\n" % (
         tag.encode(),

@@ -1,8 +1,6 @@
-"""Bounded thread pools that cannot starve one another.
-
-Inserts have their own threads, so that dashboards do not delay the pipeline. Reads from a peer
-shard (``log_comment=dia_sister``) have theirs, so that two shards cannot deadlock.
-"""
+"""Bounded thread pools that cannot starve one another: inserts, so that dashboards do not delay the
+pipeline; reads from a peer shard (``log_comment=dia_sister``), so that two shards cannot
+deadlock."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ T = TypeVar("T")
 
 
 class StatementLane:
-    """``threads`` concurrent statements, and at most ``waiting_max`` queued."""
+    """At most ``waiting_max`` statements are queued."""
 
     def __init__(self, name: str, threads: int, waiting_max: int) -> None:
         self.name = name
@@ -28,10 +26,8 @@ class StatementLane:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"{name}-lane")
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Run ``work`` on a thread of this lane; code 202 when threads and queue are full.
-
-        The work completes even when the waiting task is cancelled.
-        """
+        """Code 202 when threads and queue are full. The work completes even when the waiting task
+        is cancelled."""
         if self._taken >= self._places:
             raise StatementFailed(
                 TOO_MANY_SIMULTANEOUS_QUERIES,

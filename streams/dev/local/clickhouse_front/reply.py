@@ -16,7 +16,7 @@ from streams.dev.local.clickhouse_front.engine import Summary
 from streams.dev.local.clickhouse_front.errors import StatementFailed, exception_block
 
 WRITE_TIMEOUT_S = 60.0
-"""A client that reads nothing for this long loses its reply."""
+"""a client that reads nothing for this long loses its reply"""
 _COMPRESS_FROM_BYTES = 256
 
 
@@ -40,23 +40,21 @@ class StreamedReply:
         return self._response
 
     def write(self, chunk: bytes) -> None:
-        """Send a chunk; called from an engine thread, waits while the client's buffer is full."""
+        """Called from an engine thread; waits while the client's buffer is full."""
         if not self.started:
             self.started = True
             self._on_loop(self._response.prepare(self._request))
         self._send(self._compressor.compress(chunk) if self._compressor else chunk)
 
     def finish(self) -> None:
-        """Send the compressor's rest and end the reply; from an engine thread."""
+        """From an engine thread."""
         if self._compressor:
             self._send(self._compressor.flush())
         self._on_loop(self._response.write_eof())
 
     async def break_off(self, failed: StatementFailed, version: str) -> None:
-        """End a started reply with the error's block, then cut the connection.
-
-        The chunked body stays unterminated, so no client takes it for complete.
-        """
+        """End a started reply with the error's block, then cut the connection: an unterminated body
+        is not taken for complete."""
         block = exception_block(self._tag, f"{failed} (version {version})")
         if self._compressor:
             block = self._compressor.compress(block) + self._compressor.flush()
@@ -74,7 +72,7 @@ class StreamedReply:
 
 
 def whole(body: bytes, headers: dict[str, str], encoding: str | None) -> web.Response:
-    """A complete reply, compressed if worthwhile. Blocks while it compresses."""
+    """Compressed if worthwhile. Blocks while it compresses."""
     if encoding and len(body) > _COMPRESS_FROM_BYTES:
         packer = compressor(encoding)
         body = packer.compress(body) + packer.flush()
@@ -83,7 +81,7 @@ def whole(body: bytes, headers: dict[str, str], encoding: str | None) -> web.Res
 
 
 def summary_header(summary: Summary) -> str:
-    """The value of ``X-ClickHouse-Summary``: every number as a string, as from the server."""
+    """Every number as a string, as from the server."""
     return json.dumps(
         {
             "read_rows": str(summary.read_rows),

@@ -32,7 +32,7 @@ _STREAMED = frozenset(
         "RowBinary",
     }
 )
-"""Formats whose chunks can be concatenated."""
+"""formats whose chunks can be concatenated"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,14 +46,14 @@ class FrontLimits:
 
 
 class BodyBudget:
-    """Counts the bytes of all bodies in memory; refuses a body that does not fit (241)."""
+    """Refuses a body that does not fit in memory with the others (241)."""
 
     def __init__(self, limits: FrontLimits) -> None:
         self._limits = limits
         self._held_bytes = 0
 
     async def read(self, request: web.Request) -> bytes:
-        """The body as received. Return its length with `release`."""
+        """As received. Return its length with `release`."""
         parts: list[bytes] = []
         size = 0
         try:
@@ -104,11 +104,7 @@ def task(
     defaults: Mapping[str, str],
     limits: FrontLimits,
 ) -> Task:
-    """Decompress the body and parse the request; blocks meanwhile.
-
-    ``readonly``: a GET changes nothing, as on a server. A session keeps its own setting, which
-    cannot be revoked.
-    """
+    """Decompress the body and parse the request; blocks. ``readonly``: a GET changes nothing."""
     query, headers = sources.query, sources.headers
     if "1" in {query.get("compress"), query.get("decompress")}:
         msg = "Native block compression is not served; use Content-Encoding."

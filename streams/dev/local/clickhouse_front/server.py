@@ -41,7 +41,7 @@ _EXPIRY_INTERVAL_S = 10.0
 
 
 class Front:
-    """Serves one engine to one user. `app` is the aiohttp application."""
+    """Serves one engine to one user."""
 
     def __init__(
         self,

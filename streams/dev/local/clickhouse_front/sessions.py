@@ -29,7 +29,7 @@ class _Held:
 
 
 class StatementSessions:
-    """At most `SESSIONS_MAX` sessions; one request at a time in each; idle ones expire."""
+    """One request at a time in each of at most `SESSIONS_MAX`; idle ones expire."""
 
     def __init__(self, open_connection: Callable[[], Session]) -> None:
         self._open = open_connection
@@ -40,11 +40,8 @@ class StatementSessions:
     def borrow(
         self, session_id: str, timeout_s: float, *, must_exist: bool = False
     ) -> Iterator[Session]:
-        """The session's connection for one request; it then expires after ``timeout_s``.
-
-        Raises `StatementFailed`: 373 while another request uses it, 372 when it must exist and does
-        not, 202 when all sessions are busy.
-        """
+        """The connection for one request; it expires after ``timeout_s``. Raises `StatementFailed`:
+        373 in use, 372 unknown, 202 when all sessions are busy."""
         held = self._take(session_id, must_exist=must_exist)
         try:
             yield held.connection

@@ -25,7 +25,7 @@ def of_request(
     query: Mapping[str, str], defaults: Mapping[str, str], result_bytes: int
 ) -> dict[str, str]:
     """``defaults``, overridden by the URL's settings; results stay within ``result_bytes``. Raises
-    `StatementFailed` for a setting above the shard's limit."""
+    `StatementFailed` above the shard's limit."""
     for name in query:
         if name != "max_result_bytes":
             check_setting(name, query[name])

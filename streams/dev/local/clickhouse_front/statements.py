@@ -1,8 +1,5 @@
-"""Parses a request's text: kind, output format, and the start of an INSERT's payload.
-
-A statement and its rows share one body, so the cut is found without parsing rows; words in strings,
-quoted names or comments do not count.
-"""
+"""Parses a request's text: kind, output format, and the start of an INSERT's payload, which is
+found without parsing rows."""
 
 from __future__ import annotations
 
@@ -54,7 +51,7 @@ class Insert:
     payload: memoryview
 
     def from_file(self, path: str) -> str:
-        """The same INSERT, with its rows in a file of the server."""
+        """With its rows in a file of the server."""
         return (
             f"{self.target} FROM INFILE '{path}' COMPRESSION 'none' "
             f"{self.settings} FORMAT {self.input_format}"
@@ -72,10 +69,8 @@ class Statement:
 
 
 def parse(query: bytes, body: bytes) -> Statement:
-    """Split a request: ``query`` from the URL or a form field, ``body`` as received.
-
-    Raises `StatementFailed` without a statement, and as `confinement.check`.
-    """
+    """``query`` from the URL or a form field, ``body`` as received. Raises `StatementFailed`
+    without a statement, and as `confinement.check`."""
     text = query + b"\n" + body if query and body else query or body
     head = query or body[:_HEAD_BYTES]
     first = next(_words(head), None)
@@ -98,10 +93,8 @@ class _Word:
 
 
 def _words(text: bytes) -> Iterator[_Word]:
-    """Upper-case words outside brackets, strings, quoted names and comments.
-
-    A bracket that opens the text is the word ``(``.
-    """
+    """Upper-case words outside brackets, strings, quoted names and comments. A bracket that opens
+    the text is the word ``(``."""
     depth = 0
     seen = False
     for token in _TOKEN.finditer(text):
@@ -175,10 +168,8 @@ def _insert(query: bytes, body: bytes, text: bytes) -> Statement:
 
 
 def _output_format(words: list[_Word], text: bytes) -> str | None:
-    """The format of a closing FORMAT clause; only SETTINGS may follow it.
-
-    ``format`` is also a function and a valid column name.
-    """
+    """Of a closing FORMAT clause; only SETTINGS may follow it. ``format`` is also a function and a
+    valid column name."""
     for i in range(len(words) - 2, -1, -1):
         word, name, follows = words[i], words[i + 1], words[i + 2 : i + 3]
         if word.name != b"FORMAT" or _TOKEN_GAP.fullmatch(text, word.end, name.start) is None:
