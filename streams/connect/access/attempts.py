@@ -1,8 +1,7 @@
 """Counts failed authentications by client address and claimed token id.
 
-A secret has 256 random bits, so this bounds log lines and CPU, not guessing. An id is counted
-together with its address, so no client can lock out the holder of a token.
-"""
+A secret has 256 random bits, so this bounds log lines and CPU, not guessing. An id is counted with
+its address, so no client can lock out the holder of a token."""
 
 from __future__ import annotations
 
@@ -33,7 +32,7 @@ class Attempts:
                 raise _too_many(wait_s)
 
     def failed(self, address: str, token_id: str = "") -> None:
-        """Count one failure. Raises `TooManyAttempts` at the first failure beyond the bound."""
+        """Raises `TooManyAttempts` at the first failure beyond the bound."""
         wait_s = _wait_s(self._addresses, address, count=True)
         if wait_s > 0:
             raise _too_many(wait_s)

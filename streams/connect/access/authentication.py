@@ -15,7 +15,7 @@ _DUMMY_TOKEN = AccessToken(id="", tenant="none", role="read", sha256="0" * 64, c
 
 
 class Authenticator:
-    """Reads the current `TokenFile`: a revoked token ends at the next request."""
+    """A revoked token ends at the next request."""
 
     def __init__(self, file: TokenFile) -> None:
         self._file = file
@@ -23,8 +23,7 @@ class Authenticator:
         self._tokens: dict[str, AccessToken] = {}
 
     def token_of(self, authorization: str | None, now_ms: int) -> AccessToken:
-        """The token of the header. Raises `Unauthenticated` without a reason, and
-        `TokensUnreadable`."""
+        """Raises `Unauthenticated` without a reason, and `TokensUnreadable`."""
         self._refresh()
         scheme, _, text = (authorization or "").partition(" ")
         shown = Credential.read(text.strip()) if scheme.lower() == _SCHEME else None
@@ -39,7 +38,7 @@ class Authenticator:
         )
 
     def holds(self, token: AccessToken, now_ms: int) -> bool:
-        """Whether an accepted token is still valid. Raises `TokensUnreadable`."""
+        """Raises `TokensUnreadable`."""
         self._refresh()
         valid = token.expires_ms is None or now_ms < token.expires_ms
         return valid and self._tokens.get(token.id) == token

@@ -2,20 +2,17 @@
 
 Headers need no token, so their size, number and duration are bounded before a request reaches the
 application. uvicorn's h11 protocol bounds the size only and costs 139 µs of CPU per request,
-against 30 µs here (in process, 300 bytes of headers).
+against 30 µs here.
 
-Bounds by phase:
-
-- **idle**: no byte of a request has arrived. `HEAD_TIMEOUT_S` from the connection, or uvicorn's
-  keep-alive time from the last response.
+- **idle**: `HEAD_TIMEOUT_S` from the connection, or uvicorn's keep-alive time from the last
+response.
 - **head**: `HEAD_TIMEOUT_S` from the connection, or from the first byte of a later request;
   `HEAD_BYTES_MAX` and `HEADERS_MAX`.
-- **body**: the application has its own deadline. `HEAD_BYTES_MAX` of chunk extensions and trailers.
-  Trailers are dropped: as headers they would bypass the checks of the head (RFC 9110, 6.5.1). After
+- **body**: the application has its own deadline. `HEAD_BYTES_MAX` of chunk extensions and trailers,
+  which are dropped: as headers they would bypass the checks of the head (RFC 9110, 6.5.1). After
   the response the client has `LINGER_S` for the rest.
 
-In each phase a client must read `PROGRESS_BYTES` of pending output within `STALL_S`.
-"""
+In each phase a client must read `PROGRESS_BYTES` of pending output within `STALL_S`."""
 
 from __future__ import annotations
 
@@ -33,24 +30,24 @@ from streams.connect.access.connections import Connections
 from streams.connect.access.problem import MEDIA_TYPE, document
 
 HEAD_BYTES_MAX: Final = 32 << 10
-"""Of the request line and headers, or of trailers and chunk extensions."""
+"""of the request line and headers, or of trailers and chunk extensions"""
 HEADERS_MAX: Final = 100
 PIPELINED_MAX: Final = 8
-"""Requests that wait for the response to the one before."""
+"""requests that wait for the response to the one before"""
 HEAD_TIMEOUT_S: Final = 10.0
 LINGER_S: Final = 5.0
 STALL_S: Final = 30.0
 PROGRESS_BYTES: Final = 16 << 10
 PIECE_BYTES: Final = 16 << 10
-"""Bytes per call of the parser; its memory exceeds a bound by at most this."""
+"""Per call of the parser; its memory exceeds a bound by at most this."""
 BODY_PIECE_BYTES: Final = 64 << 10
-"""The same within a body, which the parser does not buffer."""
+"""within a body, which the parser does not buffer"""
 
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
 _HOST: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]{1,255}")
 
 Refused = Callable[[str], None]
-"""Counts a refused connection or request, by reason."""
+"""counts a refused connection or request, by reason"""
 
 
 class _Phase(Enum):
@@ -69,9 +66,8 @@ class _Refusal(Exception):  # noqa: N818 - an answer, not a fault of ours
 
 
 class _ClosedOnce:
-    """A transport whose `close` may be repeated. asyncio's TLS transport drops its connection and
-    pending output at the second call, and later calls raise `AttributeError`; uvicorn may close
-    twice."""
+    """uvicorn may close twice; asyncio's TLS transport drops its connection and pending output at
+    the second call, and later ones raise `AttributeError`."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -85,8 +81,8 @@ class _ClosedOnce:
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """See the module docstring. ``connections`` is the count of the process. ``refused`` receives
-    the reason of each refusal: crowded, malformed, head_too_large, head_late, reads_nothing."""
+    """``connections`` is the count of the process. ``refused`` receives the reason of each refusal:
+    crowded, malformed, head_too_large, head_late, reads_nothing."""
 
     parser: Any
 
@@ -270,7 +266,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._watch_reading()
 
     def _watch_reading(self) -> None:
-        """Watch the client's reading until `_read_again` or the end of the connection."""
+        """Until `_read_again` or the end of the connection."""
         self._read_again()
         self._unread_bytes = self.transport.get_write_buffer_size()
         self._stall = self.loop.call_later(STALL_S, self._judge_reading)

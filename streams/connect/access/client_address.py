@@ -10,11 +10,8 @@ FORWARDED_FOR = "x-forwarded-for"
 
 
 def client_site(request: Request, *, behind_proxy: bool) -> str:
-    """The client's address, as `site_of` returns it.
-
-    Behind a proxy, the last entry of X-Forwarded-For, which the proxy appended; earlier entries
-    come from the client. Without a proxy the header is ignored.
-    """
+    """As `site_of`. Behind a proxy, the last entry of X-Forwarded-For, which the proxy appended;
+    earlier entries come from the client."""
     if behind_proxy:
         last = ",".join(request.headers.getlist(FORWARDED_FOR)).rpartition(",")[2].strip()
         if last:

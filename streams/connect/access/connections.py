@@ -2,14 +2,13 @@
 
 1. **C1** An address holds at most ``address_max`` connections, a process at most ``total_max``.
 2. **C2** A connection *waits* before its first request, between two requests, while the headers of
-   a request arrive, and during a TLS handshake. Otherwise the process is handling a request of it.
-3. **C3** A new connection beyond a bound evicts a waiting one. Beyond the bound of its address: the
-   one of this address that has waited longest. Beyond the bound of the process: the one that has
-   waited longest of the address with the most waiting connections. Without a waiting one the new
-   connection is refused.
+   a request arrive, and during a TLS handshake.
+3. **C3** A new connection beyond a bound evicts the one that has waited longest: of its own
+address,
+   or beyond the bound of the process of the address with the most waiting connections. Without a
+   waiting one the new connection is refused.
 
-Law: waiting connections never keep out a client of another address.
-"""
+Law: waiting connections never keep out a client of another address."""
 
 from __future__ import annotations
 
@@ -21,9 +20,7 @@ _IPV6_SITE_BITS = 64
 
 
 class Connection(Protocol):
-    def make_room(self) -> None:
-        """Close at once: another connection takes this place."""
-        ...
+    def make_room(self) -> None: ...
 
 
 class _Address:
@@ -36,8 +33,7 @@ class _Address:
 
 
 class Connections:
-    """See the module docstring. ``address_max`` 0: no bound by address, as behind a proxy, which is
-    the address of every connection."""
+    """``address_max`` 0: no bound by address, as behind a proxy."""
 
     def __init__(self, *, total_max: int, address_max: int) -> None:
         assert 0 <= address_max <= total_max, "an address may not hold more than all"
@@ -50,7 +46,7 @@ class Connections:
         return len(self._held)
 
     def admit(self, host: str, connection: Connection) -> bool:
-        """Count a new, waiting connection; False when it is refused (C3)."""
+        """False when it is refused (C3)."""
         site = site_of(host)
         address = self._addresses.get(site)
         if address is not None and address.held >= self._address_max:
@@ -92,7 +88,7 @@ class Connections:
 
 
 def site_of(host: str) -> str:
-    """The address of one client: an IPv4 address, or the /64 network of an IPv6 one."""
+    """An IPv4 address, or the /64 network of an IPv6 one."""
     try:
         found = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

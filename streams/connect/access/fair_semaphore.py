@@ -1,8 +1,6 @@
-"""A semaphore that is fair between owners.
-
-At most ``places`` run at a time, ``owner_max`` of one owner. A free place goes to the owner served
-longest ago, so a single request waits for about one turn of each other owner.
-"""
+"""A semaphore that is fair between owners: ``owner_max`` of ``places`` for one. A free place goes
+to the owner served longest ago, so a single request waits for about one turn of each other
+owner."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from typing import Final
 from streams.connect.access.refusals import Overloaded
 
 WAITING_MAX: Final = 50
-"""Waiting requests of one owner."""
+"""of one owner"""
 
 
 class FairSemaphore:
@@ -32,8 +30,7 @@ class FairSemaphore:
 
     @asynccontextmanager
     async def taken(self, owner: str) -> AsyncIterator[None]:
-        """Hold a place inside the block. Raises `Overloaded` after ``wait_s``, or when too many
-        requests of this owner wait."""
+        """Raises `Overloaded` after ``wait_s``, or when too many requests of this owner wait."""
         await self._enter(owner)
         try:
             yield
@@ -67,7 +64,7 @@ class FairSemaphore:
         self._give()
 
     def _give(self) -> None:
-        """Give free places to the owners in turn."""
+        """To the owners in turn."""
         while self._running.total() < self._places:
             free = (o for o in self._waiting if self._running[o] < self._owner_max)
             owner = next(free, None)

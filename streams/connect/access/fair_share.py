@@ -2,8 +2,7 @@
 
 An owner may hold at most the amount that stays free (dynamic thresholds, Choudhury and Hahne,
 1998). One owner alone gets half; beside k owners at their bound 1/2^k is free, and a new owner gets
-half of that. Nothing is configured.
-"""
+half of that."""
 
 from __future__ import annotations
 
@@ -35,7 +34,7 @@ class FairShare(Generic[Owner]):
         )
 
     def take(self, amounts: Mapping[Owner, int]) -> bool:
-        """Take all parts, or none (False)."""
+        """All parts, or none (False)."""
         if not self.fits(amounts):
             return False
         for owner, amount in amounts.items():

@@ -8,8 +8,7 @@
  H3  an edge answers a request of a held tenant with 429 and the rest of the hold; it ignores a
      hold of more than `HOLD_MAX_S`, which no worker sets
 
-Without Redis, H1 alone decides. The last hold counts: a tenant has one partition and owner.
-"""
+Without Redis, H1 alone decides. The last hold counts: a tenant has one partition and owner."""
 
 from __future__ import annotations
 
@@ -35,14 +34,14 @@ class Holds(Protocol):
     async def hold(self, tenant: str, seconds: float) -> None: ...
 
     async def left_s(self, tenant: str) -> float:
-        """Seconds left of the tenant's hold; 0 without one."""
+        """Of the tenant's hold; 0 without one."""
         ...
 
     async def close(self) -> None: ...
 
 
 class RedisHolds:
-    """Holds of the tenants of one app."""
+    """Of the tenants of one app."""
 
     def __init__(self, client: Redis, app: str) -> None:
         self._client = client
@@ -67,7 +66,7 @@ class RedisHolds:
 
 @dataclass(slots=True)
 class MemoryHolds:
-    """In memory, for tests; ``away`` simulates an unreachable Redis."""
+    """For tests; ``away`` simulates an unreachable Redis."""
 
     clock: Clock
     away: bool = False

@@ -13,7 +13,7 @@ from streams.core.process.file_modes import refuse_loose
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listening:
-    """A listen address, and where TLS ends: here with ``cert`` and ``key``, or at a proxy."""
+    """Where TLS ends: here with ``cert`` and ``key``, or at a proxy."""
 
     host: str
     port: int
@@ -28,14 +28,14 @@ class Listening:
 
     @property
     def tls(self) -> ssl.SSLContext | None:
-        """The TLS context of this process. Raises `UsageError` for files that do not fit."""
+        """Raises `UsageError` for files that do not fit."""
         if self.cert is None or self.key is None:
             return None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2  # whatever OpenSSL's own file allows
         try:
             refuse_loose("--tls-key", self.key)
-            # An empty password: OpenSSL never prompts on the terminal.
+            # with an empty password OpenSSL never prompts on the terminal
             context.load_cert_chain(self.cert, self.key, password="")
         except (OSError, ValueError) as error:
             raise UsageError(
@@ -45,16 +45,13 @@ class Listening:
         return context
 
     def require_safe(self) -> None:
-        """Raises `RefusedBySafety`, as the function of that name."""
         tls = self.cert is not None and self.key is not None
         require_safe(self.host, tls=tls, behind_tls=self.behind_tls)
 
 
 def require_safe(host: str, *, tls: bool, behind_tls: bool) -> None:
-    """Accept loopback addresses; elsewhere require TLS, here or at a proxy.
-
-    Raises `RefusedBySafety`.
-    """
+    """Accept loopback addresses; elsewhere require TLS, here or at a proxy. Raises
+    `RefusedBySafety`."""
     if is_loopback(host) or tls or behind_tls:
         return
     raise RefusedBySafety(
@@ -64,7 +61,7 @@ def require_safe(host: str, *, tls: bool, behind_tls: bool) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether ``host`` is a loopback address, or localhost. Other names may resolve anywhere."""
+    """Names other than localhost may resolve anywhere."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

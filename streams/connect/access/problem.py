@@ -23,7 +23,7 @@ def problem(
     retry_after_s: float | None = None,
     **extensions: Any,
 ) -> Response:
-    """A response; ``code`` is stable, ``detail`` is for people."""
+    """``code`` is stable, ``detail`` is for people."""
     headers: dict[str, str] = {}
     if retry_after_s is not None:
         # Rounded up: a client that obeys must not be refused for a fraction of a second.

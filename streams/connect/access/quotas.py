@@ -3,12 +3,11 @@
 A request is first charged to this process's own buckets, which refuse without network access, then
 to the shared ones. All are leaky buckets (request_rate.py), one per `Quota`; a request takes its
 units of all or none. Costs known afterwards (`Quotas.charge`) always count, up to one period beyond
-the limit; the next request waits for them.
+the limit.
 
 Without Redis the local buckets decide alone: n edges grant at most n times the quota.
-`dia_edge_rate_checks_total` counts which one decided. A bucket in Redis expires with its period, by
-Redis's clock; if that goes back, a bucket above its maximum starts empty.
-"""
+`dia_edge_rate_checks_total` counts which one decided. A bucket expires with its period, by Redis's
+clock; if that goes back, a bucket above its maximum starts empty."""
 
 from __future__ import annotations
 
@@ -77,14 +76,14 @@ class Wait(NamedTuple):
 
 
 class SharedBuckets(Protocol):
-    """Buckets shared between processes. Raises `CacheUnavailable` after its timeout."""
+    """Raises `CacheUnavailable` after its timeout."""
 
     async def take(self, client: str, costs: Costs, limits: Costs, period_s: float) -> Wait | None:
-        """Count ``costs``, all or none. None: counted."""
+        """All or none. None: counted."""
         ...
 
     async def charge(self, client: str, costs: Costs, limits: Costs, period_s: float) -> None:
-        """Count ``costs`` in any case, up to two full buckets."""
+        """In any case, up to two full buckets."""
         ...
 
     async def close(self) -> None: ...
@@ -125,7 +124,7 @@ class RedisBuckets:
 
 @dataclass(slots=True)
 class MemoryBuckets:
-    """In memory, for tests; ``away`` simulates an unreachable Redis."""
+    """For tests; ``away`` simulates an unreachable Redis."""
 
     clock: Clock
     away: bool = False
@@ -154,7 +153,7 @@ class MemoryBuckets:
 
 
 class Quotas:
-    """See the module docstring. ``limits`` within ``period_s``. ``buckets`` None: no Redis."""
+    """``limits`` within ``period_s``. ``buckets`` None: no Redis."""
 
     def __init__(
         self,
@@ -178,8 +177,7 @@ class Quotas:
         self._metrics = metrics
 
     async def take(self, client: str, costs: Costs) -> None:
-        """Charge a request, all or nothing. Raises `RateLimited` and `OverQuota` with the seconds
-        to wait."""
+        """All or nothing. Raises `RateLimited` and `OverQuota` with the seconds to wait."""
         found = _take(self._own, client, costs)
         if found is None:
             found = await self._shared(client, costs)
@@ -190,7 +188,7 @@ class Quotas:
             raise self._refusal(found)
 
     async def charge(self, client: str, costs: Costs) -> None:
-        """Charge used resources in any case; the next `take` waits for the excess."""
+        """In any case; the next `take` waits for the excess."""
         for quota, cost in costs.items():
             self._own[quota].charge(client, cost)
         if self._buckets is not None and self._breaker is not None:
@@ -228,7 +226,7 @@ class Quotas:
 
 
 def _take(rates: Mapping[Quota, RequestRate], client: str, costs: Costs) -> Wait | None:
-    """Count ``costs`` in ``rates``, all or none."""
+    """All or none."""
     waits = [Wait(quota, rates[quota].wait_s(client, cost)) for quota, cost in costs.items()]
     longest = max(waits, key=lambda wait: wait.seconds)
     if longest.seconds > 0:

@@ -9,11 +9,8 @@ CLIENTS_MAX = 10_000
 
 
 class RequestRate:
-    """``limit`` units within ``period_s`` seconds for each client, bursts allowed.
-
-    The stored number is the moment when the bucket is empty. Clients with an empty bucket are
-    removed.
-    """
+    """``limit`` units within ``period_s`` seconds for each client, bursts allowed. The stored
+    number is the moment when the bucket is empty; then the client is removed."""
 
     def __init__(self, clock: Clock, *, limit: int, period_s: float) -> None:
         self._clock = clock
@@ -22,8 +19,7 @@ class RequestRate:
         self._empty_at: dict[str, float] = {}
 
     def take(self, client: str, cost: int = 1) -> None:
-        """Count ``cost`` units, at most the limit. Raises `RateLimited` with the seconds to
-        wait."""
+        """At most the limit. Raises `RateLimited` with the seconds to wait."""
         wait_s = self.wait_s(client, cost)
         if wait_s > 0:
             raise RateLimited("too many requests of this client", retry_after_s=wait_s)
@@ -41,7 +37,7 @@ class RequestRate:
         return wait_s if wait_s > 1e-9 else 0.0
 
     def charge(self, client: str, cost: int = 1) -> None:
-        """Count ``cost`` units in any case, up to twice the limit."""
+        """In any case, up to twice the limit."""
         now = self._clock.monotonic()
         empty_at = max(now, self._empty_at.get(client, now)) + cost * self._spacing_s
         self._empty_at[client] = min(empty_at, now + 2 * self._period_s)

@@ -1,8 +1,7 @@
 """TLS of one connection, with a bounded and counted handshake.
 
 asyncio gives a transport to its protocol only after the handshake, of up to a minute. Here the
-connection is accepted in plain text, counted, and then upgraded to TLS.
-"""
+connection is accepted in plain text, counted, and then upgraded."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ SHUTDOWN_TIMEOUT_S: Final = 5.0
 
 
 class TlsHandshake(asyncio.Protocol):
-    """Performs the handshake, then passes the connection to the protocol of ``inner``."""
+    """Passes the connection to the protocol of ``inner`` after the handshake."""
 
     def __init__(
         self,

@@ -2,8 +2,7 @@
 
 A token is ``dia_<id>_<secret>``: an id of eight hexadecimal digits and 256 random bits. The file
 holds the SHA-256 of the secret: random secrets need no slow hash, whose cost per request would
-exhaust the server.
-"""
+exhaust the server."""
 
 from __future__ import annotations
 
@@ -33,18 +32,17 @@ TOKENS_MAX = 10_000
 
 
 class Role(IntEnum):
-    """The rights of a token; each role includes those before it."""
+    """Each role includes those before it."""
 
     READ = 1
-    """Read results of its tenant."""
+    """of its tenant's results"""
     OPERATE = 2
-    """Also post events of its tenant."""
+    """also post events of its tenant"""
     ADMIN = 3
-    """Also administer."""
 
     @classmethod
     def named(cls, name: str) -> Role:
-        """The role of that name. Raises `UsageError` for an unknown name."""
+        """Raises `UsageError`."""
         try:
             return cls[name.upper()]
         except KeyError:
@@ -54,11 +52,8 @@ class Role(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessToken:
-    """A token without its secret. ``tenant`` None is every tenant: admins only.
-
-    Raises `ValueError` for an empty tenant, which comes from an unset variable and would match
-    every tenant.
-    """
+    """Without its secret. ``tenant`` None is every tenant: admins only. Raises `ValueError` for an
+    empty tenant, which comes from an unset variable."""
 
     id: str
     tenant: str | None
@@ -79,7 +74,7 @@ class AccessToken:
 
     @property
     def owner(self) -> str:
-        """Owner of bounded resources: the tenant, whatever its token."""
+        """Of bounded resources: the tenant, whatever its token."""
         return f"token {self.id}" if self.tenant is None else f"tenant {self.tenant}"
 
 
@@ -93,7 +88,7 @@ class Credential(NamedTuple):
         return cls(found["id"], found["secret"]) if found else None
 
     def opens(self, token: AccessToken) -> bool:
-        """Compares in constant time, so the duration reveals nothing about the hash."""
+        """In constant time."""
         return hmac.compare_digest(_digest(self.secret), token.sha256)
 
 
@@ -105,19 +100,18 @@ class _Document(msgspec.Struct, frozen=True):
 
 
 class TokenFile:
-    """The tokens of one installation, readable by their owner only; replaced atomically."""
+    """Of one installation, readable by their owner only; replaced atomically."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @classmethod
     def of(cls, home: Path, elsewhere: str = "") -> TokenFile:
-        """The file of the installation in ``home``, or the one at ``elsewhere``."""
         return cls(Path(elsewhere) if elsewhere else home / "access" / "tokens.json")
 
     def read(self) -> list[AccessToken]:
-        """Every token, expired ones included; none without a file. Raises `UsageError` when the
-        file cannot be read: it must not look empty."""
+        """Expired ones included; none without a file. Raises `UsageError` when the file cannot be
+        read: it must not look empty."""
         try:
             refuse_loose("DIA_TOKENS_FILE", self.path)
             document = msgspec.json.decode(self.path.read_bytes(), type=_Document)
@@ -135,7 +129,7 @@ class TokenFile:
     def create(
         self, *, tenant: str | None, role: Role, now_ms: int, expires_ms: int | None = None
     ) -> tuple[AccessToken, str]:
-        """A new token and its text, which is not stored."""
+        """And its text, which is not stored."""
         if tenant is None and role is not Role.ADMIN:
             raise UsageError("only an admin token may be without --tenant.")
         if tenant is not None:
@@ -156,7 +150,7 @@ class TokenFile:
         return token, f"dia_{token.id}_{secret}"
 
     def revoke(self, token_id: str) -> AccessToken:
-        """Remove a token. Raises `UsageError` for an unknown id."""
+        """Raises `UsageError` for an unknown id."""
         with self._changing() as tokens:
             found = [token for token in tokens if token.id == token_id]
             if not found:

@@ -24,15 +24,14 @@ from streams.core.process.listener import address_of
 
 CONNECTIONS_MAX = 1000
 OPEN_FILES_LEFT = 128
-"""Descriptors reserved for Kafka, ClickHouse, Redis and files."""
+"""descriptors reserved for Kafka, ClickHouse, Redis and files"""
 STOP_TIMEOUT_S = 30
 """Longer than a transaction, so that pending requests get their response."""
 
 
 class WebServer(uvicorn.Server):
-    """Serves on a bound socket, prints its address when it accepts connections, and exits normally
-    after a signal. uvicorn itself raises the signal again before the process closes its
-    resources."""
+    """Exits normally after a signal: uvicorn itself raises the signal again before the process
+    closes its resources."""
 
     on_listening: Callable[[str], None] = staticmethod(lambda url: None)
     on_draining: Callable[[], None] = staticmethod(lambda: None)
@@ -48,9 +47,8 @@ class WebServer(uvicorn.Server):
         connections: Connections | None = None,
         refused: Refused = lambda reason: None,
     ) -> None:
-        """``listener`` is a bound socket (`streams.core.process.listener.bound`), which
-        `run_until_stopped` closes; ``tls`` None serves plain HTTP. ``refused`` receives the reason
-        of each refusal before the application."""
+        """``listener`` is a bound socket, which `run_until_stopped` closes; ``tls`` None serves
+        plain HTTP. ``refused`` receives the reason of each refusal before the application."""
         held = bounded(CONNECTIONS_MAX // 2) if connections is None else connections
         plain = partial(BoundedProtocol, connections=held, refused=refused)
 
@@ -63,7 +61,7 @@ class WebServer(uvicorn.Server):
         self._scheme = "http" if tls is None else "https"
 
     async def run_until_stopped(self) -> None:
-        """Serve until a signal or `stop`. Raises RuntimeError when the application cannot start."""
+        """Until a signal or `stop`. Raises `RuntimeError` when the application cannot start."""
         try:
             await self.serve(sockets=[self._listener])
         except SystemExit as error:  # uvicorn has logged the reason
@@ -101,8 +99,8 @@ class WebServer(uvicorn.Server):
 
 
 def bounded(address_max: int) -> Connections:
-    """The connection count of a process: at most `CONNECTIONS_MAX`, or fewer by its open-file
-    limit; ``address_max`` 0 sets no bound by address."""
+    """At most `CONNECTIONS_MAX`, or fewer by the open-file limit; ``address_max`` 0 sets no bound
+    by address."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     known = files != resource.RLIM_INFINITY
     total = min(CONNECTIONS_MAX, max(8, files - OPEN_FILES_LEFT)) if known else CONNECTIONS_MAX

@@ -7,15 +7,13 @@ from streams.core.errors import BatchUnreadable
 from streams.core.types import LogReader, TopicPartition
 
 _LOOK_BACK = (1, 8, 64, 512, 4096)
-"""How many offsets before a given one `last_record` starts to read. Only transaction markers lie
-between records."""
+"""Offsets before a given one from which `last_record` reads. Only transaction markers lie between
+records."""
 
 
 async def appended_ms(reader: LogReader, tp: TopicPartition, offset: int, end: int) -> int | None:
-    """Append time of the first readable record in [``offset``, ``end``), or None.
-
-    ``end`` is at most the last stable offset. Raises `OffsetOutOfRange`, and as `read_some`.
-    """
+    """Of the first readable record in [offset, end), or None. Raises `OffsetOutOfRange`, and as
+    `read_some`."""
     while offset < end:
         try:
             batch = await read_some(reader, tp, offset, end, 1)
@@ -29,7 +27,7 @@ async def appended_ms(reader: LogReader, tp: TopicPartition, offset: int, end: i
 
 
 async def first_since(reader: LogReader, tp: TopicPartition, low: int, high: int, ms: int) -> int:
-    """Lowest offset in [``low``, ``high``] from which on no record was appended before ``ms``."""
+    """Lowest offset in [low, high] from which on no record was appended before ``ms``."""
     while low < high:
         middle = (low + high) // 2
         found_ms = await appended_ms(reader, tp, middle, high)
@@ -43,8 +41,7 @@ async def first_since(reader: LogReader, tp: TopicPartition, low: int, high: int
 async def last_record(
     reader: LogReader, tp: TopicPartition, low: int, end: int
 ) -> tuple[int, int] | None:
-    """Offset and append time of the last record in [``low``, ``end``); None where the last 4096
-    offsets hold none."""
+    """Of [low, end); None where the last 4096 offsets hold no record."""
     for back in _LOOK_BACK:
         at, found = max(low, end - back), None
         while at < end:

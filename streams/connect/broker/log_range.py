@@ -1,8 +1,8 @@
 """Reads a log to a known end.
 
 A read may return nothing after a change of leader, under a quota or from a slow disk, so an empty
-batch is never the end. These functions read to an offset that the broker returned before, or raise.
-"""
+batch is never the end. These functions read to an offset that the broker returned before, or
+raise."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from streams.core.types import LogReader, RecordBatch, TopicPartition
 
 READ_RECORDS = 5000
 DECIDED_TIMEOUT_S = 60.0
-"""Longer than a broker keeps a dead producer's transaction open."""
+"""longer than a broker keeps a dead producer's transaction open"""
 DECIDED_POLL_S = 0.1
 
 log = structlog.get_logger(__name__)
@@ -25,12 +25,10 @@ log = structlog.get_logger(__name__)
 async def read_range(
     reader: LogReader, tp: TopicPartition, start: int, end: int, max_records: int = READ_RECORDS
 ) -> AsyncIterator[RecordBatch]:
-    """Consecutive batches from offset ``start`` until one reaches ``end``, at most the last stable
-    offset.
+    """Consecutive batches from ``start`` until one reaches ``end``, at most the last stable offset;
+    the last may hold records behind it.
 
-    The last batch may hold records behind ``end``. Raises `BrokerUnavailable` where the log stops
-    short of ``end``, and as `LogReader.read`.
-    """
+    Raises `BrokerUnavailable` where the log stops short of ``end``, and as `LogReader.read`."""
     at = start
     while at < end:
         batch = await read_some(reader, tp, at, end, max_records)
@@ -39,19 +37,16 @@ async def read_range(
 
 
 def behind(error: BatchUnreadable, end: int) -> int:
-    """The offset to read next, after an unreadable batch below ``end``.
-
-    A damaged header may name an end beyond the log's: then the next offset.
-    """
+    """The offset to read next. A damaged header may name an end beyond the log's: then the next
+    offset."""
     return error.until if error.offset < error.until <= end else error.offset + 1
 
 
 async def decided_end(reader: LogReader, tp: TopicPartition, clock: Clock) -> int:
-    """The last stable offset of ``tp`` once every transaction open at the call has ended.
+    """The last stable offset once every transaction open at the call has ended: a commit returns
+    before its markers are written.
 
-    A commit returns before its markers are written; after the death of a leader they take seconds.
-    Waits up to `DECIDED_TIMEOUT_S`, then raises `BrokerUnavailable`. Raises as `LogReader`.
-    """
+    Waits up to `DECIDED_TIMEOUT_S`, then raises `BrokerUnavailable`. Raises as `LogReader`."""
     written = await reader.high_watermark(tp)
     deadline_s = clock.monotonic() + DECIDED_TIMEOUT_S
     while (stable := await reader.last_stable_offset(tp)) < written:
@@ -65,8 +60,8 @@ async def decided_end(reader: LogReader, tp: TopicPartition, clock: Clock) -> in
 
 
 async def until_readable(reader: LogReader, tp: TopicPartition, clock: Clock) -> None:
-    """Wait until readers of ``tp`` see a commit, so that the next command reads it. Logs a warning
-    instead of raising: the commit stands."""
+    """Wait until readers see a commit, so that the next command reads it. Logs a warning instead of
+    raising: the commit stands."""
     try:
         await decided_end(reader, tp, clock)
     except DiaError as error:
@@ -76,10 +71,7 @@ async def until_readable(reader: LogReader, tp: TopicPartition, clock: Clock) ->
 async def read_some(
     reader: LogReader, tp: TopicPartition, at: int, end: int, max_records: int = READ_RECORDS
 ) -> RecordBatch:
-    """One batch from offset ``at``, below the known ``end``; moves by at least one offset.
-
-    Raises as `read_range`.
-    """
+    """Below the known ``end``; moves by at least one offset. Raises as `read_range`."""
     batch = await reader.read(tp, at, max_records)
     require_moved(batch, at, end)
     return batch

@@ -1,8 +1,6 @@
-"""The partition of a key: Kafka's default, murmur2 over the key bytes.
-
-Deduplication is per partition, so every producer of a topic must use it. Source:
-org.apache.kafka.common.utils.Utils.murmur2 (public-domain MurmurHash2, 32 bit).
-"""
+"""The partition of a key: Kafka's default, murmur2 over the key bytes
+(org.apache.kafka.common.utils.Utils.murmur2, public domain). Deduplication is per partition, so
+every producer of a topic must use it."""
 
 from __future__ import annotations
 
@@ -16,11 +14,11 @@ _POSITIVE: Final = 0x7FFFFFFF
 
 
 _REMEMBERED_BYTES: Final = 256
-"""Longer keys are not cached: a cached key stays in memory."""
+"""A cached key stays in memory."""
 
 
 def murmur2(key: bytes) -> int:
-    """MurmurHash2 of ``key`` as an unsigned 32-bit integer."""
+    """As an unsigned 32-bit integer."""
     return _remembered(key) if len(key) <= _REMEMBERED_BYTES else _hashed(key)
 
 
@@ -45,5 +43,4 @@ def _hashed(key: bytes) -> int:
 
 
 def partition_of(key: bytes, partitions: int) -> int:
-    """Partition number of ``key``, below ``partitions``."""
     return (murmur2(key) & _POSITIVE) % partitions

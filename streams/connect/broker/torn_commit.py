@@ -1,13 +1,10 @@
 """Detects a transaction that Kafka carried out in part (docs/protocols/kafka_answers.md).
 
-A group may hold the offset of a transaction whose records are aborted.
-
- T1  the metadata of an offset names where a record of the same transaction landed
- T2  a reader of the offset first starts the transaction's producer anew, which returns once every
-     earlier transaction of the producer has ended in each of its partitions
- T3  where that record is there and aborted, the offset is wrong: its work is done again
- T4  where there is no such record, T3 does not apply: the record was trimmed, or the log lost it
-"""
+T1  the metadata of an offset names where a record of the same transaction landed
+T2  a reader of the offset first starts the transaction's producer anew, which returns once every
+    earlier transaction of the producer has ended in each of its partitions
+T3  where that record is there and aborted, the offset is wrong: its work is done again
+T4  where there is no such record, T3 does not apply: the record was trimmed, or the log lost it"""
 
 from __future__ import annotations
 
@@ -22,15 +19,14 @@ _LANDING = re.compile(r"from=(\d{1,18}) at=(\d{1,18})")
 
 
 class Landing(NamedTuple):
-    """T1 for one record: the number with which the transaction's work begins, and the record's
-    offset."""
+    """T1: the number with which the transaction's work begins, and the record's offset."""
 
     first: int
     at: int
 
     @classmethod
     def of(cls, committed: CommittedOffset) -> Landing | None:
-        """Parse the metadata; None for metadata of another form."""
+        """None for metadata of another form."""
         found = _LANDING.fullmatch(committed.metadata)
         return cls(int(found[1]), int(found[2])) if found else None
 
@@ -39,10 +35,8 @@ class Landing(NamedTuple):
 
 
 async def aborted_at(reader: LogReader, tp: TopicPartition, offset: int) -> bytes | None:
-    """The value of the record at ``offset`` where its transaction was aborted, else None.
-
-    Raises `BrokerUnavailable` where the log cannot be read, or a transaction is open at ``offset``.
-    """
+    """The record's value where its transaction was aborted, else None. Raises `BrokerUnavailable`
+    where the log cannot be read, or a transaction is open at ``offset``."""
     end = await reader.high_watermark(tp)
     if offset >= end:
         return None

@@ -1,7 +1,7 @@
 """Two-layer caches: L1 in the process, L2 in Redis (docs/protocols/caches.md).
 
 A cached name has two keys in Redis: its *floor*, the lowest valid version, and its *entry*, a value
-with its version. An entry is valid only while its version equals the floor.
+with its version, valid only while that equals the floor.
 
 Reading (`Cache.get`):
 
@@ -12,12 +12,8 @@ Reading (`Cache.get`):
 
 Changing (`Cache.put`, `invalidate`): one script raises the floor, replaces or deletes the entry,
 and publishes the name. A version at or below the floor changes nothing, so a change may be
-repeated.
-
-Invalidations (`Invalidations`): Redis does not repeat published messages, so L1 is cleared after
-each (re)connection. Without a connection, L1 answers only if Redis does not. A read that joins a
-load in progress may miss a change made since its start.
+repeated. Redis does not repeat messages, so `Invalidations` clears L1 after each (re)connection. A
+read that joins a load in progress may miss a change made since its start.
 
 Without Redis the source answers a reader; a writer gets `CacheUnavailable` and repeats the change.
-Entries of a kind that `authorises` need a seal (streams/connect/cache/sealed.py).
-"""
+Entries of a kind that `authorises` need a seal (streams/connect/cache/sealed.py)."""

@@ -27,8 +27,7 @@ _TTL_MIN_S = 0.001
 
 
 class Versioned(NamedTuple, Generic[V]):
-    """A value as its source has it; None: the source has none. ``version`` is the source's own,
-    where it has versions."""
+    """None: the source has no value. ``version`` is the source's own, where it has versions."""
 
     value: V | None
     version: int = 0
@@ -45,8 +44,8 @@ class _Behind(Exception):  # noqa: N818 - an answer about a value, not a failure
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachePolicy:
-    """TTLs in seconds; a random part of up to ``jitter`` is subtracted from each, so that entries
-    loaded together expire apart."""
+    """TTLs in seconds; a random part of up to ``jitter`` is subtracted, so that entries loaded
+    together expire apart."""
 
     l1_ttl_s: float = 30.0
     l2_ttl_s: float = 300.0
@@ -61,8 +60,7 @@ class CachePolicy:
 
 @dataclass(frozen=True, slots=True)
 class SharedLayer:
-    """L2 of a process: the shared layer, its breaker, and the subscription. ``sealed``: entries
-    carry this cluster's seal (streams/connect/cache/sealed.py)."""
+    """L2 of a process. ``sealed``: entries carry this cluster's seal."""
 
     shared: SharedCache
     breaker: Breaker
@@ -78,8 +76,7 @@ class SharedLayer:
 
 
 class Cache(Generic[V]):
-    """``layer`` None: no Redis, and L1 is the cache of a single process. ``decode`` raises
-    ValueError for bytes that it cannot read."""
+    """``layer`` None: no Redis. ``decode`` raises `ValueError` for bytes that it cannot read."""
 
     def __init__(
         self,
@@ -107,11 +104,9 @@ class Cache(Generic[V]):
         if layer is not None:
             layer.invalidations.add(self)
 
-    # --- reading -----------------------------------------------------------------------------
-
     async def get(self, name: str, load: Callable[[], Awaitable[Versioned[V]]]) -> V | None:
-        """Cache-aside read. None: the source has no such value. Raises only the errors of ``load``,
-        which must have its own deadline."""
+        """None: the source has no such value. Raises only the errors of ``load``, which must have
+        its own deadline."""
         kept = self._local.get(name)
         if kept is not None and (self._layer is None or self._layer.invalidations.live):
             return self._hit("l1", kept.value)
@@ -146,7 +141,7 @@ class Cache(Generic[V]):
             await self._release(claim)
 
     async def _read(self, key: CacheKey) -> _Entry[V] | None:
-        """K2: the valid entry, or None."""
+        """The valid entry, or None."""
         assert self._layer is not None
         shared = self._layer.shared
         stored = await self._layer.ask(lambda: shared.read(key))
@@ -201,8 +196,8 @@ class Cache(Generic[V]):
     async def _fill(
         self, key: CacheKey, loaded: Versioned[V], floor: int, asked: LoadStart
     ) -> Versioned[V]:
-        """Store the loaded value in L2; returns the entry for L1. Raises `_Behind`. The entry's TTL
-        counts from the start of the load."""
+        """Returns the entry for L1. Raises `_Behind`. The entry's TTL counts from the start of the
+        load."""
         assert self._layer is not None
         shared, value, version = self._layer.shared, loaded.value, loaded.version
         took_s = self._clock.monotonic() - asked.at_s
@@ -235,16 +230,13 @@ class Cache(Generic[V]):
         except CacheUnavailable:
             return  # it expires by itself
 
-    # --- changing ----------------------------------------------------------------------------
-
     async def put(self, name: str, value: V, version: int | None = None) -> None:
         """Write-through: call it after the source has the value. Older versions change nothing.
         Raises `CacheUnavailable`: no process received the change; repeat it."""
         await self._advance(name, version, value, "put")
 
     async def invalidate(self, name: str, version: int | None = None) -> None:
-        """Invalidate the value (below ``version``, where the source has versions). Raises as
-        `put`."""
+        """Below ``version``, where the source has versions. Raises as `put`."""
         await self._advance(name, version, None, "event")
 
     async def _advance(self, name: str, version: int | None, value: V | None, cause: Cause) -> None:
@@ -271,7 +263,7 @@ class Cache(Generic[V]):
             self._keep(name, Versioned(value, told), self._local.asking())
 
     def forget(self, name: str, version: int) -> None:
-        """An invalidation: drop the L1 entry unless it is of ``version``."""
+        """Drop the L1 entry unless it is of ``version``."""
         self._local.forget(name, version)
 
     def clear(self) -> None:
@@ -280,16 +272,13 @@ class Cache(Generic[V]):
     async def close(self) -> None:
         await self._flights.close()
 
-    # --- entries -----------------------------------------------------------------------------
-
     def _body(self, value: V | None) -> bytes:
         return NOTHING if value is None else present(self._encode(value))
 
     def _keep(
         self, name: str, loaded: Versioned[V], asked: LoadStart, rest_s: float = math.inf
     ) -> V | None:
-        """Store in L1 for its TTL, at most ``rest_s``: no answer is older than the TTL since its
-        load."""
+        """At most ``rest_s``: no answer is older than the TTL since its load."""
         value, version = loaded
         size = len(self._body(value))
         ttl_s = min(rest_s, self._ttl_s(value, self._policy.l1_ttl_s))

@@ -17,8 +17,8 @@ class _Read(NamedTuple, Generic[T]):
 
 
 class CachedValue(Generic[T]):
-    """Calls ``read`` at most once within ``fresh_s`` seconds. Callers share the value and must not
-    change it. Its age counts from the start of the read."""
+    """Calls ``read`` at most once within ``fresh_s`` seconds, counted from its start. Callers share
+    the value and must not change it."""
 
     def __init__(self, read: Callable[[], Awaitable[T]], fresh_s: float, clock: Clock) -> None:
         self._read = read
@@ -29,8 +29,8 @@ class CachedValue(Generic[T]):
         self._last: _Read[T] | None = None
 
     async def get(self, at_most_s: float | None = None) -> T:
-        """The value, at most ``at_most_s`` old if given. Raises the errors of ``read``, which must
-        have its own deadline."""
+        """At most ``at_most_s`` old if given. Raises the errors of ``read``, which must have its
+        own deadline."""
         last, now_s, generation = self._last, self._clock.monotonic(), self._generation
         fresh_s = self._fresh_s if at_most_s is None else at_most_s
         if last is not None and now_s - last.began_s < fresh_s:
@@ -38,7 +38,7 @@ class CachedValue(Generic[T]):
         return await self._flights.run(generation, lambda: self._anew(generation, now_s))
 
     def forget(self) -> None:
-        """Invalidate: later calls wait for a new read."""
+        """Later calls wait for a new read."""
         self._generation += 1
         self._last = None
 

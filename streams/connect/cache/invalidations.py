@@ -28,7 +28,7 @@ class Layer(Protocol):
 
 
 class Invalidations:
-    """One subscription for all caches of a process. It is its own `Listener`."""
+    """One subscription for all caches of a process."""
 
     def __init__(self, shared: SharedCache, clock: Clock, metrics: Metrics) -> None:
         self.live = False
@@ -38,7 +38,7 @@ class Invalidations:
         self._layers: dict[str, Layer] = {}
 
     def add(self, layer: Layer) -> None:
-        """Deliver invalidations to ``layer``. A cache name has one layer in a process."""
+        """A cache name has one layer in a process."""
         assert layer.name not in self._layers, f"two caches are named {layer.name}"
         self._layers[layer.name] = layer
 
@@ -59,7 +59,7 @@ class Invalidations:
             await backoff.pause()
 
     def connected(self) -> None:
-        """Clear every layer: it may have missed invalidations."""
+        """Every layer may have missed invalidations."""
         for layer in self._layers.values():
             layer.clear()
         self._metrics.cache.resyncs.inc()

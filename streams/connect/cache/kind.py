@@ -8,8 +8,8 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class CacheKind:
-    """``versioned``: loads and changes carry the source's version of a value, below 2**53;
-    otherwise Redis generates stamps."""
+    """``versioned``: loads and changes carry the source's version, below 2**53; otherwise Redis
+    generates stamps."""
 
     name: str
     versioned: bool
@@ -22,14 +22,13 @@ POLICY: Final = CacheKind("policy", versioned=False, authorises=True)
 MODEL: Final = CacheKind("model", versioned=True)
 """names: length of the tenant, ``:``, tenant, ``/``, model"""
 SERIES: Final = CacheKind("series", versioned=False)
-"""responses of the query API from a tenant's rows: length of the tenant, ``:``, tenant, ``/``,
-query"""
+"""responses from a tenant's rows: length of the tenant, ``:``, tenant, ``/``, query"""
 CATALOG: Final = CacheKind("catalog", versioned=False)
 """tenants, models and metrics; named as `SERIES`"""
 OVERVIEW: Final = CacheKind("overview", versioned=False)
 """the overview of a tenant; named as `SERIES`"""
 LETTERS: Final = CacheKind("letters", versioned=False)
-"""responses of the query API from dead letters; named as `SERIES`"""
+"""responses from dead letters; named as `SERIES`"""
 KEPT: Final = CacheKind("kept", versioned=False)
 """the last good response to each query, for outages of its source"""
 
@@ -39,5 +38,5 @@ KINDS: Final = {
 
 
 def owned(tenant_id: str, name: str) -> str:
-    """A tenant's name in a cache; two tenants cannot meet in it, whatever they are called."""
+    """Two tenants cannot meet in it, whatever they are called."""
     return f"{len(tenant_id)}:{tenant_id}/{name}"

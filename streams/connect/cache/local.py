@@ -12,12 +12,12 @@ from streams.core.clock import Clock
 V = TypeVar("V")
 
 OVERHEAD_BYTES = 512
-"""Bytes of an entry beside its encoded value: name, objects, two container slots."""
+"""of an entry beside its encoded value: name, objects, two container slots"""
 
 
 @dataclass(frozen=True, slots=True)
 class CachedEntry(Generic[V]):
-    """A value and its version; None: the source has none."""
+    """None: the source has no value."""
 
     value: V | None
     version: int
@@ -27,7 +27,7 @@ class CachedEntry(Generic[V]):
 
 
 class LoadStart(NamedTuple):
-    """The start of a load: monotonic seconds, and the number of removals before."""
+    """Monotonic seconds, and the number of removals before."""
 
     at_s: float
     generation: int
@@ -53,7 +53,6 @@ class LocalCache(Generic[V]):
         return int(self._kept.currsize)
 
     def asking(self) -> LoadStart:
-        """The current `LoadStart`, for `keep`."""
         return LoadStart(self._clock.monotonic(), self._generation)
 
     def get(self, name: str) -> CachedEntry[V] | None:
@@ -62,8 +61,7 @@ class LocalCache(Generic[V]):
     def keep(
         self, name: str, value: V | None, version: int, size: int, ttl_s: float, asked: LoadStart
     ) -> None:
-        """Store the value unless an entry was removed since ``asked``, or the value is too
-        large."""
+        """Unless an entry was removed since ``asked``, or the value is too large."""
         size += OVERHEAD_BYTES + len(name)
         if asked.generation != self._generation or size > self._max_bytes:
             self._kept.pop(name, None)
@@ -71,8 +69,8 @@ class LocalCache(Generic[V]):
         self._kept[name] = CachedEntry(value, version, size, asked.at_s + ttl_s)
 
     def forget(self, name: str, version: int) -> None:
-        """Remove the entry unless it is of ``version``. Equality, not order: after Redis's clock
-        goes back, a newer stamp may be smaller."""
+        """Unless the entry is of ``version``. Equality, not order: after Redis's clock goes back, a
+        newer stamp may be smaller."""
         self._generation += 1
         kept = self._kept.get(name)
         if kept is not None and kept.version != version:

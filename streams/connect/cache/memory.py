@@ -26,7 +26,7 @@ class MemoryClaim:
 
 @dataclass(slots=True)
 class MemoryShared:
-    """The content of one Redis. ``away`` simulates an unreachable one."""
+    """``away`` simulates an unreachable Redis."""
 
     clock: Clock
     away: bool = False
@@ -40,17 +40,17 @@ class MemoryShared:
     _last_stamp: int = 0
 
     def stop(self) -> None:
-        """Redis stops: calls fail and connections end."""
+        """Calls fail and connections end."""
         self.away = True
         self.cut()
 
     def restart(self) -> None:
-        """Redis starts again, empty: it has no persistence."""
+        """Empty: Redis has no persistence here."""
         self.entries, self.floors, self.claims = {}, {}, {}
         self.away = False
 
     def cut(self) -> None:
-        """End every listener's connection: its queue ends with None."""
+        """A listener's queue ends with None."""
         for queue in self._listeners:
             queue.put_nowait(None)
 

@@ -21,8 +21,7 @@ BREAKER = BreakerPolicy(failures=5, window_s=60.0, open_s=60.0, successes=3)
 def shared_layer(
     shared: SharedCache, clock: Clock, metrics: Metrics, secret: bytes = b""
 ) -> SharedLayer:
-    """``shared`` behind a breaker and with a subscription; entries are sealed with ``secret``, if
-    given."""
+    """Behind a breaker and with a subscription; entries are sealed with ``secret``, if given."""
     if secret:
         shared = SealedShared(shared, secret, clock)
     breaker = Breaker("redis", BREAKER, (CacheUnavailable,), clock, metrics)
@@ -42,7 +41,7 @@ class ProcessCaches:
             self.layer = shared_layer(RedisShared(client), clock, metrics, secret_of(settings))
 
     def start(self) -> None:
-        """Begin to receive invalidations; Redis may be unavailable."""
+        """Redis may be unavailable."""
         if self.layer is not None:
             self._listening = asyncio.create_task(self.layer.invalidations.run(), name="caches")
 

@@ -1,8 +1,7 @@
 """The shared layer in Redis: entries, floors and claims as keys, notices by publish/subscribe.
 
 Keys are ``dia:{cache:name}:e`` (entry), ``:f`` (floor) and ``:c`` (claim); the braces give a name
-one slot of a Redis Cluster, as a script needs.
-"""
+one slot of a Redis Cluster, as a script needs."""
 
 from __future__ import annotations
 
@@ -40,8 +39,7 @@ _GLOB_SPECIAL = re.compile(r"([*?\[\]\\^{}-])")
 
 
 def connect(url: str, timeout_s: float, connections: int = 16, **options: Any) -> Redis:
-    """A client that fails within ``timeout_s`` and does not retry: the breaker and its caller
-    decide. ``options`` are those of `Settings.redis_options`."""
+    """It fails within ``timeout_s`` and does not retry: the breaker and its caller decide."""
     pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
         url,
         max_connections=connections,
@@ -56,11 +54,8 @@ def connect(url: str, timeout_s: float, connections: int = 16, **options: Any) -
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """Converts Redis errors to `CacheUnavailable`, and restores a cancellation that redis-py lost.
-
-    redis-py waits with `asyncio.wait_for`, which in Python 3.11 can lose a cancellation at the end
-    of its wait (python/cpython#86296); the canceller would wait forever.
-    """
+    """Converts Redis errors to `CacheUnavailable`, and restores a cancellation that redis-py lost:
+    in Python 3.11 `asyncio.wait_for` can lose one at the end of its wait (python/cpython#86296)."""
     asked = _cancellations()
     try:
         yield
@@ -90,7 +85,7 @@ def _raise_swallowed(asked: int) -> None:
 
 @dataclass(slots=True)
 class RedisClaim:
-    """A claim as redis-py's lock, which only its owner can release."""
+    """Only its owner can release it."""
 
     lock: Lock
 
@@ -191,7 +186,7 @@ class RedisShared:
                         _hear(listener, message["data"])
 
     async def _next(self, subscription: Any, asked: int) -> dict[str, Any]:
-        """The next message. Raises TimeoutError when the connection does not answer pings."""
+        """Raises `TimeoutError` when the connection does not answer pings."""
         loop = asyncio.get_running_loop()
         asked_at: float | None = None
         while True:
@@ -210,8 +205,8 @@ class RedisShared:
 
 
 def _hear(listener: Listener, message: bytes) -> None:
-    """Deliver a message. One that is no notice may come from a newer version of dia and concern any
-    name, so every layer is cleared."""
+    """A message that is no notice may come from a newer version of dia and concern any name, so
+    every layer is cleared."""
     try:
         cache, name, version = _decode(message)
         notice = Notice(cache, name, int(version))

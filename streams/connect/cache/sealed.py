@@ -1,14 +1,11 @@
-"""A shared layer whose entries are valid only with a seal of this cluster.
-
-A client of Redis can write any entry. So an entry carries a seal
+"""A shared layer whose entries are valid only with a seal of this cluster: a client of Redis can
+write any entry.
 
     "=" tag ends_ms:u64 body      tag = HMAC-SHA-256(secret, cache, name, ends_ms, body), 32 bytes
 
-under the secret of DIA_CACHE_SECRET_FILE, which all processes share. An entry without a seal, with
-that of another name, or past its end counts as absent. An old entry written back with a newer
-version has the effect of one lost invalidation, until its end. Versions, floors, claims and notices
-need no seal: they only cause loads.
-"""
+under the secret of DIA_CACHE_SECRET_FILE. An entry without a seal, with that of another name, or
+past its end counts as absent. An old entry written back with a newer version has the effect of one
+lost invalidation, until its end. Versions, floors, claims and notices only cause loads."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ from streams.core.settings import Settings, secret_file
 
 SECRET_BYTES_MIN: Final = 16
 SKEW_MS: Final = 30_000
-"""Largest clock difference between two machines."""
+"""between two machines"""
 _MARK: Final = b"="
 _TAG_BYTES: Final = hashlib.sha256().digest_size
 _ENDS = struct.Struct(">Q")
@@ -37,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 
 def secret_of(settings: Settings) -> bytes:
-    """The secret of the cluster's caches; b"" without one. Raises `UsageError`."""
+    """b"" without one. Raises `UsageError`."""
     secret = secret_file.read("DIA_CACHE_SECRET_FILE", settings.cache_secret_file).encode()
     if secret and len(secret) < SECRET_BYTES_MIN:
         raise UsageError(

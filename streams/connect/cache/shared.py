@@ -1,8 +1,5 @@
-"""The interface of the layer that processes share: entries, floors, claims and notices.
-
-`RedisShared` is the real one, `MemoryShared` the in-memory one; both pass
-tests/contract/cache/test_shared_cache.py.
-"""
+"""The interface of the layer that processes share. `RedisShared` and `MemoryShared` pass
+tests/contract/cache/test_shared_cache.py."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 ENTRY_TTL_S = 300.0
 NOTHING = b"-"
-"""Body of an entry for a value that the source does not have."""
+"""body of an entry for a value that the source does not have"""
 FLOOR_TTL_S = 86_400.0
 """Longer than any entry's TTL: a floor that expires earlier costs a load."""
 
@@ -22,8 +19,7 @@ class CacheKey(NamedTuple):
 
 
 class SharedEntry(NamedTuple):
-    """L2's content for a name; either part may be missing. ``rest_s`` is the rest of the entry's
-    life."""
+    """Either part may be missing. ``rest_s`` is the rest of the entry's life."""
 
     floor: int | None
     version: int | None
@@ -32,17 +28,15 @@ class SharedEntry(NamedTuple):
 
     @property
     def valid(self) -> bool:
-        """The entry's version equals the floor."""
         return self.version is not None and self.version == self.floor
 
 
 def present(encoded: bytes) -> bytes:
-    """Body of an entry with a value."""
     return b"+" + encoded
 
 
 class Notice(NamedTuple):
-    """``name`` changed at ``version``; None stands for every name of the cache."""
+    """``name`` None stands for every name of the cache."""
 
     cache: str
     name: str | None
@@ -69,12 +63,12 @@ class SharedCache(Protocol):
     async def read(self, key: CacheKey) -> SharedEntry: ...
 
     async def floor(self, key: CacheKey, *, stamped: bool) -> int:
-        """The floor of ``key``. Without one, a new floor: a stamp above all before it, or 0 where
-        versions come from the source."""
+        """Without one, a new floor: a stamp above all before it, or 0 where versions come from the
+        source."""
         ...
 
     async def fill(self, key: CacheKey, floor: int, body: bytes, ttl_s: float) -> None:
-        """K4 with stamps: store a loaded value with the floor read before the load."""
+        """K4 with stamps: the floor was read before the load."""
         ...
 
     async def advance(
@@ -90,22 +84,18 @@ class SharedCache(Protocol):
         (None: delete it) and publish the name, atomically. Returns the floor.
 
         A version below the floor changes nothing. ``floored`` is K4 with versions of the source: if
-        the floor is gone, nothing changes and None is returned, because a change may have been lost
-        since the load began.
-        """
+        the floor is gone, nothing changes and None is returned: a change may have been lost."""
         ...
 
     def matching(self, cache: str, pattern: str) -> AsyncIterator[str]:
-        """Names of ``cache`` that match the glob (``*``, ``?``, ``[ab]``), each at least once if it
-        had a floor throughout."""
+        """Names that match the glob (``*``, ``?``, ``[ab]``), each at least once if it had a floor
+        throughout."""
         ...
 
-    async def announce(self, notice: Notice) -> None:
-        """Publish only."""
-        ...
+    async def announce(self, notice: Notice) -> None: ...
 
     async def tell(self, event: bytes) -> None:
-        """Publish an event for other programs; delivery is not guaranteed."""
+        """For other programs; delivery is not guaranteed."""
         ...
 
     async def claim(self, key: CacheKey, ttl_s: float) -> Claim | None:
@@ -113,7 +103,7 @@ class SharedCache(Protocol):
         ...
 
     async def listen(self, listener: Listener) -> None:
-        """Deliver to ``listener`` until the connection fails; ends only by raising."""
+        """Until the connection fails; ends only by raising."""
         ...
 
     async def close(self) -> None: ...

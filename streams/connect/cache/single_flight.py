@@ -1,7 +1,5 @@
-"""Single flight: concurrent calls for a name share the result of the first.
-
-The name may include a version: a caller that needs a newer result uses another name.
-"""
+"""Single flight: concurrent calls for a name share the result of the first. A caller that needs a
+newer result uses another name."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ class SingleFlight(Generic[T]):
         self._flights: dict[Hashable, asyncio.Task[T]] = {}
 
     async def run(self, name: Hashable, work: Callable[[], Awaitable[T]]) -> T:
-        """The result of ``work``, or of the call in progress for ``name``."""
+        """Of ``work``, or of the call in progress for ``name``."""
         flight = self._flights.get(name)
         if flight is None:
             flight = self._flights[name] = asyncio.create_task(self._fly(name, work))

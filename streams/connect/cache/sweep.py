@@ -7,11 +7,8 @@ from streams.connect.cache.shared import ENTRY_TTL_S, CacheKey, Notice, SharedCa
 
 
 async def sweep(shared: SharedCache, kind: CacheKind, pattern: str) -> int:
-    """Invalidate the names that match the glob, in Redis and in every process; returns their
-    number.
-
-    Raises `CacheUnavailable` after a part of them; repeating it is harmless.
-    """
+    """In Redis and in every process; returns their number. Raises `CacheUnavailable` after a part
+    of them; repeating is harmless."""
     names = {name async for name in shared.matching(kind.name, pattern)}
     for name in sorted(names):
         key = CacheKey(kind.name, name)

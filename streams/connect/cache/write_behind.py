@@ -23,9 +23,8 @@ log = structlog.get_logger(__name__)
 class WriteBehind(Generic[V]):
     """At most ``bound`` names wait, with the newest value of each; `put` waits beyond that.
 
-    ``write`` must be idempotent: a failed batch is repeated. A killed process loses waiting values,
-    so they must be reproducible.
-    """
+    ``write`` must be idempotent: a failed batch is repeated. A killed process loses waiting
+    values."""
 
     def __init__(
         self,
@@ -51,14 +50,14 @@ class WriteBehind(Generic[V]):
         return len(self._waiting)
 
     async def put(self, name: str, value: V) -> None:
-        """Queue ``value`` and replace an older one of this name."""
+        """Replaces an older value of this name."""
         async with self._room:
             await self._room.wait_for(lambda: name in self._waiting or len(self) < self._bound)
             self._waiting[name] = value
             self._show()
 
     def offer(self, name: str, value: V) -> bool:
-        """`put` without waiting: False, and nothing queued, when the queue is full."""
+        """Without waiting: False, and nothing queued, when the queue is full."""
         if name not in self._waiting and len(self) >= self._bound:
             return False
         self._waiting[name] = value
@@ -69,7 +68,7 @@ class WriteBehind(Generic[V]):
         return self._waiting.get(name)
 
     async def run(self) -> None:
-        """Write until cancelled; call `flush` afterwards."""
+        """Until cancelled; call `flush` afterwards."""
         first_s = max(2 * self._interval_s, _FIRST_PAUSE_S)
         backoff = Backoff(self._clock, first_s, _LONGEST_PAUSE_S)
         pause_s = self._interval_s
@@ -85,7 +84,7 @@ class WriteBehind(Generic[V]):
                 pause_s = self._interval_s
 
     async def flush(self) -> None:
-        """Write all waiting values. Raises the errors of ``write`` and keeps the values."""
+        """Raises the errors of ``write`` and keeps the values."""
         async with self._writing:
             batch = dict(self._waiting)
             if not batch:

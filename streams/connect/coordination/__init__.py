@@ -6,7 +6,5 @@ L3  confirm the lock, so that every later owner has a higher fence
 L4  renew every third of ``ttl_s``; the lease counts from the start of its renewal
 L5  release it; without a release it expires
 
-A holder that pauses beyond its lease (a stopped process, a long garbage collection) may continue
-afterwards; no lock prevents that. So it checks `Lease.held` before each step, and targets that can
-compare fences refuse a lower one.
-"""
+A holder that pauses beyond its lease may continue afterwards; no lock prevents that. So it checks
+`Lease.held` before each step, and targets that can compare fences refuse a lower one."""

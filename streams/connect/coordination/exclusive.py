@@ -26,8 +26,7 @@ async def exclusively(settings: Settings, name: str, work: Callable[[Callable[[]
     """Run ``work(check)`` in a thread under the lock ``name``; it calls ``check`` before each step.
 
     Runs without the lock if Redis is unavailable, so that a repair is possible: the work must be
-    idempotent. Raises `LockBusy`; ``check`` raises `LeaseLost`.
-    """
+    idempotent. Raises `LockBusy`; ``check`` raises `LeaseLost`."""
     if not settings.redis_url:
         return await asyncio.to_thread(work, _unchecked)
     client = connect(settings.redis_url, settings.redis_timeout_s, **settings.redis_options())

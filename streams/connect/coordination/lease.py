@@ -22,8 +22,7 @@ log = structlog.get_logger(__name__)
 
 
 class Grant(NamedTuple):
-    """The ownership of a name; ``token`` is the owner's secret, ``fence`` rises with every
-    grant."""
+    """``token`` is the owner's secret, ``fence`` rises with every grant."""
 
     name: str
     token: str
@@ -31,14 +30,14 @@ class Grant(NamedTuple):
 
 
 class Locks(Protocol):
-    """A store of locks. Calls raise `CacheUnavailable`."""
+    """Calls raise `CacheUnavailable`."""
 
     async def acquire(self, name: str, ttl_s: float) -> Grant | None:
         """L1 to L3; None while another process owns it."""
         ...
 
     async def renew(self, grant: Grant, ttl_s: float) -> bool:
-        """Extend by ``ttl_s``; False when the grant was lost."""
+        """False when the grant was lost."""
         ...
 
     async def release(self, grant: Grant) -> None: ...
@@ -80,7 +79,7 @@ class Lease:
 
 
 async def take(locks: Locks, clock: Clock, name: str, ttl_s: float) -> Lease | None:
-    """The lease of ``name``; None while another process owns it. Raises `CacheUnavailable`."""
+    """None while another process owns it. Raises `CacheUnavailable`."""
     asked_s = clock.monotonic()
     grant = await locks.acquire(name, ttl_s)
     return None if grant is None else Lease(grant, ttl_s, clock, asked_s + ttl_s)
@@ -90,10 +89,8 @@ async def take(locks: Locks, clock: Clock, name: str, ttl_s: float) -> Lease | N
 async def hold(
     locks: Locks, clock: Clock, name: str, *, ttl_s: float = 30.0, wait_s: float = 0.0
 ) -> AsyncIterator[Lease]:
-    """Hold ``name`` while the block runs.
-
-    Raises `LockBusy` when another process owns it throughout ``wait_s``, and `CacheUnavailable`.
-    """
+    """Raises `LockBusy` when another process owns it throughout ``wait_s``, and
+    `CacheUnavailable`."""
     lease = await _taken(locks, clock, name, ttl_s, wait_s)
     renewing = asyncio.create_task(_renew(lease, locks), name=f"lease-{name}")
     try:

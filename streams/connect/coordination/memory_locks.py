@@ -12,7 +12,7 @@ from streams.core.errors import CacheUnavailable
 
 @dataclass(slots=True)
 class MemoryLocks:
-    """Implements `Locks`; ``away`` simulates an unreachable Redis."""
+    """``away`` simulates an unreachable Redis."""
 
     clock: Clock
     away: bool = False

@@ -31,7 +31,7 @@ class PolicyRequest(Struct, frozen=True, kw_only=True):
 
 
 def refusal(policy: Policy, question: PolicyRequest) -> str | None:
-    """The reason why ``policy`` forbids it, as a sentence; None when it is allowed."""
+    """As a sentence; None when it is allowed."""
     name = f"policy {policy.policy_id!r}"
     if not policy.active:
         return f"{name} is not active"

@@ -1,11 +1,7 @@
 """The policy service over HTTP: ``GET /v1/policies/{tenant}/{policy}`` returns a `Policy` as JSON.
 
-200 and 404 are answers. A refused connection, a timeout, another status, or another body is a
-failure.
-
-The breaker counts a failure only if the service answers for no other policy either: neither for one
-requested since, nor for `PROBE`, a name without a policy.
-"""
+200 and 404 are answers, all else is a failure. The breaker counts it only if the service answers
+for no other policy either: neither for one requested since, nor for `PROBE`."""
 
 from __future__ import annotations
 
@@ -31,7 +27,7 @@ from streams.core.settings import Settings, secret_file
 from streams.core.telemetry.metrics import Metrics
 
 PROBE = ("-", "-")
-"""Tenant and policy of the probe; 404 counts as an answer."""
+"""404 counts as an answer"""
 BREAKER = BreakerPolicy(failures=5, open_s=30.0, successes=3, consecutive=True)
 _CONNECTIONS = 16
 
@@ -45,7 +41,7 @@ class _Away(TransientError):  # noqa: N818 - as its siblings in streams/core/err
 
 
 class PolicyService:
-    """A `PolicySource`. It reads ``token`` for each request, so a rotated token takes effect."""
+    """It reads ``token`` for each request, so a rotated token takes effect."""
 
     def __init__(
         self,
@@ -82,11 +78,8 @@ class PolicyService:
         )
 
     async def fetch(self, tenant_id: str, policy_id: str) -> Policy | None:
-        """None: there is no such policy.
-
-        Raises `PolicyServiceUnavailable` while the service is unavailable, and `RetriesExhausted`
-        when it answers but fails on this policy.
-        """
+        """None: there is no such policy. Raises `PolicyServiceUnavailable` while the service is
+        unavailable, and `RetriesExhausted` when it answers but fails on this policy."""
         try:
             return await self._retrier.run(lambda: self._attempt(tenant_id, policy_id))
         except BreakerOpen as error:

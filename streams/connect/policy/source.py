@@ -23,14 +23,14 @@ class PolicySource(Protocol):
 
 
 class PolicyFile(msgspec.Struct, frozen=True):
-    """The content of a policy file: ``{"policies": [...]}``."""
+    """``{"policies": [...]}``."""
 
     policies: list[Policy]
 
 
 class LocalPolicies:
-    """Policies of a JSON file, read at the start and after each change. Without a file there are
-    none. If a changed file is unreadable, the last policies stay in force."""
+    """Of a JSON file, read at the start and after each change; none without a file. If a changed
+    file is unreadable, the last policies stay in force."""
 
     def __init__(self, path: str) -> None:
         """Raises `UsageError` for a file that cannot be read or holds no policies."""
@@ -39,7 +39,7 @@ class LocalPolicies:
         self._policies = _by_name(_read(path)) if path else {}
 
     async def fetch(self, tenant_id: str, policy_id: str) -> Policy | None:
-        # Called on cache misses only.
+        # called on cache misses only
         if self._path and (stamp := _stamp(self._path)) != self._seen:
             self._seen = stamp
             try:
@@ -57,7 +57,7 @@ def _by_name(policies: list[Policy]) -> dict[tuple[str, str], Policy]:
 
 
 def _stamp(path: str) -> tuple[int, int] | None:
-    """Identifies the file's version; None without a file."""
+    """None without a file."""
     try:
         found = Path(path).stat()
     except OSError:

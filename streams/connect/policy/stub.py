@@ -27,7 +27,7 @@ _LOOPBACK = "127.0.0.1"
 
 
 class StubPolicyService:
-    """Serves ``policies`` on a free loopback port and counts the requests."""
+    """On a free loopback port."""
 
     def __init__(self) -> None:
         self.policies: list[Policy] = []

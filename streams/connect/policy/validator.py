@@ -36,11 +36,8 @@ class PolicyValidator:
         return cls(source, policy_cache(clock, metrics, layer))
 
     async def check(self, question: PolicyRequest) -> None:
-        """Returns if the policy allows ``question``.
-
-        Raises `PolicyRejected` (forbidden, or no such policy), `PolicyServiceUnavailable` (retry
-        later) and `RetriesExhausted` (the service fails on this one policy).
-        """
+        """Raises `PolicyRejected` (forbidden, or no such policy), `PolicyServiceUnavailable` (retry
+        later) and `RetriesExhausted` (the service fails on this one policy)."""
         tenant_id, policy_id = question.tenant_id, question.policy_id
 
         async def load() -> Versioned[Policy]:

@@ -1,9 +1,7 @@
 """Backward compatibility of JSON Schemas: can the new reader read all data of the old one?
 
 Covers what msgspec writes: objects, arrays, scalars with bounds, enums, ``anyOf``, ``$ref`` into
-``$defs``, and the conditions of a family in ``allOf``. An unknown keyword counts as a difference.
-Old data contain the fields of the old type only.
-"""
+``$defs``, and ``allOf``. An unknown keyword counts as a difference."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ _DESCRIPTIVE = {
 
 
 class SchemaDifference(NamedTuple):
-    """One thing that the old schema allows and the new one refuses."""
+    """The old schema allows it and the new one refuses it."""
 
     path: str
     reason: str
@@ -35,12 +33,12 @@ class SchemaDifference(NamedTuple):
 
 
 def differences(old: Schema, new: Schema) -> list[SchemaDifference]:
-    """The reasons why a reader of ``new`` could refuse data of ``old``; empty when compatible."""
+    """Empty when compatible."""
     return _Comparison(old, new).compare(old, new, "$")
 
 
 class _Comparison:
-    """Two documents, whose ``$ref`` each resolve in their own ``$defs``."""
+    """Each ``$ref`` resolves in its own document."""
 
     def __init__(self, old_root: Schema, new_root: Schema) -> None:
         self._old_root = old_root

@@ -20,16 +20,13 @@ def registry_codecs(topics: Iterable[Topic]) -> list[RegistryCodec]:
 
 
 def connect(topics: Iterable[Topic], source: SchemaSource) -> None:
-    """Let the codecs of ``topics`` use ``source``; replaces that of an earlier call."""
+    """Replaces the source of an earlier call."""
     for codec in registry_codecs(topics):
         codec.source = source
 
 
 def connect_to(settings: Settings, topics: Iterable[Topic], clock: Clock, metrics: Metrics) -> None:
-    """Use the registry of DIA_SCHEMA_REGISTRY_URL; sends no request before a schema is needed.
-
-    Raises as `check_named`.
-    """
+    """Sends no request before a schema is needed. Raises as `check_named`."""
     found = [*topics]
     if registry_codecs(found):
         check_named(settings, found)

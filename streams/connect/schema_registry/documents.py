@@ -1,8 +1,5 @@
-"""The published JSON Schema of every event version, for external tools.
-
-The folder of an app (`App.schemas`) holds the last published documents. Publishing refuses a change
-that makes old records unreadable.
-"""
+"""The published JSON Schema of every event version, for external tools, in the folder of an app
+(`App.schemas`)."""
 
 from __future__ import annotations
 
@@ -18,8 +15,8 @@ from streams.core.topics.topic import Topic, ValueType
 
 
 class VersionFinding(NamedTuple):
-    """The state of one version: ``same``, ``new``, ``changed`` (still readable), or ``broken``
-    with the differences that would make published records unreadable."""
+    """``same``, ``new``, ``changed`` (still readable), or ``broken`` with the differences that
+    would make published records unreadable."""
 
     name: str
     state: str
@@ -31,7 +28,7 @@ def name_of(topic: Topic, version: int) -> str:
 
 
 def document(topic: Topic, version: int) -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of one version, from the types in the code."""
+    """Draft 2020-12, from the types in the code."""
     event = topic.versions[version]
     generated = msgspec.json.schema(event)
     if conditions := _conditions(topic, event):
@@ -68,7 +65,7 @@ def encode(schema: dict[str, Any]) -> bytes:
 
 
 def published(topic: Topic, version: int, folder: Path) -> dict[str, Any] | None:
-    """The last published document; None for an unpublished version."""
+    """None for an unpublished version."""
     try:
         raw = (folder / f"{name_of(topic, version)}.json").read_bytes()
     except FileNotFoundError:
@@ -94,7 +91,7 @@ def review(topics: Iterable[Topic], folder: Path) -> list[VersionFinding]:
 
 
 def publish(topics: Iterable[Topic], folder: Path) -> None:
-    """Write every version's document. Ask `review` first: this does not refuse."""
+    """Ask `review` first: this does not refuse."""
     folder.mkdir(parents=True, exist_ok=True)
     for topic in topics:
         for version in topic.versions:

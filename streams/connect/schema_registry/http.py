@@ -31,7 +31,7 @@ ANSWER_MAX_BYTES: Final = 4 << 20
 REFERENCES_MAX: Final = 100
 _MEDIA: Final = "application/vnd.schemaregistry.v1+json"
 _NOT_FOUND: Final = (40401, 40402, 40403)
-"""Error codes of a missing subject, version and schema."""
+"""of a missing subject, version and schema"""
 _REFUSED: Final = (409, 422)
 
 
@@ -57,8 +57,7 @@ class _Problem(msgspec.Struct):
 
 
 class HttpRegistry:
-    """A `RegistryTransport`. It reads ``password`` for each request, so a rotated one takes
-    effect."""
+    """It reads ``password`` for each request, so a rotated one takes effect."""
 
     def __init__(
         self,
@@ -122,8 +121,6 @@ class HttpRegistry:
                 f"types of the app and the registry agree, then restart the worker."
             )
         raise _no_answer(f"answered {status}: {problem.message}")
-
-    # --- inside ------------------------------------------------------------------------------
 
     async def _refer(
         self, client: httpx.AsyncClient, schema: _Schema, into: dict[str, str]

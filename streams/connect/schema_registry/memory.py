@@ -10,11 +10,11 @@ from streams.core.formats.schema_source import RegisteredSchema, Subject
 
 @dataclass
 class MemoryRegistry:
-    """A `RegistryTransport`. ``away``: it does not answer. Any schema is compatible."""
+    """``away``: it does not answer. Any schema is compatible."""
 
     away: bool = False
     asked: int = 0
-    """requests, answered or not"""
+    """answered or not"""
     _ids: dict[tuple[str, str, tuple[tuple[str, str], ...]], int] = field(default_factory=dict)
     _schemas: dict[int, RegisteredSchema] = field(default_factory=dict)
     _subjects: dict[str, list[int]] = field(default_factory=dict)
@@ -28,8 +28,7 @@ class MemoryRegistry:
         return self.put(subject)
 
     def put(self, subject: Subject) -> int:
-        """Register a schema, even while ``away``; returns its id. Raises `SchemaRefused` as
-        `register`."""
+        """Even while ``away``; returns its id. Raises `SchemaRefused` as `register`."""
         references = tuple(
             (one.name, self._schemas[self._subjects[one.subject][one.version - 1]].text)
             for one in subject.references

@@ -1,8 +1,7 @@
 """Schemas in memory; each id is requested once.
 
 A schema never changes, so it stays until newer ones need the space. An unknown id is cached for
-`UNKNOWN_S` only: a replica of the registry may lag.
-"""
+`UNKNOWN_S` only: a replica of the registry may lag."""
 
 from __future__ import annotations
 
@@ -24,15 +23,15 @@ from streams.core.telemetry.metrics import Metrics
 
 
 class RegistryTransport(Protocol):
-    """One request each; both raise `SchemaRegistryUnavailable` without an answer."""
+    """Both calls raise `SchemaRegistryUnavailable` without an answer."""
 
     async def schema(self, schema_id: int) -> RegisteredSchema | None:
         """None: the registry has no schema of this id."""
         ...
 
     async def register(self, subject: Subject) -> int:
-        """The id of the subject's schema. Raises `SchemaRefused` when the registry refuses it, or
-        does not have it and may not register it."""
+        """Raises `SchemaRefused` when the registry refuses it, or does not have it and may not
+        register it."""
         ...
 
 
@@ -47,7 +46,7 @@ _AT_ONCE: Final = 8
 
 
 class SchemaRegistry:
-    """A `SchemaSource`. One serves all partitions of a process."""
+    """One serves all partitions of a process."""
 
     def __init__(self, transport: RegistryTransport, clock: Clock, metrics: Metrics) -> None:
         away = (SchemaRegistryUnavailable,)
@@ -58,8 +57,6 @@ class SchemaRegistry:
         self._unknown: dict[int, float] = {}
         """monotonic seconds of each request"""
         self._ids: dict[Subject, int] = {}
-
-    # --- SchemaSource ------------------------------------------------------------------------
 
     def by_id(self, ids: Collection[int]) -> Mapping[int, RegisteredSchema | None]:
         absent = [one for one in ids if not self._has(one)]
@@ -79,10 +76,8 @@ class SchemaRegistry:
             )
         return found
 
-    # --- asking ------------------------------------------------------------------------------
-
     async def _obtain(self, ids: Sequence[int]) -> None:
-        """Request the missing ids; every answer is stored, even if another request fails."""
+        """Every answer is stored, even if another request fails."""
         asked = [one for one in ids if not self._has(one)]
         left = iter(asked)
         failed: list[SchemaRegistryUnavailable] = []

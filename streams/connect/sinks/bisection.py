@@ -14,9 +14,9 @@ from streams.core.errors import ShardUnavailable
 from streams.core.rows.built_in_tables import RowsRefused
 
 PARTITIONS_MAX = 90
-"""Most ClickHouse partitions per insert; the server refuses more than 100 (code 252)."""
+"""of ClickHouse; the server refuses more than 100 per insert (code 252)"""
 REFUSED_MAX = 100
-"""More refused rows in one insert indicate a wrong schema; bisection stops."""
+"""More indicate a wrong schema; bisection stops."""
 
 
 def store(
@@ -24,10 +24,9 @@ def store(
 ) -> None:
     """Send ``rows`` in inserts of at most `PARTITIONS_MAX` ClickHouse partitions.
 
-    ``partition`` is each row's partition; None when they are few. ``send`` raises `RowsUnfit` when
-    a row does not fit; bisection then finds it in at most 2 log2(n) inserts per row. Raises
-    `RowsRefused` once all other rows are stored, and `ShardUnavailable` past `REFUSED_MAX`.
-    """
+    ``partition`` is each row's; None when they are few. ``send`` raises `RowsUnfit` when a row does
+    not fit; bisection finds it in at most 2 log2(n) inserts. Raises `RowsRefused` once all other
+    rows are stored, and `ShardUnavailable` past `REFUSED_MAX`."""
     order, ranges = _cut(rows.num_rows, partition)
     sorted_rows = rows if order is None else rows.take(pa.array(order))
     refused: list[int] = []

@@ -48,12 +48,11 @@ class Shard:
         self._threads = ThreadPoolExecutor(pool_size, thread_name_prefix=f"shard-{index}")
 
     async def run(self, work: Callable[[Replica], T], deadline_s: float) -> T:
-        """Run ``work`` on the first available replica, beginning with the last that answered.
+        """On the first available replica, beginning with the last that answered.
 
         Raises `PoolExhausted` when no thread is free in time, `ShardUnavailable` when no replica
         answers or the deadline passes. A thread that still waits for its server keeps its place in
-        the pool.
-        """
+        the pool."""
         try:
             async with asyncio.timeout(self._acquire_s):
                 await self._slots.acquire()
@@ -89,10 +88,8 @@ class Shard:
 
 
 class ClickHouseShards:
-    """Implements `streams.core.rows.built_in_tables.ShardSet`, which documents the methods.
-
-    Create it with `from_settings`, inside a running event loop.
-    """
+    """`ShardSet` documents the methods. Create it with `from_settings`, inside a running event
+    loop."""
 
     def __init__(
         self,
@@ -118,8 +115,7 @@ class ClickHouseShards:
     def from_settings(
         cls, settings: Settings, clock: Clock, tables: Mapping[str, ClickHouseTable]
     ) -> ClickHouseShards:
-        """Every shard of ``DIA_CLICKHOUSE_SHARDS``, for window rows and rows of ``tables`` (by
-        name). Opens no connection."""
+        """Opens no connection."""
         shards = [
             Shard(index, ReplicaGroup(found), settings.sink_pool_size, settings.sink_acquire_s)
             for index, found in enumerate(shard_replicas(settings, writes=True))
@@ -180,8 +176,8 @@ class ClickHouseShards:
 
 
 def shard_replicas(settings: Settings, *, writes: bool = False) -> list[list[Replica]]:
-    """A `Replica` per URL, one inner list per shard. Each first checks its server's shard claim;
-    with ``writes``, a server without a claim is unavailable."""
+    """One inner list per shard. Each replica first checks its server's shard claim; with
+    ``writes``, a server without a claim is unavailable."""
     identity = sharding.declared(settings).identity if settings.shards() else None
     return [
         [
@@ -204,7 +200,7 @@ def shard_replicas(settings: Settings, *, writes: bool = False) -> list[list[Rep
 
 
 def reading_groups(settings: Settings, *, stale: bool = True) -> list[ReplicaGroup]:
-    """The replicas of every shard for reading; ``stale`` as in `ReplicaGroup`."""
+    """``stale`` as in `ReplicaGroup`."""
     return [
         ReplicaGroup(found, delay_max_s=READ_DELAY_MAX_S, stale=stale)
         for found in shard_replicas(settings)
@@ -212,8 +208,8 @@ def reading_groups(settings: Settings, *, stale: bool = True) -> list[ReplicaGro
 
 
 async def refuse_other_map(settings: Settings) -> None:
-    """Compare the shard map with every server that answers within `MAP_ANSWER_S`. Raises
-    `ShardMapChanged` on a difference. Readers call this at start."""
+    """With every server that answers within `MAP_ANSWER_S`. Raises `ShardMapChanged`. Readers call
+    this at start."""
     impatient = replace(settings, sink_timeout_s=MAP_ANSWER_S)
     replicas = [replica for group in shard_replicas(impatient) for replica in group]
     try:

@@ -1,14 +1,10 @@
 """Delivers rows to the shards: bounded queues and one worker per shard.
 
-A table's rows are inserted when a job has waited `Job.wait_s` (0 by default) or when they fill an
-insert. While a shard's queue is half full, its largest table is inserted too: waiting rows take
-room from urgent ones.
-
-An unavailable shard delays only its own rows, which are retried with growing pauses until their
-owner forgets them. A caller checks `room` before it submits rows and keeps the rest in its state.
-Nothing here is durable, since repeating an insert is harmless
-(`streams.core.rows.built_in_tables.ShardSet`).
-"""
+A table's rows are inserted when a job has waited `Job.wait_s` or when they fill an insert. While a
+shard's queue is half full, its largest table is inserted too: waiting rows take room from urgent
+ones. An unavailable shard delays only its own rows, which are retried with growing pauses until
+their owner forgets them. A caller checks `room` first. Nothing here is durable: repeating an insert
+is harmless."""
 
 from __future__ import annotations
 
@@ -65,22 +61,20 @@ class Delivery:
         self._in_flight: list[list[Job]] = [[] for _ in range(shards.count)]
 
     async def run(self) -> None:
-        """Deliver until cancelled; queued rows are then left to their owners."""
+        """Until cancelled; queued rows are then left to their owners."""
         async with asyncio.TaskGroup() as workers:
             for shard in range(self._shards.count):
                 workers.create_task(self._run(shard), name=f"deliver-{shard}")
 
     def room(self) -> list[int]:
-        """Free rows in each shard's queue."""
         return [max(0, self._queue_rows - rows) for rows in self._rows]
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is queued or in flight."""
         return not any(self._rows)
 
     def submit(self, job: Job) -> None:
-        """Queue a job, even beyond `room`: small effects do not check it."""
+        """Even beyond `room`: small effects do not check it."""
         if not len(job.rows):
             job.answer((), "")
             return
@@ -100,7 +94,7 @@ class Delivery:
                 self._wake[shard].notify()
 
     def forget(self, owner: object) -> None:
-        """Drop the queued rows of ``owner``; an insert in flight continues without an answer."""
+        """An insert in flight continues without an answer."""
         for shard, queues in enumerate(self._queues):
             for waiting in queues.values():
                 self._count(shard, -waiting.forget(owner))
@@ -121,11 +115,7 @@ class Delivery:
             self._in_flight[shard] = []
 
     async def _due(self, shard: int) -> str:
-        """Wait for a table with due rows. Tables take turns.
-
-        A commit brings rows for several tables; in arrival order each commit would make an insert
-        per table.
-        """
+        """Tables take turns: in arrival order each commit would make an insert per table."""
         queues = self._queues
         while True:
             now_s, next_s = self._clock.monotonic(), math.inf
@@ -146,7 +136,7 @@ class Delivery:
         return jobs
 
     async def _deliver(self, shard: int, jobs: list[Job]) -> None:
-        """Insert until the shard has stored the rows or no owner waits."""
+        """Until the shard has stored the rows or no owner waits."""
         rows = sum(len(job.rows) for job in jobs)
         backoff = Backoff(self._clock, _FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         refused: Sequence[int] = ()

@@ -1,8 +1,7 @@
 """`MemoryShards`: ReplacingMergeTree in dictionaries, with scripted faults.
 
 Per key it keeps the row with the highest ``ver``, the last inserted of equal ones. A shard has one
-or more replicas (`streams.connect.sinks.memory_replica`). All waits are on the given clock.
-"""
+or more replicas (`streams.connect.sinks.memory_replica`)."""
 
 from __future__ import annotations
 
@@ -37,20 +36,20 @@ WINDOW_KEY = ("tenant", "model", "metric", "w", "part", "inc")
 
 @dataclass(slots=True)
 class ShardFaults:
-    """Faults of one shard. Tests may set the fields at any time."""
+    """Tests may set the fields at any time."""
 
     down: bool = False
-    """every call raises `ShardUnavailable`, nothing is stored"""
+    """every call raises `ShardUnavailable`"""
     busy: bool = False
-    """every call raises `ShardBusy`, nothing is stored"""
+    """every call raises `ShardBusy`"""
     slow_s: float = 0.0
     """delay before a call has an effect"""
     refuse: Callable[[str, Row], bool] | None = None
     """(table, row) -> whether the shard refuses this row"""
     refuse_always: Callable[[str, Row], bool] | None = None
-    """as ``refuse``, but not ended by healing: every attempt refuses the row"""
+    """as ``refuse``, but not ended by healing"""
     fail_after_rows: int | None = None
-    """store this many rows of the next insert, then raise `ShardUnavailable`; once"""
+    """of the next insert, then raise `ShardUnavailable`; once"""
     fail_roll_ups: int = 0
     """this many recomputations raise `ShardUnavailable`"""
 
@@ -62,7 +61,7 @@ class ShardFaults:
 
 @dataclass(slots=True)
 class _Server:
-    """State of one shard's server that outlives the processes: replicas, faults, claim."""
+    """It outlives the processes."""
 
     replicas: list[MemoryReplica]
     faults: ShardFaults = field(default_factory=ShardFaults)
@@ -70,7 +69,7 @@ class _Server:
 
 
 class MemoryShards:
-    """Implements `streams.core.rows.built_in_tables.ShardSet`, which documents the methods."""
+    """`ShardSet` documents the methods."""
 
     def __init__(
         self,
@@ -208,7 +207,7 @@ class MemoryShards:
         return tuple(self._keys)
 
     def rows(self, table: str, shard: int | None = None) -> list[Row]:
-        """Rows of ``table`` as its view shows them, of all shards or one."""
+        """As its view shows them, of all shards or one."""
         chosen = self._servers if shard is None else [self._servers[shard]]
         return [dict(row) for server in chosen for row in shown(server.replicas, table)]
 
@@ -234,7 +233,7 @@ class MemoryShards:
         self._confirmed = True
 
     def _store(self, shard: int, rows: Sequence[tuple[str, Row]]) -> None:
-        """Store on a quorum, or raise; some replicas may then have the rows."""
+        """On a quorum, or raise; some replicas may then have the rows."""
         at = self._clock.now_ms()
         stored = [(table, {**row, "at": at}) for table, row in rows]
         self.inserted_rows += len(stored)

@@ -1,8 +1,5 @@
-"""Replicas of one in-memory shard, with delayed replication, outages and loss.
-
-A healthy replica has every row at once; a lagging one fetches rows of others when it catches up. A
-dead one is replaced by a copy of the others; rows that only it had are lost.
-"""
+"""Replicas of one in-memory shard. A healthy one has every row at once; a lagging one fetches rows
+when it catches up; a dead one is replaced by a copy of the others."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ class MemoryReplica:
             stored[key] = row
 
     def die(self) -> None:
-        """Lose everything; an empty replica replaces it."""
+        """An empty replica replaces it."""
         self.away = self.lagging = False
         self.tables = {name: {} for name in self._keys}
 
@@ -47,8 +44,7 @@ class MemoryReplica:
 
 
 def spread(replicas: Sequence[MemoryReplica], rows: Sequence[tuple[str, Row]]) -> int:
-    """Insert into the first available replica, which replicates. Returns how many replicas have the
-    rows."""
+    """Returns how many replicas have the rows."""
     there = [replica for replica in replicas if not replica.away]
     holders = there[:1] + [replica for replica in there[1:] if not replica.lagging]
     for replica in holders:
@@ -71,7 +67,7 @@ def synced(replicas: Sequence[MemoryReplica]) -> MemoryReplica | None:
     if len(replicas) == 1:
         return None if replicas[0].away else replicas[0]
     if any(replica.away for replica in replicas):
-        # It may have rows that the others still have to fetch.
+        # it may have rows that the others still have to fetch
         return None
     catch_up(replicas)
     return next((replica for replica in replicas if not replica.lagging), None)

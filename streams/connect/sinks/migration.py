@@ -2,9 +2,8 @@
 
 ``V001__name.sql`` runs once and must not change; its checksum is recorded. ``R001__name.sql`` runs
 when its rendering changes, after all V files: views and retention follow the settings. Declared
-tables (`streams.core.rows.clickhouse_table`), ``T__name``, run between them and gain newly declared
-columns. Every statement is idempotent, so an interrupted run is repeated.
-"""
+tables, ``T__name``, run between them and gain newly declared columns. Every statement is
+idempotent, so an interrupted run is repeated."""
 
 from __future__ import annotations
 
@@ -27,7 +26,7 @@ _FILE = re.compile(r"(?P<kind>[VR])(?P<number>\d{3})__(?P<name>\w+)\.sql\Z")
 
 
 class Migration(Protocol):
-    """What runs on a server under one ``label``. ``once``: it runs a single time."""
+    """Runs under one ``label``. ``once``: a single time."""
 
     @property
     def label(self) -> str: ...
@@ -46,7 +45,7 @@ class Migration(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileMigration:
-    """One file of ``kind`` V (once) or R (when its rendering changes)."""
+    """``kind`` V (once) or R (when its rendering changes)."""
 
     kind: str
     number: int
@@ -101,7 +100,7 @@ class MigrationState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class MigrationStanding:
-    """One migration on one server; ``at`` is its last run."""
+    """``at`` is its last run."""
 
     label: str
     state: MigrationState
@@ -109,7 +108,7 @@ class MigrationStanding:
 
 
 def load(tables: Iterable[ClickHouseTable]) -> list[Migration]:
-    """Every migration of this build and of ``tables``, in execution order."""
+    """Of this build and of ``tables``, in execution order."""
     found = []
     for file in (resources.files("streams.connect.sinks") / "migrations").iterdir():
         if match := _FILE.match(file.name):
@@ -136,7 +135,7 @@ def variables(source: ViewSource, *, m1_retention_days: int, replicated: bool) -
 
 
 def engine(database: str, table: str, replicated: bool) -> str:
-    """The engine clause of a table that keeps the row with the highest ``ver`` per key."""
+    """Keeps the row with the highest ``ver`` per key."""
     if not replicated:
         return "ReplacingMergeTree(ver)"
     path = f"/clickhouse/tables/{{shard}}/{database}/{table}"
@@ -163,7 +162,7 @@ class Migrator:
         self._database = source.database
 
     def standings(self) -> list[MigrationStanding]:
-        """Migrations of this build, then those that only the server has."""
+        """Of this build, then those that only the server has."""
         done = self._recorded()
         result = []
         for migration in self._migrations:
@@ -183,7 +182,7 @@ class Migrator:
         return result
 
     def pending(self) -> list[tuple[str, list[str]]]:
-        """Label and statements of what `apply` would run. Raises `RefusedBySafety` as `apply`."""
+        """Label and statements of what `apply` would run. Raises `RefusedBySafety`."""
         found = [s for s in self._checked() if s.state is MigrationState.PENDING]
         ran_before = {s.label for s in found if s.at is not None}
         for table in self._tables.values():
@@ -197,12 +196,9 @@ class Migrator:
         ]
 
     def apply(self) -> list[str]:
-        """Run what is pending and return its labels.
-
-        Raises `RefusedBySafety` when a V file has changed after it ran, a column or key differs
-        from the declaration, or a newer build has migrated this server; `ShardMapChanged` when it
-        holds another shard.
-        """
+        """Returns the labels. Raises `RefusedBySafety` when a V file has changed after it ran, a
+        column or key differs from the declaration, or a newer build has migrated this server;
+        `ShardMapChanged` when it holds another shard."""
         waiting = self.pending()
         self._replica.create_database()
         self._replica.command(_RECORD_TABLE.format(table=self._record))

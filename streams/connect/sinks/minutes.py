@@ -1,8 +1,5 @@
-"""Recent minutes of one series, summed over incarnations, read from its shard.
-
-After `BREAKER.failures` consecutive failures a shard is not queried for `BREAKER.open_s`; waiting
-jobs hold neither a thread nor a connection.
-"""
+"""Recent minutes of one series, summed over incarnations, read from its shard. Behind a breaker:
+waiting jobs hold neither a thread nor a connection."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
 
 ANSWER_S: Final = 5.0
-"""Time limit of a replica's answer."""
+"""of a replica"""
 _GRACE_S: Final = 1.0
 _QUERIES: Final = 4
 """concurrent, per shard"""
@@ -37,7 +34,7 @@ ORDER BY w
 
 
 class Minute(NamedTuple):
-    """One minute with values; ``codes`` and ``counts`` are its sketch."""
+    """``codes`` and ``counts`` are its sketch."""
 
     start_s: int
     n: int
@@ -47,7 +44,7 @@ class Minute(NamedTuple):
 
 
 class MinuteReader:
-    """Queries the replicas of a series' shard in turn, in threads; keeps connections."""
+    """Queries the replicas in turn, in threads; keeps connections."""
 
     def __init__(self, settings: Settings, clock: Clock, metrics: Metrics) -> None:
         impatient = replace(settings, sink_timeout_s=ANSWER_S, sink_pool_size=_QUERIES)
@@ -64,7 +61,7 @@ class MinuteReader:
         ]
 
     def shard_of(self, tenant: str, model: str, metric: str) -> int:
-        """Shard of the series; 0 where no shard is configured."""
+        """0 where no shard is configured."""
         if self._map is None:
             return 0
         return int(self._map.shard_of([tenant], [model], [metric])[0])
@@ -72,10 +69,8 @@ class MinuteReader:
     async def read(
         self, tenant: str, model: str, metric: str, start_s: int, stop_s: int
     ) -> list[Minute]:
-        """Minutes that begin in the range, ascending, within `ANSWER_S` per replica.
-
-        Raises `ShardUnavailable`, `ShardBusy`, `PoolExhausted`, and `BreakerOpen` without a query.
-        """
+        """Minutes that begin in the range, ascending, within `ANSWER_S` per replica. Raises
+        `ShardUnavailable`, `ShardBusy`, `PoolExhausted`, and `BreakerOpen` without a query."""
         if self._map is None:
             raise ShardUnavailable("no ClickHouse shard is known: set DIA_CLICKHOUSE_SHARDS.")
         shard = self.shard_of(tenant, model, metric)

@@ -13,7 +13,7 @@ log = structlog.get_logger(__name__)
 
 
 class OpenedSink:
-    """Serves one write at a time. The deadline is `Settings.sink_timeout_s`."""
+    """Opened by the first batch. Serves one write at a time, within `Settings.sink_timeout_s`."""
 
     def __init__(self, declared: DeclaredSink, settings: Settings) -> None:
         self._declared = declared
@@ -21,7 +21,7 @@ class OpenedSink:
         self._sink: RowSink | None = None
 
     async def write(self, batch: RowBatch) -> None:
-        """As `RowSink.write`. Raises the errors of opening and writing, and TimeoutError."""
+        """As `RowSink.write`. Raises the errors of opening and writing, and `TimeoutError`."""
         if self._sink is None:
             self._sink = self._declared.open(self._declared, self._settings)
         async with asyncio.timeout(self._settings.sink_timeout_s):

@@ -2,10 +2,9 @@
 
     LINES = app.sink("lines", columns={...}, open=parquet_folder("s3://bucket/lines"))
 
-Files are named after their batch and appear atomically (local files by rename, objects by one
-upload), so each ``*.parquet`` is complete and each row is stored once. A partition writes at most
-one file per commit interval (DIA_COMMIT_INTERVAL_S, 1 s).
-"""
+Files are named after their batch and appear atomically, so each ``*.parquet`` is complete and each
+row is stored once. A partition writes at most one file per commit interval (DIA_COMMIT_INTERVAL_S,
+1 s)."""
 
 from __future__ import annotations
 
@@ -31,7 +30,7 @@ _TIME: Final = ColumnType(TIME)
 
 def parquet_folder(uri: str, *, compression: str = "zstd") -> OpenSink:
     """Opens a sink that writes below ``uri``: a path, or a URI of `pyarrow.fs` (``file:``, ``s3:``,
-    ``gs:``). Opening raises ValueError for any other."""
+    ``gs:``). Opening raises `ValueError` for any other."""
 
     def open_sink(declared: DeclaredSink, settings: Settings) -> ParquetFolder:
         del settings
@@ -42,8 +41,7 @@ def parquet_folder(uri: str, *, compression: str = "zstd") -> OpenSink:
 
 
 class ParquetFolder:
-    """Implements `streams.core.rows.row_sink.RowSink`. Writes in a thread; raises OSError on
-    failure."""
+    """Writes in a thread; raises `OSError` on failure."""
 
     def __init__(
         self, declared: DeclaredSink, system: files.FileSystem, path: str, compression: str

@@ -1,8 +1,5 @@
-"""One ClickHouse server through clickhouse-connect, with its errors as those of dia.
-
-The client's own retries are off, because they ignore our deadlines. All calls block; threads may
-share an instance.
-"""
+"""One ClickHouse server through clickhouse-connect, with its errors as those of dia. The client's
+own retries are off: they ignore our deadlines. All calls block; threads may share an instance."""
 
 from __future__ import annotations
 
@@ -33,12 +30,12 @@ from streams.core.settings import TlsFiles
 
 CONNECT_TIMEOUT_S = 5
 _BUSY = frozenset({202, 241, 252, 745})
-"""Too many queries, memory limit, too many parts, overloaded."""
+"""too many queries, memory limit, too many parts, overloaded"""
 _SCHEMA = frozenset({8, 10, 16, 47, 60, 81})
-"""Unknown column, identifier, table or database."""
+"""unknown column, identifier, table or database"""
 UNKNOWN_TABLE = (60, 81)
 _UNFIT = frozenset({6, 25, 26, 27, 38, 41, 53, 69, 70, 72, 117, 128, 131, 321, 349, 407, 469})
-"""Errors of values: parsing, conversion, sizes, ranges, constraints."""
+"""errors of values: parsing, conversion, sizes, ranges, constraints"""
 
 _REPLICATED = {
     # A majority of replicas must have the row, because the engine forgets it once acknowledged.
@@ -54,12 +51,12 @@ _DELAY = (
     "SELECT toFloat64(max(absolute_delay)) FROM system.replicas WHERE database = currentDatabase()"
 )
 _READ_ONLY = {"readonly": 2}
-"""2: settings may change, data may not."""
+"""2: settings may change, data may not"""
 _UNREADABLE = (
     *(DataError, InternalError, NotSupportedError, ProgrammingError),
     *(LookupError, TypeError, ValueError),
 )
-"""What the client raises for result bytes that it cannot decode."""
+"""raised for result bytes that the client cannot decode"""
 _ZONED = re.compile(r"DateTime\('([^']+)'\)")
 _UP_HINT = "`dia status` shows which services run."
 
@@ -72,7 +69,7 @@ class RowsUnfit(Exception):  # noqa: N818 - found by bisection, then told as Row
 
 
 class StatementRefused(Exception):  # noqa: N818 - an answer, as RowsRefused is
-    """The server refused the statement with ``code``. 0: the client cannot decode the result."""
+    """``code`` 0: the client cannot decode the result."""
 
     def __init__(self, text: str, code: int) -> None:
         super().__init__(text)
@@ -80,10 +77,9 @@ class StatementRefused(Exception):  # noqa: N818 - an answer, as RowsRefused is
 
 
 class Replica:
-    """A server at ``url`` (``http[s]://host:port[/prefix]``). Connects at the first use.
+    """At ``url`` (``http[s]://host:port[/prefix]``). Connects at the first use.
 
-    Raises `ShardUnavailable`, `ShardBusy`, `ShardMapChanged`, and `StatementRefused` from reads.
-    """
+    Raises `ShardUnavailable`, `ShardBusy`, `ShardMapChanged`, and `StatementRefused` from reads."""
 
     def __init__(
         self,
@@ -125,10 +121,8 @@ class Replica:
         self._connected: Any = None
 
     def insert(self, table: str, rows: pa.Table) -> None:
-        """Store ``rows`` in one acknowledged INSERT. Also raises `RowsUnfit`.
-
-        A buffer is sent without a copy, and the client cannot resend it.
-        """
+        """In one acknowledged INSERT. Also raises `RowsUnfit`. A buffer is sent without a copy, and
+        the client cannot resend it."""
         with self._told(statement=False):
             self._client().raw_insert(
                 table,
@@ -143,7 +137,7 @@ class Replica:
             self._client().command(sql, parameters=dict(parameters or {}))
 
     def create_database(self) -> None:
-        """Create the database if it is absent; every other call needs it."""
+        """Every other call needs it."""
         with self._told():
             bootstrap = self._connect(database="default")
             bootstrap.command(f"CREATE DATABASE IF NOT EXISTS {self._database}")
@@ -155,7 +149,7 @@ class Replica:
         parameters: Mapping[str, Any] | None = None,
         limits: Mapping[str, Any] | None = None,
     ) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
-        """Column names and all rows of a result. ``limits`` are ClickHouse settings of this query."""
+        """``limits`` are ClickHouse settings of this query."""
         with self._told():
             result = self._client().query(
                 sql, parameters=dict(parameters or {}), settings=dict(limits or {})
@@ -167,17 +161,15 @@ class Replica:
             return self._client().query_arrow(sql)
 
     def delay_s(self) -> float:
-        """Replication delay of the server's tables in seconds; 0 without replication."""
+        """Replication delay of the server's tables; 0 without replication."""
         ((delay_s,),) = self.query(_DELAY)[1]
         return float(delay_s)
 
     @contextmanager
     def rows(self, sql: str) -> Iterator[tuple[Sequence[str], Iterator[Sequence[Any]]]]:
-        """Column names and streamed rows, for results of any size; read-only.
-
-        A `StatementRefused` of code 0 names the columns that the client cannot decode. Times are in
-        the zone of their column, or in that of the server.
-        """
+        """Streamed, for results of any size; read-only. A `StatementRefused` of code 0 names the
+        columns that the client cannot decode. Times are in the zone of their column, or in that of
+        the server."""
         with self._told(), self._decoded(sql):
             client = self._client()
             # The first protocol version, which the local stack speaks, has no zone in type names.
@@ -189,7 +181,7 @@ class Replica:
             yield stream.source.column_names, self._as_they_come(stream, sql)
 
     def close(self) -> None:
-        """Close the connections without waiting for one that is being opened: its server may hang."""
+        """Without waiting for a connection that is being opened: its server may hang."""
         if self._lock.acquire(blocking=False):
             try:
                 if self._connected is not None:
@@ -243,7 +235,7 @@ class Replica:
             return self._connected
 
     def claim(self, place: ShardPlace) -> None:
-        """Make the server hold ``place``, as `dia migrate apply` does. Raises `ShardMapChanged`."""
+        """As `dia migrate apply` does. Raises `ShardMapChanged`."""
         with self._told():
             connected = self._client()
 

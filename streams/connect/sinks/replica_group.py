@@ -1,9 +1,7 @@
 """The replicas of one shard, queried in turn.
 
 Counts would decrease after a failover to a lagging replica, so a reader skips replicas beyond a
-delay. Where all lag, it reads the least delayed one, or with ``stale`` False none: an audit would
-report its missing rows.
-"""
+delay. Where all lag, it reads the least delayed one."""
 
 from __future__ import annotations
 
@@ -20,8 +18,8 @@ READ_DELAY_MAX_S: Final = 5.0
 
 
 class ReplicaGroup:
-    """``delay_max_s`` None: any replica is used, as by writers or where there is only one.
-    ``stale`` False: `ask` raises instead of reading a replica beyond the delay."""
+    """``delay_max_s`` None: any replica is used, as by writers. ``stale`` False: `ask` raises
+    instead of reading a replica beyond the delay."""
 
     def __init__(
         self,
@@ -36,10 +34,8 @@ class ReplicaGroup:
         self._preferred = 0
 
     def ask(self, work: Callable[[Replica], T]) -> T:
-        """Run ``work`` on the first available replica, beginning with the last that answered.
-
-        Raises `ShardUnavailable` when none answers, and the errors of ``work``.
-        """
+        """On the first available replica, beginning with the last that answered. Raises
+        `ShardUnavailable` when none answers, and the errors of ``work``."""
         failures: list[ShardUnavailable] = []
         lagging: list[tuple[float, int]] = []
         for step in range(len(self._replicas)):

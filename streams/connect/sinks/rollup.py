@@ -1,7 +1,4 @@
-"""Recomputes hours from minutes and days from hours. The rows are absolute, so it is idempotent.
-
-A day reads at most 24 rows per series instead of 1440.
-"""
+"""Recomputes hours from minutes and days from hours. The rows are absolute, so it is idempotent."""
 
 from __future__ import annotations
 
@@ -34,13 +31,12 @@ FROM
 """``part = inc = 0`` is the key of the recomputed row: no incarnation is 0.
 
 Its version is the sum of versions without their epochs. It rises when a row rises or is added, so
-the fuller row wins; 1440 offsets below 2**48 stay below 2**59.
-"""
+the fuller row wins; 1440 offsets below 2**48 stay below 2**59."""
 SOURCE: dict[Bucket, str] = {"h1": "m1", "d1": "h1"}
 
 
 def statement(table: Bucket) -> str:
-    """The recomputation of one hour or day; parameters ``start`` and ``stop`` in epoch seconds."""
+    """Parameters ``start`` and ``stop`` in epoch seconds."""
     # In d1 the row of an hour's own window lies beside it
     # (`streams/engine/windows/minute_windows.py`).
     recomputed = "inc = 0 AND " if table == "d1" else ""

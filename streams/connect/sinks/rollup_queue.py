@@ -1,13 +1,12 @@
 """Recomputes hours from minutes and days from hours, at a bounded cost.
 
 A partition that evicts acknowledged minute rows owes the recomputation of their hour and day
-(`runtime/effects/effects.py`). One recomputation meets the obligations for a bucket of all
-partitions that were submitted before it *began*. A day's owed hours are recomputed before the day.
+(`runtime/effects/effects.py`). One recomputation meets all obligations for a bucket that were
+submitted before it *began*. A day's owed hours are recomputed before the day.
 
-A recomputation reads its whole bucket, so its cost grows. After each, the bucket rests for `REST`
-times its duration, within bounds, so that the cost per shard is a share of time. While an owner
-still reads a backlog into a bucket, the bucket waits, up to `REST_MAX_S`.
-"""
+A recomputation reads its whole bucket. After each, the bucket rests for `REST` times its duration,
+so that the cost per shard is a share of time. While an owner still reads a backlog into a bucket,
+the bucket waits, up to `REST_MAX_S`."""
 
 from __future__ import annotations
 
@@ -37,7 +36,7 @@ Done = Callable[[], None]
 
 
 class BucketStart(NamedTuple):
-    """One hour or day of one shard; ``start_s`` in epoch seconds."""
+    """``start_s`` in epoch seconds."""
 
     shard: int
     bucket: Bucket
@@ -68,8 +67,8 @@ class RollUpQueue:
     def submit(
         self, owner: object, bucket: BucketStart, done: Done, *, growing: bool = False
     ) -> None:
-        """Recompute ``bucket`` within the interval or its rest, then call ``done``. ``growing``:
-        ``owner`` will submit it again soon, so it may wait longer."""
+        """Within the interval or the bucket's rest, then call ``done``. ``growing``: ``owner`` will
+        submit it again soon, so it may wait longer."""
         self._owed.setdefault(bucket, []).append((owner, done))
         if growing:
             owners = self._growing.setdefault(bucket, [])
@@ -102,7 +101,7 @@ class RollUpQueue:
         return self._interval_s * (0.5 + self._jitter.random() / 2)
 
     def _come_due(self, bucket: BucketStart, pause_s: float) -> None:
-        """Make the bucket due in ``pause_s`` at the latest, except for its rest."""
+        """In ``pause_s`` at the latest, except for the bucket's rest."""
         due_at = min(self._due_at.get(bucket, math.inf), self._clock.monotonic() + pause_s)
         due_at = max(due_at, self._rests_until.get(bucket, 0.0))
         # A day is due with its hours: earlier, it would cut their rest.
@@ -117,7 +116,7 @@ class RollUpQueue:
                 self._taken(bucket)
 
     async def run(self) -> None:
-        """Recompute due buckets until cancelled; unmet obligations stay in their owners' state."""
+        """Until cancelled; unmet obligations stay in their owners' state."""
         while True:
             now_s = self._clock.monotonic()
             self._rests_until = {
@@ -130,7 +129,7 @@ class RollUpQueue:
             await self._clock.sleep(_POLL_S)
 
     async def _meet(self, bucket: BucketStart) -> None:
-        # Taken first: what an owner submits during the recomputation needs another.
+        # What an owner submits during the recomputation needs another.
         waiting = self._taken(bucket)
         met = [await self._recompute(h, self._taken(h)) for h in self._hours_of(bucket)]
         if all(met):

@@ -17,7 +17,7 @@ from streams.core.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One server: shard number, address, migrator. Close it after use."""
+    """Close it after use."""
 
     shard: int
     replica: Replica
@@ -25,7 +25,7 @@ class Server:
 
 
 def servers(settings: Settings, tables: Mapping[str, ClickHouseTable]) -> list[Server]:
-    """In the order of ``DIA_CLICKHOUSE_SHARDS``, for the declared ``tables``. Opens no connection."""
+    """In the order of ``DIA_CLICKHOUSE_SHARDS``. Opens no connection."""
     groups = settings.shards()
     return [
         Server(shard, replica, _migrator(settings, tables, groups, shard, replica))

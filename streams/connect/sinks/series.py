@@ -17,20 +17,20 @@ from streams.core.words.moments import iso_s
 HOUR_S = 3600
 DAY_S = 86_400
 MINUTES_RANGE_S = 2 * DAY_S
-"""Longest range read from minutes, the freshest table; hours follow within a minute."""
+"""read from minutes, the freshest table; hours follow within a minute"""
 HOURS_RANGE_S = 90 * DAY_S
 HOURS_KEPT_S = 400 * DAY_S
 STEPS_MAX = 11_000
 
 COLUMNS = ("t", "count", "mean", "sd", "min", "max", "last", "p50", "p95", "p99")
-"""``t`` is the start of the step (ISO 8601, UTC); the others are numbers."""
+"""``t`` is the start of the step (ISO 8601, UTC)."""
 
 WIDTH_S: dict[WindowTable, int] = {"m1": 60, "h1": HOUR_S, "d1": DAY_S}
 
 QUANTILES = (0.5, 0.95, 0.99)
 PERCENTILE_ERROR = 0.01
-"""Bound of a percentile's relative error. Exact where it is the smallest or largest value (the 99th
-of fewer than 100 values, the 95th of fewer than 20), and for up to four values of like size."""
+"""Of the relative error. Exact where the percentile is the smallest or largest value (the 99th of
+fewer than 100 values, the 95th of fewer than 20), and for up to four values of like size."""
 
 _SQL = """
 SELECT
@@ -56,7 +56,7 @@ FROM
 ORDER BY step
 """
 """Codes sort as values do: the weighted quantile of codes is the code of the value that numpy's
-``inverted_cdf`` picks. `_QUANTILE` turns it into a number."""
+``inverted_cdf`` picks."""
 
 _QUANTILE = """multiIf(
         ceil(share * total) <= 1, low,
@@ -85,7 +85,7 @@ _PLAIN = dict.fromkeys(_SKETCHED, "")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesQuery:
-    """A series, a half-open range of window starts, and a step; in epoch seconds."""
+    """A half-open range of window starts, and a step; in epoch seconds."""
 
     tenant: str
     model: str
@@ -100,11 +100,9 @@ class SeriesQuery:
 
 
 def choose_table(query: SeriesQuery, now_s: float, retention_days: int) -> WindowTable:
-    """Minutes while they are kept and few, else hours, else days, if the step allows.
-
-    Raises `UsageError` when the range is empty, has too many steps, or is kept only by a table
-    coarser than the step.
-    """
+    """Minutes while they are kept and few, else hours, else days, if the step allows. Raises
+    `UsageError` when the range is empty, has too many steps, or is kept only by a table coarser
+    than the step."""
     _refuse_senseless(query)
     age_s, range_s = now_s - query.start_s, query.stop_s - query.start_s
     # Late windows of the two days before m1's retention go to h1 and d1 only.
@@ -123,10 +121,8 @@ def choose_table(query: SeriesQuery, now_s: float, retention_days: int) -> Windo
 
 
 def read(settings: Settings, query: SeriesQuery, table: WindowTable) -> list[tuple[Any, ...]]:
-    """A row of `COLUMNS` per step with values; the range starts at ``table``'s grain.
-
-    Raises `ShardUnavailable` when no replica answers.
-    """
+    """A row of `COLUMNS` per step with values; the range starts at ``table``'s grain. Raises
+    `ShardUnavailable` when no replica answers."""
     shard_map = sharding.declared(settings)
     shard = int(shard_map.shard_of([query.tenant], [query.model], [query.metric])[0])
     sql, parameters = statement(query, table)
@@ -142,10 +138,8 @@ def read(settings: Settings, query: SeriesQuery, table: WindowTable) -> list[tup
 def statement(
     query: SeriesQuery, table: WindowTable, *, sketches: bool = False
 ) -> tuple[str, dict[str, Any]]:
-    """SQL and parameters for the series' shard; `steps` reads the result.
-
-    With ``sketches`` a row has two more columns: the codes of the step's values, and their counts.
-    """
+    """For the series' shard; `steps` reads the result. With ``sketches`` a row has two more
+    columns: the codes of the step's values, and their counts."""
     sql = _SQL.format(
         table=table,
         parts=deviations.PARTS_SQL,
@@ -160,7 +154,6 @@ def statement(
 
 
 def _parameters(query: SeriesQuery, table: WindowTable) -> dict[str, Any]:
-    """ClickHouse query parameters; the range starts at the table's grain."""
     return {
         "tenant": query.tenant,
         "model": query.model,

@@ -10,9 +10,7 @@ Per server, at the first request of every connection:
      `ShardMapChanged`, before the request is sent
 
 Of two processes that claim at once with different maps, the last reader finds both claims at M3 and
-stops; the other stops at its next connection. An operator removes the wrong claim. The table is not
-replicated and holds no addresses: a server may move, and a backup brings its claim.
-"""
+stops; the other stops at its next connection. An operator removes the wrong claim."""
 
 from __future__ import annotations
 
@@ -34,7 +32,7 @@ Claims = Sequence[Sequence[Any]]
 
 @dataclass(frozen=True, slots=True)
 class ShardPlace:
-    """The claim a server must hold: shard number ``shard`` of the map ``identity``."""
+    """Shard number ``shard`` of the map ``identity``."""
 
     shard: int
     identity: MapIdentity
@@ -52,10 +50,7 @@ class ShardPlace:
         self, url: str, read: Callable[[], Claims], claim: Callable[[], None] | None
     ) -> bool:
         """M1 to M3; with ``claim`` None it only reads. True once the server has confirmed this
-        place.
-
-        Raises `ShardMapChanged`, and the errors of ``read`` and ``claim``.
-        """
+        place. Raises `ShardMapChanged`, and the errors of ``read`` and ``claim``."""
         claims = read()
         if not claims and claim is not None:
             claim()

@@ -1,10 +1,9 @@
 """Places series on shards: hash (the default), range and directory strategies.
 
 Facts (`dead_letters`, `ledger`) are spread by the hash of their own key. No rows move between
-shards, so a map is fixed once rows are stored. Its `identity` (number of shards, strategy,
-parameters; no addresses) is stored on every server (`streams.connect.sinks.shard_claim`) and in
-every commit's link; a process with another map is refused.
-"""
+shards, so a map is fixed once rows are stored. Its `identity` is stored on every server
+(`streams.connect.sinks.shard_claim`) and in every commit's link; a process with another map is
+refused."""
 
 from __future__ import annotations
 
@@ -31,10 +30,8 @@ _JUMP_MULTIPLIER = np.uint64(2862933555777941757)
 
 
 def jump_consistent_hash(keys: NDArray[np.uint64], buckets: int) -> NDArray[np.int32]:
-    """Lamping and Veach's jump consistent hash, elementwise; ClickHouse's jumpConsistentHash.
-
-    ``buckets`` is at least 1. Going from S to S + 1 buckets moves 1 / (S + 1) of the keys.
-    """
+    """Lamping and Veach's, elementwise; ClickHouse's jumpConsistentHash. ``buckets`` is at least 1.
+    Going from S to S + 1 buckets moves 1 / (S + 1) of the keys."""
     key = keys.astype(np.uint64)
     bucket = np.zeros(len(key), np.int64)
     jump = np.zeros(len(key), np.float64)
@@ -49,7 +46,7 @@ def jump_consistent_hash(keys: NDArray[np.uint64], buckets: int) -> NDArray[np.i
 
 
 def _jump(key: int, buckets: int) -> int:
-    """`jump_consistent_hash` of one key; an array of one costs ten times as much."""
+    """Of one key; an array of one costs ten times as much."""
     bucket, jump = 0, 0
     while jump < buckets:
         bucket = jump
@@ -93,10 +90,8 @@ class HashSharding:
 
 @dataclass(frozen=True, slots=True)
 class RangeSharding:
-    """Ordered tenants: ``lower[i]`` is the first tenant of the range on shard ``shard[i]``.
-
-    ``lower`` ascends and starts with "".
-    """
+    """``lower[i]`` is the first tenant of the range on shard ``shard[i]``; it ascends and starts
+    with ""."""
 
     lower: tuple[str, ...]
     shard: tuple[int, ...]
@@ -132,7 +127,7 @@ class DirectorySharding:
 
 @dataclass(frozen=True, slots=True)
 class ShardMap:
-    """A strategy over a number of shards. ``version`` is the operator's number."""
+    """``version`` is the operator's number."""
 
     shards: int
     strategy: Strategy
@@ -154,7 +149,7 @@ class ShardMap:
         return self.strategy.shard_of(tenants, models, metrics)
 
     def shard_of_key(self, key: str) -> int:
-        """The shard of a fact row, by its own key."""
+        """Of a fact row, by its own key."""
         return _jump(xxh64_intdigest(key.encode()), self.shards)
 
 
@@ -171,18 +166,15 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def declared(settings: Settings) -> ShardMap:
-    """The map of ``DIA_CLICKHOUSE_SHARDS`` and ``DIA_SHARDING``. Raises as `load`."""
+    """Of ``DIA_CLICKHOUSE_SHARDS`` and ``DIA_SHARDING``. Raises as `load`."""
     today = datetime.fromtimestamp(SystemClock().now_ms() / 1000, UTC).date()
     return load(settings.sharding, len(settings.shards()), today)
 
 
 def load(setting: str, shards: int, today: date) -> ShardMap:
-    """The map of ``DIA_SHARDING`` (``hash``, ``range:FILE`` or ``directory:FILE``) over ``shards``
-    shards.
-
-    Raises `UsageError` for another value, an invalid file, a shard out of range, or a
-    ``valid_from`` after ``today`` (UTC).
-    """
+    """``DIA_SHARDING`` is ``hash``, ``range:FILE`` or ``directory:FILE``. Raises `UsageError` for
+    another value, an invalid file, a shard out of range, or a ``valid_from`` after ``today``
+    (UTC)."""
     kind, _, name = setting.partition(":")
     if setting == "hash":
         return ShardMap(shards, HashSharding(shards))

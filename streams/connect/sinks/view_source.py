@@ -1,11 +1,9 @@
 """The source of one server's views: its own table, its peers' tables, or a cluster.
 
-One shard: its own table. A ClickHouse cluster: a Distributed table. Several independent servers
-(the local stack): its own table, and each peer's through ``url()``. Such a read is marked
-``log_comment=dia_sister``; a local shard keeps threads for it. The peers' address and password are
-in a named collection of the server, made by `collections` outside the recorded migrations: no view,
-plan or error message shows the password, and ClickHouse hides it in ``system.named_collections``.
-"""
+One shard: its own table. A ClickHouse cluster: a Distributed table. Several independent servers:
+its own table, and each peer's through ``url()``, marked ``log_comment=dia_sister``. The peers'
+address and password are in a named collection, made outside the recorded migrations: no view, plan
+or error message shows the password."""
 
 from __future__ import annotations
 
@@ -40,7 +38,7 @@ _WINDOW = {
 _ROLLED_UP = {**_WINDOW, "sk_n": "Array(UInt64)"}
 
 WINDOWS: Mapping[str, Mapping[str, str]] = {"m1": _WINDOW, "h1": _ROLLED_UP, "d1": _ROLLED_UP}
-"""Columns of each window view and of its ``_local`` table, in their public order."""
+"""of each window view and of its ``_local`` table, in their public order"""
 
 SISTER_COMMENT = "dia_sister"
 
@@ -56,7 +54,7 @@ class ViewSource:
 
     @property
     def columns(self) -> Mapping[str, Mapping[str, str]]:
-        """Columns and types of every view, in their public order."""
+        """In their public order."""
         declared = {
             name: {column: str(kind) for column, kind in table.types.items()}
             for name, table in self.tables.items()
@@ -71,7 +69,7 @@ class ViewSource:
         )
 
     def rows(self, name: str) -> str:
-        """The SELECT of every shard's rows of view ``name``."""
+        """The SELECT of every shard's rows."""
         if self.cluster:
             return self._select(name, f"{self.database}.{name}_all FINAL")
         own = self._select(name, f"{self.database}.{name}_local FINAL")
@@ -79,10 +77,7 @@ class ViewSource:
         return "\n    UNION ALL\n    ".join([own, *others])
 
     def distributed_tables(self) -> str:
-        """The Distributed tables of a cluster, one per view.
-
-        They hold no rows, so one with other columns is replaced.
-        """
+        """They hold no rows, so one with other columns is replaced."""
         if not self.cluster:
             return ""
         return "\n".join(
@@ -112,8 +107,8 @@ def collection_name(shard: int) -> str:
 
 
 def collections(sisters: Mapping[int, str], user: str, password: str) -> Sequence[str]:
-    """Statements that create or replace each peer's named collection. They contain secrets."""
-    # A named collection holds one header only.
+    """Create or replace each peer's named collection. The statements contain secrets."""
+    # a named collection holds one header only
     credentials = b64encode(f"{user}:{password}".encode()).decode()
     statements = []
     for shard, url in sorted(sisters.items()):

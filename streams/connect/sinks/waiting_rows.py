@@ -1,8 +1,5 @@
-"""Rows of one table that wait for an insert into one shard.
-
-An insert costs as much as thousands of rows, so rows may wait until it is full. One urgent job
-takes all along.
-"""
+"""Rows of one table that wait for an insert into one shard, which costs as much as thousands of
+rows. One urgent job takes all along."""
 
 from __future__ import annotations
 
@@ -20,8 +17,7 @@ Answer = Callable[[Sequence[int], str], None]
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """Rows of one shard and the callback of their answer. ``owner`` identifies them to
-    `Delivery.forget`."""
+    """``owner`` identifies them to `Delivery.forget`."""
 
     owner: object
     rows: Rows
@@ -32,13 +28,13 @@ class Job:
 
 
 class WaitingRows:
-    """Jobs of one table for one shard, in order of arrival."""
+    """In order of arrival."""
 
     def __init__(self) -> None:
         self._jobs: deque[tuple[float, Job]] = deque()
         self.rows = 0
         self.due_s = math.inf
-        """monotonic time at which a job is due; inf: none is"""
+        """monotonic; inf: no job is due"""
 
     def __bool__(self) -> bool:
         return bool(self._jobs)
@@ -50,7 +46,7 @@ class WaitingRows:
         self.due_s = min(self.due_s, due_s)
 
     def take(self, rows_max: int) -> list[Job]:
-        """Remove the oldest jobs: at least one, more up to ``rows_max`` rows."""
+        """The oldest: at least one job, more up to ``rows_max`` rows."""
         taken = [self._jobs.popleft()[1]]
         rows = len(taken[0].rows)
         while self._jobs and rows + len(self._jobs[0][1].rows) <= rows_max:
@@ -67,7 +63,7 @@ class WaitingRows:
         self._left()
 
     def forget(self, owner: object) -> int:
-        """Drop the jobs of ``owner`` and return their number of rows."""
+        """Returns their number of rows."""
         before = self.rows
         self._jobs = deque(waiting for waiting in self._jobs if waiting[1].owner is not owner)
         self._left()

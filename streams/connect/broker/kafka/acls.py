@@ -1,8 +1,5 @@
-"""Rules of Kafka's authorizer, as aiokafka's CreateAcls request takes them.
-
-Numbers are those of Kafka's `ResourceType`, `PatternType`, `AclOperation` and `AclPermissionType`:
-https://kafka.apache.org/41/javadoc/org/apache/kafka/common/acl/package-summary.html.
-"""
+"""Rules of Kafka's authorizer, as aiokafka's CreateAcls request takes them. Numbers:
+https://kafka.apache.org/41/javadoc/org/apache/kafka/common/acl/package-summary.html."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ _CLUSTER_NAME = "kafka-cluster"
 
 
 def requests(user: str, right: Right) -> Iterator[Any]:
-    """One request per operation. Kafka accepts a rule that exists already."""
+    """One per operation. Kafka accepts a rule that exists already."""
     for operation in right.operations:
         yield CreateAclsRequest(
             _RESOURCES[right.resource],

@@ -1,10 +1,8 @@
-"""Administration through aiokafka.
+"""Administration through aiokafka, which checks few of Kafka's error codes.
 
-aiokafka checks few of Kafka's error codes. This module checks the code of the answer and of each
-entry, and that no entry is missing. It retries a code that passes by itself (`codes.passes`) until
-the deadline. A topic counts as unknown after `UNKNOWN_AFTER_S`, since brokers learn of it at
-different moments.
-"""
+This module checks the code of the answer and of each entry, and that no entry is missing. It
+retries a code that passes by itself (`codes.passes`) until the deadline. A topic counts as unknown
+after `UNKNOWN_AFTER_S`: brokers learn of it at different moments."""
 
 from __future__ import annotations
 
@@ -37,7 +35,7 @@ SPREAD_TIMEOUT_S = 10.0
 """Longest wait until every broker's metadata shows a created or deleted topic."""
 POLL_S = 0.02
 _SET_ON_TOPIC = 1
-"""ConfigSource DYNAMIC_TOPIC_CONFIG of DescribeConfigs."""
+"""ConfigSource DYNAMIC_TOPIC_CONFIG of DescribeConfigs"""
 
 Answer = TypeVar("Answer")
 
@@ -48,7 +46,7 @@ class KafkaAdmin:
         self._client: Any = AIOKafkaAdminClient(**connection.client_options())
 
     async def start(self) -> None:
-        """Connect. Raises `BrokerUnavailable` when no broker answers."""
+        """Raises `BrokerUnavailable` when no broker answers."""
         try:
             await self._client.start()
         except CLIENT_ERRORS as error:
@@ -110,11 +108,8 @@ class KafkaAdmin:
         await self._ask(f"configure {topic}", alter)
 
     async def grant(self, user: str, rights: Iterable[Right]) -> None:
-        """Add ``rights`` to those of ``user``.
-
-        Raises `UsageError` where the broker has no authorizer, which allows every client
-        everything.
-        """
+        """Raises `UsageError` where the broker has no authorizer, which allows every client
+        everything."""
         for right in rights:
             for request in acls.requests(user, right):
                 await self._ask(
@@ -167,10 +162,8 @@ class KafkaAdmin:
         await end_client(self._client._client)  # noqa: SLF001  # its own close may raise
 
     async def _topics(self, names: list[str] | None = None) -> list[Any]:
-        """Metadata of ``names``, or of all topics; each has at least one partition.
-
-        Without ``names``, topics that are being deleted are left out.
-        """
+        """Each has at least one partition. Without ``names``, topics that are being deleted are
+        left out."""
         found = []
         request = MetadataRequest(names, allow_auto_topic_creation=False)
         response = await self._client._send_request(request)  # noqa: SLF001  # pinned

@@ -16,10 +16,8 @@ from streams.core.settings import Settings
 
 
 class KafkaBroker:
-    """`Broker` on Apache Kafka through aiokafka.
-
-    ``bootstrap`` is ``host:port[,host:port]``. Create and use all clients on one event loop.
-    """
+    """`Broker` on Apache Kafka. ``bootstrap`` is ``host:port[,host:port]``. Use all clients on one
+    event loop."""
 
     def __init__(
         self,
@@ -42,10 +40,7 @@ class KafkaBroker:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> KafkaBroker:
-        """A broker with the address, credentials and deadlines of ``settings``.
-
-        Raises `UsageError` for unusable credentials.
-        """
+        """Raises `UsageError` for unusable credentials."""
         return cls(
             settings.kafka_bootstrap,
             session_timeout_s=settings.session_timeout_s,

@@ -1,8 +1,5 @@
-"""Kafka error codes that aiokafka 0.14 lacks, and which codes are retriable.
-
-aiokafka's `for_code` returns the final `UnknownError` for a code it lacks. The table follows
-https://kafka.apache.org/protocol#protocol_error_codes (Kafka 4.1).
-"""
+"""Kafka error codes that aiokafka 0.14 lacks (its `for_code` returns the final `UnknownError`), and
+which codes are retriable: https://kafka.apache.org/protocol#protocol_error_codes (Kafka 4.1)."""
 
 from __future__ import annotations
 
@@ -38,7 +35,7 @@ _LACKING: dict[int, tuple[str, bool]] = {
     113: ("STALE_MEMBER_EPOCH", False),
     120: ("TRANSACTION_ABORTABLE", False),
 }
-"""By code: name, and whether it is retriable."""
+"""by code: name, and whether it is retriable"""
 
 _PASSING: frozenset[int] = frozenset({2, 9, 13, 51, 70, 71, 72})
 """Retriable in Kafka's table but not in aiokafka's: CORRUPT_MESSAGE, REPLICA_NOT_AVAILABLE,
@@ -48,7 +45,7 @@ LISTENER_NOT_FOUND."""
 
 class IncompleteAnswerError(client.KafkaError):  # type: ignore[misc]  # aiokafka is untyped
     """An answer without an error code that lacks requested entries: the client is over its quota,
-    the broker's metadata is stale, or the leader's log is behind."""
+    the metadata is stale, or the leader's log is behind."""
 
     retriable = True
 
@@ -62,11 +59,10 @@ for _code, (_name, _retriable) in _LACKING.items():
     client.kafka_errors.setdefault(_code, _declare(_code, _name, _retriable))
 
 PRODUCER_FENCED: type[Any] = client.for_code(90)
-"""Another producer started with this transactional id (KIP-588)."""
+"""another producer started with this transactional id (KIP-588)"""
 
 
 def raise_for(code: int, about: str) -> None:
-    """Raise the client's error for ``code`` unless it is 0."""
     if code:
         raise client.for_code(code)(about)
 

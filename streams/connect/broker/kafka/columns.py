@@ -1,15 +1,12 @@
 """Fetched record batches as columns, without one Python object per record.
 
-aiokafka builds a ``ConsumerRecord`` per record, which costs more than the fetch, the checksum and
-the decompression. `ColumnFetch` replaces its ``PartitionRecords`` and follows
-``PartitionRecords._unpack_records`` of aiokafka 0.14: it skips control batches and aborted
-transactional batches, and moves the position as that does. A contract test pins the names used. Its
-``_records`` is a `RecordSet`.
+aiokafka's ``ConsumerRecord`` costs more than the fetch, the checksum and the decompression.
+`ColumnFetch` replaces its ``PartitionRecords`` and follows ``PartitionRecords._unpack_records`` of
+0.14: it skips control batches and aborted transactional batches. A contract test pins the names
+used. Its ``_records`` is a `RecordSet`.
 
-A batch that cannot be opened, or is too large, ends the answer: records before it are returned
-first, then each `read` raises `BatchUnreadable`. Large batches are opened in pieces; damage costs
-the offsets from the damaged piece on.
-"""
+A batch that cannot be opened, or is too large, ends the answer: then each `read` raises
+`BatchUnreadable`. Damage in a large batch costs the offsets from the damaged piece on."""
 
 from __future__ import annotations
 
@@ -30,10 +27,8 @@ _LOG_APPEND_TIME = 1
 
 
 class ColumnFetch:
-    """The unread rest of one fetch answer for one partition.
-
-    ``next_fetch_offset``, a name aiokafka reads, is the position after the records read.
-    """
+    """The unread rest of one fetch answer. ``next_fetch_offset``, a name aiokafka reads, is the
+    position after the records read."""
 
     __slots__ = (
         "_at", "_batch", "_bytes_max", "_epoch", "_framing", "_last", "_pieces", "_records", "_source", "_tp",
@@ -65,11 +60,8 @@ class ColumnFetch:
         self.next_fetch_offset: int = source.next_fetch_offset
 
     def read(self, into: RecordBatch, max_records: int) -> bool:
-        """Append up to ``max_records`` records to ``into``; False at the end of the answer.
-
-        Stops before a batch with the other kind of timestamp. Raises `BatchUnreadable` at such a
-        batch where no record precedes it.
-        """
+        """False at the end of the answer. Stops before a batch with the other kind of timestamp.
+        Raises `BatchUnreadable` where no record precedes such a batch."""
         room, began = max_records, self.next_fetch_offset
         while room > 0:
             if self._at == len(self._records):
@@ -95,7 +87,7 @@ class ColumnFetch:
         return True
 
     def _open_next_batch(self, into: RecordBatch) -> bool:
-        """Move to the next batch with records to deliver; False at the end of the answer."""
+        """False at the end of the answer."""
         if self._unreadable is not None:
             raise self._unreadable
         try:
@@ -138,7 +130,7 @@ class ColumnFetch:
         for records in self._pieces:
             self._last = isinstance(records, Frames) or len(records) < PIECE
             wanted: list[Any] | Frames
-            # A batch may start below the position.
+            # a batch may start below the position
             if isinstance(records, Frames):
                 wanted = records.cut(int(np.searchsorted(records.offsets, start)), len(records))
             elif records[0].offset >= start:

@@ -10,12 +10,12 @@ from streams.connect.broker.kafka.security import KafkaSecurity
 
 CLIENT_ID = "dia"
 MAX_REQUEST_BYTES = 8 << 20
-"""Above every topic's ``max.message.bytes``, so that the broker's limit applies."""
+"""above every topic's ``max.message.bytes``, so that the broker's limit applies"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KafkaConnection:
-    """Options shared by all clients of one `KafkaBroker`."""
+    """Shared by all clients of one `KafkaBroker`."""
 
     bootstrap: str
     security: KafkaSecurity = field(default_factory=KafkaSecurity)
@@ -25,17 +25,15 @@ class KafkaConnection:
     """The broker aborts a transaction after this time without a request; until then it blocks
     readers."""
     fetch_max_wait_s: float = 0.05
-    """Longest time the broker holds a fetch below ``fetch_min_bytes``; delays a record, a seek or a
-    resume by as much."""
+    """By how much the broker may delay a fetch below ``fetch_min_bytes``, a seek or a resume."""
     fetch_min_bytes: int = 64 << 10
-    """Some thousand events: the cost of a fetch and of what follows hardly depends on their number.
-    """
+    """Some thousand events: the cost of a fetch hardly depends on their number."""
     fetch_max_bytes: int = 50 << 20
     partition_fetch_max_bytes: int = 2 << 20
     batch_bytes_max: int = BATCH_BYTES_MAX
-    """Limit of one uncompressed batch; a larger one is `BatchUnreadable`."""
+    """of one uncompressed batch; a larger one is `BatchUnreadable`"""
     metadata_max_age_s: float = 30.0
-    """Longest time until consumers see new partitions of a topic."""
+    """longest time until consumers see new partitions of a topic"""
 
     def client_options(self) -> dict[str, Any]:
         return {

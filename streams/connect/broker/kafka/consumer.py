@@ -1,9 +1,8 @@
 """A consumer group member on aiokafka.
 
-Uses these private parts of aiokafka 0.14, pinned by tests/contract/test_aiokafka_pins.py: the
-consumer's ``_client``, ``_fetcher``, ``_coordinator`` and ``_subscription``, the state of an
-assigned partition, and the coordinator's ``member_id``, ``check_errors``, ``reset_generation``.
-"""
+Private parts of aiokafka 0.14, pinned by tests/contract/test_aiokafka_pins.py: the consumer's
+``_client``, ``_fetcher``, ``_coordinator`` and ``_subscription``, the state of an assigned
+partition, and the coordinator's ``member_id``, ``check_errors``, ``reset_generation``."""
 # ruff: noqa: SLF001 - see above
 
 from __future__ import annotations
@@ -27,16 +26,16 @@ from streams.core.types import RebalanceListener, RecordBatch, TopicPartition, W
 
 HEARTBEATS_PER_SESSION = 3
 HEARTBEAT_MAX_S = 1.0
-"""A rebalance waits for each member's next heartbeat."""
+"""a rebalance waits for each member's next heartbeat"""
 JOIN_TIMEOUT_S = 120.0
-"""Longest wait for the first assignment; other members may have to drain first."""
+"""for the first assignment; other members may have to drain first"""
 JOIN_POLL_S = 0.1
 
 log = structlog.get_logger(__name__)
 
 
 class KafkaConsumer:
-    """`GroupConsumer` over `AIOKafkaConsumer`. Positions come from `seek` only."""
+    """Positions come from `seek` only."""
 
     def __init__(
         self, connection: KafkaConnection, group: str, topics: Sequence[str], instance_id: str
@@ -157,7 +156,6 @@ class KafkaConsumer:
         self._membership.joined_as(self._client._coordinator.member_id)
 
     def told(self) -> None:
-        """The listener has returned."""
         self._assigned_once.set()
 
     def _drain(self, fetches: FetchBuffer, max_records: int) -> dict[TopicPartition, RecordBatch]:

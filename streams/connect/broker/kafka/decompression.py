@@ -10,9 +10,7 @@ the bound:
 | lz4    | decodes into an array of the bound's size; unwritten pages stay untouched |
 | zstd   | as lz4                                                                   |
 
-The result is an uncompressed batch for aiokafka. Checksums and frame ends are checked by the same
-libraries as in aiokafka.
-"""
+Checksums and frame ends are checked by the same libraries as in aiokafka."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ import numpy as np
 from aiokafka.errors import CorruptRecordException
 
 BATCH_BYTES_MAX: Final = 32 << 20
-"""Default of `DIA_BATCH_MAX_BYTES`."""
+"""default of `DIA_BATCH_MAX_BYTES`"""
 
 HEADER_BYTES: Final = 61
 _LENGTH_AT = 8
@@ -46,10 +44,8 @@ class TooManyBytes(CorruptRecordException):  # type: ignore[misc]  # aiokafka is
 
 
 def uncompressed(batch: bytes, bytes_max: int) -> bytes:
-    """The batch with its records uncompressed; unchanged without a codec or with an unknown one.
-
-    Raises `TooManyBytes`, and the codec's errors.
-    """
+    """Unchanged without a codec or with an unknown one. Raises `TooManyBytes`, and the codec's
+    errors."""
     (attributes,) = struct.unpack_from(">h", batch, _ATTRIBUTES_AT)
     decode = _DECODERS.get(attributes & _CODEC_MASK)
     if decode is None:

@@ -40,10 +40,10 @@ CLIENT_ERRORS = (
     client.ConsumerStoppedError,
     OSError,
     TimeoutError,
-    # For example a partition beyond the topic's count.
+    # for example a partition beyond the topic's count
     AssertionError,
 )
-"""What a call into the client may raise. Other exceptions are defects and pass unchanged."""
+"""Other exceptions of the client are defects and pass unchanged."""
 
 
 class FencedInstanceIdError(client.BrokerResponseError):  # type: ignore[misc]  # aiokafka is untyped
@@ -84,7 +84,7 @@ _FORBIDDEN = (
 
 
 def broker_error(error: BaseException, doing: str) -> DiaError:
-    """The dia error for ``error``. ``doing`` describes the call and names the address."""
+    """``doing`` describes the call and names the address."""
     text = f"{doing}: {_describe(error)}"
     for cause in _chain(error):
         if isinstance(cause, client.UnknownTopicOrPartitionError) or "Unrecognized" in str(cause):

@@ -1,10 +1,8 @@
 """Reads the buffer of aiokafka's fetcher as columns.
 
-The fetcher keeps one answer per partition. Its own `getmany` builds an object per record and hides
-list boundaries and positions moved past control markers. tests/contract/test_aiokafka_pins.py pins
-``_records``, ``_notify``, ``_wait_consume_future``, ``_create_fetch_waiter`` and
-``_proc_fetch_request``.
-"""
+Its own `getmany` builds an object per record and hides list boundaries and positions moved past
+control markers. tests/contract/test_aiokafka_pins.py pins ``_records``, ``_notify``,
+``_wait_consume_future``, ``_create_fetch_waiter`` and ``_proc_fetch_request``."""
 # ruff: noqa: SLF001 - this module is the one place that knows the fetcher from inside
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ recreated and refilled without a refused fetch."""
 
 
 class FetchBuffer:
-    """The answers of one aiokafka ``Fetcher``. Raises the client's errors."""
+    """The answers of one aiokafka ``Fetcher``, one per partition. Raises the client's errors."""
 
     def __init__(self, fetcher: Any, batch_bytes_max: int = BATCH_BYTES_MAX) -> None:
         keep_record_sets()
@@ -53,17 +51,15 @@ class FetchBuffer:
         self._fetcher.seek_to(tp, offset)
 
     def answered_at(self, tp: TopicPartition) -> float | None:
-        """Monotonic time of the last answer about ``tp``; None before the first."""
+        """Monotonic time; None before the first answer."""
         return self._answers.get(tp)
 
     def drain(
         self, passed_over: AbstractSet[TopicPartition], max_records: int
     ) -> dict[TopicPartition, RecordBatch]:
-        """Return the available records. Partitions in ``passed_over`` keep their answers.
-
-        Raises `OffsetOutOfRange` and `BatchUnreadable` once per seek, and only where no record was
-        read: positions of returned records have moved.
-        """
+        """Partitions in ``passed_over`` keep their answers. Raises `OffsetOutOfRange` and
+        `BatchUnreadable` once per seek, and only where no record was read: positions of returned
+        records have moved."""
         batches: dict[TopicPartition, RecordBatch] = {}
         room = max_records
         for client_tp, answer in list(self._fetcher._records.items()):
@@ -89,7 +85,7 @@ class FetchBuffer:
         return batches
 
     async def wait(self, timeout_s: float) -> None:
-        """Wait up to ``timeout_s`` for an answer or a failure of the group coordinator."""
+        """For an answer or a failure of the group coordinator."""
         waiter = self._fetcher._create_fetch_waiter()
         try:
             await asyncio.wait([waiter], timeout=timeout_s)
@@ -99,7 +95,7 @@ class FetchBuffer:
             waiter.cancel()
 
     def _read(self, tp: TopicPartition, answer: Any, room: int) -> RecordBatch | None:
-        """The next records of one answer; None when it is stale or moves no position."""
+        """None when the answer is stale or moves no position."""
         if not answer.check_assignment(tp):
             self._drop(tp)
             return None
@@ -138,10 +134,8 @@ class FetchBuffer:
         raise error
 
     async def _fetch_and_stamp(self, assignment: Any, node_id: int, request: Any) -> bool:
-        """Fetch, and record the monotonic time of the answer about each partition.
-
-        The client stamps answers with the wall clock, and refused ones not at all.
-        """
+        """Record the monotonic time of the answer about each partition: the client stamps answers
+        with the wall clock, and refused ones not at all."""
         asked = [
             TopicPartition(topic, partition)
             for topic, partitions in request.topics

@@ -2,8 +2,7 @@
 
 aiokafka 0.14 sends version 3, parses it with the wrong type, and has no instance ids. Every error
 code is raised, so a loading coordinator is never read as an empty group. GROUP_ID_NOT_FOUND (69)
-and the state Dead mean an unknown group.
-"""
+and the state Dead mean an unknown group."""
 # pyright: reportIncompatibleMethodOverride=false, reportAssignmentType=false
 # aiokafka declares a response's constants as properties but sets them as attributes.
 
@@ -20,8 +19,7 @@ from streams.core.types import GroupDescription, MemberDescription, TopicPartiti
 
 GROUP_ID_NOT_FOUND = 69
 _SETTLED = frozenset({"Stable", "Empty", "Dead"})
-"""In the other states (PreparingRebalance, CompletingRebalance) the answer's assignments are not
-those that members hold."""
+"""In the other states the answer's assignments are not those that members hold."""
 
 
 class _Response(Response):  # type: ignore[misc]  # aiokafka is untyped
@@ -72,18 +70,15 @@ class DescribeGroup(Request[_Struct]):  # type: ignore[misc]  # aiokafka is unty
 
 
 async def describe_group(admin: Any, group: str) -> GroupDescription:
-    """Query the group's coordinator. ``admin`` is a started `AIOKafkaAdminClient`.
-
-    Raises the client's error for the answer's code; some are retriable.
-    """
+    """``admin`` is a started `AIOKafkaAdminClient`. Raises the client's error for the answer's
+    code; some are retriable."""
     node = await admin.find_coordinator(group)
     response = await admin._send_request_to_node(node, DescribeGroup(group))  # noqa: SLF001  # pinned
     return description(group, response.groups)
 
 
 def description(group: str, answered: Any) -> GroupDescription:
-    """The group's entry in a DescribeGroups answer. Raises the client's error for its code, and
-    `KafkaError` where the entry is missing."""
+    """Raises the client's error for the entry's code, and `KafkaError` for a missing entry."""
     for code, name, state, _type, _protocol, members, _operations in answered:
         if name != group:
             continue

@@ -1,7 +1,5 @@
-"""ListOffsets requests for many partitions, and their answers.
-
-Each leader answers with an offset or an error code per partition.
-"""
+"""ListOffsets requests for many partitions. Each leader answers with an offset or an error code per
+partition."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from streams.connect.broker.kafka.codes import IncompleteAnswerError, passes, ra
 from streams.core.types import TopicPartition
 
 PARTITIONS_MAX = 500
-"""Per request."""
+"""per request"""
 
 
 class ListOffsets:
@@ -33,7 +31,7 @@ class ListOffsets:
         return list(self._left)
 
     def requests(self, leaders: Mapping[TopicPartition, int]) -> list[tuple[int, Any]]:
-        """Node and request for each leader in ``leaders``."""
+        """Node and request for each leader."""
         by_node: dict[int, dict[str, list[tuple[int, int]]]] = {}
         for tp, node in leaders.items():
             topics = by_node.setdefault(node, {})
@@ -44,8 +42,7 @@ class ListOffsets:
         ]
 
     def take(self, answer: Any) -> None:
-        """Store the answer's offsets, then raise the client's error for a code in it, a final one
-        first."""
+        """Store the offsets, then raise the client's error for a code, a final one first."""
         refused: dict[TopicPartition, int] = {}
         for topic, names, partitions in _topics(answer):
             for values in partitions:
@@ -62,7 +59,7 @@ class ListOffsets:
             raise_for(code, str(tp))
 
     def check(self, asked: Iterable[TopicPartition]) -> None:
-        """Raise `IncompleteAnswerError` where the offset of a partition is missing."""
+        """Raise `IncompleteAnswerError` for a missing offset."""
         for tp in asked:
             if tp in self._left:
                 raise IncompleteAnswerError(f"no offset of {tp}")

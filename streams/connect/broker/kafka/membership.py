@@ -18,8 +18,7 @@ class Membership:
     """An eviction shows as a changed member id at the next assignment.
 
     One may be an expired session. Two within a session timeout mean another process with the same
-    static id: aiokafka's heartbeats carry no instance id, so each evicts the other.
-    """
+    static id: aiokafka's heartbeats carry no instance id, so each evicts the other."""
 
     def __init__(self, instance_id: str, session_timeout_s: float) -> None:
         self._instance_id = instance_id
@@ -46,13 +45,11 @@ class Membership:
 class AssignmentHolder(Protocol):
     def hold(self, partitions: frozenset[TopicPartition]) -> None: ...
 
-    def told(self) -> None:
-        """The listener has returned."""
-        ...
+    def told(self) -> None: ...
 
 
 class ListenerAdapter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
-    """Converts aiokafka's callbacks. aiokafka logs and swallows their exceptions."""
+    """aiokafka logs and swallows the exceptions of its callbacks."""
 
     def __init__(self, holder: AssignmentHolder, listener: RebalanceListener) -> None:
         self._holder = holder
@@ -62,7 +59,7 @@ class ListenerAdapter(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
     async def on_partitions_revoked(  # pyright: ignore[reportIncompatibleMethodOverride]  # awaited
         self, revoked: set[Any]
     ) -> None:
-        # The first join revokes no partition.
+        # the first join revokes no partition
         if self._has_assignment:
             await self._listener.on_revoked(frozenset(TopicPartition(*tp) for tp in revoked))
 

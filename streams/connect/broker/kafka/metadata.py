@@ -18,12 +18,10 @@ UNKNOWN_AFTER_S = 1.0
 
 
 async def partitions_of(client: Any, topic: str) -> int:
-    """The partition count of ``topic``; queries the broker where ``client``, an `AIOKafkaClient`,
-    has none.
+    """Queries the broker where ``client``, an `AIOKafkaClient`, has none.
 
-    Raises `UnknownTopic`, `BrokerUnavailable` where no broker answers, and the client's error for
-    another code (not authorised, no leader yet).
-    """
+    Raises `UnknownTopic`, `BrokerUnavailable`, and the client's error for another code (not
+    authorised, no leader yet)."""
     known = client.cluster.partitions_for_topic(topic)
     if known:
         return len(known)
@@ -44,8 +42,8 @@ async def partitions_of(client: Any, topic: str) -> int:
 
 
 async def _refuse(client: Any, topic: str) -> None:
-    """Raise the broker's error code for ``topic``, which the client drops; return where the topic
-    is unknown."""
+    """Raise the broker's code for ``topic``, which the client drops; return where the topic is
+    unknown."""
     request = MetadataRequest([topic], allow_auto_topic_creation=False)
     answer = await client.send(client.get_random_node(), request)
     for code, name, *_ in answer.topics:

@@ -1,9 +1,8 @@
 """The OffsetFetch request, version 7 (KIP-447), which aiokafka 0.14 lacks.
 
-Version 7 (Kafka 2.5) can require stable offsets: the coordinator answers UNSTABLE_OFFSET_COMMIT
-while a transaction that commits an offset of the group is open or lacks its marker. A coordinator
-that loads, or has moved, answers with an error code and no topics.
-"""
+It can require stable offsets: the coordinator answers UNSTABLE_OFFSET_COMMIT while a transaction
+that commits an offset of the group is open or lacks its marker. A coordinator that loads, or has
+moved, answers with an error code and no topics."""
 # pyright: reportIncompatibleMethodOverride=false, reportAssignmentType=false
 # aiokafka declares a response's constants as properties but sets them as attributes.
 
@@ -94,11 +93,8 @@ class OffsetFetch(Request[_Struct]):  # type: ignore[misc]  # aiokafka is untype
         return request_struct_class(self._group, topics, self._stable, no_tags)
 
     def take(self, response: Any, told: dict[TopicPartition, CommittedOffset]) -> None:
-        """Add each requested partition's offset to ``told``, -1 where none is committed.
-
-        Then raises the client's error for the code of the answer or of a partition, or
-        `IncompleteAnswerError` for a missing partition.
-        """
+        """Add each requested offset to ``told``, -1 where none is committed; then raise the
+        client's error for a code, or `IncompleteAnswerError` for a missing partition."""
         raise_for(response.error_code, self._group)
         refused: dict[TopicPartition, int] = {}
         for topic, partitions, _ in response.topics or ():

@@ -12,7 +12,7 @@ quota."""
 
 
 class Patience:
-    """Deadline of one call. Quota waits do not count towards ``timeout_s``."""
+    """Quota waits do not count towards ``timeout_s``."""
 
     def __init__(self, timeout_s: float) -> None:
         self._deadline_s = time.monotonic() + timeout_s

@@ -19,8 +19,7 @@ def use_fast_lz4() -> None:
 
     aiokafka's level 9 costs 3.6 µs per 208-byte JSON record, more than the rest of a send; level 1
     costs 0.3 µs and 37 % more bytes. Producers take no level, so this changes the default argument
-    of the function they call.
-    """
+    of the function they call."""
     codec.lz4_encode.__defaults__ = (FAST_LEVEL,)
 
 
@@ -28,14 +27,14 @@ Result = TypeVar("Result")
 
 
 def quiet(result: Awaitable[Result]) -> asyncio.Future[Result]:
-    """Schedule ``result``; the event loop does not report a failure that the caller drops."""
+    """The event loop does not report a failure that the caller drops."""
     task = asyncio.ensure_future(result)
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
     return task
 
 
 async def abandon(producer: Any) -> None:
-    """Close an `AIOKafkaProducer` without flushing, within `CLOSE_TIMEOUT_S`. Never raises."""
+    """Without flushing, within `CLOSE_TIMEOUT_S`. Never raises."""
     producer._closed = True  # noqa: SLF001  # else its finalizer warns
     sender, accumulator = producer._sender, producer._message_accumulator  # noqa: SLF001
     await end_client(producer.client, sender, accumulator)

@@ -65,7 +65,7 @@ class KafkaReader:
         """monotonic; the broker ignores this client's requests until then (KIP-219)"""
 
     async def start(self) -> None:
-        """Connect. Raises `BrokerUnavailable` when no broker answers."""
+        """Raises `BrokerUnavailable` when no broker answers."""
         try:
             await self._client.bootstrap()
         except CLIENT_ERRORS as error:
@@ -76,7 +76,7 @@ class KafkaReader:
         return (await self._offsets([tp], OffsetResetStrategy.EARLIEST))[tp]
 
     async def last_stable_offset(self, tp: TopicPartition) -> int:
-        # With read_committed, "latest" is the last stable offset.
+        # with read_committed, "latest" is the last stable offset
         return (await self._offsets([tp], OffsetResetStrategy.LATEST))[tp]
 
     async def high_watermark(self, tp: TopicPartition) -> int:
@@ -172,10 +172,8 @@ class KafkaReader:
         take: Callable[[dict[str, Any]], Taken],
         patience: Patience,
     ) -> Taken:
-        """``take`` applied to the leader's answer about one partition.
-
-        Raises `OffsetOutOfRangeError`, `UnknownTopic` and `BrokerUnavailable`.
-        """
+        """``take`` applied to the leader's answer. Raises `OffsetOutOfRangeError`, `UnknownTopic`
+        and `BrokerUnavailable`."""
         while True:
             try:
                 await patience.throttled(self._quiet_until_s)
@@ -187,7 +185,7 @@ class KafkaReader:
                 await self._again(error, patience)
 
     def _about(self, answer: Any, tp: TopicPartition) -> dict[str, Any]:
-        """The answer's fields for ``tp`` by protocol name; positions vary by version."""
+        """By protocol name; positions vary by version."""
         throttle_s = self._throttled(answer)
         raise_for(getattr(answer, "error_code", 0), str(tp))
         for topic, partitions, *_ in answer.topics or ():
@@ -216,7 +214,7 @@ class KafkaReader:
 
     async def _leader(self, tp: TopicPartition) -> int:
         if tp.partition >= await partitions_of(self._client, tp.topic):
-            # The topic may have grown.
+            # the topic may have grown
             await self._refresh()
             if tp.partition >= await partitions_of(self._client, tp.topic):
                 raise UnknownTopic(f"{tp} does not exist. Run `dia topics apply`.")

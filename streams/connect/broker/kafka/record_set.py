@@ -1,16 +1,14 @@
 r"""Record sets of fetch answers: framed here, decompressed within a bound (decompression.py),
 parsed by aiokafka.
 
-Brokers check a batch's frame and checksum only. A batch may have a broken compression frame, an
-unknown codec, or a format before v2. Failures keep their own exception classes; `RecordSet.bounds`
-returns the lost offsets.
-
-Header names that are not UTF-8 do not fail a batch. Brokers accept them, but aiokafka 0.14 fails on
-the whole batch; here the invalid bytes are escaped (``caf\xe9``).
+Brokers check a batch's frame and checksum only. It may have a broken compression frame, an unknown
+codec, or a format before v2. Failures keep their own exception classes; `RecordSet.bounds` returns
+the lost offsets. Header names that are not UTF-8 do not fail a batch, as they do in aiokafka 0.14:
+the invalid bytes are escaped (``caf\xe9``).
 
 Record format v2: https://kafka.apache.org/documentation/#record.
-tests/contract/test_aiokafka_pins.py pins `_DefaultRecordBatchPy` and the fetcher's `MemoryRecords`.
-"""
+tests/contract/test_aiokafka_pins.py pins `_DefaultRecordBatchPy` and the fetcher's
+`MemoryRecords`."""
 
 from __future__ import annotations
 
@@ -33,9 +31,9 @@ from streams.core.kernels.record_shape import PADDING, RECORD_BYTES_MIN
 from streams.core.records.framed_batch import Frames
 
 PIECE: Final = 20_000
-"""Records decoded from a batch at once."""
+"""records decoded from a batch at once"""
 _FRAME = struct.Struct(">qiiB")
-"""Base offset, length behind the first `_OVERHEAD_BYTES`, leader epoch, format."""
+"""base offset, length behind the first `_OVERHEAD_BYTES`, leader epoch, format"""
 _OVERHEAD_BYTES = 12
 _LAST_OFFSET_DELTA = struct.Struct(">i")
 _LAST_OFFSET_DELTA_AT = 23
@@ -50,11 +48,9 @@ _NO_FRAME = (0, 0, -1, -1)
 
 
 class RecordSet:
-    """The batches of one answer, in order. ``leader_epoch`` belongs to the last one returned.
-
-    The size limit may cut the last batch, which the next fetch returns whole. The first batch is
-    always whole (KIP-74), so a cut one is damaged.
-    """
+    """``leader_epoch`` belongs to the last batch returned. The size limit may cut the last batch,
+    which the next fetch returns whole; the first is always whole (KIP-74), so a cut one is
+    damaged."""
 
     __slots__ = ("_at", "_batches", "_data", "_end", "_frame", "leader_epoch")
 
@@ -78,7 +74,7 @@ class RecordSet:
         return left >= _OVERHEAD_BYTES + frame[1] or at == 0
 
     def next_batch(self) -> Any:
-        """The next batch, after `has_next`. Raises `CorruptRecordException`."""
+        """After `has_next`. Raises `CorruptRecordException`."""
         at = self._at = self._end
         _, length, epoch, version = self._frame
         end = at + _OVERHEAD_BYTES + length
@@ -100,14 +96,13 @@ class RecordSet:
         return len(self._data)
 
     def opened(self, batch: Any, bytes_max: int = BATCH_BYTES_MAX) -> bytes:
-        """The last batch that `next_batch` returned, uncompressed. Raises `TooManyBytes` above
-        ``bytes_max``."""
+        """The last batch that `next_batch` returned, uncompressed. Raises `TooManyBytes`."""
         data = self._data[self._at : self._end]
         return uncompressed(data, bytes_max) if batch.compression_type else data
 
     def records_of(self, batch: Any, bytes_max: int = BATCH_BYTES_MAX) -> Iterator[list[Any]]:
-        """Its records in lists of `PIECE`, since a batch may hold millions of empty ones. Only the
-        last list is shorter."""
+        """In lists of `PIECE`: a batch may hold millions of empty records. Only the last list is
+        shorter."""
         return pieces_of(batch, self.opened(batch, bytes_max))
 
     def bounds(self) -> tuple[int, int]:
@@ -176,9 +171,9 @@ def pieces_of(batch: Any, data: bytes) -> Iterator[list[Any]]:
 
 
 def _check_offsets(piece: list[Any], first: int, end: int) -> None:
-    """Records of uncompressed batches have the offsets that their producer wrote: brokers compare those of
-    compressed ones only. An offset of another batch would be counted, or finished, in place of that
-    record. Raises `CorruptRecordException`."""
+    """Records of uncompressed batches have the offsets that their producer wrote: brokers compare
+    those of compressed ones only. An offset of another batch would be counted, or finished, in
+    place of that record. Raises `CorruptRecordException`."""
     low, high = piece[0].offset, piece[-1].offset
     # Of as many as lie between the first and the last, the columns have each offset once.
     whole = high - low == len(piece) - 1
@@ -196,11 +191,8 @@ class TolerantRecord(NamedTuple):
 
 
 def tolerant_records(data: bytes) -> Iterator[TolerantRecord]:
-    """The records of one uncompressed batch, header included. Escapes invalid bytes in header
-    names.
-
-    Raises `CorruptRecordException` where a field exceeds its bounds.
-    """
+    """Of one uncompressed batch, header included, with invalid bytes in header names escaped.
+    Raises `CorruptRecordException` where a field exceeds its bounds."""
     batch: Any = _DefaultRecordBatchPy(data)
     fields = _Fields(batch._buffer, batch._pos)  # noqa: SLF001 - see the module's docstring
     for _ in range(batch._num_records):  # noqa: SLF001

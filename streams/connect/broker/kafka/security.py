@@ -22,11 +22,8 @@ class KafkaSecurity:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> KafkaSecurity:
-        """Read and validate the settings. `UsageError` names the variable.
-
-        Refuses a user or certificate that the protocol does not send: the operator would expect
-        protection that is absent.
-        """
+        """`UsageError` names the variable. Refuses a user or certificate that the protocol does not
+        send: the operator would expect protection that is absent."""
         security = cls(
             protocol=settings.kafka_security_protocol,
             mechanism=settings.kafka_sasl_mechanism,
@@ -54,7 +51,7 @@ class KafkaSecurity:
         return self.protocol.startswith("SASL")
 
     def check(self) -> None:
-        """Raise `UsageError` for unknown values and for combinations that do not fit."""
+        """Raises `UsageError` for unknown values and for combinations that do not fit."""
         _one_of("DIA_KAFKA_SECURITY_PROTOCOL", self.protocol, PROTOCOLS)
         _one_of("DIA_KAFKA_SASL_MECHANISM", self.mechanism, MECHANISMS)
         if self.authenticated and not (self.user and self.password):
@@ -77,7 +74,7 @@ class KafkaSecurity:
         tls.check()
 
     def client_options(self) -> dict[str, Any]:
-        """Arguments of every aiokafka client. Raises `UsageError` for an unusable certificate."""
+        """Of every aiokafka client. Raises `UsageError` for an unusable certificate."""
         options: dict[str, Any] = {"security_protocol": self.protocol}
         if self.encrypted:
             options["ssl_context"] = self.tls.context()

@@ -1,7 +1,5 @@
-"""Stops an aiokafka client by a deadline.
-
-aiokafka's ``stop`` flushes and may wait for ever without a broker.
-"""
+"""Stops an aiokafka client by a deadline: its ``stop`` flushes and may wait for ever without a
+broker."""
 
 from __future__ import annotations
 
@@ -16,10 +14,8 @@ log = structlog.get_logger(__name__)
 
 
 def tasks_of(*owners: Any) -> set[asyncio.Task[Any]]:
-    """Running tasks whose coroutine is a method of one of ``owners``.
-
-    The client keeps no list of requests in flight, so the frames' ``self`` is compared.
-    """
+    """Running tasks whose coroutine is a method of one of ``owners``: the client keeps no list of
+    requests in flight."""
     identities = {id(owner) for owner in owners if owner is not None}
     found = set()
     for task in asyncio.all_tasks():

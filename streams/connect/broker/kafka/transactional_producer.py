@@ -19,17 +19,16 @@ from streams.core.errors import CommitInDoubt, PartitionRestart
 from streams.core.types import CommittedOffset, OutboundRecord, TopicPartition
 
 BATCH_BYTES = 950 << 10
-"""Below the broker's default of 1 MiB per batch."""
+"""below the broker's default of 1 MiB per batch"""
 
 Result = TypeVar("Result")
 
 
 class KafkaTransactionalProducer:
-    """`TransactionalProducer` over `AIOKafkaProducer`. Unusable after its first failure.
+    """Unusable after its first failure.
 
     aiokafka commits a transaction with a failed send; `commit` refuses. aiokafka adds one group per
-    transaction; `send_offsets` adds each.
-    """
+    transaction; `send_offsets` adds each."""
 
     def __init__(self, connection: KafkaConnection, transactional_id: str) -> None:
         self._connection = connection
@@ -79,7 +78,7 @@ class KafkaTransactionalProducer:
         return self._answer_to(sent)
 
     async def send_many(self, records: Sequence[OutboundRecord]) -> Awaitable[None]:
-        # Sent in batches: a future per record costs more than the record.
+        # In batches: a future per record costs more than the record.
         answers = await self._attempt("send", lambda: self._queue_all(records))
         return quiet(_all(answers))
 
@@ -96,7 +95,7 @@ class KafkaTransactionalProducer:
         self, staged: Mapping[ClientPartition, OffsetAndMetadata], group: str
     ) -> None:
         if group != self._group:
-            # The client keeps one added group and one group coordinator.
+            # the client keeps one added group and one group coordinator
             self._group = group
             self._producer._txn_manager._txn_consumer_group = None  # noqa: SLF001  # pinned
             self._producer._sender._coordinator_dead(CoordinationType.GROUP)  # noqa: SLF001  # pinned
@@ -139,14 +138,14 @@ class KafkaTransactionalProducer:
         )
 
     def _answer_to(self, sent: asyncio.Future[Any]) -> asyncio.Future[int]:
-        """Future offset of one record, or of the first of a batch."""
+        """Of one record, or of the first of a batch."""
         offset: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._unacknowledged.add(offset)
         sent.add_done_callback(partial(self._settle, offset))
         return offset
 
     def _settle(self, offset: asyncio.Future[int], sent: asyncio.Future[Any]) -> None:
-        """Pass on the result of a send; a send without an offset fails the transaction."""
+        """A send without an offset fails the transaction."""
         error: BaseException | None = (
             asyncio.CancelledError() if sent.cancelled() else sent.exception()
         )

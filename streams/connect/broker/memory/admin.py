@@ -28,7 +28,7 @@ class MemoryAdmin:
         for topic in topics:
             if topic.name not in self._cluster.topics:
                 logs = [Log(TopicPartition(topic.name, n)) for n in range(topic.partitions)]
-                # -1 asks for the default, which is one replica on one broker.
+                # -1 asks for the default, which is one replica on one broker
                 self._cluster.topics[topic.name] = MemoryTopic(
                     logs, max(1, topic.replication_factor), dict(topic.config)
                 )

@@ -1,9 +1,8 @@
 """An in-memory Kafka on one clock, for tests and the simulation.
 
 It passes the real broker's contract suite (tests/contract): offsets, transactions with control
-markers, fencing, last stable offset, static members, eager rebalances, log starts. It has no
-threads; a `VirtualClock` makes it deterministic.
-"""
+markers, fencing, last stable offset, static members, eager rebalances, log starts. A `VirtualClock`
+makes it deterministic."""
 
 from __future__ import annotations
 
@@ -22,12 +21,8 @@ from streams.core.types import CommittedOffset, Headers, TopicPartition
 
 
 class MemoryBroker:
-    """`Broker` without a network.
-
-    ``faults`` injects faults; `rebalance` and `MemoryConsumer.mute` disturb a group.
-    `MemoryConsumer.stop` and `close` of producers act like kill -9: static members stay, open
-    transactions stay open.
-    """
+    """``faults`` injects faults. `MemoryConsumer.stop` and `close` of producers act like kill -9:
+    static members and open transactions stay."""
 
     def __init__(
         self,
@@ -37,11 +32,11 @@ class MemoryBroker:
         transaction_timeout_s: float = 30.0,
         marker_delay_s: float = 0.0,
     ) -> None:
-        """``marker_delay_s``: time from the answer to a commit or abort until the control markers
-        are written. Kafka promises no bound."""
+        """``marker_delay_s``: from the answer to a commit or abort until the control markers are
+        written. Kafka promises no bound."""
         self._cluster = Cluster(clock, marker_delay_s)
         self.members: dict[str, MemoryConsumer] = {}
-        """The last consumer created for each instance id, for `mute`."""
+        """by instance id, for `mute`"""
         self._session_timeout_s = session_timeout_s
         self._transaction_timeout_s = transaction_timeout_s
 
@@ -58,12 +53,11 @@ class MemoryBroker:
         self._cluster.signal.notify()
 
     def log(self, tp: TopicPartition) -> Log:
-        """The log, for tests; faults do not apply."""
+        """For tests; faults do not apply."""
         return self._cluster.log(tp)
 
     def replace_log(self, tp: TopicPartition) -> None:
-        """Replace the log by an empty one, as when its topic is deleted and recreated. Clients get
-        no notice."""
+        """As when its topic is deleted and recreated. Clients get no notice."""
         self._cluster.topics[tp.topic].logs[tp.partition] = Log(tp)
 
     def append(
@@ -74,7 +68,7 @@ class MemoryBroker:
         headers: Headers = (),
         append_ms: int | None = None,
     ) -> None:
-        """Append a record, regardless of faults. ``append_ms`` defaults to the broker's time."""
+        """Regardless of faults. ``append_ms`` defaults to the broker's time."""
         entry = self._cluster.entry(tp, key, value, headers, None)
         if append_ms is not None:
             entry.timestamp_ms = append_ms
@@ -87,8 +81,7 @@ class MemoryBroker:
         return (group, tp) in self._cluster.transactions.torn
 
     def committed(self, group: str, tp: TopicPartition) -> CommittedOffset | None:
-        """A group's committed offset; faults do not apply, and a marker that is pending counts as
-        written."""
+        """Faults do not apply, and a marker that is pending counts as written."""
         decided = self._cluster.transactions.decided_offset(group, tp)
         return decided or self._cluster.group(group).offsets.get(tp)
 

@@ -38,7 +38,7 @@ class MemoryTopic:
 
 
 class Cluster:
-    """The broker's state. Clients change it; it has no task of its own."""
+    """Clients change it; it has no task of its own."""
 
     def __init__(self, clock: Clock, marker_delay_s: float = 0.0) -> None:
         self.clock = clock
@@ -68,8 +68,7 @@ class Cluster:
     def fetch(
         self, tp: TopicPartition, offset: int, max_records: int, *, aborted: bool = False
     ) -> FetchAnswer:
-        """One answer to a reader; with ``aborted``, up to the high watermark. Raises
-        `OffsetOutOfRange`."""
+        """With ``aborted``, up to the high watermark. Raises `OffsetOutOfRange`."""
         log, spoiled = self.log(tp), self.faults.take_read(tp) or SpoiledRead()
         if spoiled.throttle_s > 0:
             return FetchAnswer(None, 0, spoiled.throttle_s)
@@ -81,12 +80,12 @@ class Cluster:
         if max_records > 0:
             read = log.read_all if aborted else log.read_committed
             return FetchAnswer(read(offset, max_records, end), end, 0.0)
-        # Raises for an offset outside the log.
+        # raises for an offset outside the log
         log.read_committed(offset, 0, offset)
         return FetchAnswer(RecordBatch(tp, offset, offset), end, 0.0)
 
     def trim(self, tp: TopicPartition, before: int) -> None:
-        """Raise `BrokerUnavailable` for an offset past the leader's end."""
+        """Raises `BrokerUnavailable` past the leader's end."""
         log = self.log(tp)
         if self.faults.take_refused_trim() or before > self.replicas.high_watermark(log):
             raise BrokerUnavailable(
@@ -113,7 +112,7 @@ class Cluster:
         headers: Headers,
         timestamp_ms: int | None,
     ) -> LogEntry:
-        """The record as stored. Raises `TooLarge` above ``max.message.bytes``."""
+        """Raises `TooLarge` above ``max.message.bytes``."""
         config = self.topics[tp.topic].config
         limit = int(config.get("max.message.bytes", DEFAULT_MAX_MESSAGE_BYTES))
         size = RECORD_OVERHEAD_BYTES + len(key or b"") + len(value or b"")
@@ -136,14 +135,14 @@ class Cluster:
             self.signal.notify()
 
     async def wait(self, deadline_s: float | None) -> None:
-        """Wait for a change, at most until monotonic time ``deadline_s``."""
+        """At most until monotonic time ``deadline_s``."""
         moments = [group.next_deadline() for group in self.groups.values()]
         moments += [self.transactions.next_deadline(), self.replicas.next_deadline(), deadline_s]
         await self.signal.wait(min((m for m in moments if m is not None), default=None))
         self.expire()
 
     async def until(self, ready: Callable[[], bool]) -> None:
-        """Wait until ``ready`` holds; checked after every change."""
+        """Checked after every change."""
         self.expire()
         while not ready():
             await self.wait(None)

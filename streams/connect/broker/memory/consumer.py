@@ -43,10 +43,8 @@ class _Assigned:
 
 
 class MemoryConsumer:
-    """`GroupConsumer` on a `Cluster`. One task acts as the client's coordination thread.
-
-    `mute` stops the heartbeats only, which makes a zombie.
-    """
+    """One task acts as the client's coordination thread. `mute` stops the heartbeats only, which
+    makes a zombie."""
 
     def __init__(
         self,
@@ -95,7 +93,7 @@ class MemoryConsumer:
         self._cluster.signal.notify()
 
     def mute(self) -> None:
-        """Lose the heartbeats, as in a long pause or a network split."""
+        """As in a long pause or a network split."""
         self._muted = True
         if self._member is not None:
             self._group.fall_silent(self._member)
@@ -243,7 +241,7 @@ class MemoryConsumer:
         return not self._muted and self._group.must_join(self._member)
 
     def _evicted(self) -> bool:
-        """Count an eviction; True for the second within a session timeout."""
+        """True for the second eviction within a session timeout."""
         now = self._cluster.clock.monotonic()
         self._evictions.append(now)
         if len(self._evictions) < 2 or now - self._evictions[0] > self._session_timeout_s:
@@ -266,5 +264,5 @@ class MemoryConsumer:
             try:
                 await callback(self.assignment())
             except Exception:
-                # The real client swallows these too.
+                # the real client swallows these too
                 log.exception("rebalance_listener_failed", group_member=self._instance_id)

@@ -26,7 +26,7 @@ COORDINATOR_REFUSALS: Final[Mapping[str, bool]] = {
     "TOPIC_AUTHORIZATION_FAILED": False,
     "UNKNOWN_SERVER_ERROR": False,
 }
-"""Error codes of a group coordinator for offsets, and whether a client retries."""
+"""codes of a group coordinator for offsets, and whether a client retries"""
 
 
 TRANSACTION_REFUSALS: Final[Mapping[str, type[PartitionRestart] | None]] = {
@@ -42,7 +42,7 @@ TRANSACTION_REFUSALS: Final[Mapping[str, type[PartitionRestart] | None]] = {
     "GROUP_AUTHORIZATION_FAILED": CommitInDoubt,
     "UNKNOWN_SERVER_ERROR": CommitInDoubt,
 }
-"""Error codes for a step of a transaction, and what the client raises; None: it retries."""
+"""codes for a step of a transaction, and what the client raises; None: it retries"""
 
 
 class RefusedStep(NamedTuple):
@@ -53,12 +53,9 @@ class RefusedStep(NamedTuple):
 
 
 class SpoiledRead(NamedTuple):
-    """The broker's answer to one fetch of a `LogReader`.
-
-    ``records_max``: most records returned; 0 returns none, even below the last stable offset.
-    ``behind``: the leader's log and last stable offset end that many offsets early. ``throttle_s``:
-    no entry for the partition, and no other answer for that long.
-    """
+    """The broker's answer to one fetch of a `LogReader`. ``records_max`` 0 returns none, even below
+    the last stable offset. ``behind``: the leader's log and last stable offset end that many
+    offsets early. ``throttle_s``: no entry for the partition, and no other answer for that long."""
 
     records_max: int | None = None
     behind: int = 0
@@ -72,8 +69,7 @@ class _Planned:
 
 
 class Faults:
-    """Each fault applies once, at the ``nth`` call of its kind from now. Faults of one kind count
-    independently."""
+    """Each applies once, at the ``nth`` call of its kind from now."""
 
     def __init__(self, clock: Clock, notify: Callable[[], None]) -> None:
         self._clock = clock
@@ -108,20 +104,20 @@ class Faults:
         self._planned.setdefault(call, []).append(_Planned(nth, effect))
 
     def refuse_send(self, *, nth: int = 1) -> None:
-        """Refuse one record of a transaction; its awaitable raises."""
+        """Of a transaction; the record's awaitable raises."""
         self.fail("send", CommitInDoubt("the broker refused the record"), nth=nth)
 
     def doubt_commit(self, *, applied: bool, nth: int = 1) -> None:
-        """Lose the answer to a commit; ``applied`` is the outcome of the transaction."""
+        """Lose the answer to a commit; ``applied`` is its outcome."""
         self._doubts.append((nth, applied))
 
     def tear_commit(self, *, offsets_stand: bool) -> None:
-        """Tear the next commit with records and offsets: commit one of the two and abort the other.
-        The client gets no answer."""
+        """Of the next commit with records and offsets, commit one and abort the other. The client
+        gets no answer."""
         self._torn = offsets_stand
 
     def refuse_steps(self, call: Call, code: str, *, applied: bool = False, times: int = 1) -> None:
-        """Answer the next ``times`` calls of ``call`` with ``code``, one of `TRANSACTION_REFUSALS`."""
+        """``code`` is one of `TRANSACTION_REFUSALS`."""
         self._steps.setdefault(call, deque()).extend([RefusedStep(code, applied)] * times)
 
     def duplicate_markers(self, count: int = 1) -> None:
@@ -132,19 +128,17 @@ class Faults:
         self.repeated_callbacks += count
 
     def lose_lists(self, count: int = 1) -> None:
-        """Lose the next ``count`` lists of consumers: positions move without a record."""
+        """Of consumers: positions move without a record."""
         self.lost_lists += count
 
     def spoil_reads(
         self, read: SpoiledRead, *, times: int = 1, of: TopicPartition | None = None
     ) -> None:
-        """Queue ``read`` for the next ``times`` fetches of readers, of one partition where ``of``
-        is set."""
+        """For the next ``times`` fetches of readers, of one partition where ``of`` is set."""
         self._reads.setdefault(of, deque()).extend([read] * times)
 
     def refuse_offsets(self, code: str, for_s: float) -> None:
-        """Group coordinators answer with ``code``, one of `COORDINATOR_REFUSALS`, for ``for_s``
-        seconds."""
+        """``code`` is one of `COORDINATOR_REFUSALS`."""
         self._refusal = (code, self._clock.monotonic() + for_s)
 
     def refuse_trims(self, count: int = 1) -> None:
@@ -160,7 +154,7 @@ class Faults:
         self._notify()
 
     def heal(self) -> None:
-        """Come up and drop all pending faults, those of delayed calls included."""
+        """Drop all pending faults, those of delayed calls included."""
         self._healed += 1
         self._planned.clear()
         self._doubts.clear()
@@ -188,7 +182,7 @@ class Faults:
             raise BrokerUnavailable("the in-memory broker is down. Call faults.up().")
 
     def commit_doubt(self) -> bool | None:
-        """Whether the commit whose answer is lost was applied; None when no answer is lost."""
+        """Whether the commit was applied; None when no answer is lost."""
         self._doubts = [(nth - 1, applied) for nth, applied in self._doubts]
         due = [applied for nth, applied in self._doubts if nth == 0]
         self._doubts = [(nth, applied) for nth, applied in self._doubts if nth > 0]

@@ -2,8 +2,7 @@
 
 Classic protocol (KIP-62, KIP-345): a rebalance begins when the membership changes, and completes
 once every member has joined again or expired. A restarted member takes over its predecessor's
-partitions without a rebalance, even with other topics.
-"""
+partitions without a rebalance, even with other topics."""
 
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ class Member:
     session_timeout_s: float
     assignment: frozenset[TopicPartition] = frozenset()
     expires_at: float | None = None
-    """Set while heartbeats are missing."""
+    """set while heartbeats are missing"""
 
 
 class MemoryGroup:
@@ -44,17 +43,17 @@ class MemoryGroup:
         return member.member_id in self._members
 
     def must_join(self, member: Member) -> bool:
-        """True when the group waits for this member or has removed it."""
+        """The group waits for this member or has removed it."""
         return not self.is_current(member) or member.member_id in self._awaited
 
     def is_settling(self, member: Member) -> bool:
-        """True while the member waits for others to join."""
+        """The member waits for others to join."""
         return self._rebalance_deadline is not None and not self.must_join(member)
 
     def join(
         self, previous: Member | None, instance_id: str, topics: frozenset[str], timeout_s: float
     ) -> Member:
-        """Join, or join again. Evicts the holder of ``instance_id`` under another id."""
+        """Evicts the holder of ``instance_id`` under another id."""
         if previous is not None and self.is_current(previous):
             self._begin_rebalance(joined=previous)
             return previous
@@ -79,11 +78,11 @@ class MemoryGroup:
         self._begin_rebalance(joined=None)
 
     def fall_silent(self, member: Member) -> None:
-        """Heartbeats stop: the member expires after one session timeout."""
+        """The member expires after one session timeout."""
         member.expires_at = self._monotonic() + member.session_timeout_s
 
     def expire(self) -> bool:
-        """Remove expired members and, after the rebalance timeout, missing ones."""
+        """Expired members and, after the rebalance timeout, missing ones."""
         now = self._monotonic()
         gone = [
             m for m in self._members.values() if m.expires_at is not None and m.expires_at <= now
@@ -145,7 +144,7 @@ class MemoryGroup:
 def assign(
     members: Mapping[str, frozenset[str]], partitions: Callable[[str], int]
 ) -> dict[str, list[TopicPartition]]:
-    """Assign all partitions round-robin to the members, both in name order."""
+    """Round-robin, both in name order."""
     assigned: dict[str, list[TopicPartition]] = {member: [] for member in members}
     turn = itertools.cycle(sorted(members))
     for topic in sorted(frozenset().union(*members.values())):

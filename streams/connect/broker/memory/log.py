@@ -1,8 +1,5 @@
-"""The log of one partition: offsets, transactions, control markers, the last stable offset.
-
-Also unreadable batches (`spoil`) and an end lost with its leader (`lose_end`), which starts another
-leader epoch.
-"""
+"""The log of one partition: offsets, transactions, control markers, the last stable offset,
+unreadable batches, and an end lost with its leader, which starts another leader epoch."""
 
 from __future__ import annotations
 
@@ -16,10 +13,8 @@ from streams.core.types import Headers, OffsetOutOfRange, RecordBatch, TopicPart
 
 @dataclass(slots=True)
 class LogEntry:
-    """The content of one offset. Control markers and aborted records are not ``delivered``.
-
-    ``append_time``: the broker set the timestamp. ``epoch``: the leader epoch.
-    """
+    """Control markers and aborted records are not ``delivered``. ``append_time``: the broker set
+    the timestamp. ``epoch``: the leader epoch."""
 
     timestamp_ms: int
     key: bytes | None
@@ -44,7 +39,6 @@ class Log:
 
     @property
     def high_watermark(self) -> int:
-        """The offset of the next append."""
         return self.start_offset + len(self._entries)
 
     @property
@@ -59,18 +53,18 @@ class Log:
         return min(undecided, default=self.high_watermark)
 
     def decide(self, producer_id: int) -> None:
-        """Commit the producer's transaction; the marker follows."""
+        """The marker follows."""
         self._committing.add(producer_id)
 
     def append(self, entry: LogEntry, producer_id: int | None = None) -> int:
-        """Append a record and return its offset; ``producer_id`` opens a transaction."""
+        """``producer_id`` opens a transaction."""
         offset = self._add(entry)
         if producer_id is not None:
             self._open.setdefault(producer_id, []).append(offset)
         return offset
 
     def end_transaction(self, producer_id: int, timestamp_ms: int, *, committed: bool) -> None:
-        """Append the control marker of a transaction: readers see its records, or never do."""
+        """Append the control marker: readers see the transaction's records, or never do."""
         for offset in self._open.pop(producer_id, ()):
             if not committed and offset >= self.start_offset:
                 self._entries[offset - self.start_offset].delivered = False
@@ -78,7 +72,7 @@ class Log:
         self._add(LogEntry(timestamp_ms, None, None, (), delivered=False, control=True))
 
     def lose_end(self, count: int) -> None:
-        """Lose the last ``count`` entries with a dead leader that had not replicated them."""
+        """A dead leader had not replicated them."""
         del self._entries[max(0, len(self._entries) - count) :]
         end = self.high_watermark
         self._open = {
@@ -90,7 +84,7 @@ class Log:
         self._epoch += 1
 
     def spoil(self, first: int, until: int) -> None:
-        """Make offsets [``first``, ``until``) one unreadable batch."""
+        """Make offsets [first, until) one unreadable batch."""
         self._spoilt.append(range(first, until))
 
     @property
@@ -99,7 +93,7 @@ class Log:
 
     def _add(self, entry: LogEntry) -> int:
         if self.high_watermark < self._reached:
-            # Another leader, without the lost entries.
+            # another leader, without the lost entries
             self._epoch += 1
         entry.epoch = self._epoch
         self._entries.append(entry)
@@ -112,8 +106,7 @@ class Log:
         self.start_offset += dropped
 
     def lose_tail(self, end: int) -> None:
-        """Lose every entry from offset ``end`` on, as an unclean election does. The next append
-        gets offset ``end`` again."""
+        """As an unclean election does. The next append gets offset ``end`` again."""
         del self._entries[max(0, end - self.start_offset) :]
         kept = {p: [o for o in offsets if o < end] for p, offsets in self._open.items()}
         self._open = {producer: offsets for producer, offsets in kept.items() if offsets}
@@ -121,12 +114,10 @@ class Log:
     def read_committed(
         self, offset: int, max_records: int, stable: int | None = None
     ) -> RecordBatch:
-        """Up to ``max_records`` records from ``offset``, below the last stable offset or
-        ``stable``, a leader's stale view of it.
+        """From ``offset``, below the last stable offset or ``stable``, a leader's stale view of it.
 
-        Raises `OffsetOutOfRange` below the start or past the high watermark, and `BatchUnreadable`
-        at a spoilt batch.
-        """
+        Raises `OffsetOutOfRange` below the start or past the high watermark, and
+        `BatchUnreadable`."""
         stable = self.last_stable_offset if stable is None else stable
         return self._read(offset, max_records, stable, aborted=False)
 

@@ -31,7 +31,7 @@ def _failed(error: Exception) -> asyncio.Future[Any]:
 
 
 class MemoryTransactionalProducer:
-    """`TransactionalProducer` on a `Cluster`. Unusable after its first failure."""
+    """Unusable after its first failure."""
 
     def __init__(self, cluster: Cluster, transactional_id: str, timeout_s: float) -> None:
         self._cluster = cluster
@@ -160,7 +160,7 @@ class MemoryTransactionalProducer:
 
 
 class MemoryPlainProducer:
-    """`PlainProducer` on a `Cluster`. Records without a key are sent round-robin."""
+    """Records without a key are sent round-robin."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster

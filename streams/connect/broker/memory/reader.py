@@ -10,7 +10,7 @@ from streams.core.errors import BrokerUnavailable
 from streams.core.types import LogBounds, RecordBatch, TopicPartition
 
 ANSWER_TIMEOUT_S = 10.0
-"""Longest retry of a call; quota waits do not count."""
+"""longest retry of a call; quota waits do not count"""
 ASK_AGAIN_S = 0.1
 
 

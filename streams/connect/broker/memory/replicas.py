@@ -5,8 +5,7 @@ there and ListOffsets is refused.
 
 A coordinator decides a transaction before it writes the markers. Until a partition has its marker,
 reads end at the old last stable offset; until all have it, neither the producer nor a successor
-with its id may write. A group's offsets are one such partition.
-"""
+with its id may write."""
 
 from __future__ import annotations
 
@@ -31,7 +30,7 @@ class _Marker(NamedTuple):
 
 class Replicas:
     """Records replicate at once, except after `elect`. Markers are written ``marker_delay_s``
-    seconds after the end of a transaction, except after `delay_markers`. Times are monotonic."""
+    seconds after the end of a transaction, except after `delay_markers`."""
 
     def __init__(self, clock: Clock, marker_delay_s: float = 0.0) -> None:
         self._clock = clock
@@ -41,7 +40,7 @@ class Replicas:
         self._delays_s: list[float] = []
 
     def elect(self, log: Log, behind: int, for_s: float) -> None:
-        """Elect another leader. For ``for_s`` seconds its high watermark lacks the last ``behind``
+        """For ``for_s`` seconds the new leader's high watermark lacks the last ``behind``
         offsets."""
         log.elect()
         seen = max(log.start_offset, log.high_watermark - behind)
@@ -61,8 +60,7 @@ class Replicas:
         return self.high_watermark(log) == log.high_watermark
 
     def delay_markers(self, *delays_s: float) -> None:
-        """Delay the markers of the next transaction, by partition in order, the group's offsets
-        last; the rest are written at once."""
+        """Of the next transaction, by partition in order, the group's offsets last."""
         self._delays_s = list(delays_s)
 
     def mark(self, producer_id: int, writes: list[Callable[[], None]]) -> None:
@@ -80,7 +78,7 @@ class Replicas:
         return any(marker.producer_id == producer_id for marker in self._markers)
 
     def expire(self) -> bool:
-        """Apply what is due; True when clients may see more."""
+        """True when clients may see more."""
         now_s = self._clock.monotonic()
         due = [marker for marker in self._markers if marker.due_s <= now_s]
         self._markers = [marker for marker in self._markers if marker.due_s > now_s]

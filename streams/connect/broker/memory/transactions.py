@@ -15,7 +15,7 @@ from streams.core.types import CommittedOffset, TopicPartition
 
 @dataclass(slots=True)
 class Transaction:
-    """State of one transactional id; at most one transaction is open."""
+    """Of one transactional id; at most one transaction is open."""
 
     producer_id: int
     timeout_s: float
@@ -60,10 +60,7 @@ class TransactionCoordinator:
         return known.epoch
 
     def writing(self, transactional_id: str, epoch: int) -> Transaction:
-        """The holder's open transaction, begun if needed.
-
-        Raises `ProducerFenced` for another epoch than the current one.
-        """
+        """Begun if needed. Raises `ProducerFenced` for another epoch than the current one."""
         transaction = self._by_id[transactional_id]
         if transaction.epoch != epoch:
             raise ProducerFenced(
@@ -74,13 +71,12 @@ class TransactionCoordinator:
         return transaction
 
     def commits_offset(self, group: str, tp: TopicPartition) -> bool:
-        """Whether a transaction that is open or lacks its marker holds an offset of this group and
-        partition."""
+        """Whether a transaction that is open or lacks its marker holds such an offset."""
         held = [t.offsets for t in self._by_id.values()] + [s.offsets for s in self._settling]
         return any(tp in offsets.get(group, ()) for offsets in held)
 
     def decided_offset(self, group: str, tp: TopicPartition) -> CommittedOffset | None:
-        """The offset of a committed transaction that lacks its marker."""
+        """Of a committed transaction that lacks its marker."""
         decided = (s.offsets[group].get(tp) for s in self._settling if group in s.offsets)
         return next((offset for offset in decided if offset is not None), None)
 
@@ -97,7 +93,8 @@ class TransactionCoordinator:
         return bool(transaction.logs) and bool(transaction.offsets)
 
     def tear(self, transactional_id: str, epoch: int, *, offsets_stand: bool) -> None:
-        """Commit the offsets or the records, and abort the rest, as two coordinators that disagree."""
+        """Commit the offsets or the records, and abort the rest, as two coordinators that
+        disagree."""
         transaction = self.writing(transactional_id, epoch)
         offsets, transaction.offsets = transaction.offsets, {}
         self._end(transaction, committed=not offsets_stand)
