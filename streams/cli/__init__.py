@@ -124,7 +124,6 @@ def build() -> typer.Typer:
 
 
 def command() -> Any:
-    """With the global options on each command."""
     return accept_everywhere(typer.main.get_command(build()))
 
 

@@ -81,7 +81,7 @@ def _row(span: ShedSpan, found: Returned) -> tuple[Any, ...]:
 
 
 async def _look(run: Invocation, order: str) -> list[_Standing]:
-    """Of the current log."""
+    """Ranges of the order in the current log."""
     from streams.cli.kafka import broker_of
     from streams.core.clock import SystemClock
     from streams.operate.replay.shed_return import returned_up_to

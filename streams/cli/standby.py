@@ -25,7 +25,7 @@ NEEDED = ("streams.engine.host.host", "pydantic")
 
 
 def command_of(app: str) -> list[str]:
-    """For ``python -m``; ``app`` is MODULE:NAME."""
+    """The arguments of ``python -m``; ``app`` is MODULE:NAME."""
     return ["streams.cli.standby", app]
 
 

@@ -1,7 +1,4 @@
-"""Clocks: the engine takes time from a `Clock`, never from the ``time`` module.
-
-`VirtualClock` moves only by `advance`, so tests of time are fast and deterministic.
-"""
+"""Clocks: the engine takes time from a `Clock`, never from the ``time`` module."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ class Clock(Protocol):
     """Wall time for records, monotonic time for deadlines, and waiting."""
 
     def now_ms(self) -> int:
-        """Wall clock, milliseconds since the epoch, UTC."""
+        """Milliseconds since the epoch, UTC."""
         ...
 
     def monotonic(self) -> float:
@@ -26,7 +23,7 @@ class Clock(Protocol):
     async def sleep(self, delay_s: float) -> None: ...
 
     async def wait(self, future: asyncio.Future[Any], delay_s: float) -> None:
-        """Wait for ``future``, ``delay_s`` seconds at most; does not cancel it."""
+        """``delay_s`` seconds at most; does not cancel the future."""
         ...
 
 
@@ -45,10 +42,8 @@ class SystemClock:
 
 
 class VirtualClock:
-    """A clock that only `advance` moves.
-
-    Sleepers wake in the order of their deadlines, ties in the order of their calls.
-    """
+    """Only `advance` moves it. Sleepers wake in the order of their deadlines, ties in the order of
+    their calls."""
 
     def __init__(self, start_ms: int = 1_700_000_000_000) -> None:
         self._start_ms = start_ms
@@ -88,7 +83,7 @@ class VirtualClock:
         return self._sleepers[0][0] if self._sleepers else None
 
     async def advance(self, delta_s: float) -> None:
-        """Move time by ``delta_s``, waking each sleeper at its deadline."""
+        """Wake each sleeper at its deadline."""
         target = self._now_s + delta_s
         while (deadline := self.next_deadline()) is not None and deadline <= target:
             self._now_s = max(self._now_s, deadline)
@@ -101,6 +96,6 @@ class VirtualClock:
 
 
 async def settle(turns: int = 20) -> None:
-    """Run ready tasks for ``turns`` turns of the loop, without moving time."""
+    """Run ready tasks without moving time."""
     for _ in range(turns):
         await asyncio.sleep(0)

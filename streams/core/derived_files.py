@@ -1,8 +1,7 @@
 """Files that a table derives from its committed entries, beside the store and equally private.
 
-Each is written once and published atomically. It holds nothing that the store lacks, so a lost file
-costs time only. Every method raises `StoreUnusable` on a disk error.
-"""
+Each is written once and published atomically. A lost file costs time only. Every method raises
+`StoreUnusable` on a disk error."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from typing import Protocol
 
 
 class FileWriter(AbstractContextManager["FileWriter"], Protocol):
-    """A file being written; leaving the context without `publish` deletes it."""
+    """Leaving the context without `publish` deletes the file."""
 
     def append(self, data: bytes) -> None: ...
 
@@ -21,7 +20,7 @@ class FileWriter(AbstractContextManager["FileWriter"], Protocol):
 
 
 class FileReader(Protocol):
-    """An open file, readable until closed, even if it is removed."""
+    """Readable until closed, even if it is removed."""
 
     @property
     def name(self) -> str: ...
@@ -35,7 +34,7 @@ class FileReader(Protocol):
 
 
 class Files(Protocol):
-    """The derived files of one partition, by name."""
+    """Of one partition, by name."""
 
     def names(self) -> list[str]: ...
 

@@ -8,5 +8,5 @@ _LOGIN = re.compile(r"://(?:(?!://)\S)*@")
 
 
 def masked(text: str) -> str:
-    """``text`` with the user and password of every URL masked; hosts stay readable."""
+    """The user and password of every URL; hosts stay readable."""
     return _LOGIN.sub("://***@", text) if "://" in text else text

@@ -1,9 +1,5 @@
-"""Shared types, and the protocols of the outside world.
-
-The engine uses its broker, shards, store and clock through these protocols only. Each has an
-in-memory implementation that passes the contract suite of the real one (tests/contract), which the
-simulation runs.
-"""
+"""Shared types, and the protocols of the outside world. Each has an in-memory implementation that
+passes the contract suite of the real one (tests/contract)."""
 
 from __future__ import annotations
 
@@ -30,13 +26,11 @@ class RecordBatch:
     """Consecutive records of one partition, as columns of equal length (possibly zero).
 
     ``start`` and ``end`` are the consumer's position before and after the call: ``end`` may lie
-    past the last record, behind control markers or aborted records, and an empty batch has passed
-    only such offsets. ``timestamps`` are milliseconds since the epoch: append times if
-    ``append_times``, else the producer's; a batch never mixes the two. ``first_epoch`` and
-    ``last_epoch`` are the leader epochs of the first and last offset passed, -1 if unknown.
-    ``continued`` False: since the last batch the broker refused or did not answer for a while, so
-    the log may have been replaced.
-    """
+    past the last record, behind control markers or aborted records. ``timestamps`` are milliseconds
+    since the epoch: append times if ``append_times``, else the producer's; a batch never mixes the
+    two. ``first_epoch`` and ``last_epoch`` are the leader epochs of the first and last offset
+    passed, -1 if unknown. ``continued`` False: since the last batch the broker refused or did not
+    answer for a while, so the log may have been replaced."""
 
     tp: TopicPartition
     start: int
@@ -55,13 +49,13 @@ class RecordBatch:
         return len(self.offsets)
 
     def head(self, count: int) -> RecordBatch:
-        """Its first ``count`` records, up to the offset of the next one."""
+        """Up to the offset of the next record."""
         if count == len(self):
             return self
         return self._chosen(range(count), self.offsets[count])
 
     def take(self, rows: Sequence[int]) -> RecordBatch:
-        """Some of its records, by index, with the same ``start`` and ``end``."""
+        """By index, with the same ``start`` and ``end``."""
         return self._chosen(rows, self.end)
 
     def _chosen(self, rows: Sequence[int], end: int) -> RecordBatch:
@@ -75,7 +69,7 @@ class RecordBatch:
         return chosen
 
     def to_lists(self) -> None:
-        """Convert the columns to lists, once, for access record by record."""
+        """Convert the columns, once, for access record by record."""
 
     def last(self) -> tuple[int, int]:
         return self.offsets[-1], self.timestamps[-1]
@@ -84,7 +78,7 @@ class RecordBatch:
         return any(self.headers)
 
     def rows_with_headers(self) -> Iterable[int]:
-        """Indexes of records with headers, ascending; the others are skipped at C speed."""
+        """Ascending indexes; the others are skipped at C speed."""
         return compress(range(len(self.headers)), self.headers)
 
 
@@ -110,7 +104,7 @@ class CommittedOffset(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OutboundRecord:
-    """One record to send inside a transaction, to an explicit ``partition``."""
+    """A record for an explicit ``partition``, inside a transaction."""
 
     tp: TopicPartition
     key: bytes | None
@@ -120,7 +114,7 @@ class OutboundRecord:
 
 
 class RebalanceListener(Protocol):
-    """Called at assignment changes. Both calls must return well within the session timeout."""
+    """Both calls must return well within the session timeout."""
 
     async def on_revoked(self, partitions: frozenset[TopicPartition]) -> None: ...
 
@@ -131,20 +125,15 @@ class GroupConsumer(Protocol):
     """A member of a consumer group; read_committed; never resets an offset by itself.
 
     After an assignment every partition is unpaused and without a position: it yields nothing until
-    `seek`. Calls for unassigned partitions have no effect.
-
-    Calls that reach the broker raise `BrokerUnavailable`, never the client's own exceptions.
-    """
+    `seek`. Calls for unassigned partitions have no effect. Calls that reach the broker raise
+    `BrokerUnavailable`, never the client's own exceptions."""
 
     async def start(self, listener: RebalanceListener) -> None:
-        """Join; returns once the listener has the first assignment.
-
-        Raises `UnknownTopic`.
-        """
+        """Returns once the listener has the first assignment. Raises `UnknownTopic`."""
         ...
 
     async def stop(self) -> None:
-        """Leave (a static member stays in the group until its session times out)."""
+        """A static member stays in the group until its session times out."""
         ...
 
     def assignment(self) -> frozenset[TopicPartition]: ...
@@ -152,18 +141,15 @@ class GroupConsumer(Protocol):
     async def getmany(
         self, timeout_s: float, max_records: int
     ) -> dict[TopicPartition, RecordBatch]:
-        """One batch per partition that moved, waiting at most ``timeout_s`` for the first.
-
-        ``max_records`` bounds the records of one call over all partitions. While the broker is
-        unavailable the result is empty and `watermarks` age.
+        """One batch per partition that moved, waiting at most ``timeout_s`` for the first;
+        ``max_records`` over all partitions. While the broker is unavailable the result is empty and
+        `watermarks` age.
 
         Raises `OffsetOutOfRange`, once per seek, for a position outside the log, and
         `BatchUnreadable` for a batch that cannot be opened: that partition yields nothing until the
-        next `seek`; the others go on. A call that raises has read nothing, so no record is lost.
-        Raises `MembershipConflict` after two evictions within a session timeout, and
-        `BrokerUnavailable` when the group coordinator refuses this member: if that persists,
-        replace this consumer.
-        """
+        next `seek`. A call that raises has read nothing, so no record is lost. Raises
+        `MembershipConflict` after two evictions within a session timeout, and `BrokerUnavailable`
+        when the group coordinator refuses this member: if that persists, replace this consumer."""
         ...
 
     def seek(self, tp: TopicPartition, offset: int) -> None: ...
@@ -177,30 +163,27 @@ class GroupConsumer(Protocol):
         ...
 
     def partitions(self, topic: str) -> int:
-        """The client's cached partition count; 0 for an unknown topic."""
+        """Cached; 0 for an unknown topic."""
         ...
 
     def position(self, tp: TopicPartition) -> int | None:
-        """Offset of the next record to return; None when not assigned."""
+        """Of the next record to return; None when not assigned."""
         ...
 
 
 class LogReader(Protocol):
-    """Reads partitions without a group, read_committed except for `read_all`: for restore, audit
-    and tests.
+    """Reads partitions without a group, read_committed except for `read_all`.
 
     A read may return less than requested and does not show the end of the log;
     `streams.connect.broker.log_range` reads to a known end. Raises `BrokerUnavailable`, and
-    `UnknownTopic` for a missing partition.
-    """
+    `UnknownTopic` for a missing partition."""
 
     async def beginning_offset(self, tp: TopicPartition) -> int: ...
 
     async def last_stable_offset(self, tp: TopicPartition) -> int: ...
 
     async def bounds(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, LogBounds]:
-        """Start and last stable offset of each partition, in few requests. Every start is read
-        before any end."""
+        """In few requests. Every start is read before any end."""
         ...
 
     async def high_watermark(self, tp: TopicPartition) -> int:
@@ -208,26 +191,24 @@ class LogReader(Protocol):
         ...
 
     async def read(self, tp: TopicPartition, offset: int, max_records: int = 5000) -> RecordBatch:
-        """Up to ``max_records`` records from ``offset`` on.
-
-        Empty with ``end == offset`` only where ``offset`` was at or behind the last stable offset
-        of the same answer, which a stale leader may report too low. Other empty answers are retried
-        until `BrokerUnavailable`. Raises `OffsetOutOfRange` outside the log, and `BatchUnreadable`
-        when no record precedes a batch that cannot be opened.
-        """
+        """Empty with ``end == offset`` only where ``offset`` was at or behind the last stable
+        offset of the same answer, which a stale leader may report too low. Other empty answers are
+        retried until `BrokerUnavailable`. Raises `OffsetOutOfRange`, and `BatchUnreadable` when no
+        record precedes a batch that cannot be opened."""
         ...
 
     async def read_all(
         self, tp: TopicPartition, offset: int, max_records: int = 5000
     ) -> RecordBatch:
-        """As `read`, up to the high watermark, including records of aborted and open transactions."""
+        """As `read`, up to the high watermark, including records of aborted and open
+        transactions."""
         ...
 
     async def close(self) -> None: ...
 
 
 class OffsetOutOfRange(Exception):  # noqa: N818 - a signal between reader and restore, not an error
-    """The requested offset is not in the log. Control flow of A2-A4, never shown to a user."""
+    """Control flow of A2-A4, never shown to a user."""
 
     def __init__(self, tp: TopicPartition, offset: int) -> None:
         super().__init__(f"offset {offset} is not in the log of {tp}")
@@ -240,29 +221,24 @@ class TransactionalProducer(Protocol):
 
     Every call raises `ProducerFenced` once fenced and `CommitInDoubt` when its result is unknown or
     refused; after either only `close` is allowed. A transaction with a failed send cannot be
-    committed.
-    """
+    committed."""
 
     async def start(self) -> None:
-        """A1: fence the previous holder of the id and abort its transaction.
-
-        Raises `BrokerUnavailable` when the coordinator does not answer in time.
-        """
+        """A1: fence the previous holder of the id and abort its transaction. Raises
+        `BrokerUnavailable` when the coordinator does not answer in time."""
         ...
 
     async def begin(self) -> None:
-        """Begin a transaction; `CommitInDoubt` when one is open."""
+        """`CommitInDoubt` when a transaction is open."""
         ...
 
     async def send(self, record: OutboundRecord) -> Awaitable[int]:
-        """Queue one record; the returned awaitable gives its offset, or raises."""
+        """The returned awaitable gives the record's offset, or raises."""
         ...
 
     async def send_many(self, records: Sequence[OutboundRecord]) -> Awaitable[None]:
-        """Queue thousands of records, in order within a partition.
-
-        The awaitable resolves once every record has an offset, or raises the first failure.
-        """
+        """In order within a partition. The awaitable resolves once every record has an offset, or
+        raises the first failure."""
         ...
 
     async def send_offsets(
@@ -274,16 +250,13 @@ class TransactionalProducer(Protocol):
     async def abort(self) -> None: ...
 
     async def close(self) -> None:
-        """Close the connection. Never raises; an open transaction is left to the broker."""
+        """Never raises; an open transaction is left to the broker."""
         ...
 
 
 class PlainProducer(Protocol):
-    """Idempotent, acks=all, murmur2: for commands that write to topics.
-
-    Sending raises, at once or through its awaitable, `UnknownTopic`, `TooLarge` or
-    `BrokerUnavailable`.
-    """
+    """Idempotent, acks=all, murmur2: for commands that write to topics. Sending raises, at once or
+    through its awaitable, `UnknownTopic`, `TooLarge` or `BrokerUnavailable`."""
 
     async def start(self) -> None: ...
 
@@ -294,17 +267,14 @@ class PlainProducer(Protocol):
         value: bytes | None,
         headers: Headers = (),
     ) -> Awaitable[TopicPartition]:
-        """Queue one record; the awaitable gives its partition, or raises."""
+        """The awaitable gives the record's partition, or raises."""
         ...
 
     async def send_many(
         self, topic: str, keys: Sequence[bytes], values: Sequence[bytes], headers: Headers = ()
     ) -> Awaitable[None]:
-        """Queue records, each to its key's partition, in order within a partition; all with the
-        same ``headers``.
-
-        The awaitable resolves once every record is acknowledged, or raises the first failure.
-        """
+        """Each to its key's partition, in order within it; all with the same ``headers``. The
+        awaitable resolves once every record is acknowledged, or raises the first failure."""
         ...
 
     async def close(self) -> None:
@@ -318,7 +288,7 @@ BROKER_DEFAULT_REPLICATION: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class TopicConfig:
-    """A topic as the broker describes it."""
+    """As the broker describes it."""
 
     name: str
     partitions: int
@@ -328,7 +298,7 @@ class TopicConfig:
 
 @dataclass(frozen=True, slots=True)
 class MemberDescription:
-    """One member of a consumer group. ``instance_id`` is "" for a dynamic member."""
+    """``instance_id`` is "" for a dynamic member."""
 
     member_id: str
     instance_id: str
@@ -337,11 +307,8 @@ class MemberDescription:
 
 @dataclass(frozen=True, slots=True)
 class GroupDescription:
-    """A consumer group as its coordinator describes it.
-
-    ``stable``: the members hold the assignments shown; False during a rebalance. An unknown group
-    has no members and is stable.
-    """
+    """``stable``: the members hold the assignments shown; False during a rebalance. An unknown
+    group has no members and is stable."""
 
     group: str
     stable: bool
@@ -352,55 +319,42 @@ class GroupDescription:
 
 
 class Admin(Protocol):
-    """The administrative calls of the pipeline.
-
-    Raise `BrokerUnavailable`, `UnknownTopic`, and `UsageError` for a configuration the broker
-    refuses.
-    """
+    """Calls raise `BrokerUnavailable`, `UnknownTopic`, and `UsageError` for a configuration the
+    broker refuses."""
 
     async def describe_topics(self) -> dict[str, TopicConfig]:
-        """Every topic that is not internal to the broker, by name.
-
-        ``config`` holds the values set on the topic itself, not inherited defaults.
-        """
+        """Those that are not internal to the broker. ``config`` holds the values set on the topic
+        itself."""
         ...
 
     async def create_topics(self, topics: Sequence[TopicConfig]) -> None:
-        """Create missing topics; existing ones are unchanged."""
+        """Existing topics are unchanged."""
         ...
 
     async def delete_topics(self, names: Sequence[str]) -> None: ...
 
     async def create_partitions(self, totals: Mapping[str, int]) -> None:
-        """Grow each topic to its total. `RefusedBySafety` when a topic would shrink."""
+        """Raises `RefusedBySafety` when a topic would shrink."""
         ...
 
     async def alter_config(self, topic: str, config: Mapping[str, str]) -> None: ...
 
     async def delete_records(self, before: Mapping[TopicPartition, int]) -> None:
-        """Trim each log to start at the given offset, if it starts before.
-
-        Raises `BrokerUnavailable` for a log whose end at the leader is before the offset; nothing
-        of it is deleted.
-        """
+        """Trim each log to start at the given offset, if it starts before. Raises
+        `BrokerUnavailable` for a log whose end at the leader is before the offset; nothing of it is
+        deleted."""
         ...
 
     async def committed(
         self, group: str, partitions: Iterable[TopicPartition], *, stable: bool = True
     ) -> dict[TopicPartition, CommittedOffset]:
-        """Partitions without a committed offset are absent.
-
-        Missing and transient answers are retried until `BrokerUnavailable`, and never read as
-        "nothing committed". ``stable``: wait for transactions that commit an offset of these
-        partitions; False returns the offset before, enough for display.
-        """
+        """Partitions without a committed offset are absent. Missing and transient answers are
+        retried until `BrokerUnavailable`. ``stable``: wait for transactions that commit an offset
+        of these partitions; False returns the offset before, enough for display."""
         ...
 
     async def describe_group(self, group: str) -> GroupDescription:
-        """Members of a consumer group and their assignments.
-
-        Raises `BrokerUnavailable` when the coordinator does not answer.
-        """
+        """Raises `BrokerUnavailable` when the coordinator does not answer."""
         ...
 
     async def cluster_id(self) -> str:
@@ -429,12 +383,11 @@ class Store(Protocol):
 
     Writes stay in memory until a flush. After a kill -9 the store holds a prefix of its writes,
     each of them whole, at least up to `flushed_to`; `close` flushes all. Opening raises
-    `StoreUnusable` for a corrupt or locked store.
-    """
+    `StoreUnusable` for a corrupt or locked store."""
 
     @property
     def files(self) -> Files:
-        """Files derived from its entries; deleted with the store."""
+        """Deleted with the store."""
         ...
 
     @property
@@ -444,18 +397,17 @@ class Store(Protocol):
 
     @property
     def flushed_to(self) -> int:
-        """The position up to which writes are flushed, at most `written_to`. Raises
-        `StoreUnusable`."""
+        """At most `written_to`. Raises `StoreUnusable`."""
         ...
 
     def get(self, key: bytes) -> bytes | None: ...
 
     def items(self, prefix: bytes = b"") -> Iterable[tuple[bytes, bytes]]:
-        """Every pair whose key starts with ``prefix``, in key order."""
+        """Pairs whose key starts with ``prefix``, in key order."""
         ...
 
     def write(self, entries: Iterable[tuple[bytes, bytes | None]]) -> None:
-        """Put each value, delete each key whose value is None; atomic."""
+        """A value of None deletes the key; atomic."""
         ...
 
     def flush(self) -> None:
@@ -466,4 +418,4 @@ class Store(Protocol):
 
 
 StoreFactory: TypeAlias = Callable[[TopicPartition, bool], Store]
-"""(partition, fresh) -> open store; ``fresh`` takes a new, empty folder."""
+"""(partition, fresh) -> open store; ``fresh`` takes a new, empty folder"""

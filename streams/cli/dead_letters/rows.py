@@ -70,7 +70,7 @@ def _counted(group: DeadLetterGroup, timespec: str = "seconds") -> dict[str, Any
 
 
 def fields(letter: DeadLetterRecord, found: Decided) -> tuple[Any, ...]:
-    """As `JSON_COLUMNS`."""
+    """The cells of `JSON_COLUMNS`."""
     return (
         moment(letter.failed_ms),
         *(letter.error_code, letter.tenant, decision(found, letter)),
@@ -80,7 +80,7 @@ def fields(letter: DeadLetterRecord, found: Decided) -> tuple[Any, ...]:
 
 
 def cells(letter: DeadLetterRecord, found: Decided) -> tuple[Any, ...]:
-    """As `COLUMNS`."""
+    """The cells of `COLUMNS`."""
     message = printable(letter.error_message)
     if len(message) > _MESSAGE_SHOWN:
         message = f"{message[:_MESSAGE_SHOWN]}..."

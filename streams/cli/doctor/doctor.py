@@ -62,7 +62,7 @@ def doctor(ctx: typer.Context) -> None:
 
 
 def _pipeline(settings: Settings, topology: Topology) -> list[DoctorFinding]:
-    """Of the health rule. Empty without Kafka."""
+    """Findings of the health rule. Empty without Kafka."""
     from streams.cli.health import health_of
     from streams.engine.health.live_workers import live_workers
 

@@ -153,7 +153,7 @@ async def _draft(
 
 
 def _asked(ctx: typer.Context) -> dict[str, Any]:
-    """For later readers of the plan."""
+    """The given options, for later readers of the plan."""
     return {
         name: [str(item) for item in value] if isinstance(value, list | tuple) else str(value)
         for name, value in ctx.params.items()

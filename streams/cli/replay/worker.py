@@ -82,7 +82,7 @@ async def _serve(settings: Settings, topology: Topology, slot: int) -> None:
 def _policy_service(
     settings: Settings, policies: Iterable[ReplayPolicy], clock: Clock, metrics: Metrics
 ) -> PolicyService | None:
-    """For policies that wait for the service."""
+    """The client for policies that wait for the service."""
     from streams.connect.policy.service import PolicyService
     from streams.core.errors import UsageError
 

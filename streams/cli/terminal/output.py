@@ -88,12 +88,12 @@ class Printer:
             )
 
     def say(self, text: str) -> None:
-        """On stderr; ``--quiet`` suppresses it."""
+        """A message on stderr; ``--quiet`` suppresses it."""
         if not self.quiet:
             print(lines_printable(masked(text)), file=sys.stderr, flush=True)
 
     def warn(self, text: str) -> None:
-        """On stderr, also with ``--quiet``."""
+        """A message on stderr, also with ``--quiet``."""
         print(lines_printable(masked(text)), file=sys.stderr, flush=True)
 
     @contextmanager

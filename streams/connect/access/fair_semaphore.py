@@ -64,7 +64,7 @@ class FairSemaphore:
         self._give()
 
     def _give(self) -> None:
-        """To the owners in turn."""
+        """Serve the owners in turn."""
         while self._running.total() < self._places:
             free = (o for o in self._waiting if self._running[o] < self._owner_max)
             owner = next(free, None)

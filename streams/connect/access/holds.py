@@ -34,14 +34,14 @@ class Holds(Protocol):
     async def hold(self, tenant: str, seconds: float) -> None: ...
 
     async def left_s(self, tenant: str) -> float:
-        """Of the tenant's hold; 0 without one."""
+        """0 without a hold."""
         ...
 
     async def close(self) -> None: ...
 
 
 class RedisHolds:
-    """Of the tenants of one app."""
+    """The holds of one app."""
 
     def __init__(self, client: Redis, app: str) -> None:
         self._client = client

@@ -88,7 +88,7 @@ class Credential(NamedTuple):
         return cls(found["id"], found["secret"]) if found else None
 
     def opens(self, token: AccessToken) -> bool:
-        """In constant time."""
+        """Compares in constant time."""
         return hmac.compare_digest(_digest(self.secret), token.sha256)
 
 

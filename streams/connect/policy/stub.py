@@ -27,8 +27,6 @@ _LOOPBACK = "127.0.0.1"
 
 
 class StubPolicyService:
-    """On a free loopback port."""
-
     def __init__(self) -> None:
         self.policies: list[Policy] = []
         self.script: deque[Behaviour] = deque()

@@ -235,7 +235,7 @@ class Replica:
             return self._connected
 
     def claim(self, place: ShardPlace) -> None:
-        """As `dia migrate apply` does. Raises `ShardMapChanged`."""
+        """Raises `ShardMapChanged`."""
         with self._told():
             connected = self._client()
 

@@ -166,7 +166,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def declared(settings: Settings) -> ShardMap:
-    """Of ``DIA_CLICKHOUSE_SHARDS`` and ``DIA_SHARDING``. Raises as `load`."""
+    """The map of ``DIA_CLICKHOUSE_SHARDS`` and ``DIA_SHARDING``. Raises as `load`."""
     today = datetime.fromtimestamp(SystemClock().now_ms() / 1000, UTC).date()
     return load(settings.sharding, len(settings.shards()), today)
 

@@ -54,7 +54,6 @@ class ViewSource:
 
     @property
     def columns(self) -> Mapping[str, Mapping[str, str]]:
-        """In their public order."""
         declared = {
             name: {column: str(kind) for column, kind in table.types.items()}
             for name, table in self.tables.items()

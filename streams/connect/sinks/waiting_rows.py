@@ -28,7 +28,7 @@ class Job:
 
 
 class WaitingRows:
-    """In order of arrival."""
+    """Jobs in order of arrival."""
 
     def __init__(self) -> None:
         self._jobs: deque[tuple[float, Job]] = deque()

@@ -29,7 +29,7 @@ class _Call(NamedTuple):
 
 
 class Calls:
-    """The calls of the last `WINDOW_S` seconds. ``name`` is the dependency in messages."""
+    """Of the last `WINDOW_S` seconds. ``name`` is the dependency in messages."""
 
     def __init__(
         self, name: str, clock: Clock, *, latency_s: float = 1.0, error_share: float = 0.01
@@ -45,8 +45,8 @@ class Calls:
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Wraps one call. A `TransientError` is a failure, and no answer unless it is `ShardBusy`;
-        any other error is an answer; a cancelled call does not count."""
+        """A `TransientError` is a failure, and no answer unless it is `ShardBusy`; any other error
+        is an answer; a cancelled call does not count."""
         began = self._clock.monotonic()
         first = self._unanswered_since is None
         if first:

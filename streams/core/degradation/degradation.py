@@ -31,7 +31,7 @@ class _Signal:
 
 
 class Degradation:
-    """The level of one process. Written in the loop's thread; other threads may read `standing`."""
+    """Written in the loop's thread; other threads may read `standing`."""
 
     def __init__(self, clock: Clock, metrics: Metrics) -> None:
         self._clock = clock
@@ -59,7 +59,7 @@ class Degradation:
         say("degradation_moved", signal=name, now=int(level), before=int(before), why=signal.why)
 
     def level_of(self, name: str) -> Level:
-        """Level of one signal; 0 before its first reading."""
+        """0 before its first reading."""
         signal = self._signals.get(name)
         return signal.fading.level if signal is not None else Level.HEALTHY
 

@@ -17,7 +17,7 @@ class Level(IntEnum):
 
 
 class Reading(NamedTuple):
-    """One measurement of a signal; ``why`` is the reason, "" at level 0."""
+    """``why`` is "" at level 0."""
 
     level: Level
     why: str = ""
@@ -36,8 +36,8 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """Level of a process, its start (ms since the epoch, UTC), and the signals above level 0, worst
-    first. Shown by status files and HTTP."""
+    """The process's level, its start (ms since the epoch, UTC), and the signals above level 0,
+    worst first."""
 
     level: int = 0
     since_ms: int = 0

@@ -13,10 +13,7 @@ def room_reading(
     folder: Path, free_min_bytes: int, *, writable: Callable[[], bool] = lambda: True
 ) -> Callable[[], Reading]:
     """Level 3 when ``folder`` is not ``writable`` or has less than ``free_min_bytes``, level 1
-    below twice that. ``free_min_bytes`` 0 checks only that it is writable.
-
-    A folder whose free space cannot be read counts as not writable.
-    """
+    below twice that. Unknown free space counts as not writable."""
 
     def read() -> Reading:
         if not writable():

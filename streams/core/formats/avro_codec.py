@@ -2,10 +2,8 @@
 
 A body is read with its writer's schema and fitted to the topic's type by field names: unknown
 fields are dropped, missing ones take their default, an integer may become a float. With ``schema=``
-Avro's own resolution applies: aliases, defaults, promotions.
-
-A logical type is read as the declared type: ``timestamp-millis`` as ``int`` or ``datetime``.
-"""
+Avro's own resolution applies. A logical type is read as the declared type: ``timestamp-millis`` as
+``int`` or ``datetime``."""
 
 from __future__ import annotations
 
@@ -43,9 +41,9 @@ from streams.core.records.defects import Defect, defect, mistyped
 from streams.core.records.faust_values import is_record, plain
 
 _KEPT: Final = (bytes, datetime, date, time, Decimal, UUID)
-"""Types that Avro has itself."""
+"""types that Avro has itself"""
 _AS_WRITTEN: Final = (inspect.IntType, inspect.FloatType, inspect.StrType, inspect.BytesType)
-"""Declared types that take a logical type's underlying value."""
+"""declared types that take a logical type's underlying value"""
 
 
 DECIMAL_MAX_BYTES: Final = 1024
@@ -61,7 +59,7 @@ def _bounded(decimal: Callable[..., Any]) -> Callable[..., Any]:
     return read
 
 
-# fastavro has one table per process, which both of its readers use.
+# fastavro has one table per process, which both of its readers use
 LOGICAL_READERS |= {
     name: _bounded(decimal)
     for name, decimal in LOGICAL_READERS.items()
@@ -71,9 +69,9 @@ LOGICAL_READERS |= {
 
 @dataclass(frozen=True)
 class Avro:
-    """``app.topic(..., codec=Avro())``. ``schema``: the schema to write and read as, in Avro's
-    JSON; default, that of the topic's type. ``subject``: default ``{topic}-value``. ``register``:
-    False only looks the schema up. ``references``: registered schemas that it names."""
+    """``schema``: to write and read as, in Avro's JSON; default, that of the topic's type.
+    ``subject``: default ``{topic}-value``. ``register``: False only looks the schema up.
+    ``references``: registered schemas that it names."""
 
     schema: str | Mapping[str, Any] | None = None
     subject: str = ""
@@ -183,7 +181,7 @@ def _reader(decode: Callable[[io.BytesIO], Any], value_type: Any) -> ValueReader
 
 
 def _fitted(schema: AvroSchema, info: inspect.Type | None) -> AvroSchema:
-    """``schema`` without the logical types whose declared type is a plain one."""
+    """Without the logical types whose declared type is a plain one."""
     if isinstance(info, inspect.UnionType):
         members = [one for one in info.types if not isinstance(one, inspect.NoneType)]
         info = members[0] if len(members) == 1 else None

@@ -1,5 +1,5 @@
-"""Detects schemas with which a small body could nest without end or hold unlimited empty items.
-Schemas are in fastavro's parsed form with full names."""
+"""Detects schemas with which a small body could nest without end or hold unlimited empty items, in
+fastavro's parsed form with full names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Named = Mapping[str, Schema]
 
 
 def nests_itself(named: Named) -> bool:
-    """Whether one of the types contains itself, at any depth."""
+    """At any depth."""
     uses = {name: {*_names(_members(schema))} for name, schema in named.items()}
     try:
         TopologicalSorter(uses).prepare()

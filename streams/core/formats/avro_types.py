@@ -40,7 +40,7 @@ _PLAIN: Final[Mapping[type, AvroSchema]] = {
 
 
 def avro_schema(value_type: Any) -> AvroSchema:
-    """The schema of a type. Raises `UsageError` for an unsupported type."""
+    """Raises `UsageError` for an unsupported type."""
     if is_record(value_type):
         return _of_record(value_type)
     return _Types().of(inspect.type_info(value_type), "it")
@@ -53,7 +53,7 @@ def _of_record(record: Any) -> AvroSchema:
 
 
 class _Types:
-    """One walk over a type. Repeated records are referred to by name."""
+    """Repeated records are referred to by name."""
 
     def __init__(self) -> None:
         self._named: set[str] = set()
@@ -106,7 +106,7 @@ class _Types:
 
 
 def _default(one: inspect.Field, schema: AvroSchema) -> dict[str, Any]:
-    """A field's default where Avro allows it: for a union, a value of its first member."""
+    """Where Avro allows it: for a union, a value of its first member."""
     if one.default is not msgspec.NODEFAULT:
         value = msgspec.to_builtins(one.default)
     elif one.default_factory in (list, set, tuple):

@@ -21,8 +21,8 @@ class Read(NamedTuple):
 
 
 BatchDecoder: TypeAlias = Callable[[Sequence[bytes | None]], Read]
-"""Never raises for bytes, whatever they are; raises a `DiaError` where it cannot decide, as while a
-schema registry is away. None is a record without a value."""
+"""Never raises for bytes; raises a `DiaError` where it cannot decide, as while a schema registry is
+away. None is a record without a value."""
 
 
 @runtime_checkable
@@ -31,7 +31,7 @@ class Codec(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name in listings."""
+        """in listings"""
         ...
 
     @property
@@ -40,8 +40,7 @@ class Codec(Protocol):
         ...
 
     def decoder(self, value_type: Any) -> BatchDecoder:
-        """A decoder to ``value_type``, created once per topic and schema version. Raises
-        `UsageError` for an unreadable type."""
+        """Created once per topic and schema version. Raises `UsageError` for an unreadable type."""
         ...
 
     def encode(self, event: Any) -> bytes: ...
@@ -58,8 +57,8 @@ def read_all(
     again: Callable[[Any, Exception], Any],
     defect_of: Callable[[bytes | None, Exception], Defect],
 ) -> Read:
-    """Decode each value; ``decode`` raises `DECODE_ERRORS` for a bad one. ``again`` tries it
-    another way, or raises the final error."""
+    """``decode`` raises `DECODE_ERRORS` for a bad value. ``again`` tries it another way, or raises
+    the final error."""
     events: list[Any] = []
     failed: dict[int, Defect] = {}
     decoded: Iterable[Any] = map(decode, values)

@@ -12,12 +12,9 @@ from streams.core.records.defects import Defect, defect
 
 
 def guarded(decode: BatchDecoder) -> BatchDecoder:
-    """``decode``, but if it raises, values are decoded one by one, and each that raises, or gives
-    neither event nor defect, is refused as `codec_failed`.
-
-    Errors of the engine's tree and MemoryError pass through: the partition stops and no value is
-    refused.
-    """
+    """If ``decode`` raises, values are decoded one by one, and each that raises, or gives neither
+    event nor defect, is refused as `codec_failed`. Errors of the engine's tree and MemoryError pass
+    through."""
 
     def read(values: Sequence[bytes | None]) -> Read:
         try:

@@ -1,9 +1,7 @@
 """JSON with a JSON Schema in a registry, by jsonschema-rs.
 
-A body is validated against the schema it names, then decoded as plain JSON. A value is validated
-against the writer's schema before it is sent. ``$ref`` resolves to registered references only; no
-address is fetched.
-"""
+A body is validated against the schema it names, then decoded as plain JSON; a value is validated
+before it is sent. ``$ref`` resolves to registered references only."""
 
 from __future__ import annotations
 
@@ -32,8 +30,7 @@ from streams.core.records.faust_values import is_record
 
 @dataclass(frozen=True)
 class JsonSchema:
-    """``app.topic(..., codec=JsonSchema())``. ``schema``: default, that of the topic's type. Other
-    arguments as in `Avro`."""
+    """``schema``: default, that of the topic's type. Other arguments as in `Avro`."""
 
     schema: str | Mapping[str, Any] | None = None
     subject: str = ""
@@ -104,7 +101,7 @@ class JsonSchemaCodec(RegistryCodec):
 
 
 def _validator(document: Any, references: Mapping[str, str]) -> Callable[[Any], None]:
-    """Raises ValueError for an invalid schema, or one that refers outside ``references``."""
+    """Raises `ValueError` for an invalid schema, or one that refers outside ``references``."""
 
     def referenced(uri: str) -> Any:
         for name, text in references.items():

@@ -1,7 +1,5 @@
-"""Codecs by name.
-
-Avro, Protobuf and JSON Schema need optional packages, so their modules are imported on first use.
-"""
+"""Codecs by name. Avro, Protobuf and JSON Schema need optional packages, so their modules are
+imported on first use."""
 
 from __future__ import annotations
 
@@ -35,11 +33,11 @@ OPTIONAL: Final = {
         "streams.core.formats.json_schema_codec", "JsonSchema", "jsonschema-rs", "json-schema"
     ),
 }
-"""Codecs of a schema registry, by name."""
+"""codecs of a schema registry"""
 
 
 def declaration(name: str) -> Any:
-    """The class that declares the codec ``name``. Raises `UsageError` without its package."""
+    """Raises `UsageError` without the codec's package."""
     wanted = OPTIONAL[name]
     try:
         module = import_module(wanted.module)
@@ -54,8 +52,8 @@ def declaration(name: str) -> Any:
 
 
 def codec_of(named: str | Codec | SchemaFormat, topic: str, value_type: Any) -> Codec:
-    """The codec of ``topic``, by name or as given. Raises `UsageError` for any other object, and
-    for a format that cannot write ``value_type``."""
+    """By name or as given. Raises `UsageError` for any other object, and for a format that cannot
+    write ``value_type``."""
     if isinstance(named, str):
         if named in OPTIONAL:
             return codec_of(declaration(named)(), topic, value_type)

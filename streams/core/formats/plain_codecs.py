@@ -72,8 +72,6 @@ def records_of(
     decode: Callable[[Any], Any],
     defect_of: Callable[[bytes | None, Exception], Defect],
 ) -> BatchDecoder:
-    """Decodes values with ``decode`` and converts them to ``record``."""
-
     def read(value: bytes | None) -> Any:
         return record.from_data(decode(value))
 

@@ -1,7 +1,5 @@
-"""The messages of a .proto file by message index path.
-
-Parses only ``package`` and the nesting of ``message`` blocks, so imports need not exist.
-"""
+"""The messages of a .proto file by message index path. Parses only ``package`` and the nesting of
+``message`` blocks, so imports need not exist."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ Path = tuple[int, ...]
 
 
 def messages_of(text: str) -> Mapping[Path, str]:
-    """The full name of each message. Raises ValueError for unbalanced braces."""
+    """Raises `ValueError` for unbalanced braces."""
     words = [word for word in _WORD.findall(text) if not word.startswith(_NOT_CODE)]
     package = ""
     found: dict[Path, str] = {}

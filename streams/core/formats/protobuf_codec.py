@@ -1,8 +1,8 @@
 """Protobuf with a schema registry, by Google's library.
 
 The topic's type is a generated message class. Bodies are read by field numbers: unknown fields are
-ignored, missing ones have their default. The message named by a record must be that of the class.
-"""
+ignored, missing ones have their default. The message named by a record must be that of the
+class."""
 
 from __future__ import annotations
 
@@ -32,9 +32,8 @@ from streams.core.records.defects import Defect, defect, undecodable
 
 @dataclass(frozen=True)
 class Protobuf:
-    """``app.topic(..., value_type=orders_pb2.Order, codec=Protobuf())``. ``schema``: the text of
-    the .proto file; default, the serialized file of the class. Other arguments as in `Avro`; a file
-    that imports your others needs ``references``."""
+    """``schema``: the text of the .proto file; default, the serialized file of the class. Other
+    arguments as in `Avro`; a file that imports your others needs ``references``."""
 
     schema: str = ""
     subject: str = ""
@@ -127,7 +126,7 @@ class ProtobufJson:
 
 
 _DOCUMENTS: Final = ProtobufJson()
-"""Shared: readers are cached by topic and codec."""
+"""readers are cached by topic and codec"""
 
 
 def _document_defect(value: bytes | None, error: Exception) -> Defect:
@@ -147,7 +146,7 @@ def _whole(message: Any) -> Any:
 
 
 def _messages(text: str) -> Mapping[Path, str]:
-    """The messages of a .proto file or of its Base64 serialized form. Raises ValueError."""
+    """Of a .proto file or of its Base64 serialized form. Raises `ValueError`."""
     try:
         file = FileDescriptorProto.FromString(b64decode(text, validate=True))
     except (ValueError, DecodeError):

@@ -2,8 +2,7 @@
 
 A declaration (`Avro`, `Protobuf`, `JsonSchema`) creates the codec of a topic; each process connects
 it (streams/connect/schema_registry/connecting.py). An unknown schema id, and a schema or body that
-does not fit, make dead letters. An unavailable registry makes none: `SchemaPending`.
-"""
+does not fit, make dead letters; an unavailable registry raises `SchemaPending`."""
 
 from __future__ import annotations
 
@@ -34,10 +33,10 @@ from streams.core.records.bad_records import (
 from streams.core.records.defects import Defect, defect
 
 COMPILED_MAX: Final = 1000
-"""Cached readers per topic."""
+"""per topic"""
 
 ValueReader: TypeAlias = Callable[[bytes], Any]
-"""A whole value, header included, to its event. Raises `Unfit`, ValueError or TypeError."""
+"""A whole value, header included, to its event. Raises `Unfit`, `ValueError` or `TypeError`."""
 
 
 class Unfit(ValueError):  # noqa: N818 - what was found out
@@ -49,7 +48,6 @@ class Unfit(ValueError):  # noqa: N818 - what was found out
 
 
 def incompatible(what: str) -> Unfit:
-    """The schema cannot be read as the topic's type."""
     return Unfit(defect(IncompatibleSchema.code, "$", what))
 
 
@@ -75,7 +73,7 @@ class RegistryCodec(ABC):
 
     @abstractmethod
     def body(self, event: Any) -> bytes:
-        """The bytes behind the header. Raises any exception for an event that does not fit."""
+        """Behind the header. Raises any exception for an event that does not fit."""
 
     @abstractmethod
     def unfit(self, error: Exception) -> Defect:
@@ -83,7 +81,7 @@ class RegistryCodec(ABC):
 
     @abstractmethod
     def check(self, value_type: Any) -> None:
-        """Raises `UsageError` or TypeError for a type that values cannot be read as."""
+        """Raises `UsageError` or `TypeError` for a type that values cannot be read as."""
 
     @property
     def documents(self) -> Codec:
@@ -120,7 +118,7 @@ class RegistryCodec(ABC):
         return self.framed(self.source.id_of(self.writer), event)
 
     def framed(self, number: int, event: Any) -> bytes:
-        """The value of an event with schema id ``number``. Raises `ValueRefused`."""
+        """The value of ``event`` with schema id ``number``. Raises `ValueRefused`."""
         try:
             return header(number) + self.body(event)
         except DiaError:

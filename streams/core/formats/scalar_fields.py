@@ -2,8 +2,7 @@
 
 A type is scanned if it is a `msgspec.Struct`, a plain JSON object, with str, int or float fields
 only, optional or bounded ones included, and created by its decoder alone. A default must be of the
-field's type, which msgspec does not check. Other types and codecs are decoded one by one.
-"""
+field's type, which msgspec does not check."""
 
 from __future__ import annotations
 
@@ -37,7 +36,7 @@ class ScalarFields:
         return int((self.shape[:, record_shape.KIND] == kind).sum())
 
     def column(self, name: str, kind: int) -> int | None:
-        """Row of field ``name`` in the outputs of ``kind``; None for another kind."""
+        """Row in the outputs of ``kind``; None for another kind."""
         place = self.places.get(name)
         if place is None or self.shape[place, record_shape.KIND] != kind:
             return None
@@ -94,7 +93,7 @@ def _row(field: Field) -> _Row | None:
 
 
 def _is_of(field: Field, scalar: Any) -> bool:
-    """Whether the default of ``field`` is None or of its type. False for a factory and
+    """Whether the default is None or of the field's type. False for a factory and
     `msgspec.UNSET`."""
     if field.required or field.default is None:
         return True

@@ -13,7 +13,7 @@ class SchemaFormat(Protocol):
 
     @property
     def subject(self) -> str:
-        """The registry subject; "": ``{topic}-value``."""
+        """ "": ``{topic}-value``."""
         ...
 
     @property
@@ -22,5 +22,5 @@ class SchemaFormat(Protocol):
         ...
 
     def codec(self, topic: str, value_type: Any) -> Codec:
-        """The codec of a topic. Raises `UsageError` for a type without a schema."""
+        """Raises `UsageError` for a type without a schema."""
         ...

@@ -1,8 +1,5 @@
-"""The part of a schema registry that is in memory.
-
-Encoding and decoding never wait: a missing schema raises `Pending`, whose ``obtain`` queries the
-registry; the caller then retries.
-"""
+"""The part of a schema registry that is in memory. A missing schema raises `Pending`, whose
+``obtain`` queries the registry; the caller then retries."""
 
 from __future__ import annotations
 
@@ -15,8 +12,7 @@ SchemaKind: TypeAlias = Literal["AVRO", "PROTOBUF", "JSON"]
 
 
 class RegisteredSchema(NamedTuple):
-    """A registered schema. ``references`` are the schemas its text names, by name, each behind its
-    own references."""
+    """``references`` are the schemas its text names, by name, each behind its own references."""
 
     kind: str
     text: str
@@ -32,7 +28,7 @@ class SchemaReference(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """A schema to write with, and its registry subject. ``register``: register it if missing."""
+    """A schema to write with. ``register``: register it if missing."""
 
     name: str
     kind: SchemaKind
@@ -43,7 +39,7 @@ class Subject(NamedTuple):
 
 class SchemaSource(Protocol):
     def by_id(self, ids: Collection[int]) -> Mapping[int, RegisteredSchema | None]:
-        """The schema of each id; None where the registry has none. Raises `SchemaPending`."""
+        """None where the registry has no such schema. Raises `SchemaPending`."""
         ...
 
     def id_of(self, subject: Subject) -> int:

@@ -1,8 +1,7 @@
 """Integers with a fraction of zero or an exponent, as pandas and Lua write times.
 
 JSON Schema accepts ``1795908894818.0`` as an integer; msgspec refuses it. Such a record is decoded
-again without types, its whole numbers become integers, and the result is converted.
-"""
+again without types, and converted."""
 
 from __future__ import annotations
 
@@ -19,10 +18,8 @@ _DIGITS_MAX = 20
 
 
 def decode_whole(value: bytes, type_: Any, error: Exception) -> Any:
-    """The event of ``value``, whose decoding as ``type_`` raised ``error``.
-
-    Raises that error, or the next one, when something else is wrong too.
-    """
+    """``error``: of decoding ``value`` as ``type_``. Raises it, or the next one, when something
+    else is wrong too."""
     document: Any = None
     exact: Any = None
     while True:
@@ -50,7 +47,7 @@ def _at(document: Any, names: list[str]) -> Any:
 
 
 def _whole(number: Any) -> int | None:
-    """The integer value of a decimal; None with a fraction or too many digits."""
+    """None with a fraction or too many digits."""
     if not isinstance(number, Decimal) or not number.is_finite():
         return None
     if number.adjusted() >= _DIGITS_MAX or number != number.to_integral_value():

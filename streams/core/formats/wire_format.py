@@ -21,7 +21,7 @@ HEADER_BYTES: Final = 5
 _HEADER: Final = struct.Struct(">bI")
 _MAGIC: Final = 0
 _INDEXES_MAX: Final = 100
-"""Protobuf's own nesting limit."""
+"""Protobuf's own nesting limit"""
 _VARINT_BYTES_MAX: Final = 5
 
 read_header = _HEADER.unpack_from
@@ -32,7 +32,7 @@ def header(schema_id: int) -> bytes:
 
 
 def schema_id(value: bytes | None) -> int | None:
-    """The schema id of a value; None for another format."""
+    """None for another format."""
     if value is None or len(value) < HEADER_BYTES:
         return None
     magic, named = read_header(value)
@@ -46,7 +46,7 @@ def written_indexes(path: Sequence[int]) -> bytes:
 
 
 def read_indexes(value: bytes, at: int) -> tuple[tuple[int, ...], int]:
-    """The path at ``at``, and the start of the body. Raises ValueError."""
+    """The path at ``at``, and the start of the body. Raises `ValueError`."""
     count, at = _read_varint(value, at)
     if count == 0:
         return (0,), at

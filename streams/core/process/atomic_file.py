@@ -9,11 +9,8 @@ from pathlib import Path
 def write_atomically(
     path: Path, content: bytes, mode: int = 0o600, *, durable: bool = False
 ) -> None:
-    """Replace ``path``: a reader sees the old or the new content. With ``durable`` the new content
-    survives a power failure.
-
-    Raises `OSError`, and leaves ``path`` unchanged.
-    """
+    """A reader sees the old or the new content. With ``durable`` the new content survives a power
+    failure. Raises `OSError`, and leaves ``path`` unchanged."""
     arriving = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(arriving, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:

@@ -14,10 +14,7 @@ RETRY_INTERVAL_S = 0.05
 
 @contextmanager
 def exclusive(path: Path, timeout_s: float, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock file ``path`` during the block; calls ``waiting`` if it is taken.
-
-    Raises `TimeoutError` after ``timeout_s``.
-    """
+    """Calls ``waiting`` if the lock is taken. Raises `TimeoutError` after ``timeout_s``."""
     deadline = time.monotonic() + timeout_s
     told = False
     while (file := hold(path)) is None:
@@ -32,7 +29,7 @@ def exclusive(path: Path, timeout_s: float, waiting: Callable[[], None]) -> Iter
 
 
 def is_held(path: Path) -> bool:
-    """Whether another holder, in any process, has the lock."""
+    """By another holder, in any process."""
     try:
         with exclusive(path, timeout_s=0, waiting=lambda: None):
             return False
@@ -41,7 +38,7 @@ def is_held(path: Path) -> bool:
 
 
 def hold(path: Path) -> IO[str] | None:
-    """The lock file ``path``, held until closed; None while another holder has it."""
+    """Until closed; None while another holder has it."""
     # Append mode keeps the content, which another holder may have written.
     file = path.open("a")
     try:

@@ -22,8 +22,7 @@ def private_folder(path: Path) -> None:
 
 def refuse_loose(name: str, path: Path) -> None:
     """Raise `UsageError` where other users can read our secret file, or change one of any owner;
-    ``name`` is its setting or option. A file of another user may be readable by others, since this
-    process cannot change its mode. `OSError` where there is none."""
+    ``name`` is its setting or option. Raises `OSError` where there is none."""
     found = path.stat()
     loose = _OTHERS if found.st_uid == os.geteuid() else _OTHERS_WRITE
     if found.st_mode & loose:

@@ -1,5 +1,4 @@
-"""Listening sockets. A process binds its ports before it starts anything else, so that a taken port
-ends it at once."""
+"""Listening sockets. A process binds its ports first, so that a taken port ends it at once."""
 
 from __future__ import annotations
 
@@ -9,10 +8,8 @@ from streams.core.errors import AddressUnavailable
 
 
 def bound(host: str, port: int, setting: str) -> socket.socket:
-    """A TCP socket bound to the first address of ``host``; port 0 takes a free one.
-
-    Raises `AddressUnavailable`, which names ``setting``.
-    """
+    """At the first address of ``host``; port 0 takes a free one. Raises `AddressUnavailable`, which
+    names ``setting``."""
     listener: socket.socket | None = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -37,6 +34,6 @@ def bound(host: str, port: int, setting: str) -> socket.socket:
 
 
 def address_of(listener: socket.socket) -> tuple[str, int]:
-    """Host and port of a bound socket; IPv6 in brackets."""
+    """Host and port; IPv6 in brackets."""
     host, port = listener.getsockname()[:2]
     return (f"[{host}]" if ":" in host else host), port

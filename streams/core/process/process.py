@@ -11,7 +11,7 @@ from pathlib import Path
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _START_FIELD = 19
-"""Index of ``starttime`` in /proc/PID/stat after the command name; proc(5), field 22."""
+"""of ``starttime`` in /proc/PID/stat after the command name; proc(5), field 22"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class ProcessIdentity:
 
     @classmethod
     def of(cls, pid: int) -> ProcessIdentity | None:
-        """The process with this pid; None when it is dead or a zombie."""
+        """None when the process is dead or a zombie."""
         start_ticks = _start_ticks(pid)
         if start_ticks is None:
             return None
@@ -36,10 +36,8 @@ class ProcessIdentity:
         return uptime_s - self.start_ticks / os.sysconf("SC_CLK_TCK")
 
     def send(self, number: signal.Signals) -> bool:
-        """Signal the process; False when it is gone.
-
-        Uses a pidfd: the pid could be reused between check and kill.
-        """
+        """False when the process is gone. Uses a pidfd: the pid could be reused between check and
+        kill."""
         try:
             handle = os.pidfd_open(self.pid)
         except ProcessLookupError:

@@ -2,8 +2,7 @@
 
 State is in arrays of megabytes that grow by copying. glibc raises its mmap threshold to 32 MiB and
 keeps freed blocks: 540 bytes per window instead of 320. A fixed threshold returns large blocks at
-once, at no measurable cost.
-"""
+once."""
 
 from __future__ import annotations
 
@@ -30,7 +29,7 @@ def settle() -> None:
 
 
 _LIMITS = ("memory.max", "memory/memory.limit_in_bytes")
-"""Control group files of a container: version 2 and version 1."""
+"""control group files of a container: version 2 and version 1"""
 
 
 @cache

@@ -13,10 +13,8 @@ DELAY_MAX_S = 5.0
 
 @dataclass(slots=True)
 class RestartPolicy:
-    """Doubling delays; after `DEATHS_MAX` deaths within `WITHIN_S` the next one is final.
-
-    Otherwise a service that always crashes would use a core and fill its log.
-    """
+    """Doubling delays; after `DEATHS_MAX` deaths within `WITHIN_S` the next one is final: a service
+    that always crashes would use a core and fill its log."""
 
     _deaths: deque[float] = field(default_factory=lambda: deque(maxlen=DEATHS_MAX + 1))
 

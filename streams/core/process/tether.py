@@ -1,9 +1,8 @@
 """Runs a command that dies with its parent process, even on kill -9.
 
 Run as a file, isolated (``python -I -S tether.py PARENT_PID COMMAND...``), to start in
-milliseconds. Code between fork and exec in the parent could deadlock. PR_SET_PDEATHSIG (prctl(2))
-survives the exec.
-"""
+milliseconds: code between fork and exec in the parent could deadlock. PR_SET_PDEATHSIG (prctl(2))
+survives the exec."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(parent_pid: int) -> bool:
-    """Make the kernel kill this process when its parent ends. False: the parent has ended."""
+    """False: the parent has ended."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")

@@ -1,8 +1,5 @@
-"""Defects of records: code, sentence, path. Good records never come here.
-
-Codes for type and range errors are derived from msgspec's messages; a contract test pins their
-form.
-"""
+"""Defects of records: code, sentence, path. Codes for type and range errors are derived from
+msgspec's messages; a contract test pins their form."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ from streams.core.records.text_encoding import foreign_encoding, without_mark
 
 _MESSAGE_MAX = 400
 _PATH_MAX = 200
-"""Limit of sentences and paths, which may quote the payload."""
+"""of sentences and paths, which may quote the payload"""
 
 _Link: TypeAlias = "tuple[_Link | None, str]"
 
@@ -35,7 +32,7 @@ _WRONG_TYPE = re.compile(r"Expected `[^`]*`(?: \| `[^`]*`)*, got `")
 
 
 class Defect(NamedTuple):
-    """Why a record is refused. ``path`` is a JSON path (``$.ts``), ``key`` or a header name."""
+    """``path`` is a JSON path (``$.ts``), ``key`` or a header name."""
 
     code: str
     message: str
@@ -43,13 +40,13 @@ class Defect(NamedTuple):
 
 
 def defect(code: str, path: str, what: str) -> Defect:
-    """A defect whose message names the path, then ``what`` was expected."""
+    """The message names the path, then ``what`` was expected."""
     path = path[:_PATH_MAX]
     return Defect(code, f"{path}: {what}"[:_MESSAGE_MAX], path)
 
 
 def undecodable(value: bytes | None, error: Exception) -> Defect:
-    """Why ``value`` could not be decoded; ``error`` is the decoder's exception."""
+    """``error`` is the decoder's exception."""
     if not value:
         return defect(EmptyValue.code, "$", "expected a JSON object, got no value")
     if (found := bad_utf8(value)) is not None:
@@ -101,10 +98,8 @@ def mistyped(error: msgspec.ValidationError) -> Defect:
 
 
 def _non_finite_path(value: bytes) -> str | None:
-    """The first non-finite number of a text that is JSON but for NaN and Infinity.
-
-    None when the standard library, which accepts those, refuses the text too.
-    """
+    """The first non-finite number of a text that is JSON but for NaN and Infinity; None when the
+    standard library, which accepts those, refuses it too."""
     try:
         root = json.loads(value)
     except (ValueError, RecursionError):

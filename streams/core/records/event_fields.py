@@ -14,14 +14,12 @@ from streams.core.records.text_spans import TextSpans
 T = TypeVar("T")
 
 Texts: TypeAlias = Sequence[str | None] | TextSpans
-"""A column of texts, as strings or as places in a buffer."""
+"""as strings or as places in a buffer"""
 
 
 class EventFields(Protocol):
-    """Columns of one length, by attribute name.
-
-    Each method raises TypeError for a field of another type; `wholes` and `numbers` also for None.
-    """
+    """Columns of one length, by attribute name. Each method raises `TypeError` for a field of
+    another type; `wholes` and `numbers` also for None."""
 
     def texts(self, name: str) -> Texts: ...
 

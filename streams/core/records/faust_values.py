@@ -12,7 +12,7 @@ def is_record(value_type: Any) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """``value`` with each faust.Record, nested ones included, as a map."""
+    """Each faust.Record, nested ones included, becomes a map."""
     if type(value) in _SCALARS:
         return value
     if hasattr(value, "asdict"):

@@ -1,7 +1,5 @@
-"""A record batch whose keys and values are places in the broker's bytes.
-
-Column readers use the arrays; the lists of a `RecordBatch` are created on access.
-"""
+"""A record batch whose keys and values are places in the broker's bytes. The lists of a
+`RecordBatch` are created on access."""
 
 from __future__ import annotations
 
@@ -80,7 +78,7 @@ def together(parts: Sequence[Frames]) -> Frames:
 
 
 class _Places(Sequence[Any]):
-    """A list of a `FramedBatch`, created on the first access to more than an element."""
+    """Created on the first access to more than an element."""
 
     def __init__(self, batch: FramedBatch, name: str) -> None:
         self._batch = batch
@@ -140,21 +138,21 @@ class FramedBatch(RecordBatch):
         return self._parts is not None
 
     def add(self, frames: Frames) -> None:
-        """Append records; only while ``framed``."""
+        """Only while ``framed``."""
         assert self._parts is not None, "lists are not framed again"
         self._parts.append(frames)
         self._count += len(frames)
         self.lists = {}
 
     def frames(self) -> Frames:
-        """All records; at least one."""
+        """At least one record."""
         assert self._parts, "no record, or not every one is framed"
         if len(self._parts) > 1:
             self._parts = [together(self._parts)]
         return self._parts[0]
 
     def to_lists(self) -> None:
-        """As in `RecordBatch`; ends `add`."""
+        """Ends `add`."""
         if self._parts is None:
             return
         for name in ("offsets", "timestamps", "keys", "values", "headers"):
@@ -220,19 +218,19 @@ def _frames_of(batch: RecordBatch) -> Frames | None:
 
 
 def offset_array(batch: RecordBatch) -> NDArray[np.int64]:
-    """Its ``offsets``, read-only."""
+    """Read-only."""
     frames = _frames_of(batch)
     return np.array(batch.offsets, np.int64) if frames is None else frames.offsets
 
 
 def timestamp_array(batch: RecordBatch) -> NDArray[np.int64]:
-    """Its ``timestamps``, read-only."""
+    """Read-only."""
     frames = _frames_of(batch)
     return np.array(batch.timestamps, np.int64) if frames is None else frames.timestamps
 
 
 def places_of(batch: RecordBatch) -> tuple[TextSpans, TextSpans]:
-    """Its keys and values as places in one buffer."""
+    """Keys and values as places in one buffer."""
     frames = _frames_of(batch)
     if frames is not None:
         keys, values = (spans(frames.buffer, *frames.places(name)) for name in ("keys", "values"))
@@ -243,7 +241,7 @@ def places_of(batch: RecordBatch) -> tuple[TextSpans, TextSpans]:
 
 
 def framed(batch: RecordBatch) -> RecordBatch:
-    """The batch in frames, as from Kafka; unchanged where it is empty or a record has headers."""
+    """In frames, as from Kafka; unchanged where it is empty or a record has headers."""
     if not len(batch) or batch.any_headers():
         return batch
     keys, values = places_of(batch)

@@ -7,51 +7,48 @@ from typing import Final
 from streams.core.types import Headers
 
 SCHEMA: Final = "dia.schema"
-"""Schema version of the value, ASCII decimal; absent means `UNNAMED_VERSION`."""
+"""schema version of the value, ASCII decimal; absent means `UNNAMED_VERSION`"""
 
 UNNAMED_VERSION: Final = 1
-"""Schema version of a record without the header."""
 
 REPLAY_APPEND_TS: Final = "dia.replay.append_ts"
-"""Replayed record: its first append time, decimal milliseconds since the epoch. Its age is measured
-from it."""
+"""of a replayed record: its first append time, decimal milliseconds since the epoch, the base of
+its age"""
 
 REPLAY_HOPS: Final = "dia.replay.hops"
-"""Replayed record: its number of replays, decimal."""
+"""its number of replays, decimal"""
 
 HOPS_CEILING: Final = 65_535
-"""Limit of counted replays: the ``hops`` column is a UInt16, and any producer can write the header.
-"""
+"""The ``hops`` column is a UInt16, and any producer can write the header."""
 
 REPLAY_PLAN: Final = "dia.replay.plan"
-"""Replayed record: the plan."""
 
 REPLAY_ID: Final = "dia.replay.id"
-"""Replayed record: the id of its dead letter."""
+"""the id of its dead letter"""
 
 REPLAY_SHED: Final = "dia.replay.shed"
-"""Replayed shed record: topic/partition/offset of the original."""
+"""of a replayed shed record: topic/partition/offset of the original"""
 
 REPLAY_PREFIX: Final = "dia.replay."
 
 REPLAY_PARKED_FOR: Final = "dia.replay.parked_for"
-"""Parked record: the reason."""
+"""of a parked record: the reason"""
 
 DLQ_PREFIX: Final = "dia.dlq."
-"""Prefix of the provenance of a dead letter, added behind its record's headers."""
+"""provenance of a dead letter, added behind its record's headers"""
 
 DLQ_REPLAY_HOPS: Final = DLQ_PREFIX + "replay_hops"
-"""Dead letter: replays of its record before it failed, decimal."""
+"""of a dead letter: replays of its record before it failed, decimal"""
 
 TRACEPARENT: Final = "traceparent"
 """Traced record: https://www.w3.org/TR/trace-context/."""
 
 _DIGITS_MAX = 18
-"""Enough for any offset, count or time within 64 bits."""
+"""enough for any offset, count or time within 64 bits"""
 
 
 def of_version(version: int) -> Headers:
-    """The header for a schema version; none for `UNNAMED_VERSION`."""
+    """None for `UNNAMED_VERSION`."""
     return () if version == UNNAMED_VERSION else ((SCHEMA, b"%d" % version),)
 
 
@@ -63,18 +60,15 @@ def last(headers: Headers, name: str) -> bytes | None:
 
 
 def hops(headers: Headers) -> int:
-    """Replays of a record, at most `HOPS_CEILING`.
-
-    A record with the provenance of a dead letter was copied from a DLQ by another tool: that counts
-    as one more replay.
-    """
+    """At most `HOPS_CEILING`. A record with the provenance of a dead letter was copied from a DLQ
+    by another tool: one more replay."""
     replayed = decimal(last(headers, REPLAY_HOPS)) or 0
     buried = decimal(last(headers, DLQ_REPLAY_HOPS))
     return min(HOPS_CEILING, replayed if buried is None else max(replayed, buried + 1))
 
 
 def decimal(raw: bytes | None) -> int | None:
-    """A header value as a non-negative number, or None."""
+    """A non-negative number, or None."""
     if raw and len(raw) <= _DIGITS_MAX and raw.isdigit():
         return int(raw)
     return None

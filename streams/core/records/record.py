@@ -18,7 +18,7 @@ import msgspec
 
 
 class RecordMeta(msgspec.StructMeta):
-    """Makes fields keyword-only, which `msgspec.Struct` does not inherit."""
+    """`msgspec.Struct` does not inherit ``kw_only``."""
 
     def __new__(
         mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any
@@ -28,4 +28,4 @@ class RecordMeta(msgspec.StructMeta):
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(msgspec.field,))
 class Record(msgspec.Struct, metaclass=RecordMeta):
-    """The base of a user's event types; see the module docstring."""
+    """See the module docstring."""

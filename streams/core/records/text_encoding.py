@@ -6,7 +6,7 @@ from __future__ import annotations
 import codecs
 
 HEAD_BYTES = 4
-"""Bytes needed to detect an encoding."""
+"""needed to detect an encoding"""
 
 _MARKS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
@@ -17,15 +17,12 @@ _MARKS = (
 
 
 def without_mark(text: bytes) -> bytes:
-    """The text without a UTF-8 byte-order mark."""
     return text.removeprefix(codecs.BOM_UTF8)
 
 
 def foreign_encoding(text: bytes) -> str | None:
-    """UTF-16 or UTF-32, where ``text`` begins so; else None.
-
-    JSON begins with an ASCII character, whose other bytes are zero.
-    """
+    """UTF-16 or UTF-32, else None: JSON begins with an ASCII character, whose other bytes are
+    zero."""
     for mark, name in _MARKS:
         if text.startswith(mark):
             return name

@@ -16,10 +16,7 @@ _MANY = 500
 @dataclass(frozen=True, slots=True, eq=False)
 class TextSpans:
     """Text i is the ``size[i]`` bytes of ``buffer`` at ``at[i]``. `PADDING` bytes follow the last
-    one.
-
-    ``absent``: mask of rows without a text; None where every row has one.
-    """
+    one. ``absent``: mask of rows without a text, or None."""
 
     buffer: NDArray[np.uint8]
     at: NDArray[np.int64]
@@ -45,13 +42,13 @@ class TextSpans:
 
 
 def spans(buffer: NDArray[np.uint8], at: NDArray[np.int64], size: NDArray[np.int64]) -> TextSpans:
-    """Places in a buffer; a size below 0 is absent."""
+    """A size below 0 is absent."""
     absent = size < 0
     return TextSpans(buffer, at, size, absent if absent.any() else None)
 
 
 def joined(texts: Sequence[bytes | None]) -> TextSpans:
-    """Texts copied into one buffer; None is absent."""
+    """Copied into one buffer; None is absent."""
     absent = None
     if None in texts:
         absent = np.array([text is None for text in texts], np.bool_)

@@ -15,7 +15,7 @@ class Backoff:
         self._next_s = first_s
 
     def next_s(self) -> float:
-        """The length of the next pause; the caller waits."""
+        """The caller waits."""
         pause_s = self._next_s
         self._next_s = min(2 * pause_s, self._max_s)
         return pause_s
@@ -24,5 +24,5 @@ class Backoff:
         await self._clock.sleep(self.next_s())
 
     def reset(self) -> None:
-        """After a success: the next pause is the first one."""
+        """After a success."""
         self._next_s = self._first_s

@@ -31,10 +31,8 @@ log = structlog.get_logger(__name__)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerPolicy:
     """``failures`` within ``window_s`` open it for ``open_s``; ``successes`` in a row close it.
-
-    With ``consecutive`` a success resets the failures, so a dependency that answers half of the
-    calls stays in use.
-    """
+    With ``consecutive`` a success resets the failures: a dependency that answers half of the calls
+    stays in use."""
 
     failures: int = 5
     window_s: float = 60.0
@@ -45,7 +43,7 @@ class BreakerPolicy:
 
 @dataclass(slots=True)
 class Breaker:
-    """One dependency of this process. ``counts`` are the exceptions that count as failures."""
+    """``counts`` are the exceptions that count as failures."""
 
     dependency: str
     policy: BreakerPolicy
@@ -64,20 +62,20 @@ class Breaker:
 
     @property
     def state(self) -> BreakerState:
-        """The current state; half-open once ``open_s`` has passed."""
+        """Half-open once ``open_s`` has passed."""
         if self._state == "open" and self.retry_after_s <= 0:
             return "half_open"
         return self._state
 
     @property
     def retry_after_s(self) -> float:
-        """Seconds until an open breaker lets a call through, or 0."""
+        """Until an open breaker lets a call through, or 0."""
         if self._state != "open":
             return 0.0
         return max(0.0, self._opened_at + self.policy.open_s - self.clock.monotonic())
 
     async def call(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """``await attempt()``, with its outcome counted. Raises `BreakerOpen` without calling it."""
+        """Raises `BreakerOpen` without calling ``attempt``."""
         self._admit()
         probing = self._trying = self._state == "half_open"
         try:

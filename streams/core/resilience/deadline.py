@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class DeadlinePassed(Exception):  # noqa: N818 - a signal to the caller, which names the error
-    """The time is over; the awaited task was cancelled."""
+    """The awaited task was cancelled."""
 
 
 class Deadline:
@@ -27,7 +27,7 @@ class Deadline:
         return max(0.0, self._ends_at - self._clock.monotonic())
 
     async def wait(self, awaitable: Awaitable[T]) -> T:
-        """The result of ``awaitable``; raises `DeadlinePassed` at the end."""
+        """Raises `DeadlinePassed`."""
         task = asyncio.ensure_future(awaitable)
         try:
             await self._clock.wait(task, self.left_s)

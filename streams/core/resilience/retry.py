@@ -1,17 +1,13 @@
 """Retries with a fixed schedule, jitter, and a budget per partition.
 
 1. A `TransientError` of disposition RETRY is retried after each of ``pauses_s``.
-2. Each retry costs a token of the partition's budget; each new event earns part of one. During an
-   outage almost nothing is retried.
+2. Each retry costs a token of the partition's budget; each new event earns part of one.
 3. Without pauses or tokens left, `RetriesExhausted` makes the event a dead letter.
-4. An error of disposition PAUSE (an open breaker) costs nothing and passes through at once; the
-   caller waits.
-
-Only the event waits: events of other keys go on, up to the bound of events in flight.
+4. An error of disposition PAUSE (an open breaker) costs nothing and passes through; the caller
+waits.
 
 tenacity and stamina do not fit: they wait on the loop's clock and use the global random generator,
-which a simulation cannot control, and have no shared budget.
-"""
+which a simulation cannot control, and have no shared budget."""
 
 from __future__ import annotations
 
@@ -53,7 +49,7 @@ class RetryBudget:
         self._tokens = min(policy.budget_max, self._tokens + policy.budget_per_event)
 
     def spend(self) -> bool:
-        """Take a token for one retry; False when there is none."""
+        """False without a token for one more retry."""
         if self._tokens < 1:
             return False
         self._tokens -= 1
@@ -70,10 +66,7 @@ class Retrier:
         self._budget = RetryBudget(policy)
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """``await attempt()``, repeated on transient errors.
-
-        Raises `RetriesExhausted` from the last `TransientError`; any other error at once.
-        """
+        """Raises `RetriesExhausted` from the last `TransientError`; any other error at once."""
         self._budget.earn()
         tried = 1
         for pause_s in self._policy.pauses_s:

@@ -19,23 +19,22 @@ OFFSET_BITS = 48
 """Of a window row's ``inc`` or ``ver``: the lower bits are a source offset + 1, the upper ones the
 epoch. At a million records per second a partition's offsets last nine years."""
 OFFSET_END = (1 << OFFSET_BITS) - 1
-"""One past the highest source offset of a window row."""
+"""one past the highest source offset of a window row"""
 _COMMIT_BITS = 40
-"""Of a fact's ``ver``: the lower bits are the commit's number. At ten commits per second they last
-3,000 years. The sum stays below 2^53, since Redis and JavaScript use doubles."""
+"""Of a fact's ``ver``: the lower bits are the commit's number; at ten per second they last 3,000
+years. The sum stays below 2^53, since Redis and JavaScript use doubles."""
 EPOCH_END = 1 << (53 - _COMMIT_BITS)
-"""One past the highest epoch of both kinds of version."""
+"""one past the highest epoch of both kinds of version"""
 
 
 def version_of(epoch: int, number: int) -> int:
-    """A window row's ``inc`` or ``ver``; a later epoch makes it greater. ``number`` is a source
-    offset + 1, at most `OFFSET_END`."""
+    """A window row's ``inc`` or ``ver``. ``number`` is a source offset + 1, at most
+    `OFFSET_END`."""
     return epoch << OFFSET_BITS | number
 
 
 def commit_version(epoch: int, seq: int) -> int:
-    """The ``ver`` of a fact, a ledger row or a cached value of commit ``seq``: below 2^53; a later
-    epoch makes it greater."""
+    """The ``ver`` of a fact, a ledger row or a cached value: below 2^53."""
     return epoch << _COMMIT_BITS | seq
 
 
@@ -44,7 +43,7 @@ def epoch_of(version: int) -> int:
 
 
 def offset_of(version: int) -> int:
-    """The source offset in a row's ``inc`` (first folded) or ``ver`` (last folded)."""
+    """In a row's ``inc`` (first folded) or ``ver`` (last folded)."""
     return (version & OFFSET_END) - 1
 
 
@@ -61,8 +60,7 @@ MAP_HINT = (
 
 @dataclass(frozen=True, slots=True)
 class MapIdentity:
-    """Identity of a shard map, stored by every server and changelog: maps of one ``digest`` have
-    the same placement. ``description`` is for people."""
+    """Maps of one ``digest`` have the same placement. ``description`` is for people."""
 
     digest: str
     description: str
@@ -81,10 +79,8 @@ class WindowRows:
     """Rows of one shard for `m1` (or `h1` and `d1`, for windows older than m1's retention).
 
     Row i is the full state of one incarnation of a window at version ``ver[i]``: inserting it
-    twice, or after a newer version, has no effect. Names are dictionary-encoded: row i has tenant
-    ``tenants[tenant_code[i]]``. Its sketch is ``sk_k/sk_n[sk_off[i]:sk_off[i + 1]]``, codes
-    ascending.
-    """
+    twice, or after a newer version, has no effect. It has tenant ``tenants[tenant_code[i]]``, and
+    the sketch ``sk_k/sk_n[sk_off[i]:sk_off[i + 1]]``, codes ascending."""
 
     table: WindowTable
     shard: int
@@ -141,10 +137,8 @@ Rows: TypeAlias = WindowRows | FactRows
 
 
 class RowsRefused(Exception):  # noqa: N818 - an answer about some rows, not a failure of the call
-    """Every row but ``indexes`` is stored; those can never be, for ``reason``.
-
-    ``indexes`` count over the concatenated chunks of `ShardSet.insert`.
-    """
+    """Every row but ``indexes`` is stored; those can never be, for ``reason``. They count over the
+    concatenated chunks of `ShardSet.insert`."""
 
     def __init__(self, indexes: Sequence[int], reason: str) -> None:
         super().__init__(reason)
@@ -157,15 +151,14 @@ class ShardSet(Protocol):
 
     Raises `ShardUnavailable` or `PoolExhausted` (retry later), `ShardBusy` (code 252: slow down),
     `RowsRefused`, and `ShardMapChanged` when another map placed a server's rows. Repeating an
-    insert is harmless.
-    """
+    insert is harmless."""
 
     @property
     def count(self) -> int: ...
 
     @property
     def tables(self) -> Mapping[str, ClickHouseTable]:
-        """The declared tables, by name, that `insert` takes besides window rows."""
+        """Tables that `insert` takes besides window rows."""
         ...
 
     @property
@@ -181,11 +174,11 @@ class ShardSet(Protocol):
         ...
 
     def shard_of_key(self, key: str) -> int:
-        """The shard of a fact row, by its own key."""
+        """Of a fact row, by its own key."""
         ...
 
     async def insert(self, shard: int, chunks: Sequence[Rows]) -> None:
-        """Store the rows of all chunks (of one table) in one acknowledged insert."""
+        """Store all chunks (of one table) in one acknowledged insert."""
         ...
 
     async def roll_up(self, shard: int, table: Bucket, start_s: int) -> None:
@@ -194,7 +187,7 @@ class ShardSet(Protocol):
         ...
 
     async def ping(self, shard: int) -> None:
-        """Return once the shard has answered a trivial query."""
+        """Return once the shard has answered."""
         ...
 
     async def close(self) -> None: ...

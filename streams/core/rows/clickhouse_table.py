@@ -39,12 +39,11 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClickHouseTable:
-    """A declared table; see the module docstring. Raises `UsageError` for an invalid declaration.
+    """Raises `UsageError` for an invalid declaration.
 
     ``shard_by``: columns that choose a row's shard; part of ``order_by``, so that one key stays on
     one shard. ``in_epoch``: the key contains an offset, which `dia tables reset` reuses, so the
-    epoch is part of the key.
-    """
+    epoch is part of the key."""
 
     name: str
     columns: Mapping[str, str | type | Column]
@@ -103,15 +102,12 @@ class ClickHouseTable:
         return (*self.order_by, EPOCH) if self.in_epoch else self.order_by
 
     def fit(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """``row`` as the outbox keeps it, with every declared column.
-
-        Raises `RowUnfit` for a missing or undeclared column, and for a value that does not fit.
-        """
+        """As the outbox keeps it. Raises `RowUnfit` for a missing or undeclared column, and for a
+        value that does not fit."""
         return fit_row(self.name, self.fits, row)
 
     def create(self, database: str, engine: str) -> list[str]:
-        """Statements that create the ``_local`` table or add missing columns. ``engine``: the
-        engine clause."""
+        """Create the ``_local`` table or add missing columns. ``engine``: the engine clause."""
         table = f"{database}.{self.name}_local"
         columns = {name: self._definition(name) for name in self.types}
         parts = [

@@ -19,7 +19,7 @@ Fit: TypeAlias = Callable[[Any], Any]
 """A value as the outbox keeps it (numbers, text, lists and mappings); raises `ValueError`."""
 
 TIME = "DateTime64(3, 'UTC')"
-"""Milliseconds since the epoch."""
+"""milliseconds since the epoch"""
 PYTHON: Mapping[type, str] = {
     str: "String",
     int: "Int64",
@@ -28,7 +28,6 @@ PYTHON: Mapping[type, str] = {
     datetime: TIME,
     date: "Date",
 }
-"""ClickHouse types of Python types."""
 
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _DAYS_MAX = 65_535
@@ -83,7 +82,7 @@ class ColumnType:
 
 
 def column_type(declared: str | type) -> ColumnType:
-    """Parse a declared type. Raises `ValueError` for an unsupported one."""
+    """Raises `ValueError` for an unsupported type."""
     text = declared if isinstance(declared, str) else PYTHON.get(declared, str(declared))
     found, rest = _parse(text.strip())
     if rest:
@@ -92,10 +91,7 @@ def column_type(declared: str | type) -> ColumnType:
 
 
 def fit_row(table: str, fits: Mapping[str, Fit], row: Mapping[str, Any]) -> dict[str, Any]:
-    """``row`` with every column of ``fits`` converted.
-
-    Raises `RowUnfit` for a missing or unknown column, and for a value that does not fit.
-    """
+    """Raises `RowUnfit` for a missing or unknown column, and for a value that does not fit."""
     fitted = {}
     for name, fit in fits.items():
         try:

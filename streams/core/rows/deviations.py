@@ -4,9 +4,8 @@ A sum of squares about zero rounds the deviation away: squares of 1e8 are 1e16, 
 2. So a window sums deviations from a *pivot*, its first value, and a row holds the mean and ``m2``,
 the sum of squared deviations from the mean; the standard deviation is ``sqrt(m2 / n)``. Rows are
 combined as in Chan, Golub and LeVeque (Updating Formulae and a Pairwise Algorithm for Computing
-Sample Variances, 1979), in Python and in SQL. A row's mean is a rounded double, so the combined
-deviation has a relative error of 5e-4 where the mean is 1e12 times the deviation.
-"""
+Sample Variances, 1979). A row's mean is a rounded double, so the combined deviation has a relative
+error of 5e-4 where the mean is 1e12 times the deviation."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
-"""A row as lossless JSON, for its dead letter.
-
-Infinities and NaN become the texts ``inf``, ``-inf`` and ``nan``. The reader restores them, and the
-keys of a Map, by column type.
-"""
+"""A row as lossless JSON, for its dead letter. Infinities and NaN become the texts ``inf``,
+``-inf`` and ``nan``. The reader restores them, and the keys of a Map, by column type."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ import msgspec
 from streams.core.rows.column_type import ColumnType
 
 TARGET: Final = "table"
-"""The field with the name of the table or sink; no column may have this name."""
+"""the field with the name of the table or sink; no column may have this name"""
 
 
 def row_json(target: str, row: Mapping[str, Any]) -> bytes:
@@ -23,8 +20,8 @@ def row_json(target: str, row: Mapping[str, Any]) -> bytes:
 
 
 def read_row(types: Mapping[str, ColumnType], value: bytes) -> dict[str, Any]:
-    """The columns of a row that `row_json` wrote; some may be missing. Raises ValueError for an
-    unknown column or a value of the wrong type."""
+    """Some columns may be missing. Raises `ValueError` for an unknown column or a value of the
+    wrong type."""
     raw = msgspec.json.decode(value, type=dict[str, msgspec.Raw])
     row = {}
     for name, text in raw.items():

@@ -34,11 +34,9 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class RowBatch:
-    """Rows of one commit of one partition for one sink, as columns of equal length.
-
-    ``columns``: the declared ones, and ``ver`` and ``at`` of the commit. After a crash the same
-    rows come again under the same ``name``, at any later time, and never other rows.
-    """
+    """Rows of one commit of one partition for one sink, as columns of equal length, with ``ver``
+    and ``at`` of the commit. After a crash the same rows come again under the same ``name``, at any
+    later time, and never other rows."""
 
     sink: str
     group: str
@@ -46,7 +44,7 @@ class RowBatch:
     version: int
     """of the commit: epoch and number; ascends per group and partition"""
     part: int
-    """number of the batch within its commit. A refused row that a replay brings back is a batch of
+    """Number of the batch within its commit. A refused row that a replay brings back is a batch of
     its own, numbered from `REPLAYED_PART`."""
     columns: Mapping[str, Sequence[Any]]
 
@@ -66,7 +64,7 @@ class RowBatch:
 
 
 class RowSink(Protocol):
-    """Stores rows. One instance per process; calls are sequential, on its loop."""
+    """One instance per process; calls are sequential, on its loop."""
 
     async def write(self, batch: RowBatch) -> None:
         """Return once the rows are durable.
@@ -87,9 +85,8 @@ OpenSink: TypeAlias = "Callable[[DeclaredSink, Settings], RowSink]"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredSink:
-    """A sink of an app: ``columns`` as in `ClickHouseTable`. ``open`` creates the `RowSink` from
-    this declaration and the settings, once per worker process at its first row, and once per
-    partition whose refused rows are replayed."""
+    """``columns`` as in `ClickHouseTable`. ``open`` creates the `RowSink` once per worker process
+    at its first row, and once per partition whose refused rows are replayed."""
 
     name: str
     columns: Mapping[str, str | type]
@@ -119,5 +116,5 @@ class DeclaredSink:
         object.__setattr__(self, "types", {**types, **own})
 
     def fit(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """``row`` as the outbox keeps it. Raises `RowUnfit` as `ClickHouseTable.fit`."""
+        """As the outbox keeps it. Raises `RowUnfit` as `ClickHouseTable.fit`."""
         return fit_row(self.name, self.fits, row)

@@ -13,7 +13,7 @@ from streams.core.rows.row_sink import DeclaredSink
 
 RowTarget: TypeAlias = ClickHouseTable | DeclaredSink
 RowValues: TypeAlias = Mapping[str, Any]
-"""A row of an agent: a value for every declared column."""
+"""A value for every declared column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Targets:
     sinks: Mapping[str, DeclaredSink] = field(default_factory=dict)
 
     def find(self, target: str | RowTarget) -> RowTarget:
-        """The declared target of that name. Raises `UnknownTable`."""
+        """Raises `UnknownTable`."""
         name = target if isinstance(target, str) else target.name
         found = self.tables.get(name) or self.sinks.get(name)
         if found is None:
@@ -32,9 +32,7 @@ class Targets:
         return found
 
     def fitted(self, target: str | RowTarget, row: RowValues) -> tuple[RowTarget, dict[str, Any]]:
-        """The target, and the row as the outbox keeps it.
-
-        Raises `UnknownTable`, and `RowUnfit` for a row that cannot be stored.
-        """
+        """The target, and the row as the outbox keeps it. Raises `UnknownTable`, and `RowUnfit` for
+        a row that cannot be stored."""
         found = self.find(target)
         return found, found.fit(row)

@@ -1,8 +1,5 @@
-"""The frozen `Settings`, read once from the environment and a running local stack.
-
-`load` also returns the source of each value. An invalid value raises `UsageError` with the variable
-and its range.
-"""
+"""The frozen `Settings`, read once from the environment and a running local stack. An invalid value
+raises `UsageError` with the variable and its range."""
 
 from streams.core.settings import secret_file
 from streams.core.settings.declared import Settings

@@ -440,11 +440,10 @@ class Settings:
         return Path(self.home) if self.home else default_home()
 
     def clickhouse_password(self) -> str:
-        """Content of the password file; "" when none is set. `UsageError` when unreadable."""
+        """ "" when no file is set. Raises `UsageError` when it is unreadable."""
         return secret_file.read("DIA_CLICKHOUSE_PASSWORD_FILE", self.clickhouse_password_file)
 
     def clickhouse_tls(self) -> TlsFiles:
-        """For shards with https URLs."""
         return TlsFiles(
             variables="DIA_CLICKHOUSE",
             ca=self.clickhouse_ca_file,
@@ -453,10 +452,8 @@ class Settings:
         )
 
     def redis_options(self) -> dict[str, Any]:
-        """Arguments of a Redis client beside ``redis_url``, whose own user and password win.
-
-        `UsageError` for an unreadable password file, or an authority without TLS.
-        """
+        """Beside ``redis_url``, whose own user and password win. Raises `UsageError` for an
+        unreadable password file, or an authority without TLS."""
         if self.redis_ca_file and not self.redis_url.startswith("rediss:"):
             raise UsageError(
                 "DIA_REDIS_CA_FILE is set, but DIA_REDIS_URL is not encrypted. Let it begin with "
@@ -470,10 +467,8 @@ class Settings:
         return {name: value for name, value in options.items() if value}
 
     def shards(self) -> list[list[str]]:
-        """URLs: one inner list per shard, its replicas in order of preference.
-
-        Raises `UsageError` for replicas without a cluster, which would not share rows.
-        """
+        """URLs: one inner list per shard, its replicas in order of preference. Raises `UsageError`
+        for replicas without a cluster, which would not share rows."""
         groups = [s.strip() for s in self.clickhouse_shards.split(",") if s.strip()]
         urls = [[url.strip() for url in group.split("|") if url.strip()] for group in groups]
         if not self.clickhouse_cluster and any(len(group) > 1 for group in urls):
@@ -484,6 +479,5 @@ class Settings:
         return urls
 
     def early_rows_every_s(self) -> float:
-        """Seconds between provisional rows: slightly less than configured, so that a commit just
-        before the time includes them."""
+        """Slightly less than configured, so that a commit just before the time includes them."""
         return 0.9 * (self.emit_interval_s or self.commit_interval_s)

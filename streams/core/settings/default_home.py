@@ -9,10 +9,8 @@ from streams.core.errors import UsageError
 
 
 def default_home() -> Path:
-    """Folder of the local stack and worker state unless DIA_HOME is set.
-
-    Raises `UsageError` for a user without a home.
-    """
+    """Of the local stack and worker state unless DIA_HOME is set. Raises `UsageError` for a user
+    without a home."""
     if base := os.environ.get("XDG_STATE_HOME"):
         return Path(base) / "dia"
     try:

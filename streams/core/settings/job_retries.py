@@ -27,7 +27,7 @@ class JobRetry(NamedTuple):
 
 
 def job_retries(setting: str) -> Mapping[str, JobRetry]:
-    """By error code. ValueError explains an invalid setting."""
+    """By error code. `ValueError` explains an invalid setting."""
     known = {error.code for error in _kinds(TransientError) if _spends(error)}
     found: dict[str, JobRetry] = {}
     for one in filter(None, (part.strip() for part in setting.split(","))):

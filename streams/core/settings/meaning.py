@@ -23,7 +23,7 @@ _SHARDINGS = ("range", "directory")
 
 def refuse_meaningless(settings: Settings, given: Iterable[str]) -> None:
     """Check the fields in ``given``, which the user set. Raises `UsageError` for the first invalid
-    one, with variable, value and expectation."""
+    one."""
     for name in given:
         value = getattr(settings, name)
         if not isinstance(value, str) or not value:

@@ -20,7 +20,7 @@ PREFIX = "DIA_"
 
 
 class Provenance(NamedTuple):
-    """Source of one value: ``environment``, ``local stack`` or ``default``."""
+    """``environment``, ``local stack`` or ``default``."""
 
     name: str
     variable: str
@@ -30,18 +30,15 @@ class Provenance(NamedTuple):
 
 
 def stack_file(home: Path) -> Path:
-    """The file with the addresses of a running local stack: a flat JSON object of setting name to
-    value."""
+    """Addresses of a running local stack: a flat JSON object of setting name to value."""
     return home / "stack" / "settings.json"
 
 
 def load(
     environ: Mapping[str, str] | None = None, **overrides: Any
 ) -> tuple[Settings, list[Provenance]]:
-    """Read the settings: overrides > environment > running local stack > default.
-
-    Raises `UsageError` with the variable, its value and its range.
-    """
+    """Overrides > environment > running local stack > default. Raises `UsageError` with the
+    variable, its value and its range."""
     env = os.environ if environ is None else environ
     home = Path(str(overrides.get("home") or env.get("DIA_HOME") or default_home()))
     stack = _read_stack(home)

@@ -9,11 +9,8 @@ from streams.core.process.file_modes import refuse_loose
 
 
 def read(variable: str, path: str) -> str:
-    """The file's content without surrounding white space; "" when ``path`` is "".
-
-    ``variable`` is the setting that names the file. `UsageError` when it is unreadable, or readable
-    by other users.
-    """
+    """Without surrounding white space; "" when ``path`` is "". ``variable`` is the setting that
+    names the file. Raises `UsageError` when it is unreadable, or readable by other users."""
     if not path:
         return ""
     try:

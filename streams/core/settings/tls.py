@@ -1,8 +1,5 @@
-"""TLS to one service: trusted authority and client certificate.
-
-Host names are always checked. No setting trusts every certificate, which would not stop an attacker
-on the path.
-"""
+"""TLS to one service: trusted authority and client certificate. Host names are always checked; no
+setting trusts every certificate."""
 
 from __future__ import annotations
 
@@ -16,10 +13,8 @@ from streams.core.process.file_modes import refuse_loose
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsFiles:
-    """Paths of PEM files, "" for none. ``ca`` "" trusts the system's authorities.
-
-    ``variables`` is the prefix of their settings, for messages.
-    """
+    """Paths of PEM files, "" for none. ``ca`` "" trusts the system's authorities. ``variables`` is
+    the prefix of their settings, for messages."""
 
     variables: str
     ca: str = ""
@@ -27,7 +22,8 @@ class TlsFiles:
     key: str = ""
 
     def context(self) -> ssl.SSLContext:
-        """A client's context. `UsageError` when a file is missing, not PEM, or does not match."""
+        """A client's context. Raises `UsageError` when a file is missing, not PEM, or does not
+        match."""
         self.check()
         try:
             context = ssl.create_default_context(cafile=self.ca or None)
@@ -47,7 +43,7 @@ class TlsFiles:
         return context
 
     def check(self) -> None:
-        """`UsageError` for a key without its certificate, which would be ignored."""
+        """Raises `UsageError` for a key without its certificate, which would be ignored."""
         if self.key and not self.certificate:
             raise UsageError(
                 f"{self.variables}_KEY_FILE is set and {self.variables}_CERT_FILE is not. "

@@ -1,19 +1,19 @@
-"""Probes and metrics of one process, on one port, served by a thread of their own.
+"""Probes and metrics of one process, on one port, served by a thread of their own: a stuck event
+loop could not answer.
 
-A stuck event loop could not answer. Probes never call Kafka, ClickHouse or Redis: a restart cures
-none of them.
+Probes never call Kafka, ClickHouse or Redis: a restart cures none of them.
 
 - ``/startupz``  the process is wired and has reached its broker once
 - ``/livez``     the event loop's heartbeat is younger than `HealthState.stale_after_s`
 - ``/readyz``    started, assigned, every assigned partition takes records, not draining
 - ``/degradation``  the process's level, since when, and why; always 200
-- ``/status``    a worker's partitions, as in its status file, with their age in seconds in the header
+- ``/status``    a worker's partitions, as in its status file, with their age in seconds in the
+header
   ``Age``; 404 from other processes
 - ``/metrics``   Prometheus text format, at most `METRICS_AGE_S` old
 
-A client that sends more than `PER_S` requests waits, because the thread shares the interpreter with
-the process's work.
-"""
+A client that sends more than `PER_S` requests waits: the thread shares the interpreter with the
+process's work."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ class PartitionCounts(NamedTuple):
 
 
 class HealthState:
-    """State of the runtime. The event loop writes and the probe thread reads it; every field is one
-    reference, so no read is torn."""
+    """The event loop writes and the probe thread reads it; every field is one reference, so no read
+    is torn."""
 
     def __init__(self, clock: Clock, *, stale_after_s: float = STALE_AFTER_S) -> None:
         self._clock = clock
@@ -80,11 +80,11 @@ class HealthState:
         self._started = True
 
     def set_partitions(self, counts: PartitionCounts | None) -> None:
-        """The assignment; None while the group gives none."""
+        """None while the group gives no assignment."""
         self._partitions = counts
 
     def set_standing(self, standing: Any) -> None:
-        """Level of the process, a `streams.core.degradation.level.Standing` or similar."""
+        """A `streams.core.degradation.level.Standing` or similar."""
         self.standing = msgspec.json.encode(standing)
 
     def set_status(self, status: bytes) -> None:
@@ -92,11 +92,11 @@ class HealthState:
 
     @property
     def status_age_s(self) -> float:
-        """Seconds since the event loop, which may hang, set `status`."""
+        """Since the event loop, which may hang, set `status`."""
         return self._clock.monotonic() - self._status_at
 
     def mark_draining(self) -> None:
-        """A graceful stop began; irreversible."""
+        """Irreversible."""
         self._draining = True
 
     def startup(self) -> ProbeVerdict:
@@ -129,7 +129,7 @@ class HealthServer:
     def __init__(
         self, state: HealthState, metrics: Metrics, clock: Clock, listener: socket.socket
     ) -> None:
-        """``listener`` is a bound socket (`streams.core.process.listener.bound`); `stop` closes it."""
+        """``listener`` is a bound socket; `stop` closes it."""
         self._state = state
         self._metrics = metrics
         self._clock = clock
@@ -141,7 +141,7 @@ class HealthServer:
         self._serving: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def start(self) -> int:
-        """Serve, and start the heartbeat of the calling loop. Returns the bound port."""
+        """Also start the heartbeat of the calling loop. Returns the bound port."""
         self._thread = threading.Thread(target=self._run, name="health", daemon=True)
         self._thread.start()
         await asyncio.wrap_future(self._serving)
@@ -150,7 +150,7 @@ class HealthServer:
         return port
 
     async def stop(self) -> None:
-        """Stop serving; also after a failed or missing `start`."""
+        """Also after a failed or missing `start`."""
         if self._heartbeat is not None:
             self._heartbeat.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -6,7 +6,7 @@ from streams.core.telemetry.declaring import Declare
 
 
 class HealthMetrics:
-    """Lag and members of every declared group; absent before the first observation."""
+    """Absent before the first observation."""
 
     def __init__(self, declare: Declare) -> None:
         self.verdict = declare.gauge(

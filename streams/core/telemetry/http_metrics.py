@@ -8,7 +8,7 @@ REQUEST_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.075, 0.1, 0.15, 0.2, 0.35, 0.5, 
 
 
 class ConnectionMetrics:
-    """Of an edge or console, for requests that reach no application."""
+    """For requests that reach no application."""
 
     def __init__(self, declare: Declare) -> None:
         self.refused = declare.counter(

@@ -1,11 +1,8 @@
 """Structured logs on stderr: one line per decision, an event name and fields, never a payload.
 
 Event names are constants in snake_case (``partition_restored``). Messages of libraries take the
-same path, from WARNING on.
-
-Repeats are bounded, because an outage, a tenant's bad records or refused console requests could
-otherwise fill a disk.
-"""
+same path, from WARNING on. Repeats are bounded: an outage or a tenant's bad records could otherwise
+fill a disk."""
 
 from __future__ import annotations
 
@@ -25,9 +22,9 @@ from streams.core.words.printable import lines_printable, printable
 
 OWN_LOGGERS = ("streams", "agents", "tables", "schemas")
 REPEATS_MAX = 5
-"""Per message of a library."""
+"""per message of a library"""
 OWN_REPEATS_MAX = 600
-"""Per event of ours, whatever its fields: more than partitions are assigned at once."""
+"""per event of ours: more than partitions are assigned at once"""
 REPEAT_WINDOW_S = 60.0
 REMEMBERED_MAX = 500
 FIELD_CHARS_MAX = 2000
@@ -47,11 +44,8 @@ def configure(
     own: Iterable[str] = (),
 ) -> None:
     """Route structlog and the logging module to ``stream`` (stderr). Packages ``own`` log from
-    ``level`` on, libraries from WARNING.
-
-    ``log_format`` is auto (console on a terminal, else JSON), console or json; another word, or an
-    unknown level, raises `UsageError`.
-    """
+    ``level`` on, libraries from WARNING. ``log_format`` is auto (console on a terminal, else JSON),
+    console or json. Raises `UsageError` for another word or level."""
     out = sys.stderr if stream is None else stream
     if level not in _LEVELS:
         raise UsageError(f"DIA_LOG_LEVEL={level} is none of {', '.join(_LEVELS)}.")
@@ -86,11 +80,8 @@ def configure(
 
 
 def keep_off_stdout(level: str = "warning") -> None:
-    """Send our events from ``level`` on to stderr, one line each, until `configure`.
-
-    Unconfigured, structlog prints to stdout, which is a command's data. The logging module is not
-    changed.
-    """
+    """Send our events from ``level`` on to stderr, one line each, until `configure`: unconfigured,
+    structlog prints to stdout, which is a command's data."""
     least = _LEVELS.get(level, logging.WARNING)
 
     def enough(logger: Any, method: str, event: Any) -> Any:
@@ -136,7 +127,7 @@ def _keep_to_lines(logger: Any, method: str, event: Any) -> Any:
 
 
 def _shorten(logger: Any, method: str, event: Any) -> Any:
-    """Cut fields longer than `FIELD_CHARS_MAX`, and mask logins in addresses, which libraries log."""
+    """Cut fields to `FIELD_CHARS_MAX`, and mask logins in addresses, which libraries log."""
     for name, value in event.items():
         if isinstance(value, str):
             kept = masked(value)
@@ -149,8 +140,7 @@ class RepeatFilter(logging.Filter):
     packages ``own`` `OWN_REPEATS_MAX` times.
 
     Messages are equal by logger, level, and event name or template. The first record of the next
-    window has the number of dropped ones in ``dropped_repeats``.
-    """
+    window has the number of dropped ones in ``dropped_repeats``."""
 
     def __init__(self, monotonic: Callable[[], float], own: Sequence[str] = OWN_LOGGERS) -> None:
         super().__init__()

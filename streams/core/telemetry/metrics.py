@@ -1,9 +1,8 @@
 """Every metric of the process, declared here and in the modules ``*_metrics.py`` beside it.
 
 Names have the prefix ``dia_`` and base units. Label values are bounded: topics, partitions, tables,
-shards, error codes, protocol steps; never a key, an id or a message. Gauges of a partition belong
-to its owner: `Metrics.forget_partition` removes them, else two processes would report its lag.
-"""
+shards, error codes, protocol steps; never a key, an id or a message. `Metrics.forget_partition`
+removes the gauges of a lost partition, else two processes would report its lag."""
 
 from __future__ import annotations
 
@@ -39,7 +38,7 @@ RESTORE_BUCKETS_S = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800)
 
 
 class IntakeMetrics:
-    """Records: every one read is applied, a duplicate, or a dead letter; or shed, unread."""
+    """Every record read is applied, a duplicate, or a dead letter; or shed, unread."""
 
     def __init__(self, declare: Declare) -> None:
         self.records_read = declare.counter(
@@ -333,7 +332,7 @@ class TracingMetrics:
 
 
 class Metrics:
-    """All metrics on one registry. One instance per process, test or simulation."""
+    """One instance per process, test or simulation."""
 
     def __init__(
         self, registry: CollectorRegistry | None = None, *, version: str = "", process: str = ""
@@ -374,10 +373,8 @@ class Metrics:
         ProcessCollector(registry=self.registry)
 
     def set_partition_state(self, topic: str, partition: int, state: str, code: str = "") -> None:
-        """Set a partition to one of `PARTITION_STATES`; ValueError for another word.
-
-        ``code`` is the error code of a stopped one.
-        """
+        """``code`` is the error code of a stopped partition. Raises `ValueError` unless ``state``
+        is one of `PARTITION_STATES`."""
         if state not in PARTITION_STATES:
             raise ValueError(f"{state!r} is not one of {PARTITION_STATES}")
         for name in PARTITION_STATES:

@@ -1,7 +1,5 @@
-"""Limits answers per address: excess requests wait, and beyond a bound are refused.
-
-The health port has no tokens, and its thread shares the interpreter with the process's work.
-"""
+"""Limits answers per address: excess requests wait, and beyond a bound are refused. The health port
+has no tokens."""
 
 from __future__ import annotations
 

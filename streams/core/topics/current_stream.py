@@ -1,7 +1,5 @@
-"""The stream of the running code: how a declared table finds its partition's instance.
-
-The partition sets it in its agent's task; child tasks inherit it.
-"""
+"""The stream of the running code: how a declared table finds its partition's instance. The
+partition sets it in its agent's task; child tasks inherit it."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ HeadersLike = Mapping[str, str | bytes] | Sequence[tuple[str, str | bytes]] | No
 
 
 class SendOptions(TypedDict, total=False):
-    """Options of a record beside key and value; None as if left out."""
+    """None as if left out."""
 
     partition: int | None
     """instead of the one of the key"""
@@ -66,7 +64,7 @@ class NoTables(Mapping[str, Any]):
 
 
 class OwnTables(dict[str, Any]):
-    """The tables of an agent in one partition, by name."""
+    """Of an agent in one partition, by name."""
 
     def __missing__(self, name: str) -> NoReturn:
         raise TableMisused(
@@ -94,15 +92,12 @@ class Running(Protocol):
         timestamp_s: float | None = None,
         headers: HeadersLike = None,
     ) -> Awaitable[None] | None:
-        """Send ``value`` to the partition of the key: with the current event, or, from a background
-        task, at once; await the result then.
-
-        Raises `TableMisused` elsewhere.
-        """
+        """To the partition of the key: with the current event, or, from a background task, at once;
+        await the result then. Raises `TableMisused` elsewhere."""
         ...
 
     def emit(self, record: OutboundRecord) -> None:
-        """Send with the current event. Raises `TableMisused` without one."""
+        """Raises `TableMisused` without a current event."""
         ...
 
 

@@ -9,10 +9,7 @@ Resource = Literal["topic", "group", "transactionalId", "cluster"]
 
 class Right(NamedTuple):
     """Allows ``operations`` on a resource, or with ``prefix`` on all whose names begin with
-    ``name``.
-
-    Resources and operations have Strimzi's names. The cluster's name is "".
-    """
+    ``name``. Resources and operations have Strimzi's names. The cluster's name is ""."""
 
     resource: Resource
     name: str

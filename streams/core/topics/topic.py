@@ -1,8 +1,7 @@
 """A topic that agents read or write: types, key, time, sizes. Pure data.
 
 Its companions, with at least as many partitions: dead letters (``.dlq``), parking lot
-(``.dlq.parked``), journal of decisions on dead letters, and a changelog per reading group.
-"""
+(``.dlq.parked``), journal of decisions on dead letters, and a changelog per reading group."""
 
 from __future__ import annotations
 
@@ -17,29 +16,29 @@ from streams.core.topics.current_stream import HeadersLike, Key, current
 
 DAY_MS = 86_400_000
 UNLIMITED = -1
-"""Kafka's value for unlimited retention."""
+"""Kafka's value for unlimited retention"""
 MAX_RECORD_BYTES = 1 << 20
 RECORD_OVERHEAD_BYTES = 16 << 10
-"""Key, headers and framing around a value of `MAX_RECORD_BYTES`."""
+"""key, headers and framing around a value of `MAX_RECORD_BYTES`"""
 SOURCE_MESSAGE_BYTES = MAX_RECORD_BYTES + RECORD_OVERHEAD_BYTES
 DLQ_HEADROOM_BYTES = 64 << 10
-"""A dead letter is its record plus the dia.dlq.* headers."""
+"""a dead letter is its record plus the dia.dlq.* headers"""
 DLQ_MESSAGE_BYTES = SOURCE_MESSAGE_BYTES + DLQ_HEADROOM_BYTES
 PARKED_HEADROOM_BYTES = 4 << 10
-"""A parked record is a dead letter plus the reason."""
+"""a parked record is a dead letter plus the reason"""
 DLQ_RETENTION_BYTES = 10 << 30
 CHANGELOG_PART_BYTES = 900 << 10
-"""Below the broker's default limit of 1 MiB, compressed or not."""
+"""below the broker's default limit of 1 MiB, compressed or not"""
 CHANGELOG_MESSAGE_BYTES = 1 << 20
-"""Limit of a changelog topic, set in case the broker's default is lower."""
+"""set in case the broker's default is lower"""
 
 TENANT_FIELD: Final = "tenant_id"
 TENANT_MAX_CHARS: Final = 512
-"""Of a tenant's name where it is kept in memory; longer names that begin alike count as one tenant."""
+"""Of a tenant's name in memory; longer names that begin alike count as one tenant."""
 
 
 def tenant_name(event: Any) -> str:
-    """The tenant that an event names, a number as its digits; "" where it names none."""
+    """A number as its digits; "" where the event names no tenant."""
     tenant = getattr(event, TENANT_FIELD, None)
     return "" if tenant is None else str(tenant)
 
@@ -64,7 +63,7 @@ class Need(NamedTuple):
 
 
 class VersionReading(NamedTuple):
-    """How to read bytes of one version: decode as ``type``, then apply ``steps`` in order."""
+    """Decode as ``type``, then apply ``steps`` in order."""
 
     type: ValueType
     steps: tuple[Upcaster, ...]
@@ -82,15 +81,12 @@ class Topic:
     ``key_field`` is the field that the record key repeats as UTF-8 bytes; "": keys are free.
     ``time_field`` is the event time in milliseconds since the epoch; "": the append time.
 
-    ``needs`` and ``bytes_max`` express what the types cannot. Published schema, decoder and every
-    intake enforce them. ``bytes_max`` None: the limit of a record.
-
-    ``message_bytes``: the topic's largest record batch.
+    ``needs`` and ``bytes_max`` (None: the limit of a record) express what the types cannot; schema,
+    decoder and every intake enforce them. ``message_bytes``: the topic's largest record batch.
 
     ``compacting``: Kafka keeps the newest record of each key for ever, instead of each record for
     ``retention_ms``. No agent may read such a topic, since compacted records would never be
-    counted.
-    """
+    counted."""
 
     app: str
     name: str
@@ -113,17 +109,16 @@ class Topic:
 
     @property
     def type(self) -> ValueType:
-        """The type that agents receive, of the latest version."""
+        """Of the latest version, as agents receive it."""
         return self.versions[self.latest]
 
     @property
     def tenant_field(self) -> str | None:
-        """The field with an event's tenant; None where events have none."""
+        """None where events have no tenant."""
         return TENANT_FIELD if TENANT_FIELD in fields_of(self.type) else None
 
     @property
     def key_is_tenant(self) -> bool:
-        """Whether a record's key is its tenant."""
         return self.key_field == TENANT_FIELD
 
     @property
@@ -132,7 +127,7 @@ class Topic:
 
     @property
     def parked(self) -> str:
-        """The parking lot: dead letters that are not replayed automatically."""
+        """Dead letters that are not replayed automatically."""
         return f"{self.dlq}.parked"
 
     @property
@@ -152,11 +147,8 @@ class Topic:
         timestamp: float | None = None,
         headers: HeadersLike = None,
     ) -> None:
-        """Send from inside an agent, as part of the current event. ``key`` None: the value's
-        ``key_field``. ``timestamp`` is in seconds.
-
-        Raises `TableMisused` outside an event.
-        """
+        """As part of the current event. ``key`` None: the value's ``key_field``. ``timestamp`` is
+        in seconds. Raises `TableMisused` outside an event."""
         sending = current.get().send(
             self, key, value, partition=partition, timestamp_s=timestamp, headers=headers
         )
@@ -168,10 +160,8 @@ class Topic:
         current.get().send(self, key, value, headers=headers)
 
     def reading(self, version: int) -> VersionReading:
-        """How to read a record of ``version`` as the latest event.
-
-        Raises KeyError for an unpublished version, and for a gap in the upcasters.
-        """
+        """How to read a record of ``version`` as the latest event. Raises `KeyError` for an
+        unpublished version, and for a gap in the upcasters."""
         if version not in self.versions:
             raise KeyError(f"{self.schema} has no version {version}")
         first = version
@@ -182,8 +172,7 @@ class Topic:
 
 
 def fields_of(value_type: ValueType) -> Collection[str]:
-    """Field names of a type; () for a type without fields. ``DESCRIPTOR`` marks Protobuf message
-    classes."""
+    """() for a type without fields. ``DESCRIPTOR`` marks Protobuf message classes."""
     found: dict[str, Any] = {}
     if (message := getattr(value_type, "DESCRIPTOR", None)) is not None:
         return tuple(field.name for field in message.fields)
@@ -193,5 +182,5 @@ def fields_of(value_type: ValueType) -> Collection[str]:
 
 
 def replay_group(app: str) -> str:
-    """The group whose changelogs are the journals of dead letters."""
+    """Its changelogs are the journals of dead letters."""
     return f"{app}-replay"

@@ -38,18 +38,17 @@ class Topology:
 
     @property
     def names(self) -> str:
-        """Of all topics, for a message."""
         return ", ".join(self.by_name)
 
     def topic(self, name: str) -> Topic:
-        """The declared topic of that name. KeyError lists the declared ones."""
+        """`KeyError` lists the declared topics."""
         try:
             return self.by_name[name]
         except KeyError:
             raise KeyError(f"no source topic {name!r}; declared are: {self.names}") from None
 
     def groups(self, topic: Topic) -> tuple[str, ...]:
-        """The groups that read ``topic``; () for one that agents only write."""
+        """() for a topic that agents only write."""
         return tuple(found.group for found in self.read if found.topic == topic.name)
 
     def consumed(self) -> Iterable[Topic]:
@@ -59,18 +58,18 @@ class Topology:
         return ((found.group, self.by_name[found.topic]) for found in self.read)
 
     def companions(self, topic: Topic) -> tuple[str, ...]:
-        """The companions of ``topic``, each with at least its partitions."""
+        """Each has at least the partitions of ``topic``."""
         logs = (topic.changelog(group) for group in self.groups(topic))
         return (topic.dlq, topic.parked, topic.journal, *logs)
 
     @property
     def replay_group(self) -> str:
-        """The group that carries out replays; its changelogs are the journals."""
+        """It carries out replays; its changelogs are the journals."""
         return replay_group(self.app)
 
     @property
     def leader_group(self) -> str:
-        """The group whose one member runs the scheduled jobs."""
+        """Its one member runs the scheduled jobs."""
         return f"{self.app}-leader"
 
     @property

@@ -1,7 +1,5 @@
-"""The trace context of an event: the W3C header ``traceparent``.
-
-https://www.w3.org/TR/trace-context/#traceparent-header. ``tracestate`` is dropped.
-"""
+"""The trace context of an event: the W3C header ``traceparent``
+(https://www.w3.org/TR/trace-context/#traceparent-header). ``tracestate`` is dropped."""
 
 from __future__ import annotations
 
@@ -17,7 +15,8 @@ _BYTES_MAX = 512
 
 
 class TraceContext(NamedTuple):
-    """A span, and whether it is recorded. ``trace_id`` has 128 bits, ``span_id`` 64; neither is 0."""
+    """A span, and whether it is recorded. ``trace_id`` has 128 bits, ``span_id`` 64; neither is
+    0."""
 
     trace_id: int
     span_id: int

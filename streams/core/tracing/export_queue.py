@@ -1,8 +1,5 @@
-"""Exports spans from a bounded queue, in a thread.
-
-A slow or unavailable collector costs spans only; lost ones are counted, which the SDK's batch
-processor does not do.
-"""
+"""Exports spans from a bounded queue, in a thread. A slow or unavailable collector costs spans
+only; lost ones are counted, which the SDK's batch processor does not do."""
 
 from __future__ import annotations
 
@@ -16,12 +13,12 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from streams.core.telemetry.metrics import TracingMetrics
 
 QUEUE_MAX = 4096
-"""Waiting spans; some 2 KiB each."""
+"""waiting spans; some 2 KiB each"""
 BATCH_MAX = 512
 SHUTDOWN_S = 1.0
-"""Longest wait for an exporter after its shutdown."""
+"""for an exporter after its shutdown"""
 LINGER_S = 1.0
-"""How long a first span waits for others."""
+"""how long a first span waits for others"""
 
 log = structlog.get_logger(__name__)
 

@@ -1,8 +1,7 @@
 """The sampled records of one partition: folded but not settled, settled but not shown.
 
 A commit *settles* a record when it stores the outcome. A record is *shown* once a row that holds it
-was sent to its shard. Both sets are bounded; further records are not followed.
-"""
+was sent to its shard. Both sets are bounded."""
 
 from __future__ import annotations
 
@@ -21,12 +20,12 @@ from streams.core.types import RecordBatch
 LINKS_MAX = 32
 """Per span; more do not help a reader."""
 FOLDED_MAX = 256
-"""Folded traces that are not settled: jobs may wait for minutes."""
+"""Jobs may wait for minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """One folded list: nanoseconds since the epoch."""
+    """Times in nanoseconds since the epoch."""
 
     began_ns: int
     ended_ns: int
@@ -46,7 +45,7 @@ class Followed:
 
 
 class Unshown(NamedTuple):
-    """Records that the commit ``origin`` settled, without rows so far."""
+    """The commit ``origin`` settled them, without rows so far."""
 
     origin: TraceContext
     first_offset: int
@@ -55,8 +54,6 @@ class Unshown(NamedTuple):
 
 @dataclass(slots=True)
 class FollowedRecords:
-    """Sampled records of one partition; see the module docstring."""
-
     _folded: dict[bytes, Followed] = field(default_factory=dict)
     _unshown: list[Unshown] = field(default_factory=list)
 
@@ -86,7 +83,7 @@ class FollowedRecords:
         return list(found.values())[:LINKS_MAX]
 
     def await_rows(self, origin: TraceContext, records: list[Followed]) -> None:
-        """``origin`` settled these; beyond `LINKS_MAX` the oldest commits are dropped."""
+        """Beyond `LINKS_MAX` the oldest commits are dropped."""
         first_offset = min(one.first_offset for one in records)
         append_ms = max(one.append_ms for one in records)
         self._unshown.append(Unshown(origin, first_offset, append_ms))
@@ -107,7 +104,7 @@ class FollowedRecords:
         )
 
     def shown(self, oldest_unshown_ms: Callable[[], int]) -> None:
-        """Rows were sent: drop commits whose records are all in some row."""
+        """Drop commits whose records are all in some row."""
         if self._unshown:
             oldest = oldest_unshown_ms()
             self._unshown = [one for one in self._unshown if one.append_ms >= oldest]

@@ -16,17 +16,15 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
 EXPORT_TIMEOUT_S = 5.0
-"""Per export, retries included."""
+"""per export, retries included"""
 CLOSE_TIMEOUT_S = 2.0
-"""Longest wait for a collector at stop."""
+"""longest wait for a collector at stop"""
 _PATH = "/v1/traces"
 
 
 def tracer_of(settings: Settings, service: str, clock: Clock, metrics: Metrics) -> Tracer:
-    """`UNTRACED`, without any import, where no collector is set.
-
-    Raises `UsageError` where one is set and the extra ``otel`` is missing.
-    """
+    """`UNTRACED`, without any import, where no collector is set. Raises `UsageError` where one is
+    set and the extra ``otel`` is missing."""
     if not settings.otel_endpoint:
         return UNTRACED
     _require_sense(settings)

@@ -17,8 +17,6 @@ from streams.core.types import RecordBatch, TopicPartition
 
 
 class PartitionTrail:
-    """Implements `streams.core.tracing.tracer.PartitionTracer`."""
-
     def __init__(self, tp: TopicPartition, group: str, spans: Spans) -> None:
         self._tp = tp
         self._group = group
@@ -60,7 +58,7 @@ class PartitionTrail:
         self._followed.forget()
 
     def _begin(self, records: list[Followed], watch: Stopwatch) -> Span:
-        """Starts at the first fold, so that an event's wait is included."""
+        """From the first fold, so that an event's wait is included."""
         began_ns = min(watch.began_ns, *(one.fold.began_ns for one in records))
         return self._spans.begin(
             f"process {self._tp.topic}",
@@ -112,4 +110,4 @@ class _CommitTrail:
 
 
 _STEPS = {"C1": "C1 fold", "C2": "C2 send", "C3": "C3 commit", "C4": "C4 store"}
-"""As in docs/protocols/commit.md."""
+"""as in docs/protocols/commit.md"""

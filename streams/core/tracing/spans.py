@@ -30,11 +30,11 @@ _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 
 
 class Spans:
-    """Begins spans. Sampling was decided before, hence ``ALWAYS_ON``."""
+    """Sampling was decided before, hence ``ALWAYS_ON``."""
 
     def __init__(self, service: Attributes, processor: SpanProcessor, clock: Clock) -> None:
         """``service``: resource attributes, ``service.name`` included."""
-        # The SDK's exit hook would wait for the collector.
+        # the SDK's exit hook would wait for the collector
         self._provider = TracerProvider(
             sampler=ALWAYS_ON, resource=Resource.create(dict(service)), shutdown_on_exit=False
         )

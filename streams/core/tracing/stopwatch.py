@@ -9,7 +9,7 @@ _S_NS = 1_000_000_000
 
 
 class Stopwatch:
-    """Starts when created. Nanoseconds since the epoch; never decreases."""
+    """Nanoseconds since the epoch; never decreases."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

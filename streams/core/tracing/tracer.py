@@ -36,7 +36,7 @@ class CommitSpan(Protocol):
         ...
 
     def done(self, step: str) -> None:
-        """A step ended; it began at the end of the one before."""
+        """The step began at the end of the one before."""
         ...
 
 
@@ -58,7 +58,7 @@ class PartitionTracer(Protocol):
         ...
 
     def shown(self, oldest_unshown_ms: Callable[[], int]) -> None:
-        """Rows were sent; returns the append time of the oldest record without a row."""
+        """``oldest_unshown_ms`` returns the append time of the oldest record without a row."""
         ...
 
     def forget(self) -> None: ...
@@ -66,8 +66,8 @@ class PartitionTracer(Protocol):
 
 class Tracer(Protocol):
     def taking(self, topic: str, traceparent: bytes) -> AbstractContextManager[bytes]:
-        """Events come in, with the caller's header or ``b""``. Yields the header of their records,
-        ``b""`` for none."""
+        """With the caller's header or ``b""``. Yields the header of the records, ``b""`` for
+        none."""
         ...
 
     def sending(self, topic: str, traceparents: Iterable[bytes]) -> AbstractContextManager[None]:
@@ -126,7 +126,7 @@ class UntracedPartition:
 
 
 class UntracedCommit:
-    """The `CommitSpan` of a commit without a sampled record."""
+    """A commit without a sampled record."""
 
     origins: Origins = ()
 

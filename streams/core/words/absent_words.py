@@ -1,9 +1,7 @@
 """Methods of Faust's streams that dia lacks, and their alternatives.
 
 An agent's body that names one on its own stream is refused at import. Reached indirectly, it raises
-when called and stops the partition (runtime/partition/agent_run.py): it fails for every event, so
-no event becomes a dead letter.
-"""
+when called and stops the partition (runtime/partition/agent_run.py): it fails for every event."""
 
 from __future__ import annotations
 
@@ -29,15 +27,12 @@ _LOADS_ATTRIBUTE: Final = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 
 
 def absent(word: str) -> UnsupportedByDia:
-    """The error of a stream's ``word``."""
     return UnsupportedByDia(STREAM_WORDS[word])
 
 
 def check_body(agent: str, body: Callable[..., Any]) -> None:
     """Raises `UnsupportedByDia` for a body that names one of `STREAM_WORDS` on its first argument.
-
-    Reads the bytecode (`dis`), since the source may be absent.
-    """
+    Reads the bytecode (`dis`), since the source may be absent."""
     code = getattr(body, "__code__", None)
     if code is None or not code.co_varnames:
         return

@@ -24,8 +24,8 @@ DEFAULT_PARTITIONS: Final = 4
 
 
 def partitions_of_app(app: str, given: Mapping[str, Any]) -> int:
-    """Default partition count of topics. Raises `UsageError` for an unknown argument, and
-    `UnsupportedByDia` for values that are not JSON."""
+    """Raises `UsageError` for an unknown argument, and `UnsupportedByDia` for values that are not
+    JSON."""
     for name in given:
         if not any(name == known or (name.startswith(known)) for known in _SETTINGS):
             raise UsageError(f"App({app!r}) has no argument {name!r}.")
@@ -34,7 +34,7 @@ def partitions_of_app(app: str, given: Mapping[str, Any]) -> int:
 
 
 def retention_ms_of_topic(topic: str, given: Mapping[str, Any], default_ms: int) -> int:
-    """The retention of a topic. Raises as `partitions_of_app`."""
+    """Raises as `partitions_of_app`."""
     if unknown := sorted(given.keys() - _OF_TOPICS - {"retention"}):
         raise UsageError(f"topic {topic} has no argument {unknown[0]!r}.")
     retention = given.get("retention")

@@ -21,9 +21,7 @@ def span_s(text: str, option: str) -> int:
 
 def moment_s(text: str, option: str, now_s: float) -> int:
     """Epoch seconds of ``now``, ``-6h`` (ago), an ISO 8601 time (default UTC), or whole seconds.
-
-    Raises `UsageError` naming ``option``.
-    """
+    Raises `UsageError` naming ``option``."""
     text = text.strip()
     if text == "now":
         return int(now_s)
@@ -41,5 +39,4 @@ def moment_s(text: str, option: str, now_s: float) -> int:
 
 
 def iso_s(at_s: int) -> str:
-    """ISO 8601 in UTC, to the second."""
     return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,7 +1,4 @@
-"""Bounds of a name (tenant, model, metric) given by a person.
-
-schemas/fields.py applies the same bounds to records.
-"""
+"""Bounds of a name (tenant, model, metric) given by a person, as in schemas/fields.py."""
 
 from __future__ import annotations
 
@@ -13,8 +10,7 @@ NAME_CHARS_MAX: Final = 128
 
 
 def named(text: str, option: str) -> str:
-    """``text``, if it is a valid name. Raises `UsageError` naming ``option``; an empty text is
-    often an unset variable."""
+    """Raises `UsageError` naming ``option``; an empty text is often an unset variable."""
     if not text:
         raise UsageError(f'{option} "" is no name: is a variable of your shell not set?')
     if len(text) > NAME_CHARS_MAX:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    """The text on one line, with escaped control characters."""
+    """On one line, with escaped control characters."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def lines_printable(text: str) -> str:
-    """The text with its line ends, each line as `printable`."""
+    """With its line ends, each line as `printable`."""
     return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))

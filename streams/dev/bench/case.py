@@ -66,7 +66,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def single(workload: str, events: int, processes: int, shards: int, sink: str, seed: int) -> Case:
-    """With every measurement. Raises `UsageError`."""
+    """One filled topic with every measurement. Raises `UsageError`."""
     if sink not in get_args(Sink):
         raise UsageError(f"no sink {sink!r}. Known are: {', '.join(get_args(Sink))}.")
     return Case(

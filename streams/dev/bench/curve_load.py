@@ -46,7 +46,7 @@ class Series:
         self._made = 0
 
     def each_once(self) -> Iterator[EventBlock]:
-        """To open every window."""
+        """One event of every series, to open every window."""
         for start in range(0, self._load.windows, BLOCK_EVENTS):
             yield self._block(np.arange(start, min(start + BLOCK_EVENTS, self._load.windows)))
 

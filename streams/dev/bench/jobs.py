@@ -47,7 +47,7 @@ class Jobs(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def events_per_s(self) -> float:
-        """Of one process with its own core."""
+        """The rate of one process with its own core."""
         return 1e6 / self.cpu_us_per_event
 
 

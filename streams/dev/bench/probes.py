@@ -57,7 +57,7 @@ class Probes:
         return tenant.encode(), _encode(event)
 
     def delays_s(self, inserted_ms: Mapping[str, int]) -> NDArray[np.float64]:
-        """From due time to insert."""
+        """Seconds from due time to insert."""
         delays = [
             inserted_ms[name] - due_ms
             for number, due_ms in enumerate(self._due_ms)

@@ -114,7 +114,7 @@ def _capacity(found: Capacity) -> Iterator[str]:
 
 
 def headline(peers: PeerReport) -> list[str]:
-    """For the project's README, with their command."""
+    """The ratios for the project's README, with their command."""
     machine = peers.machine
     job = (
         f"The same job on the same topic of {peers.events:,} events, one core each: drop repeated "

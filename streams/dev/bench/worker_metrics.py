@@ -16,7 +16,7 @@ _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class WorkerMetrics:
-    """By metric name without its prefix."""
+    """Sums by metric name without its prefix."""
 
     def __init__(self, samples: Mapping[str, float], minutes: float) -> None:
         self._samples = samples

@@ -218,7 +218,6 @@ class _Demo:
         return self._elapsed_s()
 
     async def _until_settled(self, worker: WorkerProcess) -> float | None:
-        """By the workers' status."""
         self._talk.say("waiting until every window is closed and every row acknowledged")
         # older status files may precede the last event
         await self._clock.sleep(4 * POLL_S)

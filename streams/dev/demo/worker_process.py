@@ -30,7 +30,7 @@ class WorkerProcess(CommandProcess):
         super().__init__("worker", [*command, *options], environ=environ, log=log)
 
     def alive(self) -> list[LiveWorker]:
-        """From their last status file."""
+        """The live worker processes, from their last status file."""
         return live_workers(self._state)
 
     @property

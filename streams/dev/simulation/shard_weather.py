@@ -31,7 +31,7 @@ class ShardWeather:
         self._mistaken: Process | None = None
 
     async def strike(self) -> None:
-        """Of replicas only where there are some."""
+        """Faults of replicas only where there are some."""
         if self._rng.random() >= STRIKES:
             return
         if self._rng.random() < 0.2:

@@ -29,7 +29,7 @@ class Given(NamedTuple):
 
 
 class Sheds:
-    """In ``share`` of all runs."""
+    """An operator in ``share`` of all runs."""
 
     def __init__(
         self, world: World, rng: random.Random, source: Topic, group: str, *, share: float

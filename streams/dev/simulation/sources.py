@@ -27,7 +27,7 @@ _CREATED_AFTER_S = 6.0
 
 
 class Sources:
-    """In ``share`` of all runs."""
+    """Faults in ``share`` of all runs."""
 
     def __init__(
         self, world: World, rng: random.Random, group: str, sheds: Sheds, *, share: float

@@ -71,7 +71,7 @@ async def insert(shards: ShardSet, rows: Sequence[FactRows]) -> None:
 
 
 def decisions(entry: Disposed) -> dict[int, ReplayDisposition]:
-    """By DLQ offset."""
+    """Decisions by DLQ offset."""
     said = (
         (ReplayDisposition.REPLAYED, entry.replayed),
         (ReplayDisposition.PARKED, entry.parked),

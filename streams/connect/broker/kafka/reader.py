@@ -185,7 +185,7 @@ class KafkaReader:
                 await self._again(error, patience)
 
     def _about(self, answer: Any, tp: TopicPartition) -> dict[str, Any]:
-        """By protocol name; positions vary by version."""
+        """The answer's fields by protocol name; positions vary by version."""
         throttle_s = self._throttled(answer)
         raise_for(getattr(answer, "error_code", 0), str(tp))
         for topic, partitions, *_ in answer.topics or ():

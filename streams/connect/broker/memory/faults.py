@@ -104,7 +104,7 @@ class Faults:
         self._planned.setdefault(call, []).append(_Planned(nth, effect))
 
     def refuse_send(self, *, nth: int = 1) -> None:
-        """Of a transaction; the record's awaitable raises."""
+        """Refuse a record of a transaction; its awaitable raises."""
         self.fail("send", CommitInDoubt("the broker refused the record"), nth=nth)
 
     def doubt_commit(self, *, applied: bool, nth: int = 1) -> None:
@@ -128,7 +128,7 @@ class Faults:
         self.repeated_callbacks += count
 
     def lose_lists(self, count: int = 1) -> None:
-        """Of consumers: positions move without a record."""
+        """Lose lists of consumers: positions move without a record."""
         self.lost_lists += count
 
     def spoil_reads(

@@ -32,12 +32,12 @@ class Principal(NamedTuple):
 
     @property
     def owner(self) -> str:
-        """Of the caller's bounded resources."""
+        """The owner of the caller's bounded resources."""
         return self.token.owner
 
     @property
     def actor(self) -> str:
-        """In the records of decisions."""
+        """The name in the records of decisions."""
         return f"token-{self.token.id}"
 
     def tenant(self, asked: str | None) -> str:
