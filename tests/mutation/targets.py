@@ -39,10 +39,11 @@ TARGETS: dict[str, tuple[str, ...]] = {
         "tests/unit/core/degradation",
         "tests/properties/test_fading_laws.py",
     ),
-    "streams/engine/pool/": (
-        "tests/unit/dev/local/test_child.py",
+    "streams/engine/pool/frame.py": (
+        "tests/unit/engine/pool/test_child.py",
         "tests/contract/test_job_pool.py",
     ),
+    "streams/engine/pool/": ("tests/contract/test_job_pool.py",),
     "streams/connect/access/request_rate.py": (
         "tests/properties/test_request_rate_laws.py",
         "tests/properties/test_quota_laws.py",
@@ -92,6 +93,8 @@ TARGETS: dict[str, tuple[str, ...]] = {
         "tests/unit/agents/test_simulator.py",
     ),
     "streams/operate/replay/policies.py": ("tests/unit/operate/replay/test_replay_policies.py",),
+    "streams/operate/replay/pace.py": ("tests/unit/operate/replay/test_pace.py",),
+    "streams/operate/replay/ranges.py": ("tests/properties/test_offset_set_laws.py",),
     "streams/operate/replay/transforms.py": (
         "tests/unit/operate/replay/test_transforms.py",
         "tests/unit/operate/replay/test_hop_cap.py",
@@ -128,8 +131,9 @@ TARGETS: dict[str, tuple[str, ...]] = {
 }
 
 
-# Twins of services, which tests are made with.
-_DOUBLES = {"__init__.py", "stub.py", "memory.py", "memory_locks.py", "inline.py"}
+# Twins of services, which tests are made with; and what runs in a process of its own, where it is
+# not changed.
+_LEFT_OUT = {"__init__.py", "stub.py", "memory.py", "memory_locks.py", "inline.py", "child.py"}
 
 
 def files(root: Path, wanted: Sequence[str]) -> Iterator[str]:
@@ -137,7 +141,7 @@ def files(root: Path, wanted: Sequence[str]) -> Iterator[str]:
     for name in wanted or TARGETS:
         path = root / name
         found = sorted(path.rglob("*.py")) if path.is_dir() else [path]
-        yield from (str(one.relative_to(root)) for one in found if one.name not in _DOUBLES)
+        yield from (str(one.relative_to(root)) for one in found if one.name not in _LEFT_OUT)
 
 
 def tests_of(path: str) -> list[str]:

@@ -50,3 +50,11 @@ def test_a_block_that_no_edge_wrote_is_damage(payload):
     """Its checksum is right, so another program wrote the file: the edge says so and stops."""
     with pytest.raises(SpoolCorrupt, match="cannot be read"):
         request_batch.decode(payload)
+
+
+def test_a_spool_is_read_by_the_next_version():
+    """An edge is upgraded while its events wait on the disk."""
+    written = b"\x91\x96\xa4edge\x07\x91\xc4\x01k\x91\xc4\x01v\xc4\x0400-a\x02"
+    batch = RequestBatch("edge", 7, [b"k"], [b"v"], b"00-a", 2)
+    assert request_batch.encode([batch]) == written
+    assert request_batch.decode(written) == [batch]
