@@ -95,6 +95,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "streams/operate/replay/policies.py": ("tests/unit/operate/replay/test_replay_policies.py",),
     "streams/operate/replay/pace.py": ("tests/unit/operate/replay/test_pace.py",),
     "streams/operate/replay/ranges.py": ("tests/properties/test_offset_set_laws.py",),
+    "streams/operate/replay/plan.py": ("tests/unit/operate/replay/test_plan.py",),
     "streams/operate/replay/transforms.py": (
         "tests/unit/operate/replay/test_transforms.py",
         "tests/unit/operate/replay/test_hop_cap.py",
