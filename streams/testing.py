@@ -33,10 +33,9 @@ from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
 from streams.core.topics.current_stream import HeadersLike, Key, Target
 from streams.core.types import Headers, TopicPartition
-from streams.dev.simulation.keyed_content import keyed_content
+from streams.dev.simulation.app_results import WrittenRows, in_memory, keyed_content
 from streams.dev.simulation.loop import VirtualLoop
 from streams.dev.simulation.world import Process, World
-from streams.dev.simulation.written_rows import WrittenRows, in_memory
 from streams.engine.agents.stream_agent import StreamAgent
 from streams.engine.app.app import App
 from streams.engine.decode.codecs import settled

@@ -47,7 +47,7 @@ def audit(
     too: unread records without a reader are a finding. Exit code 1 on a difference or red health, 4
     when a dependency does not answer."""
     from streams.cli import health
-    from streams.cli.kafka import broker_of
+    from streams.cli.clients import broker_of
     from streams.core.clock import SystemClock
     from streams.core.errors import CommandError, UsageError
     from streams.core.words.moments import moment_s, span_s

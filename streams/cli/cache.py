@@ -35,9 +35,9 @@ def invalidate(
 
 
 async def _sweep(settings: Settings, cache: str, pattern: str) -> int:
+    from streams.connect.cache.invalidations import sweep
     from streams.connect.cache.kind import KINDS
     from streams.connect.cache.redis import RedisShared, connect
-    from streams.connect.cache.sweep import sweep
     from streams.core.errors import CacheUnavailable, UsageError
 
     if cache not in KINDS:

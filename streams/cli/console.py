@@ -39,7 +39,7 @@ def console(
     curl -H "Authorization: Bearer $TOKEN" \\
          "http://127.0.0.1:8481/api/series?tenant=acme&model=m&metric=x"
     """
-    from streams.cli.kafka import require_address
+    from streams.cli.clients import require_address
     from streams.connect.access.listening import Listening
     from streams.core.errors import UsageError
     from streams.core.telemetry.logs import configure

@@ -51,7 +51,7 @@ def serve(
     curl -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/x-ndjson" \\
          --data-binary @events.jsonl http://127.0.0.1:8480/v1/events/model.metrics
     """
-    from streams.cli.kafka import require_address
+    from streams.cli.clients import require_address
     from streams.connect.access.listening import Listening
     from streams.core.errors import UsageError
     from streams.core.telemetry.logs import configure

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 def health_of(settings: Settings, topology: Topology, workers: Sequence[LiveWorker]) -> Health:
     """Raises `DependencyUnreachable` without a broker address."""
-    from streams.cli import kafka
+    from streams.cli import clients
     from streams.core.clock import SystemClock
     from streams.engine.health.live_workers import member_prefix
     from streams.engine.health.observing import observe
     from streams.engine.health.rule import judge
 
     observed = observe(
-        kafka.broker_of(settings),
+        clients.broker_of(settings),
         topology.read,
         workers,
         SystemClock(),

@@ -45,7 +45,7 @@ def changed(
 
 
 async def _changed(settings: Settings, tenant: str, policy: str) -> None:
-    from streams.cli.terminal.actor import actor_of
+    from streams.cli.terminal.operator import actor_of
     from streams.connect.cache.redis import RedisShared, connect
     from streams.connect.policy.change import policy_changed
     from streams.core.clock import SystemClock

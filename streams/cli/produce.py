@@ -210,7 +210,7 @@ class _Feeding(NamedTuple):
     async def opened(
         self, rate: float | None = None, on_progress: Callable[[int], None] = lambda _: None
     ) -> AsyncIterator[RecordFeed]:
-        from streams.cli.kafka import broker_of
+        from streams.cli.clients import broker_of
         from streams.core.clock import SystemClock
         from streams.core.records.headers import of_version
         from streams.core.telemetry.metrics import Metrics

@@ -11,8 +11,7 @@ import typer
 
 from streams.cli.invocation import invocation
 from streams.cli.shed_return import bring_back
-from streams.cli.terminal.actor import actor_of
-from streams.cli.terminal.consent import consent
+from streams.cli.terminal.operator import actor_of, consent
 from streams.cli.terminal.payload import moment
 
 if TYPE_CHECKING:
@@ -271,10 +270,9 @@ def _order_row(standing: ShedStatus) -> tuple[Any, ...]:
 async def _plans(
     run: Invocation, agent: Agent, cutoff_s: int | None, partitions: list[int] | None
 ) -> list[ShedPlan]:
-    from streams.cli.kafka import broker_of
+    from streams.cli.clients import broker_of
     from streams.core.clock import SystemClock
-    from streams.operate.shed.shed_admin import chosen, partitions_of, plan
-    from streams.operate.shed.unreadable_plan import plan_unreadable
+    from streams.operate.shed.shed_admin import chosen, partitions_of, plan, plan_unreadable
 
     broker = broker_of(run.settings)
     asked = chosen(await partitions_of(broker, agent.source.name), partitions)
@@ -286,7 +284,7 @@ async def _plans(
 async def _give(
     run: Invocation, plans: Sequence[ShedPlan], order_id: str, actor: str, reason: str
 ) -> None:
-    from streams.cli.kafka import broker_of
+    from streams.cli.clients import broker_of
     from streams.core.clock import SystemClock
     from streams.operate.shed.shed_admin import give_orders
 
@@ -294,7 +292,7 @@ async def _give(
 
 
 async def _standings(run: Invocation, topic: str | None) -> list[ShedStatus]:
-    from streams.cli.kafka import broker_of
+    from streams.cli.clients import broker_of
     from streams.operate.shed.shed_admin import partitions_of, standings
 
     broker = broker_of(run.settings)
@@ -306,7 +304,7 @@ async def _standings(run: Invocation, topic: str | None) -> list[ShedStatus]:
 
 
 async def _withdraw(run: Invocation, waiting: Sequence[ShedStatus], actor: str) -> None:
-    from streams.cli.kafka import broker_of
+    from streams.cli.clients import broker_of
     from streams.core.clock import SystemClock
     from streams.operate.shed.shed_admin import withdraw
 

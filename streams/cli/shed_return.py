@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from streams.cli.invocation import invocation
-from streams.cli.terminal.consent import consent
+from streams.cli.terminal.operator import consent
 from streams.connect.broker.opened import opened
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _row(span: ShedSpan, found: Returned) -> tuple[Any, ...]:
 
 async def _look(run: Invocation, order: str) -> list[_Standing]:
     """Ranges of the order in the current log."""
-    from streams.cli.kafka import broker_of
+    from streams.cli.clients import broker_of
     from streams.core.clock import SystemClock
     from streams.operate.replay.shed_return import returned_up_to
 
@@ -128,7 +128,7 @@ async def _spans(run: Invocation, broker: Broker, order: str) -> list[ShedSpan]:
 async def _bring_back(
     run: Invocation, spans: Sequence[ShedSpan], rate: float | None, bar: ProgressCount
 ) -> list[Returned]:
-    from streams.cli.kafka import broker_of
+    from streams.cli.clients import broker_of
     from streams.core.clock import SystemClock
     from streams.operate.replay.pace import ReplayPace
     from streams.operate.replay.shed_return import bring_back

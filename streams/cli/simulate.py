@@ -31,7 +31,7 @@ def simulate(
     topic a time_field.
 
     Example: dia -A acme.orders:app simulate --seeds 300"""
-    from streams.dev.simulation.app_seeds import outcomes
+    from streams.dev.simulation.seeds import outcomes
 
     invocation: Invocation = ctx.obj
     invocation.app.check()

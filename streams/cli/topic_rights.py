@@ -81,7 +81,7 @@ def grant(ctx: typer.Context, *, user: _Users = None) -> None:
 
 
 async def _grant(run: Invocation, users: dict[KafkaRole, str]) -> None:
-    from streams.cli.kafka import require_address
+    from streams.cli.clients import require_address
     from streams.connect.broker.kafka.broker import KafkaBroker
     from streams.operate.topics.rights import rights
 

@@ -96,7 +96,7 @@ async def _run(
     run: Invocation, replication_factor: int | None, *, accept_dedupe_gap: bool | None = None
 ) -> TopicPlan:
     """Apply it unless ``accept_dedupe_gap`` is None."""
-    from streams.cli.kafka import broker_of
+    from streams.cli.clients import broker_of
     from streams.operate.topics.declared_topics import declared_topics
     from streams.operate.topics.topics import apply
 

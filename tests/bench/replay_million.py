@@ -19,8 +19,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from agents.app import app
-from streams.cli.kafka import broker_of
-from streams.cli.shards import shards_of
+from streams.cli.clients import broker_of, shards_of
 from streams.core.clock import SystemClock
 from streams.core.process import process_memory
 from streams.core.settings import load

@@ -27,8 +27,7 @@ from streams.connect.broker.kafka.broker import KafkaBroker
 from streams.connect.sinks import schema
 from streams.core.clock import SystemClock
 from streams.core.settings import PREFIX, load
-from streams.dev.demo.command_process import DIA, CommandProcess
-from streams.dev.demo.console_address import address_of
+from streams.dev.demo.command_process import DIA, CommandProcess, address_of
 from streams.dev.demo.serving import trained_models
 from streams.dev.local.stack import StackStatus
 from streams.dev.workload.requests import RequestGenerator, RequestWorkload

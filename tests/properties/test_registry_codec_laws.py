@@ -13,7 +13,7 @@ from streams.connect.schema_registry.connecting import connect
 from streams.connect.schema_registry.memory import MemoryRegistry
 from streams.connect.schema_registry.registry import SchemaRegistry
 from streams.core.clock import SystemClock
-from streams.core.formats.guarded import guarded
+from streams.core.formats.codec import guarded
 from streams.core.formats.proto_messages import messages_of
 from streams.core.formats.schema_source import Subject
 from streams.core.formats.wire_format import header, read_indexes, schema_id, written_indexes

@@ -11,9 +11,9 @@ from streams import JsonSchema, Protobuf, Record
 from streams.dev.simulation.any_app import check_app
 from streams.dev.simulation.broken import field_times
 from streams.dev.simulation.broken.registry import VARIANTS
-from streams.dev.simulation.difference import Difference
 from streams.dev.simulation.history import NotSettled
 from streams.dev.simulation.seeds import quiet
+from streams.dev.simulation.world import Difference
 from streams.engine.app.app import App
 from tests.proto_types import Order as ProtoOrder
 

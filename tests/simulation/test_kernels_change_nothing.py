@@ -10,7 +10,7 @@ from streams.core import kernels
 from streams.core.kernels import compiled
 from streams.dev.simulation.history import simulate
 from streams.dev.simulation.stories import STORIES
-from streams.dev.simulation.trace import trace_of
+from streams.dev.simulation.world import trace_of
 
 if kernels.active is None:
     pytest.skip("there are no kernels to compare", allow_module_level=True)

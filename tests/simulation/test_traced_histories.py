@@ -11,7 +11,7 @@ from streams.core.tracing.followed import LINKS_MAX
 from streams.dev.simulation import world
 from streams.dev.simulation.history import simulate
 from streams.dev.simulation.stories import STORIES
-from streams.dev.simulation.trace import trace_of
+from streams.dev.simulation.world import trace_of
 from streams.engine.runtime.worker import Worker
 from tests.unit.core.tracing.recorder import Recorder
 

@@ -12,8 +12,8 @@ import pytest
 from streams.core.errors import UsageError
 from streams.dev.simulation import any_app
 from streams.dev.simulation.any_app import check_app
-from streams.dev.simulation.difference import Difference
 from streams.dev.simulation.seeds import quiet
+from streams.dev.simulation.world import Difference
 from streams.engine.aggregates.distinct import Distinct
 from streams.engine.aggregates.ends import First, Last
 from streams.engine.aggregates.moments import Mean, Variance

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streams.cli.invocation import invocation
-from streams.cli.terminal.actor import actor_of
-from streams.cli.terminal.consent import consent
+from streams.cli.terminal.operator import actor_of, consent
 from streams.cli.terminal.payload import moment
 from streams.core.words.printable import printable
 
@@ -109,27 +108,27 @@ def reset(
 
 
 async def _states(run: Invocation) -> list[BreakerState]:
-    from streams.cli import kafka
+    from streams.cli import clients
     from streams.operate.breaker.poison_admin import states
 
-    return await states(kafka.broker_of(run.settings), run.topology)
+    return await states(clients.broker_of(run.settings), run.topology)
 
 
 async def _quarantines(run: Invocation) -> list[_Held]:
-    from streams.cli import kafka
+    from streams.cli import clients
     from streams.core.clock import SystemClock
     from streams.operate.breaker.poison_admin import quarantines
 
-    found = await quarantines(kafka.broker_of(run.settings), SystemClock(), run.topology)
+    found = await quarantines(clients.broker_of(run.settings), SystemClock(), run.topology)
     return [(group, tp, word, tenant) for group, tp, word in found for tenant in word.tenants]
 
 
 async def _let_through(run: Invocation, stopped: list[BreakerState], actor: str) -> None:
-    from streams.cli import kafka
+    from streams.cli import clients
     from streams.core.clock import SystemClock
     from streams.operate.breaker.poison_admin import let_through
 
-    broker = kafka.broker_of(run.settings)
+    broker = clients.broker_of(run.settings)
     for state in stopped:
         await let_through(broker, SystemClock(), state, actor)
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streams.cli.invocation import invocation
-from streams.cli.terminal.actor import actor_of
-from streams.cli.terminal.consent import consent
+from streams.cli.terminal.operator import actor_of, consent
 
 if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
@@ -137,9 +136,8 @@ async def _record(
     actor: str,
     reason: str,
 ) -> Disposal:
+    from streams.cli.clients import broker_of, shards_of
     from streams.cli.dead_letters.reading import clients, pages_of
-    from streams.cli.kafka import broker_of
-    from streams.cli.shards import shards_of
     from streams.core.clock import SystemClock
     from streams.core.errors import ProducerFenced, RefusedBySafety
     from streams.operate.replay.control import Disposal, dispose

@@ -133,8 +133,8 @@ def show(
 
     Example: dia dlq show model.metrics/2/41
     """
+    from streams.cli.clients import broker_of
     from streams.cli.dead_letters.page import DeadLetterPage
-    from streams.cli.kafka import broker_of
     from streams.core.errors import CommandError
     from streams.operate.replay.report import sheet_of
 

@@ -24,9 +24,9 @@ PROGRESS_FROM = 50_000
 @asynccontextmanager
 async def clients(run: Invocation) -> AsyncIterator[tuple[Admin, LogReader]]:
     """Raises `DependencyUnreachable` and `BrokerUnavailable`."""
-    from streams.cli import kafka
+    from streams.cli import clients
 
-    broker = kafka.broker_of(run.settings)
+    broker = clients.broker_of(run.settings)
     async with opened(broker.admin()) as admin, opened(broker.reader()) as reader:
         yield admin, reader
 
@@ -68,13 +68,13 @@ async def pages_of(
 
 async def decided(run: Invocation) -> Decided:
     """Empty, with a message, when a journal cannot be read."""
-    from streams.cli import kafka
+    from streams.cli import clients
     from streams.core.errors import PartitionStopped
     from streams.operate.replay.control import journals
     from streams.operate.replay.decided import Decided
 
     try:
-        return Decided(await journals(kafka.broker_of(run.settings), run.topology.topics))
+        return Decided(await journals(clients.broker_of(run.settings), run.topology.topics))
     except PartitionStopped as error:
         run.printer().warn(f"dispositions are not shown: {error} [{error.code}]")
         return Decided({})

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from streams.cli.invocation import invocation
-from streams.cli.terminal.actor import actor_of
-from streams.cli.terminal.consent import consent
+from streams.cli.terminal.operator import actor_of, consent
 
 
 def renew(
@@ -37,7 +36,7 @@ def renew(
     fences a running replay.
 
     Example: dia dlq renew --topic model.metrics --reason "purged after the load test" """
-    from streams.cli.kafka import broker_of
+    from streams.cli.clients import broker_of
     from streams.core.clock import SystemClock
     from streams.core.errors import UsageError
     from streams.operate.replay.renewal import give_up_lost

@@ -17,7 +17,7 @@ _SHOWN_MAX = 4
 async def examine_topics(settings: Settings, topology: Topology) -> list[DoctorFinding]:
     """How the broker's topics differ from the declared ones. Empty without a reachable Kafka, which
     another check reports."""
-    from streams.cli.kafka import broker_of
+    from streams.cli.clients import broker_of
     from streams.core.errors import BrokerUnavailable, RefusedBySafety
     from streams.operate.topics.declared_topics import declared_topics
 
@@ -48,7 +48,7 @@ async def examine_topics(settings: Settings, topology: Topology) -> list[DoctorF
 
 async def examine_keys(settings: Settings, topology: Topology) -> list[DoctorFinding]:
     """One finding for each topic whose newest records have misplaced keys. Empty without Kafka."""
-    from streams.cli.kafka import broker_of
+    from streams.cli.clients import broker_of
     from streams.core.errors import BrokerUnavailable, UnknownTopic
     from streams.operate.audit.placement import ADVICE, sample
     from streams.operate.shed.shed_admin import partitions_of

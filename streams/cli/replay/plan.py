@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from streams.cli.invocation import invocation
-from streams.cli.terminal.actor import actor_of
+from streams.cli.terminal.operator import actor_of
 
 if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
@@ -127,7 +127,7 @@ async def _draft(
     actor: str,
     ctx: typer.Context,
 ) -> Draft:
-    from streams.cli.kafka import broker_of
+    from streams.cli.clients import broker_of
     from streams.core.clock import SystemClock
     from streams.operate.replay.planner import PlanRequest, make_plan
 

@@ -33,7 +33,7 @@ def policies(ctx: typer.Context) -> None:
 
     Example: dia replay policies --json
     """
-    from streams.cli.kafka import broker_of
+    from streams.cli.clients import broker_of
     from streams.operate.replay.control import journals
     from streams.operate.replay.policies import read_policies
 

@@ -14,8 +14,7 @@ from streams.cli.dead_letters.filters import filtered
 from streams.cli.invocation import invocation
 from streams.cli.replay.plan import plan as make_plan
 from streams.cli.replay.policies import policies
-from streams.cli.terminal.actor import actor_of
-from streams.cli.terminal.consent import consent
+from streams.cli.terminal.operator import actor_of, consent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -114,7 +113,7 @@ def resume(ctx: typer.Context, plan: _PlanId, *, rate: _Rate = None, actor: _Act
 
     Example: dia replay resume 19a4f3c2b1d-7f3a --rate 200
     """
-    from streams.cli.kafka import broker_of
+    from streams.cli.clients import broker_of
     from streams.operate.replay.control import find_plan, plan_in
 
     invoked = invocation(ctx)
@@ -153,7 +152,7 @@ def status(
 
     Example: dia replay status
     """
-    from streams.cli.kafka import broker_of
+    from streams.cli.clients import broker_of
     from streams.cli.replay.report import show_standings
     from streams.core.errors import UsageError
     from streams.operate.replay.control import journals
@@ -186,7 +185,7 @@ def _means(
     shards: ShardSet | None,
     seen: Callable[[int], None] = lambda count: None,
 ) -> RunContext:
-    from streams.cli.kafka import broker_of
+    from streams.cli.clients import broker_of
     from streams.core.clock import SystemClock
     from streams.operate.replay.partition_run import RunContext
 
@@ -236,7 +235,7 @@ async def _work(
     *,
     resume: bool,
 ) -> RunResult:
-    from streams.cli.shards import shards_of
+    from streams.cli.clients import shards_of
     from streams.operate.replay.run import run_plan
 
     shards = shards_of(invoked.settings, invoked.app.topology)
@@ -268,7 +267,7 @@ def _tell(
     reason: str,
     rate: float | None = None,
 ) -> None:
-    from streams.cli.kafka import broker_of
+    from streams.cli.clients import broker_of
     from streams.cli.replay.report import show_standings
     from streams.core.clock import SystemClock
     from streams.operate.replay.control import find_plan, tell

@@ -24,8 +24,7 @@ def serve(settings: Settings, topology: Topology, slot: int) -> None:
 
 
 async def _serve(settings: Settings, topology: Topology, slot: int) -> None:
-    from streams.cli.kafka import broker_of
-    from streams.cli.shards import shards_of
+    from streams.cli.clients import broker_of, shards_of
     from streams.core.clock import SystemClock
     from streams.core.process.listener import bound
     from streams.core.process.version import app_version

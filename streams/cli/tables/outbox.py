@@ -9,8 +9,7 @@ import typer
 
 from streams.cli.invocation import invocation
 from streams.cli.tables.choice import changelogs, source_of
-from streams.cli.terminal.actor import actor_of
-from streams.cli.terminal.consent import consent
+from streams.cli.terminal.operator import actor_of, consent
 from streams.connect.broker.opened import opened
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def drop(
 
     Example: dia tables outbox drop --group acme-group --topic orders --partition 0 --target
     sales_v2 --reason "rolled back" """
-    from streams.cli.kafka import broker_of
+    from streams.cli.clients import broker_of
     from streams.core.clock import SystemClock
     from streams.engine.runtime.offsets.shed_order import check_words
     from streams.operate.reset.outbox_drop import drop as drop_owed
@@ -94,7 +93,7 @@ def drop(
 async def _plan(
     run: Invocation, source: Topic, group: str, partition: int, target: str
 ) -> AgreedDrop:
-    from streams.cli.kafka import broker_of
+    from streams.cli.clients import broker_of
     from streams.operate.reset.outbox_drop import plan_drop
 
     targets = run.app.topology.targets
@@ -102,7 +101,7 @@ async def _plan(
 
 
 async def _owed(run: Invocation) -> list[tuple[Any, ...]]:
-    from streams.cli.kafka import broker_of
+    from streams.cli.clients import broker_of
     from streams.engine.runtime.restore.survey import survey
     from streams.operate.reset.outbox_drop import owed_to
 

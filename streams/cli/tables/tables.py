@@ -10,7 +10,7 @@ import typer
 from streams.cli.invocation import invocation
 from streams.cli.tables import outbox
 from streams.cli.tables.choice import changelogs, source_of
-from streams.cli.terminal.consent import consent
+from streams.cli.terminal.operator import consent
 from streams.connect.broker.opened import opened
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def reset(
 async def _plan(
     run: Invocation, source: Topic, group: str, partition: int, *, resume_at_start: bool
 ) -> Opening:
-    from streams.cli.kafka import broker_of
+    from streams.cli.clients import broker_of
     from streams.operate.reset.reset import look, open_epoch
 
     standing = await look(
@@ -112,7 +112,7 @@ def _sentence(opening: Opening) -> str:
 
 
 async def _apply(run: Invocation, agreed: Opening) -> Opening:
-    from streams.cli.kafka import broker_of
+    from streams.cli.clients import broker_of
     from streams.core.clock import SystemClock
     from streams.operate.reset.reset import reset as reset_partition
 
@@ -120,7 +120,7 @@ async def _apply(run: Invocation, agreed: Opening) -> Opening:
 
 
 async def _surveys(run: Invocation) -> list[tuple[Any, ...]]:
-    from streams.cli.kafka import broker_of
+    from streams.cli.clients import broker_of
     from streams.engine.runtime.restore.survey import survey
 
     broker = broker_of(run.settings)

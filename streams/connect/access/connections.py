@@ -15,6 +15,8 @@ from __future__ import annotations
 import ipaddress
 from typing import Protocol
 
+from starlette.requests import Request
+
 _IPV6_SITE_BITS = 64
 """An IPv6 subscriber has a whole network of this prefix length (RFC 6177)."""
 
@@ -98,3 +100,16 @@ def site_of(host: str) -> str:
             return str(found.ipv4_mapped)
         return str(ipaddress.ip_network((found, _IPV6_SITE_BITS), strict=False))
     return str(found)
+
+
+FORWARDED_FOR = "x-forwarded-for"
+
+
+def client_site(request: Request, *, behind_proxy: bool) -> str:
+    """As `site_of`. Behind a proxy, the last entry of X-Forwarded-For, which the proxy appended;
+    earlier entries come from the client."""
+    if behind_proxy:
+        last = ",".join(request.headers.getlist(FORWARDED_FOR)).rpartition(",")[2].strip()
+        if last:
+            return site_of(last[:64])
+    return site_of(request.client.host) if request.client else ""

@@ -1,4 +1,4 @@
-"""Receives invalidations of other processes; see the package's docstring."""
+"""Invalidations: received from other processes, and sent for every name that matches a pattern."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Protocol
 
 import structlog
 
-from streams.connect.cache.shared import Notice, SharedCache
+from streams.connect.cache.kind import CacheKind
+from streams.connect.cache.shared import ENTRY_TTL_S, CacheKey, Notice, SharedCache
 from streams.core.clock import Clock
 from streams.core.errors import CacheUnavailable
 from streams.core.resilience.backoff import Backoff
@@ -78,3 +79,17 @@ class Invalidations:
     def _set(self, *, live: bool) -> None:
         self.live = live
         self._metrics.cache.live.set(live)
+
+
+async def sweep(shared: SharedCache, kind: CacheKind, pattern: str) -> int:
+    """In Redis and in every process; returns their number. Raises `CacheUnavailable` after a part
+    of them; repeating is harmless."""
+    names = {name async for name in shared.matching(kind.name, pattern)}
+    for name in sorted(names):
+        key = CacheKey(kind.name, name)
+        # A stamp would exceed every version of the source, so its own floor is used.
+        floor = (await shared.read(key)).floor or 0
+        await shared.advance(key, floor if kind.versioned else None, None, ENTRY_TTL_S)
+    # Clears names that are only in the L1 of a process and have no floor.
+    await shared.announce(Notice(kind.name, None, 0))
+    return len(names)

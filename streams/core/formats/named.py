@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 from streams.core.errors import UsageError
 from streams.core.formats.codec import Codec
 from streams.core.formats.plain_codecs import JSON, MessagePackCodec, RawCodec
-from streams.core.formats.schema_format import SchemaFormat
 
 _NAMED: Final[Mapping[str, Codec]] = {
     codec.name: codec for codec in (JSON, MessagePackCodec(), RawCodec())
@@ -70,3 +69,22 @@ def codec_of(named: str | Codec | SchemaFormat, topic: str, value_type: Any) -> 
             f"{named!r} is no codec: it needs name, text, decoder and encode (streams.Codec)."
         )
     return named
+
+
+@runtime_checkable
+class SchemaFormat(Protocol):
+    """Declared by the user and bound to a topic."""
+
+    @property
+    def subject(self) -> str:
+        """ "": ``{topic}-value``."""
+        ...
+
+    @property
+    def register(self) -> bool:
+        """Whether a missing schema is registered."""
+        ...
+
+    def codec(self, topic: str, value_type: Any) -> Codec:
+        """Raises `UsageError` for a type without a schema."""
+        ...

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from opentelemetry.trace import Span, SpanKind
 
 from streams.core.tracing.followed import Fold, Followed, FollowedRecords
-from streams.core.tracing.spans import Spans, context_of, failed
-from streams.core.tracing.stopwatch import Stopwatch
+from streams.core.tracing.spans import Spans, Stopwatch, context_of, failed
 from streams.core.tracing.tracer import UNTRACED_COMMIT, CommitSpan, Origins
 from streams.core.types import RecordBatch, TopicPartition
 

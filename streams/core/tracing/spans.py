@@ -23,7 +23,6 @@ from opentelemetry.trace import (
 from streams.core.clock import Clock
 from streams.core.errors import DiaError
 from streams.core.tracing.context import TraceContext
-from streams.core.tracing.stopwatch import Stopwatch
 
 Attributes = Mapping[str, str | int]
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
@@ -113,3 +112,19 @@ def _context(parent: TraceContext | None) -> Context:
 
 def _span_context(context: TraceContext) -> SpanContext:
     return SpanContext(context.trace_id, context.span_id, is_remote=True, trace_flags=_SAMPLED)
+
+
+_MS_NS = 1_000_000
+_S_NS = 1_000_000_000
+
+
+class Stopwatch:
+    """Nanoseconds since the epoch; never decreases."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._at_s = clock.monotonic()
+        self.began_ns = clock.now_ms() * _MS_NS
+
+    def now_ns(self) -> int:
+        return self.began_ns + round((self._clock.monotonic() - self._at_s) * _S_NS)

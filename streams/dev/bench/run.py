@@ -16,9 +16,8 @@ from streams.connect.broker.kafka.broker import KafkaBroker
 from streams.core.clock import SystemClock
 from streams.core.settings import PREFIX, Settings, load
 from streams.dev.bench.case import Case
-from streams.dev.bench.commit import commit_of
 from streams.dev.bench.freshness import measure_freshness
-from streams.dev.bench.machine import this_machine, versions
+from streams.dev.bench.machine import commit_of, this_machine, versions
 from streams.dev.bench.results import BenchReport, CaseOutcome
 from streams.dev.bench.rig import Rig
 from streams.dev.bench.throughput import measure_throughput

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from streams.core.errors import CommandError
@@ -61,3 +63,20 @@ class CommandProcess:
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
+
+
+WAIT_S = 60.0
+_LISTENING = re.compile(r"listening on (https?://\S+);")
+
+
+def address_of(console: CommandProcess, stopped: Callable[[], bool] = lambda: False) -> str:
+    """ "" when ``stopped``. Raises `CommandError` when it ends or takes too long."""
+    deadline = time.monotonic() + WAIT_S
+    while not stopped():
+        if found := _LISTENING.search(console.log.read_text()):
+            return found[1]
+        console.check()
+        if time.monotonic() >= deadline:
+            raise CommandError(f"the console does not listen. Its log: {console.log}.")
+        time.sleep(0.05)
+    return ""

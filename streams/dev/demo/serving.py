@@ -18,8 +18,7 @@ import msgspec
 from agents.app import MODEL_METRICS, SIMULATION_REQUEST, TRAIN_RESULTS
 from streams.connect.access.tokens import Role, TokenFile
 from streams.core.clock import SystemClock
-from streams.dev.demo.command_process import DIA, CommandProcess
-from streams.dev.demo.console_address import address_of
+from streams.dev.demo.command_process import DIA, CommandProcess, address_of
 
 TENANT = "tenant-0000"
 """the tenant with the most events of a synthetic stream"""

@@ -1,5 +1,8 @@
-"""The broker's jars: fetched once per user, verified against the lock at every start. Each is
-verified in its own folder, then moved into the cache atomically."""
+"""The broker's jars: fetched once per user, verified against the lock at every start. Each is verified
+in its own folder, then moved into the cache atomically.
+
+Downloads trust the system's certificate authorities, as pip and curl do: the resolver's HTTP
+library has its own list, which fails behind a company's proxy."""
 
 from __future__ import annotations
 
@@ -15,7 +18,6 @@ from typing import TypeAlias
 
 from streams.core.errors import DependencyUnreachable, UsageError
 from streams.core.process.file_lock import exclusive
-from streams.dev.local.certificates import system_certificates
 from streams.dev.local.jar_lock import KAFKA_VERSION, Jar, read_lock
 
 FETCHES_MAX = 6
@@ -173,3 +175,29 @@ def fetch_from_maven(jar: Jar, folder: Path) -> Path:
     )
     path: Path = context.create_dependency(jar.coordinate).artifact.resolve()
     return path
+
+
+VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+"""the library's variables, which a user may have set"""
+
+SYSTEM_BUNDLES = (
+    Path("/etc/ssl/certs/ca-certificates.crt"),  # Debian, Arch
+    Path("/etc/pki/tls/certs/ca-bundle.crt"),  # Fedora, RHEL
+    Path("/etc/ssl/ca-bundle.pem"),  # SUSE
+    Path("/etc/ssl/cert.pem"),  # Alpine
+)
+
+
+@contextmanager
+def system_certificates(bundles: Sequence[Path] = SYSTEM_BUNDLES) -> Iterator[None]:
+    """Unless the environment says otherwise. Sets an environment variable: the library has no
+    option."""
+    bundle = next((path for path in bundles if path.is_file()), None)
+    if bundle is None or any(os.environ.get(name) for name in VARIABLES):
+        yield
+        return
+    os.environ[VARIABLES[0]] = str(bundle)
+    try:
+        yield
+    finally:
+        del os.environ[VARIABLES[0]]

@@ -17,7 +17,7 @@ from streams.core import kernels
 from streams.dev.simulation.history import simulate
 from streams.dev.simulation.seeds import first_caught, try_seeds
 from streams.dev.simulation.stories import STORIES, variants
-from streams.dev.simulation.trace import trace_of
+from streams.dev.simulation.world import trace_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -32,15 +32,13 @@ from streams.core.rows.targets import Targets
 from streams.core.telemetry.metrics import Metrics
 from streams.core.topics.topic import Topic
 from streams.core.types import TopicPartition
-from streams.dev.simulation.difference import Difference
+from streams.dev.simulation.app_results import WrittenRows, in_memory, keyed_content
 from streams.dev.simulation.history import CALM_S, SETTINGS, NotSettled
-from streams.dev.simulation.keyed_content import keyed_content
 from streams.dev.simulation.loop import LoopClock, VirtualLoop, run
 from streams.dev.simulation.quiet import at_rest, held
 from streams.dev.simulation.sample_values import event_of, sample
 from streams.dev.simulation.weather import Weather
-from streams.dev.simulation.world import Process, World
-from streams.dev.simulation.written_rows import WrittenRows, in_memory
+from streams.dev.simulation.world import Difference, Process, World
 from streams.engine.agents.job_agent import Agent, JobAgent
 from streams.engine.agents.stream_agent import StreamAgent
 from streams.engine.agents.window_agent import windows_of

@@ -12,13 +12,12 @@ from collections.abc import Mapping
 from agents.app import MODEL_METRICS
 from streams.connect.sinks.memory_replica import Row
 from streams.core.types import Headers, TopicPartition
-from streams.dev.simulation.difference import Difference
 from streams.dev.simulation.producers import OLD_MS
 from streams.dev.simulation.sheds import shed_ranges
 from streams.dev.simulation.truth import Expected, judge
 from streams.dev.simulation.window_rows import check_windows, newest
 from streams.dev.simulation.witness import Witness
-from streams.dev.simulation.world import World
+from streams.dev.simulation.world import Difference, World
 
 _EVERYTHING = 1 << 30
 

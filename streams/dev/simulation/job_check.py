@@ -25,10 +25,9 @@ from streams.dev.simulation.comparison import (
     check_ledger,
     with_buried,
 )
-from streams.dev.simulation.difference import Difference
 from streams.dev.simulation.truth import Expected
 from streams.dev.simulation.witness import Witness
-from streams.dev.simulation.world import World
+from streams.dev.simulation.world import Difference, World
 from streams.operate.audit.log_age import LogAge
 
 _EVERYTHING = 1 << 30

@@ -8,9 +8,8 @@ import random
 from streams.connect.broker.memory.faults import COORDINATOR_REFUSALS
 from streams.core.topics.topic import Topic
 from streams.core.types import TopicPartition
-from streams.dev.simulation.difference import Difference
-from streams.dev.simulation.stops import CHANGELOG_STOPS
-from streams.dev.simulation.world import World
+from streams.dev.simulation.quiet import CHANGELOG_STOPS
+from streams.dev.simulation.world import Difference, World
 from streams.engine.state.changelog import unpack
 
 LOST_MAX = 3

@@ -1,15 +1,17 @@
 """Quiet moments during a run: without faults, all sent records are accounted for, although windows
-are open. Only they show a loss or duplicate that a later restart heals."""
+are open. Only they show a loss or duplicate that a later restart heals, and a stop without a
+reason, which the next rebalance hides."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Final
 
 from streams.core.topics.topic import Topic
 from streams.core.types import TopicPartition
 from streams.dev.simulation.sources import Sources
-from streams.dev.simulation.world import Process, World
+from streams.dev.simulation.world import Difference, Process, World
 from streams.engine.runtime.assigned import AssignedPartition
 
 QUIET_S = 12
@@ -61,3 +63,15 @@ def at_rest(partition: AssignedPartition) -> bool:
         and not ready.has_changes()
         and not len(ready.outbox)
     )
+
+
+CHANGELOG_STOPS: Final = frozenset({"changelog_lost", "changelog_gap"})
+
+
+def check_stops(processes: Sequence[Process]) -> None:
+    """Raises `Difference` where a partition is stopped for a missing part of a complete
+    changelog."""
+    for partition in held(processes):
+        error = partition.stopped_by
+        if error is not None and error.code in CHANGELOG_STOPS:
+            raise Difference(f"{partition.tp} stopped, and its changelog is whole: {error}")

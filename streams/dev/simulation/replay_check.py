@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 from agents.app import MODEL_METRICS
 from streams.core.types import RecordBatch, TopicPartition
-from streams.dev.simulation.difference import Difference
-from streams.dev.simulation.world import World
+from streams.dev.simulation.world import Difference, World
 from streams.operate.replay.dispositions import ReplayDisposition
 from streams.operate.replay.journal import entries
 from streams.operate.replay.status import PartitionStatus

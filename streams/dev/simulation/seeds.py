@@ -1,10 +1,10 @@
-"""Runs many seeds on several processors."""
+"""Runs many seeds, of the scenarios or of an app, on several processors."""
 
 from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from functools import partial
@@ -16,8 +16,11 @@ from typing import NamedTuple
 import structlog
 
 from streams.core import kernels
+from streams.core.errors import UsageError
+from streams.dev.simulation.any_app import check_app
 from streams.dev.simulation.history import simulate
 from streams.dev.simulation.stories import STORIES, variants
+from streams.engine.app.loading import load_app
 
 _SEEDS_A_TASK = 10
 
@@ -102,3 +105,31 @@ def _first(story: str, seeds: int, broken: str, known: int) -> FailedSeed | None
         if failure is not None:
             return failure
     return None
+
+
+class SeedOutcome(NamedTuple):
+    """``why`` the run failed, or "". ``left_out``: windows that could not be compared."""
+
+    seed: int
+    why: str
+    left_out: frozenset[str]
+
+
+def outcomes(app_name: str, seeds: Sequence[int], jobs: int) -> Iterator[SeedOutcome]:
+    """Raises `UsageError` for an app that cannot be simulated."""
+    if jobs == 1 or len(seeds) == 1:
+        quiet()
+        yield from (_try(app_name, seed) for seed in seeds)
+        return
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=quiet) as pool:
+        yield from pool.map(partial(_try, app_name), seeds)
+
+
+def _try(app_name: str, seed: int) -> SeedOutcome:
+    app = load_app(app_name)
+    try:
+        return SeedOutcome(seed, "", check_app(app, seed))
+    except UsageError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to this seed
+        return SeedOutcome(seed, f"{type(error).__name__}: {error}"[:2000], frozenset())

@@ -11,8 +11,7 @@ import random
 from streams.connect.sinks.memory_replica import catch_up
 from streams.connect.sinks.sharding import DirectorySharding, HashSharding, ShardMap
 from streams.core.errors import ShardMapChanged
-from streams.dev.simulation.difference import Difference
-from streams.dev.simulation.world import Process, World
+from streams.dev.simulation.world import Difference, Process, World
 
 STRIKES = 0.25
 """share of the steps"""

@@ -11,9 +11,8 @@ from streams.core.errors import DiaError
 from streams.core.records.headers import REPLAY_SHED
 from streams.core.topics.topic import Topic
 from streams.core.types import TopicPartition
-from streams.dev.simulation.difference import Difference
 from streams.dev.simulation.replays import Runner
-from streams.dev.simulation.world import World
+from streams.dev.simulation.world import Difference, World
 from streams.operate.replay.pace import ReplayPace
 from streams.operate.replay.shed_return import ShedSpan, bring_back
 from streams.operate.shed.shed_admin import give_orders, plan, standings, withdraw

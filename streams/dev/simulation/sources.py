@@ -11,13 +11,11 @@ from streams.connect.broker.memory.log import Log
 from streams.connect.broker.partitioner import partition_of
 from streams.core.errors import DiaError
 from streams.core.types import TopicPartition
-from streams.dev.simulation.difference import Difference
 from streams.dev.simulation.producers import Producers
 from streams.dev.simulation.sheds import Given, Sheds, shed_ranges
 from streams.dev.simulation.witness import Witness
-from streams.dev.simulation.world import World
-from streams.operate.shed.shed_admin import give_orders
-from streams.operate.shed.unreadable_plan import plan_unreadable
+from streams.dev.simulation.world import Difference, World
+from streams.operate.shed.shed_admin import give_orders, plan_unreadable
 
 _SPOILT_MAX = 3
 _ELECTION_S = 0.05

@@ -13,11 +13,10 @@ from streams.connect.sinks.memory_replica import Row
 from streams.core.records.bad_records import WindowClosed
 from streams.core.types import TopicPartition
 from streams.dev.simulation.comparison import check_dead_letters, check_end, check_ledger
-from streams.dev.simulation.difference import Difference
 from streams.dev.simulation.sheds import shed_ranges
 from streams.dev.simulation.truth import Expected
 from streams.dev.simulation.witness import Witness
-from streams.dev.simulation.world import World
+from streams.dev.simulation.world import Difference, World
 from streams.engine.state.changelog import unpack
 from streams.engine.state.table_values import key_of
 from streams.engine.streams.declared_table import user_prefix

@@ -9,9 +9,8 @@ from typing import Any
 
 from streams.connect.sinks.memory_replica import Row
 from streams.core.rows.built_in_tables import epoch_of
-from streams.dev.simulation.difference import Difference
 from streams.dev.simulation.truth import AppliedEvent, Expected, Series
-from streams.dev.simulation.world import World
+from streams.dev.simulation.world import Difference, World
 
 _WIDTH_S = {"m1": 60, "h1": 3600, "d1": 86_400}
 _TOLERANCE = 1e-9

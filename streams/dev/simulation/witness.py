@@ -15,9 +15,8 @@ from collections.abc import Callable, Sequence
 from streams.core.rows.built_in_tables import Rows, WindowRows, epoch_of, offset_of
 from streams.core.topics.topic import Topic
 from streams.core.types import TopicPartition
-from streams.dev.simulation.difference import Difference
 from streams.dev.simulation.owed_roll_ups import OwedRollUps
-from streams.dev.simulation.world import World
+from streams.dev.simulation.world import Difference, World
 from streams.engine.runtime.effects.effects import RollUp
 from streams.engine.runtime.restore.state import read_meta
 from streams.engine.state.changelog import Link, unpack

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from random import Random
 from typing import Any, NoReturn, Protocol
 
 from agents.app import app
+from streams.connect.broker.memory.admin import MemoryAdmin
+from streams.connect.broker.memory.broker import MemoryBroker
+from streams.connect.broker.memory.cluster import Cluster
 from streams.connect.cache.memory import MemoryShared
 from streams.connect.cache.process import shared_layer
 from streams.connect.sinks.memory import MemoryShards, rows_of
@@ -25,7 +29,6 @@ from streams.core.telemetry.metrics import Metrics
 from streams.core.topics.topology import Topology
 from streams.core.types import TopicPartition
 from streams.dev.simulation.loop import LoopClock, VirtualLoop
-from streams.dev.simulation.trims import WatchedBroker
 from streams.engine.agents.job_agent import Agent
 from streams.engine.runtime.effects.effects import RollUp
 from streams.engine.runtime.identity import member_id
@@ -281,3 +284,44 @@ class _MortalStore(MemoryStore):
         if self._disk.die_after_write and process is not None:
             self._disk.die_after_write = False
             process.die()
+
+
+class TrimWatcher(Protocol):
+    def trimming(self, log: TopicPartition, before: int) -> None: ...
+
+
+class WatchedBroker(MemoryBroker):
+    trim_watcher: TrimWatcher | None = None
+
+    async def admin(self) -> MemoryAdmin:
+        return _WatchedAdmin(self._cluster, self.trim_watcher)
+
+
+class _WatchedAdmin(MemoryAdmin):
+    def __init__(self, cluster: Cluster, watcher: TrimWatcher | None) -> None:
+        super().__init__(cluster)
+        self._watcher = watcher
+
+    async def delete_records(self, before: Mapping[TopicPartition, int]) -> None:
+        if self._watcher is not None:
+            for log, offset in before.items():
+                self._watcher.trimming(log, offset)
+        await super().delete_records(before)
+
+
+def trace_of(world: World) -> str:
+    """Turns of the loop, and a digest of all logs and shards."""
+    digest = sha256()
+    for tp in world.broker.partitions():
+        log = world.broker.log(tp)
+        digest.update(f"{tp} {log.start_offset} {log.high_watermark}".encode())
+        batch = log.readable()
+        digest.update(repr(batch).encode())
+    for table in world.shards.stored_tables:
+        for shard in range(world.shards.count):
+            digest.update(repr(world.shards.rows(table, shard)).encode())
+    return f"{world.loop.turns} steps, {digest.hexdigest()}"
+
+
+class Difference(AssertionError):  # noqa: N818 - what was found
+    """The result does not match the input."""

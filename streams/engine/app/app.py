@@ -21,9 +21,8 @@ from typing import Any
 
 from streams.core.errors import UsageError
 from streams.core.formats.codec import Codec
-from streams.core.formats.named import codec_of
+from streams.core.formats.named import SchemaFormat, codec_of
 from streams.core.formats.registry_codec import RegistryCodec
-from streams.core.formats.schema_format import SchemaFormat
 from streams.core.records.headers import UNNAMED_VERSION
 from streams.core.rows.built_in_tables import WINDOW_TABLES
 from streams.core.rows.clickhouse_table import ClickHouseTable, Column

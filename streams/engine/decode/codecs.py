@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from xxhash import xxh3_64_digest
 
 from streams.core.errors import Pending, SchemaRegistryUnavailable
-from streams.core.formats.codec import DECODE_ERRORS, BatchDecoder, Codec, Read
-from streams.core.formats.guarded import guarded
+from streams.core.formats.codec import DECODE_ERRORS, BatchDecoder, Codec, Read, guarded
 from streams.core.formats.plain_codecs import JSON
 from streams.core.formats.registry_codec import RegistryCodec
 from streams.core.records.bad_records import (

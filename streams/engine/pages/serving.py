@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from streams.connect.access.attempts import Attempts
 from streams.connect.access.authentication import Authenticator
-from streams.connect.access.client_address import client_site
+from streams.connect.access.connections import client_site
 from streams.connect.access.fair_share import FairShare
 from streams.connect.access.problem import refusal
 from streams.connect.access.refusals import (

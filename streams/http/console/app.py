@@ -20,7 +20,7 @@ from streams.http.console import reply
 from streams.http.console.access.authorizer import Authorizer
 from streams.http.console.access.security_headers import SecurityHeaders
 from streams.http.console.access.sign_in import SignInHandler
-from streams.http.console.cache_handler import CacheHandler
+from streams.http.console.admin_handlers import CacheHandler, PolicyHandler
 from streams.http.console.catalog import CatalogHandler
 from streams.http.console.compression import Compression
 from streams.http.console.dead_letters.letters import DeadLetterHandler
@@ -28,7 +28,6 @@ from streams.http.console.dead_letters.plans import PlanHandler
 from streams.http.console.openapi import document as openapi
 from streams.http.console.pipeline.overview import OverviewHandler
 from streams.http.console.pipeline.pipeline import PipelineHandler
-from streams.http.console.policy_handler import PolicyHandler
 from streams.http.console.ranges import RangeHandler
 from streams.http.console.series import SeriesHandler
 from streams.http.console.shedding import SheddingHandler

@@ -33,8 +33,8 @@ from streams.engine.health.monitor import HealthMonitor
 from streams.http.console.access.authorizer import Authorizer
 from streams.http.console.access.operations import Operations
 from streams.http.console.access.sessions import SessionStore
+from streams.http.console.admin_handlers import CacheHandler, PolicyHandler
 from streams.http.console.app import Console, console_app
-from streams.http.console.cache_handler import CacheHandler
 from streams.http.console.catalog import CatalogHandler
 from streams.http.console.dead_letters.journals import recent_journals
 from streams.http.console.dead_letters.letters import DeadLetterHandler
@@ -48,7 +48,6 @@ from streams.http.console.pipeline.pipeline import PipelineHandler
 from streams.http.console.pipeline.remote_workers import RemoteWorkers
 from streams.http.console.pipeline.services import Services
 from streams.http.console.pipeline.workers import Workers
-from streams.http.console.policy_handler import PolicyHandler
 from streams.http.console.ranges import RangeHandler
 from streams.http.console.response_cache import ResponseCache
 from streams.http.console.series import SeriesHandler

@@ -28,6 +28,7 @@ from streams.operate.shed.shed_admin import (
     give_orders,
     partitions_of,
     plan,
+    plan_unreadable,
     reader_of,
     sheddable,
     sheddables,
@@ -35,7 +36,6 @@ from streams.operate.shed.shed_admin import (
     withdraw,
 )
 from streams.operate.shed.shed_consequences import consequences
-from streams.operate.shed.unreadable_plan import plan_unreadable
 
 UNREADABLE_S: Final = 20.0
 """Longest scan of a topic's unread part for unreadable records."""

@@ -22,7 +22,7 @@ from starlette.routing import Route
 
 from streams.connect.access.attempts import Attempts
 from streams.connect.access.authentication import Authenticator
-from streams.connect.access.client_address import client_site
+from streams.connect.access.connections import client_site
 from streams.connect.access.holds import HoldCheck
 from streams.connect.access.problem import problem, refusal
 from streams.connect.access.quotas import Costs, Quota, Quotas

@@ -13,8 +13,13 @@ from streams.core.records.bad_records import IdempotencyConflict
 from streams.core.topics.topic import Topic
 from streams.core.types import LogReader, RecordBatch, TopicPartition
 from streams.engine.decode.codecs import Limits, decode, settled
-from streams.operate.dlq.dead_letter import PROCESS_STAGE, SINK_STAGE, DeadLetterRecord, Original
-from streams.operate.dlq.pointer import refetch
+from streams.operate.dlq.dead_letter import (
+    PROCESS_STAGE,
+    SINK_STAGE,
+    DeadLetterRecord,
+    Original,
+    refetch,
+)
 
 SOURCE_UNKNOWN: Final = "source_unknown"
 ROW_OF_A_TABLE: Final = "row_of_a_table"

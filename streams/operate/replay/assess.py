@@ -15,8 +15,13 @@ from streams.core.topics.topic import Topic
 from streams.core.topics.topology import Topology
 from streams.core.types import LogReader
 from streams.engine.decode.codecs import Limits
-from streams.operate.dlq.dead_letter import PROCESS_STAGE, SINK_STAGE, DeadLetterRecord, Original
-from streams.operate.dlq.pointer import refetch
+from streams.operate.dlq.dead_letter import (
+    PROCESS_STAGE,
+    SINK_STAGE,
+    DeadLetterRecord,
+    Original,
+    refetch,
+)
 from streams.operate.dlq.verdict import judge
 from streams.operate.replay.dispositions import Dispositions, ReplayDisposition
 from streams.operate.replay.outgoing import allowed, first_append_ms

@@ -32,9 +32,9 @@ from streams.operate.replay.journal import (
     PlanResumed,
     RowsShown,
 )
+from streams.operate.replay.outgoing import parked_record
 from streams.operate.replay.owner import QueueOwner, owned
 from streams.operate.replay.pace import share
-from streams.operate.replay.parking import parked_record
 from streams.operate.replay.plan import ReplayPlan, Selection
 from streams.operate.replay.ranges import OffsetSet
 from streams.operate.replay.status import PartitionStatus, PlanStatus, read_standing

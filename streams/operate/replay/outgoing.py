@@ -1,5 +1,7 @@
-"""The record that replays a dead letter: the failed key and value, perhaps repaired, the headers
-that the plan allows, and ``dia.replay.*``."""
+"""The records that a decision sends: a replayed dead letter, or its copy for the parking lot.
+
+A replayed record has the failed key and value, perhaps repaired, the headers that the plan allows,
+and ``dia.replay.*``."""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ from functools import lru_cache
 from streams.connect.broker.partitioner import partition_of
 from streams.core.records import headers
 from streams.core.records.bad_records import KeyMisplaced
+from streams.core.topics.topic import Topic
 from streams.core.types import Headers, OutboundRecord, TopicPartition
 from streams.operate.dlq.dead_letter import DeadLetterRecord, Original
 
@@ -59,4 +62,16 @@ def outgoing(
         record.key,
         record.value,
         (*record.headers, *replay_headers(letter, plan)),
+    )
+
+
+def parked_record(source: Topic, letter: DeadLetterRecord, reason: str) -> OutboundRecord:
+    """The dead letter as in the DLQ, with the reason of parking."""
+    why = (headers.REPLAY_PARKED_FOR, reason.encode())
+    return OutboundRecord(
+        TopicPartition(source.parked, letter.dlq.partition),
+        letter.key,
+        letter.value,
+        (*letter.headers, why),
+        letter.timestamp_ms,
     )

@@ -16,9 +16,8 @@ from streams.core.settings import Settings
 from streams.core.topics.topology import Topology
 from streams.core.types import Broker, LogReader
 from streams.engine.decode.codecs import Limits
-from streams.operate.dlq.dead_letter import DeadLetterRecord, Original
+from streams.operate.dlq.dead_letter import DeadLetterRecord, Original, refetch
 from streams.operate.dlq.export import exported
-from streams.operate.dlq.pointer import refetch
 from streams.operate.dlq.queues import find
 from streams.operate.dlq.verdict import DecodeVerdict, verdicts
 from streams.operate.replay.decided import Decision, history

@@ -16,9 +16,8 @@ from streams.operate.replay.dead_letter_mark import mark_of
 from streams.operate.replay.disposition_publisher import DispositionPublisher
 from streams.operate.replay.dispositions import ReplayDisposition
 from streams.operate.replay.journal import Disposed
-from streams.operate.replay.outgoing import outgoing
+from streams.operate.replay.outgoing import outgoing, parked_record
 from streams.operate.replay.owner import QueueOwner
-from streams.operate.replay.parking import parked_record
 from streams.operate.replay.plan import ReplayPlan
 from streams.operate.replay.ranges import OffsetSet
 from streams.operate.replay.row_return import RowReturn

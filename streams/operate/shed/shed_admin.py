@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from streams.connect.broker.append_times import appended_ms, first_since, last_record
+from streams.connect.broker.log_range import behind, read_some
 from streams.connect.broker.opened import opened
 from streams.core.clock import Clock
-from streams.core.errors import CommitInDoubt, DiaError, PartitionRestart, UnknownTopic, UsageError
+from streams.core.errors import (
+    BatchUnreadable,
+    CommitInDoubt,
+    DiaError,
+    PartitionRestart,
+    UnknownTopic,
+    UsageError,
+)
 from streams.core.types import Broker, CommittedOffset, LogReader, TopicPartition
 from streams.engine.agents.agent import AgentSpec
 from streams.engine.agents.job_agent import Agent, JobAgent
@@ -23,6 +31,7 @@ from streams.engine.runtime.offsets.shed_order import (
     read_orders,
     write_orders,
 )
+from streams.engine.runtime.partition.obstacle import producers_times
 
 OrderState = Literal["waiting", "done", "withdrawn", "void"]
 
@@ -240,3 +249,72 @@ async def _write(broker: Broker, group: str, orders: dict[TopicPartition, ShedOr
         ) from error
     finally:
         await producer.close()
+
+
+async def plan_unreadable(
+    broker: Broker, clock: Clock, group: str, partitions: Sequence[TopicPartition]
+) -> list[ShedPlan]:
+    """Plan the first undecodable offsets at or after the committed one; reads each log up to them,
+    or to its end. Raises `BrokerUnavailable` and `UnknownTopic`."""
+    async with opened(broker.admin()) as admin:
+        committed = await admin.committed(group, partitions)
+    now_ms = clock.now_ms()
+    async with opened(broker.reader()) as reader:
+        return [
+            await _unreadable_of(reader, group, tp, committed.get(tp), now_ms) for tp in partitions
+        ]
+
+
+class _Page(NamedTuple):
+    """Offsets of one read; ``why`` they cannot be decoded."""
+
+    first: int
+    until: int
+    why: str
+
+
+async def _unreadable_of(
+    reader: LogReader,
+    group: str,
+    tp: TopicPartition,
+    committed: CommittedOffset | None,
+    now_ms: int,
+) -> ShedPlan:
+    begin, end = await reader.beginning_offset(tp), await reader.last_stable_offset(tp)
+    at = start = committed.offset if committed is not None else begin
+    bad = _Page(at, at, "")
+    while begin <= at < end:
+        page = await _page(reader, tp, at, end)
+        if page.why and not bad.why:
+            bad = page
+        elif page.why and page.first == bad.until:
+            bad = bad._replace(until=page.until)
+        elif bad.why:
+            break
+        at = page.until
+    if not bad.why:
+        bad = _Page(start, start, "")
+    return ShedPlan(
+        group=group,
+        tp=tp,
+        epoch=epoch_of(committed),
+        first=bad.first,
+        until=bad.until,
+        begin=begin,
+        end=end,
+        oldest_ms=None,
+        last=None,
+        before_ms=now_ms,
+        unreadable=bad.why,
+        committed=start,
+    )
+
+
+async def _page(reader: LogReader, tp: TopicPartition, at: int, end: int) -> _Page:
+    try:
+        batch = await read_some(reader, tp, at, end)
+    except BatchUnreadable as error:
+        return _Page(error.offset, behind(error, end), error.why)
+    if len(batch) and not batch.append_times:
+        return _Page(batch.offsets[0], batch.end, str(producers_times(batch)))
+    return _Page(at, batch.end, "")

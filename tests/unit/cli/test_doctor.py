@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from agents.app import app
-from streams.cli import kafka, main
+from streams.cli import clients, main
 from streams.cli.doctor import broker_check, doctor, machine, reach
 from streams.cli.doctor.finding import DoctorFinding, FindingLevel
 from streams.connect.broker.memory.broker import MemoryBroker
@@ -106,7 +106,7 @@ def test_records_that_nothing_reads_are_a_failure(monkeypatch, capsys):
 
     asyncio.run(fill())
     monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", "broker:9092")
-    monkeypatch.setattr(kafka, "broker_of", lambda settings: broker)
+    monkeypatch.setattr(clients, "broker_of", lambda settings: broker)
     monkeypatch.setattr(reach, "examine", reached)
     assert main(["doctor", "--json"]) == 1
     out, err = capsys.readouterr()
@@ -120,7 +120,7 @@ async def test_topics_that_differ_are_named_and_larger_ones_are_well(monkeypatch
     """A source that somebody made larger needs its companions; one with all of them needs none."""
     broker = MemoryBroker(SystemClock())
     admin = await broker.admin()
-    monkeypatch.setattr(kafka, "broker_of", lambda settings: broker)
+    monkeypatch.setattr(clients, "broker_of", lambda settings: broker)
     await apply(admin, plan(app.topology, wanted_topics(app.topology), {}))
     await admin.create_partitions({"model.metrics": 6})
     [found] = await broker_check.examine_topics(

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from streams.cli import main
-from streams.cli.new_project import write_project
+from streams.cli.init import write_project
 from streams.core.errors import RefusedBySafety, UsageError
 
 

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-import streams.cli.kafka
+import streams.cli.clients
 from agents.app import app
 from streams.cli import main
 from streams.connect.broker.memory.broker import MemoryBroker
@@ -24,7 +24,7 @@ def broker(monkeypatch, tmp_path):
     """A broker in memory that has the topics, in place of the configured one."""
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
     made = MemoryBroker(SystemClock())
-    monkeypatch.setattr(streams.cli.kafka, "broker_of", lambda settings: made)
+    monkeypatch.setattr(streams.cli.clients, "broker_of", lambda settings: made)
     run(_create_topics(made))
     return made
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agents.app import MODEL_METRICS, app
-from streams.cli import kafka, main, shards
+from streams.cli import clients, main
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.connect.sinks.memory import MemoryShards
 from streams.core.clock import SystemClock
@@ -36,8 +36,8 @@ def broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> MemoryBroker:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
     monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setattr(kafka, "broker_of", lambda settings: made)
-    monkeypatch.setattr(shards, "shards_of", lambda settings, topology: rows)
+    monkeypatch.setattr(clients, "broker_of", lambda settings: made)
+    monkeypatch.setattr(clients, "shards_of", lambda settings, topology: rows)
     return made
 
 

@@ -9,7 +9,7 @@ import re
 import pytest
 
 from agents.app import DIA_GROUP, MODEL_METRICS, app
-from streams.cli import kafka, main
+from streams.cli import clients, main
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.clock import SystemClock, VirtualClock
 from streams.core.types import CommittedOffset, TopicPartition
@@ -47,7 +47,7 @@ def broker(monkeypatch, tmp_path):
 
     asyncio.run(arrange())
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
-    monkeypatch.setattr(kafka, "broker_of", lambda settings: made)
+    monkeypatch.setattr(clients, "broker_of", lambda settings: made)
     monkeypatch.setattr("time.time", lambda: NOW_S)
     return made
 

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from agents.app import app
-from streams.cli import kafka, main
+from streams.cli import clients, main
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.clock import SystemClock
 from streams.core.errors import BrokerUnavailable
@@ -39,7 +39,7 @@ def broker(monkeypatch):
 
     asyncio.run(prepare())
     monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", "broker:9092")
-    monkeypatch.setattr(kafka, "broker_of", lambda settings: made)
+    monkeypatch.setattr(clients, "broker_of", lambda settings: made)
     return made
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agents.app import MODEL_METRICS, app
-from streams.cli import kafka, main
+from streams.cli import clients, main
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.clock import SystemClock
 from streams.operate.topics.topics import wanted_topics
@@ -28,7 +28,7 @@ def broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> MemoryBroker:
 
     asyncio.run(create())
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
-    monkeypatch.setattr(kafka, "broker_of", lambda settings: made)
+    monkeypatch.setattr(clients, "broker_of", lambda settings: made)
     return made
 
 

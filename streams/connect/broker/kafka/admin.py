@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import aiokafka.errors as client
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.protocol.admin import CreateAclsRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import TopicPartition as ClientPartition
 
-from streams.connect.broker.kafka import acls
 from streams.connect.broker.kafka.alter_config import IncrementalAlterConfigs
 from streams.connect.broker.kafka.codes import IncompleteAnswerError, passes, raise_for
 from streams.connect.broker.kafka.connection import KafkaConnection
@@ -28,7 +28,7 @@ from streams.connect.broker.kafka.metadata import UNKNOWN_AFTER_S
 from streams.connect.broker.kafka.offset_fetch import OffsetFetch
 from streams.connect.broker.kafka.tasks import end_client
 from streams.core.errors import BrokerUnavailable, UnknownTopic, UsageError
-from streams.core.topics.right import Right
+from streams.core.topics.right import Resource, Right
 from streams.core.types import CommittedOffset, GroupDescription, TopicConfig, TopicPartition
 
 SPREAD_TIMEOUT_S = 10.0
@@ -111,7 +111,7 @@ class KafkaAdmin:
         """Raises `UsageError` where the broker has no authorizer, which allows every client
         everything."""
         for right in rights:
-            for request in acls.requests(user, right):
+            for request in acl_requests(user, right):
                 await self._ask(
                     f"let {user} {right.resource} {right.name}", partial(self._create_acl, request)
                 )
@@ -278,3 +278,32 @@ def _check(results: Iterable[Sequence[Any]], ignore: type[Exception] | None = No
     for name, code, *text in results:
         if client.for_code(code) is not ignore:
             raise_for(code, f"{name}: {' '.join(str(part) for part in text if part)}")
+
+
+# Numbers of Kafka's ResourceType, PatternType, AclOperation and AclPermissionType:
+# https://kafka.apache.org/41/javadoc/org/apache/kafka/common/acl/package-summary.html.
+_RESOURCES: Final[dict[Resource, int]] = {
+    "topic": 2, "group": 3, "cluster": 4, "transactionalId": 5,
+}  # fmt: skip
+_LITERAL, _PREFIXED = 3, 4
+_OPERATIONS: Final = {
+    "Read": 3, "Write": 4, "Create": 5, "Delete": 6, "Alter": 7, "Describe": 8,
+    "DescribeConfigs": 10, "AlterConfigs": 11, "IdempotentWrite": 12,
+}  # fmt: skip
+_ANY_HOST = "*"
+_ALLOW = 3
+_CLUSTER_NAME = "kafka-cluster"
+
+
+def acl_requests(user: str, right: Right) -> Iterator[Any]:
+    """One per operation. Kafka accepts a rule that exists already."""
+    for operation in right.operations:
+        yield CreateAclsRequest(
+            _RESOURCES[right.resource],
+            right.name or _CLUSTER_NAME,
+            _PREFIXED if right.prefix else _LITERAL,
+            f"User:{user}",
+            _ANY_HOST,
+            _OPERATIONS[operation],
+            _ALLOW,
+        )

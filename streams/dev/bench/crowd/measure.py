@@ -25,8 +25,7 @@ from streams.dev.bench.machine import this_machine, versions
 from streams.dev.bench.processes import others_cores
 from streams.dev.bench.rig import Rig
 from streams.dev.bench.run import on_stack
-from streams.dev.demo.command_process import DIA, CommandProcess
-from streams.dev.demo.console_address import address_of
+from streams.dev.demo.command_process import DIA, CommandProcess, address_of
 from streams.dev.demo.run import Talk
 from streams.dev.demo.worker_process import WorkerProcess
 from streams.dev.workload.generator import tenant_name

@@ -1,7 +1,7 @@
 """The chDB engine of one shard: connections, sessions, and three ways to run a statement.
 
 A request without a session gets a new connection (0.1 ms), isolated from others' settings. All
-calls block; `lanes` provides threads."""
+calls block; `StatementLane` provides threads."""
 
 from __future__ import annotations
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
+from typing import TypeVar
 
 from aiohttp import web
 
@@ -18,10 +20,10 @@ from streams.dev.local.clickhouse_front.errors import (
     ABORTED,
     NOT_IMPLEMENTED,
     TOO_MANY_ROWS_OR_BYTES,
+    TOO_MANY_SIMULTANEOUS_QUERIES,
     StatementFailed,
     from_engine,
 )
-from streams.dev.local.clickhouse_front.lanes import SISTER_COMMENT, StatementLane
 from streams.dev.local.clickhouse_front.reply import StreamedReply, summary_header, whole
 from streams.dev.local.clickhouse_front.statements import StatementKind
 
@@ -196,3 +198,37 @@ class Front:
                 reply.write(chunk)
         if reply.started:
             reply.finish()
+
+
+SISTER_COMMENT = "dia_sister"
+
+T = TypeVar("T")
+
+
+class StatementLane:
+    """At most ``waiting_max`` statements are queued."""
+
+    def __init__(self, name: str, threads: int, waiting_max: int) -> None:
+        self.name = name
+        self._places = threads + waiting_max
+        self._taken = 0
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"{name}-lane")
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Code 202 when threads and queue are full. The work completes even when the waiting task
+        is cancelled."""
+        if self._taken >= self._places:
+            raise StatementFailed(
+                TOO_MANY_SIMULTANEOUS_QUERIES,
+                f"Too many simultaneous queries: {self._taken} in the {self.name} lane.",
+            )
+        self._taken += 1
+        future = asyncio.get_running_loop().run_in_executor(self._pool, work)
+        future.add_done_callback(self._leave)
+        return await asyncio.shield(future)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _leave(self, _future: asyncio.Future[T]) -> None:
+        self._taken -= 1

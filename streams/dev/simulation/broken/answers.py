@@ -1,8 +1,9 @@
-"""Engines that over-trust the broker's answers (streams/dev/simulation/broken/variants.py)."""
+"""Engines that over-trust the broker's answers, or ignore torn transactions and changes of leaders
+(streams/dev/simulation/broken/variants.py)."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from unittest.mock import patch
 
@@ -11,8 +12,12 @@ from streams.connect.broker.memory.admin import MemoryAdmin
 from streams.connect.broker.memory.reader import ASK_AGAIN_S, MemoryReader
 from streams.core.types import CommittedOffset, LogReader, RecordBatch, TopicPartition
 from streams.dev.simulation.variant import Variant, replaced
+from streams.engine.agents.job_agent import Agent
 from streams.engine.runtime import assignment
+from streams.engine.runtime.assignment import Opened, Opener, transactional_id
 from streams.engine.runtime.restore import restore
+from streams.engine.runtime.restore.source_check import Reached, check_source
+from streams.operate.replay import owner
 
 
 async def _committed_or_nothing(
@@ -84,10 +89,54 @@ def _throttled_is_the_end() -> Iterator[None]:
         yield
 
 
+async def _never_torn(
+    _reader: LogReader, _log: TopicPartition, _committed: CommittedOffset, _last: object
+) -> bool:
+    """An offset without its link always proves a loss."""
+    return False
+
+
+async def _restored_before_the_fence(
+    self: Opener, agent: Agent, tp: TopicPartition, fenced: Callable[[], None]
+) -> Opened:
+    """A3 before A1: a commit with a pending marker lies behind the last stable offset."""
+    producer = self.broker.transactional_producer(transactional_id(agent.group, tp))
+    reader = await self.broker.reader()
+    try:
+        committed, passes, shed = await self._committed(agent, tp)
+        state, read = await self._state(agent, tp, reader, committed)
+        try:
+            await producer.start()
+            fenced()
+            epoch = await check_source(tp, Reached.of(state.link), reader)
+        except BaseException:
+            state.store.close()
+            raise
+    except BaseException:
+        await producer.close()
+        raise
+    finally:
+        await reader.close()
+    partition = self._partition(agent, state, passes)
+    if shed is not None:
+        partition.shed(shed)
+    return Opened(partition, producer, read, epoch)
+
+
+async def _end_of_a_new_leader(self: MemoryReader, tp: TopicPartition) -> int:
+    """A new leader's end, before its followers report theirs, is taken for the true one."""
+    await self._cluster.call("read")
+    return self._cluster.replicas.last_stable_offset(self._cluster.log(tp))
+
+
 BROKEN_ANSWERS: Mapping[str, Variant] = {
     "unanswered_offsets_taken_for_none": replaced(MemoryAdmin, committed=_committed_or_nothing),
     "empty_read_taken_for_the_end": replaced(restore, read_range=_until_nothing_comes),
     "committed_offset_not_compared": replaced(assignment, lost_links=lambda *_: None),
     "trimmed_to_the_end_where_refused": replaced(MemoryAdmin, delete_records=_trim_or_everything),
     "throttled_answer_taken_for_the_end": _throttled_is_the_end,
+    "torn_commit_taken_for_loss": replaced(assignment, is_torn=_never_torn),
+    "torn_decision_taken_for_loss": replaced(owner, _is_torn=_never_torn),
+    "restored_before_the_fence": replaced(Opener, open=_restored_before_the_fence),
+    "end_of_a_new_leader_believed": replaced(MemoryReader, last_stable_offset=_end_of_a_new_leader),
 }

@@ -24,14 +24,11 @@ from streams.core.errors import CommitInDoubt, RollUpExpired, TransientError
 from streams.core.types import CommittedOffset, OutboundRecord, RecordBatch, TransactionalProducer
 from streams.dev.simulation.broken.answers import BROKEN_ANSWERS
 from streams.dev.simulation.broken.clocks import BROKEN_CLOCKS
-from streams.dev.simulation.broken.leaders import BROKEN_LEADERS
-from streams.dev.simulation.broken.moments import BROKEN_MOMENTS
 from streams.dev.simulation.broken.replays import BROKEN_REPLAYS
 from streams.dev.simulation.broken.shards import BROKEN_SHARDS
 from streams.dev.simulation.broken.sheds import BROKEN_SHEDS
 from streams.dev.simulation.broken.sources import BROKEN_SOURCES
 from streams.dev.simulation.broken.stores import BROKEN_STORES
-from streams.dev.simulation.broken.tears import BROKEN_TEARS
 from streams.dev.simulation.variant import Variant, replaced
 from streams.engine.identities.seen_events import SeenEvents
 from streams.engine.runtime.assigned import AssignedPartition
@@ -316,13 +313,10 @@ VARIANTS: Mapping[str, Variant] = {
     "failed_roll_up_taken_as_done": replaced(RollUpQueue, _recompute=_rolled_up_or_not),
     **BROKEN_ANSWERS,
     **BROKEN_CLOCKS,
-    **BROKEN_LEADERS,
-    **BROKEN_MOMENTS,
     **BROKEN_REPLAYS,
     **BROKEN_SHARDS,
     **BROKEN_SHEDS,
     **BROKEN_SOURCES,
     **BROKEN_STORES,
-    **BROKEN_TEARS,
 }
 """By name, the defect."""

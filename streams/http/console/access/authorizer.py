@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from streams.connect.access.attempts import Attempts
 from streams.connect.access.authentication import Authenticator
-from streams.connect.access.client_address import client_site
+from streams.connect.access.connections import client_site
 from streams.connect.access.refusals import BadRequest, CrossSite, Forbidden, Unauthenticated
 from streams.connect.access.request_rate import RequestRate
 from streams.connect.access.tokens import AccessToken, Credential, Role

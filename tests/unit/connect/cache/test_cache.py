@@ -8,11 +8,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from streams.connect.cache.cache import Cache, CachePolicy, SharedLayer, Versioned
-from streams.connect.cache.invalidations import Invalidations
+from streams.connect.cache.invalidations import Invalidations, sweep
 from streams.connect.cache.kind import CacheKind
 from streams.connect.cache.memory import MemoryShared
 from streams.connect.cache.shared import CacheKey
-from streams.connect.cache.sweep import sweep
 from streams.core.clock import VirtualClock, settle
 from streams.core.errors import CacheUnavailable
 from streams.core.resilience.breaker import Breaker, BreakerPolicy

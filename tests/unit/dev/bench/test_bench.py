@@ -22,11 +22,10 @@ from streams.core.rows.built_in_tables import FactRows
 from streams.core.settings import load
 from streams.dev.bench import exactness, results
 from streams.dev.bench.case import Case, Suite, paced, single
-from streams.dev.bench.commit import commit_of
 from streams.dev.bench.comparison import OF_FLOOR, compare, compare_pairs
 from streams.dev.bench.floor import Floor
 from streams.dev.bench.freshness import quantile
-from streams.dev.bench.machine import Machine, this_machine, versions
+from streams.dev.bench.machine import Machine, commit_of, this_machine, versions
 from streams.dev.bench.null_sink import NullShards
 from streams.dev.bench.probes import MODEL, Probes
 from streams.dev.bench.processes import (

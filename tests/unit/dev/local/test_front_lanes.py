@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from streams.dev.local.clickhouse_front.errors import StatementFailed
-from streams.dev.local.clickhouse_front.lanes import StatementLane
+from streams.dev.local.clickhouse_front.server import StatementLane
 
 
 async def test_a_full_lane_refuses_and_recovers() -> None:

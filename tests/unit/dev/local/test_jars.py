@@ -11,8 +11,8 @@ import pytest
 
 from streams.core.errors import DependencyUnreachable, UsageError
 from streams.dev.local import jars
-from streams.dev.local.certificates import VARIABLES, system_certificates
 from streams.dev.local.jar_lock import KAFKA_VERSION, LOCK_FILE, Jar, read_lock
+from streams.dev.local.jars import VARIABLES, system_certificates
 
 CONTENT = {f"group:jar-{number}:1.0": f"bytes of {number}".encode() for number in range(8)}
 LOCKED = tuple(

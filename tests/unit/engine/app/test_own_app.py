@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from streams import App
-from streams.cli import kafka, main
+from streams.cli import clients, main
 from streams.connect.access.tokens import Role, TokenFile
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.connect.sinks.memory import MemoryShards
@@ -97,7 +97,7 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture
 def broker(monkeypatch):
     made = MemoryBroker(SystemClock())
-    monkeypatch.setattr(kafka, "broker_of", lambda settings: made)
+    monkeypatch.setattr(clients, "broker_of", lambda settings: made)
     return made
 
 

@@ -8,8 +8,7 @@ from agents.app import DIA_GROUP, SIMULATION_REQUEST, SIMULATOR_GROUP
 from streams.core.errors import BatchUnreadable, SourceNotLogAppendTime
 from streams.core.types import TopicPartition
 from streams.dev.simulation.jobs import JOBS
-from streams.operate.shed.shed_admin import give_orders, plan
-from streams.operate.shed.unreadable_plan import plan_unreadable
+from streams.operate.shed.shed_admin import give_orders, plan, plan_unreadable
 from tests.unit.engine.runtime.running_world import (
     HERE,
     TENANTS,

@@ -13,7 +13,7 @@ import pytest
 from starlette.requests import Request
 
 from streams.connect.access.attempts import ADDRESS_MAX, PERIOD_S, TOKEN_MAX, Attempts
-from streams.connect.access.client_address import client_site
+from streams.connect.access.connections import client_site
 from streams.connect.access.holds import HOLD_MAX_S, HoldCheck, MemoryHolds
 from streams.connect.access.quotas import Quota, Quotas
 from streams.connect.access.refusals import TooManyAttempts

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agents.app import app
-from streams.cli import kafka
+from streams.cli import clients
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.clock import SystemClock
 from streams.core.types import TopicConfig
@@ -30,7 +30,7 @@ def broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MemoryBroker:
 
     asyncio.run(create())
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
-    monkeypatch.setattr(kafka, "broker_of", lambda settings: made)
+    monkeypatch.setattr(clients, "broker_of", lambda settings: made)
     monkeypatch.setattr("time.time", lambda: NOW_S)
     monkeypatch.setattr(dead_letters, "app_version", lambda: "1.2.3")
     return made

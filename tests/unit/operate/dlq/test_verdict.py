@@ -14,8 +14,7 @@ from streams.core.topics.topic import DLQ_MESSAGE_BYTES
 from streams.core.types import OutboundRecord, RecordBatch, TopicConfig, TopicPartition
 from streams.engine.decode.codecs import Limits
 from streams.engine.runtime.effects.dead_letters import Failure, Origin, dead_letter
-from streams.operate.dlq.dead_letter import letters
-from streams.operate.dlq.pointer import refetch
+from streams.operate.dlq.dead_letter import letters, refetch
 from streams.operate.dlq.verdict import verdicts
 
 T = 1_700_000_000_000

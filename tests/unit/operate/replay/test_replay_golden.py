@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from agents.app import MODEL_METRICS, app
-from streams.cli import kafka, main, shards
+from streams.cli import clients, main
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.connect.sinks.memory import MemoryShards
 from streams.core.clock import SystemClock
@@ -100,8 +100,8 @@ def story(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("TERM", "dumb")
-    monkeypatch.setattr(kafka, "broker_of", lambda settings: broker)
-    monkeypatch.setattr(shards, "shards_of", lambda settings, topology: rows)
+    monkeypatch.setattr(clients, "broker_of", lambda settings: broker)
+    monkeypatch.setattr(clients, "shards_of", lambda settings, topology: rows)
     monkeypatch.setattr(SystemClock, "now_ms", lambda clock: AT_MS + 3_600_000)
     # Ids of plans have two bytes, those of processes more.
     monkeypatch.setattr("secrets.token_hex", lambda n: next(ids) if n == 2 else token_hex(n))

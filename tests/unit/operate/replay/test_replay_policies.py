@@ -8,7 +8,7 @@ import json
 import pytest
 
 from agents.app import app
-from streams.cli import kafka, main
+from streams.cli import clients, main
 from streams.cli.replay.worker import serve
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.clock import SystemClock
@@ -102,7 +102,7 @@ def dia(monkeypatch, tmp_path, capsys):
     (tmp_path / "policies.toml").write_text(WHOLE)
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
     monkeypatch.setenv("DIA_REPLAY_POLICY_FILE", str(tmp_path / "policies.toml"))
-    monkeypatch.setattr(kafka, "broker_of", lambda settings: broker)
+    monkeypatch.setattr(clients, "broker_of", lambda settings: broker)
 
     def run(*arguments):
         capsys.readouterr()

@@ -1,11 +1,49 @@
-"""Reads a keyed table from an in-memory broker's changelogs."""
+"""What an app has written: rows of its in-memory sinks, and keyed tables in the changelogs."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+
 from streams.connect.broker.memory.broker import MemoryBroker
+from streams.connect.sinks.memory_replica import Row
+from streams.core.rows.row_sink import DeclaredSink, RowBatch
 from streams.engine.agents.stream_agent import Declared, StreamAgent
 from streams.engine.state.changelog import unpack
 from streams.engine.state.keyed import KeyedTable
+
+
+class WrittenRows:
+    """Keeps every batch once, as a real sink must."""
+
+    def __init__(self) -> None:
+        self._batches: dict[str, RowBatch] = {}
+
+    async def write(self, batch: RowBatch) -> None:
+        self._batches.setdefault(batch.name, batch)
+
+    async def close(self) -> None:
+        return
+
+    @property
+    def rows(self) -> list[Row]:
+        return [row for batch in self._batches.values() for row in batch.rows()]
+
+
+def in_memory(
+    declared: Mapping[str, DeclaredSink], written: Mapping[str, WrittenRows]
+) -> dict[str, DeclaredSink]:
+    """Each sink with its rows in ``written``."""
+    return {
+        name: replace(sink, open=partial(_already_open, written[name]))
+        for name, sink in declared.items()
+    }
+
+
+def _already_open(sink: WrittenRows, *_: object) -> WrittenRows:
+    return sink
+
 
 _EVERYTHING = 1 << 30
 
