@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.cli.invocation import invocation
+from streams.cli.invocation import Invocation, invocation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from streams.dev.bench.case import Case
     from streams.dev.bench.comparison import ComparedPairs
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 SUITE = "suite"
 _CLONE = Path(__file__).parents[2] / "tests" / "bench"
+
+_Workload = Annotated[str, typer.Option(help="As of `dia bench run`.")]
+_Events = Annotated[int, typer.Option(min=1000, max=50_000_000)]
+_Processes = Annotated[int, typer.Option(min=1, max=16, help="Worker processes.")]
+_Shards = Annotated[int, typer.Option(min=1, max=8, help="ClickHouse shards.")]
+_Output = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the results.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -40,9 +46,9 @@ def run(
         str,
         typer.Option(help="wide, narrow, hot, dups or single; suite: the standard set of cases."),
     ] = SUITE,
-    events: Annotated[int, typer.Option(min=1000, max=50_000_000)] = 1_000_000,
-    processes: Annotated[int, typer.Option(min=1, max=16, help="Worker processes.")] = 1,
-    shards: Annotated[int, typer.Option(min=1, max=8, help="ClickHouse shards.")] = 2,
+    events: _Events = 1_000_000,
+    processes: _Processes = 1,
+    shards: _Shards = 2,
     sink: Annotated[
         str, typer.Option(help="clickhouse, or null: rows are acknowledged and dropped.")
     ] = "clickhouse",
@@ -59,9 +65,7 @@ def run(
         float | None, typer.Option(min=0.01, max=60, help="With --rate: seconds between commits.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the events.")] = 1,
-    output: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of the results.")
-    ] = None,
+    output: _Output = None,
     profile: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Profile the workers into FILE.N.pstats.")
     ] = None,
@@ -88,7 +92,7 @@ def run(
                 case, rate, seconds, rebalance=rebalance, commit_interval_s=commit_interval
             )
         cases = [case]
-    home = call.settings.home_path() / "bench"
+    home = _home(call)
     report = measure(cases, home, printer, profile)
     as_json, as_text = results.write(report, output or results_folder(home))
     if call.json:
@@ -141,44 +145,33 @@ def _made_with(reports: Sequence[BenchReport]) -> str:
 def capacity(
     ctx: typer.Context,
     *,
-    workload: Annotated[str, typer.Option(help="As of `dia bench run`.")] = "narrow",
-    processes: Annotated[int, typer.Option(min=1, max=16, help="Worker processes.")] = 1,
-    shards: Annotated[int, typer.Option(min=1, max=8, help="ClickHouse shards.")] = 2,
+    workload: _Workload = "narrow",
+    processes: _Processes = 1,
+    shards: _Shards = 2,
     seconds: Annotated[
         float, typer.Option(min=5, max=3600, help="For the search, before the rate is confirmed.")
     ] = 70.0,
-    output: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of the results.")
-    ] = None,
+    output: _Output = None,
 ) -> None:
     """The highest rate that this machine sustains, end to end: about two minutes.
 
     Exit code 1 when no rate held, or when the results were not exact.
     """
-    import msgspec
-
     from streams.core.errors import CommandError
     from streams.dev.bench import capacity as search
-    from streams.dev.bench import records
     from streams.dev.bench.case import Case
 
     call = invocation(ctx)
     printer = call.printer()
-    home = call.settings.home_path() / "bench"
+    home = _home(call)
     case = Case(workload=workload, processes=processes, shards=shards)
     found = search.measure_capacity(case, seconds, home, printer)
-    if call.json:
-        printer.record(msgspec.to_builtins(found))
-    else:
-        printer.rows(
-            ("events/s", "seconds", "behind s", "sender late s", "held"),
-            [
-                (one.rate_per_s, one.seconds, one.behind_s, one.sender_late_s, one.held)
-                for one in found.tries
-            ],
-        )
-    name = f"capacity-{records.stem(found.started_at, found.machine)}"
-    printer.say(f"results: {records.save(found, output or results_folder(home), name)}")
+    columns = ("events/s", "seconds", "behind s", "sender late s", "held")
+    tries = [
+        (one.rate_per_s, one.seconds, one.behind_s, one.sender_late_s, one.held)
+        for one in found.tries
+    ]
+    _keep(call, "capacity", found, lambda: printer.rows(columns, tries), output)
     if found.safe_per_s is None:
         raise CommandError(
             "no rate held. " + ("; ".join(found.differences) or "The tries say how far behind.")
@@ -192,73 +185,53 @@ def peers(
     names: Annotated[
         str, typer.Option("--peers", help="Comma-separated folders of tests/bench/peers, or all.")
     ] = "all",
-    workload: Annotated[str, typer.Option(help="As of `dia bench run`.")] = "wide",
-    events: Annotated[int, typer.Option(min=1000, max=50_000_000)] = 1_000_000,
+    workload: _Workload = "wide",
+    events: _Events = 1_000_000,
     limit: Annotated[
         float, typer.Option(min=5, max=3600, help="Seconds a peer may take; then it is stopped.")
     ] = 60.0,
-    output: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of the results.")
-    ] = None,
+    output: _Output = None,
 ) -> None:
     """Send one topic through dia and alternatives, one core each: the ratios.
 
     Peers are installed into folders of their own in the user's cache, the first time.
     """
-    import msgspec
-
-    from streams.dev.bench import peer_run, records
+    from streams.dev.bench import peer_run
     from streams.dev.bench.case import Case
     from streams.dev.bench.peer_results import ratio_table
 
     call = invocation(ctx)
     printer = call.printer()
-    home = call.settings.home_path() / "bench"
+    home = _home(call)
     case = Case(workload=workload, events=events, shards=1, sink="null")
     report = peer_run.run_peers(
         peer_run.chosen(names), case, limit, clone_folder() / "peers", home, printer
     )
-    if call.json:
-        printer.record(msgspec.to_builtins(report))
-    else:
-        print("\n".join(ratio_table(report)))
-    name = f"peers-{records.stem(report.started_at, report.machine)}"
-    path = records.save(report, output or results_folder(home), name)
-    printer.say(f"results: {path}")
+    _keep(call, "peers", report, lambda: print("\n".join(ratio_table(report))), output)
 
 
 def agents(
     ctx: typer.Context,
     *,
     engines: Annotated[str, typer.Option(help="dia, faust, or both.")] = "dia,faust",
-    events: Annotated[int, typer.Option(min=1000, max=50_000_000)] = 1_000_000,
+    events: _Events = 1_000_000,
     limit: Annotated[
         float, typer.Option(min=5, max=3600, help="Seconds an engine may take; then it is stopped.")
     ] = 20.0,
-    output: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of the results.")
-    ] = None,
+    output: _Output = None,
 ) -> None:
     """Agents that handle one event at a time, on dia and on Faust: only the import differs.
 
     One core each: an agent that does nothing, one that updates a table, one that updates two and sends.
     """
-    import msgspec
-
     from streams.dev.bench import agents as bench
-    from streams.dev.bench import records
 
     call = invocation(ctx)
     printer = call.printer()
-    home = call.settings.home_path() / "bench"
+    home = _home(call)
     chosen = bench.chosen_engines(engines)
     found = bench.run_agents(chosen, events, limit, clone_folder(), home, printer)
-    if call.json:
-        printer.record(msgspec.to_builtins(found))
-    else:
-        print("\n".join(bench.agent_table(found)))
-    name = f"agents-{records.stem(found.started_at, found.machine)}"
-    printer.say(f"results: {records.save(found, output or results_folder(home), name)}")
+    _keep(call, "agents", found, lambda: print("\n".join(bench.agent_table(found))), output)
 
 
 def readers(
@@ -270,11 +243,9 @@ def readers(
         typer.Option(min=100, max=1_000_000, help="Events a second; half of its safe rate, say."),
     ] = 40_000,
     seconds: Annotated[int, typer.Option(min=5, max=3600)] = 60,
-    processes: Annotated[int, typer.Option(min=1, max=16, help="Worker processes.")] = 1,
-    shards: Annotated[int, typer.Option(min=1, max=8, help="ClickHouse shards.")] = 2,
-    output: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of the results.")
-    ] = None,
+    processes: _Processes = 1,
+    shards: _Shards = 2,
+    output: _Output = None,
 ) -> None:
     """Simulated users read the console while events flow: response times, and the lag.
 
@@ -282,25 +253,17 @@ def readers(
     when p95 is 200 ms or more, a response was an error, the lag grew, or the results were not
     exact.
     """
-    import msgspec
-
     from streams.core.errors import CommandError
-    from streams.dev.bench import records
     from streams.dev.bench.case import Case, paced
     from streams.dev.bench.crowd.measure import measure_crowd
     from streams.dev.bench.crowd.record import markdown
 
     call = invocation(ctx)
     printer = call.printer()
-    home = call.settings.home_path() / "bench"
+    home = _home(call)
     case = Case(workload="narrow", processes=processes, shards=shards)
     found = measure_crowd(paced(case, rate, seconds), count, home, printer)
-    if call.json:
-        printer.record(msgspec.to_builtins(found))
-    else:
-        print("\n".join(markdown(found)))
-    name = f"readers-{records.stem(found.started_at, found.machine)}"
-    printer.say(f"results: {records.save(found, output or results_folder(home), name)}")
+    _keep(call, "readers", found, lambda: print("\n".join(markdown(found))), output)
     if not found.held:
         raise CommandError("the console or the pipeline did not hold under these readers.")
 
@@ -311,9 +274,7 @@ def curves(
     seconds: Annotated[
         float, typer.Option(min=1, max=86_400, help="For all; a curve ends where its share does.")
     ] = 120.0,
-    output: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of the results.")
-    ] = None,
+    output: _Output = None,
 ) -> None:
     """The cost of an event by live windows, live ids, partitions and tenants.
 
@@ -321,21 +282,12 @@ def curves(
     """
     import asyncio
 
-    import msgspec
-
     from streams.dev.bench import curves as law
-    from streams.dev.bench import records
 
     call = invocation(ctx)
     printer = call.printer()
     found = asyncio.run(law.measure_curves(law.AXES, seconds, printer))
-    if call.json:
-        printer.record(msgspec.to_builtins(found))
-    else:
-        print("\n".join(law.markdown(found)))
-    name = f"curves-{records.stem(found.started_at, found.machine)}"
-    home = call.settings.home_path() / "bench"
-    printer.say(f"results: {records.save(found, output or results_folder(home), name)}")
+    _keep(call, "curves", found, lambda: print("\n".join(law.markdown(found))), output)
 
 
 def report(
@@ -362,7 +314,7 @@ def report(
     printer = call.printer()
     clone = clone_folder()
     bench = Bench(
-        home=call.settings.home_path() / "bench",
+        home=_home(call),
         clone=clone,
         folder=clone / "results" / "report",
         talk=printer,
@@ -377,6 +329,28 @@ def report(
         readme.write_text(with_headline(readme.read_text(), headline(found.peers)))
     printer.say(f"report: {written}")
     refuse_failures([*failed, *(name for name, run in found.runs.items() if not run.exact)])
+
+
+def _keep(
+    call: Invocation, kind: str, found: Any, show: Callable[[], None], output: Path | None
+) -> None:
+    """Show the record of a measurement, and write it down."""
+    import msgspec
+
+    from streams.dev.bench import records
+
+    printer = call.printer()
+    if call.json:
+        printer.record(msgspec.to_builtins(found))
+    else:
+        show()
+    name = f"{kind}-{records.stem(found.started_at, found.machine)}"
+    folder = output or results_folder(_home(call))
+    printer.say(f"results: {records.save(found, folder, name)}")
+
+
+def _home(call: Invocation) -> Path:
+    return call.settings.home_path() / "bench"
 
 
 def results_folder(home: Path) -> Path:
