@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from streams.cli.invocation import Invocation, invocation
+from streams.cli.listening import BehindTls, TlsCert, TlsKey, listening_of
 
 if TYPE_CHECKING:
     from streams.connect.access.tokens import TokenFile
@@ -33,15 +33,9 @@ def serve(
     port: Annotated[
         int | None, typer.Option(min=0, max=65_535, help="Default: DIA_EDGE_PORT; 0: any.")
     ] = None,
-    tls_cert: Annotated[
-        Path | None, typer.Option(metavar="FILE", exists=True, help="PEM chain: serve TLS.")
-    ] = None,
-    tls_key: Annotated[
-        Path | None, typer.Option(metavar="FILE", exists=True, help="PEM key of it.")
-    ] = None,
-    behind_tls: Annotated[
-        bool, typer.Option("--behind-tls", help="A proxy in front terminates TLS.")
-    ] = False,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    behind_tls: BehindTls = False,
 ) -> None:
     """Take events over HTTP until SIGTERM. Kafka may be away: events then wait on disk.
 
@@ -52,29 +46,20 @@ def serve(
          --data-binary @events.jsonl http://127.0.0.1:8480/v1/events/model.metrics
     """
     from streams.cli.clients import require_address
-    from streams.connect.access.listening import Listening
-    from streams.core.errors import UsageError
     from streams.core.telemetry.logs import configure
     from streams.http.edge.serving import serve as serve_edge
 
     run = invocation(ctx)
     settings = run.settings
-    if (tls_cert is None) is not (tls_key is None):
-        raise UsageError("--tls-cert and --tls-key go together.")
+    address = listening_of(
+        host or settings.edge_host,
+        settings.edge_port if port is None else port,
+        *(tls_cert, tls_key),
+        behind_tls=behind_tls,
+    )
     configure(settings.log_format, settings.log_level)
     require_address(settings)
-    serve_edge(
-        settings,
-        run.topology,
-        Listening(
-            host=host or settings.edge_host,
-            port=settings.edge_port if port is None else port,
-            cert=tls_cert,
-            key=tls_key,
-            behind_tls=behind_tls,
-        ),
-        run.printer().say,
-    )
+    serve_edge(settings, run.topology, address, run.printer().say)
 
 
 def create(

@@ -11,7 +11,7 @@ import typer
 
 from streams.cli.invocation import invocation
 from streams.cli.shed_return import bring_back
-from streams.cli.terminal.operator import actor_of, consent
+from streams.cli.terminal.operator import Actor, Yes, actor_of, consent
 from streams.cli.terminal.payload import moment
 
 if TYPE_CHECKING:
@@ -45,8 +45,6 @@ _Unreadable = Annotated[
         help="Skip what stopped a partition: a batch that cannot be opened, or with CreateTime.",
     ),
 ]
-_Actor = Annotated[str | None, typer.Option(metavar="WHO", help="Recorded; by default the user.")]
-_Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -102,8 +100,8 @@ def order(
     before: _Before = None,
     unreadable: _Unreadable = False,
     partition: _Partition = None,
-    actor: _Actor = None,
-    yes: _Yes = False,
+    actor: Actor = None,
+    yes: Yes = False,
 ) -> None:
     """Order that records appended before a moment, or unreadable ones, are not processed.
 
@@ -172,8 +170,8 @@ def withdraw(
     ctx: typer.Context,
     *,
     topic: _AnyTopic = None,
-    actor: _Actor = None,
-    yes: _Yes = False,
+    actor: Actor = None,
+    yes: Yes = False,
 ) -> None:
     """Withdraw orders that no worker has carried out.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from streams.cli.invocation import invocation
-from streams.cli.terminal.operator import consent
+from streams.cli.terminal.operator import Yes, consent
 from streams.connect.broker.opened import opened
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def bring_back(
         float | None,
         typer.Option(metavar="N", min=0.1, help="Records a second, over all partitions."),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Send shed records again, behind the newest records of their partition.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streams.cli.invocation import invocation
-from streams.cli.terminal.operator import actor_of, consent
+from streams.cli.terminal.operator import Actor, Yes, actor_of, consent
 from streams.cli.terminal.payload import moment
 from streams.core.words.printable import printable
 
@@ -65,10 +65,8 @@ def reset(
     partition: Annotated[
         int | None, typer.Option(metavar="N", min=0, help="Of --topic; by default every one.")
     ] = None,
-    actor: Annotated[
-        str | None, typer.Option(metavar="WHO", help="Recorded; by default the user.")
-    ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    actor: Actor = None,
+    yes: Yes = False,
 ) -> None:
     """Let the current records of a stopped partition pass: bad ones become dead letters.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streams.cli.invocation import invocation
-from streams.cli.terminal.operator import actor_of, consent
+from streams.cli.terminal.operator import Actor, Reason, Yes, actor_of, consent
 
 if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
@@ -20,23 +20,18 @@ if TYPE_CHECKING:
     from streams.operate.replay.control import Disposal
     from streams.operate.replay.dispositions import ReplayDisposition
 
-_Reason = Annotated[str, typer.Option(metavar="TEXT", help="The reason; stored in the journal.")]
-_Actor = Annotated[
-    str | None, typer.Option(metavar="NAME", help="The actor; default: the user of the system.")
-]
 _Everything = Annotated[
     bool, typer.Option("--all", help="Every letter: needed where no filter is given.")
 ]
-_Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 def discard(
     ctx: typer.Context,
     *,
-    reason: _Reason = "",
-    actor: _Actor = None,
+    reason: Reason = "",
+    actor: Actor = None,
     everything: _Everything = False,
-    yes: _Yes = False,
+    yes: Yes = False,
     filters: Filters,
 ) -> None:
     """Decide that dead letters are never replayed. They stay in the DLQ.
@@ -54,10 +49,10 @@ def discard(
 def park(
     ctx: typer.Context,
     *,
-    reason: _Reason = "",
-    actor: _Actor = None,
+    reason: Reason = "",
+    actor: Actor = None,
     everything: _Everything = False,
-    yes: _Yes = False,
+    yes: Yes = False,
     filters: Filters,
 ) -> None:
     """Set dead letters aside for manual review: copies go to the parking lot, TOPIC.dlq.parked.

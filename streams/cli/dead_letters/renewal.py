@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from streams.cli.invocation import invocation
-from streams.cli.terminal.operator import actor_of, consent
+from streams.cli.terminal.operator import Actor, Reason, Yes, actor_of, consent
 
 
 def renew(
@@ -19,11 +19,9 @@ def renew(
         bool,
         typer.Option("--lost-decisions", help="Continue without the lost entries of the journal."),
     ] = False,
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Kept in the journal.")] = "",
-    actor: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Default: the user of the system.")
-    ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    reason: Reason = "",
+    actor: Actor = None,
+    yes: Yes = False,
 ) -> None:
     """Treat the dead letters of a DLQ topic that was recreated, or lost its end, as new ones.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from streams.cli.invocation import invocation
-from streams.cli.terminal.operator import actor_of
+from streams.cli.terminal.operator import Actor, actor_of
 
 if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
@@ -48,9 +48,7 @@ def plan(
     max_hops: Annotated[
         int, typer.Option(min=1, max=100, metavar="N", help="Replays before a letter is parked.")
     ] = 3,
-    actor: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The actor; default: the user of the system.")
-    ] = None,
+    actor: Actor = None,
     filters: Filters,
 ) -> None:
     """Show what a replay would do with which dead letters, and write the plan. Produces nothing.

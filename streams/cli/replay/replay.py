@@ -14,7 +14,7 @@ from streams.cli.dead_letters.filters import filtered
 from streams.cli.invocation import invocation
 from streams.cli.replay.plan import plan as make_plan
 from streams.cli.replay.policies import policies
-from streams.cli.terminal.operator import actor_of, consent
+from streams.cli.terminal.operator import Actor, Reason, Yes, actor_of, consent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -32,14 +32,9 @@ MANY = 50_000
 """From here on rare garbage collection pays off."""
 _INTERRUPTED = 130
 
-_Actor = Annotated[
-    str | None, typer.Option(metavar="NAME", help="The actor; default: the user of the system.")
-]
 _Rate = Annotated[
     float | None, typer.Option(min=0.01, metavar="R", help="Letters a second; default: all.")
 ]
-_Reason = Annotated[str, typer.Option(metavar="TEXT", help="The reason; stored in the journal.")]
-_Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 _PlanId = Annotated[str, typer.Argument(metavar="PLAN", help="The id of the plan.")]
 
 
@@ -63,8 +58,8 @@ def run(
         Path, typer.Option(metavar="FILE", help="The file that `dia replay plan` wrote.")
     ],
     rate: _Rate = None,
-    yes: _Yes = False,
-    actor: _Actor = None,
+    yes: Yes = False,
+    actor: Actor = None,
 ) -> None:
     """Do exactly what the plan lists. Repeating it changes nothing.
 
@@ -86,8 +81,8 @@ def submit(
         Path, typer.Option(metavar="FILE", help="The file that `dia replay plan` wrote.")
     ],
     rate: _Rate = None,
-    yes: _Yes = False,
-    actor: _Actor = None,
+    yes: Yes = False,
+    actor: Actor = None,
 ) -> None:
     """Submit a plan to the workers that run the replay agent (`dia worker --agents replay`).
 
@@ -108,7 +103,7 @@ def submit(
     invoked.printer().say(f"entered. `dia replay status {found.id}` shows how far it is.")
 
 
-def resume(ctx: typer.Context, plan: _PlanId, *, rate: _Rate = None, actor: _Actor = None) -> None:
+def resume(ctx: typer.Context, plan: _PlanId, *, rate: _Rate = None, actor: Actor = None) -> None:
     """Continue a plan that was paused, stopped or killed; the worker continues a submitted one.
 
     Example: dia replay resume 19a4f3c2b1d-7f3a --rate 200
@@ -124,7 +119,7 @@ def resume(ctx: typer.Context, plan: _PlanId, *, rate: _Rate = None, actor: _Act
     _run(invoked, plan_in(found), rate, actor_of(actor), yes=True, resume=True)
 
 
-def pause(ctx: typer.Context, plan: _PlanId, *, reason: _Reason = "", actor: _Actor = None) -> None:
+def pause(ctx: typer.Context, plan: _PlanId, *, reason: Reason = "", actor: Actor = None) -> None:
     """Stop a running plan on any host; replayed records stay replayed.
 
     Example: dia replay pause 19a4f3c2b1d-7f3a --reason "too fast for the shards"
@@ -132,9 +127,7 @@ def pause(ctx: typer.Context, plan: _PlanId, *, reason: _Reason = "", actor: _Ac
     _tell(invocation(ctx), plan, "pause", actor_of(actor), reason)
 
 
-def cancel(
-    ctx: typer.Context, plan: _PlanId, *, reason: _Reason = "", actor: _Actor = None
-) -> None:
+def cancel(ctx: typer.Context, plan: _PlanId, *, reason: Reason = "", actor: Actor = None) -> None:
     """End a plan for good; dead letters that it did not reach stay open.
 
     Example: dia replay cancel 19a4f3c2b1d-7f3a

@@ -9,7 +9,7 @@ import typer
 
 from streams.cli.invocation import invocation
 from streams.cli.tables.choice import changelogs, source_of
-from streams.cli.terminal.operator import actor_of, consent
+from streams.cli.terminal.operator import Actor, Yes, actor_of, consent
 from streams.connect.broker.opened import opened
 
 if TYPE_CHECKING:
@@ -49,11 +49,8 @@ def drop(
     reason: Annotated[
         str, typer.Option(metavar="TEXT", help="The reason; stored in each dead letter.")
     ],
-    actor: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The actor; default: the user of the system."),
-    ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    actor: Actor = None,
+    yes: Yes = False,
 ) -> None:
     """Convert the undelivered rows of an undeclared table or sink to dead letters.
 

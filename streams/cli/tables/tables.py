@@ -10,7 +10,7 @@ import typer
 from streams.cli.invocation import invocation
 from streams.cli.tables import outbox
 from streams.cli.tables.choice import changelogs, source_of
-from streams.cli.terminal.operator import consent
+from streams.cli.terminal.operator import Yes, consent
 from streams.connect.broker.opened import opened
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def reset(
             "--resume-at-start", help="Continue at the start of the log, whatever is lost."
         ),
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Open a new epoch of a stopped partition: empty tables, from the committed offset on.
 

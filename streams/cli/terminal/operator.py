@@ -5,10 +5,17 @@ from __future__ import annotations
 
 import getpass
 import os
+from typing import Annotated
 
 import typer
 
 from streams.core.errors import RefusedBySafety
+
+Actor = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The actor; default: the user of the system.")
+]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="The reason; stored in the journal.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 def actor_of(given: str | None) -> str:
