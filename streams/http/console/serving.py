@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from starlette.applications import Starlette
@@ -15,16 +13,12 @@ from streams.connect.access.authentication import Authenticator
 from streams.connect.access.listening import Listening, is_loopback
 from streams.connect.access.request_rate import RequestRate
 from streams.connect.access.tokens import TokenFile
-from streams.connect.access.web_server import WebServer, bounded
 from streams.connect.broker.kafka.broker import KafkaBroker
 from streams.connect.cache.process import ProcessCaches
 from streams.connect.sinks.clickhouse import refuse_other_map
-from streams.core.clock import Clock, SystemClock
+from streams.core.clock import Clock
 from streams.core.errors import RefusedBySafety
-from streams.core.process.listener import bound
-from streams.core.process.version import app_version
 from streams.core.settings import Settings
-from streams.core.telemetry.health import HealthServer, HealthState, PartitionCounts
 from streams.core.telemetry.metrics import Metrics
 from streams.core.types import Broker
 from streams.engine.app.app import App
@@ -56,6 +50,7 @@ from streams.http.console.shedding import SheddingHandler
 from streams.http.console.simulations import SimulationHandler, simulation_agent
 from streams.http.console.training import TrainingHandler
 from streams.http.console.waiting import WaitingRequests
+from streams.http.serving import bound_surface
 
 RATE_PERIOD_S = 60.0
 SIGN_INS_MAX = 30
@@ -200,51 +195,12 @@ def serve(settings: Settings, app: App, listening: Listening, said: Callable[[st
 async def _serve(
     settings: Settings, app: App, listening: Listening, said: Callable[[str], None]
 ) -> None:
-    tls = listening.tls
-    with (
-        bound(listening.host, listening.port, "DIA_CONSOLE_PORT") as listener,
-        bound(settings.http_host, settings.http_port, "DIA_HTTP_PORT") as probes,
-    ):
-        await _serve_on(listener, probes, tls, settings, app, said, listening)
-
-
-async def _serve_on(
-    listener: socket.socket,
-    probes: socket.socket,
-    tls: ssl.SSLContext | None,
-    settings: Settings,
-    app: App,
-    said: Callable[[str], None],
-    listening: Listening,
-) -> None:
-    clock, metrics = SystemClock(), Metrics(version=app_version(), process="console")
-    await refuse_other_map(settings)
-    broker = KafkaBroker.from_settings(settings)
-    process = ConsoleProcess(
-        *(settings, app, broker, clock, metrics),
-        secure=listening.encrypted,
-        behind_proxy=listening.behind_tls,
-    )
-    state = HealthState(clock)
-    health = HealthServer(state, metrics, clock, probes)
-    try:
-        health_port = await health.start()
-        state.set_partitions(PartitionCounts())
-        server = WebServer(
-            process.app(),
-            listener,
-            tls=tls,
-            stop_timeout_s=STOP_TIMEOUT_S,
-            connections=bounded(0 if listening.behind_tls else settings.address_connections),
-            refused=lambda reason: metrics.connections.refused.labels(reason).inc(),
+    with bound_surface(settings, listening, "console") as surface:
+        await refuse_other_map(settings)
+        broker = KafkaBroker.from_settings(settings)
+        process = ConsoleProcess(
+            *(settings, app, broker, surface.clock, surface.metrics),
+            secure=listening.encrypted,
+            behind_proxy=listening.behind_tls,
         )
-
-        def listens(url: str) -> None:
-            state.mark_started()
-            said(f"listening on {url}; metrics and probes on port {health_port}")
-
-        server.on_listening = listens
-        server.on_draining = state.mark_draining
-        await server.run_until_stopped()
-    finally:
-        await health.stop()
+        await surface.serve(process.app(), said, stop_timeout_s=STOP_TIMEOUT_S)

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,19 +18,16 @@ from streams.connect.access.holds import HoldCheck, RedisHolds
 from streams.connect.access.listening import Listening
 from streams.connect.access.quotas import Quota, Quotas, RedisBuckets
 from streams.connect.access.tokens import TokenFile
-from streams.connect.access.web_server import WebServer, bounded
+from streams.connect.access.web_server import WebServer
 from streams.connect.broker.kafka.broker import KafkaBroker
 from streams.connect.cache.process import BREAKER
 from streams.connect.cache.redis import connect
 from streams.connect.sinks.clickhouse import refuse_other_map
-from streams.core.clock import Clock, SystemClock
+from streams.core.clock import Clock
 from streams.core.degradation.degradation import Degradation
 from streams.core.errors import CacheUnavailable
-from streams.core.process.listener import bound
-from streams.core.process.version import app_version
 from streams.core.resilience.breaker import Breaker
 from streams.core.settings import Settings
-from streams.core.telemetry.health import HealthServer, HealthState, PartitionCounts
 from streams.core.telemetry.metrics import Metrics
 from streams.core.topics.topology import Topology
 from streams.core.tracing.opening import CLOSE_TIMEOUT_S, tracer_of
@@ -49,6 +44,7 @@ from streams.http.edge.simulations import Simulations
 from streams.http.edge.spool import Spool
 from streams.http.edge.topic_publisher import PublisherBounds, TopicPublisher
 from streams.http.edge.validator import Validator, topics_taken
+from streams.http.serving import bound_surface
 
 log = structlog.get_logger(__name__)
 
@@ -193,58 +189,25 @@ def serve(
 async def _serve(
     settings: Settings, topology: Topology, listening: Listening, said: Callable[[str], None]
 ) -> None:
-    tls = listening.tls
-    with (
-        bound(listening.host, listening.port, "DIA_EDGE_PORT") as listener,
-        bound(settings.http_host, settings.http_port, "DIA_HTTP_PORT") as probes,
-    ):
-        await _serve_on(listener, probes, tls, settings, topology, said, listening)
-
-
-async def _serve_on(
-    listener: socket.socket,
-    probes: socket.socket,
-    tls: ssl.SSLContext | None,
-    settings: Settings,
-    topology: Topology,
-    said: Callable[[str], None],
-    listening: Listening,
-) -> None:
-    clock, metrics = SystemClock(), Metrics(version=app_version(), process="edge")
     # The broker aborts the open transaction of a dead edge, which blocks readers, later than a live
     # edge gives it up.
     patient = replace(settings, commit_timeout_s=shipment.SHIP_TIMEOUT_S)
-    tracer = tracer_of(settings, "dia-edge", clock, metrics)
-    broker = KafkaBroker.from_settings(patient)
-    process = EdgeProcess(
-        *(settings, topology, broker, clock, metrics, tracer),
-        behind_proxy=listening.behind_tls,
-    )
-    state = HealthState(clock)
-    health = HealthServer(state, metrics, clock, probes)
-    process.degradation.on_change = state.set_standing
-    try:
-        health_port = await health.start()
-        state.set_partitions(PartitionCounts())
-        server = WebServer(
-            process.app(),
-            listener,
-            tls=tls,
-            connections=bounded(0 if listening.behind_tls else settings.address_connections),
-            refused=lambda reason: metrics.connections.refused.labels(reason).inc(),
+    with bound_surface(settings, listening, "edge") as surface:
+        clock, metrics = surface.clock, surface.metrics
+        tracer = tracer_of(settings, "dia-edge", clock, metrics)
+        process = EdgeProcess(
+            *(settings, topology, KafkaBroker.from_settings(patient), clock, metrics, tracer),
+            behind_proxy=listening.behind_tls,
         )
+        process.degradation.on_change = surface.state.set_standing
 
-        def listens(url: str) -> None:
-            state.mark_started()
-            said(f"listening on {url}; metrics and probes on port {health_port}")
+        def made(server: WebServer) -> None:
+            process.on_bug = server.stop
 
-        server.on_listening = listens
-        server.on_draining = state.mark_draining
-        process.on_bug = server.stop
-        await server.run_until_stopped()
-        if process.bug is not None:
-            raise process.bug
-    finally:
-        await health.stop()
-        process.close()
-        await asyncio.to_thread(tracer.close, CLOSE_TIMEOUT_S)
+        try:
+            await surface.serve(process.app(), said, made=made)
+            if process.bug is not None:
+                raise process.bug
+        finally:
+            process.close()
+            await asyncio.to_thread(tracer.close, CLOSE_TIMEOUT_S)

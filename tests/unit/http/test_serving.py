@@ -10,6 +10,7 @@ from agents.app import app
 from streams.connect.access.listening import Listening
 from streams.core.settings import Settings
 from streams.core.telemetry.health import HealthState
+from streams.http import serving as surface
 from streams.http.console import serving as console
 from streams.http.edge import serving as edge
 
@@ -33,8 +34,8 @@ async def test_it_is_ready_from_listening_to_the_signal(serving, monkeypatch, tm
         self.handle_exit(signal.SIGTERM, None)
         ready.append(states[0].ready())
 
-    monkeypatch.setattr(serving, "HealthState", Kept)
-    monkeypatch.setattr(serving.WebServer, "run_until_stopped", serve)
+    monkeypatch.setattr(surface, "HealthState", Kept)
+    monkeypatch.setattr(surface.WebServer, "run_until_stopped", serve)
     settings = Settings(home=str(tmp_path), kafka_bootstrap="127.0.0.1:1")
     declared = {edge: app.topology, console: app}[serving]
     await serving._serve(settings, declared, Listening(host="127.0.0.1", port=0), lambda said: None)
