@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -37,16 +38,14 @@ _DEAD = (
 _COUNTERS = ("read", "applied", "duplicates", "dead")
 
 
+@dataclass(eq=False)
 class TopicReading:
     """Of every shard and of Kafka. Close it after use."""
 
-    def __init__(
-        self, shards: Sequence[Replica], reader: LogReader, admin: Admin, topic: Topic
-    ) -> None:
-        self._shards = shards
-        self._reader = reader
-        self._admin = admin
-        self._topic = topic
+    _shards: Sequence[Replica]
+    _reader: LogReader
+    _admin: Admin
+    _topic: Topic
 
     @classmethod
     async def open(cls, settings: Settings, broker: Broker, topic: Topic) -> TopicReading:

@@ -3,6 +3,7 @@ policy, in every process."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
@@ -29,13 +30,13 @@ class _Invalidate(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     pattern: str
 
 
+@dataclass(eq=False)
 class CacheHandler:
     """A pattern reaches every tenant, so a bound token is refused."""
 
-    def __init__(self, gate: Authorizer, layer: SharedLayer | None, operations: Operations) -> None:
-        self._gate = gate
-        self._layer = layer
-        self._operations = operations
+    _gate: Authorizer
+    _layer: SharedLayer | None
+    _operations: Operations
 
     async def invalidate(self, request: Request) -> Response:
         holder = self._gate.holder(request, Role.ADMIN)
@@ -61,14 +62,12 @@ class _Changed(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     policy_id: _Name
 
 
+@dataclass(eq=False)
 class PolicyHandler:
-    def __init__(
-        self, gate: Authorizer, layer: SharedLayer | None, operations: Operations, clock: Clock
-    ) -> None:
-        self._gate = gate
-        self._layer = layer
-        self._operations = operations
-        self._clock = clock
+    _gate: Authorizer
+    _layer: SharedLayer | None
+    _operations: Operations
+    _clock: Clock
 
     async def changed(self, request: Request) -> Response:
         holder = self._gate.holder(request, Role.ADMIN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -34,13 +35,13 @@ LIMIT {limit}
 """
 
 
+@dataclass(eq=False)
 class CatalogHandler:
     """GET /api/tenants, /api/models, /api/metrics."""
 
-    def __init__(self, gate: Authorizer, shards: ShardReader, answers: ResponseCache) -> None:
-        self._gate = gate
-        self._shards = shards
-        self._answers = answers
+    _gate: Authorizer
+    _shards: ShardReader
+    _answers: ResponseCache
 
     async def tenants(self, request: Request) -> Response:
         bound = self._gate.holder(request, Role.READ).token.tenant

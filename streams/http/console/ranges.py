@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
@@ -51,14 +51,12 @@ class RangeQuery(NamedTuple):
     buckets: int
 
 
+@dataclass(eq=False)
 class RangeHandler:
-    def __init__(
-        self, gate: Authorizer, shards: ShardReader, answers: ResponseCache, clock: Clock
-    ) -> None:
-        self._gate = gate
-        self._shards = shards
-        self._answers = answers
-        self._clock = clock
+    _gate: Authorizer
+    _shards: ShardReader
+    _answers: ResponseCache
+    _clock: Clock
 
     async def many(self, request: Request) -> Response:
         holder = self._gate.holder(request, Role.READ)

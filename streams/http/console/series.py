@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -21,22 +22,15 @@ from streams.http.console.response_cache import QueryKey, ResponseCache
 from streams.http.console.shards import Rows, ShardReader
 
 
+@dataclass(eq=False)
 class SeriesHandler:
     """GET /api/series."""
 
-    def __init__(
-        self,
-        gate: Authorizer,
-        shards: ShardReader,
-        answers: ResponseCache,
-        clock: Clock,
-        retention_days: int,
-    ) -> None:
-        self._gate = gate
-        self._shards = shards
-        self._answers = answers
-        self._clock = clock
-        self._retention_days = retention_days
+    _gate: Authorizer
+    _shards: ShardReader
+    _answers: ResponseCache
+    _clock: Clock
+    _retention_days: int
 
     async def one(self, request: Request) -> Response:
         holder = self._gate.holder(request, Role.READ)

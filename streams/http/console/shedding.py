@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -59,22 +60,15 @@ class _Withdrawn(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     topic: str
 
 
+@dataclass(eq=False)
 class SheddingHandler:
     """/api/shed. A partition holds records of every tenant, so a bound token is refused."""
 
-    def __init__(
-        self,
-        gate: Authorizer,
-        broker: Broker,
-        agents: Sequence[Agent],
-        operations: Operations,
-        clock: Clock,
-    ) -> None:
-        self._gate = gate
-        self._broker = broker
-        self._agents = agents
-        self._operations = operations
-        self._clock = clock
+    _gate: Authorizer
+    _broker: Broker
+    _agents: Sequence[Agent]
+    _operations: Operations
+    _clock: Clock
 
     async def plan(self, request: Request) -> Response:
         """POST: the records that an order would skip. Changes nothing."""

@@ -6,6 +6,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import msgspec
@@ -70,31 +71,20 @@ def simulation_agent(app: App) -> JobAgent[Any] | None:
     return next((agent for agent in agents if agent.source.type is SimulationRequest), None)
 
 
+@dataclass(eq=False)
 class SimulationHandler:
-    """GET /api/simulations, POST /api/simulations/cancel."""
+    """GET /api/simulations, POST /api/simulations/cancel. ``agent`` None: the app has no
+    simulations."""
 
-    def __init__(
-        self,
-        gate: Authorizer,
-        agent: JobAgent[Any] | None,
-        shards: ShardReader,
-        answers: ResponseCache,
-        workers: Workers,
-        waiting: WaitingRequests,
-        broker: Broker,
-        operations: Operations,
-        clock: Clock,
-    ) -> None:
-        """``agent`` None: the app has no simulations."""
-        self._gate = gate
-        self._agent = agent
-        self._shards = shards
-        self._answers = answers
-        self._workers = workers
-        self._waiting = waiting
-        self._broker = broker
-        self._operations = operations
-        self._clock = clock
+    _gate: Authorizer
+    _agent: JobAgent[Any] | None
+    _shards: ShardReader
+    _answers: ResponseCache
+    _workers: Workers
+    _waiting: WaitingRequests
+    _broker: Broker
+    _operations: Operations
+    _clock: Clock
 
     async def listed(self, request: Request) -> Response:
         holder, given = self._gate.holder(request, Role.READ), Parameters(request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -35,11 +36,11 @@ LIMIT {EVENTS_MAX}
 _FIELDS = ("model", "version", "run", "event", "alias", "stage", "metrics", "ts_ms")
 
 
+@dataclass(eq=False)
 class TrainingHandler:
-    def __init__(self, gate: Authorizer, shards: ShardReader, answers: ResponseCache) -> None:
-        self._gate = gate
-        self._shards = shards
-        self._answers = answers
+    _gate: Authorizer
+    _shards: ShardReader
+    _answers: ResponseCache
 
     async def models(self, request: Request) -> Response:
         holder, given = self._gate.holder(request, Role.READ), Parameters(request)

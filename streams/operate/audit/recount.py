@@ -88,26 +88,22 @@ def _same_log(books: PartitionSnapshot, result: Recount) -> list[LedgerRow]:
     return rows
 
 
+@dataclass(eq=False)
 class _Epoch:
-    def __init__(
-        self,
-        reader: LogReader,
-        tp: TopicPartition,
-        row: LedgerRow,
-        opinion: ReferenceModel,
-        result: Recount,
-        shed: Sequence[range],
-    ) -> None:
-        self._reader = reader
-        self._tp = tp
-        self._row = row
-        self._opinion = opinion
-        self._result = result
-        self._shed = shed
-        self._certain_ms = 0
-        self._unread = False
-        """the next record follows an unreadable part"""
-        self._counts: Counter[str] = Counter({"shed": sum(map(len, shed))} if shed else {})
+    _reader: LogReader
+    _tp: TopicPartition
+    _row: LedgerRow
+    _opinion: ReferenceModel
+    _result: Recount
+    _shed: Sequence[range]
+    _certain_ms: int = field(default=0, init=False)
+    _unread: bool = field(default=False, init=False)
+    """the next record follows an unreadable part"""
+
+    def __post_init__(self) -> None:
+        self._counts: Counter[str] = Counter(
+            {"shed": sum(map(len, self._shed))} if self._shed else {}
+        )
 
     async def read(self, begin: int, from_s: int) -> None:
         row, result = self._row, self._result

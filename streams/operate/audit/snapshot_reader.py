@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from streams.connect.broker.log_range import behind, decided_end, read_some
 from streams.core.clock import Clock
@@ -30,15 +31,13 @@ _ROLL_UP_SLACK_S = 60
 _SINK = "sink"
 
 
+@dataclass(eq=False)
 class SnapshotReader:
-    def __init__(
-        self, settings: Settings, clock: Clock, shards: Shards, reader: LogReader, admin: Admin
-    ) -> None:
-        self._settings = settings
-        self._clock = clock
-        self._shards = shards
-        self._reader = reader
-        self._admin = admin
+    _settings: Settings
+    _clock: Clock
+    _shards: Shards
+    _reader: LogReader
+    _admin: Admin
 
     def kept_s(self) -> int:
         """The start of the first UTC day without expired minutes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import structlog
@@ -24,20 +25,22 @@ _PAUSES_S = (0.5, 1.0, 2.0)
 log = structlog.get_logger(__name__)
 
 
+@dataclass(eq=False)
 class DispositionPublisher:
     """Inserts the entries of one owner, in order, up to ``seq``. ``behind``: an insert failed, and
     later ones are not tried."""
 
-    def __init__(self, shards: ShardSet | None, owner: QueueOwner, clock: Clock) -> None:
-        self._shards = shards
-        self._owner = owner
-        self._clock = clock
-        self._queue: asyncio.Queue[tuple[int, Sequence[FactRows]] | None] = asyncio.Queue(
-            _STEPS_WAITING
-        )
-        self._task: asyncio.Task[None] | None = None
-        self.seq = owner.standing.shown
-        self.behind = shards is None
+    _shards: ShardSet | None
+    _owner: QueueOwner
+    _clock: Clock
+    _queue: asyncio.Queue[tuple[int, Sequence[FactRows]] | None] = field(
+        default_factory=lambda: asyncio.Queue(_STEPS_WAITING), init=False
+    )
+    _task: asyncio.Task[None] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.seq = self._owner.standing.shown
+        self.behind = self._shards is None
 
     async def catch_up(self) -> None:
         """P4: insert the rows of earlier owners."""

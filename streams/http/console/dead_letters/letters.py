@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 import msgspec
@@ -71,30 +72,23 @@ def tenants_of(holder: Principal, asked: Iterable[str]) -> tuple[str, ...]:
     return tuple(holder.tenant(tenant) for tenant in asked)
 
 
+@dataclass(eq=False)
 class DeadLetterHandler:
     """GET /api/dlq/groups, letters, letter."""
 
-    def __init__(
-        self,
-        gate: Authorizer,
-        topology: Topology,
-        answers: ResponseCache,
-        broker: Broker,
-        logs: Logs,
-        journals: Journals,
-        settings: Settings,
-        clock: Clock,
-    ) -> None:
-        self._gate = gate
-        self._topology = topology
-        self._answers = answers
-        self._broker = broker
-        self._logs = logs
-        self._journals = journals
-        self._settings = settings
-        self._clock = clock
+    _gate: Authorizer
+    _topology: Topology
+    _answers: ResponseCache
+    _broker: Broker
+    _logs: Logs
+    _journals: Journals
+    _settings: Settings
+    _clock: Clock
+
+    def __post_init__(self) -> None:
         self._shelves = {
-            source: DeadLetterCache(source, topology, logs, clock) for source in topology.topics
+            source: DeadLetterCache(source, self._topology, self._logs, self._clock)
+            for source in self._topology.topics
         }
         self._turns = FairSemaphore(
             "readings of dead letters", places=SCANS, owner_max=1, wait_s=_WAIT_S

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -75,31 +76,22 @@ class _Kept(NamedTuple):
     until_ms: int
 
 
+@dataclass(eq=False)
 class PlanHandler:
     """/api/dlq/plans."""
 
-    def __init__(
-        self,
-        gate: Authorizer,
-        topology: Topology,
-        letters: DeadLetterHandler,
-        broker: Broker,
-        journals: Journals,
-        settings: Settings,
-        operations: Operations,
-        clock: Clock,
-    ) -> None:
-        self._gate = gate
-        self._topology = topology
-        self._letters = letters
-        self._broker = broker
-        self._journals = journals
-        self._settings = settings
-        self._operations = operations
-        self._clock = clock
-        self._drafts: OwnedEntries[_Kept] = OwnedEntries(
-            total_max=DRAFTS_MAX, owner_max=OWNER_DRAFTS_MAX
-        )
+    _gate: Authorizer
+    _topology: Topology
+    _letters: DeadLetterHandler
+    _broker: Broker
+    _journals: Journals
+    _settings: Settings
+    _operations: Operations
+    _clock: Clock
+    _drafts: OwnedEntries[_Kept] = field(
+        default_factory=lambda: OwnedEntries(total_max=DRAFTS_MAX, owner_max=OWNER_DRAFTS_MAX),
+        init=False,
+    )
 
     async def make(self, request: Request) -> Response:
         """POST: what a replay would do. Changes nothing."""

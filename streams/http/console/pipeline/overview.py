@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -56,32 +57,23 @@ class _Live(NamedTuple):
     fields: dict[str, Any]
 
 
+@dataclass(eq=False)
 class OverviewHandler:
     """Figures from the shards are cached by tenant for `OVERVIEW`'s time; everything else is at
     most `LIVE_S` old and read once for all. A bound token sees only `_of_one_tenant`."""
 
-    def __init__(
-        self,
-        gate: Authorizer,
-        shards: ShardReader,
-        answers: ResponseCache,
-        workers: Workers,
-        services: Services,
-        clock: Clock,
-        levels: Levels,
-        health: HealthMonitor,
-        freshness: FreshnessSeries,
-    ) -> None:
-        self._gate = gate
-        self._shards = shards
-        self._answers = answers
-        self._workers = workers
-        self._services = services
-        self._clock = clock
-        self._levels = levels
-        self._health = health
-        self._freshness = freshness
-        self._live = CachedValue(self._now, LIVE_S, clock)
+    _gate: Authorizer
+    _shards: ShardReader
+    _answers: ResponseCache
+    _workers: Workers
+    _services: Services
+    _clock: Clock
+    _levels: Levels
+    _health: HealthMonitor
+    _freshness: FreshnessSeries
+
+    def __post_init__(self) -> None:
+        self._live = CachedValue(self._now, LIVE_S, self._clock)
 
     async def show(self, request: Request) -> Response:
         return reply.json(request, await self.read(self._gate.holder(request, Role.READ)))

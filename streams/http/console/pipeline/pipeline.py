@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
@@ -37,24 +38,16 @@ _GAUGES = {
 }
 
 
+@dataclass(eq=False)
 class PipelineHandler:
     """Counters cover every tenant, so a bound token gets none."""
 
-    def __init__(
-        self,
-        gate: Authorizer,
-        shards: ShardReader,
-        answers: ResponseCache,
-        workers: Workers,
-        agents: Sequence[Agent],
-        health: HealthMonitor,
-    ) -> None:
-        self._gate = gate
-        self._shards = shards
-        self._answers = answers
-        self._workers = workers
-        self._agents = agents
-        self._health = health
+    _gate: Authorizer
+    _shards: ShardReader
+    _answers: ResponseCache
+    _workers: Workers
+    _agents: Sequence[Agent]
+    _health: HealthMonitor
 
     async def show(self, request: Request) -> Response:
         return reply.json(request, await self.read(self._gate.holder(request, Role.ADMIN)))
