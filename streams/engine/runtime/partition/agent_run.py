@@ -45,6 +45,7 @@ RETRY_PAUSES_S: Final = (1.0, 2.0, 4.0)
 _LONGEST_PAUSE_S: Final = 30.0
 _LOOKS: Final = 8
 """checks of the event in progress within the timeout"""
+_LOOK_MAX_S: Final = 5.0
 _CANCEL_S: Final = 5.0
 """time a cancelled body has to end; after that it is abandoned"""
 _TRACE_LINES: Final = 8
@@ -96,6 +97,7 @@ class AgentRun:
 
     async def _live(self) -> None:
         partition = self._partition
+        self._interrupted = False  # while no body ran, between two attempts
         stream = partition.begin()
         body = self._body = asyncio.create_task(self._call(stream), name="agent-body")
         body.add_done_callback(_looked_at)
@@ -103,10 +105,9 @@ class AgentRun:
             expired = await self._watch(body)
         finally:
             body.cancel()
-        interrupted, self._interrupted = self._interrupted, False
         given, offset = partition.given, partition.in_progress
         partition.drop()
-        if interrupted or partition.failure is not None:
+        if self._interrupted or partition.failure is not None:
             return
         error = stream.failed or self._end_of(body, expired=expired)
         if error is None:
@@ -147,22 +148,31 @@ class AgentRun:
                 await taken
 
     async def _watch(self, body: asyncio.Task[None]) -> bool:
-        """Wait until the body ends; True if it was cancelled by the timeout."""
+        """Wait until the body ends, or is left behind because it ignores its cancellation; True if it was
+        cancelled by the timeout."""
         seen: int | None = None
         since_s = self._clock.monotonic()
         while not body.done():
+            if self._interrupted:
+                await self._end(body)
+                return False
             now_s, offset = self._clock.monotonic(), self._partition.busy_with
             if offset is None or offset != seen:
                 seen, since_s = offset, now_s
             elif now_s - since_s >= self._timeout_s:
                 self._partition.leave()
                 body.cancel()
-                await self._clock.wait(body, _CANCEL_S)
-                if not body.done():
-                    log.error("agent_ignores_cancellation", agent=self._agent.name)
+                await self._end(body)
                 return True
-            await self._clock.wait(body, self._timeout_s / _LOOKS)
+            await self._clock.wait(body, min(self._timeout_s / _LOOKS, _LOOK_MAX_S))
         return False
+
+    async def _end(self, body: asyncio.Task[None]) -> None:
+        await self._clock.wait(body, _CANCEL_S)
+        if not body.done():
+            log.error(
+                "agent_ignores_cancellation", agent=self._agent.name, tp=str(self._partition.tp)
+            )
 
     # --- what follows from an error ----------------------------------------------------------
 

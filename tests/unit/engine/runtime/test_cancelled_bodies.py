@@ -1,0 +1,139 @@
+"""Agent bodies that an order to shed, or the loss of their partition, cancels."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+from structlog.testing import capture_logs
+
+from streams.core.clock import settle
+from streams.engine.runtime.offsets.shed_order import ShedOrder
+from streams.engine.streams.declared_table import DeclaredTable
+from tests.unit.engine.runtime.stream_desk import SOURCE, StreamDesk
+
+
+@pytest.fixture
+async def desk(rig):
+    made = StreamDesk(rig)
+    yield made
+    made.close()
+    await settle()
+
+
+@pytest.fixture
+def totals():
+    return DeclaredTable("totals", default=float, keys="any")
+
+
+async def wait_deaf(release):
+    """Ignores every cancellation."""
+    while not release.is_set():
+        with contextlib.suppress(asyncio.CancelledError):
+            await release.wait()
+
+
+def order(desk, until):
+    return ShedOrder(
+        id="o", epoch=0, until=until, last_offset=until - 1,
+        last_append_ms=desk.rig.contents(SOURCE).timestamps[until - 1],
+        before_ms=0, actor="eve", reason="old", at_ms=0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("timeout_s", [300.0, 8.0])
+async def test_a_body_that_ignores_a_shed_is_left_behind(desk, totals, timeout_s):
+    """The partition waited for its end without a deadline, and nothing named the cause."""
+    release = asyncio.Event()
+
+    async def body(stream):
+        async for event in stream.events():
+            totals["t"] += 1
+            if event.message.offset < 3:
+                await wait_deaf(release)
+                totals["t"] += 100
+
+    await desk.open(body, totals, agent_timeout_s=timeout_s)
+    await desk.rig.produce_events(5)
+    await desk.fold()
+    with capture_logs() as logs:
+        desk.partition.shed(order(desk, 3))
+        await settle()
+        await desk.rig.clock.advance(15)
+        release.set()
+        await settle()
+    await desk.commit()
+    counters = desk.partition.progress.counters()
+    assert (counters.read, counters.applied, counters.shed) == (5, 2, 3)
+    assert (desk.table(totals)["t"], desk.letters()) == (2, [])
+    [said] = [one for one in logs if one["event"] == "agent_ignores_cancellation"]
+    assert (said["agent"], said["tp"]) == ("stream", str(SOURCE))
+
+
+async def test_the_next_owner_waits_for_no_body_of_the_last_one(desk, totals):
+    """What the old body still does reaches nothing of the new owner."""
+    release = asyncio.Event()
+    bodies = []
+
+    async def body(stream):
+        bodies.append(stream)
+        async for _event in stream:
+            totals["t"] += 1
+            if stream is bodies[0]:
+                await wait_deaf(release)
+                totals["t"] += 100
+
+    await desk.open(body, totals)
+    await desk.rig.produce_events(2)
+    await desk.fold()
+    await desk.reopen(body, totals)
+    await desk.fold()
+    release.set()
+    await settle()
+    await desk.commit()
+    assert (desk.table(totals)["t"], desk.partition.failure) == (2, None)
+
+
+async def test_a_shed_between_two_attempts_interrupts_no_later_event(desk, totals):
+    """The first error behind the range was taken for the shed event's: its event ran once more."""
+    runs = []
+
+    async def body(stream):
+        async for event in stream.events():
+            runs.append(event.message.offset)
+            if event.message.offset == 1:
+                raise ConnectionError
+            if event.message.offset == 4:
+                raise ValueError("a bug")
+
+    await desk.open(body, totals)
+    await desk.rig.produce_events(6)
+    await desk.fold()
+    desk.partition.shed(order(desk, 3))
+    await desk.rig.clock.advance(10)
+    assert runs == [0, 1, 3, 4, 5]
+
+
+async def test_an_event_that_fails_as_it_is_shed_fails_nothing(desk, totals):
+    """Its error comes with the order: no event is in progress any more, and the body did not fail outside one."""
+    go_on = asyncio.Event()
+
+    async def body(stream):
+        async for event in stream.events():
+            totals["t"] += 1
+            if event.message.offset == 1:
+                await go_on.wait()
+                raise ValueError("a bug")
+
+    await desk.open(body, totals)
+    await desk.rig.produce_events(5)
+    await desk.fold()
+    failing = next(task for task in asyncio.all_tasks() if task.get_name() == "agent-body")
+    go_on.set()
+    failing.add_done_callback(lambda _: desk.partition.shed(order(desk, 3)))
+    await settle()
+    await desk.commit()
+    counters = desk.partition.progress.counters()
+    assert (desk.partition.failure, desk.letters()) == (None, [])
+    assert (counters.applied, counters.shed) == (3, 2)
