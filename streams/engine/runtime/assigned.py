@@ -7,6 +7,7 @@ fencing -> restoring -> ready -> (a commit in doubt) -> fencing -> ...
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Literal
 
 import structlog
@@ -33,6 +34,7 @@ from streams.engine.agents.job_agent import Agent, JobAgent
 from streams.engine.runtime.assignment import Opener
 from streams.engine.runtime.commit.commit import commit
 from streams.engine.runtime.commit.handover import Handover
+from streams.engine.runtime.offsets.shed_order import ShedOrder
 from streams.engine.runtime.partition import obstacle
 from streams.engine.runtime.partition.clock_gap import ClockGap
 from streams.engine.runtime.partition.held_back import HeldBack
@@ -112,9 +114,21 @@ class AssignedPartition:
 
     @property
     def taking(self) -> bool:
-        waits = self._source.held is not None or self._schemas.held
-        held = self._suspended or self._obstacle is not None or waits
+        return self.sheds and not self._schemas.held
+
+    @property
+    def sheds(self) -> bool:
+        """Whether `shed` has an effect."""
+        held = self._suspended or self._obstacle is not None or self._source.held is not None
         return self.phase == "ready" and not held and self._failure is None
+
+    def shed(self, order: ShedOrder) -> None:
+        """X4. The schemas of records that are skipped are not waited for."""
+        if (partition := self.partition) is not None and self.sheds:
+            before = partition.position
+            partition.shed(order)
+            if partition.position != before:
+                self._schemas.give_up()
 
     def fold(self, batch: RecordBatch) -> None:
         """C1 if the batch continues the fold offset; otherwise seek back to it."""
@@ -149,12 +163,9 @@ class AssignedPartition:
             self._fail(error)
         except Exception as error:
             log.exception("agent_failed", tp=str(self.tp), offset=batch.start)
-            self._fail(
-                AgentFailed(
-                    f"agent {self._agent.name} raised {error!r} on {self.tp} at offsets "
-                    f"{batch.start} to {batch.end - 1}. Fix it and restart the worker."
-                )
-            )
+            at = f"{self.tp} at offsets {batch.start} to {batch.end - 1}"
+            what = f"agent {self._agent.name} raised {error!r} on {at}"
+            self._fail(AgentFailed(f"{what}. Fix it and restart the worker."))
         self._meters.count(partition)
         if partition.position != batch.end:
             self._consumer.seek(self.tp, partition.position)
@@ -234,9 +245,8 @@ class AssignedPartition:
         """The log no longer holds the consumer's position: reopen the partition, so that A4 checks
         it."""
         if self.taking:
-            self._fail(
-                PartitionRestart(f"the log of {self.tp} no longer holds the consumer's position")
-            )
+            why = f"the log of {self.tp} no longer holds the consumer's position"
+            self._fail(PartitionRestart(why))
 
     @property
     def paused(self) -> bool:
@@ -358,9 +368,8 @@ class AssignedPartition:
                 return
             except Exception as error:
                 log.exception("engine_failed", tp=str(self.tp))
-                await self._stop(
-                    EngineFailed(f"{self.tp}: unexpected {error!r}. See the worker's log.")
-                )
+                why = f"{self.tp}: unexpected {error!r}. See the worker's log."
+                await self._stop(EngineFailed(why))
                 return
             await self._drop()
             pause_s = _FIRST_PAUSE_S if self._committed_once else min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -377,9 +386,8 @@ class AssignedPartition:
         began = self._clock.monotonic()
         self.opening = True
         try:
-            opened = await self._opener.open(
-                self._agent, self.tp, fenced=lambda: self._enter("restoring")
-            )
+            enter = partial(self._enter, "restoring")
+            opened = await self._opener.open(self._agent, self.tp, fenced=enter)
         finally:
             self.opening = False
         self.partition, self._producer = opened.partition, opened.producer
@@ -392,12 +400,9 @@ class AssignedPartition:
         self._opening_waits_for = ""
         self._enter("ready")
         log.info(
-            "partition_ready",
-            tp=str(self.tp),
-            next_offset=opened.partition.position,
-            restored_records=opened.restored_records,
-            seconds=round(took_s, 3),
-        )
+            "partition_ready", tp=str(self.tp), next_offset=opened.partition.position,
+            restored_records=opened.restored_records, seconds=round(took_s, 3),
+        )  # fmt: skip
         self._pressure = Pressure()
         if not self._suspended:
             self._consumer.seek(self.tp, opened.partition.position)

@@ -40,12 +40,11 @@ class ShedWatch:
         if self._admin is None:
             self._admin = await self._broker.admin()
         for group in self._groups:
-            taking = [tp for tp, held in group.partitions.items() if held.taking]
-            orders = await read_orders(self._admin, group.group, taking)
+            asked = [tp for tp, held in group.partitions.items() if held.sheds]
+            orders = await read_orders(self._admin, group.group, asked)
             for tp, order in orders.items():
-                held = group.partitions.get(tp)
-                if held is not None and held.partition is not None and held.taking:
-                    held.partition.shed(order)
+                if (held := group.partitions.get(tp)) is not None:
+                    held.shed(order)
 
     async def _forget(self) -> None:
         admin, self._admin = self._admin, None

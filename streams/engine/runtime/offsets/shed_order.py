@@ -47,6 +47,11 @@ class ShedOrder(Struct, frozen=True, kw_only=True):
     withdrawn: bool = False
     first: int | None = None
 
+    def covers(self, offset: int, epoch: int) -> bool:
+        """Whether the order skips ``offset``, if that is the next to fold in ``epoch``."""
+        by_place = self.first is None or self.first == offset
+        return not self.withdrawn and self.epoch == epoch and offset < self.until and by_place
+
 
 def check_words(actor: str, reason: str) -> None:
     """Raises `UsageError` for an empty or too long actor or reason."""

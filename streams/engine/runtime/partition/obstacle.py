@@ -4,8 +4,9 @@ one with producer timestamps (`SourceNotLogAppendTime`). See docs/protocols/shed
  O1  fold nothing at or behind the obstacle
  O2  stop the partition once its committed offset is there
  O3  `dia shed run --unreadable` orders to skip exactly its offsets
- O4  wait for that order, until the log can be read there, or until another process has committed
-     past it: the group may have given it the partition, and taken it back, unnoticed
+ O4  wait for that order or one by age that covers the obstacle, until the log can be read there, or
+     until another process has committed past it: the group may have given it the partition, and
+     taken it back, unnoticed
 """
 
 from __future__ import annotations
@@ -79,11 +80,7 @@ async def _ordered_or_passed(
         committed = (await admin.committed(group, [tp])).get(tp)
     if is_past(committed, obstacle.offset, obstacle.epoch):
         return True
-    return (
-        order is not None
-        and not order.withdrawn
-        and (order.first, order.epoch) == (obstacle.offset, obstacle.epoch)
-    )
+    return order is not None and order.covers(obstacle.offset, obstacle.epoch)
 
 
 async def _readable(broker: Broker, tp: TopicPartition, obstacle: Obstacle) -> bool:

@@ -199,16 +199,16 @@ class Partition:
 
     def shed(self, order: ShedOrder) -> None:
         """X4, if the order is in force. A job agent answers all requests but unreadable ones."""
-        link, first = self.state.link, self.progress.fold_offset
-        if order.withdrawn or order.epoch != link.epoch or first >= order.until:
+        epoch, first = self.state.link.epoch, self.progress.fold_offset
+        if not order.covers(first, epoch):
             return
         if order.first is None:
             in_force = not isinstance(self.agent, JobAgent)
         else:
-            in_force = order.first == first == self.position
+            in_force = first == self.position
         if in_force:
             self.progress.skipped(order)
-            row = effects.shed_range(self.agent.group, self.tp, link.epoch, first, order)
+            row = effects.shed_range(self.agent.group, self.tp, epoch, first, order)
             self._owed.fact(SHED_RANGES, row, None)
 
     def _refuse(self, row: int, code: str, message: str, stage: str, tenant: str) -> None:

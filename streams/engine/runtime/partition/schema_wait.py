@@ -2,7 +2,8 @@
 
  Y1  decoding raises `SchemaPending`: nothing of the list is folded, the consumer is paused   `begin`
  Y2  the registry is asked until it answers; commits and heartbeats continue
- Y3  after the answer the partition reads on from its position                               `over`
+ Y3  after the answer, or once the list is shed (X4), the partition reads on from its
+     position                                                                                `over`
 
 So an outage of the registry dead-letters no record.
 """
@@ -64,13 +65,20 @@ class SchemaWait:
         self._task = asyncio.create_task(asking, name=f"schemas-{self._tp}")
 
     def over(self) -> bool:
-        """Y3: whether the answer arrived since the last call. Raises the error of the request."""
+        """Y3: whether the wait ended since the last call. Raises the error of the request."""
         task = self._task
         if task is None or not task.done():
             return False
         self._task = None
-        task.result()
+        if not task.cancelled():
+            task.result()
+        self.waits_for = ""
         return True
+
+    def give_up(self) -> None:
+        """The records that wait are skipped."""
+        if self._task is not None:
+            self._task.cancel()
 
     def end(self) -> None:
         task, self._task = self._task, None

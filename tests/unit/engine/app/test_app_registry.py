@@ -11,6 +11,7 @@ from streams import App, Avro, JsonSchema, Record, Sum, Topic
 from streams.core.errors import SchemaPending, SchemaRefused
 from streams.core.types import OutboundRecord, TopicPartition
 from streams.engine.agents.agent import EventBatch
+from streams.operate.shed.shed_admin import give_orders, plan
 from streams.testing import NotAtRest
 
 
@@ -99,6 +100,36 @@ def test_the_status_says_what_a_partition_waits_for(app_tester, place):
     assert held.waits_for == ""
     assert tester.table("totals") == {"a": 1.0}
     assert tester.dead_letters == []
+
+
+@pytest.mark.parametrize("place", ["reading", "writing"])
+def test_old_records_can_be_shed_while_the_registry_is_away(app_tester, place):
+    """A long outage is when an operator sheds: the order waited for the registry, which then let the first of the
+    records be folded."""
+    bank = _bank()
+    tester = app_tester(bank.app)
+    [held] = tester._process.worker.groups[0].partitions.values()
+    if place == "writing":
+        tester._run(_known(tester, bank.orders.codec))
+    tester.registry.away = True
+    value = tester._client_value(bank.orders, Order(account="a", amount=1.0))
+    tester._run(tester._append("orders", b"a", value, ()))
+    tester._run(asyncio.sleep(20))
+    tester._run(_shed_all(tester, held))
+    tester._run(asyncio.sleep(20))
+    assert held.next_offset == 1
+    assert (held.waits_for == "") == (place == "reading"), "a body asks on for what it sends"
+    tester.registry.away = False
+    tester.send(bank.orders, Order(account="a", amount=2.0))
+    assert tester.table("totals") == {"a": 2.0}
+    assert [sent.value.amount for sent in tester.outputs(bank.told)] == [2.0]
+    assert tester.dead_letters == []
+
+
+async def _shed_all(tester, held):
+    broker, clock = tester._world.broker, tester._world.clock
+    plans = await plan(broker, "acme-group", [held.tp], clock.now_ms() + 1000)
+    await give_orders(broker, clock, plans, "o-1", "eve", "too old")
 
 
 async def _known(tester, codec):

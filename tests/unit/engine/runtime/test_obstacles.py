@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from dataclasses import replace
 
 from agents.app import DIA_GROUP, SIMULATION_REQUEST, SIMULATOR_GROUP
 from streams.core.errors import BatchUnreadable, SourceNotLogAppendTime
@@ -123,6 +125,48 @@ def test_a_batch_that_another_process_has_passed_stops_nothing():
         member.unmute()
         await send(world, HERE, 5)
         await until(lambda: counted(world, HERE) == 8)
+
+    history(story)
+
+
+def test_an_order_by_age_that_covers_the_batch_is_carried_out():
+    """It skips the batch too; the partition waited for another order, for ever."""
+
+    async def story(world, process):
+        await send(world, HERE, 3)
+        bad = await send(world, HERE, 4)
+        world.broker.log(HERE).spoil(*bad)
+        await send(world, HERE, 4)
+        await until(lambda: held(process, HERE).phase == "stopped")
+        plans = await plan(world.broker, DIA_GROUP, [HERE], world.clock.now_ms() + 1000)
+        await give_orders(world.broker, world.clock, plans, "o-1", "eve", "too old")
+        await until(lambda: world.broker.committed(DIA_GROUP, HERE).offset == 11)
+        await send(world, HERE, 5)
+        await until(lambda: counted(world, HERE) == 8)
+        await until(lambda: process.worker.settled)
+        [row] = world.shards.rows("shed_ranges")
+        assert (row["from_offset"], row["to_offset"], row["actor"]) == (3, 11, "eve")
+
+    history(story)
+
+
+def test_an_order_by_age_that_ends_before_the_batch_opens_nothing():
+    """Else the partition would open and stop again every two seconds."""
+
+    async def story(world, process):
+        await send(world, HERE, 3)
+        await asyncio.sleep(20.0)
+        before_ms = world.clock.now_ms()
+        await asyncio.sleep(20.0)
+        bad = await send(world, HERE, 4)
+        world.broker.log(HERE).spoil(*bad)
+        await until(lambda: held(process, HERE).phase == "stopped")
+        plans = await plan(world.broker, DIA_GROUP, [HERE], before_ms)
+        plans = [replace(one, first=0, until=3, last=None) for one in plans]
+        await give_orders(world.broker, world.clock, plans, "o-1", "eve", "too old")
+        for _ in range(10):
+            await asyncio.sleep(1.0)
+            assert held(process, HERE).phase == "stopped"
 
     history(story)
 
