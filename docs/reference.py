@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import pkgutil
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +14,13 @@ from prometheus_client import CollectorRegistry
 
 import streams
 import streams.cli
-from streams.core.errors import DiaError, Disposition
 from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
+from streams.operate.error_codes import ACTIONS, error_codes
 
 FOLDER = Path(__file__).parent / "reference"
 
 _MARK = "<!-- Written by `python docs/reference.py`. -->\n"
-_ACTIONS = {
-    Disposition.DEAD_LETTER: "The record becomes a dead letter; the partition goes on.",
-    Disposition.RETRY: "The same is tried again, with growing pauses.",
-    Disposition.PAUSE: "What needs it waits; all else goes on.",
-    Disposition.ANSWER: "The requester gets it as the answer.",
-    Disposition.RESTART_PARTITION: "The partition is opened again from its last commit.",
-    Disposition.STOP_PARTITION: "The partition stops until an operator decides; the others go on.",
-    Disposition.STOP_WORKER: "The worker ends.",
-    Disposition.END_COMMAND: "The command ends with this exit code.",
-    Disposition.SKIP: "One piece of work is left out, and counted.",
-}
 
 
 def pages() -> dict[str, str]:
@@ -79,46 +65,22 @@ def _number(value: float | None) -> str:
 
 
 def _errors() -> str:
-    _import_all()
-    found = [error for error in _below(DiaError) if "code" in vars(error)]
+    codes = error_codes()
     introduction = (
         "`code` is stable: a label of metrics, the header `dia.dlq.error_code`, the end of a command's message. "
-        "The group that an error is in decides what happens next."
+        "The group that an error is in decides what happens next. `dia explain CODE` prints the same."
     )
     parts = [introduction]
-    for disposition, action in _ACTIONS.items():
-        chosen = [error for error in found if error.disposition is disposition]
-        rows = sorted(
-            (f"`{error.code}`", str(error.exit_code), _sentence(error)) for error in chosen
-        )
+    for disposition, action in ACTIONS.items():
+        rows = [
+            (f"`{each.code}`", str(each.exit_code), each.summary)
+            for each in codes
+            if each.disposition is disposition
+        ]
         if rows:
             parts += [f"## {disposition.value.replace('_', ' ').capitalize()}", action]
             parts.append(_table(("code", "exit code of a command", "what"), rows))
     return _page("Errors", *parts)
-
-
-def _import_all() -> None:
-    """A class of errors is known once its module is imported."""
-    for module in pkgutil.walk_packages(streams.__path__, "streams."):
-        if not module.name.startswith(("streams.__main__", "streams.pytest_plugin")):
-            import_module(module.name)
-
-
-def _below(error: type[DiaError]) -> Iterator[type[DiaError]]:
-    for child in error.__subclasses__():
-        if child.__module__.startswith("streams."):
-            yield child
-            yield from _below(child)
-
-
-def _sentence(error: type[DiaError]) -> str:
-    """The first paragraph of its docstring; its name where the name says it all."""
-    text = vars(error).get("__doc__")
-    return _plain(text) if text else _spaced(error.__name__)
-
-
-def _spaced(name: str) -> str:
-    return re.sub(r"(?<!^)(?=[A-Z])", " ", name).capitalize() + "."
 
 
 def _metrics() -> str:

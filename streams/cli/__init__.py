@@ -13,10 +13,11 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 
+from streams.cli.command_group import CommandGroup
 from streams.cli.invocation import Invocation, accept_everywhere, forbid_color
 from streams.cli.terminal.output import Printer, show_error
 from streams.core.errors import DependencyUnreachable, DiaError, UsageError
@@ -47,7 +48,20 @@ GROUPS: tuple[str, ...] = (
     "audit",
     "config",
     "doctor.doctor",
+    "explain",
 )
+
+
+class _Root(CommandGroup):
+    tasks: ClassVar = {
+        "Begin": ("demo", "up", "down", "init", "doctor"),
+        "Send and read": ("produce", "query", "edge", "console"),
+        "Run": ("worker", "run", "topics", "migrate", "schemas", "config"),
+        "Watch": ("status", "audit", "explain"),
+        "Repair": ("dlq", "replay", "shed", "tables", "cache", "policy"),
+        "Prove": ("simulate", "bench"),
+    }
+
 
 EXIT_FAILURE = 1
 EXIT_READER_LEFT = 141
@@ -111,7 +125,7 @@ def _root(
 def build() -> typer.Typer:
     app = typer.Typer(
         name="dia",
-        add_completion=False,
+        cls=_Root,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,  # its import costs twice the rest of `dia --help`

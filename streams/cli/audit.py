@@ -45,7 +45,10 @@ def audit(
     --deep recounts minute windows and those of `app.windows`, and lists what it cannot recount.
     Each difference names its two sources and its place. The health rule of `dia status` applies
     too: unread records without a reader are a finding. Exit code 1 on a difference or red health, 4
-    when a dependency does not answer."""
+    when a dependency does not answer.
+
+    Example: dia audit --deep --from -6h --wait 60s
+    """
     from streams.cli import health
     from streams.cli.clients import broker_of
     from streams.core.clock import SystemClock

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from streams.cli.command_group import command_group
 from streams.cli.invocation import Invocation, invocation
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _Output = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="Measure the pipeline on this machine.")
+    group = command_group("Measure the pipeline on this machine.")
     group.command("run")(run)
     group.command("agents")(agents)
     group.command("compare")(compare)
@@ -74,6 +75,8 @@ def run(
 
     Works in HOME/bench, which it empties first; stops everything it started. A run with wrong
     results has no speed: exit code 1.
+
+    Example: dia bench run --workload narrow --events 1000000 --sink null
     """
     from streams.core.errors import CommandError
     from streams.dev.bench import results
@@ -118,6 +121,8 @@ def compare(
 
     Of two folders, run i of one is compared with run i of the other: median, least and greatest
     ratio.
+
+    Example: dia bench compare before.json after.json
     """
     from streams.dev.bench import results
     from streams.dev.bench.comparison import compare_pairs
@@ -156,6 +161,8 @@ def capacity(
     """The highest rate that this machine sustains, end to end: about two minutes.
 
     Exit code 1 when no rate held, or when the results were not exact.
+
+    Example: dia bench capacity --processes 2 --seconds 60
     """
     from streams.core.errors import CommandError
     from streams.dev.bench import capacity as search
@@ -195,6 +202,8 @@ def peers(
     """Send one topic through dia and alternatives, one core each: the ratios.
 
     Peers are installed into folders of their own in the user's cache, the first time.
+
+    Example: dia bench peers --peers faust --events 100000
     """
     from streams.dev.bench import peer_run
     from streams.dev.bench.case import Case
@@ -223,6 +232,8 @@ def agents(
     """Agents that handle one event at a time, on dia and on Faust: only the import differs.
 
     One core each: an agent that does nothing, one that updates a table, one that updates two and sends.
+
+    Example: dia bench agents --engines dia --events 100000
     """
     from streams.dev.bench import agents as bench
 
@@ -252,6 +263,8 @@ def readers(
     Each holds a live stream and requests a page, or its data, every 1 to 2 seconds. Exit code 1
     when p95 is 200 ms or more, a response was an error, the lag grew, or the results were not
     exact.
+
+    Example: dia bench readers --readers 50 --rate 10000
     """
     from streams.core.errors import CommandError
     from streams.dev.bench.case import Case, paced
@@ -279,6 +292,8 @@ def curves(
     """The cost of an event by live windows, live ids, partitions and tenants.
 
     The engine alone, without a stack. 5 million windows take a minute, 100 million ids five.
+
+    Example: dia bench curves --seconds 20
     """
     import asyncio
 
@@ -305,6 +320,8 @@ def report(
 
     Records go to tests/bench/results/report, the ratios into README.md. It can be interrupted: the
     next run continues. Exit code 1 when a part failed or was not exact.
+
+    Example: dia bench report
     """
     from streams.dev.bench.report_parts import Bench, measure_parts, refuse_failures, wanted
     from streams.dev.bench.report_records import read_all

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streams.cli.command_group import command_group
 from streams.cli.invocation import invocation
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="Values kept in Redis and in the workers.")
+    group = command_group("Values kept in Redis and in the workers.")
     group.command("invalidate")(invalidate)
     app.add_typer(group, name="cache")
 
@@ -28,7 +29,10 @@ def invalidate(
 ) -> None:
     """Make every worker read the matching values from their source again.
 
-    Exit code 4 when Redis is unavailable: the command may be repeated."""
+    Exit code 4 when Redis is unavailable: the command may be repeated.
+
+    Example: dia cache invalidate policy "*:acme/*"
+    """
     run = invocation(ctx)
     count = asyncio.run(_sweep(run.settings, cache, pattern))
     run.printer().record({"cache": cache, "pattern": pattern, "names": count})

@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
+from streams.cli.command_group import command_group
 from streams.cli.invocation import invocation
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="Show the settings in force.")
+    group = command_group("Show the settings in force.")
     group.callback()(_config)
     group.command()(show)
     app.add_typer(group, name="config")
@@ -30,6 +31,8 @@ def show(
     """Every setting, its value in force and its environment variable; secrets are masked.
 
     Order of precedence: command line, environment, running local stack, default.
+
+    Example: dia config show --explain
     """
     run = invocation(ctx)
     columns = ["variable", "value"] + (["source", "meaning"] if explain else [])

@@ -32,6 +32,8 @@ def console(
     dia console --port 8481
     curl -H "Authorization: Bearer $TOKEN" \\
          "http://127.0.0.1:8481/api/series?tenant=acme&model=m&metric=x"
+
+    Example: dia console --port 8481
     """
     from streams.cli.clients import require_address
     from streams.core.telemetry.logs import configure

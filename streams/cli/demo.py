@@ -37,6 +37,8 @@ def demo(
 
     Runs in HOME/demo, which it empties first; stops everything it started. Exit code 1 on any
     difference.
+
+    Example: dia demo --events 1000000 --chaos
     """
     from streams.core.errors import CommandError
     from streams.dev.demo.run import DemoOptions, run

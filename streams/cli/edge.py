@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streams.cli.command_group import command_group
 from streams.cli.invocation import Invocation, invocation
 from streams.cli.listening import BehindTls, TlsCert, TlsKey, listening_of
 
@@ -16,8 +17,8 @@ DAY_MS = 86_400_000
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="Events over HTTP, and the tokens for it.")
-    tokens = typer.Typer(no_args_is_help=True, help="Create, list and revoke access tokens.")
+    group = command_group("Events over HTTP, and the tokens for it.")
+    tokens = command_group("Create, list and revoke access tokens.")
     tokens.command()(create)
     tokens.command("list")(list_tokens)
     tokens.command()(revoke)
@@ -44,6 +45,8 @@ def serve(
     dia edge serve --port 8480
     curl -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/x-ndjson" \\
          --data-binary @events.jsonl http://127.0.0.1:8480/v1/events/model.metrics
+
+    Example: dia edge serve --port 8480
     """
     from streams.cli.clients import require_address
     from streams.core.telemetry.logs import configure
@@ -95,7 +98,10 @@ def create(
 
 
 def list_tokens(ctx: typer.Context) -> None:
-    """Every token, without its secret."""
+    """Every token, without its secret.
+
+    Example: dia edge token list
+    """
     from streams.cli.terminal.payload import moment
 
     run = invocation(ctx)
@@ -117,7 +123,10 @@ def list_tokens(ctx: typer.Context) -> None:
 def revoke(
     ctx: typer.Context, token_id: Annotated[str, typer.Argument(metavar="ID", help="Of the list.")]
 ) -> None:
-    """Revoke a token; a running edge refuses it from the next request on."""
+    """Revoke a token; a running edge refuses it from the next request on.
+
+    Example: dia edge token revoke 4f1c09ab
+    """
     run = invocation(ctx)
     gone = _file(run).revoke(token_id)
     run.printer().say(f"revoked {gone.id} ({gone.role} of {gone.tenant or 'every tenant'}).")

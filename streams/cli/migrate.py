@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
+from streams.cli.command_group import command_group
 from streams.cli.invocation import Invocation, invocation
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ T = TypeVar("T")
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="Tables and views of the ClickHouse shards.")
+    group = command_group("Tables and views of the ClickHouse shards.")
     group.command("plan")(plan)
     group.command("apply")(apply)
     group.command("status")(status)
@@ -25,7 +26,10 @@ def register(app: typer.Typer) -> None:
 
 
 def plan(ctx: typer.Context) -> None:
-    """Show the statements that `dia migrate apply` would run; change nothing."""
+    """Show the statements that `dia migrate apply` would run; change nothing.
+
+    Example: dia migrate plan
+    """
     run = invocation(ctx)
     rows = [
         (server.shard, server.replica.url, label, statement)
@@ -44,7 +48,10 @@ def apply(ctx: typer.Context) -> None:
     """Run the pending migrations on every server; repeating it changes nothing.
 
     With Redis, one process at a time. Exit code 5 when an applied file was changed, a newer version
-    has migrated a server, or another process migrates for longer than a minute."""
+    has migrated a server, or another process migrates for longer than a minute.
+
+    Example: dia migrate apply
+    """
     from streams.connect.coordination.exclusive import exclusively
 
     run = invocation(ctx)
@@ -70,7 +77,10 @@ def apply(ctx: typer.Context) -> None:
 
 
 def status(ctx: typer.Context) -> None:
-    """Show the state of every migration on every server: applied, pending, changed or unknown."""
+    """Show the state of every migration on every server: applied, pending, changed or unknown.
+
+    Example: dia migrate status
+    """
     run = invocation(ctx)
     run.printer().rows(
         ("shard", "server", "migration", "state", "at"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streams.cli.command_group import command_group
 from streams.cli.invocation import invocation
 from streams.core.words.naming import named
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="Policies: what a tenant may have simulated.")
+    group = command_group("Policies: what a tenant may have simulated.")
     group.callback()(_group)
     group.command("changed")(changed)
     app.add_typer(group, name="policy")

@@ -73,6 +73,8 @@ def produce(
     Lines that the pipeline would refuse are reported with their numbers and not sent (exit code 3).
     Generated events are sent unchecked: they include duplicates, late, poisoned and far-future
     ones.
+
+    Example: dia produce model.metrics --file events.jsonl
     """
     from streams.core.errors import UsageError
 

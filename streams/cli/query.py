@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
+from streams.cli.command_group import CommandGroup, command_group
 from streams.cli.invocation import invocation
 from streams.core.words.naming import named
 
@@ -29,7 +29,7 @@ _APPENDED = re.compile(r":?\s*\bFORMAT Native\b")
 _Csv = Annotated[bool, typer.Option("--csv", help="Data as CSV on stdout.")]
 
 
-class _SqlByDefault(TyperGroup):
+class _SqlByDefault(CommandGroup):
     """``dia query "SELECT ..."`` is ``dia query sql "SELECT ..."``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -42,10 +42,8 @@ class _SqlByDefault(TyperGroup):
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(
-        cls=_SqlByDefault,
-        no_args_is_help=True,
-        help="Ask ClickHouse: `dia query SQL`, `dia query series`, `dia query model`.",
+    group = command_group(
+        "Ask ClickHouse: `dia query SQL`, `dia query series`, `dia query model`.", _SqlByDefault
     )
     group.command("sql")(sql)
     group.command("series")(series)
@@ -60,7 +58,10 @@ def sql(
     csv: _Csv = False,
 ) -> None:
     """Run SQL on the first shard that answers. Its views m1, h1, d1, dead_letters and ledger read
-    every shard's rows."""
+    every shard's rows.
+
+    Example: dia query "SELECT tenant, sum(n) FROM m1 GROUP BY tenant"
+    """
     from streams.connect.sinks.replica import StatementRefused
     from streams.core.errors import DependencyUnreachable, ShardUnavailable, UsageError
 
@@ -101,7 +102,10 @@ def series(
     csv: _Csv = False,
 ) -> None:
     """Count, mean, sd, min, max, last, p50, p95 and p99 per step, from the shard of the series.
-    Percentiles are within 1 % of the exact value, and exact for up to four values."""
+    Percentiles are within 1 % of the exact value, and exact for up to four values.
+
+    Example: dia query series --tenant acme --model churn --metric auc --from -6h
+    """
     from streams.connect.sinks.series import (
         COLUMNS,
         PERCENTILE_ERROR,
@@ -143,7 +147,10 @@ def model_card(
     model: Annotated[str, typer.Option(help="Its model_id.")],
 ) -> None:
     """Versions, stages, aliases and best metrics of a model, as cache readers get them: from Redis,
-    or from ClickHouse where Redis has none."""
+    or from ClickHouse where Redis has none.
+
+    Example: dia query model --tenant acme --model churn
+    """
     import asyncio
 
     import msgspec

@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
+from streams.cli.command_group import command_group
 from streams.cli.invocation import invocation
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="Show and check the schemas of events.")
+    group = command_group("Show and check the schemas of events.")
     group.command("list")(list_versions)
     group.command()(show)
     group.command()(check)
@@ -18,7 +19,10 @@ def register(app: typer.Typer) -> None:
 
 
 def list_versions(ctx: typer.Context) -> None:
-    """Every version of the events of every topic."""
+    """Every version of the events of every topic.
+
+    Example: dia schemas list
+    """
     run = invocation(ctx)
     run.printer().rows(
         ("family", "version", "topic", "time_field", "type"),
@@ -42,7 +46,10 @@ def show(
     *,
     version: Annotated[int | None, typer.Option(help="Default: the latest.")] = None,
 ) -> None:
-    """The JSON Schema of one version."""
+    """The JSON Schema of one version.
+
+    Example: dia schemas show model_metric --version 1
+    """
     from streams.connect.schema_registry.documents import document, encode
     from streams.core.errors import UsageError
 
@@ -68,6 +75,8 @@ def check(
     """Compare the types in the code with the published documents.
 
     Exit code 1 when they differ, 5 when old records would become unreadable.
+
+    Example: dia schemas check
     """
     from streams.connect.schema_registry.documents import publish as write
     from streams.connect.schema_registry.documents import review

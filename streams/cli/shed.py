@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from streams.cli.command_group import command_group
 from streams.cli.invocation import invocation
 from streams.cli.shed_return import bring_back
 from streams.cli.terminal.operator import Actor, Yes, actor_of, consent
@@ -48,9 +49,8 @@ _Unreadable = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(
-        no_args_is_help=True,
-        help="Skip records that are too old or unreadable, by order; they are counted and listed.",
+    group = command_group(
+        "Skip records that are too old or unreadable, by order; they are counted and listed."
     )
     group.command("plan")(show_plan)
     group.command("run")(order)

@@ -53,6 +53,8 @@ def up(
 
     Reports a running stack. The first start downloads Kafka (43 MiB) and prepares its classes.
     Data, ports and password are in HOME/stack and persist.
+
+    Example: dia up --shards 2
     """
     from streams.core import kernels
     from streams.dev.local import stack
@@ -93,7 +95,10 @@ def _prepare(run: Invocation, topology: Topology, printer: Printer, running: Sta
 
 
 def down(ctx: typer.Context) -> None:
-    """Stop what `dia up` started; data and ports stay for the next start."""
+    """Stop what `dia up` started; data and ports stay for the next start.
+
+    Example: dia down
+    """
     from streams.dev.local import stack
 
     run = invocation(ctx)
@@ -108,7 +113,10 @@ def status(ctx: typer.Context) -> None:
     Lag comes from the broker, also without a live worker. Settled: every worker has lag 0, an empty
     outbox and no live window. Exit code 1 when records wait that no member of their group reads, or
     a partition is stopped; 4 without services, when a service of the local stack does not answer,
-    or when lag is unknown."""
+    or when lag is unknown.
+
+    Example: dia status --json
+    """
     from streams.cli import health
     from streams.dev.local import stack
     from streams.engine.health.live_workers import live_workers

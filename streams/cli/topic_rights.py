@@ -43,6 +43,8 @@ def show(
     """Print the Kafka ACLs of each role of the app; contacts no broker.
 
     Roles: operator, worker, edge and console.
+
+    Example: dia topics rights --strimzi --cluster kafka
     """
     from streams.operate.topics import strimzi as resources
     from streams.operate.topics.rights import KafkaRole, rights
@@ -70,7 +72,10 @@ def grant(ctx: typer.Context, *, user: _Users = None) -> None:
     """Let the users of worker, edge and console do what their roles need, at the broker.
 
     Adds what lacks and takes nothing away. The users must exist; `operator` is granted only where
-    --user names it, because its user already has these rights."""
+    --user names it, because its user already has these rights.
+
+    Example: dia topics grant --user worker=acme-worker
+    """
     from streams.operate.topics.rights import KafkaRole
 
     run = invocation(ctx)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streams.cli import topic_rights
+from streams.cli.command_group import command_group
 from streams.cli.invocation import Invocation, invocation
 from streams.connect.broker.opened import opened
 
@@ -25,7 +26,7 @@ _Replication = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="Plan and apply the topics of the pipeline.")
+    group = command_group("Plan and apply the topics of the pipeline.")
     group.command("plan")(show_plan)
     group.command("apply")(apply_plan)
     group.command("render")(render)
@@ -37,6 +38,8 @@ def show_plan(ctx: typer.Context, *, replication_factor: _Replication = None) ->
     """List every difference between the declared topics and the broker's; change nothing.
 
     Exit code 5 when `dia topics apply` would refuse one of them.
+
+    Example: dia topics plan
     """
     from streams.core.errors import RefusedBySafety
     from streams.operate.topics.topics import refusal
@@ -62,6 +65,8 @@ def apply_plan(
     """Create, grow and configure topics; never make one smaller.
 
     Exit code 5 when a change is refused; every other change is made.
+
+    Example: dia topics apply --replication-factor 3
     """
     run = invocation(ctx)
     asyncio.run(_run(run, replication_factor, accept_dedupe_gap=accept_dedupe_gap))
@@ -77,7 +82,10 @@ def render(
 ) -> None:
     """Print the topics as Strimzi KafkaTopic resources, for `kubectl apply -f -`.
 
-    For clusters where an operator creates the topics; contacts no broker."""
+    For clusters where an operator creates the topics; contacts no broker.
+
+    Example: dia topics render --cluster kafka --replication-factor 3
+    """
     from streams.operate.topics.declared_topics import declared_topics
     from streams.operate.topics.strimzi import resources, yaml
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from streams.cli.command_group import command_group
 from streams.cli.invocation import invocation
 from streams.cli.terminal.operator import Actor, Yes, actor_of, consent
 from streams.cli.terminal.payload import moment
@@ -27,9 +28,8 @@ _JSON_COLUMNS = (*_COLUMNS, "at", "tenant", "until")
 
 
 def register(parent: typer.Typer) -> None:
-    group = typer.Typer(
-        no_args_is_help=True,
-        help="Partitions that stopped, and tenants in quarantine, because most records were bad.",
+    group = command_group(
+        "Partitions that stopped, and tenants in quarantine, because most records were bad."
     )
     group.command("list")(show)
     group.command("reset")(reset)

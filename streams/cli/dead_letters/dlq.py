@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from streams.cli.command_group import command_group
 from streams.cli.dead_letters import breaker, disposal, renewal
 from streams.cli.dead_letters.filters import filtered
 from streams.cli.dead_letters.reading import decided, pages
@@ -34,9 +35,8 @@ _SECTIONS = ("error", "tenant", "agent", "age")
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(
-        no_args_is_help=True,
-        help="Dead letters: what they have in common, what each holds, would it pass now.",
+    group = command_group(
+        "Dead letters: what they have in common, what each holds, would it pass now."
     )
     group.command("stats")(filtered(stats))
     group.command("list")(filtered(show_list))

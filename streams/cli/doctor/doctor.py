@@ -35,7 +35,10 @@ def doctor(ctx: typer.Context) -> None:
     """Check this machine, the settings, and every address in them.
 
     Exit code 4 when an address does not answer or the lag of a group is unknown, 1 when this
-    machine cannot run dia or the pipeline is unhealthy (as in `dia status`)."""
+    machine cannot run dia or the pipeline is unhealthy (as in `dia status`).
+
+    Example: dia doctor
+    """
     from streams.cli.doctor import broker_check, machine, reach
 
     run = invocation(ctx)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from streams.cli.command_group import command_group
 from streams.cli.dead_letters.filters import filtered
 from streams.cli.invocation import invocation
 from streams.cli.replay.plan import plan as make_plan
@@ -39,7 +40,7 @@ _PlanId = Annotated[str, typer.Argument(metavar="PLAN", help="The id of the plan
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="Replay dead letters, each exactly once.")
+    group = command_group("Replay dead letters, each exactly once.")
     group.command("plan")(filtered(make_plan))
     group.command("run")(run)
     group.command("submit")(submit)

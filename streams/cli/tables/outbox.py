@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from streams.cli.command_group import command_group
 from streams.cli.invocation import invocation
 from streams.cli.tables.choice import changelogs, source_of
 from streams.cli.terminal.operator import Actor, Yes, actor_of, consent
@@ -24,7 +25,7 @@ _COLUMNS = (
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="Undelivered rows of tables and sinks.")
+    group = command_group("Undelivered rows of tables and sinks.")
     group.command("list")(show)
     group.command("drop")(drop)
     app.add_typer(group, name="outbox")
@@ -34,7 +35,10 @@ def show(ctx: typer.Context) -> None:
     """The undelivered rows of each partition, by target, read from its changelog.
 
     An undeclared target stops its partition (`unknown_target`): declare it again, run the version
-    that declared it, or use `dia tables outbox drop`."""
+    that declared it, or use `dia tables outbox drop`.
+
+    Example: dia tables outbox list
+    """
     run = invocation(ctx)
     run.printer().rows(_COLUMNS, asyncio.run(_owed(run)))
 

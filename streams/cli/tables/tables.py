@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from streams.cli.command_group import command_group
 from streams.cli.invocation import invocation
 from streams.cli.tables import outbox
 from streams.cli.tables.choice import changelogs, source_of
@@ -28,7 +29,7 @@ _COLUMNS = (
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="The state of every partition, and resets.")
+    group = command_group("The state of every partition, and resets.")
     group.command("list")(show)
     group.command("reset")(reset)
     outbox.register(group)
@@ -39,6 +40,8 @@ def show(ctx: typer.Context) -> None:
     """The state of each partition, read from its changelog.
 
     Counters are those of the epoch; bytes are changelog entries, uncompressed.
+
+    Example: dia tables list
     """
     run = invocation(ctx)
     run.printer().rows(_COLUMNS, asyncio.run(_surveys(run)))
@@ -63,7 +66,10 @@ def reset(
     For changelog_lost, changelog_gap, source_truncated and topic_recreated (which starts at the
     beginning of the new topic). The command fences the partition's owner; a worker that had stopped
     the partition opens it again after a restart. Exit code 5 when nothing is wrong with the
-    partition, when a live worker takes it back, or without consent."""
+    partition, when a live worker takes it back, or without consent.
+
+    Example: dia tables reset --group dia-group --topic model.metrics --partition 2
+    """
     run = invocation(ctx)
     printer = run.printer()
     source = source_of(run, group, topic)
