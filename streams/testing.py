@@ -33,7 +33,7 @@ from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
 from streams.core.topics.current_stream import HeadersLike, Key, Target
 from streams.core.types import Headers, TopicPartition
-from streams.dev.simulation.app_results import WrittenRows, in_memory, keyed_content
+from streams.dev.simulation.apps.app_results import WrittenRows, in_memory, keyed_content
 from streams.dev.simulation.loop import VirtualLoop
 from streams.dev.simulation.world import Process, World
 from streams.engine.agents.stream_agent import StreamAgent

@@ -13,9 +13,9 @@ from streams.cli.invocation import Invocation, invocation
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from streams.dev.bench.case import Case
-    from streams.dev.bench.comparison import ComparedPairs
-    from streams.dev.bench.results import BenchReport
+    from streams.dev.bench.cases.case import Case
+    from streams.dev.bench.report.comparison import ComparedPairs
+    from streams.dev.bench.report.results import BenchReport
 
 SUITE = "suite"
 _CLONE = Path(__file__).parents[2] / "tests" / "bench"
@@ -79,8 +79,8 @@ def run(
     Example: dia bench run --workload narrow --events 1000000 --sink null
     """
     from streams.core.errors import CommandError
-    from streams.dev.bench import results
-    from streams.dev.bench.case import Suite, paced, single
+    from streams.dev.bench.cases.case import Suite, paced, single
+    from streams.dev.bench.report import results
     from streams.dev.bench.run import run as measure
 
     call = invocation(ctx)
@@ -124,8 +124,8 @@ def compare(
 
     Example: dia bench compare before.json after.json
     """
-    from streams.dev.bench import results
-    from streams.dev.bench.comparison import compare_pairs
+    from streams.dev.bench.report import results
+    from streams.dev.bench.report.comparison import compare_pairs
 
     printer = invocation(ctx).printer()
     runs = results.read_runs(first), results.read_runs(second)
@@ -165,8 +165,8 @@ def capacity(
     Example: dia bench capacity --processes 2 --seconds 60
     """
     from streams.core.errors import CommandError
-    from streams.dev.bench import capacity as search
-    from streams.dev.bench.case import Case
+    from streams.dev.bench.cases import capacity as search
+    from streams.dev.bench.cases.case import Case
 
     call = invocation(ctx)
     printer = call.printer()
@@ -205,9 +205,9 @@ def peers(
 
     Example: dia bench peers --peers faust --events 100000
     """
-    from streams.dev.bench import peer_run
-    from streams.dev.bench.case import Case
-    from streams.dev.bench.peer_results import ratio_table
+    from streams.dev.bench.cases.case import Case
+    from streams.dev.bench.peers import run as peer_run
+    from streams.dev.bench.peers.results import ratio_table
 
     call = invocation(ctx)
     printer = call.printer()
@@ -235,7 +235,7 @@ def agents(
 
     Example: dia bench agents --engines dia --events 100000
     """
-    from streams.dev.bench import agents as bench
+    from streams.dev.bench.peers import agents as bench
 
     call = invocation(ctx)
     printer = call.printer()
@@ -267,7 +267,7 @@ def readers(
     Example: dia bench readers --readers 50 --rate 10000
     """
     from streams.core.errors import CommandError
-    from streams.dev.bench.case import Case, paced
+    from streams.dev.bench.cases.case import Case, paced
     from streams.dev.bench.crowd.measure import measure_crowd
     from streams.dev.bench.crowd.record import markdown
 
@@ -297,7 +297,7 @@ def curves(
     """
     import asyncio
 
-    from streams.dev.bench import curves as law
+    from streams.dev.bench.curves import curves as law
 
     call = invocation(ctx)
     printer = call.printer()
@@ -323,9 +323,9 @@ def report(
 
     Example: dia bench report
     """
-    from streams.dev.bench.report_parts import Bench, measure_parts, refuse_failures, wanted
-    from streams.dev.bench.report_records import read_all
-    from streams.dev.bench.report_text import compose, headline, with_headline
+    from streams.dev.bench.report.parts import Bench, measure_parts, refuse_failures, wanted
+    from streams.dev.bench.report.records import read_all
+    from streams.dev.bench.report.text import compose, headline, with_headline
 
     call = invocation(ctx)
     printer = call.printer()
@@ -354,7 +354,7 @@ def _keep(
     """Show the record of a measurement, and write it down."""
     import msgspec
 
-    from streams.dev.bench import records
+    from streams.dev.bench.report import files as records
 
     printer = call.printer()
     if call.json:

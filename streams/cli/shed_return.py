@@ -130,7 +130,7 @@ async def _bring_back(
 ) -> list[Returned]:
     from streams.cli.clients import broker_of
     from streams.core.clock import SystemClock
-    from streams.operate.replay.pace import ReplayPace
+    from streams.operate.replay.run.pace import ReplayPace
     from streams.operate.replay.shed_return import bring_back
 
     broker, clock = broker_of(run.settings), SystemClock()

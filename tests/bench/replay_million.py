@@ -29,10 +29,10 @@ from streams.engine.runtime.effects.dead_letters import Failure, Origin, dead_le
 from streams.operate.dlq.filters import Filters, OffsetRange, select
 from streams.operate.dlq.queues import queues, spans_of
 from streams.operate.dlq.tally import DeadLetterTally
-from streams.operate.replay.partition_run import RunContext
-from streams.operate.replay.plan import Terms
-from streams.operate.replay.planner import PlanRequest, make_plan
-from streams.operate.replay.run import run_plan
+from streams.operate.replay.plan.plan import Terms
+from streams.operate.replay.plan.planner import PlanRequest, make_plan
+from streams.operate.replay.run.partition_run import RunContext
+from streams.operate.replay.run.run import run_plan
 
 BLOCK = 5000
 PACED = 2000

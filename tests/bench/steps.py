@@ -21,8 +21,8 @@ from aiokafka.record.util import calc_crc32c
 
 from agents.aggregate_metrics import aggregate_metrics
 from agents.app import MODEL_METRICS
-from streams.connect.broker.kafka.columns import ColumnFetch
-from streams.connect.broker.kafka.record_set import RecordSet
+from streams.connect.broker.kafka.batches.columns import ColumnFetch
+from streams.connect.broker.kafka.batches.record_set import RecordSet
 from streams.core import kernels
 from streams.core.records.framed_batch import FramedBatch, timestamp_array
 from streams.core.types import TopicPartition

@@ -15,8 +15,8 @@ from aiokafka.producer.transaction_manager import TransactionManager
 from aiokafka.record import default_records
 
 from streams.connect.broker.kafka.errors import FencedInstanceIdError
-from streams.connect.broker.kafka.offset_fetch import OffsetFetch
-from streams.connect.broker.kafka.producing import FAST_LEVEL, use_fast_lz4
+from streams.connect.broker.kafka.producers.producing import FAST_LEVEL, use_fast_lz4
+from streams.connect.broker.kafka.requests.offset_fetch import OffsetFetch
 from streams.core.types import TopicPartition
 
 

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import pytest
 
 from agents.app import MODEL_METRICS
-from streams.dev.bench.capacity import Search
-from streams.dev.bench.case import Case
-from streams.dev.bench.peer_results import OURS
-from streams.dev.bench.peer_run import Contest
+from streams.dev.bench.cases.capacity import Search
+from streams.dev.bench.cases.case import Case
+from streams.dev.bench.peers.results import OURS
+from streams.dev.bench.peers.run import Contest
 from streams.dev.bench.run import on_stack
 from streams.dev.local.stack import status
 

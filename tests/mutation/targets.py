@@ -92,11 +92,13 @@ TARGETS: dict[str, tuple[str, ...]] = {
         "tests/unit/engine/scenarios/test_scenarios.py",
         "tests/unit/agents/test_simulator.py",
     ),
-    "streams/operate/replay/policies.py": ("tests/unit/operate/replay/test_replay_policies.py",),
-    "streams/operate/replay/pace.py": ("tests/unit/operate/replay/test_pace.py",),
-    "streams/operate/replay/ranges.py": ("tests/properties/test_offset_set_laws.py",),
-    "streams/operate/replay/plan.py": ("tests/unit/operate/replay/test_plan.py",),
-    "streams/operate/replay/transforms.py": (
+    "streams/operate/replay/agent/policies.py": (
+        "tests/unit/operate/replay/test_replay_policies.py",
+    ),
+    "streams/operate/replay/run/pace.py": ("tests/unit/operate/replay/test_pace.py",),
+    "streams/operate/replay/journal/ranges.py": ("tests/properties/test_offset_set_laws.py",),
+    "streams/operate/replay/plan/plan.py": ("tests/unit/operate/replay/test_plan.py",),
+    "streams/operate/replay/plan/transforms.py": (
         "tests/unit/operate/replay/test_transforms.py",
         "tests/unit/operate/replay/test_hop_cap.py",
     ),

@@ -9,9 +9,9 @@ from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.connect.broker.kafka.columns import ColumnFetch
-from streams.connect.broker.kafka.decompression import uncompressed
-from streams.connect.broker.kafka.record_set import RecordSet, tolerant_records
+from streams.connect.broker.kafka.batches.columns import ColumnFetch
+from streams.connect.broker.kafka.batches.decompression import uncompressed
+from streams.connect.broker.kafka.batches.record_set import RecordSet, tolerant_records
 from streams.core.records.framed_batch import FramedBatch, framed, timestamp_array
 from streams.core.types import RecordBatch, TopicPartition
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.operate.replay.dispositions import Dispositions, ReplayDisposition
-from streams.operate.replay.ranges import NOTHING, OffsetSet
+from streams.operate.replay.journal.dispositions import Dispositions, ReplayDisposition
+from streams.operate.replay.journal.ranges import NOTHING, OffsetSet
 
 members = st.sets(st.integers(0, 30))
 """Dense, so that ranges, holes and neighbours are frequent."""

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from streams import JsonSchema, Protobuf, Record
-from streams.dev.simulation.any_app import check_app
+from streams.dev.simulation.apps.any_app import check_app
 from streams.dev.simulation.broken import field_times
 from streams.dev.simulation.broken.registry import VARIANTS
 from streams.dev.simulation.history import NotSettled

@@ -9,7 +9,7 @@ import pytest
 from streams.core import kernels
 from streams.core.kernels import compiled
 from streams.dev.simulation.history import simulate
-from streams.dev.simulation.stories import STORIES
+from streams.dev.simulation.inputs.stories import STORIES
 from streams.dev.simulation.world import trace_of
 
 if kernels.active is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.dev.simulation.owed_roll_ups import OwedRollUps
+from streams.dev.simulation.checks.owed_roll_ups import OwedRollUps
 from streams.engine.engine_tables import OUTBOX
 from streams.engine.runtime.effects.effects import RollUp, roll_up_keys
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from streams.dev.simulation.inputs.stories import STORIES, variants
 from streams.dev.simulation.seeds import first_caught, try_seeds
-from streams.dev.simulation.stories import STORIES, variants
 
 SEEDS = int(os.environ.get("TEST_SEEDS", "100"))
 JOBS = os.cpu_count() or 1

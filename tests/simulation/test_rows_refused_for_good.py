@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from streams.dev.simulation.faults.weather import Weather
 from streams.dev.simulation.history import simulate
+from streams.dev.simulation.inputs.stories import METRICS
 from streams.dev.simulation.seeds import first_caught
-from streams.dev.simulation.stories import METRICS
-from streams.dev.simulation.weather import Weather
 
 REFUSING_SEED = 3
 

@@ -10,7 +10,7 @@ from streams.core.tracing.context import TraceContext
 from streams.core.tracing.followed import LINKS_MAX
 from streams.dev.simulation import world
 from streams.dev.simulation.history import simulate
-from streams.dev.simulation.stories import STORIES
+from streams.dev.simulation.inputs.stories import STORIES
 from streams.dev.simulation.world import trace_of
 from streams.engine.runtime.worker import Worker
 from tests.unit.core.tracing.recorder import Recorder

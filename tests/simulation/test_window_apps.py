@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from streams.core.errors import UsageError
-from streams.dev.simulation import any_app
-from streams.dev.simulation.any_app import check_app
+from streams.dev.simulation.apps import any_app
+from streams.dev.simulation.apps.any_app import check_app
 from streams.dev.simulation.seeds import quiet
 from streams.dev.simulation.world import Difference
 from streams.engine.aggregates.distinct import Distinct

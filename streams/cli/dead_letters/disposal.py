@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from streams.operate.dlq.filters import Filters
     from streams.operate.dlq.scan import OffsetSpan
     from streams.operate.dlq.tally import DeadLetterTally
-    from streams.operate.replay.control import Disposal
-    from streams.operate.replay.dispositions import ReplayDisposition
+    from streams.operate.replay.journal.control import Disposal
+    from streams.operate.replay.journal.dispositions import ReplayDisposition
 
 _Everything = Annotated[
     bool, typer.Option("--all", help="Every letter: needed where no filter is given.")
@@ -40,7 +40,7 @@ def discard(
 
     Example: dia dlq discard --topic model.metrics --error invalid_json --reason "load test"
     """
-    from streams.operate.replay.dispositions import ReplayDisposition
+    from streams.operate.replay.journal.dispositions import ReplayDisposition
 
     run = invocation(ctx)
     _decide(run, filters, ReplayDisposition.DISCARDED, actor_of(actor), reason, everything, yes=yes)
@@ -60,7 +60,7 @@ def park(
     Plans exclude them; `dia dlq discard` may follow.
 
     Example: dia dlq park --topic model.metrics --tenant acme --reason "ticket 4711" """
-    from streams.operate.replay.dispositions import ReplayDisposition
+    from streams.operate.replay.journal.dispositions import ReplayDisposition
 
     run = invocation(ctx)
     _decide(run, filters, ReplayDisposition.PARKED, actor_of(actor), reason, everything, yes=yes)
@@ -135,7 +135,7 @@ async def _record(
     from streams.cli.dead_letters.reading import clients, pages_of
     from streams.core.clock import SystemClock
     from streams.core.errors import ProducerFenced, RefusedBySafety
-    from streams.operate.replay.control import Disposal, dispose
+    from streams.operate.replay.journal.control import Disposal, dispose
 
     total = Disposal()
     broker, shards = broker_of(run.settings), shards_of(run.settings, run.app.topology)

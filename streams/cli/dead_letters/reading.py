@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from streams.operate.dlq.dead_letter import DeadLetterRecord
     from streams.operate.dlq.filters import Filters
     from streams.operate.dlq.scan import OffsetSpan
-    from streams.operate.replay.decided import Decided
+    from streams.operate.replay.journal.decided import Decided
 
 PROGRESS_FROM = 50_000
 """offsets; shorter reads show no progress"""
@@ -70,8 +70,8 @@ async def decided(run: Invocation) -> Decided:
     """Empty, with a message, when a journal cannot be read."""
     from streams.cli import clients
     from streams.core.errors import PartitionStopped
-    from streams.operate.replay.control import journals
-    from streams.operate.replay.decided import Decided
+    from streams.operate.replay.journal.control import journals
+    from streams.operate.replay.journal.decided import Decided
 
     try:
         return Decided(await journals(clients.broker_of(run.settings), run.topology.topics))

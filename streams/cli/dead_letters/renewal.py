@@ -37,8 +37,8 @@ def renew(
     from streams.cli.clients import broker_of
     from streams.core.clock import SystemClock
     from streams.core.errors import UsageError
-    from streams.operate.replay.renewal import give_up_lost
-    from streams.operate.replay.renewal import renew as renew_queue
+    from streams.operate.replay.journal.renewal import give_up_lost
+    from streams.operate.replay.journal.renewal import renew as renew_queue
 
     run = invocation(ctx)
     try:

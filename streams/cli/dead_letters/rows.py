@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
     from streams.operate.dlq.dead_letter import DeadLetterRecord
     from streams.operate.dlq.tally import DeadLetterGroup, DeadLetterTally
-    from streams.operate.replay.decided import Decided
+    from streams.operate.replay.journal.decided import Decided
 
 DISPOSITION = "disposition"
 COLUMNS = ("failed", "error", "tenant", DISPOSITION, "hops", "bytes", "id", "message")

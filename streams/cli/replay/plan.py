@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from streams.core.topics.topic import Topic
     from streams.core.topics.topology import Topology
     from streams.operate.dlq.filters import Filters
-    from streams.operate.replay.plan import Terms
-    from streams.operate.replay.planner import Draft
+    from streams.operate.replay.plan.plan import Terms
+    from streams.operate.replay.plan.planner import Draft
 
 
 def plan(
@@ -63,7 +63,7 @@ def plan(
     Example: dia replay plan --topic model.metrics --patch '[{"op": "move", "from": "/name", "path":
     "/metric"}]' --on-failure park --out fix.json"""
     from streams.cli.replay.report import show_draft
-    from streams.operate.replay import plan as plans
+    from streams.operate.replay.plan import plan as plans
 
     invoked = invocation(ctx)
     source = _source(invoked.topology, filters)
@@ -99,9 +99,9 @@ def _terms(
     max_hops: int,
 ) -> Terms:
     from streams.core.errors import RefusedBySafety
-    from streams.operate.replay.plan import KEPT_HEADERS, Terms
-    from streams.operate.replay.repair import patch_of
-    from streams.operate.replay.transforms import transform_of
+    from streams.operate.replay.plan.plan import KEPT_HEADERS, Terms
+    from streams.operate.replay.plan.repair import patch_of
+    from streams.operate.replay.plan.transforms import transform_of
 
     if to is not None and to not in topology.by_name:
         raise RefusedBySafety(
@@ -127,7 +127,7 @@ async def _draft(
 ) -> Draft:
     from streams.cli.clients import broker_of
     from streams.core.clock import SystemClock
-    from streams.operate.replay.planner import PlanRequest, make_plan
+    from streams.operate.replay.plan.planner import PlanRequest, make_plan
 
     clock = SystemClock()
     request = PlanRequest(

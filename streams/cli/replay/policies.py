@@ -13,8 +13,8 @@ from streams.cli.terminal.payload import moment
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from streams.operate.replay.policies import ReplayPolicy
-    from streams.operate.replay.status import PlanStatus
+    from streams.operate.replay.agent.policies import ReplayPolicy
+    from streams.operate.replay.journal.status import PlanStatus
 
 _COLUMNS = (
     *("policy", "topic", "errors", "tenants", "after", "quiet_s", "rate", "hops_max"),
@@ -34,8 +34,8 @@ def policies(ctx: typer.Context) -> None:
     Example: dia replay policies --json
     """
     from streams.cli.clients import broker_of
-    from streams.operate.replay.control import journals
-    from streams.operate.replay.policies import read_policies
+    from streams.operate.replay.agent.policies import read_policies
+    from streams.operate.replay.journal.control import journals
 
     invoked = invocation(ctx)
     printer = invoked.printer()

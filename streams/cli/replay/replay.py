@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
     from streams.cli.terminal.output import Printer
     from streams.core.rows.built_in_tables import ShardSet
-    from streams.operate.replay.partition_run import RunContext
-    from streams.operate.replay.plan import ReplayPlan
-    from streams.operate.replay.run import RunResult
+    from streams.operate.replay.plan.plan import ReplayPlan
+    from streams.operate.replay.run.partition_run import RunContext
+    from streams.operate.replay.run.run import RunResult
 
 CONFIRM_FROM = 1000
 """smaller plans need no consent"""
@@ -70,7 +70,7 @@ def run(
 
     Example: dia replay run --plan fix.json --rate 200
     """
-    from streams.operate.replay import plan as plans
+    from streams.operate.replay.plan import plan as plans
 
     _run(invocation(ctx), plans.read(plan), rate, actor_of(actor), yes=yes, resume=False)
 
@@ -89,8 +89,8 @@ def submit(
 
     Example: dia replay submit --plan fix.json --rate 200
     """
-    from streams.operate.replay import plan as plans
-    from streams.operate.replay.run import submit as enter
+    from streams.operate.replay.plan import plan as plans
+    from streams.operate.replay.run.run import submit as enter
 
     invoked = invocation(ctx)
     found = plans.read(plan)
@@ -110,7 +110,7 @@ def resume(ctx: typer.Context, plan: _PlanId, *, rate: _Rate = None, actor: Acto
     Example: dia replay resume 19a4f3c2b1d-7f3a --rate 200
     """
     from streams.cli.clients import broker_of
-    from streams.operate.replay.control import find_plan, plan_in
+    from streams.operate.replay.journal.control import find_plan, plan_in
 
     invoked = invocation(ctx)
     _, found = asyncio.run(find_plan(broker_of(invoked.settings), plan, invoked.topology.topics))
@@ -149,7 +149,7 @@ def status(
     from streams.cli.clients import broker_of
     from streams.cli.replay.report import show_standings
     from streams.core.errors import UsageError
-    from streams.operate.replay.control import journals
+    from streams.operate.replay.journal.control import journals
 
     invoked = invocation(ctx)
     known = asyncio.run(journals(broker_of(invoked.settings), invoked.topology.topics))
@@ -181,7 +181,7 @@ def _means(
 ) -> RunContext:
     from streams.cli.clients import broker_of
     from streams.core.clock import SystemClock
-    from streams.operate.replay.partition_run import RunContext
+    from streams.operate.replay.run.partition_run import RunContext
 
     return RunContext(
         broker=broker_of(invoked.settings),
@@ -230,7 +230,7 @@ async def _work(
     resume: bool,
 ) -> RunResult:
     from streams.cli.clients import shards_of
-    from streams.operate.replay.run import run_plan
+    from streams.operate.replay.run.run import run_plan
 
     shards = shards_of(invoked.settings, invoked.app.topology)
     try:
@@ -264,7 +264,7 @@ def _tell(
     from streams.cli.clients import broker_of
     from streams.cli.replay.report import show_standings
     from streams.core.clock import SystemClock
-    from streams.operate.replay.control import find_plan, tell
+    from streams.operate.replay.journal.control import find_plan, tell
 
     broker, topology = broker_of(invoked.settings), invoked.topology
 

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
     from streams.cli.terminal.output import Printer, ProgressCount
     from streams.core.topics.topic import Topic
-    from streams.operate.replay.plan import ReplayPlan
-    from streams.operate.replay.planner import Draft, PlanLine
-    from streams.operate.replay.run import RunResult
-    from streams.operate.replay.status import PlanStatus
+    from streams.operate.replay.journal.status import PlanStatus
+    from streams.operate.replay.plan.plan import ReplayPlan
+    from streams.operate.replay.plan.planner import Draft, PlanLine
+    from streams.operate.replay.run.run import RunResult
 
 _LINE = ("error", "letters", "oldest", "newest", "passes", "replay", "park", "excluded")
 _STANDING = (

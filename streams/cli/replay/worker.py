@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from streams.core.settings import Settings
     from streams.core.telemetry.metrics import Metrics
     from streams.core.topics.topology import Topology
-    from streams.operate.replay.policies import ReplayPolicy
+    from streams.operate.replay.agent.policies import ReplayPolicy
 
 
 def serve(settings: Settings, topology: Topology, slot: int) -> None:
@@ -31,8 +31,8 @@ async def _serve(settings: Settings, topology: Topology, slot: int) -> None:
     from streams.core.telemetry.health import HealthServer, HealthState, PartitionCounts
     from streams.core.telemetry.metrics import Metrics
     from streams.engine.runtime.identity import SlotLock, instance_id
-    from streams.operate.replay.agent import ReplayAgent
-    from streams.operate.replay.policies import read_policies
+    from streams.operate.replay.agent.agent import ReplayAgent
+    from streams.operate.replay.agent.policies import read_policies
 
     policies = read_policies(settings.replay_policy_file, topology)
     folder, clock = settings.state_path() / "replay", SystemClock()

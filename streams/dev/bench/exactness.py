@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from streams.dev.bench.results import Throughput
+from streams.dev.bench.report.results import Throughput
 from streams.dev.bench.worker_metrics import WorkerMetrics
 from streams.dev.demo.reconcile import Check, Found, reconcile
 from streams.dev.workload.oracle import Oracle

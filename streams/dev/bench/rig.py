@@ -14,7 +14,7 @@ from streams.core.clock import Clock
 from streams.core.errors import CommandError
 from streams.core.settings import PREFIX, Settings
 from streams.dev.bench import worker
-from streams.dev.bench.case import Case
+from streams.dev.bench.cases.case import Case
 from streams.dev.bench.processes import WatchedProcesses
 from streams.dev.bench.worker_log import PartitionReady, opened
 from streams.dev.bench.worker_metrics import WorkerMetrics, scrape

@@ -15,12 +15,12 @@ from agents.app import MODEL_METRICS, app
 from streams.connect.broker.kafka.broker import KafkaBroker
 from streams.core.clock import SystemClock
 from streams.core.settings import PREFIX, Settings, load
-from streams.dev.bench.case import Case
-from streams.dev.bench.freshness import measure_freshness
-from streams.dev.bench.machine import commit_of, this_machine, versions
-from streams.dev.bench.results import BenchReport, CaseOutcome
+from streams.dev.bench.cases.case import Case
+from streams.dev.bench.cases.freshness import measure_freshness
+from streams.dev.bench.cases.throughput import measure_throughput
+from streams.dev.bench.report.machine import commit_of, this_machine, versions
+from streams.dev.bench.report.results import BenchReport, CaseOutcome
 from streams.dev.bench.rig import Rig
-from streams.dev.bench.throughput import measure_throughput
 from streams.dev.demo.home import empty
 from streams.dev.demo.reading import TopicReading
 from streams.dev.demo.run import Talk

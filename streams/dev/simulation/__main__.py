@@ -15,8 +15,8 @@ import structlog
 
 from streams.core import kernels
 from streams.dev.simulation.history import simulate
+from streams.dev.simulation.inputs.stories import STORIES, variants
 from streams.dev.simulation.seeds import first_caught, try_seeds
-from streams.dev.simulation.stories import STORIES, variants
 from streams.dev.simulation.world import trace_of
 
 

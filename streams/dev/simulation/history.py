@@ -11,18 +11,18 @@ from typing import NamedTuple, Protocol
 
 from streams.core.settings import Settings
 from streams.core.topics.topic import Topic
-from streams.dev.simulation.clocks import Clocks, begin_ms
+from streams.dev.simulation.checks.quiet import check_stops, decided, held, quiet_moment
+from streams.dev.simulation.checks.replay_check import check_replays
+from streams.dev.simulation.checks.witness import Witness
+from streams.dev.simulation.faults.clocks import Clocks, begin_ms
+from streams.dev.simulation.faults.lost_tail import check_lost_tail
+from streams.dev.simulation.faults.shard_weather import ShardWeather
+from streams.dev.simulation.faults.sources import Loss, Sources, check_spoilt
+from streams.dev.simulation.faults.weather import Weather, refuse_some_windows
+from streams.dev.simulation.inputs.producers import Producers
 from streams.dev.simulation.loop import VirtualLoop, run
-from streams.dev.simulation.lost_tail import check_lost_tail
-from streams.dev.simulation.producers import Producers
-from streams.dev.simulation.quiet import check_stops, decided, held, quiet_moment
-from streams.dev.simulation.replay_check import check_replays
-from streams.dev.simulation.replays import Replays
-from streams.dev.simulation.shard_weather import ShardWeather
-from streams.dev.simulation.sheds import Sheds, check_sheds
-from streams.dev.simulation.sources import Loss, Sources, check_spoilt
-from streams.dev.simulation.weather import Weather, refuse_some_windows
-from streams.dev.simulation.witness import Witness
+from streams.dev.simulation.operators.replays import Replays
+from streams.dev.simulation.operators.sheds import Sheds, check_sheds
 from streams.dev.simulation.world import Difference, Process, World
 from streams.engine.agents.job_agent import Agent
 

@@ -17,9 +17,9 @@ import structlog
 
 from streams.core import kernels
 from streams.core.errors import UsageError
-from streams.dev.simulation.any_app import check_app
+from streams.dev.simulation.apps.any_app import check_app
 from streams.dev.simulation.history import simulate
-from streams.dev.simulation.stories import STORIES, variants
+from streams.dev.simulation.inputs.stories import STORIES, variants
 from streams.engine.app.loading import load_app
 
 _SEEDS_A_TASK = 10

@@ -33,7 +33,7 @@ from streams.http.console.series import SeriesHandler
 from streams.http.console.shedding import SheddingHandler
 from streams.http.console.simulations import SimulationHandler
 from streams.http.console.training import TrainingHandler
-from streams.operate.replay.control import Word
+from streams.operate.replay.journal.control import Word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from streams.operate.dlq.dead_letter import DeadLetterRecord, Original, refetch
 from streams.operate.dlq.export import exported
 from streams.operate.dlq.queues import find
 from streams.operate.dlq.verdict import DecodeVerdict, verdicts
-from streams.operate.replay.decided import Decision, history
+from streams.operate.replay.journal.decided import Decision, history
 
 _NAMED_PATH = re.compile(r"(\$[^\s:]*|key|dia\.[a-z_.]+): ")
 """Prefix of the codecs' messages (streams/core/records/defects.py)."""

@@ -35,7 +35,7 @@ from streams.core.types import (
     TopicPartition,
     TransactionalProducer,
 )
-from streams.operate.replay.pace import ReplayPace
+from streams.operate.replay.run.pace import ReplayPace
 
 STEP_TIMEOUT_S = 30.0
 REMEMBERED_MS = 6 * 86_400_000

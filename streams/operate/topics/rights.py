@@ -24,8 +24,8 @@ from streams.engine.runtime.offsets.shed_order import orders_group
 from streams.engine.runtime.poison.poison_register import register_group
 from streams.engine.runtime.poison.quarantine_register import quarantine_group
 from streams.engine.schedule.term import leader_id
-from streams.operate.replay import owner
-from streams.operate.replay.agent import agents_group
+from streams.operate.replay.agent.agent import agents_group
+from streams.operate.replay.journal import owner
 from streams.operate.topics.topics import wanted_topics
 
 

@@ -24,11 +24,11 @@ from streams.core.types import Broker, RecordBatch, TopicPartition
 from streams.engine.runtime.effects.dead_letters import Failure, Origin, dead_letter
 from streams.operate.dlq.filters import Filters
 from streams.operate.dlq.scan import bounds, scan
-from streams.operate.replay.partition_run import RunContext
-from streams.operate.replay.plan import ReplayPlan, Terms
-from streams.operate.replay.planner import Draft, PlanRequest, make_plan
-from streams.operate.replay.run import RunResult, run_plan
-from streams.operate.replay.status import PartitionStatus, read_standing
+from streams.operate.replay.journal.status import PartitionStatus, read_standing
+from streams.operate.replay.plan.plan import ReplayPlan, Terms
+from streams.operate.replay.plan.planner import Draft, PlanRequest, make_plan
+from streams.operate.replay.run.partition_run import RunContext
+from streams.operate.replay.run.run import RunResult, run_plan
 from streams.operate.topics.topics import wanted_topics
 
 PARTITIONS = 2

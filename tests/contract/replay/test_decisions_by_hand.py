@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from streams.operate.replay import disposition_publisher
-from streams.operate.replay.control import dispose
-from streams.operate.replay.dispositions import ReplayDisposition
+from streams.operate.replay.journal.control import dispose
+from streams.operate.replay.journal.dispositions import ReplayDisposition
+from streams.operate.replay.run import disposition_publisher
 
 
 async def _dispose(lot, disposition, actor="ann", pages=None):

@@ -10,10 +10,10 @@ import pytest
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.errors import ChangelogGap, ChangelogLost, CommitInDoubt
 from streams.core.types import TopicPartition
-from streams.operate.replay.dispositions import ReplayDisposition
-from streams.operate.replay.journal import Disposed
-from streams.operate.replay.owner import owned
-from streams.operate.replay.renewal import give_up_lost
+from streams.operate.replay.journal.dispositions import ReplayDisposition
+from streams.operate.replay.journal.journal import Disposed
+from streams.operate.replay.journal.owner import owned
+from streams.operate.replay.journal.renewal import give_up_lost
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager, suppress
 
 from streams.core.errors import UsageError
 from streams.core.settings import Settings
-from streams.operate.replay.agent import ReplayAgent
-from streams.operate.replay.automation import Automation
-from streams.operate.replay.control import find_plan, journals, plan_in, tell
-from streams.operate.replay.policies import ReplayPolicy
-from streams.operate.replay.renewal import renew
-from streams.operate.replay.run import submit
+from streams.operate.replay.agent.agent import ReplayAgent
+from streams.operate.replay.agent.automation import Automation
+from streams.operate.replay.agent.policies import ReplayPolicy
+from streams.operate.replay.journal.control import find_plan, journals, plan_in, tell
+from streams.operate.replay.journal.renewal import renew
+from streams.operate.replay.run.run import submit
 
 PATIENCE_S = 200.0
 SETTINGS = Settings(session_timeout_s=6.0, fetch_timeout_s=0.05)

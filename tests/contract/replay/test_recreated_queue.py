@@ -8,10 +8,10 @@ import pytest
 
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.errors import TopicRecreated
-from streams.operate.replay.control import journals
-from streams.operate.replay.decided import history
-from streams.operate.replay.dispositions import ReplayDisposition
-from streams.operate.replay.renewal import renew
+from streams.operate.replay.journal.control import journals
+from streams.operate.replay.journal.decided import history
+from streams.operate.replay.journal.dispositions import ReplayDisposition
+from streams.operate.replay.journal.renewal import renew
 
 
 async def decide_and_purge(lot) -> None:

@@ -11,8 +11,8 @@ from streams.core.errors import SinkUnavailable
 from streams.core.rows.built_in_tables import RowsRefused
 from streams.core.rows.row_json import row_json
 from streams.core.rows.row_sink import REPLAYED_PART, DeclaredSink, RowBatch
-from streams.operate.replay.journal import Disposed
-from streams.operate.replay.owner import QueueOwner
+from streams.operate.replay.journal.journal import Disposed
+from streams.operate.replay.journal.owner import QueueOwner
 from tests.contract.replay.test_refused_rows import bury_value
 
 

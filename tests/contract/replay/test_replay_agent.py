@@ -12,9 +12,9 @@ from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.errors import UsageError
 from streams.core.settings import Settings
 from streams.core.types import TopicPartition
-from streams.operate.replay.agent import ReplayAgent
-from streams.operate.replay.control import find_plan, tell
-from streams.operate.replay.run import submit
+from streams.operate.replay.agent.agent import ReplayAgent
+from streams.operate.replay.journal.control import find_plan, tell
+from streams.operate.replay.run.run import submit
 
 PATIENCE_S = 200.0
 SETTINGS = Settings(session_timeout_s=6.0, fetch_timeout_s=0.05)

@@ -9,11 +9,11 @@ import pytest
 from streams.core.clock import SystemClock
 from streams.core.errors import ChangelogLost, RefusedBySafety
 from streams.operate.dlq.filters import Filters, OffsetRange
-from streams.operate.replay.control import dispose, find_plan, plan_in, tell
-from streams.operate.replay.dispositions import ReplayDisposition
-from streams.operate.replay.plan import Terms, Transform
-from streams.operate.replay.run import submit
-from streams.operate.replay.transforms import transform_of
+from streams.operate.replay.journal.control import dispose, find_plan, plan_in, tell
+from streams.operate.replay.journal.dispositions import ReplayDisposition
+from streams.operate.replay.plan.plan import Terms, Transform
+from streams.operate.replay.plan.transforms import transform_of
+from streams.operate.replay.run.run import submit
 from tests.unit.operate.replay.plugin import install
 
 RENAME = ({"op": "move", "from": "/metric_name", "path": "/metric"},)

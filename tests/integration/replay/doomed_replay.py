@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from streams.cli import main
-from streams.connect.broker.kafka.transactional_producer import KafkaTransactionalProducer
+from streams.connect.broker.kafka.producers.transactional_producer import KafkaTransactionalProducer
 
 
 def doom(moment: str, nth: int) -> None:

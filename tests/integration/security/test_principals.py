@@ -17,9 +17,9 @@ from streams.engine.runtime.assignment import transactional_id
 from streams.engine.runtime.offsets.shed_order import ShedOrder, orders_group, write_orders
 from streams.http.edge.request_batch import RequestBatch
 from streams.http.edge.shipment import Shipper
-from streams.operate.replay.agent import agents_group
-from streams.operate.replay.journal import Disposed
-from streams.operate.replay.owner import owned
+from streams.operate.replay.agent.agent import agents_group
+from streams.operate.replay.journal.journal import Disposed
+from streams.operate.replay.journal.owner import owned
 from tests.integration.security.conftest import until_read, working
 
 SOURCE = TopicPartition(MODEL_METRICS.name, 0)

@@ -256,7 +256,7 @@ def test_an_interrupted_run_says_how_to_go_on(broker, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("streams.operate.replay.run.run_plan", interrupted)
+        patched.setattr("streams.operate.replay.run.run.run_plan", interrupted)
         assert main(["replay", "run", "--plan", "fix.json"]) == 130
     assert f"`dia replay resume {plan}` continues it" in capsys.readouterr().err
     assert main(["replay", "run", "--plan", "fix.json"]) == 0

@@ -19,13 +19,13 @@ from aiokafka.protocol.admin import CreateAclsRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import TopicPartition as ClientPartition
 
-from streams.connect.broker.kafka.alter_config import IncrementalAlterConfigs
-from streams.connect.broker.kafka.codes import IncompleteAnswerError, passes, raise_for
 from streams.connect.broker.kafka.connection import KafkaConnection
 from streams.connect.broker.kafka.errors import CLIENT_ERRORS, broker_error
-from streams.connect.broker.kafka.groups import describe_group
-from streams.connect.broker.kafka.metadata import UNKNOWN_AFTER_S
-from streams.connect.broker.kafka.offset_fetch import OffsetFetch
+from streams.connect.broker.kafka.requests.alter_config import IncrementalAlterConfigs
+from streams.connect.broker.kafka.requests.codes import IncompleteAnswerError, passes, raise_for
+from streams.connect.broker.kafka.requests.groups import describe_group
+from streams.connect.broker.kafka.requests.metadata import UNKNOWN_AFTER_S
+from streams.connect.broker.kafka.requests.offset_fetch import OffsetFetch
 from streams.connect.broker.kafka.tasks import end_client
 from streams.core.errors import BrokerUnavailable, UnknownTopic, UsageError
 from streams.core.topics.right import Resource, Right

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from streams.connect.broker.kafka.admin import KafkaAdmin
+from streams.connect.broker.kafka.batches.decompression import BATCH_BYTES_MAX
 from streams.connect.broker.kafka.connection import KafkaConnection
 from streams.connect.broker.kafka.consumer import KafkaConsumer
-from streams.connect.broker.kafka.decompression import BATCH_BYTES_MAX
-from streams.connect.broker.kafka.plain_producer import KafkaPlainProducer
+from streams.connect.broker.kafka.producers.plain_producer import KafkaPlainProducer
+from streams.connect.broker.kafka.producers.transactional_producer import KafkaTransactionalProducer
 from streams.connect.broker.kafka.reader import KafkaReader
 from streams.connect.broker.kafka.security import KafkaSecurity
-from streams.connect.broker.kafka.transactional_producer import KafkaTransactionalProducer
 from streams.core.settings import Settings
 
 

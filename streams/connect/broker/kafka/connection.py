@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from streams.connect.broker.kafka.decompression import BATCH_BYTES_MAX
+from streams.connect.broker.kafka.batches.decompression import BATCH_BYTES_MAX
 from streams.connect.broker.kafka.security import KafkaSecurity
 
 CLIENT_ID = "dia"

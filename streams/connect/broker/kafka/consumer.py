@@ -15,11 +15,11 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer
 
+from streams.connect.broker.kafka.batches.fetches import FetchBuffer
 from streams.connect.broker.kafka.connection import KafkaConnection
 from streams.connect.broker.kafka.errors import CLIENT_ERRORS, broker_error, evicted
-from streams.connect.broker.kafka.fetches import FetchBuffer
 from streams.connect.broker.kafka.membership import ListenerAdapter, Membership
-from streams.connect.broker.kafka.metadata import partitions_of
+from streams.connect.broker.kafka.requests.metadata import partitions_of
 from streams.connect.broker.kafka.tasks import CLOSE_TIMEOUT_S, end_client
 from streams.core.errors import BrokerUnavailable
 from streams.core.types import RebalanceListener, RecordBatch, TopicPartition, Watermarks

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 
 import aiokafka.errors as client
 
-from streams.connect.broker.kafka.codes import PRODUCER_FENCED
+from streams.connect.broker.kafka.requests.codes import PRODUCER_FENCED
 from streams.core.errors import (
     BrokerUnavailable,
     CommitInDoubt,

@@ -37,14 +37,14 @@ from aiokafka.consumer.fetcher import (
 )
 from aiokafka.protocol.fetch import FetchRequest
 
-from streams.connect.broker.kafka.codes import IncompleteAnswerError, passes, raise_for
-from streams.connect.broker.kafka.columns import ColumnFetch
+from streams.connect.broker.kafka.batches.columns import ColumnFetch
+from streams.connect.broker.kafka.batches.record_set import RecordSet
 from streams.connect.broker.kafka.connection import KafkaConnection
 from streams.connect.broker.kafka.errors import CLIENT_ERRORS, broker_error
-from streams.connect.broker.kafka.list_offsets import PARTITIONS_MAX, ListOffsets
-from streams.connect.broker.kafka.metadata import partitions_of
-from streams.connect.broker.kafka.patience import RETRY_S, Patience
-from streams.connect.broker.kafka.record_set import RecordSet
+from streams.connect.broker.kafka.requests.codes import IncompleteAnswerError, passes, raise_for
+from streams.connect.broker.kafka.requests.list_offsets import PARTITIONS_MAX, ListOffsets
+from streams.connect.broker.kafka.requests.metadata import partitions_of
+from streams.connect.broker.kafka.requests.patience import RETRY_S, Patience
 from streams.connect.broker.kafka.tasks import end_client
 from streams.core.errors import UnknownTopic
 from streams.core.types import LogBounds, OffsetOutOfRange, RecordBatch, TopicPartition

@@ -25,7 +25,7 @@ from streams.core.types import (
 )
 
 SILENCE_MAX_S = 5.0
-"""As in streams/connect/broker/kafka/fetches.py."""
+"""As in streams/connect/broker/kafka/batches/fetches.py."""
 
 log = structlog.get_logger(__name__)
 

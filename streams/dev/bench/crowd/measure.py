@@ -16,13 +16,14 @@ import msgspec
 from agents.app import MODEL_METRICS
 from streams.connect.access.tokens import Role, TokenFile
 from streams.core.errors import CommandError
-from streams.dev.bench import exactness, open_loop
-from streams.dev.bench.case import Case
+from streams.dev.bench import exactness
+from streams.dev.bench.cases.case import Case
 from streams.dev.bench.crowd.child import READY, CrowdTask, Met
 from streams.dev.bench.crowd.reader import STREAM, THINK_S
 from streams.dev.bench.crowd.record import Crowd, lag_of, times_of
-from streams.dev.bench.machine import this_machine, versions
+from streams.dev.bench.load import open_loop
 from streams.dev.bench.processes import others_cores
+from streams.dev.bench.report.machine import this_machine, versions
 from streams.dev.bench.rig import Rig
 from streams.dev.bench.run import on_stack
 from streams.dev.demo.command_process import DIA, CommandProcess, address_of

@@ -8,8 +8,8 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from streams.dev.bench.machine import Machine
 from streams.dev.bench.processes import ProcessCost
+from streams.dev.bench.report.machine import Machine
 
 FORMAT = 1
 ALL: Final = "all"

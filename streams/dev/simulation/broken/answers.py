@@ -17,7 +17,7 @@ from streams.engine.runtime import assignment
 from streams.engine.runtime.assignment import Opened, Opener, transactional_id
 from streams.engine.runtime.restore import restore
 from streams.engine.runtime.restore.source_check import Reached, check_source
-from streams.operate.replay import owner
+from streams.operate.replay.journal import owner
 
 
 async def _committed_or_nothing(

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from streams.core.records import headers
 from streams.core.types import CommittedOffset, OutboundRecord, TopicPartition
 from streams.dev.simulation.variant import Variant, replaced
-from streams.operate.replay import outgoing, owner
-from streams.operate.replay.disposition_publisher import DispositionPublisher
-from streams.operate.replay.dispositions import Dispositions
-from streams.operate.replay.owner import QueueOwner, decided_group
+from streams.operate.replay.journal import owner
+from streams.operate.replay.journal.dispositions import Dispositions
+from streams.operate.replay.journal.owner import QueueOwner, decided_group
+from streams.operate.replay.run import outgoing
+from streams.operate.replay.run.disposition_publisher import DispositionPublisher
 
 
 async def _journal_apart(

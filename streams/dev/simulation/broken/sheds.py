@@ -13,7 +13,7 @@ from streams.core.clock import Clock
 from streams.core.rows.operational_tables import SHED_RANGES
 from streams.core.rows.targets import RowTarget
 from streams.core.types import CommittedOffset, OutboundRecord
-from streams.dev.simulation import sheds
+from streams.dev.simulation.operators import sheds
 from streams.dev.simulation.variant import Variant, replaced
 from streams.engine.runtime.effects import effects
 from streams.engine.runtime.effects.owed import Owed

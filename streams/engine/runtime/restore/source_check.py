@@ -18,7 +18,7 @@ from streams.engine.state.changelog import Link
 
 SILENCE_MAX_S = 5.0
 """from A4 to the first list; the same between two answers
-(streams/connect/broker/kafka/fetches.py)"""
+(streams/connect/broker/kafka/batches/fetches.py)"""
 
 log = structlog.get_logger(__name__)
 

@@ -10,8 +10,8 @@ from streams.core.clock import Clock
 from streams.core.topics.topic import Topic
 from streams.core.topics.topology import Topology
 from streams.http.console.logs import Logs
-from streams.operate.replay.control import journals_in
-from streams.operate.replay.status import PartitionStatus
+from streams.operate.replay.journal.control import journals_in
+from streams.operate.replay.journal.status import PartitionStatus
 
 FRESH_S: Final = 0.5
 """for the progress of a plan"""
@@ -20,7 +20,7 @@ LISTED_FRESH_S: Final = 5.0
 
 Standings: TypeAlias = Mapping[Topic, Sequence[PartitionStatus]]
 Journals: TypeAlias = CachedValue[Standings]
-"""Raises as `streams.operate.replay.control.journals`."""
+"""Raises as `streams.operate.replay.journal.control.journals`."""
 
 
 def recent_journals(topology: Topology, logs: Logs, clock: Clock) -> Journals:

@@ -35,7 +35,7 @@ from streams.operate.dlq.filters import Filters, belongs
 from streams.operate.dlq.queues import queues_in
 from streams.operate.dlq.scan import OffsetSpan, bounds, scan
 from streams.operate.dlq.tally import DeadLetterTally
-from streams.operate.replay.decided import Decided
+from streams.operate.replay.journal.decided import Decided
 from streams.operate.replay.report import sheet_of
 
 LISTED: Final = 100

@@ -30,12 +30,12 @@ from streams.http.console.dead_letters.journals import LISTED_FRESH_S, Journals
 from streams.http.console.dead_letters.letters import DeadLetterHandler, source_named, tenants_of
 from streams.http.console.reply import Endpoint
 from streams.operate.dlq.filters import Filters
-from streams.operate.replay.control import Word, tell
-from streams.operate.replay.partition_run import RunContext
-from streams.operate.replay.plan import HOPS_MAX, OnFailure, ReplayPlan, Terms
-from streams.operate.replay.planner import Draft, PlanLine, PlanRequest, make_plan
-from streams.operate.replay.run import submit
-from streams.operate.replay.status import PlanStatus
+from streams.operate.replay.journal.control import Word, tell
+from streams.operate.replay.journal.status import PlanStatus
+from streams.operate.replay.plan.plan import HOPS_MAX, OnFailure, ReplayPlan, Terms
+from streams.operate.replay.plan.planner import Draft, PlanLine, PlanRequest, make_plan
+from streams.operate.replay.run.partition_run import RunContext
+from streams.operate.replay.run.run import submit
 
 KEPT_MS: Final = 3_600_000
 DRAFTS_MAX: Final = 200

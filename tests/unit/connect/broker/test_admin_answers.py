@@ -14,9 +14,9 @@ from aiokafka.protocol.metadata import MetadataResponse_v5
 
 from streams.connect.broker.kafka import admin as kafka_admin
 from streams.connect.broker.kafka.admin import KafkaAdmin
-from streams.connect.broker.kafka.alter_config import _Response as AlterResponse
-from streams.connect.broker.kafka.codes import passes
-from streams.connect.broker.kafka.offset_fetch import OffsetFetch, _Response
+from streams.connect.broker.kafka.requests.alter_config import _Response as AlterResponse
+from streams.connect.broker.kafka.requests.codes import passes
+from streams.connect.broker.kafka.requests.offset_fetch import OffsetFetch, _Response
 from streams.core.errors import BrokerUnavailable, DiaError
 from streams.core.types import CommittedOffset, TopicConfig, TopicPartition
 from tests.unit.connect.broker.scripted import ALL_CODES, CONNECTION, TOPIC, ScriptedClient

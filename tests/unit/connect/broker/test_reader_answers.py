@@ -7,10 +7,10 @@ import pytest
 from aiokafka.protocol.fetch import FetchResponse_v4, FetchResponse_v11
 from aiokafka.protocol.offset import OffsetResponse_v3, OffsetResponse_v5
 
-from streams.connect.broker.kafka import patience as kafka_patience
 from streams.connect.broker.kafka import reader as kafka_reader
-from streams.connect.broker.kafka.codes import passes
 from streams.connect.broker.kafka.reader import KafkaReader
+from streams.connect.broker.kafka.requests import patience as kafka_patience
+from streams.connect.broker.kafka.requests.codes import passes
 from streams.core.errors import BrokerUnavailable, DiaError, UnknownTopic
 from streams.core.types import LogBounds, OffsetOutOfRange, TopicPartition
 from tests.unit.connect.broker.scripted import ALL_CODES, CONNECTION, TOPIC, ScriptedClient, records

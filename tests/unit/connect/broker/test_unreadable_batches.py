@@ -17,9 +17,9 @@ from aiokafka.structs import TopicPartition as ClientPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.connect.broker.kafka.columns import ColumnFetch
-from streams.connect.broker.kafka.fetches import FetchBuffer
-from streams.connect.broker.kafka.record_set import RecordSet
+from streams.connect.broker.kafka.batches.columns import ColumnFetch
+from streams.connect.broker.kafka.batches.fetches import FetchBuffer
+from streams.connect.broker.kafka.batches.record_set import RecordSet
 from streams.core.errors import BatchUnreadable
 from streams.core.types import RecordBatch, TopicPartition
 

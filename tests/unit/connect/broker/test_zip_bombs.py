@@ -17,9 +17,13 @@ from aiokafka.record.util import calc_crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.connect.broker.kafka.columns import ColumnFetch
-from streams.connect.broker.kafka.decompression import HEADER_BYTES, TooManyBytes, uncompressed
-from streams.connect.broker.kafka.record_set import PIECE, RecordSet
+from streams.connect.broker.kafka.batches.columns import ColumnFetch
+from streams.connect.broker.kafka.batches.decompression import (
+    HEADER_BYTES,
+    TooManyBytes,
+    uncompressed,
+)
+from streams.connect.broker.kafka.batches.record_set import PIECE, RecordSet
 from streams.core.errors import BatchUnreadable
 from streams.core.types import RecordBatch, TopicPartition
 

@@ -9,8 +9,8 @@ import pytest
 from streams.connect.access.quotas import Quota
 from streams.connect.access.refusals import RateLimited
 from streams.connect.broker.kafka import consumer as kafka_consumer
-from streams.connect.broker.kafka import plain_producer as kafka_plain_producer
 from streams.connect.broker.kafka.broker import KafkaBroker
+from streams.connect.broker.kafka.producers import plain_producer as kafka_plain_producer
 from streams.core.clock import VirtualClock
 from streams.core.errors import PoisonStorm
 from streams.core.settings import Settings

@@ -20,14 +20,12 @@ from streams.core.clock import VirtualClock
 from streams.core.errors import RefusedBySafety, UsageError
 from streams.core.rows.built_in_tables import FactRows
 from streams.core.settings import load
-from streams.dev.bench import exactness, results
-from streams.dev.bench.case import Case, Suite, paced, single
-from streams.dev.bench.comparison import OF_FLOOR, compare, compare_pairs
-from streams.dev.bench.floor import Floor
-from streams.dev.bench.freshness import quantile
-from streams.dev.bench.machine import Machine, commit_of, this_machine, versions
+from streams.dev.bench import exactness
+from streams.dev.bench.cases.case import Case, Suite, paced, single
+from streams.dev.bench.cases.floor import Floor
+from streams.dev.bench.cases.freshness import quantile
+from streams.dev.bench.load.probes import MODEL, Probes
 from streams.dev.bench.null_sink import NullShards
-from streams.dev.bench.probes import MODEL, Probes
 from streams.dev.bench.processes import (
     CpuReading,
     ProcessCost,
@@ -35,7 +33,10 @@ from streams.dev.bench.processes import (
     cpu_s,
     others_cores,
 )
-from streams.dev.bench.results import BenchReport, CaseOutcome, Freshness, Throughput
+from streams.dev.bench.report import results
+from streams.dev.bench.report.comparison import OF_FLOOR, compare, compare_pairs
+from streams.dev.bench.report.machine import Machine, commit_of, this_machine, versions
+from streams.dev.bench.report.results import BenchReport, CaseOutcome, Freshness, Throughput
 from streams.dev.bench.worker import SINKS
 from streams.dev.bench.worker_log import opened
 from streams.dev.bench.worker_metrics import WorkerMetrics

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from streams.core.errors import UsageError
-from streams.dev.bench.agents import WORK, AgentReport, agent_table, chosen_engines, judged
-from streams.dev.bench.machine import this_machine
-from streams.dev.bench.peer_process import Course, PeerMark, PeerRun
+from streams.dev.bench.peers.agents import WORK, AgentReport, agent_table, chosen_engines, judged
+from streams.dev.bench.peers.process import Course, PeerMark, PeerRun
 from streams.dev.bench.processes import CpuReading
+from streams.dev.bench.report.machine import this_machine
 
 BENCH = next(up for up in Path(__file__).parents if up.name == "tests") / "bench"
 PROGRAM = BENCH / "agents" / "agent.py"

@@ -9,15 +9,16 @@ import msgspec
 import pytest
 
 from streams.core.errors import UsageError
-from streams.dev.bench import records, report_parts
-from streams.dev.bench.capacity import Capacity
-from streams.dev.bench.case import PACED_EVENTS_MAX
+from streams.dev.bench.cases.capacity import Capacity
+from streams.dev.bench.cases.case import PACED_EVENTS_MAX
 from streams.dev.bench.crowd.record import Crowd, Lag, Times
-from streams.dev.bench.machine import this_machine
-from streams.dev.bench.report_parts import PARTS, Bench, Part, measure_parts
-from streams.dev.bench.report_records import CAPACITY, READERS, Records, read_all
-from streams.dev.bench.report_text import compose
-from streams.dev.bench.targets import TARGETS
+from streams.dev.bench.report import files as records
+from streams.dev.bench.report import parts as report_parts
+from streams.dev.bench.report.machine import this_machine
+from streams.dev.bench.report.parts import PARTS, Bench, Part, measure_parts
+from streams.dev.bench.report.records import CAPACITY, READERS, Records, read_all
+from streams.dev.bench.report.targets import TARGETS
+from streams.dev.bench.report.text import compose
 
 MACHINE = this_machine()
 

@@ -15,12 +15,12 @@ from agents.app import DIA_GROUP
 from streams.cli import main
 from streams.core.errors import CommandError
 from streams.core.settings import load
-from streams.dev.bench import curves as law
-from streams.dev.bench.curve_load import IDS_PER_RECORD, Load, Loader, Series
-from streams.dev.bench.curve_point import Point, measure_point
-from streams.dev.bench.curves import AXES, Axis, Curve, Curves
-from streams.dev.bench.engine import engine
-from streams.dev.bench.machine import this_machine
+from streams.dev.bench.curves import curves as law
+from streams.dev.bench.curves.curves import AXES, Axis, Curve, Curves
+from streams.dev.bench.curves.engine import engine
+from streams.dev.bench.curves.load import IDS_PER_RECORD, Load, Loader, Series
+from streams.dev.bench.curves.point import Point, measure_point
+from streams.dev.bench.report.machine import this_machine
 from streams.engine.engine_tables import MINUTE_WINDOWS, SEEN_EVENTS
 
 WINDOWS, IDS = AXES[0], AXES[1]

@@ -11,15 +11,16 @@ from types import SimpleNamespace
 import pytest
 
 from streams.core.errors import CommandError, DependencyUnreachable, UsageError
-from streams.dev.bench import peer_environment, peer_run
-from streams.dev.bench.affinity import born_on, one_each, pin
-from streams.dev.bench.machine import this_machine
-from streams.dev.bench.peer_environment import version_of
-from streams.dev.bench.peer_process import Course, PeerCount, PeerMark, PeerRun, run_peer
-from streams.dev.bench.peer_results import OURS, PeerOutcome, PeerReport, ratio_table
-from streams.dev.bench.peer_run import chosen, judged
-from streams.dev.bench.peers import PEERS, Peer
+from streams.dev.bench.peers import environment as peer_environment
+from streams.dev.bench.peers import run as peer_run
+from streams.dev.bench.peers.affinity import born_on, one_each, pin
+from streams.dev.bench.peers.environment import version_of
+from streams.dev.bench.peers.peers import PEERS, Peer
+from streams.dev.bench.peers.process import Course, PeerCount, PeerMark, PeerRun, run_peer
+from streams.dev.bench.peers.results import OURS, PeerOutcome, PeerReport, ratio_table
+from streams.dev.bench.peers.run import chosen, judged
 from streams.dev.bench.processes import CpuReading
+from streams.dev.bench.report.machine import this_machine
 
 PROGRAMS = Path(__file__).parents[3] / "bench" / "peers"
 PEER, FLOOR = PEERS[0], PEERS[-1]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.core.clock import VirtualClock
-from streams.dev.bench.capacity import (
+from streams.dev.bench.cases.capacity import (
     BEHIND_S,
     CONFIRM_S,
     RATE_MAX_PER_S,
@@ -21,7 +21,7 @@ from streams.dev.bench.capacity import (
     Try,
     judged,
 )
-from streams.dev.bench.open_loop import SentLoad
+from streams.dev.bench.load.open_loop import SentLoad
 
 
 @given(st.integers(1, RATE_MAX_PER_S), st.integers(1, RATE_MAX_PER_S // 2))

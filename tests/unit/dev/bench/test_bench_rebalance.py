@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from streams.core.errors import UsageError
-from streams.dev.bench.case import Case, paced
-from streams.dev.bench.rebalance import gap_s
+from streams.dev.bench.cases.case import Case, paced
+from streams.dev.bench.cases.rebalance import gap_s
 
 DUE_MS = np.array([1000.0, 2000.0, 3000.0, 4000.0])
 

@@ -10,18 +10,20 @@ import msgspec
 import pytest
 
 from streams.core.errors import CommandError, UsageError
-from streams.dev.bench import records, report_parts, report_text, results
-from streams.dev.bench.capacity import Capacity, Try
-from streams.dev.bench.case import Case
-from streams.dev.bench.curve_load import Load
-from streams.dev.bench.curve_point import Point
-from streams.dev.bench.curves import AXES, Curve, Curves
-from streams.dev.bench.machine import this_machine
-from streams.dev.bench.peer_results import FORMAT, OURS, PeerOutcome, PeerReport
-from streams.dev.bench.report_parts import PARTS, Bench, Part, measure_parts, source_hash, wanted
-from streams.dev.bench.report_records import PEERS, MadeWith, Notes, Records, read_all
-from streams.dev.bench.report_text import compose, headline, with_headline
-from streams.dev.bench.results import (
+from streams.dev.bench.cases.capacity import Capacity, Try
+from streams.dev.bench.cases.case import Case
+from streams.dev.bench.curves.curves import AXES, Curve, Curves
+from streams.dev.bench.curves.load import Load
+from streams.dev.bench.curves.point import Point
+from streams.dev.bench.peers.results import FORMAT, OURS, PeerOutcome, PeerReport
+from streams.dev.bench.report import files as records
+from streams.dev.bench.report import parts as report_parts
+from streams.dev.bench.report import results
+from streams.dev.bench.report import text as report_text
+from streams.dev.bench.report.machine import this_machine
+from streams.dev.bench.report.parts import PARTS, Bench, Part, measure_parts, source_hash, wanted
+from streams.dev.bench.report.records import PEERS, MadeWith, Notes, Records, read_all
+from streams.dev.bench.report.results import (
     BenchReport,
     CaseOutcome,
     Freshness,
@@ -29,7 +31,8 @@ from streams.dev.bench.results import (
     Restart,
     Throughput,
 )
-from streams.dev.bench.targets import TARGETS
+from streams.dev.bench.report.targets import TARGETS
+from streams.dev.bench.report.text import compose, headline, with_headline
 
 ROOT = Path(__file__).parents[4]
 MACHINE = this_machine()

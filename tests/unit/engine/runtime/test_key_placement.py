@@ -19,7 +19,7 @@ from streams.core.types import RecordBatch, TopicPartition
 from streams.dev.simulation.history import SETTINGS
 from streams.engine.runtime.partition import key_placement
 from streams.engine.runtime.partition.key_placement import KeyPlacement
-from streams.operate.replay.outgoing import outgoing
+from streams.operate.replay.run.outgoing import outgoing
 from tests.unit.engine.runtime.running_world import HERE, TENANTS, THERE, counted, history, until
 
 REFUSING = replace(SETTINGS, misplaced_keys="refuse")

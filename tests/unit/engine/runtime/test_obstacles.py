@@ -9,7 +9,7 @@ from dataclasses import replace
 from agents.app import DIA_GROUP, SIMULATION_REQUEST, SIMULATOR_GROUP
 from streams.core.errors import BatchUnreadable, SourceNotLogAppendTime
 from streams.core.types import TopicPartition
-from streams.dev.simulation.jobs import JOBS
+from streams.dev.simulation.inputs.jobs import JOBS
 from streams.operate.shed.shed_admin import give_orders, plan, plan_unreadable
 from tests.unit.engine.runtime.running_world import (
     HERE,

@@ -10,7 +10,7 @@ from streams.core.errors import DiaError, ProducerFenced, RefusedBySafety
 from streams.core.records import headers
 from streams.core.types import CommittedOffset, TopicPartition
 from streams.engine.runtime.offsets.shed_order import ShedOrder
-from streams.operate.replay.pace import ReplayPace
+from streams.operate.replay.run.pace import ReplayPace
 from streams.operate.replay.shed_return import ShedSpan, bring_back, returned_up_to
 
 SOURCE = TopicPartition(MODEL_METRICS.name, 0)

@@ -22,7 +22,7 @@ from streams.core.telemetry.metrics import Metrics
 from streams.http.console.dead_letters import journals
 from streams.http.console.dead_letters import letters as desk
 from streams.http.console.serving import ConsoleProcess
-from streams.operate.replay.agent import ReplayAgent
+from streams.operate.replay.agent.agent import ReplayAgent
 from streams.operate.topics.topics import wanted_topics
 from tests.unit.operate.dlq.mailbag import GOOD, fill, letter, six
 

@@ -114,7 +114,7 @@ def test_a_letter_of_another_plan_is_said_to_be_taken(filled, monkeypatch, capsy
     """Two who decide at once: the second fences the first, which must not look like a failure
     of the broker."""
     from streams.core.errors import ProducerFenced
-    from streams.operate.replay import control
+    from streams.operate.replay.journal import control
 
     async def fenced(*_):
         raise ProducerFenced("fenced")

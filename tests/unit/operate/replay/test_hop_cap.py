@@ -8,9 +8,9 @@ from agents.app import app
 from streams.core.settings import Settings
 from streams.core.types import TopicPartition
 from streams.operate.dlq.dead_letter import DeadLetterRecord
-from streams.operate.replay.assess import Action, Assessor
-from streams.operate.replay.dispositions import Dispositions
-from streams.operate.replay.plan import Terms
+from streams.operate.replay.journal.dispositions import Dispositions
+from streams.operate.replay.plan.assess import Action, Assessor
+from streams.operate.replay.plan.plan import Terms
 
 
 def _letter(hops: int) -> DeadLetterRecord:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from streams.core.clock import VirtualClock
 from streams.dev.simulation.loop import LoopClock, VirtualLoop, run
-from streams.operate.replay.pace import LETTERS_PER_STEP, ReplayPace, share
+from streams.operate.replay.run.pace import LETTERS_PER_STEP, ReplayPace, share
 
 
 def sent_at_s(per_s, steps):

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from streams.core.errors import RefusedBySafety, UsageError
-from streams.operate.replay import plan as plans
-from streams.operate.replay.plan import ReplayPlan, Selection, Terms
+from streams.operate.replay.plan import plan as plans
+from streams.operate.replay.plan.plan import ReplayPlan, Selection, Terms
 
 PLAN = ReplayPlan(
     id="p-1",

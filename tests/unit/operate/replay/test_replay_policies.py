@@ -14,7 +14,7 @@ from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.clock import SystemClock
 from streams.core.errors import UsageError
 from streams.core.settings import Settings
-from streams.operate.replay.policies import ReplayPolicy, occurring_codes, read_policies
+from streams.operate.replay.agent.policies import ReplayPolicy, occurring_codes, read_policies
 from streams.operate.topics.topics import wanted_topics
 
 WHOLE = """

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from streams.operate.replay.step import STEP_BYTES, steps
+from streams.operate.replay.run.step import STEP_BYTES, steps
 
 LETTER_BYTES = 1000
 """What a dead letter counts beside its value."""

@@ -8,9 +8,9 @@ import pytest
 
 from streams.core.errors import RefusedBySafety, UsageError
 from streams.operate.dlq.dead_letter import Original
-from streams.operate.replay.plan import Terms, Transform
-from streams.operate.replay.repair import Repair
-from streams.operate.replay.transforms import loaded, transform_of
+from streams.operate.replay.plan.plan import Terms, Transform
+from streams.operate.replay.plan.repair import Repair
+from streams.operate.replay.plan.transforms import loaded, transform_of
 from tests.unit.operate.replay.plugin import install
 
 FIXES = "def keep(record):\n    return record\n"

@@ -1,0 +1,1 @@
+"""Fetched record batches as columns, within bounds."""

@@ -1,0 +1,1 @@
+"""Requests that aiokafka lacks or answers too coarsely."""

@@ -1,0 +1,1 @@
+"""What is measured of a pipeline, each on a stack of its own."""

@@ -1,0 +1,1 @@
+"""The engine alone, by the size of its state."""

@@ -1,0 +1,1 @@
+"""Events of a measurement: a filled topic, or a constant rate."""

@@ -1,0 +1,1 @@
+"""dia and its alternatives on one topic, one core each."""

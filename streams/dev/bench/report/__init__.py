@@ -1,0 +1,1 @@
+"""Results: records, comparisons, and the report."""

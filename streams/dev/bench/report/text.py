@@ -1,0 +1,154 @@
+"""The report as Markdown: targets, ratios, figures of every part, reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from streams.core.errors import UsageError
+from streams.dev.bench.cases.capacity import Capacity
+from streams.dev.bench.crowd import record as crowd
+from streams.dev.bench.curves import curves
+from streams.dev.bench.peers.results import PeerReport, ratio_table
+from streams.dev.bench.report import results
+from streams.dev.bench.report.machine import Machine
+from streams.dev.bench.report.records import Records
+from streams.dev.bench.report.targets import TARGETS
+
+COMMAND = "make bench-report"
+MARKER, _END = "<!-- ratios: written by `make bench-report` -->", "<!-- end of ratios -->"
+_BEFORE = "## More\n"
+
+
+def compose(records: Records) -> str:
+    return "\n".join(_lines(records)).rstrip() + "\n"
+
+
+def _lines(records: Records) -> Iterator[str]:
+    yield "# How fast, and why"
+    yield ""
+    yield (
+        f"Written by `{COMMAND}` from the records in [results/report](results/report); "
+        "[README.md](README.md) explains each figure. A run that was not exact has none."
+    )
+    yield ""
+    yield from _machine(records)
+    yield "## Targets"
+    yield ""
+    yield "| target | wanted | measured | met |"
+    yield "|---|---:|---:|---|"
+    for target in TARGETS:
+        yield "| " + " | ".join(target.row(records)) + " |"
+    yield ""
+    yield "What bounds those that are missed, and what was tried: [BOUNDS.md](BOUNDS.md)."
+    yield ""
+    if records.peers is not None:
+        yield "## Against other engines"
+        yield ""
+        yield from _peers(records.peers)
+    if records.runs:
+        yield "## The pipeline"
+        yield ""
+        yield from results.tables(
+            [outcome for report in records.runs.values() for outcome in report.outcomes]
+        )
+    if records.curves is not None:
+        yield "## Cost law"
+        yield ""
+        yield (
+            "The engine alone, on an in-memory Kafka and a real RocksDB, rows dropped; 4 "
+            "partitions, 1,000 tenants and 100,000 windows alive where nothing else is said."
+        )
+        yield ""
+        yield from curves.markdown(records.curves)
+    if records.capacity is not None:
+        yield "## Capacity"
+        yield ""
+        yield from _capacity(records.capacity)
+    if records.readers is not None:
+        yield "## Readers"
+        yield ""
+        yield from crowd.markdown(records.readers)
+
+
+def _machine(records: Records) -> Iterator[str]:
+    made = [report.machine for report in records.runs.values()]
+    made += [
+        r.machine
+        for r in (records.peers, records.curves, records.capacity, records.jobs, records.readers)
+        if r is not None
+    ]
+    for machine in dict.fromkeys(map(_told, made)):
+        yield machine
+        yield ""
+
+
+def _told(machine: Machine) -> str:
+    return (
+        f"{machine.cpu}, {machine.cores} cores, {machine.memory_gib} GiB, Linux {machine.kernel}, "
+        f"Python {machine.python}."
+    )
+
+
+def _peers(peers: PeerReport) -> Iterator[str]:
+    yield (
+        f"One topic of {peers.events:,} `{peers.workload}` events, one core for each engine in "
+        "turn, the broker on another; rows acknowledged and dropped. An engine that was not through after "
+        f"{peers.limit_s:g} s was stopped there."
+    )
+    yield ""
+    yield from ratio_table(peers)
+    yield ""
+
+
+def _capacity(found: Capacity) -> Iterator[str]:
+    safe = f"{found.safe_per_s:,} events/s" if found.safe_per_s else "none held"
+    yield f"Safe rate, {found.case}: **{safe}**, the sender on the same machine."
+    yield ""
+    yield "| events/s | seconds | committed after s | sender late s | held |"
+    yield "|---:|---:|---:|---:|---|"
+    for one in found.tries:
+        held = "yes" if one.held else "no"
+        yield (
+            f"| {one.rate_per_s:,} | {one.seconds} | {one.behind_s} | {one.sender_late_s} | {held} |"
+        )
+    yield ""
+
+
+def headline(peers: PeerReport) -> list[str]:
+    """The ratios for the project's README, with their command."""
+    machine = peers.machine
+    job = (
+        f"The same job on the same topic of {peers.events:,} events, one core each: drop repeated "
+        "ids, count and add up minute windows per tenant, model and metric."
+    )
+    source = (
+        f"{machine.cpu}, {machine.cores} cores, Kafka on the other one. Again, on yours: "
+        f"`{COMMAND}`. Everything else that was measured: "
+        "[tests/bench/REPORT.md](tests/bench/REPORT.md)."
+    )
+    return [
+        MARKER,
+        "## How fast",
+        "",
+        job,
+        "",
+        *ratio_table(peers),
+        "",
+        source,
+        "",
+        _END,
+    ]
+
+
+def with_headline(readme: str, lines: list[str]) -> str:
+    """``lines`` replace the previous ones, or precede the last section. Raises `UsageError` when
+    the README has neither."""
+    block = "\n".join(lines) + "\n"
+    if MARKER in readme and _END in readme:
+        before, _, rest = readme.partition(MARKER)
+        _, _, after = rest.partition(_END + "\n")
+        return before + block + after
+    if _BEFORE not in readme:
+        raise UsageError(f"README.md has no section {_BEFORE.strip()!r} to put the ratios before.")
+    before, _, after = readme.partition(_BEFORE)
+    return before + block + "\n" + _BEFORE + after

@@ -1,0 +1,1 @@
+"""Simulates any app."""

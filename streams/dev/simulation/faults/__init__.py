@@ -1,0 +1,1 @@
+"""What goes wrong: processes, brokers, shards, disks, clocks, logs."""

@@ -1,0 +1,1 @@
+"""Scenarios, and the records that they send."""

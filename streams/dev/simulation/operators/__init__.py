@@ -1,0 +1,1 @@
+"""Operators who replay dead letters and shed records."""

@@ -1,0 +1,1 @@
+"""The replay agent and its policies."""

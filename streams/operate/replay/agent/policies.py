@@ -1,0 +1,101 @@
+"""Automatic replays as data: which dead letters are replayed after which condition.
+
+    [[policy]]
+    name = "policy-service-back"
+    topic = "decision.simulation.request"
+    errors = ["retries_exhausted"]
+    after = "policy_service"    # only while it answers and its breaker is closed
+    quiet_s = 60                # seconds without a new such dead letter
+    rate = 50                   # dead letters a second
+    hops_max = 2                # parked after so many replays
+
+The replay agent runs each as an ordinary plan (agent/automation.py). ``errors`` are codes that
+dead letters of the topic can have."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Final, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from schemas.fields import Name
+from streams.core.errors import BadRecord, UsageError
+from streams.core.records.bad_records import RetriesExhausted
+from streams.core.topics.topology import Topology
+from streams.operate.replay.plan.plan import HOPS_MAX
+
+Dependency: TypeAlias = Literal["policy_service"]
+
+_HOPS_CEILING: Final = 100
+_DAY_S: Final = 86_400
+
+_Words: TypeAlias = Annotated[tuple[str, ...], Meta(max_length=100)]
+
+
+class ReplayPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``tenants`` empty: every tenant."""
+
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+    topic: str
+    errors: Annotated[_Words, Meta(min_length=1)]
+    tenants: Annotated[tuple[Name, ...], Meta(max_length=100)] = ()
+    after: Dependency | None = None
+    quiet_s: Annotated[float, Meta(ge=0, le=_DAY_S)] = 60.0
+    rate: Annotated[float, Meta(gt=0, le=1_000_000)] = 50.0
+    hops_max: Annotated[int, Meta(ge=1, le=_HOPS_CEILING)] = HOPS_MAX
+
+    @property
+    def actor(self) -> str:
+        """Of its plans, in the journal and in ClickHouse."""
+        return f"policy {self.name}"
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    policy: tuple[ReplayPolicy, ...] = ()
+
+
+def read_policies(path: str, topology: Topology) -> tuple[ReplayPolicy, ...]:
+    """None for "". Raises `UsageError` with the defect."""
+    if not path:
+        return ()
+    try:
+        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        found = msgspec.convert(document, _File).policy
+        _check(found, topology)
+    except OSError as error:
+        why = error.strerror or str(error)
+    except ValueError as error:
+        why = str(error)
+    else:
+        return found
+    raise UsageError(
+        f"DIA_REPLAY_POLICY_FILE={path} cannot be used: {why}. Mend or unset it; "
+        f"`dia replay policies` shows how it is read."
+    )
+
+
+def occurring_codes(topology: Topology, topic: str) -> frozenset[str]:
+    """Error codes that dead letters of a source topic can have; only jobs can be given up."""
+    codes = {error.code for error in BadRecord.__subclasses__()}
+    if topic not in topology.answers:
+        codes.discard(RetriesExhausted.code)
+    return frozenset(codes)
+
+
+def _check(policies: tuple[ReplayPolicy, ...], topology: Topology) -> None:
+    names: set[str] = set()
+    for policy in policies:
+        if policy.name in names:
+            raise ValueError(f"two policies are named {policy.name}")
+        if policy.topic not in topology.by_name:
+            raise ValueError(f"policy {policy.name}: {policy.topic} is none of {topology.names}")
+        known = occurring_codes(topology, policy.topic)
+        if strange := [code for code in policy.errors if code not in known]:
+            raise ValueError(
+                f"policy {policy.name}: no dead letter of {policy.topic} has the code "
+                f"{', '.join(strange)}; there are {', '.join(sorted(known))}"
+            )
+        names.add(policy.name)

@@ -1,0 +1,1 @@
+"""Decisions on dead letters, and their single writer."""

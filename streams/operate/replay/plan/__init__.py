@@ -1,0 +1,1 @@
+"""Plans: which dead letters, with which repairs."""

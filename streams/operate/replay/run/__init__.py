@@ -1,0 +1,1 @@
+"""Runs a plan: P1 to P8."""
