@@ -18,9 +18,10 @@ import msgspec
 
 from streams.core.errors import StateLimit, TableChanged, TableMisused
 from streams.core.records.bad_records import ValueRefused
-from streams.engine.state.key_shares import KeyShares
+from streams.engine.state.key_owners import KeyChange, KeyOwners, Weighed
 from streams.engine.state.table import Entry
 from streams.engine.state.table_values import (
+    FIXED,
     KEY_MAX_BYTES,
     SCALARS,
     Key,
@@ -29,13 +30,16 @@ from streams.engine.state.table_values import (
     check_key,
     key_bytes,
     key_of,
+    value_bytes,
 )
 
 _ABSENT: Final = object()
 _DELETED: Final = object()
 _DECLARATION: Final = b""
 _KEY_BYTES_IN_MEMORY: Final = 330
-"""memory of a key: dictionary slot, object headers, owner, and its place in `LiveKeys`"""
+"""memory of a key with a number: dictionary slot, object headers, owner, and its place in `LiveKeys`"""
+_KEY_COPIES: Final = 2
+"""the key itself, and its bytes in `LiveKeys`"""
 
 Declaration = dict[str, Any]
 Default = Callable[[], Any]
@@ -90,6 +94,7 @@ class KeyedTable:
         self._form = form
         self._default = default
         self._max_bytes = max_bytes
+        self._owners = KeyOwners(name, max_bytes)
         self._declaration = declaration or {"kind": "keyed"}
         self._declared = False
         self._kept: dict[Key, Any] = {}
@@ -104,14 +109,12 @@ class KeyedTable:
         self._sealed: dict[Key, Any] = {}
         self._plain = True
         """all staged values are scalars"""
-        self._shares = KeyShares()
-        self._grows = False
-        """a key is staged that was not there"""
-        self._made: list[Key] = []
-        """keys that the sealed event makes, for the tenant `_maker`"""
-        self._maker: str | None = ""
-        self._written_bytes = 0
-        self._written_entries = 0
+        self._sized = False
+        """a value is or was no number: events are weighed"""
+        self._weighs = False
+        """so is the event in progress: it may change the bytes of the table"""
+        self._weighed: Weighed | None = None
+        """the effect of the sealed event on the bytes of the table"""
 
     # --- reading -----------------------------------------------------------------------------
 
@@ -199,7 +202,7 @@ class KeyedTable:
             if data is not None:
                 self.load([(raw, data)])
             elif raw != _DECLARATION:
-                self._kept.pop(key_of(raw), None)
+                self._owners.total -= _entry_bytes(raw, self._kept.pop(key_of(raw), _ABSENT))
 
     def kept_keys(self) -> list[Key]:
         return [*self._kept]
@@ -258,14 +261,18 @@ class KeyedTable:
             )
         if not self.any_key and self.writer is not None:
             self.writer.check_owned(self, key)
-        self._grows = True
+        self._weighs = True
 
     def _stage(self, key: Key, value: Any) -> None:
         if not self._staged:
             self._begin()
         self._staged[key] = value
-        if self._plain and type(value) not in SCALARS:
-            self._plain = False
+        if type(value) not in FIXED:
+            self._weighs = True
+            if value is not _DELETED:
+                self._sized = True
+            if type(value) not in SCALARS:
+                self._plain = False
 
     def _begin(self) -> None:
         """Join or drop what is staged here with the event in progress."""
@@ -277,18 +284,21 @@ class KeyedTable:
 
     def seal(self) -> None:
         """Encode what may have been changed in place. After `ValueRefused`, or `TenantOverQuota` for
-        keys beyond the share of the event's tenant, nothing is joined."""
+        bytes beyond the share of the event's tenant, nothing is joined."""
         if not self._plain:
             self._encode_changed()
-        if self._grows and self.writer is not None:
-            self._check_share(self.writer.tenant)
+        if self._weighs and self.writer is not None:
+            self._weigh(self.writer)
 
-    def _check_share(self, tenant: str | None) -> None:
-        staged, kept = self._staged if self._plain else self._sealed, self._kept
-        made = [key for key, value in staged.items() if value is not _DELETED and key not in kept]
-        bound = self._max_bytes // self._key_bytes
-        self._shares.check(self.name, tenant, len(made), len(kept), bound)
-        self._made, self._maker = made, tenant
+    def _weigh(self, writer: Writer) -> None:
+        kept, changes = self._kept, []
+        for key, value in (self._staged if self._plain else self._sealed).items():
+            held = kept.get(key, _ABSENT)
+            if held is _ABSENT or value is _DELETED or value_bytes(held) != value_bytes(value):
+                raw = key_bytes(key)
+                changes.append(KeyChange(key, _entry_bytes(raw, held), _entry_bytes(raw, value)))
+        if changes:
+            self._weighed = self._owners.weigh(writer.tenant, changes)
 
     def _encode_changed(self) -> None:
         self._sealed = {}
@@ -314,15 +324,13 @@ class KeyedTable:
                 dirty[key] = None
             elif kept.pop(key, _ABSENT) is not _ABSENT:
                 dirty[key] = None
-                self._shares.give_back(key)
-        if self._made:
-            self._shares.take(self._maker, self._made)
+        if self._weighed is not None:
+            self._owners.take(self._weighed)
         self.drop()
 
     def drop(self) -> None:
         self._staged.clear()
-        if self._grows:
-            self._grows, self._made = False, []
+        self._weighs, self._weighed = self._sized, None
         if not self._plain:
             self._as_read.clear()
             self._read_deleted.clear()
@@ -333,11 +341,7 @@ class KeyedTable:
 
     @property
     def bytes_used(self) -> int:
-        return len(self._kept) * self._key_bytes
-
-    @property
-    def _key_bytes(self) -> int:
-        return self._written_bytes // max(1, self._written_entries) + _KEY_BYTES_IN_MEMORY
+        return self._owners.total
 
     @property
     def changed(self) -> bool:
@@ -348,7 +352,7 @@ class KeyedTable:
         """Raises `StateLimit`."""
         if self.bytes_used > self._max_bytes:
             raise StateLimit(
-                f"table {self.name!r} holds {len(self._kept)} keys of one partition, some "
+                f"table {self.name!r} holds {len(self._kept)} keys of one partition, "
                 f"{self.bytes_used} bytes: more than DIA_MAX_TABLE_BYTES={self._max_bytes}. Delete "
                 f"keys, let windows expire, spread the keys over more partitions, or raise it."
             )
@@ -362,9 +366,7 @@ class KeyedTable:
         for key in changed:
             held = self._kept.get(key, _ABSENT)
             if held is not _ABSENT:
-                entry = (key_bytes(key), self._form.written(held))
-                self._count(*entry)
-                entries.append(entry)
+                entries.append((key_bytes(key), self._form.written(held)))
             elif key in self._dirty:
                 entries.append((key_bytes(key), None))
         self._dirty, self._rewritten = {}, {}
@@ -377,17 +379,18 @@ class KeyedTable:
             self._rewritten[key_of(key)] = None
 
     def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
-        read = self._form.read
+        kept, read = self._kept, self._form.read
         for raw, data in items:
             if raw == _DECLARATION:
                 self._check_declaration(_decode(data))
                 continue
-            self._count(raw, data)
-            self._kept[key_of(raw)] = read(data)
-
-    def _count(self, key: bytes, value: bytes) -> None:
-        self._written_bytes += len(key) + len(value)
-        self._written_entries += 1
+            key, held = key_of(raw), read(data)
+            self._owners.total += _entry_bytes(raw, held) - _entry_bytes(
+                raw, kept.get(key, _ABSENT)
+            )
+            self._sized |= type(held) not in FIXED
+            kept[key] = held
+        self._weighs = self._sized
 
     def _check_declaration(self, found: Declaration) -> None:
         self._declared = True
@@ -397,6 +400,13 @@ class KeyedTable:
                 f"{_said(self._declaration)}. Declare it as before, give the new one another name, "
                 "or discard the state: `dia tables reset`."
             )
+
+
+def _entry_bytes(key: bytes, held: Any) -> int:
+    """Memory of an entry; 0 if it is absent or deleted."""
+    if held is _ABSENT or held is _DELETED:
+        return 0
+    return _KEY_BYTES_IN_MEMORY + _KEY_COPIES * len(key) + value_bytes(held)
 
 
 def _said(declaration: Declaration) -> str:

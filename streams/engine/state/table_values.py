@@ -20,6 +20,8 @@ from streams.engine.state.table import MAX_ENTRY_BYTES
 
 Key: TypeAlias = Any
 SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes})
+FIXED: Final = frozenset({type(None), bool, int, float})
+"""types of scalars that all take the same memory"""
 KEY_MAX_BYTES: Final = 32 << 10
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1
 _CONTAINERS: Final = frozenset(
@@ -64,6 +66,18 @@ def key_of(raw: bytes) -> Key:
 
 def _as_tuples(key: Any) -> Any:
     return tuple(map(_as_tuples, key)) if isinstance(key, list) else key
+
+
+def text_bytes(text: str) -> int:
+    """Memory of a text's characters, and at least its bytes as UTF-8."""
+    return len(text) if text.isascii() else 4 * len(text)
+
+
+def value_bytes(held: Any) -> int:
+    """Memory of a held value beyond that of a number."""
+    if type(held) in FIXED:
+        return 0
+    return text_bytes(held) if type(held) is str else len(held)
 
 
 def record_key(key: Key) -> bytes:

@@ -1,4 +1,5 @@
-"""Keys of an agent's table are shared between tenants: one that makes keys without end stops no other."""
+"""The bytes of an agent's table are shared between tenants: one that makes keys without end, or values that
+grow, stops no other."""
 
 from __future__ import annotations
 
@@ -6,19 +7,21 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from streams.core.clock import settle
-from streams.core.records.bad_records import TenantOverQuota
 from streams.core.topics.topic import TENANT_MAX_CHARS, tenant_of
-from streams.engine.state.key_shares import KeyShares
+from streams.engine.state.key_owners import KeyChange, KeyOwners
 from streams.engine.streams.declared_table import DeclaredTable
 from tests.unit.engine.runtime.stream_desk import StreamDesk
 
 BYTES = 1 << 20
-"""The least that a table may have: some 3,100 small keys."""
-MANY = 2500
+"""The least that a table may have."""
+MANY = 300
+"""more keys than half of it has room for, with keys of this length"""
+KEY_LENGTH = 1200
+NOTE_BYTES = 40_000
+NOTES = 20
+"""more than half of it has room for"""
 TURNS = 40 * MANY
 """of the loop: each refusal ends a stream and begins one"""
 
@@ -36,10 +39,14 @@ async def desk(rig):
     await settle()
 
 
+def _key(name):
+    return name.ljust(KEY_LENGTH)
+
+
 def _adding(totals):
     async def body(stream):
         async for event in stream:
-            totals[event.metric] += event.value
+            totals[_key(event.metric)] += event.value
 
     return body
 
@@ -59,8 +66,8 @@ async def test_keys_without_end_are_refused_and_stop_no_other_tenant(desk, total
     assert 0 < made < MANY
     await _sends(desk, "victim", "v", "v")
     await _sends(desk, "hostile", "h0", "one more")
-    assert desk.table(totals)["v"] == 2.0
-    assert desk.table(totals)["h0"] == 2.0, "a key that is there takes no more room"
+    assert desk.table(totals)[_key("v")] == 2.0
+    assert desk.table(totals)[_key("h0")] == 2.0, "a key that is there takes no more room"
     await desk.commit()
     refused = [code for _, code, _ in desk.letters()]
     assert refused == ["over_quota"] * (MANY - made + 1)
@@ -74,8 +81,8 @@ async def test_a_key_that_is_read_before_it_is_set_counts_too(desk):
 
     async def body(stream):
         async for event in stream:
-            if notes[event.metric] != "done":
-                notes[event.metric] = "done"
+            if notes[_key(event.metric)] != "done":
+                notes[_key(event.metric)] = "done"
 
     partition = await desk.open(body, notes, max_table_bytes=BYTES)
     await _sends(desk, "hostile", *(f"h{n}" for n in range(MANY)))
@@ -90,8 +97,8 @@ async def test_what_is_deleted_makes_room_for_its_tenant(desk, totals):
 
     async def body(stream):
         async for event in stream:
-            totals[event.metric] = 1.0
-            totals.pop(f"h{int(event.metric[1:]) - 100}", None)
+            totals[_key(event.metric)] = 1.0
+            totals.pop(_key(f"h{int(event.metric[1:]) - 100}"), None)
 
     await desk.open(body, totals, max_table_bytes=BYTES)
     await _sends(desk, "t", *(f"h{n}" for n in range(MANY)))
@@ -108,7 +115,7 @@ async def test_after_a_restart_the_next_tenant_finds_room(desk, totals):
     partition = await desk.reopen(_adding(totals), totals)
     await _sends(desk, "hostile", *(f"g{n}" for n in range(MANY)))
     await _sends(desk, "victim", "v")
-    assert desk.table(totals)["v"] == 1.0
+    assert desk.table(totals)[_key("v")] == 1.0
     assert (partition.failure, desk.table(totals).bytes_used < BYTES) == (None, True)
 
 
@@ -118,10 +125,10 @@ async def test_a_list_of_several_tenants_is_given_one_by_one_when_room_is_short(
     async def body(stream):
         async for events in stream.take(50, within=0):
             for event in events:
-                totals[event.metric] += event.value
+                totals[_key(event.metric)] += event.value
 
     partition = await desk.open(body, totals, max_table_bytes=BYTES)
-    for n in range(MANY):
+    for n in range(2 * MANY):
         for tenant in ("hostile", "victim") if n % 100 == 0 else ("hostile",):
             event = desk.rig.event(tenant_id=tenant, metric=f"{tenant}{n}")
             await desk.rig.produce(event, key=tenant.encode())
@@ -129,48 +136,65 @@ async def test_a_list_of_several_tenants_is_given_one_by_one_when_room_is_short(
     await settle(TURNS)
     await desk.commit()
     kept = [key for key in desk.table(totals) if key.startswith("victim")]
-    assert len(kept) == MANY // 100
+    assert len(kept) == 2 * MANY // 100
     assert partition.failure is None
 
 
 def test_an_owner_is_one_short_text_for_all_its_keys():
     """Each event brings its tenant's name as a text of its own, of any length: one for each key stayed in
     memory, which no bound counted."""
-    shares = KeyShares()
+    owners = KeyOwners("table", 1 << 20)
     for key in range(50):
         event = SimpleNamespace(tenant_id="n" * (TENANT_MAX_CHARS + 1000 * key))
-        shares.take(tenant_of(event), [key])
-    owners = shares._owner.values()
-    assert {len(owner) for owner in owners} == {TENANT_MAX_CHARS}
-    assert len({id(owner) for owner in owners}) == 1
+        owners.take(owners.weigh(tenant_of(event), [KeyChange(key, 0, 340)]))
+    names = owners._owner.values()
+    assert {len(name) for name in names} == {TENANT_MAX_CHARS}
+    assert len({id(name) for name in names}) == 1
     for key in range(50):
-        shares.give_back(key)
-    assert (shares._held, shares._held._names) == (Counter(), {})
+        owners.take(owners.weigh("t", [KeyChange(key, 340, 0)]))
+    assert (owners._held, owners._held._names, owners._owner) == (Counter(), {}, {})
 
 
-async def test_events_that_name_no_tenant_are_refused_nothing():
-    """An app without tenants stops at the bound, where nothing is lost."""
-    shares = KeyShares()
-    shares.check("totals", "", 10, alive=95, bound=100)
-    with pytest.raises(TenantOverQuota):
-        shares.check("totals", "t", 10, alive=95, bound=100)
+def _noting(notes):
+    async def body(stream):
+        async for event in stream:
+            notes[event.tenant_id].append(event.metric * NOTE_BYTES)
+
+    return body
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 40)), max_size=60))
-def test_no_order_of_making_keys_reaches_the_bound(steps):
-    """So a table of tenants never stops its partition by the number of its keys."""
-    shares, keys, bound = KeyShares(), [], 200
-    for tenant, count in steps:
-        made = [(tenant, len(keys) + n) for n in range(count)]
-        try:
-            shares.check("totals", tenant, count, len(keys), bound)
-        except TenantOverQuota:
-            continue
-        shares.take(tenant, made)
-        keys += made
-        assert len(keys) < bound
-        held = sum(owner == tenant for owner, _ in keys)
-        assert held <= bound - len(keys) + 1
-    for key in keys:
-        shares.give_back(key)
-    shares.check("totals", "a", bound // 2, 0, bound)
+@pytest.mark.parametrize("restart", [False, True])
+async def test_a_list_that_grows_is_refused_and_stops_no_other_tenant(desk, restart):
+    """One tenant appended to a key that it had: no key more, and the table filled until its partition stopped."""
+    notes = DeclaredTable("notes", default=list, keys="any")
+    partition = await desk.open(_noting(notes), notes, max_table_bytes=BYTES)
+    await _sends(desk, "victim", "v")
+    await _sends(desk, "hostile", *("h" for _ in range(NOTES)))
+    if restart:
+        await desk.commit()
+        partition = await desk.reopen(_noting(notes), notes)
+    await _sends(desk, "hostile", *("h" for _ in range(NOTES)))
+    await _sends(desk, "victim", "v", "v")
+    await desk.commit()
+    kept = len(desk.table(notes)["hostile"])
+    assert 0 < kept <= BYTES // 2 // NOTE_BYTES
+    assert len(desk.table(notes)["victim"]) == 3
+    assert [code for _, code, _ in desk.letters()] == ["over_quota"] * (2 * NOTES - kept)
+    assert partition.failure is None
+    assert desk.table(notes).bytes_used < BYTES
+
+
+async def test_an_event_that_one_of_its_tables_refuses_is_in_none(desk, totals):
+    """Else its replay would count twice in the other."""
+    notes = DeclaredTable("notes", default=list, keys="any")
+
+    async def body(stream):
+        async for event in stream:
+            totals[event.tenant_id] += 1
+            notes[event.tenant_id].append("x" * NOTE_BYTES)
+
+    await desk.open(body, totals, notes, max_table_bytes=BYTES)
+    await _sends(desk, "hostile", *("h" for _ in range(NOTES)))
+    await desk.commit()
+    kept = len(desk.table(notes)["hostile"])
+    assert desk.table(totals)["hostile"] == kept < NOTES

@@ -1,0 +1,125 @@
+"""Which tenant owns the bytes of each key of an agent's table: the rule of shares.py in bytes
+(docs/protocols/bounds.md, "Bytes of tables").
+
+An event is weighed before it joins the table. `weigh` refuses it, or returns what `take` enters. Owners are
+kept in memory only: a key that a restart found has none until an event makes it longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple, TypeAlias
+
+from streams.core.records.bad_records import TenantOverQuota
+from streams.engine.state.shares import Holdings, room
+from streams.engine.state.table_values import Key
+
+Owner: TypeAlias = str | None
+"""A tenant; "" no tenant; None several tenants, whose keys count as those of one further tenant."""
+SHARED: Final = None
+
+
+class KeyChange(NamedTuple):
+    """What an event does to a key. Bytes 0: it is absent."""
+
+    key: Key
+    before_bytes: int
+    after_bytes: int
+
+
+class Weighed(NamedTuple):
+    """The effect of an event that may join: its changes, and the owners after them."""
+
+    changes: Sequence[KeyChange]
+    owners: Sequence[Owner]
+
+
+class KeyOwners:
+    """Of one table in one partition. ``total``: the bytes of all its keys."""
+
+    def __init__(self, table: str, bound: int) -> None:
+        self._table = table
+        self._bound = bound
+        self.total = 0
+        self._owner: dict[Key, Owner] = {}
+        self._held = Holdings()
+        self._shared = 0
+
+    def held(self, owner: Owner) -> int:
+        return self._shared if owner is SHARED else self._held[owner]
+
+    def owner(self, key: Key) -> Owner:
+        return self._owner.get(key, "")
+
+    def weigh(self, tenant: str | None, changes: Sequence[KeyChange]) -> Weighed:
+        """Of an event of ``tenant``; "" for none, None for a list of events of several tenants, which may
+        add while half of the table is free. Raises `TenantOverQuota`."""
+        owners = [self._owner_after(change, tenant) for change in changes]
+        if tenant:
+            self._check(tenant, changes, owners)
+        elif tenant is None:
+            added = sum(after - before for _, before, after in changes)
+            if added > max(0, self._bound // 2 - self.total):
+                raise TenantOverQuota(
+                    f"table {self._table!r} has no room for the keys of events of several tenants. "
+                    "They are handled one by one"
+                )
+        return Weighed(changes, owners)
+
+    def _owner_after(self, change: KeyChange, tenant: str | None) -> Owner:
+        if not change.after_bytes:
+            return ""
+        owner = self._owner.get(change.key, "")
+        if not tenant or owner == tenant or change.after_bytes <= change.before_bytes:
+            return owner
+        return tenant if owner == "" else SHARED
+
+    def _check(self, tenant: str, changes: Sequence[KeyChange], owners: Sequence[Owner]) -> None:
+        added: dict[Owner, int] = {}
+        for (key, before, after), owner in zip(changes, owners, strict=True):
+            added[owner] = added.get(owner, 0) + after
+            if before:
+                former = self._owner.get(key, "")
+                added[former] = added.get(former, 0) - before
+        total = self.total
+        for owner, count in added.items():
+            if owner == "" or count <= 0:
+                continue
+            held = self.held(owner)
+            if count > room(self._bound, 0, total, held):
+                raise TenantOverQuota(self._refusal(owner, tenant, held, count))
+            total += count
+
+    def _refusal(self, owner: Owner, tenant: str, held: int, count: int) -> str:
+        whose = (
+            f"tenant {tenant!r} has its share"
+            if owner is not SHARED
+            else f"the keys that {tenant!r} and other tenants write have their share"
+        )
+        return (
+            f"{whose} of table {self._table!r} in one partition: {held} of {self._bound} bytes "
+            f"(DIA_MAX_TABLE_BYTES) are held, and this event adds {count}. Delete keys, write shorter "
+            "values, let windows expire, or raise the bound; then replay it"
+        )
+
+    def take(self, weighed: Weighed) -> None:
+        """The event joined."""
+        for (key, before, after), owner in zip(*weighed, strict=True):
+            self.total += after - before
+            former = self._owner.get(key, "")
+            if before:
+                self._add(former, -before)
+            if after:
+                self._add(owner, after)
+            if owner == former:
+                continue
+            if owner == "":
+                del self._owner[key]
+            else:
+                self._owner[key] = self._held.name(owner) if owner else SHARED
+
+    def _add(self, owner: Owner, count: int) -> None:
+        if owner is SHARED:
+            self._shared += count
+        elif owner:
+            self._held.give_back(owner, -count)
