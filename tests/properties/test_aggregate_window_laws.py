@@ -59,6 +59,7 @@ def _fold(table, records, watermark_ms):
     distinct = [(key,) for key in dict.fromkeys(keys)]
     batch = WindowBatch(
         distinct,
+        sum(map(len, keys)),
         np.array([distinct.index((key,)) for key in keys], np.int64),
         np.array(times, np.int64),
         np.array(offsets, np.int64),

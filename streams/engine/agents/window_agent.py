@@ -25,13 +25,13 @@ from streams.core.topics.topic import Topic, tenant_name
 from streams.engine.agents.agent import AgentSpec, EventBatch, Scope
 from streams.engine.agents.job_agent import Agent
 from streams.engine.aggregates.aggregate import FieldType, FieldValues
-from streams.engine.aggregates.field_columns import Refused, keys_of, values_of
+from streams.engine.aggregates.field_columns import Keys, Refused, keys_of, values_of
 from streams.engine.engine_tables import SEEN_EVENTS
 from streams.engine.identities.id_shares import Owners
 from streams.engine.identities.seen_events import Verdict
 from streams.engine.streams.window_aggregates import AggregatedWindows
-from streams.engine.windows.aggregate_table import AggregateTable, Key, WindowBatch
-from streams.engine.windows.state_shares import Tenants, refused_rows
+from streams.engine.windows.aggregate_table import AggregateTable, WindowBatch
+from streams.engine.windows.state_shares import ShareCheck, Tenants, refused_rows
 
 _CONFLICT: Final = "its id came before with another payload within DIA_DEDUPE_TTL_S"
 _OVER_QUOTA: Final = (
@@ -135,17 +135,17 @@ class _Folding(NamedTuple):
     def _batches(
         self,
         batch: EventBatch[Any],
-        keys: Mapping[_By, list[Key]],
+        keys: Mapping[_By, Keys],
         before_ms: NDArray[np.int64],
         fields: Mapping[str, FieldValues],
     ) -> dict[_By, WindowBatch]:
         offsets, tenants = batch.offsets(), Tenants(batch.events)
         batches = {}
-        for by, found in keys.items():
+        for by, (found, text_bytes) in keys.items():
             distinct = {key: at for at, key in enumerate(dict.fromkeys(found))}
             codes = np.fromiter(map(distinct.__getitem__, found), np.int64, len(batch))
             times = (batch.event_ms, offsets, before_ms)
-            batches[by] = WindowBatch([*distinct], codes, *times, fields, tenants)
+            batches[by] = WindowBatch([*distinct], text_bytes, codes, *times, fields, tenants)
         return batches
 
     def _refuse_over_share(
@@ -156,20 +156,20 @@ class _Folding(NamedTuple):
         kept: NDArray[np.bool_],
         refused: _Causes,
     ) -> None:
-        """Remove records from ``kept`` that begin a state beyond their tenant's share in any table. Ids
-        are judged later, so a replay of such a record is not a repeat."""
-        checks = {}
+        """Remove records from ``kept`` that add to the states of any table beyond the share of their
+        tenant. Ids are judged later, so a replay of such a record is not a repeat."""
+        checks: list[ShareCheck] = []
         for declared, table, behind in zip(self.windows, tables, late, strict=True):
             fits = kept & ~behind
-            if not table.suffices(int(fits.sum())):
-                rows = np.flatnonzero(fits)
-                every, sure = whole[declared.by], not declared.ids
-                checks[declared.name] = table.share_check(every, rows, sure=sure)
+            every = whole[declared.by]
+            if not table.suffices(int(fits.sum()), every):
+                rows, sure = np.flatnonzero(fits), not declared.ids
+                checks.append(table.share_check(every, rows, sure=sure))
         if not checks:
             return
         tenants = next(iter(whole.values())).tenants
-        for row, name in refused_rows(checks, np.flatnonzero(kept).tolist(), tenants):
-            refused[row] = (TenantOverQuota.code, _over_share(name, tenants[row]))
+        for row, why in refused_rows(checks, np.flatnonzero(kept).tolist(), tenants):
+            refused[row] = (TenantOverQuota.code, why)
             kept[row] = False
 
     def _repeats(
@@ -216,11 +216,4 @@ def _late(declared: AggregatedWindows, event_ms: int, before_ms: int) -> str:
         f"the event time {event_ms} ms is in closed windows of {declared.name!r}: the watermark "
         f"was {before_ms} ms, and their grace is {declared.grace_ms / 1000:g} s. Give them a "
         "longer grace, or late='drop'"
-    )
-
-
-def _over_share(name: str, tenant: str) -> str:
-    return (
-        f"tenant {tenant!r} has its share of the live states of windows {name!r} in one partition "
-        "(DIA_MAX_TABLE_BYTES). Replay it when windows of the tenant have closed"
     )

@@ -49,21 +49,24 @@ class FieldType(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class FieldValues:
     """The values of one field of a batch. ``values``: an array of float64, or of int64 for integers
-    and booleans, or a list of text. ``present`` None: no value is null."""
+    and booleans, or a list of text. ``present`` None: no value is null. ``text_bytes``: memory of the
+    texts, at least."""
 
     values: Any
     present: NDArray[np.bool_] | None = None
+    text_bytes: int = 0
 
     def take(self, rows: NDArray[np.int64]) -> FieldValues:
         whole = self.values
         values = [whole[row] for row in rows.tolist()] if isinstance(whole, list) else whole[rows]
-        return FieldValues(values, None if self.present is None else self.present[rows])
+        present = None if self.present is None else self.present[rows]
+        return FieldValues(values, present, self.text_bytes)
 
 
 @dataclass(frozen=True, slots=True)
 class Additions:
-    """Records of a batch in log order, as parallel columns. ``slots``: the window of each record;
-    ``times_ms``: event time; ``offsets``: source offset."""
+    """Records of a batch in log order, as parallel columns. ``slots``: the window of each record, -1
+    one that has no slot yet; ``times_ms``: event time; ``offsets``: source offset."""
 
     slots: Slots
     times_ms: NDArray[np.int64]
@@ -83,13 +86,24 @@ class Additions:
         found = self.fields[field]
         if found.present is None or found.present.all():
             return self, found.values
-        rows = np.flatnonzero(found.present)
-        kept = replace(self, fields={field: found}).take(rows)
+        kept = replace(self, fields={field: found}).take(self.rows_of(field))
         return kept, kept.fields[field].values
+
+    def rows_of(self, field: str) -> NDArray[np.int64]:
+        """The numbers of the records whose ``field`` is not null."""
+        present = self.fields[field].present
+        return np.arange(len(self.slots)) if present is None else np.flatnonzero(present)
 
 
 class States(ABC):
-    """The states of one aggregator in all slots of a partition."""
+    """The states of one aggregator in all slots of a partition.
+
+    Sizes are bytes of memory beyond `Aggregate.slot_bytes`. They are at least those in use, and of two
+    merged states at most the sum. A batch adds at most the sum of what its records add.
+    """
+
+    varies: ClassVar[bool] = True
+    """whether a size is ever above 0"""
 
     @abstractmethod
     def resize(self, capacity: int) -> None:
@@ -120,10 +134,14 @@ class States(ABC):
     def rows(self, slots: Slots) -> list[Sequence[Any]]:
         """The values of each column, in the order of `Aggregate.columns`."""
 
-    @property
     @abstractmethod
-    def bytes_used(self) -> int:
-        """Memory beyond `Aggregate.slot_bytes` for each slot, within a fifth."""
+    def sizes(self, slots: Slots) -> list[int]:
+        """The size of each slot."""
+
+    @abstractmethod
+    def adds(self, additions: Additions) -> NDArray[np.int64]:
+        """How much each record would add at most to the size of its slot as it is; 0 for a value that
+        the state has."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +183,11 @@ class Aggregate(ABC):
     @property
     def state_bytes_max(self) -> int:
         return 100
+
+    def adds_at_most(self, records: int, fields: Mapping[str, FieldValues]) -> int:
+        """How much so many records add at most to the sizes of states (`States`), without a look at
+        them."""
+        return 0
 
     @abstractmethod
     def columns(self, name: str, types: Mapping[str, FieldType]) -> Mapping[str, str]:
@@ -208,6 +231,8 @@ class SlotArrays:
 
 
 class ArrayStates(States):
+    varies: ClassVar[bool] = False
+
     def __init__(self, **columns: tuple[DTypeLike, Any]) -> None:
         self.state = SlotArrays(**columns)
 
@@ -223,9 +248,11 @@ class ArrayStates(States):
     def restore(self, slots: Slots, written: Sequence[Any]) -> None:
         self.state.restore(slots, written)
 
-    @property
-    def bytes_used(self) -> int:
-        return 0
+    def sizes(self, slots: Slots) -> list[int]:
+        return [0] * len(slots)
+
+    def adds(self, additions: Additions) -> NDArray[np.int64]:
+        return np.zeros(len(additions.slots), np.int64)
 
 
 def or_null(values: Sequence[Any], present: NDArray[np.bool_]) -> list[Any]:

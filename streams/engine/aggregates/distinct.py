@@ -18,7 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.core.errors import UsageError
-from streams.engine.aggregates.aggregate import Additions, Aggregate, FieldType, Slots, States
+from streams.engine.aggregates.aggregate import (
+    Additions,
+    Aggregate,
+    FieldType,
+    FieldValues,
+    Slots,
+    States,
+)
 
 _EXACT = 256
 _ERROR_MIN, _ERROR_MAX = 0.005, 0.2
@@ -52,6 +59,12 @@ class Distinct(Aggregate):
         return math.ceil(2 * math.log2(1.04 / self.error))
 
     @property
+    def value_bytes(self) -> int:
+        """Size of an exact value: at least its part of the registers that follow, so that a state takes
+        no leap."""
+        return max(8, (1 << self.precision) // _EXACT)
+
+    @property
     def options(self) -> Mapping[str, Any]:
         return {"p": self.precision}
 
@@ -59,46 +72,44 @@ class Distinct(Aggregate):
     def state_bytes_max(self) -> int:
         return max(1 << self.precision, 8 * _EXACT) + 10
 
+    def adds_at_most(self, records: int, fields: Mapping[str, FieldValues]) -> int:
+        return records * self.value_bytes
+
     def columns(self, name: str, types: Mapping[str, FieldType]) -> Mapping[str, str]:
         return {name: "UInt64"}
 
     def states(self, types: Mapping[str, FieldType]) -> _Sketches:
-        return _Sketches(self.field, self.precision)
+        return _Sketches(self)
 
 
 class _Sketches(States):
     """Sorted hashes, or registers, of each slot."""
 
-    def __init__(self, field: str, precision: int) -> None:
-        self._field = field
-        self._precision = precision
+    def __init__(self, declared: Distinct) -> None:
+        self._field = declared.field
+        self._precision = declared.precision
+        self._value_bytes = declared.value_bytes
         self._held: list[_Held] = []
-        self._bytes = 0
 
     def resize(self, capacity: int) -> None:
         self._held += [_NOTHING] * (capacity - len(self._held))
 
     def begin(self, slots: Slots) -> None:
         for slot in slots.tolist():
-            self._hold(slot, _NOTHING)
+            self._held[slot] = _NOTHING
 
     def fold(self, additions: Additions) -> None:
         found, values = additions.of(self._field)
-        # Adding 0 turns -0.0 into 0.0: they are equal but have different text.
-        plain = values if isinstance(values, list) else (values + 0).tolist()
+        plain = _plain(values)
         by_slot: dict[int, set[Any]] = {}
         for slot, value in set(zip(found.slots.tolist(), plain, strict=True)):
             by_slot.setdefault(slot, set()).add(value)
         for slot, different in by_slot.items():
-            self._hold(slot, self._union(self._held[slot], _hashes(different)))
+            self._held[slot] = self._union(self._held[slot], _hashes(different))
 
     def merge(self, into: Slots, other: Slots) -> None:
         for slot, source in zip(into.tolist(), other.tolist(), strict=True):
-            self._hold(slot, self._union(self._held[slot], self._held[source]))
-
-    def _hold(self, slot: int, state: _Held) -> None:
-        self._bytes += state.nbytes - self._held[slot].nbytes
-        self._held[slot] = state
+            self._held[slot] = self._union(self._held[slot], self._held[source])
 
     def _union(self, one: _Held, other: _Held) -> _Held:
         if one.dtype == other.dtype == np.uint64:
@@ -128,7 +139,7 @@ class _Sketches(States):
 
     def restore(self, slots: Slots, written: Sequence[Any]) -> None:
         for slot, (registers, raw) in zip(slots.tolist(), written, strict=True):
-            self._hold(slot, np.frombuffer(raw, "u1" if registers else "<u8"))
+            self._held[slot] = np.frombuffer(raw, "u1" if registers else "<u8")
 
     def rows(self, slots: Slots) -> list[Sequence[Any]]:
         found = [self._held[slot] for slot in slots.tolist()]
@@ -143,12 +154,31 @@ class _Sketches(States):
         z += m * _sigma(counts[0] / m)
         return round(_ALPHA * m * m / z)
 
-    @property
-    def bytes_used(self) -> int:
-        return self._bytes
+    def sizes(self, slots: Slots) -> list[int]:
+        return [self._size(self._held[slot]) for slot in slots.tolist()]
+
+    def _size(self, state: _Held) -> int:
+        return len(state) * (self._value_bytes if state.dtype == np.uint64 else 1)
+
+    def adds(self, additions: Additions) -> NDArray[np.int64]:
+        found, values = additions.of(self._field)
+        added = np.zeros(len(additions.slots), np.int64)
+        added[additions.rows_of(self._field)] = [
+            self._value_bytes if slot < 0 or self._lacks(self._held[slot], value) else 0
+            for slot, value in zip(found.slots.tolist(), _plain(values), strict=True)
+        ]
+        return added
+
+    def _lacks(self, state: _Held, value: Any) -> bool:
+        return bool(state.dtype == np.uint64 and not np.isin(_hashes({value}), state).all())
 
 
 _NOTHING: _Hashes = np.empty(0, np.uint64)
+
+
+def _plain(values: Any) -> list[Any]:
+    """Adding 0 turns -0.0 into 0.0: they are equal but have different text."""
+    return values if isinstance(values, list) else (values + 0).tolist()
 
 
 def _hashes(values: set[Any]) -> _Hashes:

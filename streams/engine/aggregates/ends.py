@@ -14,11 +14,13 @@ from streams.engine.aggregates.aggregate import (
     Aggregate,
     ArrayStates,
     FieldType,
+    FieldValues,
     Slots,
     States,
     or_null,
 )
 from streams.engine.state.runs import run_starts
+from streams.engine.state.table_values import text_bytes
 
 TEXT_MAX_BYTES = 32 << 10
 """bound of a text value; a record with a longer one is refused
@@ -37,6 +39,9 @@ class _End(Aggregate):
     @property
     def state_bytes_max(self) -> int:
         return TEXT_MAX_BYTES + 100
+
+    def adds_at_most(self, records: int, fields: Mapping[str, FieldValues]) -> int:
+        return fields[self.field].text_bytes
 
     def columns(self, name: str, types: Mapping[str, FieldType]) -> Mapping[str, str]:
         return {name: types[self.field].column}
@@ -112,14 +117,13 @@ class _TextEnds(States):
         self._field = field
         self._latest = latest
         self._held: list[_Stamped | None] = []
-        self._text_bytes = 0
 
     def resize(self, capacity: int) -> None:
         self._held += [None] * (capacity - len(self._held))
 
     def begin(self, slots: Slots) -> None:
         for slot in slots.tolist():
-            self._hold(slot, None)
+            self._held[slot] = None
 
     def fold(self, additions: Additions) -> None:
         found, values = additions.of(self._field)
@@ -135,26 +139,39 @@ class _TextEnds(States):
 
     def _offer(self, slot: int, stamped: _Stamped) -> None:
         held = self._held[slot]
-        if held is None or (stamped[:2] > held[:2]) == self._latest:
-            self._hold(slot, stamped)
+        if held is None or self._wins(stamped[:2], held):
+            self._held[slot] = stamped
 
-    def _hold(self, slot: int, stamped: _Stamped | None) -> None:
-        before = self._held[slot]
-        self._text_bytes -= len(before[2]) if before else 0
-        self._text_bytes += len(stamped[2]) if stamped else 0
-        self._held[slot] = stamped
+    def _wins(self, stamp: tuple[int, int], held: _Stamped) -> bool:
+        return (stamp > held[:2]) == self._latest
 
     def written(self, slots: Slots) -> list[Any]:
         return [self._held[slot] for slot in slots.tolist()]
 
     def restore(self, slots: Slots, written: Sequence[Any]) -> None:
         for slot, stamped in zip(slots.tolist(), written, strict=True):
-            self._hold(slot, (stamped[0], stamped[1], stamped[2]) if stamped else None)
+            self._held[slot] = (stamped[0], stamped[1], stamped[2]) if stamped else None
 
     def rows(self, slots: Slots) -> list[Sequence[Any]]:
         held = [self._held[slot] for slot in slots.tolist()]
         return [[None if one is None else one[2] for one in held]]
 
-    @property
-    def bytes_used(self) -> int:
-        return self._text_bytes
+    def sizes(self, slots: Slots) -> list[int]:
+        held = [self._held[slot] for slot in slots.tolist()]
+        return [0 if one is None else text_bytes(one[2]) for one in held]
+
+    def adds(self, additions: Additions) -> NDArray[np.int64]:
+        found, values = additions.of(self._field)
+        stamps = zip(found.times_ms.tolist(), found.offsets.tolist(), strict=True)
+        added = np.zeros(len(additions.slots), np.int64)
+        added[additions.rows_of(self._field)] = [
+            self._added(slot, stamp, text)
+            for slot, stamp, text in zip(found.slots.tolist(), stamps, values, strict=True)
+        ]
+        return added
+
+    def _added(self, slot: int, stamp: tuple[int, int], text: str) -> int:
+        held = self._held[slot] if slot >= 0 else None
+        if held is None:
+            return text_bytes(text)
+        return max(0, text_bytes(text) - text_bytes(held[2])) if self._wins(stamp, held) else 0

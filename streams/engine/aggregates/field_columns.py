@@ -10,13 +10,14 @@ import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from streams.core.errors import UsageError
 from streams.engine.aggregates.aggregate import FieldType, FieldValues
 from streams.engine.aggregates.ends import TEXT_MAX_BYTES
+from streams.engine.state.table_values import text_bytes
 
 KEY_KINDS: Final = frozenset({str, int, bool})
 """types of window keys; no floats, as two that look alike may differ"""
@@ -39,6 +40,13 @@ _TEXT_PLAIN: Final = TEXT_MAX_BYTES // 4
 
 Refused = dict[int, str]
 """The reason of each refused record, by its index in the batch."""
+
+
+class Keys(NamedTuple):
+    """The key of each event, and memory of their texts at least."""
+
+    keys: list[tuple[Any, ...]]
+    text_bytes: int
 
 
 def field_types(value_type: Any, names: Iterable[str]) -> dict[str, FieldType]:
@@ -80,19 +88,22 @@ def _field_type(value_type: Any, name: str, hint: Any) -> FieldType:
 
 def keys_of(
     events: Sequence[Any], by: Sequence[str], types: Mapping[str, FieldType], bad: Refused
-) -> list[tuple[Any, ...]]:
-    """The key of each event, made of the fields ``by``; () for those in ``bad``."""
+) -> Keys:
+    """Made of the fields ``by``; the key of events in ``bad`` is ()."""
     key_of = attrgetter(*by)
     found: list[tuple[Any, ...]] = [*map(key_of, events)]
+    texts_bytes = 0
     if len(by) == 1:
         found = [(key,) for key in found]
     for name, column in zip(by, zip(*found, strict=True), strict=True):
         kind = types[name].kind
-        if not {*map(type, column)} <= _VALUES_OF[kind] or not _fits(column, kind):
-            _each(column, types[name], name, bad)
+        fits = {*map(type, column)} <= _VALUES_OF[kind] and _fits(column, kind)
+        values = column if fits else _each(column, types[name], name, bad)
+        if kind is str:
+            texts_bytes += text_bytes("".join(values))
     for row in bad:
         found[row] = ()
-    return found
+    return Keys(found, texts_bytes)
 
 
 def values_of(
@@ -115,7 +126,7 @@ def _column(name: str, values: list[Any], kind: FieldType, bad: Refused) -> Fiel
     if not found <= _VALUES_OF[kind.kind] or not _fits(values, kind.kind):
         values = _each(values, kind, name, bad)
     if kind.kind is str:
-        return FieldValues(values, present)
+        return FieldValues(values, present, text_bytes("".join(values)))
     if kind.kind is float:
         return FieldValues(np.array(values, np.float64) + 0.0, present)  # -0.0 becomes 0.0
     return FieldValues(np.array(values, np.int64), present)

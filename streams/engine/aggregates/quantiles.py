@@ -14,9 +14,17 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streams.core.errors import UsageError
-from streams.engine.aggregates.aggregate import Additions, Aggregate, FieldType, Slots, States
+from streams.engine.aggregates.aggregate import (
+    Additions,
+    Aggregate,
+    FieldType,
+    FieldValues,
+    Slots,
+    States,
+)
 
 SMALLEST, GREATEST = 1e-12, 1e18
 _ERROR_MIN, _ERROR_MAX = 0.001, 0.5
@@ -65,6 +73,9 @@ class Quantiles(Aggregate):
         magnitudes = math.log(GREATEST / SMALLEST) / self.ln_gamma
         return int(2 * magnitudes + 3) * 8
 
+    def adds_at_most(self, records: int, fields: Mapping[str, FieldValues]) -> int:
+        return records * _BUCKET_BYTES
+
     def columns(self, name: str, types: Mapping[str, FieldType]) -> Mapping[str, str]:
         column = types[self.field].nullable("Float64")
         return {f"{name}_{_percent(rank)}": column for rank in self.at}
@@ -86,14 +97,12 @@ class _Sketches(States):
         self._ln_gamma = declared.ln_gamma
         self._first = math.ceil(math.log(SMALLEST) / self._ln_gamma)
         self._counts: list[dict[int, int]] = []
-        self._buckets = 0
 
     def resize(self, capacity: int) -> None:
         self._counts += [{} for _ in range(capacity - len(self._counts))]
 
     def begin(self, slots: Slots) -> None:
         for slot in slots.tolist():
-            self._buckets -= len(self._counts[slot])
             self._counts[slot] = {}
 
     def fold(self, additions: Additions) -> None:
@@ -102,7 +111,8 @@ class _Sketches(States):
         distinct, counts = np.unique(pairs, return_counts=True)
         slots, codes = distinct // (2 * _CODES), distinct % (2 * _CODES) - _CODES
         for slot, code, count in zip(slots.tolist(), codes.tolist(), counts.tolist(), strict=True):
-            self._add(self._counts[slot], code, count)
+            counted = self._counts[slot]
+            counted[code] = counted.get(code, 0) + count
 
     def _codes(self, values: Any) -> Slots:
         v = np.asarray(values, np.float64)
@@ -111,18 +121,11 @@ class _Sketches(States):
         codes = np.where(np.abs(v) < SMALLEST, 0.0, np.copysign(np.maximum(bucket, 1), v))
         return codes.astype(np.int64)
 
-    def _add(self, counts: dict[int, int], code: int, count: int) -> None:
-        if code in counts:
-            counts[code] += count
-        else:
-            counts[code] = count
-            self._buckets += 1
-
     def merge(self, into: Slots, other: Slots) -> None:
         for slot, source in zip(into.tolist(), other.tolist(), strict=True):
             counts = self._counts[slot]
             for code, count in self._counts[source].items():
-                self._add(counts, code, count)
+                counts[code] = counts.get(code, 0) + count
 
     def written(self, slots: Slots) -> list[Any]:
         return [self._counts[slot] for slot in slots.tolist()]
@@ -130,7 +133,6 @@ class _Sketches(States):
     def restore(self, slots: Slots, written: Sequence[Any]) -> None:
         for slot, counts in zip(slots.tolist(), written, strict=True):
             self._counts[slot] = dict(counts)
-            self._buckets += len(counts)
 
     def rows(self, slots: Slots) -> list[Sequence[Any]]:
         found = [self._values(self._counts[slot]) for slot in slots.tolist()]
@@ -151,6 +153,15 @@ class _Sketches(States):
         upper = math.exp((abs(code) - 1 + self._first) * self._ln_gamma)
         return math.copysign(upper * (1 - self._declared.error), code)
 
-    @property
-    def bytes_used(self) -> int:
-        return self._buckets * _BUCKET_BYTES
+    def sizes(self, slots: Slots) -> list[int]:
+        return [len(self._counts[slot]) * _BUCKET_BYTES for slot in slots.tolist()]
+
+    def adds(self, additions: Additions) -> NDArray[np.int64]:
+        found, values = additions.of(self._declared.field)
+        counts = self._counts
+        added = np.zeros(len(additions.slots), np.int64)
+        added[additions.rows_of(self._declared.field)] = [
+            0 if slot >= 0 and code in counts[slot] else _BUCKET_BYTES
+            for slot, code in zip(found.slots.tolist(), self._codes(values).tolist(), strict=True)
+        ]
+        return added

@@ -15,13 +15,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from streams.core.errors import UsageError
-from streams.engine.aggregates.aggregate import Additions, Aggregate, FieldType, Slots, States
+from streams.engine.aggregates.aggregate import (
+    Additions,
+    Aggregate,
+    FieldType,
+    FieldValues,
+    Slots,
+    States,
+)
+from streams.engine.state.table_values import text_bytes
 
 VALUE_MAX = 200
 """characters of a value that count for its identity"""
 _K_MAX, _CAPACITY_MAX = 100, 1000
-_ITEM_BYTES = 300
+_ITEM_BYTES = 230
+"""memory of a value beside its characters"""
+_NUMBER_MAX_BYTES = 20
+"""characters of an integer or boolean"""
 
 _Counts = dict[str, list[int]]
 """Count and error of each value."""
@@ -57,6 +71,10 @@ class TopK(Aggregate):
     def state_bytes_max(self) -> int:
         return self.capacity * (4 * VALUE_MAX + 25)
 
+    def adds_at_most(self, records: int, fields: Mapping[str, FieldValues]) -> int:
+        texts = fields[self.field].text_bytes
+        return records * (_ITEM_BYTES + _NUMBER_MAX_BYTES) + min(texts, records * 4 * VALUE_MAX)
+
     def columns(self, name: str, types: Mapping[str, FieldType]) -> Mapping[str, str]:
         return {name: "Array(String)", f"{name}_n": "Array(UInt64)"}
 
@@ -69,30 +87,27 @@ class _Summaries(States):
         self._declared = declared
         self._capacity = declared.capacity
         self._counts: list[_Counts] = []
-        self._items = 0
+        self._sizes: list[int] = []
 
     def resize(self, capacity: int) -> None:
         self._counts += [{} for _ in range(capacity - len(self._counts))]
+        self._sizes += [0] * (capacity - len(self._sizes))
 
     def begin(self, slots: Slots) -> None:
         for slot in slots.tolist():
             self._hold(slot, {})
 
     def _hold(self, slot: int, counts: _Counts) -> None:
-        self._items += len(counts) - len(self._counts[slot])
         self._counts[slot] = counts
+        self._sizes[slot] = sum(map(_item_bytes, counts))
 
     def fold(self, additions: Additions) -> None:
         found, values = additions.of(self._declared.field)
-        texts = values if isinstance(values, list) else map(str, values.tolist())
         by_slot: dict[int, list[str]] = {}
-        for slot, text in zip(found.slots.tolist(), texts, strict=True):
-            by_slot.setdefault(slot, []).append(text[:VALUE_MAX])
+        for slot, text in zip(found.slots.tolist(), _texts(values), strict=True):
+            by_slot.setdefault(slot, []).append(text)
         for slot, items in by_slot.items():
-            counts = self._counts[slot]
-            self._items -= len(counts)
-            _count(counts, items, self._capacity)
-            self._items += len(counts)
+            self._sizes[slot] += _count(self._counts[slot], items, self._capacity)
 
     def merge(self, into: Slots, other: Slots) -> None:
         for slot, source in zip(into.tolist(), other.tolist(), strict=True):
@@ -114,39 +129,66 @@ class _Summaries(States):
             [[count for _, (count, _) in items] for items in best],
         ]
 
-    @property
-    def bytes_used(self) -> int:
-        return self._items * _ITEM_BYTES
+    def sizes(self, slots: Slots) -> list[int]:
+        return [self._sizes[slot] for slot in slots.tolist()]
+
+    def adds(self, additions: Additions) -> NDArray[np.int64]:
+        found, values = additions.of(self._declared.field)
+        added = np.zeros(len(additions.slots), np.int64)
+        added[additions.rows_of(self._declared.field)] = [
+            self._added(self._counts[slot] if slot >= 0 else {}, text)
+            for slot, text in zip(found.slots.tolist(), _texts(values), strict=True)
+        ]
+        return added
+
+    def _added(self, counts: _Counts, text: str) -> int:
+        if text in counts:
+            return 0
+        return text_bytes(text) if len(counts) >= self._capacity else _item_bytes(text)
+
+
+def _texts(values: Any) -> list[str]:
+    texts = values if isinstance(values, list) else map(str, values.tolist())
+    return [text[:VALUE_MAX] for text in texts]
+
+
+def _item_bytes(item: str) -> int:
+    return _ITEM_BYTES + text_bytes(item)
 
 
 def _ranked(counts: _Counts) -> list[tuple[str, list[int]]]:
     return sorted(counts.items(), key=lambda one: (-one[1][0], one[0]))
 
 
-def _count(counts: _Counts, items: Iterable[str], capacity: int) -> None:
+def _count(counts: _Counts, items: Iterable[str], capacity: int) -> int:
+    """Count the items; the change of the state's size."""
     smallest: list[tuple[int, str]] | None = None
+    added = 0
     for item in items:
         if item in counts:
             counts[item][0] += 1
         elif len(counts) < capacity:
             counts[item] = [1, 0]
+            added += _item_bytes(item)
         else:
             if smallest is None:
                 smallest = [(count, other) for other, (count, _) in counts.items()]
                 heapq.heapify(smallest)
-            count = _evict(counts, smallest)
+            count, evicted = _evict(counts, smallest)
             counts[item] = [count + 1, count]
+            added += _item_bytes(item) - _item_bytes(evicted)
             heapq.heappush(smallest, (count + 1, item))
+    return added
 
 
-def _evict(counts: _Counts, smallest: list[tuple[int, str]]) -> int:
-    """Remove a value of the smallest count; that count. ``smallest`` is a heap of all values with
+def _evict(counts: _Counts, smallest: list[tuple[int, str]]) -> tuple[int, str]:
+    """Remove a value of the smallest count; that count and the value. ``smallest`` is a heap of all values with
     lower bounds of their counts."""
     while True:
         count, item = heapq.heappop(smallest)
         if counts[item][0] == count:
             del counts[item]
-            return count
+            return count, item
         heapq.heappush(smallest, (counts[item][0], item))
 
 

@@ -6,8 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from streams.engine.aggregates.aggregate import Additions, Aggregate, FieldType, Slots, States
+from streams.engine.aggregates.aggregate import (
+    Additions,
+    Aggregate,
+    FieldType,
+    FieldValues,
+    Slots,
+    States,
+)
 
 Row: TypeAlias = dict[str, Any]
 
@@ -18,8 +26,10 @@ class WindowStates:
     """``fold``: aggregators by name."""
 
     def __init__(self, fold: Mapping[str, Aggregate], types: Mapping[str, FieldType]) -> None:
+        self._fold = fold
         self._named = {name: aggregate.states(types) for name, aggregate in fold.items()}
         self._states = [*self._named.values()]
+        self._varying = [states for states in self._states if states.varies]
         self.slot_bytes = sum(aggregate.slot_bytes for aggregate in fold.values())
         self.columns = [
             column for name, aggregate in fold.items() for column in aggregate.columns(name, types)
@@ -31,8 +41,26 @@ class WindowStates:
         return self._capacity - len(self._free)
 
     @property
-    def bytes_used(self) -> int:
-        return len(self) * self.slot_bytes + sum(states.bytes_used for states in self._states)
+    def varies(self) -> bool:
+        """Whether states have sizes beyond `slot_bytes`."""
+        return bool(self._varying)
+
+    def sizes(self, slots: Slots) -> list[int]:
+        """The size of each slot (`States`), beyond `slot_bytes`."""
+        return [
+            sum(sizes) for sizes in zip(*(one.sizes(slots) for one in self._varying), strict=True)
+        ]
+
+    def adds(self, additions: Additions) -> NDArray[np.int64]:
+        """How much each record would add at most to the size of its slot as it is."""
+        added = np.zeros(len(additions.slots), np.int64)
+        for states in self._varying:
+            added += states.adds(additions)
+        return added
+
+    def adds_at_most(self, records: int, fields: Mapping[str, FieldValues]) -> int:
+        """How much so many records add at most to all sizes."""
+        return sum(one.adds_at_most(records, fields) for one in self._fold.values())
 
     def begin(self, count: int) -> Slots:
         if len(self._free) < count:

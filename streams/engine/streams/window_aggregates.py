@@ -31,7 +31,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from streams.core.errors import UsageError
 from streams.core.rows.clickhouse_table import EPOCH, ClickHouseTable
 from streams.core.rows.column_type import TIME
-from streams.core.topics.topic import Topic
+from streams.core.topics.topic import TENANT_FIELD, Topic
 from streams.engine.aggregates.aggregate import COLUMN_TYPES, Aggregate, FieldType
 from streams.engine.aggregates.field_columns import KEY_KINDS, field_types
 from streams.engine.engine_tables import ENGINE_TABLES
@@ -214,7 +214,8 @@ class AggregatedWindows:
         return self.empty(context.settings.max_table_bytes)
 
     def empty(self, max_bytes: int = 1 << 62) -> AggregateTable:
-        rest = (self.fold, self.types, self.grace_ms, self.declaration(), max_bytes)
+        tenant_at = self.by.index(TENANT_FIELD) if TENANT_FIELD in self.by else None
+        rest = (self.fold, self.types, self.grace_ms, self.declaration(), max_bytes, tenant_at)
         if self.gap_ms:
             return SessionWindows(self.name, self.gap_ms, *rest)
         return AggregateWindows(self.name, self._windows, *rest)

@@ -24,11 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.core.errors import StateLimit, TableChanged
+from streams.core.topics.topic import TENANT_MAX_CHARS
 from streams.engine.aggregates.aggregate import Additions, Aggregate, FieldType, FieldValues, Slots
 from streams.engine.aggregates.window_states import Row, WindowStates
 from streams.engine.state.table import Entry
-from streams.engine.state.table_values import key_bytes, key_of
-from streams.engine.windows.state_shares import Begins, ShareCheck, StateShares, Tenants
+from streams.engine.state.table_values import key_bytes, key_of, text_bytes
+from streams.engine.windows.state_owners import StateOwners
+from streams.engine.windows.state_shares import Added, Begins, ShareCheck, Tenants
 
 Key: TypeAlias = tuple[Any, ...]
 NEVER_MS = 1 << 62
@@ -38,10 +40,9 @@ _CLOSED = b"\xc0"
 BEGUN = b"\xc1"
 """key of the entry with the offset since which the windows exist"""
 _KEY_BYTES_IN_MEMORY = 500
-"""one live window: its key, dictionary slots, and its place in `LiveKeys`"""
-
-_EMPTY_PART = 16
-"""the part of a table whose room is taken as that of empty states when sizes are averaged"""
+"""one live window: dictionary slots, and its place in `LiveKeys`"""
+_KEY_COPIES = 3
+"""of a key's texts: the key itself, and its bytes in the table and in `LiveKeys`"""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
@@ -62,10 +63,11 @@ class WindowBatch:
     """Records of a batch in log order, as parallel columns.
 
     The key of record i is ``keys[codes[i]]``. ``before_ms`` is the watermark before each record; it
-    never falls.
+    never falls. ``text_bytes``: memory of the texts in the keys of all records, at least.
     """
 
     keys: list[Key]
+    text_bytes: int
     codes: NDArray[np.int64]
     times_ms: NDArray[np.int64]
     offsets: NDArray[np.int64]
@@ -79,6 +81,7 @@ class WindowBatch:
     def take(self, rows: NDArray[np.int64]) -> WindowBatch:
         return WindowBatch(
             self.keys,
+            self.text_bytes,
             self.codes[rows],
             self.times_ms[rows],
             self.offsets[rows],
@@ -92,7 +95,8 @@ class WindowBatch:
 
 
 class AggregateTable(ABC):
-    """``declaration`` must be the one under which the state was written."""
+    """``declaration`` must be the one under which the state was written. ``tenant_at``: which part of a
+    key is the tenant, if any."""
 
     def __init__(
         self,
@@ -102,6 +106,7 @@ class AggregateTable(ABC):
         grace_ms: int,
         declaration: Mapping[str, Any],
         max_bytes: int = 1 << 62,
+        tenant_at: int | None = None,
     ) -> None:
         self.name = name
         self.closed_ms = -NEVER_MS
@@ -109,10 +114,10 @@ class AggregateTable(ABC):
         self._room = CLOSED_ROWS_MAX
         """keys that the next commit may still close"""
         self._states = WindowStates(fold, types)
-        self._shares = StateShares()
+        self._owners = StateOwners(max_bytes, in_key=tenant_at is not None)
+        self._tenant_at = tenant_at
         self._grace_ms = grace_ms
         self._declaration = dict(declaration)
-        self._max_bytes = max_bytes
         self._written_declaration = False
         self._begun: int | None = None
         self._written_begun = False
@@ -129,23 +134,14 @@ class AggregateTable(ABC):
 
     @property
     def bytes_used(self) -> int:
-        return len(self) * _KEY_BYTES_IN_MEMORY + self._states.bytes_used
-
-    @property
-    def _states_max(self) -> int:
-        """How many states there is room for, if each takes the mean of those that are there and of some
-        empty ones: a few large states say little about the next ones."""
-        empty_bytes = _KEY_BYTES_IN_MEMORY + self._states.slot_bytes
-        empty = self._max_bytes // empty_bytes // _EMPTY_PART + 1
-        mean_bytes = (self.bytes_used + empty * empty_bytes) // (len(self) + empty)
-        return self._max_bytes // mean_bytes
+        return self._owners.total
 
     def check_bound(self) -> None:
         """Raises `StateLimit`."""
-        if self.bytes_used > self._max_bytes:
+        if self.bytes_used > self._owners.bound:
             raise StateLimit(
                 f"windows {self.name!r} hold {len(self)} states of one partition, some "
-                f"{self.bytes_used} bytes: more than DIA_MAX_TABLE_BYTES={self._max_bytes}. Use a "
+                f"{self.bytes_used} bytes: more than DIA_MAX_TABLE_BYTES={self._owners.bound}. Use a "
                 f"shorter grace, fewer keys or more partitions, or raise it."
             )
 
@@ -155,18 +151,44 @@ class AggregateTable(ABC):
     def late(self, times_ms: NDArray[np.int64], before_ms: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which records are too late for all their windows."""
 
-    def suffices(self, records: int) -> bool:
-        """Whether no tenant can exceed its share by this many records. True for none."""
-        return self._shares.suffice(records, len(self), self._states_max)
+    def suffices(self, records: int, batch: WindowBatch) -> bool:
+        """Whether no tenant can exceed its share by this many records of ``batch``. True for none."""
+        begun = records * self._empty_bytes + _KEY_COPIES * batch.text_bytes
+        grown = self._states.adds_at_most(records, batch.fields)
+        return not records or self._owners.suffice(begun + grown)
 
     def share_check(self, batch: WindowBatch, rows: NDArray[np.int64], *, sure: bool) -> ShareCheck:
-        """Judges which of ``rows``, at least one and none of them late, begin a state beyond their
+        """Judges which of ``rows``, at least one and none of them late, add to states beyond their
         tenant's share. ``sure``: all that are not refused will be folded."""
-        begins = self._begins(batch.take(rows), sure)
-        return ShareCheck(self._shares, begins, rows, len(self), self._states_max)
+        some = batch.take(rows)
+        begins, slots = self._begins(some, sure)
+        sizes = [self._begun_bytes(key) for key in some.keys]
+        begun = [sizes[code] for code in some.codes.tolist()]
+        added = Added(begins, begun, self._states.adds(some.additions(slots)).tolist())
+        return ShareCheck(self.name, self._owners, rows, added)
 
     @abstractmethod
-    def _begins(self, batch: WindowBatch, sure: bool) -> Begins: ...
+    def _begins(self, batch: WindowBatch, sure: bool) -> tuple[Begins, Slots]:
+        """Also the slot of each record as far as it is known, or -1."""
+
+    @property
+    def _empty_bytes(self) -> int:
+        return _KEY_BYTES_IN_MEMORY + self._states.slot_bytes
+
+    def _begun_bytes(self, key: Key) -> int:
+        """Memory of an empty state."""
+        texts = sum(text_bytes(part) for part in key if type(part) is str)
+        return self._empty_bytes + _KEY_COPIES * texts
+
+    def _owned(self, slot: int, key: Key, tenant: str) -> None:
+        """A state was begun, or restored, for the tenant."""
+        self._owners.begin(slot, tenant, self._begun_bytes(key))
+
+    def _resized(self, slots: Slots) -> None:
+        """Records were added to these states."""
+        if self._states.varies:
+            slots = np.unique(slots)
+            self._owners.resize(slots.tolist(), self._states.sizes(slots))
 
     def fold(self, batch: WindowBatch) -> None:
         """Add records, none of them late."""
@@ -225,7 +247,7 @@ class AggregateTable(ABC):
         for slot in slots:
             self._dirty.pop(slot, None)
             self._forget_entry(slot)
-        self._shares.give_back(slots)
+        self._owners.end(slots)
         self._states.release(np.array(slots, np.int64))
 
     def _forget_entry(self, slot: int) -> None:
@@ -293,13 +315,18 @@ class AggregateTable(ABC):
             else:
                 raws.append(raw)
                 values.append(_decode(data))
-        slots = self._states.restore([states for _, *states in values]).tolist()
-        for slot, raw, (last_ms, *_) in zip(slots, raws, values, strict=True):
+        slots = self._states.restore([states for _, *states in values])
+        for slot, raw, (last_ms, *_) in zip(slots.tolist(), raws, values, strict=True):
             self._entries[slot] = raw
             key, start_ms = key_of(raw)
             self._restored(slot, key, start_ms, last_ms)
+            self._owned(slot, key, self._tenant_in(key))
+        self._resized(slots)
         if closing:
             self._go_on(*closing)
+
+    def _tenant_in(self, key: Key) -> str:
+        return "" if self._tenant_at is None else str(key[self._tenant_at])[:TENANT_MAX_CHARS]
 
     @abstractmethod
     def _closing(self) -> tuple[Any, ...]:

@@ -95,15 +95,16 @@ class AggregateWindows(AggregateTable):
             for (at, key, start_ms), slot in zip(missing, begun, strict=True):
                 slots[at] = slot
                 self._take(slot, key, start_ms)
-                self._shares.take(slot, batch.tenants[first[at]])
+                self._owned(slot, key, batch.tenants[first[at]])
         self._states.fold(batch.additions(slots[place]))
+        self._resized(slots)
         touched = dict.fromkeys(slots.tolist())
         self._dirty |= touched
         self._unshown |= touched
 
-    def _begins(self, batch: WindowBatch, sure: bool) -> _NewPanes:
+    def _begins(self, batch: WindowBatch, sure: bool) -> tuple[_NewPanes, Slots]:
         slots, place, _ = self._found(batch)
-        return _NewPanes(slots < 0, place)
+        return _NewPanes(slots < 0, place), slots[place]
 
     def _found(self, batch: WindowBatch) -> tuple[Slots, Slots, list[tuple[int, Key, int]]]:
         """The slot of each different pane of the records, the index of each record's pane, and the

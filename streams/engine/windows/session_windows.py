@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.engine.aggregates.aggregate import Slots
 from streams.engine.windows.aggregate_table import AggregateTable, Key, WindowBatch, WindowRow
 
 
@@ -57,8 +58,9 @@ class SessionWindows(AggregateTable):
             session = self._join(key, near, at_ms)
             slots[row] = session.slot
             if not near:
-                self._shares.take(session.slot, batch.tenants[row])
+                self._owned(session.slot, key, batch.tenants[row])
         self._add(batch, slots, begin, len(batch))
+        self._resized(slots)
 
     def _near(self, key: Key, at_ms: int, closed_ms: int) -> list[_Session]:
         """The sessions of a record of this time, at most two."""
@@ -68,13 +70,17 @@ class SessionWindows(AggregateTable):
             if _takes(session.start_ms, session.last_ms, self._gap_ms, at_ms, closed_ms)
         ]
 
-    def _begins(self, batch: WindowBatch, sure: bool) -> _NewSessions:
+    def _begins(self, batch: WindowBatch, sure: bool) -> tuple[_NewSessions, Slots]:
         closed = np.maximum(batch.before_ms - self._grace_ms, self.closed_ms)
         spans = {
             key: [(one.start_ms, one.last_ms) for one in self._open.get(key, ())]
             for key in batch.keys
         }
-        return _NewSessions(batch, closed.tolist(), self._gap_ms, spans, sure)
+        columns = zip(batch.codes.tolist(), batch.times_ms.tolist(), closed.tolist(), strict=True)
+        near = [self._near(batch.keys[code], at_ms, until) for code, at_ms, until in columns]
+        slots = [found[0].slot if len(found) == 1 else -1 for found in near]
+        new = _NewSessions(batch, closed.tolist(), self._gap_ms, spans, sure)
+        return new, np.array(slots, np.int64)
 
     def _add(self, batch: WindowBatch, slots: NDArray[np.int64], begin: int, end: int) -> None:
         if begin == end:

@@ -1,21 +1,24 @@
-"""How many live states of `app.windows` each tenant has begun: the rule of shares.py for windows.
+"""Judges which records of a batch add to the states of `app.windows` beyond the share of their tenant, before
+any is folded (streams/engine/windows/state_owners.py).
 
-The owner of a state is the tenant of the record that began it. Owners are kept in memory only: after a
-restart the states that are there count for no tenant, and take room from all tenants until their windows
-close. Records that name no tenant begin states of no owner, which nothing refuses.
+A record counts as what it begins, and what it adds at most to its state as the batch found it. So a tenant is
+never over its share; a batch that has a new value twice counts it twice until the batch is folded. Records that
+name no tenant are refused nothing.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streams.core.topics.topic import tenant_of
-from streams.engine.state.shares import Holdings, room
+from streams.engine.state.shares import room
+from streams.engine.windows.state_owners import StateOwners
 
 
 class Tenants:
@@ -32,39 +35,6 @@ class Tenants:
         return Tenants(self._events, rows if self._rows is None else self._rows[rows])
 
 
-class StateShares:
-    """Of one window table in one partition."""
-
-    def __init__(self) -> None:
-        self._owner: list[str] = []
-        """by slot; "": none"""
-        self._held = Holdings()
-
-    def held(self, tenant: str) -> int:
-        return self._held[tenant]
-
-    def suffice(self, count: int, alive: int, bound: int) -> bool:
-        """Whether every tenant may begin ``count`` states more, with ``alive`` of ``bound`` there."""
-        if room(bound, 0, alive + count, alive) >= count:
-            return True
-        return room(bound, 0, alive + count, max(self._held.values(), default=0)) >= count
-
-    def take(self, slot: int, tenant: str) -> None:
-        """The tenant began the state in this slot."""
-        if tenant:
-            self._owner += [""] * (slot + 1 - len(self._owner))
-            self._owner[slot] = self._held.name(tenant)
-            self._held[tenant] += 1
-
-    def give_back(self, slots: Iterable[int]) -> None:
-        """These states were deleted."""
-        for slot in slots:
-            tenant = self._owner[slot] if slot < len(self._owner) else ""
-            if tenant:
-                self._owner[slot] = ""
-                self._held.give_back(tenant)
-
-
 class Begins(Protocol):
     """Which records of a batch begin a state after those before them that were placed."""
 
@@ -75,48 +45,84 @@ class Begins(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What records add to a table. ``begins`` and the lists count them from 0: bytes of the state that
+    each may begin, and bytes that it adds to a state at most."""
+
+    begins: Begins
+    begun: list[int]
+    grown: list[int]
+
+
 class ShareCheck:
-    """Of one batch in one table that may run short. ``rows``: the records that the table would fold,
-    in log order; ``begins`` counts them from 0. ``alive`` of ``bound`` states are there."""
+    """Of one batch in one table that may run short. ``rows``: the records that the table would fold, in
+    log order."""
 
     def __init__(
-        self, shares: StateShares, begins: Begins, rows: NDArray[np.int64], alive: int, bound: int
+        self, name: str, owners: StateOwners, rows: NDArray[np.int64], added: Added
     ) -> None:
-        self._shares = shares
-        self._begins = begins
+        self._name = name
+        self._owners = owners
         self._places = dict(zip(rows.tolist(), range(len(rows)), strict=True))
-        self._alive = alive
-        self._bound = bound
+        self._added = added
+        self._total = owners.total
+        self._common = owners.common
         self._taken: Counter[str] = Counter()
 
-    def refuses(self, row: int, tenant: str) -> bool:
-        """Whether the record would begin a state beyond the share of its tenant."""
-        if not tenant or not self._would_begin(row):
-            return False
-        held = self._shares.held(tenant) + self._taken[tenant]
-        return room(self._bound, 0, self._alive, held) < 1
+    def refusal(self, row: int, tenant: str) -> str:
+        """Why the record is beyond the share of its tenant; "": it is not."""
+        if not tenant:
+            return ""
+        own, common = self._adds(row)
+        held = self._owners.held(tenant) + self._taken[tenant]
+        if own and own > self._room(0, held):
+            return self._over(f"tenant {tenant!r} has its share of the states", held, own)
+        if common and common > self._room(own, self._common):
+            why = "what its states, whose keys name no tenant, grow by has its share"
+            return self._over(why, self._common, common)
+        return ""
+
+    def _room(self, before: int, held: int) -> int:
+        return room(self._owners.bound, 0, self._total + before, held)
+
+    def _over(self, why: str, held: int, count: int) -> str:
+        return (
+            f"{why} of windows {self._name!r} in one partition: {held} of {self._owners.bound} bytes "
+            f"(DIA_MAX_TABLE_BYTES) are held, and this record may add {count}. Replay it when windows "
+            "have closed, or raise the bound"
+        )
 
     def place(self, row: int, tenant: str) -> None:
         """The record is folded."""
-        if self._would_begin(row):
-            self._alive += 1
-            self._taken[tenant] += 1
-        if row in self._places:
-            self._begins.place(self._places[row])
+        if row not in self._places:
+            return
+        own, common = self._adds(row)
+        self._total += own + common
+        self._common += common
+        self._taken[tenant] += own
+        self._added.begins.place(self._places[row])
 
-    def _would_begin(self, row: int) -> bool:
-        return row in self._places and self._begins.begins(self._places[row])
+    def _adds(self, row: int) -> tuple[int, int]:
+        """Bytes for the tenant, and for all tenants in common."""
+        place = self._places.get(row)
+        if place is None:
+            return 0, 0
+        added = self._added
+        begun = added.begun[place] if added.begins.begins(place) else 0
+        grown = added.grown[place]
+        return (begun + grown, 0) if self._owners.in_key else (begun, grown)
 
 
 def refused_rows(
-    checks: Mapping[str, ShareCheck], rows: Iterable[int], tenants: Tenants
+    checks: Sequence[ShareCheck], rows: Iterable[int], tenants: Tenants
 ) -> Iterator[tuple[int, str]]:
-    """The records that some table refuses, and the name of one that does. No table folds them."""
+    """The records that some table refuses, and why. No table folds them."""
     for row in rows:
         tenant = tenants[row]
-        full = next((name for name, check in checks.items() if check.refuses(row, tenant)), None)
-        if full is not None:
-            yield row, full
+        why = next(filter(None, (check.refusal(row, tenant) for check in checks)), "")
+        if why:
+            yield row, why
             continue
-        for check in checks.values():
+        for check in checks:
             check.place(row, tenant)

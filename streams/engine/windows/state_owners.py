@@ -1,0 +1,77 @@
+"""Which tenant owns the bytes of each live state of `app.windows`: the rule of shares.py in bytes
+(docs/protocols/bounds.md, "Bytes of tables").
+
+A state belongs to the tenant of the record that began it, with all bytes if the tenant is a part of its
+key. Else records of several tenants make it grow, and what all such states of a table grew by counts as one
+further tenant's, `common`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from streams.engine.state.shares import Holdings, room
+
+
+class StateOwners:
+    """Of one table in one partition. ``total``: the bytes of all states, which have slots by number."""
+
+    def __init__(self, bound: int, *, in_key: bool) -> None:
+        self.bound = bound
+        self.in_key = in_key
+        """whether the tenant is a part of the key of states"""
+        self.total = 0
+        self.common = 0
+        self._owner: list[str] = []
+        """"": none"""
+        self._begun: list[int] = []
+        """bytes of an empty state; 0: there is none"""
+        self._grown: list[int] = []
+        self._held = Holdings()
+
+    def held(self, tenant: str) -> int:
+        return self._held[tenant]
+
+    def suffice(self, count: int) -> bool:
+        """Whether so many bytes more are within the share of every tenant."""
+        if room(self.bound, 0, self.total, self.total) >= count:
+            return True
+        held = max(self.common, max(self._held.values(), default=0))
+        return room(self.bound, 0, self.total, held) >= count
+
+    def begin(self, slot: int, tenant: str, count: int) -> None:
+        """A record of the tenant began a state of so many bytes."""
+        missing = slot + 1 - len(self._owner)
+        self._owner += [""] * missing
+        self._begun += [0] * missing
+        self._grown += [0] * missing
+        self._owner[slot] = self._held.name(tenant) if tenant else ""
+        self._begun[slot] = count
+        self._add(slot, count)
+
+    def resize(self, slots: Sequence[int], sizes: Sequence[int]) -> None:
+        """What these states grew by since they began. Slots without a state are left out."""
+        for slot, size in zip(slots, sizes, strict=True):
+            if self._begun[slot] and size != self._grown[slot]:
+                self._grow(slot, size)
+
+    def _grow(self, slot: int, size: int) -> None:
+        count = size - self._grown[slot]
+        self._grown[slot] = size
+        if self.in_key:
+            self._add(slot, count)
+        else:
+            self.common += count
+            self.total += count
+
+    def end(self, slots: Iterable[int]) -> None:
+        """These states were deleted."""
+        for slot in slots:
+            self._grow(slot, 0)
+            self._add(slot, -self._begun[slot])
+            self._begun[slot], self._owner[slot] = 0, ""
+
+    def _add(self, slot: int, count: int) -> None:
+        self.total += count
+        if self._owner[slot]:
+            self._held.give_back(self._owner[slot], -count)
