@@ -25,12 +25,13 @@ _INT64_MAX: Final = (1 << 63) - 1
 @dataclass(frozen=True, slots=True, eq=False)
 class ScalarFields:
     """``names``, ``shape`` and ``bounds`` as in streams/core/kernels/record_shape.py; ``places``
-    maps an attribute to its row in ``shape``."""
+    maps an attribute to its row in ``shape``; ``passes``: records may have unknown fields."""
 
     names: NDArray[np.uint8]
     shape: NDArray[np.int64]
     bounds: NDArray[np.float64]
     places: Mapping[str, int]
+    passes: bool
 
     def count(self, kind: int) -> int:
         return int((self.shape[:, record_shape.KIND] == kind).sum())
@@ -131,4 +132,4 @@ def _table(found: StructType, rows: list[_Row]) -> ScalarFields | None:
         at += len(name)
     packed = np.frombuffer(b"".join([*names, bytes(record_shape.PADDING)]), np.uint8)
     places = {field.name: place for place, field in enumerate(found.fields)}
-    return ScalarFields(packed, shape, bounds, places)
+    return ScalarFields(packed, shape, bounds, places, not found.forbid_unknown_fields)

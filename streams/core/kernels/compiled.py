@@ -83,6 +83,13 @@ def inlined(function: Function) -> Function:
     return cast(Function, numba.njit(forceinline=True, **_OPTIONS)(function))
 
 
+def called(function: Function) -> Function:
+    """For what is rare: not inlined by force, so that it takes no registers of the usual case."""
+    if numba is None:
+        return function
+    return cast(Function, numba.njit(**_OPTIONS)(function))
+
+
 def twin(function: Function) -> Function:
     """The same loop and its callees in Python, for tests."""
     plain = getattr(function, "py_func", function)

@@ -1,9 +1,12 @@
 """Scans flat JSON objects into columns, without a Python object per record.
 
-The *strict subset*: one object without white space, each field at most once and no unknown ones,
-ASCII strings without escapes, integers of up to 18 digits, numbers as in
-streams/core/kernels/decimals.py, ``null`` where allowed, values within bounds. Any other record is
-*slow*: it goes to the decoder.
+The *strict subset*: one object in valid UTF-8, each field at most once, integers of up to 18
+digits, numbers as in streams/core/kernels/decimals.py, ``null`` where allowed, values within
+bounds. White space and escapes are read; unknown fields are passed over
+(streams/core/kernels/unknown_fields.py). Any other record is *slow*: it goes to the decoder.
+
+Compact ASCII is the fast case: each test for white space, escapes and other names is made only
+where the expected byte is absent.
 
 Law (tests/properties/test_scan_laws.py): for any bytes, a record is slow or its fields equal
 msgspec's.
@@ -19,7 +22,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.core.kernels.compiled import inlined, kernel
+from streams.core.kernels.compiled import called, inlined, kernel
 from streams.core.kernels.decimals import read_double
 from streams.core.kernels.machine import byte_at, load64
 from streams.core.kernels.record_shape import (
@@ -34,13 +37,14 @@ from streams.core.kernels.record_shape import (
     TEXT,
     WHOLE,
 )
-from streams.core.kernels.texts import same, string_end
+from streams.core.kernels.texts import past_space, plain_end, read_text, same
+from streams.core.kernels.unknown_fields import past_value
 
 WHOLE_DIGITS_MAX: Final = 18
 
 _U = np.uint64
-_BRACE, _END, _QUOTE, _COLON, _COMMA, _MINUS, _DIGIT_0, _DIGIT_9 = (
-    ord(sign) for sign in '{}":,-09'
+_BRACE, _END, _QUOTE, _COLON, _COMMA, _MINUS, _DIGIT_0, _DIGIT_9, _SPACE = (
+    ord(sign) for sign in '{}":,-09 '
 )
 _NULL = _U(int.from_bytes(b"null", "little"))
 _FOUR_BYTES = _U(0xFFFFFFFF)
@@ -91,6 +95,90 @@ def _read_whole(buffer: NDArray[np.uint8], at: int, stop: int) -> tuple[int, int
 
 
 @inlined
+def _sign_at(buffer: NDArray[np.uint8], at: int, stop: int, sign: int) -> int:
+    """The place of ``sign``, at ``at`` or behind white space; -1: another byte is there."""
+    if byte_at(buffer, at) != sign:
+        at = past_space(buffer, at, stop)
+        if byte_at(buffer, at) != sign:
+            return -1
+    return at if at < stop else -1
+
+
+@called
+def _other_field(
+    buffer: NDArray[np.uint8],
+    at: int,
+    stop: int,
+    names: NDArray[np.uint8],
+    shape: NDArray[np.int64],
+    arena: NDArray[np.uint8],
+    used: int,
+) -> tuple[int, int]:
+    """The place behind the quote that ends the name at ``at``, and its field; -1: none. The place
+    is -1 for an invalid name."""
+    end, last, _ = read_text(buffer, at, stop, arena, used)
+    if end < 0:
+        return -1, -1
+    size = last - used
+    for field in range(len(shape)):
+        if shape[field, NAME_SIZE] == size:
+            if same(arena, used, names, shape[field, NAME_AT], size):
+                return end + 1, field
+    return end + 1, -1
+
+
+@inlined
+def _read_value(
+    buffer: NDArray[np.uint8],
+    at: int,
+    stop: int,
+    row: int,
+    field: int,
+    shape: NDArray[np.int64],
+    bounds: NDArray[np.float64],
+    arena: NDArray[np.uint8],
+    used: int,
+    text_at: NDArray[np.int64],
+    text_size: NDArray[np.int64],
+    wholes: NDArray[np.int64],
+    numbers: NDArray[np.float64],
+    absent: NDArray[np.bool_],
+) -> tuple[int, int]:
+    """The end of the value at ``at``, and of what is used in ``arena``; end -1 where it is not
+    read."""
+    kind, column = shape[field, KIND], shape[field, COLUMN]
+    low, high = shape[field, LOW], shape[field, HIGH]
+    if shape[field, NULLABLE] and load64(buffer, at) & _FOUR_BYTES == _NULL:
+        absent[field, row] = True
+        return at + 4, used
+    if kind == TEXT:
+        if byte_at(buffer, at) != _QUOTE:
+            return -1, used
+        first = at + 1
+        at = plain_end(buffer, first, stop)
+        size = characters = at - first
+        if byte_at(buffer, at) != _QUOTE or at >= stop:
+            at, end, characters = read_text(buffer, first, stop, arena, used)
+            if at < 0:
+                return -1, used
+            size = end - used
+            if size < at - first:  # without escapes it stays where it is
+                first, used = len(buffer) + used, end
+        if characters < low or characters > high:
+            return -1, used
+        text_at[column, row] = first
+        text_size[column, row] = size
+        return at + 1, used
+    if kind == WHOLE:
+        at, whole = _read_whole(buffer, at, stop)
+        wholes[column, row] = whole
+        return (at if low <= whole <= high else -1), used
+    at, number = read_double(buffer, at, stop)
+    numbers[column, row] = number
+    return (at if bounds[field, 0] <= number <= bounds[field, 1] else -1), used
+
+
+@inlined
 def _read_object(
     buffer: NDArray[np.uint8],
     at: int,
@@ -99,66 +187,68 @@ def _read_object(
     names: NDArray[np.uint8],
     shape: NDArray[np.int64],
     bounds: NDArray[np.float64],
+    passes: bool,
+    arena: NDArray[np.uint8],
+    used: int,
     text_at: NDArray[np.int64],
     text_size: NDArray[np.int64],
     wholes: NDArray[np.int64],
     numbers: NDArray[np.float64],
     absent: NDArray[np.bool_],
-) -> bool:
-    if stop - at < 2 or byte_at(buffer, at) != _BRACE:
-        return False
-    seen, field = 0, -1
+) -> int:
+    """The end of what is used in ``arena``; -1: the record is slow."""
+    at = _sign_at(buffer, at, stop, _BRACE)
+    if at < 0:
+        return -1
+    seen, guess = 0, int(np.int64(0))
     while True:
-        at += 1
-        if at >= stop or byte_at(buffer, at) != _QUOTE:
-            return False
-        field = _field_at(buffer, at + 1, stop, names, shape, field + 1)
-        if field < 0 or seen & (1 << field):
-            return False
-        seen |= 1 << field
-        at += shape[field, NAME_SIZE] + 2
-        if at + 1 >= stop or byte_at(buffer, at) != _COLON:
-            return False
-        at += 1
-        kind, column = shape[field, KIND], shape[field, COLUMN]
-        low, high = shape[field, LOW], shape[field, HIGH]
-        if shape[field, NULLABLE] and load64(buffer, at) & _FOUR_BYTES == _NULL:
-            absent[field, row] = True
-            at += 4
-        elif kind == TEXT:
-            end = string_end(buffer, at + 1, stop) if byte_at(buffer, at) == _QUOTE else -1
-            size = end - at - 1
-            if end < 0 or size < low or size > high:
-                return False
-            text_at[column, row] = at + 1
-            text_size[column, row] = size
-            at = end + 1
-        elif kind == WHOLE:
-            at, whole = _read_whole(buffer, at, stop)
-            if at < 0 or whole < low or whole > high:
-                return False
-            wholes[column, row] = whole
+        at = _sign_at(buffer, at + 1, stop, _QUOTE)
+        if at < 0:
+            return -1
+        field = _field_at(buffer, at + 1, stop, names, shape, guess)
+        if field >= 0:
+            at += shape[field, NAME_SIZE] + 2
         else:
-            at, number = read_double(buffer, at, stop)
-            if at < 0 or not bounds[field, 0] <= number <= bounds[field, 1]:
-                return False
-            numbers[column, row] = number
-        if at >= stop:
-            return False
+            at, field = _other_field(buffer, at + 1, stop, names, shape, arena, used)
+            if at < 0 or (field < 0 and not passes):
+                return -1
+        at = _sign_at(buffer, at, stop, _COLON) + 1
+        if at == 0 or at >= stop:
+            return -1
+        if byte_at(buffer, at) <= _SPACE:
+            at = past_space(buffer, at, stop)
+        if field < 0:
+            at = past_value(buffer, at, stop, arena, used)
+        else:
+            if seen & (1 << field):
+                return -1
+            seen |= 1 << field
+            guess = field + 1
+            at, used = _read_value(
+                buffer, at, stop, row, field, shape, bounds, arena, used,
+                text_at, text_size, wholes, numbers, absent,
+            )  # fmt: skip
+        if at < 0 or at >= stop:
+            return -1
         if byte_at(buffer, at) != _COMMA:
-            break
-    if byte_at(buffer, at) != _END or at + 1 != stop:
-        return False
+            at = past_space(buffer, at, stop)
+            if at >= stop or byte_at(buffer, at) != _COMMA:
+                break
+    if at >= stop or byte_at(buffer, at) != _END:
+        return -1
+    if at + 1 != stop and past_space(buffer, at + 1, stop) != stop:
+        return -1
     for other in range(len(shape)):
         if not seen & (1 << other):
             if not shape[other, MAY_LACK]:
-                return False
+                return -1
             absent[other, row] = True
-    return True
+    return used
 
 
 @kernel(
-    "int64(BYTES, int64[::1], int64[::1], BYTES, int64[:, ::1], float64[:, ::1], "
+    "int64(BYTES, int64[::1], int64[::1], BYTES, int64[:, ::1], float64[:, ::1], boolean, "
+    "uint8[::1], "
     "int64[:, ::1], int64[:, ::1], int64[:, ::1], float64[:, ::1], boolean[:, ::1], boolean[::1])"
 )
 def scan(
@@ -168,6 +258,8 @@ def scan(
     names: NDArray[np.uint8],
     shape: NDArray[np.int64],
     bounds: NDArray[np.float64],
+    passes: bool,
+    arena: NDArray[np.uint8],
     text_at: NDArray[np.int64],
     text_size: NDArray[np.int64],
     wholes: NDArray[np.int64],
@@ -176,22 +268,28 @@ def scan(
     slow: NDArray[np.bool_],
 ) -> int:
     """Read record i, ``sizes[i]`` bytes at ``starts[i]``, into column i of the outputs, or set
-    ``slow[i]``; skips records already slow. Returns the number of slow records.
+    ``slow[i]``; skips records already slow. Returns the number of bytes used in ``arena``.
 
-    ``text_at``, ``text_size``: place of each TEXT field. ``wholes``, ``numbers``: the other values.
-    ``absent``: a row per field; absent fields have no value. Outputs of slow records are undefined.
+    ``passes``: whether records may have unknown fields. ``arena``, of the length of ``buffer``,
+    gets the texts that have escapes, without them; records do not overlap, so they fit.
+
+    ``text_at``, ``text_size``: place of each TEXT field, in ``buffer`` or, from its length on, in
+    ``arena``. ``wholes``, ``numbers``: the other values. ``absent``: a row per field; absent
+    fields have no value. Outputs of slow records are undefined.
     """
-    count = 0
+    # Not the literal 0, of which numba would compile a version of every callee.
+    used = int(np.int64(0))
     for row in range(len(starts)):
-        at = starts[row]
-        if not slow[row]:
-            slow[row] = not _read_object(
-                buffer, at, at + sizes[row], row, names, shape, bounds,
-                text_at, text_size, wholes, numbers, absent,
-            )  # fmt: skip
         if slow[row]:
-            count += 1
-    return count
+            continue
+        at = starts[row]
+        end = _read_object(
+            buffer, at, at + sizes[row], row, names, shape, bounds, passes, arena, used,
+            text_at, text_size, wholes, numbers, absent,
+        )  # fmt: skip
+        slow[row] = end < 0
+        used = max(used, end)
+    return used
 
 
 @kernel("void(BYTES, int64[::1], int64[::1], int64[::1], int64[::1], boolean[::1])")

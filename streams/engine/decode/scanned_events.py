@@ -53,6 +53,10 @@ class ScannedFields:
             np.zeros((len(table.shape), records), np.bool_),
         )
 
+    def behind(self, arena: NDArray[np.uint8]) -> ScannedFields:
+        """With ``arena`` behind ``buffer``; places from the length of ``buffer`` on are in it."""
+        return replace(self, buffer=np.concatenate([self.buffer, arena]))
+
     def take(self, rows: Rows) -> ScannedFields:
         """A selection, by index among the valid rows."""
         return replace(self, rows=rows if self.rows is None else self.rows[rows])
@@ -126,7 +130,7 @@ class ScannedFields:
         places = np.concatenate(columns), np.concatenate(text_rows)
         self.text_at[places] = len(self.buffer) + added.at
         self.text_size[places] = added.size
-        return replace(self, buffer=np.concatenate([self.buffer, added.buffer]))
+        return self.behind(added.buffer)
 
 
 class ScannedEvents(Sequence[Any]):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from streams.core import kernels
 from streams.core.formats.plain_codecs import JSON
 from streams.core.formats.scalar_fields import ScalarFields, scalar_fields
-from streams.core.kernels.record_shape import MAY_LACK, NULLABLE, TEXT, WHOLE
+from streams.core.kernels.record_shape import MAY_LACK, NULLABLE, PADDING, TEXT, WHOLE
 from streams.core.records.framed_batch import places_of
 from streams.core.records.headers import UNNAMED_VERSION
 from streams.core.topics.topic import MAX_RECORD_BYTES, Topic
@@ -87,16 +87,20 @@ class Scanner:
             slow |= values.absent
         slow |= values.size > (self.topic.bytes_max or MAX_RECORD_BYTES)
         fields, table = ScannedFields.empty(self.table, values.buffer, count), self.table
-        loops.scan(
+        arena = np.empty(len(values.buffer), np.uint8)
+        used = loops.scan(
             values.buffer, values.at, values.size, table.names, table.shape, table.bounds,
-            fields.text_at, fields.text_size, fields.whole_values, fields.number_values,
-            fields.absent, slow,
+            table.passes, arena, fields.text_at, fields.text_size, fields.whole_values,
+            fields.number_values, fields.absent, slow,
         )  # fmt: skip
+        if used:
+            fields = fields.behind(arena[: used + PADDING])
         if self.key_column is not None:
             if keys.absent is not None:
                 slow |= keys.absent
+            # The keys are in the first part of this buffer.
             loops.mark_other_keys(
-                keys.buffer, keys.at, keys.size,
+                fields.buffer, keys.at, keys.size,
                 fields.text_at[self.key_column], fields.text_size[self.key_column], slow,
             )  # fmt: skip
         return fields

@@ -33,7 +33,7 @@ TOPIC = App("fields").topic(
 )
 PLAIN = b'{"device":"a","count":7,"heat":2.5,"turns":9}'
 FULL = b'{"device":"a","count":7,"heat":2.5,"turns":9,"site":"x","level":3,"ratio":0.5}'
-SPACED = PLAIN.replace(b":", b": ")
+TWICE = PLAIN.replace(b"{", b'{"count":8,')
 
 
 def _batch(values: list[bytes]) -> RecordBatch:
@@ -108,8 +108,8 @@ def test_a_field_that_may_be_none_is_read_where_it_is_not():
 
 @pytest.mark.skipif(kernels.active is None, reason="nothing is scanned")
 def test_a_batch_of_slow_records_is_decoded_without_columns():
-    """A producer that writes white space must not cost more than it does without kernels."""
+    """A producer that writes each field twice must not cost more than it does without kernels."""
     scanner = Scanner.of(TOPIC)
     assert scanner is not None
-    assert scanner.decode(_batch([SPACED] * 8), LIMITS).fields is None
-    assert scanner.decode(_batch([SPACED] + [PLAIN] * 15), LIMITS).fields is not None
+    assert scanner.decode(_batch([TWICE] * 8), LIMITS).fields is None
+    assert scanner.decode(_batch([TWICE] + [PLAIN] * 15), LIMITS).fields is not None
