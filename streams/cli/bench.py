@@ -45,7 +45,9 @@ def run(
     *,
     workload: Annotated[
         str,
-        typer.Option(help="wide, narrow, hot, dups or single; suite: the standard set of cases."),
+        typer.Option(
+            help="wide, narrow, hot, dups, single, spaced, escaped or utf8; suite: the standard set of cases."
+        ),
     ] = SUITE,
     events: _Events = 1_000_000,
     processes: _Processes = 1,

@@ -50,7 +50,9 @@ def produce(
     start_ms: Annotated[
         int | None, typer.Option(metavar="MS", help="Time of the first one; same, same bytes.")
     ] = None,
-    workload: Annotated[str, typer.Option(help="wide, narrow, hot, dups or single.")] = "wide",
+    workload: Annotated[
+        str, typer.Option(help="wide, narrow, hot, dups, single, spaced, escaped or utf8.")
+    ] = "wide",
     duplicates: _Share = None,
     late: _Share = None,
     poison: _Share = None,

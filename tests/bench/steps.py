@@ -1,7 +1,7 @@
 """What each step of folding costs, with kernels and with numpy alone: microseconds of CPU an event.
 
 ``python -m tests.bench.steps --events 400000 --cut 5000``. Record batches are made as a broker keeps them
-(lz4, 2,500 records each, the workload ``narrow``), and read, decoded and folded in one thread, ``--cut``
+(lz4, 2,500 records each, of ``--workload``), and read, decoded and folded in one thread, ``--cut``
 records at a time; every fourth cut ends a commit. No Kafka, no RocksDB, no shard. Columns of two runs
 are comparable only if they ran side by side.
 """
@@ -27,7 +27,7 @@ from streams.core import kernels
 from streams.core.records.framed_batch import FramedBatch, timestamp_array
 from streams.core.types import TopicPartition
 from streams.dev.workload.generator import Generator
-from streams.dev.workload.shape import preset
+from streams.dev.workload.shape import PRESETS, preset
 from streams.engine.agents.agent import EventBatch
 from streams.engine.decode.codecs import Limits, decode
 from streams.engine.decode.scanning import Scanner
@@ -47,9 +47,9 @@ _TP: Final = TopicPartition(MODEL_METRICS.name, 0)
 _LIMITS: Final = Limits(300, 604_800)
 
 
-def batches(events: int) -> list[bytes]:
-    """Record batches with append times, as a broker stores them."""
-    workload = preset("narrow", start_ms=_T_MS)
+def batches(events: int, name: str) -> list[bytes]:
+    """Record batches of a workload with append times, as a broker stores them."""
+    workload = preset(name, start_ms=_T_MS)
     found, offset = [], 0
     for block in Generator(workload).blocks(events, _RECORDS):
         builder = DefaultRecordBatchBuilder(2, _LZ4, 0, -1, -1, -1, 1 << 24)
@@ -140,8 +140,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=400_000)
     parser.add_argument("--cut", type=int, default=5000)
+    parser.add_argument("--workload", default="narrow", choices=[*PRESETS])
     asked = parser.parse_args()
-    stored = batches(asked.events)
+    stored = batches(asked.events, asked.workload)
     for mode in ("off", "on"):
         why = kernels.load(mode)
         folding = Folding()

@@ -5,6 +5,7 @@ blocks."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -37,6 +38,10 @@ def tenant_name(number: int) -> str:
     return f"tenant-{number:04d}"
 
 
+def foreign_tenant_name(number: int) -> str:
+    return f"ténant-日本-{number:04d}"
+
+
 def model_name(number: int) -> str:
     return f"model-{number:03d}"
 
@@ -57,7 +62,11 @@ class Generator:
 
     def __init__(self, workload: Workload) -> None:
         self.workload = workload
-        self._tenants = [tenant_name(i) for i in range(workload.tenants)]
+        foreign = workload.spelling in ("escaped", "utf8")
+        name = foreign_tenant_name if foreign else tenant_name
+        self._tenants = [name(i) for i in range(workload.tenants)]
+        ascii_only = workload.spelling != "utf8"
+        self._written = [json.dumps(one, ensure_ascii=ascii_only) for one in self._tenants]
         self._models = [model_name(i) for i in range(workload.models)]
         self._metrics = [metric_name(i) for i in range(workload.metrics)]
         self._runs = [f"run-{i:05d}" for i in range(RUNS)]
@@ -135,10 +144,10 @@ class Generator:
             self.oracle.dead[TimestampInFuture.code] += future
 
     def _render(self, columns: EventColumns) -> EventBlock:
-        tenants, models, metrics, runs = self._tenants, self._models, self._metrics, self._runs
+        tenants, models, metrics, runs = self._written, self._models, self._metrics, self._runs
         ids = columns.id.byteswap().tobytes().hex()
         values = [
-            f'{{"event_id":"{ids[at : at + 32]}","tenant_id":"{tenants[tenant]}",'
+            f'{{"event_id":"{ids[at : at + 32]}","tenant_id":{tenants[tenant]},'
             f'"model_id":"{models[model]}","metric":"{metrics[metric]}",'
             f'"ts":{ts},"value":{value!r},"run_id":"{runs[run]}"}}'.encode()
             for at, tenant, model, metric, run, ts, value in zip(
@@ -152,6 +161,8 @@ class Generator:
                 strict=True,
             )
         ]
+        if self.workload.spelling != "compact":
+            values = [value.replace(b'":', b'": ').replace(b',"', b', "') for value in values]
         return EventBlock([self._keys[tenant] for tenant in columns.tenant.tolist()], values)
 
     def _spoil(

@@ -39,7 +39,9 @@ def _quote_time(key: bytes, value: bytes) -> Spoiled:
 
 
 def _break_encoding(key: bytes, value: bytes) -> Spoiled:
-    return key, value.replace(b'"metric":"', b'"metric":"\xff', 1)
+    head, tail = value.split(b'"metric":', 1)
+    space, rest = tail.split(b'"', 1)
+    return key, head + b'"metric":' + space + b'"\xff' + rest
 
 
 def _change_key(key: bytes, value: bytes) -> Spoiled:

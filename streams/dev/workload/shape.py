@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 from streams.core.errors import UsageError
 
@@ -16,6 +16,10 @@ DUPLICATE_LAG_MS = 576_000
 
 DUPLICATE_LAG_EVENTS_MAX = 1_000_000
 """The generator's memory, whatever the step: some 50 MB."""
+
+Spelling: TypeAlias = Literal["compact", "spaced", "escaped", "utf8"]
+"""How bodies are written: without white space; as `json.dumps` does by default; so, with tenants
+whose names are not ASCII; and these with ``ensure_ascii=False``."""
 
 SHARES_MAX = 0.9
 """duplicates need something to repeat"""
@@ -43,6 +47,7 @@ class Workload:
     poison: float = 0.001
     future: float = 0.0001
     step_ms: float = STEP_MS
+    spelling: Spelling = "compact"
 
     def __post_init__(self) -> None:
         """Raises `UsageError` with the field and its range."""
@@ -54,6 +59,9 @@ class Workload:
         _check("late_max_s", self.late_max_s, 0, 604_800)
         _check("step_ms", self.step_ms, 1e-6, 86_400_000)
         _check("zipf", self.zipf, 0, 10)
+        if self.spelling not in get_args(Spelling):
+            known = ", ".join(get_args(Spelling))
+            raise UsageError(f"workload: spelling is {self.spelling!r}, known are {known}.")
         _check("seed", self.seed, 0, 2**63 - 1)
 
     @property
@@ -72,6 +80,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "hot": {"hot": 0.9},
     "dups": {"duplicates": 0.3},
     "single": {"tenants": 1, "models": 1, "metrics": 1},
+    "spaced": {"models": 5, "spelling": "spaced"},
+    "escaped": {"models": 5, "spelling": "escaped"},
+    "utf8": {"models": 5, "spelling": "utf8"},
 }
 
 

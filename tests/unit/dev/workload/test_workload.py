@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter, defaultdict
 
@@ -34,6 +35,17 @@ def decoded(keys, values):
     append = [START + 3_600_000] * n
     batch = RecordBatch(tp, 0, n, list(range(n)), append, keys, values, [()] * n)
     return decode(MODEL_METRICS, batch, LIMITS)
+
+
+@pytest.mark.parametrize("name", ["spaced", "escaped", "utf8"])
+def test_bodies_are_spelled_as_python_writes_them(name):
+    """What is measured of a spelling must be what `json.dumps` writes."""
+    _, keys, values = generate(500, **PRESETS[name] | {"poison": 0.0})
+    for key, value in zip(keys, values, strict=True):
+        event = json.loads(value)
+        assert value == json.dumps(event, ensure_ascii=name != "utf8").encode()
+        assert key == event["tenant_id"].encode()
+        assert key.isascii() == (name == "spaced")
 
 
 BUSY = {"duplicates": 0.2, "late": 0.1, "poison": 0.05, "future": 0.02, "tenants": 30, "models": 3}
