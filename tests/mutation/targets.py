@@ -76,6 +76,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
         "tests/properties/test_job_key_laws.py",
     ),
     "streams/engine/runtime/jobs/held_requests.py": (
+        "tests/unit/engine/runtime/test_held_requests.py",
         "tests/unit/engine/runtime/test_look_ahead.py",
     ),
     "streams/core/settings/reading.py": (
