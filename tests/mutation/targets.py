@@ -43,6 +43,10 @@ TARGETS: dict[str, tuple[str, ...]] = {
         "tests/unit/engine/pool/test_child.py",
         "tests/contract/test_job_pool.py",
     ),
+    "streams/engine/pool/processes.py": (
+        "tests/unit/engine/pool/test_processes.py",
+        "tests/contract/test_job_pool.py",
+    ),
     "streams/engine/pool/": ("tests/contract/test_job_pool.py",),
     "streams/connect/access/request_rate.py": (
         "tests/properties/test_request_rate_laws.py",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streams.core.errors import BatchUnreadable, RequestUnread
+from streams.core.errors import BatchUnreadable, RequestUnread, SchemaRegistryUnavailable
 from streams.core.types import RecordBatch, TopicPartition
 from streams.engine.agents.job_agent import Ask
 from streams.engine.decode.codecs import Decoded
@@ -15,7 +15,8 @@ from streams.engine.runtime.jobs.requests import Request, held_bytes
 
 TP = TopicPartition("requests", 0)
 VALUE = b"x" * 80
-HIGH, NORMAL = 9, 1
+HIGH, NORMAL = 5, 4
+"""the lowest and the highest of their lanes"""
 
 
 def log_of(offsets, shift_ms=0):
@@ -68,7 +69,7 @@ def decode(batch):
 def opened():
     """Makes one with room for ``whole`` requests; ``lost`` are those that the log has no more."""
 
-    def open_(whole, log=None):
+    def open_(whole, log=None, decode=decode):
         lost = []
         held = HeldRequests(TP, whole * ONE, 0, log or Log(), decode, lost.append)
         return held, lost
@@ -177,3 +178,17 @@ async def test_a_damaged_batch_has_lost_the_request(opened):
     with pytest.raises(RequestUnread, match="damaged"):
         await held.load(one)
     assert lost == [one]
+
+
+async def test_a_schema_registry_that_is_away_loses_no_request(opened):
+    """The record is there: the request waits until its schema can be asked for."""
+
+    def undecided(batch):
+        raise SchemaRegistryUnavailable("away")
+
+    held, lost = opened(1, decode=undecided)
+    one = request(9)
+    held.take(one)
+    with pytest.raises(RequestUnread, match="away"):
+        await held.load(one)
+    assert lost == []
