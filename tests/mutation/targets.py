@@ -102,7 +102,10 @@ TARGETS: dict[str, tuple[str, ...]] = {
     ),
     "streams/operate/replay/run/pace.py": ("tests/unit/operate/replay/test_pace.py",),
     "streams/operate/replay/journal/ranges.py": ("tests/properties/test_offset_set_laws.py",),
-    "streams/operate/replay/plan/plan.py": ("tests/unit/operate/replay/test_plan.py",),
+    "streams/operate/replay/plan/plan.py": (
+        "tests/unit/operate/replay/test_plan.py",
+        "tests/unit/operate/replay/test_hop_cap.py",
+    ),
     "streams/operate/replay/plan/transforms.py": (
         "tests/unit/operate/replay/test_transforms.py",
         "tests/unit/operate/replay/test_hop_cap.py",
