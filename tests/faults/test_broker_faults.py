@@ -15,9 +15,9 @@ AWAY_S = 60.0
 
 async def test_a_broker_killed_under_load_costs_nothing(trial, report):
     """Open transactions, half-answered commits and produced records in flight, all cut."""
-    trial.feed(150_000)
     workers = [trial.worker(0), trial.worker(1)]
     await workers[0].ready()
+    trial.feed(150_000)
     for _ in range(2):
         await asyncio.sleep(trial.rng.uniform(1.0, 3.0))
         await asyncio.to_thread(restart_service, trial.stack.home, "kafka")
@@ -29,9 +29,9 @@ async def test_a_broker_killed_under_load_costs_nothing(trial, report):
 @pytest.mark.timeout(400)
 async def test_a_worker_outlives_its_broker(trial, report):
     """Nobody restarts workers when a broker comes back: they must go on by themselves."""
-    trial.feed(100_000)
     workers = [trial.worker(0), trial.worker(1)]
     await workers[0].ready()
+    trial.feed(100_000)
     await asyncio.sleep(2.0)
     away = absent(trial.stack.home, "kafka")
     await asyncio.to_thread(away.__enter__)

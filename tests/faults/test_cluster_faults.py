@@ -21,9 +21,9 @@ STALL_S = 14.0
 @pytest.fixture
 async def loaded(cluster_trial):
     """Two workers at work while events come in."""
-    cluster_trial.feed(EVENTS, rate_per_s=RATE_PER_S)
     workers = [cluster_trial.worker(0), cluster_trial.worker(1)]
     await workers[0].ready()
+    cluster_trial.feed(EVENTS, rate_per_s=RATE_PER_S)
     await asyncio.sleep(cluster_trial.rng.uniform(0.5, 2.0))
     yield cluster_trial
     assert [worker.exit_code for worker in workers] == [None, None]

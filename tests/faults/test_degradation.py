@@ -121,9 +121,9 @@ async def test_redis_gone_for_a_minute_under_load_leaves_no_stale_alias(trial, r
 
 async def test_a_shard_that_is_away_raises_the_level_and_it_falls(trial, proxies, report):
     """Measured and not declared: up within seconds, down with care, and nothing is lost."""
-    trial.feed(60_000, rate_per_s=3000)
     worker = trial.worker()
     await worker.ready()
+    trial.feed(60_000, rate_per_s=3000)
     proxies[0].weather = Weather.CUT_ANSWER
     await worker.until(lambda told: _level(told, "clickhouse-0") == 2)
     assert _level(worker.told(), "clickhouse-1") == 0

@@ -22,9 +22,9 @@ async def replaced(worker, trial, *, newer):
 async def test_a_rolling_restart_moves_the_format_forward_and_stops_on_the_way_back(trial, report):
     """The newer version reads what the older wrote; the older one must not guess at the newer's
     bytes, and while it stands still the newer one goes on beside it."""
-    trial.feed(150_000)
     workers = [trial.worker(0), trial.worker(1)]
     await workers[0].ready()
+    trial.feed(150_000)
     await trial.until_read(20_000)
     for slot in (0, 1):
         workers[slot] = await replaced(workers[slot], trial, newer=True)

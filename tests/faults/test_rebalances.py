@@ -14,9 +14,9 @@ JOINS = 30
 async def test_a_storm_of_rebalances_loses_and_doubles_nothing(trial, report):
     """An autoscaler gone wild: somebody joins or leaves every two seconds, orderly or not, while
     partitions still restore."""
-    trial.feed(360_000)
     steady = trial.worker(0)
     await steady.ready()
+    trial.feed(360_000)
     for number in range(JOINS):
         guest = trial.worker(1 + number % 4)
         await asyncio.sleep(2.0)

@@ -58,9 +58,9 @@ async def test_a_shard_in_bad_weather_holds_back_only_itself(
     trial, proxies, report, fault, weather, answer
 ):
     """Its rows wait in the state; the sister goes on; afterwards nothing is missing or twice."""
-    trial.feed(100_000)
     worker = trial.worker()
     await worker.ready()
+    trial.feed(100_000)
     await asyncio.sleep(1.5)
     ill, well = proxies
     if answer is not None:
@@ -78,9 +78,9 @@ async def test_a_shard_in_bad_weather_holds_back_only_itself(
 
 async def test_a_shard_that_takes_thirty_seconds_still_gets_every_row(trial, proxies, report):
     """Slow is not down: the insert is waited for, and repeated by nobody."""
-    trial.feed(60_000)
     worker = trial.worker(sink_timeout_s=LONGER_S)
     await worker.ready()
+    trial.feed(60_000)
     await asyncio.sleep(1.0)
     proxies[0].delay_s, proxies[0].weather = 30.0, Weather.SLOW
     await asyncio.sleep(HELD_S)
@@ -92,9 +92,9 @@ async def test_a_shard_that_takes_thirty_seconds_still_gets_every_row(trial, pro
 
 async def test_a_shard_killed_under_load_costs_nothing(trial, report):
     """It comes back with what it had acknowledged, and gets the rest again."""
-    trial.feed(100_000)
     worker = trial.worker()
     await worker.ready()
+    trial.feed(100_000)
     away = absent(trial.stack.home, "clickhouse-0")
     await asyncio.to_thread(away.__enter__)
     try:
@@ -107,9 +107,9 @@ async def test_a_shard_killed_under_load_costs_nothing(trial, report):
 
 async def test_a_worker_stops_in_time_while_a_shard_hangs(trial, proxies, report):
     """Its threads wait on a connection that says nothing; the process must end all the same."""
-    trial.feed(60_000)
     worker = trial.worker(sink_timeout_s=300, drain_timeout_s=5)
     await worker.ready()
+    trial.feed(60_000)
     proxies[0].weather = Weather.HUNG
     await worker.until(lambda _: proxies[0].hurt > 0)
     worker.send(signal.SIGTERM)

@@ -26,9 +26,9 @@ def rot(path: Path, rng) -> None:
 @pytest.mark.parametrize("harm", ["removed", "corrupted"])
 async def test_a_harmed_state_folder_is_rebuilt_from_the_changelog(trial, report, harm):
     """The folder is a cache of the log, and what it says is never believed over the log."""
-    trial.feed(100_000)
     first = trial.worker()
     await first.ready()
+    trial.feed(100_000)
     await trial.until_read(30_000)
     first.kill()
     folder = first.state / "dia-group"
@@ -44,9 +44,9 @@ async def test_a_harmed_state_folder_is_rebuilt_from_the_changelog(trial, report
 
 async def test_a_state_locked_by_a_stopped_process_is_left_to_it(trial, report):
     """Two processes of one host: the frozen one keeps its databases, the other takes new ones."""
-    trial.feed(120_000)
     frozen = trial.worker(0)
     await frozen.ready()
+    trial.feed(120_000)
     await trial.until_read(20_000)
     frozen.send(signal.SIGSTOP)
     successor = trial.worker(1)

@@ -12,10 +12,10 @@ PAUSE_S = 9.0
 
 async def test_a_zombie_that_slept_through_its_session_changes_nothing(trial, report):
     """A paused machine, a long garbage collection: the classic way to write twice."""
-    trial.feed(120_000)
     first, second = trial.worker(0), trial.worker(1)
     await first.ready()
     await second.ready()
+    trial.feed(120_000)
     await asyncio.sleep(1.0)
     first.send(signal.SIGSTOP)
     await asyncio.sleep(PAUSE_S)

@@ -175,7 +175,11 @@ class Trial:
         return self._generator.oracle
 
     def feed(self, events: int, *, rate_per_s: int | None = RATE_PER_S, **shape: Any) -> None:
-        """Begin to produce in the background; `fed` waits for the end."""
+        """Begin to produce in the background; `fed` waits for the end.
+
+        A fault that must meet events is fed for once its workers are ready: a busy machine may take
+        longer to start one than the feed lasts.
+        """
         if self._generator is None:
             workload = Workload(
                 start_ms=SystemClock().now_ms() - PAST_MS - SPAN_MS,
