@@ -18,7 +18,6 @@ process's work."""
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import threading
 from concurrent.futures import Future
@@ -153,8 +152,7 @@ class HealthServer:
         """Also after a failed or missing `start`."""
         if self._heartbeat is not None:
             self._heartbeat.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._heartbeat
+            await asyncio.gather(self._heartbeat, return_exceptions=True)
         if self._thread is None:
             self._listener.close()
             return

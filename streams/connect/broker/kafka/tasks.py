@@ -26,7 +26,14 @@ def tasks_of(*owners: Any) -> set[asyncio.Task[Any]]:
 
 
 async def end_client(client: Any, *owners: Any) -> None:
-    """Cancel the tasks of ``owners``, then close the connections of ``client``. Never raises."""
+    """Cancel the tasks of ``owners``, then close the connections of ``client``. Raises nothing but
+    a cancellation of the caller.
+
+    The client's ``close`` takes that for the end of its own task and goes on: the caller would not
+    end, and who cancelled it would wait for ever.
+    """
+    caller = asyncio.current_task()
+    cancellations = caller.cancelling() if caller is not None else 0
     tasks = tasks_of(*owners)
     for task in tasks:
         task.cancel()
@@ -45,3 +52,5 @@ async def end_client(client: Any, *owners: Any) -> None:
     for task in tasks:
         if task.done() and not task.cancelled():
             task.exception()
+    if caller is not None and caller.cancelling() > cancellations:
+        raise asyncio.CancelledError

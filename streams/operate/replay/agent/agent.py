@@ -9,7 +9,6 @@ import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
 
 import msgspec
 import structlog
@@ -213,5 +212,4 @@ class ReplayAgent:
         tasks = [self._runs.pop(tp) for tp in partitions if tp in self._runs]
         for task in tasks:
             task.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -34,10 +34,17 @@ def quiet(result: Awaitable[Result]) -> asyncio.Future[Result]:
 
 
 async def abandon(producer: Any) -> None:
-    """Without flushing, within `CLOSE_TIMEOUT_S`. Never raises."""
+    """Without flushing, within `CLOSE_TIMEOUT_S`. Raises nothing but a cancellation of the caller."""
     producer._closed = True  # noqa: SLF001  # else its finalizer warns
     sender, accumulator = producer._sender, producer._message_accumulator  # noqa: SLF001
-    await end_client(producer.client, sender, accumulator)
+    try:
+        await end_client(producer.client, sender, accumulator)
+    finally:
+        _fail_unsent(producer)
+
+
+def _fail_unsent(producer: Any) -> None:
+    accumulator = producer._message_accumulator  # noqa: SLF001
     unsent = [batch for batches in accumulator._batches.values() for batch in batches]  # noqa: SLF001
     unsent.extend(accumulator._pending_batches)  # noqa: SLF001
     accumulator.fail_all(ProducerClosed())
