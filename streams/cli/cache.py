@@ -39,20 +39,12 @@ def invalidate(
 
 
 async def _sweep(settings: Settings, cache: str, pattern: str) -> int:
+    from streams.cli.clients import redis_of
     from streams.connect.cache.invalidations import sweep
     from streams.connect.cache.kind import KINDS
-    from streams.connect.cache.redis import RedisShared, connect
-    from streams.core.errors import CacheUnavailable, UsageError
+    from streams.core.errors import UsageError
 
     if cache not in KINDS:
         raise UsageError(f"there is no cache {cache!r}. Known are: {', '.join(KINDS)}.")
-    if not settings.redis_url:
-        raise CacheUnavailable(
-            "no Redis address is known. Start the local stack with `dia up`, or set DIA_REDIS_URL."
-        )
-    client = connect(settings.redis_url, settings.redis_timeout_s, **settings.redis_options())
-    shared = RedisShared(client)
-    try:
+    async with redis_of(settings) as shared:
         return await sweep(shared, KINDS[cache], pattern)
-    finally:
-        await shared.close()

@@ -1,18 +1,18 @@
-"""The broker and the ClickHouse shards of a command."""
+"""Clients of a command: the broker, the ClickHouse shards, Redis."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from streams.core.errors import DependencyUnreachable
 
 if TYPE_CHECKING:
+    from streams.connect.cache.redis import RedisShared
     from streams.core.rows.built_in_tables import ShardSet
     from streams.core.settings import Settings
     from streams.core.topics.topology import Topology
-
-if TYPE_CHECKING:
-    from streams.core.settings import Settings
     from streams.core.types import Broker
 
 
@@ -41,3 +41,22 @@ def shards_of(settings: Settings, topology: Topology) -> ShardSet | None:
     if not settings.shards():
         return None
     return ClickHouseShards.from_settings(settings, SystemClock(), topology.targets.tables)
+
+
+@asynccontextmanager
+async def redis_of(settings: Settings, without: str = "") -> AsyncIterator[RedisShared]:
+    """Raises `CacheUnavailable` without an address; ``without`` is what then happens."""
+    from streams.connect.cache.redis import RedisShared, connect
+    from streams.core.errors import CacheUnavailable
+
+    if not settings.redis_url:
+        raise CacheUnavailable(
+            "no Redis address is known. Start the local stack with `dia up`, or set DIA_REDIS_URL."
+            + without
+        )
+    client = connect(settings.redis_url, settings.redis_timeout_s, **settings.redis_options())
+    shared = RedisShared(client)
+    try:
+        yield shared
+    finally:
+        await shared.close()

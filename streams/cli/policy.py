@@ -46,20 +46,11 @@ def changed(
 
 
 async def _changed(settings: Settings, tenant: str, policy: str) -> None:
+    from streams.cli.clients import redis_of
     from streams.cli.terminal.operator import actor_of
-    from streams.connect.cache.redis import RedisShared, connect
     from streams.connect.policy.change import policy_changed
     from streams.core.clock import SystemClock
-    from streams.core.errors import CacheUnavailable
 
-    if not settings.redis_url:
-        raise CacheUnavailable(
-            "no Redis address is known. Start the local stack with `dia up`, or set DIA_REDIS_URL. "
-            "Without Redis a worker asks again after 30 s by itself."
-        )
-    client = connect(settings.redis_url, settings.redis_timeout_s, **settings.redis_options())
-    shared = RedisShared(client)
-    try:
+    without = " Without Redis a worker asks again after 30 s by itself."
+    async with redis_of(settings, without) as shared:
         await policy_changed(shared, tenant, policy, SystemClock().now_ms(), actor_of(None))
-    finally:
-        await shared.close()

@@ -150,14 +150,9 @@ def _shape(
     seed: int,
     shares: dict[str, float | None],
 ) -> Workload:
-    """With a rate, event times follow the wall clock; else they end now and span at most six days,
-    so that none is too old."""
-    from streams.core.clock import SystemClock
     from streams.dev.workload.shape import STEP_MS, preset
 
-    step_ms = min(STEP_MS, SPAN_MAX_MS / events) if rate is None else 1000 / rate
-    if start_ms is None:
-        start_ms = SystemClock().now_ms() - (0 if rate else round(events * step_ms))
+    start_ms, step_ms = _times(events, STEP_MS, rate, start_ms)
     given = {name: share for name, share in shares.items() if share is not None}
     return preset(name, start_ms=start_ms, seed=seed, step_ms=step_ms, **given)
 
@@ -170,15 +165,25 @@ def _request_shape(
     duplicates: float | None,
     poison: float | None,
 ) -> RequestWorkload:
-    from streams.core.clock import SystemClock
     from streams.dev.workload.requests import RequestWorkload
 
-    step_ms = min(10.0, SPAN_MAX_MS / requests) if rate is None else 1000 / rate
-    if start_ms is None:
-        start_ms = SystemClock().now_ms() - (0 if rate else round(requests * step_ms))
+    start_ms, step_ms = _times(requests, 10.0, rate, start_ms)
     shares = {"duplicates": duplicates, "poison": poison}
     given: dict[str, Any] = {name: share for name, share in shares.items() if share is not None}
     return RequestWorkload(start_ms=start_ms, seed=seed, step_ms=step_ms, **given)
+
+
+def _times(
+    count: int, step_max_ms: float, rate: float | None, start_ms: int | None
+) -> tuple[int, float]:
+    """Start and step. With a rate, event times follow the wall clock; else they end now and span
+    at most six days, so that none is too old."""
+    from streams.core.clock import SystemClock
+
+    step_ms = min(step_max_ms, SPAN_MAX_MS / count) if rate is None else 1000 / rate
+    if start_ms is None:
+        start_ms = SystemClock().now_ms() - (0 if rate else round(count * step_ms))
+    return start_ms, step_ms
 
 
 async def _produce_requests(

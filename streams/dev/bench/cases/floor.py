@@ -18,6 +18,7 @@ from streams.core.process import process_memory
 from streams.core.settings import Settings, load
 from streams.core.telemetry.logs import configure
 from streams.core.types import TopicPartition
+from streams.dev.bench.children import output_of
 
 GROUP = "dia-bench-floor"
 STALLED_S = 30.0
@@ -43,23 +44,8 @@ class _Listener:
 
 async def measure_floor(environ: Mapping[str, str], topic: str, events: int) -> Floor:
     """Run it as a child. Raises `CommandError` when it fails."""
-    child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "streams.dev.bench.cases.floor",
-        topic,
-        str(events),
-        env=dict(environ),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
-        output, _ = await child.communicate()
-    finally:
-        if child.returncode is None:
-            child.kill()
-    if child.returncode != 0:
-        raise CommandError(f"measuring the floor failed with exit code {child.returncode}.")
+    program = (sys.executable, "-m", "streams.dev.bench.cases.floor", topic, str(events))
+    output = await output_of("measuring the floor", *program, environ=environ)
     return msgspec.json.decode(output, type=Floor)
 
 

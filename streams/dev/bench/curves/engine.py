@@ -4,9 +4,10 @@ are acknowledged and dropped, so it measures what grows with state."""
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -14,8 +15,10 @@ from pathlib import Path
 from agents.app import app
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.clock import Clock, SystemClock
+from streams.core.process import process_memory
 from streams.core.resilience.deadline import Deadline
-from streams.core.settings import Settings
+from streams.core.settings import PREFIX, Settings, load
+from streams.core.telemetry.logs import configure
 from streams.core.telemetry.metrics import Metrics
 from streams.core.types import TopicPartition
 from streams.dev.bench.null_sink import NullShards
@@ -28,6 +31,21 @@ from streams.operate.topics.topics import wanted_topics
 DRAIN_TIMEOUT_S = 30.0
 POLL_S = 0.01
 BLOCKS_AT_ONCE = 8
+_NOWHERE = {
+    "CLICKHOUSE_SHARDS": "http://null:1,http://null:2",
+    "KAFKA_BOOTSTRAP": "memory:1",
+}
+
+
+@contextmanager
+def settings_alone(given: Mapping[str, str]) -> Iterator[tuple[Settings, Path]]:
+    """Settings of a process that has no dependencies, and its temporary folder."""
+    configure("console", "error")
+    process_memory.settle()
+    with tempfile.TemporaryDirectory(prefix="dia-curve-") as folder:
+        values = {**_NOWHERE, **given, "HOME": folder, "STATE_DIR": folder}
+        settings, _ = load({PREFIX + name: value for name, value in values.items()})
+        yield settings, Path(folder)
 
 
 class Engine:

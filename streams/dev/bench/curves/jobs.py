@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import tempfile
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,10 +15,9 @@ import msgspec
 
 from agents.app import SIMULATE_DECISION
 from streams.core.errors import CommandError
-from streams.core.process import process_memory
-from streams.core.settings import PREFIX, Settings, load
-from streams.core.telemetry.logs import configure
-from streams.dev.bench.curves.engine import engine
+from streams.core.settings import Settings
+from streams.dev.bench.children import output_of
+from streams.dev.bench.curves.engine import engine, settings_alone
 from streams.dev.bench.report.machine import Machine, this_machine
 from streams.dev.workload.requests import RequestGenerator, RequestWorkload
 from streams.engine.agents.job_agent import Outcome, Performer, Resources
@@ -30,10 +28,6 @@ EVENTS = 200_000
 PARTITIONS = 4
 SLOTS = 100
 BLOCK = 5000
-_NOWHERE = {
-    "CLICKHOUSE_SHARDS": "http://null:1,http://null:2",
-    "KAFKA_BOOTSTRAP": "memory:1",
-}
 
 
 class Jobs(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,22 +70,11 @@ class Idle:
 async def measure_jobs(events: int, limit_s: float) -> Jobs:
     """Run it as a child. Raises `CommandError` on failure or timeout."""
     started_at = datetime.now(UTC).isoformat()
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "streams.dev.bench.curves.jobs", str(events)),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-    )
+    program = (sys.executable, "-m", "streams.dev.bench.curves.jobs", str(events))
     try:
-        async with asyncio.timeout(limit_s):
-            output, _ = await child.communicate()
+        output = await output_of("the process of the idle jobs", *program, limit_s=limit_s)
     except TimeoutError as error:
         raise CommandError(f"{events:,} idle jobs took more than {limit_s:g} s.") from error
-    finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
-    if child.returncode != 0:
-        raise CommandError(f"the process of the idle jobs ended with {child.returncode}.")
     return Jobs(
         started_at=started_at,
         machine=this_machine(),
@@ -117,14 +100,8 @@ def _idle(resources: Resources) -> Performer:
 
 
 def main(events: int) -> None:
-    configure("console", "error")
-    process_memory.settle()
-    with tempfile.TemporaryDirectory(prefix="dia-jobs-") as folder:
-        settings, _ = load(
-            {PREFIX + name: value for name, value in _NOWHERE.items()}
-            | {PREFIX + "HOME": folder, PREFIX + "STATE_DIR": folder}
-        )
-        spent_s = asyncio.run(_spent_s(events, settings, Path(folder)))
+    with settings_alone({}) as (settings, folder):
+        spent_s = asyncio.run(_spent_s(events, settings, folder))
     sys.stdout.write(f"{spent_s / events * 1e6}\n")
 
 

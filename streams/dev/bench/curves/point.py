@@ -7,7 +7,6 @@ import ctypes
 import gc
 import re
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +14,9 @@ from pathlib import Path
 import msgspec
 
 from streams.core.errors import CommandError
-from streams.core.process import process_memory
-from streams.core.settings import PREFIX, Settings, load
-from streams.core.telemetry.logs import configure
-from streams.dev.bench.curves.engine import engine
+from streams.core.settings import Settings
+from streams.dev.bench.children import output_of
+from streams.dev.bench.curves.engine import engine, settings_alone
 from streams.dev.bench.curves.load import Load, Loader, Series
 
 MINUTE_MS = 60_000
@@ -28,8 +26,6 @@ _BOUNDS = {
     "MAX_LIVE_WINDOWS": "20000000",
     "MAX_IDS": "300000000",
     "IDLE_CLOSE_S": "3600",
-    "CLICKHOUSE_SHARDS": "http://null:1,http://null:2",
-    "KAFKA_BOOTSTRAP": "memory:1",
 }
 
 
@@ -45,25 +41,12 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 
 async def measure_point(asked: Load, limit_s: float) -> Point | None:
     """None on a timeout. Raises `CommandError` when it fails."""
-    child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "streams.dev.bench.curves.point",
-        msgspec.json.encode(asked).decode(),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-    )
+    program = (sys.executable, "-m", "streams.dev.bench.curves.point")
+    argument = msgspec.json.encode(asked).decode()
     try:
-        async with asyncio.timeout(limit_s):
-            output, _ = await child.communicate()
+        output = await output_of("a point of a curve", *program, argument, limit_s=limit_s)
     except TimeoutError:
         return None
-    finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
-    if child.returncode != 0:
-        raise CommandError(f"a point of a curve failed with exit code {child.returncode}.")
     return msgspec.json.decode(output, type=Point)
 
 
@@ -101,14 +84,8 @@ def resident_mib() -> int:
 
 def main(argv: Sequence[str]) -> None:
     asked = msgspec.json.decode(argv[0], type=Load)
-    configure("console", "error")
-    process_memory.settle()
-    with tempfile.TemporaryDirectory(prefix="dia-curve-") as folder:
-        settings, _ = load(
-            {PREFIX + name: value for name, value in _BOUNDS.items()}
-            | {PREFIX + "HOME": folder, PREFIX + "STATE_DIR": folder}
-        )
-        found = asyncio.run(_measure(asked, settings, Path(folder)))
+    with settings_alone(_BOUNDS) as (settings, folder):
+        found = asyncio.run(_measure(asked, settings, folder))
     sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
 
 

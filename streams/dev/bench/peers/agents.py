@@ -6,7 +6,6 @@ the last, or to the limit, without the last commit."""
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -15,8 +14,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from streams.core.errors import CommandError
 from streams.dev.bench.cases.case import Case
+from streams.dev.bench.children import output_of
 from streams.dev.bench.load.filling import CLEAN, fill
 from streams.dev.bench.named import named
 from streams.dev.bench.peers.affinity import Cores, one_each, pin
@@ -143,12 +142,9 @@ def _environ(rig: Rig, engine: Engine, work: str, programs: Path) -> dict[str, s
 
 
 async def _create_topics(rig: Rig, programs: Path, work: str) -> None:
-    command = [*_program(programs), "topics", "apply"]
-    child = await asyncio.create_subprocess_exec(
-        *command, env=_environ(rig, "dia", work, programs), stdout=asyncio.subprocess.DEVNULL
-    )
-    if code := await child.wait():
-        raise CommandError(f"the agent's topics were not created: exit code {code}.")
+    command = (*_program(programs), "topics", "apply")
+    environ = _environ(rig, "dia", work, programs)
+    await output_of("creating the agent's topics", *command, environ=environ)
 
 
 def judged(engine: Engine, work: str, run: PeerRun) -> AgentOutcome:

@@ -16,6 +16,7 @@ from xxhash import xxh3_64_hexdigest
 
 from streams.core.errors import CommandError
 from streams.core.settings import default_home
+from streams.dev.bench.children import output_of
 from streams.dev.bench.peers.peers import Peer
 from streams.dev.local import jars
 from streams.dev.local.jar_lock import parse_lock, read_lock
@@ -112,22 +113,10 @@ def _versioned(cache: Path, peer: Peer, content: str) -> Path:
 
 async def _run(peer: Peer, *command: str) -> None:
     """Raises `CommandError` on failure or timeout."""
-    child = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
+    what, silent = f"installing {peer.title}", asyncio.subprocess.DEVNULL
     try:
-        async with asyncio.timeout(INSTALL_TIMEOUT_S):
-            code = await child.wait()
+        await output_of(what, *command, limit_s=INSTALL_TIMEOUT_S, stderr=silent)
     except TimeoutError as error:
         raise CommandError(
             f"{peer.title} was not installed within {INSTALL_TIMEOUT_S:g} s."
         ) from error
-    finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
-    if code != 0:
-        raise CommandError(f"{peer.title} cannot be installed here: exit code {code}.")
