@@ -13,6 +13,8 @@ import msgspec
 from streams.connect.schema_registry.compatibility import SchemaDifference, differences
 from streams.core.topics.topic import Topic, ValueType
 
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
 
 class VersionFinding(NamedTuple):
     """``same``, ``new``, ``changed`` (still readable), or ``broken`` with the differences that
@@ -27,17 +29,23 @@ def name_of(topic: Topic, version: int) -> str:
     return f"{topic.schema}.v{version}"
 
 
-def document(topic: Topic, version: int) -> dict[str, Any]:
-    """Draft 2020-12, from the types in the code."""
-    event = topic.versions[version]
-    generated = msgspec.json.schema(event)
-    if conditions := _conditions(topic, event):
-        generated["$defs"][event.__name__]["allOf"] = conditions
+def described(kind: Any) -> dict[str, Any]:
+    """Its schema as msgspec generates it, with docstrings without indentation."""
+    generated = msgspec.json.schema(kind)
     for definition in generated.get("$defs", {}).values():
         if "description" in definition:
             definition["description"] = inspect.cleandoc(definition["description"])
+    return generated
+
+
+def document(topic: Topic, version: int) -> dict[str, Any]:
+    """Draft 2020-12, from the types in the code."""
+    event = topic.versions[version]
+    generated = described(event)
+    if conditions := _conditions(topic, event):
+        generated["$defs"][event.__name__]["allOf"] = conditions
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$schema": DRAFT,
         "$id": f"urn:dia:schema:{topic.schema}:{version}",
         "topic": topic.name,
         **({"$comment": f"at most {topic.bytes_max} bytes"} if topic.bytes_max else {}),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from streams.connect.schema_registry.documents import DRAFT, described
 from streams.core.job_refusals import InvalidParameters
 from streams.engine.scenarios.scenario import Scenario
 
@@ -25,15 +25,8 @@ def parameters(chosen: Scenario[Any], given: Mapping[str, Any]) -> Any:
 
 
 def document(chosen: Scenario[Any]) -> dict[str, Any]:
-    generated = msgspec.json.schema(chosen.parameters)
-    for definition in generated.get("$defs", {}).values():
-        if "description" in definition:
-            definition["description"] = inspect.cleandoc(definition["description"])
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:dia:scenario:{chosen.name}",
-        **generated,
-    }
+    identity = f"urn:dia:scenario:{chosen.name}"
+    return {"$schema": DRAFT, "$id": identity, **described(chosen.parameters)}
 
 
 def publish(scenarios: Iterable[Scenario[Any]]) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
-from streams.connect.access.problem import MEDIA_TYPE
 from streams.connect.schema_registry.documents import document as schema_document
 from streams.core.process.version import app_version
 from streams.core.records.headers import TRACEPARENT, UNNAMED_VERSION
 from streams.core.topics.topic import Topic
 from streams.http.edge.exchange import EVENTS_MAX, JSON, NDJSON, SCHEMA_HEADER
+from streams.http.openapi import COUNT, NAME, TEXT, array, maybe, obj, problem, problems_of, ref
 
 _PROBLEMS = {
     "400": "The body or a parameter cannot be read.",
@@ -55,7 +55,7 @@ def document(topics: tuple[Topic, ...], body_bytes_max: int) -> dict[str, Any]:
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
             "schemas": {**_events(topics), **_ANSWERS},
-            "responses": {status: _problem(text) for status, text in _PROBLEMS.items()},
+            "responses": {status: problem(text) for status, text in _PROBLEMS.items()},
         },
     }
 
@@ -100,12 +100,7 @@ def _post(topic: Topic, body_bytes_max: int) -> dict[str, Any]:
                         "schema": {
                             "anyOf": [
                                 event,
-                                {
-                                    "type": "array",
-                                    "items": event,
-                                    "minItems": 1,
-                                    "maxItems": EVENTS_MAX,
-                                },
+                                {**array(event), "minItems": 1, "maxItems": EVENTS_MAX},
                             ]
                         }
                     },
@@ -115,7 +110,7 @@ def _post(topic: Topic, body_bytes_max: int) -> dict[str, Any]:
             "responses": {
                 "202": _content("Every event was accepted.", "Receipt"),
                 "207": _content("Some events were accepted.", "Receipt"),
-                **_problems(_POST),
+                **problems_of(_POST),
             },
         }
     }
@@ -125,7 +120,7 @@ def _event(topic: Topic) -> dict[str, Any]:
     """A reference where the document names its type."""
     found = schema_document(topic, topic.latest)
     if "$defs" in found:
-        return _ref(topic.type.__name__)
+        return ref(topic.type.__name__)
     return {name: value for name, value in found.items() if not name.startswith("$")}
 
 
@@ -134,15 +129,15 @@ def _simulation() -> dict[str, Any]:
         "operationId": "simulation",
         "summary": "The results of the requests with one idempotency key, oldest first.",
         "parameters": [
-            {"name": "key", "in": "path", "required": True, "schema": _NAME},
+            {"name": "key", "in": "path", "required": True, "schema": NAME},
             {
                 "name": "tenant",
                 "in": "query",
                 "description": "Needed, and allowed, only with a token for every tenant.",
-                "schema": _NAME,
+                "schema": NAME,
             },
         ],
-        "responses": {"200": _content("Its results.", "Simulation"), **_problems(_READ)},
+        "responses": {"200": _content("Its results.", "Simulation"), **problems_of(_READ)},
     }
 
 
@@ -176,77 +171,48 @@ def _moved(node: Any) -> Any:
     return [_moved(item) for item in node] if isinstance(node, list) else node
 
 
-def _ref(name: str) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
 def _content(text: str, schema: str) -> dict[str, Any]:
-    return {"description": text, "content": {JSON: {"schema": _ref(schema)}}}
+    return {"description": text, "content": {JSON: {"schema": ref(schema)}}}
 
 
-def _problem(text: str) -> dict[str, Any]:
-    return {"description": text, "content": {MEDIA_TYPE: {"schema": _ref("Problem")}}}
-
-
-def _problems(statuses: tuple[str, ...]) -> dict[str, Any]:
-    return {status: {"$ref": f"#/components/responses/{status}"} for status in statuses}
-
-
-_NAME: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 128}
-_TEXT = {"type": "string"}
-_COUNT = {"type": "integer", "minimum": 0}
-
-
-def _object(required: dict[str, Any], **optional: Any) -> dict[str, Any]:
-    return {"type": "object", "properties": {**required, **optional}, "required": [*required]}
-
-
-_REJECTED = {
-    "type": "array",
-    "items": _object({"index": _COUNT, "code": _TEXT, "message": _TEXT, "path": _TEXT}),
-}
+_REJECTED = array(obj({"index": COUNT, "code": TEXT, "message": TEXT, "path": TEXT}))
 _ANSWERS: dict[str, Any] = {
-    "Receipt": _object(
+    "Receipt": obj(
         {
             "accepted": {"type": "integer", "minimum": 1},
             "stored": {"enum": ["log", "spool"]},
             "rejected": _REJECTED,
-            "rejected_total": _COUNT,
-            "not_judged": _COUNT,
+            "rejected_total": COUNT,
+            "not_judged": COUNT,
         }
     ),
-    "Problem": _object(
-        {"type": _TEXT, "title": _TEXT, "status": _COUNT, "code": _TEXT, "detail": _TEXT},
+    "Problem": obj(
+        {"type": TEXT, "title": TEXT, "status": COUNT, "code": TEXT, "detail": TEXT},
         rejected=_REJECTED,
-        rejected_total=_COUNT,
-        not_judged=_COUNT,
+        rejected_total=COUNT,
+        not_judged=COUNT,
     ),
-    "Simulation": _object(
+    "Simulation": obj(
         {
-            "tenant_id": _TEXT,
-            "idempotency_key": _TEXT,
+            "tenant_id": TEXT,
+            "idempotency_key": TEXT,
             "results": {
                 "type": "array",
                 "minItems": 1,
-                "items": _object(
+                "items": obj(
                     {
-                        "request_id": _TEXT,
-                        "model": _TEXT,
-                        "scenario": _TEXT,
-                        "priority": _COUNT,
-                        "trials": _COUNT,
+                        "request_id": TEXT,
+                        "model": TEXT,
+                        "scenario": TEXT,
+                        "priority": COUNT,
+                        "trials": COUNT,
                         "status": {"enum": ["completed", "rejected", "failed", "cancelled"]},
                         "repeated": {"type": "boolean"},
                         "summary": {"type": "object"},
-                        "error": {
-                            "anyOf": [
-                                {"type": "null"},
-                                _object({"code": _TEXT, "message": _TEXT}),
-                            ]
-                        },
-                        "requested_ts": _COUNT,
-                        "started_ts": _COUNT,
-                        "finished_ts": _COUNT,
+                        "error": maybe(obj({"code": TEXT, "message": TEXT})),
+                        "requested_ts": COUNT,
+                        "started_ts": COUNT,
+                        "finished_ts": COUNT,
                     }
                 ),
             },

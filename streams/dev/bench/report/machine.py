@@ -41,6 +41,12 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     kernel: str
     python: str
 
+    def __str__(self) -> str:
+        return (
+            f"{self.cpu}, {self.cores} cores, {self.memory_gib} GiB, Linux {self.kernel}, "
+            f"Python {self.python}."
+        )
+
 
 def this_machine() -> Machine:
     """Unreadable values are "unknown"."""

@@ -147,12 +147,10 @@ def plain(report: BenchReport) -> dict[str, Any]:
 
 
 def markdown(report: BenchReport) -> str:
-    machine = report.machine
     lines = [
         f"# Benchmark of {report.started_at[:19]}Z",
         "",
-        f"{machine.cpu}, {machine.cores} cores, {machine.memory_gib} GiB, Linux {machine.kernel}, "
-        f"Python {machine.python}. "
+        f"{report.machine} "
         + ", ".join(f"{name} {version}" for name, version in report.versions.items())
         + "."
         + (f" Commit {report.commit[:12]}{report.commit[40:]}." if report.commit else ""),

@@ -10,7 +10,6 @@ from streams.dev.bench.crowd import record as crowd
 from streams.dev.bench.curves import curves
 from streams.dev.bench.peers.results import PeerReport, ratio_table
 from streams.dev.bench.report import results
-from streams.dev.bench.report.machine import Machine
 from streams.dev.bench.report.records import Records
 from streams.dev.bench.report.targets import TARGETS
 
@@ -77,16 +76,9 @@ def _machine(records: Records) -> Iterator[str]:
         for r in (records.peers, records.curves, records.capacity, records.jobs, records.readers)
         if r is not None
     ]
-    for machine in dict.fromkeys(map(_told, made)):
+    for machine in dict.fromkeys(map(str, made)):
         yield machine
         yield ""
-
-
-def _told(machine: Machine) -> str:
-    return (
-        f"{machine.cpu}, {machine.cores} cores, {machine.memory_gib} GiB, Linux {machine.kernel}, "
-        f"Python {machine.python}."
-    )
 
 
 def _peers(peers: PeerReport) -> Iterator[str]:

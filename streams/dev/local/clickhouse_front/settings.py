@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from streams.core.rows.clickhouse_table import quoted as literal
 from streams.dev.local.clickhouse_front.confinement import check_setting
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -53,12 +54,8 @@ def parameters(*sources: Mapping[str, str]) -> dict[str, str]:
 
 def set_clause(settings: Mapping[str, str]) -> str:
     """``a = '1', b = 'x'``: the body of a SET statement."""
-    return ", ".join(f"{name} = {_literal(value)}" for name, value in settings.items())
+    return ", ".join(f"{name} = {literal(value)}" for name, value in settings.items())
 
 
 def quoted(name: str) -> str:
     return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
-
-
-def _literal(value: str) -> str:
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

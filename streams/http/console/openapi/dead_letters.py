@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from streams.http.console.openapi.parts import (
+from streams.http.openapi import (
     COUNT,
     FLAG,
     MOMENT,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from streams.connect.access.problem import MEDIA_TYPE
 from streams.core.process.version import app_version
 from streams.http.console.access.authorizer import CSRF_HEADER
 from streams.http.console.access.sessions import COOKIE
 from streams.http.console.openapi.paths import paths
+from streams.http.openapi import TEXT, obj, problem
 
 PROBLEMS = {
     "400": "A parameter or the body cannot be read, or the answer would be too large.",
@@ -48,22 +48,17 @@ def document(topics: tuple[str, ...]) -> dict[str, Any]:
                 },
             },
             "schemas": {"Problem": _PROBLEM},
-            "responses": {status: _problem(text) for status, text in PROBLEMS.items()},
+            "responses": {status: problem(text) for status, text in PROBLEMS.items()},
         },
     }
 
 
-_TEXT = {"type": "string"}
-_PROBLEM = {
-    "type": "object",
-    "properties": {
-        **dict.fromkeys(("type", "title", "code", "detail"), _TEXT),
+_PROBLEM = obj(
+    {
+        "type": TEXT,
+        "title": TEXT,
         "status": {"type": "integer"},
-    },
-    "required": ["type", "title", "status", "code", "detail"],
-}
-
-
-def _problem(text: str) -> dict[str, Any]:
-    reference = {"$ref": "#/components/schemas/Problem"}
-    return {"description": text, "content": {MEDIA_TYPE: {"schema": reference}}}
+        "code": TEXT,
+        "detail": TEXT,
+    }
+)

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from streams.http.console.openapi.dead_letters import letters
-from streams.http.console.openapi.parts import (
+from streams.http.console.openapi.series import series
+from streams.http.console.openapi.shedding import shedding
+from streams.http.openapi import (
     COUNT,
     FLAG,
     FORM,
@@ -22,8 +24,6 @@ from streams.http.console.openapi.parts import (
     query,
     read,
 )
-from streams.http.console.openapi.series import series
-from streams.http.console.openapi.shedding import shedding
 
 ANYTHING: dict[str, Any] = {"type": "object"}
 

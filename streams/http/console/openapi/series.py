@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from streams.http.console.openapi.parts import (
+from streams.http.openapi import (
     COUNT,
     MOMENT,
     NAME,

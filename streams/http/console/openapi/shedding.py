@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from streams.engine.runtime.offsets.shed_order import REASON_MAX
-from streams.http.console.openapi.parts import (
+from streams.http.openapi import (
     COUNT,
     MOMENT,
     NAME,

@@ -1,8 +1,10 @@
-"""Building blocks of the OpenAPI paths."""
+"""Parts of the OpenAPI descriptions of the edge and the console."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from streams.connect.access.problem import MEDIA_TYPE
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
@@ -63,13 +65,21 @@ def get(
         "responses": {
             "200": {"description": summary, "content": content},
             "304": {"description": "The client has it (If-None-Match)."},
-            **_problems(problems),
+            **problems_of(problems),
         },
     }
 
 
-def _problems(statuses: tuple[str, ...]) -> dict[str, Any]:
+def problems_of(statuses: tuple[str, ...]) -> dict[str, Any]:
     return {status: {"$ref": f"#/components/responses/{status}"} for status in statuses}
+
+
+def ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def problem(text: str) -> dict[str, Any]:
+    return {"description": text, "content": {MEDIA_TYPE: {"schema": ref("Problem")}}}
 
 
 def post(
@@ -86,7 +96,7 @@ def post(
         "parameters": [*parameters],
         "responses": {
             **{status: _answer(summary, schema) for status, schema in answers.items()},
-            **_problems(problems),
+            **problems_of(problems),
         },
     }
     if body is not None:
