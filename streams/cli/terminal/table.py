@@ -33,7 +33,11 @@ def lines(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> 
             indent = _INDENT if group else 0
             cells = [_padded(row[index], widths[index]) for index in members]
             text = (" " * _GAP).join(cells).rstrip()
-            for piece in chop_cells(text, max(1, width - indent)):
+            pieces = chop_cells(text, max(1, width - indent))
+            if text and not pieces:
+                # rich drops a text without width, as a lone modifier of an emoji
+                pieces = [text]
+            for piece in pieces:
                 yield Text(" " * indent + piece, style="" if number else "bold")
 
 

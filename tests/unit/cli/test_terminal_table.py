@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streams.cli.terminal.table import lines
@@ -44,6 +44,7 @@ cells = st.text(st.characters(exclude_categories=("C", "Z")), max_size=30)
 @given(st.integers(1, 6).flatmap(
     lambda n: st.lists(st.tuples(*[cells] * n), min_size=1, max_size=4)
 ), st.integers(12, 100))  # fmt: skip
+@example([("\U0001f3fb",)], 12)
 def test_nothing_is_lost_and_nothing_is_too_wide(rows, width):
     """Whatever the cells hold: a terminal would wrap a longer line where it likes."""
     columns = [f"c{number}" for number in range(len(rows[0]))]
