@@ -10,11 +10,9 @@ import msgspec
 from schemas.model_card import ModelCard
 from streams.connect.cache.cache import Cache, SharedLayer, Versioned
 from streams.connect.cache.kind import MODEL, owned
-from streams.connect.sinks import sharding
-from streams.connect.sinks.clickhouse import reading_groups
+from streams.connect.sinks.fact_shards import FactShards
 from streams.connect.sinks.replica import Replica
 from streams.core.clock import Clock
-from streams.core.errors import ShardUnavailable
 from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
 
@@ -35,8 +33,7 @@ class ModelCardReader:
     def __init__(
         self, settings: Settings, clock: Clock, metrics: Metrics, layer: SharedLayer | None
     ) -> None:
-        self._map = sharding.declared(settings) if settings.shards() else None
-        self._shards = reading_groups(settings)
+        self._shards = FactShards(settings, clock)
         self._cache: Cache[ModelCard] = Cache(
             MODEL, encode=_encode, decode=_decode, clock=clock, metrics=metrics, layer=layer
         )
@@ -47,13 +44,10 @@ class ModelCardReader:
 
     async def close(self) -> None:
         await self._cache.close()
-        for group in self._shards:
-            await asyncio.to_thread(group.close)
+        await asyncio.to_thread(self._shards.close)
 
     async def _load(self, tenant: str, model: str) -> Versioned[ModelCard]:
-        if self._map is None:
-            raise ShardUnavailable("no ClickHouse shard is known: set DIA_CLICKHOUSE_SHARDS.")
-        group = self._shards[self._map.shard_of_key(f"{tenant}\0{model}")]
+        group = await self._shards.of_key(f"{tenant}\0{model}")
         work = partial(_card, {"tenant": tenant, "model": model})
         return await asyncio.to_thread(group.ask, work)
 

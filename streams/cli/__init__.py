@@ -47,6 +47,7 @@ GROUPS: tuple[str, ...] = (
     "shed",
     "audit",
     "config",
+    "shards",
     "doctor.doctor",
     "explain",
 )
@@ -56,7 +57,7 @@ class _Root(CommandGroup):
     tasks: ClassVar = {
         "Begin": ("demo", "up", "down", "init", "doctor"),
         "Send and read": ("produce", "query", "edge", "console"),
-        "Run": ("worker", "run", "topics", "migrate", "schemas", "config"),
+        "Run": ("worker", "run", "topics", "migrate", "shards", "schemas", "config"),
         "Watch": ("status", "audit", "explain"),
         "Repair": ("dlq", "replay", "shed", "tables", "cache", "policy"),
         "Prove": ("simulate", "bench"),

@@ -33,14 +33,17 @@ def require_address(settings: Settings) -> None:
         )
 
 
-def shards_of(settings: Settings, topology: Topology) -> ShardSet | None:
-    """None without a configured shard: the journal keeps the rows for later."""
+async def shards_of(settings: Settings, topology: Topology) -> ShardSet | None:
+    """With the maps that the servers record. None without a configured shard: the journal keeps the
+    rows for later. Raises `ShardMapChanged`."""
     from streams.connect.sinks.clickhouse import ClickHouseShards
     from streams.core.clock import SystemClock
 
     if not settings.shards():
         return None
-    return ClickHouseShards.from_settings(settings, SystemClock(), topology.targets.tables)
+    shards = ClickHouseShards.from_settings(settings, SystemClock(), topology.targets.tables)
+    await shards.learn()
+    return shards
 
 
 @asynccontextmanager

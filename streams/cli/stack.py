@@ -33,7 +33,9 @@ def up(
     *,
     shards: Annotated[
         int | None,
-        typer.Option(metavar="N", help="ClickHouse shards; fixed at the first start (2)."),
+        typer.Option(
+            metavar="N", help="ClickHouse servers (2); more than before: see `dia shards plan`."
+        ),
     ] = None,
     brokers: Annotated[
         int | None,

@@ -426,8 +426,8 @@ class SlotInUse(WorkerStopped):
 
 
 class ShardMapChanged(WorkerStopped):
-    """Another shard map than this process's placed the rows: windows would count twice and series
-    would not be found."""
+    """The servers or a changelog do not know this process's shard map: windows would count twice and
+    series would not be found."""
 
     code = "shard_map_changed"
     exit_code = 5

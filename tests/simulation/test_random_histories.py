@@ -1,7 +1,8 @@
 """Random histories of the whole engine, none of which may lose or double a record.
 
 A failing seed is printed with the command that replays it. TEST_SEEDS sets how many run, a fifth of
-them of jobs, and as many of single events; `make test-faults SEEDS=N` runs others.
+them of jobs, and as many of single events and of added shards; `make test-faults SEEDS=N` runs
+others.
 """
 
 from __future__ import annotations
@@ -32,6 +33,13 @@ _MISFIT = re.compile(
 def test_every_history_is_exact():
     """Crashes between any two steps, zombies, lost answers, broken shards: counted once each."""
     failures = [str(failure) for failure in try_seeds(range(SEEDS - SEEDS // 5), JOBS, "metrics")]
+    assert not failures, "\n".join(failures)
+
+
+@pytest.mark.timeout(600 + 3 * SEEDS)
+def test_every_history_with_added_shards_is_exact():
+    """Two shards are added around midnight, and each worker learns of them by itself."""
+    failures = [str(failure) for failure in try_seeds(range(SEEDS // 5), JOBS, "growth")]
     assert not failures, "\n".join(failures)
 
 

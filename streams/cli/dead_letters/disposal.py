@@ -138,7 +138,7 @@ async def _record(
     from streams.operate.replay.journal.control import Disposal, dispose
 
     total = Disposal()
-    broker, shards = broker_of(run.settings), shards_of(run.settings, run.app.topology)
+    broker, shards = broker_of(run.settings), await shards_of(run.settings, run.app.topology)
     try:
         async with clients(run) as (_, reader):
             for topic, own in groupby(spans, key=lambda span: span.tp.topic):

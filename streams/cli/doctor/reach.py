@@ -51,7 +51,8 @@ async def examine(settings: Settings, topology: Topology) -> list[DoctorFinding]
 
 
 async def _shard_map(settings: Settings) -> DoctorFinding:
-    from streams.connect.sinks import sharding
+    """Whether the reachable servers hold rows of this process's shard map."""
+    from streams.connect.sinks import shard_maps
     from streams.connect.sinks.clickhouse import refuse_other_map
     from streams.core.errors import ShardMapChanged
 
@@ -62,10 +63,13 @@ async def _shard_map(settings: Settings) -> DoctorFinding:
     except ShardMapChanged as error:
         mend = "set DIA_CLICKHOUSE_SHARDS and DIA_SHARDING to what they were"
         return DoctorFinding("shard map", FindingLevel.FAILURE, str(error), mend)
-    identity = sharding.declared(settings).identity
-    return DoctorFinding(
-        "shard map", FindingLevel.OK, f"{identity.description} [{identity.digest}]"
+    known = await asyncio.to_thread(shard_maps.look, settings)
+    said = "; ".join(
+        f"map {one.record.version}: {one.record.shard_map.identity.description} "
+        f"[{one.record.shard_map.identity.digest}], from {one.record.day}"
+        for one in known.maps
     )
+    return DoctorFinding("shard map", FindingLevel.OK, said)
 
 
 def _unset(check: str, variable: str) -> DoctorFinding:

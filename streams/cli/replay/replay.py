@@ -232,7 +232,7 @@ async def _work(
     from streams.cli.clients import shards_of
     from streams.operate.replay.run.run import run_plan
 
-    shards = shards_of(invoked.settings, invoked.app.topology)
+    shards = await shards_of(invoked.settings, invoked.app.topology)
     try:
         return await run_plan(_means(invoked, rate, actor, shards, seen), plan, resume=resume)
     finally:

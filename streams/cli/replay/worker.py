@@ -45,7 +45,7 @@ async def _serve(settings: Settings, topology: Topology, slot: int) -> None:
     except BaseException:
         lock.close()
         raise
-    broker, shards = broker_of(settings), shards_of(settings, topology)
+    broker, shards = broker_of(settings), await shards_of(settings, topology)
     server = HealthServer(health, metrics, clock, listener)
     agent = ReplayAgent(
         broker,

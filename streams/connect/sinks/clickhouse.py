@@ -13,21 +13,27 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from streams.connect.sinks import arrow, bisection, rollup, sharding
+from streams.connect.sinks import arrow, bisection, rollup, shard_maps
 from streams.connect.sinks.replica import Replica, StatementRefused
 from streams.connect.sinks.replica_group import READ_DELAY_MAX_S, ReplicaGroup
 from streams.connect.sinks.shard_claim import ShardPlace
+from streams.connect.sinks.shard_maps import KnownMaps
 from streams.core.clock import Clock
-from streams.core.errors import PoolExhausted, ShardMapChanged, ShardUnavailable
+from streams.core.errors import (
+    PoolExhausted,
+    ShardMapChanged,
+    ShardUnavailable,
+    TransientError,
+)
 from streams.core.rows.built_in_tables import (
     Bucket,
     FactRows,
-    MapIdentity,
     Rows,
     RowsRefused,
     WindowRows,
 )
 from streams.core.rows.clickhouse_table import ClickHouseTable
+from streams.core.rows.dated_map import DatedMap, MapIdentity
 from streams.core.settings import Settings
 
 MAP_ANSWER_S = 5.0
@@ -92,43 +98,37 @@ class ClickHouseShards:
     loop."""
 
     def __init__(
-        self,
-        shards: Sequence[Shard],
-        shard_map: sharding.ShardMap,
-        clock: Clock,
-        tables: Mapping[str, ClickHouseTable],
-        *,
-        timeout_s: float,
-        retention_days: int,
-        replicated: bool,
+        self, settings: Settings, clock: Clock, tables: Mapping[str, ClickHouseTable]
     ) -> None:
-        self._shards = list(shards)
-        self._map = shard_map
+        self._settings = settings
         self._tables = tables
         self._clock = clock
-        self._timeout_s = timeout_s
-        self._retention_days = retention_days
-        self._replicated = replicated
-        self._confirmed = False
+        self._timeout_s = settings.sink_timeout_s
+        self._retention_days = settings.m1_retention_days
+        self._replicated = bool(settings.clickhouse_cluster)
+        self._confirmed = self._asked = False
+        self._known = shard_maps.assumed(settings)
+        self._maps = self._known.in_force
+        self._shards: list[Shard] = []
+        self._connect()
 
     @classmethod
     def from_settings(
         cls, settings: Settings, clock: Clock, tables: Mapping[str, ClickHouseTable]
     ) -> ClickHouseShards:
-        """Opens no connection."""
-        shards = [
-            Shard(index, ReplicaGroup(found), settings.sink_pool_size, settings.sink_acquire_s)
-            for index, found in enumerate(shard_replicas(settings, writes=True))
-        ]
-        return cls(
-            shards,
-            sharding.declared(settings),
-            clock,
-            tables,
-            timeout_s=settings.sink_timeout_s,
-            retention_days=settings.m1_retention_days,
-            replicated=bool(settings.clickhouse_cluster),
-        )
+        """Every shard of ``DIA_CLICKHOUSE_SHARDS``, and after `learn` of the newest map, for window
+        rows and rows of ``tables`` (by name). Opens no connection."""
+        return cls(settings, clock, tables)
+
+    def _connect(self) -> None:
+        """Have a `Shard` for each shard of the maps in force."""
+        settings, begin = self._settings, len(self._shards)
+        replicas = shard_replicas(settings, self._known, writes=True)
+        for index, found in enumerate(replicas[begin : self._maps[-1].shards], begin):
+            group = ReplicaGroup(found)
+            self._shards.append(
+                Shard(index, group, settings.sink_pool_size, settings.sink_acquire_s)
+            )
 
     @property
     def count(self) -> int:
@@ -140,20 +140,51 @@ class ClickHouseShards:
 
     @property
     def identity(self) -> MapIdentity:
-        return self._map.identity
+        return self._known.identity
+
+    @property
+    def maps(self) -> Sequence[DatedMap]:
+        return self._maps
 
     @property
     def confirmed(self) -> bool:
         self._confirmed = self._confirmed or any(shard.confirmed for shard in self._shards)
         return self._confirmed
 
-    def shard_of(
-        self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
-    ) -> NDArray[np.int32]:
-        return self._map.shard_of(tenants, models, metrics)
+    async def learn(self) -> None:
+        first_time, self._asked = not self._asked, True
+        found = await self._recorded()
+        if not found.recorded or len(found.in_force) < len(self._maps):
+            return  # a server without the newest record may answer after one that has it
+        if found.identity != self._known.identity:
+            if not first_time:
+                raise ShardMapChanged(
+                    f"this process began with {self.identity.description}, before a server "
+                    f"answered, and the first map is {found.identity.description}. Start it again."
+                )
+            for shard in self._shards:
+                shard.close()
+            self._shards = []
+        self._known, self._confirmed = found, True
+        self._maps = found.in_force
+        self._connect()
+
+    async def _recorded(self) -> KnownMaps:
+        """What the first server that answers records."""
+        if not self._known.recorded:
+            # The claims of the servers may name a map that is not known yet.
+            return await asyncio.to_thread(shard_maps.look, self._settings)
+        for shard in self._shards:
+            try:
+                maps = await shard.run(shard_maps.recorded_at, MAP_ANSWER_S)
+            except TransientError:
+                continue
+            if maps:
+                return shard_maps.known(self._settings, maps)
+        return self._known
 
     def shard_of_key(self, key: str) -> int:
-        return self._map.shard_of_key(key)
+        return self._known.first.shard_of_key(key)
 
     async def insert(self, shard: int, chunks: Sequence[Rows]) -> None:
         filled = [chunk for chunk in chunks if len(chunk)]
@@ -175,10 +206,15 @@ class ClickHouseShards:
             await asyncio.to_thread(shard.close)
 
 
-def shard_replicas(settings: Settings, *, writes: bool = False) -> list[list[Replica]]:
-    """One inner list per shard. Each replica first checks its server's shard claim; with
-    ``writes``, a server without a claim is unavailable."""
-    identity = sharding.declared(settings).identity if settings.shards() else None
+def shard_replicas(
+    settings: Settings, known: KnownMaps | None = None, *, writes: bool = False
+) -> list[list[Replica]]:
+    """A `Replica` per URL, one inner list per shard of ``known``; None: as the servers say, which
+    blocks. Each first checks its server's shard claim; with ``writes``, a server without a claim is
+    unavailable. Raises `ShardMapChanged`."""
+    if not settings.shards():
+        return []
+    found = known or shard_maps.look(settings)
     return [
         [
             Replica(
@@ -189,21 +225,24 @@ def shard_replicas(settings: Settings, *, writes: bool = False) -> list[list[Rep
                 timeout_s=settings.sink_timeout_s,
                 pool_size=settings.sink_pool_size,
                 tls=settings.clickhouse_tls(),
-                place=ShardPlace(shard, identity) if identity is not None else None,
+                place=ShardPlace(shard, found.identity),
                 writes=writes,
                 replicated=bool(settings.clickhouse_cluster),
             )
             for url in urls
         ]
-        for shard, urls in enumerate(settings.shards())
+        for shard, urls in enumerate(found.urls)
     ]
 
 
-def reading_groups(settings: Settings, *, stale: bool = True) -> list[ReplicaGroup]:
-    """``stale`` as in `ReplicaGroup`."""
+def reading_groups(
+    settings: Settings, known: KnownMaps | None = None, *, stale: bool = True
+) -> list[ReplicaGroup]:
+    """The replicas of every shard for reading; ``known`` as in `shard_replicas`, ``stale`` as in
+    `ReplicaGroup`."""
     return [
         ReplicaGroup(found, delay_max_s=READ_DELAY_MAX_S, stale=stale)
-        for found in shard_replicas(settings)
+        for found in shard_replicas(settings, known)
     ]
 
 
@@ -211,7 +250,8 @@ async def refuse_other_map(settings: Settings) -> None:
     """With every server that answers within `MAP_ANSWER_S`. Raises `ShardMapChanged`. Readers call
     this at start."""
     impatient = replace(settings, sink_timeout_s=MAP_ANSWER_S)
-    replicas = [replica for group in shard_replicas(impatient) for replica in group]
+    groups = await asyncio.to_thread(shard_replicas, impatient)
+    replicas = [replica for group in groups for replica in group]
     try:
         asked = [asyncio.to_thread(_ping, replica) for replica in replicas]
         found = await asyncio.gather(*asked, return_exceptions=True)

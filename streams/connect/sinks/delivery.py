@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 import structlog
@@ -41,30 +41,48 @@ class Delivery:
         *,
         batch_rows: int,
         queue_rows: int,
-        calls: Sequence[Calls] | None = None,
+        calls: Callable[[int], Calls] | None = None,
         tracer: Tracer = UNTRACED,
         seed: int = 0,
     ) -> None:
-        """``calls`` measures the calls to each shard."""
+        """``calls`` makes what measures the calls to a shard."""
         self._shards = shards
         self._clock = clock
         self._metrics = metrics
         self._batch_rows = batch_rows
         self._queue_rows = queue_rows
-        self._calls = calls or [Calls(f"shard {n}", clock) for n in range(shards.count)]
+        self._new_calls = calls or (lambda shard: Calls(f"shard {shard}", clock))
+        self.calls: list[Calls] = []
+        """per shard"""
         self._tracer = tracer
         self._jitter = random.Random(seed)
-        self._queues: list[dict[str, WaitingRows]] = [{} for _ in range(shards.count)]
+        self._queues: list[dict[str, WaitingRows]] = []
         """per shard, by table in turn; none is empty"""
-        self._rows = [0] * shards.count
-        self._wake = [WakeSignal(clock) for _ in range(shards.count)]
-        self._in_flight: list[list[Job]] = [[] for _ in range(shards.count)]
+        self._rows: list[int] = []
+        self._wake: list[WakeSignal] = []
+        self._in_flight: list[list[Job]] = []
+        self._workers: asyncio.TaskGroup | None = None
+        self.grow()
 
     async def run(self) -> None:
-        """Until cancelled; queued rows are then left to their owners."""
-        async with asyncio.TaskGroup() as workers:
-            for shard in range(self._shards.count):
-                workers.create_task(self._run(shard), name=f"deliver-{shard}")
+        """Deliver until cancelled; queued rows are then left to their owners."""
+        async with asyncio.TaskGroup() as self._workers:
+            for shard in range(len(self._queues)):
+                self._start(shard)
+
+    def grow(self) -> None:
+        """Have a queue and a worker for each shard of the set, which may have more of them."""
+        for shard in range(len(self._queues), self._shards.count):
+            self._queues.append({})
+            self._rows.append(0)
+            self._wake.append(WakeSignal(self._clock))
+            self._in_flight.append([])
+            self.calls.append(self._new_calls(shard))
+            self._start(shard)
+
+    def _start(self, shard: int) -> None:
+        if self._workers is not None:
+            self._workers.create_task(self._run(shard), name=f"deliver-{shard}")
 
     def room(self) -> list[int]:
         return [max(0, self._queue_rows - rows) for rows in self._rows]
@@ -144,7 +162,7 @@ class Delivery:
         while any(job.answer is not _unheard for job in jobs):
             began = self._clock.monotonic()
             try:
-                with self._calls[shard].call(), self._span(shard, jobs, rows):
+                with self.calls[shard].call(), self._span(shard, jobs, rows):
                     await self._shards.insert(shard, [job.rows for job in jobs])
             except RowsRefused as answer:
                 refused, reason = answer.indexes, answer.reason

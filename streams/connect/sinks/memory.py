@@ -5,29 +5,31 @@ or more replicas (`streams.connect.sinks.memory_replica`)."""
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streams.connect.sinks import rollup, sharding
 from streams.connect.sinks.memory_replica import MemoryReplica, Row, shown, spread, synced
 from streams.connect.sinks.shard_claim import ShardPlace
 from streams.connect.sinks.view_source import WINDOWS
 from streams.core.clock import Clock
-from streams.core.errors import ShardBusy, ShardUnavailable
+from streams.core.errors import ShardBusy, ShardMapChanged, ShardUnavailable
 from streams.core.rows.built_in_tables import (
+    MAP_HINT,
     OFFSET_END,
     Bucket,
     FactRows,
-    MapIdentity,
     Rows,
     RowsRefused,
     WindowRows,
 )
 from streams.core.rows.clickhouse_table import ClickHouseTable
+from streams.core.rows.dated_map import DatedMap, MapIdentity
 from streams.core.rows.deviations import combined
 from streams.core.rows.operational_tables import OPERATIONAL
 
@@ -92,6 +94,10 @@ class MemoryShards:
             _Server([MemoryReplica(self._keys) for _ in range(replicas)], claim=self._map.identity)
             for _ in range(count)
         ]
+        self._everywhere = self._servers
+        self._first, self._record = self._map, [self._map.dated()]
+        """the maps that the servers record"""
+        self._maps = tuple(self._record)
         self._confirmed = False
 
     def with_map(self, shard_map: sharding.ShardMap) -> MemoryShards:
@@ -107,7 +113,27 @@ class MemoryShards:
         for server in seen._servers:
             server.claim = None
         seen._servers[: len(servers)] = servers
+        seen._everywhere = self._everywhere
+        seen._first, seen._record = self._first, self._record
         return seen
+
+    def view(self) -> Self:
+        """The same servers as another process sees them, which has learned of no later map."""
+        seen = copy.copy(self)
+        seen.forget_maps()
+        return seen
+
+    def forget_maps(self) -> None:
+        self._maps, self._confirmed = (self._map.dated(),), False
+
+    def add_shard(self, first_day: int) -> None:
+        """Record a map with one more shard by hash, from ``first_day`` (days since 1970) on."""
+        count = len(self._servers) + 1
+        replicas = [MemoryReplica(self._keys) for _ in self._servers[0].replicas]
+        self._servers.append(_Server(replicas, claim=self._map.identity))
+        grown = sharding.ShardMap(count, sharding.HashSharding(count))
+        self._record.append(grown.dated(first_day))
+        self._maps = tuple(self._record)
 
     def with_tables(self, tables: Mapping[str, ClickHouseTable]) -> MemoryShards:
         seen = MemoryShards(
@@ -132,7 +158,7 @@ class MemoryShards:
 
     @property
     def count(self) -> int:
-        return len(self._servers)
+        return self._maps[-1].shards
 
     @property
     def tables(self) -> Mapping[str, ClickHouseTable]:
@@ -146,10 +172,22 @@ class MemoryShards:
     def confirmed(self) -> bool:
         return self._confirmed
 
-    def shard_of(
-        self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
-    ) -> NDArray[np.int32]:
-        return self._map.shard_of(tenants, models, metrics)
+    @property
+    def maps(self) -> Sequence[DatedMap]:
+        return self._maps
+
+    async def learn(self) -> None:
+        for server in self._servers[: self.count]:
+            if not (server.faults.down or server.faults.busy or server.claim is None):
+                break
+        else:
+            return
+        if self.identity.digest not in {dated.identity.digest for dated in self._record}:
+            recorded = self._record[-1].identity.description
+            raise ShardMapChanged(f"the shards record {recorded} (scripted). {MAP_HINT}")
+        self._map, self._servers = self._first, self._everywhere
+        self._maps = tuple(self._record)
+        self._confirmed = True
 
     def shard_of_key(self, key: str) -> int:
         return self._map.shard_of_key(key)

@@ -16,6 +16,8 @@ from importlib import resources
 from string import Template
 from typing import Any, Protocol
 
+from streams.connect.sinks import map_record
+from streams.connect.sinks.map_record import RecordedMap
 from streams.connect.sinks.replica import UNKNOWN_TABLE, Replica, StatementRefused
 from streams.connect.sinks.shard_claim import ShardPlace
 from streams.connect.sinks.view_source import ViewSource
@@ -150,13 +152,15 @@ class Migrator:
         values: Mapping[str, str],
         secrets: Sequence[str],
         place: ShardPlace,
+        maps: Sequence[RecordedMap],
     ) -> None:
-        """``place``: the shard that the server claims."""
+        """``place``: the shard that the server claims. ``maps``: those that it has to record."""
         self._replica = replica
         self._record = f"{source.database}.migrations_local"
         self._values = values
         self._secrets = secrets
         self._place = place
+        self._maps = maps
         self._migrations = load(source.tables.values())
         self._tables = source.tables
         self._database = source.database
@@ -212,7 +216,19 @@ class Migrator:
                 _RECORD.format(table=self._record), {"label": label, "checksum": checksums[label]}
             )
         self._replica.claim(self._place)
+        self._record_maps()
         return [label for label, _ in waiting]
+
+    def _record_maps(self) -> None:
+        """Write the records of maps that the server lacks."""
+        there = {
+            (one.record.version, one.in_force)
+            for one in map_record.read(self._replica.query(map_record.READ)[1])
+        }
+        for one in self._maps:
+            if not there & {(one.record.version, True), (one.record.version, one.in_force)}:
+                parameters = one.record.parameters(in_force=one.in_force)
+                self._replica.command(map_record.WRITE, parameters)
 
     def _recorded(self) -> dict[str, tuple[str, Any]]:
         try:

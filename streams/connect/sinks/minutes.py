@@ -1,15 +1,20 @@
-"""Recent minutes of one series, summed over incarnations, read from its shard. Behind a breaker:
-waiting jobs hold neither a thread nor a connection."""
+"""Recent minutes of one series, summed over incarnations, read from its shards.
+
+After `BREAKER.failures` consecutive failures a shard is not queried for `BREAKER.open_s`; waiting
+jobs hold neither a thread nor a connection.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from streams.connect.sinks import sharding
 from streams.connect.sinks.clickhouse import Shard, reading_groups
 from streams.connect.sinks.replica import Replica
+from streams.connect.sinks.shard_maps import KnownMaps, LiveMaps
 from streams.core.clock import Clock
 from streams.core.errors import ShardUnavailable
 from streams.core.resilience.breaker import Breaker, BreakerPolicy
@@ -43,37 +48,70 @@ class Minute(NamedTuple):
     counts: list[int]
 
 
+def _joined(parts: Sequence[Sequence[Minute]]) -> list[Minute]:
+    """The minutes of several shards. One minute is on two of them only where partitions took a map
+    on different days."""
+    found: dict[int, Minute] = {}
+    for minute in (minute for part in parts for minute in part):
+        other = found.setdefault(minute.start_s, minute)
+        if other is minute:
+            continue
+        sketch = Counter(dict(zip(other.codes, other.counts, strict=True)))
+        sketch.update(dict(zip(minute.codes, minute.counts, strict=True)))
+        codes = sorted(sketch)
+        found[minute.start_s] = Minute(
+            minute.start_s,
+            other.n + minute.n,
+            other.total + minute.total,
+            codes,
+            [sketch[code] for code in codes],
+        )
+    return [found[start_s] for start_s in sorted(found)]
+
+
 class MinuteReader:
     """Queries the replicas in turn, in threads; keeps connections."""
 
     def __init__(self, settings: Settings, clock: Clock, metrics: Metrics) -> None:
-        impatient = replace(settings, sink_timeout_s=ANSWER_S, sink_pool_size=_QUERIES)
-        groups = settings.shards()
-        self._map = sharding.declared(settings) if groups else None
-        self._shards = [
-            Shard(index, group, _QUERIES, ANSWER_S)
-            for index, group in enumerate(reading_groups(impatient))
-        ]
-        self._deadlines_s = [ANSWER_S * len(urls) + _GRACE_S for urls in groups]
-        self.breakers = [
-            Breaker(f"history_shard_{index}", BREAKER, (ShardUnavailable,), clock, metrics)
-            for index in range(len(groups))
-        ]
+        self._settings = replace(settings, sink_timeout_s=ANSWER_S, sink_pool_size=_QUERIES)
+        self._clock, self._metrics = clock, metrics
+        self._maps = LiveMaps(settings, clock) if settings.shards() else None
+        self._shards: list[Shard] = []
+        self._deadlines_s: list[float] = []
+        self.breakers: list[Breaker] = []
+        if self._maps is not None:
+            self._connect(self._maps.known)
+
+    def _connect(self, known: KnownMaps) -> None:
+        """Have what reads each shard of ``known``."""
+        groups = reading_groups(self._settings, known)
+        for index, group in enumerate(groups[len(self._shards) :], len(self._shards)):
+            self._shards.append(Shard(index, group, _QUERIES, ANSWER_S))
+            self._deadlines_s.append(ANSWER_S * len(known.urls[index]) + _GRACE_S)
+            breaker = f"history_shard_{index}"
+            self.breakers.append(
+                Breaker(breaker, BREAKER, (ShardUnavailable,), self._clock, self._metrics)
+            )
 
     def shard_of(self, tenant: str, model: str, metric: str) -> int:
-        """0 where no shard is configured."""
-        if self._map is None:
+        """The shard that has the newest windows of the series; 0 where none is configured."""
+        if self._maps is None:
             return 0
-        return int(self._map.shard_of([tenant], [model], [metric])[0])
+        newest = self._maps.known.maps[-1].record.shard_map
+        return int(newest.shard_of([tenant], [model], [metric])[0])
 
     async def read(
         self, tenant: str, model: str, metric: str, start_s: int, stop_s: int
     ) -> list[Minute]:
-        """Minutes that begin in the range, ascending, within `ANSWER_S` per replica. Raises
-        `ShardUnavailable`, `ShardBusy`, `PoolExhausted`, and `BreakerOpen` without a query."""
-        if self._map is None:
+        """Minutes that begin in the range, ascending, within `ANSWER_S` per replica.
+
+        Raises `ShardUnavailable`, `ShardBusy`, `PoolExhausted`, `ShardMapChanged`, and
+        `BreakerOpen` without a query.
+        """
+        if self._maps is None:
             raise ShardUnavailable("no ClickHouse shard is known: set DIA_CLICKHOUSE_SHARDS.")
-        shard = self.shard_of(tenant, model, metric)
+        known = await self._maps.fresh()
+        self._connect(known)
         parameters = {
             "tenant": tenant,
             "model": model,
@@ -89,10 +127,16 @@ class MinuteReader:
                 for w, n, s1, (codes, counts) in rows
             ]
 
-        return await self.breakers[shard].call(
-            lambda: self._shards[shard].run(ask, self._deadlines_s[shard])
-        )
+        async def of_shard(shard: int) -> list[Minute]:
+            return await self.breakers[shard].call(
+                lambda: self._shards[shard].run(ask, self._deadlines_s[shard])
+            )
+
+        parts = await asyncio.gather(*map(of_shard, known.shards_of(tenant, model, metric)))
+        return parts[0] if len(parts) == 1 else _joined(parts)
 
     async def close(self) -> None:
+        if self._maps is not None:
+            self._maps.close()
         for shard in self._shards:
             await asyncio.to_thread(shard.close)

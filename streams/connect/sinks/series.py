@@ -1,4 +1,4 @@
-"""Statistics of one series per time step, read from its shard."""
+"""Statistics of one series per time step, read from the shards that may have windows of it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from streams.connect.sinks import sharding
+from streams.connect.sinks import shard_maps
 from streams.connect.sinks.clickhouse import reading_groups
+from streams.connect.sinks.series_merge import EXTRA, joined
 from streams.core.errors import UsageError
 from streams.core.rows import deviations
 from streams.core.rows.built_in_tables import WindowTable
@@ -79,7 +80,11 @@ _BUCKET = """greatest(low, least(high, 2
             / (a + b)))"""
 """The harmonic mean of the bucket's ends, cut to [low, high], minimises the relative error over the
 bucket."""
-_SKETCHED = {"outer": ", sketch.1, sketch.2", "inner": ",\n        sumMap(sk_k, sk_n) AS sketch"}
+_SKETCHED = {
+    "outer": ", sketch.1, sketch.2, newest",
+    "inner": ",\n        sumMap(sk_k, sk_n) AS sketch,"
+    "\n        max((toUnixTimestamp64Milli(lt), ver)) AS newest",
+}
 _PLAIN = dict.fromkeys(_SKETCHED, "")
 
 
@@ -121,25 +126,37 @@ def choose_table(query: SeriesQuery, now_s: float, retention_days: int) -> Windo
 
 
 def read(settings: Settings, query: SeriesQuery, table: WindowTable) -> list[tuple[Any, ...]]:
-    """A row of `COLUMNS` per step with values; the range starts at ``table``'s grain. Raises
-    `ShardUnavailable` when no replica answers."""
-    shard_map = sharding.declared(settings)
-    shard = int(shard_map.shard_of([query.tenant], [query.model], [query.metric])[0])
-    sql, parameters = statement(query, table)
-    groups = reading_groups(settings)
+    """A row of `COLUMNS` per step with values; the range starts at ``table``'s grain.
+
+    Raises `ShardUnavailable` when no replica of a shard answers, and `ShardMapChanged`.
+    """
+    known = shard_maps.look(settings)
+    shards = known.shards_of(*query.names)
+    sql, parameters = statement(query, table, parts=len(shards) > 1)
+    groups = reading_groups(settings, known)
     try:
-        rows = steps(groups[shard].ask(lambda replica: replica.query(sql, parameters)[1]))
+        parts = [
+            groups[shard].ask(lambda replica: replica.query(sql, parameters)[1]) for shard in shards
+        ]
     finally:
         for group in groups:
             group.close()
+    rows = steps(parts[0] if len(parts) == 1 else plain(joined(parts, QUANTILES)))
     return [(iso_s(start_s), *numbers) for start_s, *numbers in rows]
 
 
+def plain(rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+    """Without the columns of ``parts``."""
+    return [row[:-EXTRA] for row in rows]
+
+
 def statement(
-    query: SeriesQuery, table: WindowTable, *, sketches: bool = False
+    query: SeriesQuery, table: WindowTable, *, parts: bool = False
 ) -> tuple[str, dict[str, Any]]:
-    """For the series' shard; `steps` reads the result. With ``sketches`` a row has two more
-    columns: the codes of the step's values, and their counts."""
+    """SQL and parameters for a shard of the series; `steps` reads the result.
+
+    With ``parts`` a row has the columns `EXTRA` too, and rows of several shards can be joined.
+    """
     sql = _SQL.format(
         table=table,
         parts=deviations.PARTS_SQL,
@@ -148,7 +165,7 @@ def statement(
         quantile=_QUANTILE.format(third=_THIRD, inner=_INNER, bucket=_BUCKET),
         shares=list(QUANTILES),
         weights=", ".join(map(str, QUANTILES)),
-        **(_SKETCHED if sketches else _PLAIN),
+        **(_SKETCHED if parts else _PLAIN),
     )
     return sql, _parameters(query, table)
 

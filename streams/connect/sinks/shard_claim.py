@@ -6,7 +6,7 @@ Per server, at the first request of every connection:
      next statement fails with that reason
  M2  no claim: `dia migrate apply` inserts its own and reads again; a worker keeps its rows until
      there is one; a reader goes on
- M3  every claim must equal the shard number and the map's digest of this process; else
+ M3  every claim must equal the shard number and the first map's digest of this process; else
      `ShardMapChanged`, before the request is sent
 
 Of two processes that claim at once with different maps, the last reader finds both claims at M3 and
@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from streams.core.errors import ShardMapChanged
-from streams.core.rows.built_in_tables import MAP_HINT, MapIdentity
+from streams.core.rows.built_in_tables import MAP_HINT
+from streams.core.rows.dated_map import MapIdentity
 
 READ = "SELECT DISTINCT shard, digest, description FROM shard_map_local"
 CLAIM = (

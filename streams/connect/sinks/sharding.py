@@ -1,9 +1,11 @@
 """Places series on shards: hash (the default), range and directory strategies.
 
-Facts (`dead_letters`, `ledger`) are spread by the hash of their own key. No rows move between
-shards, so a map is fixed once rows are stored. Its `identity` is stored on every server
-(`streams.connect.sinks.shard_claim`) and in every commit's link; a process with another map is
-refused."""
+Facts (`dead_letters`, `ledger`) are spread by the hash of their own key, over the shards of the
+first map. No rows move between shards: a later map places windows of later days only
+(docs/protocols/shard_maps.md). A map's `identity` (number of shards, strategy, parameters; no
+addresses) is stored on every server and in every commit's link; a process whose map is not recorded
+is refused.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ from xxhash import xxh3_64_hexdigest, xxh64_intdigest
 
 from streams.core.clock import SystemClock
 from streams.core.errors import UsageError
-from streams.core.rows.built_in_tables import MapIdentity
+from streams.core.rows.dated_map import DatedMap, MapIdentity
 from streams.core.settings import Settings
 
 _MASK = (1 << 64) - 1
@@ -77,15 +79,24 @@ class Strategy(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HashSharding:
+    """A shard of ``weights`` 3 gets three times the series of one of 1; empty: all are equal. A
+    shard at the end of the list takes its series from all others alike."""
+
     shards: int
+    weights: tuple[int, ...] = ()
 
     def parameters(self) -> dict[str, Any]:
-        return {"strategy": "hash"}
+        unequal = {"weights": self.weights} if len(set(self.weights)) > 1 else {}
+        return {"strategy": "hash", **unequal}
 
     def shard_of(
         self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
     ) -> NDArray[np.int32]:
-        return jump_consistent_hash(series_hashes(tenants, models, metrics), self.shards)
+        hashes = series_hashes(tenants, models, metrics)
+        if not self.weights:
+            return jump_consistent_hash(hashes, self.shards)
+        owner = np.repeat(np.arange(self.shards, dtype=np.int32), self.weights)
+        return owner[jump_consistent_hash(hashes, len(owner))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +125,8 @@ class DirectorySharding:
     others: HashSharding
 
     def parameters(self) -> dict[str, Any]:
-        return {"strategy": "directory", "tenants": dict(sorted(self.tenants.items()))}
+        tenants = dict(sorted(self.tenants.items()))
+        return {**self.others.parameters(), "strategy": "directory", "tenants": tenants}
 
     def shard_of(
         self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
@@ -142,6 +154,9 @@ class ShardMap:
         named = name if name == "hash" else f"{name} (version {self.version})"
         plural = "" if self.shards == 1 else "s"
         return MapIdentity(digest, f"{self.shards} shard{plural} by {named}")
+
+    def dated(self, first_day: int = 0) -> DatedMap:
+        return DatedMap(self.identity, self.shards, self.shard_of, first_day)
 
     def shard_of(
         self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]

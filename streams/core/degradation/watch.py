@@ -28,14 +28,20 @@ class HealthWatch:
     ) -> None:
         self._degradation = degradation
         self._clock = clock
-        self._reads = reads
-        self._asks = asks
+        self._reads = dict(reads)
+        self._asks = list(asks)
+        """those that do not run yet"""
+
+    def add(self, name: str, read: Read, ask: Ask) -> None:
+        """One more signal, from the next look on."""
+        self._reads[name] = read
+        self._asks.append(ask)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            for ask in self._asks:
-                tasks.create_task(_asking(ask), name="health-ask")
             while True:
+                while self._asks:
+                    tasks.create_task(_asking(self._asks.pop(0)), name="health-ask")
                 self.look()
                 await self._clock.sleep(INTERVAL_S)
 

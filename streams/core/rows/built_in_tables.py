@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.core.rows.clickhouse_table import ClickHouseTable
+from streams.core.rows.dated_map import DatedMap, MapIdentity
 
 Bucket: TypeAlias = Literal["h1", "d1"]
 WindowTable: TypeAlias = Literal["m1", "h1", "d1"]
@@ -52,26 +53,10 @@ def offsets_of(versions: NDArray[np.uint64]) -> NDArray[np.int64]:
 
 
 MAP_HINT = (
-    "The shard map cannot be changed once rows are stored: set DIA_CLICKHOUSE_SHARDS (number and "
-    "order) and DIA_SHARDING to their former values; `dia config show --explain` shows the source "
-    "of each."
+    "Stored rows stay where a recorded map put them: set DIA_CLICKHOUSE_SHARDS (number and order) "
+    "and DIA_SHARDING to the values of a recorded map; `dia shards list` shows the maps, `dia "
+    "config show --explain` the source of each setting. `dia shards plan add` adds a shard."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class MapIdentity:
-    """Maps of one ``digest`` have the same placement. ``description`` is for people."""
-
-    digest: str
-    description: str
-
-    def __str__(self) -> str:
-        return f"{self.digest} {self.description}"
-
-    @classmethod
-    def parse(cls, text: str) -> MapIdentity:
-        digest, _, description = text.partition(" ")
-        return cls(digest, description)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +139,9 @@ class ShardSet(Protocol):
     insert is harmless."""
 
     @property
-    def count(self) -> int: ...
+    def count(self) -> int:
+        """Shards of the newest map in force; it may grow by `learn`."""
+        ...
 
     @property
     def tables(self) -> Mapping[str, ClickHouseTable]:
@@ -162,19 +149,27 @@ class ShardSet(Protocol):
         ...
 
     @property
-    def identity(self) -> MapIdentity: ...
+    def identity(self) -> MapIdentity:
+        """Of the first map."""
+        ...
+
+    @property
+    def maps(self) -> Sequence[DatedMap]:
+        """The maps in force, the first one first: those that the servers record, or before an
+        answer the one that the settings name."""
+        ...
 
     @property
     def confirmed(self) -> bool: ...
 
-    def shard_of(
-        self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
-    ) -> NDArray[np.int32]:
-        """The shard of each series (parallel sequences)."""
+    async def learn(self) -> None:
+        """Read the servers' record of maps; `maps` and `count` may grow. Does nothing while no
+        server answers. Raises `ShardMapChanged` when the record does not know this process's
+        map."""
         ...
 
     def shard_of_key(self, key: str) -> int:
-        """Of a fact row, by its own key."""
+        """The shard of a fact row, by its own key: facts stay where the first map puts them."""
         ...
 
     async def insert(self, shard: int, chunks: Sequence[Rows]) -> None:

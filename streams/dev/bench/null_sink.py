@@ -5,13 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from streams.connect.sinks import sharding
 from streams.core.clock import Clock
-from streams.core.rows.built_in_tables import Bucket, MapIdentity, Rows
+from streams.core.rows.built_in_tables import Bucket, Rows
 from streams.core.rows.clickhouse_table import ClickHouseTable
+from streams.core.rows.dated_map import DatedMap, MapIdentity
 from streams.core.settings import Settings
 
 
@@ -48,10 +46,12 @@ class NullShards:
     def confirmed(self) -> bool:
         return True
 
-    def shard_of(
-        self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
-    ) -> NDArray[np.int32]:
-        return self._map.shard_of(tenants, models, metrics)
+    @property
+    def maps(self) -> Sequence[DatedMap]:
+        return (self._map.dated(),)
+
+    async def learn(self) -> None:
+        return
 
     def shard_of_key(self, key: str) -> int:
         return self._map.shard_of_key(key)

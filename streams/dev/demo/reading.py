@@ -50,7 +50,8 @@ class TopicReading:
     @classmethod
     async def open(cls, settings: Settings, broker: Broker, topic: Topic) -> TopicReading:
         """Queries the first replica of each shard."""
-        shards = [found[0] for found in shard_replicas(settings)]
+        groups = await asyncio.to_thread(shard_replicas, settings)
+        shards = [found[0] for found in groups]
         return cls(shards, await broker.reader(), await broker.admin(), topic)
 
     async def close(self) -> None:

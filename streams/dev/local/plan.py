@@ -41,12 +41,14 @@ class BrokerPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StackPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """One port per ClickHouse shard."""
+    """Loopback ports and the Kafka cluster's id. One port per ClickHouse shard: of the first start,
+    and of servers that came later, which are in no shard map until `dia shards apply`."""
 
     cluster_id: str
     brokers: tuple[BrokerPlan, ...]
     redis_port: int
     shard_ports: tuple[int, ...]
+    added_ports: tuple[int, ...] = ()
 
     @property
     def broker_names(self) -> tuple[str, ...]:
@@ -67,12 +69,21 @@ class StackPlan(msgspec.Struct, frozen=True, kw_only=True):
     def shard_urls(self) -> tuple[str, ...]:
         return tuple(f"http://{LOOPBACK}:{port}" for port in self.shard_ports)
 
+    @property
+    def server_ports(self) -> tuple[int, ...]:
+        """Of every ClickHouse server."""
+        return self.shard_ports + self.added_ports
+
+    @property
+    def server_urls(self) -> tuple[str, ...]:
+        return tuple(f"http://{LOOPBACK}:{port}" for port in self.server_ports)
+
     def named_ports(self) -> Iterator[tuple[str, int]]:
         for name, broker in zip(self.broker_names, self.brokers, strict=True):
             yield name, broker.port
             yield f"{name}'s controller", broker.controller_port
         yield "redis", self.redis_port
-        for index, port in enumerate(self.shard_ports):
+        for index, port in enumerate(self.server_ports):
             yield f"clickhouse-{index}", port
 
 
@@ -106,14 +117,27 @@ def remembered_plan(folder: StackFolder) -> StackPlan | None:
 def settle_plan(
     folder: StackFolder, shards: int | None, brokers: int | None = None, *, new_ports: bool
 ) -> StackPlan:
-    """Remembered or new. Raises `RefusedBySafety` for another number of shards or brokers, and
-    `DependencyUnreachable` for a busy port."""
+    """The plan to start with, remembered or new; stores it. More shards than remembered become
+    servers beside them.
+
+    Raises `RefusedBySafety` for fewer shards, another number of brokers, and new ports of added
+    servers, and `DependencyUnreachable` for a busy port.
+    """
     remembered = remembered_plan(folder)
     if remembered is None:
         plan = new_plan(shards or SHARDS_DEFAULT, brokers or BROKERS_DEFAULT)
     else:
-        refuse_other_size(remembered, shards, brokers, folder)
         plan = remembered
+        more = (shards or 0) - len(remembered.server_ports)
+        if more > 0:
+            added = (*remembered.added_ports, *free_ports(more))
+            plan = msgspec.structs.replace(remembered, added_ports=added)
+        refuse_other_size(plan, shards, brokers, folder)
+        if new_ports and plan.added_ports:
+            raise RefusedBySafety(
+                f"the shard map of the local stack in {folder.home} names the address of an added "
+                "shard: free its port, or run `dia up` without --new-ports."
+            )
         if new_ports:
             sizes = (len(remembered.shard_ports), len(remembered.brokers))
             plan = new_plan(*sizes, remembered.cluster_id)
@@ -125,9 +149,15 @@ def settle_plan(
 def refuse_other_size(
     plan: StackPlan, shards: int | None, brokers: int | None, folder: StackFolder
 ) -> None:
-    """Other shards would not find the rows; the brokers' partitions and quorum are fixed."""
+    """Refuse another number of servers than runs, and of brokers, whose partitions and quorum are
+    fixed."""
     for option, asked, has, why in (
-        ("--shards", shards, len(plan.shard_ports), "its rows are placed by that number"),
+        (
+            "--shards",
+            shards,
+            len(plan.server_ports),
+            "a server is added at a start, none is removed",
+        ),
         ("--brokers", brokers, len(plan.brokers), "its topics are replicated over that number"),
     ):
         if asked is not None and asked != has:

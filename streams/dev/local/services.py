@@ -30,7 +30,7 @@ def services(folder: StackFolder, plan: StackPlan) -> tuple[Service, ...]:
     return (
         *kafka.services(folder, plan, wheels.java, class_path),
         redis(folder, plan, wheels.redis_server),
-        *(shard(folder, plan, index) for index in range(len(plan.shard_ports))),
+        *(shard(folder, plan, index) for index in range(len(plan.server_ports))),
     )
 
 
@@ -61,8 +61,9 @@ def redis(folder: StackFolder, plan: StackPlan, binary: Path) -> Service:
 
 
 def shard(folder: StackFolder, plan: StackPlan, index: int) -> Service:
-    """The engine of the wheel chdb behind `streams.dev.local.clickhouse_front`."""
-    port, name = plan.shard_ports[index], f"clickhouse-{index}"
+    """Shard ``index`` of the plan: the engine of the wheel chdb behind
+    `streams.dev.local.clickhouse_front`."""
+    port, name = plan.server_ports[index], f"clickhouse-{index}"
     options = {
         # relative: chDB reads options after a "?" in a path
         "path": f"../{folder.shard(index).name}",
@@ -75,8 +76,8 @@ def shard(folder: StackFolder, plan: StackPlan, index: int) -> Service:
     flags = [word for option, value in options.items() for word in (f"--{option}", value)]
     return Service(
         name=name,
-        address=plan.shard_urls[index],
-        # -P: the working folder must not shadow imports
+        address=plan.server_urls[index],
+        # -P: the working folder must not shadow imports.
         argv=(sys.executable, "-P", "-m", "streams.dev.local.clickhouse_front", *flags),
         log=folder.log(name),
         serves=partial(clickhouse_serves, port),

@@ -68,12 +68,13 @@ def up(
 ) -> StackStatus:
     """Start the stack and wait until it serves; returns a running one unchanged.
 
-    ``shards`` and ``brokers`` None: as at the first start, two shards and one broker by default.
-    ``new_ports`` forgets the stored ports. With ``owner_pid`` the stack stops when that process is
-    dead. ``class_cache`` creates Kafka's class cache, which takes some ten seconds and pays off
-    from the third start. ``then`` runs before another command may use the stack. Raises
-    `DependencyUnreachable`, `RefusedBySafety` for another number of shards or brokers, `UsageError`
-    for an impossible one."""
+    ``shards`` and ``brokers`` None: as at the last start, two shards and one broker at the first.
+    More ``shards`` than before start servers that are in no shard map yet. ``new_ports`` forgets
+    the stored ports. With ``owner_pid`` the stack stops when that process is dead. ``class_cache``
+    creates Kafka's class cache, which takes some ten seconds and pays off from the third start.
+    ``then`` runs before another command may use the stack. Raises `DependencyUnreachable`,
+    `RefusedBySafety` for fewer shards or another number of brokers, `UsageError` for an impossible
+    one."""
     for option, count, most in (
         ("--shards", shards, SHARDS_MAX),
         ("--brokers", brokers, BROKERS_MAX),
@@ -213,7 +214,7 @@ def _prepare(
     folder.redis.mkdir(exist_ok=True)
     kafka.prepare(folder, plan, wheels.java, class_path)
     kafkas = "Kafka" if len(plan.brokers) == 1 else f"{len(plan.brokers)} Kafka brokers"
-    progress(f"starting {kafkas}, Redis and {len(plan.shard_ports)} ClickHouse shards")
+    progress(f"starting {kafkas}, Redis and {len(plan.server_ports)} ClickHouse shards")
 
 
 def _start(folder: StackFolder, progress: Progress, owner_pid: int | None) -> None:

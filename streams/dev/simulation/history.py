@@ -16,6 +16,7 @@ from streams.dev.simulation.checks.replay_check import check_replays
 from streams.dev.simulation.checks.witness import Witness
 from streams.dev.simulation.faults.clocks import Clocks, begin_ms
 from streams.dev.simulation.faults.lost_tail import check_lost_tail
+from streams.dev.simulation.faults.shard_growth import ShardGrowth, shortly_before_midnight
 from streams.dev.simulation.faults.shard_weather import ShardWeather
 from streams.dev.simulation.faults.sources import Loss, Sources, check_spoilt
 from streams.dev.simulation.faults.weather import Weather, refuse_some_windows
@@ -97,8 +98,10 @@ class Story:
     quiet_share: float = 0.0
     """share of runs that are also checked at quiet moments before their end"""
     refusing_share: float = 0.0
-    """of runs in which shards refuse some windows throughout; a refusal that ends lets a restart
-    insert a forgotten row"""
+    """share of runs in which shards refuse some windows throughout; a refusal that ends lets a
+    restart insert a forgotten row"""
+    grown_share: float = 0.0
+    """share of runs in which shards are added around midnight"""
     replicated_share: float = 0.0
     """share of runs with replicated shards, which lag and die"""
 
@@ -107,13 +110,16 @@ def simulate(seed: int, story: Story) -> World:
     """Returns the world after the run. Raises `Difference`, `NotSettled`, or an error of the
     engine."""
     loop = VirtualLoop()
+    growth_rng = random.Random(f"growth {seed}")
+    grows = _drawn(growth_rng, story.grown_share)
     clock_rng, shard_rng = random.Random(f"clocks {seed}"), random.Random(f"shards {seed}")
+    start_ms = begin_ms(clock_rng)
     world = World(
         loop,
         story.settings,
         story.agents(seed),
         partitions=PARTITIONS,
-        start_ms=begin_ms(clock_rng),
+        start_ms=shortly_before_midnight(growth_rng, start_ms) if grows else start_ms,
         first_offset=clock_rng.choice(_FIRST_OFFSETS),
         replicas=REPLICAS if shard_rng.random() < story.replicated_share else 1,
     )
@@ -132,7 +138,8 @@ def simulate(seed: int, story: Story) -> World:
         random.Random(f"quiet {seed}"),
         random.Random(f"leaders {seed}"),
     )
-    run(loop, _history(world, story, dice))
+    growth = ShardGrowth(world, growth_rng, STEPS - QUIET_STEPS) if grows else None
+    run(loop, _history(world, story, dice, growth))
     return world
 
 
@@ -151,7 +158,7 @@ class _Dice(NamedTuple):
     leaders: random.Random
 
 
-async def _history(world: World, story: Story, dice: _Dice) -> None:
+async def _history(world: World, story: Story, dice: _Dice, growth: ShardGrowth | None) -> None:
     rng = dice.weather
     witness = Witness(world, story.source, story.group)
     replays = Replays(world, dice.replays) if _drawn(dice.replays, story.replayed_share) else None
@@ -161,7 +168,7 @@ async def _history(world: World, story: Story, dice: _Dice) -> None:
     producers = story.producers(world, rng)
     weather = Weather(world, rng, story.source, story.group)
     clocks = Clocks(world, dice.clocks)
-    shard_weather = ShardWeather(world, dice.shards)
+    shard_weather = ShardWeather(world, dice.shards, growth)
     steps = _quiet_steps(dice.quiet, story.quiet_share)
     pauses = _Pauses(world, story, witness, sources, loss, weather, shard_weather, steps)
     await world.create_topics()
@@ -175,7 +182,7 @@ async def _history(world: World, story: Story, dice: _Dice) -> None:
         await sheds.strike()
         await sources.strike(producers)
         clocks.strike()
-        await shard_weather.strike()
+        await shard_weather.strike(step)
         await asyncio.sleep(rng.choice(_PAUSES_S))
         witness.look()
         await loss.strike(witness)

@@ -124,7 +124,7 @@ class World:
         worker = Worker(
             agents=self.agents,
             broker=self.broker,
-            shards=shards or self.shards,
+            shards=shards or self.shards.view(),
             stores=lambda group: disk,
             clock=self.clock,
             settings=self.settings,

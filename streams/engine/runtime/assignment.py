@@ -15,7 +15,7 @@ names epoch and number of its commit: a chain that ends before that link lost it
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -23,8 +23,15 @@ import structlog
 
 from streams.connect.broker.opened import opened
 from streams.core.clock import Clock
-from streams.core.errors import ChangelogGap, ChangelogLost, ShardMapChanged, StoreUnusable
-from streams.core.rows.built_in_tables import MAP_HINT, MapIdentity, ShardSet
+from streams.core.errors import (
+    ChangelogGap,
+    ChangelogLost,
+    ShardMapChanged,
+    ShardUnavailable,
+    StoreUnusable,
+)
+from streams.core.rows.built_in_tables import MAP_HINT, ShardSet
+from streams.core.rows.dated_map import MapIdentity
 from streams.core.rows.row_sink import DeclaredSink
 from streams.core.rows.targets import Targets
 from streams.core.settings import Settings
@@ -57,6 +64,7 @@ from streams.engine.runtime.restore.state import PartitionState, StoreMeta, read
 from streams.engine.runtime.restore.survey import survey
 from streams.engine.runtime.restore.torn_link import is_torn
 from streams.engine.state.changelog import Counters, Link
+from streams.engine.state.placements import unknown
 from streams.engine.state.table import TableContext
 from streams.engine.windows.fingerprint import SECRET_BYTES, Entropy
 
@@ -93,6 +101,12 @@ class Opener:
     entropy: Entropy = os.urandom
     sinks: Mapping[str, DeclaredSink] = field(default_factory=dict)
     """by name"""
+    look_for_maps: Callable[[], Awaitable[None]] | None = None
+    """reads the servers' shard maps for the whole process; None: for ``shards`` only"""
+
+    async def learn(self) -> None:
+        look = self.look_for_maps or self.shards.learn
+        await look()
 
     async def open(self, agent: Agent, tp: TopicPartition, fenced: Callable[[], None]) -> Opened:
         """Run A1 to A4; ``fenced`` is called after A1.
@@ -206,8 +220,9 @@ class Opener:
             state = await self._start(agent, tp, changelog, store, meta, reader, begin)
             read = await restore(state, reader, chained=meta is not None)
             await _check_end(reader, agent.group, state, committed, empty=meta is None and not read)
-            check_map(state, self.shards.identity)
+            await self._check_maps(state)
             state = self._with_epoch(state)
+            state.take_maps(self.shards.maps, state.link.last_day)
             await state.load()
         except (ChangelogLost, ChangelogGap) as error:
             store.close()
@@ -219,6 +234,12 @@ class Opener:
             store.close()
             raise
         return state, read
+
+    async def _check_maps(self, state: PartitionState) -> None:
+        """D7. Raises as `check_map`."""
+        if unknown(state.link.later_maps, self.shards.maps) is not None:
+            await self.learn()  # another process may have taken a map a moment ago
+        check_map(state, self.shards)
 
     async def _opened_above(
         self, meta: StoreMeta | None, reader: LogReader, changelog: TopicPartition
@@ -271,8 +292,8 @@ class Opener:
         return TableContext(
             partition=tp.partition,
             epoch=epoch,
-            shards=self.shards.count,
-            shard_of=self.shards.shard_of,
+            shards=self.shards.maps[0].shards,
+            shard_of=self.shards.maps[0].shard_of,
             settings=self.settings,
             files=store.files,
             targets=Targets(self.shards.tables, self.sinks),
@@ -338,15 +359,29 @@ async def _check_end(
     )
 
 
-def check_map(state: PartitionState, identity: MapIdentity) -> None:
-    """Raises `ShardMapChanged` if the chain names another shard map: live windows would then have
-    rows on two shards and count twice."""
-    placed = MapIdentity.parse(state.link.shard_map)
-    if placed.digest and placed.digest != identity.digest:
-        raise ShardMapChanged(
-            f"rows of {state.tp} are placed by {placed.description} [{placed.digest}], and this "
-            f"process has {identity.description} [{identity.digest}]. {MAP_HINT}"
+def check_map(state: PartitionState, shards: ShardSet) -> None:
+    """D7. Raises `ShardMapChanged` if the chain names a map that the servers do not record at its
+    place, as rows would then be on two shards and count twice; and `ShardUnavailable` if no server
+    has said which maps there are."""
+    placed, mine = MapIdentity.parse(state.link.shard_map), shards.identity
+    if placed.digest and placed.digest != mine.digest:
+        raise ShardMapChanged(_other_map(state.tp, placed, mine))
+    missing = unknown(state.link.later_maps, shards.maps)
+    if missing is None:
+        return
+    if not shards.confirmed:
+        raise ShardUnavailable(
+            f"rows of {state.tp} are placed by {missing.description}, and no ClickHouse server has "
+            "said yet which shard maps there are. The partition opens once one answers."
         )
+    raise ShardMapChanged(_other_map(state.tp, missing, shards.maps[-1].identity))
+
+
+def _other_map(tp: TopicPartition, placed: MapIdentity, mine: MapIdentity) -> str:
+    return (
+        f"rows of {tp} are placed by {placed.description} [{placed.digest}], and this process has "
+        f"{mine.description} [{mine.digest}]. {MAP_HINT}"
+    )
 
 
 def first_link(start_offset: int, secret: bytes) -> Link:

@@ -25,16 +25,13 @@ REDIS_SILENT_S = 5.0
 _PING_AFTER_S = 5.0
 
 
-def shard_calls(shards: ShardSet, clock: Clock, settings: Settings) -> list[Calls]:
-    return [
-        Calls(
-            f"ClickHouse shard {shard}",
-            clock,
-            latency_s=settings.degraded_latency_s,
-            error_share=settings.degraded_error_share,
-        )
-        for shard in range(shards.count)
-    ]
+def shard_calls(shard: int, clock: Clock, settings: Settings) -> Calls:
+    return Calls(
+        f"ClickHouse shard {shard}",
+        clock,
+        latency_s=settings.degraded_latency_s,
+        error_share=settings.degraded_error_share,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +57,21 @@ def health_watch(degradation: Degradation, clock: Clock, watched: Watched) -> He
     )
     reads: dict[str, Read] = {KAFKA: kafka.reading}
     asks: list[Ask] = [kafka.run]
-    for shard, of_shard in enumerate(watched.calls):
-        reads[shard_signal(shard)] = of_shard.reading
-        asks.append(partial(_ping_when_quiet, of_shard, partial(watched.shards.ping, shard), clock))
     if watched.layer is not None:
         reads[REDIS] = redis_reading(watched.layer, clock)
     if watched.disk is not None:
         reads[DISK] = watched.disk
-    return HealthWatch(degradation, clock, reads, asks)
+    watch = HealthWatch(degradation, clock, reads, asks)
+    for shard, of_shard in enumerate(watched.calls):
+        watch_shard(watch, watched.shards, shard, of_shard, clock)
+    return watch
+
+
+def watch_shard(
+    watch: HealthWatch, shards: ShardSet, shard: int, calls: Calls, clock: Clock
+) -> None:
+    ask = partial(_ping_when_quiet, calls, partial(shards.ping, shard), clock)
+    watch.add(shard_signal(shard), calls.reading, ask)
 
 
 def redis_reading(layer: SharedLayer, clock: Clock) -> Read:

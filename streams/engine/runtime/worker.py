@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 
 from streams.connect.access.holds import Holds
@@ -40,8 +41,9 @@ from streams.engine.runtime.group import GroupMember
 from streams.engine.runtime.jobs.dispatcher import Dispatcher
 from streams.engine.runtime.jobs.request_log import RequestLog
 from streams.engine.runtime.jobs.tenant_work import TenantWork
+from streams.engine.runtime.map_watch import MapWatch
 from streams.engine.runtime.shed_watch import ShedWatch
-from streams.engine.runtime.vitals import Watched, health_watch, shard_calls
+from streams.engine.runtime.vitals import Watched, health_watch, shard_calls, watch_shard
 from streams.engine.streams.global_table import GlobalTable
 from streams.engine.windows.fingerprint import Entropy
 
@@ -72,8 +74,9 @@ class Worker:
         secrets of partitions without state. ``sinks``: by name. ``holds``: tells edges which
         tenants wait."""
         self.degradation = Degradation(clock, metrics)
-        self._shards, calls = shards, shard_calls(shards, clock, settings)
+        self._shards, self._clock = shards, clock
         self._sinks: list[asyncio.Task[None]] = []
+        calls = partial(shard_calls, clock=clock, settings=settings)
         rows = {"batch_rows": settings.sink_batch_rows, "queue_rows": settings.sink_queue_rows}
         self._delivery = Delivery(shards, clock, metrics, **rows, calls=calls, tracer=tracer)
         self._roll_ups = RollUpQueue(shards, clock, metrics, interval_s=settings.rollup_interval_s)
@@ -102,6 +105,7 @@ class Worker:
                     dispatchers=self._dispatchers,
                     request_log=self._request_log,
                     entropy=entropy,
+                    look_for_maps=self._look_for_maps,
                 ),
                 handover=handover,
                 clock=clock,
@@ -114,9 +118,9 @@ class Worker:
         self.background = Background(broker, clock, background)
         self._views = [_connected(table, broker, clock) for table in _global_tables(agents)]
         self._sheds = ShedWatch(broker, clock, self.groups)
-        self._health = health_watch(
-            self.degradation, clock, Watched(shards, calls, broker, self.groups, layer, disk)
-        )
+        watched = Watched(shards, self._delivery.calls, broker, self.groups, layer, disk)
+        self._health = health_watch(self.degradation, clock, watched)
+        self._maps = MapWatch(shards, clock, self.groups, self._grown)
 
     async def run(self, joined: Callable[[], None]) -> None:
         """Join every group and process records until `drain`; ``joined`` is called once.
@@ -125,6 +129,7 @@ class Worker:
         one continues from the last commit.
         """
         async with asyncio.TaskGroup() as tasks:
+            await self._maps.look()  # before a partition opens
             self._sinks = [
                 tasks.create_task(self._delivery.run(), name="delivery"),
                 tasks.create_task(self._roll_ups.run(), name="roll-ups"),
@@ -132,6 +137,7 @@ class Worker:
                 tasks.create_task(self._sink_writes.run(), name="sink-writes"),
                 tasks.create_task(self._health.run(), name="health-watch"),
                 tasks.create_task(self._sheds.run(), name="shed-watch"),
+                tasks.create_task(self._maps.run(), name="map-watch"),
                 tasks.create_task(self.background.run(), name="background"),
                 tasks.create_task(self._tenants.run(), name="tenant-holds"),
                 *(tasks.create_task(view.run(), name="global-table") for view in self._views),
@@ -144,6 +150,15 @@ class Worker:
             joined()
             for group in self.groups:
                 tasks.create_task(group.run(), name=f"group-{group.group}")
+
+    async def _look_for_maps(self) -> None:
+        await self._maps.look()
+
+    def _grown(self) -> None:
+        watched = len(self._delivery.calls)
+        self._delivery.grow()
+        for shard, calls in enumerate(self._delivery.calls[watched:], watched):
+            watch_shard(self._health, self._shards, shard, calls, self._clock)
 
     async def drain(self, deadline: Deadline) -> None:
         await asyncio.gather(*(group.drain(deadline) for group in self.groups))

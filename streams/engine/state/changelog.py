@@ -20,6 +20,7 @@ import msgspec
 from streams.core.errors import ChangelogGap, UnknownFormat
 from streams.core.topics.topic import CHANGELOG_PART_BYTES
 from streams.engine.state.log_time import LogTime
+from streams.engine.state.placements import TakenMap
 from streams.engine.state.table import Entry
 
 FORMAT = 5
@@ -78,8 +79,12 @@ class Link(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     """an operator's reset began this epoch with empty tables"""
     log_time: LogTime = LogTime()
     shard_map: str = ""
-    """text of `streams.core.rows.built_in_tables.MapIdentity`, the shard map of this partition's
+    """text of `streams.core.rows.dated_map.MapIdentity`, the first shard map of this partition's
     rows; "" until a server confirmed it"""
+    later_maps: tuple[TakenMap, ...] = ()
+    """the later shard maps that this partition has taken, in their order"""
+    last_day: int = -1
+    """last UTC day, since 1970, of which an event was folded in this epoch; -1: none"""
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -11,10 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
-
 from streams.core.derived_files import Files
+from streams.core.rows.dated_map import ShardOf
 from streams.core.rows.targets import Targets
 from streams.core.settings import Settings
 
@@ -63,13 +61,10 @@ class FiledTable(Table, Protocol):
         ...
 
 
-ShardOf: TypeAlias = Callable[[Sequence[str], Sequence[str], Sequence[str]], NDArray[np.int32]]
-"""Shard of each series, given tenants, models and metrics as parallel sequences."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableContext:
-    """The partition's properties for its tables."""
+    """The partition's properties for its tables. ``shards`` and ``shard_of`` are those of the first
+    shard map."""
 
     partition: int
     epoch: int

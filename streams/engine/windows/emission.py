@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.core.rows.built_in_tables import WindowRows, WindowTable
+from streams.core.rows.dated_map import ShardOf
 from streams.core.rows.deviations import about_mean
 from streams.engine.state.table import Table
 from streams.engine.windows.names import SeriesNames, local_dictionary, split
@@ -80,11 +81,16 @@ class EmittingTable(Table, Protocol):
         """Close states early until at most ``open_max`` are open."""
         ...
 
+    def add_map(self, first_day: int, shards: int, shard_of: ShardOf) -> None:
+        """Place windows from ``first_day`` (days since 1970) on by one more shard map. No event of
+        that day or a later one was folded."""
+        ...
+
     def take_emissions(
         self, room: Sequence[int], early: bool, spared: Container[int] = ()
     ) -> list[Emission]:
         """Due rows, at most ``room[shard]`` a shard; those of live states only if ``early``, and
-        not for ``spared`` shards."""
+        not for ``spared`` shards. ``room`` may have shards of maps that were not added."""
         ...
 
     def forget_early(self) -> None:
@@ -117,6 +123,12 @@ class EmissionQueues:
         self._closed: list[deque[_Pairs]] = [deque() for _ in range(shards)]
         self._early: list[deque[_Pairs]] = [deque() for _ in range(shards)]
         self._forgotten = False
+
+    def grow(self, shards: int) -> None:
+        """Have queues for ``shards`` shards at least."""
+        for _ in range(len(self._closed), shards):
+            self._closed.append(deque())
+            self._early.append(deque())
 
     def changed(self, slots: NDArray[np.int64]) -> None:
         """Queue slots that have a new version."""
@@ -171,7 +183,7 @@ class EmissionQueues:
             self._recall()
         emissions: list[Emission] = []
         early_each = -(-early_rows_max // len(self._closed))
-        for shard, space in enumerate(room):
+        for shard, space in enumerate(room[: len(self._closed)]):
             slots = self._pop(self._closed[shard], space)
             early_room = 0 if shard in spared else min(space - len(slots), early_each)
             early = self._pop(self._early[shard], early_room)

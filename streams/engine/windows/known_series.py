@@ -1,8 +1,8 @@
 """The live series of a partition: shards, and counts by tenant.
 
 A series lives until a whole generation, in append time, has passed without a new window of it: 10
-to 20 minutes after its last. The shard is computed once in a series' life: hashing three names
-costs more than a fold.
+to 20 minutes after its last. Its shard is computed once in its life for each shard map that places
+windows of it: hashing three names costs more than a fold.
 
 A tenant has a share of the series bound (streams/engine/state/shares.py) and a limit of new series
 in a minute of append time. Tenants far from both are not looked up. Series are kept in memory only:
@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.core import kernels
+from streams.core.rows.dated_map import ShardOf
 from streams.engine.state.row_table import RowTable, mixed
 from streams.engine.state.runs import run_starts
-from streams.engine.state.table import ShardOf
 from streams.engine.windows.names import CODE_BITS, SeriesNames
 
 GENERATION_MS: Final = 600_000
@@ -37,10 +37,12 @@ class SeriesQuota(NamedTuple):
 
 
 class _Generation:
-    def __init__(self) -> None:
+    """A row a series, with its shard by each of ``maps`` maps; -1: not computed."""
+
+    def __init__(self, maps: int) -> None:
         self._table = RowTable()
         self._keys = np.empty(1024, np.int64)
-        self._shards = np.empty(1024, np.int32)
+        self._shards = np.empty((1024, maps), np.int32)
         self._count = 0
 
     def __len__(self) -> int:
@@ -56,6 +58,7 @@ class _Generation:
 
     @property
     def shards(self) -> NDArray[np.int32]:
+        """One row a series, one column a map."""
         return self._shards[: self._count]
 
     def find(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -66,28 +69,40 @@ class _Generation:
             return rows
         return self._table.find(mixed(keys), lambda rows, index: self._keys[rows] == keys[index])
 
-    def shard(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
-        return self._shards[np.maximum(rows, 0)]
+    def shards_of(self, keys: NDArray[np.int64]) -> NDArray[np.int32]:
+        """A row for each key; -1 for an unknown one."""
+        rows = self.find(keys)
+        found = self._shards[np.maximum(rows, 0)]
+        found[rows < 0] = -1
+        return found
 
-    def add(self, keys: NDArray[np.int64], shards: NDArray[np.int32]) -> None:
+    def add(self, keys: NDArray[np.int64], shards: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Their row numbers."""
         first, end = self._count, self._count + len(keys)
         if end > len(self._keys):
             self._keys = np.resize(self._keys, max(2 * len(self._keys), end))
-            self._shards = np.resize(self._shards, len(self._keys))
+            self._shards = np.resize(self._shards, (len(self._keys), self._shards.shape[1]))
         self._keys[first:end] = keys
         self._shards[first:end] = shards
         self._count = end
-        self._table.add(mixed(keys), np.arange(first, end))
+        rows = np.arange(first, end)
+        self._table.add(mixed(keys), rows)
+        return rows
+
+    def add_map(self) -> None:
+        none = np.full(len(self._shards), -1, np.int32)
+        self._shards = np.column_stack([self._shards, none])
 
 
 class KnownSeries:
     """Keys change when names are renumbered: `renumber`."""
 
     def __init__(self, shard_of: ShardOf, quota: SeriesQuota) -> None:
-        self._shard_of = shard_of
+        """``shard_of``: by the first map."""
+        self._shard_of = [shard_of]
         self._quota = quota
-        self._young = _Generation()
-        self._old = _Generation()
+        self._young = self._generation()
+        self._old = self._generation()
         self._began_ms = 0
         self._minute = 0
         self._alive = np.zeros(64, np.int64)
@@ -157,28 +172,38 @@ class KnownSeries:
 
     # --- what is alive -----------------------------------------------------------------------
 
-    def of(self, names: SeriesNames, keys: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Shard of each of these distinct series; they are live from now on."""
+    def add_map(self, shard_of: ShardOf) -> None:
+        """One more shard map, whose number is the next."""
+        self._shard_of.append(shard_of)
+        self._young.add_map()
+        self._old.add_map()
+
+    def of(self, names: SeriesNames, keys: NDArray[np.int64], number: int = 0) -> NDArray[np.int32]:
+        """Shard of each of these distinct series by map ``number``; they are live from now on."""
         rows = self._young.find(keys)
-        shards = self._young.shard(rows)
         missing = np.flatnonzero(rows < 0)
         if len(missing):
-            shards[missing] = self._begin(names, keys[missing])
+            rows[missing] = self._begin(keys[missing])
+        shards: NDArray[np.int32] = self._young.shards[rows, number]
+        unknown = np.flatnonzero(shards < 0)
+        if len(unknown):
+            shards[unknown] = self._shard_of[number](*names.series(keys[unknown]))
+            self._young.shards[rows[unknown], number] = shards[unknown]
         return shards
 
-    def _begin(self, names: SeriesNames, keys: NDArray[np.int64]) -> NDArray[np.int32]:
-        rows = self._old.find(keys)
-        shards = self._old.shard(rows)
-        new = np.flatnonzero(rows < 0)
+    def _generation(self) -> _Generation:
+        return _Generation(len(self._shard_of))
+
+    def _begin(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Their rows in the young generation."""
+        new = np.flatnonzero(self._old.find(keys) < 0)
         if len(new):
-            shards[new] = self._shard_of(*names.series(keys[new]))
             counts = np.bincount(keys[new] >> _TENANT_SHIFT)
             self._reach(len(counts))
             self._alive[: len(counts)] += counts
             self._new[: len(counts)] += counts
             self._total += len(new)
-        self._young.add(keys, shards)
-        return shards
+        return self._young.add(keys, self._old.shards_of(keys))
 
     def _pass_time(self, at_ms: int) -> None:
         # abs(): the clock of a broker may go back after it was ahead.
@@ -192,7 +217,7 @@ class KnownSeries:
         counts = np.bincount(gone >> _TENANT_SHIFT)
         self._alive[: len(counts)] -= counts
         self._total -= len(gone)
-        self._old, self._young = self._young, _Generation()
+        self._old, self._young = self._young, self._generation()
 
     # --- renumbered names --------------------------------------------------------------------
 
@@ -201,11 +226,12 @@ class KnownSeries:
         """Keys of all live series, some of them twice."""
         return np.concatenate([self._young.keys, self._old.keys])
 
-    def keep_only(self, keys: NDArray[np.int64], shards: NDArray[np.int32]) -> None:
+    def keep_only(self, keys: NDArray[np.int64]) -> None:
         """Forget all other series; keys may repeat."""
-        kept, first = np.unique(keys, return_index=True)
-        self._young, self._old = _Generation(), _Generation()
-        self._young.add(kept, shards[first])
+        kept = np.unique(keys)
+        shards = np.maximum(self._young.shards_of(kept), self._old.shards_of(kept))
+        self._young, self._old = self._generation(), self._generation()
+        self._young.add(kept, shards)
         counts = np.bincount(kept >> _TENANT_SHIFT)
         self._reach(len(counts))
         self._alive[:] = 0
@@ -223,7 +249,7 @@ class KnownSeries:
             self._new[tenants] = new[before >> _TENANT_SHIFT]
         count = len(self._young)
         young, old = self._young, self._old
-        self._young, self._old = _Generation(), _Generation()
+        self._young, self._old = self._generation(), self._generation()
         self._young.add(keys[:count], young.shards)
         self._old.add(keys[count:], old.shards)
 

@@ -25,8 +25,10 @@ from streams.core.kernels.window_sums import SUMS
 from streams.core.records.event_fields import Texts
 from streams.core.records.text_spans import TextSpans
 from streams.core.rows.built_in_tables import OFFSET_END, WindowRows, WindowTable, version_of
+from streams.core.rows.dated_map import ShardOf
+from streams.engine.state.placements import Placements
 from streams.engine.state.runs import distinct, run_starts
-from streams.engine.state.table import Entry, ShardOf
+from streams.engine.state.table import Entry
 from streams.engine.windows.emission import Emission, EmissionQueues
 from streams.engine.windows.known_series import KnownSeries, SeriesQuota
 from streams.engine.windows.names import MAX_CODES, SeriesNames, renumber
@@ -68,6 +70,7 @@ class MinuteWindows:
         self.evicted: set[Touched] = set()
         self.refused_rows: list[tuple[WindowRows, str]] = []
         self._epoch = np.uint64(version_of(epoch, 0))
+        self._placements = Placements(shards, shard_of)
         self._series = KnownSeries(shard_of, policy.series)
         self._policy = policy
         self._columns = WindowColumns()
@@ -253,7 +256,13 @@ class MinuteWindows:
         c.key[slots] = keys
         c.closed[slots] = window.closed
         c.old[slots] = self._beyond_m1(window.minute)
-        c.shard[slots] = self._series.of(self.names, keys)
+        number = int(self._placements.numbers(np.array([window.minute]))[0])
+        c.shard[slots] = self._series.of(self.names, keys, number)
+
+    def add_map(self, first_day: int, shards: int, shard_of: ShardOf) -> None:
+        self._placements.add(first_day, shards, shard_of)
+        self._series.add_map(shard_of)
+        self._queues.grow(shards)
 
     def _due(self, minute: int) -> bool:
         return (minute + 1) * MINUTE_MS + self._policy.grace_ms <= self._watermark_ms
@@ -374,8 +383,11 @@ class MinuteWindows:
     def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         c = self._columns
         slots = self._log.load(self.names, items)
-        keys, place = np.unique(c.key[slots], return_inverse=True)
-        c.shard[slots] = self._series.of(self.names, keys)[place]
+        numbers = self._placements.numbers(c.minute[slots])
+        for number in np.unique(numbers).tolist():
+            chosen = slots[numbers == number]
+            keys, place = np.unique(c.key[chosen], return_inverse=True)
+            c.shard[chosen] = self._series.of(self.names, keys, number)[place]
         self._lookup.rebuild(slots)
         self._queues.changed(slots)
 
@@ -430,7 +442,7 @@ class MinuteWindows:
         self._purge_names()
         if self.names.room() < wanted:
             live = self._columns.live()
-            self._series.keep_only(self._columns.key[live], self._columns.shard[live])
+            self._series.keep_only(self._columns.key[live])
             self._purge_names()
 
     def _purge_names(self) -> None:

@@ -22,8 +22,9 @@ from streams.connect.sinks.series import (
     MINUTES_RANGE_S,
     WIDTH_S,
     SeriesQuery,
-    statement,
+    plain,
 )
+from streams.connect.sinks.series_merge import EXTRA
 from streams.core.clock import Clock
 from streams.core.rows.built_in_tables import WindowTable
 from streams.core.words.moments import iso_s, span_s
@@ -77,9 +78,9 @@ class RangeHandler:
         found = await asyncio.gather(*(self._rows(query, asked) for query in each))
         heatmaps: list[dict[str, Any] | None] = [None] * len(each)
         if asked.buckets:
-            sketches = [[(row[0], *row[-2:]) for row in rows] for rows in found]
+            sketches = [[(row[0], row[-EXTRA], row[1 - EXTRA]) for row in rows] for rows in found]
             heatmaps = [*heatmaps_of(sketches, asked.buckets)]
-            found = [[row[:-2] for row in rows] for rows in found]
+            found = [plain(rows) for rows in found]
         return {
             "tenant": asked.query.tenant,
             "metric": asked.query.metric,
@@ -94,10 +95,7 @@ class RangeHandler:
         }
 
     async def _rows(self, query: SeriesQuery, asked: RangeQuery) -> Rows:
-        sketches = bool(asked.buckets)
-        return await self._shards.of_series(
-            query.names, *statement(query, asked.table, sketches=sketches)
-        )
+        return await self._shards.of_series(query, asked.table, parts=bool(asked.buckets))
 
 
 def _asked(given: Parameters, tenant: str, now_s: float) -> RangeQuery:

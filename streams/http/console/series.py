@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from streams.connect.access.tokens import Role
 from streams.connect.cache.kind import SERIES
-from streams.connect.sinks.series import COLUMNS, SeriesQuery, choose_table, statement, steps
+from streams.connect.sinks.series import COLUMNS, SeriesQuery, choose_table, steps
 from streams.core.clock import Clock
 from streams.core.rows.built_in_tables import WindowTable
 from streams.core.words.moments import iso_s
@@ -55,7 +55,7 @@ class SeriesHandler:
         return _csv(body) if wanted == "csv" else reply.json(request, body)
 
     async def _read(self, query: SeriesQuery, table: WindowTable) -> dict[str, Any]:
-        rows = await self._shards.of_series(query.names, *statement(query, table))
+        rows = await self._shards.of_series(query, table)
         return {
             "tenant": query.tenant,
             "model": query.model,

@@ -9,13 +9,16 @@ from typing import Any, Final, TypeAlias
 
 from streams.connect.access.fair_semaphore import FairSemaphore
 from streams.connect.access.refusals import Overloaded
-from streams.connect.sinks import sharding
 from streams.connect.sinks.clickhouse import Shard, reading_groups
 from streams.connect.sinks.replica import Replica
+from streams.connect.sinks.series import QUANTILES, SeriesQuery, plain, statement
+from streams.connect.sinks.series_merge import joined
+from streams.connect.sinks.shard_maps import KnownMaps, LiveMaps
 from streams.core.clock import Clock
 from streams.core.degradation.degradation import shard_signal
 from streams.core.errors import PoolExhausted, ShardUnavailable
 from streams.core.resilience.breaker import Breaker, BreakerPolicy
+from streams.core.rows.built_in_tables import WindowTable
 from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
 
@@ -49,38 +52,57 @@ class ShardReader:
         away: Callable[[int], bool] = lambda shard: False,
     ) -> None:
         self._away = away
-        impatient = replace(settings, sink_timeout_s=ANSWER_S + _GRACE_S, sink_pool_size=_QUERIES)
-        groups = reading_groups(impatient)
-        self._shards = [
-            Shard(index, group, _QUERIES, _ACQUIRE_S) for index, group in enumerate(groups)
-        ]
-        # One place stays free for other tenants.
-        self._turns = [
-            FairSemaphore("questions", places=_QUERIES, owner_max=_QUERIES - 1, wait_s=_ACQUIRE_S)
-            for _ in groups
-        ]
-        self._map = sharding.declared(settings) if groups else None
-        self.breakers = [
-            Breaker(shard_signal(index), BREAKER, (ShardUnavailable,), clock, metrics)
-            for index in range(len(groups))
-        ]
+        self._clock, self._metrics = clock, metrics
+        self._settings = replace(
+            settings, sink_timeout_s=ANSWER_S + _GRACE_S, sink_pool_size=_QUERIES
+        )
+        self._maps = LiveMaps(settings, clock) if settings.shards() else None
+        self._shards: list[Shard] = []
+        self._turns: list[FairSemaphore] = []
+        self.breakers: list[Breaker] = []
+        if self._maps is not None:
+            self._connect(self._maps.known)
+
+    def _connect(self, known: KnownMaps) -> None:
+        """Have what reads each shard of ``known``."""
+        groups = reading_groups(self._settings, known)
+        for index, group in enumerate(groups[len(self) :], len(self)):
+            self._shards.append(Shard(index, group, _QUERIES, _ACQUIRE_S))
+            # One place stays free for other tenants.
+            self._turns.append(
+                FairSemaphore(
+                    "questions", places=_QUERIES, owner_max=_QUERIES - 1, wait_s=_ACQUIRE_S
+                )
+            )
+            self.breakers.append(
+                Breaker(
+                    shard_signal(index), BREAKER, (ShardUnavailable,), self._clock, self._metrics
+                )
+            )
 
     def __len__(self) -> int:
         return len(self._shards)
 
     async def of_series(
-        self, names: tuple[str, str, str], sql: str, parameters: Mapping[str, Any]
+        self, query: SeriesQuery, table: WindowTable, *, parts: bool = False
     ) -> Rows:
-        """Rows of the shard that holds the series (tenant, model, metric).
+        """The rows of `streams.connect.sinks.series.statement`, joined over the shards that may
+        have windows of the series.
 
-        Raises `ShardUnavailable`, `ShardBusy`, `PoolExhausted`, `BreakerOpen`, and
-        `StatementRefused` for a result beyond `LIMITS`."""
-        shard = int(self._known().shard_of(*([name] for name in names))[0])
-        return await self._ask(shard, sql, parameters)
+        Raises `ShardUnavailable`, `ShardBusy`, `PoolExhausted`, `BreakerOpen`, `ShardMapChanged`,
+        and `StatementRefused` for a result beyond `LIMITS`.
+        """
+        shards = (await self._known()).shards_of(*query.names)
+        sql, parameters = statement(query, table, parts=parts or len(shards) > 1)
+        found = await asyncio.gather(*(self._ask(shard, sql, parameters) for shard in shards))
+        if len(found) == 1:
+            return found[0]
+        rows = joined(found, QUANTILES)
+        return rows if parts else plain(rows)
 
     async def of_all(self, sql: str, parameters: Mapping[str, Any]) -> Rows:
         """In shard order. Raises as `of_series`."""
-        self._known()
+        await self._known()
         found = await asyncio.gather(
             *(self._ask(shard, sql, parameters) for shard in range(len(self))),
             return_exceptions=True,
@@ -97,13 +119,17 @@ class ShardReader:
         await self._ask(shard, "SELECT 1", {})
 
     async def close(self) -> None:
+        if self._maps is not None:
+            self._maps.close()
         for shard in self._shards:
             await asyncio.to_thread(shard.close)
 
-    def _known(self) -> sharding.ShardMap:
-        if self._map is None:
+    async def _known(self) -> KnownMaps:
+        if self._maps is None:
             raise ShardUnavailable("no ClickHouse shard is known: set DIA_CLICKHOUSE_SHARDS.")
-        return self._map
+        known = await self._maps.fresh()
+        self._connect(known)
+        return known
 
     async def _ask(self, shard: int, sql: str, parameters: Mapping[str, Any]) -> Rows:
         def ask(replica: Replica) -> Rows:

@@ -9,10 +9,9 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from streams.connect.sinks import sharding
-from streams.connect.sinks.clickhouse import reading_groups
+from streams.connect.sinks.fact_shards import FactShards
 from streams.connect.sinks.replica import Replica
-from streams.core.errors import ShardUnavailable
+from streams.core.clock import SystemClock
 from streams.core.settings import Settings
 
 ANSWER_TIMEOUT_S = 5.0
@@ -37,20 +36,16 @@ class Simulations:
 
     def __init__(self, settings: Settings) -> None:
         impatient = replace(settings, sink_timeout_s=ANSWER_TIMEOUT_S)
-        self._shards = reading_groups(impatient)
-        self._map = sharding.declared(settings) if settings.shards() else None
+        self._shards = FactShards(impatient, SystemClock())
 
     async def results(self, tenant: str, key: str) -> list[dict[str, Any]]:
-        """Oldest first. Raises `ShardUnavailable`."""
-        if self._map is None:
-            raise ShardUnavailable("no ClickHouse shard is known: set DIA_CLICKHOUSE_SHARDS.")
-        shard = self._map.shard_of_key(f"{tenant}\0{key}")
+        """Oldest first. Raises `ShardUnavailable` and `ShardMapChanged`."""
+        group = await self._shards.of_key(f"{tenant}\0{key}")
         work = partial(_results, {"tenant": tenant, "key": key})
-        return await asyncio.to_thread(self._shards[shard].ask, work)
+        return await asyncio.to_thread(group.ask, work)
 
     def close(self) -> None:
-        for group in self._shards:
-            group.close()
+        self._shards.close()
 
 
 def _results(parameters: dict[str, Any], replica: Replica) -> list[dict[str, Any]]:

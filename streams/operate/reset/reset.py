@@ -234,6 +234,7 @@ def _opening_link(standing: StoppedPartition, resume: int) -> Link:
         secret=os.urandom(SECRET_BYTES),
         reset=True,
         shard_map=last.shard_map if last is not None else "",
+        later_maps=last.later_maps if last is not None else (),
     )
 
 

@@ -44,14 +44,15 @@ async def row(lot):
     body = {
         "table": "m1", "tenant": "t", "model": "m", "metric": "x", "part": 0, "w": W_S, "inc": 1,
         "n": 2, "s1": 3.0, "s2": 5.0, "mean": 1.5, "m2": 0.5, "lo": 1.0, "hi": 2.0, "lv": 2.0, "lt": 1_760_000_050_000,
-        "sk_k": [1, 2], "sk_n": [1, 1], "ver": 9,
+        "sk_k": [1, 2], "sk_n": [1, 1], "ver": 9, "shard": 1,
     }  # fmt: skip
     await bury(lot, body)
     return body
 
 
 def stored(lot):
-    return [(found["w"], found["n"], found["s1"]) for found in lot.shards.rows("m1")]
+    """On the shard that the letter names."""
+    return [(found["w"], found["n"], found["s1"]) for found in lot.shards.rows("m1", 1)]
 
 
 async def test_a_refused_row_is_inserted_after_a_fix_and_never_sent_to_the_topic(lot, row):

@@ -175,7 +175,7 @@ async def test_the_hash_is_clickhouses_own(contract_settings: Settings) -> None:
             f"SELECT jumpConsistentHash(xxHash64(concat(t, '\\0', m, '\\0', k)), {shards}) "
             f"FROM values('t String, m String, k String', {values})"
         )
-        assert ours.shard_of(*columns).tolist() == [row[0] for row in rows]
+        assert ours.maps[0].shard_of(*columns).tolist() == [row[0] for row in rows]
         await ours.close()
     server.replica.close()
 

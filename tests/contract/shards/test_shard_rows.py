@@ -196,8 +196,8 @@ async def test_series_are_spread_and_stay_where_they_are(world: Any) -> None:
     """FINAL and roll-ups are per shard: a series must always meet itself."""
     names = [(f"t{i}", f"m{i % 7}", f"k{i % 3}") for i in range(200)]
     columns = tuple(zip(*names, strict=True))
-    first = world.shards.shard_of(*columns)
+    first = world.shards.maps[0].shard_of(*columns)
     assert set(first.tolist()) == set(range(world.shards.count))
-    assert (world.shards.shard_of(*columns) == first).all()
+    assert (world.shards.maps[0].shard_of(*columns) == first).all()
     keys = {world.shards.shard_of_key(f"group/topic/{i}") for i in range(50)}
     assert keys == set(range(world.shards.count))

@@ -78,7 +78,7 @@ def filled(settings, minutes_of, noon):
     async def insert() -> None:
         shards = ClickHouseShards.from_settings(settings, SystemClock(), app.clickhouse_tables)
         for tenant, values in VALUES.items():
-            shard = int(shards.shard_of([tenant], ["m"], ["k"])[0])
+            shard = int(shards.maps[0].shard_of([tenant], ["m"], ["k"])[0])
             rows = minutes_of(tenant, noon, values, 0)
             await shards.insert(shard, [replace(rows, shard=shard)])
             await shards.roll_up(shard, "h1", noon)

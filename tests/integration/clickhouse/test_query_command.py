@@ -130,7 +130,7 @@ async def test_query_series_prints_its_steps(
     """The command, from its options to JSON."""
     tenant, start = "commanded", yesterday()
     shards = ClickHouseShards.from_settings(settings, SystemClock(), app.clickhouse_tables)
-    shard = int(shards.shard_of([tenant], ["m"], ["k"])[0])
+    shard = int(shards.maps[0].shard_of([tenant], ["m"], ["k"])[0])
     await shards.insert(shard, [minutes_of(tenant, start, np.full(120, 2.0), 0)])
     await shards.close()
     code, out, _ = dia(

@@ -52,7 +52,7 @@ async def test_percentiles_are_within_one_percent(
     values = samples()[name]
     tenant, start = f"percentiles-{name}", yesterday()
     shards = ClickHouseShards.from_settings(settings, SystemClock(), app.clickhouse_tables)
-    shard = int(shards.shard_of([tenant], ["m"], ["k"])[0])
+    shard = int(shards.maps[0].shard_of([tenant], ["m"], ["k"])[0])
     parts = [chunk for chunk in np.array_split(values, 3) if len(chunk)]
     await shards.insert(shard, [minutes_of(tenant, start, v, i) for i, v in enumerate(parts)])
     query = series.SeriesQuery(
@@ -88,7 +88,7 @@ async def test_percentiles_of_up_to_four_values_are_exact(
     """Four accuracies are read digit by digit, and one percent of 0.92 is the second digit."""
     tenant, start = f"few-{values}", yesterday()
     shards = ClickHouseShards.from_settings(settings, SystemClock(), app.clickhouse_tables)
-    shard = int(shards.shard_of([tenant], ["m"], ["k"])[0])
+    shard = int(shards.maps[0].shard_of([tenant], ["m"], ["k"])[0])
     await shards.insert(shard, [minutes_of(tenant, start, np.array(values), 0, minutes=2)])
     await shards.close()
     query = series.SeriesQuery(
@@ -107,7 +107,7 @@ async def test_a_series_is_cut_into_steps(
     """Each step has its own numbers; a step without values has no row."""
     tenant, start = "stepped", yesterday() + 6 * HOUR_S
     shards = ClickHouseShards.from_settings(settings, SystemClock(), app.clickhouse_tables)
-    shard = int(shards.shard_of([tenant], ["m"], ["k"])[0])
+    shard = int(shards.maps[0].shard_of([tenant], ["m"], ["k"])[0])
     await shards.insert(shard, [minutes_of(tenant, start, np.arange(1.0, 31.0), 0, minutes=30)])
     await shards.close()
     query = series.SeriesQuery(

@@ -38,6 +38,7 @@ def check_windows(
     and d1 are the sums of m1.
 
     Returns the events in rows by partition and epoch. Raises `Difference`."""
+    _check_places(world)
     minutes = [row for row in buried if row["table"] == "m1"]
     shown = newest([*world.shards.rows("m1"), *minutes], world.shards.key("m1"))
     young = {s: v for s, v in expected.values.items() if s[3] >= old_before_s}
@@ -60,6 +61,17 @@ def check_windows(
     for row in shown:
         counted[row["part"], epoch_of(row["inc"])] += row["n"]
     return counted
+
+
+def _check_places(world: World) -> None:
+    """A window's row is on one shard: views add up the rows of all shards."""
+    for table in ("m1", "h1", "d1"):
+        key, places = world.shards.key(table), dict[tuple[Any, ...], int]()
+        for shard in range(world.shards.count):
+            for row in world.shards.rows(table, shard):
+                name = tuple(row[column] for column in key)
+                if row["inc"] and places.setdefault(name, shard) != shard:
+                    raise Difference(f"{table} {name} is on shards {places[name]} and {shard}")
 
 
 def _compare(
@@ -117,6 +129,8 @@ def _compare_roll_ups(world: World, table: str, rows: Sequence[Row]) -> None:
     for row in world.shards.rows("m1"):
         start = row["w"] // _WIDTH_S[table] * _WIDTH_S[table]
         counts[row["tenant"], row["model"], row["metric"], start] += row["n"]
-    found = {(r["tenant"], r["model"], r["metric"], r["w"]): r["n"] for r in rows}
+    found: Counter[Series] = Counter()
+    for row in rows:  # one a shard that has minutes of it
+        found[row["tenant"], row["model"], row["metric"], row["w"]] += row["n"]
     if found != counts:
         raise Difference(f"{table} is {found}, its minutes say {dict(counts)}")

@@ -11,6 +11,7 @@ import random
 from streams.connect.sinks.memory_replica import catch_up
 from streams.connect.sinks.sharding import DirectorySharding, HashSharding, ShardMap
 from streams.core.errors import ShardMapChanged
+from streams.dev.simulation.faults.shard_growth import ShardGrowth
 from streams.dev.simulation.world import Difference, Process, World
 
 STRIKES = 0.25
@@ -24,13 +25,16 @@ OTHER_MAPS = (
 
 
 class ShardWeather:
-    def __init__(self, world: World, rng: random.Random) -> None:
+    def __init__(self, world: World, rng: random.Random, growth: ShardGrowth | None = None) -> None:
         self._world = world
         self._rng = rng
+        self._growth = growth
         self._mistaken: Process | None = None
 
-    async def strike(self) -> None:
-        """Faults of replicas only where there are some."""
+    async def strike(self, step: int) -> None:
+        """Sometimes one fault; of replicas only where there are some."""
+        if self._growth is not None:
+            self._growth.strike(step)
         if self._rng.random() >= STRIKES:
             return
         if self._rng.random() < 0.2:

@@ -1,11 +1,13 @@
-"""Scenarios of runs: windows of metrics, jobs that finish out of order, and agents that handle one
-event at a time."""
+"""Scenarios of runs: windows of metrics, the same while shards are added, jobs that finish out of
+order, and agents that handle one event at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from agents.app import AGGREGATE_METRICS, DIA_GROUP, MODEL_METRICS
+from streams.dev.simulation.broken import growth as broken_growth
 from streams.dev.simulation.broken import jobs as broken_jobs
 from streams.dev.simulation.broken import streams as broken_streams
 from streams.dev.simulation.broken import variants as broken
@@ -32,13 +34,21 @@ METRICS = Story(
     replicated_share=1 / 3,
 )
 
-STORIES: Mapping[str, Story] = {"metrics": METRICS, "jobs": JOBS, "stream": STREAM}
+GROWTH = replace(METRICS, grown_share=1.0)
+
+STORIES: Mapping[str, Story] = {
+    "metrics": METRICS,
+    "growth": GROWTH,
+    "jobs": JOBS,
+    "stream": STREAM,
+}
 
 
 def variants(story: str) -> Mapping[str, Variant]:
     """The broken engines that a scenario must detect."""
     return {
         "metrics": broken.VARIANTS,
+        "growth": broken_growth.VARIANTS,
         "jobs": broken_jobs.VARIANTS,
         "stream": broken_streams.VARIANTS,
     }[story]

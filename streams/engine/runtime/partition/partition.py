@@ -15,6 +15,7 @@ from typing import TypeVar, cast
 from streams.core.clock import Clock
 from streams.core.errors import DiaError, PoisonStorm
 from streams.core.records.framed_batch import timestamp_array
+from streams.core.rows.dated_map import DatedMap
 from streams.core.rows.operational_tables import SHED_RANGES
 from streams.core.rows.targets import RowTarget, RowValues
 from streams.core.types import CommittedOffset, OutboundRecord, RecordBatch, TopicPartition
@@ -210,6 +211,13 @@ class Partition:
             self.progress.skipped(order)
             row = effects.shed_range(self.agent.group, self.tp, epoch, first, order)
             self._owed.fact(SHED_RANGES, row, None)
+
+    def lacks_maps(self, maps: Sequence[DatedMap]) -> bool:
+        return len(self.state.later_maps) < len(maps) - 1
+
+    def take_maps(self, maps: Sequence[DatedMap]) -> None:
+        """D6 of a running partition."""
+        self.state.take_maps(maps, self.progress.last_day)
 
     def _refuse(self, row: int, code: str, message: str, stage: str, tenant: str) -> None:
         assert self._batch is not None
@@ -424,6 +432,8 @@ class Partition:
             secret=state.link.secret,
             log_time=progress.log_time,
             shard_map=state.link.shard_map or self.shard_map(),
+            later_maps=state.later_maps,
+            last_day=progress.last_day,
         )
 
     def take_emissions(self, room: Sequence[int], spared: Container[int] = ()) -> list[Emission]:

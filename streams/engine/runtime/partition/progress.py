@@ -13,6 +13,8 @@ from streams.engine.runtime.offsets.shed_order import ShedOrder
 from streams.engine.state.changelog import Counters, Link
 from streams.engine.state.log_time import Expiry, LogTime, LogTimes, log_times
 
+_DAY_MS = 86_400_000
+
 
 @dataclass(slots=True)
 class Progress:
@@ -29,6 +31,8 @@ class Progress:
     dead_by_code: Counter[str] = field(default_factory=Counter)
     shed: int = 0
     log_time: LogTime = field(default_factory=LogTime)
+    last_day: int = -1
+    """last UTC day, since 1970, of which an event was folded"""
 
     @classmethod
     def after(cls, link: Link) -> Progress:
@@ -45,6 +49,7 @@ class Progress:
             dead_by_code=Counter(counters.dead_by_code),
             shed=counters.shed,
             log_time=link.log_time,
+            last_day=link.last_day,
         )
 
     def counters(self) -> Counters:
@@ -81,7 +86,7 @@ class Progress:
         self.fold_offset = order.until
 
     def observe(self, event_ms: NDArray[np.int64], append_ms: NDArray[np.int64]) -> None:
-        """Raise the watermark: the maximum of min(event time, append time).
+        """Raise the watermark, the maximum of min(event time, append time), and the last day.
 
         A future event time counts as its append time, so a producer with a wrong clock cannot close
         the windows of others.
@@ -89,3 +94,4 @@ class Progress:
         if len(event_ms):
             latest = int(np.minimum(event_ms, append_ms).max())
             self.watermark_ms = max(self.watermark_ms, latest)
+            self.last_day = max(self.last_day, int(event_ms.max()) // _DAY_MS)

@@ -23,10 +23,13 @@ from typing import Any
 import msgspec
 
 from streams.core.errors import StoreUnusable
+from streams.core.rows.dated_map import DatedMap
 from streams.core.types import Store, TopicPartition
 from streams.engine.state.changelog import Link, unknown_format
 from streams.engine.state.live_keys import EntryPlace, LiveKeys
+from streams.engine.state.placements import TakenMap, take
 from streams.engine.state.table import Entry, FiledTable, Table, TableContext, TableSpec
+from streams.engine.windows.emission import EmittingTable
 
 STORE_FORMAT = 6
 STORE_READABLE = frozenset({6})
@@ -79,11 +82,24 @@ class PartitionState:
     changelog_offset: int
     live: LiveKeys = field(init=False)
     tables: Mapping[str, Table] = field(init=False)
+    later_maps: tuple[TakenMap, ...] = ()
+    """the shard maps after the first that the tables have; the next link names them"""
     _carried: list[Entry] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.live = LiveKeys(self.context.settings.changelog_slack_bytes)
         self.tables = {spec.name: spec.build(self.context) for spec in self.specs}
+
+    def take_maps(self, maps: Sequence[DatedMap], last_day: int) -> None:
+        """D6: have the tables place windows by all of ``maps``, which begin with those of the last
+        link; events up to ``last_day`` are folded."""
+        had = len(self.later_maps)
+        known = self.later_maps or self.link.later_maps
+        self.later_maps = take(known, maps, last_day)
+        emitting = [one for one in self.tables.values() if isinstance(one, EmittingTable)]
+        for taken, dated in list(zip(self.later_maps, maps[1:], strict=True))[had:]:
+            for table in emitting:
+                table.add_map(taken.first_day, dated.shards, dated.shard_of)
 
     async def load(self) -> None:
         """Load live keys and tables from the store (end of A3), in bounded steps."""

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 import numpy as np
 
-from streams.core.errors import RollUpExpired
+from streams.core.errors import RollUpExpired, ShardUnavailable
 from streams.core.rows.built_in_tables import ShardSet, WindowRows
 from streams.core.rows.clickhouse_table import ClickHouseTable
 from streams.core.rows.row_json import read_row
@@ -49,6 +49,8 @@ class RefusedWindowRow(msgspec.Struct, frozen=True, kw_only=True):
     sk_k: list[int]
     sk_n: list[int]
     ver: int
+    shard: int
+    """where the partition's shard maps place the window"""
 
 
 class TargetRow(NamedTuple):
@@ -104,7 +106,13 @@ def batch_of(sink: DeclaredSink, letter: DeadLetterRecord, row: Mapping[str, Any
 async def insert_window(shards: ShardSet, row: RefusedWindowRow) -> None:
     """Store the row; for a minute, recompute the hour and the day. Raises as `ShardSet.insert` and
     `ShardSet.roll_up`."""
-    shard = int(shards.shard_of([row.tenant], [row.model], [row.metric])[0])
+    shard = row.shard
+    if shard >= shards.count:
+        await shards.learn()
+    if not 0 <= shard < shards.count:
+        raise ShardUnavailable(
+            f"the row belongs on shard {shard}, and no server names more than {shards.count} yet."
+        )
     await shards.insert(shard, [_rows(row, shard)])
     if row.table == "m1":
         # Minutes of the hour or day may have expired: then those stay as they are.

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from streams.connect.sinks.shard_claim import ShardPlace
 from streams.core.errors import ShardMapChanged
-from streams.core.rows.built_in_tables import MapIdentity
+from streams.core.rows.dated_map import MapIdentity
 
 TWO, THREE = MapIdentity("aa", "2 shards by hash"), MapIdentity("bb", "3 shards by hash")
 

@@ -25,7 +25,7 @@ from streams.connect.sinks.sharding import (
     load,
 )
 from streams.core.errors import UsageError
-from streams.core.rows.built_in_tables import MapIdentity
+from streams.core.rows.dated_map import MapIdentity
 from streams.core.settings import Settings
 
 TODAY = date(2026, 5, 2)

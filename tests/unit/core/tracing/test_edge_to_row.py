@@ -144,7 +144,7 @@ async def test_from_the_callers_span_to_the_rows_of_the_shard(pipeline, recorder
     inserts = recorder.linked("insert m1", processed)
     (row,) = pipeline.rows()
     assert {span.attributes["dia.shard"] for span in inserts} == {
-        pipeline.shards.shard_of([row["tenant"]], [row["model"]], [row["metric"]])[0]
+        pipeline.shards.maps[0].shard_of([row["tenant"]], [row["model"]], [row["metric"]])[0]
     }
     assert recorder.linked("insert ledger", processed)
 

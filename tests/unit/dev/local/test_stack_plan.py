@@ -89,11 +89,23 @@ def test_new_ports_keep_the_number_of_shards(folder):
     assert second != first
 
 
-def test_another_number_of_shards_is_refused(folder):
-    """Rows are placed by the number of shards: with another, half of them would not be found."""
+def test_fewer_shards_are_refused(folder):
+    """Half of the rows would not be found."""
     settle_plan(folder, 2, new_ports=False)
     with pytest.raises(RefusedBySafety, match="2 shards"):
-        settle_plan(folder, 3, new_ports=False)
+        settle_plan(folder, 1, new_ports=False)
+
+
+def test_more_shards_are_servers_that_no_setting_names(folder):
+    """`dia shards apply` puts them into the shard map, which has their addresses: they stay."""
+    first = settle_plan(folder, 2, new_ports=False)
+    grown = settle_plan(folder, 4, new_ports=False)
+    assert grown.shard_urls == first.shard_urls
+    assert grown.server_ports[:2] == first.shard_ports
+    assert len(set(grown.server_ports)) == 4
+    assert settle_plan(folder, None, new_ports=False) == grown
+    with pytest.raises(RefusedBySafety, match="without --new-ports"):
+        settle_plan(folder, None, new_ports=True)
 
 
 def test_another_number_of_brokers_is_refused(folder):

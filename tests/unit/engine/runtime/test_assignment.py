@@ -21,7 +21,7 @@ from streams.core.errors import (
     TopicRecreated,
     UnknownFormat,
 )
-from streams.core.rows.built_in_tables import MapIdentity
+from streams.core.rows.dated_map import MapIdentity
 from streams.core.types import CommittedOffset, OutboundRecord, TopicPartition
 from streams.engine.runtime.restore.state import META_KEY
 from streams.engine.state.memory import MemoryDisk

@@ -69,7 +69,7 @@ async def test_a_full_disk_stops_the_intake_until_there_is_room(rig, degraded):
 async def test_a_shard_that_is_away_delays_the_news_of_its_own_rows(rig, degraded):
     """Level 1, then 2: rows of live windows of that shard wait; the other shard's go on."""
     worker, _ = degraded
-    sick = int(rig.shards.shard_of(["t"], ["m"], ["x"])[0])
+    sick = int(rig.shards.maps[0].shard_of(["t"], ["m"], ["x"])[0])
     rig.shards.faults[sick].down = True
     await rig.produce_events(1)
     await rig.clock.advance(20)

@@ -1,0 +1,191 @@
+"""`dia shards`: the shard maps, and one more shard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streams.cli.command_group import command_group
+from streams.cli.invocation import invocation
+from streams.cli.terminal.operator import Yes, consent
+
+if TYPE_CHECKING:
+    from streams.connect.sinks.shard_maps import KnownMaps
+    from streams.core.settings import Settings
+    from streams.operate.shards.growth import GrowthPlan
+
+_SAMPLE = 20_000
+_SERIES = (
+    "SELECT DISTINCT tenant, model, metric FROM m1_local "
+    "WHERE w >= now() - INTERVAL 1 DAY LIMIT {limit:UInt32}"
+)
+
+
+def register(app: typer.Typer) -> None:
+    group = command_group("Shard maps: which shard has which windows.")
+    group.command("list")(show)
+    plans = command_group("Plan another map; change nothing.")
+    plans.command("add")(plan_add)
+    group.add_typer(plans, name="plan")
+    group.command("apply")(apply_plan)
+    app.add_typer(group, name="shards")
+
+
+def show(ctx: typer.Context) -> None:
+    """List the shard maps that the servers record.
+
+    Example: dia shards list
+    """
+    run = invocation(ctx)
+    known = _known(run.settings)
+    printer = run.printer()
+    printer.rows(
+        ("map", "from", "shards", "placement", "digest", "state"),
+        [
+            (
+                one.record.version,
+                one.record.day,
+                one.record.shards,
+                one.record.shard_map.identity.description,
+                one.record.shard_map.identity.digest,
+                "in force" if one.in_force else "announced",
+            )
+            for one in known.maps
+        ],
+    )
+    if not known.recorded:
+        printer.warn("no server answered with a record: this is the map of the settings.")
+
+
+def plan_add(
+    ctx: typer.Context,
+    urls: Annotated[
+        list[str], typer.Argument(metavar="URL...", help="One a shard; replicas as URL|URL.")
+    ],
+    *,
+    first: Annotated[
+        str | None,
+        typer.Option("--from", metavar="DAY", help="First UTC day of windows; tomorrow or later."),
+    ] = None,
+    weight: Annotated[
+        int, typer.Option(min=1, max=64, help="Share of series beside the weights of the others.")
+    ] = 1,
+    strategy: Annotated[
+        str, typer.Option("--sharding", metavar="S", help="As DIA_SHARDING; default: as now.")
+    ] = "",
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the plan is written.")] = Path(
+        "shards.plan.json"
+    ),
+) -> None:
+    """Plan a map with more shards: what changes, and what it costs.
+
+    Example: dia shards plan add http://ch-3:8123 --from 2027-01-15
+    """
+    from streams.operate.shards import growth
+
+    run = invocation(ctx)
+    known = _known(run.settings)
+    day = _day(first) if first is not None else growth.tomorrow()
+    groups = replace(run.settings, clickhouse_shards=",".join(urls)).shards()
+    plan = growth.planned(run.settings, known, groups, day, weight=weight, strategy=strategy)
+    growth.write_plan(out, plan)
+    _print(ctx, known, plan)
+    run.printer().say(f"written to {out}. `dia shards apply {out}` makes it true.")
+
+
+def _print(ctx: typer.Context, known: KnownMaps, plan: GrowthPlan) -> None:
+    from streams.operate.shards.growth import shares
+
+    run = invocation(ctx)
+    before, record = known.maps[-1].record, plan.record
+    found = shares(plan, before.shard_map, _series(run.settings, known))
+    printer = run.printer()
+    printer.rows(
+        ("shard", "address", "series now", "series then"),
+        [
+            (shard, "|".join(record.urls[shard]), f"{now:.1%}", f"{then:.1%}")
+            for shard, (now, then) in enumerate(found)
+        ],
+    )
+    printer.say(
+        f"map {record.version}, {record.shard_map.identity.description}, places windows from "
+        f"{record.day} on. Windows of earlier days, late ones too, and facts stay where they are: "
+        "no row moves. A question about a series that changes its shard asks both shards, as long "
+        f"as both have days of it; each view of a server reads {record.shards - 1} others."
+    )
+
+
+def apply_plan(
+    ctx: typer.Context,
+    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A file of `dia shards plan`.")],
+    *,
+    yes: Yes = False,
+) -> None:
+    """Make a planned map true: prepare the new servers, announce the map to all, put it in force.
+
+    Run it again after a failure: it goes on. Workers take the map by themselves within seconds.
+    Exit code 4 when a server does not answer, 5 when the servers record another map meanwhile.
+
+    Example: dia shards apply shards.plan.json
+    """
+    from streams.connect.coordination.exclusive import exclusively
+    from streams.operate.shards import growth
+
+    run = invocation(ctx)
+    read, printer = growth.read_plan(plan), run.printer()
+    if not yes:
+        consent(
+            f"Place windows from {read.record.day} on by "
+            f"{read.record.shard_map.identity.description}? A map in force cannot be taken back."
+        )
+
+    def work(check: Callable[[], None]) -> bool:
+        return growth.apply(run.settings, run.app.clickhouse_tables, read, check, printer.say)
+
+    if not asyncio.run(exclusively(run.settings, "migrations", work)):
+        printer.say(f"map {read.record.version} is in force already.")
+
+
+def _day(text: str) -> date:
+    from streams.core.errors import UsageError
+
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"--from {text} is not a day such as 2027-01-15.") from None
+
+
+def _known(settings: Settings) -> KnownMaps:
+    from streams.connect.sinks.shard_maps import look
+    from streams.core.errors import DependencyUnreachable
+
+    if not settings.shards():
+        raise DependencyUnreachable(
+            "no ClickHouse shard is known: start the local stack with `dia up`, or set "
+            "DIA_CLICKHOUSE_SHARDS."
+        )
+    return look(settings)
+
+
+def _series(settings: Settings, known: KnownMaps) -> list[tuple[str, str, str]]:
+    """Series of the last day; made-up ones where there are none."""
+    from streams.connect.sinks.clickhouse import reading_groups
+    from streams.connect.sinks.replica import StatementRefused
+    from streams.core.errors import TransientError
+
+    found: list[tuple[str, str, str]] = []
+    for group in reading_groups(settings, known):
+        try:
+            rows = group.ask(lambda one: one.query(_SERIES, {"limit": _SAMPLE})[1])
+        except (TransientError, StatementRefused):
+            continue
+        finally:
+            group.close()
+        found += [(str(tenant), str(model), str(metric)) for tenant, model, metric in rows]
+    return found or [(f"tenant {n % 100}", f"model {n}", "x") for n in range(_SAMPLE)]

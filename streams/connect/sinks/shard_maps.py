@@ -1,0 +1,166 @@
+"""What the servers record about shard maps, as a process needs it (docs/protocols/shard_maps.md).
+
+Every process begins with the map of its settings (`assumed`), and asks the servers before it uses a
+shard (`look`). A process that lives long asks again (`LiveMaps`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from streams.connect.sinks import map_record, sharding
+from streams.connect.sinks.map_record import MapRecord, RecordedMap
+from streams.connect.sinks.replica import UNKNOWN_TABLE, Replica, StatementRefused
+from streams.core.clock import Clock
+from streams.core.errors import ShardBusy, ShardMapChanged, ShardUnavailable
+from streams.core.rows.built_in_tables import MAP_HINT
+from streams.core.rows.dated_map import DatedMap, MapIdentity
+from streams.core.settings import Settings
+
+ANSWER_S: Final = 5.0
+READ_AGE_S: Final = 10.0
+"""A reader asks again before a question when its knowledge is older."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownMaps:
+    """At least one map. ``urls``: of every shard, its replicas. ``recorded``: a server said so;
+    else they are those of the settings."""
+
+    maps: tuple[RecordedMap, ...]
+    urls: tuple[tuple[str, ...], ...]
+    recorded: bool
+
+    @property
+    def first(self) -> sharding.ShardMap:
+        """Places facts."""
+        return self.maps[0].record.shard_map
+
+    @property
+    def identity(self) -> MapIdentity:
+        """What every server claims."""
+        return self.first.identity
+
+    @property
+    def in_force(self) -> tuple[DatedMap, ...]:
+        return tuple(one.record.dated() for one in self.maps if one.in_force)
+
+    def shards_of(self, tenant: str, model: str, metric: str) -> list[int]:
+        """Every shard that may have rows of a series, ascending: a partition may take a map later
+        than its first day, so each map counts for each day."""
+        maps = (one.record.shard_map for one in self.maps)
+        return sorted({int(one.shard_of([tenant], [model], [metric])[0]) for one in maps})
+
+
+def assumed(settings: Settings) -> KnownMaps:
+    """The map that the settings name. Raises `UsageError` as `sharding.load`."""
+    urls = tuple(tuple(group) for group in settings.shards())
+    record = MapRecord.of(sharding.declared(settings), urls)
+    return KnownMaps((RecordedMap(record, in_force=True),), urls, recorded=False)
+
+
+def known(settings: Settings, recorded: Sequence[RecordedMap]) -> KnownMaps:
+    """The recorded maps, with the settings' addresses of the shards that they name. Raises
+    `ShardMapChanged` if the settings' map is not among them."""
+    mine = assumed(settings)
+    if not recorded:
+        return mine
+    identity = mine.identity
+    described = [one.record.shard_map.identity for one in recorded]
+    if identity.digest not in {one.digest for one in described}:
+        there = ", then ".join(f"{one.description} [{one.digest}]" for one in described)
+        raise ShardMapChanged(
+            f"this process has {identity.description} [{identity.digest}], and the ClickHouse "
+            f"servers record {there}. {MAP_HINT}"
+        )
+    urls = mine.urls + recorded[-1].record.urls[len(mine.urls) :]
+    return KnownMaps(tuple(recorded), urls, recorded=True)
+
+
+def look(settings: Settings) -> KnownMaps:
+    """Ask one server after another until one has a record. Blocks for `ANSWER_S` a server at most.
+    Without an answer: `assumed`. Raises `ShardMapChanged`."""
+    found, replica = _first_record(settings)
+    if replica is not None:
+        replica.close()
+    return known(settings, found)
+
+
+def _first_record(settings: Settings) -> tuple[list[RecordedMap], Replica | None]:
+    """The first record that a server has, and the server; it is open."""
+    for url in (url for group in settings.shards() for url in group):
+        replica = replica_at(replace(settings, sink_timeout_s=ANSWER_S), url)
+        try:
+            found = recorded_at(replica)
+        except (ShardUnavailable, ShardBusy):
+            found = []
+        if found:
+            return found, replica
+        replica.close()
+    return [], None
+
+
+def recorded_at(replica: Replica) -> list[RecordedMap]:
+    """The maps that one server records; none if it is not migrated. Raises as
+    `Replica.query`."""
+    try:
+        return map_record.read(replica.query(map_record.READ)[1])
+    except StatementRefused as error:
+        if error.code in UNKNOWN_TABLE:
+            return []
+        raise
+
+
+def replica_at(settings: Settings, url: str) -> Replica:
+    """A server whose claim is not checked."""
+    return Replica(
+        url,
+        user=settings.clickhouse_user,
+        password=settings.clickhouse_password(),
+        database=settings.clickhouse_database,
+        timeout_s=settings.sink_timeout_s,
+        pool_size=1,
+        tls=settings.clickhouse_tls(),
+    )
+
+
+class LiveMaps:
+    """The maps for a process that reads; it asks again before a question when what it knows is
+    older than `READ_AGE_S`."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self.known = assumed(settings)
+        self._settings = settings
+        self._clock = clock
+        self._read_at: float | None = None
+        self._asking = asyncio.Lock()
+        self._replica: Replica | None = None
+        """the server that answered last"""
+
+    async def fresh(self) -> KnownMaps:
+        """Raises `ShardMapChanged`."""
+        async with self._asking:
+            now_s = self._clock.monotonic()
+            if self._read_at is None or now_s - self._read_at >= READ_AGE_S:
+                found = known(self._settings, await asyncio.to_thread(self._ask))
+                if found.recorded and len(found.maps) >= len(self.known.maps):
+                    self.known = found
+                self._read_at = self._clock.monotonic()
+        return self.known
+
+    def close(self) -> None:
+        replica, self._replica = self._replica, None
+        if replica is not None:
+            replica.close()
+
+    def _ask(self) -> list[RecordedMap]:
+        if self._replica is not None:
+            try:
+                return recorded_at(self._replica)
+            except (ShardUnavailable, ShardBusy):
+                self.close()
+        found, self._replica = _first_record(self._settings)
+        return found

@@ -1,0 +1,53 @@
+"""Engines that place windows by the wrong shard map (streams/dev/simulation/broken/variants.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from unittest.mock import patch
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.core.rows.dated_map import DatedMap
+from streams.dev.simulation.variant import Variant, replaced
+from streams.engine.runtime.restore import state
+from streams.engine.state.placements import Placements, TakenMap, take
+
+
+def _newest_everywhere(self: Placements, minutes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Windows of every day are placed by the newest map."""
+    return np.full(len(minutes), len(self) - 1)
+
+
+@contextmanager
+def _taken_without_margin() -> Iterator[None]:
+    """A map holds from its planned day on, though the partition has windows of it."""
+
+    def at_once(
+        taken: Sequence[TakenMap], maps: Sequence[DatedMap], last_day: int
+    ) -> tuple[TakenMap, ...]:
+        return take(taken, maps, -1)
+
+    with patch.object(state, "take", at_once):
+        yield
+
+
+@contextmanager
+def _taken_again() -> Iterator[None]:
+    """The chain's maps are not looked at: each owner takes all anew."""
+
+    def anew(
+        taken: Sequence[TakenMap], maps: Sequence[DatedMap], last_day: int
+    ) -> tuple[TakenMap, ...]:
+        return take((), maps, last_day)
+
+    with patch.object(state, "take", anew):
+        yield
+
+
+VARIANTS: Mapping[str, Variant] = {
+    "newest_map_places_all_days": replaced(Placements, numbers=_newest_everywhere),
+    "map_taken_without_margin": _taken_without_margin,
+    "maps_taken_anew_by_each_owner": _taken_again,
+}

@@ -1,0 +1,1 @@
+"""Shard maps: the servers' record of them, and one more shard."""

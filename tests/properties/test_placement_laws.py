@@ -1,0 +1,101 @@
+"""A partition's windows of one day are placed by one map, however late and often it takes maps."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.connect.sinks.sharding import HashSharding, ShardMap
+from streams.engine.state.placements import MINUTES_PER_DAY, Placements, TakenMap, take, unknown
+
+TODAY = 20_000
+RECORDED = [ShardMap(2, HashSharding(2)).dated()]
+
+
+def recorded(days):
+    """Maps with one more shard each, from ascending days on."""
+    later = [
+        ShardMap(3 + n, HashSharding(3 + n)).dated(TODAY + day)
+        for n, day in enumerate(sorted(days))
+    ]
+    return [*RECORDED, *later]
+
+
+class Chain:
+    """A partition: what it committed, and the map numbers that it ever placed a day by."""
+
+    def __init__(self):
+        self.taken, self.last_day = (), -1
+        self.placed = {}
+
+    def take(self, maps):
+        self.taken = take(self.taken, maps, self.last_day)
+
+    def fold(self, day):
+        self.last_day = max(self.last_day, day)
+        self.look(day)
+
+    def look(self, day):
+        """Place a window of ``day`` as an owner does that has just loaded the state."""
+        placements = Placements(2, lambda *_: None)
+        for one in self.taken:
+            placements.add(one.first_day, 9, lambda *_: None)
+        (number,) = placements.numbers(np.array([day * MINUTES_PER_DAY + 77]))
+        self.placed.setdefault(day, set()).add(int(number))
+
+
+ACTIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("fold"), st.integers(-6, 9)),
+        st.tuples(st.just("know"), st.integers(0, 4)),
+    ),
+    max_size=40,
+)
+
+
+@given(st.lists(st.integers(-3, 8), max_size=4), ACTIONS)
+def test_a_day_is_placed_by_one_map_for_ever(days, actions):
+    """Views add up the rows of all shards: a row that moves counts twice."""
+    maps, known, chain = recorded(days), 1, Chain()
+    for action, number in actions:
+        if action == "fold":
+            chain.fold(TODAY + number)
+        else:
+            known = max(known, min(1 + number, len(maps)))
+            chain.take(maps[:known])
+        for day in list(chain.placed):
+            chain.look(day)  # late rows, and restarts
+    assert all(len(numbers) == 1 for numbers in chain.placed.values())
+
+
+@given(st.lists(st.integers(1, 8), max_size=4), st.integers(-6, 0))
+def test_maps_that_are_taken_in_time_begin_on_their_day(days, last):
+    """The day that an operator names holds wherever no window is in its way."""
+    maps = recorded(days)
+    taken = take((), maps, TODAY + last)
+    assert [one.first_day for one in taken] == [dated.first_day for dated in maps[1:]]
+
+
+@given(st.lists(st.integers(-3, 8), max_size=4), st.lists(st.integers(-6, 9), max_size=5))
+def test_a_chain_keeps_what_it_took_and_adds_the_rest_in_order(days, lasts):
+    """The next owner may know more maps, never others."""
+    maps, taken = recorded(days), ()
+    for number, last in enumerate(lasts):
+        before = taken
+        taken = take(before, maps[: 2 + number], TODAY + last)
+        assert taken[: len(before)] == before
+        assert all(one.first_day > TODAY + last for one in taken[len(before) :])
+    first_days = [one.first_day for one in taken]
+    assert first_days == sorted(first_days)
+    assert unknown(taken, maps) is None
+
+
+def test_a_map_that_is_not_recorded_at_its_place_is_named():
+    """The servers of another installation, or an old backup of the record."""
+    maps = recorded([1, 2])
+    taken = take((), maps, TODAY)
+    assert unknown(taken, maps[:2]) == maps[2].identity
+    assert unknown([TakenMap("ff 9 shards by hash", TODAY + 1)], maps).description == (
+        "9 shards by hash"
+    )

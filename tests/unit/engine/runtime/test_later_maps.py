@@ -1,0 +1,122 @@
+"""A partition takes a later shard map without moving a window (docs/protocols/shard_maps.md, D6,
+D7)."""
+
+from __future__ import annotations
+
+import pytest
+
+from streams.connect.sinks.memory import MemoryShards
+from streams.core.errors import ShardMapChanged, ShardUnavailable
+from streams.core.rows.dated_map import MapIdentity
+from streams.engine.state.memory import MemoryDisk
+
+DAY_MS = 86_400_000
+MODELS = [f"m{number}" for number in range(30)]
+
+
+def today(rig):
+    return rig.clock.now_ms() // DAY_MS
+
+
+async def events(rig, *, days=0):
+    """One of each series; committed."""
+    ts = rig.clock.now_ms() + days * DAY_MS
+    await rig.produce(*(rig.event(model_id=model, ts=ts) for model in MODELS))
+    await rig.fold()
+    await rig.commit()
+
+
+def shards_of_windows(rig):
+    columns = rig.partition.windows._columns
+    live = columns.live()
+    return {
+        (int(minute) // 1440, int(key)): int(shard)
+        for minute, key, shard in zip(
+            columns.minute[live], columns.key[live], columns.shard[live], strict=True
+        )
+    }
+
+
+def placed(rig, number, models=MODELS):
+    columns = ["t"] * len(models), list(models), ["x"] * len(models)
+    return rig.shards.maps[number].shard_of(*columns).tolist()
+
+
+async def test_windows_of_its_days_only_are_placed_by_a_new_map(rig):
+    """Also the late ones of yesterday that come when the map is in use."""
+    await rig.shards.ping(0)
+    await rig.open()
+    await events(rig)
+    rig.shards.add_shard(today(rig) + 1)
+    rig.partition.take_maps(rig.shards.maps)
+    before = shards_of_windows(rig)
+    rig.clock.jump_wall(DAY_MS)
+    await events(rig)
+    await events(rig, days=-1)
+    link = rig.partition.state.link
+    assert [one.first_day for one in link.later_maps] == [today(rig)]
+    assert MapIdentity.parse(link.later_maps[0].map) == rig.shards.maps[1].identity
+    now = shards_of_windows(rig)
+    assert before.items() <= now.items()
+    old = sorted(shard for (day, _), shard in now.items() if day < today(rig))
+    new = sorted(shard for (day, _), shard in now.items() if day == today(rig))
+    assert (old, new) == (sorted(placed(rig, 0)), sorted(placed(rig, 1)))
+    assert 2 in new
+
+
+@pytest.mark.parametrize("disk", [None, MemoryDisk()], ids=["store", "changelog"])
+async def test_the_next_owner_places_as_the_last_one_did(rig, disk):
+    """It reads the days from the chain: meanwhile events of a later day were folded."""
+    await rig.shards.ping(0)
+    await rig.open()
+    rig.shards.add_shard(today(rig))
+    await events(rig, days=-1)
+    rig.partition.take_maps(rig.shards.maps)
+    await events(rig)
+    await events(rig, days=-2)
+    before, link = shards_of_windows(rig), rig.partition.state.link
+    await rig.open(disk)
+    assert sorted(shards_of_windows(rig).values()) == sorted(before.values())
+    await events(rig)
+    assert rig.partition.state.link.later_maps == link.later_maps
+
+
+async def test_a_map_that_comes_late_begins_after_the_days_that_have_windows(rig):
+    """A worker may have been without an answer of the servers for days."""
+    await rig.shards.ping(0)
+    await rig.open()
+    await events(rig)
+    rig.shards.add_shard(today(rig) - 3)
+    await rig.open()
+    await events(rig)
+    (taken,) = rig.partition.state.link.later_maps
+    assert taken.first_day == today(rig) + 1
+    assert set(shards_of_windows(rig).values()) <= {0, 1}
+
+
+async def test_an_owner_that_no_server_told_of_the_chains_map_waits(rig):
+    """Its settings name the first map, and ClickHouse is away."""
+    await rig.open()
+    rig.shards.add_shard(today(rig))
+    rig.partition.take_maps(rig.shards.maps)
+    await events(rig)
+    servers, rig.shards = rig.shards, rig.shards.view()
+    for faults in servers.faults:
+        faults.down = True
+    with pytest.raises(ShardUnavailable, match="3 shards by hash"):
+        await rig.open()
+    for faults in servers.faults:
+        faults.down = False
+    await rig.open()
+    assert rig.shards.count == 3
+
+
+async def test_a_chain_with_a_map_that_the_servers_do_not_record_is_refused(rig):
+    """Servers from an older backup, or of another installation."""
+    await rig.open()
+    rig.shards.add_shard(today(rig))
+    rig.partition.take_maps(rig.shards.maps)
+    await events(rig)
+    rig.shards = MemoryShards(2, rig.clock)
+    with pytest.raises(ShardMapChanged, match=r"placed by 3 shards by hash .* has 2 shards"):
+        await rig.open()
