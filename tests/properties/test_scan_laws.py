@@ -115,6 +115,16 @@ numbers = st.one_of(
 )
 
 
+@pytest.mark.parametrize("zeros", [0, 1, 30])
+@pytest.mark.parametrize("before", range(1, 20))
+def test_digits_that_wrap_a_word_to_zero_are_not_read_as_zero(before, zeros):
+    """2**64 has 20 digits, one more than is read: a point before the last must not hide it."""
+    digits = str(2**64)
+    for text in (f"{digits[:before]}.{digits[before:]}", f"0.{'0' * zeros}{digits}"):
+        raw = text.encode()
+        assert {reader(_padded(raw), 0, len(raw)) for reader in READERS} == {(-1, 0.0)}
+
+
 @given(numbers)
 @settings(max_examples=1500, deadline=None)
 def test_a_number_is_not_read_or_is_the_nearest_double(text):

@@ -102,7 +102,8 @@ def read_double(buffer: NDArray[np.uint8], at: int, stop: int) -> tuple[int, flo
         first = at
         while at < stop and _DIGIT_0 <= byte_at(buffer, at) <= _DIGIT_9:
             digits = digits * _TEN + _U(byte_at(buffer, at) - _DIGIT_0)
-            if digits != _ZERO:
+            # Not by `digits`, which the 20 digits of 2**64 make 0 again.
+            if count > 0 or byte_at(buffer, at) != _DIGIT_0:
                 count += 1
                 if count > _DIGITS_MAX:
                     return -1, 0.0
