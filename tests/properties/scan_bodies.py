@@ -95,7 +95,7 @@ _ENCODINGS = (
     b"\xf0\x80\x80\x80", b"\xf0\x8f\xbf\xbf", b"\xf4\x90\x80\x80", b"\xf5\x80\x80\x80", b"\xff",
 )  # fmt: skip
 """Byte sequences that look like UTF-8 and are not."""
-_SIGNS = tuple(bytes([sign]) for sign in b'{}[]":,\\/ \t\n\r\0u-+.019eEn')
+_SIGNS = tuple(bytes([sign]) for sign in b'{}[]":,\x0b\x0c\\/ \t\n\r\0u-+.019eEn')
 _ESCAPES = (
     "\\", "\\x", "\\u", "\\u12", "\\u123g", "\\u+123", "\\ud800", "\\ud800x", "\\ud800\\n", "\\ud800\\u0041",
     "\\ud800\\ud800", "\\udc00", "\\udfff\\ud800", "\\U0041", "\\'", "\\0",
