@@ -9,8 +9,11 @@ import time
 
 import pytest
 
+from agents.app import MODEL_METRICS
 from streams.engine.health.live_workers import live_workers
+from tests.faults.trial import PATIENCE_S, POLL_S
 
+PARTITIONS = MODEL_METRICS.partitions
 SENT_AT_ONCE = 2_000_000
 """Some fifteen seconds of work: less would measure the first commits only."""
 LOADED_S = 20
@@ -19,15 +22,26 @@ STEP_MS = 0.05
 SESSION_S = 6
 
 
+async def owned(trial):
+    """Every partition is ready in one of the started workers: a feed that ends before is no load."""
+    (state,) = {worker.state for worker in trial.workers}
+    deadline = time.monotonic() + PATIENCE_S
+    while sum(len(told.partitions) for told in live_workers(state) if told.ready) < PARTITIONS:
+        assert time.monotonic() < deadline, trial.workers[0].tail()
+        await asyncio.sleep(POLL_S)
+
+
 async def half_rate(trial):
     """Half of the rate, events a second, at which the started workers read while events are sent
     as fast as they can be, on the same machine; and that rate."""
+    await owned(trial)
     trial.feed(SENT_AT_ONCE, rate_per_s=None, step_ms=STEP_MS)
     await trial.until_read(SENT_AT_ONCE // 20)
     read, began = await trial.read(), time.monotonic()
     await trial.fed()
     rate = (await trial.read() - read) / (time.monotonic() - began)
     await trial.until_read(SENT_AT_ONCE)
+    assert rate > 0, "all was read before it was measured"
     return int(rate / 2), int(rate)
 
 
