@@ -204,6 +204,24 @@ class LogReader(Protocol):
         transactions."""
         ...
 
+    async def search(
+        self, tp: TopicPartition, offset: int, needles: Sequence[bytes]
+    ) -> RecordBatch:
+        """The records from ``offset`` on whose key, value or a header's value contains one of
+        ``needles`` (without one: every record), as far as one answer of the leader goes.
+
+        ``end`` lies behind all that was searched. Ends and raises as `read`; several searches may
+        run at once.
+        """
+        ...
+
+    async def offsets_since(
+        self, partitions: Iterable[TopicPartition], ms: int
+    ) -> dict[TopicPartition, int]:
+        """For each partition the lowest offset whose timestamp is at least ``ms`` (milliseconds
+        since the epoch), markers included; the last stable offset where none is below it."""
+        ...
+
     async def close(self) -> None: ...
 
 
@@ -296,6 +314,15 @@ class TopicConfig:
     config: Mapping[str, str]
 
 
+class PartitionReplicas(NamedTuple):
+    """Node ids. ``leader`` is -1 without one; ``in_sync`` are replicas that hold every acknowledged
+    record."""
+
+    leader: int
+    replicas: tuple[int, ...]
+    in_sync: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class MemberDescription:
     """``instance_id`` is "" for a dynamic member."""
@@ -325,6 +352,10 @@ class Admin(Protocol):
     async def describe_topics(self) -> dict[str, TopicConfig]:
         """Those that are not internal to the broker. ``config`` holds the values set on the topic
         itself."""
+        ...
+
+    async def describe_replicas(self, topic: str) -> dict[int, PartitionReplicas]:
+        """Where each partition of a topic lies, by number. Raises `UnknownTopic`."""
         ...
 
     async def create_topics(self, topics: Sequence[TopicConfig]) -> None:

@@ -78,3 +78,16 @@ async def test_a_cluster_keeps_its_id(world):
     assert await first.cluster_id() == await second.cluster_id() != ""
     await first.close()
     await second.close()
+
+
+async def test_the_replicas_of_each_partition_are_described(world):
+    """Who looks into a topic has to see which partition has no leader, or lacks copies."""
+    topic = await world.topic(partitions=3)
+    admin = await world.broker.admin()
+    found = await admin.describe_replicas(topic)
+    assert sorted(found) == [0, 1, 2]
+    for one in found.values():
+        assert one.replicas == one.in_sync == (one.leader,)
+    with pytest.raises(UnknownTopic):
+        await admin.describe_replicas(f"{topic}-not")
+    await admin.close()

@@ -209,3 +209,94 @@ async def test_a_batch_says_whose_times_its_records_bear(world, kind, appended):
     batch = await reader.read(tp, 0)
     assert (batch.append_times, batch.timestamps == [1_700_000_000_123]) == (appended, not appended)
     await reader.close()
+
+
+async def found_by(reader, tp, end, *needles, offset=0):
+    """Offset and value of what a search up to ``end`` finds."""
+    found = []
+    while offset < end:
+        batch = await reader.search(tp, offset, needles)
+        assert batch.start == offset < batch.end
+        found += zip(batch.offsets, batch.values, strict=True)
+        offset = batch.end
+    return found
+
+
+async def test_a_search_finds_the_records_that_contain_the_bytes(world):
+    """A trace reads a log of millions for the few records that name one event."""
+    tp = TopicPartition(await world.topic(), 0)
+    writer = await world.writer()
+    await world.write(writer, tp, *[b"event-%d" % n for n in range(50)])
+    await world.write(writer, tp, b"event-7", commit=False)
+    await world.write(writer, tp, b"again event-7 of event-31")
+    await world.stable(tp, 55)
+    reader = await world.broker.reader()
+    assert await found_by(reader, tp, 55, b"event-7") == [
+        (7, b"event-7"),
+        (53, b"again event-7 of event-31"),
+    ]
+    both = await found_by(reader, tp, 55, b"event-7", b"nt-31", offset=8)
+    assert [offset for offset, _ in both] == [31, 53]
+    assert await found_by(reader, tp, 55, b"event-99") == []
+    await reader.close()
+
+
+async def test_a_search_looks_into_keys_and_headers_too(world):
+    """The id of a dead letter and the plan of a replayed record stand in headers."""
+    tp = TopicPartition(await world.topic(), 0)
+    writer = await world.writer()
+    await writer.begin()
+    for key, headers in ((b"acme", ()), (b"k", (("plan", b"p-acme"),)), (b"other", ())):
+        await (await writer.send(OutboundRecord(tp, key, None, headers)))
+    await writer.commit()
+    await world.stable(tp, 4)
+    reader = await world.broker.reader()
+    assert [offset for offset, _ in await found_by(reader, tp, 4, b"acme")] == [0, 1]
+    await reader.close()
+
+
+async def test_a_search_names_its_end_and_offsets_outside_the_log(world):
+    """What lies behind the end was not searched, so "not found" must not cover it."""
+    tp = TopicPartition(await world.topic(), 0)
+    await world.write(await world.writer(), tp, b"a", b"b")
+    await world.stable(tp, 3)
+    reader = await world.broker.reader()
+    batch = await reader.search(tp, 3, [b"a"])
+    assert (len(batch), batch.end) == (0, 3)
+    with pytest.raises(OffsetOutOfRange):
+        await reader.search(tp, 99, [b"a"])
+    await reader.close()
+
+
+async def test_searches_of_several_partitions_run_at_once(world):
+    """A trace that does not know the key asks every partition."""
+    topic = await world.topic(3)
+    writer = await world.writer()
+    partitions = [TopicPartition(topic, number) for number in range(3)]
+    for tp in partitions:
+        await world.write(writer, tp, b"x%d" % tp.partition, b"here %d" % tp.partition)
+        await world.stable(tp, 3)
+    reader = await world.broker.reader()
+    found = await asyncio.gather(*(found_by(reader, tp, 3, b"here") for tp in partitions))
+    assert found == [[(1, b"here %d" % number)] for number in range(3)]
+    await reader.close()
+
+
+async def test_an_offset_is_found_by_its_time(world):
+    """A bound in time saves reading what is older."""
+    topic = await world.topic(2, {"message.timestamp.type": "LogAppendTime"})
+    tp, empty = TopicPartition(topic, 0), TopicPartition(topic, 1)
+    writer = await world.writer()
+    await world.write(writer, tp, b"a")
+    await world.stable(tp, 2)
+    await asyncio.sleep(0.05)
+    await world.write(writer, tp, b"b")
+    read = await world.read(tp, end=4)
+    first_ms, second_ms = read.timestamps
+    assert first_ms < second_ms
+    reader = await world.broker.reader()
+    assert await reader.offsets_since([tp, empty], 0) == {tp: 0, empty: 0}
+    assert (await reader.offsets_since([tp], second_ms))[tp] == 2
+    assert (await reader.offsets_since([tp], second_ms + 3_600_000))[tp] == 4
+    assert await reader.offsets_since([], 0) == {}
+    await reader.close()

@@ -29,7 +29,13 @@ from streams.connect.broker.kafka.requests.offset_fetch import OffsetFetch
 from streams.connect.broker.kafka.tasks import end_client
 from streams.core.errors import BrokerUnavailable, UnknownTopic, UsageError
 from streams.core.topics.right import Resource, Right
-from streams.core.types import CommittedOffset, GroupDescription, TopicConfig, TopicPartition
+from streams.core.types import (
+    CommittedOffset,
+    GroupDescription,
+    PartitionReplicas,
+    TopicConfig,
+    TopicPartition,
+)
 
 SPREAD_TIMEOUT_S = 10.0
 """Longest wait until every broker's metadata shows a created or deleted topic."""
@@ -72,6 +78,18 @@ class KafkaAdmin:
             }
 
         return await self._ask("describe topics", describe)
+
+    async def describe_replicas(self, topic: str) -> dict[int, PartitionReplicas]:
+        async def describe() -> dict[int, PartitionReplicas]:
+            [found] = await self._topics([topic])
+            return {
+                one["partition"]: PartitionReplicas(
+                    one["leader"], tuple(one["replicas"]), tuple(one["isr"])
+                )
+                for one in found["partitions"]
+            }
+
+        return await self._ask(f"describe {topic}", describe)
 
     async def create_topics(self, topics: Sequence[TopicConfig]) -> None:
         async def create() -> None:

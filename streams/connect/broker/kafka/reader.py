@@ -12,6 +12,7 @@ Answers of a leader (Fetch v4 to v11, ListOffsets v2 and v3, Kafka 4.1):
 | no entry for the partition: the client is over its quota          | waits the throttle time, retries |
 | any answer with ``throttle_time_ms``                              | waits before the next request |
 | an offset or a last stable offset of -1: unknown                  | retries                  |
+| an offset of -1 for a timestamp: no record is so young            | asks for the end         |
 | OFFSET_OUT_OF_RANGE                                               | `OffsetOutOfRange`       |
 | a retriable code (`codes.passes`) of the partition or the answer; | retries with fresh       |
 | an unknown leader                                                 | metadata                 |
@@ -24,7 +25,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import aiokafka.errors as client
@@ -42,20 +43,27 @@ from streams.connect.broker.kafka.batches.record_set import RecordSet
 from streams.connect.broker.kafka.connection import KafkaConnection
 from streams.connect.broker.kafka.errors import CLIENT_ERRORS, broker_error
 from streams.connect.broker.kafka.requests.codes import IncompleteAnswerError, passes, raise_for
-from streams.connect.broker.kafka.requests.list_offsets import PARTITIONS_MAX, ListOffsets
+from streams.connect.broker.kafka.requests.list_offsets import (
+    NO_RECORD,
+    PARTITIONS_MAX,
+    ListOffsets,
+)
 from streams.connect.broker.kafka.requests.metadata import partitions_of
 from streams.connect.broker.kafka.requests.patience import RETRY_S, Patience
 from streams.connect.broker.kafka.tasks import end_client
+from streams.connect.broker.needles import containing
 from streams.core.errors import UnknownTopic
 from streams.core.types import LogBounds, OffsetOutOfRange, RecordBatch, TopicPartition
 
 READ_BYTES = 8 << 20
+SEARCH_RECORDS = 20_000
+"""Records of one answer that a search decodes, in batches that contain what it looks for."""
 
 Taken = TypeVar("Taken")
 
 
 class KafkaReader:
-    """`LogReader` over `AIOKafkaClient`. Serves one `read` at a time."""
+    """`LogReader` over `AIOKafkaClient`. Serves one `read` at a time, and any number of searches."""
 
     def __init__(self, connection: KafkaConnection) -> None:
         self._connection = connection
@@ -96,6 +104,30 @@ class KafkaReader:
     ) -> RecordBatch:
         return await self._read(tp, offset, max_records, READ_UNCOMMITTED)
 
+    async def search(
+        self, tp: TopicPartition, offset: int, needles: Sequence[bytes]
+    ) -> RecordBatch:
+        patience = self._patience()
+        while True:
+            columns = await self._fetch(tp, offset, READ_COMMITTED, patience, needles)
+            batch = RecordBatch(tp, offset, offset)
+            if columns is None:
+                return batch
+            # Opening megabytes of batches takes the processor for tens of milliseconds.
+            await asyncio.to_thread(columns.read, batch, SEARCH_RECORDS)
+            batch.end = columns.next_fetch_offset
+            if batch.end > offset:
+                return containing(batch, needles)
+            await self._again(IncompleteAnswerError(f"no batch of {tp} at {offset}"), patience)
+
+    async def offsets_since(
+        self, partitions: Iterable[TopicPartition], ms: int
+    ) -> dict[TopicPartition, int]:
+        asked = list(partitions)
+        told = await self._offsets(asked, max(0, ms))
+        behind = [tp for tp in asked if told[tp] == NO_RECORD]
+        return told | await self._offsets(behind, OffsetResetStrategy.LATEST)
+
     async def _read(
         self, tp: TopicPartition, offset: int, max_records: int, isolation: int
     ) -> RecordBatch:
@@ -127,6 +159,17 @@ class KafkaReader:
             known, same, columns = self._rest
             if (known, same, columns.next_fetch_offset) == (tp, isolation, offset):
                 return columns
+        return await self._fetch(tp, offset, isolation, patience)
+
+    async def _fetch(
+        self,
+        tp: TopicPartition,
+        offset: int,
+        isolation: int,
+        patience: Patience,
+        needles: Sequence[bytes] = (),
+    ) -> ColumnFetch | None:
+        """A new answer; None at the end visible with ``isolation``."""
         request = FetchRequest(
             0, 0, READ_BYTES, isolation, [(tp.topic, [(tp.partition, offset, READ_BYTES)])]
         )
@@ -138,7 +181,7 @@ class KafkaReader:
                 aborted = fields["aborted_transactions"]
                 source = (tp, records, aborted, offset, None, None, True, isolation)
                 bytes_max = self._connection.batch_bytes_max
-                return ColumnFetch(tp, PartitionRecords(*source), bytes_max)
+                return ColumnFetch(tp, PartitionRecords(*source), bytes_max, needles=needles)
             end = fields[end_field]
             if not 0 <= end <= offset:
                 raise IncompleteAnswerError(f"nothing of {tp} at {offset}, stable up to {end}")

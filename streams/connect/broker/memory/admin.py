@@ -7,7 +7,13 @@ from streams.connect.broker.memory.faults import COORDINATOR_REFUSALS
 from streams.connect.broker.memory.log import Log
 from streams.connect.broker.memory.reader import ANSWER_TIMEOUT_S, ASK_AGAIN_S
 from streams.core.errors import BrokerUnavailable, RefusedBySafety, UnknownTopic
-from streams.core.types import CommittedOffset, GroupDescription, TopicConfig, TopicPartition
+from streams.core.types import (
+    CommittedOffset,
+    GroupDescription,
+    PartitionReplicas,
+    TopicConfig,
+    TopicPartition,
+)
 
 
 class MemoryAdmin:
@@ -22,6 +28,12 @@ class MemoryAdmin:
             name: TopicConfig(name, len(t.logs), t.replication_factor, dict(t.config))
             for name, t in sorted(self._cluster.topics.items())
         }
+
+    async def describe_replicas(self, topic: str) -> dict[int, PartitionReplicas]:
+        await self._cluster.call("admin")
+        found = self._topic(topic)
+        nodes = tuple(range(found.replication_factor))
+        return {number: PartitionReplicas(0, nodes, nodes) for number in range(len(found.logs))}
 
     async def create_topics(self, topics: Sequence[TopicConfig]) -> None:
         await self._cluster.call("admin")

@@ -154,6 +154,15 @@ class Log:
                 batch.first_epoch = entry.epoch
         return batch
 
+    def offset_since(self, ms: int) -> int:
+        """Lowest offset whose timestamp is at least ``ms``; the last stable offset without one
+        below it."""
+        first, stable = self.start_offset, self.last_stable_offset
+        younger = (
+            first + place for place, entry in enumerate(self._entries) if entry.timestamp_ms >= ms
+        )
+        return min(next(younger, stable), stable)
+
     def readable(self) -> RecordBatch:
         offset = self.start_offset
         whole = RecordBatch(self.tp, offset, offset)

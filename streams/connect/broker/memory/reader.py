@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from streams.connect.broker.memory.cluster import Cluster
 from streams.connect.broker.memory.log import Log
+from streams.connect.broker.needles import containing
 from streams.core.errors import BrokerUnavailable
 from streams.core.types import LogBounds, RecordBatch, TopicPartition
 
@@ -39,6 +40,17 @@ class MemoryReader:
         self, tp: TopicPartition, offset: int, max_records: int = 5000
     ) -> RecordBatch:
         return await self._read(tp, offset, max_records, aborted=True)
+
+    async def search(
+        self, tp: TopicPartition, offset: int, needles: Sequence[bytes]
+    ) -> RecordBatch:
+        return containing(await self.read(tp, offset), needles)
+
+    async def offsets_since(
+        self, partitions: Iterable[TopicPartition], ms: int
+    ) -> dict[TopicPartition, int]:
+        logs = await self._logs_with_ends(list(partitions))
+        return {tp: log.offset_since(ms) for tp, log in logs.items()}
 
     async def _read(
         self, tp: TopicPartition, offset: int, max_records: int, *, aborted: bool

@@ -261,3 +261,48 @@ async def test_many_partitions_are_asked_for_in_requests_of_a_bounded_size(reade
     )
     assert await reader.bounds(BOTH) == dict.fromkeys(BOTH, LogBounds(1, 5))
     assert asked_for(reader) == [[0], [1], [0], [1]]
+
+
+async def test_a_search_passes_over_batches_without_the_bytes(reader):
+    """And ends behind them: what it passed over is searched."""
+    reader._client.script(fetched(records(0, 2) + records(2, 3)))
+    batch = await reader.search(TP, 0, [b"v3"])
+    assert (batch.values, batch.offsets, batch.end) == ([b"v3"], [3], 5)
+    nothing = await reader.search(TP, 0, [b"v9"])
+    assert (len(nothing), nothing.end) == (0, 5)
+
+
+async def test_a_search_reads_no_empty_answer_as_the_end(reader):
+    """Below the last stable offset it is asked again, and then an error."""
+    reader._client.script(fetched(), fetched(records(0, 1)))
+    assert (await reader.search(TP, 0, [b"v0"])).values == [b"v0"]
+    silent = fetched()
+    reader._client.answers.clear()
+    reader._client.script(silent)
+    with pytest.raises(BrokerUnavailable, match="stable up to 10"):
+        await reader.search(TP, 0, [b"v0"])
+
+
+@pytest.mark.parametrize("code", FINAL[:3])
+async def test_codes_of_a_search_are_errors(reader, code):
+    """Never "nothing found"."""
+    reader._client.script(fetched(code=code))
+    with pytest.raises(DiaError):
+        await reader.search(TP, 0, [b"v0"])
+
+
+async def test_no_record_at_a_time_is_the_end_of_the_log(reader):
+    """Kafka answers -1 without an error; about an end, -1 means that it does not know."""
+    reader._client.script(listed(-1), listed(7))
+    assert await reader.offsets_since([TP], 1000) == {TP: 7}
+    reader._client.answers.clear()
+    reader._client.script(listed(4))
+    assert await reader.offsets_since([TP], 1000) == {TP: 4}
+
+
+@pytest.mark.parametrize("code", FINAL[:3])
+async def test_codes_of_an_offset_by_time_are_errors(reader, code):
+    """-1 with a code is no "behind the last record"."""
+    reader._client.script(listed(-1, code=code))
+    with pytest.raises(DiaError):
+        await reader.offsets_since([TP], 1000)

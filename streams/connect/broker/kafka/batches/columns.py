@@ -10,7 +10,7 @@ A batch that cannot be opened, or is too large, ends the answer: then each `read
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,8 +31,8 @@ class ColumnFetch:
     position after the records read."""
 
     __slots__ = (
-        "_at", "_batch", "_bytes_max", "_epoch", "_framing", "_last", "_pieces", "_records", "_source", "_tp",
-        "_unreadable", "next_fetch_offset",
+        "_at", "_batch", "_bytes_max", "_epoch", "_framing", "_last", "_needles", "_pieces", "_records",
+        "_source", "_tp", "_unreadable", "next_fetch_offset",
     )  # fmt: skip
 
     def __init__(
@@ -42,12 +42,15 @@ class ColumnFetch:
         batch_bytes_max: int = BATCH_BYTES_MAX,
         *,
         framing: bool = False,
+        needles: Sequence[bytes] = (),
     ) -> None:
-        """With ``framing``, `read` appends to a `FramedBatch`."""
+        """With ``framing``, `read` appends to a `FramedBatch`. With ``needles``, batches whose
+        bytes contain none of them are passed over."""
         self._tp = tp
         self._source = source
         self._bytes_max = batch_bytes_max
         self._framing = framing
+        self._needles = needles
         self._unreadable: BatchUnreadable | None = None
         self._epoch = -1
         self._batch: Any = None
@@ -115,6 +118,10 @@ class ColumnFetch:
             self._epoch = batches.leader_epoch
             if not self._is_skipped(batch):
                 data = batches.opened(batch, self._bytes_max)
+                if self._needles and not any(needle in data for needle in self._needles):
+                    self.next_fetch_offset = max(self.next_fetch_offset, batch.next_offset)
+                    self._passed(into)
+                    continue
                 frames = frames_of(batch, data) if self._framing else None
                 self._batch = batch
                 self._pieces = pieces_of(batch, data) if frames is None else iter((frames,))

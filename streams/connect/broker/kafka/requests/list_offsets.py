@@ -14,11 +14,14 @@ from streams.core.types import TopicPartition
 
 PARTITIONS_MAX = 500
 """per request"""
+NO_RECORD = -1
+"""The answer about a timestamp behind the last record. About an end it means "unknown"."""
 
 
 class ListOffsets:
-    """``strategy``: -1 for the end of a log, -2 for its start. ``isolation``: whether the end is
-    the last stable offset or the high watermark."""
+    """``strategy``: -1 for the end of a log, -2 for its start, else a timestamp in milliseconds:
+    the first offset at or after it, `NO_RECORD` without one. ``isolation``: whether the end is the
+    last stable offset or the high watermark."""
 
     def __init__(self, partitions: Iterable[TopicPartition], strategy: int, isolation: int) -> None:
         self.told: dict[TopicPartition, int] = {}
@@ -52,7 +55,7 @@ class ListOffsets:
                     continue
                 if fields["error_code"]:
                     refused[tp] = fields["error_code"]
-                elif fields["offset"] >= 0:
+                elif fields["offset"] >= (0 if self._strategy < 0 else NO_RECORD):
                     self.told[tp] = fields["offset"]
                     del self._left[tp]
         for tp, code in sorted(refused.items(), key=lambda one: passes(client.for_code(one[1])())):
