@@ -74,10 +74,14 @@ TRAIN_RESULTS = app.topic(
 )
 
 AGGREGATE_METRICS = app.batch_agent(
-    MODEL_METRICS, tables=(SEEN_EVENTS, MINUTE_WINDOWS), name="aggregate_metrics", columns=True
+    MODEL_METRICS,
+    tables=(SEEN_EVENTS, MINUTE_WINDOWS),
+    name="aggregate_metrics",
+    columns=True,
+    ids="event_id",
 )(aggregate_metrics.aggregate_metrics)
 RECORD_TRAINING = app.batch_agent(
-    TRAIN_RESULTS, tables=(SEEN_EVENTS, MODEL_CARDS), name="record_training"
+    TRAIN_RESULTS, tables=(SEEN_EVENTS, MODEL_CARDS), name="record_training", ids="result_id"
 )(record_training.record_training)
 SIMULATE_DECISION = app.job_agent(
     SIMULATION_REQUEST,

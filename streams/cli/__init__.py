@@ -2,8 +2,8 @@
 
 A group is a module with ``register(app: typer.Typer) -> None``. Modules import at their top only
 what ``--help`` needs. Data goes to stdout, progress and errors to stderr. Exit codes: 0 ok, 1
-failure, 2 usage, 3 partial, 4 dependency unreachable, 5 refused by a safety check, 130 interrupted,
-141 the reader of stdout closed it."""
+failure, 2 usage, 3 partial, 4 dependency unreachable, 5 refused by a safety check, 6 not found where
+it looked, 130 interrupted, 141 the reader of stdout closed it."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ GROUPS: tuple[str, ...] = (
     "bench",
     "stack",
     "query",
+    "trace",
     "topics",
     "migrate",
     "schemas",
@@ -58,7 +59,7 @@ class _Root(CommandGroup):
         "Begin": ("demo", "up", "down", "init", "doctor"),
         "Send and read": ("produce", "query", "edge", "console"),
         "Run": ("worker", "run", "topics", "migrate", "shards", "schemas", "config"),
-        "Watch": ("status", "audit", "explain"),
+        "Watch": ("status", "trace", "audit", "explain"),
         "Repair": ("dlq", "replay", "shed", "tables", "cache", "policy"),
         "Prove": ("simulate", "bench"),
     }

@@ -32,7 +32,8 @@ DiaError
  +- WorkerStopped                  stop the worker
  |   +- MembershipConflict, SlotInUse, ShardMapChanged 5
  +- CommandError                   end a command with its exit code
-     +- UsageError 2, UnsupportedByDia 2, PartialResult 3, DependencyUnreachable 4, RefusedBySafety 5
+     +- UsageError 2, UnsupportedByDia 2, PartialResult 3, DependencyUnreachable 4, RefusedBySafety 5,
+     |  NotFoundThere 6
          +- AddressUnavailable 4
          +- SpoolCorrupt, AnotherPlan 5
 
@@ -467,6 +468,13 @@ class AddressUnavailable(DependencyUnreachable):
 class RefusedBySafety(CommandError):
     code = "refused_by_safety"
     exit_code = 5
+
+
+class NotFoundThere(CommandError):
+    """Not in the offsets that were searched, which the message names."""
+
+    code = "not_found"
+    exit_code = 6
 
 
 class AnotherPlan(RefusedBySafety):

@@ -276,6 +276,7 @@ KNOW_MINUTE_WINDOWS = {
     "shed_consequences": "says what m1 will lack",
     "audit": "recounts m1",
     "snapshot_reader": "reads m1",
+    "event_windows": "shows the minute that an event is in",
 }
 """Modules that know the one table which hands rows to shards of its own accord, and why."""
 _MINUTES = r"minute_windows import|MINUTE_WINDOWS|MinuteWindows"

@@ -89,7 +89,7 @@ def options(
         oldest_ms=None if max_age is None else round((now_s - span_s(max_age, "--max-age")) * 1000),
         errors=tuple(error or ()),
         tenants=tuple(named(one, "--tenant") for one in tenant or ()),
-        keys=tuple(map(_key, key or ())),
+        keys=tuple(map(key_bytes, key or ())),
         partitions=tuple(partition or ()),
         offsets=_ranges(offsets or ()),
         schema_versions=tuple(schema_version or ()),
@@ -104,7 +104,8 @@ def _moment_ms(text: str | None, option: str, now_s: float) -> int | None:
     return moment_s(ago, option, now_s) * 1000
 
 
-def _key(text: str) -> bytes:
+def key_bytes(text: str) -> bytes:
+    """The bytes of ``--key``: UTF-8, or after 0x hexadecimal. Raises `UsageError`."""
     if not text.startswith("0x"):
         return text.encode()
     try:

@@ -173,3 +173,5 @@ class AgentSpec:
     process: Callable[[EventBatch[Any], Scope], None]
     columns: bool = False
     """``process`` reads `EventBatch.fields`: with kernels, events are made on access only"""
+    ids: str = ""
+    """the field whose repeats ``process`` drops by `SEEN_EVENTS`: a trace looks for the first"""

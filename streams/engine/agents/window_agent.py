@@ -80,6 +80,7 @@ def window_agent(
         group=group,
         tables=(*(one.spec for one in windows), *([SEEN_EVENTS] if ids else [])),
         process=_Folding(windows, types, {name: types[name] for name in read}).fold,
+        ids=ids,
         windows=windows,
     )
 

@@ -293,11 +293,13 @@ class App(
         name: str | None = None,
         group: str | None = None,
         columns: bool = False,
+        ids: str = "",
     ) -> Callable[[Process], AgentSpec]:
         """Declare the decorated function as an agent that folds batches of ``topic``.
 
         ``name``: default the function's. ``group``: default `App.group`. ``columns``: it reads
-        `EventBatch.fields` rather than ``events``. A topic has one agent.
+        `EventBatch.fields` rather than ``events``. ``ids``: the field whose repeats the function
+        drops by `SEEN_EVENTS`, for `dia trace`. A topic has one agent.
         """
 
         def register(process: Process) -> AgentSpec:
@@ -308,6 +310,7 @@ class App(
                 tables=tables,
                 process=process,
                 columns=columns,
+                ids=ids,
             )
             self.add_agent(spec)
             return spec

@@ -1,0 +1,203 @@
+"""The windows and rows that an event went into, and whether their rows show it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from streams.core.rows.built_in_tables import commit_version, epoch_of, offset_of
+from streams.core.rows.clickhouse_table import MOMENT, ClickHouseTable
+from streams.engine.agents.job_agent import Agent
+from streams.engine.agents.window_agent import windows_of
+from streams.engine.engine_tables import MINUTE_WINDOWS
+from streams.engine.streams.window_aggregates import END, PART, START, AggregatedWindows
+from streams.operate.trace.covering_link import CoveringLink
+from streams.operate.trace.shown_rows import ShownRows, Where
+from streams.operate.trace.traced_record import TracedRecord
+
+_MINUTE_MS = 60_000
+_M1 = "m1"
+_SERIES = (("tenant", "tenant_id"), ("model", "model_id"), ("metric", "metric"))
+"""Column of m1, and field of the event."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventWindow:
+    """``late``: the window was closed before the event; None: the log does not decide. ``rows``: its
+    current figures. ``stored``: a row that covers the event is in ClickHouse; None where a trimmed
+    changelog, or a row that may have expired, leaves it open."""
+
+    table: str
+    names: Mapping[str, Any]
+    start_ms: int
+    end_ms: int
+    late: bool | None
+    rows: tuple[Mapping[str, Any], ...]
+    stored: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventRows:
+    """Rows of a declared table that name the event's place or id."""
+
+    table: str
+    rows: tuple[Mapping[str, Any], ...]
+
+
+async def windows_of_event(
+    agent: Agent,
+    record: TracedRecord,
+    link: CoveringLink | None,
+    shown: ShownRows,
+    minutes_since_ms: int,
+) -> list[EventWindow]:
+    """The windows that hold a counted record. ``minutes_since_ms``: older minutes have expired.
+    Raises as `ShownRows.rows`."""
+    if record.fields is None or record.event_ms is None:
+        return []
+    found = []
+    if MINUTE_WINDOWS in agent.tables:
+        found.append(await _minute(record, link, shown, minutes_since_ms))
+    for declared in windows_of(agent):
+        for start_ms, end_ms in _bounds(declared, record.event_ms):
+            found.append(await _declared(declared, record, start_ms, end_ms, link, shown))
+    return [one for one in found if one is not None]
+
+
+async def _minute(
+    record: TracedRecord, link: CoveringLink | None, shown: ShownRows, minutes_since_ms: int
+) -> EventWindow | None:
+    fields, event_ms = record.fields or {}, record.event_ms or 0
+    if any(name not in fields for _, name in _SERIES):
+        return None
+    names = {column: fields[name] for column, name in _SERIES}
+    start_ms = event_ms // _MINUTE_MS * _MINUTE_MS
+    columns = {name: name for name in ("inc", "n", "s1", "lo", "hi", "ver")}
+    rows = await shown.rows(
+        _M1,
+        columns,
+        [
+            *(Where(column, value) for column, value in names.items()),
+            Where("w", start_ms // 1000, sql="toInt64(toUnixTimestamp(w))"),
+            Where("part", record.tp.partition),
+        ],
+    )
+    epoch = link.found.link.epoch if link is not None else None
+    covering = [
+        row
+        for row in rows
+        if (epoch is None or epoch_of(int(row["inc"])) == epoch)
+        and offset_of(int(row["inc"])) <= record.offset <= offset_of(int(row["ver"]))
+    ]
+    total = sum(int(row["n"]) for row in rows)
+    figures = {
+        "n": total,
+        "mean": sum(float(row["s1"]) for row in rows) / total,
+        "min": min(float(row["lo"]) for row in rows),
+        "max": max(float(row["hi"]) for row in rows),
+    } if total else {}  # fmt: skip
+    return EventWindow(
+        table=_M1,
+        names=names,
+        start_ms=start_ms,
+        end_ms=start_ms + _MINUTE_MS,
+        late=False,
+        rows=(figures,) if figures else (),
+        stored=bool(covering) or (None if start_ms < minutes_since_ms else False),
+    )
+
+
+async def _declared(
+    declared: AggregatedWindows,
+    record: TracedRecord,
+    start_ms: int,
+    end_ms: int,
+    link: CoveringLink | None,
+    shown: ShownRows,
+) -> EventWindow:
+    fields, event_ms = record.fields or {}, record.event_ms or 0
+    names = {name: fields[name] for name in declared.by}
+    sql = {name: f"toUnixTimestamp64Milli({name})" for name in (START, END)}
+    types = {name: f"`{name}`" for name in declared.table.types if name not in (*sql, MOMENT)}
+    if declared.gap_ms:
+        bounds = [
+            Where(START, event_ms, "<=", sql[START]),
+            Where(END, event_ms, ">=", sql[END]),
+        ]
+    else:
+        bounds = [Where(START, start_ms, sql=sql[START])]
+    key = [Where(name, value) for name, value in names.items()]
+    here = [*key, *bounds, Where(PART, record.tp.partition)]
+    rows = await shown.rows(declared.name, {**sql, **types}, here)
+    late = _late(declared, end_ms, link)
+    stored = None
+    if link is not None:
+        version = commit_version(link.found.link.epoch, link.found.link.seq)
+        covered = any(int(row["ver"]) >= version for row in rows)
+        may_have_expired = declared.ttl_days is not None and not rows
+        stored = True if covered else None if may_have_expired or not link.kept else False
+    figures = (
+        {name: value for name, value in row.items() if name not in (*declared.by, PART)}
+        for row in rows
+    )
+    return EventWindow(
+        table=declared.name,
+        names=names,
+        start_ms=start_ms,
+        end_ms=end_ms,
+        late=late,
+        rows=tuple(figures),
+        stored=None if late else stored,
+    )
+
+
+def _late(declared: AggregatedWindows, end_ms: int, link: CoveringLink | None) -> bool | None:
+    """Watermarks rise, so those of the links around the record bound the one before it."""
+    if declared.late == "dead_letter":
+        return False  # else it would be a dead letter
+    if link is None:
+        return None
+    if end_ms + declared.grace_ms > link.found.link.watermark_ms:
+        return False
+    if link.before is not None and end_ms + declared.grace_ms <= link.before.link.watermark_ms:
+        return True
+    return None
+
+
+def _bounds(declared: AggregatedWindows, event_ms: int) -> Iterator[tuple[int, int]]:
+    """Start and end of the windows that hold the event; of a session, the event and the gap."""
+    if declared.gap_ms:
+        yield event_ms, event_ms + declared.gap_ms
+        return
+    start_ms = event_ms // declared.step_ms * declared.step_ms
+    while start_ms > event_ms - declared.size_ms:
+        yield start_ms, start_ms + declared.size_ms
+        start_ms -= declared.step_ms
+
+
+async def rows_of_event(
+    tables: Iterable[ClickHouseTable], record: TracedRecord, text: str, shown: ShownRows
+) -> list[EventRows]:
+    """Rows of ``tables`` that have the record's place (columns ``part`` and ``off``), or the text
+    in a column called as the field that has it. Raises as `ShownRows.rows`."""
+    found = []
+    for table in tables:
+        where = _named(table, record, text)
+        if not where:
+            continue
+        columns = {name: f"`{name}`" for name in table.types}
+        rows = await shown.rows(table.name, columns, where)
+        if rows:
+            found.append(EventRows(table.name, tuple(rows)))
+    return found
+
+
+def _named(table: ClickHouseTable, record: TracedRecord, text: str) -> list[Where]:
+    if {"part", "off"} <= table.types.keys():
+        return [Where("part", record.tp.partition), Where("off", record.offset)]
+    for name in record.found_by:
+        kind = table.types.get(name)
+        if kind is not None and "String" in str(kind):
+            return [Where(name, text)]
+    return []

@@ -1,0 +1,107 @@
+"""Rows of ClickHouse that show an event: a few by their key, from every shard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from streams.connect.sinks.clickhouse import reading_groups
+from streams.connect.sinks.replica import Replica, StatementRefused
+from streams.connect.sinks.replica_group import ReplicaGroup
+from streams.core.errors import DependencyUnreachable, DiaError, ShardUnavailable
+from streams.core.settings import Settings
+
+ROWS_MAX = 100
+_SECONDS_MAX = 10
+
+
+class Where(NamedTuple):
+    """``column`` compared with ``value``, a text, a number or a bool. ``sql``: the column as that
+    type, for a time."""
+
+    column: str
+    value: Any
+    operator: str = "="
+    sql: str = ""
+
+    def holds(self, row: Mapping[str, Any]) -> bool:
+        """The same comparison in memory, where times are numbers."""
+        found = row[self.column]
+        if self.operator == "<=":
+            return bool(found <= self.value)
+        if self.operator == ">":
+            return bool(found > self.value)
+        if self.operator == ">=":
+            return bool(found >= self.value)
+        return bool(found == self.value)
+
+
+class ShownRows(Protocol):
+    async def rows(
+        self, table: str, columns: Mapping[str, str], where: Sequence[Where]
+    ) -> list[dict[str, Any]]:
+        """At most `ROWS_MAX` rows of ``table``, each the newest copy. ``columns``: their names, and
+        each as an expression of ClickHouse.
+
+        Raises `DiaError` where a shard does not answer or refuses.
+        """
+        ...
+
+
+class ShardRows:
+    """`ShownRows` of every shard. Close it after use. Raises `DependencyUnreachable` without a
+    known shard."""
+
+    def __init__(self, settings: Settings) -> None:
+        if not settings.shards():
+            raise DependencyUnreachable(
+                "no ClickHouse shard is known: start the local stack with `dia up`, or set "
+                "DIA_CLICKHOUSE_SHARDS."
+            )
+        self._shards = reading_groups(settings)
+
+    def close(self) -> None:
+        for group in self._shards:
+            group.close()
+
+    async def rows(
+        self, table: str, columns: Mapping[str, str], where: Sequence[Where]
+    ) -> list[dict[str, Any]]:
+        parameters = {f"p{number}": one.value for number, one in enumerate(where)}
+        conditions = [
+            f"{one.sql or f'`{one.column}`'} {one.operator} {{p{number}:{_type(one.value)}}}"
+            for number, one in enumerate(where)
+        ]
+        sql = (
+            f"SELECT {', '.join(columns.values())} FROM `{table}_local` FINAL "  # noqa: S608
+            f"WHERE {' AND '.join(conditions)} LIMIT {ROWS_MAX} "
+            f"SETTINGS max_execution_time = {_SECONDS_MAX}"
+        )
+        asked = [asyncio.to_thread(_answer, group, sql, parameters) for group in self._shards]
+        answers = await asyncio.gather(*asked)
+        return [dict(zip(columns, row, strict=True)) for rows in answers for row in rows]
+
+
+def _type(value: Any) -> str:
+    if isinstance(value, bool):
+        return "Bool"
+    return "Int64" if isinstance(value, int) else "String"
+
+
+def _answer(
+    group: ReplicaGroup, sql: str, parameters: Mapping[str, Any]
+) -> Sequence[Sequence[Any]]:
+    def ask(replica: Replica) -> Sequence[Sequence[Any]]:
+        try:
+            return replica.query(sql, parameters)[1]
+        except StatementRefused as error:
+            raise DiaError(
+                f"{replica.url} refuses a question of the trace: {error} `dia migrate status` "
+                f"compares its schema."
+            ) from error
+
+    try:
+        return group.ask(ask)
+    except ShardUnavailable as error:
+        raise DependencyUnreachable(str(error)) from error

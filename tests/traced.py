@@ -1,0 +1,50 @@
+"""Traces on the in-memory broker and shards of an `AppTester`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from streams.connect.broker.opened import opened
+from streams.operate.trace.means import TraceBounds, TraceMeans
+from streams.operate.trace.shown_rows import Where
+from streams.operate.trace.trace_report import TraceReport
+from streams.operate.trace.tracer import trace
+from streams.testing import AppTester
+
+
+class MemoryRows:
+    """`ShownRows` of in-memory shards; ``away`` raises instead."""
+
+    def __init__(self, shards: Any, away: Exception | None = None) -> None:
+        self._shards = shards
+        self.away = away
+
+    async def rows(
+        self, table: str, columns: Mapping[str, str], where: Sequence[Where]
+    ) -> list[dict[str, Any]]:
+        if self.away is not None:
+            raise self.away
+        stored = self._shards.rows(table)
+        return [
+            {name: row[name] for name in columns}
+            for row in stored
+            if all(one.holds(row) for one in where)
+        ]
+
+
+def traced(
+    tester: AppTester, text: str, *, away: Exception | None = None, **bounds: Any
+) -> TraceReport:
+    """What a trace of ``text`` reports now."""
+    world = tester._world
+
+    async def ask() -> TraceReport:
+        async with opened(world.broker.admin()) as admin, opened(world.broker.reader()) as reader:
+            shown = MemoryRows(world.shards, away)
+            settings = world.settings
+            means = TraceMeans.of(tester.app, settings, world.clock, reader, admin, shown)
+            return await trace(means, text, TraceBounds(**bounds))
+
+    report: TraceReport = tester._run(ask())
+    return report

@@ -1,0 +1,259 @@
+"""What a trace says of one event, on the engine in memory."""
+
+from __future__ import annotations
+
+import pytest
+
+from agents.app import app as built_in
+from streams import App, Count, Record, Sum
+from streams.core.errors import DependencyUnreachable, UsageError
+from streams.core.types import TopicPartition
+from streams.operate.trace.verdict import Fate
+from streams.testing import SETTINGS, AppTester
+from tests.traced import traced
+
+HOUR_MS = 3_600_000
+
+
+class Order(Record):
+    id: str
+    account: str
+    amount: float
+    ts: int
+
+
+app = App("shop")
+orders = app.topic("orders", value_type=Order, key_field="account", time_field="ts", partitions=2)
+app.windows(
+    "sales",
+    of=orders,
+    by=("account",),
+    size="1m",
+    grace="30s",
+    fold={"n": Count(), "total": Sum("amount")},
+    ids="id",
+)
+
+
+@pytest.fixture
+def tester():
+    with AppTester(app) as made:
+        yield made
+
+
+def order(tester, name="o-1", account="ada", amount=2.0, ago_s=0):
+    return Order(id=name, account=account, amount=amount, ts=tester.now_ms - ago_s * 1000)
+
+
+def fates(report):
+    return [(one.record.offset, one.verdict.fate, one.verdict.first) for one in report.records]
+
+
+def test_a_counted_event_is_followed_to_its_window(tester):
+    """The one question of an operator that no table answers."""
+    sent = order(tester)
+    tester.send(orders, sent)
+    tester.send(orders, order(tester, "o-2", amount=3.0))
+    tester.advance(2)
+    report = traced(tester, "o-1")
+    [one] = report.records
+    assert (one.record.found_by, one.verdict.fate, one.doubts) == (("id",), Fate.COUNTED, [])
+    assert one.record.fields["amount"] == 2.0
+    assert one.link is not None
+    assert one.link.covers(one.record.offset)
+    assert one.committed > one.record.offset
+    [window] = one.windows
+    assert (window.table, window.names, window.late, window.stored) == (
+        *("sales", {"account": "ada"}, False, True),
+    )
+    assert window.start_ms <= sent.ts < window.end_ms
+    assert (window.rows[0]["n"], window.rows[0]["total"]) == (2, 5.0)
+    assert report.outcome == f"counted: {one.record.place}"
+    assert report.whole
+
+
+def test_repeats_name_the_record_that_counted(tester):
+    """A producer that sent twice asks which of the two made the figure."""
+    sent = order(tester)
+    for _ in range(3):
+        tester.send(orders, sent)
+    report = traced(tester, "o-1")
+    first = report.records[0].record.offset
+    assert [fate for _, fate, _ in fates(report)] == [Fate.COUNTED, Fate.DUPLICATE, Fate.DUPLICATE]
+    assert [one.verdict.first for one in report.records] == [None, first, first]
+
+
+def test_an_id_within_another_is_another(tester):
+    """Bytes find candidates; fields decide."""
+    tester.send(orders, order(tester, "o-10"))
+    assert not traced(tester, "o-1").found
+    assert traced(tester, "o-10").found
+
+
+def test_an_id_of_another_tenant_or_text_with_escapes_is_found(tester):
+    """JSON writers may escape what an id holds."""
+    name = 'é"/\\x'
+    tester.send(orders, order(tester, name))
+    tester.send(orders, b'{"id":"\\u00e9\\"\\/\\\\x","account":"ada","amount":1,"ts":0}', key="ada")
+    report = traced(tester, name)
+    assert next(one.verdict.fate for one in report.records) is Fate.COUNTED
+
+
+def test_a_dead_letter_has_its_code_and_state(tester):
+    """A conflict with an earlier payload is no duplicate."""
+    tester.send(orders, order(tester))
+    tester.send(orders, order(tester, amount=9.0))
+    report = traced(tester, "o-1")
+    first, second = report.records
+    assert (first.verdict.fate, second.verdict.fate) == (Fate.COUNTED, Fate.DEAD_LETTER)
+    assert second.verdict.code == "idempotency_conflict"
+    [letter] = second.letters
+    assert (letter.letter.error_code, letter.state) == ("idempotency_conflict", "open")
+
+
+def test_bytes_that_no_codec_reads_are_found_in_source_and_queue(tester):
+    """An event that never became one is what people look for first."""
+    tester.send(orders, b'{"id":"o-1","account":', key="ada")
+    report = traced(tester, "o-1")
+    [one] = report.records
+    assert (one.record.found_by, one.record.fields) == (("bytes",), None)
+    assert (one.verdict.fate, one.verdict.code) == (Fate.DEAD_LETTER, "invalid_json")
+    assert report.outcome.startswith("dead letter invalid_json of orders/")
+
+
+def test_a_late_record_is_a_dead_letter_of_its_window(tester):
+    tester.send(orders, order(tester, "o-9"))
+    tester.send(orders, order(tester, "o-1", ago_s=600))
+    [one] = traced(tester, "o-1").records
+    assert (one.verdict.fate, one.verdict.code) == (Fate.DEAD_LETTER, "window_closed")
+
+
+def test_a_place_leads_to_the_event_and_its_repeats(tester):
+    """Logs and dead letters name places, not ids."""
+    sent = order(tester)
+    tester.send(orders, sent)
+    tester.send(orders, sent)
+    places = [one.record.place for one in traced(tester, "o-1").records]
+    report = traced(tester, places[1])
+    assert [one.record.place for one in report.records] == places
+    assert fates(report)[1][1:] == (Fate.DUPLICATE, report.records[0].record.offset)
+    assert [one.record.found_by for one in report.records] == [("identity",), ("place",)]
+
+
+@pytest.mark.parametrize("place", ["orders/0/99", "orders/7/0"])
+def test_a_place_outside_the_log_says_what_the_log_holds(tester, place):
+    report = traced(tester, place)
+    assert not report.found
+    assert report.notes
+
+
+def test_what_is_behind_the_committed_offset_is_not_read_yet(tester):
+    """ "Not yet" must not read as "lost"."""
+    tester.send(orders, order(tester, "o-0"))
+    tester._run(tester._process.kill())
+    tester._run(tester._append("orders", b"ada", b'{"id":"o-1"', ()))
+    [one] = traced(tester, "o-1").records
+    assert one.verdict.fate is Fate.UNREAD
+    assert not one.windows
+
+
+def test_where_the_log_begins_is_a_doubt_of_the_first_record(tester):
+    """A duplicate of a deleted record looks like a first one."""
+    sent = order(tester)
+    tester.send(orders, sent)
+    tester.send(orders, sent)
+    _, second = traced(tester, "o-1").records
+    tester._world.broker.log(second.record.tp).trim(second.record.offset)
+    [one] = traced(tester, "o-1").records
+    assert one.record.offset == second.record.offset
+    assert any("begins at offset" in doubt for doubt in one.doubts)
+
+
+def test_shards_that_do_not_answer_are_a_doubt_and_no_absence(tester):
+    tester.send(orders, order(tester))
+    report = traced(tester, "o-1", away=DependencyUnreachable("shard 1 is away"))
+    [one] = report.records
+    assert one.verdict.fate is Fate.COUNTED
+    assert not one.windows
+    assert any("shard 1 is away" in doubt for doubt in one.doubts)
+
+
+def test_a_bound_in_time_finds_the_first_record_all_the_same(tester):
+    """A trace of the last minute must not call a repeat "counted"."""
+    from streams.operate.trace.log_scan import TimeBounds
+
+    sent = order(tester)
+    tester.send(orders, sent)
+    tester.advance(30)
+    since_ms = tester.now_ms
+    tester.send(orders, sent)
+    report = traced(tester, "o-1", times=TimeBounds(since_ms))
+    assert [fate for _, fate, _ in fates(report)] == [Fate.COUNTED, Fate.DUPLICATE]
+
+
+def test_a_key_bounds_the_search_to_its_partition(tester):
+    tester.send(orders, order(tester))
+    report = traced(tester, "o-1", key=b"ada")
+    assert report.found
+    assert len([one for one in report.searched if one.tp.topic == "orders"]) == 1
+
+
+def test_a_search_that_ends_early_is_not_whole(tester):
+    """Else "not found" would be said of what was never read."""
+    tester.send(orders, order(tester))
+    report = traced(tester, "o-1", deadline_s=0.0)
+    assert (report.found, report.whole, report.late) == (False, False, True)
+
+
+def test_more_finds_than_wanted_are_counted_off(tester):
+    for number in range(4):
+        tester.send(orders, order(tester, f"o-{number}"))
+    report = traced(tester, "ada", finds_max=2)
+    assert (len(report.records), report.more) == (2, True)
+
+
+def test_a_batch_that_cannot_be_opened_is_named(tester):
+    tester.send(orders, order(tester, "o-0"))
+    [found] = traced(tester, "o-0").records
+    tester._world.broker.log(found.record.tp).spoil(found.record.offset, found.record.offset + 1)
+    report = traced(tester, "o-0")
+    assert not report.found
+    assert not report.whole
+    [part] = [one for one in report.searched if one.unreadable]
+    assert part.unreadable == [(found.record.offset, found.record.offset + 1)]
+
+
+@pytest.mark.parametrize("text", ["", "x" * 2000])
+def test_text_without_bounds_is_refused(tester, text):
+    with pytest.raises(UsageError):
+        traced(tester, text)
+
+
+def test_an_owner_sees_its_own_records_only():
+    """A tenant that guesses an id learns nothing of another."""
+    with AppTester(built_in, settings=SETTINGS) as tester:
+        value = {
+            "tenant_id": "acme", "model_id": "m", "metric": "auc", "event_id": "e-1",
+            "value": 0.5, "ts": tester.now_ms,
+        }  # fmt: skip
+        tester.send("model.metrics", value, key="acme")
+        tester.advance(5)
+        report = traced(tester, "e-1")
+        [one] = report.records
+        assert one.verdict.fate is Fate.COUNTED
+        [window] = one.windows
+        assert (window.table, window.rows[0]["n"], window.stored) == ("m1", 1, True)
+        assert traced(tester, "e-1", owner="acme").found
+        assert not traced(tester, "e-1", owner="other").found
+        assert traced(tester, "e-1", tenant="acme").found
+        assert not traced(tester, "e-1", tenant="other").found
+
+
+def test_a_trace_joins_no_group_and_writes_nothing(tester):
+    """It may be asked of a pipeline that must not be touched."""
+    tester.send(orders, order(tester))
+    broker = tester._world.broker
+    ends = {tp: broker.log(tp).high_watermark for tp in broker.partitions()}
+    traced(tester, "o-1")
+    assert {tp: broker.log(tp).high_watermark for tp in broker.partitions()} == ends
+    assert TopicPartition("orders", 0) in ends
