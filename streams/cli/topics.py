@@ -1,4 +1,4 @@
-"""`dia topics`: compares the declared topics with the broker's, and creates them."""
+"""`dia topics`: what topics hold; the declared ones against the broker's, and their creation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streams.cli import topic_rights
+from streams.cli import topic_descriptions, topic_messages, topic_rights
 from streams.cli.command_group import command_group
 from streams.cli.invocation import Invocation, invocation
 from streams.connect.broker.opened import opened
@@ -26,7 +26,9 @@ _Replication = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    group = command_group("Plan and apply the topics of the pipeline.")
+    group = command_group("Topics: what they hold, their messages, plan and apply.")
+    topic_descriptions.register(group)
+    topic_messages.register(group)
     group.command("plan")(show_plan)
     group.command("apply")(apply_plan)
     group.command("render")(render)

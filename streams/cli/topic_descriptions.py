@@ -1,0 +1,162 @@
+"""`dia topics list` and `dia topics describe`: topics as the broker has them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streams.cli.invocation import Invocation, invocation
+from streams.cli.terminal.output_form import Output, OutputForm, is_wide
+from streams.connect.broker.opened import opened
+
+if TYPE_CHECKING:
+    from streams.operate.topics.topic_descriptions import DescribedPartition, ListedTopic
+
+_LISTED = ("topic", "kind", "partitions", "offsets", "retention")
+_LISTED_WIDE = (*_LISTED, "replicas", "groups")
+_PARTITIONS = ("partition", "leader", "in_sync", "begin", "stable_end")
+_PARTITIONS_WIDE = (*_PARTITIONS, "end", "replicas")
+_DAY_MS = 86_400_000
+_UNITS = ((_DAY_MS, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms"))
+
+
+def register(group: typer.Typer) -> None:
+    group.command("list")(show_list)
+    group.command("describe")(describe)
+
+
+def show_list(
+    ctx: typer.Context,
+    *,
+    every: Annotated[
+        bool, typer.Option("--all", help="Also topics that belong to no declaration of the app.")
+    ] = False,
+    output: Output = OutputForm.TABLE,
+) -> None:
+    """List topics with partitions, offsets held and retention.
+
+    Offsets are end minus begin: transaction markers count as offsets. Retention is that set on the
+    topic; empty where the broker's default applies. -o wide adds replicas and groups.
+
+    Example: dia topics list -o wide
+    """
+    run = invocation(ctx)
+    wide = is_wide(run, output)
+    rows = [_line(one) for one in asyncio.run(_listed(run, every=every))]
+    columns = _LISTED_WIDE if wide else _LISTED
+    run.printer().rows(columns, [row[: len(columns)] for row in rows])
+    if not rows:
+        run.printer().say("none of the app's topics exists yet: `dia topics apply` creates them.")
+
+
+def describe(
+    ctx: typer.Context,
+    topic: Annotated[str, typer.Argument(metavar="TOPIC", help="As `dia topics list` shows.")],
+    *,
+    output: Output = OutputForm.TABLE,
+) -> None:
+    """Describe a topic: settings against declared, partitions, groups with lag.
+
+    stable_end is the last stable offset: readers of committed records stop there. -o wide adds the
+    end of open transactions and the replicas.
+
+    Example: dia topics describe model.metrics
+    """
+    run = invocation(ctx)
+    wide = is_wide(run, output)
+    settings, partitions = asyncio.run(_described(run, topic))
+    printer = run.printer()
+    if run.json:
+        printer.record(_fields(topic, settings, partitions))
+        return
+    printer.rows(
+        ("setting", "value", "declared", ""),
+        [(*one, "differs" if one[2] and one[1] != one[2] else "") for one in settings],
+    )
+    print()
+    columns = _PARTITIONS_WIDE if wide else _PARTITIONS
+    printer.rows(columns, [_partition(one)[: len(columns)] for one in partitions])
+    lags = [
+        (lag.group, one.tp.partition, lag.committed, lag.lag)
+        for one in partitions
+        for lag in one.groups
+    ]
+    if lags:
+        print()
+        printer.rows(("group", "partition", "committed", "lag"), lags)
+
+
+async def _listed(run: Invocation, *, every: bool) -> list[ListedTopic]:
+    from streams.cli.clients import broker_of
+    from streams.operate.topics.topic_descriptions import listed
+
+    broker = broker_of(run.settings)
+    async with opened(broker.admin()) as admin, opened(broker.reader()) as reader:
+        return await listed(admin, reader, run.topology, every=every)
+
+
+async def _described(
+    run: Invocation, topic: str
+) -> tuple[list[tuple[str, str, str]], list[DescribedPartition]]:
+    from streams.cli.clients import broker_of
+    from streams.core.errors import UnknownTopic
+    from streams.operate.topics.declared_topics import declared_topics
+    from streams.operate.topics.topic_descriptions import described, settings_of
+    from streams.operate.topics.topics import plan
+
+    declared = declared_topics(run.settings, run.topology)
+    broker = broker_of(run.settings)
+    async with opened(broker.admin()) as admin, opened(broker.reader()) as reader:
+        present = await admin.describe_topics()
+        if topic not in present:
+            raise UnknownTopic(f"topic {topic} does not exist. `dia topics list --all` lists them.")
+        wanted = plan(declared.topology, declared.topics, present).wanted.get(topic)
+        partitions = await described(admin, reader, run.topology, topic)
+    return [*settings_of(present[topic], wanted)], partitions
+
+
+def _line(one: ListedTopic) -> tuple[Any, ...]:
+    retention = None if one.retention_ms is None else _span(one.retention_ms)
+    groups = " ".join(one.groups)
+    return one.name, one.kind, one.partitions, one.offsets, retention, one.replication, groups
+
+
+def _span(ms: int) -> str:
+    if ms < 0:
+        return "unlimited"
+    size, unit = next((one for one in _UNITS if ms % one[0] == 0), _UNITS[-1])
+    return f"{ms // size}{unit}"
+
+
+def _partition(one: DescribedPartition) -> tuple[Any, ...]:
+    where = one.replicas
+    in_sync = f"{len(where.in_sync)} of {len(where.replicas)}"
+    leader = "none" if where.leader < 0 else where.leader
+    nodes = " ".join(map(str, where.replicas))
+    bounds = (one.bounds.begin, one.bounds.stable_end, one.high_watermark)
+    return one.tp.partition, leader, in_sync, *bounds, nodes
+
+
+def _fields(
+    topic: str, settings: list[tuple[str, str, str]], partitions: list[DescribedPartition]
+) -> dict[str, Any]:
+    return {
+        "topic": topic,
+        "settings": [
+            {"setting": name, "value": value, "declared": declared}
+            for name, value, declared in settings
+        ],
+        "partitions": [
+            {
+                "partition": one.tp.partition,
+                **one.replicas._asdict(),
+                "begin": one.bounds.begin,
+                "stable_end": one.bounds.stable_end,
+                "end": one.high_watermark,
+                "groups": [lag._asdict() for lag in one.groups],
+            }
+            for one in partitions
+        ],
+    }

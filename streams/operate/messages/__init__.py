@@ -1,0 +1,1 @@
+"""Records of topics as people read them: decoded, filtered, newest first, live."""
