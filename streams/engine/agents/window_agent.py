@@ -31,7 +31,7 @@ from streams.engine.identities.id_shares import Owners
 from streams.engine.identities.seen_events import Verdict
 from streams.engine.streams.window_aggregates import AggregatedWindows
 from streams.engine.windows.aggregate_table import AggregateTable, WindowBatch
-from streams.engine.windows.state_shares import ShareCheck, Tenants, refused_rows
+from streams.engine.windows.state_shares import Tenants, refused_rows
 
 _CONFLICT: Final = "its id came before with another payload within DIA_DEDUPE_TTL_S"
 _OVER_QUOTA: Final = (
@@ -159,16 +159,16 @@ class _Folding(NamedTuple):
     ) -> None:
         """Remove records from ``kept`` that add to the states of any table beyond the share of their
         tenant. Ids are judged later, so a replay of such a record is not a repeat."""
-        checks: list[ShareCheck] = []
-        for declared, table, behind in zip(self.windows, tables, late, strict=True):
-            fits = kept & ~behind
-            every = whole[declared.by]
-            if not table.suffices(int(fits.sum()), every):
-                rows, sure = np.flatnonzero(fits), not declared.ids
-                checks.append(table.share_check(every, rows, sure=sure))
-        if not checks:
-            return
+        short = [
+            (table, whole[declared.by], np.flatnonzero(kept & ~behind))
+            for declared, table, behind in zip(self.windows, tables, late, strict=True)
+            if not table.suffices(int((kept & ~behind).sum()), whole[declared.by])
+        ]
         tenants = next(iter(whole.values())).tenants
+        if not short or not any(map(tenants.__getitem__, np.flatnonzero(kept).tolist())):
+            return
+        sure = not self.windows[0].ids
+        checks = [table.share_check(every, rows, sure=sure) for table, every, rows in short]
         for row, why in refused_rows(checks, np.flatnonzero(kept).tolist(), tenants):
             refused[row] = (TenantOverQuota.code, why)
             kept[row] = False
