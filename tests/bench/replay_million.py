@@ -110,7 +110,7 @@ async def main(letters: int) -> None:
     """Fill, plan, replay, replay at a rate."""
     process_memory.settle()  # as the commands do
     settings, clock = load()[0], SystemClock()
-    broker, shards = broker_of(settings), await shards_of(settings)
+    broker, shards = broker_of(settings), await shards_of(settings, app.topology)
     await measured("fill", fill(broker, letters, clock.now_ms()), lambda _: letters)
 
     def request(filters: Filters) -> PlanRequest:

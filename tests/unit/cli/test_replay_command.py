@@ -37,7 +37,11 @@ def broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> MemoryBroker:
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setattr(clients, "broker_of", lambda settings: made)
-    monkeypatch.setattr(clients, "shards_of", lambda settings, topology: rows)
+
+    async def shards_of(settings, topology):
+        return rows
+
+    monkeypatch.setattr(clients, "shards_of", shards_of)
     return made
 
 

@@ -101,7 +101,11 @@ def story(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setattr(clients, "broker_of", lambda settings: broker)
-    monkeypatch.setattr(clients, "shards_of", lambda settings, topology: rows)
+
+    async def shards_of(settings, topology):
+        return rows
+
+    monkeypatch.setattr(clients, "shards_of", shards_of)
     monkeypatch.setattr(SystemClock, "now_ms", lambda clock: AT_MS + 3_600_000)
     # Ids of plans have two bytes, those of processes more.
     monkeypatch.setattr("secrets.token_hex", lambda n: next(ids) if n == 2 else token_hex(n))
