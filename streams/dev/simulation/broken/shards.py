@@ -15,14 +15,18 @@ from streams.engine.runtime import assignment
 
 @contextmanager
 def _map_ignored() -> Iterator[None]:
-    """Neither the changelog's nor a server's shard map is checked."""
+    """Neither the changelog's nor a server's shard map is looked at."""
 
     def settle(self: MemoryShards, *_: object) -> None:
         self._confirmed = True
 
+    async def unasked(self: MemoryShards) -> None:
+        """The servers' record is not read."""
+
     with (
         patch.object(assignment, "check_map", lambda *_: None),
         patch.object(MemoryShards, "_settle", settle),
+        patch.object(MemoryShards, "learn", unasked),
     ):
         yield
 
