@@ -177,10 +177,11 @@ def _bounds(declared: AggregatedWindows, event_ms: int) -> Iterator[tuple[int, i
 
 
 async def rows_of_event(
-    tables: Iterable[ClickHouseTable], record: TracedRecord, text: str, shown: ShownRows
+    tables: Iterable[ClickHouseTable], record: TracedRecord, text: str | None, shown: ShownRows
 ) -> list[EventRows]:
     """Rows of ``tables`` that have the record's place (columns ``part`` and ``off``), or the text
-    in a column called as the field that has it. Raises as `ShownRows.rows`."""
+    in a column called as the field that has it; with ``text`` None by place only, since two tenants
+    may use one text. Raises as `ShownRows.rows`."""
     found = []
     for table in tables:
         where = _named(table, record, text)
@@ -193,9 +194,11 @@ async def rows_of_event(
     return found
 
 
-def _named(table: ClickHouseTable, record: TracedRecord, text: str) -> list[Where]:
+def _named(table: ClickHouseTable, record: TracedRecord, text: str | None) -> list[Where]:
     if {"part", "off"} <= table.types.keys():
         return [Where("part", record.tp.partition), Where("off", record.offset)]
+    if text is None:
+        return []
     for name in record.found_by:
         kind = table.types.get(name)
         if kind is not None and "String" in str(kind):

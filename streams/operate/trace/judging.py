@@ -213,9 +213,8 @@ class Judging:
                 trace.windows = await windows_of_event(
                     agent, record, trace.link, means.shown, means.clock.now_ms() - kept_ms
                 )
-            trace.rows = await rows_of_event(
-                means.fact_tables, record, self.found.text, means.shown
-            )
+            text = self.found.text if self.found.bounds.owner is None else None
+            trace.rows = await rows_of_event(means.fact_tables, record, text, means.shown)
         except DiaError as error:
             trace.doubts.append(f"rows could not be looked up: {error}")
         if any(one.stored is False and not one.late for one in trace.windows):
@@ -236,18 +235,23 @@ class Judging:
         record, means = trace.record, self.found.means
         if record.identity is None or agent.results.name not in self.found.partitions:
             return
-        key = str(record.identity[1])
+        tenant, key = record.identity[0], str(record.identity[1])
         tp = TopicPartition(agent.results.name, record.tp.partition)
         times = TimeBounds(record.append_ms)
 
         async def take(batch: RecordBatch) -> None:
             for one in await records_of(agent.results, None, batch, means.limits):
-                if key in (str(value) for value in (one.fields or {}).values()):
+                if one.tenant not in ("", tenant):
+                    continue
+                values = one.fields or {}
+                # The answer to a late repeat has old times, which the codec refuses.
+                if one.fields is None or key in map(str, values.values()):
                     fields = {
-                        name: value for name, value in (one.fields or {}).items()
+                        name: value
+                        for name, value in values.items()
                         if isinstance(value, str | int | float)
-                    }  # fmt: skip
-                    trace.answers.append(AnswerTrace(one.place, one.append_ms, fields))
+                    }
+                    trace.answers.append(AnswerTrace(one.place, one.append_ms, fields or None))
 
         await self.found.scan.search(await ranges(means.reader, [tp], times), needles(key), take)
 
