@@ -66,8 +66,8 @@ class ClickHouseTable:
         if not self.order_by or not self.shard_by:
             raise self._wrong("order_by and shard_by need a column each")
         for name in key:
-            if name not in self.types or name in (VERSION, MOMENT):
-                raise self._wrong(f"its key names {name!r}, which is no column of it")
+            if name not in self.columns:
+                raise self._wrong(f"its key names {name!r}, which is no column that it declares")
             if self.types[name].name in ("Nullable", "Map", "Array"):
                 raise self._wrong(f"its key column {name!r} cannot be {self.types[name]}")
         outside = [name for name in self.shard_by if name not in self.order_by]

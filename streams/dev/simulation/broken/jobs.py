@@ -166,15 +166,15 @@ _fitted = Targets.fitted
 
 
 def _owed_to_nobody(
-    self: Targets, target: str | RowTarget, row: Mapping[str, Any]
+    self: Targets, target: str | RowTarget, row: Mapping[str, Any], name: str | None = None
 ) -> tuple[RowTarget, dict[str, Any]]:
     """An undeclared table is accepted."""
     try:
-        return _fitted(self, target, row)
+        return _fitted(self, target, row, name)
     except UnknownTable:
-        name = target if isinstance(target, str) else target.name
+        table = target if isinstance(target, str) else target.name
         made = ClickHouseTable(
-            name=name, columns={"tenant": str}, order_by=("tenant",), shard_by=("tenant",)
+            name=table, columns={"tenant": str}, order_by=("tenant",), shard_by=("tenant",)
         )
         return made, dict(row)
 

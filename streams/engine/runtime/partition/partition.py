@@ -133,7 +133,7 @@ class Partition:
         self._records.append(record)
 
     def fact(self, target: str | RowTarget, row: RowValues, *, name: str | None = None) -> None:
-        found, fitted = self.state.context.targets.fitted(target, row)
+        found, fitted = self.state.context.targets.fitted(target, row, name)
         self._owed.fact(found, fitted, name)
 
     def change(self, change: Change) -> None:

@@ -280,7 +280,7 @@ class StreamPartition(Partition):
         self._sent.append(record)
 
     def fact(self, target: str | RowTarget, row: RowValues, *, name: str | None = None) -> None:
-        found, fitted = self.state.context.targets.fitted(target, row)
+        found, fitted = self.state.context.targets.fitted(target, row, name)
         self._check_in_event(f"a row of {found.name} is written")
         self._facts.append(partial(self._owed.fact, found, fitted, name))
 

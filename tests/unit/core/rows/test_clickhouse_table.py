@@ -55,6 +55,7 @@ def test_a_row_that_could_not_be_stored_is_a_defect_of_its_record(row, why) -> N
         {"columns": {**SALES.columns, "size": "Int256"}},
         {"columns": {**SALES.columns, "account": "Nullable(String)"}},
         {"order_by": ("account", "when")},
+        {"order_by": ("account", "sold", "epoch")},
         {"order_by": ()},
         {"shard_by": ("amount",)},
         {"shard_by": ()},

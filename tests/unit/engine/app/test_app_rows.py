@@ -57,6 +57,26 @@ def test_rows_reach_a_table_and_a_sink_once_each(app, app_tester):
     assert {row["epoch"] for row in tester.rows("sales")} == {0}
 
 
+def test_a_row_whose_name_is_no_text_is_a_dead_letter_of_its_event(app_tester):
+    """It was found only after the tables had taken the event: the next commit failed, and the partition stopped."""
+    app = App("acme")
+    orders = app.topic("orders", value_type=Order, key_field="account")
+    lines = app.sink("lines", columns={"account": str}, open=_unused)
+    totals = app.Table("totals", default=float)
+
+    @app.agent(orders)
+    async def record(stream):
+        async for order in stream:
+            totals[order.account] += order.amount
+            stream.fact(lines, {"account": order.account}, name=["a"] if order.amount < 0 else "a")
+
+    tester = app_tester(app)
+    tester.send("orders", Order("a", -1.0))
+    tester.send("orders", Order("a", 2.0))
+    assert [letter.code for letter in tester.dead_letters] == ["row_unfit"]
+    assert (tester.table("totals"), len(tester.rows("lines"))) == ({"a": 2.0}, 1)
+
+
 def test_a_row_that_its_table_cannot_hold_is_a_dead_letter_of_its_event(app_tester):
     """The event leaves nothing behind, and the next one goes on."""
     app = App("acme")
