@@ -157,6 +157,25 @@ async def test_a_write_into_a_closed_window_is_a_dead_letter(desk, base):
     assert _content(desk, counts) == {("t", 20): 2}
 
 
+async def test_a_closed_window_that_is_read_takes_no_write_either(desk, base):
+    """A read stages the default: an assignment after it opened the window again, which then closed twice."""
+    closed = []
+    counts = _windowed(
+        10, expires=5, default=dict, on_close=lambda key, value: closed.append(value)
+    )
+
+    async def body(stream):
+        async for event in stream:
+            if counts[event.tenant_id].value() != "done":
+                counts[event.tenant_id] = "done"
+
+    await desk.open(body, counts)
+    await _events(desk, 1, 25, 2, 45)
+    await desk.commit()
+    assert [(offset, code) for offset, code, _ in desk.letters()] == [(2, "window_closed")]
+    assert closed == ["done", "done"], "the windows from 0 and from 20 s"
+
+
 async def test_silence_closes_windows_too(desk, base):
     """The partition's event time moves on by itself once its log is silent."""
     closed = []
