@@ -119,7 +119,7 @@ def _nothing_loaded(self: KeyedTable, items: Iterable[tuple[bytes, bytes]]) -> N
     del self, items
 
 
-async def _closed_in_two_steps(self: WindowClosing) -> None:
+async def _closed_in_two_steps(self: WindowClosing, stream: Stream) -> None:
     """The entry is removed first; its callback's records follow in another step."""
     table, on_close = min(self._windowed, key=lambda one: one[0].due_in_ms())
     key, start_ms = table.oldest()

@@ -176,10 +176,10 @@ class StreamPartition(Partition):
             await asyncio.sleep(0)
             self._turn_began_s = self.clock.monotonic()
         while True:
-            self._check_current(stream)
+            self.check_current(stream)
             self._pass_bad()
             if self._closing.due:
-                await self._closing.close_next()
+                await self._closing.close_next(stream)
                 continue
             if self.at < len(self.items):
                 self.until = self._next_stop()
@@ -299,7 +299,7 @@ class StreamPartition(Partition):
     # --- E4 ----------------------------------------------------------------------------------
 
     def complete(self, stream: Stream) -> None:
-        self._check_current(stream)
+        self.check_current(stream)
         if self._touched or self._sent or self._facts:
             try:
                 self.join()
@@ -493,6 +493,7 @@ class StreamPartition(Partition):
         self.drop()
         self._run.end()
 
-    def _check_current(self, stream: Stream) -> None:
+    def check_current(self, stream: Stream) -> None:
+        """Raises CancelledError for a stream that has ended."""
         if stream is not self._stream or stream.failed is not None:
             raise asyncio.CancelledError("this stream has ended")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from streams.core.errors import AgentFailed, DiaError
 from streams.engine.agents.stream_agent import Declared
 from streams.engine.state.keyed import KeyedTable
+from streams.engine.streams.stream import Stream
 from streams.engine.windows.windowed import WindowedTable
 
 if TYPE_CHECKING:
@@ -42,25 +43,28 @@ class WindowClosing:
     def due(self) -> bool:
         return any(table.due_in_ms() <= 0 for table, _ in self._windowed)
 
-    async def close_next(self) -> None:
+    async def close_next(self, stream: Stream) -> None:
         """Close one entry of the window that is due first.
 
-        Raises `AgentFailed` if the callback fails; `DiaError`, ConnectionError and TimeoutError
-        pass.
+        Raises `AgentFailed` if the callback fails, CancelledError if ``stream`` ended meanwhile: another
+        event may be in progress. `DiaError`, ConnectionError and TimeoutError pass.
         """
         table, on_close = min(self._windowed, key=lambda one: one[0].due_in_ms())
         key, start_ms = table.oldest()
         self.in_progress = True
         self.entries += 1
+        turn = self.entries
         try:
             value = table[key, start_ms]
             del table[key, start_ms]
             if on_close is not None:
                 end_ms = start_ms + table.windows.size_ms
                 await _call(table, on_close, (key, (start_ms / 1000, end_ms / 1000)), value)
+            self._partition.check_current(stream)
             self._partition.join()
         finally:
-            self.in_progress = False
+            if self.entries == turn:
+                self.in_progress = False
 
 
 async def _call(table: WindowedTable, on_close: Any, key: Any, value: Any) -> None:

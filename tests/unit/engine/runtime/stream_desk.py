@@ -8,6 +8,7 @@ from agents.app import DIA_GROUP, MODEL_METRICS, SIMULATION_RESULT
 from streams.core.clock import settle
 from streams.core.types import TopicPartition
 from streams.engine.agents.stream_agent import StreamAgent
+from streams.engine.runtime.offsets.shed_order import ShedOrder
 from streams.engine.state.changelog import unpack
 
 SOURCE = TopicPartition(MODEL_METRICS.name, 0)
@@ -81,3 +82,12 @@ class StreamDesk:
         self.close()
         await settle()
         return await self.open(body, *declared)
+
+
+def shed_before(desk, until):
+    """An order to skip what lies below offset ``until``."""
+    return ShedOrder(
+        id="o", epoch=0, until=until, last_offset=until - 1,
+        last_append_ms=desk.rig.contents(SOURCE).timestamps[until - 1],
+        before_ms=0, actor="eve", reason="old", at_ms=0,
+    )  # fmt: skip

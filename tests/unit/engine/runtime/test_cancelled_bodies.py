@@ -9,9 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from streams.core.clock import settle
-from streams.engine.runtime.offsets.shed_order import ShedOrder
 from streams.engine.streams.declared_table import DeclaredTable
-from tests.unit.engine.runtime.stream_desk import SOURCE, StreamDesk
+from tests.unit.engine.runtime.stream_desk import SOURCE, StreamDesk, shed_before
 
 
 @pytest.fixture
@@ -34,14 +33,6 @@ async def wait_deaf(release):
             await release.wait()
 
 
-def order(desk, until):
-    return ShedOrder(
-        id="o", epoch=0, until=until, last_offset=until - 1,
-        last_append_ms=desk.rig.contents(SOURCE).timestamps[until - 1],
-        before_ms=0, actor="eve", reason="old", at_ms=0,
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("timeout_s", [300.0, 8.0])
 async def test_a_body_that_ignores_a_shed_is_left_behind(desk, totals, timeout_s):
     """The partition waited for its end without a deadline, and nothing named the cause."""
@@ -58,7 +49,7 @@ async def test_a_body_that_ignores_a_shed_is_left_behind(desk, totals, timeout_s
     await desk.rig.produce_events(5)
     await desk.fold()
     with capture_logs() as logs:
-        desk.partition.shed(order(desk, 3))
+        desk.partition.shed(shed_before(desk, 3))
         await settle()
         await desk.rig.clock.advance(15)
         release.set()
@@ -110,7 +101,7 @@ async def test_a_shed_between_two_attempts_interrupts_no_later_event(desk, total
     await desk.open(body, totals)
     await desk.rig.produce_events(6)
     await desk.fold()
-    desk.partition.shed(order(desk, 3))
+    desk.partition.shed(shed_before(desk, 3))
     await desk.rig.clock.advance(10)
     assert runs == [0, 1, 3, 4, 5]
 
@@ -131,7 +122,7 @@ async def test_an_event_that_fails_as_it_is_shed_fails_nothing(desk, totals):
     await desk.fold()
     failing = next(task for task in asyncio.all_tasks() if task.get_name() == "agent-body")
     go_on.set()
-    failing.add_done_callback(lambda _: desk.partition.shed(order(desk, 3)))
+    failing.add_done_callback(lambda _: desk.partition.shed(shed_before(desk, 3)))
     await settle()
     await desk.commit()
     counters = desk.partition.progress.counters()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -12,7 +13,7 @@ from streams.core.topics.current_stream import current
 from streams.core.types import OutboundRecord
 from streams.engine.streams.declared_table import DeclaredTable
 from streams.engine.streams.windowed_table import WindowedDeclaration, windows_of
-from tests.unit.engine.runtime.stream_desk import OUT, StreamDesk
+from tests.unit.engine.runtime.stream_desk import OUT, StreamDesk, shed_before
 
 S = 1000
 
@@ -381,6 +382,40 @@ async def test_a_callback_that_hangs_is_bounded(desk, base):
     await _events(desk, 1, 25, 26)
     await desk.rig.clock.advance(20)
     assert desk.partition.failure.code == "agent_failed"
+
+
+async def test_a_callback_that_is_left_behind_completes_no_later_event(desk, base):
+    """It ends in the middle of another event: what that one has staged is not complete."""
+    release, go_on = asyncio.Event(), asyncio.Event()
+    calls = []
+
+    async def on_close(key, value):
+        calls.append(value)
+        while len(calls) == 1 and not release.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await release.wait()
+
+    counts = _windowed(10, expires=5, on_close=on_close)
+
+    async def body(stream):
+        async for event in stream.events():
+            counts[event.value.tenant_id] += 1
+            if event.message.offset == 3:
+                await go_on.wait()
+                raise ValueError("a bug")
+
+    await desk.open(body, counts)
+    await _events(desk, 1, 25, 26, 27)
+    desk.partition.shed(shed_before(desk, 3))
+    await desk.rig.clock.advance(15)
+    assert len(calls) == 2, "the window closes by another call"
+    release.set()
+    await settle()
+    go_on.set()
+    await settle()
+    await desk.commit()
+    assert desk.letters() == [(3, "agent_failed", 1)]
+    assert _content(desk, counts) == {("t", 20): 1}
 
 
 async def test_another_size_of_windows_is_refused(desk, base):
