@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from xxhash import xxh3_64_intdigest
@@ -48,22 +49,15 @@ _SLOTS_PER_PROCESS = 2
 the event loop is busy with commits."""
 
 
+@dataclass(eq=False)
 class Simulator:
     """The `Performer` of one process."""
 
-    def __init__(
-        self,
-        scenarios: Mapping[str, Scenario[Any]],
-        pool: JobPool,
-        minutes: MinuteReader,
-        policies: PolicyValidator,
-        hooks: HookCalls,
-    ) -> None:
-        self._scenarios = scenarios
-        self._pool = pool
-        self._minutes = minutes
-        self._policies = policies
-        self._hooks = hooks
+    _scenarios: Mapping[str, Scenario[Any]]
+    _pool: JobPool
+    _minutes: MinuteReader
+    _policies: PolicyValidator
+    _hooks: HookCalls
 
     @classmethod
     def of(cls, scenarios: Mapping[str, Scenario[Any]], resources: Resources) -> Simulator:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from streams.connect.sinks import sharding
 from streams.core.clock import Clock
@@ -13,15 +14,13 @@ from streams.core.rows.dated_map import DatedMap, MapIdentity
 from streams.core.settings import Settings
 
 
+@dataclass(eq=False)
 class NullShards:
     """Implements `streams.core.rows.built_in_tables.ShardSet`; places rows as the real one."""
 
-    def __init__(
-        self, count: int, shard_map: sharding.ShardMap, tables: Mapping[str, ClickHouseTable]
-    ) -> None:
-        self._count = count
-        self._tables = tables
-        self._map = shard_map
+    _count: int
+    _map: sharding.ShardMap
+    _tables: Mapping[str, ClickHouseTable]
 
     @classmethod
     def from_settings(

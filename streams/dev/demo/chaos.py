@@ -8,6 +8,7 @@ import random
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,23 +41,16 @@ def plan(seed: int, kills: int = KILLS, duration_s: float = DURATION_S) -> list[
     return sorted(blows)
 
 
+@dataclass(eq=False)
 class Chaos:
     """``kills`` counts killed processes."""
 
-    def __init__(
-        self,
-        worker: WorkerProcess,
-        home: Path,
-        shards: int,
-        clock: Clock,
-        say: Callable[[str], None],
-    ) -> None:
-        self.kills = 0
-        self._worker = worker
-        self._home = home
-        self._shards = shards
-        self._clock = clock
-        self._say = say
+    _worker: WorkerProcess
+    _home: Path
+    _shards: int
+    _clock: Clock
+    _say: Callable[[str], None]
+    kills: int = field(default=0, init=False)
 
     async def run(self, blows: list[Blow]) -> None:
         """Raises `DependencyUnreachable` when a shard does not come back."""

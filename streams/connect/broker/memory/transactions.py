@@ -30,24 +30,18 @@ class _Settling:
     offsets: dict[str, dict[TopicPartition, CommittedOffset]]
 
 
+@dataclass(eq=False)
 class TransactionCoordinator:
     """Decides which producer may write with a transactional id, and how each transaction ends."""
 
-    def __init__(
-        self,
-        clock: Clock,
-        commit_offsets: Callable[[str, Mapping[TopicPartition, CommittedOffset]], None],
-        take_extra_marker: Callable[[], bool],
-        replicas: Replicas,
-    ) -> None:
-        self._clock = clock
-        self._commit_offsets = commit_offsets
-        self._take_extra_marker = take_extra_marker
-        self._replicas = replicas
-        self._by_id: dict[str, Transaction] = {}
-        self._settling: list[_Settling] = []
-        self.torn: set[tuple[str, TopicPartition]] = set()
-        """groups and partitions whose offset contradicts the records of its transaction"""
+    _clock: Clock
+    _commit_offsets: Callable[[str, Mapping[TopicPartition, CommittedOffset]], None]
+    _take_extra_marker: Callable[[], bool]
+    _replicas: Replicas
+    _by_id: dict[str, Transaction] = field(default_factory=dict, init=False)
+    _settling: list[_Settling] = field(default_factory=list, init=False)
+    torn: set[tuple[str, TopicPartition]] = field(default_factory=set, init=False)
+    """groups and partitions whose offset contradicts the records of its transaction"""
 
     def start(self, transactional_id: str, timeout_s: float) -> int:
         """Abort the previous holder's transaction and return the new holder's epoch."""
