@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import struct
 import sys
 import time
@@ -159,7 +160,7 @@ def _anything(draw: random.Random, depth: int = 0) -> str:
             ("[" * 40 + "]" * 40, "[1,]", "[,]", '{"a":1,}', '{"a"}', "{1:2}", "[}", "{]")
         )
     if kind <= 3:
-        return _number(draw)
+        return draw.choice(_NUMBERS) if kind == 2 else _number(draw)
     if kind <= 5:
         return _text(draw)
     many = range(draw.randrange(4))
@@ -253,7 +254,10 @@ def batch_of(draw: random.Random, topic: Any, count: int) -> RecordBatch:
         try:
             keys.append(str(json.loads(raw)[KEYS[topic.name]]).encode())
         except (ValueError, LookupError, TypeError, RecursionError):
-            keys.append(draw.choice((None, b"t", b"")))
+            # The key that a kernel which accepts the body would find.
+            name = KEYS[topic.name].encode()
+            found = re.search(b'"%s"\\s*:\\s*"([^"\\\\]*)"' % name, raw)
+            keys.append(draw.choice((None, b"t", b"")) if found is None else found[1])
         if draw.random() < 0.01:
             keys[-1] = draw.choice((None, b"u", b"t-71"))
     return RecordBatch(
