@@ -68,6 +68,11 @@ async def partition_facts(
                 f"the changelog {changelog} does not hold the commit that set the committed offset "
                 f"{facts.committed_offset}: `dia audit` compares the two"
             )
+    elif committed is not None:
+        facts.doubts.append(
+            f"another program than dia set the committed offset {committed.offset} of {tp}: the state "
+            f"of the partition may be elsewhere, `dia tables list` shows where"
+        )
     counted_shed = facts.last is None or facts.last.link.counters.shed > 0
     if counted_shed and facts.committed_offset:
         await _shed(facts, agent, tp, shown)

@@ -7,7 +7,7 @@ import pytest
 from agents.app import app as built_in
 from streams import App, Count, Record, Sum
 from streams.core.errors import DependencyUnreachable, UsageError
-from streams.core.types import TopicPartition
+from streams.core.types import CommittedOffset, TopicPartition
 from streams.operate.trace.verdict import Fate
 from streams.testing import SETTINGS, AppTester
 from tests.traced import traced
@@ -247,6 +247,19 @@ def test_an_owner_sees_its_own_records_only():
         assert not traced(tester, "e-1", owner="other").found
         assert traced(tester, "e-1", tenant="acme").found
         assert not traced(tester, "e-1", tenant="other").found
+
+
+def test_an_offset_that_was_moved_by_hand_is_a_doubt(tester):
+    """The state says where a partition goes on, so the offset proves nothing then."""
+    tester.send(orders, order(tester))
+    [one] = traced(tester, "o-1").records
+    assert one.doubts == []
+    tester._run(tester._process.kill())
+    moved = {one.record.tp: CommittedOffset(0, "")}
+    tester._world.broker._cluster.commit_offsets(one.group, moved)
+    [again] = traced(tester, "o-1").records
+    assert again.verdict.fate is Fate.UNREAD
+    assert any("another program" in doubt for doubt in again.doubts)
 
 
 def test_a_trace_joins_no_group_and_writes_nothing(tester):
