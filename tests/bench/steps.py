@@ -1,9 +1,10 @@
 """What each step of folding costs, with kernels and with numpy alone: microseconds of CPU an event.
 
-``python -m tests.bench.steps --events 400000 --cut 5000``. Record batches are made as a broker keeps them
-(lz4, 2,500 records each, of ``--workload``), and read, decoded and folded in one thread, ``--cut``
-records at a time; every fourth cut ends a commit. No Kafka, no RocksDB, no shard. Columns of two runs
-are comparable only if they ran side by side.
+``python -m tests.bench.steps --events 400000 --cut 5000`` folds the events of ``--workload`` into the
+minute windows of the built-in app, and into windows of an app of its own, with and without ids.
+Record batches are made as a broker keeps them (lz4, 2,500 records each), and read, decoded and folded in
+one thread, ``--cut`` records at a time; every fourth cut ends a commit. No Kafka, no RocksDB, no shard.
+Figures of two runs are comparable only if they ran side by side.
 """
 
 from __future__ import annotations
@@ -11,16 +12,18 @@ from __future__ import annotations
 import argparse
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
 from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
+from numpy.typing import NDArray
 
-from agents.aggregate_metrics import aggregate_metrics
-from agents.app import MODEL_METRICS
+from agents.app import AGGREGATE_METRICS
+from schemas import ModelMetric
+from streams import App, Count, Max, Mean, Min, Quantiles, Sum
 from streams.connect.broker.kafka.batches.columns import ColumnFetch
 from streams.connect.broker.kafka.batches.record_set import RecordSet
 from streams.core import kernels
@@ -28,9 +31,11 @@ from streams.core.records.framed_batch import FramedBatch, timestamp_array
 from streams.core.types import TopicPartition
 from streams.dev.workload.generator import Generator
 from streams.dev.workload.shape import PRESETS, preset
-from streams.engine.agents.agent import EventBatch
+from streams.engine.agents.agent import AgentSpec, EventBatch
+from streams.engine.agents.window_agent import windows_of
 from streams.engine.decode.codecs import Limits, decode
 from streams.engine.decode.scanning import Scanner
+from streams.engine.engine_tables import MINUTE_WINDOWS, SEEN_EVENTS
 from streams.engine.identities.seen_events import SeenEvents
 from streams.engine.runtime.partition.key_placement import KeyPlacement
 from streams.engine.state.log_time import Expiry, LogTime, log_times
@@ -43,7 +48,7 @@ _RECORDS: Final = 2500
 _LZ4: Final = 3
 _COMMIT: Final = 4
 _TTL_MS: Final = 3_600_000
-_TP: Final = TopicPartition(MODEL_METRICS.name, 0)
+_TP: Final = TopicPartition("model.metrics", 0)
 _LIMITS: Final = Limits(300, 604_800)
 
 
@@ -65,27 +70,79 @@ def batches(events: int, name: str) -> list[bytes]:
     return found
 
 
+def window_agent(ids: str) -> AgentSpec:
+    """Windows of an app of its own."""
+    app = App("bench")
+    topic = app.topic(
+        "model.metrics",
+        schema="model_metric",
+        versions={1: ModelMetric},
+        partitions=1,
+        key_field="tenant_id",
+        time_field="ts",
+    )
+    fold = {
+        "n": Count(),
+        "total": Sum("value"),
+        "mean": Mean("value"),
+        "lowest": Min("value"),
+        "highest": Max("value"),
+        "q": Quantiles("value"),
+    }
+    app.windows(
+        "by_model",
+        of=topic,
+        by=("tenant_id", "model_id"),
+        size="60s",
+        grace="60s",
+        fold=fold,
+        ids=ids,
+    )
+    [agent] = app.agents.values()
+    assert isinstance(agent, AgentSpec)
+    return agent
+
+
 class Folding:
     """The tables of one partition, and what each step took. It is the `Scope` of its agent."""
 
-    def __init__(self) -> None:
-        self.windows = MinuteWindows(0, 0, 2, _shard_of, WindowPolicy())
+    def __init__(self, agent: AgentSpec) -> None:
         self.seen = SeenEvents(_TTL_MS, MemoryFiles())
         self.fingerprints = Fingerprints(bytes(16))
         self.seconds: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
-        self._scanner = Scanner.of(MODEL_METRICS)
+        self._agent = agent
+        self._windows = [one.empty() for one in windows_of(agent)]
+        self._minutes = MinuteWindows(0, 0, 2, _shard_of, WindowPolicy())
+        self._tables: Mapping[str, Any] = {
+            SEEN_EVENTS.name: self.seen,
+            MINUTE_WINDOWS.name: self._minutes,
+            **{table.name: table for table in self._windows},
+        }
+        self._scanner = Scanner.of(agent.source) if agent.columns else None
         self._placement = KeyPlacement(_TP, 1)
         self._log = LogTime()
+        self._watermark_ms = 0
+
+    @property
+    def states(self) -> int:
+        return sum(map(len, self._windows)) or len(self._minutes)
 
     def table(self, spec: Any) -> Any:
-        return {"minute_windows": self.windows, "seen_events": self.seen}[spec.name]
+        return self._tables[spec.name]
 
     def dead_letter(self, *_: Any, **__: Any) -> None:
         self.counts["dead"] += 1
 
     def count(self, *, applied: int = 0, duplicates: int = 0) -> None:
         self.counts.update(applied=applied, duplicates=duplicates)
+
+    def before_ms(self, batch: EventBatch[Any]) -> NDArray[np.int64]:
+        reached = np.minimum(batch.event_ms, batch.append_ms)
+        return np.maximum.accumulate(np.r_[self._watermark_ms, reached[:-1]])
+
+    def dropped(self, records: int) -> None:
+        self.counts["late"] += records
 
     def run(self, stored: list[bytes], cut: int) -> None:
         """Fold all batches, ``cut`` records at a time."""
@@ -96,8 +153,8 @@ class Folding:
             ):
                 self._fold(batch)
                 if (first // at_a_time + seq) % _COMMIT == _COMMIT - 1:
-                    self._timed("commit", self.windows.delta, first + seq + 1)
-                    self._timed("commit", self.seen.delta, first + seq + 1)
+                    for table in (*self._windows, self._minutes, self.seen):
+                        self._timed("commit", table.delta, first + seq + 1)
 
     def _read(self, data: bytes, cut: int) -> Iterator[FramedBatch]:
         source = PartitionRecords(
@@ -116,14 +173,18 @@ class Folding:
         if self._scanner is not None:
             decoded = self._timed("decode", self._scanner.decode, batch, _LIMITS)
         else:
-            decoded = self._timed("decode", decode, MODEL_METRICS, batch, _LIMITS)
+            decoded = self._timed("decode", decode, self._agent.source, batch, _LIMITS)
         self.counts["dead"] += len(decoded.bad)
         append_ms = timestamp_array(batch)
         times, self._log = log_times(self._log, append_ms, Expiry.of(_TTL_MS))
         columns = (decoded.events, decoded.positions, decoded.event_ms, decoded.append_ms)
         events = EventBatch(batch, *columns, times, decoded.fields)
-        self._timed("fold", aggregate_metrics, events, self)
-        self.windows.advance(int(decoded.event_ms.max()), 0.0, int(append_ms[-1]))
+        self._timed("fold", self._agent.process, events, self)
+        self._watermark_ms = max(self._watermark_ms, int(decoded.event_ms.max()))
+        self._minutes.advance(self._watermark_ms, 0.0, int(append_ms[-1]))
+        for table in self._windows:
+            self._timed("close", table.advance, self._watermark_ms)
+            table.take_closed()
 
     def _timed(self, step: str, call: Any, *arguments: Any) -> Any:
         began = time.thread_time()
@@ -143,13 +204,20 @@ def main() -> None:
     parser.add_argument("--workload", default="narrow", choices=[*PRESETS])
     asked = parser.parse_args()
     stored = batches(asked.events, asked.workload)
+    agents = {
+        "minute windows": AGGREGATE_METRICS,
+        "windows of an app": window_agent(""),
+        "windows of an app, ids": window_agent("event_id"),
+    }
     for mode in ("off", "on"):
         why = kernels.load(mode)
-        folding = Folding()
-        folding.run(stored, asked.cut)
-        cost = {step: round(s / asked.events * 1e6, 3) for step, s in folding.seconds.items()}
-        print(f"kernels {mode} ({why or 'loaded'}): {cost}, sum {sum(cost.values()):.2f}")
-        print(f"  {dict(folding.counts)}, {len(folding.windows)} windows")
+        print(f"kernels {mode} ({why or 'loaded'})")
+        for name, agent in agents.items():
+            folding = Folding(agent)
+            folding.run(stored, asked.cut)
+            cost = {step: round(s / asked.events * 1e6, 3) for step, s in folding.seconds.items()}
+            print(f"  {name}: {cost}, sum {sum(cost.values()):.2f}")
+            print(f"    {dict(folding.counts)}, {folding.states} states")
 
 
 if __name__ == "__main__":

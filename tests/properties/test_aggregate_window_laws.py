@@ -19,6 +19,7 @@ from streams.engine.windows.aggregate_table import WindowBatch
 from streams.engine.windows.aggregate_windows import AggregateWindows
 from streams.engine.windows.session_windows import SessionWindows
 from streams.engine.windows.state_shares import Tenants
+from streams.engine.windows.window_keys import KeyTuples
 from streams.engine.windows.windowed import Windows
 
 GRACE_MS = 10
@@ -56,16 +57,13 @@ def _fold(table, records, watermark_ms):
         return [], watermark_ms
     offsets, keys, times, values = (list(column) for column in zip(*records, strict=True))
     before = np.maximum.accumulate(np.array([watermark_ms, *times[:-1]], np.int64))
-    distinct = [(key,) for key in dict.fromkeys(keys)]
     batch = WindowBatch(
-        distinct,
-        sum(map(len, keys)),
-        np.array([distinct.index((key,)) for key in keys], np.int64),
+        KeyTuples([(key,) for key in keys], len(keys)),
         np.array(times, np.int64),
         np.array(offsets, np.int64),
         before,
         {"v": FieldValues(np.array(values, np.int64))},
-        Tenants(keys),
+        Tenants.of(keys),
     )
     table.advance(watermark_ms)
     late = table.late(batch.times_ms, before)

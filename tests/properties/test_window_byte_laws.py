@@ -25,6 +25,7 @@ from streams.engine.windows.aggregate_table import WindowBatch
 from streams.engine.windows.aggregate_windows import AggregateWindows
 from streams.engine.windows.session_windows import SessionWindows
 from streams.engine.windows.state_shares import Tenants, refused_rows
+from streams.engine.windows.window_keys import KeyTuples
 from streams.engine.windows.windowed import Windows
 
 BOUND = 60_000
@@ -79,18 +80,14 @@ def _fields(fold):
 
 
 def _batch(fold, events, watermark_ms=0, by=("tenant_id", "page")):
-    keys, text_bytes = keys_of(events, by, TYPES, {})
     times = [event.at_ms for event in events]
-    distinct = [*dict.fromkeys(keys)]
     return WindowBatch(
-        distinct,
-        text_bytes,
-        np.array([distinct.index(key) for key in keys], np.int64),
+        KeyTuples(*keys_of(events, by, TYPES, {})),
         np.array(times, np.int64),
         np.array([event.offset for event in events], np.int64),
         np.maximum.accumulate(np.array([watermark_ms, *times[:-1]], np.int64)),
         values_of(events, _fields(fold), {}),
-        Tenants(events),
+        Tenants.of(events),
     )
 
 
@@ -111,14 +108,19 @@ def _offer(table, fold, events, watermark_ms=0, by=("tenant_id", "page")):
     return refused
 
 
+def _live(table):
+    if isinstance(table, SessionWindows):
+        return np.array([*table._sessions], np.int64)
+    return table._panes.live()
+
+
 def _check(table):
     """The bytes are those of the live states, and those of each owner within the rule."""
     owners = table._owners
-    live = [*(table._sessions if isinstance(table, SessionWindows) else table._places)]
-    sizes = table._states.sizes(np.array(live, np.int64)) if live else []
+    live = _live(table)
+    sizes = table._states.sizes(live) if len(live) else []
     held, common = Counter(), 0
-    for slot, size in zip(live, sizes, strict=True):
-        key = table._place(slot)[0]
+    for slot, size, (key, *_) in zip(live.tolist(), sizes, table._places(live), strict=True):
         held[owners._owner[slot]] += table._begun_bytes(key) + (size if owners.in_key else 0)
         common += 0 if owners.in_key else size
     assert table.bytes_used == held.total() + common < BOUND
@@ -154,10 +156,10 @@ def test_no_order_of_growing_values_reaches_the_bound(fold, shape, by, batches, 
 
 
 def _rows(table, tenant):
-    slots = [*(table._sessions if isinstance(table, SessionWindows) else table._places)]
-    rows = table._states.rows(np.array(slots, np.int64)) if slots else []
-    places = [table._place(slot) for slot in slots]
-    found = [(place, row) for place, row in zip(places, rows, strict=True) if place[0][0] == tenant]
+    slots = _live(table)
+    rows = table._states.rows(slots) if len(slots) else []
+    pairs = zip(table._places(slots), rows, strict=True)
+    found = [(place, row) for place, row in pairs if place[0][0] == tenant]
     return sorted(found, key=lambda one: one[0])
 
 

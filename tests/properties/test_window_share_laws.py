@@ -17,6 +17,7 @@ from streams.engine.windows.aggregate_table import WindowBatch
 from streams.engine.windows.aggregate_windows import AggregateWindows
 from streams.engine.windows.session_windows import SessionWindows
 from streams.engine.windows.state_shares import Tenants, refused_rows
+from streams.engine.windows.window_keys import KeyTuples
 from streams.engine.windows.windowed import Windows
 
 STATE_BYTES = 543
@@ -43,16 +44,13 @@ def _table(shape, grace_ms=GRACE_MS):
 def _batch(records, watermark_ms):
     keys = [(tenant, page) for tenant, page, _ in records]
     times = [at_ms for *_, at_ms in records]
-    distinct = [*dict.fromkeys(keys)]
     return WindowBatch(
-        distinct,
-        len(records),
-        np.array([distinct.index(key) for key in keys], np.int64),
+        KeyTuples(keys, len(keys)),
         np.array(times, np.int64),
         np.arange(len(records)),
         np.maximum.accumulate(np.array([watermark_ms, *times[:-1]], np.int64)),
         {},
-        Tenants([SimpleNamespace(tenant_id=tenant) for tenant, *_ in records]),
+        Tenants.of([SimpleNamespace(tenant_id=tenant) for tenant, *_ in records]),
     )
 
 
@@ -77,8 +75,9 @@ def _offer(table, records, watermark_ms=0, repeats=()):
 
 def _held(table):
     """By the owners of the live states; the same as is counted."""
-    live = table._sessions if isinstance(table, SessionWindows) else table._places
-    found = Counter(table._place(slot)[0][0] for slot in live)
+    sessions = isinstance(table, SessionWindows)
+    live = np.array([*table._sessions], np.int64) if sessions else table._panes.live()
+    found = Counter(key[0] for key, *_ in table._places(live))
     assert {tenant: STATE_BYTES * n for tenant, n in found.items()} == table._owners._held
     assert table.bytes_used == STATE_BYTES * len(table)
     return found

@@ -43,6 +43,14 @@ class ScalarFields:
             return None
         return int(self.shape[place, record_shape.COLUMN])
 
+    def may_be_none(self, name: str) -> bool:
+        """True for an unknown field."""
+        place = self.places.get(name)
+        if place is None:
+            return True
+        flags = self.shape[place, [record_shape.NULLABLE, record_shape.MAY_LACK]]
+        return bool(flags.any())
+
 
 def scalar_fields(value_type: Any) -> ScalarFields | None:
     if not (isinstance(value_type, type) and issubclass(value_type, msgspec.Struct)):

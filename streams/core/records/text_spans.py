@@ -37,6 +37,12 @@ class TextSpans:
         spans = zip(absent, self.at.tolist(), self.size.tolist(), strict=True)
         return [None if lacks else bytes(whole[at : at + size]) for lacks, at, size in spans]
 
+    def text(self, row: int) -> str | None:
+        if self.absent is not None and self.absent[row]:
+            return None
+        at = int(self.at[row])
+        return self.buffer[at : at + int(self.size[row])].tobytes().decode()
+
     def texts(self) -> list[str | None]:
         return [None if text is None else text.decode() for text in self.encoded()]
 

@@ -66,7 +66,7 @@ class EventBatch(Generic[E]):
     @property
     def fields(self) -> EventFields:
         """Fields of the events as columns."""
-        return self.scanned or ObjectFields(self.events)
+        return ObjectFields(self.events) if self.scanned is None else self.scanned
 
     def row(self, index: int) -> int:
         """Index in ``records`` of the event at ``index``."""

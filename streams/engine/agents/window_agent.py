@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,18 +19,19 @@ from streams.core.records.bad_records import (
     ValueRefused,
     WindowClosed,
 )
-from streams.core.records.faust_values import plain
 from streams.core.topics.topic import Topic, tenant_name
 from streams.engine.agents.agent import AgentSpec, EventBatch, Scope
 from streams.engine.agents.job_agent import Agent
+from streams.engine.agents.window_events import EventIds, tenants_of, window_keys, window_values
 from streams.engine.aggregates.aggregate import FieldType, FieldValues
-from streams.engine.aggregates.field_columns import Keys, Refused, keys_of, values_of
+from streams.engine.aggregates.field_columns import Refused
 from streams.engine.engine_tables import SEEN_EVENTS
 from streams.engine.identities.id_shares import Owners
 from streams.engine.identities.seen_events import Verdict
 from streams.engine.streams.window_aggregates import AggregatedWindows
 from streams.engine.windows.aggregate_table import AggregateTable, WindowBatch
-from streams.engine.windows.state_shares import Tenants, refused_rows
+from streams.engine.windows.state_shares import refused_rows
+from streams.engine.windows.window_keys import BatchKeys
 
 _CONFLICT: Final = "its id came before with another payload within DIA_DEDUPE_TTL_S"
 _OVER_QUOTA: Final = (
@@ -42,8 +42,6 @@ _By: TypeAlias = tuple[str, ...]
 """The fields of a key."""
 _Causes: TypeAlias = dict[int, tuple[str, str]]
 """Code and message of each refused record, by its index in the batch."""
-
-_encode = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
 class WindowScope(Scope, Protocol):
@@ -74,12 +72,16 @@ def window_agent(
         )
     types = {name: kind for one in windows for name, kind in one.types.items()}
     read = dict.fromkeys(name for one in windows for f in one.fold.values() for name in f.fields)
+    folding = _Folding(
+        windows, types, {name: types[name] for name in read}, EventIds(topic, ids) if ids else None
+    )
     return WindowAgent(
         name=name,
         source=topic,
         group=group,
         tables=(*(one.spec for one in windows), *([SEEN_EVENTS] if ids else [])),
-        process=_Folding(windows, types, {name: types[name] for name in read}).fold,
+        process=folding.fold,
+        columns=True,
         ids=ids,
         windows=windows,
     )
@@ -91,13 +93,14 @@ class _Folding(NamedTuple):
     windows: tuple[AggregatedWindows, ...]
     types: Mapping[str, FieldType]
     values: Mapping[str, FieldType]
+    ids: EventIds | None
 
     def fold(self, batch: EventBatch[Any], scope: Scope) -> None:
         partition = cast(WindowScope, scope)
         bad: Refused = {}
-        fields = values_of(batch.events, self.values, bad)
+        fields = window_values(batch, self.values, bad)
         keys = {
-            by: keys_of(batch.events, by, self.types, bad)
+            by: window_keys(batch, by, self.types, bad)
             for by in dict.fromkeys(one.by for one in self.windows)
         }
         before_ms = partition.before_ms(batch)
@@ -136,18 +139,12 @@ class _Folding(NamedTuple):
     def _batches(
         self,
         batch: EventBatch[Any],
-        keys: Mapping[_By, Keys],
+        keys: Mapping[_By, BatchKeys],
         before_ms: NDArray[np.int64],
         fields: Mapping[str, FieldValues],
     ) -> dict[_By, WindowBatch]:
-        offsets, tenants = batch.offsets(), Tenants(batch.events)
-        batches = {}
-        for by, (found, text_bytes) in keys.items():
-            distinct = {key: at for at, key in enumerate(dict.fromkeys(found))}
-            codes = np.fromiter(map(distinct.__getitem__, found), np.int64, len(batch))
-            times = (batch.event_ms, offsets, before_ms)
-            batches[by] = WindowBatch([*distinct], text_bytes, codes, *times, fields, tenants)
-        return batches
+        times, tenants = (batch.event_ms, batch.offsets(), before_ms), tenants_of(batch)
+        return {by: WindowBatch(found, *times, fields, tenants) for by, found in keys.items()}
 
     def _refuse_over_share(
         self,
@@ -177,39 +174,20 @@ class _Folding(NamedTuple):
         self, batch: EventBatch[Any], scope: Scope, kept: NDArray[np.bool_], refused: _Causes
     ) -> int:
         """Remove records from ``kept`` by their ids; the number of repeats."""
-        ids, rows = self.windows[0].ids, np.flatnonzero(kept)
-        if not ids or not len(rows):
+        rows = np.flatnonzero(kept)
+        if self.ids is None or not len(rows):
             return 0
-        verdicts = _admitted(batch.keep(kept), ids, scope)
+        some = batch if kept.all() else batch.keep(kept)
+        found, seen = self.ids.of(some, scope.fingerprints), scope.table(SEEN_EVENTS)
+        owners = Owners(found.owner, found.owners)
+        appended_ms = some.appended_ms()
+        verdicts = seen.admit(found.hi, found.lo, found.said, appended_ms, some.log(), owners)
         kept[rows[verdicts != Verdict.FRESH]] = False
         for row in rows[verdicts == Verdict.CONFLICT].tolist():
             refused[row] = (IdempotencyConflict.code, _CONFLICT)
         for row in rows[verdicts == Verdict.OVER_QUOTA].tolist():
             refused[row] = (TenantOverQuota.code, _OVER_QUOTA)
         return int((verdicts == Verdict.DUPLICATE).sum())
-
-
-def _admitted(batch: EventBatch[Any], ids: str, scope: Scope) -> NDArray[np.int8]:
-    """The verdict on each event by its field ``ids``; fresh ones are remembered."""
-    prints, events = scope.fingerprints, batch.events
-    named = [getattr(event, ids) for event in events]
-    texts = [None if one is None else str(one) for one in named]
-    owners = [*map(tenant_name, events)]
-    hi, lo = prints.identities(texts, prints.tenants(owners), batch.column("values"))
-    said = prints.said([*map(_payload, events, batch.column("values"))])
-    names = {name: code for code, name in enumerate(dict.fromkeys(owners))}
-    codes = np.fromiter(map(names.__getitem__, owners), np.int64, len(owners))
-    seen, appended_ms = scope.table(SEEN_EVENTS), batch.appended_ms()
-    return seen.admit(hi, lo, said, appended_ms, batch.log(), Owners(codes, [*names]))
-
-
-def _payload(event: Any, value: bytes) -> bytes:
-    """What repeats are compared by. An event that MessagePack cannot hold (integers beyond 64 bits,
-    depth) is compared by its record's bytes."""
-    try:
-        return _encode(plain(event))
-    except (OverflowError, RecursionError, TypeError, ValueError):
-        return value
 
 
 def _late(declared: AggregatedWindows, event_ms: int, before_ms: int) -> str:

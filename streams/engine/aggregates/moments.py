@@ -24,7 +24,6 @@ from streams.engine.aggregates.aggregate import (
     Slots,
     or_null,
 )
-from streams.engine.state.runs import run_starts
 
 
 @dataclass(frozen=True)
@@ -76,10 +75,8 @@ class _Moments(ArrayStates):
         found, values = additions.of(self._field)
         n, pivot = self.state["n"], self.state["pivot"]
         values, slots = np.asarray(values, np.float64), found.slots
-        order = np.argsort(slots, kind="stable")
-        first = order[run_starts(slots[order])] if len(order) else order
-        new = first[n[slots[first]] == 0]
-        pivot[slots[new]] = values[new]
+        new = np.flatnonzero(n[slots] == 0)[::-1]
+        pivot[slots[new]] = values[new]  # of repeated slots the last one counts: the first record
         np.add.at(n, slots, 1)
         with np.errstate(over="ignore", invalid="ignore"):
             deviations = values - pivot[slots]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,7 +25,9 @@ from streams.engine.aggregates.aggregate import (
     FieldValues,
     Slots,
     States,
+    or_null,
 )
+from streams.engine.state.runs import distinct
 
 SMALLEST, GREATEST = 1e-12, 1e18
 _ERROR_MIN, _ERROR_MAX = 0.001, 0.5
@@ -108,9 +111,10 @@ class _Sketches(States):
     def fold(self, additions: Additions) -> None:
         found, values = additions.of(self._declared.field)
         pairs = found.slots * (2 * _CODES) + (self._codes(values) + _CODES)
-        distinct, counts = np.unique(pairs, return_counts=True)
-        slots, codes = distinct // (2 * _CODES), distinct % (2 * _CODES) - _CODES
-        for slot, code, count in zip(slots.tolist(), codes.tolist(), counts.tolist(), strict=True):
+        different, counts = np.unique(pairs, return_counts=True)
+        slots, codes = different // (2 * _CODES), different % (2 * _CODES) - _CODES
+        columns = slots.tolist(), codes.tolist(), counts.tolist()
+        for slot, code, count in zip(*columns, strict=True):
             counted = self._counts[slot]
             counted[code] = counted.get(code, 0) + count
 
@@ -135,17 +139,21 @@ class _Sketches(States):
             self._counts[slot] = dict(counts)
 
     def rows(self, slots: Slots) -> list[Sequence[Any]]:
-        found = [self._values(self._counts[slot]) for slot in slots.tolist()]
-        return [list(column) for column in zip(*found, strict=True)]
-
-    def _values(self, counts: Mapping[int, int]) -> list[float | None]:
-        ranks = self._declared.at
-        if not counts:
-            return [None] * len(ranks)
-        codes = np.array(sorted(counts), np.int64)
-        upto = np.cumsum([counts[code] for code in codes.tolist()])
-        wanted = np.floor(np.array(ranks) * (upto[-1] - 1))
-        return [self._value(int(code)) for code in codes[np.searchsorted(upto, wanted, "right")]]
+        held = [self._counts[slot] for slot in slots.tolist()]
+        sizes = np.fromiter(map(len, held), np.int64, len(held))
+        codes = np.fromiter(chain.from_iterable(held), np.int64, sizes.sum())
+        counts = np.fromiter(chain.from_iterable(map(dict.values, held)), np.int64, len(codes))
+        order = np.lexsort((codes, np.repeat(np.arange(len(held)), sizes)))
+        codes, upto = codes[order], np.cumsum(counts[order])
+        ends = np.cumsum(sizes)
+        before, after = (np.r_[0, upto][at] for at in (ends - sizes, ends))
+        columns = []
+        for rank in self._declared.at:
+            wanted = before + np.floor(rank * (after - before - 1)).astype(np.int64)
+            found = codes[np.searchsorted(upto[:-1], wanted, "right")] if len(codes) else ends
+            shown = {code: self._value(code) for code in distinct(found).tolist()}
+            columns.append(or_null([shown[code] for code in found.tolist()], sizes > 0))
+        return [*columns]
 
     def _value(self, code: int) -> float:
         if not code:

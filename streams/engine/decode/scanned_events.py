@@ -16,6 +16,7 @@ from streams.core.kernels.record_shape import (
     MAY_LACK,
     NULLABLE,
     NUMBER,
+    PADDING,
     TEXT,
     WHOLE,
 )
@@ -52,6 +53,15 @@ class ScannedFields:
             np.empty((numbers, records), np.float64),
             np.zeros((len(table.shape), records), np.bool_),
         )
+
+    @classmethod
+    def of_events(cls, table: ScalarFields, events: Sequence[Any]) -> ScannedFields:
+        """Without a scan. Raises OverflowError for an integer beyond 64 bits."""
+        nothing = np.zeros(PADDING, np.uint8)
+        return cls.empty(table, nothing, len(events)).with_events(np.arange(len(events)), events)
+
+    def __len__(self) -> int:
+        return self.absent.shape[1] if self.rows is None else len(self.rows)
 
     def behind(self, arena: NDArray[np.uint8]) -> ScannedFields:
         """With ``arena`` behind ``buffer``; places from the length of ``buffer`` on are in it."""
@@ -95,6 +105,15 @@ class ScannedFields:
         if self.table.shape[place, [NULLABLE, MAY_LACK]].any() and self.lacking(name).any():
             raise TypeError(f"{name} is None in some events: read them from `events`")
         return place
+
+    def filled(self, name: str) -> NDArray[Any]:
+        """A field of integers or numbers, with 0 where it is None."""
+        kind, column = self.table.shape[self.table.places[name], [KIND, COLUMN]].tolist()
+        values = self._counting(
+            (self.whole_values if kind == WHOLE else self.number_values)[column]
+        )
+        lacking = self.lacking(name)
+        return np.where(lacking, values.dtype.type(0), values) if lacking.any() else values
 
     def lacking(self, name: str) -> NDArray[np.bool_]:
         """Which events have None there."""

@@ -15,9 +15,9 @@ depend on the log alone, not on batches, commits and restarts.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -31,8 +31,8 @@ from streams.engine.state.table import Entry
 from streams.engine.state.table_values import key_bytes, key_of, text_bytes
 from streams.engine.windows.state_owners import StateOwners
 from streams.engine.windows.state_shares import Added, Begins, ShareCheck, Tenants
+from streams.engine.windows.window_keys import BatchKeys, Key, KeyNumbers
 
-Key: TypeAlias = tuple[Any, ...]
 NEVER_MS = 1 << 62
 CLOSED_ROWS_MAX = 20_000
 _DECLARATION = b""
@@ -43,6 +43,8 @@ _KEY_BYTES_IN_MEMORY = 500
 """one live window: dictionary slots, and its place in `LiveKeys`"""
 _KEY_COPIES = 3
 """of a key's texts: the key itself, and its bytes in the table and in `LiveKeys`"""
+_KEYS_SLACK, _KEYS_SLACK_BYTES = 1000, 1 << 24
+"""keys without a live window that are not worth a search for them"""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
@@ -62,13 +64,10 @@ class WindowRow(NamedTuple):
 class WindowBatch:
     """Records of a batch in log order, as parallel columns.
 
-    The key of record i is ``keys[codes[i]]``. ``before_ms`` is the watermark before each record; it
-    never falls. ``text_bytes``: memory of the texts in the keys of all records, at least.
+    ``before_ms`` is the watermark before each record; it never falls.
     """
 
-    keys: list[Key]
-    text_bytes: int
-    codes: NDArray[np.int64]
+    keys: BatchKeys
     times_ms: NDArray[np.int64]
     offsets: NDArray[np.int64]
     before_ms: NDArray[np.int64]
@@ -76,13 +75,11 @@ class WindowBatch:
     tenants: Tenants
 
     def __len__(self) -> int:
-        return len(self.codes)
+        return len(self.times_ms)
 
     def take(self, rows: NDArray[np.int64]) -> WindowBatch:
         return WindowBatch(
-            self.keys,
-            self.text_bytes,
-            self.codes[rows],
+            self.keys.take(rows),
             self.times_ms[rows],
             self.offsets[rows],
             self.before_ms[rows],
@@ -114,6 +111,7 @@ class AggregateTable(ABC):
         self._room = CLOSED_ROWS_MAX
         """keys that the next commit may still close"""
         self._states = WindowStates(fold, types)
+        self._numbers = KeyNumbers()
         self._owners = StateOwners(max_bytes, in_key=tenant_at is not None)
         self._tenant_at = tenant_at
         self._grace_ms = grace_ms
@@ -128,6 +126,8 @@ class AggregateTable(ABC):
         """changelog key of each slot that has an entry"""
         self._gone: dict[bytes, None] = {}
         """changelog keys of removed windows"""
+        self._rewritten: list[tuple[Key, int]] = []
+        """key and start of windows whose entries the next commit writes again"""
 
     def __len__(self) -> int:
         return len(self._states)
@@ -153,7 +153,7 @@ class AggregateTable(ABC):
 
     def suffices(self, records: int, batch: WindowBatch) -> bool:
         """Whether no tenant can exceed its share by this many records of ``batch``. True for none."""
-        begun = records * self._empty_bytes + _KEY_COPIES * batch.text_bytes
+        begun = records * self._empty_bytes + _KEY_COPIES * batch.keys.text_bytes
         grown = self._states.adds_at_most(records, batch.fields)
         return not records or self._owners.suffice(begun + grown)
 
@@ -162,8 +162,9 @@ class AggregateTable(ABC):
         tenant's share. ``sure``: all that are not refused will be folded."""
         some = batch.take(rows)
         begins, slots = self._begins(some, sure)
-        sizes = [self._begun_bytes(key) for key in some.keys]
-        begun = [sizes[code] for code in some.codes.tolist()]
+        keys = some.keys.tuples()
+        sizes = {key: self._begun_bytes(key) for key in dict.fromkeys(keys)}
+        begun = [sizes[key] for key in keys]
         added = Added(begins, begun, self._states.adds(some.additions(slots)).tolist())
         return ShareCheck(self.name, self._owners, rows, added)
 
@@ -256,10 +257,15 @@ class AggregateTable(ABC):
             self._gone[entry] = None
 
     @abstractmethod
-    def _place(self, slot: int) -> tuple[Key, int, int]:
-        """Key, start and last event of a live window."""
+    def _places(self, slots: Slots) -> Iterable[tuple[Key, int, int]]:
+        """Key, start and last event of live windows."""
 
     def delta(self, seq: int) -> list[Entry]:
+        if self._rewritten:
+            found = self._find(*zip(*self._rewritten, strict=True))
+            self._dirty |= dict.fromkeys(found[found >= 0].tolist())
+            self._rewritten = []
+        self._forget_some_keys()
         entries: list[Entry] = []
         if self._dirty and not self._written_declaration:
             entries.append((_DECLARATION, _encode(self._declaration)))
@@ -271,12 +277,9 @@ class AggregateTable(ABC):
             entries.append((_CLOSED, _encode((self.closed_ms, *self._closing()))))
             self._closed_moved = False
         self._room = CLOSED_ROWS_MAX
-        slots = [*self._dirty]
-        self._dirty = {}
-        for slot, states in zip(
-            slots, self._states.written(np.array(slots, np.int64)), strict=True
-        ):
-            key, start_ms, last_ms = self._place(slot)
+        slots, self._dirty = np.array([*self._dirty], np.int64), {}
+        columns = slots.tolist(), self._places(slots), self._states.written(slots)
+        for slot, (key, start_ms, last_ms), states in zip(*columns, strict=True):
             raw = self._entries.get(slot)
             if raw is None:
                 raw = self._entries[slot] = key_bytes((key, start_ms))
@@ -294,13 +297,20 @@ class AggregateTable(ABC):
         elif key == _CLOSED:
             self._closed_moved = True
         else:
-            slot = self._find(*key_of(key))
-            if slot is not None:
-                self._dirty[slot] = None
+            self._rewritten.append(key_of(key))
 
     @abstractmethod
-    def _find(self, key: Key, start_ms: int) -> int | None:
-        """The slot of a live window."""
+    def _find(self, keys: Sequence[Key], starts_ms: Sequence[int]) -> Slots:
+        """The slot of each window, -1 if it is not live."""
+
+    def _forget_some_keys(self) -> None:
+        many = len(self._numbers) > 2 * len(self) + _KEYS_SLACK
+        if many or self._numbers.new_bytes > _KEYS_SLACK_BYTES:
+            self._forget_keys()
+
+    @abstractmethod
+    def _forget_keys(self) -> None:
+        """Forget the numbers of keys that have no live window."""
 
     def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         raws, values = [], []
@@ -316,12 +326,14 @@ class AggregateTable(ABC):
                 raws.append(raw)
                 values.append(_decode(data))
         slots = self._states.restore([states for _, *states in values])
-        for slot, raw, (last_ms, *_) in zip(slots.tolist(), raws, values, strict=True):
-            self._entries[slot] = raw
-            key, start_ms = key_of(raw)
-            self._restored(slot, key, start_ms, last_ms)
-            self._owned(slot, key, self._tenant_in(key))
-        self._resized(slots)
+        places = [*map(key_of, raws)]
+        self._entries.update(zip(slots.tolist(), raws, strict=True))
+        if places:
+            keys, starts_ms = zip(*places, strict=True)
+            self._restored(slots, keys, starts_ms, [last_ms for last_ms, *_ in values])
+            for slot, key in zip(slots.tolist(), keys, strict=True):
+                self._owned(slot, key, self._tenant_in(key))
+            self._resized(slots)
         if closing:
             self._go_on(*closing)
 
@@ -337,8 +349,14 @@ class AggregateTable(ABC):
         """Restore the progress of closing."""
 
     @abstractmethod
-    def _restored(self, slot: int, key: Key, start_ms: int, last_ms: int) -> None:
-        """Enter a restored window."""
+    def _restored(
+        self,
+        slots: Slots,
+        keys: Sequence[Key],
+        starts_ms: Sequence[int],
+        lasts_ms: Sequence[int],
+    ) -> None:
+        """Enter restored windows."""
 
     def _check_declaration(self, found: Any) -> None:
         self._written_declaration = True

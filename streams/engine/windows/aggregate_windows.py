@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 
 from streams.engine.aggregates.aggregate import Slots
 from streams.engine.aggregates.window_states import Row
+from streams.engine.state.runs import distinct
 from streams.engine.windows.aggregate_table import (
     NEVER_MS,
     AggregateTable,
-    Key,
     WindowBatch,
     WindowRow,
 )
+from streams.engine.windows.pane_slots import PaneSlots
+from streams.engine.windows.window_keys import Key
 from streams.engine.windows.windowed import Windows
 
 _NO_BOUND = 1 << 62
@@ -39,11 +41,9 @@ class AggregateWindows(AggregateTable):
         super().__init__(name, *args, **options)
         self._windows = windows
         self._pane_ms = pane_ms(windows)
-        self._panes: dict[int, dict[Key, int]] = {}
-        """slot of each key, by start of the pane"""
+        self._panes = PaneSlots()
         self._starts: list[int] = []
-        """heap of the keys of ``_panes``"""
-        self._places: dict[int, tuple[Key, int]] = {}
+        """heap of the starts of ``_panes``"""
         self._done_ms = -NEVER_MS
         """windows that end by this time are closed"""
         self._left: list[Key] | None = None
@@ -88,50 +88,40 @@ class AggregateWindows(AggregateTable):
         return cuts
 
     def _add(self, batch: WindowBatch) -> None:
-        slots, place, missing = self._found(batch)
-        if missing:
-            first = _first_rows(place, len(slots))
-            begun = self._states.begin(len(missing)).tolist()
-            for (at, key, start_ms), slot in zip(missing, begun, strict=True):
-                slots[at] = slot
-                self._take(slot, key, start_ms)
-                self._owned(slot, key, batch.tenants[first[at]])
-        self._states.fold(batch.additions(slots[place]))
-        self._resized(slots)
-        touched = dict.fromkeys(slots.tolist())
+        keys, starts_ms, slots = self._found(batch)
+        missing = np.flatnonzero(slots < 0)
+        if len(missing):
+            first, place = _first_of_each(keys[missing], starts_ms[missing])
+            first = missing[first]
+            begun = self._states.begin(len(first))
+            slots[missing] = begun[place]
+            self._take(begun, keys[first], starts_ms[first])
+            columns = begun.tolist(), keys[first].tolist(), first.tolist()
+            for slot, key, row in zip(*columns, strict=True):
+                self._owned(slot, self._numbers[key], batch.tenants[row])
+        self._states.fold(batch.additions(slots))
+        changed = distinct(slots)
+        self._resized(changed)
+        touched = dict.fromkeys(changed.tolist())
         self._dirty |= touched
         self._unshown |= touched
 
     def _begins(self, batch: WindowBatch, sure: bool) -> tuple[_NewPanes, Slots]:
-        slots, place, _ = self._found(batch)
-        return _NewPanes(slots < 0, place), slots[place]
+        keys, starts_ms, slots = self._found(batch)
+        missing = np.flatnonzero(slots < 0)
+        place = np.full(len(slots), -1, np.int64)
+        _, place[missing] = _first_of_each(keys[missing], starts_ms[missing])
+        return _NewPanes(place), slots
 
-    def _found(self, batch: WindowBatch) -> tuple[Slots, Slots, list[tuple[int, Key, int]]]:
-        """The slot of each different pane of the records, the index of each record's pane, and the
-        panes without a state, whose slot is -1: index, key and start."""
-        panes = batch.times_ms // self._pane_ms
-        lowest = int(panes.min())
-        width = int(panes.max()) - lowest + 1
-        groups, place = np.unique(batch.codes * width + (panes - lowest), return_inverse=True)
-        slots = np.full(len(groups), -1, np.int64)
-        missing = []
-        for at, group in enumerate(groups.tolist()):
-            start_ms = (group % width + lowest) * self._pane_ms
-            key = batch.keys[group // width]
-            slot = self._panes.get(start_ms, {}).get(key)
-            if slot is None:
-                missing.append((at, key, start_ms))
-            else:
-                slots[at] = slot
-        return slots, place, missing
+    def _found(self, batch: WindowBatch) -> tuple[NDArray[np.int64], NDArray[np.int64], Slots]:
+        """Key number and start of the pane of each record, and its slot, -1 if it has no state."""
+        keys = self._numbers.of(batch.keys)
+        starts_ms = batch.times_ms // self._pane_ms * self._pane_ms
+        return keys, starts_ms, self._panes.find(keys, starts_ms)
 
-    def _take(self, slot: int, key: Key, start_ms: int) -> None:
-        keys = self._panes.get(start_ms)
-        if keys is None:
-            keys = self._panes[start_ms] = {}
+    def _take(self, slots: Slots, keys: NDArray[np.int64], starts_ms: NDArray[np.int64]) -> None:
+        for start_ms in self._panes.add(slots, keys, starts_ms):
             heapq.heappush(self._starts, start_ms)
-        keys[key] = slot
-        self._places[slot] = (key, start_ms)
 
     # --- closing -----------------------------------------------------------------------------
 
@@ -187,19 +177,22 @@ class AggregateWindows(AggregateTable):
             self._left = sorted(key for key in self._keys(start_ms) if key > after)
 
     def _drop(self, start_ms: int) -> None:
-        slots = [*self._panes.pop(start_ms).values()]
+        slots = self._panes.drop(start_ms)
         for slot in slots:
-            del self._places[slot]
             self._unshown.pop(slot, None)
         self._remove(slots)
 
-    def _of_window(self, start_ms: int) -> Iterator[dict[Key, int]]:
+    def _of_window(self, start_ms: int) -> Iterator[int]:
+        """The starts of its panes."""
         for pane in range(start_ms, start_ms + self._windows.size_ms, self._pane_ms):
             if pane in self._panes:
-                yield self._panes[pane]
+                yield pane
 
-    def _keys(self, start_ms: int) -> dict[Key, None]:
-        return {key: None for pane in self._of_window(start_ms) for key in pane}
+    def _keys(self, start_ms: int) -> Iterator[Key]:
+        """The keys of a window, once each."""
+        found = [self._panes.keys(self._panes.of(pane)) for pane in self._of_window(start_ms)]
+        numbers = distinct(np.concatenate(found)) if found else ()
+        return (self._numbers[number] for number in np.asarray(numbers).tolist())
 
     def _rows(self, start_ms: int, keys: list[Key]) -> list[WindowRow]:
         end_ms = start_ms + self._windows.size_ms
@@ -208,16 +201,20 @@ class AggregateWindows(AggregateTable):
 
     def _merged(self, start_ms: int, keys: list[Key]) -> list[Row]:
         """The row of each key; each has a pane in the window."""
+        numbers = self._numbers.of_tuples(keys)
         if self._pane_ms == self._windows.size_ms:
-            pane = self._panes.get(start_ms, {})
-            return self._states.rows(_slots(pane[key] for key in keys))
+            return self._states.rows(self._slots(numbers, start_ms))
         whole = self._states.begin(len(keys))
         for pane in self._of_window(start_ms):
-            here = [at for at, key in enumerate(keys) if key in pane]
-            self._states.merge(whole[here], _slots(pane[keys[at]] for at in here))
+            slots = self._slots(numbers, pane)
+            here = np.flatnonzero(slots >= 0)
+            self._states.merge(whole[here], slots[here])
         rows = self._states.rows(whole)
         self._states.release(whole)
         return rows
+
+    def _slots(self, keys: NDArray[np.int64], start_ms: int) -> Slots:
+        return self._panes.find(keys, np.full(len(keys), start_ms, np.int64))
 
     # --- early rows --------------------------------------------------------------------------
 
@@ -228,10 +225,13 @@ class AggregateWindows(AggregateTable):
     def take_early(self, rows_max: int) -> list[WindowRow]:
         wanted: dict[int, dict[Key, None]] = {}
         count = 0
-        while self._unshown and count < rows_max:
-            slot = next(iter(self._unshown))
+        slots = [*islice(self._unshown, rows_max)]
+        for slot, (key, pane, _) in zip(
+            slots, self._places(np.array(slots, np.int64)), strict=True
+        ):
+            if count >= rows_max:
+                break
             del self._unshown[slot]
-            key, pane = self._places[slot]
             for start_ms in self._windows.starts(pane):
                 if start_ms + self._windows.size_ms > self.closed_ms:
                     wanted.setdefault(start_ms, {})[key] = None
@@ -240,39 +240,57 @@ class AggregateWindows(AggregateTable):
 
     # --- `Table` -----------------------------------------------------------------------------
 
-    def _place(self, slot: int) -> tuple[Key, int, int]:
-        key, start_ms = self._places[slot]
-        return key, start_ms, start_ms
+    def _places(self, slots: Slots) -> Iterator[tuple[Key, int, int]]:
+        starts_ms = self._panes.starts_ms(slots).tolist()
+        keys = map(self._numbers.__getitem__, self._panes.keys(slots).tolist())
+        return zip(keys, starts_ms, starts_ms, strict=True)
 
-    def _find(self, key: Key, start_ms: int) -> int | None:
-        return self._panes.get(start_ms, {}).get(key)
+    def _find(self, keys: Sequence[Key], starts_ms: Sequence[int]) -> Slots:
+        found = self._numbers.of_tuples(keys)
+        return self._panes.find(found, np.array(starts_ms, np.int64))
 
-    def _restored(self, slot: int, key: Key, start_ms: int, last_ms: int) -> None:
-        self._take(slot, key, start_ms)
-        self._unshown[slot] = None
+    def _forget_keys(self) -> None:
+        slots = self._panes.live()
+        self._panes.renumber(slots, self._numbers.keep(self._panes.keys(slots)))
+
+    def _restored(
+        self,
+        slots: Slots,
+        keys: Sequence[Key],
+        starts_ms: Sequence[int],
+        lasts_ms: Sequence[int],
+    ) -> None:
+        numbers = self._numbers.of_tuples(keys)
+        self._take(slots, numbers, np.array(starts_ms, np.int64))
+        self._unshown |= dict.fromkeys(slots.tolist())
 
 
 class _NewPanes:
-    """``new``: the panes without a state; ``place``: the pane of each record."""
+    """``place``: of each record, the number of its pane among those without a state, or -1."""
 
-    def __init__(self, new: NDArray[np.bool_], place: Slots) -> None:
-        self._new = new
+    def __init__(self, place: Slots) -> None:
         self._place = place
+        self._begun: set[int] = set()
 
     def begins(self, row: int) -> bool:
-        return bool(self._new[self._place[row]])
+        place = int(self._place[row])
+        return place >= 0 and place not in self._begun
 
     def place(self, row: int) -> None:
-        self._new[self._place[row]] = False
+        self._begun.add(int(self._place[row]))
 
 
-def _first_rows(place: Slots, count: int) -> list[int]:
-    """The first record of each of ``count`` panes."""
-    first = np.empty(count, np.int64)
-    first[place[::-1]] = np.arange(len(place) - 1, -1, -1)
-    found: list[int] = first.tolist()
-    return found
-
-
-def _slots(found: Any) -> Slots:
-    return np.array([*found], np.int64)
+def _first_of_each(
+    keys: NDArray[np.int64], starts_ms: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The first record of each different pair, in log order, and the index of each record's pair
+    there."""
+    order = np.lexsort((starts_ms, keys))  # stable: the first record of a pair comes first
+    new = np.ones(len(order), np.bool_)
+    new[1:] = np.diff(keys[order]).astype(np.bool_) | np.diff(starts_ms[order]).astype(np.bool_)
+    first = order[new]
+    rank = np.empty(len(first), np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    place = np.empty(len(order), np.int64)
+    place[order] = rank[np.cumsum(new) - 1]
+    return np.sort(first), place

@@ -8,6 +8,7 @@ move, and a row under the old start would remain.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.engine.aggregates.aggregate import Slots
-from streams.engine.windows.aggregate_table import AggregateTable, Key, WindowBatch, WindowRow
+from streams.engine.windows.aggregate_table import AggregateTable, WindowBatch, WindowRow
+from streams.engine.windows.window_keys import Key, KeyNumbers
 
 
 @dataclass(slots=True, eq=False)
@@ -48,9 +50,8 @@ class SessionWindows(AggregateTable):
         slots = np.empty(len(batch), np.int64)
         begin = 0
         closed = np.maximum(batch.before_ms - self._grace_ms, self.closed_ms)
-        columns = zip(batch.codes.tolist(), batch.times_ms.tolist(), closed.tolist(), strict=True)
-        for row, (code, at_ms, closed_ms) in enumerate(columns):
-            key = batch.keys[code]
+        columns = zip(self._keys(batch), batch.times_ms.tolist(), closed.tolist(), strict=True)
+        for row, (key, at_ms, closed_ms) in enumerate(columns):
             near = self._near(key, at_ms, closed_ms)
             if len(near) > 1:
                 self._add(batch, slots, begin, row)
@@ -62,6 +63,10 @@ class SessionWindows(AggregateTable):
         self._add(batch, slots, begin, len(batch))
         self._resized(slots)
 
+    def _keys(self, batch: WindowBatch) -> list[Key]:
+        """Equal keys are one object."""
+        return [self._numbers[number] for number in self._numbers.of(batch.keys).tolist()]
+
     def _near(self, key: Key, at_ms: int, closed_ms: int) -> list[_Session]:
         """The sessions of a record of this time, at most two."""
         return [
@@ -72,15 +77,15 @@ class SessionWindows(AggregateTable):
 
     def _begins(self, batch: WindowBatch, sure: bool) -> tuple[_NewSessions, Slots]:
         closed = np.maximum(batch.before_ms - self._grace_ms, self.closed_ms)
+        keys = self._keys(batch)
         spans = {
             key: [(one.start_ms, one.last_ms) for one in self._open.get(key, ())]
-            for key in batch.keys
+            for key in dict.fromkeys(keys)
         }
-        columns = zip(batch.codes.tolist(), batch.times_ms.tolist(), closed.tolist(), strict=True)
-        near = [self._near(batch.keys[code], at_ms, until) for code, at_ms, until in columns]
+        records = [*zip(keys, batch.times_ms.tolist(), closed.tolist(), strict=True)]
+        near = [self._near(*record) for record in records]
         slots = [found[0].slot if len(found) == 1 else -1 for found in near]
-        new = _NewSessions(batch, closed.tolist(), self._gap_ms, spans, sure)
-        return new, np.array(slots, np.int64)
+        return _NewSessions(records, self._gap_ms, spans, sure), np.array(slots, np.int64)
 
     def _add(self, batch: WindowBatch, slots: NDArray[np.int64], begin: int, end: int) -> None:
         if begin == end:
@@ -177,35 +182,47 @@ class SessionWindows(AggregateTable):
     def _go_on(self, *closing: Any) -> None:
         """Nothing to restore: a session closes in one step."""
 
-    def _place(self, slot: int) -> tuple[Key, int, int]:
-        session = self._sessions[slot]
-        return session.key, session.start_ms, session.last_ms
+    def _places(self, slots: Slots) -> Iterator[tuple[Key, int, int]]:
+        sessions = map(self._sessions.__getitem__, slots.tolist())
+        return ((one.key, one.start_ms, one.last_ms) for one in sessions)
 
-    def _find(self, key: Key, start_ms: int) -> int | None:
-        found = [one.slot for one in self._open.get(key, ()) if one.start_ms == start_ms]
-        return found[0] if found else None
+    def _find(self, keys: Sequence[Key], starts_ms: Sequence[int]) -> Slots:
+        return np.array([*map(self._slot, keys, starts_ms)], np.int64)
 
-    def _restored(self, slot: int, key: Key, start_ms: int, last_ms: int) -> None:
-        self._begin(_Session(key, start_ms, last_ms, slot))
+    def _slot(self, key: Key, start_ms: int) -> int:
+        found = (one.slot for one in self._open.get(key, ()) if one.start_ms == start_ms)
+        return next(found, -1)
+
+    def _forget_keys(self) -> None:
+        self._numbers = KeyNumbers()
+
+    def _restored(
+        self,
+        slots: Slots,
+        keys: Sequence[Key],
+        starts_ms: Sequence[int],
+        lasts_ms: Sequence[int],
+    ) -> None:
+        columns = slots.tolist(), keys, starts_ms, lasts_ms
+        for slot, key, start_ms, last_ms in zip(*columns, strict=True):
+            self._begin(_Session(key, start_ms, last_ms, slot))
 
 
 class _NewSessions:
-    """``closed_ms``: until when sessions are closed before each record; ``spans``: start and last
-    event of the sessions of each key.
+    """``records``: of each, its key, its time, and until when sessions are closed before it;
+    ``spans``: start and last event of the sessions of each key.
 
     Unless ``sure``, no session is begun or extended here by a record, which its id may yet refuse: the
     next ones would count as if it were there, but each begin a session. So too many are counted."""
 
     def __init__(
         self,
-        batch: WindowBatch,
-        closed_ms: list[int],
+        records: list[tuple[Key, int, int]],
         gap_ms: int,
         spans: dict[Key, list[tuple[int, int]]],
         sure: bool,
     ) -> None:
-        self._batch = batch
-        self._closed_ms = closed_ms
+        self._records = records
         self._gap_ms = gap_ms
         self._spans = spans
         self._sure = sure
@@ -216,18 +233,16 @@ class _NewSessions:
     def place(self, row: int) -> None:
         if not self._sure:
             return
-        at_ms, near, spans = int(self._batch.times_ms[row]), self._near(row), self._of(row)
+        key, at_ms, _ = self._records[row]
+        near, spans = self._near(row), self._spans[key]
         for span in near:
             spans.remove(span)
         times = [at_ms, *(time_ms for span in near for time_ms in span)]
         spans.append((min(times), max(times)))
 
     def _near(self, row: int) -> list[tuple[int, int]]:
-        at_ms, closed_ms = int(self._batch.times_ms[row]), self._closed_ms[row]
-        return [span for span in self._of(row) if _takes(*span, self._gap_ms, at_ms, closed_ms)]
-
-    def _of(self, row: int) -> list[tuple[int, int]]:
-        return self._spans[self._batch.keys[int(self._batch.codes[row])]]
+        key, *at = self._records[row]
+        return [span for span in self._spans[key] if _takes(*span, self._gap_ms, *at)]
 
 
 def _takes(start_ms: int, last_ms: int, gap_ms: int, at_ms: int, closed_ms: int) -> bool:

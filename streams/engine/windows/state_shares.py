@@ -9,7 +9,7 @@ name no tenant are refused nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,17 +22,22 @@ from streams.engine.windows.state_owners import StateOwners
 
 
 class Tenants:
-    """The tenant of each record of a batch, read on access; "" for a record that names none."""
+    """The tenant of each record of a batch, read on access by ``named``; "" for a record that names
+    none. ``rows``: a selection of the records."""
 
-    def __init__(self, events: Sequence[Any], rows: NDArray[np.int64] | None = None) -> None:
-        self._events = events
+    def __init__(self, named: Callable[[int], str], rows: NDArray[np.int64] | None = None) -> None:
+        self._named = named
         self._rows = rows
 
+    @classmethod
+    def of(cls, events: Sequence[Any]) -> Tenants:
+        return cls(lambda row: tenant_of(events[row]))
+
     def __getitem__(self, row: int) -> str:
-        return tenant_of(self._events[row if self._rows is None else int(self._rows[row])])
+        return self._named(row if self._rows is None else int(self._rows[row]))
 
     def take(self, rows: NDArray[np.int64]) -> Tenants:
-        return Tenants(self._events, rows if self._rows is None else self._rows[rows])
+        return Tenants(self._named, rows if self._rows is None else self._rows[rows])
 
 
 class Begins(Protocol):
