@@ -98,24 +98,22 @@ class MemoryShards:
         self._first, self._record = self._map, [self._map.dated()]
         """the maps that the servers record"""
         self._maps = tuple(self._record)
-        self._confirmed = False
+        self._confirmed = self._asked = False
 
-    def with_map(self, shard_map: sharding.ShardMap) -> MemoryShards:
+    def with_map(self, shard_map: sharding.ShardMap) -> Self:
         """The same servers for a process with another map; added servers are not migrated."""
-        servers = self._servers[: shard_map.shards]
-        seen = MemoryShards(
-            shard_map.shards,
-            self._clock,
-            retention_days=self._retention_days,
-            shard_map=shard_map,
-            tables=self._tables,
-        )
-        for server in seen._servers:
-            server.claim = None
-        seen._servers[: len(servers)] = servers
-        seen._everywhere = self._everywhere
-        seen._first, seen._record = self._first, self._record
+        seen = copy.copy(self)
+        seen.configure(shard_map)
         return seen
+
+    def configure(self, shard_map: sharding.ShardMap) -> None:
+        added = range(len(self._servers), shard_map.shards)
+        self._servers = [
+            *self._servers[: shard_map.shards],
+            *(_Server([MemoryReplica(self._keys)]) for _ in added),
+        ]
+        self._map = shard_map
+        self.forget_maps()
 
     def view(self) -> Self:
         """The same servers as another process sees them, which has learned of no later map."""
@@ -124,7 +122,7 @@ class MemoryShards:
         return seen
 
     def forget_maps(self) -> None:
-        self._maps, self._confirmed = (self._map.dated(),), False
+        self._maps, self._confirmed, self._asked = (self._map.dated(),), False, False
 
     def add_shard(self, first_day: int) -> None:
         """Record a map with one more shard by hash, from ``first_day`` (days since 1970) on."""
@@ -177,6 +175,7 @@ class MemoryShards:
         return self._maps
 
     async def learn(self) -> None:
+        first_time, self._asked = not self._asked, True
         for server in self._servers[: self.count]:
             if not (server.faults.down or server.faults.busy or server.claim is None):
                 break
@@ -185,6 +184,8 @@ class MemoryShards:
         if self.identity.digest not in {dated.identity.digest for dated in self._record}:
             recorded = self._record[-1].identity.description
             raise ShardMapChanged(f"the shards record {recorded} (scripted). {MAP_HINT}")
+        if self._map.identity != self._first.identity and not first_time:
+            raise ShardMapChanged(f"the first map is another than this one (scripted). {MAP_HINT}")
         self._map, self._servers = self._first, self._everywhere
         self._maps = tuple(self._record)
         self._confirmed = True
