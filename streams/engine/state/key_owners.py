@@ -8,7 +8,7 @@ kept in memory only: a key that a restart found has none until an event makes it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 from streams.core.records.bad_records import TenantOverQuota
 from streams.engine.state.shares import Holdings, room
@@ -19,19 +19,10 @@ Owner: TypeAlias = str | None
 SHARED: Final = None
 
 
-class KeyChange(NamedTuple):
-    """What an event does to a key. Bytes 0: it is absent."""
-
-    key: Key
-    before_bytes: int
-    after_bytes: int
-
-
-class Weighed(NamedTuple):
-    """The effect of an event that may join: its changes, and the owners after them."""
-
-    changes: Sequence[KeyChange]
-    owners: Sequence[Owner]
+KeyChange: TypeAlias = tuple[Key, int, int]
+"""What an event does to a key: its bytes before and after; 0: it is absent."""
+Weighed: TypeAlias = tuple[Sequence[KeyChange], Sequence[Owner]]
+"""The effect of an event that may join: its changes, and the owner of each key after it."""
 
 
 class KeyOwners:
@@ -54,6 +45,8 @@ class KeyOwners:
     def weigh(self, tenant: str | None, changes: Sequence[KeyChange]) -> Weighed:
         """Of an event of ``tenant``; "" for none, None for a list of events of several tenants, which may
         add while half of the table is free. Raises `TenantOverQuota`."""
+        if len(changes) == 1 and tenant and self._has_room(tenant, *changes[0]):
+            return changes, (tenant,)
         owners = [self._owner_after(change, tenant) for change in changes]
         if tenant:
             self._check(tenant, changes, owners)
@@ -64,13 +57,20 @@ class KeyOwners:
                     f"table {self._table!r} has no room for the keys of events of several tenants. "
                     "They are handled one by one"
                 )
-        return Weighed(changes, owners)
+        return changes, owners
+
+    def _has_room(self, tenant: str, key: Key, before: int, after: int) -> bool:
+        """Whether this is the usual event: it writes a key that its tenant owns, within its share."""
+        if not after or self._owner.get(key, "") != tenant:
+            return False
+        return after - before <= room(self._bound, 0, self.total, self._held[tenant])
 
     def _owner_after(self, change: KeyChange, tenant: str | None) -> Owner:
-        if not change.after_bytes:
+        key, before, after = change
+        if not after:
             return ""
-        owner = self._owner.get(change.key, "")
-        if not tenant or owner == tenant or change.after_bytes <= change.before_bytes:
+        owner = self._owner.get(key, "")
+        if not tenant or owner == tenant or after <= before:
             return owner
         return tenant if owner == "" else SHARED
 
@@ -107,6 +107,9 @@ class KeyOwners:
         for (key, before, after), owner in zip(*weighed, strict=True):
             self.total += after - before
             former = self._owner.get(key, "")
+            if owner and owner == former:
+                self._held[owner] += after - before
+                continue
             if before:
                 self._add(former, -before)
             if after:

@@ -18,7 +18,7 @@ import msgspec
 
 from streams.core.errors import StateLimit, TableChanged, TableMisused
 from streams.core.records.bad_records import ValueRefused
-from streams.engine.state.key_owners import KeyChange, KeyOwners, Weighed
+from streams.engine.state.key_owners import KeyOwners, Weighed
 from streams.engine.state.table import Entry
 from streams.engine.state.table_values import (
     FIXED,
@@ -293,10 +293,12 @@ class KeyedTable:
     def _weigh(self, writer: Writer) -> None:
         kept, changes = self._kept, []
         for key, value in (self._staged if self._plain else self._sealed).items():
-            held = kept.get(key, _ABSENT)
-            if held is _ABSENT or value is _DELETED or value_bytes(held) != value_bytes(value):
-                raw = key_bytes(key)
-                changes.append(KeyChange(key, _entry_bytes(raw, held), _entry_bytes(raw, value)))
+            before, after = _held_bytes(kept.get(key, _ABSENT)), _held_bytes(value)
+            if before != after:
+                empty = _KEY_BYTES_IN_MEMORY + _KEY_COPIES * len(key_bytes(key))
+                changes.append(
+                    (key, empty + before if before >= 0 else 0, empty + after if after >= 0 else 0)
+                )
         if changes:
             self._weighed = self._owners.weigh(writer.tenant, changes)
 
@@ -403,10 +405,17 @@ class KeyedTable:
 
 
 def _entry_bytes(key: bytes, held: Any) -> int:
-    """Memory of an entry; 0 if it is absent or deleted."""
-    if held is _ABSENT or held is _DELETED:
+    """Memory of an entry; 0 if it is absent."""
+    if held is _ABSENT:
         return 0
-    return _KEY_BYTES_IN_MEMORY + _KEY_COPIES * len(key) + value_bytes(held)
+    return _KEY_BYTES_IN_MEMORY + _KEY_COPIES * len(key) + _held_bytes(held)
+
+
+def _held_bytes(held: Any) -> int:
+    """Memory of a held value beyond that of a number; -1 if it is absent or deleted."""
+    if type(held) is Packed:
+        return len(held)
+    return -1 if held is _ABSENT or held is _DELETED else value_bytes(held)
 
 
 def _said(declaration: Declaration) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from streams.core.clock import settle
 from streams.core.topics.topic import TENANT_MAX_CHARS, tenant_of
-from streams.engine.state.key_owners import KeyChange, KeyOwners
+from streams.engine.state.key_owners import KeyOwners
 from streams.engine.streams.declared_table import DeclaredTable
 from tests.unit.engine.runtime.stream_desk import StreamDesk
 
@@ -146,12 +146,12 @@ def test_an_owner_is_one_short_text_for_all_its_keys():
     owners = KeyOwners("table", 1 << 20)
     for key in range(50):
         event = SimpleNamespace(tenant_id="n" * (TENANT_MAX_CHARS + 1000 * key))
-        owners.take(owners.weigh(tenant_of(event), [KeyChange(key, 0, 340)]))
+        owners.take(owners.weigh(tenant_of(event), [(key, 0, 340)]))
     names = owners._owner.values()
     assert {len(name) for name in names} == {TENANT_MAX_CHARS}
     assert len({id(name) for name in names}) == 1
     for key in range(50):
-        owners.take(owners.weigh("t", [KeyChange(key, 340, 0)]))
+        owners.take(owners.weigh("t", [(key, 340, 0)]))
     assert (owners._held, owners._held._names, owners._owner) == (Counter(), {}, {})
 
 
