@@ -271,7 +271,7 @@ def mutants(draw: random.Random, topic: Any, count: int) -> tuple[list[bytes], l
     batch = batch_of(draw, topic, count)
     keys, values = [], []
     for key, value in zip(batch.keys, batch.values, strict=True):
-        if key is not None and value is not None:
+        if key is not None and value:
             keys += [key] * _MUTANTS
             values += [_mutated(draw, value) for _ in range(_MUTANTS)]
     return keys, values
