@@ -222,7 +222,7 @@ class Opener:
             await _check_end(reader, agent.group, state, committed, empty=meta is None and not read)
             await self._check_maps(state)
             state = self._with_epoch(state)
-            state.take_maps(self.shards.maps, state.link.last_day)
+            state.take_maps(self.shards.maps, state.link.last_day_max)
             await state.load()
         except (ChangelogLost, ChangelogGap) as error:
             store.close()

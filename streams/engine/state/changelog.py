@@ -33,6 +33,7 @@ _PREFIX = struct.Struct(">2sBI")
 _ENTRY = struct.Struct(">HI")
 _DELETED = 0xFFFFFFFF
 _HEADER_ROOM = 16 << 10
+_DAY_MS = 86_400_000
 
 
 class Counters(msgspec.Struct, array_like=True, frozen=True):
@@ -84,7 +85,16 @@ class Link(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     later_maps: tuple[TakenMap, ...] = ()
     """the later shard maps that this partition has taken, in their order"""
     last_day: int = -1
-    """last UTC day, since 1970, of which an event was folded in this epoch; -1: none"""
+    """last UTC day, since 1970, of which an event was folded in this epoch; -1: none, or a link of
+    a version without shard maps"""
+
+    @property
+    def last_day_max(self) -> int:
+        """``last_day``, or where the link does not tell it, an upper bound: DIA_FUTURE_MAX_S allows
+        event times a day after the watermark."""
+        if self.last_day < 0 and self.counters.applied:
+            return self.watermark_ms // _DAY_MS + 1
+        return self.last_day
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -49,7 +49,7 @@ class Progress:
             dead_by_code=Counter(counters.dead_by_code),
             shed=counters.shed,
             log_time=link.log_time,
-            last_day=link.last_day,
+            last_day=link.last_day_max,
         )
 
     def counters(self) -> Counters:
