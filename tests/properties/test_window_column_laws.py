@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -29,10 +30,12 @@ from streams import (
 )
 from streams.core import kernels
 from streams.core.errors import StateLimit
+from streams.core.formats.scalar_fields import scalar_fields
 from streams.core.records.framed_batch import timestamp_array
 from streams.engine.agents.agent import EventBatch
 from streams.engine.agents.window_agent import window_agent
 from streams.engine.decode.codecs import decode
+from streams.engine.decode.scanned_events import ScannedFields
 from streams.engine.decode.scanning import Scanner
 from streams.engine.engine_tables import SEEN_EVENTS
 from streams.engine.identities.seen_events import SeenEvents
@@ -212,3 +215,32 @@ def test_columns_give_what_events_give(topic, seed, max_bytes):
     events = _run(seed, topic, [NUMPY], max_bytes)
     assert _run(seed, topic, [COLUMNS], max_bytes) == events
     assert _run(seed, topic, [COLUMNS, EVENTS, COLUMNS, NUMPY], max_bytes) == events
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "device_id": st.sampled_from(("", "a", "ab")),
+                "taken_at": st.sampled_from((0, 1)),
+                "note": st.sampled_from((None, "", "a", "b")),
+                "site": st.sampled_from((None, "", "b")),
+                "level": st.sampled_from((None, 0, 1)),
+                "count": st.just(0),
+                "heat": st.sampled_from((None, 1.0)),
+                "ratio": st.sampled_from((0.0, -0.0, 0.5)),
+            }
+        ),
+        min_size=2,
+        max_size=30,
+    )
+)
+@settings(max_examples=100, deadline=None)
+def test_payloads_are_equal_where_all_fields_are(readings):
+    """A null is no empty text and no zero, and a text is not that of the next field."""
+    events = [scan_bodies.Reading(**reading) for reading in readings]
+    table = scalar_fields(scan_bodies.Reading)
+    assert table is not None
+    said = Fingerprints(bytes(16)).scalars(ScannedFields.of_events(table, events), ())
+    pairs = {*zip(said.tolist(), map(msgspec.msgpack.encode, events), strict=True)}
+    assert len(pairs) == len({one for one, _ in pairs}) == len({text for _, text in pairs})

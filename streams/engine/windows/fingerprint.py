@@ -123,7 +123,7 @@ class Fingerprints:
             elif not lacking.any():
                 texts = _of_texts(self._texts, fields.texts(name), texts)
             else:
-                named = ~lacking
+                named, texts = ~lacking, texts.copy()
                 texts[named] = _of_texts(self._texts, fields.texts(name).take(named), texts[named])
         size = _WORD_BYTES * len(words)
         padded = np.zeros(len(words) * count + SHORT_BYTES // _WORD_BYTES, np.uint64)
