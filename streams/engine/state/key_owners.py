@@ -37,7 +37,7 @@ class KeyOwners:
         self._shared = 0
 
     def held(self, owner: Owner) -> int:
-        return self._shared if owner is SHARED else self._held[owner]
+        return self._shared if owner is None else self._held[owner]
 
     def owner(self, key: Key) -> Owner:
         return self._owner.get(key, "")

@@ -54,7 +54,8 @@ class KeyTuples:
         return self._text_bytes
 
     def take(self, rows: NDArray[np.int64]) -> KeyTuples:
-        return KeyTuples([self._keys[row] for row in rows.tolist()], self._text_bytes)
+        chosen: list[int] = rows.tolist()
+        return KeyTuples([self._keys[row] for row in chosen], self._text_bytes)
 
     def tuples(self) -> Sequence[Key]:
         return self._keys

@@ -42,7 +42,7 @@ class Judging:
             traced = LetterTrace(letter, await self._decisions(letter))
             tp, offset = letter.source_tp, letter.source_offset
             place = None if tp is None or offset is None else LogPlace(tp, offset)
-            if place in self.found.records:
+            if place is not None and place in self.found.records:
                 by_place.setdefault(place, []).append(traced)
             else:
                 self.letters.append(traced)
