@@ -122,9 +122,11 @@ class ClickHouseShards:
 
     def _connect(self) -> None:
         """Have a `Shard` for each shard of the maps in force."""
-        settings, begin = self._settings, len(self._shards)
+        settings, begin, end = self._settings, len(self._shards), self._maps[-1].shards
+        if begin >= end:
+            return
         replicas = shard_replicas(settings, self._known, writes=True)
-        for index, found in enumerate(replicas[begin : self._maps[-1].shards], begin):
+        for index, found in enumerate(replicas[begin:end], begin):
             group = ReplicaGroup(found)
             self._shards.append(
                 Shard(index, group, settings.sink_pool_size, settings.sink_acquire_s)

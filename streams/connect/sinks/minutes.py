@@ -18,6 +18,7 @@ from streams.connect.sinks.shard_maps import KnownMaps, LiveMaps
 from streams.core.clock import Clock
 from streams.core.errors import ShardUnavailable
 from streams.core.resilience.breaker import Breaker, BreakerPolicy
+from streams.core.rows.dated_map import MapIdentity
 from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
 
@@ -77,6 +78,7 @@ class MinuteReader:
         self._clock, self._metrics = clock, metrics
         self._maps = LiveMaps(settings, clock) if settings.shards() else None
         self._shards: list[Shard] = []
+        self._identity: MapIdentity | None = None
         self._deadlines_s: list[float] = []
         self.breakers: list[Breaker] = []
         if self._maps is not None:
@@ -84,10 +86,19 @@ class MinuteReader:
 
     def _connect(self, known: KnownMaps) -> None:
         """Have what reads each shard of ``known``."""
+        if known.identity != self._identity:
+            # The settings name a later map, and every server claims the first one.
+            for shard in self._shards:
+                shard.close()
+            self._shards, self._identity = [], known.identity
+        begin = len(self._shards)
+        if begin >= len(known.urls):
+            return
         groups = reading_groups(self._settings, known)
-        for index, group in enumerate(groups[len(self._shards) :], len(self._shards)):
+        for index, group in enumerate(groups[begin:], begin):
             self._shards.append(Shard(index, group, _QUERIES, ANSWER_S))
-            self._deadlines_s.append(ANSWER_S * len(known.urls[index]) + _GRACE_S)
+        self._deadlines_s = [ANSWER_S * len(urls) + _GRACE_S for urls in known.urls]
+        for index in range(len(self.breakers), len(known.urls)):
             breaker = f"history_shard_{index}"
             self.breakers.append(
                 Breaker(breaker, BREAKER, (ShardUnavailable,), self._clock, self._metrics)

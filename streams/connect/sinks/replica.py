@@ -190,6 +190,7 @@ class Replica:
             finally:
                 self._lock.release()
         self._pool.clear()
+        httputil.all_managers.pop(self._pool, None)  # the client library keeps it for ever
 
     def _as_they_come(self, stream: Any, sql: str) -> Iterator[Sequence[Any]]:
         """Errors of the consumer between rows pass unchanged."""

@@ -19,6 +19,7 @@ from streams.core.degradation.degradation import shard_signal
 from streams.core.errors import PoolExhausted, ShardUnavailable
 from streams.core.resilience.breaker import Breaker, BreakerPolicy
 from streams.core.rows.built_in_tables import WindowTable
+from streams.core.rows.dated_map import MapIdentity
 from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
 
@@ -58,6 +59,7 @@ class ShardReader:
         )
         self._maps = LiveMaps(settings, clock) if settings.shards() else None
         self._shards: list[Shard] = []
+        self._identity: MapIdentity | None = None
         self._turns: list[FairSemaphore] = []
         self.breakers: list[Breaker] = []
         if self._maps is not None:
@@ -65,9 +67,18 @@ class ShardReader:
 
     def _connect(self, known: KnownMaps) -> None:
         """Have what reads each shard of ``known``."""
+        if known.identity != self._identity:
+            # The settings name a later map, and every server claims the first one.
+            for shard in self._shards:
+                shard.close()
+            self._shards, self._identity = [], known.identity
+        begin = len(self)
+        if begin >= len(known.urls):
+            return
         groups = reading_groups(self._settings, known)
-        for index, group in enumerate(groups[len(self) :], len(self)):
+        for index, group in enumerate(groups[begin:], begin):
             self._shards.append(Shard(index, group, _QUERIES, _ACQUIRE_S))
+        for index in range(len(self.breakers), len(known.urls)):
             # One place stays free for other tenants.
             self._turns.append(
                 FairSemaphore(
@@ -116,6 +127,7 @@ class ShardReader:
 
     async def alive(self, shard: int) -> None:
         """Raises as `of_series` where the shard does not answer."""
+        await self._known()
         await self._ask(shard, "SELECT 1", {})
 
     async def close(self) -> None:
