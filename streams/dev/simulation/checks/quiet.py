@@ -49,7 +49,7 @@ def _quiet(world: World, source: Topic, processes: Sequence[Process]) -> bool:
     partitions = held(alive)
     if len(partitions) != world.partitions or not decided(world, source):
         return False
-    spared = any(p.worker.degradation.without_early_rows(world.shard_count) for p in alive)
+    spared = any(p.worker.degradation.without_early_rows(world.shards.count) for p in alive)
     return not spared and all(map(at_rest, partitions))
 
 
