@@ -10,6 +10,11 @@ from streams.core.types import TopicPartition
 from streams.engine.runtime.effects.dead_letters import Failure, Origin, dead_letter
 
 W_S = 1_760_000_040
+WINDOW = {
+    "table": "m1", "tenant": "t", "model": "m", "metric": "x", "part": 0, "w": W_S, "inc": 1,
+    "n": 2, "s1": 3.0, "s2": 5.0, "mean": 1.5, "m2": 0.5, "lo": 1.0, "hi": 2.0, "lv": 2.0, "lt": 1_760_000_050_000,
+    "sk_k": [1, 2], "sk_n": [1, 1], "ver": 9, "shard": 1,
+}  # fmt: skip
 
 
 async def bury_value(lot, value, id_):
@@ -41,13 +46,8 @@ async def bury(lot, body):
 @pytest.fixture
 async def row(lot):
     """The row of one window, buried."""
-    body = {
-        "table": "m1", "tenant": "t", "model": "m", "metric": "x", "part": 0, "w": W_S, "inc": 1,
-        "n": 2, "s1": 3.0, "s2": 5.0, "mean": 1.5, "m2": 0.5, "lo": 1.0, "hi": 2.0, "lv": 2.0, "lt": 1_760_000_050_000,
-        "sk_k": [1, 2], "sk_n": [1, 1], "ver": 9, "shard": 1,
-    }  # fmt: skip
-    await bury(lot, body)
-    return body
+    await bury(lot, WINDOW)
+    return WINDOW
 
 
 def stored(lot):
@@ -66,6 +66,15 @@ async def test_a_refused_row_is_inserted_after_a_fix_and_never_sent_to_the_topic
     assert await lot.read(lot.source.name) == []
     assert [one[0] for one in lot.shown().values()] == ["replayed"]
     assert (await lot.plan()).lines[0].excluded == {"already_replayed": 1}
+
+
+async def test_a_row_whose_letter_names_no_shard_is_where_the_first_map_puts_it(lot):
+    """A version without shard maps wrote it."""
+    await bury(lot, {name: cell for name, cell in WINDOW.items() if name != "shard"})
+    result = await lot.run((await lot.plan()).plan)
+    assert (result.replayed, result.finished) == (1, True)
+    (shard,) = lot.shards.maps[0].shard_of(["t"], ["m"], ["x"])
+    assert [found["w"] for found in lot.shards.rows("m1", int(shard))] == [W_S]
 
 
 async def test_a_row_that_is_refused_again_stays_and_the_plan_says_why(lot, row):

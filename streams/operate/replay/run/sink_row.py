@@ -49,8 +49,9 @@ class RefusedWindowRow(msgspec.Struct, frozen=True, kw_only=True):
     sk_k: list[int]
     sk_n: list[int]
     ver: int
-    shard: int
-    """where the partition's shard maps place the window"""
+    shard: int | None = None
+    """where the partition's shard maps place the window; None, from a version without shard maps:
+    where the first map does"""
 
 
 class TargetRow(NamedTuple):
@@ -107,6 +108,8 @@ async def insert_window(shards: ShardSet, row: RefusedWindowRow) -> None:
     """Store the row; for a minute, recompute the hour and the day. Raises as `ShardSet.insert` and
     `ShardSet.roll_up`."""
     shard = row.shard
+    if shard is None:
+        (shard,) = shards.maps[0].shard_of([row.tenant], [row.model], [row.metric]).tolist()
     if shard >= shards.count:
         await shards.learn()
     if not 0 <= shard < shards.count:
