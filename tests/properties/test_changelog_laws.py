@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -10,7 +12,15 @@ from hypothesis import strategies as st
 from streams.core.errors import ChangelogGap, UnknownFormat
 from streams.core.settings import Settings
 from streams.core.topics.topic import CHANGELOG_PART_BYTES
-from streams.engine.state.changelog import FORMAT, Counters, Link, entry_bytes, pack, unpack
+from streams.engine.state.changelog import (
+    FORMAT,
+    READABLE,
+    Counters,
+    Link,
+    entry_bytes,
+    pack,
+    unpack,
+)
 from streams.engine.state.table import MAX_ENTRY_BYTES
 
 numbers = st.integers(0, 2**60)
@@ -76,11 +86,29 @@ def test_a_newer_format_is_refused_by_name(any_link):
         unpack(bytes(data))
 
 
+def test_a_link_with_other_fields_has_another_format(any_link):
+    """A version that does not know a field drops it from the chain, without an error."""
+    assert FORMAT == 6
+    fields = Link.__struct_fields__
+    assert (len(fields), fields[-3:]) == (19, ("shard_map", "later_maps", "last_day"))
+
+
+def test_the_format_before_shard_maps_is_read(any_link):
+    """The new version of a rolling restart goes on where the old one ended."""
+    prefix = struct.Struct(">2sBI")
+    header = msgspec.msgpack.encode(
+        [getattr(any_link, name) for name in Link.__struct_fields__[:-2]]
+    )
+    link, entries = unpack(prefix.pack(b"DC", 5, len(header)) + header)
+    assert (link.seq, link.later_maps, link.last_day, entries) == (any_link.seq, (), -1, [])
+
+
 def test_an_older_format_sends_nobody_to_a_newer_version(any_link):
     """It was a newer version that refused it."""
     data = bytearray(next(pack(any_link, []))[0])
-    data[2] = FORMAT - 1
-    with pytest.raises(UnknownFormat, match=f"format {FORMAT - 1}.* older version") as refused:
+    older = min(READABLE) - 1
+    data[2] = older
+    with pytest.raises(UnknownFormat, match=f"format {older}.* older version") as refused:
         unpack(bytes(data))
     assert "newer" not in str(refused.value)
 

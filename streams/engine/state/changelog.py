@@ -23,11 +23,12 @@ from streams.engine.state.log_time import LogTime
 from streams.engine.state.placements import TakenMap
 from streams.engine.state.table import Entry
 
-FORMAT = 5
+FORMAT = 6
 """the format that this version writes"""
-READABLE = frozenset({5})
+READABLE = frozenset({5, 6})
 """the formats that it reads. A version with a new format also reads the previous one, so that a
-rolling restart can move forward"""
+rolling restart can move forward. Links of format 5 have no ``later_maps`` and no ``last_day``: a
+version that writes it would place windows by the first map only"""
 _MAGIC = b"DC"
 _PREFIX = struct.Struct(">2sBI")
 _ENTRY = struct.Struct(">HI")
@@ -86,7 +87,7 @@ class Link(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     """the later shard maps that this partition has taken, in their order"""
     last_day: int = -1
     """last UTC day, since 1970, of which an event was folded in this epoch; -1: none, or a link of
-    a version without shard maps"""
+    format 5"""
 
     @property
     def last_day_max(self) -> int:

@@ -1,6 +1,6 @@
 """The committed state of one partition: store, tables, last link and live keys.
 
-The store holds, in format 6:
+The store holds, in format 7:
 
     00          `StoreMeta`
     01 key      offset:u64 before_bytes:u64 size:u64, the place of the key's newest entry in the
@@ -31,8 +31,9 @@ from streams.engine.state.placements import TakenMap, take
 from streams.engine.state.table import Entry, FiledTable, Table, TableContext, TableSpec
 from streams.engine.windows.emission import EmittingTable
 
-STORE_FORMAT = 6
-STORE_READABLE = frozenset({6})
+STORE_FORMAT = 7
+STORE_READABLE = frozenset({6, 7})
+"""6 has a `Link` of format 5"""
 STORE_DISCARDED = frozenset({1, 2, 3, 4, 5})
 """older formats that are not read: the changelog has all"""
 META_KEY = b"\0"
