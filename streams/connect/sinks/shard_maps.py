@@ -104,14 +104,16 @@ def _first_record(settings: Settings) -> tuple[list[RecordedMap], Replica | None
 
 
 def recorded_at(replica: Replica) -> list[RecordedMap]:
-    """The maps that one server records; none if it is not migrated. Raises as
-    `Replica.query`."""
+    """The maps that one server records; none if it is not migrated. Raises `ShardUnavailable`,
+    `ShardBusy` and `ShardMapChanged`."""
     try:
         return map_record.read(replica.query(map_record.READ)[1])
     except StatementRefused as error:
         if error.code in UNKNOWN_TABLE:
             return []
-        raise
+        raise ShardUnavailable(
+            f"ClickHouse at {replica.url} does not read its shard maps: {error}"
+        ) from error
 
 
 def replica_at(settings: Settings, url: str) -> Replica:
