@@ -137,6 +137,8 @@ def apply(
     known = shard_maps.look(settings)
     wanted = RecordedMap(plan.record, in_force=False)
     _refuse_other_place(known, plan)
+    if plan.record.version < known.maps[-1].record.version:
+        return False  # its views would leave out the later shards; no map follows one not in force
     before = known.maps[: plan.record.version - 1]
     extended = KnownMaps((*before, wanted), plan.record.urls, recorded=True)
     everyone = servers(settings, tables, extended)

@@ -8,7 +8,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from streams.connect.sinks import map_record
+from streams.connect.sinks import map_record, shard_maps
 from streams.connect.sinks.map_record import MapRecord, RecordedMap, day_of
 from streams.connect.sinks.shard_maps import KnownMaps, assumed, known
 from streams.connect.sinks.sharding import DirectorySharding, HashSharding, RangeSharding, ShardMap
@@ -166,3 +166,17 @@ def test_of_two_records_of_a_version_the_one_in_force_counts():
         for record, in_force in ((first.record, 1), (mine, 1), (other, 0))
     ]
     assert map_record.read(rows) == [first, RecordedMap(mine, in_force=True)]
+
+
+def test_a_plan_whose_map_others_follow_changes_nothing(monkeypatch):
+    """Its views would leave out the shards that came later."""
+    after = grown(grown(recorded()), [("http://d:1",)])
+    first, second, _ = after.maps
+    plan = growth.GrowthPlan(after=first.record.shard_map.identity.digest, record=second.record)
+    prepared = []
+    monkeypatch.setattr(shard_maps, "look", lambda settings: after)
+    monkeypatch.setattr(
+        growth, "servers", lambda settings, tables, known: prepared.append(known.urls) or []
+    )
+    assert not growth.apply(TWO, {}, plan, lambda: None, print)
+    assert prepared == []
