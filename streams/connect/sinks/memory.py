@@ -134,15 +134,10 @@ class MemoryShards:
         self._maps = tuple(self._record)
 
     def with_tables(self, tables: Mapping[str, ClickHouseTable]) -> MemoryShards:
-        seen = MemoryShards(
-            self.count,
-            self._clock,
-            retention_days=self._retention_days,
-            shard_map=self._map,
-            tables=tables,
-        )
-        seen._servers = self._servers
-        for server in seen._servers:
+        """The same servers for a process whose app declares other tables."""
+        seen = copy.copy(self)
+        seen._tables, seen._keys = tables, _keys(tables)
+        for server in seen._everywhere:
             for replica in server.replicas:
                 replica.migrate(seen._keys)
         return seen

@@ -261,10 +261,14 @@ class Replica:
 
     def _connect(self, database: str) -> Any:
         parts = urlsplit(self.url)
+        try:
+            port = parts.port
+        except ValueError as error:
+            raise ShardUnavailable(f"{self.url} is no address of a server: {error}") from error
         client: Any = clickhouse_connect.get_client(
             interface=parts.scheme,
             host=parts.hostname or "",
-            port=parts.port or (8443 if parts.scheme == "https" else 8123),
+            port=port or (8443 if parts.scheme == "https" else 8123),
             proxy_path=parts.path,
             username=self._user,
             password=self._password,

@@ -71,6 +71,7 @@ def known(settings: Settings, recorded: Sequence[RecordedMap]) -> KnownMaps:
     identity = mine.identity
     described = [one.record.shard_map.identity for one in recorded]
     if identity.digest not in {one.digest for one in described}:
+        identity = sharding.declared(settings).identity  # with the number in the user's file
         there = ", then ".join(f"{one.description} [{one.digest}]" for one in described)
         raise ShardMapChanged(
             f"this process has {identity.description} [{identity.digest}], and the ClickHouse "

@@ -33,6 +33,9 @@ def test_an_insert_is_acknowledged_by_most_replicas(monkeypatch, cluster, quorum
         def query(self, *_, **__):
             return type("Result", (), {"result_rows": [], "column_names": []})
 
+        def close(self):
+            pass
+
     def connect(**options):
         asked.update(options["settings"])
         return Client()

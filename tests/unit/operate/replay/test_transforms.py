@@ -86,7 +86,7 @@ def test_an_entry_point_without_its_module_is_named(monkeypatch, tmp_path):
     install(monkeypatch, tmp_path, "fixes", "keep", "keep = 1\n")
     with pytest.raises(UsageError, match="is no function"):
         transform_of(name)
-    install(monkeypatch, tmp_path, "fixes", "keep", "kept = 1\n")
+    install(monkeypatch, tmp_path, "fixes", "keep", "of_another_name = 1\n")
     with pytest.raises(UsageError, match="keep cannot be loaded: "):
         transform_of(name)
 
