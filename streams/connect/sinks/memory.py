@@ -133,14 +133,17 @@ class MemoryShards:
         self._record.append(grown.dated(first_day))
         self._maps = tuple(self._record)
 
-    def with_tables(self, tables: Mapping[str, ClickHouseTable]) -> MemoryShards:
+    def with_tables(self, tables: Mapping[str, ClickHouseTable]) -> Self:
         """The same servers for a process whose app declares other tables."""
         seen = copy.copy(self)
-        seen._tables, seen._keys = tables, _keys(tables)
-        for server in seen._everywhere:
-            for replica in server.replicas:
-                replica.migrate(seen._keys)
+        seen.declare(tables)
         return seen
+
+    def declare(self, tables: Mapping[str, ClickHouseTable]) -> None:
+        self._tables, self._keys = tables, _keys(tables)
+        for server in self._everywhere:
+            for replica in server.replicas:
+                replica.migrate(self._keys)
 
     @property
     def faults(self) -> list[ShardFaults]:

@@ -10,6 +10,7 @@ from unittest.mock import patch
 import msgspec
 
 from streams.core.types import OutboundRecord, RecordBatch
+from streams.dev.simulation.broken.answers import END_OF_A_NEW_LEADER
 from streams.dev.simulation.variant import Variant, replaced
 from streams.engine.decode.codecs import BadPosition
 from streams.engine.runtime.partition.agent_run import AgentRun
@@ -154,5 +155,6 @@ VARIANTS: Mapping[str, Variant] = {
     "keyed_table_not_restored": replaced(KeyedTable, load=_nothing_loaded),
     "window_closed_in_two_steps": replaced(WindowClosing, close_next=_closed_in_two_steps),
     "closed_window_opened_again": replaced(WindowedTable, _check_new=_opened_again),
+    "end_of_a_new_leader_believed": END_OF_A_NEW_LEADER,
 }
 """By name, the defect."""
