@@ -6,7 +6,6 @@ from streams.connect.sinks.clickhouse import reading_groups
 from streams.connect.sinks.replica_group import ReplicaGroup
 from streams.connect.sinks.shard_maps import LiveMaps
 from streams.core.clock import Clock
-from streams.core.errors import ShardUnavailable
 from streams.core.rows.dated_map import MapIdentity
 from streams.core.settings import Settings
 
@@ -16,14 +15,12 @@ class FactShards:
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings = settings
-        self._maps = LiveMaps(settings, clock) if settings.shards() else None
+        self._maps = LiveMaps(settings, clock)
         self._groups: list[ReplicaGroup] = []
         self._identity: MapIdentity | None = None
 
     async def of_key(self, key: str) -> ReplicaGroup:
         """Raises `ShardUnavailable` without a configured shard, and `ShardMapChanged`."""
-        if self._maps is None:
-            raise ShardUnavailable("no ClickHouse shard is known: set DIA_CLICKHOUSE_SHARDS.")
         known = await self._maps.fresh()
         if known.identity != self._identity:
             self._close_groups()
@@ -32,8 +29,7 @@ class FactShards:
         return self._groups[known.first.shard_of_key(key)]
 
     def close(self) -> None:
-        if self._maps is not None:
-            self._maps.close()
+        self._maps.close()
         self._close_groups()
 
     def _close_groups(self) -> None:

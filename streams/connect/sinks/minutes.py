@@ -12,13 +12,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from streams.connect.sinks.clickhouse import Shard, reading_groups
+from streams.connect.sinks.live_shards import LiveShards
 from streams.connect.sinks.replica import Replica
-from streams.connect.sinks.shard_maps import KnownMaps, LiveMaps
 from streams.core.clock import Clock
 from streams.core.errors import ShardUnavailable
 from streams.core.resilience.breaker import Breaker, BreakerPolicy
-from streams.core.rows.dated_map import MapIdentity
 from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
 
@@ -74,41 +72,24 @@ class MinuteReader:
     """Queries the replicas in turn, in threads; keeps connections."""
 
     def __init__(self, settings: Settings, clock: Clock, metrics: Metrics) -> None:
-        self._settings = replace(settings, sink_timeout_s=ANSWER_S, sink_pool_size=_QUERIES)
         self._clock, self._metrics = clock, metrics
-        self._maps = LiveMaps(settings, clock) if settings.shards() else None
-        self._shards: list[Shard] = []
-        self._identity: MapIdentity | None = None
-        self._deadlines_s: list[float] = []
-        self.breakers: list[Breaker] = []
-        if self._maps is not None:
-            self._connect(self._maps.known)
+        bounded = replace(settings, sink_timeout_s=ANSWER_S, sink_pool_size=_QUERIES)
+        self._shards = LiveShards(bounded, clock, self._breaker, acquire_s=ANSWER_S)
 
-    def _connect(self, known: KnownMaps) -> None:
-        """Have what reads each shard of ``known``."""
-        if known.identity != self._identity:
-            # The settings name a later map, and every server claims the first one.
-            for shard in self._shards:
-                shard.close()
-            self._shards, self._identity = [], known.identity
-        begin = len(self._shards)
-        if begin >= len(known.urls):
-            return
-        groups = reading_groups(self._settings, known)
-        for index, group in enumerate(groups[begin:], begin):
-            self._shards.append(Shard(index, group, _QUERIES, ANSWER_S))
-        self._deadlines_s = [ANSWER_S * len(urls) + _GRACE_S for urls in known.urls]
-        for index in range(len(self.breakers), len(known.urls)):
-            breaker = f"history_shard_{index}"
-            self.breakers.append(
-                Breaker(breaker, BREAKER, (ShardUnavailable,), self._clock, self._metrics)
-            )
+    def _breaker(self, index: int) -> Breaker:
+        name = f"history_shard_{index}"
+        return Breaker(name, BREAKER, (ShardUnavailable,), self._clock, self._metrics)
+
+    @property
+    def breakers(self) -> Sequence[Breaker]:
+        return self._shards.breakers
 
     def shard_of(self, tenant: str, model: str, metric: str) -> int:
         """The shard that has the newest windows of the series; 0 where none is configured."""
-        if self._maps is None:
+        known = self._shards.known
+        if known is None:
             return 0
-        newest = self._maps.known.maps[-1].record.shard_map
+        newest = known.maps[-1].record.shard_map
         return int(newest.shard_of([tenant], [model], [metric])[0])
 
     async def read(
@@ -119,10 +100,7 @@ class MinuteReader:
         Raises `ShardUnavailable`, `ShardBusy`, `PoolExhausted`, `ShardMapChanged`, and
         `BreakerOpen` without a query.
         """
-        if self._maps is None:
-            raise ShardUnavailable("no ClickHouse shard is known: set DIA_CLICKHOUSE_SHARDS.")
-        known = await self._maps.fresh()
-        self._connect(known)
+        known = await self._shards.fresh()
         parameters = {
             "tenant": tenant,
             "model": model,
@@ -139,15 +117,11 @@ class MinuteReader:
             ]
 
         async def of_shard(shard: int) -> list[Minute]:
-            return await self.breakers[shard].call(
-                lambda: self._shards[shard].run(ask, self._deadlines_s[shard])
-            )
+            deadline_s = ANSWER_S * len(known.urls[shard]) + _GRACE_S
+            return await self.breakers[shard].call(lambda: self._shards[shard].run(ask, deadline_s))
 
         parts = await asyncio.gather(*map(of_shard, known.shards_of(tenant, model, metric)))
         return parts[0] if len(parts) == 1 else _joined(parts)
 
     async def close(self) -> None:
-        if self._maps is not None:
-            self._maps.close()
-        for shard in self._shards:
-            await asyncio.to_thread(shard.close)
+        await self._shards.close()

@@ -135,7 +135,7 @@ class LiveMaps:
     older than `READ_AGE_S`."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
-        self.known = assumed(settings)
+        self.known = assumed(settings) if settings.shards() else None
         self._settings = settings
         self._clock = clock
         self._read_at: float | None = None
@@ -144,7 +144,9 @@ class LiveMaps:
         """the server that answered last"""
 
     async def fresh(self) -> KnownMaps:
-        """Raises `ShardMapChanged`."""
+        """Raises `ShardMapChanged`, and `ShardUnavailable` without a configured shard."""
+        if self.known is None:
+            raise ShardUnavailable("no ClickHouse shard is known: set DIA_CLICKHOUSE_SHARDS.")
         async with self._asking:
             now_s = self._clock.monotonic()
             if self._read_at is None or now_s - self._read_at >= READ_AGE_S:

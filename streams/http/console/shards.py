@@ -9,17 +9,16 @@ from typing import Any, Final, TypeAlias
 
 from streams.connect.access.fair_semaphore import FairSemaphore
 from streams.connect.access.refusals import Overloaded
-from streams.connect.sinks.clickhouse import Shard, reading_groups
+from streams.connect.sinks.live_shards import LiveShards
 from streams.connect.sinks.replica import Replica
 from streams.connect.sinks.series import QUANTILES, SeriesQuery, plain, statement
 from streams.connect.sinks.series_merge import joined
-from streams.connect.sinks.shard_maps import KnownMaps, LiveMaps
+from streams.connect.sinks.shard_maps import KnownMaps
 from streams.core.clock import Clock
 from streams.core.degradation.degradation import shard_signal
 from streams.core.errors import PoolExhausted, ShardUnavailable
 from streams.core.resilience.breaker import Breaker, BreakerPolicy
 from streams.core.rows.built_in_tables import WindowTable
-from streams.core.rows.dated_map import MapIdentity
 from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
 
@@ -54,42 +53,28 @@ class ShardReader:
     ) -> None:
         self._away = away
         self._clock, self._metrics = clock, metrics
-        self._settings = replace(
-            settings, sink_timeout_s=ANSWER_S + _GRACE_S, sink_pool_size=_QUERIES
-        )
-        self._maps = LiveMaps(settings, clock) if settings.shards() else None
-        self._shards: list[Shard] = []
-        self._identity: MapIdentity | None = None
+        bounded = replace(settings, sink_timeout_s=ANSWER_S + _GRACE_S, sink_pool_size=_QUERIES)
+        self._shards = LiveShards(bounded, clock, self._breaker, acquire_s=_ACQUIRE_S)
         self._turns: list[FairSemaphore] = []
-        self.breakers: list[Breaker] = []
-        if self._maps is not None:
-            self._connect(self._maps.known)
+        self._take_turns()
 
-    def _connect(self, known: KnownMaps) -> None:
-        """Have what reads each shard of ``known``."""
-        if known.identity != self._identity:
-            # The settings name a later map, and every server claims the first one.
-            for shard in self._shards:
-                shard.close()
-            self._shards, self._identity = [], known.identity
-        begin = len(self)
-        if begin >= len(known.urls):
-            return
-        groups = reading_groups(self._settings, known)
-        for index, group in enumerate(groups[begin:], begin):
-            self._shards.append(Shard(index, group, _QUERIES, _ACQUIRE_S))
-        for index in range(len(self.breakers), len(known.urls)):
+    def _breaker(self, index: int) -> Breaker:
+        return Breaker(
+            shard_signal(index), BREAKER, (ShardUnavailable,), self._clock, self._metrics
+        )
+
+    def _take_turns(self) -> None:
+        for _ in range(len(self._turns), len(self)):
             # One place stays free for other tenants.
             self._turns.append(
                 FairSemaphore(
                     "questions", places=_QUERIES, owner_max=_QUERIES - 1, wait_s=_ACQUIRE_S
                 )
             )
-            self.breakers.append(
-                Breaker(
-                    shard_signal(index), BREAKER, (ShardUnavailable,), self._clock, self._metrics
-                )
-            )
+
+    @property
+    def breakers(self) -> Sequence[Breaker]:
+        return self._shards.breakers
 
     def __len__(self) -> int:
         return len(self._shards)
@@ -131,16 +116,11 @@ class ShardReader:
         await self._ask(shard, "SELECT 1", {})
 
     async def close(self) -> None:
-        if self._maps is not None:
-            self._maps.close()
-        for shard in self._shards:
-            await asyncio.to_thread(shard.close)
+        await self._shards.close()
 
     async def _known(self) -> KnownMaps:
-        if self._maps is None:
-            raise ShardUnavailable("no ClickHouse shard is known: set DIA_CLICKHOUSE_SHARDS.")
-        known = await self._maps.fresh()
-        self._connect(known)
+        known = await self._shards.fresh()
+        self._take_turns()
         return known
 
     async def _ask(self, shard: int, sql: str, parameters: Mapping[str, Any]) -> Rows:

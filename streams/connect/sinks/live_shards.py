@@ -1,0 +1,73 @@
+"""Connections to each shard of the known maps, for a process that reads (docs/protocols/shard_maps.md, Readers)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from streams.connect.sinks.clickhouse import Shard, reading_groups
+from streams.connect.sinks.shard_maps import KnownMaps, LiveMaps
+from streams.core.clock import Clock
+from streams.core.resilience.breaker import Breaker
+from streams.core.rows.dated_map import MapIdentity
+from streams.core.settings import Settings
+
+
+class LiveShards:
+    """One a reader; it keeps its connections, which grow in number with the maps. ``settings`` bound each
+    question's time and each shard's connections; ``breaker`` makes that of a shard; a question waits
+    ``acquire_s`` for a connection."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        breaker: Callable[[int], Breaker],
+        *,
+        acquire_s: float,
+    ) -> None:
+        self._settings = settings
+        self._breaker = breaker
+        self._acquire_s = acquire_s
+        self._maps = LiveMaps(settings, clock)
+        self._shards: list[Shard] = []
+        self._identity: MapIdentity | None = None
+        self.breakers: list[Breaker] = []
+        if self.known is not None:
+            self._connect(self.known)
+
+    def __len__(self) -> int:
+        return len(self._shards)
+
+    def __getitem__(self, index: int) -> Shard:
+        return self._shards[index]
+
+    @property
+    def known(self) -> KnownMaps | None:
+        """None without a configured shard."""
+        return self._maps.known
+
+    async def fresh(self) -> KnownMaps:
+        """Raises as `LiveMaps.fresh`."""
+        known = await self._maps.fresh()
+        self._connect(known)
+        return known
+
+    def _connect(self, known: KnownMaps) -> None:
+        if known.identity != self._identity:
+            # The settings name a later map, and every server claims the first one.
+            for shard in self._shards:
+                shard.close()
+            self._shards, self._identity = [], known.identity
+        begin = len(self._shards)
+        if begin >= len(known.urls):
+            return
+        groups = reading_groups(self._settings, known)
+        for index, group in enumerate(groups[begin:], begin):
+            self._shards.append(Shard(index, group, self._settings.sink_pool_size, self._acquire_s))
+        self.breakers += map(self._breaker, range(len(self.breakers), len(known.urls)))
+
+    async def close(self) -> None:
+        self._maps.close()
+        for shard in self._shards:
+            await asyncio.to_thread(shard.close)
