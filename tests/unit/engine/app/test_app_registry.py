@@ -80,9 +80,8 @@ def test_an_outage_of_the_registry_costs_patience_and_no_record(app_tester, swal
     assert tester.dead_letters == []
 
 
-@pytest.mark.parametrize("place", ["reading", "writing"])
-def test_the_status_says_what_a_partition_waits_for(app_tester, place):
-    """An operator must see the registry, and not look for a bug in the agent."""
+def _waiting(app_tester, place):
+    """The app, its tester with one order that waits for the registry, and the partition that holds it."""
     bank = _bank()
     tester = app_tester(bank.app)
     [held] = tester._process.worker.groups[0].partitions.values()
@@ -92,6 +91,13 @@ def test_the_status_says_what_a_partition_waits_for(app_tester, place):
     value = tester._client_value(bank.orders, Order(account="a", amount=1.0))
     tester._run(tester._append("orders", b"a", value, ()))
     tester._run(asyncio.sleep(20))
+    return bank, tester, held
+
+
+@pytest.mark.parametrize("place", ["reading", "writing"])
+def test_the_status_says_what_a_partition_waits_for(app_tester, place):
+    """An operator must see the registry, and not look for a bug in the agent."""
+    _, tester, held = _waiting(app_tester, place)
     assert held.waits_for.startswith("schema_registry_unavailable: ")
     assert not held.settled
     assert tester.table("totals") == {}
@@ -106,15 +112,7 @@ def test_the_status_says_what_a_partition_waits_for(app_tester, place):
 def test_old_records_can_be_shed_while_the_registry_is_away(app_tester, place):
     """A long outage is when an operator sheds: the order waited for the registry, which then let the first of the
     records be folded."""
-    bank = _bank()
-    tester = app_tester(bank.app)
-    [held] = tester._process.worker.groups[0].partitions.values()
-    if place == "writing":
-        tester._run(_known(tester, bank.orders.codec))
-    tester.registry.away = True
-    value = tester._client_value(bank.orders, Order(account="a", amount=1.0))
-    tester._run(tester._append("orders", b"a", value, ()))
-    tester._run(asyncio.sleep(20))
+    bank, tester, held = _waiting(app_tester, place)
     tester._run(_shed_all(tester, held))
     tester._run(asyncio.sleep(20))
     assert held.next_offset == 1
