@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from streams.connect.broker.opened import opened
 from streams.core.errors import DependencyUnreachable
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from streams.core.rows.built_in_tables import ShardSet
     from streams.core.settings import Settings
     from streams.core.topics.topology import Topology
-    from streams.core.types import Broker
+    from streams.core.types import Admin, Broker, LogReader
 
 
 def broker_of(settings: Settings) -> Broker:
@@ -22,6 +23,14 @@ def broker_of(settings: Settings) -> Broker:
 
     require_address(settings)
     return KafkaBroker.from_settings(settings)
+
+
+@asynccontextmanager
+async def admin_and_reader(settings: Settings) -> AsyncIterator[tuple[Admin, LogReader]]:
+    """Raises `DependencyUnreachable` without an address, and `BrokerUnavailable`."""
+    broker = broker_of(settings)
+    async with opened(broker.admin()) as admin, opened(broker.reader()) as reader:
+        yield admin, reader
 
 
 def require_address(settings: Settings) -> None:

@@ -9,7 +9,6 @@ import typer
 
 from streams.cli.invocation import Invocation, invocation
 from streams.cli.terminal.output_form import Output, OutputForm, is_wide
-from streams.connect.broker.opened import opened
 
 if TYPE_CHECKING:
     from streams.operate.topics.topic_descriptions import DescribedPartition, ListedTopic
@@ -89,26 +88,24 @@ def describe(
 
 
 async def _listed(run: Invocation, *, every: bool) -> list[ListedTopic]:
-    from streams.cli.clients import broker_of
+    from streams.cli.clients import admin_and_reader
     from streams.operate.topics.topic_descriptions import listed
 
-    broker = broker_of(run.settings)
-    async with opened(broker.admin()) as admin, opened(broker.reader()) as reader:
+    async with admin_and_reader(run.settings) as (admin, reader):
         return await listed(admin, reader, run.topology, every=every)
 
 
 async def _described(
     run: Invocation, topic: str
 ) -> tuple[list[tuple[str, str, str]], list[DescribedPartition]]:
-    from streams.cli.clients import broker_of
+    from streams.cli.clients import admin_and_reader
     from streams.core.errors import UnknownTopic
     from streams.operate.topics.declared_topics import declared_topics
     from streams.operate.topics.topic_descriptions import described, settings_of
     from streams.operate.topics.topics import plan
 
     declared = declared_topics(run.settings, run.topology)
-    broker = broker_of(run.settings)
-    async with opened(broker.admin()) as admin, opened(broker.reader()) as reader:
+    async with admin_and_reader(run.settings) as (admin, reader):
         present = await admin.describe_topics()
         if topic not in present:
             raise UnknownTopic(f"topic {topic} does not exist. `dia topics list --all` lists them.")

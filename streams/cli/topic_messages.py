@@ -13,7 +13,6 @@ import typer
 
 from streams.cli.invocation import Invocation, invocation
 from streams.cli.terminal.output_form import Output, OutputForm, is_wide
-from streams.connect.broker.opened import opened
 
 if TYPE_CHECKING:
     from streams.operate.messages.message import TopicMessage
@@ -21,9 +20,8 @@ if TYPE_CHECKING:
     from streams.operate.messages.selection import TopicMessages
 
 _VALUE_SHOWN = 100
-_OFFSET = re.compile(r"\d{1,18}")
-_TIME_DIGITS = 9
-"""A whole number of so many digits is a time in epoch seconds, a shorter one an offset."""
+_OFFSET = re.compile(r"\d{1,8}")
+"""A whole number of more digits is a time in epoch seconds."""
 
 _Topic = Annotated[str, typer.Argument(metavar="TOPIC", help="As `dia topics list` shows.")]
 _Tenant = Annotated[str | None, typer.Option(metavar="ID", help="Only events of this tenant.")]
@@ -186,10 +184,9 @@ async def _tail(
     *,
     follow: bool,
 ) -> None:
-    from streams.cli.clients import broker_of
+    from streams.cli.clients import admin_and_reader
 
-    broker = broker_of(run.settings)
-    async with opened(broker.admin()) as admin, opened(broker.reader()) as reader:
+    async with admin_and_reader(run.settings) as (admin, reader):
         reading = _reading(run, asked, reader)
         found = await reading.ranges(admin)
         if lines:
@@ -213,10 +210,9 @@ async def _search(
     seconds: float,
     progress: Callable[[int], None],
 ) -> TopicMessages:
-    from streams.cli.clients import broker_of
+    from streams.cli.clients import admin_and_reader
 
-    broker = broker_of(run.settings)
-    async with opened(broker.admin()) as admin, opened(broker.reader()) as reader:
+    async with admin_and_reader(run.settings) as (admin, reader):
         reading = _reading(run, asked, reader)
         found = await reading.ranges(admin)
         deadline_s = reading.clock.monotonic() + seconds
@@ -267,7 +263,7 @@ def _bound(text: str | None, option: str) -> _Bound:
 
     if text is None:
         return _Bound()
-    if _OFFSET.fullmatch(text) and len(text) < _TIME_DIGITS:
+    if _OFFSET.fullmatch(text):
         return _Bound(offset=int(text))
     return _Bound(ms=moment_s(text, option, time.time()) * 1000)
 

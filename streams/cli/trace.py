@@ -111,17 +111,14 @@ def _times(around: str | None, since: str | None, until: str | None) -> TimeBoun
 async def _traced(
     run: Invocation, asked: str, bounds: TraceBounds, progress: Callable[[int], None]
 ) -> TraceReport:
-    from streams.cli.clients import broker_of
-    from streams.connect.broker.opened import opened
+    from streams.cli.clients import admin_and_reader
     from streams.core.clock import SystemClock
     from streams.operate.trace.means import TraceMeans
     from streams.operate.trace.shown_rows import ShardRows
     from streams.operate.trace.tracer import trace
 
-    broker = broker_of(run.settings)
     async with AsyncExitStack() as stack:
-        admin = await stack.enter_async_context(opened(broker.admin()))
-        reader = await stack.enter_async_context(opened(broker.reader()))
+        admin, reader = await stack.enter_async_context(admin_and_reader(run.settings))
         shown = ShardRows(run.settings) if run.settings.shards() else None
         if shown is not None:
             stack.callback(shown.close)

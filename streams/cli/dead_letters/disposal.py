@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streams.cli.clients import admin_and_reader
 from streams.cli.invocation import invocation
 from streams.cli.terminal.operator import Actor, Reason, Yes, actor_of, consent
 
@@ -104,13 +105,13 @@ def _decide(
 
 
 async def _count(run: Invocation, filters: Filters) -> tuple[list[OffsetSpan], DeadLetterTally]:
-    from streams.cli.dead_letters.reading import clients, frozen, pages_of
+    from streams.cli.dead_letters.reading import frozen, pages_of
     from streams.core.errors import UsageError
     from streams.operate.dlq.queues import queues
     from streams.operate.dlq.tally import DeadLetterTally
 
     tally = DeadLetterTally(("error",), 0)
-    async with clients(run) as (admin, reader):
+    async with admin_and_reader(run.settings) as (admin, reader):
         for queue in await queues(admin, run.topology, filters.topics):
             if queue.topic not in run.topology.by_dlq:
                 raise UsageError(
@@ -132,7 +133,7 @@ async def _record(
     reason: str,
 ) -> Disposal:
     from streams.cli.clients import broker_of, shards_of
-    from streams.cli.dead_letters.reading import clients, pages_of
+    from streams.cli.dead_letters.reading import pages_of
     from streams.core.clock import SystemClock
     from streams.core.errors import ProducerFenced, RefusedBySafety
     from streams.operate.replay.journal.control import Disposal, dispose
@@ -140,7 +141,7 @@ async def _record(
     total = Disposal()
     broker, shards = broker_of(run.settings), await shards_of(run.settings, run.app.topology)
     try:
-        async with clients(run) as (_, reader):
+        async with admin_and_reader(run.settings) as (_, reader):
             for topic, own in groupby(spans, key=lambda span: span.tp.topic):
                 source = run.topology.by_dlq[topic]
                 left = filters.limit

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from streams.connect.broker.opened import opened
+from streams.cli.clients import admin_and_reader
 
 if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
@@ -21,16 +20,6 @@ PROGRESS_FROM = 50_000
 """offsets; shorter reads show no progress"""
 
 
-@asynccontextmanager
-async def clients(run: Invocation) -> AsyncIterator[tuple[Admin, LogReader]]:
-    """Raises `DependencyUnreachable` and `BrokerUnavailable`."""
-    from streams.cli import clients
-
-    broker = clients.broker_of(run.settings)
-    async with opened(broker.admin()) as admin, opened(broker.reader()) as reader:
-        yield admin, reader
-
-
 async def frozen(
     run: Invocation, admin: Admin, reader: LogReader, filters: Filters
 ) -> list[OffsetSpan]:
@@ -40,7 +29,7 @@ async def frozen(
 
 
 async def pages(run: Invocation, filters: Filters) -> AsyncIterator[list[DeadLetterRecord]]:
-    async with clients(run) as (admin, reader):
+    async with admin_and_reader(run.settings) as (admin, reader):
         spans = await frozen(run, admin, reader, filters)
         async for page in pages_of(run, reader, spans, filters):
             yield page
