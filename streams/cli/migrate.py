@@ -94,16 +94,13 @@ def status(ctx: typer.Context) -> None:
 
 def _each(run: Invocation, ask: Callable[[Server], T]) -> list[tuple[Server, T]]:
     """In order; stops at the first server that does not answer."""
+    from streams.connect.sinks.clickhouse import require_shards
     from streams.connect.sinks.replica import StatementRefused
     from streams.connect.sinks.schema import servers
     from streams.core.errors import DependencyUnreachable, DiaError, ShardUnavailable
 
+    require_shards(run.settings)
     found = servers(run.settings, run.app.clickhouse_tables)
-    if not found:
-        raise DependencyUnreachable(
-            "no ClickHouse shard is known: start the local stack with `dia up`, or set "
-            "DIA_CLICKHOUSE_SHARDS."
-        )
     try:
         return [(server, ask(server)) for server in found]
     except ShardUnavailable as error:

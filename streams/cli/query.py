@@ -106,6 +106,7 @@ def series(
 
     Example: dia query series --tenant acme --model churn --metric auc --from -6h
     """
+    from streams.connect.sinks.clickhouse import require_shards
     from streams.connect.sinks.series import (
         COLUMNS,
         PERCENTILE_ERROR,
@@ -127,7 +128,7 @@ def series(
         step_s=span_s(step, "--step"),
     )
     table = choose_table(query, now_s, settings.m1_retention_days)
-    _refuse_without_shards(settings)
+    require_shards(settings)
     try:
         rows = read(settings, query, table)
     except ShardUnavailable as error:
@@ -155,12 +156,13 @@ def model_card(
 
     import msgspec
 
+    from streams.connect.sinks.clickhouse import require_shards
     from streams.core.errors import CommandError, DependencyUnreachable, ShardUnavailable
 
     run = invocation(ctx)
     named(tenant, "--tenant")
     named(model, "--model")
-    _refuse_without_shards(run.settings)
+    require_shards(run.settings)
     try:
         card = asyncio.run(_card(run.settings, tenant, model))
     except ShardUnavailable as error:
@@ -233,17 +235,7 @@ def _refused(error: StatementRefused, statement: str) -> UsageError:
 
 
 def _replicas(settings: Settings) -> list[Replica]:
-    from streams.connect.sinks.clickhouse import shard_replicas
+    from streams.connect.sinks.clickhouse import require_shards, shard_replicas
 
-    _refuse_without_shards(settings)
+    require_shards(settings)
     return [replica for group in shard_replicas(settings) for replica in group]
-
-
-def _refuse_without_shards(settings: Settings) -> None:
-    from streams.core.errors import DependencyUnreachable
-
-    if not settings.shards():
-        raise DependencyUnreachable(
-            "no ClickHouse shard is known: start the local stack with `dia up`, or set "
-            "DIA_CLICKHOUSE_SHARDS."
-        )

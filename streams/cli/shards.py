@@ -162,14 +162,10 @@ def _day(text: str) -> date:
 
 
 def _known(settings: Settings) -> KnownMaps:
+    from streams.connect.sinks.clickhouse import require_shards
     from streams.connect.sinks.shard_maps import look
-    from streams.core.errors import DependencyUnreachable
 
-    if not settings.shards():
-        raise DependencyUnreachable(
-            "no ClickHouse shard is known: start the local stack with `dia up`, or set "
-            "DIA_CLICKHOUSE_SHARDS."
-        )
+    require_shards(settings)
     return look(settings)
 
 

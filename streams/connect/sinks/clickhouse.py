@@ -20,6 +20,7 @@ from streams.connect.sinks.shard_claim import ShardPlace
 from streams.connect.sinks.shard_maps import KnownMaps
 from streams.core.clock import Clock
 from streams.core.errors import (
+    DependencyUnreachable,
     PoolExhausted,
     ShardMapChanged,
     ShardUnavailable,
@@ -208,6 +209,15 @@ class ClickHouseShards:
             await asyncio.to_thread(shard.close)
 
 
+def require_shards(settings: Settings) -> None:
+    """Raises `DependencyUnreachable` where no shard is configured."""
+    if not settings.shards():
+        raise DependencyUnreachable(
+            "no ClickHouse shard is known: start the local stack with `dia up`, or set "
+            "DIA_CLICKHOUSE_SHARDS."
+        )
+
+
 def shard_replicas(
     settings: Settings, known: KnownMaps | None = None, *, writes: bool = False
 ) -> list[list[Replica]]:
@@ -248,12 +258,14 @@ def reading_groups(
     ]
 
 
-async def refuse_other_map(settings: Settings) -> None:
-    """With every server that answers within `MAP_ANSWER_S`. Raises `ShardMapChanged`. Readers call
-    this at start."""
+async def refuse_other_map(settings: Settings) -> KnownMaps | None:
+    """With every server that answers within `MAP_ANSWER_S`. Returns the maps; None without a configured
+    shard. Raises `ShardMapChanged`. Readers call this at start."""
+    if not settings.shards():
+        return None
     impatient = replace(settings, sink_timeout_s=MAP_ANSWER_S)
-    groups = await asyncio.to_thread(shard_replicas, impatient)
-    replicas = [replica for group in groups for replica in group]
+    known = await asyncio.to_thread(shard_maps.look, impatient)
+    replicas = [replica for group in shard_replicas(impatient, known) for replica in group]
     try:
         asked = [asyncio.to_thread(_ping, replica) for replica in replicas]
         found = await asyncio.gather(*asked, return_exceptions=True)
@@ -263,6 +275,7 @@ async def refuse_other_map(settings: Settings) -> None:
     for error in found:
         if isinstance(error, ShardMapChanged):
             raise error
+    return known
 
 
 def _ping(replica: Replica) -> None:

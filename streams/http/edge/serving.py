@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import structlog
 from starlette.applications import Starlette
@@ -140,7 +141,7 @@ class EdgeProcess:
             await asyncio.gather(lanes, watch, asking, return_exceptions=True)
             await self.quotas.close()
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[Any]) -> None:
         """An error in a background task, or another shard map, ends the process: answered events
         are durable, and the next run continues with them."""
         if not task.cancelled() and (bug := task.exception()) is not None:

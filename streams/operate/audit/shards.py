@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any
 
-from streams.connect.sinks.clickhouse import reading_groups
-from streams.connect.sinks.replica import Replica, StatementRefused
-from streams.connect.sinks.replica_group import ReplicaGroup
-from streams.core.errors import DependencyUnreachable, DiaError, ShardUnavailable
+from streams.connect.sinks.clickhouse import reading_groups, require_shards
 from streams.core.rows.built_in_tables import OFFSET_BITS, Bucket, offset_of
 from streams.core.settings import Settings
 from streams.engine.streams.window_aggregates import AggregatedWindows
+from streams.operate import shard_answers
 from streams.operate.audit.minute_recount import WindowKey
 from streams.operate.audit.snapshot import LedgerRow, ShedRange, StaleRollUp
 from streams.operate.audit.window_rows import AppWindowKey, ShownRow, aggregate_columns
 from streams.operate.audit.windows import StoredWindow
-
-Rows: TypeAlias = Sequence[Sequence[Any]]
+from streams.operate.shard_answers import Rows
 
 _LEDGER = """
 SELECT part, epoch, next_offset, read, applied, duplicates, dead, shed, gaps, dead_by_code
@@ -99,11 +95,7 @@ class Shards:
     date: an audit of a part would report the rest as lost."""
 
     def __init__(self, settings: Settings) -> None:
-        if not settings.shards():
-            raise DependencyUnreachable(
-                "no ClickHouse shard is known: start the local stack with `dia up`, or set "
-                "DIA_CLICKHOUSE_SHARDS."
-            )
+        require_shards(settings)
         self._shards = reading_groups(settings, stale=False)
 
     def close(self) -> None:
@@ -196,8 +188,7 @@ class Shards:
         return dict(found)
 
     async def _all(self, sql: str, parameters: Mapping[str, Any]) -> list[Rows]:
-        questions = [asyncio.to_thread(_answer, group, sql, parameters) for group in self._shards]
-        return list(await asyncio.gather(*questions))
+        return await shard_answers.answers(self._shards, sql, parameters, "audit")
 
 
 def _ledger_row(row: Sequence[Any]) -> LedgerRow:
@@ -215,22 +206,6 @@ def _ledger_row(row: Sequence[Any]) -> LedgerRow:
         gaps=gaps,
         dead_by_code={str(code): int(n) for code, n in by_code.items()},
     )
-
-
-def _answer(group: ReplicaGroup, sql: str, parameters: Mapping[str, Any]) -> Rows:
-    def ask(replica: Replica) -> Rows:
-        try:
-            return replica.query(sql, parameters)[1]
-        except StatementRefused as error:
-            raise DiaError(
-                f"{replica.url} refuses a question of the audit: {error} "
-                f"`dia migrate status` compares its schema."
-            ) from error
-
-    try:
-        return group.ask(ask)
-    except ShardUnavailable as error:
-        raise DependencyUnreachable(str(error)) from error
 
 
 def _stale(table: Bucket, row: Sequence[Any]) -> StaleRollUp:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from streams.connect.sinks.clickhouse import reading_groups
-from streams.connect.sinks.replica import Replica, StatementRefused
-from streams.connect.sinks.replica_group import ReplicaGroup
-from streams.core.errors import DependencyUnreachable, DiaError, ShardUnavailable
+from streams.connect.sinks.clickhouse import reading_groups, require_shards
 from streams.core.settings import Settings
+from streams.operate.shard_answers import answers
 
 ROWS_MAX = 100
 _SECONDS_MAX = 10
+_COMPARISONS = {"=": operator.eq, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
 
 class Where(NamedTuple):
@@ -27,14 +26,7 @@ class Where(NamedTuple):
 
     def holds(self, row: Mapping[str, Any]) -> bool:
         """The same comparison in memory, where times are numbers."""
-        found = row[self.column]
-        if self.operator == "<=":
-            return bool(found <= self.value)
-        if self.operator == ">":
-            return bool(found > self.value)
-        if self.operator == ">=":
-            return bool(found >= self.value)
-        return bool(found == self.value)
+        return bool(_COMPARISONS[self.operator](row[self.column], self.value))
 
 
 class ShownRows(Protocol):
@@ -54,11 +46,7 @@ class ShardRows:
     known shard."""
 
     def __init__(self, settings: Settings) -> None:
-        if not settings.shards():
-            raise DependencyUnreachable(
-                "no ClickHouse shard is known: start the local stack with `dia up`, or set "
-                "DIA_CLICKHOUSE_SHARDS."
-            )
+        require_shards(settings)
         self._shards = reading_groups(settings)
 
     def close(self) -> None:
@@ -78,30 +66,11 @@ class ShardRows:
             f"WHERE {' AND '.join(conditions)} LIMIT {ROWS_MAX} "
             f"SETTINGS max_execution_time = {_SECONDS_MAX}"
         )
-        asked = [asyncio.to_thread(_answer, group, sql, parameters) for group in self._shards]
-        answers = await asyncio.gather(*asked)
-        return [dict(zip(columns, row, strict=True)) for rows in answers for row in rows]
+        found = await answers(self._shards, sql, parameters, "trace")
+        return [dict(zip(columns, row, strict=True)) for rows in found for row in rows]
 
 
 def _type(value: Any) -> str:
     if isinstance(value, bool):
         return "Bool"
     return "Int64" if isinstance(value, int) else "String"
-
-
-def _answer(
-    group: ReplicaGroup, sql: str, parameters: Mapping[str, Any]
-) -> Sequence[Sequence[Any]]:
-    def ask(replica: Replica) -> Sequence[Sequence[Any]]:
-        try:
-            return replica.query(sql, parameters)[1]
-        except StatementRefused as error:
-            raise DiaError(
-                f"{replica.url} refuses a question of the trace: {error} `dia migrate status` "
-                f"compares its schema."
-            ) from error
-
-    try:
-        return group.ask(ask)
-    except ShardUnavailable as error:
-        raise DependencyUnreachable(str(error)) from error
