@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from streams.connect.access import refusals
-from streams.core import job_refusals
+from streams.core import errors, job_refusals
 from streams.core.errors import DiaError, Disposition
 from streams.core.records import bad_records
 
-DECLARED_IN = ("streams.core.errors", *(m.__name__ for m in (bad_records, job_refusals, refusals)))
+DECLARED_IN = tuple(one.__name__ for one in (errors, bad_records, job_refusals, refusals))
 """The modules of every public error."""
 
 ACTIONS = {

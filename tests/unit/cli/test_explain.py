@@ -8,8 +8,8 @@ from streams.cli import main
 from streams.operate.error_codes import error_codes
 
 
-def test_a_code_is_told_in_words(capsys):
-    """Somebody reads a code in a dead letter and wants to know what to do."""
+def test_a_code_is_explained_in_words(capsys):
+    """An operator reads a code in a dead letter and looks for the next step."""
     assert main(["explain", "wrong_type"]) == 0
     shown = capsys.readouterr().out
     assert "becomes a dead letter" in shown
