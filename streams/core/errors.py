@@ -30,7 +30,7 @@ DiaError
  +- RollUpExpired                  skip this recomputation, alert, go on
  +- RecordLost                     skip this dead letter, say so, go on
  +- WorkerStopped                  stop the worker
- |   +- MembershipConflict, SlotInUse, ShardMapChanged 5
+ |   +- MembershipConflict, PartitionStuck, SlotInUse, ShardMapChanged 5
  +- CommandError                   end a command with its exit code
      +- UsageError 2, UnsupportedByDia 2, PartialResult 3, DependencyUnreachable 4, RefusedBySafety 5,
      |  NotFoundThere 6
@@ -417,6 +417,12 @@ class MembershipConflict(WorkerStopped):
     """Two processes use one static member id and evict each other."""
 
     code = "membership_conflict"
+
+
+class PartitionStuck(WorkerStopped):
+    """The task of a revoked partition does not end when it is cancelled."""
+
+    code = "partition_stuck"
 
 
 class SlotInUse(WorkerStopped):

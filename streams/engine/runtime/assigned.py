@@ -35,7 +35,7 @@ from streams.engine.runtime.assignment import Opener
 from streams.engine.runtime.commit.commit import commit
 from streams.engine.runtime.commit.handover import Handover
 from streams.engine.runtime.offsets.shed_order import ShedOrder
-from streams.engine.runtime.partition import obstacle
+from streams.engine.runtime.partition import obstacle, task_end
 from streams.engine.runtime.partition.clock_gap import ClockGap
 from streams.engine.runtime.partition.held_back import HeldBack
 from streams.engine.runtime.partition.idle import IdleWatch, caught_up
@@ -324,11 +324,10 @@ class AssignedPartition:
         return self._task is not None and not self._task.done()
 
     async def close(self) -> None:
-        """Revoked or lost: end the task and drop producer, store and memory."""
+        """Revoked or lost: end the task, drop producer, store and memory. Raises `PartitionStuck`."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await task_end.end(task, self.tp, self._clock)
         await self._drop()
         self._meters.forget()
 

@@ -7,7 +7,7 @@ at a time, of at most ``fetch_max_records``; runtime/partition/pressure.py pause
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 
 import structlog
 
@@ -16,6 +16,7 @@ from streams.core.clock import Clock
 from streams.core.errors import (
     BatchUnreadable,
     BrokerUnavailable,
+    PartitionStuck,
     SourceNotLogAppendTime,
     TransientError,
     UnknownTopic,
@@ -79,6 +80,7 @@ class GroupMember:
         self._records_at_once = _records_at_once(agents, settings)
         self._consumer = self._new_consumer()
         self._refusals = 0
+        self._stuck: PartitionStuck | None = None
         self._stopping = False
         self._ticked_at = float("-inf")
 
@@ -140,7 +142,7 @@ class GroupMember:
         await self._give_up()
 
     async def _give_up(self) -> None:
-        await asyncio.gather(*(p.close() for p in self.partitions.values()))
+        await self._all(p.close() for p in self.partitions.values())
         self.partitions = {}
         await self._consumer.stop()
 
@@ -219,6 +221,8 @@ class GroupMember:
         if now_s - self._ticked_at < _TICK_S:
             return
         self._ticked_at = now_s
+        if self._stuck is not None:
+            raise self._stuck
         for partition in self.partitions.values():
             partition.tick()
         paused = sum(partition.paused for partition in self.partitions.values())
@@ -229,19 +233,28 @@ class GroupMember:
     async def on_revoked(self, partitions: frozenset[TopicPartition]) -> None:
         deadline = Deadline(self._clock, _REVOKE_SHARE * self._settings.session_timeout_s)
         held = [self.partitions[tp] for tp in sorted(partitions) if tp in self.partitions]
-        await asyncio.gather(*(partition.suspend(deadline) for partition in held))
+        await self._all(partition.suspend(deadline) for partition in held)
 
     async def on_assigned(self, partitions: frozenset[TopicPartition]) -> None:
         self._metrics.partition.rebalances.inc()
         self.assigned_once = True
         gone = [tp for tp, held in self.partitions.items() if tp not in partitions or not held.open]
-        await asyncio.gather(*(self.partitions.pop(tp).close() for tp in gone))
+        await self._all(self.partitions.pop(tp).close() for tp in gone)
         for tp in sorted(partitions):
             if tp not in self.partitions:
                 self.partitions[tp] = self._new(tp)
                 self.partitions[tp].start()
             self.partitions[tp].keep()
         log.info("assigned", group=self.group, partitions=[str(tp) for tp in sorted(partitions)])
+
+    async def _all(self, ends: Iterable[Awaitable[None]]) -> None:
+        """Await all of them. A `PartitionStuck` ends the worker at its next tick."""
+        for result in await asyncio.gather(*ends, return_exceptions=True):
+            if isinstance(result, PartitionStuck):
+                log.error("partition_stuck", group=self.group, why=str(result))
+                self._stuck = result
+            elif result is not None:
+                raise result
 
     def _new(self, tp: TopicPartition) -> AssignedPartition:
         return AssignedPartition(
