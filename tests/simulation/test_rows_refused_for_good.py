@@ -5,15 +5,15 @@ from __future__ import annotations
 from streams.dev.simulation.faults.weather import Weather
 from streams.dev.simulation.history import simulate
 from streams.dev.simulation.inputs.stories import METRICS
-from streams.dev.simulation.seeds import first_caught
+from streams.dev.simulation.seeds import first_caught, processes
 
 REFUSING_SEED = 3
 
 
 def test_a_refused_row_that_is_forgotten_is_found_soon():
     """A restart inserts the row again; only a shard that refuses it for good shows that it is lost."""
-    (found,) = first_caught(["refused_rows_forgotten"], 8, 1, "metrics")
-    name, failure = found
+    with processes(1) as pool:
+        ((name, failure),) = first_caught(pool, ["refused_rows_forgotten"], 8, "metrics")
     assert failure is not None, f"{name}: not caught within 8 seeds"
     assert "m1 (found, expected) differ" in failure.error
 

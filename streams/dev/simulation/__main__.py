@@ -16,7 +16,7 @@ import structlog
 from streams.core import kernels
 from streams.dev.simulation.history import simulate
 from streams.dev.simulation.inputs.stories import STORIES, variants
-from streams.dev.simulation.seeds import first_caught, try_seeds
+from streams.dev.simulation.seeds import first_caught, processes, try_seeds
 from streams.dev.simulation.world import trace_of
 
 
@@ -57,18 +57,20 @@ def _replay(seed: int, story: str, broken: str | None, *, trace: bool) -> int:
 def _many(seeds: range, jobs: int, story: str, broken: str | None) -> int:
     began = time.monotonic()
     failed = 0
-    for failure in try_seeds(seeds, jobs, story, broken):
-        failed += 1
-        print(failure, flush=True)
+    with processes(jobs) as pool:
+        for failure in try_seeds(pool, seeds, story, broken):
+            failed += 1
+            print(failure, flush=True)
     print(f"{len(seeds)} seeds, {failed} failed, {time.monotonic() - began:.0f} s")
     return 1 if failed else 0
 
 
 def _catch(names: Sequence[str], seeds: int, jobs: int, story: str) -> int:
     missed = 0
-    for name, failure in first_caught(names, seeds, jobs, story):
-        missed += failure is None
-        print(f"{name}: {failure or 'NOT CAUGHT'}", flush=True)
+    with processes(jobs) as pool:
+        for name, failure in first_caught(pool, names, seeds, story):
+            missed += failure is None
+            print(f"{name}: {failure or 'NOT CAUGHT'}", flush=True)
     return 1 if missed else 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import nullcontext
 from functools import partial
 from itertools import islice
@@ -48,32 +48,32 @@ def try_seed(seed: int, story: str, broken: str | None = None) -> FailedSeed | N
     return None
 
 
+def processes(jobs: int) -> ProcessPoolExecutor:
+    """New processes for runs, which print nothing; a context manager. Each loads the engine and the
+    kernels first, which takes seconds of CPU."""
+    return ProcessPoolExecutor(jobs, get_context("spawn"), initializer=quiet)
+
+
 def try_seeds(
-    seeds: Iterable[int], jobs: int, story: str, broken: str | None = None
+    pool: Executor, seeds: Iterable[int], story: str, broken: str | None = None
 ) -> Iterator[FailedSeed]:
-    """Failures as they are found. Worker processes are new and print nothing."""
-    with _pool(jobs) as pool:
-        for failures in pool.map(partial(_try_some, story, broken), _chunks(seeds)):
-            yield from failures
+    """Failures as they are found, of runs in `processes`."""
+    for failures in pool.map(partial(_try_some, story, broken), _chunks(seeds)):
+        yield from failures
 
 
 def first_caught(
+    pool: Executor,
     broken: Iterable[str],
     seeds: int,
-    jobs: int,
     story: str,
     known: Mapping[str, int] = MappingProxyType({}),
 ) -> Iterator[tuple[str, FailedSeed | None]]:
     """For each variant, the first seed that fails; its ``known`` seed is tried first."""
     names = list(broken)
     first = [known.get(name, 0) for name in names]
-    with _pool(jobs) as pool:
-        found = pool.map(partial(_first, story, seeds), names, first)
-        yield from zip(names, found, strict=True)
-
-
-def _pool(jobs: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(jobs, get_context("spawn"), initializer=quiet)
+    found = pool.map(partial(_first, story, seeds), names, first)
+    yield from zip(names, found, strict=True)
 
 
 def quiet() -> None:
@@ -100,7 +100,7 @@ def _try_some(story: str, broken: str | None, seeds: tuple[int, ...]) -> list[Fa
 
 
 def _first(story: str, seeds: int, broken: str, known: int) -> FailedSeed | None:
-    for seed in (known, *range(seeds)):
+    for seed in dict.fromkeys((known, *range(seeds))):
         failure = try_seed(seed, story, broken)
         if failure is not None:
             return failure
@@ -121,7 +121,7 @@ def outcomes(app_name: str, seeds: Sequence[int], jobs: int) -> Iterator[SeedOut
         quiet()
         yield from (_try(app_name, seed) for seed in seeds)
         return
-    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=quiet) as pool:
+    with processes(jobs) as pool:
         yield from pool.map(partial(_try, app_name), seeds)
 
 
