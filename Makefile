@@ -9,6 +9,8 @@ STAMP := $(VENV)/setup.stamp
 CODE := schemas streams tables agents tests ops docs
 PROMTOOL := $(BIN)/promtool
 CHROMIUM := $(VENV)/chromium.stamp
+KERNELS := $(VENV)/kernels.stamp
+REWRITTEN := $(VENV)/rewritten.stamp
 
 .DEFAULT_GOAL := help
 .PHONY: help setup check lock-check audit sbom test test-pythons test-faults mutation demo docs bench bench-agents bench-report lock clean
@@ -47,25 +49,50 @@ $(PROMTOOL): $(LOCKED)
 	  echo "setup: promtool could not be fetched with apt; rules are parsed, not run" >&2
 
 # Nor is a browser. Without one the console's pages are not looked at, which CI does not accept.
-$(CHROMIUM): $(LOCKED)
+$(CHROMIUM): $(LOCKED) | $(PROMTOOL) # apt works for one at a time
 	@if tests/browser/install_chromium.sh; then touch $@; else \
 	  echo "setup: NO BROWSER: chromium could not be installed with apt;" \
 	    "the console's pages will not be tested" >&2; fi
 
-check: $(STAMP) $(PROMTOOL) ## Lint, format, types, layers, ops files: what CI checks before the tests
-	$(BIN)/ruff check $(CODE)
-	$(BIN)/ruff format --check $(CODE)
-	$(BIN)/mypy
-	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
-	$(BIN)/lint-imports
+# What `make -j2 check` runs side by side: mypy and pyright take most of its time.
+CHECKS := check-style check-mypy check-pyright check-layers
+.PHONY: $(CHECKS) compiled
+
+check: $(CHECKS) $(PROMTOOL) ## Lint, format, types, layers, ops files: what CI checks before the tests
 ifndef CI # where every test follows
 	$(BIN)/python -m pytest -q tests/unit/ops
 endif
 
-# Compiled first: hundreds of processes are started, and where Python may not write bytecode each of
-# them would compile what it imports. The processes of pytest write what they compile: together they
-# import each module of the tests three times.
+check-style: $(STAMP)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+
+check-mypy: $(STAMP)
+	$(BIN)/mypy
+
+check-pyright: $(STAMP)
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
+
+check-layers: $(STAMP)
+	$(BIN)/lint-imports
+
+# The processes of pytest begin at the same time, so that none finds what another is about to compile:
+# each would compile the kernels (20 s of CPU) and rewrite all tests (25 s).
+$(KERNELS): $(STAMP) $(wildcard streams/core/kernels/*.py)
+	@$(BIN)/python -c 'from streams.core import kernels; print(kernels.prepare() or "kernels: compiled")'
+	@touch $@
+
+# Where Python may not write bytecode, hundreds of processes would each compile what they import.
+$(REWRITTEN): $(STAMP)
+	@$(BIN)/python -m compileall -q schemas streams tables agents
+	@DIA_KERNELS=off PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --collect-only -qq >/dev/null && touch $@ || \
+	  echo "compiled: the tests cannot be collected; make test says why" >&2
+
+compiled: $(KERNELS) $(REWRITTEN)
+	@:
+
 test: $(STAMP) $(PROMTOOL) $(CHROMIUM) ## Every test, the ones on the real local stack too
+	@$(MAKE) --no-print-directory -j2 compiled
 	@$(BIN)/python -m compileall -q schemas streams tables agents
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
@@ -85,8 +112,13 @@ SEEDS ?= 10000
 FIRST_SEED ?= 1000000
 RUNS ?= 1
 
-test-faults: $(STAMP) ## SEEDS=N more simulated histories, then faults on real processes
+test-faults: $(STAMP) ## Laws in full, SEEDS=N more histories, then faults on real processes
+	TEST_SEEDS=100 TEST_DEPTH=whole $(BIN)/python -m pytest tests/simulation tests/properties \
+	  tests/unit/engine/state/test_outbox.py tests/unit/http/edge/test_edge_fuzz.py
 	$(BIN)/python -m streams.dev.simulation --first $(FIRST_SEED) --seeds $(SEEDS)
+	for story in growth jobs stream; do \
+	  $(BIN)/python -m streams.dev.simulation --story $$story --first $(FIRST_SEED) --seeds $$(($(SEEDS) / 5)) || exit 1; \
+	done
 	$(BIN)/python -m pytest -m faults tests/faults --fault-runs $(RUNS) --fault-report tests/faults/REPORT.md
 
 # Files or folders, e.g. MODULES="streams/core/resilience streams/connect/cache"; empty: what changed since its score.
@@ -128,7 +160,7 @@ lock: $(STAMP) ## Resolve requirements.lock again from pyproject.toml
 	  --custom-compile-command "make lock" --output-file docker/build.lock
 
 lock-check: $(STAMP) ## Do the locks install from wheels on every Python? Asks the package index
-	$(BIN)/python -m pytest -q -m index tests/index
+	DIA_KERNELS=off $(BIN)/python -m pytest -q -m index tests/index
 
 SERVICE ?= pypi
 
