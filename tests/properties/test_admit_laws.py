@@ -15,6 +15,7 @@ from streams.engine.identities.id_shares import IdShares, Owners
 from streams.engine.identities.seen_events import SeenEvents
 from streams.engine.state.log_time import Expiry, LogTime, log_times
 from streams.engine.state.memory_files import MemoryFiles
+from tests.depth import cases
 
 if kernels.active is None:
     pytest.skip("there is no kernel to hold to these laws", allow_module_level=True)
@@ -65,7 +66,7 @@ def _run(
 
 
 @given(cuts, st.sampled_from([3, 20, 1000]), st.sampled_from([0, 0, 2]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=cases(150), deadline=None)
 def test_one_after_the_other_is_all_at_once(history, capacity, quota):
     """Verdicts are a property of the log, and so are the entries: neither may hang on numba."""
     with pytest.MonkeyPatch.context() as patched:
@@ -89,7 +90,7 @@ def test_the_interpreted_judge_is_the_compiled_one(history):
     st.integers(1, 400),
 )
 @example([60], 0, [33], 100)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=cases(300), deadline=None)
 def test_what_suffices_for_all_is_refused_to_none(held, alive, wanted, bound):
     """Tenants are counted for longer than ids live, so one may be counted for more than are alive."""
     shares = IdShares(TTL_MS, 10_000, 0)

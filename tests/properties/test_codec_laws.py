@@ -11,6 +11,7 @@ from agents.app import app
 from streams.core.records import headers
 from streams.core.types import RecordBatch, TopicPartition
 from streams.engine.decode.codecs import Limits, decode
+from tests.depth import cases
 
 T = 1_700_000_000_000
 LIMITS = Limits(future_max_s=300, late_max_s=604_800)
@@ -73,7 +74,7 @@ def _batch(topic, rows) -> RecordBatch:
 
 
 @given(st.sampled_from(app.topology.topics), records)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=cases(400), deadline=None)
 def test_a_batch_decodes_to_what_its_records_decode_to_alone(topic, rows):
     """Neighbours, good or bad, never change a record's fate; and nothing ever raises."""
     decoded = decode(topic, _batch(topic, rows), LIMITS)
@@ -91,7 +92,7 @@ def test_a_batch_decodes_to_what_its_records_decode_to_alone(topic, rows):
 
 
 @given(st.binary(max_size=300))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=cases(400), deadline=None)
 def test_arbitrary_bytes_never_raise(raw):
     """The log holds what anyone sent: no bytes may stop a partition."""
     rows = [(raw, raw[:5], ((headers.SCHEMA, raw[5:9]),) if raw[:1] > b"\x80" else (), T)]

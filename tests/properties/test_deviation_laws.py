@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from streams.core.rows.deviations import about_mean, combined
 from streams.engine.windows.minute_windows import MinuteWindows, WindowPolicy
+from tests.depth import cases
 
 RATIO_MAX = 1e12
 """The largest mean in standard deviations that is promised."""
@@ -65,7 +66,7 @@ def window_rows(chunks):
     return rows
 
 
-@settings(max_examples=200)
+@settings(max_examples=cases(200))
 @given(samples())
 def test_a_window_is_right_however_it_is_cut_into_batches(sample):
     """A user compares the deviation with that of a notebook."""
@@ -75,7 +76,7 @@ def test_a_window_is_right_however_it_is_cut_into_batches(sample):
     assert rows.lo[0] <= rows.mean[0] <= rows.hi[0]
 
 
-@settings(max_examples=200)
+@settings(max_examples=cases(200))
 @given(samples())
 def test_rows_combine_to_what_their_values_say(sample):
     """Hours, days and steps are made of rows, never of values."""

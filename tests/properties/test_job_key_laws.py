@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from streams.core.errors import ProcessDied
 from streams.engine.agents.queue_policy import QueuePolicy
+from tests.depth import cases
 from tests.unit.engine.runtime.job_desk import SETTINGS, Desk, Hand
 
 TTL_S = SETTINGS.dedupe_ttl_s
@@ -24,7 +25,7 @@ class OneAttempt(Hand):
         return QueuePolicy(attempts=1)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=cases(150), deadline=None)
 @given(
     st.lists(GAPS_S, min_size=1, max_size=8),
     st.lists(st.tuples(ENDS, st.integers(0, 7)), max_size=20),

@@ -18,6 +18,7 @@ from streams.core.formats.proto_messages import messages_of
 from streams.core.formats.schema_source import Subject
 from streams.core.formats.wire_format import header, read_indexes, schema_id, written_indexes
 from streams.core.telemetry.metrics import Metrics
+from tests.depth import cases
 from tests.proto_types import Order as ProtoOrder
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -85,7 +86,7 @@ def test_what_is_written_is_read(name, data):
 
 
 @pytest.mark.parametrize("name", EVENTS)
-@settings(max_examples=300)
+@settings(max_examples=cases(300))
 @given(data=st.data())
 def test_no_body_ends_a_worker(name, data):
     """Each value is an event or a defect with one of the documented codes: `guarded`, which would name

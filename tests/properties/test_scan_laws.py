@@ -19,6 +19,7 @@ from streams.core.kernels.record_shape import PADDING
 from streams.core.records.framed_batch import places_of
 from streams.core.types import RecordBatch, TopicPartition
 from streams.engine.decode.scanned_events import ScannedFields
+from tests.depth import cases
 from tests.properties import scan_bodies
 
 if kernels.active is None:
@@ -126,7 +127,7 @@ def test_digits_that_wrap_a_word_to_zero_are_not_read_as_zero(before, zeros):
 
 
 @given(numbers)
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=cases(1500), deadline=None)
 def test_a_number_is_not_read_or_is_the_nearest_double(text):
     """Bit for bit what `float` gives, compiled and interpreted, or nothing."""
     raw = text.encode()
@@ -138,7 +139,7 @@ def test_a_number_is_not_read_or_is_the_nearest_double(text):
 
 
 @given(st.binary(max_size=40), st.integers(0, 39))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=cases(300), deadline=None)
 def test_plain_text_ends_at_its_first_unusual_byte(raw, at):
     """Eight bytes at a time, as one after the other."""
     unusual = (i for i in range(at, len(raw)) if raw[i] in b'"\\' or not 0x20 <= raw[i] < 0x80)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec import Meta
 
 from streams.connect.schema_registry.compatibility import differences
+from tests.depth import cases
 
 INTEGERS = st.integers(-6, 6)
 WORDS = st.text("ab", max_size=4)
@@ -45,7 +46,7 @@ def _struct(shape: dict[str, tuple[Any, bool]]) -> type[msgspec.Struct]:
 
 
 @given(st.data(), shapes, shapes)
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=cases(1500), deadline=None)
 def test_what_is_called_compatible_can_be_read(data, old, new):
     """The verdict lets a deploy go ahead, so it must never be wrong in that direction."""
     if differences(msgspec.json.schema(_struct(old)), msgspec.json.schema(_struct(new))):

@@ -22,6 +22,7 @@ from streams.engine.identities.seen_events import SeenEvents, Verdict
 from streams.engine.state import log_time
 from streams.engine.state.log_time import Expiry, LogTime, LogTimes, log_times
 from streams.engine.state.memory_files import MemoryFiles
+from tests.depth import cases
 
 TTL_MS = 1000
 EVENTS = [(hi, lo) for hi in (1, 2, 3, 2**64 - 1) for lo in (0, 7, 2**64 - 1)]
@@ -161,7 +162,7 @@ def _quick_belief():
 
 
 TestSeenEvents = SeenEventsMachine.TestCase
-TestSeenEvents.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestSeenEvents.settings = settings(max_examples=cases(150), stateful_step_count=30, deadline=None)
 
 
 def _columns(count: int, append_ms: int, first: int = 0):

@@ -21,6 +21,7 @@ from streams.operate.topics.topics import (
     plan,
     wanted_topics,
 )
+from tests.depth import cases
 
 NAMES = [topic.name for topic in wanted_topics(app.topology)]
 SIZES = ("retention.ms", "retention.bytes", "max.message.bytes")
@@ -62,7 +63,7 @@ async def _applied(made, safety, named, accept):
     return before, after, plan(app.topology, wanted, after, named)
 
 
-@settings(max_examples=200)
+@settings(max_examples=cases(200))
 @given(made=present, safety=durabilities, named=named, accept=st.booleans())
 def test_nothing_becomes_smaller_and_every_source_is_served(made, safety, named, accept):
     """Whatever is refused, all else is done; done twice, nothing is left to do."""

@@ -19,6 +19,7 @@ from streams.engine.windows import window_lookup
 from streams.engine.windows.emission import Emission
 from streams.engine.windows.minute_windows import MinuteWindows, WindowPolicy
 from streams.engine.windows.sketch_code import encode
+from tests.depth import cases
 
 SHARDS = 2
 POLICY = WindowPolicy(grace_ms=60_000, late_hold_s=30.0, emit_rows_max=6)
@@ -177,7 +178,7 @@ def play(driver: Driver, rng: random.Random, steps: int = 120) -> None:
             driver.commit(0)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=cases(250), deadline=None)
 @given(st.builds(random.Random, st.integers(0, 2**32)))
 def test_every_value_counts_once_in_the_rows(rng):
     """Crashes, partial acknowledgements, rewrites and early closes must not lose or double."""
@@ -205,7 +206,7 @@ def test_every_value_counts_once_in_the_rows(rng):
         assert sorted(sketch.items()) == list(zip(codes.tolist(), counts.tolist(), strict=True))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=cases(50), deadline=None)
 @given(st.builds(random.Random, st.integers(0, 2**32)))
 def test_a_settled_table_holds_nothing(rng):
     """What is acknowledged is deleted, else the state and a restore would grow for ever."""

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from streams.engine.state.outbox import Outbox, OwedEffect
+from tests.depth import cases
 
 keys = st.sampled_from([b"L", b"D1", b"R2"])
 
@@ -77,7 +78,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
 
 TestOutbox = OutboxMachine.TestCase
-TestOutbox.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestOutbox.settings = settings(max_examples=cases(150), stateful_step_count=30, deadline=None)
 
 
 def test_an_acknowledged_effect_costs_nothing():

@@ -20,6 +20,7 @@ from schemathesis.specs.openapi.checks import (
 from agents.app import app
 from streams.http.edge import openapi
 from streams.http.edge.validator import topics_taken
+from tests.depth import cases
 
 CHECKS = [
     not_a_server_error,
@@ -82,7 +83,7 @@ def test_any_bytes_at_all_get_an_honest_answer(served, bearer, log, line):
     and nothing else: the counts agree."""
     accepted = 0
 
-    @settings(patient, max_examples=200)
+    @settings(patient, max_examples=cases(200))
     @given(topics, bodies | st.builds(line), media)
     def fuzz(topic, body, content_type) -> None:
         nonlocal accepted
