@@ -286,11 +286,11 @@ def test_tasks_timers_and_crontabs_send_beside_the_agents(tested):
         async for _ in stream:
             pass
 
-    tester = tested(app, now_ms=1_760_004_000_000)  # 10:00:00
+    tester = tested(app, now_ms=1_760_005_560_000)  # 10:26:00
     tester.advance(150)
     said = [sent.value for sent in tester.outputs(ticks)]
     assert said == ["task", "timer of beside", "timer of beside"]
-    tester.advance(3600)
+    tester.advance(300)
     assert [sent.value for sent in tester.outputs(ticks)].count("cron") == 1
 
 
