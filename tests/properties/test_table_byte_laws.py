@@ -210,6 +210,18 @@ def test_keys_without_an_owner_take_no_tenant_over_the_bound(steps):
         _check(part)
 
 
+@pytest.mark.parametrize("moves", ["from no owner", "to shared"])
+def test_bytes_of_a_key_that_changes_its_owner_count_once(moves):
+    """A tenant whose large value grows within the rule was refused after each restart, as the value took
+    room from itself."""
+    part = _Part()
+    assert part.event("a", [("text", "a", 8000)], "all")
+    if moves == "from no owner":
+        part = part.restarted()
+    assert part.event("a" if moves == "from no owner" else "b", [("text", "a", 8010)], "all")
+    assert _check(part) == 0
+
+
 @pytest.mark.parametrize("act", ["delete", "shorten", "overwrite"])
 def test_room_comes_back(act):
     """With a deletion, a shorter value, or a number in its place."""

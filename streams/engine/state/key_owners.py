@@ -81,7 +81,8 @@ class KeyOwners:
             if before:
                 former = self._owner.get(key, "")
                 added[former] = added.get(former, 0) - before
-        total = self.total
+        # What a key leaves with its former owner takes no room from the next one.
+        total = self.total + sum(count for count in added.values() if count < 0)
         for owner, count in added.items():
             if owner == "" or count <= 0:
                 continue
