@@ -178,8 +178,8 @@ class Finding:
             return
         oldest_ms = min(one.append_ms for one in mine) - self.means.settings.dedupe_ttl_s * 1000
         [found] = await ranges(self.means.reader, [tp], TimeBounds(oldest_ms))
-        searched = [one for one in self.scan.searched if one.tp == tp]
-        if searched and not by_place:
+        searched = [one for one in self.scan.searched if one.tp == tp and wanted <= one.needles]
+        if searched:
             found.end = min(found.end, searched[0].start)
 
         async def take(batch: RecordBatch) -> None:

@@ -20,7 +20,12 @@ from streams.operate.trace.log_scan import SearchedRange, TimeBounds, ranges
 from streams.operate.trace.needles import needles
 from streams.operate.trace.partition_facts import PartitionFacts, lost_letters, partition_facts
 from streams.operate.trace.trace_report import AnswerTrace, LetterTrace, RecordTrace
-from streams.operate.trace.traced_record import TracedRecord, keeps_id, records_of
+from streams.operate.trace.traced_record import (
+    TracedRecord,
+    identity_needles,
+    keeps_id,
+    records_of,
+)
 from streams.operate.trace.verdict import Fate, RecordVerdict, SeenRecord, verdicts
 
 _DAY_MS = 86_400_000
@@ -164,10 +169,11 @@ class Judging:
         ttl_s = self.found.means.settings.dedupe_ttl_s
         reader = self.found.means.reader
         since = (await reader.offsets_since([one.tp], one.append_ms - ttl_s * 1000))[one.tp]
+        wanted = {*identity_needles(one.identity)} if one.identity is not None else set()
         before = [
             part
             for part in self.found.scan.searched
-            if part.tp == one.tp and part.start < one.offset
+            if part.tp == one.tp and part.start < one.offset and wanted <= part.needles
         ]
         reached = _reached(before, since)
         if reached < one.offset:

@@ -37,8 +37,8 @@ EVER: Final = TimeBounds()
 @dataclass(slots=True)
 class SearchedRange:
     """The offsets of one partition to search, from ``start`` to ``end`` (exclusive), of a log that
-    holds ``log_begin`` to ``log_end``. ``reached``: all below it is searched. ``unreadable``:
-    (first, one past the last) of batches that cannot be opened."""
+    holds ``log_begin`` to ``log_end``. ``reached``: all below it is searched for ``needles``.
+    ``unreadable``: (first, one past the last) of batches that cannot be opened."""
 
     tp: TopicPartition
     log_begin: int
@@ -49,6 +49,7 @@ class SearchedRange:
     unreadable: list[tuple[int, int]] = field(default_factory=list)
     trimmed: bool = False
     """retention deleted records of the range during the search"""
+    needles: frozenset[bytes] = frozenset()
 
     def __post_init__(self) -> None:
         self.reached = self.start
@@ -104,6 +105,8 @@ class LogScan:
     ) -> None:
         """Search the ranges and record them in ``searched``. Raises as `LogReader`."""
         self.searched += wanted
+        for found in wanted:
+            found.needles = frozenset(needles)
         free = asyncio.Semaphore(AT_ONCE)
 
         async def one(found: SearchedRange) -> None:

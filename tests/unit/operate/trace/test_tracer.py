@@ -7,6 +7,7 @@ import pytest
 from agents.app import app as built_in
 from streams import App, Count, Record, Sum
 from streams.core.errors import DependencyUnreachable, UsageError
+from streams.core.records import headers
 from streams.core.types import CommittedOffset, TopicPartition
 from streams.operate.trace.verdict import Fate
 from streams.testing import SETTINGS, AppTester
@@ -138,6 +139,21 @@ def test_a_place_leads_to_the_event_and_its_repeats(tester):
     assert [one.record.place for one in report.records] == places
     assert fates(report)[1][1:] == (Fate.DUPLICATE, report.records[0].record.offset)
     assert [one.record.found_by for one in report.records] == [("identity",), ("place",)]
+
+
+def test_a_copy_found_by_its_plan_is_a_repeat_of_one_under_another(tester):
+    """The copy of an earlier plan lacks the text that is searched, and it was the one that counted."""
+    value = orders.codec.encode(order(tester))
+    for plan in (b"plan-1", b"plan-2"):
+        named = ((headers.REPLAY_PLAN, plan),)
+        tester._run(tester._append("orders", b"ada", value, named))
+    tester.settle()
+    report = traced(tester, "plan-2")
+    assert [fate for _, fate, _ in fates(report)] == [Fate.COUNTED, Fate.DUPLICATE]
+    assert [one.record.found_by for one in report.records] == [
+        ("identity",),
+        (headers.REPLAY_PLAN,),
+    ]
 
 
 @pytest.mark.parametrize("place", ["orders/0/99", "orders/7/0"])
