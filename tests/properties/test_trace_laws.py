@@ -100,7 +100,7 @@ def play(tester, oracle, steps):
 @settings(deadline=None, max_examples=30)
 @given(steps=st.lists(actions, min_size=3, max_size=14), unread=st.booleans())
 def test_each_verdict_is_the_oracles(steps, unread):
-    """Counted, duplicate of which, dead letter with which code, or not read yet."""
+    """Counted, duplicate of which, dead letter with which code, or not read yet; by id and by place."""
     oracle = Oracle()
     with AppTester(app, settings=RULES) as tester:
         sent = play(tester, oracle, steps)
@@ -115,6 +115,12 @@ def test_each_verdict_is_the_oracles(steps, unread):
             for one in report.records
         }
         assert all(report.whole for report in reports.values())
+        for offset in found:
+            by_place = {
+                one.record.offset: (one.verdict.fate, one.verdict.first, one.doubts)
+                for one in traced(tester, f"orders/0/{offset}").records
+            }
+            assert by_place[offset] == (*found[offset][1:3], [])
     assert [found[offset] for offset in sorted(found)] == oracle.said
     assert len(oracle.said) == len(sent) + unread
 

@@ -15,7 +15,7 @@ from streams.core.types import OffsetOutOfRange, RecordBatch, TopicPartition
 from streams.operate.dlq.dead_letter import DeadLetterRecord, letters
 from streams.operate.dlq.filters import belongs
 from streams.operate.replay.journal.status import read_standing
-from streams.operate.trace.log_scan import LogScan, TimeBounds, ranges
+from streams.operate.trace.log_scan import LogScan, SearchedRange, TimeBounds, ranges
 from streams.operate.trace.means import TraceBounds, TraceMeans
 from streams.operate.trace.needles import needles
 from streams.operate.trace.trace_report import PlanTrace
@@ -176,11 +176,6 @@ class Finding:
         wanted |= {needle for one in by_place for needle in needles(one.place)}
         if not wanted:
             return
-        oldest_ms = min(one.append_ms for one in mine) - self.means.settings.dedupe_ttl_s * 1000
-        [found] = await ranges(self.means.reader, [tp], TimeBounds(oldest_ms))
-        searched = [one for one in self.scan.searched if one.tp == tp and wanted <= one.needles]
-        if searched:
-            found.end = min(found.end, searched[0].start)
 
         async def take(batch: RecordBatch) -> None:
             for record in await self._decoded(mine[0].topic, batch):
@@ -188,8 +183,20 @@ class Finding:
                 if record.identity in identities or replays:
                     self._keep(record, (BY_IDENTITY,))
 
-        if found.start < found.end:
+        # A repeat that is found may itself repeat a record before it, out of the TTL of the later ones.
+        while (found := await self._unsearched(tp, wanted)).start < found.end:
             await self.scan.search([found], sorted(wanted), take)
+            if self.scan.stopped or self.scan.late:
+                return
+
+    async def _unsearched(self, tp: TopicPartition, wanted: set[bytes]) -> SearchedRange:
+        """From the TTL before the first find on, up to where ``wanted`` has been searched."""
+        first_ms = min(one.append_ms for place, one in self.records.items() if place.tp == tp)
+        since = TimeBounds(first_ms - self.means.settings.dedupe_ttl_s * 1000)
+        [found] = await ranges(self.means.reader, [tp], since)
+        searched = [one.start for one in self.scan.searched if one.tp == tp and wanted <= one.needles]
+        found.end = min([found.end, *searched])
+        return found
 
     async def _decoded(self, topic: Topic, batch: RecordBatch) -> list[TracedRecord]:
         agent = self.means.agents.get(topic.name)

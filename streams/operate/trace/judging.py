@@ -83,6 +83,7 @@ class Judging:
         }
         doubts = await self._dead_letter_doubts(agent, facts, mine, dead)
         judged = self._verdicts(agent, facts, mine, dead)
+        of_first: dict[int, list[str]] = {}
         traces = []
         for one in mine:
             trace = RecordTrace(
@@ -96,7 +97,10 @@ class Judging:
             if trace.verdict.fate in (Fate.COUNTED, Fate.DUPLICATE):
                 trace.doubts += doubts
             if trace.verdict.fate is Fate.COUNTED and one.identity is not None:
-                trace.doubts += await self._first_doubts(facts, one)
+                of_first[one.offset] = await self._first_doubts(facts, one)
+                trace.doubts += of_first[one.offset]
+            elif trace.verdict.first is not None:
+                trace.doubts += of_first.get(trace.verdict.first, [])
             await self._effects(agent, facts, trace)
             traces.append(trace)
         return traces

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from agents.app import app as built_in
@@ -34,6 +36,7 @@ app.windows(
     fold={"n": Count(), "total": Sum("amount")},
     ids="id",
 )
+FORGETFUL = replace(SETTINGS, dedupe_ttl_s=60, idle_close_s=86_400)
 
 
 @pytest.fixture
@@ -205,6 +208,38 @@ def test_a_bound_in_time_finds_the_first_record_all_the_same(tester):
     tester.send(orders, sent)
     report = traced(tester, "o-1", times=TimeBounds(since_ms))
     assert [fate for _, fate, _ in fates(report)] == [Fate.COUNTED, Fate.DUPLICATE]
+
+
+def chain(tester):
+    """One event every 40 s, whose id is remembered for 60 s; the place of each copy."""
+    sent = order(tester)
+    for _ in range(4):
+        tester.send(orders, sent, key="ada")
+        tester.advance(40)
+    return [one.record.place for one in traced(tester, "o-1").records]
+
+
+def test_a_place_in_a_chain_of_repeats_has_the_verdict_of_the_whole_chain():
+    """The repeat before it repeats a record out of the TTL: the trace called a counted record a duplicate."""
+    with AppTester(app, settings=FORGETFUL) as tester:
+        places = chain(tester)
+        whole = fates(traced(tester, "o-1"))
+        assert [fate for _, fate, _ in whole] == 2 * [Fate.COUNTED, Fate.DUPLICATE]
+        for place, verdict in zip(places, whole, strict=True):
+            report = traced(tester, place)
+            assert verdict in fates(report)
+            assert all(not one.doubts for one in report.records)
+
+
+def test_a_duplicate_of_a_doubtful_first_record_is_doubtful_too():
+    """Where the log begins, the records behind it may change places."""
+    with AppTester(app, settings=FORGETFUL) as tester:
+        first, *_ = chain(tester)
+        tp = TopicPartition("orders", int(first.split("/")[1]))
+        tester._world.broker.log(tp).trim(1)
+        counted, duplicate, _ = traced(tester, "o-1").records
+        assert (duplicate.verdict.fate, duplicate.verdict.first) == (Fate.DUPLICATE, 1)
+        assert duplicate.doubts == counted.doubts != []
 
 
 def test_a_key_bounds_the_search_to_its_partition(tester):
