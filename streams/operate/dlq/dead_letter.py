@@ -4,9 +4,9 @@ Commands scan millions of them: common fields are parsed by column, other header
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from msgspec import Struct
@@ -14,7 +14,7 @@ from msgspec import Struct
 from streams.connect.broker.log_range import read_some
 from streams.core.errors import BatchUnreadable, RecordLost, UnknownTopic
 from streams.core.records import headers
-from streams.core.topics.topic import Topic
+from streams.core.topics.topic import TENANT_FIELD, Topic
 from streams.core.topics.topology import Topology
 from streams.core.types import Headers, LogReader, OffsetOutOfRange, RecordBatch, TopicPartition
 from streams.operate.dlq.dialects import Dialect, HeaderColumns, dialect_of, text
@@ -46,7 +46,7 @@ class Pointer(NamedTuple):
 
 
 class _Tenanted(Struct):
-    tenant_id: str
+    tenant_id: str | int
 
 
 _tenanted = msgspec.json.Decoder(_Tenanted).decode
@@ -157,9 +157,15 @@ class DeadLetterRecord(Struct, frozen=True, gc=False, kw_only=True):
 def tenant_named(value: bytes | None) -> str:
     """ "" when unreadable or unnamed."""
     try:
-        return _tenanted(value or b"").tenant_id
+        return str(_tenanted(value or b"").tenant_id)
     except (ValueError, RecursionError):
         return ""
+
+
+def tenant_in(fields: Mapping[str, Any]) -> str:
+    """The tenant that the fields of an event name, as `tenant_name` of the event; "" for none."""
+    tenant = fields.get(TENANT_FIELD)
+    return "" if tenant is None else str(tenant)
 
 
 def letters(batch: RecordBatch, topology: Topology) -> list[DeadLetterRecord]:

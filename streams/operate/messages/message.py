@@ -12,11 +12,11 @@ import msgspec
 
 from streams.core.records import headers
 from streams.core.records.faust_values import plain
-from streams.core.topics.topic import TENANT_FIELD, Topic, fields_of
+from streams.core.topics.topic import Topic, fields_of
 from streams.core.topics.topology import Topology
 from streams.core.types import Headers, RecordBatch, TopicPartition
 from streams.engine.decode.codecs import Limits, decode, settled
-from streams.operate.dlq.dead_letter import tenant_named
+from streams.operate.dlq.dead_letter import tenant_in, tenant_named
 
 _CODE = headers.DLQ_PREFIX + "error_code"
 
@@ -114,8 +114,8 @@ def _json(value: bytes | None) -> Any:
 
 
 def _tenant(topic: Topic | None, key: bytes | None, value: bytes | None, event: Any) -> str:
-    if isinstance(event, Mapping) and isinstance(event.get(TENANT_FIELD), str):
-        return str(event[TENANT_FIELD])
+    if isinstance(event, Mapping) and (named := tenant_in(event)):
+        return named
     if topic is not None and topic.key_is_tenant:
         return (key or b"").decode(errors="replace")
     return tenant_named(value)

@@ -9,13 +9,13 @@ from typing import Any, TypeAlias
 from streams.core.records import headers
 from streams.core.records.bad_records import IdempotencyConflict, TenantOverQuota
 from streams.core.records.faust_values import plain
-from streams.core.topics.topic import TENANT_FIELD, Topic, fields_of
+from streams.core.topics.topic import Topic, fields_of
 from streams.core.types import Headers, RecordBatch, TopicPartition
 from streams.engine.agents.agent import AgentSpec
 from streams.engine.agents.job_agent import Agent, JobAgent
 from streams.engine.agents.window_agent import WindowAgent
 from streams.engine.decode.codecs import Limits, decode, settled
-from streams.operate.dlq.dead_letter import PROCESS_STAGE, tenant_named
+from streams.operate.dlq.dead_letter import PROCESS_STAGE, tenant_in, tenant_named
 from streams.operate.trace.needles import needles
 
 Identity: TypeAlias = tuple[str, str | bytes]
@@ -126,8 +126,7 @@ def identity_of(
     if not ids:
         return None
     named = fields.get(ids)
-    tenant = str(fields.get(TENANT_FIELD, ""))
-    return tenant, (value or b"") if named is None else str(named)
+    return tenant_in(fields), (value or b"") if named is None else str(named)
 
 
 def keeps_id(agent: Agent | None, stage: str, code: str) -> bool:
@@ -154,8 +153,7 @@ def _tenant(
     topic: Topic, key: bytes | None, value: bytes | None, fields: Mapping[str, Any] | None
 ) -> str:
     if fields is not None:
-        named = fields.get(TENANT_FIELD, "")
-        return named if isinstance(named, str) else ""
+        return tenant_in(fields)
     if topic.key_is_tenant:
         return (key or b"").decode(errors="replace")
     return tenant_named(value)

@@ -118,6 +118,15 @@ async def test_what_the_codec_refuses_is_shown_with_the_reason(broker):
     assert (found[1].event, found[1].tenant) == (None, "acme")
 
 
+async def test_a_tenant_may_be_a_number(broker):
+    """As in the events that agents get."""
+    producer = broker.plain_producer()
+    for value in (b'{"tenant_id":7}', b'{"tenant_id":null}', b'{"tenant_id":"7"}', b"[7]"):
+        await (await producer.send("other", b"k", value, ()))
+    found = await searched(broker, topic="other", chosen=MessageFilter(tenant="7"))
+    assert [one.offset for one in found] == [0, 2]
+
+
 async def test_a_topic_of_no_declaration_is_shown_as_json_or_bytes(broker):
     producer = broker.plain_producer()
     for value in (b'{"a":1}', b"\xff\x00", None):

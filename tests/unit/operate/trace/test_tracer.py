@@ -300,6 +300,30 @@ def test_an_owner_sees_its_own_records_only():
         assert not traced(tester, "e-1", tenant="other").found
 
 
+class Visit(Record):
+    id: str
+    tenant_id: int | None
+    site: str
+    ts: int
+
+
+def test_a_tenant_that_is_a_number_finds_its_records_and_letters():
+    """They were "not found", as if the events named no tenant. None is no tenant called None."""
+    sites = App("sites")
+    visits = sites.topic("visits", value_type=Visit, key_field="site", time_field="ts")
+    sites.windows("per_site", of=visits, by=("site",), size="1m", fold={"n": Count()}, ids="id")
+    with AppTester(sites) as tester:
+        for tenant, late_s in ((7, 0), (7, 600), (None, 0)):
+            ts = tester.now_ms - 1000 * late_s
+            tester.send(visits, Visit(id="v-1", tenant_id=tenant, site="a", ts=ts))
+        for bounds in ({"tenant": "7"}, {"owner": "7"}):
+            first, late = traced(tester, "v-1", **bounds).records
+            assert (first.verdict.fate, late.verdict.code) == (Fate.COUNTED, "window_closed")
+            assert [one.letter.tenant for one in late.letters] == ["7"]
+        assert not traced(tester, "v-1", tenant="None").found
+        assert not traced(tester, "v-1", owner="8").found
+
+
 def test_an_offset_that_was_moved_by_hand_is_a_doubt(tester):
     """The state says where a partition goes on, so the offset proves nothing then."""
     tester.send(orders, order(tester))
