@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -15,13 +16,14 @@ from streams.cli.invocation import Invocation, invocation
 from streams.cli.terminal.output_form import Output, OutputForm, is_wide
 
 if TYPE_CHECKING:
+    from streams.core.types import TopicPartition
     from streams.operate.messages.message import TopicMessage
     from streams.operate.messages.message_filter import MessageFilter
     from streams.operate.messages.selection import TopicMessages
 
 _VALUE_SHOWN = 100
-_OFFSET = re.compile(r"\d{1,8}")
-"""A whole number of more digits is a time in epoch seconds."""
+_OFFSET = re.compile(r"\d{1,9}")
+"""A whole number of more digits is a time in epoch seconds, since 2001."""
 
 _Topic = Annotated[str, typer.Argument(metavar="TOPIC", help="As `dia topics list` shows.")]
 _Tenant = Annotated[str | None, typer.Option(metavar="ID", help="Only events of this tenant.")]
@@ -114,7 +116,7 @@ def search(
 
     The range ends at the records that are committed now. --contains, --code and --key pass over
     batches that cannot match before they are decoded. Exit code 6 when nothing was found, 3 when
-    the time was over first.
+    the time was over first, or nothing was found and a batch could not be opened.
 
     Example: dia topics search orders --from -1h --contains o-4711
     """
@@ -192,13 +194,16 @@ async def _tail(
         if lines:
             deadline_s = reading.clock.monotonic() + seconds
             shown.show(await reading.newest(found, lines, deadline_s))
+            for one in found:
+                for first, until in one.unreadable:
+                    _say_unreadable(run, one.tp, first, until)
             if reading.late:
                 run.printer().say(
                     "older messages were not read: the limit of time or offsets was reached. "
                     "`dia topics search` reads a range."
                 )
         if follow:
-            async for messages in reading.follow(found):
+            async for messages in reading.follow(found, partial(_say_unreadable, run)):
                 shown.show(messages)
 
 
@@ -282,7 +287,13 @@ def _say_searched(run: Invocation, done: TopicMessages) -> None:
             f"the log holds {one.log_begin} to {one.log_end}"
         )
         for first, until in one.unreadable:
-            printer.say(f"  offsets {first} to {until - 1} cannot be opened, so not searched")
+            _say_unreadable(run, one.tp, first, until)
+    if done.full:
+        printer.say("the number of messages (--limit) was reached: these offsets may hold more.")
+
+
+def _say_unreadable(run: Invocation, tp: TopicPartition, first: int, until: int) -> None:
+    run.printer().say(f"{tp}: offsets {first} to {until - 1} cannot be opened, so not read")
 
 
 def _conclude(done: TopicMessages, shown: int) -> None:
@@ -293,6 +304,10 @@ def _conclude(done: TopicMessages, shown: int) -> None:
         raise PartialResult(
             "the time was over before all was searched: see above. Give --from, --key, --partition "
             "or a longer --timeout."
+        )
+    if not shown and not all(one.whole for one in done.searched):
+        raise PartialResult(
+            f"no message of {done.topic} was found, but not every batch could be read: see above."
         )
     if not shown:
         raise NotFoundThere(

@@ -25,6 +25,7 @@ _COMPARISON = re.compile(
     r"\s*(?P<path>(?:\$\.)?[^\s=!<>~]+)\s*(?P<operator>==|!=|<=|>=|<|>|~)\s*"
     r'(?P<literal>"(?:[^"\\]|\\.)*"|\S+)\s*'
 )
+_PATH = re.compile(r"[^.\[\]]+(?:\.[^.\[\]]+|\[\d{1,6}\])*")
 _STEP = re.compile(r"(?:^|\.)(?P<name>[^.\[\]]+)|\[(?P<number>\d{1,6})\]")
 _AND = re.compile(r"and\s")
 _ORDERED: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
@@ -83,9 +84,13 @@ class Condition:
                     'For example: amount > 10 and account == "ada". Operators are == != < <= > >= '
                     "and ~ (contains)."
                 )
-            found.append(
-                FieldComparison(_path(match["path"]), match["operator"], _value(match["literal"]))
-            )
+            path = _path(match["path"])
+            if not path:
+                raise UsageError(
+                    f"{option} {text!r}: {match['path']!r} is no field. Write name, name.inner, or "
+                    "name[0] for an item of a list."
+                )
+            found.append(FieldComparison(path, match["operator"], _value(match["literal"])))
             at = match.end()
             if at == len(text):
                 return cls(tuple(found))
@@ -99,7 +104,9 @@ class Condition:
 
 
 def _path(text: str) -> tuple[str | int, ...]:
-    steps = _STEP.finditer(text.removeprefix("$."))
+    """() for other text."""
+    text = text.removeprefix("$.")
+    steps = _STEP.finditer(text) if _PATH.fullmatch(text) else ()
     return tuple(step["name"] or int(step["number"]) for step in steps)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from streams.connect.broker.log_range import behind, read_some
 from streams.core.clock import Clock
@@ -16,10 +16,15 @@ READ_RECORDS = 1000
 
 
 async def follow(
-    reader: LogReader, clock: Clock, starts: Mapping[TopicPartition, int], select: Select
+    reader: LogReader,
+    clock: Clock,
+    starts: Mapping[TopicPartition, int],
+    select: Select,
+    unreadable: Callable[[TopicPartition, int, int], None],
 ) -> AsyncIterator[list[TopicMessage]]:
     """Lists of selected messages from the given offsets on, for as long as they are asked for, none
     empty. Of a partition in the order of its offsets. What retention deletes first is passed over.
+    ``unreadable`` receives the first offset of a batch that cannot be opened, and that behind it.
 
     Raises as `LogReader`.
     """
@@ -31,7 +36,8 @@ async def follow(
                 try:
                     batch = await read_some(reader, tp, at[tp], bounds.stable_end, READ_RECORDS)
                 except BatchUnreadable as error:
-                    at[tp] = behind(error, bounds.stable_end)
+                    first, at[tp] = at[tp], behind(error, bounds.stable_end)
+                    unreadable(tp, first, at[tp])
                     continue
                 except OffsetOutOfRange:
                     at[tp] = max(at[tp] + 1, await reader.beginning_offset(tp))

@@ -8,12 +8,12 @@ pieces read.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from streams.connect.broker.log_range import behind, read_some
 from streams.core.clock import Clock
 from streams.core.errors import BatchUnreadable
-from streams.core.types import LogReader, OffsetOutOfRange, RecordBatch, TopicPartition
+from streams.core.types import LogReader, OffsetOutOfRange, RecordBatch
 from streams.operate.messages.message import TopicMessage
 from streams.operate.trace.log_scan import SearchedRange
 
@@ -50,10 +50,10 @@ class NewestMessages:
     select: Select
     offsets: int = 0
     late: bool = False
-    unreadable: list[tuple[TopicPartition, int, int]] = field(default_factory=list)
 
     async def read(self, ranges: list[SearchedRange]) -> list[TopicMessage]:
-        """Raises as `LogReader`."""
+        """Enters in the ranges what cannot be opened, and what retention deletes meanwhile. Raises as
+        `LogReader`."""
         sides = [_Backwards(one, one.end) for one in ranges if one.start < one.end]
         found: list[TopicMessage] = []
         while side := self._next(sides, found):
@@ -89,12 +89,16 @@ class NewestMessages:
                 batch = await read_some(self.reader, tp, at, high, min(high - at, 5000))
             except BatchUnreadable as error:
                 until = min(behind(error, high), high)
-                self.unreadable.append((tp, at, until))
+                side.range.unreadable.append((at, until))
                 at = until
                 continue
             except OffsetOutOfRange:
-                side.range.trimmed, side.low = True, side.range.start
-                return found
+                begin = await self.reader.beginning_offset(tp)
+                if begin <= at:
+                    raise
+                at = side.low = side.range.start = min(begin, high)
+                side.range.trimmed = True
+                continue
             at = batch.end
             batch = batch.take([row for row, offset in enumerate(batch.offsets) if offset < high])
             if len(batch):

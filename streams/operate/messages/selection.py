@@ -22,7 +22,8 @@ OFFSETS_MAX = 1_000_000
 
 @dataclass(slots=True)
 class TopicMessages:
-    """``partition``, ``first`` and ``until``: only these offsets of one partition, or of all."""
+    """``partition``, ``first`` and ``until``: only these offsets of one partition, or of all. ``late``:
+    the time, ``full``: the number of messages ended the reading."""
 
     topic: str
     filter: MessageFilter
@@ -36,6 +37,7 @@ class TopicMessages:
     until: int | None = None
     searched: list[SearchedRange] = field(default_factory=list)
     late: bool = False
+    full: bool = False
 
     async def ranges(self, admin: Admin) -> list[SearchedRange]:
         """The offsets that may hold selected messages. Raises `UnknownTopic`."""
@@ -92,12 +94,15 @@ class TopicMessages:
                 take(chosen)
 
         await scan.search(found, self.filter.needles, select)
+        self.full = scan.stopped
         self.late = scan.late and not scan.stopped
 
-    def follow(self, found: list[SearchedRange]) -> AsyncIterator[list[TopicMessage]]:
-        """Messages behind the ranges, as they come."""
+    def follow(
+        self, found: list[SearchedRange], unreadable: Callable[[TopicPartition, int, int], None]
+    ) -> AsyncIterator[list[TopicMessage]]:
+        """Messages behind the ranges, as they come; ``unreadable`` as in `follow`."""
         starts: dict[TopicPartition, int] = {one.tp: one.end for one in found}
-        return follow(self.reader, self.clock, starts, self._select)
+        return follow(self.reader, self.clock, starts, self._select, unreadable)
 
     async def _select(self, batch: RecordBatch) -> list[TopicMessage]:
         return self.filter.select(await messages_of(batch, self.topology, self.limits))

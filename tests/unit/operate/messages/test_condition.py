@@ -72,6 +72,15 @@ def test_other_text_is_refused_with_an_example(text):
         Condition.parse(text)
 
 
+@pytest.mark.parametrize(
+    "text", ["items[-1].name == 1", "a..b == 1", "[0] != 1", "a.b[ == 1", "a[x] == 1", ". == 1"]
+)
+def test_a_path_that_is_none_is_refused(text):
+    """Its readable parts were the path of another field, so nothing was found, or everything."""
+    with pytest.raises(UsageError, match=r"is no field. .*name\[0\]"):
+        Condition.parse(text)
+
+
 def test_a_condition_is_bounded():
     with pytest.raises(UsageError, match="more than 1000"):
         Condition.parse("a == " + "1" * 2000)

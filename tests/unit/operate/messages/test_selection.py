@@ -155,7 +155,20 @@ async def test_an_unreadable_batch_is_passed_over_and_named(broker):
     await made.search(ranges, 100, made.clock.monotonic() + SOON_S, found.extend, lambda n: None)
     assert [one.offset for one in found] == [0, 1, 2, 3, 6, 7, 8, 9]
     assert made.searched[0].unreadable == [(4, 6)]
-    assert [one.offset for one in await newest(broker, 3)] == [9, 8, 7]
+    made, ranges = await reading(broker)
+    newer = await made.newest(ranges, 8, made.clock.monotonic() + SOON_S)
+    assert [one.offset for one in newer] == [9, 8, 7, 6, 3, 2, 1, 0]
+    assert made.searched[0].unreadable == [(4, 6)]
+
+
+async def test_what_retention_leaves_of_a_piece_is_shown(broker):
+    """The tail of a partition was empty where retention deleted the start of its newest piece."""
+    placed(broker, [(0, NOW_MS + number, number) for number in range(1000)])
+    made, ranges = await reading(broker)
+    broker.log(TopicPartition(TOPIC, 0)).trim(600)
+    found = await made.newest(ranges, 1000, made.clock.monotonic() + SOON_S)
+    assert [one.offset for one in found] == [*range(999, 599, -1)]
+    assert made.searched[0].trimmed
 
 
 async def test_the_limit_ends_a_search_before_its_range(broker):
@@ -164,7 +177,7 @@ async def test_the_limit_ends_a_search_before_its_range(broker):
     found = []
     await made.search(ranges, 4, made.clock.monotonic() + SOON_S, found.extend, lambda n: None)
     assert [one.offset for one in found] == [0, 1, 2, 3]
-    assert not made.late
+    assert (made.late, made.full) == (False, True)
 
 
 async def test_a_deadline_ends_the_reading_and_says_so(broker):
@@ -180,9 +193,17 @@ async def test_new_messages_follow(broker):
     made, ranges = await reading(broker, chosen=MessageFilter(where=Condition.parse("value < 9")))
     await write(broker, 9)
     await write(broker, 2)
-    live = made.follow(ranges)
+    damaged = []
+    live = made.follow(ranges, lambda *batch: damaged.append(batch))
     async with asyncio.timeout(SOON_S):
         assert [one.event["value"] for one in await anext(live)] == [2]
         await write(broker, 3, tenant="bob")
-        assert [one.event["value"] for one in await anext(live)] == [3]
+        [third] = await anext(live)
+        assert third.event["value"] == 3
+        lost = third.offset + 1
+        await write(broker, 4, tenant="bob")
+        broker.log(third.tp).spoil(lost, lost + 1)
+        await write(broker, 5, tenant="bob")
+        assert [one.event["value"] for one in await anext(live)] == [5]
     await live.aclose()
+    assert damaged == [(third.tp, lost, lost + 1)]
