@@ -244,7 +244,8 @@ class StreamPartition(Partition):
     def tenant(self) -> str | None:
         if self._closing.in_progress or not self.given:
             return ""
-        tenants = {tenant_of(self.row(ahead)[2]) for ahead in range(self.given)}
+        events = (self.row(ahead)[2] for ahead in range(self.given))
+        tenants = {tenant_of(event) for event in events if type(event) is not BadPosition}
         return tenants.pop() if len(tenants) == 1 else None
 
     @property

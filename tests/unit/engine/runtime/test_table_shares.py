@@ -140,6 +140,24 @@ async def test_a_list_of_several_tenants_is_given_one_by_one_when_room_is_short(
     assert partition.failure is None
 
 
+async def test_a_bad_record_in_a_list_makes_it_no_list_of_several_tenants(desk):
+    """Its tenant filled half of a table without an owner, and then had a share of the rest."""
+    notes = DeclaredTable("notes", keys="any")
+
+    async def body(stream):
+        async for events in stream.take(2, within=0):
+            for event in events:
+                notes[event.event_id] = "x" * NOTE_BYTES
+
+    await desk.open(body, notes, max_table_bytes=BYTES)
+    for _ in range(NOTES):
+        events = [desk.rig.event(tenant_id="hostile") for _ in range(2)]
+        await desk.rig.produce(events[0], b"{", events[1], key=b"hostile")
+        await desk.fold()
+        await settle(TURNS)
+    assert 0 < len(desk.table(notes)) <= BYTES // 2 // NOTE_BYTES
+
+
 def test_an_owner_is_one_short_text_for_all_its_keys():
     """Each event brings its tenant's name as a text of its own, of any length: one for each key stayed in
     memory, which no bound counted."""
