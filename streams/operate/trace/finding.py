@@ -194,7 +194,9 @@ class Finding:
         first_ms = min(one.append_ms for place, one in self.records.items() if place.tp == tp)
         since = TimeBounds(first_ms - self.means.settings.dedupe_ttl_s * 1000)
         [found] = await ranges(self.means.reader, [tp], since)
-        searched = [one.start for one in self.scan.searched if one.tp == tp and wanted <= one.needles]
+        searched = [
+            one.start for one in self.scan.searched if one.tp == tp and wanted <= one.needles
+        ]
         found.end = min([found.end, *searched])
         return found
 

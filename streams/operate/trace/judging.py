@@ -174,11 +174,8 @@ class Judging:
         reader = self.found.means.reader
         since = (await reader.offsets_since([one.tp], one.append_ms - ttl_s * 1000))[one.tp]
         wanted = {*identity_needles(one.identity)} if one.identity is not None else set()
-        before = [
-            part
-            for part in self.found.scan.searched
-            if part.tp == one.tp and part.start < one.offset and wanted <= part.needles
-        ]
+        here = [part for part in self.found.scan.searched if part.tp == one.tp]
+        before = [part for part in here if part.start < one.offset and wanted <= part.needles]
         reached = _reached(before, since)
         if reached < one.offset:
             return [f"offsets {reached} to {one.offset - 1} were not searched for its first record"]
@@ -186,7 +183,7 @@ class Judging:
             return [
                 f"offsets {gaps[0][0]} to {gaps[0][1] - 1} of {one.tp} cannot be opened: a first record may lie there"
             ]
-        begin = min((part.log_begin for part in before), default=since)
+        begin = min((part.log_begin for part in here), default=since)
         epoch_start = facts.last.link.start_offset if facts.last is not None else 0
         if since <= begin and begin > epoch_start:
             why = f"if the id came before that, within {ttl_s} s (DIA_DEDUPE_TTL_S)"
