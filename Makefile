@@ -85,7 +85,7 @@ $(KERNELS): $(STAMP) $(wildcard streams/core/kernels/*.py)
 # Where Python may not write bytecode, hundreds of processes would each compile what they import.
 $(REWRITTEN): $(STAMP)
 	@$(BIN)/python -m compileall -q schemas streams tables agents
-	@DIA_KERNELS=off PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --collect-only -qq >/dev/null && touch $@ || \
+	@DIA_KERNELS=off PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -p no:cacheprovider --collect-only -qq >/dev/null && touch $@ || \
 	  echo "compiled: the tests cannot be collected; make test says why" >&2
 
 compiled: $(KERNELS) $(REWRITTEN)

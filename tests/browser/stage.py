@@ -48,7 +48,7 @@ LETTERS = 7
 _QUICK = {
     "COMMIT_INTERVAL_S": "0.2", "IDLE_CLOSE_S": "0.5", "GRACE_S": "0",
     "LATE_HOLD_S": "0.5", "ROLLUP_INTERVAL_S": "1", "CLICKHOUSE_DATABASE": "browsed",
-    "HTTP_PORT": "0",
+    "HTTP_PORT": "0", "KERNELS": "off",
 }  # fmt: skip
 
 

@@ -91,6 +91,7 @@ class Bank:
             "DIA_SCHEMA_REGISTRY_URL": registry_url,
             "DIA_PAGES_PORT": str(first),
             "DIA_CLICKHOUSE_DATABASE": "pagebank",
+            "DIA_KERNELS": "off",
         }
         self.workers: subprocess.Popen[bytes] | None = None
         self.sent = 0

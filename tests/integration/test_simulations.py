@@ -20,7 +20,9 @@ DATABASE = "simulated"
 
 @pytest.fixture
 async def trial(stack, tmp_path):
-    opened = SimulationTrial(stack, tmp_path, pool_processes="2", clickhouse_database=DATABASE)
+    opened = SimulationTrial(
+        stack, tmp_path, pool_processes="2", clickhouse_database=DATABASE, kernels="off"
+    )
     await empty_topics(opened.broker)
     await opened.open()
     yield opened

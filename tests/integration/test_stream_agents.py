@@ -88,6 +88,7 @@ class Words:
             "DIA_SESSION_TIMEOUT_S": "6",
             "DIA_COMMIT_TIMEOUT_S": "5",
             "DIA_APP": "words:app",
+            "DIA_KERNELS": "off",
         }
         self.broker = KafkaBroker(stack.kafka_bootstrap)
         self.started: list[FaultWorker] = []

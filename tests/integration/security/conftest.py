@@ -140,6 +140,7 @@ def secure_kafka(
         yield SecureKafka(
             environ={
                 "DIA_HOME": str(home / "worker"),
+                "DIA_KERNELS": "off",
                 "DIA_KAFKA_BOOTSTRAP": plan.kafka_bootstrap,
                 "DIA_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
                 "DIA_KAFKA_SASL_USER": USER,
