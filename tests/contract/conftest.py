@@ -1,4 +1,4 @@
-"""The brokers every contract test runs on: the in-memory one, and the real one (marker stack)."""
+"""The brokers of the contract tests: the in-memory one and a real one (marker stack)."""
 
 from __future__ import annotations
 
@@ -28,15 +28,16 @@ from streams.core.types import (
 )
 
 SESSION_TIMEOUT_S = 6.0
-"""The least a broker with default settings accepts."""
+"""The smallest value that a broker with default settings accepts."""
 PATIENCE_S = 200.0
 MARKER_DELAY_S = 0.03
-"""A commit is answered before its markers lie in the partitions: a test that takes them for written
-right after a commit fails in memory, too, and not only on a busy broker."""
+"""In memory, a commit returns before its markers are in the partitions, as on a busy broker: a test
+that reads right after a commit fails in memory, too."""
 
 
 class Recorder:
-    """A listener that seeks each new partition, as the engine does, and remembers the calls."""
+    """A rebalance listener that seeks each new partition, as the engine does, and records the
+    calls."""
 
     def __init__(self, consumer: GroupConsumer, offset: int | None = 0) -> None:
         self.consumer = consumer
@@ -55,7 +56,7 @@ class Recorder:
 
 
 class World:
-    """One broker, and short words for what the tests do with it. Ends what it started."""
+    """One broker and shortcuts for the tests. It closes all clients that it opened."""
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
@@ -89,7 +90,7 @@ class World:
     async def write(
         self, writer: TransactionalProducer, tp: TopicPartition, *values: bytes, commit: bool = True
     ) -> list[int]:
-        """One transaction of ``values``; their offsets."""
+        """Write ``values`` in one transaction; return their offsets."""
         await writer.begin()
         offsets = await self.send(writer, tp, *values)
         await (writer.commit() if commit else writer.abort())
@@ -111,7 +112,7 @@ class World:
     async def stable(self, tp: TopicPartition, end: int) -> None:
         """Wait until the last stable offset of ``tp`` is ``end``.
 
-        A commit returns once it is certain; its markers reach the partitions a moment later.
+        A commit returns once it is decided; its markers reach the partitions a moment later.
         """
         reader = await self.broker.reader()
         async with asyncio.timeout(PATIENCE_S):
@@ -121,14 +122,14 @@ class World:
         await reader.close()
 
     async def committed(self, group: str, tp: TopicPartition) -> CommittedOffset:
-        """The group's offset, by one question: an open transaction is waited for by the broker."""
+        """The group's committed offset in one request: the broker waits for an open transaction."""
         async with opened(self.broker.admin()) as admin:
             return (await admin.committed(group, [tp]))[tp]
 
     async def read(
         self, tp: TopicPartition, end: int | None = None, offset: int = 0
     ) -> RecordBatch:
-        """Everything from ``offset`` to the last stable offset, which will be ``end``."""
+        """Read from ``offset`` until the last stable offset is ``end``; return the records."""
         if end is not None:
             await self.stable(tp, end)
         reader = await self.broker.reader()
@@ -147,7 +148,7 @@ class World:
     def consumer(
         self, group: str, topics: Sequence[str], instance_id: str, offset: int | None = 0
     ) -> tuple[GroupConsumer, Recorder]:
-        """A member that is not started yet, and the listener to start it with."""
+        """A member that is not started, and the listener to start it with."""
         consumer = self.broker.consumer(group, topics, instance_id)
         self._consumers.append(consumer)
         return consumer, Recorder(consumer, offset)
@@ -162,7 +163,7 @@ class World:
     async def poll(
         self, consumer: GroupConsumer, tp: TopicPartition, until: int
     ) -> list[RecordBatch]:
-        """Batches of ``tp`` until the consumer's position there is ``until``."""
+        """Fetch batches of ``tp`` until the consumer's position is ``until``."""
         batches: list[RecordBatch] = []
         async with asyncio.timeout(PATIENCE_S):
             while consumer.position(tp) != until:
@@ -172,7 +173,7 @@ class World:
         return batches
 
     async def poll_until(self, consumers: Sequence[GroupConsumer], done: object) -> None:
-        """Keep the members polling until ``done()`` holds."""
+        """Poll the members until ``done()`` is true."""
         assert callable(done)
         async with asyncio.timeout(PATIENCE_S):
             while not done():
@@ -188,14 +189,14 @@ class World:
 
 @pytest.fixture(scope="session")
 def kafka_bootstrap(request: pytest.FixtureRequest) -> str:
-    """Address of a real broker: the one named in the environment, else the local stack's."""
+    """Address of a real broker: from the environment, else of the local stack."""
     named = os.environ.get("DIA_KAFKA_BOOTSTRAP")
     return named or request.getfixturevalue("stack").kafka_bootstrap
 
 
 @pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.stack)])
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
-    """The broker under test; everything started on it is ended afterwards."""
+    """The broker under test; its clients are closed after the test."""
     if request.param == "memory":
         broker: Broker = MemoryBroker(
             SystemClock(), session_timeout_s=SESSION_TIMEOUT_S, marker_delay_s=MARKER_DELAY_S

@@ -1,4 +1,4 @@
-"""What the pools of the contract are asked to do: text in, text out."""
+"""Jobs of the pool contract: text in, text out."""
 
 from __future__ import annotations
 

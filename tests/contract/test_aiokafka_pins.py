@@ -1,4 +1,5 @@
-"""Private names of aiokafka that the adapters use: an upgrade must fail here, not in production."""
+"""Private names of aiokafka that the adapters use: an upgrade that changes one must fail in this
+test."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from streams.core.types import TopicPartition
 
 
 def names_used_by(function: object) -> set[str]:
-    """Attribute and global names in the code of ``function`` and the functions inside it."""
+    """Attribute and global names in the code of ``function`` and of the functions inside it."""
     names: set[str] = set()
     pending = [function.__code__]
     while pending:
@@ -43,7 +44,7 @@ def test_the_fetcher_keeps_one_answer_per_partition():
 
 
 def test_a_seek_removes_the_answer_and_its_error():
-    """An offset error is held in the buffer until then."""
+    """An offset error stays in the buffer until a seek."""
     assert {"seek", "_records"} <= names_used_by(fetcher.Fetcher.seek_to)
 
 
@@ -57,7 +58,7 @@ def test_an_answer_is_checked_against_the_position():
 
 
 def test_partition_records_know_the_aborted_transactions():
-    """`ColumnFetch` decides what is skipped by the client's own bookkeeping."""
+    """`ColumnFetch` decides by the client's own bookkeeping which batches it skips."""
     used = names_used_by(fetcher.PartitionRecords._unpack_records)
     assert {
         "_records", "_consume_aborted_up_to", "_contains_abort_marker", "_aborted_producers",
@@ -78,30 +79,30 @@ def test_a_record_set_takes_the_place_of_memory_records():
     assert callable(default_records._DefaultRecordBatchPy._maybe_uncompress)
 
 
-def test_the_consumer_is_made_of_the_parts_we_reach_for():
-    """The adapters reach through the consumer to its client, fetcher and coordinator."""
+def test_the_consumer_has_the_parts_that_the_adapters_use():
+    """The adapters reach its client, fetcher and coordinator through it."""
     used = names_used_by(AIOKafkaConsumer.start)
     assert {"_client", "_fetcher", "_coordinator", "_subscription"} <= used
     assert {"fetch_context", "check_errors"} <= names_used_by(AIOKafkaConsumer.getmany)
 
 
-def test_the_coordinator_names_its_member():
-    """A changed member id is how an eviction shows."""
+def test_the_coordinator_exposes_its_member_id():
+    """The adapter detects an eviction by a changed member id."""
     used = names_used_by(group_coordinator.GroupCoordinator.reset_generation)
     assert {"member_id", "generation", "request_rejoin"} <= used
     assert callable(group_coordinator.GroupCoordinator.check_errors)
 
 
 def test_a_partition_state_has_a_position_and_a_pause():
-    """Held partitions are paused in the client until their first seek."""
+    """Partitions without a seek stay paused in the client."""
     state = subscription_state.TopicPartitionState
     for name in ("has_valid_position", "position", "paused"):
         assert isinstance(getattr(state, name), property)
     assert isinstance(subscription_state.SubscriptionState.reassignment_in_progress, property)
 
 
-def test_the_producer_is_made_of_the_parts_we_end():
-    """`abandon` ends the sender and fails what the accumulator holds."""
+def test_the_producer_has_the_parts_that_abandon_stops():
+    """`abandon` stops the sender and fails the records in the accumulator."""
     assert {"_sender", "_message_accumulator", "_txn_manager", "client", "_closed"} <= (
         names_used_by(AIOKafkaProducer.__init__)
     )
@@ -114,7 +115,7 @@ def test_the_producer_is_made_of_the_parts_we_end():
     assert "_transaction_waiter" in names_used_by(TransactionManager.begin_transaction)
 
 
-def test_the_client_answers_questions_about_topics():
+def test_the_client_returns_metadata_of_topics():
     """`partitions_of` waits on the result of a metadata update."""
     assert callable(AIOKafkaClient.force_metadata_update)
     assert "_md_update_fut" in names_used_by(AIOKafkaClient.force_metadata_update)
@@ -125,19 +126,20 @@ def test_the_client_answers_questions_about_topics():
     assert "_client" in names_used_by(AIOKafkaAdminClient.__init__)
 
 
-def test_a_broker_is_asked_for_offsets_in_the_version_that_knows_stable_ones():
-    """aiokafka's own request ends at version 3, and its admin client ignores the answer's code."""
+def test_the_offset_fetch_request_supports_stable_offsets():
+    """aiokafka's own request ends at version 3, and its admin client ignores the error code of the
+    answer."""
     asked = OffsetFetch("g", [TopicPartition("t", 0)], stable=True).prepare({9: (1, 10)})
     assert (asked.API_KEY, asked.API_VERSION, asked.RESPONSE_TYPE.API_VERSION) == (9, 7, 7)
 
 
 def test_lz4_level_is_the_functions_only_default():
-    """The level is changed there; another default would be overwritten."""
+    """The adapter replaces this default; it would overwrite another one, too."""
     use_fast_lz4()
     assert inspect.signature(codec.lz4_encode).parameters["level"].default == FAST_LEVEL
     assert codec.lz4_decode(codec.lz4_encode(b"x" * 1000)) == b"x" * 1000
 
 
-def test_a_fenced_static_member_has_a_name():
-    """Without it the client reports the code as "unknown"."""
+def test_the_error_code_of_a_fenced_static_member_is_known():
+    """Without the adapter's entry, the client reports the code as "unknown"."""
     assert for_code(82) is FencedInstanceIdError

@@ -1,4 +1,4 @@
-"""What `dia topics` and the changelog's trimming need of administration, on every broker."""
+"""Administration that `dia topics` and the trimming of changelogs need, on every broker."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from streams.core.errors import RefusedBySafety, UnknownTopic
 from streams.core.types import TopicConfig, TopicPartition
 
 
-async def test_a_topic_is_described_by_what_was_set_on_it(world):
+async def test_a_topic_is_described_by_its_own_configuration(world):
     """A plan compares declared values with the topic's own, not with broker defaults."""
     config = {"retention.ms": "604800000", "message.timestamp.type": "LogAppendTime"}
     topic = await world.topic(partitions=3, config=config)
@@ -18,7 +18,7 @@ async def test_a_topic_is_described_by_what_was_set_on_it(world):
 
 
 async def test_changing_one_value_keeps_the_others(world):
-    """Kafka's older call resets every value it does not name."""
+    """Kafka's older request resets every value that it does not name."""
     topic = await world.topic(config={"retention.ms": "1000000", "cleanup.policy": "delete"})
     admin = await world.broker.admin()
     await admin.alter_config(topic, {"retention.ms": "-1"})
@@ -36,8 +36,8 @@ async def test_creating_a_topic_that_exists_changes_nothing(world):
     await admin.close()
 
 
-async def test_topics_grow_and_never_shrink(world):
-    """A smaller number of partitions would move keys and lose state."""
+async def test_topics_grow_and_do_not_shrink(world):
+    """Fewer partitions would move keys and lose state."""
     topic = await world.topic(partitions=2)
     admin = await world.broker.admin()
     await admin.create_partitions({topic: 4})
@@ -48,8 +48,8 @@ async def test_topics_grow_and_never_shrink(world):
     await admin.close()
 
 
-async def test_deleted_topics_are_gone(world):
-    """A stack that is thrown away leaves no topic behind; deleting twice is no error."""
+async def test_deleted_topics_do_not_exist(world):
+    """Deleting is idempotent, so that a test stack can remove topics that are gone."""
     topic = await world.topic()
     admin = await world.broker.admin()
     await admin.delete_topics([topic])
@@ -58,8 +58,8 @@ async def test_deleted_topics_are_gone(world):
     await admin.close()
 
 
-async def test_calls_about_an_unknown_topic_name_it(world):
-    """Each of them would otherwise end in another error of the client."""
+async def test_calls_on_an_unknown_topic_name_it(world):
+    """Each call would otherwise end in a different error of the client."""
     absent = world.name("absent")
     admin = await world.broker.admin()
     with pytest.raises(UnknownTopic):
@@ -73,7 +73,7 @@ async def test_calls_about_an_unknown_topic_name_it(world):
 
 
 async def test_a_cluster_keeps_its_id(world):
-    """A plan made for one cluster must not be run on another."""
+    """A plan made for one cluster must not run on another."""
     first, second = await world.broker.admin(), await world.broker.admin()
     assert await first.cluster_id() == await second.cluster_id() != ""
     await first.close()
@@ -81,7 +81,7 @@ async def test_a_cluster_keeps_its_id(world):
 
 
 async def test_the_replicas_of_each_partition_are_described(world):
-    """Who looks into a topic has to see which partition has no leader, or lacks copies."""
+    """Operators need to see which partition has no leader or too few replicas."""
     topic = await world.topic(partitions=3)
     admin = await world.broker.admin()
     found = await admin.describe_replicas(topic)

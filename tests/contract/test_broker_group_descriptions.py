@@ -1,4 +1,4 @@
-"""What health needs to know of consumer groups, on every broker."""
+"""Descriptions of consumer groups for health checks, on every broker."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ async def _described(world, group) -> GroupDescription:
         return await admin.describe_group(group)
 
 
-async def test_a_group_that_nobody_joined_has_no_members(world):
-    """A group without members is an answer, not an error: its records wait."""
+async def test_a_group_without_members_is_described_as_empty(world):
+    """It is an answer, not an error: the group's records wait for a member."""
     group = world.name("group")
     assert await _described(world, group) == GroupDescription(group, stable=True, members=())
 
 
-async def test_members_are_described_with_what_they_own(world):
-    """A partition without an owner can only be seen against every member's assignment."""
+async def test_members_are_described_with_their_assignments(world):
+    """A partition without an owner shows only by comparison with all assignments."""
     group, topic = world.name("group"), await world.topic(partitions=3)
-    first, told = await world.member(group, [topic], "one")
+    first, listener = await world.member(group, [topic], "one")
     joining = asyncio.create_task(world.member(group, [topic], "two"))
-    await world.poll_until([first], lambda: len(told.assigned) > 1 and joining.done())
+    await world.poll_until([first], lambda: len(listener.assigned) > 1 and joining.done())
     second, _ = await joining
     described = await _described(world, group)
     assert described.stable
@@ -37,7 +37,7 @@ async def test_members_are_described_with_what_they_own(world):
 
 
 async def test_a_topic_outside_the_subscription_has_no_owner(world):
-    """A living group that does not read a topic must not look as if it did."""
+    """A live group that does not read a topic must not look as if it did."""
     group, read, unread = world.name("group"), await world.topic(), await world.topic()
     await world.member(group, [read], "one")
     described = await _described(world, group)

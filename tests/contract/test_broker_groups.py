@@ -1,4 +1,4 @@
-"""What assignment and the source fetch need of consumer groups, on every broker."""
+"""Consumer groups: assignment, seeking, pausing and rebalancing, on every broker."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from streams.core.types import CommittedOffset, OffsetOutOfRange, TopicPartition
 from streams.engine.runtime.identity import member_id
 
 
-async def test_a_new_group_is_assigned_everything_and_reads_from_where_it_seeks(world):
-    """A new group starts at the log start by our decision, never by an error or a reset."""
+async def test_a_new_group_is_assigned_all_partitions_and_reads_from_its_seek(world):
+    """The engine chooses to start at the log start; it does not rely on an error or a reset policy."""
     topic = await world.topic(partitions=2)
     producer = await world.plain()
     await (await producer.send_many(topic, [b"%d" % n for n in range(50)], [b"v"] * 50))
@@ -27,8 +27,8 @@ async def test_a_new_group_is_assigned_everything_and_reads_from_where_it_seeks(
     assert all(batch.start == 0 for tp in both for batch in read[tp][:1])
 
 
-async def test_batches_join_up_and_pass_what_is_not_delivered(world):
-    """C1 folds a list only if its start is where the last one ended."""
+async def test_batches_are_contiguous_and_skip_undelivered_records(world):
+    """C1 folds a batch only if it starts where the previous one ended."""
     tp = TopicPartition(await world.topic(), 0)
     writer = await world.writer()
     await world.write(writer, tp, b"a")
@@ -44,8 +44,8 @@ async def test_batches_join_up_and_pass_what_is_not_delivered(world):
     assert batches[-1].end == 9
 
 
-async def test_watermarks_tell_the_open_transaction_from_the_end(world):
-    """An idle partition is one whose position is both watermarks."""
+async def test_watermarks_distinguish_an_open_transaction_from_the_end(world):
+    """A partition is idle if its position equals both watermarks."""
     tp = TopicPartition(await world.topic(), 0)
     await world.write(await world.writer(), tp, b"a")
     await world.stable(tp, 2)
@@ -67,8 +67,8 @@ async def test_watermarks_tell_the_open_transaction_from_the_end(world):
     await world.poll_until([consumer], lambda: known(4, 4, 4))
 
 
-async def test_max_records_bounds_a_call_over_all_partitions(world):
-    """What one call returns has to fit the engine's memory."""
+async def test_max_records_bounds_one_call_over_all_partitions(world):
+    """The result of one call has to fit the engine's memory."""
     topic = await world.topic(partitions=3)
     producer = await world.plain()
     await (await producer.send_many(topic, [b"%d" % n for n in range(300)], [b"v"] * 300))
@@ -82,7 +82,7 @@ async def test_max_records_bounds_a_call_over_all_partitions(world):
 
 
 async def test_columns_have_one_length(world):
-    """A fold walks the columns side by side."""
+    """The fold iterates over the columns in parallel."""
     topic = await world.topic()
     tp = TopicPartition(topic, 0)
     producer = await world.plain()
@@ -100,7 +100,7 @@ async def test_columns_have_one_length(world):
 
 
 async def test_a_partition_yields_nothing_before_its_seek(world):
-    """The committed offset is for lag displays: the chain decides where to go on."""
+    """The chain decides where reading starts; the committed offset only serves lag displays."""
     topic = await world.topic()
     tp = TopicPartition(topic, 0)
     group = world.name("group")
@@ -135,8 +135,8 @@ async def test_paused_partitions_yield_nothing_and_resume_where_they_were(world)
     assert [v for batch in batches for v in batch.values] == [b"1"]
 
 
-async def test_a_seek_back_rereads(world):
-    """C1 seeks to fold_offset when a list does not join up."""
+async def test_a_backward_seek_rereads(world):
+    """C1 seeks to fold_offset when a batch is not contiguous."""
     tp = TopicPartition(await world.topic(), 0)
     await world.write(await world.writer(), tp, b"a", b"b")
     consumer, _ = await world.member(world.name("group"), [tp.topic], "one")
@@ -148,8 +148,8 @@ async def test_a_seek_back_rereads(world):
     assert [v for batch in batches for v in batch.values] == [b"b"]
 
 
-async def test_an_offset_error_is_told_once_and_spares_the_other_partitions(world):
-    """One truncated partition must not stop the consumer of the others."""
+async def test_an_offset_error_is_raised_once_and_spares_the_other_partitions(world):
+    """One truncated partition must not stop the others of the consumer."""
     topic = await world.topic(partitions=2)
     bad, good = TopicPartition(topic, 0), TopicPartition(topic, 1)
     writer = await world.writer()
@@ -168,8 +168,8 @@ async def test_an_offset_error_is_told_once_and_spares_the_other_partitions(worl
     assert [v for batch in batches for v in batch.values] == [b"x"]
 
 
-async def test_two_members_share_and_the_rest_takes_over(world):
-    """Eager rebalances: everything is revoked, then assigned anew."""
+async def test_two_members_share_and_the_survivor_takes_over(world):
+    """Rebalances are eager: all partitions are revoked, then assigned again."""
     topic = await world.topic(partitions=4)
     group = world.name("group")
     everything = frozenset(TopicPartition(topic, n) for n in range(4))
@@ -204,26 +204,26 @@ async def test_a_static_member_that_restarts_causes_no_rebalance(world):
     assert len(told_first.assigned) == rebalances
 
 
-async def test_two_holders_of_one_id_end_in_a_conflict(world):
-    """They would evict each other for ever, each undoing the other's work."""
+async def test_two_members_with_one_instance_id_conflict(world):
+    """Otherwise they would evict each other repeatedly."""
     topic = await world.topic()
     group = world.name("group")
     first, _ = await world.member(group, [topic], "same")
-    second, told = world.consumer(group, [topic], "same")
-    await second.start(told)
+    second, listener = world.consumer(group, [topic], "same")
+    await second.start(listener)
     with pytest.raises(MembershipConflict, match="same"):
         await world.poll_until([first, second], lambda: False)
 
 
 async def test_an_unknown_topic_is_named_at_start(world):
-    """A worker that waits for ever for a misspelt topic looks healthy."""
+    """A worker that waits for a misspelt topic would look healthy."""
     consumer, recorder = world.consumer(world.name("group"), [world.name("absent")], "one")
     with pytest.raises(UnknownTopic, match="dia topics apply"):
         await consumer.start(recorder)
 
 
 async def test_stopping_leaves_no_task_behind(world):
-    """A service that restarts its consumer must not collect old ones."""
+    """A service that restarts its consumer must not accumulate tasks."""
     topic = await world.topic()
     before = asyncio.all_tasks()
     consumer, _ = await world.member(world.name("group"), [topic], "one")
@@ -233,48 +233,48 @@ async def test_stopping_leaves_no_task_behind(world):
     assert asyncio.all_tasks() <= before
 
 
-async def test_a_static_member_that_comes_back_with_more_topics_keeps_its_old_partitions(world):
-    """The coordinator gives a known instance id its old assignment, whatever topics it names now:
-    the engine must not come back under the same id with another subscription."""
+async def test_a_static_member_that_returns_with_more_topics_keeps_its_old_partitions(world):
+    """The coordinator gives a known instance id its old assignment, whatever topics it subscribes
+    to: the engine must not reuse the id with another subscription."""
     one, two = await world.topic(partitions=2), await world.topic(partitions=2)
     group = world.name("group")
     first, _ = await world.member(group, [one], "same")
     await first.stop()
-    second, told = await world.member(group, [one, two], "same")
+    second, listener = await world.member(group, [one, two], "same")
     for _ in range(5):
         await second.getmany(0.2, 10)
-    assert told.assigned == [frozenset({TopicPartition(one, 0), TopicPartition(one, 1)})]
+    assert listener.assigned == [frozenset({TopicPartition(one, 0), TopicPartition(one, 1)})]
 
 
-async def test_a_static_member_that_comes_back_with_fewer_topics_is_refused(world):
-    """Its old assignment names partitions it did not ask for: a client that does not say so would
-    wait for its first assignment for ever."""
+async def test_a_static_member_that_returns_with_fewer_topics_is_refused(world):
+    """Its old assignment contains partitions that it did not subscribe to: a client that ignores
+    that would wait endlessly for its first assignment."""
     one, two = await world.topic(partitions=2), await world.topic(partitions=2)
     group = world.name("group")
     first, _ = await world.member(group, [one, two], "same")
     await first.stop()
-    second, told = world.consumer(group, [one], "same")
+    second, listener = world.consumer(group, [one], "same")
     with pytest.raises(BrokerUnavailable):
-        await second.start(told)
+        await second.start(listener)
 
 
 async def test_a_changed_set_of_topics_under_another_id_gets_all_of_them(world):
-    """What a worker with other agents does: the session of its old id ends, and then it owns every
-    partition of every topic that it names."""
+    """A worker with other agents takes another id: once the session of the old id ends, it owns
+    every partition of its topics."""
     one, two = await world.topic(partitions=2), await world.topic(partitions=2)
     group = world.name("group")
     first, _ = await world.member(group, [one], member_id("slot", [one]))
     await first.stop()
     both = [one, two]
-    second, told = world.consumer(group, both, member_id("slot", both))
+    second, listener = world.consumer(group, both, member_id("slot", both))
     async with asyncio.timeout(200):
-        await second.start(told)
-    assert told.assigned[-1] == {TopicPartition(topic, n) for topic in both for n in range(2)}
+        await second.start(listener)
+    assert listener.assigned[-1] == {TopicPartition(topic, n) for topic in both for n in range(2)}
 
 
 async def test_members_of_different_topics_share_a_group(world):
-    """While a new set of agents rolls out, old and new workers are in one group: each partition
-    belongs to a member that reads its topic."""
+    """During a rolling deploy of a changed set of agents, old and new workers are in one group:
+    each partition belongs to a member that reads its topic."""
     one, two = await world.topic(partitions=2), await world.topic(partitions=2)
     group = world.name("group")
     first, told_first = await world.member(group, [one], "first")

@@ -1,4 +1,4 @@
-"""What `dia produce` needs of the plain producer, on every broker."""
+"""The plain producer, on every broker."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from streams.core.records.bad_records import TooLarge
 from streams.core.types import TopicPartition
 
 
-async def test_records_land_in_their_keys_partition(world):
-    """Deduplication is per partition: every producer must agree on it."""
+async def test_records_are_sent_to_their_keys_partition(world):
+    """Deduplication is per partition: every producer must choose the same one."""
     topic = await world.topic(partitions=5)
     producer = await world.plain()
     keys = [b"tenant-%d" % n for n in range(40)]
@@ -23,7 +23,7 @@ async def test_records_land_in_their_keys_partition(world):
 
 
 async def test_bulk_sends_keep_order_within_a_partition(world):
-    """Two events of one tenant must not overtake each other."""
+    """Two events of one tenant must keep their order."""
     topic = await world.topic(partitions=3)
     producer = await world.plain()
     keys = [b"tenant-%d" % (n % 7) for n in range(5000)]
@@ -38,8 +38,8 @@ async def test_bulk_sends_keep_order_within_a_partition(world):
         assert (await world.read(TopicPartition(topic, partition))).values == expected
 
 
-async def test_bulk_sends_bear_the_headers_of_all(world):
-    """A trace that follows a block follows each record of it."""
+async def test_bulk_sends_attach_the_headers_to_every_record(world):
+    """The trace of a block must be found at each of its records."""
     topic = await world.topic(partitions=1)
     producer = await world.plain()
     header = (("traceparent", b"00-1"),)
@@ -49,7 +49,7 @@ async def test_bulk_sends_bear_the_headers_of_all(world):
 
 
 async def test_an_oversized_record_is_refused_with_its_cause(world):
-    """The edge must say "too large", not "unavailable"."""
+    """The edge must answer "too large", not "unavailable"."""
     topic = await world.topic(config={"max.message.bytes": "5000"})
     producer = await world.plain()
     huge = random.Random(3).randbytes(20_000)
@@ -60,7 +60,7 @@ async def test_an_oversized_record_is_refused_with_its_cause(world):
 
 
 async def test_an_unknown_topic_is_named(world):
-    """Topics are never created by a typing error."""
+    """A misspelt name must not create a topic."""
     producer = await world.plain()
     with pytest.raises(UnknownTopic, match="dia topics apply"):
         await (await producer.send(world.name("absent"), b"k", b"v"))
@@ -68,7 +68,7 @@ async def test_an_unknown_topic_is_named(world):
         await (await producer.send_many(world.name("absent"), [b"k"], [b"v"]))
 
 
-async def test_nothing_to_send_is_no_error(world):
+async def test_an_empty_send_succeeds(world):
     """The last chunk of a file may be empty."""
     producer, tp = await world.plain(), TopicPartition(await world.topic(), 0)
     await (await producer.send_many(tp.topic, [], []))

@@ -1,4 +1,4 @@
-"""What restore, audit and the source fetch need of reading, on every broker."""
+"""Reading without a group, as restore and audit do, on every broker."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from streams.core.types import (
 
 
 async def test_reading_at_the_end_is_empty_and_does_not_move(world):
-    """Restore ends where an empty batch with end == offset says so."""
+    """Restore ends at an empty batch with end == offset."""
     tp = TopicPartition(await world.topic(), 0)
     await world.write(await world.writer(), tp, b"a")
     await world.stable(tp, 2)
@@ -32,7 +32,7 @@ async def test_reading_at_the_end_is_empty_and_does_not_move(world):
 
 
 async def test_reading_from_the_middle_starts_there(world):
-    """A batch on disk may start below the asked offset; the reader must not."""
+    """A stored batch may start below the requested offset; the reader must skip those records."""
     tp = TopicPartition(await world.topic(), 0)
     await world.write(await world.writer(), tp, *[b"%d" % n for n in range(20)])
     read = await world.read(tp, end=21, offset=13)
@@ -41,7 +41,7 @@ async def test_reading_from_the_middle_starts_there(world):
 
 
 async def test_offsets_outside_the_log_are_named(world):
-    """A2 to A4 hang on telling "trimmed" and "recreated" from "empty"."""
+    """A2 to A4 depend on telling "trimmed" and "recreated" from "empty"."""
     tp = TopicPartition(await world.topic(), 0)
     await world.write(await world.writer(), tp, b"a", b"b", b"c")
     await world.stable(tp, 4)
@@ -58,9 +58,9 @@ async def test_offsets_outside_the_log_are_named(world):
     await admin.close()
 
 
-async def test_the_end_of_a_log_is_known_once_open_transactions_ended(world):
-    """What a commit wrote shows late where its marker is late: until then the ledger counts a dead
-    letter that a reader of the DLQ does not see."""
+async def test_the_end_of_a_log_is_known_once_open_transactions_end(world):
+    """A late marker hides committed records: until it arrives, the ledger counts a dead letter that
+    a reader of the DLQ does not see."""
     tp = TopicPartition(await world.topic(), 0)
     writer = await world.writer()
     await world.write(writer, tp, b"a")
@@ -75,8 +75,8 @@ async def test_the_end_of_a_log_is_known_once_open_transactions_ended(world):
     await reader.close()
 
 
-async def test_what_was_aborted_can_be_read_on_request(world):
-    """It tells a commit that Kafka carried out in part from one whose records are lost."""
+async def test_aborted_records_can_be_read_on_request(world):
+    """They distinguish a commit that Kafka applied in part from one whose records are lost."""
     tp = TopicPartition(await world.topic(), 0)
     writer = await world.writer()
     await world.write(writer, tp, b"a")
@@ -103,8 +103,8 @@ async def test_what_was_aborted_can_be_read_on_request(world):
 
 
 async def test_a_log_is_never_trimmed_past_its_end(world):
-    """An offset that the leader does not hold yet must not become "everything": commits that
-    arrived meanwhile would go with it."""
+    """An offset that the leader does not hold yet must not delete everything: commits that arrived
+    meanwhile would be lost."""
     tp = TopicPartition(await world.topic(), 0)
     await world.write(await world.writer(), tp, b"a")
     await world.stable(tp, 2)
@@ -115,8 +115,8 @@ async def test_a_log_is_never_trimmed_past_its_end(world):
     assert (await world.read(tp, end=2)).values == [b"a"]
 
 
-async def test_a_log_trimmed_to_its_end_is_empty_and_goes_on(world):
-    """Offsets never restart while the topic lives."""
+async def test_a_log_trimmed_to_its_end_is_empty_and_continues(world):
+    """Offsets do not restart while the topic exists."""
     tp = TopicPartition(await world.topic(), 0)
     writer = await world.writer()
     await world.write(writer, tp, b"a")
@@ -131,8 +131,8 @@ async def test_a_log_trimmed_to_its_end_is_empty_and_goes_on(world):
     assert await world.write(writer, tp, b"b") == [2]
 
 
-async def test_the_bounds_of_many_partitions_are_told_at_once(world):
-    """Also of partitions of two topics, and of one whose start was trimmed."""
+async def test_the_bounds_of_many_partitions_are_returned_in_one_call(world):
+    """The partitions are of two topics, and the start of one was trimmed."""
     one, two = await world.topic(3), await world.topic()
     written, empty = TopicPartition(one, 1), TopicPartition(two, 0)
     await world.write(await world.writer(), written, b"a", b"b")
@@ -154,7 +154,7 @@ async def test_the_bounds_of_many_partitions_are_told_at_once(world):
 
 
 async def test_an_unknown_partition_is_named(world):
-    """A worker started before its topics says what to run."""
+    """The error of a worker started before its topics exist names the command to run."""
     known = await world.topic()
     reader = await world.broker.reader()
     for tp in (TopicPartition(world.name("absent"), 0), TopicPartition(known, 5)):
@@ -166,7 +166,7 @@ async def test_an_unknown_partition_is_named(world):
 
 
 async def test_log_append_time_is_the_brokers(world):
-    """TTLs and age checks count in append time: it must not be the producer's."""
+    """TTLs and age checks use the append time: it must be the broker's, not the producer's."""
     topic = await world.topic(config={"message.timestamp.type": "LogAppendTime"})
     tp = TopicPartition(topic, 0)
     before_ms = time.time_ns() // 1_000_000
@@ -180,7 +180,7 @@ async def test_log_append_time_is_the_brokers(world):
 
 
 async def test_a_recreated_topic_starts_again_at_zero(world):
-    """The chain's remembered offset then lies past the end, or holds another record."""
+    """The offset that the chain remembers is then beyond the end, or holds another record."""
     topic = await world.topic()
     tp = TopicPartition(topic, 0)
     await world.write(await world.writer(), tp, b"old", b"old", b"old")
@@ -198,7 +198,7 @@ async def test_a_recreated_topic_starts_again_at_zero(world):
 
 @pytest.mark.parametrize(("kind", "appended"), [("CreateTime", False), ("LogAppendTime", True)])
 async def test_a_batch_says_whose_times_its_records_bear(world, kind, appended):
-    """A topic may be switched while workers run: then each batch tells, and the setting does not."""
+    """A topic's timestamp type may change while workers run: each batch carries its own."""
     tp = TopicPartition(await world.topic(config={"message.timestamp.type": kind}), 0)
     writer = await world.writer()
     await writer.begin()
@@ -212,7 +212,7 @@ async def test_a_batch_says_whose_times_its_records_bear(world, kind, appended):
 
 
 async def found_by(reader, tp, end, *needles, offset=0):
-    """Offset and value of what a search up to ``end`` finds."""
+    """Offset and value of the records that a search up to ``end`` finds."""
     found = []
     while offset < end:
         batch = await reader.search(tp, offset, needles)
@@ -223,7 +223,7 @@ async def found_by(reader, tp, end, *needles, offset=0):
 
 
 async def test_a_search_finds_the_records_that_contain_the_bytes(world):
-    """A trace reads a log of millions for the few records that name one event."""
+    """A trace searches a log of millions for the few records with one event id."""
     tp = TopicPartition(await world.topic(), 0)
     writer = await world.writer()
     await world.write(writer, tp, *[b"event-%d" % n for n in range(50)])
@@ -241,8 +241,8 @@ async def test_a_search_finds_the_records_that_contain_the_bytes(world):
     await reader.close()
 
 
-async def test_a_search_looks_into_keys_and_headers_too(world):
-    """The id of a dead letter and the plan of a replayed record stand in headers."""
+async def test_a_search_covers_keys_and_headers(world):
+    """Dead-letter ids and replay plans are in headers."""
     tp = TopicPartition(await world.topic(), 0)
     writer = await world.writer()
     await writer.begin()
@@ -256,7 +256,7 @@ async def test_a_search_looks_into_keys_and_headers_too(world):
 
 
 async def test_a_search_names_its_end_and_offsets_outside_the_log(world):
-    """What lies behind the end was not searched, so "not found" must not cover it."""
+    """Records behind the end were not searched, so "not found" must not cover them."""
     tp = TopicPartition(await world.topic(), 0)
     await world.write(await world.writer(), tp, b"a", b"b")
     await world.stable(tp, 3)
@@ -269,7 +269,7 @@ async def test_a_search_names_its_end_and_offsets_outside_the_log(world):
 
 
 async def test_searches_of_several_partitions_run_at_once(world):
-    """A trace that does not know the key asks every partition."""
+    """A trace without a key searches every partition."""
     topic = await world.topic(3)
     writer = await world.writer()
     partitions = [TopicPartition(topic, number) for number in range(3)]
@@ -283,7 +283,7 @@ async def test_searches_of_several_partitions_run_at_once(world):
 
 
 async def test_an_offset_is_found_by_its_time(world):
-    """A bound in time saves reading what is older."""
+    """A bound in time avoids reading older records."""
     topic = await world.topic(2, {"message.timestamp.type": "LogAppendTime"})
     tp, empty = TopicPartition(topic, 0), TopicPartition(topic, 1)
     writer = await world.writer()

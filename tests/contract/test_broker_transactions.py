@@ -1,4 +1,4 @@
-"""What the commit protocol needs of transactions, on every broker."""
+"""Transactions as the commit protocol needs them, on every broker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streams.core.types import CommittedOffset, OutboundRecord, TopicPartition
 
 
 async def test_committed_records_are_read_in_order_with_their_offsets(world):
-    """A changelog is replayed in the order it was written."""
+    """Restore reads a changelog in the order in which it was written."""
     tp = TopicPartition(await world.topic(), 0)
     writer = await world.writer()
     offsets = await world.write(writer, tp, b"a", b"b", b"c")
@@ -25,7 +25,7 @@ async def test_committed_records_are_read_in_order_with_their_offsets(world):
 
 
 async def test_records_sent_in_bulk_keep_their_order_headers_and_partitions(world):
-    """A replay sends thousands at a time; each must be the record it was."""
+    """A replay sends thousands of records in one call; each must arrive unchanged."""
     topic = await world.topic(partitions=2)
     writer = await world.writer()
     records = [
@@ -43,8 +43,8 @@ async def test_records_sent_in_bulk_keep_their_order_headers_and_partitions(worl
     assert odd.headers == [(("h", b"%d" % n),) for n in range(1, 50, 2)]
 
 
-async def test_a_bulk_send_that_is_refused_spoils_the_transaction(world):
-    """A batch that was lost must not be committed around."""
+async def test_a_refused_bulk_send_fails_the_transaction(world):
+    """A commit must not succeed without a lost batch."""
     topic = await world.topic(config={"max.message.bytes": "2000"})
     tp = TopicPartition(topic, 0)
     writer = await world.writer()
@@ -58,7 +58,7 @@ async def test_a_bulk_send_that_is_refused_spoils_the_transaction(world):
 
 
 async def test_aborted_records_are_never_read(world):
-    """State must not contain what was rolled back."""
+    """State must not contain records that were rolled back."""
     tp = TopicPartition(await world.topic(), 0)
     writer = await world.writer()
     await world.write(writer, tp, b"kept")
@@ -78,7 +78,7 @@ async def test_control_markers_occupy_offsets_and_the_position_passes_them(world
 
 
 async def test_an_open_transaction_holds_the_last_stable_offset(world):
-    """Readers must wait for an open transaction, not overtake it."""
+    """Readers must wait at an open transaction, not pass it."""
     tp = TopicPartition(await world.topic(), 0)
     first, second = await world.writer(), await world.writer()
     await world.write(first, tp, b"before")
@@ -105,7 +105,8 @@ async def test_starting_a_second_producer_fences_the_first(world):
 
 
 async def test_starting_a_second_producer_aborts_the_open_transaction_of_the_first(world):
-    """A new owner reads to the log's true end at once, without waiting for a timeout."""
+    """The new owner can read to the end of the log at once, without waiting for the transaction's
+    timeout."""
     tp = TopicPartition(await world.topic(), 0)
     transactional_id = world.name("owner")
     old = await world.writer(transactional_id)
@@ -121,7 +122,7 @@ async def test_starting_a_second_producer_aborts_the_open_transaction_of_the_fir
 
 
 async def test_a_fenced_producer_stays_fenced(world):
-    """No later call of a zombie may look like a success."""
+    """No later call of a fenced producer may succeed."""
     tp = TopicPartition(await world.topic(), 0)
     transactional_id = world.name("owner")
     old = await world.writer(transactional_id)
@@ -149,7 +150,7 @@ async def test_offsets_of_a_committed_transaction_are_committed(world):
 
 
 async def test_an_offset_that_is_being_committed_is_waited_for(world):
-    """Whoever decides by an offset must not be told the one before it."""
+    """A reader that decides by an offset must not get the previous one."""
     source = TopicPartition(await world.topic(), 0)
     group, writer = world.name("group"), await world.writer()
     await world.commit_offset(writer, group, source, 1)
@@ -166,22 +167,22 @@ async def test_an_offset_that_is_being_committed_is_waited_for(world):
 
 
 async def test_offsets_of_an_aborted_transaction_are_not_committed(world):
-    """Offsets and state are one transaction: neither survives an abort."""
+    """Offsets and state are one transaction: an abort discards both."""
     source = TopicPartition(await world.topic(), 0)
     group, transactional_id = world.name("group"), world.name("owner")
     writer = await world.writer(transactional_id)
     await writer.begin()
     await writer.send_offsets({source: CommittedOffset(7, "")}, group)
     await writer.abort()
-    # Starting again waits for the end of the last transaction, its markers included.
+    # Starting again waits for the end of the last transaction, including its markers.
     await world.writer(transactional_id)
     admin = await world.broker.admin()
     assert await admin.committed(group, [source]) == {}
     await admin.close()
 
 
-async def test_a_refused_record_surfaces_and_spoils_its_transaction(world):
-    """aiokafka would commit the rest: half a commit is worse than none."""
+async def test_a_refused_record_raises_and_fails_its_transaction(world):
+    """aiokafka would commit the other records: half a commit is worse than none."""
     tp = TopicPartition(await world.topic(config={"max.message.bytes": "20000"}), 0)
     transactional_id = world.name("owner")
     writer = await world.writer(transactional_id)
@@ -201,7 +202,8 @@ async def test_a_refused_record_surfaces_and_spoils_its_transaction(world):
 
 
 async def test_a_transaction_spans_partitions(world):
-    """State, outputs and dead letters land in different logs, together or not at all."""
+    """State, outputs and dead letters are in different logs, and are committed together or not at
+    all."""
     topic = await world.topic(partitions=2)
     first, second = TopicPartition(topic, 0), TopicPartition(topic, 1)
     writer = await world.writer()
@@ -218,7 +220,7 @@ async def test_a_transaction_spans_partitions(world):
 
 
 async def test_an_empty_transaction_commits(world):
-    """A commit in which nothing was dirty must not fail."""
+    """A commit without changes must succeed."""
     tp = TopicPartition(await world.topic(), 0)
     writer = await world.writer()
     await writer.begin()
@@ -230,7 +232,7 @@ async def test_an_empty_transaction_commits(world):
 
 
 async def test_tombstones_headers_and_timestamps_arrive_unchanged(world):
-    """Deletes are null values; dead letters carry headers; CreateTime keeps the given time."""
+    """Tombstones are null values; dead letters carry headers; CreateTime keeps the given time."""
     tp = TopicPartition(await world.topic(), 0)
     writer = await world.writer()
     await writer.begin()
@@ -245,7 +247,7 @@ async def test_tombstones_headers_and_timestamps_arrive_unchanged(world):
 
 
 async def test_a_large_part_fits(world):
-    """Changelog parts are up to 900 KiB, whatever they contain."""
+    """Changelog parts are up to 900 KiB of any content."""
     import random
 
     tp = TopicPartition(await world.topic(), 0)
@@ -256,7 +258,7 @@ async def test_a_large_part_fits(world):
 
 
 async def test_a_closed_producer_refuses_and_leaves_no_task_behind(world):
-    """A restarted partition abandons its producer; nothing of it may live on."""
+    """A restarted partition abandons its producer: none of its tasks may survive."""
     tp = TopicPartition(await world.topic(), 0)
     before = asyncio.all_tasks()
     writer = await world.writer()
@@ -272,7 +274,7 @@ async def test_a_closed_producer_refuses_and_leaves_no_task_behind(world):
 
 
 async def test_a_second_begin_is_refused(world):
-    """A commit that was cancelled half-way must not become part of the next one."""
+    """A commit that was cancelled midway must not become part of the next one."""
     tp = TopicPartition(await world.topic(), 0)
     writer = await world.writer()
     await writer.begin()

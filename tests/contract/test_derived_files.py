@@ -1,4 +1,4 @@
-"""One suite for both `Files`: the one in memory and the one on a disk."""
+"""The contract of `Files`: one in memory and one on a disk."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streams.engine.state.memory_files import MemoryFiles
 
 @pytest.fixture(params=["memory", "disk"])
 def restarted(request, tmp_path):
-    """Called: the files as a process that starts anew finds them."""
+    """A function that returns the files as a restarted process finds them."""
     memory = MemoryFiles()
     return (lambda: memory) if request.param == "memory" else lambda: DiskFiles(tmp_path / "f")
 
@@ -24,7 +24,7 @@ def written(files, name, *parts):
 
 
 def test_a_published_file_is_there_after_a_restart(restarted):
-    """It is what spares a start the reading of everything."""
+    """A published file saves a restart from rereading the log."""
     written(restarted(), "b", b"01", b"", b"2345")
     written(restarted(), "a", b"x")
     files = restarted()
@@ -36,8 +36,8 @@ def test_a_published_file_is_there_after_a_restart(restarted):
     file.close()
 
 
-def test_a_file_that_was_not_published_never_was(restarted):
-    """A process dies in the middle of writing; half a file must not look like one."""
+def test_an_unpublished_file_is_gone_after_a_restart(restarted):
+    """A process may die while it writes; a partial file must not look complete."""
     files = restarted()
     with files.create("dropped") as file:
         file.append(b"half")
@@ -50,8 +50,8 @@ def test_a_file_that_was_not_published_never_was(restarted):
     abandoned.__exit__(None, None, None)
 
 
-def test_a_second_file_of_a_name_takes_the_place_of_the_first(restarted):
-    """Made anew, after the first was found damaged."""
+def test_a_second_file_of_the_same_name_replaces_the_first(restarted):
+    """A file found damaged is written again."""
     written(restarted(), "a", b"old")
     written(restarted(), "a", b"newer")
     file = restarted().open("a")
@@ -59,8 +59,8 @@ def test_a_second_file_of_a_name_takes_the_place_of_the_first(restarted):
     file.close()
 
 
-def test_a_removed_file_is_gone_but_for_whoever_reads_it(restarted):
-    """A run is dropped by its name, whether or not it is open."""
+def test_a_removed_file_is_gone_but_stays_readable_while_open(restarted):
+    """A run is removed by name even while it is open."""
     files = restarted()
     written(files, "a", b"0123")
     file = files.open("a")
@@ -72,7 +72,7 @@ def test_a_removed_file_is_gone_but_for_whoever_reads_it(restarted):
 
 
 def test_reading_past_the_end_is_an_error(restarted):
-    """A file that was cut short must not answer with less than it was asked for."""
+    """A truncated file must not return fewer bytes than requested."""
     files = restarted()
     written(files, "a", b"0123")
     file = files.open("a")
@@ -81,8 +81,8 @@ def test_reading_past_the_end_is_an_error(restarted):
     file.close()
 
 
-def test_a_disk_that_refuses_is_an_unusable_store(tmp_path):
-    """The engine knows what to do about that, and nothing of disks."""
+def test_a_failing_disk_is_an_unusable_store(tmp_path):
+    """The engine handles that error and knows nothing of disks."""
     (tmp_path / "f").write_bytes(b"not a folder")
     with pytest.raises(StoreUnusable, match="cannot be used"):
         DiskFiles(tmp_path / "f")

@@ -1,4 +1,4 @@
-"""Reading a DLQ between frozen bounds, on every broker."""
+"""Reading a DLQ between fixed bounds, on every broker."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def filled(world, topic: str, partition: int, count: int) -> TopicPartitio
     return tp
 
 
-async def test_a_scan_ends_where_the_log_ended_when_it_was_asked(world):
+async def test_a_scan_ends_at_the_end_of_the_log_at_its_start(world):
     """A DLQ that grows while it is read must neither hang a command nor change its numbers."""
     topic = await world.topic(2)
     tp = await filled(world, topic, 0, 8)
@@ -34,8 +34,8 @@ async def test_a_scan_ends_where_the_log_ended_when_it_was_asked(world):
     await reader.close()
 
 
-async def test_a_scan_goes_on_behind_the_last_letter_seen(world):
-    """Whoever was interrupted starts there, and sees each letter once."""
+async def test_a_scan_resumes_behind_the_last_letter_seen(world):
+    """An interrupted reader resumes there and sees each letter once."""
     topic = await world.topic()
     tp = await filled(world, topic, 0, 8)
     await world.stable(tp, 10)
@@ -51,8 +51,8 @@ async def test_a_scan_goes_on_behind_the_last_letter_seen(world):
     await reader.close()
 
 
-async def test_letters_deleted_meanwhile_are_passed_over(world):
-    """The byte bound of a DLQ may take its oldest letters while somebody reads."""
+async def test_letters_deleted_during_a_scan_are_skipped(world):
+    """The byte limit of a DLQ may delete its oldest letters during a scan."""
     topic = await world.topic()
     tp = await filled(world, topic, 0, 8)
     await world.stable(tp, 10)
@@ -66,8 +66,8 @@ async def test_letters_deleted_meanwhile_are_passed_over(world):
     await reader.close()
 
 
-async def test_a_topic_that_was_made_again_is_named(world):
-    """Offsets of a topic that is gone say nothing about the one in its place."""
+async def test_a_recreated_topic_is_reported(world):
+    """Offsets of the deleted topic do not apply to the new one."""
     topic = await world.topic()
     tp = await filled(world, topic, 0, 4)
     await world.stable(tp, 5)
@@ -80,7 +80,7 @@ async def test_a_topic_that_was_made_again_is_named(world):
 
 
 async def test_a_partition_that_does_not_exist_is_an_error(world):
-    """A DLQ with fewer partitions than thought is not an empty one."""
+    """A DLQ with fewer partitions than expected is not an empty one."""
     topic = await world.topic()
     reader = await world.broker.reader()
     with pytest.raises(UnknownTopic):
@@ -88,8 +88,8 @@ async def test_a_partition_that_does_not_exist_is_an_error(world):
     await reader.close()
 
 
-async def test_letters_of_an_aborted_transaction_are_none(world):
-    """What was never committed never died."""
+async def test_letters_of_an_aborted_transaction_are_not_returned(world):
+    """The dead letter was never committed."""
     topic = await world.topic()
     tp = TopicPartition(topic, 0)
     writer = await world.writer()
@@ -104,7 +104,7 @@ async def test_letters_of_an_aborted_transaction_are_none(world):
 
 
 async def test_headers_come_back_as_they_were_sent(world):
-    """Provenance is in headers: their order decides whose a repeated name is."""
+    """Provenance is in headers: their order decides which of two equal names applies."""
     topic = await world.topic()
     tp = TopicPartition(topic, 0)
     sent = (("a", b"1"), ("dia.dlq.error_code", b"wrong_type"), ("a", b"\xff"))

@@ -1,4 +1,4 @@
-"""Records whose headers have names that are not UTF-8: brokers store them, clients choke on them."""
+"""Records with header names that are not UTF-8: brokers store them, and clients fail on them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ STAND_IN, WRONG = "é".encode(), b"\xff\xfe"
 
 
 class SeekToStart:
-    """A listener that reads everything from the start."""
+    """A rebalance listener that reads everything from the start."""
 
     def __init__(self, consumer):
         self._consumer = consumer
 
     async def on_revoked(self, partitions):
-        """Nothing to give up."""
+        """Nothing to release."""
 
     async def on_assigned(self, partitions):
         for tp in partitions:
@@ -35,7 +35,7 @@ class SeekToStart:
 
 
 def batch_with_a_wrong_name():
-    """Three records as a careless producer sends them; the second one's header name is wrong."""
+    """Three records; the header name of the second one is not UTF-8."""
     builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 20)
     builder.append(0, 1, b"k", b"first", [])
     builder.append(1, 1, b"k", b"second", [("caf" + STAND_IN.decode(), b"x"), ("good", b"y")])
@@ -47,7 +47,7 @@ def batch_with_a_wrong_name():
 
 @pytest.fixture
 async def spoiled(kafka_bootstrap):
-    """A topic that holds such a batch twice, and the broker it lies on."""
+    """A topic that holds such a batch twice, and its broker."""
     broker = KafkaBroker(kafka_bootstrap, session_timeout_s=6.0)
     admin = await broker.admin()
     name = "header-names"
@@ -69,7 +69,7 @@ async def spoiled(kafka_bootstrap):
 
 
 async def fetched(broker, tp):
-    """What a group's member is given."""
+    """Records that a group member receives."""
     consumer = broker.consumer("header-names", [tp.topic], "one")
     await consumer.start(SeekToStart(consumer))
     whole = RecordBatch(tp, 0, 0)
@@ -84,7 +84,7 @@ async def fetched(broker, tp):
 
 
 async def read(broker, tp):
-    """What a reader without a group is given."""
+    """Records that a reader without a group receives."""
     reader = await broker.reader()
     whole = await reader.read(tp, 0, 100)
     await reader.close()
@@ -92,8 +92,8 @@ async def read(broker, tp):
 
 
 @pytest.mark.parametrize("way", [fetched, read])
-async def test_a_wrong_header_name_costs_no_record(spoiled, way):
-    """One bad label must neither hold its partition up for ever nor take its batch with it."""
+async def test_an_invalid_header_name_loses_no_record(spoiled, way):
+    """One invalid name must neither block its partition nor drop its batch."""
     whole = await way(*spoiled)
     assert whole.values == [b"first", b"second", b"third"] * 2
     named = (("caf\\xff\\xfe", b"x"), ("good", b"y"))

@@ -1,4 +1,4 @@
-"""What every pool does; and what only real processes can be asked for."""
+"""The contract of job pools, and what only real processes show."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def inline(size=2):
 
 
 def ended(pid):
-    """Wait until the process is gone, or a zombie that nobody has reaped yet."""
+    """Wait until the process is gone or a zombie that was not reaped."""
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         while process.status() != psutil.STATUS_ZOMBIE:
@@ -51,7 +51,7 @@ def ended(pid):
 
 @pytest.fixture(autouse=True)
 def jobs_importable(monkeypatch):
-    """In this process and in the pool's."""
+    """Importable in this process and in the pool's."""
     monkeypatch.syspath_prepend(str(FOLDER))
     path = os.pathsep.join(filter(None, [str(FOLDER), os.environ.get("PYTHONPATH"), str(ROOT)]))
     monkeypatch.setenv("PYTHONPATH", path)
@@ -73,8 +73,8 @@ async def processes():
     await made.close()
 
 
-async def test_jobs_are_answered_each_with_its_own(pool):
-    """Answers must not change places, however many jobs wait."""
+async def test_each_job_gets_its_own_answer(pool):
+    """Answers must not be swapped, however many jobs wait."""
     jobs = [f"echo {number}".encode() for number in range(20)]
     answers = await asyncio.gather(*(pool.run(job, DEADLINE_S) for job in jobs))
     assert answers == [str(number).encode() for number in range(20)]
@@ -89,15 +89,15 @@ async def test_jobs_are_answered_each_with_its_own(pool):
         (b"die", ProcessDied),
     ],
 )
-async def test_each_way_to_fail_has_its_name_and_the_next_job_runs(pool, job, error):
-    """One bad job must cost itself and nobody else."""
+async def test_each_failure_has_its_error_and_the_next_job_runs(pool, job, error):
+    """One bad job must not fail another."""
     with pytest.raises(error):
         await pool.run(job, 0.3 if job.startswith(b"spin") else DEADLINE_S)
     assert await pool.run(b"echo next", DEADLINE_S) == b"next"
 
 
-async def test_a_cancelled_job_makes_room(pool):
-    """Else one cancelled request would hold its place for as long as it would have run."""
+async def test_a_cancelled_job_frees_its_place(pool):
+    """Otherwise a cancelled request would occupy a process for its whole duration."""
     tasks = [asyncio.ensure_future(pool.run(b"spin 30", DEADLINE_S)) for _ in range(pool.size)]
     done, _ = await asyncio.wait(tasks, timeout=0.3)
     assert not done
@@ -107,15 +107,15 @@ async def test_a_cancelled_job_makes_room(pool):
     assert await asyncio.wait_for(pool.run(b"echo next", DEADLINE_S), 200) == b"next"
 
 
-async def test_a_closed_pool_takes_nothing(pool):
-    """Whoever asks late is told, instead of waiting for ever."""
+async def test_a_closed_pool_refuses_jobs(pool):
+    """A late caller must get an error instead of waiting endlessly."""
     await pool.close()
     with pytest.raises(ProcessDied):
         await pool.run(b"echo x", DEADLINE_S)
 
 
 async def test_a_process_killed_from_outside_fails_its_own_job_only(processes):
-    """kill -9 by the kernel's memory killer or by hand: the neighbour's job goes on."""
+    """The kernel's OOM killer or an operator kills one process; the jobs of the others go on."""
     pid = int(await processes.run(b"pid", DEADLINE_S))
     doomed = asyncio.ensure_future(processes.run(b"spin 30", DEADLINE_S))
     spared = asyncio.ensure_future(processes.run(b"spin 0.5", DEADLINE_S))
@@ -126,8 +126,8 @@ async def test_a_process_killed_from_outside_fails_its_own_job_only(processes):
     assert await spared == b"0.5"
 
 
-async def test_an_idle_process_that_was_killed_is_not_asked(processes):
-    """Nobody waits for it, so nobody notices, until its turn comes."""
+async def test_an_idle_process_that_was_killed_gets_no_job(processes):
+    """No job waits for the idle process, so its death is noticed only at the next job."""
     pid = int(await processes.run(b"pid", DEADLINE_S))
     os.kill(pid, signal.SIGKILL)
     await asyncio.to_thread(ended, pid)
@@ -135,27 +135,27 @@ async def test_an_idle_process_that_was_killed_is_not_asked(processes):
         try:
             assert int(await processes.run(b"pid", DEADLINE_S)) != pid
         except ProcessDied:
-            continue  # it died before the event loop was told: the job may run again
+            continue  # it died before the event loop noticed: the job may run again
         return
-    pytest.fail("the dead process was asked again and again")
+    pytest.fail("every attempt went to the dead process")
 
 
-async def test_a_process_is_replaced_after_its_share_of_jobs():
-    """What leaks, leaks at most that long."""
+async def test_a_process_is_replaced_after_its_maximum_of_jobs():
+    """This bounds what a leak can accumulate."""
     pool = real(size=1, recycle_jobs=3)
     pids = [await pool.run(b"pid", DEADLINE_S) for _ in range(7)]
     await pool.close()
     assert [len(set(pids[:3])), len(set(pids[3:6])), len(set(pids))] == [1, 1, 3]
 
 
-async def test_what_a_job_prints_does_not_reach_the_answers(processes):
-    """A stray print in a plug-in must not break the protocol between processes."""
+async def test_output_of_a_job_does_not_reach_the_answers(processes):
+    """A print in a plug-in must not corrupt the protocol between the processes."""
     assert await processes.run(b"print hello", DEADLINE_S) == b"hello"
     assert await processes.run(b"echo x", DEADLINE_S) == b"x"
 
 
 async def test_no_process_outlives_its_pool(processes):
-    """Neither one that waits nor one that works."""
+    """Neither an idle process nor a busy one."""
     await processes.run(b"echo x", DEADLINE_S)
     task = asyncio.ensure_future(processes.run(b"spin 30", DEADLINE_S))
     await settle()
@@ -167,8 +167,8 @@ async def test_no_process_outlives_its_pool(processes):
     assert not [pid for pid in pids if psutil.pid_exists(pid)]
 
 
-async def test_a_pool_that_cannot_start_says_so():
-    """A missing module must not look like a job that takes long."""
+async def test_a_pool_that_cannot_start_raises():
+    """A missing module must not look like a slow job."""
     pool = ProcessPool(
         "nowhere:nothing", size=1, recycle_jobs=1, memory_bytes=CAP_BYTES, clock=SystemClock()
     )

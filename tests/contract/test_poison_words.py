@@ -1,4 +1,4 @@
-"""The words about stopped partitions, kept as committed offsets of a group without members."""
+"""Breaker records of stopped partitions, kept as committed offsets of a group without members."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from streams.engine.runtime.poison.quarantine_register import (
 
 
 async def eventually(world, group, partitions, offset):
-    """The words once the markers of their transaction have arrived: a moment after its commit."""
+    """The records, once their transaction's markers arrived: a moment after its commit."""
     admin = await world.broker.admin()
     async with asyncio.timeout(200):
         words = await read_words(admin, group, partitions)
@@ -36,8 +36,8 @@ async def eventually(world, group, partitions, offset):
     return words
 
 
-async def test_a_word_is_read_where_it_was_not_written(world):
-    """Operator and worker share nothing but the broker; the last word replaces the first."""
+async def test_a_record_is_read_through_the_broker(world):
+    """Operator and worker share only the broker; the last record replaces the first."""
     group = world.name("group")
     topic = await world.topic(2)
     tp, other = TopicPartition(topic, 0), TopicPartition(topic, 1)
@@ -50,8 +50,8 @@ async def test_a_word_is_read_where_it_was_not_written(world):
         assert await eventually(world, group, [tp, other], word.offset) == {tp: word}
 
 
-async def test_who_was_fenced_cannot_speak(world):
-    """A worker that slept must not stop a partition that others have long moved on."""
+async def test_a_fenced_owner_cannot_write_a_record(world):
+    """A worker that was paused must not stop a partition that another worker took over."""
     tp = TopicPartition(await world.topic(), 0)
     slept = await world.writer("owner")
     await world.writer("owner")
@@ -59,8 +59,8 @@ async def test_who_was_fenced_cannot_speak(world):
         await write_word(slept, world.name("group"), tp, Word(state=STOPPED, offset=1, at_ms=1))
 
 
-async def test_the_word_about_a_quarantine_is_true_with_its_commit_or_not_at_all(world):
-    """It joins the transaction as the offset of a second group; an aborted commit says nothing."""
+async def test_a_quarantine_record_is_committed_with_its_transaction_or_not_at_all(world):
+    """It joins the transaction as an offset of a second group; an aborted commit writes none."""
     group = world.name("group")
     tp = TopicPartition(await world.topic(), 0)
     tenant = QuarantinedTenant(tenant="a" * 128, until_ms=50, bad=2, records=3)

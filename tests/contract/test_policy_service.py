@@ -1,4 +1,4 @@
-"""The client of the policy service against a service over HTTP that fails as it is told."""
+"""The client of the policy service, against an HTTP service with scripted failures."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from streams.core.records.bad_records import RetriesExhausted
 from streams.core.telemetry.metrics import Metrics
 
 TIMEOUT_S, HURRIED_S = 60.0, 2.0
-"""Of a service that answers, and of one that hangs."""
+"""Timeout in seconds for a service that answers, and for one that hangs."""
 POLICY = Policy(tenant_id="t", policy_id="p", scenarios=["monte_carlo"])
 
 
 class HurriedClock(VirtualClock):
-    """Whoever sleeps has slept: the pauses are remembered instead."""
+    """A clock that records sleeps instead of sleeping."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Rig:
 
 @pytest.fixture
 async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
-    """The client's timeout is the parameter, if there is one."""
+    """The parameter, if given, is the client's timeout."""
     timeout_s = getattr(request, "param", TIMEOUT_S)
     async with StubPolicyService() as stub:
         stub.policies.append(POLICY)
@@ -66,15 +66,15 @@ async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
         await rig.validator.close()
 
 
-async def test_one_request_answers_every_question_about_a_policy(rig: Rig):
-    """The policy is cached, not the answer: other questions cost nothing either."""
+async def test_one_request_answers_all_checks_of_a_policy(rig: Rig):
+    """The client caches the policy, not the answer."""
     await rig.check()
     with pytest.raises(PolicyRejected, match="does not allow scenario 'other'"):
         await rig.check(scenario="other")
     assert rig.stub.tokens == ["Bearer secret"]
 
 
-async def test_a_policy_that_does_not_exist_is_asked_for_once(rig: Rig):
+async def test_a_missing_policy_is_requested_once(rig: Rig):
     """A wrong id in a loop must not become load on the service."""
     for _ in range(3):
         with pytest.raises(PolicyRejected, match="has no policy 'q'"):
@@ -92,16 +92,16 @@ async def test_a_policy_that_does_not_exist_is_asked_for_once(rig: Rig):
     ],
     indirect=["rig"],
 )
-async def test_failures_in_passing_are_retried(rig: Rig, behaviour):
-    """A restart of the service, or a body cut short, is nobody's fault."""
+async def test_transient_failures_are_retried(rig: Rig, behaviour):
+    """A restart of the service or a truncated body is not the caller's fault."""
     rig.stub.script += [behaviour, behaviour]
     await rig.check()
     assert rig.stub.asked.count("p") == 3
     assert [round(pause) for pause in rig.clock.slept] == [1, 2]
 
 
-async def test_a_service_that_is_away_makes_nobody_wrong(rig: Rig):
-    """Four failures are not five: the breaker is closed still, and yet it is the service."""
+async def test_an_unavailable_service_is_no_verdict_on_the_policy(rig: Rig):
+    """After four failures the breaker is still closed, yet the error is the service's."""
     rig.stub.down = True
     with pytest.raises(PolicyServiceUnavailable):
         await rig.check()
@@ -110,8 +110,8 @@ async def test_a_service_that_is_away_makes_nobody_wrong(rig: Rig):
     await rig.check()
 
 
-async def test_five_failures_in_a_row_leave_the_service_alone(rig: Rig):
-    """While it is open, nothing is sent; a question finds the service again."""
+async def test_five_failures_in_a_row_open_the_breaker(rig: Rig):
+    """An open breaker sends nothing; a later check finds the service again."""
     rig.stub.down = True
     for _ in range(3):
         with pytest.raises(PolicyServiceUnavailable):
@@ -134,9 +134,9 @@ async def test_five_failures_in_a_row_leave_the_service_alone(rig: Rig):
     assert rig.service.breaker.state == "closed"
 
 
-async def test_one_answer_forgets_the_failures_before_it(rig: Rig):
-    """Four failures, an answer and four failures are a service that comes and goes: it stays in
-    use. Only five in a row leave it alone."""
+async def test_one_answer_resets_the_count_of_failures(rig: Rig):
+    """A service with four failures, one answer and four failures is flaky, but stays in use: only
+    five failures in a row open the breaker."""
     rig.stub.down = True
     assert not await rig.service.answers()
     rig.stub.down = False
@@ -146,8 +146,8 @@ async def test_one_answer_forgets_the_failures_before_it(rig: Rig):
     assert rig.service.breaker.state == "closed"
 
 
-async def test_it_can_be_relied_on_again_when_the_breaker_closed(rig: Rig):
-    """What waits to be replayed would break a service that has only just come back."""
+async def test_the_service_counts_as_available_once_the_breaker_closed(rig: Rig):
+    """Waiting replays would overload a service that has only just recovered."""
     assert await rig.service.answers()
     rig.stub.down = True
     assert [await rig.service.answers() for _ in range(3)] == [False, False, False]
@@ -158,11 +158,11 @@ async def test_it_can_be_relied_on_again_when_the_breaker_closed(rig: Rig):
 
 
 @pytest.mark.parametrize("times", [1, 4])
-async def test_one_policy_the_service_fails_on_is_given_up_also_where_no_other_is_asked(
+async def test_a_policy_that_always_fails_is_given_up_even_if_no_other_is_requested(
     rig: Rig, times
 ):
-    """The service answers a probe, so it is not away: its breaker must stay closed however often
-    this policy fails, else one tenant's policy holds every tenant's simulations."""
+    """The service answers a probe, so it is available: its breaker must stay closed however often
+    this policy fails, else one tenant's policy blocks all tenants."""
     rig.stub.failing.add("broken")
     for _ in range(times):
         with pytest.raises(RetriesExhausted, match="answered 503"):
@@ -172,8 +172,8 @@ async def test_one_policy_the_service_fails_on_is_given_up_also_where_no_other_i
     await rig.check()
 
 
-async def test_a_failing_policy_does_not_use_up_the_trials_of_a_service_that_is_back(rig: Rig):
-    """Half-open, the one call that is let through may be about a policy that fails for good."""
+async def test_a_failing_policy_does_not_use_up_the_half_open_trials(rig: Rig):
+    """The one call that a half-open breaker admits may concern a policy that always fails."""
     rig.stub.failing.add("broken")
     rig.stub.down = True
     for _ in range(2):
@@ -187,8 +187,8 @@ async def test_a_failing_policy_does_not_use_up_the_trials_of_a_service_that_is_
     assert rig.service.breaker.state == "closed"
 
 
-async def test_names_are_quoted_on_their_way(rig: Rig):
-    """A tenant may be called anything: its name must not become another path."""
+async def test_names_are_quoted_in_the_url(rig: Rig):
+    """A tenant may have any name: it must not become another path."""
     odd = "a/../b?c#d e"
     rig.stub.policies.append(Policy(tenant_id="t", policy_id=odd))
     await rig.check(odd)
@@ -196,8 +196,8 @@ async def test_names_are_quoted_on_their_way(rig: Rig):
 
 
 @pytest.mark.parametrize("rig", [HURRIED_S], indirect=True)
-async def test_an_answer_about_another_policy_proves_that_the_service_is_there(rig: Rig):
-    """A service that answers others gets no extra request for each failure of one policy."""
+async def test_an_answer_about_another_policy_proves_that_the_service_is_available(rig: Rig):
+    """Such a service gets no extra probe for each failure of one policy."""
     rig.stub.script.append("hang")
     hanging = asyncio.create_task(rig.check())
     async with asyncio.timeout(200):

@@ -1,4 +1,4 @@
-"""Orders to shed, kept as committed offsets of a group without members."""
+"""Shed orders, kept as committed offsets of a group without members."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from streams.operate.shed.shed_admin import give_orders, plan, standings
 
 
 async def eventually(world, group, partitions):
-    """The orders once the markers of their transaction have arrived: a moment after its commit."""
+    """The orders, once their transaction's markers arrived: a moment after its commit."""
     admin = await world.broker.admin()
     async with asyncio.timeout(200):
         orders = await read_orders(admin, group, partitions)
@@ -27,8 +27,8 @@ async def eventually(world, group, partitions):
     return orders
 
 
-async def test_an_order_is_read_where_it_was_not_given(world):
-    """Operator and owner share nothing but the broker; all partitions are ordered together."""
+async def test_an_order_is_read_through_the_broker(world):
+    """Operator and owner share only the broker; one transaction orders all partitions."""
     group, topic = world.name("group"), await world.topic(2)
     tps = [TopicPartition(topic, number) for number in (0, 1)]
     writer = await world.writer()
@@ -43,8 +43,8 @@ async def test_an_order_is_read_where_it_was_not_given(world):
     assert states == ["waiting", "waiting"]
 
 
-async def test_of_two_operators_the_slower_is_refused(world):
-    """Its orders, of whatever partitions, were never given."""
+async def test_the_slower_of_two_operators_is_refused(world):
+    """None of its orders is written, of any partition."""
     group, tp = world.name("group"), TopicPartition(await world.topic(), 0)
     writer = await world.writer()
     await world.write(writer, tp, b"a")
@@ -58,8 +58,8 @@ async def test_of_two_operators_the_slower_is_refused(world):
     assert await eventually(world, group, [tp]) == given
 
 
-async def test_markers_before_an_offset_are_passed_over(world):
-    """The last record before it may lie far in front of them."""
+async def test_markers_before_an_offset_are_skipped(world):
+    """The last record before the offset may be many markers away."""
     tp = TopicPartition(await world.topic(1), 0)
     writer = await world.writer()
     await world.write(writer, tp, b"a")

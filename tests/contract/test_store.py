@@ -1,4 +1,4 @@
-"""One suite for both `Store`s: the one in memory and RocksDB."""
+"""The contract of `Store`: the in-memory one and RocksDB."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ writes = st.lists(
 
 @pytest.fixture(params=["memory", "rocks"])
 def stores(request, tmp_path):
-    """A `StoreFactory` over one host's state, as a process that starts anew would get it."""
+    """A `StoreFactory` over one host's state, as a restarted process gets it."""
     return MemoryDisk() if request.param == "memory" else RocksFolder(tmp_path, "group")
 
 
-def test_what_was_written_is_there_after_a_restart(stores):
-    """The store is the local copy of the state: without it every start reads the whole log."""
+def test_written_entries_survive_a_restart(stores):
+    """The store is the local copy of the state: without it, every start reads the whole changelog."""
     store = stores(TP, False)
     store.write([(b"a", b"1"), (b"b", b"2")])
     store.write([(b"a", None), (b"b", b"3"), (b"c", b"")])
@@ -52,7 +52,7 @@ def test_what_was_written_is_there_after_a_restart(stores):
 )
 @given(plan=writes, prefix=st.binary(max_size=2))
 def test_a_store_is_an_ordered_dictionary(stores, plan, prefix):
-    """Within one write the last word on a key counts; iteration is by prefix, in key order."""
+    """Within one write, the last value of a key wins; iteration is by prefix, in key order."""
     store, model = stores(TP, True), {}
     for batch in plan:
         store.write(batch)
@@ -66,8 +66,8 @@ def test_a_store_is_an_ordered_dictionary(stores, plan, prefix):
     store.close()
 
 
-def test_a_failed_write_leaves_nothing(stores):
-    """State after half a commit is no state at all."""
+def test_a_failed_write_changes_nothing(stores):
+    """State after half a commit would be invalid."""
     store = stores(TP, False)
     store.write([(b"a", b"1")])
 
@@ -82,8 +82,8 @@ def test_a_failed_write_leaves_nothing(stores):
     store.close()
 
 
-def test_partitions_do_not_meet(stores):
-    """Each has a database of its own: one may be dropped without the other."""
+def test_partitions_have_separate_databases(stores):
+    """One may be deleted without the others."""
     first, second = stores(TP, False), stores(OTHER, False)
     first.write([(b"a", b"1")])
     assert second.get(b"a") is None
@@ -92,7 +92,7 @@ def test_partitions_do_not_meet(stores):
 
 
 def test_a_fresh_store_is_empty_and_stays_the_current_one(stores):
-    """What is left behind as unusable must never come back."""
+    """A folder that was abandoned as unusable must not be opened again."""
     old = stores(TP, False)
     old.write([(b"a", b"old")])
     old.close()
@@ -105,8 +105,8 @@ def test_a_fresh_store_is_empty_and_stays_the_current_one(stores):
     again.close()
 
 
-def test_a_spoiled_memory_disk_asks_for_a_fresh_folder():
-    """The simulation's form of a corrupt database."""
+def test_a_damaged_memory_disk_asks_for_a_fresh_folder():
+    """The simulation's equivalent of a corrupt database."""
     disk = MemoryDisk()
     disk(TP, False).write([(b"a", b"1")])
     disk.unusable.add(TP)
@@ -115,8 +115,8 @@ def test_a_spoiled_memory_disk_asks_for_a_fresh_folder():
     assert list(disk(TP, True).items()) == []
 
 
-def test_a_folder_that_another_process_holds_is_unusable_and_left_alone(tmp_path):
-    """A zombie may still write to it; the successor takes a new one and disturbs nothing."""
+def test_a_folder_locked_by_another_process_is_unusable_and_untouched(tmp_path):
+    """A fenced process may still write to it; its successor takes a new folder."""
     holder = _child(tmp_path, "hold")
     try:
         with pytest.raises(StoreUnusable, match="cannot be opened"):
@@ -142,7 +142,7 @@ def test_abandoned_folders_are_removed(tmp_path):
 
 @pytest.mark.parametrize("damage", ["truncate", "garbage"])
 def test_a_corrupt_folder_is_unusable(tmp_path, damage):
-    """Named as what it is: the changelog holds everything."""
+    """The changelog holds everything, so the partition can restore into a new folder."""
     folder = RocksFolder(tmp_path, "group")
     store = folder(TP, False)
     store.write([(b"a", b"1")])
@@ -156,8 +156,8 @@ def test_a_corrupt_folder_is_unusable(tmp_path, damage):
     fresh.close()
 
 
-def test_a_block_that_rotted_is_an_error_and_not_an_end(tmp_path):
-    """A scan that stops early in silence would restore half of a state and call it all."""
+def test_a_corrupt_block_raises_during_iteration(tmp_path):
+    """A scan that ended early without an error would restore a part of the state."""
     open_store = RocksFolder(tmp_path, "group")
     store = open_store(TP, False)
     store.write((b"%06d" % n, os.urandom(100)) for n in range(20_000))
@@ -174,7 +174,7 @@ def test_a_block_that_rotted_is_an_error_and_not_an_end(tmp_path):
 
 @pytest.fixture(params=["memory", "rocks"])
 def killed(request, tmp_path):
-    """Stores, and how to open one again as if the process that has it open had been killed."""
+    """Stores, and a function that reopens one as if its process had been killed."""
     if request.param == "memory":
         disk = MemoryDisk()
         return disk, lambda: disk(TP, False)
@@ -187,8 +187,8 @@ def killed(request, tmp_path):
     return folder, after_a_kill
 
 
-def test_writes_that_are_not_flushed_are_gone_after_a_kill(killed):
-    """There is no log of writes beside the changelog: whoever trims that must know what is flushed."""
+def test_unflushed_writes_are_gone_after_a_kill(killed):
+    """There is no write-ahead log: trimming the changelog depends on knowing what is flushed."""
     stores, after_a_kill = killed
     store = stores(TP, False)
     assert (store.written_to, store.flushed_to) == (0, 0)
@@ -201,8 +201,8 @@ def test_writes_that_are_not_flushed_are_gone_after_a_kill(killed):
     store.close()
 
 
-def test_flushed_writes_are_there_after_a_kill(killed):
-    """The position says which: of the later ones some may be there, each of them whole."""
+def test_flushed_writes_survive_a_kill(killed):
+    """Later writes may survive as well, each of them complete; the position names the last one."""
     stores, after_a_kill = killed
     store = stores(TP, False)
     store.write([(b"a", b"1"), (b"b", b"1")])
@@ -218,8 +218,8 @@ def test_flushed_writes_are_there_after_a_kill(killed):
     store.close()
 
 
-def test_a_store_that_is_closed_has_flushed_all(stores):
-    """A worker that is stopped or restarted reads nothing of the changelog again."""
+def test_closing_a_store_flushes_it(stores):
+    """A worker that restarts cleanly rereads nothing of the changelog."""
     store = stores(TP, False)
     store.write([(b"a", b"1")])
     store.close()
@@ -230,15 +230,15 @@ def test_a_store_that_is_closed_has_flushed_all(stores):
 
 
 def _until(reached, deadline_s=60.0):
-    """A flush runs in a thread of the database."""
+    """Poll, because the flush runs in a thread of the database."""
     give_up_at = time.monotonic() + deadline_s
     while not reached():
         assert time.monotonic() < give_up_at
         time.sleep(0.01)
 
 
-def test_a_store_flushes_by_itself(stores):
-    """Else a worker's memory, and what a restart reads again, would grow with every commit."""
+def test_a_store_flushes_on_its_own(stores):
+    """Otherwise memory and the part reread after a restart would grow with every commit."""
     store = stores(TP, False)
     value = os.urandom(1 << 20)
     for number in range(40):
@@ -248,8 +248,8 @@ def test_a_store_flushes_by_itself(stores):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_kill_9_loses_no_flushed_write_and_tears_none(tmp_path, seed):
-    """What is left is the state after one of the writes: the meta entry and the state it speaks of."""
+def test_kill_9_loses_no_flushed_write_and_splits_none(tmp_path, seed):
+    """The remaining state is that after one of the writes, with its own meta entry."""
     writer = _child(tmp_path, "write")
     wanted = random.Random(seed).randint(1, 60)
     flushed = 0

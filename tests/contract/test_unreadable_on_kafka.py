@@ -1,4 +1,4 @@
-"""A batch that the real broker takes and no client can open: its partition's, and nobody else's."""
+"""A batch that the real broker accepts and no client can decode affects its partition only."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ BAD, GOOD = TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1)
 
 
 def numbered_wrongly(count):
-    """Uncompressed records of which the last is numbered far behind its batch: a broker compares the offsets
-    of compressed records only. Java's own consumer delivers it under that offset."""
+    """Uncompressed records; the last one has an offset far behind its batch: a broker checks only
+    the offsets of compressed records. Java's consumer delivers the record at that offset."""
     builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 20)
     for at in range(count):
         builder.append(at, 1, b"k", b"lost", [])
@@ -45,7 +45,7 @@ def numbered_wrongly(count):
 
 
 def broken_lz4(count):
-    """A batch whose LZ4 frame has a wrong content checksum, which Java does not look at."""
+    """A batch whose LZ4 frame has a wrong content checksum; Java does not check it."""
     builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 20)
     for at in range(count):
         builder.append(at, 1, b"k", b"lost", [])
@@ -70,17 +70,17 @@ async def produce_raw(bootstrap, tp, data):
     answer = await client.send(client.cluster.leader_for_partition(tp), request)
     await client.close()
     [(_, [(_, code, *_)])] = answer.topics
-    assert code == 0, "a broker that opens what it stores needs none of this"
+    assert code == 0, "a broker that decodes what it stores refuses such batches"
 
 
 class SeekToStart:
-    """A listener that reads everything from the start."""
+    """A rebalance listener that reads everything from the start."""
 
     def __init__(self, consumer):
         self._consumer = consumer
 
     async def on_revoked(self, partitions):
-        """Nothing to give up."""
+        """Nothing to release."""
 
     async def on_assigned(self, partitions):
         for tp in partitions:
@@ -89,7 +89,8 @@ class SeekToStart:
 
 @pytest.fixture(params=[broken_lz4, numbered_wrongly])
 async def spoiled(kafka_bootstrap, request):
-    """Two good records, a batch of three that cannot be opened, two good ones; and a neighbour."""
+    """Two good records, a batch of three that cannot be decoded, two good records; and a healthy
+    partition."""
     broker = KafkaBroker(kafka_bootstrap, session_timeout_s=6.0)
     admin = await broker.admin()
     config = {"message.timestamp.type": "LogAppendTime"}
@@ -98,7 +99,7 @@ async def spoiled(kafka_bootstrap, request):
     await producer.start()
     await send(producer, BAD, b"a", b"b")
     reader = await broker.reader()
-    # The commit is answered before its marker is appended: without the wait, the batch may lie first.
+    # A commit returns before its marker is appended: without the wait, the batch may come first.
     assert await decided_end(reader, BAD, SystemClock()) == 3
     await reader.close()
     await produce_raw(kafka_bootstrap, BAD, request.param(3))
@@ -118,8 +119,9 @@ async def send(producer, tp, *values):
     await producer.commit()
 
 
-async def test_a_member_is_given_all_but_the_batch_and_told_which_it_is(spoiled):
-    """Two records and their marker before it, two behind it, and the neighbour's whole log."""
+async def test_a_member_receives_all_but_the_batch_and_a_report_of_it(spoiled):
+    """It gets two records and their marker before it, two behind it, and all of the other
+    partition."""
     consumer = spoiled.consumer("unreadable", [TOPIC], "one")
     await consumer.start(SeekToStart(consumer))
     values, raised = {BAD: [], GOOD: []}, []
@@ -142,7 +144,7 @@ async def test_a_member_is_given_all_but_the_batch_and_told_which_it_is(spoiled)
     assert raised == [(BAD, 3, 6)]
 
 
-async def test_a_reader_names_the_batch_and_goes_on_behind_it(spoiled):
+async def test_a_reader_reports_the_batch_and_continues_behind_it(spoiled):
     """Audits, scans and restores read this way."""
     reader = await spoiled.reader()
     found = await reader.read(BAD, 0)

@@ -1,4 +1,4 @@
-"""The shared layers every test here runs on: the in-memory one, and a real Redis (marker stack)."""
+"""Shared cache layers under test: the in-memory one and a real Redis (marker stack)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.contract.cache.redis_process import RedisProcess
 PATIENCE_S = 200.0
 
 
-class Ear:
-    """A listener that remembers what it was told."""
+class RecordingListener:
+    """A listener that records connections and notices."""
 
     def __init__(self) -> None:
         self.connections = 0
@@ -34,7 +34,7 @@ class Ear:
 
 
 class Pod:
-    """One process's view of the layer under test, and names of this test alone."""
+    """One process's view of the layer under test; its cache names are unique to the test."""
 
     def __init__(self, shared: SharedCache, url: str = "") -> None:
         self.shared = shared
@@ -45,16 +45,16 @@ class Pod:
     def key(self, name: str = "name") -> CacheKey:
         return CacheKey(self.cache, name)
 
-    async def listening(self) -> tuple[Ear, asyncio.Task[None]]:
-        """A listener that is connected."""
-        ear = Ear()
+    async def listening(self) -> tuple[RecordingListener, asyncio.Task[None]]:
+        """Start a listener; return it once it is connected, with its task."""
+        ear = RecordingListener()
         task = asyncio.create_task(self.shared.listen(ear))
         self._tasks.append(task)
         await until(lambda: ear.connections or task.done())
         return ear, task
 
     async def sever(self) -> None:
-        """Cut the connections of whoever listens."""
+        """Cut the connections of all listeners."""
         if isinstance(self.shared, SealedShared):
             self.shared._shared.cut()
         elif isinstance(self.shared, MemoryShared):
@@ -72,7 +72,7 @@ class Pod:
 
 
 async def until(done: Callable[[], object]) -> None:
-    """Wait until ``done()`` holds."""
+    """Poll until `done()` is true, at most PATIENCE_S."""
     async with asyncio.timeout(PATIENCE_S):
         while True:
             if done():
@@ -82,7 +82,7 @@ async def until(done: Callable[[], object]) -> None:
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProcess]:
-    """A Redis of its own: tests here stop it and start it again."""
+    """A separate Redis server, because these tests stop and restart it."""
     server = RedisProcess(tmp_path_factory.mktemp("redis"))
     server.start()
     yield server
@@ -106,7 +106,7 @@ async def pod(request: pytest.FixtureRequest) -> AsyncIterator[Pod]:
 
 @pytest.fixture(params=["memory", "redis"])
 async def away(request: pytest.FixtureRequest) -> AsyncIterator[Pod]:
-    """A layer that is not there."""
+    """A layer whose server is unreachable."""
     if request.param == "memory":
         pod = Pod(MemoryShared(SystemClock(), away=True))
     else:

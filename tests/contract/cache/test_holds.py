@@ -1,4 +1,4 @@
-"""Holds that workers write and edges read, in memory and in Redis."""
+"""Tenant holds that workers write and edges read, in memory and in Redis."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ async def holds(request: pytest.FixtureRequest) -> AsyncIterator[Holds]:
     await made.close()
 
 
-async def test_a_hold_is_of_one_tenant_and_the_last_one_counts(holds):
-    """A worker that knows better says so; a name with odd characters is a name like any other."""
+async def test_a_hold_applies_to_one_tenant_and_the_latest_write_wins(holds):
+    """A later write corrects an earlier one; names with special characters are stored unchanged."""
     odd = "t\0*{}\n"
     assert await holds.left_s("t") == 0.0
     await holds.hold("t", 1000.0)
@@ -39,16 +39,16 @@ async def test_a_hold_is_of_one_tenant_and_the_last_one_counts(holds):
     assert await holds.left_s("u") == 0.0
 
 
-async def test_a_hold_ends_by_itself(holds):
-    """The worker that said so may be dead."""
+async def test_a_hold_expires_by_itself(holds):
+    """The worker that wrote the hold may be dead and cannot remove it."""
     await holds.hold("t", 0.001)
     await asyncio.sleep(0.02)
     assert await holds.left_s("t") == 0.0
 
 
 @pytest.mark.stack
-async def test_a_name_of_somebody_else_holds_nobody(redis_server):
-    """A value without an end is none of ours."""
+async def test_a_foreign_value_holds_no_tenant(redis_server):
+    """A value without an expiry was not written by a worker."""
     client = connect(redis_server.url, 2.0)
     made = RedisHolds(client, "odd")
     await client.set("dia:hold:odd:t", "x")
@@ -56,8 +56,8 @@ async def test_a_name_of_somebody_else_holds_nobody(redis_server):
     await made.close()
 
 
-async def test_a_redis_that_is_away_is_one_error():
-    """What decides instead has to know."""
+async def test_an_unreachable_redis_raises_cache_unavailable():
+    """The caller must know that it has to decide without the cache."""
     made = RedisHolds(connect(f"redis://{LOOPBACK}:{free_ports(1)[0]}/0", 2.0), "app")
     for asked in (made.hold("t", 1.0), made.left_s("t")):
         with pytest.raises(CacheUnavailable):

@@ -1,4 +1,4 @@
-"""PolicyChanged, from whoever sends it to the validators of other processes."""
+"""PolicyChanged notices from one process to the validators of other processes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SECRET = b"of this cluster's caches"
 
 
 class Source:
-    """The policies of all processes, counting who asks."""
+    """The policy source of all processes; it counts requests."""
 
     def __init__(self):
         self.policy = None
@@ -43,7 +43,7 @@ class Source:
 
 
 class Process:
-    """One worker, as far as policies are concerned."""
+    """The policy cache of one worker."""
 
     def __init__(self, pod, source, secret=SECRET):
         clock, metrics = SystemClock(), Metrics()
@@ -67,8 +67,8 @@ class Process:
         await asyncio.gather(self.listening, return_exceptions=True)
 
 
-async def test_a_changed_policy_counts_in_every_process_at_once(pod):
-    """A tenant whose policy was withdrawn must not simulate for five more minutes, on any worker."""
+async def test_a_changed_policy_applies_in_every_process_at_once(pod):
+    """A tenant must not simulate under a withdrawn policy until the cache entry expires."""
     source = Source()
     names = pod.cache, "p"
     source.policy = Policy(tenant_id=names[0], policy_id="p")
@@ -94,8 +94,8 @@ async def test_a_changed_policy_counts_in_every_process_at_once(pod):
 
 
 @pytest.mark.parametrize("secret", [b"", SECRET], ids=["no secret", "secret"])
-async def test_a_policy_that_somebody_wrote_into_redis_allows_nothing(pod, secret):
-    """Whoever has Redis's password once let a tenant simulate what its policy refuses."""
+async def test_a_policy_entry_forged_in_redis_is_ignored(pod, secret):
+    """A client with Redis's password must not grant a tenant what the policy service refuses."""
     names = pod.cache, "p"
     source = Source()
     source.policy = Policy(tenant_id=names[0], policy_id="p", active=False)
@@ -108,8 +108,8 @@ async def test_a_policy_that_somebody_wrote_into_redis_allows_nothing(pod, secre
     await process.stop()
 
 
-async def test_without_a_secret_each_process_asks_for_itself_and_hears_of_changes(pod):
-    """Redis saves nothing then, and costs nothing: what it says is only that something changed."""
+async def test_without_a_secret_each_process_asks_the_service_and_receives_notices(pod):
+    """Without a secret, entries in Redis cannot be trusted: processes use only its notices."""
     names = pod.cache, "p"
     source = Source()
     source.policy = Policy(tenant_id=names[0], policy_id="p")
@@ -129,8 +129,8 @@ async def test_without_a_secret_each_process_asks_for_itself_and_hears_of_change
 
 
 @pytest.mark.stack
-async def test_the_command_tells_other_programs_too(redis_server):
-    """A dashboard or an audit of the policy team listens to one channel for all events."""
+async def test_the_command_notifies_other_programs(redis_server):
+    """Other programs subscribe to one channel for the events of all policies."""
     ears = connect(redis_server.url, 2.0)
     heard = ears.pubsub()
     await heard.subscribe(EVENTS_CHANNEL)
@@ -153,8 +153,8 @@ async def test_the_command_tells_other_programs_too(redis_server):
     await ears.aclose(close_connection_pool=True)
 
 
-async def test_other_programs_hear_which_policy_changed_and_who_changed_it():
-    """One event for each change: a program that keeps policies of its own drops that one."""
+async def test_other_programs_are_notified_which_policy_changed_and_by_which_actor():
+    """One event per change lets a subscriber drop exactly that policy from its own cache."""
     shared = MemoryShared(VirtualClock())
     await policy_changed(shared, "acme", "p", 5, "tester")
     assert [json.loads(event) for event in shared.told] == [
@@ -168,7 +168,7 @@ async def test_other_programs_hear_which_policy_changed_and_who_changed_it():
     ]
 
 
-async def test_a_change_that_nobody_can_hear_is_an_error(away):
-    """Whoever sends it repeats it: silence would leave the old policy in force."""
+async def test_a_change_that_reaches_no_subscriber_is_an_error(away):
+    """The sender must repeat the change: without the error, the old policy would stay in force."""
     with pytest.raises(CacheUnavailable):
         await policy_changed(away.shared, "acme", "p", 5, "tester")

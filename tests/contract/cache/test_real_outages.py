@@ -1,4 +1,4 @@
-"""Real Redis, really gone: caches of two processes, and the administrator's command."""
+"""Outages of a real Redis: the caches of two processes, and the administrator's command."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BREAKER = BreakerPolicy(failures=3, open_s=0.1, successes=1)
 
 
 class Process:
-    """One process's caches on the real thing."""
+    """The caches of one process on a real Redis."""
 
     def __init__(self, url: str, source: dict[str, str]) -> None:
         clock, metrics = SystemClock(), Metrics()
@@ -54,7 +54,7 @@ class Process:
 
     @property
     def swept(self) -> float:
-        """Notices heard."""
+        """Notices received."""
         heard = {"cache": POLICY.name, "cause": "heard"}
         registry = self.metrics.registry
         return registry.get_sample_value("dia_cache_invalidations_total", heard) or 0.0
@@ -76,8 +76,8 @@ async def pair(redis_server: RedisProcess) -> AsyncIterator[tuple[Process, Proce
         await process.close()
 
 
-async def _told(process: Process) -> None:
-    """Tell of a change until it is taken, as the outbox does."""
+async def _change_until_accepted(process: Process) -> None:
+    """Repeat a change until Redis accepts it, as the outbox does."""
     async with asyncio.timeout(200):
         while True:
             try:
@@ -91,8 +91,11 @@ async def _recovered(processes: tuple[Process, Process]) -> None:
 
 
 @pytest.mark.parametrize("fault", ["stop", "pause"])
-async def test_a_change_during_an_outage_is_seen_by_all_after_it(pair, redis_server, fault):
-    """The alias that moved while Redis was away, or answered nobody, must not be believed after."""
+async def test_a_change_during_an_outage_is_visible_to_all_processes_after_it(
+    pair, redis_server, fault
+):
+    """An alias that moved while Redis was stopped or silent must not be served from a cache
+    afterwards."""
     one, two = pair
     assert (await one.get(), await two.get()) == ("old", "old")
     getattr(redis_server, fault)()
@@ -100,7 +103,7 @@ async def test_a_change_during_an_outage_is_seen_by_all_after_it(pair, redis_ser
         assert await one.get(f"5:other/{i}") is None
     assert one.breaker.state != "closed"
     one.source[one.name] = "new"
-    telling = asyncio.create_task(_told(one))
+    telling = asyncio.create_task(_change_until_accepted(one))
     await asyncio.sleep(0.1)
     assert not telling.done()
     if fault == "stop":
@@ -115,8 +118,8 @@ async def test_a_change_during_an_outage_is_seen_by_all_after_it(pair, redis_ser
     assert one.breaker.state == "closed"
 
 
-async def test_garbage_ends_no_listener_and_hides_no_value(pair, redis_server):
-    """Whoever reaches Redis may write there; one message once made the whole fleet deaf."""
+async def test_garbage_in_redis_stops_no_listener_and_hides_no_value(pair, redis_server):
+    """Other clients may write to Redis: one malformed message must not end the subscriptions."""
     first, second = pair
     assert await first.get() == await second.get() == "old"
     client = connect(redis_server.url, 2.0)
@@ -136,11 +139,11 @@ async def test_garbage_ends_no_listener_and_hides_no_value(pair, redis_server):
     assert await second.get() == "new"
 
 
-async def test_the_command_makes_every_process_ask_again(pair, redis_server, monkeypatch, capsys):
-    """Somebody mended a policy behind everyone's back."""
+async def test_the_command_makes_every_process_reload(pair, redis_server, monkeypatch, capsys):
+    """An operator corrected a policy directly in the policy service."""
     one, two = pair
     one.source[one.name] = "before"
-    await _told(one)
+    await _change_until_accepted(one)
     assert (await one.get(), await two.get()) == ("before", "before")
     one.source[one.name] = "mended"
     monkeypatch.setenv("DIA_REDIS_URL", redis_server.url)
@@ -153,8 +156,8 @@ async def test_the_command_makes_every_process_ask_again(pair, redis_server, mon
 
 
 @pytest.mark.parametrize(("argv", "code"), [(("nothing", "*"), 2), (("policy", "*"), 4)])
-def test_the_command_says_what_it_cannot_do(monkeypatch, tmp_path, argv, code):
-    """A sweep that swept nothing must not look done."""
+def test_the_command_reports_what_it_cannot_do(monkeypatch, tmp_path, argv, code):
+    """A sweep that deleted nothing must not report success."""
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
     monkeypatch.setenv("DIA_REDIS_URL", "redis://127.0.0.1:9/0")
     assert cli.main(("cache", "invalidate", *argv)) == code

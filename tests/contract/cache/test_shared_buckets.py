@@ -1,4 +1,4 @@
-"""Buckets that edges share, in memory and in Redis."""
+"""Token buckets shared by edges, in memory and in Redis."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOUR_S = 3600.0
 
 
 async def _take(buckets: SharedBuckets, client: str, limit: int) -> float:
-    """0 for a request that was counted, else the seconds to wait."""
+    """Return 0 if the request was counted, else the seconds to wait."""
     one, limits = {Quota.REQUESTS: 1}, {Quota.REQUESTS: limit}
     found = await buckets.take(client, one, limits, HOUR_S)
     return found.seconds if found is not None else 0.0
@@ -36,27 +36,27 @@ async def buckets(request: pytest.FixtureRequest) -> AsyncIterator[SharedBuckets
 
 
 async def test_a_burst_is_granted_and_the_next_request_waits(buckets):
-    """A client may send its whole limit at once; the wait is that of one request."""
+    """A client may use its whole limit at once; the next request waits for one token only."""
     waits = [await _take(buckets, "a", 10) for _ in range(11)]
     assert waits[:10] == [0.0] * 10
     assert 0 < waits[10] <= HOUR_S / 10
 
 
 async def test_clients_do_not_share_a_bucket(buckets):
-    """One tenant's flood is not another's."""
+    """One tenant's flood must not use another tenant's limit."""
     for _ in range(2):
         await _take(buckets, "a", 1)
     assert await _take(buckets, "b", 1) == 0.0
 
 
-async def test_requests_at_once_are_each_counted(buckets):
-    """Edges ask at the same moment: looking and counting must be one step."""
+async def test_concurrent_requests_are_each_counted(buckets):
+    """Edges ask concurrently: check and decrement must be one atomic step."""
     asked = [_take(buckets, "a", 10) for _ in range(40)]
     assert (await asyncio.gather(*asked)).count(0.0) == 10
 
 
 async def test_units_of_several_quotas_are_counted_together_or_not_at_all(buckets):
-    """The wait is that of the quota that needs the longest: whoever obeys it is let in."""
+    """The wait is that of the slowest quota: after it, the request is accepted."""
     limits = {Quota.REQUESTS: 10, Quota.EVENTS: 100, Quota.BYTES: 1 << 30}
     costs = {Quota.REQUESTS: 1, Quota.EVENTS: 60, Quota.BYTES: 1000}
     assert await buckets.take("a", costs, limits, HOUR_S) is None
@@ -73,8 +73,8 @@ async def test_units_of_several_quotas_are_counted_together_or_not_at_all(bucket
     assert found.quota is Quota.REQUESTS
 
 
-async def test_what_was_used_is_counted_though_it_does_not_fit_and_is_waited_for(buckets):
-    """The cost of refused events is known afterwards. Debt is one period at most."""
+async def test_used_units_are_counted_beyond_the_limit_and_the_debt_is_waited_for(buckets):
+    """The cost of refused events is known only afterwards. The debt is at most one period."""
     limits = {Quota.REFUSED_US: 1000}
     one = {Quota.REFUSED_US: 1}
     await buckets.charge("a", {Quota.REFUSED_US: 1500}, limits, HOUR_S)
@@ -91,7 +91,7 @@ async def test_what_was_used_is_counted_though_it_does_not_fit_and_is_waited_for
 
 @pytest.mark.stack
 async def test_a_bucket_that_holds_no_number_counts_as_empty(redis_server):
-    """What others write into Redis must not stop a tenant."""
+    """A value written by another client must not block a tenant."""
     client = connect(redis_server.url, 2.0)
     made = RedisBuckets(client, "odd")
     await client.set("dia:rate:{odd:a}:requests", "x")
@@ -100,8 +100,8 @@ async def test_a_bucket_that_holds_no_number_counts_as_empty(redis_server):
 
 
 @pytest.mark.stack
-async def test_buckets_in_redis_end_by_themselves(redis_server):
-    """Clients come and go; what is kept of them is bounded by one period."""
+async def test_buckets_in_redis_expire(redis_server):
+    """Clients come and go: Redis keeps a client's bucket for at most one period."""
     client = connect(redis_server.url, 2.0)
     made = RedisBuckets(client, "ending")
     await _take(made, "a", 10)
@@ -111,8 +111,8 @@ async def test_buckets_in_redis_end_by_themselves(redis_server):
 
 
 @pytest.mark.stack
-async def test_a_clock_of_redis_that_was_set_back_locks_nobody_out(redis_server):
-    """A bucket can hold two periods at most; more is another clock's."""
+async def test_a_redis_clock_set_back_blocks_no_client(redis_server):
+    """A bucket holds at most two periods; a larger value comes from a clock that was set back."""
     client = connect(redis_server.url, 2.0)
     made = RedisBuckets(client, "back")
     await client.set("dia:rate:{back:a}:requests", str(10**17))
@@ -120,8 +120,8 @@ async def test_a_clock_of_redis_that_was_set_back_locks_nobody_out(redis_server)
     await made.close()
 
 
-async def test_a_redis_that_is_away_is_one_error():
-    """What decides instead has to know."""
+async def test_an_unreachable_redis_raises_cache_unavailable():
+    """The caller must know that it has to decide without the cache."""
     made = RedisBuckets(connect(f"redis://{LOOPBACK}:{free_ports(1)[0]}/0", 2.0), "edge")
     with pytest.raises(CacheUnavailable):
         await _take(made, "a", 10)

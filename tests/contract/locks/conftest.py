@@ -1,4 +1,4 @@
-"""A Redis of this suite's own."""
+"""A separate Redis server for this suite."""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""One of several processes that want the same name: ``python -m`` with URL, name, file, rounds.
+"""One of several processes that compete for a lock name: ``python -m`` with URL, name, file,
+rounds.
 
-In each round it takes the name and, while it looks held, writes through a target that refuses a
-fence below the highest it has seen: what a paused holder still writes, the target turns away.
+In each round it takes the lock and, while it believes that it holds it, writes through a target
+that refuses a fence lower than the highest it has seen: the target refuses the writes of a holder
+that was paused past its lease.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ TTL_S = 0.6
 
 
 def written(path: Path, fence: int, what: str) -> bool:
-    """Append ``what`` unless a higher fence came before; one writer at a time."""
+    """Append ``what`` unless a higher fence wrote before; a file lock serialises writers."""
     with path.open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
@@ -45,10 +47,11 @@ async def race(url: str, name: str, path: Path, rounds: int) -> None:
             async with hold(locks, clock, name, ttl_s=TTL_S, wait_s=20.0) as lease:
                 written(path, lease.fence, "enter")
                 await asyncio.sleep(0.01)
-                # No look at the lease here: as if this process had been paused right after one.
+                # The lease is deliberately not checked here: the process acts as if paused right
+                # after a check.
                 written(path, lease.fence, "leave")
                 done += 1
-            # Longer than a waiting one pauses: else one runs all its rounds before the other's first.
+            # Longer than a waiting process pauses: else one process runs all its rounds first.
             await asyncio.sleep(0.35)
         except (LockBusy, CacheUnavailable):
             continue

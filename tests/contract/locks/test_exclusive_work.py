@@ -1,4 +1,4 @@
-"""One-off work: alone where there is a Redis, and done in any case."""
+"""Exclusive work: serialised by a Redis lock, and executed without one when Redis is unreachable."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def _work(check):
 
 
 @pytest.mark.stack
-async def test_work_waits_for_whoever_does_it_now(redis_server, monkeypatch):
-    """Two operators run `dia migrate apply` at once: the statements of one come first."""
+async def test_work_waits_for_the_current_holder(redis_server, monkeypatch):
+    """Two operators run `dia migrate apply` at once: one runs all its statements first."""
     monkeypatch.setattr(exclusive, "WAIT_S", 0.0)
     settings, name = Settings(redis_url=redis_server.url), uuid.uuid4().hex
     client = connect(redis_server.url, 2.0)
@@ -37,6 +37,6 @@ async def test_work_waits_for_whoever_does_it_now(redis_server, monkeypatch):
 
 
 @pytest.mark.parametrize("url", ["", "redis://127.0.0.1:9/0"])
-async def test_without_redis_the_work_is_done_all_the_same(url):
-    """A cache that is away must not keep an operator from mending the tables."""
+async def test_without_redis_the_work_still_runs(url):
+    """An unreachable cache must not keep an operator from migrating the tables."""
     assert await exclusively(Settings(redis_url=url), "migrations", _work) == "done"

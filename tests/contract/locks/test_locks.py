@@ -1,4 +1,4 @@
-"""What every form of locks does: one holder at a time, leases that end, fences that rise."""
+"""The contract of locks: one holder at a time, leases that expire, fences that rise."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def name() -> str:
 
 
 async def _granted(locks: Locks, name: str, ttl_s: float) -> Grant:
-    """The next grant, once whoever had it lost it."""
+    """Acquire the lock once the previous holder's lease expired."""
     for _ in range(1000):
         if (grant := await locks.acquire(name, ttl_s)) is not None:
             return grant
@@ -46,7 +46,6 @@ async def _granted(locks: Locks, name: str, ttl_s: float) -> Grant:
 
 
 async def test_a_name_has_one_holder(locks, name):
-    """The point of it."""
     first = await locks.acquire(name, TTL_S)
     assert await locks.acquire(name, TTL_S) is None
     assert await locks.acquire(name + "x", TTL_S) is not None
@@ -55,7 +54,7 @@ async def test_a_name_has_one_holder(locks, name):
 
 
 async def test_fences_rise_with_every_grant(locks, name):
-    """A target that compares them tells the newest holder from all before."""
+    """A target that compares fences recognises the newest holder."""
     fences = []
     for _ in range(5):
         grant = await _granted(locks, name, TTL_S)
@@ -64,8 +63,8 @@ async def test_fences_rise_with_every_grant(locks, name):
     assert fences == sorted(set(fences))
 
 
-async def test_what_was_lost_is_neither_renewed_nor_released(locks, name):
-    """A holder that slept must not touch its successor's lock."""
+async def test_a_lost_lock_is_neither_renewed_nor_released(locks, name):
+    """A holder that was paused must not touch its successor's lock."""
     late = await locks.acquire(name, SHORT_S)
     after = await _granted(locks, name, TTL_S)
     assert not await locks.renew(late, TTL_S)
@@ -75,8 +74,8 @@ async def test_what_was_lost_is_neither_renewed_nor_released(locks, name):
 
 
 async def test_a_renewed_lock_outlives_its_first_lease(locks, name):
-    """Work may take longer than the lease of a holder that dies."""
-    # On a slow machine the first lease ends before it is renewed: then it is taken again.
+    """Work may take longer than one lease."""
+    # On a slow machine the first lease ends before its renewal: then the test takes the lock again.
     while not await locks.renew(await _granted(locks, name, SHORT_S), TTL_S):
         pass
     await asyncio.sleep(2 * SHORT_S)
@@ -84,7 +83,7 @@ async def test_a_renewed_lock_outlives_its_first_lease(locks, name):
 
 
 async def test_a_block_holds_the_name_for_as_long_as_it_runs(locks, name):
-    """Renewed in the background, released at the end, also after an error."""
+    """The lock is renewed in the background and released at the end, after an error, too."""
     clock = SystemClock()
     fences = []
 
@@ -102,8 +101,8 @@ async def test_a_block_holds_the_name_for_as_long_as_it_runs(locks, name):
         assert again.fence > fences[0]
 
 
-async def test_a_lease_that_is_not_renewed_says_so(locks, name):
-    """Before each step its holder looks, and stops."""
+async def test_a_lease_that_is_not_renewed_reports_its_loss(locks, name):
+    """The holder checks before each step and stops."""
     lease = await take(locks, SystemClock(), name, SHORT_S)
     await asyncio.sleep(2 * SHORT_S)
     with pytest.raises(LeaseLost, match="run it again for the rest"):
@@ -113,8 +112,8 @@ async def test_a_lease_that_is_not_renewed_says_so(locks, name):
 
 
 @pytest.mark.parametrize("kind", ["memory", "redis"])
-async def test_absent_locks_are_one_error(kind, name):
-    """Callers know one reason to do without."""
+async def test_an_unreachable_redis_is_one_error(kind, name):
+    """Callers handle one error to work without locks."""
     client = connect(f"redis://{LOOPBACK}:{free_ports(1)[0]}/0", 1.0)
     locks = MemoryLocks(SystemClock(), away=True) if kind == "memory" else RedisLocks(client)
     with pytest.raises(CacheUnavailable):

@@ -1,4 +1,4 @@
-"""Two processes race for one name on a real Redis; one of them is paused while it holds it."""
+"""Two processes compete for one lock on a real Redis; one holder is paused."""
 
 from __future__ import annotations
 
@@ -29,25 +29,30 @@ def _entries(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def _last_is_inside(path: Path, pid: int) -> bool:
-    """It holds the name, and the other one is there to want it."""
+def _last_entry_is_from_a_holder(path: Path, pid: int) -> bool:
+    """The process holds the lock, and its rival is there to compete for it."""
     entries = _entries(path)
     both = len({entry["pid"] for entry in entries}) == 2
     return both and entries[-1]["pid"] == pid and entries[-1]["what"] == "enter"
 
 
 def test_two_processes_never_overlap_even_when_a_holder_is_paused(redis_server, tmp_path):
-    """A pause longer than the lease gives the name away; what the sleeper writes after is refused."""
+    """A pause longer than the lease passes the lock on; the target refuses the paused holder's
+    later writes."""
     path = tmp_path / "written.jsonl"
     racers = [_racer(redis_server.url, "contested", path) for _ in range(2)]
     victim = racers[0].pid
     deadline = time.monotonic() + PATIENCE_S
     paused = 0
     while any(racer.poll() is None for racer in racers):
-        assert time.monotonic() < deadline, "they do not come to an end"
-        if paused < PAUSES and racers[0].poll() is None and _last_is_inside(path, victim):
+        assert time.monotonic() < deadline, "the racing processes do not finish their rounds"
+        if (
+            paused < PAUSES
+            and racers[0].poll() is None
+            and _last_entry_is_from_a_holder(path, victim)
+        ):
             os.kill(victim, signal.SIGSTOP)
-            inside = _last_is_inside(path, victim)
+            inside = _last_entry_is_from_a_holder(path, victim)
             time.sleep(2 * TTL_S if inside else 0)
             os.kill(victim, signal.SIGCONT)
             paused += inside

@@ -1,4 +1,4 @@
-"""A source with its DLQ, parking lot and journal on the broker under test, and letters in it."""
+"""A source topic with its DLQ, parking lot, journal and dead letters on the broker under test."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FIRST_MS = 1_760_000_000_000
 
 @dataclass
 class Lot:
-    """One source and all that belongs to its dead letters, in an app of its own."""
+    """One source topic with its dead-letter topics, in an app of its own."""
 
     broker: Broker
     source: Topic
@@ -46,11 +46,11 @@ class Lot:
     targets: Targets = field(default_factory=lambda: app.targets)
     buried: int = 0
     purged: int = 0
-    """of ``buried``, letters whose topic was deleted since"""
+    """Of ``buried``: dead letters whose DLQ topic was deleted since."""
 
     @property
     def topology(self) -> Topology:
-        """Of the app that declares the source, and nothing else."""
+        """A topology that declares this source only."""
         return Topology(self.source.app, (self.source,), targets=self.targets)
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ class Lot:
         await admin.close()
 
     async def recreate_dlq(self) -> None:
-        """An operator purges the DLQ: deletes the topic, and has it made again."""
+        """Delete the DLQ topic and create it again."""
         admin = await self.broker.admin()
         await admin.delete_topics([self.source.dlq])
         await admin.create_topics(
@@ -85,7 +85,7 @@ class Lot:
     async def bury(
         self, *values: bytes | None, code: str = "wrong_type", headers: Any = (), key: bytes = b"t"
     ) -> None:
-        """Dead letters of records that were never really in the source."""
+        """Write dead letters of records that never were in the source topic."""
         name = f"buries-{uuid.uuid4().hex}"
         writer = self.broker.transactional_producer(name)
         await writer.start()
@@ -109,8 +109,8 @@ class Lot:
             await (await writer.send(dead_letter(Origin.of(batch, 0, 0), failure, "t").record))
             self.buried += 1
         await writer.commit()
-        # A commit returns once it is certain; its markers reach the partitions a moment later.
-        # Starting again waits for them.
+        # A commit returns once it is decided; its markers reach the partitions a moment later.
+        # Starting the producer again waits for them.
         await writer.close()
         again = self.broker.transactional_producer(name)
         await again.start()
@@ -118,7 +118,7 @@ class Lot:
         assert len(await self.letters()) == self.buried - self.purged
 
     async def letters(self) -> list[Any]:
-        """Every letter of the DLQ, partition by partition."""
+        """All dead letters of the DLQ, in order of partition."""
         return [one for page in await self.pages() for one in page]
 
     async def pages(self) -> list[list[Any]]:
@@ -133,7 +133,7 @@ class Lot:
     async def read(
         self, topic: str, count: int | None = None
     ) -> list[tuple[int, bytes | None, bytes | None, dict]]:
-        """(partition, key, value, headers) of every committed record; ``count`` will come."""
+        """(partition, key, value, headers) of every committed record, once there are ``count``."""
         async with asyncio.timeout(200):
             while True:
                 found = await self._read(topic)
@@ -182,24 +182,24 @@ class Lot:
         return await run_plan(self.means(**other), plan, resume=resume)
 
     async def until_shown(self, count: int) -> dict[str, tuple[str, int, str]]:
-        """`shown`, once it has so many rows."""
+        """Return `shown` once it has ``count`` rows."""
         async with asyncio.timeout(200):
             while len(found := self.shown()) < count:  # noqa: ASYNC110 - rows in another's memory
                 await asyncio.sleep(0.01)
             return found
 
     def shown(self) -> dict[str, tuple[str, int, str]]:
-        """Disposition, version and actor of each dead letter's row, by id."""
+        """Disposition, version and actor of each dead letter's ClickHouse row, by dead-letter id."""
         rows = self.shards.rows("dead_letters")
         return {row["id"]: (row["disposition"], row["ver"], row["actor"]) for row in rows}
 
 
 @pytest.fixture
 async def lot(world: Any) -> Lot:
-    """An empty DLQ under a name of its own."""
+    """An empty DLQ under a name unique to the test."""
     name = world.name("src")
-    # An app of its own, and so groups of its own: of another test's they would wait 6 s for the
-    # member that left.
+    # An app of its own has consumer groups of its own: a shared group would wait 6 s for the member
+    # of the test before.
     made = Lot(
         world.broker, replace(MODEL_METRICS, app=f"app-{name}", name=name, partitions=PARTITIONS)
     )

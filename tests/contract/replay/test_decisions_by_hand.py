@@ -1,4 +1,4 @@
-"""Letters parked and discarded by hand, on every broker."""
+"""Operators park and discard dead letters, on every broker."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ async def _dispose(lot, disposition, actor="ann", pages=None):
     )
 
 
-async def test_a_discarded_letter_stays_and_is_shown_as_discarded(lot):
-    """A decision is recorded, never a deletion."""
+async def test_a_discarded_letter_stays_in_the_queue_and_is_shown_as_discarded(lot):
+    """A decision is recorded; it deletes nothing."""
     await lot.bury(b"{", b"[")
     await lot.bury(b"x", key=b"other")
     before = [letter.id for letter in await lot.letters()]
@@ -39,8 +39,8 @@ async def test_a_discarded_letter_stays_and_is_shown_as_discarded(lot):
     assert [(await lot.standing(number)).arrears for number in range(2)] == [{}, {}]
 
 
-async def test_saying_it_again_changes_nothing(lot):
-    """Else every repetition would be a new version, and the trail would say what nobody did."""
+async def test_repeating_a_decision_changes_nothing(lot):
+    """Otherwise each repetition would write a new version into the audit trail."""
     await lot.bury(b"{")
     await _dispose(lot, ReplayDisposition.DISCARDED)
     done = await _dispose(lot, ReplayDisposition.DISCARDED, actor="bob")
@@ -49,7 +49,7 @@ async def test_saying_it_again_changes_nothing(lot):
 
 
 async def test_a_parked_letter_is_copied_whole_and_may_be_discarded_later(lot):
-    """Who looks into the parking lot must see all that the DLQ shows, and why it is there."""
+    """An operator who reads the parking lot needs everything that the DLQ shows, and the reason."""
     await lot.bury(b"{", headers=[("h", b"1")])
     await _dispose(lot, ReplayDisposition.PARKED)
     ((_, key, value, headers),) = await lot.read(lot.source.parked, 1)
@@ -61,8 +61,10 @@ async def test_a_parked_letter_is_copied_whole_and_may_be_discarded_later(lot):
     assert len(await lot.read(lot.source.parked)) == 1
 
 
-async def test_what_clickhouse_could_not_take_is_shown_by_the_next_owner(lot, monkeypatch):
-    """A shard that is away costs patience, never the record of a decision."""
+async def test_a_disposition_that_clickhouse_did_not_store_is_published_by_the_next_owner(
+    lot, monkeypatch
+):
+    """An unreachable shard delays the row of a decision; it must not lose it."""
     await lot.bury(b"{", b"[")
     for shard in lot.shards.faults:
         shard.down = True

@@ -1,6 +1,7 @@
-"""A journal that has lost entries: nothing is decided until an operator goes on without them.
+"""A journal that lost entries: replay refuses every decision until an operator accepts the loss.
 
-Only the broker in memory can lose or spoil a part of a log from outside."""
+Only the in-memory broker can lose or damage a part of a log on request.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +19,10 @@ from streams.operate.replay.journal.renewal import give_up_lost
 
 @pytest.fixture
 async def decided(lot):
-    """Three letters, two plans: the first replays one of them, the second the others. The number
-    of the partition they are in, and its journal."""
+    """Three dead letters, two plans: the first replays one letter, the second the others. Returns
+    the partition's number and its journal."""
     if not isinstance(lot.broker, MemoryBroker):
-        pytest.skip("a real broker's log is not spoilt from outside")
+        pytest.skip("a real broker's log cannot be damaged by a test")
     await lot.bury(lot.event(1))
     assert (await lot.run((await lot.plan()).plan)).replayed == 1
     await lot.bury(lot.event(2), lot.event(3))
@@ -32,7 +33,7 @@ async def decided(lot):
 
 
 def disposals(log):
-    """Offsets of the journal's entries that dispose of letters."""
+    """Offsets of the journal entries that decide on dead letters."""
     records = log.readable()
     rows = zip(records.offsets, records.values, strict=True)
     return [at for at, value in rows if msgspec.json.decode(value)["kind"] == "disposed"]
@@ -54,8 +55,8 @@ LOSSES = {"front": (lose_front, 1), "batch": (spoil_first, 1), "end": (lose_end,
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-async def test_the_command_that_a_lost_decision_names_leads_out(lot, decided, loss):
-    """Without it nothing in this partition could ever be replayed, parked or discarded."""
+async def test_the_command_in_the_error_recovers_from_a_lost_decision(lot, decided, loss):
+    """Without it, no dead letter of this partition could be replayed, parked or discarded."""
     number, log = decided
     lose, letters = LOSSES[loss]
     lose(log)
@@ -83,7 +84,7 @@ async def test_the_command_that_a_lost_decision_names_leads_out(lot, decided, lo
 
 
 async def test_a_decision_behind_a_lost_end_names_the_command(lot, decided):
-    """The end of a journal is known from the offset that every decision commits."""
+    """Every decision commits the journal's end as an offset: the replay compares the two."""
     number, log = decided
     lose_end(log)
     with pytest.raises(ChangelogLost, match="--lost-decisions"):
@@ -91,19 +92,19 @@ async def test_a_decision_behind_a_lost_end_names_the_command(lot, decided):
             pass
 
 
-async def test_a_whole_journal_loses_nothing(lot, decided):
-    """A slip of the hand must not open letters that were replayed."""
+async def test_a_complete_journal_refuses_the_recovery_command(lot, decided):
+    """A command run by mistake must not reopen dead letters that were replayed."""
     _, log = decided
     end = log.high_watermark
     assert await give_up_lost(lot.broker, lot.clock, lot.topology, lot.source, "ann") == []
     assert log.high_watermark == end
 
 
-async def test_a_decision_that_kafka_aborted_under_a_committed_number_is_open(lot):
-    """Its number stands and its entry is aborted, with the replayed event: nothing is lost, and the
-    letter can be decided on again, without an operator who gives up decisions."""
+async def test_an_aborted_decision_whose_offset_was_committed_leaves_the_letter_open(lot):
+    """Kafka committed the offset but aborted the journal entry and the replayed event. So nothing
+    is lost, and the letter can be decided again without --lost-decisions."""
     if not isinstance(lot.broker, MemoryBroker):
-        pytest.skip("a real coordinator does not tear transactions on request")
+        pytest.skip("a real coordinator does not commit half a transaction on request")
     await lot.bury(lot.event(1))
     [letter] = await lot.letters()
     entry = Disposed(at_ms=1, actor="ann", discarded=str(letter.offset), reason="x")

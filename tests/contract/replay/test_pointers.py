@@ -1,4 +1,4 @@
-"""Dead letters that were too large for their queue, on every broker."""
+"""Pointer letters: dead letters of records that are too large for the DLQ, on every broker."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from streams.connect.broker.partitioner import partition_of
 from streams.core.types import TopicPartition
 
 LARGE = (("note", b"x" * (2 << 20)),)
-"""More than a DLQ takes beside any value."""
+"""More bytes than a DLQ record's value may have."""
 
 
 @pytest.fixture
 async def pointer(lot):
-    """A letter whose record lies at offset 0 of the source, and nowhere else."""
+    """A dead letter that points to offset 0 of the source topic and carries no value."""
     producer = lot.broker.plain_producer()
     await producer.start()
     await (await producer.send(lot.source.name, b"t", lot.event(1)))
@@ -25,8 +25,8 @@ async def pointer(lot):
     return letter
 
 
-async def test_the_record_is_fetched_from_its_topic_and_replayed(lot, pointer):
-    """Too large for the DLQ is not too large to be mended."""
+async def test_a_pointed_record_is_fetched_from_its_topic_and_replayed(lot, pointer):
+    """A record too large for the DLQ can still be repaired and replayed."""
     result = await lot.run((await lot.plan()).plan)
     assert (result.replayed, result.finished) == (1, True)
     (_, (_, key, value, headers)) = await lot.read(lot.source.name, 2)
@@ -34,8 +34,8 @@ async def test_the_record_is_fetched_from_its_topic_and_replayed(lot, pointer):
     assert headers["dia.replay.id"] == pointer.id.encode()
 
 
-async def test_a_record_that_is_gone_is_said_to_be_lost(lot, pointer):
-    """Its topic kept it only for so long: a plan must not promise it."""
+async def test_a_deleted_record_is_reported_as_lost(lot, pointer):
+    """The topic's retention may have deleted it: a plan must not promise a replay."""
     admin = await lot.broker.admin()
     await admin.delete_records({TopicPartition(lot.source.name, partition_of(b"t", 2)): 1})
     await admin.close()
@@ -45,10 +45,10 @@ async def test_a_record_that_is_gone_is_said_to_be_lost(lot, pointer):
     assert "its retention has deleted the record" in draft.lines[0].reasons[0]
 
 
-async def test_a_record_that_cannot_be_opened_any_more_is_lost(lot, pointer):
-    """A damaged disk costs that letter, and not the plan of all others."""
+async def test_an_unreadable_record_is_reported_as_lost(lot, pointer):
+    """A damaged record must not stop the plan for the other letters."""
     if not isinstance(lot.broker, MemoryBroker):
-        pytest.skip("a real disk is not damaged by a test")
+        pytest.skip("a real broker's log cannot be damaged by a test")
     lot.broker.log(TopicPartition(lot.source.name, partition_of(b"t", 2))).spoil(0, 1)
     await lot.bury(lot.event(2))
     draft = await lot.plan()

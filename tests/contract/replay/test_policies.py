@@ -1,4 +1,4 @@
-"""Automatic policies, followed by the replay agent, on every broker."""
+"""Automatic replay policies, executed by the replay agent, on every broker."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AWAY = "retries_exhausted"
 
 
 def policy(lot, **fields):
-    """One for the letters of the service that was away."""
+    """A policy for dead letters with the code of an unavailable service."""
     return ReplayPolicy(
         **{"name": "back", "topic": lot.source.name, "errors": (AWAY,), "hops_max": 2, **fields}
     )
@@ -32,7 +32,7 @@ def automation(lot, *policies, answers=None):
 
 @asynccontextmanager
 async def agent(lot, *policies):
-    """A running agent that follows the policies."""
+    """A running agent that executes the policies."""
     made = ReplayAgent(
         lot.broker, lot.shards, lot.clock, SETTINGS, "tested", lot.topology, policies
     )
@@ -45,7 +45,7 @@ async def agent(lot, *policies):
 
 
 async def finished(lot, plans=1):
-    """Wait until all plans are through, and so many there are; their standings."""
+    """Wait for ``count`` plans and for the end of each; return their statuses."""
     async with asyncio.timeout(PATIENCE_S):
         while True:
             [known] = (await journals(lot.broker, [lot.source])).values()
@@ -56,17 +56,17 @@ async def finished(lot, plans=1):
 
 
 async def entered(lot, plan):
-    """Wait until a submitted plan is seen; the answer of `find_plan`."""
+    """Wait until a submitted plan is in the journal; return the answer of `find_plan`."""
     async with asyncio.timeout(PATIENCE_S):
         while True:
-            # A commit returns once it is certain; its markers reach the journal a moment later.
+            # A commit returns once it is decided; its markers reach the journal a moment later.
             with suppress(UsageError):
                 return await find_plan(lot.broker, plan, [lot.source])
             await asyncio.sleep(0.01)
 
 
-async def test_what_the_policy_means_is_replayed_once_in_its_name(lot):
-    """Nobody is called at night for what mends itself; everything else waits for people."""
+async def test_matching_letters_are_replayed_once_in_the_policys_name(lot):
+    """Letters of transient failures are replayed without an operator; the others wait for one."""
     await lot.bury(lot.event(1), lot.event(2), code=AWAY)
     await lot.bury(lot.event(3))
     async with agent(lot, policy(lot)):
@@ -79,8 +79,8 @@ async def test_what_the_policy_means_is_replayed_once_in_its_name(lot):
     assert await automation(lot, policy(lot)).look(policy(lot), lot.source) is None
 
 
-async def test_letters_of_the_hop_cap_are_parked(lot):
-    """A policy must not drive a record in a circle."""
+async def test_letters_beyond_the_hop_limit_are_parked(lot):
+    """A policy must not replay a failing record for ever."""
     once, twice = [("dia.replay.hops", b"1")], [("dia.replay.hops", b"2")]
     await lot.bury(lot.event(1), code=AWAY, headers=once)
     await lot.bury(lot.event(2), code=AWAY, headers=twice)
@@ -92,8 +92,8 @@ async def test_letters_of_the_hop_cap_are_parked(lot):
     assert headers["dia.replay.hops"] == b"2"
 
 
-async def test_a_policy_waits_for_silence_and_for_what_was_away(lot):
-    """Replaying into an outage would only use up hops."""
+async def test_a_policy_waits_for_a_quiet_period_and_for_its_dependency(lot):
+    """A replay during the outage would fail again and use up hops."""
     await lot.bury(lot.event(1), code=AWAY)
     here: list[bool] = [False]
 
@@ -110,8 +110,8 @@ async def test_a_policy_waits_for_silence_and_for_what_was_away(lot):
     assert {standing.state for standing in found.values()} == {"entered"}
 
 
-async def test_only_one_plan_at_a_time_and_the_policy_comes_back_later(lot):
-    """People come first: their plan is not disturbed, and nothing is forgotten."""
+async def test_a_policy_waits_for_a_running_plan_and_submits_its_own_afterwards(lot):
+    """An operator's plan has priority and is not interrupted."""
     await lot.bury(lot.event(1))
     await lot.bury(lot.event(2), code=AWAY)
     theirs, follower = await lot.plan(), automation(lot, policy(lot))
@@ -122,8 +122,8 @@ async def test_only_one_plan_at_a_time_and_the_policy_comes_back_later(lot):
     assert await follower.look(policy(lot), lot.source) is not None
 
 
-async def test_what_a_person_cancelled_is_not_taken_up_again_even_after_a_restart(lot):
-    """A policy that argues with its operators would be turned off for good."""
+async def test_a_policy_does_not_repeat_a_cancelled_plan_even_after_a_restart(lot):
+    """The policy must respect the operator's decision."""
     await lot.bury(lot.event(1), code=AWAY)
     plan = await automation(lot, policy(lot)).look(policy(lot), lot.source)
     source, found = await entered(lot, plan)
@@ -135,8 +135,8 @@ async def test_what_a_person_cancelled_is_not_taken_up_again_even_after_a_restar
     assert [standing.letters for standing in found.values()] == [1]
 
 
-async def test_two_agents_that_both_look_replay_nothing_twice(lot):
-    """After a pause of its host an agent may not know yet that another leads."""
+async def test_two_agents_that_both_believe_to_lead_replay_nothing_twice(lot):
+    """After a pause of its host, an agent may not know yet that another one was elected."""
     await lot.bury(*[lot.event(n) for n in range(4)], code=AWAY)
     followers = [automation(lot, policy(lot)) for _ in range(2)]
     await asyncio.gather(
@@ -150,9 +150,9 @@ async def test_two_agents_that_both_look_replay_nothing_twice(lot):
     assert values == [lot.event(n) for n in range(4)]
 
 
-async def test_a_policy_begins_anew_in_a_queue_that_was_made_anew(lot):
-    """Ends of plans, and what one process looked at, are offsets of the old queue: behind them the
-    policy would pass over every new letter, in silence."""
+async def test_a_policy_starts_again_in_a_recreated_queue(lot):
+    """Plan ends and scan positions are offsets of the deleted queue: kept, they would make the
+    policy skip new letters."""
     await lot.bury(*[lot.event(n) for n in range(5)], code=AWAY)
     follower = automation(lot, policy(lot))
     plan = await follower.look(policy(lot), lot.source)
@@ -172,8 +172,8 @@ async def test_a_policy_begins_anew_in_a_queue_that_was_made_anew(lot):
         await renew(lot.broker, lot.clock, lot.topology, lot.source, "ann", "purged again")
 
 
-async def test_a_queue_that_is_shorter_than_it_was_is_looked_at_from_its_start(lot):
-    """Of its letters none was decided on, so no journal speaks of them, and nothing is renewed."""
+async def test_a_queue_that_became_shorter_is_scanned_from_its_start(lot):
+    """No letter of it was decided, so its journal is empty and needs no renewal."""
     await lot.bury(*[lot.event(n) for n in range(5)])
     follower = automation(lot, policy(lot))
     assert await follower.look(policy(lot), lot.source) is None

@@ -1,4 +1,4 @@
-"""A DLQ topic that was deleted and made again, on every broker."""
+"""A DLQ topic that was deleted and recreated, on every broker."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from streams.operate.replay.journal.renewal import renew
 
 
 async def decide_and_purge(lot) -> None:
-    """Three letters are replayed; then the DLQ is another topic with the same name."""
+    """Replay three letters, then recreate the DLQ under the same name."""
     await lot.bury(lot.event(1), lot.event(2), lot.event(3))
     assert (await lot.run((await lot.plan()).plan)).replayed == 3
     await lot.recreate_dlq()
 
 
 @pytest.mark.parametrize("letters", [0, 2, 3, 5])
-async def test_decisions_about_other_letters_are_never_inherited(lot, letters):
-    """New letters at the offsets of replayed ones would count as replayed, and stay for ever."""
+async def test_decisions_of_a_deleted_queue_are_not_inherited(lot, letters):
+    """New letters at the offsets of replayed ones would count as replayed and never be offered."""
     await decide_and_purge(lot)
     await lot.bury(*[lot.event(10 + n) for n in range(letters)])
     with pytest.raises(TopicRecreated, match=r"dia dlq renew --topic"):
@@ -31,7 +31,7 @@ async def test_decisions_about_other_letters_are_never_inherited(lot, letters):
 
 
 async def test_after_a_renewal_every_new_letter_is_open_and_is_replayed_once(lot):
-    """The way out that the message names must lead out."""
+    """The command in the error message must solve the problem."""
     await decide_and_purge(lot)
     await lot.bury(lot.event(11), lot.event(12))
     [renewed] = await renew(lot.broker, lot.clock, lot.topology, lot.source, "ann", "purged")
@@ -48,8 +48,8 @@ async def test_after_a_renewal_every_new_letter_is_open_and_is_replayed_once(lot
     assert [decision.plan for decision in decisions] in ([], [draft.plan.id])
 
 
-async def test_a_plan_of_the_old_letters_does_not_run_on_the_new_ones(lot):
-    """Its offsets are other letters now, which were never shown to anybody."""
+async def test_a_plan_of_a_deleted_queue_does_not_run_on_the_recreated_one(lot):
+    """Its offsets hold other letters, which no operator has seen in the plan."""
     await lot.bury(lot.event(1), lot.event(2))
     old = (await lot.plan()).plan
     await lot.recreate_dlq()
@@ -59,8 +59,8 @@ async def test_a_plan_of_the_old_letters_does_not_run_on_the_new_ones(lot):
     assert await lot.read(lot.source.name) == []
 
 
-async def test_a_queue_with_its_own_letters_is_not_renewed(lot):
-    """A slip of the hand must not open letters that were replayed."""
+async def test_renewal_is_refused_for_a_queue_that_was_not_recreated(lot):
+    """A command run by mistake must not reopen letters that were replayed."""
     await lot.bury(lot.event(1))
     await lot.run((await lot.plan()).plan)
     assert await renew(lot.broker, lot.clock, lot.topology, lot.source, "ann") == []
@@ -69,9 +69,9 @@ async def test_a_queue_with_its_own_letters_is_not_renewed(lot):
 
 
 async def test_a_damaged_letter_does_not_stop_the_decisions_on_others(lot):
-    """The last letter decided on cannot be compared any more; that says nothing of the topic."""
+    """The last decided letter cannot be compared; that does not prove a recreated topic."""
     if not isinstance(lot.broker, MemoryBroker):
-        pytest.skip("a real disk is not damaged by a test")
+        pytest.skip("a real broker's log cannot be damaged by a test")
     await lot.bury(lot.event(1))
     [decided] = await lot.letters()
     await lot.run((await lot.plan()).plan)
@@ -80,11 +80,11 @@ async def test_a_damaged_letter_does_not_stop_the_decisions_on_others(lot):
     assert (await lot.run((await lot.plan()).plan)).replayed == 1
 
 
-async def test_letters_before_a_lost_end_stay_decided(lot):
-    """An unclean election took the newest letters. Those before them were replayed: to open them,
-    too, would replay them twice."""
+async def test_letters_before_a_truncated_end_stay_decided(lot):
+    """An unclean leader election lost the newest letters. Those before them were replayed:
+    reopened, they would be replayed twice."""
     if not isinstance(lot.broker, MemoryBroker):
-        pytest.skip("a real broker's log is not cut from outside")
+        pytest.skip("a real broker's log cannot be truncated by a test")
     await lot.bury(lot.event(1), lot.event(2))
     assert (await lot.run((await lot.plan()).plan)).replayed == 2
     await lot.bury(lot.event(3))

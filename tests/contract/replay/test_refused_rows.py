@@ -1,4 +1,4 @@
-"""Dead letters of stage `sink`, rows that ClickHouse refused, on every broker."""
+"""Dead letters of stage `sink`: rows that ClickHouse refused, on every broker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WINDOW = {
 
 
 async def bury_value(lot, value, id_):
-    """Dead-letter the JSON of a row as the engine does it."""
+    """Write the JSON of a row to the DLQ as the engine does."""
     number = partition_of(b"t", 2)
     origin = Origin(
         tp=TopicPartition(lot.source.name, number), offset=7, timestamp_ms=1_760_000_100_000,
@@ -38,28 +38,28 @@ async def bury_value(lot, value, id_):
 
 
 async def bury(lot, body):
-    """The one row of a test, and wait until it can be read."""
+    """Write one row to the DLQ and wait until it is readable."""
     await bury_value(lot, msgspec.json.encode(body), f"{lot.source.name}.changelog/0/3/ab")
     await lot.read(lot.source.dlq, 1)
 
 
 @pytest.fixture
 async def row(lot):
-    """The row of one window, buried."""
+    """The row of one window, in the DLQ."""
     await bury(lot, WINDOW)
     return WINDOW
 
 
 def stored(lot):
-    """On the shard that the letter names."""
+    """Rows on the shard that the letter names."""
     return [(found["w"], found["n"], found["s1"]) for found in lot.shards.rows("m1", 1)]
 
 
-async def test_a_refused_row_is_inserted_after_a_fix_and_never_sent_to_the_topic(lot, row):
-    """It is no event: as a record of the source it would be poison for ever."""
+async def test_a_refused_row_is_inserted_after_a_repair_and_not_sent_to_the_topic(lot, row):
+    """A row is no event: as a record of the source topic it would become a dead letter again."""
     draft = await lot.plan()
     [line] = draft.lines
-    assert (line.replay, line.passes) == (1, 0)  # only ClickHouse can say whether it passes
+    assert (line.replay, line.passes) == (1, 0)  # only ClickHouse can decide about it
     result = await lot.run(draft.plan)
     assert (result.replayed, result.finished) == (1, True)
     assert stored(lot) == [(W_S, 2, 3.0)]
@@ -68,8 +68,8 @@ async def test_a_refused_row_is_inserted_after_a_fix_and_never_sent_to_the_topic
     assert (await lot.plan()).lines[0].excluded == {"already_replayed": 1}
 
 
-async def test_a_row_whose_letter_names_no_shard_is_where_the_first_map_puts_it(lot):
-    """A version without shard maps wrote it."""
+async def test_a_row_whose_letter_names_no_shard_is_placed_by_the_first_map(lot):
+    """Versions without shard maps write such letters."""
     await bury(lot, {name: cell for name, cell in WINDOW.items() if name != "shard"})
     result = await lot.run((await lot.plan()).plan)
     assert (result.replayed, result.finished) == (1, True)
@@ -77,8 +77,8 @@ async def test_a_row_whose_letter_names_no_shard_is_where_the_first_map_puts_it(
     assert [found["w"] for found in lot.shards.rows("m1", int(shard))] == [W_S]
 
 
-async def test_a_row_that_is_refused_again_stays_and_the_plan_says_why(lot, row):
-    """Whoever thought the table was mended must hear that it is not."""
+async def test_a_row_refused_again_stays_and_the_plan_gives_the_reason(lot, row):
+    """An operator who believes the table repaired must see that it is not."""
     for shard in lot.shards.faults:
         shard.refuse = lambda table, found: table == "m1"
     draft = await lot.plan()
@@ -92,7 +92,7 @@ async def test_a_row_that_is_refused_again_stays_and_the_plan_says_why(lot, row)
 
 
 async def test_a_refused_row_of_facts_is_inserted_after_a_fix(lot):
-    """What is known of a model is as owed as a window."""
+    """Rows of facts are owed as much as rows of windows."""
     fact = {"tenant": "t", "model": "m", "card": "{}", "ver": 9, "at": 1_760_000_050_000}
     await bury(lot, {"table": "models", **fact})
     result = await lot.run((await lot.plan()).plan)
@@ -100,8 +100,8 @@ async def test_a_refused_row_of_facts_is_inserted_after_a_fix(lot):
     assert [(row["model"], row["ver"]) for row in lot.shards.rows("models")] == [("m", 9)]
 
 
-async def test_a_fact_without_its_key_is_no_row(lot):
-    """A letter that somebody changed by hand must not be inserted as something else."""
+async def test_a_fact_without_its_key_is_refused(lot):
+    """A letter that was edited by hand must not be inserted under another key."""
     await bury(lot, {"table": "models", "tenant": "t", "card": "{}", "ver": 9})
     [line] = (await lot.plan()).lines
     assert (line.replay, line.excluded) == (0, {"still_fails": 1})

@@ -1,4 +1,4 @@
-"""Rows that a sink of the app refused, brought back to it, on every broker."""
+"""Rows that an app's sink refused, replayed into that sink, on every broker."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.contract.replay.test_refused_rows import bury_value
 
 
 @dataclass
-class Shelf:
-    """A sink in memory that goes by the name of a batch."""
+class MemorySink:
+    """A sink in memory that is idempotent by batch name."""
 
     kept: dict[str, RowBatch] = field(default_factory=dict)
     refuses: bool = False
@@ -50,7 +50,7 @@ class Shelf:
 
 @pytest.fixture
 def shelf(lot):
-    shelf = Shelf()
+    shelf = MemorySink()
     columns = {"word": str, "n": float, "by": "Map(UInt64, String)"}
     declared = DeclaredSink(name="shelf", columns=columns, open=shelf.open)
     lot.targets = replace(lot.targets, sinks={"shelf": declared})
@@ -68,7 +68,7 @@ async def bury(lot, *rows):
 
 
 async def test_a_refused_row_comes_back_as_a_batch_of_its_own(lot, shelf):
-    """Under the name of its old batch it would replace the rows that the sink has of that."""
+    """Under its old batch's name it would replace the rows that the sink holds of that batch."""
     await bury(lot, row())
     draft = await lot.plan()
     assert draft.lines[0].replay == 1
@@ -82,17 +82,16 @@ async def test_a_refused_row_comes_back_as_a_batch_of_its_own(lot, shelf):
     assert (shelf.opened, shelf.closed) == (1, 1)
 
 
-async def test_two_equal_rows_come_back_as_two(lot, shelf):
-    """A sink keeps what it is given: the id of the letter tells them apart."""
+async def test_two_equal_rows_are_both_stored(lot, shelf):
+    """Sinks keep every row: the dead letters' ids distinguish them."""
     await bury(lot, row(), row())
     assert (await lot.run((await lot.plan()).plan)).replayed == 2
     assert shelf.rows == [row(), row()]
 
 
-async def test_a_row_that_was_stored_and_not_recorded_comes_again_under_one_name(
-    lot, shelf, monkeypatch
-):
-    """The row comes before the transaction: a crash between the two must leave one copy."""
+async def test_a_row_stored_before_a_crash_is_retried_under_the_same_name(lot, shelf, monkeypatch):
+    """The sink stores the row before the transaction commits: a crash between them must leave one
+    copy."""
     await bury(lot, row())
     plan = (await lot.plan()).plan
     commit = QueueOwner.commit
@@ -116,8 +115,8 @@ class _CrashedError(Exception):
     pass
 
 
-async def test_numbers_that_json_has_not_come_back(lot, shelf):
-    """An infinity is the likely reason of the refusal."""
+async def test_numbers_without_a_json_form_are_restored(lot, shelf):
+    """An infinity is a likely reason for the refusal."""
     await bury(lot, row(n=math.inf), row(n=math.nan))
     await lot.run((await lot.plan()).plan)
     (first, second) = shelf.rows
@@ -126,7 +125,7 @@ async def test_numbers_that_json_has_not_come_back(lot, shelf):
 
 
 async def test_a_row_that_the_sink_refuses_again_stays(lot, shelf):
-    """And the plan says who refused it."""
+    """The plan names the sink's reason."""
     shelf.refuses = True
     await bury(lot, row())
     result = await lot.run((await lot.plan()).plan)
@@ -134,23 +133,23 @@ async def test_a_row_that_the_sink_refuses_again_stays(lot, shelf):
     assert "row_refused: sink shelf refuses the row again: too loud" in result.reasons[0]
 
 
-async def test_a_sink_that_is_away_for_a_while_is_waited_for(lot, shelf):
-    """As a shard is: the letter is not to blame."""
+async def test_an_unavailable_sink_is_waited_for(lot, shelf):
+    """As for a shard, the letter is not at fault."""
     shelf.failures = 1
     await bury(lot, row())
     assert (await lot.run((await lot.plan()).plan)).replayed == 1
 
 
-async def test_a_row_of_an_undeclared_sink_is_left_with_the_reason(lot):
-    """Declared again, it passes."""
+async def test_a_row_of_an_undeclared_sink_stays_with_the_reason(lot):
+    """Once the sink is declared again, the row is replayed."""
     await bury(lot, row())
     draft = await lot.plan()
     assert draft.lines[0].replay == 0
     assert draft.lines[0].excluded == {"still_fails": 1}
 
 
-async def test_a_row_without_a_shard_is_left_and_one_of_a_sink_is_not(lot, shelf):
-    """Whoever has no ClickHouse at hand can mend sinks."""
+async def test_without_shards_window_rows_stay_and_sink_rows_are_replayed(lot, shelf):
+    """An operator without access to ClickHouse can still replay rows of sinks."""
     await bury(lot, row())
     await bury_value(
         lot, b'{"table":"models","tenant":"t","model":"m","card":"{}","ver":9}', "b/0/3/x"
@@ -162,6 +161,6 @@ async def test_a_row_without_a_shard_is_left_and_one_of_a_sink_is_not(lot, shelf
     assert "no ClickHouse shard is known" in result.reasons[0]
 
 
-def test_the_error_of_a_sink_that_is_away_is_one_that_passes():
-    """So a run tries again, and says exit code 4 in the end."""
+def test_the_error_of_an_unavailable_sink_is_transient():
+    """So a run retries, and exits with code 4 in the end."""
     assert SinkUnavailable.exit_code == 4

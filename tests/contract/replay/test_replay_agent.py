@@ -1,4 +1,4 @@
-"""Submitted plans, run by a worker, on every broker."""
+"""Submitted plans, run by a worker's replay agent, on every broker."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SETTINGS = Settings(session_timeout_s=6.0, fetch_timeout_s=0.05)
 
 @asynccontextmanager
 async def agent(lot):
-    """A running agent; it is stopped at the end."""
+    """A running agent; it is stopped after the test."""
     made = ReplayAgent(lot.broker, lot.shards, lot.clock, SETTINGS, "tested", lot.topology)
     joined = asyncio.Event()
     running = asyncio.create_task(made.run(joined.set))
@@ -33,10 +33,10 @@ async def agent(lot):
 
 
 async def states(lot, plan, *wanted):
-    """Wait until the plan is in one of the states in every partition; its standings."""
+    """Wait until the plan has one of the states in every partition; return its statuses."""
     async with asyncio.timeout(PATIENCE_S):
         while True:
-            # A commit returns once it is certain; its markers reach the journal a moment later.
+            # A commit returns once it is decided; its markers reach the journal a moment later.
             with suppress(UsageError):
                 _, found = await find_plan(lot.broker, plan, [lot.source])
                 if {standing.state for standing in found.values()} <= set(wanted):
@@ -44,8 +44,8 @@ async def states(lot, plan, *wanted):
             await asyncio.sleep(0.05)
 
 
-async def test_a_submitted_plan_is_run_by_the_agent_in_the_name_of_who_submitted_it(lot):
-    """A console or an automation submits; the trail says who."""
+async def test_a_submitted_plan_runs_in_the_name_of_its_submitter(lot):
+    """The audit trail names the person or the policy that submitted the plan."""
     await lot.bury(*[lot.event(n) for n in range(5)])
     await lot.bury(lot.event(9), key=b"t")
     draft = await lot.plan()
@@ -58,8 +58,8 @@ async def test_a_submitted_plan_is_run_by_the_agent_in_the_name_of_who_submitted
     assert {row[0::2] for row in shown.values()} == {("replayed", "bob")}
 
 
-async def test_plans_submitted_one_after_the_other_are_run_in_turn(lot):
-    """One plan at a time; the next begins where nothing of the first is left."""
+async def test_plans_submitted_in_sequence_run_in_turn(lot):
+    """One plan runs at a time; the next one begins after the end of the first."""
     async with agent(lot):
         for number in range(2):
             await lot.bury(lot.event(number))
@@ -69,8 +69,8 @@ async def test_plans_submitted_one_after_the_other_are_run_in_turn(lot):
     assert len(await lot.read(lot.source.name, 2)) == 2
 
 
-async def test_a_paused_plan_is_resumed_by_another_agent_after_the_first_one_died(lot):
-    """What waits, waits in the journal: nobody needs the process that began."""
+async def test_a_paused_plan_is_resumed_by_another_agent_after_the_first_died(lot):
+    """The plan's state is in the journal, so any agent can resume it."""
     await lot.bury(*[lot.event(n) for n in range(3)])
     draft = await lot.plan()
     await submit(lot.means(), draft.plan)
@@ -84,8 +84,8 @@ async def test_a_paused_plan_is_resumed_by_another_agent_after_the_first_one_die
     assert len(await lot.read(lot.source.name, 3)) == 3
 
 
-async def test_a_plan_the_agent_must_refuse_is_stopped_with_the_reason(lot):
-    """Else it would hold its topic for ever, and nobody would know why."""
+async def test_an_invalid_plan_is_stopped_with_the_reason(lot):
+    """Otherwise it would block its topic, and no operator would know why."""
     await lot.bury(lot.event(1))
     draft = await lot.plan()
     await submit(lot.means(), draft.plan)
@@ -100,10 +100,10 @@ async def test_a_plan_the_agent_must_refuse_is_stopped_with_the_reason(lot):
 
 
 @pytest.mark.parametrize("how", ["damaged", "trimmed"])
-async def test_a_journal_that_cannot_be_read_stops_its_own_partition(lot, how):
-    """It stops replays there. An agent that died of it would take every topic's replays along."""
+async def test_an_unreadable_journal_stops_only_its_own_partition(lot, how):
+    """Replays of that partition stop; the agent goes on with those of other topics."""
     if not isinstance(lot.broker, MemoryBroker):
-        pytest.skip("a real disk is not damaged by a test")
+        pytest.skip("a real broker's log cannot be damaged by a test")
     await lot.bury(lot.event(1))
     [there] = await lot.letters()
     await lot.run((await lot.plan()).plan)

@@ -1,4 +1,4 @@
-"""A plan, its run, and what interrupts it, on every broker."""
+"""Plans, their runs, and what interrupts a run, on every broker."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ RENAME = ({"op": "move", "from": "/metric_name", "path": "/metric"},)
 
 
 def misnamed(number: int) -> bytes:
-    """An event with one field under another name."""
+    """An event with one misspelt field name."""
     return (
         b'{"event_id": "e%d", "tenant_id": "t", "model_id": "m", "metric_name": "x", '
         b'"ts": 1760000000000, "value": 1}' % number
     )
 
 
-async def test_a_replayed_record_is_the_one_that_failed_and_says_where_it_comes_from(lot):
-    """Its bytes, its partition, the headers that are allowed; and what a second failure needs."""
+async def test_a_replayed_record_is_the_failed_one_with_its_provenance(lot):
+    """Bytes, partition and allowed headers are the same; the provenance serves a second failure."""
     kept, steering = ("traceparent", b"00-1"), ("mm2-offset-syncs", b"x")
     await lot.bury(lot.event(1), headers=[kept, steering])
     (letter,) = await lot.letters()
@@ -47,8 +47,8 @@ async def test_a_replayed_record_is_the_one_that_failed_and_says_where_it_comes_
     assert lot.shown() == {letter.id: ("replayed", 2, "bob")}
 
 
-async def test_a_plan_says_what_its_run_does_and_a_second_run_does_nothing(lot):
-    """Counts that did not come true would make every plan worthless."""
+async def test_a_plan_predicts_its_run_and_a_second_run_does_nothing(lot):
+    """Operators decide by the counts of the plan."""
     await lot.bury(*[misnamed(n) for n in range(5)], code="missing_field")
     await lot.bury(lot.event(50), lot.event(51), code="unknown_schema_version")
     await lot.bury(b"{", b"[", code="invalid_json")
@@ -56,7 +56,7 @@ async def test_a_plan_says_what_its_run_does_and_a_second_run_does_nothing(lot):
     lines = {line.error: line for line in draft.lines}
     assert (lines["missing_field"].replay, lines["missing_field"].passes) == (5, 5)
     assert "metric_name" in lines["missing_field"].differences[0]
-    # The patch fits none of the others: they stay, and the plan says so.
+    # The patch applies to none of the others: they stay, and the plan reports it.
     assert draft.plan.behind == {"patch_failed": 4}
     result = await lot.run(draft.plan)
     assert (result.planned, result.replayed, result.left) == (5, 5, 0)
@@ -66,8 +66,8 @@ async def test_a_plan_says_what_its_run_does_and_a_second_run_does_nothing(lot):
     assert len(await lot.read(lot.source.name)) == 5
 
 
-async def test_plans_that_overlap_replay_nothing_twice(lot):
-    """Two people may look at the same incident."""
+async def test_overlapping_plans_replay_nothing_twice(lot):
+    """Two operators may handle the same incident."""
     await lot.bury(*[lot.event(n) for n in range(20)])
     partition = (await lot.letters())[0].dlq.partition
     one = await lot.plan(Filters(offsets=(OffsetRange(0, 11),), partitions=(partition,)))
@@ -82,16 +82,16 @@ async def test_plans_that_overlap_replay_nothing_twice(lot):
     assert third.lines[0].excluded == {"already_replayed": 20}
 
 
-async def test_a_paused_plan_goes_on_where_it_stood(lot):
-    """Pausing fences whoever runs it: at no moment can both decide on a letter."""
+async def test_a_paused_plan_resumes_where_it_stopped(lot):
+    """Pausing fences the running process: two processes never decide on one letter."""
     await lot.bury(*[lot.event(n) for n in range(40)])
     draft = await lot.plan()
     counts: list[int] = []
     half, paused = asyncio.Event(), asyncio.Event()
 
-    class Waiting(SystemClock):
-        """The run goes no further than half its way before it is paused. It is ahead of its rate at
-        each step, however slow the broker is: else it would not sleep."""
+    class HeldClock(SystemClock):
+        """A clock that holds the run at its half until the plan is paused. The run is ahead of its
+        rate at each step, however slow the broker is: otherwise it would not sleep."""
 
         def monotonic(self) -> float:
             return 0.0
@@ -104,7 +104,7 @@ async def test_a_paused_plan_goes_on_where_it_stood(lot):
         if sum(counts) >= 10:
             half.set()
 
-    lot.clock = Waiting()
+    lot.clock = HeldClock()
     running = asyncio.create_task(lot.run(draft.plan, rate=40.0, seen=seen))
     await asyncio.wait_for(half.wait(), 200)
     lot.clock = SystemClock()
@@ -124,7 +124,7 @@ async def test_a_paused_plan_goes_on_where_it_stood(lot):
 
 
 async def test_a_cancelled_plan_never_runs_again(lot):
-    """Whoever cancels must be able to rely on it."""
+    """An operator must be able to rely on the cancellation."""
     await lot.bury(lot.event(1))
     draft = await lot.plan()
     await submit(lot.means(), draft.plan)
@@ -144,9 +144,9 @@ async def test_a_cancelled_plan_never_runs_again(lot):
 
 
 @pytest.mark.parametrize("counted", ["dia.replay.hops", "dia.dlq.replay_hops"])
-async def test_letters_that_were_replayed_too_often_go_to_the_parking_lot(lot, counted):
-    """A record that fails for ever must not circle for ever, whether a plan replayed it or a
-    foreign tool copied it from the DLQ."""
+async def test_letters_beyond_the_hop_limit_go_to_the_parking_lot(lot, counted):
+    """A record that always fails must not circle, whether a plan replayed it or another tool copied
+    it from the DLQ."""
     hops = [(counted, b"3"), ("dia.replay.append_ts", b"1760000000000")]
     await lot.bury(lot.event(1), headers=hops)
     draft = await lot.plan()
@@ -163,10 +163,10 @@ async def test_letters_that_were_replayed_too_often_go_to_the_parking_lot(lot, c
 @pytest.mark.parametrize(
     ("on_failure", "counts"), [("skip", (2, 0, 0)), ("park", (2, 1, 0)), ("stop", (2, 0, 0))]
 )
-async def test_a_letter_that_still_fails_is_left_or_parked_as_the_plan_says(
+async def test_a_letter_that_still_fails_stays_or_is_parked_as_the_plan_orders(
     lot, on_failure, counts
 ):
-    """A bad record must not be sent into the topic it was thrown out of."""
+    """A record that would fail again must not be sent to its source topic."""
     await lot.bury(lot.event(1), b"{", lot.event(2))
     draft = await lot.plan(on_failure=on_failure)
     result = await lot.run(draft.plan)
@@ -174,10 +174,11 @@ async def test_a_letter_that_still_fails_is_left_or_parked_as_the_plan_says(
     assert len(await lot.read(lot.source.name, 2)) == 2
 
 
-async def test_a_run_stops_at_a_letter_that_fails_only_now_and_goes_on_there(
+async def test_a_run_stops_at_a_letter_that_fails_only_at_run_time_and_resumes_there(
     lot, monkeypatch, tmp_path
 ):
-    """A transform may depend on something outside; what lies behind it waits in its order."""
+    """A transform may depend on its environment; the letters behind the failed one keep their
+    order."""
     source = (
         "import os\n"
         "def fix(record):\n"
@@ -200,7 +201,7 @@ async def test_a_run_stops_at_a_letter_that_fails_only_now_and_goes_on_there(
 async def test_a_plan_of_a_changed_transform_another_cluster_or_a_vanished_topic_is_refused(
     lot, monkeypatch, tmp_path
 ):
-    """Nothing half-done: the plan runs as it was shown, or not at all."""
+    """The plan runs exactly as it was shown, or not at all."""
     await lot.bury(lot.event(1))
     draft = await lot.plan()
     import msgspec
@@ -225,7 +226,7 @@ async def test_a_plan_of_a_changed_transform_another_cluster_or_a_vanished_topic
 
 
 async def test_discarded_letters_are_left_out_and_a_run_notices_those_discarded_since(lot):
-    """Two people decide on the same letters; the first one counts."""
+    """Two operators decide on the same letters; the first decision wins."""
     await lot.bury(lot.event(1), lot.event(2))
     draft = await lot.plan()
     first = (await lot.letters())[:1]
@@ -249,7 +250,7 @@ async def test_discarded_letters_are_left_out_and_a_run_notices_those_discarded_
 
 
 async def test_a_journal_that_lost_its_newest_decisions_is_refused(lot):
-    """Its letters look open again: replayed once more, they would be in the source twice."""
+    """Its letters look open: another run would send them to the source topic twice."""
     await lot.bury(lot.event(1))
     await lot.run((await lot.plan()).plan)
     await lot.read(lot.source.name, 1)

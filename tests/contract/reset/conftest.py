@@ -35,7 +35,7 @@ from streams.operate.topics.topics import wanted_topics
 
 PATIENCE_S = 200.0
 MARKER_DELAY_S = 0.03
-"""Seconds between a commit and its markers in memory: as on a broker that is busy."""
+"""Seconds between a commit and its markers in memory, as on a busy broker."""
 SETTINGS = Settings(
     commit_interval_s=0.05,
     session_timeout_s=6.0,
@@ -48,12 +48,13 @@ SETTINGS = Settings(
     future_max_s=0,
 )
 METRICS = replace(MODEL_METRICS, name="reset.metrics")
-"""a topic of these tests: they recreate it with one partition, and other files share the broker"""
+"""A topic of this suite only: tests recreate it with one partition, and other files share the
+broker."""
 SOURCE = TopicPartition(METRICS.name, 0)
 
 
-class Line:
-    """One partition from a broker to shards, its worker, and ways to break it."""
+class Pipeline:
+    """One partition from a broker to shards, its worker, and operations that damage it."""
 
     def __init__(self, broker: Broker, state: Path) -> None:
         self.broker = broker
@@ -71,7 +72,7 @@ class Line:
         self._running: asyncio.Task[None] | None = None
 
     async def create(self, *names: str) -> None:
-        """(Re)create topics of one partition, empty."""
+        """Delete the named topics and create them again, empty, with one partition."""
         wanted = wanted_topics(replace(app.topology, topics=(METRICS,)))
         configs = {METRICS.dlq: {}, self.changelog.topic: {}}
         configs |= {t.name: t.config for t in wanted}
@@ -100,7 +101,7 @@ class Line:
         await producer.close()
 
     async def send(self, value: bytes) -> None:
-        """One record that need not be an event."""
+        """Send one record; it may be no event."""
         producer = self.broker.plain_producer()
         await producer.start()
         await (await producer.send(SOURCE.topic, b"t", value))
@@ -136,7 +137,7 @@ class Line:
                 await asyncio.sleep(0.05)
 
     async def count(self, events: int) -> None:
-        """Run until ``events`` in all are visible and everything is settled."""
+        """Run until ``events`` events in all are visible and the worker has settled."""
         await self.until(lambda: self.visible() == events and self.settled)
 
     @property
@@ -153,7 +154,7 @@ class Line:
         return row
 
     async def stopped(self) -> str:
-        """Run until the partition is stopped; why."""
+        """Run until the partition is stopped; return the error code."""
         assert self.worker is not None
         held = self.worker.groups[0].partitions
         await self.until(lambda: SOURCE in held and held[SOURCE].stopped_by)
@@ -177,13 +178,13 @@ class Line:
         async with opened(self.broker.admin()) as admin:
             return (await admin.committed(self.agent.group, [SOURCE]))[SOURCE]
 
-    # --- ways to break it --------------------------------------------------------------------
+    # --- damage -------------------------------------------------------------------------------
 
     async def lose_changelog(self) -> None:
         await self.create(self.changelog.topic)
 
     async def tear_changelog(self) -> None:
-        """A commit that does not follow the one before it."""
+        """Append a commit that does not follow the one before it."""
         last = (await self.survey()).last
         stray = msgspec.structs.replace(first_link(last.next_offset, bytes(16)), seq=last.seq + 2)
         producer = self.broker.transactional_producer(transactional_id(self.agent.group, SOURCE))
@@ -198,7 +199,7 @@ class Line:
         await reader.close()
 
     async def truncate_source(self) -> None:
-        """Records that nobody has consumed yet fall out of the log."""
+        """Delete records from the source log that no worker has consumed."""
         await self.produce(5)
         admin = await self.broker.admin()
         await admin.delete_records({SOURCE: self.sent - 2})
@@ -209,8 +210,8 @@ class Line:
 
 
 @pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.stack)])
-async def line(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Line]:
-    """A line whose topics exist and are empty."""
+async def line(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Pipeline]:
+    """A pipeline whose topics exist and are empty."""
     if request.param == "memory":
         broker: Broker = MemoryBroker(
             SystemClock(),
@@ -222,7 +223,7 @@ async def line(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
             request.getfixturevalue("kafka_bootstrap"),
             session_timeout_s=SETTINGS.session_timeout_s,
         )
-    made = Line(broker, tmp_path / "state")
+    made = Pipeline(broker, tmp_path / "state")
     await made.create(SOURCE.topic, METRICS.dlq, made.changelog.topic)
     yield made
     await made.stop()

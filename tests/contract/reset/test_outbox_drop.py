@@ -1,5 +1,5 @@
-"""Rows that a partition owes to a table which no version at hand declares become dead letters, and its state goes
-on: on both brokers, with real workers."""
+"""Rows owed to a table that the running version does not declare become dead letters, and the
+partition's state goes on: on both brokers, with real workers."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ async def _run_to(line: Any, events: int) -> None:
     await line.stop()
 
 
-async def _owe_to_the_future(line: Any) -> None:
-    """A commit as a newer version makes it, which declares one table more."""
+async def _owe_to_an_undeclared_table(line: Any) -> None:
+    """Write a commit as a newer version does that declares one more table."""
     async with opened(line.broker.reader()) as reader:
         await decided_end(reader, line.changelog, line.clock)
     last = (await line.survey()).last
@@ -75,9 +75,9 @@ async def _letters(line: Any) -> list[dict[str, Any]]:
 async def test_a_partition_goes_on_once_the_rows_are_dropped(
     line: Any, folder: str, tmp_path: Path
 ) -> None:
-    """With the state folder of before and without: the commit of the drop is one of the chain."""
+    """With and without the old state folder: the commit of the drop is a link of the chain."""
     await _run_to(line, 20)
-    await _owe_to_the_future(line)
+    await _owe_to_an_undeclared_table(line)
     await line.start()
     assert await line.stopped() == "unknown_target"
     await line.stop()

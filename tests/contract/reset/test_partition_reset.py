@@ -1,4 +1,4 @@
-"""Each way a partition stops, and the way out of it: on both brokers, with real workers."""
+"""Each reason for which a partition stops, and its reset, on both brokers with real workers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from streams.operate.reset.reset import reset
 
 
 async def run_to(line: Any, events: int) -> None:
-    """A worker's whole life: produce, count, stop."""
+    """Start a worker, produce, wait for the rows, and stop it."""
     await line.start()
     await line.produce(events)
     await line.count(events)
@@ -42,8 +42,8 @@ STOPS = {
 async def test_a_stopped_partition_is_reset_and_goes_on(
     line: Any, code: str, folder: str, tmp_path: Path
 ) -> None:
-    """Every message of a stop names this command: it must lead out, with and without the old
-    state folder, and what comes after must count exactly once."""
+    """Every stop message names this command: it must work with and without the old state folder,
+    and later events must count exactly once."""
     await run_to(line, 20)
     await getattr(line, STOPS[code])()
     await line.start()
@@ -73,13 +73,13 @@ async def test_a_stopped_partition_is_reset_and_goes_on(
 
 
 @pytest.mark.parametrize(("where", "folder"), [("first", "new"), ("last", "kept")])
-async def test_a_changelog_that_cannot_be_opened_is_left_by_a_reset(
+async def test_a_reset_skips_a_changelog_batch_that_cannot_be_decoded(
     line: Any, where: str, folder: str, tmp_path: Path
 ) -> None:
-    """The reset reads the batch that stopped the partition: it must pass it. Only the broker in
-    memory can spoil one."""
+    """The reset reads the batch that stopped the partition and must pass over it. Only the
+    in-memory broker can damage a batch."""
     if not isinstance(line.broker, MemoryBroker):
-        pytest.skip("a real broker's log is not spoilt from outside")
+        pytest.skip("a real broker's log cannot be damaged by a test")
     for events in (10, 20):
         await line.start()
         await line.produce(10)
@@ -106,10 +106,12 @@ async def test_a_changelog_that_cannot_be_opened_is_left_by_a_reset(
 
 
 @pytest.mark.parametrize("offset", [0, 7])
-async def test_an_offset_moved_back_by_hand_counts_nothing_twice(line: Any, offset: int) -> None:
-    """The chain says up to where records were counted; a reset of the group does not undo that."""
+async def test_an_offset_moved_back_by_an_operator_counts_nothing_twice(
+    line: Any, offset: int
+) -> None:
+    """The chain records which offsets were counted; a reset of the group's offset does not undo it."""
     if not isinstance(line.broker, MemoryBroker):
-        pytest.skip("offsets are moved inside the broker")
+        pytest.skip("the test moves offsets inside the in-memory broker")
     await run_to(line, 20)
     await line.tear_changelog()
     moved = {line.source: CommittedOffset(offset, "")}
@@ -120,8 +122,8 @@ async def test_an_offset_moved_back_by_hand_counts_nothing_twice(line: Any, offs
     await line.count(25)
 
 
-async def test_a_dead_letter_of_a_new_topic_stands_beside_that_of_the_old(line: Any) -> None:
-    """Both lie at offset 0: the fact of the new one must not replace the fact of the old one."""
+async def test_dead_letters_of_a_deleted_and_a_new_topic_are_both_kept(line: Any) -> None:
+    """Both have offset 0: the row of the new one must not replace the row of the old one."""
     await line.start()
     await line.send(b"{")
     await line.until(lambda: line.settled and line.shards.rows("dead_letters"))
@@ -137,14 +139,14 @@ async def test_a_dead_letter_of_a_new_topic_stands_beside_that_of_the_old(line: 
 
 
 async def test_a_healthy_partition_is_not_reset(line: Any) -> None:
-    """A reset costs windows and dedupe: a slip of the hand must not."""
+    """A reset loses windows and dedupe state: a command run by mistake must be refused."""
     await run_to(line, 5)
     with pytest.raises(RefusedBySafety, match="nothing stops"):
         await line.planned()
 
 
-async def test_an_epoch_that_no_version_can_hold_is_not_opened(line: Any, monkeypatch) -> None:
-    """Its rows would be taken for those of another epoch: refused before anything changes."""
+async def test_an_epoch_out_of_range_is_refused(line: Any, monkeypatch) -> None:
+    """Its rows would be taken for those of another epoch: the reset refuses before any change."""
     await run_to(line, 5)
     await line.lose_changelog()
     monkeypatch.setattr("streams.operate.reset.reset.EPOCH_END", 1)
@@ -159,7 +161,7 @@ async def test_a_worker_that_takes_the_partition_back_wins(line: Any) -> None:
     agreed = await line.planned()
 
     class Rival:
-        """The broker as the reset sees it: a worker's A1 comes just before its commit."""
+        """A broker on which a worker runs step A1 just before the reset commits."""
 
         def __init__(self) -> None:
             self.looks = 0
@@ -180,8 +182,8 @@ async def test_a_worker_that_takes_the_partition_back_wins(line: Any) -> None:
     assert (await line.survey()).last is None
 
 
-async def test_a_partition_that_moved_since_is_not_reset(line: Any) -> None:
-    """The operator agreed to what was shown, not to what is there now."""
+async def test_a_partition_that_changed_since_the_plan_is_not_reset(line: Any) -> None:
+    """The operator agreed to the state that the command showed."""
     await run_to(line, 5)
     await line.lose_changelog()
     agreed = await line.planned()
@@ -191,27 +193,28 @@ async def test_a_partition_that_moved_since_is_not_reset(line: Any) -> None:
         await reset(line.broker, line.clock, agreed)
 
 
-async def test_records_that_are_gone_are_given_up_only_when_told(line: Any) -> None:
-    """Skipping unread records is a loss: it takes --resume-at-start, and is named."""
+async def test_deleted_records_are_skipped_only_with_resume_at_start(line: Any) -> None:
+    """Skipping unread records is a loss: it needs the option, and the message names the offsets."""
     await run_to(line, 5)
     await line.truncate_source()
     with pytest.raises(RefusedBySafety, match="offsets 5 to 7 were never consumed"):
         await line.planned()
-    told = consequences(await line.planned(resume_at_start=True), line.settings)
-    assert any("Offsets 5 to 7 are gone" in sentence for sentence in told)
+    sentences = consequences(await line.planned(resume_at_start=True), line.settings)
+    assert any("Offsets 5 to 7 are gone" in sentence for sentence in sentences)
 
 
-async def test_reading_again_what_was_counted_is_named(line: Any) -> None:
-    """--resume-at-start on a source that is still whole counts it twice: an operator may want
-    that after emptying ClickHouse, and must know."""
+async def test_the_message_warns_when_counted_records_are_read_again(line: Any) -> None:
+    """--resume-at-start on a complete source counts it twice: an operator may want that after
+    emptying ClickHouse, and must be told."""
     await run_to(line, 5)
     await line.lose_changelog()
-    told = consequences(await line.planned(resume_at_start=True), line.settings)
-    assert any("Offsets 0 to 4 were counted before" in sentence for sentence in told)
+    sentences = consequences(await line.planned(resume_at_start=True), line.settings)
+    assert any("Offsets 0 to 4 were counted before" in sentence for sentence in sentences)
 
 
 async def test_a_second_reset_raises_the_epoch_again(line: Any) -> None:
-    """The epoch outlives the changelog in the committed offset: two losses, two epochs."""
+    """The committed offset carries the epoch, so it survives the loss of the changelog: two losses
+    raise it twice."""
     await run_to(line, 5)
     for epoch in (1, 2):
         await line.lose_changelog()
@@ -222,9 +225,9 @@ async def test_a_second_reset_raises_the_epoch_again(line: Any) -> None:
     assert line.visible(epoch=2) == 5
 
 
-async def test_a_void_store_that_fits_the_new_log_by_accident_is_discarded(line: Any) -> None:
-    """Offsets of a recreated changelog begin at 0 again: an old store may end exactly where the
-    new log does, and must still not be believed."""
+async def test_a_stale_store_that_matches_the_new_log_by_accident_is_discarded(line: Any) -> None:
+    """Offsets of a recreated changelog begin at 0 again: an old store may end at the same offset as
+    the new log, and must still be discarded."""
     await run_to(line, 5)
     await line.lose_changelog()
     opened = await line.reset()

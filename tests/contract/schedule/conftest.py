@@ -1,4 +1,4 @@
-"""Leaders over either broker."""
+"""Candidates for leadership of the schedule, on either broker."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PATIENCE_S = 200.0
 
 
 class Electorate:
-    """Candidates in one process; ends what it started."""
+    """Candidates in one process; it stops those that it started."""
 
     def __init__(self, world, interval_s=0.2) -> None:
         self.broker = world.broker
@@ -32,17 +32,17 @@ class Electorate:
         self._world = world
         self._running: dict[str, asyncio.Task[None]] = {}
         self.beside: set[str] = set()
-        """candidates that run at this moment what only a leader runs"""
+        """Candidates that currently run what only a leader runs."""
 
     async def open(self) -> None:
-        """Its topic exists."""
+        """Create the schedule topic."""
         admin = await self.broker.admin()
         await admin.create_topics(
             [t for t in wanted_topics(app.topology) if t.name == app.topology.schedule_topic]
         )
         await admin.close()
 
-    def stand(self, name: str, work=None) -> None:
+    def add_candidate(self, name: str, work=None) -> None:
         async def nothing(run: int) -> Findings:
             self.began.append((name, run))
             return Findings(0, {})
@@ -76,9 +76,9 @@ class Electorate:
         return self.metrics[name].registry.get_sample_value("dia_schedule_leader") == 1
 
     async def leader(self) -> str:
-        """Once somebody leads."""
+        """Wait for a leader; return its name."""
         async with asyncio.timeout(PATIENCE_S):
-            while not (leading := [name for name in self._running if self.leads(name)]):  # noqa: ASYNC110 - a gauge tells nobody
+            while not (leading := [name for name in self._running if self.leads(name)]):  # noqa: ASYNC110 - a gauge notifies no waiter
                 await asyncio.sleep(0.05)
         (only,) = leading
         return only
@@ -89,9 +89,9 @@ class Electorate:
         await asyncio.gather(task, return_exceptions=True)
 
     async def until(self, holds) -> list[Entry]:
-        """The journal of this test, once it ``holds``."""
+        """The journal of this test, once ``holds(journal)`` is true."""
         async with asyncio.timeout(PATIENCE_S):
-            while not holds(said := await self.journal()):  # noqa: ASYNC110 - a log tells nobody
+            while not holds(said := await self.journal()):  # noqa: ASYNC110 - a log notifies no waiter
                 await asyncio.sleep(0.05)
         return said
 

@@ -1,4 +1,4 @@
-"""One leader of many, on the broker in memory and on a real one."""
+"""Leader election of scheduled jobs, on the in-memory and on a real broker."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def _ended(journal):
 
 
 async def test_one_of_two_leads_and_the_other_takes_over(electorate):
-    """A job runs once a time, however many processes could run it, and goes on with the next
-    number when its leader leaves."""
-    electorate.stand("a")
-    electorate.stand("b")
+    """One leader runs the job, however many processes could; the next leader continues with the
+    next run number."""
+    electorate.add_candidate("a")
+    electorate.add_candidate("b")
     first = await electorate.leader()
     before = await electorate.until(lambda journal: len(_ended(journal)) >= 2)
     assert {name for name, _ in electorate.began} == {first}
@@ -34,8 +34,9 @@ async def test_one_of_two_leads_and_the_other_takes_over(electorate):
     assert began == list(range(1, len(began) + 1))
 
 
-async def test_who_was_fenced_neither_ends_a_run_nor_leads_on(electorate):
-    """A leader that slept through an election believes in itself: its act must be refused."""
+async def test_a_fenced_leader_neither_ends_a_run_nor_keeps_leading(electorate):
+    """A leader that was paused during an election believes that it leads: its writes must be
+    refused."""
     working, go_on = asyncio.Event(), asyncio.Event()
 
     async def work(run: int) -> Findings:
@@ -43,32 +44,32 @@ async def test_who_was_fenced_neither_ends_a_run_nor_leads_on(electorate):
         await go_on.wait()
         return Findings(7, {})
 
-    electorate.stand("a", work)
+    electorate.add_candidate("a", work)
     async with asyncio.timeout(200):
         await working.wait()
     successor = electorate.broker.transactional_producer(leader_id(app.topology))
     await successor.start()
     go_on.set()
     async with asyncio.timeout(200):
-        while electorate.leads("a"):  # noqa: ASYNC110 - a gauge tells nobody
+        while electorate.leads("a"):  # noqa: ASYNC110 - a gauge notifies no waiter
             await asyncio.sleep(0.05)
     assert _ended(await electorate.journal()) == []
     await successor.close()
 
 
-async def test_what_a_run_found_is_shown_by_its_leader_and_by_the_next(electorate):
+async def test_findings_of_a_run_are_exported_by_its_leader_and_by_the_next(electorate):
     """An alert must not resolve because a leader died."""
 
     async def work(run: int) -> Findings:
         return Findings(3, {"differences": ["rows = applied: model.metrics/1"]})
 
     electorate.interval_s = 3600.0
-    electorate.stand("a", work)
+    electorate.add_candidate("a", work)
     (heard,) = await electorate.until(lambda journal: len(journal) == 1)
     assert (heard.kind, heard.run) == ("heard_of", 0)
     await electorate.leave("a")
     electorate.interval_s = 0.2
-    electorate.stand("b", work)
+    electorate.add_candidate("b", work)
     (ended, *_) = _ended(await electorate.until(_ended))
     assert (ended.run, ended.found, ended.detail["differences"]) == (
         1,
@@ -76,9 +77,9 @@ async def test_what_a_run_found_is_shown_by_its_leader_and_by_the_next(electorat
         ["rows = applied: model.metrics/1"],
     )
     await electorate.leave("b")
-    assert _found(electorate, "b") is None, "it leads no more"
+    assert _found(electorate, "b") is None, "a former leader still exports findings"
     electorate.interval_s = 3600.0
-    electorate.stand("c", work)
+    electorate.add_candidate("c", work)
     assert await electorate.leader() == "c"
     assert _found(electorate, "c") == 3
 
@@ -88,14 +89,14 @@ def _found(electorate, name):
     return registry.get_sample_value("dia_schedule_findings", {"job": electorate.job})
 
 
-async def test_an_entry_that_was_not_committed_never_was(electorate):
-    """A leader that dies inside a transaction leaves nothing for the next to believe."""
+async def test_an_uncommitted_entry_is_ignored(electorate):
+    """A leader that dies inside a transaction leaves no entry for the next one."""
     dead = electorate.broker.transactional_producer(leader_id(app.topology))
     await dead.start()
     await dead.begin()
     entry = Entry(job=electorate.job, run=41, kind="began", at_ms=0, leader="nobody")
     await (await dead.send(record(schedule_of(app.topology), entry)))
-    electorate.stand("a")
+    electorate.add_candidate("a")
     journal = await electorate.until(_ended)
     assert [entry.run for entry in _ended(journal)][:1] == [1]
     assert all(entry.leader != "nobody" for entry in journal)

@@ -1,4 +1,4 @@
-"""The shard sets every contract test runs on, and builders of the rows they are given."""
+"""The shard sets of the contract tests, and builders of rows for them."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ REFUSED = "refused-tenant"
 
 
 class World(Protocol):
-    """A shard set, and eyes to see what its shards hold."""
+    """A shard set, and reads of what its shards hold."""
 
     shards: ShardSet
     tenant: str
     refused: str
-    """a tenant whose minute rows no shard takes"""
+    """A tenant whose minute rows every shard refuses."""
 
     async def rows(self, table: str, shard: int) -> list[dict[str, Any]]: ...
 
     def with_shards(self, count: int) -> ShardSet:
-        """The same servers as a process reaches them whose settings name ``count`` shards."""
+        """The same servers, as a process with ``count`` configured shards connects to them."""
         ...
 
 
 class MemoryWorld:
-    """In-memory shards that refuse what the real ones are made to refuse."""
+    """In-memory shards that refuse what the real ones are configured to refuse."""
 
     def __init__(self) -> None:
         self.shards = MemoryShards(2, SystemClock(), tables=app.clickhouse_tables)
@@ -65,7 +65,7 @@ def _unfit(table: str, row: dict[str, Any]) -> bool:
 
 
 class ClickHouseWorld:
-    """Real shards; every test has a tenant of its own."""
+    """Real shards; every test has its own tenant."""
 
     def __init__(self, settings: Settings) -> None:
         self.shards = ClickHouseShards.from_settings(settings, SystemClock(), app.clickhouse_tables)
@@ -106,7 +106,7 @@ class ClickHouseWorld:
 
 @pytest.fixture(scope="session")
 def contract_settings(request: pytest.FixtureRequest) -> Iterator[Settings]:
-    """A database of this suite's own on the session's shards, whose m1 refuses one tenant."""
+    """A database of this suite on the session's shards, whose m1 table refuses one tenant."""
     stack: StackStatus = request.getfixturevalue("stack")
     settings = Settings(
         clickhouse_shards=",".join(stack.shards),
@@ -151,7 +151,7 @@ def _windows(
     part: int = 0,
     value: float = 2.0,
 ) -> WindowRows:
-    """Rows of one series per tenant whose windows start at ``starts``; n values of ``value``."""
+    """One row per tenant and start in ``starts``, each of n times the value ``value``."""
     count = len(starts)
     tenants = [tenant] if isinstance(tenant, str) else list(tenant)
     counts = np.full(count, n, np.uint64) if isinstance(n, int) else np.array(n, np.uint64)
@@ -186,7 +186,7 @@ def _windows(
 
 @pytest.fixture(scope="session")
 def windows() -> Any:
-    """Builds window rows."""
+    """Builder of window rows."""
     return _windows
 
 
@@ -217,17 +217,17 @@ def _dead_letters(tenant: str, parts: Sequence[Any], *, ver: int = 1, dispositio
 
 @pytest.fixture(scope="session")
 def dead_letters() -> Any:
-    """Builds dead letters."""
+    """Builder of dead letters."""
     return _dead_letters
 
 
 def _hour_start(days_back: int = 1) -> int:
-    """An hour that is over, so that nothing of it expires while a test runs."""
+    """The start of a past hour whose rows do not expire during a test."""
     now_s = SystemClock().now_ms() // 1000
     return now_s // DAY_S * DAY_S - days_back * DAY_S + 3600
 
 
 @pytest.fixture(scope="session")
 def hour_start() -> Any:
-    """Gives an hour that is over."""
+    """The start of a past hour."""
     return _hour_start

@@ -1,4 +1,5 @@
-"""What only a real server can show: refused connections and users, replicas, its own hash."""
+"""Failures that only a real server shows: refused connections and users, replicas, its hash
+function."""
 
 from __future__ import annotations
 
@@ -23,10 +24,10 @@ pytestmark = pytest.mark.stack
 PATIENCE_S = 200.0
 
 
-async def test_a_dead_shard_is_unavailable_at_once(
+async def test_a_dead_shard_is_unavailable_without_a_wait(
     tmp_path: Path, windows: Any, hour_start: Any
 ) -> None:
-    """Its windows must wait in the state, and the waiting must not hold a thread."""
+    """Its rows wait in the partition's state; the wait must not occupy a thread."""
     password = tmp_path / "password"
     password.write_text("x")
     settings = Settings(
@@ -39,7 +40,7 @@ async def test_a_dead_shard_is_unavailable_at_once(
 
 
 class Intermediary:
-    """A proxy before a shard that lets everything pass but inserts: those it cuts or swallows."""
+    """A TCP proxy in front of a shard that passes everything but inserts: it cuts or swallows them."""
 
     def __init__(self, url: str, *, cut: bool) -> None:
         self._target = urlsplit(url)
@@ -84,10 +85,10 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         await writer.drain()
 
 
-async def test_a_cut_insert_is_told_and_not_sent_again(
+async def test_a_cut_insert_raises_and_is_not_resent(
     contract_settings: Settings, windows: Any, hour_start: Any
 ) -> None:
-    """The client would resend in silence; when to try again is the outbox's decision."""
+    """The client library would resend silently; the outbox decides when to retry."""
     first, second = contract_settings.clickhouse_shards.split(",")
     async with Intermediary(first, cut=True) as between:
         settings = dataclasses.replace(
@@ -100,10 +101,10 @@ async def test_a_cut_insert_is_told_and_not_sent_again(
         await shards.close()
 
 
-async def test_a_silent_shard_fills_its_own_pool_and_fails_fast(
+async def test_a_silent_shard_exhausts_only_its_own_pool(
     contract_settings: Settings, windows: Any, hour_start: Any
 ) -> None:
-    """One insert hangs until its deadline; the next one does not wait for a thread for ever."""
+    """One insert hangs until its deadline; the next one fails at once for want of a thread."""
     first, second = contract_settings.clickhouse_shards.split(",")
     async with Intermediary(first, cut=False) as between:
         settings = dataclasses.replace(
@@ -124,10 +125,10 @@ async def test_a_silent_shard_fills_its_own_pool_and_fails_fast(
         await shards.close()
 
 
-async def test_the_next_replica_takes_over(
+async def test_the_next_replica_is_used_when_one_fails(
     contract_settings: Settings, windows: Any, hour_start: Any
 ) -> None:
-    """Replicas are tried in turn, and the one that answered is asked first from then on."""
+    """Replicas are tried in turn; the one that answered is tried first afterwards."""
     settings = dataclasses.replace(
         contract_settings,
         clickhouse_shards=f"http://127.0.0.1:1|{contract_settings.clickhouse_shards}",
@@ -143,10 +144,10 @@ async def test_the_next_replica_takes_over(
     server.replica.close()
 
 
-async def test_a_wrong_password_names_the_settings(
+async def test_a_wrong_password_error_names_the_settings(
     contract_settings: Settings, tmp_path: Path, windows: Any, hour_start: Any
 ) -> None:
-    """A shard that refuses its user is down for us: rows wait, and the message says why."""
+    """The shard counts as unavailable: rows wait, and the message names the reason."""
     password = tmp_path / "password"
     password.write_text("wrong")
     settings = dataclasses.replace(contract_settings, clickhouse_password_file=str(password))
@@ -156,8 +157,8 @@ async def test_a_wrong_password_names_the_settings(
     await shards.close()
 
 
-async def test_the_hash_is_clickhouses_own(contract_settings: Settings) -> None:
-    """A Distributed table over the same servers must look for a series where we put it."""
+async def test_the_shard_hash_equals_clickhouses(contract_settings: Settings) -> None:
+    """A Distributed table over the same servers must find a series on the shard that we chose."""
     words = ["", "a", "tenant-1", "ünï", "x" * 128, "nul\0inside"]
     names = list(itertools.product(words, words, ["k", "latency_ms"]))
     columns = tuple(zip(*names, strict=True))

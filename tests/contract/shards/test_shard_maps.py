@@ -1,4 +1,4 @@
-"""A server remembers the map that placed its rows, and refuses every other, on every shard set."""
+"""Servers store the shard map that placed their rows and refuse any other, on every shard set."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 from streams.core.errors import ShardMapChanged
 
 
-async def test_a_server_that_was_reached_confirms_the_map(
+async def test_a_connected_server_confirms_the_map(
     world: Any, windows: Any, hour_start: Any
 ) -> None:
-    """Until then the map is only what this process's settings say."""
+    """Before that, the process knows the map only from its settings."""
     same = world.with_shards(2)
     assert same.identity == world.shards.identity
     await same.insert(0, [windows(world.tenant, [hour_start()])])
@@ -23,7 +23,7 @@ async def test_a_server_that_was_reached_confirms_the_map(
 async def test_another_number_of_shards_is_refused_before_a_row_is_stored(
     world: Any, windows: Any, hour_start: Any, count: int
 ) -> None:
-    """Windows that live on another shard would be counted twice, for ever."""
+    """Windows that already live on another shard would be counted twice."""
     await world.shards.insert(0, [windows(world.tenant, [hour_start()])])
     other = world.with_shards(count)
     row = windows(world.tenant, [hour_start()], ver=9, n=7)

@@ -13,7 +13,8 @@ DAY_S = 86_400
 
 
 async def test_an_hour_is_the_sum_of_its_minutes(world: Any, windows: Any, hour_start: Any) -> None:
-    """The latest version of each incarnation, all incarnations, and no neighbour."""
+    """It takes the latest version of each incarnation, all incarnations, and no neighbouring
+    minute."""
     start = hour_start()
     await world.shards.insert(0, [windows(world.tenant, [start], n=1, ver=3, part=1)])
     inside = windows(world.tenant, [start + 60 * i for i in range(60)], n=2, ver=7, value=4.0)
@@ -34,7 +35,8 @@ async def test_an_hour_is_the_sum_of_its_minutes(world: Any, windows: Any, hour_
 async def test_a_small_deviation_about_a_large_mean_survives(
     world: Any, windows: Any, hour_start: Any
 ) -> None:
-    """Squares of 1e12 have no digit for a difference of 1: sums of them would give 0, or nonsense."""
+    """Squares of 1e12 have no digit left for a difference of 1: a sum of squares would give 0 or
+    noise."""
     start = hour_start(2) - 3600
     for minute, value in enumerate((1e12 - 1, 1e12, 1e12 + 1)):
         rows = windows(world.tenant, [start + 60 * minute], n=7, value=value)
@@ -48,7 +50,8 @@ async def test_a_small_deviation_about_a_large_mean_survives(
 async def test_an_hour_follows_its_minutes_in_a_high_epoch(
     world: Any, windows: Any, hour_start: Any
 ) -> None:
-    """Sixty versions of a high epoch add up to more than an integer holds: the newer row would lose."""
+    """The versions of sixty minutes of a high epoch overflow an integer when added: the newer row
+    would lose."""
     start, starts = hour_start(), [hour_start() + 60 * minute for minute in range(60)]
     before, after = version_of(7000, 10), version_of(7000, 11)
     await world.shards.insert(0, [windows(world.tenant, starts, n=1, inc=before, ver=before)])
@@ -72,10 +75,11 @@ async def test_a_day_follows_late_minutes(world: Any, windows: Any, hour_start: 
     assert [(row["n"], row["ver"]) for row in await world.rows("d1", 0)] == [(11, 3)]
 
 
-async def test_a_day_leaves_out_windows_that_have_rows_of_their_own_in_it(
+async def test_a_day_leaves_out_windows_that_have_their_own_row_in_it(
     world: Any, windows: Any, hour_start: Any
 ) -> None:
-    """A window too old for m1 goes to both: through the hour it would count twice in the day."""
+    """A window too old for m1 is written to h1 and d1: counted through the hour, it would count
+    twice."""
     start = hour_start(2) - 3600
     await world.shards.insert(0, [windows(world.tenant, [start], n=5)])
     for table in ("h1", "d1"):
@@ -88,7 +92,7 @@ async def test_a_day_leaves_out_windows_that_have_rows_of_their_own_in_it(
 async def test_an_old_window_stays_beside_the_recomputed_hour(
     world: Any, windows: Any, hour_start: Any
 ) -> None:
-    """A window too old for m1 goes to h1 under its own key; the sum of both is the truth."""
+    """A window too old for m1 is written to h1 under its own key; readers add both rows."""
     start = hour_start()
     await world.shards.insert(0, [windows(world.tenant, [start], n=5)])
     await world.shards.roll_up(0, "h1", start)
@@ -97,6 +101,6 @@ async def test_an_old_window_stays_beside_the_recomputed_hour(
 
 
 async def test_an_hour_whose_minutes_expire_is_refused(world: Any, hour_start: Any) -> None:
-    """Recomputing it would shrink what is stored."""
+    """Recomputing it would lower the stored counts."""
     with pytest.raises(RollUpExpired):
         await world.shards.roll_up(0, "h1", hour_start(31))

@@ -1,4 +1,4 @@
-"""What every `ShardSet` promises of rows, on `MemoryShards` and on real ClickHouse alike."""
+"""The contract of `ShardSet` for rows, on `MemoryShards` and on real ClickHouse."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from agents.app import app
 from streams.core.rows.built_in_tables import FactRows, RowsRefused
 
 
-async def test_a_row_comes_back_as_it_went_in(world: Any, windows: Any, hour_start: Any) -> None:
-    """Every column, exactly: the view's readers see what the fold counted."""
+async def test_a_row_is_read_back_unchanged(world: Any, windows: Any, hour_start: Any) -> None:
+    """Readers of the view see every column exactly as the fold counted it."""
     start = hour_start()
     sent = windows(
         world.tenant, [start], n=3, inc=1 << 40 | 9, part=2, ver=1 << 40 | 17, value=-0.1
@@ -45,7 +45,7 @@ async def test_a_row_comes_back_as_it_went_in(world: Any, windows: Any, hour_sta
 
 
 async def test_inserting_again_changes_nothing(world: Any, windows: Any, hour_start: Any) -> None:
-    """A5 hands every outbox entry over again; that must be harmless."""
+    """Step A5 hands every outbox entry over again, so an insert must be idempotent."""
     rows = windows(world.tenant, [hour_start(), hour_start() + 60], n=4)
     await world.shards.insert(0, [rows])
     await world.shards.insert(0, [rows])
@@ -55,17 +55,17 @@ async def test_inserting_again_changes_nothing(world: Any, windows: Any, hour_st
 async def test_an_older_version_never_replaces_a_newer_one(
     world: Any, windows: Any, hour_start: Any
 ) -> None:
-    """A zombie can only repeat older truths."""
+    """A fenced worker can only repeat older versions."""
     start = hour_start()
     await world.shards.insert(0, [windows(world.tenant, [start], n=9, ver=5)])
     await world.shards.insert(0, [windows(world.tenant, [start], n=2, ver=4)])
     assert [(row["n"], row["ver"]) for row in await world.rows("m1", 0)] == [(9, 5)]
 
 
-async def test_of_versions_in_one_insert_the_highest_is_read_and_rolled_up(
+async def test_the_highest_version_in_one_insert_is_read_and_rolled_up(
     world: Any, windows: Any, hour_start: Any
 ) -> None:
-    """Rows of a backlog wait for others, and newer versions of them may be among those."""
+    """Rows of a backlog wait together, and several versions of one row may be among them."""
     start = hour_start()
     versions = [windows(world.tenant, [start], n=n, ver=n) for n in (3, 8, 5)]
     await world.shards.insert(0, versions)
@@ -77,7 +77,7 @@ async def test_of_versions_in_one_insert_the_highest_is_read_and_rolled_up(
 async def test_incarnations_and_partitions_add_up(
     world: Any, windows: Any, hour_start: Any
 ) -> None:
-    """A window reopened by a late record is a row of its own; queries add them."""
+    """A window reopened by a late record is a row of its own; queries add the rows."""
     start = hour_start()
     chunks = [
         windows(world.tenant, [start], n=1, inc=1),
@@ -88,10 +88,10 @@ async def test_incarnations_and_partitions_add_up(
     assert sorted(row["n"] for row in await world.rows("m1", 0)) == [1, 2, 4]
 
 
-async def test_chunks_with_different_names_go_in_one_insert(
+async def test_chunks_with_different_dictionaries_go_in_one_insert(
     world: Any, windows: Any, hour_start: Any
 ) -> None:
-    """Each chunk has its own name codes; they must not be mixed up."""
+    """Each chunk has its own name codes: the insert must not mix them."""
     start = hour_start()
     first = windows(world.tenant, [start])
     second = dataclasses.replace(first, models=["x", "m2"], model_code=np.array([1], np.int32))
@@ -102,7 +102,7 @@ async def test_chunks_with_different_names_go_in_one_insert(
 async def test_an_insert_may_span_hundreds_of_days(
     world: Any, windows: Any, hour_start: Any
 ) -> None:
-    """A backlog of old windows touches more day partitions than ClickHouse takes at once."""
+    """A backlog of old windows touches more day partitions than ClickHouse accepts in one insert."""
     starts = [hour_start(days) for days in range(1, 29)]
     far = [start + i * 3600 for start in starts for i in range(8)]
     await world.shards.insert(0, [windows(world.tenant, far)])
@@ -112,17 +112,17 @@ async def test_an_insert_may_span_hundreds_of_days(
     assert len(await world.rows("h1", 0)) == len(months)
 
 
-async def test_shards_are_apart(world: Any, windows: Any, hour_start: Any) -> None:
-    """A row given to one shard is on that shard only."""
+async def test_shards_hold_only_their_own_rows(world: Any, windows: Any, hour_start: Any) -> None:
+    """A row inserted into one shard is on that shard only."""
     await world.shards.insert(1, [windows(world.tenant, [hour_start()], shard=1)])
     assert await world.rows("m1", 0) == []
     assert len(await world.rows("m1", 1)) == 1
 
 
-async def test_refused_rows_are_named_and_the_others_stored(
+async def test_refused_rows_are_named_and_the_others_are_stored(
     world: Any, windows: Any, hour_start: Any
 ) -> None:
-    """One bad row must cost itself only, and its index must be exact over all chunks."""
+    """One bad row must not hold back the others, and its index must be exact over all chunks."""
     start = hour_start()
     names = [f"{world.tenant}"] * 5
     first = windows(world.tenant, [start + 60 * i for i in range(7)])
@@ -147,7 +147,7 @@ async def test_a_fact_that_fits_no_column_is_refused_alone(world: Any, dead_lett
 
 
 async def test_a_disposition_replaces_its_dead_letter(world: Any, dead_letters: Any) -> None:
-    """One dead letter, one row: the newest disposition."""
+    """A dead letter has one row: that of its newest disposition."""
     await world.shards.insert(0, [dead_letters(world.tenant, [3])])
     replayed = dead_letters(world.tenant, [3], ver=2, disposition="replayed")
     await world.shards.insert(0, [replayed])
@@ -156,7 +156,7 @@ async def test_a_disposition_replaces_its_dead_letter(world: Any, dead_letters: 
 
 
 async def test_the_ledger_keeps_one_row_per_partition_and_epoch(world: Any) -> None:
-    """Counters are cumulative: only the latest counts."""
+    """Counters are cumulative: only the latest row counts."""
     for ver, read in ((1, 10), (2, 25)):
         columns = {
             "grp": [world.tenant],
@@ -177,23 +177,23 @@ async def test_the_ledger_keeps_one_row_per_partition_and_epoch(world: Any) -> N
     assert (row["read"], row["dead_by_code"], row["ver"]) == (25, {"invalid_json": 1}, 2)
 
 
-async def test_an_empty_insert_is_nothing(world: Any, windows: Any) -> None:
+async def test_an_empty_insert_does_nothing(world: Any, windows: Any) -> None:
     """A batch may have no row for a shard."""
     await world.shards.insert(0, [])
     await world.shards.insert(0, [windows(world.tenant, [])])
     assert await world.rows("m1", 0) == []
 
 
-async def test_many_inserts_at_once_all_arrive(world: Any, windows: Any, hour_start: Any) -> None:
-    """Partitions commit side by side and share one pool."""
+async def test_concurrent_inserts_all_arrive(world: Any, windows: Any, hour_start: Any) -> None:
+    """Partitions commit concurrently and share one pool."""
     start = hour_start()
     chunks = [windows(world.tenant, [start + 60 * i], inc=i + 1) for i in range(24)]
     await asyncio.gather(*(world.shards.insert(0, [chunk]) for chunk in chunks))
     assert len(await world.rows("m1", 0)) == 24
 
 
-async def test_series_are_spread_and_stay_where_they_are(world: Any) -> None:
-    """FINAL and roll-ups are per shard: a series must always meet itself."""
+async def test_series_are_distributed_and_keep_their_shard(world: Any) -> None:
+    """FINAL and roll-ups work per shard: all rows of a series must be on one."""
     names = [(f"t{i}", f"m{i % 7}", f"k{i % 3}") for i in range(200)]
     columns = tuple(zip(*names, strict=True))
     first = world.shards.maps[0].shard_of(*columns)
