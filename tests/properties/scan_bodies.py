@@ -1,6 +1,6 @@
-"""Bodies of records, most of them nearly right, and whether the scanner reads them as `decode` does.
+"""Record bodies, most of them nearly valid, to compare the scanner with `decode`.
 
-``python -m tests.properties.scan_bodies --bodies 2000000`` tries so many, on ``--seed``.
+``python -m tests.properties.scan_bodies --bodies 2000000`` tries that many, from ``--seed``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LIMITS = Limits(300, 604_800)
 
 
 class Reading(msgspec.Struct, rename="camel", kw_only=True):
-    """A record type with every kind of field that is scanned."""
+    """A record type with every kind of scanned field."""
 
     device_id: str
     taken_at: int
@@ -43,7 +43,7 @@ class Reading(msgspec.Struct, rename="camel", kw_only=True):
 
 
 class Closed(msgspec.Struct, forbid_unknown_fields=True, rename={"size": "größe"}):
-    """A type that refuses unknown fields, and has a name that is not ASCII."""
+    """A type that forbids unknown fields and has a non-ASCII field name."""
 
     city: str
     size: float
@@ -88,28 +88,28 @@ _CHARACTERS = (
     *"abz09 /'~\x7f", *'"\\\b\f\n\r\t\0\x1f', "\x80", "é", "\u07ff", "\u0800", "日", "\ud7ff", "\ue000",
     "\ufeff", "\uffff", "\U00010000", "😀", "\U0010ffff",
 )  # fmt: skip
-"""Of every number of bytes in UTF-8 the first, the last and one between; white space and what must
-be escaped."""
+"""The first, the last and one middle code point of each UTF-8 length, white space, and characters
+that must be escaped."""
 _SHORT_ESCAPES = dict(zip('"\\/\b\f\n\r\t', '"\\/bfnrt', strict=True))
 _ENCODINGS = (
     b"\x80", b"\xc0\x80", b"\xc1\xbf", b"\xc2", b"\xe0\x80\x80", b"\xe0\x9f\xbf", b"\xed\xa0\x80", b"\xed\xbf\xbf",
     b"\xf0\x80\x80\x80", b"\xf0\x8f\xbf\xbf", b"\xf4\x90\x80\x80", b"\xf5\x80\x80\x80", b"\xff",
 )  # fmt: skip
-"""Byte sequences that look like UTF-8 and are not."""
+"""Byte sequences that resemble UTF-8 and are invalid."""
 _SIGNS = tuple(bytes([sign]) for sign in b'{}[]":,\x0b\x0c\\/ \t\n\r\0u-+.019eEn')
 _ESCAPES = (
     "\\", "\\x", "\\u", "\\u12", "\\u123g", "\\u+123", "\\ud800", "\\ud800x", "\\ud800\\n", "\\ud800\\u0041",
     "\\ud800\\ud800", "\\udc00", "\\udfff\\ud800", "\\U0041", "\\'", "\\0",
 )  # fmt: skip
-"""Escapes that are none."""
+"""Invalid escapes."""
 _SPACES = (" ", "  ", "\t", "\n", "\r\n", " \t\r\n ")
 _NO_SPACES = ("\x0b", "\x0c", "\0", "\xa0", "\u2028", "\ufeff", "/**/")
-"""White space elsewhere, not in JSON."""
+"""White space of other grammars, not of JSON."""
 _ODD = ('{"a":1}', "[1]", "true", '""', "{}", '{"a":' * 40 + "1" + "}" * 40)
 
 
 def _number(draw: random.Random) -> str:
-    """A number in one of the ways in which programs write them."""
+    """A number in one of the notations that programs write."""
     kind = draw.randrange(6)
     if kind == 0:
         return draw.choice(_NUMBERS)
@@ -140,7 +140,7 @@ def _spelled(draw: random.Random, text: str, escapes: float) -> str:
 
 
 def _text(draw: random.Random) -> str:
-    """A JSON string of any characters, of a length at any limit."""
+    """A JSON string of arbitrary characters whose length is near a limit."""
     size = draw.choice((0, 1, 2, 4, 5, 6, 8, 9, 20, 127, 128, 129))
     text = "".join(draw.choices(_CHARACTERS if draw.random() < 0.5 else "aé日😀", k=size))
     found = _spelled(draw, text, draw.choice((0.0, 0.1, 1.0)))
@@ -151,7 +151,7 @@ def _text(draw: random.Random) -> str:
 
 
 def _anything(draw: random.Random, depth: int = 0) -> str:
-    """A JSON value that may nest, as an unknown field has; some are nearly one."""
+    """A JSON value, possibly nested, as an unknown field has; some are invalid."""
     kind = draw.randrange(8 if depth < 4 else 6)
     if kind == 0:
         return draw.choice(("true", "false", "null", "nul", "True", *_ODD, "[" * 30 + "]" * 30))
@@ -176,7 +176,7 @@ def _anything(draw: random.Random, depth: int = 0) -> str:
 
 
 def _gap(draw: random.Random) -> str:
-    """White space, where it is allowed; seldom another character."""
+    """White space where JSON allows it; rarely another character."""
     if draw.random() < 0.8:
         return ""
     return draw.choice(_SPACES if draw.random() < 0.995 else _NO_SPACES)
@@ -209,7 +209,7 @@ def _name(draw: random.Random, name: str) -> str:
 
 
 def body(draw: random.Random, names: tuple[str, ...]) -> bytes:
-    """One body, about half of which are good."""
+    """One body; about half of the bodies are valid."""
     chosen = [name for name in names if draw.random() < 0.99]
     if draw.random() < 0.2:
         draw.shuffle(chosen)
@@ -232,7 +232,7 @@ def body(draw: random.Random, names: tuple[str, ...]) -> bytes:
 
 
 def _mutated(draw: random.Random, raw: bytes) -> bytes:
-    """Cut, or with one change, at any byte."""
+    """The body truncated, or with one byte changed."""
     at, kind = draw.randrange(len(raw)), draw.randrange(8)
     if kind < 2:
         return raw[:at] if kind else raw[at:]
@@ -247,14 +247,14 @@ def _mutated(draw: random.Random, raw: bytes) -> bytes:
 
 
 def batch_of(draw: random.Random, topic: Any, count: int) -> RecordBatch:
-    """Records with such bodies; of most the key is right."""
+    """A batch of records with such bodies; most keys are right."""
     values = [body(draw, FIELDS[topic.name]) for _ in range(count)]
     keys: list[bytes | None] = []
     for raw in values:
         try:
             keys.append(str(json.loads(raw)[KEYS[topic.name]]).encode())
         except (ValueError, LookupError, TypeError, RecursionError):
-            # The key that a kernel which accepts the body would find.
+            # The key that a kernel would find if it accepts the body.
             name = KEYS[topic.name].encode()
             found = re.search(b'"%s"\\s*:\\s*"([^"\\\\]*)"' % name, raw)
             keys.append(draw.choice((None, b"t", b"")) if found is None else found[1])
@@ -267,7 +267,7 @@ def batch_of(draw: random.Random, topic: Any, count: int) -> RecordBatch:
 
 
 def mutants(draw: random.Random, topic: Any, count: int) -> tuple[list[bytes], list[bytes]]:
-    """Keys and values: of ``count`` records many mutants each."""
+    """Keys and values: many mutants of each of ``count`` records."""
     batch = batch_of(draw, topic, count)
     keys, values = [], []
     for key, value in zip(batch.keys, batch.values, strict=True):
@@ -278,10 +278,10 @@ def mutants(draw: random.Random, topic: Any, count: int) -> tuple[list[bytes], l
 
 
 def differences(topic: Any, batch: RecordBatch) -> list[str]:
-    """How the scanner's answer differs from that of `decode`."""
+    """Differences between the scanner's answer and that of `decode`."""
     scanner = Scanner.of(topic)
-    assert scanner is not None, "the topic is scanned"
-    # Of any share of slow records, columns must be right.
+    assert scanner is not None, "the topic has a scanner"
+    # Columns must be right whatever share of the records is left to `decode`.
     scanner = replace(scanner, slow_share_max=1.0)
     scanned, plain = scanner.decode(batch, LIMITS), decode(topic, batch, LIMITS)
     if scanned.bad != plain.bad or _listed(scanned.positions) != _listed(plain.positions):
@@ -306,7 +306,7 @@ def differences(topic: Any, batch: RecordBatch) -> list[str]:
             column = iter((there.wholes(name) if row[0] == 1 else there.numbers(name)).tolist())
             columns = [None if lacks else next(column) for lacks in lacking]
         for at, (one, other) in enumerate(zip(columns, expected, strict=True)):
-            # Bit for bit: 0.0 is not -0.0.
+            # Compare bits: 0.0 is not -0.0.
             same = one == other and (
                 not isinstance(one, float) or np.signbit(one) == np.signbit(other)
             )
@@ -316,15 +316,15 @@ def differences(topic: Any, batch: RecordBatch) -> list[str]:
 
 
 def misread(topic: Any, keys: list[bytes], values: list[bytes]) -> list[str]:
-    """The values that the kernels read and msgspec refuses or reads otherwise. Cheaper than
-    `differences`, as it asks nothing about other values."""
+    """Values that the kernels accept and msgspec refuses or reads differently. Cheaper than
+    `differences`, because it checks no other values."""
     count = len(values)
     batch = RecordBatch(
         TopicPartition(topic.name, 0), 0, count, [*range(count)], [T_MS] * count, [*keys],
         [*values], [()] * count,
     )  # fmt: skip
     scanner = Scanner.of(topic)
-    assert scanner is not None, "the topic is scanned"
+    assert scanner is not None, "the topic has a scanner"
     slow = np.zeros(count, np.bool_)
     fields = scanner.scan(batch, slow)
     rows = np.flatnonzero(~slow)
@@ -375,10 +375,10 @@ def main() -> int:
     return 0
 
 
-def scanner_says_slow(topic: Any, batch: RecordBatch) -> list[bool]:
+def left_to_decode(topic: Any, batch: RecordBatch) -> list[bool]:
     """Which records the kernels leave to `decode`."""
     scanner = Scanner.of(topic)
-    assert scanner is not None, "the topic is scanned"
+    assert scanner is not None, "the topic has a scanner"
     slow = np.zeros(len(batch), np.bool_)
     scanner.scan(batch, slow)
     return slow.tolist()

@@ -1,4 +1,4 @@
-"""The kernel that judges ids one after the other says what the columns say, whatever comes."""
+"""The kernel that decides ids one by one gives the same verdicts as the column code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from streams.engine.state.memory_files import MemoryFiles
 from tests.depth import cases
 
 if kernels.active is None:
-    pytest.skip("there is no kernel to hold to these laws", allow_module_level=True)
+    pytest.skip("the compiled kernels are not available", allow_module_level=True)
 
 TTL_MS = 100_000
 
@@ -36,7 +36,7 @@ cuts = st.lists(st.tuples(events, st.booleans()), min_size=1, max_size=8)
 
 LOOPS = kernels.active
 INTERPRETED = SimpleNamespace(**{**vars(LOOPS), "admit": compiled.twin(identities.admit)})
-"""The kernels with `admit` as its twin."""
+"""The kernels, with `admit` replaced by its interpreted form."""
 
 
 def _run(
@@ -44,7 +44,7 @@ def _run(
 ) -> list:
     """Verdicts of all batches, and what each commit writes."""
     monkeypatch.setattr(kernels, "active", active)
-    # Few rows make a run, so that ids are found in rows that grow, that close, and on disk.
+    # Runs of few rows: ids are then found in growing rows, in closed runs and on disk.
     seen = SeenEvents(
         TTL_MS, MemoryFiles(), 0, max_ids=16 * capacity, hot_ids=capacity, quota=quota
     )
@@ -53,7 +53,7 @@ def _run(
         append_ms = now_ms + np.cumsum([step for _, _, step in batch])
         now_ms = int(append_ms[-1])
         times, log = log_times(log, append_ms, Expiry.of(TTL_MS))
-        # Hashes that meet in their upper halves, and in one place of the table.
+        # Hashes with equal upper halves, and hashes with one home slot of the table.
         hi = np.array([(event % 3) << 32 | event % 2 for event, _, _ in batch], np.uint64)
         lo = np.array([event for event, _, _ in batch], np.uint64)
         payload = np.array([said for _, said, _ in batch], np.uint64)
@@ -67,8 +67,8 @@ def _run(
 
 @given(cuts, st.sampled_from([3, 20, 1000]), st.sampled_from([0, 0, 2]))
 @settings(max_examples=cases(150), deadline=None)
-def test_one_after_the_other_is_all_at_once(history, capacity, quota):
-    """Verdicts are a property of the log, and so are the entries: neither may hang on numba."""
+def test_one_by_one_equals_all_at_once(history, capacity, quota):
+    """Verdicts and entries depend on the log only, not on whether numba is available."""
     with pytest.MonkeyPatch.context() as patched:
         columns = _run(patched, None, history, capacity, quota)
         compiled_ones = _run(patched, LOOPS, history, capacity, quota)
@@ -77,8 +77,8 @@ def test_one_after_the_other_is_all_at_once(history, capacity, quota):
 
 @given(cuts)
 @settings(max_examples=40, deadline=None)
-def test_the_interpreted_judge_is_the_compiled_one(history):
-    """The twin is what simulations and debuggers can look into."""
+def test_the_interpreted_kernel_equals_the_compiled_one(history):
+    """Simulations and debuggers run the interpreted form."""
     with pytest.MonkeyPatch.context() as patched:
         assert _run(patched, INTERPRETED, history, 20, 0) == _run(patched, None, history, 20, 0)
 
@@ -91,8 +91,9 @@ def test_the_interpreted_judge_is_the_compiled_one(history):
 )
 @example([60], 0, [33], 100)
 @settings(max_examples=cases(300), deadline=None)
-def test_what_suffices_for_all_is_refused_to_none(held, alive, wanted, bound):
-    """Tenants are counted for longer than ids live, so one may be counted for more than are alive."""
+def test_a_bound_that_suffices_for_all_refuses_no_tenant(held, alive, wanted, bound):
+    """Tenants' shares are counted for longer than ids live, so the count of one may exceed its live
+    ids."""
     shares = IdShares(TTL_MS, 10_000, 0)
     names = ("a", "b", "c", "d")
     codes = np.repeat(np.arange(len(held)), held)

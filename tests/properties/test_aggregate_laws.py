@@ -1,5 +1,5 @@
-"""Aggregators of windows: a batch is its records one by one, states merge, and what is written comes
-back; estimates stay within the error they state."""
+"""Window aggregators: a batch equals its records one by one, states merge, encoding is lossless,
+and estimates stay within their stated error."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _all(states):
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_a_batch_gives_the_state_of_its_records_one_by_one(case, data):
-    """Bit for bit: else a restart, which cuts the log in other places, would show other rows."""
+    """Bit for bit: a restart cuts the log into other batches and must give the same rows."""
     aggregate, kind = case
     records = data.draw(_records(kind))
     at_once, singly = _states(aggregate, kind), _states(aggregate, kind)
@@ -100,8 +100,8 @@ def test_a_batch_gives_the_state_of_its_records_one_by_one(case, data):
 @pytest.mark.parametrize("case", ALL, ids=_named)
 @settings(max_examples=10, deadline=None)
 @given(data=st.data())
-def test_what_is_written_comes_back(case, data):
-    """Through MessagePack, as a changelog has it, into slots of other numbers, with equal rows."""
+def test_a_decoded_state_equals_the_encoded_one(case, data):
+    """Through MessagePack, as in a changelog, and into other slots, with equal rows."""
     aggregate, kind = case
     states, restored = _states(aggregate, kind), _states(aggregate, kind)
     states.fold(_additions(data.draw(_records(kind)), kind))
@@ -121,9 +121,9 @@ def _close(one, other):
 @pytest.mark.parametrize("case", EXACT, ids=_named)
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())
-def test_merging_is_commutative_associative_and_what_folding_all_gives(case, data):
-    """In any order and any grouping: panes of a hopping window, sessions that grow together. Sums of
-    floats are equal within rounding, all else exactly."""
+def test_merging_is_commutative_associative_and_equals_one_fold(case, data):
+    """In any order and grouping, as for panes of hopping windows and sessions that join. Sums of
+    floats are equal within rounding, everything else exactly."""
     aggregate, kind = case
     records = data.draw(_records(kind, slots=3))
     whole = _states(aggregate, kind)
@@ -146,7 +146,7 @@ def test_merging_is_commutative_associative_and_what_folding_all_gives(case, dat
 @settings(max_examples=40, deadline=None)
 @given(values=st.lists(WHOLE, min_size=1, max_size=20), cut=st.integers(0, 20))
 def test_integers_are_added_exactly(values, cut):
-    """Beyond 64 bits, and through a merge: the column is the rounded sum, never a wrapped one."""
+    """Beyond 64 bits and through a merge: the column is the rounded sum, not a wrapped one."""
     states = _states(Sum("v"), int)
     for slot, part in enumerate((values[:cut], values[cut:])):
         states.fold(_additions([(slot, 0, n, value) for n, value in enumerate(part)], int))
@@ -159,8 +159,8 @@ def test_integers_are_added_exactly(values, cut):
     values=st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=50),
     base=st.sampled_from([0.0, 1e6, -1e9]),
 )
-def test_mean_and_variance_are_those_of_the_values(values, base):
-    """Also where the mean is far larger than the deviation."""
+def test_mean_and_variance_equal_those_of_the_values(values, base):
+    """Even if the mean is far larger than the deviation."""
     values = [base + value for value in values]
     for aggregate, exact in (
         (Mean("v"), statistics.fmean(values)),
@@ -181,7 +181,7 @@ def test_mean_and_variance_are_those_of_the_values(values, base):
     error=st.sampled_from([0.001, 0.01, 0.1]),
 )
 def test_a_quantile_lies_within_the_relative_error(values, error):
-    """Of the exact value of that rank, negative ones and zero included."""
+    """Relative to the exact value of that rank, for negative values and zero, too."""
     ranks = (0.0, 0.25, 0.5, 0.99, 1.0)
     states = _states(Quantiles("v", at=ranks, error=error), float)
     states.fold(_additions([(0, 0, n, value) for n, value in enumerate(values)], float))
@@ -191,8 +191,8 @@ def test_a_quantile_lies_within_the_relative_error(values, error):
 
 
 @pytest.mark.parametrize("count", [0, 1, 256, 257, 1000, 5000, 20_000, 100_000])
-def test_a_distinct_count_keeps_its_error(count):
-    """Exact up to 256; above, within four standard errors, for these values as for any."""
+def test_a_distinct_count_stays_within_its_error(count):
+    """Exact up to 256; above, within four standard errors."""
     error = 0.02
     states = _states(Distinct("v", error=error), int)
     records = [(0, 0, n, value) for n, value in enumerate([*range(count), *range(count // 2)])]
@@ -203,8 +203,9 @@ def test_a_distinct_count_keeps_its_error(count):
 
 @settings(max_examples=40, deadline=None)
 @given(items=st.lists(TEXT, max_size=200), cut=st.integers(0, 200), capacity=st.integers(2, 12))
-def test_counts_of_frequent_values_keep_their_bound(items, cut, capacity):
-    """Through a merge too: never too low, at most n / capacity too high, no frequent value missing."""
+def test_counts_of_frequent_values_stay_within_their_bound(items, cut, capacity):
+    """Also after a merge: never too low, at most n / capacity too high, and no frequent value is
+    missing."""
     states = _states(TopK("v", k=2, capacity=capacity), str)
     for slot, part in enumerate((items[:cut], items[cut:])):
         states.fold(_additions([(slot, 0, n, item) for n, item in enumerate(part)], str))
@@ -222,7 +223,7 @@ def test_counts_of_frequent_values_keep_their_bound(items, cut, capacity):
 @settings(max_examples=30, deadline=None)
 @given(items=st.lists(st.tuples(st.integers(0, 1), TEXT), max_size=60))
 def test_merging_frequent_values_is_commutative(items):
-    """Two panes give one summary, whichever is taken first."""
+    """Two panes give one summary, in either order."""
     records = [(slot, 0, n, item) for n, (slot, item) in enumerate(items)]
     one, other = (_states(TopK("v", k=2, capacity=3), str) for _ in range(2))
     for states in (one, other):
@@ -247,7 +248,7 @@ def test_merging_frequent_values_is_commutative(items):
         lambda: TopK("v", k=5, capacity=5000),
     ],
 )
-def test_options_without_a_meaning_are_refused(wrong):
-    """At the declaration, where the file and the line are known."""
+def test_invalid_options_are_refused(wrong):
+    """At the declaration, where the user sees file and line."""
     with pytest.raises(UsageError):
         wrong()

@@ -1,5 +1,5 @@
-"""Tables of windows with aggregators: which records are late, and every closed row, follow from the log
-alone, however it is cut into batches, commits, rewrites and restarts."""
+"""Tables of windows with aggregators: late records and closed rows depend on the log alone, not on
+batches, commits, rewrites and restarts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SHAPES = [TUMBLING, HOPPING, Windows(size_ms=40, step_ms=10, expires_ms=GRACE_MS
 RECORDS = st.lists(
     st.tuples(st.sampled_from("ab"), st.integers(-40, 40), st.integers(0, 3)), max_size=40
 )
-"""Key, how far the event time lies from a time that goes on by 3 ms a record, value."""
+"""Key, distance in ms of the event time from a time that advances by 3 ms a record, value."""
 
 
 def _table(shape, declaration=None, max_bytes=1 << 62, fold=FOLD):
@@ -52,7 +52,7 @@ def _timed(records):
 
 
 def _fold(table, records, watermark_ms):
-    """One batch. Returns the offsets of late records and the watermark behind it."""
+    """Fold one batch. Returns the offsets of late records and the watermark after it."""
     if not records:
         return [], watermark_ms
     offsets, keys, times, values = (list(column) for column in zip(*records, strict=True))
@@ -91,8 +91,8 @@ def _restarted(shape, store, most, fold=FOLD):
 
 
 def _run(shape, records, cuts, acts, most=1 << 20):
-    """Late offsets and closed rows; after the batch number n, ``acts[n]`` is done: "reorder" restarts
-    with the aggregators declared in another order. A commit closes ``most`` keys."""
+    """Late offsets and closed rows. After batch n, ``acts[n]`` is executed: "reorder" restarts with
+    the aggregators declared in another order. A commit closes at most ``most`` keys."""
     table, store, late, rows, watermark_ms = _table(shape), {}, [], [], 0
     table._room = most
     bounds = sorted({0, len(records), *(cut for cut in cuts if cut < len(records))})
@@ -139,8 +139,8 @@ def _run(shape, records, cuts, acts, most=1 << 20):
     most=st.sampled_from([1, 2, 1000]),
 )
 def test_rows_do_not_depend_on_batches_commits_and_restarts(shape, records, cuts, acts, most):
-    """Nor on the order in which the aggregators are declared. One record a batch is what the others must
-    equal."""
+    """Nor on the order in which the aggregators are declared. The reference run has one record per
+    batch."""
     records = _timed(records)
     singly = _run(shape, records, range(1, 41), [])
     late, rows = _run(shape, records, cuts, acts, most)
@@ -194,8 +194,8 @@ def _sessions_oracle(gap_ms, records):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @settings(max_examples=60, deadline=None)
 @given(records=RECORDS)
-def test_windows_hold_the_records_that_they_should(shape, records):
-    """Against an oracle that keeps every record of every window."""
+def test_windows_equal_the_oracles(shape, records):
+    """The oracle keeps every record of every window."""
     records = _timed(records)
     oracle = _sessions_oracle if isinstance(shape, int) else _windows_oracle
     late, held, ends = oracle(shape, records)
@@ -211,8 +211,8 @@ def test_windows_hold_the_records_that_they_should(shape, records):
 
 @settings(max_examples=40, deadline=None)
 @given(records=RECORDS, shape=st.sampled_from(SHAPES[:3]))
-def test_early_rows_show_what_their_windows_hold(records, shape):
-    """All of them are given within as many calls as there are rows, and none of a closed window."""
+def test_provisional_rows_show_the_content_of_open_windows(records, shape):
+    """As many calls as there are rows give all of them, and none of a closed window."""
     records = _timed(records)
     table = _table(shape)
     _, watermark_ms = _fold(table, records, 0)
@@ -227,7 +227,7 @@ def test_early_rows_show_what_their_windows_hold(records, shape):
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_state_of_another_declaration_is_refused(shape):
-    """With the name of what differs: read under another size, its numbers would be wrong."""
+    """The error names the difference: decoded under another size, the numbers would be wrong."""
     table, store = _table(shape), {}
     _fold(table, _timed([("a", 0, 1)]), 0)
     _commit(table, store, 1)
@@ -236,8 +236,8 @@ def test_state_of_another_declaration_is_refused(shape):
 
 
 @pytest.mark.parametrize("grace_ms", [0, 1000])
-def test_a_closed_window_stays_closed_under_another_grace(grace_ms):
-    """A longer grace does not open it again: its row would lose what it had."""
+def test_a_closed_window_stays_closed_under_a_longer_grace(grace_ms):
+    """Reopened, its row would lose the values of before."""
     table, store = _table(TUMBLING), {}
     _, watermark_ms = _fold(table, _timed([("a", 0, 1), ("a", 40, 1)]), 0)
     _commit(table, store, 1)
@@ -248,6 +248,6 @@ def test_a_closed_window_stays_closed_under_another_grace(grace_ms):
 
 
 def test_a_table_that_is_too_large_stops_its_partition():
-    """Before memory ends: `StateLimit` names the setting."""
+    """`StateLimit` names the setting, before memory runs out."""
     with pytest.raises(StateLimit, match="DIA_MAX_TABLE_BYTES"):
         _fold(_table(TUMBLING, max_bytes=100), _timed([("a", 0, 1)]), 0)

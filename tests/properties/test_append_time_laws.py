@@ -1,4 +1,4 @@
-"""Places in a log by append time: whatever markers lie between the records."""
+"""Searching a log by append time, with markers between the records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TP = TopicPartition("t", 0)
 
 
 class Log:
-    """A reader of records at some offsets; the others hold markers."""
+    """A reader of records at given offsets; the other offsets hold markers."""
 
     def __init__(self, records: list[tuple[int, int]], end: int) -> None:
         self.records = records
@@ -32,7 +32,7 @@ class Log:
 
 @st.composite
 def logs(draw: st.DrawFn) -> Log:
-    """Append times rise; up to twenty markers lie before each record, and behind the last."""
+    """Append times rise; up to twenty markers precede each record and the end."""
     offset, at_ms, records = -1, 100, []
     for gap, step in draw(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 3)), max_size=30)):
         offset, at_ms = offset + 1 + gap, at_ms + step
@@ -41,8 +41,8 @@ def logs(draw: st.DrawFn) -> Log:
 
 
 @given(logs(), st.data())
-def test_no_older_record_lies_behind_and_no_newer_one_before(log: Log, data: st.DataObject) -> None:
-    """What is skipped is older than the cutoff, all of it and nothing else."""
+def test_the_found_offset_separates_older_from_newer_records(log: Log, data: st.DataObject) -> None:
+    """All skipped records are older than the cutoff, and no other record is skipped."""
     low = data.draw(st.integers(0, log.end))
     cutoff_ms = data.draw(st.integers(98, 200))
     found = asyncio.run(first_since(log, TP, low, log.end, cutoff_ms))  # type: ignore[arg-type] # reads only
@@ -53,7 +53,7 @@ def test_no_older_record_lies_behind_and_no_newer_one_before(log: Log, data: st.
 
 @given(logs(), st.data())
 def test_the_last_record_before_an_offset_is_found(log: Log, data: st.DataObject) -> None:
-    """It tells a recreated topic from the one whose records were skipped."""
+    """It distinguishes a recreated topic from the one whose records were skipped."""
     low = data.draw(st.integers(0, log.end))
     end = data.draw(st.integers(low, log.end))
     found = asyncio.run(last_record(log, TP, low, end))  # type: ignore[arg-type] # reads only

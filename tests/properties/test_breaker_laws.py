@@ -1,4 +1,4 @@
-"""The breaker against a model that keeps the whole history and decides from it each time."""
+"""The circuit breaker against a model that keeps the whole history."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ POLICIES = st.builds(
 
 @dataclass
 class Model:
-    """What the breaker must be after ``calls``: (second, outcome) of every admitted call."""
+    """The breaker's expected state after ``calls``: (second, outcome) of every admitted call."""
 
     policy: BreakerPolicy
     calls: list[tuple[float, str]] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Model:
 
 
 class _OtherError(Exception):
-    """Not the dependency's fault."""
+    """An error that is not the dependency's fault."""
 
 
 async def _attempt(outcome: str) -> str:
@@ -64,8 +64,8 @@ async def _attempt(outcome: str) -> str:
 
 
 @given(STEPS, POLICIES)
-def test_a_breaker_is_what_its_history_says(steps, policy):
-    """It lets calls through exactly when the model does, and shows the state it is in."""
+def test_a_breaker_follows_from_its_history(steps, policy):
+    """It admits exactly the calls that the model admits, and reports the same state."""
 
     async def run() -> None:
         clock, metrics = VirtualClock(), Metrics()
@@ -96,9 +96,9 @@ def test_a_breaker_is_what_its_history_says(steps, policy):
 
 
 @given(st.integers(2, 20), st.booleans())
-def test_a_half_open_breaker_tries_one_call_at_a_time(callers, cancelled):
-    """A dependency that just came back must not be met by everyone who waited; and a trial that
-    is cancelled must not keep the door shut."""
+def test_a_half_open_breaker_admits_one_trial_at_a_time(callers, cancelled):
+    """All waiting callers at once would overload a dependency that has just recovered; a cancelled
+    trial must not leave the breaker blocked."""
 
     async def run() -> None:
         clock = VirtualClock()

@@ -1,4 +1,4 @@
-"""How old may an answer of a cache be? Never older than one life, through both layers together."""
+"""The age of cached answers: at most one lifetime, through both layers together."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TTL_S = 30.0
 STEPS = st.lists(
     st.tuples(st.integers(0, 1), st.floats(0.0, 20.0), st.floats(0.0, 5.0)), max_size=40
 )
-"""(which process asks, seconds before it does, seconds that a load takes)"""
+"""(process that asks, seconds before the request, seconds that a load takes)"""
 
 
 async def _oldest(steps: list[tuple[int, float, float]], l1_ttl_s: float) -> float:
@@ -61,7 +61,7 @@ async def _oldest(steps: list[tuple[int, float, float]], l1_ttl_s: float) -> flo
         if not asking.done():
             await clock.advance(took_s)
         read_at = await asking
-        # A caller that waits for a load is answered with what that load read.
+        # A caller that waits for a load gets the value of that load.
         oldest = max(oldest, began_s - read_at)
     for task in listening:
         task.cancel()
@@ -70,14 +70,15 @@ async def _oldest(steps: list[tuple[int, float, float]], l1_ttl_s: float) -> flo
 
 
 @given(STEPS)
-def test_no_answer_is_older_than_one_life(steps):
-    """A figure of "30 s" that is 58 s old hides half an outage."""
+def test_no_answer_is_older_than_one_lifetime(steps):
+    """A value that claims to be 30 s old and is 58 s old hides half an outage."""
     assert asyncio.run(_oldest(steps, TTL_S)) <= TTL_S
     assert asyncio.run(_oldest(steps, TTL_S / 3)) <= TTL_S
 
 
 @pytest.mark.parametrize("process", [0, 1])
-def test_what_came_from_the_shared_layer_keeps_only_its_rest(process):
-    """The one step at which a second life would begin: L2 is asked just before its entry ends."""
+def test_a_value_of_the_shared_layer_keeps_its_remaining_lifetime(process):
+    """The critical step: L2 is read just before its entry expires, and L1 must not start a new
+    lifetime."""
     steps = [(0, 0.0, 0.0), *((process, 26.0, 0.0) for _ in range(3))]
     assert asyncio.run(_oldest(steps, TTL_S)) <= TTL_S

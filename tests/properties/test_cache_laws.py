@@ -1,6 +1,7 @@
-"""A cache against a model: whatever happens to Redis and to connections, how old may an answer be?
+"""A cache against a model: the maximal age of an answer under any failure of Redis and connections.
 
-The source is a counter per name. Changes are told until the cache took them, as the outbox does.
+The source is a counter per name. Changes are repeated until the cache accepts them, as the outbox
+does.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ POLICY = CachePolicy(l1_ttl_s=30.0, l2_ttl_s=300.0, wait_s=1.0)
 
 
 @dataclass
-class Asked:
-    """A get under way: what it may not be older than, and what it gave."""
+class PendingGet:
+    """A running get: the oldest value it may return, and its answer."""
 
     answer: asyncio.Task[int | None]
     at_least: int
@@ -42,7 +43,7 @@ class Process:
     invalidations: Invalidations
     breaker: Breaker
     listening: asyncio.Task[None]
-    asked: list[Asked] = field(default_factory=list)
+    asked: list[PendingGet] = field(default_factory=list)
 
 
 class CacheMachine(RuleBasedStateMachine):
@@ -57,7 +58,7 @@ class CacheMachine(RuleBasedStateMachine):
         self.source = {"a": 1, "b": 1}
         self.told = {"a": 1, "b": 1}
         self.history = {"a": [(-math.inf, 1)], "b": [(-math.inf, 1)]}
-        """when each value was told"""
+        """When each value was announced."""
         self.gate: asyncio.Event = asyncio.Event()
         self.gate.set()
         self.run(self._begin())
@@ -93,9 +94,9 @@ class CacheMachine(RuleBasedStateMachine):
         return Versioned(value, value if self.versioned else 0)
 
     def _at_least(self, process: Process, name: str) -> int:
-        """The law. A process that hears is as new as what was told. So is one that does not but
-        reaches Redis, unless it joins a load that began earlier. Any other may still believe
-        what was true one L1 life ago."""
+        """The law: a connected process returns a value as new as the last announced change. So does
+        one that reaches Redis, unless it joins a load that began earlier. Any other may return a
+        value that was current one L1 lifetime ago."""
         alone = not process.cache._flights._flights
         reaches = not self.shared.away and process.breaker.state == "closed" and alone
         if process.invalidations.live or reaches:
@@ -108,13 +109,13 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(name=NAMES, which=PROCESSES)
     def get(self, name, which):
-        """Ask; the answer may take until the source answers."""
+        """Start a get; it may wait for the source."""
         process = self.processes[which]
         at_least = self._at_least(process, name)
 
         async def ask():
             process.asked.append(
-                Asked(
+                PendingGet(
                     asyncio.create_task(process.cache.get(name, lambda: self._load(name))), at_least
                 )
             )
@@ -125,18 +126,18 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(name=NAMES, which=PROCESSES)
     def change(self, name, which):
-        """The source changes, and somebody tells."""
+        """The source changes and announces it."""
         self.source[name] += 1
         self._tell(name, which)
 
     @rule(name=NAMES, which=PROCESSES)
     def change_in_silence(self, name, which):
-        """The source changes; the one who must tell died first."""
+        """The source changes, and its announcer dies first."""
         self.source[name] += 1
 
     @rule(name=NAMES, which=PROCESSES)
     def tell_again(self, name, which):
-        """The outbox repeats."""
+        """The outbox repeats its announcements."""
         self._tell(name, which)
 
     def _tell(self, name, which):
@@ -155,7 +156,8 @@ class CacheMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.gate.is_set())
     @rule(name=NAMES, which=PROCESSES)
     def source_slows(self, name, which):
-        """Loads that begin now, one at least, end later, with what they read now."""
+        """Loads that begin from here on, at least one, end later with the value read at their
+        start."""
         self.gate = asyncio.Event()
         self.gate_shut_at = self.clock.monotonic()
         self.shared.entries.clear()
@@ -171,7 +173,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule()
     def cut(self):
-        """Listeners lose their connections; Redis lives."""
+        """Listeners lose their connections; Redis keeps its data."""
         self.shared.cut()
         self.run(settle())
 
@@ -184,14 +186,14 @@ class CacheMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.shared.away)
     @rule(empty=st.booleans())
     def start(self, empty):
-        """Redis comes back, empty; or it was the network."""
+        """Redis comes back, either empty or, after a network failure, with its data."""
         if empty:
             self.shared.restart()
         self.shared.away = False
 
     @rule(which=st.sampled_from(["entries", "floors"]))
     def evict(self, which):
-        """Redis is full."""
+        """Redis evicts entries for want of memory."""
         getattr(self.shared, which).clear()
 
     @rule(delta_s=st.sampled_from([0.1, 3.0, 29.0, 61.0, 400.0]))

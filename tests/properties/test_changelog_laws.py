@@ -1,4 +1,4 @@
-"""The bytes of a commit: what is packed is unpacked, in parts that fit a record."""
+"""Encoding of a commit: unpacking returns what was packed, in parts that fit a record."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ PART_BYTES = (16 << 10) + 5000
 
 @given(links, entries)
 def test_a_commit_is_unpacked_as_it_was_packed(link, written):
-    """Order counts: of two entries of one key the later one is the truth."""
+    """Order is kept: of two entries of one key, the later one applies."""
     parts = [unpack(data) for data, _ in pack(link, written, PART_BYTES)]
     assert [entry for _, group in parts for entry in group] == written
     for number, (found, _) in enumerate(parts):
@@ -57,8 +57,8 @@ def test_a_commit_is_unpacked_as_it_was_packed(link, written):
 
 
 @given(links, entries)
-def test_parts_stay_below_their_limit(link, written):
-    """A part that outgrew its record would end every commit of the partition."""
+def test_parts_stay_below_the_record_limit(link, written):
+    """A larger part would fail every commit of the partition."""
     for data, group in pack(link, written, PART_BYTES):
         if len(group) > 1:
             assert sum(entry_bytes(key, value) for key, value in group) <= PART_BYTES - (16 << 10)
@@ -66,35 +66,35 @@ def test_parts_stay_below_their_limit(link, written):
         assert room <= 16 << 10
 
 
-def test_the_largest_entry_fits_the_smallest_record_it_may_meet(any_link):
-    """Tables cut at MAX_ENTRY_BYTES so that one entry and its header are one record."""
+def test_the_largest_entry_fits_the_smallest_record(any_link):
+    """Tables cut entries at MAX_ENTRY_BYTES so that one entry and its header fit one record."""
     parts = list(pack(any_link, [(b"k" * 9, b"v" * (MAX_ENTRY_BYTES - 15))]))
     assert [len(data) < CHANGELOG_PART_BYTES for data, _ in parts] == [True]
     assert Settings().changelog_part_bytes == CHANGELOG_PART_BYTES
 
 
 def test_a_commit_without_entries_is_one_part(any_link):
-    """Offsets move on without state: the chain needs its link all the same."""
+    """Offsets advance without state, and the chain still needs the link."""
     assert [len(group) for _, group in pack(any_link, [])] == [0]
 
 
 def test_a_newer_format_is_refused_by_name(any_link):
-    """Reading it as if it were ours would destroy the state."""
+    """Decoding it as the known format would corrupt the state."""
     data = bytearray(next(pack(any_link, []))[0])
     data[2] = FORMAT + 1
     with pytest.raises(UnknownFormat, match=f"format {FORMAT + 1}.*or a newer one"):
         unpack(bytes(data))
 
 
-def test_a_link_with_other_fields_has_another_format(any_link):
-    """A version that does not know a field drops it from the chain, without an error."""
+def test_changed_fields_of_a_link_require_a_new_format(any_link):
+    """A version that does not know a field would drop it from the chain without an error."""
     assert FORMAT == 6
     fields = Link.__struct_fields__
     assert (len(fields), fields[-3:]) == (19, ("shard_map", "later_maps", "last_day"))
 
 
 def test_the_format_before_shard_maps_is_read(any_link):
-    """The new version of a rolling restart goes on where the old one ended."""
+    """During a rolling restart, the new version continues a chain of the old one."""
     prefix = struct.Struct(">2sBI")
     header = msgspec.msgpack.encode(
         [getattr(any_link, name) for name in Link.__struct_fields__[:-2]]
@@ -103,8 +103,8 @@ def test_the_format_before_shard_maps_is_read(any_link):
     assert (link.seq, link.later_maps, link.last_day, entries) == (any_link.seq, (), -1, [])
 
 
-def test_an_older_format_sends_nobody_to_a_newer_version(any_link):
-    """It was a newer version that refused it."""
+def test_the_error_for_an_older_format_does_not_ask_for_an_upgrade(any_link):
+    """A newer version refused it."""
     data = bytearray(next(pack(any_link, []))[0])
     older = min(READABLE) - 1
     data[2] = older
@@ -114,8 +114,8 @@ def test_an_older_format_sends_nobody_to_a_newer_version(any_link):
 
 
 @given(st.binary(max_size=30).filter(lambda raw: raw[:2] != b"DC"))
-def test_bytes_of_anyone_else_are_a_gap(raw):
-    """Someone wrote into the changelog: going on would lose what they overwrote."""
+def test_foreign_bytes_are_a_gap_in_the_chain(raw):
+    """Another program wrote into the changelog: continuing would lose what it overwrote."""
     with pytest.raises(ChangelogGap, match="another program may have written it"):
         unpack(raw)
 

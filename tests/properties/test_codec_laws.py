@@ -1,4 +1,4 @@
-"""Laws of decoding: nothing raises, and a batch is the sum of its records."""
+"""Decoding raises nothing, and a batch decodes as its records do one by one."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def _batch(topic, rows) -> RecordBatch:
 
 @given(st.sampled_from(app.topology.topics), records)
 @settings(max_examples=cases(400), deadline=None)
-def test_a_batch_decodes_to_what_its_records_decode_to_alone(topic, rows):
-    """Neighbours, good or bad, never change a record's fate; and nothing ever raises."""
+def test_a_batch_decodes_as_its_records_do_alone(topic, rows):
+    """A neighbour, valid or not, does not change a record's result."""
     decoded = decode(topic, _batch(topic, rows), LIMITS)
     positions = range(len(rows)) if decoded.positions is None else decoded.positions
     together = dict(
@@ -94,7 +94,7 @@ def test_a_batch_decodes_to_what_its_records_decode_to_alone(topic, rows):
 @given(st.binary(max_size=300))
 @settings(max_examples=cases(400), deadline=None)
 def test_arbitrary_bytes_never_raise(raw):
-    """The log holds what anyone sent: no bytes may stop a partition."""
+    """Any client may have written to the log: no bytes may stop a partition."""
     rows = [(raw, raw[:5], ((headers.SCHEMA, raw[5:9]),) if raw[:1] > b"\x80" else (), T)]
     for topic in app.topology.topics:
         decoded = decode(topic, _batch(topic, rows), LIMITS)

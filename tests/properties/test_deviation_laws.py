@@ -1,4 +1,4 @@
-"""The law of deviations: right to nine digits, however large the mean, however the values are cut."""
+"""Standard deviations are right to nine digits, for any mean and any batching."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from streams.engine.windows.minute_windows import MinuteWindows, WindowPolicy
 from tests.depth import cases
 
 RATIO_MAX = 1e12
-"""The largest mean in standard deviations that is promised."""
+"""The largest supported ratio of mean to standard deviation."""
 
 
 @st.composite
 def samples(draw):
-    """Cuts of values whose mean is up to `RATIO_MAX` times their deviation."""
+    """Batches of values whose mean is up to `RATIO_MAX` times their deviation."""
     mean = draw(st.sampled_from([0.0, 1.0, 1e3, 1e8, -1.7e9, 1e12, -1e12]))
     scale = draw(st.sampled_from([1.0, 10.0, 995.0]))
     seed = draw(st.integers(0, 2**32 - 1))
@@ -39,8 +39,8 @@ def exact(values) -> tuple[float, float]:
 
 
 def assert_right(found, values, *, combined: bool = False) -> None:
-    """Within nine digits; of combined rows, whose means were rounded to one ulp each, within the
-    share that an ulp has in the standard deviation: 5e-4 at a ratio of `RATIO_MAX`."""
+    """Within nine digits. For combined rows, each mean was rounded to one ulp: then within that
+    ulp's share of the standard deviation, 5e-4 at a ratio of `RATIO_MAX`."""
     mean, m2 = exact(values)
     ulp = float(np.spacing(np.abs(values).max()))
     rounding = len(values) * (4 * ulp) ** 2
@@ -51,7 +51,7 @@ def assert_right(found, values, *, combined: bool = False) -> None:
 
 
 def window_rows(chunks):
-    """The row of one window that was folded a chunk at a time."""
+    """The row of one window, folded chunk by chunk."""
     windows = MinuteWindows(0, 0, 1, lambda t, m, x: np.zeros(len(t), np.int32), WindowPolicy())
     offset = 0
     for chunk in chunks:
@@ -68,8 +68,8 @@ def window_rows(chunks):
 
 @settings(max_examples=cases(200))
 @given(samples())
-def test_a_window_is_right_however_it_is_cut_into_batches(sample):
-    """A user compares the deviation with that of a notebook."""
+def test_a_window_is_right_for_every_batching(sample):
+    """Users compare the deviation with that of a notebook."""
     values, chunks = sample
     rows = window_rows(chunks)
     assert_right((float(rows.mean[0]), float(rows.m2[0])), values)
@@ -78,8 +78,8 @@ def test_a_window_is_right_however_it_is_cut_into_batches(sample):
 
 @settings(max_examples=cases(200))
 @given(samples())
-def test_rows_combine_to_what_their_values_say(sample):
-    """Hours, days and steps are made of rows, never of values."""
+def test_combined_rows_equal_the_deviation_of_their_values(sample):
+    """Hours, days and steps are computed from rows, not from values."""
     values, chunks = sample
     rows = [window_rows([chunk]) for chunk in chunks]
     n, mean, m2 = (np.array([getattr(r, name)[0] for r in rows]) for name in ("n", "mean", "m2"))
@@ -87,7 +87,7 @@ def test_rows_combine_to_what_their_values_say(sample):
 
 
 def test_one_value_has_no_deviation():
-    """Rounding must not invent one."""
+    """Rounding must not produce one."""
     n, value = np.array([1]), np.array([0.1])
     mean, m2 = about_mean(n, value, np.zeros(1), np.zeros(1))
     assert (mean[0], m2[0]) == (0.1, 0.0)

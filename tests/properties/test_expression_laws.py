@@ -1,4 +1,4 @@
-"""An expression computes what Python would, and nothing that is not arithmetic gets through."""
+"""Expressions compute what Python computes, and only arithmetic is accepted."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def _grown(part):
 
 
 @given(st.recursive(LEAVES, _grown, max_leaves=12))
-def test_an_expression_means_what_it_means_in_python(text):
-    """Whoever writes one expects the precedence and the rounding they know."""
+def test_an_expression_has_pythons_value(text):
+    """Users expect Python's precedence and rounding."""
     found = Expression(text, ["x", "y"])(ROWS, 3)
     for row in range(3):
         names = {name: float(column[row]) for name, column in ROWS.items()}
@@ -63,7 +63,7 @@ def test_an_expression_means_what_it_means_in_python(text):
 @example("max(*x)")
 @example("(x := 1)")
 def test_any_text_is_computed_or_refused(text):
-    """It comes from outside: nothing but a refusal, or three doubles, may come of it."""
+    """The text comes from outside: the result is a refusal or three doubles."""
     try:
         found = Expression(text, ["x", "y"])(ROWS, 3)
     except InvalidParameters:
@@ -73,8 +73,8 @@ def test_any_text_is_computed_or_refused(text):
 
 
 @given(st.text(alphabet="xy01.+-*/%()<>=, maxbs", max_size=60))
-def test_text_made_of_arithmetic_signs_is_computed_or_refused(text):
-    """Closer to the grammar than random text, so that more of it gets past the parser."""
+def test_text_of_arithmetic_symbols_is_computed_or_refused(text):
+    """Closer to the grammar than random text, so more of it passes the parser."""
     test_any_text_is_computed_or_refused.hypothesis.inner_test(text)
 
 
@@ -83,19 +83,19 @@ def test_text_made_of_arithmetic_signs_is_computed_or_refused(text):
     ["x.real", "x[0]", "abs", "__import__('os')", "x and y", "'x'", "True", "1j", "x < y < 1",
      "max(x)", "max(x, y, 1)", "max(x, key=y)", "{1}", "not x", "~x", "x // y", "x @ y"],
 )  # fmt: skip
-def test_what_is_not_arithmetic_is_refused(text):
-    """Each of these is valid Python; none has a place here."""
+def test_other_python_expressions_are_refused(text):
+    """Each of these is valid Python and no arithmetic."""
     with pytest.raises(InvalidParameters):
         Expression(text, ["x", "y"])
 
 
 def test_a_power_of_integers_does_not_grow_without_bound():
-    """9**9**9 as an integer would take all the memory there is; as doubles it is infinity."""
+    """9**9**9 as an integer would exhaust memory; as doubles it is infinity."""
     assert math.isinf(Expression("9**9**9", [])({}, 1)[0])
 
 
 def test_long_wide_and_deep_expressions_are_refused():
-    """Each bound by itself: characters, parts, nesting."""
+    """Each bound alone: characters, nodes, nesting."""
     for text, what in (
         ("x" + " " * 1000, "characters"),
         ("+".join(["x"] * 150), "parts"),

@@ -1,4 +1,4 @@
-"""A signal against its law: what is left of the worst reading, faded by one level every N."""
+"""A decaying level against its law: the worst reading, lowered by one level every N readings."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ def _left(readings, fall_readings):
 
 
 @given(READINGS, st.integers(1, 12))
-def test_a_level_is_what_is_left_of_the_worst_reading(readings, fall_readings):
-    """The table of the state machine and the sentence about it must be the same thing."""
+def test_the_level_is_the_decayed_worst_reading(readings, fall_readings):
+    """The state machine's table must agree with its description."""
     fading = Fading(fall_readings)
     for count in range(1, len(readings) + 1):
         assert fading.read(readings[count - 1]) == _left(readings[:count], fall_readings)
 
 
 @given(READINGS, st.integers(1, 12))
-def test_it_never_lies_below_the_last_reading_and_falls_one_step_at_a_time(readings, fall_readings):
-    """What is wrong now is acted on now; what was wrong is let go of with care."""
+def test_the_level_is_at_least_the_last_reading_and_falls_one_step_at_a_time(
+    readings, fall_readings
+):
+    """It rises at once and falls slowly."""
     fading = Fading(fall_readings)
     falls = []
     before = Level.HEALTHY

@@ -1,4 +1,4 @@
-"""Nothing is lost, nobody starves, and high priority waits for a bounded number of starts."""
+"""The fair queue loses no job, starves no tenant, and bounds the wait in the high-priority lane."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def drained(queue, may_start=always):
 
 
 @given(JOBS)
-def test_every_job_starts_once_and_in_its_tenants_order(jobs):
-    """The queue reorders; it must neither lose nor repeat, nor let a tenant overtake itself."""
+def test_every_job_starts_once_in_its_tenants_order(jobs):
+    """The queue reorders tenants; it must not lose, repeat or reorder jobs of one tenant."""
     queue = filled(jobs)
     assert len(queue) == len(jobs)
     started = drained(queue)
@@ -52,8 +52,8 @@ def test_every_job_starts_once_and_in_its_tenants_order(jobs):
 
 
 @given(JOBS, JOBS)
-def test_a_job_waits_for_a_bounded_number_of_starts_of_its_lane(jobs, later):
-    """(k + 1) T, whatever else arrives meanwhile: that is what starving cannot look like."""
+def test_a_job_waits_for_a_bounded_number_of_starts_in_its_lane(jobs, later):
+    """The bound is (k + 1) T whatever arrives meanwhile: so no job starves."""
     queue = filled(jobs)
     before = Counter()
     bound = {}
@@ -73,8 +73,8 @@ def test_a_job_waits_for_a_bounded_number_of_starts_of_its_lane(jobs, later):
 
 
 @given(st.integers(1, 80), st.integers(1, 80))
-def test_the_normal_lane_keeps_its_share_and_the_high_lane_the_rest(high, normal):
-    """While both have work: high first, but never all of it."""
+def test_the_normal_lane_keeps_its_share_of_starts(high, normal):
+    """While both lanes have jobs, high goes first but does not take every start."""
     jobs = [("high", f"h{i % 3}", "x") for i in range(high)]
     queue = filled(jobs + [("normal", f"n{i % 3}", "x") for i in range(normal)])
     started = [lane for _, lane, *_ in drained(queue)]
@@ -87,8 +87,8 @@ def test_the_normal_lane_keeps_its_share_and_the_high_lane_the_rest(high, normal
 
 
 @given(JOBS, st.sets(st.sampled_from("xyz")))
-def test_a_closed_queue_holds_back_its_own_jobs_only(jobs, closed):
-    """One scenario at its limit must not stop the others, of the same tenant or of any."""
+def test_a_closed_queue_delays_only_its_own_jobs(jobs, closed):
+    """A scenario at its limit must not stop the others, of this tenant or of another."""
     queue = filled(jobs)
     started = drained(queue, lambda job: job[3] not in closed)
     assert sorted(number for number, *_ in started) == [
@@ -98,8 +98,8 @@ def test_a_closed_queue_holds_back_its_own_jobs_only(jobs, closed):
 
 
 @given(JOBS, TENANTS)
-def test_what_is_removed_does_not_start(jobs, tenant):
-    """Jobs of a partition that left must not run here."""
+def test_a_removed_job_does_not_start(jobs, tenant):
+    """Jobs of a revoked partition must not run on this worker."""
     queue = filled(jobs)
     removed = queue.remove(lambda job: job[2] == tenant)
     started = drained(queue)
@@ -108,15 +108,15 @@ def test_what_is_removed_does_not_start(jobs, tenant):
     assert len(removed) + len(started) == len(jobs)
 
 
-def test_a_heavy_tenant_costs_a_light_one_one_start():
-    """A thousand jobs of one tenant in front: the other's only job is second."""
+def test_a_heavy_tenant_delays_a_light_one_by_one_start():
+    """With a thousand jobs of one tenant queued, the other tenant's only job starts second."""
     queue = filled([("normal", "heavy", "x")] * 1000 + [("normal", "light", "x")])
     assert [queue.pop(always)[2] for _ in range(2)] == ["heavy", "light"]
 
 
 @given(JOBS, st.data())
-def test_a_job_that_leaves_and_comes_back_keeps_its_place(jobs, data):
-    """Work that was prepared, or whose dependency failed, must not lose its turn to later work."""
+def test_a_requeued_job_keeps_its_place(jobs, data):
+    """A job that was prepared, or whose dependency failed, must not lose its turn to later jobs."""
     queue = FairQueue(SHARE, never)
     places = {}
     for number, (lane, tenant, name) in enumerate(jobs):
@@ -137,8 +137,8 @@ def test_a_job_that_leaves_and_comes_back_keeps_its_place(jobs, data):
 
 
 @given(JOBS, st.sets(st.integers(0, 59)))
-def test_jobs_that_end_while_they_wait_are_passed_over(jobs, ended):
-    """A cancelled request among a hundred thousand must not cost a walk through all of them."""
+def test_jobs_that_end_while_queued_are_skipped(jobs, ended):
+    """A cancelled request among a hundred thousand must not need a scan of all of them."""
     queue = FairQueue(SHARE, lambda job, place: job[0] in ended)
     for number, (lane, tenant, name) in enumerate(jobs):
         queue.push(lane, tenant, name, (number, lane, tenant, name))
@@ -150,8 +150,8 @@ def test_jobs_that_end_while_they_wait_are_passed_over(jobs, ended):
     assert len(queue) == 0
 
 
-def test_a_job_comes_back_between_those_that_came_back_before_it():
-    """Its place is behind one that waits again and before another."""
+def test_a_requeued_job_keeps_its_order_among_requeued_jobs():
+    """It goes behind one that was queued earlier and before one that was queued later."""
     queue = filled([("normal", "t", "x")] * 5)
     places = {number: number + 1 for number in range(5)}
     taken = [queue.pop_ahead("normal", always) for _ in range(3)]
@@ -161,8 +161,8 @@ def test_a_job_comes_back_between_those_that_came_back_before_it():
 
 
 @given(JOBS, st.sets(st.integers(0, 59)))
-def test_nothing_stays_of_tenants_that_have_no_job(jobs, ended):
-    """Tenants and queues are names that requests bring: millions of them in the life of a worker."""
+def test_tenants_without_jobs_use_no_memory(jobs, ended):
+    """Tenant and queue names come from requests: a worker sees millions of them."""
     queue = FairQueue(SHARE, lambda job, place: job[0] in ended)
     for number, (lane, tenant, name) in enumerate(jobs):
         queue.push(lane, tenant, name, (number, lane, tenant, name))
@@ -175,14 +175,14 @@ def test_nothing_stays_of_tenants_that_have_no_job(jobs, ended):
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
-def test_no_lane_may_have_all_of_the_starts(share):
-    """The other one would starve."""
+def test_no_lane_may_take_all_starts(share):
+    """The other lane would starve."""
     with pytest.raises(AssertionError):
         FairQueue(share, never)
 
 
-def test_a_tenant_with_very_many_queues_is_looked_through_in_bounded_time():
-    """A policy of its own for each request must not make each start a walk through all of them."""
+def test_starts_of_a_tenant_with_very_many_queues_take_bounded_time():
+    """A separate policy for each request must not make each start scan all queues."""
     queue, asked = FairQueue(SHARE, never), []
     for number in range(1000):
         queue.push("normal", "t", f"policy {number}", number)

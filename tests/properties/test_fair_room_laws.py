@@ -1,4 +1,4 @@
-"""Room that owners share: bounds, and that greed of some leaves room to another."""
+"""Capacity shared by owners: the bound holds, and greedy owners leave capacity to others."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ steps = st.lists(
 
 
 @given(steps)
-def test_the_room_is_never_overdrawn_and_all_comes_back(steps):
-    """What is counted is what is held, by every owner and in sum."""
+def test_capacity_is_never_exceeded_and_fully_returned(steps):
+    """The counts equal what is held, per owner and in sum."""
     room: FairShare[str] = FairShare(SIZE)
     held: list[dict[str, int]] = []
     for owner, amount, gives in steps:
@@ -35,8 +35,8 @@ def test_the_room_is_never_overdrawn_and_all_comes_back(steps):
 
 
 @given(steps, st.integers(1, 4))
-def test_whatever_others_took_a_new_owner_finds_room(steps, others):
-    """Law: beside k owners, one that holds nothing may take half of 1/2^k of the room."""
+def test_a_new_owner_always_finds_capacity(steps, others):
+    """Beside k owners, a new owner may take half of 1/2^k of the capacity."""
     room: FairShare[str] = FairShare(SIZE)
     names = "abcd"[:others]
     for owner, amount, _ in steps:
@@ -46,7 +46,7 @@ def test_whatever_others_took_a_new_owner_finds_room(steps, others):
 
 
 @given(st.dictionaries(st.sampled_from("abcd"), st.integers(1, 400), min_size=1))
-def test_parts_of_several_owners_are_taken_together_or_not_at_all(amounts):
+def test_parts_of_several_owners_are_acquired_all_or_nothing(amounts):
     """A gateway's request holds events of many tenants."""
     room: FairShare[str] = FairShare(SIZE)
     fits = room.fits(amounts)

@@ -1,4 +1,4 @@
-"""What identifies an event, and what makes a repeat a conflict."""
+"""Event identities, and payload hashes that make a repeat a conflict."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def _payloads(rows, prints=PRINTS):
 
 
 @given(st.lists(events, min_size=1, max_size=20))
-def test_one_id_of_one_tenant_is_one_event(rows):
-    """Whatever else its bytes say; without an id, its bytes are what identifies it. NUL is a
-    character as any other: no tenant ends where another's id begins."""
+def test_one_id_of_one_tenant_is_one_identity(rows):
+    """The other fields do not matter; an event without an id is identified by its bytes. NUL is an
+    ordinary character: tenant and id must not run into each other."""
     names = [
         (tenant, "id", event_id) if event_id is not None else (tenant, "bytes", value)
         for event_id, tenant, value in rows
@@ -58,20 +58,19 @@ def test_one_id_of_one_tenant_is_one_event(rows):
 
 @given(st.lists(events, min_size=1, max_size=10))
 def test_an_identity_does_not_depend_on_its_batch(rows):
-    """Batches are cut anew at every restart."""
+    """Every restart cuts the log into other batches."""
     assert _identities(rows) == [_identities([row])[0] for row in rows]
 
 
 @given(st.lists(events, min_size=1, max_size=10))
-def test_another_secret_gives_other_identities(rows):
-    """Else they could be computed, and made to meet, by anybody."""
+def test_another_secret_gives_different_identities(rows):
+    """Otherwise a sender could compute identities and craft collisions."""
     assert set(_identities(rows)).isdisjoint(_identities(rows, OTHER))
 
 
 @given(st.lists(series, max_size=20), st.lists(series, min_size=1, max_size=20))
-def test_a_series_has_one_fingerprint_whatever_came_before(before, rows):
-    """It must be the same after a restart, in which names get other codes; "a", "b" is not
-    "b", "a"."""
+def test_a_series_fingerprint_does_not_depend_on_earlier_names(before, rows):
+    """It must be the same after a restart that gives names other codes; "a", "b" is not "b", "a"."""
     known = SeriesNames()
     if before:
         _series(before, names=known)
@@ -81,8 +80,8 @@ def test_a_series_has_one_fingerprint_whatever_came_before(before, rows):
 
 
 @given(st.lists(said, min_size=1, max_size=20))
-def test_payloads_are_equal_where_the_fields_are(rows):
-    """Else a repeat would be dead-lettered as a conflict, or a conflict dropped as a repeat."""
+def test_payload_hashes_are_equal_exactly_if_the_fields_are(rows):
+    """Otherwise a repeat becomes a conflict, or a conflict is dropped as a repeat."""
     found = _payloads(rows)
     for i, first in enumerate(rows):
         for j, second in enumerate(rows[:i]):
@@ -90,12 +89,12 @@ def test_payloads_are_equal_where_the_fields_are(rows):
 
 
 @given(st.lists(said, min_size=1, max_size=10))
-def test_a_payload_does_not_depend_on_its_batch(rows):
-    """A neighbour that names a run must not change the payload of a row without one."""
+def test_a_payload_hash_does_not_depend_on_its_batch(rows):
+    """A neighbour with a run must not change the hash of a row without one."""
     assert _payloads(rows) == [_payloads([row])[0] for row in rows]
 
 
-def test_zero_has_no_sign():
-    """JSON writers disagree about -0.0; it is no other value."""
+def test_zero_and_negative_zero_are_equal():
+    """JSON writers disagree about -0.0."""
     one = ("a", "b", "c")
     assert len(set(_payloads([(one, 5, 0.0, None), (one, 5, -0.0, None)]))) == 1

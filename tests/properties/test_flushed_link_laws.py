@@ -1,4 +1,4 @@
-"""F1 to F4: what a kill -9 leaves of a local store, and what the trim leaves of its changelog."""
+"""F1 to F4: the local store after a kill -9, and its trimmed changelog."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ steps = st.lists(
 
 
 class _CountedDisk(MemoryDisk):
-    """A disk that counts how often a partition was given a fresh folder."""
+    """A disk that counts the fresh folders given to a partition."""
 
     fresh = 0
 
@@ -50,23 +50,22 @@ async def _follow(plan, commits_between):
             trim = ChangelogTrim(rig.broker, commits_between)
             assert partition.state.link == link or link.seq == 0
             assert partition.progress == before
-            # One record a link, and one write: what is not flushed is read again, and no more.
+            # One record per link and one write per link: exactly the unflushed links are read
+            # again.
             assert rig.opened.restored_records == state.store.written_to - kept
     return rig
 
 
 @settings(max_examples=60)
 @given(plan=steps, commits_between=st.integers(1, 3))
-def test_a_kill_costs_the_links_that_are_not_flushed_and_never_the_whole_state(
-    plan, commits_between
-):
-    """The store is a state after one link, the changelog holds all links behind it, and no start
-    takes a fresh folder."""
+def test_a_kill_loses_only_unflushed_links(plan, commits_between):
+    """The store is the state after one link, the changelog holds all later links, and no start
+    needs a fresh folder."""
     rig = asyncio.run(_follow([*plan, "kill"], commits_between))
     assert rig.disk.fresh == 0
 
 
-def test_the_changelog_is_trimmed_as_flushes_allow():
-    """Else the law above holds for a log that is never trimmed."""
+def test_the_changelog_is_trimmed_up_to_the_flush():
+    """Otherwise the law above would hold for a log that is never trimmed."""
     rig = asyncio.run(_follow(["commit again"] * 40, 1))
     assert rig.log(CHANGELOG).start_offset > 20

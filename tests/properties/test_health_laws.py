@@ -1,4 +1,4 @@
-"""Laws of the health rule: green needs proof, and unknown is never zero."""
+"""Health: green needs a complete answer, and an unknown number is not zero."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def observations(draw: st.DrawFn) -> Observation:
 
 
 @given(observations())
-def test_healthy_means_that_everything_was_asked_and_everything_is_read(observed):
-    """The verdict a person acts on: it must not be given for want of an answer."""
+def test_healthy_requires_all_answers_and_no_unread_records(observed):
+    """Operators act on the verdict: a missing answer must not make it green."""
     health = judge(observed)
     if health.verdict is not Severity.HEALTHY:
         return
@@ -74,8 +74,8 @@ def test_healthy_means_that_everything_was_asked_and_everything_is_read(observed
 
 
 @given(observations())
-def test_lag_is_a_number_only_where_every_lag_is_known(observed):
-    """A sum over what answered would call silence 0."""
+def test_the_lag_is_a_number_only_if_every_lag_is_known(observed):
+    """A sum over the answers at hand would count a missing one as 0."""
     health = judge(observed)
     unknown = any(
         one.logs is None or (one.logs and one.committed is None) for one in observed.sources
@@ -87,7 +87,7 @@ def test_lag_is_a_number_only_where_every_lag_is_known(observed):
 
 @given(observations(), st.data())
 def test_unread_records_without_an_owner_are_red(observed, data):
-    """The case the rule exists for, whatever else is going on."""
+    """The case for which the rule exists, regardless of the other findings."""
     silent = GroupDescription("g", stable=True, members=())
     dead = SourceObservation(
         source=DeclaredSource("g", "dead"),
@@ -101,7 +101,7 @@ def test_unread_records_without_an_owner_are_red(observed, data):
 
 
 @given(observations(), st.sampled_from(["logs", "committed", "group"]))
-def test_an_answer_that_is_missing_is_never_green(observed, answer):
+def test_a_missing_answer_is_not_green(observed, answer):
     """Whichever of the questions failed."""
     if not observed.sources:
         return
@@ -112,7 +112,7 @@ def test_an_answer_that_is_missing_is_never_green(observed, answer):
 
 @given(observations())
 def test_the_verdict_is_the_worst_finding(observed):
-    """So that every surface that shows the findings agrees with every one that shows the verdict."""
+    """Pages that show findings and pages that show the verdict must agree."""
     health = judge(observed)
     severities = [one.severity for one in health.findings]
     assert health.verdict == max(severities, default=Severity.HEALTHY)

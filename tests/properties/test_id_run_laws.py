@@ -1,4 +1,4 @@
-"""The law of a run: it finds exactly the rows it was made of, and says so when it cannot."""
+"""A run of ids on disk finds exactly its rows, and raises if it cannot."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ NAME = "run"
 
 
 def built(rows, files, step=1_000_000):
-    """A run of these rows, made in steps."""
+    """A run of these rows, built in steps."""
     recent = RecentIds(len(rows))
     recent.append(rows, np.arange(0), np.empty(0, np.int64))
     recent.entries[7] = 5
     builder = IdRunBuilder(recent, files, NAME)
     while (run := builder.step(step)) is None:
-        assert not files.names(), "a file that is not complete is not there"
+        assert not files.names(), "an incomplete file must not be visible"
     return run
 
 
@@ -53,8 +53,8 @@ def random_rows(count, seed=1):
     st.integers(1, 5),
     st.integers(1, 5),
 )
-def test_a_run_is_a_dictionary(events, block, piece):
-    """Also where upper halves are shared over blocks, pieces and ranges: the last of each event."""
+def test_a_run_equals_a_dictionary(events, block, piece):
+    """Also if equal upper halves span blocks, pieces and ranges: the last row of each event counts."""
     with pytest.MonkeyPatch.context() as patch:
         for module in (id_run, id_run_builder):
             patch.setattr(module, "ROWS_PER_BLOCK", block)
@@ -77,8 +77,8 @@ def test_a_run_is_a_dictionary(events, block, piece):
             }
 
 
-def test_a_run_of_a_hundred_thousand_finds_all_and_reads_little():
-    """At its real sizes: a fresh event must not touch the disk."""
+def test_a_run_of_a_hundred_thousand_finds_all_with_few_reads():
+    """At production sizes, a fresh event must not touch the disk."""
     rows = random_rows(100_000)
     files = MemoryFiles()
     run = built(rows, files, step=20_000)
@@ -96,8 +96,8 @@ def test_a_run_of_a_hundred_thousand_finds_all_and_reads_little():
 
 
 @given(st.integers(0, 10**9), st.integers(0, 7))
-def test_damage_is_an_error_and_never_an_answer(at, bit):
-    """A bit that rots on a disk would make a duplicate fresh, or a repeat a conflict."""
+def test_damage_raises_and_gives_no_wrong_answer(at, bit):
+    """A flipped bit could otherwise make a duplicate fresh or a repeat a conflict."""
     rows, files = random_rows(300), MemoryFiles()
     built(rows, files).close()
     content = files.contents[NAME]
@@ -106,8 +106,8 @@ def test_damage_is_an_error_and_never_an_answer(at, bit):
         _ask_for_all(files, rows)
 
 
-def test_a_filter_forgets_nothing_and_errs_seldom():
-    """A false no would count an event twice; false yeses cost a read each."""
+def test_a_filter_has_no_false_negative_and_few_false_positives():
+    """A false negative counts an event twice; a false positive costs a read."""
     rows = random_rows(20_000)
     rows = rows[np.argsort(rows[:, HI])]
     held = IdFilter.for_events(len(rows))

@@ -1,4 +1,4 @@
-"""The lock file's text and its meaning are one thing."""
+"""Reading and writing the JAR lock file are inverse."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _jars = st.builds(
 
 
 @given(st.lists(_jars, unique_by=lambda jar: jar.coordinate))
-def test_what_is_written_is_read_back(jars):
-    """Whatever a new Kafka version brings, relocking loses nothing."""
+def test_a_written_lock_is_read_back(jars):
+    """Relocking must lose no entry of a new Kafka version."""
     assert sorted(parse_lock(render_lock(jars)), key=str) == sorted(jars, key=str)
 
 
-def test_the_committed_lock_is_as_the_tool_writes_it():
-    """A lock edited by hand would differ at the next relock for no reason."""
+def test_the_committed_lock_is_formatted_as_the_tool_writes_it():
+    """A hand-edited lock would show differences at the next relock."""
     assert render_lock(read_lock()) == LOCK_FILE.read_text()
 
 
 @given(st.text(st.characters(exclude_characters="\r\n#", codec="ascii"), min_size=1))
-def test_a_line_of_another_form_is_refused(text):
+def test_a_malformed_line_is_refused(text):
     """A truncated lock must not pass for a shorter one."""
     if len(text.split()) != 3 and text.splitlines() == [text]:
         with pytest.raises(ValueError, match="line 1"):

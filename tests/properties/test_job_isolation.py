@@ -1,4 +1,5 @@
-"""Two tenants whose simulations share a partition, one hostile: the other's answers are as without it."""
+"""Two tenants' simulations share a partition; one tenant is hostile: the other's answers are the
+same as alone."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ TIGHT = replace(
 JOB_S = 0.3
 
 honest_step = st.tuples(st.integers(0, 5), st.sampled_from([1, 1, 1, 2]), st.sampled_from([1, 9]))
-"""key, trials (another number is a conflict), priority"""
+"""Key, trials (another number is a conflict), priority."""
 hostile_step = st.tuples(
     st.sampled_from(["many", "same", "conflicts", "cancels", "large", "echo", "bad"]),
     st.integers(1, 30),
@@ -38,7 +39,7 @@ plans = st.lists(
 
 
 class Timed(Hand):
-    """Every job takes a while; hostile ones have large summaries."""
+    """Every job takes time; hostile ones have large summaries."""
 
     slots = 2
 
@@ -106,7 +107,7 @@ async def _answers(plan, *, hostile: bool):
 
 
 async def _work(desk, steps):
-    """Read what there is, let time pass, commit what ended."""
+    """Read the available records, let time pass, commit the finished ones."""
     for _ in range(steps):
         await desk.read()
         await desk.clock.advance(JOB_S)
@@ -118,6 +119,6 @@ async def _work(desk, steps):
 @settings(max_examples=25)
 @given(plans)
 def test_a_hostile_tenant_changes_no_answer_of_another(plan):
-    """Floods, repeats, conflicts, cancellations of keys that are another's, large summaries."""
+    """It floods, repeats, sends conflicts, cancels the other's keys and has large summaries."""
     together = asyncio.run(_answers(plan, hostile=True))
     assert together == asyncio.run(_answers(plan, hostile=False))

@@ -1,4 +1,4 @@
-"""Of each key one run is true within its time, whatever ends when, and whatever is given up."""
+"""For each key, one run is authoritative within its TTL, in any order of completions and give-ups."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENDS = st.sampled_from(["finish", "finish", "give up", "crash"])
 
 
 class OneAttempt(Hand):
-    """What fails once is given up."""
+    """An attempt that fails once is given up."""
 
     def queue(self, name):
         return QueuePolicy(attempts=1)
@@ -30,9 +30,9 @@ class OneAttempt(Hand):
     st.lists(GAPS_S, min_size=1, max_size=8),
     st.lists(st.tuples(ENDS, st.integers(0, 7)), max_size=20),
 )
-def test_every_request_is_judged_by_the_last_first_before_it(gaps_s, ends):
-    """What was given up is no first. The rest follows from append times alone: it does not matter
-    in which order requests ended, nor how often the process died."""
+def test_every_request_is_decided_by_the_last_first_request_before_it(gaps_s, ends):
+    """A given-up request does not count as first. The rest follows from append times: neither the
+    order of completions nor restarts matter."""
     asyncio.run(_law(gaps_s, ends))
 
 

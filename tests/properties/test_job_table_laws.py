@@ -1,4 +1,4 @@
-"""What a job partition remembers survives being written, restored and rewritten, and nothing else."""
+"""The state of a job partition survives writing, restoring and rewriting unchanged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VERDICTS = st.sampled_from(["applied", "duplicate", "invalid_json"])
 
 
 def apply(entries, store):
-    """What the changelog and the store do with a delta."""
+    """Apply a delta as the changelog and the store do."""
     for key, value in entries:
         if value is None:
             store.pop(key, None)
@@ -25,8 +25,9 @@ OFFSETS = st.integers(0, 30) | st.integers(BLOCK - 3, BLOCK + 3) | st.integers(0
 
 
 @given(st.lists(st.tuples(st.booleans(), OFFSETS, VERDICTS), max_size=60))
-def test_finished_offsets_restore_to_what_they_were(steps):
-    """After a crash exactly these are skipped: one too few runs twice, one too many never."""
+def test_finished_offsets_are_restored_unchanged(steps):
+    """After a crash exactly these are skipped: a missing offset runs twice, an extra one never
+    runs."""
     table, store, model = FinishedOffsets(), {}, {}
     for commit, (add, offset, verdict) in enumerate(steps):
         if add and offset not in model:
@@ -47,9 +48,9 @@ def test_finished_offsets_restore_to_what_they_were(steps):
     assert len(restored) == restored.bytes_used == 0
 
 
-def test_a_commit_writes_only_the_blocks_that_it_touches():
-    """A hundred thousand finished requests above the prefix must not be written ten times a
-    second, nor take more state than a few bytes for each block."""
+def test_a_commit_writes_only_the_blocks_it_changed():
+    """With a hundred thousand finished requests above the prefix, a commit must not rewrite all of
+    them; a block takes a few bytes of state."""
     table, store = FinishedOffsets(), {}
     for offset in range(1, 100_000, 2):
         table.finish(offset, "applied")
@@ -72,8 +73,8 @@ IDENTITIES = st.sampled_from([("t", "a"), ("t", "b"), ("u", "a")])
     st.integers(0, 60),
     st.integers(1, 7),
 )
-def test_a_request_is_judged_by_the_last_outcome_before_it(rows, offset, commits):
-    """In whatever order requests finished, and whether or not the table was restored since."""
+def test_a_request_is_decided_by_the_last_outcome_before_it(rows, offset, commits):
+    """In any order of completion, and before and after a restore."""
     table, store = Outcomes(TTL_MS, 1 << 30), {}
     for number, (identity, at) in enumerate(rows):
         table.remember(row(identity, at))
@@ -90,8 +91,8 @@ def test_a_request_is_judged_by_the_last_outcome_before_it(rows, offset, commits
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=30), st.integers(0, 10**6))
-def test_an_outcome_is_kept_while_any_request_left_may_repeat_it(times, horizon_ms):
-    """And not for ever: what is left is what could still be asked for, and a commit's worth."""
+def test_an_outcome_is_kept_while_a_pending_request_may_repeat_it(times, horizon_ms):
+    """And then deleted: what remains is what a request may still ask for, plus one commit's worth."""
     table, store = Outcomes(TTL_MS, 1 << 30), {}
     times = sorted(times)
     for number, log_ms in enumerate(times):
@@ -104,8 +105,8 @@ def test_an_outcome_is_kept_while_any_request_left_may_repeat_it(times, horizon_
     assert len(store) == len(table) == len(kept)
 
 
-def test_a_request_repeats_only_within_the_ttl_and_the_horizon():
-    """By append time where the clock runs evenly, by log time where it went back."""
+def test_a_repeat_needs_ttl_and_horizon():
+    """By append time while the clock advances evenly, by log time where it went back."""
     table, first = Outcomes(TTL_MS, 1 << 30), Remembered("t", "a", b"p", 1, 5000, 7000, b"x")
     assert table.repeats(5000 + TTL_MS, 7000, first)
     assert not table.repeats(5001 + TTL_MS, 7000, first)
@@ -113,8 +114,8 @@ def test_a_request_repeats_only_within_the_ttl_and_the_horizon():
     assert not table.repeats(0, 7001, first)
 
 
-def test_a_rewritten_entry_says_the_same_at_a_newer_place():
-    """The changelog is trimmed behind it: what it held must not be lost with it."""
+def test_a_rewritten_entry_is_equal_at_a_newer_offset():
+    """The changelog is trimmed behind it: its old content must not be lost."""
     table, store = Outcomes(TTL_MS, 1 << 30), {}
     table.remember(row(("t", "a"), 1))
     apply(table.delta(1), store)
@@ -125,7 +126,7 @@ def test_a_rewritten_entry_says_the_same_at_a_newer_place():
 
 
 def test_large_outcomes_of_one_commit_are_cut_into_entries():
-    """An entry must fit one record of the changelog."""
+    """An entry must fit one changelog record."""
     table = Outcomes(TTL_MS, 1 << 30)
     for number in range(40):
         table.remember(row(("t", str(number)), number, body=bytes(60_000)))
@@ -134,8 +135,9 @@ def test_large_outcomes_of_one_commit_are_cut_into_entries():
     assert all(len(value) < 900 << 10 for _, value in entries)
 
 
-def test_room_for_outcomes_comes_back_as_they_expire():
-    """A78: one tenant's large outcomes stopped its partition; half of the room is one tenant's."""
+def test_capacity_for_outcomes_is_freed_when_they_expire():
+    """One tenant's large outcomes must not stop its partition: it gets at most half of the
+    capacity."""
     table = Outcomes(TTL_MS, 4000)
     first = row(("t", "0"), 0)
     assert table.room("t") == table.room("other") == 2000

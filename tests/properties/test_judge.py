@@ -1,4 +1,4 @@
-"""The law of the second opinion: the audit's judge and the pipeline's own code say the same."""
+"""The audit's independent decoder and the pipeline's own code agree on every record."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ scraps = st.sampled_from(
 
 @st.composite
 def values(draw: Any) -> bytes:
-    """Mostly events, some of them odd, as text in several ways of writing JSON."""
+    """Mostly events, some malformed, as text in several JSON notations."""
     if draw(st.integers(0, 19)) == 0:
         return draw(scraps)
     event: dict[str, Any] = {
@@ -110,7 +110,7 @@ FAR_FUTURE = b'{"tenant_id": "t", "model_id": "m", "metric": "x", "ts": 1%s, "va
 
 
 class Pipeline:
-    """The pipeline's codec and agent on bare tables, playing the runtime's `Scope`."""
+    """The pipeline's codec and agent on bare tables, with the runtime's `Scope` interface."""
 
     def __init__(self) -> None:
         policy = WindowPolicy(grace_ms=0, late_hold_s=0.0)
@@ -151,8 +151,8 @@ class Pipeline:
 
 @given(st.lists(st.tuples(records, steps_ms), max_size=12))
 @example([((FAR_FUTURE, (), b"t"), 0)])
-def test_both_judges_agree_on_every_record(history: list[Any]) -> None:
-    """An audit that misjudged would cry loss where nothing is lost, or be silent about one."""
+def test_audit_and_pipeline_agree_on_every_record(history: list[Any]) -> None:
+    """A wrong audit reports losses that did not happen, or misses one."""
     n, append_ms, now_ms = len(history), [], NOW_MS
     for _, step_ms in history:
         now_ms += step_ms
@@ -180,9 +180,9 @@ def test_both_judges_agree_on_every_record(history: list[Any]) -> None:
 
 
 @given(st.integers(1, 200_000), st.booleans())
-def test_a_replayed_id_is_judged_where_it_stands_in_the_log(apart_ms: int, conflict: bool) -> None:
-    """An id is remembered for its TTL of the log's own time. Were a replay looked up by its first
-    append, the verdict would hang on whether an expired id happens to be in memory still."""
+def test_a_replayed_id_is_decided_by_its_log_time(apart_ms: int, conflict: bool) -> None:
+    """An id is remembered for its TTL in log time. Looked up by its first append time, a replay's
+    verdict would depend on whether an expired id is still in memory."""
     said = {"tenant_id": "t", "model_id": "m", "metric": "x", "ts": NOW_MS, "event_id": "a"}
     resent = json.dumps({**said, "value": 1}).encode()
     replayed = json.dumps({**said, "value": 2 if conflict else 1}).encode()

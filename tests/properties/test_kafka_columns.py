@@ -1,4 +1,4 @@
-"""Columns hold exactly what aiokafka's own reader delivers, whatever lies in the log."""
+"""Columns hold exactly the records that aiokafka's own reader delivers, for any log."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ steps = st.lists(
 
 
 def _batch(base_offset, pid, rows, *, control=False, compressed=False):
-    """One batch as it lies on the broker, at ``base_offset``."""
+    """One batch as a broker stores it, at ``base_offset``."""
     builder = DefaultRecordBatchBuilder(
         2, LZ4 if compressed else 0, int(pid > 0), pid, 0, 0, 1 << 20
     )
@@ -63,7 +63,7 @@ def _crc32c(data):
 
 
 def _log(plan):
-    """The log's batches by their end, and the aborted transactions a broker would name."""
+    """The log's batches by end offset, and the aborted transactions that a broker would report."""
     batches, offset, open_at, aborted = [], 0, {}, []
     for kind, pid, what, compressed in plan:
         if kind == "data":
@@ -86,11 +86,11 @@ def _log(plan):
 
 @pytest.mark.parametrize("framing", [False, True])
 @given(steps, st.integers(min_value=0, max_value=40), st.integers(min_value=1, max_value=7))
-def test_columns_equal_the_clients_own_records(framing, plan, skip, chunk):
-    """Aborted and control batches are skipped, positions moved, chunks cut: all the same."""
+def test_columns_equal_the_clients_records(framing, plan, skip, chunk):
+    """With aborted and control batches, moved positions and cut chunks."""
     batches, end, aborted = _log(plan)
     start = min(skip, end)
-    # A broker answers from the batch that holds the asked offset on.
+    # A broker answers from the batch that contains the requested offset.
     data = b"".join(batch for batch_end, batch in batches if batch_end > start)
 
     def source(record_set):
@@ -129,8 +129,8 @@ def test_columns_equal_the_clients_own_records(framing, plan, skip, chunk):
 
 
 @given(st.integers(min_value=0, max_value=10**12), records, st.booleans())
-def test_the_tolerant_decoder_reads_what_the_clients_own_reads(base_offset, rows, compressed):
-    """It stands in for a whole batch, whose other records nothing is wrong with."""
+def test_the_tolerant_decoder_equals_the_clients(base_offset, rows, compressed):
+    """It decodes a whole batch in which only one record is invalid."""
     data = _batch(base_offset, 0, rows, compressed=compressed)
     expected = MemoryRecords(data).next_batch()
     plain = uncompressed(data, 1 << 20)

@@ -1,5 +1,5 @@
-"""A keyed table is a dictionary of whole events: of an event that fails nothing is left, and a restart
-gives back what was committed."""
+"""A keyed table equals a dictionary of completed events: a failed event leaves nothing, and a
+restart restores the committed state."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STEPS = st.one_of(
 
 
 class _Writer:
-    """An event is always in progress, and every key is the partition's."""
+    """A scope with an event always in progress, and all keys in the partition."""
 
     in_event = True
     tenant = "t"
@@ -67,7 +67,7 @@ def _write(target, write):
 
 
 def _change_in_place(table, write):
-    """What `_write` does to a model by assignment, done to the table's own object."""
+    """The change that `_write` makes in a model by assignment, made in place on the table's object."""
     match write:
         case "change", key, value:
             found = table[key]
@@ -89,7 +89,7 @@ def _commit(table, store):
 
 def _same(table, model):
     assert dict(table.items()) == model
-    table.drop()  # reading lists them as what their reader may change
+    table.drop()  # the reader may change what it got
     assert {type(value) for value in dict(table.items()).values()} == set(map(type, model.values()))
     table.drop()
 
@@ -106,9 +106,10 @@ SET_AFTER_A_CHANGE = [("change", "a", None), ("delete", "a"), ("set", "a", None)
 @example([("event", CHANGED_AFTER_DELETION, True), ("event", LOOKED_AT_AFTER_DELETION, True)])
 @example([("event", SET_AFTER_A_LOOK, True)])
 @example([("event", SET_AFTER_A_CHANGE, True)])
-def test_the_state_is_that_of_the_completed_events(steps):
-    """Reads, assignments, changes in place and deletions, whole events dropped, commits and restarts
-    anywhere. A key is its tenant's from the event that makes it to the one that deletes it."""
+def test_the_state_equals_that_of_the_completed_events(steps):
+    """With reads, assignments, changes in place, deletions, dropped events, commits and restarts in
+    any order. A key belongs to its tenant from the event that creates it to the one that deletes
+    it."""
     table, model, committed, store, owned = _table(), {}, {}, {}, set()
     for step in steps:
         match step:
@@ -139,8 +140,8 @@ def test_the_state_is_that_of_the_completed_events(steps):
 
 @settings(max_examples=40)
 @given(st.dictionaries(KEYS, VALUES, max_size=4), st.data())
-def test_what_is_staged_is_not_in_a_commit(content, data):
-    """A commit in the middle of an event encodes what was there before it."""
+def test_staged_changes_are_not_in_a_commit(content, data):
+    """A commit in the middle of an event encodes the state before that event."""
     table, store = _table(), {}
     for key, value in content.items():
         table[key] = value

@@ -1,5 +1,5 @@
-"""The way of events into the log, with brokers that go, answers that get lost, kill -9, and copies
-of the folder of a living edge."""
+"""From the edge into the log, with broker outages, lost answers, kill -9, and copies of the folder
+of a running edge."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BOUNDS = PublisherBounds(inflight_bytes=5000, spool_bytes=20_000)
 CALLS = st.sampled_from(["start", "send", "send_offsets", "commit", "admin"])
 PAUSES_S = st.sampled_from([0.0, 0.001, 0.006, 0.3, 0.3, 2.0, 30.0])
 EDGE = st.integers(0, 5)
-"""Which of the living edges, counted round."""
+"""Index of a living edge, modulo their number."""
 EDGES_MAX = 3
 KEYS = st.lists(st.integers(0, 3), min_size=1, max_size=4)
 one_move = st.one_of(
@@ -54,7 +54,7 @@ one_move = st.one_of(
 
 
 def _doubt_under_load(keys: list[int], edge: int, fault: tuple) -> list:
-    """A request comes while the transaction of another takes its time, and then ends in doubt."""
+    """A request arrives during the slow transaction of another one, which then ends in doubt."""
     post = ("post", (keys, 0.3, edge))
     return [("wait", 2.0), ("slow", ("send", 1)), fault, post, post, ("wait", 2.0)]
 
@@ -68,8 +68,7 @@ moves = st.lists(
 
 @dataclass
 class Post:
-    """One request to one edge: its values, and the moments (turns of a counter) it was sent and
-    answered."""
+    """One request to one edge: its values, and the counter's values when it was sent and answered."""
 
     edge: int
     values: list[bytes]
@@ -81,18 +80,18 @@ class Post:
 
 
 class Edge:
-    """One folder, and the process that serves it."""
+    """One folder and the process that serves it."""
 
     def __init__(self, folder: Path, world: World, parent: int | None = None) -> None:
         self.folder = folder
         self.parent = parent
         self.since = world.turn
-        """when the folder was copied from that of ``parent``"""
+        """When the folder was copied from that of ``parent``."""
         self._world = world
         self.start()
 
     def start(self) -> None:
-        """As a new process would."""
+        """Start as a new process."""
         self.run = EdgeRun(self.folder)
         self.lane = TopicPublisher(
             TOPIC,
@@ -107,14 +106,14 @@ class Edge:
         self.running = asyncio.create_task(self.lane.run())
 
     async def die(self) -> None:
-        """kill -9: whatever it was doing is not done."""
+        """kill -9: the current work is not completed."""
         self.running.cancel()
         (end,) = await asyncio.gather(self.running, return_exceptions=True)
         assert isinstance(end, asyncio.CancelledError), end
         self.run.close()
 
     async def revive(self) -> None:
-        """Start another process if a fault has killed this one."""
+        """Start another process if a fault killed this one."""
         if self.running.done():
             await self.die()
             self.start()
@@ -122,7 +121,7 @@ class Edge:
 
 @dataclass
 class World:
-    """One broker, and edges: the first one, and those on copies of a folder."""
+    """One broker and edges: the first one and those on copies of a folder."""
 
     folder: Path
     clock: LoopClock
@@ -171,7 +170,7 @@ class World:
                 self.copy(self.chosen(argument))
 
     def copy(self, parent: int) -> None:
-        """An edge on a copy of the folder of one that goes on."""
+        """Start an edge on a copy of the folder of a running one."""
         if len(self.edges) < EDGES_MAX:
             folder = self.folder / str(len(self.edges))
             shutil.copytree(self.edges[parent].folder, folder)
@@ -202,7 +201,7 @@ class World:
             post.answered = self.turn
 
     def log(self) -> list[list[bytes]]:
-        """The values a consumer would see, partition by partition."""
+        """The values that a consumer sees, by partition."""
         return [
             [
                 value
@@ -216,7 +215,7 @@ class World:
 
 
 async def _slowly(call):
-    """The disk of a simulated world: others go on meanwhile."""
+    """A slow disk in virtual time: other tasks run meanwhile."""
     await asyncio.sleep(0.004)
     return call()
 
@@ -228,7 +227,7 @@ async def _play(world: World, moves: list) -> None:
         await world.move(move, argument)
     world.broker.faults.heal()
     async with asyncio.timeout(600):
-        # A last answer may come out of a transaction that fails: then its edge is not direct yet.
+        # A last answer may come out of a transaction that fails: its edge is then still spooling.
         while not all(task.done() for task in world.tasks) or not all(
             edge.lane.direct for edge in world.edges
         ):
@@ -245,16 +244,16 @@ def _check(world: World) -> None:
     place = {value: (n, i) for n, values in enumerate(seen) for i, value in enumerate(values)}
     for post in world.posts:
         found = {counts[value] for value in post.values}
-        assert len(found) == 1, "a block is stored whole or not at all"
+        assert len(found) == 1, "a block is stored in part"
         if post.kept is not None:
-            assert found == {1}, "an answered block is there exactly once"
+            assert found == {1}, "an answered block is not in the log exactly once"
         else:
-            assert found <= {0, 1}, "nothing is there twice"
+            assert found <= {0, 1}, "a block is in the log twice"
         if post.refused:
-            assert found == {0}, "what was turned away is not there"
+            assert found == {0}, "a refused block is in the log"
         inside = [place[value] for value in post.values if counts[value]]
         assert all(a < b for i, a in enumerate(inside) for b in inside[i + 1 :] if a[0] == b[0]), (
-            "a block keeps its order"
+            "a block is out of order"
         )
     for earlier in world.posts:
         for later in world.posts:
@@ -262,11 +261,12 @@ def _check(world: World) -> None:
                 for a in earlier.values:
                     for b in later.values:
                         if counts[a] and counts[b] and place[a][0] == place[b][0]:
-                            assert place[a] < place[b], "what came first stands first"
+                            assert place[a] < place[b], "an earlier block comes after a later one"
 
 
 def _stands_before(world: World, earlier: Post, later: Post) -> bool:
-    """Of one folder by the order of requests; of a copy, what its original had answered before."""
+    """Within one folder: by the order of requests; for a copy: what its original had answered
+    before."""
     if earlier.edge == later.edge:
         return earlier.sent < later.sent
     copied = world.edges[later.edge]
@@ -286,16 +286,16 @@ def _history(moves: list) -> World:
 @settings(max_examples=150)
 @given(moves)
 def test_an_answered_block_is_in_the_log_exactly_once_and_in_order(moves):
-    """The promise of a 202, through every death between any two steps of the protocol, and with
-    living edges on copies of one folder."""
+    """The promise of a 202: through a death between any two steps of the protocol, and with running
+    edges on copies of one folder."""
     _check(_history(moves))
 
 
-# --- edges that break the law --------------------------------------------------------------------
+# --- edges that violate the law ------------------------------------------------------------------
 
 
 def _doubted_behind_newer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of a transaction in doubt wait behind those that came later."""
+    """Blocks of a transaction in doubt are shipped after later ones."""
 
     async def ship_waiting(self: TopicPublisher) -> None:
         await self._anything_waits(direct=True)
@@ -312,7 +312,7 @@ def _doubted_behind_newer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _one_name_for_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A start takes the name of the last one over: two living edges share it."""
+    """A start keeps the transactional id of the last process: two running edges share it."""
     made = EdgeRun.__init__
 
     def init(self: EdgeRun, folder: Path) -> None:
@@ -324,7 +324,7 @@ def _one_name_for_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _all_under_the_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is found in the spool is shipped under the name of the one who ships it."""
+    """Blocks in the spool are shipped under the id of the edge that ships them."""
     become = TopicPublisher._become
 
     async def become_own(self: TopicPublisher, name: str) -> None:
@@ -335,7 +335,7 @@ def _all_under_the_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _nothing_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which blocks are in the log is not asked after a failure."""
+    """After a failure, the edge does not read which blocks are in the log."""
 
     async def connect(self: Shipper, edge: str) -> None:
         await asked(self, edge)
@@ -348,8 +348,8 @@ def _nothing_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     "broken",
     [_doubted_behind_newer, _one_name_for_a_folder, _all_under_the_own_name, _nothing_asked],
 )
-def test_the_law_sees_a_broken_lane(monkeypatch, broken: Callable[[pytest.MonkeyPatch], None]):
-    """A law that no broken lane breaks would promise nothing."""
+def test_the_law_catches_broken_edges(monkeypatch, broken: Callable[[pytest.MonkeyPatch], None]):
+    """Planted bugs prove that the law can fail."""
 
     def breaks(moves: list) -> bool:
         try:

@@ -1,4 +1,4 @@
-"""Two leaders never both act: zombies, deaths, broken sends and slow work, and one log that tells.
+"""Two leaders never both act, with fenced processes, deaths, failing sends and slow work.
 
 The law is read from `dia.schedule`: the runs of a job are numbered without a gap, each begins once
 and ends at most once, and none ends after a later one began.
@@ -36,7 +36,7 @@ STEPS = st.lists(
 
 
 class World:
-    """Three processes that would lead, over one broker."""
+    """Three candidates over one broker."""
 
     def __init__(self, loop, seed):
         self.clock = LoopClock(loop)
@@ -94,7 +94,7 @@ class World:
 
 
 def history(steps, seed):
-    """What the journal holds after ``steps``, and after a quiet minute with everybody well."""
+    """The journal after ``steps`` and a final minute without faults."""
     loop = VirtualLoop()
     world = World(loop, seed)
 
@@ -120,7 +120,7 @@ def history(steps, seed):
 
 
 def broken_law(journal):
-    """The first entry that breaks it; None of an honest journal."""
+    """The first entry that violates the law; None if there is none."""
     begun = ended = 0
     for entry in journal:
         if entry.kind == "began":
@@ -136,15 +136,15 @@ def broken_law(journal):
 
 @settings(max_examples=30, deadline=None)
 @given(STEPS, st.integers(0, 1000))
-def test_two_leaders_never_both_act_and_somebody_always_will(steps, seed):
-    """Whatever slept, died or was answered too late: one line of runs, and it goes on."""
+def test_two_leaders_never_both_act_and_runs_always_resume(steps, seed):
+    """Whatever was paused, died or was answered late: one sequence of runs, and it continues."""
     before, journal = history(steps, seed)
     assert broken_law(journal) is None
-    assert len(journal) > before, "once all are well, jobs run again"
+    assert len(journal) > before, "no job ran after the faults ended"
 
 
 def test_leaders_without_a_fence_are_caught():
-    """Each with a producer of its own: a zombie's entries are as good as anybody's."""
+    """With a producer of its own per candidate, a stale leader's entries are accepted."""
     steps = [(what, n, 30.0) for n in range(3) for what in ("mute", "unmute")] * 2
     names = (f"dia-leader-{n}" for n in itertools.count())
 

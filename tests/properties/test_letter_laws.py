@@ -1,4 +1,4 @@
-"""Laws of reading dead letters: nothing is lost on the way, and no record is an exception."""
+"""Reading dead letters loses nothing, and every record can be shown."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def letter_of(record: OutboundRecord, offset: int = 3) -> DeadLetterRecord:
 
 
 @given(key=nullable, value=nullable, own=headers, code=st.text(min_size=1, max_size=10))
-def test_what_was_buried_is_read_back_whole(key, value, own, code):
-    """A replay sends what this reads: one byte of difference would be another record. Only the
-    provenance of an earlier burial is dropped, so that copies from a DLQ do not grow."""
+def test_a_dead_letter_is_read_back_complete(key, value, own, code):
+    """A replay sends these bytes: one different byte makes another record. Only the provenance of
+    an earlier dead-lettering is dropped, so that copies from a DLQ do not grow."""
     origin = Origin(
         tp=TopicPartition("model.metrics", 2), offset=41, timestamp_ms=8, key=key, value=value,
         headers=own, dlq=TopicPartition("model.metrics.dlq", 2), id="model.metrics/2/41",
@@ -69,8 +69,8 @@ def test_what_was_buried_is_read_back_whole(key, value, own, code):
 
 
 @given(key=nullable, value=nullable, found=headers)
-def test_any_record_at_all_can_be_shown(key, value, found):
-    """A DLQ topic holds what anybody put there; one odd record must not hide the others."""
+def test_any_record_can_be_shown(key, value, found):
+    """Any program may write to a DLQ topic: one malformed record must not hide the others."""
     letter = letter_of(OutboundRecord(TopicPartition("x.dlq", 0), key, value, found, 5))
     for field in (name for name in dir(DeadLetterRecord) if not name.startswith("_")):
         getattr(letter, field)

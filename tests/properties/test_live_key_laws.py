@@ -1,5 +1,5 @@
-"""The bound of the changelog: it stays proportional to what lives in it, and nothing that lives
-is ever below the base offset."""
+"""The changelog stays proportional to its live entries, and no live entry lies below the base
+offset."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ commits = st.lists(
 
 
 class Log:
-    """A changelog by hand: every commit's entries at one offset, rewrites among them."""
+    """A changelog model: every commit's entries at one offset, rewrites among them."""
 
     def __init__(self) -> None:
         self.live = LiveKeys(SLACK_BYTES)
@@ -27,7 +27,7 @@ class Log:
         self.last_bytes = 0
 
     def commit(self, changes: dict[bytes, int | None]) -> int:
-        """Returns the base offset that the commit names."""
+        """Returns the base offset of the commit."""
         overdue = self.live.overdue(self.last_bytes)
         changes = {**{key: self.newest[key][1] for key in overdue}, **changes}
         base = self.live.base_offset(changes.keys(), self.offset)
@@ -45,8 +45,8 @@ class Log:
 
 
 @given(commits)
-def test_nothing_that_lives_lies_below_the_base_offset(changes):
-    """What lies before it is trimmed: a live entry there would be lost for ever."""
+def test_no_live_entry_lies_below_the_base_offset(changes):
+    """Entries below it are trimmed: a live one would be lost."""
     log = Log()
     for change in changes:
         base = log.commit(change)
@@ -54,8 +54,8 @@ def test_nothing_that_lives_lies_below_the_base_offset(changes):
 
 
 @given(commits)
-def test_bytes_are_those_of_the_log(changes):
-    """Live and log bytes decide when to rewrite; they are kept, not counted."""
+def test_the_byte_counters_equal_the_logs(changes):
+    """Live and log bytes decide when to rewrite; they are kept incrementally."""
     log = Log()
     for change in changes:
         log.commit(change)
@@ -74,8 +74,8 @@ def test_bytes_are_those_of_the_log(changes):
 
 @given(commits)
 def test_the_log_stays_within_its_bound(changes):
-    """A restore reads the log from the base offset on: three times what lives, or the slack,
-    and what came since the last look."""
+    """A restore reads from the base offset: at most three times the live bytes, or the slack, plus
+    the commits since the last check."""
     log = Log()
     largest = 0
     for change in changes * 4:
@@ -87,7 +87,7 @@ def test_the_log_stays_within_its_bound(changes):
 
 @given(commits)
 def test_a_restart_knows_the_same_log(changes):
-    """A store remembers each key's place; loading them in any order must say the same."""
+    """A store remembers each key's offset; the order of loading must not matter."""
     log = Log()
     for change in changes:
         log.commit(change)

@@ -1,4 +1,4 @@
-"""Locks against a model of what must never be: two holders, or a late one that is believed."""
+"""Locks against a model: never two holders, and a stale holder's write is refused."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class LockMachine(RuleBasedStateMachine):
 
     @rule(worker=WORKERS)
     def write_without_looking(self, worker):
-        """As a paused holder does when it wakes up between its look and its step."""
+        """A paused holder writes after its lease expired, between its check and its write."""
         if worker in self.leases:
             fence = self.leases[worker].fence
             if not self.accepted or fence >= self.accepted[-1][0]:
@@ -68,7 +68,7 @@ class LockMachine(RuleBasedStateMachine):
 
     @rule(worker=WORKERS)
     def write_as_a_holder(self, worker):
-        """Whoever looks held is never refused by the target."""
+        """The target accepts every write of a process that holds the lock."""
         if worker in self.leases and self.leases[worker].held:
             fence = self.leases[worker].fence
             assert not self.accepted or fence >= self.accepted[-1][0]

@@ -1,4 +1,4 @@
-"""The laws of log time: what it is under an even clock, and what an uneven one can do to it."""
+"""Log time under an even clock, and the bounds of its error under an uneven one."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ histories = st.lists(steps, max_size=80)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _quick_belief():
-    """Let a silence be believed within a test."""
+def _short_gap_confirmation():
+    """Accept a gap of time within a test."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(log_time, "BELIEVED_RECORDS", BELIEVED)
         patch.setattr(log_age, "BELIEVED_AFTER", BELIEVED)
@@ -47,8 +47,8 @@ def times_of(appends) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(histories, st.lists(st.integers(0, 80), max_size=6))
-def test_log_time_does_not_depend_on_how_the_log_is_cut(found, cuts):
-    """Else a verdict would hang on the batches of one fetch, or on where a restart began."""
+def test_log_time_does_not_depend_on_batching(found, cuts):
+    """Otherwise a verdict would depend on the batches of a fetch or on the start of a restart."""
     appends = appends_of(found)
     (at_ms, horizon_ms), end = log_times(LogTime(), appends, EXPIRY)
     state, pieces = LogTime(), []
@@ -64,8 +64,8 @@ def test_log_time_does_not_depend_on_how_the_log_is_cut(found, cuts):
 
 
 @given(histories)
-def test_the_second_opinion_forgets_the_same(found):
-    """The audit and the simulation judge repeats by it: it must not be another rule."""
+def test_the_audits_log_time_is_equal(found):
+    """Audit and simulation decide repeats by their own implementation: it must be the same rule."""
     appends = appends_of(found)
     at_ms, horizon_ms = times_of(appends)
     age = LogAge(TTL_MS)
@@ -78,7 +78,7 @@ def test_the_second_opinion_forgets_the_same(found):
 
 @given(st.lists(small, max_size=80))
 def test_under_an_even_clock_log_time_is_append_time(found):
-    """So ids expire to the millisecond where they always did."""
+    """So ids expire exactly one TTL after their append."""
     appends = appends_of(found)
     at_ms, horizon_ms = times_of(appends)
     assert at_ms.tolist() == appends.tolist()
@@ -86,8 +86,8 @@ def test_under_an_even_clock_log_time_is_append_time(found):
 
 
 @given(histories.map(lambda found: [abs(step) for step in found]))
-def test_without_a_step_back_nothing_is_forgotten_within_its_ttl(found):
-    """Then only the append times decide what is a repeat, whatever silences there were."""
+def test_without_a_backward_step_nothing_is_forgotten_within_its_ttl(found):
+    """Then append times alone decide about repeats, whatever gaps there were."""
     appends = appends_of(found)
     at_ms, horizon_ms = times_of(appends)
     for number, append_ms in enumerate(appends):
@@ -96,8 +96,9 @@ def test_without_a_step_back_nothing_is_forgotten_within_its_ttl(found):
 
 
 @given(histories)
-def test_neither_log_time_nor_its_horizon_goes_back(found):
-    """What is forgotten stays so: only then may it be deleted. And one step is one step."""
+def test_log_time_and_horizon_never_go_back(found):
+    """An expired id stays expired: only then may it be deleted. One record advances log time by a
+    bounded step."""
     at_ms, horizon_ms = times_of(appends_of(found))
     assert ((np.diff(at_ms) >= 0) & (np.diff(at_ms) <= STEP_MS)).all()
     assert (np.diff(horizon_ms) >= 0).all()
@@ -108,8 +109,8 @@ def test_neither_log_time_nor_its_horizon_goes_back(found):
     st.integers(1, BELIEVED - 1),
     st.lists(st.integers(0, 20_000), min_size=1, max_size=80),
 )
-def test_a_clock_that_is_wrong_for_some_records_costs_no_id(wrong_ms, records, found):
-    """It is right again, and the ids of before come again: each is remembered for its TTL."""
+def test_a_clock_that_is_wrong_for_some_records_expires_no_id(wrong_ms, records, found):
+    """After the clock is right again, earlier ids are still remembered for their TTL."""
     before = appends_of(found)
     wrong = np.full(records, before[-1] + wrong_ms)
     after = before[-1] + np.arange(2 * BELIEVED) * 1000
@@ -122,8 +123,9 @@ def test_a_clock_that_is_wrong_for_some_records_costs_no_id(wrong_ms, records, f
 
 
 @given(st.sampled_from([-DAY_MS, DAY_MS, -365 * DAY_MS, 365 * DAY_MS]), st.integers(0, 60))
-def test_what_is_older_than_a_ttl_goes_whichever_way_the_clock_went_for_a_while(jump_ms, away):
-    """Else one wrong hour of a broker would fill memory for a day, or switch expiry off."""
+def test_records_older_than_a_ttl_expire_despite_a_wrong_clock(jump_ms, away):
+    """Otherwise one wrong hour of a broker's clock would fill memory for a day or switch expiry
+    off."""
     minute_ms = 60_000
     pace = np.arange(90) * minute_ms
     there = pace[-1] + jump_ms + np.arange(away) * minute_ms
@@ -136,8 +138,8 @@ def test_what_is_older_than_a_ttl_goes_whichever_way_the_clock_went_for_a_while(
 
 
 @given(st.lists(st.integers(0, 100 * HOUR_MS) | small, max_size=80))
-def test_a_silence_is_believed_after_so_many_records(found):
-    """Bursts with hours between them: of what had expired so many records ago, nothing is kept."""
+def test_a_gap_is_accepted_after_a_number_of_records(found):
+    """With bursts hours apart, nothing is kept that expired that many records ago."""
     appends = appends_of(found)
     at_ms, horizon_ms = times_of(appends)
     for number in range(BELIEVED, len(appends)):
@@ -147,7 +149,7 @@ def test_a_silence_is_believed_after_so_many_records(found):
 
 @given(histories)
 def test_the_state_stays_small(found):
-    """It stands in every link of the changelog."""
+    """Every link of the changelog contains it."""
     state = LogTime()
     for append_ms in appends_of(found * 5).tolist():
         state = state.after(append_ms, EXPIRY)

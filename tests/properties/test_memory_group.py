@@ -1,4 +1,5 @@
-"""Assignments of the in-memory group: everything to someone, nothing to two, no one forgotten."""
+"""Assignments of the in-memory group: each partition has exactly one owner, and no member is left
+out."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ names = st.sampled_from(["m1", "m2", "m3", "m4"])
     st.dictionaries(names, st.frozensets(st.sampled_from(sorted(PARTITIONS)), min_size=1)),
 )
 def test_every_subscribed_partition_has_one_owner(members):
-    """A partition without an owner stands still; one with two doubles its events."""
+    """A partition without an owner stands still; one with two owners doubles its events."""
     assigned = assign(members, PARTITIONS.__getitem__)
     dealt = [tp for partitions in assigned.values() for tp in partitions]
     topics = frozenset().union(*members.values())
@@ -39,12 +40,12 @@ class GroupMachine(RuleBasedStateMachine):
 
     @rule(name=names)
     def join(self, name: str) -> None:
-        """A process starts under this name, whoever held it before."""
+        """A process joins under this name, whichever process had it before."""
         self.members[name] = self.group.join(None, name, frozenset({"a", "b"}), 10.0)
 
     @rule(name=names)
     def rejoin(self, name: str) -> None:
-        """A process that was asked to, or was forgotten, joins again."""
+        """A process rejoins because the group asked it to or had expired it."""
         member = self.members.get(name)
         if member is not None and member.expires_at is None and self.group.must_join(member):
             self.members[name] = self.group.join(member, name, member.topics, 10.0)
@@ -82,7 +83,7 @@ class GroupMachine(RuleBasedStateMachine):
 
     @invariant()
     def a_rebalance_always_has_an_end(self) -> None:
-        """Someone is awaited, and the clock gives up on them."""
+        """The clock expires every member that a rebalance waits for."""
         if any(self.group.is_settling(m) for m in self.members.values()):
             assert self.group.next_deadline() is not None
 

@@ -1,4 +1,4 @@
-"""The in-memory log against a model that keeps everything and decides at the end."""
+"""The in-memory log against a model that keeps every record and decides at the end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PRODUCERS = st.integers(min_value=1, max_value=3)
 
 
 class LogMachine(RuleBasedStateMachine):
-    """Appends, markers and trims in any order; each offset's fate is kept in a plain list."""
+    """Appends, markers and trims in any order; the model lists each offset's fate."""
 
     def __init__(self) -> None:
         super().__init__()

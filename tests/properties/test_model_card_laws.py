@@ -1,4 +1,4 @@
-"""Which models a partition knows: a property of its log, and never more than are heard of."""
+"""The models that a partition knows: a function of its log, and bounded by the models in use."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def appended(log):
 
 
 def expected(log):
-    """Of each result whether its model was known, one record after the other; and what is left."""
+    """For each result whether its model was known, record by record; and the remaining models."""
     time, heard, known, step_ms = LogTime(), {}, [], EXPIRY.step_ms
     for (tenant, model, _), append_ms in zip(log, appended(log).tolist(), strict=True):
         time = time.after(append_ms, EXPIRY)
@@ -45,7 +45,7 @@ def expected(log):
 
 
 def record(cards, log, append_ms):
-    """As the agent does it. Of each result whether its model was known."""
+    """As the agent does it. For each result whether its model was known."""
     known = []
     for span in cards.spans(append_ms):
         cards.begin(span)
@@ -56,17 +56,17 @@ def record(cards, log, append_ms):
 
 
 class Store:
-    """What the changelog holds of the table."""
+    """The changelog's content of the table."""
 
     def __init__(self):
         self.entries = {}
 
     def commit(self, cards, seq):
         delta = cards.delta(seq)
-        assert len({key for key, _ in delta}) == len(delta), "a commit says one thing of a key"
+        assert len({key for key, _ in delta}) == len(delta), "a commit contains a key twice"
         for key, value in delta:
             if value is None:
-                del self.entries[key]  # only what was written can go
+                del self.entries[key]  # only a written key can be deleted
             else:
                 self.entries[key] = value
 
@@ -77,8 +77,8 @@ class Store:
 
 
 @given(results, st.sets(st.integers(1, 59)), st.sets(st.integers(0, 59)), st.randoms())
-def test_what_is_known_follows_from_the_log_alone(log, cuts, restarts, rng):
-    """However it is cut into batches, committed, and read again after a restart."""
+def test_known_models_depend_on_the_log_alone(log, cuts, restarts, rng):
+    """For any batches, commits and restarts."""
     cards, store, known = made(), Store(), []
     ends = [0, *sorted(cut for cut in cuts if cut < len(log)), len(log)]
     for number, (start, end) in enumerate(pairwise(ends)):
@@ -100,13 +100,13 @@ def test_what_is_known_follows_from_the_log_alone(log, cuts, restarts, rng):
 
 
 @given(results)
-def test_a_model_that_is_not_heard_of_frees_its_place(log):
-    """A tenant that once brought all it may is not refused for ever, and the entries are gone."""
+def test_an_expired_model_frees_its_place(log):
+    """A tenant at its maximum of models is accepted again, and the entries are deleted."""
     cards, store = made(), Store()
     record(cards, log, appended(log))
     store.commit(cards, 1)
     later = int(appended(log).max())
-    # Silence counts a step of log time for each record: the log says that time has passed.
+    # Each record advances log time by one step: the log confirms that time has passed.
     for _ in range(3 * (RETENTION_MS // EXPIRY.step_ms + 2)):
         later += EXPIRY.step_ms
         record(cards, [("z", 9, 0)], np.array([later]))
@@ -118,8 +118,8 @@ def test_a_model_that_is_not_heard_of_frees_its_place(log):
 
 
 @pytest.mark.parametrize("ahead_days", [1, 365])
-def test_a_clock_that_is_ahead_for_a_while_forgets_nothing(ahead_days):
-    """A broker's wall clock is not believed until the log has gone on behind it."""
+def test_a_clock_that_is_temporarily_ahead_expires_nothing(ahead_days):
+    """A broker's clock is not accepted until the log has advanced behind it."""
     cards = made()
     times = [FIRST_MS, FIRST_MS + ahead_days * DAY_MS, FIRST_MS + 2000, FIRST_MS + 3000]
     record(cards, [("a", 1, 0), ("a", 2, 0), ("a", 2, 0), ("a", 2, 0)], np.array(times))
@@ -127,8 +127,8 @@ def test_a_clock_that_is_ahead_for_a_while_forgets_nothing(ahead_days):
 
 
 @given(results)
-def test_no_model_is_forgotten_before_its_retention(log):
-    """Where append times do not go back, age is what the clock says at most."""
+def test_no_model_expires_before_its_retention(log):
+    """Where append times do not go back, age is at most what the clock says."""
     log = [(tenant, model, abs(step)) for tenant, model, step in log]
     heard, times = {}, appended(log).tolist()
     for (tenant, model, _), known, append_ms in zip(log, expected(log)[0], times, strict=True):

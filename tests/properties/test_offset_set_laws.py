@@ -1,4 +1,4 @@
-"""Laws of offset sets: what a plan and a journal write is what was chosen, no more and no less."""
+"""Offset sets: the text in a plan or journal is exactly the chosen set."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ members = st.sets(st.integers(0, 30))
 
 
 @given(members)
-def test_text_and_set_are_one(chosen):
-    """A plan that read back as another set would replay other letters."""
+def test_text_and_set_are_equivalent(chosen):
+    """A plan that is read back as another set would replay other letters."""
     made = OffsetSet.of(sorted(chosen))
     again = OffsetSet.parse(str(made))
     assert set(again.offsets().tolist()) == chosen
@@ -25,15 +25,15 @@ def test_text_and_set_are_one(chosen):
 
 
 @given(members, st.permutations(range(32)))
-def test_the_mask_is_membership(chosen, asked):
-    """The runner chooses the letters of a page by it."""
+def test_the_mask_equals_membership(chosen, asked):
+    """The runner selects the letters of a page by the mask."""
     mask = OffsetSet.of(sorted(chosen)).mask(np.array(asked, np.int64))
     assert mask.tolist() == [offset in chosen for offset in asked]
 
 
 @given(members, st.integers(1, 5))
-def test_pieces_joined_are_the_set(chosen, ranges_max):
-    """A large plan enters the journal in pieces."""
+def test_joined_pieces_equal_the_set(chosen, ranges_max):
+    """A large plan is written to the journal in pieces."""
     whole = OffsetSet.of(sorted(chosen))
     pieces = list(whole.pieces(ranges_max))
     joined = NOTHING
@@ -44,22 +44,22 @@ def test_pieces_joined_are_the_set(chosen, ranges_max):
 
 
 @given(members, st.integers(1, 30), st.booleans())
-def test_a_set_cut_anywhere_and_joined_is_the_set(chosen, cut, touching):
-    """A selection is gathered page by page; a range that two pages share is one range."""
+def test_a_set_cut_anywhere_and_joined_is_equal(chosen, cut, touching):
+    """A selection is gathered page by page; a range over two pages becomes one range."""
     ordered = sorted(chosen | {cut - 1, cut} if touching else chosen)
     low = OffsetSet.of([offset for offset in ordered if offset < cut])
     high = OffsetSet.of([offset for offset in ordered if offset >= cut])
     assert str(low.joined(high)) == str(OffsetSet.of(ordered))
 
 
-def test_an_offset_alone_is_written_alone():
-    """Plans and journals are read by people, too."""
+def test_a_single_offset_is_written_without_a_range():
+    """People read plans and journals, too."""
     assert str(OffsetSet.of([0, 1, 2, 5, 7, 8])) == "0-2,5,7-8"
 
 
 @given(members, st.integers(0, 31), st.integers(0, 5))
-def test_spans_cover_what_is_left_and_skip_long_holes(chosen, start, gap):
-    """A run reads no more of the DLQ than it must, and nothing twice."""
+def test_spans_cover_the_rest_and_skip_long_holes(chosen, start, gap):
+    """A run reads only what it must of the DLQ, and nothing twice."""
     expected: list[tuple[int, int]] = []
     for offset in sorted(offset for offset in chosen if offset >= start):
         if expected and offset - expected[-1][1] <= gap:
@@ -70,15 +70,15 @@ def test_spans_cover_what_is_left_and_skip_long_holes(chosen, start, gap):
 
 
 @pytest.mark.parametrize("text", ["5-3", "1,1", "3,1", "1-2,3", "x", "1-", "-1", "1,,2", "\uff11"])
-def test_what_is_no_set_is_refused(text):
-    """A plan file may have been written by anyone."""
+def test_malformed_text_is_refused(text):
+    """Any program may have written a plan file."""
     with pytest.raises(ValueError, match="not a"):
         OffsetSet.parse(text)
 
 
 @given(st.lists(st.tuples(members, st.sampled_from(list(ReplayDisposition)[1:])), max_size=6))
-def test_dispositions_remember_the_last_word_and_count_all(history):
-    """The count is the version of the row in ClickHouse: a lower one would never show."""
+def test_dispositions_keep_the_last_decision_and_count_all(history):
+    """The count is the version of the ClickHouse row: a lower one would never show."""
     table, last, changes = Dispositions(), {}, {}
     for chosen, disposition in history:
         shifted = {offset + 4000 for offset in chosen}
@@ -94,8 +94,8 @@ def test_dispositions_remember_the_last_word_and_count_all(history):
 
 
 @given(members, st.integers(3900, 4500))
-def test_what_is_forgotten_begins_at_an_offset(chosen, first):
-    """A DLQ that lost its end keeps the decisions on the letters before it, and only those."""
+def test_decisions_are_dropped_from_an_offset_on(chosen, first):
+    """A DLQ that lost its end keeps exactly the decisions on the letters before it."""
     table = Dispositions()
     shifted = {offset + 4000 for offset in chosen}
     table.mark(OffsetSet.of(sorted(shifted)), ReplayDisposition.REPLAYED)

@@ -1,4 +1,4 @@
-"""A partition's windows of one day are placed by one map, however late and often it takes maps."""
+"""The windows of one day are placed by one map, however late and often a partition takes new maps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RECORDED = [ShardMap(2, HashSharding(2)).dated()]
 
 
 def recorded(days):
-    """Maps with one more shard each, from ascending days on."""
+    """Maps, each with one more shard, from ascending days on."""
     later = [
         ShardMap(3 + n, HashSharding(3 + n)).dated(TODAY + day)
         for n, day in enumerate(sorted(days))
@@ -23,7 +23,7 @@ def recorded(days):
 
 
 class Chain:
-    """A partition: what it committed, and the map numbers that it ever placed a day by."""
+    """A partition: its commits, and the map numbers that ever placed a day."""
 
     def __init__(self):
         self.taken, self.last_day = (), -1
@@ -37,7 +37,7 @@ class Chain:
         self.look(day)
 
     def look(self, day):
-        """Place a window of ``day`` as an owner does that has just loaded the state."""
+        """Place a window of ``day`` as a new owner does that has just loaded the state."""
         placements = Placements(2, lambda *_: None)
         for one in self.taken:
             placements.add(one.first_day, 9, lambda *_: None)
@@ -55,8 +55,8 @@ ACTIONS = st.lists(
 
 
 @given(st.lists(st.integers(-3, 8), max_size=4), ACTIONS)
-def test_a_day_is_placed_by_one_map_for_ever(days, actions):
-    """Views add up the rows of all shards: a row that moves counts twice."""
+def test_a_day_is_always_placed_by_one_map(days, actions):
+    """Views add the rows of all shards: a row that moves to another shard counts twice."""
     maps, known, chain = recorded(days), 1, Chain()
     for action, number in actions:
         if action == "fold":
@@ -65,21 +65,21 @@ def test_a_day_is_placed_by_one_map_for_ever(days, actions):
             known = max(known, min(1 + number, len(maps)))
             chain.take(maps[:known])
         for day in list(chain.placed):
-            chain.look(day)  # late rows, and restarts
+            chain.look(day)  # late rows and restarts
     assert all(len(numbers) == 1 for numbers in chain.placed.values())
 
 
 @given(st.lists(st.integers(1, 8), max_size=4), st.integers(-6, 0))
-def test_maps_that_are_taken_in_time_begin_on_their_day(days, last):
-    """The day that an operator names holds wherever no window is in its way."""
+def test_maps_taken_in_time_apply_from_their_day(days, last):
+    """The day that an operator names applies unless a window of a later day exists."""
     maps = recorded(days)
     taken = take((), maps, TODAY + last)
     assert [one.first_day for one in taken] == [dated.first_day for dated in maps[1:]]
 
 
 @given(st.lists(st.integers(-3, 8), max_size=4), st.lists(st.integers(-6, 9), max_size=5))
-def test_a_chain_keeps_what_it_took_and_adds_the_rest_in_order(days, lasts):
-    """The next owner may know more maps, never others."""
+def test_a_chain_keeps_its_maps_and_appends_new_ones_in_order(days, lasts):
+    """The next owner may know more maps, but not different ones."""
     maps, taken = recorded(days), ()
     for number, last in enumerate(lasts):
         before = taken
@@ -91,8 +91,8 @@ def test_a_chain_keeps_what_it_took_and_adds_the_rest_in_order(days, lasts):
     assert unknown(taken, maps) is None
 
 
-def test_a_map_that_is_not_recorded_at_its_place_is_named():
-    """The servers of another installation, or an old backup of the record."""
+def test_a_map_that_differs_from_the_record_is_reported():
+    """The servers belong to another installation, or the record is an old backup."""
     maps = recorded([1, 2])
     taken = take((), maps, TODAY)
     assert unknown(taken, maps[:2]) == maps[2].identity

@@ -1,4 +1,4 @@
-"""Laws of the poison breaker: fewer tenants than the setting stop nothing, whatever they do."""
+"""The poison breaker: fewer tenants than the setting cannot stop a partition."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def _fold(breaker: PoisonBreaker, now_s: float, sent: dict[bytes, tuple[int, int
         max_size=25,
     )
 )
-def test_two_tenants_never_stop_a_partition_that_needs_three(batches):
-    """Whatever they send and when, beside others whose records are good for the most part."""
+def test_two_tenants_never_stop_a_partition_that_requires_three(batches):
+    """Whatever they send, beside tenants whose records are mostly good."""
     breaker, now_s = PoisonBreaker(TP, _limits(3)), 0.0
     for pause_s, hostile, others in batches:
         now_s += pause_s
@@ -51,8 +51,8 @@ def test_two_tenants_never_stop_a_partition_that_needs_three(batches):
 
 
 @given(st.integers(1, 5), st.integers(1, 5), st.integers(MIN_RECORDS, 100))
-def test_tenants_that_send_nothing_good_stop_it_exactly_if_they_are_enough(needed, tenants, each):
-    """So the breaker still stops a bad deploy."""
+def test_tenants_with_only_bad_records_stop_it_if_they_are_enough(needed, tenants, each):
+    """So the breaker stops after a bad deploy."""
     breaker = PoisonBreaker(TP, _limits(needed))
     sent = {b"t%d" % n: (each, each) for n in range(tenants)}
     if tenants >= needed:
@@ -63,14 +63,14 @@ def test_tenants_that_send_nothing_good_stop_it_exactly_if_they_are_enough(neede
 
 
 @given(st.lists(st.tuples(st.floats(0, 3), share), min_size=1, max_size=30))
-def test_what_it_counts_is_what_lies_in_the_window(batches):
-    """A sum that drifts would stop a partition for records that are long gone."""
+def test_it_counts_exactly_the_records_in_its_window(batches):
+    """A drifting sum would stop a partition for records that left the window."""
     breaker, now_s, folded = PoisonBreaker(TP, _limits(3)), 0.0, []
     for pause_s, (records, bad) in batches:
         now_s += pause_s
         folded.append((now_s, records, bad))
         _fold(breaker, now_s, {b"a": (records, bad)})
-    # A slice is a 64th of the window: what is younger by more than that counts whole.
+    # A slice is a 64th of the window: all records younger than the window less one slice count.
     surely = [(r, b) for at_s, r, b in folded if at_s > now_s - 10.0 + 10.0 / 64]
     maybe = [(r, b) for at_s, r, b in folded if at_s >= now_s - 10.0]
     assert sum(b for _, b in surely) <= breaker.shares(b"a")[0] <= sum(b for _, b in maybe)

@@ -1,4 +1,4 @@
-"""Progress adds up: offsets, counts and event time of whatever was folded."""
+"""Progress counters add up: offsets, counts and event time of the folded batches."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def test_every_offset_is_read_or_a_gap(plan, start):
 
 
 @given(st.lists(times, max_size=5))
-def test_the_watermark_never_goes_back_nor_ahead_of_appends(observed):
-    """One producer with a fast clock must not close everybody's windows."""
+def test_the_watermark_never_goes_back_nor_ahead_of_append_time(observed):
+    """One producer with a fast clock must not close every tenant's windows."""
     progress = Progress.after(first_link(0, bytes(16)))
     for rows in observed:
         before = progress.watermark_ms
@@ -54,7 +54,7 @@ def test_the_watermark_never_goes_back_nor_ahead_of_appends(observed):
 
 @given(batches, st.dictionaries(st.sampled_from(["a", "b"]), st.integers(1, 9)))
 def test_counters_are_a_copy(plan, dead):
-    """A commit's counters must not change while it is being sent."""
+    """A commit's counters must not change while it is sent."""
     progress = Progress.after(first_link(0, bytes(16)))
     progress.dead_by_code.update(dead)
     frozen = progress.counters()

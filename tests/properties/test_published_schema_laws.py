@@ -1,4 +1,4 @@
-"""The published JSON Schemas and the decoder agree: what a schema takes, the decoder takes."""
+"""The decoder accepts every document that the published JSON Schema accepts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.properties.test_codec_laws import NAMES, WELL, T, scalars
 
 LIMITS = Limits(future_max_s=300, late_max_s=604_800)
 BY_TIME = {TimestampInFuture.code, TimestampTooOld.code}
-"""What depends on when a record is appended no schema can say."""
+"""Rules that depend on the append time, which no schema can express."""
 VALIDATORS = {
     topic.name: jsonschema.Draft202012Validator(document(topic, topic.latest))
     for topic in app.topology.topics
@@ -28,13 +28,13 @@ VALIDATORS = {
 
 
 def _forms(number: int) -> st.SearchStrategy[str]:
-    """Ways of writing one integer, all of the same value to the last digit."""
+    """Notations of one integer, all with exactly the same value."""
     return st.sampled_from([f"{number}", f"{number}.0", f"{number}e0", f"{Decimal(number):E}"])
 
 
 @st.composite
 def documents(draw: Any) -> bytes:
-    """Objects of all families at once, their integers written in several ways."""
+    """Documents of all families, with integers in several notations."""
     event: dict[str, Any] = dict(WELL)
     changed = st.one_of(scalars, st.integers(0, 9), st.just({"code": "c", "message": "m"}))
     event.update(draw(st.dictionaries(st.sampled_from(NAMES), changed, max_size=2)))
@@ -50,8 +50,8 @@ def documents(draw: Any) -> bytes:
 
 
 @given(st.sampled_from(app.topology.topics), documents())
-def test_what_the_schema_takes_the_decoder_takes(topic, value):
-    """A producer that validates against the published schema must not meet a dead letter."""
+def test_the_decoder_accepts_what_the_schema_accepts(topic, value):
+    """A producer that validates against the published schema must get no dead letter."""
     if not VALIDATORS[topic.name].is_valid(json.loads(value)):
         return
     decoded, _ = check(topic, [value], T, LIMITS)
@@ -59,8 +59,8 @@ def test_what_the_schema_takes_the_decoder_takes(topic, value):
 
 
 @pytest.mark.parametrize("topic", app.topology.topics, ids=lambda topic: topic.name)
-def test_the_law_above_is_about_good_events(topic):
-    """A generator whose documents no schema takes would prove nothing."""
+def test_the_generator_makes_valid_documents(topic):
+    """The law above would hold vacuously for documents that no schema accepts."""
     value = json.dumps(WELL).replace(str(T), f"{T}.0").encode()
     assert VALIDATORS[topic.name].is_valid(json.loads(value))
     decoded, keys = check(topic, [value], T, LIMITS)
@@ -69,8 +69,8 @@ def test_the_law_above_is_about_good_events(topic):
 
 
 @given(st.integers(-(2**63), 2**63 - 1).flatmap(lambda n: st.tuples(st.just(n), _forms(n))))
-def test_whole_numbers_are_exact(written):
-    """A seed beyond 2**53 that went through a float would be another seed."""
+def test_integers_are_exact(written):
+    """A seed above 2**53 that is converted to a float becomes another seed."""
     number, text = written
     event = {**WELL, "seed": 0}
     value = json.dumps(event).replace('"seed": 0', f'"seed": {text}').encode()
@@ -79,15 +79,15 @@ def test_whole_numbers_are_exact(written):
 
 
 @pytest.mark.parametrize("text", ["1.5", "1e999999999", "1.00000000000000000001", "-0.1"])
-def test_numbers_with_a_fraction_stay_refused(text):
+def test_numbers_with_a_fraction_are_refused(text):
     """Rounding would invent a time; a huge exponent would fill the memory."""
     value = json.dumps(WELL).replace(f'"ts": {T}', f'"ts": {text}').encode()
     decoded, _ = check(MODEL_METRICS, [value], T, LIMITS)
     assert len(decoded.bad) == 1
 
 
-def test_what_is_wrong_besides_is_still_told():
-    """The second decoding must not hide the first fault behind the one it mends."""
+def test_other_defects_are_still_reported():
+    """The second decoding must not hide the first defect behind the one that it repairs."""
     value = json.dumps({**WELL, "value": "x"}).replace(f'"ts": {T}', f'"ts": {T}.0').encode()
     decoded, _ = check(MODEL_METRICS, [value], T, LIMITS)
     assert decoded.bad[0].path == "$.value"

@@ -1,4 +1,4 @@
-"""One limit over several edges, with Redis there or away: against a plain log of what was granted."""
+"""One limit shared by several edges, with and without Redis, against a log of all grants."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ STEPS = st.lists(
     ),
     max_size=80,
 )
-"""(which edge is asked, seconds before, whether Redis is away then)"""
+"""(edge that is asked, seconds before the request, whether Redis is unreachable)"""
 
 
 class Edges:
-    """Edges that share buckets, and what they granted."""
+    """Edges with shared buckets, and the requests that they granted."""
 
     def __init__(self, limit: int) -> None:
         self.clock = VirtualClock()
@@ -50,7 +50,7 @@ class Edges:
         ]
 
     async def ask(self, edge: int, costs: Costs | None = None) -> float:
-        """0 for a request that was granted, else seconds to wait."""
+        """0 for a granted request, else the seconds to wait."""
         try:
             await self.rates[edge].take("acme", costs or {Quota.REQUESTS: 1})
         except RateLimited as refused:
@@ -59,7 +59,7 @@ class Edges:
         return 0.0
 
     def most(self, edge: int | None = None) -> float:
-        """The largest number granted in a span, over what the limit of one bucket allows in it."""
+        """The largest ratio, over all spans, of granted requests to what one bucket's limit allows."""
         moments = [at for at, by in self.granted if edge in (None, by)]
         return max(
             (
@@ -81,23 +81,24 @@ async def _run(steps, limit, *, may_be_away: bool) -> Edges:
 
 
 @given(STEPS, st.integers(1, 9))
-def test_all_edges_together_grant_what_one_would(steps, limit):
-    """Replicas are added for load, and must not raise anybody's limit."""
+def test_all_edges_together_grant_at_most_one_limit(steps, limit):
+    """Adding replicas for load must not raise a tenant's limit."""
     edges = asyncio.run(_run(steps, limit, may_be_away=False))
     assert edges.most() <= limit + 1e-6
 
 
 @given(STEPS, st.integers(1, 9))
 def test_without_redis_each_edge_still_holds_the_limit(steps, limit):
-    """An outage of a cache neither opens the gate nor closes it, at no moment of its coming and going."""
+    """A cache outage must neither open nor close the quota, also while Redis comes and goes."""
     edges = asyncio.run(_run(steps, limit, may_be_away=True))
     for edge in range(EDGES):
         assert edges.most(edge) <= limit + 1e-6
 
 
 @given(STEPS, st.integers(1, 9))
-def test_who_waits_as_told_is_let_in(steps, limit):
-    """By the same edge: what the shared bucket refused does not count against the edge's own."""
+def test_a_client_that_waits_as_answered_is_accepted(steps, limit):
+    """By the same edge: a refusal by the shared bucket must not count against the edge's own
+    bucket."""
 
     async def run() -> None:
         edges = Edges(limit)
@@ -113,9 +114,9 @@ def test_who_waits_as_told_is_let_in(steps, limit):
 
 
 @given(STEPS, st.integers(2, 9), st.integers(1, 4))
-def test_what_costs_several_units_is_taken_whole_or_not_at_all(steps, limit, events):
-    """A refused request costs nothing of any quota. One that waits as it is told is let in, the
-    second time at the latest: its edge's own buckets do not know what other edges granted."""
+def test_a_request_of_several_units_is_charged_in_full_or_not_at_all(steps, limit, events):
+    """A refused request is charged to no quota. A client that waits as answered is accepted at the
+    second attempt at the latest: the edge's own buckets do not know the grants of other edges."""
     costs = {Quota.REQUESTS: 1, Quota.EVENTS: events}
 
     async def run() -> None:
@@ -136,9 +137,9 @@ def test_what_costs_several_units_is_taken_whole_or_not_at_all(steps, limit, eve
 @given(
     st.lists(st.tuples(st.integers(0, EDGES - 1), st.integers(1, 40), st.booleans()), max_size=30)
 )
-def test_what_is_charged_is_owed_by_every_edge_and_forgiven_in_time(charges):
-    """One edge refuses a tenant's garbage, and the others must not begin anew. No debt lasts more than
-    a period beyond a full bucket."""
+def test_a_charge_applies_at_every_edge_and_expires(charges):
+    """An edge that refused a tenant's garbage shares the charge with the others. A debt lasts at
+    most one period longer than a full bucket."""
 
     async def run() -> None:
         edges, limit = Edges(9), 9
@@ -159,8 +160,8 @@ def test_what_is_charged_is_owed_by_every_edge_and_forgiven_in_time(charges):
     asyncio.run(run())
 
 
-def test_a_used_up_quota_has_a_code_of_its_own():
-    """A sender that is too big is told another thing than one that asks too often."""
+def test_an_exhausted_quota_has_its_own_code():
+    """A sender of too many events gets a different answer from a sender of too many requests."""
 
     async def run() -> None:
         edges = Edges(limit=9)
@@ -175,8 +176,8 @@ def test_a_used_up_quota_has_a_code_of_its_own():
     asyncio.run(run())
 
 
-def test_the_metric_says_who_decided():
-    """Limits that are three times as wide for want of Redis should be seen."""
+def test_the_metric_distinguishes_shared_and_local_decisions():
+    """Operators should see limits that are three times as wide because Redis is unreachable."""
 
     async def run() -> tuple[float | None, float | None]:
         edges = Edges(limit=9)

@@ -1,4 +1,4 @@
-"""Laws of the codecs of a schema registry: what is written is read; no bytes end a worker."""
+"""Schema-registry codecs: encoding is lossless, and no bytes end a worker."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ KINDS = {"avro": "AVRO", "json_schema": "JSON", "protobuf": "PROTOBUF"}
 
 
 def _codec(name: str, value_type: Any = None) -> Any:
-    """The codec of a topic whose schema the registry has as number 1, in memory."""
+    """The codec of a topic whose schema has the number 1 in the in-memory registry."""
     kind = value_type or (ProtoOrder if name == "protobuf" else Order)
     topic = App("acme").topic("o", value_type=kind, codec=name)
     memory = MemoryRegistry()
@@ -78,8 +78,8 @@ DECODERS = {name: codec.decoder(codec.value_type) for name, codec in CODECS.item
 
 @pytest.mark.parametrize("name", EVENTS)
 @given(data=st.data())
-def test_what_is_written_is_read(name, data):
-    """Of any value of the type, in a batch."""
+def test_an_encoded_value_is_decoded_unchanged(name, data):
+    """For any value of the type, in a batch."""
     events = data.draw(st.lists(EVENTS[name], max_size=5))
     values = [CODECS[name].encode(event) for event in events]
     assert DECODERS[name](values) == (events, {})
@@ -89,8 +89,8 @@ def test_what_is_written_is_read(name, data):
 @settings(max_examples=cases(300))
 @given(data=st.data())
 def test_no_body_ends_a_worker(name, data):
-    """Each value is an event or a defect with one of the documented codes: `guarded`, which would name
-    an exception `codec_failed`, has nothing to do."""
+    """Each value is an event or a defect with a documented code: no exception reaches `guarded`,
+    which would name it `codec_failed`."""
     good = CODECS[name].encode(data.draw(EVENTS[name]))
     spoiled = st.tuples(st.integers(0, len(good)), st.binary(max_size=12)).map(
         lambda cut: good[: cut[0]] + cut[1] + good[cut[0] + len(cut[1]) :]
@@ -111,15 +111,15 @@ def test_no_body_ends_a_worker(name, data):
 
 
 @given(st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=100), st.binary(max_size=8))
-def test_message_indexes_are_read_as_they_were_written(path, rest):
-    """Wherever they lie; the body begins behind them."""
+def test_message_indexes_are_read_as_written(path, rest):
+    """At any position; the body begins behind them."""
     written = written_indexes(path)
     assert read_indexes(b"12345" + written + rest, 5) == (tuple(path), 5 + len(written))
 
 
 @given(st.binary(max_size=24))
-def test_any_bytes_are_indexes_or_a_value_error(value):
-    """They come from outside."""
+def test_any_bytes_are_message_indexes_or_a_value_error(value):
+    """The bytes come from outside."""
     try:
         path, at = read_indexes(value, 0)
     except ValueError:
@@ -133,7 +133,7 @@ TREES = st.recursive(st.just([]), lambda inner: st.lists(inner, max_size=3), max
 
 @given(TREES, st.sampled_from(["", "acme", "a.b.c"]))
 def test_messages_of_a_file_are_found_by_their_paths(tree, package):
-    """Whatever else stands between them."""
+    """Whatever other definitions stand between them."""
     expected: dict[tuple[int, ...], str] = {}
 
     def block(level, path, prefix):
@@ -152,8 +152,8 @@ def test_messages_of_a_file_are_found_by_their_paths(tree, package):
 
 
 @given(st.text(max_size=60))
-def test_any_text_is_messages_or_an_error_that_is_a_defect(text):
-    """A schema comes from the registry, and not from us."""
+def test_any_schema_text_gives_messages_or_a_defect(text):
+    """The schema comes from the registry, which other teams write."""
     codec = CODECS["protobuf"]
     memory = MemoryRegistry()
     memory.put(Subject("s", "PROTOBUF", text))

@@ -1,4 +1,4 @@
-"""The limit of requests against a plain log of them."""
+"""The request limit against a log of all requests."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ steps = st.lists(
 )
 
 
-class Hand:
-    """A clock set by hand."""
+class ManualClock:
+    """A clock set by the test."""
 
     def __init__(self) -> None:
         self.at = 0.0
@@ -43,10 +43,10 @@ def _wait_s(rate: RequestRate, client: str) -> float | None:
 
 
 @given(steps, st.integers(1, 9))
-def test_no_span_holds_more_than_its_burst_and_its_rate(taken, limit):
-    """In any span of length s a client gets at most limit * (1 + s / period), and one that waits
-    for as long as it is told to is let in."""
-    clock = Hand()
+def test_no_span_exceeds_burst_plus_rate(taken, limit):
+    """In any span of s seconds, a client gets at most limit * (1 + s / period) requests; a client
+    that waits as answered is accepted."""
+    clock = ManualClock()
     rate = RequestRate(clock, limit=limit, period_s=PERIOD_S)
     granted: dict[str, list[float]] = {"a": [], "b": []}
     for client, pause_s in taken:
@@ -64,8 +64,8 @@ def test_no_span_holds_more_than_its_burst_and_its_rate(taken, limit):
 
 
 def test_the_whole_limit_may_come_at_once():
-    """A client that was silent is not slowed down before it has used what it is given."""
-    rate = RequestRate(Hand(), limit=1000, period_s=PERIOD_S)
+    """A client that was silent may use its whole burst."""
+    rate = RequestRate(ManualClock(), limit=1000, period_s=PERIOD_S)
     for _ in range(1000):
         rate.take("a")
     with pytest.raises(RateLimited):
@@ -73,10 +73,10 @@ def test_the_whole_limit_may_come_at_once():
     rate.take("b")
 
 
-def test_clients_that_went_away_are_forgotten(monkeypatch):
-    """What is remembered is bounded by who asks now, not by who ever asked."""
+def test_idle_clients_are_forgotten(monkeypatch):
+    """Memory is bounded by the clients that are active, not by all that ever were."""
     monkeypatch.setattr(request_rate, "CLIENTS_MAX", 3)
-    clock = Hand()
+    clock = ManualClock()
     rate = RequestRate(clock, limit=10, period_s=PERIOD_S)
     for name in "abc":
         rate.take(name)
@@ -87,10 +87,10 @@ def test_clients_that_went_away_are_forgotten(monkeypatch):
         rate.take(name)
 
 
-def test_a_known_client_goes_on_while_there_are_too_many(monkeypatch):
-    """A crowd of new names must not lock out those who were there before."""
+def test_a_known_client_continues_while_there_are_too_many(monkeypatch):
+    """A flood of new names must not lock out earlier clients."""
     monkeypatch.setattr(request_rate, "CLIENTS_MAX", 3)
-    rate = RequestRate(Hand(), limit=10, period_s=PERIOD_S)
+    rate = RequestRate(ManualClock(), limit=10, period_s=PERIOD_S)
     for name in "abc":
         rate.take(name)
     with pytest.raises(RateLimited, match="too many clients"):

@@ -1,4 +1,4 @@
-"""When a crashed service is tried again: bounded patience, bounded haste."""
+"""When a supervisor restarts a crashed service: bounded attempts and bounded delays."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _gaps = st.lists(st.floats(0, 2 * WITHIN_S), max_size=60)
 
 
 @given(_gaps)
-def test_it_is_given_up_exactly_when_too_many_deaths_fall_together(gaps):
-    """Never sooner: a fault test may kill a service now and then for hours. Never later: a
-    service that dies at once would burn a core for ever."""
+def test_a_service_is_given_up_exactly_after_too_many_deaths_in_the_window(gaps):
+    """Not earlier: a fault test kills a service now and then for hours. Not later: a service that
+    dies at once would use a core endlessly."""
     policy, now, deaths = RestartPolicy(), 0.0, []
     for gap in gaps:
         now += gap
@@ -30,7 +30,7 @@ def test_it_is_given_up_exactly_when_too_many_deaths_fall_together(gaps):
 
 @given(_gaps)
 def test_every_delay_is_within_its_bounds(gaps):
-    """No restart without a breath, none later than a person would wait."""
+    """A restart is never immediate and never later than an operator would accept."""
     policy, now = RestartPolicy(), 0.0
     for gap in gaps:
         now += gap
@@ -38,15 +38,15 @@ def test_every_delay_is_within_its_bounds(gaps):
         assert delay_s is None or FIRST_DELAY_S <= delay_s <= DELAY_MAX_S
 
 
-def test_deaths_in_a_row_wait_longer_each_time():
-    """What fails twice is likely to fail again: leave it time to pass."""
+def test_consecutive_deaths_wait_longer_each_time():
+    """A service that failed twice is likely to fail again."""
     policy = RestartPolicy()
     delays = [policy.died(0.0) for _ in range(DEATHS_MAX)]
     assert delays == sorted(set(delays))
 
 
-def test_forgiveness_starts_over():
-    """After a repair the old deaths say nothing."""
+def test_a_reset_starts_over():
+    """After a repair, earlier deaths do not count."""
     policy = RestartPolicy()
     while policy.died(0.0) is not None:
         pass

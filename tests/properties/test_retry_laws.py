@@ -1,4 +1,4 @@
-"""Laws of retries: bounded in number, in time and in sum, and the same again from the same seed."""
+"""Retries are bounded in number, in time and in sum, and deterministic for a seed."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class HeldError(TransientError):
     disposition = Disposition.PAUSE
 
 
-class Diary(VirtualClock):
-    """A clock that moves by itself, and remembers how long it was slept."""
+class RecordingClock(VirtualClock):
+    """A clock that advances by its sleeps and records them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Diary(VirtualClock):
 
 
 class Flaky:
-    """Fails so many times, then succeeds."""
+    """Fails a given number of times, then succeeds."""
 
     def __init__(self, failures: int, error: Exception | None = None) -> None:
         self.failures = failures
@@ -68,11 +68,11 @@ def run(retrier: Retrier, attempt: Flaky) -> int | str:
 
 
 @given(policy=policies, failures=st.integers(0, 7), seed=st.integers(0, 2**32))
-def test_an_event_is_tried_as_often_as_the_schedule_says(policy, failures, seed):
-    """Neither given up too early nor kept for ever: with a budget, success after at most so many
-    failures as there are pauses; and never a pause outside its jitter."""
+def test_an_event_is_tried_as_often_as_the_schedule_allows(policy, failures, seed):
+    """Within the budget, it succeeds after at most as many failures as there are pauses; each pause
+    is within its jitter."""
     policy = RetryPolicy(pauses_s=policy.pauses_s, jitter=policy.jitter)
-    clock, attempt = Diary(), Flaky(failures)
+    clock, attempt = RecordingClock(), Flaky(failures)
     result = run(Retrier(policy, clock, seed), attempt)
     allowed = len(policy.pauses_s)
     assert result == (failures + 1 if failures <= allowed else "retries_exhausted")
@@ -84,9 +84,9 @@ def test_an_event_is_tried_as_often_as_the_schedule_says(policy, failures, seed)
 
 
 @given(policy=policies, events=st.lists(st.integers(0, 7), max_size=30))
-def test_retries_never_outgrow_the_budget(policy, events):
-    """While a dependency is away, what it is asked stays near what it is asked in good times."""
-    clock = Diary()
+def test_retries_stay_within_the_budget(policy, events):
+    """While a dependency is unavailable, its load stays near that of normal operation."""
+    clock = RecordingClock()
     retrier = Retrier(policy, clock, 1)
     for count, failures in enumerate(events, 1):
         run(retrier, Flaky(failures))
@@ -95,11 +95,11 @@ def test_retries_never_outgrow_the_budget(policy, events):
 
 
 @given(policy=policies, events=st.lists(st.integers(0, 7), max_size=8), seed=st.integers(0, 99))
-def test_the_same_seed_waits_the_same(policy, events, seed):
-    """A simulated crash is looked at again by running it again."""
+def test_the_same_seed_gives_the_same_pauses(policy, events, seed):
+    """A crash in a simulation is investigated by running the seed again."""
 
     def slept() -> list[float]:
-        clock = Diary()
+        clock = RecordingClock()
         retrier = Retrier(policy, clock, seed)
         for failures in events:
             run(retrier, Flaky(failures))
@@ -109,17 +109,18 @@ def test_the_same_seed_waits_the_same(policy, events, seed):
 
 
 @pytest.mark.parametrize("error", [HeldError("open"), InvalidJson("bad"), ValueError("a bug")])
-async def test_what_will_not_pass_by_itself_passes_through(error):
-    """An open breaker pauses the partition, a bad record is one at once, a bug is a bug."""
-    clock, attempt = Diary(), Flaky(9, error)
+async def test_errors_that_no_retry_cures_pass_through(error):
+    """An open breaker pauses the partition, a bad record is dead-lettered at once, and a bug is
+    raised."""
+    clock, attempt = RecordingClock(), Flaky(9, error)
     with pytest.raises(type(error)):
         await Retrier(RetryPolicy(), clock, 1).run(attempt)
     assert (attempt.calls, clock.slept_s) == (1, [])
 
 
 async def test_a_breaker_that_opens_between_attempts_ends_them():
-    """The event has done nothing wrong: it must not be dead-lettered for having been retried."""
-    clock, calls = Diary(), []
+    """The event itself is valid: it must not be dead-lettered because of the retries."""
+    clock, calls = RecordingClock(), []
 
     async def attempt() -> None:
         calls.append(1)
@@ -130,14 +131,14 @@ async def test_a_breaker_that_opens_between_attempts_ends_them():
     assert len(calls) == 4
 
 
-async def test_the_last_cause_is_said():
-    """The dead letter's message is all an operator has to go by."""
+async def test_the_last_cause_is_in_the_message():
+    """The operator sees only the dead letter's message."""
     policy = RetryPolicy(budget_max=2.0, budget_per_event=0.0)
-    retrier = Retrier(policy, Diary(), 1)
+    retrier = Retrier(policy, RecordingClock(), 1)
     with pytest.raises(
         RetriesExhausted, match=r"3 attempts, the partition's budget is spent; .*away"
     ):
         await retrier.run(Flaky(9))
-    retrier = Retrier(RetryPolicy(), Diary(), 1)
+    retrier = Retrier(RetryPolicy(), RecordingClock(), 1)
     with pytest.raises(RetriesExhausted, match="4 attempts, its retries are used up"):
         await retrier.run(Flaky(9))

@@ -1,4 +1,4 @@
-"""A row of any columns comes out of its dead letter as it went in."""
+"""A row of any columns is read back unchanged from its dead letter."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KEYS = ("String", "UInt64", "Int8", "Date")
 
 @st.composite
 def typed_values(draw, depth=2):
-    """A type, and a value as `ColumnType.fit` returns it."""
+    """A type and a value as `ColumnType.fit` returns it."""
     kind = draw(st.sampled_from([*VALUES, *(("Nullable", "Array", "Map") if depth else ())]))
     if kind in VALUES:
         return kind, draw(VALUES[kind])
@@ -42,13 +42,13 @@ def typed_values(draw, depth=2):
 
 
 def same(one, other):
-    """Equal in value and type, where NaN equals itself, and 0.0 is not -0.0."""
+    """Equal in value and type, where NaN equals itself, and 0.0 differs from -0.0."""
     return repr(one) == repr(other)
 
 
 @given(st.dictionaries(st.sampled_from("abcd"), typed_values(), min_size=1))
-def test_a_row_is_read_back_as_it_was_written(columns):
-    """A replay must insert what was refused, not what JSON makes of it."""
+def test_a_row_is_read_back_unchanged(columns):
+    """A replay must insert the refused row, not an approximation by JSON."""
     types = {name: column_type(kind) for name, (kind, _) in columns.items()}
     row = {name: types[name].fit(value) for name, (_, value) in columns.items()}
     found = read_row(types, row_json("t", row))
@@ -56,13 +56,13 @@ def test_a_row_is_read_back_as_it_was_written(columns):
 
 
 @pytest.mark.parametrize("key", ["Bool", "Nullable(String)", "Array(String)"])
-def test_a_map_that_json_cannot_hold_is_not_declared(key):
-    """Its refused row could not become a dead letter, and would stop the commit."""
+def test_a_map_without_a_json_form_cannot_be_declared(key):
+    """Its refused row could not become a dead letter and would block the commit."""
     with pytest.raises(ValueError, match="a Map has no keys of"):
         column_type(f"Map({key}, String)")
 
 
 def test_an_unknown_column_is_refused():
-    """Left out in silence, its value would be lost."""
+    """Ignored silently, its value would be lost."""
     with pytest.raises(ValueError, match="'b' that is not declared"):
         read_row({"a": column_type("String")}, msgspec.json.encode({"table": "t", "a": "", "b": 1}))

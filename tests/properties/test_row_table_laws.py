@@ -1,4 +1,4 @@
-"""The law of the row table: a dictionary, asked a batch at a time."""
+"""The row table equals a dictionary with batched look-ups."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from streams.engine.state.row_table import PROBES_MAX, RowTable, mixed
 
-# Few different upper halves: every table has rows that meet in one place.
+# Few different upper halves, so every table has rows that collide.
 hashes = st.builds(
     lambda upper, lower: upper << 32 | lower,
     st.sampled_from([0, 1, 1 << 24, 0xFFFFFFFF, 0xFFFFFFFE]),
@@ -17,8 +17,8 @@ hashes = st.builds(
 
 
 @given(st.lists(st.lists(st.tuples(hashes, st.booleans()), max_size=40), max_size=12))
-def test_a_row_table_is_a_dictionary(batches):
-    """Whatever meets, grows or is replaced, each hash finds its own row and no other."""
+def test_a_row_table_equals_a_dictionary(batches):
+    """With collisions, growth and replacements, each hash finds its own row and no other."""
     table, model = RowTable(), {}
     owner = np.zeros(1000, np.uint64)
     rows = 0
@@ -41,9 +41,9 @@ def test_a_row_table_is_a_dictionary(batches):
     assert len(table) == len(model)
 
 
-def test_hashes_that_all_meet_cost_a_bounded_number_of_probes():
-    """With one place for 3000 ids, a batch once made a probe for each: seconds of the whole
-    worker. What finds no place near its home is found by bisection."""
+def test_colliding_hashes_take_a_bounded_number_of_probes():
+    """One probe for each of 3000 colliding ids would stop the worker for seconds. Rows without a
+    slot near their home are found by bisection."""
     table, count = RowTable(), 3000
     hashes = np.arange(count, dtype=np.uint64) * np.uint64(1 << 32)
     asked = []
@@ -62,7 +62,7 @@ def test_hashes_that_all_meet_cost_a_bounded_number_of_probes():
     assert sum(asked) == count, "of those that share a home, one candidate each has the tag"
 
 
-def test_keys_that_follow_each_other_spread():
-    """Series keys differ in few bits; a table that did not mix them would be one long probe."""
+def test_consecutive_keys_are_spread():
+    """Series keys differ in few bits; without mixing, a table would be one long probe sequence."""
     homes = mixed(np.arange(1 << 16)) >> np.uint64(64 - 16)
     assert np.bincount(homes.astype(np.int64), minlength=1 << 16).max() <= 12

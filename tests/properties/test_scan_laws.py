@@ -1,4 +1,5 @@
-"""Laws of the scanner: it says slow, or exactly what `decode` says; compiled or interpreted."""
+"""The scanner leaves a record to `decode` or reads exactly what `decode` reads, compiled and
+interpreted."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ from tests.depth import cases
 from tests.properties import scan_bodies
 
 if kernels.active is None:
-    pytest.skip("there are no kernels to hold to these laws", allow_module_level=True)
+    pytest.skip("the compiled kernels are not available", allow_module_level=True)
 
 READERS = (decimals.read_double, compiled.twin(decimals.read_double))
 
@@ -35,8 +36,8 @@ def _padded(text: bytes) -> np.ndarray:
 @pytest.mark.parametrize("topic", scan_bodies.TOPICS, ids=lambda topic: topic.name)
 @given(st.integers(0, 2**32))
 @settings(max_examples=60, deadline=None)
-def test_a_scanned_batch_is_the_decoded_one(topic, seed):
-    """A second reader of JSON must not be a second opinion."""
+def test_a_scanned_batch_equals_the_decoded_one(topic, seed):
+    """Both readers of JSON must agree."""
     batch = scan_bodies.batch_of(random.Random(seed), topic, 60)
     assert scan_bodies.differences(topic, batch) == []
 
@@ -44,16 +45,16 @@ def test_a_scanned_batch_is_the_decoded_one(topic, seed):
 @pytest.mark.parametrize("topic", scan_bodies.TOPICS, ids=lambda topic: topic.name)
 @given(st.integers(0, 2**32))
 @settings(max_examples=20, deadline=None)
-def test_what_is_nearly_json_is_not_misread(topic, seed):
-    """Cut, changed or overwritten at any byte."""
+def test_nearly_valid_json_is_not_misread(topic, seed):
+    """Bodies truncated, changed or overwritten at any byte."""
     assert scan_bodies.misread(topic, *scan_bodies.mutants(random.Random(seed), topic, 20)) == []
 
 
 @pytest.mark.parametrize("topic", scan_bodies.TOPICS, ids=lambda topic: topic.name)
 @given(st.lists(st.binary(max_size=60), min_size=1, max_size=5))
 @settings(max_examples=60, deadline=None)
-def test_of_arbitrary_bytes_too(topic, values):
-    """The log holds what anyone sent."""
+def test_arbitrary_bytes_are_not_misread(topic, values):
+    """Any client may have written to the log."""
     count = len(values)
     batch = RecordBatch(
         TopicPartition(topic.name, 0), 0, count, [*range(count)], [scan_bodies.T_MS] * count,
@@ -85,8 +86,8 @@ def _with_labels(event):
         "unknown fields", "escaped name",
     ],
 )  # fmt: skip
-def test_what_programs_write_is_not_slow(tenant, written):
-    """Else the scanner would keep its law by doing nothing."""
+def test_json_of_common_programs_is_scanned(tenant, written):
+    """Otherwise the scanner would satisfy its law by scanning nothing."""
     draw, topic = random.Random(5), scan_bodies.TOPICS[0]
     events = [
         {
@@ -100,7 +101,7 @@ def test_what_programs_write_is_not_slow(tenant, written):
         TopicPartition(topic.name, 0), 0, 200, [*range(200)], [scan_bodies.T_MS] * 200,
         [tenant.encode()] * 200, values, [()] * 200,
     )  # fmt: skip
-    assert sum(scan_bodies.scanner_says_slow(topic, batch)) <= 2
+    assert sum(scan_bodies.left_to_decode(topic, batch)) <= 2
     assert scan_bodies.differences(topic, batch) == []
 
 
@@ -118,8 +119,9 @@ numbers = st.one_of(
 
 @pytest.mark.parametrize("zeros", [0, 1, 30])
 @pytest.mark.parametrize("before", range(1, 20))
-def test_digits_that_wrap_a_word_to_zero_are_not_read_as_zero(before, zeros):
-    """2**64 has 20 digits, one more than is read: a point before the last must not hide it."""
+def test_digits_that_overflow_to_zero_are_not_read_as_zero(before, zeros):
+    """2**64 has 20 digits, one more than the scanner reads: a decimal point before the last digit
+    must not hide that."""
     digits = str(2**64)
     for text in (f"{digits[:before]}.{digits[before:]}", f"0.{'0' * zeros}{digits}"):
         raw = text.encode()
@@ -128,8 +130,8 @@ def test_digits_that_wrap_a_word_to_zero_are_not_read_as_zero(before, zeros):
 
 @given(numbers)
 @settings(max_examples=cases(1500), deadline=None)
-def test_a_number_is_not_read_or_is_the_nearest_double(text):
-    """Bit for bit what `float` gives, compiled and interpreted, or nothing."""
+def test_a_number_is_the_nearest_double_or_left_to_decode(text):
+    """Bit for bit what `float` returns, compiled and interpreted."""
     raw = text.encode()
     found = {reader(_padded(raw), 0, len(raw)) for reader in READERS}
     assert len(found) == 1
@@ -141,7 +143,7 @@ def test_a_number_is_not_read_or_is_the_nearest_double(text):
 @given(st.binary(max_size=40), st.integers(0, 39))
 @settings(max_examples=cases(300), deadline=None)
 def test_plain_text_ends_at_its_first_unusual_byte(raw, at):
-    """Eight bytes at a time, as one after the other."""
+    """Eight bytes at a time give the same result as one by one."""
     unusual = (i for i in range(at, len(raw)) if raw[i] in b'"\\' or not 0x20 <= raw[i] < 0x80)
     expected = next(unusual, len(raw))
     for reader in (texts.plain_end, compiled.twin(texts.plain_end)):
@@ -150,8 +152,8 @@ def test_plain_text_ends_at_its_first_unusual_byte(raw, at):
 
 @given(st.integers(0, 2**32))
 @settings(max_examples=30, deadline=None)
-def test_the_interpreted_scan_is_the_compiled_one(seed):
-    """The twin is what simulations and debuggers can look into."""
+def test_the_interpreted_scan_equals_the_compiled_one(seed):
+    """Simulations and debuggers run the interpreted form."""
     topic = scan_bodies.TOPICS[seed % len(scan_bodies.TOPICS)]
     table = scalar_fields(topic.type)
     assert table is not None

@@ -1,4 +1,4 @@
-"""Law of compatibility: what is called compatible can be read."""
+"""A schema that is called compatible can read the old events."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def _struct(shape: dict[str, tuple[Any, bool]]) -> type[msgspec.Struct]:
 
 @given(st.data(), shapes, shapes)
 @settings(max_examples=cases(1500), deadline=None)
-def test_what_is_called_compatible_can_be_read(data, old, new):
-    """The verdict lets a deploy go ahead, so it must never be wrong in that direction."""
+def test_a_compatible_schema_reads_the_old_events(data, old, new):
+    """The verdict permits a deploy: it must not be wrong in that direction."""
     if differences(msgspec.json.schema(_struct(old)), msgspec.json.schema(_struct(new))):
         return
     record = {

@@ -1,8 +1,8 @@
-"""The law of seen events: a verdict is a property of the log, however it is read.
+"""Seen events: a verdict depends on the log alone, however it is read.
 
-The model judges one record at a time and remembers everything in a dictionary. The table must
-agree whatever the batches, commits, restarts, the size of its runs, which of its files are there
-after a crash, hashes that share their upper half, and a clock of the broker that steps either way.
+The model decides record by record and keeps everything in a dictionary. The table must agree for
+any batches, commits, restarts and sizes of its runs; after a crash that lost some of its files;
+with hashes that share their upper half; and with a broker's clock that steps in either direction.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ BELIEVED_RECORDS = 5
 
 
 class Model:
-    """Verdicts one by one, and nothing is dropped: the rule of the table, in its words."""
+    """The rule of the table, record by record, without deleting anything."""
 
     def __init__(self) -> None:
         self.first: dict[tuple[int, int], tuple[int, int, int]] = {}
@@ -104,15 +104,15 @@ class SeenEventsMachine(RuleBasedStateMachine):
 
     @rule(batch=records)
     def commit_in_vain(self, batch) -> None:
-        """A commit that fails while folding goes on: nothing of it may outlive the crash."""
+        """A commit fails while folding goes on: the crash must leave nothing of it."""
         self.table.delta(self.seq + 1)
         self.fold(batch)
         self.crash(cut=3)
 
     @rule(which=st.integers(0, 9), at=st.integers(0, 10_000), how=st.sampled_from("gdc"))
     def lose_a_file(self, which: int, at: int, how: str) -> None:
-        """Gone, damaged or cut short, and a crash: files are derived, and believed only where
-        they are what was written."""
+        """A file is gone, damaged or truncated, and the process crashes: files are derived data,
+        used only if their checksums match."""
         names = self.files.names()
         if names:
             name = names[which % len(names)]
@@ -127,7 +127,7 @@ class SeenEventsMachine(RuleBasedStateMachine):
 
     @rule(cut=st.integers(0, 100))
     def crash(self, cut: int = 0) -> None:
-        """Memory is lost; what was not committed is read again, in other batches."""
+        """Memory is lost; uncommitted records are read again in other batches."""
         self.table = SeenEvents(TTL_MS, self.files, hot_ids=self.hot)
         for key in self.table.adopt(sorted(self.store)):
             self.table.load([(key, self.store[key])])
@@ -136,7 +136,7 @@ class SeenEventsMachine(RuleBasedStateMachine):
         try:
             self._admit(self.committed, middle)
             self._admit(middle, len(self.log))
-        except StoreUnusable:  # a damaged file, which goes: the next start does without it
+        except StoreUnusable:  # a damaged file is deleted: the next start does without it
             self.crash(cut)
 
     def _admit(self, first: int, last: int) -> None:
@@ -154,8 +154,8 @@ class SeenEventsMachine(RuleBasedStateMachine):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _quick_belief():
-    """Let a silence be believed within a test: in production it takes a million records."""
+def _short_gap_confirmation():
+    """Accept a gap of time within a test: in production it takes a million records."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(log_time, "BELIEVED_RECORDS", BELIEVED_RECORDS)
         yield
@@ -173,7 +173,7 @@ def _columns(count: int, append_ms: int, first: int = 0):
 
 
 def test_expired_ids_leave_the_state():
-    """A table that only grew would end the partition at DIA_MAX_IDS."""
+    """A table that only grew would reach DIA_MAX_IDS and stop the partition."""
     table = SeenEvents(TTL_MS, MemoryFiles(), hot_ids=0)
     store: dict[bytes, bytes | None] = {}
     for seq in range(1, 30):
@@ -184,7 +184,7 @@ def test_expired_ids_leave_the_state():
 
 
 def test_files_of_expired_ids_leave_the_disk():
-    """While it runs, and at a start: what no live entry needs is nobody's."""
+    """While running and at a start: files that no live entry needs are deleted."""
     files = MemoryFiles()
     table = SeenEvents(TTL_MS, files, hot_ids=10)
     store: dict[bytes, bytes | None] = {}
@@ -198,8 +198,8 @@ def test_files_of_expired_ids_leave_the_disk():
     assert not files.names()
 
 
-def test_files_of_another_epoch_are_not_believed():
-    """A reset begins the numbers of entries anew: a file of before would stand for others."""
+def test_files_of_another_epoch_are_not_used():
+    """A reset restarts the serial numbers of entries: an old file would stand for other ids."""
     files = MemoryFiles()
     table = SeenEvents(TTL_MS, files, epoch=0, hot_ids=1)
     for seq in range(1, 4):
@@ -211,8 +211,9 @@ def test_files_of_another_epoch_are_not_believed():
     assert not files.names()
 
 
-def test_more_ids_than_a_tenants_share_are_refused_and_leave_no_trace():
-    """A77: one tenant filled the ids of its partition, which stopped for all. Half is one tenant's."""
+def test_ids_beyond_a_tenants_share_are_refused_and_leave_no_trace():
+    """One tenant may use at most half of the partition's ids: otherwise it could stop the
+    partition."""
     table = SeenEvents(TTL_MS, MemoryFiles(), max_ids=100)
     first = table.admit(*_columns(80, 0))
     assert Counter(first.tolist()) == {Verdict.FRESH: 50, Verdict.OVER_QUOTA: 30}
@@ -227,8 +228,8 @@ def test_more_ids_than_a_tenants_share_are_refused_and_leave_no_trace():
     assert Counter(table.admit(*_columns(80, 3 * TTL_MS, first=50)).tolist())[Verdict.FRESH] > 0
 
 
-def test_what_repeats_a_refused_event_in_its_batch_is_refused_too():
-    """Judged by a record that is not remembered it would be a duplicate of nothing, and lost."""
+def test_a_repeat_of_a_refused_event_in_its_batch_is_refused():
+    """The refused event is not remembered: its repeat, counted as a duplicate, would be lost."""
     table = SeenEvents(TTL_MS, MemoryFiles(), max_ids=100, quota=1)
     hi = np.array([1, 2, 2, 1, 2], np.uint64)
     payload = np.array([7, 7, 7, 7, 8], np.uint64)
@@ -244,8 +245,9 @@ def test_what_repeats_a_refused_event_in_its_batch_is_refused_too():
     ),
     st.integers(1, 30),
 )
-def test_verdicts_of_a_tenant_do_not_hang_on_what_another_sends(records, cut):
-    """As long as it keeps to what is free: here 10 ids of 80, of which a hostile one gets half."""
+def test_a_tenants_verdicts_do_not_depend_on_another_tenant(records, cut):
+    """As long as the tenant stays within the free share: here 10 ids of 80, of which a hostile one
+    gets half."""
     records = [(who, event % (10 if who == "honest" else 41), p) for who, event, p in records]
     together = _verdicts(records, cut)
     alone = _verdicts([record for record in records if record[0] == "honest"], cut)
@@ -272,8 +274,8 @@ def _verdicts(records, cut):
 
 
 @given(st.integers(1, 60))
-def test_an_entry_stays_below_its_limit(count):
-    """An entry that outgrew its record could never be committed."""
+def test_an_entry_stays_below_the_record_limit(count):
+    """A larger entry could not be committed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(seen_events, "_ROWS_PER_ENTRY", 7)
         table = SeenEvents(TTL_MS, MemoryFiles())

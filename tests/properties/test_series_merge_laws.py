@@ -1,4 +1,4 @@
-"""Steps of a series whose windows lie on several shards are as good as those of one shard."""
+"""Steps of a series with windows on several shards equal those of one shard."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VALUES = st.lists(st.floats(-1e6, 1e6, allow_subnormal=False), min_size=1, max_s
 
 
 def row(step, values, *, at=0):
-    """What a shard answers for one step; ``values`` are (value, time) in turn."""
+    """A shard's answer for one step; ``values`` are (value, time) in turn."""
     found = np.array(values)
     codes = Counter(encode(found).tolist())
     mean = float(found.mean())
@@ -29,8 +29,8 @@ def row(step, values, *, at=0):
 
 
 @given(st.lists(VALUES, min_size=2, max_size=3))
-def test_a_step_of_several_shards_has_the_figures_of_all_its_values(parts):
-    """Counts and sums exactly, percentiles within the error of a sketch."""
+def test_a_step_of_several_shards_has_the_figures_of_all_values(parts):
+    """Counts and sums are exact, percentiles within a sketch's error."""
     values = [value for part in parts for value in part]
     (found,) = joined([[row(60, part, at=100 * n)] for n, part in enumerate(parts)], QUANTILES)
     step, n, mean, sd, low, high, last, percentiles = found[:-EXTRA]
@@ -41,13 +41,13 @@ def test_a_step_of_several_shards_has_the_figures_of_all_its_values(parts):
     assert sum(found[-2]) == n
     for share, percentile in zip(QUANTILES, percentiles, strict=True):
         true = float(np.quantile(values, share, method="inverted_cdf"))
-        # Three and four values are computed from moments, which lose digits beside large ones.
+        # Quantiles of three or four values come from moments, which lose digits beside large ones.
         assert percentile == pytest.approx(true, rel=0.0101, abs=1e-4 * size if n < 5 else 1e-8)
 
 
 @given(st.lists(st.integers(0, 20), unique=True), st.lists(st.integers(0, 20), unique=True))
-def test_a_step_of_one_shard_is_passed_on(left, right):
-    """Days are on one shard: what it answered needs no second computation."""
+def test_a_step_of_one_shard_is_passed_through(left, right):
+    """A day is on one shard: its answer needs no second computation."""
     parts = [[row(60 * step, [float(step)]) for step in sorted(steps)] for steps in (left, right)]
     found = joined(parts, QUANTILES)
     assert [one[0] for one in found] == sorted({60 * step for step in (*left, *right)})

@@ -1,4 +1,4 @@
-"""Laws of quotas: a bound is never reached, and who holds little is never refused for others."""
+"""Shares: the bound is never reached, and an owner with little is not refused because of others."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def _greedy(shares: Shares, tenant: str, wanted: int) -> int:
 
 
 @given(st.integers(1, 1000), st.integers(1, 1000), moves)
-def test_no_order_of_taking_and_giving_back_reaches_the_bound(bound, quota, moves):
-    """So no stop can follow from it, whatever tenants do."""
+def test_no_order_of_takes_and_releases_reaches_the_bound(bound, quota, moves):
+    """So no tenant can stop a partition through the bound."""
     shares = Shares(bound, quota)
     for tenant, count in moves:
         if count > 0:
@@ -34,8 +34,8 @@ def test_no_order_of_taking_and_giving_back_reaches_the_bound(bound, quota, move
 
 
 @given(st.integers(0, 10**9), st.integers(0, 10**9), st.integers(0, 10**9))
-def test_one_at_a_time_comes_to_what_many_at_once_come_to(bound, total, held):
-    """A verdict must not hang on how the log was cut into batches."""
+def test_taking_one_by_one_equals_taking_many_at_once(bound, total, held):
+    """A verdict must not depend on the batching of the log."""
     held = min(held, total)
     at_once = room(bound, 0, total, held)
     for taken in {0, at_once // 3, at_once}:
@@ -44,7 +44,7 @@ def test_one_at_a_time_comes_to_what_many_at_once_come_to(bound, total, held):
 
 @given(st.integers(1, 6), st.integers(100, 100_000))
 def test_greedy_tenants_leave_a_share_to_the_next(count, bound):
-    """k of them leave 1/2^k at least, whoever comes first, and the next one gets half of that."""
+    """k greedy tenants leave at least 1/2^k, in any order, and the next one gets half of that."""
     shares = Shares(bound)
     for _ in range(200):
         for number in range(count):
@@ -55,8 +55,8 @@ def test_greedy_tenants_leave_a_share_to_the_next(count, bound):
 
 
 @given(st.integers(10, 1000), moves)
-def test_what_nobody_is_known_to_hold_counts_against_the_bound_alone(bound, moves):
-    """After a restart nobody is known to hold the ids that are alive."""
+def test_entries_without_a_known_owner_count_only_against_the_bound(bound, moves):
+    """After a restart, the owners of live ids are unknown."""
     shares = Shares(bound)
     shares.unowned = bound // 2
     for tenant, count in moves:

@@ -1,4 +1,4 @@
-"""Runs of sketch buckets against a counter that never forgets."""
+"""Runs of sketch buckets against a counter that keeps everything."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def _pack(pairs):
 
 
 @given(values)
-def test_a_bucket_is_its_serial_and_its_code(pairs):
-    """Also for the smallest and largest codes, and in an order by serial, then code."""
+def test_a_bucket_key_is_its_serial_and_code(pairs):
+    """For the smallest and largest codes, too, and ordered by serial, then code."""
     buckets = _pack(pairs)
     both = zip(serials_of(buckets).tolist(), codes_of(buckets).tolist(), strict=True)
     assert list(both) == pairs
@@ -41,8 +41,8 @@ def test_a_bucket_is_its_serial_and_its_code(pairs):
 
 
 @given(steps)
-def test_what_is_gathered_is_what_was_sealed(plan):
-    """However runs were merged, a living window has all its values, once."""
+def test_gathered_buckets_equal_the_sealed_ones(plan):
+    """After any merges of runs, a live window has all its values once."""
     alive = np.ones(13, np.bool_)
     runs = SketchRuns(lambda wanted: alive[wanted])
     open_values, sealed = Counter(), Counter()
@@ -70,8 +70,8 @@ def test_what_is_gathered_is_what_was_sealed(plan):
 
 
 @given(st.lists(values, max_size=10))
-def test_purging_leaves_nothing_of_the_dead(batches):
-    """Else the sketches of evicted windows would stay in memory for ever."""
+def test_purging_removes_all_evicted_windows(batches):
+    """Otherwise the sketches of evicted windows stay in memory."""
     runs = SketchRuns(lambda wanted: np.zeros(len(wanted), np.bool_))
     for batch in batches:
         runs.append(_pack(batch))
@@ -83,7 +83,7 @@ def test_purging_leaves_nothing_of_the_dead(batches):
 
 @given(st.lists(st.lists(serials, min_size=1, max_size=5), max_size=64))
 def test_runs_stay_few(batches):
-    """A look-up costs one search per run: their number must grow like a logarithm."""
+    """A look-up costs one search per run: their number may only grow logarithmically."""
     runs = SketchRuns(lambda wanted: np.ones(len(wanted), np.bool_))
     for number, batch in enumerate(batches):
         runs.append(_pack([(serial, number) for serial in batch]))
@@ -92,8 +92,8 @@ def test_runs_stay_few(batches):
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 6)), max_size=10))
-def test_ragged_is_a_range_for_each_row(rows):
-    """Rows of every length, none included."""
+def test_ragged_is_one_range_per_row(rows):
+    """For rows of every length, zero included."""
     start = np.array([first for first, _ in rows], np.intp)
     length = np.array([count for _, count in rows], np.intp)
     expected = [first + i for first, count in rows for i in range(count)]

@@ -17,7 +17,7 @@ from streams.http.edge.spool import Spool
 
 SEED = 0x5EED
 SEGMENT_BYTES = spool.SEGMENT_BYTES
-"""as an edge has it"""
+"""As an edge has it."""
 SMALL = st.binary(max_size=40)
 
 bodies = st.lists(st.lists(st.tuples(SMALL, SMALL), min_size=1, max_size=4), min_size=1, max_size=4)
@@ -41,7 +41,7 @@ def numbered(start: int, bodies: list) -> list[RequestBatch]:
 
 
 def drained(opened: Spool) -> list[RequestBatch]:
-    """Everything in it, by the calls of the one who drains."""
+    """All its content, by the calls that a drain makes."""
     found: list[RequestBatch] = []
     while not opened.is_empty:
         blocks, mark = opened.read(1000)
@@ -51,7 +51,7 @@ def drained(opened: Spool) -> list[RequestBatch]:
 
 
 def _bytes_by_key(blocks: list[RequestBatch]) -> Counter[bytes]:
-    """Key by key, for every record; keys of empty records count for nothing."""
+    """Payload bytes by key over all records; keys of empty records count nothing."""
     found: Counter[bytes] = Counter()
     for block in blocks:
         for key, value in zip(block.keys, block.values, strict=True):
@@ -61,14 +61,14 @@ def _bytes_by_key(blocks: list[RequestBatch]) -> Counter[bytes]:
 
 @pytest.fixture(autouse=True)
 def _many_segments(monkeypatch):
-    """Segments of a few frames, so that every case sees several."""
+    """Segments of a few frames, so that every case has several."""
     monkeypatch.setattr(spool, "SEGMENT_BYTES", 300)
 
 
 @given(moves)
-def test_it_is_a_queue_that_outlives_its_process(moves):
-    """What was appended comes out once, in order; what was read but not yet forgotten when the
-    process died may come once more, and nothing else may."""
+def test_it_is_a_queue_that_survives_its_process(moves):
+    """Appended blocks come out once, in order; only those that were read but not yet forgotten when
+    the process died may come twice."""
     with TemporaryDirectory() as folder:
         opened = Spool(Path(folder), SEED)
         model: list[RequestBatch] = []
@@ -90,7 +90,7 @@ def test_it_is_a_queue_that_outlives_its_process(moves):
                 again, _ = opened.read(1 << 30)
                 first = model[0].number if model else None
                 repeated = [b for b in again if first is None or b.number < first]
-                # Blocks of the oldest segment that were forgotten: still on disk, and older.
+                # Forgotten blocks of the oldest segment: still on disk, and older.
                 assert repeated == again[: len(repeated)]
                 model = repeated + model
         assert +opened.held == _bytes_by_key(model)
@@ -102,8 +102,8 @@ def test_it_is_a_queue_that_outlives_its_process(moves):
 
 
 @given(bodies, bodies, st.data())
-def test_a_write_cut_at_any_byte_costs_only_itself(before, torn, data):
-    """kill -9 in the middle of a write: what was acknowledged stays, and new blocks follow it."""
+def test_a_write_cut_at_any_byte_loses_only_itself(before, torn, data):
+    """kill -9 in the middle of a write: acknowledged blocks stay, and new blocks follow them."""
     with TemporaryDirectory() as folder:
         kept, lost = numbered(0, before), numbered(100, torn)
         Spool(Path(folder), SEED).append(kept)
@@ -123,9 +123,9 @@ def test_a_write_cut_at_any_byte_costs_only_itself(before, torn, data):
 
 
 @given(bodies, bodies, st.data())
-def test_damage_to_what_was_acknowledged_is_never_silent(first, second, data):
-    """A flipped byte before the last frame was promised to somebody: it stops the edge, or the
-    frame is read as it was. It is never skipped and never changed."""
+def test_damage_to_an_acknowledged_frame_is_never_silent(first, second, data):
+    """A flipped byte before the last frame stops the edge, or the frame is read unchanged. A frame
+    is never skipped or altered, because a client got a 202 for it."""
     with TemporaryDirectory() as folder:
         opened = Spool(Path(folder), SEED)
         opened.append(numbered(0, first))
@@ -141,23 +141,23 @@ def test_damage_to_what_was_acknowledged_is_never_silent(first, second, data):
 
 
 @given(st.binary(max_size=300))
-def test_an_event_cannot_pose_as_a_frame(payload):
-    """A sender knows no seed, so what it writes into a value has no valid checksum."""
+def test_an_event_cannot_imitate_a_frame(payload):
+    """Clients do not know the seed, so no value contains a valid checksum."""
     forged = frame.encode(payload, SEED + 1)
     torn = frame.encode(b"x" * 10 + forged, SEED)[:-1]
     assert not frame.any_after(torn, 0, SEED)
 
 
 @given(st.lists(st.binary(max_size=40), max_size=4), st.binary(max_size=3))
-def test_frames_are_found_from_their_start_and_behind_damage(payloads, damage):
-    """Also one without a payload, and one that begins with the byte behind the damage."""
+def test_frames_are_found_from_their_start_and_after_damage(payloads, damage):
+    """Also a frame without a payload, and one that begins with the byte after the damage."""
     data = b"".join(frame.encode(payload, SEED) for payload in payloads)
     assert [found.payload for found in frame.walk(data, SEED)] == payloads
     assert frame.any_after(b"x" + damage + data, 0, SEED) == bool(payloads)
 
 
-def test_a_disk_that_refuses_leaves_the_spool_as_it_was(tmp_path, monkeypatch):
-    """A full disk in the middle of a frame: the half is written over, not left in between."""
+def test_a_failing_disk_leaves_the_spool_unchanged(tmp_path, monkeypatch):
+    """The disk is full in the middle of a frame: the next write overwrites the partial frame."""
     opened = Spool(tmp_path, SEED)
     first, second, third = (numbered(n, [[(b"k", b"v%d" % n)]]) for n in range(3))
     opened.append(first)
@@ -175,7 +175,7 @@ def test_a_disk_that_refuses_leaves_the_spool_as_it_was(tmp_path, monkeypatch):
 
 
 def test_a_refused_first_write_leaves_no_segment(tmp_path, monkeypatch):
-    """An empty spool must still say that it is empty, or nothing would go straight again."""
+    """An empty spool must report that it is empty: otherwise the edge never sends directly again."""
     opened = Spool(tmp_path, SEED)
 
     def refuse(descriptor: int, data: bytes) -> None:
@@ -190,9 +190,9 @@ def test_a_refused_first_write_leaves_no_segment(tmp_path, monkeypatch):
     assert drained(opened) == numbered(0, [[(b"k", b"v")]])
 
 
-def test_a_read_ends_with_the_frame_that_reaches_its_bound(tmp_path):
-    """What is read stays in memory until it is shipped; the bound counts from the first unshipped
-    byte, wherever that stands in its segment."""
+def test_a_read_ends_with_the_frame_that_reaches_its_limit(tmp_path):
+    """Read frames stay in memory until they are shipped; the limit counts from the first unshipped
+    byte, wherever it is in its segment."""
     opened = Spool(tmp_path, SEED)
     blocks = [numbered(n, [[(b"k", b"v")]]) for n in range(4)]
     opened.append(blocks[0])
@@ -206,8 +206,8 @@ def test_a_read_ends_with_the_frame_that_reaches_its_bound(tmp_path):
     assert two == blocks[1] + blocks[2]
 
 
-def test_damage_under_a_running_edge_is_never_shipped(tmp_path):
-    """The disk may fail long after the folder was opened: what it returns is checked again."""
+def test_damage_under_a_running_edge_is_not_shipped(tmp_path):
+    """A disk may fail after the folder was opened: every read is checked again."""
     opened = Spool(tmp_path, SEED)
     opened.append(numbered(0, [[(b"k", b"value")]]))
     (path,) = tmp_path.iterdir()
@@ -220,7 +220,8 @@ def test_damage_under_a_running_edge_is_never_shipped(tmp_path):
 
 @pytest.mark.parametrize("left", [0, 1, 5], ids="{} bytes".format)
 def test_a_first_write_cut_by_a_crash_leaves_an_empty_spool(tmp_path, left):
-    """A crash after the file was made, or within its first frame, which was never acknowledged."""
+    """The crash comes after the file was created or within its first frame, which was not
+    acknowledged."""
     opened = Spool(tmp_path, SEED)
     opened.append(numbered(0, [[(b"k", b"v")]]))
     (path,) = tmp_path.iterdir()
@@ -233,7 +234,7 @@ def test_a_first_write_cut_by_a_crash_leaves_an_empty_spool(tmp_path, left):
 
 
 def test_small_writes_share_a_file(tmp_path, monkeypatch):
-    """A file for each request would cost a directory entry and two syncs each."""
+    """A file per request would cost a directory entry and two syncs each."""
     monkeypatch.setattr(spool, "SEGMENT_BYTES", SEGMENT_BYTES)
     opened = Spool(tmp_path, SEED)
     for number in range(3):

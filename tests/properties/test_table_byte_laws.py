@@ -1,5 +1,5 @@
-"""Laws of the bytes of an agent's table (docs/protocols/bounds.md): values that one tenant makes grow are
-refused, stop no partition, and change nothing of another tenant."""
+"""Bytes of an agent's table (docs/protocols/bounds.md): growing values of one tenant are refused,
+stop no partition, and change nothing of another tenant."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from streams.engine.state.table_values import form_of, key_bytes
 
 BOUND = 20_000
 VICTIMS_MOST = BOUND // 4 - 2000
-"""a tenant that keeps below a quarter of a table always finds room beside another one"""
+"""A tenant below a quarter of a table always finds room beside another one."""
 HOSTILE, VICTIM = "hostile", "victim"
 LENGTHS = st.integers(0, 3000)
 WRITES = st.one_of(
@@ -36,7 +36,7 @@ ACTS = st.sampled_from(["commit", "rewrite"])
 
 @dataclass
 class _Writer:
-    """An event is always in progress, and every key is the partition's."""
+    """A scope with an event always in progress, and all keys in the partition."""
 
     tenant: str | None
     in_event = True
@@ -61,7 +61,7 @@ class _Part:
         self.table.load(sorted(self.store.items()))
 
     def event(self, tenant, writes, prefix=None):
-        """Whether the event joined; ``prefix`` of its keys, the tenant by default."""
+        """Whether the event was accepted; its keys start with ``prefix``, by default the tenant."""
         self.table.writer = _Writer(tenant)
         try:
             for write in writes:
@@ -114,7 +114,7 @@ def _write(table, prefix, write):
 
 
 def _check(part):
-    """The bytes are those of the entries, and those of each owner within the rule."""
+    """The byte counts equal the entries' bytes, and each owner is within its share."""
     table, owners = part.table, part.table._owners
     sizes = {key: _entry_bytes(key_bytes(key), held) for key, held in table._kept.items()}
     assert table.bytes_used == sum(sizes.values()) < BOUND
@@ -138,7 +138,7 @@ def _check(part):
     common=st.booleans(),
 )
 def test_no_order_of_growing_values_reaches_the_bound(steps, common):
-    """So a table whose events name tenants never stops its partition, also where they share keys."""
+    """So a table whose events name tenants never stops its partition, also if tenants share keys."""
     part = _Part()
     for step in steps:
         if isinstance(step, str):
@@ -147,14 +147,14 @@ def test_no_order_of_growing_values_reaches_the_bound(steps, common):
         tenant, writes = step
         before = dict(part.table._kept)
         joined = part.event(tenant, writes, "all" if common else None)
-        assert joined or part.table._kept == before, "of a refused event nothing is left"
+        assert joined or part.table._kept == before, "a refused event changed the table"
         assert _check(part) == 0
 
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), hostile=EVENTS, victim=EVENTS)
-def test_what_a_hostile_tenant_makes_grow_changes_nothing_of_another(data, hostile, victim):
-    """While the other keeps to a quarter of the table; at any moment of commits."""
+def test_a_hostile_tenants_growth_changes_nothing_of_another(data, hostile, victim):
+    """While the other stays within a quarter of the table; for commits at any moment."""
     alone = _Part()
     kept = []
     for _, writes in victim:
@@ -170,7 +170,7 @@ def test_what_a_hostile_tenant_makes_grow_changes_nothing_of_another(data, hosti
     for at in order:
         tenant, writes = steps[at]
         if tenant == VICTIM:
-            assert both.event(VICTIM, next(mine)), "the victim is refused nothing"
+            assert both.event(VICTIM, next(mine)), "the victim's event was refused"
         else:
             both.event(HOSTILE, writes)
         if at % 3 == 0:
@@ -183,7 +183,7 @@ def test_what_a_hostile_tenant_makes_grow_changes_nothing_of_another(data, hosti
 @settings(max_examples=40, deadline=None)
 @given(steps=st.lists(st.tuples(st.sampled_from("ab"), st.lists(WRITES, max_size=4)), max_size=30))
 def test_a_restart_counts_the_same_bytes(steps):
-    """Else a partition that works could stop at its next start."""
+    """Otherwise a running partition could be over the bound at its next start."""
     part = _Part()
     for tenant, writes in steps:
         part.event(tenant, writes)
@@ -199,8 +199,8 @@ def test_a_restart_counts_the_same_bytes(steps):
         max_size=60,
     )
 )
-def test_keys_without_an_owner_take_no_tenant_over_the_bound(steps):
-    """Those of lists of several tenants, and those that a restart found."""
+def test_keys_without_an_owner_count_against_no_tenant(steps):
+    """Keys of batches of several tenants, and keys loaded by a restart."""
     part = _Part()
     for tenant, writes in steps:
         if tenant == "restart":
@@ -223,8 +223,8 @@ def test_bytes_of_a_key_that_changes_its_owner_count_once(moves):
 
 
 @pytest.mark.parametrize("act", ["delete", "shorten", "overwrite"])
-def test_room_comes_back(act):
-    """With a deletion, a shorter value, or a number in its place."""
+def test_room_is_freed(act):
+    """By a deletion, by a shorter value, or by a number in its place."""
     part = _Part()
     while part.event(HOSTILE, [("append", "a", 500)]):
         pass
@@ -235,7 +235,7 @@ def test_room_comes_back(act):
 
 
 def test_a_value_may_move_to_another_key():
-    """An event adds what it leaves more than it found, so a tenant at its share can still tidy up."""
+    """An event is charged for its net growth, so a tenant at its share can still reorganise."""
     part = _Part()
     while part.event(HOSTILE, [("append", "a", 500)]):
         pass
@@ -249,8 +249,8 @@ def test_a_value_may_move_to_another_key():
     assert [*part.rows] == [(HOSTILE, "b")]
 
 
-def test_keys_that_two_tenants_write_take_nothing_from_either():
-    """A tenant that makes another's keys grow would use up that tenant's share, not its own."""
+def test_a_key_written_by_two_tenants_is_charged_to_neither():
+    """Charged to its first owner, a key that another tenant grows would use up the owner's share."""
     part = _Part()
     owners = part.table._owners
     for number in range(8):
@@ -263,7 +263,7 @@ def test_keys_that_two_tenants_write_take_nothing_from_either():
 
 
 def test_a_refusal_names_table_figures_setting_and_next_step():
-    """What an operator reads in the dead letter."""
+    """The operator reads it in the dead letter."""
     part = _Part()
     part.table.writer = _Writer(HOSTILE)
     part.table["a"] = "x" * BOUND
@@ -273,8 +273,8 @@ def test_a_refusal_names_table_figures_setting_and_next_step():
         part.table.seal()
 
 
-def test_events_that_name_no_tenant_are_refused_nothing():
-    """An app without tenants stops at the bound, where nothing is lost."""
+def test_events_without_a_tenant_are_not_refused():
+    """An app without tenants stops at the bound and loses nothing."""
     part = _Part()
     assert part.event("", [("text", "a", BOUND)])
     with pytest.raises(StateLimit, match="table 'table' holds 1 keys"):

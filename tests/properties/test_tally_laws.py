@@ -1,4 +1,4 @@
-"""Laws of counting dead letters: the numbers add up, and strangers cannot make them large."""
+"""Counting dead letters: sums are exact, and producers cannot make them grow without bound."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def found(cases):
 
 
 @given(cases=cases, cut=st.integers(0, 40), fields=st.lists(st.sampled_from([*FIELDS]), max_size=3))
-def test_groups_add_up_however_the_letters_came(cases, cut, fields):
-    """Pages are cut anywhere; a number that hung on them would be no number."""
+def test_groups_do_not_depend_on_pages(cases, cut, fields):
+    """Pages are cut anywhere."""
     whole, pages = DeadLetterTally(fields, NOW_MS), DeadLetterTally(fields, NOW_MS)
     every = found(cases)
     whole.add(every)
@@ -44,7 +44,7 @@ def test_groups_add_up_however_the_letters_came(cases, cut, fields):
 
 @given(cases=cases)
 def test_a_group_is_counted_and_dated_exactly(cases):
-    """Oldest and newest decide what is replayed before its retention ends."""
+    """Oldest and newest time decide what is replayed before its retention ends."""
     counted = DeadLetterTally(("error",), NOW_MS)
     counted.add(found(cases))
     groups = {group.names[0]: group for group in counted.groups()}
@@ -54,8 +54,8 @@ def test_a_group_is_counted_and_dated_exactly(cases):
         assert (group.oldest_ms, group.newest_ms) == (min(times), max(times))
 
 
-def test_strangers_cannot_make_it_grow(monkeypatch):
-    """Keys, and so tenants, are chosen by producers: a million of them must not fill the memory."""
+def test_arbitrary_keys_cannot_make_it_grow(monkeypatch):
+    """Producers choose keys, and so tenants: a million of them must not fill the memory."""
     monkeypatch.setattr(module, "GROUPS_MAX", 3)
     counted = DeadLetterTally(("error",), NOW_MS)
     counted.add(found([(name, 5) for name in "abcdefabc"]))

@@ -1,9 +1,9 @@
-"""Two tenants on one partition of each topic, one hostile: the other cannot tell.
+"""Two tenants share one partition of each topic; one is hostile: the other's results do not change.
 
-The hostile tenant sends whatever a token of an edge lets it send (its own name as the tenant), as fast as
-it likes. What the honest one gets (rows, recorded runs, cards, dead letters) must be what it gets
-alone, and nothing may stop. Its own use stays within what the rule of shares always leaves
-(streams/engine/state/shares.py): half of what one hostile tenant cannot have.
+The hostile tenant sends whatever an edge's token permits (its own name as the tenant), as fast as
+it can. The honest tenant must get the same rows, recorded runs, cards and dead letters as alone,
+and nothing may stop. Its own use stays within the guaranteed share
+(streams/engine/state/shares.py): half of what one hostile tenant leaves.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ plans = st.lists(
 
 
 class Duel(Town):
-    """What either sends in a step of the plan."""
+    """What each tenant sends in a step of the plan."""
 
     def honest(self, kind, model, number, late_ms):
         now_ms = self.clock.now_ms()
@@ -107,7 +107,7 @@ class Duel(Town):
         return TRAINING, [(event["model_id"], event) for event in events]
 
     def seen_by_honest(self):
-        """All that the honest tenant gets, whatever the order and the incarnations."""
+        """All results of the honest tenant, regardless of order and incarnations."""
         windows = defaultdict(lambda: [0, 0.0])
         rows = {table: [] for table in ("m1", "h1", "training_runs", "models")}
         for table, found in rows.items():
@@ -159,13 +159,14 @@ def outcome(plan, *, hostile: bool):
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
 @given(plans)
-def test_a_hostile_tenant_changes_nothing_of_what_another_gets(plan):
-    """Ids, names, sizes, rates, times, poison: rows, runs, cards and letters are as without it."""
+def test_a_hostile_tenant_changes_no_result_of_another(plan):
+    """It attacks with ids, names, sizes, rates, times and poison: rows, runs, cards and dead
+    letters stay the same."""
     assert outcome(plan, hostile=True) == outcome(plan, hostile=False)
 
 
-def test_the_comparison_notices_a_bound_that_goes_to_who_comes_first(monkeypatch):
-    """Else the law above could hold for want of an attack."""
+def test_the_comparison_detects_a_first_come_first_served_bound(monkeypatch):
+    """A planted bug proves that the law can fail."""
     plan = [([], [("ids", 150, number)]) for number in range(6)]
     plan += [([("metric", 1, number, 0)], []) for number in range(6)]
     alone = outcome(plan, hostile=False)

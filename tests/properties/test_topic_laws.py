@@ -1,4 +1,4 @@
-"""Laws of applying topics to a broker that has whatever somebody made there before."""
+"""Applying topics to a broker with any existing topics."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _size(value: str | None) -> float:
 
 
 async def _applied(made, safety, named, accept):
-    """The broker's topics before and after, and what a second plan would still do."""
+    """The broker's topics before and after, and what a second plan would still change."""
     admin = await MemoryBroker(VirtualClock()).admin()
     await admin.create_topics([TopicConfig(name, *rest) for name, rest in made.items()])
     before = await admin.describe_topics()
@@ -65,8 +65,8 @@ async def _applied(made, safety, named, accept):
 
 @settings(max_examples=cases(200))
 @given(made=present, safety=durabilities, named=named, accept=st.booleans())
-def test_nothing_becomes_smaller_and_every_source_is_served(made, safety, named, accept):
-    """Whatever is refused, all else is done; done twice, nothing is left to do."""
+def test_no_topic_shrinks_and_every_source_exists(made, safety, named, accept):
+    """Despite refusals, everything else is applied; a second run changes nothing."""
     before, after, left = asyncio.run(_applied(made, safety, named, accept))
     assert set(after) == set(NAMES)
     for name, was in before.items():

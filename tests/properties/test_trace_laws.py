@@ -1,7 +1,7 @@
-"""A trace's verdict of each record is that of an oracle, for random histories of one partition.
+"""A trace's verdict of each record equals an oracle's, for random histories of one partition.
 
-The oracle keeps the rules of docs/windows.md by itself: decode, late, then ids. It sees the records
-as they were sent, and shares nothing with the trace, which sees logs and journals.
+The oracle implements docs/windows.md by itself: decode, late, then ids. It sees the sent records
+and shares no code or data with the trace, which sees logs and journals.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ actions = st.one_of(
 
 
 def play(tester, oracle, steps):
-    """The values in the order of their offsets."""
+    """The values in order of their offsets."""
     last = {}
     sent = []
     for action, *rest in steps:
@@ -99,8 +99,9 @@ def play(tester, oracle, steps):
 
 @settings(deadline=None, max_examples=30)
 @given(steps=st.lists(actions, min_size=3, max_size=14), unread=st.booleans())
-def test_each_verdict_is_the_oracles(steps, unread):
-    """Counted, duplicate of which, dead letter with which code, or not read yet; by id and by place."""
+def test_each_verdict_equals_the_oracles(steps, unread):
+    """Counted, duplicate of a given record, dead letter with a code, or not read yet; traced by id and
+    by offset."""
     oracle = Oracle()
     with AppTester(app, settings=RULES) as tester:
         sent = play(tester, oracle, steps)
@@ -141,7 +142,7 @@ records = st.lists(
 
 @given(given_records=records, committed=st.integers(0, 8), ttl_ms=st.sampled_from((None, 100)))
 def test_a_duplicate_names_an_earlier_record_within_the_ttl(given_records, committed, ttl_ms):
-    """Whatever the order of epochs, losses and sheds. A skipped record makes no dead letter."""
+    """Across epochs, losses and sheds. A skipped record makes no dead letter."""
     seen = [
         replace(one, offset=offset, shed=one.shed and not one.dead)
         for offset, one in enumerate(given_records)

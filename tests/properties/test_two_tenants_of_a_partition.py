@@ -1,4 +1,4 @@
-"""The law of ids: a partition that two tenants share is two partitions, whatever one of them sends."""
+"""Two tenants on one partition get the verdicts that each would get alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streams.core.types import RecordBatch, TopicPartition
 from tests.properties.test_judge import NOW_MS, Pipeline
 
 TENANTS = ("acme", "acme\0", "a")
-"""A victim, and two whose names could be confused with it and an id."""
+"""A victim, and two tenants whose names could be confused with it and an id."""
 ids = st.none() | st.sampled_from(["1", "2", "\x001", "cme1", "me\x001", "x" * 40, "x" * 128])
 events = st.tuples(
     st.sampled_from(TENANTS),
@@ -42,9 +42,9 @@ def _run(rows):
 
 
 @given(st.lists(events, min_size=1, max_size=30))
-def test_what_one_tenant_sends_changes_no_verdict_of_another(sent):
-    """Neither by the same ids, nor by ids and names that run into each other, nor by whole records
-    that are the other's but for the tenant."""
+def test_a_tenants_events_change_no_verdict_of_another(sent):
+    """Neither equal ids, nor ids and names that run into each other, nor equal records with another
+    tenant."""
     now_ms, rows = NOW_MS, []
     for tenant, event_id, value, run_id, step_ms in sent:
         now_ms += step_ms

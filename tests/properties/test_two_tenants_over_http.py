@@ -1,5 +1,5 @@
-"""Two tenants ask one edge and one console, one of them hostile and random: the other's answers, events
-and quotas are those it has alone."""
+"""Two tenants use one edge and one console; one is hostile and random: the other's answers, events
+and quotas are the same as alone."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ METRICS = "/v1/events/model.metrics"
 LINES = {"Content-Type": "application/x-ndjson"}
 LIMITS = {
     Quota.REQUESTS: 60, Quota.EVENTS: 20_000, Quota.BYTES: 4 << 20, Quota.SIMULATIONS: 10_000,
-    Quota.REFUSED_US: 1 << 40,  # how fast the processor is must not decide here
+    Quota.REFUSED_US: 1 << 40,  # the processor's speed must not decide here
 }  # fmt: skip
 ROOM = 64 << 10
-"""Small, so that the hostile tenant can use up its share."""
+"""Small, so that the hostile tenant can exhaust its share."""
 
 
 class World:
-    """An edge and a console over one broker in memory."""
+    """An edge and a console over one in-memory broker."""
 
     def __init__(self, home: Path, stack: AsyncExitStack) -> None:
         self._stack = stack
@@ -70,7 +70,7 @@ class World:
         await (await self.broker.admin()).create_topics(wanted_topics(app.topology))
         await fill(self.broker, *six(), *_strange_letters())
         self.edge = EdgeProcess(self._settings, app.topology, self.broker, self.clock, Metrics())
-        # No time passes for quotas: what is used up stays so, and can be compared.
+        # No time passes for quotas: used units stay used, so they can be compared.
         self.quotas = Quotas(VirtualClock(), self.edge.metrics.edge, limits=LIMITS)
         self.edge._edge = replace(self.edge._edge, quotas=self.quotas)
         self._stack.callback(self.edge.close)
@@ -84,7 +84,7 @@ class World:
         self._stack.push_async_callback(self._release)
 
     async def _clients(self, address: str) -> tuple[httpx.AsyncClient, httpx.AsyncClient]:
-        """Of the edge and of the console."""
+        """Clients of the edge and of the console."""
         made = []
         for served in self._apps:
             transport = httpx.ASGITransport(served, client=(address, 1))
@@ -106,7 +106,7 @@ class World:
         return await edge.post(METRICS, content=body, headers=headers)
 
     def in_the_log(self, tenant: str) -> list[str]:
-        """Ids of its events, as consumers see them."""
+        """Ids of its events, as a consumer sees them."""
         found = []
         for partition in range(MODEL_METRICS.partitions):
             log = self.broker.log(TopicPartition("model.metrics", partition))
@@ -119,7 +119,7 @@ class World:
         return found
 
     def hold(self, made: Awaitable[Any]) -> None:
-        """Something of the hostile tenant that stays under way."""
+        """A request or connection of the hostile tenant that stays open."""
         self.held.append(asyncio.ensure_future(made))
 
     async def _release(self) -> None:
@@ -129,7 +129,7 @@ class World:
 
 
 def _strange_letters() -> Iterator[Any]:
-    """Dead letters of the hostile tenant, which would pass when they are replayed."""
+    """Dead letters of the hostile tenant that would pass when replayed."""
     value = GOOD.replace(VICTIM.encode(), HOSTILE.encode())
     for offset in range(100, 110):
         yield letter(offset, value, "retries_exhausted", "why", key=HOSTILE.encode())
@@ -314,8 +314,8 @@ async def _part(first: bytes) -> AsyncIterator[bytes]:
 
 
 async def _history(attacked: list[Attack]) -> tuple[list[Any], list[str], int]:
-    """The victim's answers, its events in the log, and how many requests of its quota are left. A
-    step of the victim follows each attack; the rest follow at the end."""
+    """The victim's answers, its events in the log, and its remaining quota. A step of the victim
+    follows each attack; its other steps follow at the end."""
     async with _world() as world:
         answers: list[Any] = []
         kept: dict[str, Any] = {}
@@ -342,12 +342,12 @@ def _requests_left(world: World) -> int:
 
 @pytest.fixture(scope="module")
 def alone() -> tuple[list[Any], list[str], int]:
-    """The victim's history without anybody else."""
+    """The victim's history without the hostile tenant."""
     return asyncio.run(_history([]))
 
 
-def test_alone_it_gets_what_it_asks_for(alone):
-    """Else the comparison would compare refusals."""
+def test_the_victims_requests_succeed_alone(alone):
+    """Otherwise the comparison would compare refusals."""
     answers, events, left = alone
     statuses = [one[0] if isinstance(one, tuple) else one for one in answers]
     assert {one for one in statuses if isinstance(one, int)} == {200, 201, 202, 204}
@@ -358,11 +358,11 @@ def test_alone_it_gets_what_it_asks_for(alone):
 @given(attacks)
 @settings(max_examples=25, suppress_health_check=list(HealthCheck))
 def test_a_hostile_tenant_changes_nothing_for_another(alone, attacked):
-    """Law: every answer, every event and every quota is as without it."""
+    """Every answer, every event and every quota is the same as without it."""
     assert asyncio.run(_history(attacked)) == alone
 
 
 @pytest.mark.parametrize("what", ATTACKS)
-def test_each_attack_at_its_full_strength_changes_nothing(alone, what):
-    """Random attacks mix; each of them is also tried alone, all that it can, at every step."""
+def test_each_attack_at_full_strength_changes_nothing(alone, what):
+    """Random attacks mix; here each runs alone, with all its requests, at every step."""
     assert asyncio.run(_history([(what, 40, b'\xff\x00{["')] * len(STEPS))) == alone

@@ -1,5 +1,5 @@
-"""Laws of the bytes of `app.windows` (docs/protocols/bounds.md): what a tenant makes its states grow by is
-its own, never reaches the bound, and changes nothing of another tenant."""
+"""Bytes of `app.windows` (docs/protocols/bounds.md): growth is charged to the tenant that causes
+it, never reaches the bound, and changes nothing of another tenant."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from streams.engine.windows.windowed import Windows
 
 BOUND = 60_000
 QUIET_BYTES = BOUND // 4 - 5000
-"""a tenant with less finds room for four records more beside another one"""
+"""A tenant with less finds room for four more records beside another one."""
 GRACE_MS = 10
 SHAPES = [Windows(size_ms=20, step_ms=10, expires_ms=GRACE_MS), 5]
 """Hopping windows, and sessions with a gap of 5 ms."""
@@ -92,7 +92,7 @@ def _batch(fold, events, watermark_ms=0, by=("tenant_id", "page")):
 
 
 def _offer(table, fold, events, watermark_ms=0, by=("tenant_id", "page")):
-    """One batch, as an agent of windows folds it; the refused records."""
+    """Fold one batch as an agent of windows does; return the refused records."""
     batch = _batch(fold, events, watermark_ms, by)
     kept = ~table.late(batch.times_ms, batch.before_ms)
     rows = np.flatnonzero(kept)
@@ -101,7 +101,7 @@ def _offer(table, fold, events, watermark_ms=0, by=("tenant_id", "page")):
     suffices = table.suffices(len(rows), batch)
     checks = [table.share_check(batch, rows, sure=True)]
     refused = [row for row, _ in refused_rows(checks, rows.tolist(), batch.tenants)]
-    assert not (suffices and refused), "a batch that is not judged has nothing to refuse"
+    assert not (suffices and refused), "a record was refused in a batch that needed no check"
     kept[refused] = False
     if kept.any():
         table.fold(batch.take(np.flatnonzero(kept)))
@@ -115,7 +115,7 @@ def _live(table):
 
 
 def _check(table):
-    """The bytes are those of the live states, and those of each owner within the rule."""
+    """The byte counts equal the live states' bytes, and each owner is within its share."""
     owners = table._owners
     live = _live(table)
     sizes = table._states.sizes(live) if len(live) else []
@@ -135,7 +135,7 @@ def _check(table):
 @settings(max_examples=12, deadline=None)
 @given(batches=BATCHES, step_ms=st.integers(0, 30))
 def test_no_order_of_growing_values_reaches_the_bound(fold, shape, by, batches, step_ms):
-    """So windows of tenants never stop their partition, also where tenants share states."""
+    """So windows never stop their partition, also if tenants share states."""
     table, watermark_ms = _table(shape, fold, by), 0
     for number, some in enumerate(batches):
         events = [_event(*one) for one in some]
@@ -148,7 +148,7 @@ def test_no_order_of_growing_values_reaches_the_bound(fold, shape, by, batches, 
         _check(table)
     again = _table(shape, fold, by)
     again.load(sorted(table.delta(1)))
-    assert again.bytes_used == table.bytes_used, "a restart counts the same bytes"
+    assert again.bytes_used == table.bytes_used, "a restart counted other bytes"
     if again._owners.in_key:
         assert again._owners._held == table._owners._held
     table.advance(1 << 40)
@@ -173,8 +173,8 @@ HOSTILE = st.lists(st.tuples(st.sampled_from("pqrstuv"), st.integers(0, 9), TEXT
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @settings(max_examples=12, deadline=None)
 @given(batches=st.lists(st.tuples(VICTIM, HOSTILE, st.booleans()), max_size=15))
-def test_what_a_hostile_tenant_makes_grow_changes_no_row_of_another(fold, shape, batches):
-    """While the other keeps to a quarter of the table."""
+def test_a_hostile_tenants_growth_changes_no_row_of_another(fold, shape, batches):
+    """While the other stays within a quarter of the table."""
     alone, both = _table(shape, fold), _table(shape, fold)
     for victim, hostile, last_first in batches:
         mine = [_event("victim", one) for one in victim if alone.bytes_used < QUIET_BYTES]
@@ -193,8 +193,8 @@ TEXTS_OF_A_PAGE = [f"{n:05}" + "x" * (10 * n) for n in range(100)]
 
 
 def _long(shape, fold):
-    """A table in which tenant "a" has its share, by values in states that it began; and the last text that
-    page "a" took."""
+    """A table in which tenant "a" has used its share in states that it began; and the last text
+    that page "a" took."""
     table = _table(shape, fold)
     refused = [
         _offer(table, fold, [_event("a", (page, 0, text)) for text in TEXTS_OF_A_PAGE])
@@ -207,8 +207,8 @@ def _long(shape, fold):
 
 @pytest.mark.parametrize("name", ["distinct", "top", "ends", "quantiles"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_what_is_there_already_is_taken_of_a_tenant_that_has_its_share(shape, name):
-    """Its counters go on, the next tenant finds room, and closed windows give the share back."""
+def test_existing_states_still_count_for_a_tenant_at_its_share(shape, name):
+    """Its counters advance, the next tenant finds room, and closed windows free the share."""
     fold = FOLDS[name]
     table, taken = _long(shape, fold)
     assert _offer(table, fold, [_event("a", ("a", 0, taken))]) == []
@@ -218,7 +218,7 @@ def test_what_is_there_already_is_taken_of_a_tenant_that_has_its_share(shape, na
 
 
 def test_a_refusal_names_windows_figures_setting_and_next_step():
-    """What an operator reads in the dead letter."""
+    """The operator reads it in the dead letter."""
     fold = FOLDS["ends"]
     table, _ = _long(SHAPES[0], fold)
     batch = _batch(fold, [_event("a", ("new", 0, "x" * 20_000))])
@@ -252,8 +252,9 @@ def _additions(records, kind):
 @pytest.mark.parametrize("case", VARYING, ids=lambda case: f"{case[0].word} {case[1]}")
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
-def test_a_batch_adds_at_most_what_its_records_add(case, data):
-    """Whichever of them are folded, in one batch or in several; and merged states have at most both sizes."""
+def test_a_batch_grows_by_at_most_the_sum_of_its_records(case, data):
+    """For any subset of records, in one batch or several; merged states have at most the sum of
+    both sizes."""
     aggregate, kind = case
     records = data.draw(
         st.lists(
@@ -284,8 +285,9 @@ def test_a_batch_adds_at_most_what_its_records_add(case, data):
     assert again.sizes(again.restore(states.written(slots))) == states.sizes(slots)
 
 
-def test_a_distinct_that_becomes_registers_takes_no_leap():
-    """A hostile tenant could bring all its states to one value below, and make them leap in one batch."""
+def test_a_distinct_that_becomes_registers_does_not_jump_in_size():
+    """A hostile tenant could bring all its states just below the limit and make them jump in one
+    batch."""
     aggregate = Distinct("text", error=0.005)
     states = WindowStates({"one": aggregate}, {"text": FieldType(str)})
     slots = states.begin(1)

@@ -1,5 +1,5 @@
-"""Windows read by columns are those read event by event: the same letters, rows and states, also where a
-partition goes from one way of reading to the other."""
+"""Windows folded by columns equal those folded by events: dead letters, rows and states, also if a
+partition switches between the two."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from streams.engine.windows.fingerprint import Fingerprints
 from tests.properties import scan_bodies
 
 if kernels.active is None:
-    pytest.skip("there are no kernels to hold to these laws", allow_module_level=True)
+    pytest.skip("the compiled kernels are not available", allow_module_level=True)
 
 TTL_MS = 3_600_000
 NUMBERS = {
@@ -112,7 +112,7 @@ def _agent(draw, topic):
 
 
 def _batch(draw, topic, second, offset):
-    """Bodies of scan_bodies.py, in a log whose time goes on by up to a second a record."""
+    """Bodies of scan_bodies.py in a log whose time advances by up to a second a record."""
     batch = scan_bodies.batch_of(draw, topic, draw.choice((1, 3, 30)))
     batch.offsets = [offset + row for row in range(len(batch))]
     batch.start, batch.end = offset, offset + len(batch)
@@ -126,7 +126,7 @@ def _batch(draw, topic, second, offset):
 
 
 class Part:
-    """The tables of a partition, as the `WindowScope` of its agent, and all that comes of them."""
+    """The tables of a partition, as its agent's `WindowScope`, and all their output."""
 
     def __init__(self, agent, max_bytes):
         self.agent, self.found = agent, []
@@ -211,7 +211,7 @@ def _run(seed, topic, ways, max_bytes):
 @given(st.integers(0, 2**32), st.sampled_from((2000, 20_000, 1 << 62)))
 @settings(max_examples=25, deadline=None)
 def test_columns_give_what_events_give(topic, seed, max_bytes):
-    """Letters, counters, rows and changelog, near the shares of tenants too."""
+    """Dead letters, counters, rows and changelog, also near the shares of tenants."""
     events = _run(seed, topic, [NUMPY], max_bytes)
     assert _run(seed, topic, [COLUMNS], max_bytes) == events
     assert _run(seed, topic, [COLUMNS, EVENTS, COLUMNS, NUMPY], max_bytes) == events
@@ -236,8 +236,8 @@ def test_columns_give_what_events_give(topic, seed, max_bytes):
     )
 )
 @settings(max_examples=100, deadline=None)
-def test_payloads_are_equal_where_all_fields_are(readings):
-    """A null is no empty text and no zero, and a text is not that of the next field."""
+def test_payload_hashes_are_equal_exactly_if_all_fields_are(readings):
+    """A null differs from an empty text and from zero, and a text is not that of the next field."""
     events = [scan_bodies.Reading(**reading) for reading in readings]
     table = scalar_fields(scan_bodies.Reading)
     assert table is not None

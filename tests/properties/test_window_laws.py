@@ -1,7 +1,7 @@
-"""The law of the window table: whatever the cuts, crashes and answers, every value counts once.
+"""The window table counts every value once, whatever the batches, crashes and answers.
 
-A small driver plays the runtime: it commits deltas into a dictionary that survives crashes,
-keeps the rows a shard would hold (highest version wins), and loses memory at will.
+A small driver stands for the runtime: it commits deltas into a dictionary that survives crashes,
+keeps the rows that a shard would hold (highest version wins), and loses memory at random.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ POLICY = WindowPolicy(grace_ms=60_000, late_hold_s=30.0, emit_rows_max=6)
 
 @pytest.fixture(autouse=True, scope="module")
 def _no_slack():
-    """Let the look-up of a minute be renewed within a test."""
+    """Renew the look-up of a minute within a test."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(window_lookup, "_STALE_SLACK", 0)
         yield
@@ -38,7 +38,7 @@ def shard_of(tenants, models, metrics):
 
 
 class Driver:
-    """Plays runtime, store and shards for one window table."""
+    """Stands for runtime, store and shards of one window table."""
 
     def __init__(self) -> None:
         self.store: dict[bytes, bytes] = {}
@@ -142,7 +142,7 @@ def truth(log):
 
 
 def records(rng: random.Random, watermark_ms: int) -> list[tuple[str, int, float]]:
-    """A few records around the watermark, a third of them late by up to five minutes."""
+    """A few records near the watermark, a third of them late by up to five minutes."""
     made = []
     for _ in range(rng.randint(1, 8)):
         lag = rng.randint(0, 300_000) if rng.random() < 0.3 else rng.randint(-60_000, 30_000)
@@ -152,7 +152,7 @@ def records(rng: random.Random, watermark_ms: int) -> list[tuple[str, int, float
 
 
 def play(driver: Driver, rng: random.Random, steps: int = 120) -> None:
-    """A random history: every kind of step can follow every other."""
+    """A random history: any step can follow any other."""
     kinds = ("produce", "commit", "answer", "time", "restart", "shed", "flush", "stale")
     for _ in range(steps):
         kind = rng.choices(kinds, (30, 25, 20, 8, 4, 2, 6, 3))[0]
@@ -181,7 +181,7 @@ def play(driver: Driver, rng: random.Random, steps: int = 120) -> None:
 @settings(max_examples=cases(250), deadline=None)
 @given(st.builds(random.Random, st.integers(0, 2**32)))
 def test_every_value_counts_once_in_the_rows(rng):
-    """Crashes, partial acknowledgements, rewrites and early closes must not lose or double."""
+    """Crashes, partial acknowledgements, rewrites and early closes must neither lose nor double."""
     driver = Driver()
     play(driver, rng)
     driver.settle()
@@ -209,7 +209,7 @@ def test_every_value_counts_once_in_the_rows(rng):
 @settings(max_examples=cases(50), deadline=None)
 @given(st.builds(random.Random, st.integers(0, 2**32)))
 def test_a_settled_table_holds_nothing(rng):
-    """What is acknowledged is deleted, else the state and a restore would grow for ever."""
+    """Acknowledged windows are deleted: otherwise state and restore would grow without bound."""
     driver = Driver()
     play(driver, rng)
     driver.settle()
@@ -218,10 +218,11 @@ def test_a_settled_table_holds_nothing(rng):
     assert driver.windows.idle
 
 
-def test_a_minute_that_is_closed_again_and_again_keeps_a_small_look_up():
-    """Under pressure a window lives many short lives: its look-up must not count them all."""
+def test_a_minute_closed_repeatedly_keeps_a_small_look_up():
+    """Under memory pressure a window closes and reopens often: its look-up must not keep all
+    incarnations."""
     driver = Driver()
-    driver.produce([("a", 0, 1.0)])  # its shard never answers: the minute lives on
+    driver.produce([("a", 0, 1.0)])  # its shard never answers: the minute stays live
     for _ in range(200):
         driver.produce([("bb", 0, 1.0)])
         driver.windows.shed(0)

@@ -1,5 +1,5 @@
-"""Law: the recount of an app's windows finds exactly the rows that the engine wrote, whatever came in which
-order, was refused, repeated or late, and whatever died between."""
+"""The recount of an app's windows finds exactly the rows that the engine wrote, for any order of
+records, refusals, repeats, late records and crashes."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def _app(ids: str, late: str) -> App:
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=STEPS, ids=st.sampled_from(["", "id"]), late=st.sampled_from(["dead_letter", "drop"]))
-def test_the_recount_finds_what_the_engine_wrote(steps, ids, late):
-    """Bit for bit but for sums of floats; and every dead letter, and the ledger's counts."""
+def test_the_recount_equals_what_the_engine_wrote(steps, ids, late):
+    """Bit for bit except sums of floats; including every dead letter and the ledger's counts."""
     app = _app(ids, late)
     with AppTester(app, settings=NEVER_IDLE, now_ms=NOW_MS) as tester:
         for some, act in steps:

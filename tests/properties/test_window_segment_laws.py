@@ -1,4 +1,4 @@
-"""Segments: cut below the limit of an entry, whatever the names, and read back as they were."""
+"""Segments stay below the entry limit for any names, and are read back unchanged."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _fold(table, names, ts_ms=0, value=1.0):
 
 
 def _counts(table):
-    """Values by series, from the rows the table would send."""
+    """Values by series, from the rows that the table would send."""
     table.advance(10**12, 1000.0, 0)
     found = {}
     for emission in table.take_emissions([10**9], early=True):
@@ -47,7 +47,8 @@ def _counts(table):
 
 @pytest.mark.parametrize("unique", ["tenant", "all"])
 def test_entries_stay_below_the_limit_with_many_long_names(unique):
-    """Names of 128 characters of four bytes: one segment more is cheap, one too large is fatal."""
+    """Names of 128 four-byte characters: one more segment is cheap, one too large cannot be
+    committed."""
     count = 6000
     long = ["🦊" * 118 + f"{number:010d}" for number in range(count)]
     short = long if unique == "all" else ["m"] * count
@@ -63,7 +64,7 @@ def test_entries_stay_below_the_limit_with_many_long_names(unique):
 
 
 def test_entries_stay_below_the_limit_with_wide_sketches():
-    """A window whose values never repeat a bucket is larger than its scalars."""
+    """A window whose values never share a bucket is larger than its scalars."""
     count, buckets = 300, 900
     table = _table()
     for number in range(buckets):
@@ -81,8 +82,8 @@ series = st.tuples(texts, texts, texts)
 
 
 @given(st.lists(st.lists(series, min_size=1, max_size=12), min_size=1, max_size=5))
-def test_any_cut_reads_back_the_same(batches):
-    """How rows are dealt to segments is nobody's business but the limit's."""
+def test_any_segmentation_reads_back_the_same(batches):
+    """The assignment of rows to segments matters only for the size limit."""
     whole, cut = _table(), _table()
     store = {}
     with pytest.MonkeyPatch.context() as patch:

@@ -1,5 +1,5 @@
-"""Laws of shares of live window states: no order of records reaches the bound, values that one tenant makes
-grow change nothing of another, and verdicts do not depend on batches where states have one size."""
+"""Shares of live window states: no order of records reaches the bound, one tenant's growth changes
+nothing of another, and verdicts do not depend on batching where states have one size."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def _batch(records, watermark_ms):
 
 
 def _offer(table, records, watermark_ms=0, repeats=()):
-    """One batch, as an agent of windows folds it, without ``repeats``, which it drops by their ids; the
-    refused and the late records."""
+    """Fold one batch as an agent of windows does, without ``repeats``, which it drops by their ids;
+    return the refused and the late records."""
     batch = _batch(records, watermark_ms)
     kept = ~table.late(batch.times_ms, batch.before_ms)
     late = int((~kept).sum())
@@ -66,7 +66,7 @@ def _offer(table, records, watermark_ms=0, repeats=()):
         return [], late
     checks = [table.share_check(batch, rows, sure=not repeats)]
     refused = [row for row, _ in refused_rows(checks, rows.tolist(), batch.tenants)]
-    assert not (suffices and refused), "a batch that is not judged has nothing to refuse"
+    assert not (suffices and refused), "a record was refused in a batch that needed no check"
     kept[[*refused, *(row for row in repeats if row < len(records))]] = False
     if kept.any():
         table.fold(batch.take(np.flatnonzero(kept)))
@@ -74,7 +74,7 @@ def _offer(table, records, watermark_ms=0, repeats=()):
 
 
 def _held(table):
-    """By the owners of the live states; the same as is counted."""
+    """States by owner, which must equal the table's counts."""
     sessions = isinstance(table, SessionWindows)
     live = np.array([*table._sessions], np.int64) if sessions else table._panes.live()
     found = Counter(key[0] for key, *_ in table._places(live))
@@ -96,8 +96,8 @@ def _batches(records, cuts):
     steps=st.integers(0, 40),
     repeats=st.sets(st.integers(0, 119), max_size=60),
 )
-def test_no_order_of_records_and_closings_reaches_the_bound(shape, records, cuts, steps, repeats):
-    """So states of small values never stop their partition, `StateLimit`, whatever tenants send."""
+def test_no_order_of_records_and_closes_reaches_the_bound(shape, records, cuts, steps, repeats):
+    """So small states never stop their partition with `StateLimit`, whatever tenants send."""
     table, watermark_ms = _table(shape, grace_ms=10), 0
     for number, some in enumerate(_batches(records, cuts)):
         moved = [(tenant, page, at_ms + number * steps) for tenant, page, at_ms in some]
@@ -114,8 +114,8 @@ def test_no_order_of_records_and_closings_reaches_the_bound(shape, records, cuts
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @settings(max_examples=60, deadline=None)
 @given(records=RECORDS, cuts=st.lists(st.integers(1, 119), max_size=5))
-def test_a_verdict_does_not_hang_on_how_the_log_was_cut(shape, records, cuts):
-    """One record a batch is what the others must equal, where no sessions join."""
+def test_a_verdict_does_not_depend_on_batching(shape, records, cuts):
+    """The reference run has one record per batch; no sessions join."""
     if isinstance(shape, int):
         records = [(tenant, page, at_ms // 20 * 20) for tenant, page, at_ms in records]
 
@@ -130,8 +130,8 @@ def test_a_verdict_does_not_hang_on_how_the_log_was_cut(shape, records, cuts):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_one_tenant_has_half_and_the_next_finds_room(shape):
-    """Whoever comes first."""
+def test_one_tenant_gets_half_and_the_next_finds_room(shape):
+    """Whichever tenant comes first."""
     table = _table(shape)
     refused, _ = _offer(table, [("a", page, 0) for page in range(50)])
     assert len(refused) == 50 - BOUND // 2
@@ -140,7 +140,7 @@ def test_one_tenant_has_half_and_the_next_finds_room(shape):
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_a_restart_finds_the_owners_in_the_keys(shape):
-    """So a tenant that has its share has it after a restart too, and no other tenant's."""
+    """So a tenant at its share stays there after a restart, and no other tenant is charged."""
     table, again = _table(shape, grace_ms=0), _table(shape, grace_ms=0)
     _offer(table, [("a", page, 0) for page in range(8)])
     again.load(sorted(table.delta(1)))
@@ -152,8 +152,8 @@ def test_a_restart_finds_the_owners_in_the_keys(shape):
     assert _held(again) == {"a": 20 - len(refused)}
 
 
-def test_records_that_ids_refuse_hide_no_session():
-    """Repeats with other times would join all sessions to one that is not there."""
+def test_records_refused_by_id_hide_no_session():
+    """Repeats with other times would otherwise join sessions through a record that is not counted."""
     table = _table(GAP_MS)
     _offer(table, [("a", 0, 0)])
     hiding = [("a", 0, at_ms) for at_ms in range(0, 400, 4)]
