@@ -1,4 +1,4 @@
-"""A real stack grows from two shards to three while events flow and a worker is killed."""
+"""A real stack grows from two shards to three while events arrive and a worker is killed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PLACES = "SELECT tenant, model, metric, toUnixTimestamp(w), part, inc, n FROM m1
 
 @pytest.fixture
 async def trial(stack, tmp_path):
-    """In a database of its own: the map of this test must not stand in others."""
+    """A database of its own: the shard map of this test must not apply to others."""
     opened = Trial(stack, tmp_path, seed=7)
     opened.environ |= {"DIA_CLICKHOUSE_DATABASE": DATABASE}
     opened.settings, _ = load(opened.environ)
@@ -53,7 +53,7 @@ def third(stack, tmp_path):
 
 
 def workload_over_midnight():
-    """Of events whose times pass the last midnight soon after the map is taken."""
+    """Events whose times pass the last midnight soon after the workers take the map."""
     midnight_ms = SystemClock().now_ms() // DAY_MS * DAY_MS
     start_ms = midnight_ms - round((BEFORE + MEANWHILE + AFTER // 4) * STEP_MS)
     shape = {"tenants": 40, "models": 3, "metrics": 2, "late": 0.1, "poison": 0.002}
@@ -61,7 +61,7 @@ def workload_over_midnight():
 
 
 async def placed(trial):
-    """The rows of each server: by key, the count."""
+    """The rows of each server: count by key."""
     found = []
     for server in servers(trial.settings, app.clickhouse_tables):
         _, rows = await asyncio.to_thread(server.replica.query, PLACES)
@@ -71,7 +71,7 @@ async def placed(trial):
 
 
 async def seen(trial):
-    """Events that the view of each server shows."""
+    """Events in the view of each server."""
     found = []
     for server in servers(trial.settings, app.clickhouse_tables):
         _, rows = await asyncio.to_thread(server.replica.query, "SELECT sum(n) FROM m1")
@@ -92,8 +92,9 @@ async def reopened(trial):
     trial.reading = await TopicReading.open(trial.settings, trial.broker, MODEL_METRICS)
 
 
-async def test_a_third_shard_takes_the_windows_of_its_day_and_no_row_moves(trial, third):
-    """Exact before, while the map spreads, and after; with two shards in the settings throughout."""
+async def test_a_third_shard_takes_the_windows_from_its_day_and_no_row_moves(trial, third):
+    """Results are exact before, during and after the spread of the map; the settings name two
+    shards throughout."""
     midnight_ms, workload = workload_over_midnight()
     trial._generator = Generator(workload)
     trial.feed(BEFORE, rate_per_s=None)
@@ -107,7 +108,7 @@ async def test_a_third_shard_takes_the_windows_of_its_day_and_no_row_moves(trial
     plan = trial.folder / "plan.json"
     told = await trial.command("shards", "plan", "add", third, "--out", str(plan))
     assert third in told
-    # A day that a command would refuse: the test does not wait for tomorrow.
+    # A day that the command would refuse: the test does not wait for tomorrow.
     made = growth.read_plan(plan)
     record = msgspec.structs.replace(made.record, first_day=midnight_ms // DAY_MS)
     growth.write_plan(plan, msgspec.structs.replace(made, record=record))
@@ -139,7 +140,7 @@ async def test_a_third_shard_takes_the_windows_of_its_day_and_no_row_moves(trial
 
 
 async def series_exact(trial, now):
-    """`dia query series` of a series with windows on an old shard and on the new one."""
+    """`dia query series` of a series with windows on an old and on the new shard."""
     names = {key[:3] for key in now[2]} & {key[:3] for rows in now[:2] for key in rows}
     assert names
     tenant, model, metric = min(names)

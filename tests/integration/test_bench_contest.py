@@ -1,4 +1,4 @@
-"""What the contest and the capacity search do with a real pipeline, small, on one stack."""
+"""The contest and the capacity search of the bench, small, on a real pipeline."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ async def _contest_and_search(rig):
 
 
 @pytest.mark.stack
-def test_dia_goes_first_and_a_rate_is_tried(monkeypatch, tmp_path):
-    """Ours is checked like any peer; a try waits until what it sent is committed."""
+def test_dia_runs_first_and_a_rate_is_tried(monkeypatch, tmp_path):
+    """dia is checked like any peer; a trial waits until its events are committed."""
     for variable in ("DIA_KAFKA_BOOTSTRAP", "DIA_CLICKHOUSE_SHARDS"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("DIA_HOME", str(tmp_path))

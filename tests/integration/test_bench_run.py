@@ -1,4 +1,4 @@
-"""The bench itself, small: all it measures comes from a real run that was exact."""
+"""A small bench on the real stack: all its figures come from a run whose results were exact."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _run(tmp_path, capsys, *options: str) -> dict:
 
 @pytest.mark.stack
 def test_a_small_run_is_exact_and_measures_its_parts(tmp_path, capsys):
-    """Throughput, floor and both restarts, with every window compared after the last of them."""
+    """Throughput, floor and both restarts; every window is compared after the last restart."""
     outcome = _run(tmp_path, capsys, "--workload", "wide", "--events", "20000")
     assert outcome["throughput"]["events_per_s"] > 0
     assert outcome["throughput"]["rows"] > 10_000
@@ -43,7 +43,7 @@ def test_a_small_run_is_exact_and_measures_its_parts(tmp_path, capsys):
 
 @pytest.mark.stack
 def test_a_paced_run_sees_every_probe(tmp_path, capsys):
-    """Freshness is only known when nothing that was timed got lost."""
+    """Freshness is known only if no timed event was lost."""
     profile = tmp_path / "profile"
     options = (
         "--workload",

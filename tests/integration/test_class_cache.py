@@ -1,4 +1,4 @@
-"""The class cache that a real Java wrote of the real Kafka."""
+"""The class cache that a real Java writes for the real Kafka."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from streams.dev.local.wheels import locate
 WAIT_S = 200.0
 
 
-def test_java_takes_the_cache_that_it_wrote(tmp_path):
-    """A cache that does not fit is ignored without a word, except when Java is told to insist."""
+def test_java_accepts_the_cache_that_it_wrote(tmp_path):
+    """Java silently ignores an unsuitable cache unless it is told to require one."""
     java = locate().java
     class_path = jars.ensure(jars.cache_folder(os.environ, default_home()), print)
     deadline = time.monotonic() + WAIT_S

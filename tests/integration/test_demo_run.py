@@ -1,4 +1,4 @@
-"""The demo itself, small: what a newcomer runs first must end with "exact"."""
+"""A small `dia demo`: the first command of a new user must end with "exact"."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from streams.dev.local.stack import status
 
 
 @pytest.mark.stack
-def test_a_small_demo_is_exact_and_leaves_nothing_running(monkeypatch, tmp_path, capsys):
-    """Every part at once, on real services: produce, aggregate, dead-letter, insert, reconcile."""
+def test_a_small_demo_is_exact_and_leaves_no_process(monkeypatch, tmp_path, capsys):
+    """It uses every part on real services: produce, aggregate, dead-letter, insert, audit."""
     for variable in ("DIA_KAFKA_BOOTSTRAP", "DIA_CLICKHOUSE_SHARDS"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("DIA_HOME", str(tmp_path))

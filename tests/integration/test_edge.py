@@ -1,4 +1,4 @@
-"""Events over HTTP on a real broker that goes away, through an edge that is killed."""
+"""Events over HTTP to a real broker with outages, through an edge that is killed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EVENTS = 300
 def edge(stack, monkeypatch, tmp_path) -> Iterator[EdgeUnderTest]:
     """An edge before the session's broker, which has the topics."""
     if not stack.services:
-        pytest.skip("the broker named in DIA_* is not ours to kill")
+        pytest.skip("the test must not kill the broker named in DIA_*")
     monkeypatch.setenv("DIA_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", stack.kafka_bootstrap)
     asyncio.run(empty_topics(KafkaBroker(stack.kafka_bootstrap)))
@@ -45,7 +45,7 @@ def _events(start: int) -> list[dict[str, object]]:
 
 
 async def _log(bootstrap: str) -> list[list[tuple[bytes | None, int]]]:
-    """(key, number) of this test's events as consumers see them, a list a partition."""
+    """(key, number) of this test's events as a consumer sees them, one list per partition."""
     reader, found = await KafkaBroker(bootstrap).reader(), []
     for partition in range(MODEL_METRICS.partitions):
         tp, seen = TopicPartition(MODEL_METRICS.name, partition), []
@@ -62,8 +62,8 @@ async def _log(bootstrap: str) -> list[list[tuple[bytes | None, int]]]:
 
 
 async def test_posted_events_reach_the_log_once_and_in_order(stack, edge):
-    """The broker dies and stays away, the edge is killed with its spool full: every event that
-    was accepted is in the log once, each tenant's in the order they were posted."""
+    """The broker dies and stays unavailable, and the edge is killed with its spool full: every
+    accepted event is in the log once, each tenant's in the order of its requests."""
     posted = 0
 
     async def post() -> None:

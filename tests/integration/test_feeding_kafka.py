@@ -1,4 +1,4 @@
-"""Topics and events on a real broker: the same commands a person types."""
+"""Commands that create topics and produce events, on a real broker."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from streams.operate.topics.topics import plan, wanted_topics
 
 @pytest.fixture
 def bootstrap(stack, monkeypatch, tmp_path) -> str:
-    """The broker's address, given to the commands as a person would."""
+    """The broker's address, passed to the commands as an option."""
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
     monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", stack.kafka_bootstrap)
     return stack.kafka_bootstrap
@@ -43,7 +43,7 @@ async def _ends(bootstrap: str) -> list[int]:
 
 
 async def _read(bootstrap: str, starts: list[int]) -> list:
-    """Everything behind ``starts``, one batch list a partition."""
+    """Everything from ``starts`` on, one list of batches per partition."""
     reader, batches = await KafkaBroker(bootstrap).reader(), []
     try:
         for partition, start in enumerate(starts):
@@ -55,8 +55,8 @@ async def _read(bootstrap: str, starts: list[int]) -> list:
     return batches
 
 
-def test_applying_twice_leaves_the_declared_topics(bootstrap, capsys):
-    """Kafka stores settings as it likes; what it answers must read as what was asked."""
+def test_applying_topics_twice_changes_nothing(bootstrap, capsys):
+    """Kafka normalises settings: what it returns must compare equal to what was declared."""
     assert main(["topics", "apply"]) == 0
     assert asyncio.run(_differences(bootstrap)) == ()
     assert main(["topics", "apply", "--json"]) == 0
@@ -65,8 +65,8 @@ def test_applying_twice_leaves_the_declared_topics(bootstrap, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_synthetic_events_are_read_back_as_their_oracle_says(bootstrap, capsys):
-    """Generator, producer, broker and codec agree on every record, keys and times included."""
+def test_synthetic_events_are_read_back_as_the_oracle_predicts(bootstrap, capsys):
+    """Generator, producer, broker and codec agree on every record, including keys and times."""
     assert main(["topics", "apply"]) == 0
     starts = asyncio.run(_ends(bootstrap))
     argv = ["produce", MODEL_METRICS.name, "--generate", "30000", "--poison", "0.01", "--json"]
@@ -84,8 +84,8 @@ def test_synthetic_events_are_read_back_as_their_oracle_says(bootstrap, capsys):
     assert len(good) == shown["new"] + shown["duplicates"]
 
 
-def test_lines_land_in_the_partition_of_their_key(bootstrap, tmp_path, capsys):
-    """Java producers use the same partitioner; a tenant must never be split between two."""
+def test_lines_are_sent_to_the_partition_of_their_key(bootstrap, tmp_path, capsys):
+    """Java producers use the same partitioner; a tenant must not be on two partitions."""
     assert main(["topics", "apply"]) == 0
     starts = asyncio.run(_ends(bootstrap))
     now_ms = SystemClock().now_ms()
@@ -104,8 +104,8 @@ def test_lines_land_in_the_partition_of_their_key(bootstrap, tmp_path, capsys):
         assert {partition_of(key, 4) for key in batch.keys} == {batch.tp.partition}
 
 
-def test_an_unreachable_broker_is_named(monkeypatch, tmp_path, capsys):
-    """Exit code 4 tells scripts to try again later; the address tells people where."""
+def test_the_error_names_an_unreachable_broker(monkeypatch, tmp_path, capsys):
+    """Exit code 4 tells scripts to retry; the address tells operators where."""
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
     monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", "127.0.0.1:1")
     assert main(["topics", "plan"]) == 4

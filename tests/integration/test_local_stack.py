@@ -1,4 +1,4 @@
-"""The local stack on its real parts: started, disturbed in every way, and gone without a trace."""
+"""The local stack with its real services: start, disturbances, and complete removal."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ DEADLINE_S = 200
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """One home for the whole module: data, ports and password survive from test to test. Its name
-    has the characters that lists of folders, URIs and patterns of the services give a meaning."""
+    """One home for the module: data, ports and password survive from test to test. Its name has
+    characters with a meaning in path lists, URIs and patterns."""
     folder = tmp_path_factory.mktemp("own") / 'a,b:c "d" \\ %25 \u00e9\nline?x=1'
     yield folder
     down(folder)
@@ -44,7 +44,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture
 def folder(home):
-    """The stack's folder; the stack does not run before the test, nor after it."""
+    """The stack's folder; the stack runs neither before nor after the test."""
     down(home)
     yield StackFolder.of(home)
     down(home)
@@ -52,14 +52,13 @@ def folder(home):
 
 @pytest.fixture
 def running(home):
-    """The stack, for tests that leave it as ready as they found it: it is started for the first of
-    them, and the next one finds it."""
+    """A running stack for tests that leave it running: the first of them starts it."""
     return _start(home)
 
 
 @pytest.fixture
 def stopped(home, folder):
-    """The stack's folder, after a stack that was stopped."""
+    """The folder of a stopped stack."""
     if not folder.plan.exists():
         _start(home)
         down(home)
@@ -79,8 +78,8 @@ def _await_gone(processes: list[ProcessIdentity]) -> None:
     assert all(process.wait_gone(DEADLINE_S) for process in processes)
 
 
-def test_up_serves_and_publishes_and_down_takes_all_away(home, folder):
-    """The whole contract of the two commands in one life."""
+def test_up_serves_and_down_removes_everything(home, folder):
+    """The contract of both commands in one life of a stack."""
     told: list[str] = []
     running = up(home, shards=1, progress=told.append, owner_pid=os.getpid())
     assert running.ready
@@ -99,8 +98,8 @@ def test_up_serves_and_publishes_and_down_takes_all_away(home, folder):
     assert not down(home)
 
 
-def test_an_up_beside_another_waits_and_finds_it(home, folder):
-    """Two terminals, one stack."""
+def test_two_concurrent_ups_start_one_stack(home, folder):
+    """A user may run both in two terminals."""
     with ThreadPoolExecutor(2) as pool:
         both = list(pool.map(lambda _: up(home, shards=1, owner_pid=os.getpid()), range(2)))
     assert both[0].supervisor_pid == both[1].supervisor_pid
@@ -108,7 +107,7 @@ def test_an_up_beside_another_waits_and_finds_it(home, folder):
 
 
 def test_a_second_up_returns_the_running_stack(home, running):
-    """Scripts call it without looking first."""
+    """Scripts call it without a check."""
     told: list[str] = []
     assert up(home, progress=told.append).ready
     assert "already running" in told[0]
@@ -116,8 +115,8 @@ def test_a_second_up_returns_the_running_stack(home, running):
 
 
 @pytest.mark.parametrize("name", ["kafka", "redis"])
-def test_a_killed_service_comes_back_at_its_address(home, running, name):
-    """A crash costs seconds, not an evening."""
+def test_a_killed_service_restarts_at_its_address(home, running, name):
+    """After a crash of a service, the stack recovers by itself."""
     before = {entry.name: entry for entry in running.entries}
     restart_service(home, name, kill=True)
     found = status(home)
@@ -131,8 +130,8 @@ def test_a_killed_service_comes_back_at_its_address(home, running, name):
 
 
 @pytest.mark.parametrize("kill", [True, False])
-def test_a_shard_can_be_restarted_on_purpose(home, running, kill):
-    """`dia demo --chaos` stands on this, gently and not."""
+def test_a_shard_can_be_restarted_on_request(home, running, kill):
+    """`dia demo --chaos` uses it, with SIGTERM and with SIGKILL."""
     restart_shard(home, 0, kill=kill)
     assert status(home).ready
     assert not running.entries[2].process.alive()
@@ -140,10 +139,10 @@ def test_a_shard_can_be_restarted_on_purpose(home, running, kill):
         restart_shard(home, 7)
 
 
-def test_a_supervisor_that_was_suspended_goes_on(home, running):
-    """A laptop's lid, or Ctrl-Z in a container: waking up is no reason to stop a stack."""
+def test_a_suspended_supervisor_continues(home, running):
+    """A closed laptop lid, or Ctrl-Z in a container, must not stop the stack."""
     running.supervisor.send(signal.SIGSTOP)
-    time.sleep(2.0)  # beyond the wait it was stopped in
+    time.sleep(2.0)  # longer than the wait in which it was stopped
     running.supervisor.send(signal.SIGCONT)
     restart_service(home, "redis")
     after = read_roster(StackFolder.of(home))
@@ -154,8 +153,8 @@ def test_a_supervisor_that_was_suspended_goes_on(home, running):
     ]
 
 
-def test_a_silent_service_is_named_by_status(home, running, capsys):
-    """A hung process is alive to the supervisor; status asks the service itself."""
+def test_status_names_a_hung_service(home, running, capsys):
+    """The supervisor sees a hung process as alive; status sends a request to the service."""
     redis = running.entries[1].process
     redis.send(signal.SIGSTOP)
     try:
@@ -168,8 +167,8 @@ def test_a_silent_service_is_named_by_status(home, running, capsys):
         assert time.monotonic() < deadline
 
 
-def test_a_killed_supervisor_takes_its_children_with_it(home, folder):
-    """kill -9 on the owner of all must not leave a broker behind; `dia up` then starts afresh."""
+def test_the_children_of_a_killed_supervisor_end(home, folder):
+    """kill -9 of the supervisor must not leave a broker running; `dia up` then starts again."""
     before = _start(home)
     before.supervisor.send(signal.SIGKILL)
     _await_gone(_processes(before))
@@ -179,9 +178,9 @@ def test_a_killed_supervisor_takes_its_children_with_it(home, folder):
     assert _start(home).supervisor != before.supervisor
 
 
-def test_a_vanished_home_ends_the_stack(tmp_path):
-    """`rm -rf` of a temporary folder is how many stacks will end, sometimes with a new one
-    started in its place before the old one noticed."""
+def test_a_deleted_home_ends_the_stack(tmp_path):
+    """`rm -rf` of a temporary folder ends many stacks, sometimes with a new one started in its
+    place before the old one noticed."""
     elsewhere = tmp_path / "elsewhere"
     old = _processes(_start(elsewhere))
     elsewhere.rename(tmp_path / "gone")
@@ -196,7 +195,7 @@ def test_a_vanished_home_ends_the_stack(tmp_path):
 
 
 def test_a_stack_ends_with_its_owner(home, folder):
-    """A test run or a demo that is killed -9 stops what it started all the same."""
+    """A stack started by a test run or a demo must end if its owner is killed with SIGKILL."""
     with subprocess.Popen(["/bin/sleep", "600"]) as owner:
         up(home, shards=1, owner_pid=owner.pid)
         processes = _processes(read_roster(folder))
@@ -205,8 +204,8 @@ def test_a_stack_ends_with_its_owner(home, folder):
     assert not folder.published.exists()
 
 
-def test_a_stale_roster_with_a_reused_pid_is_not_believed(home, folder):
-    """After a reboot the remembered number belongs to a stranger, who must not be touched."""
+def test_a_stale_state_file_with_a_reused_pid_is_ignored(home, folder):
+    """After a reboot, the stored pid belongs to another process, which must not be touched."""
     stale = _start(home)
     down(home)
     with subprocess.Popen(["/bin/sleep", "600"]) as stranger:
@@ -220,8 +219,8 @@ def test_a_stale_roster_with_a_reused_pid_is_not_believed(home, folder):
         stranger.kill()
 
 
-def test_a_busy_remembered_port_is_named_and_can_be_left(home, stopped):
-    """Another program took it while the stack was down."""
+def test_a_busy_port_is_named_and_can_be_replaced(home, stopped):
+    """Another program took it while the stack was stopped."""
     port = remembered_plan(stopped).brokers[0].port
     with socket.create_server((LOOPBACK, port)):
         with pytest.raises(DependencyUnreachable, match=rf"{port} of kafka.*--new-ports"):
@@ -233,7 +232,7 @@ def test_a_busy_remembered_port_is_named_and_can_be_left(home, stopped):
 
 
 def test_a_service_that_cannot_start_is_named_with_its_log(home, stopped):
-    """One sentence, exit code 4, and nothing left running."""
+    """One message, exit code 4, and no process left running."""
     stopped.log("redis").unlink()
     stopped.log("redis").mkdir()
     try:
@@ -246,8 +245,8 @@ def test_a_service_that_cannot_start_is_named_with_its_log(home, stopped):
     assert not stopped.published.exists()
 
 
-async def test_what_kafka_was_told_survives_a_restart(home, folder):
-    """Data and cluster id stay in the home; the ports do too."""
+async def test_topics_and_addresses_survive_a_restart(home, folder):
+    """Data, cluster id and ports are in the home."""
     first = up(home, shards=1, owner_pid=os.getpid())
     admin = AIOKafkaAdminClient(bootstrap_servers=first.kafka_bootstrap)
     await admin.start()
@@ -262,8 +261,8 @@ async def test_what_kafka_was_told_survives_a_restart(home, folder):
     await admin.close()
 
 
-def test_the_commands_work_from_any_folder(home, folder, tmp_path):
-    """The supervisor and its children start in other folders than the caller."""
+def test_the_commands_work_from_any_working_directory(home, folder, tmp_path):
+    """The supervisor and its children run in other directories than the caller."""
     root = str(Path(__file__).parents[2])
     run = [sys.executable, "-m", "streams", "--home", str(home)]
     environ = {**os.environ, "PYTHONPATH": root}
@@ -282,9 +281,9 @@ def test_the_commands_work_from_any_folder(home, folder, tmp_path):
 
 
 @pytest.mark.parametrize("delay_s", [0.0, 0.003, 0.03, 0.1, 0.3, 1.0])
-def test_an_interrupted_up_leaves_nothing_behind(home, folder, delay_s):
-    """Ctrl-C is how an impatient user ends a start, in the middle of a fork or later; half a
-    stack is of no use to anybody."""
+def test_an_interrupted_up_leaves_no_process(home, folder, delay_s):
+    """Ctrl-C may come at any moment of a start, also during a fork; a partial stack must not
+    remain."""
     run = [sys.executable, "-m", "streams", "--home", str(home), "up"]
     root = str(Path(__file__).parents[2])
     with subprocess.Popen(
@@ -304,7 +303,7 @@ def test_an_interrupted_up_leaves_nothing_behind(home, folder, delay_s):
 
 
 def _named_with(home: Path) -> list[int]:
-    """Every process that has the home in its command line."""
+    """Every process with the home in its command line."""
     found = []
     for entry in Path("/proc").iterdir():
         try:
@@ -316,6 +315,6 @@ def _named_with(home: Path) -> list[int]:
 
 
 def test_the_session_stack_has_two_shards(stack):
-    """What all other tests of this session work on."""
+    """All other stack tests of the session use it."""
     assert stack.kafka_bootstrap
     assert len(stack.shards) >= 1

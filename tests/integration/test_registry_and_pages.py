@@ -1,5 +1,5 @@
-"""An app whose topics have schemas in a registry, with pages, a global table and commands, on the real
-stack: workers are killed, the registry goes away, and every page shows what an oracle says."""
+"""An app with schemas in a registry, pages, a global table and commands, on the real stack: workers
+are killed, the registry is unavailable for a time, and every page shows an oracle's values."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ PATIENCE_S = 200.0
 
 
 class Bank:
-    """The app in a folder of its own, run as a script."""
+    """The app in its own folder, run as a script."""
 
     def __init__(self, stack, folder: Path, registry_url: str) -> None:
         (folder / "pagebank.py").write_text(textwrap.dedent(APP))
@@ -115,8 +115,8 @@ class Bank:
                 env=self.environ, cwd="/", stdout=log, stderr=log,
             )  # fmt: skip
 
-    def told(self) -> list[dict[str, str]]:
-        """What each worker process says of its partitions."""
+    def worker_statuses(self) -> list[dict[str, str]]:
+        """The partition status that each worker process reports."""
         files = sorted((self.folder / "state" / "workers").glob("*.json"))
         return [held for file in files for held in json.loads(file.read_text())["partitions"]]
 
@@ -133,7 +133,7 @@ class Bank:
             self.workers = None
 
     async def page(self, client: httpx.AsyncClient, port: int, path: str) -> object:
-        """What a page says; None while it says that it cannot say."""
+        """The page's content; None while it answers that it is unavailable."""
         try:
             answer = await client.get(f"http://127.0.0.1:{port}{path}")
         except httpx.TransportError:
@@ -145,7 +145,8 @@ class Bank:
 
 
 def _two_free_ports() -> int:
-    """The first of two, where neither stacks of other tests nor outgoing connections take theirs."""
+    """The first of two adjacent ports outside the ranges of other stacks and of outgoing
+    connections."""
     candidates = range(10_000, 18_000, 2)
     shuffled = random.Random().sample(candidates, len(candidates))
     return next(port for port in shuffled if is_free(port) and is_free(port + 1))
@@ -174,9 +175,9 @@ def bank(stack, tmp_path, registry):
 
 
 @pytest.mark.timeout(900)
-async def test_pages_show_what_an_oracle_says_through_kill_9_and_an_outage(bank, registry):
-    """A page that shows too much or too little once was wrong for good: totals only grow, so no page
-    may ever show more than was sent."""
+async def test_pages_show_the_oracles_values_through_kill_9_and_an_outage(bank, registry):
+    """A page with too many or too few events stays wrong: totals only grow, so no page may ever
+    exceed what was sent."""
     rng = random.Random(5)
     bank.dia("topics", "apply")
     bank.dia("migrate", "apply")
@@ -211,14 +212,17 @@ async def test_pages_show_what_an_oracle_says_through_kill_9_and_an_outage(bank,
             bank.order()
             await _until(exact, log)
 
-        # No schema is in the memory of a process that starts: with the registry away, it waits.
+        # A starting process has no schema in memory: with the registry unavailable, it waits.
         bank.stop()
         bank.order()
         registry.mode = "500"
         bank.start()
 
         async def waits() -> bool:
-            return any("schema_registry_unavailable" in held["waits_for"] for held in bank.told())
+            return any(
+                "schema_registry_unavailable" in held["waits_for"]
+                for held in bank.worker_statuses()
+            )
 
         await _until(waits, log)
         assert not await exact()

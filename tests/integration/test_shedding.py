@@ -1,4 +1,4 @@
-"""Old records given up on the real stack: the worker that skips them is killed; then they come back."""
+"""Old records are shed on the real stack while the worker is killed; later they are returned."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def feed(trial, events):
 
 
 async def next_second():
-    """A moment in whole seconds that lies behind what was fed and before what will be."""
+    """A time in whole seconds between what was sent before and what is sent later."""
     cutoff_s = int(time.time()) + 1
     await asyncio.sleep(max(0.0, cutoff_s - time.time()))
     return cutoff_s
@@ -44,7 +44,7 @@ async def rows(trial, *words):
 
 
 def named(trial):
-    """Every range that was skipped, as ClickHouse has it: who, why, how much."""
+    """Every skipped range in ClickHouse: actor, reason, number of records."""
     found = []
     for server in servers(trial.settings, app.clickhouse_tables):
         found += [tuple(row) for row in server.replica.query(SHED_RANGES)[1]]
@@ -52,9 +52,10 @@ def named(trial):
     return found
 
 
-async def test_old_records_are_skipped_once_named_and_brought_back(trial):
-    """Planned, ordered, skipped by a worker that is killed in the commit of it and by the next, sent
-    again: the ledger counts each offset once, the audit is clean and says who wanted it."""
+async def test_shed_records_are_skipped_once_recorded_and_returned(trial):
+    """Planned, ordered, skipped by a worker that is killed in that commit and by its successor,
+    sent again: the ledger counts each offset once, and the audit has no difference and names the
+    actor."""
     await feed(trial, OLD)
     before = str(await next_second())
     await feed(trial, NEW)

@@ -33,7 +33,7 @@ async def trial(stack, tmp_path):
 
 
 async def test_requests_survive_a_killed_worker_and_a_killed_pool_process(trial):
-    """Each key ran once as committed, each request has one result, repeats have the same."""
+    """Each key has one committed run, each request one result, and repeats have the same."""
     first, second = trial.worker(0), trial.worker(1)
     await first.ready()
     await second.ready()

@@ -1,4 +1,4 @@
-"""An app in Faust's words on the real stack, whose worker is killed in the middle, against an oracle."""
+"""A Faust-style app on the real stack, whose worker is killed, against an oracle."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ NAME = "wordcount"
 POSTS, WORDS = 600, ("the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog")
 KILLS = 4
 FAR = 90_000
-"""The time of a last post, behind which every window has expired."""
+"""The time of the last post, after which every window has expired."""
 PATIENCE_S = 200.0
 CLOCK = SystemClock()
 
 
 class Words:
-    """The app in a folder of its own, as a user has it: nothing of it is in this repository."""
+    """The app in its own folder, as a user has it: it uses nothing of this repository's tests."""
 
     def __init__(self, stack, folder: Path) -> None:
         self.folder = folder
@@ -122,8 +122,8 @@ class Words:
         await producer.close()
 
     async def committed(self, topic: str) -> list:
-        """Values of the committed records of a topic, partition by partition; waits for the end of
-        open transactions, since the markers of one reach each topic in its own time."""
+        """Values of the committed records of a topic, by partition. It waits for the end of open
+        transactions, since a transaction's markers reach each topic at a different time."""
         reader = await self.broker.reader()
         found = []
         try:
@@ -146,7 +146,7 @@ def words(stack, tmp_path):
 
 
 async def test_words_are_counted_exactly_while_workers_are_killed(words):
-    """Each word's counts come out as 1, 2, 3 ... without a hole or a repeat, whatever died between."""
+    """Each word's counts are 1, 2, 3 ... without a gap or a repeat."""
     rng = random.Random(15)
     texts = [
         f"{number}|" + " ".join(rng.choices(WORDS, k=rng.randint(1, 9))) for number in range(POSTS)
@@ -177,7 +177,7 @@ async def test_words_are_counted_exactly_while_workers_are_killed(words):
 
 
 def _expected(texts):
-    """How often each word comes, and in each window of 20 that begins every 10."""
+    """How often each word occurs in all, and in each window of 20 s that begins every 10 s."""
     counts, windows = defaultdict(int), defaultdict(int)
     for text in texts:
         at, _, said = text.partition("|")
@@ -190,14 +190,14 @@ def _expected(texts):
 
 
 def _closed(records):
-    """The windows that were closed; each once."""
+    """The windows that were closed, each once."""
     found = {(word, begin): count for word, begin, count in records}
     assert len(found) == len(records)
     return found
 
 
 async def _until(words, worker, *, more_than: int) -> int:
-    """Wait for so many committed counts; how many there are."""
+    """Wait for that many committed counts; return their number."""
     deadline_s = time.monotonic() + PATIENCE_S
     while (count := len(await words.committed(f"{NAME}.counted"))) <= more_than:
         assert worker.exit_code is None, worker.tail(40)

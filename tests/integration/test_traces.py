@@ -1,5 +1,5 @@
-"""One event followed through real parts: a client's trace, the edge, Kafka, a worker, ClickHouse,
-and what a collector was told of it over OTLP."""
+"""One event traced through real services: client, edge, Kafka, worker and ClickHouse, by the spans
+that an OTLP collector receives."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PATIENT_S = 200.0
 
 
 class Collector:
-    """What was exported to it, decoded."""
+    """An OTLP collector; it keeps the exported spans, decoded."""
 
     def __init__(self) -> None:
         self.spans: list[tuple[str, Span]] = []
@@ -120,7 +120,7 @@ def settings(stack, collector, tmp_path) -> Iterator[Settings]:
 
 @asynccontextmanager
 async def _pipeline(settings: Settings):
-    """An edge to post to, and a worker, each with a tracer of its own."""
+    """An edge and a worker, each with its own tracer."""
     clock = SystemClock()
     broker = KafkaBroker.from_settings(settings)
     await empty_topics(broker)
@@ -171,8 +171,8 @@ def _counted(settings: Settings) -> dict[str, int]:
     return found
 
 
-async def test_one_event_is_followed_from_its_client_to_its_row(settings, collector):
-    """By nothing but what a collector has; an event beside it that nobody follows leaves nothing."""
+async def test_one_event_is_traced_from_its_client_to_its_row(settings, collector):
+    """Using only the collector's spans; an unsampled event beside it leaves no span."""
     _, token = TokenFile.of(settings.home_path()).create(
         tenant="acme", role=Role.OPERATE, now_ms=SystemClock().now_ms()
     )

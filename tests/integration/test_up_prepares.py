@@ -1,4 +1,4 @@
-"""`dia up` leaves a stack on which `dia worker` just works."""
+"""After `dia up`, `dia worker` works without further commands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.stack
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A home without a stack, stopped afterwards; addresses of others must not be touched."""
+    """A home without a stack, stopped afterwards; it must not use addresses of other stacks."""
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
     monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", "127.0.0.1:9")
     monkeypatch.setenv("DIA_CLICKHOUSE_SHARDS", "http://127.0.0.1:9")
@@ -21,8 +21,8 @@ def home(tmp_path, monkeypatch):
     main(["down", "--quiet"])
 
 
-def test_up_makes_topics_and_tables_once_and_bare_leaves_them_out(home, monkeypatch, capsys):
-    """The second command a newcomer types is `dia worker`: it must find what it needs."""
+def test_up_creates_topics_and_tables_once_and_bare_omits_them(home, monkeypatch, capsys):
+    """New users run `dia worker` next: its topics and tables must exist."""
     assert main(["up", "--bare", "--shards", "1"]) == 0
     monkeypatch.delenv("DIA_KAFKA_BOOTSTRAP")
     monkeypatch.delenv("DIA_CLICKHOUSE_SHARDS")

@@ -1,5 +1,5 @@
-"""A user's package, installed with pip, through every command, with workers killed, against an oracle.
-tests/faults/test_user_package.py kills more of them, and a shard."""
+"""A user's package, installed with pip, through every command, with killed workers, against an
+oracle. tests/faults/test_user_package.py kills more workers, and a shard."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def shop(stack, tmp_path):
     made.end()
 
 
-async def test_a_package_of_its_own_is_exact_under_kill_9(shop, tmp_path):
-    """The commands of a user's first day, and nothing of this repository but what they install."""
+async def test_a_separate_package_is_exact_under_kill_9(shop, tmp_path):
+    """The commands of a user's first day; only the installed wheel of this repository is used."""
     assert "shop.orders" in shop.dia("topics", "apply")
     shop.dia("migrate", "apply")
     shop.start()

@@ -1,4 +1,4 @@
-"""A pipeline that has run and come to rest on the session's stack, in a database of its own."""
+"""A pipeline on the session's stack that has processed all its events, in its own database."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from tests.empty_topics import empty_topics
 DATABASE = "audited"
 EVENTS = 6000
 TRAINED = 200
-"""Training results beside them, of ten models."""
+"""Training results of ten models, beside the events."""
 PATIENCE_S = 200.0
 HOURS_BACK_MS = 3 * 3_600_000
-"""Events of hours that are over: their roll-ups are compared too."""
+"""Events of past hours, so that their roll-ups are compared, too."""
 
 
 class Pipeline:
-    """What ran, and the shards to tamper with."""
+    """The sent events, and the shards whose rows a test changes."""
 
     trained = TRAINED
 
@@ -56,7 +56,7 @@ class Pipeline:
                 shard.command(statement)
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
-        """The rows of every shard."""
+        """Return the rows of every shard."""
         return [tuple(row) for shard in self.shards for row in shard.query(sql)[1]]
 
 
@@ -142,7 +142,7 @@ async def _done(worker: Worker, broker: KafkaBroker, oracle: Oracle) -> bool:
 
 @pytest.fixture(scope="session")
 def pipeline(stack: StackStatus, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
-    """6000 events, with duplicates, late ones and poison, applied and acknowledged."""
+    """6000 events with duplicates, late and bad records, all applied and acknowledged."""
     settings = Settings(
         kafka_bootstrap=stack.kafka_bootstrap,
         redis_url=stack.redis_url,
@@ -177,7 +177,7 @@ def pipeline(stack: StackStatus, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture
 def tampered(pipeline: Pipeline) -> Iterator[Pipeline]:
-    """The pipeline, to change rows of; afterwards they are as before."""
+    """The pipeline for tests that change rows; the rows are restored afterwards."""
     yield pipeline
     for table in ("m1", "dead_letters", "ledger"):
         pipeline.everywhere(
@@ -192,7 +192,7 @@ def dia(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., tuple[int, str, str]]:
-    """Run a command on the pipeline: (exit code, stdout, stderr)."""
+    """Run a command against the pipeline; return (exit code, stdout, stderr)."""
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
     monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", stack.kafka_bootstrap)
     monkeypatch.setenv("DIA_CLICKHOUSE_SHARDS", ",".join(stack.shards))

@@ -1,4 +1,4 @@
-"""`dia audit` on real services: silent about what is right, exact about what is not."""
+"""`dia audit` on real services: no difference on correct data, and the exact place of a wrong row."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def audited(dia: Any, *args: str) -> tuple[int, dict[str, Any], str]:
 
 
 def victim(pipeline: Any) -> dict[str, Any]:
-    """A window with several events, and its place."""
+    """A window with several events, and its key."""
     columns = "tenant, model, metric, toUnixTimestamp(w), part, n, s1"
     best = max(pipeline.ask(f"SELECT {columns} FROM m1_local FINAL"), key=lambda row: row[5])
     names = ("tenant", "model", "metric", "w", "part", "n", "s1")
@@ -38,8 +38,8 @@ def only(findings: list[dict[str, Any]], check: str) -> dict[str, Any]:
     return found
 
 
-def test_a_clean_pipeline_is_clean(pipeline: Any, dia: Any) -> None:
-    """An audit that cries wolf is not read: every party agrees, and with the log itself."""
+def test_a_correct_pipeline_has_no_difference(pipeline: Any, dia: Any) -> None:
+    """Operators ignore an audit with false alarms: ledger, rows, DLQ and log agree."""
     code, report, _ = audited(dia, "--deep")
     assert (code, report["clean"], report["findings"]) == (0, True, [])
     oracle = pipeline.oracle
@@ -54,8 +54,8 @@ def test_a_clean_pipeline_is_clean(pipeline: Any, dia: Any) -> None:
     assert report["windows_judged"] > 100
 
 
-def test_a_lost_row_is_found_and_its_window_named(tampered: Any, dia: Any) -> None:
-    """A planted loss: the sum betrays it, the deep audit says which window and offsets."""
+def test_a_lost_row_is_found_and_its_window_is_named(tampered: Any, dia: Any) -> None:
+    """The sums reveal the deleted row; the deep audit names its window and offsets."""
     window = victim(tampered)
     tampered.everywhere(
         f"ALTER TABLE m1_local DELETE WHERE {where(window)} SETTINGS mutations_sync = 2"
@@ -79,8 +79,8 @@ def test_a_lost_row_is_found_and_its_window_named(tampered: Any, dia: Any) -> No
     assert f"{window['tenant']} {window['model']} {window['metric']} 20" in finding["window"]
 
 
-def test_a_doubled_row_is_found_and_both_rows_named(tampered: Any, dia: Any) -> None:
-    """A planted double: another incarnation of a window, as a rebuilt state would write it."""
+def test_a_doubled_row_is_found_and_both_rows_are_named(tampered: Any, dia: Any) -> None:
+    """The second row is another incarnation of a window, as rebuilt state would write it."""
     window = victim(tampered)
     tampered.everywhere(COPY.format(change="inc + 3 AS inc, ver + 3 AS ver") + where(window))
     code, report, _ = audited(dia, "--deep")
@@ -93,14 +93,14 @@ def test_a_doubled_row_is_found_and_both_rows_named(tampered: Any, dia: Any) -> 
     assert "2 rows" in finding["meaning"]
 
 
-def test_a_wrong_sum_is_found_though_every_count_is_right(tampered: Any, dia: Any) -> None:
-    """A planted wrong sum: no counter betrays it, only the hours and the log do."""
+def test_a_wrong_sum_is_found_although_every_count_is_right(tampered: Any, dia: Any) -> None:
+    """No counter reveals a wrong sum; only the hours and the log do."""
     window = victim(tampered)
     tampered.everywhere(COPY.format(change="s1 + 0.001 AS s1, ver + 1 AS ver") + where(window))
     code, report, _ = audited(dia)
     assert code == 1
     hour, day = "h1 = sum of its minutes", "d1 = sum of its minutes"
-    # Soon after midnight the window's day is over, too, and is compared.
+    # Soon after midnight, the window's day is over, too, and is compared.
     assert [finding["check"] for finding in report["findings"]] in ([hour], [hour, day])
     code, report, _ = audited(dia, "--deep")
     finding = only(report["findings"], "window: sum")
@@ -110,8 +110,8 @@ def test_a_wrong_sum_is_found_though_every_count_is_right(tampered: Any, dia: An
     assert float(summed.removeprefix("sum=")) == pytest.approx(window["s1"], rel=1e-12)
 
 
-def test_a_range_bounds_the_windows_that_are_judged(tampered: Any, dia: Any) -> None:
-    """--from and --to: a difference outside is not looked for, one inside is found."""
+def test_a_range_bounds_the_compared_windows(tampered: Any, dia: Any) -> None:
+    """With --from and --to, a difference outside the range is ignored, one inside is found."""
     window = victim(tampered)
     tampered.everywhere(COPY.format(change="s1 + 1 AS s1, ver + 1 AS ver") + where(window))
     start, stop = window["w"], window["w"] + 60
@@ -123,7 +123,7 @@ def test_a_range_bounds_the_windows_that_are_judged(tampered: Any, dia: Any) -> 
 
 
 def test_a_dead_letter_without_a_row_is_found(tampered: Any, dia: Any) -> None:
-    """Whoever counts dead letters in ClickHouse must be able to trust the count."""
+    """Users who count dead letters in ClickHouse must be able to trust the count."""
     ((name, off),) = tampered.ask("SELECT id, off FROM dead_letters_local ORDER BY id LIMIT 1")[:1]
     tampered.everywhere(
         f"ALTER TABLE dead_letters_local DELETE WHERE id = '{name}' SETTINGS mutations_sync = 2"
@@ -134,8 +134,8 @@ def test_a_dead_letter_without_a_row_is_found(tampered: Any, dia: Any) -> None:
     assert (finding["topic"], finding["offsets"]) == (MODEL_METRICS.name, str(off))
 
 
-def test_a_ledger_that_miscounts_is_found(tampered: Any, dia: Any) -> None:
-    """Its own law, the offsets and the log contradict a ledger that lies."""
+def test_a_wrong_ledger_is_found(tampered: Any, dia: Any) -> None:
+    """Its own equation, the offsets and the log contradict it."""
     tampered.everywhere(
         "INSERT INTO ledger_local SELECT * REPLACE "
         "(applied + 1 AS applied, next_offset + 2 AS next_offset, ver + 1 AS ver) "
@@ -152,8 +152,8 @@ def test_a_ledger_that_miscounts_is_found(tampered: Any, dia: Any) -> None:
     assert all(finding["partition"] == 2 for finding in report["findings"])
 
 
-def test_a_difference_reads_as_a_sentence_with_its_place(tampered: Any, dia: Any) -> None:
-    """What a person sees at night: which two parties, where, how much."""
+def test_a_difference_is_one_sentence_with_its_place(tampered: Any, dia: Any) -> None:
+    """The operator reads which two counts differ, where, and by how much."""
     window = victim(tampered)
     tampered.everywhere(
         f"ALTER TABLE m1_local DELETE WHERE {where(window)} SETTINGS mutations_sync = 2"
@@ -166,10 +166,10 @@ def test_a_difference_reads_as_a_sentence_with_its_place(tampered: Any, dia: Any
     assert "differences" in err
 
 
-def test_without_a_shard_the_audit_says_so_and_judges_nothing(
+def test_an_unreachable_shard_ends_the_audit_without_a_verdict(
     pipeline: Any, dia: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A shard that is away is no loss: exit 4, not 1."""
+    """An unreachable shard is no loss: exit code 4, not 1."""
     first, _ = pipeline.settings.shards()
     monkeypatch.setenv("DIA_CLICKHOUSE_SHARDS", f"{first[0]},http://127.0.0.1:9")
     code, out, err = dia("audit")

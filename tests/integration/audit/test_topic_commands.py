@@ -12,8 +12,7 @@ def rows(dia: Any, *args: str, code: int = 0) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.splitlines()]
 
 
-def test_topics_say_what_they_hold(pipeline: Any, dia: Any) -> None:
-    """Offsets, declared settings and lag are those of the broker."""
+def test_topics_show_the_brokers_offsets_settings_and_lag(pipeline: Any, dia: Any) -> None:
     listed = {row["topic"]: row for row in rows(dia, "list", "-o", "json")}
     metrics = listed["model.metrics"]
     assert (metrics["kind"], metrics["partitions"]) == ("source", 4)
@@ -31,7 +30,7 @@ def test_topics_say_what_they_hold(pipeline: Any, dia: Any) -> None:
 
 
 def test_messages_are_found_newest_first_and_by_field(pipeline: Any, dia: Any) -> None:
-    """The same messages by their bytes and by a field, and letters by their code."""
+    """The same messages by their bytes and by a field, and dead letters by their code."""
     newest = rows(dia, "tail", "model.metrics", "--no-follow", "-n", "5", "--json")
     assert len(newest) == 5
     times = [one["at_ms"] for one in newest]

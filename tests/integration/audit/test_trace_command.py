@@ -1,4 +1,4 @@
-"""`dia trace` on real services: an event, its repeat, a dead letter, and what was searched."""
+"""`dia trace` on real services: an event, its repeat, a dead letter, and the searched range."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def rows(dia: Any, *args: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.splitlines()]
 
 
-def test_each_verdict_is_that_of_the_ledger(pipeline: Any, dia: Any) -> None:
-    """Records traced by their places; an id then finds the same record."""
+def test_each_verdict_equals_the_ledgers(pipeline: Any, dia: Any) -> None:
+    """Records are traced by offset; a search by id then finds the same record."""
     verdicts: Counter[str] = Counter()
     by_id: dict[str, dict[str, Any]] = {}
     for offset in range(8):
         code, report, _ = traced(dia, f"model.metrics/0/{offset}")
         if not report["records"]:
-            assert code == 6  # a transaction's marker
+            assert code == 6  # a transaction marker
             continue
         [one] = [r for r in report["records"] if r["place"] == f"model.metrics/0/{offset}"]
         verdicts[one["verdict"]] += 1
@@ -46,7 +46,7 @@ def test_each_verdict_is_that_of_the_ledger(pipeline: Any, dia: Any) -> None:
 
 
 def test_a_dead_letter_is_traced_by_its_id(pipeline: Any, dia: Any) -> None:
-    """The record and its letter are one story."""
+    """The record and its dead letter are shown together."""
     letter = rows(dia, "dlq", "list", "--limit", "1")[0]
     code, report, _ = traced(dia, letter["id"])
     [one] = report["records"]
@@ -54,8 +54,8 @@ def test_a_dead_letter_is_traced_by_its_id(pipeline: Any, dia: Any) -> None:
     assert one["dead_letters"][0]["id"] == letter["id"]
 
 
-def test_what_is_nowhere_says_where_it_looked(pipeline: Any, dia: Any) -> None:
-    """Exit code 6, and every offset of the sources named."""
+def test_an_unknown_id_reports_the_searched_offsets(pipeline: Any, dia: Any) -> None:
+    """Exit code 6, and the searched offsets of every source."""
     code, report, err = traced(dia, "no-such-event")
     assert code == 6
     assert "no proof that it never was" in err

@@ -1,4 +1,4 @@
-"""What became of training results on the real stack: rows, cards, and the cache in Redis."""
+"""Training results on the real stack: rows, cards, and the cache in Redis."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def test_each_result_is_one_row_and_each_model_one_card(pipeline):
     assert (cards[3].best["loss"].lowest, cards[3].best["loss"].highest) == (13 / 8, 193 / 8)
 
 
-async def test_the_cache_holds_each_newest_card(pipeline):
-    """Write-through: whoever reads Redis sees what ClickHouse shows."""
+async def test_the_cache_holds_the_newest_card_of_each_model(pipeline):
+    """Write-through: readers of Redis and of ClickHouse see the same card."""
     shared = RedisShared(connect(pipeline.settings.redis_url, 5.0))
     for card, ver in pipeline.shards[0].query("SELECT card, ver FROM models")[1]:
         model = msgspec.json.decode(card, type=ModelCard)

@@ -1,4 +1,4 @@
-"""A local shard to talk to, and a migrated database on the session's shards."""
+"""A local shard process, and a migrated database on the session's shards."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ DAY_S = 86_400
 
 
 class Front:
-    """One front process on its own data folder. ``program``: the arguments of Python that start
-    it; ``options`` come behind the front's own."""
+    """One front process on its own data folder. ``program``: the Python arguments that start it;
+    ``options`` are appended to the front's own."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class Front:
 
 @pytest.fixture(scope="session")
 def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    """A front shared by the session; stopping it must be clean."""
+    """A front shared by the session; it must stop cleanly."""
     running = Front(tmp_path_factory.mktemp("front"))
     yield running
     assert running.stop() == 0, running.log.read_text()
@@ -107,7 +107,7 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
 
 @pytest.fixture
 def start_front() -> Iterator[Callable[..., Front]]:
-    """Starts a front on a folder; what is left running is stopped after the test."""
+    """Starts a front on a folder; it is stopped after the test."""
     started: list[Front] = []
 
     def start(folder: Path) -> Front:
@@ -122,7 +122,7 @@ def start_front() -> Iterator[Callable[..., Front]]:
 
 @pytest.fixture(scope="session")
 def settings(stack: StackStatus) -> Iterator[Settings]:
-    """The session's shards, and a migrated database of these tests' own."""
+    """The session's shards, with a migrated database for these tests."""
     found = Settings(
         clickhouse_shards=",".join(stack.shards),
         clickhouse_user=stack.clickhouse_user,
@@ -140,7 +140,7 @@ def settings(stack: StackStatus) -> Iterator[Settings]:
 
 @pytest.fixture
 def servers(settings: Settings) -> Iterator[list[schema.Server]]:
-    """Both servers, for asking them directly."""
+    """Both servers, for direct queries."""
     found = schema.servers(settings, app.clickhouse_tables)
     yield found
     for server in found:
@@ -151,7 +151,7 @@ def servers(settings: Settings) -> Iterator[list[schema.Server]]:
 def dia(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Any:
-    """Run a command against the migrated database; (exit code, stdout, stderr)."""
+    """Run a command against the migrated database; return (exit code, stdout, stderr)."""
     monkeypatch.setenv("DIA_CLICKHOUSE_SHARDS", settings.clickhouse_shards)
     monkeypatch.setenv("DIA_CLICKHOUSE_USER", settings.clickhouse_user)
     monkeypatch.setenv("DIA_CLICKHOUSE_PASSWORD_FILE", settings.clickhouse_password_file)
@@ -165,20 +165,20 @@ def dia(
 
 
 def _yesterday() -> int:
-    """The start of the UTC day before, in seconds: over, and kept as minutes."""
+    """The start of the previous UTC day, in seconds: complete, and kept as minutes."""
     return SystemClock().now_ms() // 1000 // DAY_S * DAY_S - DAY_S
 
 
 @pytest.fixture(scope="session")
 def yesterday() -> Any:
-    """Gives the start of the UTC day before."""
+    """The start of the previous UTC day, in seconds."""
     return _yesterday
 
 
 def _minutes_of(
     tenant: str, start_s: int, values: NDArray[np.float64], part: int, minutes: int = 60
 ) -> WindowRows:
-    """``values`` dealt out over the minutes of an hour, folded as the pipeline folds them."""
+    """``values`` spread over the minutes of an hour, folded as the pipeline folds them."""
     dealt = [values[minute::minutes] for minute in range(minutes)]
     dealt = [chunk for chunk in dealt if len(chunk)]
     codes = [np.unique(encode(chunk), return_counts=True) for chunk in dealt]

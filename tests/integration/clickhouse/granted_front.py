@@ -1,8 +1,8 @@
 """``granted_front.py USERS.xml ...``: the front of one shard, whose engine has the users of a file.
 
 The engine runs every statement as its user ``default``, so the file gives that user the grants and
-the profile under test. The front's own settings are left out: a profile may forbid them, and a server
-knows none of them.
+the profile under test. The front's own settings are omitted: a profile may forbid them, and no
+server has them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _with_users(path: Path, memory_bytes: int) -> Path:
 
 
 def _as_granted(self: Session, sql: str, *args: Any, **options: Any) -> Any:
-    """An engine makes its database at each start; a user without that right finds it there."""
+    """The engine creates its database at each start; for a user without that right it must exist."""
     return None if sql.startswith(MADE_BEFORE) else _query(self, sql, *args, **options)
 
 
@@ -44,7 +44,7 @@ if __name__ == "__main__":
     engine_config.write = _with_users
     Session.query = _as_granted
     server._SETTINGS.clear()
-    # Grants and profiles have to refuse, not the front.
+    # The grants and profiles must refuse, not the front.
     confinement.check = lambda tokens: None
     settings.check_setting = lambda name, value: None
     sys.exit(__main__.main())

@@ -1,4 +1,5 @@
-"""The query API over real shards and Redis: right numbers, nobody else's rows, and no 5xx."""
+"""The console's query API over real shards and Redis: right numbers, only the token's own tenant,
+and no 5xx."""
 
 from __future__ import annotations
 
@@ -67,13 +68,13 @@ _FACTS = (
 
 @pytest.fixture(scope="module")
 def noon() -> int:
-    """A whole hour that is over, near enough to be in every table's reach."""
+    """A complete past hour that is within the retention of every table."""
     return SystemClock().now_ms() // 1000 // HOUR_S * HOUR_S - 3 * HOUR_S
 
 
 @pytest.fixture(scope="module")
 def filled(settings, minutes_of, noon):
-    """Two tenants with the same model and metric, and with facts of their own."""
+    """Two tenants with the same model and metric names, and different facts."""
 
     async def insert() -> None:
         shards = ClickHouseShards.from_settings(settings, SystemClock(), app.clickhouse_tables)
@@ -101,7 +102,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tokens(home) -> dict[str, str]:
-    """By name: of everyone, and of each tenant."""
+    """Tokens by name: one for all tenants and one per tenant."""
     file, now_ms = TokenFile.of(home), SystemClock().now_ms()
     given_to = {None: Role.ADMIN, MINE: Role.OPERATE, OTHER: Role.OPERATE}
     return {
@@ -112,7 +113,7 @@ def tokens(home) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def served(settings, stack, filled, home, tokens) -> Iterator[str]:
-    """The address of a console that really listens, on a loop of its own."""
+    """The address of a console that listens, on an event loop of its own."""
     own = replace(settings, home=str(home), redis_url=stack.redis_url, console_requests=10_000_000)
     with listening(lambda: console(own)) as url:
         yield url
@@ -120,7 +121,7 @@ def served(settings, stack, filled, home, tokens) -> Iterator[str]:
 
 @pytest.fixture
 def ask(served, tokens):
-    """Ask as the holder of a token."""
+    """Send a request with a token."""
     with httpx.Client(base_url=served, timeout=30) as http:
 
         def get(name: str, path: str, **params):
@@ -130,8 +131,8 @@ def ask(served, tokens):
         yield get
 
 
-def test_the_numbers_are_those_of_the_command(ask, dia, noon):
-    """The browser, the API and `dia query series` must never tell two stories."""
+def test_the_api_returns_the_numbers_of_the_command(ask, dia, noon):
+    """The browser, the API and `dia query series` must agree."""
     span = {"from": str(noon), "to": str(noon + HOUR_S), "model": "m", "metric": "k"}
     code, out, err = dia(
         *("query", "series", "--tenant", MINE, "--model", "m", "--metric", "k", "--csv"),
@@ -148,8 +149,8 @@ def test_the_numbers_are_those_of_the_command(ask, dia, noon):
         assert (min(one["columns"]["min"]), max(one["columns"]["max"])) == (1.0, 2.0)
 
 
-def test_an_answer_that_the_client_has_is_not_sent_again(ask, served, tokens):
-    """A page that refreshes itself costs a header."""
+def test_an_unchanged_answer_is_not_sent_again(ask, served, tokens):
+    """A page that refreshes costs only a header."""
     path = f"{served}/api/tenants"
     headers = {"Authorization": f"Bearer {tokens['admin']}"}
     first = httpx.get(path, headers=headers)
@@ -158,8 +159,8 @@ def test_an_answer_that_the_client_has_is_not_sent_again(ask, served, tokens):
     assert (second.status_code, second.content) == (304, b"")
 
 
-def test_what_is_kept_is_forgotten_on_demand(ask, served, tokens):
-    """An administrator who mended rows shows them at once."""
+def test_an_administrator_can_empty_the_cache(ask, served, tokens):
+    """An administrator who repaired rows must be able to show them at once."""
     headers = {"Authorization": f"Bearer {tokens['admin']}"}
     before = ask(MINE, "/api/models").json()
     body = {"cache": "catalog", "pattern": f"*:{MINE}/*"}
@@ -176,7 +177,7 @@ PATHS = [
     "/api/pipeline",
 ]  # fmt: skip
 TENANTLESS = {"/overview", "/api/tenants", "/api/dlq/plans"}
-"""These take no tenant: they are about the token's own."""
+"""Paths without a tenant: they concern the token itself."""
 names = st.sampled_from(
     ["m", "k", "*", "%", "' OR 1=1 --", "\\' OR tenant != ''", "{tenant:String}"]
 )
@@ -198,9 +199,9 @@ wanted = st.fixed_dictionaries(
 )
 
 
-def test_a_token_reaches_no_other_tenants_row(ask):
-    """Whatever is asked, of whichever path: no name and no number of another tenant, cached or not;
-    and what is one's own is there."""
+def test_a_token_reads_no_row_of_another_tenant(ask):
+    """On every path, cached or not, no name and no number of another tenant appears, and the
+    token's own tenant does."""
 
     @patience(max_examples=60, suppress_health_check=list(HealthCheck), deadline=None)
     @given(st.sampled_from(PATHS), wanted)
@@ -224,21 +225,21 @@ def test_a_token_reaches_no_other_tenants_row(ask):
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda found: found.label)
-def test_every_request_gets_an_answer_that_is_described(served, tokens, operation):
-    """Right ones and wrong ones, made from the description, as one who may do everything."""
+def test_every_request_gets_a_documented_answer(served, tokens, operation):
+    """Valid and invalid requests, generated from the API description, with a token for everything."""
     headers = {"Authorization": f"Bearer {tokens['admin']}"}
     strategy = st.one_of(*(operation.as_strategy(mode) for mode in GenerationMode))
 
     @patience(max_examples=25, suppress_health_check=list(HealthCheck), deadline=None)
     @given(strategy)
     def fuzz(case) -> None:
-        # Where a form is answered, it is with a redirection; that is the answer which is described.
+        # The answer to a form is a redirection: that one must be documented.
         response = case.call(base_url=served, headers=headers, allow_redirects=False)
         case.validate_response(response, checks=CHECKS)
 
     fuzz()
 
 
-def test_the_description_is_served(served):
-    """To those who have no token yet, too."""
+def test_the_api_description_is_public(served):
+    """It is served without a token, too."""
     assert json.loads(httpx.get(f"{served}/openapi.json").content)["openapi"] == "3.1.0"

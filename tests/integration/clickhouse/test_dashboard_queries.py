@@ -1,4 +1,4 @@
-"""Every SQL statement of the dashboards and runbooks runs on the engine and counts rows once."""
+"""Every SQL statement of dashboards and runbooks runs on the engine and counts each row once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ TENANT, OTHER = "it's a tenant", "other"
 
 @pytest.fixture(scope="module")
 def filled(settings, minutes_of, yesterday):
-    """An hour of two tenants, the first one's minutes inserted twice, the second time newer."""
+    """An hour of two tenants; the first one's minutes are inserted twice, the second time as a
+    newer version."""
     values = np.random.default_rng(7).normal(100, 10, 6000)
     start_s = yesterday()
     rows = minutes_of(TENANT, start_s, values, 0)
@@ -68,25 +69,25 @@ def _filled_in(sql, database, start_s, table="m1"):
 
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
 def test_a_panel_runs(panel, filled, settings, servers):
-    """A column renamed in a migration would empty the panel without a word."""
+    """A migration that renames a column must not empty a panel silently."""
     start_s, _ = filled
     for table in ("m1", "h1", "d1"):
         sql = _filled_in(panel["sql"], settings.clickhouse_database, start_s, table)
-        found = servers[0].replica.columns(sql)  # an empty answer has columns too
+        found = servers[0].replica.columns(sql)  # an empty answer has columns, too
         assert found.column_names[0] in {"time", "grp"}
 
 
 @pytest.mark.parametrize("name", ["tenant", "metric", "model"])
 def test_a_variable_runs(name, filled, settings, servers):
-    """What is offered for choice is what is there."""
+    """The offered choices are the stored values."""
     sql = _filled_in(BOARD["variables"][name], settings.clickhouse_database, filled[0])
     _, rows = servers[0].replica.query(sql)
     expected = {"tenant": {TENANT, OTHER}, "metric": {"k"}, "model": {"m"}}[name]
     assert {row[0] for row in rows} >= expected
 
 
-def test_figures_are_exact_although_rows_came_twice(filled, settings, servers):
-    """A sum over versions instead of over windows would show twice the count."""
+def test_figures_are_exact_although_rows_were_inserted_twice(filled, settings, servers):
+    """A sum over versions instead of windows would double the count."""
     start_s, values = filled
     by_title = {panel["title"]: panel["sql"] for panel in PANELS}
 
@@ -104,14 +105,14 @@ def test_figures_are_exact_although_rows_came_twice(filled, settings, servers):
     assert sum(row[2] for row in ask("Distribution")) == len(values)
 
 
-def test_a_final_on_a_view_would_be_counted_wrong_so_none_is_there():
-    """A view ignores FINAL in silence; the views of dia have it inside."""
+def test_no_statement_applies_final_to_a_view():
+    """A view ignores FINAL silently; dia's views contain it."""
     assert not any("FINAL" in panel["sql"] for panel in PANELS)
     assert not any("_local" in panel["sql"] for panel in PANELS)
 
 
 @pytest.mark.parametrize("sql", IN_RUNBOOKS)
 def test_a_runbook_query_runs(sql, filled, dia):
-    """Whoever was woken pastes it as it stands."""
+    """An operator pastes it during an incident without changes."""
     code, _, said = dia("query", "sql", sql)
     assert code == 0, said

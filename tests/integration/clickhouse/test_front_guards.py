@@ -1,4 +1,4 @@
-"""What a local shard withstands: strangers, damage, excess, stops and kills."""
+"""What a local shard withstands: unauthorised clients, damaged input, excess, stops and kills."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from streams.dev.local.ports import free_ports
 pytestmark = pytest.mark.stack
 
 
-def test_a_damaged_or_cut_body_stores_nothing(front: Any) -> None:
-    """A compressed body that ends early must not become a shorter insert."""
+def test_a_damaged_or_truncated_body_stores_nothing(front: Any) -> None:
+    """A truncated compressed body must not become a shorter insert."""
     front.http(b"CREATE OR REPLACE TABLE cut (a UInt32) ENGINE = MergeTree ORDER BY a")
     whole = gzip.compress(b"".join(b"%d\n" % i for i in range(5000)))
     insert = {"query": "INSERT INTO cut FORMAT TSV", "encoding": "gzip"}
@@ -43,8 +43,8 @@ def test_a_damaged_or_cut_body_stores_nothing(front: Any) -> None:
         {"Authorization": "Basic !!!"},
     ],
 )
-def test_a_stranger_is_refused(front: Any, headers: dict[str, str]) -> None:
-    """Loopback is shared by every user of the machine."""
+def test_a_client_without_the_password_is_refused(front: Any, headers: dict[str, str]) -> None:
+    """Every user of the machine reaches loopback."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{front.port}/?query=SELECT+1", headers=headers
     )
@@ -57,14 +57,14 @@ def test_a_stranger_is_refused(front: Any, headers: dict[str, str]) -> None:
 
 
 def test_a_get_changes_nothing(front: Any) -> None:
-    """As on a server; and a link on a web page is a GET."""
+    """As on a server: a link on a web page sends a GET."""
     status, _, headers = front.http(method="GET", query="CREATE TABLE x (a Int8) ENGINE = Memory")
     assert (status, headers["X-ClickHouse-Exception-Code"]) == (500, "164")
     assert front.http(method="GET", query="SELECT 1")[1] == b"1\n"
 
 
-def test_a_statement_reads_no_file_of_the_machine(front: Any) -> None:
-    """Neither by a function nor by the engine's own database of files."""
+def test_a_statement_cannot_read_files_of_the_machine(front: Any) -> None:
+    """Neither by a table function nor by the engine's file database."""
     for sql in (b"SELECT file('/etc/hostname')", b"SELECT * FROM default.`/etc/hostname`"):
         status, body, headers = front.http(sql)
         assert (status, headers["X-ClickHouse-Exception-Code"]) == (500, "291")
@@ -73,16 +73,16 @@ def test_a_statement_reads_no_file_of_the_machine(front: Any) -> None:
     assert (status, headers["X-ClickHouse-Exception-Code"]) == (404, "60")
 
 
-def test_a_held_result_is_bounded(front: Any) -> None:
-    """A result that is not streamed lives in memory: it has a limit, also against a setting."""
+def test_a_buffered_result_is_bounded(front: Any) -> None:
+    """A result that is not streamed is kept in memory: settings cannot raise its limit."""
     sql = b"SELECT repeat('x', 1000000) FROM numbers(400) SETTINGS max_block_size = 10"
     for query in ({}, {"max_result_bytes": "0"}):
         status, _, headers = front.http(sql, wait_end_of_query="1", **query)
         assert (status, headers["X-ClickHouse-Exception-Code"]) == (500, "396")
 
 
-def test_a_stop_lets_the_running_statement_finish(tmp_path: Path, start_front: Any) -> None:
-    """SIGTERM in the middle of a query: the answer still arrives, new ones are refused."""
+def test_a_stop_lets_a_running_statement_finish(tmp_path: Path, start_front: Any) -> None:
+    """After SIGTERM, a running query still gets its answer, and new ones are refused."""
     front = start_front(tmp_path)
     answers: list[tuple[int, bytes, dict[str, str]]] = []
     query = threading.Thread(
@@ -100,7 +100,7 @@ def test_a_stop_lets_the_running_statement_finish(tmp_path: Path, start_front: A
 
 
 def test_acknowledged_rows_survive_a_kill(tmp_path: Path, start_front: Any) -> None:
-    """The pipeline forgets a row once it is acknowledged."""
+    """The pipeline deletes a row from its state once it is acknowledged."""
     front = start_front(tmp_path)
     front.http(b"CREATE TABLE kept (a UInt32) ENGINE = MergeTree ORDER BY a")
     for i in range(20):
@@ -112,8 +112,8 @@ def test_acknowledged_rows_survive_a_kill(tmp_path: Path, start_front: Any) -> N
     assert front.stop() == 0
 
 
-def test_a_second_front_on_the_same_data_says_so(front: Any) -> None:
-    """chDB locks its folder; the reason must be one sentence and the exit code 4."""
+def test_a_second_front_on_the_same_data_is_refused(front: Any) -> None:
+    """chDB locks its folder; the front reports it in one sentence and exits with code 4."""
     command = [*front.command]
     command[command.index("--port") + 1] = str(free_ports(1)[0])
     second = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
@@ -121,8 +121,8 @@ def test_a_second_front_on_the_same_data_says_so(front: Any) -> None:
     assert "cannot start" in second.stderr
 
 
-def test_a_busy_port_says_so(tmp_path: Path, front: Any) -> None:
-    """Who starts a front reads its standard error."""
+def test_a_busy_port_is_reported(tmp_path: Path, front: Any) -> None:
+    """The program that starts a front reads its standard error."""
     command = [*front.command]
     command[command.index("--path") + 1] = str(tmp_path)
     second = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)

@@ -1,4 +1,4 @@
-"""The local shard against the real client: what a ClickHouse server would have answered."""
+"""A local shard and the real client library: answers equal those of a ClickHouse server."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def client(front: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     found.close()
 
 
-def test_the_client_knows_its_server(client: Any) -> None:
-    """Version and zone steer what the client sends; the database is the front's default."""
+def test_the_client_reads_version_zone_and_database(client: Any) -> None:
+    """Version and time zone determine what the client sends; the database is the front's default."""
     assert client.server_version.count(".") >= 2
     assert str(client.server_tz) == "UTC"
     assert client.command("SELECT currentDatabase()") == "dia"
@@ -67,7 +67,7 @@ def test_results_come_in_every_shape(client: Any) -> None:
 
 
 def test_bound_parameters_are_values_not_text(client: Any) -> None:
-    """Quotes, tabs and arrays go through as they are."""
+    """Quotes, tabs and arrays arrive unchanged."""
     wanted = {"s": 'it\'s\ta \\ "quoted"\nline', "n": [1, 2]}
     rows = client.query("SELECT {s:String}, {n:Array(UInt8)}", parameters=wanted).result_rows
     assert rows == [(wanted["s"], [1, 2])]
@@ -89,24 +89,24 @@ def test_bound_parameters_are_values_not_text(client: Any) -> None:
         ("", 62, 400),
     ],
 )
-def test_errors_have_clickhouses_code_and_status(
+def test_errors_have_clickhouses_code_and_http_status(
     front: Any, sql: str, code: int, status: int
 ) -> None:
-    """Clients act on the code header; proxies act on the status."""
+    """Clients read the code header; proxies read the status."""
     found, body, headers = front.http(sql.encode())
     assert (found, headers["X-ClickHouse-Exception-Code"]) == (status, str(code))
     assert body.startswith(f"Code: {code}. DB::Exception: ".encode())
 
 
-def test_a_client_sees_the_code_of_its_error(client: Any) -> None:
-    """The pipeline tells back-pressure from faults by it."""
+def test_a_client_gets_the_code_of_its_error(client: Any) -> None:
+    """The pipeline distinguishes back-pressure from faults by it."""
     with pytest.raises(DatabaseError) as caught:
         client.query("SELECT * FROM absent")
     assert caught.value.code == 60
 
 
-def test_an_error_in_the_middle_of_a_stream_is_seen(client: Any) -> None:
-    """Half a result must never pass for a whole one."""
+def test_an_error_in_the_middle_of_a_stream_is_raised(client: Any) -> None:
+    """A partial result must not look complete."""
     sql = "SELECT throwIf(number = 900000) FROM numbers(1000000) SETTINGS max_block_size = 10000"
     with (
         pytest.raises((StreamFailureError, DatabaseError)),
@@ -123,8 +123,8 @@ def test_an_error_in_the_middle_of_a_stream_is_seen(client: Any) -> None:
         ("INSERT INTO guarded SETTINGS max_partitions_per_insert_block = 1 FORMAT TSV", 252),
     ],
 )
-def test_an_insert_the_table_refuses_is_an_error(front: Any, statement: str, code: int) -> None:
-    """chDB's own streaming insert reports success here: acknowledged, and lost."""
+def test_a_refused_insert_is_an_error(front: Any, statement: str, code: int) -> None:
+    """chDB's own streaming insert reports success here: the row would be acknowledged and lost."""
     front.http(
         b"CREATE OR REPLACE TABLE guarded (a UInt32, CONSTRAINT c CHECK a < 9) "
         b"ENGINE = MergeTree ORDER BY a PARTITION BY a"
@@ -135,16 +135,16 @@ def test_an_insert_the_table_refuses_is_an_error(front: Any, statement: str, cod
     assert front.http(b"SELECT count() FROM guarded")[1] == b"0\n"
 
 
-def test_settings_last_one_request(front: Any) -> None:
-    """A pooled connection that kept them would change a stranger's query."""
+def test_settings_apply_to_one_request(front: Any) -> None:
+    """On a pooled connection they would otherwise change another client's query."""
     ask = b"SELECT getSetting('max_block_size')"
     usual = front.http(ask)[1]
     assert front.http(ask, max_block_size="77")[1] == b"77\n"
     assert front.http(ask)[1] == usual
 
 
-def test_a_session_keeps_what_it_set_and_nothing_else(front: Any) -> None:
-    """Temporary tables and SET live in the session; URL settings still last one request."""
+def test_a_session_keeps_temporary_tables_and_set_only(front: Any) -> None:
+    """Settings in the URL still apply to one request."""
     here = {"session_id": "s1"}
     front.http(b"CREATE TEMPORARY TABLE mine (x UInt8)", **here)
     front.http(b"SET max_block_size = 55", **here)
@@ -174,8 +174,8 @@ def test_a_session_takes_one_request_at_a_time(front: Any) -> None:
     assert "373" in codes
 
 
-def test_a_head_leaves_nothing_in_front_of_the_next_reply(front: Any) -> None:
-    """ClickHouse sends one before each GET of url(), and keeps the connection for others."""
+def test_a_head_request_leaves_no_bytes_before_the_next_reply(front: Any) -> None:
+    """ClickHouse sends a HEAD before each GET of url() and reuses the connection."""
     path = "/?" + urlencode({"query": "SELECT number FROM numbers(3) FORMAT Native"})
     headers = {"X-ClickHouse-User": "default", "X-ClickHouse-Key": front.password}
     with closing(http.client.HTTPConnection("127.0.0.1", front.port, timeout=10)) as connection:
@@ -185,8 +185,8 @@ def test_a_head_leaves_nothing_in_front_of_the_next_reply(front: Any) -> None:
             assert (reply.status, len(reply.read())) == (200, length)
 
 
-async def test_asynchronous_clients_work_side_by_side(front: Any) -> None:
-    """Inserts and reads at once, more than there are threads."""
+async def test_asynchronous_clients_run_concurrently(front: Any) -> None:
+    """More inserts and reads at once than there are threads."""
     async with await clickhouse_connect.get_async_client(
         host="127.0.0.1",
         port=front.port,
@@ -202,8 +202,8 @@ async def test_asynchronous_clients_work_side_by_side(front: Any) -> None:
         assert (await found.query("SELECT count() FROM many")).result_rows == [(20,)]
 
 
-def test_a_moment_comes_back_as_it_was(client: Any) -> None:
-    """The server's zone is UTC, so a moment in UTC needs no conversion (the client drops it)."""
+def test_a_time_is_read_back_unchanged(client: Any) -> None:
+    """The server's time zone is UTC, so a time in UTC needs no conversion (the client drops it)."""
     sql = "SELECT toDateTime64('2026-02-03 04:05:06.789', 3, 'UTC') AS t"
     (found,) = client.query(sql).result_rows[0]
     assert found.replace(tzinfo=UTC) == datetime(2026, 2, 3, 4, 5, 6, 789_000, tzinfo=UTC)

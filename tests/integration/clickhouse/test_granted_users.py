@@ -1,9 +1,9 @@
-"""The ClickHouse users of the composed stack, each with its grants on a real engine: what its process
-sends is served, and what the process has no part in is refused.
+"""The ClickHouse users of the composed stack, each with its grants on a real engine: the statements
+of its process run, and all others are refused.
 
-The engine is that of the local stack. It reads the users of ``docker/clickhouse/users.xml``, and
-checks grants, profiles and constraints as a server does. What needs a server is not shown here: that
-``system.replicas`` needs a grant, and the statements of a cluster.
+The engine is that of the local stack. It reads the users of ``docker/clickhouse/users.xml`` and
+checks grants, profiles and constraints as a server does. It does not cover what needs a server: the
+grant on ``system.replicas``, and the statements of a cluster.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ async def _shards(settings):
 
 @pytest.fixture(scope="module")
 def migrated(tmp_path_factory):
-    """The folder of a shard that the operator's user has migrated, with a result in it."""
+    """The folder of a shard that the operator's user has migrated, with one result."""
     folder = tmp_path_factory.mktemp("granted")
     front = Front(folder)
     [server] = schema.servers(_settings(front, folder), app.clickhouse_tables)
@@ -139,15 +139,15 @@ def granted(role, migrated):
 
 
 def _code(front: Front, sql: str, **query: str) -> int:
-    """The code of ClickHouse's error; 0: the statement ran."""
+    """ClickHouse's error code; 0 if the statement ran."""
     _, _, headers = front.http(sql.encode(), **query)
     return int(headers.get("X-ClickHouse-Exception-Code", 0))
 
 
-async def test_each_process_is_served_what_it_sends(
+async def test_each_process_may_run_its_statements(
     role, granted, migrated, minutes_of, yesterday, tmp_path
 ):
-    """A right that a process lacks stops it in production only: no local stack has these users."""
+    """A missing right would show only in production: no local stack has these users."""
     settings = replace(_settings(granted, migrated), home=str(tmp_path))
     await {"worker": _work, "console": _show, "edge": _find, "reader": _draw}[role](
         settings, granted, minutes_of, yesterday()
@@ -171,7 +171,7 @@ async def _work(settings, granted, minutes_of, start_s):
         assert _code(granted, sql, database="dia") == 0, name
     async with _shards(replace(settings, clickhouse_cluster="dia")) as replicated:
         await replicated.insert(0, [rows])
-        # The engine has no replicated tables; it looks at the grant before it says so.
+        # The engine has no replicated tables; it checks the grant before it reports that.
         with pytest.raises(ShardUnavailable, match="is not replicated"):
             await replicated.roll_up(0, "h1", start_s)
 
@@ -210,7 +210,7 @@ async def _find(settings, granted, minutes_of, start_s):
 
 
 async def _draw(settings, granted, minutes_of, start_s):
-    """Each panel of the dashboards."""
+    """Every panel of the dashboards."""
     for panel in PANELS:
         for table in ("m1", "h1", "d1"):
             sql = _filled_in(panel["sql"], "dia", start_s - start_s % DAY_S, table)
@@ -218,20 +218,21 @@ async def _draw(settings, granted, minutes_of, start_s):
 
 
 @pytest.mark.parametrize("sql", FORBIDDEN_TO_ALL)
-def test_no_process_may_do_what_is_the_operators(sql, role, granted):
-    """What listens on a network, or runs an app's code, must not be able to erase or to forge."""
+def test_no_process_may_run_the_operators_statements(sql, role, granted):
+    """A process that listens on a network, or runs an app's code, must not be able to delete or
+    forge rows."""
     code = _code(granted, sql)
     assert code in ({DENIED} if role == "worker" else {DENIED, READONLY}), role
 
 
 def test_only_workers_write_rows(role, granted):
-    """The figures of a tenant are made by its events, and by nothing else."""
+    """A tenant's figures come from its events only."""
     assert (_code(granted, INSERTS) == 0) is (role == "worker")
 
 
 @pytest.mark.parametrize("name", BOUNDS)
-def test_only_a_worker_can_lift_its_bounds(name, role, granted):
-    """A query without a bound takes the memory and the time of the inserts. 0 is no bound."""
+def test_only_a_worker_may_raise_its_limits(name, role, granted):
+    """An unbounded query takes memory and time from inserts. 0 means no limit."""
     wanted = 0 if role == "worker" else CONSTRAINED
     for value in ("0", "1000000000000"):
         assert _code(granted, f"SELECT 1 SETTINGS {name} = {value}") == wanted, value
@@ -239,14 +240,14 @@ def test_only_a_worker_can_lift_its_bounds(name, role, granted):
 
 
 def test_an_edge_reads_results_of_simulations_only(role, granted):
-    """An edge listens to the world: what it cannot read, no fault of it can show."""
+    """An edge is exposed to the network: a fault in it cannot show what it cannot read."""
     for table in ("m1_local", "m1", "dead_letters_local", "models_local"):
         wanted = DENIED if role == "edge" else 0
         assert _code(granted, f"SELECT count() FROM dia.{table}") == wanted, table
 
 
-def test_the_users_are_those_that_the_stack_gives_out():
-    """A user without a test here would have rights that no test looked at."""
+def test_the_tested_users_are_those_of_the_composed_stack():
+    """A user without a test would have untested rights."""
     compose = yaml.safe_load((ROOT / "docker/compose.yaml").read_text())["services"]
     given = {
         service["environment"].get("DIA_CLICKHOUSE_USER")

@@ -1,4 +1,5 @@
-"""Migrations on real servers: once, again when a setting changed, never after a change."""
+"""Migrations on real servers: each runs once, again if its setting changed, and stops if its file
+changed."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ NAMES = (*WINDOWS, *TABLES)
 
 
 def test_migrating_again_does_nothing(settings: Settings, servers: list[schema.Server]) -> None:
-    """`dia up` and every worker start may run it."""
+    """`dia up` and every start of a worker may run them."""
     for server in servers:
         assert server.migrator.apply() == []
         assert {standing.state for standing in server.migrator.standings()} == {
@@ -34,7 +35,7 @@ def test_migrating_again_does_nothing(settings: Settings, servers: list[schema.S
 def test_a_changed_setting_runs_its_migration_again(
     settings: Settings, servers: list[schema.Server]
 ) -> None:
-    """Retention is a setting; only the file that names it runs."""
+    """Retention is a setting; only the file that names it runs again."""
     for days in (60, settings.m1_retention_days):
         changed = dataclasses.replace(settings, m1_retention_days=days)
         server = schema.servers(changed, app.clickhouse_tables)[0]
@@ -44,10 +45,11 @@ def test_a_changed_setting_runs_its_migration_again(
         server.replica.close()
 
 
-def test_a_migration_is_known_to_have_run_after_the_clock_was_set_back(
+def test_a_migration_counts_as_run_after_the_clock_was_set_back(
     servers: list[schema.Server],
 ) -> None:
-    """Else plan and apply show it as pending until the clock has passed the former time."""
+    """Otherwise plan and apply would show it as pending until the clock has passed the earlier
+    time."""
     servers[0].replica.command(
         "INSERT INTO migrations_local (label, checksum, at) "
         "SELECT 'R002__views', 'other', now64(3) + INTERVAL 1 HOUR"
@@ -56,20 +58,21 @@ def test_a_migration_is_known_to_have_run_after_the_clock_was_set_back(
     assert servers[0].migrator.pending() == []
 
 
-def test_every_table_writes_a_part_to_disk_before_it_acknowledges(
+def test_every_table_writes_a_part_to_disk_before_acknowledging(
     servers: list[schema.Server],
 ) -> None:
-    """What is acknowledged is deleted from the state: a power loss must not take it."""
+    """The pipeline deletes acknowledged rows from its state: a power loss must not lose them."""
     for name in NAMES:
         _, ((ddl,),) = servers[0].replica.query(f"SHOW CREATE TABLE {name}_local")
         assert "fsync_after_insert = 1, fsync_part_directory = 1" in ddl, name
 
 
 @pytest.mark.parametrize(("label", "word"), [("V001__windows", "changed"), ("V999__x", "newer")])
-def test_a_server_that_ran_something_else_is_refused(
+def test_a_server_with_a_different_migration_is_refused(
     servers: list[schema.Server], label: str, word: str
 ) -> None:
-    """A changed file, or a server that a newer build migrated: stop before doing harm."""
+    """The file changed, or a newer build migrated the server: the command stops before it changes
+    anything."""
     server = servers[0]
     _, before = server.replica.query("SELECT label, checksum FROM migrations_local FINAL")
     server.replica.command(
@@ -92,8 +95,8 @@ def test_a_server_that_ran_something_else_is_refused(
                 )
 
 
-def test_nothing_shows_the_password(settings: Settings, servers: list[schema.Server]) -> None:
-    """Neither a plan, nor a view, nor the server's tables about itself."""
+def test_no_output_shows_the_password(settings: Settings, servers: list[schema.Server]) -> None:
+    """Neither a plan, nor a view, nor the server's system tables."""
     password = settings.clickhouse_password()
     shown = [
         *(
@@ -132,8 +135,8 @@ def test_the_statements_for_a_cluster_are_valid_sql(
 
 @pytest.fixture
 def declared(settings: Settings) -> Iterator[Callable[[ClickHouseTable], schema.Server]]:
-    """The first server as an app migrates it that declares one table more; dropped at the end, and
-    the views are those of this app again."""
+    """The first server, migrated by an app that declares one more table; afterwards the table is
+    dropped and the views are restored."""
     made: list[tuple[schema.Server, str]] = []
 
     def declare(table: ClickHouseTable) -> schema.Server:
@@ -162,8 +165,8 @@ SALES = ClickHouseTable(
 )
 
 
-def test_a_declared_table_is_made_and_gets_the_columns_of_a_newer_declaration(declared) -> None:
-    """Rows that are there stay; a column that was added reads as empty in them."""
+def test_a_declared_table_is_created_and_extended_by_a_newer_declaration(declared) -> None:
+    """Existing rows stay; an added column is empty in them."""
     first = declared(SALES)
     assert first.migrator.apply() == ["T__sales", "R002__views"]
     first.replica.command("INSERT INTO sales_local (account, amount, ver) SELECT 'a', 1.5, 1")
@@ -186,8 +189,8 @@ def test_a_declared_table_is_made_and_gets_the_columns_of_a_newer_declaration(de
         ({"order_by": ("account", "amount")}, r"keeps rows by \(account\)"),
     ],
 )
-def test_another_form_of_a_table_that_holds_rows_is_refused(declared, change, why) -> None:
-    """Rows cannot change their key or their types: nothing runs at all."""
+def test_a_changed_key_or_type_of_a_filled_table_is_refused(declared, change, why) -> None:
+    """Stored rows cannot change their key or their types: no statement runs."""
     declared(SALES).migrator.apply()
     changed = declared(replace(SALES, **change))
     with pytest.raises(RefusedBySafety, match=why):
@@ -196,8 +199,8 @@ def test_another_form_of_a_table_that_holds_rows_is_refused(declared, change, wh
     assert "T__sales" in pending
 
 
-def test_a_table_that_the_app_no_longer_declares_is_left_alone(declared, servers) -> None:
-    """Its rows are the operator's; another app of the same database goes on."""
+def test_a_table_that_the_app_does_not_declare_is_kept(declared, servers) -> None:
+    """Its rows belong to the operator; another app of the same database may use it."""
     declared(SALES).migrator.apply()
     assert servers[0].migrator.apply() == ["R002__views"]
     _, ((found,),) = servers[0].replica.query("EXISTS TABLE sales_local")

@@ -1,4 +1,4 @@
-"""`dia query` and `dia migrate` as their users meet them."""
+"""`dia query` and `dia migrate` from the command line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.stack
 HOUR_S = 3600
 
 
-def test_query_prints_data_in_the_asked_form(dia: Any) -> None:
+def test_query_prints_data_in_the_requested_format(dia: Any) -> None:
     """stdout is data: as text, JSON Lines and CSV, of any size."""
     sql = "SELECT number AS n, 'a,b' AS s FROM numbers(2)"
     assert dia("query", sql) == (0, "n  s\n0  a,b\n1  a,b\n", "")
@@ -43,8 +43,8 @@ def test_query_prints_data_in_the_asked_form(dia: Any) -> None:
     assert (code, len(out.splitlines())) == (0, 200_001)
 
 
-def test_query_shows_and_changes_nothing(dia: Any) -> None:
-    """A question must never be able to drop a table."""
+def test_query_is_read_only(dia: Any) -> None:
+    """A query must not be able to drop a table."""
     assert "m1_local" in dia("query", "SHOW TABLES")[1].split()
     for statement in ("DROP TABLE m1_local", "INSERT INTO ledger_local (grp) SELECT 'x'"):
         code, out, _ = dia("query", statement)
@@ -53,7 +53,7 @@ def test_query_shows_and_changes_nothing(dia: Any) -> None:
 
 
 def test_an_error_after_the_first_rows_ends_the_command(dia: Any) -> None:
-    """Asking another shard then would print the first rows twice."""
+    """A retry on another shard would print the first rows twice."""
     sql = (
         "SELECT number, throwIf(number = 300000) FROM numbers(400000) SETTINGS max_block_size=1000"
     )
@@ -65,8 +65,8 @@ def test_an_error_after_the_first_rows_ends_the_command(dia: Any) -> None:
     assert len(numbers) == len(set(numbers)) > 0
 
 
-def test_query_names_what_is_wrong(dia: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wrong SQL is the user's (2), a silent shard is a dependency (4)."""
+def test_query_errors_name_the_cause(dia: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wrong SQL is the user's error (exit code 2), an unreachable shard a dependency's (4)."""
     code, out, err = dia("query", "SELECT * FROM absent")
     assert (code, out) == (2, "")
     assert "absent" in err
@@ -88,8 +88,10 @@ def test_query_names_what_is_wrong(dia: Any, monkeypatch: pytest.MonkeyPatch) ->
         ("SELECT 1\nFORMAT\nCSV -- why", ("Leave FORMAT out", "--csv")),
     ],
 )
-def test_query_says_how_to_ask_for_what_it_cannot_show(dia: Any, sql: str, words: Any) -> None:
-    """The statement is wrong, not a shard: one sentence, and no second shard is asked."""
+def test_query_explains_how_to_select_a_type_it_cannot_print(
+    dia: Any, sql: str, words: Any
+) -> None:
+    """The statement is at fault, not a shard: one message, and no second shard is tried."""
     code, out, err = dia("query", sql, "--json")
     assert (code, out) == (2, "")
     assert all(word in err for word in words)
@@ -99,15 +101,15 @@ def test_query_says_how_to_ask_for_what_it_cannot_show(dia: Any, sql: str, words
 
 
 @pytest.mark.parametrize("sql", ["SELECT 1; SELECT 2", "VALUES (1)", "SELECT", "", "-- nothing"])
-def test_query_shows_no_clause_that_the_user_did_not_write(dia: Any, sql: str) -> None:
+def test_error_messages_omit_the_clause_that_the_client_added(dia: Any, sql: str) -> None:
     """The client appends a FORMAT clause to each statement."""
     code, out, err = dia("query", sql)
     assert (code, out) == (2, "")
     assert "FORMAT" not in err
 
 
-def test_query_shows_times_with_the_offset_of_their_column(dia: Any) -> None:
-    """A time without an offset is read as the reader's own."""
+def test_query_prints_times_with_the_offset_of_their_column(dia: Any) -> None:
+    """Readers take a time without an offset for their own."""
     sql = (
         "SELECT toDateTime(0, 'America/New_York') AS a, toDateTime(0) AS b, "
         "toDateTime64(0.5, 3, 'Asia/Tokyo') AS c, [toDateTime(0, 'UTC')] AS d"
@@ -147,8 +149,8 @@ async def test_query_series_prints_its_steps(
     assert rows[0]["t"].endswith("T00:00:00Z")
 
 
-def test_migrate_tells_and_does(dia: Any) -> None:
-    """plan and apply have nothing to do on a current server; status lists everything."""
+def test_migrate_shows_and_applies_migrations(dia: Any) -> None:
+    """On a current server, plan and apply have nothing to do; status lists everything."""
     for command in ("plan", "apply"):
         assert dia("migrate", command) == (0, "", "every server is up to date.\n")
     code, out, _ = dia("migrate", "status", "--json")
@@ -158,8 +160,8 @@ def test_migrate_tells_and_does(dia: Any) -> None:
     assert len(rows) == 2 * len(migration.load(app.clickhouse_tables.values()))
 
 
-def test_query_model_shows_a_card_and_says_when_there_is_none(dia: Any, settings: Settings) -> None:
-    """The one reader of a model that needs no SQL: as data for programs, in tables for people."""
+def test_query_model_prints_a_card_or_that_there_is_none(dia: Any, settings: Settings) -> None:
+    """It reads a model without SQL: as JSON for programs, as tables for people."""
     card = {
         "tenant_id": "cards",
         "model_id": "m",
@@ -198,10 +200,10 @@ def test_query_model_shows_a_card_and_says_when_there_is_none(dia: Any, settings
     ],
     ids=" ".join,
 )
-def test_a_command_with_another_map_is_refused(
+def test_a_command_with_another_shard_map_is_refused(
     dia: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
-    """It would look for the series on another shard, and answer that there are no values."""
+    """It would look for the series on another shard and report no values."""
     file = tmp_path / "map.json"
     file.write_text('{"version": 4, "valid_from": "2020-01-01", "tenants": {"t": 1}}')
     monkeypatch.setenv("DIA_SHARDING", f"directory:{file}")
@@ -212,10 +214,10 @@ def test_a_command_with_another_map_is_refused(
     assert "2 shards by directory (version 4)" in err
 
 
-def test_the_doctor_names_another_map(
+def test_the_doctor_names_another_shard_map(
     dia: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Two swapped addresses look like any other address."""
+    """Two swapped shard addresses look like any other configuration."""
     first, second = os.environ["DIA_CLICKHOUSE_SHARDS"].split(",")
     monkeypatch.setenv("DIA_CLICKHOUSE_SHARDS", f"{second},{first}")
     code, out, _ = dia("doctor")

@@ -1,4 +1,4 @@
-"""What `dia migrate apply` would run on a replicated cluster is what the engine understands."""
+"""The engine parses what `dia migrate apply` would run on a replicated cluster."""
 
 from __future__ import annotations
 
@@ -24,19 +24,18 @@ STATEMENTS = {
 
 @pytest.mark.parametrize("statement", STATEMENTS.values(), ids=STATEMENTS.keys())
 def test_a_statement_parses(statement, servers):
-    """No cluster runs here, so a mistake in the replicated form would first be met in production."""
+    """No test runs a cluster, so a mistake in the replicated form would first show in production."""
     servers[0].replica.query(f"EXPLAIN AST {statement}")
 
 
-def test_the_replicated_form_is_the_one_judged():
-    """Else the test above would only repeat what the local stack shows every day."""
+def test_the_replicated_form_is_the_one_tested():
+    """Otherwise the test above would repeat what the local stack shows."""
     text = "\n".join(STATEMENTS.values())
     assert text.count("ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/dia/") >= 5
     assert text.count("Distributed('dia', 'dia', ") >= 5
 
 
-def test_a_mistake_would_be_seen(servers):
-    """The engine can say no."""
+def test_a_syntax_error_is_detected(servers):
     planted = next(s for s in STATEMENTS.values() if "ReplicatedReplacing" in s)
     with pytest.raises(StatementRefused):
         servers[0].replica.query(f"EXPLAIN AST {planted.replace('ORDER BY (', 'ORDER BY ((')}")

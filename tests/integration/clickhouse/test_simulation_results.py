@@ -1,4 +1,4 @@
-"""Results of simulations, read as the edge reads them, from the shard that holds the key."""
+"""Simulation results, read as the edge reads them, from the shard of their key."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streams.engine.runtime.effects import effects
 from streams.http.edge.simulations import Simulations
 
 AT_MS = SystemClock().now_ms()
-"""Now: older rows would expire while they are read."""
+"""The current time: older rows would expire while they are read."""
 
 
 def _row(tenant: str, key: str, request: str, off: int, **changes: object) -> dict[str, object]:
@@ -28,7 +28,7 @@ def _row(tenant: str, key: str, request: str, off: int, **changes: object) -> di
 
 
 async def _store(settings: Settings, rows: list[dict[str, object]]) -> None:
-    """As the pipeline does: through the outbox's own form, each row to the shard of its key."""
+    """Store results as the pipeline does: encoded by the outbox, each row on the shard of its key."""
     shards = ClickHouseShards.from_settings(settings, SystemClock(), app.clickhouse_tables)
     for key, value in effects.facts(1, "simulations", rows):
         for part in effects.fact_rows(shards.tables, key, value, shards.shard_of_key):
@@ -36,9 +36,9 @@ async def _store(settings: Settings, rows: list[dict[str, object]]) -> None:
     await shards.close()
 
 
-async def test_a_key_is_found_whichever_shard_holds_it_and_only_for_its_tenant(settings):
-    """Keys of one tenant lie on both shards; another tenant's result of the same key is not
-    shown."""
+async def test_a_key_is_found_on_its_shard_and_only_for_its_tenant(settings):
+    """Keys of one tenant are on both shards; another tenant's result with the same key is not
+    returned."""
     keys = [f"key-{n}" for n in range(12)]
     refused = {
         "status": "rejected", "summary": "{}", "error_code": "policy_rejected",
@@ -69,8 +69,8 @@ async def test_a_key_is_found_whichever_shard_holds_it_and_only_for_its_tenant(s
         results.close()
 
 
-async def test_an_unreachable_shard_is_no_missing_result(settings):
-    """404 would tell a client to ask for the simulation again."""
+async def test_an_unreachable_shard_is_not_a_missing_result(settings):
+    """With 404 the client would request the simulation again."""
     away = Simulations(Settings(clickhouse_shards="http://127.0.0.1:1"))
     with pytest.raises(ShardUnavailable):
         await away.results("acme", "key-0")

@@ -1,4 +1,4 @@
-"""ClickHouse behind TLS: trust, names, and certificates of our own."""
+"""ClickHouse behind TLS: certificate authorities, host names and client certificates."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from streams.core.errors import ShardUnavailable, UsageError
 from streams.core.settings import TlsFiles
 
 
-class TlsDoor:
-    """Ends TLS on a loopback port and passes the bytes on, on a thread of its own."""
+class TlsProxy:
+    """Terminates TLS on a loopback port and forwards the bytes, in its own thread."""
 
     def __init__(self, context: ssl.SSLContext, behind: int) -> None:
         self._context = context
@@ -53,7 +53,7 @@ async def _pour(source, target):
 
 @pytest.fixture
 def authority(tmp_path):
-    """A certificate authority nobody else trusts; its certificate is tmp_path/ca.pem."""
+    """A certificate authority that no other test trusts; its certificate is tmp_path/ca.pem."""
     made = trustme.CA()
     made.cert_pem.write_to_path(tmp_path / "ca.pem")
     return made
@@ -61,19 +61,19 @@ def authority(tmp_path):
 
 @pytest.fixture
 def door(front, authority):
-    """The session's server, behind TLS; asks for a certificate of the same authority."""
+    """The session's server behind TLS; it requires a certificate of the same authority."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     authority.configure_trust(context)
     context.verify_mode = ssl.CERT_REQUIRED
-    opened = TlsDoor(context, front.port)
+    opened = TlsProxy(context, front.port)
     yield opened
     opened.close()
 
 
 @pytest.fixture
 def files(authority, tmp_path):
-    """What a client needs to pass."""
+    """The certificate files of a client."""
     own = authority.issue_cert("worker.example")
     own.private_key_and_cert_chain_pem.write_to_path(tmp_path / "client.pem")
     return TlsFiles(
@@ -95,15 +95,15 @@ def _replica(door, front, tls, host="127.0.0.1"):
     )
 
 
-def test_a_server_behind_tls_answers(door, front, files):
-    """Password inside, certificate outside: the way a shard on another machine is reached."""
+def test_a_server_behind_tls_is_reached(door, front, files):
+    """With a password inside TLS and a client certificate, as for a shard on another machine."""
     replica = _replica(door, front, files)
     assert list(replica.query("SELECT 1 + 1")[1][0]) == [2]
     replica.close()
 
 
-def test_an_unknown_authority_or_another_name_is_refused(door, front, files):
-    """Encryption to whoever answers protects from nobody."""
+def test_an_unknown_authority_or_another_host_name_is_refused(door, front, files):
+    """Encryption without authentication of the server does not protect."""
     stranger = TlsFiles(variables="DIA_CLICKHOUSE", certificate=files.certificate)
     for tls, host in ((stranger, "127.0.0.1"), (files, "localhost")):
         replica = _replica(door, front, tls, host)
@@ -112,16 +112,16 @@ def test_an_unknown_authority_or_another_name_is_refused(door, front, files):
         replica.close()
 
 
-def test_a_client_without_its_certificate_is_turned_away(door, front, files):
-    """A server that asks for certificates gets them from the setting, or nothing goes."""
+def test_a_client_without_its_certificate_is_refused(door, front, files):
+    """The server requires a certificate; the setting names it."""
     replica = _replica(door, front, TlsFiles(variables="DIA_CLICKHOUSE", ca=files.ca))
     with pytest.raises(ShardUnavailable):
         replica.query("SELECT 1")
     replica.close()
 
 
-def test_a_key_without_its_certificate_is_refused_at_once():
-    """It would be ignored in silence."""
+def test_a_key_without_its_certificate_is_refused_at_startup():
+    """The client library would ignore it silently."""
     with pytest.raises(UsageError, match="DIA_CLICKHOUSE_CERT_FILE"):
         _replica_of_key()
 

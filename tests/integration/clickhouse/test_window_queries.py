@@ -1,4 +1,4 @@
-"""Percentiles, roll-ups, series and views, through the real engine on two shards."""
+"""Percentiles, roll-ups, series and views, on the real engine with two shards."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DAY_S = 86_400
 
 
 def samples() -> dict[str, NDArray[np.float64]]:
-    """Value distributions that have broken sketches before."""
+    """Value distributions that broke earlier versions of the sketch."""
     random = np.random.default_rng(7)
     latency = random.lognormal(-3, 1, 4000)
     return {
@@ -48,7 +48,8 @@ def samples() -> dict[str, NDArray[np.float64]]:
 async def test_percentiles_are_within_one_percent(
     settings: Settings, name: str, yesterday: Any, minutes_of: Any
 ) -> None:
-    """The promise of `dia query series`, against numpy's inverted_cdf on the same values."""
+    """The accuracy that `dia query series` promises, against numpy's inverted_cdf of the same
+    values."""
     values = samples()[name]
     tenant, start = f"percentiles-{name}", yesterday()
     shards = ClickHouseShards.from_settings(settings, SystemClock(), app.clickhouse_tables)
@@ -85,7 +86,7 @@ async def test_percentiles_are_within_one_percent(
 async def test_percentiles_of_up_to_four_values_are_exact(
     settings: Settings, values: list[float], yesterday: Any, minutes_of: Any
 ) -> None:
-    """Four accuracies are read digit by digit, and one percent of 0.92 is the second digit."""
+    """With up to four values, users compare each digit."""
     tenant, start = f"few-{values}", yesterday()
     shards = ClickHouseShards.from_settings(settings, SystemClock(), app.clickhouse_tables)
     shard = int(shards.maps[0].shard_of([tenant], ["m"], ["k"])[0])
@@ -101,7 +102,7 @@ async def test_percentiles_of_up_to_four_values_are_exact(
     assert [found["p50"], found["p95"], found["p99"]] == pytest.approx(exact, abs=1e-9 * scale)
 
 
-async def test_a_series_is_cut_into_steps(
+async def test_a_series_is_divided_into_steps(
     settings: Settings, yesterday: Any, minutes_of: Any
 ) -> None:
     """Each step has its own numbers; a step without values has no row."""
@@ -160,7 +161,7 @@ async def test_roll_ups_equal_the_sum_of_their_minutes(
             assert row[3:5] == pytest.approx(exact[3:5], rel=1e-9, abs=1e-9)
 
 
-async def test_a_view_shows_every_shard_once(
+async def test_a_view_reads_every_shard_once(
     settings: Settings, servers: list[schema.Server], yesterday: Any, minutes_of: Any
 ) -> None:
     """On any shard, exact without FINAL although each row was inserted three times."""
@@ -176,10 +177,10 @@ async def test_a_view_shows_every_shard_once(
         assert server.replica.query(sql, {"tenant": tenant})[1] == [(120, 120)]
 
 
-async def test_shards_that_read_each_other_do_not_wait_for_ever(
+async def test_shards_that_read_each_other_do_not_deadlock(
     servers: list[schema.Server],
 ) -> None:
-    """Every reader of one shard may be waiting for the other: its threads for sisters answer."""
+    """All readers of one shard may wait for the other one: separate threads answer peer shards."""
     asked = [
         asyncio.to_thread(server.replica.query, "SELECT count() FROM m1")
         for _ in range(16)
@@ -190,7 +191,7 @@ async def test_shards_that_read_each_other_do_not_wait_for_ever(
 
 
 def test_views_and_tables_have_the_declared_columns(servers: list[schema.Server]) -> None:
-    """What a sister is asked for is written down twice: here they must agree."""
+    """The columns that a peer shard requests are declared twice: both must agree."""
     sql = (
         "SELECT name, type FROM system.columns WHERE database = currentDatabase() "
         "AND table = {table:String} ORDER BY position"
@@ -202,8 +203,8 @@ def test_views_and_tables_have_the_declared_columns(servers: list[schema.Server]
             assert dict(rows) == {name: str(kind) for name, kind in columns.items()}
 
 
-def test_the_sql_function_decodes_as_python_does(servers: list[schema.Server]) -> None:
-    """One format, two implementations."""
+def test_the_sql_function_decodes_like_python(servers: list[schema.Server]) -> None:
+    """The sketch format has two implementations."""
     last = int(encode(1e150))
     _, rows = servers[0].replica.query(
         f"SELECT sketch_value(toInt16(number - {last})) FROM numbers({2 * last + 1})"

@@ -1,4 +1,4 @@
-"""A worker on the session's stack, in a database of its own, and the `dia` command beside it."""
+"""A worker on the session's stack, with its own database, and the `dia` command beside it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HERE = Path(__file__).parent
 
 
 class Pipeline:
-    """A running worker in a thread of its own: commands of the test have the main one."""
+    """A running worker in its own thread: the test's commands use the main thread."""
 
     def __init__(self, settings: Settings, state: Path) -> None:
         self.settings = settings
@@ -52,7 +52,7 @@ class Pipeline:
         self._running: asyncio.Task[None] | None = None
 
     def wait(self, work: Any) -> Any:
-        """Run a coroutine in the pipeline's loop."""
+        """Run a coroutine in the pipeline's event loop."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(PATIENCE_S)
 
     async def start(self) -> None:
@@ -88,7 +88,7 @@ class Pipeline:
         await producer.close()
 
     async def settled(self, read: int) -> None:
-        """``read`` records in all are folded, and every effect of them is acknowledged."""
+        """Wait until ``read`` records are folded in all and every effect of them is acknowledged."""
         assert self.worker is not None
         assert self._running is not None
         async with asyncio.timeout(PATIENCE_S):
@@ -116,7 +116,7 @@ class Pipeline:
 
 @pytest.fixture
 def pipeline(stack: StackStatus, tmp_path: Path) -> Iterator[Pipeline]:
-    """Empty topics, empty tables, and a worker that runs."""
+    """Empty topics, empty tables, and a running worker."""
     settings = Settings(
         kafka_bootstrap=stack.kafka_bootstrap,
         clickhouse_shards=",".join(stack.shards),
@@ -133,7 +133,7 @@ def pipeline(stack: StackStatus, tmp_path: Path) -> Iterator[Pipeline]:
     for server in schema.servers(settings, app.clickhouse_tables):
         server.migrator.apply()
         server.replica.close()
-    # Its logs would stand between the lines of a command's stdout, which pytest sees as one.
+    # The worker's logs would mix with a command's stdout, which pytest captures as one.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     made = Pipeline(settings, tmp_path / "state")
     made.wait(empty_topics(made.broker))
@@ -150,7 +150,7 @@ def dia(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., tuple[int, str, str]]:
-    """Run a command beside the pipeline: (exit code, stdout, stderr)."""
+    """Run a command beside the pipeline; return (exit code, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
     monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", stack.kafka_bootstrap)
@@ -169,7 +169,7 @@ def dia(
 
 @pytest.fixture
 def doomed(dia: Any) -> Callable[..., int]:
-    """Run a command that dies at its nth transaction: doomed("before", 3, "replay", ...)."""
+    """Run a command that is killed at its nth transaction: doomed("before", 3, "replay", ...)."""
 
     def run(moment: str, nth: int, *args: str) -> int:
         command = [sys.executable, str(HERE / "doomed_replay.py"), moment, str(nth), *args]

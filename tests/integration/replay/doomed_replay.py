@@ -1,4 +1,4 @@
-"""`dia` with a kill -9 just before or just after its nth transaction.
+"""`dia`, killed with SIGKILL just before or just after its nth transaction.
 
 python doomed_replay.py before|after NTH ARGUMENT...
 """
@@ -15,7 +15,7 @@ from streams.connect.broker.kafka.producers.transactional_producer import KafkaT
 
 
 def doom(moment: str, nth: int) -> None:
-    """Let the process die at its nth commit."""
+    """Kill this process at its nth commit."""
     real, left = KafkaTransactionalProducer.commit, [nth]
 
     async def commit(producer: Any) -> None:

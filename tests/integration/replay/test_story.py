@@ -1,4 +1,5 @@
-"""Ten thousand events, three hundred of them bad in six ways; and how all that can be saved is."""
+"""Ten thousand events, three hundred of them bad in six ways, and the repair of all that can be
+repaired."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from tests.unit.operate.replay.plugin import install
 
 EVENTS = 10_000
 POISON_EVERY = 200
-"""Of each kind, 50 in 10,000."""
+"""Bad events of each kind; 50 in 10,000."""
 HOURS_BACK_MS = 3 * 3_600_000
 MONTH_MS = 30 * 86_400_000
 OLD_SCHEMA: Headers = (("dia.schema", b"0"),)
@@ -29,7 +30,7 @@ Window = tuple[str, str, str, int]
 
 
 class OldMetric(Struct, frozen=True, kw_only=True):
-    """What an old client writes: seconds instead of milliseconds."""
+    """Events of an old client: seconds instead of milliseconds."""
 
     event_id: str
     tenant_id: str
@@ -40,7 +41,7 @@ class OldMetric(Struct, frozen=True, kw_only=True):
 
 
 def to_milliseconds(old: OldMetric) -> ModelMetric:
-    """The upcaster that nobody had published."""
+    """The upcaster that was missing."""
     return ModelMetric(
         event_id=old.event_id,
         tenant_id=old.tenant_id,
@@ -52,7 +53,7 @@ def to_milliseconds(old: OldMetric) -> ModelMetric:
 
 
 class Stream:
-    """The events, the ways some are bad, and the windows as they would be without poison."""
+    """The events, their defects, and the windows that would result without defects."""
 
     def __init__(self, now_ms: int) -> None:
         self.records: list[tuple[bytes, bytes, Headers]] = []
@@ -95,7 +96,7 @@ class Stream:
 
 @pytest.fixture
 def publish(monkeypatch: pytest.MonkeyPatch):
-    """Deploys version 0 of the schema and the step from it."""
+    """Deploy version 0 of the schema and its upcaster."""
 
     def deploy() -> None:
         monkeypatch.setitem(MODEL_METRICS.versions, 0, OldMetric)
@@ -107,10 +108,10 @@ def publish(monkeypatch: pytest.MonkeyPatch):
     codecs._reader.cache_clear()
 
 
-def test_all_that_can_be_mended_is_counted_once_and_nothing_else(
+def test_repaired_letters_are_counted_once_and_the_rest_is_parked(
     pipeline, dia, doomed, publish, tmp_path, monkeypatch
 ):
-    """After it, the windows are those of a world without poison, and the books say so."""
+    """Afterwards, the windows are those without defects, and the audit agrees."""
     stream = Stream(pipeline.clock.now_ms())
     pipeline.wait(pipeline.feed(stream.records))
     pipeline.wait(pipeline.settled(EVENTS))
@@ -126,12 +127,12 @@ def test_all_that_can_be_mended_is_counted_once_and_nothing_else(
         50,
     )
 
-    # Nothing passes before something is mended, and planning changes nothing.
+    # Without a repair, no letter passes, and planning changes nothing.
     plan = ("replay", "plan", "--topic", "model.metrics", "--json", "--actor", "ann")
     code, out, _ = dia(*plan)
     assert (code, json.loads(out)["letters"], json.loads(out)["file"]) == (0, 0, None)
 
-    # One kind by a new schema version.
+    # One kind is repaired by a new schema version.
     publish()
     code, out, _ = dia(*plan, "--out", "schema.json")
     assert (code, json.loads(out)["letters"]) == (0, 50)
@@ -139,8 +140,8 @@ def test_all_that_can_be_mended_is_counted_once_and_nothing_else(
     code, out, _ = dia("replay", "run", "--plan", "schema.json", "--json")
     assert (code, json.loads(out)["replayed"]) == (3, 50)
 
-    _mend_by_a_patch_and_die_twice(dia, doomed, plan)
-    _mend_by_a_function_and_park(dia, plan, tmp_path, monkeypatch)
+    _repair_by_a_patch_with_two_kills(dia, doomed, plan)
+    _repair_by_a_function_and_park(dia, plan, tmp_path, monkeypatch)
     read = EVENTS + 150
     pipeline.wait(pipeline.settled(read))
     assert _windows(pipeline) == stream.expected()
@@ -153,7 +154,7 @@ def test_all_that_can_be_mended_is_counted_once_and_nothing_else(
         ("timestamp_too_old", ""): 50,
     }
 
-    # Doing any of it again does nothing.
+    # Repeating any of it changes nothing.
     for name in ("schema.json", "patch.json", "code.json", "park.json"):
         dia("replay", "run", "--plan", name)
     code, out, _ = dia(*plan)
@@ -163,13 +164,14 @@ def test_all_that_can_be_mended_is_counted_once_and_nothing_else(
     _audited(dia, read)
 
 
-def _mend_by_a_patch_and_die_twice(dia: Any, doomed: Any, plan: tuple[str, ...]) -> None:
+def _repair_by_a_patch_with_two_kills(dia: Any, doomed: Any, plan: tuple[str, ...]) -> None:
     """A run is killed before a commit, its resumption after one; the third one finishes."""
     code, out, _ = dia(*plan, "--error", "missing_field", "--patch", RENAME, "--out", "patch.json")
     said = json.loads(out)
     assert (code, said["letters"], said["behind"]) == (0, 50, {})
     assert '+  "metric": "latency"' in said["differences"][0]
-    # Four partitions are entered and begun first, a transaction each; then come the letters.
+    # First, each of four partitions is entered and begun, in one transaction each; then the letters
+    # follow.
     run = ("replay", "run", "--plan", "patch.json", "--rate", "40")
     assert doomed("before", 11, *run) == -signal.SIGKILL
     assert doomed("after", 5, "replay", "resume", said["plan"], "--rate", "40") == -signal.SIGKILL
@@ -179,10 +181,10 @@ def _mend_by_a_patch_and_die_twice(dia: Any, doomed: Any, plan: tuple[str, ...])
     assert (code, json.loads(out)["state"], json.loads(out)["replayed"]) == (0, "finished", 50)
 
 
-def _mend_by_a_function_and_park(
+def _repair_by_a_function_and_park(
     dia: Any, plan: tuple[str, ...], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Wrong types are mended by a few lines of Python; what has the wrong key is parked."""
+    """A Python function repairs wrong types; letters with a wrong key are parked."""
     source = (
         "import json\n"
         "def numbers(record):\n"
@@ -203,7 +205,7 @@ def _mend_by_a_function_and_park(
 
 
 def _audited(dia: Any, read: int) -> None:
-    """The books agree, and hold every number of the story."""
+    """The audit agrees and has every number of this test."""
     code, out, _ = dia("audit", "--deep", "--json", "--wait", "30s")
     report = json.loads(out)
     assert report["findings"] == [], json.dumps(report["findings"][:3])

@@ -1,5 +1,4 @@
-"""A Kafka of these tests' own that lets in only whom it knows, only encrypted, and lets each do only what
-its principal may."""
+"""A Kafka with TLS, SCRAM users and ACLs: each principal may do only what its process needs."""
 
 from __future__ import annotations
 
@@ -37,14 +36,14 @@ WAIT_S = 200.0
 
 @dataclass(frozen=True)
 class SecureKafka:
-    """The address and what a client needs to pass."""
+    """The address and the credentials of a client."""
 
     environ: dict[str, str]
     folder: Path
 
 
 def _key_store(authority: trustme.CA, path: Path) -> None:
-    """Certificate and key as one PEM; Kafka reads keys in PKCS 8 only."""
+    """Certificate and key in one PEM; Kafka reads keys in PKCS 8 only."""
     issued = authority.issue_cert("127.0.0.1")
     key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)
     path.write_bytes(
@@ -58,7 +57,7 @@ def _key_store(authority: trustme.CA, path: Path) -> None:
 
 
 def _properties(plain: str, address: str, store: Path) -> str:
-    """The local stack's properties, with the clients' listener behind SASL and TLS."""
+    """The local stack's properties, with SASL and TLS on the clients' listener."""
     changed = {
         "listeners": f"SASL_SSL://{address},"
         + plain.partition("PLAINTEXT://")[2].partition(",")[2],
@@ -82,7 +81,7 @@ def _properties(plain: str, address: str, store: Path) -> str:
 
 
 def _listening(port: int) -> bool:
-    """The clients' listener is opened last, once the broker is registered."""
+    """The broker opens the clients' listener last, once it is registered."""
     with socket.socket() as probe:
         return probe.connect_ex((LOOPBACK, port)) == 0
 
@@ -91,8 +90,8 @@ def _listening(port: int) -> bool:
 def secure_kafka(
     stack: StackStatus, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SecureKafka]:
-    """SASL_SSL with SCRAM on loopback, ended with the tests of a file: an idle broker takes CPU of all
-    others. ``stack`` only so that the jars are there."""
+    """SASL_SSL with SCRAM on loopback. It is stopped after the tests of a file, because an idle
+    broker takes CPU from the others. ``stack`` provides the JARs."""
     home = tmp_path_factory.mktemp("secure")
     folder = StackFolder.of(home)
     folder.root.mkdir()
@@ -156,7 +155,7 @@ def secure_kafka(
 
 @pytest.fixture
 def dia(secure_kafka):
-    """Runs a command as a process of its own; (exit code, what it said)."""
+    """Runs a command as a separate process; returns (exit code, output)."""
 
     def run(*args, **changed):
         environ = {
@@ -179,7 +178,7 @@ def dia(secure_kafka):
 
 @contextmanager
 def working(secure_kafka: SecureKafka, **changed: str) -> Iterator[Any]:
-    """A worker process, ended with the block at the latest."""
+    """A worker process; it is stopped at the end of the block at the latest."""
     environ = {
         **os.environ,
         **secure_kafka.environ,
@@ -200,7 +199,7 @@ def working(secure_kafka: SecureKafka, **changed: str) -> Iterator[Any]:
 
 
 def read_by(secure_kafka: SecureKafka) -> float | None:
-    """Records the worker has read, by its own metrics; None while it does not answer."""
+    """Number of records that the worker has read, by its metrics; None while it does not answer."""
     status = secure_kafka.folder / "worker" / "state" / "workers" / "0.json"
     try:
         port = json.loads(status.read_text())["http_port"]
@@ -213,7 +212,7 @@ def read_by(secure_kafka: SecureKafka) -> float | None:
 
 
 def until_read(secure_kafka: SecureKafka, worker: Any, records: int) -> None:
-    """Wait until ``worker`` has read so many."""
+    """Wait until ``worker`` has read that many records."""
     deadline = time.monotonic() + WAIT_S
     while (read_by(secure_kafka) or 0) < records:
         assert worker.poll() is None, worker.log.read_text()

@@ -1,4 +1,4 @@
-"""The users that `dia topics grant` gives rights to: each does its work, and none does another's."""
+"""The users with the rights of `dia topics grant`: each can do its own work and no other's."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _settings(secure_kafka, user="dia"):
 
 @pytest.fixture
 async def broker_of(secure_kafka, dia):
-    """A broker's client of each principal, whose rights are in force."""
+    """A client of the broker for each principal, once its rights are in force."""
     assert dia("topics", "apply")[0] == 0
     assert dia("topics", "grant")[0] == 0
     return lambda user: KafkaBroker.from_settings(_settings(secure_kafka, user))
@@ -61,7 +61,7 @@ async def _read(broker, tp):
 
 
 async def _own(broker, name):
-    """Fence the producer of this name."""
+    """Fence the producer of this transactional id."""
     producer = broker.transactional_producer(name)
     try:
         await producer.start()
@@ -69,9 +69,8 @@ async def _own(broker, name):
         await producer.close()
 
 
-async def test_an_edge_ships_and_does_nothing_else(broker_of):
-    """It listens to the network: what gets hold of it may append events, and neither read what
-    others keep nor stop a worker."""
+async def test_an_edge_can_only_append_events(broker_of):
+    """It is exposed to the network: an attacker in it must not read topics or stop a worker."""
     broker, clock = broker_of("dia-edge"), SystemClock()
     shipper = Shipper(broker, MODEL_METRICS.name, clock)
     assert await shipper.connect("tests") is None
@@ -89,8 +88,8 @@ async def test_an_edge_ships_and_does_nothing_else(broker_of):
             await refused
 
 
-async def test_a_console_decides_and_does_not_write_state(broker_of):
-    """Its decisions are entries of journals and orders; sources and state are not its to write."""
+async def test_a_console_writes_decisions_and_no_state(broker_of):
+    """Its decisions are entries of journals and orders; it may not write sources and state."""
     broker, clock = broker_of("dia-console"), SystemClock()
     async with owned(broker, clock, app.topology, MODEL_METRICS, 0) as owner:
         before = owner.standing.seq
@@ -119,13 +118,13 @@ async def test_a_console_decides_and_does_not_write_state(broker_of):
 
 
 async def _commits(broker, group):
-    """Ask for the committed offset of a group."""
+    """Request the committed offset of a group."""
     async with opened(broker.admin()) as admin:
         await admin.committed(group, [SOURCE])
 
 
-async def test_a_worker_reaches_no_app_whose_name_begins_alike(broker_of):
-    """A worker of `dia` that fenced producers of `dia-eu` would stop partitions of another team."""
+async def test_a_worker_has_no_rights_on_an_app_with_the_same_name_prefix(broker_of):
+    """A worker of `dia` that fenced producers of `dia-eu` would stop another team's partitions."""
     broker = broker_of("dia-worker")
     await _own(broker, transactional_id(DIA_GROUP, SOURCE))
     for own in (DIA_GROUP, agents_group(app.topology)):
@@ -136,9 +135,9 @@ async def test_a_worker_reaches_no_app_whose_name_begins_alike(broker_of):
             await refused
 
 
-async def test_a_worker_works_and_cannot_forget_decisions(broker_of, dia, secure_kafka):
-    """It reads, commits and trims changelogs; a journal of replays is never trimmed, not even by
-    mistake, and no topic is deleted."""
+async def test_a_worker_can_work_and_cannot_delete_decisions(broker_of, dia, secure_kafka):
+    """It reads, commits and trims changelogs; it can neither trim a replay journal nor delete a
+    topic."""
     code, said = dia("produce", "model.metrics", "--generate", "200")
     assert code == 0, said
     with working(secure_kafka, DIA_KAFKA_SASL_USER="dia-worker") as worker:

@@ -1,4 +1,4 @@
-"""Every client of ours against a Kafka that demands TLS and SCRAM."""
+"""Every client of dia against a Kafka that requires TLS and SCRAM."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from tests.integration.security.conftest import until_read, working
 EVENTS = 200
 
 
-def test_topics_events_and_a_worker_pass_with_the_right_credentials(dia, secure_kafka):
-    """Admin, producers, transactions, consumers, reader and host: one without credentials, and
-    the pipeline would stand still."""
+def test_all_clients_work_with_the_right_credentials(dia, secure_kafka):
+    """Admin, producers, transactions, consumers, reader and host: the pipeline needs each of them."""
     assert dia("topics", "apply")[0] == 0
     code, said = dia("doctor")
     assert "every source topic there" in said, said
@@ -30,8 +29,8 @@ def test_topics_events_and_a_worker_pass_with_the_right_credentials(dia, secure_
         ("protocol", "closed"),
     ],
 )
-def test_wrong_credentials_are_told_apart_and_stay_secret(dia, tmp_path, wrong, told):
-    """The operator learns that the broker refused; nobody learns the password."""
+def test_wrong_credentials_have_distinct_errors_that_hide_the_password(dia, tmp_path, wrong, told):
+    """The operator learns that the broker refused; no output shows the password."""
     (tmp_path / "password").write_text("swordfish-swordfish")
     changed = {
         "password": {"DIA_KAFKA_SASL_PASSWORD_FILE": str(tmp_path / "password")},
