@@ -27,6 +27,7 @@ from streams.operate.trace.traced_record import (
     records_of,
 )
 
+_NUMBER = re.compile(r"-?[0-9]{1,40}")
 _PLACE = re.compile(r"([A-Za-z0-9._-]+)/(\d{1,9})/(\d{1,18})(?:/e\d{1,9})?")
 
 
@@ -42,6 +43,11 @@ def place_of(text: str) -> LogPlace | None:
     if found is None:
         return None
     return LogPlace(TopicPartition(found[1], int(found[2])), int(found[3]))
+
+
+def _number(digits: str) -> re.Pattern[bytes]:
+    """Finds a whole number that is a value of a JSON document."""
+    return re.compile(rb"[:\[,\s]%b(?:[,\]}\s]|$)" % digits.encode())
 
 
 @dataclass(slots=True)
@@ -266,8 +272,10 @@ class Finding:
             return True
         if place_of(self.text) is not None:
             return False
-        quoted = (b'"%b"' % form for form in needles(self.text))
         value = letter.value or b""
+        if _NUMBER.fullmatch(self.text) and _number(self.text).search(value):
+            return True
+        quoted = (b'"%b"' % form for form in needles(self.text))
         return letter.key == self.text.encode() or any(form in value for form in quoted)
 
     def _visible(self, letter: DeadLetterRecord) -> bool:

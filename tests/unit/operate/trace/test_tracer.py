@@ -324,6 +324,28 @@ def test_a_tenant_that_is_a_number_finds_its_records_and_letters():
         assert not traced(tester, "v-1", owner="8").found
 
 
+class Payment(Record):
+    id: int
+    account: str
+    ts: int
+
+
+def test_the_letter_of_an_id_that_is_a_number_outlives_its_record():
+    """Retention deletes sources before DLQs: the letter was "not found", as its id has no quotes."""
+    bank = App("bank")
+    paid = bank.topic("paid", value_type=Payment, key_field="account", time_field="ts")
+    bank.windows("per_account", of=paid, by=("account",), size="1m", fold={"n": Count()}, ids="id")
+    with AppTester(bank) as tester:
+        for ago_s in (0, 600):
+            ts = tester.now_ms - ago_s * 1000
+            tester.send(paid, Payment(id=4711 + ago_s, account="a", ts=ts))
+        [one] = traced(tester, "5311").records
+        tester._world.broker.log(one.record.tp).trim(2)
+        report = traced(tester, "5311")
+        assert [found.letter.error_code for found in report.letters] == ["window_closed"]
+        assert not traced(tester, "531").found
+
+
 def test_an_offset_that_was_moved_by_hand_is_a_doubt(tester):
     """The state says where a partition goes on, so the offset proves nothing then."""
     tester.send(orders, order(tester))
