@@ -107,5 +107,5 @@ def _stored(stored: bool | None, table: str, in_outbox: dict[str, int]) -> str:
     rows = f" The outbox holds {in_outbox[table]} of {table}." if in_outbox.get(table) else ""
     return (
         f"none of {table} in ClickHouse covers the event yet: a live window's row follows within "
-        f"seconds, `dia audit` finds a lost one.{rows}"
+        f"seconds, a session's after its end, and `dia audit` finds a lost one.{rows}"
     )
