@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ import structlog
 
 from streams.core import kernels, settings
 from streams.dev.local.stack import StackStatus, down, up
+
+# Nothing that the collection of tests makes is garbage.
+gc.disable()
 
 # As the command does (streams/__main__.py): a key that others may read is refused.
 os.umask(0o077)
@@ -40,6 +44,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("stack")
     # The histories take longest and every core: begun last, the other processes would wait for them.
     items.sort(key=lambda item: item.path != _HISTORIES)
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage rarely, and half a million objects of the collected tests never: it took a tenth
+    of the CPU of the tests. Workers do so, too (streams/core/process/process_memory.py)."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
