@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+import faust
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,6 +32,8 @@ WRITES = st.one_of(
     st.tuples(st.just("fail"), st.sampled_from("abcd")),
 )
 EVENTS = st.lists(st.tuples(st.just("event"), st.lists(WRITES, max_size=4)), max_size=40)
+INTEGERS = st.lists(st.integers(0, 9), max_size=3)
+SCALARS = st.none() | st.booleans() | st.integers(0, 9) | st.text() | st.binary()
 ACTS = st.sampled_from(["commit", "rewrite"])
 
 
@@ -111,6 +114,20 @@ def _write(table, prefix, write):
         case "fail", key:
             table[prefix, key] = "x"
             raise _FailsError
+
+
+class _Note(faust.Record):
+    text: str
+
+
+FORMS = {
+    "any": (None, SCALARS | st.lists(SCALARS, max_size=3)),
+    "text": (str | None, st.none() | st.text()),
+    "number": (float | None, st.none() | st.floats(allow_nan=False)),
+    "several": (int | str | list[int], st.integers(0, 9) | st.text() | INTEGERS),
+    "set": (set, st.frozensets(st.text(max_size=3), max_size=3)),
+    "record": (_Note, st.builds(_Note, text=st.text())),
+}
 
 
 def _check(part):
@@ -220,6 +237,26 @@ def test_bytes_of_a_key_that_changes_its_owner_count_once(moves):
         part = part.restarted()
     assert part.event("a" if moves == "from no owner" else "b", [("text", "a", 8010)], "all")
     assert _check(part) == 0
+
+
+@pytest.mark.parametrize("form", FORMS)
+@settings(max_examples=20, deadline=None)
+@given(data=st.data())
+def test_a_restart_counts_the_same_bytes_of_any_type(form, data):
+    """A value is held in one form, set by an agent or read from the changelog."""
+    value_type, values = FORMS[form]
+    table = KeyedTable("table", form_of("table", value_type))
+    table.writer = _Writer("a")
+    for key, value in data.draw(st.lists(st.tuples(st.sampled_from("ab"), values), max_size=4)):
+        table[key] = value
+        table.seal()
+        table.join()
+    store = [*table.delta(1)]
+    after = KeyedTable("table", form_of("table", value_type))
+    after.load(store)
+    assert after.bytes_used == table.bytes_used
+    assert after._kept == table._kept
+    assert [*map(type, after._kept.values())] == [*map(type, table._kept.values())]
 
 
 @pytest.mark.parametrize("act", ["delete", "shorten", "overwrite"])

@@ -23,6 +23,9 @@ SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes})
 FIXED: Final = frozenset({type(None), bool, int, float})
 """types of scalars that all take the same memory"""
 KEY_MAX_BYTES: Final = 32 << 10
+_VALUE_MAX_BYTES: Final = MAX_ENTRY_BYTES - KEY_MAX_BYTES
+_TEXT_HEAD_BYTES: Final = 5
+"""of a long text or of long bytes in MessagePack"""
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1
 _CONTAINERS: Final = frozenset(
     {*range(0x80, 0xA0), *range(0xDC, 0xE0), *range(0xC7, 0xCA), *range(0xD4, 0xD9)}
@@ -115,6 +118,10 @@ class ValueForm:
             raise ValueRefused(
                 f"table {self._table!r} holds integers of 64 bits, got {value.bit_length()} bits"
             )
+        if kind is str or kind is bytes:
+            plain = kind is bytes or value.isascii()
+            data = value if plain else self._pack_with(str.encode, value)
+            self._check_size(len(data) + _TEXT_HEAD_BYTES)
         return value if kind in SCALARS else Packed(self._packed(value))
 
     def given(self, held: Any) -> Any:
@@ -124,12 +131,15 @@ class ValueForm:
     def written(self, held: Any) -> bytes:
         """The form in store and changelog. Raises `ValueRefused` above the size of an entry."""
         data = held if type(held) is Packed else _encode(held)
-        if len(data) > MAX_ENTRY_BYTES - KEY_MAX_BYTES:
-            raise ValueRefused(
-                f"a value of table {self._table!r} has {len(data)} bytes, more than "
-                f"{MAX_ENTRY_BYTES - KEY_MAX_BYTES}. Spread it over several keys."
-            )
+        self._check_size(len(data))
         return data
+
+    def _check_size(self, size_bytes: int) -> None:
+        if size_bytes > _VALUE_MAX_BYTES:
+            raise ValueRefused(
+                f"a value of table {self._table!r} has {size_bytes} bytes, more than "
+                f"{_VALUE_MAX_BYTES}. Spread it over several keys."
+            )
 
     def read(self, data: bytes) -> Any:
         """The inverse of `written`."""
@@ -164,10 +174,12 @@ class TypedForm(ValueForm):
             raise ValueRefused(
                 f"table {self._table!r} does not hold {type(value).__name__}: {error}"
             ) from error
-        return Packed(data)
+        self._check_size(len(data))
+        return value if type(value) in SCALARS else Packed(data)
 
     def read(self, data: bytes) -> Any:
-        return Packed(data)
+        value = self._decode_typed(data)
+        return value if type(value) in SCALARS else Packed(data)
 
     def _unpacked(self, data: bytes) -> Any:
         return self._decode_typed(data)
@@ -196,10 +208,9 @@ class ConvertedForm(ValueForm):
         self._of_plain = of_plain
 
     def held(self, value: Any) -> Any:
+        if type(value) in SCALARS:
+            return super().held(value)
         return Packed(self._packed(self._to_plain(value)))
-
-    def read(self, data: bytes) -> Any:
-        return Packed(data)
 
     def _unpacked(self, data: bytes) -> Any:
         return self._of_plain(_decode(data))

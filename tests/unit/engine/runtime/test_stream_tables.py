@@ -78,6 +78,28 @@ async def test_a_value_that_cannot_be_written_costs_its_event(desk):
     assert desk.table(odd)["t"] == 1
 
 
+@pytest.mark.parametrize("kind", [None, str, str | None])
+@pytest.mark.parametrize(
+    "text",
+    ["x" * (900 << 10), "é" * (450 << 10), "\ud800"],
+    ids=["long", "long as UTF-8", "no UTF-8"],
+)
+async def test_a_text_that_cannot_be_written_costs_its_event(desk, text, kind):
+    """It joined the table, and then no commit of the partition could be encoded."""
+    texts = DeclaredTable("texts", value_type=kind, keys="any")
+
+    async def body(stream):
+        async for event in stream.events():
+            texts["t"] = text if event.message.offset == 1 else "short"
+
+    await desk.open(body, texts)
+    await desk.rig.produce_events(2)
+    await desk.fold()
+    await desk.commit()
+    assert desk.letters() == [(1, "value_refused", 1)]
+    assert desk.table(texts).kept("t") == "short"
+
+
 async def test_a_key_of_another_partition_stops_the_partition(desk, totals):
     """Its count would be spread over partitions, and each part be wrong."""
     partitions = MODEL_METRICS.partitions
