@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from itertools import compress
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
+import msgspec
+
 from streams.core.derived_files import Files
 
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
@@ -102,8 +104,7 @@ class CommittedOffset(NamedTuple):
     metadata: str
 
 
-@dataclass(frozen=True, slots=True)
-class OutboundRecord:
+class OutboundRecord(msgspec.Struct, frozen=True, gc=False):
     """A record for an explicit ``partition``, inside a transaction."""
 
     tp: TopicPartition

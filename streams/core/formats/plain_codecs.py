@@ -14,6 +14,9 @@ from streams.core.records.bad_records import EmptyValue, InvalidMessagePack, Val
 from streams.core.records.defects import Defect, defect, mistyped, undecodable
 from streams.core.records.faust_values import is_record, plain
 
+_to_json = msgspec.json.Encoder().encode
+_to_msgpack = msgspec.msgpack.Encoder().encode
+
 
 class RawCodec:
     """The event is the value; a record without one is refused."""
@@ -54,7 +57,7 @@ class MessagePackCodec:
     def encode(self, event: Any) -> bytes:
         """Raises `ValueRefused` for an integer beyond 64 bits, MessagePack's limit."""
         try:
-            return msgspec.msgpack.encode(plain(event))
+            return _to_msgpack(plain(event))
         except OverflowError as error:
             raise ValueRefused(f"MessagePack cannot hold the event: {error}") from None
 
@@ -95,7 +98,7 @@ class JsonCodec:
         return lambda values: read_all(decode, values, again, undecodable)
 
     def encode(self, event: Any) -> bytes:
-        return msgspec.json.encode(plain(event))
+        return _to_json(plain(event))
 
 
 JSON: Final = JsonCodec()

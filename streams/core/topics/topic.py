@@ -45,6 +45,9 @@ def tenant_name(event: Any) -> str:
 
 def tenant_of(event: Any) -> str:
     """`tenant_name`, cut to `TENANT_MAX_CHARS`."""
+    tenant = getattr(event, TENANT_FIELD, None)
+    if type(tenant) is str and len(tenant) <= TENANT_MAX_CHARS:
+        return tenant
     return tenant_name(event)[:TENANT_MAX_CHARS]
 
 

@@ -21,6 +21,8 @@ SHARED: Final = None
 
 KeyChange: TypeAlias = tuple[Key, int, int]
 """What an event does to a key: its bytes before and after; 0: it is absent."""
+Resized: TypeAlias = tuple[Key, int]
+"""A key whose value the event makes this many bytes longer."""
 Weighed: TypeAlias = tuple[Sequence[KeyChange], Sequence[Owner]]
 """The effect of an event that may join: its changes, and the owner of each key after it."""
 
@@ -45,8 +47,6 @@ class KeyOwners:
     def weigh(self, tenant: str | None, changes: Sequence[KeyChange]) -> Weighed:
         """Of an event of ``tenant``; "" for none, None for a list of events of several tenants, which may
         add while half of the table is free. Raises `TenantOverQuota`."""
-        if len(changes) == 1 and tenant and self._has_room(tenant, *changes[0]):
-            return changes, (tenant,)
         owners = [self._owner_after(change, tenant) for change in changes]
         if tenant:
             self._check(tenant, changes, owners)
@@ -59,11 +59,17 @@ class KeyOwners:
                 )
         return changes, owners
 
-    def _has_room(self, tenant: str, key: Key, before: int, after: int) -> bool:
-        """Whether this is the usual event: it writes a key that its tenant owns, within its share."""
-        if not after or self._owner.get(key, "") != tenant:
+    def may_resize(self, tenant: Owner, key: Key, more: int) -> bool:
+        """Whether this is the usual event: its tenant owns the key, and has room for ``more`` bytes of its
+        value. Then `resize` may enter it; another event is weighed."""
+        if not tenant or self._owner.get(key) != tenant:
             return False
-        return after - before <= room(self._bound, 0, self.total, self._held[tenant])
+        return more <= room(self._bound, 0, self.total, self._held[tenant])
+
+    def resize(self, key: Key, more: int) -> None:
+        """The event joined."""
+        self.total += more
+        self._held[self._owner[key] or ""] += more
 
     def _owner_after(self, change: KeyChange, tenant: str | None) -> Owner:
         key, before, after = change

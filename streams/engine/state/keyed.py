@@ -18,7 +18,7 @@ import msgspec
 
 from streams.core.errors import StateLimit, TableChanged, TableMisused
 from streams.core.records.bad_records import ValueRefused
-from streams.engine.state.key_owners import KeyOwners, Weighed
+from streams.engine.state.key_owners import KeyOwners, Resized, Weighed
 from streams.engine.state.table import Entry
 from streams.engine.state.table_values import (
     FIXED,
@@ -98,7 +98,8 @@ class KeyedTable:
         self._declaration = declaration or {"kind": "keyed"}
         self._declared = False
         self._kept: dict[Key, Any] = {}
-        self._dirty: dict[Key, None] = {}
+        self._dirty: dict[Key, object] = {}
+        """its keys are those that changed since the last `delta`; its values mean nothing"""
         self._rewritten: dict[Key, None] = {}
         self._declare_again = False
         self._staged: dict[Key, Any] = {}
@@ -115,6 +116,8 @@ class KeyedTable:
         """so is the event in progress: it may change the bytes of the table"""
         self._weighed: Weighed | None = None
         """the effect of the sealed event on the bytes of the table"""
+        self._resized: Resized | None = None
+        """that of an event that only makes one value of its tenant longer or shorter"""
 
     # --- reading -----------------------------------------------------------------------------
 
@@ -217,7 +220,12 @@ class KeyedTable:
         held = self._form.held(value)
         # Scalars are staged in held form; other objects as they are, since they may be changed in
         # place.
-        self._stage(key, value if type(held) is Packed else held)
+        if type(held) not in FIXED:
+            self._stage(key, value if type(held) is Packed else held)
+        else:
+            if not self._staged:
+                self._begin()
+            self._staged[key] = held
         if self._as_read:
             self._forget_read(key)
 
@@ -292,7 +300,10 @@ class KeyedTable:
 
     def _weigh(self, writer: Writer) -> None:
         kept, changes = self._kept, []
-        for key, value in (self._staged if self._plain else self._sealed).items():
+        changed = self._staged if self._plain else self._sealed
+        if len(changed) == 1 and self._weigh_value(writer, *next(iter(changed.items()))):
+            return
+        for key, value in changed.items():
             before, after = _held_bytes(kept.get(key, _ABSENT)), _held_bytes(value)
             if before != after:
                 empty = _KEY_BYTES_IN_MEMORY + _KEY_COPIES * len(key_bytes(key))
@@ -301,6 +312,18 @@ class KeyedTable:
                 )
         if changes:
             self._weighed = self._owners.weigh(writer.tenant, changes)
+
+    def _weigh_value(self, writer: Writer, key: Key, value: Any) -> bool:
+        """Whether this is all about an event that changes the length of one value at most."""
+        held = self._kept.get(key, _ABSENT)
+        if held is _ABSENT or value is _DELETED:
+            return False
+        more = _held_bytes(value) - _held_bytes(held)
+        if more:
+            if not self._owners.may_resize(writer.tenant, key, more):
+                return False
+            self._resized = key, more
+        return True
 
     def _encode_changed(self) -> None:
         self._sealed = {}
@@ -320,19 +343,25 @@ class KeyedTable:
     def join(self) -> None:
         """Move staged entries to the kept ones. Cannot fail after `seal`."""
         kept, dirty = self._kept, self._dirty
-        for key, value in (self._staged if self._plain else self._sealed).items():
-            if value is not _DELETED:
-                kept[key] = value
-                dirty[key] = None
-            elif kept.pop(key, _ABSENT) is not _ABSENT:
-                dirty[key] = None
-        if self._weighed is not None:
+        if self._plain:
+            kept.update(self._staged)
+            dirty.update(self._staged)
+        else:
+            for key, value in self._sealed.items():
+                if value is not _DELETED:
+                    kept[key] = value
+                    dirty[key] = None
+                elif kept.pop(key, _ABSENT) is not _ABSENT:
+                    dirty[key] = None
+        if self._resized is not None:
+            self._owners.resize(*self._resized)
+        elif self._weighed is not None:
             self._owners.take(self._weighed)
         self.drop()
 
     def drop(self) -> None:
         self._staged.clear()
-        self._weighs, self._weighed = self._sized, None
+        self._weighs, self._weighed, self._resized = self._sized, None, None
         if not self._plain:
             self._as_read.clear()
             self._read_deleted.clear()
@@ -413,9 +442,10 @@ def _entry_bytes(key: bytes, held: Any) -> int:
 
 def _held_bytes(held: Any) -> int:
     """Memory of a held value beyond that of a number; -1 if it is absent or deleted."""
-    if type(held) is Packed:
+    kind = type(held)
+    if kind is Packed or (kind is str and held.isascii()):
         return len(held)
-    return -1 if held is _ABSENT or held is _DELETED else value_bytes(held)
+    return value_bytes(held) if kind in SCALARS else -1
 
 
 def _said(declaration: Declaration) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 from streams.connect.broker.partitioner import partition_of
 from streams.core.records.bad_records import ValueRefused
 from streams.core.topics.current_stream import HeadersLike, Key, Target
 from streams.core.types import Headers, OutboundRecord, TopicPartition
+
+_REMEMBERED_CHARS: Final = 128
+"""A remembered key stays in memory."""
 
 
 def outgoing(
@@ -28,21 +32,32 @@ def outgoing(
 
     Raises `ValueRefused` for a record without a key in a compacted topic, which Kafka refuses.
     """
-    raw = key_bytes(topic, key, value)
-    if raw is None and topic.compacting:
-        raise ValueRefused(
-            f"a record for {topic.name} has no key, but the topic is compacted: it keeps the newest "
-            f"record of each key. Send it with one, or give the topic a key_field."
-        )
-    if partition is None:
-        partition = without_key % partitions if raw is None else partition_of(raw, partitions)
+    raw: bytes | None
+    if type(key) is str and len(key) <= _REMEMBERED_CHARS and partition is None:
+        raw, place = _placed(topic.name, partitions, key)
+    else:
+        raw = key_bytes(topic, key, value)
+        if raw is None and topic.compacting:
+            raise ValueRefused(
+                f"a record for {topic.name} has no key, but the topic is compacted: it keeps the "
+                f"newest record of each key. Send it with one, or give the topic a key_field."
+            )
+        if partition is None:
+            partition = without_key % partitions if raw is None else partition_of(raw, partitions)
+        place = TopicPartition(topic.name, partition)
     return OutboundRecord(
-        TopicPartition(topic.name, partition),
+        place,
         raw,
         value_bytes(topic, value),
-        header_pairs(headers),
+        header_pairs(headers) if headers else (),
         None if timestamp_s is None else int(timestamp_s * 1000),
     )
+
+
+@lru_cache(maxsize=1 << 13)
+def _placed(topic: str, partitions: int, key: str) -> tuple[bytes, TopicPartition]:
+    raw = key.encode()
+    return raw, TopicPartition(topic, partition_of(raw, partitions))
 
 
 def key_bytes(topic: Target, key: Key, value: Any) -> bytes | None:

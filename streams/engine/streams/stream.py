@@ -13,11 +13,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn, Protocol, Unpack
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 from streams.core.errors import Pending, UnsupportedByDia
 from streams.core.rows.targets import RowTarget, RowValues
-from streams.core.topics.current_stream import Key, NoTables, SendOptions, Target
+from streams.core.topics.current_stream import HeadersLike, Key, NoTables, Target
 from streams.core.types import Headers, OutboundRecord, RecordBatch, TopicPartition
 from streams.core.words.absent_words import absent
 from streams.engine.streams.sending import key_text, outgoing
@@ -116,6 +116,7 @@ class Stream:
         """whether the agent has asked for an event"""
         self.failed: Exception | None = None
         """why the event could not be completed: it failed, also if the body catches the error"""
+        self.partition = feed.tp.partition
         self._feed = feed
         self._filters: list[Filter] = []
 
@@ -126,10 +127,6 @@ class Stream:
     @property
     def ended(self) -> bool:
         return isinstance(self.tables, NoTables)
-
-    @property
-    def partition(self) -> int:
-        return self._feed.tp.partition
 
     # --- iterating ---------------------------------------------------------------------------
 
@@ -278,22 +275,29 @@ class Stream:
         topic: Target,
         key: Key = None,
         value: Any = None,
-        **options: Unpack[SendOptions],
+        *,
+        partition: int | None = None,
+        timestamp_s: float | None = None,
+        headers: HeadersLike = None,
     ) -> None:
         """Send ``value`` to ``topic`` in that transaction (streams/engine/streams/sending.py)."""
+        feed = self._feed
         try:
             record = outgoing(
                 topic,
                 key,
                 value,
-                partitions=self._feed.sizes.get(topic.name) or topic.partitions,
+                partitions=feed.sizes.get(topic.name) or topic.partitions,
                 without_key=self.partition,
-                **options,
+                partition=partition,
+                timestamp_s=timestamp_s,
+                headers=headers,
             )
         except Pending as pending:
             self.failed = pending
             raise
-        self.emit(record)
+        self._check_alive()
+        feed.emit(record)
 
     def fact(self, target: str | RowTarget, row: RowValues, *, name: str | None = None) -> None:
         """Owe a ClickHouse table or a sink a row, as `streams.engine.agents.agent.Scope.fact`."""

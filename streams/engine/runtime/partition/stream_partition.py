@@ -244,6 +244,8 @@ class StreamPartition(Partition):
     def tenant(self) -> str | None:
         if self._closing.in_progress or not self.given:
             return ""
+        if self.given == 1:
+            return tenant_of(self.items[self.at])
         events = (self.row(ahead)[2] for ahead in range(self.given))
         tenants = {tenant_of(event) for event in events if type(event) is not BadPosition}
         return tenants.pop() if len(tenants) == 1 else None
@@ -257,7 +259,8 @@ class StreamPartition(Partition):
         return reached
 
     def stage(self, table: KeyedTable) -> None:
-        self._check_in_event(f"table {table.name!r} is written")
+        if not self.in_event:
+            self._outside(f"table {table.name!r} is written")
         if table not in self._touched:
             self._touched.append(table)
 
@@ -277,20 +280,21 @@ class StreamPartition(Partition):
         return [batch.keys[row] for batch, row, _, _ in rows]
 
     def emit(self, record: OutboundRecord) -> None:
-        self._check_in_event(f"a record is sent to {record.tp.topic}")
+        if not self.in_event:
+            self._outside(f"a record is sent to {record.tp.topic}")
         self._sent.append(record)
 
     def fact(self, target: str | RowTarget, row: RowValues, *, name: str | None = None) -> None:
         found, fitted = self.state.context.targets.fitted(target, row, name)
-        self._check_in_event(f"a row of {found.name} is written")
+        if not self.in_event:
+            self._outside(f"a row of {found.name} is written")
         self._facts.append(partial(self._owed.fact, found, fitted, name))
 
-    def _check_in_event(self, what: str) -> None:
-        if not self.in_event:
-            self._misused(
-                f"{what} by agent {self.agent.name} outside an event. Do it inside `async for "
-                "event in stream`."
-            )
+    def _outside(self, what: str) -> NoReturn:
+        self._misused(
+            f"{what} by agent {self.agent.name} outside an event. Do it inside `async for event in "
+            "stream`."
+        )
 
     def _misused(self, why: str) -> NoReturn:
         """Record the failure first: the agent may catch the exception."""

@@ -41,7 +41,7 @@ class WindowClosing:
 
     @property
     def due(self) -> bool:
-        return any(table.due_in_ms() <= 0 for table, _ in self._windowed)
+        return self.has_windows and any(table.due_in_ms() <= 0 for table, _ in self._windowed)
 
     async def close_next(self, stream: Stream) -> None:
         """Close one entry of the window that is due first.
