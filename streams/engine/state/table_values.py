@@ -49,7 +49,11 @@ def check_key(table: str, key: Key) -> None:
         return
     if kind is tuple and key:
         for part in key:
-            check_key(table, part)
+            kind_of_part = type(part)
+            if kind_of_part is int and _INT_MIN <= part <= _INT_MAX:
+                continue
+            if kind_of_part is not str and kind_of_part is not bytes:
+                check_key(table, part)
         return
     raise TableMisused(
         f"table {table!r} cannot have key {key!r}: a key is text, bytes, an integer of 64 bits, or "

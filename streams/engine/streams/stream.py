@@ -250,6 +250,11 @@ class Stream:
         """The event in progress; None between events, and during a list of `take`."""
         return self._event(0) if self._feed.given == 1 else None
 
+    @property
+    def current_event_ms(self) -> int | None:
+        """The event time of `current_event`."""
+        return self._feed.row(0)[3] if self._feed.given == 1 else None
+
     def _event(self, ahead: int) -> Event:
         batch, row, value, event_ms = self._feed.row(ahead)
         key = batch.keys[row]

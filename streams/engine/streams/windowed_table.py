@@ -118,6 +118,10 @@ class WindowedDeclaration(DeclaredTable):
 
     def time_ms(self, event: Event | None = None) -> int:
         """The time of ``event``, by default of the one in progress."""
+        if event is None and self._of_event is None and self._time_of is _event_time:
+            at_ms: int | None = getattr(current.get(), "current_event_ms", None)
+            if at_ms is not None:
+                return at_ms
         event = event if event is not None else self._event()
         return int(self._time_of(event) * 1000)
 

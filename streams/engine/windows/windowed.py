@@ -49,6 +49,10 @@ class TimedWriter(Writer, Protocol):
         """The event time before the event in progress."""
         ...
 
+    def window_began(self) -> None:
+        """An event that completes begins a window, which may close before all others."""
+        ...
+
 
 class WindowedTable(KeyedTable):
     """Its keys are pairs: a key, and the start of a window.
@@ -68,7 +72,7 @@ class WindowedTable(KeyedTable):
     ) -> None:
         super().__init__(name, form, **options)
         self.windows = windows
-        self._own_time = own_time
+        self.own_time = own_time
         self._time_ms = -NEVER_MS
         self._staged_time_ms = -NEVER_MS
         self._time_changed = False
@@ -79,14 +83,16 @@ class WindowedTable(KeyedTable):
     def observe(self, at_ms: int) -> None:
         """Note the time of the event in progress. It counts if the event completes, also if the next
         write is refused."""
-        if self._own_time and self._staged_time_ms == -NEVER_MS:
+        if not self.own_time:
+            return
+        if self._staged_time_ms == -NEVER_MS:
             self._begin()
         self._staged_time_ms = max(self._staged_time_ms, at_ms)
 
     @property
     def time_ms(self) -> int:
         """The event time of the complete events, which closes windows."""
-        if self._own_time:
+        if self.own_time:
             return self._time_ms
         writer = cast(TimedWriter | None, self.writer)
         return writer.event_time_ms if writer is not None else -NEVER_MS
@@ -102,7 +108,7 @@ class WindowedTable(KeyedTable):
 
     def join(self) -> None:
         changed = [*(self._staged if self._plain else self._sealed)]
-        if self._own_time and self._staged_time_ms > self._time_ms:
+        if self.own_time and self._staged_time_ms > self._time_ms:
             self._time_ms, self._time_changed = self._staged_time_ms, True
         super().join()
         for key in changed:
@@ -144,6 +150,8 @@ class WindowedTable(KeyedTable):
             if keys is None:
                 keys = self._by_start[start_ms] = {}
                 heapq.heappush(self._starts, start_ms)
+                if self.writer is not None:
+                    cast(TimedWriter, self.writer).window_began()
             keys[name] = None
         elif keys is not None:
             keys.pop(name, None)

@@ -48,6 +48,15 @@ def _with_bad(
     return items, times, marks
 
 
+def fetched_row(fetches: Iterable[FetchedEvents], row: int) -> tuple[FetchedEvents, int]:
+    """The fetch that holds ``row``, counted from the first fetch on, and the row in it."""
+    for fetched in fetches:
+        if row < len(fetched.items):
+            return fetched, row
+        row -= len(fetched.items)
+    raise IndexError(row)
+
+
 def next_rows(fetches: Iterable[FetchedEvents], first: int, count: int) -> tuple[list[int], bool]:
     """Rows of the next ``count`` events from row ``first`` of the first fetch on, and whether there
     are that many."""

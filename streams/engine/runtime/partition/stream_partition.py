@@ -35,7 +35,7 @@ from streams.engine.decode.codecs import BadPosition
 from streams.engine.runtime.effects.dead_letters import Origin
 from streams.engine.runtime.offsets.shed_order import ShedOrder
 from streams.engine.runtime.partition.agent_run import AgentRun
-from streams.engine.runtime.partition.fetched_events import FetchedEvents, next_rows
+from streams.engine.runtime.partition.fetched_events import FetchedEvents, fetched_row, next_rows
 from streams.engine.runtime.partition.partition import Partition, Prepared
 from streams.engine.runtime.partition.pressure import PAUSE_AT
 from streams.engine.runtime.partition.window_closing import WindowClosing
@@ -147,9 +147,7 @@ class StreamPartition(Partition):
 
     def drop(self) -> None:
         """E6. End the current stream and drop what is staged."""
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            stream.end()
+        self.leave()
         self.given = 0
         self.until = self.at
         for table in self._touched:
@@ -193,9 +191,10 @@ class StreamPartition(Partition):
     def _next_stop(self) -> int:
         """The row before which the agent must call `more` again. Windows close between two
         events."""
-        if self._closing.has_windows:
-            return self.at + 1
         stop = min(self.at + _TURN_EVENTS, len(self.items))
+        if self._closing.has_windows:
+            times_ms, due_ms = self._chunks[0].watermark_ms, self._closing.closes_next_ms
+            stop = min(stop, bisect_left(times_ms, due_ms, self.at, stop) + 1)
         bad_rows = self._chunks[0].bad_rows
         if bad_rows and (next_bad := bisect_left(bad_rows, self.at)) < len(bad_rows):
             return min(stop, bad_rows[next_bad])
@@ -217,12 +216,8 @@ class StreamPartition(Partition):
             await self._wait(deadline_s)
 
     def row(self, ahead: int) -> tuple[RecordBatch, int, Any, int]:
-        at = self.at + ahead
-        for chunk in self._chunks:
-            if at < len(chunk.items):
-                return chunk.batch, at, chunk.items[at], chunk.event_ms[at]
-            at -= len(chunk.items)
-        raise IndexError(ahead)
+        fetched, row = fetched_row(self._chunks, self.at + ahead)
+        return fetched.batch, row, fetched.items[row], fetched.event_ms[row]
 
     @property
     def in_progress(self) -> int | None:
@@ -258,6 +253,9 @@ class StreamPartition(Partition):
             return max(reached, self._chunks[0].watermark_ms[self.at - 1])
         return reached
 
+    def window_began(self) -> None:
+        self.until = self.at
+
     def stage(self, table: KeyedTable) -> None:
         if not self.in_event:
             self._outside(f"table {table.name!r} is written")
@@ -266,7 +264,8 @@ class StreamPartition(Partition):
 
     def check_owned(self, table: KeyedTable, key: Key) -> None:
         raw = record_key(key)
-        if self.placement.belongs(raw) or raw in self._given_keys():
+        given = map(self.row, range(self.given))
+        if self.placement.belongs(raw) or raw in [batch.keys[row] for batch, row, _, _ in given]:
             return
         self._misused(
             f"agent {self.agent.name} writes key {key!r} of table {table.name!r} in {self.tp}, but "
@@ -274,10 +273,6 @@ class StreamPartition(Partition):
             "to a topic under this key and count there (topic.send, or stream.group_by), or "
             "declare the table with keys='any' if each partition has its own keys."
         )
-
-    def _given_keys(self) -> list[bytes | None]:
-        rows = [self.row(ahead) for ahead in range(self.given)]
-        return [batch.keys[row] for batch, row, _, _ in rows]
 
     def emit(self, record: OutboundRecord) -> None:
         if not self.in_event:

@@ -43,6 +43,12 @@ class WindowClosing:
     def due(self) -> bool:
         return self.has_windows and any(table.due_in_ms() <= 0 for table, _ in self._windowed)
 
+    @property
+    def closes_next_ms(self) -> int:
+        """The event time of the partition at which the next window closes. Tables with a time of their
+        own have none: 0."""
+        return min(0 if table.own_time else table.closes_next_ms for table, _ in self._windowed)
+
     async def close_next(self, stream: Stream) -> None:
         """Close one entry of the window that is due first.
 

@@ -51,6 +51,23 @@ def _content(desk, table):
     return {(key, (start - desk.base) // S): found[key, start] for key, start in found}
 
 
+async def test_a_window_that_a_late_event_begins_closes_in_its_turn(desk, base):
+    """In the middle of a fetch, before windows that were there: the event behind its end finds it closed."""
+    closed = []
+    counts = _windowed(10, expires=20, on_close=lambda key, value: closed.append((key[0], value)))
+
+    async def body(stream):
+        async for event in stream:
+            counts[event.tenant_id] += 1
+
+    await desk.open(body, counts)
+    await _events(desk, 100, 95, 125, 92, 126)
+    assert closed == [("t", 1)]
+    assert _content(desk, counts) == {("t", 100): 1, ("t", 120): 2}
+    await desk.commit()
+    assert desk.letters() == [(3, "window_closed", 1)]
+
+
 async def test_a_tumbling_window_counts_the_events_of_its_time(desk, base):
     """[0, 10) and [10, 20): an event on the edge belongs to the later one."""
     counts = _windowed(10)
