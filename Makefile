@@ -21,6 +21,7 @@ help: ## List the targets
 
 setup: $(STAMP) ## Create .venv with everything the lock file names
 
+# pip compiles on one core, and passes over the files of packages that are no Python, as here.
 $(LOCKED): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "setup: $(PYTHON) is missing or older than 3.11. Install Python 3.11 or newer," \
@@ -32,7 +33,8 @@ $(LOCKED): requirements.lock
 	@$(PYTHON) -m venv --clear $(VENV)
 	@echo "setup: installing the locked packages, hashes checked (about 660 MB)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  --only-binary :all: --require-hashes -r requirements.lock
+	  --only-binary :all: --require-hashes --no-compile -r requirements.lock
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
 
 $(STAMP): $(LOCKED) pyproject.toml
@@ -103,7 +105,7 @@ test-pythons: ## Tests without services on PYTHONS="python3.12 python3.13", wher
 	@for python in $(PYTHONS); do \
 	  $$python -c pass 2>/dev/null || { echo "$$python is not installed: skipped" >&2; continue; }; \
 	  $(MAKE) --no-print-directory setup PYTHON=$$python VENV=build/$$python && \
-	  build/$$python/bin/python -m pytest -q -m "not stack and not browser and not faults and not index" \
+	  build/$$python/bin/python -m pytest -q -m "not stack and not browser and not faults and not index and not long" \
 	    tests/unit tests/properties tests/contract || exit 1; \
 	done
 
@@ -115,6 +117,7 @@ RUNS ?= 1
 test-faults: $(STAMP) ## Laws in full, SEEDS=N more histories, then faults on real processes
 	TEST_SEEDS=100 TEST_DEPTH=whole $(BIN)/python -m pytest tests/simulation tests/properties \
 	  tests/unit/engine/state/test_outbox.py tests/unit/http/edge/test_edge_fuzz.py
+	$(BIN)/python -m pytest -m long tests/integration
 	$(BIN)/python -m streams.dev.simulation --first $(FIRST_SEED) --seeds $(SEEDS)
 	for story in growth jobs stream; do \
 	  $(BIN)/python -m streams.dev.simulation --story $$story --first $(FIRST_SEED) --seeds $$(($(SEEDS) / 5)) || exit 1; \

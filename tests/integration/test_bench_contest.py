@@ -39,6 +39,7 @@ async def _contest_and_search(rig):
     return outcomes, search, unread
 
 
+@pytest.mark.long
 @pytest.mark.stack
 def test_dia_runs_first_and_a_rate_is_tried(monkeypatch, tmp_path):
     """dia is checked like any peer; a trial waits until its events are committed."""

@@ -41,6 +41,7 @@ def test_a_small_run_is_exact_and_measures_its_parts(tmp_path, capsys):
     }
 
 
+@pytest.mark.long
 @pytest.mark.stack
 def test_a_paced_run_sees_every_probe(tmp_path, capsys):
     """Freshness is known only if no timed event was lost."""

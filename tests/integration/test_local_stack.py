@@ -280,7 +280,10 @@ def test_the_commands_work_from_any_working_directory(home, folder, tmp_path):
     assert main(["--home", str(home), "status"]) == 4
 
 
-@pytest.mark.parametrize("delay_s", [0.0, 0.003, 0.03, 0.1, 0.3, 1.0])
+@pytest.mark.parametrize(
+    "delay_s",
+    [0.0, *(pytest.param(s, marks=pytest.mark.long) for s in (0.003, 0.1)), 0.03, 0.3, 1.0],
+)
 def test_an_interrupted_up_leaves_no_process(home, folder, delay_s):
     """Ctrl-C may come at any moment of a start, also during a fork; a partial stack must not
     remain."""

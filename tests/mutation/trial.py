@@ -46,7 +46,7 @@ _PLUGINS = (
     "_hypothesis_pytestplugin",
     "no:cacheprovider",
 )
-_MARKS = "not stack and not browser and not faults and not index"
+_MARKS = "not stack and not browser and not faults and not index and not long"
 _EXAMPLES = 40
 _TALK = os.dup(2)  # pytest takes the standard ones
 _SPARE_S = 15.0
