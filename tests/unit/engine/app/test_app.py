@@ -1,4 +1,4 @@
-"""What an app refuses to register, and which names follow from its own."""
+"""Registration rules of an app, and the names derived from the app's name."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def _orders(app: App, name: str = "orders"):
 
 
 def _count(batch, scope) -> None:
-    """An agent that does nothing."""
+    """An agent without effects."""
 
 
 def test_every_name_follows_from_the_apps_own():
-    """Two apps on one cluster would else fence each other's producers."""
+    """With shared names, two apps on one cluster fence each other's producers."""
     app = App("acme")
     orders = _orders(app)
     agent = app.batch_agent(orders)(_count)
@@ -47,7 +47,7 @@ def test_every_name_follows_from_the_apps_own():
 
 
 def test_the_built_in_app_has_the_names_of_its_contract():
-    """State and offsets of every installation are found by these names."""
+    """Existing installations find their state and offsets by these names."""
     topology = built_in.topology
     assert {(read.group, read.topic) for read in topology.read} == {
         ("dia-group", "model.metrics"),
@@ -70,8 +70,8 @@ def test_the_built_in_app_has_the_names_of_its_contract():
 
 
 @pytest.mark.parametrize("name", ["", "a.b", "-a", "a b", "a" * 65, "a/b"])
-def test_an_app_that_could_not_name_groups_is_refused(name):
-    """Kafka would refuse its topics much later, one by one."""
+def test_an_app_whose_name_makes_no_valid_group_name_is_refused(name):
+    """Kafka refuses such topic names only when the topics are created."""
     with pytest.raises(UsageError, match="an app cannot be called"):
         App(name)
 
@@ -166,7 +166,7 @@ def _two_tables(app: App) -> None:
     ],
 )
 def test_a_wrong_declaration_is_refused_in_one_sentence(declare, said):
-    """At import, before anything was made in the cluster."""
+    """The import fails before anything is created in the cluster."""
     app = App("acme")
     with pytest.raises(UsageError) as refused:
         declare(app)
@@ -174,8 +174,8 @@ def test_a_wrong_declaration_is_refused_in_one_sentence(declare, said):
     assert len(str(refused.value).splitlines()) == 1
 
 
-def test_what_was_refused_is_not_registered():
-    """A test that catches the error goes on with the app as it was."""
+def test_a_refused_declaration_is_not_registered():
+    """After the error the app is unchanged, so a test that catches it can go on."""
     app = App("acme")
     with pytest.raises(UsageError):
         _two_agents_on_one_topic(app)
@@ -183,7 +183,7 @@ def test_what_was_refused_is_not_registered():
 
 
 def test_agents_are_chosen_by_name():
-    """`dia worker --agents` splits an app over processes."""
+    """`dia worker --agents` divides an app between processes."""
     app = App("acme")
     app.batch_agent(_orders(app))(_count)
     app.batch_agent(_orders(app, "more"), name="again", group="acme-again")(_count)
@@ -194,7 +194,7 @@ def test_agents_are_chosen_by_name():
 
 
 def test_a_job_agent_does_not_answer_by_a_schema_registry():
-    """An answer is made when its work ends, where nothing can wait for a schema."""
+    """The answer is encoded when the job ends, at a point that cannot wait for a schema."""
     app = App("acme")
     asked, told = _orders(app), app.topic("told", value_type=Order, codec="avro")
     with pytest.raises(UsageError, match="an answer cannot wait"):

@@ -1,4 +1,4 @@
-"""`@app.command` and `app.main()`: programs of an app, by the name of the app."""
+"""`@app.command` and `app.main()`: command-line programs of an app."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ MODULE = """
 
 @pytest.fixture
 def bank(tmp_path, monkeypatch):
-    """The module in the working folder, and a broker in memory."""
+    """The app's module in the working folder, and a memory broker."""
     (tmp_path / "bank_app.py").write_text(textwrap.dedent(MODULE))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
@@ -71,8 +71,10 @@ async def _topics(broker):
     await (await broker.admin()).create_topics(wanted_topics(topology))
 
 
-def test_a_command_runs_with_what_the_command_line_says(bank, capsys):
-    """Its signature is its options; what it sent has arrived when it ends."""
+def test_a_command_gets_its_arguments_from_the_command_line(bank, capsys):
+    """The function's signature gives the options; records it sends are delivered when the command
+    ends.
+    """
     asyncio.run(_topics(bank))
     assert main(["run", "send-orders", "a", "--count", "3", "--loud"]) == 0
     assert capsys.readouterr().out == "bank: 3!\n"
@@ -82,7 +84,7 @@ def test_a_command_runs_with_what_the_command_line_says(bank, capsys):
 
 
 def test_commands_are_listed_with_their_first_line(bank, capsys):
-    """Whoever has the app finds out what it can do."""
+    """The list shows users what the app can do."""
     assert main(["run", "--json"]) == 0
     said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert said == [
@@ -100,14 +102,14 @@ def test_commands_are_listed_with_their_first_line(bank, capsys):
         (["fail"], 1, "ConnectionError: nothing there"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_exit_code(bank, capsys, words, code, said):
-    """As of every other command."""
+def test_an_error_has_its_exit_code(bank, capsys, words, code, said):
+    """Errors of a user's command use the exit codes of built-in commands."""
     assert main(["run", *words]) == code
     assert said in capsys.readouterr().err
 
 
-def test_a_wrong_command_is_refused_at_its_declaration():
-    """One sentence; nothing is registered."""
+def test_an_invalid_command_is_refused_at_its_declaration():
+    """The error is one sentence, and nothing is registered."""
     app = App("acme")
 
     @app.command()
@@ -125,9 +127,8 @@ def test_a_wrong_command_is_refused_at_its_declaration():
     assert [command.name for command in app.commands] == ["one"]
 
 
-def test_main_is_dia_with_this_app(tmp_path):
-    """`python bank_app.py ...` from anywhere, as Faust's users start theirs; the module is the same one
-    that child processes import."""
+def test_main_runs_dia_with_this_app(tmp_path):
+    """Faust apps start as `python bank_app.py ...`; child processes import the same module."""
     (tmp_path / "bank_app.py").write_text(textwrap.dedent(MODULE))
     environ = {**os.environ, "PYTHONPATH": ROOT, "DIA_HOME": str(tmp_path / "home")}
     environ.pop("DIA_APP", None)

@@ -1,4 +1,4 @@
-"""An app whose schemas are in a registry, on the engine: what an outage of the registry costs."""
+"""An app with a schema registry on the engine: behaviour during an outage of the registry."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Bank(NamedTuple):
 
 
 def _bank(*, swallows=False, register=True):
-    """One agent that counts and sends on; ``swallows``: it also catches every exception."""
+    """One agent that counts and forwards; with ``swallows`` it catches every exception."""
     app = App("acme")
     orders = app.topic("orders", value_type=Order, key_field="account", codec="avro", partitions=1)
     told = app.topic(
@@ -52,8 +52,8 @@ def _bank(*, swallows=False, register=True):
     return Bank(app, orders, told)
 
 
-def _away_until_asked(tester, times):
-    """The registry gives no answer to the next ``times`` questions."""
+def _unavailable_for(tester, times):
+    """The registry does not answer the next ``times`` requests."""
     real, left = tester.registry._answer, [times]
 
     def answer():
@@ -66,22 +66,23 @@ def _away_until_asked(tester, times):
 
 
 @pytest.mark.parametrize("swallows", [False, True])
-def test_an_outage_of_the_registry_costs_patience_and_no_record(app_tester, swallows):
-    """Reading and writing both wait; nothing is dead-lettered, lost or told twice, also where the
-    agent catches the exception that says so."""
+def test_an_outage_of_the_registry_delays_and_loses_no_record(app_tester, swallows):
+    """Reads and writes both wait: no record is dead-lettered, lost or sent twice, even where the
+    agent catches the exception of the registry.
+    """
     bank = _bank(swallows=swallows)
     tester = app_tester(bank.app)
-    left = _away_until_asked(tester, 9)
+    left = _unavailable_for(tester, 9)
     for amount in (1.0, 2.0):
         tester.send(bank.orders, Order(account="a", amount=amount))
-    assert left[0] < 0, "the outage was met"
+    assert left[0] < 0, "the outage was not reached"
     assert tester.table("totals") == {"a": 3.0}
     assert [sent.value.amount for sent in tester.outputs(bank.told)] == [1.0, 2.0]
     assert tester.dead_letters == []
 
 
 def _waiting(app_tester, place):
-    """The app, its tester with one order that waits for the registry, and the partition that holds it."""
+    """The app, its tester with one order that waits for the registry, and the order's partition."""
     bank = _bank()
     tester = app_tester(bank.app)
     [held] = tester._process.worker.groups[0].partitions.values()
@@ -96,7 +97,7 @@ def _waiting(app_tester, place):
 
 @pytest.mark.parametrize("place", ["reading", "writing"])
 def test_the_status_says_what_a_partition_waits_for(app_tester, place):
-    """An operator must see the registry, and not look for a bug in the agent."""
+    """The status directs the operator to the registry instead of the agent."""
     _, tester, held = _waiting(app_tester, place)
     assert held.waits_for.startswith("schema_registry_unavailable: ")
     assert not held.settled
@@ -110,13 +111,16 @@ def test_the_status_says_what_a_partition_waits_for(app_tester, place):
 
 @pytest.mark.parametrize("place", ["reading", "writing"])
 def test_old_records_can_be_shed_while_the_registry_is_away(app_tester, place):
-    """A long outage is when an operator sheds: the order waited for the registry, which then let the first of the
-    records be folded."""
+    """Operators shed during a long outage. The shed order must not wait for the registry: otherwise
+    the old record is folded once the registry answers.
+    """
     bank, tester, held = _waiting(app_tester, place)
     tester._run(_shed_all(tester, held))
     tester._run(asyncio.sleep(20))
     assert held.next_offset == 1
-    assert (held.waits_for == "") == (place == "reading"), "a body asks on for what it sends"
+    assert (held.waits_for == "") == (place == "reading"), (
+        "only the agent that sends still waits for the registry"
+    )
     tester.registry.away = False
     tester.send(bank.orders, Order(account="a", amount=2.0))
     assert tester.table("totals") == {"a": 2.0}
@@ -131,7 +135,7 @@ async def _shed_all(tester, held):
 
 
 async def _known(tester, codec):
-    """The registry answered for the codec's own schema before."""
+    """The registry already knows the codec's own schema."""
     number = tester.registry.put(codec.writer)
     with pytest.raises(SchemaPending) as pending:
         codec.source.by_id([number])
@@ -139,7 +143,7 @@ async def _known(tester, codec):
 
 
 def test_a_schema_that_the_registry_refuses_stops_the_partition(app_tester):
-    """What the app writes is not what its readers agreed on: an operator decides."""
+    """The app writes a schema that its readers do not accept: an operator decides."""
     bank = _bank(register=False)
     tester = app_tester(bank.app)
     with pytest.raises(NotAtRest, match="schema_refused") as stopped:
@@ -149,7 +153,7 @@ def test_a_schema_that_the_registry_refuses_stops_the_partition(app_tester):
 
 
 def test_a_batch_agent_may_write_with_a_registry(app_tester):
-    """Its batch is folded again from the log, once the id is known."""
+    """The engine folds the batch again from the log once it knows the schema id."""
     app = App("acme")
     orders = app.topic("orders", value_type=Order, key_field="account", codec=Avro(), partitions=1)
     told = app.topic("told", value_type=Order, key_field="account", codec=Avro(subject="told"))
@@ -162,7 +166,7 @@ def test_a_batch_agent_may_write_with_a_registry(app_tester):
         scope.count(applied=len(batch))
 
     tester = app_tester(app)
-    _away_until_asked(tester, 3)
+    _unavailable_for(tester, 3)
     for amount in (1.0, 2.0):
         tester.send(orders, Order(account="a", amount=amount))
     assert [sent.value.amount for sent in tester.outputs(told)] == [1.0, 2.0]
@@ -170,7 +174,7 @@ def test_a_batch_agent_may_write_with_a_registry(app_tester):
 
 
 def test_a_group_by_keeps_the_codec_of_its_topic(app_tester):
-    """Events lie under their other key as they came."""
+    """A repartitioned topic holds events in their original encoding."""
     app = App("acme")
     orders = app.topic("orders", value_type=Order, codec="avro")
     totals = app.Table("totals", default=float)
@@ -188,7 +192,7 @@ def test_a_group_by_keeps_the_codec_of_its_topic(app_tester):
 
 
 def test_a_background_task_writes_once_the_registry_answers(app_tester):
-    """It waits for nobody's event; its send is done when the broker has it."""
+    """A background task holds no event; its send completes when the broker has the record."""
     app = App("acme")
     told = app.topic("told", value_type=Order, key_field="account", codec="avro")
 
@@ -206,9 +210,10 @@ def test_a_background_task_writes_once_the_registry_answers(app_tester):
 
 
 @pytest.mark.parametrize("swallows", [False, True])
-def test_a_window_that_closes_tells_once_the_registry_answers(app_tester, swallows):
-    """`app.windows` has no agent that could run again: its partition opens anew, the window is still open,
-    and closes with what it tells."""
+def test_a_closing_window_sends_once_the_registry_answers(app_tester, swallows):
+    """A window has no agent to run again: the partition reopens with the window open, then closes
+    it and sends its records.
+    """
     app = App("acme")
     orders = app.topic("orders", value_type=Timed, key_field="account", time_field="ts")
     told = app.topic("told", value_type=Order, key_field="account", codec="avro")
@@ -225,7 +230,7 @@ def test_a_window_that_closes_tells_once_the_registry_answers(app_tester, swallo
         fold={"total": Sum("amount")}, on_window_close=tell,
     )  # fmt: skip
     tester = app_tester(app)
-    _away_until_asked(tester, 4)
+    _unavailable_for(tester, 4)
     begin_ms = tester.now_ms // 10_000 * 10_000
     for amount in (1.0, 2.0):
         tester.send(orders, Timed(account="a", amount=amount, ts=begin_ms))

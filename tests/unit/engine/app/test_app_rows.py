@@ -1,4 +1,4 @@
-"""Rows of a user's app: its ClickHouse tables and its sinks, through crashes on the real engine."""
+"""Rows of a user's app (ClickHouse tables and sinks), through crashes on the real engine."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def app():
 
 
 def test_rows_reach_a_table_and_a_sink_once_each(app, app_tester):
-    """Whatever dies in between."""
+    """At every crash point."""
     tester = app_tester(app)
     for number, act in enumerate((tester.crash, tester.move, tester.rebalance, tester.crash)):
         tester.send("orders", Order("a", float(number)))
@@ -57,8 +57,8 @@ def test_rows_reach_a_table_and_a_sink_once_each(app, app_tester):
     assert {row["epoch"] for row in tester.rows("sales")} == {0}
 
 
-def test_a_row_whose_name_is_no_text_is_a_dead_letter_of_its_event(app_tester):
-    """It was found only after the tables had taken the event: the next commit failed, and the partition stopped."""
+def test_a_row_with_a_name_that_is_not_text_dead_letters_its_event(app_tester):
+    """If only the commit validated the name, it would fail and stop the partition."""
     app = App("acme")
     orders = app.topic("orders", value_type=Order, key_field="account")
     lines = app.sink("lines", columns={"account": str}, open=_unused)
@@ -77,8 +77,8 @@ def test_a_row_whose_name_is_no_text_is_a_dead_letter_of_its_event(app_tester):
     assert (tester.table("totals"), len(tester.rows("lines"))) == ({"a": 2.0}, 1)
 
 
-def test_a_row_that_its_table_cannot_hold_is_a_dead_letter_of_its_event(app_tester):
-    """The event leaves nothing behind, and the next one goes on."""
+def test_a_row_that_does_not_fit_its_table_dead_letters_its_event(app_tester):
+    """The event leaves no effect, and the next event is processed."""
     app = App("acme")
     orders = app.topic("orders", value_type=Order, key_field="account")
     counts = app.clickhouse_table(
@@ -102,7 +102,7 @@ def test_a_row_that_its_table_cannot_hold_is_a_dead_letter_of_its_event(app_test
 
 @pytest.mark.parametrize("name", ["sales", "lines", "ledger", "m1"])
 def test_two_targets_of_one_name_are_refused(app, name):
-    """A row would not know where to go."""
+    """Rows are routed by target name."""
     columns = {"account": str}
     with pytest.raises(UsageError, match=f"table or sink named {name} already"):
         app.clickhouse_table(name, columns=columns, order_by=("account",), shard_by=("account",))
@@ -110,8 +110,8 @@ def test_two_targets_of_one_name_are_refused(app, name):
         app.sink(name, columns=columns, open=_unused)
 
 
-def test_what_an_app_declares_is_what_its_commands_know(app):
-    """Migrations, the audit and the replay of refused rows ask the topology."""
+def test_commands_know_the_targets_that_an_app_declares(app):
+    """Migrations, the audit and the replay of refused rows read these names from the topology."""
     assert isinstance(app.clickhouse_tables["sales"], ClickHouseTable)
     assert set(app.topology.targets.tables) == {"dead_letters", "ledger", "shed_ranges", "sales"}
     assert set(app.topology.targets.sinks) == {"lines"}
@@ -125,7 +125,7 @@ def test_what_an_app_declares_is_what_its_commands_know(app):
         ("lines2", {"a": Path}, "no column type"),
     ],
 )
-def test_a_sink_that_could_not_work_is_refused_at_once(app, name, columns, why):
-    """Not by the first row."""
+def test_an_invalid_sink_is_refused_at_its_declaration(app, name, columns, why):
+    """The declaration fails, not the first row."""
     with pytest.raises(UsageError, match=why):
         app.sink(name, columns=columns, open=_unused)

@@ -1,4 +1,4 @@
-"""`app.scenario`: what simulations of an app may ask for, and how a process of the pool finds it."""
+"""`app.scenario`: scenarios that an app declares, and how a pool process finds them."""
 
 from __future__ import annotations
 
@@ -46,21 +46,21 @@ def asked(scenario: Scenario) -> bytes:
 
 
 def test_a_decorated_function_is_a_scenario_of_the_app():
-    """The function's name is the scenario's, and the module holds it where a pool process looks."""
+    """The scenario has the function's name, and a pool process finds it in the function's module."""
     assert app.scenarios == {"churn": churn}
     assert scenario_in(__name__, "churn") is churn
     app.check()
 
 
 def test_two_scenarios_of_one_name_are_refused():
-    """Requests name scenarios: a name must not mean two things."""
+    """Requests select scenarios by name."""
     with pytest.raises(UsageError, match="two scenarios named 'churn'"):
         app.add_scenario(churn)
     assert app.scenarios == {"churn": churn}
 
 
-def test_a_scenario_that_a_pool_process_would_not_find_is_refused_at_the_start():
-    """Each request for it would fail in the pool, long after the mistake."""
+def test_a_scenario_that_a_pool_process_cannot_find_is_refused_at_the_start():
+    """Otherwise each request fails in the pool, long after the mistake."""
     other = App("acme")
 
     @other.scenario(Churn)
@@ -72,22 +72,22 @@ def test_a_scenario_that_a_pool_process_would_not_find_is_refused_at_the_start()
 
 
 def test_a_job_of_a_module_without_the_scenario_is_refused_by_its_code():
-    """A deploy under a running worker may take a scenario out of its module."""
+    """A deploy under a running worker may remove a scenario from its module."""
     gone = msgspec.structs.replace(job._decode_job(asked(churn)), scenario="gone")
     answer = job.decode_answer(job.run(job.encode_job(gone)))
     assert (answer.code, "gone" in answer.message) == ("unknown_scenario", True)
 
 
 async def test_the_guide_s_scenario_runs_in_a_process_of_the_pool(tmp_path, monkeypatch):
-    """One file is enough: no distribution has to be built and installed for it."""
+    """One file is enough: the scenario needs no installed distribution."""
     (block,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     assert "from agents.app import app" in block
-    # An app of its own: a scenario of the built-in one would stay for the tests that follow.
+    # A separate app: the built-in app would keep the scenario for later tests.
     own = block.replace("from agents.app import app", "from streams import App").replace(
         "@app.scenario", 'app = App("acme")\n\n\n@app.scenario'
     )
     (tmp_path / "acme_churn.py").write_text(own)
-    monkeypatch.chdir(tmp_path)  # where `dia worker --app` and its pool processes look
+    monkeypatch.chdir(tmp_path)  # > `dia worker --app` and its pool processes import from here
     monkeypatch.syspath_prepend(str(tmp_path))
     try:
         scenario = load_app("acme_churn:app").scenarios["churn"]

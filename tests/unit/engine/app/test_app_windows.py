@@ -1,4 +1,4 @@
-"""`app.windows` on the real engine in memory: rows, late records, closing, crashes, bad input."""
+"""`app.windows` on the real engine in memory: rows, late records, closing, crashes, invalid input."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _order(second, account="a", **fields):
 
 
 def _rows(tester, name, *columns):
-    """Rows as tuples: seconds from the first window, whether it is final, and ``columns``."""
+    """Rows as tuples: seconds since the first window, whether the row is final, and ``columns``."""
     return sorted(
         ((row["w"] - MINUTE_MS) / 1000, row["closed"], *(row[column] for column in columns))
         for row in tester.rows(name)
@@ -71,7 +71,7 @@ def tested(app_tester):
 
 
 def test_every_aggregator_has_its_columns(tested):
-    """From one batch or many, through a crash and a move to another host."""
+    """The values do not depend on batch boundaries, a crash or a move to another host."""
     app, orders = _app()
     app.windows(
         "per_minute",
@@ -108,7 +108,7 @@ def test_every_aggregator_has_its_columns(tested):
 
 
 def test_a_window_closes_once_and_calls_its_function_in_that_commit(tested):
-    """After a crash too, and by silence as by newer events."""
+    """Windows close by newer events and by silence, once each, also after a crash."""
     app, orders = _app()
     alerts = app.topic("alerts")
 
@@ -135,7 +135,7 @@ def test_a_window_closes_once_and_calls_its_function_in_that_commit(tested):
 
 
 def test_many_keys_are_closed_in_several_commits(tested):
-    """A commit stays small however many keys end with one window; each is closed once."""
+    """Commits stay small when many keys end with one window; each key is closed once."""
     app, orders = _app(partitions=1)
     ends = app.topic("ends", partitions=1)
 
@@ -161,7 +161,7 @@ def test_many_keys_are_closed_in_several_commits(tested):
 
 
 def test_hopping_windows_share_their_records(tested):
-    """A record counts in each window that holds it, and in no closed one."""
+    """A record counts in each open window that contains it, and in no closed one."""
     app, orders = _app()
     app.windows(
         "hops", of=orders, by=("account",), size="60s", step="20s", grace=0, fold={"n": Count()}
@@ -174,8 +174,8 @@ def test_hopping_windows_share_their_records(tested):
     ]  # fmt: skip
 
 
-def test_sessions_grow_together(tested):
-    """A record between two sessions makes one of them; their rows come when they are over."""
+def test_a_record_between_two_sessions_merges_them(tested):
+    """A record between two sessions merges them; the rows follow when the session ends."""
     app, orders = _app()
     app.windows("visits", of=orders, by=("account",), gap="30s", grace="60s", fold={"n": Count()})
     tester = tested(app)
@@ -190,7 +190,7 @@ def test_sessions_grow_together(tested):
 
 @pytest.mark.parametrize("late", ["dead_letter", "drop"])
 def test_a_late_record_goes_where_the_app_says(tested, late):
-    """To the dead letters, with its bytes; or away, and is counted as handled."""
+    """Either the dead letters, with the record's bytes, or a drop that is counted as handled."""
     app, orders = _app()
     app.windows(
         "per_minute", of=orders, by=("account",), size=60, grace=0, late=late, fold={"n": Count()}
@@ -206,7 +206,7 @@ def test_a_late_record_goes_where_the_app_says(tested, late):
 
 
 def test_late_records_stop_no_partition(app_tester):
-    """A producer that was away sends what is late and well-formed: no deploy is bad for it."""
+    """Late, well-formed records of a producer that was offline do not count as poison."""
     app, orders = _app(partitions=1)
     app.windows("per_minute", of=orders, by=("account",), size=60, fold={"n": Count()})
     settings = replace(SETTINGS, poison_min_records=5, poison_min_tenants=1)
@@ -218,8 +218,9 @@ def test_late_records_stop_no_partition(app_tester):
 
 
 def test_a_record_is_folded_into_all_windows_or_none(tested):
-    """It is late for one of two windows: the other one does not hold it, so that a replay of the dead
-    letter would not count twice."""
+    """The record is late for one of two windows. If the other counted it, a replay of the dead
+    letter would count it twice.
+    """
     app, orders = _app()
     app.windows("short", of=orders, by=("account",), size=10, grace=0, fold={"n": Count()})
     app.windows("long", of=orders, by=("account",), size=600, fold={"n": Count()})
@@ -232,7 +233,9 @@ def test_a_record_is_folded_into_all_windows_or_none(tested):
 
 
 def test_an_event_that_is_sent_twice_counts_once(tested):
-    """By its id, through a move; with another payload it is a dead letter, and counts in neither form."""
+    """By its id, also after a move. The same id with another payload is a dead letter and counts in
+    no window.
+    """
     app, orders = _app()
     app.windows(
         "per_minute", of=orders, by=("account",), size=60, ids="item",
@@ -250,8 +253,8 @@ def test_an_event_that_is_sent_twice_counts_once(tested):
     assert counts == {"read": 6, "applied": 3, "duplicates": 2, "dead": 1}
 
 
-def test_a_refused_event_leaves_no_id(tested):
-    """It was late; under the same id an event in time is the first."""
+def test_a_late_event_leaves_no_id(tested):
+    """The first event under the id was late; an event in time under the same id is counted."""
     app, orders = _app()
     app.windows(
         "per_minute", of=orders, by=("account",), size=60, grace=0, ids="item", fold={"n": Count()}
@@ -264,7 +267,7 @@ def test_a_refused_event_leaves_no_id(tested):
 
 
 def test_all_windows_of_a_topic_have_the_same_ids():
-    """An event counts in all of them or in none."""
+    """An event counts in all windows of the topic or in none."""
     app, orders = _app()
     app.windows("one", of=orders, by=("account",), size=60, ids="item", fold={"n": Count()})
     with pytest.raises(UsageError, match="'other' have ids='', but others of orders have 'item'"):
@@ -273,15 +276,15 @@ def test_all_windows_of_a_topic_have_the_same_ids():
 
 
 class Loose(faust.Record, serializer="json"):
-    """Its values are not validated."""
+    """A struct whose values are not validated."""
 
     account: str
     amount: float
     count: int = 0
 
 
-def test_values_that_no_window_can_hold_are_dead_letters(tested):
-    """One each, and the others of the batch count."""
+def test_values_that_windows_cannot_hold_are_dead_letters(tested):
+    """One dead letter each; the other records of the batch count."""
     app = App("acme")
     orders = app.topic("orders", value_type=Loose, key_field="account", partitions=1)
     app.windows(
@@ -305,7 +308,7 @@ def test_values_that_no_window_can_hold_are_dead_letters(tested):
 
 
 def test_a_function_that_raises_stops_its_partition(tested):
-    """With its name and the window; nothing of the commit becomes true."""
+    """The error names the function and the window; the commit is not made."""
     app, orders = _app()
 
     def tell(window):
@@ -323,7 +326,7 @@ def test_a_function_that_raises_stops_its_partition(tested):
 
 
 def test_windows_of_another_shape_are_refused_over_a_stored_state(tested):
-    """With a code of its own, instead of numbers that were folded otherwise."""
+    """The error has its own code; otherwise old and new shape would be mixed in one state."""
     app, orders = _app()
     size = {"per_minute": "1m"}
 
@@ -343,8 +346,10 @@ def test_windows_of_another_shape_are_refused_over_a_stored_state(tested):
         tester.crash()
 
 
-def test_an_app_without_one_of_its_windows_goes_on(app_tester):
-    """Their state is carried along while the changelog is trimmed, and is there when they come back."""
+def test_an_app_that_removes_a_window_goes_on(app_tester):
+    """The state of the removed windows survives trimming of the changelog, and is used when they
+    return.
+    """
     apps = []
     for names in (("kept", "left"), ("kept",)):
         app, orders = _app(partitions=1)
@@ -402,8 +407,8 @@ async def _no_function(window):
         ),
     ],
 )  # fmt: skip
-def test_a_declaration_that_means_nothing_is_refused(options, why):
-    """At once, with the file and the line; and nothing is registered."""
+def test_an_invalid_declaration_is_refused(options, why):
+    """The error gives file and line, and nothing is registered."""
     app, orders = _app()
     whole = {"name": "per_minute", "by": ("account",), "size": 60, "fold": {"n": Count()}} | options
     with pytest.raises(UsageError, match=why):
@@ -413,7 +418,7 @@ def test_a_declaration_that_means_nothing_is_refused(options, why):
 
 
 def test_a_topic_has_one_agent():
-    """Windows and an agent of one topic would both own its dead letters."""
+    """Windows and an agent on one topic would both own its dead letters."""
     app, orders = _app()
 
     @app.agent(orders)
@@ -427,7 +432,7 @@ def test_a_topic_has_one_agent():
 
 
 def test_windows_by_any_key_have_a_row_for_each_partition(tested):
-    """As the app says it wants: they add up to what was sent."""
+    """The app allows it by a setting: the rows of all partitions add up to the records sent."""
     app, orders = _app()
     app.windows(
         "items", of=orders, by=("item",), size=60, keys="any", fold={"n": Count()}, ttl_days=30
@@ -441,7 +446,7 @@ def test_windows_by_any_key_have_a_row_for_each_partition(tested):
 
 
 def test_rows_of_live_windows_wait_while_a_shard_is_spared(tested):
-    """And come when it is spared no longer, without a new record."""
+    """The rows arrive when the shard is no longer spared, without a new record."""
     app, orders = _app(partitions=1)
     app.windows("per_minute", of=orders, by=("account",), size=60, fold={"n": Count()})
     tester: AppTester = tested(app)

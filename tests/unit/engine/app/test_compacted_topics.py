@@ -1,4 +1,4 @@
-"""A compacted topic: the newest record of each key, sent in the transaction of its event."""
+"""Compacted topics: the newest record of each key, sent in the transaction of its event."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def _app():
     return app, orders, latest
 
 
-def test_kafka_is_told_to_compact_it():
-    """With Faust's word, which was accepted and did nothing."""
+def test_the_topic_is_created_with_the_compact_policy():
+    """The topic's configuration has `cleanup.policy=compact`."""
     app, _, _ = _app()
     config = {topic.name: topic.config for topic in wanted_topics(app.topology)}
     assert config["latest"]["cleanup.policy"] == "compact"
@@ -32,7 +32,7 @@ def test_kafka_is_told_to_compact_it():
 
 
 def test_records_and_deletions_are_part_of_their_events(app_tester):
-    """A value, and nothing for a key that is to go; one of each, through a crash."""
+    """One value and one tombstone, through a crash."""
     app, orders, latest = _app()
     totals = app.Table("totals", default=float)
 
@@ -54,8 +54,8 @@ def test_records_and_deletions_are_part_of_their_events(app_tester):
     ]
 
 
-def test_a_record_without_a_key_costs_its_event(app_tester):
-    """Kafka would refuse it for good, and with it each commit that holds it."""
+def test_a_record_without_a_key_dead_letters_its_event(app_tester):
+    """Kafka refuses the record, and with it every commit that contains it."""
     app, orders, latest = _app()
 
     @app.agent(orders)
@@ -70,8 +70,8 @@ def test_a_record_without_a_key_costs_its_event(app_tester):
     assert [sent.value for sent in tester.outputs(latest)] == [1.0, 2.0]
 
 
-def test_no_agent_reads_it():
-    """What compaction took before it was read would be counted nowhere."""
+def test_an_agent_on_a_compacted_topic_is_refused():
+    """Compaction may remove records before an agent reads them."""
     app, _, latest = _app()
     with pytest.raises(UsageError, match="latest, which is compacted"):
 

@@ -1,4 +1,4 @@
-"""One tenant's values grow: its events are refused, and another tenant gets what it gets alone."""
+"""Growing values of one tenant: its events are refused, and the other tenant is unaffected."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _note(tenant, page, text, second=0):
 @pytest.fixture
 def tested(app_tester):
     def run(hostile, act=None):
-        """What the victim gets, and the tester after it."""
+        """The output of the other tenant, and the tester afterwards."""
         app, topics, kept = _app()
         settings = replace(SETTINGS, max_table_bytes=1 << 20)
         tester = app_tester(app, settings=settings, now_ms=NOW_MS)
@@ -84,8 +84,8 @@ HOSTILE = {
 @pytest.mark.parametrize(
     ("sent", "act"), [("texts", None), ("keys", "crash"), ("wide texts", "move")]
 )
-def test_another_tenant_gets_what_it_gets_alone(tested, sent, act):
-    """The partition stopped, `state_limit`, for all tenants."""
+def test_another_tenant_gets_the_same_results_as_without_the_growing_tenant(tested, sent, act):
+    """The partition must not stop with `state_limit` for all tenants."""
     pages, kept, _ = tested([])
     assert (len(pages), len(kept)) == (2, 4)
     *beside, tester = tested(HOSTILE[sent], act)

@@ -1,4 +1,4 @@
-"""Which app a command means, and one clear sentence where it cannot be had."""
+"""Which app a command loads, and the error if it cannot be loaded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ number = 7
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """A working folder from which modules are imported and forgotten."""
+    """A working folder for modules, which are removed from the import cache afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DIA_APP", raising=False)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path != ""])
@@ -42,7 +42,7 @@ def here(tmp_path, monkeypatch):
 
 
 def test_the_option_decides_then_the_project_then_the_built_in_app(here):
-    """A project names its app once; a command can name another."""
+    """A project names its app once; an option of a command overrides it."""
     below = here / "a" / "b"
     below.mkdir(parents=True)
     assert named_app("", below) == BUILT_IN
@@ -50,11 +50,11 @@ def test_the_option_decides_then_the_project_then_the_built_in_app(here):
     assert named_app("", below) == "acme_orders:app"
     assert named_app("other:app", below) == "other:app"
     (here / "a" / "pyproject.toml").write_text("[tool.other]\n")
-    assert named_app("", below) == BUILT_IN, "the nearest project decides"
+    assert named_app("", below) == BUILT_IN, "the nearest project file names the app"
 
 
 def test_an_app_of_the_working_folder_is_found(here):
-    """`dia` is a script: the folder it was called in is not on the path by itself."""
+    """`dia` is an installed script, so Python does not add the working folder to the path."""
     (here / "acme_orders.py").write_text(ORDERS)
     assert load_app("acme_orders:app").name == "acme"
     assert load_app("acme_orders") is load_app("acme_orders:app")
@@ -74,8 +74,8 @@ def test_an_app_of_the_working_folder_is_found(here):
         (":app", None, "names no module"),
     ],
 )
-def test_an_app_that_cannot_be_had_is_named_in_one_sentence(here, capsys, name, module, said):
-    """Exit code 2, before any broker was asked."""
+def test_an_app_that_cannot_be_loaded_is_named_in_one_sentence(here, capsys, name, module, said):
+    """Exit code 2, before any request to a broker."""
     if module is not None:
         (here / "acme_orders.py").write_text(module)
     with pytest.raises(UsageError) as refused:
@@ -87,15 +87,15 @@ def test_an_app_that_cannot_be_had_is_named_in_one_sentence(here, capsys, name, 
     assert "Traceback" not in err
 
 
-def test_a_project_file_that_cannot_be_read_is_said(here):
-    """Else the built-in app would run in silence where another was meant."""
+def test_an_unreadable_project_file_is_an_error(here):
+    """Falling back to the built-in app would run the wrong app without a message."""
     (here / "pyproject.toml").write_text("[tool.dia\n")
     with pytest.raises(UsageError, match=r"pyproject\.toml cannot be read"):
         named_app("", here)
 
 
 def test_every_command_takes_the_app(here, capsys, monkeypatch):
-    """The option may stand before or behind the command, and in the environment."""
+    """The option may stand before or after the command, or in the environment."""
     (here / "acme_orders.py").write_text(ORDERS)
     for argv in (
         ["-A", "acme_orders", "schemas", "list", "--json"],

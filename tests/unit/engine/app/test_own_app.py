@@ -1,4 +1,4 @@
-"""A user's own app on a broker in memory: its records, every command, and a second app beside it."""
+"""A user's app on a memory broker: its records, every command, and a second app on the cluster."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _beside(topic="invoices", group="beta-group"):
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A working folder in which the modules of the apps lie."""
+    """A working folder that holds the apps' modules."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setenv("DIA_HOME", str(tmp_path / "home"))
@@ -160,7 +160,7 @@ async def _append(broker, topic, key, value):
 
 @pytest.mark.parametrize("codec", ["json", "msgpack"])
 def test_a_users_topic_goes_through_every_command(home, broker, capsys, codec):
-    """None of it may need a line in the engine: the module is all there is."""
+    """The user's module is enough: no topic needs code in the engine."""
     (home / "acme_orders.py").write_text(ORDERS.replace("CODEC", codec))
     assert _dia("topics", "apply") == 0
     assert _dia("topics", "plan") == 0
@@ -255,7 +255,7 @@ async def _http(home, broker, app):
 
 
 def test_two_apps_on_one_cluster_share_no_name(home, broker):
-    """Neither reads, fences, restores or judges what is the other's."""
+    """Neither app reads, fences, restores or audits data of the other."""
     (home / "acme_orders.py").write_text(ORDERS.replace("CODEC", "json"))
     (home / "beta_orders.py").write_text(_beside())
     assert _dia("topics", "apply") == 0
@@ -304,7 +304,7 @@ async def _topics(broker):
     ],
 )
 def test_a_topic_of_another_app_is_refused(home, broker, capsys, other, topic, group, said):
-    """Both would write one DLQ, and a journal of each would speak of the other's letters."""
+    """Both apps would write one DLQ topic, and each journal would list the other's dead letters."""
     (home / "acme_orders.py").write_text(ORDERS.replace("CODEC", "json"))
     beside = _beside(topic, group).replace('App("beta")', f'App("{other}")')
     (home / "beta_orders.py").write_text(beside)
@@ -317,8 +317,9 @@ def test_a_topic_of_another_app_is_refused(home, broker, capsys, other, topic, g
 
 
 def test_a_group_of_another_app_is_refused(home, broker, capsys):
-    """`acme-x` may be an app, and the name of a group of `acme`: their producers would fence each
-    other."""
+    """`acme-x` may be an app, and also a group of app `acme`: their producers would fence each
+    other.
+    """
     (home / "acme_orders.py").write_text(ORDERS.replace("CODEC", "json"))
     grouped = ORDERS.replace("CODEC", "json").replace(
         "tables=(SEEN_EVENTS,)", "tables=(SEEN_EVENTS,), group='acme-x-group'"
@@ -332,7 +333,7 @@ def test_a_group_of_another_app_is_refused(home, broker, capsys):
 
 
 def test_a_record_is_a_struct_whose_fields_are_named():
-    """Defaults may stand anywhere, and nothing is given by place."""
+    """Fields with defaults may stand anywhere, and fields are given by keyword only."""
     from streams import Record
 
     class Order(Record, frozen=True):
@@ -344,8 +345,8 @@ def test_a_record_is_a_struct_whose_fields_are_named():
         Order(1)
 
 
-def test_the_file_of_the_readme_is_an_app(home, broker, capsys):
-    """It is what people copy."""
+def test_the_readme_example_is_an_app(home, broker, capsys):
+    """Users copy this file."""
     readme = (Path(__file__).parents[4] / "README.md").read_text()
     source = readme.split("```python\n# acme_orders.py\n")[1].split("```")[0]
     (home / "acme_orders.py").write_text(source)
@@ -370,7 +371,7 @@ def test_the_file_of_the_readme_is_an_app(home, broker, capsys):
 
 
 def test_a_bad_record_of_a_topic_without_tenants_counts_for_no_tenant():
-    """An event's unknown field ``tenant_id`` could else put a tenant into quarantine."""
+    """Otherwise an unknown field ``tenant_id`` of an event could put a tenant into quarantine."""
     app = App("acme")
     orders = app.topic("orders", value_type=dict, partitions=1)
     settings, place = Settings(), TopicPartition("orders", 0)

@@ -34,8 +34,9 @@ def _rows(tester, name, *columns):
 
 
 def test_roll_ups_are_longer_windows_of_the_same_records(app_tester):
-    """Each exact by itself, also for aggregators that do not add up; closing calls its function for the
-    shortest alone."""
+    """Each roll-up is exact for all aggregators, also those that do not add up. The function for
+    closed windows runs for the shortest windows only.
+    """
     app, orders = _app()
     told = app.topic("told")
 
@@ -68,8 +69,8 @@ def test_roll_ups_are_longer_windows_of_the_same_records(app_tester):
         ({"size": 60, "roll_ups": ("1h", "2d")}, "must be 1 s to 1 d"),
     ],
 )
-def test_roll_ups_that_mean_nothing_are_refused_and_nothing_is_declared(options, said):
-    """Also where the first of them could have been."""
+def test_an_invalid_roll_up_is_refused_and_none_is_declared(options, said):
+    """This holds also if the first of several roll-ups is valid."""
     app, orders = _app()
     with pytest.raises(UsageError, match=said):
         app.windows("sold", of=orders, by=("account",), fold={"n": Count()}, **options)
@@ -77,8 +78,8 @@ def test_roll_ups_that_mean_nothing_are_refused_and_nothing_is_declared(options,
     assert not app.agents
 
 
-def test_a_roll_up_whose_name_is_taken_declares_nothing():
-    """Two tables of one name would be one."""
+def test_a_roll_up_with_a_name_in_use_is_refused_and_none_is_declared():
+    """Two tables cannot share a name."""
     app, orders = _app()
     app.sink("sold_1h", columns={"id": str}, open=lambda *_: None)
     with pytest.raises(UsageError, match="sold_1h"):

@@ -1,4 +1,4 @@
-"""Live states of `app.windows` are shared between tenants: one that begins windows without end stops no other."""
+"""Open windows of `app.windows` are shared between tenants: one tenant cannot use the room of all."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _visit(tenant, page, second=0):
 
 
 def _sends(tester, topic, events):
-    """All appended before the app comes to rest, so that batches hold many."""
+    """Appends all events first, so that one batch holds many."""
     for event in events:
         key = getattr(event, topic.key_field).encode()
         tester._run(tester._append(topic.name, key, topic.codec.encode(event), ()))
@@ -75,8 +75,8 @@ def _counts(tester, table, tenant):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_windows_without_end_are_refused_and_stop_no_other_tenant(tested, shape):
-    """One tenant filled the states of a partition, which stopped it for all (F4)."""
+def test_windows_beyond_a_share_are_refused_and_stop_no_other_tenant(tested, shape):
+    """One tenant must not fill the window states of a partition and stop it for all."""
     app, visits = _app(shape)
     tester = tested(app)
     _sends(tester, visits, [_visit("hostile", f"h{n}", n / 30) for n in range(MANY)])
@@ -87,14 +87,16 @@ def test_windows_without_end_are_refused_and_stop_no_other_tenant(tested, shape)
     _sends(tester, visits, [_visit("hostile", "h0", 32), _visit("hostile", "one more", 32)])
     _sends(tester, visits, [_visit("last", "end", 600)])
     assert _counts(tester, shape, "victim") == {"v": 2}
-    assert _counts(tester, shape, "hostile")["h0"] == 2, "a state that is there takes no more room"
+    assert _counts(tester, shape, "hostile")["h0"] == 2, (
+        "an event for an existing window was refused"
+    )
     assert len(_counts(tester, shape, "hostile")) == MANY - len(refused)
     assert len(tester.dead_letters) == len(refused) + 1
 
 
 @pytest.mark.parametrize("act", ["go on", "crash", "move"])
 def test_a_refused_record_counts_once_windows_have_closed(tested, act):
-    """Closed windows give the share back, and a refusal leaves no id behind: its replay is no duplicate."""
+    """A closed window returns its share. A refusal stores no id, so a replay is not a duplicate."""
     app, visits = _app("tumbling", ids="id")
     tester = tested(app)
     _sends(tester, visits, [_visit("hostile", f"h{n}") for n in range(MANY)])
@@ -114,8 +116,8 @@ def test_a_refused_record_counts_once_windows_have_closed(tested, act):
     assert len(tester.dead_letters) == before
 
 
-def test_a_record_that_one_table_refuses_is_in_none(tested):
-    """Else a replay of its dead letter would count twice in the others."""
+def test_a_record_that_one_table_refuses_counts_in_no_table(tested):
+    """Otherwise a replay of its dead letter would count twice in the other tables."""
     app = App("acme")
     visits = app.topic(
         "visits", value_type=Visit, key_field="tenant_id", time_field="ts", partitions=1
@@ -125,7 +127,7 @@ def test_a_record_that_one_table_refuses_is_in_none(tested):
     )
     app.windows("all", of=visits, by=("tenant_id",), size="1m", fold=LARGE)
     tester = tested(app)
-    # The hour's table fills first: the minutes' windows close.
+    # The table of hours fills first, while windows of minutes close.
     for minute in range(5):
         events = [_visit("hostile", f"h{minute} {n}", 60 * minute) for n in range(MANY // 5)]
         _sends(tester, visits, events)
@@ -141,7 +143,9 @@ def test_a_record_that_one_table_refuses_is_in_none(tested):
 
 
 def test_after_a_restart_the_next_tenant_finds_room(tested):
-    """Who began the states that are there is not known any more; they are nobody's."""
+    """After a restart the tenants of the stored windows are unknown, so no tenant is charged for
+    them.
+    """
     app, visits = _app("tumbling")
     tester = tested(app)
     _sends(tester, visits, [_visit("hostile", f"h{n}") for n in range(MANY)])
@@ -151,8 +155,8 @@ def test_after_a_restart_the_next_tenant_finds_room(tested):
     assert _counts(tester, "tumbling", "victim") == {"v": 1}
 
 
-def test_events_that_name_no_tenant_are_refused_nothing(tested):
-    """An app without tenants stops at the bound, where nothing is lost."""
+def test_events_without_a_tenant_are_not_refused(tested):
+    """An app without tenants stops at the bound and loses no record."""
     app = App("acme")
     orders = app.topic(
         "orders", value_type=Order, key_field="account", time_field="ts", partitions=1
@@ -165,8 +169,8 @@ def test_events_that_name_no_tenant_are_refused_nothing(tested):
     assert tester.dead_letters == []
 
 
-def test_a_full_table_whose_windows_a_batch_is_late_for_judges_nothing(tested):
-    """Also where the records are late for that table alone, and it drops them."""
+def test_a_full_table_does_not_refuse_records_that_are_late_for_it(tested):
+    """A full table must not refuse records that are late for it, since it drops them anyway."""
     app, visits = _app("tumbling", late="drop")
     app.windows("long", of=visits, by=("tenant_id",), size="1h", fold={"n": Count()}, grace="1h")
     tester = tested(app)

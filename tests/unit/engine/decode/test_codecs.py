@@ -1,4 +1,4 @@
-"""One batch in: the good events in order, and for each bad record its code, path and sentence."""
+"""Decoding of a batch: valid events in order, and code, path and message of each invalid record."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def without(name: str) -> bytes:
 
 
 def raw(number: str, field: str = "value") -> bytes:
-    """A record whose ``field`` holds a token that json.dumps would not write."""
+    """A record whose ``field`` holds a token that json.dumps does not write."""
     return value(**{field: "@"}).replace(b'"@"', number.encode())
 
 
@@ -54,7 +54,7 @@ def batch(
 
 
 def one(raw_value: bytes | None, **around) -> Decoded:
-    """Decode a record between two good ones, which must never suffer."""
+    """Decode the record between two valid ones, which must be unaffected."""
     return decode(MODEL_METRICS, batch([value(), raw_value, value(ts=T + 1)], **around), LIMITS)
 
 
@@ -101,7 +101,7 @@ BAD = [
 
 @pytest.mark.parametrize(("bad", "code", "path"), BAD)
 def test_a_bad_record_has_its_code_and_path_and_leaves_its_neighbours_alone(bad, code, path):
-    """Operators filter dead letters by code; a batch must never be lost for one record."""
+    """Operators filter dead letters by code, and one invalid record must not cost its batch."""
     decoded = one(bad)
     assert [(b.position, b.code, b.path) for b in decoded.bad] == [(1, code, path)]
     assert decoded.bad[0].message.startswith(f"{path}: ")
@@ -130,15 +130,15 @@ ACCEPTED = [
 
 @pytest.mark.parametrize("accepted", ACCEPTED)
 def test_values_inside_the_bounds_are_events(accepted):
-    """Bounds are inclusive, unknown fields are ignored, and of a repeated field the last counts."""
+    """Bounds are inclusive, unknown fields are ignored, and the last of repeated fields counts."""
     decoded = one(accepted)
     assert decoded.bad == []
     assert decoded.positions is None
     assert [type(event) for event in decoded.events] == [ModelMetric] * 3
 
 
-def test_an_empty_batch_decodes_to_nothing():
-    """A position that moved past control markers comes as a batch without records."""
+def test_an_empty_batch_decodes_to_no_events():
+    """After transaction markers the consumer may return a batch without records."""
     decoded = decode(MODEL_METRICS, batch([]), LIMITS)
     assert (decoded.events, decoded.positions, decoded.bad) == ([], None, [])
     assert len(decoded.event_ms) == len(decoded.append_ms) == 0
@@ -146,33 +146,35 @@ def test_an_empty_batch_decodes_to_nothing():
 
 @pytest.mark.parametrize("key", [None, b"", b"T", b"other", b"\xff", b"t" * 4096])
 def test_a_key_that_is_not_the_tenant_is_refused(key):
-    """Deduplication holds per partition, so a wrong key would let duplicates through."""
+    """Deduplication works per partition: a record with a wrong key would bypass it."""
     decoded = one(value(), keys=[b"t", key, b"t"])
     assert [(b.position, b.code, b.path) for b in decoded.bad] == [(1, "key_mismatch", "key")]
     assert decoded.positions == [0, 2]
 
 
-def test_the_key_outranks_the_time():
-    """One record has one code: the one that says it is in the wrong partition."""
+def test_a_wrong_key_takes_precedence_over_a_wrong_time():
+    """A record has one code; the wrong partition takes precedence over the time."""
     decoded = one(value(ts=0), keys=[b"t", b"x", b"t"])
     assert [b.code for b in decoded.bad] == ["key_mismatch"]
 
 
 @pytest.mark.parametrize("version", [b"2", b"0", b"", b"one", b"1.0", b"9" * 4000, None])
 def test_an_unknown_schema_version_is_refused(version):
-    """A record of a version this build does not know must wait in the DLQ, not be guessed at."""
+    """A record of an unknown version waits in the DLQ."""
     decoded = one(value(), record_headers=[(), ((headers.SCHEMA, version),), ()])
     assert [(b.position, b.code) for b in decoded.bad] == [(1, "unknown_schema_version")]
 
 
 def test_the_last_of_repeated_headers_counts():
-    """Replay appends its headers behind those the record already had."""
+    """Replay appends its headers after the original ones."""
     repeated = ((headers.SCHEMA, b"99"), (headers.SCHEMA, b"1"))
     assert one(value(), record_headers=[(), repeated, ()]).bad == []
 
 
 def test_a_replayed_record_is_judged_by_its_first_append_time():
-    """A dead letter fixed a month later is not late: it was on time when it came."""
+    """A dead letter that is replayed a month later is judged by its first append time, so it is not
+    late.
+    """
     month_ms = 30 * 86_400_000
     replayed = ((headers.REPLAY_APPEND_TS, str(T).encode()),)
     records = batch(
@@ -189,7 +191,7 @@ def test_a_replayed_record_is_judged_by_its_first_append_time():
      (str(T + 1).encode(), "out_of_range"), (b"9" * 18, "out_of_range")],
 )  # fmt: skip
 def test_an_impossible_first_append_time_is_refused(stamp, code):
-    """Nobody may move their record's clock forward by a header."""
+    """A header must not move a record's time into the future."""
     decoded = one(value(), record_headers=[(), ((headers.REPLAY_APPEND_TS, stamp),), ()])
     assert [(b.position, b.code, b.path) for b in decoded.bad] == [
         (1, code, headers.REPLAY_APPEND_TS)
@@ -197,7 +199,7 @@ def test_an_impossible_first_append_time_is_refused(stamp, code):
 
 
 def test_a_deep_and_wide_record_is_refused_in_little_memory():
-    """Its path is long and its numbers are many: one long string for each would fill the memory."""
+    """The error carries a long path and long numbers: a string for each would fill the memory."""
     deep = b'{"%s":' % (b"k" * 100) * 800 + b"[" + b"1," * 200_000 + b"NaN]" + b"}" * 800
     tracemalloc.start()
     decoded = one(deep)
@@ -210,13 +212,13 @@ def test_a_deep_and_wide_record_is_refused_in_little_memory():
 
 
 def test_thousands_of_headers_are_only_read():
-    """A header bomb is slow at worst."""
+    """Thousands of headers cost time only."""
     bomb = tuple((f"h{i}", b"x" * 10) for i in range(20_000))
     assert one(value(), record_headers=[(), bomb, ()]).bad == []
 
 
 def test_an_invalid_choice_is_out_of_range():
-    """A status nobody declared is a value, not a type, problem."""
+    """An undeclared status has the right type and a wrong value."""
     result = {
         "request_id": "r", "idempotency_key": "k", "tenant_id": "t", "status": "done",
         "summary": {}, "started_ts": T, "finished_ts": T,
@@ -234,7 +236,7 @@ def test_an_invalid_choice_is_out_of_range():
 
 
 def test_every_declared_source_topic_has_a_codec():
-    """A topic without a family would fail at its first record, in production."""
+    """Otherwise a topic without a schema family fails at its first record."""
     for topic in app.topology.topics:
         decoded = decode(topic, batch([b"{}"], topic=topic.name), LIMITS)
         assert [b.code for b in decoded.bad] == ["missing_field"]
@@ -253,7 +255,7 @@ class _Thing(msgspec.Struct):
 
 
 def test_records_of_old_versions_are_read_as_the_latest():
-    """Producers are upgraded one by one, so a batch holds several versions side by side."""
+    """Producers are upgraded one by one, so a batch holds several versions."""
     topic = App("test").topic(
         "things",
         versions={1: _OldThing, 2: _Thing},
@@ -279,8 +281,8 @@ def test_records_of_old_versions_are_read_as_the_latest():
     ]
 
 
-def test_the_edge_names_keys_and_the_same_defects():
-    """What is refused before sending is exactly what would be a dead letter after."""
+def test_the_edge_names_the_same_keys_and_defects():
+    """The edge refuses exactly the records that the engine would dead-letter."""
     values = [value(), value(ts=0), b"{", value(tenant_id="other")]
     decoded, keys = check(MODEL_METRICS, values, T, LIMITS)
     assert keys == [b"t", b"other"]
@@ -298,11 +300,10 @@ TRAINING = {
 @pytest.mark.parametrize("alias", [None, "champion", "absent"])
 @pytest.mark.parametrize("stage", [None, "live", "absent"])
 @pytest.mark.parametrize("event", ["run_completed", "alias_updated", "stage_transitioned"])
-def test_what_a_kind_of_event_needs_is_in_the_decoder_and_in_the_published_schema(
+def test_required_fields_of_a_kind_are_the_same_in_decoder_and_published_schema(
     event, alias, stage
 ):
-    """A record that its schema allows, and that its agent always refuses, is told so by nothing
-    that stands before the agent."""
+    """Otherwise a producer could send a record that its schema allows and its agent always refuses."""
     result = {**TRAINING, "event": event, "alias": alias, "stage": stage}
     result = {name: found for name, found in result.items() if found != "absent"}
     needed = {"alias_updated": "alias", "stage_transitioned": "stage"}.get(event)
@@ -315,8 +316,8 @@ def test_what_a_kind_of_event_needs_is_in_the_decoder_and_in_the_published_schem
     )
 
 
-def test_a_family_may_take_less_than_a_record_holds():
-    """A training result must fit one entry of the outbox, whatever Kafka takes."""
+def test_a_family_may_bound_its_events_below_the_record_size():
+    """A training result must fit one outbox entry, whatever record size Kafka accepts."""
     limit = TRAIN_RESULTS.bytes_max
     fits = json.dumps({**TRAINING, "filler": ""}).encode()
     fits = fits.replace(b'"filler": ""', b'"filler": "%s"' % (b"x" * (limit - len(fits))))
@@ -325,7 +326,7 @@ def test_a_family_may_take_less_than_a_record_holds():
 
 
 def test_each_published_version_can_be_checked_before_it_is_sent(second_version):
-    """A producer moves to a new version when it can; both are told the truth until then."""
+    """Producers upgrade at different times; the check must be right for old and new versions."""
     old, new = value(), json.dumps({**GOOD, "value": 1.5, "unit": "s"}).encode()
     for version, values, refused in (
         (1, [old, new], []),
@@ -338,8 +339,10 @@ def test_each_published_version_can_be_checked_before_it_is_sent(second_version)
 
 
 @pytest.mark.parametrize("bad", [b"{", value(ts="soon"), raw("1.5", "ts"), raw("1e400", "ts"), b""])
-def test_a_refused_record_leaves_no_cycle_that_keeps_its_batch(bad) -> None:
-    """A worker collects rarely: each batch with one bad record stayed in memory for minutes."""
+def test_a_refused_record_leaves_no_reference_cycle_to_its_batch(bad) -> None:
+    """Workers rarely run the garbage collector: a reference cycle would keep each batch in memory
+    for minutes.
+    """
     decode(MODEL_METRICS, batch([value(), bad, value()]), LIMITS)
     gc.collect()
     gc.disable()

@@ -1,4 +1,4 @@
-"""Event times: whatever a field holds, it costs its own record at most."""
+"""Event times: an invalid value costs only its own record."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def _times(values):
 
 
 @given(values=st.lists(ANY_VALUE, max_size=6))
-def test_a_time_is_judged_alone(values):
-    """The others of a batch change neither what is read nor what is refused."""
+def test_a_time_is_judged_independently_of_its_batch(values):
+    """The other records of a batch do not change the result."""
     times, wrong = _times(values)
     for row, value in enumerate(values):
         alone, alone_wrong = _times([value])
@@ -63,8 +63,8 @@ def test_a_time_is_judged_alone(values):
         ([], "wrong_type"),
     ],
 )
-def test_a_value_that_is_no_time_is_a_dead_letter(value, code):
-    """Its neighbours are events: a record that stopped its partition would do so at each restart."""
+def test_an_invalid_time_is_a_dead_letter(value, code):
+    """Its neighbours are decoded. A record that stops its partition would do so at each restart."""
     topic = App("acme").topic("orders", value_type=Order, key_field="account", time_field="ts")
     values = [json.dumps({"account": "a", "ts": ts}).encode() for ts in (NOW_MS, value, NOW_MS + 1)]
     batch = RecordBatch(
@@ -77,13 +77,13 @@ def test_a_value_that_is_no_time_is_a_dead_letter(value, code):
 
 @pytest.mark.parametrize("hint", [int, float, int | None, Any])
 def test_a_time_field_may_be_a_number(hint):
-    """With null or not, or without a type: its values are then judged one by one."""
+    """The type may be optional or absent: the values are then checked one by one."""
     assert _declared(hint).time_field == "ts"
 
 
 @pytest.mark.parametrize("hint", [datetime, str, bool, list[int], datetime | None])
 def test_a_time_field_that_holds_no_number_is_refused(hint):
-    """When it is declared: no record of the topic could be read."""
+    """At the declaration, since no record of the topic could be read."""
     with pytest.raises(UsageError, match="time_field='ts'"):
         _declared(hint)
 
@@ -97,7 +97,9 @@ def _declared(hint):
 
 @pytest.mark.parametrize("note", [2**70, [-(2**64)], {"a": {"b": 2**64}}])
 def test_an_integer_beyond_64_bits_is_compared_by_the_bytes_of_its_record(app_tester, note):
-    """Windows with ids compare payloads: what MessagePack cannot hold must not stop the partition."""
+    """Windows with ids compare payloads: an integer that MessagePack cannot encode must not stop
+    the partition.
+    """
 
     class Noted(Record):
         id: str

@@ -1,4 +1,4 @@
-"""Columns of a batch are the same, or refused the same, whether the scanner read them or objects did."""
+"""Columns of a batch are equal, and refused equally, by the scanner and by objects."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _batch(values: list[bytes]) -> RecordBatch:
 
 
 def _both(values: list[bytes]) -> list[EventFields]:
-    """The fields as objects give them and, where kernels are loaded, as the scanner does."""
+    """The fields read from objects and, where kernels are loaded, by the scanner."""
     batch = _batch(values)
     found: list[EventFields] = [ObjectFields(decode(TOPIC, batch, LIMITS).events)]
     if kernels.active is not None:
@@ -59,7 +59,7 @@ def _both(values: list[bytes]) -> list[EventFields]:
 
 @pytest.mark.parametrize("rows", [None, [1]])
 def test_a_column_of_records_is_a_list_however_they_were_fetched(rows):
-    """An agent that joins two columns must not depend on whether kernels are loaded."""
+    """The type of a column does not depend on whether kernels are loaded."""
     plain = _batch([PLAIN, FULL])
     decoded = decode(TOPIC, plain, LIMITS)
     times = decoded.event_ms, decoded.append_ms, LogTimes(decoded.append_ms, decoded.append_ms)
@@ -70,7 +70,7 @@ def test_a_column_of_records_is_a_list_however_they_were_fetched(rows):
 
 
 def test_records_taken_one_at_a_time_are_lists():
-    """Each place of a framed batch costs as much as all the rest of an event in an agent's loop."""
+    """Access by index to a framed batch costs as much as the rest of an agent's loop for an event."""
     batch = framed(_batch([PLAIN, FULL]))
     batch.to_lists()
     assert (batch.keys, batch.values, batch.offsets) == ([b"a", b"a"], [PLAIN, FULL], [0, 1])
@@ -78,7 +78,7 @@ def test_records_taken_one_at_a_time_are_lists():
 
 
 def test_a_whole_number_is_read_as_a_number():
-    """Its column is another one than that of a float field."""
+    """Integer and float fields have columns of different types."""
     for fields in _both([PLAIN, FULL]):
         assert fields.numbers("count").tolist() == [7.0, 7.0]
         assert fields.numbers("turns").tolist() == [9.0, 9.0]
@@ -93,14 +93,14 @@ def test_a_whole_number_is_read_as_a_number():
     ],
 )  # fmt: skip
 def test_a_field_of_another_type_or_with_none_in_it_is_refused(read, name):
-    """Another field's values, or what memory held before, would be counted as its own."""
+    """Otherwise values of another field, or uninitialised memory, would be counted."""
     for fields in _both([PLAIN, FULL]):
         with pytest.raises(TypeError, match=name):
             getattr(fields, read)(name)
 
 
-def test_a_field_that_may_be_none_is_read_where_it_is_not():
-    """What a type allows does not refuse a batch."""
+def test_an_optional_field_is_read_where_it_has_a_value():
+    """A None that the type allows does not refuse the batch."""
     for fields in _both([FULL, FULL]):
         assert fields.wholes("level").tolist() == [3, 3]
         assert fields.numbers("ratio").tolist() == [0.5, 0.5]
@@ -108,7 +108,7 @@ def test_a_field_that_may_be_none_is_read_where_it_is_not():
 
 @pytest.mark.skipif(kernels.active is None, reason="nothing is scanned")
 def test_a_batch_of_slow_records_is_decoded_without_columns():
-    """A producer that writes each field twice must not cost more than it does without kernels."""
+    """A producer that repeats each field must not make decoding slower than without kernels."""
     scanner = Scanner.of(TOPIC)
     assert scanner is not None
     assert scanner.decode(_batch([TWICE] * 8), LIMITS).fields is None

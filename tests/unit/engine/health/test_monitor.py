@@ -1,4 +1,4 @@
-"""Health as metrics of a process that lives on."""
+"""Health metrics of a long-running process."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ async def broker(clock) -> MemoryBroker:
 
 @pytest.fixture
 async def running(broker, clock, tmp_path):
-    """The metrics of a monitor that runs."""
+    """The metrics of a running monitor."""
     metrics = Metrics()
 
-    async def none_here():
+    async def no_findings():
         return []
 
     monitor = HealthMonitor(
-        broker, [DeclaredSource(GROUP, TOPIC)], none_here, clock, metrics.health, tmp_path
+        broker, [DeclaredSource(GROUP, TOPIC)], no_findings, clock, metrics.health, tmp_path
     )
     task = asyncio.create_task(monitor.run())
     await settle(200)
@@ -53,7 +53,7 @@ DEAD = {"code": "group_dead", "severity": "red", "subject": TOPIC}
 
 
 async def test_lag_without_a_worker_is_a_metric(running, broker, clock):
-    """No worker is there to report it, and an alert needs a number."""
+    """No worker reports the lag, and alerts need it."""
     value, _ = running
     assert value("dia_group_lag_records", PLACE) == 0
     assert value("dia_health_findings", DEAD) is None
@@ -70,7 +70,7 @@ async def test_lag_without_a_worker_is_a_metric(running, broker, clock):
 
 
 async def test_a_lag_that_became_unknown_has_no_sample(running, broker, clock, monkeypatch):
-    """The last number would be a lie that looks like a flat line."""
+    """A stale value would look like a constant lag."""
     value, _ = running
 
     async def away(self):
@@ -83,8 +83,8 @@ async def test_a_lag_that_became_unknown_has_no_sample(running, broker, clock, m
     assert value("dia_health_verdict", {"verdict": "unknown"}) == 1
 
 
-async def test_a_defect_of_the_rule_hides_nothing(running, broker, clock, monkeypatch):
-    """Metrics of before would go on saying that all is well; and the monitor looks again."""
+async def test_an_error_in_a_health_rule_removes_old_metrics(running, broker, clock, monkeypatch):
+    """Old metrics must not persist as healthy, and the monitor must run again."""
     value, task = running
 
     async def broken(self):
@@ -101,8 +101,8 @@ async def test_a_defect_of_the_rule_hides_nothing(running, broker, clock, monkey
     assert value("dia_health_verdict", {"verdict": "warning"}) == 1
 
 
-async def test_what_no_longer_looks_shows_nothing(running):
-    """A leader that stepped down must not keep a red finding, or a green one, for ever."""
+async def test_a_stopped_monitor_has_no_samples(running):
+    """A leader that stepped down must not keep reporting old findings."""
     value, task = running
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

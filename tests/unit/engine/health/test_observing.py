@@ -1,4 +1,4 @@
-"""What is observed of a broker, and the verdict people get from it."""
+"""Observation of a broker, and the verdict shown to users."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Listener:
         self._consumer = consumer
 
     async def on_revoked(self, partitions) -> None:
-        """Nothing is kept."""
+        """Keeps no state."""
 
     async def on_assigned(self, partitions) -> None:
         for tp in partitions:
@@ -75,7 +75,7 @@ def _codes(health):
 
 
 async def test_records_that_no_worker_reads_are_red_and_counted(broker):
-    """20,000 unread records and no worker must not be "lag 0, healthy"."""
+    """20,000 unread records without a worker must not be "lag 0, healthy"."""
     await _produce(broker, 20_000)
     health = await _health(broker)
     assert health.verdict is Severity.RED
@@ -87,21 +87,22 @@ async def test_records_that_no_worker_reads_are_red_and_counted(broker):
 
 
 def test_every_agent_is_observed():
-    """One that is not would be green whatever it does."""
+    """An agent that is not observed would always be green."""
     assert {(agent.group, agent.source.name) for agent in app.agents.values()} == set(
         app.topology.read
     )
 
 
 async def test_an_empty_pipeline_without_workers_is_a_warning(broker):
-    """Nothing is lost yet, but nothing would be read either."""
+    """Nothing is lost yet, but no worker would read new records."""
     health = await _health(broker)
     assert (health.verdict, health.lag_records) == (Severity.WARNING, 0)
 
 
 async def test_a_group_that_reads_everything_is_healthy(broker):
-    """Green is possible, with an owner for each partition; and with unread records, where the
-    owner is known. One that is not may have stopped the partition."""
+    """Each partition needs an owner and a worker that reports it: otherwise progress is unproven,
+    since the worker may have stopped the partition.
+    """
     await _produce(broker, 10)
     consumer = broker.consumer(GROUP, [TOPIC], "one")
     await consumer.start(_Listener(consumer))
@@ -115,7 +116,7 @@ async def test_a_group_that_reads_everything_is_healthy(broker):
 
 
 async def test_a_living_group_that_leaves_a_topic_unread_is_red(broker):
-    """Static membership with another set of agents leaves whole topics without an owner."""
+    """Static membership with another set of agents leaves topics without an owner."""
     admin = await broker.admin()
     await admin.create_topics([TopicConfig("train.results", 1, 1, {})])
     await _produce(broker, 10)
@@ -129,7 +130,7 @@ async def test_a_living_group_that_leaves_a_topic_unread_is_red(broker):
 
 
 async def test_lag_counts_from_the_committed_offset(broker):
-    """Not from what a worker says of itself."""
+    """The worker's own report does not count."""
     await _produce(broker, 100)
     reader = await broker.reader()
     end = await reader.last_stable_offset(TopicPartition(TOPIC, 0))
@@ -139,7 +140,7 @@ async def test_lag_counts_from_the_committed_offset(broker):
 
 
 async def test_records_that_expired_unread_are_red(broker):
-    """They are lost to this group, and lag does not count them."""
+    """The group has lost them, and lag does not count them."""
     await _produce(broker, 100)
     await _commit(broker, 1)
     admin = await broker.admin()
@@ -150,8 +151,10 @@ async def test_records_that_expired_unread_are_red(broker):
 
 
 async def test_records_that_expired_before_the_first_commit_are_no_lag_of_0(broker):
-    """A broker forgets the offsets of a group that was away for a week, and retention its records:
-    nothing is left that lag could count. With an owner the group may be a new one."""
+    """After a week offline the broker forgets the group's offsets and retention removes the
+    records, so a lag cannot be counted. If the partition has an owner, the group may be new: a
+    warning.
+    """
     await _produce(broker, 100)
     reader, admin = await broker.reader(), await broker.admin()
     places = [TopicPartition(TOPIC, number) for number in range(2)]
@@ -173,7 +176,7 @@ async def test_records_that_expired_before_the_first_commit_are_no_lag_of_0(brok
 
 
 async def test_hundreds_of_partitions_are_asked_about_together(broker, monkeypatch):
-    """On a distant cluster one question takes a tenth of a second, and there are five seconds."""
+    """On a distant cluster one request takes 0.1 s, and the deadline is 5 s."""
     admin = await broker.admin()
     names = [f"topic-{number}" for number in range(3)]
     await admin.create_topics([TopicConfig(name, 400, 1, {}) for name in names])
@@ -190,8 +193,10 @@ async def test_hundreds_of_partitions_are_asked_about_together(broker, monkeypat
     assert len(asked) <= 15
 
 
-async def test_a_source_that_is_slow_to_answer_leaves_the_others_known(broker, monkeypatch):
-    """Its leader may be away. All sources have one deadline, and its turn may come first."""
+async def test_a_slow_source_leaves_the_others_known(broker, monkeypatch):
+    """The leader of one source may be away. All sources share one deadline, and the slow one may
+    come first.
+    """
     await (await broker.admin()).create_topics([TopicConfig("slow", 1, 1, {})])
     ask = MemoryReader.bounds
 
@@ -215,7 +220,9 @@ async def test_a_commit_past_the_end_is_red(broker):
 
 
 async def test_a_topic_that_is_absent_is_red_once_a_group_reads(broker):
-    """It was deleted under its workers; before the first worker it is only not made yet."""
+    """The topic was deleted under its workers; before the first worker it is merely not created
+    yet.
+    """
     absent = (DeclaredSource(GROUP, "absent"),)
     health = await _health(broker, sources=absent)
     assert _codes(health) == {("topic_absent", Severity.WARNING, "absent")}
@@ -227,14 +234,14 @@ async def test_a_topic_that_is_absent_is_red_once_a_group_reads(broker):
 
 
 async def test_a_topic_that_is_absent_beside_others_is_red_without_members(broker):
-    """Workers that start after it was deleted wait for it, and join no group meanwhile."""
+    """Workers that start after the deletion wait for the topic and join no group."""
     absent = DeclaredSource("another-group", "absent")
     health = await _health(broker, sources=(*SOURCES, absent))
     assert ("topic_absent", Severity.RED, "absent") in _codes(health)
 
 
 async def test_a_broker_that_refuses_is_unknown(broker):
-    """Not zero, and not healthy: the reason stands beside it."""
+    """The state is neither zero nor healthy, and gives the reason."""
 
     class Away:
         async def admin(self):
@@ -247,7 +254,7 @@ async def test_a_broker_that_refuses_is_unknown(broker):
 
 
 async def test_a_broker_that_hangs_is_unknown_at_the_deadline(broker):
-    """A status command answers, whatever its broker does."""
+    """A status command answers within its deadline."""
 
     class Hanging:
         async def admin(self):
@@ -258,8 +265,8 @@ async def test_a_broker_that_hangs_is_unknown_at_the_deadline(broker):
     assert "did not answer" in health.findings[0].reason
 
 
-async def test_one_group_that_is_not_told_leaves_the_others_known(broker, monkeypatch):
-    """One refused group must not hide the lag of every other one, nor be taken for empty."""
+async def test_a_group_that_cannot_be_described_leaves_the_others_known(broker, monkeypatch):
+    """One refused group must neither hide the lag of the others nor count as empty."""
     admin = await broker.admin()
     await admin.create_topics([TopicConfig("train.results", 1, 1, {})])
     ask = type(admin).describe_group
@@ -279,7 +286,7 @@ async def test_one_group_that_is_not_told_leaves_the_others_known(broker, monkey
 
 
 async def test_stopped_partitions_and_degraded_workers_are_findings(broker):
-    """What workers say of themselves is judged by the same rule."""
+    """The rule also judges the reports of workers."""
     held = {"group": GROUP, "topic": TOPIC, "partition": 1, "stopped_by": "changelog_gap"}
     worker = LiveWorker(pid=1, slot=0, partitions=[held])
     health = await _health(broker, [worker])
@@ -288,7 +295,9 @@ async def test_stopped_partitions_and_degraded_workers_are_findings(broker):
 
 
 async def test_a_partition_that_its_owner_cannot_open_is_a_finding_with_the_reason(broker):
-    """It has an owner and does not move: the reason stood in that worker's log alone."""
+    """The partition has an owner and makes no progress; the reason must not be in the worker's log
+    only.
+    """
     why = "unknown_topic: partition changelog/1 does not exist. Run `dia topics apply`."
     held = {"group": GROUP, "topic": TOPIC, "partition": 1, "stopped_by": None, "waits_for": why}
     ready = held | {"partition": 0, "waits_for": ""}
@@ -301,7 +310,7 @@ async def test_a_partition_that_its_owner_cannot_open_is_a_finding_with_the_reas
 
 
 async def test_a_partition_that_waits_for_the_schema_registry_is_a_finding_with_the_reason(broker):
-    """It is open and reads nothing: an operator looks for the registry, and not for a slow agent."""
+    """The finding directs the operator to the registry instead of a slow agent."""
     why = "schema_registry_unavailable: the schema registry does not answer"
     held = {"group": GROUP, "topic": TOPIC, "partition": 1, "phase": "ready", "waits_for": why}
     found = (await _health(broker, [LiveWorker(pid=1, slot=0, partitions=[held])])).findings
@@ -311,9 +320,12 @@ async def test_a_partition_that_waits_for_the_schema_registry_is_a_finding_with_
 
 
 @pytest.mark.parametrize("age_s", [5, 100, -100])
-async def test_what_a_worker_said_long_ago_is_no_proof(broker, tmp_path, monkeypatch, age_s):
-    """A full disk takes no new report, and a process that hangs writes none: the last one says that
-    all is well, also where the clock was set back since."""
+async def test_an_old_report_of_a_worker_does_not_count_as_healthy(
+    broker, tmp_path, monkeypatch, age_s
+):
+    """A worker with a full disk or a hanging process writes no report. Its last one must expire,
+    also if the clock was set back since.
+    """
     await _produce(broker, 10)
     consumer = broker.consumer(GROUP, [TOPIC], "member")
     await consumer.start(_Listener(consumer))
@@ -331,7 +343,7 @@ async def test_what_a_worker_said_long_ago_is_no_proof(broker, tmp_path, monkeyp
 
 
 async def test_a_worker_of_this_host_that_ended_is_no_healthy_owner(broker, tmp_path):
-    """A static member holds its partitions for a whole session after its process is gone."""
+    """A static member holds its partitions for the session timeout after its process has ended."""
     await _produce(broker, 10)
     name = instance_id(tmp_path, 0)
     consumer = broker.consumer(GROUP, [TOPIC], member_id(name, [TOPIC]))

@@ -1,4 +1,4 @@
-"""A partition that is held and not read: one look cannot see it, a history can."""
+"""A held partition without progress: only a series of observations shows it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _judged(history, observed):
 
 
 def test_an_owner_that_never_commits_becomes_red():
-    """A stranger in the group, or a worker that hangs: owned and green for ever."""
+    """A foreign member of the group, or a hanging worker, owns the partition and never commits."""
     history = CommitHistory()
     assert _judged(history, _observed(0, 5, 10)).verdict is Severity.HEALTHY
     assert _judged(history, _observed(STALL_S - 1, 5, 12)).verdict is Severity.HEALTHY
@@ -46,7 +46,7 @@ def test_an_owner_that_never_commits_becomes_red():
 
 
 def test_a_group_that_does_not_stop_rebalancing_becomes_red():
-    """Members that come and go for ever: nobody owns anything, and nothing is read."""
+    """While members come and go, no partition has an owner and no record is read."""
     history, moving = CommitHistory(), replace(OWNED, stable=False, members=())
     for at_s, worst in ((0, Severity.WARNING), (STALL_S, Severity.RED)):
         observed = _observed(at_s, 5, 10)
@@ -55,15 +55,15 @@ def test_a_group_that_does_not_stop_rebalancing_becomes_red():
 
 
 def test_a_partition_without_unread_records_does_not_stall():
-    """Nothing to read for a week, then one record: it has just begun to wait."""
+    """After a week without records the first new record has just begun to wait."""
     history = CommitHistory()
     assert history.stalls(_observed(0, 5, 5)) == {PLACE: 0.0}
     assert history.stalls(_observed(1000, 5, 5)) == {PLACE: 0.0}
     assert history.stalls(_observed(1010, 5, 6)) == {PLACE: 10.0}
 
 
-def test_what_is_unknown_for_a_while_goes_on_where_it_stood():
-    """An outage of the broker is no sign of life of the group's member."""
+def test_a_stall_continues_through_an_unknown_period():
+    """An outage of the broker proves no progress of the member."""
     history = CommitHistory()
     history.stalls(_observed(0, 5, 10))
     assert history.stalls(_observed(100, 5, 10, known=False)) == {}
@@ -72,7 +72,7 @@ def test_what_is_unknown_for_a_while_goes_on_where_it_stood():
 
 @given(st.lists(st.tuples(st.floats(0.1, 400), st.integers(0, 3), st.integers(0, 3)), max_size=20))
 def test_a_stall_is_the_time_since_the_last_move_or_since_all_was_read(steps):
-    """Against a plain log of what was seen."""
+    """Compared with a plain log of the observations."""
     history, at_s, committed, end = CommitHistory(), 0.0, 0, 0
     moved_s = None
     for pause_s, read, produced in steps:

@@ -1,4 +1,4 @@
-"""The process of a worker: Faust supervises it and has no part in the data."""
+"""The process of a worker: Faust supervises it and does not touch the data."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from streams.engine.host.host import WorkerHost
 
 @pytest.fixture
 def silent_broker():
-    """The address of a port that takes no connection."""
+    """The address of a port that refuses connections."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield "{}:{}".format(*bound.getsockname())
 
 
 async def test_a_worker_that_starts_before_its_broker_waits_for_it(silent_broker, tmp_path):
-    """Brokers that restart, or that the controller has fenced, name no broker in their metadata.
-    Faust's own clients raise then, and ended the process, though they serve nothing in it."""
+    """Brokers that restart, or that the controller has fenced, are missing in the metadata. Faust's
+    own clients, which the worker does not use, then raise and must not end the process.
+    """
     settings = Settings(
         kafka_bootstrap=silent_broker,
         clickhouse_shards="http://127.0.0.1:9",
@@ -39,8 +40,8 @@ async def test_a_worker_that_starts_before_its_broker_waits_for_it(silent_broker
         await host.stop()
 
 
-def test_wrong_security_of_kafka_is_refused_before_the_start(tmp_path):
-    """A worker that finds out later is restarted by its supervisor, for ever."""
+def test_invalid_kafka_security_settings_are_refused_before_the_start(tmp_path):
+    """Otherwise the worker fails later, and its supervisor restarts it in a loop."""
     settings = Settings(
         kafka_bootstrap="kafka:9093", kafka_security_protocol="SASL_SSL", state_dir=str(tmp_path)
     )

@@ -1,5 +1,6 @@
-"""Pages over HTTP: behind tokens and bounds, on a port that really listens; and the way to the worker
-that has a key."""
+"""Pages over HTTP: tokens, limits, a real listening port, and forwarding to the worker that owns
+the key.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +27,8 @@ from streams.engine.pages.serving import BODY_MAX_BYTES, PageSite
 from streams.engine.streams.page import PageRequest, PageResponse
 
 
-class Desk:
-    """Answers with what it was asked, or refuses."""
+class Handler:
+    """Answers with the request it got, or refuses."""
 
     def __init__(self):
         self.asked = []
@@ -50,7 +51,7 @@ class Desk:
 async def _site(home):
     settings, clock = Settings(home=str(home)), SystemClock()
     listener = bound("127.0.0.1", 0, "DIA_PAGES_PORT")
-    desk = Desk()
+    desk = Handler()
     site = PageSite(desk, listener, settings, clock, Metrics())
     port = listener.getsockname()[1]
     site.start()
@@ -69,8 +70,10 @@ def _token(home, tenant=None, role=Role.ADMIN):
     return {"Authorization": f"Bearer {text}"}
 
 
-async def test_a_page_is_answered_to_who_shows_a_token(tmp_path):
-    """With the tenant of the token; nothing is kept by caches, or guessed at by a browser."""
+async def test_a_page_is_answered_to_a_valid_token(tmp_path):
+    """The page gets the tenant of the token; the response is not cacheable and has a fixed content
+    type.
+    """
     async with _site(tmp_path) as (desk, client, _):
         assert (await client.get("/a")).status_code == 401
         wrong = {"Authorization": "Bearer dia_00000000_" + "x" * 43}
@@ -85,7 +88,7 @@ async def test_a_page_is_answered_to_who_shows_a_token(tmp_path):
 
 
 async def test_refusals_are_problem_documents(tmp_path):
-    """A client reads the code, and when to come again."""
+    """Clients read the code and the time of the next attempt."""
     async with _site(tmp_path) as (_, client, _):
         shown = _token(tmp_path)
         answered = await client.get("/elsewhere", headers=shown)
@@ -97,8 +100,8 @@ async def test_refusals_are_problem_documents(tmp_path):
         assert fits.status_code == 201
 
 
-async def test_a_token_asks_so_often_and_no_more(tmp_path, monkeypatch):
-    """A page runs in the loop of the worker: what asks without an end takes it from the records."""
+async def test_requests_of_a_token_are_limited(tmp_path, monkeypatch):
+    """A page runs in the worker's event loop, so unlimited requests would delay records."""
     monkeypatch.setattr(serving, "REQUESTS", 3)
     monkeypatch.setattr(serving, "PERIOD_S", 1e6)
     async with _site(tmp_path) as (desk, client, _):
@@ -110,8 +113,8 @@ async def test_a_token_asks_so_often_and_no_more(tmp_path, monkeypatch):
         assert other.status_code == 201
 
 
-async def test_a_page_is_asked_to_change_something_with_the_role_operate_only(tmp_path):
-    """A page may send to a topic: a token that only reads must not post its tenant's events so."""
+async def test_a_request_that_changes_data_needs_the_role_operate(tmp_path):
+    """A page may send to a topic, which a read-only token must not do."""
     async with _site(tmp_path) as (desk, client, _):
         for method in ("POST", "PUT", "PATCH", "DELETE"):
             refused = await client.request(method, "/a", headers=_token(tmp_path, "t", Role.READ))
@@ -122,8 +125,8 @@ async def test_a_page_is_asked_to_change_something_with_the_role_operate_only(tm
             desk.asked.clear()
 
 
-async def test_the_tokens_of_a_tenant_share_what_it_may_ask(tmp_path, monkeypatch):
-    """Else a tenant with ten tokens has ten times the loop of the worker."""
+async def test_the_tokens_of_a_tenant_share_its_limit(tmp_path, monkeypatch):
+    """Otherwise a tenant with ten tokens gets ten times the share of the worker's event loop."""
     monkeypatch.setattr(serving, "REQUESTS", 3)
     monkeypatch.setattr(serving, "PERIOD_S", 1e6)
     async with _site(tmp_path) as (_, client, _):
@@ -135,7 +138,7 @@ async def test_the_tokens_of_a_tenant_share_what_it_may_ask(tmp_path, monkeypatc
 
 
 async def test_pages_that_wait_for_one_tenant_leave_room_for_another(tmp_path, monkeypatch):
-    """A page may wait for a commit for 15 s; what waits costs the loop of the worker."""
+    """A page may wait 15 s for a commit, and each waiting request takes memory and loop time."""
     monkeypatch.setattr(serving, "RUNNING_MAX", 8)
     async with _site(tmp_path) as (desk, client, _):
         desk.go_on.clear()
@@ -161,8 +164,8 @@ def _worker_file(state, slot, port, *, phase="ready", pid=None):
     (folder / f"{slot}.json").write_text(json.dumps(told))
 
 
-async def test_the_worker_that_has_the_partition_is_asked_with_the_clients_token(tmp_path):
-    """It checks the token itself; the answer is passed on as it is."""
+async def test_a_request_is_forwarded_to_the_owner_with_the_clients_token(tmp_path):
+    """That worker checks the token itself; its answer is forwarded unchanged."""
     async with _site(tmp_path) as (desk, _, port):
         _worker_file(tmp_path, 1, port)
         shown = {name.lower(): text for name, text in _token(tmp_path).items()}
@@ -191,8 +194,8 @@ async def test_the_worker_that_has_the_partition_is_asked_with_the_clients_token
     ],
     ids=["another_partition", "itself", "not_open", "dead", "no_answer"],
 )
-async def test_no_other_worker_is_taken_for_the_one_that_has_it(tmp_path, slot, place, more):
-    """Then the client is told to come again: a guess would show what another partition holds."""
+async def test_a_request_is_not_forwarded_without_a_known_owner(tmp_path, slot, place, more):
+    """The client gets a retry-after instead: another worker would answer from another partition."""
     _worker_file(tmp_path, slot, 1, **more)
     request = PageRequest("GET", "/a")
     assert await WorkersHere(tmp_path, 0, "127.0.0.1").ask(place, request) is None

@@ -1,4 +1,4 @@
-"""Pages of an app on the engine: what they read, when they answer, and what they refuse."""
+"""Pages of an app on the engine: reads, answers and refusals."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _bank():
 
 
 def test_a_page_shows_what_the_tables_hold(app_tester):
-    """Of every partition that the process has, with the default for a key that is not there."""
+    """All partitions of the process are read; an absent key gives the default."""
     app, orders, _ = _bank()
     tester = app_tester(app)
     for account, amount in (("a", 1.0), ("b", 2.0), ("a", 0.5)):
@@ -78,7 +78,7 @@ def test_a_page_shows_what_the_tables_hold(app_tester):
 
 
 def test_a_page_sends_as_a_client_does(app_tester):
-    """What it sends is delivered before it answers; the agent counts it as any record."""
+    """The record is delivered before the page answers; the agent counts it like any record."""
     app, _, _ = _bank()
     tester = app_tester(app)
     answered = tester.page("/order", method="POST", body=b'{"account":"a","amount":3}')
@@ -97,15 +97,15 @@ def test_a_page_sends_as_a_client_does(app_tester):
         ("/wrong", "GET", PageFailed),
     ],
 )
-def test_what_is_no_page_is_refused(app_tester, path, method, error):
-    """And a page that gives no answer is a fault of the app, which the log names."""
+def test_an_unknown_page_is_refused(app_tester, path, method, error):
+    """A page that returns nothing is an error of the app, which the log names."""
     app, _, _ = _bank()
     with pytest.raises(error):
         app_tester(app).page(path, method=method)
 
 
 def test_a_page_changes_no_table(app_tester):
-    """Only events do, in their transaction; not even a set that is changed in place."""
+    """Only events change tables, in their transaction; a set changed in place is refused as well."""
     app, orders, _ = _bank()
     tester = app_tester(app)
     tester.send(orders, Order(account="a", amount=1.0))
@@ -117,7 +117,7 @@ def test_a_page_changes_no_table(app_tester):
 
 
 def test_a_page_does_not_see_the_middle_of_an_event(app_tester):
-    """What an event has written so far may be dropped, and its agent may wait for hours."""
+    """Staged writes may be dropped, and an agent may wait for hours in the middle of an event."""
     app = App("acme")
     orders = app.topic("orders", value_type=Order, key_field="account", partitions=1)
     totals = app.Table("totals", default=float)
@@ -141,8 +141,8 @@ def test_a_page_does_not_see_the_middle_of_an_event(app_tester):
     assert seen == [b"[0.0,-1.0,0]", b"[1.0,9.0,2]"]
 
 
-def test_an_answer_waits_for_the_commit_of_what_it_shows(app_tester):
-    """A crash before that commit would take the shown value back."""
+def test_an_answer_waits_for_the_commit_of_its_values(app_tester):
+    """A crash before that commit would revert the shown value."""
     app, _, _ = _bank()
     tester = app_tester(app)
     [group] = tester._process.worker.groups
@@ -164,8 +164,8 @@ def test_an_answer_waits_for_the_commit_of_what_it_shows(app_tester):
     assert committed == [1]
 
 
-def test_an_answer_is_not_given_where_the_commit_does_not_come(app_tester, monkeypatch):
-    """The partition goes to another worker meanwhile, or its broker is away: nothing is shown."""
+def test_without_the_commit_the_page_gives_no_answer(app_tester, monkeypatch):
+    """If the partition moves or the broker is away, the page shows nothing."""
     monkeypatch.setattr(page_tables, "COMMIT_WAIT_S", 0.0)
     app, _, _ = _bank()
     tester = app_tester(app)
@@ -199,9 +199,10 @@ def _desk(tester, owners=None):
     return PageDesk(tester.app.own_pages, agents, worker.groups, worker.background, clock, owners)
 
 
-def test_a_key_of_another_worker_is_asked_for_there_once(app_tester):
-    """A request that was sent on goes no further: two workers in a rebalance must not play it back
-    and forth."""
+def test_a_request_is_forwarded_to_the_owner_of_its_key_once(app_tester):
+    """A forwarded request is not forwarded again: during a rebalance two workers could pass it back
+    and forth.
+    """
     app, _, _ = _bank()
     tester = app_tester(app)
     [group] = tester._process.worker.groups
@@ -221,8 +222,8 @@ def test_a_key_of_another_worker_is_asked_for_there_once(app_tester):
         held.phase = "ready"
 
 
-def test_a_token_of_one_tenant_sees_no_page_of_all(app_tester):
-    """Unless the page says that it keeps to the tenant of the token."""
+def test_a_token_of_one_tenant_is_refused_a_page_of_all_tenants(app_tester):
+    """Unless the page declares that it shows only data of the token's tenant."""
     app, _, _ = _bank()
 
     @app.page("/mine", tenants=True)
@@ -241,8 +242,8 @@ def test_a_token_of_one_tenant_sees_no_page_of_all(app_tester):
     ("path", "match"),
     [("no/slash", "a path consists of"), ("/a/{b", "a path consists of"), ("/totals", "two pages")],
 )
-def test_a_wrong_page_is_refused_at_its_declaration(path, match):
-    """One sentence; nothing is registered."""
+def test_an_invalid_page_is_refused_at_its_declaration(path, match):
+    """The error is one sentence, and nothing is registered."""
     app, _, totals = _bank()
     before = app.own_pages
     with pytest.raises(UsageError, match=match):

@@ -1,4 +1,6 @@
-"""The loop of a pool process, over pipes of memory; `tests/contract/test_job_pool.py` runs it in processes."""
+"""The loop of a pool process over in-memory pipes; `tests/contract/test_job_pool.py` runs real
+processes.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,14 @@ def answers(function, *jobs):
 
 
 def test_a_frame_is_its_length_its_kind_and_its_body():
-    """A process that starts after a deploy is newer than its parent."""
+    """Parent and pool process may run different versions during a deploy."""
     assert [READY, JOB, ANSWER, MEMORY, RAISED] == [0, 1, 2, 3, 4]
     assert frame(JOB, b"abc") == b"\x00\x00\x00\x03\x01abc"
     assert frame(MEMORY, b"") == b"\x00\x00\x00\x00\x03"
 
 
 def test_jobs_are_answered_in_order_until_the_pipe_closes():
-    """Then the process ends: nobody is left to answer."""
+    """After that the process ends."""
     assert answers(bytes.upper, b"one", b"", b"two") == [
         (ANSWER, b"ONE"),
         (ANSWER, b""),
@@ -38,7 +40,7 @@ def test_jobs_are_answered_in_order_until_the_pipe_closes():
 
 
 def test_a_job_that_fails_is_answered_and_the_next_one_runs():
-    """A scenario's code may raise anything; the answer names it."""
+    """A scenario may raise any exception; the answer names it."""
 
     def perform(job):
         if job == b"large":
@@ -55,8 +57,8 @@ def test_a_job_that_fails_is_answered_and_the_next_one_runs():
 
 
 @pytest.mark.parametrize("message", ["x" * 10_000, "\ud800"], ids=["long", "no UTF-8"])
-def test_whatever_a_job_raises_fits_an_answer(message):
-    """It becomes part of a result, whose size is bounded."""
+def test_the_error_of_a_job_fits_an_answer(message):
+    """The error becomes part of a result with a bounded size."""
 
     def perform(job):
         raise ValueError(message)

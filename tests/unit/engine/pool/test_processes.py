@@ -1,5 +1,4 @@
-"""When the pool starts a process, keeps it, replaces it and gives up; `tests/contract/test_job_pool.py` has
-real ones."""
+"""Life cycle of pool processes; `tests/contract/test_job_pool.py` uses real ones."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ LIMIT_S = 30.0
 
 
 class Process:
-    """Answers a job with itself, unless the job is to wait."""
+    """Answers a job with the job itself, unless the job must wait."""
 
     def __init__(self, pid):
         self.pid, self.jobs, self.alive, self.kills = pid, 0, True, 0
@@ -34,7 +33,7 @@ class Process:
 
 
 class Host:
-    """Starts processes; ``fails``: errors of the next starts, or seconds that they take."""
+    """Starts processes; ``fails``: errors of the next starts, or their durations in s."""
 
     def __init__(self, clock):
         self.clock, self.started, self.fails = clock, [], []
@@ -69,7 +68,9 @@ def pool_of(clock, size=1, recycle_jobs=100):
 
 
 async def test_a_process_starts_with_the_first_job_and_is_kept(clock, host):
-    """A start costs a second: neither a worker without jobs nor a second job pays it."""
+    """A start costs about 1 s: workers without jobs do not pay it, and later jobs do not pay it
+    again.
+    """
     pool = pool_of(clock, size=2)
     assert (pool.size, pool.pids) == (2, [])
     for job in (b"a", b"b"):
@@ -78,15 +79,15 @@ async def test_a_process_starts_with_the_first_job_and_is_kept(clock, host):
 
 
 async def test_a_process_is_replaced_after_its_last_job(clock, host):
-    """What a scenario's code leaks is given back."""
+    """The replacement frees memory that scenarios leak."""
     pool = pool_of(clock, recycle_jobs=2)
     for _ in range(5):
         await pool.run(b"a", LIMIT_S)
     assert [(p.jobs, p.kills) for p in host.started] == [(2, 1), (2, 1), (1, 0)]
 
 
-async def test_a_job_beyond_its_limit_costs_its_process(clock, host):
-    """The code that runs cannot be interrupted otherwise; the next job has a new process."""
+async def test_a_job_beyond_its_time_limit_ends_its_process(clock, host):
+    """Running code cannot be interrupted otherwise; the next job gets a new process."""
     pool = pool_of(clock)
     job = asyncio.ensure_future(pool.run(b"wait", LIMIT_S))
     await settle()
@@ -99,8 +100,8 @@ async def test_a_job_beyond_its_limit_costs_its_process(clock, host):
     assert [p.kills for p in host.started] == [1, 0]
 
 
-async def test_dead_processes_are_passed_over(clock, host):
-    """The kernel may have killed one while it was idle."""
+async def test_dead_processes_are_skipped(clock, host):
+    """The kernel may have killed an idle process."""
     pool = pool_of(clock)
     await pool.run(b"a", LIMIT_S)
     host.started[0].alive = False
@@ -112,7 +113,7 @@ async def test_dead_processes_are_passed_over(clock, host):
     "failure", [ProcessDied("gone"), OSError("no pids")], ids=["died", "refused"]
 )
 async def test_a_start_is_tried_three_times(clock, host, failure):
-    """The host may lack memory for a moment. A job of a host that lacks it for good fails by name."""
+    """A lack of memory may pass. If it does not, the job fails with its name."""
     host.fails = [failure] * 2
     pool = pool_of(clock)
     assert await pool.run(b"a", LIMIT_S) == b"a"
@@ -125,7 +126,7 @@ async def test_a_start_is_tried_three_times(clock, host, failure):
 
 
 async def test_a_start_that_hangs_is_given_up_after_a_minute(clock, host):
-    """An import that waits for a network would hold a slot of the pool for ever."""
+    """An import that waits for the network must not hold a slot of the pool."""
     host.fails = [61.0, 59.0]
     pool = pool_of(clock)
     job = asyncio.ensure_future(pool.run(b"a", LIMIT_S))
@@ -140,8 +141,8 @@ async def test_a_start_that_hangs_is_given_up_after_a_minute(clock, host):
     assert len(host.started) == 1
 
 
-async def test_a_closing_pool_kills_what_is_idle_and_what_works(clock, host):
-    """A job that ends meanwhile leaves no process behind, and none starts after it."""
+async def test_a_closing_pool_kills_idle_and_busy_processes(clock, host):
+    """A job that ends meanwhile leaves no process, and no process starts afterwards."""
     pool = pool_of(clock, size=2)
     await asyncio.gather(pool.run(b"a", LIMIT_S), pool.run(b"b", LIMIT_S))
     job = asyncio.ensure_future(pool.run(b"wait", LIMIT_S))

@@ -1,4 +1,6 @@
-"""A partition by hand: broker, disk and clock in memory, and the engine's steps one at a time."""
+"""A harness for one partition (broker, disk and clock in memory) that runs the engine's steps one
+at a time.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ SETTINGS = Settings(changelog_slack_bytes=500, changelog_part_bytes=17_000, comm
 
 
 class Rig:
-    """One process and its world; `restart` is the next process on the same host."""
+    """One process with its broker, disk and shards; `restart` starts the next process on the same
+    host.
+    """
 
     def __init__(self) -> None:
         self.clock = VirtualClock()
@@ -79,7 +83,7 @@ class Rig:
         )
 
     async def open(self, disk=None, fenced=lambda: None):
-        """A1 to A4."""
+        """Steps A1 to A4."""
         self.opened = await self.opener(disk).open(AGGREGATE_METRICS, SOURCE, fenced)
         return self.opened.partition
 
@@ -88,12 +92,12 @@ class Rig:
         return self.opened.partition
 
     async def fold(self) -> None:
-        """C1 of all that lies in the source."""
+        """Step C1 for all records of the source."""
         reader = await self.broker.reader()
         self.partition.fold(await reader.read(SOURCE, self.partition.progress.fold_offset))
 
     async def commit(self, producer=None) -> None:
-        """C2 to C4."""
+        """Steps C2 to C4."""
         prepared = self.partition.prepare([100, 100])
         await commit(
             self.partition,
@@ -116,7 +120,7 @@ class Rig:
         return self.broker.log(tp)
 
     def contents(self, tp):
-        """What a reader of committed records sees."""
+        """The committed records of the log."""
         log = self.broker.log(tp)
         return log.read_committed(log.start_offset, 1 << 30)
 
@@ -137,13 +141,13 @@ async def rig():
 
 @pytest.fixture
 def clock():
-    """Of `open_desk`."""
+    """The clock of the dispatchers that `open_desk` opens."""
     return VirtualClock()
 
 
 @pytest.fixture
 async def open_desk(clock):
-    """Opens dispatchers by hand, and closes them."""
+    """Opens dispatchers and closes them after the test."""
     opened = []
 
     def open_(**options):

@@ -1,4 +1,4 @@
-"""A dispatcher by hand: a performer that does what its script says, and what was answered."""
+"""A dispatcher with a scripted performer, and its answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streams.engine.runtime.jobs.work import Work
 
 
 class Script:
-    """A `Performer` that does what its script says of each event, and then waits to be let go."""
+    """A `Performer` that follows a script for each event, and waits for the test before it ends."""
 
     def __init__(self, slots=2, **queues):
         self.slots = slots
@@ -63,7 +63,7 @@ class Script:
 
 
 class Desk:
-    """A dispatcher, its performer, and what it answered."""
+    """A dispatcher, its performer and its answers."""
 
     def __init__(self, clock, retries=MappingProxyType({}), **options):
         self.clock = clock

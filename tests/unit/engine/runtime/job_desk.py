@@ -1,4 +1,4 @@
-"""One partition of `simulate_decision` by hand: broker, disk and clock in memory."""
+"""A harness for one partition of `simulate_decision`: broker, disk and clock in memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SETTINGS = Settings(max_ahead=5, changelog_slack_bytes=500)
 
 
 class Hand:
-    """A `Performer` whose work ends when the test says so, each run with a number of its own."""
+    """A `Performer` whose work ends when the test says so; each run has its own number."""
 
     slots = 100
 
@@ -52,7 +52,7 @@ class Hand:
         return ()
 
     async def prepare(self, event):
-        """It needs nothing."""
+        """The events need no preparation."""
 
     async def perform(self, event, prepared, timeout_s):
         run = next(self.runs)
@@ -71,7 +71,7 @@ class Hand:
 
 
 class Desk:
-    """One partition, and the processes that have it one after the other."""
+    """One partition, and its successive owner processes."""
 
     def __init__(self, settings=SETTINGS):
         self.settings = settings
@@ -89,7 +89,7 @@ class Desk:
         )
 
     async def open(self):
-        """A1 to A4, in a process of its own."""
+        """Steps A1 to A4, in a new process."""
         dispatcher = self.dispatcher = Dispatcher(self.hand, self.clock, Metrics(), 0.25)
         opener = Opener(
             broker=self.broker,
@@ -103,7 +103,7 @@ class Desk:
         self.partition = self.opened.partition
 
     async def close(self):
-        """Nothing of it is left in the loop."""
+        """Ends all its tasks."""
         await self.dispatcher.close()
         await settle()
 
@@ -113,7 +113,7 @@ class Desk:
         await self.open()
 
     async def ask(self, key, **fields):
-        """Append a request; its id."""
+        """Append a request; returns its id."""
         request_id = f"r{next(self.numbers)}"
         request = {
             "request_id": request_id,
@@ -133,7 +133,7 @@ class Desk:
         return request_id
 
     async def read(self):
-        """J1 and J2 of all that lies in the source."""
+        """Steps J1 and J2 for all records of the source."""
         reader = await self.broker.reader()
         self.partition.fold(await reader.read(SOURCE, self.partition.position, 1 << 20))
         await settle()

@@ -1,4 +1,4 @@
-"""A whole worker in the world of a `Rig`."""
+"""A whole worker on the broker, disk and shards of a `Rig`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streams.engine.runtime.worker import Worker
 
 @asynccontextmanager
 async def running(rig, clock=None, sinks=None):
-    """A worker in the world of ``rig``, with its clock or another one; abandoned at the end."""
+    """A worker on ``rig``, optionally with another clock; it is abandoned at the end of the test."""
     worker = Worker(
         agents=(AGGREGATE_METRICS,),
         broker=rig.broker,

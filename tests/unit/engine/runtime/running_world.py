@@ -1,4 +1,4 @@
-"""A worker that runs in a world of fakes, for tests of what befalls its partitions."""
+"""A running worker on in-memory broker and shards, for tests of events during its life."""
 
 from __future__ import annotations
 
@@ -40,8 +40,9 @@ def history(story, agents=(AGGREGATE_METRICS,), settings=SETTINGS):
 
 
 async def send(world, tp, count, tenant=None):
-    """Events of one tenant, by default the one whose key belongs into ``tp``; returns where they
-    lie there."""
+    """Append events of one tenant, by default the tenant whose key belongs to ``tp``; returns the
+    range of their offsets.
+    """
     first = world.broker.log(tp).high_watermark
     producer = world.broker.plain_producer()
     tenant = tenant or TENANTS[tp.partition]
@@ -63,7 +64,7 @@ async def until(condition):
         if condition():
             return
         await asyncio.sleep(1.0)
-    raise AssertionError("it never came")
+    raise AssertionError(f"the condition is false after {PATIENCE_S} s")
 
 
 def counted(world, tp):

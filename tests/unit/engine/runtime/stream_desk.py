@@ -1,4 +1,4 @@
-"""One partition of a stream agent by hand, and what its commits hold."""
+"""A harness for one partition of a stream agent, and the contents of its commits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OUT = TopicPartition(SIMULATION_RESULT.name, 0)
 
 
 class StreamDesk:
-    """One partition of one agent, opened by hand."""
+    """One partition of one agent, opened step by step."""
 
     def __init__(self, rig) -> None:
         self.rig = rig
@@ -46,7 +46,7 @@ class StreamDesk:
         return self.partition.table(declared.spec)
 
     async def fold(self):
-        """Read all there is, and let the agent take it as far as it goes without waiting."""
+        """Read all records, and run the agent until it waits."""
         reader = await self.rig.broker.reader()
         self.partition.fold(await reader.read(SOURCE, self.partition.position))
         await settle()
@@ -56,7 +56,7 @@ class StreamDesk:
         await self.rig.commit()
 
     def committed(self):
-        """Changelog entries by key, of user tables without their declarations; the last link."""
+        """The changelog entries of user tables by key, without declarations, and the last link."""
         entries, last = {}, None
         for value in self.rig.contents(CHANGELOG).values:
             last, found = unpack(value)
@@ -65,7 +65,7 @@ class StreamDesk:
         return user, last
 
     def letters(self):
-        """Offset, code, attempts of each dead letter."""
+        """Offset, code and number of attempts of each dead letter."""
         found = []
         for headers in self.rig.contents(DLQ).headers:
             said = {name.removeprefix("dia.dlq."): value.decode() for name, value in headers}
@@ -78,14 +78,14 @@ class StreamDesk:
             self.partition.state.store.close()
 
     async def reopen(self, body, *declared):
-        """The next owner."""
+        """Opens the partition as the next owner."""
         self.close()
         await settle()
         return await self.open(body, *declared)
 
 
 def shed_before(desk, until):
-    """An order to skip what lies below offset ``until``."""
+    """An order to skip the records below offset ``until``."""
     return ShedOrder(
         id="o", epoch=0, until=until, last_offset=until - 1,
         last_append_ms=desk.rig.contents(SOURCE).timestamps[until - 1],

@@ -1,4 +1,4 @@
-"""A1 to A4: what a partition goes on from, and when it refuses to."""
+"""Steps A1 to A4: where a partition resumes, and when opening is refused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CHANGELOG = TopicPartition(MODEL_METRICS.changelog(DIA_GROUP), 0)
 
 
 async def test_a_new_group_begins_at_the_start_of_the_log(rig):
-    """Not at zero, and not at the end: by our own decision, never the client's."""
+    """The engine chooses the log start; the client's reset policy does not apply."""
     await rig.produce_events(5)
     rig.log(SOURCE).trim(3)
     partition = await rig.open()
@@ -40,7 +40,7 @@ async def test_a_new_group_begins_at_the_start_of_the_log(rig):
 
 
 async def test_a_restart_goes_on_where_the_last_commit_ended(rig):
-    """What was folded after it is folded again; nothing of it had become true."""
+    """Records after the commit are folded again: their first fold had no effect."""
     await rig.open()
     await rig.commit_events(4)
     await rig.produce_events(2)
@@ -52,7 +52,7 @@ async def test_a_restart_goes_on_where_the_last_commit_ended(rig):
 
 
 async def test_an_empty_folder_restores_the_same_state(rig):
-    """The changelog holds everything: the local store is only its cache."""
+    """The changelog holds all state; the local store is a cache."""
     await rig.open()
     for _ in range(6):
         await rig.commit_events(3)
@@ -66,12 +66,12 @@ async def test_an_empty_folder_restores_the_same_state(rig):
 
 
 async def test_opening_fences_the_previous_owner(rig):
-    """A zombie may fold what it likes: none of it becomes true."""
+    """A zombie may go on folding, but its commits fail."""
     await rig.open()
     zombie = rig.opened.producer
     told = []
     await rig.open(fenced=lambda: told.append("restoring"))
-    assert told == ["restoring"], "A1 is over"
+    assert told == ["restoring"], "the opening has not passed A1"
     await rig.produce_events(1)
     await rig.fold()
     with pytest.raises(ProducerFenced):
@@ -81,7 +81,7 @@ async def test_opening_fences_the_previous_owner(rig):
 
 
 async def test_an_open_transaction_of_the_dead_owner_is_aborted(rig):
-    """Its half of a commit must neither be read nor hold the log's stable end back."""
+    """Otherwise the open transaction holds back the last stable offset."""
     await rig.open()
     await rig.commit_events(1)
     dead = rig.opened.producer
@@ -93,7 +93,7 @@ async def test_an_open_transaction_of_the_dead_owner_is_aborted(rig):
 
 
 async def test_a_spoiled_store_is_left_for_a_fresh_one(rig):
-    """Corrupt or locked: the changelog knows better than the folder."""
+    """A corrupt or locked store is replaced; the state comes from the changelog."""
     await rig.open()
     await rig.commit_events(3)
     rig.disk.unusable.add(SOURCE)
@@ -103,7 +103,7 @@ async def test_a_spoiled_store_is_left_for_a_fresh_one(rig):
 
 
 async def test_a_store_older_than_the_changelogs_start_is_left_too(rig):
-    """Another host trimmed the log meanwhile; reading on from here would miss commits."""
+    """Another host trimmed the log meanwhile: the commits between store and log start are missing."""
     await rig.open()
     await rig.commit_events(1)
     elsewhere = MemoryDisk()
@@ -111,13 +111,13 @@ async def test_a_store_older_than_the_changelogs_start_is_left_too(rig):
     for _ in range(40):
         await rig.commit_events(1, event_id="again")
         rig.log(CHANGELOG).trim(rig.partition.state.link.base_offset)
-    assert rig.log(CHANGELOG).start_offset > 2, "else this shows nothing"
+    assert rig.log(CHANGELOG).start_offset > 2, "the log must be trimmed for this test"
     partition = await rig.open()
     assert (partition.progress.read, partition.progress.applied) == (41, 2)
 
 
 async def test_a_deleted_changelog_with_local_state_is_refused(rig):
-    """The store is ahead of the log: whose truth it holds nobody can tell."""
+    """The store is ahead of the log, so the right state is unknown."""
     await rig.open()
     await rig.commit_events(2)
     await rig.recreate(CHANGELOG.topic)
@@ -126,7 +126,9 @@ async def test_a_deleted_changelog_with_local_state_is_refused(rig):
 
 
 async def test_a_deleted_changelog_without_local_state_is_refused(rig):
-    """An empty state would count everything again: the committed offset says there was one."""
+    """The committed offset shows that there was a state; an empty one would count every record
+    again.
+    """
     await rig.open()
     await rig.commit_events(2)
     await rig.recreate(CHANGELOG.topic)
@@ -134,38 +136,40 @@ async def test_a_deleted_changelog_without_local_state_is_refused(rig):
         await rig.open(MemoryDisk())
 
 
-async def _lose(rig, commits):
-    """The last ``commits`` commits fall out of the changelog, as by an unclean election."""
+async def _lose_last(rig, commits):
+    """Remove the last ``commits`` commits from the changelog, as an unclean election does."""
     last = [*rig.contents(CHANGELOG).offsets][-commits:]
     rig.log(CHANGELOG).lose_tail(last[0])
 
 
 @pytest.mark.parametrize("disk", [MemoryDisk, lambda: None], ids=["another host", "the same"])
 async def test_a_changelog_without_its_end_is_refused(rig, disk):
-    """An older state would count again what the group has committed."""
+    """With an older state, records that the group has committed would count again."""
     await rig.open()
     for _ in range(3):
         await rig.commit_events(2)
-    await _lose(rig, commits=2)
+    await _lose_last(rig, commits=2)
     with pytest.raises(ChangelogLost, match="dia tables reset"):
         await rig.open(disk())
 
 
 async def test_a_lost_commit_without_records_is_noticed_too(rig):
-    """It moved no offset; what it owed would be forgotten, and the next one take its number."""
+    """The commit moved no offset. Without the check, its pending effects would be lost and its link
+    number used again.
+    """
     await rig.open()
     await rig.commit_events(2)
     await rig.produce(b"{")
     await rig.fold()
     await rig.commit()
     await rig.commit()
-    await _lose(rig, commits=1)
+    await _lose_last(rig, commits=1)
     with pytest.raises(ChangelogLost, match="ends with commit 2 of epoch 0, but commit 3"):
         await rig.open(MemoryDisk())
 
 
-async def test_an_offset_moved_by_hand_is_refused_with_the_way_back(rig):
-    """The group's offset is a witness: the message tells the two cases apart."""
+async def test_an_offset_moved_by_hand_is_refused_with_a_remedy(rig):
+    """The group's offset is independent evidence; the message distinguishes the two causes."""
     await rig.open()
     await rig.commit_events(2)
     rig.broker._cluster.commit_offsets(DIA_GROUP, {SOURCE: CommittedOffset(9, "")})
@@ -174,8 +178,10 @@ async def test_an_offset_moved_by_hand_is_refused_with_the_way_back(rig):
 
 
 @pytest.mark.parametrize("code", [*COORDINATOR_REFUSALS])
-async def test_a_coordinator_without_an_answer_is_not_a_group_without_offsets(rig, code):
-    """The guard of a lost changelog hangs on it: the partition opens later, or stops."""
+async def test_an_unanswered_request_for_offsets_does_not_count_as_no_offsets(rig, code):
+    """The check for a lost changelog needs the group's offsets: without an answer the partition
+    opens later, or stops.
+    """
     await rig.open()
     await rig.commit_events(2)
     await rig.recreate(CHANGELOG.topic)
@@ -191,8 +197,8 @@ async def test_a_coordinator_without_an_answer_is_not_a_group_without_offsets(ri
 
 
 @pytest.mark.parametrize("topic", [CHANGELOG, SOURCE], ids=["changelog", "source"])
-async def test_a_leader_that_is_behind_is_not_believed(rig, topic):
-    """A3 would end in an older state, A4 take the source for another one."""
+async def test_a_lagging_leader_is_not_trusted(rig, topic):
+    """With its data A3 would restore an older state, and A4 would see another source."""
     await rig.open()
     for _ in range(3):
         await rig.commit_events(2)
@@ -204,7 +210,7 @@ async def test_a_leader_that_is_behind_is_not_believed(rig, topic):
 
 
 async def test_a_changelog_trimmed_into_live_state_is_refused(rig):
-    """Someone set a retention on it: part of what counts is gone."""
+    """A retention setting on the changelog deleted live entries."""
     await rig.open()
     for _ in range(3):
         await rig.commit_events(1)
@@ -213,8 +219,8 @@ async def test_a_changelog_trimmed_into_live_state_is_refused(rig):
         await rig.open(MemoryDisk())
 
 
-async def test_a_hole_in_the_chain_is_refused(rig):
-    """A commit that is not there was counted once, and would be lost in silence."""
+async def test_a_gap_in_the_changelog_is_refused(rig):
+    """The effects of the missing commit would be lost without an error."""
     await rig.open()
     for _ in range(3):
         await rig.commit_events(1)
@@ -224,8 +230,8 @@ async def test_a_hole_in_the_chain_is_refused(rig):
         await rig.open(MemoryDisk())
 
 
-async def test_a_record_by_someone_else_in_the_changelog_is_refused(rig):
-    """Whatever wrote there may have trimmed or overwritten more."""
+async def test_a_foreign_record_in_the_changelog_is_refused(rig):
+    """A foreign writer may also have trimmed or overwritten entries."""
     await rig.open()
     await rig.commit_events(1)
     producer = rig.broker.transactional_producer("intruder")
@@ -238,7 +244,7 @@ async def test_a_record_by_someone_else_in_the_changelog_is_refused(rig):
 
 
 async def test_state_of_a_newer_version_is_refused_wherever_it_lies(rig):
-    """Going back after an upgrade must not read what it cannot understand."""
+    """After a downgrade the older version must not read a format that it does not know."""
     await rig.open()
     await rig.commit_events(1)
     rig.partition.state.store.close()
@@ -255,8 +261,10 @@ async def test_state_of_a_newer_version_is_refused_wherever_it_lies(rig):
 
 
 @pytest.mark.parametrize("disk", [None, MemoryDisk()], ids=["store", "changelog"])
-async def test_another_shard_map_than_the_chains_is_refused(rig, disk):
-    """Live windows have rows where the old map placed them; the new one would write them again."""
+async def test_a_shard_map_that_differs_from_the_changelog_is_refused(rig, disk):
+    """Open windows have rows on the shards of the old map; the new map would write them to other
+    shards.
+    """
     await rig.shards.ping(0)
     await rig.open()
     await rig.commit_events(1)
@@ -265,8 +273,10 @@ async def test_another_shard_map_than_the_chains_is_refused(rig, disk):
         await rig.open(disk)
 
 
-async def test_a_map_that_no_server_confirmed_is_in_no_link(rig):
-    """A mistake in the settings, made while ClickHouse is away, must not stop the right process."""
+async def test_a_map_is_committed_only_after_a_server_confirmed_it(rig):
+    """An invalid setting during an outage of ClickHouse must not stop workers with the right
+    settings.
+    """
     servers, rig.shards = rig.shards, MemoryShards(3, rig.clock)
     await rig.open()
     await rig.commit_events(1)
@@ -280,7 +290,7 @@ async def test_a_map_that_no_server_confirmed_is_in_no_link(rig):
 
 
 async def test_a_store_of_an_older_format_is_left_for_a_fresh_one(rig):
-    """An upgrade costs a restore and nobody's attention: the changelog has it all."""
+    """After an upgrade the state is restored from the changelog without an operator."""
     await rig.open()
     await rig.commit_events(3)
     rig.partition.state.store.close()
@@ -294,7 +304,7 @@ async def test_a_store_of_an_older_format_is_left_for_a_fresh_one(rig):
 
 
 async def test_a_source_trimmed_below_the_next_offset_is_refused_by_range(rig):
-    """Retention overtook the group: an operator must know which records are gone."""
+    """Retention overtook the group: the error names the lost records."""
     await rig.open()
     await rig.commit_events(2)
     await rig.produce_events(6)
@@ -304,7 +314,7 @@ async def test_a_source_trimmed_below_the_next_offset_is_refused_by_range(rig):
 
 
 async def test_a_source_trimmed_up_to_the_next_offset_is_fine(rig):
-    """Only what was consumed is gone, as retention intends."""
+    """Retention removed only consumed records."""
     await rig.open()
     await rig.commit_events(4)
     rig.log(SOURCE).trim(4)
@@ -313,7 +323,7 @@ async def test_a_source_trimmed_up_to_the_next_offset_is_fine(rig):
 
 @pytest.mark.parametrize("records", [0, 1, 3, 9])
 async def test_a_recreated_source_is_refused_however_long_it_is(rig, records):
-    """Its offsets name other records: going on would skip them, or count them wrongly."""
+    """Its offsets name other records, which would be skipped or counted wrongly."""
     await rig.open()
     await rig.commit_events(3)
     await rig.recreate(SOURCE.topic)
@@ -324,7 +334,7 @@ async def test_a_recreated_source_is_refused_however_long_it_is(rig, records):
 
 
 async def test_every_failed_opening_leaves_nothing_open(rig):
-    """A refusal is repeated for as long as nobody acts: it must not pile up stores."""
+    """Refused openings repeat until an operator acts, so each must close its store."""
     await rig.open()
     await rig.commit_events(2)
     stores = []
@@ -344,7 +354,7 @@ async def test_every_failed_opening_leaves_nothing_open(rig):
 
 @pytest.mark.parametrize("call", ["start", "admin", "read"])
 async def test_a_broker_that_fails_meanwhile_is_tried_again(rig, call):
-    """Nothing was decided yet: the same opening succeeds later."""
+    """No decision was made yet: a repeated opening succeeds."""
     await rig.open()
     await rig.commit_events(2)
     rig.broker.faults.fail(call, BrokerUnavailable("scripted"))

@@ -1,4 +1,4 @@
-"""When live windows are shown: a partition that has caught up shows all it has folded."""
+"""When rows of open windows are emitted: a partition that has caught up emits all folded records."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.unit.engine.runtime.rig_worker import running
 
 
 class OwnClock:
-    """The clock of another machine: its wall time is ``apart_ms`` ahead of ``clock``'s."""
+    """The clock of another machine, ``apart_ms`` ahead of ``clock`` in wall time."""
 
     def __init__(self, clock, apart_ms) -> None:
         self._clock = clock
@@ -33,8 +33,10 @@ HOUR_MS = 3_600_000
 
 
 @pytest.mark.parametrize("apart_ms", [-HOUR_MS, 0, 15_000, HOUR_MS])
-async def test_live_windows_are_shown_whatever_the_clock_of_the_worker_says(rig, apart_ms):
-    """A worker whose clock was 10 s ahead of the broker's showed no window before it closed."""
+async def test_rows_of_open_windows_do_not_depend_on_the_clock_of_the_worker(rig, apart_ms):
+    """The decision uses broker time: a worker clock that is 10 s ahead must not delay rows until
+    the window closes.
+    """
     async with running(rig, OwnClock(rig.clock, apart_ms)):
         await rig.clock.advance(5)
         await rig.produce_events(20)
@@ -42,8 +44,8 @@ async def test_live_windows_are_shown_whatever_the_clock_of_the_worker_says(rig,
         assert shown(rig) == 20
 
 
-async def test_an_old_backlog_is_shown_as_soon_as_it_is_read(rig):
-    """At lag 0, 40,106 of 3 million events were invisible for more than a minute."""
+async def test_rows_of_an_old_backlog_are_emitted_as_soon_as_it_is_read(rig):
+    """At lag 0 all folded events must be visible."""
     await rig.produce_events(50)
     await rig.clock.advance(600)
     async with running(rig):
@@ -51,8 +53,8 @@ async def test_an_old_backlog_is_shown_as_soon_as_it_is_read(rig):
         assert shown(rig) == 50
 
 
-async def test_rows_that_a_backlog_kept_back_are_shown_once_it_is_read(rig):
-    """What was skipped while behind must not wait for its window to close or to change again."""
+async def test_rows_that_a_backlog_held_back_are_emitted_once_it_is_read(rig):
+    """Rows that were skipped during the backlog must not wait until their window changes or closes."""
     await rig.produce_events(30)
     await rig.open()
     await rig.fold()
@@ -65,7 +67,7 @@ async def test_rows_that_a_backlog_kept_back_are_shown_once_it_is_read(rig):
 
 
 def test_a_partition_is_behind_until_it_has_folded_what_was_there_a_moment_ago():
-    """A stream that never pauses is no backlog: it is always a few records behind."""
+    """A continuous stream is not a backlog, although its partition is always a few records behind."""
     backlog = Backlog()
     assert backlog.reading
     for second in range(100):
@@ -75,7 +77,7 @@ def test_a_partition_is_behind_until_it_has_folded_what_was_there_a_moment_ago()
 
 
 def test_a_partition_that_falls_behind_by_more_than_the_bound_reads_a_backlog():
-    """And it stops being one only when the end that was seen has been folded."""
+    """The backlog ends when the partition has folded up to the end that was observed."""
     backlog = Backlog()
     backlog.observe(0.0, 5, Watermarks(5, 5, 0.0))
     for second in range(1, 40):
@@ -86,7 +88,9 @@ def test_a_partition_that_falls_behind_by_more_than_the_bound_reads_a_backlog():
 
 
 def test_an_old_answer_does_not_make_a_backlog():
-    """The broker is away: all it ever named is folded, and stays visible."""
+    """While the broker is away, all records it ever reported are folded, and their rows stay
+    visible.
+    """
     backlog = Backlog()
     backlog.observe(0.0, 5, Watermarks(5, 5, 0.0))
     backlog.observe(500.0, 5, Watermarks(5, 5, 0.0))
@@ -94,8 +98,8 @@ def test_an_old_answer_does_not_make_a_backlog():
 
 
 @given(st.lists(st.tuples(st.floats(0, 5), st.integers(0, 50), st.integers(0, 50)), max_size=60))
-def test_a_partition_at_the_end_is_never_taken_for_behind(steps):
-    """The law of the emit interval: folded up to the end that was answered, nothing is spared."""
+def test_a_partition_at_the_end_does_not_count_as_behind(steps):
+    """Law of the emit interval: no row is held back after folding up to the reported end."""
     backlog, now_s, end, position = Backlog(), 0.0, 0, 0
     for wait_s, came, folded in steps:
         now_s += wait_s

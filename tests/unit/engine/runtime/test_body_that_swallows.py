@@ -1,4 +1,6 @@
-"""A body that catches the error of a value which cannot be written, and goes on asking."""
+"""An agent body that catches the error of a value that cannot be encoded, and asks for the next
+event.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ class Order(msgspec.Struct):
 
 
 def _written(order):
-    """No bytes of a table hold a bare object: found when the event completes, not when it is changed."""
+    """The table cannot encode a bare object; this is found when the event completes, not when it
+    changes.
+    """
     return object() if order.amount < 0 else order.amount
 
 
@@ -45,8 +49,10 @@ def _looping(asked):
     return body
 
 
-def test_an_event_that_cannot_be_written_is_refused_though_its_body_asks_on(app_tester):
-    """The body would ask for ever in one turn of the loop: heartbeats and commits would stop."""
+def test_an_event_that_cannot_be_encoded_is_refused_though_its_body_goes_on(app_tester):
+    """Without the limit the body would loop in one turn of the event loop, and heartbeats and
+    commits would stop.
+    """
     asked: list[str] = []
     tester = app_tester(_app(_looping(asked)))
     tester.send("orders", Order("a", -1.0))
@@ -57,8 +63,8 @@ def test_an_event_that_cannot_be_written_is_refused_though_its_body_asks_on(app_
     assert asked.count("caught") == 1
 
 
-def test_a_body_that_catches_its_own_end_gets_a_turn_a_second(app_tester):
-    """Between two of them the loop is free, and what it asks for is never given."""
+def test_a_body_that_catches_its_cancellation_gets_one_turn_a_second(app_tester):
+    """Between two turns the event loop is free, and the body gets no further event."""
     at_s: list[float] = []
 
     def body(seen):
@@ -84,7 +90,7 @@ def test_a_body_that_catches_its_own_end_gets_a_turn_a_second(app_tester):
 
 
 def test_a_body_that_ends_after_the_error_has_not_handled_the_event(app_tester):
-    """To return in silence is no answer to a value that cannot be written."""
+    """A silent return does not handle a value that cannot be encoded."""
 
     def body(seen):
         async def count(stream):
@@ -104,8 +110,8 @@ def test_a_body_that_ends_after_the_error_has_not_handled_the_event(app_tester):
 
 
 @pytest.mark.parametrize("shape", ["events", "take"])
-def test_every_way_to_ask_is_bounded(app_tester, shape):
-    """`take` gives the events of its list again, one at a time: the good one counts."""
+def test_every_way_to_read_the_stream_is_bounded(app_tester, shape):
+    """`take` gives the events of its list again one at a time, so the valid one counts."""
     caught: list[int] = []
 
     def body(seen):

@@ -1,4 +1,4 @@
-"""Batches of nothing but new windows, several between two looks at the clock."""
+"""Batches in which every event opens a window, several of them between two checks of the clock."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATIENCE_S = 3600.0
 
 
 async def _burst(world):
-    """A full topic in which every event opens a window; events counted at rest."""
+    """A full topic in which every event opens a window; returns the number of counted events."""
     await world.create_topics()
     producer = world.broker.plain_producer()
     for number in range(EVENTS):
@@ -42,7 +42,7 @@ async def _burst(world):
 
 
 def test_a_burst_of_new_windows_pauses_a_partition_and_never_stops_it():
-    """The bound at which it pauses must be looked at before the one at which it stops is met."""
+    """The partition checks the pause bound before it reaches the stop bound."""
     loop = VirtualLoop()
     assert run(loop, _burst(World(loop, TIGHT, (AGGREGATE_METRICS,), partitions=1))) == (
         EVENTS,

@@ -1,4 +1,4 @@
-"""Agent bodies that an order to shed, or the loss of their partition, cancels."""
+"""Agent bodies that are cancelled by a shed order or by the loss of their partition."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ def totals():
     return DeclaredTable("totals", default=float, keys="any")
 
 
-async def wait_deaf(release):
-    """Ignores every cancellation."""
+async def wait_ignoring_cancellation(release):
+    """Waits and ignores every cancellation."""
     while not release.is_set():
         with contextlib.suppress(asyncio.CancelledError):
             await release.wait()
 
 
 @pytest.mark.parametrize("timeout_s", [300.0, 8.0])
-async def test_a_body_that_ignores_a_shed_is_left_behind(desk, totals, timeout_s):
-    """The partition waited for its end without a deadline, and nothing named the cause."""
+async def test_a_body_that_ignores_a_shed_is_abandoned(desk, totals, timeout_s):
+    """The partition waits for the end of the body with a deadline, and the log names the cause."""
     release = asyncio.Event()
 
     async def body(stream):
         async for event in stream.events():
             totals["t"] += 1
             if event.message.offset < 3:
-                await wait_deaf(release)
+                await wait_ignoring_cancellation(release)
                 totals["t"] += 100
 
     await desk.open(body, totals, agent_timeout_s=timeout_s)
@@ -62,8 +62,8 @@ async def test_a_body_that_ignores_a_shed_is_left_behind(desk, totals, timeout_s
     assert (said["agent"], said["tp"]) == ("stream", str(SOURCE))
 
 
-async def test_the_next_owner_waits_for_no_body_of_the_last_one(desk, totals):
-    """What the old body still does reaches nothing of the new owner."""
+async def test_the_next_owner_does_not_wait_for_the_old_body(desk, totals):
+    """The old body's writes do not reach the new owner."""
     release = asyncio.Event()
     bodies = []
 
@@ -72,7 +72,7 @@ async def test_the_next_owner_waits_for_no_body_of_the_last_one(desk, totals):
         async for _event in stream:
             totals["t"] += 1
             if stream is bodies[0]:
-                await wait_deaf(release)
+                await wait_ignoring_cancellation(release)
                 totals["t"] += 100
 
     await desk.open(body, totals)
@@ -87,7 +87,7 @@ async def test_the_next_owner_waits_for_no_body_of_the_last_one(desk, totals):
 
 
 async def test_a_shed_between_two_attempts_interrupts_no_later_event(desk, totals):
-    """The first error behind the range was taken for the shed event's: its event ran once more."""
+    """The first error after the shed range belongs to a later event, which runs once."""
     runs = []
 
     async def body(stream):
@@ -106,8 +106,8 @@ async def test_a_shed_between_two_attempts_interrupts_no_later_event(desk, total
     assert runs == [0, 1, 3, 4, 5]
 
 
-async def test_an_event_that_fails_as_it_is_shed_fails_nothing(desk, totals):
-    """Its error comes with the order: no event is in progress any more, and the body did not fail outside one."""
+async def test_an_event_that_fails_as_it_is_shed_is_no_failure(desk, totals):
+    """The error coincides with the order: no event is in progress, so it fails none."""
     go_on = asyncio.Event()
 
     async def body(stream):

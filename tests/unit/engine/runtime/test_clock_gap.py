@@ -1,4 +1,4 @@
-"""Clocks of worker and broker that are apart are measured by append times, and named."""
+"""The offset between worker and broker clocks: measured by append times, and reported."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ moments = st.integers(0, 1_900)
 
 
 @given(gap_ms=st.integers(-(10**8), 10**8), waits=st.lists(moments, min_size=1, max_size=5))
-async def test_the_measure_never_claims_more_than_the_clocks_differ(gap_ms, waits):
-    """Whatever a fetch takes: its sign is that of the true difference, and it is not larger."""
+async def test_the_measured_offset_is_at_most_the_true_one(gap_ms, waits):
+    """Whatever the duration of a fetch, the measure has the sign of the true offset and is not
+    larger.
+    """
     clock = VirtualClock()
     gap = ClockGap(clock)
     gap.observe(0, Watermarks(0, 0, clock.monotonic()))
@@ -41,8 +43,8 @@ async def test_the_measure_never_claims_more_than_the_clocks_differ(gap_ms, wait
     assert abs(gap.ahead_s) * 1000 >= abs(gap_ms) - sum(waits) - 501
 
 
-async def test_old_records_of_a_backlog_prove_nothing():
-    """A worker that was away for an hour has a right clock all the same."""
+async def test_old_records_of_a_backlog_do_not_count_as_an_offset():
+    """Old append times say nothing about the worker's clock."""
     clock = VirtualClock()
     gap = ClockGap(clock)
     old = clock.now_ms() - 3_600_000
@@ -52,7 +54,7 @@ async def test_old_records_of_a_backlog_prove_nothing():
 
 @pytest.mark.parametrize("ahead_s", [-40.0, 0.0, 40.0])
 def test_a_worker_measures_its_clock_against_the_brokers(ahead_s):
-    """Without it, wrong ages and early rows have no visible cause."""
+    """Otherwise wrong ages and early rows have no visible cause."""
 
     async def story(world, process):
         world.clock.jump_wall(int(ahead_s * 1000))

@@ -1,4 +1,4 @@
-"""C2 to C4: all of it becomes true, or none of it."""
+"""Steps C2 to C4: a commit is atomic."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DLQ = TopicPartition(MODEL_METRICS.dlq, 0)
 
 
 async def _folded(rig):
-    """A partition with a commit behind it, and a good and a bad record folded since."""
+    """A partition after one commit that has since folded a valid and an invalid record."""
     await rig.open()
     await rig.commit_events(2)
     await rig.produce_events(3)
@@ -27,7 +27,7 @@ async def _folded(rig):
 
 
 def _visible(rig):
-    """Everything that another process could know of the partition."""
+    """All state of the partition that another process can observe."""
     return (
         len(rig.contents(CHANGELOG)),
         len(rig.contents(DLQ)),
@@ -37,7 +37,7 @@ def _visible(rig):
 
 
 async def test_a_commit_makes_state_dead_letters_and_offset_true_together(rig):
-    """They are one transaction; the store follows with the same bytes."""
+    """They share one transaction; the store then applies the same bytes."""
     await _folded(rig)
     await rig.commit()
     link = unpack(rig.contents(CHANGELOG).values[-1])[0]
@@ -63,7 +63,7 @@ async def test_a_commit_makes_state_dead_letters_and_offset_true_together(rig):
     ids=["first send", "second send", "send", "offsets", "commit", "not applied", "down"],
 )
 async def test_a_failed_commit_changes_nothing_anywhere(rig, strike):
-    """And says so: the partition is opened anew, and the log says what is true."""
+    """The error causes the partition to reopen, and the log decides what was committed."""
     await _folded(rig)
     before = _visible(rig)
     strike(rig.broker.faults)
@@ -75,13 +75,15 @@ async def test_a_failed_commit_changes_nothing_anywhere(rig, strike):
     assert (await rig.open()).progress.fold_offset == 2
 
 
-async def test_a_commit_whose_answer_was_lost_is_found_in_the_log(rig):
-    """It did happen: folding its records again would count them twice."""
+async def test_a_commit_with_a_lost_answer_is_found_in_the_log(rig):
+    """The commit took place: folding its records again would count them twice."""
     await _folded(rig)
     rig.broker.faults.doubt_commit(applied=True)
     with pytest.raises(CommitInDoubt):
         await rig.commit()
-    assert rig.partition.state.link.next_offset == 2, "the store must not guess"
+    assert rig.partition.state.link.next_offset == 2, (
+        "the store must not apply a commit without an answer"
+    )
     partition = await rig.open()
     assert partition.progress.fold_offset == 6
     assert partition.progress.applied == 5
@@ -90,7 +92,7 @@ async def test_a_commit_whose_answer_was_lost_is_found_in_the_log(rig):
 
 @pytest.mark.parametrize("call", ["send", "send_offsets", "commit"])
 async def test_a_commit_has_a_deadline(rig, call):
-    """A revoked partition waits for it, inside the session timeout."""
+    """A revoked partition waits for the commit within the session timeout."""
     await _folded(rig)
     rig.broker.faults.delay(call, 1000.0)
     task = asyncio.ensure_future(rig.commit())
@@ -103,8 +105,8 @@ async def test_a_commit_has_a_deadline(rig, call):
     assert rig.partition.state.link.next_offset == 2
 
 
-async def test_an_offset_below_zero_is_no_answer(rig, monkeypatch):
-    """aiokafka answers -1 where it does not know: that record may be lost."""
+async def test_a_negative_offset_counts_as_no_answer(rig, monkeypatch):
+    """aiokafka returns -1 if the offset is unknown: the record may be lost."""
     await _folded(rig)
 
     async def unknown(record):
@@ -118,7 +120,7 @@ async def test_an_offset_below_zero_is_no_answer(rig, monkeypatch):
 
 
 async def test_what_is_folded_during_a_commit_belongs_to_the_next(rig):
-    """Folding goes on while a commit is under way: its bytes were fixed before."""
+    """Folding continues during a commit, whose bytes are fixed at its start."""
     await _folded(rig)
     rig.broker.faults.delay("send", 1.0)
     task = asyncio.ensure_future(rig.commit())
@@ -136,7 +138,7 @@ async def test_what_is_folded_during_a_commit_belongs_to_the_next(rig):
 
 
 async def test_a_large_commit_has_several_parts_and_one_link(rig):
-    """A reader sees all of them or none, and the next link follows the last."""
+    """A reader sees all parts or none, and the last part carries the link."""
     await rig.open()
     for number in range(40):
         await rig.produce_events(1, model_id=f"model-{number}" * 10)

@@ -1,4 +1,4 @@
-"""Ids that one tenant made so that an unkeyed hash of them meets another tenant's id."""
+"""Ids that one tenant crafts to collide with another tenant's id under an unkeyed hash."""
 
 from __future__ import annotations
 
@@ -30,15 +30,16 @@ def _xxh3(event):
     return xxh3_128_digest(event["event_id"].encode(), seed)
 
 
-def test_the_crafted_id_meets_the_victims_under_xxh3():
-    """Else the tests below would pass with any hash."""
+def test_the_crafted_id_collides_with_the_victims_id_under_xxh3():
+    """The other tests rely on this collision."""
     assert _xxh3(ATTACKER) == _xxh3(VICTIM)
 
 
 @pytest.mark.parametrize("value", [7.0, SAME_PAYLOAD], ids=["another payload", "the same payload"])
 async def test_an_id_of_one_tenant_never_suppresses_another_tenants_event(rig, value):
-    """With another payload the victim's event was a dead letter; with the same one it was not even
-    that, and no audit of counts missed it."""
+    """After a collision with another payload the victim's event would be a dead letter; with the
+    same payload it would vanish without any record of it.
+    """
     await rig.open()
     await rig.produce(rig.event(**ATTACKER, value=value, ts=TS_MS), key=b"attacker")
     await rig.produce(rig.event(**VICTIM, ts=TS_MS), key=b"victim")
@@ -49,8 +50,8 @@ async def test_an_id_of_one_tenant_never_suppresses_another_tenants_event(rig, v
     assert not rig.contents(DLQ).offsets
 
 
-async def test_what_was_seen_is_known_under_the_same_secret_after_a_restart_and_a_restore(rig):
-    """A secret of the process would count every repeat twice after a restart."""
+async def test_seen_ids_are_known_under_the_same_secret_after_a_restart_and_a_restore(rig):
+    """A secret per process would count every repeat twice after a restart."""
     await rig.open()
     event = rig.event()
     await rig.produce(event)
@@ -67,7 +68,7 @@ async def test_what_was_seen_is_known_under_the_same_secret_after_a_restart_and_
 
 
 async def test_every_partition_and_every_epoch_has_a_secret_of_its_own(rig):
-    """What leaks with one state opens no other."""
+    """A secret that leaks from one state reveals no other."""
     first = (await rig.open()).state.link.secret
     assert (await rig.open()).state.link.secret != first, "nothing was committed under it"
     for _ in range(2):
@@ -82,7 +83,7 @@ async def test_every_partition_and_every_epoch_has_a_secret_of_its_own(rig):
 
 
 async def test_a_link_with_another_secret_does_not_follow(rig):
-    """The ids that the state holds would no longer be found: that is a gap in the chain."""
+    """With another secret the stored ids would not be found, so the link counts as a gap."""
     await rig.open()
     await rig.commit_events(3)
     before = rig.partition.state.link
@@ -92,8 +93,8 @@ async def test_a_link_with_another_secret_does_not_follow(rig):
     assert not follows(before, msgspec.structs.replace(link, secret=bytes(16)))
 
 
-async def test_a_name_may_hold_the_character_that_would_separate_it_from_the_key():
-    """`acme` with a key of "eu", NUL, "k" asked for the result of another tenant, "acme", NUL, "eu"."""
+async def test_a_tenant_name_may_contain_the_separator_before_the_key():
+    """Tenant `acme` with key "eu\\0k" must not get the result of tenant "acme\\0eu" with key "k"."""
     desk = Desk()
     await desk.create_topics()
     await desk.open()
@@ -105,5 +106,5 @@ async def test_a_name_may_hold_the_character_that_would_separate_it_from_the_key
     await desk.finish(*asked)
     await desk.commit()
     runs = [desk.results()[request]["summary"] for request in asked]
-    assert runs == [{"run": 1}, {"run": 2}], "each its own"
+    assert runs == [{"run": 1}, {"run": 2}], "each request must get its own result"
     await desk.close()

@@ -1,4 +1,4 @@
-"""What a refusal leaves behind: nothing of the record lost, everything about it said."""
+"""Contents of a dead letter: the whole record, and the reason for its refusal."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def origin(value=b"{", key=b"t", record_headers=()) -> Origin:
 
 
 def test_a_dead_letter_is_its_record_with_provenance_behind():
-    """Replay sends these bytes again, and people filter by these headers."""
+    """Replay sends these bytes again, and operators filter by these headers."""
     record = dead_letter(origin(record_headers=(("trace", b"x"),)), failure()).record
     assert record.tp == TopicPartition("model.metrics.dlq", 2)
     assert (record.key, record.value, record.timestamp_ms) == (b"t", b"{", 8)
@@ -61,7 +61,7 @@ def test_a_dead_letter_is_its_record_with_provenance_behind():
 
 
 def test_the_row_has_the_columns_of_the_table():
-    """ClickHouse's dead_letters is fed from here, from the same transaction."""
+    """The ClickHouse table dead_letters is filled from this row, in the same transaction."""
     letter = dead_letter(origin(), failure(), tenant="t")
     assert columns([letter.row, letter.row]) == {
         "id": ["model.metrics/2/41"] * 2,
@@ -84,7 +84,7 @@ def test_the_row_has_the_columns_of_the_table():
 
 @pytest.mark.parametrize("key", [None, b""])
 def test_no_key_and_an_empty_key_stay_apart(key):
-    """Some clients read both as empty; the header tells."""
+    """Some clients read both as empty; a header distinguishes them."""
     record = dead_letter(origin(key=key), failure()).record
     assert record.key == key
     said = headers.last(record.headers, "dia.dlq.key_present")
@@ -92,7 +92,7 @@ def test_no_key_and_an_empty_key_stay_apart(key):
 
 
 def test_a_replayed_record_counts_its_hops():
-    """The cap on replays rests on this number."""
+    """The limit of replays uses this number."""
     hopped = ((headers.REPLAY_HOPS, b"2"), ("dia.dlq.error_code", b"invalid_json"))
     letter = dead_letter(origin(record_headers=hopped), failure())
     assert letter.row["hops"] == 2
@@ -102,8 +102,9 @@ def test_a_replayed_record_counts_its_hops():
 
 @pytest.mark.parametrize("own", [(), (("own", b"1"), ("dia.replay.hops", b"2"))])
 def test_a_copy_from_the_dlq_keeps_its_size_and_counts_its_hops(own):
-    """People copy dead letters back with all headers: without a bound the record grows until no
-    topic takes it, and without a count nothing ever ends the loop."""
+    """Users copy dead letters back with all headers. Without a bound the record would outgrow every
+    topic, and without a count the loop would not end.
+    """
     first = dead_letter(origin(record_headers=own), failure())
     letter, before = first, first.row["hops"]
     for round_ in range(1, 41):
@@ -115,7 +116,7 @@ def test_a_copy_from_the_dlq_keeps_its_size_and_counts_its_hops(own):
 
 
 def test_a_copy_from_the_parking_lot_drops_why_it_was_parked():
-    """Each round through the parking lot would add the header once more."""
+    """Otherwise each round through the parking-lot topic would add the header again."""
     parked = (("own", b"1"), ("dia.replay.parked_for", b"hop_cap"))
     record = dead_letter(origin(record_headers=parked), failure()).record
     assert headers.last(record.headers, "dia.replay.parked_for") is None
@@ -123,22 +124,25 @@ def test_a_copy_from_the_parking_lot_drops_why_it_was_parked():
 
 
 @pytest.mark.parametrize("name", ["dia.replay.hops", "dia.dlq.replay_hops"])
-def test_hops_have_a_ceiling(name):
-    """Any producer can write the header; a number that the column of ClickHouse does not hold
-    would end the worker when it builds the row."""
+def test_the_number_of_hops_is_bounded(name):
+    """Producers can write the header; a number beyond ClickHouse's column would end the worker when
+    it builds the row.
+    """
     letter = dead_letter(origin(record_headers=((name, b"9" * 18),)), failure())
     assert letter.row["hops"] == 65_535
 
 
 def test_a_record_of_the_largest_size_is_kept_whole():
-    """The headroom of the DLQ is for the headers of exactly this case."""
+    """The DLQ topic has headroom for the headers of such a record."""
     largest = b"x" * MAX_RECORD_BYTES
     assert dead_letter(origin(value=largest), failure("m" * 9999)).record.value == largest
 
 
 @pytest.mark.parametrize("huge", ["value", "key", "headers"])
 def test_a_record_too_large_for_the_dlq_becomes_a_pointer(huge):
-    """A compressed batch can hold a record larger than any topic takes; it must not stop the rest."""
+    """A compressed batch can hold a record larger than the limit of any topic; it must not stop the
+    others.
+    """
     bulk = b"x" * (2 * MAX_RECORD_BYTES)
     parts = {
         "value": {"value": bulk},
@@ -157,7 +161,7 @@ def test_a_record_too_large_for_the_dlq_becomes_a_pointer(huge):
 
 @given(st.text(max_size=3000))
 def test_messages_are_cut_between_characters(message):
-    """Half a character would make the header unreadable as UTF-8."""
+    """Half a character would make the header invalid UTF-8."""
     letter = dead_letter(origin(), failure(message))
     kept = headers.last(letter.record.headers, "dia.dlq.error_message")
     assert len(kept) <= MESSAGE_MAX_BYTES

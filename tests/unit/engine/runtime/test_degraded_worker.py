@@ -1,4 +1,4 @@
-"""A whole worker while what it depends on is slow, away or full: it waits, and loses nothing."""
+"""A whole worker with slow or absent dependencies or a full disk: it waits and loses no record."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streams.engine.runtime.worker import Worker
 
 @pytest.fixture
 async def degraded(rig):
-    """A worker, and the reading of its disk for a test to change."""
+    """A worker, and the reading of its disk, which the test can change."""
     disk = [FINE]
     worker = Worker(
         agents=(AGGREGATE_METRICS,),
@@ -45,29 +45,31 @@ def _offset(rig):
 
 
 async def test_a_full_disk_stops_the_intake_until_there_is_room(rig, degraded):
-    """Records wait in Kafka, what was folded is still committed, and then each counts once."""
+    """Unread records stay in Kafka, folded records are still committed, and each record counts
+    once.
+    """
     worker, disk = degraded
     assert worker.settled
     disk[0] = Reading(Level.MINIMAL, "full")
     await rig.clock.advance(2)
     await rig.produce_events(5)
     await rig.clock.advance(30)
-    assert not worker.settled, "who does not look does not know"
+    assert not worker.settled, "the lag is unknown while the partition is paused"
     assert rig.metrics.registry.get_sample_value(
         "dia_paused_partitions", {"group": "dia-group"}
     ) == len(worker.groups[0].partitions)
     assert _counted(rig) == 0
     disk[0] = FINE
     await rig.clock.advance(8)
-    assert _counted(rig) == 0, "it resumes with care"
+    assert _counted(rig) == 0, "the partition is still paused right after the disk has room"
     await rig.clock.advance(5)
     assert _offset(rig) == 5
     await rig.clock.advance(200)
     assert _counted(rig) == 5
 
 
-async def test_a_shard_that_is_away_delays_the_news_of_its_own_rows(rig, degraded):
-    """Level 1, then 2: rows of live windows of that shard wait; the other shard's go on."""
+async def test_an_absent_shard_delays_provisional_rows_of_its_own_only(rig, degraded):
+    """At levels 1 and 2, rows of that shard's open windows wait; rows of the other shard are sent."""
     worker, _ = degraded
     sick = int(rig.shards.maps[0].shard_of(["t"], ["m"], ["x"])[0])
     rig.shards.faults[sick].down = True
@@ -80,7 +82,7 @@ async def test_a_shard_that_is_away_delays_the_news_of_its_own_rows(rig, degrade
     rig.shards.faults[sick].down = False
     await rig.clock.advance(6)
     told = rig.shards.rows("m1", sick)
-    assert sum(row["n"] for row in told) <= 1, "what waited already came, and no more news"
+    assert sum(row["n"] for row in told) <= 1, "the waiting rows have been sent and no further ones"
     assert not worker.groups[0].partitions[rig.opened_source].paused
     await rig.clock.advance(60)
     assert worker.degradation.level == Level.HEALTHY
@@ -89,8 +91,8 @@ async def test_a_shard_that_is_away_delays_the_news_of_its_own_rows(rig, degrade
     assert _counted(rig) == 43
 
 
-async def test_kafka_away_is_level_three_and_pauses_nobody(rig, degraded):
-    """There is nothing to take; the first fetch that is answered must find nobody paused."""
+async def test_kafka_away_is_level_three_and_pauses_no_partition(rig, degraded):
+    """There are no records to take; no partition may be paused when the first fetch succeeds."""
     worker, _ = degraded
     rig.broker.faults.down()
     await rig.clock.advance(20)
@@ -101,13 +103,13 @@ async def test_kafka_away_is_level_three_and_pauses_nobody(rig, degraded):
     await rig.produce_events(2)
     await rig.clock.advance(8)
     assert _counted(rig) == 2
-    assert worker.degradation.level == Level.MINIMAL, "it says so a while longer"
+    assert worker.degradation.level == Level.MINIMAL, "the level falls only after a delay"
     await rig.clock.advance(40)
     assert worker.degradation.level == Level.HEALTHY
 
 
-async def test_a_shard_nothing_is_sent_to_is_asked(rig, degraded):
-    """Else a level would last for as long as nobody has a row for it."""
+async def test_a_shard_without_rows_to_send_is_probed(rig, degraded):
+    """Otherwise the level would last until a row for the shard is due."""
     worker, _ = degraded
     for fault in rig.shards.faults:
         fault.down = True

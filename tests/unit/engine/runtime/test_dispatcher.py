@@ -1,4 +1,4 @@
-"""What starts, what waits, what is tried again, and what is left alone."""
+"""Start, waiting, retries and cancellation of work in a dispatcher."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from streams.engine.runtime.jobs.work import Known, Work
 from tests.unit.engine.runtime.dispatcher_desk import Desk
 
 
-async def test_an_outcome_says_what_came_of_the_work(open_desk):
-    """Rejected is the sender's to mend, failed is ours: a client acts on the difference."""
+async def test_an_outcome_has_its_status_and_error(open_desk):
+    """`rejected` blames the request, `failed` the service: clients act on the difference."""
     desk = open_desk(slots=9)
     errors = {
         "rejected": [InvalidParameters("x"), PolicyRejected("x")],
@@ -42,8 +42,8 @@ async def test_an_outcome_says_what_came_of_the_work(open_desk):
     assert desk.outcomes["completed0"][0].summary == {"of": "completed0"}
 
 
-async def test_what_may_pass_is_tried_again_with_growing_pauses_and_then_given_up(open_desk):
-    """A process that died is no answer; three of them are: the request becomes a dead letter."""
+async def test_a_transient_error_is_retried_with_growing_pauses_and_then_given_up(open_desk):
+    """The death of a process is retried; after three attempts the request becomes a dead letter."""
     desk = open_desk()
     desk.performer.script["once"] = [ProcessDied("x")]
     desk.performer.script["ever"] = [ProcessDied("x")] * 9
@@ -62,8 +62,8 @@ async def test_what_may_pass_is_tried_again_with_growing_pauses_and_then_given_u
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 5])
-async def test_a_queue_says_how_often_and_how_soon(open_desk, attempts):
-    """Attempts and pauses are the scenario's; a fixed pause does not grow."""
+async def test_a_queue_sets_attempts_and_pauses(open_desk, attempts):
+    """The scenario sets attempts and pauses; a fixed pause does not grow."""
     policy = QueuePolicy(attempts=attempts, backoff="fixed", backoff_s=3.0)
     desk = open_desk(of=policy)
     desk.performer.script["ever"] = [ProcessDied("x")] * 9
@@ -76,7 +76,7 @@ async def test_a_queue_says_how_often_and_how_soon(open_desk, attempts):
 
 
 async def test_an_operator_sets_attempts_and_pauses_by_the_class_of_the_error(open_desk):
-    """A host that kills processes asks for other patience than a shard that restarts."""
+    """A host that kills processes needs other retries than a shard that restarts."""
     retries = job_retries("process_died=2x4, shard_busy=5x0.5")
     desk = open_desk(retries=retries)
     desk.performer.script["died"] = [ProcessDied("x")] * 9
@@ -94,7 +94,7 @@ async def test_an_operator_sets_attempts_and_pauses_by_the_class_of_the_error(op
 
 
 async def test_pauses_are_spread(open_desk, clock):
-    """What failed together must not come back together, on the service that just came back."""
+    """Work that failed together must not return together to a service that just recovered."""
     desk = open_desk(slots=100)
     again = {}
     for number in range(50):
@@ -110,8 +110,10 @@ async def test_pauses_are_spread(open_desk, clock):
     assert len(set(again.values())) >= 3
 
 
-async def test_how_long_work_waited_is_measured_once(open_desk):
-    """From being read to first starting: a retry would count the pause as waiting for a slot."""
+async def test_the_waiting_time_of_work_is_measured_once(open_desk):
+    """From the read to the first start: the pause before a retry does not count as waiting for a
+    slot.
+    """
     desk = open_desk()
     desk.performer.script["a"] = [ProcessDied("x")]
     desk.submit("a")
@@ -126,8 +128,8 @@ async def test_how_long_work_waited_is_measured_once(open_desk):
     assert measured() == 1
 
 
-async def test_work_without_trouble_logs_no_failure(open_desk):
-    """A task of the loop that ends with an error would say `job_failed`, and a person would look."""
+async def test_successful_work_logs_no_failure(open_desk):
+    """A task that ends with an error would log `job_failed`."""
     desk = open_desk(slots=2)
     with capture_logs() as logs:
         for number in range(3):
@@ -137,8 +139,8 @@ async def test_work_without_trouble_logs_no_failure(open_desk):
     assert [entry for entry in logs if entry["log_level"] == "error"] == []
 
 
-async def test_known_outcomes_of_a_partition_that_left_are_not_read_for(open_desk):
-    """Eight at a time read their requests again; those behind them are dropped with the partition."""
+async def test_outcomes_of_a_partition_that_left_are_dropped_unread(open_desk):
+    """Requests of a partition that left are not read again to answer them; they are dropped."""
     desk = open_desk()
 
     class Gone:
@@ -149,7 +151,7 @@ async def test_known_outcomes_of_a_partition_that_left_are_not_read_for(open_des
             await asyncio.Event().wait()
 
         def done(self, work, outcome, given_up):
-            raise AssertionError("its partition left")
+            raise AssertionError("the partition left, so its requests are not read")
 
     owner = Gone()
     for number in range(20):
@@ -163,8 +165,8 @@ async def test_known_outcomes_of_a_partition_that_left_are_not_read_for(open_des
     assert Gone.loads == 8
 
 
-async def test_a_dispatcher_that_closes_stops_what_runs(clock):
-    """The process is about to end: a job that goes on would be killed in the middle."""
+async def test_a_closing_dispatcher_cancels_running_work(clock):
+    """The process is about to end and would kill the job while it runs."""
     desk = Desk(clock)
     desk.performer.go.clear()
     desk.submit("running")
@@ -177,7 +179,7 @@ async def test_a_dispatcher_that_closes_stops_what_runs(clock):
 
 @pytest.mark.parametrize(("priority", "first"), [(4, "low"), (5, "asked")])
 async def test_high_priority_begins_at_five(open_desk, priority, first):
-    """The number stands in the published schema: clients rely on it."""
+    """The number is part of the published schema."""
     desk = open_desk(slots=1)
     desk.submit("low", priority=0, tenant="a")
     desk.submit("asked", priority=priority, tenant="b")
@@ -185,8 +187,8 @@ async def test_high_priority_begins_at_five(open_desk, priority, first):
     assert desk.performer.started[0] == first
 
 
-async def test_high_priority_starts_first_and_a_queue_may_say_otherwise(open_desk):
-    """The requests' own word counts, unless the scenario has a fixed priority."""
+async def test_high_priority_starts_first_unless_the_queue_fixes_one(open_desk):
+    """Requests have their own priority unless the scenario fixes one."""
     desk = open_desk(slots=1, humble=QueuePolicy(priority=0))
     desk.performer.go.clear()
     desk.submit("busy")
@@ -199,7 +201,7 @@ async def test_high_priority_starts_first_and_a_queue_may_say_otherwise(open_des
 
 
 async def test_a_queue_keeps_its_concurrency_and_its_rate(open_desk):
-    """One scenario must not take all processes, nor hammer what it reads from."""
+    """One scenario must neither take all processes nor overload the service it reads from."""
     desk = open_desk(slots=10, one=QueuePolicy(concurrency=1), slow=QueuePolicy(rate_per_s=2))
     desk.performer.go.clear()
     for number in range(4):
@@ -217,9 +219,10 @@ async def test_a_queue_keeps_its_concurrency_and_its_rate(open_desk):
 @pytest.mark.parametrize(
     "where", ["waiting", "running", "pausing", "preparing", "ready", "not yet begun"]
 )
-async def test_cancelled_work_ends_once_wherever_it_is_and_makes_room(open_desk, where):
-    """Found by the simulation: a task that is cancelled before its first step never runs, and
-    what it would have given back stays taken."""
+async def test_cancelled_work_ends_once_in_every_state_and_frees_its_slot(open_desk, where):
+    """A task that is cancelled before its first step never runs, so it cannot return its slot
+    itself.
+    """
     desk = open_desk(slots=1)
     if where in ("waiting", "ready"):
         desk.performer.go.clear()
@@ -245,8 +248,10 @@ async def test_cancelled_work_ends_once_wherever_it_is_and_makes_room(open_desk,
     assert answered["next"] == ["completed"]
 
 
-async def test_work_is_cancelled_without_what_its_task_did_before_or_does_next(open_desk):
-    """One task of the loop does several jobs; who ends one of them means no other."""
+async def test_cancelling_work_leaves_other_work_of_its_task_alone(open_desk):
+    """One task of the event loop runs several jobs: a cancellation of one job does not reach the
+    others.
+    """
     desk = open_desk(slots=1)
     desk.performer.script["before"] = [desk.performer.go.clear]
     _, work, _ = (desk.submit(name) for name in ("before", "work", "after"))
@@ -259,8 +264,8 @@ async def test_work_is_cancelled_without_what_its_task_did_before_or_does_next(o
     assert desk.performer.cancelled == ["work"]
 
 
-async def test_short_work_leaves_turns_of_the_loop_to_others(open_desk):
-    """A burst that waits for nothing must not keep commits and heartbeats from theirs."""
+async def test_short_work_yields_to_the_event_loop(open_desk):
+    """A burst of jobs that do not wait must not delay commits and heartbeats."""
     desk = open_desk(slots=1)
     for number in range(20):
         desk.submit(f"{number}")
@@ -272,8 +277,8 @@ async def test_short_work_leaves_turns_of_the_loop_to_others(open_desk):
     assert len(seen) >= 3
 
 
-async def test_forgotten_work_is_stopped_and_answers_nobody(open_desk):
-    """Its partition belongs to another process now, which does it itself."""
+async def test_forgotten_work_is_cancelled_without_an_answer(open_desk):
+    """The partition's new owner runs the work itself."""
     desk = open_desk(slots=1)
     desk.performer.go.clear()
     desk.performer.needed["read"] = [asyncio.Event().wait]
@@ -289,9 +294,10 @@ async def test_forgotten_work_is_stopped_and_answers_nobody(open_desk):
     assert desk.performer.cancelled == ["running"]
 
 
-async def test_a_queue_that_says_nothing_has_three_attempts_of_thirty_seconds(open_desk):
-    """A scenario without figures of its own neither holds a process for ever nor gives up at the
-    first process that dies. It waits a second, then two."""
+async def test_a_queue_without_settings_has_three_attempts_of_thirty_seconds(open_desk):
+    """Default limits: three attempts of 30 s, after pauses of 1 s and 2 s, so a scenario cannot
+    hold a process without end.
+    """
     desk = open_desk()
     desk.performer.script["ever"] = [ProcessDied("x")] * 9
     desk.submit("ever", queue="of no scenario")
@@ -301,7 +307,7 @@ async def test_a_queue_that_says_nothing_has_three_attempts_of_thirty_seconds(op
 
 
 @pytest.mark.parametrize(("failures", "pause_s"), [(1, 1), (2, 2), (3, 4), (4, 8), (5, 8), (9, 8)])
-def test_pauses_of_such_a_queue_double_from_one_second_to_eight(failures, pause_s):
-    """Long enough for a service to restart, short enough that the tenth attempt is no other day."""
+def test_default_pauses_double_from_one_second_to_eight(failures, pause_s):
+    """The pauses allow a service to restart, and the tenth attempt still comes soon."""
     assert QueuePolicy(attempts=10).pause_s(failures) == pause_s
     assert QueuePolicy(attempts=10, backoff="fixed").pause_s(failures) == 1

@@ -1,4 +1,4 @@
-"""A member of a group before it joins, and what it says of itself."""
+"""A group member before it joins, and its status report."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _worker(rig, *agents) -> Worker:
 
 
 class _Idle:
-    """A listener of a consumer that owns nothing."""
+    """A listener of a consumer without partitions."""
 
     async def on_assigned(self, partitions):
         pass
@@ -43,7 +43,7 @@ class _Idle:
 
 
 async def test_a_source_with_producers_timestamps_is_refused(rig):
-    """TTLs and ages are counted in append time: a producer's clock must not move them."""
+    """TTLs and ages use append time, which a producer's clock must not change."""
     admin = await rig.broker.admin()
     await admin.alter_config(MODEL_METRICS.name, {"message.timestamp.type": "CreateTime"})
     with pytest.raises(SourceNotLogAppendTime, match="dia topics plan"):
@@ -51,7 +51,7 @@ async def test_a_source_with_producers_timestamps_is_refused(rig):
 
 
 async def test_a_missing_topic_is_waited_for(rig):
-    """`dia topics apply` may come after the worker; nothing is created behind its back."""
+    """`dia topics apply` may run after the worker starts, and the worker creates no topic itself."""
     admin = await rig.broker.admin()
     config = (await admin.describe_topics())[MODEL_METRICS.dlq]
     await admin.delete_topics([MODEL_METRICS.dlq])
@@ -68,7 +68,7 @@ async def test_a_missing_topic_is_waited_for(rig):
 
 @pytest.fixture
 async def running(rig):
-    """A worker that has read three events, and time to commit them."""
+    """A worker that has read and committed three events."""
     await rig.produce_events(3)
     worker = _worker(rig)
     task = asyncio.ensure_future(worker.run(lambda: None))
@@ -79,11 +79,10 @@ async def running(rig):
     await worker.abandon()
 
 
-async def test_a_source_that_grows_under_it_is_read_once_its_topics_are_applied(
-    rig, running, tmp_path
-):
-    """An operator adds partitions with Kafka's own tool: `dia topics apply` is the way out, and
-    neither a restart nor a second tool is needed."""
+async def test_added_partitions_are_read_once_the_topics_are_applied(rig, running, tmp_path):
+    """An operator adds partitions with Kafka's own tool. `dia topics apply` completes the change,
+    without a restart or another tool.
+    """
     source = TopicPartition(MODEL_METRICS.name, 1)
     admin = await rig.broker.admin()
     await admin.create_partitions({MODEL_METRICS.name: 2})
@@ -104,8 +103,9 @@ async def test_a_source_that_grows_under_it_is_read_once_its_topics_are_applied(
 
 
 async def test_a_worker_with_other_agents_gets_their_topics_too(rig, running):
-    """It is the same slot of the same host: its group must not give it what its predecessor read,
-    and nothing else, for ever."""
+    """The slot of the host has a static member id. With other agents it needs another id, or the
+    group would assign it the topics of the old agents only.
+    """
     await rig.clock.advance(5)
     drain = asyncio.ensure_future(running.drain(Deadline(rig.clock, 20.0)))
     await settle()
@@ -123,8 +123,8 @@ async def test_a_worker_with_other_agents_gets_their_topics_too(rig, running):
         await worker.abandon()
 
 
-async def test_its_status_file_says_how_it_stands_until_it_ends(rig, running, tmp_path):
-    """`dia status` and the demo read it: never half of it, never an old one."""
+async def test_the_status_file_is_kept_until_the_worker_ends(rig, running, tmp_path):
+    """`dia status` and the demo read the file: it is always whole and current."""
     file = StatusFile(tmp_path, 4, 8123)
     file.write(running)
     path = tmp_path / "workers" / "4.json"
@@ -141,8 +141,8 @@ async def test_its_status_file_says_how_it_stands_until_it_ends(rig, running, tm
     assert not path.exists()
 
 
-async def test_it_settles_once_everything_is_acknowledged(rig, running):
-    """Lag 0, an empty outbox and no live window: what `settled` promises to outsiders."""
+async def test_a_worker_is_settled_once_everything_is_acknowledged(rig, running):
+    """`settled` promises lag 0, an empty outbox and no open window."""
     await rig.clock.advance(20)
     assert not running.settled, "its window is open"
     await rig.clock.advance(200)
@@ -151,7 +151,7 @@ async def test_it_settles_once_everything_is_acknowledged(rig, running):
 
 
 async def test_a_revoked_partition_is_not_settled(rig, running):
-    """While the group waits for a member, its log grows and the last answer is still fresh."""
+    """During a rebalance the log grows while the last answer is still fresh."""
     await rig.clock.advance(220)
     assert running.settled
     absent = rig.broker.consumer(DIA_GROUP, [MODEL_METRICS.dlq], "host-1")
@@ -163,7 +163,7 @@ async def test_a_revoked_partition_is_not_settled(rig, running):
     await settle()
     await rig.produce_events(1)
     (held,) = running.groups[0].partitions.values()
-    assert held.read_all, "by an answer from before the rebalance"
+    assert held.read_all, "the lag comes from before the rebalance"
     assert not running.settled
     await rig.clock.advance(230)
     assert running.settled
@@ -171,8 +171,8 @@ async def test_a_revoked_partition_is_not_settled(rig, running):
     await absent.stop()
 
 
-async def test_a_drain_commits_what_is_folded(rig, running):
-    """The next owner folds nothing of it again."""
+async def test_a_drain_commits_folded_records(rig, running):
+    """The next owner folds none of these records again."""
     await rig.clock.advance(5)
     await rig.produce_events(4)
     await rig.clock.advance(0.3)

@@ -1,4 +1,4 @@
-"""C5 and A5: what is handed over, what is owed again, and when an answer counts."""
+"""Steps C5 and A5: which effects are handed over, which are pending again, and which answers count."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DAY_MS = 86_400_000
 
 @pytest.fixture
 async def handover(rig):
-    """Running targets over the rig's shards."""
+    """The targets of the rig's shards, running."""
     delivery = Delivery(rig.shards, rig.clock, rig.metrics, batch_rows=100, queue_rows=100)
     roll_ups = RollUpQueue(rig.shards, rig.clock, rig.metrics, interval_s=2.0)
     caches = CacheWrites(rig.cache, rig.clock, rig.metrics)
@@ -42,7 +42,7 @@ async def handover(rig):
 
 
 async def _commit(rig, handover):
-    """C2 to C5, and the time the shards need."""
+    """Steps C2 to C5, and time for the shards to answer."""
     prepared = rig.partition.prepare(handover.room())
     await commit(rig.partition, prepared, rig.opened.producer, rig.clock, rig.metrics, 4.0)
     handover.committed(rig.partition, prepared)
@@ -63,8 +63,8 @@ async def _until_settled(rig, handover, rounds=60):
     return False
 
 
-async def test_rows_ledger_and_roll_ups_arrive_and_are_forgotten(rig, handover):
-    """At rest a partition owes nothing, and the tables agree."""
+async def test_rows_ledger_and_roll_ups_arrive_and_leave_the_outbox(rig, handover):
+    """A settled partition has an empty outbox, and the tables agree."""
     await rig.open()
     await rig.produce_events(5)
     await rig.produce(b"{")
@@ -78,8 +78,8 @@ async def test_rows_ledger_and_roll_ups_arrive_and_are_forgotten(rig, handover):
     assert [row["off"] for row in rig.shards.rows("dead_letters")] == [5]
 
 
-async def test_what_was_owed_is_owed_again_after_a_restart(rig, handover):
-    """The answer may have been lost with the process, or the row."""
+async def test_pending_effects_are_sent_again_after_a_restart(rig, handover):
+    """The answer or the row may have been lost with the process."""
     for shard in rig.shards.faults:
         shard.down = True
     await rig.open()
@@ -99,7 +99,7 @@ async def test_what_was_owed_is_owed_again_after_a_restart(rig, handover):
 
 
 def simulation(key):
-    """A row of `simulations`, without what the commit adds."""
+    """A row of `simulations`, without the columns that the commit adds."""
     row = dict.fromkeys(("request_id", "model", "policy", "scenario", "status"), "x")
     row |= dict.fromkeys(("error_code", "error_message", "summary"), "")
     row |= dict.fromkeys(("priority", "trials", "repeated", "part", "off"), 1)
@@ -108,7 +108,7 @@ def simulation(key):
 
 
 async def test_facts_of_a_commit_reach_their_shards_even_after_a_restart(rig, handover):
-    """They are owed by the state like every effect, and belong to the commit that decided them."""
+    """The state holds them in its outbox like every effect, with the version of their commit."""
     await rig.open()
     await rig.produce_events(1)
     await rig.fold()
@@ -126,7 +126,7 @@ async def test_facts_of_a_commit_reach_their_shards_even_after_a_restart(rig, ha
 
 
 async def test_many_facts_of_one_commit_fit_the_changelog(rig, handover):
-    """One entry too large for a record would be refused at every attempt, for ever."""
+    """One entry above the record size would be refused at every attempt."""
     await rig.open()
     await rig.produce_events(1)
     await rig.fold()
@@ -138,8 +138,8 @@ async def test_many_facts_of_one_commit_fit_the_changelog(rig, handover):
     assert len(rig.shards.rows("simulations")) == 30
 
 
-async def test_changes_wait_for_an_absent_cache_and_only_the_newest_does(rig, handover):
-    """Redis away costs nobody anything: what waits is one entry a name, owed after a restart too."""
+async def test_only_the_newest_change_of_a_name_waits_for_an_absent_cache(rig, handover):
+    """While Redis is away, the outbox keeps one entry for each name, also after a restart."""
     await rig.open()
     rig.cache.stop()
     for number in range(3):
@@ -158,8 +158,8 @@ async def test_changes_wait_for_an_absent_cache_and_only_the_newest_does(rig, ha
     assert rig.cache.told == [b"event 2"]
 
 
-async def test_nothing_is_told_before_its_commit(rig, handover):
-    """What a commit that fails would have changed must not be in any cache."""
+async def test_the_cache_is_not_changed_before_the_commit(rig, handover):
+    """A cache must not hold values of a commit that fails."""
     await rig.open()
     await rig.produce_events(1)
     await rig.fold()
@@ -169,8 +169,8 @@ async def test_nothing_is_told_before_its_commit(rig, handover):
     assert (await rig.cache.read(CacheKey("model", "n")))[:3] == (None, None, None)
 
 
-async def test_an_answer_after_the_partition_was_dropped_acts_on_nothing(rig, handover):
-    """Its successor owes the effect itself; an early delete would lose it."""
+async def test_an_answer_after_the_partition_was_dropped_is_ignored(rig, handover):
+    """The successor holds the effect in its own outbox; an early delete would lose it."""
     for shard in rig.shards.faults:
         shard.slow_s = 5.0
     await rig.open()
@@ -189,8 +189,9 @@ async def test_an_answer_after_the_partition_was_dropped_acts_on_nothing(rig, ha
 async def test_an_old_window_refused_by_one_table_waits_for_the_other(
     rig, handover, refusing, monkeypatch
 ):
-    """Its state may go only when hours and days both have answered: else a crash in between
-    would leave one of them without the rows that were not refused."""
+    """Hours and days must both answer before the state is deleted: otherwise a crash in between
+    would lose the rows that were not refused.
+    """
     rig.settings = replace(rig.settings, m1_retention_days=8)
     await rig.open()
     old = rig.clock.now_ms() - 6 * DAY_MS - DAY_MS // 2
@@ -221,7 +222,7 @@ async def test_an_old_window_refused_by_one_table_waits_for_the_other(
 
 
 async def test_a_refused_row_becomes_one_dead_letter_with_the_row_in_it(rig, handover):
-    """Nothing is dropped: the letter can be inserted after a fix."""
+    """The row can be inserted from its dead letter after a fix."""
     await rig.open()
     await rig.produce_events(2, model_id="good")
     await rig.produce_events(3, model_id="bad")
@@ -236,7 +237,9 @@ async def test_a_refused_row_becomes_one_dead_letter_with_the_row_in_it(rig, han
 
 
 async def test_a_refused_fact_becomes_one_dead_letter_with_the_row_in_it(rig, handover):
-    """The rows beside it are stored, a restart in between changes nothing, and nothing is owed."""
+    """The other rows are stored, the outbox is empty at the end, and a restart in between changes
+    nothing.
+    """
     await rig.open()
     await rig.produce_events(1)
     await rig.fold()
@@ -261,7 +264,7 @@ async def test_a_refused_fact_becomes_one_dead_letter_with_the_row_in_it(rig, ha
 
 
 async def test_of_refused_ledger_rows_only_the_last_becomes_a_dead_letter(rig, handover):
-    """A later row of the same partition says all that the refused one said."""
+    """A later ledger row of the same partition supersedes the refused one."""
     await rig.open()
     for shard in rig.shards.faults:
         shard.refuse = lambda table, row: table == "ledger"
@@ -275,7 +278,9 @@ async def test_of_refused_ledger_rows_only_the_last_becomes_a_dead_letter(rig, h
 
 
 async def test_a_refused_row_of_dead_letters_makes_no_dead_letter(rig, handover):
-    """The letter that it shows is in Kafka; one about the row would be refused like the row."""
+    """The dead letter itself is in Kafka; a dead letter about its row would be refused like the
+    row.
+    """
     await rig.open()
     for shard in rig.shards.faults:
         shard.refuse = lambda table, row: table == "dead_letters"
@@ -300,15 +305,17 @@ def inserts(rig, monkeypatch):
 
 
 async def _closed_windows(rig, handover):
-    """A commit that hands over the row of a window that is over, and the ledger's."""
+    """A commit that hands over the row of a closed window and the ledger row."""
     await rig.produce_events(1)
     await rig.fold()
     rig.partition.idle_until(rig.clock.now_ms() + DAY_MS)
     await _commit(rig, handover)
 
 
-async def test_rows_of_a_backlog_wait_for_others_and_rows_at_rest_do_not(rig, handover, inserts):
-    """Of four commits a backlog makes one insert a table; at rest every row goes with its commit."""
+async def test_rows_of_a_backlog_are_batched_and_rows_at_rest_are_not(rig, handover, inserts):
+    """Four commits of a backlog make one insert for each table; at rest each commit's rows are sent
+    at once.
+    """
     await rig.open()
     began = rig.clock.monotonic()
     for _ in range(4):
@@ -327,8 +334,10 @@ async def test_rows_of_a_backlog_wait_for_others_and_rows_at_rest_do_not(rig, ha
     assert sorted(inserts) == [(began, "ledger"), (began, "m1")]
 
 
-async def test_what_waits_goes_when_the_partition_has_caught_up(rig, handover, inserts):
-    """All it has folded is to be visible then, also where its next commit has no row for the shard."""
+async def test_waiting_rows_are_sent_when_the_partition_has_caught_up(rig, handover, inserts):
+    """All folded records must become visible then, even if the next commit has no row for the
+    shard.
+    """
     await rig.open()
     await _closed_windows(rig, handover)
     await rig.clock.advance(0.5)
@@ -339,8 +348,8 @@ async def test_what_waits_goes_when_the_partition_has_caught_up(rig, handover, i
     assert {table for _, table in inserts} == {"m1", "ledger"}
 
 
-async def test_rows_wait_for_nothing_where_the_partition_needs_their_room(rig, handover, inserts):
-    """A partition at its bound would pause until they are acknowledged."""
+async def test_rows_are_sent_at_once_when_the_outbox_is_full(rig, handover, inserts):
+    """A partition at its bound would pause until the rows are acknowledged."""
     rig.settings = replace(rig.settings, max_unacked_bytes=1)
     await rig.open()
     await _closed_windows(rig, handover)
@@ -348,8 +357,8 @@ async def test_rows_wait_for_nothing_where_the_partition_needs_their_room(rig, h
     assert {table for _, table in inserts} == {"m1", "ledger"}
 
 
-async def test_what_is_owed_after_a_restart_has_waited_enough(rig, handover, inserts):
-    """The worker that died may have let it wait before."""
+async def test_pending_rows_are_sent_at_once_after_a_restart(rig, handover, inserts):
+    """The rows may have waited in the worker that died."""
     await rig.open()
     await _closed_windows(rig, handover)
     handover.forget(rig.partition)
@@ -362,7 +371,9 @@ async def test_what_is_owed_after_a_restart_has_waited_enough(rig, handover, ins
 async def test_an_hour_of_a_backlog_is_recomputed_when_all_of_it_is_folded(
     rig, handover, monkeypatch
 ):
-    """Its minutes are evicted one after the other; each recomputation would read those before it."""
+    """The minutes of an hour are evicted one by one; a recomputation after each would read the
+    earlier ones again.
+    """
     recomputed, roll_up, hour_ms = [], rig.shards.roll_up, 3_600_000
 
     async def watched(shard, table, start_s):

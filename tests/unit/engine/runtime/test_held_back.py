@@ -1,4 +1,4 @@
-"""A foreign transaction that stays open: said, for how long, and over once it is decided."""
+"""A foreign open transaction: the status reports it and its age until it ends."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from streams.engine.health.rule import judge
 from tests.unit.engine.runtime.running_world import HERE, counted, held, history, send, until
 
 
-def test_how_long_an_open_transaction_holds_a_partition_back_is_said():
-    """Lag is zero and nothing is wrong with any worker: records of all producers are unread."""
+def test_the_status_gives_the_age_of_an_open_transaction():
+    """The lag is 0 and every worker is healthy, yet records of all producers stay unread."""
 
     async def story(world, process):
         await send(world, HERE, 3)
@@ -48,7 +48,7 @@ def test_a_partition_that_is_held_back_for_long_is_a_finding():
 
 
 def test_a_partition_that_cannot_be_read_names_the_command_that_skips_it():
-    """Another stop has another way out."""
+    """A partition that stopped for another reason has another remedy."""
     partition = {"group": "g", "topic": "t", "partition": 0, "stopped_by": "batch_unreadable"}
     worker = LiveWorker(pid=1, slot=0, partitions=[partition])
     found = judge(Observation(at_ms=0, sources=(), workers=(worker,))).findings

@@ -1,4 +1,6 @@
-"""Which requests of a partition are in memory, of which only the index is, and how these come back."""
+"""Which requests of a partition are whole in memory, which only in the index, and how the latter
+are read again.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ HIGH, NORMAL = 5, 4
 
 
 def log_of(offsets, shift_ms=0):
-    """A batch with one request at each offset; ``shift_ms``: of another log."""
+    """A batch with one request at each offset; ``shift_ms`` makes it another log."""
     count = len(offsets)
     return RecordBatch(
         TP,
@@ -47,7 +49,7 @@ ONE = held_bytes(request(0).origin)
 
 
 class Log:
-    """What reading again answers, and how often it was asked."""
+    """The answers of repeated reads, and their number."""
 
     def __init__(self, offsets=range(20), shift_ms=0, error=None):
         self.batch, self.error, self.reads = log_of([*offsets], shift_ms), error, []
@@ -67,7 +69,7 @@ def decode(batch):
 
 @pytest.fixture
 def opened():
-    """Makes one with room for ``whole`` requests; ``lost`` are those that the log has no more."""
+    """Makes an instance with room for ``whole`` requests; the log has lost the ``lost`` ones."""
 
     def open_(whole, log=None, decode=decode):
         lost = []
@@ -78,7 +80,9 @@ def opened():
 
 
 def test_a_quarter_of_the_room_is_left_for_high_priority(opened):
-    """It starts at once: reading it again would cost the time that its priority saves."""
+    """High priority starts at once: reading such a request again would cost the time that its
+    priority saves.
+    """
     held, _ = opened(8)
     normal = [request(offset) for offset in range(7)]
     high = [request(offset, HIGH) for offset in range(7, 10)]
@@ -90,8 +94,8 @@ def test_a_quarter_of_the_room_is_left_for_high_priority(opened):
     assert held.indexed == 2
 
 
-def test_what_is_not_held_keeps_no_bytes_and_no_event(opened):
-    """Its index alone is what a backlog of millions costs."""
+def test_an_indexed_request_keeps_no_bytes_and_no_event(opened):
+    """A backlog of millions costs only its index."""
     held, _ = opened(1)
     one = request(1)
     held.take(one)
@@ -100,7 +104,7 @@ def test_what_is_not_held_keeps_no_bytes_and_no_event(opened):
 
 
 def test_a_request_is_taken_once(opened):
-    """What asks for it again may be a repeat that was decided before."""
+    """A second take may belong to a repeat that was decided before."""
     held, _ = opened(4)
     kept, gone = request(0), request(1)
     held.take(kept)
@@ -111,8 +115,8 @@ def test_a_request_is_taken_once(opened):
     assert (held.bytes_used, held.indexed) == (ONE, 0)
 
 
-def test_what_is_let_go_makes_room_for_the_next(opened):
-    """Held or indexed, nothing of it stays, or a long-running partition would fill up."""
+def test_a_removed_request_makes_room_for_the_next(opened):
+    """Held or indexed, the request is removed whole, or a long-running partition would fill up."""
     held, _ = opened(2)
     first, second = request(0), request(1)
     held.take(first)
@@ -128,7 +132,9 @@ def test_what_is_let_go_makes_room_for_the_next(opened):
 
 
 async def test_a_read_brings_back_the_wanted_one_and_what_fits_beside_it(opened):
-    """Of a batch of many, as many as the room for normal priority takes: each read costs a fetch."""
+    """Each read costs a fetch, so it keeps as many requests of the batch as fit for normal
+    priority.
+    """
     log = Log()
     held, lost = opened(8, log)
     requests = [request(offset) for offset in range(20)]
@@ -147,7 +153,7 @@ async def test_a_read_brings_back_the_wanted_one_and_what_fits_beside_it(opened)
 
 
 async def test_the_wanted_one_comes_back_without_room(opened):
-    """The oldest request must go on, or the partition never does; so must one that is prepared."""
+    """The oldest request and a prepared request must go on, or the partition stops moving."""
     held, _ = opened(4)
     requests = [request(offset) for offset in range(6)]
     for one in requests:
@@ -160,7 +166,7 @@ async def test_the_wanted_one_comes_back_without_room(opened):
 
 @pytest.mark.parametrize("log", [Log(shift_ms=1), Log(range(5))], ids=["another", "none"])
 async def test_a_log_with_another_record_there_has_lost_the_request(opened, log):
-    """It lost its end and grew again: the record there asks something else."""
+    """The log lost its end and grew again: its record there is another request."""
     held, lost = opened(1, log)
     one = request(9)
     held.take(one)
@@ -171,7 +177,7 @@ async def test_a_log_with_another_record_there_has_lost_the_request(opened, log)
 
 
 async def test_a_damaged_batch_has_lost_the_request(opened):
-    """The partition stops at it; the request is not refused for what its disk did."""
+    """The partition stops at the batch; a disk error does not refuse the request."""
     held, lost = opened(1, Log(error=BatchUnreadable(TP, 9, 10, "damaged")))
     one = request(9)
     held.take(one)
@@ -181,7 +187,7 @@ async def test_a_damaged_batch_has_lost_the_request(opened):
 
 
 async def test_a_schema_registry_that_is_away_loses_no_request(opened):
-    """The record is there: the request waits until its schema can be asked for."""
+    """The record exists: the request waits until the registry answers."""
 
     def undecided(batch):
         raise SchemaRegistryUnavailable("away")

@@ -1,4 +1,4 @@
-"""Who a worker process is to its group: one id for one slot of one folder, held by one process."""
+"""The static member id of a worker: one id for one slot of one folder, held by one process."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ sys.stdin.read()
 
 
 def test_an_id_is_stable_and_belongs_to_one_folder_and_slot(tmp_path):
-    """A restart must be recognised; two folders on one host must not evict each other."""
+    """The group must recognise a restart, and two folders on one host must not evict each other."""
     mine = instance_id(tmp_path / "a", 0)
     assert mine == instance_id(tmp_path / "a", 0)
     assert len({mine, instance_id(tmp_path / "a", 1), instance_id(tmp_path / "b", 0)}) == 3
-    assert [path.name for path in (tmp_path / "a").iterdir()] == ["id"], "no draft is left"
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["id"], "a temporary file is left"
 
 
-def test_other_topics_are_another_member_and_their_order_is_none():
-    """Kafka gives a known id its old partitions, whatever topics it names now."""
+def test_the_member_id_depends_on_the_topics_and_not_on_their_order():
+    """Kafka assigns a known id its old partitions, whatever topics it subscribes to later."""
     one = member_id("host-0", ["a", "b"])
     assert one == member_id("host-0", ["b", "a"])
     assert len({one, member_id("host-0", ["a"]), member_id("host-1", ["a", "b"])}) == 3
     assert one.startswith("host-0-")
 
 
-def test_a_held_slot_is_refused_until_its_process_ends_however_it_ends(tmp_path):
-    """The kernel gives the lock back, also after kill -9."""
+def test_a_held_slot_is_refused_until_its_process_ends(tmp_path):
+    """The kernel releases the lock, also after kill -9."""
     command = [sys.executable, "-c", _HOLD, str(tmp_path)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -1,4 +1,4 @@
-"""When silence counts as silence: a partition must not close windows because the broker is away."""
+"""When a partition counts as silent: an absent broker must not close its windows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ APPEND_MS = 1_000_000
 
 
 def _watch(looks, idle_close_s=10.0):
-    """Feed (time, position, stable, high, answered) looks, one a second."""
+    """Feed observations (time, position, stable, high, answered), one a second."""
     watch = IdleWatch(idle_close_s)
     for now_s, position, stable, high, answered_at in looks:
         watch.observe(now_s, position, Watermarks(stable, high, answered_at))
@@ -19,7 +19,7 @@ def _watch(looks, idle_close_s=10.0):
 
 
 def test_after_enough_silence_event_time_moves_on_as_the_clock_does():
-    """The windows of a tenant who stopped sending close like everybody's."""
+    """Windows of a tenant that stopped sending close like those of all tenants."""
     watch = _watch([(float(s), 5, 5, 5, float(s)) for s in range(13)])
     assert watch.watermark_ms(9.9, APPEND_MS, 0) is None
     assert watch.watermark_ms(10.0, APPEND_MS, 0) == APPEND_MS + 10_000
@@ -37,7 +37,7 @@ def test_after_enough_silence_event_time_moves_on_as_the_clock_does():
     ids=["behind", "an open transaction", "an old answer", "no position"],
 )
 def test_anything_but_silence_begins_the_count_again(look):
-    """Each of these may hide records whose windows would be closed too early."""
+    """Each of these may hide records whose windows would close too early."""
     quiet = [(float(s), 5, 5, 5, float(s)) for s in range(8)]
     after = [(float(s), 5, 5, 5, float(s)) for s in range(9, 18)]
     watch = _watch([*quiet, look, *after])
@@ -45,28 +45,28 @@ def test_anything_but_silence_begins_the_count_again(look):
     assert watch.watermark_ms(19.0, APPEND_MS, 0) == APPEND_MS + 10_000
 
 
-def test_without_any_answer_nothing_is_known():
-    """A consumer that was never answered has seen no silence."""
+def test_without_an_answer_there_is_no_silence():
+    """A consumer without any answer has observed no silence."""
     watch = IdleWatch(1.0)
     watch.observe(0.0, 5, None)
     assert watch.watermark_ms(100.0, APPEND_MS, 0) is None
 
 
 def test_a_partition_that_never_had_a_record_has_no_event_time():
-    """There is nothing to close."""
+    """The partition has no window to close."""
     watch = _watch([(0.0, 0, 0, 0, 0.0)])
     assert watch.watermark_ms(100.0, 0, 0) is None
 
 
 def test_records_end_the_silence():
-    """The count begins at the next look that finds nothing."""
+    """The silence begins at the next observation without a record."""
     watch = _watch([(0.0, 5, 5, 5, 0.0)])
     watch.reset()
     assert watch.watermark_ms(100.0, APPEND_MS, 0) is None
 
 
-def test_event_time_moves_on_where_it_is_when_the_clock_of_the_broker_went_back():
-    """Else open windows stay open for as long as the clock had been ahead."""
+def test_event_time_moves_on_after_the_clock_of_the_broker_went_back():
+    """Otherwise open windows stay open for as long as the clock had been ahead."""
     watch = _watch([(float(s), 5, 5, 5, float(s)) for s in range(13)])
     later_ms = APPEND_MS + 86_400_000
     assert watch.watermark_ms(10.0, APPEND_MS, later_ms) == later_ms + 10_000
@@ -75,7 +75,8 @@ def test_event_time_moves_on_where_it_is_when_the_clock_of_the_broker_went_back(
 
 @pytest.mark.parametrize(("answered_s_ago", "closes"), [(2.0, True), (2.1, False)])
 def test_an_answer_counts_for_two_seconds(answered_s_ago, closes):
-    """A fetch is answered several times a second: after two seconds the broker may be away, and
-    records may come that nobody here has seen."""
+    """Fetches are answered several times a second: after 2 s without an answer the broker may be
+    away and records may arrive unseen.
+    """
     watch = _watch([(float(s), 5, 5, 5, s - answered_s_ago) for s in range(12)])
     assert (watch.watermark_ms(11.0, APPEND_MS, 0) is not None) is closes

@@ -1,4 +1,4 @@
-"""J1 to J6, one step at a time: what is read, judged, answered, passed and skipped."""
+"""Steps J1 to J6 of a job partition, one at a time."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ async def desk():
     await made.close()
 
 
-async def test_the_offset_follows_the_unfinished_and_not_the_finished(desk):
-    """Otherwise a crash would lose what was read and not done: lag is the work that is left."""
+async def test_the_committed_offset_is_that_of_the_oldest_unfinished_request(desk):
+    """Otherwise a crash would lose requests that were read and not finished. The lag counts
+    unfinished requests.
+    """
     first, second, third = [await desk.ask(f"k{n}") for n in range(3)]
     await desk.read()
     await desk.finish(second, third)
@@ -38,8 +40,8 @@ async def test_the_offset_follows_the_unfinished_and_not_the_finished(desk):
     assert (desk.committed(), counters.read, counters.applied) == (3, 3, 3)
 
 
-async def test_a_commit_settles_what_it_answers_and_what_lies_before(desk):
-    """Whoever follows a request by a trace is led to the commit that holds its answer."""
+async def test_a_commit_names_the_requests_that_it_settles(desk):
+    """A trace of a request leads to the commit that holds its answer."""
     first, second, _ = [await desk.ask(f"k{n}") for n in range(3)]
     await desk.read()
     await desk.finish(second)
@@ -51,7 +53,7 @@ async def test_a_commit_settles_what_it_answers_and_what_lies_before(desk):
 
 
 async def test_after_a_crash_only_unfinished_work_runs_again(desk):
-    """What was committed above the prefix is skipped when it is read again."""
+    """Requests above the prefix that were committed are skipped when they are read again."""
     first, second, third = [await desk.ask(f"k{n}") for n in range(3)]
     await desk.read()
     await desk.finish(second)
@@ -70,7 +72,9 @@ async def test_after_a_crash_only_unfinished_work_runs_again(desk):
 
 
 async def test_repeats_get_results_of_their_own_with_the_summary_of_the_first(desk):
-    """Whether they come while the first runs, after it, or after a crash; it runs once."""
+    """The first request runs once; repeats during the run, after it, or after a crash get its
+    summary.
+    """
     first, during = await desk.ask("k"), await desk.ask("k")
     await desk.read()
     await desk.finish(first)
@@ -89,7 +93,7 @@ async def test_repeats_get_results_of_their_own_with_the_summary_of_the_first(de
 
 
 async def test_a_key_with_another_payload_is_a_dead_letter_also_while_the_first_runs(desk):
-    """It must never be merged in silence, nor answered with what it did not ask for."""
+    """The request must neither be merged with the first nor get its answer."""
     first = await desk.ask("k")
     await desk.ask("k", trials=2)
     await desk.read()
@@ -102,7 +106,7 @@ async def test_a_key_with_another_payload_is_a_dead_letter_also_while_the_first_
 
 
 async def test_a_key_is_new_again_after_its_time(desk):
-    """The time counts from the first request's append and is not refreshed by repeats."""
+    """The time counts from the append of the first request; repeats do not extend it."""
     first = await desk.ask("k")
     await desk.read()
     await desk.finish(first)
@@ -115,7 +119,7 @@ async def test_a_key_is_new_again_after_its_time(desk):
 
 
 async def test_reading_stops_at_the_bound_and_goes_on_when_the_prefix_moves(desk):
-    """One request that takes an hour must not fill the memory with what came after it."""
+    """One request that takes an hour must not fill the memory with later ones."""
     asked = [await desk.ask(f"k{n}") for n in range(8)]
     await desk.read()
     assert (desk.partition.position, desk.partition.fill) == (5, 1.0)
@@ -127,8 +131,8 @@ async def test_reading_stops_at_the_bound_and_goes_on_when_the_prefix_moves(desk
     assert desk.partition.position == 8
 
 
-async def test_a_cancelled_request_says_so_and_so_does_the_one_that_cancelled(desk):
-    """Both in one commit; what is finished, or never was, cannot be cancelled any more."""
+async def test_a_cancelled_request_and_its_canceller_are_both_answered(desk):
+    """Both outcomes are in one commit. A finished or unknown request cannot be cancelled."""
     running, done = await desk.ask("running"), await desk.ask("done")
     await desk.read()
     await desk.finish(done)
@@ -146,8 +150,8 @@ async def test_a_cancelled_request_says_so_and_so_does_the_one_that_cancelled(de
     assert desk.committed() == 4
 
 
-async def test_bad_requests_are_dead_letters_and_do_not_hold_the_prefix(desk):
-    """Poison between two requests is passed like anything that is finished."""
+async def test_invalid_requests_are_dead_letters_and_do_not_hold_the_prefix(desk):
+    """The prefix passes an invalid record between two requests like a finished one."""
     producer = desk.broker.plain_producer()
     await (await producer.send(SOURCE.topic, b"t", b"{"))
     first = await desk.ask("k")
@@ -158,8 +162,8 @@ async def test_bad_requests_are_dead_letters_and_do_not_hold_the_prefix(desk):
     assert desk.partition.state.link.counters.dead_by_code == {"invalid_json": 1}
 
 
-async def test_hooks_are_told_of_what_is_committed_and_not_before(desk):
-    """What a hook does cannot be taken back: the result must be true by then."""
+async def test_hooks_are_called_after_the_commit(desk):
+    """A hook's effect cannot be reverted, so the result must be committed first."""
     first, _ = await desk.ask("k"), await desk.ask("k")
     await desk.read()
     await desk.finish(first)
@@ -171,7 +175,7 @@ async def test_hooks_are_told_of_what_is_committed_and_not_before(desk):
 
 
 async def test_a_bug_in_the_agent_stops_the_partition_with_nothing_half_done(desk, monkeypatch):
-    """The request stays unfinished: after the fix it runs again."""
+    """The request stays unfinished and runs again after the fix."""
     first = await desk.ask("k")
     await desk.read()
     broken = replace(SIMULATE_DECISION, answer=lambda event, outcome, place: 1 / 0)
@@ -191,8 +195,8 @@ async def _give_up(desk, request_id):
     loop.cancel()
 
 
-async def test_what_is_given_up_is_a_dead_letter_and_its_requester_is_answered(desk):
-    """The record is good: it must be kept where a replay finds it, and somebody waits for it."""
+async def test_a_request_that_is_given_up_is_a_dead_letter_and_is_answered(desk):
+    """The record is valid: it is kept in the DLQ for a replay, and its client gets an answer."""
     first = await desk.ask("k")
     await desk.read()
     await _give_up(desk, first)
@@ -208,8 +212,8 @@ async def test_what_is_given_up_is_a_dead_letter_and_its_requester_is_answered(d
     assert desk.partition.state.link.counters.dead_by_code == {"retries_exhausted": 1}
 
 
-async def test_a_repeat_of_what_is_given_up_runs_in_its_place(desk):
-    """It asked again, and the cause may be gone; those behind it wait for it."""
+async def test_a_repeat_of_a_request_that_is_given_up_runs_in_its_place(desk):
+    """The repeat is a new request and the cause may be gone; later repeats wait for it."""
     first, second, third = [await desk.ask("k") for _ in range(3)]
     await desk.read()
     await _give_up(desk, first)
@@ -234,8 +238,9 @@ async def _chain(desk):
 
 
 async def test_a_request_waits_for_a_repeat_that_may_become_its_first(desk):
-    """If the third ran at once, and the first was then given up, two runs of the key would be
-    true within its time."""
+    """If the third ran at once and the first was then given up, two runs of the key would be
+    committed within its time.
+    """
     first, second, third = await _chain(desk)
     await desk.clock.advance(1.0)
     assert desk.hand.started == [first]
@@ -251,8 +256,9 @@ async def test_a_request_waits_for_a_repeat_that_may_become_its_first(desk):
 
 @pytest.mark.parametrize("trials", [1, 2])
 async def test_a_request_that_waited_for_no_repeat_of_its_own_runs(desk, trials):
-    """The second repeats the first, which has an outcome; so the third, too late for that one, is
-    a first request, whatever it asks."""
+    """The second repeats the first, which has an outcome. The third, too late to repeat the first,
+    is then a first request, whatever its payload.
+    """
     first = await desk.ask("k")
     await desk.clock.advance(SETTINGS.dedupe_ttl_s - 10)
     second = await desk.ask("k")
@@ -268,8 +274,9 @@ async def test_a_request_that_waited_for_no_repeat_of_its_own_runs(desk, trials)
 
 
 async def test_cancellations_that_wait_for_each_other_are_answered_without_room():
-    """Requests are not held in memory here. The third cancellation is a repeat of the second alone,
-    so it is judged when the first has ended; by then there is nothing left to cancel."""
+    """Requests are not held in memory here. The third cancellation repeats the second only, so it
+    is judged after the first has ended, when there is nothing left to cancel.
+    """
     desk = Desk(replace(SETTINGS, max_ahead=20, max_ahead_bytes=0))
     await desk.create_topics()
     await desk.open()
@@ -290,8 +297,10 @@ async def test_cancellations_that_wait_for_each_other_are_answered_without_room(
     await desk.close()
 
 
-async def test_what_is_cancelled_stays_cancelled_without_room_for_its_outcome():
-    """Its canceller was told so. A dead letter of it could be replayed, and then it would run."""
+async def test_a_cancelled_request_stays_cancelled_without_room_for_its_outcome():
+    """Its canceller got the answer `cancelled`. A dead letter of the request could be replayed and
+    would then run.
+    """
     desk = Desk(replace(SETTINGS, quota_outcome_bytes=1))
     await desk.create_topics()
     await desk.open()
@@ -308,9 +317,10 @@ async def test_what_is_cancelled_stays_cancelled_without_room_for_its_outcome():
     await desk.close()
 
 
-async def test_what_is_given_up_is_not_remembered(desk):
-    """The same request must run, not hear of an old failure for an hour; and as nothing is
-    remembered of it, another payload under its key is no conflict."""
+async def test_the_key_of_a_request_that_is_given_up_is_not_remembered(desk):
+    """The same request must run again instead of getting the old failure for an hour. As the key is
+    not stored, another payload under it is no conflict.
+    """
     first = await desk.ask("k")
     await desk.read()
     await _give_up(desk, first)
@@ -324,8 +334,8 @@ async def test_what_is_given_up_is_not_remembered(desk):
     assert desk.results()[other]["status"] == "completed"
 
 
-async def test_a_replay_of_what_was_given_up_runs_and_is_answered(desk):
-    """A replayed record is the same request at another offset; it has no outcome yet."""
+async def test_a_replay_of_a_request_that_was_given_up_runs_and_is_answered(desk):
+    """A replayed record is the same request at another offset, and it has no outcome yet."""
     first = await desk.ask("k")
     await desk.read()
     await _give_up(desk, first)
@@ -339,8 +349,9 @@ async def test_a_replay_of_what_was_given_up_runs_and_is_answered(desk):
 
 
 async def test_the_lag_in_time_is_the_age_of_the_oldest_unfinished_request(desk):
-    """An autoscaler follows it: steady traffic that is answered at once is no lag, and one request
-    that waits for a minute is a minute."""
+    """An autoscaler uses it: answered traffic is no lag, and one request that waits for a minute is
+    60 s.
+    """
     assert desk.partition.behind_s(desk.clock.now_ms()) == 0
     for number in range(20):
         request = await desk.ask(f"k{number}")
@@ -359,8 +370,9 @@ async def test_the_lag_in_time_is_the_age_of_the_oldest_unfinished_request(desk)
 
 
 async def test_a_request_that_waited_for_one_given_up_is_judged_again(desk):
-    """Found by the simulation: the broker's clock was ahead for one request, which was a first one
-    by that. What waited for it repeats an older one, and would after a crash."""
+    """The broker's clock was ahead for the first request, so it did not count as a repeat. A
+    request that waited for it repeats an older one, as it would after a crash.
+    """
     first = await desk.ask("k")
     await desk.read()
     await desk.finish(first)

@@ -1,4 +1,6 @@
-"""Records that a producer with another partitioner sent: noticed by key, and refused if asked."""
+"""Records in the wrong partition, from a producer with another partitioner: reported by key, and
+refused if configured.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,8 @@ def batch_of(tp, keys):
     return RecordBatch(tp, 0, n, [*range(n)], [0] * n, [*keys], [b""] * n, [()] * n)
 
 
-async def misplace(world, tp, tenant):
-    """One event of ``tenant`` in ``tp``, wherever its key belongs."""
+async def produce_misplaced(world, tp, tenant):
+    """One event of ``tenant`` in ``tp``, whatever partition its key belongs to."""
     other = TopicPartition(tp.topic, 1 - tp.partition)
     log, home = world.broker.log(tp), world.broker.log(other)
     producer = world.broker.plain_producer()
@@ -52,8 +54,8 @@ def misplaced(process, tp):
 
 
 @pytest.mark.skipif(kernels.active is None, reason="no key is remembered")
-def test_what_is_remembered_of_keys_is_bounded_in_bytes(monkeypatch):
-    """A producer chooses its keys, and how long they are: worker memory must not follow."""
+def test_the_memory_for_keys_is_bounded_in_bytes(monkeypatch):
+    """Producers choose keys and their length, so the memory for them must be bounded."""
     monkeypatch.setattr(key_placement, "_PLACED_BYTES_MAX", 10_000)
     placement = KeyPlacement(TopicPartition("t", 0), 1)
     remembered = []
@@ -67,7 +69,7 @@ def test_what_is_remembered_of_keys_is_bounded_in_bytes(monkeypatch):
 
 @given(st.lists(st.none() | st.binary(max_size=8), max_size=12), st.integers(1, 9), st.data())
 def test_exactly_the_keys_of_other_partitions_are_found(keys, partitions, data):
-    """By the same function that our own producers place them with."""
+    """The check uses the partitioner of dia's producers."""
     number = data.draw(st.integers(0, partitions - 1))
     placement = KeyPlacement(TopicPartition("t", number), partitions)
     batch = batch_of(TopicPartition("t", number), keys)
@@ -77,7 +79,7 @@ def test_exactly_the_keys_of_other_partitions_are_found(keys, partitions, data):
 
 
 def test_keys_placed_before_a_topic_grew_are_in_their_place():
-    """Growing a topic is an operator's right: its old records are no bad producer's."""
+    """An operator may add partitions: records from before that are not misplaced."""
     key = next(
         b"%d" % n
         for n in range(99)
@@ -88,30 +90,30 @@ def test_keys_placed_before_a_topic_grew_are_in_their_place():
     assert placement.look(batch_of(TopicPartition("t", 0), [key])) == set()
 
 
-def test_misplaced_records_are_counted_and_said_once():
-    """Both partitions are right by themselves: without this, twice counted looks like clean."""
+def test_misplaced_records_are_counted_and_logged_once():
+    """Each partition is consistent alone, so without the metric a double count would look clean."""
 
     async def story(world, process):
         with capture_logs() as logs:
             for _ in range(3):
-                await misplace(world, HERE, TENANTS[1])
+                await produce_misplaced(world, HERE, TENANTS[1])
                 await asyncio.sleep(2.0)
             await until(lambda: misplaced(process, HERE) == 3)
         assert misplaced(process, THERE) == 0
         said = [line for line in logs if line["event"] == "keys_misplaced"]
         assert len(said) == 1
         assert "partitioner=murmur2_random" in said[0]["why"]
-        # One id in two partitions: what the metric and the audit warn of.
+        # One id in two partitions: the metric and the audit warn of it.
         await until(lambda: counted(world, THERE) == 2)
 
     history(story)
 
 
 def test_a_setting_refuses_them_as_dead_letters_that_a_replay_puts_right():
-    """Counted once in the partition that knows the id, and kept."""
+    """The partition that knows the id counts the record once."""
 
     async def story(world, process):
-        await misplace(world, HERE, TENANTS[1])
+        await produce_misplaced(world, HERE, TENANTS[1])
         await until(lambda: misplaced(process, HERE) == 1)
         await until(lambda: process.worker.settled)
         assert counted(world, THERE) == 1
@@ -126,7 +128,7 @@ def test_a_setting_refuses_them_as_dead_letters_that_a_replay_puts_right():
     history(story, settings=REFUSING)
 
 
-def test_a_wrong_word_for_the_setting_is_refused():
-    """A misspelt "refuse" must not count in silence."""
+def test_an_invalid_value_of_the_setting_is_refused():
+    """A misspelt "refuse" must not fall back to counting."""
     with pytest.raises(UsageError, match="neither count nor refuse"):
         load({"DIA_MISPLACED_KEYS": "reject"})

@@ -1,5 +1,6 @@
-"""A partition takes a later shard map without moving a window (docs/protocols/shard_maps.md, D6,
-D7)."""
+"""Adoption of a later shard map by a partition, without moving a window
+(docs/protocols/shard_maps.md, D6, D7).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ def today(rig):
 
 
 async def events(rig, *, days=0):
-    """One of each series; committed."""
+    """Commit one event of each series."""
     ts = rig.clock.now_ms() + days * DAY_MS
     await rig.produce(*(rig.event(model_id=model, ts=ts) for model in MODELS))
     await rig.fold()
@@ -44,8 +45,8 @@ def placed(rig, number, models=MODELS):
     return rig.shards.maps[number].shard_of(*columns).tolist()
 
 
-async def test_windows_of_its_days_only_are_placed_by_a_new_map(rig):
-    """Also the late ones of yesterday that come when the map is in use."""
+async def test_a_new_map_places_only_windows_of_its_days(rig):
+    """This includes late events of yesterday that arrive when the new map is in use."""
     await rig.shards.ping(0)
     await rig.open()
     await events(rig)
@@ -67,8 +68,10 @@ async def test_windows_of_its_days_only_are_placed_by_a_new_map(rig):
 
 
 @pytest.mark.parametrize("disk", [None, MemoryDisk()], ids=["store", "changelog"])
-async def test_the_next_owner_places_as_the_last_one_did(rig, disk):
-    """It reads the days from the chain: meanwhile events of a later day were folded."""
+async def test_the_next_owner_places_windows_as_the_last_one_did(rig, disk):
+    """The link records the days of each map: the old owner has already folded events of a later
+    day.
+    """
     await rig.shards.ping(0)
     await rig.open()
     rig.shards.add_shard(today(rig))
@@ -83,8 +86,8 @@ async def test_the_next_owner_places_as_the_last_one_did(rig, disk):
     assert rig.partition.state.link.later_maps == link.later_maps
 
 
-async def test_a_map_that_comes_late_begins_after_the_days_that_have_windows(rig):
-    """A worker may have been without an answer of the servers for days."""
+async def test_a_map_that_arrives_late_begins_after_the_days_with_windows(rig):
+    """The worker may have been unable to reach the servers for days."""
     await rig.shards.ping(0)
     await rig.open()
     await events(rig)
@@ -96,7 +99,7 @@ async def test_a_map_that_comes_late_begins_after_the_days_that_have_windows(rig
     assert set(shards_of_windows(rig).values()) <= {0, 1}
 
 
-async def test_an_owner_that_no_server_told_of_the_chains_map_waits(rig):
+async def test_an_owner_waits_until_a_server_confirms_the_map_of_the_changelog(rig):
     """Its settings name the first map, and ClickHouse is away."""
     await rig.open()
     rig.shards.add_shard(today(rig))
@@ -113,8 +116,8 @@ async def test_an_owner_that_no_server_told_of_the_chains_map_waits(rig):
     assert rig.shards.count == 3
 
 
-async def test_a_chain_with_a_map_that_the_servers_do_not_record_is_refused(rig):
-    """Servers from an older backup, or of another installation."""
+async def test_a_changelog_with_a_map_that_the_servers_do_not_record_is_refused(rig):
+    """The servers come from an older backup or another installation."""
     await rig.open()
     rig.shards.add_shard(today(rig))
     rig.partition.take_maps(rig.shards.maps)
@@ -125,10 +128,10 @@ async def test_a_chain_with_a_map_that_the_servers_do_not_record_is_refused(rig)
 
 
 @pytest.mark.parametrize("disk", [None, MemoryDisk()], ids=["store", "changelog"])
-async def test_a_chain_that_tells_no_last_day_takes_a_map_after_its_watermark(
+async def test_a_changelog_without_a_last_day_adopts_a_map_after_its_watermark(
     rig, disk, monkeypatch
 ):
-    """A version without shard maps wrote its links, and its rows of today are stored."""
+    """A version without shard maps wrote the links, and the rows of today are already stored."""
     encode = changelog._encode
     monkeypatch.setattr(changelog, "_encode", lambda link: encode(_older(link)))
     meta = state._encode_meta
@@ -153,5 +156,5 @@ async def test_a_chain_that_tells_no_last_day_takes_a_map_after_its_watermark(
 
 
 def _older(link):
-    """The fields of a link before the last two."""
+    """The link without its last two fields."""
     return [getattr(link, name) for name in link.__struct_fields__[:-2]]

@@ -1,4 +1,4 @@
-"""Far ahead of the prefix: of most requests only the index is in memory, and nothing is lost by it."""
+"""Reading far ahead of the prefix: most requests are in memory by index only, and none is lost."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def backlog(desk, count, tenant="heavy", **fields):
 
 
 async def finish_all(desk):
-    """Let everything run that starts from now on."""
+    """Finish all work that starts from this point on."""
     for _ in range(300):
         for gate in desk.hand.waiting.values():
             gate.set()
@@ -70,8 +70,8 @@ async def finish_all(desk):
 
 
 @pytest.mark.parametrize("config", [AHEAD, SMALL], ids=["whole", "index only"])
-async def test_what_is_urgent_starts_next_behind_a_long_backlog(opened, config):
-    """High priority, a light tenant and a cancellation: the bound of the look-ahead is theirs."""
+async def test_urgent_requests_start_before_a_long_backlog(opened, config):
+    """High priority, a light tenant and a cancellation all start before the backlog."""
     desk = await opened(config)
     desk.hand.slots = 2
     names = await backlog(desk, 20_000)
@@ -95,8 +95,8 @@ async def test_what_is_urgent_starts_next_behind_a_long_backlog(opened, config):
     assert {high, light} <= set(desk.hand.started[:6])
 
 
-async def test_the_index_of_a_request_costs_what_is_said(opened):
-    """A bound in requests is a bound in bytes only if somebody measured one."""
+async def test_the_index_of_a_request_takes_the_documented_bytes(opened):
+    """A bound in requests bounds bytes only if the bytes per request are measured."""
     desk = await opened(SMALL)
     desk.hand.slots = 1
     await backlog(desk, 5000, parameters={"of": "x" * 500})
@@ -117,7 +117,7 @@ async def test_the_index_of_a_request_costs_what_is_said(opened):
 
 @pytest.mark.parametrize("config", [AHEAD, SMALL], ids=["whole", "index only"])
 async def test_every_request_of_a_backlog_is_answered_once(opened, config):
-    """Also the repeats and the cancelled ones of which only the index was in memory."""
+    """Including repeats and cancelled requests of which only the index was in memory."""
     desk = await opened(config)
     desk.hand.slots = 3
     names = await backlog(desk, 200)
@@ -146,8 +146,9 @@ async def test_every_request_of_a_backlog_is_answered_once(opened, config):
 
 
 async def test_a_cancelled_request_and_its_canceller_are_answered_in_one_commit(opened):
-    """Also if the cancelled one has to be read again first: a crash in between would let it run,
-    and its canceller would have been answered that it does not."""
+    """Even if the cancelled request has to be read again first. After a crash in between it would
+    run, although its canceller got the answer `cancelled`.
+    """
     desk = await opened(SMALL)
     desk.hand.slots = 1
     names = await backlog(desk, 30)
@@ -163,11 +164,12 @@ async def test_a_cancelled_request_and_its_canceller_are_answered_in_one_commit(
 
 
 @pytest.mark.parametrize("patience_s", [0.0, 100.0], ids=["refused", "unanswered"])
-async def test_while_its_log_is_away_a_request_waits_and_no_attempt_is_spent(
+async def test_a_request_waits_for_its_log_without_spending_an_attempt(
     opened, monkeypatch, patience_s
 ):
-    """Only the index is left of it: without its record it cannot even be refused. A repeat has
-    the outcome of its first, however long the log is away."""
+    """A request in the index cannot even be refused without its record. A repeat gets the outcome
+    of its first request, however long the log is away.
+    """
     desk = await opened(SMALL)
     desk.hand.slots = 1
     names = await backlog(desk, 20)
@@ -202,8 +204,9 @@ async def test_while_its_log_is_away_a_request_waits_and_no_attempt_is_spent(
 
 
 async def test_requests_that_lie_together_are_read_again_together(opened, monkeypatch):
-    """Requests of many tenants are prepared at once: each would fetch and decode the same batch,
-    while the loop has urgent work to start."""
+    """Otherwise each request would fetch and decode the same batch, while urgent work waits for the
+    event loop.
+    """
     desk = await opened(replace(AHEAD, max_ahead_bytes=40_000))
     desk.hand.slots = 4
     for number in range(64):
@@ -225,7 +228,7 @@ async def test_requests_that_lie_together_are_read_again_together(opened, monkey
 
 
 async def test_a_request_that_cannot_be_opened_again_is_no_failed_request(opened):
-    """A damaged disk is not the requester's fault: the partition opens again and stops there."""
+    """A damaged disk is no fault of the client: the partition reopens and stops at the batch."""
     desk = await opened(SMALL)
     desk.hand.slots = 1
     await backlog(desk, 20)
@@ -238,8 +241,9 @@ async def test_a_request_that_cannot_be_opened_again_is_no_failed_request(opened
 
 
 async def test_another_record_in_the_place_of_a_request_is_not_run_for_it(opened):
-    """The log lost its end and grew again: run under the old key, the new request's result would
-    be remembered for a key that asked something else."""
+    """The log lost its end and grew again. Under the old key, the result of the new request would
+    be stored for another request.
+    """
     desk = await opened(SMALL)
     desk.hand.slots = 1
     await backlog(desk, 20)
@@ -253,9 +257,10 @@ async def test_another_record_in_the_place_of_a_request_is_not_run_for_it(opened
     assert not set(others) & set(desk.results())
 
 
-async def test_what_one_tenant_may_have_waiting_is_bounded_and_the_rest_is_answered(opened):
-    """Without it one tenant's requests fill what is read ahead, and others are not read at all.
-    Nothing is lost: each is a dead letter, and its requester is told."""
+async def test_waiting_requests_of_a_tenant_are_bounded_and_the_rest_is_answered(opened):
+    """Otherwise one tenant's requests fill the read-ahead and delay all others. Each refused
+    request is a dead letter with an answer to its client.
+    """
     desk = await opened(replace(AHEAD, max_waiting=40))
     names = await backlog(desk, 30)
     light = await desk.ask("light", tenant_id="light")
@@ -269,7 +274,7 @@ async def test_what_one_tenant_may_have_waiting_is_bounded_and_the_rest_is_answe
     assert refused == names[20:]
     assert {results[name]["error"]["code"] for name in refused} == {"over_quota"}
     assert [found["dia.dlq.error_code"] for found in desk.letters()] == [b"over_quota"] * 10
-    # Room comes back, also for the same key: what was refused is not remembered.
+    # The tenant has room again, also for the same key: a refused request is not remembered.
     await desk.finish(*names[:20])
     again = await desk.ask(names[25], tenant_id="heavy")
     await desk.read()
@@ -280,8 +285,10 @@ async def test_what_one_tenant_may_have_waiting_is_bounded_and_the_rest_is_answe
     assert (counters.read, counters.applied, counters.dead) == (32, 22, 10)
 
 
-async def test_repeats_that_wait_count_and_cancellations_pass(opened):
-    """A thousand repeats of one key are as many requests in memory; ending work must be possible."""
+async def test_waiting_repeats_count_against_the_bound_and_cancellations_do_not(opened):
+    """A thousand repeats of one key take as much memory as other requests; a cancellation ends
+    work, so it is not bounded.
+    """
     desk = await opened(replace(AHEAD, max_waiting=8))
     asked = [await desk.ask("k") for _ in range(6)]
     cancel = await desk.ask("c", scenario="cancel", parameters={"idempotency_key": "k"})
@@ -293,8 +300,8 @@ async def test_repeats_that_wait_count_and_cancellations_pass(opened):
     assert {results[name]["error"]["code"] for name in asked[4:]} == {"over_quota"}
 
 
-async def test_a_crash_counts_what_waits_anew(opened):
-    """A count that survives its requests would refuse a tenant for ever."""
+async def test_waiting_requests_are_counted_anew_after_a_crash(opened):
+    """A count that survives its requests would refuse the tenant's requests without end."""
     desk = await opened(replace(AHEAD, max_waiting=8))
     await backlog(desk, 4)
     await desk.read()
@@ -306,7 +313,7 @@ async def test_a_crash_counts_what_waits_anew(opened):
 
 
 async def test_outcomes_beyond_a_tenants_share_are_given_up_and_others_go_on(opened):
-    """A78: 35,000 summaries of 27 kB stopped the simulations of a partition."""
+    """Summaries of one tenant (35,000 of 27 kB) must not stop the simulations of a partition."""
     desk = await opened(replace(AHEAD, max_outcome_bytes=4000))
     names = await backlog(desk, 12)
     others = await backlog(desk, 2, tenant="other")
@@ -340,7 +347,9 @@ def _request(key, offset):
 @settings(max_examples=50)
 @given(OFFSETS, st.randoms(use_true_random=False))
 def test_running_requests_of_a_key_are_known_newest_first(asked, rng):
-    """A repeat is judged by the newest; one that runs in place of another is older than it."""
+    """A repeat is judged by the newest running request; one that runs in place of another is older
+    than it.
+    """
     running, model = RunningRequests(), {}
     for key, offset in asked:
         request = _request(key, offset)

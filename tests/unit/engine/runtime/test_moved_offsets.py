@@ -1,4 +1,6 @@
-"""A group's committed offsets that are reset or deleted by hand: exact, named, and set again."""
+"""Committed offsets that an operator resets or deletes: counts stay exact, health reports it, and
+the worker sets them again.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from tests.unit.engine.runtime.running_world import HERE, counted, held, history
 
 
 def move(world, offset):
-    """What `kafka-consumer-groups --reset-offsets`, or `--delete-offsets` (None), leaves."""
+    """Do what `kafka-consumer-groups --reset-offsets`, or `--delete-offsets` (None), does."""
     offsets = world.broker._cluster.group(DIA_GROUP).offsets
     if offset is None:
         del offsets[HERE]
@@ -26,7 +28,7 @@ def move(world, offset):
 
 @pytest.mark.parametrize("offset", [0, 2, None])
 def test_a_moved_offset_under_a_running_worker_changes_no_count(offset):
-    """The state says what was read, whatever the group says; the next commit says it again."""
+    """The state holds the offset that was read; the next commit writes it to the group again."""
 
     async def story(world, process):
         await send(world, HERE, 5)
@@ -43,7 +45,7 @@ def test_a_moved_offset_under_a_running_worker_changes_no_count(offset):
 
 @pytest.mark.parametrize("offset", [0, 2, None])
 def test_a_restart_sets_a_moved_offset_again_without_a_new_record(offset):
-    """Else lag would be shown for ever in a partition that gets no records."""
+    """Otherwise a partition without new records would show a lag that does not exist."""
 
     async def story(world, process):
         await send(world, HERE, 5)
@@ -89,11 +91,11 @@ def codes(observation):
         ({0: 3}, 7, True),
         ({}, 7, True),
         ({0: 7}, 7, False),
-        ({0: 8}, 7, False),  # committed since the worker was asked
-        ({}, None, False),  # it has not committed anything yet
-        (None, 7, False),  # the broker did not say
+        ({0: 8}, 7, False),  # > committed after the worker's report
+        ({}, None, False),  # > the worker has not committed yet
+        (None, 7, False),  # > the broker gave no answer
     ],
 )
 def test_an_offset_below_what_its_owner_committed_is_a_finding(committed, reached, found):
-    """Lag looks like work that nobody does; `dia status` and `dia doctor` say what it is."""
+    """The lag looks like unread records; `dia status` and `dia doctor` name the cause."""
     assert ("group_offset_moved" in codes(observed(committed, reached))) is found

@@ -1,4 +1,6 @@
-"""What work depends on: asked without a slot, by a bounded number, and left alone while it fails."""
+"""Dependencies of work: fetched without a slot, with bounded concurrency, and backed off while they
+fail.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,10 @@ from streams.engine.runtime.jobs.dispatcher import HOLD_S
 from tests.unit.engine.runtime.dispatcher_desk import away
 
 
-async def test_while_what_work_needs_is_away_only_that_work_waits_and_no_attempt_is_spent(
+async def test_an_absent_dependency_delays_only_its_work_and_spends_no_attempt(
     open_desk,
 ):
-    """A breaker that is open for half a minute must use up no attempts, and hold no other work."""
+    """A breaker that is open for 30 s must neither spend attempts nor hold other work."""
     desk = open_desk()
     desk.performer.needed["a"] = [away("shard 1")] * 10
     desk.submit("a", needs=("shard 1",))
@@ -34,12 +36,14 @@ async def test_while_what_work_needs_is_away_only_that_work_waits_and_no_attempt
     assert len(answered) == 23
     assert set(map(tuple, answered.values())) == {("completed",)}
     assert desk.performer.prepared.count("a") == 11
-    assert desk.performer.prepared.index("same0") > 10, "only one asks while the need fails"
+    assert desk.performer.prepared.index("same0") > 10, (
+        "one item at a time may ask for a failing dependency"
+    )
     assert desk.dispatcher.gates.shut == {}
 
 
-async def test_work_waits_for_what_fails_in_its_place(open_desk):
-    """It was there first: what came later must not pass it for having met the failure later."""
+async def test_work_that_waits_for_a_failing_dependency_keeps_its_place(open_desk):
+    """Work that was queued first keeps its place, even if later work met the failure earlier."""
     desk = open_desk(slots=1)
     desk.performer.needed["first"] = [away("shard 1")]
     desk.submit("first", needs=("shard 1",))
@@ -50,10 +54,10 @@ async def test_work_waits_for_what_fails_in_its_place(open_desk):
     assert desk.performer.started == ["first", "second", "third"]
 
 
-async def test_work_that_comes_back_does_not_stand_in_front_of_what_it_waits_for(open_desk, clock):
-    """Found by the simulation: of a queue with room for one, the first failed and came back while
-    the second was ready. Neither could start: the second stood behind the first, which waited for
-    the second's room."""
+async def test_returning_work_does_not_block_the_work_it_waits_for(open_desk, clock):
+    """Found by the simulation. In a queue with room for one, the first item failed and returned
+    while the second was ready: each blocked the other.
+    """
     desk = open_desk(slots=1, one=QueuePolicy(concurrency=1))
     desk.performer.needed["first"] = [away("shard 1")]
     desk.performer.needed["second"] = [lambda: clock.sleep(0.2)]
@@ -70,8 +74,8 @@ async def test_work_that_comes_back_does_not_stand_in_front_of_what_it_waits_for
     assert len(await desk.after(3.0)) == 4
 
 
-async def test_all_that_wait_for_a_need_that_fails_for_good_are_given_up(open_desk):
-    """A hundred thousand requests under one broken policy are not asked about one by one."""
+async def test_work_is_given_up_when_its_dependency_fails_for_good(open_desk):
+    """A hundred thousand requests with one invalid policy must not be tried one by one."""
     desk = open_desk()
     asked = 0
 
@@ -99,8 +103,8 @@ async def test_all_that_wait_for_a_need_that_fails_for_good_are_given_up(open_de
     assert (await desk.after(6.0))["later"] == ["completed"]
 
 
-async def test_what_hangs_takes_no_slot_and_leaves_room_for_others(open_desk):
-    """Eight reads of a shard that does not answer must not keep another tenant waiting."""
+async def test_a_hanging_dependency_takes_no_slot_and_delays_no_other_work(open_desk):
+    """Eight reads of a shard that does not answer must not delay another tenant."""
     desk = open_desk(slots=2)
     hang = asyncio.Event().wait
     for number in range(200):
@@ -116,7 +120,7 @@ async def test_what_hangs_takes_no_slot_and_leaves_room_for_others(open_desk):
 
 
 async def test_a_limit_covers_preparing_and_performing(open_desk, clock):
-    """A scenario of 20 s that waits 15 s for its history has 5 s left, and is not given 35."""
+    """With a limit of 20 s, a scenario that waits 15 s for its history has 5 s left."""
     policy = QueuePolicy(timeout_s=20.0, attempts=1)
     desk = open_desk(of=policy)
     desk.performer.needed["slow"] = [lambda: clock.sleep(15.0)]
@@ -130,8 +134,10 @@ async def test_a_limit_covers_preparing_and_performing(open_desk, clock):
     assert "limit of 20 s" in desk.given_up["late"].message
 
 
-async def test_what_hangs_is_asked_by_a_bounded_number_of_a_lane(open_desk):
-    """A hundred tenants whose policies do not come hold as many requests in memory, and no more."""
+async def test_requests_to_a_hanging_dependency_are_bounded_per_lane(open_desk):
+    """The number of requests in memory that wait for absent policies is bounded, even for a hundred
+    tenants.
+    """
     desk = open_desk(slots=2)
     for number in range(100):
         desk.performer.needed[f"{number}"] = [asyncio.Event().wait]
@@ -140,8 +146,8 @@ async def test_what_hangs_is_asked_by_a_bounded_number_of_a_lane(open_desk):
     assert len(desk.performer.prepared) == AHEAD_OF_LANE
 
 
-async def test_failures_of_a_need_and_of_the_work_itself_are_attempts_alike(open_desk):
-    """A job whose process died and whose policy failed twice since had its three attempts."""
+async def test_failures_of_a_dependency_and_of_the_work_both_count_as_attempts(open_desk):
+    """One death of the process and two failures of the policy are three attempts."""
     desk = open_desk(
         twice=QueuePolicy(attempts=2), later=QueuePolicy(backoff="fixed", backoff_s=4.0)
     )
@@ -159,8 +165,8 @@ async def test_failures_of_a_need_and_of_the_work_itself_are_attempts_alike(open
     assert desk.performer.prepared.count("later") == 1
 
 
-async def test_many_that_are_given_up_leave_turns_of_the_loop_to_others(open_desk):
-    """Each of them is a dead letter to make: a hundred thousand at once would stop heartbeats."""
+async def test_giving_up_many_items_yields_to_the_event_loop(open_desk):
+    """Each one needs a dead letter: a hundred thousand at once would block heartbeats."""
     desk = open_desk(of=QueuePolicy(attempts=1))
     failed = PolicyServiceFailed("503")
     failed.need = "policy t/p"
@@ -180,8 +186,8 @@ async def test_many_that_are_given_up_leave_turns_of_the_loop_to_others(open_des
     assert max(after - before for before, after in pairwise(done)) <= 101
 
 
-async def test_a_need_that_was_away_is_asked_again_within_a_second_or_so(open_desk):
-    """Whoever waits for it waits no longer than that after it is back."""
+async def test_an_absent_dependency_is_tried_again_after_about_a_second(open_desk):
+    """Work waits at most about 1 s after the dependency is back."""
     desk = open_desk()
     desk.performer.needed["a"] = [away("shard 1")]
     desk.submit("a", needs=("shard 1",))
@@ -190,8 +196,8 @@ async def test_a_need_that_was_away_is_asked_again_within_a_second_or_so(open_de
     assert await desk.after(0.7) == {"a": ["completed"]}
 
 
-async def test_a_need_that_nothing_asks_any_more_is_forgotten_after_ten_minutes(open_desk):
-    """A policy's name is a need: requests bring new ones for ever."""
+async def test_an_unused_dependency_is_forgotten_after_ten_minutes(open_desk):
+    """Each policy name is a dependency, and requests bring new names without end."""
     desk = open_desk()
     desk.performer.needed["a"] = [away("policy t/p")]
     work = desk.submit("a", needs=("policy t/p",))
@@ -203,8 +209,10 @@ async def test_a_need_that_nothing_asks_any_more_is_forgotten_after_ten_minutes(
     assert desk.dispatcher.gates.shut == {}
 
 
-async def test_work_that_is_cancelled_while_it_is_prepared_gives_back_what_it_took(open_desk):
-    """Its place in a queue with room for one, and its place among those that ask one shard."""
+async def test_work_cancelled_during_preparation_frees_its_places(open_desk):
+    """It returns its place in a queue with room for one, and its place among the readers of a
+    shard.
+    """
     desk = open_desk(slots=1, one=QueuePolicy(concurrency=1))
     for number in range(9):
         desk.performer.needed[f"{number}"] = [asyncio.Event().wait]

@@ -1,4 +1,6 @@
-"""What lies in a source and cannot be folded costs its own partition, and an operator skips it."""
+"""Batches in a source that cannot be decoded: each stops only its partition, and an operator skips
+it.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +26,14 @@ from tests.unit.engine.runtime.running_world import (
 
 
 async def skip(world, tp, group=DIA_GROUP):
-    """What `dia shed run --unreadable` does; returns the offsets."""
+    """Do what `dia shed run --unreadable` does; returns the offsets."""
     [found] = await plan_unreadable(world.broker, world.clock, group, [tp])
     await give_orders(world.broker, world.clock, [found], "o-1", "eve", "broken client")
     return found.first, found.until
 
 
-def test_a_batch_that_cannot_be_opened_costs_only_its_partition():
-    """What lies before it is committed, the other partition never notices, no process ends."""
+def test_an_unreadable_batch_stops_only_its_partition():
+    """Earlier records are committed, the other partition goes on, and no process ends."""
 
     async def story(world, process):
         await send(world, HERE, 3)
@@ -51,8 +53,8 @@ def test_a_batch_that_cannot_be_opened_costs_only_its_partition():
     history(story)
 
 
-def test_an_order_skips_exactly_the_batch_and_the_partition_goes_on_by_itself():
-    """The ledger counts the offsets as shed, and the range says who had them skipped, and why."""
+def test_an_order_skips_exactly_the_batch_and_the_partition_resumes():
+    """The ledger counts the offsets as shed, and the row names the operator and the reason."""
 
     async def story(world, process):
         await send(world, HERE, 3)
@@ -72,7 +74,9 @@ def test_an_order_skips_exactly_the_batch_and_the_partition_goes_on_by_itself():
 
 
 def test_an_order_given_before_the_batch_is_reached_skips_nothing_else():
-    """It holds at its first offset only: whoever reads it earlier folds what lies before."""
+    """The order applies only at its first offset: an owner that is before it folds the records in
+    between.
+    """
 
     async def story(world, process):
         await process.stop()
@@ -91,7 +95,7 @@ def test_an_order_given_before_the_batch_is_reached_skips_nothing_else():
 
 
 def test_a_batch_that_can_be_read_again_needs_no_order():
-    """Another leader's copy may be whole: nothing is skipped that can be counted."""
+    """Another leader's copy may be intact, so its records are counted."""
 
     async def story(world, process):
         bad = await send(world, HERE, 4)
@@ -104,9 +108,10 @@ def test_a_batch_that_can_be_read_again_needs_no_order():
     history(story)
 
 
-def test_a_batch_that_another_process_has_passed_stops_nothing():
-    """The group took the partition from the process that had stopped it, unnoticed, and gave it back. The order
-    in force is another one by then."""
+def test_a_batch_that_another_process_has_passed_stops_no_partition():
+    """Another process passes the batch and returns the partition. By then a different order is in
+    force.
+    """
 
     async def story(world, process):
         await send(world, HERE, 3)
@@ -130,7 +135,7 @@ def test_a_batch_that_another_process_has_passed_stops_nothing():
 
 
 def test_an_order_by_age_that_covers_the_batch_is_carried_out():
-    """It skips the batch too; the partition waited for another order, for ever."""
+    """The order covers the batch, so the partition must not wait for another order."""
 
     async def story(world, process):
         await send(world, HERE, 3)
@@ -150,8 +155,8 @@ def test_an_order_by_age_that_covers_the_batch_is_carried_out():
     history(story)
 
 
-def test_an_order_by_age_that_ends_before_the_batch_opens_nothing():
-    """Else the partition would open and stop again every two seconds."""
+def test_an_order_by_age_that_ends_before_the_batch_does_not_open_the_partition():
+    """Otherwise the partition would open and stop again every 2 s."""
 
     async def story(world, process):
         await send(world, HERE, 3)
@@ -171,8 +176,10 @@ def test_an_order_by_age_that_ends_before_the_batch_opens_nothing():
     history(story)
 
 
-def test_records_with_producers_times_stop_their_partition_at_the_first_of_them():
-    """Somebody switched the topic to CreateTime while workers ran: no producer's clock is believed."""
+def test_a_record_with_a_producers_timestamp_stops_its_partition():
+    """An operator switched the topic to CreateTime while workers ran: append times must not come
+    from producers.
+    """
 
     async def story(world, process):
         admin = await world.broker.admin()
@@ -191,7 +198,7 @@ def test_records_with_producers_times_stop_their_partition_at_the_first_of_them(
 
 
 def test_requests_before_the_batch_are_answered_before_their_partition_stops():
-    """Work that runs is finished and committed: nothing of it runs twice."""
+    """Running work is finished and committed, so none of it runs twice."""
     source = TopicPartition(SIMULATION_REQUEST.name, 0)
 
     async def story(world, process):

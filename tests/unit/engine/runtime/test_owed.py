@@ -1,4 +1,4 @@
-"""What one commit owes of rows: they all bear its version, so a key may have one row only."""
+"""The rows of one commit all have its version, so a commit holds one row for each key."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LINES = DeclaredSink(
 
 
 def _owed(target, rows, names=()):
-    """The rows that the next commit owes, as its outbox has them."""
+    """The rows of the next commit, as they are in the outbox."""
     targets = Targets({"balances": BALANCES}, {"lines": LINES})
     owed, outbox = Owed(), Outbox()
     for at, row in enumerate(rows):
@@ -38,9 +38,10 @@ def _balance(account, amount, day=1):
     return {"account": account, "day": day, "amount": amount}
 
 
-def test_of_rows_of_one_key_a_commit_owes_the_newest():
-    """The older one would have the same version: a replay of it, where a shard refused it, would replace
-    the newer one."""
+def test_a_commit_holds_the_newest_row_of_a_key():
+    """Both rows would have the same version: a replay of the older one, after a refusal, would
+    replace the newer one.
+    """
     rows = [_balance("a", 1.0), _balance("b", 5.0), _balance("a", 2.0), _balance("a", 3.0, day=2)]
     found = _owed("balances", rows)
     assert [(row["account"], row["day"], row["amount"]) for row in found] == [
@@ -50,13 +51,13 @@ def test_of_rows_of_one_key_a_commit_owes_the_newest():
     ]
 
 
-def test_a_row_of_a_name_is_the_newest_of_its_key_too():
-    """Rows with and without a name may be of one key."""
+def test_the_newest_row_of_a_key_may_have_a_name():
+    """A row with a name and one without may have the same key."""
     found = _owed("balances", [_balance("a", 1.0), _balance("a", 2.0)], names=["a", None])
     assert [row["amount"] for row in found] == [2.0]
 
 
-def test_equal_rows_of_a_sink_are_all_owed():
+def test_a_commit_holds_all_equal_rows_of_a_sink():
     """A sink has no keys."""
     found = _owed("lines", [{"account": "a", "amount": 1.0}] * 2)
     assert len(found) == 2

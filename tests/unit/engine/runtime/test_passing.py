@@ -1,4 +1,4 @@
-"""Records behind the prefix of a job partition, as columns."""
+"""Finished records above the prefix of a job partition, stored as columns."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from streams.engine.runtime.jobs.passing import Passing, ReadRecord
 
 
 @given(st.lists(st.one_of(st.integers(1, 6000), st.integers(-9000, -1)), max_size=12))
-def test_it_is_a_queue(steps):
-    """Whatever comes and goes: a record that is passed twice would count twice."""
+def test_passed_records_behave_as_a_queue(steps):
+    """In every sequence of operations: a record that is passed twice would count twice."""
     passing, model, next_offset = Passing(), deque(), 10
     for step in steps:
         if step > 0:
@@ -31,7 +31,7 @@ def test_it_is_a_queue(steps):
 
 
 def test_a_record_takes_sixteen_bytes_and_what_is_passed_none():
-    """One tenant's slow request may hold a million records of others."""
+    """One slow request of a tenant may hold back a million records of others."""
     passing = Passing()
     passing.extend(range(100_000), range(100_000))
     for _ in range(90_000):

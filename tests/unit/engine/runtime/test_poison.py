@@ -19,13 +19,13 @@ LIMITS = PoisonLimits(window_s=10.0, min_records=100, max_ratio=0.5, min_tenants
 
 
 class Watched(PoisonBreaker):
-    """A breaker that is given what each tenant sent, as (records, bad)."""
+    """A breaker that is fed with (records, invalid records) of each tenant."""
 
     def __init__(self, pass_until: int = 0, limits: PoisonLimits = LIMITS) -> None:
         super().__init__(TopicPartition("t", 0), limits, pass_until)
 
     def fold(self, now_s: float, start: int = 0, **sent: tuple[int, int]) -> list[str]:
-        """Tenants that are found mostly bad. ``nobody`` stands for records without a tenant."""
+        """The tenants that are judged mostly bad. ``nobody`` stands for records without a tenant."""
         counts = {_name(tenant): records for tenant, (records, _) in sent.items()}
         bad = Counter({_name(tenant): bad for tenant, (_, bad) in sent.items() if bad})
         found = self.observe(now_s, sum(counts.values()), bad, lambda: counts, start)
@@ -37,7 +37,7 @@ def _name(tenant: str) -> bytes:
 
 
 def test_a_storm_of_many_tenants_stops_the_partition():
-    """A bad deploy makes every record bad, whoever sent it."""
+    """A bad deploy makes the records of all tenants invalid."""
     watched = Watched()
     watched.fold(0.0, a=(60, 60), b=(60, 60), c=(60, 60))
     with pytest.raises(PoisonStorm, match="360 of the last 360"):
@@ -45,7 +45,7 @@ def test_a_storm_of_many_tenants_stops_the_partition():
 
 
 def test_a_storm_of_records_without_a_tenant_stops_the_partition():
-    """They may be anybody's: only who writes to the topic itself can send them."""
+    """Such records may belong to any tenant; only a direct writer of the topic can send them."""
     watched = Watched()
     watched.fold(0.0, nobody=(60, 60))
     with pytest.raises(PoisonStorm, match="120 of the last 120"):
@@ -54,7 +54,7 @@ def test_a_storm_of_records_without_a_tenant_stops_the_partition():
 
 @pytest.mark.parametrize("bad_tenants", [1, 2])
 def test_fewer_tenants_than_the_setting_cannot_stop_it(bad_tenants):
-    """One bad producer must not keep the others waiting, however much it sends."""
+    """One bad producer must not stop the others, however much it sends."""
     watched = Watched()
     sent = {f"t{n}": (5000, 5000) for n in range(bad_tenants)}
     for second in range(5):
@@ -63,64 +63,65 @@ def test_fewer_tenants_than_the_setting_cannot_stop_it(bad_tenants):
 
 
 def test_small_mistakes_of_others_do_not_help_one_tenant_to_stop_it():
-    """Else an attacker would only have to wait for two others to send one bad record each."""
+    """Otherwise an attacker needs only one invalid record each of two other tenants."""
     watched = Watched()
     watched.fold(0.0, attacker=(99, 99), b=(1, 1), c=(1, 1), d=(30, 14))
     assert watched.fold(1.0, attacker=(3000, 3000), b=(1, 1), d=(30, 14)) == ["attacker"]
 
 
 def test_a_storm_of_many_small_tenants_stops_it():
-    """None of them has records enough to be judged alone."""
+    """No tenant alone has enough records to be judged."""
     watched = Watched()
     with pytest.raises(PoisonStorm):
         watched.fold(0.0, **{f"t{n}": (10, 10) for n in range(12)})
 
 
 def test_with_one_tenant_needed_any_storm_stops_it():
-    """The setting for a partition that serves one tenant, or tenants that trust each other."""
+    """For a partition with one tenant, or with tenants that trust each other."""
     watched = Watched(limits=LIMITS._replace(min_tenants=1))
     with pytest.raises(PoisonStorm):
         watched.fold(0.0, a=(100, 51))
 
 
 def test_poison_at_the_head_of_a_topic_does_not_stop_it():
-    """A ratio over a handful of records says nothing, and a stop there would loop for ever."""
+    """A ratio of few records is not significant, and a stop there would repeat without end."""
     watched = Watched()
     assert watched.fold(0.0, nobody=(1, 1)) == []
     assert watched.fold(1.0, nobody=(98, 98)) == []
 
 
-def test_a_trickle_goes_on():
-    """One per cent of bad records is an ordinary day."""
+def test_a_small_ratio_of_invalid_records_does_not_stop_it():
+    """One per cent of invalid records is normal."""
     watched = Watched()
     for second in range(100):
         assert watched.fold(float(second), a=(500, 5), nobody=(500, 5)) == []
 
 
 def test_good_records_of_others_stay_when_the_worst_tenants_are_left_out():
-    """The two worst tenants go with their bad records: what is left is a good day."""
+    """Without the two worst tenants the rest is within the ratio."""
     watched = Watched()
     assert watched.fold(0.0, a=(5000, 5000), b=(5000, 5000), good=(200, 0)) == ["a", "b"]
 
 
 def test_the_worst_tenants_are_those_in_excess_and_not_those_with_most_bad_records():
-    """A large tenant within the ratio has more bad records than small ones that send nothing else.
-    Without the two worst of these the rest is within the ratio."""
+    """A large tenant within the ratio has more invalid records than small tenants that send only
+    such. Without the two worst of the small ones the rest is within the ratio.
+    """
     watched = Watched()
     found = watched.fold(0.0, large=(2000, 900), b=(150, 150), c=(140, 140), d=(130, 130))
     assert found == ["b", "c", "d"]
 
 
-def test_what_is_older_than_the_window_is_forgotten():
-    """Yesterday's storm must not count against today's records."""
+def test_records_older_than_the_window_are_forgotten():
+    """Old invalid records must not count against new records."""
     watched = Watched()
     watched.fold(0.0, a=(99, 99), nobody=(99, 99))
     watched.fold(11.0, a=(99, 49), nobody=(99, 49))
     assert watched.fold(12.0, a=(99, 49), nobody=(99, 49)) == []
 
 
-def test_only_what_is_older_than_the_window_is_forgotten():
-    """A storm that began two seconds ago counts, however old the records before it are."""
+def test_records_inside_the_window_are_kept():
+    """A storm that began 2 s ago counts, however old the records before it are."""
     watched = Watched()
     watched.fold(0.0, nobody=(1, 0))
     watched.fold(9.0, nobody=(60, 60))
@@ -129,15 +130,15 @@ def test_only_what_is_older_than_the_window_is_forgotten():
 
 
 def test_the_records_of_a_tenant_age_with_its_bad_ones():
-    """Both counts are of one window: else a tenant's share would fall for ever."""
+    """Both counts cover the same window: otherwise a tenant's ratio would fall without end."""
     watched = Watched()
     for second in (0.0, 5.0, 11.0):
         watched.fold(second, a=(100, 10))
     assert watched.shares(b"a") == (20, 200)
 
 
-def test_good_records_of_before_do_not_dilute_a_storm():
-    """A deploy that spoils everything is seen in its own ten seconds, however well it went before."""
+def test_earlier_valid_records_do_not_dilute_a_storm():
+    """The records of the last 10 s decide, however many valid ones came before."""
     watched = Watched()
     watched.fold(0.0, nobody=(1_000_000, 0))
     with pytest.raises(PoisonStorm, match="60 of the last 100"):
@@ -145,7 +146,9 @@ def test_good_records_of_before_do_not_dilute_a_storm():
 
 
 def test_a_tenant_is_judged_by_its_records_since_its_first_bad_one():
-    """Before it, nothing counts records by tenant: that is what keeps good batches cheap."""
+    """Records are counted by tenant only from the first invalid one on, which keeps valid batches
+    cheap.
+    """
     watched = Watched()
     calls = []
     watched.observe(0.0, 5000, Counter(), lambda: calls.append(1) or {}, 0)
@@ -156,7 +159,9 @@ def test_a_tenant_is_judged_by_its_records_since_its_first_bad_one():
 
 
 def test_a_tenant_whose_bad_records_have_aged_begins_anew():
-    """What it sent between two storms must not be charged to the second one only in part."""
+    """In the second storm the ratio counts all records since its first invalid one, and none before
+    it.
+    """
     watched = Watched()
     watched.fold(0.0, a=(50, 50), b=(10, 10))
     watched.fold(5.0, a=(1000, 0), b=(10, 10))
@@ -168,8 +173,8 @@ def test_a_tenant_whose_bad_records_have_aged_begins_anew():
     assert watched.shares(b"a") == (51, 110)
 
 
-def test_what_an_operator_let_through_is_not_counted():
-    """Else the restart after `dia dlq breaker reset` would stop at the same records again."""
+def test_records_that_an_operator_let_through_are_not_counted():
+    """Otherwise the restart after `dia dlq breaker reset` would stop at the same records."""
     watched = Watched(pass_until=500)
     watched.fold(0.0, nobody=(500, 500), start=0)
     watched.fold(1.0, nobody=(99, 99), start=499)
@@ -179,13 +184,13 @@ def test_what_an_operator_let_through_is_not_counted():
 
 
 def test_a_breaker_without_a_mark_counts_from_the_first_record_on():
-    """Offset 0 is a record like any other."""
+    """A breaker without a mark includes offset 0."""
     with pytest.raises(PoisonStorm):
         Watched().fold(0.0, nobody=(200, 200), start=0)
 
 
-def test_tenants_that_are_told_apart_are_bounded():
-    """A producer that invents a tenant a record must not fill the worker's memory."""
+def test_the_number_of_counted_tenants_is_bounded():
+    """A producer that sends each record with a new tenant must not fill the worker's memory."""
     watched = Watched(limits=LIMITS._replace(min_records=10**9))
     for batch in range(4):
         names = [b"%d" % (batch * TENANTS_MAX + n) for n in range(TENANTS_MAX)]

@@ -1,4 +1,4 @@
-"""A storm of poison, an operator, and workers that must hear of it without a restart."""
+"""A poison storm, the operator's decision, and workers that follow it without a restart."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ PATIENCE_S = 600.0
 
 
 class Storm(World):
-    """A world of one partition, and short words for what happens in it."""
+    """One partition, and the actions of the tests."""
 
     async def send(self, *, good: int = 0, bad: int = 0) -> None:
         producer = self.broker.plain_producer()
         for number in range(bad):
-            # Of many tenants: one alone could stop nothing.
+            # Several tenants: records of one alone cannot stop the partition.
             await (await producer.send(SOURCE.topic, b"t%d" % (number % 10), b"{%d" % number))
         for _ in range(good):
             event = {"tenant_id": "t", "model_id": "m", "metric": "x", "ts": self.clock.now_ms()}
@@ -51,8 +51,8 @@ class Storm(World):
     def counted(self) -> int:
         return sum(row["n"] for shard in (0, 1) for row in self.shards.rows("m1", shard))
 
-    async def go_on(self) -> None:
-        """What `dia dlq breaker reset --yes` does."""
+    async def reset_breaker(self) -> None:
+        """Do what `dia dlq breaker reset --yes` does."""
         for state in await states(self.broker, app.topology):
             if state.stopped:
                 await let_through(self.broker, self.clock, state, "ann")
@@ -78,8 +78,8 @@ def simulated(story) -> None:
     run(loop, told())
 
 
-def test_a_storm_writes_nothing_and_says_where_it_stands():
-    """An operator on another host must see what stands still, and the DLQ must not be flooded."""
+def test_a_storm_writes_no_dead_letters_and_its_offset_is_published():
+    """An operator on another host must see the stopped partition, and the DLQ must not be flooded."""
 
     async def story(world):
         await world.send(good=10)
@@ -100,8 +100,10 @@ def test_a_storm_writes_nothing_and_says_where_it_stands():
     simulated(story)
 
 
-def test_what_was_let_through_becomes_dead_letters_without_a_restart():
-    """Bad ones once each, good ones counted, and the breaker watches again behind the mark."""
+def test_records_let_through_become_dead_letters_without_a_restart():
+    """Each invalid record becomes one dead letter, valid ones are counted, and the breaker is
+    active again after the mark.
+    """
 
     async def story(world):
         await world.send(bad=30, good=5)
@@ -111,7 +113,7 @@ def test_what_was_let_through_becomes_dead_letters_without_a_restart():
         registry = process.worker.groups[0]._metrics.registry
         told = {"topic": SOURCE.topic, "partition": "0", "code": "poison_storm"}
         assert registry.get_sample_value("dia_partition_stopped", told) == 1.0
-        await world.go_on()
+        await world.reset_breaker()
         await world.until(lambda: held(process).settled)
         assert registry.get_sample_value("dia_partition_stopped", told) is None
         assert sorted(world.dead()) == sorted(b"{%d" % n for n in range(30))
@@ -128,8 +130,8 @@ def test_what_was_let_through_becomes_dead_letters_without_a_restart():
     simulated(story)
 
 
-def test_a_storm_that_another_process_has_passed_stops_nothing():
-    """The group took the partition from the process that had stopped it, unnoticed, and gave it back."""
+def test_a_storm_that_another_process_has_passed_stops_no_partition():
+    """Another process passes the records and returns the partition."""
 
     async def story(world):
         await world.send(good=10)
@@ -155,15 +157,16 @@ def test_a_storm_that_another_process_has_passed_stops_nothing():
 
 
 def test_the_mark_outlives_the_worker_that_waited_for_it():
-    """kill -9 between the operator's word and its end: the next owner, on another host, passes
-    the same records, each once."""
+    """After kill -9 of the worker that waited, the next owner on another host passes the same
+    records once each.
+    """
 
     async def story(world):
         await world.send(bad=30, good=5)
         process = world.process(0)
         process.start()
         await world.until(lambda: stopped(process))
-        await world.go_on()
+        await world.reset_breaker()
         await process.kill()
         heir = world.process(0, host="other")
         heir.start()
@@ -175,8 +178,8 @@ def test_the_mark_outlives_the_worker_that_waited_for_it():
     simulated(story)
 
 
-def test_a_restart_alone_stops_again_where_it_stopped():
-    """The records are still bad: whoever restarts in a loop must not drain the topic."""
+def test_a_restart_alone_stops_at_the_same_offset():
+    """The records are still invalid: a restart loop must not drain the topic into the DLQ."""
 
     async def story(world):
         await world.send(bad=30)
@@ -191,7 +194,7 @@ def test_a_restart_alone_stops_again_where_it_stopped():
 
 
 def test_poison_at_offset_zero_is_an_ordinary_dead_letter():
-    """A breaker that judged by the first record would refuse it for ever."""
+    """A breaker that judged one record would refuse it without end."""
 
     async def story(world):
         await world.send(bad=1, good=3)
@@ -206,7 +209,7 @@ def test_poison_at_offset_zero_is_an_ordinary_dead_letter():
 
 
 def test_a_broker_that_is_away_is_asked_again(monkeypatch):
-    """An outage while an operator decides must not leave the partition deaf."""
+    """The partition must see the decision, even if the broker was away in between."""
 
     async def story(world):
         await world.send(bad=30)
@@ -219,7 +222,7 @@ def test_a_broker_that_is_away_is_asked_again(monkeypatch):
             asked.append(1)
             raise BrokerUnavailable("away")
 
-        await world.go_on()
+        await world.reset_breaker()
         monkeypatch.setattr(world.broker, "admin", away)
         await world.until(lambda: len(asked) > 3)
         monkeypatch.setattr(world.broker, "admin", whole)
@@ -231,10 +234,11 @@ def test_a_broker_that_is_away_is_asked_again(monkeypatch):
 
 
 async def test_a_record_too_large_for_the_dlq_leaves_a_pointer_and_an_alert(rig):
-    """Compressed it fitted into the source; its letter says where it lies, and somebody is told
-    that it goes with the source's retention."""
+    """The record fits the source only compressed. The dead letter holds its position, and an alert
+    says that the source's retention will delete it.
+    """
     admin = await rig.broker.admin()
-    # The broker in memory compresses nothing: a higher limit stands for it.
+    # The memory broker compresses no records: a higher limit has the same effect.
     await admin.alter_config(SOURCE.topic, {"max.message.bytes": str(4 << 20)})
     await rig.open()
     await rig.produce(b'{"x": "' + b"y" * (3 << 20) + b'"}')
@@ -249,8 +253,8 @@ async def test_a_record_too_large_for_the_dlq_leaves_a_pointer_and_an_alert(rig)
 
 
 @pytest.mark.parametrize("metadata", ["", "epoch=1", '{"state":"ajar"}', "{" * 5000])
-async def test_a_word_of_somebody_else_is_none(rig, metadata):
-    """A committed offset without our metadata is no permission for anything."""
+async def test_a_foreign_committed_offset_is_no_permission(rig, metadata):
+    """A committed offset without dia's metadata is no permission."""
     from streams.core.types import CommittedOffset
     from streams.engine.runtime.poison.poison_register import pass_mark, read_words, register_group
 

@@ -1,4 +1,4 @@
-"""The tenants that the poison breaker counts, as the events name them."""
+"""The tenants that the poison breaker counts, taken from the events."""
 
 from __future__ import annotations
 
@@ -37,10 +37,12 @@ def _app(value_type):
 
 
 @pytest.mark.parametrize("value_type", [Reading, Numbered])
-def test_one_bad_record_beside_events_of_no_or_a_numbered_tenant_stops_nothing(
+def test_one_bad_record_beside_events_of_no_or_a_numbered_tenant_does_not_stop_the_partition(
     app_tester, value_type
 ):
-    """A field `tenant_id` may be optional, or no text: the first bad record stopped the partition for ever."""
+    """The field `tenant_id` may be optional or a number: one invalid record must not stop the
+    partition.
+    """
     app, readings, totals = _app(value_type)
     tester = app_tester(app)
     tester.send(readings, b"garbage", key="s")
@@ -53,7 +55,7 @@ def test_one_bad_record_beside_events_of_no_or_a_numbered_tenant_stops_nothing(
     "event", [Reading(sensor="s", tenant_id="n" * 5000), Numbered(sensor="s", tenant_id=7)]
 )
 def test_good_and_bad_records_of_one_tenant_count_together(event):
-    """Else each of its bad records would be all that is known of it, and it would be quarantined."""
+    """Otherwise only its invalid records would count, and the tenant would be quarantined."""
     _, readings, _ = _app(type(event))
     tp = TopicPartition("readings", 0)
     watch = PoisonWatch(tp, readings, Settings(), SystemClock(), 0)

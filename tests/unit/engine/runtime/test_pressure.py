@@ -1,4 +1,4 @@
-"""When a partition takes no more records, and when it does again."""
+"""When a partition pauses its intake, and when it resumes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def _live(rig, count):
 
 
 async def test_it_pauses_at_eighty_percent_and_resumes_below_fifty(rig, partition):
-    """With one threshold a partition at the edge would flap with every batch."""
+    """With one threshold a partition at the edge would pause and resume with every batch."""
     pressure = Pressure()
     await _live(rig, 7)
     assert (pressure.update(partition), pressure.paused) == (False, False)
@@ -40,8 +40,9 @@ async def test_it_pauses_at_eighty_percent_and_resumes_below_fifty(rig, partitio
 
 
 async def test_a_held_intake_pauses_whatever_room_there_is(rig, partition):
-    """Level 3: what would be made of more records could not be kept. Nothing is closed early for
-    it, and when it ends only a full buffer keeps the partition paused."""
+    """At level 3 the results of more records could not be stored. No window closes early for it,
+    and after it only a full buffer keeps the partition paused.
+    """
     pressure = Pressure()
     await _live(rig, 7)
     assert (pressure.update(partition, held=True), pressure.paused) == (True, True)
@@ -53,7 +54,7 @@ async def test_a_held_intake_pauses_whatever_room_there_is(rig, partition):
 
 
 async def test_the_fullest_bound_decides(rig, partition):
-    """Windows, owed bytes and records ahead of a commit each fill memory of their own."""
+    """Windows, bytes of the outbox and records ahead of a commit each take memory."""
     assert partition.fill == 0
     await _live(rig, 2)
     assert partition.fill == pytest.approx(0.2)
@@ -66,7 +67,7 @@ async def test_the_fullest_bound_decides(rig, partition):
 
 
 class Consumer:
-    """Remembers what it was told of which partition."""
+    """Records pauses and resumes of each partition."""
 
     def __init__(self):
         self.told = []
@@ -83,8 +84,9 @@ def _open(partition):
 
 
 async def test_a_full_partition_is_paused_once_and_closes_its_oldest_windows(rig, partition):
-    """Event time stands still while it is paused: without closing windows early it would stay full.
-    Half of the bound may stay open, so that not every late record finds its window closed."""
+    """Event time stands still during a pause, so the partition must close windows early or stay
+    full. Half of the bound may stay open, so that late records still find their windows.
+    """
     pressure, consumer = Pressure(), Consumer()
     for number in range(8):
         pressure.relieve(partition, consumer)
@@ -95,11 +97,11 @@ async def test_a_full_partition_is_paused_once_and_closes_its_oldest_windows(rig
     pressure.relieve(partition, consumer)
     pressure.relieve(partition, consumer)
     assert consumer.told == [("pause", partition.tp)]
-    assert _open(partition) == 4, "two of four minutes, of two models each"
+    assert _open(partition) == 4, "half of the windows stay open: two minutes with two models each"
 
 
-async def test_a_held_partition_is_paused_and_goes_on_without_closing_anything(rig, partition):
-    """Its windows have room: only what they would become cannot be kept for the moment."""
+async def test_a_held_partition_is_paused_and_resumes_without_closing_windows(rig, partition):
+    """Its windows have room; their rows cannot be stored at the moment."""
     pressure, consumer = Pressure(), Consumer()
     await _live(rig, 7)
     pressure.relieve(partition, consumer, held=True)

@@ -1,4 +1,4 @@
-"""One tenant's bad records cost that tenant, and nobody who shares its partition."""
+"""Invalid records of one tenant affect only that tenant, not the others in its partition."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ ATTACKER, VICTIM = "attacker", "victim"
 
 
 class Town(World):
-    """A world of one partition a topic, which an attacker and a victim share."""
+    """One partition for each topic, shared by an attacker and a victim."""
 
     async def send(self, topic, key, *events) -> None:
         producer = self.broker.plain_producer()
@@ -109,9 +109,10 @@ def told(story, agents=(AGGREGATE_METRICS,), settings=TOUCHY) -> None:
     run(loop, whole())
 
 
-def test_one_id_sent_with_other_values_stops_nobody():
-    """A10: one request of 3,000 events with one event id stopped the partition for all its
-    tenants, and again after each `dia dlq breaker reset`."""
+def test_one_event_id_with_many_payloads_stops_no_partition():
+    """3,000 events with one event id in one request must not stop the partition for all tenants,
+    nor again after each `dia dlq breaker reset`.
+    """
 
     async def story(town, process):
         attack = [town.metric(ATTACKER, 0, value=float(n)) for n in range(3000)]
@@ -121,15 +122,17 @@ def test_one_id_sent_with_other_values_stops_nobody():
         assert (town.counted(VICTIM), town.counted(ATTACKER)) == (10, 1)
         letters = town.letters(METRICS)
         assert len(letters) == 2999
-        assert sum(value is not None for value in letters.values) < 2000, "a flood is compact"
+        assert sum(value is not None for value in letters.values) < 2000, (
+            "dead letters of a flood are compact"
+        )
         assert await states(town.broker, app.topology) == []
         assert town.gauge(process, "dia_quarantined_tenants", METRICS) == 0
 
     told(story)
 
 
-def test_times_that_are_too_old_put_their_tenant_into_quarantine():
-    """A11: 1,100 events that grew too old between edge and broker stopped the partition."""
+def test_events_that_are_too_old_quarantine_their_tenant():
+    """1,100 events that become too old between edge and broker must not stop the partition."""
 
     async def story(town, process):
         old_ms = town.clock.now_ms() - (TOUCHY.late_max_s + 5) * 1000
@@ -156,8 +159,10 @@ def test_times_that_are_too_old_put_their_tenant_into_quarantine():
     told(story)
 
 
-def test_letters_above_the_rate_point_to_records_that_are_still_there():
-    """A flood of dead letters must not fill the DLQ, and no record may be lost for that."""
+def test_dead_letters_above_the_rate_point_to_existing_records():
+    """A flood of dead letters must not fill the DLQ, and each pointer leads to a record that
+    exists.
+    """
 
     async def story(town, process):
         old_ms = town.clock.now_ms() - (TOUCHY.late_max_s + 5) * 1000
@@ -177,7 +182,7 @@ def test_letters_above_the_rate_point_to_records_that_are_still_there():
             values.append(at[int(headers["dia.dlq.offset"])] if pointer else value)
         assert sorted(values) == sorted(source.values)
         whole = sum(value is not None for value in letters.values)
-        # The first hundred find the tenant mostly bad; then some come at the rate.
+        # The first hundred quarantine the tenant; later ones arrive at the allowed rate.
         assert 100 <= whole < 500
         registry = process.worker.groups[0]._metrics.registry
         compact = registry.get_sample_value(
@@ -188,8 +193,8 @@ def test_letters_above_the_rate_point_to_records_that_are_still_there():
     told(story)
 
 
-def test_good_records_of_a_quarantined_tenant_count_as_ever():
-    """Quarantine is about what its bad records cost, not a punishment."""
+def test_valid_records_of_a_quarantined_tenant_are_counted():
+    """Quarantine limits the cost of the tenant's invalid records only."""
 
     async def story(town, process):
         old_ms = town.clock.now_ms() - (TOUCHY.late_max_s + 5) * 1000
@@ -204,8 +209,8 @@ def test_good_records_of_a_quarantined_tenant_count_as_ever():
     told(story)
 
 
-def test_training_results_without_an_alias_stop_nobody():
-    """A12: the topic is partitioned by model, so whose a bad record is stands in its value."""
+def test_training_results_without_an_alias_stop_no_partition():
+    """The topic is partitioned by model; the tenant of an invalid record is in its value."""
 
     async def story(town, process):
         bad = [town.result(ATTACKER, n, event="alias_updated") for n in range(2000)]
@@ -221,8 +226,8 @@ def test_training_results_without_an_alias_stop_nobody():
     told(story, agents=[RECORD_TRAINING])
 
 
-def test_a_topic_whose_records_name_no_tenant_still_stops():
-    """Nobody can say that a single tenant sent them."""
+def test_a_partition_with_invalid_records_without_a_tenant_stops():
+    """The invalid records cannot be attributed to a single tenant."""
 
     async def story(town, process):
         await town.send(TRAINING.topic, "m", *([b"{"] * 200))
@@ -237,8 +242,8 @@ def test_a_topic_whose_records_name_no_tenant_still_stops():
     told(story, agents=[RECORD_TRAINING])
 
 
-def test_stays_are_bounded_and_named_within_what_a_broker_keeps():
-    """4 KiB of metadata, whatever the tenants call themselves."""
+def test_quarantined_tenants_fit_the_metadata_of_a_commit():
+    """They fit 4 KiB of offset metadata, whatever the tenants' names."""
     from streams.core.clock import VirtualClock
 
     quarantine, clock = Quarantine(60.0), VirtualClock()
@@ -251,8 +256,8 @@ def test_stays_are_bounded_and_named_within_what_a_broker_keeps():
     assert len(as_offset(word, 1 << 40).metadata.encode()) < 4000
 
 
-def test_a_stay_ends_when_the_tenant_is_good_again():
-    """And operators were told of both."""
+def test_a_quarantine_ends_when_the_tenant_sends_valid_records():
+    """Operators see both the start and the end."""
     quarantine = Quarantine(60.0)
     assert quarantine.hold(b"a", 0.0, 5, 6)
     assert quarantine.changed
@@ -268,8 +273,8 @@ def test_a_stay_ends_when_the_tenant_is_good_again():
     assert b"a" not in quarantine
 
 
-def test_whole_letters_come_at_the_rate():
-    """Two a second are whole, however many there are, and however many tenants."""
+def test_whole_dead_letters_are_limited_to_the_rate():
+    """Two dead letters a second are whole, however many there are and however many tenants."""
     rate = LetterRate(2.0)
     whole = [sum(rate.take(b"a", second * 0.5) for _ in range(50)) for second in range(6)]
     assert whole == [2, 1, 1, 1, 1, 1]
@@ -279,8 +284,8 @@ def test_whole_letters_come_at_the_rate():
     assert len(rate._left) <= STAYS_MAX
 
 
-def test_compact_letters_take_a_fraction_of_the_room():
-    """What a flood of pointers takes in the DLQ is what they compress to."""
+def test_compact_dead_letters_take_a_fraction_of_the_bytes():
+    """Pointers of a flood compress well in the DLQ."""
     from streams.engine.runtime.effects.dead_letters import Failure, Origin, dead_letter
 
     failure = Failure(
@@ -296,7 +301,7 @@ def test_compact_letters_take_a_fraction_of_the_room():
     def batch(compact):
         lines = []
         for n in range(1000):
-            # Values of distinct letters share little, as hashes of their number do not.
+            # Values of distinct dead letters share little, unlike hashes of their number.
             value = b"".join(b"%x" % (n * 2654435761 ** (k + 1) % 2**64) for k in range(16))
             origin = Origin(
                 tp=METRICS,
@@ -316,7 +321,7 @@ def test_compact_letters_take_a_fraction_of_the_room():
 
 
 def test_quarantined_tenants_are_a_warning_of_the_health_rule():
-    """An operator should look, and nothing is broken for anybody else."""
+    """An operator should look; other tenants are unaffected."""
     partition = {"group": "g", "topic": "t", "partition": 0, "quarantined": 2}
     worker = LiveWorker(pid=1, slot=0, partitions=[partition])
     found = judge(Observation(at_ms=0, sources=(), workers=(worker,))).findings

@@ -1,4 +1,6 @@
-"""Quotas of one tenant in a partition: what is over is a dead letter, and nobody else notices."""
+"""Quotas of one tenant in a partition: records over quota are dead letters, and other tenants are
+unaffected.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,8 @@ def codes(town, tp):
     return Counter(found["dia.dlq.error_code"].decode() for found in headers)
 
 
-def test_names_without_end_are_refused_and_stop_nobody(monkeypatch):
-    """A52b: two million model names of one tenant stopped model.metrics for all its tenants."""
+def test_names_beyond_a_share_are_refused_and_stop_no_partition(monkeypatch):
+    """Two million model names of one tenant must not stop model.metrics for all tenants."""
     monkeypatch.setattr(names, "MAX_CODES", 200)
     monkeypatch.setattr("streams.engine.windows.minute_windows.MAX_CODES", 200)
 
@@ -49,13 +51,13 @@ def test_names_without_end_are_refused_and_stop_nobody(monkeypatch):
         assert town.counted(VICTIM) == 4
         refused = codes(town, METRICS)["over_quota"]
         assert town.counted(ATTACKER) + refused == 600
-        assert town.counted(ATTACKER) > 200, "names of windows that are gone are forgotten"
+        assert town.counted(ATTACKER) > 200, "names of evicted windows are still in memory"
 
     told(story, settings=replace(ROOMY, max_series=1000))
 
 
-def test_series_beyond_a_share_are_refused_and_a_replay_brings_them():
-    """Nothing of a refused record is remembered, so its replay is no duplicate."""
+def test_series_beyond_a_share_are_refused_and_can_be_replayed():
+    """A refused record leaves no id or series, so its replay is no duplicate."""
 
     async def story(town, process):
         flood = [town.metric(ATTACKER, n, model_id=f"m{n}") for n in range(1000)]
@@ -66,7 +68,7 @@ def test_series_beyond_a_share_are_refused_and_a_replay_brings_them():
         letters = town.letters(METRICS)
         assert codes(town, METRICS) == {"over_quota": 500}
         assert town.gauge(process, "dia_quarantined_tenants", METRICS) == 0
-        # Append time passes two generations: the tenant's series are gone.
+        # Append time passes two generations: the tenant's series have expired.
         await town.clock.sleep(1300)
         await town.send(METRICS.topic, VICTIM, town.metric(VICTIM, 99))
         await town.all_settled(process)
@@ -81,7 +83,7 @@ def test_series_beyond_a_share_are_refused_and_a_replay_brings_them():
 
 
 def test_event_ids_beyond_a_share_are_refused():
-    """A77: 20 M ids of one tenant were a stop that no pause could end."""
+    """20 million ids of one tenant would reach a bound that no pause can relieve."""
 
     async def story(town, process):
         flood = [town.metric(ATTACKER, n) for n in range(1500)]
@@ -95,7 +97,7 @@ def test_event_ids_beyond_a_share_are_refused():
 
 
 def test_models_beyond_a_share_are_refused():
-    """A51: 33 requests, and no model of anybody was recorded ever after."""
+    """33 requests of one tenant must not fill the table of models for all tenants."""
 
     async def story(town, process):
         for n in range(300):
@@ -111,15 +113,15 @@ def test_models_beyond_a_share_are_refused():
     told(story, agents=[RECORD_TRAINING], settings=replace(ROOMY, max_models=100))
 
 
-def test_models_that_are_not_heard_of_make_room_for_others():
-    """A tenant with its share of models was refused a new one for ever."""
+def test_inactive_models_make_room_for_others():
+    """Otherwise a tenant at its share of models would be refused new ones without end."""
 
     async def story(town, process):
         for n in range(60):
             await town.send(TRAINING.topic, f"m{n}", town.result(VICTIM, n, model_id=f"m{n}"))
         await town.all_settled(process)
         assert codes(town, TRAINING) == {"over_quota": 10}
-        for hour in range(36):  # a step of log time is 45 minutes at most
+        for hour in range(36):  # > log time advances by 45 minutes at most
             town.jump_clocks(2_700_000)
             await town.send(TRAINING.topic, "m1", town.result(VICTIM, 100 + hour, model_id="m1"))
         for n in range(40):
@@ -133,7 +135,7 @@ def test_models_that_are_not_heard_of_make_room_for_others():
 
 @pytest.mark.parametrize("agent", [AGGREGATE_METRICS, RECORD_TRAINING])
 def test_refused_records_are_accounted_for_once(agent):
-    """read = applied + duplicates + dead, whatever is refused where in a batch."""
+    """read = applied + duplicates + dead, wherever in a batch a record is refused."""
 
     async def story(town, process):
         tp = METRICS if agent is AGGREGATE_METRICS else TRAINING
@@ -155,8 +157,8 @@ def test_refused_records_are_accounted_for_once(agent):
     told(story, agents=[agent], settings=settings)
 
 
-async def test_names_that_live_windows_hold_pause_the_partition(rig, monkeypatch):
-    """While a shard is away windows cannot go, nor their names: patience is the answer then."""
+async def test_names_of_open_windows_pause_the_partition(rig, monkeypatch):
+    """While a shard is away its windows and their names cannot be evicted: a pause solves it."""
     monkeypatch.setattr(names, "MAX_CODES", 20)
     monkeypatch.setattr("streams.engine.windows.minute_windows.MAX_CODES", 20)
     partition = await rig.open()

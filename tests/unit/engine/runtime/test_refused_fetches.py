@@ -1,4 +1,4 @@
-"""A member whose fetches are refused: bad weather between it and its coordinator ends nothing."""
+"""A group member with refused fetches: network or coordinator errors do not end the worker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ PATIENCE_S = 300.0
 
 
 async def _through(world, refusals):
-    """Process events while the next fetches are refused; the worker that did it."""
+    """Process events while the next ``refusals`` fetches are refused; returns the counted events
+    and whether the worker replaced its consumer.
+    """
     await world.create_topics()
     process = world.process(0)
     process.start()
@@ -46,7 +48,7 @@ async def _through(world, refusals):
 
 @pytest.mark.parametrize(("refusals", "replaced"), [(1, False), (4, False), (12, True)])
 def test_refused_fetches_end_no_worker_and_lose_nothing(refusals, replaced):
-    """A consumer that is refused for good is replaced: its client does not recover by itself."""
+    """A consumer whose fetches stay refused is replaced: its client does not recover by itself."""
     loop = VirtualLoop()
     assert run(loop, _through(World(loop, SETTINGS, (AGGREGATE_METRICS,)), refusals)) == (
         EVENTS,

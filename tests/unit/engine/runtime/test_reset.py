@@ -1,4 +1,4 @@
-"""A reset leads out of a changelog that cannot be read, as out of one with a hole."""
+"""A reset repairs a partition with an unreadable changelog, as it does one with a gap."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ CHANGELOG = TopicPartition(MODEL_METRICS.changelog(DIA_GROUP), 0)
 
 
 @pytest.mark.parametrize("damaged", [0, 1, 3], ids=["first", "inner", "last"])
-async def test_a_damaged_batch_of_a_changelog_is_a_hole(rig, damaged):
-    """A disk may damage a batch of any topic, and no shedding reaches a changelog: without a reset
-    the partition would stand still for good."""
+async def test_a_damaged_batch_of_a_changelog_counts_as_a_gap(rig, damaged):
+    """A disk may damage a batch of any topic, and shedding does not apply to a changelog: without a
+    reset the partition would stay stopped.
+    """
     await rig.open()
     for _ in range(4):
         await rig.commit_events(3)
@@ -36,8 +37,8 @@ async def test_a_damaged_batch_of_a_changelog_is_a_hole(rig, damaged):
     assert (partition.position, partition.state.link.epoch) == (12, 1)
 
 
-async def test_a_damaged_batch_before_an_opened_epoch_is_void(rig, monkeypatch):
-    """A trim may fail after a reset: what lies before the opening link is not asked for again."""
+async def test_a_damaged_batch_before_an_opened_epoch_is_ignored(rig, monkeypatch):
+    """A trim may fail after a reset: batches before the opening link must not be needed again."""
     await rig.open()
     for _ in range(4):
         await rig.commit_events(3)

@@ -1,4 +1,4 @@
-"""Event ids that moved to disk, and a disk that rots under a running worker."""
+"""Event ids on disk, and files that become corrupt under a running worker."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ async def _settled(world, process):
 
 
 async def _play(world):
-    """Send all, rot every file, send all again; the events counted, and the files found."""
+    """Send all events, corrupt every file, send all again; returns the number of counted events and
+    of files.
+    """
     await world.create_topics()
     ts_ms = world.clock.now_ms()
     process = world.process(0)
@@ -55,11 +57,11 @@ async def _play(world):
     return counted, len(names)
 
 
-def test_a_rotten_file_costs_a_restart_of_its_partition_and_no_event():
-    """Its ids are in the store too: they are derived anew, and every repeat is still known."""
+def test_a_corrupt_file_reopens_its_partition_and_loses_no_event():
+    """The store holds the ids too: they are derived again, and every repeat is recognised."""
     loop = VirtualLoop()
     counted, files = run(
         loop, _play(World(loop, LONG_TTL, tuple(app.agents.values()), partitions=1))
     )
-    assert files > 3, "else this shows nothing"
+    assert files > 3, "no ids have moved to a file"
     assert counted == EVENTS

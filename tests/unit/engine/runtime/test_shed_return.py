@@ -1,4 +1,4 @@
-"""What was shed comes back once, whatever dies on the way (X7-X9)."""
+"""Return of shed records: each comes back once, through every crash (X7-X9)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SPAN = ShedSpan(order="o-1", tp=SOURCE, first=2, until=8, at_ms=NOW_MS)
 
 @pytest.fixture
 async def shed(rig):
-    """Ten records, an hour old; those at 2 to 7 were shed."""
+    """Ten records, an hour old; offsets 2 to 7 were shed."""
     await rig.produce_events(10)
     await rig.clock.advance(3600.0)
     return rig
@@ -33,7 +33,7 @@ async def back(rig, span=SPAN):
 
 
 def copies(rig) -> list[tuple[str, bytes, int]]:
-    """Of each copy: which record it names, its value, and its first append."""
+    """Of each copy: the original offset, the value and the first append time."""
     log = rig.contents(SOURCE)
     found = []
     for value, pairs in zip(log.values, log.headers, strict=True):
@@ -51,7 +51,7 @@ def wanted(rig, first=2, until=8) -> list[tuple[str, bytes, int]]:
 
 
 async def test_every_record_comes_back_once(shed):
-    """With its bytes, its key, and the time that its age is judged by; and never a second time."""
+    """With its bytes, its key and its first append time."""
     assert (await back(shed)).copied == 6
     assert copies(shed) == wanted(shed)
     assert (await back(shed)).copied == 0
@@ -60,8 +60,8 @@ async def test_every_record_comes_back_once(shed):
 
 
 @pytest.mark.parametrize("applied", [True, False])
-async def test_a_lost_answer_doubles_nothing(shed, applied):
-    """Whether the step was committed is asked of the broker, not guessed."""
+async def test_a_lost_answer_sends_no_copy_twice(shed, applied):
+    """The broker is asked whether the step was committed."""
     shed.broker.faults.doubt_commit(applied=applied)
     with pytest.raises(DiaError, match="goes on where it stands"):
         await back(shed)
@@ -70,7 +70,7 @@ async def test_a_lost_answer_doubles_nothing(shed, applied):
 
 
 async def test_a_second_run_fences_the_first(shed):
-    """Two impatient operators: one of them does it."""
+    """Two operators run the command at the same time: one run succeeds."""
     slow = shed.broker.transactional_producer(SPAN.name)
     await slow.start()
     await slow.begin()
@@ -82,8 +82,8 @@ async def test_a_second_run_fences_the_first(shed):
 
 
 @pytest.mark.parametrize("first", [0, 2])
-async def test_a_step_that_kafka_carried_out_in_part_is_made_again(shed, first):
-    """Its offset stands and its copies are aborted: they would be missing for ever."""
+async def test_a_partly_committed_step_is_repeated(shed, first):
+    """Kafka committed the step's offset and aborted its copies, which would be lost."""
     span = ShedSpan(order="o-1", tp=SOURCE, first=first, until=8, at_ms=NOW_MS)
     shed.broker.faults.tear_commit(offsets_stand=True)
     with pytest.raises(DiaError, match="goes on where it stands"):
@@ -93,16 +93,16 @@ async def test_a_step_that_kafka_carried_out_in_part_is_made_again(shed, first):
     assert copies(shed) == wanted(shed, first)
 
 
-async def test_what_retention_took_is_told(shed):
-    """Nothing brings it back, and nobody may think that it is back."""
+async def test_records_deleted_by_retention_are_reported(shed):
+    """The command reports the records that cannot come back."""
     shed.broker.log(SOURCE).trim(5)
     found = await back(shed)
     assert (found.copied, found.gone, found.at) == (3, 3, 8)
     assert copies(shed) == wanted(shed, first=5)
 
 
-async def test_what_nobody_remembers_is_not_sent_again(shed):
-    """After a week brokers forget how far a silent group has come: it may all be back already."""
+async def test_without_the_committed_offset_no_record_is_sent_again(shed):
+    """After a week brokers forget the group's offset: the records may all have been sent before."""
     await shed.clock.advance(7 * 86_400.0)
     with pytest.raises(RefusedBySafety, match="not sent again"):
         await back(shed)
@@ -110,7 +110,7 @@ async def test_what_nobody_remembers_is_not_sent_again(shed):
 
 
 async def test_a_copy_of_a_copy_keeps_its_first_append(shed):
-    """Shed again and brought back again, a record is as old as it ever was."""
+    """A record that is shed and returned again keeps its age."""
     await back(shed)
     again = ShedSpan(order="o-2", tp=SOURCE, first=10, until=16, at_ms=NOW_MS)
     await shed.clock.advance(3600.0)
@@ -119,8 +119,8 @@ async def test_a_copy_of_a_copy_keeps_its_first_append(shed):
     assert [at_ms for _, _, at_ms in twice] == [at_ms for _, _, at_ms in wanted(shed)]
 
 
-async def test_the_engine_counts_what_came_back(shed):
-    """The way back is whole: order, skip, return, and the ledger has each record once as applied."""
+async def test_the_engine_counts_the_returned_records(shed):
+    """From the order to the return: the ledger counts each record once as applied."""
     partition = await shed.open()
     order = ShedOrder(
         id="o-1", until=8, epoch=0, last_offset=-1, last_append_ms=0, before_ms=0, at_ms=0,

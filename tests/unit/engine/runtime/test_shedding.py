@@ -1,4 +1,4 @@
-"""Orders to shed, from the operator's hand to the owner's commit; and crashes in between (X1-X6)."""
+"""Shed orders, from the operator's command to the owner's commit, with crashes in between (X1-X6)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HOUR_S = 3600.0
 
 
 async def backlog(rig) -> None:
-    """Five events that are committed, ten that wait for an hour, three that are new."""
+    """Five committed events, ten that have waited for an hour, three new ones."""
     await rig.open()
     await rig.commit_events(5)
     await rig.produce_events(10)
@@ -37,13 +37,13 @@ async def planned(rig):
 
 
 async def ordered(rig, name="o-1"):
-    """X1 and X2; returns the order."""
+    """Steps X1 and X2; returns the order."""
     orders = await give_orders(rig.broker, rig.clock, [await planned(rig)], name, "ann", "too old")
     return orders[SOURCE]
 
 
 async def shed_rows(rig) -> list:
-    """Rows of `shed_ranges` that the committed state owes ClickHouse."""
+    """Rows of `shed_ranges` in the outbox of the committed state."""
     from streams.engine.runtime.effects import effects
 
     owed = rig.partition.outbox.take_fresh()
@@ -53,7 +53,7 @@ async def shed_rows(rig) -> list:
 
 
 async def test_a_plan_says_what_would_be_skipped_and_changes_nothing(rig):
-    """An operator decides on what was shown."""
+    """The operator decides by the plan."""
     await backlog(rig)
     found = await planned(rig)
     assert (found.first, found.until, found.end) == (5, 15, 18)
@@ -62,8 +62,8 @@ async def test_a_plan_says_what_would_be_skipped_and_changes_nothing(rig):
     assert await standings(rig.broker, DIA_GROUP, [SOURCE]) == []
 
 
-async def test_whoever_opens_next_skips_in_its_own_commit(rig):
-    """Offset, counters, and the row that names the operator become true together."""
+async def test_the_next_owner_skips_in_its_own_commit(rig):
+    """Offset, counters and the row with the operator's name are committed together."""
     await backlog(rig)
     order = await ordered(rig)
     partition = await rig.open()
@@ -83,7 +83,7 @@ async def test_whoever_opens_next_skips_in_its_own_commit(rig):
 
 
 async def test_a_crash_before_the_commit_leaves_the_order_as_it_was(rig):
-    """kill -9 after the order was read and before it became true: the next owner does it, once."""
+    """The next owner carries out the order once after kill -9 between reading and committing it."""
     await backlog(rig)
     await ordered(rig)
     await rig.open()
@@ -93,7 +93,9 @@ async def test_a_crash_before_the_commit_leaves_the_order_as_it_was(rig):
 
 
 async def test_an_order_takes_effect_once(rig):
-    """It stays where it was written, and every owner reads it: the offset says it is done."""
+    """The order stays in the metadata, and every owner reads it: the committed offset shows that it
+    is done.
+    """
     await backlog(rig)
     order = await ordered(rig)
     await rig.open()
@@ -110,7 +112,7 @@ async def test_an_order_takes_effect_once(rig):
 
 
 async def test_a_fenced_owner_cannot_skip(rig):
-    """A worker that slept holds an order that its successor has seen withdrawn."""
+    """A worker that was suspended still holds an order that has been withdrawn since."""
     await backlog(rig)
     await ordered(rig)
     slept = await rig.open()
@@ -124,7 +126,7 @@ async def test_a_fenced_owner_cannot_skip(rig):
 
 
 async def test_a_withdrawn_order_is_void(rig):
-    """Until a worker committed it, an order can be taken back."""
+    """An order can be withdrawn until a worker commits it."""
     await backlog(rig)
     await ordered(rig)
     waiting = await standings(rig.broker, DIA_GROUP, [SOURCE])
@@ -136,7 +138,7 @@ async def test_a_withdrawn_order_is_void(rig):
 
 
 async def test_an_order_of_another_epoch_is_void(rig):
-    """After a reset its offsets may be another log's: skipping by them would lose records."""
+    """After a reset the offsets may belong to another log: skipping them would lose records."""
     await backlog(rig)
     order = await ordered(rig)
     partition = rig.partition
@@ -147,7 +149,7 @@ async def test_an_order_of_another_epoch_is_void(rig):
 
 
 async def test_what_was_folded_before_the_order_came_stays_folded(rig):
-    """A live owner is ahead of its last commit: only what it has not read is skipped."""
+    """A running owner is ahead of its last commit; the order skips only unread records."""
     await backlog(rig)
     order = await ordered(rig)
     reader = await rig.broker.reader()
@@ -160,8 +162,10 @@ async def test_what_was_folded_before_the_order_came_stays_folded(rig):
     assert (counters.read, counters.applied, counters.shed) == (18, 12, 6)
 
 
-async def test_an_order_that_its_records_were_folded_before_is_done_and_skipped_nothing(rig):
-    """A worker that wakes up reads what lies in its buffer first: the ledger must not call it shed."""
+async def test_an_order_whose_records_were_folded_before_is_done_and_skips_none(rig):
+    """A worker that resumes folds its buffered records first: the ledger must not count them as
+    shed.
+    """
     await backlog(rig)
     order = await ordered(rig)
     partition = rig.partition
@@ -176,7 +180,7 @@ async def test_an_order_that_its_records_were_folded_before_is_done_and_skipped_
 
 
 async def test_the_last_skipped_record_identifies_the_log(rig):
-    """A source recreated under a skipped range must still be noticed (A4)."""
+    """A4 must still detect a source that was recreated under a skipped range."""
     await backlog(rig)
     await ordered(rig)
     await rig.open()
@@ -186,8 +190,8 @@ async def test_the_last_skipped_record_identifies_the_log(rig):
     assert (link.last_offset, link.last_append_ms) == (14, log.timestamps[14])
 
 
-async def test_a_partition_whose_unread_records_are_gone_is_left_alone(rig):
-    """What retention took is no matter of age: `dia tables reset` decides."""
+async def test_a_partition_with_deleted_unread_records_is_not_planned(rig):
+    """Records deleted by retention are a case for `dia tables reset`."""
     await backlog(rig)
     rig.broker.log(SOURCE).trim(8)
     found = await planned(rig)
@@ -195,8 +199,8 @@ async def test_a_partition_whose_unread_records_are_gone_is_left_alone(rig):
 
 
 @pytest.mark.parametrize("metadata", ["", "epoch=1", '{"until":9}', "{" * 5000])
-async def test_an_order_of_somebody_else_is_none(rig, metadata):
-    """A committed offset without our metadata orders nothing."""
+async def test_a_foreign_committed_offset_is_no_order(rig, metadata):
+    """A committed offset without dia's metadata is no order."""
     producer = rig.broker.transactional_producer("x")
     await producer.start()
     await producer.begin()
@@ -206,8 +210,8 @@ async def test_an_order_of_somebody_else_is_none(rig, metadata):
     assert await read_orders(await rig.broker.admin(), DIA_GROUP, [SOURCE]) == {}
 
 
-def test_a_running_worker_hears_of_it():
-    """No restart: an operator sheds because workers are behind, and they are behind while running."""
+def test_a_running_worker_carries_out_an_order():
+    """Workers run while they are behind, so the order must apply without a restart."""
     loop = VirtualLoop()
     world = World(loop, SETTINGS, [AGGREGATE_METRICS], partitions=1)
 

@@ -1,4 +1,6 @@
-"""Rows of agents on their way to the sinks of an app: owed by the commit, told until taken."""
+"""Rows of agents on their way to an app's sinks: in the outbox from the commit until the sink
+stores them.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,8 @@ from tests.unit.engine.runtime.conftest import DLQ, SOURCE
 from tests.unit.engine.runtime.rig_worker import running
 
 
-class Ear:
-    """A sink in memory, and what is wrong with it."""
+class FaultySink:
+    """A sink in memory, with injectable faults."""
 
     def __init__(self) -> None:
         self.heard: list[RowBatch] = []
@@ -39,14 +41,14 @@ class Ear:
 
     @property
     def rows(self) -> list[dict[str, object]]:
-        """Of each batch once, as a sink keeps them that goes by the batch's name."""
+        """The rows of each batch once, as a sink with deduplication by batch name stores them."""
         last = {batch.name: batch for batch in self.heard}
         return [row for batch in last.values() for row in batch.rows()]
 
 
 @pytest.fixture
 def ear():
-    return Ear()
+    return FaultySink()
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def sink(rig, ear):
 
 
 async def owe(rig, sink, *words) -> None:
-    """What an agent leaves behind that wrote rows and was committed, and no more."""
+    """The state after an agent wrote rows and its commit, and nothing else."""
     await rig.open()
     await rig.produce_events(1)
     await rig.fold()
@@ -67,7 +69,7 @@ async def owe(rig, sink, *words) -> None:
 
 
 async def test_a_sink_gets_the_rows_of_a_commit_with_its_version(rig, sink, ear):
-    """And is closed when its worker leaves."""
+    """The worker closes the sink when it ends."""
     await owe(rig, sink, "a", "b")
     async with running(rig, sinks=rig.sinks):
         await rig.clock.advance(3)
@@ -78,7 +80,7 @@ async def test_a_sink_gets_the_rows_of_a_commit_with_its_version(rig, sink, ear)
 
 
 async def test_rows_whose_answer_was_lost_come_again_as_the_same_batch(rig, sink, ear):
-    """Written twice they leave one copy: the name of the batch is the same in every process."""
+    """Deduplication removes the second copy: the batch has the same name in every process."""
     await owe(rig, sink, "a")
     ear.silent = True
     async with running(rig, sinks=rig.sinks):
@@ -90,13 +92,13 @@ async def test_rows_whose_answer_was_lost_come_again_as_the_same_batch(rig, sink
     heard = len(ear.heard)
     async with running(rig, sinks=rig.sinks):
         await rig.clock.advance(3)
-    assert len(ear.heard) == heard, "acknowledged rows are not owed any more"
+    assert len(ear.heard) == heard, "acknowledged rows are still in the outbox"
     assert {batch.name for batch in ear.heard} == {ear.heard[0].name}
     assert [row["word"] for row in ear.rows] == ["a"]
 
 
 async def test_a_sink_that_fails_holds_back_its_own_rows_only(rig, sink, ear):
-    """ClickHouse goes on, and the sink gets them all, in order, when it is back."""
+    """Rows for ClickHouse go on. The sink gets all its rows in order when it is back."""
     await owe(rig, sink, "a")
     ear.fails = 3
     async with running(rig, sinks=rig.sinks) as worker:
@@ -111,8 +113,8 @@ async def test_a_sink_that_fails_holds_back_its_own_rows_only(rig, sink, ear):
     assert rig.metrics.sink.named_errors.labels("ear")._value.get() == 3
 
 
-async def test_a_row_that_a_sink_will_never_take_is_a_dead_letter(rig, sink, ear):
-    """It is not lost, and the rows beside it are stored."""
+async def test_a_row_that_a_sink_refuses_is_a_dead_letter(rig, sink, ear):
+    """The row is kept in the DLQ, and the other rows are stored."""
     await owe(rig, sink, "a", "b")
     ear.refuses = [1]
     async with running(rig, sinks=rig.sinks):
@@ -123,8 +125,10 @@ async def test_a_row_that_a_sink_will_never_take_is_a_dead_letter(rig, sink, ear
     assert headers["dia.dlq.error_code"] == b"row_refused"
 
 
-async def test_equal_rows_that_a_sink_refuses_are_a_letter_each(rig, sink, ear):
-    """Under one id the second one would be shown, decided and brought back as the first."""
+async def test_equal_rows_that_a_sink_refuses_are_one_dead_letter_each(rig, sink, ear):
+    """With one shared id, the second dead letter would be listed, decided and replayed as the
+    first.
+    """
     await owe(rig, sink)
     for _ in range(2):
         rig.partition.fact(sink, {"word": "a", "n": 1})
@@ -136,8 +140,8 @@ async def test_equal_rows_that_a_sink_refuses_are_a_letter_each(rig, sink, ear):
     assert len(ids) == len(set(ids)) == 2
 
 
-async def test_the_letter_of_a_refused_row_keeps_numbers_that_json_has_not(rig, ear):
-    """An infinity became null: what the sink refused could not be told, or brought back."""
+async def test_the_dead_letter_of_a_refused_row_keeps_numbers_beyond_json(rig, ear):
+    """As JSON null, an infinity could neither be shown nor replayed."""
     declared = DeclaredSink(name="ear", columns={"word": str, "n": float}, open=lambda *_: ear)
     rig.sinks = {"ear": declared}
     await rig.open()
@@ -153,7 +157,7 @@ async def test_the_letter_of_a_refused_row_keeps_numbers_that_json_has_not(rig, 
 
 
 async def test_a_sink_that_the_app_no_longer_declares_stops_the_partition(rig, sink, ear):
-    """Nothing of it is dropped; declared again it gets its rows."""
+    """The rows are kept: the sink gets them when the app declares it again."""
     await owe(rig, sink, "a")
     async with running(rig) as worker:
         await rig.clock.advance(3)
@@ -165,8 +169,8 @@ async def test_a_sink_that_the_app_no_longer_declares_stops_the_partition(rig, s
     assert [row["word"] for row in ear.rows] == ["a"]
 
 
-async def test_a_row_that_does_not_fit_is_refused_before_it_is_owed(rig, sink):
-    """Behind the commit nothing could be done about it."""
+async def test_a_row_that_does_not_fit_is_refused_before_the_commit(rig, sink):
+    """After the commit the error could not be handled."""
     await rig.open()
     with pytest.raises(RowUnfit, match="column 'n' of ear: expected an integer, got str 'one'"):
         rig.partition.fact(sink, {"word": "a", "n": "one"})

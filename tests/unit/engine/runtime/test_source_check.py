@@ -1,4 +1,4 @@
-"""A log that is replaced under a running consumer: noticed before anything of it is folded."""
+"""A log that is replaced under a running consumer: detected before any of its records is folded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.unit.engine.runtime.running_world import HERE, counted, held, history
 
 
 class Reads:
-    """Counts the readers that a broker gives out."""
+    """Counts the readers that the broker opens."""
 
     def __init__(self, world):
         self.count = 0
@@ -23,8 +23,8 @@ class Reads:
         return await self._reader()
 
 
-def test_an_end_that_is_lost_and_grown_over_stops_the_partition():
-    """The position lies inside the new log: going on would leave out what was appended below it."""
+def test_a_lost_and_overwritten_end_stops_the_partition():
+    """The position lies inside the new log: records appended below it would be skipped."""
 
     async def story(world, process):
         await send(world, HERE, 20)
@@ -39,8 +39,8 @@ def test_an_end_that_is_lost_and_grown_over_stops_the_partition():
     history(story)
 
 
-def test_what_is_folded_and_not_committed_is_forgotten_with_the_log_that_held_it():
-    """Records that the log lost before they were committed may come again in it."""
+def test_uncommitted_records_are_forgotten_with_their_log():
+    """The new log may contain the uncommitted records of the old one again."""
 
     async def story(world, process):
         await send(world, HERE, 5)
@@ -55,8 +55,10 @@ def test_what_is_folded_and_not_committed_is_forgotten_with_the_log_that_held_it
     history(story)
 
 
-def test_a_topic_created_again_and_filled_up_stops_the_partition():
-    """Its leader epoch begins at zero, as the old one's did: only the refused fetch tells."""
+def test_a_recreated_and_refilled_topic_stops_the_partition():
+    """The new topic's leader epoch starts at 0 like the old one's: only the refused fetch shows the
+    change.
+    """
 
     async def story(world, process):
         await send(world, HERE, 20)
@@ -70,8 +72,8 @@ def test_a_topic_created_again_and_filled_up_stops_the_partition():
     history(story)
 
 
-def test_another_leader_of_the_same_log_costs_one_look_and_no_record():
-    """Leaders move with every rolling restart: the log is compared once, and folding goes on."""
+def test_another_leader_of_the_same_log_costs_one_comparison():
+    """Leaders move with every rolling restart: the worker compares the log once and goes on."""
 
     async def story(world, process):
         await send(world, HERE, 20)
@@ -90,8 +92,8 @@ def test_another_leader_of_the_same_log_costs_one_look_and_no_record():
     history(story)
 
 
-def test_a_marker_of_another_leader_is_no_other_log():
-    """A transaction may end under another leader than the one that took its last record."""
+def test_a_marker_of_another_leader_is_not_another_log():
+    """A transaction may end under another leader than that of its last record."""
 
     async def story(world, process):
         await send(world, HERE, 5)
@@ -107,9 +109,10 @@ def test_a_marker_of_another_leader_is_no_other_log():
     history(story)
 
 
-def test_leaders_that_moved_within_a_shed_range_are_no_other_log():
-    """A long backlog, the reason to shed, nearly always saw a restart of its brokers: a reset would
-    then be the only way on, and cost every live window."""
+def test_a_leader_change_within_a_shed_range_is_not_another_log():
+    """A long backlog often spans a restart of brokers. Otherwise a reset, which drops all open
+    windows, would be the only remedy.
+    """
 
     async def story(world, process):
         await send(world, HERE, 5)
@@ -133,7 +136,7 @@ def test_leaders_that_moved_within_a_shed_range_are_no_other_log():
 
 
 def test_a_steady_partition_is_never_compared():
-    """What is free in the steady state may be looked at always."""
+    """The check is free while the leader stays the same."""
 
     async def story(world, process):
         await send(world, HERE, 5)
@@ -148,8 +151,8 @@ def test_a_steady_partition_is_never_compared():
     history(story)
 
 
-def test_a_list_that_was_lost_on_the_way_is_fetched_again():
-    """The consumer's position runs ahead of what was folded: it is never what is committed."""
+def test_a_lost_fetch_result_is_fetched_again():
+    """The consumer's position runs ahead of the folded offset and is never committed."""
 
     async def story(world, process):
         await send(world, HERE, 5)
@@ -163,8 +166,10 @@ def test_a_list_that_was_lost_on_the_way_is_fetched_again():
     history(story)
 
 
-def test_a_list_held_back_over_a_rebalance_hides_no_batch_that_cannot_be_opened():
-    """The consumer raises it once a seek: missed meanwhile, the partition would wait for ever."""
+def test_an_unreadable_batch_is_noticed_after_a_rebalance():
+    """The consumer raises the error once per seek: if it is missed, the partition waits without
+    end.
+    """
 
     async def story(world, process):
         world.broker.faults.delay("commit", 2.0)

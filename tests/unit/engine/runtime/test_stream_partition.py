@@ -1,4 +1,4 @@
-"""A stream agent in one partition, step by step: what a commit holds, and what an error costs."""
+"""A stream agent in one partition, step by step: contents of a commit, and effects of an error."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ async def desk(rig):
     await settle()
 
 
-async def test_a_commit_holds_no_half_event(desk, totals):
-    """While the agent waits in the middle of its third event, two events are committed."""
+async def test_a_commit_holds_only_complete_events(desk, totals):
+    """The commit holds two events while the agent waits in the middle of the third."""
     go_on = asyncio.Event()
 
     async def body(stream):
@@ -55,7 +55,7 @@ async def test_a_commit_holds_no_half_event(desk, totals):
 
 
 async def test_an_exception_drops_what_its_event_wrote_and_sent(desk, totals):
-    """The event is a dead letter with the traceback's end; its neighbours count."""
+    """The dead letter holds the end of the traceback; the neighbours count."""
     number = 0
 
     async def body(stream):
@@ -82,8 +82,8 @@ async def test_an_exception_drops_what_its_event_wrote_and_sent(desk, totals):
     assert (counters.read, counters.applied, counters.dead) == (3, 2, 1)
 
 
-async def test_an_error_that_may_pass_is_tried_after_1_2_and_4_s(desk, totals):
-    """Then the event is a dead letter that says how often it was tried; those behind it waited."""
+async def test_a_transient_error_is_retried_after_1_2_and_4_s(desk, totals):
+    """Later events wait. The dead letter states the number of attempts."""
     tried = []
 
     async def body(stream):
@@ -103,8 +103,8 @@ async def test_an_error_that_may_pass_is_tried_after_1_2_and_4_s(desk, totals):
     assert desk.table(totals)["t"] == 1
 
 
-async def test_an_error_that_passes_costs_nothing(desk, totals):
-    """A ConnectionError of any client is one that may pass."""
+async def test_an_error_that_passes_loses_no_event(desk, totals):
+    """A ConnectionError of any client counts as transient."""
     failures = [ConnectionResetError("once"), TimeoutError("twice")]
 
     async def body(stream):
@@ -122,8 +122,8 @@ async def test_an_error_that_passes_costs_nothing(desk, totals):
     assert desk.letters() == []
 
 
-async def test_what_is_away_is_waited_for_without_an_end(desk, totals):
-    """Disposition PAUSE spends no attempt."""
+async def test_an_absent_service_is_awaited_without_a_limit(desk, totals):
+    """An error with disposition PAUSE spends no attempt."""
     away = True
 
     async def body(stream):
@@ -144,8 +144,8 @@ async def test_what_is_away_is_waited_for_without_an_end(desk, totals):
     assert desk.table(totals)["t"] == 1
 
 
-async def test_the_code_of_a_bad_record_is_the_letters(desk):
-    """An agent may refuse an event by an error of its own choice."""
+async def test_the_dead_letter_has_the_code_that_the_agent_raised(desk):
+    """An agent may refuse an event with an error code."""
 
     async def body(stream):
         async for _event in stream:
@@ -159,7 +159,7 @@ async def test_the_code_of_a_bad_record_is_the_letters(desk):
 
 
 async def test_an_event_that_waits_too_long_is_a_dead_letter(desk, totals):
-    """The agent is cancelled, what it staged is dropped, and the next event has its turn."""
+    """The agent is cancelled, its staged writes are dropped, and the next event is processed."""
     ended = []
 
     async def body(stream):
@@ -183,8 +183,8 @@ async def test_an_event_that_waits_too_long_is_a_dead_letter(desk, totals):
     assert desk.table(totals)["t"] == 1
 
 
-async def test_a_body_that_swallows_its_cancellation_reaches_nothing(desk, totals):
-    """It goes on writing and asking: neither may count, the event is dead-lettered already."""
+async def test_a_body_that_swallows_its_cancellation_has_no_effect(desk, totals):
+    """The event is already dead-lettered, so later writes and reads of the body have no effect."""
     seen = []
 
     async def body(stream):
@@ -210,8 +210,8 @@ async def test_a_body_that_swallows_its_cancellation_reaches_nothing(desk, total
     assert desk.letters() == [(0, "agent_timeout", 1)]
 
 
-async def test_a_bad_record_is_dead_lettered_in_its_turn(desk):
-    """Earlier, a crash before the events in front of it would dead-letter it twice."""
+async def test_an_invalid_record_is_dead_lettered_in_offset_order(desk):
+    """Otherwise a crash before the earlier events are committed would dead-letter it twice."""
     go_on = asyncio.Event()
 
     async def body(stream):
@@ -230,8 +230,8 @@ async def test_a_bad_record_is_dead_lettered_in_its_turn(desk):
     assert (counters.read, counters.applied, counters.dead) == (4, 2, 2)
 
 
-async def test_a_partition_that_is_given_up_ends_its_agent(desk, totals):
-    """What was staged is dropped with it; the next owner has the event again."""
+async def test_an_abandoned_partition_ends_its_agent(desk, totals):
+    """The staged writes are dropped; the next owner processes the event again."""
     ended = []
 
     async def body(stream):
@@ -251,7 +251,9 @@ async def test_a_partition_that_is_given_up_ends_its_agent(desk, totals):
 
 
 async def test_a_list_completes_together(desk, totals):
-    """`take` waits for its events or its time; none of a list is committed before all are done."""
+    """`take` waits for its number of events or its time; no event of the list is committed before
+    all are complete.
+    """
     lists = []
     go_on = asyncio.Event()
 
@@ -279,8 +281,8 @@ async def test_a_list_completes_together(desk, totals):
     assert desk.table(totals)["t"] == 4
 
 
-async def test_a_list_longer_than_what_may_be_read_ahead_is_given_short(desk):
-    """The partition pauses at its bound: a longer list would never be full."""
+async def test_a_list_longer_than_the_read_ahead_is_given_short(desk):
+    """The partition pauses at its bound, so a longer list would never fill."""
     lists = []
 
     async def body(stream):
@@ -295,7 +297,7 @@ async def test_a_list_longer_than_what_may_be_read_ahead_is_given_short(desk):
 
 
 async def test_of_a_list_only_the_event_that_fails_is_refused(desk, totals):
-    """The events of a list that the agent raised on are given again one at a time."""
+    """If the agent raises on a list, its events are given again one at a time."""
 
     async def body(stream):
         async for events in stream.take_events(4, within=1.0):
@@ -313,7 +315,7 @@ async def test_of_a_list_only_the_event_that_fails_is_refused(desk, totals):
 
 
 async def test_a_body_that_does_not_read_is_refused(desk):
-    """It would be called again for ever."""
+    """The engine would call it again without end."""
 
     async def body(stream):
         return
@@ -325,7 +327,7 @@ async def test_a_body_that_does_not_read_is_refused(desk):
 
 
 async def test_an_error_before_the_first_event_stops_the_partition(desk):
-    """No event is to blame, so none may become a dead letter."""
+    """No event caused the error, so none may become a dead letter."""
 
     async def body(stream):
         raise KeyError("no such setting")
@@ -338,8 +340,8 @@ async def test_an_error_before_the_first_event_stops_the_partition(desk):
     assert not desk.partition.has_changes()
 
 
-async def test_a_body_that_breaks_off_completes_its_event(desk, totals):
-    """It is called again, with the next one."""
+async def test_a_body_that_leaves_its_loop_completes_its_event(desk, totals):
+    """The body is called again with the next event."""
 
     async def body(stream):
         async for _event in stream:
@@ -353,7 +355,7 @@ async def test_a_body_that_breaks_off_completes_its_event(desk, totals):
 
 
 async def test_a_bad_deploy_stops_before_its_letters_are_committed(desk):
-    """As for any agent: most recent records fail, so it is not the records."""
+    """Most recent records fail, so the cause is the agent and not the records."""
 
     async def body(stream):
         async for _event in stream:
@@ -367,8 +369,8 @@ async def test_a_bad_deploy_stops_before_its_letters_are_committed(desk):
     assert not desk.partition.has_changes()
 
 
-async def test_an_order_to_shed_gives_up_the_event_in_progress(desk, totals):
-    """What lies below the order's end is skipped and counted; the agent goes on behind it."""
+async def test_a_shed_order_cancels_the_event_in_progress(desk, totals):
+    """Records below the end of the order are skipped and counted; the agent goes on after them."""
 
     async def body(stream):
         async for event in stream.events():
@@ -393,7 +395,7 @@ async def test_an_order_to_shed_gives_up_the_event_in_progress(desk, totals):
 
 
 async def test_what_an_agent_yields_goes_to_its_sinks_with_the_event(desk):
-    """A sink that sends is a part of the event: an exception drops that too."""
+    """A send to a sink is part of the event: an exception drops it."""
 
     async def body(stream):
         async for event in stream.events():
@@ -411,8 +413,8 @@ async def test_what_an_agent_yields_goes_to_its_sinks_with_the_event(desk):
     assert desk.rig.contents(OUT).values == [b"0", b"2"]
 
 
-async def test_the_words_of_a_stream(desk):
-    """items, enumerate and filter give what they say; events that are filtered out are complete."""
+async def test_items_enumerate_and_filter_of_a_stream(desk):
+    """items, enumerate and filter work as documented; events that filter removes are complete."""
     seen = []
 
     async def body(stream):

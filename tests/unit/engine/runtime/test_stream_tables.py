@@ -1,4 +1,4 @@
-"""Keyed tables under a stream agent: what is kept, what is refused, what a restart brings back."""
+"""Keyed tables of a stream agent: stored values, refused values, and the state after a restart."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def desk(rig):
 
 
 async def test_completed_events_are_in_the_table_after_a_restart(desk, totals):
-    """A commit holds what the agent wrote, and the next owner reads it back."""
+    """The commit holds the agent's writes, and the next owner reads them."""
 
     async def body(stream):
         async for event in stream:
@@ -42,7 +42,7 @@ async def test_completed_events_are_in_the_table_after_a_restart(desk, totals):
 
 
 async def test_a_value_changed_in_place_counts_with_its_event(desk):
-    """Also without an assignment, and never before the event is complete."""
+    """A change without an assignment counts too, and not before the event is complete."""
     seen = DeclaredTable("seen", default=list)
     number = 0
 
@@ -62,8 +62,8 @@ async def test_a_value_changed_in_place_counts_with_its_event(desk):
     assert desk.table(seen)["t"] == [1, 3]
 
 
-async def test_a_value_that_cannot_be_written_costs_its_event(desk):
-    """The line that assigns it raises, so the traceback names it."""
+async def test_a_value_that_cannot_be_encoded_dead_letters_its_event(desk):
+    """The assignment raises, so the traceback names its line."""
     odd = DeclaredTable("odd")
 
     async def body(stream):
@@ -101,7 +101,7 @@ async def test_a_text_that_cannot_be_written_costs_its_event(desk, text, kind):
 
 
 async def test_a_key_of_another_partition_stops_the_partition(desk, totals):
-    """Its count would be spread over partitions, and each part be wrong."""
+    """Otherwise the count of a key would be spread over partitions, each part wrong."""
     partitions = MODEL_METRICS.partitions
     foreign = next(k for n in range(99) if partition_of((k := f"k{n}").encode(), partitions) != 0)
 
@@ -117,8 +117,10 @@ async def test_a_key_of_another_partition_stops_the_partition(desk, totals):
     assert not desk.partition.has_changes()
 
 
-async def test_a_key_of_another_partition_stops_it_also_where_the_agent_catches_all(desk, totals):
-    """The event would be complete without its write."""
+async def test_a_key_of_another_partition_stops_it_even_if_the_agent_catches_the_error(
+    desk, totals
+):
+    """Otherwise the event would be complete without its write."""
     partitions = MODEL_METRICS.partitions
     foreign = next(k for n in range(99) if partition_of((k := f"k{n}").encode(), partitions) != 0)
 
@@ -136,8 +138,8 @@ async def test_a_key_of_another_partition_stops_it_also_where_the_agent_catches_
     assert not desk.partition.has_changes()
 
 
-async def test_keys_of_any_kind_are_taken_where_the_table_says_so(desk):
-    """For what is local to a partition, such as ids that were seen."""
+async def test_a_table_may_allow_keys_of_any_partition(desk):
+    """For data that is local to a partition, such as seen ids."""
     anything = DeclaredTable("anything", default=int, keys="any")
 
     async def body(stream):
@@ -155,7 +157,7 @@ async def test_keys_of_any_kind_are_taken_where_the_table_says_so(desk):
 
 
 @pytest.mark.parametrize("key", [1.5, True, None, ["t"], ("t", 0.5), 1 << 70])
-async def test_a_key_that_would_be_another_after_a_restart_is_refused(desk, key):
+async def test_a_key_that_would_change_after_a_restart_is_refused(desk, key):
     """1 and True are one key of a dictionary and two of the changelog."""
     table = DeclaredTable("table", default=int, keys="any")
 
@@ -170,7 +172,7 @@ async def test_a_key_that_would_be_another_after_a_restart_is_refused(desk, key)
 
 
 async def test_writing_before_the_first_event_is_refused(desk, totals):
-    """No event stands for it: it would be written again with every start."""
+    """The write belongs to no event and would repeat at every start."""
 
     async def body(stream):
         totals["t"] = 1.0
@@ -183,14 +185,14 @@ async def test_writing_before_the_first_event_is_refused(desk, totals):
     assert desk.partition.failure.code == "table_misused"
 
 
-def test_a_table_outside_an_agent_says_where_it_may_be_used(totals):
-    """There is no partition whose part it could mean."""
+def test_a_table_outside_an_agent_raises(totals):
+    """Outside an agent there is no partition to read from."""
     with pytest.raises(Exception, match="outside an agent"):
         totals["t"] += 1
 
 
 async def test_a_changed_declaration_is_refused(desk, totals):
-    """State written as numbers would be read as something else."""
+    """State stored as numbers would be read as another type."""
 
     async def body(stream):
         async for _event in stream:
@@ -206,8 +208,8 @@ async def test_a_changed_declaration_is_refused(desk, totals):
     desk.rig.opened = None
 
 
-async def test_old_entries_are_written_anew_so_that_the_changelog_can_be_trimmed(desk):
-    """The log of a table follows what lives, not how often it was written."""
+async def test_old_entries_are_rewritten_so_that_the_changelog_can_be_trimmed(desk):
+    """The size of the changelog depends on the live entries, not on the number of writes."""
     table = DeclaredTable("table", keys="any")
 
     async def body(stream):

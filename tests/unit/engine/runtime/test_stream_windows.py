@@ -1,4 +1,4 @@
-"""Windows of a stream agent's tables: which ones an event writes, and when each closes, once."""
+"""Windows of a stream agent's tables: which windows an event updates, and when each closes, once."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ async def desk(rig):
     await settle()
 
 
-def _windowed(size, step=None, expires=None, on_close=None, **options):
+def _windowed_table(size, step=None, expires=None, on_close=None, **options):
     options = {"default": int, **options}
     windows = windows_of("counts", size, step or size, expires)
     return WindowedDeclaration(DeclaredTable("counts", **options), windows, on_close)
 
 
 async def _events(desk, *seconds):
-    """Events of these times, as the broker appends them at those moments."""
+    """Append events with these times, at those moments of the broker's clock."""
     for second in seconds:
         await desk.rig.produce_events(1, ts=desk.base + second * S)
     await desk.fold()
@@ -41,7 +41,7 @@ async def _events(desk, *seconds):
 
 @pytest.fixture
 def base(desk):
-    """Times of events lie before the clock's, so that none is ahead of its append."""
+    """A base before the clock's time, so that no event time is ahead of its append."""
     desk.base = desk.rig.clock.now_ms() // 60_000 * 60_000 - 600 * S
     return desk.base
 
@@ -69,8 +69,8 @@ async def test_a_window_that_a_late_event_begins_closes_in_its_turn(desk, base):
 
 
 async def test_a_tumbling_window_counts_the_events_of_its_time(desk, base):
-    """[0, 10) and [10, 20): an event on the edge belongs to the later one."""
-    counts = _windowed(10)
+    """Windows are [0, 10) and [10, 20): an event on the edge belongs to the later one."""
+    counts = _windowed_table(10)
 
     async def body(stream):
         async for event in stream:
@@ -82,8 +82,8 @@ async def test_a_tumbling_window_counts_the_events_of_its_time(desk, base):
 
 
 async def test_a_hopping_window_counts_an_event_in_every_window_that_holds_it(desk, base):
-    """Size 30, step 10: three windows an event."""
-    counts = _windowed(30, 10)
+    """With size 30 and step 10 an event is in three windows."""
+    counts = _windowed_table(30, 10)
 
     async def body(stream):
         async for event in stream:
@@ -94,9 +94,9 @@ async def test_a_hopping_window_counts_an_event_in_every_window_that_holds_it(de
     assert _content(desk, counts) == {("t", 0): 1, ("t", 10): 2, ("t", 20): 2, ("t", 30): 1}
 
 
-async def test_reading_is_relative_to_the_event_or_to_the_newest(desk, base):
-    """value, current, now and delta, as Faust has them."""
-    counts = _windowed(10)
+async def test_a_window_is_read_by_the_time_of_the_event_or_the_newest_time(desk, base):
+    """value, current, now and delta, as in Faust."""
+    counts = _windowed_table(10)
     newest = counts.relative_to_now()
     seen = []
 
@@ -113,14 +113,14 @@ async def test_reading_is_relative_to_the_event_or_to_the_newest(desk, base):
 
 
 async def test_a_window_closes_once_with_what_its_callback_sends(desk, base):
-    """The entry goes and the record comes in one commit, also over a restart."""
+    """The removal of the entry and the callback's record are in one commit, also across a restart."""
     closed = []
 
     def on_close(key, value):
         closed.append(value)
         current.get().emit(OutboundRecord(OUT, b"t", b"%d" % value))
 
-    counts = _windowed(10, expires=5, on_close=on_close)
+    counts = _windowed_table(10, expires=5, on_close=on_close)
 
     async def body(stream):
         async for event in stream:
@@ -146,10 +146,10 @@ async def test_a_window_closes_once_with_what_its_callback_sends(desk, base):
     assert _content(desk, counts) == {("t", 10): 3}
 
 
-async def test_the_key_of_a_closed_window_names_begin_and_end(desk, base):
+async def test_the_key_of_a_closed_window_has_its_begin_and_end(desk, base):
     """In seconds, as in Faust."""
     keys = []
-    counts = _windowed(10, expires=0, on_close=lambda key, value: keys.append(key))
+    counts = _windowed_table(10, expires=0, on_close=lambda key, value: keys.append(key))
 
     async def body(stream):
         async for event in stream:
@@ -161,8 +161,8 @@ async def test_the_key_of_a_closed_window_names_begin_and_end(desk, base):
 
 
 async def test_a_write_into_a_closed_window_is_a_dead_letter(desk, base):
-    """It neither opens the window again nor disappears."""
-    counts = _windowed(10, expires=0)
+    """The write neither reopens the window nor disappears."""
+    counts = _windowed_table(10, expires=0)
 
     async def body(stream):
         async for event in stream:
@@ -175,10 +175,12 @@ async def test_a_write_into_a_closed_window_is_a_dead_letter(desk, base):
     assert _content(desk, counts) == {("t", 20): 2}
 
 
-async def test_a_closed_window_that_is_read_takes_no_write_either(desk, base):
-    """A read stages the default: an assignment after it opened the window again, which then closed twice."""
+async def test_a_closed_window_stays_closed_after_a_read(desk, base):
+    """A read stages the default value: an assignment after it must not reopen the window, which
+    would close twice.
+    """
     closed = []
-    counts = _windowed(
+    counts = _windowed_table(
         10, expires=5, default=dict, on_close=lambda key, value: closed.append(value)
     )
 
@@ -191,13 +193,13 @@ async def test_a_closed_window_that_is_read_takes_no_write_either(desk, base):
     await _events(desk, 1, 25, 2, 45)
     await desk.commit()
     assert [(offset, code) for offset, code, _ in desk.letters()] == [(2, "window_closed")]
-    assert closed == ["done", "done"], "the windows from 0 and from 20 s"
+    assert closed == ["done", "done"], "the windows from 0 s and from 20 s must close once each"
 
 
 async def test_silence_closes_windows_too(desk, base):
-    """The partition's event time moves on by itself once its log is silent."""
+    """Event time advances with the clock when the partition's log is silent."""
     closed = []
-    counts = _windowed(10, expires=5, on_close=lambda key, value: closed.append(value))
+    counts = _windowed_table(10, expires=5, on_close=lambda key, value: closed.append(value))
 
     async def body(stream):
         async for event in stream:
@@ -219,13 +221,13 @@ async def test_silence_closes_windows_too(desk, base):
 
 
 async def test_windows_that_were_due_at_a_crash_close_without_another_event(desk, base):
-    """Their events were committed and their end was not: no record may come for hours."""
+    """Their events were committed and the close was not; the next record may be hours away."""
     go_on = asyncio.Event()
 
     async def on_close(key, value):
         await go_on.wait()
 
-    counts = _windowed(10, expires=0, on_close=on_close)
+    counts = _windowed_table(10, expires=0, on_close=on_close)
 
     async def body(stream):
         async for event in stream:
@@ -245,9 +247,11 @@ async def test_windows_that_were_due_at_a_crash_close_without_another_event(desk
 
 
 async def test_windows_of_a_field_close_by_the_latest_time_of_that_field(desk, base):
-    """The times of a field may be of another age than the log."""
+    """The field's times may differ from append time."""
     closed = []
-    counts = _windowed(10, expires=0, on_close=lambda key, value: closed.append((key[1][0], value)))
+    counts = _windowed_table(
+        10, expires=0, on_close=lambda key, value: closed.append((key[1][0], value))
+    )
     counts = counts.relative_to_field("value")
 
     async def body(stream):
@@ -268,8 +272,8 @@ async def test_windows_of_a_field_close_by_the_latest_time_of_that_field(desk, b
 
 @pytest.mark.parametrize("restarted", [False, True])
 async def test_the_time_of_a_refused_event_closes_no_window(desk, base, restarted):
-    """Its write was refused, so nothing of it counts: neither now nor where a restart forgets it."""
-    counts = _windowed(10, expires=0, keys="any").relative_to_field("value")
+    """A refused event has no effect, before a restart and after it."""
+    counts = _windowed_table(10, expires=0, keys="any").relative_to_field("value")
 
     async def body(stream):
         async for event in stream:
@@ -292,12 +296,10 @@ async def test_the_time_of_a_refused_event_closes_no_window(desk, base, restarte
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-async def test_the_time_of_an_event_that_catches_a_refused_write_counts_with_it(
-    desk, base, restarted
-):
-    """The event is complete and has that time: it closes windows at once, with or without a restart."""
+async def test_the_time_of_an_event_that_catches_a_refused_write_counts(desk, base, restarted):
+    """The event is complete: its time closes windows at once, with or without a restart."""
     closed = []
-    counts = _windowed(
+    counts = _windowed_table(
         10, expires=0, keys="any", on_close=lambda key, value: closed.append((key[1][0], value))
     )
     counts = counts.relative_to_field("value")
@@ -324,9 +326,9 @@ async def test_the_time_of_an_event_that_catches_a_refused_write_counts_with_it(
 
 
 async def test_a_list_in_a_window_may_be_read_changed_and_assigned(desk, base):
-    """As Faust's own example does it."""
+    """As in Faust's example."""
     gathered = []
-    events = _windowed(
+    events = _windowed_table(
         10, expires=0, default=list, on_close=lambda key, value: gathered.append(value)
     )
 
@@ -345,8 +347,8 @@ async def test_a_list_in_a_window_may_be_read_changed_and_assigned(desk, base):
 
 
 async def test_an_event_of_a_list_is_named_where_its_windows_are_written(desk, base):
-    """Else all would count in the windows of one of them."""
-    counts = _windowed(10)
+    """Otherwise all events of the list would count in the windows of one."""
+    counts = _windowed_table(10)
     unnamed = False
 
     async def body(stream):
@@ -364,13 +366,13 @@ async def test_an_event_of_a_list_is_named_where_its_windows_are_written(desk, b
 
 
 async def test_a_callback_that_raises_stops_the_partition_with_the_window_open(desk, base):
-    """No event is to blame; what it wrote before is dropped."""
+    """No event is at fault; the writes of the callback are dropped."""
 
     def on_close(key, value):
         current.get().emit(OutboundRecord(OUT, None, b"half"))
         raise ValueError("a bug")
 
-    counts = _windowed(10, expires=0, on_close=on_close)
+    counts = _windowed_table(10, expires=0, on_close=on_close)
 
     async def body(stream):
         async for event in stream:
@@ -384,12 +386,12 @@ async def test_a_callback_that_raises_stops_the_partition_with_the_window_open(d
 
 
 async def test_a_callback_that_hangs_is_bounded(desk, base):
-    """It must not hold its partition for ever."""
+    """A callback must not hold its partition without end."""
 
     async def on_close(key, value):
         await asyncio.Event().wait()
 
-    counts = _windowed(10, expires=0, on_close=on_close)
+    counts = _windowed_table(10, expires=0, on_close=on_close)
 
     async def body(stream):
         async for event in stream:
@@ -401,8 +403,8 @@ async def test_a_callback_that_hangs_is_bounded(desk, base):
     assert desk.partition.failure.code == "agent_failed"
 
 
-async def test_a_callback_that_is_left_behind_completes_no_later_event(desk, base):
-    """It ends in the middle of another event: what that one has staged is not complete."""
+async def test_an_abandoned_callback_completes_no_later_event(desk, base):
+    """It ends in the middle of another event, whose staged writes are not complete."""
     release, go_on = asyncio.Event(), asyncio.Event()
     calls = []
 
@@ -412,7 +414,7 @@ async def test_a_callback_that_is_left_behind_completes_no_later_event(desk, bas
             with contextlib.suppress(asyncio.CancelledError):
                 await release.wait()
 
-    counts = _windowed(10, expires=5, on_close=on_close)
+    counts = _windowed_table(10, expires=5, on_close=on_close)
 
     async def body(stream):
         async for event in stream.events():
@@ -425,7 +427,7 @@ async def test_a_callback_that_is_left_behind_completes_no_later_event(desk, bas
     await _events(desk, 1, 25, 26, 27)
     desk.partition.shed(shed_before(desk, 3))
     await desk.rig.clock.advance(15)
-    assert len(calls) == 2, "the window closes by another call"
+    assert len(calls) == 2, "a second call of the callback closes the window"
     release.set()
     await settle()
     go_on.set()
@@ -436,30 +438,30 @@ async def test_a_callback_that_is_left_behind_completes_no_later_event(desk, bas
 
 
 async def test_another_size_of_windows_is_refused(desk, base):
-    """State of minutes is no state of hours."""
+    """State of windows of a minute is not valid for windows of an hour."""
 
     async def body(stream):
         async for event in stream:
             counts[event.tenant_id] += 1
 
-    counts = _windowed(10)
+    counts = _windowed_table(10)
     await desk.open(body, counts)
     await _events(desk, 1)
     await desk.commit()
-    counts = _windowed(20)
+    counts = _windowed_table(20)
     with pytest.raises(Exception, match=r"size_ms=10000.*size_ms=20000"):
         await desk.reopen(body, counts)
     desk.rig.opened = None
 
 
 @pytest.mark.parametrize(("size", "step"), [(10, 0), (10, 20), (0, 0), (-1, -1)])
-def test_sizes_that_make_no_windows_are_refused(size, step):
-    """A step above the size would leave events without a window."""
+def test_invalid_window_sizes_are_refused(size, step):
+    """With a step above the size some events would be in no window."""
     with pytest.raises(Exception, match="step"):
         windows_of("t", size, step, None)
 
 
 def test_a_callback_without_expiry_is_refused():
-    """It would never be called."""
+    """The callback would never be called."""
     with pytest.raises(Exception, match="give expires"):
-        _windowed(10, on_close=print)
+        _windowed_table(10, on_close=print)

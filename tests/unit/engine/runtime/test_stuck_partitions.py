@@ -1,4 +1,4 @@
-"""A revoked partition whose task suppresses its cancellation, as a Kafka client's close once did."""
+"""A revoked partition whose task suppresses its cancellation, as the close of a Kafka client may."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EVENTS = 6
 
 @pytest.fixture
 def opening(monkeypatch):
-    """Opening a partition suppresses the cancellations that the test allows it to."""
+    """Patches the opening of a partition so that it suppresses a given number of cancellations."""
     opens, allowed, suppressed = Opener.open, [0], []
 
     async def opened(self, agent, tp, *, fenced):
@@ -38,7 +38,7 @@ def opening(monkeypatch):
 
 
 async def _revoked_while_it_opens(world, suppresses, times):
-    """The second member gets a partition, and loses it while it opens."""
+    """Assign a partition to the second member and revoke it while it opens."""
     suppressed = suppresses(times)
     second = world.process(1)
     second.start()
@@ -56,8 +56,8 @@ async def _all_counted(world):
     await until(lambda: counted(world, HERE) == counted(world, THERE) == EVENTS)
 
 
-def test_one_suppressed_cancellation_keeps_no_member_out_of_its_group(opening):
-    """The member waited for the end of the task for ever, and sent no heartbeat."""
+def test_one_suppressed_cancellation_does_not_block_the_member(opening):
+    """Otherwise the member waits for the task without end and sends no heartbeat."""
 
     async def story(world, process):
         second, group, owned = await _revoked_while_it_opens(world, opening, 1)
@@ -69,7 +69,7 @@ def test_one_suppressed_cancellation_keeps_no_member_out_of_its_group(opening):
 
 
 def test_a_partition_that_survives_its_cancellations_ends_the_worker(opening):
-    """A process that cannot drop a partition leaves the group, and its next owner goes on."""
+    """The process leaves the group, and the next owner of the partition goes on."""
 
     async def story(world, process):
         second, _, _ = await _revoked_while_it_opens(world, opening, 3)

@@ -1,5 +1,6 @@
-"""The bytes of an agent's table are shared between tenants: one that makes keys without end, or values that
-grow, stops no other."""
+"""The bytes of an agent's table are shared between tenants: one tenant's keys or growing values do
+not stop the others.
+"""
 
 from __future__ import annotations
 
@@ -58,8 +59,8 @@ async def _sends(desk, tenant, *names):
     await settle(TURNS)
 
 
-async def test_keys_without_end_are_refused_and_stop_no_other_tenant(desk, totals):
-    """One tenant filled a table, which stopped the partition for all (F4)."""
+async def test_keys_beyond_a_share_are_refused_and_stop_no_other_tenant(desk, totals):
+    """One tenant must not fill a table and stop its partition for all tenants."""
     partition = await desk.open(_adding(totals), totals, max_table_bytes=BYTES)
     await _sends(desk, "hostile", *(f"h{n}" for n in range(MANY)))
     made = len(desk.table(totals))
@@ -67,7 +68,7 @@ async def test_keys_without_end_are_refused_and_stop_no_other_tenant(desk, total
     await _sends(desk, "victim", "v", "v")
     await _sends(desk, "hostile", "h0", "one more")
     assert desk.table(totals)[_key("v")] == 2.0
-    assert desk.table(totals)[_key("h0")] == 2.0, "a key that is there takes no more room"
+    assert desk.table(totals)[_key("h0")] == 2.0, "a write to an existing key was refused"
     await desk.commit()
     refused = [code for _, code, _ in desk.letters()]
     assert refused == ["over_quota"] * (MANY - made + 1)
@@ -76,7 +77,9 @@ async def test_keys_without_end_are_refused_and_stop_no_other_tenant(desk, total
 
 
 async def test_a_key_that_is_read_before_it_is_set_counts_too(desk):
-    """A read of an absent key stages its default: a scalar set after it was no new key, and the table filled."""
+    """A read of an absent key stages its default: a scalar that is set afterwards must count as a
+    new key.
+    """
     notes = DeclaredTable("notes", default=dict, keys="any")
 
     async def body(stream):
@@ -92,8 +95,8 @@ async def test_a_key_that_is_read_before_it_is_set_counts_too(desk):
     assert (partition.failure, 0 < made < MANY) == (None, True)
 
 
-async def test_what_is_deleted_makes_room_for_its_tenant(desk, totals):
-    """A tenant that cleans up after itself works on for ever."""
+async def test_a_deleted_key_makes_room_for_its_tenant(desk, totals):
+    """A tenant that deletes its old keys can work without end."""
 
     async def body(stream):
         async for event in stream:
@@ -108,7 +111,7 @@ async def test_what_is_deleted_makes_room_for_its_tenant(desk, totals):
 
 
 async def test_after_a_restart_the_next_tenant_finds_room(desk, totals):
-    """Who made the keys that are there is not known any more; they are nobody's."""
+    """After a restart the tenants of the stored keys are unknown, so no tenant is charged for them."""
     await desk.open(_adding(totals), totals, max_table_bytes=BYTES)
     await _sends(desk, "hostile", *(f"h{n}" for n in range(MANY)))
     await desk.commit()
@@ -119,8 +122,8 @@ async def test_after_a_restart_the_next_tenant_finds_room(desk, totals):
     assert (partition.failure, desk.table(totals).bytes_used < BYTES) == (None, True)
 
 
-async def test_a_list_of_several_tenants_is_given_one_by_one_when_room_is_short(desk, totals):
-    """Else the keys of a whole list would be those of its first event's tenant."""
+async def test_a_list_of_several_tenants_is_split_when_room_is_short(desk, totals):
+    """Otherwise the keys of the list would all be charged to the tenant of its first event."""
 
     async def body(stream):
         async for events in stream.take(50, within=0):
@@ -159,8 +162,9 @@ async def test_a_bad_record_in_a_list_makes_it_no_list_of_several_tenants(desk):
 
 
 def test_an_owner_is_one_short_text_for_all_its_keys():
-    """Each event brings its tenant's name as a text of its own, of any length: one for each key stayed in
-    memory, which no bound counted."""
+    """Each event decodes its tenant's name as a new string of any length: one string per key would
+    exceed the memory bound.
+    """
     owners = KeyOwners("table", 1 << 20)
     for key in range(50):
         event = SimpleNamespace(tenant_id="n" * (TENANT_MAX_CHARS + 1000 * key))
@@ -183,7 +187,7 @@ def _noting(notes):
 
 @pytest.mark.parametrize("restart", [False, True])
 async def test_a_list_that_grows_is_refused_and_stops_no_other_tenant(desk, restart):
-    """One tenant appended to a key that it had: no key more, and the table filled until its partition stopped."""
+    """A list that grows adds no key, but its bytes must not fill the table and stop the partition."""
     notes = DeclaredTable("notes", default=list, keys="any")
     partition = await desk.open(_noting(notes), notes, max_table_bytes=BYTES)
     await _sends(desk, "victim", "v")
@@ -202,8 +206,8 @@ async def test_a_list_that_grows_is_refused_and_stops_no_other_tenant(desk, rest
     assert desk.table(notes).bytes_used < BYTES
 
 
-async def test_an_event_that_one_of_its_tables_refuses_is_in_none(desk, totals):
-    """Else its replay would count twice in the other."""
+async def test_an_event_that_one_table_refuses_counts_in_no_table(desk, totals):
+    """Otherwise a replay would count twice in the other table."""
     notes = DeclaredTable("notes", default=list, keys="any")
 
     async def body(stream):

@@ -1,4 +1,4 @@
-"""What one tenant's simulations may take of the pool, and who hears of it."""
+"""One tenant's share of the job pool, and its report to the edges."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ jobs = st.lists(
 
 
 @given(jobs, st.integers(1, 50))
-def test_a_tenant_that_asks_when_it_may_takes_no_more_than_its_quota(given_jobs, quota_s):
-    """In any span, what ended of it is within the quota of the span, one period and one job."""
+def test_a_tenant_that_waits_as_told_stays_within_its_quota(given_jobs, quota_s):
+    """In any span, the finished work of a tenant is at most its quota for the span, plus one period
+    and one job.
+    """
 
     async def run():
         clock, taken = VirtualClock(), []
@@ -42,8 +44,8 @@ def test_a_tenant_that_asks_when_it_may_takes_no_more_than_its_quota(given_jobs,
 
 
 @given(st.floats(0.1, 200), st.integers(1, 50))
-def test_who_waits_as_told_is_within_its_quota(pool_s, quota_s):
-    """The wait that an edge tells is the true one: not before it, and not long after."""
+def test_the_reported_wait_is_exact(pool_s, quota_s):
+    """The wait that an edge reports is right: neither too short nor much too long."""
 
     async def run():
         clock = VirtualClock()
@@ -59,8 +61,10 @@ def test_who_waits_as_told_is_within_its_quota(pool_s, quota_s):
     asyncio.run(run())
 
 
-async def test_the_time_for_jobs_follows_the_pace_of_the_tenant():
-    """And a short guess while none has ended: a long one would last, since edges let none through."""
+async def test_the_expected_job_time_follows_the_tenants_pace():
+    """Before the first job has ended the guess is short: with a long one edges would let no request
+    through.
+    """
     clock = VirtualClock()
     work = TenantWork(clock)
     assert work.time_for("t", 5) == GUESS_S
@@ -71,8 +75,8 @@ async def test_the_time_for_jobs_follows_the_pace_of_the_tenant():
     assert work.time_for("other", 5) == GUESS_S
 
 
-async def test_nothing_is_remembered_of_tenants_that_are_gone():
-    """Names of tenants come from outside: without an end they would take all memory."""
+async def test_inactive_tenants_are_forgotten():
+    """Tenant names come from clients, so the memory for them must be bounded."""
     clock = VirtualClock()
     work = TenantWork(clock, quota_s=1)
     for number in range(1000):
@@ -83,8 +87,8 @@ async def test_nothing_is_remembered_of_tenants_that_are_gone():
     assert (set(work._ended) | set(work._ended_before) | set(work._empty_at)) <= {"t"}
 
 
-async def test_holds_are_told_once_a_second_and_bounded():
-    """A flood of refused requests is one message, and Redis being away loses only a hint."""
+async def test_holds_are_published_once_a_second_and_bounded():
+    """A flood of refused requests makes one message. If Redis is away, only a hint is lost."""
     clock = VirtualClock()
     holds = MemoryHolds(clock)
     work = TenantWork(clock, holds=holds)
@@ -108,7 +112,7 @@ async def test_holds_are_told_once_a_second_and_bounded():
 
 
 async def test_a_request_of_a_tenant_beyond_its_pool_seconds_is_a_dead_letter_and_answered():
-    """Others run, and the tenant's own run again once its time is paid."""
+    """Other tenants' requests run, and the tenant's own run again once its time is paid."""
     desk = Desk(SETTINGS)
     await desk.create_topics()
     await desk.open()
@@ -136,7 +140,7 @@ async def test_a_request_of_a_tenant_beyond_its_pool_seconds_is_a_dead_letter_an
 
 
 async def test_a_tenant_is_held_before_it_has_its_share_of_waiting_requests():
-    """So an edge answers 429, and not the queue with dead letters."""
+    """The edge answers 429 before the queue has to dead-letter requests."""
     desk = Desk(replace(SETTINGS, max_ahead=100, max_waiting=1000, quota_waiting=16))
     await desk.create_topics()
     await desk.open()

@@ -1,4 +1,4 @@
-"""Commits that Kafka carries out in part: the partition goes on, and counts each record once."""
+"""Partly committed transactions: the partition resumes and counts each record once."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ def settled(world, process):
 
 @pytest.mark.parametrize("earlier", [0, 5], ids=["the first commit", "a later commit"])
 @pytest.mark.parametrize("offsets_stand", [True, False], ids=["offset stands", "link stands"])
-def test_a_torn_commit_is_made_good_without_an_operator(earlier, offsets_stand):
-    """Three brokers do this when a coordinator is killed and back at once: the offset is committed
-    and the changelog's record aborted, or the other way round. Nothing is lost by it."""
+def test_a_torn_commit_is_repaired_without_an_operator(earlier, offsets_stand):
+    """Three brokers may do this when a coordinator is killed and restarted: the offset is committed
+    and the changelog's record aborted, or the other way round. No record is lost.
+    """
 
     async def story(world, process):
         if earlier:
@@ -43,8 +44,9 @@ def test_a_torn_commit_is_made_good_without_an_operator(earlier, offsets_stand):
 
 @pytest.mark.parametrize("second", [True, False], ids=["offset stands", "link stands"])
 def test_a_commit_may_be_torn_twice(second):
-    """Of the second attempt the link may stand, while the group still has the offset of the first one,
-    whose link is aborted: the chain has a link of that number, and lacks nothing."""
+    """The link of the second attempt may be committed while the group still has the offset of the
+    first, whose link is aborted. The changelog has a link of that number and lacks none.
+    """
 
     async def story(world, process):
         await send(world, HERE, 3)
@@ -65,9 +67,10 @@ def test_a_commit_may_be_torn_twice(second):
     history(story)
 
 
-def test_a_lost_commit_is_not_taken_for_a_torn_one():
-    """The same commit was aborted once, then made, and then lost with its leader: only the second
-    attempt's offset stands, and counting again would double what it counted."""
+def test_a_lost_commit_does_not_count_as_torn():
+    """The commit was aborted once, then made, then lost with its leader: only the second attempt's
+    offset is left. Folding the records again would count them twice.
+    """
 
     async def story(world, process):
         world.broker.faults.tear_commit(offsets_stand=True)
@@ -76,7 +79,9 @@ def test_a_lost_commit_is_not_taken_for_a_torn_one():
         await process.kill()
         log = world.broker.log(CHANGELOG)
         [made, *_] = log.readable().offsets
-        assert log.read_all(0, 1, made).offsets == [0], "the aborted attempt is still there"
+        assert log.read_all(0, 1, made).offsets == [0], (
+            "the aborted attempt must still be in the log"
+        )
         log.lose_tail(made)
         assert await stop_on(world, "bereaved") == "changelog_lost"
         process.start()
@@ -85,8 +90,9 @@ def test_a_lost_commit_is_not_taken_for_a_torn_one():
 
 
 def test_a_torn_commit_behind_a_lost_one_hides_no_loss():
-    """One broker's death may lose a commit and tear the next: the chain ends before the lost one,
-    and the torn one would not stand next in it."""
+    """The death of a broker may lose one commit and tear the next: the changelog ends before the
+    lost one, so the torn one does not follow its last link.
+    """
 
     async def story(world, process):
         await send(world, HERE, 5)
@@ -107,9 +113,10 @@ def test_a_torn_commit_behind_a_lost_one_hides_no_loss():
     history(story)
 
 
-def test_a_torn_reset_leaves_the_partition_stopped_and_a_second_one_leads_out():
-    """The reset's own offset replaces the one that proved the loss: without its link nothing has
-    changed, and the partition must not go on from what is left of the chain."""
+def test_a_torn_reset_leaves_the_partition_stopped_until_a_second_reset():
+    """The reset's offset replaces the one that proved the loss. Without its link the reset has no
+    effect, and the partition must not resume from the rest of the changelog.
+    """
 
     async def story(world, process):
         for number in range(3):
@@ -137,9 +144,10 @@ def test_a_torn_reset_leaves_the_partition_stopped_and_a_second_one_leads_out():
 
 
 @pytest.mark.parametrize("cause", ["changelog_gap", "source_truncated"])
-def test_a_reset_goes_on_before_the_records_of_a_torn_commit(cause):
-    """The partition stops for another cause before the torn commit is made good: its offset says that
-    records were consumed which no link counts."""
+def test_a_reset_resumes_before_the_records_of_a_torn_commit(cause):
+    """Another error stops the partition before it repairs the torn commit, whose offset covers
+    records that no link counts.
+    """
 
     async def story(world, process):
         for number in range(3):
@@ -182,7 +190,7 @@ async def renew(world, *, resume_at_start=False):
 
 
 async def stop_on(world, host):
-    """The code that stops the partition on a host that was never there."""
+    """The code of the stop on a host without local state."""
     process = world.process(0, host)
     process.start()
     await until(lambda: any(HERE in group.partitions for group in process.worker.groups))

@@ -1,5 +1,6 @@
-"""Effects for targets that this version does not know: refused before they are owed, and a stop
-with two ways out where another version owes them."""
+"""Effects for targets that this version does not know: refused before the commit, and a stop with
+two remedies where another version committed them.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +33,8 @@ FUTURE = {**app.clickhouse_tables, VERDICTS.name: VERDICTS}
 ROW = {"tenant": "t", "id": "one"}
 
 
-async def _owe_to_the_future(rig, rows=1) -> None:
-    """What a newer version of the app, which declares one table more, leaves behind."""
+async def _commit_effect_of_a_newer_version(rig, rows=1) -> None:
+    """Commit an effect as a newer version of the app, which declares one more table."""
     now, rig.shards = rig.shards, rig.shards.with_tables(FUTURE)
     await rig.open()
     await rig.produce_events(3)
@@ -44,8 +45,8 @@ async def _owe_to_the_future(rig, rows=1) -> None:
     rig.shards = now
 
 
-async def test_a_fact_that_could_not_be_handed_over_is_never_owed(rig):
-    """Once it is in the log, every start would fail at it."""
+async def test_a_fact_for_an_unknown_table_is_refused_before_the_commit(rig):
+    """Once committed, the effect would fail every start."""
     await rig.open()
     with pytest.raises(UnknownTable, match="no ClickHouse table or sink called 'verdicts'"):
         rig.partition.fact(VERDICTS, ROW)
@@ -56,8 +57,8 @@ async def test_a_fact_that_could_not_be_handed_over_is_never_owed(rig):
     rig.partition.fact("models", {"tenant": "t", "model": "m", "card": "{}"})
 
 
-async def test_an_answer_of_an_unknown_table_costs_its_request(monkeypatch):
-    """It is a dead letter; the requests beside it are answered, and the partition goes on."""
+async def test_an_answer_with_an_unknown_table_dead_letters_its_request(monkeypatch):
+    """The request becomes a dead letter; other requests are answered, and the partition goes on."""
 
     def answer(request, outcome, place):
         made = SIMULATE_DECISION.answer(request, outcome, place)
@@ -82,11 +83,11 @@ async def test_an_answer_of_an_unknown_table_costs_its_request(monkeypatch):
         await desk.close()
 
 
-async def test_a_state_that_owes_an_unknown_table_stops_and_a_version_that_knows_it_goes_on(
+async def test_a_partition_with_effects_for_an_unknown_table_stops_until_a_version_knows_it(
     rig,
 ):
-    """Nothing of it is handed over, nothing is lost, and the newer version delivers it."""
-    await _owe_to_the_future(rig)
+    """No effect is handed over or lost; the newer version delivers them."""
+    await _commit_effect_of_a_newer_version(rig)
     async with running(rig) as worker:
         await rig.clock.advance(5)
         (held,) = [p for g in worker.groups for p in g.partitions.values() if p.tp == SOURCE]
@@ -100,9 +101,9 @@ async def test_a_state_that_owes_an_unknown_table_stops_and_a_version_that_knows
         assert sum(row["n"] for row in rig.shards.m1_rows()) == 3
 
 
-async def test_a_reset_gives_up_what_no_version_at_hand_knows(rig):
-    """The operator is told how much that is; everything else stays owed."""
-    await _owe_to_the_future(rig)
+async def test_a_reset_drops_effects_for_unknown_targets(rig):
+    """The operator sees their number; all other effects stay in the outbox."""
+    await _commit_effect_of_a_newer_version(rig)
     found = await look(rig.broker, DIA_GROUP, MODEL_METRICS, 0, app.targets)
     assert found.cause is not None
     assert found.cause.code == "unknown_target"
@@ -124,9 +125,9 @@ def _plan(rig, name=VERDICTS.name, targets=app.targets):
     return plan_drop(rig.broker, DIA_GROUP, MODEL_METRICS, 0, targets, name)
 
 
-async def test_rows_for_an_unknown_table_become_dead_letters_and_the_state_goes_on(rig):
-    """Nothing is counted again and no window is lost; each row can be replayed into its table."""
-    await _owe_to_the_future(rig, rows=2)
+async def test_rows_for_an_unknown_table_can_become_dead_letters(rig):
+    """No record is counted again and no window is lost; each row can be replayed into its table."""
+    await _commit_effect_of_a_newer_version(rig, rows=2)
     agreed = await _plan(rig)
     assert (agreed.target, agreed.rows) == (("table", "verdicts"), 2)
     assert await drop(rig.broker, rig.clock, agreed, "ann", "rolled back") == 2
@@ -151,9 +152,9 @@ async def test_rows_for_an_unknown_table_become_dead_letters_and_the_state_goes_
     }
 
 
-async def test_what_is_owed_is_listed_target_by_target(rig):
-    """Declared ones too: an operator sees what waits for a shard that is away."""
-    await _owe_to_the_future(rig, rows=2)
+async def test_pending_effects_are_listed_by_target(rig):
+    """Declared targets are listed too: an operator sees which effects wait for an absent shard."""
+    await _commit_effect_of_a_newer_version(rig, rows=2)
     survey = (await look(rig.broker, DIA_GROUP, MODEL_METRICS, 0, app.targets)).survey
     listed = {one.target: one for one in owed_to(app.targets, survey.owed)}
     assert set(listed) == {("table", "ledger"), ("table", "verdicts")}
@@ -162,10 +163,11 @@ async def test_what_is_owed_is_listed_target_by_target(rig):
     assert listed["table", "ledger"].declared
 
 
-async def test_only_what_an_unknown_target_is_owed_is_dropped(rig):
-    """What waits for a declared table is not given up by a typing error, and a partition that something
-    else stops is left alone."""
-    await _owe_to_the_future(rig)
+async def test_only_effects_for_an_unknown_target_are_dropped(rig):
+    """A typing error must not drop effects of a declared table, and a partition that stopped for
+    another reason is left alone.
+    """
+    await _commit_effect_of_a_newer_version(rig)
     with pytest.raises(UsageError, match="ledger is declared"):
         await _plan(rig, "ledger")
     with pytest.raises(UsageError, match="are: verdicts"):
@@ -178,8 +180,8 @@ async def test_only_what_an_unknown_target_is_owed_is_dropped(rig):
 
 
 async def test_a_drop_is_refused_where_the_partition_moved_after_the_answer(rig):
-    """The newer version took it up in between: it delivers what was to be dropped."""
-    await _owe_to_the_future(rig)
+    """The newer version took over the partition in between and delivers the effects."""
+    await _commit_effect_of_a_newer_version(rig)
     agreed = await _plan(rig)
     now, rig.shards = rig.shards, rig.shards.with_tables(FUTURE)
     await rig.open()
@@ -191,8 +193,8 @@ async def test_a_drop_is_refused_where_the_partition_moved_after_the_answer(rig)
 
 
 async def test_a_drop_fences_the_worker_that_holds_the_partition(rig):
-    """Two owners would each have a chain of their own."""
-    await _owe_to_the_future(rig)
+    """Two owners would write two divergent changelogs."""
+    await _commit_effect_of_a_newer_version(rig)
     holder = rig.opened
     await drop(rig.broker, rig.clock, await _plan(rig), "ann", "rolled back")
     await rig.produce_events(1)

@@ -1,4 +1,4 @@
-"""`--processes N`: children are restarted, tethered to their parent, and ended by its signals."""
+"""`--processes N`: children are restarted, die with their parent, and end by its signals."""
 
 from __future__ import annotations
 
@@ -41,8 +41,9 @@ while True:
 
 @pytest.fixture(params=["alone", "spare"])
 def parent(request, tmp_path, monkeypatch):
-    """A parent of two children that write their pids into ``tmp_path``, with and without a
-    spare: nobody may see from outside which of the two it was."""
+    """A parent of two children that write their pids into ``tmp_path``, with and without a standby
+    process: the outside behaviour is the same.
+    """
     (tmp_path / "goes_on.py").write_text(_GOES_ON)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{Path(streams.__file__).parents[1]}")
     process = subprocess.Popen(
@@ -55,18 +56,18 @@ def parent(request, tmp_path, monkeypatch):
 
 @pytest.fixture
 def ends(tmp_path, monkeypatch):
-    """A module that ends with the exit code it is given."""
+    """A module that exits with the given code."""
     (tmp_path / "ends.py").write_text("import sys\nraise SystemExit(int(sys.argv[1]))\n")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{Path(streams.__file__).parents[1]}")
 
 
 def _children(pid):
-    """Processes of this parent that live; of its main thread, which is the one that starts them."""
+    """Living child processes of this parent; the main thread is the one that starts them."""
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
 def _pid(tmp_path, slot, unlike=None):
-    """The pid that the child of this slot wrote, once it is another than ``unlike``."""
+    """The pid that the child of this slot wrote, once it differs from ``unlike``."""
 
     def written():
         path = tmp_path / f"{slot}.pid"
@@ -89,12 +90,12 @@ def _gone(pid):
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    # A child of a dead parent belongs to init, which may be slow to bury it.
+    # A child of a dead parent belongs to init, which may reap it late.
     return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
 
 
 def test_a_child_that_dies_is_started_again_in_its_slot(parent, tmp_path):
-    """Its membership and its state wait for it there; the other child notices nothing."""
+    """The slot keeps its membership and its state; the other child is unaffected."""
     first, other = _pid(tmp_path, 0), _pid(tmp_path, 1)
     os.kill(first, signal.SIGKILL)
     _pid(tmp_path, 0, unlike=first)
@@ -103,7 +104,7 @@ def test_a_child_that_dies_is_started_again_in_its_slot(parent, tmp_path):
 
 @pytest.mark.parametrize("parent", ["spare"], indirect=True)
 def test_a_spare_becomes_the_worker_that_died(parent, tmp_path):
-    """All is imported by then: that was most of the time a restart took."""
+    """The standby process has imported all modules, which is most of the time of a restart."""
     first, _ = _pid(tmp_path, 0), _pid(tmp_path, 1)
     spare = _until(lambda: set(_children(parent.pid)) - {str(first), str(_pid(tmp_path, 1))})
     os.kill(first, signal.SIGKILL)
@@ -121,8 +122,8 @@ def test_a_spare_ends_with_its_parent(parent, tmp_path):
     assert all(_gone(pid) for pid in spares)
 
 
-def test_sigterm_drains_the_children_and_ends_well(parent, tmp_path):
-    """A graceful stop is theirs to make."""
+def test_sigterm_drains_the_children_and_exits_with_0(parent, tmp_path):
+    """Each child drains on SIGTERM."""
     pids = [_pid(tmp_path, slot) for slot in range(2)]
     parent.send_signal(signal.SIGTERM)
     assert parent.wait(30) == 0
@@ -131,7 +132,7 @@ def test_sigterm_drains_the_children_and_ends_well(parent, tmp_path):
 
 
 def test_a_second_signal_does_not_wait(parent, tmp_path):
-    """Whoever asks twice means it."""
+    """The second signal kills the children at once."""
     (tmp_path / "stubborn").touch()
     pids = [_pid(tmp_path, slot) for slot in range(2)]
     parent.send_signal(signal.SIGTERM)
@@ -149,8 +150,8 @@ def test_children_die_with_a_parent_that_was_killed(parent, tmp_path):
 
 
 @pytest.mark.parametrize("code", [2, 4, 5])
-def test_a_child_that_cannot_run_is_not_tried_again(code, ends):
-    """What it said must be mended first."""
+def test_a_child_with_a_usage_error_is_not_restarted(code, ends):
+    """Its error needs an operator first."""
     slot, none = Slot(0, ["ends", str(code)]), Spare(None)
     slot.step(0.0, none)
     with pytest.raises(WorkerStopped, match=f"exit code {code}"):
@@ -158,15 +159,17 @@ def test_a_child_that_cannot_run_is_not_tried_again(code, ends):
 
 
 def test_a_child_that_dies_again_and_again_is_given_up(ends):
-    """A loop of restarts would burn a core and bury the cause."""
+    """A loop of restarts would use a core and hide the cause."""
     slot, none = Slot(0, ["ends", "1"]), Spare(None)
     now_s = iter(range(10**6))
     with pytest.raises(WorkerStopped, match="keeps dying"):
         _until(lambda: slot.step(next(now_s) * 0.1, none), seconds=60)
 
 
-def test_a_spare_that_died_is_not_missed(ends):
-    """A worker starts without one; and a spare that cannot import is not tried for ever."""
+def test_a_worker_starts_without_a_dead_spare(ends):
+    """A worker can start without a standby process; one that fails to import is not retried without
+    end.
+    """
     spare, others = Spare(command_of(BUILT_IN)), set(_children(os.getpid()))
     spare.step(100.0, last_start_s=0.0)
     [pid] = set(_children(os.getpid())) - others

@@ -1,4 +1,4 @@
-"""Scenarios: known answers, the same answer for the same seed, and sentences for wrong questions."""
+"""Scenarios: known results, the same result for the same seed, and messages for invalid requests."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def monte_carlo(**changes):
 
 @pytest.mark.parametrize("built_in", app.scenarios.values(), ids=lambda scenario: scenario.name)
 def test_the_published_schema_is_what_the_code_reads(built_in):
-    """Clients build requests from the file: a field that drifts away from it breaks them."""
+    """Clients build requests from the published file."""
     published = json.loads((GENERATED / f"{built_in.name}.json").read_text())
     assert published == json.loads(json.dumps(document(built_in)))
 
 
-def test_a_sum_of_normals_is_the_normal_that_theory_says():
-    """Mean, deviation, quantiles and the chance to exceed a bound are all known in closed form."""
+def test_a_sum_of_normals_is_normal():
+    """Mean, deviation, quantiles and the exceedance probability are known in closed form."""
     asked = monte_carlo(
         variables={"x": NORMAL, "y": {"kind": "normal", "mean": -4.0, "sd": 1.5}},
         outcome="x + y",
@@ -92,7 +92,7 @@ def test_correlated_normals_have_the_asked_correlation():
 )
 @pytest.mark.parametrize("correlated", [False, True])
 def test_a_distribution_keeps_its_moments_alone_and_correlated(variable, mean, sd, correlated):
-    """Drawn by numpy or through the copula, it is the same distribution."""
+    """Draws by numpy and draws through the copula have the same distribution."""
     asked = monte_carlo(variables={"v": variable, "w": NORMAL}, outcome="v")
     if correlated:
         asked["correlation"] = {"variables": ["w", "v"], "matrix": [[1, 0.5], [0.5, 1]]}
@@ -109,7 +109,7 @@ def test_the_normal_distribution_function_is_accurate_enough():
 
 
 def test_correlated_values_rise_with_their_normal():
-    """Else a positive correlation would come out negative."""
+    """Otherwise a positive correlation would come out negative."""
     z = np.linspace(-3, 3, 50)
     for distribution in (Normal(mean=1, sd=2), Exponential(mean=2)):
         assert np.all(np.diff(distribution.of_normal(z.copy())) > 0)
@@ -117,7 +117,7 @@ def test_correlated_values_rise_with_their_normal():
 
 @pytest.mark.parametrize("scenario", ["monte_carlo", "policy_threshold"])
 def test_the_same_seed_gives_the_same_summary(scenario):
-    """A request that runs again after a crash must come out as it would have."""
+    """A request that runs again after a crash must give the same result."""
     asked = {"monte_carlo": monte_carlo(), "policy_threshold": THRESHOLD}[scenario]
     assert answer(scenario, asked, seed=5) == answer(scenario, asked, seed=5)
     assert answer(scenario, asked, seed=5) != answer(scenario, asked, seed=6)
@@ -136,8 +136,8 @@ def test_the_same_seed_gives_the_same_summary(scenario):
         ({"correlation": {"variables": ["x", "x"], "matrix": [[1, 0], [0, 1]]}}, "each once"),
     ],
 )
-def test_a_wrong_question_is_answered_with_what_is_wrong(changes, message):
-    """The sender reads it in the result: it must name the field and the rule."""
+def test_an_invalid_request_is_answered_with_the_reason(changes, message):
+    """The client reads the message in the result: it names the field and the rule."""
     found = answer("monte_carlo", monte_carlo(**changes), trials=100)
     assert found.code == "invalid_parameters"
     assert message in found.message
@@ -152,15 +152,15 @@ def test_a_wrong_question_is_answered_with_what_is_wrong(changes, message):
         ([[1, 1], [1, 1]], "positive definite"),
     ],
 )
-def test_a_matrix_that_is_no_correlation_is_refused(matrix, message):
-    """Drawing from it would silently be something else."""
+def test_an_invalid_correlation_matrix_is_refused(matrix, message):
+    """Drawing from it would give another correlation without an error."""
     asked = monte_carlo(variables={"x": NORMAL, "y": NORMAL})
     asked["correlation"] = {"variables": ["x", "y"], "matrix": matrix}
     assert message in answer("monte_carlo", asked, trials=100).message
 
 
-def test_what_has_no_closed_inverse_cannot_be_correlated():
-    """Better refused than drawn without the correlation that was asked for."""
+def test_a_distribution_without_a_closed_inverse_cannot_be_correlated():
+    """A draw without the requested correlation would be wrong."""
     asked = monte_carlo(variables={"x": NORMAL, "y": {"kind": "beta", "a": 2, "b": 2}})
     asked["correlation"] = {"variables": ["x", "y"], "matrix": [[1, 0], [0, 1]]}
     assert "beta variable cannot be correlated" in answer("monte_carlo", asked).message
@@ -176,7 +176,9 @@ THRESHOLD = {
 
 
 def test_a_sharp_risk_makes_a_threshold_countable_by_hand():
-    """Below 0.5 every case is bad, above none: at 0.6, 40 % are approved and all are good."""
+    """All cases below 0.5 are bad and all above it good: at 0.6, 40 % are approved and all are
+    good.
+    """
     found = summary("policy_threshold", THRESHOLD, trials=100_000)
     assert found["approval_rate"]["probability"] == pytest.approx(0.4, abs=0.01)
     assert found["reward"]["mean"] == pytest.approx(4.0, abs=0.1)
@@ -187,7 +189,7 @@ def test_a_sharp_risk_makes_a_threshold_countable_by_hand():
 
 
 def test_the_curve_agrees_with_a_run_at_its_thresholds():
-    """Each point is what the scenario would have said had that threshold been asked for."""
+    """Each point equals the result of a run with that threshold."""
     asked = {**THRESHOLD, "risk": {"midpoint": 0.4, "steepness": 8.0}}
     for point in summary("policy_threshold", asked, trials=20_000)["curve"][::5]:
         again = summary(
@@ -198,7 +200,7 @@ def test_the_curve_agrees_with_a_run_at_its_thresholds():
 
 
 def history(minutes):
-    """Minutes of values, as the windows hold them."""
+    """Minutes of values, in the form of the windows."""
     codes, counts = [], []
     for values in minutes:
         found, number = np.unique(sketch_code.encode(values), return_counts=True)
@@ -228,8 +230,8 @@ def test_a_replay_sums_up_both_worlds():
         assert found[world]["above"]["share"] == pytest.approx((truth > 3.0).mean(), abs=0.02)
 
 
-def test_a_replay_of_nothing_says_so():
-    """An empty answer would look like a quiet metric."""
+def test_a_replay_of_no_values_is_an_error():
+    """An empty result would look like a quiet metric."""
     found = answer("replay_metrics", {"metric": "nobody"}, trials=10, history=history([]))
     assert "no value of metric 'nobody'" in found.message
 
@@ -243,12 +245,12 @@ def test_a_replay_with_a_negative_scale_turns_quantiles_around():
 
 
 def test_pauses_double_up_to_their_bound_or_stay():
-    """1, 2, 4, 8 and not more; or the same again."""
+    """1, 2, 4, 8 at most; or a constant."""
     assert [QueuePolicy().pause_s(n) for n in range(1, 6)] == [1, 2, 4, 8, 8]
     assert [QueuePolicy(backoff="fixed", backoff_s=3).pause_s(n) for n in (1, 4)] == [3, 3]
 
 
 def test_more_trials_than_memory_holds_are_refused():
-    """The contract of the topic allows a billion."""
+    """The schema of the topic allows a billion."""
     for name, asked in (("monte_carlo", monte_carlo()), ("policy_threshold", THRESHOLD)):
         assert "takes at most" in answer(name, asked, trials=10**9).message

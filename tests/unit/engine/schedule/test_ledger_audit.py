@@ -1,4 +1,4 @@
-"""The scheduled audit: a process of its own, read as what `dia audit` promises."""
+"""The scheduled audit: a separate process, whose report follows `dia audit`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def _report(**changes):
     return msgspec.json.encode({**report, **changes})
 
 
-def test_a_report_becomes_a_count_and_words():
-    """The count is a gauge and an alert; the words stand in the journal."""
+def test_a_report_becomes_a_count_and_a_text():
+    """The count is a gauge with an alert; the text goes to the journal."""
     assert read_report(1, _report(), b"") == (
         1,
         {"differences": ["rows = applied: model.metrics/1"], "notes": 1},
@@ -31,7 +31,9 @@ def test_a_report_becomes_a_count_and_words():
 
 
 def test_records_that_nothing_reads_are_found_by_the_schedule():
-    """They have no books to compare, so an audit of books alone calls them clean."""
+    """Such records have no ledger to compare, so an audit of ledgers alone would report no
+    difference.
+    """
     red = {"code": "group_dead", "severity": "red", "subject": "model.metrics"}
     warning = {"code": "group_dead", "severity": "warning", "subject": "train.results"}
     said = _report(findings=[], health={"verdict": "red", "findings": [red, warning]})
@@ -42,14 +44,14 @@ def test_records_that_nothing_reads_are_found_by_the_schedule():
 @pytest.mark.parametrize(
     ("code", "said"), [(4, b""), (0, b""), (1, b"[]"), (1, b'{"findings":[{}],"notes":[]}')]
 )
-def test_an_audit_that_did_not_reach_its_end_is_no_clean_one(code, said):
-    """ClickHouse away is no reason to call the books right, nor wrong."""
+def test_an_incomplete_audit_does_not_count_as_clean(code, said):
+    """If ClickHouse is away, the ledgers are neither right nor wrong."""
     with pytest.raises(JobProcessFailed, match="no shard answers"):
         read_report(code, said, b"talk\nno shard answers")
 
 
-def test_the_process_gets_the_settings_that_are_really_in_force(monkeypatch, tmp_path):
-    """Some came from the worker's command line, which a child does not see."""
+def test_the_process_gets_the_effective_settings(monkeypatch, tmp_path):
+    """Some settings come from the worker's command line, which a child process does not see."""
     for name in [name for name in os.environ if name.startswith("DIA_")]:
         monkeypatch.delenv(name)
     chosen = Settings(home=str(tmp_path), kafka_bootstrap="k:1", session_timeout_s=45.5)
@@ -59,7 +61,7 @@ def test_the_process_gets_the_settings_that_are_really_in_force(monkeypatch, tmp
 
 
 async def test_a_cancelled_run_leaves_no_process_behind(tmp_path):
-    """A leader that steps down must not go on working."""
+    """A leader that steps down must not leave a running audit."""
     note = tmp_path / "pid"
     program = (
         f"import os, time; open({str(note)!r} + '.draft', 'w').write(str(os.getpid()));"

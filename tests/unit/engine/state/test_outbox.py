@@ -1,4 +1,4 @@
-"""Owed effects: kept until acknowledged, at the version that was acknowledged."""
+"""The outbox: effects are kept until their version is acknowledged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ keys = st.sampled_from([b"L", b"D1", b"R2"])
 
 
 class OutboxMachine(RuleBasedStateMachine):
-    """Puts, answers (old ones too), commits, rewrites and crashes, beside what is still owed."""
+    """Puts, acknowledgements (also old ones), commits, rewrites and crashes, compared with a model
+    of the pending effects.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +34,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule(index=st.integers(0, 20))
     def answer(self, index: int) -> None:
-        """Any effect ever handed over may be acknowledged, and acknowledged again."""
+        """Any effect ever handed over may be acknowledged, also repeatedly."""
         if self.handed:
             effect = self.handed[index % len(self.handed)]
             self.box.acknowledged(effect.key, effect.seq)
@@ -64,13 +66,13 @@ class OutboxMachine(RuleBasedStateMachine):
         stored = {
             k: OwedEffect(k, int.from_bytes(v[:8], "big"), v[8:]) for k, v in self.store.items()
         }
-        assert sorted(repeated) == sorted(stored.values()), "all that is owed is owed again"
+        assert sorted(repeated) == sorted(stored.values()), "a crash loses no pending effect"
         self.acknowledged = set()
         self.handed = repeated
 
     @invariant()
-    def what_is_owed_is_stored(self) -> None:
-        """An acknowledgement of an older version deletes nothing; of this one, exactly it."""
+    def pending_effects_are_stored(self) -> None:
+        """An acknowledgement deletes exactly its version of an effect."""
         stored = {k: (int.from_bytes(v[:8], "big"), v[8:]) for k, v in self.store.items()}
         unanswered = {k: o for k, o in self.owed.items() if (k, o[0]) not in self.acknowledged}
         assert unanswered.items() <= stored.items()
@@ -81,8 +83,8 @@ TestOutbox = OutboxMachine.TestCase
 TestOutbox.settings = settings(max_examples=cases(150), stateful_step_count=30, deadline=None)
 
 
-def test_an_acknowledged_effect_costs_nothing():
-    """The partition is settled only when its outbox is empty."""
+def test_an_acknowledged_effect_leaves_the_outbox():
+    """A partition is settled only when its outbox is empty."""
     box = Outbox()
     box.put(b"L", b"row")
     box.delta(1)

@@ -1,4 +1,4 @@
-"""`app.GlobalTable`: one agent writes it, every other agent and page reads all of it."""
+"""`app.GlobalTable`: one agent writes it; all other agents and pages read it whole."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def _values(tester, worth):
 
 
 def test_every_agent_and_page_reads_what_one_agent_wrote(app_tester):
-    """Of all partitions, a moment later; a default where there is none; a key that is gone is gone."""
+    """The table covers all partitions after a short delay; an absent or deleted key gives the
+    default.
+    """
     app, changes, orders, worth = _shop()
     tester = app_tester(app)
     for number, currency in enumerate(CURRENCIES):
@@ -80,7 +82,7 @@ def test_every_agent_and_page_reads_what_one_agent_wrote(app_tester):
 
 
 def _held_back(monkeypatch):
-    """Views read nothing of their logs until the event that is returned is set."""
+    """Views read nothing from their logs until the returned event is set."""
     real, opened = GlobalView._catch_up, asyncio.Event()
 
     async def late(self, reader, logs):
@@ -91,9 +93,10 @@ def _held_back(monkeypatch):
     return opened
 
 
-def test_no_event_reads_a_table_that_is_not_whole_yet(app_tester, monkeypatch):
-    """After a start it is read from its changelogs first: the agent waits, also where it catches every
-    exception, and its status says for what."""
+def test_events_wait_until_the_table_is_fully_read(app_tester, monkeypatch):
+    """After a start the table is read from its changelogs. The agent waits, even if it catches
+    every exception, and its status names the table.
+    """
     app, changes, _orders, worth = _shop()
     tester = app_tester(app)
     tester.send(changes, Rate(currency="EUR", rate=2.0))
@@ -117,14 +120,14 @@ def test_no_event_reads_a_table_that_is_not_whole_yet(app_tester, monkeypatch):
 
 
 def test_a_log_that_was_trimmed_is_read_anew(app_tester):
-    """A reader that was behind must not keep what was deleted in the part that it missed."""
+    """A reader that was behind must drop keys that were deleted in the missed part."""
     app, changes, _orders, _worth = _shop()
     tester = app_tester(app)
     tester.send(changes, Rate(currency="EUR", rate=2.0))
     tester.advance(2 * FOLLOW_S)
     [view] = tester._process.worker._views
     for part in view._parts.values():
-        part.offset = -1  # below any start
+        part.offset = -1  # > below every offset of the log
         part.content.follow([(b"\xa3OLD", b"\xcb" + bytes(8))])
     assert "OLD" in view
     tester.advance(2 * FOLLOW_S)
@@ -133,8 +136,9 @@ def test_a_log_that_was_trimmed_is_read_anew(app_tester):
 
 @pytest.mark.parametrize("meanwhile", [0, 40], ids=["shorter", "longer again"])
 def test_a_log_that_lost_its_end_is_read_anew(app_tester, monkeypatch, meanwhile):
-    """Its leader lost it, and an operator reset the writer: the log is shorter than the reader knows, or
-    has grown past that before the reader looks. In both forms it holds other commits."""
+    """The leader lost the end and an operator reset the writer: the log is shorter than the reader
+    knows, or has grown past that again. In both cases it holds other commits.
+    """
     app, changes, _orders, _worth = _shop()
     tester = app_tester(app)
     world = tester._world
@@ -162,8 +166,8 @@ def test_a_log_that_lost_its_end_is_read_anew(app_tester, monkeypatch, meanwhile
     assert (view["EUR"], view.keys()) == (99.0, ["EUR"])
 
 
-def test_a_log_that_only_ends_earlier_takes_nothing_back(app_tester):
-    """A leader that just changed may not know the end yet: what was read would be forgotten meanwhile."""
+def test_a_log_with_an_earlier_end_removes_no_key(app_tester):
+    """A new leader may not know the end yet, so the reader must keep its data."""
     app, changes, _orders, _worth = _shop()
     tester = app_tester(app)
     for rate in range(3):
@@ -177,8 +181,8 @@ def test_a_log_that_only_ends_earlier_takes_nothing_back(app_tester):
     assert view["EUR"] == 2.0
 
 
-def test_a_key_that_moved_as_its_source_grew_has_the_value_of_its_partition(app_tester):
-    """The part that had it before keeps what it had, and is read first; and it is one key."""
+def test_a_key_that_moved_has_the_value_of_its_new_partition(app_tester):
+    """The old partition's changelog still holds the key and is read first; the new one wins."""
     app, changes, _orders, _worth = _shop()
     tester = app_tester(app)
     broker = tester._world.broker
@@ -201,7 +205,9 @@ def test_a_key_that_moved_as_its_source_grew_has_the_value_of_its_partition(app_
 
 
 def test_an_agent_that_only_reads_it_changes_nothing(app_tester):
-    """The first agent that names it writes it; another's write would be of one partition."""
+    """The first agent that names the table writes it; another writer would cover one partition
+    only.
+    """
     app, _changes, _orders, _worth = _shop()
     rates = next(iter(app.agents["keep"].owned))
     other = app.topic("other", value_type=Rate, key_field="currency", partitions=1)
@@ -217,8 +223,8 @@ def test_an_agent_that_only_reads_it_changes_nothing(app_tester):
     assert tester.table("rates") == {}
 
 
-def test_what_a_global_table_cannot_do_is_refused():
-    """At the declaration; and outside a worker nobody reads it."""
+def test_unsupported_uses_of_a_global_table_are_refused():
+    """The declaration fails; outside a worker the table cannot be read."""
     app, *_ = _shop()
     rates = next(iter(app.agents["keep"].owned))
     with pytest.raises(UnsupportedByDia, match="has no windows"):

@@ -1,4 +1,6 @@
-"""`app.Table(...).sliding(...)` on the real engine in memory, against an oracle that keeps every event."""
+"""`app.Table(...).sliding(...)` on the real engine in memory, against an oracle that stores every
+event.
+"""
 
 from __future__ import annotations
 
@@ -54,8 +56,10 @@ def tested(app_tester):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_value_is_that_of_the_events_around_it(tested, seed):
-    """Of its key, late ones in their place, those of failed events left out; through crashes."""
+def test_a_value_covers_the_events_within_the_span(tested, seed):
+    """The value of a key includes late events at their time and excludes failed events, also after
+    crashes.
+    """
     rng = random.Random(seed)
     tester = tested(_app())
     held, wanted = [], []
@@ -78,8 +82,8 @@ def test_a_value_is_that_of_the_events_around_it(tested, seed):
     assert {letter.code for letter in tester.dead_letters} <= {"agent_failed"}
 
 
-def test_changes_are_forgotten_when_no_event_can_see_them(tested):
-    """The table holds the span and its expiry; what comes later than that is a dead letter."""
+def test_operations_are_discarded_when_no_event_can_read_them(tested):
+    """The table holds the span plus its expiry; a later event is a dead letter."""
     tester = tested(_app(expires=5))
     for second in (0, 1, 2, 15.5, 100):
         tester.send("orders", _order(second))
@@ -89,7 +93,7 @@ def test_changes_are_forgotten_when_no_event_can_see_them(tested):
 
 
 def test_operators_apply_in_the_order_of_event_time(tested):
-    """An assignment forgets what lies before it, and nothing behind it."""
+    """An assignment discards earlier operations and keeps later ones."""
     app = App("acme")
     orders = app.topic("orders", value_type=Order, key_field="account", time_field="ts")
     table = app.Table("table", default=int).sliding(100, 0, 100)
@@ -112,8 +116,8 @@ def test_operators_apply_in_the_order_of_event_time(tested):
     assert [sent.value for sent in tester.outputs(told)] == [7, 21, 5, 0, 2]
 
 
-def test_an_operand_that_does_not_fit_costs_its_own_event(tested):
-    """And not every event that reads the value afterwards."""
+def test_an_unsuitable_operand_dead_letters_its_own_event(tested):
+    """The events that read the value afterwards must not fail."""
     app = App("acme")
     orders = app.topic("orders", value_type=Order, key_field="account", time_field="ts")
     table = app.Table("table", default=int).sliding(100, 0, 100)
@@ -132,7 +136,7 @@ def test_an_operand_that_does_not_fit_costs_its_own_event(tested):
 
 
 def test_other_spans_are_refused_over_a_stored_state(tested):
-    """What is forgotten already would be missing in a longer span."""
+    """A longer span would lack the operations that were discarded."""
     tester = tested(_app())
     tester.send("orders", _order(0))
     tester._world.agents = tuple(_app(before=20).agents.values())
@@ -141,19 +145,19 @@ def test_other_spans_are_refused_over_a_stored_state(tested):
 
 
 @pytest.mark.parametrize("spans", [(0, 0, 0), (10, -1, 0), (10, 0, -1)])
-def test_spans_that_mean_nothing_are_refused(spans):
-    """At the declaration."""
+def test_invalid_spans_are_refused(spans):
+    """The declaration raises."""
     with pytest.raises(UsageError, match=r"before .* ms. must be more than 0"):
         _app(*spans)
 
 
-def test_a_table_without_a_default_has_no_value_to_begin_with():
-    """The sentence says which to give."""
+def test_a_table_without_a_default_is_refused():
+    """The message says which default to give."""
     with pytest.raises(UsageError, match="default=int"):
         App("acme").Table("table").sliding(10, 0, 10)
 
 
 def test_sliding_windows_do_not_close():
-    """So there is nothing to call."""
+    """A sliding window never closes, so there is no callback."""
     with pytest.raises(UnsupportedByDia, match="needs windows that end"):
         _app(on_window_close=print)

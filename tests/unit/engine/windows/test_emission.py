@@ -1,4 +1,6 @@
-"""Which rows leave next: what is owed before what is news, within the room there is."""
+"""Which rows are emitted next: rows of closed windows before provisional rows, within the shards'
+room.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ DAY_MS = 86_400_000
 
 
 class Windows:
-    """A window table over two shards: tenants of odd length go to shard 1."""
+    """A window table over two shards: tenants with a name of odd length go to shard 1."""
 
     def __init__(self, emit_rows_max=1000) -> None:
         policy = WindowPolicy(emit_rows_max=emit_rows_max)
@@ -54,9 +56,10 @@ def _tenants(emissions, shard=None):
     ]
 
 
-def test_a_spared_shard_gets_what_is_owed_and_no_news():
-    """Level 1: its early rows wait in the state, and come when it is well again; rows of closed
-    windows go on, and the other shard does not notice."""
+def test_a_spared_shard_gets_rows_of_closed_windows_only():
+    """At level 1 provisional rows for the shard wait in the state until it recovers; rows of closed
+    windows go on, and the other shard is unaffected.
+    """
     windows = Windows()
     windows.fold(["aa", "a"])
     assert _tenants(windows.take_sparing(0)) == ["a"]
@@ -67,8 +70,8 @@ def test_a_spared_shard_gets_what_is_owed_and_no_news():
     assert _tenants(windows.take_sparing()) == []
 
 
-def test_rows_go_to_their_shard_within_its_room():
-    """What has no room stays in the state; the other shard does not notice."""
+def test_rows_to_a_shard_are_limited_by_its_room():
+    """Rows beyond a shard's room stay in the state; the other shard is unaffected."""
     windows = Windows()
     windows.fold(["aa", "bb", "cc", "a", "b"])
     windows.close()
@@ -79,8 +82,8 @@ def test_rows_go_to_their_shard_within_its_room():
     assert windows.take() == []
 
 
-def test_closed_windows_come_before_early_ones():
-    """They are owed; early rows are only news."""
+def test_closed_windows_come_before_provisional_ones():
+    """Rows of closed windows are in the outbox; provisional rows are best effort."""
     windows = Windows()
     windows.fold(["aa"], ts_ms=0)
     windows.fold(["bb"], ts_ms=9 * MINUTE_MS)
@@ -89,8 +92,8 @@ def test_closed_windows_come_before_early_ones():
     assert _tenants(windows.take(room=(1, 1))) == ["bb"]
 
 
-def test_early_rows_have_a_budget_and_their_turn():
-    """Oldest change first: a hot window must not keep the others from being seen."""
+def test_provisional_rows_have_a_budget_and_an_order():
+    """Oldest change first: a busy window must not keep the others from being emitted."""
     windows = Windows(emit_rows_max=2)
     for tenant in ("aa", "bb", "cc"):
         windows.fold([tenant])
@@ -103,7 +106,7 @@ def test_early_rows_have_a_budget_and_their_turn():
 
 
 def test_a_row_is_sent_once_per_version():
-    """Repeating unchanged rows would cost the shards as much as new ones."""
+    """Repeated rows would cost the shards as much as new ones."""
     windows = Windows()
     windows.fold(["aa"])
     (first,) = windows.take()
@@ -116,7 +119,7 @@ def test_a_row_is_sent_once_per_version():
 
 
 def test_an_emission_is_a_copy():
-    """Rows are committed bytes: what is folded later must not show in them."""
+    """Rows are committed bytes and must not change by later folding."""
     windows = Windows()
     windows.fold(["aa"])
     (emission,) = windows.take()
@@ -125,8 +128,8 @@ def test_an_emission_is_a_copy():
     assert (rows.n[0], rows.s1[0], rows.ver[0], rows.sk_n.sum()) == (1, 1.0, 1, 1)
 
 
-def test_what_was_not_stored_is_handed_out_again():
-    """And only if it is still worth it."""
+def test_rows_that_were_not_stored_are_emitted_again():
+    """A row whose version was acknowledged meanwhile is not emitted again."""
     windows = Windows()
     windows.fold(["aa"])
     windows.close()
@@ -143,7 +146,7 @@ def test_what_was_not_stored_is_handed_out_again():
 
 @pytest.mark.parametrize(("age_days", "tables"), [(0, ["m1"]), (27, ["m1"]), (29, ["h1", "d1"])])
 def test_windows_that_m1_cannot_keep_go_to_hours_and_days(age_days, tables):
-    """Recomputing their day from expired minutes would shrink it."""
+    """Recomputing their day from expired minutes would lose data."""
     windows = Windows()
     now_ms = 100 * DAY_MS
     windows.table.advance(0, 0.0, now_ms)

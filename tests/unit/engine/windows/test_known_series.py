@@ -1,4 +1,4 @@
-"""Series that are alive: their shards as without a cache, and how many are whose."""
+"""Active series of a partition: their cached shards, and their number by tenant."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ NOW_MS = 1_764_392_400_000
 FREE = SeriesQuota(1_000_000)
 
 
-class Town:
-    """Names and the known series of one partition; every series asked for is counted."""
+class SeriesOfPartition:
+    """Names and the known series of one partition; every look-up of a series is counted."""
 
     def __init__(self, quota=FREE):
         self.names = SeriesNames()
@@ -31,11 +31,11 @@ class Town:
         return self.names.keys(tenants, models, ["x"] * len(series))
 
     def open(self, *series):
-        """What a batch does that opens a window of each; their shards."""
+        """Open a window of each series, as a batch does; returns their shards."""
         return self.known.of(self.names, np.unique(self.keys(*series))).tolist()
 
     def refused(self, *series, at_ms=NOW_MS):
-        """Which series of a batch are over quota; the others are opened."""
+        """The series of a batch that are over quota; the others are opened."""
         keys = self.keys(*series)
         found = self.known.beyond(keys, at_ms)
         good = keys if found is None else keys[~found]
@@ -50,16 +50,16 @@ def series(tenant, *numbers):
 
 def test_a_shard_is_computed_once():
     """Windows open by the million, series by the thousand."""
-    town = Town()
+    town = SeriesOfPartition()
     tenants = ["a", "bb", "ccc", "dddd"]
     assert town.open(*((tenant, "m") for tenant in tenants)) == [1, 2, 0, 1]
     assert town.open(("ccc", "m"), ("a", "m")) == [1, 0]
     assert len(town.asked) == 4
 
 
-def test_a_series_dies_when_a_whole_generation_passed_without_it():
-    """Names that come and go must not add up for ever; steady ones stay."""
-    town = Town()
+def test_a_series_expires_after_a_whole_generation_without_events():
+    """Series that come and go must not accumulate; active ones stay."""
+    town = SeriesOfPartition()
     for generation in range(5):
         at_ms = NOW_MS + generation * GENERATION_MS
         town.refused(("steady", "m"), ("gone", f"m{generation}"), at_ms=at_ms)
@@ -68,31 +68,33 @@ def test_a_series_dies_when_a_whole_generation_passed_without_it():
 
 
 def test_one_tenant_has_half_of_what_the_partition_can_hold():
-    """10 M series of one tenant stopped the partition for all."""
-    town = Town(SeriesQuota(10))
+    """10 M series of one tenant must not stop the partition for all."""
+    town = SeriesOfPartition(SeriesQuota(10))
     assert town.refused(*series("hog", *range(8))) == series("hog", 5, 6, 7)
     assert town.refused(*series("hog", 4, 5), *series("b", 1, 2)) == series("hog", 5)
     assert town.refused(*series("c", *range(5))) == series("c", 2, 3, 4)
 
 
 def test_known_series_go_on_however_full_it_is():
-    """Who is over its quota loses what is new, never what it had."""
-    town = Town(SeriesQuota(10, quota=3))
+    """A tenant over its quota loses new series only."""
+    town = SeriesOfPartition(SeriesQuota(10, quota=3))
     assert town.refused(*series("a", 0, 1, 2, 3, 0, 3, 1)) == series("a", 3, 3)
     assert town.refused(*series("a", 2, 1, 0)) == []
 
 
 def test_new_series_a_minute_are_bounded_in_append_time():
-    """A52b: two million new names within minutes. What is alive does not show how fast it changes."""
-    town = Town(SeriesQuota(1000, new_a_minute=3))
+    """Two million new names within minutes exceed the memory although few series are active at a
+    time.
+    """
+    town = SeriesOfPartition(SeriesQuota(1000, new_a_minute=3))
     assert town.refused(*series("a", 0, 1, 2, 3), *series("b", 9)) == series("a", 3)
     assert town.refused(*series("a", 4), at_ms=NOW_MS + 59_000) == series("a", 4)
     assert town.refused(*series("a", 4), at_ms=NOW_MS + 60_000) == []
 
 
-def test_a_clock_that_was_ahead_for_a_day_does_not_hold_up_the_quotas():
-    """Append times are a broker's wall clock; after it came back, series must still come and go."""
-    town = Town(SeriesQuota(10, new_a_minute=3))
+def test_series_expire_after_the_clock_was_ahead_for_a_day():
+    """Append times are a broker's wall clock; after it is set back, series must still expire."""
+    town = SeriesOfPartition(SeriesQuota(10, new_a_minute=3))
     town.refused(*series("a", 0, 1, 2), at_ms=NOW_MS + 86_400_000)
     assert town.refused(*series("a", 3, 4), at_ms=NOW_MS) == []
     for generation in range(3):
@@ -100,9 +102,9 @@ def test_a_clock_that_was_ahead_for_a_day_does_not_hold_up_the_quotas():
     assert len(town.known) == 1
 
 
-def test_several_tenants_of_one_batch_do_not_pass_the_bound_together():
-    """Each alone has room; the sum of it is more than there is."""
-    town = Town(SeriesQuota(9))
+def test_tenants_of_one_batch_do_not_exceed_the_bound_together():
+    """Each tenant alone has room, but not all together."""
+    town = SeriesOfPartition(SeriesQuota(9))
     batch = [one for tenant in "abcdef" for one in series(tenant, *range(5))]
     town.refused(*batch)
     assert len(town.known) <= 9
@@ -116,9 +118,11 @@ def test_several_tenants_of_one_batch_do_not_pass_the_bound_together():
     st.integers(2, 12),
     st.booleans(),
 )
-def test_counts_are_those_of_the_series_that_are_alive(batches, bound, renumbered):
-    """Through generations and renumbered names; a count that drifts would refuse for ever."""
-    town, at_ms = Town(SeriesQuota(bound)), NOW_MS
+def test_counts_equal_the_number_of_active_series(batches, bound, renumbered):
+    """Also across generations and renumbered names; a count that drifts would refuse series without
+    end.
+    """
+    town, at_ms = SeriesOfPartition(SeriesQuota(bound)), NOW_MS
     for batch in batches:
         at_ms += GENERATION_MS // 3
         town.refused(*((tenant, f"m{n}") for tenant, n in batch), at_ms=at_ms)
@@ -133,9 +137,9 @@ def test_counts_are_those_of_the_series_that_are_alive(batches, bound, renumbere
 
 
 @pytest.mark.parametrize("count", [1023, 1024, 5000])
-def test_it_grows(count):
-    """From one page to millions."""
-    town = Town()
+def test_the_table_grows(count):
+    """From one page to millions of series."""
+    town = SeriesOfPartition()
     town.open(*series("a", *range(count)))
     assert len(town.known) == count
     assert town.open(*series("a", 0, count - 1)) == [1, 1]

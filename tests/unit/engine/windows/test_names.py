@@ -1,4 +1,4 @@
-"""Series names as integers: what the look-ups of every record rest on."""
+"""Series names as integers, the keys of every look-up."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _columns(series):
 
 @given(st.lists(rows, max_size=4))
 def test_a_key_gives_back_its_three_names(batches):
-    """Whatever came before, a key must never lead to another series' names."""
+    """A key must never give the names of another series."""
     known = SeriesNames()
     for batch in batches:
         keys = known.keys(*_columns(batch))
@@ -31,7 +31,7 @@ def test_a_key_gives_back_its_three_names(batches):
 
 @given(rows, st.data())
 def test_renumbering_keeps_the_names_in_use_and_drops_the_others(batch, data):
-    """Without it the names of series that have gone would fill the memory."""
+    """Otherwise names of expired series would fill the memory."""
     known = SeriesNames()
     keys = known.keys(*_columns(batch))
     kept = keys[: data.draw(st.integers(0, len(keys)))]
@@ -41,16 +41,18 @@ def test_renumbering_keeps_the_names_in_use_and_drops_the_others(batch, data):
 
 
 def test_more_names_than_codes_stop_the_partition(monkeypatch):
-    """A wrapped code would silently merge two tenants."""
+    """A wrapped code would merge two tenants without an error."""
     monkeypatch.setattr(module, "MAX_CODES", 3)
     codes = NameCodes("tenant")
-    assert codes.codes(["a", "b", "c", "a"]).tolist() == [0, 1, 2, 0], "in order of appearance"
+    assert codes.codes(["a", "b", "c", "a"]).tolist() == [0, 1, 2, 0], (
+        "codes follow the order of appearance"
+    )
     with pytest.raises(StateLimit, match="more than 3 different tenant names"):
         codes.add("d")
 
 
 def test_sizes_are_in_bytes_and_survive_growth():
-    """Segments are cut by them: characters would undercount."""
+    """Segments are split by these sizes: characters would undercount."""
     codes = NameCodes("model")
     names = [f"é{number}" for number in range(3000)]
     codes.codes(names)
@@ -60,8 +62,8 @@ def test_sizes_are_in_bytes_and_survive_growth():
 
 
 @given(st.lists(st.integers(0, 9), max_size=30))
-def test_a_local_dictionary_holds_just_what_is_used(codes):
-    """What leaves the process carries its own names."""
+def test_a_local_dictionary_holds_only_used_names(codes):
+    """Exported data carries its own names."""
     used, index = local_dictionary(np.array(codes, np.int64), "abcdefghij")
     assert [used[i] for i in index.tolist()] == ["abcdefghij"[code] for code in codes]
     assert len(used) == len(set(codes))
