@@ -1,4 +1,4 @@
-"""One connection, fed byte by byte: what of it reaches the application, and when it is closed."""
+"""One connection, fed byte by byte: which requests reach the application, and when it is closed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ POST = b"POST /x HTTP/1.1\r\nHost: edge\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 class Pipe(asyncio.Transport):
-    """What the client sees, and what it has not read yet."""
+    """The bytes that the client can see, and those it has not read yet."""
 
     def __init__(self) -> None:
         super().__init__({"peername": ("192.0.2.1", 1), "sockname": ("192.0.2.2", 80)})
@@ -57,7 +57,7 @@ class Pipe(asyncio.Transport):
 
 
 class Timers:
-    """A loop whose timers fire when the test says that time passes."""
+    """A loop whose timers fire when the test advances time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -83,7 +83,9 @@ class Timers:
 
 
 class Served:
-    """A connection to an application that notes its requests and answers 200 when they are whole."""
+    """A connection to an application that records its requests and answers 200 when they are
+    complete.
+    """
 
     def __init__(self) -> None:
         self.requests: list[tuple[list[tuple[bytes, bytes]], bytes]] = []
@@ -129,7 +131,7 @@ class Served:
 
     @property
     def status(self) -> bytes:
-        """Of the last answer."""
+        """The status of the last answer."""
         return self.pipe.written.rpartition(b"HTTP/1.1 ")[2][:3]
 
 
@@ -144,14 +146,14 @@ async def served() -> AsyncIterator[Served]:
 
 
 async def test_a_request_is_answered_and_the_connection_stays(served):
-    """The bounds are for others than those who ask as everybody does."""
+    """The bounds do not affect an ordinary client."""
     await served.sends(GET, GET, POST + b"3\r\nabc\r\n0\r\n\r\n")
     assert [body for _, body in served.requests] == [b"", b"", b"abc"]
     assert (served.pipe.closed, served.refused) == (False, [])
 
 
 async def test_a_request_may_come_byte_by_byte(served):
-    """A slow network is no attack while it stays within the deadline."""
+    """A slow client within the deadline is not refused."""
     await served.sends(*(bytes([byte]) for byte in GET))
     assert served.status == b"200"
 
@@ -169,8 +171,8 @@ async def test_a_request_may_come_byte_by_byte(served):
     ],
     ids=["one value", "path", "one name", "many", "many large"],
 )
-async def test_headers_have_a_bound_before_anybody_is_asked_for_a_token(served, head, monkeypatch):
-    """Without one, one client takes hundreds of MiB and seconds of CPU (A24, A25)."""
+async def test_headers_have_a_bound_before_the_token_is_checked(served, head, monkeypatch):
+    """Without a bound, one client takes hundreds of MiB and seconds of CPU before authentication."""
     fed = []
     feed = BoundedProtocol._feed
     monkeypatch.setattr(
@@ -200,8 +202,8 @@ async def test_headers_have_a_bound_before_anybody_is_asked_for_a_token(served, 
         b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03",
     ],
 )
-async def test_what_names_no_host_or_another_protocol_is_malformed(served, head):
-    """A proxy and this server must not read two requests out of one (A31)."""
+async def test_a_request_without_a_host_or_of_another_protocol_is_malformed(served, head):
+    """A proxy and this server must not parse one request as two (request smuggling)."""
     await served.sends(head)
     assert served.status == b"400"
     assert (served.pipe.closed, served.requests, served.refused) == (True, [], ["malformed"])
@@ -233,20 +235,20 @@ HOSTED = b"POST /x HTTP/1.1\r\nHost: a\r\n"
     ],
 )
 async def test_a_body_whose_end_can_be_read_in_two_ways_hides_no_request(served, head):
-    """What a proxy takes for a body must not be another tenant's next request here (A31)."""
+    """The bytes that a proxy takes for a body must not become another tenant's request here."""
     await served.sends(HOSTED + head, GET)
     assert (served.pipe.closed, served.requests, served.refused) == (True, [], ["malformed"])
     assert served.status in {b"400", b""}
 
 
 async def test_http_1_0_needs_no_host(served):
-    """Old probes send none."""
+    """Old health probes send none."""
     await served.sends(b"GET /x HTTP/1.0\r\n\r\n")
     assert served.status == b"200"
 
 
-async def test_trailers_are_no_headers(served):
-    """Else a request without a token gets one after it was judged, or gives it to the next (A31)."""
+async def test_trailers_are_not_headers(served):
+    """Otherwise a trailer could add a token to a request after its check, or to the next request."""
     trailer = b"0\r\nAuthorization: Bearer t\r\nX: y\r\n\r\n"
     await served.sends(POST + b"1\r\na\r\n" + trailer, GET + GET)
     await served.sends(POST + b"1\r\na\r\n" + trailer + GET)
@@ -264,8 +266,8 @@ async def test_trailers_are_no_headers(served):
     ],
     ids=["extension", "trailer", "trailers"],
 )
-async def test_what_is_neither_head_nor_body_has_a_bound_too(served, silent):
-    """A parser keeps it until it ends."""
+async def test_chunk_extensions_and_trailers_have_a_bound_too(served, silent):
+    """The parser buffers it until it ends."""
     await served.sends(POST, silent)
     assert served.pipe.closed
     assert served.refused == ["head_too_large"]
@@ -273,7 +275,7 @@ async def test_what_is_neither_head_nor_body_has_a_bound_too(served, silent):
 
 @pytest.mark.parametrize("sent", [b"", b"\r\n", b"GET /x HTTP/1.1\r\nHo"])
 async def test_headers_have_a_deadline(served, sent):
-    """A thousand connections that send nothing more would otherwise stay (A26)."""
+    """Otherwise a thousand silent connections would stay open."""
     await served.sends(sent)
     served.timers.pass_s(HEAD_TIMEOUT_S / 2)
     await served.sends(sent[-1:])
@@ -284,8 +286,9 @@ async def test_headers_have_a_deadline(served, sent):
 
 
 async def test_each_later_request_has_the_deadline_too(served):
-    """The first request may be an honest one. Empty lines between two requests keep no connection
-    alive."""
+    """The first request may be valid. Empty lines between two requests do not keep a connection
+    alive.
+    """
     await served.sends(GET)
     for _ in range(3):
         served.timers.pass_s(served.protocol.timeout_keep_alive - 1)
@@ -298,7 +301,7 @@ async def test_each_later_request_has_the_deadline_too(served):
 
 
 async def test_headers_that_began_during_an_answer_have_the_deadline_too(served):
-    """And all of it: the answer before must neither end nor renew it."""
+    """They have the full deadline: the answer before them neither ends nor renews it."""
     served.released.clear()
     await served.sends(GET, GET[:9])
     served.timers.pass_s(HEAD_TIMEOUT_S / 2)
@@ -315,7 +318,7 @@ async def test_headers_that_began_during_an_answer_have_the_deadline_too(served)
 
 
 async def test_empty_lines_keep_no_connection_alive(served):
-    """RFC 9112 lets a server skip them before a request, so they are none."""
+    """RFC 9112 lets a server skip empty lines before a request, so they do not count as one."""
     await served.sends(GET)
     for _ in range(2):
         served.timers.pass_s(served.protocol.timeout_keep_alive / 2)
@@ -323,8 +326,8 @@ async def test_empty_lines_keep_no_connection_alive(served):
     assert served.pipe.closed
 
 
-async def test_a_refused_body_may_not_go_on_for_ever(served):
-    """The answer is there; the client sends on, a byte at a time."""
+async def test_a_refused_body_has_a_deadline(served):
+    """The answer has been sent, but the client goes on sending its body byte by byte."""
     served.reads_body = False
     await served.sends(POST, b"1\r\na\r\n")
     assert served.status == b"200"
@@ -343,7 +346,7 @@ async def test_pipelined_requests_have_a_bound(served):
 
 
 async def test_a_client_that_reads_nothing_is_cut_off(served):
-    """What was written for it stays in memory until it reads."""
+    """The answers stay in memory until the client reads them."""
     await served.sends(GET)
     served.pipe.unread_bytes = 1 << 20
     served.protocol.pause_writing()
@@ -359,7 +362,7 @@ async def test_a_client_that_reads_nothing_is_cut_off(served):
 
 
 async def test_a_connection_that_closes_does_not_wait_for_its_client(served):
-    """A closed connection whose last bytes are not read would stay open."""
+    """Otherwise a client that does not read the last bytes keeps the connection open."""
     await served.sends(GET)
     served.pipe.unread_bytes = 100
     served.timers.pass_s(served.protocol.timeout_keep_alive)
@@ -368,8 +371,8 @@ async def test_a_connection_that_closes_does_not_wait_for_its_client(served):
     assert served.pipe.aborted
 
 
-async def test_it_waits_until_its_headers_came_and_after_its_answer(served):
-    """Only a connection that waits makes room for another."""
+async def test_a_connection_waits_before_its_headers_and_after_its_answer(served):
+    """Only a waiting connection may be closed to make room for another."""
     held = served.connections
     served.released.clear()
     await served.sends(GET)
@@ -380,7 +383,7 @@ async def test_it_waits_until_its_headers_came_and_after_its_answer(served):
 
 
 async def test_an_upgrade_to_another_protocol_is_not_followed(served):
-    """The request is answered as any other, and the connection ends."""
+    """The server answers without an upgrade, and closes the connection."""
     await served.sends(
         b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nxx"
     )

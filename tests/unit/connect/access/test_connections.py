@@ -1,4 +1,4 @@
-"""Who is let in when many come, and who makes room."""
+"""Which connections are accepted when many arrive, and which are closed to make room."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from streams.connect.access.connections import Connections, site_of
 
 
 class Held:
-    """A connection that notes whether it was closed to make room."""
+    """A connection that records whether it was closed to make room."""
 
     closed = False
 
@@ -25,8 +25,10 @@ def _fill(connections: Connections, host: str, count: int) -> list[Held]:
     return made
 
 
-def test_waiting_connections_of_one_address_keep_nobody_out():
-    """One client opens what it can and sends nothing (A26): others, and itself, are still served."""
+def test_waiting_connections_of_one_address_block_no_other_client():
+    """One client opens all connections it can and stays silent: other clients and its own new
+    connections are served.
+    """
     connections = Connections(total_max=10, address_max=5)
     idle = _fill(connections, "192.0.2.1", 50)
     assert len(connections) == 5
@@ -35,7 +37,7 @@ def test_waiting_connections_of_one_address_keep_nobody_out():
 
 
 def test_the_address_with_the_most_makes_room():
-    """Many addresses attack together: those who hold one connection each keep it."""
+    """In an attack from many addresses, addresses with one connection each keep it."""
     connections = Connections(total_max=10, address_max=5)
     honest = _fill(connections, "198.51.100.1", 1)
     attackers = [_fill(connections, f"192.0.2.{i}", 5) for i in range(4)]
@@ -47,7 +49,7 @@ def test_the_address_with_the_most_makes_room():
 
 
 def test_connections_that_are_answered_are_not_closed():
-    """An answer under way is somebody's; only a new connection can be turned away then."""
+    """A connection with an answer under way is not closed; a new connection is refused then."""
     connections = Connections(total_max=4, address_max=2)
     busy = _fill(connections, "192.0.2.1", 2)
     for one in busy:
@@ -60,15 +62,15 @@ def test_connections_that_are_answered_are_not_closed():
 
 
 def test_one_network_of_ipv6_is_one_client():
-    """Every subscriber has 2^64 addresses to come from."""
+    """A subscriber has 2^64 IPv6 addresses."""
     assert site_of("2001:db8::1") == site_of("2001:db8::ffff:1") != site_of("2001:db8:0:1::1")
     assert site_of("::ffff:192.0.2.1") == site_of("192.0.2.1") != site_of("192.0.2.2")
     assert site_of("fe80::1%eth0") == site_of("fe80::2%eth0")
     assert site_of("/run/socket") == "/run/socket"
 
 
-def test_behind_a_proxy_all_come_from_its_address():
-    """A bound of one address would be a bound of all."""
+def test_behind_a_proxy_the_bound_of_an_address_does_not_apply():
+    """The bound of one address would apply to all clients."""
     connections = Connections(total_max=10, address_max=0)
     assert not any(one.closed for one in _fill(connections, "192.0.2.1", 10))
 
@@ -83,9 +85,10 @@ def test_behind_a_proxy_all_come_from_its_address():
         max_size=200,
     )
 )
-def test_the_counts_are_what_is_held(steps):
-    """Law: no bound is ever passed, a connection that was not closed is counted, and where any
-    connection waits nobody of an address below its bound is refused."""
+def test_the_counts_equal_the_open_connections(steps):
+    """Law: no bound is exceeded, every open connection is counted, and while any connection waits,
+    no address below its bound is refused.
+    """
     connections = Connections(total_max=8, address_max=3)
     open_: dict[Held, int] = {}
     waiting: set[Held] = set()
@@ -118,7 +121,7 @@ def test_the_counts_are_what_is_held(steps):
 
 @pytest.mark.parametrize("connection", [Held()])
 def test_leaving_twice_is_harmless(connection):
-    """A connection that made room is closed a moment later, and says so again."""
+    """A connection that made room is closed a moment later and reports it again."""
     connections = Connections(total_max=2, address_max=2)
     connections.leave(connection)
     assert connections.admit("192.0.2.1", connection)

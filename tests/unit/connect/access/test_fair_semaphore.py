@@ -1,4 +1,4 @@
-"""Places in turn: bounds, and how long one waits beside others that ask without end."""
+"""A fair semaphore: its bounds, and the wait beside owners with many requests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LONG_S = 60.0
 
 
 class Work:
-    """Runs until it is told to end, and notes who ran when."""
+    """Runs until the test ends it, and records the order of runs."""
 
     def __init__(self, turns: FairSemaphore) -> None:
         self.turns = turns
@@ -52,8 +52,8 @@ async def _settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_one_that_asks_once_waits_for_one_turn_of_the_others():
-    """Eight requests of one tenant used to keep another's page for 24 s (A50)."""
+async def test_a_single_request_waits_for_one_turn_of_the_others():
+    """Eight requests of one tenant must not delay another tenant's page for 24 s."""
     work = Work(FairSemaphore("x", places=2, owner_max=2, wait_s=LONG_S))
     for _ in range(20):
         await work.asks("greedy")
@@ -66,7 +66,7 @@ async def test_one_that_asks_once_waits_for_one_turn_of_the_others():
 
 
 async def test_an_owner_leaves_places_to_others():
-    """However many it asks for, and while nobody else does."""
+    """This holds also while no other owner waits."""
     work = Work(FairSemaphore("x", places=3, owner_max=2, wait_s=LONG_S))
     for _ in range(5):
         await work.asks("greedy")
@@ -76,8 +76,8 @@ async def test_an_owner_leaves_places_to_others():
     await work.close()
 
 
-async def test_a_wait_that_is_too_long_ends_and_gives_its_place_back():
-    """429, and nothing is left of it."""
+async def test_a_wait_beyond_its_limit_ends_and_frees_its_place():
+    """The request gets 429 and leaves no entry behind."""
     turns = FairSemaphore("x", places=1, owner_max=1, wait_s=0.01)
     work = Work(turns)
     await work.asks("a")
@@ -93,7 +93,7 @@ async def test_a_wait_that_is_too_long_ends_and_gives_its_place_back():
 
 
 async def test_waiting_requests_of_one_owner_are_bounded():
-    """Each holds a connection and memory."""
+    """Each waiting request takes a connection and memory."""
     work = Work(FairSemaphore("x", places=1, owner_max=1, wait_s=LONG_S))
     for _ in range(1 + WAITING_MAX):
         await work.asks("greedy")
@@ -114,8 +114,9 @@ async def test_waiting_requests_of_one_owner_are_bounded():
     st.integers(1, 2),
 )
 def test_places_are_neither_lost_nor_given_twice(steps, places, owner_max):
-    """Law: never more run than there are places, of one owner never more than its bound, a place is
-    free only if nobody who may have it waits, and in the end all are free."""
+    """Law: no more run than there are places, no owner exceeds its bound, a place is free only if
+    no allowed request waits, and at the end all places are free.
+    """
 
     async def run() -> None:
         turns = FairSemaphore("x", places=places, owner_max=owner_max, wait_s=LONG_S)

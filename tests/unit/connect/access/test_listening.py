@@ -1,4 +1,4 @@
-"""Where tokens may be sent in clear text: nowhere but inside one machine."""
+"""Tokens may be sent in clear text over loopback only."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from streams.core.errors import RefusedBySafety
     ],
 )
 def test_only_loopback_is_safe_by_itself(host, loopback):
-    """All addresses at once, private networks and names of others are the network."""
+    """All-interfaces addresses, private networks and host names count as the network."""
     assert is_loopback(host) is loopback
     if loopback:
         require_safe(host, tls=False, behind_tls=False)
@@ -38,12 +38,12 @@ def test_only_loopback_is_safe_by_itself(host, loopback):
 
 @pytest.mark.parametrize(("tls", "behind"), [(True, False), (False, True)])
 def test_encryption_makes_any_address_safe(tls, behind):
-    """Here or in front, someone has to have said so."""
+    """The configuration must state that TLS is used, here or in a proxy."""
     require_safe("10.0.0.7", tls=tls, behind_tls=behind)
 
 
 def shake_hands(server, client):
-    """A handshake in memory. Raises `ssl.SSLError`."""
+    """A TLS handshake in memory. Raises `ssl.SSLError`."""
     sent, received = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = [
         server.wrap_bio(sent, received, server_side=True),
@@ -60,7 +60,7 @@ def shake_hands(server, client):
 
 @pytest.mark.parametrize("version", ["TLSv1", "TLSv1_1", "TLSv1_2", "TLSv1_3"])
 def test_a_client_of_an_old_tls_is_refused(tmp_path, version):
-    """TLS 1.0 and 1.1 are broken (RFC 8996); a client that insists on them gets no token through."""
+    """TLS 1.0 and 1.1 are broken (RFC 8996)."""
     authority = trustme.CA()
     issued = authority.issue_cert("127.0.0.1")
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
@@ -70,7 +70,9 @@ def test_a_client_of_an_old_tls_is_refused(tmp_path, version):
     server = Listening(host="127.0.0.1", port=0, cert=cert, key=key).tls
     client = ssl.create_default_context()
     authority.configure_trust(client)
-    client.set_ciphers("DEFAULT:@SECLEVEL=0")  # else this client itself refuses what it is to try
+    client.set_ciphers(
+        "DEFAULT:@SECLEVEL=0"
+    )  # > otherwise the client library itself refuses the old version
     with (
         pytest.warns(DeprecationWarning, match="TLSv1")
         if version < "TLSv1_2"

@@ -1,4 +1,4 @@
-"""Tokens: what is kept of them, whom they let in, and when they stop."""
+"""Tokens: what the file stores, what each token allows, and when it ends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def bearer(text: str) -> str:
 
 
 def test_the_file_holds_no_secret_and_is_its_owners_alone(file):
-    """Whoever copies a backup must not be able to post events with it."""
+    """A copy of the file does not allow access."""
     _, text = file.create(tenant="acme", role=Role.OPERATE, now_ms=NOW_MS)
     assert text.split("_", 2)[2] not in file.path.read_text()
     assert text[13:] not in file.path.read_text()
@@ -34,8 +34,8 @@ def test_the_file_holds_no_secret_and_is_its_owners_alone(file):
     assert list(file.path.parent.glob("*.draft")) == []
 
 
-def test_a_token_speaks_for_its_tenant_and_allows_its_role(file):
-    """What a token may do is decided by the file, never by what the request claims."""
+def test_a_token_is_valid_for_its_tenant_and_role(file):
+    """The file decides what a token may do; claims of the request do not count."""
     made, text = file.create(tenant="acme", role=Role.OPERATE, now_ms=NOW_MS)
     found = Authenticator(file).token_of(bearer(text), NOW_MS)
     assert found == made
@@ -43,8 +43,8 @@ def test_a_token_speaks_for_its_tenant_and_allows_its_role(file):
     assert [found.speaks_for(tenant) for tenant in ("acme", "other")] == [True, False]
 
 
-def test_only_an_admin_speaks_for_every_tenant(file):
-    """A token of everybody's is for those who run the installation."""
+def test_only_the_role_admin_is_valid_for_every_tenant(file):
+    """A token for all tenants is for operators of the installation."""
     with pytest.raises(UsageError, match="--tenant"):
         file.create(tenant=None, role=Role.OPERATE, now_ms=NOW_MS)
     made, _ = file.create(tenant=None, role=Role.ADMIN, now_ms=NOW_MS)
@@ -54,14 +54,14 @@ def test_only_an_admin_speaks_for_every_tenant(file):
 @pytest.mark.parametrize("tenant", ["", "x" * 129])
 @pytest.mark.parametrize("role", Role)
 def test_a_tenant_without_a_name_is_refused(file, tenant, role):
-    """An unset variable of a shell must not make a token: "" once stood for all tenants."""
+    """An unset shell variable must not make a token for all tenants."""
     with pytest.raises(UsageError, match="--tenant"):
         file.create(tenant=tenant, role=role, now_ms=NOW_MS)
     assert not file.path.exists()
 
 
-def test_a_file_with_such_a_token_lets_nobody_in(file):
-    """It may have been written by hand, or by an older version."""
+def test_a_file_with_such_a_token_refuses_every_request(file):
+    """The file may be edited by hand, or come from an older version."""
     _, text = file.create(tenant="acme", role=Role.READ, now_ms=NOW_MS)
     file.path.write_text(file.path.read_text().replace('"acme"', '""'))
     with pytest.raises(TokensUnreadable):
@@ -70,7 +70,7 @@ def test_a_file_with_such_a_token_lets_nobody_in(file):
 
 @pytest.mark.parametrize("change", [str.upper, lambda t: t[:-1], lambda t: t + "x", lambda t: ""])
 def test_a_damaged_token_is_refused(file, change):
-    """Near misses are misses."""
+    """Every changed character invalidates the token."""
     _, text = file.create(tenant="acme", role=Role.READ, now_ms=NOW_MS)
     desk = Authenticator(file)
     assert desk.token_of(bearer(text), NOW_MS).tenant == "acme"
@@ -80,14 +80,14 @@ def test_a_damaged_token_is_refused(file, change):
 
 @pytest.mark.parametrize("header", [None, "", "Basic YTpi", "Bearer", "Bearer dia_00000000_x"])
 def test_other_headers_are_refused(file, header):
-    """No header, another scheme, an unknown id: one answer for all."""
+    """A missing header, another scheme and an unknown id get the same answer."""
     file.create(tenant="acme", role=Role.READ, now_ms=NOW_MS)
     with pytest.raises(Unauthenticated):
         Authenticator(file).token_of(header, NOW_MS)
 
 
 def test_the_secret_of_one_token_does_not_open_another(file):
-    """An id is public; it must be worth nothing alone."""
+    """An id is public and gives no access alone."""
     first, text = file.create(tenant="acme", role=Role.READ, now_ms=NOW_MS)
     second, _ = file.create(tenant="other", role=Role.ADMIN, now_ms=NOW_MS)
     with pytest.raises(Unauthenticated):
@@ -95,7 +95,7 @@ def test_the_secret_of_one_token_does_not_open_another(file):
 
 
 def test_a_token_ends_at_its_time(file):
-    """The first instant after the last is one too many."""
+    """The token is invalid from the first instant after its end."""
     _, text = file.create(tenant="acme", role=Role.READ, now_ms=NOW_MS, expires_ms=NOW_MS + 1000)
     desk = Authenticator(file)
     assert desk.token_of(bearer(text), NOW_MS + 999)
@@ -104,7 +104,7 @@ def test_a_token_ends_at_its_time(file):
 
 
 def test_a_revoked_token_ends_in_a_process_that_already_knows_it(file):
-    """Revoking must not wait for a restart."""
+    """Revocation takes effect without a restart."""
     kept, kept_text = file.create(tenant="acme", role=Role.READ, now_ms=NOW_MS)
     gone, gone_text = file.create(tenant="acme", role=Role.READ, now_ms=NOW_MS)
     desk = Authenticator(file)
@@ -115,8 +115,8 @@ def test_a_revoked_token_ends_in_a_process_that_already_knows_it(file):
     assert desk.token_of(bearer(kept_text), NOW_MS) == kept
 
 
-def test_a_damaged_file_lets_nobody_in_and_is_not_overwritten(file):
-    """An unreadable file is not an empty one: the next token would erase all others."""
+def test_a_damaged_file_refuses_every_request_and_is_not_overwritten(file):
+    """An unreadable file must not count as empty: the next token would erase all others."""
     file.create(tenant="acme", role=Role.READ, now_ms=NOW_MS)
     file.path.write_text("{")
     with pytest.raises(TokensUnreadable):
@@ -127,7 +127,7 @@ def test_a_damaged_file_lets_nobody_in_and_is_not_overwritten(file):
 
 
 def test_the_commands_create_list_and_revoke(tmp_path, capsys):
-    """What a person does, end to end: the printed token is the one that works, until revoked."""
+    """The printed token works until it is revoked."""
     home = ["--home", str(tmp_path), "--json"]
     assert main(["edge", "token", "create", "--tenant", "acme", "--days", "1", *home]) == 0
     shown = json.loads(capsys.readouterr().out)
@@ -146,7 +146,7 @@ def test_the_commands_create_list_and_revoke(tmp_path, capsys):
 
 
 def test_the_file_may_lie_elsewhere(tmp_path, monkeypatch):
-    """A cluster mounts it from a Secret; the one it is made from is made by the same commands."""
+    """A cluster mounts the file from a Secret, which is made by the same commands."""
     elsewhere = tmp_path / "tokens.json"
     monkeypatch.setenv("DIA_TOKENS_FILE", str(elsewhere))
     home = tmp_path / "home"
@@ -163,8 +163,8 @@ def test_the_file_may_lie_elsewhere(tmp_path, monkeypatch):
         (["--role", "read"], "--tenant"),
     ],
 )
-def test_wrong_usage_makes_no_token(tmp_path, capsys, argv, said):
-    """A mistyped role must not become a token of another."""
+def test_a_usage_error_makes_no_token(tmp_path, capsys, argv, said):
+    """A mistyped role must not make a token with another role."""
     assert main(["edge", "token", "create", *argv, "--home", str(tmp_path)]) == 2
     assert said in capsys.readouterr().err
     assert TokenFile.of(tmp_path).read() == []

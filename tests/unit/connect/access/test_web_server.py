@@ -1,4 +1,4 @@
-"""The server on real sockets of this machine, while clients misuse it."""
+"""The server on real local sockets, with misbehaving clients."""
 
 from __future__ import annotations
 
@@ -45,8 +45,9 @@ def authority() -> trustme.CA:
 
 @pytest.fixture(params=["plain", "tls"])
 def served(request, authority) -> Iterator[tuple[str, httpx.Client, list[str]]]:
-    """The address of a server that takes ten connections, a client that trusts it, and why it
-    refused others."""
+    """The address of a server that accepts ten connections, a client that trusts it, and the
+    reasons of its refusals.
+    """
     context, trusting = None, ssl.create_default_context()
     if request.param == "tls":
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -66,9 +67,10 @@ def served(request, authority) -> Iterator[tuple[str, httpx.Client, list[str]]]:
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHo", b"\x16\x03\x01"])
-def test_idle_and_half_open_connections_keep_nobody_out(served, sent):
-    """Three times the bound, from one client that says nothing more (A26); with TLS they have not
-    even shaken hands."""
+def test_idle_and_half_open_connections_block_no_other_client(served, sent):
+    """One client opens three times the bound and stays silent; with TLS it does not even complete
+    the handshake.
+    """
     url, client, refused = served
     with ExitStack() as stack:
         for _ in range(30):
@@ -80,8 +82,9 @@ def test_idle_and_half_open_connections_keep_nobody_out(served, sent):
 
 
 def test_a_last_response_ends_without_an_error(served, caplog):
-    """uvicorn closes the connection, then this protocol does; asyncio's TLS forgets at a second
-    close what it has still to send, and every later call on it fails."""
+    """uvicorn and this protocol both close the connection; at a second close asyncio's TLS discards
+    unsent data, and later calls fail.
+    """
     _, client, refused = served
     body = bytes(range(256)) * 8000
     for _ in range(3):
@@ -90,8 +93,8 @@ def test_a_last_response_ends_without_an_error(served, caplog):
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
-def test_bodies_come_whole_through_all_bounds(served):
-    """A body of many reads, declared and in chunks, on one connection."""
+def test_bodies_arrive_complete_within_all_bounds(served):
+    """Bodies of many reads, with a length and chunked, on one connection."""
     _, client, refused = served
     body = bytes(range(256)) * 8000
     for _ in range(2):
@@ -101,7 +104,7 @@ def test_bodies_come_whole_through_all_bounds(served):
 
 
 def test_clients_at_once_are_each_answered(served):
-    """As many as the server takes, each several times."""
+    """As many clients as the server accepts, several requests each."""
     _, client, _ = served
     answers: list[str] = []
 

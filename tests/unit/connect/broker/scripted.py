@@ -1,4 +1,4 @@
-"""A stand-in for aiokafka's client whose broker answers by script, in the protocol's own bytes."""
+"""A stand-in for aiokafka's client with scripted broker answers, in the bytes of the protocol."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ ALL_CODES = [code for code in range(-1, 130) if code != 0]
 
 
 def on_the_wire(answer: Any) -> Any:
-    """The answer as the client decodes it from the bytes of its schema."""
+    """The answer as the client decodes it from bytes of its schema."""
     return type(answer).decode(BytesIO(answer.encode()))
 
 
 def records(first: int, count: int) -> bytes:
-    """One batch of ``count`` records from offset ``first`` on."""
+    """One batch of ``count`` records from offset ``first``."""
     builder = DefaultRecordBatchBuilder(
         magic=2, compression_type=0, is_transactional=0, producer_id=-1, producer_epoch=-1,
         base_sequence=-1, batch_size=1 << 20,
@@ -36,7 +36,7 @@ def records(first: int, count: int) -> bytes:
 
 
 class ScriptedClient:
-    """Gives the answers of each request's API key in turn; the last one again and again."""
+    """Gives the scripted answers of each API key in order; the last one repeats."""
 
     def __init__(self) -> None:
         self.answers: dict[int, list[Any]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""Every answer that Kafka 4 may give to administration: none is read as "there is nothing"."""
+"""Answers of Kafka 4 to admin requests: no error counts as an empty answer."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def trimmed(*, code=0):
 
 
 async def test_a_committed_offset_comes_with_its_metadata(admin, script):
-    """The script speaks the protocol's bytes: this is the answer all others are told from."""
+    """The other tests vary this valid answer."""
     script(offsets((0, 42, 0), (1, -1, 0)))
     found = await admin.committed("g", [TP, TopicPartition(TOPIC, 1)])
     assert found == {TP: CommittedOffset(42, "m")}
@@ -84,15 +84,15 @@ async def test_a_committed_offset_comes_with_its_metadata(admin, script):
 
 @pytest.mark.parametrize("stable", [True, False])
 def test_the_request_says_whether_it_wants_stable_offsets(stable):
-    """Bytes of OffsetFetch v7, by the protocol's grammar."""
+    """The bytes of OffsetFetch v7, by the protocol's grammar."""
     struct = OffsetFetch("g", [TP], stable=stable).prepare({9: (1, 10)})
     assert struct.encode() == b"\x02g\x02\x02t\x02\x00\x00\x00\x00\x00" + bytes([stable, 0])
     assert (struct.API_VERSION, struct.FLEXIBLE_VERSION) == (7, True)
 
 
 @pytest.mark.parametrize("code", PASSING)
-async def test_a_coordinator_that_is_not_ready_is_asked_again(admin, script, code):
-    """It answers without any topic, which must not pass for a group without offsets."""
+async def test_a_coordinator_that_is_not_ready_is_requested_again(admin, script, code):
+    """Its answer has no topics, which must not count as a group without offsets."""
     if code == UNKNOWN_TOPIC:
         return
     script(offsets(code=code), offsets((0, 42, code)), offsets((0, 42, 0)))
@@ -101,29 +101,29 @@ async def test_a_coordinator_that_is_not_ready_is_asked_again(admin, script, cod
 
 @pytest.mark.parametrize("code", LASTING)
 @pytest.mark.parametrize("whole", [True, False], ids=["answer", "partition"])
-async def test_a_refusal_that_lasts_is_an_error(admin, script, code, whole):
-    """The guard of the changelog, shed returns and edges all believe this answer."""
+async def test_a_permanent_refusal_is_an_error(admin, script, code, whole):
+    """The changelog check, shed returns and edges rely on this answer."""
     script(offsets(code=code) if whole else offsets((0, -1, code)))
     with pytest.raises(DiaError):
         await admin.committed("g", [TP])
 
 
-async def test_a_partition_that_is_left_out_is_asked_about_again(admin, script):
-    """Only offset -1 says that nothing is committed."""
+async def test_a_partition_missing_in_the_answer_is_requested_again(admin, script):
+    """Only offset -1 means that the group has no committed offset."""
     script(offsets((1, 7, 0)), offsets(), offsets((0, 42, 0)))
     assert await admin.committed("g", [TP]) == {TP: CommittedOffset(42, "m")}
 
 
-async def test_partitions_that_commit_in_turn_are_told_one_after_the_other(admin, script):
-    """Of a thousand partitions that commit every second some transaction is always open."""
+async def test_offsets_of_partitions_that_commit_in_turn_are_collected(admin, script):
+    """With a thousand partitions that commit every second, some transaction is always open."""
     other = TopicPartition(TOPIC, 1)
     script(offsets((0, 42, 88), (1, 7, 0)), offsets((0, 43, 0)))
     found = await admin.committed("g", [TP, other])
     assert found == {TP: CommittedOffset(43, "m"), other: CommittedOffset(7, "m")}
 
 
-async def test_a_refusal_that_lasts_is_not_hidden_by_one_that_passes(admin, script):
-    """Else a missing right would look like a broker that is slow."""
+async def test_a_permanent_refusal_is_not_hidden_by_a_transient_one(admin, script):
+    """Otherwise a missing permission would look like a slow broker."""
     script(offsets((0, -1, 88), (1, -1, 29)))
     with pytest.raises(BrokerUnavailable, match=r"(?i)authoriz"):
         await admin.committed("g", [TP, TopicPartition(TOPIC, 1)])
@@ -131,7 +131,7 @@ async def test_a_refusal_that_lasts_is_not_hidden_by_one_that_passes(admin, scri
 
 @pytest.mark.parametrize("code", COORDINATOR)
 async def test_a_coordinator_that_is_not_found_is_an_error(admin, code):
-    """Nobody was asked then."""
+    """Without a coordinator no broker was asked."""
     found = FindCoordinatorResponse_v1(0, code, None, -1, "", -1)
     admin._client._client.answers[found.API_KEY] = [found]
     with pytest.raises(BrokerUnavailable):
@@ -142,7 +142,7 @@ async def test_a_coordinator_that_is_not_found_is_an_error(admin, code):
 
 
 async def test_topics_are_described(admin, script):
-    """Only what was set on the topic itself."""
+    """Only configuration set on the topic itself is returned."""
     script(metadata(topic()), configs())
     assert await admin.describe_topics() == {TOPIC: TopicConfig(TOPIC, 2, 3, {"retention.ms": "1"})}
 
@@ -152,57 +152,57 @@ async def test_topics_are_described(admin, script):
     [metadata(topic(code=5, partitions=0)), metadata(topic(partitions=0))],
     ids=["no leader", "no partitions"],
 )
-async def test_a_topic_without_partitions_is_asked_about_again(admin, script, refused):
-    """It would be planned, audited and shown as one of no partitions."""
+async def test_a_topic_without_partitions_is_requested_again(admin, script, refused):
+    """Otherwise the topic would be planned, audited and shown without partitions."""
     script(refused, metadata(topic()), configs())
     assert (await admin.describe_topics())[TOPIC].partitions == 2
 
 
 async def test_a_topic_that_is_being_deleted_is_not_described(admin, script):
-    """The list of all may still have it, without a leader or a partition."""
+    """The list of topics may still contain it, without a leader or a partition."""
     script(metadata(topic("gone", code=UNKNOWN_TOPIC, partitions=0), topic()), configs())
     assert [*await admin.describe_topics()] == [TOPIC]
 
 
 @pytest.mark.parametrize("code", [code for code in LASTING if code != UNKNOWN_TOPIC])
 async def test_a_topic_that_is_refused_is_an_error(admin, script, code):
-    """A topic that one may not see is not a topic that is absent."""
+    """A topic without permission does not count as absent."""
     script(metadata(topic(code=code)), configs())
     with pytest.raises(DiaError):
         await admin.describe_topics()
 
 
 @pytest.mark.parametrize("code", LASTING)
-async def test_configuration_that_is_refused_is_an_error(admin, script, code):
-    """It was read as a topic on which nothing is set, and planned to be set anew."""
+async def test_a_refused_read_of_configuration_is_an_error(admin, script, code):
+    """Otherwise the topic would seem to have no configuration, and a plan would set it again."""
     script(metadata(topic()), configs(code=code))
     with pytest.raises(DiaError):
         await admin.describe_topics()
 
 
-async def test_configuration_that_is_left_out_is_asked_for_again(admin, script):
-    """An answer about another topic is none."""
+async def test_missing_configuration_is_requested_again(admin, script):
+    """An answer for another topic does not count."""
     script(metadata(topic()), configs(name="other"), configs())
     assert (await admin.describe_topics())[TOPIC].config == {"retention.ms": "1"}
 
 
-async def test_a_cluster_that_does_not_say_its_id_is_asked_again(admin, script):
-    """A plan would be bound to the cluster "None"."""
+async def test_a_missing_cluster_id_is_requested_again(admin, script):
+    """Otherwise a plan would be bound to the cluster "None"."""
     script(metadata(cluster=None), metadata(cluster="c"))
     assert await admin.cluster_id() == "c"
 
 
 @pytest.mark.parametrize("code", [code for code in LASTING if code != 36])
 async def test_a_topic_that_is_not_created_is_an_error(admin, script, code):
-    """36 says that it exists."""
+    """Code 36 means that the topic exists."""
     script(metadata(topic()), CreateTopicsResponse_v3(0, [(TOPIC, code, None)]))
     with pytest.raises(DiaError):
         await admin.create_topics([TopicConfig(TOPIC, 1, 1, {})])
 
 
 @pytest.mark.parametrize("code", LASTING)
-async def test_configuration_that_is_not_changed_is_an_error(admin, script, code):
-    """A value that was refused must not look set."""
+async def test_a_refused_change_of_configuration_is_an_error(admin, script, code):
+    """A refused value must not appear as set."""
     script(AlterResponse(0, [(code, "why", 2, TOPIC)]))
     with pytest.raises(DiaError):
         await admin.alter_config(TOPIC, {"retention.ms": "1"})
@@ -212,14 +212,14 @@ async def test_configuration_that_is_not_changed_is_an_error(admin, script, code
 
 
 async def test_a_log_is_trimmed(admin, script):
-    """One request, for the offset that was named."""
+    """One request with the given offset."""
     script(metadata(topic()), trimmed())
     await admin.delete_records({TP: 5})
     assert _trims(admin) == [5]
 
 
 async def test_an_offset_ahead_of_the_leader_is_not_replaced_by_another(admin, script):
-    """A leader that just changed may be behind: "up to the end" would delete live commits."""
+    """A new leader may be behind: a trim "up to the end" would delete live commits."""
     script(metadata(topic()), trimmed(code=1))
     with pytest.raises(BrokerUnavailable, match="Nothing was deleted"):
         await admin.delete_records({TP: 1000})
@@ -227,8 +227,8 @@ async def test_an_offset_ahead_of_the_leader_is_not_replaced_by_another(admin, s
 
 
 @pytest.mark.parametrize("code", [code for code in PASSING if code != UNKNOWN_TOPIC])
-async def test_a_trim_that_may_pass_is_asked_for_again(admin, script, code):
-    """With the same offset: it may be done any number of times."""
+async def test_a_trim_with_a_transient_error_is_repeated(admin, script, code):
+    """The repeated request has the same offset, so it is idempotent."""
     script(metadata(topic()), trimmed(code=code), trimmed())
     await admin.delete_records({TP: 5})
     assert _trims(admin) == [5, 5]
@@ -236,21 +236,21 @@ async def test_a_trim_that_may_pass_is_asked_for_again(admin, script, code):
 
 @pytest.mark.parametrize("code", FINAL)
 async def test_a_trim_that_is_refused_is_an_error(admin, script, code):
-    """A topic without deletion, an operator who may not delete."""
+    """Causes are a topic without deletion and a missing permission."""
     script(metadata(topic()), trimmed(code=code))
     with pytest.raises(DiaError):
         await admin.delete_records({TP: 5})
 
 
-async def test_a_trim_without_a_word_about_the_partition_is_asked_for_again(admin, script):
-    """Nothing was done, and nothing said so."""
+async def test_a_trim_without_an_answer_for_the_partition_is_repeated(admin, script):
+    """The leader deleted nothing and reported nothing."""
     script(metadata(topic()), DeleteRecordsResponse_v2(0, [], {}), trimmed())
     await admin.delete_records({TP: 5})
     assert _trims(admin) == [5, 5]
 
 
 def _trims(admin):
-    """The offsets that DeleteRecords was asked for, in turn."""
+    """The offsets of the DeleteRecords requests, in order."""
     requests = [
         r for r in admin._client._client.asked if type(r).__name__ == "DeleteRecordsRequest"
     ]

@@ -1,4 +1,4 @@
-"""What a client shows to Kafka, and which half-made settings are refused before it connects."""
+"""Kafka credentials of a client, and incomplete settings that are refused before it connects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streams.core.settings import Settings
 
 @pytest.fixture
 def files(tmp_path):
-    """A password file and a certificate of a made-up authority, as settings."""
+    """A password file and a certificate of a test authority, as settings."""
     authority = trustme.CA()
     own = authority.issue_cert("client.example")
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
@@ -33,12 +33,12 @@ def _security(**values):
 
 
 def test_plaintext_sends_nothing():
-    """The local stack needs no credentials, and gets none."""
+    """The local stack needs no credentials."""
     assert _security().client_options() == {"security_protocol": "PLAINTEXT"}
 
 
 def test_sasl_over_tls_reaches_every_client(files):
-    """User, password and trust go into the options that all clients are made of."""
+    """All clients are built from these options."""
     security = _security(kafka_security_protocol="SASL_SSL", kafka_sasl_user="dia", **files)
     options = KafkaConnection(bootstrap="kafka:9093", security=security).client_options()
     assert options["security_protocol"] == "SASL_SSL"
@@ -49,7 +49,7 @@ def test_sasl_over_tls_reaches_every_client(files):
 
 
 def test_the_password_is_not_shown(files):
-    """An object that ends up in a log line must not bring its secret along."""
+    """The object may appear in a log line."""
     security = _security(kafka_security_protocol="SASL_SSL", kafka_sasl_user="dia", **files)
     shown = repr(security) + repr(KafkaConnection(bootstrap="kafka:9093", security=security))
     assert "dia" in shown
@@ -81,14 +81,14 @@ def test_the_password_is_not_shown(files):
         ),
     ],
 )
-def test_half_made_settings_are_refused(values, named):
-    """A protection that somebody believes in and that is not there is worse than none."""
+def test_incomplete_settings_are_refused(values, named):
+    """An incomplete setting must not silently disable protection."""
     with pytest.raises(UsageError, match=named):
         _security(**values)
 
 
-def test_a_file_that_is_no_certificate_is_named(files, tmp_path):
-    """OpenSSL's own message names neither the file nor the setting."""
+def test_an_invalid_certificate_file_is_named(files, tmp_path):
+    """OpenSSL's message names neither the file nor the setting."""
     (tmp_path / "ca.pem").write_text("not a certificate")
     security = _security(kafka_security_protocol="SSL", kafka_ca_file=files["kafka_ca_file"])
     with pytest.raises(UsageError, match=r"DIA_KAFKA_CA_FILE=.*ca\.pem"):

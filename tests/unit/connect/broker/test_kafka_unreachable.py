@@ -1,4 +1,4 @@
-"""What the Kafka clients do when nobody listens at the address."""
+"""Kafka clients at an address without a listener."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from streams.core.errors import BrokerUnavailable
 NOBODY = "127.0.0.1:1"
 
 
-class Deaf:
-    """A listener that is never told anything."""
+class UnusedListener:
+    """A listener that gets no callback."""
 
     async def on_revoked(self, partitions):
         raise AssertionError
@@ -30,7 +30,7 @@ def broker():
 @pytest.mark.parametrize(
     "connect",
     [
-        lambda broker: broker.consumer("group", ["topic"], "one").start(Deaf()),
+        lambda broker: broker.consumer("group", ["topic"], "one").start(UnusedListener()),
         lambda broker: broker.transactional_producer("id").start(),
         lambda broker: broker.plain_producer().start(),
         lambda broker: broker.reader(),
@@ -39,15 +39,15 @@ def broker():
     ids=["consumer", "transactional producer", "plain producer", "reader", "admin"],
 )
 async def test_starting_names_the_address_and_leaves_nothing_behind(broker, connect):
-    """A command must say where it looked; a worker that retries must not collect clients."""
+    """A command must name the address, and a worker that retries must not accumulate clients."""
     before = asyncio.all_tasks()
     with pytest.raises(BrokerUnavailable, match=NOBODY):
         await connect(broker)
     assert asyncio.all_tasks() <= before
 
 
-async def test_closing_what_never_started_is_harmless(broker):
-    """Clean-up runs whatever happened before."""
+async def test_closing_a_client_that_never_started_is_harmless(broker):
+    """Clean-up runs after every failure."""
     await broker.consumer("group", ["topic"], "one").stop()
     await broker.transactional_producer("id").close()
     await broker.plain_producer().close()

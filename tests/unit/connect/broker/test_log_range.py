@@ -1,4 +1,4 @@
-"""A known part of a log is read to its end, whatever the single answers look like."""
+"""A given range of a log is read to its end, whatever the single answers hold."""
 
 from __future__ import annotations
 
@@ -45,18 +45,18 @@ async def read(broker, end=RECORDS + 1):
     ],
     ids=["empty", "short", "throttled", "behind"],
 )
-async def test_answers_that_give_less_are_followed_by_others(broker, spoiled):
-    """Each of them was once the end of a restore."""
+async def test_short_answers_are_followed_by_further_requests(broker, spoiled):
+    """None of these answers may end a restore."""
     broker.faults.spoil_reads(spoiled, times=2)
     if spoiled.behind:
-        # Of two such answers the second has nothing more to give.
+        # The second of two such answers has no more records to give.
         with pytest.raises(BrokerUnavailable, match="not up to date"):
             await read(broker)
     assert await read(broker) == [b"%d" % n for n in range(RECORDS)]
 
 
-async def test_an_end_that_is_never_reached_is_an_error(broker):
-    """A log that is shorter than it was must not be read as a whole one."""
+async def test_a_range_whose_end_is_not_reached_is_an_error(broker):
+    """A log that became shorter must not count as read to its end."""
     broker.log(TP).lose_tail(12)
     with pytest.raises(BrokerUnavailable, match="from offset 12 on"):
         await read(broker)
@@ -64,12 +64,12 @@ async def test_an_end_that_is_never_reached_is_an_error(broker):
 
 @pytest.mark.parametrize(("until", "goes_on"), [(7, 7), (20, 20), (21, 6), (1 << 40, 6)])
 def test_a_damaged_header_does_not_hide_the_rest_of_the_log(until, goes_on):
-    """It may name any end: what lies behind the batch is looked for, offset by offset."""
+    """Its header may name any end offset, so the reader tries the following offsets one by one."""
     assert behind(BatchUnreadable(TP, 5, until, "damaged"), 20) == goes_on
 
 
 async def _committed(clock, marker_delay_s):
-    """A broker with one record that was just committed."""
+    """A broker with one record whose commit has just been answered."""
     broker = MemoryBroker(clock, marker_delay_s=marker_delay_s)
     admin = await broker.admin()
     await admin.create_topics([TopicConfig(TP.topic, 1, 1, {})])
@@ -81,8 +81,8 @@ async def _committed(clock, marker_delay_s):
     return broker
 
 
-async def test_what_was_committed_is_read_by_the_next_command():
-    """The commit is answered before its marker lies in the log, and readers end below it."""
+async def test_a_committed_record_is_read_by_the_next_command():
+    """The commit is answered before its marker is in the log, and readers stop before it."""
     clock = VirtualClock()
     broker = await _committed(clock, 5.0)
     reader = await broker.reader()
@@ -95,8 +95,8 @@ async def test_what_was_committed_is_read_by_the_next_command():
     assert await read(broker, 2) == [b"decided"]
 
 
-async def test_a_commit_that_cannot_be_seen_yet_is_no_failure(monkeypatch):
-    """It stands: a command that failed now would be given again."""
+async def test_a_commit_that_is_not_visible_yet_is_no_error(monkeypatch):
+    """The commit is valid: a command that failed here would be repeated."""
     monkeypatch.setattr("streams.connect.broker.log_range.DECIDED_TIMEOUT_S", 0.0)
     broker = await _committed(VirtualClock(), 60.0)
     await until_readable(await broker.reader(), TP, SystemClock())

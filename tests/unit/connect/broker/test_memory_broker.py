@@ -1,4 +1,4 @@
-"""What only the in-memory broker does: time that is told to move, and bad weather on demand."""
+"""Features that only the memory broker has: a virtual clock, and faults on demand."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BOTH = frozenset({FIRST, SECOND})
 
 
 class Seeker:
-    """A listener that starts each partition at zero and keeps the calls."""
+    """A listener that seeks each partition to offset 0 and records the calls."""
 
     def __init__(self, consumer):
         self.consumer = consumer
@@ -71,7 +71,7 @@ async def values(broker, tp=FIRST):
 
 
 async def test_an_abandoned_transaction_is_aborted_by_the_clock(broker, clock):
-    """Otherwise a dead owner would hold every reader back for ever."""
+    """Otherwise a dead owner would hold back every reader."""
     dead = await started(broker)
     await dead.begin()
     await send(dead)
@@ -86,7 +86,7 @@ async def test_an_abandoned_transaction_is_aborted_by_the_clock(broker, clock):
 
 
 async def test_a_transaction_past_its_timeout_is_fenced(broker, clock):
-    """A pause longer than the timeout must not end in a commit of half a transaction."""
+    """After a pause beyond the timeout, half a transaction must not be committed."""
     slow = await started(broker)
     await slow.begin()
     await send(slow)
@@ -96,7 +96,7 @@ async def test_a_transaction_past_its_timeout_is_fenced(broker, clock):
 
 
 async def test_a_waiting_consumer_wakes_when_a_transaction_times_out(broker, clock):
-    """The last stable offset moves then, and records behind it become visible."""
+    """The last stable offset moves then, and the records after it become visible."""
     dead = await started(broker, "dead")
     await dead.begin()
     await send(dead, b"dead")
@@ -114,7 +114,7 @@ async def test_a_waiting_consumer_wakes_when_a_transaction_times_out(broker, clo
 
 
 async def test_a_silent_member_is_replaced_after_its_session(broker, clock):
-    """A frozen process keeps its partitions for one session timeout, then loses them."""
+    """A frozen process keeps its partitions for one session timeout."""
     frozen, seen_by_frozen = await joined(broker, "frozen")
     frozen.mute()
     other = broker.consumer("group", [TOPIC], "other")
@@ -137,7 +137,7 @@ async def test_a_silent_member_is_replaced_after_its_session(broker, clock):
 
 
 async def test_a_member_may_be_evicted_once_in_a_session(broker, clock):
-    """A takeover during a rolling restart is not two processes fighting."""
+    """A takeover during a rolling restart is not a conflict of two processes."""
     old, _ = await joined(broker, "same")
     old.mute()
     new, _ = await joined(broker, "same")
@@ -151,7 +151,7 @@ async def test_a_member_may_be_evicted_once_in_a_session(broker, clock):
 
 
 async def test_two_live_holders_of_one_id_end_in_a_conflict_for_one(broker):
-    """One of them must survive: it is the one that holds the id."""
+    """The process that holds the id must survive."""
     first, _ = await joined(broker, "same")
     second, _ = await joined(broker, "same")
     await settle()
@@ -166,7 +166,7 @@ async def test_two_live_holders_of_one_id_end_in_a_conflict_for_one(broker):
 
 
 async def test_a_forced_rebalance_revokes_and_assigns(broker):
-    """Rebalances come for no reason of ours; the engine must take any number of them."""
+    """Rebalances come from outside; the engine must accept any number of them."""
     consumer, seeker = await joined(broker, "one")
     broker.rebalance("group")
     await settle()
@@ -175,7 +175,7 @@ async def test_a_forced_rebalance_revokes_and_assigns(broker):
 
 
 async def test_callbacks_can_be_delivered_twice(broker):
-    """A listener has to bear hearing the same assignment again."""
+    """A listener must accept the same assignment twice."""
     broker.faults.duplicate_callbacks()
     consumer, seeker = await joined(broker, "one")
     assert seeker.calls == [("assigned", BOTH)] * 2
@@ -184,7 +184,7 @@ async def test_callbacks_can_be_delivered_twice(broker):
 
 @pytest.mark.parametrize("applied", [True, False])
 async def test_the_answer_to_a_commit_can_be_lost(broker, applied):
-    """The log, not the answer, says whether a commit happened."""
+    """The log, not the answer, decides whether a commit took place."""
     broker.faults.doubt_commit(applied=applied, nth=2)
     producer = await started(broker)
     for value in (b"first", b"second"):
@@ -200,7 +200,7 @@ async def test_the_answer_to_a_commit_can_be_lost(broker, applied):
 
 
 async def test_one_send_can_be_refused(broker):
-    """The refusal names itself through the awaitable and spoils the commit."""
+    """The awaitable raises the refusal, and the commit fails."""
     broker.faults.refuse_send(nth=2)
     producer = await started(broker)
     await producer.begin()
@@ -214,7 +214,7 @@ async def test_one_send_can_be_refused(broker):
 
 
 async def test_a_delayed_call_waits_on_the_clock(broker, clock):
-    """Slow commits are where deadlines are tested."""
+    """Slow commits test the deadlines."""
     broker.faults.delay("commit", 5.0)
     producer = await started(broker)
     await producer.begin()
@@ -228,8 +228,8 @@ async def test_a_delayed_call_waits_on_the_clock(broker, clock):
     assert await values(broker) == [b"v"]
 
 
-async def test_healing_voids_what_still_awaits_a_delayed_call(broker, clock):
-    """A history whose weather is over must not lose its only survivor to a fault of before."""
+async def test_healing_cancels_pending_effects_of_a_delayed_call(broker, clock):
+    """After a simulated history has healed, an earlier fault must not end its last process."""
     struck = []
 
     async def effect():
@@ -246,8 +246,8 @@ async def test_healing_voids_what_still_awaits_a_delayed_call(broker, clock):
 
 
 @pytest.mark.parametrize("code", [*COORDINATOR_REFUSALS])
-async def test_a_refused_question_for_offsets_is_asked_again_or_raised(broker, clock, code):
-    """As the real client does it: a code that passes is waited for, another is an error."""
+async def test_a_refused_request_for_offsets_is_retried_or_raised(broker, clock, code):
+    """As with the real client: a transient code is retried, another is an error."""
     admin, producer = await broker.admin(), await started(broker)
     await producer.begin()
     await producer.send_offsets({FIRST: CommittedOffset(7, "")}, "g")
@@ -264,7 +264,7 @@ async def test_a_refused_question_for_offsets_is_asked_again_or_raised(broker, c
 
 
 async def test_a_trim_that_the_leader_refuses_deletes_nothing(broker):
-    """Its end may lag behind what the group has committed."""
+    """The leader's end may lag behind the committed offset."""
     producer, admin = await started(broker), await broker.admin()
     await producer.begin()
     await send(producer)
@@ -277,8 +277,8 @@ async def test_a_trim_that_the_leader_refuses_deletes_nothing(broker):
     assert broker.log(FIRST).start_offset == 1
 
 
-async def test_a_log_without_its_tail_gives_its_offsets_again(broker):
-    """After an unclean election the new leader appends where its own log ends."""
+async def test_a_log_that_lost_its_tail_reuses_offsets(broker):
+    """After an unclean election the new leader appends at the end of its own log."""
     producer = await started(broker)
     for _ in range(2):
         await producer.begin()
@@ -292,8 +292,8 @@ async def test_a_log_without_its_tail_gives_its_offsets_again(broker):
     assert await values(broker) == [b"v", b"v"]
 
 
-async def test_a_read_that_gets_nothing_below_the_end_waits_and_fails(broker, clock):
-    """An empty batch would be taken for the end."""
+async def test_an_empty_read_below_the_end_waits_and_fails(broker, clock):
+    """Otherwise an empty batch would count as the end."""
     producer = await started(broker)
     await producer.begin()
     await send(producer)
@@ -320,7 +320,7 @@ async def test_duplicate_markers_take_offsets_and_change_nothing_else(broker):
 
 
 async def test_a_broker_that_is_down_refuses_calls_and_looks_silent_to_consumers(broker, clock):
-    """An outage must look to the engine as it does with the real client."""
+    """The engine must see the same outage as with the real client."""
     consumer, _ = await joined(broker, "one")
     producer = await started(broker)
     await producer.begin()
@@ -345,7 +345,7 @@ async def test_a_broker_that_is_down_refuses_calls_and_looks_silent_to_consumers
 
 
 async def test_a_commit_while_the_broker_is_down_is_in_doubt(broker):
-    """Nothing is known then, and the producer is done for."""
+    """The outcome is unknown, and the producer cannot be used again."""
     producer = await started(broker)
     await producer.begin()
     await send(producer)
@@ -357,8 +357,8 @@ async def test_a_commit_while_the_broker_is_down_is_in_doubt(broker):
         await producer.abort()
 
 
-async def test_wall_time_is_the_brokers_even_when_it_steps(broker, clock):
-    """LogAppendTime follows the broker's clock, backwards too."""
+async def test_append_time_follows_the_brokers_clock_even_when_it_steps(broker, clock):
+    """LogAppendTime follows the broker's clock, also backwards."""
     admin = await broker.admin()
     await admin.alter_config(TOPIC, {"message.timestamp.type": "LogAppendTime"})
     producer = broker.plain_producer()
@@ -372,7 +372,7 @@ async def test_wall_time_is_the_brokers_even_when_it_steps(broker, clock):
 
 
 async def test_a_late_marker_hides_its_records_and_holds_the_next_transaction(broker, clock):
-    """A commit returns when the coordinator decided, before every partition heard of it."""
+    """A commit returns when the coordinator has decided, before every partition has its marker."""
     first = await started(broker)
     await first.begin()
     await send(first)
@@ -397,7 +397,7 @@ async def test_a_late_marker_hides_its_records_and_holds_the_next_transaction(br
 
 
 async def test_a_new_leader_gives_less_until_its_followers_caught_up(broker, clock):
-    """Nothing is lost: reads end early, and the end of the log is not told meanwhile."""
+    """No record is lost: reads end early, and the end of the log is unknown meanwhile."""
     producer = broker.plain_producer()
     for _ in range(6):
         await (await producer.send(TOPIC, b"k", b"v"))
@@ -418,8 +418,9 @@ async def test_a_new_leader_gives_less_until_its_followers_caught_up(broker, clo
 @pytest.mark.parametrize("code", TRANSACTION_REFUSALS)
 @pytest.mark.parametrize("applied", [True, False])
 async def test_a_coordinator_that_moves_refuses_a_commit(broker, clock, code, applied):
-    """A code that passes by itself is asked about again; any other ends the producer, and what
-    became of the transaction is not known."""
+    """A transient code is retried. Any other ends the producer, and the outcome of the transaction
+    is unknown.
+    """
     producer = await started(broker)
     await producer.begin()
     await send(producer)

@@ -1,4 +1,4 @@
-"""A client that lives for one block is closed however the block ends."""
+"""A client that is opened for one block is closed at every exit from the block."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def connecting(client: Client, error: Exception | None = None) -> Client:
 
 
 async def test_a_block_closes_its_client_once_also_when_it_raises():
-    """A command that fails must not leave a connection behind."""
+    """A failing command must not leave a connection open."""
     client = Client()
 
     async def block() -> None:
@@ -36,7 +36,7 @@ async def test_a_block_closes_its_client_once_also_when_it_raises():
 
 
 async def test_the_second_client_closes_the_first_when_it_cannot_connect():
-    """Two clients in one statement: the broker may be lost between them."""
+    """With two clients in one statement, the broker may be lost between them."""
     client = Client()
     with pytest.raises(OSError, match="away"):
         async with opened(connecting(client)), opened(connecting(Client(), OSError("away"))):

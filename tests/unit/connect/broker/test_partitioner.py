@@ -1,4 +1,4 @@
-"""The partition of a key has to be the one every other Kafka client computes."""
+"""The partition of a key must be the one that every other Kafka client computes."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from streams.connect.broker.partitioner import murmur2, partition_of
     ],
 )
 def test_the_vectors_of_kafkas_own_test_hold(key, signed):
-    """These values are in Kafka's UtilsTest: they pin the function across clients."""
+    """The values come from Kafka's UtilsTest."""
     assert murmur2(key) == signed & 0xFFFFFFFF
 
 
 @given(st.binary(max_size=64))
 def test_every_key_hashes_as_in_the_client(key):
-    """A record sent through aiokafka's own partitioner must not land elsewhere."""
+    """A record sent through aiokafka's own partitioner must land in the same partition."""
     assert murmur2(key) == client_murmur2(key)
 
 
-def test_a_key_that_is_too_long_to_be_remembered_hashes_alike():
-    """Else a long key would lie in one partition for some clients, and in another for dia."""
+def test_a_key_that_is_too_long_for_the_cache_hashes_alike():
+    """Otherwise a long key would lie in one partition for other clients, and in another for dia."""
     for size in (255, 256, 257, 5000):
         key = bytes(range(251)) * 20
         assert murmur2(key[:size]) == client_murmur2(key[:size])
 
 
 @given(st.binary(max_size=64), st.integers(min_value=1, max_value=1000))
-def test_a_partition_exists(key, partitions):
-    """The sign bit is cleared before the remainder is taken."""
+def test_the_partition_is_within_range(key, partitions):
+    """The sign bit is cleared before the modulo."""
     assert 0 <= partition_of(key, partitions) < partitions

@@ -1,4 +1,4 @@
-"""Every answer that Kafka 4 may give to a fetch or to a question for an offset."""
+"""Answers of Kafka 4 to a fetch and to ListOffsets."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def listed(offset, *, code=0):
 
 
 def listed_both(*entries, throttle_ms=0):
-    """``entries`` are partition, code and offset."""
+    """``entries`` are tuples of partition, code and offset."""
     told = [(partition, code, -1, offset) for partition, code, offset in entries]
     return OffsetResponse_v3(throttle_ms, [(TOPIC, told)])
 
@@ -48,62 +48,62 @@ async def values(reader, offset=0):
 
 
 async def test_records_are_returned(reader):
-    """The script speaks the protocol's bytes: this is the answer all others are told from."""
+    """The other tests vary this valid answer."""
     reader._client.script(fetched(records(0, 2)))
     batch = await reader.read(TP, 0)
     assert (batch.values, batch.offsets, batch.end) == ([b"v0", b"v1"], [0, 1], 2)
 
 
 async def test_an_answer_of_an_older_version_is_read_by_its_names(reader):
-    """Between versions 4 and 11 fields came in between the others."""
+    """Versions 4 to 11 add fields in the middle."""
     partition = (0, 0, 10, 10, None, records(0, 1))
     reader._client.script(FetchResponse_v4(0, [(TOPIC, [partition])]))
     assert await values(reader) == [b"v0"]
 
 
-async def test_nothing_at_the_last_stable_offset_is_the_end(reader):
-    """Only this empty answer may be passed on."""
+async def test_an_empty_answer_at_the_last_stable_offset_is_the_end(reader):
+    """Only this empty answer may be returned to the caller."""
     reader._client.script(fetched(stable=7))
     batch = await reader.read(TP, 7)
     assert (len(batch), batch.end, len(reader._client.asked)) == (0, 7, 1)
 
 
-async def test_nothing_below_the_last_stable_offset_is_asked_for_again(reader):
-    """A restore that took it for the end went on from an older state and counted twice."""
+async def test_an_empty_answer_below_the_last_stable_offset_is_retried(reader):
+    """If it counted as the end, a restore would resume from an older state and count twice."""
     reader._client.script(fetched(), fetched(), fetched(records(0, 1)))
     assert await values(reader) == [b"v0"]
 
 
-async def test_nothing_below_the_last_stable_offset_ends_with_an_error(reader):
-    """Nor may it be passed on when the call has waited long enough."""
+async def test_empty_answers_below_the_last_stable_offset_end_with_an_error(reader):
+    """It must not be returned after the deadline either."""
     reader._client.script(fetched())
     with pytest.raises(BrokerUnavailable, match="stable up to 10"):
         await reader.read(TP, 0)
 
 
 async def test_an_unknown_last_stable_offset_proves_no_end(reader):
-    """Kafka writes -1 where it does not know one."""
+    """Kafka writes -1 for an unknown offset."""
     reader._client.script(fetched(stable=-1), fetched(records(0, 1)))
     assert await values(reader) == [b"v0"]
 
 
-async def test_a_batch_that_moves_nothing_ends_with_an_error(reader):
-    """Fetching the same batch for ever would hold the caller without a deadline."""
+async def test_a_batch_without_progress_ends_with_an_error(reader):
+    """Otherwise the caller would fetch the same batch without a deadline."""
     reader._client.script(fetched(records(0, 2)))
     with pytest.raises(BrokerUnavailable):
         await reader.read(TP, 5)
 
 
-async def test_a_throttled_answer_names_no_partition_and_is_waited_for(reader):
-    """A client over its quota gets no topics at all, and time to be silent."""
+async def test_a_throttled_answer_without_partitions_is_awaited(reader):
+    """A client over its quota gets an answer without topics, and a throttle time."""
     throttled = FetchResponse_v11(20, 0, 0, [])
     reader._client.script(throttled, throttled, fetched(records(0, 1)))
     assert await values(reader) == [b"v0"]
     assert len(reader._client.asked) == 3
 
 
-async def test_time_that_a_quota_takes_is_not_the_brokers_silence(reader, monkeypatch):
-    """A quota may want more patience than a request that gets lost."""
+async def test_throttle_time_does_not_count_against_the_timeout(reader, monkeypatch):
+    """A throttle time may be longer than the wait for a lost request."""
     waits = []
 
     async def sleep(seconds):
@@ -116,7 +116,7 @@ async def test_time_that_a_quota_takes_is_not_the_brokers_silence(reader, monkey
 
 
 async def test_a_quota_that_never_ends_is_an_error(reader, monkeypatch):
-    """Every wait has a bound."""
+    """Every wait has a deadline."""
 
     async def sleep(seconds):
         pass
@@ -128,7 +128,7 @@ async def test_a_quota_that_never_ends_is_an_error(reader, monkeypatch):
 
 
 async def test_a_throttled_answer_with_records_delays_the_next_request(reader, monkeypatch):
-    """The broker reads nothing from this connection meanwhile: asking sooner would time out."""
+    """The broker reads nothing from this connection meanwhile: an earlier request would time out."""
     waits = []
 
     async def sleep(seconds):
@@ -142,16 +142,16 @@ async def test_a_throttled_answer_with_records_delays_the_next_request(reader, m
     assert [wait > 4 for wait in waits] == [True]
 
 
-async def test_an_answer_about_another_partition_is_none_about_this_one(reader):
-    """Two clients behind one proxy, or a session that was mixed up."""
+async def test_an_answer_for_another_partition_is_ignored(reader):
+    """Causes are two clients behind one proxy, or a mixed-up fetch session."""
     reader._client.script(fetched(records(0, 1), partition=1), fetched(records(0, 2)))
     assert await values(reader) == [b"v0", b"v1"]
 
 
 @pytest.mark.parametrize("code", PASSING)
 @pytest.mark.parametrize("whole", [False, True], ids=["partition", "answer"])
-async def test_codes_that_pass_are_asked_about_again(reader, code, whole):
-    """A leader that moves, a session that is gone, an offset that is not known yet."""
+async def test_transient_codes_are_retried(reader, code, whole):
+    """Causes are a moving leader, an expired session, an offset that is not known yet."""
     refused = fetched(whole=code) if whole else fetched(code=code)
     reader._client.script(refused, fetched(records(0, 1)))
     assert await values(reader) == [b"v0"]
@@ -159,7 +159,7 @@ async def test_codes_that_pass_are_asked_about_again(reader, code, whole):
 
 @pytest.mark.parametrize("code", FINAL)
 async def test_other_codes_are_errors_and_never_an_empty_batch(reader, code):
-    """Whatever a broker answers, no code may look like the end of the log."""
+    """No code may count as the end of the log."""
     reader._client.script(fetched(code=code))
     with pytest.raises(Exception) as raised:
         await reader.read(TP, 0)
@@ -168,41 +168,41 @@ async def test_other_codes_are_errors_and_never_an_empty_batch(reader, code):
 
 
 async def test_an_offset_outside_the_log_is_named(reader):
-    """A2 to A4 decide by it."""
+    """A2 to A4 decide by this error."""
     reader._client.script(fetched(code=1))
     with pytest.raises(OffsetOutOfRange):
         await reader.read(TP, 0)
 
 
 async def test_a_partition_that_stays_unknown_is_named(reader):
-    """The command that creates it is in the message."""
+    """The message contains the command that creates the topic."""
     reader._client.script(fetched(code=3))
     with pytest.raises(UnknownTopic, match="dia topics apply"):
         await reader.read(TP, 0)
 
 
 async def test_an_offset_is_read_by_its_name(reader):
-    """From version 4 on the leader's epoch follows it."""
+    """Since version 4 the leader epoch follows the offset."""
     reader._client.script(OffsetResponse_v5(0, [(TOPIC, [(0, 0, -1, 42, 7)])]))
     assert await reader.last_stable_offset(TP) == 42
 
 
-async def test_an_offset_that_is_not_known_is_asked_for_again(reader):
-    """-1 would be read as a log that ends before it begins."""
+async def test_an_unknown_offset_is_requested_again(reader):
+    """-1 would count as a log that ends before it begins."""
     reader._client.script(listed(-1), listed(5))
     assert await reader.beginning_offset(TP) == 5
 
 
 @pytest.mark.parametrize("code", PASSING)
-async def test_codes_of_offsets_that_pass_are_asked_about_again(reader, code):
-    """A new leader refuses to tell its end until it knows it."""
+async def test_transient_codes_of_offsets_are_retried(reader, code):
+    """A new leader refuses to give its end until it knows it."""
     reader._client.script(listed(-1, code=code), listed(5))
     assert await reader.last_stable_offset(TP) == 5
 
 
 @pytest.mark.parametrize("code", [1, *FINAL])
 async def test_other_codes_of_offsets_are_errors(reader, code):
-    """No code may be read as an offset."""
+    """No code may count as an offset."""
     reader._client.script(listed(-1, code=code))
     with pytest.raises(Exception) as raised:
         await reader.last_stable_offset(TP)
@@ -213,15 +213,15 @@ BOTH = [TP, TopicPartition(TOPIC, 1)]
 
 
 def asked_for(reader):
-    """The partitions of each question for offsets."""
+    """The partitions of each ListOffsets request."""
     return [
         [partition for _, partitions in request._topics for partition, _ in partitions]
         for request in reader._client.asked
     ]
 
 
-async def test_offsets_of_many_partitions_are_asked_for_in_one_request(reader):
-    """A question for each would take a second for every ten partitions of a distant cluster."""
+async def test_offsets_of_many_partitions_take_one_request(reader):
+    """One request per partition would take 1 s for every ten partitions of a distant cluster."""
     reader._client.script(
         listed_both((1, 0, 3), (0, 0, 2)),
         listed_both((0, 0, 7), (1, 0, 8)),
@@ -233,8 +233,8 @@ async def test_offsets_of_many_partitions_are_asked_for_in_one_request(reader):
 @pytest.mark.parametrize(
     "rest", [[], [(1, 6, -1)], [(1, 0, -1)]], ids=["left out", "no leader", "not known"]
 )
-async def test_only_what_was_not_told_is_asked_for_again(reader, rest):
-    """One partition without a leader must not hold up those that have one."""
+async def test_only_missing_offsets_are_requested_again(reader, rest):
+    """One partition without a leader must not delay the others."""
     reader._client.script(
         listed_both((0, 0, 2), *rest),
         listed_both((1, 0, 3)),
@@ -245,16 +245,16 @@ async def test_only_what_was_not_told_is_asked_for_again(reader, rest):
 
 
 @pytest.mark.parametrize("codes", [(29, 6), (6, 29)])
-async def test_a_refusal_that_stays_is_raised_before_one_that_passes(reader, codes):
-    """Otherwise the call would ask again until its deadline, and name the wrong reason."""
+async def test_a_permanent_refusal_is_raised_before_a_transient_one(reader, codes):
+    """Otherwise the call would repeat until its deadline and name the wrong reason."""
     reader._client.script(listed_both(*((n, code, -1) for n, code in enumerate(codes))))
     with pytest.raises(BrokerUnavailable, match="TopicAuthorizationFailed"):
         await reader.bounds(BOTH)
     assert len(reader._client.asked) == 1
 
 
-async def test_many_partitions_are_asked_for_in_requests_of_a_bounded_size(reader, monkeypatch):
-    """A request for ten thousand would hold up a leader's other clients."""
+async def test_requests_for_many_partitions_have_a_bounded_size(reader, monkeypatch):
+    """One request for ten thousand partitions would delay the leader's other clients."""
     monkeypatch.setattr(kafka_reader, "PARTITIONS_MAX", 1)
     reader._client.script(
         *(listed_both((partition, 0, end)) for end in (1, 5) for partition in (0, 1))
@@ -263,8 +263,8 @@ async def test_many_partitions_are_asked_for_in_requests_of_a_bounded_size(reade
     assert asked_for(reader) == [[0], [1], [0], [1]]
 
 
-async def test_a_search_passes_over_batches_without_the_bytes(reader):
-    """And ends behind them: what it passed over is searched."""
+async def test_a_search_skips_batches_without_the_bytes(reader):
+    """The search ends after the unreadable batches."""
     reader._client.script(fetched(records(0, 2) + records(2, 3)))
     batch = await reader.search(TP, 0, [b"v3"])
     assert (batch.values, batch.offsets, batch.end) == ([b"v3"], [3], 5)
@@ -272,8 +272,8 @@ async def test_a_search_passes_over_batches_without_the_bytes(reader):
     assert (len(nothing), nothing.end) == (0, 5)
 
 
-async def test_a_search_reads_no_empty_answer_as_the_end(reader):
-    """Below the last stable offset it is asked again, and then an error."""
+async def test_an_empty_answer_does_not_end_a_search(reader):
+    """Below the last stable offset the request is repeated, and then an error is raised."""
     reader._client.script(fetched(), fetched(records(0, 1)))
     assert (await reader.search(TP, 0, [b"v0"])).values == [b"v0"]
     silent = fetched()
@@ -285,14 +285,14 @@ async def test_a_search_reads_no_empty_answer_as_the_end(reader):
 
 @pytest.mark.parametrize("code", FINAL[:3])
 async def test_codes_of_a_search_are_errors(reader, code):
-    """Never "nothing found"."""
+    """No code may count as "nothing found"."""
     reader._client.script(fetched(code=code))
     with pytest.raises(DiaError):
         await reader.search(TP, 0, [b"v0"])
 
 
-async def test_no_record_at_a_time_is_the_end_of_the_log(reader):
-    """Kafka answers -1 without an error; about an end, -1 means that it does not know."""
+async def test_a_time_after_the_last_record_gives_the_end_of_the_log(reader):
+    """Without an error, -1 for a time means the end; -1 for an end means unknown."""
     reader._client.script(listed(-1), listed(7))
     assert await reader.offsets_since([TP], 1000) == {TP: 7}
     reader._client.answers.clear()
@@ -302,7 +302,7 @@ async def test_no_record_at_a_time_is_the_end_of_the_log(reader):
 
 @pytest.mark.parametrize("code", FINAL[:3])
 async def test_codes_of_an_offset_by_time_are_errors(reader, code):
-    """-1 with a code is no "behind the last record"."""
+    """-1 with an error code does not mean the end of the log."""
     reader._client.script(listed(-1, code=code))
     with pytest.raises(DiaError):
         await reader.offsets_since([TP], 1000)

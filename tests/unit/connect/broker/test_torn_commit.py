@@ -1,4 +1,4 @@
-"""Whether a record is aborted, read from leaders that do not answer at once."""
+"""Whether a record was aborted, with leaders whose answers lag."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BEHIND = SpoiledRead(behind=99)
 
 
 async def written(*, torn: bool) -> MemoryBroker:
-    """One record and an offset in one transaction, whole or torn."""
+    """One record and one offset in a transaction, whole or torn."""
     broker = MemoryBroker(VirtualClock())
     await (await broker.admin()).create_topics([TopicConfig("t", 1, 1, {})])
     producer = broker.transactional_producer("x")
@@ -34,8 +34,8 @@ async def written(*, torn: bool) -> MemoryBroker:
 
 
 @pytest.mark.parametrize("torn", [True, False])
-async def test_a_record_is_aborted_or_stands(torn):
-    """What is aborted is done again, what stands is not."""
+async def test_a_record_is_aborted_or_committed(torn):
+    """An aborted record is written again, a committed one is not."""
     broker = await written(torn=torn)
     found = await aborted_at(await broker.reader(), TP, 0)
     assert found == (b"v" if torn else None)
@@ -43,9 +43,10 @@ async def test_a_record_is_aborted_or_stands(torn):
 
 @pytest.mark.parametrize("torn", [True, False])
 @pytest.mark.parametrize("first", [(), (SpoiledRead(),)], ids=["every record", "committed ones"])
-async def test_an_empty_answer_decides_nothing(torn, first):
-    """A leader that just changed shows less than there is: a committed record would be written
-    twice, and an aborted one taken for lost."""
+async def test_an_empty_answer_gives_no_decision(torn, first):
+    """A new leader may not show the newest records: a committed record would be written twice, or
+    an aborted one count as lost.
+    """
     broker = await written(torn=torn)
     for answer in (*first, BEHIND):
         broker.faults.spoil_reads(answer, of=TP)

@@ -1,4 +1,6 @@
-"""Batches that brokers take and no client can open: named, and their damage goes no further."""
+"""Batches that brokers accept and clients cannot read: each is named, and other batches are
+unaffected.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ LOG_APPEND_TIME = 0x08
 
 
 def batch(base, count, *, epoch=0, append_time=True, headers=()):
-    """Uncompressed, as it lies on a broker."""
+    """Uncompressed, in the broker's format."""
     builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 20)
     for at in range(count):
         builder.append(at, 1000 + at, b"k", b"v%d" % (base + at), list(headers))
@@ -44,21 +46,21 @@ def batch(base, count, *, epoch=0, append_time=True, headers=()):
 
 
 def signed(raw):
-    """With the length and the checksum of what it holds: a broker would take it."""
+    """With the length and the checksum of its contents: a broker would accept it."""
     struct.pack_into(">i", raw, LENGTH_AT, len(raw) - EPOCH_AT)
     struct.pack_into(">I", raw, CRC_AT, calc_crc32c(bytes(raw[ATTRIBUTES_AT:])))
     return bytes(raw)
 
 
 def repacked(base, count, codec, pack):
-    """The batch with its records as ``pack`` makes them, said to be compressed by ``codec``."""
+    """The batch with its records transformed by ``pack``, declared as compressed by ``codec``."""
     raw = bytearray(batch(base, count))
     raw[ATTRIBUTES_AT + 1] |= codec
     return signed(raw[:RECORDS_AT] + pack(bytes(raw[RECORDS_AT:])))
 
 
 def lz4_with_a_wrong_checksum(data):
-    """Java's client, and so the broker, does not look at an LZ4 frame's content checksum."""
+    """Java's client, and so the broker, does not verify the content checksum of an LZ4 frame."""
     frames = cramjam.lz4.Compressor(level=1, content_checksum=True, block_linked=False)
     frames.compress(data)
     frame = bytearray(bytes(frames.finish()))
@@ -81,7 +83,7 @@ def with_a_wrong_crc(base):
 
 
 def numbered(base, *deltas):
-    """Records at these offsets from ``base``, under the header of as many in a row."""
+    """Records at these offsets from ``base``, under the header of as many consecutive ones."""
     raw = bytearray(batch(base, len(deltas))[:RECORDS_AT])
     for delta in deltas:
         body = b"\0\0" + _varint(delta) + b"\2k\2v\0"
@@ -122,7 +124,7 @@ def columns_of(data, start=0, *, framing=False):
 
 
 def read(columns, most=100):
-    """The next list; whether there may be more."""
+    """The next list, and whether there may be more."""
     found = RecordBatch(TP, columns.next_fetch_offset, columns.next_fetch_offset)
     more = columns.read(found, most)
     found.end = columns.next_fetch_offset
@@ -131,8 +133,8 @@ def read(columns, most=100):
 
 @pytest.mark.parametrize("framing", [False, True])
 @pytest.mark.parametrize("name", DAMAGED)
-def test_what_lies_before_a_damaged_batch_is_delivered_then_the_batch_is_named(name, framing):
-    """Partition, first and last offset: what an operator needs to have exactly it skipped."""
+def test_records_before_a_damaged_batch_are_delivered_first(name, framing):
+    """An operator needs partition, first and last offset to skip exactly this batch."""
     columns = columns_of(batch(0, 3) + DAMAGED[name] + batch(7, 2), framing=framing)
     found, more = read(columns)
     assert (found.values, found.end, more) == ([b"v0", b"v1", b"v2"], 3, True)
@@ -144,7 +146,7 @@ def test_what_lies_before_a_damaged_batch_is_delivered_then_the_batch_is_named(n
 
 @pytest.mark.parametrize("framing", [False, True])
 def test_offsets_may_skip_within_their_batch(framing):
-    """Compaction takes records out of the middle, and leaves the header as it was."""
+    """Compaction removes records from the middle and keeps the header."""
     raw = bytearray(numbered(3, 1, 3, 4))
     struct.pack_into(">i", raw, LAST_OFFSET_DELTA_AT, 5)
     found, _ = read(columns_of(signed(raw), start=3, framing=framing))
@@ -153,14 +155,16 @@ def test_offsets_may_skip_within_their_batch(framing):
 
 @pytest.mark.parametrize("magic", [0, 1])
 def test_formats_before_v2_are_named(magic):
-    """Brokers before 4.0 still hold them; dia reads what brokers have written since 2017."""
+    """Brokers before 4.0 still store them; dia reads the format in use since 2017."""
     with pytest.raises(BatchUnreadable, match=f"record format v{magic}") as caught:
         read(columns_of(legacy(magic, 8), start=8))
     assert (caught.value.offset, caught.value.until) == (8, 9)
 
 
 def test_a_torn_batch_is_named_only_where_an_answer_begins_with_it():
-    """Behind other batches it is the answer's size limit: the next fetch brings it whole."""
+    """After other batches the cause is the size limit of the answer: the next fetch returns it
+    whole.
+    """
     found, more = read(columns_of(batch(0, 3) + batch(3, 4)[:-5]))
     assert (found.end, more) == (3, False)
     for size in (5, 30, 70):
@@ -168,8 +172,8 @@ def test_a_torn_batch_is_named_only_where_an_answer_begins_with_it():
             read(columns_of(batch(3, 4)[:size], start=3))
 
 
-def test_a_header_that_lies_about_its_end_costs_at_least_one_offset():
-    """Skipping must move, whatever the damaged header says."""
+def test_a_wrong_end_in_a_header_skips_at_least_one_offset():
+    """A skip must advance, whatever the damaged header says."""
     raw = bytearray(with_a_wrong_crc(3))
     struct.pack_into(">i", raw, 23, -100)
     with pytest.raises(BatchUnreadable) as caught:
@@ -178,8 +182,8 @@ def test_a_header_that_lies_about_its_end_costs_at_least_one_offset():
 
 
 @given(st.integers(0, 2**32), st.sampled_from([0, GZIP, SNAPPY, LZ4, ZSTD]), st.booleans())
-def test_no_damage_is_raised_as_anything_else(seed, codec, wrong_name):
-    """A checksum is right over whatever a producer sent: any bytes may lie under it."""
+def test_every_damage_raises_the_same_error(seed, codec, wrong_name):
+    """A producer may compute a valid checksum over any bytes."""
     rng = random.Random(seed)
     packers = {
         0: bytes, GZIP: gzip.compress, SNAPPY: cramjam.snappy.compress_raw,
@@ -228,7 +232,9 @@ class Assigned:
 
 
 class Fetcher:
-    """What `FetchBuffer` uses of aiokafka's; ``answers`` is what brokers said, by partition."""
+    """The part of aiokafka's fetcher that `FetchBuffer` uses; ``answers`` are brokers' answers by
+    partition.
+    """
 
     def __init__(self, *answers):
         self.assigned = Assigned(len(answers))
@@ -245,7 +251,7 @@ class Fetcher:
         raise NotImplementedError
 
     def _notify(self, future):
-        """No caller waits."""
+        """No caller waits for it."""
 
     def seek_to(self, tp, offset):
         self._records.pop(ClientPartition(*tp), None)
@@ -254,7 +260,7 @@ class Fetcher:
 
 @pytest.mark.parametrize("first", [0, 1])
 def test_lists_of_other_partitions_are_delivered_beside_a_damaged_batch(first):
-    """Their positions have moved: a list that is thrown away would be taken for read."""
+    """Their positions have advanced: a discarded list would count as read."""
     answers = [batch(0, 3), with_a_wrong_crc(0)]
     fetcher = Fetcher(*(answers if first == 0 else reversed(answers)))
     buffer = FetchBuffer(fetcher)
@@ -273,7 +279,7 @@ def test_lists_of_other_partitions_are_delivered_beside_a_damaged_batch(first):
 
 
 def test_a_list_never_mixes_append_times_with_producers_times():
-    """The engine folds by append time, and must know where it ends."""
+    """The engine folds by append time and must know where it ends."""
     columns = columns_of(batch(0, 3) + batch(3, 2, append_time=False) + batch(5, 1))
     kinds = []
     for _ in range(3):
@@ -283,7 +289,7 @@ def test_a_list_never_mixes_append_times_with_producers_times():
 
 
 def test_a_list_names_the_leader_epochs_it_was_appended_under():
-    """A log that lost its end goes on under another one: that is how it shows."""
+    """A log that lost its end continues under another epoch, which is how the loss is detected."""
     columns = columns_of(batch(0, 3, epoch=4) + batch(3, 2, epoch=6))
     found, _ = read(columns, 2)
     assert (found.first_epoch, found.last_epoch) == (4, 4)

@@ -1,4 +1,6 @@
-"""Batches that are small on the wire and huge when opened: their partition's defect, nobody's memory."""
+"""Batches that are small compressed and huge uncompressed: they stop their partition and take
+bounded memory.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,7 @@ print(json.dumps(told))
 
 
 def batch(codec, value, count=1, base=0):
-    """A whole batch of ``count`` records of one value, as a broker stores it."""
+    """A batch of ``count`` equal records, as a broker stores it."""
     builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, (len(value) + 30) * (count + 1))
     for at in range(count):
         assert builder.append(at, 1000, None, value, []) is not None
@@ -82,7 +84,7 @@ def fetched(data, **bound):
 
 
 def outcome(data, **bound):
-    """What a fetch says of the data: how many records, or why it cannot be read."""
+    """The result of a fetch: the number of records, or the reason why they cannot be read."""
     columns, found = fetched(data, **bound), 0
     try:
         while True:
@@ -96,8 +98,9 @@ def outcome(data, **bound):
 
 
 def test_a_bomb_takes_no_more_memory_than_the_bound(tmp_path):
-    """A61: 600 MiB of zeros in less than a MiB took 1.2 GB of a worker, and with it all of its
-    partitions, one worker after the other. Parts of a result and their whole are in memory at once."""
+    """600 MiB of zeros in less than 1 MiB must not take 1.2 GB of a worker, since its successor
+    would fail the same way. The parts of the result and the joined result are in memory at once.
+    """
     for script in (_BOMBS, _OPEN):
         ran = subprocess.run(
             [sys.executable, "-c", script, str(tmp_path)],
@@ -114,15 +117,15 @@ def test_a_bomb_takes_no_more_memory_than_the_bound(tmp_path):
 
 @pytest.mark.parametrize("codec", PACKERS)
 def test_the_bound_is_exact(codec):
-    """An honest batch at the bound is read; one byte more is refused."""
+    """A batch at the bound is read; one byte more is refused."""
     data = batch(codec, b"x" * 5000, count=20)
     size = len(uncompressed(data, 1 << 20)) - HEADER_BYTES
     assert outcome(data, batch_bytes_max=size) == 20
     assert "DIA_BATCH_MAX_BYTES" in outcome(data, batch_bytes_max=size - 1)
 
 
-def test_what_lies_before_and_behind_a_bomb_is_not_affected():
-    """The bomb is named by its offsets: exactly those are skipped by order."""
+def test_records_before_and_after_a_bomb_are_not_affected():
+    """The error names the bomb's offsets, so an order skips exactly those."""
     log = batch(ZSTD, b"a", 3) + batch(ZSTD, bytes(1 << 20), 5, base=3) + batch(0, b"b", 2, base=8)
     columns = fetched(log, batch_bytes_max=1 << 20)
     before = RecordBatch(TP, 0, 0)
@@ -135,7 +138,7 @@ def test_what_lies_before_and_behind_a_bomb_is_not_affected():
 
 @pytest.mark.parametrize("codec", [0, *PACKERS])
 @pytest.mark.parametrize("count", [PIECE - 1, PIECE, PIECE + 1, 3 * PIECE])
-def test_many_empty_records_are_made_a_piece_at_a_time(codec, count, monkeypatch):
+def test_many_empty_records_are_decoded_in_pieces(codec, count, monkeypatch):
     """A batch of 32 MiB may hold four million records, each an object of a hundred bytes."""
     data = batch(codec, b"", count)
     pieces = list(map(len, _pieces(data)))
@@ -151,7 +154,7 @@ def _pieces(data):
 
 
 def test_a_list_cut_inside_a_piece_goes_on_behind_it():
-    """Positions are those of the log, wherever pieces and lists end."""
+    """Positions are offsets of the log, wherever pieces and lists end."""
     count = 2 * PIECE + 7
     columns, offsets, more = fetched(batch(LZ4, b"v", count)), [], True
     while more:
@@ -163,10 +166,10 @@ def test_a_list_cut_inside_a_piece_goes_on_behind_it():
 
 
 def test_damage_behind_the_first_piece_costs_the_offsets_from_its_piece_on():
-    """What was made before is delivered: it is whole, by the same checksum."""
+    """The pieces before it have a valid checksum and are delivered."""
     count = PIECE + 100
     plain = bytearray(uncompressed(batch(ZSTD, b"v", count), 1 << 24))
-    plain[-1] = 2  # one header, of which there is nothing
+    plain[-1] = 2  # > a header without its record
     columns = fetched(signed(plain, ZSTD, plain[HEADER_BYTES:]))
     into = RecordBatch(TP, 0, 0)
     assert columns.read(into, 10 * PIECE)
@@ -177,8 +180,8 @@ def test_damage_behind_the_first_piece_costs_the_offsets_from_its_piece_on():
 
 
 @given(st.binary(max_size=3000), st.sampled_from(sorted(PACKERS)), st.integers(0, 4000))
-def test_every_codec_gives_back_what_was_packed_or_says_that_it_is_too_much(data, codec, bound):
-    """Whatever the data: the decoders are aiokafka's but for the bound."""
+def test_every_codec_returns_the_data_or_reports_the_bound(data, codec, bound):
+    """The decoders are aiokafka's except for the bound."""
     whole = signed(bytes(HEADER_BYTES), codec, data)
     if len(data) > bound:
         with pytest.raises(TooManyBytes):
@@ -189,7 +192,7 @@ def test_every_codec_gives_back_what_was_packed_or_says_that_it_is_too_much(data
 
 @given(st.binary(max_size=2000), st.binary(max_size=2000))
 def test_streams_of_several_parts_are_read_whole(first, second):
-    """gzip, lz4 and zstd may follow one another in one batch; snappy comes in blocks, or raw."""
+    """gzip, lz4 and zstd streams may be concatenated in one batch; snappy comes in blocks, or raw."""
     for codec in (GZIP, LZ4, ZSTD):
         packed = bytes(PACKERS[codec](first)) + bytes(PACKERS[codec](second))
         assert _decoded(codec, packed) == first + second
@@ -205,8 +208,8 @@ def _decoded(codec, packed):
 
 
 @pytest.mark.parametrize("size", [-4, 0, 1 << 20])
-def test_a_snappy_block_that_lies_about_its_size_is_damage(size):
-    """One of -4 bytes would be read again and again, for ever."""
+def test_a_snappy_block_with_a_wrong_size_counts_as_damage(size):
+    """A block of size -4 would be read again without end."""
     blocks = client_codec.snappy_encode(b"x" * 100, True)
     damaged = blocks[:16] + struct.pack(">i", size) + blocks[20:]
     with pytest.raises(Exception, match="cut short"):

@@ -1,4 +1,4 @@
-"""A cache in two layers: what it asks, what it keeps, and when it forgets."""
+"""A two-layer cache: when it asks its source, which entries it keeps, and when they end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ POLICY = CachePolicy()
 
 
 class Source:
-    """What the cache stands before; counts how often it is asked."""
+    """The source of the cache; it counts the requests."""
 
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
@@ -38,7 +38,7 @@ class Source:
 
 
 class Process:
-    """One process: its own L1, breaker and subscription."""
+    """One process with its own L1, breaker and subscription."""
 
     def __init__(
         self, shared: MemoryShared | None, clock: VirtualClock, source: Source, versioned: bool
@@ -92,7 +92,9 @@ async def world() -> AsyncIterator[World]:
 
 
 async def test_a_process_waits_two_seconds_for_another_that_loads(world: World):
-    """The other may be dead: a page must not wait longer for a value that its source has."""
+    """The other process may be dead, so a page must not wait longer for a value that the source
+    has.
+    """
     one = await world.process()
     world.source.values["n"] = "v"
     assert await world.shared.claim(CacheKey("c", "n"), 60.0) is not None
@@ -108,8 +110,8 @@ async def test_a_process_waits_two_seconds_for_another_that_loads(world: World):
     assert one.count("l2", "miss") == 1
 
 
-async def test_a_process_that_died_while_it_loaded_holds_others_up_for_ten_seconds(world: World):
-    """Its claim ends by itself."""
+async def test_a_process_that_died_while_it_loaded_delays_others_by_ten_seconds(world: World):
+    """The claim of a dead process ends by itself."""
     one = await world.process()
     world.source.gate.clear()
     asked = asyncio.ensure_future(one.get())
@@ -123,8 +125,8 @@ async def test_a_process_that_died_while_it_loaded_holds_others_up_for_ten_secon
     await asked
 
 
-async def test_each_layer_saves_asking_the_next(world: World):
-    """One load serves all processes; one read of Redis serves a process."""
+async def test_each_layer_reduces_requests_to_the_next(world: World):
+    """One load serves all processes; one read of Redis serves one process."""
     one, two = await world.process(), await world.process()
     world.source.values["n"] = "v"
     assert [await one.get(), await one.get(), await two.get(), await two.get()] == ["v"] * 4
@@ -133,7 +135,7 @@ async def test_each_layer_saves_asking_the_next(world: World):
 
 
 async def test_a_change_is_seen_by_every_process(world: World):
-    """Write-through in one process, fresh reads in all."""
+    """One process writes through, and all processes read the new value."""
     one, two = await world.process(), await world.process()
     world.source.values["n"] = "old"
     await one.get(), await two.get()
@@ -143,7 +145,7 @@ async def test_a_change_is_seen_by_every_process(world: World):
 
 
 async def test_absence_is_remembered_for_a_shorter_time(world: World):
-    """Asking for what does not exist must not reach the source each time, nor hide it for long."""
+    """An absent name must neither cause a request each time nor stay absent for long."""
     process = await world.process()
     assert (await process.get(), await process.get(), world.source.asked) == (None, None, 1)
     assert process.count("l1", "negative") == 1
@@ -153,7 +155,7 @@ async def test_absence_is_remembered_for_a_shorter_time(world: World):
 
 
 async def test_entries_end_in_time_and_not_all_at_once(world: World):
-    """What was loaded together would otherwise be loaded together again, for ever."""
+    """Entries that were loaded together would otherwise always end together."""
     process = await world.process()
     names = [f"n{i}" for i in range(50)]
     for name in names:
@@ -168,7 +170,7 @@ async def test_entries_end_in_time_and_not_all_at_once(world: World):
 
 
 async def test_a_stampede_is_one_load(world: World):
-    """A popular name that ends must not send everyone to the source."""
+    """When a popular entry ends, not every process may ask the source."""
     processes = [await world.process() for _ in range(3)]
     world.source.values["n"] = "v"
     world.source.gate.clear()
@@ -180,8 +182,8 @@ async def test_a_stampede_is_one_load(world: World):
     assert world.source.asked == 1
 
 
-async def test_a_dead_loader_holds_up_nobody_for_long(world: World):
-    """The claim of a process that was killed must not be waited for until it ends."""
+async def test_a_dead_loader_delays_others_for_a_bounded_time(world: World):
+    """Other processes do not wait for the claim of a killed process to end."""
     process = await world.process()
     world.source.values["n"] = "v"
     await world.shared.claim(CacheKey("c", "n"), 1000)
@@ -191,8 +193,8 @@ async def test_a_dead_loader_holds_up_nobody_for_long(world: World):
     assert await asking == "v"
 
 
-async def test_a_cancelled_caller_takes_the_load_from_nobody(world: World):
-    """Callers share a load; each may give up for itself."""
+async def test_a_cancelled_caller_does_not_end_a_shared_load(world: World):
+    """Callers share a load; a cancelled one leaves the others waiting for it."""
     process = await world.process()
     world.source.values["n"] = "v"
     world.source.gate.clear()
@@ -205,7 +207,9 @@ async def test_a_cancelled_caller_takes_the_load_from_nobody(world: World):
 
 
 async def test_a_load_that_began_before_a_change_is_not_kept(world: World):
-    """The classic race: read old, change, keep old. Its caller began before; nobody else did."""
+    """A load that reads the old value before a change must not be stored after it. Only callers
+    from before the change may get it.
+    """
     one, two = await world.process(), await world.process()
     world.source.values["n"] = "old"
     world.source.gate.clear()
@@ -222,7 +226,9 @@ async def test_a_load_that_began_before_a_change_is_not_kept(world: World):
 
 
 async def test_an_invalidation_missed_while_cut_off_is_seen_at_the_next_read(world: World):
-    """Publish/subscribe repeats nothing: what was missed must not go on living in L1."""
+    """Publish/subscribe does not repeat messages, so L1 must not keep entries across a
+    disconnection.
+    """
     one, two = await world.process(), await world.process()
     world.source.values["alias"] = "old"
     await two.get("alias")
@@ -237,8 +243,8 @@ async def test_an_invalidation_missed_while_cut_off_is_seen_at_the_next_read(wor
     assert await two.get("alias") == "new"
 
 
-async def test_without_redis_reads_go_on_and_changes_say_so(world: World):
-    """A cache that is away is nobody's outage, except for whoever must tell of a change."""
+async def test_without_redis_reads_go_on_and_changes_raise(world: World):
+    """An outage of the cache affects only callers that must publish a change."""
     process = await world.process()
     world.source.values["n"] = "v"
     world.shared.stop()
@@ -253,8 +259,8 @@ async def test_without_redis_reads_go_on_and_changes_say_so(world: World):
     assert await process.get() == "w"
 
 
-async def test_an_absent_redis_is_left_alone_and_found_again(world: World):
-    """A dead Redis must not cost every reader its timeout."""
+async def test_an_absent_redis_is_skipped_and_used_again_later(world: World):
+    """Otherwise each reader would wait for the timeout of a dead Redis."""
     process = await world.process()
     world.shared.stop()
     for i in range(10):
@@ -268,8 +274,8 @@ async def test_an_absent_redis_is_left_alone_and_found_again(world: World):
     assert breaker.state == "closed"
 
 
-async def test_redis_coming_back_empty_brings_nothing_old_back(world: World):
-    """It keeps nothing on disk: floors are gone with the entries."""
+async def test_an_empty_redis_returns_no_old_value(world: World):
+    """Redis stores nothing on disk, so floors are lost with the entries."""
     one, two = await world.process(), await world.process()
     world.source.values["n"] = "old"
     await one.get(), await two.get()
@@ -282,8 +288,8 @@ async def test_redis_coming_back_empty_brings_nothing_old_back(world: World):
     assert (await one.get(), await two.get()) == ("new", "new")
 
 
-async def test_an_evicted_floor_makes_its_entry_worthless(world: World):
-    """Redis evicts what it likes: an entry whose change may have been told is not believed."""
+async def test_an_entry_without_its_floor_is_not_used(world: World):
+    """Redis may evict any key. Without its floor an entry could be older than a published change."""
     one, two = await world.process(), await world.process()
     world.source.values["n"] = "old"
     await one.get()
@@ -292,8 +298,8 @@ async def test_an_evicted_floor_makes_its_entry_worthless(world: World):
     assert await two.get() == "new"
 
 
-async def test_a_source_that_lags_behind_is_not_believed(world: World):
-    """A replica may be older than what the cache was told: its answer passes, and is not kept."""
+async def test_a_lagging_answer_of_the_source_is_not_stored(world: World):
+    """A replica may be older than the published version: its answer is returned and not stored."""
     one, two = [await world.process(versioned=True) for _ in range(2)]
     world.source.values["n"], world.source.versions["n"] = "six", 6
     await one.cache.invalidate("n", 7)
@@ -303,7 +309,7 @@ async def test_a_source_that_lags_behind_is_not_believed(world: World):
 
 
 async def test_versions_put_out_of_order_leave_the_newest(world: World):
-    """The outbox repeats, and a zombie is late: each names the version it speaks of."""
+    """The outbox repeats changes, and a zombie may be late; each change has its version."""
     one, two = [await world.process(versioned=True) for _ in range(2)]
     await one.cache.put("n", "eight", 8)
     await two.cache.put("n", "seven", 7)
@@ -312,8 +318,8 @@ async def test_versions_put_out_of_order_leave_the_newest(world: World):
 
 
 @pytest.mark.parametrize("versioned", [False, True])
-async def test_an_administrator_sweeps_by_pattern(world: World, versioned):
-    """All processes forget, and what the source says next is believed, whatever its version."""
+async def test_an_administrator_clears_by_pattern(world: World, versioned):
+    """All processes drop the entries, and the next value of the source counts whatever its version."""
     one, two = [await world.process(versioned=versioned) for _ in range(2)]
     world.source.values = {"a1": "old", "a2": "old", "b": "old"}
     for name in world.source.values:
@@ -327,7 +333,7 @@ async def test_an_administrator_sweeps_by_pattern(world: World, versioned):
 
 
 async def test_a_single_process_needs_no_redis(world: World):
-    """One machine, no Redis: L1 alone, with the same promises."""
+    """On one machine L1 alone gives the same guarantees."""
     process = await world.process(redis=False)
     world.source.values["n"] = "v"
     assert (await process.get(), await process.get(), world.source.asked) == ("v", "v", 1)
@@ -346,7 +352,7 @@ async def test_an_entry_of_another_format_is_loaded_again(world: World):
 
 
 async def test_errors_of_the_source_reach_every_caller_and_are_not_kept(world: World):
-    """An outage of the source must not be remembered as its answer."""
+    """An error of the source must not be cached as an answer."""
     process = await world.process()
 
     async def fail() -> Versioned[str]:
@@ -361,7 +367,7 @@ async def test_errors_of_the_source_reach_every_caller_and_are_not_kept(world: W
 
 
 async def test_the_process_keeps_no_more_than_its_bound(world: World):
-    """Values of all sizes pass; memory does not grow with them."""
+    """Memory does not grow with the size of the values."""
     process = await world.process(redis=False)
     for i in range(40):
         world.source.values[f"n{i}"] = "x" * (1 << 20)

@@ -1,4 +1,4 @@
-"""How long a cached answer lives where a cache states nothing else, in seconds of its clock."""
+"""Default lifetimes of cached answers, in seconds of the cache's clock."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streams.core.telemetry.metrics import Metrics
 
 
 class Reader:
-    """A cache of its own before one source; ``asked`` counts the questions to the source."""
+    """A cache with its own source; ``asked`` counts the requests to the source."""
 
     def __init__(self, clock: VirtualClock, shared: MemoryShared | None = None, seed: int = 0):
         self.asked = 0
@@ -54,8 +54,9 @@ async def _life_s(reader: Reader, clock: VirtualClock, step_s: float) -> float:
 async def test_a_process_keeps_an_answer_thirty_seconds_and_an_absence_ten(
     value, longest_s, step_s
 ):
-    """Up to a tenth is taken off each life by chance, so that answers of one moment do not end at
-    one moment; over many seeds the whole tenth is used, and no life is longer."""
+    """Each lifetime is shortened by a random part of up to a tenth, so that entries of one moment
+    end at different times. Over many seeds the whole tenth is used, and no lifetime is longer.
+    """
     lives = []
     for seed in range(60):
         clock = VirtualClock()
@@ -67,7 +68,9 @@ async def test_a_process_keeps_an_answer_thirty_seconds_and_an_absence_ten(
 
 
 async def test_redis_keeps_an_answer_for_other_processes_five_minutes():
-    """A process that starts four minutes after the load finds the answer; after five it does not."""
+    """A process that starts 4 min after the load finds the answer; one that starts after 5 min does
+    not.
+    """
     clock = VirtualClock()
     shared = MemoryShared(clock)
     await Reader(clock, shared).get()
@@ -86,11 +89,11 @@ def _unshared(kind: CacheKind) -> Cache[str]:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS.values() if kind is not MODEL])
-async def test_who_changes_what_has_no_versions_need_not_name_one(kind):
-    """Policies and answers of queries have no version in their source: Redis stamps them."""
+async def test_a_change_of_an_unversioned_entry_needs_no_version(kind):
+    """Policies and query results have no version in their source: Redis assigns one."""
     await _unshared(kind).invalidate("n")
 
 
 async def test_a_model_is_changed_to_the_version_that_its_log_counts():
-    """Two workers may tell of two changes in either order: the larger version stays."""
+    """Two workers may publish two changes in either order: the larger version stays."""
     await _unshared(MODEL).invalidate("n", 3)

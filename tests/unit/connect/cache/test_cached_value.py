@@ -1,4 +1,4 @@
-"""Many ask for one value: it is read as rarely as promised, and never older than promised."""
+"""A shared value: bounded number of reads, bounded age."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streams.core.errors import BrokerUnavailable
 
 
 class Clock:
-    """Time stands still until it is moved."""
+    """The clock moves only when the test moves it."""
 
     def __init__(self) -> None:
         self.now_s = 100.0
@@ -21,7 +21,7 @@ class Clock:
 
 
 class Source:
-    """Counts how often it is read; each reading waits for ``go``."""
+    """Counts its reads; each read waits for ``go``."""
 
     def __init__(self) -> None:
         self.reads = 0
@@ -53,8 +53,8 @@ def recent(source, clock) -> CachedValue[int]:
     return CachedValue(source.read, 2.0, clock)
 
 
-async def test_a_crowd_shares_one_reading(source, recent):
-    """Two hundred who come at once must cost what one costs."""
+async def test_concurrent_callers_share_one_read(source, recent):
+    """Two hundred concurrent callers cause one read."""
     source.go.clear()
     waiting = [asyncio.create_task(recent.get()) for _ in range(200)]
     await asyncio.sleep(0)
@@ -64,7 +64,7 @@ async def test_a_crowd_shares_one_reading(source, recent):
 
 
 async def test_it_is_read_again_when_it_is_too_old(source, recent, clock):
-    """Its age counts from the question: a slow answer is not young because it came late."""
+    """Its age counts from the request, so a slow answer is already old."""
     source.go.clear()
     first = asyncio.create_task(recent.get())
     await asyncio.sleep(0)
@@ -76,8 +76,8 @@ async def test_it_is_read_again_when_it_is_too_old(source, recent, clock):
     assert await recent.get() == 2
 
 
-async def test_what_was_begun_before_a_change_is_not_given_after_it(source, recent):
-    """Whoever writes and then reads must see what it wrote."""
+async def test_a_read_from_before_a_change_is_not_returned_after_it(source, recent):
+    """A caller that writes and then reads must see its write."""
     source.go.clear()
     before = asyncio.create_task(recent.get())
     await asyncio.sleep(0)
@@ -89,8 +89,8 @@ async def test_what_was_begun_before_a_change_is_not_given_after_it(source, rece
     assert await recent.get() == 2
 
 
-async def test_a_failure_is_told_and_not_kept(source, recent):
-    """The next who asks is answered by whoever is back by then."""
+async def test_a_failure_is_raised_and_not_cached(source, recent):
+    """The next caller causes a new read."""
     source.error = BrokerUnavailable("away")
     with pytest.raises(BrokerUnavailable):
         await recent.get()
@@ -98,8 +98,8 @@ async def test_a_failure_is_told_and_not_kept(source, recent):
     assert await recent.get() == 2
 
 
-async def test_closing_ends_a_reading_under_way(source, recent):
-    """A console that is stopped leaves no task behind."""
+async def test_closing_cancels_a_running_read(source, recent):
+    """A stopped console leaves no task behind."""
     source.go.clear()
     waiting = asyncio.create_task(recent.get())
     await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""What one process keeps of a cache: bounded in bytes, the least recently used goes first."""
+"""The cache of one process: bounded in bytes, with eviction of the least recently used entry."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def _keep(cache, name, size=0, ttl_s=10.0):
     cache.keep(name, "v", 1, size, ttl_s, cache.asking())
 
 
-def test_an_entry_costs_more_than_its_value(clock):
-    """A million small answers are a gigabyte of names and objects: the bound must see them."""
+def test_an_entry_is_charged_more_than_its_value(clock):
+    """A million small answers take a gigabyte of names and objects, which the bound must count."""
     cache = LocalCache(clock, 3 * (OVERHEAD_BYTES + 1))
     for name in "abc":
         _keep(cache, name)
@@ -29,8 +29,8 @@ def test_an_entry_costs_more_than_its_value(clock):
 
 
 @pytest.mark.parametrize(("size", "kept"), [(100, True), (101, False)])
-def test_what_is_larger_than_the_whole_is_not_kept_and_nor_is_what_it_replaces(clock, size, kept):
-    """The old value is no longer true, whether or not there is room for the new one."""
+def test_a_value_above_the_bound_is_not_kept_and_drops_the_old_one(clock, size, kept):
+    """The old value is invalid, whether or not the new one fits."""
     cache = LocalCache(clock, OVERHEAD_BYTES + 1 + 100)
     _keep(cache, "n")
     _keep(cache, "n", size)
@@ -38,8 +38,8 @@ def test_what_is_larger_than_the_whole_is_not_kept_and_nor_is_what_it_replaces(c
     assert (cache.bytes > 0) is kept
 
 
-def test_clearing_also_forgets_answers_that_are_under_way(clock):
-    """A value that was asked for before may be the one that was cleared for."""
+def test_clearing_also_drops_pending_answers(clock):
+    """A pending answer from before the clear may be the value that had to be cleared."""
     cache = LocalCache(clock, 10_000)
     _keep(cache, "n")
     asked = cache.asking()
@@ -48,8 +48,8 @@ def test_clearing_also_forgets_answers_that_are_under_way(clock):
     assert (cache.get("n"), cache.get("m")) == (None, None)
 
 
-async def test_a_life_counts_from_when_the_value_was_asked_for(clock):
-    """A source that takes long to answer gives an answer that is already old."""
+async def test_a_lifetime_counts_from_the_request(clock):
+    """The answer of a slow source is already old when it arrives."""
     cache = LocalCache(clock, 10_000)
     asked = cache.asking()
     await clock.advance(4)

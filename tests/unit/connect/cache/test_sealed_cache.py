@@ -1,4 +1,4 @@
-"""What is kept in Redis is believed only where a process of this cluster wrote it."""
+"""Entries in Redis count only if a process of this cluster wrote them."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ def _sealed(shared, secret=SECRET):
 
 
 async def _kept(shared, body=b"+allowed"):
-    """What Redis holds of an entry that this cluster wrote."""
+    """Redis's contents of an entry that this cluster wrote."""
     await _sealed(shared).advance(KEY, 1, body, TTL_S)
     return (await shared.read(KEY)).body
 
 
-async def test_processes_of_one_secret_believe_each_other():
-    """Else there were no shared cache."""
+async def test_processes_with_one_secret_accept_each_others_entries():
+    """Processes with the same secret share the cache."""
     shared = MemoryShared(VirtualClock())
     await _kept(shared)
     assert (await _sealed(shared).read(KEY)).body == b"+allowed"
     assert (await _sealed(shared, b"another secret!!").read(KEY)).body is None
 
 
-async def test_an_entry_of_one_name_is_none_of_another():
-    """Copying is writing, too: one tenant's policy would allow another tenant's work."""
+async def test_an_entry_is_bound_to_its_name():
+    """A copied entry is invalid: one tenant's policy would allow another tenant's work."""
     shared = MemoryShared(VirtualClock())
     kept = await _kept(shared)
     for other in (CacheKey("policy", "5:globe/p"), CacheKey("policy4", ":acme/p")):
@@ -50,8 +50,10 @@ async def test_an_entry_of_one_name_is_none_of_another():
         assert (await _sealed(shared).read(other)).body is None
 
 
-async def test_an_entry_that_is_put_back_ends_when_it_would_have():
-    """With the version of the new one it is valid again: for as long as a lost notice costs."""
+async def test_a_restored_entry_keeps_its_end_time():
+    """An old entry that an attacker restores still ends at its own time; with the new version it is
+    valid until then, as after a lost notice.
+    """
     clock = VirtualClock()
     shared = MemoryShared(clock)
     kept = await _kept(shared)
@@ -63,8 +65,8 @@ async def test_an_entry_that_is_put_back_ends_when_it_would_have():
 
 
 @given(st.data())
-def test_no_changed_byte_is_believed(data):
-    """Neither one of the value nor one of its end."""
+def test_a_changed_byte_invalidates_an_entry(data):
+    """Neither a byte of the value nor one of its end time."""
     shared = MemoryShared(VirtualClock())
     kept = asyncio.run(_kept(shared))
     at = data.draw(st.integers(0, len(kept) - 1))
@@ -77,7 +79,7 @@ def test_no_changed_byte_is_believed(data):
 
 
 def test_a_short_secret_is_refused(tmp_path):
-    """It could be guessed."""
+    """A short secret can be guessed."""
     path = tmp_path / "secret"
     path.write_text("hunter2\n")
     with pytest.raises(UsageError, match="at least 16"):
@@ -104,19 +106,19 @@ class _Layer:
     "garbage",
     [b"", b"x", b"\xff", b"{}", b"[]", b'["policy", "p"]', b'["policy", "p", "x"]', b"[" * 9999],
 )
-def test_a_message_that_is_no_notice_ends_nothing(garbage):
-    """One of them once ended the listening of the whole fleet for good, without a line in a log."""
+def test_an_invalid_message_does_not_end_the_listener(garbage):
+    """An invalid message must not end the listening of any process."""
     clock = VirtualClock()
     ear, layer = Invalidations(MemoryShared(clock), clock, Metrics()), _Layer()
     ear.add(layer)
     _hear(ear, garbage)
-    assert (ear.live, layer.cleared) == (True, 1), "what it meant is not known: nothing is trusted"
+    assert (ear.live, layer.cleared) == (True, 1), "an unreadable notice must clear the whole L1"
     _hear(ear, b'["policy", "p", "7"]')
     assert layer.forgotten == [("p", 7)]
 
 
 async def test_a_listener_that_fails_listens_again():
-    """Whatever a client library raises on what it was sent."""
+    """Whatever exception a client library raises."""
     clock, broken = VirtualClock(), [RuntimeError("a bug")]
 
     class Failing(MemoryShared):

@@ -1,4 +1,4 @@
-"""Write-behind: coalesced, bounded, repeated, and flushed on stop."""
+"""Write-behind: coalesced, bounded, retried, and flushed on stop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streams.core.telemetry.metrics import Metrics
 
 
 class Target:
-    """What is written to; fails while ``away``."""
+    """The target of writes; it fails while ``away``."""
 
     def __init__(self) -> None:
         self.batches: list[dict[str, int]] = []
@@ -31,7 +31,7 @@ def _made(target: Target, clock: VirtualClock, bound: int = 3) -> WriteBehind[in
 
 
 async def test_the_newest_value_of_each_name_is_written():
-    """Ten changes of one name within an interval are one write."""
+    """Ten changes of one name within an interval make one write."""
     target, clock = Target(), VirtualClock()
     behind = _made(target, clock)
     task = asyncio.create_task(behind.run())
@@ -47,7 +47,7 @@ async def test_the_newest_value_of_each_name_is_written():
 
 
 async def test_a_full_queue_makes_writers_wait():
-    """What waits in memory has a bound; whoever writes faster is slowed down."""
+    """The queue in memory is bounded, so faster writers are slowed down."""
     target, clock = Target(), VirtualClock()
     behind = _made(target, clock, bound=2)
     await behind.put("a", 1)
@@ -62,8 +62,8 @@ async def test_a_full_queue_makes_writers_wait():
     assert target.batches == [{"a": 2, "b": 1}, {"c": 1}]
 
 
-async def test_a_target_that_is_away_gets_everything_later():
-    """A failed batch goes on waiting, together with what came meanwhile."""
+async def test_an_absent_target_gets_all_values_later():
+    """A failed batch stays in the queue with later changes."""
     target, clock = Target(), VirtualClock()
     behind = _made(target, clock)
     task = asyncio.create_task(behind.run())
@@ -78,8 +78,8 @@ async def test_a_target_that_is_away_gets_everything_later():
     task.cancel()
 
 
-async def test_flush_says_what_could_not_be_written():
-    """At a stop, silence would be loss."""
+async def test_flush_returns_the_unwritten_names():
+    """A stop reports lost values."""
     target = Target()
     behind = _made(target, VirtualClock())
     await behind.put("a", 1)
@@ -89,8 +89,8 @@ async def test_flush_says_what_could_not_be_written():
     assert behind.waiting("a") == 1
 
 
-async def test_an_offer_is_taken_or_left_at_once():
-    """Who answers people cannot wait for room; a name that waits already needs none."""
+async def test_an_offer_is_accepted_or_refused_at_once():
+    """A request handler cannot wait for room; a name that is already in the queue needs none."""
     target, clock = Target(), VirtualClock()
     behind = _made(target, clock, bound=2)
     assert [behind.offer(name, 1) for name in "abc"] == [True, True, False]

@@ -1,4 +1,4 @@
-"""Policies: what they refuse, and where they come from when there is no service."""
+"""Policies: what they refuse, and their source without a policy service."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _policy(**limits: object) -> Policy:
     ],
 )
 def test_a_refusal_says_what_is_not_allowed(policy, why):
-    """The sentence reaches the one who asked, in the result record."""
+    """The sentence reaches the client in the result record."""
     said = refusal(policy, ASKED)
     assert said is None if why is None else why in said
 
@@ -45,7 +45,7 @@ def _validator(path: str) -> PolicyValidator:
 
 
 async def test_a_file_stands_in_for_the_service(tmp_path):
-    """A single machine needs no service to limit what runs on it."""
+    """A single machine needs no service to limit its work."""
     path = tmp_path / "policies.json"
     path.write_text('{"policies": [{"tenant_id": "t", "policy_id": "p", "max_trials": 100}]}')
     validator = _validator(str(path))
@@ -60,7 +60,7 @@ def _fields(question: PolicyRequest) -> dict[str, object]:
 
 
 async def test_a_changed_file_is_read_again_and_a_broken_one_changes_nothing(tmp_path):
-    """An editor's half-written file must not withdraw every policy at once."""
+    """A file that an editor has half written must not withdraw every policy."""
     path = tmp_path / "policies.json"
     path.write_text('{"policies": [{"tenant_id": "t", "policy_id": "p", "max_trials": 9}]}')
     policies = LocalPolicies(str(path))
@@ -71,8 +71,8 @@ async def test_a_changed_file_is_read_again_and_a_broken_one_changes_nothing(tmp
     assert (await policies.fetch("t", "p")).max_trials == 100
 
 
-async def test_a_broken_file_is_told_of_once(tmp_path):
-    """One line for an operator to find, and not one for every question while it stays broken."""
+async def test_an_invalid_file_is_logged_once(tmp_path):
+    """One log line for each fault, not one for each request."""
     path = tmp_path / "policies.json"
     path.write_text('{"policies": []}')
     policies = LocalPolicies(str(path))
@@ -84,14 +84,14 @@ async def test_a_broken_file_is_told_of_once(tmp_path):
 
 
 async def test_without_any_source_no_policy_exists():
-    """A policy that nobody can look up must not count as allowed."""
+    """An unavailable policy must not count as permission."""
     with pytest.raises(PolicyRejected):
         await _validator("").check(ASKED)
 
 
 @pytest.mark.parametrize("content", [None, "{", '{"policies": [{"tenant_id": 5}]}'])
-def test_a_file_that_is_none_is_refused_at_the_start(tmp_path, content):
-    """Better no worker than one that rejects everything for a typing error."""
+def test_an_invalid_file_is_refused_at_the_start(tmp_path, content):
+    """A worker that starts with a typing error would reject every request."""
     path = tmp_path / "policies.json"
     if content is not None:
         path.write_text(content)
@@ -99,6 +99,8 @@ def test_a_file_that_is_none_is_refused_at_the_start(tmp_path, content):
         _validator(str(path))
 
 
-def test_tenants_do_not_meet_in_the_cache():
-    """Names are free: joined carelessly, two tenants would share a policy."""
+def test_tenants_do_not_share_cache_entries():
+    """Tenant and policy names are free text: a plain concatenation would share entries between
+    tenants.
+    """
     assert owned("a", "b/c") != owned("a/b", "c")

@@ -1,4 +1,4 @@
-"""An app with one topic whose schemas are in a registry."""
+"""An app with one topic that uses a schema registry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The registry over HTTP, against a server that really listens: what is an answer, and what is none."""
+"""The registry over HTTP, against a listening server: which responses count as answers."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def registry(server):
     return HttpRegistry(server.url, timeout_s=30.0)
 
 
-async def test_what_is_registered_is_found_by_its_id(registry):
-    """Avro is the kind that the registry does not name; a subject may hold a slash."""
+async def test_a_registered_schema_is_found_by_its_id(registry):
+    """Avro is the default type in the registry's API; a subject may contain a slash."""
     for subject in (ORDER, PROTO):
         number = await registry.register(subject)
         assert await registry.register(subject) == number
@@ -44,7 +44,7 @@ async def test_what_is_registered_is_found_by_its_id(registry):
 
 
 async def test_references_come_with_a_schema_innermost_first(registry):
-    """A parser reads them in this order, and none of them asks the registry itself."""
+    """A parser reads them in this order and does not ask the registry."""
     money = Subject("money", "AVRO", '{"type":"fixed","name":"Money","size":8}')
     price = Subject(
         "price", "AVRO",
@@ -63,14 +63,14 @@ async def test_references_come_with_a_schema_innermost_first(registry):
     )
 
 
-async def test_an_id_that_is_not_there_is_an_answer(registry):
-    """Its records are dead letters at once: waiting would not bring it."""
+async def test_an_unknown_id_counts_as_an_answer(registry):
+    """Its records become dead letters at once: waiting would not help."""
     assert await registry.schema(4_000_000_000) is None
 
 
 @pytest.mark.parametrize("mode", ["500", "503", "404", "401", "garbage", "large"])
-async def test_all_else_is_no_answer(registry, server, mode):
-    """A proxy's 404, a login page or a wrong password say nothing about a schema."""
+async def test_other_responses_do_not_count_as_answers(registry, server, mode):
+    """A proxy's 404, a login page and a wrong password say nothing about a schema."""
     server.mode = mode
     with pytest.raises(SchemaRegistryUnavailable):
         await registry.schema(1)
@@ -78,8 +78,8 @@ async def test_all_else_is_no_answer(registry, server, mode):
         await registry.register(ORDER)
 
 
-async def test_silence_is_no_answer(server):
-    """A registry that accepts and says nothing must not hold anyone longer than the deadline."""
+async def test_a_timeout_does_not_count_as_an_answer(server):
+    """A registry that accepts connections and does not answer must not block beyond the deadline."""
     server.mode = "slow"
     with pytest.raises(SchemaRegistryUnavailable, match="does not answer"):
         await HttpRegistry(server.url, timeout_s=0.05).schema(1)
@@ -88,8 +88,8 @@ async def test_silence_is_no_answer(server):
         await HttpRegistry("http://127.0.0.1:1", timeout_s=30.0).schema(1)
 
 
-async def test_a_schema_that_is_not_taken_is_refused(registry, server):
-    """409 is about the schema, and stays: whoever writes it stops."""
+async def test_an_incompatible_schema_is_refused(registry, server):
+    """Status 409 is about the schema and permanent: the writer stops."""
     server.mode = "409"
     with pytest.raises(SchemaRefused, match="READER_FIELD_MISSING"):
         await registry.register(ORDER)
@@ -99,8 +99,10 @@ async def test_a_schema_that_is_not_taken_is_refused(registry, server):
         await registry.register(never)
 
 
-async def test_a_login_is_shown_and_a_file_that_is_gone_is_no_end(registry, server, tmp_path):
-    """The password is read for each request; one that cannot be read now may be there again soon."""
+async def test_credentials_are_sent_and_a_missing_password_file_is_transient(
+    registry, server, tmp_path
+):
+    """The password file is read for each request; an unreadable one may come back."""
     secret = tmp_path / "password"
     secret.write_text("s3cret\n")
     secret.chmod(0o600)
@@ -119,7 +121,7 @@ async def test_a_login_is_shown_and_a_file_that_is_gone_is_no_end(registry, serv
 
 
 async def test_a_schema_is_asked_for_once(registry, server):
-    """It never changes; and an outage later cannot take it away."""
+    """A schema of an id never changes; a later outage does not affect it."""
     number = await registry.register(ORDER)
     server.asked.clear()
     source = SchemaRegistry(registry, SystemClock(), Metrics())
@@ -132,14 +134,14 @@ async def test_a_schema_is_asked_for_once(registry, server):
     assert server.asked == [f"GET /schemas/ids/{number}", "GET /schemas/ids/77"]
 
 
-def test_an_address_that_is_none_is_refused():
-    """At the start, and not at the first record."""
+def test_an_invalid_address_is_refused():
+    """The error comes at the start instead of at the first record."""
     with pytest.raises(UsageError, match="DIA_SCHEMA_REGISTRY_URL=localhost:8081"):
         HttpRegistry("localhost:8081", timeout_s=1.0)
 
 
-def test_an_app_that_needs_a_registry_says_so(acme):
-    """The worker ends with what to set, instead of pausing every partition."""
+def test_an_app_without_its_registry_setting_is_refused(acme):
+    """The worker ends with the name of the setting, instead of pausing every partition."""
     topics = acme.topics.values()
     with pytest.raises(UsageError, match="Set DIA_SCHEMA_REGISTRY_URL"):
         check_named(Settings(), topics)

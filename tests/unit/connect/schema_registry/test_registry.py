@@ -1,4 +1,4 @@
-"""Schemas in memory: bounded, asked for together, behind a breaker."""
+"""Schemas in memory: bounded, fetched in groups, behind a breaker."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ async def _asked(source, ids):
     await pending.value.obtain()
 
 
-async def test_what_is_answered_counts_although_the_rest_is_not(source, memory):
-    """Else a registry that fails now and then would never bring a large batch through."""
+async def test_answered_schemas_are_kept_although_others_fail(source, memory):
+    """Otherwise a registry with occasional failures would never complete a large batch."""
     numbers = [memory.put(one) for one in _subjects(20)]
     real, failing = memory.schema, {numbers[13]}
 
@@ -66,8 +66,10 @@ async def test_what_is_answered_counts_although_the_rest_is_not(source, memory):
     assert len(source.by_id(numbers)) == 20
 
 
-async def test_the_oldest_schemas_leave_and_the_newest_never(source, memory, monkeypatch):
-    """A batch that names more than fit is decoded all the same: else it would be asked for for ever."""
+async def test_the_oldest_schemas_are_evicted_and_the_newest_kept(source, memory, monkeypatch):
+    """A batch with more ids than the cache holds must still be decoded instead of being requested
+    again without end.
+    """
     monkeypatch.setattr(module, "SCHEMAS_MAX", 3)
     numbers = [memory.put(one) for one in _subjects(8)]
     await _asked(source, numbers[:3])
@@ -89,8 +91,8 @@ async def test_an_unknown_id_is_asked_for_again_after_a_while(source, memory, cl
     assert source.by_id([1])[1].text == '"0"'
 
 
-async def test_a_registry_that_is_away_is_left_alone(source, memory, clock):
-    """Hundreds of partitions ask: each second of an outage must not bring a call of each."""
+async def test_an_absent_registry_is_not_called_during_the_back_off(source, memory, clock):
+    """Hundreds of partitions must not each call the registry every second of an outage."""
     memory.away = True
     for _ in range(BREAKER.failures + 5):
         with pytest.raises(SubjectPending) as pending:

@@ -1,4 +1,4 @@
-"""The event families, their published documents, and what counts as a compatible change."""
+"""Event families, their published documents, and compatible changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from streams.engine.app.app import App
 
 
 def test_the_published_documents_are_those_of_the_types():
-    """A changed type with an unchanged document would break readers outside in silence."""
+    """A changed type with an unchanged document would break external readers."""
     assert {
         finding.name: finding.state for finding in review(app.topology.topics, app.schemas)
     } == {
@@ -29,14 +29,14 @@ def test_the_published_documents_are_those_of_the_types():
 
 
 def test_every_topic_has_the_fields_it_names():
-    """A key or a time that no event has would make every record a dead letter."""
+    """With a key or time field that no event has, every record would be a dead letter."""
     for topic in app.topology.topics:
         fields = {field.name for field in msgspec.structs.fields(topic.type)}
         assert {topic.key_field, topic.time_field} <= fields
 
 
 def test_an_unknown_topic_is_named_with_the_known_ones():
-    """The message is what someone who misspelt a topic sees."""
+    """A user who misspelt a topic sees this message."""
     with pytest.raises(KeyError, match=r"'metrics'; declared are: model\.metrics"):
         app.topology.topic("metrics")
 
@@ -78,7 +78,7 @@ STEPS = {2: _v2_to_v3}
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_an_old_event_is_read_as_the_latest(version):
-    """Version 1 is readable as version 2 as it is; from 2 to 3 a step leads."""
+    """Version 1 is readable as version 2 without a step; an upcaster leads from 2 to 3."""
     way = _topic(ThingV1, ThingV2, ThingV3, upcasters=STEPS).reading(version)
     event = msgspec.json.decode(b'{"ts":1,"size":2}', type=way.type)
     for step in way.steps:
@@ -93,13 +93,13 @@ def test_a_version_that_was_never_published_cannot_be_read():
 
 
 def test_a_missing_later_step_is_found_when_the_topic_is_declared():
-    """Not by the first old record in production."""
+    """The error comes before the first old record in production."""
     with pytest.raises(UsageError, match="cannot read its type: 2"):
         _topic(ThingV1, ThingV2, ThingV3, upcasters={1: lambda thing: thing})
 
 
-def test_review_refuses_what_old_records_could_not_survive(tmp_path):
-    """Publishing is where compatibility is decided: before, everything may change."""
+def test_a_change_that_old_records_do_not_fit_is_refused(tmp_path):
+    """Before publishing everything may change; after it old records must stay readable."""
     family = (_topic(ThingV1),)
     assert [f.state for f in review(family, tmp_path)] == ["new"]
     publish(family, tmp_path)
@@ -111,7 +111,7 @@ def test_review_refuses_what_old_records_could_not_survive(tmp_path):
 
 
 def test_a_new_version_needs_to_read_the_old_one_or_an_upcaster(tmp_path):
-    """Version 3 renames a field: without the step its records would all be dead letters."""
+    """Version 3 renames a field: without the upcaster its records would all be dead letters."""
     topic = _topic(ThingV1, ThingV2, ThingV3)
     bridged = _topic(ThingV1, ThingV2, ThingV3, upcasters=STEPS)
     assert [f.state for f in review((topic,), tmp_path)] == ["new", "new", "broken"]
@@ -119,7 +119,7 @@ def test_a_new_version_needs_to_read_the_old_one_or_an_upcaster(tmp_path):
 
 
 def test_a_document_says_where_it_belongs():
-    """People find these files outside of the repository."""
+    """Users find these files outside of the repository."""
     found = published(MODEL_METRICS, 1, app.schemas)
     assert found is not None
     assert found["$id"] == "urn:dia:schema:model_metric:1"
@@ -138,7 +138,7 @@ class WiderNode(msgspec.Struct):
 
 
 def test_recursive_types_are_compared_and_end():
-    """A tree of events must not hang the check, in either verdict."""
+    """A recursive type must not hang the check, whatever the verdict."""
     narrow, wide = msgspec.json.schema(Node), msgspec.json.schema(WiderNode)
     assert differences(narrow, wide) == []
     assert [d.path for d in differences(wide, narrow)] == ["$.label"]
@@ -175,7 +175,7 @@ def test_narrowing_is_found_and_widening_is_allowed(old, new, path):
         (dict[str, int], ThingV1, "$.ts"),
     ],
 )
-def test_a_change_to_something_else_is_found(old, new, path):
-    """Also where neither side contains the other."""
+def test_a_change_to_an_unrelated_type_is_found(old, new, path):
+    """This includes types where neither contains the other."""
     found = differences(msgspec.json.schema(old), msgspec.json.schema(new))
     assert path in [difference.path for difference in found]

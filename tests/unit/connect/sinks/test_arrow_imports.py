@@ -1,4 +1,4 @@
-"""What a worker does not import."""
+"""Modules that a worker does not import."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ print(pandas.__name__)
 
 
 def test_the_first_array_does_not_import_pandas_and_others_still_may():
-    """It held up the first inserts of every worker; chdb, which brings it, needs it elsewhere."""
+    """The import would delay the first inserts of every worker; chdb, which depends on pandas,
+    needs it elsewhere.
+    """
     answer = subprocess.run(
         [sys.executable, "-c", _PROBE], capture_output=True, text=True, check=True, timeout=60
     )

@@ -1,4 +1,4 @@
-"""All rows stored but the bad ones, which are named, whatever the cut."""
+"""Bisection of a refused insert: all valid rows are stored, all invalid ones named."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streams.core.rows.built_in_tables import RowsRefused
 
 
 class Table:
-    """Takes all rows of an insert or none: none when one is in ``bad``."""
+    """Accepts all rows of an insert, or none if one of them is in ``bad``."""
 
     def __init__(self, bad: set[int]) -> None:
         self.bad = bad
@@ -36,7 +36,7 @@ class Table:
     st.sets(st.integers(0, 299), max_size=8),
 )
 def test_every_row_is_stored_or_named(days: list[int], bad: set[int]) -> None:
-    """Exactly one of both, once, with no insert over the partition limit."""
+    """Each row is either stored or named, once, and no insert exceeds the partition limit."""
     count = len(days)
     table = Table(bad)
     partition = np.array(days, np.int64)
@@ -51,15 +51,15 @@ def test_every_row_is_stored_or_named(days: list[int], bad: set[int]) -> None:
 
 
 def test_good_rows_go_in_one_insert() -> None:
-    """Cutting costs a part each; the usual case must not pay."""
+    """Each cut makes another part; valid inserts must not be cut."""
     table = Table(set())
     store(pa.table({"id": np.arange(1000)}), np.arange(1000) % PARTITIONS_MAX, table.send)
     store(pa.table({"id": np.arange(1000)}), None, table.send)
     assert [len(insert) for insert in table.inserts] == [1000, 1000]
 
 
-def test_a_table_that_takes_nothing_is_a_schema_fault() -> None:
-    """Naming every row bad would dead-letter a broken deployment's whole output."""
+def test_a_table_that_refuses_all_rows_is_a_schema_fault() -> None:
+    """Naming every row as invalid would dead-letter the whole output of a faulty deployment."""
     table = Table(set(range(4 * REFUSED_MAX)))
     with pytest.raises(ShardUnavailable, match="dia migrate status"):
         store(pa.table({"id": np.arange(4 * REFUSED_MAX)}), None, table.send)

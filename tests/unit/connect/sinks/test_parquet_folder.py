@@ -1,4 +1,4 @@
-"""Parquet files of a sink: complete, named after their batch, each row once."""
+"""Parquet files of a sink: complete, named by their batch, each row once."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def opened(tmp_path):
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
-async def test_a_batch_is_one_file_and_the_same_batch_the_same_file(opened, tmp_path, scheme):
-    """A commit that comes again after a crash leaves one copy."""
+async def test_a_batch_written_twice_is_one_file(opened, tmp_path, scheme):
+    """A commit that is repeated after a crash leaves one copy."""
     folder = tmp_path / "made" / "lines"
     sink = opened(f"{scheme}{folder}")
     for one in (batch(7, 1.0, 2.0), batch(8, 3.0), batch(7, 1.0, 2.0)):
@@ -58,8 +58,8 @@ async def test_a_batch_is_one_file_and_the_same_batch_the_same_file(opened, tmp_
     await sink.close()
 
 
-async def test_a_file_that_cannot_be_written_whole_is_not_there(opened, tmp_path, monkeypatch):
-    """A reader takes every .parquet for complete; the batch is tried again."""
+async def test_an_incomplete_file_is_removed(opened, tmp_path, monkeypatch):
+    """Readers take every .parquet file as complete; the batch is tried again."""
     folder = tmp_path / "lines"
     sink = opened(str(folder))
     real = pq.write_table

@@ -1,4 +1,4 @@
-"""Readers whose settings name a map that was added later: the servers claim the first one."""
+"""Readers whose settings name a later shard map, while the servers claim the first one."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def settings(monkeypatch):
 
 
 async def test_the_console_reads(settings):
-    """An operator sets the grown list once the map is in force."""
+    """An operator changes the settings once the map is in force."""
     reader = ShardReader(settings, VirtualClock(), Metrics())
     query = SeriesQuery(tenant="t", model="m", metric="x", start_s=0, stop_s=3600, step_s=60)
     assert await reader.of_series(query, "m1") == []
@@ -60,7 +60,7 @@ async def test_the_console_reads(settings):
 
 
 async def test_jobs_read_the_recent_minutes(settings):
-    """Their worker runs with the same settings as the console."""
+    """Their worker has the same settings as the console."""
     reader = MinuteReader(settings, VirtualClock(), Metrics())
     assert await reader.read("t", "m", "x", 0, 60) == []
     await reader.close()
@@ -81,7 +81,7 @@ async def test_the_next_question_opens_no_other_connections(settings):
 
 
 async def test_a_worker_that_looks_for_maps_opens_no_other_connections(settings, monkeypatch):
-    """It looks every five seconds."""
+    """The worker looks every 5 s."""
     others = set(httputil.all_managers)
     shards = ClickHouseShards(settings, VirtualClock(), {})
     await shards.learn()

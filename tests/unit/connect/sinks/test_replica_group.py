@@ -1,4 +1,4 @@
-"""Replicas in turn: the first that answers and is not far behind, and what happens when none is."""
+"""Choice of a replica: the first that answers with a small delay, or the result when there is none."""
 
 from __future__ import annotations
 
@@ -30,15 +30,17 @@ def ask(group):
     return group.ask(Server.answer)
 
 
-def test_a_replica_that_lags_is_passed_over():
-    """Counts must not go backwards because another server answers."""
+def test_a_lagging_replica_is_skipped():
+    """Counts must not go backwards when another server answers."""
     late, fresh = Server("late", behind_s=6.0), Server("fresh", behind_s=1.0)
     assert ask(ReplicaGroup([late, fresh], delay_max_s=5.0)) == "fresh"
     assert ask(ReplicaGroup([late, fresh])) == "late"
 
 
-def test_where_all_lag_the_latest_is_read_unless_the_reader_wants_none():
-    """A page shows what there is; an audit would call lost what has only not arrived."""
+def test_if_all_replicas_lag_the_latest_is_read_unless_the_reader_refuses():
+    """A page shows the available rows; an audit would report rows as lost that have not arrived
+    yet.
+    """
     servers = [
         Server("hours", behind_s=7200.0),
         Server("gone", away=True),
@@ -49,14 +51,14 @@ def test_where_all_lag_the_latest_is_read_unless_the_reader_wants_none():
         ask(ReplicaGroup(servers, delay_max_s=5.0, stale=False))
 
 
-def test_one_replica_alone_is_not_asked_how_far_it_is_behind():
-    """It is behind nobody, and the question would cost every read a round trip."""
+def test_a_single_replica_is_not_asked_for_its_lag():
+    """A single replica has no lag, and the request would add a round trip to every read."""
     only = Server("only", behind_s=7200.0)
     assert ask(ReplicaGroup([only], delay_max_s=5.0, stale=False)) == "only"
 
 
-def test_the_one_that_answered_is_asked_first_from_then_on():
-    """A dead server costs its connection timeout once."""
+def test_the_replica_that_answered_is_asked_first_afterwards():
+    """A dead server costs its connection timeout only once."""
     servers = [Server("dead", away=True), Server("live")]
     group = ReplicaGroup(servers)
     assert ask(group) == "live"

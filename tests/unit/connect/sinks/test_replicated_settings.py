@@ -1,4 +1,4 @@
-"""What a process asks of ClickHouse where a shard has replicas, and that it refuses half of it."""
+"""ClickHouse settings for replicated shards, and refusal of incomplete ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TWO = "http://a:1|http://b:1"
 
 
 def test_replicas_without_a_cluster_are_refused_by_every_process():
-    """They would share no rows: after a failover counts go back for ever."""
+    """Without a cluster the replicas would share no rows, and a failover would lose counts."""
     with pytest.raises(UsageError, match="DIA_CLICKHOUSE_CLUSTER is empty"):
         load({"DIA_CLICKHOUSE_SHARDS": TWO})
     with pytest.raises(UsageError, match="DIA_CLICKHOUSE_CLUSTER is empty"):
@@ -23,8 +23,10 @@ def test_replicas_without_a_cluster_are_refused_by_every_process():
 
 
 @pytest.mark.parametrize(("cluster", "quorum"), [("main", "auto"), ("", None)])
-def test_an_insert_is_acknowledged_by_most_replicas(monkeypatch, cluster, quorum):
-    """The engine forgets an acknowledged row: one replica that dies must not be all that had it."""
+def test_an_insert_is_acknowledged_by_a_majority_of_replicas(monkeypatch, cluster, quorum):
+    """The engine deletes an acknowledged row from its outbox, so one dead replica must not hold the
+    only copy.
+    """
     asked = {}
 
     class Client:

@@ -1,4 +1,4 @@
-"""Recomputed hours and days: one computation meets all who asked before it began."""
+"""Recomputation of hours and days: one computation answers all requests from before its start."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ITS_HOUR = BucketStart(1, "h1", 7200)
 
 
 class Shards:
-    """Counts recomputations; raises what it is told to."""
+    """Counts recomputations, and raises the configured error."""
 
     def __init__(self, clock) -> None:
         self.clock = clock
@@ -43,7 +43,7 @@ async def queue():
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_one_recomputation_meets_everyone_who_asked_before(queue):
+async def test_one_recomputation_answers_all_earlier_requests(queue):
     """However many minutes of an hour changed, it is computed once per interval."""
     done = []
     for number in range(5):
@@ -54,8 +54,8 @@ async def test_one_recomputation_meets_everyone_who_asked_before(queue):
     assert set(done) == {0, 1, 2, 3, 4, "day"}
 
 
-async def test_who_asks_while_it_is_computed_gets_another(queue):
-    """It may have read the minutes before theirs arrived."""
+async def test_a_request_during_a_recomputation_gets_another(queue):
+    """The running computation may have read the minutes before the later rows arrived."""
     done = []
     queue.shards.slow_s = 5.0
     queue.submit(object(), HOUR, lambda: done.append("early"))
@@ -69,8 +69,8 @@ async def test_who_asks_while_it_is_computed_gets_another(queue):
     assert len(queue.shards.asked) == 2
 
 
-async def test_a_failed_one_is_owed_until_it_succeeds(queue):
-    """A shard that is away must not cost an hour its sum."""
+async def test_a_failed_recomputation_is_repeated_until_it_succeeds(queue):
+    """An outage of a shard must not leave an hour without its roll-up."""
     done = []
     queue.shards.errors = [ShardUnavailable("away"), ShardUnavailable("away")]
     queue.submit(object(), HOUR, lambda: done.append(1))
@@ -81,8 +81,8 @@ async def test_a_failed_one_is_owed_until_it_succeeds(queue):
     assert len(queue.shards.asked) == 3
 
 
-async def test_the_owed_hours_of_a_day_come_before_it(queue):
-    """A day is made of its hours: one that lacked a minute would meet nobody's obligation."""
+async def test_pending_hours_of_a_day_are_recomputed_before_it(queue):
+    """A day is computed from its hours: one that lacks a minute would answer no request."""
     done = []
     queue.submit(object(), DAY, lambda: done.append("day"))
     queue.submit(object(), ITS_HOUR, lambda: done.append("hour"))
@@ -93,7 +93,7 @@ async def test_the_owed_hours_of_a_day_come_before_it(queue):
 
 
 async def test_a_day_waits_for_an_hour_that_failed(queue):
-    """What it would be made of is not there yet."""
+    """The day's input does not exist yet."""
     done = []
     queue.shards.errors = [ShardUnavailable("away"), ShardUnavailable("away")]
     queue.submit(object(), ITS_HOUR, lambda: done.append("hour"))
@@ -103,8 +103,10 @@ async def test_a_day_waits_for_an_hour_that_failed(queue):
     assert queue.shards.asked == [tuple(ITS_HOUR)] * 3 + [tuple(DAY)]
 
 
-async def test_one_that_takes_long_is_followed_by_a_long_rest(queue):
-    """It reads all its bucket holds: at a fixed pace a full hour would take all of the shard."""
+async def test_a_long_recomputation_is_followed_by_a_long_rest(queue):
+    """A recomputation reads its whole bucket: at a fixed pace a full hour would use the whole
+    shard.
+    """
     queue.shards.slow_s = 2.0
     for _ in range(120):
         queue.submit(object(), HOUR, lambda: None)
@@ -113,8 +115,8 @@ async def test_one_that_takes_long_is_followed_by_a_long_rest(queue):
     assert queue.shards.slow_s * REST < REST_MAX_S
 
 
-async def test_an_hour_that_came_with_its_day_rests_too(queue):
-    """Else each of its recomputations with the day would be followed by one alone."""
+async def test_an_hour_that_was_recomputed_with_its_day_rests_too(queue):
+    """Otherwise each recomputation with the day would be followed by one of the hour alone."""
     queue.shards.slow_s = 2.0
     queue.submit(object(), DAY, lambda: None)
     await queue.clock.advance(4)
@@ -129,7 +131,7 @@ async def test_an_hour_that_came_with_its_day_rests_too(queue):
 
 
 async def test_an_hour_that_failed_with_its_day_waits_before_it_is_tried_again(queue):
-    """Both were due at once: a shard that is away is not asked twice in a row."""
+    """Both were due at once: an absent shard is not asked twice in a row."""
     done = []
     queue.shards.slow_s = 30.0
     for bucket in (HOUR, DAY, ITS_HOUR):
@@ -145,7 +147,7 @@ async def test_an_hour_that_failed_with_its_day_waits_before_it_is_tried_again(q
 
 
 async def test_the_longest_rest_is_bounded(queue):
-    """Hours follow their last minute within a minute, whatever they cost."""
+    """Hours follow their last minute within 60 s, whatever they cost."""
     done = []
     queue.shards.slow_s = 8.0
     queue.submit(object(), HOUR, lambda: done.append(1))
@@ -155,8 +157,10 @@ async def test_the_longest_rest_is_bounded(queue):
     assert done == [1, 2]
 
 
-async def test_an_expired_one_ends_the_obligation(queue):
-    """Recomputing it would shrink the stored row: it is reported and never tried again."""
+async def test_an_expired_bucket_is_not_recomputed(queue):
+    """Recomputing it from expired minutes would shrink the stored row: it is reported and not
+    repeated.
+    """
     done = []
     queue.shards.errors = [RollUpExpired("minutes are gone")]
     queue.submit(object(), HOUR, lambda: done.append(1))
@@ -164,8 +168,8 @@ async def test_an_expired_one_ends_the_obligation(queue):
     assert (done, len(queue.shards.asked)) == ([1], 1)
 
 
-async def test_the_forgotten_are_not_told_and_cost_nothing(queue):
-    """Their partition is someone else's now."""
+async def test_a_forgotten_owner_gets_no_answer_and_causes_no_work(queue):
+    """The partition has another owner."""
     done, gone = [], object()
     queue.submit(gone, HOUR, lambda: done.append("gone"))
     queue.submit(gone, DAY, lambda: done.append("gone"))
@@ -177,17 +181,18 @@ async def test_the_forgotten_are_not_told_and_cost_nothing(queue):
 
 
 async def _until_asked(shards, clock):
-    """The first recomputation has begun; it must within the interval of these tests."""
+    """Wait for the start of the first recomputation, which comes within the tests' interval."""
     for _ in range(30):
         if shards.asked:
             return
         await clock.advance(0.5)
-    pytest.fail("nothing was recomputed within 15 s")
+    pytest.fail("no recomputation started within 15 s")
 
 
 async def test_an_hour_is_recomputed_within_its_interval_but_not_in_the_first_half_of_it():
-    """Minutes of an hour come together: one recomputation is to meet many of them. Over many seeds
-    the whole second half is used, so that the hours of a shard do not come at once."""
+    """One recomputation serves many minutes of an hour. Over many seeds the whole second half of
+    the interval is used, so that the hours of a shard do not coincide.
+    """
     began = []
     for seed in range(60):
         clock = VirtualClock()
@@ -207,7 +212,9 @@ async def test_an_hour_is_recomputed_within_its_interval_but_not_in_the_first_ha
 async def test_the_rest_is_twenty_times_the_work_and_at_most_three_quarters_of_a_minute(
     queue, took_s, rest_s
 ):
-    """A twentieth of a shard's time at most, and yet hours and days follow within a minute."""
+    """Recomputations take at most 1/20 of a shard's time, and hours and days still follow within 60
+    s.
+    """
     queue.shards.slow_s = took_s
     queue.submit(object(), HOUR, lambda: None)
     await _until_asked(queue.shards, queue.clock)
@@ -219,8 +226,8 @@ async def test_the_rest_is_twenty_times_the_work_and_at_most_three_quarters_of_a
     assert len(queue.shards.asked) == 2
 
 
-async def test_a_failed_one_is_tried_again_after_five_seconds(queue):
-    """A shard that is away is not asked in a loop, and one that is back is asked soon."""
+async def test_a_failed_recomputation_is_tried_again_after_five_seconds(queue):
+    """An absent shard is not asked in a tight loop, and one that is back is asked soon."""
     queue.shards.errors = [ShardUnavailable("away")]
     queue.submit(object(), HOUR, lambda: None)
     await _until_asked(queue.shards, queue.clock)
@@ -230,8 +237,8 @@ async def test_a_failed_one_is_tried_again_after_five_seconds(queue):
     assert len(queue.shards.asked) == 2
 
 
-async def test_a_day_does_not_wake_its_hour_that_rests(queue):
-    """A day is recomputed with its owed hours: before their rest it would undo it."""
+async def test_a_day_does_not_end_the_rest_of_its_hour(queue):
+    """A day is recomputed with its pending hours, which would end their rest early."""
     queue.shards.slow_s = 2.0
     queue.submit(object(), ITS_HOUR, lambda: None)
     await _until_asked(queue.shards, queue.clock)
@@ -244,8 +251,10 @@ async def test_a_day_does_not_wake_its_hour_that_rests(queue):
     assert queue.shards.asked == [tuple(ITS_HOUR), tuple(ITS_HOUR), tuple(DAY)]
 
 
-async def test_an_hour_whose_owner_left_is_not_waited_for(queue):
-    """The partition is another worker's now, who owes the hour; the day of those who stay comes."""
+async def test_a_day_does_not_wait_for_an_hour_whose_owner_left(queue):
+    """The new owner of the partition requests the hour; the day of the remaining owners is
+    computed.
+    """
     leaving, done = object(), []
     queue.submit(leaving, ITS_HOUR, lambda: done.append("hour"))
     queue.forget(leaving)
@@ -254,8 +263,8 @@ async def test_an_hour_whose_owner_left_is_not_waited_for(queue):
     assert (queue.shards.asked, done) == ([tuple(DAY)], ["day"])
 
 
-async def test_nothing_of_an_hour_stays_in_memory_after_its_rest(queue):
-    """Hours and days come for ever; each that left something behind would fill a process."""
+async def test_an_hour_leaves_no_entry_after_its_rest(queue):
+    """Hours and days come without end, so none may leave an entry in memory."""
     queue.submit(object(), HOUR, lambda: None)
     await queue.clock.advance(11 + REST_MAX_S + 1)
     assert len(queue.shards.asked) == 1
@@ -263,7 +272,7 @@ async def test_nothing_of_an_hour_stays_in_memory_after_its_rest(queue):
 
 
 async def test_recomputations_and_refusals_are_counted(queue):
-    """An hour that can no longer be recomputed is lost to its day: an alert looks at the count."""
+    """An expired hour is missing in its day: an alert uses the count."""
     queue.shards.errors = [RollUpExpired("minutes have begun to expire")]
     queue.submit(object(), HOUR, lambda: None)
     await _until_asked(queue.shards, queue.clock)
@@ -275,9 +284,10 @@ async def test_recomputations_and_refusals_are_counted(queue):
     assert value("dia_rollups_total", {"table": "d1"}) == 1
 
 
-async def test_a_bucket_that_still_grows_is_recomputed_once_it_is_whole(queue):
-    """A recomputation reads all that its bucket holds: of an hour that a backlog goes through in half
-    a minute, all but the last would be for nothing."""
+async def test_a_growing_bucket_is_recomputed_once_it_is_complete(queue):
+    """A recomputation reads its whole bucket. For an hour that a backlog passes in 30 s only the
+    last one is useful.
+    """
     owner, done = object(), []
     for number in range(30):
         queue.submit(owner, HOUR, lambda number=number: done.append(number), growing=True)
@@ -289,8 +299,8 @@ async def test_a_bucket_that_still_grows_is_recomputed_once_it_is_whole(queue):
     assert done == [*range(30), "whole"]
 
 
-async def test_a_bucket_that_grows_on_waits_for_a_bounded_time(queue):
-    """Hours and days follow their last minute within a minute, also in a backlog without an end."""
+async def test_a_growing_bucket_waits_for_a_bounded_time(queue):
+    """Hours and days follow their last minute within 60 s, also in a backlog without an end."""
     owner, done = object(), []
     began = queue.clock.monotonic()
     for bucket in (HOUR, DAY, ITS_HOUR):
@@ -304,7 +314,7 @@ async def test_a_bucket_that_grows_on_waits_for_a_bounded_time(queue):
 
 
 async def test_a_bucket_waits_for_all_owners_that_add_to_it(queue):
-    """Partitions go through a backlog side by side, and each has minutes of the same hour."""
+    """Partitions process a backlog in parallel, and each has minutes of the same hour."""
     first, second = object(), object()
     for owner in (first, second, first):
         queue.submit(owner, HOUR, lambda: None, growing=True)
@@ -317,8 +327,8 @@ async def test_a_bucket_waits_for_all_owners_that_add_to_it(queue):
 
 
 @pytest.mark.parametrize("way", ["caught_up", "forget"])
-async def test_nothing_waits_for_an_owner_that_adds_no_more(queue, way):
-    """It has caught up, or is lost: its last minutes may be of other shards and hours."""
+async def test_a_bucket_does_not_wait_for_an_owner_that_has_finished(queue, way):
+    """The owner has caught up or is lost; its last minutes may belong to other shards and hours."""
     owner, other, done = object(), object(), []
     for bucket in (DAY, ITS_HOUR, HOUR):
         queue.submit(owner, bucket, lambda: done.append("owner's"), growing=True)

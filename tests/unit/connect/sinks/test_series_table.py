@@ -1,4 +1,4 @@
-"""Which table answers a series query, and how moments are written."""
+"""Which table answers a series query, and which time formats are accepted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DAY_S = 86_400
 
 
 def query(days_back: float, days: float, step_s: int) -> SeriesQuery:
-    """A range that starts ``days_back`` days ago and is ``days`` long."""
+    """A range that starts ``days_back`` days ago and lasts ``days``."""
     start = int(NOW_S - days_back * DAY_S)
     stop = int(start + days * DAY_S)
     return SeriesQuery(tenant="t", model="m", metric="k", start_s=start, stop_s=stop, step_s=step_s)
@@ -33,10 +33,10 @@ def query(days_back: float, days: float, step_s: int) -> SeriesQuery:
         (500, 1, DAY_S, "d1"),
     ],
 )
-def test_the_finest_table_that_is_cheap_answers(
+def test_the_finest_affordable_table_answers(
     days_back: float, days: float, step_s: int, table: str
 ) -> None:
-    """Minutes while they are kept and few; hours and days as far as the step allows."""
+    """Minutes while they exist and are few; hours and days if the step allows."""
     assert choose_table(query(days_back, days, step_s), NOW_S, 30) == table
 
 
@@ -50,10 +50,10 @@ def test_the_finest_table_that_is_cheap_answers(
         (20, 20, 60, "steps are more than"),
     ],
 )
-def test_a_step_nobody_can_answer_is_named(
+def test_an_unavailable_step_is_refused(
     days_back: float, days: float, step_s: int, says: str
 ) -> None:
-    """An empty answer would look like no data."""
+    """An empty answer would look like missing data."""
     with pytest.raises(UsageError, match=says):
         choose_table(query(days_back, days, step_s), NOW_S, 30)
 
@@ -71,14 +71,14 @@ def test_a_step_nobody_can_answer_is_named(
         ("2026-05-01T12:00:00Z", 1_777_636_800),
     ],
 )
-def test_moments_are_written_in_several_ways(text: str, moment: int) -> None:
-    """People type ages, programs give seconds, logs hold ISO times."""
+def test_times_have_several_formats(text: str, moment: int) -> None:
+    """Users type ages, programs send seconds, logs hold ISO times."""
     assert moment_s(text, "--from", NOW_S) == moment
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "-6", "-0h", "12", "2026-13-01"])
-def test_what_is_no_moment_is_refused(text: str) -> None:
-    """Guessing would answer another question."""
+def test_an_invalid_time_is_refused(text: str) -> None:
+    """A guessed time would answer another query."""
     with pytest.raises(UsageError, match="--from"):
         moment_s(text, "--from", NOW_S)
 

@@ -1,4 +1,4 @@
-"""Which shard of which map a server holds: the first claim stands, and every other is refused."""
+"""The shard and map that a server claims: the first claim stays, and every other is refused."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def test_the_first_claim_stands_and_the_next_agrees():
     assert server.meet(ShardPlace(0, TWO), writes=False)
 
 
-def test_a_reader_claims_nothing():
-    """A question asked with wrong settings must not decide where rows belong."""
+def test_a_reader_makes_no_claim():
+    """A reader with wrong settings must not decide the placement of rows."""
     server = Server()
     assert not server.meet(ShardPlace(0, THREE), writes=False)
     assert server.meet(ShardPlace(0, TWO))
@@ -47,7 +47,7 @@ def test_a_reader_claims_nothing():
 @pytest.mark.parametrize("other", [ShardPlace(0, THREE), ShardPlace(1, TWO)])
 @pytest.mark.parametrize("writes", [True, False])
 def test_another_map_or_another_number_is_refused_with_both_named(other, writes):
-    """Two swapped addresses send rows to the wrong shard as surely as another number of shards."""
+    """Two swapped addresses send rows to the wrong shard, like another number of shards."""
     server = Server()
     server.meet(ShardPlace(0, TWO))
     with pytest.raises(ShardMapChanged, match=r"shard 0 of 2 shards by hash \[aa\]") as refused:
@@ -59,7 +59,7 @@ def test_another_map_or_another_number_is_refused_with_both_named(other, writes)
 
 @given(st.lists(st.integers(0, 1), min_size=2, max_size=12))
 def test_of_two_maps_that_claim_at_once_at_most_one_is_used(turns):
-    """Each step of each process may come before or after any step of the other."""
+    """The steps of two processes may interleave in any order."""
     server, used = Server(), []
 
     def process(place):

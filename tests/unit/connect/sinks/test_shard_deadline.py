@@ -1,4 +1,4 @@
-"""What happens to a request whose caller has given up waiting."""
+"""A request that fails after its caller has given up."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ class NoReplica:
     def close(self) -> None: ...
 
 
-async def test_a_failure_after_the_deadline_is_nobodys_error():
-    """The caller was told already; asyncio's own error line would alarm an operator for nothing."""
+async def test_a_failure_after_the_deadline_is_not_logged():
+    """The caller already got the timeout; asyncio's error log about the late failure would only
+    mislead.
+    """
     told: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
     shard = Shard(0, ReplicaGroup([NoReplica()]), pool_size=1, acquire_s=1.0)
@@ -35,7 +37,7 @@ async def test_a_failure_after_the_deadline_is_nobodys_error():
         await shard.run(fails_late, 0.01)
     gave_up.set()
     assert await asyncio.to_thread(ended.wait, 10)
-    # The only thread of the pool is free again once the late failure has been delivered.
+    # The pool's only thread is free again once the late failure has been delivered.
     assert await shard.run(lambda _: "free", 10.0) == "free"
     gc.collect()
     await asyncio.sleep(0)

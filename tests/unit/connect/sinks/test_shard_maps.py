@@ -1,4 +1,4 @@
-"""The servers' record of shard maps, asked of one server after another."""
+"""Shard maps recorded on the servers, read from one server after another."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BROKEN_PART = 40
 
 
 class _Server:
-    """It claims its shard; the table of maps at the first address cannot be read."""
+    """A server that claims its shard; the first address cannot read its table of maps."""
 
     def __init__(self, replica):
         self._url = replica.url
@@ -50,11 +50,11 @@ def _servers(monkeypatch):
     monkeypatch.setattr(Replica, "_connect", lambda replica, database: _Server(replica))
 
 
-async def test_a_server_that_cannot_read_its_record_is_passed_over():
-    """One broken disk would end every worker, whose rows other shards take."""
+async def test_a_server_that_cannot_read_its_maps_is_skipped():
+    """One broken disk must not end every worker, since the other shards accept rows."""
     assert shard_maps.look(TWO).recorded
     shards = ClickHouseShards(TWO, VirtualClock(), {})
-    for _ in range(2):  # the first look asks without claims
+    for _ in range(2):  # > the first read is without claims
         await shards.learn()
         assert shards.confirmed
     await shards.close()

@@ -1,4 +1,4 @@
-"""Sharding strategies: even, stable, moving little, and refusing nonsense."""
+"""Sharding strategies: even, stable, minimal movement, and refusal of invalid maps."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ KEYS = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=40)
 
 
 def jump(key: int, buckets: int) -> int:
-    """The algorithm as its paper prints it (Lamping and Veach 2014, figure 1)."""
+    """The algorithm as printed in its paper (Lamping and Veach 2014, figure 1)."""
     bucket, following = -1, 0
     while following < buckets:
         bucket = following
@@ -43,15 +43,15 @@ def jump(key: int, buckets: int) -> int:
 
 
 @given(KEYS, st.integers(1, 2000))
-def test_the_vectorised_hash_is_the_papers(keys: list[int], buckets: int) -> None:
-    """One key at a time and all at once must agree."""
+def test_the_vectorised_hash_equals_the_papers(keys: list[int], buckets: int) -> None:
+    """Scalar and vectorised results must agree."""
     found = jump_consistent_hash(np.array(keys, np.uint64), buckets)
     assert found.tolist() == [jump(key, buckets) for key in keys]
 
 
 @given(KEYS, st.integers(1, 500))
-def test_a_new_bucket_only_takes(keys: list[int], buckets: int) -> None:
-    """Adding a shard moves keys to it and nowhere else."""
+def test_a_new_bucket_only_receives_keys(keys: list[int], buckets: int) -> None:
+    """An added shard receives keys, and no key moves between old shards."""
     hashed = np.array(keys, np.uint64)
     before = jump_consistent_hash(hashed, buckets)
     after = jump_consistent_hash(hashed, buckets + 1)
@@ -75,7 +75,7 @@ def test_ranges_hold_tenants_in_order(tmp_path: Path) -> None:
 
 
 def test_a_directory_pins_tenants_and_hashes_the_rest(tmp_path: Path) -> None:
-    """Large tenants get shards of their own choosing."""
+    """Large tenants get dedicated shards."""
     pinned = load(f"directory:{written(tmp_path, tenants={'big': 1})}", 2, TODAY)
     hashed = load("hash", 2, TODAY)
     others = [f"t{i}" for i in range(50)]
@@ -104,16 +104,18 @@ def test_a_directory_pins_tenants_and_hashes_the_rest(tmp_path: Path) -> None:
         ("directory:{file}", {"valid_from": str(TODAY + timedelta(1))}, "valid from 2026-05-03"),
     ],
 )
-def test_a_wrong_map_is_named(
+def test_an_invalid_map_is_refused(
     tmp_path: Path, setting: str, content: dict[str, Any], says: str
 ) -> None:
-    """A map that sends rows nowhere must stop a worker before it starts."""
+    """An invalid map must stop a worker before it starts."""
     with pytest.raises(UsageError, match=says):
         load(setting.format(file=written(tmp_path, **content)), 2, TODAY)
 
 
 def test_a_map_with_a_name_twice_is_refused(tmp_path: Path) -> None:
-    """JSON has no rule for it: a worker would take the last one, a person reads the first."""
+    """JSON has no rule for repeated names: a worker would use the last one, an operator reads the
+    first.
+    """
     file = tmp_path / "map.json"
     file.write_text('{"version": 1, "valid_from": "2026-05-01", "tenants": {"a": 0, "a": 1}}')
     with pytest.raises(UsageError, match='"a" is there twice'):
@@ -121,13 +123,13 @@ def test_a_map_with_a_name_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_map_is_valid_on_its_first_day(tmp_path: Path) -> None:
-    """From its day on, and not from the day after."""
+    """The map is valid from its first day on, inclusive."""
     file = written(tmp_path, tenants={"a": 1}, valid_from=str(TODAY))
     assert load(f"directory:{file}", 2, TODAY).shard_of(["a"], ["x"], ["x"]).tolist() == [1]
 
 
 def test_a_tenant_is_pinned_to_the_first_shard_too(tmp_path: Path) -> None:
-    """Its number is 0, and no shard has a number below."""
+    """Shard 0 is the lowest number."""
     tenants = {f"t{n}": 0 for n in range(20)}
     pinned = load(f"directory:{written(tmp_path, tenants=tenants)}", 2, TODAY)
     names = ["x"] * len(tenants)
@@ -136,10 +138,8 @@ def test_a_tenant_is_pinned_to_the_first_shard_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("beside", [-1, 0])
 @pytest.mark.parametrize("buckets", [2, 7, 500, 4000])
-def test_a_key_that_just_reaches_the_last_bucket_is_the_papers_too(
-    beside: int, buckets: int
-) -> None:
-    """Its first jump ends at the number of buckets, or one before: random keys seldom do."""
+def test_a_key_at_the_last_bucket_equals_the_papers_too(beside: int, buckets: int) -> None:
+    """Its first jump ends at the number of buckets, or one before, which random keys rarely hit."""
     inverse = pow(2862933555777941757, -1, 2**64)
     upper = 2**31 // buckets + beside
     key = (((upper << 33) + 12345 - 1) * inverse) % 2**64
@@ -149,8 +149,8 @@ def test_a_key_that_just_reaches_the_last_bucket_is_the_papers_too(
     ]
 
 
-def test_one_key_lies_where_the_same_key_among_many_lies():
-    """A row's shard is computed one way when it is written alone, another among thousands."""
+def test_a_single_key_and_a_key_in_a_batch_have_the_same_shard():
+    """The shard of a single row and of a row in a batch are computed by different code."""
     keys = [f"model.metrics/0/{n}" for n in range(2000)]
     for count in (1, 2, 3, 7, 64):
         found = jump_consistent_hash(
@@ -181,7 +181,7 @@ MAPS = st.integers(1, 3).flatmap(_maps)
 
 @given(MAPS, MAPS)
 def test_maps_of_one_digest_place_every_series_alike(first: ShardMap, second: ShardMap) -> None:
-    """The digest is all that a server or a changelog remembers of the map that placed its rows."""
+    """A server or a changelog stores only the digest of the map that placed its rows."""
     same = first.identity.digest == second.identity.digest
     assert same == ((first.shards, first.strategy) == (second.shards, second.strategy))
     if same:
@@ -191,8 +191,8 @@ def test_maps_of_one_digest_place_every_series_alike(first: ShardMap, second: Sh
         assert [first.shard_of_key(n) for n in names] == [second.shard_of_key(n) for n in names]
 
 
-def test_an_identity_says_what_the_map_is_and_not_where_the_servers_are(tmp_path: Path) -> None:
-    """An operator reads it in a refusal; a server that moves must not be one."""
+def test_an_identity_describes_the_map_without_server_addresses(tmp_path: Path) -> None:
+    """Operators see the identity in a refusal; a server with a new address must not cause one."""
     pinned = load(f"directory:{written(tmp_path, tenants={'big': 1})}", 2, TODAY).identity
     assert pinned.description == "2 shards by directory (version 3)"
     assert MapIdentity.parse(str(pinned)) == pinned
