@@ -1,4 +1,4 @@
-"""The catalogue of error codes is that of the code."""
+"""The catalogue of error codes contains exactly the codes of the code."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def _below(error):
         yield from _below(child)
 
 
-def test_each_code_of_the_tree_is_in_it():
-    """A code that a user meets and cannot look up is a riddle."""
+def test_each_code_of_the_tree_is_in_the_catalogue():
+    """Users look up the codes that they meet."""
     for module in pkgutil.walk_packages(streams.__path__, "streams."):
         if not module.name.startswith(("streams.__main__", "streams.pytest_plugin")):
             import_module(module.name)
@@ -35,8 +35,8 @@ def test_each_code_of_the_tree_is_in_it():
     }
 
 
-def test_each_says_what_dia_does_and_what_an_operator_does():
-    """A new disposition must not raise where a user asks for help."""
+def test_each_code_describes_the_reaction_of_dia_and_of_the_operator():
+    """A new disposition must not make the help command raise."""
     assert set(ACTIONS) == set(Disposition)
     for each in error_codes():
         assert each.summary.endswith((".", ":")), each.code

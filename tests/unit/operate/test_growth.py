@@ -1,4 +1,4 @@
-"""Plans of one more shard, and which settings the record of the servers accepts."""
+"""Plans for one more shard, and the settings that the servers' record of maps accepts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SERIES = [(f"t{n % 50}", f"m{n}", "x") for n in range(4000)]
 
 
 def recorded(settings=TWO):
-    """What the servers record after `dia migrate apply`."""
+    """The servers' record after `dia migrate apply`."""
     return replace(assumed(settings), recorded=True)
 
 
@@ -35,7 +35,7 @@ def grown(before, urls=NEW, **given):
 
 
 def test_a_plan_adds_a_shard_behind_the_others_from_its_day_on():
-    """The others keep their numbers and addresses, so that no window of theirs moves."""
+    """The other shards keep their numbers and addresses, so none of their windows moves."""
     plan = growth.planned(TWO, recorded(), NEW, DAY)
     assert plan.record.urls == (("http://a:1",), ("http://b:1",), ("http://c:1",))
     assert (plan.record.version, plan.record.first_day) == (2, day_of(DAY))
@@ -46,7 +46,7 @@ def test_a_plan_adds_a_shard_behind_the_others_from_its_day_on():
 
 
 def test_a_shard_of_three_times_the_weight_gets_three_times_the_series():
-    """A server with larger disks need not wait for others of its kind."""
+    """A larger server can be added alone."""
     plan = growth.planned(TWO, recorded(), NEW, DAY, weight=3)
     _, then = zip(*growth.shares(plan, recorded().first, SERIES), strict=True)
     assert then == pytest.approx([0.2, 0.2, 0.6], abs=0.03)
@@ -57,7 +57,7 @@ def test_a_shard_of_three_times_the_weight_gets_three_times_the_series():
 
 @pytest.mark.parametrize("first", [growth.tomorrow() - timedelta(days=1), growth.tomorrow()])
 def test_a_day_that_has_begun_is_refused(first):
-    """Partitions would take the map from another day than the operator names."""
+    """Partitions would adopt the map on another day than the operator gave."""
     if first == growth.tomorrow():
         assert growth.planned(TWO, recorded(), NEW, first).record.first_day == day_of(first)
         return
@@ -66,20 +66,20 @@ def test_a_day_that_has_begun_is_refused(first):
 
 
 def test_a_second_map_does_not_begin_before_the_first():
-    """Days are placed by maps in their order."""
+    """Maps assign days in their order."""
     with pytest.raises(UsageError, match="the day of the last map"):
         growth.planned(TWO, grown(recorded()), [("http://d:1",)], DAY - timedelta(days=1))
 
 
 @pytest.mark.parametrize("urls", [[("http://b:1",)], [("http://c:1",), ("http://c:1",)]])
-def test_a_server_is_one_shard(urls):
+def test_a_server_cannot_be_two_shards(urls):
     """Its rows would count twice."""
     with pytest.raises(UsageError, match="named twice"):
         growth.planned(TWO, recorded(), urls, DAY)
 
 
 def test_nothing_is_planned_on_servers_without_a_record_or_with_an_unfinished_map():
-    """What the plan follows must be true everywhere first."""
+    """The base of the plan must be in force on all servers first."""
     with pytest.raises(RefusedBySafety, match="migrate apply"):
         growth.planned(TWO, assumed(TWO), NEW, DAY)
     after = grown(recorded())
@@ -88,8 +88,8 @@ def test_nothing_is_planned_on_servers_without_a_record_or_with_an_unfinished_ma
         growth.planned(TWO, unfinished, [("http://d:1",)], DAY)
 
 
-def test_ranges_need_new_ranges(tmp_path):
-    """Nothing says which tenants a new shard takes."""
+def test_a_map_of_ranges_needs_new_ranges(tmp_path):
+    """The map has no rule which tenants a new shard gets."""
     ranges = ShardMap(2, RangeSharding(("", "m"), (0, 1)))
     by_range = RecordedMap(MapRecord.of(ranges, recorded().urls), in_force=True)
     with pytest.raises(UsageError, match="--sharding range:FILE"):
@@ -106,7 +106,7 @@ def test_ranges_need_new_ranges(tmp_path):
     ],
 )
 def test_a_record_gives_the_same_map_again(strategy):
-    """Every process reads placement from it."""
+    """Every process reads placement from the record."""
     made = MapRecord.of(ShardMap(2, strategy), recorded().urls)
     row = (msgspec.json.encode(made).decode(), 1)
     (read,) = map_record.read([row])
@@ -124,7 +124,7 @@ def test_a_record_holds_no_password():
 
 @pytest.mark.parametrize("urls", ["http://a:1,http://b:1", "http://a:1,http://b:1,http://moved:1"])
 def test_settings_that_name_a_recorded_map_are_accepted_and_win_by_their_addresses(urls):
-    """Processes with old and new settings run side by side; a server may move."""
+    """Processes with old and new settings run side by side, and a server's address may change."""
     after = grown(recorded())
     settings = Settings(clickhouse_shards=urls)
     found = known(settings, after.maps)
@@ -137,7 +137,7 @@ def test_settings_that_name_a_recorded_map_are_accepted_and_win_by_their_address
 
 @pytest.mark.parametrize("urls", ["http://a:1", "http://a:1,http://b:1,http://c:1,http://d:1"])
 def test_settings_that_name_another_map_are_refused_with_both_named(urls):
-    """Its process would look for rows where they are not."""
+    """The process would look for rows on the wrong shards."""
     with pytest.raises(
         ShardMapChanged, match=r"2 shards by hash.*then 3 shards by hash"
     ) as refused:
@@ -146,8 +146,8 @@ def test_settings_that_name_another_map_are_refused_with_both_named(urls):
     assert refused.value.exit_code == 5
 
 
-def test_a_series_is_looked_for_wherever_a_map_puts_it():
-    """A partition may take a map later than on its day."""
+def test_a_series_is_looked_up_on_the_shards_of_all_maps():
+    """A partition may adopt a map later than on its first day."""
     after = grown(grown(recorded()), [("http://d:1",)])
     for names in SERIES[:200]:
         places = {
@@ -157,7 +157,7 @@ def test_a_series_is_looked_for_wherever_a_map_puts_it():
 
 
 def test_of_two_records_of_a_version_the_one_in_force_counts():
-    """Two operators announced at once, and one of them finished."""
+    """Two operators announced at the same time, and one of them finished."""
     first, *_ = recorded().maps
     mine = grown(recorded()).maps[1].record
     other = msgspec.structs.replace(mine, first_day=mine.first_day + 1)
@@ -169,7 +169,7 @@ def test_of_two_records_of_a_version_the_one_in_force_counts():
 
 
 def test_a_plan_whose_map_others_follow_changes_nothing(monkeypatch):
-    """Its views would leave out the shards that came later."""
+    """Its views would omit the shards that were added later."""
     after = grown(grown(recorded()), [("http://d:1",)])
     first, second, _ = after.maps
     plan = growth.GrowthPlan(after=first.record.shard_map.identity.digest, record=second.record)

@@ -1,4 +1,4 @@
-"""What one party's slip looks like from the others: every law of the books, broken once."""
+"""Comparison of the audit's sources: each rule of the ledger is broken once."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ LEDGER = LedgerRow(
 
 
 def books(**changes: Any) -> AuditSnapshot:
-    """A partition whose parties agree, but for ``changes``: of the ledger row, of the partition,
-    or of the books."""
+    """A partition whose sources agree, except for ``changes`` of the ledger row, the partition or
+    the snapshot.
+    """
     row_fields, partition_fields = set(LEDGER.__slots__), set(PartitionSnapshot.__slots__)
     row = replace(LEDGER, **{k: v for k, v in changes.items() if k in row_fields})
     partition = PartitionSnapshot(
@@ -66,7 +67,7 @@ def books(**changes: Any) -> AuditSnapshot:
 
 
 def test_parties_that_agree_give_no_finding():
-    """The base of all the other cases."""
+    """The base of the other cases."""
     assert compare(books()) == []
 
 
@@ -88,8 +89,8 @@ SLIPS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("slip", SLIPS)
-def test_each_broken_law_is_told_by_its_name(slip: str):
-    """One slip, one sentence that says which two parties differ, and where."""
+def test_each_broken_rule_gives_a_finding_of_its_name(slip: str):
+    """One error gives one finding with the two sources that differ and their place."""
     changes, check = SLIPS[slip]
     findings = compare(books(**changes))
     assert any(check in finding.check for finding in findings)
@@ -97,8 +98,8 @@ def test_each_broken_law_is_told_by_its_name(slip: str):
     assert all(finding.expected != finding.found for finding in findings)
 
 
-def test_what_somebody_ordered_to_be_skipped_is_no_loss():
-    """The sum holds with what was shed; skipped offsets that nobody ordered are a difference."""
+def test_records_skipped_by_order_are_not_lost():
+    """The sum includes shed records; skipped offsets without an order are a difference."""
     shed = ShedRange(
         partition=0, epoch=0, first=0, until=40, order="o", actor="ann", reason="old", at_ms=0
     )
@@ -115,7 +116,7 @@ def test_what_somebody_ordered_to_be_skipped_is_no_loss():
 
 
 def test_a_dead_letter_without_a_row_and_a_row_without_a_dead_letter_are_named():
-    """By id, so that an operator can look at the record."""
+    """The id lets an operator look at the record."""
     found = books()
     del found.dead.in_rows["t/0/5"]
     found.dead.in_rows["t/0/9"] = "wrong_type"
@@ -126,8 +127,8 @@ def test_a_dead_letter_without_a_row_and_a_row_without_a_dead_letter_are_named()
     ]
 
 
-def test_a_dlq_that_lost_old_records_is_no_difference():
-    """Its bound is in bytes: what it no longer has, it cannot be asked for."""
+def test_a_dlq_without_its_old_records_is_no_difference():
+    """The DLQ's retention is in bytes: records that it has deleted cannot be compared."""
     found = books()
     found.dead.records[0, "invalid_json"] = 1
     del found.dead.in_dlq["t/0/5"]
@@ -137,7 +138,7 @@ def test_a_dlq_that_lost_old_records_is_no_difference():
 
 
 def test_many_findings_of_a_kind_are_counted_not_listed():
-    """The first few say what is wrong; ten thousand would hide the rest."""
+    """The first few findings show the cause; ten thousand would hide other kinds."""
     found = books()
     found.dead.in_dlq.update({f"t/0/{n}": "x" for n in range(100, 200)})
     findings = compare(found)
@@ -145,7 +146,7 @@ def test_many_findings_of_a_kind_are_counted_not_listed():
     assert findings[-1].meaning == "and 90 more"
 
 
-def test_a_partition_that_commits_meanwhile_is_judged_only_by_itself():
+def test_a_partition_that_commits_meanwhile_is_compared_only_with_itself():
     """Its offset, ledger and rows were read at different moments."""
     moved = {"committed_offset": 115, "rows": {(0, 0): 95}}
     assert compare(books(**moved)) != []
@@ -154,7 +155,7 @@ def test_a_partition_that_commits_meanwhile_is_judged_only_by_itself():
 
 
 def test_once_minutes_expire_events_are_compared_in_total():
-    """Days are kept per series: partitions cannot be told apart there."""
+    """Days are stored per series, without the partition."""
     assert compare(books(rows={(0, 0): 50}, expired_events=40)) == []
     (finding,) = compare(books(rows={(0, 0): 50}, expired_events=39))
     assert finding.place.partition is None

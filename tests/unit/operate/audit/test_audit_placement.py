@@ -1,4 +1,4 @@
-"""An id in two partitions is right in each of them: the audit looks at them together."""
+"""An id in two partitions: each partition is consistent, so the audit compares them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def doubled_of(broker):
 
 
 async def test_ids_that_came_through_two_partitioners_are_counted(broker):
-    """Each would be a duplicate if both clients agreed where the key lies."""
+    """With one partitioner each of them would be a duplicate."""
     for name in ("a", "b", "c"):
         append(broker, HOME, name)
     for name in ("b", "c", "d"):
@@ -74,16 +74,16 @@ async def test_ids_that_came_through_two_partitioners_are_counted(broker):
     assert "partitioner=murmur2_random" in found.meaning
 
 
-async def test_an_id_that_is_used_again_after_its_time_is_no_repeat(broker):
-    """As within one partition."""
+async def test_an_id_that_is_used_again_after_its_ttl_is_no_repeat(broker):
+    """Deduplication inside one partition has the same TTL."""
     append(broker, HOME, "a")
     await broker._cluster.clock.advance(TTL_MS / 1000 + 1)
     append(broker, ELSEWHERE, "a")
     assert (await doubled_of(broker)).ids == 0
 
 
-async def test_what_was_skipped_by_order_was_not_counted(broker):
-    """Its ids are nobody's first."""
+async def test_shed_records_do_not_count(broker):
+    """A shed record does not count as the first of its id."""
     append(broker, HOME, "a")
     append(broker, ELSEWHERE, "a")
     skipped = ShedRange(

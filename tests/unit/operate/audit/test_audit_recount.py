@@ -1,4 +1,4 @@
-"""Reading a log again, and knowing what the reading cannot know."""
+"""Recount of a log, and the parts of a log that it cannot judge."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FOREVER_S = 1 << 31
 
 
 class Log:
-    """A source log of one partition, one event a second at first."""
+    """A source log with one partition, initially one event a second."""
 
     def __init__(self) -> None:
         self.clock = VirtualClock()
@@ -95,12 +95,12 @@ async def log() -> Log:
 
 
 async def test_a_whole_log_is_counted_by_verdict_and_window(log: Log):
-    """The plain case: values by window, bad records by offset."""
+    """The plain case: values by window, invalid records by offset."""
     await log.produce(70)
     await log.produce(1, name="e3")
     await log.spoil()
     counted = await log.recount(log.books())
-    # e3 came back with another time: a conflict.
+    # e3 came again with another time: a conflict.
     assert counted.counts[0] == {"applied": 70, "dead": 2}
     assert sum(tally.n for tally in counted.windows.values()) == 70
     assert sum(tally.s1 for tally in counted.windows.values()) == 140.0
@@ -108,9 +108,10 @@ async def test_a_whole_log_is_counted_by_verdict_and_window(log: Log):
     assert counted.whole == {0}
 
 
-async def test_what_retention_took_narrows_what_is_judged(log: Log):
-    """A record behind the trimmed ones may repeat one of them, and a window may lack them: both
-    are left alone until dedupe TTL and future bound have passed."""
+async def test_deleted_records_limit_the_judged_range(log: Log):
+    """A record after the deleted ones may repeat one of them, and a window may lack them: the audit
+    judges neither until dedupe TTL and future bound have passed.
+    """
     await log.produce(400)
     await log.trim(100)
     counted = await log.recount(log.books(begin=100))
@@ -122,9 +123,10 @@ async def test_what_retention_took_narrows_what_is_judged(log: Log):
     assert any("offsets 0 to 99 are gone" in note for note in counted.notes)
 
 
-async def test_a_batch_that_cannot_be_opened_narrows_what_is_judged(log: Log):
-    """Its records were counted while another replica led: the audit goes on without them, and says
-    so, instead of ending with an error or finding losses that are none."""
+async def test_an_unreadable_batch_limits_the_judged_range(log: Log):
+    """The batch was readable under another leader and its records were counted. The audit omits
+    them with a note, instead of an error or a false loss.
+    """
     await log.produce(400)
     whole = await log.recount(log.books())
     log.broker.log(TP).spoil(100, 110)
@@ -139,8 +141,8 @@ async def test_a_batch_that_cannot_be_opened_narrows_what_is_judged(log: Log):
     assert any("offsets 100 to 109 cannot be opened" in note for note in counted.notes)
 
 
-async def test_nothing_is_judged_where_the_last_batch_cannot_be_opened(log: Log):
-    """Any window may lack its records."""
+async def test_no_window_is_judged_if_the_last_batch_is_unreadable(log: Log):
+    """Every window may lack its records."""
     await log.produce(10)
     log.broker.log(TP).spoil(5, 10)
     counted = await log.recount(log.books())
@@ -149,7 +151,7 @@ async def test_nothing_is_judged_where_the_last_batch_cannot_be_opened(log: Log)
 
 
 async def test_a_range_is_found_by_bisection_and_reads_little_before_it(log: Log):
-    """An audit of an hour must not read a week."""
+    """An audit of an hour must not read a week of records."""
     await log.produce(1000)
     from_s = log.clock.now_ms() // 1000 - 200
     counted = await log.recount(log.books(), from_s)
@@ -158,8 +160,8 @@ async def test_a_range_is_found_by_bisection_and_reads_little_before_it(log: Log
     assert counted.windows == {k: v for k, v in whole.windows.items() if k[3] >= from_s}
 
 
-async def test_a_reset_forgets_what_was_seen(log: Log):
-    """Each epoch is judged with empty tables, as it was processed."""
+async def test_a_reset_clears_the_seen_ids(log: Log):
+    """Each epoch starts with empty tables, as in processing."""
     await log.produce(5)
     producer = log.broker.plain_producer()
     batch = await (await log.broker.reader()).read(TP, 2, 1)
@@ -173,7 +175,7 @@ async def test_a_reset_forgets_what_was_seen(log: Log):
 
 
 async def test_epochs_of_a_topic_that_was_recreated_are_not_read_again(log: Log):
-    """Their offsets mean other records now."""
+    """Their offsets belong to the records of the old topic."""
     await log.produce(5)
     counted = await log.recount(log.books(row(0, 0, 50), row(1, 0, 5)))
     assert set(counted.counts) == {1}
@@ -181,7 +183,7 @@ async def test_epochs_of_a_topic_that_was_recreated_are_not_read_again(log: Log)
 
 
 async def test_windows_counters_and_dead_letters_are_compared_with_the_log(log: Log):
-    """What a deep audit adds: the truth, not only agreement."""
+    """A deep audit compares with the log itself, not only the sources with each other."""
     await log.produce(3)
     await log.spoil()
     counted = await log.recount(log.books())
@@ -218,8 +220,8 @@ async def test_windows_counters_and_dead_letters_are_compared_with_the_log(log: 
     assert [f.place.offsets for f in compare_dead("t", counted, ["t/0/1"])] == ["1", "3"]
 
 
-async def test_what_was_skipped_by_order_is_nobodys(log: Log):
-    """Nobody looked at it: it is counted as shed, and a later repeat of it is the first."""
+async def test_a_shed_record_is_neither_applied_nor_a_duplicate(log: Log):
+    """It counts as shed, and a later repeat of it is the first of its id."""
     await log.produce(2)
     await log.produce(1, "twice")
     await log.produce(2)
@@ -237,7 +239,7 @@ async def test_what_was_skipped_by_order_is_nobodys(log: Log):
 
 
 async def test_dead_letters_of_a_later_epoch_are_found_by_their_names(log: Log):
-    """A name says its epoch, since a reset may read other records at the same offsets."""
+    """The name contains the epoch, since a reset may read other records at the same offsets."""
     await log.produce(2)
     await log.spoil()
     await log.spoil()

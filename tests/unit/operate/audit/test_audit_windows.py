@@ -1,5 +1,6 @@
-"""The recount of an app's windows: silent about what is right, exact about what is not, and honest about
-what the log does not say."""
+"""Recount of an app's windows: no finding for right rows, exact findings for wrong ones, and notes
+on what the log does not show.
+"""
 
 from __future__ import annotations
 
@@ -94,8 +95,8 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_rows_that_are_right_are_found_right(tested, shape):
-    """Every aggregator, closed and live windows, late records, values that no window holds."""
+def test_right_rows_give_no_finding(tested, shape):
+    """All aggregators, closed and open windows, late records, and values that no window holds."""
     app, orders, agent = _app(**{shape: SHAPES[shape]})
     tester = tested(app)
     _send_some(tester, orders, [0, 1, 4, 3, 8, 2, 12, 11, 9, 18, 1, 17, 30, 12, 29, 31, 30.5])
@@ -105,13 +106,13 @@ def test_rows_that_are_right_are_found_right(tested, shape):
     found = recounted(tester, agent)
     assert found.findings == []
     assert found.judged > 3
-    # Live sessions have no row.
+    # Open sessions have no row.
     assert (found.doubtful, found.open) == (0, 3 if shape == "sessions" else 0)
     assert {letter.code for letter in tester.dead_letters} >= {"invalid_json", "value_refused"}
 
 
 def test_repeats_count_once_and_conflicts_never(tested):
-    """As the engine decides by ids, from the log alone."""
+    """The recount decides by ids from the log alone, as the engine does."""
     app, orders, agent = _app(windows={"size": 60, "ids": "id"})
     tester = tested(app)
     for order in (_order(1, id="x"), _order(1, id="x"), _order(2, id="x"), _order(3), _order(3)):
@@ -123,7 +124,7 @@ def test_repeats_count_once_and_conflicts_never(tested):
 @pytest.mark.parametrize("column", ["n", "total", "pieces", "mean", "var", "sd2", "low", "high",
                                     "first", "last", "q_50", "items", "top", "top_n"])  # fmt: skip
 def test_a_wrong_column_is_found_and_its_window_named(tested, column):
-    """One row that is a little off, in each column."""
+    """Each column in turn is changed a little."""
     app, orders, agent = _app(windows={"size": 5})
     tester = tested(app)
     _send_some(tester, orders, [0, 1, 2, 3, 4, 20, 21, 22], accounts=("a",))
@@ -137,7 +138,7 @@ def test_a_wrong_column_is_found_and_its_window_named(tested, column):
 
 
 def _stored(tester, table):
-    """The rows themselves, to change them."""
+    """The stored rows, which the test changes."""
     servers = tester._world.shards._servers
     return [row for one in servers for copy in one.replicas for row in copy.tables[table].values()]
 
@@ -152,8 +153,8 @@ def _other(value):
     return "ten!" if value is None else value + 1
 
 
-def test_a_lost_row_and_one_of_nothing_are_found(tested):
-    """What a shard lost, and what no record explains."""
+def test_a_lost_row_and_an_unexplained_row_are_found(tested):
+    """A row that a shard lost, and a row without records."""
     app, orders, agent = _app(windows={"size": 5})
     tester = tested(app)
     _send_some(tester, orders, [0, 1, 20], accounts=("a",))
@@ -168,7 +169,7 @@ def test_a_lost_row_and_one_of_nothing_are_found(tested):
 
 
 def test_a_row_that_is_not_final_is_behind_until_its_window_is_closed(tested):
-    """A live window shows what it held some time ago. A closed one has one final row."""
+    """The row of an open window may be older than its state. A closed window has one final row."""
     app, orders, agent = _app(windows={"size": 5})
     tester = tested(app)
     _send_some(tester, orders, [0, 1, 20], accounts=("a",))
@@ -186,8 +187,8 @@ def test_a_row_that_is_not_final_is_behind_until_its_window_is_closed(tested):
     assert [f.check for f in recounted(tester, agent).findings] == ["window: column n"]
 
 
-def test_a_silence_may_have_closed_a_window_so_it_is_not_judged(tested):
-    """A record that comes after it is dropped where the window was closed, which the log does not say."""
+def test_a_window_that_silence_may_have_closed_is_not_judged(tested):
+    """A record after the silence is dropped if the window was closed, which the log does not show."""
     settings = replace(SETTINGS, idle_close_s=5.0)
     app, orders, agent = _app(windows={"size": 5, "late": "drop", "grace": 0})
     tester = tested(app, settings)
@@ -199,8 +200,8 @@ def test_a_silence_may_have_closed_a_window_so_it_is_not_judged(tested):
     assert (found.findings, found.doubtful) == ([], 1)
 
 
-def test_what_retention_took_is_not_judged(tested):
-    """Windows that may lack records are passed over, and the notes say which offsets are gone."""
+def test_windows_with_deleted_records_are_not_judged(tested):
+    """Windows that may lack records are omitted, and the notes give the deleted offsets."""
     app, orders, agent = _app(windows={"size": 5})
     tester = tested(app)
     _send_some(tester, orders, [0, 1, 2, 20, 21], accounts=("a",))
@@ -219,7 +220,7 @@ async def _trim(tester, tp, offset):
 
 
 def test_a_codec_that_reads_a_record_differently_each_time_is_named(tested):
-    """Nothing is proven by such a reading, and no row is called wrong for it."""
+    """Such a recount proves nothing, so it reports no wrong row."""
     count = iter(range(1000))
 
     def upcast(old):
@@ -240,8 +241,8 @@ class Account(Record):
     account: str
 
 
-def test_windows_that_are_declared_later_hold_nothing_of_before(tested):
-    """Else each release that adds windows to a topic would look like a loss."""
+def test_windows_that_are_declared_later_exclude_earlier_records(tested):
+    """Otherwise each release with a new window would look like a loss."""
     app, orders, agent = _app(first={"size": 5})
     tester = tested(app)
     _send_some(tester, orders, [0, 1, 2, 6], accounts=("a",))
@@ -259,7 +260,7 @@ def test_windows_that_are_declared_later_hold_nothing_of_before(tested):
 
 
 def _release(tester, app):
-    """Another version of the app takes over."""
+    """Start another version of the app."""
     tester._run(tester._process.kill())
     tester.app, world = app, tester._world
     world.agents = tuple(app.agents.values())
@@ -271,7 +272,9 @@ def _release(tester, app):
 
 @pytest.mark.parametrize("late", ["dead_letter", "drop"])
 def test_a_range_is_judged_without_reading_what_lies_before_it(tested, late):
-    """Neither the watermark nor the ids at its beginning are known, and nothing is called wrong for it."""
+    """The watermark and ids at the start of the range are unknown, so rows that depend on them are
+    not reported.
+    """
     settings = replace(NEVER_IDLE, dedupe_ttl_s=60, future_max_s=10)
     app, orders, agent = _app(windows={"size": 10, "step": 5, "ids": "id", "late": late})
     tester = tested(app, settings)
@@ -294,8 +297,9 @@ def test_a_range_is_judged_without_reading_what_lies_before_it(tested, late):
 
 
 def test_a_row_that_clickhouse_refused_counts_as_shown(tested):
-    """It is in the DLQ, and no loss. The newest version counts; one of a table that lacked a column then is
-    passed over."""
+    """The row is in the DLQ and not lost. The newest version counts; a row of a table without a
+    required column is omitted.
+    """
     app, orders, agent = _app(windows={"size": 5})
     tester = tested(app)
     _send_some(tester, orders, [0, 1, 20], accounts=("a",))
@@ -318,7 +322,7 @@ def test_a_row_that_clickhouse_refused_counts_as_shown(tested):
 
 @pytest.mark.parametrize(("then", "since"), [(2, 30), (30, 2)])
 def test_another_grace_than_today_is_named_and_no_row_is_called_wrong(tested, then, since):
-    """Records were refused, or admitted, by the grace of their time, which only the DLQ tells."""
+    """Records were accepted or refused by the grace of that time, which only the DLQ shows."""
     app, orders, agent = _app(windows={"size": 5, "grace": then})
     tester = tested(app)
     _send_some(tester, orders, [0, 1, 12, 2, 40, 3, 41], accounts=("a",))

@@ -1,4 +1,4 @@
-"""A broker in memory, and in it the DLQ that `dia dlq` is asked about."""
+"""A memory broker with the DLQ for the tests of `dia dlq`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.unit.operate.dlq.mailbag import NOW_S, fill, six
 
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MemoryBroker:
-    """All topics, all empty, and one DLQ of somebody else's; commands use it."""
+    """All topics, empty, and a foreign DLQ; commands use this broker."""
     made = MemoryBroker(SystemClock())
 
     async def create() -> None:

@@ -1,4 +1,4 @@
-"""Dead letters whose content, and times, are always the same."""
+"""Dead letters with fixed contents and times."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def letter(offset: int, value: bytes | None, code: str, message: str, **changes:
 
 
 async def fill(broker: MemoryBroker, *records: OutboundRecord) -> None:
-    """One transaction of them."""
+    """Write the dead letters in one transaction."""
     producer = broker.transactional_producer("fill")
     await producer.start()
     await producer.begin()
@@ -46,7 +46,7 @@ async def fill(broker: MemoryBroker, *records: OutboundRecord) -> None:
 
 
 def six() -> list[OutboundRecord]:
-    """One letter of each kind that people meet."""
+    """One dead letter of each common kind."""
     foreign = (
         ("__connect.errors.topic", b"orders"),
         ("__connect.errors.exception.class.name", b"E"),

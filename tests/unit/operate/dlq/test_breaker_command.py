@@ -1,4 +1,4 @@
-"""`dia dlq breaker`: what stands still, and who may let it go on."""
+"""`dia dlq breaker`: lists stopped partitions, and lets their records through."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ THERE = TopicPartition(TRAIN_RESULTS.name, 0)
 
 
 async def stop(broker, tp: TopicPartition, offset: int, committed: int | None = None) -> None:
-    """What a worker says of a partition it stopped."""
+    """Write the status that a worker publishes for a stopped partition."""
     producer = broker.transactional_producer("worker")
     await producer.start()
     word = Word(
@@ -43,7 +43,7 @@ async def stop(broker, tp: TopicPartition, offset: int, committed: int | None = 
 
 @pytest.fixture
 def two_stopped(broker):
-    """Two partitions that stand still, one of them with three records waiting."""
+    """Two stopped partitions, one of them with three waiting records."""
 
     async def arrange() -> None:
         await fill(broker, *(OutboundRecord(HERE, b"t", b"{") for _ in range(3)))
@@ -66,8 +66,8 @@ def listed(capsys):
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_what_stands_still_is_listed(two_stopped, capsys):
-    """From any host: the workers may be somewhere else."""
+def test_stopped_partitions_are_listed(two_stopped, capsys):
+    """From any host: the workers may run elsewhere."""
     assert main(["dlq", "breaker", "list"]) == 0
     assert capsys.readouterr().out == (
         "group      topic          partition  state    offset  waiting  bad  records  codes\n"
@@ -80,8 +80,8 @@ def test_what_stands_still_is_listed(two_stopped, capsys):
     assert (row["codes"], row["at"]) == ({"wrong_type": 900}, "2027-01-15T08:00:00.000Z")
 
 
-def test_what_stands_still_is_listed_on_a_terminal(two_stopped, monkeypatch):
-    """Whoever is called at night looks at this first."""
+def test_stopped_partitions_are_listed_on_a_terminal(two_stopped, monkeypatch):
+    """An operator on call sees this list first."""
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
@@ -99,8 +99,8 @@ def test_what_stands_still_is_listed_on_a_terminal(two_stopped, monkeypatch):
     ]
 
 
-def test_what_is_let_through_is_what_lies_there_now(two_stopped, capsys):
-    """The mark is the end of the log at that moment: what comes later is watched again."""
+def test_a_reset_lets_the_current_records_through(two_stopped, capsys):
+    """The mark is the end of the log at that moment: the breaker checks later records again."""
     command = ["dlq", "breaker", "reset", "--topic", HERE.topic, "--partition", "2", "--yes"]
     assert main([*command, "--actor", "ann", "--json"]) == 0
     captured = capsys.readouterr()
@@ -113,14 +113,14 @@ def test_what_is_let_through_is_what_lies_there_now(two_stopped, capsys):
     assert main(command) == 5
 
 
-def test_all_that_stands_still_goes_on_together(two_stopped, capsys):
-    """A bad deploy stops every partition: nobody types their numbers one by one."""
+def test_a_reset_may_cover_all_stopped_partitions(two_stopped, capsys):
+    """A bad deploy stops every partition, so no partition number is needed."""
     assert main(["dlq", "breaker", "reset", "--yes"]) == 0
     assert {word.state for word in words(two_stopped).values()} == {"let_through"}
 
 
-def test_no_changes_nothing(two_stopped, monkeypatch, capsys):
-    """What passes is said before it is asked."""
+def test_the_answer_no_changes_nothing(two_stopped, monkeypatch, capsys):
+    """The command lists the records before it asks."""
     monkeypatch.setattr("typer.confirm", lambda *args, **kwargs: False)
     assert main(["dlq", "breaker", "reset"]) == 5
     captured = capsys.readouterr()
@@ -129,8 +129,8 @@ def test_no_changes_nothing(two_stopped, monkeypatch, capsys):
     assert {word.state for word in words(two_stopped).values()} == {STOPPED}
 
 
-def test_a_stop_that_was_passed_is_over(broker, capsys):
-    """After a fix and a restart nobody resets anything: the group's offset says that it went on."""
+def test_a_partition_that_passed_its_stop_is_not_listed(broker, capsys):
+    """After a fix and a restart no reset is needed: the group's offset has moved on."""
     asyncio.run(stop(broker, HERE, 10, committed=11))
     asyncio.run(stop(broker, THERE, 10, committed=10))
     assert [row["topic"] for row in listed(capsys)] == [THERE.topic]
@@ -143,22 +143,23 @@ def test_a_stop_that_was_passed_is_over(broker, capsys):
         (["--partition", "1"], 2, "--partition needs the --topic"),
     ],
 )
-def test_a_reset_of_nothing_is_refused(broker, capsys, arguments, code, sentence):
-    """Letting through is permission: it is not given beforehand."""
+def test_a_reset_without_a_stopped_partition_is_refused(broker, capsys, arguments, code, sentence):
+    """A reset permits given records; it cannot be given in advance."""
     assert main(["dlq", "breaker", "reset", "--yes", *arguments]) == code
     assert sentence in capsys.readouterr().err
     assert words(broker) == {}
 
 
-def test_nothing_stopped_is_an_answer(broker, capsys):
-    """Exit code 0: a script that looks must not fail on a healthy pipeline."""
+def test_no_stopped_partition_is_an_answer(broker, capsys):
+    """Exit code 0: a monitoring script must not fail on a healthy pipeline."""
     assert main(["dlq", "breaker", "list"]) == 0
     assert "the poison breaker stops nothing" in capsys.readouterr().err
 
 
 def test_tenants_in_quarantine_are_listed_with_the_end_of_their_stay(broker, capsys):
-    """Whoever asks why letters point to their records finds whose they are; `reset` lets nothing
-    through for it, since nothing stands still."""
+    """The list explains why dead letters are pointers. `reset` does not apply to quarantine, since
+    no partition is stopped.
+    """
     until_ms = SystemClock().now_ms() + 60_000
     tenant = QuarantinedTenant(tenant="ac\x1bme", until_ms=until_ms, bad=900, records=1000)
     over = QuarantinedTenant(tenant="over", until_ms=1, bad=1, records=1)

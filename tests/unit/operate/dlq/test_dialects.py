@@ -1,4 +1,4 @@
-"""Dead letters that others wrote, with the headers their sources give them."""
+"""Dead letters of other tools, with their origin headers."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def letter(found: dict[str, bytes], prefix: str = ""):
     ],
 )
 def test_the_origin_and_the_cause_are_understood(found, prefix, dialect, code):
-    """One tool for every DLQ of a cluster: nobody rewrites a topic to look into it."""
+    """One command reads every DLQ of a cluster, without a conversion of its topics."""
     read = letter(found, prefix)
     assert read.dialect.name == dialect
     assert (read.source_tp, read.source_offset) == (("orders", 3), 17)
@@ -65,8 +65,8 @@ def test_the_origin_and_the_cause_are_understood(found, prefix, dialect, code):
     assert read.original_headers == (("trace", b"x"),)
 
 
-def test_what_only_one_of_them_says_is_read_too():
-    """Stage, agent, group and time are what people filter by."""
+def test_headers_of_a_single_tool_are_read_too():
+    """Operators filter by stage, agent, group and time."""
     assert letter(CONNECT, "__connect.errors.").stage == "VALUE_CONVERTER"
     assert letter(CONNECT, "__connect.errors.").agent == "sink-a"
     spring = letter(SPRING, "kafka_dlt-")
@@ -82,8 +82,8 @@ def test_what_only_one_of_them_says_is_read_too():
         ({}, ""),
     ],
 )
-def test_what_is_missing_or_wrong_is_unknown_and_no_error(found, prefix):
-    """Connect writes offset -1 where it had no record; others drop what they do not know."""
+def test_missing_or_invalid_headers_are_unknown_and_no_error(found, prefix):
+    """Connect writes offset -1 without a record; other tools omit unknown fields."""
     read = letter(found, prefix)
     assert read.source_offset is None
     assert read.id == "orders.dlq/1/9"
@@ -91,8 +91,8 @@ def test_what_is_missing_or_wrong_is_unknown_and_no_error(found, prefix):
     assert read.original_headers == (("trace", b"x"),)
 
 
-def test_ours_win_over_the_headers_of_an_earlier_queue():
-    """A record may have been through Spring before it failed here: the last verdict counts."""
+def test_headers_of_dia_take_precedence_over_those_of_an_earlier_queue():
+    """The record may have passed through Spring's DLQ before: the last refusal counts."""
     both = {f"kafka_dlt-{name}": value for name, value in SPRING.items()}
     both |= {"dia.dlq.id": b"model.metrics/0/4", "dia.dlq.error_code": b"invalid_json"}
     read = letter(both)

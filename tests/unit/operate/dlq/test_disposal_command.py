@@ -1,4 +1,4 @@
-"""`dia dlq discard` and `park`: what is decided, by whom, and that nothing is lost by it."""
+"""`dia dlq discard` and `park`: each records the decision and its author, and deletes nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BAD = ["--topic", "model.metrics", "--error", "wrong_type"]
 
 
 def said(capsys, *arguments):
-    """What a command printed, as objects."""
+    """The output of a command, as objects."""
     capsys.readouterr()
     assert main(["dlq", *arguments, "--json"]) == 0
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -27,7 +27,9 @@ def dispositions(capsys):
 
 
 def test_a_decision_is_recorded_and_shown_everywhere(filled, capsys):
-    """Who, what and why: the letter stays, and every view of it says so."""
+    """The decision has an author and a reason. The dead letter stays, and every view shows the
+    decision.
+    """
     [done] = said(capsys, "discard", *BAD, "--reason", "load test", "--actor", "ann", "--yes")
     assert done == {"disposition": "discarded", "letters": 2, "unchanged": 0}
     assert dispositions(capsys) == {
@@ -42,8 +44,8 @@ def test_a_decision_is_recorded_and_shown_everywhere(filled, capsys):
     assert (decision["actor"], decision["reason"]) == ("ann", "load test")
 
 
-def test_saying_it_again_changes_nothing(filled, capsys):
-    """A script that is run twice must not make a second history."""
+def test_a_repeated_decision_changes_nothing(filled, capsys):
+    """A script that runs twice must not record two decisions."""
     said(capsys, "discard", *BAD, "--yes")
     [again] = said(capsys, "discard", *BAD, "--yes")
     assert (again["letters"], again["unchanged"]) == (0, 2)
@@ -51,7 +53,7 @@ def test_saying_it_again_changes_nothing(filled, capsys):
 
 
 def test_a_parked_letter_may_be_discarded_and_not_the_other_way(filled, capsys):
-    """Parking asks for a person; discarding is that person's last word."""
+    """Parking asks an operator for a decision; discarding is final."""
     said(capsys, "park", *BAD, "--yes")
     assert dispositions(capsys)["41"] == "parked"
     lot = filled.log(TopicPartition(MODEL_METRICS.parked, 1)).read_committed(0, 10)
@@ -62,8 +64,8 @@ def test_a_parked_letter_may_be_discarded_and_not_the_other_way(filled, capsys):
     assert (found["41"], found["42"]) == ("discarded", "parked")
 
 
-def test_what_comes_after_the_question_is_not_decided_on(filled, monkeypatch, capsys):
-    """What was agreed to is what was counted, however fast the queue grows."""
+def test_dead_letters_after_the_question_are_not_decided(filled, monkeypatch, capsys):
+    """The decision covers the dead letters that were counted, even if the queue grows meanwhile."""
 
     def agree(question, **_):
         before = filled.log(TopicPartition(MODEL_METRICS.dlq, 1)).read_committed(0, 1)
@@ -79,8 +81,8 @@ def test_what_comes_after_the_question_is_not_decided_on(filled, monkeypatch, ca
     ]
 
 
-def test_no_changes_nothing(filled, monkeypatch, capsys):
-    """Each error and its count are said before anyone agrees."""
+def test_the_answer_no_changes_nothing(filled, monkeypatch, capsys):
+    """Each error and its count are shown before the question."""
     monkeypatch.setattr("typer.confirm", lambda *args, **kwargs: False)
     assert main(["dlq", "discard", *BAD]) == 5
     captured = capsys.readouterr()
@@ -97,22 +99,23 @@ def test_no_changes_nothing(filled, monkeypatch, capsys):
         (["discard", "--error", "no_such", "--yes"], 0, "no dead letters there"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(filled, capsys, arguments, code, sentence):
-    """An empty filter means everything: that has to be said."""
+def test_an_invalid_selection_is_refused(filled, capsys, arguments, code, sentence):
+    """An empty filter selects all dead letters, which must be requested explicitly."""
     assert main(["dlq", *arguments]) == code
     assert sentence in capsys.readouterr().err
     assert set(dispositions(capsys).values()) == {"open"}
 
 
-def test_everything_can_be_meant(filled, capsys):
-    """After a rehearsal, for instance."""
+def test_all_dead_letters_can_be_selected(filled, capsys):
+    """For instance after a rehearsal."""
     [done] = said(capsys, "discard", "--all", "--yes")
     assert done["letters"] == 6
 
 
-def test_a_letter_of_another_plan_is_said_to_be_taken(filled, monkeypatch, capsys):
-    """Two who decide at once: the second fences the first, which must not look like a failure
-    of the broker."""
+def test_a_dead_letter_of_a_concurrent_decision_is_reported(filled, monkeypatch, capsys):
+    """With two concurrent decisions the second fences the first, which must not look like an error
+    of the broker.
+    """
     from streams.core.errors import ProducerFenced
     from streams.operate.replay.journal import control
 

@@ -1,4 +1,4 @@
-"""`dia dlq` as people and scripts see it: on a terminal, in a pipe, as JSON; and when it refuses."""
+"""`dia dlq` on a terminal, in a pipe, as JSON; and its refusals."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def golden(name: str) -> str:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_in_a_pipe(filled, capsys, name):
-    """Aligned text that awk can take apart; talk goes to stderr."""
+    """Aligned text for awk; messages go to stderr."""
     assert main(["dlq", *COMMANDS[name]]) == 0
     assert capsys.readouterr().out == golden(f"{name}.pipe.txt")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_as_json(filled, capsys, name):
-    """One object a line, with the same names in every version."""
+    """One object a line, with stable names."""
     assert main(["dlq", *COMMANDS[name], "--json", "--quiet"]) == 0
     captured = capsys.readouterr()
     assert captured.out == golden(f"{name}.json.txt")
@@ -56,7 +56,7 @@ def test_as_json(filled, capsys, name):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_on_a_terminal(filled, monkeypatch, name):
-    """Columns as wide as they need; nothing a letter holds reaches the terminal as a command."""
+    """Columns of the needed width; contents cannot act on the terminal."""
     monkeypatch.setenv("TERM", "dumb")
     terminal = Terminal()
     monkeypatch.setattr("sys.stdout", terminal)
@@ -64,24 +64,25 @@ def test_on_a_terminal(filled, monkeypatch, name):
     assert terminal.getvalue() == golden(f"{name}.terminal.txt")
 
 
-def test_what_a_letter_holds_cannot_command_a_terminal(filled, capsys):
-    """A producer chooses these bytes: an escape sequence could retitle, or worse, a terminal."""
+def test_contents_cannot_act_on_a_terminal(filled, capsys):
+    """A producer chooses these bytes: an escape sequence could retitle a terminal, or worse."""
     assert main(["dlq", "show", "model.metrics/1/45"]) == 0
     assert main(["dlq", "list"]) == 0
     assert "\x1b" not in capsys.readouterr().out
 
 
 def test_bytes_are_dumped(filled, capsys):
-    """What is no text can still be looked at."""
+    """Binary values can be inspected too."""
     assert main(["dlq", "show", "model.metrics.dlq/1/2"]) == 0
     out = capsys.readouterr().out
     assert "value (3 bytes, bytes)" in out
     assert "00000000  ff 00 7b" in out
 
 
-def test_what_would_pass_now_says_so(filled, capsys):
-    """The first question after a fix: would it go through? Of what decoded when it failed, only
-    the agent can tell."""
+def test_a_dead_letter_shows_whether_it_would_pass(filled, capsys):
+    """After a fix the operator asks whether the record would pass. If it was decodable when it
+    failed, only the agent can tell.
+    """
     asyncio.run(fill(filled, letter(46, GOOD, "wrong_type", "$.value: Expected `float`")))
     assert main(["dlq", "show", "model.metrics/1/46", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["passes_now"] is True
@@ -106,7 +107,7 @@ def test_what_would_pass_now_says_so(filled, capsys):
     ],
 )
 def test_filters_choose_the_letters(filled, capsys, options, ids):
-    """The same words choose what is listed here and what is replayed there."""
+    """List and replay use the same filters."""
     assert main(["dlq", "list", "--json", *options]) == 0
     found = [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()]
     assert found == [f"model.metrics/1/{offset}" for offset in ids]
@@ -127,7 +128,7 @@ def test_filters_choose_the_letters(filled, capsys, options, ids):
     ],
 )
 def test_a_mistake_is_one_sentence_and_an_exit_code(filled, capsys, arguments, code, sentence):
-    """What was wrong, and what to write instead; nothing on stdout to be taken for data."""
+    """The sentence names the mistake and the alternative; stdout stays empty."""
     assert main(["dlq", *arguments]) == code
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -135,7 +136,7 @@ def test_a_mistake_is_one_sentence_and_an_exit_code(filled, capsys, arguments, c
 
 
 def test_an_empty_queue_is_an_answer(broker, capsys):
-    """No dead letters is good news, not a failure."""
+    """An empty DLQ is not a failure."""
     for command in ("list", "stats", "export"):
         assert main(["dlq", command, "--json"]) == 0
         assert capsys.readouterr().out == ""
@@ -143,8 +144,8 @@ def test_an_empty_queue_is_an_answer(broker, capsys):
     assert "no dead letters there" in capsys.readouterr().err
 
 
-def test_a_queue_that_was_never_made_is_unreachable(broker, capsys):
-    """Not "empty": the pipeline could not bury anything there."""
+def test_an_absent_queue_is_unreachable(broker, capsys):
+    """An absent DLQ is not an empty one: the pipeline could not write dead letters."""
 
     async def remove() -> None:
         await (await broker.admin()).delete_topics(["model.metrics.dlq"])
@@ -156,8 +157,8 @@ def test_a_queue_that_was_never_made_is_unreachable(broker, capsys):
     )
 
 
-def test_without_a_broker_nothing_is_claimed(monkeypatch, tmp_path, capsys):
-    """An outage must not look like an empty queue."""
+def test_without_a_broker_the_command_fails(monkeypatch, tmp_path, capsys):
+    """An outage must not look like an empty DLQ."""
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
     monkeypatch.delenv("DIA_KAFKA_BOOTSTRAP", raising=False)
     assert main(["dlq", "stats", "--json"]) == 4
@@ -166,8 +167,8 @@ def test_without_a_broker_nothing_is_claimed(monkeypatch, tmp_path, capsys):
     assert "no Kafka address is known" in captured.err
 
 
-def test_a_queue_of_somebody_else_is_read_by_its_name(broker, capsys):
-    """Spring's queue, with no family of ours behind it: shown, and not judged."""
+def test_a_foreign_queue_is_read_by_its_name(broker, capsys):
+    """A DLQ of Spring without a declared schema: its records are shown and not judged."""
     headers = (
         ("kafka_dlt-original-topic", b"orders"),
         ("kafka_dlt-original-partition", (3).to_bytes(4, "big")),
@@ -186,7 +187,7 @@ def test_a_queue_of_somebody_else_is_read_by_its_name(broker, capsys):
 
 
 def test_a_pointer_is_shown_with_the_value_it_points_to(broker, capsys):
-    """Too large for the DLQ is not too large to be looked at."""
+    """A record too large for the DLQ can still be shown."""
     source = TopicPartition("model.metrics", 1)
     value = b'{"big": "' + b"x" * 20_000 + b'"}'
     big = letter(0, value, "missing_field", "$.ts: required", headers=(("h", b"x" * (2 << 20)),))
@@ -207,7 +208,7 @@ raw = st.none() | st.binary(max_size=20)
     headers=st.lists(st.tuples(st.text(max_size=5), st.binary(max_size=9)), max_size=3).map(tuple),
 )
 def test_an_export_gives_back_every_byte(key, value, headers):
-    """Somebody will build the record again from this line, in another language."""
+    """A program in another language can rebuild the record from this line."""
     tp = TopicPartition("x.dlq", 0)
     batch = RecordBatch(tp, 7, 8, [7], [5], [key], [value], [headers])
     line = json.loads(encode(letters(batch, app.topology)[0]))

@@ -1,4 +1,4 @@
-"""Which letters a command means; a wrong filter here replays a wrong record there."""
+"""Selection of dead letters: a wrong filter would replay the wrong records."""
 
 from __future__ import annotations
 
@@ -56,27 +56,29 @@ def letter(offset=7, key=b"acme", failed=5_000, code="wrong_type", **extra):
     ],
 )
 def test_every_condition_must_hold(given, wanted):
-    """Conditions narrow; two of them never mean more than one of them."""
+    """Conditions are combined with AND."""
     assert Filters(**given).matches(letter()) is wanted
     assert Filters(**given).select([letter()]) == ([letter()] if wanted else [])
 
 
 def test_the_schema_version_is_that_of_the_record():
-    """After an upcaster lands, exactly the records of the old version are meant."""
+    """After an upcaster is deployed, exactly the records of the old version are selected."""
     assert Filters(schema_versions=(3,)).matches(letter(dia_schema=b"3"))
     assert not Filters(schema_versions=(1,)).matches(letter(dia_schema=b"three"))
 
 
-def test_too_old_is_told_apart_from_not_meant():
-    """A plan names what --max-age keeps out; what --error leaves out was never asked for."""
+def test_a_too_old_record_differs_from_an_unselected_one():
+    """A plan lists the records that --max-age excludes; records that --error excludes were never
+    selected.
+    """
     filters = Filters(oldest_ms=6_000)
     assert filters.selects(letter())
     assert filters.too_old(letter())
     assert not filters.matches(letter())
 
 
-def test_what_cannot_match_is_never_fetched():
-    """One partition of a large DLQ is looked at without reading the others."""
+def test_partitions_that_cannot_match_are_not_fetched():
+    """A filter by partition reads no other partition of a large DLQ."""
     spans = [OffsetSpan(TopicPartition("d", n), 10, 100) for n in range(3)]
     filters = Filters(partitions=(1,), offsets=(OffsetRange(5, 20), OffsetRange(40, 50)))
     assert filters.narrow(spans) == [OffsetSpan(TopicPartition("d", 1), 10, 51)]

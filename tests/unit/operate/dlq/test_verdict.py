@@ -1,4 +1,4 @@
-"""Whether a dead letter would pass today: what a plan promises before anything is sent."""
+"""Whether a dead letter would pass today, as a plan shows before it sends anything."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def buried(value, *, headers=(), code="wrong_type", stage="decode", topic=TP.top
     return letters(batch, app.topology)[0]
 
 
-async def test_each_letter_is_judged_by_todays_code(reader):
-    """A fixed schema shows in the plan; what still fails says where in the document."""
+async def test_each_dead_letter_is_judged_by_the_current_code(reader):
+    """A fixed schema shows in the plan; a record that still fails gets the path of the fault."""
     found = await verdicts(
         reader,
         [buried(GOOD), buried(GOOD.replace(b"1.5", b'"x"')), buried(GOOD, key=b"u")],
@@ -64,7 +64,7 @@ async def test_each_letter_is_judged_by_todays_code(reader):
 
 
 async def test_a_letter_is_judged_by_the_time_it_was_appended(reader):
-    """A record that was in time once is not late for having waited in the DLQ."""
+    """The wait in the DLQ does not make a record late."""
     late = GOOD.replace(b"%d" % T, b"%d" % (T - 604_800_001))
     found = await verdicts(reader, [buried(GOOD), buried(late)], LIMITS)
     assert [verdict.code for verdict in found] == ["", "timestamp_too_old"]
@@ -78,14 +78,16 @@ async def test_a_letter_is_judged_by_the_time_it_was_appended(reader):
         (buried(GOOD, code="idempotency_conflict", stage="process"), "idempotency_conflict"),
     ],
 )
-async def test_what_only_others_can_say_is_not_guessed(reader, letter, code):
-    """A plan that promises too much is worse than one that says it does not know."""
+async def test_the_verdict_of_a_foreign_record_is_unknown(reader, letter, code):
+    """The plan says "unknown" instead of a guess."""
     [verdict] = await verdicts(reader, [letter], LIMITS)
     assert (verdict.passes, verdict.code) == (None, code)
 
 
-async def test_what_its_agent_always_refuses_still_fails(reader):
-    """A stage that is not named was decoded and then refused, each time it was replayed."""
+async def test_a_record_that_its_agent_always_refuses_still_fails(reader):
+    """A `stage_transitioned` event without its field `stage` decodes, and its agent refuses it at
+    each replay.
+    """
     result = {
         "result_id": "x", "run_id": "r", "tenant_id": "t", "model_id": "m", "version": "1",
         "event": "stage_transitioned", "metrics": {}, "ts": T,
@@ -99,8 +101,8 @@ async def test_what_its_agent_always_refuses_still_fails(reader):
     assert [(verdict.passes, verdict.path) for verdict in found] == [(False, "$.stage"), (True, "")]
 
 
-async def test_what_failed_behind_the_decoder_is_unknown(reader):
-    """It decoded then and decodes now: that says nothing of what it met there."""
+async def test_the_verdict_of_a_record_that_failed_after_decoding_is_unknown(reader):
+    """The record decoded then and decodes today, which does not predict the agent's result."""
     [verdict] = await verdicts(reader, [buried(GOOD, code="away", stage="process")], LIMITS)
     assert (verdict.passes, verdict.code) == (None, "away")
 
@@ -114,14 +116,14 @@ async def appended(broker, value: bytes) -> None:
 
 
 def pointer_to(value: bytes):
-    """A dead letter whose own headers made it too large for the DLQ."""
+    """A dead letter whose headers made it too large for the DLQ."""
     letter = buried(value, headers=(("trace", b"x" * DLQ_MESSAGE_BYTES),))
     assert letter.value is None
     return letter
 
 
-async def test_a_pointer_is_fetched_from_where_it_points(broker, reader):
-    """The value never was in the DLQ; the source topic has it, with all its headers."""
+async def test_a_pointer_is_resolved_from_its_source(broker, reader):
+    """The DLQ never held the value; the source topic has it, with all headers."""
     letter = pointer_to(GOOD)
     await appended(broker, GOOD)
     assert (await refetch(reader, letter)) == (b"t", GOOD, (("trace", b"x"),), T)
@@ -129,7 +131,7 @@ async def test_a_pointer_is_fetched_from_where_it_points(broker, reader):
 
 
 async def test_a_pointer_to_nothing_or_to_another_record_is_lost(broker, reader):
-    """Replaying whatever lies at the offset now would be inventing an event."""
+    """The record at the offset today is another event and must not be replayed."""
     letter = pointer_to(GOOD)
     with pytest.raises(RecordLost, match="no longer holds offset 0"):
         await refetch(reader, letter)

@@ -1,4 +1,4 @@
-"""Conditions on fields, as an operator writes them in a shell."""
+"""Conditions on fields, as an operator types them in a shell."""
 
 from __future__ import annotations
 
@@ -53,14 +53,16 @@ def test_a_condition_that_holds(text):
         "none < 1",
     ],
 )
-def test_a_condition_that_does_not(text):
-    """Kinds are not mixed: a text is no number, true is not 1, and what is absent meets nothing."""
+def test_a_condition_that_does_not_hold(text):
+    """Types do not mix: a text is not a number, true is not 1, and an absent field fulfils no
+    condition.
+    """
     assert not Condition.parse(text).holds(EVENT)
 
 
 @pytest.mark.parametrize("event", [None, 3, "text", [], {}])
-def test_any_event_may_be_asked(event):
-    """A topic holds whatever its producers sent."""
+def test_a_condition_accepts_any_event(event):
+    """A topic may hold any event."""
     assert not Condition.parse("a.b[2].c > 1 and d == 2").holds(event)
 
 

@@ -1,4 +1,4 @@
-"""Messages of a topic on the in-memory broker: newest, a range, live."""
+"""Messages of a topic on the memory broker: newest, by range, and live."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def write(broker, number, *, tenant="acme", topic=TOPIC, headers=()):
 
 
 def placed(broker, plan):
-    """Records with these (partition, time, number), written as the log stores them."""
+    """Records with these (partition, time, number), in the log's order."""
     from streams.connect.broker.memory.log import LogEntry
 
     for partition, at_ms, number in plan:
@@ -77,7 +77,7 @@ async def searched(broker, **more):
 
 @pytest.mark.parametrize("seed", range(8))
 async def test_the_newest_of_all_partitions_come_first(broker, seed):
-    """Newest first over partitions of very different pace, whatever the pieces."""
+    """Newest first across partitions of different rates, whatever the read sizes."""
     rng = random.Random(seed)
     plan, at_ms = [], NOW_MS
     for number in range(rng.randrange(1, 3000)):
@@ -93,22 +93,22 @@ async def test_the_newest_of_all_partitions_come_first(broker, seed):
     ][:5]
 
 
-async def test_filters_join(broker):
-    """Tenant, key, fields and bytes, decoded by the topic's own codec."""
+async def test_filters_are_combined(broker):
+    """Tenant, key, fields and bytes, decoded by the topic's codec."""
     for number in range(6):
         await write(broker, number, tenant=("acme", "bob")[number % 2])
     both = MessageFilter(tenant="bob", where=Condition.parse("value >= 3"))
     assert [one.event["value"] for one in await searched(broker, chosen=both)] == [3, 5]
     made, ranges = await reading(broker, chosen=both)
-    assert len(ranges) == 1  # a tenant is the key of this topic
+    assert len(ranges) == 1  # > the key of this topic is the tenant
     assert len(await searched(broker, chosen=MessageFilter(key=b"acme"))) == 3
     assert len(await searched(broker, chosen=MessageFilter(text='"value":4'))) == 1
     assert await searched(broker, chosen=MessageFilter(owner="eve")) == []
     assert made.searched
 
 
-async def test_what_the_codec_refuses_is_shown_with_the_reason(broker):
-    """A browser of messages that hides bad ones hides what is looked for."""
+async def test_a_message_that_the_codec_refuses_is_shown_with_the_reason(broker):
+    """Users look for invalid messages, so they must be shown."""
     await write(broker, 1, topic=TOPIC)
     producer = broker.plain_producer()
     await (await producer.send(TOPIC, b"acme", b'{"tenant_id":"acme"', ()))
@@ -127,7 +127,7 @@ async def test_a_tenant_may_be_a_number(broker):
     assert [one.offset for one in found] == [0, 2]
 
 
-async def test_a_topic_of_no_declaration_is_shown_as_json_or_bytes(broker):
+async def test_an_undeclared_topic_is_shown_as_json_or_bytes(broker):
     producer = broker.plain_producer()
     for value in (b'{"a":1}', b"\xff\x00", None):
         await (await producer.send("other", b"k", value, (("h", b"\x01"),)))
@@ -147,7 +147,7 @@ async def test_offsets_and_times_bound_a_search(broker):
         await reading(broker, topic="nowhere")
 
 
-async def test_an_unreadable_batch_is_passed_over_and_named(broker):
+async def test_an_unreadable_batch_is_skipped_and_named(broker):
     placed(broker, [(0, NOW_MS + number, number) for number in range(10)])
     broker.log(TopicPartition(TOPIC, 0)).spoil(4, 6)
     made, ranges = await reading(broker)
@@ -180,7 +180,7 @@ async def test_the_limit_ends_a_search_before_its_range(broker):
     assert (made.late, made.full) == (False, True)
 
 
-async def test_a_deadline_ends_the_reading_and_says_so(broker):
+async def test_a_read_that_ends_at_its_deadline_says_so(broker):
     placed(broker, [(0, NOW_MS, 0)])
     made, ranges = await reading(broker)
     assert await made.newest(ranges, 3, made.clock.monotonic()) == []
@@ -188,7 +188,7 @@ async def test_a_deadline_ends_the_reading_and_says_so(broker):
 
 
 async def test_new_messages_follow(broker):
-    """From where the newest ended: none twice, none left out."""
+    """They follow the newest ones without a repeat or a gap."""
     await write(broker, 1)
     made, ranges = await reading(broker, chosen=MessageFilter(where=Condition.parse("value < 9")))
     await write(broker, 9)

@@ -1,4 +1,4 @@
-"""Feeding a topic: everything acknowledged, few blocks in flight, at the asked rate."""
+"""Feeding a topic: every record acknowledged, few blocks in flight, at the given rate."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streams.operate.produce.feed import BLOCKS_IN_FLIGHT_MAX, RecordFeed
 
 
 class Producer:
-    """A `PlainProducer` whose acknowledgements come when the test says so."""
+    """A `PlainProducer` whose acknowledgements the test triggers."""
 
     def __init__(self) -> None:
         self.open: list[asyncio.Future[None]] = []
@@ -28,7 +28,7 @@ def block(size: int) -> tuple[list[bytes], list[bytes]]:
 
 
 async def test_only_a_few_blocks_are_in_flight():
-    """A slow broker must slow the source down, not fill the memory."""
+    """A slow broker must slow the source down instead of filling the memory."""
     producer, told = Producer(), []
     feed = RecordFeed(producer, "t", VirtualClock(), on_progress=told.append)
     for _ in range(BLOCKS_IN_FLIGHT_MAX):
@@ -45,8 +45,8 @@ async def test_only_a_few_blocks_are_in_flight():
     assert feed.acknowledged == 10 * (BLOCKS_IN_FLIGHT_MAX + 1) == sum(told)
 
 
-async def test_blocks_leave_at_the_asked_rate():
-    """A rate is how people rehearse their production."""
+async def test_blocks_are_sent_at_the_given_rate():
+    """Users rehearse production load with a rate."""
     clock, producer = VirtualClock(), Producer()
     feed = RecordFeed(producer, "t", clock, rate_per_s=100)
 
@@ -65,7 +65,7 @@ async def test_blocks_leave_at_the_asked_rate():
 
 
 async def test_a_failed_send_is_raised():
-    """What was not acknowledged must not be counted."""
+    """Unacknowledged records must not be counted."""
     producer = Producer()
     feed = RecordFeed(producer, "t", VirtualClock())
     await feed.send(*block(1))
@@ -75,7 +75,7 @@ async def test_a_failed_send_is_raised():
     assert feed.acknowledged == 0
 
 
-async def test_an_empty_block_is_no_block():
+async def test_an_empty_block_is_not_sent():
     """All lines of a chunk may have been refused."""
     producer = Producer()
     await RecordFeed(producer, "t", VirtualClock()).send([], [])

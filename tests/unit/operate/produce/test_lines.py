@@ -1,4 +1,4 @@
-"""Reading lines from anything: whole, numbered, and bounded in memory."""
+"""Reading lines from any input: whole, numbered, with bounded memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX = 12
 
 
 class Pieces:
-    """A reader that returns what a pipe might: pieces of any size."""
+    """A reader that returns pieces of any size, as a pipe does."""
 
     def __init__(self, pieces: list[bytes]) -> None:
         self._pieces = [piece for piece in pieces if piece]
@@ -32,7 +32,7 @@ def lines_of(*pieces: bytes) -> list[InputLine]:
 
 @given(st.lists(st.sampled_from([b"a", b"bb", b"\n", b"\r\n", b" ", b"x" * 9, b"y" * 30])))
 def test_lines_do_not_depend_on_how_the_pipe_cut_them(pieces):
-    """Numbers in error messages must be those an editor shows."""
+    """Line numbers in errors must be those of an editor."""
     whole = b"".join(pieces).split(b"\n")
     expected = [
         (number, content[: MAX + 1] if len(content) > MAX else content.strip())
@@ -50,7 +50,7 @@ def test_an_endless_line_is_cut_and_the_next_one_is_read():
 
 
 async def test_a_silent_pipe_does_not_stop_the_loop():
-    """Acknowledgements and heartbeats go on while nobody types."""
+    """Acknowledgements and heartbeats go on while stdin is silent."""
     read_end, write_end = os.pipe()
     with os.fdopen(read_end, "rb", buffering=0) as reader:
         blocks = read_aside(line_blocks(reader, MAX))
@@ -61,7 +61,7 @@ async def test_a_silent_pipe_does_not_stop_the_loop():
         assert [block async for block in blocks] == [[InputLine(2, b"two")]]
 
 
-async def test_a_failing_read_is_told():
+async def test_a_failing_read_raises():
     """A disk error must not look like the end of the file."""
 
     class Broken:
@@ -86,7 +86,7 @@ def test_one_byte_order_mark_is_ignored(cut):
     "encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
 )
 def test_another_encoding_is_named_once(encoding):
-    """Each of its lines would be refused, in words that say nothing of the encoding."""
+    """The errors of its single lines would not name the encoding."""
     text = '{"a": 1}\r\n{"a": 2}\r\n'.encode(encoding)
     with pytest.raises(UsageError, match=encoding[:6].upper()):
         lines_of(text)
@@ -103,19 +103,19 @@ def test_another_encoding_is_named_once(encoding):
     ],
     ids=["array", "array on one line", "object on many lines", "CR", "CR, above the limit"],
 )
-def test_a_file_that_is_no_list_of_objects_is_refused_as_a_whole(text, way_out):
-    """Each of its lines would be refused, with a code that sends people to the wrong place."""
+def test_a_file_without_one_object_per_line_is_refused_as_a_whole(text, way_out):
+    """The errors of its single lines would mislead the user."""
     with pytest.raises(UsageError, match=way_out):
         lines_of(text)
 
 
-def test_only_the_first_line_tells_the_form_of_a_file():
-    """Good lines were sent by then: a line that is another thing is one bad line."""
+def test_only_the_first_line_decides_the_form_of_a_file():
+    """Valid lines have been sent by then, so a later line of another form is one invalid line."""
     found = lines_of(b'{"a": 1}\n[1]\n{\n')
     assert [line.content for line in found] == [b'{"a": 1}', b"[1]", b"{"]
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"\0\0\0\0", "é\n".encode(), b"{}\n\0\0\0"])
 def test_other_bytes_are_left_to_the_decoder(text):
-    """A guess about them would hide what is wrong."""
+    """A guessed encoding would hide the fault."""
     assert foreign_encoding(text) is None

@@ -1,4 +1,4 @@
-"""An installed distribution with one transform, without installing anything."""
+"""A distribution with one transform, made visible without an installation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def install(monkeypatch, folder: Path, module: str, function: str, source: str) -> str:
-    """The name of its entry point in the group dia.transforms."""
+    """Returns the name of its entry point in the group dia.transforms."""
     path = folder / f"{module}.py"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(source)

@@ -1,4 +1,4 @@
-"""A letter that fails each time it is replayed must not go round for ever."""
+"""A dead letter that fails at every replay is parked after a bounded number of replays."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streams.operate.replay.plan.plan import Terms
 
 
 def _letter(hops: int) -> DeadLetterRecord:
-    """Of a topic that dia does not know: what is not parked at once stays for that reason."""
+    """A dead letter of an undeclared topic, which is parked at once only for its number of replays."""
     return DeadLetterRecord(
         dlq=TopicPartition("t.dlq", 0), offset=0, timestamp_ms=0, key=None, value=b"", headers=(),
         fields={}, dialect="dia", id="t/0/0", topic=None, partition=None, source_offset=None,
@@ -31,8 +31,8 @@ def _letter(hops: int) -> DeadLetterRecord:
         (Terms(hops_max=1), 1, Action.PARK),
     ],
 )
-async def test_the_fourth_replay_is_refused_and_the_letter_parked(terms, hops, action):
-    """Three replays that failed are enough for a person to look; a plan may say fewer or more."""
+async def test_the_fourth_replay_is_refused_and_the_dead_letter_parked(terms, hops, action):
+    """After three failed replays an operator decides; a plan may set another number."""
     assessor = Assessor(terms, Settings(), app.topology, None)
     [found] = await assessor.assess([_letter(hops)], Dispositions())
     assert found.action is action

@@ -1,4 +1,4 @@
-"""The rate of a replay: never exceeded, and reached although transactions take time."""
+"""The rate of a replay: never exceeded, and reached despite the time of transactions."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from streams.operate.replay.run.pace import LETTERS_PER_STEP, ReplayPace, share
 
 
 def sent_at_s(per_s, steps):
-    """Seconds after the start at which each of ``steps`` (letters, seconds of its transaction) may
-    be sent."""
+    """Seconds after the start at which each of ``steps`` (dead letters, duration of the transaction
+    in s) may be sent.
+    """
     loop = VirtualLoop()
     clock = LoopClock(loop)
 
@@ -34,28 +35,28 @@ def sent_at_s(per_s, steps):
     st.lists(st.tuples(st.integers(1, 5000), st.floats(0, 10)), min_size=1, max_size=20),
 )
 def test_the_rate_is_never_exceeded(per_s, steps):
-    """What a replay feeds was too slow or broken before: the operator's rate is a promise."""
+    """The target of a replay may have been overloaded before."""
     sent = 0
     for (letters, _), at_s in zip(steps, sent_at_s(per_s, steps), strict=True):
         sent += letters
         assert sent <= per_s * at_s * (1 + 1e-9) + 1e-6
 
 
-def test_the_time_of_transactions_is_part_of_the_rate():
-    """Beside a pause for each step, a rate of 100/s would be one of 71/s."""
+def test_the_duration_of_transactions_counts_towards_the_rate():
+    """With a full pause after each step, a rate of 100/s would become 71/s."""
     times = sent_at_s(100.0, [(25, 0.1)] * 10)
     assert times == pytest.approx([0.25 * number for number in range(1, 11)])
 
 
 def test_unused_time_is_not_saved():
-    """After a minute without a letter, the next ones come at the rate again, not all at once."""
+    """After a minute without dead letters, the next ones come at the rate and not all at once."""
     before, *after = sent_at_s(100.0, [(25, 60.0), (100, 0.0), (100, 0.0)])
     first_s = before + 60.0
     assert after == pytest.approx([first_s + 0.75, first_s + 1.75])
 
 
 def test_without_a_rate_nothing_waits():
-    """Then the size of a step alone bounds a transaction."""
+    """Only the size of a step bounds a transaction then."""
     assert sent_at_s(None, [(LETTERS_PER_STEP, 0.0)] * 3) == [0.0, 0.0, 0.0]
 
 
@@ -63,7 +64,7 @@ def test_without_a_rate_nothing_waits():
     ("per_s", "letters"), [(None, 5000), (1e9, 5000), (20_000.0, 5000), (100.0, 25), (0.1, 1)]
 )
 def test_a_step_is_a_quarter_of_a_second(per_s, letters):
-    """Small enough for an even load, and for one transaction."""
+    """Small enough for an even load and for one transaction."""
     assert ReplayPace(VirtualClock(), per_s).step == letters
 
 
@@ -71,6 +72,6 @@ def test_a_step_is_a_quarter_of_a_second(per_s, letters):
     ("rate", "letters", "whole", "part"),
     [(None, 1, 4, None), (100.0, 1, 4, 25.0), (100.0, 1, 1, 100.0), (100.0, 0, 0, 0.0)],
 )
-def test_partitions_share_a_rate_by_their_letters(rate, letters, whole, part):
-    """Other hosts run other partitions: together they are the rate, and end at one time."""
+def test_partitions_share_a_rate_by_their_number_of_dead_letters(rate, letters, whole, part):
+    """Hosts run different partitions: together they reach the rate, and they end at the same time."""
     assert share(rate, letters, whole) == part

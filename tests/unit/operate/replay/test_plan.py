@@ -1,4 +1,4 @@
-"""The file of a replay plan: it runs as it was shown, or not at all."""
+"""The file of a replay plan: it runs unchanged or not at all."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def path(tmp_path):
     return tmp_path / "plan.json"
 
 
-def test_a_plan_reads_back_as_it_was_made(path):
-    """It is made on one machine and run on another."""
+def test_a_plan_is_read_as_it_was_written(path):
+    """The plan may run on another machine."""
     assert plans.read(path) == PLAN
 
 
@@ -52,7 +52,7 @@ def test_a_plan_reads_back_as_it_was_made(path):
     ],
 )
 def test_an_edited_plan_is_refused(path, where, value):
-    """Whoever approved it saw something else."""
+    """The approved plan was another one."""
     content = json.loads(path.read_text())
     node = content
     for step in where[:-1]:
@@ -64,8 +64,10 @@ def test_an_edited_plan_is_refused(path, where, value):
         plans.read(path)
 
 
-def test_a_plan_of_another_format_names_the_way_out(path):
-    """Its fields may mean something else; the digest would say that somebody edited it."""
+def test_a_plan_of_another_format_is_refused_with_a_remedy(path):
+    """The message names the format, since the fields may have another meaning and the digest would
+    report an edit.
+    """
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, "format": 2}))
     with pytest.raises(RefusedBySafety, match=r"format 2, .* runs format 1"):
@@ -82,15 +84,15 @@ def test_a_plan_of_another_format_names_the_way_out(path):
         "not JSON",
     ],
 )
-def test_another_file_is_no_plan(path, text):
-    """Named by its path, with the command that writes one."""
+def test_another_file_is_refused(path, text):
+    """The message names the path, and the command that writes a plan."""
     path.write_text(text)
     with pytest.raises(UsageError, match=r"is no replay plan: .*dia replay plan --out"):
         plans.read(path)
 
 
-def test_offsets_that_are_no_ranges_are_no_plan(path):
-    """Found when the file is read, not in the middle of a run."""
+def test_invalid_ranges_of_offsets_are_refused(path):
+    """The error comes when the file is read, not in the middle of a run."""
     content = json.loads(path.read_text())
     content["selections"][0]["park"] = "9-3"
     path.write_text(json.dumps(content))
@@ -99,7 +101,7 @@ def test_offsets_that_are_no_ranges_are_no_plan(path):
 
 
 def test_a_file_that_cannot_be_used_is_named(tmp_path):
-    """Absent, or a folder: the system's own word for it is part of the sentence."""
+    """For an absent file or a folder the message contains the system's error."""
     with pytest.raises(UsageError, match="cannot be read: No such file"):
         plans.read(tmp_path / "absent.json")
     with pytest.raises(UsageError, match=r"cannot be written to .*: Is a directory"):
@@ -107,7 +109,7 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path):
 
 
 def test_a_plan_counts_its_letters_and_finds_its_partitions():
-    """What the confirmation shows, and what each owner runs."""
+    """The confirmation shows these numbers, and each owner runs its partitions."""
     assert PLAN.letters == 6
     assert [s.letters for s in PLAN.selections] == [5, 1]
     assert PLAN.selection(2) == PLAN.selections[1]
@@ -116,7 +118,7 @@ def test_a_plan_counts_its_letters_and_finds_its_partitions():
 
 
 def test_a_journal_keeps_a_plan_without_its_offsets():
-    """They follow in pieces: a plan of a million letters is no record."""
+    """Offsets follow in pieces: those of a million dead letters do not fit one record."""
     head = PLAN.head()
     assert (head.letters, head.digest, head.terms) == (0, PLAN.digest, PLAN.terms)
     assert [(s.partition, s.end) for s in head.selections] == [(0, 40), (2, 7)]

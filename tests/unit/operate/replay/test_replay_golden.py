@@ -1,6 +1,5 @@
-"""Golden: one story of `dia replay` and `dia dlq`, as a terminal, a pipe and a script see it.
-
-`UPDATE_GOLDEN=1` writes the files anew; look at the difference before you commit it.
+"""Golden files of one session with `dia replay` and `dia dlq` on a terminal, in a pipe and as JSON.
+`UPDATE_GOLDEN=1` writes the files again; check the difference before you commit it.
 """
 
 from __future__ import annotations
@@ -75,7 +74,7 @@ def event(number: int, **fields: object) -> bytes:
 
 @pytest.fixture
 def story(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Five dead letters, a clock that stands still, and ids that are always the same."""
+    """Five dead letters, a fixed clock and fixed ids."""
     broker, rows = MemoryBroker(SystemClock()), MemoryShards(1, SystemClock())
     ids, token_hex = iter(("0815", "4711", "1234")), secrets.token_hex
 
@@ -107,15 +106,15 @@ def story(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
     monkeypatch.setattr(clients, "shards_of", shards_of)
     monkeypatch.setattr(SystemClock, "now_ms", lambda clock: AT_MS + 3_600_000)
-    # Ids of plans have two bytes, those of processes more.
+    # Plan ids have two bytes, process ids more.
     monkeypatch.setattr("secrets.token_hex", lambda n: next(ids) if n == 2 else token_hex(n))
     monkeypatch.setattr("time.time", lambda: AT_MS / 1000 + 3600)
     monkeypatch.setattr("typer.confirm", lambda *args, **kwargs: False)
 
 
 @pytest.mark.parametrize("form", ["pipe", "json", "terminal"])
-def test_the_story_reads_as_it_always_did(story, form, monkeypatch):
-    """Scripts depend on stdout and exit codes, people on the sentences: neither changes unseen."""
+def test_the_output_equals_the_golden_file(story, form, monkeypatch):
+    """Scripts depend on stdout and exit codes, users on the sentences: every change shows here."""
     told = []
     for arguments in STORY:
         out = Terminal() if form == "terminal" else io.StringIO()
@@ -126,7 +125,7 @@ def test_the_story_reads_as_it_always_did(story, form, monkeypatch):
             code = main([*arguments, "--json"] if form == "json" else arguments)
         talk = "".join(f"! {line}\n" for line in err.getvalue().splitlines())
         told.append(f"$ dia {' '.join(arguments)}\n{out.getvalue()}{talk}= {code}\n")
-    # Only how long a run took is different every time.
+    # The duration of a run varies.
     found = re.sub(r'(seconds"?:? +)[\d.]+', r"\g<1>0.0", "\n".join(told))
     found = re.sub(r"replaying [\d,]+/s", "replaying 0/s", found)
     path = GOLDEN / f"story.{form}.txt"

@@ -1,4 +1,4 @@
-"""The file of automatic policies, and `dia replay policies`."""
+"""The file of automatic replay policies, and `dia replay policies`."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ hops_max = 2
 """
 
 
-def test_a_policy_is_a_few_words(tmp_path):
-    """Who reads the file must see what will happen; the rest has defaults."""
+def test_a_policy_has_defaults(tmp_path):
+    """The file names only what is specific; other fields have defaults."""
     path = tmp_path / "policies.toml"
     path.write_text(WHOLE)
     [found] = read_policies(str(path), app.topology)
@@ -51,8 +51,8 @@ def test_a_policy_is_a_few_words(tmp_path):
     "words",
     ["hops_max = 100", "quiet_s = 86400", f"tenants = {[f't{n}' for n in range(100)]}"],
 )
-def test_the_largest_figures_are_those_that_are_said(tmp_path, words):
-    """One more is refused: below."""
+def test_the_documented_maxima_are_accepted(tmp_path, words):
+    """One more is refused (tested below)."""
     path = tmp_path / "policies.toml"
     path.write_text(WHOLE.replace("hops_max = 2", words))
     assert len(read_policies(str(path), app.topology)) == 1
@@ -81,8 +81,8 @@ def test_the_largest_figures_are_those_that_are_said(tmp_path, words):
         (WHOLE.replace('"policy_service"', '"the_weather"'), "Invalid enum value 'the_weather'"),
     ],
 )
-def test_a_file_that_cannot_be_meant_is_refused_whole(tmp_path, content, why):
-    """Half of the policies followed is a surprise at night."""
+def test_an_invalid_file_is_refused_as_a_whole(tmp_path, content, why):
+    """Following a part of the policies would surprise the operator."""
     path = tmp_path / "policies.toml"
     if content is not None:
         path.write_text(content)
@@ -111,8 +111,8 @@ def dia(monkeypatch, tmp_path, capsys):
     return run
 
 
-def test_policies_are_shown_with_what_they_did(dia, monkeypatch):
-    """Before anything happens, and after it."""
+def test_policies_are_shown_with_their_actions(dia, monkeypatch):
+    """Before and after the first action."""
     code, out, _ = dia("replay", "policies", "--json")
     row = json.loads(out)
     assert (code, row["policy"], row["rate"], row["hops_max"]) == (0, "policy-service-back", 50, 2)
@@ -126,7 +126,7 @@ def test_policies_are_shown_with_what_they_did(dia, monkeypatch):
 
 
 def test_an_agent_that_cannot_follow_a_policy_does_not_start(tmp_path):
-    """Waiting for a service whose address nobody gave would be waiting for ever."""
+    """Otherwise it would wait for a service without an address."""
     path = tmp_path / "policies.toml"
     path.write_text(WHOLE)
     settings = Settings(home=str(tmp_path), replay_policy_file=str(path))
@@ -134,8 +134,8 @@ def test_an_agent_that_cannot_follow_a_policy_does_not_start(tmp_path):
         serve(settings, app.topology, 0)
 
 
-def test_every_code_that_the_engine_buries_is_one_that_a_policy_may_name():
-    """A code that is missing here would make a useful policy an error."""
+def test_a_policy_may_name_every_code_of_the_engines_dead_letters():
+    """A code that is missing here would make a useful policy invalid."""
     for topic in ("model.metrics", "train.results", "decision.simulation.request"):
         assert {"idempotency_conflict", "row_refused", "out_of_range"} <= occurring_codes(
             app.topology, topic

@@ -1,4 +1,4 @@
-"""How dead letters become transactions."""
+"""Grouping of dead letters into transactions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LARGEST = 1 << 20
 
 
 def letters(sizes):
-    """By the size of their value; None is a letter without one."""
+    """Dead letters by the size of their value in bytes; None stands for no value."""
     return [SimpleNamespace(value=None if size is None else bytes(size)) for size in sizes]
 
 
@@ -30,7 +30,7 @@ def cost(step):
 @example([STEP_BYTES // 2 - LETTER_BYTES] * 5, 5)
 @example([2 * STEP_BYTES, 0, 0], 5)
 def test_a_step_is_as_large_as_its_bounds_allow_and_no_larger(sizes, count):
-    """One transaction is held in memory, and one that is too small costs as much as a large one."""
+    """A transaction is held in memory, and a small one costs as much as a large one."""
     given_ = letters(sizes)
     found = steps(given_, count)
     assert [letter for step in found for letter in step] == given_

@@ -1,4 +1,4 @@
-"""A plan may come from a stranger: what it names is code, and is not run before it is known."""
+"""Transforms of a plan: a plan may be untrusted, so its code is verified before it is imported."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ MARKS = "import pathlib, sys\npathlib.Path(sys.argv[-1]).touch()\n"
 
 @pytest.fixture
 def marked(monkeypatch, tmp_path):
-    """Where a module leaves a mark when it is imported."""
+    """The file that a module writes when it is imported."""
     mark = tmp_path / "imported"
     monkeypatch.setattr(sys, "argv", [*sys.argv, str(mark)])
     return mark
 
 
 def test_a_transform_is_an_entry_point_of_an_installed_distribution(monkeypatch, tmp_path):
-    """Named by who installed it, not by who wrote a plan."""
+    """The administrator who installs the distribution chooses the name."""
     planned = transform_of(install(monkeypatch, tmp_path, "fixes", "keep", FIXES))
     assert loaded(planned)("a record") == "a record"
     assert Repair(Terms(transform=planned)).changes
 
 
 @pytest.mark.parametrize("name", ["fixes:keep", "os:system", "fixes", "json:loads"])
-def test_no_module_is_named_by_a_plan(monkeypatch, tmp_path, marked, name):
-    """Neither one of the folder the command runs in, nor one of Python's own."""
+def test_a_plan_cannot_name_a_module(monkeypatch, tmp_path, marked, name):
+    """Neither a module of the working folder nor one of the standard library."""
     (tmp_path / "fixes.py").write_text(MARKS + FIXES)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=r"dia\.transforms"):
@@ -42,8 +42,8 @@ def test_no_module_is_named_by_a_plan(monkeypatch, tmp_path, marked, name):
     assert not marked.exists()
 
 
-def test_another_file_is_refused_before_it_is_imported(monkeypatch, tmp_path, marked):
-    """The digest once was compared afterwards: refused with exit code 5, and the code had run."""
+def test_a_changed_file_is_refused_before_it_is_imported(monkeypatch, tmp_path, marked):
+    """The digest is compared before the import: exit code 5, and no code has run."""
     planned = transform_of(install(monkeypatch, tmp_path, "fixes", "keep", FIXES))
     install(monkeypatch, tmp_path, "fixes", "keep", MARKS + FIXES)
     with pytest.raises(RefusedBySafety, match="changed after the plan was made"):
@@ -51,8 +51,8 @@ def test_another_file_is_refused_before_it_is_imported(monkeypatch, tmp_path, ma
     assert not marked.exists()
 
 
-def test_a_module_in_the_way_is_refused_before_it_is_imported(monkeypatch, tmp_path, marked):
-    """`python -m streams` looks into the working folder first."""
+def test_a_shadowing_module_is_refused_before_it_is_imported(monkeypatch, tmp_path, marked):
+    """`python -m streams` searches the working folder first."""
     planned = transform_of(install(monkeypatch, tmp_path / "site", "fixes", "keep", FIXES))
     (tmp_path / "fixes.py").write_text(MARKS + FIXES)
     monkeypatch.syspath_prepend(tmp_path)
@@ -63,7 +63,7 @@ def test_a_module_in_the_way_is_refused_before_it_is_imported(monkeypatch, tmp_p
 
 
 def test_the_digest_of_a_module_in_a_package_imports_no_package(monkeypatch, tmp_path, marked):
-    """`find_spec` of the standard library imports what lies above."""
+    """`find_spec` of the standard library imports the parent packages."""
     (tmp_path / "acme").mkdir()
     (tmp_path / "acme" / "__init__.py").write_text(MARKS)
     info = tmp_path / "acme-1.dist-info"
@@ -78,7 +78,7 @@ def test_the_digest_of_a_module_in_a_package_imports_no_package(monkeypatch, tmp
 
 
 def test_an_entry_point_without_its_module_is_named(monkeypatch, tmp_path):
-    """As after half an uninstallation."""
+    """An incomplete uninstallation leaves such an entry."""
     name = install(monkeypatch, tmp_path, "fixes", "keep", FIXES)
     (tmp_path / "fixes.py").unlink()
     with pytest.raises(UsageError, match="has no file that can be read"):
@@ -96,7 +96,7 @@ def test_an_entry_point_without_its_module_is_named(monkeypatch, tmp_path):
     [(b'{"tenant_id": "acme"}', b"acme"), (b"{", None), (b'{"tenant_id": 1}', None)],
 )
 def test_a_record_is_keyed_by_its_tenant(value, key):
-    """What a producer keyed by something else is refused as `key_mismatch`: this brings it back."""
+    """This repairs records refused as `key_mismatch`, which have another key."""
     record = Original(b"other", value, (), 0)
     mended = loaded(transform_of("tenant-as-key"))(record)
     assert (mended.key if mended else None) == key

@@ -1,4 +1,4 @@
-"""What an installation says of its topics, by DIA_TOPIC_* settings."""
+"""Topic settings of an installation, by DIA_TOPIC_*."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def topics(**settings):
     return {t.name: t for t in declared_topics(Settings(**settings), app.topology).topics}
 
 
-def test_partitions_of_a_source_are_those_of_all_that_belongs_to_it():
-    """More events a second than four partitions take is the first thing an operator meets."""
+def test_the_partitions_of_a_source_apply_to_its_companion_topics():
+    """More events a second than four partitions can take are a common first problem."""
     found = topics(topic_partitions="model.metrics=12, train.results=6")
     for source, partitions in ((MODEL_METRICS, 12), (TRAIN_RESULTS, 6)):
         for name in (source.name, *app.topology.companions(source)):
@@ -30,7 +30,7 @@ def test_partitions_of_a_source_are_those_of_all_that_belongs_to_it():
 
 
 def test_retention_is_named_in_seconds_by_source():
-    """A week of backlog is not enough for everyone; -1 is Kafka's word for all."""
+    """A week of backlog is not enough for every user; -1 means unlimited, as in Kafka."""
     found = topics(topic_retention_s="model.metrics=1209600,train.results=-1")
     assert found["model.metrics"].config["retention.ms"] == "1209600000"
     assert found["train.results"].config["retention.ms"] == "-1"
@@ -38,7 +38,7 @@ def test_retention_is_named_in_seconds_by_source():
 
 
 def test_a_larger_batch_of_a_source_fits_its_dlq_too():
-    """A record that its source takes must always fit its dead letter."""
+    """The dead letter of every record must fit the DLQ."""
     found = topics(topic_message_bytes=4 << 20)
     assert found["model.metrics"].config["max.message.bytes"] == str(4 << 20)
     for source in app.topology.topics:
@@ -50,7 +50,7 @@ def test_a_larger_batch_of_a_source_fits_its_dlq_too():
 
 
 def test_replicas_and_elections_are_settings():
-    """Every topic carries state or events: one that is less safe is where the loss is."""
+    """Every topic carries state or events, so all need the same durability."""
     safe = topics(topic_replication_factor=3)
     assert {t.replication_factor for t in safe.values()} == {3}
     assert {t.config["min.insync.replicas"] for t in safe.values()} == {"2"}
@@ -74,14 +74,16 @@ def test_replicas_and_elections_are_settings():
         ({"topic_message_bytes": 1000}, "DIA_TOPIC_MESSAGE_BYTES=1000 is less"),
     ],
 )
-def test_a_wrong_setting_is_named(setting, said):
-    """A misspelt topic would be a setting that silently does nothing."""
+def test_an_invalid_setting_is_refused(setting, said):
+    """Otherwise a misspelt topic would make a setting without effect."""
     with pytest.raises(UsageError, match=said):
         declared_topics(Settings(**setting), app.topology)
 
 
-async def test_what_a_setting_makes_smaller_is_refused_and_what_the_default_is_left():
-    """An operator who names a number hears that it cannot be; one who names none is served."""
+async def test_a_setting_that_shrinks_a_topic_is_refused_and_a_smaller_default_is_ignored():
+    """An explicit setting below the existing number is an error; a default leaves the larger topic
+    alone.
+    """
     admin = await MemoryBroker(VirtualClock()).admin()
     large = declared_topics(Settings(topic_partitions="model.metrics=8"), app.topology)
     await apply(admin, large.against(await admin.describe_topics()))
@@ -98,8 +100,10 @@ async def test_what_a_setting_makes_smaller_is_refused_and_what_the_default_is_l
         await apply(admin, smaller.against(present))
 
 
-def test_render_says_what_the_settings_say(monkeypatch, capsys):
-    """An operator that made other topics would be corrected by `dia topics apply` for ever."""
+def test_render_follows_the_settings(monkeypatch, capsys):
+    """Otherwise `dia topics apply` would report a difference to topics made from the rendered files
+    each time.
+    """
     monkeypatch.setenv("DIA_TOPIC_PARTITIONS", "model.metrics=12")
     monkeypatch.setenv("DIA_TOPIC_REPLICATION_FACTOR", "3")
     assert main(["topics", "render", "--json"]) == 0

@@ -1,4 +1,4 @@
-"""`dia topics rights`: each role may use the names that it works with, and those of no other app."""
+"""`dia topics rights`: each role may use the names that it needs, and no name of another app."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SHARED = ("dia-edge-", "dia-shed-")
 
 
 class Use(NamedTuple):
-    """An operation that a part of the pipeline does on a resource of this name."""
+    """An operation of a part of the pipeline on a resource of this name."""
 
     role: KafkaRole
     resource: str
@@ -70,7 +70,9 @@ def group_uses(app):
 
 
 def producer_uses(app):
-    """The transactional ids, as the engine forms them; topics may be larger than declared."""
+    """The transactional ids, as the engine forms them; topics may have more partitions than
+    declared.
+    """
     topology = app.topology
     for group, topic in topology.sources():
         for role in (OPERATOR, CONSOLE):
@@ -91,7 +93,7 @@ def producer_uses(app):
 
 
 def uses(app):
-    """All names but the shared ones."""
+    """All names except the shared ones."""
     for role in PEOPLE:
         for topic in wanted_topics(app.topology):
             yield Use(role, "topic", topic.name, "Write")
@@ -105,7 +107,7 @@ def matches(right, use):
 
 
 def test_a_role_may_use_every_name_that_it_works_with():
-    """A right that lacks stops a worker, a replay or a shed when it is needed."""
+    """A missing right stops a worker, a replay or a shed when it is needed."""
     app = declared("acme", "acme-slow")
     for use in uses(app):
         granted = [right for right in rights(app.topology, use.role) if matches(right, use)]
@@ -113,7 +115,7 @@ def test_a_role_may_use_every_name_that_it_works_with():
 
 
 def kafka_groups(app):
-    """Every group whose name begins names of the app."""
+    """Every group whose name is a prefix of the app's names."""
     topology = app.topology
     own = (topology.replay_group, topology.leader_group)
     return {*own, *(group for group, _ in topology.sources())}
@@ -129,12 +131,12 @@ words = st.lists(
 @given(name=words, group=words, other_group=words)
 @example(name="eu", group="slow", other_group="slow")
 def test_no_right_reaches_an_app_whose_name_begins_alike(name, group, other_group):
-    """A worker of `acme` that could fence producers of `acme-eu` would stop its partitions."""
+    """A worker of `acme` that may fence producers of `acme-eu` could stop its partitions."""
     app, other = App("acme"), App(f"acme-{name}")
     groups = {f"{app.name}-{group}"} - {app.group} - kafka_groups(app)
     others = {f"{other.name}-{other_group}"} - {other.group} - kafka_groups(other)
     app, other = declared(app.name, *groups), declared(other.name, *others)
-    # The law: no group of one app is, or begins with, a group of the other and `-`.
+    # Law: no group of one app is a group of the other, or such a group followed by `-`.
     assume(
         not any(
             f"{one}-".startswith(f"{two}-") or f"{two}-".startswith(f"{one}-")
@@ -153,7 +155,7 @@ def test_no_right_reaches_an_app_whose_name_begins_alike(name, group, other_grou
 
 @pytest.mark.parametrize("slow", ["acme-slow", "acme-a-b"])
 def test_a_running_worker_uses_no_other_name(slow, app_tester, monkeypatch):
-    """The lists above are written by hand; the engine that runs is what Kafka sees."""
+    """The lists above are written by hand; a running engine shows the names that Kafka gets."""
     seen = set()
     producer, group = MemoryBroker.transactional_producer, Cluster.group
 

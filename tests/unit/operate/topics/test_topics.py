@@ -1,5 +1,6 @@
-"""From the declared topics to the broker's: every difference named, nothing ever made smaller,
-and nothing that is larger in the way of anything."""
+"""From the declared topics to the broker's: every difference is reported, nothing is made smaller,
+and larger values are accepted.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ def _differences(planned) -> list[tuple[str, DifferenceKind, str, str, str]]:
 
 
 async def test_an_empty_broker_gets_every_topic_and_then_has_no_difference(admin):
-    """Applying is how a deployment starts, and running it again must do nothing."""
+    """A deployment begins with this command, and running it again must change nothing."""
     await _apply_all(admin)
     present = await admin.describe_topics()
     assert plan(app.topology, wanted_topics(app.topology), present).changes == ()
@@ -61,7 +62,7 @@ async def test_an_empty_broker_gets_every_topic_and_then_has_no_difference(admin
 
 
 def test_the_dlq_holds_any_record_of_its_source():
-    """A record that fits the source, plus what is said about it, must always fit."""
+    """A record that fits the source must fit the DLQ with its headers."""
     limits = {
         t.name: int(t.config.get("max.message.bytes", 0)) for t in wanted_topics(app.topology)
     }
@@ -71,7 +72,7 @@ def test_the_dlq_holds_any_record_of_its_source():
 
 
 async def test_a_source_is_created_after_what_it_needs(admin):
-    """A worker that starts in between must find a changelog for each source partition."""
+    """A worker that starts in between must find a changelog partition for each source partition."""
     planned = plan(app.topology, wanted_topics(app.topology), {})
     order = [change.topic for change in planned.changes]
     for source in app.topology.topics:
@@ -80,7 +81,7 @@ async def test_a_source_is_created_after_what_it_needs(admin):
             assert order.index(source.changelog(group)) < order.index(source.name)
 
 
-async def test_growing_takes_dlq_and_changelog_along_and_must_be_accepted(admin):
+async def test_growing_includes_dlq_and_changelog_and_needs_consent(admin):
     """Growth moves keys between partitions, whose tables do not know each other's ids."""
     await _apply_all(admin)
     topics = (replace(MODEL_METRICS, partitions=6), *app.topology.topics[1:])
@@ -102,15 +103,16 @@ async def test_growing_takes_dlq_and_changelog_along_and_must_be_accepted(admin)
 
 
 async def test_growing_only_a_dlq_moves_no_key_of_a_source(admin):
-    """A DLQ made too small by hand is repaired without ceremony."""
+    """A DLQ with too few partitions is repaired without a consent."""
     await admin.create_topics([TopicConfig(DLQ, 2, 1, {})])
     await _apply_all(admin)
     assert (await admin.describe_topics())[DLQ].partitions == 4
 
 
-async def test_a_source_that_an_operator_made_larger_takes_its_companions_along(admin):
-    """A worker needs a DLQ and a changelog for each partition; without them the new partitions
-    stay unread, and Kafka cannot make the topic smaller again."""
+async def test_companion_topics_follow_a_source_that_an_operator_made_larger(admin):
+    """A worker needs a DLQ and a changelog partition for each source partition. Without them the
+    new partitions stay unread, and Kafka cannot remove partitions.
+    """
     await _apply_all(admin)
     await admin.create_partitions({"model.metrics": 6})
     planned = plan(app.topology, wanted_topics(app.topology), await admin.describe_topics())
@@ -124,8 +126,8 @@ async def test_a_source_that_an_operator_made_larger_takes_its_companions_along(
     assert again.to_do == again.refused == ()
 
 
-async def test_a_topic_of_requests_takes_the_topic_of_its_results_along(admin):
-    """A result goes to the partition of its request's number."""
+async def test_the_topic_of_results_grows_with_the_topic_of_requests(admin):
+    """The result of a request goes to the partition with the request's number."""
     await _apply_all(admin)
     await admin.create_partitions({SIMULATION_REQUEST.name: 5})
     await _apply_all(admin)
@@ -135,7 +137,7 @@ async def test_a_topic_of_requests_takes_the_topic_of_its_results_along(admin):
 
 
 async def test_a_dlq_that_was_made_larger_gets_a_journal_for_each_of_its_partitions(admin):
-    """What is decided about a letter stands in the journal partition of the letter's number."""
+    """The decision about a dead letter is in the journal partition with the dead letter's number."""
     await _apply_all(admin)
     await admin.create_partitions({DLQ: 6})
     await _apply_all(admin)
@@ -144,8 +146,8 @@ async def test_a_dlq_that_was_made_larger_gets_a_journal_for_each_of_its_partiti
     assert present["model.metrics"].partitions == 4
 
 
-async def test_what_is_refused_keeps_nothing_else_from_being_done(admin):
-    """One topic that may not change must not leave a deployment without the others."""
+async def test_a_refused_change_does_not_block_the_others(admin):
+    """A refused change of one topic must not block the others."""
     await admin.create_topics([TopicConfig("model.metrics", 8, 1, {})])
     named = {("model.metrics", "partitions")}
     planned = plan(app.topology, wanted_topics(app.topology), await admin.describe_topics(), named)
@@ -158,9 +160,10 @@ async def test_what_is_refused_keeps_nothing_else_from_being_done(admin):
     assert present["model.metrics"].config["message.timestamp.type"] == "LogAppendTime"
 
 
-async def test_a_growth_that_waits_for_consent_keeps_nothing_else_from_being_done(admin):
-    """The chart's hook runs `topics apply`: a new topic must not wait for somebody's consent to
-    the growth of another."""
+async def test_a_growth_without_consent_does_not_block_the_others(admin):
+    """The chart's hook runs `topics apply`: a new topic must not wait for the consent to the growth
+    of another.
+    """
     await admin.create_topics([TopicConfig("model.metrics", 2, 1, {})])
     with pytest.raises(RefusedBySafety, match=r"growing model\.metrics from 2 to 4"):
         await _apply_all(admin)
@@ -186,8 +189,8 @@ async def test_a_growth_that_waits_for_consent_keeps_nothing_else_from_being_don
         ("model.metrics", "min.insync.replicas", "2", DifferenceKind.CONFIGURE),
     ],
 )
-async def test_each_setting_that_differs_is_named(admin, topic, setting, now, kind):
-    """A larger value is the operator's and is served; a smaller one is mended."""
+async def test_each_setting_that_differs_is_listed(admin, topic, setting, now, kind):
+    """A larger value of an operator is accepted; a smaller one is corrected."""
     await _apply_all(admin)
     await admin.alter_config(topic, {setting: now})
     planned = plan(app.topology, wanted_topics(app.topology), await admin.describe_topics())
@@ -201,7 +204,9 @@ async def test_each_setting_that_differs_is_named(admin, topic, setting, now, ki
 
 
 async def test_more_in_sync_replicas_than_declared_are_left_while_the_topic_can_be_written(admin):
-    """An operator may want every copy written; one copy more than there are takes no record."""
+    """An operator may require every replica to be in sync; a topic that requires more than exist
+    accepts no record.
+    """
     three = wanted_topics(app.topology, replication_factor=3)
     await apply(admin, plan(app.topology, three, {}))
     for now, kind in (("3", DifferenceKind.LEAVE), ("4", DifferenceKind.CONFIGURE)):
@@ -211,7 +216,7 @@ async def test_more_in_sync_replicas_than_declared_are_left_while_the_topic_can_
 
 
 async def test_a_shorter_retention_that_an_operator_names_is_refused(admin):
-    """It deletes records at once: Kafka's own tools do that, never this."""
+    """It would delete records at once: this command never does that, only Kafka's own tools."""
     await _apply_all(admin)
     await admin.alter_config("model.metrics", {"retention.ms": "-1"})
     named = {("model.metrics", "retention.ms")}
@@ -222,7 +227,7 @@ async def test_a_shorter_retention_that_an_operator_names_is_refused(admin):
 
 
 async def test_three_replicas_are_written_to_two(admin):
-    """One copy alone may be the one whose disk is lost."""
+    """A single copy could be lost with its disk."""
     wanted = wanted_topics(app.topology, replication_factor=3)
     assert {topic.config["min.insync.replicas"] for topic in wanted} == {"2"}
     await apply(admin, plan(app.topology, wanted, await admin.describe_topics()))
@@ -232,8 +237,8 @@ async def test_three_replicas_are_written_to_two(admin):
 
 
 @pytest.mark.parametrize("min_insync", [0, 2])
-async def test_replicas_that_are_not_there_are_reported_and_never_waited_for(admin, min_insync):
-    """Only a reassignment adds replicas, and a topic that waits for two of one takes no record."""
+async def test_missing_replicas_are_reported_and_not_required(admin, min_insync):
+    """Only a reassignment adds replicas, and a topic that waits for two of one accepts no record."""
     await _apply_all(admin)
     safer = Durability(replication_factor=3, min_insync=min_insync)
     planned = plan(
@@ -246,8 +251,8 @@ async def test_replicas_that_are_not_there_are_reported_and_never_waited_for(adm
     await apply(admin, planned)
 
 
-async def test_settings_the_topology_does_not_name_are_the_operators(admin):
-    """Compression or segment sizes are tuned by hand; a plan must not undo it."""
+async def test_settings_outside_the_topology_are_left_alone(admin):
+    """Operators tune compression or segment sizes; a plan must keep them."""
     await _apply_all(admin)
     await admin.alter_config("model.metrics", {"compression.type": "zstd"})
     await admin.create_topics([TopicConfig("someone.elses", 1, 1, {})])

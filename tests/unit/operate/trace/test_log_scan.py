@@ -1,4 +1,4 @@
-"""A search of ranges: bounds, deadline, and errors that are not wrapped."""
+"""Search of log ranges: bounds, deadline, and errors that stay unwrapped."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ TP = TopicPartition("t", 0)
 LONG_S = 60.0
 
 
-class Stubborn:
-    """A reader whose searches never move."""
+class StuckReader:
+    """A reader whose searches make no progress."""
 
     async def search(self, tp, offset, needles):
         return RecordBatch(tp, offset, offset)
@@ -25,18 +25,20 @@ async def never(batch):
     raise AssertionError(batch)
 
 
-async def test_a_reader_that_does_not_move_is_an_error_by_its_own_name():
-    """A command prints what, why and the next step; a group of exceptions has none of them."""
+async def test_a_reader_without_progress_raises_its_own_error():
+    """A command prints what, why and the next step of an error; an exception group has none of
+    them.
+    """
     clock = SystemClock()
-    scan = LogScan(Stubborn(), clock, clock.monotonic() + LONG_S)
+    scan = LogScan(StuckReader(), clock, clock.monotonic() + LONG_S)
     wanted = [SearchedRange(TopicPartition("t", n), 0, 5, 0, 5) for n in range(6)]
     with pytest.raises(BrokerUnavailable, match="returns nothing from offset 0"):
         await scan.search(wanted, [b"x"], never)
     assert not any(one.whole for one in wanted)
 
 
-async def test_a_range_that_retention_overtakes_is_not_whole():
-    """What was deleted before it was read may have held the event."""
+async def test_a_range_that_retention_overtakes_is_incomplete():
+    """A deleted record that was not read may have held the event."""
     broker = MemoryBroker(SystemClock())
     admin = await broker.admin()
     await admin.create_topics([TopicConfig("t", 1, 1, {})])

@@ -52,7 +52,7 @@ def tester():
 
 
 def journalled(tester, *entries):
-    """What a replay would have committed."""
+    """Write the journal entries of a replay."""
 
     async def write():
         producer = tester._world.broker.transactional_producer("by-hand")
@@ -67,8 +67,8 @@ def journalled(tester, *entries):
     tester.advance(1)
 
 
-def test_a_dead_letter_and_its_replay_are_one_story(tester):
-    """In the end it counted, and the story says by which plan and whom."""
+def test_a_dead_letter_and_its_replay_are_one_trace(tester):
+    """The trace ends with the counted event, and names the plan and its author."""
     tester.send(orders, b'{"id":"o-1",', key="a")
     [one] = traced(tester, "o-1").records
     assert one.verdict.fate is Fate.DEAD_LETTER
@@ -101,7 +101,7 @@ def test_a_dead_letter_and_its_replay_are_one_story(tester):
 
 
 def test_a_plan_is_found_by_its_id(tester):
-    """With the records that it replayed."""
+    """The trace contains the replayed records."""
     journalled(
         tester,
         PlanEntered(seq=1, at_ms=tester.now_ms, actor="ann", plan="p-7", end=3, replay="0-2"),
@@ -114,7 +114,7 @@ def test_a_plan_is_found_by_its_id(tester):
 
 
 def test_a_record_that_every_window_dropped_is_late(tester):
-    """The ledger counts it, and no figure holds it."""
+    """The ledger counts it, and no window holds it."""
     tester.send(orders, Order(id="o-1", account="a", ts=tester.now_ms))
     tester.advance(5)
     tester.send(orders, Order(id="o-2", account="a", ts=tester.now_ms - 600_000))
@@ -127,7 +127,7 @@ def test_a_record_that_every_window_dropped_is_late(tester):
 
 
 async def test_a_request_is_followed_to_its_answer():
-    """By its key; a request behind the finished prefix is not read yet."""
+    """By its key; a request after the finished prefix is not read yet."""
     broker = MemoryBroker(SystemClock())
     async with opened(broker.admin()) as admin, opened(broker.reader()) as reader:
         topics = wanted_topics(built_in.topology)

@@ -1,4 +1,4 @@
-"""What a trace says of one event, on the engine in memory."""
+"""Traces of one event, on the engine in memory."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def fates(report):
 
 
 def test_a_counted_event_is_followed_to_its_window(tester):
-    """The one question of an operator that no table answers."""
+    """No table shows an operator which window holds an event."""
     sent = order(tester)
     tester.send(orders, sent)
     tester.send(orders, order(tester, "o-2", amount=3.0))
@@ -77,7 +77,7 @@ def test_a_counted_event_is_followed_to_its_window(tester):
 
 
 def test_repeats_name_the_record_that_counted(tester):
-    """A producer that sent twice asks which of the two made the figure."""
+    """A client that sent an event twice sees which record was counted."""
     sent = order(tester)
     for _ in range(3):
         tester.send(orders, sent)
@@ -87,15 +87,15 @@ def test_repeats_name_the_record_that_counted(tester):
     assert [one.verdict.first for one in report.records] == [None, first, first]
 
 
-def test_an_id_within_another_is_another(tester):
-    """Bytes find candidates; fields decide."""
+def test_an_id_within_another_does_not_match(tester):
+    """The search finds candidates by bytes and decides by fields."""
     tester.send(orders, order(tester, "o-10"))
     assert not traced(tester, "o-1").found
     assert traced(tester, "o-10").found
 
 
 def test_an_id_of_another_tenant_or_text_with_escapes_is_found(tester):
-    """JSON writers may escape what an id holds."""
+    """JSON writers may escape characters of an id."""
     name = 'é"/\\x'
     tester.send(orders, order(tester, name))
     tester.send(orders, b'{"id":"\\u00e9\\"\\/\\\\x","account":"ada","amount":1,"ts":0}', key="ada")
@@ -104,7 +104,7 @@ def test_an_id_of_another_tenant_or_text_with_escapes_is_found(tester):
 
 
 def test_a_dead_letter_has_its_code_and_state(tester):
-    """A conflict with an earlier payload is no duplicate."""
+    """An event that conflicts with an earlier payload is not a duplicate."""
     tester.send(orders, order(tester))
     tester.send(orders, order(tester, amount=9.0))
     report = traced(tester, "o-1")
@@ -116,7 +116,7 @@ def test_a_dead_letter_has_its_code_and_state(tester):
 
 
 def test_bytes_that_no_codec_reads_are_found_in_source_and_queue(tester):
-    """An event that never became one is what people look for first."""
+    """Users search first for records that never became an event."""
     tester.send(orders, b'{"id":"o-1","account":', key="ada")
     report = traced(tester, "o-1")
     [one] = report.records
@@ -132,8 +132,8 @@ def test_a_late_record_is_a_dead_letter_of_its_window(tester):
     assert (one.verdict.fate, one.verdict.code) == (Fate.DEAD_LETTER, "window_closed")
 
 
-def test_a_place_leads_to_the_event_and_its_repeats(tester):
-    """Logs and dead letters name places, not ids."""
+def test_an_offset_leads_to_the_event_and_its_repeats(tester):
+    """Logs and dead letters contain offsets, not ids."""
     sent = order(tester)
     tester.send(orders, sent)
     tester.send(orders, sent)
@@ -160,14 +160,14 @@ def test_a_copy_found_by_its_plan_is_a_repeat_of_one_under_another(tester):
 
 
 @pytest.mark.parametrize("place", ["orders/0/99", "orders/7/0"])
-def test_a_place_outside_the_log_says_what_the_log_holds(tester, place):
+def test_an_offset_outside_the_log_gives_the_range_of_the_log(tester, place):
     report = traced(tester, place)
     assert not report.found
     assert report.notes
 
 
-def test_what_is_behind_the_committed_offset_is_not_read_yet(tester):
-    """ "Not yet" must not read as "lost"."""
+def test_a_record_after_the_committed_offset_is_not_read_yet(tester):
+    """An unread event must not be reported as lost."""
     tester.send(orders, order(tester, "o-0"))
     tester._run(tester._process.kill())
     tester._run(tester._append("orders", b"ada", b'{"id":"o-1"', ()))
@@ -176,7 +176,7 @@ def test_what_is_behind_the_committed_offset_is_not_read_yet(tester):
     assert not one.windows
 
 
-def test_where_the_log_begins_is_a_doubt_of_the_first_record(tester):
+def test_the_first_record_of_a_trimmed_log_may_be_a_duplicate(tester):
     """A duplicate of a deleted record looks like a first one."""
     sent = order(tester)
     tester.send(orders, sent)
@@ -188,7 +188,7 @@ def test_where_the_log_begins_is_a_doubt_of_the_first_record(tester):
     assert any("begins at offset" in doubt for doubt in one.doubts)
 
 
-def test_shards_that_do_not_answer_are_a_doubt_and_no_absence(tester):
+def test_shards_that_do_not_answer_are_unknown_and_not_absent(tester):
     tester.send(orders, order(tester))
     report = traced(tester, "o-1", away=DependencyUnreachable("shard 1 is away"))
     [one] = report.records
@@ -197,8 +197,8 @@ def test_shards_that_do_not_answer_are_a_doubt_and_no_absence(tester):
     assert any("shard 1 is away" in doubt for doubt in one.doubts)
 
 
-def test_a_bound_in_time_finds_the_first_record_all_the_same(tester):
-    """A trace of the last minute must not call a repeat "counted"."""
+def test_the_first_record_is_found_despite_a_bound_in_time(tester):
+    """A trace of the last minute must not report a repeat as counted."""
     from streams.operate.trace.log_scan import TimeBounds
 
     sent = order(tester)
@@ -249,21 +249,21 @@ def test_a_key_bounds_the_search_to_its_partition(tester):
     assert len([one for one in report.searched if one.tp.topic == "orders"]) == 1
 
 
-def test_a_search_that_ends_early_is_not_whole(tester):
-    """Else "not found" would be said of what was never read."""
+def test_a_search_that_ends_early_is_incomplete(tester):
+    """Otherwise "not found" would cover unread records."""
     tester.send(orders, order(tester))
     report = traced(tester, "o-1", deadline_s=0.0)
     assert (report.found, report.whole, report.late) == (False, False, True)
 
 
-def test_more_finds_than_wanted_are_counted_off(tester):
+def test_further_matches_are_counted(tester):
     for number in range(4):
         tester.send(orders, order(tester, f"o-{number}"))
     report = traced(tester, "ada", finds_max=2)
     assert (len(report.records), report.more) == (2, True)
 
 
-def test_a_batch_that_cannot_be_opened_is_named(tester):
+def test_an_unreadable_batch_is_named(tester):
     tester.send(orders, order(tester, "o-0"))
     [found] = traced(tester, "o-0").records
     tester._world.broker.log(found.record.tp).spoil(found.record.offset, found.record.offset + 1)
@@ -281,7 +281,7 @@ def test_text_without_bounds_is_refused(tester, text):
 
 
 def test_an_owner_sees_its_own_records_only():
-    """A tenant that guesses an id learns nothing of another."""
+    """A tenant that guesses an id must not see another tenant's record."""
     with AppTester(built_in, settings=SETTINGS) as tester:
         value = {
             "tenant_id": "acme", "model_id": "m", "metric": "auc", "event_id": "e-1",
@@ -347,7 +347,9 @@ def test_the_letter_of_an_id_that_is_a_number_outlives_its_record():
 
 
 def test_an_offset_that_was_moved_by_hand_is_a_doubt(tester):
-    """The state says where a partition goes on, so the offset proves nothing then."""
+    """The state holds the offset where the partition resumes, so the group's offset proves nothing
+    here.
+    """
     tester.send(orders, order(tester))
     [one] = traced(tester, "o-1").records
     assert one.doubts == []
@@ -360,7 +362,7 @@ def test_an_offset_that_was_moved_by_hand_is_a_doubt(tester):
 
 
 def test_a_trace_joins_no_group_and_writes_nothing(tester):
-    """It may be asked of a pipeline that must not be touched."""
+    """A trace must be safe on a production pipeline."""
     tester.send(orders, order(tester))
     broker = tester._world.broker
     ends = {tp: broker.log(tp).high_watermark for tp in broker.partitions()}
