@@ -1,4 +1,4 @@
-"""Waiting for something no longer than a while: the same on the machine's clock and on virtual ones."""
+"""Bounded waits, the same on the real clock and on virtual ones."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from streams.dev.simulation.loop import LoopClock, VirtualLoop, run
 LONG_S = 3600.0
 
 
-async def _waits_as_promised(clock) -> None:
-    """A future that is done ends the wait, one that is not is left as it is."""
+async def _check_waits(clock) -> None:
+    """A completed future ends the wait, a pending one is left untouched."""
     loop = asyncio.get_running_loop()
     future = loop.create_future()
     loop.call_soon(future.set_result, 7)
@@ -31,21 +31,21 @@ async def _waits_as_promised(clock) -> None:
     assert isinstance(failed.exception(), ValueError)
 
 
-async def test_the_machines_clock_waits_as_promised():
-    """The engine runs on this one."""
-    await _waits_as_promised(SystemClock())
+async def test_waits_on_the_real_clock():
+    """The engine runs on this clock."""
+    await _check_waits(SystemClock())
 
 
-def test_a_simulated_clock_waits_as_promised():
-    """And histories are only as good as their clock is like it."""
+def test_waits_on_a_simulated_clock():
+    """Simulated histories rely on this equality."""
     loop = VirtualLoop()
-    run(loop, _waits_as_promised(LoopClock(loop)))
+    run(loop, _check_waits(LoopClock(loop)))
 
 
-async def test_a_hand_moved_clock_waits_as_promised():
-    """Tests of single parts move time themselves."""
+async def test_waits_on_a_manual_clock():
+    """Tests of single parts move the time themselves."""
     clock = VirtualClock()
-    waiting = asyncio.ensure_future(_waits_as_promised(clock))
+    waiting = asyncio.ensure_future(_check_waits(clock))
     await settle()
     await waiting
     future = asyncio.get_running_loop().create_future()
@@ -59,8 +59,8 @@ async def test_a_hand_moved_clock_waits_as_promised():
 
 
 @pytest.mark.parametrize("told", [True, False])
-async def test_a_signal_ends_a_wait_early_and_a_deadline_ends_it_at_last(told):
-    """Whoever waits for a change must not miss one, nor wait for ever."""
+async def test_a_wait_ends_at_its_signal_or_deadline(told):
+    """A waiter must neither miss a change nor wait without end."""
     clock = VirtualClock()
     signal = WakeSignal(clock)
     waiting = asyncio.ensure_future(signal.wait(5.0))
@@ -73,8 +73,8 @@ async def test_a_signal_ends_a_wait_early_and_a_deadline_ends_it_at_last(told):
     assert waiting.done()
 
 
-async def test_who_gave_up_is_not_woken():
-    """A waiter that was cancelled leaves nothing that the next notification would trip over."""
+async def test_a_cancelled_waiter_is_not_woken():
+    """A cancelled waiter leaves no entry that the next notification would wake."""
     signal = WakeSignal(VirtualClock())
     waiting = asyncio.ensure_future(signal.wait(None))
     await settle()

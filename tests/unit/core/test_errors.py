@@ -1,4 +1,4 @@
-"""The tree of errors: one answer a leaf, and codes that can be counted on."""
+"""The tree of errors: one disposition for each leaf, and stable codes."""
 
 from __future__ import annotations
 
@@ -50,29 +50,31 @@ def leaves(branch: type[DiaError] = DiaError) -> Iterator[type[DiaError]]:
 
 
 @pytest.mark.parametrize("leaf", list(leaves()), ids=lambda leaf: leaf.__name__)
-def test_each_leaf_has_the_answer_of_its_branch(leaf):
-    """What the runtime does follows from the branch: a leaf that differs would surprise it."""
+def test_each_leaf_has_the_disposition_of_its_branch(leaf):
+    """The runtime acts by the branch, so a leaf must not differ from it."""
     [branch] = [branch for branch in BRANCHES if issubclass(leaf, branch)]
     expected = Disposition.PAUSE if leaf.code in PAUSING else BRANCHES[branch]
     assert leaf.disposition is expected
 
 
 def test_codes_are_stable_labels_of_their_own():
-    """A code is a metric label and a header: two leaves under one name could not be told apart."""
+    """A code is a metric label and a header value: two leaves with one code could not be told
+    apart.
+    """
     codes = [leaf.code for leaf in leaves()]
-    # An edge's 429 and a dead letter say the same of a tenant; nothing is labelled with both.
+    # An edge's 429 and a dead letter share a code for a tenant; no metric has both.
     twice = [code for code, count in Counter(codes).items() if count > 1]
     assert twice == [bad_records.TenantOverQuota.code]
     assert "error" not in codes
     assert all(re.fullmatch(r"[a-z][a-z0-9_]{2,30}", code) for code in codes)
 
 
-def test_every_leaf_stands_in_the_tree_that_people_read():
-    """The docstring is the map of the tree; a leaf missing there is found by accident only."""
+def test_every_leaf_is_in_the_docstring_of_the_tree():
+    """Readers use the docstring as the map of the tree."""
     told = set(re.findall(r"\b[A-Z][A-Za-z0-9]+\b", errors.__doc__ or ""))
     assert {leaf.__name__ for leaf in leaves() if leaf.__module__ in TREE} - told == set()
 
 
 def test_exit_codes_are_those_of_the_command_line():
-    """0 done, 1 failed, 2 usage, 3 partial, 4 unreachable, 5 refused, 6 not found: nothing else is promised."""
+    """0 done, 1 failed, 2 usage, 3 partial, 4 unreachable, 5 refused, 6 not found."""
     assert {leaf.exit_code for leaf in leaves()} <= {1, 2, 3, 4, 5, 6}

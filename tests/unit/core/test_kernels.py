@@ -1,4 +1,6 @@
-"""Kernels: loaded once, from a cache, or not at all; columns that have no Python object each."""
+"""Kernels: loaded once, from a cache, or not at all; columns without a Python object for each
+value.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,7 @@ def _python(program: str) -> str:
 
 @compiled_only
 def test_where_the_package_cannot_be_written_the_cache_is_copied_and_removed():
-    """An image is read-only; compiling at each start would cost it seconds."""
+    """An image is read-only, and compilation at each start would take seconds."""
     found = _python(
         f"{READ_ONLY}from streams.core import kernels\n"
         "print(repr(kernels.load()), end=' ')\n"
@@ -73,7 +75,7 @@ def test_where_the_package_cannot_be_written_the_cache_is_copied_and_removed():
 @compiled_only
 @pytest.mark.parametrize("suffix", ["nbi", "nbc"])
 def test_machine_code_that_a_crash_cut_short_is_compiled_anew(suffix):
-    """Else every start from then on would do without that kernel, and so without any."""
+    """Otherwise every later start would run without kernels."""
     found = _python(
         f"{READ_ONLY}from streams.core import kernels\n"
         "from streams.core.kernels import compiled\n"
@@ -87,8 +89,8 @@ def test_machine_code_that_a_crash_cut_short_is_compiled_anew(suffix):
     assert found == "'' 0 1"
 
 
-def test_without_numba_a_worker_says_so_and_does_without():
-    """Wheels of numba come later than a new Python."""
+def test_without_numba_a_worker_logs_it_and_runs():
+    """Wheels of numba appear later than a new Python version."""
     found = _python(
         "import sys; sys.modules['numba'] = None\n"
         "from streams.core import kernels\n"
@@ -98,8 +100,8 @@ def test_without_numba_a_worker_says_so_and_does_without():
     assert found.endswith("| None")
 
 
-def test_off_means_off():
-    """An operator who suspects a kernel needs a switch."""
+def test_kernels_can_be_switched_off():
+    """An operator who suspects a kernel can switch it off."""
     found = _python(
         "import sys\n"
         "from streams.core import kernels\n"
@@ -110,7 +112,7 @@ def test_off_means_off():
 
 @compiled_only
 def test_a_topic_is_scanned_only_where_the_scanner_reads_all_of_it():
-    """Needs, other codecs and fields that are no scalars are for `decode` alone."""
+    """Required fields, other codecs and non-scalar fields are read by `decode` only."""
     assert Scanner.of(MODEL_METRICS) is not None
     assert Scanner.of(READINGS) is not None
     for options in (
@@ -127,8 +129,8 @@ def test_a_topic_is_scanned_only_where_the_scanner_reads_all_of_it():
 
 
 @compiled_only
-def test_names_keep_their_codes_however_they_are_asked_for():
-    """A code that changed would fold one tenant into another."""
+def test_names_keep_their_codes_in_every_look_up():
+    """A changed code would fold one tenant's events into another's."""
     codes = NameCodes("tenant")
     names = [f"tenant-{i}" for i in range(5000)] + ["é", "x" * 128, ""]
     spans = joined([name.encode() for name in names])
@@ -144,8 +146,8 @@ def _frame(reader, data: bytes, count: int) -> tuple[bool, list[list[int]]]:
     return bool(reader(buffer, 0, len(data), 100, 5, *columns)), columns.tolist()
 
 
-def test_records_that_do_not_add_up_are_not_framed():
-    """Lengths are the producer's: none is believed. Compiled and interpreted say the same."""
+def test_inconsistent_records_are_not_framed():
+    """Lengths come from the producer and are not trusted. Compiled and interpreted code agree."""
     good = bytes([16, 0, 0, 0, 2, 65, 2, 66, 0])
     for data, count, framed in (
         (good, 1, True),
@@ -171,7 +173,7 @@ def test_records_that_do_not_add_up_are_not_framed():
 
 
 def _with_hash(hashes: np.ndarray) -> np.ndarray:
-    """Series keys whose `mixed` is given."""
+    """Series keys with the given `mixed` values."""
     inverse = np.uint64(pow(0x9E3779B97F4A7C15, -1, 1 << 64))
     word = hashes * inverse
     word ^= word >> np.uint64(32)
@@ -180,8 +182,10 @@ def _with_hash(hashes: np.ndarray) -> np.ndarray:
 
 @compiled_only
 @pytest.mark.parametrize("count", [3, 64, 200])
-def test_series_that_meet_in_one_place_are_all_found(count):
-    """Keys may be chosen to meet: those beyond the bound of probes are found in the list of others."""
+def test_series_that_collide_in_one_slot_are_all_found(count):
+    """Keys may be chosen to collide: those beyond the bound of probes are found in an overflow
+    list.
+    """
     keys = _with_hash((np.uint64(5) << np.uint64(32)) | np.arange(300, dtype=np.uint64))
     assert (mixed(keys) >> np.uint64(32)).tolist() == [5] * 300
     known, strangers = keys[:count], keys[count:]
@@ -202,7 +206,7 @@ def test_series_that_meet_in_one_place_are_all_found(count):
             assert rows.tolist() == [-1] * len(needles)
 
 
-def test_the_words_that_every_command_shares_import_no_arrays():
-    """`dia --help` would take a tenth of a second longer."""
+def test_shared_modules_of_commands_do_not_import_numpy():
+    """Otherwise `dia --help` would take 0.1 s longer."""
     found = _python("import sys, streams.core.types; print('numpy' in sys.modules)")
     assert found == "False"

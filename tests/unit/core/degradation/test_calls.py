@@ -1,4 +1,4 @@
-"""What calls to a shard say of it: slow, failing, silent, or nothing at all."""
+"""Health of a shard by its calls: slow, failing, silent, or no calls."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def _level(calls):
     return calls.reading().level
 
 
-async def test_no_calls_say_nothing(calls, clock):
+async def test_a_shard_without_calls_is_healthy(calls, clock):
     """A pipeline without traffic is not degraded."""
     assert calls.reading() == (Level.HEALTHY, "")
     await clock.advance(1000)
     assert _level(calls) == Level.HEALTHY
 
 
-async def test_two_slow_calls_are_no_news_but_a_share_of_them_is(calls, clock):
-    """J1's trigger is a latency, not an accident: a server's first answers are late."""
+async def test_two_slow_calls_do_not_degrade_but_a_ratio_does(calls, clock):
+    """The trigger is a ratio: the first answers of a server are slow."""
     for _ in range(2):
         await _call(calls, clock, took_s=3.0)
     await _call(calls, clock)
@@ -59,7 +59,7 @@ async def test_two_slow_calls_are_no_news_but_a_share_of_them_is(calls, clock):
 
 
 async def test_failures_beyond_their_share_degrade(calls, clock):
-    """Three of three hundred are one percent; a fourth is more."""
+    """Three of three hundred calls are 1 %; a fourth exceeds it."""
     for _ in range(297):
         await _call(calls, clock, took_s=0.01)
     for _ in range(3):
@@ -70,7 +70,7 @@ async def test_failures_beyond_their_share_degrade(calls, clock):
 
 
 async def test_a_silent_shard_is_degraded_soon_and_away_later(calls, clock):
-    """Refused connections and one call that hangs look alike: nothing is answered."""
+    """Refused connections and one hanging call look the same: no call is answered."""
     hanging = asyncio.create_task(_hang(calls))
     await asyncio.sleep(0)
     await clock.advance(4.9)
@@ -81,12 +81,14 @@ async def test_a_silent_shard_is_degraded_soon_and_away_later(calls, clock):
     assert _level(calls) == Level.PARTIAL
     hanging.cancel()
     await asyncio.gather(hanging, return_exceptions=True)
-    assert _level(calls) == Level.HEALTHY, "a call that was given up says nothing"
+    assert _level(calls) == Level.HEALTHY, (
+        "a cancelled call counts neither as an answer nor as a failure"
+    )
     for _ in range(4):
         await _call(calls, clock, took_s=4.0, error=ShardUnavailable("away"))
     assert _level(calls) == Level.PARTIAL
     await _call(calls, clock)
-    assert _level(calls) == Level.DEGRADED, "it answers again, and failures are remembered"
+    assert _level(calls) == Level.DEGRADED, "the shard answers again, but its failures still count"
     await clock.advance(31.0)
     assert _level(calls) == Level.HEALTHY
 
@@ -97,14 +99,14 @@ async def _hang(calls):
 
 
 async def test_a_refused_row_is_an_answer(calls, clock):
-    """A shard that judges rows is well: the row is bad."""
+    """A shard that refuses a row is healthy: the row is invalid."""
     for _ in range(10):
         await _call(calls, clock, took_s=4.0 / 10, error=RowsRefused([0], "bad"))
     assert _level(calls) == Level.HEALTHY
 
 
-async def test_quiet_is_counted_from_the_end_of_the_last_call(calls, clock):
-    """Who asks for want of traffic must not ask beside it."""
+async def test_idle_time_counts_from_the_end_of_the_last_call(calls, clock):
+    """The probe for lack of traffic must not run beside a call."""
     await clock.advance(7.0)
     assert calls.quiet_for_s() == 7.0
     with calls.call():
@@ -118,8 +120,9 @@ async def test_quiet_is_counted_from_the_end_of_the_last_call(calls, clock):
 async def test_a_shard_without_settings_of_its_own_is_slow_above_a_second_at_one_call_in_twenty(
     clock,
 ):
-    """Three of sixty calls are an accident, three of fifty-nine are not; a second is no latency
-    to speak of."""
+    """Three slow calls of sixty are accepted, three of fifty-nine are not; a call of 1 s is not
+    slow.
+    """
     calls = Calls("shard 0", clock)
     for _ in range(56):
         await _call(calls, clock, took_s=0.01)
@@ -135,7 +138,7 @@ async def test_a_shard_without_settings_of_its_own_is_slow_above_a_second_at_one
 
 
 async def test_a_shard_without_settings_of_its_own_fails_above_one_call_in_a_hundred(clock):
-    """And three calls at least: the first two failures of a quiet night wake nobody."""
+    """At least three failures are needed: two failures of a quiet night do not degrade the shard."""
     calls = Calls("shard 0", clock)
     for _ in range(2):
         await _call(calls, clock, took_s=0.01, error=ShardBusy("busy"))
@@ -150,7 +153,7 @@ async def test_a_shard_without_settings_of_its_own_fails_above_one_call_in_a_hun
 
 @pytest.mark.parametrize(("later_s", "level"), [(30.0, Level.DEGRADED), (30.1, Level.HEALTHY)])
 async def test_a_failure_counts_for_half_a_minute(calls, clock, later_s, level):
-    """Long enough to see a pattern, short enough to end with its cause."""
+    """The window shows a pattern and ends soon after its cause."""
     for _ in range(3):
         await _call(calls, clock, took_s=0.0, error=ShardBusy("busy"))
     await clock.advance(later_s)
@@ -158,14 +161,14 @@ async def test_a_failure_counts_for_half_a_minute(calls, clock, later_s, level):
 
 
 @pytest.mark.parametrize("error", [ShardUnavailable("away"), ShardBusy("busy"), ValueError("bug")])
-async def test_who_calls_gets_the_error(calls, error):
-    """Counting a failure must not hide it: the caller would take nothing for an answer."""
+async def test_the_caller_gets_the_error(calls, error):
+    """Counting an error must not swallow it."""
     with pytest.raises(type(error)), calls.call():
         raise error
 
 
 async def test_silence_is_counted_from_the_call_that_began_it(calls, clock):
-    """Also in a process that has run for long, and also while later calls are given up."""
+    """Also in a long-running process, and while later calls are cancelled."""
     await clock.advance(1000.0)
     hanging, given_up = (asyncio.create_task(_hang(calls)) for _ in range(2))
     await asyncio.sleep(0)
@@ -181,7 +184,7 @@ async def test_silence_is_counted_from_the_call_that_began_it(calls, clock):
 
 
 async def test_a_refused_row_ends_a_silence(calls, clock):
-    """A shard that has an opinion of a row is there."""
+    """A shard that refuses a row has answered."""
     await _call(calls, clock, error=ShardUnavailable("away"))
     await _call(calls, clock, error=RowsRefused([0], "bad"))
     await clock.advance(20.0)

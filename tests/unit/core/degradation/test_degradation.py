@@ -1,4 +1,4 @@
-"""The level of a process, what it forbids, and how the world is told."""
+"""The degradation level of a process, its effects, and its publication."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _sample(metrics, name, **labels):
 
 
 async def test_the_worst_signal_is_the_level_and_all_are_named(degradation, clock, metrics):
-    """Whoever is called wants to know what is wrong, since when, and what else."""
+    """An operator needs the cause, its begin and the other signals."""
     degradation.observe(shard_signal(1), Reading(Level.DEGRADED, "slow"))
     began_ms = clock.now_ms()
     await clock.advance(5)
@@ -54,9 +54,10 @@ async def test_the_worst_signal_is_the_level_and_all_are_named(degradation, cloc
     assert _sample(metrics, "degradation_signal_level", signal="clickhouse-1") == 1
 
 
-def test_actions_look_at_the_signals_they_are_about(degradation):
-    """A shard delays its own rows only, Redis none, and Kafka pauses nobody: there would be no
-    fetch by which its return is noticed."""
+def test_each_action_depends_on_its_own_signals(degradation):
+    """An absent shard delays its own rows, Redis delays none, and Kafka pauses no partition, since
+    a fetch has to notice its return.
+    """
     degradation.observe(REDIS, Reading(Level.PARTIAL, "away"))
     degradation.observe(KAFKA, Reading(Level.MINIMAL, "silent"))
     assert degradation.without_early_rows(2) == frozenset()
@@ -69,8 +70,10 @@ def test_actions_look_at_the_signals_they_are_about(degradation):
     assert degradation.intake_held
 
 
-def test_it_falls_slowly_and_forgets_the_cause(degradation, metrics):
-    """Ten good looks a level: a disk that fills and empties must not make partitions flap."""
+def test_the_level_falls_slowly_and_drops_its_cause(degradation, metrics):
+    """Ten healthy readings per level: a disk that fills and empties must not pause and resume
+    partitions each time.
+    """
     degradation.observe(DISK, Reading(Level.MINIMAL, "full"))
     for _ in range(9):
         degradation.observe(DISK, FINE)
@@ -84,15 +87,15 @@ def test_it_falls_slowly_and_forgets_the_cause(degradation, metrics):
     assert _sample(metrics, "degradation_level") == 0
 
 
-def test_a_process_that_is_well_shows_level_zero(degradation, metrics):
-    """An alert on a series that does not exist yet never fires, and a board shows a hole."""
+def test_a_healthy_process_has_level_zero(degradation, metrics):
+    """Alerts and dashboards need the series from the start."""
     assert _sample(metrics, "degradation_level") == 0
     degradation.observe(KAFKA, FINE)
     assert _sample(metrics, "degradation_signal_level", signal="kafka") == 0
 
 
-async def test_each_move_is_told_once_and_logged(degradation, clock):
-    """The status file and the log follow the level; a level that stays is no move."""
+async def test_each_change_of_level_is_published_and_logged_once(degradation, clock):
+    """Status file and log follow the level; an unchanged level is not logged."""
     told = []
     degradation.on_change = told.append
     with capture_logs() as logged:
@@ -111,7 +114,7 @@ async def test_each_move_is_told_once_and_logged(degradation, clock):
 
 
 def test_a_lesser_cause_does_not_hide_the_one_that_set_the_level(degradation):
-    """While a level fades, people must read what brought it there."""
+    """While the level falls, the status still names its original cause."""
     degradation.observe(DISK, Reading(Level.MINIMAL, "full"))
     degradation.observe(DISK, Reading(Level.DEGRADED, "short"))
     assert degradation.standing.causes[0].why == "full"
@@ -121,15 +124,17 @@ def test_a_lesser_cause_does_not_hide_the_one_that_set_the_level(degradation):
 
 
 def test_the_worst_of_many_processes_is_shown():
-    """A host is as well as its worst worker."""
+    """A host is as healthy as its worst worker."""
     early, late = Standing(level=2, since_ms=5), Standing(level=2, since_ms=9)
     assert worst([Standing(level=1, since_ms=1), late, early]) is early
     assert worst([]) is HEALTHY
     assert (HEALTHY.level, HEALTHY.since_ms, HEALTHY.causes) == (0, 0, ())
 
 
-async def test_silence_counts_from_the_last_answer_and_asks_for_one(clock):
-    """Where everything is paused nobody fetches: that alone must not look like Kafka's absence."""
+async def test_silence_counts_from_the_last_answer_and_triggers_a_probe(clock):
+    """While all partitions are paused no fetch is made: that alone must not look like an outage of
+    Kafka.
+    """
     away, asked = [False], []
 
     async def ask():
@@ -154,8 +159,8 @@ async def test_silence_counts_from_the_last_answer_and_asks_for_one(clock):
     await asyncio.gather(asking, return_exceptions=True)
 
 
-async def test_nobody_is_asked_who_talks(clock):
-    """Fetches are answered all day long: a question beside them would be for nothing."""
+async def test_a_dependency_with_traffic_is_not_probed(clock):
+    """Regular fetches are answered, so a probe is unnecessary."""
     asked = []
 
     async def ask():
@@ -182,15 +187,17 @@ async def test_nobody_is_asked_who_talks(clock):
         (400, Level.HEALTHY),
     ],
 )
-def test_room_that_gets_short_is_told_before_it_is_gone(tmp_path, monkeypatch, free_bytes, level):
-    """The level before the last is the time to make room."""
+def test_a_filling_disk_raises_the_level_before_it_is_full(
+    tmp_path, monkeypatch, free_bytes, level
+):
+    """The level before the last gives the operator time to free space."""
     usage = shutil.disk_usage(tmp_path)._replace(free=free_bytes)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
     assert room_reading(tmp_path, 200)().level == level
 
 
-def test_a_folder_that_takes_no_write_is_full_whatever_its_room(tmp_path, monkeypatch):
-    """Quotas and read-only mounts have room and take nothing."""
+def test_a_folder_that_refuses_writes_counts_as_full(tmp_path, monkeypatch):
+    """A quota or read-only mount may have free space and refuse writes."""
     assert room_reading(tmp_path, 0, writable=lambda: False)().level == Level.MINIMAL
     assert room_reading(tmp_path, 0)() == FINE
 
@@ -201,8 +208,8 @@ def test_a_folder_that_takes_no_write_is_full_whatever_its_room(tmp_path, monkey
     assert room_reading(tmp_path, 1)().level == Level.MINIMAL
 
 
-async def test_the_watch_looks_every_second_and_asks_beside(degradation, clock):
-    """A question that hangs must not keep the other signals from being read."""
+async def test_the_watch_reads_every_second_while_a_probe_runs(degradation, clock):
+    """A hanging probe must not block the other signals."""
     looked, asked = [], []
 
     def read():
@@ -222,10 +229,10 @@ async def test_the_watch_looks_every_second_and_asks_beside(degradation, clock):
     await asyncio.gather(watching, return_exceptions=True)
 
 
-async def test_fifteen_seconds_of_silence_are_an_absence_and_the_first_question_comes_at_five(
+async def test_fifteen_seconds_of_silence_are_an_outage_and_the_first_probe_comes_at_five(
     clock,
 ):
-    """A question early enough that an answer to it comes before the level rises."""
+    """The probe is early enough for its answer to prevent the rise of the level."""
     asked = []
 
     async def ask():

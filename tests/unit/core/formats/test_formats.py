@@ -1,4 +1,4 @@
-"""Codecs of topics: what each refuses and why, and that no codec of a user's ends a worker."""
+"""Codecs of topics: what each refuses and why; no user codec ends a worker."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _bad(decoded):
 
 
 def test_message_pack_has_the_codes_of_json():
-    """A dead letter's code must not depend on how the topic is written."""
+    """The code of a dead letter must not depend on the codec of the topic."""
     topic = _topic("msgpack")
     good = topic.codec.encode(Order(account="a", number=3))
     values = [good, b"\xc1", None, msgspec.msgpack.encode({"account": 1}), b"", good[:-1]]
@@ -64,7 +64,7 @@ def test_message_pack_has_the_codes_of_json():
 
 
 def test_raw_values_are_events_as_they_are():
-    """They may be no text at all; only a record without value is none."""
+    """They may be binary; only a record without a value is invalid."""
     topic = _topic("raw", bytes, key_field="")
     decoded = decode(topic, _batch([b"\xff\x00", None, b""], keys=[None, b"x", b"y"]), LIMITS)
     assert decoded.events == [b"\xff\x00", b""]
@@ -72,7 +72,7 @@ def test_raw_values_are_events_as_they_are():
 
 
 def test_without_a_time_field_the_append_time_is_the_time():
-    """No such record is too old, whatever it says itself."""
+    """Such a record is never too old, whatever its own timestamp."""
     decoded = decode(_topic(), _batch([b'{"account":"a","ts":0}'] * 2), LIMITS)
     assert decoded.event_ms.tolist() == [T, T + 1]
     assert _bad(decode(_topic(time_field="ts"), _batch([b'{"account":"a","ts":0}']), LIMITS)) == [
@@ -81,11 +81,11 @@ def test_without_a_time_field_the_append_time_is_the_time():
 
 
 def test_without_a_key_field_any_key_is_right():
-    """A producer that this pipeline did not write knows its own keys."""
+    """A foreign producer chooses its own keys."""
     topic = _topic(key_field="")
     assert _bad(decode(topic, _batch([b'{"account":"a"}'] * 2, keys=[None, b"?"]), LIMITS)) == []
     one, other = check(topic, [b'{"account":"a"}', b'{"account":"b"}'], T, LIMITS)[1]
-    assert one != other, "they are spread"
+    assert one != other, "records without a key are spread over partitions"
 
 
 class Numbered(Record, frozen=True):
@@ -93,7 +93,7 @@ class Numbered(Record, frozen=True):
 
 
 def test_a_key_field_may_be_a_number_and_is_never_null():
-    """Its decimal digits are the key; a null could only be sent to any partition."""
+    """The key is its decimal digits; a null would go to any partition."""
     topic = _topic(value_type=Numbered, key_field="number")
     decoded, keys = check(topic, [b'{"number":7}', b"{}", b'{"number":-1}'], T, LIMITS)
     assert (keys, _bad(decoded)) == ([b"7", b"-1"], [(1, "missing_field")])
@@ -103,8 +103,8 @@ def test_a_key_field_may_be_a_number_and_is_never_null():
 
 @given(number=st.integers(-(1 << 70), 1 << 70))
 @example(number=1 << 64)
-def test_an_integer_that_messagepack_does_not_have_costs_its_event(number):
-    """What an edge or `dia produce` sends with it goes on."""
+def test_an_integer_beyond_messagepack_refuses_its_event(number):
+    """Other events of the same edge request or `dia produce` are sent."""
     documents = [msgspec.json.encode({"account": "a", "number": one}) for one in (1, number, 2)]
     decoded, keys, values = outgoing(_topic("msgpack"), documents, T, LIMITS)
     held = -(1 << 63) <= number < 1 << 64
@@ -115,7 +115,7 @@ def test_an_integer_that_messagepack_does_not_have_costs_its_event(number):
 
 
 @pytest.mark.parametrize("codec", ["json", "msgpack"])
-def test_versions_lie_side_by_side_whatever_the_codec(codec):
+def test_several_versions_are_read_in_every_codec(codec):
     """Producers are upgraded one by one."""
     topic = App("acme").topic(
         "o",
@@ -140,8 +140,8 @@ def _numbered(old):
 
 
 @given(st.lists(st.builds(Order, account=st.text(), number=st.integers(0, 9)), max_size=5))
-def test_what_is_sent_is_what_is_read(orders):
-    """Events come as JSON, over HTTP or in a file, whatever the topic's codec is."""
+def test_an_encoded_event_is_decoded_equal(orders):
+    """Events arrive as JSON, over HTTP or in a file, whatever the topic's codec."""
     documents = [msgspec.json.encode(order) for order in orders]
     for codec in ("json", "msgpack"):
         topic = _topic(codec)
@@ -152,11 +152,11 @@ def test_what_is_sent_is_what_is_read(orders):
 
 
 class Strange:
-    """A codec that breaks each of its promises, by the first byte of a value."""
+    """A codec that breaks each of its contracts, selected by the first byte of the value."""
 
     name = "strange"
     text = False
-    __hash__ = None  # as of an object that compares by value
+    __hash__ = None  # > like an object that compares by value
 
     def __eq__(self, other):
         return isinstance(other, Strange)
@@ -176,8 +176,8 @@ class Strange:
         return event.encode()
 
 
-def test_a_codec_that_breaks_its_promise_costs_its_values_and_no_other():
-    """An exception there would stop a partition for one record, for ever."""
+def test_a_codec_that_breaks_its_contract_affects_only_its_values():
+    """An exception would stop the partition at the record, without end."""
     assert isinstance(Strange(), Codec)
     topic = _topic(Strange(), str, key_field="")
     decoded = decode(topic, _batch([b"a", b"!", b"b", b"?", b"-", b"c"]), LIMITS)
@@ -188,15 +188,15 @@ def test_a_codec_that_breaks_its_promise_costs_its_values_and_no_other():
 
 @given(st.lists(st.binary(max_size=8) | st.none(), max_size=6))
 def test_no_bytes_end_a_worker(values):
-    """Every record is an event or has a defect, in every codec."""
+    """Every record becomes an event or a defect, in every codec."""
     for topic in (_topic(), _topic("msgpack"), _topic("raw", bytes, key_field="")):
         decoded = decode(topic, _batch(values, keys=[b"a"] * len(values)), LIMITS)
         assert len(decoded.events) + len(decoded.bad) == len(values)
 
 
 @pytest.mark.parametrize("error", [MemoryError(), BrokerUnavailable("the registry is away")])
-def test_what_is_no_values_fault_refuses_none(error):
-    """Good records would else be dead letters of an outage."""
+def test_an_error_outside_the_values_refuses_no_record(error):
+    """Otherwise an outage would dead-letter valid records."""
 
     class Away:
         name = "away"

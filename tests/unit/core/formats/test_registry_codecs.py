@@ -1,4 +1,4 @@
-"""Avro, Protobuf and JSON Schema: what each reads of which schema, and what it refuses."""
+"""Avro, Protobuf and JSON Schema: which values each reads under which schema, and what it refuses."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Order(Record):
 
 
 class Place:
-    """Topics of one app and one registry in memory."""
+    """Topics of one app and one in-memory registry."""
 
     def __init__(self):
         self.app = App("acme")
@@ -96,7 +96,7 @@ def _record(*fields, name="Order"):
 
 @pytest.mark.parametrize("codec", ["avro", "json_schema", "protobuf"])
 async def test_each_bad_value_has_its_own_reason(place, codec):
-    """And none of them costs the good ones anything."""
+    """An invalid value does not affect the valid ones."""
     kind = ProtoOrder if codec == "protobuf" else Order
     topic = place.topic(value_type=kind, codec=codec)
     good = await place.write(topic, kind(account="a", amount=2.0))
@@ -116,8 +116,8 @@ async def test_each_bad_value_has_its_own_reason(place, codec):
 
 
 @pytest.mark.parametrize("codec", ["avro", "json_schema", "protobuf"])
-async def test_events_come_as_json_whatever_the_codec(place, codec):
-    """The edge and `dia produce` take documents; what cannot be written is refused alone."""
+async def test_events_arrive_as_json_in_every_codec(place, codec):
+    """The edge and `dia produce` accept documents; only an event that cannot be encoded is refused."""
     topic = place.topic(value_type=ProtoOrder if codec == "protobuf" else Order, codec=codec)
     documents = [b'{"account":"a","amount":2}', b"{", b'{"account":"b"}']
     decoded, keys, values = await settled(lambda: outgoing(topic, documents, T, LIMITS))
@@ -128,7 +128,7 @@ async def test_events_come_as_json_whatever_the_codec(place, codec):
 
 @pytest.mark.parametrize("codec", ["avro", "json_schema", "protobuf"])
 async def test_a_reader_of_documents_is_made_once(place, codec):
-    """The edge asks for it with each request."""
+    """The edge uses the reader for each request."""
     topic = place.topic(value_type=ProtoOrder if codec == "protobuf" else Order, codec=codec)
     await settled(lambda: outgoing(topic, [b"{}"], T, LIMITS))
     made = codecs._reader.cache_info().misses
@@ -147,8 +147,8 @@ async def test_a_schema_is_registered_by_the_first_write_only(place, codec):
 
 
 @pytest.mark.parametrize("codec", [Avro, JsonSchema, Protobuf])
-async def test_a_registry_that_others_keep_is_not_written(place, codec):
-    """`register=False`: what is not there is said, and the partition stops."""
+async def test_a_registry_with_register_false_is_not_written(place, codec):
+    """With `register=False` a missing schema is an error, and the partition stops."""
     kind = ProtoOrder if codec is Protobuf else Order
     topic = place.topic(value_type=kind, codec=codec(register=False, subject="by.hand"))
     with pytest.raises(SchemaRefused):
@@ -159,7 +159,7 @@ async def test_a_registry_that_others_keep_is_not_written(place, codec):
 
 @pytest.mark.parametrize("name", ["avro", "json_schema", "protobuf"])
 def test_a_codec_without_its_package_says_what_to_install(name, monkeypatch):
-    """At the declaration, in one sentence."""
+    """The declaration raises, in one sentence."""
 
     def missing(module):
         raise ModuleNotFoundError("No module named 'x'", name="x")
@@ -174,7 +174,7 @@ def test_a_codec_without_its_package_says_what_to_install(name, monkeypatch):
 
 
 async def test_avro_reads_every_version_as_the_declared_type(place):
-    """Fields come and go on either side: what is not there has its default, what is more is left."""
+    """A missing field gets its default, and an unknown field is ignored."""
     topic = place.topic(key_field="account")
     older = _record(("account", "string"), ("region", "string"), ("amount", "int"))
     newest = _record(("note", ["null", "string"]), ("account", "string"), ("x", "bytes"))
@@ -194,7 +194,7 @@ def _keyed(topic, values, keys):
 
 
 async def test_avro_that_lacks_a_field_or_has_another_type_is_refused(place):
-    """With the code that JSON has for it, and the path."""
+    """With the same code as in JSON, and the path."""
     topic = place.topic()
     without, text = _record(("amount", "double")), _record(("account", "long"))
     values = [
@@ -209,7 +209,7 @@ async def test_avro_that_lacks_a_field_or_has_another_type_is_refused(place):
 
 
 async def test_avro_with_a_reader_schema_follows_avros_own_rules(place):
-    """Aliases and the reader's defaults; a writer that cannot be resolved is refused."""
+    """Aliases and the reader's defaults apply; a writer schema that cannot be resolved is refused."""
     reader = {
         "type": "record",
         "name": "Order",
@@ -241,7 +241,7 @@ class Moment(Record):
 
 
 async def test_avro_reads_a_logical_type_as_the_type_declares_it(place):
-    """A time field is milliseconds, also where another system wrote a timestamp."""
+    """A time field is in milliseconds, also if another system wrote a timestamp."""
     topic = place.topic(
         value_type=Moment, time_field="ts", codec=Avro(register=False, schema=_moment())
     )
@@ -282,8 +282,8 @@ class Node(Record):
     next: Node | None = None
 
 
-async def test_a_body_that_nests_a_type_in_itself_does_not_end_the_process(place):
-    """fastavro's compiled reader has no limit of recursion: 100,000 levels are a crash of the process."""
+async def test_a_deeply_nested_value_does_not_end_the_process(place):
+    """fastavro's compiled reader has no recursion limit: 100,000 levels would crash the process."""
     topic = place.topic(value_type=Node)
     good = await place.write(topic, Node(next=Node()))
     decoded = await place.read(topic, good, good[:5] + b"\x02" * 900_000 + b"\x00")
@@ -292,8 +292,9 @@ async def test_a_body_that_nests_a_type_in_itself_does_not_end_the_process(place
 
 
 async def test_a_decimal_without_a_bound_does_not_stop_the_worker(place):
-    """One of a megabyte takes fastavro minutes, in which the process would lose its partitions; the next
-    owner would meet the same record."""
+    """fastavro takes minutes for a decimal of 1 MB: the process would lose its partitions, and the
+    next owner would meet the same record.
+    """
     topic = place.topic(value_type=Any)
     schema = _record(("d", {"type": "bytes", "logicalType": "decimal", "precision": 9}))
     number = place.put(schema)
@@ -305,7 +306,7 @@ async def test_a_decimal_without_a_bound_does_not_stop_the_worker(place):
 
 
 async def test_a_decimal_of_fixed_size_has_the_same_bound(place):
-    """Its size is what the registered schema says, which a producer may have chosen."""
+    """Its size is given by the registered schema, which a producer may have chosen."""
     topic = place.topic(value_type=Any)
     fixed = {"type": "fixed", "name": "F", "logicalType": "decimal", "precision": 9}
     small, large = (place.put(_record(("d", {**fixed, "size": size}))) for size in (8, 2048))
@@ -316,8 +317,8 @@ async def test_a_decimal_of_fixed_size_has_the_same_bound(place):
     assert _codes(decoded) == [(1, "body_unfit")]
 
 
-async def test_a_schema_that_its_library_refuses_costs_its_records(place):
-    """The registry took it; whoever reads it may be of another mind."""
+async def test_records_of_a_schema_that_its_library_refuses_are_invalid(place):
+    """The registry accepted the schema, but the client library does not."""
     twice = _record(("a", _record(name="Twice")), ("b", _record(name="Twice")))
     decoded = await place.read(place.topic(), header(place.put(twice)) + b"x")
     assert _codes(decoded) == [(0, "incompatible_schema")]
@@ -326,8 +327,8 @@ async def test_a_schema_that_its_library_refuses_costs_its_records(place):
 @pytest.mark.parametrize(
     "items", ["null", {"type": "fixed", "size": 0, "name": "F"}, _record(name="Empty")]
 )
-async def test_an_array_of_what_takes_no_bytes_is_refused(place, items):
-    """Nine bytes would make 2^60 items: memory without an end."""
+async def test_an_array_of_zero_byte_items_is_refused(place, items):
+    """Nine bytes would make 2^60 items and fill the memory."""
     topic = place.topic(value_type=Any)
     number = place.put(_record(("items", {"type": "array", "items": items})))
     decoded = await place.read(topic, header(number) + b"\xfe" * 8 + b"\x0f")
@@ -352,8 +353,8 @@ class Shapes(Record):
     raw: bytes = b"x"
 
 
-async def test_avro_has_a_schema_for_what_a_record_is_made_of(place):
-    """It is derived once, and reads what it wrote."""
+async def test_avro_derives_a_schema_for_every_field_type(place):
+    """The schema is derived once, and reads what it wrote."""
     topic = place.topic(value_type=Shapes)
     event = Shapes(names=["a", "ü"], counts={"k": -1}, of=Order(account="b"), raw=b"\xff")
     decoded = await place.read(topic, await place.write(topic, event))
@@ -362,14 +363,14 @@ async def test_avro_has_a_schema_for_what_a_record_is_made_of(place):
 
 @pytest.mark.parametrize("kind", [set[complex], dict[int, str], tuple[int, str]])
 def test_a_type_without_a_schema_is_refused_at_the_declaration(kind):
-    """Naming what to give instead."""
+    """The message says what to give instead."""
     shape = msgspec.defstruct("Odd", [("field", kind)])
     with pytest.raises(UsageError, match=r"Avro\(schema=...\)|cannot read"):
         App("acme").topic("o", value_type=shape, codec="avro")
 
 
 async def test_a_value_that_avro_cannot_hold_is_refused_by_name(place):
-    """It is the event's dead letter, with a code of its own."""
+    """The event becomes a dead letter with a code of its own."""
     with pytest.raises(ValueRefused, match="topic orders: this value cannot be written as AVRO"):
         await place.write(place.topic(), {"account": 7})
     untyped = place.topic("free", Any)
@@ -381,12 +382,12 @@ async def test_a_value_that_avro_cannot_hold_is_refused_by_name(place):
 
 
 async def test_protobuf_reads_older_and_newer_messages(place):
-    """By field numbers; the message must be the declared one, wherever it lies in its file."""
+    """By field numbers; the message type must be the declared one, at any position in its file."""
     topic = place.topic(value_type=ProtoOrder, codec="protobuf", key_field="account")
     newer = place.topic("newer", NewerOrder, "protobuf")
     value = await place.write(newer, NewerOrder(account="a", note="n", ts=T))
     refund = await place.write(place.topic("r", Refund, "protobuf"), Refund(account="a"))
-    assert value[5:8] == b"\x02\x02\x0a", "one index, which is 1"
+    assert value[5:8] == b"\x02\x02\x0a", "one message index with value 1"
     decoded = await settled(
         lambda: decode(topic, _keyed(topic, [value, refund], [b"a", b"a"]), LIMITS)
     )
@@ -395,7 +396,7 @@ async def test_protobuf_reads_older_and_newer_messages(place):
 
 
 async def test_protobuf_reads_the_text_that_other_clients_registered(place):
-    """Java clients register the .proto file as text; comments and options are no messages."""
+    """Java clients register the .proto file as text; comments and options are not messages."""
     text = """
         syntax = "proto3"; // message A {
         package acme;
@@ -427,8 +428,8 @@ def test_protobuf_needs_a_message():
 # --- JSON Schema ---------------------------------------------------------------------------------
 
 
-async def test_a_body_is_held_against_the_schema_it_names(place):
-    """The writer's promise, and then the topic's type."""
+async def test_a_value_is_validated_by_the_schema_it_names(place):
+    """First by the writer's schema, then by the topic's type."""
     topic = place.topic(codec="json_schema")
     strict = place.put({"type": "object", "properties": {"amount": {"maximum": 5}}}, "JSON")
     bodies = [
@@ -446,8 +447,8 @@ async def test_a_body_is_held_against_the_schema_it_names(place):
     ]
 
 
-async def test_a_value_is_held_against_its_own_schema_before_it_is_sent(place):
-    """Whoever reads it would refuse it."""
+async def test_a_value_is_validated_before_it_is_sent(place):
+    """Readers would refuse it."""
     schema = {"type": "object", "properties": {"amount": {"minimum": 0}}}
     topic = place.topic(codec=JsonSchema(schema=schema))
     with pytest.raises(ValueRefused, match="less than the minimum"):
@@ -459,7 +460,7 @@ async def test_a_value_is_held_against_its_own_schema_before_it_is_sent(place):
 
 
 async def test_a_ref_is_never_fetched_from_its_address(place):
-    """A schema in the registry must not make the worker ask a server of its choice."""
+    """A schema in the registry must not make the worker send requests to a server of its choice."""
     with pytest.raises(UsageError, match="none of its registered references"):
         place.topic(codec=JsonSchema(schema={"$ref": "http://127.0.0.1:1/secret"}))
     place.memory.put(Subject("money", "JSON", '{"type":"integer"}'))

@@ -1,4 +1,4 @@
-"""A file that is replaced in one step is never seen in part, and a failed write leaves the old one."""
+"""Atomic replacement of a file: readers never see a part, and a failed write leaves the old file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from streams.core.process.atomic_file import write_atomically
 
 
 @pytest.mark.parametrize("durable", [False, True])
-def test_a_file_is_replaced_and_no_draft_is_left(tmp_path, durable):
+def test_a_file_is_replaced_and_no_temporary_file_is_left(tmp_path, durable):
     """Readers list these folders."""
     path = tmp_path / "plan.json"
     write_atomically(path, b"old", durable=durable)
@@ -20,8 +20,8 @@ def test_a_file_is_replaced_and_no_draft_is_left(tmp_path, durable):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_write_that_fails_leaves_the_old_content_and_no_draft(tmp_path, monkeypatch):
-    """A full disk costs the new content, not the old."""
+def test_a_failed_write_leaves_the_old_content_and_no_temporary_file(tmp_path, monkeypatch):
+    """A full disk loses the new content, not the old."""
     path = tmp_path / "plan.json"
     write_atomically(path, b"old")
 

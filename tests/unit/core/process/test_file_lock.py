@@ -1,4 +1,4 @@
-"""A lock between processes: one holder, a bounded wait, and no lock survives its holder."""
+"""A lock between processes: one holder, a bounded wait, and release when its holder dies."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from streams.core.process.file_lock import exclusive, is_held
 
 
 def _ignore() -> None:
-    """Nobody is told."""
+    """Ignores the message."""
 
 
 def test_a_second_holder_waits_no_longer_than_allowed(tmp_path):
-    """Every wait has a deadline, and says once that it waits."""
+    """The wait has a deadline, and is reported once."""
     path, told = tmp_path / "lock", []
     with exclusive(path, 0, _ignore):
         assert is_held(path)
@@ -27,8 +27,8 @@ def test_a_second_holder_waits_no_longer_than_allowed(tmp_path):
     assert not is_held(path)
 
 
-def test_a_killed_holder_gives_the_lock_back(tmp_path):
-    """kill -9 must not lock a stack for ever."""
+def test_the_lock_of_a_killed_holder_is_released(tmp_path):
+    """kill -9 must not lock a stack permanently."""
     path = tmp_path / "lock"
     program = (
         "import sys, time; sys.path.insert(0, sys.argv[2])\n"

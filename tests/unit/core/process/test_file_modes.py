@@ -1,4 +1,4 @@
-"""What other users of the machine may read: nothing that a process of dia wrote."""
+"""File modes: other users of the machine can read no file of dia."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def _mode(path):
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_all_that_a_command_writes_is_its_owners_alone(tmp_path):
-    """State holds names and values of every tenant, and the secret of its fingerprints."""
+def test_only_the_owner_can_read_files_of_a_command(tmp_path):
+    """State holds names and values of all tenants, and the secret of id fingerprints."""
     home = tmp_path / "home"
     subprocess.run(
         [sys.executable, "-m", "streams", "--home", str(home), "edge", "token", "create",
@@ -38,8 +38,8 @@ def test_all_that_a_command_writes_is_its_owners_alone(tmp_path):
     assert {oct(_mode(path) & 0o077) for path in written} == {"0o0"}
 
 
-def test_a_folder_of_state_that_others_could_read_is_closed(tmp_path):
-    """It may have been made by an older version, or by hand."""
+def test_a_state_folder_that_others_could_read_is_restricted(tmp_path):
+    """An older version or an operator may have made the folder."""
     folder = tmp_path / "state"
     folder.mkdir(mode=0o755)
     folder.chmod(0o755)
@@ -51,7 +51,7 @@ def test_a_folder_of_state_that_others_could_read_is_closed(tmp_path):
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o602])
 def test_a_password_that_others_may_read_is_refused(tmp_path, mode):
-    """As ssh does with a key: the sentence names the file and the way out."""
+    """Like ssh with a key: the message names the file and the remedy."""
     path = tmp_path / "password"
     path.write_text("hunter2")
     path.chmod(mode)
@@ -62,10 +62,10 @@ def test_a_password_that_others_may_read_is_refused(tmp_path, mode):
 
 
 @pytest.mark.parametrize(("mode", "refused"), [(0o444, False), (0o644, False), (0o666, True)])
-def test_a_file_of_somebody_else_may_be_readable_and_not_writable(
+def test_a_file_of_another_owner_may_be_readable_but_not_writable(
     tmp_path, monkeypatch, mode, refused
 ):
-    """An orchestrator mounts secrets as root's, and the process cannot change their mode."""
+    """An orchestrator mounts secrets with owner root, and the process cannot change their mode."""
     path = tmp_path / "password"
     path.write_text("hunter2")
     path.chmod(mode)
@@ -78,7 +78,7 @@ def test_a_file_of_somebody_else_may_be_readable_and_not_writable(
 
 
 def test_a_key_that_others_may_read_is_refused(tmp_path):
-    """Whoever reads it can be us."""
+    """A reader of the key can impersonate the server."""
     made = trustme.CA().issue_cert("localhost")
     key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
     made.private_key_pem.write_to_path(str(key))
@@ -95,8 +95,8 @@ def test_a_key_that_others_may_read_is_refused(tmp_path):
     assert isinstance(files.context(), ssl.SSLContext)
 
 
-def test_a_file_of_tokens_that_others_may_change_lets_nobody_in(tmp_path):
-    """Whoever can write it makes an admin of himself."""
+def test_a_token_file_that_others_may_change_refuses_every_request(tmp_path):
+    """A writer of the file can make an admin token."""
     file = TokenFile.of(tmp_path)
     _, text = file.create(tenant="acme", role=Role.READ, now_ms=0)
     assert Authenticator(file).token_of(f"Bearer {text}", 0).tenant == "acme"

@@ -1,4 +1,4 @@
-"""A port that cannot be opened ends its process at once, with a sentence and exit code 4."""
+"""A port that cannot be opened ends its process at once, with one sentence and exit code 4."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ OWN_PORT = {"console": "DIA_CONSOLE_PORT", "edge": "DIA_EDGE_PORT"}
 
 @pytest.fixture(autouse=True)
 def _settings(monkeypatch, tmp_path):
-    """A broker's address; nothing has to answer there for these tests."""
+    """The address of a broker, which these tests do not contact."""
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
     monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", "127.0.0.1:1")
 
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port of this machine that another program listens on."""
+    """A local port on which another program listens."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         yield other.getsockname()[1]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_taken_health_port_ends_the_command(command, taken, monkeypatch, capsys):
-    """Every process that is probed opens it: each says which setting to change."""
+    """Every process with a health port names the setting to change."""
     monkeypatch.setenv("DIA_HTTP_PORT", str(taken))
     monkeypatch.setenv("DIA_CONSOLE_PORT", "0")
     monkeypatch.setenv("DIA_EDGE_PORT", "0")
@@ -51,7 +51,7 @@ def test_a_taken_health_port_ends_the_command(command, taken, monkeypatch, capsy
 
 @pytest.mark.parametrize("command", OWN_PORT)
 def test_a_taken_port_ends_the_command(command, taken, capsys):
-    """A server that cannot listen must not stay, ignoring its signals."""
+    """A server without its port must not stay and ignore signals."""
     assert main([*COMMANDS[command], "--port", str(taken)]) == 4
     said = capsys.readouterr().err
     assert f"127.0.0.1:{taken} cannot be opened: Address already in use" in said
@@ -59,8 +59,8 @@ def test_a_taken_port_ends_the_command(command, taken, capsys):
 
 
 @pytest.mark.parametrize("command", OWN_PORT)
-def test_files_that_are_no_certificates_are_a_usage_error(command, tmp_path, capsys):
-    """OpenSSL's own words name neither the file nor the option."""
+def test_invalid_certificate_files_are_a_usage_error(command, tmp_path, capsys):
+    """OpenSSL's message names neither the file nor the option."""
     (tmp_path / "cert.pem").write_text("no certificate")
     path = str(tmp_path / "cert.pem")
     arguments = ["--port", "0", "--tls-cert", path, "--tls-key", path]
@@ -69,14 +69,14 @@ def test_files_that_are_no_certificates_are_a_usage_error(command, tmp_path, cap
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid", "a" * 70, "::1::"])
-def test_an_address_that_is_not_here_is_named(host):
+def test_an_address_of_another_machine_is_named(host):
     """A name that does not resolve, and an address of another machine."""
     with pytest.raises(AddressUnavailable, match="DIA_X"):
         bound(host, 0, "DIA_X")
 
 
-def test_a_bound_port_is_taken_for_everybody_else():
-    """Two processes that start at once must not both believe that they have it."""
+def test_a_bound_port_is_taken_for_other_processes():
+    """Two processes that start at the same time must not both bind it."""
     with bound("127.0.0.1", 0, "DIA_X") as first:
         host, port = address_of(first)
         with pytest.raises(AddressUnavailable):
@@ -84,7 +84,7 @@ def test_a_bound_port_is_taken_for_everybody_else():
 
 
 async def test_a_server_stopped_before_it_starts_still_ends_its_parts():
-    """A signal may come at any moment of the start; what was opened by then is closed."""
+    """A signal may arrive during the start; all opened parts must be closed."""
     events: list[str] = []
 
     class Lifespan:
@@ -105,7 +105,7 @@ async def test_a_server_stopped_before_it_starts_still_ends_its_parts():
 
 
 async def test_an_application_that_cannot_start_is_an_error():
-    """uvicorn leaves with exit code 3, which here means partly done."""
+    """uvicorn exits with code 3, which in dia means partly done."""
 
     def broken(app: Starlette):
         raise ZeroDivisionError

@@ -1,4 +1,4 @@
-"""Whose pid it is: numbers are reused, and a signal to a stranger is unforgivable."""
+"""Identity of a process: pids are reused, and dia must never signal a foreign process."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ DEADLINE_S = 200
 
 @pytest.fixture
 def sleeper():
-    """A process that would sleep for a minute."""
+    """A process that sleeps for a minute."""
     with subprocess.Popen(["/bin/sleep", "60"]) as process:
         yield process
         process.kill()
 
 
-def test_a_living_process_is_itself(sleeper):
-    """The base case, also seen from another reading."""
+def test_a_living_process_is_recognised(sleeper):
+    """The base case, with a second reading of the process."""
     identity = ProcessIdentity.of(sleeper.pid)
     assert identity == ProcessIdentity.of(sleeper.pid)
     assert identity.alive()
 
 
 @pytest.mark.parametrize("change", [{"start_ticks": 1}, {"boot_id": "another boot"}])
-def test_a_stranger_with_the_same_number_is_not_signalled(sleeper, change):
-    """A stale pid file after a reboot, or after the numbers wrapped around."""
+def test_a_foreign_process_with_the_same_pid_is_not_signalled(sleeper, change):
+    """A stale pid file after a reboot, or after the pids wrapped around."""
     stale = replace(ProcessIdentity.of(sleeper.pid), **change)
     assert not stale.alive()
     assert not stale.send(signal.SIGKILL)
@@ -42,7 +42,7 @@ def test_a_stranger_with_the_same_number_is_not_signalled(sleeper, change):
 
 
 def test_a_zombie_is_dead(sleeper):
-    """Nobody may wait for a process to end that only its parent can bury."""
+    """Only its parent can reap a zombie, so a wait for its end would never return."""
     identity = ProcessIdentity.of(sleeper.pid)
     assert identity.send(signal.SIGKILL)
     os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)
@@ -61,12 +61,12 @@ def test_a_dead_process_is_not_signalled(sleeper):
 
 
 def test_waiting_for_a_living_process_ends_at_the_deadline(sleeper):
-    """Every wait has an end."""
+    """Every wait has a deadline."""
     assert not ProcessIdentity.of(sleeper.pid).wait_gone(0.05)
 
 
 def _start_parent(command: list[str]) -> subprocess.Popen[str]:
-    """A process that starts ``command`` tethered to it, prints its pid, and hangs."""
+    """A process that starts ``command`` with die-with-parent, prints its pid, and hangs."""
     program = (
         "import os, subprocess, sys, time\n"
         "argv = [sys.executable, '-I', '-S', sys.argv[1], str(os.getpid()), *sys.argv[2:]]\n"
@@ -78,7 +78,7 @@ def _start_parent(command: list[str]) -> subprocess.Popen[str]:
 
 
 def test_a_tethered_child_dies_with_a_killed_parent():
-    """No orphans, whatever happens to the supervisor: kill -9 runs none of its code."""
+    """kill -9 of the supervisor runs none of its code, and must still leave no orphan."""
     with _start_parent(["/bin/sh", "-c", "echo tethered; exec sleep 60"]) as parent:
         child = ProcessIdentity.of(int(parent.stdout.readline()))
         assert parent.stdout.readline() == "tethered\n"
@@ -87,7 +87,7 @@ def test_a_tethered_child_dies_with_a_killed_parent():
 
 
 def test_a_child_whose_parent_is_gone_already_does_not_start():
-    """The parent may die before the tether is tied."""
+    """The parent may die before the child sets die-with-parent."""
     done = subprocess.run(
         [sys.executable, "-I", "-S", tether.__file__, "1", "/bin/echo", "started"],
         capture_output=True,
@@ -98,8 +98,10 @@ def test_a_child_whose_parent_is_gone_already_does_not_start():
     assert done.stdout == ""
 
 
-def test_a_tethered_child_can_be_asked_to_stop():
-    """The supervisor blocks signals to wait for them; a child born deaf would never stop."""
+def test_a_tethered_child_reacts_to_sigterm():
+    """The supervisor blocks signals to wait for them; a child that inherits the mask could not be
+    stopped.
+    """
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         argv = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), "/bin/sleep", "60"]

@@ -1,4 +1,4 @@
-"""A worker's process gives large blocks back to the system, and knows what it may use."""
+"""Memory of a worker process: large blocks are returned to the system, and the limit is known."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ print(resident_bytes() - before - above.nbytes)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_large_blocks_are_given_back():
-    """Freed blocks that stay in the process count against it as if they were in use."""
+def test_large_blocks_are_returned_to_the_system():
+    """Freed blocks that stay in the process count against its limit."""
     left = int(_run("settled"))
     assert left < 8 << 20 < int(_run("as it comes"))
 
@@ -56,8 +56,8 @@ def _run(how):
         ("absent", "", False),
     ],
 )
-def test_the_limit_is_that_of_the_container_else_the_machine(tmp_path, name, text, limited):
-    """An alert at 80 % of a node's memory would come after the container was killed."""
+def test_the_limit_is_that_of_the_container_or_else_the_machine(tmp_path, name, text, limited):
+    """With the node's memory as limit, an alert at 80 % would come after the container was killed."""
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.write_text(text)

@@ -1,4 +1,4 @@
-"""Proxies of the environment are never between the parts of one cluster."""
+"""Requests between parts of one cluster do not use the environment's proxy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from streams.http.edge.client import EdgeClient
 
 @pytest.fixture
 def proxied() -> Iterator[list[str]]:
-    """What a proxy that the environment names was asked for."""
+    """The requests that the proxy of the environment received."""
     asked: list[str] = []
 
     class Proxy(http.server.BaseHTTPRequestHandler):
@@ -35,7 +35,7 @@ def proxied() -> Iterator[list[str]]:
             self.send_error(502)
 
         def log_message(self, *words: object) -> None:
-            """The list is the log."""
+            """The list of requests is the log."""
 
     Proxy.do_POST = Proxy.do_CONNECT = Proxy.do_GET
     with (
@@ -55,14 +55,14 @@ def proxied() -> Iterator[list[str]]:
 
 
 async def test_the_environment_does_name_a_proxy(proxied):
-    """Otherwise the tests below would pass whatever the clients do."""
+    """The other tests rely on this proxy."""
     async with httpx.AsyncClient() as client:
         await client.get("http://127.0.0.1:9/")
     assert proxied == ["http://127.0.0.1:9/"]
 
 
 async def test_the_console_asks_workers_of_this_machine_directly(proxied, tmp_path):
-    """Through a proxy every worker looks dead: its figures are null."""
+    """Through a proxy every worker would look dead, with null figures."""
     workers = Workers(tmp_path, "127.0.0.1", SystemClock(), None)
     workers.live = lambda: [SimpleNamespace(slot=0, http_port=9)]
     await workers._ask()
@@ -96,7 +96,7 @@ async def test_policies_are_asked_for_directly(proxied):
     ("url", "through"), [("http://127.0.0.1:9", 0), ("http://edge.invalid:9", 1)]
 )
 async def test_an_edge_elsewhere_may_be_behind_a_proxy(url, through, proxied):
-    """One on this machine never is."""
+    """An edge on this machine is never behind a proxy."""
     async with EdgeClient(url, "token", app.topology) as client:
         try:
             await client._http.get("/")
@@ -106,7 +106,7 @@ async def test_an_edge_elsewhere_may_be_behind_a_proxy(url, through, proxied):
 
 
 def test_spans_go_to_the_collector_directly(proxied):
-    """A proxy would be told of every request."""
+    """A proxy would see every request."""
     settings = Settings(otel_endpoint="http://127.0.0.1:9", otel_sample_ratio=1.0)
     tracer = tracer_of(settings, "test", SystemClock(), Metrics())
     with tracer.taking("model.metrics", b"") as header:

@@ -1,4 +1,4 @@
-"""Pauses of a loop that asks until it is answered."""
+"""Back-off: pauses of a retry loop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from streams.core.resilience.backoff import Backoff
 
 
 def test_pauses_double_up_to_the_longest_and_begin_again_after_a_success():
-    """A service that is away must not be asked ever faster, nor ever more seldom."""
+    """Attempts at an absent service must neither speed up nor become rarer without a bound."""
     backoff = Backoff(VirtualClock(), 0.5, 3.0)
     assert [backoff.next_s() for _ in range(5)] == [0.5, 1.0, 2.0, 3.0, 3.0]
     backoff.reset()
@@ -17,7 +17,7 @@ def test_pauses_double_up_to_the_longest_and_begin_again_after_a_success():
 
 
 async def test_a_pause_is_slept_on_the_clock_it_was_given():
-    """The simulation moves that clock; the event loop's own would stand still."""
+    """The simulation drives that clock; a sleep of the event loop would not advance."""
     clock = VirtualClock()
     backoff = Backoff(clock, 0.5, 3.0)
     began = clock.monotonic()

@@ -1,4 +1,4 @@
-"""The breaker with the figures it has where a caller states none, in calls and seconds."""
+"""The circuit breaker with its default limits, in calls and seconds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def _answers() -> str:
 
 
 class Rig:
-    """One breaker; ``fail`` and ``answer`` give whether the dependency was called at all."""
+    """One breaker; ``fail`` and ``answer`` return whether the dependency was called."""
 
     def __init__(self, **policy) -> None:
         self.clock = VirtualClock()
@@ -44,7 +44,7 @@ class Rig:
 
 
 async def test_the_fifth_failure_opens_it():
-    """Four failures may be chance; the fifth in a minute keeps the sixth caller away."""
+    """Four failures may be chance; after the fifth within 60 s the next caller is refused."""
     rig = Rig()
     await rig.fail(4)
     assert rig.breaker.state == "closed"
@@ -54,8 +54,7 @@ async def test_the_fifth_failure_opens_it():
 
 @pytest.mark.parametrize(("pause_s", "state"), [(15.0, "open"), (15.01, "closed")])
 async def test_five_failures_count_together_within_one_minute(pause_s, state):
-    """The first of five failures still counts 60 s later, and not after: a dependency that fails
-    now and then stays in use."""
+    """A failure counts for 60 s: a dependency with occasional failures stays in use."""
     rig = Rig()
     for _ in range(5):
         await rig.fail()
@@ -64,7 +63,7 @@ async def test_five_failures_count_together_within_one_minute(pause_s, state):
 
 
 async def test_an_open_one_lets_a_call_through_after_thirty_seconds():
-    """Longer would hold the work back while the dependency is well again."""
+    """A longer pause would delay work after the dependency has recovered."""
     rig = Rig()
     await rig.fail(5)
     await rig.clock.advance(29.9)
@@ -76,7 +75,7 @@ async def test_an_open_one_lets_a_call_through_after_thirty_seconds():
 
 
 async def test_the_third_success_closes_it():
-    """One lucky answer of a dependency that is starting must not bring the full load back."""
+    """A single success of a starting dependency must not restore the full load."""
     rig = Rig()
     await rig.fail(5)
     await rig.clock.advance(30)
@@ -86,13 +85,13 @@ async def test_the_third_success_closes_it():
     assert rig.breaker.state == "closed"
 
 
-async def test_a_closed_one_says_that_nobody_needs_to_wait():
-    """What waits for ``retry_after_s`` would otherwise wait for a dependency that is well."""
+async def test_a_closed_breaker_has_a_retry_after_of_zero():
+    """Otherwise a caller would sleep ``retry_after_s`` before a healthy dependency."""
     assert Rig().breaker.retry_after_s == 0
 
 
 async def test_failures_from_before_it_closed_do_not_open_it_again():
-    """After recovery a single failure is one of five again."""
+    """After recovery a failure counts as the first of five again."""
     rig = Rig(open_s=1.0)
     await rig.fail(5)
     await rig.clock.advance(1)
@@ -102,7 +101,9 @@ async def test_failures_from_before_it_closed_do_not_open_it_again():
 
 
 async def test_a_success_forgets_failures_only_where_failures_in_a_row_are_asked_for():
-    """A dependency that fails every second call is failing, unless its user says otherwise."""
+    """A dependency that fails every second call opens the breaker, unless its user asks for
+    consecutive failures.
+    """
     strict, patient = Rig(), Rig(consecutive=True)
     for rig in (strict, patient):
         for _ in range(5):

@@ -1,4 +1,4 @@
-"""One budget for several waits, on the engine's own clock."""
+"""One deadline for several waits, on the engine's clock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streams.core.resilience.deadline import Deadline, DeadlinePassed
 
 
 async def test_waits_share_one_budget():
-    """A path of three waits must not take three budgets."""
+    """A path of three waits must not take three times the budget."""
     clock = VirtualClock()
     deadline = Deadline(clock, 5.0)
     first = asyncio.ensure_future(deadline.wait(clock.sleep(3.0)))
@@ -26,8 +26,8 @@ async def test_waits_share_one_budget():
         await second
 
 
-async def test_what_is_waited_for_in_vain_is_cancelled_before_it_is_reported():
-    """A commit that goes on after its deadline could still become true."""
+async def test_a_wait_over_the_deadline_is_cancelled_before_it_is_reported():
+    """A commit that goes on after its deadline could still succeed."""
     clock, ended = VirtualClock(), []
 
     async def endless() -> None:
@@ -45,7 +45,7 @@ async def test_what_is_waited_for_in_vain_is_cancelled_before_it_is_reported():
 
 
 async def test_an_error_and_a_result_come_through():
-    """The deadline adds nothing to what is awaited in time."""
+    """The deadline changes neither results nor errors that come in time."""
     clock = VirtualClock()
 
     async def answer() -> int:
@@ -59,8 +59,8 @@ async def test_an_error_and_a_result_come_through():
         await Deadline(clock, 1.0).wait(fail())
 
 
-async def test_being_cancelled_cancels_what_is_waited_for():
-    """Nothing of a partition that was lost may run on."""
+async def test_a_cancellation_also_cancels_the_awaited_task():
+    """No task of a lost partition may go on."""
     clock, ended = VirtualClock(), []
 
     async def endless() -> None:
@@ -77,17 +77,16 @@ async def test_being_cancelled_cancels_what_is_waited_for():
     assert ended == ["cancelled"]
 
 
-async def test_after_the_end_nothing_is_left():
-    """A path that came late must not get another second for its next wait."""
+async def test_after_the_deadline_no_time_is_left():
+    """A path that is over its deadline gets no time for its next wait."""
     clock = VirtualClock()
     deadline = Deadline(clock, 1.0)
     await clock.advance(5.0)
     assert deadline.left_s == 0
 
 
-async def test_what_is_cancelled_has_ended_before_its_end_is_reported():
-    """Whoever goes on after a deadline must not meet what it waited for: an abort after a commit
-    that is still being cancelled would race with it."""
+async def test_a_cancelled_task_has_ended_before_its_end_is_reported():
+    """Otherwise an abort could race with a commit that is still being cancelled."""
     clock, ended = VirtualClock(), []
 
     async def slow_to_end() -> None:

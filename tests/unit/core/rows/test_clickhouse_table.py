@@ -1,4 +1,4 @@
-"""One declaration of a ClickHouse table: what it accepts, what it refuses, what it makes of it."""
+"""A declared ClickHouse table: accepted and refused rows, and its DDL."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_engine_adds_version_time_and_epoch() -> None:
     assert SALES.key == ("account", "sold", "epoch")
 
 
-def test_a_row_is_brought_into_the_form_of_its_columns() -> None:
+def test_a_row_is_converted_to_the_types_of_its_columns() -> None:
     assert SALES.fit(ROW) == {**ROW, "amount": 2.0}
 
 
@@ -40,7 +40,7 @@ def test_a_row_is_brought_into_the_form_of_its_columns() -> None:
         ({**ROW, "amount": "2"}, "column 'amount' of sales: expected a number, got str '2'"),
     ],
 )
-def test_a_row_that_could_not_be_stored_is_a_defect_of_its_record(row, why) -> None:
+def test_a_row_that_does_not_fit_is_a_defect_of_its_record(row, why) -> None:
     with pytest.raises(RowUnfit, match=why):
         SALES.fit(row)
 
@@ -62,7 +62,7 @@ def test_a_row_that_could_not_be_stored_is_a_defect_of_its_record(row, why) -> N
         {"ttl_days": 0},
     ],
 )
-def test_a_declaration_that_no_server_would_take_is_refused_at_once(change) -> None:
+def test_an_invalid_declaration_is_refused_at_once(change) -> None:
     declared = {
         name: getattr(SALES, name)
         for name in ("name", "columns", "order_by", "shard_by", "ttl_days", "in_epoch")

@@ -1,4 +1,4 @@
-"""Which Python values fit a ClickHouse column, decided before a commit owes the row."""
+"""Which Python values fit a ClickHouse column, checked before the commit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from streams.core.rows.column_type import TIME, column_type
         "Array(Map(String, Array(Int8)))",
     ],
 )  # fmt: skip
-def test_a_type_is_written_as_the_server_writes_it(text) -> None:
+def test_a_type_is_formatted_as_by_the_server(text) -> None:
     assert str(column_type(text)) == text
 
 
@@ -30,7 +30,7 @@ def test_a_type_that_dia_does_not_write_is_refused(text) -> None:
         column_type(text)
 
 
-def test_python_types_are_short_for_columns() -> None:
+def test_python_types_stand_for_column_types() -> None:
     shorts = [str(column_type(kind)) for kind in (str, int, float, bool, datetime, date)]
     assert shorts == ["String", "Int64", "Float64", "Bool", TIME, "Date"]
 
@@ -52,7 +52,7 @@ def test_python_types_are_short_for_columns() -> None:
         ("Date", date(1970, 1, 2), 1),
     ],
 )
-def test_a_value_takes_the_form_of_its_column(text, value, stored) -> None:
+def test_a_value_is_converted_to_the_type_of_its_column(text, value, stored) -> None:
     found = column_type(text).fit(value)
     assert found == stored
     assert type(found) is type(stored)

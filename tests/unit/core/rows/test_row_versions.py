@@ -1,4 +1,4 @@
-"""The numbers by which ClickHouse decides which copy of a row is the newest, up to their edges."""
+"""Row versions, by which ClickHouse selects the newest copy of a row, up to their bounds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ DOUBLES_EXACT_BELOW = 2**53
 
 @given(epochs, offsets, epochs, offsets)
 def test_a_version_orders_by_epoch_then_offset_and_gives_both_back(e1, o1, e2, o2):
-    """An offset that ran into the epoch's bits made every audit report events lost and doubled."""
+    """An offset that overflowed into the epoch's bits would make audits report events as lost and
+    doubled.
+    """
     first, second = version_of(e1, o1 + 1), version_of(e2, o2 + 1)
     assert (epoch_of(first), offset_of(first)) == (e1, o1)
     assert offsets_of(np.array([first], np.uint64)).tolist() == [o1]
@@ -38,7 +40,7 @@ def test_a_version_orders_by_epoch_then_offset_and_gives_both_back(e1, o1, e2, o
 
 @given(epochs, st.integers(0, 2**40 - 1))
 def test_a_version_of_a_commit_is_exact_as_a_double(epoch, seq):
-    """Redis scripts and JavaScript count in doubles: two versions must not become one number."""
+    """Redis scripts and JavaScript use doubles: two versions must not become one number."""
     assert commit_version(epoch, seq) < DOUBLES_EXACT_BELOW
     assert commit_version(epoch, seq) < commit_version(epoch + 1, 0)
 
@@ -51,7 +53,7 @@ def _fold(table: MinuteWindows, *offsets: int) -> None:
 
 
 def test_the_last_offset_that_fits_is_folded_and_the_next_stops_the_partition():
-    """Past the edge a row would claim the next epoch: the stop has a code of its own instead."""
+    """Beyond the bound a row would have the version of the next epoch: the stop has its own code."""
     table = MinuteWindows(
         0, EPOCH_END - 1, 1, lambda t, m, k: np.zeros(len(t), np.int32), WindowPolicy()
     )

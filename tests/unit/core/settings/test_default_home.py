@@ -1,4 +1,4 @@
-"""Where state is kept for a user that has no home: uids of containers have no entry anywhere."""
+"""The folder of state for a user without a home directory, such as the uid of a container."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def _homeless(monkeypatch):
     monkeypatch.setattr(Path, "home", none)
 
 
-def test_a_user_without_a_home_is_told_what_to_give(monkeypatch):
-    """`dia up` ended with "unexpected RuntimeError"."""
+def test_an_error_without_a_home_names_the_option(monkeypatch):
+    """The error must be a sentence, not "unexpected RuntimeError" of `dia up`."""
     _homeless(monkeypatch)
     with pytest.raises(UsageError, match=r"HOME is not set.*--home.*DIA_HOME"):
         default_home()
 
 
 def test_a_named_home_needs_no_other(monkeypatch, tmp_path):
-    """`--home X` is all that such a user can say, so it has to be enough."""
+    """`--home X` is all that such a user can give, so it must be enough."""
     _homeless(monkeypatch)
     settings, _ = load({"DIA_HOME": str(tmp_path)})
     assert settings.home_path() == tmp_path

@@ -1,4 +1,4 @@
-"""DIA_JOB_RETRIES: what is read, and what is refused with a sentence."""
+"""DIA_JOB_RETRIES: accepted values, and the messages of refusals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from streams.engine.agents.queue_policy import QueuePolicy
 
 
 def test_each_class_of_errors_has_its_own_attempts_and_pause():
-    """A shard that restarts asks for more patience than a process that dies."""
+    """A shard that restarts needs longer pauses than a process that dies."""
     assert job_retries("process_died=2x0.5,shard_unavailable=6x2") == {
         "process_died": JobRetry(2, 0.5),
         "shard_unavailable": JobRetry(6, 2.0),
@@ -31,21 +31,21 @@ def test_each_class_of_errors_has_its_own_attempts_and_pause():
     ],
 )
 def test_a_setting_that_would_do_nothing_is_refused(setting, why):
-    """A misspelt code would leave the default in force, and nothing would say so."""
+    """With a misspelt code the default would apply without a message."""
     with pytest.raises(ValueError, match=why):
         job_retries(setting)
 
 
 @pytest.mark.parametrize(("failures", "pause_s"), [(1, 3.0), (2, 6.0), (3, 8.0), (4, 8.0)])
 def test_pauses_double_up_to_the_longest_of_the_queue(failures, pause_s):
-    """Of the scenario only the attempts and the first pause are replaced."""
+    """The setting replaces the scenario's attempts and first pause only."""
     policy = QueuePolicy(attempts=3, backoff="fixed", timeout_s=7.0).with_retry(JobRetry(5, 3.0))
     assert policy.pause_s(failures) == pause_s
     assert (policy.attempts, policy.timeout_s) == (5, 7.0)
 
 
 def test_a_queue_without_a_setting_keeps_its_own():
-    """Three attempts, pauses of 1, 2, 4 and at most 8 s, 30 s for a run: what the pages say."""
+    """The documented defaults: three attempts, pauses of 1, 2, 4 and at most 8 s, 30 s for a run."""
     policy = QueuePolicy()
     assert policy.with_retry(None) is policy
     assert [policy.pause_s(failures) for failures in range(1, 6)] == [1.0, 2.0, 4.0, 8.0, 8.0]

@@ -1,4 +1,4 @@
-"""Secrets are in files; what the settings show of an address hides its login."""
+"""Secrets are in files, and shown settings hide the login of an address."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _shown(variable, value):
 
 @given(password=LOGIN.filter(lambda text: "//" not in text))
 def test_no_login_of_a_shard_address_is_shown(password):
-    """`dia config show` goes into reports; the addresses must stay readable in it."""
+    """`dia config show` goes into bug reports; the addresses must stay readable."""
     value = f"http://u:{password}@one:8123|http://u:{password}@two:8123,http://three:8123"
     assert (
         _shown("DIA_CLICKHOUSE_SHARDS", value)
@@ -44,14 +44,14 @@ ADDRESSES = (
 
 @pytest.mark.parametrize("variable", ADDRESSES)
 def test_no_address_shows_its_login(variable):
-    """Whichever setting it is: two of them were forgotten when each had to be marked."""
+    """Whatever the setting, without a mark on each."""
     scheme = "redis" if "REDIS" in variable else "http"
     shown = _shown(variable, f"{scheme}://ann:hunter2@host:8123")
     assert shown == f"{scheme}://***@host:8123"
 
 
 def test_no_error_shows_a_login(capsys):
-    """What a client says of its address ends in logs, answers and dead letters."""
+    """Errors of clients go to logs, answers and dead letters."""
     error = ShardUnavailable("ClickHouse at http://ann:hunter2@host:8123 did not answer")
     assert "hunter2" not in f"{error} {error!r}"
     error.add_note("asked http://ann:hunter2@host:8123")
@@ -63,7 +63,7 @@ def test_no_error_shows_a_login(capsys):
 
 
 def test_no_log_shows_a_login():
-    """Libraries log the addresses that they are given."""
+    """Libraries log the addresses that they get."""
     out = io.StringIO()
     try:
         logs.configure("json", stream=out)
@@ -76,7 +76,7 @@ def test_no_log_shows_a_login():
 
 
 def test_a_redis_password_comes_from_its_file(tmp_path):
-    """The address may be public; the client gets the password beside it."""
+    """The address may be public; the client gets the password separately."""
     path = tmp_path / "password"
     path.write_text("hunter2\n")
     settings = Settings(
@@ -95,7 +95,7 @@ def test_a_redis_password_comes_from_its_file(tmp_path):
 
 
 def test_a_redis_authority_without_tls_is_refused():
-    """Whoever names an authority believes the connection to be encrypted."""
+    """A CA file implies that the user expects encryption."""
     with pytest.raises(UsageError, match="rediss"):
         Settings(redis_url="redis://cache/0", redis_ca_file="ca.pem").redis_options()
 

@@ -1,4 +1,4 @@
-"""Where a setting comes from, what it may be, and what is said of one that may not."""
+"""Sources of a setting, its bounds, and the messages for invalid values."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def _read(home: Path, **values: object):
 
 
 @pytest.mark.parametrize(("spec", "edge"), BOUNDS)
-def test_a_bound_is_a_value_and_one_step_beyond_is_none(spec, edge, tmp_path):
-    """The range that the sentence names is the one that holds."""
+def test_a_bound_is_accepted_and_one_step_beyond_is_refused(spec, edge, tmp_path):
+    """The range in the message is the range that applies."""
     bound = spec.metadata[edge]
     value = bound if spec.type == "float" else int(bound)
     rest = {"session_timeout_s": 300} if spec.name == "commit_timeout_s" else {}
@@ -46,8 +46,8 @@ def test_a_bound_is_a_value_and_one_step_beyond_is_none(spec, edge, tmp_path):
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
-def test_no_number_is_out_of_range_too(value, tmp_path):
-    """Comparisons with it are false, whichever way they are written."""
+def test_nan_is_out_of_range(value, tmp_path):
+    """Every comparison with NaN is false, whichever way it is written."""
     with pytest.raises(UsageError, match=r"DIA_COMMIT_INTERVAL_S=.* out of range"):
         _read(tmp_path, commit_interval_s=value)
 
@@ -63,33 +63,33 @@ def test_no_number_is_out_of_range_too(value, tmp_path):
         ("kernels", "fast", "neither on nor off"),
     ],
 )
-def test_what_is_no_value_of_its_kind_is_named(name, value, said, tmp_path):
-    """With the variable, since it may come from a file that nobody looks at."""
+def test_a_value_of_the_wrong_type_is_refused(name, value, said, tmp_path):
+    """The message names the variable, which may come from a file."""
     with pytest.raises(UsageError, match=f"DIA_{name.upper()}.*{said}"):
         _read(tmp_path, **{name: value})
 
 
 @pytest.mark.parametrize("value", ["count", "refuse"])
-def test_both_words_about_misplaced_keys_are_taken(value, tmp_path):
-    """One of them is the default: the other must work, too."""
+def test_both_values_for_misplaced_keys_are_accepted(value, tmp_path):
+    """The test sets both values, also the one that is the default."""
     assert _read(tmp_path, misplaced_keys=value)[0].misplaced_keys == value
 
 
 def test_a_commit_may_take_as_long_as_a_session_and_no_longer(tmp_path):
-    """A revoked partition waits for its commit inside the session timeout."""
+    """A revoked partition waits for its commit within the session timeout."""
     _read(tmp_path, commit_timeout_s=45, session_timeout_s=45)
     with pytest.raises(UsageError, match="DIA_COMMIT_TIMEOUT_S must not exceed"):
         _read(tmp_path, commit_timeout_s=45.1, session_timeout_s=45)
 
 
 def test_a_misspelt_setting_is_refused(tmp_path):
-    """It would be a setting that silently does nothing."""
+    """It would have no effect."""
     with pytest.raises(UsageError, match="unknown setting DIA_GRACES, DIA_Z: unset it"):
         load({"DIA_HOME": str(tmp_path), "DIA_Z": "1", "DIA_GRACES": "1", "OTHER_Y": "1"})
 
 
-def test_a_value_comes_from_the_nearest_place_that_has_one(tmp_path):
-    """Command line, environment, the running local stack, default; and it is told which."""
+def test_a_value_comes_from_the_source_with_the_highest_precedence(tmp_path):
+    """Command line, environment, the running local stack, default; the source is reported."""
     file = stack_file(tmp_path)
     file.parent.mkdir(parents=True)
     stack = {"redis_url": "redis://stack:1", "grace_s": 7, "trim_commits": 8, "no_setting": 1}
@@ -116,8 +116,8 @@ def test_a_value_comes_from_the_nearest_place_that_has_one(tmp_path):
     assert grace.doc
 
 
-def test_a_local_stack_that_wrote_nothing_readable_is_none(tmp_path):
-    """Its file may be torn: commands then say that no address is known."""
+def test_an_unreadable_stack_file_counts_as_no_stack(tmp_path):
+    """Its file may be incomplete: commands then say that no address is known."""
     file = stack_file(tmp_path)
     file.parent.mkdir(parents=True)
     file.write_text('{"grace_s": ')
@@ -125,7 +125,7 @@ def test_a_local_stack_that_wrote_nothing_readable_is_none(tmp_path):
 
 
 def test_the_home_is_where_the_command_says(tmp_path):
-    """--home before DIA_HOME; the stack's file is looked for there."""
+    """--home takes precedence over DIA_HOME, and the stack's file is read from there."""
     other = tmp_path / "other"
     file = stack_file(other)
     file.parent.mkdir(parents=True)
@@ -135,13 +135,13 @@ def test_the_home_is_where_the_command_says(tmp_path):
     assert load({"DIA_HOME": str(tmp_path)})[0].home == str(tmp_path)
 
 
-def test_without_a_word_the_home_is_that_of_the_user(tmp_path, monkeypatch):
+def test_the_default_home_is_that_of_the_user(tmp_path, monkeypatch):
     """Every path of state begins with it: "" would be the working folder."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert load({})[0].home == str(tmp_path / "dia")
 
 
 def test_replicas_without_a_cluster_are_refused_before_anything_uses_them(tmp_path):
-    """A table without ReplicatedMergeTree would exist on one of them only."""
+    """A table without ReplicatedMergeTree would exist on one replica only."""
     with pytest.raises(UsageError, match="DIA_CLICKHOUSE_CLUSTER"):
         _read(tmp_path, clickhouse_shards="http://a:8123|http://b:8123")

@@ -1,4 +1,4 @@
-"""A setting that cannot work ends every command with exit code 2 and one sentence."""
+"""An invalid combination of settings ends every command with exit code 2 and one sentence."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ RIGHT = {
     "command", [["status"], ["worker", "--processes", "2"], ["query", "SELECT 1"]]
 )
 @pytest.mark.parametrize("variable", WRONG)
-def test_a_meaningless_value_ends_the_command(variable, command, monkeypatch, capsys, tmp_path):
-    """Otherwise each of many processes finds out by itself, and is started again."""
+def test_an_invalid_combination_ends_the_command(variable, command, monkeypatch, capsys, tmp_path):
+    """Otherwise each of many processes would fail by itself and be restarted."""
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
     monkeypatch.setenv(variable, WRONG[variable])
     assert main(command) == 2
@@ -51,14 +51,14 @@ def test_a_meaningless_value_ends_the_command(variable, command, monkeypatch, ca
 
 
 @pytest.mark.parametrize("variable", RIGHT)
-def test_what_can_work_is_taken(variable, tmp_path):
-    """The checks must not know less than what uses the value."""
+def test_valid_combinations_are_accepted(variable, tmp_path):
+    """The checks accept what the code that uses the value accepts."""
     settings, _ = load({"DIA_HOME": str(tmp_path), variable: RIGHT[variable]})
     assert getattr(settings, variable.removeprefix("DIA_").lower()) == RIGHT[variable]
 
 
 def test_files_of_the_sharding_must_be_there(tmp_path):
-    """Every process of a fleet would stop at its first row."""
+    """Otherwise every process of a fleet would stop at its first row."""
     file = tmp_path / "map.json"
     with pytest.raises(UsageError, match="no file"):
         load({"DIA_HOME": str(tmp_path), "DIA_SHARDING": f"range:{file}"})
@@ -67,7 +67,7 @@ def test_files_of_the_sharding_must_be_there(tmp_path):
 
 
 def test_a_password_in_an_address_is_not_repeated(tmp_path):
-    """Sentences end up in logs."""
+    """Messages go to logs."""
     with pytest.raises(UsageError) as refused:
         load({"DIA_HOME": str(tmp_path), "DIA_REDIS_URL": "cache://:secret@host"})
     assert "secret" not in str(refused.value)

@@ -1,4 +1,4 @@
-"""What a pipeline does that nobody has configured: settings by what follows from them."""
+"""The behaviour of a pipeline with default settings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Started(Exception):  # noqa: N818 - ends a start before it reaches for a 
 
 
 def _options_of(monkeypatch, module, client):
-    """The options that the Kafka client is made with."""
+    """The options of the Kafka client."""
     seen = {}
 
     def made(**options):
@@ -38,8 +38,8 @@ def _options_of(monkeypatch, module, client):
     return seen
 
 
-async def test_a_client_of_the_edge_has_a_thousand_requests_a_minute():
-    """All at once if it likes; then one in sixty milliseconds, and no other client pays for it."""
+async def test_a_client_of_the_edge_may_send_a_thousand_requests_a_minute():
+    """All in one burst if it likes; then one each 60 ms. Other clients are unaffected."""
     clock = VirtualClock()
     quotas, _ = serving._limits(SHIPPED, "dia", clock, Metrics())
     one = {Quota.REQUESTS: 1}
@@ -72,14 +72,18 @@ class _Poison(PoisonBreaker):
         super().__init__(TopicPartition("t", 0), limits)
 
     def fold(self, now_s: float, records: int, bad: int, *tenants: bytes) -> list[bytes]:
-        """Each tenant sends so many; without any, nobody's records are folded."""
+        """Each tenant sends this number of invalid records; without a number, only records without
+        a tenant are folded.
+        """
         sent = dict.fromkeys(tenants or (UNKNOWN_TENANT,), records)
         wrong = Counter(dict.fromkeys(sent, bad))
         return [*self.observe(now_s, records * len(sent), wrong, lambda: sent, 0)]
 
 
 def test_more_than_half_of_a_thousand_bad_records_stop_a_partition():
-    """Half of them may be one bad producer; more is a bad deploy. Fewer records prove nothing."""
+    """One bad producer may cause half of them; more means a bad deploy. Fewer than a thousand
+    records are not significant.
+    """
     _Poison().fold(0.0, 999, 999)
     _Poison().fold(0.0, 1000, 500)
     with pytest.raises(PoisonStorm):
@@ -87,7 +91,7 @@ def test_more_than_half_of_a_thousand_bad_records_stop_a_partition():
 
 
 def test_two_bad_tenants_are_quarantined_and_three_stop_a_partition():
-    """No two tenants can keep the others of their partition waiting."""
+    """Two tenants together cannot stop the partition for the others."""
     assert _Poison().fold(0.0, 1000, 501, b"a", b"b") == [b"a", b"b"]
     assert _Poison().fold(0.0, 999, 999, b"a", b"b") == []
     with pytest.raises(PoisonStorm):
@@ -95,8 +99,8 @@ def test_two_bad_tenants_are_quarantined_and_three_stop_a_partition():
 
 
 @pytest.mark.parametrize(("later_s", "stops"), [(10.0, True), (10.1, False)])
-def test_bad_records_count_together_within_ten_seconds(later_s, stops):
-    """A slow trickle of bad records is an ordinary day."""
+def test_invalid_records_are_counted_over_ten_seconds(later_s, stops):
+    """A slow trickle of invalid records is normal."""
     watched = _Poison()
     watched.fold(0.0, 999, 999)
     if stops:
@@ -109,8 +113,9 @@ def test_bad_records_count_together_within_ten_seconds(later_s, stops):
 async def test_a_silent_consumer_is_replaced_after_thirty_seconds_and_commits_nothing_by_itself(
     monkeypatch,
 ):
-    """A commit beside the transaction would skip records; open transactions must not be read. A
-    heartbeat that is lost now and then must not cost the partitions."""
+    """A commit outside of the transaction would skip records, and open transactions must not be
+    read. A single lost heartbeat must not lose the partitions.
+    """
     options = _options_of(monkeypatch, kafka_consumer, "AIOKafkaConsumer")
     broker = KafkaBroker.from_settings(SHIPPED)
     consumer = broker.consumer("g", ["t"], "i")
@@ -124,8 +129,9 @@ async def test_a_silent_consumer_is_replaced_after_thirty_seconds_and_commits_no
 
 
 async def test_a_producer_waits_for_all_replicas_and_repeats_without_doubling(monkeypatch):
-    """What was acknowledged outlives any one broker, and small events share requests: they wait
-    five milliseconds for each other and are compressed."""
+    """An acknowledged record survives the loss of any one broker. Small events share requests: they
+    wait up to 5 ms for each other and are compressed.
+    """
     options = _options_of(monkeypatch, kafka_plain_producer, "AIOKafkaProducer")
     producer = KafkaBroker.from_settings(SHIPPED).plain_producer()
     with pytest.raises(_Started):

@@ -1,4 +1,4 @@
-"""Probes over HTTP: each says yes and no for its own reason, and nothing else."""
+"""Probes over HTTP: each depends only on its own conditions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from streams.core.telemetry.pace import AnswerPace
 
 @pytest.fixture
 async def served():
-    """A served state with its metrics, and a function that asks a path for (status, text)."""
+    """A served state with its metrics, and a function that requests a path and returns (status,
+    text).
+    """
     clock = SystemClock()
     state, metrics = HealthState(clock), Metrics(version="9", process="edge")
     server = HealthServer(state, metrics, clock, bound("127.0.0.1", 0, "DIA_HTTP_PORT"))
@@ -37,7 +39,9 @@ async def served():
 
 
 async def test_probes_follow_the_state(served):
-    """A process starts, is assigned, restores, serves, drains: each probe at each step."""
+    """A process starts, gets partitions, restores, serves and drains: each probe is checked at each
+    step.
+    """
     state, _, ask = served
     assert (await ask("/livez"))[0] == 200
     assert (await ask("/startupz"))[0] == 503
@@ -54,8 +58,8 @@ async def test_probes_follow_the_state(served):
     assert (await ask("/livez"))[0] == 200
 
 
-async def test_degradation_is_news_and_no_reason_to_restart(served):
-    """A probe that failed with a dependency would have every process restarted at once."""
+async def test_degradation_is_reported_without_a_restart(served):
+    """If a dependency failed the probe, every process would be restarted at the same time."""
     state, _, ask = served
     state.mark_started()
     state.set_partitions(PartitionCounts(ready=1))
@@ -77,8 +81,8 @@ async def test_a_stopped_partition_is_not_ready(served):
     assert "dia status" in text
 
 
-async def test_no_partition_of_its_own_is_ready(served):
-    """A spare worker waits for nothing."""
+async def test_a_worker_without_partitions_is_ready(served):
+    """A worker without partitions has nothing to wait for."""
     state, _, ask = served
     state.mark_started()
     state.set_partitions(PartitionCounts())
@@ -86,7 +90,7 @@ async def test_no_partition_of_its_own_is_ready(served):
 
 
 async def test_metrics_are_served_with_the_heartbeat(served):
-    """What Prometheus scrapes is the registry given, with the version of the code."""
+    """Prometheus gets the given registry, with the version of the code."""
     _, metrics, ask = served
     metrics.commit.failures.labels("commit_in_doubt").inc()
     status, text = await ask("/metrics")
@@ -96,9 +100,10 @@ async def test_metrics_are_served_with_the_heartbeat(served):
     assert "dia_loop_heartbeat_timestamp_seconds 1." in text
 
 
-async def test_many_who_ask_for_metrics_share_one_text(served, monkeypatch):
-    """Four clients that asked without pause took most of a core, in the interpreter that folds
-    events (A88)."""
+async def test_concurrent_requests_for_metrics_share_one_text(served, monkeypatch):
+    """Four clients that poll without pause must not take most of a core from the interpreter that
+    folds events.
+    """
     written = []
     monkeypatch.setattr(health, "METRICS_AGE_S", 3600.0)
     monkeypatch.setattr(
@@ -110,8 +115,8 @@ async def test_many_who_ask_for_metrics_share_one_text(served, monkeypatch):
     assert len(written) == 1
 
 
-async def test_an_address_that_asks_too_often_waits_and_is_then_refused():
-    """Another address is answered at once meanwhile, and the first one after a moment."""
+async def test_requests_of_one_address_are_delayed_and_then_refused():
+    """Meanwhile another address is answered at once, and the first one again after a moment."""
     clock = VirtualClock()
     pace = AnswerPace(clock, per_s=10, burst=5, waiting_max=3)
     assert all([await pace.turn("a") for _ in range(5)])
@@ -125,8 +130,8 @@ async def test_an_address_that_asks_too_often_waits_and_is_then_refused():
     assert len(pace._next_s) == 2
 
 
-async def test_addresses_that_are_remembered_are_bounded(monkeypatch):
-    """Those that were silent make room; while all ask, a new one is refused."""
+async def test_the_number_of_remembered_addresses_is_bounded(monkeypatch):
+    """Silent addresses are evicted; while all are active, a new one is refused."""
     monkeypatch.setattr(pace_module, "ADDRESSES_MAX", 2)
     clock = VirtualClock()
     pace = AnswerPace(clock, per_s=10, burst=5, waiting_max=3)
@@ -138,13 +143,13 @@ async def test_addresses_that_are_remembered_are_bounded(monkeypatch):
 
 
 async def test_unknown_paths_and_methods_are_refused(served):
-    """The port answers four paths and nothing else."""
+    """The port answers four paths only."""
     _, _, ask = served
     assert (await ask("/"))[0] == 404
 
 
 async def test_liveness_is_the_age_of_the_heartbeat():
-    """Only a loop that does not turn is dead; one beat brings it back."""
+    """Only a blocked event loop is dead; one heartbeat ends that state."""
     clock = VirtualClock(start_ms=0)
     state = HealthState(clock, stale_after_s=30)
     await clock.advance(30)
@@ -156,28 +161,28 @@ async def test_liveness_is_the_age_of_the_heartbeat():
 
 
 async def test_a_stuck_loop_is_reported_by_the_probe_itself():
-    """The probe thread answers while the loop it watches is blocked."""
+    """The probe's thread answers while the event loop is blocked."""
     clock = VirtualClock(start_ms=0)
     state = HealthState(clock, stale_after_s=5)
     server = HealthServer(state, Metrics(), clock, bound("127.0.0.1", 0, "DIA_HTTP_PORT"))
     port = await server.start()
     await asyncio.sleep(0)
     await clock.advance(0.5)
-    clock._now_s += 60  # the loop's time passes without the loop turning
+    clock._now_s += 60  # > time passes without a turn of the event loop
 
     def ask() -> bytes:
         with socket.create_connection(("127.0.0.1", port), timeout=10) as link:
             link.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
             return link.makefile("rb").read()
 
-    answer = ask()  # on purpose not awaited: this blocks the watched loop
+    answer = ask()  # > not awaited on purpose: this blocks the watched event loop
     await server.stop()
     assert b"503" in answer
     assert b"not turned" in answer
 
 
 async def test_stop_without_start_is_harmless():
-    """A worker that fails early still runs its whole shutdown."""
+    """A worker that fails early runs its whole shutdown."""
     clock = SystemClock()
     await HealthServer(
         HealthState(clock), Metrics(), clock, bound("127.0.0.1", 0, "DIA_HTTP_PORT")

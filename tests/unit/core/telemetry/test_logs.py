@@ -1,4 +1,4 @@
-"""Logs: their form, the way foreign loggers take, and the bound on repeats."""
+"""Logs: format, logs of libraries, and the bound on repeats."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from streams.core.telemetry.logs import (
 
 @pytest.fixture(autouse=True)
 def _restore_logging():
-    """Logging is global to the process: leave it as it was."""
+    """Logging is global to the process, so it is restored."""
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
     yield
@@ -40,7 +40,7 @@ def _lines(stream: io.StringIO) -> list[dict]:
 
 
 def test_off_a_terminal_events_are_json_with_their_fields():
-    """Collectors read one object a line."""
+    """Log collectors read one object a line."""
     configure(stream=(out := io.StringIO()))
     structlog.get_logger("streams.engine.runtime").info(
         "partition_restored", partition=3, records=12
@@ -52,7 +52,7 @@ def test_off_a_terminal_events_are_json_with_their_fields():
 
 
 def test_console_form_is_text():
-    """A person at a terminal reads words, not JSON."""
+    """A terminal gets text instead of JSON."""
     configure("console", stream=(out := io.StringIO()))
     structlog.get_logger("streams.x").warning("shard_down", shard=1)
     assert "shard_down" in out.getvalue()
@@ -60,8 +60,10 @@ def test_console_form_is_text():
 
 
 @pytest.mark.parametrize("on_stdout", [False, True])
-def test_no_text_of_a_tenant_acts_on_a_terminal_or_begins_a_line(on_stdout, capsys):
-    """An agent's exception and a library's message have it; it must not look like another event."""
+def test_text_of_a_tenant_cannot_act_on_a_terminal_or_begin_a_line(on_stdout, capsys):
+    """Errors of agents and libraries may contain a tenant's text, which must not look like another
+    log event.
+    """
     hostile = "a\r\n2026-01-01 [info] forged\x1b]0;owned\x07\u202e\x9b2J"
     out = io.StringIO()
     if on_stdout:
@@ -78,8 +80,8 @@ def test_no_text_of_a_tenant_acts_on_a_terminal_or_begins_a_line(on_stdout, caps
     assert not [line for line in text.splitlines() if line.startswith("2026-01-01 [info] forged")]
 
 
-def test_the_level_holds_for_our_events():
-    """debug is for who asks."""
+def test_the_level_applies_to_events_of_dia():
+    """debug only on request."""
     configure(stream=(out := io.StringIO()))
     structlog.get_logger("streams.x").debug("hidden")
     configure(level="debug", stream=out)
@@ -87,8 +89,8 @@ def test_the_level_holds_for_our_events():
     assert [line["event"] for line in _lines(out)] == ["shown"]
 
 
-def test_libraries_are_heard_from_warning_on_in_the_same_form():
-    """aiokafka and faust log through the logging module; their info is noise."""
+def test_libraries_log_from_warning_on_in_the_same_format():
+    """aiokafka and faust log through the logging module; their info messages are noise."""
     configure(stream=(out := io.StringIO()))
     logging.getLogger("aiokafka.client").info("noise")
     logging.getLogger("aiokafka.client").warning("node %s away", 1)
@@ -97,7 +99,7 @@ def test_libraries_are_heard_from_warning_on_in_the_same_form():
 
 
 def test_exceptions_and_long_fields_are_kept_short():
-    """A line stays a line: the traceback is a field, a dump is cut."""
+    """One event is one line: the traceback is a field, and a long value is cut."""
     configure(stream=(out := io.StringIO()))
     try:
         int("boom")
@@ -109,7 +111,7 @@ def test_exceptions_and_long_fields_are_kept_short():
 
 
 @pytest.mark.parametrize("words", [("yaml", "info"), ("json", "loud")])
-def test_unknown_words_are_usage_errors(words):
+def test_unknown_levels_and_formats_are_usage_errors(words):
     """A misspelt level must not silently become another."""
     with pytest.raises(UsageError, match=words[0] if words[0] == "yaml" else words[1]):
         configure(*words)
@@ -120,7 +122,7 @@ def _record(text: str, *args: object, name: str = "aiokafka") -> logging.LogReco
 
 
 def test_a_library_that_repeats_itself_is_cut_and_counted():
-    """A broker away for an hour is five lines a minute, and the rest is a number."""
+    """An hour's outage of a broker gives five lines a minute and a count of the rest."""
     now = [0.0]
     keep = RepeatFilter(lambda: now[0])
     kept = [keep.filter(_record("away %s", turn)) for turn in range(20)]
@@ -133,8 +135,10 @@ def test_a_library_that_repeats_itself_is_cut_and_counted():
 
 
 @pytest.mark.parametrize("package", ["streams.http", "shop"])
-def test_an_event_of_our_own_is_bounded_and_says_how_many_were_dropped(monkeypatch, package):
-    """A tenant causes one by each bad record, a visitor of the console by each refused request."""
+def test_an_event_of_dia_is_bounded_and_counts_the_dropped_ones(monkeypatch, package):
+    """A tenant can cause one event for each invalid record, a visitor of the console for each
+    refused request.
+    """
     now = [0.0]
     monkeypatch.setattr(logs.time, "monotonic", lambda: now[0])
     configure(stream=(out := io.StringIO()), own=["shop"])
@@ -144,7 +148,7 @@ def test_an_event_of_our_own_is_bounded_and_says_how_many_were_dropped(monkeypat
         log.warning("event_refused", offset=number)
         logging.getLogger(package).warning("request %s", number)
     lines = _lines(out)
-    assert len(lines) == 3 * OWN_REPEATS_MAX, "an event does not take the room of another"
+    assert len(lines) == 3 * OWN_REPEATS_MAX, "each event name has its own bound"
     now[0] = REPEAT_WINDOW_S
     log.info("console_refused", why="later")
     log.info("console_refused", why="later")
@@ -154,7 +158,7 @@ def test_an_event_of_our_own_is_bounded_and_says_how_many_were_dropped(monkeypat
 
 
 def test_any_object_is_a_message():
-    """A library that logs a mapping got a KeyError from its logger, and so did an agent that logs fields only."""
+    """A library may log a mapping, and an agent fields only."""
     configure("console", stream=(text := io.StringIO()))
     structlog.get_logger("shop").warning(None, user="x")
     configure(stream=(out := io.StringIO()))
@@ -169,7 +173,7 @@ def test_any_object_is_a_message():
 
 
 def test_the_memory_of_repeats_is_bounded():
-    """Messages without a template are all different: they must not fill memory."""
+    """Messages without a template all differ and must not fill the memory."""
     keep = RepeatFilter(lambda: 0.0)
     for turn in range(5000):
         keep.filter(_record(f"message {turn}"))
@@ -177,7 +181,7 @@ def test_the_memory_of_repeats_is_bounded():
 
 
 def test_a_command_never_logs_on_stdout(monkeypatch, capsys, tmp_path):
-    """stdout is a command's data: one line of a log in it breaks whatever reads JSON there."""
+    """stdout holds a command's data: a log line in it breaks JSON readers."""
 
     def warn(*given: object, **named: object) -> None:
         log = structlog.get_logger("streams.cli")

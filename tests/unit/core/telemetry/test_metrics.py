@@ -1,4 +1,4 @@
-"""The metrics a process declares: their names, their labels, and what leaves with a partition."""
+"""The metrics of a process: names, labels, and gauges of a partition that leaves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _declared(metrics: Metrics):
 
 
 def test_names_are_prefixed_unique_and_documented():
-    """Dashboards and alerts find a metric by its name, people by its help text."""
+    """Dashboards and alerts use the names, users the help texts."""
     families = _declared(Metrics())
     names = [family.name for family in families]
     assert len(names) == len(set(names)) > 25
@@ -32,7 +32,7 @@ def test_names_are_prefixed_unique_and_documented():
 
 
 def test_labels_are_bounded():
-    """A label that can take any value, such as a key or a message, would fill the store."""
+    """A label with any value, such as a key or a message, would fill the metrics store."""
     metrics = Metrics(version="1")
     groups = (metrics.intake, metrics.commit, metrics.partition, metrics.state, metrics.sink,
               metrics.breaker, metrics.cache, metrics.edge, metrics.console, metrics.health,
@@ -43,7 +43,7 @@ def test_labels_are_bounded():
 
 
 def test_metrics_are_declared_in_one_package_only():
-    """One place to read what the process measures; a second would drift."""
+    """One place lists all metrics of the process."""
     makers = {"Counter", "Gauge", "Histogram", "Summary", "Info"}
     for path in ROOT.glob("[ast]*/**/*.py"):
         if path.parent == ROOT / "streams/core/telemetry" or "tests" in path.parts:
@@ -53,7 +53,7 @@ def test_metrics_are_declared_in_one_package_only():
                 assert not makers & {name.name for name in node.names}, path
 
 
-def test_two_instances_do_not_meet():
+def test_two_instances_are_independent():
     """A simulation runs several workers in one process."""
     one, two = Metrics(), Metrics()
     one.intake.records_read.labels("t", 0).inc(5)
@@ -69,7 +69,7 @@ def _stopped_by(metrics, code):
 
 
 def test_a_partition_is_in_one_state_at_a_time():
-    """The sum over states must count partitions."""
+    """The sum over states must be the number of partitions."""
     metrics = Metrics()
     for state in PARTITION_STATES:
         metrics.set_partition_state("t", 3, state)
@@ -87,8 +87,8 @@ def test_a_partition_is_in_one_state_at_a_time():
         metrics.set_partition_state("t", 3, "asleep")
 
 
-def test_a_partition_that_left_takes_its_gauges_along():
-    """Else two processes report the lag of one partition, and the sum is wrong for ever."""
+def test_gauges_of_a_partition_that_left_are_removed():
+    """Otherwise two processes would report the lag of one partition, and the sum would be wrong."""
     metrics = Metrics()
     for partition in (0, 1):
         metrics.set_partition_state("t", partition, "ready")

@@ -1,4 +1,4 @@
-"""What is traced, kept in memory."""
+"""Recorded spans, in memory."""
 
 from __future__ import annotations
 

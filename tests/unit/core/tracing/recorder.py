@@ -1,4 +1,4 @@
-"""Spans kept in memory, and the way from one to the next."""
+"""Spans in memory, and navigation between them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IGNORED = TraceContext(trace_id=0xABC, span_id=0xDEF, sampled=False)
 
 
 class Recorder:
-    """What processes traced."""
+    """The spans of several processes."""
 
     def __init__(self) -> None:
         self._kept = InMemorySpanExporter()
@@ -27,19 +27,19 @@ class Recorder:
 
     @property
     def spans(self) -> tuple[ReadableSpan, ...]:
-        """All that ended."""
+        """All ended spans."""
         return self._kept.get_finished_spans()
 
     @property
     def names(self) -> list[str]:
-        """Of all ended spans, in the order of their ends."""
+        """The names of all ended spans, in the order of their ends."""
         return [span.name for span in self.spans]
 
     def named(self, name: str) -> list[ReadableSpan]:
         return [span for span in self.spans if span.name == name]
 
     def linked(self, name: str, origin: ReadableSpan) -> list[ReadableSpan]:
-        """Spans of that name which link to ``origin``."""
+        """Spans with that name that link to ``origin``."""
         return [span for span in self.named(name) if identity(origin) in links(span)]
 
     def children(self, parent: ReadableSpan) -> list[ReadableSpan]:

@@ -1,4 +1,4 @@
-"""The header `traceparent`, as the W3C specifies it."""
+"""The header `traceparent`, as specified by the W3C."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GOOD = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 def test_the_specifications_example_is_read():
-    """The one document that every other implementation was written against."""
+    """The example of the specification."""
     found = TraceContext.read(GOOD)
     assert found == (0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331, True)
     assert found.header == GOOD
@@ -29,7 +29,7 @@ def test_the_specifications_example_is_read():
     ids=["not sampled", "another flag", "later version", "that says more"],
 )
 def test_only_the_flag_that_is_known_counts(raw, sampled):
-    """A later version begins as this one does, and may say more."""
+    """A later version has the same beginning and may append fields."""
     found = TraceContext.read(raw)
     assert found is not None
     assert found.sampled is sampled
@@ -50,7 +50,7 @@ def test_only_the_flag_that_is_known_counts(raw, sampled):
     ],
 )
 def test_what_is_invalid_counts_as_absent(raw):
-    """A header comes from anybody: a wrong one must neither raise nor be believed."""
+    """A header is untrusted: an invalid one must neither raise nor be used."""
     assert TraceContext.read(raw) is None
 
 
@@ -63,5 +63,5 @@ def test_what_is_invalid_counts_as_absent(raw):
     )
 )
 def test_what_is_written_is_read(context):
-    """Edge and worker understand each other."""
+    """Edge and worker use the same format."""
     assert TraceContext.read(context.header) == context

@@ -1,4 +1,4 @@
-"""One event, posted with a trace, followed through a real edge and engine to its row."""
+"""One event with a trace, from a real edge through the engine to its row."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DAY_S = 86_400
 
 
 class Pipeline:
-    """An edge and a worker on one broker in memory, shards in memory."""
+    """An edge and a worker on one memory broker and memory shards."""
 
     def __init__(self, home, recorder, ratio=0.0, **settings) -> None:
         self.settings = Settings(
@@ -107,7 +107,7 @@ class Pipeline:
                 await asyncio.sleep(POLL_S)
 
     async def counted(self, events) -> None:
-        """Until the rows at the shards show so many events."""
+        """Wait until the rows on the shards contain this many events."""
         await self.until(lambda: sum(row["n"] for row in self.rows()) == events)
 
     def rows(self):
@@ -125,7 +125,7 @@ async def pipeline(tmp_path, recorder):
 
 
 async def test_from_the_callers_span_to_the_rows_of_the_shard(pipeline, recorder):
-    """The whole point: each step of the way is found from the one before it."""
+    """Each span is found from the one before it."""
     await pipeline.post({"value": 2.0}, {"value": 3.0}, traceparent=CALLER)
     await pipeline.counted(2)
     await pipeline.until(lambda: {"insert m1", "insert ledger"} <= {*recorder.names})
@@ -149,8 +149,8 @@ async def test_from_the_callers_span_to_the_rows_of_the_shard(pipeline, recorder
     assert recorder.linked("insert ledger", processed)
 
 
-async def test_what_nobody_sampled_leaves_no_trace(pipeline, recorder):
-    """Not even a header: a caller's refusal to sample is a decision, and the ratio here is 0."""
+async def test_an_unsampled_event_leaves_no_trace(pipeline, recorder):
+    """Not even a header: the caller decided not to sample, and the ratio here is 0."""
     await pipeline.post({}, traceparent=IGNORED)
     await pipeline.post({})
     await pipeline.counted(2)
@@ -159,7 +159,7 @@ async def test_what_nobody_sampled_leaves_no_trace(pipeline, recorder):
 
 
 async def test_without_a_caller_the_ratio_decides(tmp_path, recorder):
-    """And the trace then begins at the edge."""
+    """The trace begins at the edge."""
     async with Pipeline(tmp_path, recorder, ratio=1.0).running() as pipeline:
         await pipeline.post({})
         await pipeline.post({}, traceparent=IGNORED)
@@ -170,7 +170,9 @@ async def test_without_a_caller_the_ratio_decides(tmp_path, recorder):
 
 
 async def test_a_bad_event_is_followed_into_the_dead_letters(pipeline, recorder):
-    """Its letter keeps the header, and its row in ClickHouse comes from the commit of its trace."""
+    """The dead letter keeps the header, and its row in ClickHouse comes from the commit with the
+    link.
+    """
     producer = pipeline.broker.plain_producer()
     header = (("traceparent", CALLER.header),)
     await (await producer.send("model.metrics", b"acme", b"{", header))
@@ -183,9 +185,9 @@ async def test_a_bad_event_is_followed_into_the_dead_letters(pipeline, recorder)
 
 
 async def test_a_shard_that_is_away_shows_as_failed_attempts(pipeline, recorder, monkeypatch):
-    """An operator who follows an event sees what it waits for."""
-    # The first insert of windows alone fails: a shard that fails several calls gets no rows of
-    # live windows, and the event would have one attempt until its window closes.
+    """The trace shows an operator which shard the event waits for."""
+    # Only the first insert of windows fails: after several failures a shard gets no rows of open
+    # windows, and the event would have one attempt until its window closes.
     insert, failed = pipeline.shards.insert, []
 
     async def away_once(shard, chunks):

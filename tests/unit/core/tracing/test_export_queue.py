@@ -1,4 +1,4 @@
-"""A collector that is slow, away or broken costs spans, each of them counted, and nothing else."""
+"""A slow, absent or broken collector loses spans, each counted, and has no other effect."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PATIENT_S = 30.0
 
 
 class Collector(SpanExporter):
-    """Answers what it is told to, once it is let."""
+    """Answers as configured, once the test allows it."""
 
     def __init__(self, result=SpanExportResult.SUCCESS) -> None:
         self.result = result
@@ -49,8 +49,8 @@ def _counts(metrics) -> dict[str, float]:
     return {outcome: count for outcome, count in found.items() if count}
 
 
-def test_what_waits_at_the_end_is_still_sent(metrics):
-    """The last seconds of a process are often those one wants to see."""
+def test_queued_spans_are_sent_at_shutdown(metrics):
+    """The last seconds of a process are often the interesting ones."""
     collector = Collector()
     queue = ExportQueue(collector, metrics.tracing, linger_s=PATIENT_S)
     spans = [object() for _ in range(2000)]
@@ -62,8 +62,8 @@ def test_what_waits_at_the_end_is_still_sent(metrics):
 
 
 @pytest.mark.parametrize("result", [SpanExportResult.FAILURE, OSError("away")])
-def test_what_the_collector_does_not_take_is_counted(metrics, result):
-    """Also where the exporter raises: the thread must live on."""
+def test_refused_spans_are_counted(metrics, result):
+    """Also if the exporter raises: its thread must go on."""
     queue = ExportQueue(Collector(result), metrics.tracing, linger_s=0.001)
     for _ in range(3):
         queue.on_end(object())
@@ -71,8 +71,8 @@ def test_what_the_collector_does_not_take_is_counted(metrics, result):
     assert _counts(metrics) == {"failed": 3}
 
 
-def test_while_it_hangs_the_queue_fills_and_nobody_waits(metrics):
-    """`on_end` is called by the event loop: it may not block, whatever the collector does."""
+def test_a_hanging_collector_fills_the_queue_and_blocks_no_caller(metrics):
+    """The event loop calls `on_end`, which must never block."""
     collector = Collector()
     collector.let.clear()
     queue = ExportQueue(collector, metrics.tracing, queue_max=10, linger_s=0.001)
@@ -82,4 +82,4 @@ def test_while_it_hangs_the_queue_fills_and_nobody_waits(metrics):
         queue.on_end(object())
     assert _counts(metrics) == {"dropped": 15}
     queue.close(0.01)
-    assert collector.let.is_set(), "the end of the process is not held up either"
+    assert collector.let.is_set(), "the shutdown must not wait for the collector"

@@ -1,4 +1,4 @@
-"""Which commits and rows a sampled record is followed to, and that this is bounded."""
+"""Links from a sampled record to its commits and rows, and their bounds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ORIGIN = TraceContext(7, 8, sampled=True)
 
 
 def _batch(contexts, start=0):
-    """A record for each context, None for one without the header; appended at ``offset`` ms."""
+    """A record for each context (None: without the header), appended at ``offset`` ms."""
     count = len(contexts)
     headers = [(("traceparent", one.header),) if one else () for one in contexts]
     offsets = list(range(start, start + count))
@@ -35,7 +35,7 @@ def records() -> FollowedRecords:
 
 
 def test_records_are_followed_to_the_commit_that_settles_them(records):
-    """Folding goes on while a commit is under way: what came since belongs to the next."""
+    """Folding continues during a commit: later records belong to the next one."""
     one, two = _contexts(2)
     records.folded(_batch([None, one, None]), FOLD)
     records.folded(_batch([two], start=3), FOLD)
@@ -45,7 +45,7 @@ def test_records_are_followed_to_the_commit_that_settles_them(records):
 
 
 def test_a_request_of_many_events_is_one_link(records):
-    """Ten thousand events of one request bear one header."""
+    """Ten thousand events of one request have one header."""
     records.folded(_batch([CALLER] * 5), FOLD)
     (found,) = records.settled(lambda offset: True)
     assert (found.first_offset, found.last_offset) == (0, 4)
@@ -59,8 +59,8 @@ def test_requests_that_finish_apart_are_linked_by_each_commit(records):
     assert records.settled(lambda offset: True) == []
 
 
-def test_what_is_not_sampled_or_no_header_at_all_is_not_followed(records):
-    """The caller's decision counts; and anybody may send anything."""
+def test_unsampled_and_invalid_headers_are_not_followed(records):
+    """The caller decides about sampling, and headers are untrusted."""
     batch = _batch([IGNORED, CALLER])
     batch.headers[1] = (("traceparent", b"nonsense"), ("other", b"x"))
     records.folded(batch, FOLD)
@@ -68,7 +68,7 @@ def test_what_is_not_sampled_or_no_header_at_all_is_not_followed(records):
 
 
 def test_of_two_headers_the_last_counts(records):
-    """As for every header of dia: a replay may have put one behind."""
+    """As for every header of dia: a replay may have appended one."""
     batch = _batch([CALLER])
     batch.headers[0] = (*batch.headers[0], ("traceparent", ORIGIN.header))
     records.folded(batch, FOLD)
@@ -76,8 +76,8 @@ def test_of_two_headers_the_last_counts(records):
     assert found.context == ORIGIN
 
 
-def test_all_of_it_is_bounded(records):
-    """A producer that samples everything costs links, not memory."""
+def test_the_number_of_links_is_bounded(records):
+    """A producer that samples every record must not fill the memory with links."""
     records.folded(_batch(_contexts(2 * FOLDED_MAX)), FOLD)
     found = records.settled(lambda offset: True)
     assert len(found) == LINKS_MAX
@@ -95,18 +95,22 @@ def _versions(*offsets):
     return np.array([version_of(2, offset + 1) for offset in offsets], np.uint64)
 
 
-def test_rows_that_may_hold_news_of_it_link_to_its_commit(records):
-    """A row is the first to show a record only if it reaches it, and was not sent since."""
+def test_the_first_row_that_holds_a_record_links_to_its_commit(records):
+    """A row is linked if it is the first that contains the record."""
     records.folded(_batch([CALLER], start=10), FOLD)
     records.await_rows(ORIGIN, records.settled(lambda offset: True))
     assert records.origins(_ms(5), _versions(10)) == (ORIGIN,)
     assert records.origins(_ms(10, 99), _versions(12, 99)) == (ORIGIN,)
-    assert records.origins(_ms(5), _versions(9)) == (), "its row is older than the record"
-    assert records.origins(_ms(11), _versions(12)) == (), "what it brings came later"
+    assert records.origins(_ms(5), _versions(9)) == (), "a row from before the record must not link"
+    assert records.origins(_ms(11), _versions(12)) == (), (
+        "a row of later records only must not link"
+    )
 
 
-def test_a_commit_is_followed_until_all_its_news_is_out(records):
-    """Early rows have a budget, and in a backlog there are none: then a row comes a minute later."""
+def test_a_commit_is_followed_until_all_its_rows_are_sent(records):
+    """Provisional rows have a budget, and in a backlog there are none: the row may come a minute
+    later.
+    """
     records.folded(_batch([CALLER], start=10), FOLD)
     records.await_rows(ORIGIN, records.settled(lambda offset: True))
     records.shown(lambda: 10)
@@ -115,7 +119,7 @@ def test_a_commit_is_followed_until_all_its_news_is_out(records):
     assert records.origins(_ms(5), _versions(10)) == ()
 
 
-def test_what_is_dropped_is_forgotten(records):
+def test_a_dropped_partition_is_forgotten(records):
     """The next owner, or this process after A1 to A5, reads the records again."""
     records.folded(_batch([CALLER]), FOLD)
     records.await_rows(ORIGIN, records.settled(lambda offset: True))

@@ -1,4 +1,4 @@
-"""Tracing is off until a collector is named, and then costs nothing, not even an import."""
+"""Without a collector tracing is off and costs nothing, not even an import."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def test_without_a_collector_nothing_is_traced():
     assert _tracer() is UNTRACED
 
 
-def test_whatever_does_not_trace_runs_without_the_extra():
-    """The packages are an extra; and what is not imported costs no start and no memory."""
+def test_a_process_without_tracing_runs_without_the_extra():
+    """The packages are an extra; without them start and memory are unchanged."""
     code = (
         "import sys; sys.modules['opentelemetry'] = None;"
         "import streams.engine.app.app, streams.http.edge.serving, streams.cli.produce;"
@@ -35,8 +35,8 @@ def test_whatever_does_not_trace_runs_without_the_extra():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_without_the_extra_it_says_what_to_install(monkeypatch):
-    """Half of an installation must not end in a traceback."""
+def test_without_the_extra_the_error_names_the_package(monkeypatch):
+    """A missing extra must not end in a traceback."""
     monkeypatch.setitem(sys.modules, "streams.core.tracing.spans", None)
     with pytest.raises(UsageError, match=r"dia-streams\[otel\]"):
         _tracer(otel_endpoint="http://127.0.0.1:4318")
@@ -49,14 +49,14 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch):
         ({"otel_endpoint": "http://c:4318", "otel_ca_file": "ca.crt"}, "not encrypted"),
     ],
 )
-def test_an_address_that_cannot_work_ends_the_start(settings, said):
-    """Else every span would be lost in silence."""
+def test_an_invalid_address_ends_the_start(settings, said):
+    """Otherwise every span would be lost without a message."""
     with pytest.raises(UsageError, match=said):
         _tracer(**settings)
 
 
-def test_a_collector_that_is_away_costs_its_spans_alone():
-    """A real exporter against a closed port: what it did not take is counted."""
+def test_an_absent_collector_loses_only_its_spans():
+    """A real exporter against a closed port: lost spans are counted."""
     metrics = Metrics()
     settings = Settings(otel_endpoint="http://127.0.0.1:1", otel_sample_ratio=1.0)
     tracer = tracer_of(settings, "test", SystemClock(), metrics)

@@ -1,4 +1,4 @@
-"""What `dia produce` sends: followed by its caller's trace, or by one that begins with the block."""
+"""Traces of `dia produce`: continued from the caller, or started for each block."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def broker() -> MemoryBroker:
 
 
 async def _sent(broker, **parts) -> list[bytes]:
-    """The header of each of two blocks of two records."""
+    """The header of each of two blocks with two records."""
     feed = RecordFeed(broker.plain_producer(), TOPIC, SystemClock(), **parts)
     for _ in range(2):
         await feed.send([b"t"] * 2, [b"{}"] * 2)
@@ -39,7 +39,7 @@ async def _sent(broker, **parts) -> list[bytes]:
 
 
 async def test_a_traced_block_continues_its_callers_trace(broker, recorder):
-    """Each block is a step of the way; its records bear that step, not the caller's."""
+    """Each block has its own span, whose id its records carry."""
     tracer = recorder.tracer(SystemClock())
     headers = await _sent(broker, tracer=tracer, traceparent=CALLER.header)
     spans = recorder.named(f"take {TOPIC}")
@@ -48,12 +48,12 @@ async def test_a_traced_block_continues_its_callers_trace(broker, recorder):
 
 
 async def test_without_a_caller_the_ratio_decides_for_each_block(broker, recorder):
-    """A stream of millions is sampled, not followed whole."""
+    """A stream of millions is sampled, not traced whole."""
     first, second = await _sent(broker, tracer=recorder.tracer(SystemClock(), ratio=1.0))
     assert TraceContext.read(first).trace_id != TraceContext.read(second).trace_id
 
 
-async def test_an_untraced_producer_still_hands_the_callers_trace_on(broker):
-    """Who has no collector need not break the trace of one who has."""
+async def test_an_untraced_producer_forwards_the_callers_trace(broker):
+    """A process without a collector must not break the trace of one that has it."""
     assert await _sent(broker, traceparent=CALLER.header) == [CALLER.header] * 2
     assert await _sent(broker) == [CALLER.header] * 2 + [b""] * 2

@@ -1,4 +1,4 @@
-"""A pipeline that traces nothing pays nothing for records."""
+"""Without tracing there is no cost per record."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from streams.engine.runtime.worker import Worker
 from tests.unit.engine.runtime.conftest import Rig
 
 
-async def _told(events) -> int:
-    """How often code of `streams.core.tracing` runs while a worker folds, commits and shows ``events``,
-    all fetched at once."""
+async def _tracing_calls(events) -> int:
+    """The number of calls into `streams.core.tracing` while a worker folds, commits and emits
+    ``events`` that were fetched at once.
+    """
     rig, calls = Rig(), 0
     await rig.create_topics()
     await rig.produce_events(events)
@@ -46,7 +47,7 @@ async def _told(events) -> int:
     return calls
 
 
-async def test_it_is_told_of_batches_and_commits_and_never_of_records():
-    """A thousand records cost as many calls as ten."""
-    few, many = await _told(10), await _told(1000)
+async def test_tracing_is_called_per_batch_and_commit_and_not_per_record():
+    """A thousand records cause as many calls as ten."""
+    few, many = await _tracing_calls(10), await _tracing_calls(1000)
     assert few == many > 0

@@ -1,4 +1,4 @@
-"""Words of Faust that dia does not have are refused before they can cost an event."""
+"""Faust operations that dia does not have are refused before they affect an event."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ def _app():
     return app, app.topic("orders", value_type=Order, key_field="account")
 
 
-def test_a_stream_word_in_an_agent_is_refused_when_the_app_is_imported():
-    """The guide promises it: an app that cannot run must not reach a worker."""
+def test_an_absent_operation_in_an_agent_is_refused_when_the_app_is_imported():
+    """The guide promises that an app with an unsupported operation is refused before a worker
+    starts.
+    """
     app, orders = _app()
     with pytest.raises(
         UnsupportedByDia, match=r"agent follow: stream\.through\(\).*declare an agent"
@@ -41,8 +43,8 @@ def test_a_stream_word_in_an_agent_is_refused_when_the_app_is_imported():
     assert app.agents == {}
 
 
-def test_a_stream_word_is_found_where_a_comprehension_shares_the_stream():
-    """A name that an inner function uses too is loaded by another instruction."""
+def test_an_absent_operation_is_found_where_a_comprehension_shares_the_stream():
+    """A name that an inner function also uses is loaded by another instruction."""
     app, orders = _app()
     with pytest.raises(UnsupportedByDia, match=r"stream\.echo"):
 
@@ -54,8 +56,8 @@ def test_a_stream_word_is_found_where_a_comprehension_shares_the_stream():
                 pass
 
 
-def test_the_same_word_of_another_object_is_none():
-    """`", ".join(...)` is no join of streams."""
+def test_the_same_name_on_another_object_is_allowed():
+    """`", ".join(...)` is not a join of streams."""
     app, orders = _app()
     separator = ", "
 
@@ -68,8 +70,8 @@ def test_the_same_word_of_another_object_is_none():
 
 
 @pytest.mark.parametrize("word", STREAM_WORDS)
-def test_each_absent_word_of_a_stream_names_what_is_there(word):
-    """One sentence for both moments: the import and the call."""
+def test_each_absent_operation_of_a_stream_names_its_replacement(word):
+    """The message is the same at the import and at the call."""
     app, orders = _app()
     names: dict[str, object] = {}
     exec(f"async def follow(stream):\n    stream.{word}()", names)
@@ -79,8 +81,8 @@ def test_each_absent_word_of_a_stream_names_what_is_there(word):
         getattr(Stream, word)(None)
 
 
-def test_a_word_that_only_a_call_finds_stops_the_partition(tested):
-    """It is wrong for every event, so a dead letter for each would be the wrong answer."""
+def test_an_absent_operation_found_at_its_call_stops_the_partition(tested):
+    """The operation fails for every event, so a dead letter for each would be wrong."""
     app, orders = _app()
     others = app.topic("others", value_type=Order, key_field="account")
 
@@ -105,8 +107,8 @@ def tested(app_tester):
     return app_tester
 
 
-def test_the_guide_says_when_a_word_is_refused():
-    """Of each kind of word, the moment that the tests above prove."""
+def test_the_guide_states_when_an_operation_is_refused():
+    """For each kind of operation, the moment that the other tests prove."""
     said = GUIDE.read_text().partition("## What is not there")[2]
     assert all(f".{word}(" in said for word in STREAM_WORDS)
     assert "when the app is imported" in said

@@ -1,4 +1,4 @@
-"""A name that a person leaves empty is refused before anything is asked of anybody."""
+"""An empty name is refused before any request is made."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_an_empty_tenant_is_wrong_usage(command, capsys, tmp_path):
-    """`--tenant "$TENANT"` with the variable unset once made a token of all tenants."""
+def test_an_empty_tenant_is_a_usage_error(command, capsys, tmp_path):
+    """`--tenant "$TENANT"` with an unset variable must not make a token for all tenants."""
     assert main(["--home", str(tmp_path), *command]) == 2
     assert "is a variable of your shell not set?" in capsys.readouterr().err
 
 
 def test_a_name_is_as_long_as_that_of_a_record():
-    """A longer one could match nothing."""
+    """A longer name could not match any record."""
     assert named("x" * NAME_CHARS_MAX, "--tenant")
     with pytest.raises(UsageError, match="129 characters"):
         named("x" * (NAME_CHARS_MAX + 1), "--tenant")
