@@ -49,6 +49,7 @@ GROUPS: tuple[str, ...] = (
     "audit",
     "config",
     "shards",
+    "backup",
     "doctor.doctor",
     "explain",
 )
@@ -60,7 +61,7 @@ class _Root(CommandGroup):
         "Send and read": ("produce", "query", "edge", "console"),
         "Run": ("worker", "run", "topics", "migrate", "shards", "schemas", "config"),
         "Watch": ("status", "trace", "audit", "explain"),
-        "Repair": ("dlq", "replay", "shed", "tables", "cache", "policy"),
+        "Repair": ("dlq", "replay", "shed", "tables", "backup", "cache", "policy"),
         "Prove": ("simulate", "bench"),
     }
 

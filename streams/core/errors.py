@@ -33,7 +33,7 @@ DiaError
  |   +- MembershipConflict, PartitionStuck, SlotInUse, ShardMapChanged 5
  +- CommandError                   end a command with its exit code
      +- UsageError 2, UnsupportedByDia 2, PartialResult 3, DependencyUnreachable 4, RefusedBySafety 5,
-     |  NotFoundThere 6
+     |  NotFoundThere 6, BackupFailed
          +- AddressUnavailable 4
          +- SpoolCorrupt, AnotherPlan 5
 
@@ -481,6 +481,12 @@ class NotFoundThere(CommandError):
 
     code = "not_found"
     exit_code = 6
+
+
+class BackupFailed(CommandError):
+    """A ClickHouse server did not finish a backup or a restore, or its rows differ."""
+
+    code = "backup_failed"
 
 
 class AnotherPlan(RefusedBySafety):

@@ -200,9 +200,16 @@ class Migrator:
         ]
 
     def apply(self) -> list[str]:
-        """Returns the labels. Raises `RefusedBySafety` when a V file has changed after it ran, a
-        column or key differs from the declaration, or a newer build has migrated this server;
-        `ShardMapChanged` when it holds another shard."""
+        """`prepare`, then `open`. Returns the labels. Raises `RefusedBySafety` when a V file has
+        changed after it ran, a column or key differs from the declaration, or a newer build has
+        migrated this server; `ShardMapChanged` when it holds another shard."""
+        applied = self.prepare()
+        self.open()
+        return applied
+
+    def prepare(self) -> list[str]:
+        """Make tables and views, without a claim: no worker writes to such a server. Raises
+        `RefusedBySafety` as `apply`."""
         waiting = self.pending()
         self._replica.create_database()
         self._replica.command(_RECORD_TABLE.format(table=self._record))
@@ -215,9 +222,16 @@ class Migrator:
             self._replica.command(
                 _RECORD.format(table=self._record), {"label": label, "checksum": checksums[label]}
             )
+        return [label for label, _ in waiting]
+
+    def open(self) -> None:
+        """Claim the shard and record the maps. Raises `ShardMapChanged`."""
         self._replica.claim(self._place)
         self._record_maps()
-        return [label for label, _ in waiting]
+
+    def checksums(self) -> dict[str, str]:
+        """Of this build's migrations, by label."""
+        return {m.label: m.checksum(self._values) for m in self._migrations}
 
     def _record_maps(self) -> None:
         """Write the records of maps that the server lacks."""

@@ -329,6 +329,13 @@ class Settings:
     audit_interval_s: float = _setting(
         3600.0, "time between audits by one worker of all; 0: none", low=0, high=604_800
     )
+    backup_to: str = _setting("", "backups: file:///FOLDER or s3://BUCKET/PREFIX; empty: none")
+    backup_user: str = _setting("", "ClickHouse user that backs up; default DIA_CLICKHOUSE_USER")
+    backup_password_file: str = _setting("", "file that holds the password of that user")
+    backup_interval_s: float = _setting(86_400.0, "time between backups", low=3600, high=2_592_000)
+    backup_full_s: float = _setting(604_800.0, "between full ones", low=3600, high=7_776_000)
+    backup_keep_s: float = _setting(7_776_000.0, "age that is kept", low=3600, high=315_360_000)
+    backup_timeout_s: float = _setting(21_600.0, "deadline of one backup", low=60, high=86_400)
     degraded_latency_s: float = _setting(
         1.0, "a shard is degraded when 5 % of its calls take longer", low=0.01, high=60
     )

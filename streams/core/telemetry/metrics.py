@@ -257,6 +257,11 @@ class ScheduleMetrics:
         self.ended = declare.gauge(
             "schedule_ended_timestamp_seconds", "When that run ended.", ("job",)
         )
+        self.backup_age = declare.gauge(
+            "backup_age_seconds",
+            "Time since the newest whole backup began; infinite while none is known, 0 in processes "
+            "that do not lead and without DIA_BACKUP_TO.",
+        )
 
 
 class CacheMetrics:

@@ -66,6 +66,11 @@ class StackFolder:
         return self.root / f"clickhouse-{index}"
 
     @property
+    def backups(self) -> Path:
+        """The one folder that the shards' BACKUP may write to."""
+        return self.root / "backups"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 
@@ -76,3 +81,4 @@ class StackFolder:
         """Private to the user."""
         private_folder(self.root)
         self.logs.mkdir(exist_ok=True)
+        self.backups.mkdir(exist_ok=True)

@@ -71,6 +71,7 @@ def shard(folder: StackFolder, plan: StackPlan, index: int) -> Service:
         "user": CLICKHOUSE_USER,
         "password-file": str(folder.password),
         "database": CLICKHOUSE_DATABASE,
+        "backups": str(folder.backups),
         "log": str(folder.log(name)),
     }
     flags = [word for option, value in options.items() for word in (f"--{option}", value)]

@@ -44,6 +44,7 @@ from streams.engine.runtime.status_file import StatusFile
 from streams.engine.runtime.worker import Worker
 from streams.engine.schedule.leader import SESSION_S, Candidate
 from streams.engine.schedule.ledger_audit import ledger_audit
+from streams.engine.schedule.scheduled_backup import scheduled_backup
 from streams.engine.state.rocksdb import RocksFolder
 from streams.engine.streams.page import Page
 
@@ -179,7 +180,10 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
 
     def _stand_for_election(self) -> asyncio.Task[None] | None:
         settings = self._settings
-        if not settings.audit_interval_s:
+        jobs = [ledger_audit(settings)] if settings.audit_interval_s else []
+        if settings.backup_to:
+            jobs.append(scheduled_backup(settings, self._clock, self._metrics))
+        if not jobs:
             return None
         broker = KafkaBroker.from_settings(replace(settings, session_timeout_s=SESSION_S))
         health = HealthMonitor(
@@ -192,7 +196,7 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         )
         candidate = Candidate(
             f"{instance_id(settings.state_path(), self._slot)}-leader",
-            [ledger_audit(settings)],
+            jobs,
             self._topology,
             broker=broker,
             clock=self._clock,

@@ -23,3 +23,5 @@ class ScheduledJob:
     interval_s: float
     timeout_s: float
     work: Callable[[int], Awaitable[Findings]]
+    show: Callable[[Findings | None, bool], None] | None = None
+    """gets the last complete run's result (None without one) and whether this process leads"""

@@ -72,7 +72,7 @@ def read_report(code: int, said: bytes, complained: bytes) -> Findings:
     """Differences and red health findings of `dia audit --json`. Raises `JobProcessFailed` if it
     did not complete."""
     if code not in _REPORT_EXITS:
-        raise JobProcessFailed(_why(code, complained))
+        raise JobProcessFailed(why("dia audit", code, complained))
     try:
         report: dict[str, Any] = msgspec.json.decode(said)
         findings = report["findings"]
@@ -83,11 +83,11 @@ def read_report(code: int, said: bytes, complained: bytes) -> Findings:
             if f["severity"] == "red"
         ]
     except (msgspec.DecodeError, KeyError, TypeError) as error:
-        raise JobProcessFailed(_why(code, complained)) from error
+        raise JobProcessFailed(why("dia audit", code, complained)) from error
     detail = {"differences": shown[:_SHOWN_MAX], "notes": len(report["notes"])}
     return Findings(len(shown), detail)
 
 
-def _why(code: int, complained: bytes) -> str:
+def why(command: str, code: int, complained: bytes) -> str:
     last = complained.decode(errors="replace").strip().rpartition("\n")[2]
-    return f"`dia audit` ended with exit code {code}: {last[:500]} Run `dia audit` to see more."
+    return f"`{command}` ended with exit code {code}: {last[:500]} Run `{command}` to see more."

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import structlog
 
@@ -65,6 +65,8 @@ class Term:
         self._producer: TransactionalProducer = broker.transactional_producer(leader_id(topology))
         self._schedule = schedule_of(topology)
         self._known: dict[str, LastRun] = {}
+        self._committing = asyncio.Lock()
+        """a producer has one transaction at a time"""
 
     async def serve(self) -> None:
         """Lead until cancelled. Raises `ProducerFenced` once another process leads, `CommitInDoubt`
@@ -82,10 +84,13 @@ class Term:
             log.info("leading", leader=self._name, jobs=[job.name for job in self._jobs])
             for job in self._jobs:
                 self._show(job)
-            while True:
-                for job in self._jobs:
-                    await self._look(job)
-                await self._clock.sleep(LOOK_S)
+            await _until_one_fails([self._follow(job) for job in self._jobs])
+
+    async def _follow(self, job: ScheduledJob) -> None:
+        """A long run of one job delays no other."""
+        while True:
+            await self._look(job)
+            await self._clock.sleep(LOOK_S)
 
     async def _look(self, job: ScheduledJob) -> None:
         last = self._known.get(job.name)
@@ -145,12 +150,13 @@ class Term:
             detail=detail or {},
             error=error,
         )
-        try:
-            await Deadline(self._clock, COMMIT_TIMEOUT_S).wait(self._commit(entry))
-        except DeadlinePassed as late:
-            raise CommitInDoubt(
-                f"an entry of {job.name} took longer than {COMMIT_TIMEOUT_S:g} s"
-            ) from late
+        async with self._committing:
+            try:
+                await Deadline(self._clock, COMMIT_TIMEOUT_S).wait(self._commit(entry))
+            except DeadlinePassed as late:
+                raise CommitInDoubt(
+                    f"an entry of {job.name} took longer than {COMMIT_TIMEOUT_S:g} s"
+                ) from late
         last = self._known.setdefault(job.name, LastRun(newest=entry))
         last.newest = entry
         if kind == "ended":
@@ -164,6 +170,10 @@ class Term:
     def _show(self, job: ScheduledJob) -> None:
         """Show the result of the last completed run, under any leader."""
         last = self._known.get(job.name)
+        complete = last.ended if last is not None else None
+        if job.show is not None and (complete is None or not complete.error):
+            result = Findings(complete.found, complete.detail) if complete is not None else None
+            job.show(result, True)
         if last is None or last.ended is None or last.ended.error:
             return
         schedule = self._metrics.schedule
@@ -176,7 +186,23 @@ class Term:
         schedule.leader.set(0)
         for gauge in (schedule.found, schedule.ended):
             gauge.clear()
+        for job in self._jobs:
+            if job.show is not None:
+                job.show(None, False)
         log.info("leadership_lost", leader=self._name)
+
+
+async def _until_one_fails(works: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Raises its error, after the others have ended."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _started(beside: Beside) -> asyncio.Task[None]:

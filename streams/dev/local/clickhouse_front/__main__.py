@@ -31,6 +31,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--user", default="default")
     parser.add_argument("--password-file", type=Path, required=True)
     parser.add_argument("--database", default="dia", help="default database; made if absent")
+    parser.add_argument("--backups", type=Path, help="the folder that BACKUP may write to")
     parser.add_argument("--log", type=Path, required=True, help="log file")
     parser.add_argument("--memory-bytes", type=int, default=2 << 30, help="engine memory limit")
     parser.add_argument(
@@ -68,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     try:
         credentials = Credentials(options.user, options.password_file)
-        engine = ChdbEngine(options.path, options.database, options.memory_bytes)
+        engine = ChdbEngine(options.path, options.database, options.memory_bytes, options.backups)
     except (OSError, StatementFailed) as error:
         return _refuse(f"the shard at {options.path} cannot start: {error}")
     front = Front(engine, credentials)

@@ -6,7 +6,9 @@ when it
 
 - calls a function of `REACHING`; ``url()`` may name a peer (`streams.connect.sinks.view_source`);
 - names a table engine outside `ENGINES`, or a dictionary source outside `SOURCES`;
-- backs up, restores, or attaches a table from a folder;
+- backs up to, or restores from, anything but a folder, which the engine confines to its own
+  (`engine_config`), or a bucket that the collection `COLLECTION_OF_BACKUPS` names;
+- attaches a table from a folder;
 - names the database `FILE_SYSTEM`;
 - raises a setting of `MAXIMA`.
 
@@ -64,6 +66,8 @@ MAXIMA: Final[Mapping[str, int]] = {
 FILE_SYSTEM: Final = "default"
 """the engine's database whose tables are files"""
 
+COLLECTION_OF_BACKUPS: Final = "dia_backups"
+
 _LOCAL_URL: Final = re.compile(rb"'https?://127\.0\.0\.1:[0-9]{1,5}(?:/[^']*)?'")
 _COLLECTION: Final = re.compile(rb"dia_shard_[0-9]+")
 _NUMBER: Final = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,9})?")
@@ -78,14 +82,16 @@ class StatementToken(NamedTuple):
 
 def check(tokens: Sequence[StatementToken]) -> None:
     """Raises `StatementFailed`."""
-    if tokens and tokens[0].name in {"backup", "restore"}:
-        raise _denied(f"{tokens[0].name.upper()} is not served here.")
+    backs_up = bool(tokens) and tokens[0].name in {"backup", "restore"}
     for at, token in enumerate(tokens):
         if not token.name:
             continue
         follows = tokens[at + 1].text if at + 1 < len(tokens) else b""
         if follows == b"(":
-            _check_call(tokens, at)
+            if backs_up:
+                _check_place(tokens, at)
+            else:
+                _check_call(tokens, at)
         elif follows == b"=" and token.name in MAXIMA and at + 2 < len(tokens):
             check_setting(token.name, tokens[at + 2].text.decode(errors="replace").strip("'"))
         _check_word(tokens, at, follows)
@@ -115,6 +121,20 @@ def _check_word(tokens: Sequence[StatementToken], at: int, follows: bytes) -> No
             raise _denied("The database default is the file system here.")
         case "use" if at == 0 and len(tokens) > 1 and tokens[1].name == FILE_SYSTEM:
             raise _denied("The database default is the file system here.")
+
+
+def _check_place(tokens: Sequence[StatementToken], at: int) -> None:
+    """``File('FOLDER')`` or ``S3(dia_backups, 'PREFIX')``."""
+    rest = [token.text[:1] if token.text[:1] == b"'" else token.text for token in tokens[at + 2 :]]
+    folder = tokens[at].name == "file" and rest[:2] == [b"'", b")"]
+    bucket = tokens[at].name == "s3" and rest[:4] == [
+        COLLECTION_OF_BACKUPS.encode(),
+        b",",
+        b"'",
+        b")",
+    ]
+    if not folder and not bucket:
+        raise _denied(f"A backup is in a folder, or in the bucket {COLLECTION_OF_BACKUPS}, here.")
 
 
 def _check_call(tokens: Sequence[StatementToken], at: int) -> None:

@@ -50,9 +50,11 @@ class ChdbEngine:
     """One chDB data folder, opened by this process alone. Every method but `close` raises
     `StatementFailed`."""
 
-    def __init__(self, path: Path, database: str, memory_bytes: int) -> None:
+    def __init__(
+        self, path: Path, database: str, memory_bytes: int, backups: Path | None = None
+    ) -> None:
         path.mkdir(parents=True, exist_ok=True)
-        config = engine_config.write(path, memory_bytes)
+        config = engine_config.write(path, memory_bytes, backups)
         self._path = str(path)
         self._database = database
         self._lock = threading.Lock()

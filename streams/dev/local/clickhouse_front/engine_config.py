@@ -27,14 +27,16 @@ _MERGE_TREE = {
 }
 
 
-def write(path: Path, memory_bytes: int) -> Path:
-    """Beside the data of ``path``."""
+def write(path: Path, memory_bytes: int, backups: Path | None = None) -> Path:
+    """Beside the data of ``path``. ``backups``: the one folder that BACKUP writes to."""
     root = ET.Element("clickhouse")
     for name, value in {**_POOLS, "max_server_memory_usage": memory_bytes}.items():
         ET.SubElement(root, name).text = str(value)
     merge_tree = ET.SubElement(root, "merge_tree")
     for name, value in _MERGE_TREE.items():
         ET.SubElement(merge_tree, name).text = str(value)
+    if backups is not None:
+        ET.SubElement(ET.SubElement(root, "backups"), "allowed_path").text = str(backups)
     file = path / "front.xml"
     ET.ElementTree(root).write(file)
     return file

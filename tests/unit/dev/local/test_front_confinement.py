@@ -48,7 +48,12 @@ SISTERS = {1: "http://127.0.0.1:8124"}
         "CREATE TABLE t (a String) ENGINE = `File`(TSV)",
         "CREATE DATABASE d ENGINE = Filesystem('/')",
         "CREATE DICTIONARY d (k UInt64) PRIMARY KEY k SOURCE(HTTP(url 'http://192.0.2.1/'))",
-        "BACKUP DATABASE dia TO File('/tmp/x')",
+        "BACKUP DATABASE dia TO File(concat('/tmp/', 'x'))",
+        "BACKUP DATABASE dia TO Disk('default', 'x')",
+        "BACKUP DATABASE dia TO S3('https://192.0.2.1/x', 'key', 'secret')",
+        "BACKUP DATABASE dia TO S3(dia_shard_1, 'x')",
+        "BACKUP DATABASE dia TO S3(dia_backups, 'x', url = 'https://192.0.2.1/')",
+        "BACKUP DATABASE dia TO File('/tmp/x') SETTINGS base_backup = Disk('default', 'y')",
         "RESTORE DATABASE dia FROM Disk('default', 'x')",
         "ATTACH TABLE t FROM '/etc' (a String) ENGINE = Log",
         "SELECT * FROM default.`/etc/passwd`",
@@ -76,6 +81,8 @@ def test_a_statement_reaches_no_file_and_no_other_address(sql):
         "INSERT INTO t (file) FORMAT TSV\nfile('x')\n",
         "INSERT INTO t FORMAT Native\n\x00file('x')",
         "SELECT * FROM numbers(3)",
+        "BACKUP TABLE dia.m1_local TO File('/x') SETTINGS base_backup = File('/y') ASYNC",
+        "RESTORE TABLE dia.m1_local FROM S3(dia_backups, 'x/shard-0')",
     ],
 )
 def test_what_stays_on_the_shard_is_served(sql):

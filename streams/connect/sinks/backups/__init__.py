@@ -1,0 +1,1 @@
+"""A ClickHouse server that is backed up and restored, and its in-memory form."""

@@ -1,0 +1,1 @@
+"""Backups of ClickHouse (docs/protocols/backup.md)."""

@@ -1,0 +1,98 @@
+"""Compares the rows of a restored table with what the backup's manifest says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from streams.connect.sinks.backups.stored_table import NO_ROWS, Digests, RowDigest, StoredTable
+from streams.operate.backup.manifest import TableRecord
+
+
+class TableDifference(msgspec.Struct, frozen=True, kw_only=True):
+    shard: int
+    table: str
+    bucket: str
+    """a day, or a share of the keys; "": the whole table"""
+    expected: str
+    found: str
+
+
+def recorded(form: StoredTable, before: Digests, after: Digests) -> TableRecord:
+    """What a table had before and after its server made a copy of it. Rows have rising versions,
+    so a bucket that is the same twice was the same between."""
+    settled: dict[int, RowDigest] = {}
+    moving: dict[int, tuple[RowDigest, RowDigest]] = {}
+    for bucket in sorted(before.keys() | after.keys()):
+        was, became = before.get(bucket, NO_ROWS), after.get(bucket, NO_ROWS)
+        if was == became:
+            settled[bucket] = was
+        else:
+            moving[bucket] = (was, became)
+    return TableRecord(form=form, settled=settled, moving=moving)
+
+
+def differences(
+    shard: int, record: TableRecord, found: Digests, *, beside: bool = False
+) -> Iterator[TableDifference]:
+    """``beside``: newer rows may stand beside those of the backup."""
+    for bucket in sorted(record.settled.keys() | record.moving.keys() | found.keys()):
+        here = found.get(bucket, NO_ROWS)
+        low, high = record.moving.get(bucket) or (record.settled.get(bucket, NO_ROWS),) * 2
+        if beside:
+            fits = _at_least(here, low, high)
+        elif bucket in record.moving:
+            fits = _between(here, low, high)
+        else:
+            fits = here == low
+        if not fits:
+            expected = _said(low) if low == high else f"{_said(low)} to {_said(high)}"
+            yield TableDifference(
+                shard=shard,
+                table=record.form.name,
+                bucket=_bucket(record.form, bucket),
+                expected=f"at least {expected}" if beside else expected,
+                found=_said(here),
+            )
+
+
+def form_differences(shard: int, form: StoredTable, here: StoredTable) -> Iterator[TableDifference]:
+    """Why rows of ``form`` cannot be put into the table ``here``, which may have more columns."""
+    compared = [("sorting key", form.sorting_key, here.sorting_key)]
+    compared += [
+        (f"column {name}", kind, here.columns.get(name, "none"))
+        for name, kind in form.columns.items()
+    ]
+    for what, expected, found in compared:
+        if expected != found:
+            yield TableDifference(
+                shard=shard,
+                table=form.name,
+                bucket="",
+                expected=f"{what} {expected}",
+                found=f"{what} {found}",
+            )
+
+
+def _between(here: RowDigest, before: RowDigest, after: RowDigest) -> bool:
+    rows = sorted((before.rows, after.rows))
+    versions = sorted((int(before.versions), int(after.versions)))
+    return rows[0] <= here.rows <= rows[1] and versions[0] <= int(here.versions) <= versions[1]
+
+
+def _at_least(here: RowDigest, before: RowDigest, after: RowDigest) -> bool:
+    return here.rows >= min(before.rows, after.rows) and int(here.versions) >= min(
+        int(before.versions), int(after.versions)
+    )
+
+
+def _bucket(form: StoredTable, bucket: int) -> str:
+    if not form.by_day:
+        return f"keys {bucket}"
+    day = str(bucket)
+    return f"{day[:4]}-{day[4:6]}-{day[6:]}"
+
+
+def _said(one: RowDigest) -> str:
+    return f"{one.rows} rows, {one.events} events, versions {one.versions}, hash {one.hash}"

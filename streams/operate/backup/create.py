@@ -1,0 +1,182 @@
+"""Makes one backup.
+
+U1  choose a name, and the whole backup that it builds on
+U2  every server has what its shard's other replicas acknowledged; read the ledger of every shard
+U3  of each shard: digests of its tables, ClickHouse's BACKUP, digests again
+U4  read each part's list of files where this process looks for it
+U5  publish the manifest: only here does the backup exist
+
+Killed before U5 it leaves parts without a manifest, which nothing reads and a later `prune`
+deletes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from streams.connect.sinks.backups.server import BackupServer, LedgerOffset
+from streams.connect.sinks.backups.stored_table import StoredTable
+from streams.core.clock import Clock
+from streams.core.errors import BackupFailed, RefusedBySafety
+from streams.operate.backup import manifest as manifests
+from streams.operate.backup.catalog import catalog, name_of
+from streams.operate.backup.comparison import recorded
+from streams.operate.backup.destination import BackupDestination
+from streams.operate.backup.manifest import (
+    BackupManifest,
+    Declarations,
+    ManifestMap,
+    RecordedToken,
+    ShardPart,
+)
+from streams.operate.backup.retention import Retention
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackedUp:
+    """What is backed up beside the rows. ``tables``: the names of those that the app declares, and
+    of the windows, each with ``_local``."""
+
+    dia: str
+    database: str
+    maps: list[ManifestMap]
+    tokens: list[RecordedToken]
+    declarations: Declarations
+    tables: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class BackupMaking:
+    """``servers``: one of each shard, in order. ``check`` runs between the steps, and raises where
+    another process backs up meanwhile."""
+
+    destination: BackupDestination
+    servers: Sequence[BackupServer]
+    clock: Clock
+    check: Callable[[], None]
+    say: Callable[[str], None]
+
+    def make(self, what: BackedUp, retention: Retention, *, full: bool = False) -> BackupManifest:
+        """Raises `BackupFailed`, `DependencyUnreachable`, and `ShardUnavailable`."""
+        began_ms = self.clock.now_ms()
+        base = None if full else self._base(what, retention, began_ms)  # U1
+        name = name_of(began_ms, full=base is None)
+        if any(one.name == name for one in catalog(self.destination)):
+            raise RefusedBySafety(f"a backup {name} exists. Run the command again.")
+        tables = [self._tables(server, what.tables) for server in self.servers]
+        ledger = self._ledger(tables)  # U2
+        dispositions = _added([server.dispositions() for server in self.servers])
+        parts = self._parts(name, base, [backed for backed, _ in tables])
+        made = BackupManifest(
+            name=name,
+            base=base.name if base else "",
+            began_ms=began_ms,
+            ended_ms=self.clock.now_ms(),
+            dia=what.dia,
+            database=what.database,
+            maps=what.maps,
+            ledger=ledger,
+            dispositions=dispositions,
+            tokens=what.tokens,
+            declarations=what.declarations,
+            parts=parts,
+            undeclared=sorted({one for _, others in tables for one in others}),
+        )
+        self.check()
+        if base is not None and not _is_whole(self.destination, base.name):
+            raise BackupFailed(f"backup {base.name} went away while {name} was made on it.")
+        self.destination.publish(name, manifests.encode(made))  # U5
+        return made
+
+    def _base(self, what: BackedUp, retention: Retention, now_ms: int) -> BackupManifest | None:
+        """Of the same database, and of no shard that has gone."""
+        base = retention.base(catalog(self.destination), now_ms)
+        if base is None or base.database != what.database or len(base.parts) > len(self.servers):
+            return None
+        return base
+
+    @staticmethod
+    def _tables(
+        server: BackupServer, declared: frozenset[str]
+    ) -> tuple[list[StoredTable], list[str]]:
+        """Those to back up, and the names of undeclared ones."""
+        found = server.tables()
+        missing = declared - {table.name for table in found}
+        if missing:
+            raise BackupFailed(
+                f"{server.url} has no table {', '.join(sorted(missing))}: `dia migrate apply` makes it."
+            )
+        return [table for table in found if table.name in declared], [
+            table.name
+            for table in found
+            if table.name not in declared and table.name not in _BOOKKEEPING
+        ]
+
+    def _ledger(self, tables: Sequence[tuple[list[StoredTable], list[str]]]) -> list[LedgerOffset]:
+        for server, (backed, _) in zip(self.servers, tables, strict=True):
+            server.settle([table.name for table in backed])
+        found = [one for server in self.servers for one in server.ledger()]
+        return sorted(found, key=lambda one: (one.group, one.topic, one.partition, one.epoch))
+
+    def _parts(
+        self, name: str, base: BackupManifest | None, tables: Sequence[list[StoredTable]]
+    ) -> list[ShardPart]:
+        """The shards work side by side."""
+        with ThreadPoolExecutor(len(self.servers), thread_name_prefix="backup") as threads:
+            asked = [
+                threads.submit(self._part, name, base, shard, forms)
+                for shard, forms in enumerate(tables)
+            ]
+            return [one.result() for one in asked]
+
+    def _part(
+        self, name: str, base: BackupManifest | None, shard: int, forms: list[StoredTable]
+    ) -> ShardPart:
+        server = self.servers[shard]
+        builds_on = base.name if base and any(p.shard == shard for p in base.parts) else ""
+        began_ms = self.clock.now_ms()
+        before = {form.name: server.digests(form) for form in forms}
+        self.check()
+        size = server.back_up(
+            [form.name for form in forms],
+            self.destination.place(name, shard),
+            self.destination.place(builds_on, shard) if builds_on else None,
+        )
+        after = {form.name: server.digests(form) for form in forms}
+        index = self.destination.index(name, shard)  # U4
+        if index is None:
+            raise BackupFailed(
+                f"{server.url} wrote {self.destination.place(name, shard)}, and it is not at "
+                f"{self.destination}. Let DIA_BACKUP_TO name the place that the servers write to."
+            )
+        self.say(f"shard {shard}: {size.own_bytes} bytes from {server.url}")
+        return ShardPart(
+            shard=shard,
+            url=server.url,
+            version=server.version(),
+            base=builds_on,
+            began_ms=began_ms,
+            ended_ms=self.clock.now_ms(),
+            size=size,
+            index_sha256=manifests.sha256(index),
+            migrations=server.migrations(),
+            tables=[recorded(form, before[form.name], after[form.name]) for form in forms],
+        )
+
+
+_BOOKKEEPING = frozenset({"migrations_local", "shard_map_local", "shard_maps_local"})
+"""Their content stands in the manifest, and `dia migrate apply` writes it anew."""
+
+
+def _is_whole(destination: BackupDestination, name: str) -> bool:
+    return any(one.whole and one.name == name for one in catalog(destination))
+
+
+def _added(found: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for counts in found:
+        for name, count in counts.items():
+            total[name] = total.get(name, 0) + count
+    return total

@@ -1,0 +1,69 @@
+"""What is backed up beside the rows: maps, declarations, and who had access."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streams.connect.access.tokens import TokenFile
+from streams.connect.sinks.shard_maps import KnownMaps
+from streams.connect.sinks.view_source import WINDOWS
+from streams.core.process.version import app_version
+from streams.core.settings import Settings
+from streams.core.types import TopicConfig
+from streams.engine.app.app import App
+from streams.operate.backup.create import BackedUp
+from streams.operate.backup.manifest import Declarations, ManifestMap, RecordedToken, digest_of
+from streams.operate.topics.declared_topics import declared_topics
+
+
+def described(settings: Settings, app: App, known: KnownMaps) -> BackedUp:
+    """Raises `UsageError` for settings of topics that are out of range, and for a file of tokens that
+    cannot be read."""
+    topics = declared_topics(settings, app.topology).topics
+    return BackedUp(
+        dia=app_version(),
+        database=settings.clickhouse_database,
+        maps=[
+            ManifestMap(
+                digest=one.record.shard_map.identity.digest,
+                in_force=one.in_force,
+                record=one.record,
+            )
+            for one in known.maps
+        ],
+        tokens=_tokens(settings),
+        declarations=Declarations(
+            app=app.name,
+            topics=digest_of([_topic(one) for one in topics]),
+            tables=digest_of(
+                {
+                    name: [table.create("dia", "ReplacingMergeTree(ver)")]
+                    for name, table in app.clickhouse_tables.items()
+                }
+            ),
+        ),
+        tables=frozenset(f"{name}_local" for name in (*WINDOWS, *app.clickhouse_tables)),
+    )
+
+
+def _topic(topic: TopicConfig) -> dict[str, Any]:
+    return {
+        "name": topic.name,
+        "partitions": topic.partitions,
+        "replication_factor": topic.replication_factor,
+        "config": dict(topic.config),
+    }
+
+
+def _tokens(settings: Settings) -> list[RecordedToken]:
+    """Those of this process's home; edges elsewhere have files of their own."""
+    return [
+        RecordedToken(
+            id=token.id,
+            tenant=token.tenant,
+            role=token.role,
+            created_ms=token.created_ms,
+            expires_ms=token.expires_ms,
+        )
+        for token in TokenFile.of(settings.home_path(), settings.tokens_file).read()
+    ]
