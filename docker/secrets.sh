@@ -6,7 +6,7 @@ cd "$(dirname "$0")"
 mkdir -p secrets
 for name in kafka_password kafka_worker_password kafka_edge_password kafka_console_password \
   clickhouse_password clickhouse_worker_password clickhouse_console_password clickhouse_edge_password \
-  clickhouse_reader_password clickhouse_cluster_secret redis_password cache_secret grafana_password; do
+  clickhouse_backup_password clickhouse_reader_password clickhouse_cluster_secret redis_password cache_secret grafana_password; do
   [ -s "secrets/$name" ] || head -c 24 /dev/urandom | base64 | tr -d '\n/+=' >"secrets/$name"
 done
 # The broker's users, and what its health check sends.

@@ -111,6 +111,7 @@ def verify(ctx: typer.Context, name: Name = "") -> None:
     """
     from streams.cli.backup_making import chain_of, served
     from streams.core.errors import BackupFailed
+    from streams.operate.backup.shard_servers import patient
     from streams.operate.backup.verify import verify
 
     run = invocation(ctx)
@@ -119,7 +120,7 @@ def verify(ctx: typer.Context, name: Name = "") -> None:
 
     def work(check: Callable[[], None]) -> list[Any]:
         with ExitStack() as opened:
-            servers, _ = served(run, check, opened)
+            servers, _ = served(patient(run.settings), check, opened)
             return verify(destination, manifests[0], servers, check)
 
     found = asyncio.run(_exclusively(run, work))

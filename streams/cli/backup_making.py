@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
     from streams.connect.sinks.backups.clickhouse import ClickHouseBackups
     from streams.connect.sinks.shard_maps import KnownMaps
+    from streams.core.settings import Settings
     from streams.operate.backup.destination import BackupDestination
     from streams.operate.backup.manifest import BackupManifest
 
@@ -26,6 +27,7 @@ async def make(
     from streams.operate.backup.described import described
     from streams.operate.backup.destination import BackupDestination
     from streams.operate.backup.retention import Retention
+    from streams.operate.backup.shard_servers import backing_up
 
     destination, retention = BackupDestination.of(run.settings), Retention.of(run.settings)
     clock = SystemClock()
@@ -34,7 +36,7 @@ async def make(
         if if_due and not retention.due(catalog(destination), clock.now_ms()):
             return None
         with ExitStack() as opened:
-            servers, known = served(run, check, opened)
+            servers, known = served(backing_up(run.settings), check, opened)
             making = BackupMaking(destination, servers, clock, check, run.printer().say)
             return making.make(described(run.settings, run.app, known), retention, full=full)
 
@@ -44,15 +46,14 @@ async def make(
 
 
 def served(
-    run: Invocation, check: Callable[[], None], opened: ExitStack
+    settings: Settings, check: Callable[[], None], opened: ExitStack
 ) -> tuple[Sequence[ClickHouseBackups], KnownMaps]:
-    """One server of each shard, with the login of backups. Raises `DependencyUnreachable`."""
+    """One server of each shard. Raises `DependencyUnreachable`."""
     from streams.connect.sinks import shard_maps
     from streams.connect.sinks.clickhouse import require_shards
-    from streams.operate.backup.shard_servers import backing_up, reading_servers
+    from streams.operate.backup.shard_servers import reading_servers
 
-    require_shards(run.settings)
-    settings = backing_up(run.settings)
+    require_shards(settings)
     known = shard_maps.look(settings)
     servers = reading_servers(settings, known, check)
     for server in servers:

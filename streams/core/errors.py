@@ -23,10 +23,9 @@ DiaError
  +- PartitionRestart               abandon the producer, drop memory, run A1-A5 again
  |   +- ProducerFenced, CommitInDoubt, StoreUnusable
  +- PartitionStopped               stop this partition loudly; an operator decides
- |   +- ChangelogLost, ChangelogGap, TopicRecreated, SourceTruncated, UnknownFormat,
- |   |  SourceNotLogAppendTime, AgentFailed, EngineFailed,
- |   |  PoisonStorm, StateLimit, OffsetLimit, UnknownTarget, BatchUnreadable, TableMisused, TableChanged,
- |      SchemaRefused
+ |   +- ChangelogLost, ChangelogGap, TopicRecreated, SourceTruncated, UnknownFormat, AgentFailed,
+ |   |  SourceNotLogAppendTime, EngineFailed, PoisonStorm, StateLimit, OffsetLimit, UnknownTarget,
+ |      BatchUnreadable, TableMisused, TableChanged, SchemaRefused
  +- RollUpExpired                  skip this recomputation, alert, go on
  +- RecordLost                     skip this dead letter, say so, go on
  +- WorkerStopped                  stop the worker
@@ -34,8 +33,7 @@ DiaError
  +- CommandError                   end a command with its exit code
      +- UsageError 2, UnsupportedByDia 2, PartialResult 3, DependencyUnreachable 4, RefusedBySafety 5,
      |  NotFoundThere 6, BackupFailed
-         +- AddressUnavailable 4
-         +- SpoolCorrupt, AnotherPlan 5
+         +- AddressUnavailable 4, SpoolCorrupt 5, AnotherPlan 5
 
 ``code`` is stable and low-cardinality: it is a metric label and the DLQ header
 ``dia.dlq.error_code``. Messages name what, why, and the next command.
@@ -84,8 +82,7 @@ class BadRecord(DiaError):
 
 
 class TransientError(DiaError):
-    """Likely to pass by itself: retry with backoff. ``need``: the failed member of
-    `Performer.needs`."""
+    """May pass by itself: retry. ``need``: the failed member of `Performer.needs`."""
 
     disposition = Disposition.RETRY
     need = ""
@@ -490,8 +487,7 @@ class BackupFailed(CommandError):
 
 
 class AnotherPlan(RefusedBySafety):
-    """``plan`` holds a partition of the topic, which one plan at a time may replay. The message
-    names the plan and its actor."""
+    """``plan`` holds a partition of the topic. The message names the plan and its actor."""
 
     def __init__(self, plan: str, why: str) -> None:
         super().__init__(why)

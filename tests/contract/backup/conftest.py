@@ -65,7 +65,8 @@ class ClickHouseWorld:
         self._replica.command("TRUNCATE TABLE pairs_local")
 
     def keys(self) -> dict[str, int]:
-        return dict(self._replica.query("SELECT k, ver FROM pairs_local FINAL")[1])
+        rows = self._replica.query("SELECT k, ver FROM pairs_local FINAL")[1]
+        return {str(key): int(ver) for key, ver in rows}
 
     def close(self) -> None:
         self._replica.command(f"DROP DATABASE {self._database}")

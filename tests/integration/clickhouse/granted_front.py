@@ -26,8 +26,8 @@ MADE_BEFORE = "CREATE DATABASE IF NOT EXISTS "
 _write, _query = engine_config.write, Session.query
 
 
-def _with_users(path: Path, memory_bytes: int) -> Path:
-    file = _write(path, memory_bytes)
+def _with_users(path: Path, memory_bytes: int, backups: Path | None = None) -> Path:
+    file = _write(path, memory_bytes, backups)
     tree = ET.parse(file)
     ET.SubElement(tree.getroot(), "users_config").text = users
     tree.write(file)

@@ -23,9 +23,11 @@ import yaml
 from agents.app import app
 from streams.connect.access.tokens import Role, TokenFile
 from streams.connect.sinks import schema
+from streams.connect.sinks.backups.clickhouse import ClickHouseBackups
 from streams.connect.sinks.clickhouse import ClickHouseShards
+from streams.connect.sinks.shard_maps import replica_at
 from streams.core.clock import SystemClock
-from streams.core.errors import ShardUnavailable
+from streams.core.errors import BackupFailed, ShardUnavailable
 from streams.core.process.proxies import DIRECT
 from streams.core.settings import Settings
 from streams.engine.runtime.effects import effects
@@ -39,7 +41,8 @@ from tests.listening import console, listening
 ROOT = Path(__file__).parents[3]
 USERS = ET.parse(ROOT / "docker/clickhouse/users.xml").getroot()
 PROGRAM = str(Path(__file__).parent / "granted_front.py")
-ROLES = ("worker", "console", "edge", "reader")
+ROLES = ("worker", "console", "edge", "reader", "backup")
+UNBOUNDED = ("worker", "backup")
 DENIED, CONSTRAINED, READONLY = 497, 452, 164
 TENANT = "acme"
 
@@ -133,7 +136,8 @@ def role(request):
 @pytest.fixture(scope="module")
 def granted(role, migrated):
     """The shard with the grants of one user."""
-    front = Front(migrated, (PROGRAM, str(_users_of(role, migrated))))
+    folder = ("--backups", str(migrated / "backups"))
+    front = Front(migrated, (PROGRAM, str(_users_of(role, migrated))), folder)
     yield front
     assert front.stop() == 0, front.log.read_text()
 
@@ -149,9 +153,8 @@ async def test_each_process_may_run_its_statements(
 ):
     """A missing right would show only in production: no local stack has these users."""
     settings = replace(_settings(granted, migrated), home=str(tmp_path))
-    await {"worker": _work, "console": _show, "edge": _find, "reader": _draw}[role](
-        settings, granted, minutes_of, yesterday()
-    )
+    sent = {"worker": _work, "console": _show, "edge": _find, "reader": _draw, "backup": _copy}
+    await sent[role](settings, granted, minutes_of, yesterday())
 
 
 async def _work(settings, granted, minutes_of, start_s):
@@ -217,12 +220,35 @@ async def _draw(settings, granted, minutes_of, start_s):
             assert _code(granted, sql) == 0, panel["title"]
 
 
+async def _copy(settings, granted, minutes_of, start_s):
+    """A backup of every table, and what its manifest says of the server."""
+    folder = Path(settings.clickhouse_password_file).parent / "backups"
+    place = f"File('{folder}/one/shard-0')"
+    replica = replica_at(settings, settings.clickhouse_shards)
+    server = ClickHouseBackups(replica, "dia", timeout_s=200, check=lambda: None)
+    tables = server.tables()
+    assert {"m1_local", "ledger_local"} <= {table.name for table in tables}
+    for table in tables:
+        if "ver" in table.columns:
+            server.digests(table)
+    assert server.migrations()
+    server.ledger()
+    server.dispositions()
+    assert server.back_up([table.name for table in tables], place, None).files
+    refused = pytest.raises((BackupFailed, ShardUnavailable), match=r"refuses user|privileges")
+    with refused:
+        server.make_scratch("dia_backup_check", tables)
+    with refused:
+        server.restore("m1_local", place)
+    server.close()
+
+
 @pytest.mark.parametrize("sql", FORBIDDEN_TO_ALL)
 def test_no_process_may_run_the_operators_statements(sql, role, granted):
     """A process that listens on a network, or runs an app's code, must not be able to delete or
     forge rows."""
     code = _code(granted, sql)
-    assert code in ({DENIED} if role == "worker" else {DENIED, READONLY}), role
+    assert code in ({DENIED} if role in UNBOUNDED else {DENIED, READONLY}), role
 
 
 def test_only_workers_write_rows(role, granted):
@@ -231,9 +257,9 @@ def test_only_workers_write_rows(role, granted):
 
 
 @pytest.mark.parametrize("name", BOUNDS)
-def test_only_a_worker_may_raise_its_limits(name, role, granted):
+def test_only_worker_and_backup_may_raise_their_limits(name, role, granted):
     """An unbounded query takes memory and time from inserts. 0 means no limit."""
-    wanted = 0 if role == "worker" else CONSTRAINED
+    wanted = 0 if role in UNBOUNDED else CONSTRAINED
     for value in ("0", "1000000000000"):
         assert _code(granted, f"SELECT 1 SETTINGS {name} = {value}") == wanted, value
         assert _code(granted, "SELECT 1", **{name: value}) == wanted, value
