@@ -54,7 +54,9 @@ def _content(desk, table):
 async def test_a_window_that_a_late_event_begins_closes_in_its_turn(desk, base):
     """In the middle of a fetch, before windows that were there: the event behind its end finds it closed."""
     closed = []
-    counts = _windowed(10, expires=20, on_close=lambda key, value: closed.append((key[0], value)))
+    counts = _windowed_table(
+        10, expires=20, on_close=lambda key, value: closed.append((key[0], value))
+    )
 
     async def body(stream):
         async for event in stream:
