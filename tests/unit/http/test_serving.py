@@ -1,4 +1,4 @@
-"""Edge and console as processes: when they say that they can be called."""
+"""Readiness of edge and console processes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from streams.http.edge import serving as edge
 
 
 @pytest.mark.parametrize("serving", [edge, console], ids=["edge", "console"])
-async def test_it_is_ready_from_listening_to_the_signal(serving, monkeypatch, tmp_path):
-    """A rollout sends requests to whoever is ready, and takes the old process away. From the
-    signal on, while answers are still under way, nothing new may be sent to it."""
+async def test_a_server_is_ready_from_listening_until_the_signal(serving, monkeypatch, tmp_path):
+    """A rollout sends requests to a ready process and ends the old one. After the signal it must
+    get no new request, even while answers are under way.
+    """
     states, ready = [], []
 
     class Kept(HealthState):

@@ -1,4 +1,4 @@
-"""A console over parts in memory: asked in process, its ClickHouse played by a list of answers."""
+"""A console on in-memory parts, requested in process; a list of answers stands in for ClickHouse."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TENANT = "acme"
 
 @pytest.fixture
 def tokens(tmp_path) -> dict[str, str]:
-    """A token of each role, all but the admin's bound to one tenant; and one of another tenant."""
+    """One token of each role, bound to one tenant except the admin's; and one of another tenant."""
     file, now_ms = TokenFile.of(tmp_path), SystemClock().now_ms()
     found = {
         role.name.lower(): file.create(
@@ -52,7 +52,7 @@ def process(console_settings, tokens, broker) -> ConsoleProcess:
 
 @pytest.fixture
 async def http(process, tokens) -> AsyncIterator[httpx.AsyncClient]:
-    """A browser-like client without a token: it keeps cookies."""
+    """A client without a token that keeps cookies like a browser."""
     transport = httpx.ASGITransport(process.app(), raise_app_exceptions=True)
     async with httpx.AsyncClient(transport=transport, base_url="http://console") as client:
         yield client
@@ -60,5 +60,5 @@ async def http(process, tokens) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def bearer(tokens):
-    """Headers of a token by name."""
+    """Request headers with the named token."""
     return lambda name: {"Authorization": f"Bearer {tokens[name]}"}

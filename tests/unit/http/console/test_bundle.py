@@ -1,4 +1,4 @@
-"""The files the pages are made of: whole, versioned, ours or recorded, and safe under the CSP."""
+"""The files of the pages: complete, versioned, ours or recorded, and valid under the CSP."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ async def http():
 
 
 @pytest.mark.parametrize("package", VENDORED, ids=lambda package: package["name"])
-def test_vendored_files_are_those_of_the_recorded_release(package):
-    """Nobody may change a line of another's code unseen, and its licence comes with it."""
+def test_vendored_files_equal_the_recorded_release(package):
+    """No vendored line changes unnoticed, and the licence is included."""
     folder = STATIC / "vendor" / package["name"]
     assert {path.name for path in folder.iterdir()} == {*package["sha256"]}
     for name, digest in package["sha256"].items():
@@ -44,7 +44,7 @@ def test_vendored_files_are_those_of_the_recorded_release(package):
 
 
 def test_modules_import_only_files_of_the_bundle():
-    """A path that leads nowhere is a blank page, and one that leads elsewhere is a CDN."""
+    """A wrong path makes a blank page, and an external one depends on a CDN."""
     for module in OURS:
         for found in _IMPORT.finditer(module.read_text()):
             assert found["path"].startswith(("./", "../"))
@@ -52,31 +52,33 @@ def test_modules_import_only_files_of_the_bundle():
 
 
 def test_every_page_has_a_template_and_a_module():
-    """The navigation must not lead into the void."""
+    """Every entry of the navigation leads to a page."""
     for page in PAGES:
         assert (TEMPLATES / f"{page.name}.html").is_file()
         assert (STATIC / "pages" / f"{page.name}.js").is_file()
 
 
 @pytest.mark.parametrize("template", sorted(TEMPLATES.iterdir()), ids=lambda path: path.name)
-def test_templates_hold_no_script_or_style_of_their_own(template):
-    """The CSP forbids both, so they would be dead; an escape that is switched off would be worse."""
+def test_templates_have_no_inline_script_or_style(template):
+    """The CSP forbids inline scripts and styles, so they would not run; disabled escaping would be
+    unsafe.
+    """
     text = template.read_text()
     assert re.findall(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", text) == []
     assert "safe" not in re.findall(r"\|\s*(\w+)", text)
     assert "https://" not in text
 
 
-def test_no_module_writes_markup():
-    """Text of records reaches the page as text: there is no way for it to become an element."""
+def test_no_module_inserts_markup():
+    """Text of records reaches the page as text and cannot become an element."""
     for module in OURS:
         assert not re.search(
             r"innerHTML|outerHTML|insertAdjacentHTML|document\.write", module.read_text()
         )
 
 
-async def test_a_file_may_be_kept_for_ever(http):
-    """Its path names its content, so a browser never has to ask for it twice."""
+async def test_a_file_is_cached_without_a_limit(http):
+    """The path contains a hash of the content, so a browser caches it without a limit."""
     answer = await http.get("console.css")
     assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
     assert answer.headers["content-type"].startswith("text/css")
@@ -88,18 +90,18 @@ async def test_a_file_may_be_kept_for_ever(http):
 
 @pytest.mark.parametrize("name", ["..%2Frendering.py", "vendor/vendored.json", "no.js", ""])
 async def test_nothing_but_the_bundle_is_served(http, name):
-    """A path is looked up among the names of the bundle, never in the file system."""
+    """Paths are looked up among the names of the bundle, not in the file system."""
     assert (await http.get(name)).status_code == 404
 
 
 async def test_another_version_is_not_served_as_this_one(http):
-    """A page of an older console must fail loudly instead of mixing old and new modules."""
+    """A page of an older console must fail visibly instead of mixing old and new modules."""
     answer = await http.get("http://t/static/0000000000000000/console.css")
     assert answer.status_code == 404
 
 
 def test_a_changed_file_has_another_path(tmp_path):
-    """Or browsers would keep the old one."""
+    """Otherwise browsers would keep the old file."""
     (tmp_path / "a.js").write_text("1")
     first = Bundle(Path(tmp_path)).path
     (tmp_path / "a.js").write_text("2")

@@ -1,4 +1,4 @@
-"""What many watch is read once, and nobody waits for the slowest."""
+"""A channel: one read serves all watchers, and a slow watcher delays no other."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LASTING_S = 30.0
 
 
 class Counter:
-    """Something that is another each time it is read, once told to be."""
+    """A value that changes at each read once the test allows it."""
 
     def __init__(self) -> None:
         self.reads = 0
@@ -41,7 +41,7 @@ def channel(counter) -> Channel:
 
 
 async def _first(events: AsyncIterator[bytes]) -> bytes:
-    """The first that says something."""
+    """The first event with data."""
     async for event in events:
         if event.startswith((b"data:", b"event:")):
             return event
@@ -49,7 +49,7 @@ async def _first(events: AsyncIterator[bytes]) -> bytes:
 
 
 async def test_watchers_share_one_poller(counter, channel):
-    """Two hundred readers must cost the stores what one costs."""
+    """Two hundred watchers must cost the stores as much as one."""
     before = asyncio.all_tasks()
     streams = [channel.events(LASTING_S, LASTING_S) for _ in range(200)]
     told = await asyncio.gather(*map(_first, streams))
@@ -61,8 +61,8 @@ async def test_watchers_share_one_poller(counter, channel):
     assert channel.watchers == 0
 
 
-async def test_nothing_is_read_while_nobody_watches(counter, channel):
-    """A console that is left alone must leave the stores alone."""
+async def test_the_stores_are_not_read_without_watchers(counter, channel):
+    """A console without watchers makes no requests to the stores."""
     async with aclosing(channel.events(LASTING_S, LASTING_S)) as events:
         await _first(events)
     await asyncio.sleep(0)
@@ -73,7 +73,7 @@ async def test_nothing_is_read_while_nobody_watches(counter, channel):
 
 
 async def test_a_slow_watcher_gets_the_newest_and_not_the_backlog(counter, channel):
-    """A browser behind a bad line must neither hold up others nor make the console remember."""
+    """A browser with a slow connection must neither delay others nor fill the console's memory."""
     async with (
         aclosing(channel.events(LASTING_S, LASTING_S)) as slow,
         aclosing(channel.events(LASTING_S, LASTING_S)) as quick,
@@ -85,16 +85,16 @@ async def test_a_slow_watcher_gets_the_newest_and_not_the_backlog(counter, chann
         assert await _first(slow) == b"data: 5\n\n"
 
 
-async def test_what_does_not_change_is_not_sent_again(counter, channel):
-    """Between two changes only a heartbeat travels."""
+async def test_unchanged_data_is_not_sent_again(counter, channel):
+    """Between two changes only a heartbeat is sent."""
     async with aclosing(channel.events(LASTING_S, 0.05)) as events:
         assert await _first(events) == b"data: 0\n\n"
         assert await anext(events) == HEARTBEAT
         assert counter.reads > 1
 
 
-async def test_trouble_is_told_and_reading_goes_on(counter, channel):
-    """A broker that is away for a minute must not leave the page dead for ever."""
+async def test_an_error_is_sent_and_reading_goes_on(counter, channel):
+    """An outage of the broker for a minute must not end the page's updates."""
     counter.error = BrokerUnavailable("no broker answers at 10.0.0.7:9092")
     async with aclosing(channel.events(LASTING_S, LASTING_S)) as events:
         told = await _first(events)
@@ -106,15 +106,15 @@ async def test_trouble_is_told_and_reading_goes_on(counter, channel):
 
 
 async def test_a_bug_in_reading_ends_the_stream_instead_of_hanging_it(counter, channel):
-    """Watchers of a poller that died would see heartbeats and old figures for ever."""
+    """Otherwise watchers of a dead poller would see heartbeats and old figures without end."""
     counter.error = ZeroDivisionError()
     async with aclosing(channel.events(LASTING_S, 0.01)) as events:
         with pytest.raises(ZeroDivisionError):
             await _first(events)
 
 
-async def test_a_stream_ends_by_itself(channel):
-    """Whether it may still be watched is asked again with the next one."""
+async def test_a_stream_has_a_maximum_duration(channel):
+    """Permission is checked again with the next stream."""
     events = [event async for event in channel.events(0.02, LASTING_S)]
     assert events[-1].startswith((b"data:", HEARTBEAT))
     assert channel.watchers == 0

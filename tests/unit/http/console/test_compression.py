@@ -1,4 +1,4 @@
-"""Packed answers are the plain ones, packed once, and nothing else is held back."""
+"""Compressed answers equal the plain ones, are compressed once, and streams are not buffered."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONG = "long enough to be packed. " * FROM_BYTES
 
 
 class Packer:
-    """Counts what is packed."""
+    """Counts compressions."""
 
     def __init__(self) -> None:
         self.packed: list[bytes] = []
@@ -68,8 +68,10 @@ async def http(packer) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_the_same_answer_is_packed_once_for_a_crowd(http, packer):
-    """A range of eight models takes milliseconds to pack: two hundred times that is a stall."""
+async def test_the_same_answer_is_compressed_once(http, packer):
+    """Compression of a range of eight models takes milliseconds: two hundred of them would stall
+    the console.
+    """
     answers = await asyncio.gather(*(http.get("/tagged/a") for _ in range(200)))
     assert {answer.text for answer in answers} == {LONG + "a"}
     assert {answer.headers["Content-Encoding"] for answer in answers} == {"gzip"}
@@ -77,30 +79,30 @@ async def test_the_same_answer_is_packed_once_for_a_crowd(http, packer):
     assert len(packer.packed) == 1
 
 
-async def test_another_answer_is_never_taken_for_it(http, packer):
-    """Two tenants' answers of one length differ in their tags alone."""
+async def test_answers_with_different_tags_are_not_confused(http, packer):
+    """Answers of two tenants with the same length differ only in their tags."""
     for name in ("a", "b", "a", "b"):
         assert (await http.get(f"/tagged/{name}")).text == LONG + name
     assert len(packer.packed) == 2
 
 
-async def test_an_answer_without_a_tag_is_packed_for_itself(http, packer):
-    """A page holds a secret of its session: nothing of it is kept."""
+async def test_the_compressed_form_of_an_answer_without_a_tag_is_not_cached(http, packer):
+    """A page contains a secret of its session, so its compressed form is not cached."""
     for _ in range(2):
         assert (await http.get("/untagged")).text == LONG
     assert len(packer.packed) == 2
 
 
 @pytest.mark.parametrize("path", ["/short", "/ready", "/stream"])
-async def test_what_is_short_packed_or_streamed_passes_as_it_is(http, packer, path):
-    """Packing would make it no smaller, or would hold events back."""
+async def test_short_compressed_and_streamed_answers_pass_unchanged(http, packer, path):
+    """Compression would not make them smaller, or would delay events."""
     answer = await http.get(path)
     assert answer.is_success
     assert packer.packed == []
 
 
-async def test_who_takes_no_gzip_gets_none(http, packer):
-    """curl without --compressed reads what it is given."""
+async def test_a_client_without_gzip_gets_a_plain_answer(http, packer):
+    """curl without --compressed gets a plain answer."""
     answer = await http.get("/tagged/a", headers={"Accept-Encoding": "identity"})
     assert "Content-Encoding" not in answer.headers
     assert answer.text == LONG + "a"

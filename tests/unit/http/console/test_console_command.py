@@ -1,4 +1,4 @@
-"""`dia console` before it serves: what it refuses, and with which exit code."""
+"""Refusals of `dia console` before it serves, and their exit codes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from streams.http.console import serving
 
 @pytest.fixture(autouse=True)
 def _address(monkeypatch, tmp_path):
-    """A broker's address; nothing has to answer there for these tests."""
+    """The address of a broker, which these tests do not contact."""
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
     monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", "127.0.0.1:1")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.7", "example.org"])
 def test_other_addresses_need_tls(capsys, host):
-    """Exit code 5: nothing was opened, and both ways out are named."""
+    """Exit code 5: no port was opened, and the message names both remedies."""
     assert main(["console", "--host", host]) == 5
     said = capsys.readouterr().err
     assert "--tls-cert" in said
@@ -29,13 +29,13 @@ def test_other_addresses_need_tls(capsys, host):
 
 
 def test_other_addresses_need_a_token_too(capsys):
-    """A console that nobody can use is open to nobody but those who look for a way in."""
+    """Without a token users cannot sign in, and the port is open to attackers."""
     assert main(["console", "--host", "0.0.0.0", "--behind-tls"]) == 5
     assert "dia edge token create" in capsys.readouterr().err
 
 
 def test_with_both_it_serves(monkeypatch, console_settings):
-    """The refusals above are no dead end; and the cookie then travels by TLS only."""
+    """With TLS and a token the command serves; the cookie is then sent over TLS only."""
     seen = []
 
     async def served(settings, declared, listening, said):
@@ -51,8 +51,8 @@ def test_with_both_it_serves(monkeypatch, console_settings):
         serving.serve(console_settings, app, Listening(host="0.0.0.0", port=0), print)
 
 
-def test_half_of_a_certificate_is_a_usage_error(capsys, tmp_path):
-    """A certificate without its key would otherwise serve in clear text."""
+def test_a_certificate_without_a_key_is_a_usage_error(capsys, tmp_path):
+    """Otherwise a certificate without its key would serve in clear text."""
     cert = tmp_path / "cert.pem"
     cert.touch()
     assert main(["console", "--tls-cert", str(cert)]) == 2
@@ -60,7 +60,7 @@ def test_half_of_a_certificate_is_a_usage_error(capsys, tmp_path):
 
 
 def test_help_shows_the_first_steps(capsys):
-    """From nothing to an answer, to be copied."""
+    """Commands that a user can copy."""
     assert main(["console", "--help"]) == 0
     said = capsys.readouterr().out
     assert "dia edge token create" in said

@@ -1,4 +1,4 @@
-"""Dead letters kept in memory are those of the queue, read once, and only while they are few."""
+"""The cache of dead letters: it equals the queue, reads it once, and holds only short queues."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ async def broker() -> MemoryBroker:
 
 
 @pytest.fixture
-def shelf(broker, monkeypatch) -> DeadLetterCache:
-    """It reads anew whenever it is asked."""
+def dead_letter_cache(broker, monkeypatch) -> DeadLetterCache:
+    """A cache that reads the queue again at each request."""
     monkeypatch.setattr(shelves, "FRESH_S", 0.0)
     return DeadLetterCache(MODEL_METRICS, app.topology, Logs(broker, SystemClock()), SystemClock())
 
@@ -48,10 +48,12 @@ def _in_the_queue(broker) -> list[str]:
     return found
 
 
-async def test_what_came_since_is_added_to_what_is_kept(shelf, broker, monkeypatch):
-    """A minute of a crowd must not read the queue a thousand times."""
+async def test_new_dead_letters_are_added_to_the_cached_ones(
+    dead_letter_cache, broker, monkeypatch
+):
+    """Many users within a minute must not read the queue a thousand times."""
     await fill(broker, *_some(0, LETTERS))
-    assert _all(await shelf.read()) == _in_the_queue(broker)
+    assert _all(await dead_letter_cache.read()) == _in_the_queue(broker)
     decoded = []
 
     async def counted(reader, spans, *bounds, **options):
@@ -62,37 +64,37 @@ async def test_what_came_since_is_added_to_what_is_kept(shelf, broker, monkeypat
     scanned = shelves.scan
     monkeypatch.setattr(shelves, "scan", counted)
     await fill(broker, *_some(LETTERS, 3))
-    assert _all(await shelf.read()) == _in_the_queue(broker)
+    assert _all(await dead_letter_cache.read()) == _in_the_queue(broker)
     assert len(decoded) == 3
 
 
-async def test_a_queue_made_anew_is_read_anew(shelf, broker):
-    """What was in the one before must not be shown as if it were in this one."""
+async def test_a_recreated_queue_is_read_again(dead_letter_cache, broker):
+    """Dead letters of the old queue must not appear in the new one."""
     await fill(broker, *_some(0, LETTERS))
-    assert len(_all(await shelf.read())) == LETTERS
+    assert len(_all(await dead_letter_cache.read())) == LETTERS
     admin = await broker.admin()
     await admin.delete_topics([MODEL_METRICS.dlq])
     await admin.create_topics(
         [one for one in wanted_topics(app.topology) if one.name == MODEL_METRICS.dlq]
     )
     await fill(broker, *_some(100, 2))
-    assert _all(await shelf.read()) == _in_the_queue(broker)
+    assert _all(await dead_letter_cache.read()) == _in_the_queue(broker)
 
 
 @pytest.mark.parametrize(("bound", "at"), [("OFFSETS_MAX", LETTERS - 1), ("BYTES_MAX", 100)])
-async def test_a_long_queue_is_not_kept(shelf, broker, monkeypatch, bound, at):
-    """Memory is bounded in letters and in bytes; once it is short again, it is kept again."""
+async def test_a_long_queue_is_not_cached(dead_letter_cache, broker, monkeypatch, bound, at):
+    """Memory is bounded in dead letters and in bytes; a queue that is short again is cached again."""
     await fill(broker, *_some(0, LETTERS))
     monkeypatch.setattr(shelves, bound, at)
-    assert await shelf.read() is None
+    assert await dead_letter_cache.read() is None
     monkeypatch.setattr(shelves, bound, 1 << 30)
-    assert _all(await shelf.read()) == _in_the_queue(broker)
+    assert _all(await dead_letter_cache.read()) == _in_the_queue(broker)
 
 
-async def test_a_part_of_a_span_has_its_letters(shelf, broker):
+async def test_a_part_of_a_span_has_its_letters(dead_letter_cache, broker):
     """Pages of a list begin in the middle of a partition."""
     await fill(broker, *_some(0, LETTERS))
-    held = await shelf.read()
+    held = await dead_letter_cache.read()
     for span in held.spans:
         for start in range(span.start, span.end + 1):
             part = span._replace(start=start)

@@ -1,4 +1,6 @@
-"""Dead letters and replays over HTTP, on a broker in memory: who sees which, and what becomes of them."""
+"""Dead letters and replays over HTTP, on a memory broker: visibility by tenant, and the course of a
+replay.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,7 @@ async def _json(http, path, headers, **params):
 
 
 async def test_groups_are_those_of_the_command(http, bearer, filled):
-    """What a person counts in the browser and in the terminal is the same."""
+    """Browser and terminal show the same counts."""
     found = await _json(http, "/api/dlq/groups", bearer("admin"), by=["error", "tenant"])
     counted = {tuple(group["names"]): group["letters"] for group in found["groups"]}
     assert counted["wrong_type", "acme"] == 2
@@ -58,7 +60,7 @@ async def test_groups_are_those_of_the_command(http, bearer, filled):
 
 
 async def test_a_list_is_walked_page_by_page(http, bearer, filled):
-    """Every letter once, whatever the size of a page."""
+    """Each dead letter appears once, whatever the page size."""
     for size in (1, 2, 4, 6, 500):
         seen, after = [], None
         while True:
@@ -72,7 +74,7 @@ async def test_a_list_is_walked_page_by_page(http, bearer, filled):
 
 
 async def test_one_letter_is_shown_whole(http, bearer, filled):
-    """Decoded where it can be, and always as bytes."""
+    """Decoded if possible, and always as bytes."""
     found = await _json(http, "/api/dlq/letter", bearer("read"), id="model.metrics/1/41")
     assert (found["path"], found["found"], found["passes_now"]) == ("$.value", "x", False)
     assert found["json"]["value"] == "x"
@@ -84,8 +86,10 @@ async def test_one_letter_is_shown_whole(http, bearer, filled):
 @pytest.mark.parametrize(
     "place", ["model.metrics/1/43", "model.metrics/1/99", "model.metrics/1/45"]
 )
-async def test_whether_a_strangers_letter_exists_is_not_told(http, bearer, filled, place):
-    """The same answer for another tenant's, for nobody's, and for none."""
+async def test_the_answer_for_a_foreign_dead_letter_does_not_reveal_its_existence(
+    http, bearer, filled, place
+):
+    """An id of another tenant, of no tenant and an unknown id get the same answer."""
     answer = await http.get("/api/dlq/letter", headers=bearer("read"), params={"id": place})
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_resource")
 
@@ -95,9 +99,10 @@ owners = st.sampled_from(["acme", "globex"])
 
 @given(st.lists(st.tuples(owners, owners), min_size=1, max_size=8))
 @settings(max_examples=20, suppress_health_check=list(HealthCheck))
-def test_a_tenant_meets_no_other_tenants_letter(pairs):
-    """By key or by value: groups, lists, letters and plans of a bound token hold its own only, and
-    all of its own."""
+def test_a_tenant_sees_no_dead_letter_of_another_tenant(pairs):
+    """By key or by value: groups, lists, dead letters and plans of a bound token contain all of its
+    tenant's and none of another's.
+    """
     asyncio.run(_met(pairs))
 
 
@@ -133,8 +138,8 @@ async def _met(pairs) -> None:
     assert shown == [200 if pair == ("acme", "acme") else 404 for pair in pairs]
 
 
-async def test_a_scan_that_is_cut_says_so(http, bearer, filled, monkeypatch):
-    """A count of half a queue must not look like a count."""
+async def test_an_incomplete_scan_says_so(http, bearer, filled, monkeypatch):
+    """The count of a part of the queue must not look like a total."""
     monkeypatch.setattr(desk, "SCANNED_MAX", 3)
     monkeypatch.setattr(desk, "_PAGE", 2)
     found = await _json(http, "/api/dlq/groups", bearer("admin"))
@@ -153,8 +158,9 @@ async def _plan(http, headers, **asked) -> dict:
 async def test_a_plan_is_made_submitted_and_run_by_the_agent(
     http, bearer, filled, process, console_settings, tmp_path
 ):
-    """From the browser to the log: the letter is replayed once, and the journal says by whom. It
-    decoded when it failed, so no plan counts it among those that pass for certain."""
+    """From the browser to the log: the dead letter is replayed once, and the journal names the
+    author. It decoded when it failed, so the plan does not count it as certain to pass.
+    """
     made = await _plan(http, bearer("operate"), error=["retries_exhausted"])
     assert made["letters"] == 1
     assert [(line["replay"], line["passes"]) for line in made["errors"]] == [(1, 0)]
@@ -193,8 +199,8 @@ async def test_a_plan_is_made_submitted_and_run_by_the_agent(
     assert [one["outcome"] for one in noted] == ["begun", "done"]
 
 
-async def test_a_submitted_plan_is_told_of_once_readers_see_it(http, bearer, filled, monkeypatch):
-    """A broker answers a commit before it shows what was committed: no plan may seem lost."""
+async def test_a_submitted_plan_is_confirmed_once_readers_see_it(http, bearer, filled, monkeypatch):
+    """A broker answers a commit before readers see it: no plan may seem lost meanwhile."""
     made = await _plan(http, bearer("operate"))
     real, asked = journals.journals_in, []
 
@@ -208,8 +214,8 @@ async def test_a_submitted_plan_is_told_of_once_readers_see_it(http, bearer, fil
     assert len(asked) > 2
 
 
-async def test_a_plan_is_paused_and_given_up(http, bearer, filled):
-    """And what is over stays over."""
+async def test_a_plan_is_paused_and_cancelled(http, bearer, filled):
+    """A plan that has ended cannot be resumed."""
     made = await _plan(http, bearer("operate"), on_failure="park")
     path = f"/api/dlq/plans/{made['plan']}"
     await http.post(f"{path}/submit", headers=bearer("operate"))
@@ -222,8 +228,10 @@ async def test_a_plan_is_paused_and_given_up(http, bearer, filled):
     assert (over.status_code, over.json()["code"]) == (409, "refused_by_safety")
 
 
-async def test_a_plan_in_the_way_is_named_to_its_own_tenant_only(http, bearer, filled):
-    """Its id and the token that made it are of another tenant; that the topic is taken is not."""
+async def test_a_conflicting_plan_is_named_to_its_own_tenant_only(http, bearer, filled):
+    """The plan's id and author belong to another tenant; the answer says only that the topic is
+    taken.
+    """
     mine, theirs, other = [
         await _plan(http, bearer(who), error=["retries_exhausted"])
         for who in ("operate", "admin", "admin")
@@ -240,8 +248,8 @@ async def test_a_plan_in_the_way_is_named_to_its_own_tenant_only(http, bearer, f
     assert theirs["plan"] in seen.text
 
 
-async def test_an_admin_mends_by_a_patch(http, bearer, filled):
-    """The differences are shown before anything is done."""
+async def test_an_admin_repairs_with_a_patch(http, bearer, filled):
+    """The differences are shown before the replay."""
     patch = [{"op": "replace", "path": "/value", "value": 2.5}]
     made = await _plan(http, bearer("admin"), error=["wrong_type"], patch=patch)
     assert made["letters"] == 2

@@ -1,4 +1,4 @@
-"""What one token may use up of a console, and what is left to another."""
+"""Limits of one token's use of a console, and the share left to others."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ async def filled(broker):
     return broker
 
 
-async def test_streams_of_plans_that_are_none_take_no_channel(http, bearer):
-    """A hundred invented names used to keep everybody from the live overview (A47)."""
+async def test_streams_of_unknown_plans_take_no_channel(http, bearer):
+    """A hundred invented names must not block the live overview for all users."""
     for number in range(live.CHANNELS_MAX + 1):
         answer = await http.get(f"/live/plans/invented-{number}", headers=bearer("read"))
         assert answer.status_code == 404
 
 
 def _watch(process, number: int, owner: str, what: str = "plan"):
-    """A stream of a thing by name, opened as a request does."""
+    """A stream of a named resource, opened as by a request."""
 
     async def read() -> bytes:
         return b"{}"
@@ -38,7 +38,7 @@ def _watch(process, number: int, owner: str, what: str = "plan"):
 
 
 class Watching:
-    """Streams that are open."""
+    """Open streams."""
 
     def __init__(self, process) -> None:
         self.live = live.Live(process.console)
@@ -56,7 +56,7 @@ class Watching:
 
 @pytest.mark.parametrize("things", [1, 1000])
 async def test_streams_of_one_owner_leave_room_to_others(process, things):
-    """Whether it watches one thing many times, or many things."""
+    """Whether the owner watches one resource many times, or many resources."""
     watching = Watching(process)
     allowed = (live.WATCHERS_MAX if things == 1 else live.CHANNELS_MAX) // 2
     for number in range(allowed):
@@ -75,7 +75,7 @@ async def _draft(http, headers) -> str:
 
 
 async def test_drafts_of_one_tenant_replace_its_own(process, http, bearer, filled):
-    """Two hundred of them used to end a draft that another was about to submit (A49)."""
+    """Two hundred drafts of one tenant must not end a draft that another is about to submit."""
     kept = await _draft(http, bearer("admin"))
     drafts = [await _draft(http, bearer("operate")) for _ in range(OWNER_DRAFTS_MAX + 2)]
     desk = process.console.plans
@@ -83,8 +83,8 @@ async def test_drafts_of_one_tenant_replace_its_own(process, http, bearer, fille
     assert [desk._drafts.get(name) is None for name in drafts[:3]] == [True, True, False]
 
 
-async def test_readings_of_one_tenant_leave_a_turn_to_another(process, http, bearer, filled):
-    """Eight connections of one reader used to keep another's page for 24 s (A50)."""
+async def test_reads_of_one_tenant_leave_a_turn_to_another(process, http, bearer, filled):
+    """Eight connections of one reader must not delay another's page for 24 s."""
     goes_on, began = asyncio.Event(), asyncio.Event()
     desk = process.console.letters
     pages = desk._pages
@@ -111,10 +111,10 @@ async def test_readings_of_one_tenant_leave_a_turn_to_another(process, http, bea
     assert {one.status_code for one in await asyncio.gather(*asked)} == {200}
 
 
-async def test_letters_are_decoded_beside_the_event_loop(
+async def test_dead_letters_are_decoded_outside_the_event_loop(
     process, http, bearer, filled, monkeypatch
 ):
-    """A long queue would hold up everybody who asks for anything else."""
+    """Otherwise a long queue would delay all other requests."""
     aside = []
     to_thread = asyncio.to_thread
 
@@ -128,8 +128,8 @@ async def test_letters_are_decoded_beside_the_event_loop(
     assert {"letters", "select", "_count"} <= {*aside}
 
 
-async def test_a_body_that_does_not_come_is_not_waited_for(http, bearer, monkeypatch):
-    """A request under way is a connection that others cannot have."""
+async def test_a_body_that_does_not_arrive_has_a_deadline(http, bearer, monkeypatch):
+    """A pending request takes a connection from others."""
     monkeypatch.setattr(parameters, "BODY_TIMEOUT_S", 0.01)
 
     async def never():

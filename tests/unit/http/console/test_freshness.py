@@ -1,4 +1,4 @@
-"""Freshness figures tell of the last hour, whatever happened before it, and not of bucket bounds."""
+"""Freshness figures cover the last hour only, and interpolate within buckets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BOUNDS = (1.0, 10.0, 60.0, float("inf"))
 
 
 class Counters:
-    """One worker's cumulative counters."""
+    """The cumulative counters of one worker."""
 
     def __init__(self, worker: str) -> None:
         self.worker = worker
@@ -42,8 +42,8 @@ async def _take(series, clock, *workers, after_s=10.0):
     series.take([sample for worker in workers for sample in worker.samples()])
 
 
-async def test_what_was_counted_before_is_no_part_of_it(series, clock):
-    """A backlog of last week would show for the life of the process."""
+async def test_earlier_counts_are_excluded(series, clock):
+    """Otherwise last week's backlog would show for the life of the process."""
     worker = Counters("0")
     worker.delays = [50.0] * 1000
     await _take(series, clock, worker)
@@ -57,7 +57,7 @@ async def test_what_was_counted_before_is_no_part_of_it(series, clock):
 
 
 async def test_a_bad_minute_leaves_the_figures_an_hour_later(series, clock):
-    """An error budget of -100 % that stays until the worker restarts is soon ignored."""
+    """An error budget of -100 % until the worker restarts would be ignored."""
     worker = Counters("0")
     await _take(series, clock, worker)
     worker.delays += [50.0] * 100
@@ -72,8 +72,8 @@ async def test_a_bad_minute_leaves_the_figures_an_hour_later(series, clock):
     assert series.fields()["covered_s"] == WINDOW_S
 
 
-async def test_a_restart_of_a_worker_loses_nothing_and_adds_nothing(series, clock):
-    """Its counters begin again at 0, which is no negative number of rows."""
+async def test_a_restart_of_a_worker_keeps_the_counts_right(series, clock):
+    """Its counters begin at 0 again, which is not a negative number of rows."""
     steady, restarted = Counters("0"), Counters("1")
     await _take(series, clock, steady, restarted)
     steady.delays, restarted.delays = [0.5] * 10, [0.5] * 30
@@ -83,8 +83,8 @@ async def test_a_restart_of_a_worker_loses_nothing_and_adds_nothing(series, cloc
     assert series.budget()["total"] == 45
 
 
-async def test_a_worker_that_is_not_heard_once_counts_when_it_is_heard_again(series, clock):
-    """One lost look must not count its whole life."""
+async def test_a_worker_with_one_lost_reading_counts_again_afterwards(series, clock):
+    """One lost reading must not add the counts of the worker's whole life."""
     worker = Counters("0")
     worker.delays = [0.5] * 10
     await _take(series, clock, worker)
@@ -95,7 +95,7 @@ async def test_a_worker_that_is_not_heard_once_counts_when_it_is_heard_again(ser
 
 
 def test_a_quantile_lies_inside_its_bucket():
-    """An upper bound of 60 s for a true 12 s is five times too much."""
+    """An upper bound of 60 s for a true 12 s would be five times too much."""
     assert quantile([(10.0, 0.0), (60.0, 100.0), (float("inf"), 100.0)], 0.5) == 35.0
     assert quantile([], 0.5) is None
     assert quantile([(10.0, 0.0), (float("inf"), 4.0)], 0.5) == 10.0
@@ -104,8 +104,8 @@ def test_a_quantile_lies_inside_its_bucket():
 @given(
     st.lists(st.floats(0.001, 59.0), min_size=1, max_size=200), st.sampled_from([0.5, 0.95, 0.99])
 )
-def test_a_quantile_is_in_the_bucket_of_the_true_one(delays, share):
-    """So its error is bounded by the width of a bucket."""
+def test_a_quantile_is_in_the_same_bucket_as_the_true_one(delays, share):
+    """The error is therefore bounded by the width of a bucket."""
     buckets = [(le, float(sum(one <= le for one in delays))) for le in BOUNDS]
     rank = max(0, -int(-share * len(delays) // 1) - 1)
     true = sorted(delays)[rank]

@@ -1,4 +1,4 @@
-"""What a level of degradation keeps people from doing, and what it does not."""
+"""Actions that a degradation level forbids, and those that it allows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streams.http.console.pipeline.workers import Workers
 
 @pytest.fixture
 def levels(tmp_path, monkeypatch):
-    """Levels with one worker at the given signals."""
+    """Levels with one worker that reports the given signals."""
 
     def made(**signals: int) -> Levels:
         causes = tuple(
@@ -40,13 +40,13 @@ def levels(tmp_path, monkeypatch):
         ({"kafka": 3, "redis": 2}, True),
     ],
 )
-def test_redis_keeps_nobody_from_cancelling_or_replaying(levels, signals, read_only):
-    """Those are records in Kafka; an outage of a cache is when they may be needed most."""
+def test_an_outage_of_redis_allows_cancelling_and_replaying(levels, signals, read_only):
+    """Both are records in Kafka, and an outage of the cache is when they may be needed most."""
     assert levels(**signals).read_only is read_only
 
 
-def test_without_workers_nothing_is_known_and_nothing_forbidden(tmp_path):
-    """No worker is no reading: neither healthy, nor a reason to refuse an order."""
+def test_without_workers_the_level_is_unknown_and_forbids_no_action(tmp_path):
+    """Without a worker there is no reading: the state is neither healthy nor a reason to refuse."""
     found = Levels(Workers(tmp_path, "127.0.0.1", SystemClock()), SystemClock())
     assert found.now() is None
     assert not found.read_only

@@ -1,4 +1,4 @@
-"""How the service stands is never as old as the figures that are kept."""
+"""The status of the service is more recent than the cached figures."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ AWAY = Standing(
 )
 
 
-class Hands(SystemClock):
-    """A clock that is moved by hand."""
+class ManualClock(SystemClock):
+    """A clock that the test moves."""
 
     moved_s = 0.0
 
@@ -29,8 +29,8 @@ class Hands(SystemClock):
 
 
 @pytest.fixture
-def clock() -> Hands:
-    return Hands()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def process(console_settings, tokens, broker, clock) -> ConsoleProcess:
 
 
 async def test_a_level_that_rose_shows_within_seconds(http, bearer, clock, monkeypatch):
-    """The kept part of the answer is as old as before; the level in it is not."""
+    """The cached part of the answer keeps its age; the level in it is current."""
     standing = Standing()
     monkeypatch.setattr(
         workers, "live_workers", lambda state: [LiveWorker(pid=1, slot=0, degradation=standing)]
@@ -54,8 +54,8 @@ async def test_a_level_that_rose_shows_within_seconds(http, bearer, clock, monke
     assert after["as_of_ms"] == before["as_of_ms"]
 
 
-async def test_lag_that_grows_shows_while_figures_are_kept(http, bearer, broker, clock):
-    """Lag is asked of the broker, at most some seconds ago."""
+async def test_growing_lag_shows_while_figures_are_cached(http, bearer, broker, clock):
+    """The lag comes from the broker and is at most some seconds old."""
     before = (await http.get("/overview", headers=bearer("admin"))).json()
     producer = broker.plain_producer()
     await producer.start()

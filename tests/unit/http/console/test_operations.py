@@ -1,4 +1,4 @@
-"""Every operation leaves a line before it begins and one when it ended."""
+"""Every operation writes one audit line at its start and one at its end."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def _lines(folder) -> list[dict]:
     ("error", "outcome"),
     [(None, "done"), (RefusedBySafety("no"), "refused_by_safety"), (OSError("x"), "failed")],
 )
-async def test_what_came_of_it_is_noted(tmp_path, error, outcome):
-    """Whoever reads the file later sees attempts too, and by whom; never the secret or its hash."""
+async def test_the_outcome_is_recorded(tmp_path, error, outcome):
+    """The audit file also contains attempts and their authors, and never the secret or its hash."""
     operations = Operations(tmp_path / "access", SystemClock())
     with suppress(RefusedBySafety, OSError):
         async with operations.noted(HOLDER, "replay_submit", {"plan": "p"}):
@@ -44,8 +44,8 @@ async def test_what_came_of_it_is_noted(tmp_path, error, outcome):
     assert "ffff" not in json.dumps(lines)
 
 
-async def test_what_cannot_be_noted_is_not_done(tmp_path):
-    """A full disk must not open the time without an audit."""
+async def test_an_operation_that_cannot_be_recorded_is_refused(tmp_path):
+    """A full disk must not allow operations without an audit line."""
     (tmp_path / "access").write_text("a file where the folder should be")
     done = False
     with pytest.raises(RequestRefused, match="journaled"):
@@ -54,8 +54,8 @@ async def test_what_cannot_be_noted_is_not_done(tmp_path):
     assert not done
 
 
-async def test_degraded_nothing_new_begins_and_everything_may_end(tmp_path):
-    """Whoever must stop a replay must be able to when a shard is away, then above all."""
+async def test_a_degraded_console_refuses_new_operations_and_allows_ending_them(tmp_path):
+    """An operator must be able to stop a replay especially while a shard is away."""
     operations = Operations(tmp_path / "access", SystemClock(), read_only=lambda: True)
     with pytest.raises(RequestRefused, match="degraded"):
         async with operations.noted(HOLDER, "replay_submit", {}):

@@ -1,4 +1,4 @@
-"""The overview while nothing answers, and what it makes of what workers measure."""
+"""The overview during outages, and its sums over the workers' metrics."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HELD = {"group": "dia-group", "topic": "model.metrics", "partition": 1, "lag": 7
 
 @pytest.fixture
 def measured(monkeypatch):
-    """Two workers; the second one's metrics do not answer."""
+    """Two workers; the metrics of the second do not answer."""
     known = [
         LiveWorker(pid=1, slot=0, http_port=1, partitions=[HELD]),
         LiveWorker(pid=2, slot=1, http_port=2),
@@ -40,8 +40,8 @@ def measured(monkeypatch):
     assert list(text_string_to_metric_families(METRICS))
 
 
-async def test_an_overview_of_nothing_says_unknown(http, bearer):
-    """Zero would be a number; nobody told one. And no address is named."""
+async def test_an_overview_without_answers_shows_unknown(http, bearer):
+    """Unknown values are null and not zero, and no address is shown."""
     answer = await http.get("/overview", headers=bearer("read"))
     assert answer.status_code == 200
     found = answer.json()
@@ -55,7 +55,9 @@ async def test_an_overview_of_nothing_says_unknown(http, bearer):
 
 
 async def test_unread_records_without_a_worker_are_red(http, bearer, broker):
-    """20,000 records, no worker: the broker's lag, and red, not "0 records, healthy"."""
+    """20,000 records without a worker: the lag comes from the broker and the state is red, not "0
+    records, healthy".
+    """
     producer = broker.plain_producer()
     await producer.start()
     await (await producer.send_many("model.metrics", [b"k"] * 20_000, [b"v"] * 20_000))
@@ -68,8 +70,8 @@ async def test_unread_records_without_a_worker_are_red(http, bearer, broker):
     assert ("model.metrics", None) in owners
 
 
-async def test_a_lag_that_cannot_be_asked_is_null(http, bearer, monkeypatch):
-    """Null and 0 look alike to no program and to no person."""
+async def test_an_unavailable_lag_is_null(http, bearer, monkeypatch):
+    """Null and 0 must be distinguishable."""
 
     async def away(self):
         raise BrokerUnavailable("connect at secret-host:9092: no answer")
@@ -82,7 +84,7 @@ async def test_a_lag_that_cannot_be_asked_is_null(http, bearer, monkeypatch):
     assert found["health"]["verdict"] == "unknown"
 
 
-async def test_what_workers_measure_is_added_up(http, bearer, measured):
+async def test_metrics_of_workers_are_added(http, bearer, measured):
     """Lag by partition, quantiles by bucket, and the error budget of the objective."""
     found = (await http.get("/overview", headers=bearer("admin"))).json()
     [held] = [one for one in found["lag"]["partitions"] if one["worker"] is not None]
@@ -90,8 +92,8 @@ async def test_what_workers_measure_is_added_up(http, bearer, measured):
     assert found["breakers"] == [{"worker": "0", "dependency": "redis", "state": "open"}]
 
 
-async def test_a_bound_token_sees_nothing_that_others_sent(http, bearer, broker, measured):
-    """Rows of all tenants counted in an error budget, lags and findings say how busy others are."""
+async def test_a_bound_token_sees_no_figure_of_other_tenants(http, bearer, broker, measured):
+    """Error budgets, lags and findings over all tenants would reveal the load of others."""
     producer = broker.plain_producer()
     await producer.start()
     await (await producer.send_many("model.metrics", [b"k"] * 500, [b"v"] * 500))
@@ -111,8 +113,8 @@ async def test_a_bound_token_sees_nothing_that_others_sent(http, bearer, broker,
     assert "500" not in answer.text.replace(str(found["as_of_ms"]), "")
 
 
-async def test_a_crowd_costs_one_look(http, bearer, measured, monkeypatch):
-    """The shards are asked once in 30 s and tenant, the workers once for every tenant."""
+async def test_many_readers_cause_one_read(http, bearer, measured, monkeypatch):
+    """The shards are asked once in 30 s for each tenant, the workers once for all tenants."""
     looks, asked = [], []
     survey, of_all = Workers.survey, ShardReader.of_all
 

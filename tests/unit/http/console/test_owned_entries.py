@@ -1,4 +1,4 @@
-"""Whose entry goes when there is no room."""
+"""Which entry of which owner is evicted when there is no room."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from streams.http.console.access.owned_entries import OwnedEntries
 
 
-def test_an_owner_at_its_bound_loses_what_it_used_longest_ago():
-    """And nobody else loses anything."""
+def test_an_owner_at_its_bound_loses_its_least_recently_used_entry():
+    """Entries of other owners stay."""
     entries: OwnedEntries[int] = OwnedEntries(total_max=10, owner_max=2)
     for name, owner in (("a1", "a"), ("a2", "a"), ("b1", "b")):
         entries.put(owner, name, 0)
@@ -20,8 +20,9 @@ def test_an_owner_at_its_bound_loses_what_it_used_longest_ago():
 
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 2)), max_size=60))
 def test_the_owner_with_the_most_makes_room(steps):
-    """Law: bounds hold, the newest entry is there, and an owner with a single entry keeps it, unless
-    all have one only and another owner comes."""
+    """Law: bounds hold, the newest entry is stored, and an owner with a single entry keeps it,
+    unless every owner has one only and another owner arrives.
+    """
     entries: OwnedEntries[int] = OwnedEntries(total_max=5, owner_max=3)
     entries.put("single", "single", -1)
     for number, (owner, what) in enumerate(steps):

@@ -1,4 +1,4 @@
-"""What a page is before any script runs: who may have it, and that nothing in it can be injected."""
+"""HTML pages before any script runs: access, and protection against injection."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ async def _signed_in(http, token: str) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_a_stranger_is_led_to_the_sign_in_page_and_back(http, path):
-    """A link works for whoever may sign in, and shows nothing to whoever may not."""
+async def test_an_unknown_user_is_redirected_to_the_sign_in_page_and_back(http, path):
+    """A link works for a user who may sign in, and shows nothing to others."""
     answer = await http.get(f"{path}?metric=a%26b")
     assert answer.status_code == 303
     where = answer.headers["location"]
@@ -27,8 +27,8 @@ async def test_a_stranger_is_led_to_the_sign_in_page_and_back(http, path):
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_a_page_is_never_kept_and_carries_its_sessions_csrf_token(http, tokens, path):
-    """A page out of a browser's cache would have the token of a session that is over."""
+async def test_a_page_is_not_cached_and_has_its_sessions_csrf_token(http, tokens, path):
+    """A cached page would contain the token of a session that has ended."""
     await _signed_in(http, tokens["read"])
     page = await http.get(path)
     assert page.headers["cache-control"] == "no-store"
@@ -38,15 +38,15 @@ async def test_a_page_is_never_kept_and_carries_its_sessions_csrf_token(http, to
     assert tokens["read"] not in page.text
 
 
-async def test_what_an_address_says_stays_text(http):
-    """The way back comes from the address, so it could be anybody's markup."""
+async def test_text_of_the_url_is_escaped(http):
+    """The return path comes from the URL, so it may contain an attacker's markup."""
     form = await http.get("/sign-in", params={"next": '/"><script>alert(1)</script>'})
     assert "<script>alert" not in form.text
     assert "&lt;script&gt;alert(1)" in form.text
 
 
-async def test_only_an_admins_page_has_the_form_for_patches(http, tokens):
-    """A control that the API would refuse is a promise the page cannot keep."""
+async def test_only_an_admin_sees_the_form_for_patches(http, tokens):
+    """The page must not offer an action that the API refuses."""
     await _signed_in(http, tokens["operate"])
     assert 'id="patch"' not in (await http.get("/dead-letters")).text
     await _signed_in(http, tokens["admin"])
@@ -54,14 +54,14 @@ async def test_only_an_admins_page_has_the_form_for_patches(http, tokens):
 
 
 @pytest.mark.parametrize("path", ["/live/overview", "/live/pipeline", "/live/plans/p"])
-async def test_nothing_is_watched_without_a_token(http, path):
-    """A stream is refused as any other request is: with a status, before it begins."""
+async def test_a_stream_needs_a_token(http, path):
+    """A stream is refused by a status before it begins, like any request."""
     answer = await http.get(path)
     assert answer.status_code == 401
     assert answer.json()["code"] == "unauthenticated"
 
 
-async def test_the_pipeline_is_not_watched_by_one_tenant(http, bearer):
-    """Its counters tell of every tenant."""
+async def test_a_bound_token_cannot_watch_the_pipeline(http, bearer):
+    """The pipeline's counters cover all tenants."""
     answer = await http.get("/live/pipeline", headers=bearer("operate"))
     assert answer.status_code == 403

@@ -1,4 +1,4 @@
-"""Heatmaps: counts that add up, over bounds that compare."""
+"""Heatmaps: counts that add up, over comparable bounds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _row(step: int, found: list[float]) -> tuple[int, list[int], list[int]]:
 
 @given(st.lists(st.lists(values, max_size=4), min_size=1, max_size=3), st.integers(1, 64))
 def test_every_value_is_counted_once(series, buckets):
-    """Whatever the values: each window's counts add up to its values, and bounds ascend."""
+    """The counts of each window add up to its number of values, and bounds ascend."""
     rows = [[_row(60 * i, found) for i, found in enumerate(windows)] for windows in series]
     heatmaps = heatmaps_of(rows, buckets)
     for windows, heatmap in zip(series, heatmaps, strict=True):
@@ -44,7 +44,7 @@ async def _asked(http, bearer, query: str) -> int:
         "metric=x&" + "&".join(f"model=m{n}" for n in range(9)),
     ],
 )  # fmt: skip
-async def test_ranges_that_mean_nothing_are_refused(http, bearer, query):
-    """Before ClickHouse is asked, which is away here: a 503 would mean that it was."""
+async def test_invalid_ranges_are_refused(http, bearer, query):
+    """The check comes before the query: ClickHouse is away here, and a query would give a 503."""
     assert await _asked(http, bearer, query) == 400
     assert await _asked(http, bearer, "model=m&metric=x&buckets=64&from=-30d") == 503

@@ -1,4 +1,4 @@
-"""Workers on other hosts: found by a name, heard on their own ports, gone when they are."""
+"""Workers on other hosts: found by a DNS name, read on their own ports, removed when they end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STATUS = {
 
 @pytest.fixture
 async def worker():
-    """A worker's port on this machine, as another host's would be: its state, and the port."""
+    """A worker's port on this machine in place of another host's: its state, and the port."""
     clock, metrics = SystemClock(), Metrics()
     metrics.state.live_windows.labels("t", "0").set(42)
     state = HealthState(clock)
@@ -44,8 +44,8 @@ async def _look(distant) -> list:
         return await distant.look(http)
 
 
-async def test_a_worker_is_heard_and_measured_where_it_is(worker, tmp_path):
-    """A console in a pod of its own shows the pods that work, each by its name."""
+async def test_a_worker_on_another_host_is_shown_with_its_metrics(worker, tmp_path):
+    """A console in its own pod shows each running pod by its name."""
     state, port = worker
     state.set_status(msgspec.json.encode(STATUS))
     distant = RemoteWorkers(f"localhost:{port}", SystemClock())
@@ -65,8 +65,8 @@ async def test_a_worker_is_heard_and_measured_where_it_is(worker, tmp_path):
     await workers.close()
 
 
-async def test_a_worker_whose_event_loop_is_stuck_is_silent(worker, monkeypatch):
-    """The thread of its port still answers, with what the loop said last."""
+async def test_a_worker_with_a_blocked_event_loop_counts_as_silent(worker, monkeypatch):
+    """The thread of the port still answers, with the last state of the event loop."""
     state, port = worker
     state.set_status(msgspec.json.encode(STATUS))
     (found,) = await _look(RemoteWorkers(f"127.0.0.1:{port}", SystemClock()))
@@ -76,31 +76,31 @@ async def test_a_worker_whose_event_loop_is_stuck_is_silent(worker, monkeypatch)
     assert found.silent
 
 
-async def test_who_is_no_worker_is_not_among_them(worker):
-    """Edge and console stand behind the same name; their ports tell of no partitions."""
+async def test_other_components_are_not_listed_as_workers(worker):
+    """Edge and console share the DNS name; their ports report no partitions."""
     _, port = worker
     assert await _look(RemoteWorkers(f"127.0.0.1:{port}", SystemClock())) == []
 
 
 @pytest.mark.parametrize("status", [b"nonsense", b'{"pid": "x"}'])
-async def test_a_worker_of_another_version_that_is_not_understood_is_left_out(worker, status):
-    """An upgrade must not take the console away."""
+async def test_a_worker_of_an_unknown_version_is_omitted(worker, status):
+    """An upgrade of the workers must not break the console."""
     state, port = worker
     state.set_status(status)
     assert await _look(RemoteWorkers(f"127.0.0.1:{port}", SystemClock())) == []
 
 
-async def test_who_is_away_is_not_among_them(worker):
-    """Neither a dead pod's address nor a name that is not known holds up the others."""
+async def test_absent_workers_are_not_listed(worker):
+    """Neither the address of a dead pod nor an unknown name delays the others."""
     state, port = worker
     state.set_status(msgspec.json.encode(STATUS))
-    # A label may have 63 characters: no resolver has to be asked to know that this is no name.
+    # A label has at most 63 characters, so this name is invalid without a resolver.
     nowhere = "x" * 64
     distant = RemoteWorkers(f"127.0.0.1:1, {nowhere}:9464,127.0.0.1:{port}", SystemClock())
     assert [found.pid for found in await _look(distant)] == [7]
 
 
-async def test_so_many_are_asked_and_no_more(worker, monkeypatch):
+async def test_the_number_of_requested_addresses_is_bounded(worker, monkeypatch):
     """A name with thousands of addresses must not open thousands of connections."""
     state, port = worker
     state.set_status(msgspec.json.encode(STATUS))
@@ -118,14 +118,14 @@ async def test_so_many_are_asked_and_no_more(worker, monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["dia", "dia:", ":9464", "dia:http"])
-def test_what_is_no_address_ends_the_start(text):
-    """In words, and not by an empty page."""
+def test_an_invalid_address_ends_the_start(text):
+    """The error is a message at the start instead of an empty page."""
     with pytest.raises(UsageError, match="DIA_WORKERS_AT"):
         RemoteWorkers(text, SystemClock())
 
 
-async def test_nobody_is_asked_where_none_is_named():
-    """One host: the workers' files are enough."""
+async def test_without_a_name_no_address_is_requested():
+    """On one host the workers' files are enough."""
     distant = RemoteWorkers("", SystemClock())
     await distant.run()
     assert distant.live == []

@@ -1,4 +1,4 @@
-"""Answers that are kept: asked once by a crowd, given again while their source is away."""
+"""Cached answers: one request to the source for many readers, and the last answer during an outage."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ WAITING = "dia_cache_write_behind_entries"
 QUESTION = QueryKey(SERIES, "acme", ("series", 1))
 
 
-class Hands(SystemClock):
-    """A clock that is moved by hand."""
+class ManualClock(SystemClock):
+    """A clock that the test moves."""
 
     moved_s = 0.0
 
@@ -29,7 +29,7 @@ class Hands(SystemClock):
 
 
 class Source:
-    """What is read, and how often it was asked."""
+    """The source of the cache; it counts the requests."""
 
     def __init__(self) -> None:
         self.away = False
@@ -44,8 +44,8 @@ class Source:
 
 
 @pytest.fixture
-def clock() -> Hands:
-    return Hands()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
@@ -57,8 +57,8 @@ async def _get(answers, source, question=QUESTION):
     return json.loads(await answers.get(question, source))
 
 
-async def test_a_crowd_asks_once(answers):
-    """Two hundred browsers that look at the same series are one query."""
+async def test_concurrent_readers_make_one_request(answers):
+    """Two hundred browsers with the same series make one query."""
     source = Source()
     found = await asyncio.gather(*(_get(answers, source) for _ in range(200)))
     assert source.asked == 1
@@ -66,8 +66,8 @@ async def test_a_crowd_asks_once(answers):
     assert not found[0]["degraded"]
 
 
-async def test_while_its_source_is_away_the_last_answer_is_given_and_says_so(answers, clock):
-    """Old figures that look like new ones are worse than none."""
+async def test_during_an_outage_the_last_answer_is_returned_and_marked(answers, clock):
+    """Old figures must be marked as such."""
     source = Source()
     first = await _get(answers, source)
     clock.moved_s += FRESH_S[SERIES] + 1
@@ -79,8 +79,8 @@ async def test_while_its_source_is_away_the_last_answer_is_given_and_says_so(ans
     assert (await _get(answers, source))["degraded"] is False
 
 
-async def test_what_was_never_read_is_an_error(answers):
-    """Nothing is made up."""
+async def test_an_outage_without_an_earlier_answer_is_an_error(answers):
+    """Without an earlier answer the outage is an error."""
     source = Source()
     source.away = True
     with pytest.raises(ShardUnavailable):
@@ -88,7 +88,7 @@ async def test_what_was_never_read_is_an_error(answers):
 
 
 async def test_tenants_and_kinds_never_share_an_answer(answers):
-    """The tenant is part of the name: the same question of two tenants is two questions."""
+    """The tenant is part of the key: the same query of two tenants has two entries."""
     source = Source()
     questions = [
         QueryKey(kind, tenant, ("series", 1))
@@ -99,8 +99,8 @@ async def test_tenants_and_kinds_never_share_an_answer(answers):
     assert len(set(found)) == len(questions) == len({question.name for question in questions})
 
 
-async def test_redis_away_costs_a_reader_nothing(clock):
-    """Caches fail open: answers come from the source, and are kept in the process."""
+async def test_an_outage_of_redis_does_not_affect_readers(clock):
+    """The cache fails open: answers come from the source and are kept in the process."""
     shared, metrics, source = MemoryShared(clock), Metrics(), Source()
     shared.stop()
     answers = ResponseCache(shared_layer(shared, clock, metrics), clock, metrics)
@@ -109,9 +109,10 @@ async def test_redis_away_costs_a_reader_nothing(clock):
     await answers.close()
 
 
-async def test_answers_are_kept_behind_the_back_of_who_asked(clock):
-    """A Redis that hangs or is away must not be waited for; when it is there, and at a stop, what
-    others may need is written."""
+async def test_answers_are_written_to_redis_in_the_background(clock):
+    """Readers do not wait for a hanging or absent Redis. Queued answers are written when it is
+    available, and at a stop.
+    """
     shared, metrics, source = MemoryShared(clock), Metrics(), Source()
     shared.stop()
     answers = ResponseCache(shared_layer(shared, clock, metrics), clock, metrics)
@@ -119,17 +120,21 @@ async def test_answers_are_kept_behind_the_back_of_who_asked(clock):
     assert metrics.registry.get_sample_value(WAITING, {"cache": KEPT.name}) == 1
     clock.moved_s += FRESH_S[SERIES] + 1
     source.away = True
-    assert await _get(answers, source) == {**first, "degraded": True}, "it is not lost meanwhile"
+    assert await _get(answers, source) == {**first, "degraded": True}, (
+        "the queued answer must not be lost"
+    )
     shared.restart()
     await answers.close()
     assert metrics.registry.get_sample_value(WAITING, {"cache": KEPT.name}) == 0
     other = ResponseCache(shared_layer(shared, clock, Metrics()), clock, Metrics())
-    assert await _get(other, source) == {**first, "degraded": True}, "another process has it too"
+    assert await _get(other, source) == {**first, "degraded": True}, (
+        "another process must get the answer from Redis"
+    )
     await other.close()
 
 
-async def test_what_waits_to_be_kept_is_bounded(clock):
-    """A day without Redis must not fill the memory, nor make anybody wait."""
+async def test_the_queue_of_answers_is_bounded(clock):
+    """A day without Redis must neither fill the memory nor delay a reader."""
     shared, metrics, source = MemoryShared(clock), Metrics(), Source()
     shared.stop()
     answers = ResponseCache(shared_layer(shared, clock, metrics), clock, metrics)

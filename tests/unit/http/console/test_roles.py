@@ -1,4 +1,4 @@
-"""Who may do what: every path of the API, with every kind of token."""
+"""Permissions: every path of the API with every kind of token."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def _url(path: str) -> str:
     return path.replace("{plan}", "1-1")
 
 
-def test_what_is_served_is_what_is_described(process):
-    """A path that nobody described is tested by nobody."""
+def test_served_paths_equal_the_described_ones(process):
+    """Paths without a description would not be tested here."""
     served = {
         (method.lower(), route.path)
         for route in api_routes(process.console)
@@ -44,43 +44,45 @@ def test_what_is_served_is_what_is_described(process):
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
-async def test_nothing_is_answered_without_a_token(http, method, path):
-    """Not even whether a thing exists."""
+async def test_every_path_needs_a_token(http, method, path):
+    """Not even whether a resource exists."""
     assert (await http.request(method, _url(path))).status_code == 401
 
 
 @pytest.mark.parametrize(("method", "path"), [one for one in OPERATIONS if one[0] == "post"])
 async def test_a_reader_changes_nothing(http, bearer, method, path):
-    """Read, operate, admin: each includes those before it, and no more."""
+    """Read, operate, admin: each role includes the ones before it."""
     answer = await http.request(method, _url(path), headers=bearer("read"), json={})
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
 
 @pytest.mark.parametrize("path", sorted(NEEDS_ADMIN))
-async def test_the_whole_is_for_tokens_of_the_whole(http, bearer, path):
-    """Counters and patterns reach every tenant."""
+async def test_paths_over_all_tenants_need_a_token_for_all(http, bearer, path):
+    """Counters and patterns cover every tenant."""
     method = "get" if path == "/api/pipeline" else "post"
     for name in ("read", "operate", "stranger"):
         answer = await http.request(method, path, headers=bearer(name), json={})
         assert answer.status_code == 403
 
 
-async def test_an_operator_of_a_tenant_mends_nothing_into_another(http, bearer):
+async def test_an_operator_of_a_tenant_cannot_patch(http, bearer):
     """A patch may write any tenant into a record."""
     for body in ({"patch": [{"op": "remove", "path": "/x"}]}, {"target": "train.results"}):
         answer = await http.post("/api/dlq/plans", headers=bearer("operate"), json=body)
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
 
-async def test_code_is_taken_from_nobody(http, bearer):
+async def test_transforms_are_refused(http, bearer):
     """The command runs transforms of its user; a server would run those of its clients."""
     body = {"transform": "os:system"}
     answer = await http.post("/api/dlq/plans", headers=bearer("admin"), json=body)
     assert answer.status_code == 400
 
 
-async def test_a_bug_tells_the_log_and_not_the_client(http, bearer, process, monkeypatch):
-    """A trace shows values, and values may be secrets."""
+async def test_an_internal_error_goes_to_the_log_and_not_to_the_client(
+    http, bearer, process, monkeypatch
+):
+    """A traceback shows values, which may be secrets."""
 
     async def broken(*given):
         raise RuntimeError("password=hunter2")
@@ -93,7 +95,7 @@ async def test_a_bug_tells_the_log_and_not_the_client(http, bearer, process, mon
 
 @pytest.mark.parametrize("path", ["/api/series/", "/overview/", "/healthz/", "/api/"])
 async def test_a_trailing_slash_is_an_unknown_path(http, process, path):
-    """A redirection would name http:// behind a proxy that ends TLS: a token in clear text."""
+    """A redirect behind a proxy that ends TLS would name http://: a token in clear text."""
     answer = await http.get(path)
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
@@ -107,7 +109,7 @@ async def test_a_trailing_slash_is_an_unknown_path(http, process, path):
     ["/api/series?model=m&metric=x", "/api/simulations?", "/api/models?", "/api/dlq/letters?"],
 )
 @pytest.mark.parametrize("who", ["read", "admin"])
-async def test_an_empty_tenant_is_no_tenant(http, bearer, path, who):
-    """Least of all every tenant; nor does it fall back to the token's own."""
+async def test_an_empty_tenant_is_refused(http, bearer, path, who):
+    """An empty tenant means neither every tenant nor the token's own."""
     answer = await http.get(f"{path}&tenant=", headers=bearer(who))
     assert (answer.status_code, answer.json()["code"]) == (400, "unreadable")

@@ -1,4 +1,4 @@
-"""GET /api/series before ClickHouse is asked: who is refused, and why."""
+"""GET /api/series before the query to ClickHouse: refusals and their reasons."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SERIES = "/api/series?model=m&metric=x"
 
 
 async def test_without_a_token_there_is_no_answer(http):
-    """Neither with a wrong one, nor with a cookie somebody made up."""
+    """Neither a wrong token nor an invented cookie gets an answer."""
     assert (await http.get(SERIES)).status_code == 401
     for shown in ("Bearer x", "Basic Og==", "Bearer dia_00000000_" + "x" * 43):
         answer = await http.get(SERIES, headers={"Authorization": shown})
@@ -23,13 +23,13 @@ async def test_without_a_token_there_is_no_answer(http):
 
 
 async def test_a_bound_token_reads_its_tenant_only(http, bearer):
-    """The tenant comes from the token; naming another one is refused, not ignored."""
+    """The tenant comes from the token; naming another one is refused."""
     answer = await http.get(f"{SERIES}&tenant=globex", headers=bearer("read"))
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
 
 async def test_a_token_for_all_has_to_name_a_tenant(http, bearer):
-    """No tenant is never all tenants."""
+    """A missing tenant must not mean all tenants."""
     assert (await http.get(SERIES, headers=bearer("admin"))).status_code == 400
 
 
@@ -43,21 +43,21 @@ async def test_a_token_for_all_has_to_name_a_tenant(http, bearer):
         "model=m&metric=x&from=99999999999999999999",
     ],
 )  # fmt: skip
-async def test_a_parameter_that_means_nothing_is_named(http, bearer, query):
-    """A guess would be an answer to another question."""
+async def test_an_invalid_parameter_is_named(http, bearer, query):
+    """A guess would answer another query."""
     answer = await http.get(f"/api/series?{query}", headers=bearer("read"))
     assert (answer.status_code, answer.json()["code"]) == (400, "unreadable")
 
 
 @pytest.mark.parametrize("name", ["a%00b", "%E2%80%AEevil", "%1b%5b2J"])
-async def test_a_name_that_ingest_takes_can_be_asked_for(http, bearer, name):
-    """Else a sender could count where nobody can look."""
+async def test_every_name_that_ingest_accepts_can_be_queried(http, bearer, name):
+    """Otherwise a client could store series that cannot be queried."""
     answer = await http.get(f"/api/series?model={name}&metric=x", headers=bearer("read"))
     assert answer.json()["code"] == "shard_unavailable"
 
 
 async def test_a_shard_that_is_away_is_a_503_that_names_no_address(http, bearer):
-    """Clients come back later; where servers stand is not their business."""
+    """Clients retry later; addresses of servers are internal."""
     answer = await http.get(SERIES, headers=bearer("read"))
     assert (answer.status_code, answer.json()["code"]) == (503, "shard_unavailable")
     assert answer.headers["retry-after"] == "5"
@@ -65,11 +65,12 @@ async def test_a_shard_that_is_away_is_a_503_that_names_no_address(http, bearer)
 
 
 @pytest.mark.parametrize("path", ["/api/series", "/api/range"])
-async def test_the_last_hour_is_answered_also_when_it_is_an_hour_later(
+async def test_the_last_hour_has_an_answer_during_an_outage(
     process, http, bearer, monkeypatch, path
 ):
-    """Time goes on while a shard is away: "the last hour" still has its last good answer, which
-    says when it was read. Hours of other names have none."""
+    """During an outage "the last hour" still has its last answer, with the time of its read. Hours
+    of other names have none.
+    """
     away = False
 
     async def rows(self, query, table, *, parts=False):

@@ -1,4 +1,4 @@
-"""Questions to shards: what the workers call away is not asked, what fails again and again neither."""
+"""Queries to shards: none to a shard that workers report as absent, or that fails repeatedly."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
 from streams.http.console.shards import BREAKER, ShardReader
 
-# Port 9 is discard: nothing listens there.
+# Port 9 is discard: no server listens there.
 TWO = Settings(clickhouse_shards="http://127.0.0.1:9,http://127.0.0.1:9")
 
 
-async def test_a_shard_that_the_workers_call_away_is_left_alone():
-    """What is down or overloaded is not asked whether it still is; its breaker learns nothing."""
+async def test_a_shard_that_workers_report_as_absent_is_not_queried():
+    """An absent or overloaded shard gets no queries; its breaker records no call."""
     reader = ShardReader(TWO, SystemClock(), Metrics(), away=lambda shard: shard == 1)
     for _ in range(BREAKER.failures + 1):
         with pytest.raises(ShardUnavailable, match="the workers report"):
@@ -24,8 +24,8 @@ async def test_a_shard_that_the_workers_call_away_is_left_alone():
     await reader.close()
 
 
-async def test_a_shard_that_fails_again_and_again_is_left_alone():
-    """Each try would cost its reader a timeout."""
+async def test_a_shard_that_fails_repeatedly_is_not_queried():
+    """Each attempt would cost its reader a timeout."""
     reader = ShardReader(TWO, SystemClock(), Metrics())
     for _ in range(BREAKER.failures):
         with pytest.raises(ShardUnavailable):

@@ -1,4 +1,4 @@
-"""Old records given up from the console: a plan first, an order that is noted, nothing of tenants."""
+"""Shedding from the console: a plan first, an audited order, and no data of tenants."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PLAN = {"topic": "model.metrics", "before": "2100-01-01"}
 
 @pytest.fixture
 async def backlog(broker):
-    """Four records that nobody has read, all of one partition."""
+    """Four unread records, all in one partition."""
     for _ in range(4):
         broker.log(HERE).append(broker._cluster.entry(HERE, b"acme", b"{}", (), None))
 
@@ -27,7 +27,7 @@ async def orders(broker):
     return await read_orders(await broker.admin(), DIA_GROUP, [HERE])
 
 
-async def test_a_plan_changes_nothing_and_says_what_it_costs(http, bearer, broker, backlog):
+async def test_a_plan_changes_nothing_and_states_its_consequences(http, bearer, broker, backlog):
     """The same sentences as `dia shed plan`."""
     answer = await http.post("/api/shed/plan", headers=bearer("admin"), json=PLAN)
     assert answer.status_code == 200, answer.text
@@ -38,8 +38,8 @@ async def test_a_plan_changes_nothing_and_says_what_it_costs(http, bearer, broke
     assert await orders(broker) == {}
 
 
-async def test_an_order_is_given_noted_and_listed(http, bearer, broker, backlog, tmp_path):
-    """Who, when, which offsets, why: before it is done, and after."""
+async def test_an_order_is_made_audited_and_listed(http, bearer, broker, backlog, tmp_path):
+    """The audit has author, time, offsets and reason, before the order and after it."""
     body = {**PLAN, "reason": "a dead client"}
     answer = await http.post("/api/shed/orders", headers=bearer("admin"), json=body)
     assert answer.status_code == 202, answer.text
@@ -60,8 +60,8 @@ async def test_an_order_is_given_noted_and_listed(http, bearer, broker, backlog,
     assert (subject["offsets"], subject["reason"]) == ({"0": [0, 4]}, "a dead client")
 
 
-async def test_an_order_that_waits_is_taken_back(http, bearer, broker, backlog):
-    """Once, and then there is nothing to take back."""
+async def test_a_waiting_order_is_withdrawn(http, bearer, broker, backlog):
+    """A second withdrawal finds no order."""
     body = {**PLAN, "reason": "x"}
     assert (await http.post("/api/shed/orders", headers=bearer("admin"), json=body)).is_success
     asked = {"topic": "model.metrics"}
@@ -76,8 +76,10 @@ JOBS = TopicPartition(SIMULATION_REQUEST.name, 1)
 
 
 @pytest.mark.parametrize("where", [HERE, JOBS], ids=["batch agent", "job agent"])
-async def test_what_cannot_be_opened_is_given_up_as_by_the_command(http, bearer, broker, where):
-    """It stops its partition until somebody orders that: the console must not send people away."""
+async def test_an_unreadable_batch_is_skipped_as_by_the_command(http, bearer, broker, where):
+    """The batch stops its partition until an operator orders a skip, which the console must
+    support.
+    """
     log = broker.log(where)
     for _ in range(4):
         log.append(broker._cluster.entry(where, b"acme", b"{}", (), None))
@@ -100,7 +102,7 @@ async def test_what_cannot_be_opened_is_given_up_as_by_the_command(http, bearer,
 
 
 async def test_a_log_that_takes_too_long_to_read_names_the_command(http, bearer, monkeypatch):
-    """A browser must not wait for a backlog of hours."""
+    """A browser must not wait for a read of hours."""
 
     async def endless(*args):
         await asyncio.Event().wait()
@@ -128,8 +130,8 @@ async def test_a_log_that_takes_too_long_to_read_names_the_command(http, bearer,
         ({"topic": "model.metrics", "reason": "x", "unreadable": True}, 409),
     ],
 )
-async def test_what_cannot_be_ordered_is_refused(http, bearer, broker, backlog, body, status):
-    """Named, and nothing is ordered."""
+async def test_an_invalid_order_is_refused(http, bearer, broker, backlog, body, status):
+    """The answer names the reason, and no order is made."""
     answer = await http.post("/api/shed/orders", headers=bearer("admin"), json=body)
     assert answer.status_code == status, answer.text
     assert await orders(broker) == {}

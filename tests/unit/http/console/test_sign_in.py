@@ -1,4 +1,4 @@
-"""Browsers: a token becomes a cookie, and what the cookie alone may not do."""
+"""Browsers: a token is exchanged for a cookie, and requests that need more than the cookie."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from streams.http.console.access.sessions import (
 from streams.http.console.serving import SIGN_INS_MAX, ConsoleProcess
 
 
-class Hands:
-    """A clock that is moved by hand, and a token."""
+class ManualClock:
+    """A clock that the test moves, and a token."""
 
     now_s = 1000.0
     token = AccessToken(id="00000000", tenant="acme", role="read", sha256="", created_ms=0)
@@ -40,7 +40,7 @@ async def _sign_in(http, token: str, **fields: str):
 
 
 async def test_the_cookie_holds_no_token_and_no_script_can_read_it(http, tokens):
-    """Whoever steals a cookie from a disk or a log must not get a token with it."""
+    """A cookie stolen from a disk or a log must not reveal the token."""
     answer = await _sign_in(http, tokens["read"], next="/explore?tenant=acme")
     assert (answer.status_code, answer.headers["location"]) == (303, "/explore?tenant=acme")
     cookie = answer.headers["set-cookie"]
@@ -56,14 +56,14 @@ async def test_the_cookie_holds_no_token_and_no_script_can_read_it(http, tokens)
     "onward",
     ["//evil.example", "https://evil.example", "/\\evil.example", "x", "/a\nb", "/\t/e", "//["],
 )
-async def test_signing_in_leads_nowhere_else(http, tokens, onward):
-    """An open redirection would lend our name to others."""
+async def test_signing_in_redirects_to_the_same_site_only(http, tokens, onward):
+    """An open redirect would support phishing."""
     answer = await _sign_in(http, tokens["read"], next=onward)
     assert answer.headers["location"] == "/"
 
 
-async def test_a_wrong_token_begins_nothing(http):
-    """And says no more than that."""
+async def test_a_wrong_token_begins_no_session(http):
+    """The answer gives no further detail."""
     answer = await _sign_in(http, "dia_00000000_" + "x" * 43)
     assert answer.headers["location"].startswith("/sign-in?refused=1")
     assert "set-cookie" not in answer.headers
@@ -71,7 +71,7 @@ async def test_a_wrong_token_begins_nothing(http):
 
 
 async def test_a_revoked_token_ends_its_sessions(http, tokens, tmp_path):
-    """Else a stolen browser would outlive the token by hours."""
+    """Otherwise a stolen session would outlive the token by hours."""
     await _sign_in(http, tokens["read"])
     assert (await http.get("/session")).status_code == 200
     TokenFile.of(tmp_path).revoke(tokens["read"].split("_")[1])
@@ -79,7 +79,7 @@ async def test_a_revoked_token_ends_its_sessions(http, tokens, tmp_path):
 
 
 async def test_an_unsafe_request_needs_the_sessions_csrf_token(http, tokens):
-    """The cookie comes along wherever a browser is led; the CSRF token does not."""
+    """A browser sends the cookie with every cross-site request, but not the CSRF token."""
     await _sign_in(http, tokens["read"])
     csrf = (await http.get("/session")).json()["csrf"]
     for shown in ({}, {"csrf": "x"}, {"csrf": csrf[:-1]}):
@@ -93,8 +93,8 @@ async def test_an_unsafe_request_needs_the_sessions_csrf_token(http, tokens):
     assert (await http.get("/session")).status_code == 401
 
 
-async def test_another_site_cannot_sign_somebody_in(http, tokens):
-    """Work done in somebody else's session is told to somebody else."""
+async def test_another_site_cannot_sign_a_user_in(http, tokens):
+    """Otherwise a user would work in the attacker's session."""
     answer = await http.post(
         "/session", data={"token": tokens["read"]}, headers={"Sec-Fetch-Site": "cross-site"}
     )
@@ -103,7 +103,7 @@ async def test_another_site_cannot_sign_somebody_in(http, tokens):
 
 
 async def test_every_answer_forbids_foreign_scripts_and_frames(http):
-    """Also those of errors, which attackers choose."""
+    """Also error answers, which attackers can choose."""
     for path in ("/session", "/nowhere", "/healthz", "/openapi.json"):
         headers = (await http.get(path)).headers
         assert "default-src 'none'" in headers["content-security-policy"]
@@ -112,9 +112,9 @@ async def test_every_answer_forbids_foreign_scripts_and_frames(http):
         assert "cache-control" in headers
 
 
-def test_sessions_end_by_age_and_by_idleness():
-    """A browser that was left open is not a door for ever."""
-    hands = Hands()
+def test_sessions_end_by_age_and_by_inactivity():
+    """A browser that was left open must not stay signed in."""
+    hands = ManualClock()
     sessions = SessionStore(hands)
     name = sessions.begin(hands.token)
     hands.now_s += IDLE_S + 1
@@ -128,8 +128,8 @@ def test_sessions_end_by_age_and_by_idleness():
 
 
 def test_a_token_has_few_sessions_and_ends_its_own():
-    """A token that signs in again and again, which used to end the sessions of all others (A17)."""
-    hands = Hands()
+    """A token that signs in repeatedly must not end the sessions of others."""
+    hands = ManualClock()
     sessions = SessionStore(hands)
     victim = sessions.begin(replace(hands.token, id="11111111", tenant="globex"))
     first = sessions.begin(hands.token)
@@ -141,9 +141,9 @@ def test_a_token_has_few_sessions_and_ends_its_own():
     assert len(sessions._names) == TOKEN_SESSIONS_MAX + 1
 
 
-def test_many_tokens_fill_only_their_own_places():
-    """Beyond the bound of all, the token with the most sessions loses one."""
-    hands = Hands()
+def test_sessions_of_many_tokens_are_bounded():
+    """Beyond the total bound, the token with the most sessions loses one."""
+    hands = ManualClock()
     sessions = SessionStore(hands)
     victim = sessions.begin(replace(hands.token, id="victim"))
     for number in range(SESSIONS_MAX // TOKEN_SESSIONS_MAX + 10):
@@ -153,9 +153,11 @@ def test_many_tokens_fill_only_their_own_places():
     assert sessions.find(victim) is not None
 
 
-def test_a_session_gets_other_names_and_ends_under_all_of_them():
-    """A name that leaked serves for minutes; requests under way with the former one are answered."""
-    hands = Hands()
+def test_a_renamed_session_ends_under_all_of_its_names():
+    """A leaked session name is valid for minutes; running requests with the former name are
+    answered.
+    """
+    hands = ManualClock()
     sessions = SessionStore(hands)
     name = sessions.begin(hands.token)
     session = sessions.find(name)
@@ -175,7 +177,7 @@ def test_a_session_gets_other_names_and_ends_under_all_of_them():
 
 
 async def test_signing_in_again_ends_the_session_before(http, tokens):
-    """A browser has one session: the one before would live on unseen (A40b)."""
+    """A browser has one session: an older one would stay open unnoticed."""
     await _sign_in(http, tokens["read"])
     before = http.cookies[COOKIE]
     await _sign_in(http, tokens["read"])
@@ -200,7 +202,7 @@ async def test_a_page_renews_the_name_of_an_old_session(process, http, tokens):
 
 
 async def test_wrong_sign_ins_are_limited_by_token_and_address(http, tokens):
-    """A guess costs an attempt; the token of somebody else is not locked by them (A18)."""
+    """Each guess uses an attempt; guesses do not lock another user's token."""
     guess = {"token": f"dia_{tokens['read'].split('_')[1]}_" + "x" * 43}
     answers = [await http.post("/session", json=guess) for _ in range(TOKEN_MAX + 1)]
     assert [one.status_code for one in answers] == [401] * TOKEN_MAX + [429]
@@ -211,14 +213,14 @@ async def test_wrong_sign_ins_are_limited_by_token_and_address(http, tokens):
     for number in range(ADDRESS_MAX):
         await http.post("/session", json={"token": f"dia_{number:08x}_" + "x" * 43})
     assert (await _sign_in(http, tokens["operate"])).status_code == 429
-    # A token that is shown with each request is looked at all the same.
+    # A token that comes with each request is still checked.
     headers = {"Authorization": f"Bearer {tokens['operate']}"}
     http.cookies.clear()
     assert (await http.get("/session", headers=headers)).status_code == 200
 
 
 async def test_another_address_is_not_locked_out(process, tokens):
-    """Whoever knows an id, which is no secret, would keep its holder from signing in."""
+    """A token id is not secret: a user who knows it must not be able to lock out its holder."""
     guess = {"token": f"dia_{tokens['read'].split('_')[1]}_" + "x" * 43}
     for address, token, status in (
         *(("192.0.2.1", guess["token"], status) for status in [401] * TOKEN_MAX + [429]),
@@ -230,7 +232,7 @@ async def test_another_address_is_not_locked_out(process, tokens):
 
 
 async def test_a_token_begins_few_sessions_a_minute(http, tokens):
-    """Each is a name to keep and to look for."""
+    """Each session takes memory and look-up time."""
     for _ in range(SIGN_INS_MAX):
         assert (await _sign_in(http, tokens["read"])).status_code == 303
     refused = await _sign_in(http, tokens["read"])
@@ -239,14 +241,14 @@ async def test_a_token_begins_few_sessions_a_minute(http, tokens):
 
 
 @pytest.mark.parametrize("origin", ["http://[", "http://[::1", "//[x"])
-async def test_an_origin_that_is_none_is_unreadable(http, tokens, origin):
-    """It used to be an error of ours, with a traceback for each (A42)."""
+async def test_an_invalid_origin_is_a_client_error(http, tokens, origin):
+    """An invalid origin is a client error, without a traceback."""
     answer = await http.post("/session", json={"token": tokens["read"]}, headers={"Origin": origin})
     assert (answer.status_code, answer.json()["code"]) == (400, "unreadable")
 
 
-async def test_under_tls_the_cookie_is_of_this_host_and_tls_alone(console_settings, tokens, broker):
-    """Neither a neighbour under the same domain nor plain HTTP can set or see it."""
+async def test_under_tls_the_cookie_is_bound_to_host_and_tls(console_settings, tokens, broker):
+    """Neither another host of the domain nor plain HTTP can set or see it."""
     made = ConsoleProcess(console_settings, app, broker, SystemClock(), Metrics(), secure=True)
     transport = httpx.ASGITransport(made.app())
     async with httpx.AsyncClient(transport=transport, base_url="https://console") as client:
@@ -262,6 +264,6 @@ async def test_under_tls_the_cookie_is_of_this_host_and_tls_alone(console_settin
         assert (await client.get("/session")).status_code == 401
 
 
-async def test_without_tls_no_browser_is_told_to_insist_on_it(http):
-    """A console on loopback would be lost to it for a year."""
+async def test_without_tls_no_hsts_header_is_sent(http):
+    """Otherwise browsers would refuse a console on loopback for a year."""
     assert "strict-transport-security" not in (await http.get("/healthz")).headers

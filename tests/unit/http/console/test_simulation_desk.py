@@ -1,4 +1,4 @@
-"""Cancelling a simulation from the console: a request like any other, which the pipeline takes."""
+"""Cancelling a simulation from the console: an ordinary request record for the pipeline."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LIMITS = Limits(300, 604_800)
 
 
 def _events(broker) -> list:
-    """What the simulator would be given, decoded as it decodes."""
+    """The requests that the simulator reads, decoded as it decodes them."""
     found = []
     for partition in range(SIMULATION_REQUEST.partitions):
         tp = TopicPartition(SIMULATION_REQUEST.name, partition)
@@ -27,7 +27,7 @@ def _events(broker) -> list:
 
 @pytest.mark.parametrize("name", ["operate", "admin"])
 async def test_a_cancellation_is_a_request_of_its_tenant(http, bearer, broker, name):
-    """It names the key to end, and waits behind nothing of lower priority."""
+    """It names the key to cancel, and has the highest priority."""
     before_ms = SystemClock().now_ms()
     body = {"idempotency_key": "k", "model_id": "m"}
     if name == "admin":
@@ -41,8 +41,8 @@ async def test_a_cancellation_is_a_request_of_its_tenant(http, bearer, broker, n
     assert (asked.cancels, asked.priority) == ("k", 9)
 
 
-async def test_nobody_cancels_for_another_tenant(http, bearer, broker):
-    """Nor for every tenant at once."""
+async def test_a_bound_token_cannot_cancel_for_another_tenant(http, bearer, broker):
+    """Nor for all tenants at once."""
     body = {"idempotency_key": "k", "model_id": "m", "tenant": "globex"}
     refused = await http.post("/api/simulations/cancel", headers=bearer("operate"), json=body)
     assert refused.status_code == 403

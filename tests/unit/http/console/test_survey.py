@@ -1,4 +1,4 @@
-"""Of all that workers measure, the console reads what it shows, and that as it is."""
+"""The console parses only the workers' metrics that it shows, unchanged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from streams.http.console.pipeline.workers import READ, Workers
 
 @pytest.fixture
 def text() -> str:
-    """What a worker tells, with a number of every kind that is read."""
+    """The metrics text of a worker, with a value of every kind that is parsed."""
     metrics = Metrics()
     where = ("model.metrics", "0")
     for number, gauge in enumerate((metrics.state.live_windows, metrics.state.unacked_rows)):
@@ -38,8 +38,8 @@ def survey(tmp_path, monkeypatch, text):
     return Workers(tmp_path, "127.0.0.1", SystemClock()).survey
 
 
-async def test_nothing_of_what_is_read_is_lost(survey, text):
-    """Lines are chosen before they are parsed: each must come out as if all had been parsed."""
+async def test_selected_lines_parse_like_the_whole_text(survey, text):
+    """Lines are selected before parsing: each must equal the result of parsing all."""
     found = await survey()
     every = [
         (one.name.removeprefix(PREFIX), one.labels, one.value)
@@ -54,8 +54,8 @@ async def test_nothing_of_what_is_read_is_lost(survey, text):
     assert found.total("jobs_waiting", lane="high") == 3
 
 
-def test_every_name_that_is_read_is_one_that_workers_tell():
-    """A misspelt one would read unknown for ever."""
+def test_every_selected_name_is_a_metric_of_workers():
+    """A misspelt name would always be unknown."""
     names = set()
     for family in Metrics().registry.collect():
         name = family.name.removeprefix(PREFIX)
@@ -63,8 +63,8 @@ def test_every_name_that_is_read_is_one_that_workers_tell():
     assert names >= READ
 
 
-async def test_what_is_not_read_cannot_be_asked_for(survey):
-    """Zero would be a number; nobody read one."""
+async def test_an_unselected_metric_raises(survey):
+    """An unparsed metric must not be zero."""
     found = await survey()
     with pytest.raises(AssertionError):
         found.total("records_read_total")

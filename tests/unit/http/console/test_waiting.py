@@ -1,4 +1,4 @@
-"""Requests without a result: exactly those of the tenant that are neither passed nor answered."""
+"""Requests without a result: exactly those of the tenant that are neither passed nor finished."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PLACES = [
 
 
 class Rows:
-    """Plays the shards: the rows of requests that are finished."""
+    """Stands in for the shards: the rows of finished requests."""
 
     def __init__(self, finished: set[tuple[int, int]]) -> None:
         self.finished = finished
@@ -48,7 +48,7 @@ def _value(tenant: str, key: str) -> bytes:
 
 
 async def _filled(records: list[tuple[int, bytes, bytes]], committed: dict[int, int]):
-    """A broker with these (partition, key, value), and what the group has committed."""
+    """A broker with these (partition, key, value), and the group's committed offsets."""
     broker = MemoryBroker(SystemClock())
     await (await broker.admin()).create_topics(wanted_topics(app.topology))
     producer = broker.transactional_producer("fill")
@@ -83,14 +83,15 @@ requests = st.lists(
 
 @settings(max_examples=40, deadline=None)
 @given(requests)
-def test_what_waits_is_what_is_neither_passed_nor_finished(drawn):
-    """A request that is shown though it is done is cancelled in vain; one that is not shown is
-    missed for ever."""
+def test_waiting_requests_are_neither_passed_nor_finished(drawn):
+    """A finished request in the list would be cancelled in vain; a missing one would stay
+    unnoticed.
+    """
     asyncio.run(_law(drawn))
 
 
 async def _law(drawn) -> None:
-    # What the offset passed lies before everything else of its partition.
+    # The passed offset lies before all other records of its partition.
     order = sorted(drawn, key=lambda one: one[2] != "passed")
     records = [
         (partition, tenant.encode(), _value(tenant, f"k{number}"))
@@ -111,8 +112,8 @@ async def _law(drawn) -> None:
     assert told["complete"]
 
 
-async def test_they_are_told_as_they_were_asked_for(monkeypatch):
-    """Enough to find one again, and to cancel it."""
+async def test_waiting_requests_are_shown_with_their_fields(monkeypatch):
+    """Enough to find a request again, and to cancel it."""
     broker, _ = await _filled([(0, MINE.encode(), _value(MINE, "k"))], {})
     rows = Rows(set())
     [one] = (await _waiting(broker, rows).of(MINE))["requests"]
@@ -135,8 +136,8 @@ async def test_they_are_told_as_they_were_asked_for(monkeypatch):
         (MINE.encode(), None),
     ],
 )
-async def test_what_will_be_a_dead_letter_is_nobodys(key, value):
-    """A record whose key and value name two tenants must be shown to neither."""
+async def test_a_record_with_two_tenants_is_not_shown(key, value):
+    """A record whose key and value name different tenants must not be shown to either."""
     broker, _ = await _filled([(0, key, value)], {})
     waiting = _waiting(broker, Rows(set()))
     assert (await waiting.of(MINE))["requests"] == []
@@ -144,8 +145,8 @@ async def test_what_will_be_a_dead_letter_is_nobodys(key, value):
 
 
 @pytest.mark.parametrize("bound", ["READ_MAX", "LISTED_MAX"])
-async def test_a_list_that_is_cut_says_so(monkeypatch, bound):
-    """Half of what waits must not look like all of it."""
+async def test_an_incomplete_list_says_so(monkeypatch, bound):
+    """A part of the list must not look complete."""
     monkeypatch.setattr(module, bound, 3)
     broker, _ = await _filled([(0, MINE.encode(), _value(MINE, f"k{n}")) for n in range(5)], {})
     told = await _waiting(broker, Rows(set())).of(MINE)
@@ -153,7 +154,7 @@ async def test_a_list_that_is_cut_says_so(monkeypatch, bound):
     assert not told["complete"]
 
 
-async def test_nothing_is_asked_of_clickhouse_when_nothing_waits():
+async def test_clickhouse_is_not_queried_without_waiting_requests():
     """Most tenants have no open request most of the time."""
     broker, _ = await _filled([(0, OTHER.encode(), _value(OTHER, "k"))], {})
     rows = Rows(set())

@@ -1,4 +1,4 @@
-"""An edge over a broker in memory: asked in process, or over a port of this machine."""
+"""An edge on a memory broker, requested in process or over a local port."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TENANT = "acme"
 
 @pytest.fixture
 def tokens(tmp_path) -> dict[str, str]:
-    """A token of each role, all but the admin's bound to one tenant; and one of another tenant."""
+    """One token of each role, bound to one tenant except the admin's; and one of another tenant."""
     file, now_ms = TokenFile.of(tmp_path), SystemClock().now_ms()
     found = {
         role.name.lower(): file.create(
@@ -55,7 +55,7 @@ async def make_topics(broker: MemoryBroker) -> None:
 
 
 def in_the_log(broker: MemoryBroker, topic: str = "model.metrics") -> list[tuple[bytes, bytes]]:
-    """(key, value) of everything a consumer would see."""
+    """(key, value) of all records that a consumer sees."""
     found = []
     for partition in range(app.topics[topic].partitions):
         batch = broker.log(TopicPartition(topic, partition)).read_committed(0, 99_999)
@@ -65,7 +65,7 @@ def in_the_log(broker: MemoryBroker, topic: str = "model.metrics") -> list[tuple
 
 @pytest.fixture
 async def process(edge_settings, tokens, broker) -> AsyncIterator[EdgeProcess]:
-    """Its lanes run; their topics exist."""
+    """A process with running lanes and existing topics."""
     await make_topics(broker)
     made = EdgeProcess(edge_settings, app.topology, broker, SystemClock(), Metrics())
     lanes = asyncio.create_task(made.intake.run())
@@ -77,7 +77,7 @@ async def process(edge_settings, tokens, broker) -> AsyncIterator[EdgeProcess]:
 
 @pytest.fixture
 async def http(process, tokens) -> AsyncIterator[httpx.AsyncClient]:
-    """Asks the application without a port, as one who may post."""
+    """A client that calls the application without a port, with a token that may post."""
     transport = httpx.ASGITransport(process.app(), raise_app_exceptions=True)
     headers = {"Authorization": f"Bearer {tokens['operate']}"}
     async with httpx.AsyncClient(
@@ -95,7 +95,7 @@ class NoResults:
 
 @pytest.fixture
 def served(edge_settings, tokens, broker) -> Iterator[str]:
-    """The address of an edge that really listens, on a loop of its own."""
+    """The address of an edge that listens, on its own event loop."""
 
     @asynccontextmanager
     async def edge() -> AsyncIterator[Starlette]:
@@ -120,17 +120,17 @@ def _event(**changes: object) -> dict[str, object]:
 
 @pytest.fixture
 def event():
-    """Makes an event that the pipeline would take, with changes."""
+    """Makes a valid event with changes."""
     return _event
 
 
 @pytest.fixture
 def line():
-    """The same as bytes."""
+    """The event as bytes."""
     return lambda **changes: json.dumps(_event(**changes)).encode()
 
 
 @pytest.fixture
 def log(broker):
-    """What consumers see of a topic."""
+    """The records of a topic that consumers see."""
     return lambda topic="model.metrics": in_the_log(broker, topic)

@@ -1,4 +1,4 @@
-"""What an edge answers, and that it is true."""
+"""Answers of an edge, and the guarantees behind them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LINES = {"Content-Type": "application/x-ndjson"}
 
 
 async def test_accepted_events_are_in_the_log_byte_for_byte(http, log, line):
-    """The bytes are the identity of an event without an id: an edge must not touch them."""
+    """An event without an id is identified by its bytes, so the edge must not change them."""
     spaced = line().replace(b",", b" ,\t")
     for content, headers in [(spaced, JSON), (b"[%s, %s]" % (line(value=2), spaced), JSON),
                              (line(value=3) + b"\r\n\n" + line(value=4), LINES)]:  # fmt: skip
@@ -37,7 +37,7 @@ async def test_accepted_events_are_in_the_log_byte_for_byte(http, log, line):
 
 
 async def _settled(http, log, count: int) -> list[tuple[bytes, bytes]]:
-    """The log, once the lanes hold nothing back."""
+    """The log, once the lanes hold no blocks."""
     import asyncio
 
     async with asyncio.timeout(200):
@@ -47,7 +47,7 @@ async def _settled(http, log, count: int) -> list[tuple[bytes, bytes]]:
 
 
 async def test_the_time_to_an_answer_is_measured_by_route(http, process, line):
-    """What producers wait for; a refusal is an answer too, and the path names no key."""
+    """The latency that producers see. Refusals are included, and the path label contains no key."""
     for content in (line(), b"{"):
         await http.post(METRICS, content=content, headers=JSON)
     labels = {"route": "/v1/events/{topic}"}
@@ -56,8 +56,8 @@ async def test_the_time_to_an_answer_is_measured_by_route(http, process, line):
     assert registry.get_sample_value("dia_edge_request_seconds_sum", labels) > 0
 
 
-async def test_bad_events_of_a_batch_are_named_and_the_good_ones_accepted(http, log, line):
-    """One bad line of a thousand must not cost the others, nor be lost in silence."""
+async def test_invalid_events_of_a_batch_are_named_and_valid_ones_accepted(http, log, line):
+    """One invalid line of a thousand must neither affect the others nor disappear."""
     lines = [line(), b"{", line(value="x"), line(tenant_id="other"), line(ts=-1), line(value=9)]
     answer = await http.post(METRICS, content=b"\n".join(lines), headers=LINES)
     assert answer.status_code == 207
@@ -72,8 +72,8 @@ async def test_bad_events_of_a_batch_are_named_and_the_good_ones_accepted(http, 
     assert [value for _, value in await _settled(http, log, 2)] == [lines[0], lines[5]]
 
 
-async def test_nothing_accepted_is_an_error(http, log, line):
-    """A client that looks at the status alone must not take a refusal for an acceptance."""
+async def test_a_request_without_an_accepted_event_is_an_error(http, log, line):
+    """A client that reads only the status must not take a refusal for an acceptance."""
     answer = await http.post(METRICS, content=line(value="x"), headers=JSON)
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
@@ -84,8 +84,8 @@ async def test_nothing_accepted_is_an_error(http, log, line):
     assert log() == []
 
 
-async def test_an_admin_without_tenant_posts_for_any(http, log, line, tokens):
-    """A gateway that knows its own clients needs one token, not one for each of them."""
+async def test_an_admin_without_a_tenant_posts_for_any(http, log, line, tokens):
+    """A gateway with its own clients needs one token, not one for each of them."""
     headers = {**LINES, "Authorization": f"Bearer {tokens['admin']}"}
     content = line(tenant_id="a") + b"\n" + line(tenant_id="b")
     assert (await http.post(METRICS, content=content, headers=headers)).status_code == 202
@@ -111,7 +111,7 @@ async def test_an_admin_without_tenant_posts_for_any(http, log, line, tokens):
     ],
 )
 async def test_each_refusal_has_its_status_and_code(http, log, line, change, status, code):
-    """Programs decide by these; nothing is stored."""
+    """Programs decide by the code; nothing is stored."""
     request = {"path": METRICS, "content": line(), "headers": JSON, **change}
     answer = await http.post(
         request["path"], content=request["content"], headers=request["headers"]
@@ -121,8 +121,8 @@ async def test_each_refusal_has_its_status_and_code(http, log, line, change, sta
     assert log() == []
 
 
-async def test_a_body_that_grows_past_the_limit_is_cut_off(http, log):
-    """A chunked body names no length: it is counted while it comes."""
+async def test_a_chunked_body_beyond_the_limit_is_refused(http, log):
+    """A chunked body has no declared length: the edge counts while it reads."""
 
     async def endless():
         while True:
@@ -133,14 +133,14 @@ async def test_a_body_that_grows_past_the_limit_is_cut_off(http, log):
 
 
 async def test_a_reader_may_not_post(http, line, tokens):
-    """A dashboard's token in the wrong hands must not write."""
+    """A leaked token of a dashboard must not allow writes."""
     headers = {**JSON, "Authorization": f"Bearer {tokens['read']}"}
     answer = await http.post(METRICS, content=line(), headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
 
-async def test_without_a_broker_a_202_says_that_it_waits_on_disk(http, broker, log, line):
-    """The promise is the same; who must know where the event is, is told."""
+async def test_without_a_broker_a_202_says_that_the_event_is_spooled(http, broker, log, line):
+    """The guarantee is the same; the answer says where the event is."""
     broker.faults.down()
     answer = await http.post(METRICS, content=line(event_id="e"), headers=JSON)
     while answer.json()["stored"] == "log":
@@ -151,22 +151,22 @@ async def test_without_a_broker_a_202_says_that_it_waits_on_disk(http, broker, l
     await _settled(http, log, seen + 1)
 
 
-async def test_a_damaged_token_file_lets_nobody_in(http, edge_settings, line):
-    """Failing open would be worse than failing."""
+async def test_a_damaged_token_file_refuses_every_request(http, edge_settings, line):
+    """An invalid file must not allow access."""
     TokenFile.of(edge_settings.home_path()).path.write_text("{")
     answer = await http.post(METRICS, content=line(), headers=JSON)
     assert (answer.status_code, answer.json()["code"]) == (503, "tokens_unreadable")
 
 
-async def test_health_asks_for_no_token_and_tells_no_secret(http):
-    """A load balancer has no token; what it sees is which topics go direct to the log."""
+async def test_health_needs_no_token_and_shows_no_secret(http):
+    """A load balancer has no token; it sees which topics go directly to the log."""
     answer = await http.get("/healthz", headers={"Authorization": ""})
     assert answer.status_code == 200
     assert set(answer.json()["direct"]) == set(topics_taken(app.topology))
 
 
 class _Results:
-    """What ClickHouse would answer."""
+    """Stands in for ClickHouse."""
 
     asked: tuple[str, str] | None = None
 
@@ -176,7 +176,7 @@ class _Results:
 
 
 async def test_a_simulation_is_read_for_the_tenant_of_the_token(process, http, tokens, monkeypatch):
-    """Whatever the request says, the question to ClickHouse names the token's own tenant."""
+    """The query names the token's tenant, whatever the request says."""
     results = _Results()
     object.__setattr__(process._edge, "results", results)
     answer = await http.get("/v1/simulations/known")
@@ -193,14 +193,14 @@ async def test_a_simulation_is_read_for_the_tenant_of_the_token(process, http, t
 
 
 async def test_clickhouse_away_is_a_503(http):
-    """Its error is in our log, not in the answer: it may name addresses and users."""
+    """The error may name addresses and users, so it goes to the log only."""
     answer = await http.get("/v1/simulations/known")
     assert (answer.status_code, answer.json()["code"]) == (503, "shard_unavailable")
     assert "DIA_" not in answer.text
 
 
 async def test_an_array_keeps_each_elements_own_bytes():
-    """Spaces, key order and number spelling included."""
+    """Including spaces, key order and number spelling."""
     elements = [b'{"b": 1.50,"a" :2}', b"1e3", b'"[]"', b"null"]
     content = b"[" + b" ,\n".join(elements) + b"]"
     assert await splitting.events(content, exchange.JSON, ValidationCost(LoopShare())) == elements
@@ -208,7 +208,7 @@ async def test_an_array_keeps_each_elements_own_bytes():
 
 @pytest.mark.parametrize(("content", "media"), [(b"{}", exchange.NDJSON), (b"[{}]", exchange.JSON)])
 async def test_a_byte_order_mark_before_a_body_is_ignored(content, media):
-    """RFC 8259 allows it, and the event's own bytes do not include it."""
+    """RFC 8259 allows it, and it is not part of the event's bytes."""
     assert await splitting.events(
         codecs.BOM_UTF8 + content, media, ValidationCost(LoopShare())
     ) == [b"{}"]
@@ -216,7 +216,7 @@ async def test_a_byte_order_mark_before_a_body_is_ignored(content, media):
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
 async def test_a_body_in_another_encoding_is_named(encoding):
-    """Else the first byte of each event is reported as malformed."""
+    """Otherwise the first byte of each event would be reported as malformed."""
     with pytest.raises(BadRequest, match=encoding[:6].upper()):
         await splitting.events(
             "{}\n{}".encode(encoding), exchange.NDJSON, ValidationCost(LoopShare())
@@ -224,7 +224,7 @@ async def test_a_body_in_another_encoding_is_named(encoding):
 
 
 async def test_an_event_that_its_agent_always_refuses_is_refused_here(http, log):
-    """202 promises that the event counts; a dead letter later is not what the sender was told."""
+    """202 promises that the event counts, so it must not become a dead letter."""
     result = {
         "result_id": "x", "run_id": "r", "tenant_id": "acme", "model_id": "m", "version": "1",
         "event": "alias_updated", "metrics": {}, "ts": SystemClock().now_ms(),
@@ -237,8 +237,9 @@ async def test_an_event_that_its_agent_always_refuses_is_refused_here(http, log)
 
 
 async def test_an_event_that_its_agent_may_find_too_old_is_refused_here(http, line):
-    """A11: a tenant timed its events to pass the edge and to be too old at the broker, some
-    milliseconds later. The same towards the future, for two clocks that differ."""
+    """A tenant could time its events to pass the edge and to be too old at the broker some
+    milliseconds later. The same holds for the future, with clocks that differ.
+    """
     now_ms, codes = SystemClock().now_ms(), []
     for ts in (now_ms - 604_800_000 + 30_000, now_ms + 298_000):
         answer = await http.post(METRICS, content=line(ts=ts), headers=JSON)
@@ -250,10 +251,8 @@ async def test_an_event_that_its_agent_may_find_too_old_is_refused_here(http, li
         assert answer.status_code == 202
 
 
-async def test_events_of_another_schema_version_are_kept_as_such(
-    http, broker, log, line, second_version
-):
-    """The header of the request becomes the header of each record."""
+async def test_events_keep_their_schema_version(http, broker, log, line, second_version):
+    """The request's header becomes the header of each record."""
     headers = {**LINES, "Dia-Schema": "2"}
     content = b"\n".join([line(unit="s"), line()])
     answer = await http.post(METRICS, content=content, headers=headers)
@@ -274,8 +273,8 @@ async def test_events_of_another_schema_version_are_kept_as_such(
     ("said", "status", "code"),
     [("two", 400, "unreadable"), ("-1", 400, "unreadable"), ("7", 422, "no_event_accepted")],
 )
-async def test_a_schema_version_that_is_none_is_refused(http, log, line, said, status, code):
-    """It must not be read as version 1."""
+async def test_an_invalid_schema_version_is_refused(http, log, line, said, status, code):
+    """An invalid version must not be read as version 1."""
     headers = {**LINES, "Dia-Schema": said}
     answer = await http.post(METRICS, content=line(), headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
@@ -284,7 +283,7 @@ async def test_a_schema_version_that_is_none_is_refused(http, log, line, said, s
 
 @pytest.mark.parametrize("path", [f"{METRICS}/", "/healthz/", "/openapi.json/", "/v1/"])
 async def test_a_trailing_slash_is_an_unknown_path(http, path, line):
-    """A redirection would name http:// behind a proxy that ends TLS: events in clear text."""
+    """A redirect behind a proxy that ends TLS would name http://: events in clear text."""
     answer = await http.post(path, content=line(), headers=LINES)
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"

@@ -1,4 +1,4 @@
-"""The client: nothing wrong leaves, nothing right is lost, and it waits as long as it is told."""
+"""The edge client: it sends no invalid event, loses no valid one, and waits as the edge asks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOPIC = "model.metrics"
 
 
 class _Impatient(SystemClock):
-    """Remembers what it was asked to wait, and does not wait."""
+    """Records the requested waits and returns at once."""
 
     def __init__(self) -> None:
         self.waited: list[float] = []
@@ -32,7 +32,7 @@ class _Impatient(SystemClock):
 
 
 class _Scripted(httpx.AsyncBaseTransport):
-    """Answers by a script first, then lets requests through."""
+    """Gives scripted answers first, then forwards requests."""
 
     def __init__(self, script, inner=None) -> None:
         self.script = list(script)
@@ -66,7 +66,7 @@ def made(tokens, transport, clock=None, **options) -> EdgeClient:
 async def test_events_arrive_in_order_and_the_refused_are_named(
     inner, tokens, log, event, monkeypatch
 ):
-    """Over batches too: an index is that of the caller's list, not of some request."""
+    """Also over several batches: an index is that of the caller's list, not of a request."""
     monkeypatch.setattr(module, "BATCH_EVENTS", 3)
     events = [event(value=n) for n in range(8)]
     events[2], events[5] = event(value="x"), event(tenant_id="other")
@@ -83,8 +83,10 @@ async def test_events_arrive_in_order_and_the_refused_are_named(
     assert [json.loads(value)["value"] for _, value in log()] == [0, 1, 3, 4, 6, 7]
 
 
-async def test_what_was_not_judged_is_sent_again_under_its_own_place(inner, tokens, event, log):
-    """An edge leaves a body after too many refusals; the rest of it is not lost."""
+async def test_events_that_were_not_validated_are_sent_again_with_their_index(
+    inner, tokens, event, log
+):
+    """An edge stops after too many refusals; the client sends the rest of the body again."""
     bad = [{"index": 0, "code": "c", "message": "m", "path": "$"}]
     left = {"accepted": 1, "stored": "log", "rejected": bad, "rejected_total": 1, "not_judged": 3}
     none = {"detail": "no", "rejected": bad, "rejected_total": 1, "not_judged": 2}
@@ -95,8 +97,8 @@ async def test_what_was_not_judged_is_sent_again_under_its_own_place(inner, toke
     assert [body.count(b"\n") + 1 for body in transport.bodies] == [5, 3, 2]
 
 
-async def test_what_is_wrong_by_itself_never_leaves(tokens, event):
-    """The same judgement as the edge's, without the way there."""
+async def test_invalid_events_are_not_sent(tokens, event):
+    """The client validates like the edge, without a request."""
     transport = _Scripted([])
     async with made(tokens, transport) as client:
         posted = await client.post(TOPIC, [event(value=float("nan")), event(ts=-1), {}])
@@ -104,8 +106,8 @@ async def test_what_is_wrong_by_itself_never_leaves(tokens, event):
     assert transport.bodies == []
 
 
-async def test_it_waits_as_long_as_it_is_told_and_sends_the_same_again(inner, tokens, event, log):
-    """The same bytes: should the first try have been stored, ids make the second harmless."""
+async def test_it_waits_for_retry_after_and_sends_the_same_bytes(inner, tokens, event, log):
+    """If the first attempt was stored, ids make the repeated bytes harmless."""
     script = [
         httpx.Response(429, headers={"Retry-After": "7"}),
         httpx.ConnectError("refused"),
@@ -120,8 +122,8 @@ async def test_it_waits_as_long_as_it_is_told_and_sends_the_same_again(inner, to
     assert len(set(transport.bodies)) == 1
 
 
-async def test_its_patience_ends(tokens, event):
-    """A caller learns in time that nothing goes; how often it was tried is bounded."""
+async def test_the_number_of_attempts_is_bounded(tokens, event):
+    """The caller gets an error after a bounded number of attempts."""
     transport, clock = _Scripted([httpx.ConnectError("refused")] * 99), _Impatient()
     async with made(tokens, transport, clock, patience_s=20) as client:
         with pytest.raises(NotStored, match="did not answer"):
@@ -131,8 +133,8 @@ async def test_its_patience_ends(tokens, event):
 
 
 @pytest.mark.parametrize(("token", "kind"), [("read", Forbidden), ("nobody", Unauthenticated)])
-async def test_what_no_repetition_would_mend_is_raised_at_once(inner, tokens, event, token, kind):
-    """Retrying with a wrong token would only fill logs."""
+async def test_a_permanent_error_is_raised_at_once(inner, tokens, event, token, kind):
+    """Retries with a wrong token would only fill logs."""
     transport, clock = _Scripted([], inner), _Impatient()
     shown = tokens.get(token, "dia_none")
     async with EdgeClient(
@@ -144,8 +146,8 @@ async def test_what_no_repetition_would_mend_is_raised_at_once(inner, tokens, ev
     assert clock.waited == []
 
 
-async def test_the_schema_version_goes_with_the_events(tokens, inner, event, second_version):
-    """The client judges them by that version, and so does the edge."""
+async def test_the_schema_version_is_sent_with_the_events(tokens, inner, event, second_version):
+    """Client and edge validate the events by that version."""
     async with made(tokens, _Scripted([], inner)) as client:
         posted = await client.post(TOPIC, [event(unit="s"), event()], version=2)
     assert (posted.accepted, [bad.path for bad in posted.rejected]) == (1, ["$.unit"])

@@ -1,4 +1,4 @@
-"""`dia edge serve` before it serves: what it refuses, and with which exit code."""
+"""Refusals of `dia edge serve` before it serves, and their exit codes."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from streams.http.edge.topic_publisher import TopicPublisher
 
 @pytest.fixture(autouse=True)
 def _address(monkeypatch, tmp_path):
-    """A broker's address; nothing has to answer there for these tests."""
+    """The address of a broker, which these tests do not contact."""
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
     monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", "127.0.0.1:1")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.7", "example.org"])
 def test_other_addresses_need_tls(capsys, host):
-    """Exit code 5: nothing was opened, and both ways out are named."""
+    """Exit code 5: no port was opened, and the message names both remedies."""
     assert main(["edge", "serve", "--host", host]) == 5
     said = capsys.readouterr().err
     assert "--tls-cert" in said
     assert "--behind-tls" in said
 
 
-def test_half_of_a_certificate_is_a_usage_error(capsys, tmp_path):
-    """A certificate without its key would otherwise serve in clear text."""
+def test_a_certificate_without_a_key_is_a_usage_error(capsys, tmp_path):
+    """Otherwise a certificate without its key would serve in clear text."""
     cert = tmp_path / "cert.pem"
     cert.touch()
     assert main(["edge", "serve", "--tls-cert", str(cert)]) == 2
@@ -47,7 +47,7 @@ def test_without_a_broker_address_it_does_not_start(monkeypatch, capsys):
 
 
 def test_a_second_edge_on_one_folder_is_refused(capsys, tmp_path):
-    """Two would write over each other's spool."""
+    """Two edges would overwrite each other's spool."""
     held = EdgeRun(tmp_path / "edge" / "model.metrics")
     assert main(["edge", "serve", "--port", "0"]) == 5
     assert "another edge process" in capsys.readouterr().err
@@ -55,7 +55,7 @@ def test_a_second_edge_on_one_folder_is_refused(capsys, tmp_path):
 
 
 async def test_a_bug_in_a_lane_ends_the_process(edge_settings, tokens, broker, monkeypatch):
-    """An edge that answers but keeps nothing would look healthy for ever."""
+    """An edge that answers and stores nothing would look healthy."""
     made = EdgeProcess(edge_settings, app.topology, broker, SystemClock(), Metrics())
     told = asyncio.Event()
     made.on_bug = told.set

@@ -1,4 +1,4 @@
-"""An edge needs Kafka or its disk: without either it says so at once, in the same words to all."""
+"""An edge needs Kafka or its disk: without either it gives every client the same answer at once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Intake:
 
 @pytest.fixture
 def watched(tmp_path, monkeypatch):
-    """A watch to be looked through, its lanes, its level, its clock, and room to be taken away."""
+    """A watch that the test steps, its lanes, its level, its clock, and a way to fill the disk."""
     clock, intake = VirtualClock(), _Intake()
     degradation = Degradation(clock, Metrics())
     usage = shutil.disk_usage(tmp_path)
@@ -42,8 +42,8 @@ def watched(tmp_path, monkeypatch):
     return watch, intake, degradation, clock, room
 
 
-async def test_the_spool_in_use_is_level_one_after_a_moment(watched):
-    """It is what a spool is for; that it lasts is news."""
+async def test_a_spool_in_use_gives_level_one_after_some_seconds(watched):
+    """The spool serves short outages; a longer use of it is reported."""
     watch, intake, degradation, clock, _ = watched
     intake.go(a=True, b=False)
     watch.look()
@@ -54,7 +54,7 @@ async def test_the_spool_in_use_is_level_one_after_a_moment(watched):
 
 
 async def test_a_full_disk_matters_only_where_it_is_needed(watched):
-    """While Kafka takes everything an edge needs no disk; without both it could keep nothing."""
+    """While Kafka accepts events an edge needs no disk; without both it can store nothing."""
     watch, intake, degradation, _, room = watched
     room[0] = 10
     watch.look()
@@ -67,8 +67,8 @@ async def test_a_full_disk_matters_only_where_it_is_needed(watched):
     assert degradation.level == Level.MINIMAL
 
 
-async def test_level_three_answers_everybody_alike(process, http, event, log):
-    """No token is looked up and no body read; the client waits and sends the same again."""
+async def test_level_three_gives_every_client_the_same_answer(process, http, event, log):
+    """The edge neither looks up a token nor reads a body; the client waits and repeats the request."""
     process.degradation.observe(DISK, Reading(Level.MINIMAL, "full"))
     for headers in ({}, {"Authorization": "Bearer nonsense"}):
         answer = await http.post("/v1/events/model.metrics", json=event(), headers=headers)

@@ -1,4 +1,4 @@
-"""What one sender may use up of an edge, and what is left to another."""
+"""Limits of one sender's use of an edge, and the share left to others."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ LINES = {"Content-Type": "application/x-ndjson"}
 
 
 @pytest.fixture
-def stranger(tokens) -> dict[str, str]:
+def other_tenant(tokens) -> dict[str, str]:
     """Headers of another tenant."""
     return {**LINES, "Authorization": f"Bearer {tokens['stranger']}"}
 
 
 @asynccontextmanager
 async def _with(process, http, **parts):
-    """A client like ``http`` of the edge with other parts."""
+    """A client like ``http`` on an edge with other parts."""
     process._edge = replace(process._edge, **parts)
     transport = httpx.ASGITransport(process.app())
     async with httpx.AsyncClient(
@@ -48,13 +48,13 @@ async def _with(process, http, **parts):
 
 
 def _standing(process) -> Quotas:
-    """Quotas that are never given back, as no time passes."""
+    """Quotas that never refill, as the clock stands still."""
     limits = process._edge.quotas._limits
     return Quotas(VirtualClock(), process.metrics.edge, limits=limits)
 
 
 class SlowBody:
-    """A body of which one part came, and of which the rest comes when it is told to."""
+    """A body that sends one part, and the rest when the test says so."""
 
     def __init__(self, first: bytes, rest: bytes = b"") -> None:
         self._parts = (first, rest)
@@ -69,7 +69,7 @@ class SlowBody:
 
 @asynccontextmanager
 async def _uploading(http, bodies, headers):
-    """The requests under way, each with its first part read."""
+    """The running requests, each with its first part read."""
     asked = [
         asyncio.create_task(http.post(METRICS, content=one.__aiter__(), headers=headers))
         for one in bodies
@@ -82,17 +82,17 @@ async def _uploading(http, bodies, headers):
     await asyncio.gather(*asked)
 
 
-async def test_uploads_that_send_one_byte_hold_one_byte(http, line, stranger):
-    """Sixteen of them used to hold all the memory that an edge has for bodies, for 30 s (A16)."""
+async def test_uploads_that_send_one_byte_hold_one_byte(http, line, other_tenant):
+    """Sixteen of them must not hold all the memory for bodies for 30 s."""
     bodies = [SlowBody(b" ", line()) for _ in range(64)]
     async with _uploading(http, bodies, LINES) as asked:
-        answer = await http.post(METRICS, content=line(tenant_id="globex"), headers=stranger)
+        answer = await http.post(METRICS, content=line(tenant_id="globex"), headers=other_tenant)
         assert answer.status_code == 202
     assert {one.result().status_code for one in asked} == {202}
 
 
-async def test_uploads_of_one_tenant_leave_room_to_another(http, process, line, stranger):
-    """One that sends all but the last byte holds what it sent, up to its share."""
+async def test_uploads_of_one_tenant_leave_room_to_another(http, process, line, other_tenant):
+    """An upload that lacks its last byte holds the bytes it sent, up to its tenant's share."""
     async with _with(process, http, room=BodyMemory(1000)) as fresh:
         bodies = [SlowBody(b" " * 240, line()) for _ in range(2)]
         async with _uploading(fresh, bodies, LINES):
@@ -100,13 +100,13 @@ async def test_uploads_of_one_tenant_leave_room_to_another(http, process, line, 
             assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
             assert int(refused.headers["retry-after"]) >= 1
             other = line(tenant_id="globex")
-            answer = await fresh.post(METRICS, content=other, headers=stranger)
+            answer = await fresh.post(METRICS, content=other, headers=other_tenant)
             assert answer.status_code == 202
         assert (await fresh.post(METRICS, content=line(), headers=LINES)).status_code == 202
 
 
-async def test_a_declared_length_holds_nothing(http, process, line, stranger):
-    """A promise of 2 MiB costs the sender nothing, so it must not cost another."""
+async def test_a_declared_length_reserves_no_memory(http, process, line, other_tenant):
+    """A declared length of 2 MiB costs the sender nothing, so it must not reserve memory."""
 
     async def never():
         await asyncio.Event().wait()
@@ -117,7 +117,7 @@ async def test_a_declared_length_holds_nothing(http, process, line, stranger):
         asyncio.create_task(http.post(METRICS, content=never(), headers=headers)) for _ in range(64)
     ]
     await asyncio.sleep(0)
-    answer = await http.post(METRICS, content=line(tenant_id="globex"), headers=stranger)
+    answer = await http.post(METRICS, content=line(tenant_id="globex"), headers=other_tenant)
     assert answer.status_code == 202
     for one in asked:
         one.cancel()
@@ -125,10 +125,10 @@ async def test_a_declared_length_holds_nothing(http, process, line, stranger):
 
 
 @pytest.mark.parametrize("quota", [Quota.EVENTS, Quota.BYTES, Quota.REQUESTS])
-async def test_each_quota_is_the_tenants_and_says_when_to_come_back(
-    http, process, line, tokens, stranger, quota
+async def test_each_quota_belongs_to_the_tenant_and_gives_a_retry_after(
+    http, process, line, tokens, other_tenant, quota
 ):
-    """Another token of the tenant finds it as used up, another tenant does not notice."""
+    """It applies to all tokens of the tenant and to no other tenant."""
     quotas = _standing(process)
     await quotas.take("tenant acme", {quota: quotas._limits[quota]})
     async with _with(process, http, quotas=quotas) as client:
@@ -136,14 +136,14 @@ async def test_each_quota_is_the_tenants_and_says_when_to_come_back(
         code = "rate_limited" if quota is Quota.REQUESTS else "over_quota"
         assert (answer.status_code, answer.json()["code"]) == (429, code)
         assert int(answer.headers["retry-after"]) >= 1
-        answer = await client.post(METRICS, content=line(tenant_id="globex"), headers=stranger)
+        answer = await client.post(METRICS, content=line(tenant_id="globex"), headers=other_tenant)
         assert answer.status_code == 202
         everyone = {**LINES, "Authorization": f"Bearer {tokens['admin']}"}
         assert (await client.post(METRICS, content=line(), headers=everyone)).status_code == 202
 
 
 async def test_simulations_have_a_quota_of_their_own(http, process):
-    """A request for one may cost a minute of a processor; an event costs microseconds."""
+    """A simulation may take a minute of a processor, an event microseconds."""
     quotas = _standing(process)
     await quotas.take("tenant acme", {Quota.SIMULATIONS: quotas._limits[Quota.SIMULATIONS]})
     async with _with(process, http, quotas=quotas) as client:
@@ -155,7 +155,9 @@ async def test_simulations_have_a_quota_of_their_own(http, process):
 async def test_a_held_tenant_gets_429_for_simulations_until_the_hold_ends(
     http, process, line, tokens
 ):
-    """Workers hold it while its share of the queue is used up. Events, and other tenants, go on."""
+    """Workers hold the tenant while its share of the queue is used up. Its events and other tenants
+    go on.
+    """
     clock = VirtualClock()
     holds = MemoryHolds(clock)
     policy = BreakerPolicy(failures=5, open_s=10.0, successes=1)
@@ -174,13 +176,13 @@ async def test_a_held_tenant_gets_429_for_simulations_until_the_hold_ends(
         holds.away = False
         await clock.advance(17.0)
         assert (await client.post(simulations, json={})).status_code == 422
-        # No worker holds for so long: a client of Redis wrote it.
+        # No worker holds a tenant for so long: another client of Redis wrote the entry.
         await holds.hold("acme", HOLD_MAX_S + 1)
         assert (await client.post(simulations, json={})).status_code == 422
 
 
 def test_the_largest_request_fits_into_the_smallest_quota():
-    """Else its sender would wait as told, for ever."""
+    """Otherwise its sender would wait without end."""
     assert _bound("edge_events", "low") >= EVENTS_MAX
     assert _bound("edge_simulations", "low") >= EVENTS_MAX
     assert _bound("edge_bytes", "low") >= _bound("edge_body_bytes", "high")
@@ -192,8 +194,8 @@ def _bound(name: str, which: str) -> int:
     return found[name][which]
 
 
-async def test_a_small_body_does_not_get_a_large_answer(http):
-    """Each refused event is some hundred bytes of answer: 20 kB would be answered by 1 MB (A33)."""
+async def test_the_answer_to_a_small_body_is_bounded(http):
+    """The answer has some hundred bytes for each refused event: 20 kB would get an answer of 1 MB."""
     answer = await http.post(METRICS, content=b"1\n" * EVENTS_MAX, headers=LINES)
     assert answer.status_code == 422
     found = answer.json()
@@ -205,7 +207,7 @@ async def test_a_small_body_does_not_get_a_large_answer(http):
 
 
 async def test_wrong_tokens_of_one_address_are_limited(process, line, tokens):
-    """A flood of them must not fill the log; a valid token from the same address still counts (A18)."""
+    """A flood must not fill the log; a valid token from the same address still works."""
     transport = httpx.ASGITransport(process.app(), client=("192.0.2.1", 1))
     async with httpx.AsyncClient(transport=transport, base_url="http://edge") as client:
         wrong = {"Authorization": "Bearer dia_00000000_" + "x" * 43}
@@ -222,7 +224,7 @@ async def test_wrong_tokens_of_one_address_are_limited(process, line, tokens):
 
 
 async def test_attempts_are_counted_by_token_id_and_address():
-    """Naming an id from one address locks nobody out at another, and ends after the period."""
+    """Attempts on an id from one address lock out no other address, and expire after the period."""
     clock = VirtualClock()
     attempts = Attempts(clock)
     for _ in range(TOKEN_MAX):
@@ -241,8 +243,8 @@ async def test_attempts_are_counted_by_token_id_and_address():
         attempts.require("a", "never named")
 
 
-def test_a_flood_of_addresses_takes_bounded_memory_and_locks_nobody_out():
-    """Those beyond what can be remembered are simply not counted."""
+def test_a_flood_of_addresses_takes_bounded_memory_and_locks_out_no_client():
+    """Addresses beyond the bound are not counted."""
     attempts = Attempts(VirtualClock())
     for number in range(CLIENTS_MAX + 100):
         attempts.failed(f"address {number}", "id")
@@ -264,14 +266,14 @@ def test_a_flood_of_addresses_takes_bounded_memory_and_locks_nobody_out():
     ],
 )
 def test_only_the_last_address_that_a_proxy_names_counts(behind_proxy, forwarded, site):
-    """What stands before it was written by the client."""
+    """The client wrote the entries before it."""
     headers = [(b"x-forwarded-for", one.encode()) for one in forwarded]
     request = Request({"type": "http", "headers": headers, "client": ("192.0.2.1", 1)})
     assert client_site(request, behind_proxy=behind_proxy) == site
 
 
-async def test_the_description_is_the_same_for_all(http):
-    """It is encoded once, since anybody may ask for it."""
+async def test_the_description_is_encoded_once(http):
+    """The description is public, so it is encoded once."""
     answers = [await http.get("/openapi.json") for _ in range(2)]
     assert answers[0].content == answers[1].content
     assert json.loads(answers[0].content)["openapi"] == "3.1.0"

@@ -1,4 +1,4 @@
-"""Strange requests against an edge that really listens: never a 5xx, never an undescribed answer."""
+"""Generated requests to a listening edge: no 5xx, and no undescribed answer."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ CHECKS = [
 SCHEMA = schemathesis.openapi.from_dict(
     openapi.document(tuple(topics_taken(app.topology).values()), 1 << 21)
 )
-# The open paths take nothing that could be wrong.
+# The open paths take no input that could be invalid.
 OPERATIONS = [found.ok() for found in SCHEMA.include(path_regex="^/v1/").get_all_operations()]
-# The generators are slow to start, and how slow is nobody's promise.
+# The generators start slowly, so no deadline applies.
 patient = settings(max_examples=15, suppress_health_check=list(HealthCheck), deadline=None)
 
 
 @pytest.fixture
 def bearer(tokens) -> dict[str, str]:
-    """One who may do everything, so that requests get as far as they can."""
+    """A token with every permission, so that requests get past authentication."""
     return {"Authorization": f"Bearer {tokens['admin']}"}
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda found: found.label)
 @pytest.mark.parametrize("mode", GenerationMode, ids=lambda mode: mode.value)
 def test_every_request_gets_an_answer_that_is_described(served, bearer, operation, mode):
-    """Bodies and parameters made from the description, right ones and wrong ones."""
+    """Bodies and parameters generated from the description, valid and invalid."""
 
     @patient
     @given(operation.as_strategy(mode))
@@ -78,9 +78,10 @@ topics = st.sampled_from(
 )
 
 
-def test_any_bytes_at_all_get_an_honest_answer(served, bearer, log, line):
-    """Bytes, JSON of the wrong shape, cut arrays, odd headers. What was accepted is in the log,
-    and nothing else: the counts agree."""
+def test_the_log_holds_exactly_the_accepted_events(served, bearer, log, line):
+    """Random bytes, JSON of the wrong shape, cut arrays, unusual headers. The log holds exactly the
+    accepted events.
+    """
     accepted = 0
 
     @settings(patient, max_examples=cases(200))

@@ -1,4 +1,4 @@
-"""A lane at its bounds, and in a folder that is not what it was."""
+"""An edge lane at its bounds, and on a folder with unexpected contents."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BOUNDS = PublisherBounds(inflight_bytes=2000, spool_bytes=4000)
 
 
 class Edge:
-    """A lane on a folder, run as a process would, over one broker in memory."""
+    """A lane on a folder, run as in a process, on one memory broker."""
 
     def __init__(self, broker, folder) -> None:
         self.file = folder / "edge.json"
@@ -51,7 +51,9 @@ class Edge:
         self.run.close()
 
     async def claimed(self) -> None:
-        """The lane's thread has written this start's name; it would write it after a cancel, too."""
+        """Wait until the lane's thread has written the name of this start, which it would also do
+        after a cancellation.
+        """
         async with asyncio.timeout(200):
             while self.run.name not in self.file.read_text():  # noqa: ASYNC110 - another thread's file
                 await asyncio.sleep(0.01)
@@ -74,8 +76,9 @@ def in_the_log(broker) -> list[bytes | None]:
 
 
 async def test_blocks_that_kafka_aborted_under_a_committed_count_are_sent_again(broker):
-    """The count of blocks says that they are in the log, and they are not: their sender was told
-    that they are kept."""
+    """The committed count says that the blocks are in the log, which they are not, although their
+    sender got a 202.
+    """
     shipper = Shipper(broker, "t", SystemClock())
     assert await shipper.connect("e") is None
     await shipper.ship([RequestBatch("e", 0, [b"k"], [b"0"])])
@@ -91,9 +94,10 @@ async def test_blocks_that_kafka_aborted_under_a_committed_count_are_sent_again(
     await shipper.close()
 
 
-async def test_another_producers_open_transaction_keeps_no_edge_away(broker):
-    """It may stay open for ever. An answered commit needs no look at the log; a new process looks,
-    and gives up after a minute."""
+async def test_an_open_transaction_of_another_producer_does_not_block_an_edge(broker):
+    """The transaction may stay open without a limit. After an answered commit the log is not read;
+    a new process reads it and gives up after 60 s.
+    """
     clock = VirtualClock()
     other = broker.transactional_producer("other")
     await other.start()
@@ -112,8 +116,8 @@ async def test_another_producers_open_transaction_keeps_no_edge_away(broker):
     await anew.close()
 
 
-async def test_with_a_broker_events_go_straight_into_the_log(broker, tmp_path):
-    """The spool is for bad times: in good ones an answer means that consumers see the events."""
+async def test_with_a_broker_events_go_directly_to_the_log(broker, tmp_path):
+    """The spool is for outages; without one the answer means that consumers see the events."""
     async with Edge(broker, tmp_path) as edge:
         await edge.direct()
         assert await edge.lane.keep([b"k", b"k"], [b"1", b"2"]) == "log"
@@ -121,8 +125,8 @@ async def test_with_a_broker_events_go_straight_into_the_log(broker, tmp_path):
         assert edge.lane.spool_bytes == 0
 
 
-async def test_without_a_broker_the_spool_takes_what_it_may_and_then_says_so(broker, tmp_path):
-    """429 is the honest answer of a full disk budget; nothing of a refused block is kept."""
+async def test_without_a_broker_the_spool_is_filled_and_then_answers_429(broker, tmp_path):
+    """The answer is 429 when the disk budget is used up, and a refused block is not stored."""
     broker.faults.down()
     async with Edge(broker, tmp_path) as edge:
         for _ in range(2):
@@ -136,9 +140,10 @@ async def test_without_a_broker_the_spool_takes_what_it_may_and_then_says_so(bro
         assert await edge.lane.keep([b"k"], [b"y" * 900]) == "log"
 
 
-async def test_a_full_spool_of_one_tenant_takes_anothers_events(broker, tmp_path):
-    """While Kafka is away one sender could use up the disk of all (A76). What a start finds on the
-    disk counts as what it took itself."""
+async def test_a_full_spool_of_one_tenant_accepts_events_of_another(broker, tmp_path):
+    """While Kafka is away one sender must not use up the disk for all. Blocks found at the start
+    count like new ones.
+    """
     broker.faults.down()
     async with Edge(broker, tmp_path) as edge:
         while True:
@@ -159,8 +164,8 @@ async def test_a_full_spool_of_one_tenant_takes_anothers_events(broker, tmp_path
         assert edge.spool.held == {}
 
 
-async def test_one_tenants_events_on_their_way_leave_room_for_anothers(broker, tmp_path):
-    """A sender that posts faster than the broker commits fills its own share only."""
+async def test_events_of_one_tenant_in_flight_leave_room_for_another(broker, tmp_path):
+    """A sender that posts faster than the broker commits fills only its own share."""
     async with Edge(broker, tmp_path) as edge:
         await edge.direct()
         asked = [asyncio.create_task(edge.lane.keep([b"greedy"], [b"x" * 100])) for _ in range(20)]
@@ -170,8 +175,8 @@ async def test_one_tenants_events_on_their_way_leave_room_for_anothers(broker, t
         assert {type(answer) for answer in answers} == {str, Overloaded}
 
 
-async def test_more_than_may_be_on_its_way_is_refused(broker, tmp_path):
-    """Memory is bounded by what is refused, not by how fast the broker happens to be."""
+async def test_blocks_beyond_the_bound_in_flight_are_refused(broker, tmp_path):
+    """The bound applies whatever the speed of the broker."""
     async with Edge(broker, tmp_path) as edge:
         await edge.direct()
         first = asyncio.create_task(edge.lane.keep([b"k"], [b"x" * 900]))
@@ -181,8 +186,10 @@ async def test_more_than_may_be_on_its_way_is_refused(broker, tmp_path):
         assert await first == "log"
 
 
-async def test_a_disk_that_refuses_is_not_called_stored(broker, tmp_path, monkeypatch):
-    """Neither the broker nor the disk has it: 503, and the next one may succeed."""
+async def test_a_block_that_the_disk_refuses_is_not_reported_as_stored(
+    broker, tmp_path, monkeypatch
+):
+    """Neither broker nor disk has the block: the answer is 503, and the next request may succeed."""
     broker.faults.down()
     async with Edge(broker, tmp_path) as edge:
 
@@ -200,12 +207,14 @@ async def test_a_disk_that_refuses_is_not_called_stored(broker, tmp_path, monkey
 
 
 async def test_a_folder_restored_from_a_copy_loses_no_new_event(broker, tmp_path):
-    """Its numbers were used before: taken for those in the log, new events would be skipped."""
+    """The sequence numbers of the copy were used before: new events under them must not count as
+    already in the log.
+    """
     folder, copy = tmp_path / "edge", tmp_path / "copy"
     async with Edge(broker, folder):
         shutil.copytree(folder, copy)
     for value in (b"1", b"2"):
-        # Two more runs: their numbers lie far behind those of the copy.
+        # Two more runs, so that their numbers are far beyond those of the copy.
         async with Edge(broker, folder) as edge:
             await edge.direct()
             await edge.lane.keep([b"k"], [value])
@@ -219,9 +228,10 @@ async def test_a_folder_restored_from_a_copy_loses_no_new_event(broker, tmp_path
     assert in_the_log(broker) == [b"1", b"2", b"3"]
 
 
-async def test_two_living_edges_on_copies_of_one_folder_lose_and_double_nothing(broker, tmp_path):
-    """A volume is cloned while its edge runs: what both have is in the log once, and what each of
-    them answers after that is there too."""
+async def test_two_running_edges_on_copies_of_one_folder_lose_and_double_no_event(broker, tmp_path):
+    """A volume is cloned while its edge runs: blocks on both are in the log once, and so is every
+    event that either accepts afterwards.
+    """
     broker.faults.down()
     async with Edge(broker, tmp_path / "one") as one:
         assert await one.lane.keep([b"k"], [b"both"]) == "spool"
@@ -241,7 +251,7 @@ async def test_two_living_edges_on_copies_of_one_folder_lose_and_double_nothing(
 
 
 async def test_an_edge_whose_folder_was_copied_notices(broker, tmp_path):
-    """The copy fences it once: an operator finds a word of it in the log."""
+    """The copy fences it once, and the log says so."""
     with capture_logs() as logs:
         async with Edge(broker, tmp_path / "one") as one:
             await one.direct()
@@ -256,8 +266,8 @@ async def test_an_edge_whose_folder_was_copied_notices(broker, tmp_path):
     assert [log["name"] for log in logs if log["event"] == "edge_fenced"] == [one.run.name]
 
 
-def test_one_process_holds_a_folder(tmp_path):
-    """Two would write over each other's segments."""
+def test_only_one_process_holds_a_folder(tmp_path):
+    """Two processes would overwrite each other's segments."""
     held = EdgeRun(tmp_path)
     with pytest.raises(SlotInUse, match="another edge process"):
         EdgeRun(tmp_path)
@@ -265,9 +275,10 @@ def test_one_process_holds_a_folder(tmp_path):
     EdgeRun(tmp_path).close()
 
 
-def test_every_start_has_a_name_of_its_own_and_knows_who_has_to_be_fenced(tmp_path):
-    """Numbers begin again with each name: two starts of one name would share them. A start that
-    never connected has no transaction, and does not make the one before it forgotten."""
+def test_every_start_has_its_own_name_and_knows_the_one_to_fence(tmp_path):
+    """Sequence numbers begin again with each name, so two starts must not share one. A start that
+    never connected has no transaction and does not replace the one before it.
+    """
     names, before = [], ""
     for connects in (False, True, False, False, True):
         run = EdgeRun(tmp_path)
@@ -282,7 +293,7 @@ def test_every_start_has_a_name_of_its_own_and_knows_who_has_to_be_fenced(tmp_pa
 
 
 async def test_a_spool_without_its_key_stops_the_edge(broker, tmp_path):
-    """Under another key every frame looks like a torn end, and what was answered would be cut."""
+    """Under another key every frame looks like a torn end, and accepted events would be cut off."""
     broker.faults.down()
     async with Edge(broker, tmp_path) as edge:
         assert await edge.lane.keep([b"k"], [b"1"]) == "spool"
@@ -293,7 +304,7 @@ async def test_a_spool_without_its_key_stops_the_edge(broker, tmp_path):
 
 
 def test_an_unreadable_folder_stops_the_edge(tmp_path):
-    """With another checksum key what its spool holds would look damaged."""
+    """With another checksum key the contents of the spool would look damaged."""
     EdgeRun(tmp_path).close()
     (tmp_path / "edge.json").write_text("{")
     with pytest.raises(SpoolCorrupt, match="Restore it, or move its folder"):

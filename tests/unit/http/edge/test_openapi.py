@@ -1,4 +1,4 @@
-"""The published description against the routes, the schemas, and what is really answered."""
+"""The published description compared with the routes, the schemas and real answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def operations(described) -> set[tuple[str, str]]:
 
 
 def test_every_operation_has_a_route_and_every_route_an_operation(process, described):
-    """A path that is described and not served, or served and not described, misleads."""
+    """A route without a description, or a description without a route, misleads clients."""
     routes = process.app().routes
     met = set()
     for method, path in operations(described):
@@ -40,7 +40,7 @@ def test_every_operation_has_a_route_and_every_route_an_operation(process, descr
 
 
 def test_event_schemas_are_those_that_are_published(described):
-    """A client generated from the description must accept what `dia schemas` says, and no more."""
+    """A generated client must accept exactly what `dia schemas` publishes."""
     schemas = described["components"]["schemas"]
     for topic in topics_taken(app.topology):
         declared = app.topics[topic]
@@ -48,8 +48,8 @@ def test_event_schemas_are_those_that_are_published(described):
         assert schemas[declared.type.__name__] == published
 
 
-def test_every_reference_leads_somewhere(described):
-    """A moved definition leaves a document no generator can read."""
+def test_every_reference_exists(described):
+    """A generator cannot read a document with a broken reference."""
 
     def references(node):
         if isinstance(node, dict):
@@ -79,7 +79,7 @@ def test_every_reference_leads_somewhere(described):
     ],
 )
 async def test_answers_are_as_described(http, line, described, lines, status, schema):
-    """The body that comes is an instance of the schema that was promised for its status."""
+    """The body fits the schema that is described for its status."""
     content = b"\n".join(line(**changes) for changes in lines)
     answer = await http.post(
         "/v1/events/model.metrics",
@@ -93,6 +93,6 @@ async def test_answers_are_as_described(http, line, described, lines, status, sc
 
 
 async def test_the_description_is_served(http):
-    """Tools ask the server itself, without a token."""
+    """Tools request it without a token."""
     answer = await http.get("/openapi.json", headers={"Authorization": ""})
     assert answer.json()["openapi"] == "3.1.0"

@@ -1,4 +1,4 @@
-"""A body becomes the bytes of its events, or one sentence says why it does not."""
+"""Splitting a body into the bytes of its events, or refusing it with one sentence."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ async def split(body, media=JSON):
     ids=["one document", "array after a mark", "lines", "an array as a line"],
 )
 async def test_an_event_keeps_its_bytes(body, media, events):
-    """Without an id, an event is known by them."""
+    """An event without an id is identified by its bytes."""
     assert await split(body, media) == events
 
 
 @pytest.mark.parametrize("media", [JSON, NDJSON])
 async def test_a_body_in_another_encoding_is_refused_by_its_name(media):
-    """Its bytes would be refused event by event, for a reason that names no cause."""
+    """The errors of its single events would not name the encoding."""
     with pytest.raises(BadRequest, match=r"the body is UTF-16.*; send UTF-8"):
         await split('{"a": 1}'.encode("utf-16"), media)
 
@@ -43,7 +43,7 @@ async def test_a_body_in_another_encoding_is_refused_by_its_name(media):
     [(b"", JSON), (b" \n", JSON), (b"[]", JSON), (b"", NDJSON), (b"\n \n", NDJSON)],
 )
 async def test_a_body_without_events_is_refused(body, media):
-    """A sender that lost its events must not read that they were accepted."""
+    """A client that lost its events must not get an acceptance."""
     with pytest.raises(BadRequest, match="holds no event"):
         await split(body, media)
 
@@ -53,23 +53,23 @@ async def test_a_body_without_events_is_refused(body, media):
     [(JSON, b"[%s]"), (NDJSON, b"%s")],
     ids=["array", "lines"],
 )
-async def test_a_request_takes_ten_thousand_events_and_no_more(media, shape):
-    """The limit that docs and clients know is the one that holds."""
+async def test_a_request_holds_at_most_ten_thousand_events(media, shape):
+    """The documented limit applies."""
     between = b"," if media == JSON else b"\n"
     assert await split(shape % between.join(FULL), media) == FULL
     with pytest.raises(BodyTooLarge, match="at most 10000 events, not 10001"):
         await split(shape % between.join([*FULL, b"1"]), media)
 
 
-async def test_as_many_blank_lines_as_events_are_taken():
+async def test_as_many_blank_lines_as_events_are_accepted():
     """Some clients end every line twice."""
     assert await split(b"\n\n".join(FULL) + b"\n\n", NDJSON) == FULL
     with pytest.raises(BodyTooLarge, match="at most 20000 lines, not 20001"):
         await split(b"\n" * 20_001, NDJSON)
 
 
-async def test_an_array_of_ten_thousand_is_taken_token_by_token(monkeypatch):
-    """The way for arrays with many commas has the same limit."""
+async def test_an_array_of_ten_thousand_is_read_token_by_token(monkeypatch):
+    """The code path for arrays with many commas has the same limit."""
     monkeypatch.setattr(splitting, "COMMAS_AT_ONCE", 0)
     whole = b"[" + b",".join(FULL) + b"]"
     assert await split(whole) == FULL
@@ -87,7 +87,7 @@ async def test_an_array_of_ten_thousand_is_taken_token_by_token(monkeypatch):
     ],
 )
 async def test_a_malformed_array_is_refused_either_way(body, why, monkeypatch):
-    """Read token by token, the array has no decoder of its own that would say so."""
+    """A read token by token has no decoder for the whole array that would find the error."""
     with pytest.raises(BadRequest, match="the array is no JSON"):
         await split(body)
     monkeypatch.setattr(splitting, "COMMAS_AT_ONCE", 0)

@@ -1,4 +1,4 @@
-"""What the judging of bodies may hold of the loop that all tenants share, and who pays for it."""
+"""Validation time in the event loop that all tenants share: its bounds, and who is charged."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LINES = {"Content-Type": NDJSON}
 
 
 class Stopwatch:
-    """A processor's time that only goes on when a test says so."""
+    """Processor time that advances only when the test says so."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -50,7 +50,7 @@ class Stopwatch:
 
 
 class CountedLoop(LoopShare):
-    """Counts turns; what the processor did is a figure of the test."""
+    """Counts turns of the event loop; the test sets the processor time."""
 
     def __init__(self, tick_s: float = 0.0) -> None:
         self.watch, self.turns = Stopwatch(), 0
@@ -68,9 +68,9 @@ class CountedLoop(LoopShare):
 
 @asynccontextmanager
 async def asking(process, http, loop, quotas=None):
-    """A client of the same edge, whose loop and quotas are those of the test."""
+    """A client of the same edge with the test's loop and quotas."""
     while not process.intake.lanes["model.metrics"].direct:  # noqa: ASYNC110 - it tells nobody
-        await asyncio.sleep(0.001)  # until then events go to the spool first
+        await asyncio.sleep(0.001)  # > before that, events go to the spool
     process.intake._loop = loop
     edge = replace(process._edge, quotas=quotas) if quotas is not None else process._edge
     transport = httpx.ASGITransport(edge.app())
@@ -85,8 +85,10 @@ async def asking(process, http, loop, quotas=None):
     many=st.integers(0, 3),
     rejected_at=st.integers(0, 2000),
 )
-def test_slices_hold_every_event_once_and_are_bounded(sizes, many, rejected_at):
-    """One that is larger than a slice is a slice of its own; what may be rejected comes in small ones."""
+def test_slices_contain_every_event_once_and_are_bounded(sizes, many, rejected_at):
+    """An event larger than a slice is a slice of its own; events that may be rejected come in small
+    slices.
+    """
     values = [b"x" * (size if size < 40 else size // 40) for size in sizes] * (1 + 40 * many)
     cut, rejected = [], []
     for start, stop in slices(values, rejected):
@@ -99,14 +101,14 @@ def test_slices_hold_every_event_once_and_are_bounded(sizes, many, rejected_at):
 
 
 def test_a_slice_is_full_at_its_bytes_and_an_event_beyond_them_is_alone():
-    """What the loop does in one turn is bounded by bytes, too, and no turn is empty."""
+    """The work of one turn is bounded in bytes, too, and no turn is empty."""
     half = b"x" * (SLICE_BYTES // 2)
     assert [*slices([half, half, b"y"], [])] == [(0, 2), (2, 3)]
     assert [*slices([half * 3, half, half, b"y"], [])] == [(0, 1), (1, 3), (3, 4)]
 
 
-async def test_a_large_body_is_judged_in_turns_and_all_of_it(process, http, line, log):
-    """Each slice waits for its turn, so other requests are answered between two of them."""
+async def test_a_large_body_is_validated_completely_in_turns(process, http, line, log):
+    """Each slice waits for its turn, so other requests are answered between two slices."""
     loop = CountedLoop()
     body = b"\n".join(line(event_id=f"e{n}") for n in range(EVENTS_MAX))
     async with asking(process, http, loop) as client:
@@ -117,7 +119,7 @@ async def test_a_large_body_is_judged_in_turns_and_all_of_it(process, http, line
 
 
 async def test_a_small_body_waits_for_no_turn(process, http, line):
-    """It is judged faster than a turn of the loop takes."""
+    """Its validation takes less time than a turn of the loop."""
     loop = CountedLoop()
     body = b"\n".join(line(event_id=f"e{n}") for n in range(AT_ONCE_EVENTS))
     async with asking(process, http, loop) as client:
@@ -126,7 +128,7 @@ async def test_a_small_body_waits_for_no_turn(process, http, line):
 
 
 async def test_bodies_take_turns_slice_by_slice():
-    """Of many bodies at once, one slice runs in a turn of the loop: so none is held longer."""
+    """With many bodies at once, one slice runs per turn of the loop."""
     loop, done = LoopShare(), []
 
     async def body(name):
@@ -140,10 +142,10 @@ async def test_bodies_take_turns_slice_by_slice():
     ]
 
 
-async def test_a_body_with_many_refused_events_is_left_and_says_how_many_are_not_judged(
+async def test_validation_stops_after_many_refused_events_and_counts_the_rest(
     process, http, line, log
 ):
-    """10,000 bad events cost 0.15 s of the loop that all tenants share."""
+    """10,000 invalid events would take 0.15 s of the event loop that all tenants share."""
     loop = CountedLoop()
     good = b"\n".join(line(event_id=f"e{n}") for n in range(10))
     body = good + b"\n" + b"1\n" * REJECTED_MAX + b"\n".join([good] * 100)
@@ -155,12 +157,12 @@ async def test_a_body_with_many_refused_events_is_left_and_says_how_many_are_not
     assert found["rejected_total"] == REJECTED_MAX
     assert found["not_judged"] == 10 + REJECTED_MAX + 1000 - judged
     assert found["accepted"] == judged - REJECTED_MAX
-    assert len(log()) == found["accepted"], "what was not judged is not stored"
+    assert len(log()) == found["accepted"], "events that were not validated must not be stored"
     assert loop.turns == judged // SUSPECT_SLICE_EVENTS
 
 
-async def test_what_is_refused_is_paid_for_by_its_tenant_and_waited_for(process, http, line):
-    """By processor time, whatever kind of garbage it is; good events cost nothing of it."""
+async def test_refused_events_are_charged_to_their_tenant(process, http, line):
+    """The charge is processor time, whatever the kind of invalid event; valid events are free."""
     clock = VirtualClock()
     limits = dict.fromkeys(Quota, 1 << 40) | {Quota.REFUSED_US: 1_000_000}
     quotas = Quotas(clock, Metrics().edge, limits=limits)
@@ -168,7 +170,7 @@ async def test_what_is_refused_is_paid_for_by_its_tenant_and_waited_for(process,
     async with asking(process, http, loop, quotas) as client:
         for _ in range(9):
             assert (await client.post(METRICS, content=line(), headers=LINES)).status_code == 202
-        for _ in range(2):  # each 0.75 s: the second is let in, and goes beyond the limit
+        for _ in range(2):  # > 0.75 s each: the second is admitted and exceeds the limit
             assert (await client.post(METRICS, content=b"1", headers=LINES)).status_code == 422
         answer = await client.post(METRICS, content=line(), headers=LINES)
         assert (answer.status_code, answer.json()["code"]) == (429, "over_quota")
@@ -179,8 +181,8 @@ async def test_what_is_refused_is_paid_for_by_its_tenant_and_waited_for(process,
         assert (await client.post(METRICS, content=line(), headers=LINES)).status_code == 202
 
 
-async def test_a_body_half_of_which_is_refused_costs_half_of_its_time():
-    """The tenant pays for garbage, and not for events that count."""
+async def test_a_half_refused_body_is_charged_half_of_its_time():
+    """The tenant pays for invalid events only."""
     loop = CountedLoop(tick_s=0.5)
     judging = ValidationCost(loop)
     judging.begin()
@@ -189,7 +191,7 @@ async def test_a_body_half_of_which_is_refused_costs_half_of_its_time():
 
 
 async def test_the_time_of_others_is_not_counted():
-    """Between two turns the processor works for other tenants, as it did before the body came."""
+    """Between two turns the processor works for other tenants."""
     loop = CountedLoop()
     loop.watch.now_s = 50.0
     judging = ValidationCost(loop)
@@ -206,22 +208,22 @@ async def test_the_time_of_others_is_not_counted():
     assert judging.refused_us == 1_000_000
 
 
-async def test_an_array_of_many_commas_is_cut_in_turns():
-    """Millions of tiny elements took the loop for 0.3 s before they were too many."""
+async def test_an_array_of_many_commas_is_split_in_turns():
+    """Millions of tiny elements would take the event loop for 0.3 s before they exceed the limit."""
     loop = CountedLoop()
     with pytest.raises(BodyTooLarge, match="more than 10000"):
         await splitting.events(b"[" + b"{}," * 1_300_000 + b"{}]", JSON, ValidationCost(loop))
     assert loop.turns == 3 * EVENTS_MAX // splitting.TOKENS_A_TURN
 
 
-async def test_blank_lines_are_counted_before_they_are_cut():
-    """Four million of them took 0.2 s."""
+async def test_blank_lines_are_counted_before_they_are_split():
+    """Four million blank lines would take 0.2 s."""
     with pytest.raises(BodyTooLarge, match="at most 20000 lines"):
         await splitting.events(b"\n" * (1 << 20), NDJSON, ValidationCost(LoopShare()))
 
 
 class KeptLane:
-    """Takes every block."""
+    """Accepts every block."""
 
     def __init__(self):
         self.kept = []
@@ -250,8 +252,8 @@ TOKEN = AccessToken(id="id", tenant="acme", role=Role.OPERATE.name.lower(), sha2
 
 
 @given(st.lists(EVENTS, min_size=1, max_size=30), st.integers(1, 8))
-def test_slices_judge_as_the_whole_body_does(values, size):
-    """Each event is accepted or refused as if the body were judged at once, in its order."""
+def test_slices_give_the_same_result_as_the_whole_body(values, size):
+    """Each event is accepted or refused as if the whole body were validated at once, in its order."""
 
     async def taken():
         lane, loop = KeptLane(), LoopShare()
@@ -281,16 +283,18 @@ documents = st.recursive(
 
 
 @given(st.lists(documents, min_size=1, max_size=8), st.sampled_from(["", " ", "\n\t"]))
-def test_both_ways_to_cut_an_array_find_the_same_elements(elements, blank):
-    """Byte for byte: an event without an id is known by its bytes."""
+def test_both_ways_to_split_an_array_find_the_same_elements(elements, blank):
+    """Byte for byte: an event without an id is identified by its bytes."""
     texts = [json.dumps(element, ensure_ascii=False).encode() for element in elements]
     body = b"[" + (blank.encode() + b",").join(texts) + b"]" + blank.encode()
     assert list(filter(None, splitting._cut(body))) == splitting._documents(body) == texts
 
 
 @given(st.binary(max_size=40).map(lambda inner: b"[" + inner + b"]"))
-def test_whatever_an_array_holds_it_is_cut_or_refused(body):
-    """Where msgspec takes it whole, the tokens give the same; where not, no other error leaves."""
+def test_every_array_is_split_or_refused(body):
+    """If msgspec decodes the array, the tokens give the same elements; otherwise no other error is
+    raised.
+    """
     try:
         found = list(filter(None, splitting._cut(body)))
     except BadRequest:
