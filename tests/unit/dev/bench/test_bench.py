@@ -1,4 +1,4 @@
-"""The bench's arithmetic and its refusals: a figure that cannot be trusted must not be printed."""
+"""Arithmetic and refusals of the bench: it must not print a figure that cannot be trusted."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def _report(*outcomes: CaseOutcome, machine: str = "one") -> BenchReport:
     )
 
 
-def test_ratios_are_second_to_first_and_know_what_is_better():
-    """A cost that halves and a rate that doubles are both better."""
+def test_ratios_are_second_to_first_and_tell_improvements():
+    """A cost that halves and a rate that doubles are both improvements."""
     first, second = _outcome(100_000), _outcome(200_000)
     cheaper = msgspec.structs.replace(second.processes[0], cpu_s_per_million=1.0)
     second = msgspec.structs.replace(second, processes=[cheaper])
@@ -87,25 +87,25 @@ def test_ratios_are_second_to_first_and_know_what_is_better():
 
 
 def test_other_machines_are_compared_by_shares_of_their_floors_only():
-    """Events a second of a laptop say nothing of a server."""
+    """Events a second of a laptop say nothing about a server."""
     rows = compare(_report(_outcome()), _report(_outcome(50_000), machine="two"))
     assert [row.figure for row in rows] == [OF_FLOOR]
 
 
 def test_absolutes_of_different_machines_are_refused():
-    """Without a floor nothing comparable is left, and saying so is better than a number."""
+    """Without a floor there is no comparable figure, so the bench refuses."""
     with pytest.raises(RefusedBySafety, match="different machines"):
         compare(_report(_outcome(floor=None)), _report(_outcome(floor=None), machine="two"))
 
 
 def test_only_equal_cases_are_compared():
-    """Another workload is another question."""
+    """Another workload is not comparable."""
     with pytest.raises(UsageError, match="no case in common"):
         compare(_report(_outcome()), _report(_outcome(workload="narrow")))
 
 
-def test_a_run_that_is_not_exact_has_no_speed():
-    """A fast wrong answer must not enter a table, nor a comparison."""
+def test_a_run_that_is_not_exact_has_no_rate():
+    """A fast wrong result must not enter a table or a comparison."""
     wrong = _outcome(exact=False)
     assert wrong.throughput is not None
     assert wrong.throughput.events_per_s is None
@@ -117,8 +117,7 @@ def test_a_run_that_is_not_exact_has_no_speed():
 
 
 def test_runs_are_compared_in_pairs():
-    """What else uses the machine makes every run slower or faster: only what all pairs say is a
-    verdict."""
+    """Other load on the machine changes every run, so only a result of all pairs counts."""
     first = [_report(_outcome(rate)) for rate in (100_000, 50_000, 80_000)]
     second = [_report(_outcome(rate)) for rate in (150_000, 60_000, 88_000)]
     rows = {row.figure: row for row in compare_pairs(first, second)}
@@ -132,7 +131,7 @@ def test_runs_are_compared_in_pairs():
 
 
 def test_unequal_numbers_of_runs_make_no_pairs():
-    """One of them would be compared with a run of another hour, or left out."""
+    """The remaining run would be compared with one of another hour."""
     with pytest.raises(UsageError, match="1 and 2 results"):
         compare_pairs([_report(_outcome())], [_report(_outcome())] * 2)
 
@@ -140,7 +139,7 @@ def test_unequal_numbers_of_runs_make_no_pairs():
 def test_the_runs_of_a_folder_are_compared_in_the_order_of_their_time(
     tmp_path, monkeypatch, capsys
 ):
-    """As they were made: one of each, in turns. Which commits they are of stands beside it."""
+    """One run of each, alternating, in the order of their times. The commits are shown beside them."""
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
     for side, commit in (("a", "1" * 40), ("b", "2" * 40 + "+")):
         for hour, rate in ((11, 50_000), (9, 100_000)):
@@ -162,7 +161,9 @@ def test_the_runs_of_a_folder_are_compared_in_the_order_of_their_time(
 
 
 def test_a_record_names_the_commit_of_its_source(tmp_path):
-    """A figure without it cannot be measured again. A folder that is no checkout has none."""
+    """Without the commit a figure cannot be measured again. A folder outside of a checkout has
+    none.
+    """
 
     def git(*arguments):
         identity = ("-c", "user.name=a", "-c", "user.email=a@b")
@@ -171,7 +172,7 @@ def test_a_record_names_the_commit_of_its_source(tmp_path):
 
     assert commit_of(tmp_path) == ""
     git("init", "-q")
-    assert commit_of(tmp_path) == "", "without a commit"
+    assert commit_of(tmp_path) == "", "a folder outside of a checkout has no commit"
     (tmp_path / "module.py").write_text("1")
     git("add", ".")
     git("commit", "-q", "-m", "first")
@@ -182,7 +183,7 @@ def test_a_record_names_the_commit_of_its_source(tmp_path):
 
 
 def test_results_come_back_from_their_file(tmp_path):
-    """What is compared later is what was measured."""
+    """Stored results must equal the measured ones."""
     report = _report(_outcome())
     as_json, as_text = results.write(report, tmp_path / "new")
     assert results.read(as_json) == report
@@ -190,8 +191,8 @@ def test_results_come_back_from_their_file(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["{", '{"machine": 1}', "[]"])
-def test_a_file_that_is_no_result_is_refused(tmp_path, content):
-    """Also one that is JSON, but something else."""
+def test_an_invalid_result_file_is_refused(tmp_path, content):
+    """This includes JSON of another form."""
     path = tmp_path / "x.json"
     path.write_text(content)
     with pytest.raises(UsageError, match="no result of `dia bench`"):
@@ -199,7 +200,7 @@ def test_a_file_that_is_no_result_is_refused(tmp_path, content):
 
 
 def test_a_result_of_another_format_is_refused(tmp_path):
-    """Fields that changed their meaning must not be compared by their names."""
+    """Fields with another meaning must not be compared by name."""
     report = msgspec.structs.replace(_report(_outcome()), format=99)
     as_json, _ = results.write(report, tmp_path)
     with pytest.raises(UsageError, match="format 99"):
@@ -207,7 +208,7 @@ def test_a_result_of_another_format_is_refused(tmp_path):
 
 
 def test_differences_in_counters_are_named():
-    """Where the rows go nowhere, the counts are what can be checked."""
+    """With the null sink only the counters can be checked."""
     generator = Generator(Workload(start_ms=1_700_000_000_000))
     generator.block(5000)
     oracle = generator.oracle
@@ -224,14 +225,14 @@ def test_differences_in_counters_are_named():
 
 
 def test_quantiles_are_values_that_were_measured():
-    """No interpolation: the 99th of a hundred delays is one of them."""
+    """No interpolation: the 99th percentile of a hundred delays is one of them."""
     delays = np.arange(1, 101, dtype=np.float64)
     assert [quantile(delays, share) for share in (0.5, 0.99, 0.999, 1.0)] == [50, 99, 100, 100]
     assert quantile(np.empty(0), 0.5) is None
 
 
 def test_probes_are_timed_from_when_they_were_due():
-    """A late send is part of the delay; a probe that never came has none."""
+    """A late send is part of the delay; a probe that never arrived has none."""
     probes = Probes()
     keys = [probes.make(1000.0 + 10 * number)[0] for number in range(10)]
     assert len(set(keys)) == 8
@@ -240,7 +241,7 @@ def test_probes_are_timed_from_when_they_were_due():
 
 
 def test_probes_are_taken_out_before_the_rest_is_compared():
-    """They are not in the oracle, so what they added must go."""
+    """Probes are not in the oracle, so they are subtracted."""
     probes = Probes()
     probes.make(1000.0)
     found = Found(
@@ -257,8 +258,8 @@ def test_probes_are_taken_out_before_the_rest_is_compared():
     assert rest.ledger["duplicates"] == 2
 
 
-def test_ready_partitions_are_read_from_a_log_of_anything(tmp_path):
-    """A worker's log also holds other events, other libraries' words and half lines."""
+def test_ready_partitions_are_read_from_a_mixed_log(tmp_path):
+    """A worker's log also contains other events, messages of libraries and incomplete lines."""
     log = tmp_path / "worker.log"
     assert opened(log) == []
     ready = {"event": "partition_ready", "timestamp": "2026-11-21T09:00:10.500000Z", "seconds": 2}
@@ -281,18 +282,18 @@ def test_costs_are_differences_per_million_events():
     assert cost.peak_rss_mib > 0
 
 
-def test_a_process_that_is_gone_costs_nothing_more():
+def test_an_ended_process_adds_no_cost():
     """A worker may end between two readings."""
     assert cpu_s(2**22 + 1) == 0.0
 
 
-def test_what_else_ran_is_the_machine_without_us():
+def test_other_load_is_the_machines_minus_the_benchs():
     """The reader of a result must see when the machine was not idle."""
     before, after = CpuReading({"a": 1.0}, 10.0), CpuReading({"a": 2.0}, 14.0)
     assert others_cores(before, after, 2.0) == 1.5
 
 
-def test_the_machine_has_one_name():
+def test_the_name_of_the_machine_is_stable():
     """Two results of one machine must be recognised as such."""
     assert this_machine() == this_machine()
     assert this_machine().cores >= 1
@@ -300,7 +301,7 @@ def test_the_machine_has_one_name():
 
 
 def test_the_null_sink_acknowledges_and_spreads_like_the_real_one():
-    """A worker must do all of its own work, sharding included."""
+    """A worker must do all its own work, including sharding."""
     environ = {"DIA_CLICKHOUSE_SHARDS": "http://a:1,http://b:1", "DIA_HOME": "/nowhere"}
     settings, _ = load(environ)
     shards = NullShards.from_settings(settings, VirtualClock(), app.clickhouse_tables)
@@ -310,7 +311,7 @@ def test_the_null_sink_acknowledges_and_spreads_like_the_real_one():
 
 
 def test_no_setting_leads_to_the_null_sink():
-    """A worker that throws rows away must not be a variable away from production."""
+    """No single variable may make a production worker discard rows."""
     assert set(SINKS) == {"clickhouse", "null"}
     with pytest.raises(UsageError, match="unknown setting"):
         load({"DIA_SINK": "null", "DIA_HOME": "/nowhere"})
@@ -328,7 +329,7 @@ def test_no_setting_leads_to_the_null_sink():
         lambda: Case(workload="wide", sink="null", restore=True),
     ],
 )
-def test_what_cannot_be_measured_is_refused(wrong):
+def test_an_impossible_measurement_is_refused(wrong):
     """Before a stack is started for it."""
     with pytest.raises(UsageError):
         wrong()
@@ -345,7 +346,7 @@ def test_the_standard_set_measures_everything_once():
 
 @pytest.mark.parametrize(("exact", "code"), [(True, 0), (False, 1)])
 def test_the_exit_code_is_the_verdict(monkeypatch, tmp_path, capsys, exact, code):
-    """CI may run the bench: what is not exact fails, and its results are written all the same."""
+    """CI may run the bench: a result that is not exact fails, and the results are written anyway."""
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
     asked = SimpleNamespace()
 
@@ -366,8 +367,8 @@ def test_the_exit_code_is_the_verdict(monkeypatch, tmp_path, capsys, exact, code
     assert main(["bench", "compare", str(written), str(written)]) == 0
 
 
-def test_freshness_stands_in_the_table():
-    """With how busy the machine was beside it."""
+def test_the_table_contains_freshness():
+    """With the load of the machine beside it."""
     found = Freshness(
         rate_per_s=20_000, seconds=20, probes=1000, p50_s=0.9, p99_s=1.6, p999_s=1.9, max_s=2.0,
         insert_mean_s=0.05, sender_late_s=0.01, lag_max=30_000, lag_at_end=0,
@@ -379,7 +380,7 @@ def test_freshness_stands_in_the_table():
 
 
 async def test_the_null_sink_keeps_nothing():
-    """An insert returns at once and a roll-up asks nobody."""
+    """An insert returns at once, and a roll-up sends no request."""
     settings, _ = load({"DIA_CLICKHOUSE_SHARDS": "http://a:1", "DIA_HOME": "/nowhere"})
     shards = NullShards.from_settings(settings, VirtualClock(), app.clickhouse_tables)
     await shards.insert(0, [FactRows(app.clickhouse_tables["ledger"], 0, {"grp": ["g"]})])
@@ -388,8 +389,8 @@ async def test_the_null_sink_keeps_nothing():
     assert shards.count == 1
 
 
-def test_processes_of_one_kind_stand_together():
-    """Two shards cost what both cost, and need what the larger one needs."""
+def test_processes_of_one_kind_are_grouped():
+    """CPU of two shards is added, memory is the larger of both."""
     costs = [
         ProcessCost(name=name, cpu_s=1.0, cpu_s_per_million=cpu, peak_rss_mib=mib)
         for name, cpu, mib in (("clickhouse-0", 1.25, 300), ("clickhouse-1", 1.5, 400))

@@ -1,4 +1,4 @@
-"""Agents on dia and on Faust: what a run says, and what it does not."""
+"""Agents on dia and on Faust: contents of a run's report."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ def _run(*marks, ended=""):
 
 
 def test_a_rate_is_that_between_the_first_event_and_the_last():
-    """Starting, joining and compiling are no cost of an event."""
+    """Starting, joining the group and compiling are not costs of an event."""
     found = judged("dia", "no_work", _run((0, 10.0), (500, 11.0), (1000, 12.0)))
     assert (found.events_per_s, found.read, found.cpu_s_per_million) == (500, 1000, 1000.0)
 
 
 @pytest.mark.parametrize("run", [_run(), _run((0, 1.0)), _run((0, 1.0), (9, 2.0), ended="died")])
-def test_a_run_that_came_to_nothing_has_no_rate(run):
-    """It has a sentence instead."""
+def test_a_failed_run_has_no_rate(run):
+    """It has a reason instead."""
     found = judged("faust", "one_update", run)
     assert found.events_per_s is None
     assert found.problem
 
 
 def test_the_table_shows_how_many_times_as_fast_dia_is():
-    """For each kind of work against its own rate."""
+    """For each kind of work, relative to Faust's rate."""
     outcomes = [
         judged("dia", "no_work", _run((0, 0.0), (1000, 1.0))),
         judged("faust", "no_work", _run((0, 0.0), (100, 1.0))),
@@ -58,15 +58,15 @@ def test_the_table_shows_how_many_times_as_fast_dia_is():
     assert rows[2] == "| one table update | faust | ended by itself | - | - | - | - |"
 
 
-def test_an_engine_that_is_none_is_named():
-    """And those there are."""
+def test_an_unknown_engine_is_refused():
+    """The error lists the valid names."""
     with pytest.raises(UsageError, match="no engine flink"):
         chosen_engines("dia,flink")
     assert chosen_engines("faust, dia") == ("dia", "faust")
 
 
 def test_only_an_import_differs():
-    """Else the ratio would be one of programs, not of engines."""
+    """Otherwise the ratio would compare programs instead of engines."""
     tree = ast.parse(PROGRAM.read_text())
     tests = [node for node in ast.walk(tree) if isinstance(node, ast.If)]
     (choice,) = [node for node in tests if "BENCH_ENGINE" in ast.unparse(node.test)]
@@ -76,7 +76,7 @@ def test_only_an_import_differs():
 
 @pytest.mark.parametrize("engine", ["dia", "faust"])
 def test_the_program_is_an_app_of_both(engine, tmp_path):
-    """Of the words that both have."""
+    """It uses only operations that both have."""
     environ = {
         **os.environ, "BENCH_ENGINE": engine, "BENCH_WORK": [*WORK][-1], "BENCH_BOOTSTRAP": "127.0.0.1:9",
         "BENCH_TOPIC": "t", "BENCH_GROUP": "g", "BENCH_STATE": str(tmp_path), "BENCH_EVENTS": "9",

@@ -1,4 +1,4 @@
-"""The crowd before the console: it asks what pages ask, and tells everything it met."""
+"""Simulated users of the console: they send the requests of real pages, and report every answer."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ SHARED_MODULES = {"letters": ["replay.js"]}
 
 
 @pytest.mark.parametrize("look", LOOKS, ids=lambda look: look.page)
-def test_a_look_asks_what_the_page_asks(look):
-    """A load that no browser makes would prove nothing about those that do."""
+def test_a_simulated_page_sends_the_requests_of_the_real_one(look):
+    """Another load would say nothing about real browsers."""
     [page] = [page for page in PAGES if page.path == look.page]
     modules = [f"pages/{page.name}.js", *SHARED_MODULES.get(page.name, [])]
     text = "".join((FOLDER / module).read_text() for module in modules)
@@ -41,15 +41,13 @@ def home(tmp_path) -> Path:
 
 @pytest.fixture
 def served(home) -> Iterator[str]:
-    """A console that really listens, without ClickHouse."""
+    """A listening console, without ClickHouse."""
     with listening(lambda: console(Settings(home=str(home))), stop_timeout_s=1) as url:
         yield url
 
 
-async def test_readers_tell_how_long_it_took_and_every_answer_that_was_an_error(
-    served, home, monkeypatch
-):
-    """Without ClickHouse some answers are 503 and others good: neither may hide the other."""
+async def test_readers_report_response_times_and_every_error(served, home, monkeypatch):
+    """Without ClickHouse some answers are 503 and others succeed: the report must show both."""
     monkeypatch.setattr(reader, "THINK_S", (0.0, 0.01))
     now_ms = SystemClock().now_ms()
     people = []
@@ -68,12 +66,12 @@ async def test_readers_tell_how_long_it_took_and_every_answer_that_was_an_error(
 
 
 def _refused(met) -> int:
-    """Answers to the one whose token is wrong."""
+    """The answers to a reader with a wrong token."""
     return met.errors.get("/api/models 401", 0)
 
 
 def test_times_are_of_all_paths_but_the_stream():
-    """A stream's first event comes when there is one: it must not pass for an answer."""
+    """The first event of a stream comes when there is one, so it is not a response time."""
     times = times_of({"/a": [0.1] * 19 + [0.3], "/b": [0.2], STREAM: [9.0]}, apart=STREAM)
     assert [one.path for one in times] == [ALL, STREAM, "/b", "/a"]
     assert (times[0].requests, times[0].p50_ms, times[0].p95_ms) == (21, 100.0, 200.0)
@@ -90,5 +88,5 @@ def test_times_are_of_all_paths_but_the_stream():
     ],
 )
 def test_lag_that_goes_up_and_down_with_commits_does_not_grow(lags, at_end, grew):
-    """It is a saw; only its middle line tells, and what is left when nothing comes any more."""
+    """The lag is a saw-tooth; only its median and the rest at the end are significant."""
     assert lag_of(lags, at_end, commit_events=100).grew is grew

@@ -1,4 +1,4 @@
-"""The crowd in the report: at which rate it comes, and when its p95 counts."""
+"""Simulated console users in the report: their event rate, and when their p95 counts."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def _safe(bench: Bench, rate: int | None) -> None:
 @pytest.mark.parametrize(
     ("safe", "rate", "seconds"), [(95_999, 47_000, 60), (400_000, 200_000, 25)]
 )
-def test_it_comes_at_half_of_the_safe_rate(bench, monkeypatch, safe, rate, seconds):
-    """For a minute, or for as long as the events that are made in advance last."""
+def test_users_are_simulated_at_half_of_the_safe_rate(bench, monkeypatch, safe, rate, seconds):
+    """For 60 s, or for as long as the prepared events last."""
     _safe(bench, safe)
     asked = SimpleNamespace()
     monkeypatch.setattr(
@@ -81,8 +81,8 @@ def test_it_comes_at_half_of_the_safe_rate(bench, monkeypatch, safe, rate, secon
 
 
 @pytest.mark.parametrize("safe", ["never measured", None])
-def test_it_does_not_come_where_no_rate_is_known_to_hold(bench, safe):
-    """Half of nothing is no load."""
+def test_users_are_not_simulated_without_a_safe_rate(bench, safe):
+    """Half of an unknown rate is not a load."""
     if safe is None:
         _safe(bench, None)
     bench.folder.mkdir(parents=True, exist_ok=True)
@@ -90,8 +90,8 @@ def test_it_does_not_come_where_no_rate_is_known_to_hold(bench, safe):
         _part().measure(bench)
 
 
-def test_what_was_met_is_written_and_read_back(bench):
-    """The report is made of records, maybe another day's."""
+def test_responses_are_written_and_read_back(bench):
+    """The report is made of records, which may be from another day."""
     measure_parts([Part(READERS, 1, lambda _: _crowd())], bench, again=False)
     found = read_all(bench.folder).readers
     assert found == _crowd()
@@ -118,7 +118,7 @@ def test_what_was_met_is_written_and_read_back(bench):
     ],
 )
 def test_p95_counts_only_where_everything_else_is_right(changes):
-    """Errors are quick, and a pipeline that stands still leaves the console the machine."""
+    """Errors are fast, and a stopped pipeline leaves the machine to the console."""
     row = {target.name: target for target in TARGETS}[TARGETS[-1].name]
     assert row.row(Records(readers=_crowd()))[2:] == ("70", "yes")
     spoilt = _crowd(**changes)

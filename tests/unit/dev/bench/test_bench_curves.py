@@ -1,4 +1,4 @@
-"""The cost law: its points are measured on the real engine, and its words follow from them."""
+"""Cost curves: points are measured on the real engine, and the text follows from them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _series(load: Load) -> Series:
 
 
 def test_every_series_is_opened_once():
-    """As many windows must be alive as the point says."""
+    """The number of open windows must be that of the point."""
     blocks = list(_series(Load(windows=60_000, tenants=7)).each_once())
     events = [json.loads(value) for block in blocks for value in block.values]
     assert len({(e["tenant_id"], e["model_id"], e["metric"]) for e in events}) == 60_000
@@ -58,7 +58,7 @@ def test_every_series_is_opened_once():
 
 
 def test_events_hit_only_series_that_are_open():
-    """Else a point would measure the opening of windows."""
+    """Otherwise a point would measure the opening of windows."""
     load = Load(windows=50, tenants=5)
     series = _series(load)
     known = {value.split(b'"ts"')[0][60:] for b in series.each_once() for value in b.values}
@@ -68,7 +68,7 @@ def test_events_hit_only_series_that_are_open():
 
 
 async def test_the_engine_runs_with_the_state_that_was_asked_for(tmp_path):
-    """Ids and windows are really there, committed and in the store, before a point is timed."""
+    """Ids and windows are committed and stored before a point is timed."""
     environ = {
         "DIA_HOME": str(tmp_path),
         "DIA_CLICKHOUSE_SHARDS": "http://null:1",
@@ -100,27 +100,27 @@ async def test_the_engine_runs_with_the_state_that_was_asked_for(tmp_path):
     assert sum(path.stat().st_size for path in (tmp_path / DIA_GROUP).rglob("*")) > 100_000
 
 
-async def test_a_point_is_measured_by_a_process_of_its_own():
-    """Its memory must be its own."""
+async def test_a_point_is_measured_in_a_separate_process():
+    """The memory must be that of the point alone."""
     point = await measure_point(Load(events=2000, windows=500, tenants=20), 60.0)
     assert point is not None
     assert point.cpu_us_per_event > 0
     assert point.load.windows == 500
 
 
-async def test_a_point_that_takes_too_long_is_left_out():
-    """And its process is gone."""
+async def test_a_point_beyond_its_time_limit_is_omitted():
+    """Its process has ended."""
     assert await measure_point(Load(windows=1_000_000), 0.01) is None
 
 
 async def test_a_point_that_breaks_is_an_error():
-    """No curve may hide a crash."""
+    """A curve must not hide a crash."""
     with pytest.raises(CommandError, match="exit code"):
         await measure_point(Load(partitions=0), 60.0)
 
 
 def test_a_point_is_not_begun_when_it_cannot_fit():
-    """State is built up at one rate: ten times as much takes ten times as long."""
+    """State is built at a constant rate: ten times as much takes ten times as long."""
     built = [_point(3.0, seconds=5.0, windows=1_000_000)]
     assert law.expected_s(WINDOWS, built, 10_000_000) == pytest.approx(51.0)
     assert law.expected_s(WINDOWS, [], 10_000_000) == 0
@@ -128,7 +128,7 @@ def test_a_point_is_not_begun_when_it_cannot_fit():
 
 
 def test_a_curve_ends_where_its_time_does(monkeypatch):
-    """What is left out is named, in order, and nothing after it is tried."""
+    """Omitted points are named in order, and no later one is tried."""
 
     async def measured(asked: Load, limit_s: float) -> Point:
         return _point(3.0, seconds=30.0, windows=asked.windows)
@@ -140,8 +140,8 @@ def test_a_curve_ends_where_its_time_does(monkeypatch):
     assert curve.left_out == list(WINDOWS.values[1:])
 
 
-def test_the_words_follow_from_the_points():
-    """Growth, memory a million, the reason, and what was not measured."""
+def test_the_text_follows_from_the_points():
+    """Growth, memory per million, the reason, and the points that were not measured."""
     curve = _curve(
         _point(3.0, 100, windows=10_000), _point(4.5, 400, windows=1_010_000), left_out=(5_000_000,)
     )
@@ -154,7 +154,7 @@ def test_the_words_follow_from_the_points():
 
 
 def test_every_axis_varies_a_field_that_grows():
-    """A curve of one value, or of values that fall, would say nothing."""
+    """A curve of one value, or of falling values, would be useless."""
     for axis in AXES:
         assert list(axis.values) == sorted(set(axis.values))
         assert len(axis.values) > 3
@@ -163,7 +163,7 @@ def test_every_axis_varies_a_field_that_grows():
 
 
 def test_the_command_writes_what_it_measured(monkeypatch, tmp_path, capsys):
-    """A record that can be compared later."""
+    """The record can be compared later."""
 
     async def measured(axes, budget_s, talk):
         return _curves(_curve(_point(2.0, windows=10_000)))

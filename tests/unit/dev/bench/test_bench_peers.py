@@ -1,4 +1,4 @@
-"""The contest with other engines: a peer must neither be wronged nor flattered."""
+"""Comparison with other engines: it must be neither unfair to a peer nor too favourable."""
 
 from __future__ import annotations
 
@@ -53,15 +53,15 @@ def _report(*outcomes: PeerOutcome) -> PeerReport:
 
 
 def test_the_clock_runs_from_the_first_record_to_the_last():
-    """Start-up is nobody's cost, and CPU is counted over the same time."""
+    """Start-up is excluded, and CPU is counted over the same time."""
     course = _course((0, 10.0), (500, 11.0), (1000, 12.0), counted=PeerCount(950, 50))
     found = judged(PEER, "1", PeerRun(course, 99), ORACLE)
     assert (found.events_per_s, found.seconds, found.exact) == (500, 2.0, True)
     assert (found.cpu_s_per_million, found.broker_cpu_s_per_million) == (1000.0, 500.0)
 
 
-def test_a_peer_that_counted_something_else_has_no_speed():
-    """As for ourselves."""
+def test_a_peer_with_wrong_counts_has_no_rate():
+    """The same rule holds for dia."""
     course = _course((0, 10.0), (1000, 12.0), counted=PeerCount(951, 49))
     found = judged(PEER, "1", PeerRun(course, 99), ORACLE)
     assert (found.events_per_s, found.exact) == (None, False)
@@ -69,14 +69,14 @@ def test_a_peer_that_counted_something_else_has_no_speed():
 
 
 def test_a_peer_stopped_at_its_limit_has_the_rate_it_had():
-    """Its figures say how far it came, and nothing was proved of its counts."""
+    """Its figures say how far it came; its counts are not verified."""
     course = _course((0, 10.0), (300, 13.0))
     found = judged(PEER, "1", PeerRun(course, 99), ORACLE)
     assert (found.read, found.events_per_s, found.exact) == (300, 100, None)
 
 
-def test_a_floor_is_not_asked_for_windows():
-    """It has none: it counts what it decoded."""
+def test_a_floor_has_no_windows():
+    """A floor has no windows: it counts decoded events."""
     course = _course((0, 10.0), (1000, 11.0), counted=PeerCount(1000, 0))
     assert judged(FLOOR, "1", PeerRun(course, 9), ORACLE).events_per_s == 1000
 
@@ -89,14 +89,14 @@ def test_a_floor_is_not_asked_for_windows():
         (_course((0, 1.0), (5, 2.0)), "ended by itself after 5 records", "ended by itself"),
     ],
 )
-def test_a_peer_that_broke_has_a_reason_and_no_rate(course, ended, problem):
-    """A crash must not pass for slowness."""
+def test_a_crashed_peer_has_a_reason_and_no_rate(course, ended, problem):
+    """A crash must not look like a slow run."""
     found = judged(PEER, "1", PeerRun(course, 0, ended), ORACLE)
     assert found.events_per_s is None
     assert problem in found.problem
 
 
-def test_marks_are_found_among_other_talk():
+def test_marks_are_found_among_other_output():
     """Frameworks print banners."""
     course, cpu = Course(), CpuReading({}, 0.0)
     for line in (b"Hello @@ 5 6\n", b"@@ 0 1.5\n", b"@@ 10 2.5\n", b"@@ done 9 1\n"):
@@ -107,7 +107,7 @@ def test_marks_are_found_among_other_talk():
 
 
 def test_the_table_ranks_by_speed_and_says_how_many_times():
-    """Floors come last: they do not do the job."""
+    """Floors come last, since they do only a part of the work."""
     report = _report(
         _outcome("slow", 1000),
         _outcome(OURS, 100_000, exact=True),
@@ -124,7 +124,7 @@ def test_the_table_ranks_by_speed_and_says_how_many_times():
 
 
 def test_every_peer_has_a_program_and_a_pinned_version():
-    """What cannot be made again is no comparison."""
+    """A comparison must be repeatable."""
     for peer in PEERS:
         folder = PROGRAMS / peer.folder
         assert version_of(peer, folder)[0].isdigit()
@@ -142,7 +142,7 @@ async def _run(command, environ, folder):
 
 
 async def test_a_peer_is_followed_to_its_last_record(tmp_path):
-    """With the module all Python peers share, as a real child."""
+    """With the module that all Python peers share, in a real child process."""
     program = (
         "from progress import Progress\n"
         "p = Progress()\n"
@@ -163,15 +163,15 @@ async def test_a_peer_is_followed_to_its_last_record(tmp_path):
     assert run.peak_rss_mib > 0
 
 
-async def test_a_peer_that_dies_says_how_far_it_came(tmp_path):
-    """Before it read anything, too."""
+async def test_the_progress_of_a_killed_peer_is_reported(tmp_path):
+    """Also before it has read a record."""
     command = (sys.executable, "-c", "print('@@ 0 1.0'); print('@@ 7 2.0')")
     run = await _run(command, os.environ, tmp_path)
     assert run.ended == "ended by itself after 7 records"
 
 
-def test_children_are_born_where_they_are_measured():
-    """And the bench itself stays where it was."""
+def test_children_start_on_the_measured_core():
+    """The CPU affinity of the bench itself does not change."""
     mine = os.sched_getaffinity(0)
     cores = one_each()
     code = "import os; print(os.sched_getaffinity(0))"
@@ -195,7 +195,7 @@ def _faust(programs: Path, version: str) -> Peer:
 
 
 async def test_a_peer_is_installed_once_and_by_itself(tmp_path, monkeypatch):
-    """Another version gets another folder; the same one is not fetched again."""
+    """Another version gets another folder; the same one is not downloaded again."""
     ran: list[tuple[str, ...]] = []
 
     async def run(peer, *command):
@@ -222,7 +222,7 @@ async def test_a_peer_is_installed_once_and_by_itself(tmp_path, monkeypatch):
 
 
 async def test_an_installation_that_fails_is_tried_again(tmp_path, monkeypatch):
-    """Half an environment must not pass for one."""
+    """An incomplete environment must not count as installed."""
 
     async def run(peer, *command):
         raise CommandError("pip ended with 1")
@@ -236,13 +236,13 @@ async def test_an_installation_that_fails_is_tried_again(tmp_path, monkeypatch):
 
 
 async def test_a_command_of_an_installation_must_succeed():
-    """Its exit code is looked at."""
+    """Its exit code is checked."""
     with pytest.raises(CommandError, match="exit code 3"):
         await peer_environment._run(PEER, sys.executable, "-c", "raise SystemExit(3)")
 
 
-async def test_a_peer_that_cannot_be_had_is_a_line_of_the_table(tmp_path, monkeypatch):
-    """The others still run, and the table says why this one is not in it."""
+async def test_an_unavailable_peer_is_a_line_of_the_table(tmp_path, monkeypatch):
+    """The others run, and the table states the reason."""
 
     async def prepare(*_):
         raise DependencyUnreachable("no network: https://example.invalid")

@@ -1,4 +1,4 @@
-"""The capacity search: it must end, and never call safe what did not hold."""
+"""Search for the capacity: it ends, and never reports a rate as safe that failed."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from streams.dev.bench.load.open_loop import SentLoad
 
 
 @given(st.integers(1, RATE_MAX_PER_S), st.integers(1, RATE_MAX_PER_S // 2))
-def test_the_ramp_finds_what_a_steady_machine_can_do(limit, first):
-    """Within a tenth, in a number of tries that a person can wait for."""
+def test_the_ramp_finds_the_capacity_of_a_steady_machine(limit, first):
+    """Within a tenth, in a bounded number of tries."""
     ramp, tries = Ramp(first), 0
     while (rate := ramp.next_rate()) is not None:
         ramp.tell(rate, held=rate <= limit)
@@ -39,9 +39,10 @@ def test_the_ramp_finds_what_a_steady_machine_can_do(limit, first):
 
 
 @given(st.lists(st.booleans(), max_size=60))
-def test_the_ramp_ends_whatever_a_moody_machine_says(answers):
-    """A machine that holds a rate once and not again must not be asked for ever, and the answer
-    must lie below every rate that failed."""
+def test_the_ramp_ends_on_a_machine_with_varying_results(answers):
+    """A machine may hold a rate once and not again: the search must end, and its result must be
+    below every failed rate.
+    """
     ramp = Ramp(1000)
     for held in answers:
         rate = ramp.next_rate()
@@ -52,8 +53,8 @@ def test_the_ramp_ends_whatever_a_moody_machine_says(answers):
             assert ramp.best < ramp.failed
 
 
-def test_a_machine_that_can_do_nothing_is_given_up():
-    """At less than one event a second there is nothing left to try."""
+def test_the_ramp_gives_up_below_one_event_a_second():
+    """Below one event a second the search ends."""
     ramp = Ramp(1000)
     tried = []
     while (rate := ramp.next_rate()) is not None:
@@ -73,12 +74,12 @@ def test_a_machine_that_can_do_nothing_is_given_up():
     ],
 )
 def test_a_rate_holds_when_neither_side_falls_behind(behind_s, late_s, held):
-    """A sender that could not keep its own schedule proves nothing of the pipeline."""
+    """If the sender is late, the try says nothing about the pipeline."""
     assert judged(1000, 6, behind_s, SentLoad(late_s, [5]), 1.0).held is held
 
 
 class _Tried(Search):
-    """A search whose machine holds ``limit`` in a try and ``long`` when it takes longer."""
+    """A search on a machine that holds ``limit`` in a short try and ``long`` in a long one."""
 
     def __init__(self, limit: int, long: int) -> None:
         super().__init__(SimpleNamespace(clock=VirtualClock()), None)
@@ -101,7 +102,7 @@ class _Tried(Search):
 
 
 async def test_the_safe_rate_is_one_that_held_for_long():
-    """A rate that only holds for seconds is not safe: less is tried, and that is reported."""
+    """A rate that holds only for seconds is not safe: the search tries less and reports that."""
     search = _Tried(limit=100_000, long=80_000)
     safe = await search.safe_rate(60.0)
     assert safe is not None
@@ -111,6 +112,6 @@ async def test_the_safe_rate_is_one_that_held_for_long():
 
 
 async def test_no_rate_is_safe_on_a_machine_that_never_holds_one():
-    """Saying none is better than the last one tried."""
+    """The result is none instead of the last tried rate."""
     assert await _Tried(limit=0, long=0).safe_rate(60.0) is None
     assert await _Tried(limit=100_000, long=0).safe_rate(60.0) is None

@@ -1,4 +1,4 @@
-"""The gap of a rebalance: what those who wait see of it, and nothing else."""
+"""The gap of a rebalance: the additional delay of probes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DUE_MS = np.array([1000.0, 2000.0, 3000.0, 4000.0])
 
 
 def test_the_gap_is_the_longest_wait_since_less_the_usual_one():
-    """A commit interval is waited for with or without a rebalance."""
+    """Probes wait for a commit interval with or without a rebalance."""
     delays_s = np.array([0.9, 1.1, 3.5, 1.0])
     assert gap_s(DUE_MS, delays_s, joined_ms=2500.0) == pytest.approx(2.45)
 
@@ -23,12 +23,12 @@ def test_the_gap_is_the_longest_wait_since_less_the_usual_one():
     [([1.0, 1.0, 1.0], 2500.0), ([1.0] * 4, 500.0), ([1.0] * 4, 9000.0)],
 )
 def test_without_both_sides_there_is_no_gap(delays, joined_ms):
-    """Nor where a probe is missing: which one that was is not known."""
+    """Without a probe on each side the delay is unknown."""
     assert gap_s(DUE_MS, np.array(delays), joined_ms) is None
 
 
 def test_a_rebalance_needs_probes():
-    """Only a paced run has them; its name says that it is another case."""
+    """Only a paced run has probes; its name marks it as another case."""
     with pytest.raises(UsageError, match="needs --rate"):
         Case(workload="narrow", rebalance=True)
     case = paced(Case(workload="narrow"), 1000, 5, rebalance=True, commit_interval_s=0.1)

@@ -1,4 +1,6 @@
-"""The report: it goes on where it stopped, bends no target, and README says what it found."""
+"""The report: it resumes after an interruption, judges targets by figures only, and updates the
+README.
+"""
 
 from __future__ import annotations
 
@@ -108,8 +110,8 @@ def _everything() -> Records:
     )  # fmt: skip
 
 
-def test_a_target_is_met_or_missed_by_its_figure_alone():
-    """Each way, and unknown where nothing was measured."""
+def test_a_target_is_judged_by_its_figure_alone():
+    """Met, missed, or unknown without a measurement."""
     rows = {target.name: target.row(_everything()) for target in TARGETS}
     assert rows["whole pipeline, wide, one worker, events/s"][2:] == ("99", "NO")
     assert rows["whole pipeline, narrow, two workers, events/s"][2:] == ("not measured", "-")
@@ -120,14 +122,14 @@ def test_a_target_is_met_or_missed_by_its_figure_alone():
 
 
 def test_a_run_that_was_not_exact_meets_no_target():
-    """However fast it was."""
+    """Whatever its speed."""
     fast = _outcome(Case(workload="wide"), exact=False, throughput=_throughput(10**6))
     rows = {t.name: t.row(Records(runs={"wide": _run(fast)})) for t in TARGETS}
     assert rows["whole pipeline, wide, one worker, events/s"][2] == "not measured"
 
 
-def test_the_report_has_a_place_for_everything():
-    """Every part that was measured is in it."""
+def test_the_report_contains_every_part():
+    """Every measured part is in the report."""
     text = compose(_everything())
     for expected in (
         "72x",
@@ -142,7 +144,7 @@ def test_the_report_has_a_place_for_everything():
 
 
 def test_every_target_reads_a_part_that_is_measured():
-    """A misspelt name would leave it unmeasured for ever."""
+    """Under a misspelt name a target would never be measured."""
     names = {part.name for part in PARTS}
     reads = {
         "wide",
@@ -179,8 +181,8 @@ def _counted(name: str, calls: list[str]) -> Part:
     return Part(name, 0.1, measure)
 
 
-def test_what_was_measured_is_not_measured_again(tmp_path):
-    """Until the engine changes; a change of the bench or of a command leaves a record be."""
+def test_a_measured_part_is_not_measured_again(tmp_path):
+    """A part is measured again after a change of the engine, not of the bench or a command."""
     calls: list[str] = []
     bench, parts = _bench(tmp_path), [_counted("a", calls), _counted("b", calls)]
     assert measure_parts(parts, bench, again=False) == []
@@ -198,8 +200,8 @@ def test_what_was_measured_is_not_measured_again(tmp_path):
     assert set(read_all(bench.folder).runs) == {"a", "b"}
 
 
-def test_a_part_that_fails_does_not_cost_the_others(tmp_path):
-    """A report takes a quarter of an hour: what was measured before stays, and is said."""
+def test_a_failed_part_does_not_affect_the_others(tmp_path):
+    """A report takes 15 min: earlier parts are kept, and the failure is reported."""
 
     def measure(bench: Bench) -> msgspec.Struct:
         raise CommandError("the worker ended")
@@ -214,8 +216,8 @@ def test_a_part_that_fails_does_not_cost_the_others(tmp_path):
     report_parts.refuse_failures([])
 
 
-def test_half_of_nothing_is_not_measured(tmp_path):
-    """The rate of one part follows from another's record."""
+def test_a_part_without_the_rate_it_depends_on_is_not_measured(tmp_path):
+    """The rate of one part depends on another's record."""
     part = next(part for part in PARTS if part.name == "fresh-half")
     bench = _bench(tmp_path)
     bench.folder.mkdir(parents=True)
@@ -223,7 +225,7 @@ def test_half_of_nothing_is_not_measured(tmp_path):
         part.measure(bench)
 
 
-def test_half_of_the_rate_is_asked_of_the_same_workload(tmp_path, monkeypatch):
+def test_half_of_the_rate_uses_the_same_workload(tmp_path, monkeypatch):
     """Rounded down to thousands."""
     bench = _bench(tmp_path)
     narrow = _run(_outcome(Case(workload="narrow"), throughput=_throughput(201_999)))
@@ -235,22 +237,22 @@ def test_half_of_the_rate_is_asked_of_the_same_workload(tmp_path, monkeypatch):
     assert (case.workload, case.rate_per_s) == ("narrow", 100_000)
 
 
-def test_broken_notes_are_named(tmp_path):
-    """Not taken for a first run."""
+def test_a_broken_file_of_notes_is_refused(tmp_path):
+    """A broken file of notes must not count as a first run."""
     (tmp_path / "made_with.json").write_text("{")
     with pytest.raises(UsageError, match="Remove it"):
         Notes(tmp_path)
 
 
 def test_an_unknown_part_is_refused():
-    """Before anything is started."""
+    """The refusal comes before any process starts."""
     assert [part.name for part in wanted("wide, peers")] == ["wide", "peers"]
     with pytest.raises(UsageError, match="no part narow"):
         wanted("narow")
 
 
 def test_ratios_replace_the_last_ones_in_the_readme():
-    """And stand before its last section the first time."""
+    """The first time they are inserted before the last section."""
     readme = "# dia\n\ntext\n\n## More\n\nlinks\n"
     first = with_headline(readme, headline(_peers(**{OURS: 100, "Faust": 10})))
     assert first.index("| Faust 1 |") < first.index("## More")
@@ -264,7 +266,7 @@ def test_ratios_replace_the_last_ones_in_the_readme():
 
 
 def test_the_readme_shows_the_record_it_names():
-    """Figures in prose go stale; these are compared with the file they come from."""
+    """The figures in the README are compared with the file they come from."""
     path = ROOT / "tests" / "bench" / "results" / "report" / f"{PEERS}.json"
     readme = (ROOT / "README.md").read_text()
     block = headline(records.load(path, PeerReport, FORMAT)) if path.exists() else []
@@ -273,7 +275,7 @@ def test_the_readme_shows_the_record_it_names():
 
 
 def test_the_source_hash_follows_the_engine_only(tmp_path):
-    """Names count too: a module that moves may import in another order."""
+    """Names count too: a module that moves may change the order of imports."""
     (tmp_path / "tables").mkdir()
     module = tmp_path / "tables" / "x.py"
     module.write_text("a = 1")
@@ -284,8 +286,8 @@ def test_the_source_hash_follows_the_engine_only(tmp_path):
     assert source_hash(tmp_path) != first
 
 
-def test_records_say_what_they_were_made_with(tmp_path):
-    """A record without its file is no record."""
+def test_a_record_counts_only_with_its_file_and_the_same_sources(tmp_path):
+    """A note without its result file does not count."""
     made = MadeWith("s", "m")
     notes = Notes(tmp_path)
     notes.note("wide", made)

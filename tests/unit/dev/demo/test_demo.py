@@ -1,4 +1,4 @@
-"""The parts of the demo that can go wrong without a stack: its home, its weather, its words."""
+"""Parts of the demo that need no stack: its home, its faults and its output."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from streams.dev.workload.generator import Generator
 from streams.dev.workload.shape import Workload
 
 
-def test_the_weather_is_the_seeds():
-    """A run that failed can be repeated with the same blows at the same moments."""
+def test_the_faults_depend_on_the_seed_only():
+    """A failed run can be repeated with the same faults at the same moments."""
     assert chaos.plan(7) == chaos.plan(7) != chaos.plan(8)
     blows = chaos.plan(7)
     assert [blow.at_s for blow in blows] == sorted(blow.at_s for blow in blows)
@@ -37,7 +37,7 @@ def test_the_weather_is_the_seeds():
 
 
 def test_a_kill_hits_one_of_the_live_workers(tmp_path):
-    """SIGKILL and nothing milder, to a process that is really a worker of this demo."""
+    """SIGKILL to a process that is a worker of this demo."""
     victim = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     told: list[str] = []
     worker = SimpleNamespace(alive=lambda: [SimpleNamespace(pid=victim.pid, slot=0)])
@@ -48,8 +48,8 @@ def test_a_kill_hits_one_of_the_live_workers(tmp_path):
     assert str(victim.pid) in told[0]
 
 
-def test_a_worker_that_died_by_itself_is_not_counted_as_killed(tmp_path):
-    """The summary says how many kills the pipeline survived."""
+def test_a_worker_that_died_by_itself_does_not_count_as_killed(tmp_path):
+    """The summary states the number of kills that the pipeline survived."""
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait(10)
     worker = SimpleNamespace(alive=lambda: [SimpleNamespace(pid=gone.pid, slot=0)])
@@ -59,7 +59,7 @@ def test_a_worker_that_died_by_itself_is_not_counted_as_killed(tmp_path):
 
 
 def test_only_a_demos_own_folder_is_emptied(tmp_path):
-    """Whoever names their home by mistake keeps what is in it."""
+    """A user may name their home by mistake; its contents stay."""
     precious = tmp_path / "home" / "thesis.txt"
     precious.parent.mkdir()
     precious.write_text("years")
@@ -73,8 +73,8 @@ def test_only_a_demos_own_folder_is_emptied(tmp_path):
     assert [path.name for path in fresh.iterdir()] == [MARKER]
 
 
-def test_the_demo_never_feeds_a_pipeline_somebody_configured(tmp_path, monkeypatch):
-    """Addresses in the environment are those of production; the demo's own must win."""
+def test_the_demo_ignores_addresses_in_the_environment(tmp_path, monkeypatch):
+    """Addresses in the environment may be those of production; the demo uses its own."""
     monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", "production:9092")
     monkeypatch.setenv("DIA_STATE_DIR", "/var/lib/dia")
     monkeypatch.setenv("DIA_COMMIT_INTERVAL_S", "0.5")
@@ -95,13 +95,13 @@ def _outcome(*checks: Check, differences: tuple[WindowDifference, ...] = ()) -> 
 
 
 @pytest.mark.parametrize(("found", "code"), [(10, 0), (9, 1)])
-def test_any_difference_ends_with_one(monkeypatch, tmp_path, capsys, found, code):
-    """CI runs the demo, so its exit code is its verdict."""
+def test_any_difference_ends_with_exit_code_1(monkeypatch, tmp_path, capsys, found, code):
+    """CI runs the demo and reads its exit code."""
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
     asked: list[DemoOptions] = []
 
     def run(options: DemoOptions, talk: object, then: object) -> DemoOutcome:
-        assert then is None, "nobody asked for the console"
+        assert then is None, "the console must not start without its option"
         asked.append(options)
         different = (WindowDifference("t m x 2023", (10, 1.0), (9, 0.9)),) if code else ()
         return _outcome(Check("windows", 10, found), differences=different)

@@ -1,4 +1,4 @@
-"""The demo that stays up: what it prints lets one in, and Ctrl-C leaves nothing behind."""
+"""The demo that keeps running: its printed link signs a user in, and Ctrl-C ends all processes."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ time.sleep(60)
 
 @pytest.fixture
 def played(monkeypatch, tmp_path):
-    """Every `dia` command is played by a process that says where it listens, and waits."""
+    """Each `dia` command is replaced by a process that prints its address and waits."""
     told = tmp_path / "told"
     told.mkdir()
     monkeypatch.setattr(serving, "DIA", (sys.executable, "-c", PLAYED, str(told)))
     return told
 
 
-def test_the_printed_link_lets_one_in_and_ctrl_c_ends_all_of_it(played, tmp_path):
-    """Whoever reads the terminal is an admin for a day; whoever leaves it leaves no process."""
+def test_the_printed_link_signs_in_and_ctrl_c_ends_all_processes(played, tmp_path):
+    """The printed link signs the user in as admin for a day; leaving the demo leaves no process."""
     said: list[str] = []
 
     def say(text: str) -> None:
@@ -64,14 +64,14 @@ def test_the_printed_link_lets_one_in_and_ctrl_c_ends_all_of_it(played, tmp_path
 
 
 def test_a_part_that_ends_by_itself_ends_the_serving(played, monkeypatch, tmp_path):
-    """A console over a pipeline that died shows a world that is gone."""
+    """The console must not show a pipeline that has ended."""
     monkeypatch.setattr(serving, "DIA", (sys.executable, "-c", "raise SystemExit(3)"))
     with pytest.raises(CommandError, match="exit code 3"):
         serving.serve(tmp_path, os.environ, processes=1, seed=1, say=lambda text: None)
 
 
 def test_the_history_of_models_is_of_events_that_the_pipeline_accepts():
-    """A demo must not begin with dead letters of its own making."""
+    """The demo must not make dead letters of its own."""
     lines = [msgspec.json.encode(event) for event in trained_models(1_800_000_000_000, 1)]
     events = [msgspec.json.decode(line, type=TrainingResult) for line in lines]
     assert len({event.result_id for event in events}) == len(events)

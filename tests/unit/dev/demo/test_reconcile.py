@@ -1,4 +1,4 @@
-"""The demo's verdict: exact is exact, and any single flaw is found and named."""
+"""The demo's reconciliation: exact results pass, and any single error is found and named."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def oracle() -> Oracle:
 
 
 def exact(oracle: Oracle) -> Found:
-    """What a faultless pipeline holds, in an order of its own."""
+    """The rows of a correct pipeline, in another order."""
     truth = oracle.truth()
     order = np.random.default_rng(5).permutation(len(truth))
     windows = pa.table(
@@ -37,7 +37,7 @@ def exact(oracle: Oracle) -> Found:
             "metric": np.array(truth.metrics)[truth.metric_code[order]],
             "w": truth.w[order].astype(np.uint32),
             "n": truth.n[order].astype(np.uint64),
-            # Another order of additions: the last bits differ.
+            # Another order of additions changes the last bits.
             "s1": truth.s1[order] * (1 + 2e-16),
         }
     )
@@ -63,8 +63,8 @@ def failed(verdict) -> set[str]:
     return {check.name.strip() for check in verdict.checks if not check.ok}
 
 
-def test_a_faultless_pipeline_reconciles(oracle):
-    """No false alarm: rounding of the last bit is not a difference."""
+def test_a_correct_pipeline_reconciles(oracle):
+    """Rounding of the last bit is not a difference."""
     verdict = reconcile(oracle, exact(oracle))
     assert verdict.ok
     assert failed(verdict) == set()
@@ -72,7 +72,7 @@ def test_a_faultless_pipeline_reconciles(oracle):
 
 
 def test_a_missing_window_is_named(oracle):
-    """The name is what one queries next."""
+    """The user queries the named window next."""
     found = exact(oracle)
     lost = found.windows.slice(0, 1).to_pylist()[0]
     verdict = reconcile(oracle, replace(found, windows=found.windows.slice(1)))
@@ -84,8 +84,8 @@ def test_a_missing_window_is_named(oracle):
 
 
 @pytest.mark.parametrize("name", ["tenant", "model", "metric"])
-def test_a_series_nobody_sent_is_unexpected(oracle, name):
-    """State that leaks from another run must not hide behind matching totals."""
+def test_a_series_that_was_not_sent_is_unexpected(oracle, name):
+    """State of another run must not hide behind matching totals."""
     found = exact(oracle)
     names = found.windows[name].to_pylist()
     names[0] = "nobody"
@@ -95,7 +95,7 @@ def test_a_series_nobody_sent_is_unexpected(oracle, name):
 
 
 def test_a_window_in_another_minute_is_both_missing_and_unexpected(oracle):
-    """An event counted in the wrong window keeps every total right."""
+    """An event counted in the wrong window leaves every total right."""
     found = exact(oracle)
     w = found.windows["w"].to_numpy().copy()
     w[7] += 60_000 * 60
@@ -116,15 +116,15 @@ def test_a_wrong_count_and_a_wrong_sum_are_told_apart(oracle):
 
 
 def test_a_series_on_two_shards_is_a_flaw(oracle):
-    """Each shard would answer with a part of the truth."""
+    """Each shard would give a part of the result."""
     found = exact(oracle)
     twice = pa.concat_tables([found.windows, found.windows.slice(4, 1)])
     verdict = reconcile(oracle, replace(found, windows=twice))
     assert failed(verdict) == {"on two shards", "events in windows"}
 
 
-def test_nothing_found_is_not_success(oracle):
-    """An empty database must not reconcile by having nothing to compare."""
+def test_an_empty_database_is_not_a_success(oracle):
+    """An empty database must not pass for lack of rows to compare."""
     found = exact(oracle)
     verdict = reconcile(
         oracle,
@@ -140,7 +140,7 @@ def test_nothing_found_is_not_success(oracle):
 
 @pytest.mark.parametrize("counter", ["read", "applied", "duplicates", "dead"])
 def test_each_counter_of_the_ledger_counts(oracle, counter):
-    """Produced = applied + duplicates + dead letters, and each of them by itself."""
+    """Produced = applied + duplicates + dead letters, and each counter by itself."""
     found = exact(oracle)
     verdict = reconcile(
         oracle, replace(found, ledger={**found.ledger, counter: found.ledger[counter] + 1})
@@ -150,7 +150,7 @@ def test_each_counter_of_the_ledger_counts(oracle, counter):
 
 @pytest.mark.parametrize("place", ["dead_in_ledger", "dead_in_dlq", "dead_in_rows"])
 def test_dead_letters_are_compared_by_code_in_each_place(oracle, place):
-    """A record refused for the wrong reason keeps every total right."""
+    """A record that is refused with the wrong code leaves every total right."""
     found = exact(oracle)
     swapped = Counter(oracle.dead)
     swapped["invalid_json"] -= 1
@@ -160,7 +160,7 @@ def test_dead_letters_are_compared_by_code_in_each_place(oracle, place):
 
 
 def test_no_windows_expected_and_none_found_is_equal():
-    """A run of poison only."""
+    """A run may contain invalid events only."""
     generator = Generator(Workload(start_ms=1_700_000_000_000))
     none = pa.table({name: pa.array([], kind) for name, kind in (
         ("tenant", pa.string()), ("model", pa.string()), ("metric", pa.string()),

@@ -1,4 +1,4 @@
-"""The life of one supervised process, on processes that are real and services that are not."""
+"""The life cycle of one supervised process, with real processes and fake services."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEADLINE_S = 200
 
 
 class ManualTime:
-    """Monotonic seconds that move only when told to."""
+    """Monotonic seconds that the test advances."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -30,7 +30,7 @@ class ManualTime:
 
 @pytest.fixture
 def make(tmp_path):
-    """Make a child of a shell command; all are stopped at the end."""
+    """Make a child of a shell command; all are stopped at the end of the test."""
     made: list[Child] = []
 
     def _make(command: str, *, serves=lambda: True, stop_timeout_s: float = DEADLINE_S) -> Child:
@@ -62,7 +62,7 @@ def _step_until(child: Child, state: ChildState) -> None:
 
 
 def test_it_is_ready_when_it_serves(make):
-    """A process that runs is not yet a service that answers."""
+    """A running process does not answer requests at once."""
     answers = [False, True]
     child = make("exec sleep 60", serves=lambda: answers.pop(0))
     child.start()
@@ -74,7 +74,7 @@ def test_it_is_ready_when_it_serves(make):
 
 
 def test_a_killed_one_is_started_again_after_its_delay(make):
-    """Not at once: what killed it may still be there."""
+    """The delay gives the cause of its death time to pass."""
     child = make("exec sleep 60")
     child.start()
     _step_until(child, ChildState.READY)
@@ -90,15 +90,15 @@ def test_a_killed_one_is_started_again_after_its_delay(make):
     assert child.entry().process != first
 
 
-def test_one_that_dies_at_once_is_given_up_until_asked_again(make):
-    """Its reason must stand in the status, not in a log that grows for ever."""
+def test_one_that_dies_at_once_is_given_up_until_the_next_request(make):
+    """The reason must be in the status, not only in a growing log."""
     child = make("exit 7", serves=lambda: False)
     child.start()
     deadline = time.monotonic() + DEADLINE_S
     while child.state is not ChildState.FAILED:
         child.step()
         if child.state is ChildState.WAITING:
-            # Only then: a loaded machine may take long to end a process, which is no news.
+            # Only from here on: a loaded machine may take long to end a process.
             child.now.now_s += 0.5
         assert time.monotonic() < deadline
         time.sleep(0.001)
@@ -110,7 +110,7 @@ def test_one_that_dies_at_once_is_given_up_until_asked_again(make):
 
 
 def test_one_that_never_serves_is_killed_and_counts_as_dead(make):
-    """A hung start is a death too."""
+    """A hanging start counts as a death."""
     child = make("exec sleep 60", serves=lambda: False)
     child.start()
     child.step()
@@ -123,7 +123,7 @@ def test_one_that_never_serves_is_killed_and_counts_as_dead(make):
 
 
 def test_one_that_cannot_be_started_counts_as_dead(make):
-    """A vanished log folder or a full process table must not end the supervisor."""
+    """A missing log folder or a full process table must not end the supervisor."""
     child = make("exec sleep 60")
     child.service.log.parent.rmdir()
     child.start()
@@ -148,8 +148,8 @@ def test_one_that_ignores_sigterm_is_killed(make):
     assert not process.alive()
 
 
-def test_its_last_words_are_kept(make):
-    """A JVM that cannot start says why on stderr, and nowhere else."""
+def test_its_last_output_is_kept(make):
+    """A JVM that cannot start prints the reason on stderr only."""
     child = make("echo no heap >&2; exit 1", serves=lambda: False)
     child.start()
     _step_until(child, ChildState.WAITING)
@@ -157,7 +157,7 @@ def test_its_last_words_are_kept(make):
 
 
 def test_it_is_tethered_to_this_process(make):
-    """The parent the kernel watches is the supervisor itself."""
+    """The kernel ends the child with the supervisor process itself."""
     child = make("exec sleep 60")
     child.start()
     pid = child.entry().process.pid

@@ -1,4 +1,4 @@
-"""Kafka's class cache: when it is used, and that nothing depends on it."""
+"""Kafka's class cache: when it is used; a start without it works."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streams.dev.local import class_cache, class_training
 
 @pytest.fixture
 def java(tmp_path):
-    """A Java that ends at once, and its release file."""
+    """A Java that ends at once, with its release file."""
     java = tmp_path / "java" / "bin" / "java"
     java.parent.mkdir(parents=True)
     (tmp_path / "java" / "release").write_text('JAVA_VERSION="25"')
@@ -22,7 +22,7 @@ def java(tmp_path):
 
 @pytest.fixture
 def class_path(tmp_path):
-    """Two jars in a folder of their own."""
+    """Two jars in a separate folder."""
     folder = tmp_path / "jars"
     folder.mkdir()
     jars = [folder / "a.jar", folder / "b.jar"]
@@ -32,7 +32,7 @@ def class_path(tmp_path):
 
 
 def test_a_cache_is_used_once_it_is_there(java, class_path):
-    """The first start has none, and must not be told of one."""
+    """The first start must not name a cache that does not exist yet."""
     assert class_cache.flags(java, class_path) == ()
     cache = class_cache.path_of(java, class_path)
     cache.touch()
@@ -40,7 +40,7 @@ def test_a_cache_is_used_once_it_is_there(java, class_path):
 
 
 def test_other_jars_or_another_java_have_another_cache(java, class_path):
-    """The JVM would refuse it in silence, and starts would be slow for ever."""
+    """The JVM would refuse another cache silently, and starts would stay slow."""
     names = {class_cache.path_of(java, class_path)}
     jar = class_path.partition(os.pathsep)[0]
     os.utime(jar, (1, 1))
@@ -51,12 +51,12 @@ def test_other_jars_or_another_java_have_another_cache(java, class_path):
 
 
 def test_without_jars_there_is_no_cache_and_no_error(java, tmp_path):
-    """Whoever starts a broker says what is wrong with its jars."""
+    """The start of the broker reports what is wrong with its jars."""
     assert class_cache.flags(java, str(tmp_path / "absent.jar")) == ()
 
 
-def test_a_training_that_fails_is_told_and_harms_nothing(java, class_path):
-    """A broker starts without a cache, too."""
+def test_a_failed_training_is_logged_and_has_no_other_effect(java, class_path):
+    """A broker also starts without a cache."""
     told: list[str] = []
     class_training.ensure(java, class_path, told.append)
     assert "starts slower without" in told[-1]
@@ -64,8 +64,8 @@ def test_a_training_that_fails_is_told_and_harms_nothing(java, class_path):
     assert sorted(path.name for path in folder.iterdir()) == ["a.jar", "b.jar", "classes.lock"]
 
 
-def test_nobody_waits_for_anothers_training(java, class_path):
-    """Two stacks that start at once: one trains, the other just starts."""
+def test_a_stack_does_not_wait_for_anothers_training(java, class_path):
+    """If two stacks start together, one trains the cache and the other starts without it."""
     told: list[str] = []
     lock = class_cache.path_of(java, class_path).parent / "classes.lock"
     with exclusive(lock, 0, lambda: None):

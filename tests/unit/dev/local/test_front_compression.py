@@ -1,4 +1,4 @@
-"""Bodies opened within a bound, and replies that open again."""
+"""Decompression of request bodies within a bound, and compression of replies."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("encoding", PACK)
 @given(data=st.binary(min_size=1), more=st.binary(min_size=1))
-def test_frames_open_one_after_the_other(encoding: str, data: bytes, more: bytes) -> None:
+def test_concatenated_frames_are_decompressed(encoding: str, data: bytes, more: bytes) -> None:
     """A client may compress block by block."""
     body = PACK[encoding](data) + PACK[encoding](more)
     assert open_body(body, encoding, 1 << 20) == data + more
@@ -38,7 +38,7 @@ def test_frames_open_one_after_the_other(encoding: str, data: bytes, more: bytes
 
 @pytest.mark.parametrize("encoding", PACK)
 def test_a_small_body_cannot_become_a_large_one(encoding: str) -> None:
-    """A decompression bomb costs at most the bound."""
+    """A decompression bomb takes at most the bound."""
     bomb = PACK[encoding](bytes(10 << 20))
     with pytest.raises(StatementFailed) as caught:
         open_body(bomb, encoding, 1 << 20)
@@ -46,8 +46,8 @@ def test_a_small_body_cannot_become_a_large_one(encoding: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", PACK)
-def test_a_cut_body_is_refused(encoding: str) -> None:
-    """Half the rows must not pass for all of them."""
+def test_a_truncated_body_is_refused(encoding: str) -> None:
+    """A part of the rows must not count as all."""
     whole = PACK[encoding](bytes(range(256)) * 100)
     with pytest.raises(StatementFailed) as caught:
         open_body(whole[: len(whole) // 2], encoding, 1 << 20)
@@ -63,15 +63,17 @@ def test_an_unknown_encoding_is_refused() -> None:
 
 @pytest.mark.parametrize("encoding", ["gzip", "lz4", "zstd"])
 @given(chunks=st.lists(st.binary(), max_size=5))
-def test_a_reply_opens_again(encoding: str, chunks: list[bytes]) -> None:
-    """Chunk by chunk, also when there is none."""
+def test_a_compressed_reply_decompresses_to_the_original(
+    encoding: str, chunks: list[bytes]
+) -> None:
+    """Chunk by chunk, also for an empty reply."""
     packer = compressor(encoding)
     sent = b"".join([packer.compress(chunk) for chunk in chunks]) + packer.flush()
     assert open_body(sent, encoding, 1 << 20) == b"".join(chunks)
 
 
-def test_the_reply_takes_the_best_encoding_both_know() -> None:
-    """A client names what it can read, with or without weights."""
+def test_the_reply_uses_the_best_common_encoding() -> None:
+    """A client lists the encodings that it accepts, with or without weights."""
     assert reply_encoding("gzip, br;q=0.5, lz4;q=0.1") == "lz4"
     assert reply_encoding("br") is None
     assert reply_encoding("") is None

@@ -1,4 +1,4 @@
-"""What a statement may reach from a local shard."""
+"""Resources that a statement may use on a local shard."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ SISTERS = {1: "http://127.0.0.1:8124"}
     ],
 )
 def test_a_statement_reaches_no_file_and_no_other_address(sql):
-    """The engine of the wheel would read any file of its user, and ask any address (A65)."""
+    """The engine itself would read any file of its user and connect to any address."""
     with pytest.raises(StatementFailed) as refused:
         parse(b"", sql.encode())
     assert (refused.value.code, refused.value.status) == (DATABASE_ACCESS_DENIED, 500)
@@ -85,13 +85,13 @@ def test_a_statement_reaches_no_file_and_no_other_address(sql):
         "RESTORE TABLE dia.m1_local FROM S3(dia_backups, 'x/shard-0')",
     ],
 )
-def test_what_stays_on_the_shard_is_served(sql):
-    """Names in columns, strings, comments and payloads reach nothing."""
+def test_a_statement_within_the_shard_is_served(sql):
+    """Names in columns, strings, comments and payloads are not resources."""
     parse(b"", sql.encode())
 
 
-def test_what_the_views_of_sister_shards_need_is_served():
-    """Else a local stack of several shards would have no views."""
+def test_queries_of_views_over_peer_shards_are_served():
+    """Otherwise a local stack with several shards would have no views."""
     for made in view_source.collections(SISTERS, "default", "secret"):
         parse(b"", made.encode())
     source = view_source.ViewSource(database="dia", sisters=SISTERS, tables=app.clickhouse_tables)
@@ -101,8 +101,8 @@ def test_what_the_views_of_sister_shards_need_is_served():
 
 @pytest.mark.parametrize("sql", ["SELECT 1 SETTINGS {} = {}", "SET {} = {}", "SET {}='{}'"])
 @pytest.mark.parametrize("name", MAXIMA)
-def test_settings_have_a_most(name, sql):
-    """Also where a statement sets them; 0 would be no bound."""
+def test_settings_are_bounded(name, sql):
+    """Also if a statement sets them; 0 would mean unlimited."""
     most = MAXIMA[name]
     parse(b"", sql.format(name, most).encode())
     for value in (most + 1, 0, "1e99", -1):
@@ -111,8 +111,8 @@ def test_settings_have_a_most(name, sql):
         assert refused.value.code in (SETTING_CONSTRAINT_VIOLATION, DATABASE_ACCESS_DENIED)
 
 
-def test_settings_of_the_address_have_the_same_most():
-    """They are settings as well."""
+def test_settings_in_the_url_are_bounded_too():
+    """Settings in the URL have the same bounds."""
     settings.of_request({"max_memory_usage": "1000", "max_execution_time": "5.0"}, {}, 1000)
     with pytest.raises(StatementFailed) as refused:
         settings.of_request({"max_memory_usage": str(1 << 31)}, {}, 1000)

@@ -1,4 +1,4 @@
-"""Bounded lanes: full means refused, not waiting for ever."""
+"""Bounded lanes: a full lane refuses instead of waiting."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streams.dev.local.clickhouse_front.server import StatementLane
 
 
 async def test_a_full_lane_refuses_and_recovers() -> None:
-    """Code 202 tells a client to come back; a place is free again once work ends."""
+    """Code 202 tells a client to retry; a place is free again once work ends."""
     lane = StatementLane("test", threads=1, waiting_max=1)
     gate = threading.Event()
     running = [asyncio.ensure_future(lane.run(gate.wait)) for _ in range(2)]
@@ -26,8 +26,8 @@ async def test_a_full_lane_refuses_and_recovers() -> None:
     lane.close()
 
 
-async def test_work_nobody_waits_for_keeps_its_place() -> None:
-    """A client that left does not stop its statement; the bound must still count it."""
+async def test_work_of_a_disconnected_client_keeps_its_place() -> None:
+    """A client that disconnects does not stop its statement, which still counts."""
     lane = StatementLane("test", threads=1, waiting_max=0)
     gate = threading.Event()
     left = asyncio.ensure_future(lane.run(gate.wait))

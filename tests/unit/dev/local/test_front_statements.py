@@ -1,4 +1,4 @@
-"""Where a request's statement ends and its payload starts, and what kind it is."""
+"""Parsing of a request: the end of its statement, the start of its payload, and its kind."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def inserted(query: bytes, body: bytes) -> Insert:
 
 @given(st.binary())
 def test_the_payload_is_untouched(payload: bytes) -> None:
-    """Rows are binary: whatever they look like, each byte arrives."""
+    """Rows are binary: every byte must arrive."""
     assert bytes(inserted(b"", b"INSERT INTO t FORMAT Native\n" + payload).payload) == payload
     assert bytes(inserted(b"INSERT INTO t FORMAT Native", payload).payload) == payload
 
@@ -38,7 +38,7 @@ def test_the_payload_is_untouched(payload: bytes) -> None:
     ],
 )
 def test_only_the_real_format_clause_counts(statement: bytes) -> None:
-    """Words in strings, names, brackets and comments are not clauses."""
+    """Keywords in strings, names, brackets and comments are not clauses."""
     insert = inserted(b"", statement + b"1\tFORMAT\tNative\n")
     assert insert.input_format == "TSV"
     assert bytes(insert.payload) == b"1\tFORMAT\tNative\n"
@@ -79,7 +79,7 @@ def test_kind_and_format_of_a_statement(
     assert statement.text == sql.decode()
 
 
-def test_url_and_body_are_one_statement() -> None:
+def test_url_and_body_form_one_statement() -> None:
     """As on a server: the body continues the query parameter."""
     assert parse(b"SELECT 1,", b"2").text == "SELECT 1,\n2"
 
@@ -94,8 +94,8 @@ def test_url_and_body_are_one_statement() -> None:
         (b"INSERT INTO t FROM INFILE 'x' FORMAT CSV", 48),
     ],
 )
-def test_what_is_not_served_has_its_code(sql: bytes, code: int) -> None:
-    """Nothing to run is a syntax error; files of the server are not reachable over HTTP."""
+def test_a_refused_statement_has_its_code(sql: bytes, code: int) -> None:
+    """An empty statement is a syntax error; files of the server are not reachable over HTTP."""
     with pytest.raises(StatementFailed) as caught:
         parse(b"", sql)
     assert caught.value.code == code

@@ -1,4 +1,4 @@
-"""The broker's jars: only the locked bytes, and never half a cache."""
+"""The broker's jars: only locked bytes are used, and the cache has no partial file."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ LOCKED = tuple(
 
 
 def _ignore(_: str) -> None:
-    """Nobody watches the progress."""
+    """Ignores the progress."""
 
 
 class Repository:
-    """Serves `CONTENT`, remembers what was asked for, and fails where told to."""
+    """Serves `CONTENT`, records requests, and fails where configured."""
 
     def __init__(self, *, broken: frozenset[str] = frozenset()) -> None:
         self.asked: list[str] = []
@@ -60,7 +60,7 @@ def test_a_first_start_fetches_all_and_a_second_none(tmp_path):
 
 @pytest.mark.parametrize("damage", [b"", b"bytes of X", b"longer than what was locked"])
 def test_a_damaged_jar_is_fetched_again(tmp_path, damage):
-    """A disk that filled up or a stray hand leaves files of the right name."""
+    """A full disk may leave wrong files with the right name."""
     repository = Repository()
     jars.ensure(tmp_path, _ignore, LOCKED, repository.fetch)
     (tmp_path / LOCKED[3].file_name).write_bytes(damage)
@@ -70,7 +70,7 @@ def test_a_damaged_jar_is_fetched_again(tmp_path, damage):
 
 
 def test_an_interrupted_fetch_leaves_whole_jars_only_and_goes_on(tmp_path):
-    """What arrived is kept, nothing half-written is, and the next start asks for the rest."""
+    """Complete files are kept, partial ones are not, and the next start requests the rest."""
     cut = Repository(broken=frozenset({LOCKED[5].coordinate}))
     with pytest.raises(DependencyUnreachable, match=r"jar-5.*the line is cut.*dia up"):
         jars.ensure(tmp_path, _ignore, LOCKED, cut.fetch)
@@ -85,8 +85,8 @@ def test_an_interrupted_fetch_leaves_whole_jars_only_and_goes_on(tmp_path):
     }
 
 
-def test_what_a_killed_fetch_left_is_taken_away(tmp_path):
-    """kill -9 runs no clean-up: the next fetch does."""
+def test_files_of_a_killed_fetch_are_removed(tmp_path):
+    """kill -9 runs no clean-up; the next fetch removes the rest."""
     left = tmp_path / "arriving-abc" / "jar-0-1.0.jar"
     left.mkdir(parents=True)
     (left / "half").write_bytes(b"by")
@@ -95,7 +95,7 @@ def test_what_a_killed_fetch_left_is_taken_away(tmp_path):
 
 
 def test_other_bytes_than_locked_are_refused(tmp_path):
-    """A mirror that serves something else must not get its code run."""
+    """A mirror that serves other bytes must not get its code run."""
     forged = (Jar(LOCKED[0].coordinate, "0" * 64, LOCKED[0].size_bytes),)
     with pytest.raises(DependencyUnreachable, match=r"jar-0.*sha256"):
         jars.ensure(tmp_path, _ignore, forged, Repository().fetch)
@@ -103,13 +103,13 @@ def test_other_bytes_than_locked_are_refused(tmp_path):
 
 
 def test_a_stray_file_is_not_on_the_class_path(tmp_path):
-    """Only the lock decides what is loaded."""
+    """Only the lock decides which jars are loaded."""
     (tmp_path / "evil-1.0.jar").write_bytes(b"x")
     assert "evil" not in jars.ensure(tmp_path, _ignore, LOCKED, Repository().fetch)
 
 
-def test_the_progress_names_the_whole(tmp_path):
-    """A first start fetches tens of megabytes: silence would look like a hang."""
+def test_the_progress_includes_the_total(tmp_path):
+    """A first start downloads tens of megabytes, and must not look like a hang."""
     told: list[str] = []
     jars.ensure(tmp_path, told.append, LOCKED, Repository().fetch)
     assert f"{len(LOCKED)} jars" in told[0]
@@ -132,7 +132,7 @@ def test_the_committed_lock_is_one_consistent_broker():
     ("variable", "trusted"), [(None, "system"), ("REQUESTS_CA_BUNDLE", "mine")]
 )
 def test_a_fetch_trusts_the_system_unless_told_otherwise(monkeypatch, tmp_path, variable, trusted):
-    """Behind a company's proxy pip works; then the jars have to arrive as well."""
+    """Behind a company's proxy, where pip works, the download must work too."""
     bundle = tmp_path / "system"
     bundle.write_text("")
     for name in VARIABLES:
@@ -146,7 +146,7 @@ def test_a_fetch_trusts_the_system_unless_told_otherwise(monkeypatch, tmp_path, 
 
 
 def test_a_user_without_a_home_gets_the_jars_too(monkeypatch, tmp_path):
-    """In a container the user is a bare number: the resolver must not fail for its settings."""
+    """In a container the user is a bare number, for which the resolver must not fail."""
 
     def nobody(uid):
         raise KeyError(f"getpwuid(): uid not found: {uid}")
@@ -163,8 +163,8 @@ def test_a_user_without_a_home_gets_the_jars_too(monkeypatch, tmp_path):
     assert "HOME" not in os.environ
 
 
-def test_a_failure_is_told_without_its_wrapping(tmp_path):
-    """The reason stands at the bottom of three exceptions, each quoting the address."""
+def test_a_failure_is_reported_by_its_root_cause(tmp_path):
+    """The reason is at the bottom of three exceptions, each quoting the address."""
 
     def fetch(jar, folder):
         raise OSError(RuntimeError(ValueError("the certificate is not trusted")))
@@ -174,7 +174,7 @@ def test_a_failure_is_told_without_its_wrapping(tmp_path):
 
 
 def test_a_cache_that_no_class_path_can_name_is_refused(tmp_path):
-    """Java splits a class path at each colon and knows no escape."""
+    """Java splits a class path at each colon and has no escape."""
     with pytest.raises(UsageError, match="XDG_CACHE_HOME"):
         jars.ensure(tmp_path / "a:b", _ignore, [])
     assert not (tmp_path / "a:b").exists()

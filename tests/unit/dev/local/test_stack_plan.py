@@ -1,4 +1,4 @@
-"""What a stack remembers between its starts, and what it refuses."""
+"""The stored plan of a stack, and its refusals."""
 
 from __future__ import annotations
 
@@ -36,45 +36,45 @@ def folder(tmp_path):
 
 @pytest.fixture
 def listener():
-    """Another program's server on a loopback port."""
+    """A foreign server on a loopback port."""
     with socket.create_server((LOOPBACK, 0)) as server:
         yield server.getsockname()[1]
 
 
 def test_ports_are_different_and_free():
-    """Two services on one port: the second would die at its start."""
+    """The second of two services on one port would die at its start."""
     found = free_ports(20)
     assert len(set(found)) == 20
     assert all(is_free(port) and FIRST_PORT <= port <= LAST_PORT for port in found)
 
 
 def test_taken_ports_are_left_out():
-    """A port may be spoken for before anybody listens on it."""
+    """A port may be reserved before a server listens on it."""
     everything = range(FIRST_PORT, LAST_PORT + 1)
     with pytest.raises(DependencyUnreachable, match="loopback ports are free"):
         free_ports(1, taken=everything)
 
 
-def test_a_busy_port_is_named_with_a_way_out(listener):
-    """The user has to know which port, and what to do."""
+def test_a_busy_port_is_named_with_a_remedy(listener):
+    """The message names the port and the remedy."""
     assert not is_free(listener)
     with pytest.raises(DependencyUnreachable, match=rf"{listener} of redis.*--new-ports"):
         refuse_busy([("redis", listener)])
 
 
 def test_a_port_in_time_wait_is_free():
-    """A stack stopped and started at once must get its ports back."""
+    """A stack that restarts at once must get its ports back."""
     with socket.create_server((LOOPBACK, 0)) as server:
         port = server.getsockname()[1]
         client = socket.create_connection((LOOPBACK, port))
         accepted, _ = server.accept()
-        accepted.close()  # the side that closes first is the one left in TIME_WAIT
+        accepted.close()  # > the side that closes first stays in TIME_WAIT
         client.close()
     assert is_free(port)
 
 
-def test_the_plan_is_remembered(folder):
-    """Addresses written down somewhere stay good."""
+def test_the_plan_is_stored(folder):
+    """Addresses that a user noted stay valid."""
     first = settle_plan(folder, 3, new_ports=False)
     assert len(first.shard_ports) == 3
     assert settle_plan(folder, None, new_ports=False) == first
@@ -82,7 +82,7 @@ def test_the_plan_is_remembered(folder):
 
 
 def test_new_ports_keep_the_number_of_shards(folder):
-    """The rows already lie on three shards."""
+    """The rows are already on three shards."""
     first = settle_plan(folder, 3, new_ports=False)
     second = settle_plan(folder, None, new_ports=True)
     assert len(second.shard_ports) == 3
@@ -96,8 +96,8 @@ def test_fewer_shards_are_refused(folder):
         settle_plan(folder, 1, new_ports=False)
 
 
-def test_more_shards_are_servers_that_no_setting_names(folder):
-    """`dia shards apply` puts them into the shard map, which has their addresses: they stay."""
+def test_added_shards_are_in_no_setting(folder):
+    """`dia shards apply` puts them into the shard map with their addresses, so these must stay."""
     first = settle_plan(folder, 2, new_ports=False)
     grown = settle_plan(folder, 4, new_ports=False)
     assert grown.shard_urls == first.shard_urls
@@ -109,14 +109,16 @@ def test_more_shards_are_servers_that_no_setting_names(folder):
 
 
 def test_another_number_of_brokers_is_refused(folder):
-    """Topics have as many copies, and controllers as many votes, as there were brokers at first."""
+    """The replication factor and the controllers' votes were fixed with the first number of
+    brokers.
+    """
     settle_plan(folder, 1, 3, new_ports=False)
     with pytest.raises(RefusedBySafety, match=r"3 brokers.*without --brokers"):
         settle_plan(folder, 1, 1, new_ports=False)
 
 
 def test_new_ports_keep_the_brokers_and_their_cluster(folder):
-    """The data of each broker names its cluster: with another id it would not start."""
+    """The data of each broker contains the cluster id: with another one it would not start."""
     first = settle_plan(folder, 1, 3, new_ports=False)
     second = settle_plan(folder, None, new_ports=True)
     assert len(second.brokers) == 3
@@ -125,7 +127,7 @@ def test_new_ports_keep_the_brokers_and_their_cluster(folder):
 
 
 def test_three_brokers_survive_the_loss_of_one(folder):
-    """Two of three copies acknowledge each record, and no copy that lags becomes the leader."""
+    """Two of three replicas acknowledge each record, and a lagging replica cannot become leader."""
     plan = settle_plan(folder, 1, 3, new_ports=False)
     texts = [
         kafka.render_properties(plan, index, folder.broker(name) / "data")
@@ -143,7 +145,7 @@ def test_three_brokers_survive_the_loss_of_one(folder):
 
 
 def test_a_forwarded_broker_is_reached_through_its_forwarder(folder):
-    """Tests cut a broker from its peers and clients there, so none of them may go around it."""
+    """Tests cut a broker from its peers and clients there, so all connections must use it."""
     broker = BrokerPlan(port=1, controller_port=2, forwarded_port=3, forwarded_controller_port=4)
     plan = msgspec.structs.replace(settle_plan(folder, 1, new_ports=False), brokers=(broker,))
     text = kafka.render_properties(plan, 0, folder.broker("kafka") / "data")
@@ -153,8 +155,8 @@ def test_a_forwarded_broker_is_reached_through_its_forwarder(folder):
     assert plan.kafka_bootstrap == "127.0.0.1:3"
 
 
-def test_an_unreadable_plan_is_made_anew(folder):
-    """A plan holds nothing that cannot be chosen again."""
+def test_an_unreadable_plan_is_replaced(folder):
+    """A plan contains only values that can be chosen again."""
     folder.plan.write_bytes(b'{"brokers":')
     assert len(settle_plan(folder, None, new_ports=False).shard_ports) == 2
 
@@ -170,8 +172,8 @@ def test_the_password_is_made_once_and_for_its_owner_only(folder):
     assert stat.S_IMODE(folder.root.stat().st_mode) == 0o700
 
 
-def test_published_addresses_are_what_settings_load(folder):
-    """`dia worker` finds a running stack without a single variable."""
+def test_settings_load_the_published_addresses(folder):
+    """`dia worker` finds a running stack without a variable."""
     running = StackStatus(
         home=folder.home,
         running=True,
@@ -194,7 +196,7 @@ def test_published_addresses_are_what_settings_load(folder):
 
 
 def test_kafka_listens_on_loopback_only(folder):
-    """A developer's broker has no password: nobody else may reach it."""
+    """A local broker has no password, so only this machine may reach it."""
     plan = settle_plan(folder, 1, new_ports=False)
     text = kafka.render_properties(plan, 0, folder.broker("kafka") / "data")
     entries = dict(line.split("=", 1) for line in text.splitlines())
@@ -205,14 +207,14 @@ def test_kafka_listens_on_loopback_only(folder):
 
 
 def test_a_full_disk_is_named_before_anything_starts(tmp_path):
-    """A broker that meets a full disk halts in the middle of a write."""
+    """A broker on a full disk halts in the middle of a write."""
     with pytest.raises(DependencyUnreachable, match=rf"{tmp_path} has 5 MiB left"):
         disk.refuse_full(tmp_path, free=lambda _: 5 << 20)
     disk.refuse_full(tmp_path, free=lambda _: disk.FREE_MIN_BYTES)
 
 
 def test_missing_wheels_are_all_named_at_once(monkeypatch):
-    """One install, not four."""
+    """One installation instead of four."""
     find_spec = wheels.find_spec
     absent = {"jgo", "chdb"}
     monkeypatch.setattr(
@@ -223,7 +225,7 @@ def test_missing_wheels_are_all_named_at_once(monkeypatch):
 
 
 def test_the_wheels_hold_programs_that_can_run():
-    """What the stack starts is really in what is installed."""
+    """The installed wheels contain the programs that the stack starts."""
     import os
 
     found = wheels.locate()
@@ -232,7 +234,7 @@ def test_the_wheels_hold_programs_that_can_run():
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
-    """A home on a read-only disk, or below a file, is the user's to correct."""
+    """The user corrects a home on a read-only disk, or below a file."""
     (tmp_path / "file").write_text("")
     with pytest.raises(DependencyUnreachable, match=r"file/home/stack.*--home"):
         up(tmp_path / "file" / "home")
@@ -240,7 +242,8 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
 
 def test_a_home_may_have_any_characters(tmp_path, monkeypatch):
     """Kafka splits folders at commas, Log4j reads a path as a URI, chDB ends one at a question
-    mark: none of them gets the path of the home."""
+    mark: none of them gets the path of the home.
+    """
     odd = 'odd,home:of "one" \\ %25 \u00e9\nline?x=1'
     folder = StackFolder.of(tmp_path / odd)
     folder.create()

@@ -1,4 +1,4 @@
-"""The generator's promise: what its oracle says is what a correct pipeline must find."""
+"""The generator: its oracle gives the results of a correct pipeline."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def decoded(keys, values):
 
 
 @pytest.mark.parametrize("name", ["spaced", "escaped", "utf8"])
-def test_bodies_are_spelled_as_python_writes_them(name):
-    """What is measured of a spelling must be what `json.dumps` writes."""
+def test_bodies_are_encoded_as_by_json_dumps(name):
+    """Measurements of encodings must use the output of `json.dumps`."""
     _, keys, values = generate(500, **PRESETS[name] | {"poison": 0.0})
     for key, value in zip(keys, values, strict=True):
         event = json.loads(value)
@@ -52,15 +52,15 @@ BUSY = {"duplicates": 0.2, "late": 0.1, "poison": 0.05, "future": 0.02, "tenants
 
 
 @pytest.mark.parametrize("changes", [{}, BUSY, *PRESETS.values()])
-def test_the_oracle_agrees_with_a_plain_reading_of_the_bytes(changes):
-    """Every later proof of exactness rests on the oracle, so it is checked by other means."""
+def test_the_oracle_agrees_with_an_independent_count(changes):
+    """Every proof of exactness relies on the oracle, so it is checked independently."""
     oracle, keys, values = generate(20_000, **changes)
     found = decoded(keys, values)
     assert Counter(bad.code for bad in found.bad) == oracle.dead
     seen, windows = {}, defaultdict(list)
     for event in found.events:
         if event.event_id in seen:
-            assert seen[event.event_id] == event, "a duplicate repeats its payload"
+            assert seen[event.event_id] == event, "a duplicate must repeat its payload"
             continue
         seen[event.event_id] = event
         series = (event.tenant_id, event.model_id, event.metric, event.ts // 60_000 * 60)
@@ -83,8 +83,8 @@ def test_the_oracle_agrees_with_a_plain_reading_of_the_bytes(changes):
         assert truth.s_abs[i] == pytest.approx(math.fsum(map(abs, expected)), rel=1e-15)
 
 
-def test_the_same_numbers_give_the_same_bytes_however_they_are_cut():
-    """A reproduced failure must meet the same events, whatever the block size of the day."""
+def test_the_same_numbers_give_the_same_bytes_in_every_block_size():
+    """A reproduced failure must get the same events, whatever the block size."""
     _, keys, values = generate(7000, **BUSY)
     for block_events in (1, 777, 7000):
         oracle, other_keys, other_values = generate(7000, block_events, **BUSY)
@@ -94,7 +94,7 @@ def test_the_same_numbers_give_the_same_bytes_however_they_are_cut():
 
 @pytest.mark.parametrize("other", [{"seed": 2}, {"start_ms": START + 1}])
 def test_another_seed_or_start_shares_no_event_id(other):
-    """Two runs into one topic must not be each other's duplicates."""
+    """Events of two runs on one topic must not be duplicates of each other."""
     ids = []
     for changes in ({}, other):
         block = Generator(Workload(**{"start_ms": START, **changes})).block(2000)
@@ -103,7 +103,7 @@ def test_another_seed_or_start_shares_no_event_id(other):
     assert ids[0].isdisjoint(ids[1])
 
 
-def test_shares_are_what_was_asked():
+def test_shares_equal_the_options():
     """A benchmark quotes these numbers."""
     oracle, _, _ = generate(200_000)
     assert oracle.duplicates / 200_000 == pytest.approx(0.05, rel=0.05)
@@ -116,7 +116,7 @@ def test_shares_are_what_was_asked():
 
 
 def test_times_stay_within_their_bounds():
-    """Late by at most late_max_s, duplicates by at most 9.6 minutes more."""
+    """Late by at most late_max_s; duplicates by at most 9.6 minutes more."""
     _, keys, values = generate(50_000, step_ms=50, late=0.3, late_max_s=90)
     events = decoded(keys, values).events
     first_at: dict[str, int] = {}
@@ -134,22 +134,22 @@ def test_times_stay_within_their_bounds():
 
 
 def test_tenants_follow_zipf_and_the_hot_one_is_hot():
-    """Skew is what makes partitions and shards uneven, in tests as in life."""
+    """Real partitions and shards are uneven because of skew."""
     for changes, share in [({}, 0.17), ({"hot": 0.9}, 0.917), ({"zipf": 0.0}, 0.001)]:
         _, keys, _ = generate(50_000, **changes)
         assert keys.count(b"tenant-0000") / 50_000 == pytest.approx(share, rel=0.3)
 
 
 def test_values_are_both_positive_and_negative():
-    """Sketches and sums must meet both signs."""
+    """Sketches and sums must get both signs."""
     oracle, _, _ = generate(5000)
     truth = oracle.truth()
     assert np.count_nonzero(truth.s1 < 0) > 100
     assert np.all(np.abs(truth.s1) <= truth.s_abs)
 
 
-def test_an_oracle_of_nothing_expects_nothing():
-    """A demo interrupted before its first event still reconciles."""
+def test_an_oracle_without_events_expects_no_rows():
+    """A demo that is interrupted before its first event must reconcile."""
     assert len(Generator(Workload(start_ms=START)).oracle.truth()) == 0
 
 
@@ -164,13 +164,13 @@ def test_an_oracle_of_nothing_expects_nothing():
         ({"step_ms": float("nan")}, "step_ms is nan"),
     ],
 )
-def test_impossible_shapes_are_named(changes, said):
-    """The message reaches whoever typed the option."""
+def test_invalid_shapes_are_refused(changes, said):
+    """The message is shown to the user who typed the option."""
     with pytest.raises(UsageError, match=said):
         Workload(start_ms=START, **changes)
 
 
 def test_an_unknown_preset_names_the_known():
-    """A benchmark script misspells it."""
+    """A benchmark script may misspell it."""
     with pytest.raises(UsageError, match="wide, narrow, hot, dups"):
         preset("broad", start_ms=START)
