@@ -1,4 +1,4 @@
-"""The frame of `dia`: exit codes, where words go, global options, speed of --help."""
+"""The frame of `dia`: exit codes, output streams, global options, speed of --help."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from streams.core.process.version import app_version
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch, tmp_path):
-    """No DIA_ variable, no colour, and a home of its own."""
+    """No DIA_ variable, no colour, and a separate home."""
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
     monkeypatch.setenv("NO_COLOR", "1")
 
 
 def _run_raising(monkeypatch, error: BaseException) -> int:
-    """Run a `dia` whose one command raises ``error``."""
+    """Run a `dia` with a single command that raises ``error``."""
     app = typer.Typer(rich_markup_mode=None)
     app.callback()(streams.cli._root)
 
@@ -52,14 +52,14 @@ def _run_raising(monkeypatch, error: BaseException) -> int:
         (ValueError("x"), 1),
     ],
 )
-def test_each_way_to_end_has_its_exit_code(monkeypatch, capsys, error, code):
-    """Scripts decide by these numbers, so each is pinned."""
+def test_each_error_has_its_exit_code(monkeypatch, capsys, error, code):
+    """Scripts decide by these numbers."""
     assert _run_raising(monkeypatch, error) == code
     assert capsys.readouterr().out == ""
 
 
 def test_an_error_is_one_block_on_stderr(monkeypatch, capsys):
-    """What, why and the next command stand together, with the stable code and the notes."""
+    """What, why and the next command are together, with the stable code and the notes."""
     error = errors.DependencyUnreachable("Kafka at h:1 does not answer. Run `dia up`.")
     error.add_note("tried for 5 s")
     _run_raising(monkeypatch, error)
@@ -69,7 +69,7 @@ def test_an_error_is_one_block_on_stderr(monkeypatch, capsys):
     )
 
 
-def test_the_traceback_of_a_fault_is_shown_only_to_who_asks(monkeypatch, capsys):
+def test_the_traceback_of_an_internal_error_is_shown_on_request_only(monkeypatch, capsys):
     """A user gets a sentence; a developer sets the log level and gets the place."""
     _run_raising(monkeypatch, ValueError("boom"))
     plain = capsys.readouterr().err
@@ -81,7 +81,7 @@ def test_the_traceback_of_a_fault_is_shown_only_to_who_asks(monkeypatch, capsys)
 
 
 def test_global_options_stand_before_or_after_the_command(capsys):
-    """People type `dia status --json`; scripts may put it first. Both are the same."""
+    """Users type `dia status --json`; scripts may put the option first."""
     assert main(["--json", "config", "show"]) == 0
     before = capsys.readouterr().out
     assert main(["config", "show", "--json"]) == 0
@@ -90,7 +90,7 @@ def test_global_options_stand_before_or_after_the_command(capsys):
 
 
 def test_a_command_may_have_its_own_option_of_a_global_name():
-    """A copy of a global option must never shadow the command's own."""
+    """A copy of a global option must not shadow the command's own."""
     app = typer.Typer(rich_markup_mode=None)
     app.callback()(streams.cli._root)
     seen: list[object] = []
@@ -105,30 +105,30 @@ def test_a_command_may_have_its_own_option_of_a_global_name():
 
 
 def test_home_given_after_the_command_is_the_one_used(capsys, tmp_path):
-    """`--home` decides where everything else is read from, wherever it stands."""
+    """`--home` decides the location of all state, wherever it stands."""
     assert main(["config", "show", "--json", "--home", str(tmp_path / "x")]) == 0
     first = json.loads(capsys.readouterr().out.splitlines()[0])
     assert first["value"] == str(tmp_path / "x")
 
 
 def test_an_unknown_command_is_a_usage_error(capsys):
-    """A typo ends with exit 2 and says so on stderr."""
+    """A typing error ends with exit code 2 and a message on stderr."""
     assert main(["konfig"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert "konfig" in err
 
 
-def test_wrong_settings_are_named_with_their_range(monkeypatch, capsys):
-    """The one who set it must learn which variable and what it may be."""
+def test_invalid_settings_are_named_with_their_range(monkeypatch, capsys):
+    """The message names the variable and its range."""
     monkeypatch.setenv("DIA_COMMIT_INTERVAL_S", "900")
     assert main(["config", "show"]) == 2
     assert "DIA_COMMIT_INTERVAL_S=900.0" in (err := capsys.readouterr().err)
     assert "0.02 to 60" in err
 
 
-def test_config_explain_tells_sources_and_hides_secrets(monkeypatch, capsys):
-    """A secret in an address stays out of a pasted report; the source of each value does not."""
+def test_config_explain_shows_sources_and_hides_secrets(monkeypatch, capsys):
+    """A pasted report must not contain the secret of an address, but the source of each value."""
     monkeypatch.setenv("DIA_REDIS_URL", "redis://user:hunter2@cache:6379/0")
     assert main(["config", "show", "--explain", "--json"]) == 0
     out = capsys.readouterr().out
@@ -152,8 +152,9 @@ HEAVY = ("numpy", "pyarrow", "aiokafka", "faust", "chdb", "aiohttp", "clickhouse
 
 
 def test_help_imports_nothing_heavy():
-    """--help answers at once because the modules of the groups import heavy things only inside
-    their commands; the list is checked instead of a clock, so that the test cannot flicker."""
+    """--help is fast because command modules import heavy modules only inside their commands. The
+    test checks the imports instead of a time.
+    """
     code = (
         "import sys; from streams.cli import main; main(['--help']); "
         f"sys.exit(' '.join(m for m in {HEAVY} if m in sys.modules) or 0)"
@@ -164,7 +165,7 @@ def test_help_imports_nothing_heavy():
     assert done.returncode == 0, done.stderr
 
 
-def test_it_says_which_dia_it_is(capsys):
-    """The first thing anybody is asked for who reports a fault."""
+def test_it_prints_its_version(capsys):
+    """Every bug report needs it."""
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"dia {app_version()}\n"

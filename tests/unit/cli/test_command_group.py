@@ -1,4 +1,4 @@
-"""Help pages: complete, by task, each with an example that works."""
+"""Help pages: complete, grouped by task, each with a valid example."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ def _groups(group, path=()):
 
 
 @pytest.mark.parametrize("path", [*_groups(ROOT)], ids=" ".join)
-def test_no_summary_is_cut(capsys, path):
-    """Nine of twenty-one summaries ended in "..." on a terminal of 80 columns."""
+def test_no_summary_is_truncated(capsys, path):
+    """No summary may end in "..." on a terminal of 80 columns."""
     assert main([*path, "--help"]) == 0
     commands = capsys.readouterr().out.split("--help")[-1]
     assert [line for line in commands.splitlines() if line.endswith("...")] == []
 
 
-def test_each_command_of_the_root_is_below_one_task():
-    """A command that is below no heading is not listed."""
+def test_each_command_of_the_root_is_under_one_heading():
+    """A command without a heading is not listed."""
     listed = [name for names in ROOT.tasks.values() for name in names]
     assert sorted(listed) == sorted(ROOT.commands)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=" ".join)
 def test_each_page_has_an_example_that_parses(path):
-    """People copy examples."""
+    """Users copy examples."""
     examples = EXAMPLE.findall(PAGES[path].help or "")
-    assert examples, "its docstring ends with `Example: dia ...`"
+    assert examples, "its docstring must end with `Example: dia ...`"
     for example in examples:
         words = shlex.split(" ".join(example.split()).split(" Example: ")[0])
         words = words[: words.index("&&")] if "&&" in words else words
@@ -70,7 +70,7 @@ def test_each_page_has_an_example_that_parses(path):
     [("dia sh", 1, "shed"), ("dia shed p", 2, "plan"), ("dia shed plan --o", 3, "--older-than")],
 )
 def test_a_shell_completes_commands_and_options(monkeypatch, capsys, words, position, found):
-    """Forty commands are too many to remember."""
+    """Users cannot remember forty commands."""
     monkeypatch.setenv("_DIA_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", words)
     monkeypatch.setenv("COMP_CWORD", str(position))

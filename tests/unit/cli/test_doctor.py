@@ -38,7 +38,7 @@ def _closed_port() -> int:
 
 @contextmanager
 def _http_server(body: str, status: int = 200):
-    """Something that answers every GET with ``body``."""
+    """A server that answers every GET with ``body``."""
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -47,7 +47,7 @@ def _http_server(body: str, status: int = 200):
             self.wfile.write(body.encode())
 
         def log_message(self, *args: object) -> None:
-            """Keep the test's stderr clean."""
+            """Keeps the test's stderr clean."""
 
     with HTTPServer(("127.0.0.1", 0), Answer) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -62,8 +62,8 @@ def _ask(**settings: str) -> dict[str, DoctorFinding]:
     return {finding.check: finding for finding in found}
 
 
-def test_a_machine_without_addresses_is_told_how_to_get_a_stack(capsys):
-    """Nothing set is nothing broken: exit 0, and `dia up` is named for each."""
+def test_without_addresses_it_names_the_command_that_starts_a_stack(capsys):
+    """Without addresses nothing is broken: exit code 0, and `dia up` is named for each."""
     assert main(["doctor", "--json"]) == 0
     rows = {row["check"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
     for check in ("kafka", "clickhouse", "redis"):
@@ -72,8 +72,8 @@ def test_a_machine_without_addresses_is_told_how_to_get_a_stack(capsys):
     assert rows["python"]["level"] == rows["package names"]["level"] == "ok"
 
 
-def test_addresses_nobody_answers_end_with_exit_4(monkeypatch, capsys):
-    """Every one is listed with its address, so that one run tells all."""
+def test_addresses_without_an_answer_end_with_exit_4(monkeypatch, capsys):
+    """All of them are listed with their addresses in one run."""
     port = _closed_port()
     monkeypatch.setenv("DIA_KAFKA_BOOTSTRAP", f"127.0.0.1:{port}")
     monkeypatch.setenv("DIA_CLICKHOUSE_SHARDS", f"http://127.0.0.1:{port}|http://127.0.0.1:{port}")
@@ -90,8 +90,8 @@ def test_addresses_nobody_answers_end_with_exit_4(monkeypatch, capsys):
     assert "kafka, clickhouse 0.0, clickhouse 0.1, redis not reachable" in err
 
 
-def test_records_that_nothing_reads_are_a_failure(monkeypatch, capsys):
-    """Every address answers, and the pipeline still stands still: exit 1, with the next command."""
+def test_records_without_a_reader_are_a_failure(monkeypatch, capsys):
+    """Every address answers and the pipeline stands still: exit code 1, with the next command."""
     broker = MemoryBroker(SystemClock())
 
     async def fill() -> None:
@@ -116,8 +116,8 @@ def test_records_that_nothing_reads_are_a_failure(monkeypatch, capsys):
     assert "model.metrics: group_dead" in err
 
 
-async def test_topics_that_differ_are_named_and_larger_ones_are_well(monkeypatch):
-    """A source that somebody made larger needs its companions; one with all of them needs none."""
+async def test_topics_that_differ_are_named_and_larger_ones_are_accepted(monkeypatch):
+    """A source with added partitions needs its companion topics; if they exist there is no finding."""
     broker = MemoryBroker(SystemClock())
     admin = await broker.admin()
     monkeypatch.setattr(clients, "broker_of", lambda settings: broker)
@@ -144,7 +144,7 @@ def _clickhouse_answer(*, ahead_s: float = 0, tables: int = 3) -> str:
 
 
 def test_a_shard_that_answers_is_shown_without_its_login():
-    """A report is pasted into issues: no password in it."""
+    """A report may be pasted into a bug tracker."""
     with _http_server(_clickhouse_answer()) as url:
         found = _ask(clickhouse_shards=url)["clickhouse 0.0"]
     assert found.level is FindingLevel.OK
@@ -153,37 +153,37 @@ def test_a_shard_that_answers_is_shown_without_its_login():
 
 
 def test_a_shard_without_tables_needs_migrations():
-    """Reachable is not ready: rows would be refused."""
+    """A reachable shard without tables would refuse rows."""
     with _http_server(_clickhouse_answer(tables=0)) as url:
         found = _ask(clickhouse_shards=url)["clickhouse 0.0"]
     assert (found.level, found.mend) == (FindingLevel.WARNING, "dia migrate apply")
 
 
 def test_clocks_that_differ_are_named():
-    """A clock ahead makes good events look like they come from the future."""
+    """With a clock ahead valid events seem to come from the future."""
     with _http_server(_clickhouse_answer(ahead_s=90)) as url:
         found = _ask(clickhouse_shards=url)["clickhouse 0.0"]
     assert found.level is FindingLevel.WARNING
     assert "differ by" in found.detail
 
 
-def test_a_shard_that_refuses_the_login_is_unreachable_and_says_why():
-    """The server's own sentence is the quickest way to the cause."""
+def test_a_shard_that_refuses_the_login_is_unreachable_with_the_reason():
+    """The server's message names the cause."""
     with _http_server("Code: 516. Authentication failed", status=403) as url:
         found = _ask(clickhouse_shards=url)["clickhouse 0.0"]
     assert found.level is FindingLevel.UNREACHABLE
     assert "Authentication failed" in found.detail
 
 
-def test_a_nonsense_address_is_a_finding_not_a_traceback():
-    """Addresses are typed by people."""
+def test_an_invalid_address_is_a_finding_not_a_traceback():
+    """Users type addresses."""
     found = _ask(clickhouse_shards="http://host:port", redis_url="redis://h:x/0")
     assert found["clickhouse 0.0"].level is FindingLevel.UNREACHABLE
     assert found["redis"].level is FindingLevel.UNREACHABLE
 
 
 def test_a_taken_health_port_is_a_warning():
-    """It may be our own worker that has it, so it is no failure."""
+    """The port may be taken by a worker of this installation, so this is no failure."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -194,14 +194,14 @@ def test_a_taken_health_port_is_a_warning():
 
 
 def test_a_full_disk_is_a_failure(monkeypatch):
-    """A broker that meets a full disk dies; the doctor sees it first."""
+    """A broker on a full disk dies."""
     monkeypatch.setattr("streams.dev.local.disk.free_bytes", lambda folder: 1 << 20)
     found = {f.check: f for f in machine.examine(Settings())}
     assert found["disk"].level is FindingLevel.FAILURE
 
 
-def test_foreign_owners_of_our_names_are_a_failure(monkeypatch):
-    """PyTables is called `tables` too."""
+def test_other_distributions_with_package_names_of_dia_are_a_failure(monkeypatch):
+    """PyTables also installs a package `tables`."""
     monkeypatch.setattr(machine, "foreign_owners", lambda: {("tables", "tables")})
     found = {f.check: f for f in machine.examine(Settings())}
     assert found["package names"].level is FindingLevel.FAILURE
@@ -209,7 +209,7 @@ def test_foreign_owners_of_our_names_are_a_failure(monkeypatch):
 
 
 def test_the_worst_finding_decides():
-    """Unreachable beats failure beats warning."""
+    """Unreachable takes precedence over failure, failure over warning."""
     levels = {level: DoctorFinding(level.value, level, "") for level in FindingLevel}
     doctor.conclude([levels[FindingLevel.OK], levels[FindingLevel.WARNING]])
     with pytest.raises(DiaError) as failed:

@@ -8,8 +8,8 @@ from streams.cli import main
 from streams.operate.error_codes import error_codes
 
 
-def test_a_code_is_explained_in_words(capsys):
-    """An operator reads a code in a dead letter and looks for the next step."""
+def test_a_code_is_explained(capsys):
+    """An operator finds a code in a dead letter and looks up the next step."""
     assert main(["explain", "wrong_type"]) == 0
     shown = capsys.readouterr().out
     assert "becomes a dead letter" in shown
@@ -17,7 +17,9 @@ def test_a_code_is_explained_in_words(capsys):
 
 
 def test_a_code_of_two_meanings_shows_both(capsys):
-    """A tenant beyond its quota gets a dead letter from a worker and an answer from the edge."""
+    """A tenant beyond its quota gets a dead letter from a worker and an answer from the edge, with
+    one code.
+    """
     assert main(["--json", "explain", "over_quota"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["code"] for line in lines] == ["over_quota"] * 2
@@ -25,14 +27,14 @@ def test_a_code_of_two_meanings_shows_both(capsys):
 
 
 def test_without_a_code_all_are_listed(capsys):
-    """A list can be searched."""
+    """The list can be searched."""
     assert main(["--json", "explain"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["code"] for line in lines] == [each.code for each in error_codes()]
 
 
 def test_a_misspelt_code_gets_near_ones(capsys):
-    """Codes are typed from memory."""
+    """Users type codes from memory."""
     assert main(["explain", "changelog_gapp"]) == 2
     assert "Did you mean changelog_gap" in capsys.readouterr().err
     assert main(["explain", "\u2603"]) == 2

@@ -1,4 +1,4 @@
-"""`dia init`: what it writes runs as it is, and it overwrites nothing."""
+"""`dia init`: its output runs unchanged, and no file is overwritten."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streams.core.errors import RefusedBySafety, UsageError
 
 
 def test_a_new_project_passes_its_own_test(tmp_path, monkeypatch):
-    """The first thing that its user does."""
+    """A user runs the test first."""
     monkeypatch.chdir(tmp_path)
     assert main(["init", "acme"]) == 0
     done = subprocess.run(
@@ -24,7 +24,7 @@ def test_a_new_project_passes_its_own_test(tmp_path, monkeypatch):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_its_app_is_the_one_that_commands_mean(tmp_path, monkeypatch, capsys):
+def test_its_app_is_the_default_of_commands(tmp_path, monkeypatch, capsys):
     """By its pyproject.toml, without an option."""
     write_project("acme", tmp_path / "p")
     monkeypatch.chdir(tmp_path / "p")
@@ -32,8 +32,8 @@ def test_its_app_is_the_one_that_commands_mean(tmp_path, monkeypatch, capsys):
     assert "acme.orders" in capsys.readouterr().out
 
 
-def test_a_folder_that_holds_something_is_left_alone(tmp_path):
-    """A second `dia init` must not undo a day's work."""
+def test_a_folder_with_files_is_left_alone(tmp_path):
+    """A second `dia init` must not overwrite the user's changes."""
     (tmp_path / "mine.py").write_text("x = 1")
     with pytest.raises(RefusedBySafety, match="nothing was written"):
         write_project("acme", tmp_path)
@@ -41,7 +41,7 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", "Acme", "9", "a-b", "streams", "a" * 41, "../x"])
-def test_a_name_that_is_no_package_of_its_own_is_refused(name, tmp_path):
-    """`streams` would hide the engine."""
+def test_a_name_that_hides_a_package_is_refused(name, tmp_path):
+    """A package `streams` would hide the engine."""
     with pytest.raises(UsageError, match="cannot be called"):
         write_project(name, tmp_path / "p")

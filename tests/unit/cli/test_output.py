@@ -1,4 +1,4 @@
-"""The forms of data on stdout, and talk that stays on stderr."""
+"""Formats of data on stdout, and messages on stderr."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ ROWS = [("a", 1), ("longer", None)]
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that reports to be a terminal."""
 
     def isatty(self) -> bool:
         return True
 
 
 def test_off_a_terminal_a_table_is_aligned_text(capsys):
-    """`| awk` must work: no lines, no colour, no folding."""
+    """`| awk` must work: no lines, no colour, no wrapping."""
     Printer().rows(COLUMNS, ROWS)
     assert capsys.readouterr().out == "name    count\na       1\nlonger\n"
 
 
 def test_on_a_terminal_a_table_shows_markup_as_text(monkeypatch):
-    """Data that looks like markup must be shown as it is."""
+    """Data that looks like markup is shown unchanged."""
     terminal = Terminal()
     monkeypatch.setattr("sys.stdout", terminal)
     Printer().rows(["value"], [["[red]x[/red]"]])
@@ -43,7 +43,7 @@ def test_on_a_terminal_a_table_shows_markup_as_text(monkeypatch):
 
 
 def test_json_is_one_object_a_line(capsys):
-    """Readers take a line at a time."""
+    """Readers parse line by line."""
     Printer(form=Form.JSON).rows(COLUMNS, ROWS)
     lines = capsys.readouterr().out.splitlines()
     assert [json.loads(line) for line in lines] == [
@@ -52,8 +52,8 @@ def test_json_is_one_object_a_line(capsys):
     ]
 
 
-def test_json_knows_the_values_that_queries_return(capsys):
-    """Times, bytes and numpy scalars come out of drivers."""
+def test_json_encodes_the_values_of_queries(capsys):
+    """Drivers return times, bytes and numpy scalars."""
     at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     row = {"at": at, "raw": b"\xff", "n": np.uint64(7), "form": Form.CSV, "set": frozenset({1})}
     Printer(form=Form.JSON).record(row)
@@ -67,26 +67,26 @@ def test_json_knows_the_values_that_queries_return(capsys):
 
 
 def test_json_has_null_for_what_is_not_a_number(capsys):
-    """NaN is no JSON: one in a column would break every reader of the stream."""
+    """NaN is not valid JSON and would break every reader of the stream."""
     Printer(form=Form.JSON).record({"sd": float("nan"), "p": [np.float64("inf"), 1.5]})
     assert capsys.readouterr().out == '{"sd": null, "p": [null, 1.5]}\n'
 
 
 def test_csv_quotes_what_needs_it(capsys):
-    """A comma inside a value is not a column."""
+    """A comma inside a value is not a separator."""
     Printer(form=Form.CSV).rows(COLUMNS, [("a,b", 0.1)])
     assert capsys.readouterr().out == 'name,count\n"a,b",0.1\n'
 
 
 def test_a_row_of_another_width_is_refused():
-    """A shifted column would be a lie that looks like data."""
+    """A shifted column would be wrong data without an error."""
     with pytest.raises(ValueError, match="longer"):
         Printer(form=Form.JSON).rows(COLUMNS, [(1, 2, 3)])
 
 
 @given(st.lists(st.tuples(st.text(), st.text()), max_size=5))
 def test_json_lines_round_trip_any_text(rows):
-    """Newlines and lone controls inside a value never break the line it stands on."""
+    """Newlines and control characters inside a value do not break its line."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stdout", out := io.StringIO())
         Printer(form=Form.JSON).rows(COLUMNS, rows)
@@ -94,8 +94,8 @@ def test_json_lines_round_trip_any_text(rows):
     assert back == rows
 
 
-def test_quiet_silences_talk_and_progress_but_not_warnings(capsys):
-    """--quiet leaves data, errors and what the user must know."""
+def test_quiet_silences_messages_and_progress_but_not_warnings(capsys):
+    """--quiet keeps data, errors and warnings."""
     printer = Printer(quiet=True)
     printer.say("talk")
     printer.warn("warning")
@@ -106,7 +106,7 @@ def test_quiet_silences_talk_and_progress_but_not_warnings(capsys):
 
 
 def test_progress_off_a_terminal_is_plain_lines_and_ends_with_the_last_count(capsys):
-    """A log shows where the work stands without control characters."""
+    """A log shows the progress without control characters."""
     with Printer().progress("produced", total=1000, unit="events") as progress:
         for _ in range(10):
             progress.advance(100)
@@ -117,7 +117,7 @@ def test_progress_off_a_terminal_is_plain_lines_and_ends_with_the_last_count(cap
 
 
 def test_progress_off_a_terminal_is_rare(monkeypatch, capsys):
-    """One line an interval, however often the count moves."""
+    """One line per interval, however often the count changes."""
     now = iter([0.0] + [0.001 * turn for turn in range(1000)])
     monkeypatch.setattr(output.time, "monotonic", lambda: next(now))
     with Printer().progress("produced", total=100) as progress:
@@ -159,32 +159,32 @@ def test_no_control_character_of_data_reaches_a_terminal(form, terminal, monkeyp
 
 
 def test_json_keeps_what_it_escapes(capsys):
-    """Escapes are for the terminal; a program reads the very text."""
+    """Escaping is for terminals; programs read the exact text."""
     Printer(form=Form.JSON).record({"name": HOSTILE + "\x7fé"})
     assert json.loads(capsys.readouterr().out)["name"] == HOSTILE + "\x7fé"
 
 
 def test_a_time_has_its_zone(capsys):
-    """A reader must not take UTC for the time of its own clock."""
+    """A reader must not take UTC for local time."""
     Printer(form=Form.JSON).record({"at": datetime(2026, 1, 2, 3, 4, 5)})  # noqa: DTZ001
     assert json.loads(capsys.readouterr().out)["at"] == "2026-01-02T03:04:05+00:00"
 
 
-def test_equal_columns_are_told_apart():
+def test_equal_column_names_are_made_unique():
     """The second would overwrite the first in a JSON object."""
     assert unlike(["a", "a", "a_2", "a"]) == ["a", "a_2", "a_2_2", "a_3"]
 
 
 def test_sql_may_begin_with_a_comment(monkeypatch, capsys, tmp_path):
-    """As people paste it; it is no option."""
+    """Users paste such statements; `--` must not be parsed as an option."""
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
-    assert main(["query", "-- why\nSELECT 1", "--json"]) == 4  # no shard is known here
+    assert main(["query", "-- why\nSELECT 1", "--json"]) == 4  # > no shard is configured here
     assert "no ClickHouse shard" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("form", [Form.TABLE, Form.CSV, Form.JSON])
 def test_times_have_an_offset_in_every_form(form, capsys):
-    """A time without an offset is read as the reader's own; drivers omit it where it is UTC."""
+    """A time without an offset is read as local time; drivers omit it for UTC."""
     west = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=-5)))
     Printer(form).rows(["a", "b"], [[west.replace(tzinfo=None), west]])
     shown = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""`dia produce`: what reaches the topic, what is said of the rest, and the exit code."""
+"""`dia produce`: records sent, refused lines, and the exit code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOPIC = "model.metrics"
 
 @pytest.fixture
 def broker(monkeypatch, tmp_path):
-    """A broker in memory that has the topics, in place of the configured one."""
+    """A memory broker with the topics, in place of the configured one."""
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
     made = MemoryBroker(SystemClock())
     monkeypatch.setattr(streams.cli.clients, "broker_of", lambda settings: made)
@@ -30,7 +30,7 @@ def broker(monkeypatch, tmp_path):
 
 
 def run(coroutine):
-    """The command runs a loop of its own, so these tests are synchronous."""
+    """The command runs its own event loop, so these tests are synchronous."""
     import asyncio
 
     return asyncio.run(coroutine)
@@ -55,7 +55,7 @@ def event(**changes) -> str:
 
 
 def test_lines_are_sent_with_the_key_of_their_event(broker, tmp_path, capsys):
-    """The key decides the partition, and the partition decides what is a duplicate."""
+    """The key decides the partition, and deduplication works per partition."""
     file = tmp_path / "events.jsonl"
     file.write_text("\n".join([event(), "", event(tenant_id="other"), event(value=2)]))
     assert main(["produce", TOPIC, "--file", str(file), "--json"]) == 0
@@ -67,8 +67,8 @@ def test_lines_are_sent_with_the_key_of_their_event(broker, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("variable", [False, True], ids=["option", "environment"])
-def test_events_bear_the_trace_that_follows_them(broker, tmp_path, capsys, monkeypatch, variable):
-    """A build or a script that is traced finds its events again; nothing needs to be installed."""
+def test_events_carry_their_trace(broker, tmp_path, capsys, monkeypatch, variable):
+    """A traced build or script finds its events again, without installed packages."""
     header = f"00-{7:032x}-{9:016x}-01"
     file = tmp_path / "events.jsonl"
     file.write_text(event())
@@ -83,8 +83,8 @@ def test_events_bear_the_trace_that_follows_them(broker, tmp_path, capsys, monke
     assert min(run(_headers(broker))) == ()
 
 
-def test_a_header_that_is_none_is_a_usage_error(broker, tmp_path, capsys):
-    """Else the trace would end here without a word."""
+def test_an_invalid_trace_header_is_a_usage_error(broker, tmp_path, capsys):
+    """Otherwise the trace would end here without a message."""
     assert main(["produce", TOPIC, "--generate", "1", "--traceparent", "00-1-2-3"]) == 2
     assert "--traceparent" in capsys.readouterr().err
 
@@ -97,7 +97,7 @@ async def _headers(broker):
 
 
 def test_refused_lines_are_named_and_the_rest_is_sent(broker, tmp_path, capsys):
-    """One bad line of a thousand must not cost the others, nor be lost in silence."""
+    """One invalid line of a thousand must neither affect the others nor disappear."""
     lines = [event(), "{", event(ts=-1), event(value="x"), event()]
     file = tmp_path / "events.jsonl"
     file.write_text("\n".join(lines) + "\n")
@@ -114,7 +114,7 @@ def test_refused_lines_are_named_and_the_rest_is_sent(broker, tmp_path, capsys):
 
 
 def test_strict_stops_at_the_first_refused_line(broker, tmp_path, capsys):
-    """For loads that must be whole: everything before the line is in, nothing after it."""
+    """For complete loads: every line before the refused one is sent, none after it."""
     file = tmp_path / "events.jsonl"
     file.write_text(f"{event()}\n{event()}\n{{\n{event()}")
     assert main(["produce", TOPIC, "--file", str(file), "--strict", "--json"]) == 3
@@ -124,8 +124,8 @@ def test_strict_stops_at_the_first_refused_line(broker, tmp_path, capsys):
     assert len(run(_records(broker))) == 2
 
 
-def test_many_refused_lines_do_not_drown_the_terminal(broker, tmp_path, capsys):
-    """The summary counts what is no longer shown."""
+def test_the_number_of_shown_refusals_is_bounded(broker, tmp_path, capsys):
+    """The summary counts the refusals that are not shown."""
     file = tmp_path / "events.jsonl"
     file.write_text("{x\n" * 500)
     assert main(["produce", TOPIC, "--file", str(file), "--json"]) == 3
@@ -135,7 +135,7 @@ def test_many_refused_lines_do_not_drown_the_terminal(broker, tmp_path, capsys):
 
 
 def test_stdin_is_a_file_too(broker, monkeypatch, tmp_path, capsys):
-    """`producer | dia produce TOPIC --file -` is how other programs feed a topic."""
+    """Other programs feed a topic with `producer | dia produce TOPIC --file -`."""
     import streams.cli.line_validator
 
     file = tmp_path / "piped"
@@ -147,8 +147,8 @@ def test_stdin_is_a_file_too(broker, monkeypatch, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["sent"] == 1
 
 
-def test_synthetic_events_arrive_as_the_summary_says(broker, capsys):
-    """The summary is what a person compares the pipeline's counts with."""
+def test_synthetic_events_equal_the_summary(broker, capsys):
+    """Users compare the counts of the pipeline with the summary."""
     argv = ["produce", TOPIC, "--generate", "20000", "--seed", "7", "--poison", "0.01"]
     assert main([*argv, "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
@@ -159,7 +159,7 @@ def test_synthetic_events_arrive_as_the_summary_says(broker, capsys):
 
 
 def test_the_same_seed_and_start_give_the_same_bytes(broker, capsys):
-    """A failure somebody saw can be sent again."""
+    """The events of an observed failure can be sent again."""
     argv = ["produce", TOPIC, "--generate", "500", "--start-ms", "1700000000000"]
     assert main(argv) == main(argv) == 0
     values = [value for _, _, value in run(_records(broker))]
@@ -181,22 +181,22 @@ def test_the_same_seed_and_start_give_the_same_bytes(broker, capsys):
         ([TOPIC, "--generate", "0"], ""),
     ],
 )
-def test_wrong_usage_ends_with_two(broker, capsys, argv, said):
-    """Nothing is sent before the whole command makes sense."""
+def test_a_usage_error_ends_with_exit_code_2(broker, capsys, argv, said):
+    """No record is sent before the whole command is valid."""
     assert main(["produce", *argv]) == 2
     assert said in capsys.readouterr().err
     assert run(_records(broker)) == []
 
 
 def test_no_address_is_a_missing_dependency(monkeypatch, tmp_path, capsys):
-    """The next command is named."""
+    """The message names the next command."""
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
     assert main(["produce", TOPIC, "--generate", "5"]) == 4
     assert "dia up" in capsys.readouterr().err
 
 
-def test_synthetic_requests_are_what_the_summary_says(broker, capsys):
-    """Keys, repeats, conflicts and poison add up, and the same seed gives the same bytes."""
+def test_synthetic_requests_equal_the_summary(broker, capsys):
+    """Keys, repeats, conflicts and invalid requests add up, and the same seed gives the same bytes."""
     argv = ["produce", "decision.simulation.request", "--generate", "400", "--duplicates", "0.2"]
     argv += ["--poison", "0.05", "--start-ms", "1700000000000", "--json"]
     assert main(argv) == 0
@@ -221,8 +221,9 @@ async def _requests(broker) -> list[tuple[bytes, bytes]]:
 
 
 def test_lines_of_another_schema_version_name_it(broker, second_version, tmp_path, capsys):
-    """Without the header the pipeline would read them as version 1, and refuse them or lose what
-    is new in them."""
+    """Without the header the pipeline would read them as version 1, and refuse them or lose new
+    fields.
+    """
     file = tmp_path / "events.jsonl"
     file.write_text("\n".join([event(unit="s"), event()]))
     assert main(["produce", TOPIC, "--file", str(file), "--schema", "2", "--json"]) == 3
@@ -245,14 +246,14 @@ def test_lines_of_another_schema_version_name_it(broker, second_version, tmp_pat
         (["--generate", "5", "--schema", "1"], "--schema is of the lines"),
     ],
 )
-def test_a_schema_version_that_cannot_be_is_refused(broker, capsys, options, said):
-    """Nothing is sent under a version that nobody can read."""
+def test_an_invalid_schema_version_is_refused(broker, capsys, options, said):
+    """No record is sent under an unreadable version."""
     assert main(["produce", TOPIC, *options]) == 2
     assert said in capsys.readouterr().err
 
 
-def test_what_the_agent_always_refuses_is_not_sent(broker, tmp_path, capsys):
-    """`every line is checked first` holds for every rule about one event."""
+def test_an_event_that_the_agent_always_refuses_is_not_sent(broker, tmp_path, capsys):
+    """The documented check of every line includes every rule for a single event."""
     result = {
         "result_id": "x", "run_id": "r", "tenant_id": "t", "model_id": "m", "version": "1",
         "event": "stage_transitioned", "metrics": {}, "ts": SystemClock().now_ms(),

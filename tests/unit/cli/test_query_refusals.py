@@ -1,4 +1,4 @@
-"""What `dia query` says of a statement that cannot be answered."""
+"""Messages of `dia query` for statements that cannot be answered."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SYNTAX = "Syntax error: failed at position 28 (FORMAT) (line 2, col 2): FORMAT 
     ],
 )
 def test_a_format_clause_is_named_only_where_the_user_wrote_one(statement, noted, place):
-    """The client appends one of its own, which the server's sentence repeats."""
+    """The client appends a clause of its own, which the server's message repeats."""
     refused = _refused(StatementRefused(_SYNTAX, 62), statement)
     assert "FORMAT Native" not in str(refused)
     assert place in str(refused)
@@ -38,5 +38,5 @@ def test_a_format_clause_is_named_only_where_the_user_wrote_one(statement, noted
     ],
 )
 def test_a_column_that_cannot_be_decoded_is_named(types, words):
-    """And the sentence says how the statement has to change."""
+    """The message says how to change the statement."""
     assert words in _undecoded("no Odd", types)

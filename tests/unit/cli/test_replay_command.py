@@ -1,4 +1,4 @@
-"""`dia replay`: what it prints, what it asks, and how it ends."""
+"""`dia replay`: output, questions and exit codes."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def bury(broker: MemoryBroker, code: str, *values: bytes) -> None:
 
 
 def test_a_plan_and_its_run_in_a_pipe(broker, capsys):
-    """Golden: what scripts and people read."""
+    """Golden files: scripts and users read this output."""
     bury(broker, "unknown_schema_version", event(1), event(2))
     bury(broker, "invalid_json", b"{")
     assert main([*PLAN, "--out", "fix.json"]) == 0
@@ -100,8 +100,8 @@ def test_a_plan_and_its_run_in_a_pipe(broker, capsys):
     assert broker.log(TopicPartition(MODEL_METRICS.name, 2)).high_watermark == 3
 
 
-def test_the_same_as_json_and_a_second_run_that_does_nothing(broker, capsys):
-    """Automations read numbers, not sentences."""
+def test_the_same_as_json_and_a_second_run_without_effect(broker, capsys):
+    """Programs read numbers instead of sentences."""
     bury(broker, "unknown_schema_version", event(1))
     assert main([*PLAN, "--out", "fix.json", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
@@ -126,7 +126,7 @@ def test_the_same_as_json_and_a_second_run_that_does_nothing(broker, capsys):
 def test_a_plan_on_a_terminal_is_a_table_and_shows_what_a_patch_changes(
     broker, monkeypatch, capsys
 ):
-    """Before anything is sent, people see what will be sent."""
+    """Users see the records and changes before anything is sent."""
     bury(broker, "missing_field", json.dumps({**json.loads(event(1)), "name": "x"}).encode())
 
     class Terminal(io.StringIO):
@@ -144,7 +144,7 @@ def test_a_plan_on_a_terminal_is_a_table_and_shows_what_a_patch_changes(
 
 
 def test_large_plans_ask_first(broker, monkeypatch, capsys):
-    """A thousand records are not undone."""
+    """A replay of a thousand records cannot be undone."""
     monkeypatch.setattr("streams.cli.replay.replay.CONFIRM_FROM", 1)
     bury(broker, "wrong_type", event(1))
     assert main([*PLAN, "--out", "fix.json"]) == 0
@@ -155,7 +155,7 @@ def test_large_plans_ask_first(broker, monkeypatch, capsys):
 
 
 def test_plans_are_paused_resumed_and_cancelled_by_their_id(broker, capsys):
-    """Whoever is called at night has the id, not the file."""
+    """An operator on call has the id, not the file."""
     bury(broker, "wrong_type", event(1))
     assert main([*PLAN, "--out", "fix.json", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)["plan"]
@@ -188,8 +188,8 @@ def test_plans_are_paused_resumed_and_cancelled_by_their_id(broker, capsys):
         (("status", "nonsense"), 2, "there is no plan nonsense"),
     ],
 )
-def test_bad_input_is_answered_in_a_sentence(broker, capsys, arguments, code, said):
-    """What, why and the next command; and nothing half-done."""
+def test_invalid_input_is_answered_with_one_sentence(broker, capsys, arguments, code, said):
+    """What, why and the next command; and no partial effect."""
     assert main(["replay", *arguments]) == code
     out, err = capsys.readouterr()
     assert out == ""
@@ -214,7 +214,7 @@ def test_a_plan_that_was_edited_is_refused(broker, tmp_path, capsys):
 
 
 def test_a_plan_of_another_cluster_is_refused(broker, capsys):
-    """Its offsets would mean other records there."""
+    """Its offsets would refer to other records there."""
     bury(broker, "wrong_type", event(1))
     assert main([*PLAN, "--out", "fix.json"]) == 0
     broker._cluster.cluster_id = "another"
@@ -222,8 +222,8 @@ def test_a_plan_of_another_cluster_is_refused(broker, capsys):
     assert "this is cluster another" in capsys.readouterr().err
 
 
-def test_letters_with_foreign_or_no_headers_are_named_and_need_a_target(broker, capsys):
-    """Nobody says where they came from, so somebody must say where they go."""
+def test_dead_letters_without_headers_of_dia_are_named_and_need_a_target(broker, capsys):
+    """Their source is unknown, so the user must name a target."""
 
     async def write() -> None:
         producer = broker.plain_producer()
@@ -245,13 +245,13 @@ def test_letters_with_foreign_or_no_headers_are_named_and_need_a_target(broker, 
     "command", ["plan", "run", "submit", "resume", "pause", "cancel", "status", "policies"]
 )
 def test_every_command_shows_an_example(command, capsys):
-    """People copy the example and change it."""
+    """Users copy the example and change it."""
     assert main(["replay", command, "--help"]) == 0
     assert f"Example: dia replay {command}" in capsys.readouterr().out
 
 
-def test_an_interrupted_run_says_how_to_go_on(broker, monkeypatch, capsys):
-    """Ctrl-C is safe at any moment, and nobody should have to look that up."""
+def test_an_interrupted_run_names_the_command_to_resume(broker, monkeypatch, capsys):
+    """Ctrl-C is safe at any moment, and the message names the next command."""
     bury(broker, "wrong_type", event(1))
     assert main([*PLAN, "--out", "fix.json", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)["plan"]
@@ -269,7 +269,7 @@ def test_an_interrupted_run_says_how_to_go_on(broker, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "arguments", [PLAN, ("replay", "status"), ("replay", "pause", "x"), ("replay", "resume", "x")]
 )
-def test_without_a_broker_nothing_is_claimed(monkeypatch, tmp_path, capsys, arguments):
+def test_without_a_broker_the_command_fails(monkeypatch, tmp_path, capsys, arguments):
     """An outage must not look like "nothing to replay"."""
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
     monkeypatch.delenv("DIA_KAFKA_BOOTSTRAP", raising=False)

@@ -1,4 +1,4 @@
-"""`dia schemas`: what it prints, and the exit code a script decides by."""
+"""`dia schemas`: its output, and its exit codes for scripts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _home(monkeypatch, tmp_path):
 
 
 def test_list_names_every_version(capsys):
-    """The first question of someone who wants to produce."""
+    """Producers need this list first."""
     assert main(["schemas", "list", "--json"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(row["family"], row["version"]) for row in rows] == [
@@ -30,14 +30,14 @@ def test_list_names_every_version(capsys):
 
 @pytest.mark.parametrize("name", ["model_metric", "model.metrics"])
 def test_show_prints_the_json_schema(capsys, name):
-    """The output is a document, ready to be given to a validator."""
+    """A validator can read the output."""
     assert main(["schemas", "show", name]) == 0
     assert json.loads(capsys.readouterr().out)["$id"] == "urn:dia:schema:model_metric:1"
 
 
 @pytest.mark.parametrize("wrong", [["nothing"], ["model_metric", "--version", "9"]])
-def test_show_names_what_exists(capsys, wrong):
-    """A wrong name is a usage error that lists the right ones."""
+def test_show_lists_the_existing_names(capsys, wrong):
+    """An unknown name is a usage error that lists the valid ones."""
     assert main(["schemas", "show", *wrong]) == 2
     assert "model_metric" in capsys.readouterr().err
 
@@ -52,7 +52,7 @@ def test_show_names_what_exists(capsys, wrong):
     ],
 )
 def test_check_ends_with_a_code_per_state(monkeypatch, capsys, state, code, said):
-    """CI runs this; each state asks for another answer."""
+    """CI runs this command; each state has its own exit code."""
     differences = [SchemaDifference("$.ts", "is now required")] if state == "broken" else []
     monkeypatch.setattr(
         streams.connect.schema_registry.documents,
@@ -63,8 +63,8 @@ def test_check_ends_with_a_code_per_state(monkeypatch, capsys, state, code, said
     assert said in capsys.readouterr().err
 
 
-def test_publish_writes_only_what_is_not_broken(monkeypatch, capsys):
-    """A broken change must not overwrite the evidence against it."""
+def test_publish_writes_only_compatible_schemas(monkeypatch, capsys):
+    """A breaking change must not overwrite the published schema."""
     written = []
     monkeypatch.setattr(
         streams.connect.schema_registry.documents, "publish", lambda *args: written.append(True)

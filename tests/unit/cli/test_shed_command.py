@@ -1,4 +1,4 @@
-"""`dia shed`: what it shows before anybody agrees, what it orders, and what it refuses."""
+"""`dia shed`: its plan, its orders and its refusals."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RUN = ["shed", "run", "--topic", "model.metrics", "--older-than", "1h", "--reaso
 
 @pytest.fixture
 def broker(monkeypatch, tmp_path):
-    """In partition 1: 4 records that are committed, 10 that are two hours old, 5 that are new."""
+    """In partition 1: 4 committed records, 10 that are two hours old, 5 new ones."""
     clock = VirtualClock(T_MS)
     made = MemoryBroker(clock)
 
@@ -59,8 +59,8 @@ def orders(broker):
     return asyncio.run(read())
 
 
-def test_a_plan_is_a_table_and_what_it_means(broker, capsys):
-    """Per partition: lag, the oldest record, what would be skipped and what is left."""
+def test_a_plan_is_a_table_with_an_explanation(broker, capsys):
+    """Per partition: lag, the oldest record, the records to skip and the remaining ones."""
     assert main([*PLAN, "--partition", "1", "--partition", "0"]) == 0
     captured = capsys.readouterr()
     assert captured.out == (
@@ -97,8 +97,8 @@ def test_a_plan_is_a_table_and_what_it_means(broker, capsys):
         (-1, "The log keeps them: its topic has no limit of time."),
     ],
 )
-def test_how_long_the_log_keeps_them_is_what_its_topic_says(broker, capsys, retention_ms, said):
-    """An operator may keep records longer than declared, and may want them back."""
+def test_the_retention_is_read_from_the_topic(broker, capsys, retention_ms, said):
+    """An operator may keep records longer than declared and bring them back later."""
 
     async def keep() -> None:
         admin = await broker.admin()
@@ -109,8 +109,8 @@ def test_how_long_the_log_keeps_them_is_what_its_topic_says(broker, capsys, rete
     assert said in capsys.readouterr().err
 
 
-def test_the_printed_command_orders_what_was_planned(broker, capsys):
-    """A cutoff is a moment: what comes between plan and run changes nothing of it."""
+def test_the_printed_command_orders_the_planned_records(broker, capsys):
+    """The cutoff is a point in time: records that arrive between plan and run do not change it."""
     assert main(PLAN) == 0
     [line] = re.findall(r"to do it: dia (.*)", capsys.readouterr().err)
     assert main([*line.replace("WHY", "late").split(), "--yes", "--actor", "ann", "--json"]) == 0
@@ -121,8 +121,8 @@ def test_the_printed_command_orders_what_was_planned(broker, capsys):
     assert (order.actor, order.reason, order.id) == ("ann", "late", row["order"])
 
 
-def test_what_will_be_skipped_is_said_before_it_is_asked(broker, monkeypatch, capsys):
-    """Exit code 5 after a no, and nothing is ordered."""
+def test_the_records_to_skip_are_shown_before_the_question(broker, monkeypatch, capsys):
+    """Exit code 5 after the answer no, and no order is made."""
     monkeypatch.setattr("typer.confirm", lambda *args, **kwargs: False)
     assert main(RUN) == 5
     captured = capsys.readouterr()
@@ -132,7 +132,7 @@ def test_what_will_be_skipped_is_said_before_it_is_asked(broker, monkeypatch, ca
 
 
 def test_orders_are_listed_until_they_are_done(broker, capsys):
-    """Whoever gave an order wants to know whether it happened, from any host."""
+    """An operator checks from any host whether the order was carried out."""
     assert main([*RUN, "--yes", "--actor", "ann"]) == 0
     capsys.readouterr()
     assert main(["shed", "list", "--json"]) == 0
@@ -153,8 +153,8 @@ def test_orders_are_listed_until_they_are_done(broker, capsys):
     assert main(["shed", "withdraw", "--yes"]) == 5
 
 
-def test_an_order_that_waits_can_be_taken_back(broker, capsys):
-    """A worker that is down gives time to think again."""
+def test_a_waiting_order_can_be_withdrawn(broker, capsys):
+    """While the worker is down the order can still be withdrawn."""
     assert main([*RUN, "--yes"]) == 0
     assert main(["shed", "withdraw", "--yes", "--actor", "bob"]) == 0
     assert orders(broker)[HERE].withdrawn
@@ -178,15 +178,15 @@ def test_an_order_that_waits_can_be_taken_back(broker, capsys):
         (["list", "--topic", "orders"], 2, "no agent reads orders"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_ordered_is_refused(broker, capsys, arguments, code, sentence):
-    """Wrong usage is 2, nothing to do is 5; both say what to do instead."""
+def test_an_invalid_order_is_refused(broker, capsys, arguments, code, sentence):
+    """A usage error is 2, no records to skip is 5; both messages name the alternative."""
     assert main(["shed", *arguments]) == code
     assert sentence in capsys.readouterr().err
     assert orders(broker) == {}
 
 
-def test_nothing_old_is_an_answer(broker, capsys):
-    """Exit code 0: a script that looks must not fail on a healthy pipeline."""
+def test_no_old_records_is_an_answer(broker, capsys):
+    """Exit code 0: a monitoring script must not fail on a healthy pipeline."""
     assert main(["shed", "plan", "--topic", "train.results", "--older-than", "1h"]) == 0
     assert "no record that old is waiting" in capsys.readouterr().err
     assert main(["shed", "list"]) == 0
@@ -195,7 +195,7 @@ def test_nothing_old_is_an_answer(broker, capsys):
 
 @pytest.fixture
 def shed_before(broker, monkeypatch):
-    """What ClickHouse says was shed: one range of this epoch, one of another, one of train.results."""
+    """ClickHouse's shed ranges: one of this epoch, one of another, one of train.results."""
 
     class Ranges:
         def __init__(self, settings: object) -> None:
@@ -211,15 +211,15 @@ def shed_before(broker, monkeypatch):
             ]
 
         def close(self) -> None:
-            """Nothing is open."""
+            """Nothing to close."""
 
     monkeypatch.setattr("streams.operate.audit.shards.Shards", Ranges)
     monkeypatch.setattr(SystemClock, "now_ms", lambda clock: T_MS)
     return broker
 
 
-def test_what_was_shed_is_brought_back_once(shed_before, capsys):
-    """Of this epoch only: other offsets may be another log's. A second run has nothing to do."""
+def test_shed_records_are_brought_back_once(shed_before, capsys):
+    """Ranges of another epoch may belong to another log. A second run sends no record."""
     command = ["shed", "return", "--order", "o-1"]
     assert main([*command, "--yes", "--json"]) == 0
     captured = capsys.readouterr()
@@ -231,15 +231,15 @@ def test_what_was_shed_is_brought_back_once(shed_before, capsys):
     assert main(["shed", "return", "--order", "o-9", "--yes"]) == 5
 
 
-def test_what_is_gone_is_a_partial_result(shed_before, capsys):
-    """Exit code 3: the rest came back, and somebody must know that a part did not."""
+def test_deleted_records_make_a_partial_result(shed_before, capsys):
+    """Exit code 3: the other records came back, and the message names the missing ones."""
     shed_before.log(HERE).trim(7)
     assert main(["shed", "return", "--order", "o-1", "--yes"]) == 3
     assert "2 offsets were gone" in capsys.readouterr().err
 
 
-def test_what_cannot_be_opened_is_found_said_and_skipped(broker, capsys):
-    """Exactly the batch, wherever behind the committed offset it lies."""
+def test_an_unreadable_batch_is_found_shown_and_skipped(broker, capsys):
+    """Exactly the batch, wherever after the committed offset it lies."""
     broker.log(HERE).spoil(7, 10)
     assert main(["shed", "plan", "--topic", "model.metrics", "--unreadable"]) == 0
     captured = capsys.readouterr()
@@ -261,8 +261,8 @@ def test_what_cannot_be_opened_is_found_said_and_skipped(broker, capsys):
     assert (order.first, order.until, order.epoch, order.reason) == (7, 10, 2, "client 0.3")
 
 
-def test_batches_that_follow_each_other_are_skipped_together(broker, capsys):
-    """A broken client sends more than one: an operator need not come again for each."""
+def test_consecutive_unreadable_batches_are_skipped_together(broker, capsys):
+    """A faulty client sends several such batches, which one order skips."""
     for bounds in ((7, 10), (10, 11), (12, 13)):
         broker.log(HERE).spoil(*bounds)
     assert (

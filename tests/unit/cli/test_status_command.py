@@ -1,4 +1,4 @@
-"""`dia status`: what programs read, and what its exit code says."""
+"""`dia status`: its JSON for programs, and its exit code."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def home(monkeypatch, tmp_path):
 
 @pytest.fixture
 def broker(monkeypatch):
-    """A broker with every topic, named in the environment; no record and no group."""
+    """A broker with every topic, named in the environment, without records and groups."""
     made = MemoryBroker(SystemClock())
 
     async def prepare() -> None:
@@ -64,7 +64,7 @@ def _write_worker(home, slot, *, pid=None, age_s=0.0, **fields):
 
 
 def test_without_a_stack_it_answers_and_exits_4(home, capsys):
-    """A script must tell "nothing to work with" from "all is well"."""
+    """A script must distinguish a missing stack from a healthy one."""
     assert main(["status", "--json"]) == 4
     captured = capsys.readouterr()
     report = json.loads(captured.out)
@@ -74,7 +74,7 @@ def test_without_a_stack_it_answers_and_exits_4(home, capsys):
 
 
 def test_addresses_of_others_are_reported_as_the_contract_says(broker, monkeypatch, capsys):
-    """Against a real cluster the same program reads the same fields."""
+    """The fields are the same for a real cluster."""
     monkeypatch.setenv("DIA_CLICKHOUSE_SHARDS", "http://a:1|http://b:2,http://c:3")
     monkeypatch.setenv("DIA_CLICKHOUSE_CLUSTER", "main")
     monkeypatch.setenv("DIA_REDIS_URL", "redis://cache:6379/0")
@@ -90,7 +90,7 @@ def test_addresses_of_others_are_reported_as_the_contract_says(broker, monkeypat
 
 
 def test_addresses_of_a_dead_stack_are_not_reported(home, capsys):
-    """A machine that lost power leaves the published file: its addresses answer nobody."""
+    """A machine that lost power leaves the file with addresses, which do not answer."""
     (home / "stack").mkdir()
     (home / "stack" / "settings.json").write_text('{"kafka_bootstrap": "127.0.0.1:1"}')
     assert main(["status", "--json"]) == 4
@@ -105,7 +105,7 @@ def _held(*partitions):
 
 
 def test_unread_records_without_a_worker_are_red(broker, capsys):
-    """20,000 records wait and nothing reads them: exit 1, the lag, and the next command."""
+    """20,000 records wait and no worker reads them: exit code 1, the lag, and the next command."""
     _produce(broker, 20_000)
     assert main(["status", "--json"]) == 1
     report = json.loads(capsys.readouterr().out)
@@ -122,8 +122,8 @@ def test_unread_records_without_a_worker_are_red(broker, capsys):
     assert "group_dead (model.metrics)" in err
 
 
-def test_a_lag_that_cannot_be_asked_is_unknown_and_not_zero(broker, monkeypatch, capsys):
-    """Exit 4 and null: a script must not take silence for an empty queue."""
+def test_an_unavailable_lag_is_unknown_and_not_zero(broker, monkeypatch, capsys):
+    """Exit code 4 and null: a script must not take a missing answer for an empty queue."""
 
     async def away(self):
         raise BrokerUnavailable("connect at broker:9092: no answer")
@@ -136,7 +136,7 @@ def test_a_lag_that_cannot_be_asked_is_unknown_and_not_zero(broker, monkeypatch,
 
 
 def test_live_workers_are_reported(home, broker, capsys):
-    """What `--json` shows of a worker is what the worker wrote, and how long ago."""
+    """`--json` shows the worker's own status and its age."""
     said = {"settled": True, "partitions": _held(0, 1), "sources": [SOURCE], "http_port": 1234}
     _write_worker(home, 0, **said)
     assert main(["status", "--json"]) == 0
@@ -157,22 +157,22 @@ def test_live_workers_are_reported(home, broker, capsys):
 
 
 def test_files_of_dead_workers_are_ignored(home):
-    """A worker killed -9 says for ever that it is ready."""
+    """The file of a worker killed by -9 says "ready" without end."""
     with subprocess.Popen(["/bin/true"]) as gone:
         gone.wait()
     _write_worker(home, 0, pid=gone.pid)
     assert live_workers(home / "state") == []
 
 
-def test_a_stranger_with_a_dead_workers_number_is_no_worker(home):
-    """A process younger than the file cannot have written it."""
+def test_a_foreign_process_with_a_dead_workers_pid_is_ignored(home):
+    """A process that started after the file was written cannot be its author."""
     _write_worker(home, 0, age_s=10 * 365 * 86_400.0)
     assert live_workers(home / "state") == []
 
 
 @pytest.mark.parametrize("content", [b"", b'{"pid": 1', b'{"slot": 0}', b"[]"])
 def test_a_file_of_another_form_is_ignored(home, content):
-    """Status must work while a worker is being replaced by another version."""
+    """Status must work while a worker of another version starts."""
     _write_worker(home, 1)
     (home / "state" / "workers" / "0.json").write_bytes(content)
     assert [worker.slot for worker in live_workers(home / "state")] == [1]
@@ -183,7 +183,9 @@ def test_a_file_of_another_form_is_ignored(home, content):
     [([], False), ([True, True], True), ([True, False], False), ([True], False)],
 )
 def test_settled_needs_every_partition_held_and_every_worker_done(said, settled):
-    """No workers have nothing left to do either, and a partition without an owner waits."""
+    """A pipeline without workers has no pending work and is not settled; nor is one with a
+    partition without an owner.
+    """
     workers = [
         LiveWorker(pid=1, slot=slot, settled=each, partitions=_held(slot), sources=[SOURCE])
         for slot, each in enumerate(said)
@@ -193,27 +195,27 @@ def test_settled_needs_every_partition_held_and_every_worker_done(said, settled)
     assert not pipeline_settled(silent)
 
 
-def test_down_without_a_stack_is_no_failure(home, capsys):
-    """`dia down` in a clean-up path runs whether or not there was a start."""
+def test_down_without_a_stack_succeeds(home, capsys):
+    """`dia down` in a clean-up path runs whether or not a stack was started."""
     assert main(["down"]) == 0
     assert "no local stack" in capsys.readouterr().err
     assert list(home.iterdir()) == []
 
 
-def test_people_see_each_partition_with_its_phase_and_lag(home, broker, capsys):
-    """ "Not settled" is a question; which partition waits for what is the answer."""
+def test_text_output_shows_each_partition_with_its_phase_and_lag(home, broker, capsys):
+    """For "not settled" the user needs the partition and its reason."""
     held = {"group": "g", "topic": "model.metrics", "paused": False, "stopped_by": None}
     stopped = {"partition": 0, "phase": "stopped", "lag": None, "stopped_by": "changelog_gap"}
     behind = {"partition": 1, "phase": "ready", "lag": 17, "paused": True}
     _write_worker(home, 0, partitions=[{**held, **behind}, {**held, **stopped}])
-    assert main(["status"]) == 1, "a stopped partition waits for an operator"
+    assert main(["status"]) == 1, "a stopped partition must give exit code 1"
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["g", "model.metrics", "0", "stopped", "changelog_gap", "0"] in lines
     assert ["g", "model.metrics", "1", "ready", "17", "paused", "0"] in lines
 
 
-def test_the_worst_worker_is_how_the_host_stands(home, broker, capsys):
-    """What is wrong, since when and why: the first thing whoever is called looks for."""
+def test_the_worst_worker_decides_the_status_of_the_host(home, broker, capsys):
+    """An operator on call looks for cause and duration first."""
     cause = {"signal": "clickhouse-0", "level": 2, "why": "it is away", "since_ms": 1000}
     stands = {"level": 2, "since_ms": 1000, "causes": [cause]}
     _write_worker(home, 0, degradation={"level": 0, "since_ms": 9, "causes": []})

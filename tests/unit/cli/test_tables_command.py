@@ -1,4 +1,4 @@
-"""`dia tables`: what it shows, what it asks, and when it refuses."""
+"""`dia tables`: its list, its questions and its refusals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RESET = ("tables", "reset", "--group", "dia-group", "--topic", MODEL_METRICS.nam
 
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> MemoryBroker:
-    """A broker with all topics, all empty."""
+    """A broker with all topics, empty."""
     made = MemoryBroker(SystemClock())
 
     async def create() -> None:
@@ -39,7 +39,7 @@ def listed(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 
 
 def test_every_partition_of_every_group_is_listed(broker, capsys):
-    """A partition that has never committed is shown too: an empty line is an answer."""
+    """A partition without a commit is listed too."""
     rows = listed(capsys)
     expected = {
         (agent.group, agent.source.name, partition)
@@ -51,8 +51,8 @@ def test_every_partition_of_every_group_is_listed(broker, capsys):
     assert {row["epoch"] for row in rows} == {None}
 
 
-def test_a_reset_asks_first_and_no_changes_nothing(broker, monkeypatch, capsys):
-    """What is lost is named before it is."""
+def test_a_reset_asks_first_and_the_answer_no_changes_nothing(broker, monkeypatch, capsys):
+    """The loss is shown before the question."""
     monkeypatch.setattr("typer.confirm", lambda *args, **kwargs: False)
     assert main([*RESET, "--partition", "1"]) == 5
     captured = capsys.readouterr()
@@ -62,8 +62,8 @@ def test_a_reset_asks_first_and_no_changes_nothing(broker, monkeypatch, capsys):
     assert {row["epoch"] for row in listed(capsys)} == {None}
 
 
-def test_a_reset_that_was_agreed_to_opens_an_epoch_once(broker, capsys):
-    """The second one finds nothing wrong and refuses."""
+def test_a_confirmed_reset_opens_an_epoch_once(broker, capsys):
+    """A second reset finds no fault and refuses."""
     assert main([*RESET, "--partition", "1", "--yes", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["cause"], said["epoch"], said["next_offset"]) == ("changelog_lost", 1, 0)
@@ -82,14 +82,14 @@ def test_a_group_that_does_not_consume_the_topic_is_named(broker, capsys):
     assert "dia-group: model.metrics" in capsys.readouterr().err
 
 
-def test_a_partition_that_does_not_exist_is_told(broker, capsys):
-    """Else a typing error would look like a lost changelog."""
+def test_a_partition_that_does_not_exist_is_refused(broker, capsys):
+    """Otherwise a typing error would look like a lost changelog."""
     assert main([*RESET, "--partition", "9", "--yes"]) == 4
     assert "does not exist" in capsys.readouterr().err
 
 
-def test_a_drop_names_its_reason_and_what_is_not_owed(broker, capsys):
-    """Before anything is fenced."""
+def test_a_drop_needs_a_reason_and_pending_effects_of_its_target(broker, capsys):
+    """Each refusal comes before the worker is fenced."""
     drop = ("tables", "outbox", "drop", "--group", "dia-group", "--topic", MODEL_METRICS.name)
     assert main([*drop, "--partition", "0", "--target", "x", "--reason", " "]) == 2
     assert "--reason takes" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Tables on a terminal: whole where there is room, readable where there is not."""
+"""Tables on a terminal: complete if there is room, readable otherwise."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def shown(width: int) -> list[str]:
 
 
 def test_a_table_that_fits_is_one_line_a_row():
-    """Wide terminals lose nothing."""
+    """A wide terminal shows every column."""
     assert shown(120) == [
         "failed                error       id                  message",
         "2027-01-15T08:00:00Z  wrong_type  model.metrics/1/41  Expected `float`, got `str`",
@@ -28,7 +28,7 @@ def test_a_table_that_fits_is_one_line_a_row():
 
 
 def test_a_table_that_does_not_fit_moves_whole_columns_below():
-    """A time or an id that is cut in two can be neither read nor copied."""
+    """A truncated time or id can neither be read nor copied."""
     assert shown(60) == [
         "failed                error       id",
         "    message",
@@ -45,8 +45,8 @@ cells = st.text(st.characters(exclude_categories=("C", "Z")), max_size=30)
     lambda n: st.lists(st.tuples(*[cells] * n), min_size=1, max_size=4)
 ), st.integers(12, 100))  # fmt: skip
 @example([("\U0001f3fb",)], 12)
-def test_nothing_is_lost_and_nothing_is_too_wide(rows, width):
-    """Whatever the cells hold: a terminal would wrap a longer line where it likes."""
+def test_all_cells_are_shown_within_the_width(rows, width):
+    """Whatever the cells contain: a terminal would wrap a longer line anywhere."""
     columns = [f"c{number}" for number in range(len(rows[0]))]
     drawn = list(lines(columns, rows, width))
     assert all(line.cell_len <= width for line in drawn)
