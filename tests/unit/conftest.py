@@ -1,5 +1,6 @@
-"""What unit tests may ask for: a second version of `model.metrics`, whose events name a unit; a type
-checker for the package of a user."""
+"""Fixtures of the unit tests: a second version of `model.metrics`, whose events name a unit; a type
+checker for a user's package.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class MetricWithUnit(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """What `ModelMetric` could become."""
+    """A possible later version of `ModelMetric`."""
 
     event_id: Name | None = None
     tenant_id: Name
@@ -37,7 +38,7 @@ def _with_unit(event: object) -> MetricWithUnit:
 
 @pytest.fixture
 def second_version(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Version 2 is published, and version 1 is upcast to it."""
+    """Publishes version 2, with an upcaster from version 1."""
     monkeypatch.setitem(MODEL_METRICS.versions, 2, MetricWithUnit)
     monkeypatch.setitem(MODEL_METRICS.upcasters, 1, _with_unit)
     codecs._reader.cache_clear()
@@ -48,7 +49,7 @@ def second_version(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def type_check(tmp_path: Path) -> Callable[[str], bool]:
-    """Whether mypy, strictly, finds nothing wrong in a module of a user's package."""
+    """Whether mypy, in strict mode, accepts a module of a user's package."""
 
     def check(source: str) -> bool:
         package = tmp_path / "acme"

@@ -1,4 +1,6 @@
-"""`streams.testing`: apps of a user in Faust's words, on the real engine, crashed between two lines."""
+"""`streams.testing`: a user's apps with Faust's operations, on the real engine, crashed between two
+lines.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,7 @@ def test_a_table_survives_crashes_moves_and_rebalances(tested):
 
 
 def test_a_value_that_does_not_fit_the_topic_is_a_dead_letter(tested):
-    """With its code, its bytes, and nothing counted."""
+    """The dead letter has its code and its bytes, and the value is not counted."""
     tester = tested(_totals())
     tester.send("orders", {"account": "a", "amount": "much"}, key="a")
     (letter,) = tester.dead_letters
@@ -59,7 +61,7 @@ def test_a_value_that_does_not_fit_the_topic_is_a_dead_letter(tested):
 
 
 def _word_count():
-    """Faust's own first example, from its idea."""
+    """An app like Faust's first example."""
     app = App("words")
     posts = app.topic("posts", value_type=str)
     counts = app.Table("counts", default=int)
@@ -79,7 +81,7 @@ def _word_count():
 
 
 def test_words_are_counted_through_two_agents(tested):
-    """The second one has a topic of its own, and each word is counted in one partition."""
+    """The second agent has a topic of its own, which brings each word to one partition."""
     tester = tested(_word_count())
     tester.send("posts", "the quick brown fox", key="p1")
     tester.crash()
@@ -151,13 +153,13 @@ class Reading(msgspec.Struct):
 
 
 def _ten_seconds(app, closed):
-    """Windows of 10 s of the readings' own time; ``closed`` is called with each."""
+    """Windows of 10 s by the readings' own time; ``closed`` is called with each."""
     table = app.Table("windows", default=list, on_window_close=closed)
     return table.tumbling(10, expires=timedelta(seconds=5)).relative_to_field("at")
 
 
 def test_a_window_closes_once_and_sends_its_sum(tested):
-    """Faust's windowed aggregation, with a crash on both sides of the close."""
+    """Faust's windowed aggregation, with a crash before and after the close."""
     app = App("plant")
     readings = app.topic("readings", value_type=Reading, key_field="sensor")
     sums = app.topic("sums")
@@ -185,7 +187,7 @@ def test_a_window_closes_once_and_sends_its_sum(tested):
     assert [sent.value for sent in tester.outputs(sums)] == [[100.0, 3.0], [110.0, 12.0]]
 
 
-def test_a_table_that_only_a_callback_names_is_the_agents(tested):
+def test_a_table_used_only_by_a_callback_belongs_to_its_agent(tested):
     """The callback's writes are in the transaction that removes the window."""
     app = App("plant")
     readings = app.topic("readings", value_type=Reading, key_field="sensor")
@@ -208,8 +210,10 @@ def test_a_table_that_only_a_callback_names_is_the_agents(tested):
     assert tester.table(closed_sums) == {"s": 3.0}
 
 
-def test_a_table_that_no_name_leads_to_is_refused_with_the_way_to_declare_it(tested):
-    """Each event would be a dead letter `agent_failed`, with a KeyError of the table's name."""
+def test_a_table_that_the_agent_does_not_name_is_refused_with_a_remedy(tested):
+    """Otherwise each event would be a dead letter `agent_failed`, with a KeyError of the table's
+    name.
+    """
     app = App("acme")
     orders = app.topic("orders", value_type=Order, key_field="account")
     kept = SimpleNamespace(totals=app.Table("totals", default=float))
@@ -243,7 +247,7 @@ def test_a_table_of_sets_counts_members_once(tested):
     assert tester.table(seen) == {"a": {1, 2, 3}}
 
 
-def test_an_agent_that_waits_for_hours_takes_no_time(tested):
+def test_hours_of_waiting_take_no_real_time(tested):
     """The clock jumps to the next timer."""
     app = App("slow")
     orders = app.topic("orders", value_type=Order, key_field="account")
@@ -264,7 +268,7 @@ def test_an_agent_that_waits_for_hours_takes_no_time(tested):
 
 
 def test_tasks_timers_and_crontabs_send_beside_the_agents(tested):
-    """Each in its time; one that raises does not end the others, nor itself."""
+    """Each runs at its time; one that raises ends neither the others nor itself."""
     app = App("beside")
     ticks = app.topic("ticks", partitions=1)
 
@@ -295,7 +299,7 @@ def test_tasks_timers_and_crontabs_send_beside_the_agents(tested):
 
 
 def test_a_task_writes_no_table(tested):
-    """It has no partition whose part it could mean."""
+    """A task has no partition."""
     app = _totals()
     (count,) = app.agents.values()
     (totals,) = count.owned
@@ -312,8 +316,8 @@ def test_a_task_writes_no_table(tested):
     assert "background task has no partition" in raised[0]
 
 
-def test_a_stopped_partition_is_said(tested):
-    """A test of an app must not pass over what would stop it in production."""
+def test_a_stopped_partition_raises(tested):
+    """A test of an app must not pass if the app would stop in production."""
     app = App("wrong")
     orders = app.topic("orders", value_type=Order, key_field="account")
     totals = app.Table("totals", default=float)
@@ -328,14 +332,16 @@ def test_a_stopped_partition_is_said(tested):
         tested(app).send(orders, Order("a", 1.0))
 
 
-async def test_a_tester_inside_a_running_loop_says_what_to_do():
-    """Two loops in one thread cannot run."""
+async def test_a_tester_inside_a_running_loop_raises():
+    """Two event loops in one thread cannot run."""
     with pytest.raises(UsageError, match="plain function"):
         AppTester(_totals())
 
 
 def test_two_agents_with_one_table_are_refused():
-    """Each topic's partitions have a state of their own: the second agent would read nothing."""
+    """The partitions of each topic have separate state: the second agent would not see the first
+    one's writes.
+    """
     app = _totals()
     returns = app.topic("returns", value_type=Order, key_field="account")
     (count,) = app.agents.values()
@@ -354,14 +360,14 @@ def test_two_agents_with_one_table_are_refused():
     "word",
     ["LiveCheck", "channel", "stream"],
 )  # fmt: skip
-def test_a_word_that_is_not_there_names_what_is(word):
-    """At import, not in the middle of the night."""
+def test_an_absent_operation_names_its_replacement(word):
+    """The import raises, instead of a later call."""
     with pytest.raises(UnsupportedByDia, match=word):
         getattr(App("acme"), word)("name")
 
 
-def test_arguments_that_would_mean_something_else_are_refused():
-    """A table or an agent that silently does less is worse than none."""
+def test_unsupported_arguments_are_refused():
+    """A table or an agent that silently ignores an argument would be wrong."""
     app = App("acme")
     with pytest.raises(UnsupportedByDia, match="use_partitioner"):
         app.Table("t", use_partitioner=True)
@@ -377,8 +383,8 @@ def test_arguments_that_would_mean_something_else_are_refused():
         app.agent(app.topic("others"))(lambda stream: None)
 
 
-def test_settings_of_faust_are_taken_where_they_need_no_counterpart():
-    """Only the import of an app changes; what would mean something else is refused."""
+def test_settings_of_faust_without_a_counterpart_are_accepted():
+    """Users change only the import of an app; a setting with another meaning is refused."""
     app = App("acme", broker="kafka://localhost", store="rocksdb://", version=1, topic_partitions=8)
     orders = app.topic("orders", value_type=Order, key_type=str, retention=timedelta(days=1))
     assert (orders.partitions, orders.retention_ms) == (8, 86_400_000)
@@ -393,7 +399,7 @@ def test_settings_of_faust_are_taken_where_they_need_no_counterpart():
 
 
 def test_an_answer_of_another_process_is_refused():
-    """ask, map and join: no transaction can hold them."""
+    """ask, map and join cannot be part of a transaction."""
     app = _totals()
     with pytest.raises(UnsupportedByDia, match="cast"):
         app.agents["count"].ask(Order("a", 1.0))

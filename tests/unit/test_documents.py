@@ -1,4 +1,4 @@
-"""What the documents say exists, exists: files they link, commands and targets they name."""
+"""Documents name only things that exist: linked files, commands and make targets."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _code(text: str) -> list[str]:
 
 
 def _is_command(words: list[str], group: Any) -> bool:
-    """Whether ``words`` walk down the groups to a command; what follows are its arguments."""
+    """Whether ``words`` lead through the groups to a command; further words are its arguments."""
     for word in words:
         if not hasattr(group, "commands"):
             return True
@@ -53,8 +53,8 @@ def _anchors(document):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
-def test_links_lead_somewhere(document):
-    """A reader follows one event's life by these links, to the file and to the heading in it."""
+def test_links_have_a_target(document):
+    """Links lead to existing files and headings."""
     missing = []
     for link in LINK.findall(document.read_text()):
         path, _, anchor = link.partition("#")
@@ -68,7 +68,7 @@ def test_links_lead_somewhere(document):
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
 def test_commands_and_targets_exist(document):
-    """A document that names a command nobody can run sends its reader away."""
+    """Readers run the commands of a document."""
     root = typer.main.get_command(streams.cli.build())
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     missing = []
@@ -82,7 +82,7 @@ def test_commands_and_targets_exist(document):
 
 
 def test_pages_that_the_code_names_exist():
-    """A docstring that sends its reader to a page has to send him somewhere."""
+    """A docstring that refers to a page must name an existing one."""
     missing = {
         f"{path.relative_to(ROOT)}: {page}"
         for package in PACKAGES
@@ -94,7 +94,7 @@ def test_pages_that_the_code_names_exist():
 
 
 def test_messages_name_commands_that_exist():
-    """An error ends with the next command: one that does not exist is worse than none."""
+    """An error ends with the next command, which must exist."""
     root = typer.main.get_command(streams.cli.build())
     missing = {
         f"{path.relative_to(ROOT)}: {words}"

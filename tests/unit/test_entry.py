@@ -1,4 +1,4 @@
-"""What surrounds a command: closed streams, other encodings, no home, an early Ctrl-C."""
+"""The environment of a command: closed streams, other encodings, no home, an early Ctrl-C."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def _dia(
 
 
 @pytest.mark.parametrize("closed", [(1,), (2,), (1, 2)])
-def test_closed_streams_are_no_failure(closed, tmp_path):
-    """Cron and daemons close them; the work is done all the same."""
+def test_closed_streams_do_not_fail_a_command(closed, tmp_path):
+    """Cron and daemons close the standard streams; the command must still succeed."""
     done = _dia("--home", str(tmp_path), "config", "show", closed=closed)
     assert done.returncode == 0
     assert b"Traceback" not in done.stderr
 
 
 def test_a_user_without_a_home_is_told_which_setting_to_give():
-    """A uid of a container, without an entry in the password file."""
+    """For the uid of a container without an entry in the password file."""
     code = (
         "import sys, pathlib, streams.cli\n"
         "def home(): raise RuntimeError('Could not determine home directory.')\n"
@@ -47,8 +47,8 @@ def test_a_user_without_a_home_is_told_which_setting_to_give():
     assert "DIA_HOME" in done.stderr
 
 
-def test_other_encodings_get_escapes(tmp_path):
-    """A home with an umlaut on a terminal in ASCII must not end the command."""
+def test_characters_outside_the_encoding_are_escaped(tmp_path):
+    """A home with an umlaut on an ASCII terminal must not end the command."""
     home = tmp_path / "grün"
     done = _dia("--home", str(home), "config", "show", PYTHONIOENCODING="ascii")
     assert done.returncode == 0
@@ -57,14 +57,14 @@ def test_other_encodings_get_escapes(tmp_path):
     assert rb"gr\u00fcn" in done.stdout
 
 
-def test_it_runs_without_assertions(tmp_path):
-    """python -O takes assertions away; no command may need one for its work."""
+def test_commands_run_without_assertions(tmp_path):
+    """python -O removes assertions, so no command may rely on one."""
     done = _dia("--home", str(tmp_path), "config", "show", PYTHONOPTIMIZE="2")
     assert done.returncode == 0
 
 
-def test_a_home_that_cannot_be_used_is_named(tmp_path):
-    """Another user's folder, or one below a file, is the user's to correct."""
+def test_an_unusable_home_is_named(tmp_path):
+    """The user corrects another user's folder, or one below a file."""
     (tmp_path / "file").touch()
     done = _dia("--home", str(tmp_path / "file"), "edge", "token", "create", "--role", "admin")
     assert done.returncode == 4
@@ -72,8 +72,8 @@ def test_a_home_that_cannot_be_used_is_named(tmp_path):
     assert b"unexpected" not in done.stderr
 
 
-def test_a_reader_that_leaves_ends_the_command_quietly(tmp_path):
-    """`dia ... | head -1` is no failure, and scripts tell it from one by the exit code."""
+def test_a_closed_pipe_ends_the_command_quietly(tmp_path):
+    """`dia ... | head -1` is no failure; the exit code lets scripts recognise it."""
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
@@ -85,7 +85,7 @@ def test_a_reader_that_leaves_ends_the_command_quietly(tmp_path):
 
 
 def test_a_full_disk_behind_stdout_is_an_error(tmp_path):
-    """What a script kept is not whole."""
+    """The output that a script stored is incomplete."""
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
             [*_RUN, "--home", str(tmp_path), "config", "show"],
@@ -95,8 +95,8 @@ def test_a_full_disk_behind_stdout_is_an_error(tmp_path):
     assert b"No space left on device" in done.stderr
 
 
-def test_an_interrupt_while_modules_are_imported_leaves_without_a_word():
-    """Ctrl-C in the first tenth of a second."""
+def test_an_interrupt_during_imports_exits_without_output():
+    """Ctrl-C in the first 0.1 s."""
     code = (
         "import os, signal, sys, types\n"
         "import streams.__main__\n"

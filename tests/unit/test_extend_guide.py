@@ -1,4 +1,4 @@
-"""The code of the guide of extensions runs: what a reader copies works."""
+"""The code of the extension guide runs, since users copy it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ GUIDE = ROOT / "docs" / "extend.md"
 OWN_APP, OWN_TEST, WINDOW = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
 
 
-def test_the_app_of_the_guide_does_what_the_guide_says(app_tester, tmp_path, monkeypatch):
-    """A topic, a window, a sink and a dead-letter code in one app, through a crash after each event."""
+def test_the_app_of_the_guide_works_as_described(app_tester, tmp_path, monkeypatch):
+    """A topic, a window, a sink and a dead-letter code in one app, through a crash after each
+    event.
+    """
     (tmp_path / "clicks_app.py").write_text(OWN_APP)
     monkeypatch.syspath_prepend(tmp_path)
     import clicks_app
@@ -24,7 +26,7 @@ def test_the_app_of_the_guide_does_what_the_guide_says(app_tester, tmp_path, mon
 
 
 async def test_the_sink_of_the_guide_leaves_one_copy_of_a_repeated_batch(tmp_path, monkeypatch):
-    """The tester keeps rows in memory, so only this runs the class that a reader copies."""
+    """The tester keeps rows in memory, so only this test runs the sink class of the guide."""
     (tmp_path / "clicks_sink.py").write_text(OWN_APP)
     monkeypatch.syspath_prepend(tmp_path)
     import clicks_sink
@@ -50,7 +52,7 @@ async def test_the_sink_of_the_guide_leaves_one_copy_of_a_repeated_batch(tmp_pat
 
 
 def test_the_window_of_the_guide_fits_the_built_in_app():
-    """Declared behind the app's own declarations, as the guide says: the app accepts one more agent."""
+    """Declared after the app's own declarations, as in the guide: the app accepts one more agent."""
     names: dict[str, object] = {"__name__": "built_in_app"}
     for source in ((ROOT / "agents" / "app.py").read_text(), WINDOW):
         exec(compile(source, "agents/app.py", "exec"), names)
@@ -60,7 +62,7 @@ def test_the_window_of_the_guide_fits_the_built_in_app():
 
 
 def test_the_guide_names_the_topic_that_no_agent_reads():
-    """A reader who declares windows of another topic is refused."""
+    """Windows of another topic would be refused."""
     from agents.app import app
 
     read = {agent.source.name for agent in app.agents.values()}

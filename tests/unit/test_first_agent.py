@@ -1,4 +1,4 @@
-"""The code of the first guide runs: what a newcomer copies works."""
+"""The code of the first guide runs, since newcomers copy it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ APP, TEST = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
 def test_the_app_counts_and_refuses_the_payment_that_the_guide_names(
     app_tester, tmp_path, monkeypatch
 ):
-    """The app, its test, and then the dead letter and its repair, as the guide tells them."""
+    """The app, its test, and then the dead letter and its repair, as in the guide."""
     (tmp_path / "first_agent.py").write_text(APP)
     monkeypatch.syspath_prepend(tmp_path)
     import first_agent

@@ -1,4 +1,4 @@
-"""The shape of the repository: package names that are ours, budgets of size, clean files."""
+"""Rules of the repository: package names, size budgets, clean files."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ def _sources(*folders: str) -> Iterator[Path]:
 
 
 def _committed() -> Iterator[Path]:
-    """Files of the repository; by walking, since a downloaded copy has no git. In a worktree of
-    git, ``.git`` is a file that holds a path of the machine."""
+    """Files of the repository, found by walking, since a downloaded copy has no git. In a git
+    worktree ``.git`` is a file with a path of the machine.
+    """
     yield from (path for path in ROOT.iterdir() if path.is_file() and path.name != ".git")
     for folder in (*FOLDERS, ".ci", ".github"):
         for path in (ROOT / folder).rglob("*"):
@@ -40,32 +41,33 @@ def _committed() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("name", PACKAGES)
-def test_our_package_names_import_our_packages(name):
-    """`tables`, `agents` and `schemas` exist on the public index too; whoever installs one of
-    those beside us would run their code under our names, and pip warns of nothing."""
+def test_package_names_import_the_packages_of_dia(name):
+    """`tables`, `agents` and `schemas` exist on the public index too: installed beside dia, they
+    would run under its package names, and pip does not warn.
+    """
     spec = find_spec(name)
     assert spec is not None
     assert spec.origin == str(ROOT / name / "__init__.py")
 
 
-def test_no_other_distribution_owns_our_names():
-    """The second install of a name overwrites the first in silence, so look before it bites."""
+def test_no_other_distribution_has_the_package_names_of_dia():
+    """The second installation of a name overwrites the first silently."""
     assert foreign_owners() == set()
 
 
-def test_the_guard_would_see_an_owner():
-    """A guard that finds nothing anywhere guards nothing: pytest owns its own name."""
+def test_an_owner_of_a_package_name_is_detected():
+    """The check must be able to fail: pytest owns its own name."""
     assert ("pytest", "pytest") in foreign_owners(("pytest",))
 
 
 @pytest.mark.parametrize("folder", ["tests", "docker", "docs", "ops"])
-def test_folders_that_are_not_packages_stay_importless(folder):
-    """With an __init__.py, our `docker` would hide the Docker SDK from the repository's root."""
+def test_folders_without_a_package_have_no_init_file(folder):
+    """With an __init__.py, `docker` would hide the Docker SDK in the repository's root."""
     assert list((ROOT / folder).rglob("__init__.py")) == []
 
 
 def test_the_top_level_holds_the_agreed_folders_only():
-    """A reader finds everything in seven places."""
+    """A reader finds every part in one of seven places."""
     visible = {
         path.name
         for path in ROOT.iterdir()
@@ -76,12 +78,12 @@ def test_the_top_level_holds_the_agreed_folders_only():
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_packages_are_typed(package):
-    """Without the marker a type checker ignores every annotation we wrote."""
+    """Without the marker a type checker ignores all annotations."""
     assert (ROOT / package / "py.typed").is_file()
 
 
 def test_modules_stay_within_their_budget():
-    """One idea a file; a file nobody can hold in their head has two."""
+    """One file holds one idea; a longer one is split."""
     over = []
     for path in _sources(*PACKAGES, "tests"):
         count = len(path.read_text().splitlines())
@@ -91,7 +93,7 @@ def test_modules_stay_within_their_budget():
 
 
 def test_functions_stay_within_their_budget():
-    """What does not fit on a screen is not read as a whole."""
+    """A function should fit on a screen."""
     over = []
     for path in _sources(*PACKAGES, "tests"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -107,7 +109,7 @@ OF_A_NEW_PROJECT = "tests/test_app.py"
 
 
 def test_modules_that_comments_name_exist():
-    """A module that moved leaves its old path behind in the docstrings of others."""
+    """Docstrings must not name the old path of a moved module."""
     paths = [path.relative_to(ROOT).parts for path in _sources(*FOLDERS)]
     ends = {"/".join(parts[at:]) for parts in paths for at in range(len(parts))}
     missing = [
@@ -124,7 +126,7 @@ EVENT_NAME = re.compile(r"[a-z]+(_[a-z0-9]+)*")
 
 
 def _log_events(tree: ast.AST) -> Iterator[ast.expr]:
-    """The first argument of every call of a method of something called log or logger."""
+    """The first argument of every method call on an object called log or logger."""
     for node in ast.walk(tree):
         match node:
             case ast.Call(
@@ -137,14 +139,14 @@ def _log_events(tree: ast.AST) -> Iterator[ast.expr]:
 
 
 def _is_event_name(event: ast.expr) -> bool:
-    """A literal in snake_case, or a variable that chooses between such."""
+    """A literal in snake_case, or a variable that chooses between such literals."""
     if isinstance(event, ast.Constant):
         return EVENT_NAME.fullmatch(str(event.value)) is not None
     return isinstance(event, ast.Name)
 
 
 def test_log_events_are_constant_names():
-    """An event is searched, counted and alerted on by its name: never a sentence with values."""
+    """Events are searched, counted and alerted on by name, so a name has no values in it."""
     wrong = [
         f"{path.relative_to(ROOT)}:{event.lineno}"
         for path in _sources(*PACKAGES)
@@ -154,13 +156,13 @@ def test_log_events_are_constant_names():
     assert wrong == []
 
 
-def test_a_sentence_as_an_event_would_be_seen():
-    """The rule above must find what it forbids."""
+def test_a_sentence_as_an_event_is_detected():
+    """The check must find such an event."""
     tree = ast.parse("self._log.info(f'lost {n}')\nlog.error('It broke')\nlog.info('row_lost')")
     assert [_is_event_name(event) for event in _log_events(tree)] == [False, False, True]
 
 
-# Written so that this file does not match itself.
+# Split, so that this file does not match its own pattern.
 MACHINE_PATH = re.compile(r"(?<![\w.~}])/(?:work|root|tmp/w)/")
 REGISTRY = re.compile(
     r"(?:https?://|//|@)[\w.-]*(?:py[p]i|python[h]osted|npm[j]s|maven\.(?:org|apache)|"
@@ -169,7 +171,7 @@ REGISTRY = re.compile(
 
 
 def test_committed_files_name_no_machine_and_no_registry():
-    """A clone must work wherever it lies and whatever index its user has set up."""
+    """A clone must work in any folder and with any package index."""
     found = []
     for path in _committed():
         try:
@@ -242,7 +244,7 @@ def _imported(tree: ast.AST) -> Iterator[str]:
 
 
 def _texts(tree: ast.AST) -> Iterator[str]:
-    """Constants that are text, docstrings excepted: their examples may name anything."""
+    """String constants except docstrings, whose examples may name anything."""
     prose = {
         id(node.value)
         for node in ast.walk(tree)
@@ -254,7 +256,7 @@ def _texts(tree: ast.AST) -> Iterator[str]:
 
 
 def _of_the_built_in_app(source: str) -> list[str]:
-    """What of ``source`` imports or names a part of the built-in app."""
+    """Imports and names of the built-in app's parts in ``source``."""
     tree = ast.parse(source)
     found = [
         name
@@ -267,7 +269,7 @@ def _of_the_built_in_app(source: str) -> list[str]:
 
 @pytest.mark.parametrize("path", [*_engine()], ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_engine_names_nothing_of_the_built_in_app(path):
-    """What it knows of one app it would have to know of every user's."""
+    """The engine must treat the built-in app like any user's app."""
     assert _of_the_built_in_app(path.read_text()) == []
 
 
@@ -283,7 +285,7 @@ _MINUTES = r"minute_windows import|MINUTE_WINDOWS|MinuteWindows"
 
 
 def test_a_partition_knows_no_table_by_its_name():
-    """What folds, commits and hands over takes each table by what it can do, as it must those of a user."""
+    """Fold, commit and handover use a table by its interface, as for tables of users."""
     found = {
         path.stem
         for path in _engine()
@@ -293,8 +295,8 @@ def test_a_partition_knows_no_table_by_its_name():
 
 
 @pytest.mark.parametrize("name", NAMES_THE_BUILT_IN_APP)
-def test_what_is_excepted_still_needs_it(name):
-    """An exception that nothing needs hides the next module that does."""
+def test_every_exception_is_still_needed(name):
+    """An unused exception would hide the next module that breaks the rule."""
     source = (ROOT / name).read_text()
     assert _of_the_built_in_app(source) or "agents.app" in source
 
@@ -302,8 +304,8 @@ def test_what_is_excepted_still_needs_it(name):
 @pytest.mark.parametrize(
     "source", ["from agents.app import app", "import schemas.metric", "x = f'{a} of model.metrics'"]
 )
-def test_the_guard_of_the_engine_would_see_it(source):
-    """In an import, and in a text put together."""
+def test_a_name_of_the_built_in_app_is_detected(source):
+    """In an import, and in a concatenated text."""
     assert _of_the_built_in_app(source) != []
 
 
@@ -316,7 +318,7 @@ def _public_classes(tree: ast.Module) -> Iterator[str]:
 
 
 def test_no_two_public_classes_have_one_name():
-    """A reader searches for a name and must find one class."""
+    """A search for a name must find one class."""
     places: defaultdict[str, list[str]] = defaultdict(list)
     for path in _sources(*PACKAGES):
         for name in _public_classes(ast.parse(path.read_text())):
@@ -358,7 +360,7 @@ def _prose(source: str) -> Iterator[tuple[int, str]]:
 
 
 def _matches(words: re.Pattern[str], *folders: str) -> list[str]:
-    """Where the docstrings and comments of ``folders`` have one of ``words``."""
+    """Matches of ``words`` in the docstrings and comments of ``folders``."""
     return [
         f"{path.relative_to(ROOT)}:{line}: {match.group()}"
         for path in _sources(*folders)
@@ -369,13 +371,13 @@ def _matches(words: re.Pattern[str], *folders: str) -> list[str]:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_docstrings_name_the_actor(package):
-    """A sentence about "nobody" or "whoever" has to be decoded; one about the worker has not."""
+    """The reader of a sentence about "nobody" or "whoever" has to guess the actor."""
     assert _matches(RIDDLES, package) == []
 
 
 @pytest.mark.parametrize("room", ROOMS_WITHOUT_AN_OUTBOX)
 def test_only_the_outbox_owes(room):
-    """Where no effect is committed, the word means a duty of some kind, which has a plainer name."""
+    """Outside of commits "owe" means some duty, which has a plainer name."""
     assert _matches(OWED, room) == []
 
 

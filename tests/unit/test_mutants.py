@@ -1,4 +1,4 @@
-"""The changes that `make mutation` tries: each is one change, and none is a change of words."""
+"""The mutants of `make mutation`: each changes one place, and none changes text."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def _names(source, at_most=100):
     return [mutant.name for mutant in mutants("m.py", source, at_most)[1]]
 
 
-def test_figures_decisions_and_calls_are_changed_and_words_are_not():
-    """A mutant of a docstring, a log line or a message survives always, and hides those that count."""
+def test_mutants_change_figures_decisions_and_calls_and_no_text():
+    """A mutant of a docstring, a log line or a message always survives and hides the others."""
     assert sorted(_names(SOURCE)) == sorted(
         [
             "m.py module: 30.0 -> 60.0 in LIMIT_S: float = 30.0",
@@ -46,7 +46,7 @@ def test_figures_decisions_and_calls_are_changed_and_words_are_not():
 
 
 def test_a_mutant_differs_from_its_source_in_one_place():
-    """Two changes at once may hide each other."""
+    """Two changes may hide each other."""
     plain = ast.unparse(ast.parse(SOURCE)).splitlines()
     for mutant in mutants("m.py", SOURCE, 100)[1]:
         changed = ast.unparse(mutated(SOURCE, mutant)).splitlines()
@@ -55,7 +55,7 @@ def test_a_mutant_differs_from_its_source_in_one_place():
 
 @pytest.mark.parametrize("at_most", [2, 4])
 def test_a_sample_is_always_the_same_and_holds_every_declared_figure(at_most):
-    """Scores of two days could not be compared otherwise; and figures are what is looked for."""
+    """Otherwise scores of two days could not be compared. Declared figures are the main target."""
     drawn = _names(SOURCE, at_most)
     assert drawn == _names(SOURCE, at_most)
     assert len(drawn) == at_most

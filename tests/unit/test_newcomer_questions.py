@@ -1,7 +1,5 @@
-"""What a newcomer asks is answered at most two links away from the README.
-
-Each question has the links to follow, the first one in the README, and words of the answer at the end of the
-way: in the linked section, or in the linked file.
+"""Questions of newcomers are answered at most two links away from the README. Each question lists
+the links to follow from the README, and words of the answer in the linked section or file.
 """
 
 from __future__ import annotations
@@ -66,7 +64,9 @@ QUESTIONS = {
 
 
 def _links(page: Path) -> set[str]:
-    """Targets of the links of a page, as paths from the root with their anchors; the files of a folder."""
+    """Targets of the links of a page, as paths from the root with their anchors; the files of a
+    folder.
+    """
     if page.is_dir():
         return {_path(file) for file in page.iterdir()}
     found = set()
@@ -83,7 +83,9 @@ def _path(page: Path) -> str:
 
 
 def _section(page: Path, anchor: str) -> str:
-    """The text below the heading of ``anchor``, up to the next one that is not below it."""
+    """The text below the heading of ``anchor``, up to the next heading of the same or a higher
+    level.
+    """
     depth, lines = 0, []
     for line in page.read_text().splitlines():
         heading = HEADING.match(line)
@@ -102,9 +104,8 @@ def _anchor(heading: str) -> str:
 
 
 def _reached(way: list[str], asked: str) -> tuple[Path, str]:
-    """The last page of a way and the anchor in it; each page has the next link.
-
-    A link to a page also leads to the sections of the page: a reader sees its headings.
+    """The last page of a path of links and the anchor in it; each page must have the next link. A
+    link to a page also leads to its sections.
     """
     page, anchor = ROOT / "README.md", ""
     for target in way:
@@ -117,7 +118,7 @@ def _reached(way: list[str], asked: str) -> tuple[Path, str]:
 
 @pytest.mark.parametrize("asked", QUESTIONS)
 def test_a_newcomer_finds_the_answer_within_two_links(asked):
-    """The way breaks when a page is renamed, a link is dropped, or the answer moves elsewhere."""
+    """The path breaks when a page is renamed, a link is dropped, or the answer moves."""
     way, words = QUESTIONS[asked]
     assert len(way) <= HOPS_MAX
     page, anchor = _reached(way, asked)
@@ -126,7 +127,7 @@ def test_a_newcomer_finds_the_answer_within_two_links(asked):
 
 
 def test_a_way_without_its_link_is_not_a_way():
-    """A check of links that accepts any target would prove nothing."""
+    """The check must refuse a target that the page does not link."""
     with pytest.raises(
         AssertionError, match=r"README\.md does not link streams/core/wake_signal\.py"
     ):

@@ -1,4 +1,4 @@
-"""The pages of the protocols: each can be reached, has the parts a reader expects, and has the steps of the code."""
+"""Protocol pages: each is linked, has the expected parts, and has the steps of the code."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _steps_of_the_code() -> dict[str, list[str]]:
 
 
 def test_architecture_lists_every_page():
-    """A page that no table lists is found by its readers by accident only."""
+    """Readers would not find a page that no table lists."""
     linked = set(
         re.findall(r"\]\((docs/protocols/\w+\.md)\)", (ROOT / "ARCHITECTURE.md").read_text())
     )
@@ -40,7 +40,7 @@ def test_architecture_lists_every_page():
 
 
 def test_the_site_lists_every_page():
-    """Beside the table, the navigation of the site is the way to a page."""
+    """Beside the table, readers use the site's navigation."""
     listed = re.findall(
         r"^protocols/(\w+)$", (ROOT / "docs" / "index.md").read_text(), re.MULTILINE
     )
@@ -48,8 +48,8 @@ def test_the_site_lists_every_page():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_page_leads_to_its_code_and_its_tests(page):
-    """A reader goes on to what carries the protocol, and to what proves it."""
+def test_a_page_links_its_code_and_its_tests(page):
+    """A page links the modules of the protocol and its tests."""
     text = page.read_text()
     assert re.search(r"\]\(\.\./\.\./streams/\S+\)", text)
     assert re.search(r"\]\(\.\./\.\./tests/\S+\)", text)
@@ -59,7 +59,7 @@ def test_a_page_leads_to_its_code_and_its_tests(page):
     ("module", "steps"), _steps_of_the_code().items(), ids=lambda it: str(it)[:60]
 )
 def test_a_page_has_the_steps_that_a_module_defines(module, steps):
-    """A step that is added to the code alone leaves the page wrong."""
+    """A step that is added to the code only would make the page wrong."""
     having = [
         page.name for page in PAGES if all(f"**{step}**" in page.read_text() for step in steps)
     ]
@@ -67,7 +67,7 @@ def test_a_page_has_the_steps_that_a_module_defines(module, steps):
 
 
 def test_the_steps_of_the_code_are_found():
-    """A pattern that found none would pass all of the above."""
+    """A pattern without a match would pass all other tests."""
     found = _steps_of_the_code()
     assert {"A1", "A5"} <= set(found["streams/engine/runtime/assignment.py"])
     assert len(found) > 15

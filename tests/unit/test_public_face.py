@@ -1,4 +1,4 @@
-"""What `import streams` gives: documented, typed for a user's package, and nothing before it is asked."""
+"""The names of `import streams`: documented, typed for a user's package, and loaded lazily."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ WRONG = PACKAGE.replace("amount: float = order.amount", "amount: int = order.acc
 
 @pytest.mark.parametrize("name", streams.__all__)
 def test_every_name_is_documented(name):
-    """People meet it in their editor first."""
+    """Users see the documentation in their editor."""
     assert (getattr(streams, name).__doc__ or "").strip()
     assert name in dir(streams)
 
@@ -66,5 +66,5 @@ def test_importing_it_imports_no_engine():
     ("source", "fits"), [(PACKAGE, True), (WRONG, False)], ids=["right", "wrong"]
 )
 def test_a_users_package_is_type_checked(type_check, source, fits):
-    """Strictly, from outside of the repository: py.typed is there, and the types are true."""
+    """In strict mode, from outside of the repository: py.typed exists, and the types are right."""
     assert type_check(source) == fits

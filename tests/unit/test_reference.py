@@ -1,4 +1,4 @@
-"""The reference is what the code says: `python docs/reference.py` writes it."""
+"""The reference pages equal the output of `python docs/reference.py`."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def pages(reference):
     return reference.pages()
 
 
-def test_each_page_is_as_the_code_says(reference, pages):
-    """A setting, code, metric or command that is renamed is renamed in its page, too."""
+def test_each_page_equals_the_generated_one(reference, pages):
+    """A renamed setting, code, metric or command must be renamed in its page."""
     written = {path.name: path.read_text() for path in reference.FOLDER.glob("*.md")}
     assert written == pages
 
@@ -42,12 +42,12 @@ def test_each_page_is_as_the_code_says(reference, pages):
         ("commands.md", "`--accept-dedupe-gap`"),
     ],
 )
-def test_a_page_holds_what_it_is_for(pages, page, text):
-    """An empty page would agree with an empty file."""
+def test_each_page_has_its_contents(pages, page, text):
+    """An empty page would equal an empty file."""
     assert text in pages[page]
 
 
-def test_every_code_of_a_record_is_there(pages):
-    """An operator looks a code of a dead letter up."""
+def test_every_code_of_a_dead_letter_is_listed(pages):
+    """Operators look up the code of a dead letter."""
     codes = {error.code for error in BadRecord.__subclasses__()}
     assert [code for code in codes if f"`{code}`" not in pages["errors.md"]] == []

@@ -1,4 +1,4 @@
-"""How `make test` spreads the tests over processes."""
+"""Distribution of the tests over the processes of `make test`."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def test_one(number):
 
 
 def test_the_tests_of_a_file_run_in_one_process(tmp_path):
-    """They share fixtures, a database among them: spread over processes, each sets them up again,
-    and a test that mends what the one before it left runs elsewhere. pytest 9.2 made xdist ignore its
-    groups without a word."""
+    """They share fixtures such as a database, which each process would set up again. pytest 9.2
+    made xdist ignore its groups without a message.
+    """
     options = re.search(r"-m pytest (--numprocesses .*)", MAKEFILE.read_text())
     assert options is not None
     for name in FILES:

@@ -1,4 +1,4 @@
-"""The code of the guide of windows runs, and is typed: what a reader copies works."""
+"""The code of the guide of windows runs and is typed, since users copy it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ APP, TEST = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
 
 
 def test_the_code_of_the_guide_runs(app_tester, tmp_path, monkeypatch):
-    """The app as a module of its own, where types of fields are looked up, and then its test."""
+    """The app as a separate module, where field types are resolved, and then its test."""
     (tmp_path / "windows_guide.py").write_text(APP)
     monkeypatch.syspath_prepend(tmp_path)
     import windows_guide
@@ -35,12 +35,12 @@ def test_the_code_of_the_guide_runs(app_tester, tmp_path, monkeypatch):
     ids=["right", "wrong"],
 )
 def test_the_app_of_the_guide_is_type_checked(type_check, old, new, fits):
-    """Strictly, as a user's package."""
+    """In strict mode, as a user's package."""
     assert type_check(APP.replace(old, new)) == fits
 
 
 def test_the_windows_of_the_readme_fit_its_app(tmp_path, monkeypatch):
-    """Both blocks in one file, as a reader puts them."""
+    """Both blocks in one file, as a reader combines them."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (tmp_path / "readme_app.py").write_text("\n".join(blocks))
     monkeypatch.syspath_prepend(tmp_path)

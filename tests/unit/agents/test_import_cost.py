@@ -1,4 +1,4 @@
-"""What `import agents.app` may load: every command waits for it."""
+"""Modules that `import agents.app` may load, since every command waits for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ CLIENTS = {"aiohttp", "aiokafka", "clickhouse_connect", "faust", "httpx", "pyarr
 
 
 def test_the_app_loads_no_client_before_it_is_used():
-    """The clients take as long to import as all else together, and most commands use none."""
+    """The client libraries take as long to import as everything else, and most commands use none."""
     script = "import sys, agents.app; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True

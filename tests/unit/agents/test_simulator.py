@@ -1,4 +1,4 @@
-"""The work of `simulate_decision`: what it asks before it runs, and what it says of what fails."""
+"""The work of `simulate_decision`: its checks before a run, and its errors."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def asked(**changes):
 
 
 class Minutes:
-    """A `MinuteReader` that answers as it is told to."""
+    """A `MinuteReader` with configured answers."""
 
     def __init__(self):
         self.fails = None
@@ -106,7 +106,7 @@ async def rig(tmp_path):
 
 
 async def test_a_request_is_checked_against_its_policy(rig):
-    """Policies would be decoration if a request that one forbids ran all the same."""
+    """A request that its policy forbids must not run."""
     assert (await rig.run(asked(policy_id="p", trials=9)))["trials"] == 9
     with pytest.raises(PolicyRejected, match="allows 9 trials, 10 were requested") as refused:
         await rig.run(asked(policy_id="p"))
@@ -116,8 +116,8 @@ async def test_a_request_is_checked_against_its_policy(rig):
     assert (await rig.run(REQUEST))["trials"] == 10
 
 
-def test_what_a_request_needs_is_known_before_it_starts(rig):
-    """Work is parked by these names; a request without a policy must never wait for one."""
+def test_dependencies_of_a_request_are_known_before_it_starts(rig):
+    """Work waits under these names; a request without a policy must not wait for one."""
     needs = rig.simulator.needs
     assert needs(REQUEST) == ()
     assert needs(asked(policy_id="p")) == ("policy_service", "policy acme/p")
@@ -129,8 +129,8 @@ def test_what_a_request_needs_is_known_before_it_starts(rig):
     assert needs(asked(scenario="replay_metrics", parameters={"metric": 5})) == ()
 
 
-async def test_a_policy_that_fails_while_the_service_answers_is_the_fault_of_that_policy():
-    """Its requests wait for it, and for nothing else; those of others are not held."""
+async def test_a_failing_policy_affects_only_its_requests():
+    """Requests of that policy wait; requests of others go on."""
     async with StubPolicyService() as stub:
         stub.policies.append(Policy(tenant_id="acme", policy_id="good"))
         stub.failing.add("bad")
@@ -146,8 +146,8 @@ async def test_a_policy_that_fails_while_the_service_answers_is_the_fault_of_tha
         await rig.simulator.close()
 
 
-async def test_a_service_that_is_away_is_what_every_policy_waits_for():
-    """One that asks for all of them, until the service is back."""
+async def test_all_policies_wait_for_an_absent_service():
+    """One request at a time probes the service for all of them, until it is back."""
     async with StubPolicyService() as stub:
         stub.down = True
         rig = Rig(policy_url=stub.url)
@@ -162,7 +162,7 @@ async def test_a_service_that_is_away_is_what_every_policy_waits_for():
 
 
 async def test_history_is_read_before_the_run_and_its_failure_names_the_shard(rig):
-    """Reading takes no slot of the pool; the requests of other shards go on."""
+    """The read takes no slot of the pool; requests of other shards go on."""
     summary = await rig.run(asked(**HISTORY))
     assert summary["minutes"] == 1
     assert rig.minutes.reads == [("acme", "m", "latency", 1_699_999_740, 1_700_000_040)]
@@ -172,15 +172,17 @@ async def test_history_is_read_before_the_run_and_its_failure_names_the_shard(ri
     assert failed.value.need == "shard 3"
 
 
-async def test_a_wrong_request_asks_nothing(rig):
-    """Its answer is known without the policy service and without a shard."""
+async def test_an_invalid_request_is_answered_without_dependencies(rig):
+    """The answer needs neither the policy service nor a shard."""
     with pytest.raises(InvalidParameters):
         await rig.run(asked(policy_id="p", scenario="replay_metrics", parameters={"metric": 5}))
     assert rig.minutes.reads == []
 
 
-async def test_a_run_ends_at_what_is_left_of_its_limit(rig):
-    """The scenario's limit, less what preparing took: else a slow scenario holds a process."""
+async def test_a_run_ends_at_the_rest_of_its_limit(rig):
+    """The scenario's limit minus the time of preparation: otherwise a slow scenario keeps a
+    process.
+    """
     rig.takes_s = 5.0
     running = asyncio.ensure_future(rig.run(REQUEST, timeout_s=4.0))
     await settle()
@@ -192,8 +194,8 @@ async def test_a_run_ends_at_what_is_left_of_its_limit(rig):
 @pytest.mark.parametrize(
     ("status", "hook"), [("completed", "on_completed"), ("failed", "on_failed")]
 )
-async def test_a_hook_is_called_with_what_the_result_says(rig, status, hook):
-    """It is how a scenario's author learns of a result; the other one must not be called."""
+async def test_a_hook_is_called_with_its_result(rig, status, hook):
+    """Authors of a scenario learn its result from the hook; the other hook must not be called."""
     told, wrong = [], []
     hooks = {"on_completed": wrong.append, "on_failed": wrong.append, hook: told.append}
     rig.scenarios["monte_carlo"] = replace(rig.scenarios["monte_carlo"], **hooks)
@@ -222,19 +224,19 @@ def failures(metrics, why):
     return metrics.jobs.hook_failures.labels("s", why)._value.get()
 
 
-async def test_a_hook_that_hangs_delays_no_other_and_not_the_loop(rig):
-    """A plug-in's webhook that does not answer must not stop commits, heartbeats and hooks."""
+async def test_a_hanging_hook_delays_no_other_and_not_the_event_loop(rig):
+    """A webhook that does not answer must not block commits, heartbeats and other hooks."""
     release, told, ended = threading.Event(), [], []
     rig.hooks.call("s", lambda result: ended.append(release.wait(200)), {})
     rig.hooks.call("s", told.append, {"second": 1})
     await until(lambda: told)
-    assert ended == [], "the loop had its turns while the hook hung"
+    assert ended == [], "the event loop must run while the hook hangs"
     assert failures(rig.metrics, "late") == 1
     release.set()
 
 
-async def test_hooks_that_hang_are_bounded(rig):
-    """Each keeps a thread that cannot be stopped: there must not be one for every result."""
+async def test_the_number_of_hanging_hooks_is_bounded(rig):
+    """Each hanging hook keeps a thread that cannot be stopped, so their number is bounded."""
     release, told = threading.Event(), []
     for _ in range(hook_calls.ABANDONED_MAX):
         rig.hooks.call("s", lambda result: release.wait(200), {})
@@ -248,7 +250,7 @@ async def test_hooks_that_hang_are_bounded(rig):
 
 
 async def test_a_hook_that_raises_is_counted_and_the_next_is_called(rig):
-    """Its author looks at the metric; nobody else is concerned."""
+    """The hook's author sees the metric; requests are unaffected."""
     told = []
     rig.hooks.call("s", lambda result: 1 / 0, {})
     rig.hooks.call("s", told.append, {})
@@ -256,8 +258,8 @@ async def test_a_hook_that_raises_is_counted_and_the_next_is_called(rig):
     assert failures(rig.metrics, "raised") == 1
 
 
-async def test_a_shard_that_fails_is_left_alone_for_a_while():
-    """While its breaker is open a history costs neither a thread nor a wait."""
+async def test_a_failing_shard_is_not_read_while_its_breaker_is_open():
+    """While the breaker of a shard is open, a read of history takes neither a thread nor a wait."""
     clock, metrics = VirtualClock(), Metrics()
     url = "http://127.0.0.1:1"
     reader = MinuteReader(Settings(clickhouse_shards=url), clock, metrics)

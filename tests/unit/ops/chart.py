@@ -1,4 +1,4 @@
-"""The chart, rendered by Helm itself, and who judges what comes of it."""
+"""The chart, rendered by Helm, and the validators of its output."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CRDS = Path(__file__).parent / "crds"
 
 Object = dict[str, Any]
 
-helm.disable_logging()  # it tells of every symbolic link
+helm.disable_logging()  # > Helm logs every symbolic link
 
 
 def values(shape: str) -> Object:
@@ -30,7 +30,7 @@ def values(shape: str) -> Object:
 
 
 def render(given: Object, chart: Path = CHART) -> list[Object]:
-    """Every object of the release ``dia`` in ``prod``. Raises `helm.HelmError`."""
+    """All objects of the release ``dia`` in ``prod``. Raises `helm.HelmError`."""
     with helm.Chart.load(chart) as loaded:
         loaded.validate_schema(given)
         files = loaded.render(given, name="dia", namespace="prod")
@@ -48,13 +48,13 @@ def kind(documents: list[Object], name: str) -> list[Object]:
 
 
 def component(documents: list[Object], kind_name: str, name: str) -> Object:
-    """The one object of that kind which is about that component."""
+    """The only object of that kind for that component."""
     (found,) = [one for one in kind(documents, kind_name) if one["metadata"]["name"] == name]
     return found
 
 
 def check(document: Object) -> None:
-    """Raises what the validators raise."""
+    """Raises the errors of the validators."""
     crd = _CRDS / f"{document['kind']}.json"
     if crd.exists():
         jsonschema.validate(document, json.loads(crd.read_text()))
@@ -63,7 +63,9 @@ def check(document: Object) -> None:
 
 
 def refused_kinds(given: Object, folder: Path, mistakes: Mapping[str, tuple[str, str]]) -> set[str]:
-    """The kinds that validators refuse once each template's ``mistakes``, (right, wrong), are made."""
+    """The kinds that validators refuse after each of the template's ``mistakes`` (right, wrong) is
+    made.
+    """
     planted = folder / "dia"
     shutil.copytree(CHART, planted)
     for name, (right, wrong) in mistakes.items():

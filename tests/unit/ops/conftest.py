@@ -1,4 +1,4 @@
-"""What the files under ops/ and docker/ are compared with: metrics, rules, and the repository."""
+"""References for the files under ops/ and docker/: metrics, rules, and the repository."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from streams.core.telemetry.metrics import Metrics
 ROOT = Path(__file__).parents[3]
 
 FOREIGN = {
-    "kubelet_volume_stats_available_bytes",  # Kubernetes
-    "process_cpu_seconds_total",  # prometheus_client's own
+    "kubelet_volume_stats_available_bytes",  # > of Kubernetes
+    "process_cpu_seconds_total",  # > of prometheus_client itself
     "process_resident_memory_bytes",
     "ALERTS",
 }
@@ -27,7 +27,7 @@ SUFFIXES = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("_total",), 
 
 
 def exposed(registry: CollectorRegistry) -> set[str]:
-    """Names of every series that the registry would expose."""
+    """Names of every series that the registry exposes."""
     return {
         family.name + suffix
         for family in registry.collect()
@@ -36,7 +36,7 @@ def exposed(registry: CollectorRegistry) -> set[str]:
 
 
 def selected(expression: str) -> Iterator[promql_parser.VectorSelector]:
-    """Every selector of a PromQL expression; ValueError when it does not parse."""
+    """Every selector of a PromQL expression; ValueError if it does not parse."""
     waiting = [promql_parser.parse(re.sub(r"\$__\w+", "5m", expression))]
     while waiting:
         node = waiting.pop()
@@ -55,7 +55,7 @@ def selected(expression: str) -> Iterator[promql_parser.VectorSelector]:
 
 
 def undeclared(expression: str, known: set[str]) -> set[str]:
-    """Metrics the expression reads that nobody exposes or records."""
+    """Metrics of the expression that no component exposes and no rule records."""
     return {selector.name for selector in selected(expression)} - known
 
 
@@ -74,14 +74,14 @@ def rules() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def known(rules: list[dict[str, Any]]) -> set[str]:
-    """Metrics that exist: declared, recorded by a rule, or of a named other party."""
+    """Metrics that exist: declared, recorded by a rule, or of a named third party."""
     recorded = {rule["record"] for rule in rules if "record" in rule}
     return exposed(Metrics().registry) | recorded | FOREIGN
 
 
 @pytest.fixture(scope="session")
 def metrics_of() -> Any:
-    """Names that an expression reads."""
+    """Names of metrics in an expression."""
     return lambda expression: {selector.name for selector in selected(expression)}
 
 
@@ -92,5 +92,5 @@ def missing() -> Any:
 
 @pytest.fixture(autouse=True)
 def mounted(monkeypatch):
-    """Secrets and certificates are mounted in the containers only: their paths name no file here."""
+    """Secrets and certificates are mounted in containers only: their paths name no file here."""
     monkeypatch.setattr(meaning, "_wanted_file", lambda value: None)

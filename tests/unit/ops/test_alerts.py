@@ -1,4 +1,4 @@
-"""Alerts fire when they should and only then, read metrics that exist, and say what to do."""
+"""Alerts: they fire exactly when they should, read existing metrics, and describe the next action."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LABEL = re.compile(r"\$labels\.(\w+)")
 
 @pytest.fixture(scope="session")
 def promtool():
-    """Prometheus's own judge of rules, fetched by `make check`; no Python package has it."""
+    """Prometheus's own checker of rules, fetched by `make check`; no Python package has it."""
     beside = Path(sys.prefix) / "bin" / "promtool"
     found = str(beside) if beside.exists() else shutil.which("promtool")
     if found is None:
@@ -42,15 +42,16 @@ def _alerts(rules):
 
 
 def test_rules_are_well_formed(promtool):
-    """A file with a mistake would make Prometheus refuse its whole configuration."""
+    """An invalid file would make Prometheus refuse its whole configuration."""
     files = sorted((OPS / "prometheus/rules").glob("*.yaml"))
     code, said = _promtool(promtool, "check", "rules", "--lint=all", "--lint-fatal", *files)
     assert code == 0, said
 
 
 def _of_one_alert(path, folder):
-    """The cases of ``path`` as a file for each alert, beside a file of its rule and what that reads:
-    else promtool evaluates every rule of the file in every case."""
+    """The cases of ``path`` as a file for each alert, beside a file of its rule and the rules it
+    reads: otherwise promtool evaluates every rule of the file in every case.
+    """
     cases = yaml.safe_load(path.read_text())
     (named,) = cases["rule_files"]
     groups = yaml.safe_load((path.parent / named).read_text())["groups"]
@@ -68,7 +69,7 @@ def _of_one_alert(path, folder):
 
 
 def _read_by(name, rules):
-    """``name`` and the rules whose series it reads, directly or through others."""
+    """``name`` and the rules whose series it reads, directly or indirectly."""
     wanted, waiting = set(), [name]
     while waiting:
         read = waiting.pop()
@@ -88,13 +89,13 @@ def _alert_of(case):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_alerts_fire_and_resolve(promtool, path, tmp_path):
-    """Each alert is silent before, fires while its cause lasts, and resolves after."""
+    """Each alert is silent before its cause, fires during it, and resolves after it."""
     code, said = _promtool(promtool, "test", "rules", *_of_one_alert(path, tmp_path))
     assert code == 0, said
 
 
-def test_a_wrong_threshold_is_seen(promtool, tmp_path):
-    """The judge can say no."""
+def test_a_wrong_threshold_is_detected(promtool, tmp_path):
+    """The checker must be able to fail."""
     (tmp_path / "rules").mkdir()
     (tmp_path / "tests").mkdir()
     rules = (OPS / "prometheus/rules/causes.yaml").read_text()
@@ -110,7 +111,7 @@ def test_a_wrong_threshold_is_seen(promtool, tmp_path):
 
 
 def test_every_alert_has_cases(rules):
-    """One that was never seen to fire may never do so; one that never resolves is switched off."""
+    """An alert that was never tested may not fire; one that never resolves will be switched off."""
     counts: dict[str, list[set[bool]]] = {}
     for path in FILES:
         for case in yaml.safe_load(path.read_text())["tests"]:
@@ -124,20 +125,20 @@ def test_every_alert_has_cases(rules):
 
 
 def test_rules_read_metrics_that_exist(rules, known, missing):
-    """A renamed metric would silence its alert for good."""
+    """A renamed metric would silence its alert."""
     assert {_name(rule): missing(rule["expr"], known) for rule in rules} == {
         _name(rule): set() for rule in rules
     }
 
 
-def test_an_undeclared_metric_would_be_seen(known, missing):
-    """The rule above must find what it forbids, wherever it stands in an expression."""
+def test_an_undeclared_metric_is_detected(known, missing):
+    """The check must find such a metric at any place of an expression."""
     planted = "sum by (a) (rate(dia_recrods_total[5m])) > on (a) (dia_lag_records or -dia_gone)"
     assert missing(planted, known) == {"dia_recrods_total", "dia_gone"}
 
 
-def test_alerts_say_what_where_and_how(rules):
-    """Whoever is woken gets a sentence, the place, and a page of instructions."""
+def test_alerts_state_what_where_and_how(rules):
+    """An operator on call gets a sentence, the place, and a runbook."""
     for rule in _alerts(rules):
         notes = rule["annotations"]
         assert rule["alert"].startswith("Dia")
@@ -149,8 +150,8 @@ def test_alerts_say_what_where_and_how(rules):
             assert label in rule["expr"] or label in {"slo", "instance"}, (rule["alert"], label)
 
 
-def test_the_freshness_promise_is_a_bucket_that_exists(rules):
-    """A quantile of a bucket that nobody counts is always perfect."""
+def test_the_freshness_objective_is_an_existing_bucket(rules):
+    """A quantile of a bucket that does not exist is always perfect."""
     metrics = Metrics()
     metrics.sink.freshness_seconds.observe(1)
     text = generate_latest(metrics.registry).decode()

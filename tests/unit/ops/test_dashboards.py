@@ -1,4 +1,4 @@
-"""Dashboards are what their boards say, and show every metric that is declared."""
+"""Dashboards equal their board definitions, and show every declared metric."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def _expressions(board):
 
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board["uid"])
 def test_committed_dashboards_are_rendered_from_their_boards(board):
-    """What Grafana loads is what reviewers read; else run python ops/grafana/render.py."""
+    """Grafana loads the file that reviewers read; otherwise run python ops/grafana/render.py."""
     committed = (FOLDER / "dashboards" / f"{board['uid']}.json").read_text()
     assert committed == render.text_of(board)
 
 
-def test_no_dashboard_lacks_its_board():
-    """A file left behind would be provisioned for ever."""
+def test_every_dashboard_has_a_board():
+    """Grafana would still provision a file without a board."""
     assert {path.stem for path in (FOLDER / "dashboards").iterdir()} == {
         board["uid"] for board in BOARDS
     }
@@ -53,7 +53,7 @@ def test_expressions_parse_and_read_metrics_that_exist(board, known, missing):
 
 
 def test_every_declared_metric_is_shown_or_alerted_on(rules, metrics_of):
-    """One that nobody looks at is cost without use: chart it in ops/grafana/boards, or alert."""
+    """Show each metric in ops/grafana/boards or use it in an alert; otherwise it only costs."""
     expressions = [e for board in OF_PROMETHEUS for e in _expressions(board)]
     expressions += [rule["expr"] for rule in rules]
     read = {name for expression in expressions for name in metrics_of(expression)}
@@ -64,7 +64,7 @@ def test_every_declared_metric_is_shown_or_alerted_on(rules, metrics_of):
 
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board["uid"])
 def test_panels_say_what_is_bad_and_do_not_overlap(board, rules):
-    """A number without a judgement helps only those who need no help."""
+    """Each panel states which values are bad."""
     alerts = {rule["alert"] for rule in rules if "alert" in rule}
     taken = set()
     for panel in _panels(board):
@@ -81,7 +81,7 @@ def test_panels_say_what_is_bad_and_do_not_overlap(board, rules):
 
 
 def test_variables_are_declared_before_they_are_used():
-    """Grafana shows an unknown variable as text, and the query finds nothing."""
+    """Grafana shows an unknown variable as text, and the query finds no series."""
     for board in BOARDS:
         declared = {"datasource", *board.get("variables", {})}
         text = json.dumps(render.render(board))

@@ -1,4 +1,4 @@
-"""The image and the composed stack: valid, hardened, and in agreement with the code."""
+"""The image and the composed stack: valid, hardened, and consistent with the code."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ def _run(program, *arguments):
 
 
 def _environment():
-    """The worker's DIA_ variables: the image's, and Compose's over them."""
+    """The worker's DIA_ variables: those of the image, overridden by Compose's."""
     image = dict(re.findall(r"(DIA_\w+)=(\S+)", DOCKERFILE))
     return {**image, **SERVICES["worker"]["environment"]}
 
 
 def test_the_dockerfile_passes_its_linter():
-    """Unpinned bases, lost signals and cached packages are found before an image is built."""
+    """The linter finds unpinned bases, lost signals and cached packages before a build."""
     code, said = _run("hadolint", DOCKER / "Dockerfile")
     assert code == 0, said
 
 
-def test_a_bad_dockerfile_would_be_seen(tmp_path):
-    """The linter can say no."""
+def test_a_bad_dockerfile_is_detected(tmp_path):
+    """The linter must be able to fail."""
     (tmp_path / "Dockerfile").write_text(DOCKERFILE.replace("FROM ${PYTHON_IMAGE}", "FROM python"))
     code, said = _run("hadolint", tmp_path / "Dockerfile")
     assert code != 0
@@ -58,22 +58,24 @@ def test_a_bad_dockerfile_would_be_seen(tmp_path):
 
 
 def test_the_compose_file_keeps_to_its_specification():
-    """Compose ignores nothing: a misspelt key ends in an error on somebody's laptop."""
+    """A misspelt key would be an error on a user's machine."""
     spec = ("--builtin-schema", "vendor.compose-spec")
     code, said = _run("check-jsonschema", *spec, DOCKER / "compose.yaml")
     assert code == 0, said
 
 
-def test_a_misspelt_key_would_be_seen(tmp_path):
-    """The schema can say no."""
+def test_a_misspelt_key_is_detected(tmp_path):
+    """The schema must be able to fail."""
     text = (DOCKER / "compose.yaml").read_text().replace("healthcheck:", "helthcheck:", 1)
     (tmp_path / "compose.yaml").write_text(text)
     spec = ("--builtin-schema", "vendor.compose-spec")
     assert _run("check-jsonschema", *spec, tmp_path / "compose.yaml")[0] != 0
 
 
-def test_the_image_runs_as_nobody_and_hears_signals():
-    """A number, so that Kubernetes can verify it; no shell, so that SIGTERM drains."""
+def test_the_image_runs_unprivileged_and_receives_signals():
+    """A numeric user, so that Kubernetes can verify it; no shell, so that SIGTERM reaches the
+    process.
+    """
     assert re.search(r"^USER 10001:10001$", DOCKERFILE, re.MULTILINE)
     assert 'ENTRYPOINT ["dia"]' in DOCKERFILE
     assert "STOPSIGNAL SIGTERM" in DOCKERFILE
@@ -81,7 +83,7 @@ def test_the_image_runs_as_nobody_and_hears_signals():
 
 
 def test_the_image_is_built_from_the_lock_without_the_local_stack():
-    """What was tested is what runs; Kafka's runtime and chDB have no place in a worker."""
+    """The tested versions are those that run; Kafka's runtime and chDB do not belong into a worker."""
     image = set(PIN.findall((DOCKER / "requirements.lock").read_text()))
     assert image <= set(PIN.findall((ROOT / "requirements.lock").read_text()))
     names = {pin.partition("==")[0] for pin in image}
@@ -97,8 +99,8 @@ def test_the_image_is_built_from_the_lock_without_the_local_stack():
     )
 
 
-def test_what_builds_the_wheel_is_locked_too():
-    """A build that fetches its backend unseen runs whatever the index has that day."""
+def test_the_build_backend_is_locked_too():
+    """Otherwise a build would use whatever backend version the index has that day."""
     build = set(PIN.findall((DOCKER / "build.lock").read_text()))
     assert {pin.partition("==")[0] for pin in build} == {"uv-build"}
     assert build <= set(PIN.findall((ROOT / "requirements.lock").read_text()))
@@ -109,7 +111,7 @@ PINNED = re.compile(r"[a-z/-]+:[\w.-]+@sha256:[0-9a-f]{64}")
 
 
 def _images():
-    """Each image that Compose pulls or builds upon, as it is without a variable of the user."""
+    """Each image that Compose pulls or builds upon, without variables of the user."""
     arguments = SERVICES["worker"]["build"]["args"]
     named = {service["image"] for service in SERVICES.values()} - {"dia"} | {*arguments.values()}
     return {re.fullmatch(r"\$\{[A-Z_]+:-(.+)\}", image)[1] for image in named}
@@ -138,7 +140,7 @@ PINNING = ("compose.yaml", "Dockerfile")
 
 
 def test_digests_are_looked_up_again_by_a_script(tmp_path):
-    """All of them or none: no CI has tested a stack of which half is new."""
+    """All of them or none: CI has not tested a partly updated stack."""
     for name in (*PINNING, "pin_images.sh"):
         (tmp_path / name).write_text((DOCKER / name).read_text())
     before = {name: (tmp_path / name).read_text() for name in PINNING}
@@ -151,8 +153,8 @@ def test_digests_are_looked_up_again_by_a_script(tmp_path):
     assert restored == {name: re.sub("[0-9a-f]{64}", "", text) for name, text in before.items()}
 
 
-def test_everything_the_image_is_built_from_is_let_through():
-    """The ignore file lets nothing pass that it does not name."""
+def test_the_ignore_file_includes_every_source_of_the_image():
+    """The ignore file excludes everything that it does not name."""
     allowed = re.findall(r"^!(\S+)", (DOCKER / "Dockerfile.dockerignore").read_text(), re.MULTILINE)
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
     sources = {source for line in copied for source in line.split()}
@@ -165,8 +167,8 @@ def _left_out():
     return re.findall(r"^(streams/\S+)$", ignored, re.MULTILINE)
 
 
-def test_the_image_has_nothing_that_makes_or_measures_a_pipeline():
-    """A generator, a bench or a simulation in an image is code to patch that nothing runs."""
+def test_the_image_excludes_development_tools():
+    """Generator, bench and simulation would be unused code to patch."""
     rooms = {f"streams/dev/{path.name}" for path in (ROOT / "streams/dev").iterdir()}
     folders = {name for name in rooms if (ROOT / name).is_dir() and "__" not in name}
     assert set(_left_out()) == folders - {"streams/dev/local"}
@@ -194,8 +196,8 @@ sys.exit(main(["bench", "run"]))
 """
 
 
-def test_what_the_image_has_runs_without_what_it_has_not(tmp_path):
-    """And a command of what is left out says so, instead of naming a module that is missing."""
+def test_the_image_runs_without_the_excluded_parts(tmp_path):
+    """A command of an excluded part names the extra, instead of a missing module."""
     command = [sys.executable, "-c", IN_THE_IMAGE, str(ROOT), *_left_out()]
     environ = {"PATH": "/usr/bin:/bin", "DIA_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
@@ -206,14 +208,14 @@ def test_what_the_image_has_runs_without_what_it_has_not(tmp_path):
 
 
 def test_the_worker_accepts_its_environment():
-    """A name that no setting has would end the worker at its start."""
+    """An unknown setting would end the worker at its start."""
     settings, _ = load(_environment())
     assert len(settings.shards()) == 2
     assert all(len(replicas) == 2 for replicas in settings.shards())
 
 
 def test_ports_agree():
-    """Exposed, probed and scraped is the port the worker opens."""
+    """Exposed, probed and scraped port must be the one that the worker opens."""
     settings, _ = load(_environment())
     port = str(settings.http_port)
     assert f"EXPOSE {port}\n" in DOCKERFILE
@@ -224,20 +226,20 @@ def test_ports_agree():
     assert (sorted(target["names"]), str(target["port"])) == (sorted(ours), port)
 
 
-def test_the_console_is_told_where_the_workers_are():
-    """In a container of its own it would show a pipeline without a worker."""
+def test_the_console_has_the_address_of_the_workers():
+    """Otherwise the console in its own container would show no worker."""
     settings, _ = load(_environment())
     assert SERVICES["console"]["environment"]["DIA_WORKERS_AT"] == f"worker:{settings.http_port}"
 
 
 def test_a_worker_is_given_time_to_drain():
-    """Killed before its deadline, it would redo what it had almost committed."""
+    """A worker that is killed before its deadline would repeat almost committed work."""
     grace_s = int(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
     assert grace_s > Settings().drain_timeout_s + 10
 
 
 def test_services_are_bounded_watched_and_on_loopback():
-    """One service must not take the machine from the others, nor the network see it."""
+    """One service must neither starve the others nor be reachable from the network."""
     for name, service in SERVICES.items():
         assert service.get("deploy", {}).get("resources") or name in ONE_SHOT, name
         assert "healthcheck" in service or "build" in service, name
@@ -249,8 +251,8 @@ def test_services_are_bounded_watched_and_on_loopback():
     assert worker["cap_drop"] == ["ALL"]
 
 
-def test_alerts_are_kept_for_the_span_of_the_objectives_and_have_somewhere_to_go():
-    """An alert without an Alertmanager reaches no person."""
+def test_metrics_are_kept_for_the_objectives_and_alerts_have_a_receiver():
+    """Without an Alertmanager no operator gets an alert."""
     services = COMPOSE["services"]
     assert "--storage.tsdb.retention.time=30d" in services["prometheus"]["command"]
     prometheus = yaml.safe_load((DOCKER / "prometheus/prometheus.yaml").read_text())
@@ -267,7 +269,7 @@ def test_alerts_are_kept_for_the_span_of_the_objectives_and_have_somewhere_to_go
 
 
 def test_mounted_files_and_secrets_exist_or_are_made():
-    """A path that is not there becomes an empty folder in the container, without a word."""
+    """Docker would mount an empty folder for a missing path without a message."""
     for service in SERVICES.values():
         for volume in service.get("volumes", []):
             source = volume.partition(":")[0]
@@ -284,7 +286,7 @@ def test_mounted_files_and_secrets_exist_or_are_made():
 
 
 def test_shards_and_replicas_are_those_of_the_cluster():
-    """A shard whose replicas are not each other's would store half of its rows on each."""
+    """If the replicas of a shard do not know each other, each would store half of its rows."""
     settings, _ = load(_environment())
     tree = ET.parse(DOCKER / "clickhouse/cluster.xml").getroot()
     cluster = tree.find(f"remote_servers/{settings.clickhouse_cluster}")
@@ -300,8 +302,8 @@ def test_shards_and_replicas_are_those_of_the_cluster():
     assert tree.find("zookeeper/node/port").text == keeper.find("keeper_server/tcp_port").text
 
 
-def test_what_grafana_loads_is_mounted():
-    """Dashboards that are not where the provider looks are never missed."""
+def test_dashboards_of_grafana_are_mounted():
+    """Missing dashboards would not be noticed."""
     folder = DOCKER / "grafana/provisioning"
     (provider,) = yaml.safe_load((folder / "dashboards/dashboards.yaml").read_text())["providers"]
     mounts = dict(v.split(":")[:2] for v in SERVICES["grafana"]["volumes"])
@@ -320,7 +322,7 @@ def test_what_grafana_loads_is_mounted():
 
 @pytest.mark.parametrize("folder", ["docker", "ops"])
 def test_every_variable_named_is_a_setting(folder):
-    """Documents, charts and containers name variables; a worker refuses those it does not know."""
+    """Documents, charts and containers name variables; a worker refuses unknown ones."""
     known = {f"DIA_{name.upper()}" for name in Settings.__dataclass_fields__}
     for path in (ROOT / folder).rglob("*"):
         if path.parent.name in {"secrets", "__pycache__"} or path.suffix == ".lock":
@@ -330,8 +332,8 @@ def test_every_variable_named_is_a_setting(folder):
             assert named <= known, path
 
 
-def test_each_service_has_a_login_of_its_own_and_only_its_own_password():
-    """What listens must not hold the password that inserts rows, or makes tables."""
+def test_each_service_has_its_own_login_and_only_its_own_password():
+    """A listening service must not have a password that can insert rows or create tables."""
     users = ET.parse(DOCKER / "clickhouse/users.xml").getroot().find("users")
     entrypoint = (DOCKER / "clickhouse/entrypoint.sh").read_text()
     made = (DOCKER / "secrets.sh").read_text()

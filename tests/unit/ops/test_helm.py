@@ -1,4 +1,6 @@
-"""The chart renders for every shape in ci/, to objects that Kubernetes knows and the code agrees with."""
+"""The chart renders every shape in ci/ to valid Kubernetes objects that are consistent with the
+code.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ from tests.unit.ops.chart import (
 
 @pytest.mark.parametrize("path", SHAPES, ids=lambda path: path.stem)
 def test_every_shape_renders_to_valid_objects(path):
-    """No cluster runs here: a field in the wrong place would first be met at an upgrade."""
+    """These tests have no cluster: otherwise a misplaced field would first show at an upgrade."""
     documents = render(yaml.safe_load(path.read_text()))
     assert kind(documents, "StatefulSet")
     for document in documents:
@@ -35,14 +37,14 @@ def test_every_shape_renders_to_valid_objects(path):
 
 
 def test_helm_lints_the_chart():
-    """Helm's own opinion, its wish for an icon apart."""
+    """Helm's own linter, except for its wish for an icon."""
     report = helm.lint(str(CHART), values("secured"), strict=True)
     assert report["errors"] == []
     assert [m for m in report["messages"] if "icon" not in m["error"]] == []
 
 
-def test_a_misplaced_field_would_be_seen(tmp_path):
-    """The validators can say no, to Kubernetes' objects and to others'."""
+def test_a_misplaced_field_is_detected(tmp_path):
+    """The validators must be able to fail, for Kubernetes' objects and for others."""
     mistakes = {
         "statefulset.yaml": ("podManagementPolicy:", "podManagmentPolicy:"),
         "availability.yaml": ("maxReplicaCount:", "maxReplicasCount:"),
@@ -62,15 +64,15 @@ def test_a_misplaced_field_would_be_seen(tmp_path):
     ],
     ids=["address", "unknown value", "grace", "drain", "no secret", "password in a value"],
 )
-def test_values_that_would_not_work_are_refused(change):
-    """At `helm install`, in words, and not by a pod that does not come up."""
+def test_invalid_values_are_refused(change):
+    """`helm install` gives a message, instead of a pod that does not start."""
     with pytest.raises(helm.HelmError):
         render({**values("plain"), **change})
 
 
 @pytest.mark.parametrize("path", SHAPES, ids=lambda path: path.stem)
-def test_pods_are_restricted_and_tell_settings_that_exist(path, tmp_path):
-    """A worker refuses a variable it does not know, Kubernetes' service links included."""
+def test_pods_are_restricted_and_set_existing_settings(path, tmp_path):
+    """A worker refuses unknown variables, including Kubernetes' service links."""
     for pod in pods(render(yaml.safe_load(path.read_text()))):
         (container,) = pod["containers"]
         environ = environment(pod)
@@ -88,8 +90,8 @@ def test_pods_are_restricted_and_tell_settings_that_exist(path, tmp_path):
                 assert str(Path(value).parent) in mounted, name
 
 
-def test_large_numbers_arrive_whole():
-    """Helm reads 20000000 as 2e+07, which is no whole number to the worker."""
+def test_large_numbers_are_rendered_as_integers():
+    """Helm reads 20000000 as 2e+07, which is not an integer for the worker."""
     (pod, *_) = pods(kind(render(values("secured")), "StatefulSet"))
     environ = environment(pod)
     assert environ["DIA_MAX_IDS"] == "20000000"
@@ -97,7 +99,7 @@ def test_large_numbers_arrive_whole():
 
 
 def test_groups_replace_the_default_one():
-    """A default group beside the named ones would run every agent twice."""
+    """With a default group beside the named ones every agent would run twice."""
     names = {one["metadata"]["name"] for one in kind(render(values("secured")), "StatefulSet")}
     assert names == {"dia-metrics", "dia-rest"}
     assert [one["metadata"]["name"] for one in kind(render(values("plain")), "StatefulSet")] == [
@@ -109,9 +111,8 @@ def test_groups_replace_the_default_one():
         assert set(arguments[-1].split(",")) <= known
 
 
-def test_a_pod_has_time_to_drain_and_a_group_to_hear_of_it():
-    """Killed early, a worker redoes what it had almost committed; a static member that is gone
-    longer than the session loses its partitions to the others."""
+def test_the_grace_period_covers_the_drain_timeout():
+    """A worker that is killed early repeats almost committed work."""
     documents = render(values("plain"))
     settings = Settings()
     for pod in pods(kind(documents, "StatefulSet")):
@@ -121,7 +122,7 @@ def test_a_pod_has_time_to_drain_and_a_group_to_hear_of_it():
 
 
 def test_ports_agree_with_the_image():
-    """The image opens the port; probes, Service and monitor only name it."""
+    """The image opens the port; probes, Service and monitor name it."""
     image = (ROOT / "docker/Dockerfile").read_text()
     documents = render(values("secured"))
     (service,) = kind(documents, "Service")
@@ -138,7 +139,7 @@ def test_ports_agree_with_the_image():
 
 
 def _user_of(image):
-    """The image's user, a number."""
+    """The image's numeric user."""
     line = next(line for line in image.splitlines() if line.startswith("USER "))
     return int(line.removeprefix("USER ").partition(":")[0])
 
@@ -148,7 +149,7 @@ def _user_of(image):
     [("http://c.monitoring:4318", 4318), ("https://c", 443), ("http://c", 80), ("", None)],
 )
 def test_the_collector_of_traces_can_be_reached(address, port):
-    """A policy that shuts it out would lose every span, and the pods would only count them."""
+    """A policy that blocks the collector would lose every span, and pods would only count them."""
     given = values("secured")
     given["config"] = {**given["config"], "otel_endpoint": address}
     policy, *_ = kind(render(given), "NetworkPolicy")
@@ -162,8 +163,8 @@ def test_the_collector_of_traces_can_be_reached(address, port):
     assert opened == before + ([port] if port else [])
 
 
-def test_pods_scale_on_cpu_and_memory_in_steps_that_can_be_chosen():
-    """How fast to scale depends on how much state a partition restores, which only its owner knows."""
+def test_pods_scale_on_cpu_and_memory_in_configurable_steps():
+    """The right speed depends on the size of the state that a partition restores."""
     given = values("cpu")
     [scaler] = kind(render(given), "HorizontalPodAutoscaler")
     spec = scaler["spec"]
@@ -186,8 +187,8 @@ def test_pods_scale_on_cpu_and_memory_in_steps_that_can_be_chosen():
     assert [one["resource"]["name"] for one in scaler["spec"]["metrics"]] == ["cpu"]
 
 
-def test_scaling_asks_for_time_behind_of_metrics_that_exist(known, missing):
-    """A query that finds nothing reads as no lag."""
+def test_scaling_by_lag_reads_existing_metrics(known, missing):
+    """A query without a series reads as no lag."""
     scaled = kind(render(values("secured")), "ScaledObject")
     assert scaled
     for one in scaled:
@@ -195,11 +196,13 @@ def test_scaling_asks_for_time_behind_of_metrics_that_exist(known, missing):
         assert missing(trigger["metadata"]["query"], known) == set()
         assert "dia_event_time_lag_seconds" in trigger["metadata"]["query"]
     stateful = kind(render(values("secured")), "StatefulSet")
-    assert not any("replicas" in one["spec"] for one in stateful), "they would fight"
+    assert not any("replicas" in one["spec"] for one in stateful), (
+        "the StatefulSet must not set replicas beside a ScaledObject"
+    )
 
 
 def test_rules_and_dashboards_are_those_of_the_repository():
-    """One set of files for every way to run it."""
+    """All ways to run dia use one set of files."""
     documents = render(values("secured"))
     carried = [
         group for rule in kind(documents, "PrometheusRule") for group in rule["spec"]["groups"]

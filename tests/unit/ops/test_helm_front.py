@@ -1,4 +1,6 @@
-"""Edge and console in the chart: what they ask for is what they are given, and nobody else gets in."""
+"""Edge and console in the chart: they get what their configuration names, and other access is
+closed.
+"""
 
 from __future__ import annotations
 
@@ -49,8 +51,8 @@ def _changed(**changes):
     return {name: {**part, **changes.get(name, {})} for name, part in given.items()}
 
 
-def test_they_are_off_until_asked_for():
-    """Whoever upgrades gets no new door."""
+def test_edge_and_console_are_off_by_default():
+    """An upgrade opens no port."""
     names = {one["metadata"]["name"] for one in render(values("plain"))}
     assert not names & {"dia-edge", "dia-console"}
 
@@ -68,8 +70,10 @@ def test_they_are_off_until_asked_for():
     ],
     ids=["tokens", "edge in clear", "console in clear", "ingress in clear", "all", "grace", "name"],
 )
-def test_what_is_not_safe_is_refused(change):
-    """The process would refuse its start, or, as with a list of no peers, Kubernetes let all in."""
+def test_unsafe_values_are_refused(change):
+    """The process would refuse its start, or, as with an empty list of peers, Kubernetes would
+    admit all.
+    """
     given = _changed(**change)
     given.update({name: part for name, part in change.items() if name not in given})
     with pytest.raises(helm.HelmError):
@@ -79,7 +83,7 @@ def test_what_is_not_safe_is_refused(change):
 @pytest.mark.parametrize("front", FRONTS)
 @pytest.mark.parametrize("proxied", [False, True], ids=["own certificate", "behind a proxy"])
 def test_the_process_accepts_its_command_line(front, proxied, tmp_path, monkeypatch):
-    """Every option exists, and together they satisfy the refusal of clear text."""
+    """Every option exists, and together they satisfy the check for clear text."""
     tls = {"behindProxy": True} if proxied else {"existingSecret": "cert"}
     pod, container = _container(render(_changed(**{front: {"tls": tls}})), front)
     asked = []
@@ -87,7 +91,7 @@ def test_the_process_accepts_its_command_line(front, proxied, tmp_path, monkeypa
     monkeypatch.setattr(serve, lambda settings, declared, listening, said: asked.append(listening))
     mounted = {one["mountPath"] for one in container["volumeMounts"]}
     arguments = [
-        # The files of the Secret: typer wants them to exist.
+        # The files of the Secret must exist for typer.
         str(tmp_path / one.removeprefix("/secrets/tls/")) if one.startswith("/secrets") else one
         for one in container["args"]
     ]
@@ -107,8 +111,10 @@ def test_the_process_accepts_its_command_line(front, proxied, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("front", FRONTS)
-def test_tokens_are_those_of_the_secret(front, tmp_path):
-    """A folder, not one file of it: Kubernetes renews folders only, and a revocation must arrive."""
+def test_tokens_come_from_the_secret(front, tmp_path):
+    """A folder instead of a single file: Kubernetes updates folders only, and a revocation must
+    take effect.
+    """
     pod, container = _container(render(values("front")), front)
     settings, _ = load({**environment(pod), "DIA_HOME": str(tmp_path)})
     (mount,) = [one for one in container["volumeMounts"] if one["name"] == "tokens"]
@@ -119,8 +125,10 @@ def test_tokens_are_those_of_the_secret(front, tmp_path):
 
 
 @pytest.mark.parametrize("front", FRONTS)
-def test_it_can_be_called_probed_and_scraped(front):
-    """Service, Ingress, policy, probes and monitor name ports; only the container numbers them."""
+def test_service_probes_and_monitor_reach_the_port(front):
+    """Service, Ingress, policy, probes and monitor use the port's name; only the container has its
+    number.
+    """
     documents = render(values("front"))
     workload = component(documents, "StatefulSet", f"dia-{front}")
     labels = workload["spec"]["template"]["metadata"]["labels"]
@@ -147,14 +155,14 @@ def test_it_can_be_called_probed_and_scraped(front):
 
 
 def test_the_console_reaches_every_worker(tmp_path):
-    """By the headless Service, through the policy: it would else show a pipeline without a worker."""
+    """By the headless Service, through the policy: otherwise it would show no worker."""
     documents = render(values("front"))
     pod, _ = _container(documents, "console")
     settings, _ = load({**environment(pod), "DIA_HOME": str(tmp_path)})
     headless = component(documents, "Service", "dia")
     (port,) = headless["spec"]["ports"]
     assert settings.workers_at == f"{headless['metadata']['name']}:{port['port']}"
-    assert headless["spec"]["clusterIP"] == "None", "each pod has to answer for itself"
+    assert headless["spec"]["clusterIP"] == "None", "the Service must resolve to every pod"
     policy = component(documents, "NetworkPolicy", "dia")["spec"]
     labels = component(documents, "StatefulSet", "dia-console")["spec"]["template"]["metadata"]
     asked = [one for rule in policy["egress"] for one in rule.get("to", ()) if rule["ports"]]
@@ -166,8 +174,8 @@ def test_the_console_reaches_every_worker(tmp_path):
     assert not any("to" in rule for rule in closed["spec"]["egress"])
 
 
-def test_an_ingress_leads_to_the_service_by_tls():
-    """And there is one only where it was asked for."""
+def test_an_ingress_forwards_to_the_service_with_tls():
+    """An Ingress exists only if configured."""
     documents = render(values("front"))
     (ingress,) = kind(documents, "Ingress")
     (rule,) = ingress["spec"]["rules"]
@@ -178,15 +186,15 @@ def test_an_ingress_leads_to_the_service_by_tls():
 
 
 def test_default_ports_are_those_of_the_code():
-    """The chart has to know them where nobody names one."""
+    """The chart has the same default ports as the code."""
     documents = render({**values("front"), "config": {}})
     for front, port in (("edge", Settings().edge_port), ("console", Settings().console_port)):
         _, container = _container(documents, front)
         assert {"name": front, "containerPort": port} in container["ports"]
 
 
-def test_disks_keep_what_was_promised():
-    """Events that were accepted while Kafka was away outlive their pod, and fit on its disk."""
+def test_disks_keep_the_spooled_events():
+    """Events accepted while Kafka is away survive their pod, and fit on its disk."""
     documents = render(_changed(console={"persistence": {}}))
     for front in FRONTS:
         workload = component(documents, "StatefulSet", f"dia-{front}")
@@ -208,15 +216,15 @@ def test_disks_keep_what_was_promised():
     )
 
 
-def test_memory_is_enough_for_all_that_may_be_on_its_way():
-    """A limit below the process's own bounds is a kill in the middle of a burst."""
+def test_the_memory_limit_covers_the_bounds_of_the_process():
+    """A limit below the process's own bounds would kill it during a burst."""
     _, container = _container(render(values("front")), "edge")
     bounds = (len(topics_taken(app.topology)) + 1) * Settings().edge_inflight_bytes
     assert _bytes(container["resources"]["limits"]["memory"]) > IDLE_BYTES + 2 * bounds
 
 
-def test_a_pod_has_time_to_be_forgotten_and_to_answer():
-    """Cut off early, a sender does not know whether its events are kept."""
+def test_the_grace_period_covers_deregistration_and_pending_answers():
+    """After an early kill a sender does not know whether its events are stored."""
     documents = render(_changed())
     for front, stop_s in (
         ("edge", web_server.STOP_TIMEOUT_S),
@@ -228,8 +236,8 @@ def test_a_pod_has_time_to_be_forgotten_and_to_answer():
         assert pod["terminationGracePeriodSeconds"] > int(waits) + stop_s
 
 
-def test_edges_scale_and_the_console_is_one():
-    """Two consoles would not know each other's sessions; an HPA and replicas would fight."""
+def test_edges_scale_and_the_console_has_one_replica():
+    """Two consoles would not share sessions; an HPA and fixed replicas would conflict."""
     documents = render(values("front"))
     (scaler,) = kind(documents, "HorizontalPodAutoscaler")
     edge = component(documents, "StatefulSet", scaler["spec"]["scaleTargetRef"]["name"])
@@ -243,8 +251,8 @@ def test_edges_scale_and_the_console_is_one():
     assert component(fixed, "StatefulSet", "dia-edge")["spec"]["replicas"] == 3
 
 
-def test_a_misplaced_field_would_be_seen(tmp_path):
-    """The validators can say no to these files too."""
+def test_a_misplaced_field_is_detected(tmp_path):
+    """The validators must be able to fail for these files too."""
     mistakes = {
         "front.yaml": ("minReadySeconds:", "minReadySecond:"),
         "front-service.yaml": ("pathType:", "pathTypes:"),
@@ -260,7 +268,7 @@ def test_a_misplaced_field_would_be_seen(tmp_path):
 
 
 def test_every_value_is_in_the_schema():
-    """A key that no schema knows cannot be set at all; one without a default renders as nothing."""
+    """A key outside of the schema cannot be set; one without a default renders as empty."""
     defaults = yaml.safe_load((CHART / "values.yaml").read_text())
     given = {name: defaults[name] for name in ("tokens", *FRONTS)}
     assert render({**values("plain"), **given})
@@ -278,8 +286,8 @@ def _logins(documents, name):
     return found.get("DIA_KAFKA_SASL_USER"), found["DIA_CLICKHOUSE_USER"], secrets
 
 
-def test_each_component_has_a_principal_of_its_own():
-    """What listens to the network must not hold the password that deletes changelogs."""
+def test_each_component_has_its_own_principal():
+    """A component that listens to the network must not have the password that deletes changelogs."""
     given = {**values("secured"), "tokens": {"existingSecret": "t"}}
     own = {
         name: {
@@ -305,6 +313,6 @@ def test_each_component_has_a_principal_of_its_own():
         assert _logins(documents, job)[:2] == ("dia", "dia")
 
 
-def test_without_principals_of_their_own_all_have_that_of_the_release():
-    """An upgrade changes nobody's login."""
+def test_without_own_principals_all_components_use_that_of_the_release():
+    """An upgrade changes no login."""
     assert _logins(render(values("plain")), "dia-all")[1] == "dia"

@@ -1,4 +1,4 @@
-"""Every alert has a runbook, and every command in one is a command of this version."""
+"""Every alert has a runbook, and every command in a runbook exists in this version."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 
 
 def _commands(text):
-    """Command lines of fenced shell blocks; a backslash continues one."""
+    """Command lines of fenced shell blocks; a backslash continues a line."""
     blocks = "\n".join(FENCE.findall(text)).replace("\\\n", " ")
     return [line for line in blocks.splitlines() if line.strip() and not line.startswith("#")]
 
@@ -35,7 +35,7 @@ def _dia():
 
 
 def _parse(words):
-    """Parse ``words`` as the real command would, running nothing. Raises UsageError."""
+    """Parse ``words`` like the real command, without running it. Raises UsageError."""
     command = _dia()
     context = command.make_context("dia", list(words[1:]))
     while hasattr(command, "commands"):
@@ -45,29 +45,29 @@ def _parse(words):
 
 
 def test_every_alert_has_its_runbook(rules):
-    """The page that an alert names is there, and none is left of an alert that is gone."""
+    """Each alert's page exists, and no page is left of a removed alert."""
     alerts = {rule["alert"] for rule in rules if "alert" in rule}
     assert {path.stem for path in RUNBOOKS} == alerts
 
 
 @pytest.mark.parametrize("path", RUNBOOKS, ids=lambda path: path.stem)
 def test_a_runbook_has_its_sections(path):
-    """In the night one looks for the same heading in the same place."""
+    """Operators look for the same heading in the same place."""
     text = path.read_text()
     assert text.startswith(f"# {path.stem}\n")
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == SECTIONS
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
-def test_links_lead_somewhere(path):
-    """A page that is moved takes its readers along."""
+def test_links_have_a_target(path):
+    """A moved page must not break links."""
     links = [link for link in LINK.findall(path.read_text()) if "://" not in link]
     assert [link for link in links if not (path.parent / link).exists()] == []
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
 def test_commands_parse(path):
-    """A command that does not exist costs minutes in the worst moment."""
+    """A command that does not exist costs minutes during an incident."""
     for line in _commands(path.read_text()):
         words = shlex.split(line)
         if words[0] == "dia":
@@ -80,7 +80,7 @@ def test_commands_parse(path):
     "line",
     ["dia tables rest", "dia tables reset --topic model.metrics", "dia dlq list --sinc 1h"],
 )
-def test_a_wrong_command_would_be_seen(line):
+def test_a_wrong_command_is_detected(line):
     """The parser must refuse an unknown command, a missing option, and a misspelt one."""
     with pytest.raises(UsageError):
         _parse(shlex.split(line))

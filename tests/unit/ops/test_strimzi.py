@@ -1,4 +1,6 @@
-"""`dia topics render` says what `dia topics apply` would do; `dia topics rights`, who may do what."""
+"""`dia topics render` equals what `dia topics apply` does; `dia topics rights` lists each role's
+rights.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,8 @@ def rendered(capsys):
     return list(yaml.safe_load_all(capsys.readouterr().out))
 
 
-def test_resources_are_the_topology(rendered):
-    """An operator that made other topics would be corrected by `dia topics apply` for ever."""
+def test_resources_equal_the_topology(rendered):
+    """Otherwise `dia topics apply` would correct the operator's topics each time."""
     assert [
         (one["spec"]["topicName"], one["spec"]["partitions"], one["spec"]["config"])
         for one in rendered
@@ -46,35 +48,37 @@ def test_resources_are_the_topology(rendered):
 
 
 def test_resources_keep_to_the_schema_and_their_names_differ(rendered):
-    """Kubernetes' names are poorer than Kafka's: two topics must not become one resource."""
+    """Kubernetes allows fewer characters in names than Kafka: two topics must not become one
+    resource.
+    """
     for one in rendered:
         jsonschema.validate(one, _schema("KafkaTopic"))
     assert len({one["metadata"]["name"] for one in rendered}) == len(rendered)
 
 
-def test_a_number_where_a_text_belongs_would_be_seen(rendered):
-    """YAML reads -1 as a number; the schema must say no."""
+def test_a_number_in_place_of_a_text_is_detected(rendered):
+    """YAML reads -1 as a number, which the schema must refuse."""
     rendered[0]["spec"]["config"]["retention.ms"] = -1
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(rendered[0], _schema("KafkaTopic"))
 
 
-def test_json_and_yaml_say_the_same(rendered, capsys):
-    """Tools read the one, people the other."""
+def test_json_and_yaml_are_equal(rendered, capsys):
+    """Tools read JSON, users YAML."""
     arguments = ["topics", "render", "--cluster", "main", "--replication-factor", "3", "--json"]
     assert main(arguments) == 0
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == rendered
 
 
 def test_without_a_factor_the_cluster_decides(capsys):
-    """-1 is Kafka's word for that; Strimzi's is silence."""
+    """Kafka uses -1 for the cluster's default, Strimzi an absent field."""
     assert main(["topics", "render"]) == 0
     for one in yaml.safe_load_all(capsys.readouterr().out):
         assert "replicas" not in one["spec"]
 
 
 def _rights(user):
-    """What a user may do with a resource, by its kind and name."""
+    """Operations that a user may do with a resource, by its kind and name."""
 
     def allowed(kind, name):
         found = set()
@@ -99,8 +103,8 @@ def principals(capsys):
     return {user["metadata"]["name"]: _rights(user) for user in users}
 
 
-def test_operators_may_do_what_every_command_does(rendered, principals):
-    """A right that lacks shows at night: the trim of a changelog, a new transaction."""
+def test_operators_have_the_rights_of_every_command(rendered, principals):
+    """A missing right would show only at the trim of a changelog or a new transaction."""
     allowed = principals["dia"]
     for one in rendered:
         topic = one["spec"]["topicName"]
@@ -116,7 +120,7 @@ def test_operators_may_do_what_every_command_does(rendered, principals):
 
 
 def test_rights_follow_the_app():
-    """An app named otherwise, with topics of its own, must get no right on the built-in one's."""
+    """An app with another name and other topics must get no right on the built-in app's."""
     other = App("shop")
     orders = other.topic("orders", value_type=bytes)
 
@@ -134,7 +138,7 @@ def test_rights_follow_the_app():
 
 
 def test_operators_of_any_app_bring_shed_ranges_back():
-    """Neither the group nor the producer of such a range bears the app's name."""
+    """Neither the group nor the producer of such a range contains the app's name."""
     tp = TopicPartition("orders", 0)
     name = ShedSpan(order="o", tp=tp, first=0, until=1, at_ms=0).name
     may = {
@@ -148,13 +152,13 @@ def test_operators_of_any_app_bring_shed_ranges_back():
 
 @pytest.mark.parametrize("text", ["worker", "worker=", "boss=x"])
 def test_a_user_of_no_role_is_refused(text, capsys):
-    """A misspelt role would leave a user without rights and say that all went well."""
+    """A misspelt role would make a user without rights, without an error."""
     assert main(["topics", "grant", "--user", text]) == 2
     assert "roles are operator, worker, edge, console" in capsys.readouterr().err
 
 
-def test_each_principal_may_do_its_work(rendered, principals):
-    """Else the first pod with a user of its own stands still."""
+def test_each_principal_has_the_rights_of_its_work(rendered, principals):
+    """Otherwise the first pod with its own user could not work."""
     worker, edge, console = (principals[f"dia-{name}"] for name in ("worker", "edge", "console"))
     for one in rendered:
         topic = one["spec"]["topicName"]
@@ -176,8 +180,10 @@ def test_each_principal_may_do_its_work(rendered, principals):
         assert "Read" in console("group", f"dia-shed-{group}")
 
 
-def test_what_listens_may_not_do_what_a_worker_may(rendered, principals):
-    """Whoever takes over an edge or a console must not fence workers, or write state and letters."""
+def test_listening_components_lack_the_rights_of_a_worker(rendered, principals):
+    """An attacker with access to an edge or a console must not be able to fence workers, or to
+    write state and dead letters.
+    """
     for name in ("edge", "console"):
         allowed = principals[f"dia-{name}"]
         assert "Write" not in allowed("transactionalId", "dia-group-model.metrics-0")

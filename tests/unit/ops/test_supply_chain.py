@@ -1,4 +1,6 @@
-"""The audit says no when it should, and never yes when it could not ask; the bill is whole."""
+"""The dependency audit: it fails for findings and for a missing answer; the bill of materials is
+complete.
+"""
 
 from __future__ import annotations
 
@@ -41,21 +43,21 @@ def _entry(until, reason=REASON):
     ],
 )
 def test_an_exception_has_a_reason_and_ends(text, said):
-    """One that nobody looks at again is a decision that nobody took."""
+    """An exception without an end would never be reconsidered."""
     ids, wrong = audit.accepted(text, TODAY)
     assert ids == []
     assert said in wrong[0]
 
 
-def test_an_exception_that_holds_is_passed_on():
-    """Else the audit could not be used while a package has no mended version."""
+def test_a_valid_exception_is_passed_to_the_audit():
+    """Otherwise the audit could not be used while a package has no fixed version."""
     ids, wrong = audit.accepted(_entry("2027-03-01"), TODAY)
     assert (ids, wrong) == (["PYSEC-1"], [])
     assert audit.command(Path("x.lock"), ids, "osv")[-2:] == ["--ignore-vuln", "PYSEC-1"]
 
 
-def test_what_is_accepted_here_is_in_order():
-    """The file itself, today."""
+def test_the_committed_exceptions_are_valid():
+    """The committed file."""
     _, wrong = audit.accepted((FOLDER / "accepted.toml").read_text(), date.today())  # noqa: DTZ011
     assert wrong == []
 
@@ -75,8 +77,8 @@ UNKNOWN = {"name": "c", "skip_reason": "Dependency not found on PyPI"}
     ],
     ids=["clean", "found", "unknown to the database", "no answer"],
 )
-def test_the_audit_tells_clean_from_not_asked(monkeypatch, capsys, answer, code, said):
-    """Behind a proxy pip-audit ends well and has audited nothing: that must not look clean."""
+def test_the_audit_distinguishes_clean_from_unanswered(monkeypatch, capsys, answer, code, said):
+    """Behind a proxy pip-audit exits with 0 and has audited nothing, which must not count as clean."""
 
     def run(command, **options):
         return subprocess.CompletedProcess(command, 0, answer, "no route to host\n")
@@ -88,7 +90,7 @@ def test_the_audit_tells_clean_from_not_asked(monkeypatch, capsys, answer, code,
 
 @pytest.mark.parametrize("name", sbom.BILLS)
 def test_the_bill_names_every_locked_package_with_its_hashes(name):
-    """And is the same whenever it is written: so a build can be compared with it."""
+    """The file is the same each time it is written, so a build can be compared with it."""
     lock = sbom.BILLS[name].read_text()
     pins = re.findall(r"^([\w.-]+)(?:\[[^]]*\])?==([^ ;\\]+)", lock, re.MULTILINE)
     text = sbom.bill(name, lock)

@@ -1,4 +1,4 @@
-"""Cards of models: what they say, and the bounds that keep each one entry."""
+"""Model cards: their contents, and the bounds that keep each one within an entry."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tables.model_cards import MAX_ALIASES, MAX_METRICS, MAX_VERSIONS, ModelCard
 
 
 def test_both_ends_of_a_metric_are_kept_with_their_versions():
-    """Whether a loss or an accuracy is good, only its reader knows."""
+    """Only the reader knows whether a large or a small value is good."""
     cards = ModelCards(10)
     card = cards.open("t", "m")
     for version, loss in (("a", 3.0), ("b", 1.0), ("c", 2.0)):
@@ -19,8 +19,8 @@ def test_both_ends_of_a_metric_are_kept_with_their_versions():
     assert (best.highest, best.highest_version) == (3.0, "a")
 
 
-def test_an_old_version_goes_before_one_that_is_named():
-    """The champion of a year ago is still asked for; the runs between are in ClickHouse."""
+def test_an_old_version_is_dropped_before_one_with_an_alias_or_stage():
+    """Users still ask for the champion of a year ago; the runs between are in ClickHouse."""
     cards = ModelCards(10)
     card = cards.open("t", "m")
     cards.alias_updated(card, "champion", "prod", 0)
@@ -33,7 +33,7 @@ def test_an_old_version_goes_before_one_that_is_named():
 
 
 def test_the_largest_card_fits_an_entry():
-    """An entry that the broker refuses would stop its partition for ever."""
+    """An entry that the broker refuses would stop its partition permanently."""
     cards = ModelCards(10)
     wide = "\U0001f600" * 120
     card = cards.open(wide, wide)
@@ -48,8 +48,8 @@ def test_the_largest_card_fits_an_entry():
     assert len(msgspec.json.encode(card)) < MAX_ENTRY_BYTES / 2
 
 
-def test_what_was_written_is_what_is_loaded():
-    """A restart changes nothing, and what is rewritten is whole."""
+def test_a_written_card_is_loaded_equal():
+    """A restart changes no card, and a rewritten card is complete."""
     cards, again = ModelCards(10), ModelCards(10)
     card = cards.open("t", "m")
     cards.run_completed(card, "a", "run", 5, {"auc": 0.5})
@@ -63,8 +63,8 @@ def test_what_was_written_is_what_is_loaded():
     assert again.delta(1) == entries
 
 
-def test_a_tenant_has_half_of_the_models_at_most_and_leaves_the_rest_to_others():
-    """A51: one tenant's 330,000 invented models stopped every partition for good."""
+def test_a_tenant_has_at_most_half_of_the_models():
+    """330,000 invented models of one tenant must not stop every partition."""
     cards = ModelCards(10)
     for number in range(5):
         assert cards.room("t") > 0
