@@ -83,7 +83,7 @@ async def test_a_committed_offset_comes_with_its_metadata(admin, script):
 
 
 @pytest.mark.parametrize("stable", [True, False])
-def test_the_request_says_whether_it_wants_stable_offsets(stable):
+def test_the_request_contains_the_flag_for_stable_offsets(stable):
     """The bytes of OffsetFetch v7, by the protocol's grammar."""
     struct = OffsetFetch("g", [TP], stable=stable).prepare({9: (1, 10)})
     assert struct.encode() == b"\x02g\x02\x02t\x02\x00\x00\x00\x00\x00" + bytes([stable, 0])

@@ -191,7 +191,7 @@ def test_every_codec_returns_the_data_or_reports_the_bound(data, codec, bound):
 
 
 @given(st.binary(max_size=2000), st.binary(max_size=2000))
-def test_streams_of_several_parts_are_read_whole(first, second):
+def test_compressed_streams_of_several_parts_are_read_completely(first, second):
     """gzip, lz4 and zstd streams may be concatenated in one batch; snappy comes in blocks, or raw."""
     for codec in (GZIP, LZ4, ZSTD):
         packed = bytes(PACKERS[codec](first)) + bytes(PACKERS[codec](second))

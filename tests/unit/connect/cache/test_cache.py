@@ -351,7 +351,7 @@ async def test_an_entry_of_another_format_is_loaded_again(world: World):
     assert await process.get() == "v"
 
 
-async def test_errors_of_the_source_reach_every_caller_and_are_not_kept(world: World):
+async def test_errors_of_the_source_reach_every_caller_and_are_not_cached(world: World):
     """An error of the source must not be cached as an answer."""
     process = await world.process()
 

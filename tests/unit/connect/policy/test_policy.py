@@ -33,7 +33,7 @@ def _policy(**limits: object) -> Policy:
         (_policy(max_trials=99), "99 trials, 100 were requested"),
     ],
 )
-def test_a_refusal_says_what_is_not_allowed(policy, why):
+def test_a_refusal_names_the_violated_limit(policy, why):
     """The sentence reaches the client in the result record."""
     said = refusal(policy, ASKED)
     assert said is None if why is None else why in said
@@ -44,7 +44,7 @@ def _validator(path: str) -> PolicyValidator:
     return PolicyValidator.from_settings(settings, VirtualClock(), Metrics(), None)
 
 
-async def test_a_file_stands_in_for_the_service(tmp_path):
+async def test_a_file_replaces_the_service(tmp_path):
     """A single machine needs no service to limit its work."""
     path = tmp_path / "policies.json"
     path.write_text('{"policies": [{"tenant_id": "t", "policy_id": "p", "max_trials": 100}]}')

@@ -120,7 +120,7 @@ async def test_credentials_are_sent_and_a_missing_password_file_is_transient(
         await known.schema(1)
 
 
-async def test_a_schema_is_asked_for_once(registry, server):
+async def test_a_schema_is_requested_once(registry, server):
     """A schema of an id never changes; a later outage does not affect it."""
     number = await registry.register(ORDER)
     server.asked.clear()

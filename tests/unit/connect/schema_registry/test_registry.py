@@ -79,7 +79,7 @@ async def test_the_oldest_schemas_are_evicted_and_the_newest_kept(source, memory
         source.by_id(numbers[:1])
 
 
-async def test_an_unknown_id_is_asked_for_again_after_a_while(source, memory, clock):
+async def test_an_unknown_id_is_requested_again_after_a_while(source, memory, clock):
     """A replica of the registry may have been behind; a replay then finds the schema."""
     await _asked(source, [1])
     assert source.by_id([1]) == {1: None}

@@ -118,7 +118,7 @@ def test_a_new_version_needs_to_read_the_old_one_or_an_upcaster(tmp_path):
     assert [f.state for f in review((bridged,), tmp_path)] == ["new", "new", "new"]
 
 
-def test_a_document_says_where_it_belongs():
+def test_a_document_names_its_topic_and_version():
     """Users find these files outside of the repository."""
     found = published(MODEL_METRICS, 1, app.schemas)
     assert found is not None

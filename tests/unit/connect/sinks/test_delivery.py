@@ -76,7 +76,7 @@ async def test_rows_are_stored_before_their_owner_gets_an_answer(harness):
 
 
 @pytest.mark.parametrize("fault", ["down", "busy"])
-async def test_a_failing_shard_holds_back_only_its_own(harness, fault):
+async def test_a_failing_shard_delays_only_its_own_rows(harness, fault):
     """The insert is repeated until the shard accepts it."""
     setattr(harness.shards.faults[0], fault, True)
     harness.submit("a", 0, [1])
@@ -89,7 +89,7 @@ async def test_a_failing_shard_holds_back_only_its_own(harness, fault):
     assert harness.answers == [("b", []), ("a", [])]
 
 
-async def test_a_broken_insert_is_repeated_whole(harness):
+async def test_an_interrupted_insert_is_repeated_completely(harness):
     """A part of its rows may be stored: a repeated insert is idempotent."""
     harness.shards.faults[0].fail_after_rows = 1
     harness.submit("a", 0, [1, 2, 3])

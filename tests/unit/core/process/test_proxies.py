@@ -82,7 +82,7 @@ async def test_the_console_asks_workers_elsewhere_directly(proxied):
     assert proxied == []
 
 
-async def test_policies_are_asked_for_directly(proxied):
+async def test_policies_are_requested_directly(proxied):
     """The policy service is a part of the cluster."""
     async with StubPolicyService() as stub:
         stub.policies.append(Policy(tenant_id="t", policy_id="p"))

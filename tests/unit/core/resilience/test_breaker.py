@@ -100,7 +100,7 @@ async def test_failures_from_before_it_closed_do_not_open_it_again():
     assert rig.breaker.state == "closed"
 
 
-async def test_a_success_forgets_failures_only_where_failures_in_a_row_are_asked_for():
+async def test_a_success_resets_the_count_only_of_consecutive_failures():
     """A dependency that fails every second call opens the breaker, unless its user asks for
     consecutive failures.
     """

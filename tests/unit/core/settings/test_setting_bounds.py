@@ -124,7 +124,7 @@ def test_an_unreadable_stack_file_counts_as_no_stack(tmp_path):
     assert load({"DIA_HOME": str(tmp_path)})[0].grace_s == Settings().grace_s
 
 
-def test_the_home_is_where_the_command_says(tmp_path):
+def test_the_home_of_the_command_takes_precedence(tmp_path):
     """--home takes precedence over DIA_HOME, and the stack's file is read from there."""
     other = tmp_path / "other"
     file = stack_file(other)

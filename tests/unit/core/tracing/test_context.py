@@ -49,7 +49,7 @@ def test_only_the_flag_that_is_known_counts(raw, sampled):
         b"\xff" * 55,
     ],
 )
-def test_what_is_invalid_counts_as_absent(raw):
+def test_an_invalid_header_counts_as_absent(raw):
     """A header is untrusted: an invalid one must neither raise nor be used."""
     assert TraceContext.read(raw) is None
 
@@ -62,6 +62,6 @@ def test_what_is_invalid_counts_as_absent(raw):
         st.booleans(),
     )
 )
-def test_what_is_written_is_read(context):
+def test_a_written_header_is_read(context):
     """Edge and worker use the same format."""
     assert TraceContext.read(context.header) == context

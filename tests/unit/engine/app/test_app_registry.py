@@ -96,7 +96,7 @@ def _waiting(app_tester, place):
 
 
 @pytest.mark.parametrize("place", ["reading", "writing"])
-def test_the_status_says_what_a_partition_waits_for(app_tester, place):
+def test_the_status_names_the_reason_of_a_waiting_partition(app_tester, place):
     """The status directs the operator to the registry instead of the agent."""
     _, tester, held = _waiting(app_tester, place)
     assert held.waits_for.startswith("schema_registry_unavailable: ")

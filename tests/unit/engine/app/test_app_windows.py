@@ -189,7 +189,7 @@ def test_a_record_between_two_sessions_merges_them(tested):
 
 
 @pytest.mark.parametrize("late", ["dead_letter", "drop"])
-def test_a_late_record_goes_where_the_app_says(tested, late):
+def test_a_late_record_is_dead_lettered_or_dropped_as_configured(tested, late):
     """Either the dead letters, with the record's bytes, or a drop that is counted as handled."""
     app, orders = _app()
     app.windows(
@@ -445,7 +445,7 @@ def test_windows_by_any_key_have_a_row_for_each_partition(tested):
     assert sum(row["n"] for row in rows) == 8
 
 
-def test_rows_of_live_windows_wait_while_a_shard_is_spared(tested):
+def test_rows_of_open_windows_wait_while_a_shard_is_spared(tested):
     """The rows arrive when the shard is no longer spared, without a new record."""
     app, orders = _app(partitions=1)
     app.windows("per_minute", of=orders, by=("account",), size=60, fold={"n": Count()})

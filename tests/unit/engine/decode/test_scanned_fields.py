@@ -69,7 +69,7 @@ def test_a_column_of_records_is_a_list_however_they_were_fetched(rows):
         assert column == ([PLAIN, FULL] if rows is None else [FULL])
 
 
-def test_records_taken_one_at_a_time_are_lists():
+def test_records_read_one_at_a_time_are_lists():
     """Access by index to a framed batch costs as much as the rest of an agent's loop for an event."""
     batch = framed(_batch([PLAIN, FULL]))
     batch.to_lists()

@@ -175,7 +175,7 @@ async def test_records_that_expired_before_the_first_commit_are_no_lag_of_0(brok
     await consumer.stop()
 
 
-async def test_hundreds_of_partitions_are_asked_about_together(broker, monkeypatch):
+async def test_hundreds_of_partitions_are_observed_in_few_requests(broker, monkeypatch):
     """On a distant cluster one request takes 0.1 s, and the deadline is 5 s."""
     admin = await broker.admin()
     names = [f"topic-{number}" for number in range(3)]

@@ -80,7 +80,7 @@ async def test_opening_fences_the_previous_owner(rig):
     assert rig.partition.progress.fold_offset == 0
 
 
-async def test_an_open_transaction_of_the_dead_owner_is_aborted(rig):
+async def test_an_open_transaction_of_a_dead_owner_is_aborted(rig):
     """Otherwise the open transaction holds back the last stable offset."""
     await rig.open()
     await rig.commit_events(1)
@@ -92,7 +92,7 @@ async def test_an_open_transaction_of_the_dead_owner_is_aborted(rig):
     assert len(rig.contents(CHANGELOG)) == 1
 
 
-async def test_a_spoiled_store_is_left_for_a_fresh_one(rig):
+async def test_an_unreadable_store_is_replaced(rig):
     """A corrupt or locked store is replaced; the state comes from the changelog."""
     await rig.open()
     await rig.commit_events(3)
@@ -102,7 +102,7 @@ async def test_a_spoiled_store_is_left_for_a_fresh_one(rig):
     assert rig.opened.restored_records == 1
 
 
-async def test_a_store_older_than_the_changelogs_start_is_left_too(rig):
+async def test_a_store_older_than_the_changelogs_start_is_replaced(rig):
     """Another host trimmed the log meanwhile: the commits between store and log start are missing."""
     await rig.open()
     await rig.commit_events(1)
@@ -289,7 +289,7 @@ async def test_a_map_is_committed_only_after_a_server_confirmed_it(rig):
     assert MapIdentity.parse(link.shard_map) == servers.identity
 
 
-async def test_a_store_of_an_older_format_is_left_for_a_fresh_one(rig):
+async def test_a_store_of_an_older_format_is_replaced(rig):
     """After an upgrade the state is restored from the changelog without an operator."""
     await rig.open()
     await rig.commit_events(3)
@@ -313,7 +313,7 @@ async def test_a_source_trimmed_below_the_next_offset_is_refused_by_range(rig):
         await rig.open()
 
 
-async def test_a_source_trimmed_up_to_the_next_offset_is_fine(rig):
+async def test_a_source_trimmed_up_to_the_next_offset_is_accepted(rig):
     """Retention removed only consumed records."""
     await rig.open()
     await rig.commit_events(4)
@@ -322,7 +322,7 @@ async def test_a_source_trimmed_up_to_the_next_offset_is_fine(rig):
 
 
 @pytest.mark.parametrize("records", [0, 1, 3, 9])
-async def test_a_recreated_source_is_refused_however_long_it_is(rig, records):
+async def test_a_recreated_source_of_any_length_is_refused(rig, records):
     """Its offsets name other records, which would be skipped or counted wrongly."""
     await rig.open()
     await rig.commit_events(3)
@@ -353,7 +353,7 @@ async def test_every_failed_opening_leaves_nothing_open(rig):
 
 
 @pytest.mark.parametrize("call", ["start", "admin", "read"])
-async def test_a_broker_that_fails_meanwhile_is_tried_again(rig, call):
+async def test_an_opening_is_repeated_after_a_broker_error(rig, call):
     """No decision was made yet: a repeated opening succeeds."""
     await rig.open()
     await rig.commit_events(2)

@@ -66,7 +66,7 @@ async def test_rows_that_a_backlog_held_back_are_emitted_once_it_is_read(rig):
     assert emission.rows[0].n.tolist() == [30]
 
 
-def test_a_partition_is_behind_until_it_has_folded_what_was_there_a_moment_ago():
+def test_a_partition_is_behind_until_it_has_folded_an_earlier_end():
     """A continuous stream is not a backlog, although its partition is always a few records behind."""
     backlog = Backlog()
     assert backlog.reading

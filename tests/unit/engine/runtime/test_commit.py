@@ -119,7 +119,7 @@ async def test_a_negative_offset_counts_as_no_answer(rig, monkeypatch):
         await rig.commit()
 
 
-async def test_what_is_folded_during_a_commit_belongs_to_the_next(rig):
+async def test_records_folded_during_a_commit_belong_to_the_next(rig):
     """Folding continues during a commit, whose bytes are fixed at its start."""
     await _folded(rig)
     rig.broker.faults.delay("send", 1.0)

@@ -35,7 +35,7 @@ def origin(value=b"{", key=b"t", record_headers=()) -> Origin:
     return Origin.of(batch, 1, 0)
 
 
-def test_a_dead_letter_is_its_record_with_provenance_behind():
+def test_a_dead_letter_is_its_record_with_appended_headers():
     """Replay sends these bytes again, and operators filter by these headers."""
     record = dead_letter(origin(record_headers=(("trace", b"x"),)), failure()).record
     assert record.tp == TopicPartition("model.metrics.dlq", 2)

@@ -50,7 +50,7 @@ async def test_a_source_with_producers_timestamps_is_refused(rig):
         await _worker(rig).groups[0].start()
 
 
-async def test_a_missing_topic_is_waited_for(rig):
+async def test_a_worker_waits_for_a_missing_topic(rig):
     """`dia topics apply` may run after the worker starts, and the worker creates no topic itself."""
     admin = await rig.broker.admin()
     config = (await admin.describe_topics())[MODEL_METRICS.dlq]

@@ -131,7 +131,7 @@ def test_a_removed_request_makes_room_for_the_next(opened):
     assert third in held
 
 
-async def test_a_read_brings_back_the_wanted_one_and_what_fits_beside_it(opened):
+async def test_a_read_returns_the_wanted_request_and_others_that_fit(opened):
     """Each read costs a fetch, so it keeps as many requests of the batch as fit for normal
     priority.
     """

@@ -109,7 +109,7 @@ def test_misplaced_records_are_counted_and_logged_once():
     history(story)
 
 
-def test_a_setting_refuses_them_as_dead_letters_that_a_replay_puts_right():
+def test_a_setting_dead_letters_misplaced_records_for_replay():
     """The partition that knows the id counts the record once."""
 
     async def story(world, process):

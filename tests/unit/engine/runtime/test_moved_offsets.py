@@ -96,6 +96,6 @@ def codes(observation):
         (None, 7, False),  # > the broker gave no answer
     ],
 )
-def test_an_offset_below_what_its_owner_committed_is_a_finding(committed, reached, found):
+def test_an_offset_below_the_owners_commit_is_a_finding(committed, reached, found):
     """The lag looks like unread records; `dia status` and `dia doctor` name the cause."""
     assert ("group_offset_moved" in codes(observed(committed, reached))) is found

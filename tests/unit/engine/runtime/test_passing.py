@@ -30,7 +30,7 @@ def test_passed_records_behave_as_a_queue(steps):
     assert list(passing) == list(model)
 
 
-def test_a_record_takes_sixteen_bytes_and_what_is_passed_none():
+def test_a_pending_record_takes_sixteen_bytes_and_a_passed_one_none():
     """One slow request of a tenant may hold back a million records of others."""
     passing = Passing()
     passing.extend(range(100_000), range(100_000))

@@ -52,7 +52,7 @@ async def shed_rows(rig) -> list:
     return [rows.columns for rows in found if rows.table == "shed_ranges"]
 
 
-async def test_a_plan_says_what_would_be_skipped_and_changes_nothing(rig):
+async def test_a_plan_lists_records_to_skip_and_changes_nothing(rig):
     """The operator decides by the plan."""
     await backlog(rig)
     found = await planned(rig)
@@ -148,7 +148,7 @@ async def test_an_order_of_another_epoch_is_void(rig):
     assert partition.position == 15
 
 
-async def test_what_was_folded_before_the_order_came_stays_folded(rig):
+async def test_records_folded_before_the_order_stay_folded(rig):
     """A running owner is ahead of its last commit; the order skips only unread records."""
     await backlog(rig)
     order = await ordered(rig)

@@ -97,7 +97,7 @@ async def test_rows_whose_answer_was_lost_come_again_as_the_same_batch(rig, sink
     assert [row["word"] for row in ear.rows] == ["a"]
 
 
-async def test_a_sink_that_fails_holds_back_its_own_rows_only(rig, sink, ear):
+async def test_a_failing_sink_delays_only_its_own_rows(rig, sink, ear):
     """Rows for ClickHouse go on. The sink gets all its rows in order when it is back."""
     await owe(rig, sink, "a")
     ear.fails = 3

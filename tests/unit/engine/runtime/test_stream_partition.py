@@ -54,7 +54,7 @@ async def test_a_commit_holds_only_complete_events(desk, totals):
     assert desk.table(totals)["t"] == 104
 
 
-async def test_an_exception_drops_what_its_event_wrote_and_sent(desk, totals):
+async def test_an_exception_drops_the_writes_and_sends_of_its_event(desk, totals):
     """The dead letter holds the end of the traceback; the neighbours count."""
     number = 0
 
@@ -122,7 +122,7 @@ async def test_an_error_that_passes_loses_no_event(desk, totals):
     assert desk.letters() == []
 
 
-async def test_an_absent_service_is_awaited_without_a_limit(desk, totals):
+async def test_an_agent_waits_for_an_absent_service_without_a_limit(desk, totals):
     """An error with disposition PAUSE spends no attempt."""
     away = True
 
@@ -296,7 +296,7 @@ async def test_a_list_longer_than_the_read_ahead_is_given_short(desk):
     assert lists == [33]
 
 
-async def test_of_a_list_only_the_event_that_fails_is_refused(desk, totals):
+async def test_only_the_failing_event_of_a_list_is_refused(desk, totals):
     """If the agent raises on a list, its events are given again one at a time."""
 
     async def body(stream):
@@ -354,7 +354,7 @@ async def test_a_body_that_leaves_its_loop_completes_its_event(desk, totals):
     assert desk.table(totals)["t"] == 3
 
 
-async def test_a_bad_deploy_stops_before_its_letters_are_committed(desk):
+async def test_a_bad_deploy_stops_before_its_dead_letters_are_committed(desk):
     """Most recent records fail, so the cause is the agent and not the records."""
 
     async def body(stream):
@@ -394,7 +394,7 @@ async def test_a_shed_order_cancels_the_event_in_progress(desk, totals):
     assert desk.table(totals)["t"] == 2
 
 
-async def test_what_an_agent_yields_goes_to_its_sinks_with_the_event(desk):
+async def test_yielded_values_go_to_the_sinks_with_their_event(desk):
     """A send to a sink is part of the event: an exception drops it."""
 
     async def body(stream):

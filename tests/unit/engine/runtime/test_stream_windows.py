@@ -52,7 +52,9 @@ def _content(desk, table):
 
 
 async def test_a_window_that_a_late_event_begins_closes_in_its_turn(desk, base):
-    """In the middle of a fetch, before windows that were there: the event behind its end finds it closed."""
+    """The event lies in the middle of a fetch, before open windows: the event after the window's
+    end finds it closed.
+    """
     closed = []
     counts = _windowed_table(
         10, expires=20, on_close=lambda key, value: closed.append((key[0], value))
@@ -114,7 +116,7 @@ async def test_a_window_is_read_by_the_time_of_the_event_or_the_newest_time(desk
     assert seen == [(1, 1, 1, 0), 1, (1, 1, 1, 1), 1, (2, 2, 1, 0), 1]
 
 
-async def test_a_window_closes_once_with_what_its_callback_sends(desk, base):
+async def test_a_window_closes_once_with_the_records_of_its_callback(desk, base):
     """The removal of the entry and the callback's record are in one commit, also across a restart."""
     closed = []
 

@@ -42,7 +42,7 @@ def monte_carlo(**changes):
 
 
 @pytest.mark.parametrize("built_in", app.scenarios.values(), ids=lambda scenario: scenario.name)
-def test_the_published_schema_is_what_the_code_reads(built_in):
+def test_the_published_schema_equals_the_one_in_code(built_in):
     """Clients build requests from the published file."""
     published = json.loads((GENERATED / f"{built_in.name}.json").read_text())
     assert published == json.loads(json.dumps(document(built_in)))
@@ -66,7 +66,7 @@ def test_a_sum_of_normals_is_normal():
     assert above == pytest.approx([0.5, 0.158655], abs=0.004)
 
 
-def test_correlated_normals_have_the_asked_correlation():
+def test_correlated_normals_have_the_given_correlation():
     """The variance of a difference shrinks by twice the covariance: 1 + 1 - 2 * 0.8."""
     asked = monte_carlo(
         variables={name: {"kind": "normal", "mean": 0.0, "sd": 1.0} for name in "ab"},

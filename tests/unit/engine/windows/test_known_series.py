@@ -67,7 +67,7 @@ def test_a_series_expires_after_a_whole_generation_without_events():
     assert len(town.asked) == 6
 
 
-def test_one_tenant_has_half_of_what_the_partition_can_hold():
+def test_one_tenant_has_at_most_half_of_a_partitions_series():
     """10 M series of one tenant must not stop the partition for all."""
     town = SeriesOfPartition(SeriesQuota(10))
     assert town.refused(*series("hog", *range(8))) == series("hog", 5, 6, 7)

@@ -52,7 +52,7 @@ def test_a_repeated_decision_changes_nothing(filled, capsys):
     assert len(said(capsys, "show", "model.metrics/1/41")[0]["decisions"]) == 1
 
 
-def test_a_parked_letter_may_be_discarded_and_not_the_other_way(filled, capsys):
+def test_a_parked_dead_letter_may_be_discarded_and_a_discarded_one_not_parked(filled, capsys):
     """Parking asks an operator for a decision; discarding is final."""
     said(capsys, "park", *BAD, "--yes")
     assert dispositions(capsys)["41"] == "parked"

@@ -63,7 +63,7 @@ async def test_each_dead_letter_is_judged_by_the_current_code(reader):
     assert found[2].code == "key_mismatch"
 
 
-async def test_a_letter_is_judged_by_the_time_it_was_appended(reader):
+async def test_a_dead_letter_is_judged_by_its_first_append_time(reader):
     """The wait in the DLQ does not make a record late."""
     late = GOOD.replace(b"%d" % T, b"%d" % (T - 604_800_001))
     found = await verdicts(reader, [buried(GOOD), buried(late)], LIMITS)

@@ -108,7 +108,7 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path):
         plans.write(PLAN, Path(tmp_path))
 
 
-def test_a_plan_counts_its_letters_and_finds_its_partitions():
+def test_a_plan_counts_its_dead_letters_and_lists_its_partitions():
     """The confirmation shows these numbers, and each owner runs its partitions."""
     assert PLAN.letters == 6
     assert [s.letters for s in PLAN.selections] == [5, 1]

@@ -71,7 +71,7 @@ def test_the_dlq_holds_any_record_of_its_source():
         assert limits[source.name] > 1 << 20
 
 
-async def test_a_source_is_created_after_what_it_needs(admin):
+async def test_a_source_is_created_after_its_companion_topics(admin):
     """A worker that starts in between must find a changelog partition for each source partition."""
     planned = plan(app.topology, wanted_topics(app.topology), {})
     order = [change.topic for change in planned.changes]
