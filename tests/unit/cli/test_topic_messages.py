@@ -38,7 +38,7 @@ def broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> MemoryBroker:
 
 
 def told(capsys, args, code=0):
-    """The numbers that a command shows, and what it says beside them."""
+    """The numbers that a command shows, and the messages beside them."""
     assert main([*args]) == code
     captured = capsys.readouterr()
     return [json.loads(line)["value"]["n"] for line in captured.out.splitlines()], captured.err
@@ -61,8 +61,8 @@ def test_a_batch_that_cannot_be_opened_may_hold_what_is_not_found(broker, capsys
     assert "offsets 4 to 5 cannot be opened" in said
 
 
-def test_a_tail_names_what_it_passes_over(broker, capsys):
-    """Else the newest messages seem to be the last ones that can be read."""
+def test_a_tail_names_the_batches_it_skips(broker, capsys):
+    """Otherwise the newest messages would seem to be the last readable ones."""
     broker.log(LOG).spoil(8, 10)
     shown, said = told(capsys, [*TAIL, "-n", "2"])
     assert shown == [7, 6]

@@ -139,7 +139,7 @@ async def _running(home, broker, app, shards):
 
 async def _until(holds):
     async with asyncio.timeout(PATIENT_S):
-        while not holds():  # noqa: ASYNC110 - a log in memory tells nobody
+        while not holds():  # noqa: ASYNC110 - a memory log has no notification
             await asyncio.sleep(0.01)
 
 

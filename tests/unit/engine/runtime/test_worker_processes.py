@@ -80,7 +80,7 @@ def _pid(tmp_path, slot, unlike=None):
 def _until(found, seconds=30):
     ends = time.monotonic() + seconds
     while not (answer := found()):
-        assert time.monotonic() < ends, "it never came"
+        assert time.monotonic() < ends, f"the condition is false after {seconds} s"
         time.sleep(0.02)
     return answer
 
@@ -114,7 +114,7 @@ def test_a_spare_becomes_the_worker_that_died(parent, tmp_path):
 
 @pytest.mark.parametrize("parent", ["spare"], indirect=True)
 def test_a_spare_ends_with_its_parent(parent, tmp_path):
-    """It belongs to nobody else."""
+    """No other process would end it."""
     pids = {_pid(tmp_path, slot) for slot in range(2)}
     spares = _until(lambda: {int(pid) for pid in _children(parent.pid)} - pids)
     parent.send_signal(signal.SIGTERM)
