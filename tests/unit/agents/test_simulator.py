@@ -216,7 +216,7 @@ async def test_a_hook_is_called_with_its_result(rig, status, hook):
 
 async def until(holds):
     async with asyncio.timeout(200):
-        while not holds():  # noqa: ASYNC110 - a thread tells nobody
+        while not holds():  # noqa: ASYNC110 - a thread has no notification
             await asyncio.sleep(0.01)
 
 

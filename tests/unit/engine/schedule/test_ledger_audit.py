@@ -69,7 +69,7 @@ async def test_a_cancelled_run_leaves_no_process_behind(tmp_path):
     )
     running = asyncio.create_task(output_of([sys.executable, "-c", program], os.environ))
     async with asyncio.timeout(200):
-        while not note.exists():  # noqa: ASYNC110 - another process tells nobody
+        while not note.exists():  # noqa: ASYNC110 - another process has no notification
             await asyncio.sleep(0.02)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

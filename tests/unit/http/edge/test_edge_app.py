@@ -41,7 +41,7 @@ async def _settled(http, log, count: int) -> list[tuple[bytes, bytes]]:
     import asyncio
 
     async with asyncio.timeout(200):
-        while len(log()) < count:  # noqa: ASYNC110 - a log tells nobody
+        while len(log()) < count:  # noqa: ASYNC110 - a log has no notification
             await asyncio.sleep(0.01)
     return log()
 

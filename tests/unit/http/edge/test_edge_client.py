@@ -78,7 +78,7 @@ async def test_events_arrive_in_order_and_the_refused_are_named(
         (5, "tenant_mismatch"),
     ]
     async with asyncio.timeout(200):
-        while len(log()) < 6:  # noqa: ASYNC110 - a log tells nobody
+        while len(log()) < 6:  # noqa: ASYNC110 - a log has no notification
             await asyncio.sleep(0.01)
     assert [json.loads(value)["value"] for _, value in log()] == [0, 1, 3, 4, 6, 7]
 

@@ -82,6 +82,6 @@ async def test_level_three_gives_every_client_the_same_answer(process, http, eve
     answer = await http.post("/v1/events/model.metrics", json=event())
     assert answer.status_code == 202
     async with asyncio.timeout(200):
-        while not log():  # noqa: ASYNC110 - a log tells nobody
+        while not log():  # noqa: ASYNC110 - a log has no notification
             await asyncio.sleep(0.01)
     assert [json.loads(value)["metric"] for _, value in log()] == ["x"]

@@ -60,7 +60,7 @@ class Edge:
 
     async def direct(self) -> None:
         async with asyncio.timeout(200):
-            while not self.lane.direct:  # noqa: ASYNC110 - polled: a lane tells nobody
+            while not self.lane.direct:  # noqa: ASYNC110 - a lane has no notification
                 await asyncio.sleep(0.01)
 
 

@@ -69,7 +69,7 @@ class CountedLoop(LoopShare):
 @asynccontextmanager
 async def asking(process, http, loop, quotas=None):
     """A client of the same edge with the test's loop and quotas."""
-    while not process.intake.lanes["model.metrics"].direct:  # noqa: ASYNC110 - it tells nobody
+    while not process.intake.lanes["model.metrics"].direct:  # noqa: ASYNC110 - a lane has no notification
         await asyncio.sleep(0.001)  # > before that, events go to the spool
     process.intake._loop = loop
     edge = replace(process._edge, quotas=quotas) if quotas is not None else process._edge
