@@ -21,6 +21,7 @@ from streams.core.clock import Clock
 from streams.core.errors import ShardBusy, ShardMapChanged, ShardUnavailable
 from streams.core.rows.built_in_tables import (
     MAP_HINT,
+    OFFSET_BITS,
     OFFSET_END,
     Bucket,
     FactRows,
@@ -245,6 +246,11 @@ class MemoryShards:
 
     def rows(self, table: str, shard: int | None = None) -> list[Row]:
         """As its view shows them, of all shards or one."""
+        found = self.stored(table, shard)
+        return [row for row in found if row["n"]] if table in WINDOWS else found
+
+    def stored(self, table: str, shard: int | None = None) -> list[Row]:
+        """As `rows`, with the empty ones."""
         chosen = self._servers if shard is None else [self._servers[shard]]
         return [dict(row) for server in chosen for row in shown(server.replicas, table)]
 
@@ -330,11 +336,12 @@ def _merged(table: Bucket, parts: Sequence[Row], start_s: int) -> Row:
         for code, count in zip(row["sk_k"], row["sk_n"], strict=True):
             sketch[code] += count
     mean, m2 = combined(*(np.array([row[name] for row in parts]) for name in ("n", "mean", "m2")))
-    last = max(parts, key=lambda row: (row["lt"], row["ver"]))
+    last = max(parts, key=lambda row: (row["lt"], row["inc"]))
     return {
         **{name: last[name] for name in ("tenant", "model", "metric", "lv", "lt")},
         **{name: sum(row[name] for row in parts) for name in ("n", "s1", "s2")},
-        "ver": sum(row["ver"] & OFFSET_END if table == "h1" else row["ver"] for row in parts),
+        "ver": max(row["ver"] >> OFFSET_BITS for row in parts) << OFFSET_BITS
+        | min(sum(row["n"] for row in parts), OFFSET_END),
         "w": start_s,
         "mean": mean,
         "m2": m2,

@@ -30,7 +30,7 @@ BREAKER: Final = BreakerPolicy(failures=3, window_s=60.0, open_s=10.0, successes
 _SQL = """
 SELECT toUnixTimestamp(w), sum(n), sum(s1), sumMap(sk_k, sk_n) AS sketch
 FROM m1_local FINAL
-WHERE tenant = {tenant:String} AND model = {model:String} AND metric = {metric:String}
+WHERE n > 0 AND tenant = {tenant:String} AND model = {model:String} AND metric = {metric:String}
     AND w >= toDateTime({start:UInt32}, 'UTC') AND w < toDateTime({stop:UInt32}, 'UTC')
 GROUP BY w
 ORDER BY w

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streams.core.errors import RollUpExpired
 from streams.core.rows import deviations
-from streams.core.rows.built_in_tables import OFFSET_END, Bucket
+from streams.core.rows.built_in_tables import OFFSET_BITS, OFFSET_END, Bucket
 
 DAY_S = 86_400
 WIDTH_S: dict[Bucket, int] = {"h1": 3600, "d1": DAY_S}
@@ -20,8 +20,10 @@ FROM
 (
     SELECT tenant, model, metric, {parts},
         sum(s1) AS summed, sum(s2) AS squares, min(lo) AS low, max(hi) AS high,
-        argMax(lv, (lt, ver)) AS last, max(lt) AS latest,
-        sumMap(sk_k, sk_n) AS sketch, sum({version}) AS versions
+        argMax(lv, (lt, inc)) AS last, max(lt) AS latest,
+        sumMap(sk_k, sk_n) AS sketch,
+        bitOr(bitShiftLeft(max(bitShiftRight(ver, {bits})), {bits}), least(sum(n), {largest}))
+            AS versions
     FROM {source}_local FINAL
     WHERE {recomputed}w >= toDateTime({{start:UInt32}}, 'UTC')
         AND w < toDateTime({{stop:UInt32}}, 'UTC')
@@ -30,8 +32,9 @@ FROM
 """
 """``part = inc = 0`` is the key of the recomputed row: no incarnation is 0.
 
-Its version is the sum of versions without their epochs. It rises when a row rises or is added, so
-the fuller row wins; 1440 offsets below 2**48 stay below 2**59."""
+Its version is the highest epoch or generation of its rows, then their count. It rises when a row
+rises, is added or is rebuilt, so the row of the newer state wins, however the records of a window
+are cut into incarnations."""
 SOURCE: dict[Bucket, str] = {"h1": "m1", "d1": "h1"}
 
 
@@ -47,7 +50,8 @@ def statement(table: Bucket) -> str:
         parts=deviations.PARTS_SQL,
         mean=deviations.MEAN_SQL,
         m2=deviations.M2_SQL,
-        version=f"bitAnd(ver, {OFFSET_END})" if table == "h1" else "ver",
+        bits=OFFSET_BITS,
+        largest=OFFSET_END,
     )
 
 

@@ -46,10 +46,10 @@ FROM
             {{start:UInt32}} + intDiv(toUnixTimestamp(w) - {{start:UInt32}}, {{step:UInt32}})
                 * {{step:UInt32}} AS step,
             {parts},
-            min(lo) AS low, max(hi) AS high, argMax(lv, (lt, ver)) AS last,
+            min(lo) AS low, max(hi) AS high, argMax(lv, (lt, inc)) AS last,
             quantilesExactWeightedArray({weights})(sk_k, sk_n) AS codes{inner}
         FROM {table}_local FINAL
-        WHERE tenant = {{tenant:String}} AND model = {{model:String}} AND metric = {{metric:String}}
+        WHERE n > 0 AND tenant = {{tenant:String}} AND model = {{model:String}} AND metric = {{metric:String}}
             AND w >= toDateTime({{start:UInt32}}, 'UTC') AND w < toDateTime({{stop:UInt32}}, 'UTC')
         GROUP BY step
     )
@@ -83,7 +83,7 @@ bucket."""
 _SKETCHED = {
     "outer": ", sketch.1, sketch.2, newest",
     "inner": ",\n        sumMap(sk_k, sk_n) AS sketch,"
-    "\n        max((toUnixTimestamp64Milli(lt), ver)) AS newest",
+    "\n        max((toUnixTimestamp64Milli(lt), inc)) AS newest",
 }
 _PLAIN = dict.fromkeys(_SKETCHED, "")
 

@@ -19,7 +19,7 @@ from streams.core.rows.deviations import combined
 Rows: TypeAlias = Sequence[Sequence[Any]]
 
 EXTRA: Final = 3
-"""columns at a row's end that only joining needs: codes, counts, and (time, version) of the last
+"""columns at a row's end that only joining needs: codes, counts, and (time, incarnation) of the last
 value"""
 
 

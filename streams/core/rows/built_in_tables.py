@@ -52,6 +52,14 @@ def offsets_of(versions: NDArray[np.uint64]) -> NDArray[np.int64]:
     return (versions & np.uint64(OFFSET_END)).astype(np.int64) - 1
 
 
+def rebuilt_version(generation: int, version: int) -> int:
+    """The ``ver`` of a rebuilt window row. ``version``: that of its records in its epoch.
+
+    Generations begin at `EPOCH_END`: a rebuilt row outranks every row that the engine wrote for the
+    same incarnation, and one of an earlier rebuild."""
+    return generation << OFFSET_BITS | version & OFFSET_END
+
+
 MAP_HINT = (
     "Stored rows stay where a recorded map put them: set DIA_CLICKHOUSE_SHARDS (number and order) "
     "and DIA_SHARDING to the values of a recorded map; `dia shards list` shows the maps, `dia "

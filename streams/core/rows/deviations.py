@@ -13,11 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 PARTS_SQL = (
-    """sum(n) AS total, groupArray(n) AS sizes, groupArray(mean) AS means, sum(m2) AS within"""
+    """sum(n) AS total, groupArrayIf(n, n > 0) AS sizes, groupArrayIf(mean, n > 0) AS means, """
+    """sum(m2) AS within"""
 )
-"""Aggregates of the rows to combine, for an inner SELECT; `MEAN_SQL` and `M2_SQL` read them."""
-MEAN_SQL = """means[1] + arraySum((k, m) -> k * (m - means[1]), sizes, means) / total"""
-"""The mean of all values; `M2_SQL` needs it with the alias ``joint``."""
+"""Aggregates of the rows to combine, for an inner SELECT; `MEAN_SQL` and `M2_SQL` read them. Empty
+rows (docs/protocols/rebuild.md) have no mean."""
+MEAN_SQL = (
+    """means[1] + arraySum((k, m) -> k * (m - means[1]), sizes, means) / greatest(total, 1)"""
+)
+"""The mean of all values, 0 without a value; `M2_SQL` needs it with the alias ``joint``."""
 M2_SQL = """within + arraySum((k, m) -> k * (m - joint) * (m - joint), sizes, means)"""
 """The sum of squared deviations of all values from ``joint``."""
 
@@ -37,6 +41,10 @@ def about_mean(
 def combined(
     n: NDArray[np.int64], mean: NDArray[np.float64], m2: NDArray[np.float64]
 ) -> tuple[float, float]:
-    """Mean and m2 of all values of the rows, of which there is at least one."""
+    """Mean and m2 of all values of the rows; 0 without a value."""
+    filled = n > 0
+    n, mean, m2 = n[filled], mean[filled], m2[filled]
+    if not len(n):
+        return 0.0, 0.0
     joint = float(mean[0] + np.sum(n * (mean - mean[0])) / np.sum(n))
     return joint, float(np.sum(m2) + np.sum(n * (mean - joint) ** 2))

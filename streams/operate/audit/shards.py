@@ -69,7 +69,7 @@ SELECT toString(tenant), toString(model), toString(metric), toUnixTimestamp(w) A
     bitShiftRight(inc, {bits:UInt8}) AS epoch, sum(n), sum(s1), min(lo), max(hi), sum(arraySum(sk_n)),
     groupArray((inc, ver, n))
 FROM m1_local FINAL
-WHERE part = {part:UInt32} AND w >= toDateTime({from:UInt32}, 'UTC')
+WHERE n > 0 AND part = {part:UInt32} AND w >= toDateTime({from:UInt32}, 'UTC')
     AND w < toDateTime({to:UInt32}, 'UTC')
 GROUP BY tenant, model, metric, w, epoch
 """

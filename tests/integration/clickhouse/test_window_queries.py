@@ -149,7 +149,7 @@ async def test_roll_ups_equal_the_sum_of_their_minutes(
     await shards.close()
     sql = (
         "SELECT tenant, toStartOfDay(w), sum(n), sum(s1), sum(s2), min(lo), max(hi), "
-        "argMax(lv, (lt, ver)), sumMap(sk_k, sk_n) FROM {table} "
+        "argMax(lv, (lt, inc)), sumMap(sk_k, sk_n) FROM {table} "
         "WHERE startsWith(tenant, 'rolled-') GROUP BY ALL ORDER BY ALL"
     )
     _, minutes = servers[0].replica.query(sql.format(table="m1"))

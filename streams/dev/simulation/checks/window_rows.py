@@ -104,7 +104,7 @@ def _wrong(rows: Sequence[Row], events: Sequence[AppliedEvent]) -> dict[str, tup
     n, total = len(values), math.fsum(values)
     mean = total / n
     m2 = math.fsum((value - mean) ** 2 for value in values)
-    last = max(rows, key=lambda row: (row["lt"], row["ver"]))
+    last = max(rows, key=lambda row: (row["lt"], row["inc"]))
     found_mean = math.fsum(row["n"] * row["mean"] for row in rows) / n
     between = (row["n"] * (row["mean"] - found_mean) ** 2 for row in rows)
     size = 1 + math.fsum(map(abs, values))
