@@ -47,6 +47,7 @@ GROUPS: tuple[str, ...] = (
     "replay.replay",
     "shed",
     "audit",
+    "rebuild",
     "config",
     "shards",
     "backup",
@@ -61,7 +62,7 @@ class _Root(CommandGroup):
         "Send and read": ("produce", "query", "edge", "console"),
         "Run": ("worker", "run", "topics", "migrate", "shards", "schemas", "config"),
         "Watch": ("status", "trace", "audit", "explain"),
-        "Repair": ("dlq", "replay", "shed", "tables", "backup", "cache", "policy"),
+        "Repair": ("dlq", "replay", "shed", "rebuild", "tables", "backup", "cache", "policy"),
         "Prove": ("simulate", "bench"),
     }
 

@@ -33,7 +33,7 @@ DiaError
  +- CommandError                   end a command with its exit code
      +- UsageError 2, UnsupportedByDia 2, PartialResult 3, DependencyUnreachable 4, RefusedBySafety 5,
      |  NotFoundThere 6, BackupFailed
-         +- AddressUnavailable 4, SpoolCorrupt 5, AnotherPlan 5
+         +- AddressUnavailable 4, SpoolCorrupt 5, AnotherPlan 5, RebuildRefused 5
 
 ``code`` is stable and low-cardinality: it is a metric label and the DLQ header
 ``dia.dlq.error_code``. Messages name what, why, and the next command.
@@ -471,6 +471,13 @@ class AddressUnavailable(DependencyUnreachable):
 class RefusedBySafety(CommandError):
     code = "refused_by_safety"
     exit_code = 5
+
+
+class RebuildRefused(RefusedBySafety):
+    """The log, the ledger or a dead letter does not say for certain what the rows of a range were.
+    The message names the partition and the offset or the epoch."""
+
+    code = "rebuild_refused"
 
 
 class NotFoundThere(CommandError):

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from random import Random
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, Self
 
 from agents.app import app
 from streams.connect.broker.memory.admin import MemoryAdmin
@@ -216,8 +216,14 @@ class WatchedShards(MemoryShards):
         self.refused: list[tuple[str, Row]] = []
         """table and row, in the order of the inserts"""
 
-    def watch(self, watcher: Watcher) -> None:
+    def watch(self, watcher: Watcher | None) -> None:
         self._watcher = watcher
+
+    def unwatched(self) -> Self:
+        """As `view`, for a process whose rows are not of one commit."""
+        seen = self.view()
+        seen.watch(None)
+        return seen
 
     async def insert(self, shard: int, chunks: Sequence[Rows]) -> None:
         if self._watcher is not None:

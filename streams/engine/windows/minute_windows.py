@@ -12,7 +12,7 @@ All operations are single-threaded and work on batches.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -324,6 +324,16 @@ class MinuteWindows:
         """
         budget = self._policy.emit_rows_max if early else 0
         return self._queues.take(self.names, room, budget, spared)
+
+    def snapshot(self) -> Iterator[tuple[NDArray[np.int64], WindowRows]]:
+        """Every live state, as of the last `delta` or `load`, as a row of m1, grouped by shard: the
+        series key of each row, and the rows."""
+        c = self._columns
+        live = c.live()
+        live = live[np.argsort(c.serial[live])]
+        for shard in np.unique(c.shard[live]).tolist():
+            slots = live[c.shard[live] == shard]
+            yield c.key[slots], self._queues.snapshot(self.names, shard, slots, "m1")
 
     def oldest_unshown_ms(self) -> int:
         return self._columns.oldest_unshown_ms()

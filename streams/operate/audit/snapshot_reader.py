@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streams.connect.broker.log_range import behind, decided_end, read_some
 from streams.core.clock import Clock
@@ -46,6 +46,19 @@ class SnapshotReader:
 
     async def books(self, agent: Agent) -> AuditSnapshot:
         """Raises `UnknownTopic`."""
+        books = await self.facts(agent)
+        rows, expired, stale, refused = None, 0, [], books.refused
+        if MINUTE_WINDOWS in agent.tables:
+            kept_s = self.kept_s()
+            rows = await self._shards.events(kept_s)
+            for key, n in refused.events().items():
+                rows[key] = rows.get(key, 0) + n
+            expired = await self._shards.expired_events(kept_s)
+            stale = await self._shards.stale(kept_s, self._over_s())
+        return replace(books, rows=rows, expired_events=expired, stale=tuple(stale))
+
+    async def facts(self, agent: Agent) -> AuditSnapshot:
+        """Without what the window rows say. Raises `UnknownTopic`."""
         source, group = agent.source, agent.group
         topics = await self._admin.describe_topics()
         if source.name not in topics:
@@ -56,23 +69,15 @@ class SnapshotReader:
         partitions = [await self._partition(agent, number, ledger, shed) for number in numbers]
         tables = frozenset(one.name for one in windows_of(agent))
         dead, refused = await self._dead(source, group, numbers, RefusedRows(tables))
-        rows, expired, stale = None, 0, []
-        if MINUTE_WINDOWS in agent.tables:
-            kept_s = self.kept_s()
-            rows = await self._shards.events(kept_s)
-            for key, n in refused.events().items():
-                rows[key] = rows.get(key, 0) + n
-            expired = await self._shards.expired_events(kept_s)
-            stale = await self._shards.stale(kept_s, self._over_s())
         return AuditSnapshot(
             group=group,
             topic=source.name,
             partitions=tuple(partitions),
             dead=dead,
             refused=refused,
-            rows=rows,
-            expired_events=expired,
-            stale=tuple(stale),
+            rows=None,
+            expired_events=0,
+            stale=(),
         )
 
     def _over_s(self) -> int:

@@ -47,16 +47,19 @@ class Survey:
 
 
 async def survey(
-    reader: LogReader, changelog: TopicPartition, wanted: AbstractSet[bytes] = frozenset()
+    reader: LogReader,
+    changelog: TopicPartition,
+    wanted: AbstractSet[bytes] = frozenset(),
+    table: bytes = b"",
 ) -> Survey:
     """Read ``changelog`` from its start to its last stable offset. ``wanted``: entries to return
-    besides the outbox.
+    besides the outbox, and those of the table with the prefix ``table``.
 
     Raises `UnknownFormat` for commits of a newer version, and errors of the reader.
     """
     begin = await reader.beginning_offset(changelog)
     end = await reader.last_stable_offset(changelog)
-    walk = _Walk(changelog, wanted)
+    walk = _Walk(changelog, wanted, table)
     offset = begin
     while offset < end:
         try:
@@ -74,6 +77,7 @@ async def survey(
 class _Walk:
     changelog: TopicPartition
     wanted: AbstractSet[bytes]
+    table: bytes
     last: Link | None = None
     written_ms: int = 0
     reset_offset: int | None = None
@@ -142,7 +146,7 @@ class _Walk:
             self._live[key] = size
             if key.startswith(OUTBOX.prefix):
                 self._owed[key] = value
-            elif key in self.wanted:
+            elif key in self.wanted or (self.table and key.startswith(self.table)):
                 self._wanted[key] = value
         self.last, self.written_ms = link, written_ms
         self._parts, self._expected = [], 0

@@ -1,0 +1,336 @@
+"""Which stored rows differ from the log, and the rows that replace them.
+
+Each replacement has the key of the row that it replaces and a higher ``ver``, or a key of its own:
+the incarnation that begins with the first record that no row holds. The rows of a window hold
+different records, and all that change are in one insert. So a reader counts each record once before
+an insert and once after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.connect.sinks.rollup import WIDTH_S
+from streams.core.rows.built_in_tables import (
+    OFFSET_BITS,
+    WindowRows,
+    epoch_of,
+    offsets_of,
+    rebuilt_version,
+    version_of,
+)
+from streams.engine.windows.names import SeriesNames, joined, local_dictionary, split
+from streams.operate.audit.refused import RefusedRow
+from streams.operate.rebuild.incarnations import ENDLESS, Incarnations
+from streams.operate.rebuild.refold import EpochLog, FoldedPiece
+from streams.operate.rebuild.standing import PartitionStanding
+from streams.operate.rebuild.stored_rows import StaleBucket, StoredRows
+
+_NOT_STORED: Final = -1
+_LIVE: Final = -2
+_TOLERANCE: Final = 1e-9
+_TINY: Final = 1e-12
+_HOUR_S: Final = WIDTH_S["h1"]
+_DAY_S: Final = WIDTH_S["d1"]
+_COLUMNS: Final = ("w", "inc", "n", "s1", "s2", "mean", "m2", "lo", "hi", "lv", "lt", "ver")
+_EMPTY: Final = {"lo": np.inf, "hi": -np.inf}
+
+
+@dataclass(slots=True)
+class KnownRows:
+    """The incarnations of one partition and epoch that are stored, refused or live.
+
+    ``stored[i]`` is the place of known row i in the stored rows, `_NOT_STORED` for a refused row,
+    `_LIVE` for a live one."""
+
+    incarnations: Incarnations
+    stored: NDArray[np.int64]
+
+
+def known_rows(
+    names: SeriesNames,
+    log: EpochLog,
+    standing: PartitionStanding,
+    rows: StoredRows,
+    refused: Iterable[RefusedRow],
+) -> KnownRows:
+    """Stored rows of other epochs, of live incarnations, and of records behind the log's end are
+    left out: they are not the rebuild's."""
+    live = standing.live_incarnations
+    inc = rows.inc
+    ours = (inc >> np.uint64(OFFSET_BITS)).astype(np.int64) == log.epoch
+    ours &= ~np.isin(inc, live) & (offsets_of(inc) < log.stop)
+    at = np.flatnonzero(ours)
+    parts = [_part(names, rows.tenants, rows.models, rows.metrics, rows.w, inc, rows.ver, at)]
+    places = [at]
+    for part in standing.live if log.epoch == standing.link.epoch else ():
+        columns = (
+            [part.tenants[i] for i in part.tenant_code],
+            [part.models[i] for i in part.model_code],
+            [part.metrics[i] for i in part.metric_code],
+        )
+        every = np.arange(len(part))
+        keys, minutes, first, _ = _part(names, *columns, part.w, part.inc, part.ver, every)
+        parts.append((keys, minutes, first, np.full(len(part), ENDLESS)))
+        places.append(np.full(len(part), _LIVE))
+    held = set(inc.tolist()) | set(live.tolist())
+    for row in refused:
+        if epoch_of(row.inc) == log.epoch and row.inc not in held:
+            its = (
+                np.array([row.inc], np.uint64),
+                np.array([row.ver], np.uint64),
+                np.zeros(1, np.int64),
+            )
+            w = np.array([row.w])
+            parts.append(_part(names, [row.tenant], [row.model], [row.metric], w, *its))
+            places.append(np.array([_NOT_STORED]))
+    keys, minutes, first, last = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    incarnations = Incarnations(keys, minutes, first, last)
+    return KnownRows(incarnations, np.concatenate(places)[incarnations.order])
+
+
+def _part(
+    names: SeriesNames,
+    tenants: Sequence[str],
+    models: Sequence[str],
+    metrics: Sequence[str],
+    w: NDArray[Any],
+    inc: NDArray[np.uint64],
+    ver: NDArray[np.uint64],
+    at: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Series key, minute, first and last offset of the rows ``at``."""
+    chosen = at.tolist()
+    keys = names.keys(*([column[i] for i in chosen] for column in (tenants, models, metrics)))
+    minutes = w[at].astype(np.int64) // 60
+    return keys, minutes, offsets_of(inc[at]), offsets_of(ver[at])
+
+
+@dataclass(slots=True)
+class Replacement:
+    """Rows to write, of one partition and epoch."""
+
+    part: int
+    names: SeriesNames
+    right: int = 0
+    """stored rows that are as the log says"""
+    changed: int = 0
+    lost: int = 0
+    """rows that no shard had"""
+    emptied: int = 0
+    """rows of which the log has no record"""
+    touched: int = 0
+    """right rows that are written again, so that their hour or day is recomputed"""
+    columns: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return self.changed + self.lost + self.emptied + self.touched
+
+    def batches(self, rows_max: int) -> Iterator[WindowRows]:
+        """Inserts of one shard and UTC day each, with at most ``rows_max`` rows, or those of one
+        window."""
+        c = self.columns
+        if not c:
+            return
+        day = c["w"].astype(np.int64) // _DAY_S
+        order = np.lexsort((c["key"], c["w"], day, c["shard"]))
+        window = np.stack([c["shard"], day, c["w"].astype(np.int64), c["key"]], axis=1)[order]
+        starts = np.flatnonzero(np.r_[True, (window[1:] != window[:-1]).any(axis=1)])
+        fence = window[:, :2]
+        begin = 0
+        for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(order)], strict=True):
+            if start > begin and (end - begin > rows_max or (fence[start] != fence[begin]).any()):
+                yield self._rows(order[begin:start])
+                begin = start
+        yield self._rows(order[begin:])
+
+    def _rows(self, at: NDArray[np.int64]) -> WindowRows:
+        c = self.columns
+        tenant, model, metric = split(c["key"][at])
+        tenants, tenant_code = local_dictionary(tenant, self.names.tenants.names)
+        models, model_code = local_dictionary(model, self.names.models.names)
+        metrics, metric_code = local_dictionary(metric, self.names.metrics.names)
+        sizes = c["size"][at]
+        bounds = np.r_[0, np.cumsum(sizes)]
+        codes = np.repeat(c["begin"][at] - bounds[:-1], sizes) + np.arange(int(bounds[-1]))
+        return WindowRows(
+            table="m1",
+            shard=int(c["shard"][at[0]]),
+            part=self.part,
+            tenants=tenants,
+            models=models,
+            metrics=metrics,
+            tenant_code=tenant_code,
+            model_code=model_code,
+            metric_code=metric_code,
+            sk_off=bounds.astype(np.int32),
+            sk_k=c["sk_k"][codes],
+            sk_n=c["sk_n"][codes],
+            **{name: c[name][at] for name in _COLUMNS},
+        )
+
+
+def replacement(
+    names: SeriesNames,
+    log: EpochLog,
+    known: KnownRows,
+    stored: StoredRows,
+    pieces: Sequence[FoldedPiece],
+    stale: Iterable[StaleBucket],
+    generation: int,
+) -> Replacement:
+    """What has to be written so that the stored rows are those of ``pieces``."""
+    result = Replacement(log.tp.partition, names)
+    folded = _gathered(pieces)
+    place = known.incarnations.place(
+        folded["key"], folded["w"].astype(np.int64) // 60, offsets_of(folded["inc"])
+    )
+    covered = place.number % 2 == 0
+    stands_for = np.full(len(covered), _NOT_STORED)
+    stands_for[covered] = known.stored[place.row[covered]]
+    foreign = covered & (stands_for == _LIVE)
+    there = stands_for >= 0
+    wrong = np.zeros(len(covered), np.bool_)
+    wrong[there] = _differs(folded, np.flatnonzero(there), stored, stands_for[there])
+    known_inc = version_of(log.epoch, 0) + known.incarnations.first + 1
+    folded["inc"][covered] = known_inc[place.row[covered]].astype(np.uint64)
+    folded["shard"][there] = stored.shard[stands_for[there]]
+    lost = ~there & ~foreign
+    right = there & ~wrong
+    touched = _touched(names, folded, right, wrong | lost, stale)
+    written = np.flatnonzero(wrong | lost | touched)
+    matched = np.zeros(len(stored), np.bool_)
+    matched[stands_for[there]] = True
+    ours = known.stored[known.stored >= 0]
+    excess = ours[~matched[ours] & (stored.n[ours] > 0)]
+    result.right = int((right & ~touched).sum())
+    result.changed, result.lost = int(wrong.sum()), int(lost.sum())
+    result.emptied, result.touched = len(excess), int(touched.sum())
+    if len(result):
+        rows = {
+            name: folded[name][written] for name in (*_COLUMNS, "key", "shard", "begin", "size")
+        }
+        empty = _empty(names, stored, excess)
+        c = {name: np.concatenate([rows[name], empty[name]]) for name in rows}
+        c["ver"] = np.array(
+            [rebuilt_version(generation, int(ver)) for ver in c["ver"].tolist()], np.uint64
+        )
+        result.columns = {**c, "sk_k": folded["sk_k"], "sk_n": folded["sk_n"]}
+    return result
+
+
+def _gathered(pieces: Sequence[FoldedPiece]) -> dict[str, NDArray[Any]]:
+    """The columns of all pieces, with ``key``, ``shard``, and where the sketch of each row begins
+    in ``sk_k`` and how many codes it has."""
+    rows = [piece.rows for piece in pieces]
+    shifts = np.cumsum([0, *(len(one.sk_k) for one in rows)])
+    columns: dict[str, list[NDArray[Any]]] = {
+        name: [getattr(one, name) for one in rows] for name in (*_COLUMNS, "sk_k", "sk_n")
+    }
+    columns["key"] = [piece.keys for piece in pieces]
+    columns["shard"] = [np.full(len(one), one.shard, np.int64) for one in rows]
+    columns["begin"] = [
+        one.sk_off[:-1].astype(np.int64) + shift for one, shift in zip(rows, shifts, strict=False)
+    ]
+    columns["size"] = [np.diff(one.sk_off).astype(np.int64) for one in rows]
+    return {name: np.concatenate([_NONE[name], *parts]) for name, parts in columns.items()}
+
+
+_NONE: Final[dict[str, NDArray[Any]]] = {
+    **{name: np.zeros(0, np.float64) for name in ("s1", "s2", "mean", "m2", "lo", "hi", "lv")},
+    **{name: np.zeros(0, np.uint64) for name in ("inc", "n", "ver")},
+    **{name: np.zeros(0, np.int64) for name in ("lt", "key", "shard", "begin", "size")},
+    "w": np.zeros(0, np.uint32),
+    "sk_k": np.zeros(0, np.int16),
+    "sk_n": np.zeros(0, np.uint32),
+}
+
+
+def _differs(
+    folded: dict[str, NDArray[Any]],
+    rows: NDArray[np.int64],
+    stored: StoredRows,
+    at: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """Whether the folded row differs from the stored one beyond the rounding of sums."""
+    f = {name: folded[name][rows] for name in (*_COLUMNS, "begin", "size")}
+    large = np.maximum(np.abs(f["lo"]), np.abs(f["hi"]))
+    n = f["n"].astype(np.float64)
+    weights = np.r_[0, np.cumsum(folded["sk_k"].astype(np.int64) * folded["sk_n"])]
+    counts = np.r_[0, np.cumsum(folded["sk_n"].astype(np.int64))]
+    end = f["begin"] + f["size"]
+    same = f["n"].astype(np.int64) == stored.n[at]
+    same &= offsets_of(f["ver"]) == offsets_of(stored.ver[at])
+    same &= np.abs(f["s1"] - stored.s1[at]) <= _TOLERANCE * n * large
+    same &= np.abs(f["mean"] - stored.mean[at]) <= _TOLERANCE * large
+    same &= np.abs(f["m2"] - stored.m2[at]) <= _TOLERANCE * f["m2"] + _TINY * n * large * large
+    for name in ("lo", "hi", "lv", "lt"):
+        same &= f[name] == getattr(stored, name)[at]
+    same &= f["size"] == stored.codes[at]
+    same &= weights[end] - weights[f["begin"]] == stored.weight[at]
+    same &= counts[end] - counts[f["begin"]] == stored.sketched[at]
+    differs: NDArray[np.bool_] = ~same
+    return differs
+
+
+def _touched(
+    names: SeriesNames,
+    folded: dict[str, NDArray[Any]],
+    right: NDArray[np.bool_],
+    written: NDArray[np.bool_],
+    stale: Iterable[StaleBucket],
+) -> NDArray[np.bool_]:
+    """One right row of each stale hour and day of which no row is written: a higher generation
+    makes their recomputed row win."""
+    chosen = np.zeros(len(right), np.bool_)
+    by_table: dict[int, list[tuple[int, int]]] = {_HOUR_S: [], _DAY_S: []}
+    for bucket in stale:
+        dictionaries = (names.tenants, names.models, names.metrics)
+        codes = [one.code.get(name) for one, name in zip(dictionaries, bucket[:3], strict=True)]
+        if None not in codes:
+            tenant, model, metric = (np.array([code], np.int64) for code in codes)
+            width_s = WIDTH_S[bucket.table]
+            by_table[width_s].append((int(joined(tenant, model, metric)[0]), bucket.start_s))
+    for width_s, places in by_table.items():
+        if not places:
+            continue
+        keys, starts = (np.array(column, np.int64) for column in zip(*places, strict=True))
+        series = np.unique(keys)
+        wanted = _bucket(series, keys, starts, width_s)
+        its = _bucket(series, folded["key"], folded["w"].astype(np.int64), width_s)
+        done = its[written | chosen]
+        open_ = np.flatnonzero(right & np.isin(its, wanted) & ~np.isin(its, done))
+        _, first = np.unique(its[open_], return_index=True)
+        chosen[open_[first]] = True
+    return chosen
+
+
+def _bucket(
+    series: NDArray[np.int64], keys: NDArray[np.int64], w: NDArray[np.int64], width_s: int
+) -> NDArray[np.int64]:
+    """A number for each hour or day of a series; -1 for another series."""
+    at = np.minimum(np.searchsorted(series, keys), len(series) - 1)
+    found: NDArray[np.int64] = np.where(series[at] == keys, at << 32 | w // width_s, -1)
+    return found
+
+
+def _empty(
+    names: SeriesNames, stored: StoredRows, at: NDArray[np.int64]
+) -> dict[str, NDArray[Any]]:
+    """Rows without a value, for the keys of the stored rows ``at``."""
+    columns = {
+        name: np.full(len(at), _EMPTY.get(name, 0), kind.dtype) for name, kind in _NONE.items()
+    }
+    chosen = at.tolist()
+    columns["key"] = names.keys(
+        *([column[i] for i in chosen] for column in (stored.tenants, stored.models, stored.metrics))
+    )
+    columns["w"] = stored.w[at].astype(np.uint32)
+    columns["inc"], columns["ver"] = stored.inc[at], stored.ver[at]
+    columns["shard"] = stored.shard[at]
+    return columns

@@ -1,0 +1,196 @@
+"""The rows of minute windows that the shards hold, and what differs from them in hours and days."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.connect.sinks.clickhouse import reading_groups, require_shards
+from streams.connect.sinks.rollup import DAY_S, WIDTH_S
+from streams.core.rows.built_in_tables import OFFSET_BITS, Bucket
+from streams.core.settings import Settings
+from streams.operate import shard_answers
+
+_ROWS = """
+SELECT toString(tenant), toString(model), toString(metric), toUnixTimestamp(w), inc, ver, n, s1,
+    mean, m2, lo, hi, lv, toUnixTimestamp64Milli(lt), length(sk_k),
+    arraySum((code, count) -> toInt64(code) * toInt64(count), sk_k, sk_n), arraySum(sk_n)
+FROM m1_local FINAL
+WHERE part = {part:UInt32} AND w >= toDateTime({from:UInt32}, 'UTC')
+    AND w < toDateTime({to:UInt32}, 'UTC') AND ({tenant:String} = '' OR tenant = {tenant:String})
+"""
+_GENERATION = """
+SELECT max(bitShiftRight(ver, {bits:UInt8})) FROM
+(
+    SELECT ver FROM m1_local WHERE toDate(w) BETWEEN {first:Date} AND {last:Date}
+    UNION ALL
+    SELECT ver FROM h1_local WHERE toDate(w) BETWEEN {first:Date} AND {last:Date}
+    UNION ALL
+    SELECT ver FROM d1_local WHERE toDate(w) BETWEEN {first:Date} AND {last:Date}
+)
+"""
+_OWN = """
+SELECT count() FROM h1_local FINAL
+WHERE inc != 0 AND w >= toDateTime({from:UInt32}, 'UTC') AND w < toDateTime({to:UInt32}, 'UTC')
+"""
+_STALE = """
+SELECT toString(tenant), toString(model), toString(metric), toUnixTimestamp(b),
+    counted = 0 AND rows = 0
+FROM
+(
+    SELECT tenant, model, metric, {start}(w) AS b, sum(n) AS counted, sum(s1) AS summed,
+        count() AS rows, sqrt(sum(n) * sum(s2)) AS magnitude, min(lo) AS low, max(hi) AS high
+    FROM m1_local FINAL
+    WHERE w >= toDateTime({{from:UInt32}}, 'UTC') AND w < toDateTime({{to:UInt32}}, 'UTC')
+    GROUP BY tenant, model, metric, b
+) AS minutes
+FULL JOIN
+(
+    SELECT tenant, model, metric, toDateTime(w, 'UTC') AS b, n AS n_stored, s1 AS s1_stored,
+        lo AS lo_stored, hi AS hi_stored
+    FROM {table}_local FINAL
+    WHERE inc = 0 AND w >= toDateTime({{from:UInt32}}, 'UTC') AND w < toDateTime({{to:UInt32}}, 'UTC')
+) AS stored USING (tenant, model, metric, b)
+WHERE ({{tenant:String}} = '' OR tenant = {{tenant:String}})
+    AND (counted != n_stored OR NOT (abs(summed - s1_stored) <= 1e-9 * magnitude)
+        OR counted > 0 AND (low != lo_stored OR high != hi_stored))
+"""
+_STARTS: Final[Mapping[Bucket, str]] = {"h1": "toStartOfHour", "d1": "toStartOfDay"}
+
+
+class StaleBucket(NamedTuple):
+    """An hour or day of a series that is not the sum of its minutes. ``orphan``: it has none."""
+
+    tenant: str
+    model: str
+    metric: str
+    table: Bucket
+    start_s: int
+    orphan: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRows:
+    """Parallel columns. Of a sketch: the number of codes, the sum of counts, and the sum of codes
+    times counts."""
+
+    tenants: Sequence[str]
+    models: Sequence[str]
+    metrics: Sequence[str]
+    w: NDArray[np.int64]
+    inc: NDArray[np.uint64]
+    ver: NDArray[np.uint64]
+    n: NDArray[np.int64]
+    s1: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    m2: NDArray[np.float64]
+    lo: NDArray[np.float64]
+    hi: NDArray[np.float64]
+    lv: NDArray[np.float64]
+    lt: NDArray[np.int64]
+    codes: NDArray[np.int64]
+    weight: NDArray[np.int64]
+    sketched: NDArray[np.int64]
+    shard: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.inc)
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[Any]], shards: Sequence[int]) -> StoredRows:
+        """``rows`` in the order of the statement; ``shards``: of each."""
+        columns = [*zip(*rows, strict=True)] if rows else [()] * 17
+        tenants, models, metrics, w, inc, ver, n, *rest = columns
+        s1, mean, m2, lo, hi, lv, lt, codes, weight, sketched = rest
+        return cls(
+            tenants=[*map(str, tenants)],
+            models=[*map(str, models)],
+            metrics=[*map(str, metrics)],
+            w=np.array(w, np.int64),
+            inc=np.array(inc, np.uint64),
+            ver=np.array(ver, np.uint64),
+            n=np.array(n, np.int64),
+            s1=np.array(s1, np.float64),
+            mean=np.array(mean, np.float64),
+            m2=np.array(m2, np.float64),
+            lo=np.array(lo, np.float64),
+            hi=np.array(hi, np.float64),
+            lv=np.array(lv, np.float64),
+            lt=np.array(lt, np.int64),
+            codes=np.array(codes, np.int64),
+            weight=np.array(weight, np.int64),
+            sketched=np.array(sketched, np.int64),
+            shard=np.array(shards, np.int64),
+        )
+
+
+class WindowStore(Protocol):
+    """Reads the shards. ``tenant`` "": of all. Ranges are [``from_s``, ``to_s``), seconds.
+
+    Raises `DependencyUnreachable` unless each shard has a replica with all acknowledged rows."""
+
+    async def generation(self, from_s: int, to_s: int) -> int:
+        """The highest epoch or generation of a row of these days, in any table of windows."""
+        ...
+
+    async def own_rows(self, from_s: int, to_s: int) -> int:
+        """Rows of windows that were too old for m1 when they opened."""
+        ...
+
+    async def rows(self, part: int, from_s: int, to_s: int, tenant: str) -> StoredRows: ...
+
+    async def stale(
+        self, table: Bucket, from_s: int, to_s: int, tenant: str
+    ) -> list[StaleBucket]: ...
+
+
+class ClickHouseWindows:
+    """`WindowStore` of real shards."""
+
+    def __init__(self, settings: Settings) -> None:
+        require_shards(settings)
+        self._shards = reading_groups(settings, stale=False)
+
+    def close(self) -> None:
+        for group in self._shards:
+            group.close()
+
+    async def generation(self, from_s: int, to_s: int) -> int:
+        days = {"first": _day(from_s), "last": _day(to_s - 1), "bits": OFFSET_BITS}
+        return max(int(rows[0][0]) for rows in await self._all(_GENERATION, days))
+
+    async def own_rows(self, from_s: int, to_s: int) -> int:
+        return sum(int(rows[0][0]) for rows in await self._all(_OWN, {"from": from_s, "to": to_s}))
+
+    async def rows(self, part: int, from_s: int, to_s: int, tenant: str) -> StoredRows:
+        chosen = {"part": part, "from": from_s, "to": to_s, "tenant": tenant}
+        answers = await self._all(_ROWS, chosen)
+        shards = [shard for shard, rows in enumerate(answers) for _ in rows]
+        return StoredRows.of([row for rows in answers for row in rows], shards)
+
+    async def stale(self, table: Bucket, from_s: int, to_s: int, tenant: str) -> list[StaleBucket]:
+        width_s = WIDTH_S[table]
+        bounds = {
+            "from": from_s // width_s * width_s,
+            "to": -(-to_s // width_s) * width_s,
+            "tenant": tenant,
+        }
+        sql = _STALE.format(table=table, start=_STARTS[table])
+        return [
+            StaleBucket(
+                str(names[0]), str(names[1]), str(names[2]), table, int(start), bool(orphan)
+            )
+            for rows in await self._all(sql, bounds)
+            for *names, start, orphan in rows
+        ]
+
+    async def _all(self, sql: str, parameters: Mapping[str, Any]) -> list[shard_answers.Rows]:
+        return await shard_answers.answers(self._shards, sql, parameters, "rebuild")
+
+
+def _day(moment_s: int) -> str:
+    return str(np.datetime64(moment_s // DAY_S, "D"))
