@@ -1,8 +1,8 @@
 """Random histories of the whole engine, none of which may lose or double a record.
 
 A failing seed is printed with the command that replays it. TEST_SEEDS sets how many run, a fifth of
-them of jobs, and as many of single events and of added shards; `make test-faults SEEDS=N` runs
-more of the same, and N others.
+them of jobs, and as many of single events and of added shards, a tenth of rebuilt rows; `make
+test-faults SEEDS=N` runs more of the same, and N others.
 """
 
 from __future__ import annotations
@@ -47,6 +47,13 @@ def test_every_history_is_exact(pool):
 def test_every_history_with_added_shards_is_exact(pool):
     """Two shards are added around midnight, and each worker learns of them by itself."""
     failures = [str(failure) for failure in try_seeds(pool, range(SEEDS // 5), "growth")]
+    assert not failures, "\n".join(failures)
+
+
+@pytest.mark.timeout(600 + 3 * SEEDS)
+def test_every_history_with_rebuilt_rows_is_exact(pool):
+    """Shards lose and spoil rows of finished windows; rebuilds run, twice at once, and are killed."""
+    failures = [str(failure) for failure in try_seeds(pool, range(SEEDS // 10), "rebuilt")]
     assert not failures, "\n".join(failures)
 
 

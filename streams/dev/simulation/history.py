@@ -22,6 +22,7 @@ from streams.dev.simulation.faults.sources import Loss, Sources, check_spoilt
 from streams.dev.simulation.faults.weather import Weather, refuse_some_windows
 from streams.dev.simulation.inputs.producers import Producers
 from streams.dev.simulation.loop import VirtualLoop, run
+from streams.dev.simulation.operators.rebuilds import Rebuilds
 from streams.dev.simulation.operators.replays import Replays
 from streams.dev.simulation.operators.sheds import Sheds, check_sheds
 from streams.dev.simulation.world import Difference, Process, World
@@ -104,6 +105,8 @@ class Story:
     """share of runs in which shards are added around midnight"""
     replicated_share: float = 0.0
     """share of runs with replicated shards, which lag and die"""
+    rebuilt_share: float = 0.0
+    """share of runs in which rows of finished windows are lost and rebuilt"""
 
 
 def simulate(seed: int, story: Story) -> World:
@@ -137,6 +140,7 @@ def simulate(seed: int, story: Story) -> World:
         shard_rng,
         random.Random(f"quiet {seed}"),
         random.Random(f"leaders {seed}"),
+        random.Random(f"rebuilds {seed}"),
     )
     growth = ShardGrowth(world, growth_rng, STEPS - QUIET_STEPS) if grows else None
     run(loop, _history(world, story, dice, growth))
@@ -156,6 +160,7 @@ class _Dice(NamedTuple):
     shards: random.Random
     quiet: random.Random
     leaders: random.Random
+    rebuilds: random.Random
 
 
 async def _history(world: World, story: Story, dice: _Dice, growth: ShardGrowth | None) -> None:
@@ -165,12 +170,13 @@ async def _history(world: World, story: Story, dice: _Dice, growth: ShardGrowth 
     sheds = Sheds(world, dice.sheds, story.source, story.group, share=story.shed_share)
     sources = Sources(world, dice.source, story.group, sheds, share=story.source_share)
     loss = Loss(world, dice.source, story.source.name, share=story.loss_share)
+    rebuilds = Rebuilds(world, dice.rebuilds, share=story.rebuilt_share)
     producers = story.producers(world, rng)
     weather = Weather(world, rng, story.source, story.group)
     clocks = Clocks(world, dice.clocks)
     shard_weather = ShardWeather(world, dice.shards, growth)
     steps = _quiet_steps(dice.quiet, story.quiet_share)
-    pauses = _Pauses(world, story, witness, sources, loss, weather, shard_weather, steps)
+    pauses = _Pauses(world, story, witness, sources, loss, weather, shard_weather, rebuilds, steps)
     await world.create_topics()
     weather.start_one()
     for step in range(STEPS):
@@ -180,6 +186,7 @@ async def _history(world: World, story: Story, dice: _Dice, growth: ShardGrowth 
         if replays is not None and dice.replays.random() < 0.3:
             await replays.strike()
         await sheds.strike()
+        await rebuilds.strike()
         await sources.strike(producers)
         clocks.strike()
         await shard_weather.strike(step)
@@ -207,13 +214,20 @@ async def _history(world: World, story: Story, dice: _Dice, growth: ShardGrowth 
     if loss.happened:
         loss.check(witness)
         return
+    await rebuilds.heal()
+    _compare(world, story, witness, sheds, replays)
+    if dice.broker.random() < 0.3:
+        await check_lost_tail(world, story.source, story.group, dice.broker)
+
+
+def _compare(
+    world: World, story: Story, witness: Witness, sheds: Sheds, replays: Replays | None
+) -> None:
     story.check(world, witness, over=True)
     check_sheds(world, sheds)
     check_spoilt(world, story.source.name)
     if replays is not None:
         check_replays(world)
-    if dice.broker.random() < 0.3:
-        await check_lost_tail(world, story.source, story.group, dice.broker)
 
 
 def _quiet_steps(rng: random.Random, share: float) -> frozenset[int]:
@@ -233,6 +247,7 @@ class _Pauses:
     loss: Loss
     weather: Weather
     shard_weather: ShardWeather
+    rebuilds: Rebuilds
     steps: frozenset[int]
     """those followed by a pause of the faults"""
 
@@ -256,6 +271,7 @@ class _Pauses:
             return
         if await quiet_moment(self.world, self.story.source, self.sources, processes):
             self.witness.look()
+            await self.rebuilds.heal()
             try:
                 self.story.check(self.world, self.witness, over=False)
             except Difference as error:
