@@ -5,34 +5,29 @@ DiaError
  |   +- InvalidJson, InvalidUtf8, EmptyValue, MissingField, WrongType, OutOfRange, NonFinite,
  |   |  KeyMismatch, KeyMisplaced, TooLarge, TimestampInFuture, TimestampTooOld, UnknownSchemaVersion,
  |   |  IdempotencyConflict, TenantOverQuota, UnknownTable, RowUnfit, AgentTimeout, ValueRefused,
- |   |  WindowClosed, InvalidMessagePack, CodecFailed, InvalidFrame, UnknownSchemaId,
- |   |  IncompatibleSchema, BodyUnfit
+ |   |  WindowClosed, InvalidMessagePack, CodecFailed, InvalidFrame, UnknownSchemaId, IncompatibleSchema, BodyUnfit
  |   +- RowRefused, RowDropped     (stage "sink": a shard, a sink or an operator refused this row)
  |   +- RetriesExhausted           (a good record; what it needed stayed away: a replay will do)
  +- TransientError                 retry with backoff
  |   +- BrokerUnavailable, UnknownTopic, ShardUnavailable, ShardBusy, PoolExhausted, CacheUnavailable,
- |   |  ProcessDied, JobProcessFailed, PolicyServiceFailed, DependencyLate, LockBusy, LeaseLost,
- |   |  SinkUnavailable
+ |   |  ProcessDied, JobProcessFailed, PolicyServiceFailed, DependencyLate, LockBusy, LeaseLost, SinkUnavailable
  |   +- BreakerOpen, PolicyServiceUnavailable, RequestUnread, SchemaRegistryUnavailable, SchemaPending,
  |      SubjectPending, GlobalTablePending   (wait: what needs it pauses)
  +- JobRefused                     answer the request with it, go on (streams/core/job_refusals.py)
  |   +- UnknownScenario, InvalidParameters, SimulationTimeout, SimulationMemory,
  |   |  SimulationFailed, SimulationCancelled, PolicyRejected
- +- RequestRefused                 answer the HTTP request with its status, go on
- |   +- (streams/connect/access/refusals.py, one a status)
+ +- RequestRefused                 answer with its status (streams/connect/access/refusals.py)
  +- PartitionRestart               abandon the producer, drop memory, run A1-A5 again
  |   +- ProducerFenced, CommitInDoubt, StoreUnusable
  +- PartitionStopped               stop this partition loudly; an operator decides
  |   +- ChangelogLost, ChangelogGap, TopicRecreated, SourceTruncated, UnknownFormat, AgentFailed,
  |   |  SourceNotLogAppendTime, EngineFailed, PoisonStorm, StateLimit, OffsetLimit, UnknownTarget,
  |      BatchUnreadable, TableMisused, TableChanged, SchemaRefused
- +- RollUpExpired                  skip this recomputation, alert, go on
- +- RecordLost                     skip this dead letter, say so, go on
+ +- RollUpExpired, RecordLost      skip this recomputation or dead letter, say so, go on
  +- WorkerStopped                  stop the worker
  |   +- MembershipConflict, PartitionStuck, SlotInUse, ShardMapChanged 5
  +- CommandError                   end a command with its exit code
-     +- UsageError 2, UnsupportedByDia 2, PartialResult 3, DependencyUnreachable 4, RefusedBySafety 5,
-     |  NotFoundThere 6, BackupFailed
+     +- UsageError 2, UnsupportedByDia 2, PartialResult 3, DependencyUnreachable 4, RefusedBySafety 5, NotFoundThere 6, BackupFailed
          +- AddressUnavailable 4, SpoolCorrupt 5, AnotherPlan 5, RebuildRefused 5
 
 ``code`` is stable and low-cardinality: it is a metric label and the DLQ header
@@ -70,8 +65,7 @@ class DiaError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, *said: object) -> None:
-        """The text of ``said`` loses the logins of its URLs: errors appear in logs, answers and
-        dead letters."""
+        """Texts lose the logins of their URLs: errors appear in logs, answers and dead letters."""
         super().__init__(*(masked(text) if isinstance(text, str) else text for text in said))
 
 
@@ -474,8 +468,7 @@ class RefusedBySafety(CommandError):
 
 
 class RebuildRefused(RefusedBySafety):
-    """The log, the ledger or a dead letter does not say for certain what the rows of a range were.
-    The message names the partition and the offset or the epoch."""
+    """The log does not say for certain what the rows of the range were: the message names where."""
 
     code = "rebuild_refused"
 

@@ -277,6 +277,7 @@ KNOW_MINUTE_WINDOWS = {
     "engine_tables": "builds it",
     "shed_consequences": "says what m1 will lack",
     "audit": "recounts m1",
+    "rebuild": "finds the agent that has m1",
     "refold": "folds m1 again",
     "standing": "says which rows of m1 their owner will send",
     "snapshot_reader": "reads m1",

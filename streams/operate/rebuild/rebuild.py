@@ -1,10 +1,10 @@
 """Rebuilds the minute windows of a range from the source log (docs/protocols/rebuild.md).
 
-U1  read the highest generation of the rows; then of each partition the chain; then ledger, shed
+I1  read the highest generation of the rows; then of each partition the chain; then ledger, shed
     ranges and dead letters; then the stored rows
-U2  fold the log again
-U3  insert the rows that differ, those of one window together
-U4  recompute the hours and days of what was written or differs, and compare them
+I2  fold the log again
+I3  insert the rows that differ, those of one window together
+I4  recompute the hours and days of what was written or differs, and compare them
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ class _Rebuild:
             )
 
     async def _standings(self) -> list[PartitionStanding]:
-        """U1: all chains are read before the first row is written."""
+        """I1: all chains are read before the first row is written."""
         agent, maps = self.agent, tuple(self.means.shards.maps)
         async with opened(self.means.broker.admin()) as admin:
             topics = await admin.describe_topics()
@@ -253,7 +253,7 @@ class _Rebuild:
                     await self._write(batch)
 
     async def _write(self, rows: WindowRows) -> None:
-        """U3."""
+        """I3."""
         self.means.check()
         try:
             await self.means.shards.insert(rows.shard, [rows])
@@ -262,7 +262,7 @@ class _Rebuild:
         self._written |= set((rows.w // WIDTH_S["h1"] * WIDTH_S["h1"]).tolist())
 
     async def _roll_up(self) -> None:
-        """U4."""
+        """I4."""
         stale: dict[Bucket, set[int]] = {"h1": set(), "d1": set()}
         for one in self._stale:
             stale[one.table].add(one.start_s)

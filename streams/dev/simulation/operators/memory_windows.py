@@ -81,13 +81,13 @@ def _series(row: Row) -> tuple[str, str, str]:
 def _differ(minutes: list[Row], stored: Row | None) -> bool:
     n = sum(row["n"] for row in minutes)
     if stored is None:
-        return n > 0
+        return bool(n)
     if not n:
         return bool(stored["n"])
     magnitude = sum(abs(row["s1"]) for row in minutes)
     filled = [row for row in minutes if row["n"]]
     bounds = min(row["lo"] for row in filled), max(row["hi"] for row in filled)
-    same = n == stored["n"] and bounds == (stored["lo"], stored["hi"])
+    same = bool(n == stored["n"]) and bounds == (stored["lo"], stored["hi"])
     return not same or bool(
         abs(sum(row["s1"] for row in minutes) - stored["s1"]) > 1e-9 * magnitude
     )
