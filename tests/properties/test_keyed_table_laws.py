@@ -34,7 +34,7 @@ class _Writer:
     """A scope with an event always in progress, and all keys in the partition."""
 
     in_event = True
-    tenant = "t"
+    author = "t"
 
     def __init__(self) -> None:
         self.touched = 0

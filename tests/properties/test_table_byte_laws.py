@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from streams.core.errors import StateLimit
 from streams.core.records.bad_records import TenantOverQuota
-from streams.engine.state.key_owners import SHARED
+from streams.engine.state.key_owners import SHARED, Author, Several
 from streams.engine.state.keyed import KeyedTable, _entry_bytes
 from streams.engine.state.table_values import form_of, key_bytes
 
@@ -41,7 +41,7 @@ ACTS = st.sampled_from(["commit", "rewrite"])
 class _Writer:
     """A scope with an event always in progress, and all keys in the partition."""
 
-    tenant: str | None
+    author: Author
     in_event = True
 
     def stage(self, table):
@@ -197,27 +197,43 @@ def test_a_hostile_tenants_growth_changes_nothing_of_another(data, hostile, vict
     assert theirs == alone.rows
 
 
-@settings(max_examples=40, deadline=None)
-@given(steps=st.lists(st.tuples(st.sampled_from("ab"), st.lists(WRITES, max_size=4)), max_size=30))
-def test_a_restart_counts_the_same_bytes(steps):
-    """Otherwise a running partition could be over the bound at its next start."""
-    part = _Part()
-    for tenant, writes in steps:
-        part.event(tenant, writes)
-    after = part.restarted()
-    assert after.table.bytes_used == part.table.bytes_used
+@settings(max_examples=60, deadline=None)
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from(["a", "b", "", "é" * 512, SHARED]),
+            st.lists(WRITES, max_size=4),
+            st.booleans(),
+        ),
+        max_size=40,
+    )
+)
+def test_a_restart_changes_no_bytes_no_owner_and_no_verdict(steps):
+    """Else a partition that works could stop at its next start, and each restart would give a tenant the
+    room of the keys that it has."""
+    part, restarted = _Part(), _Part()
+    for author, writes, restart in steps:
+        if restart:
+            restarted = restarted.restarted()
+        assert part.event(author, writes, "all") == restarted.event(author, writes, "all")
+    after = restarted.restarted()
     _check(after)
+    for name in ("total", "_owner", "_held", "_shared"):
+        assert getattr(after.table._owners, name) == getattr(part.table._owners, name)
 
 
 @settings(max_examples=40, deadline=None)
 @given(
     steps=st.lists(
-        st.tuples(st.sampled_from(["a", "b", None, "restart"]), st.lists(WRITES, max_size=4)),
+        st.tuples(
+            st.sampled_from(["a", "b", SHARED, Several.LIST, "restart"]),
+            st.lists(WRITES, max_size=4),
+        ),
         max_size=60,
     )
 )
 def test_keys_without_an_owner_count_against_no_tenant(steps):
-    """Keys of batches of several tenants, and keys loaded by a restart."""
+    """Keys of batches of several tenants. What several tenants own has one share."""
     part = _Part()
     for tenant, writes in steps:
         if tenant == "restart":

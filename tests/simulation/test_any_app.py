@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
 import msgspec
 import pytest
 
 from streams import JsonSchema, Protobuf, Record
+from streams.dev.simulation.apps import any_app
 from streams.dev.simulation.apps.any_app import check_app
-from streams.dev.simulation.broken import field_times
+from streams.dev.simulation.broken import field_times, owners
 from streams.dev.simulation.broken.registry import VARIANTS
 from streams.dev.simulation.history import NotSettled
 from streams.dev.simulation.seeds import quiet
@@ -20,6 +22,8 @@ from tests.proto_types import Order as ProtoOrder
 SEEDS_OF_A_GOOD_APP = 3
 CAUGHT_WITHIN = 8
 BROKEN_CAUGHT_WITHIN = 60
+TABLE_BYTES = 1 << 20
+LONG = TABLE_BYTES // 8
 
 
 class Order(msgspec.Struct):
@@ -176,4 +180,59 @@ def test_an_engine_that_keeps_the_time_of_what_does_not_count_is_caught(name):
             check_app(_app_by_field(), seed)
 
     with field_times.VARIANTS[name](), pytest.raises((Difference, NotSettled)):
+        histories()
+
+
+class Note(msgspec.Struct):
+    tenant_id: str
+    text: str
+    ts: int
+
+
+def _app_of_full_tables() -> App:
+    """Each close writes an eighth of what a table holds."""
+    app = App("acme")
+    notes = app.topic("notes", value_type=Note, key_field="tenant_id", time_field="ts")
+    told = app.topic("told")
+    past = app.Table("past", default=str)
+
+    def on_close(key, value):
+        name, (begin, _) = key
+        past[name, int(begin)] = "x" * LONG
+        told.send_soon(key=name, value=[name, begin, value])
+
+    windows = app.Table("windows", default=int, on_window_close=on_close).tumbling(6, expires=4)
+
+    @app.agent(notes)
+    async def count(stream):
+        async for note in stream:
+            windows[note.tenant_id] += 1
+
+    return app
+
+
+@pytest.fixture
+def small_tables(monkeypatch):
+    small = replace(any_app._SETTINGS, max_table_bytes=TABLE_BYTES)
+    monkeypatch.setattr(any_app, "_SETTINGS", small)
+
+
+def test_closes_beyond_a_share_are_refused_alike_under_faults(small_tables):
+    """Which ones follows from the log: a restart between an event and the close changes no owner."""
+    quiet()
+    for seed in range(SEEDS_OF_A_GOOD_APP):
+        check_app(_app_of_full_tables(), seed)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", owners.VARIANTS)
+def test_an_engine_that_loses_owners_is_caught(name, small_tables):
+    """A restart would give a tenant more room, or a close stop the partition."""
+    quiet()
+
+    def histories():
+        for seed in range(BROKEN_CAUGHT_WITHIN):
+            check_app(_app_of_full_tables(), seed)
+
+    with owners.VARIANTS[name](), pytest.raises((Difference, NotSettled)):
         histories()

@@ -114,6 +114,11 @@ class CommitMetrics:
     """The commit protocol, C2 to C4."""
 
     def __init__(self, declare: Declare) -> None:
+        self.refused_closes = declare.counter(
+            "refused_window_closes_total",
+            "Closed windows whose on_window_close was refused: dead letters of stage window.",
+            ("topic", "error_code"),
+        )
         self.commits = declare.counter(
             "commits_total", "Transactions committed and applied.", PARTITION
         )

@@ -1,14 +1,20 @@
 """Which tenant owns the bytes of each key of an agent's table: the rule of shares.py in bytes
 (docs/protocols/bounds.md, "Bytes of tables").
 
-An event is weighed before it joins the table. `weigh` refuses it, or returns what `take` enters. Owners are
-kept in memory only: a key that a restart found has none until an event makes it longer.
+What an event or a closing window writes is weighed before it joins the table. `weigh` refuses it, or returns
+what `take` enters. The owner of a key stands before its value in store and changelog:
+
+    owner    C1, bytes of the tenant's name (u16; FFFF: several tenants), the name as UTF-8
+    value    MessagePack, in which C1 begins nothing
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
-from typing import Final, TypeAlias
+from enum import Enum
+from functools import lru_cache
+from typing import Final, Literal, TypeAlias
 
 from streams.core.records.bad_records import TenantOverQuota
 from streams.engine.state.shares import Holdings, room
@@ -17,6 +23,39 @@ from streams.engine.state.table_values import Key
 Owner: TypeAlias = str | None
 """A tenant; "" no tenant; None several tenants, whose keys count as those of one further tenant."""
 SHARED: Final = None
+
+
+class Several(Enum):
+    LIST = "list"
+    """events of several tenants that one `take` list holds"""
+
+
+Author: TypeAlias = Owner | Literal[Several.LIST]
+"""Whose event or closing window writes."""
+
+_MARK: Final = 0xC1
+_HEADER: Final = struct.Struct(">BH")
+_OF_SEVERAL: Final = 0xFFFF
+
+
+@lru_cache(1024)
+def owner_mark(owner: Owner) -> bytes:
+    """What stands before the value of an owned key; empty without an owner."""
+    if owner is None:
+        return _HEADER.pack(_MARK, _OF_SEVERAL)
+    name = owner.encode(errors="replace")
+    return _HEADER.pack(_MARK, len(name)) + name if name else b""
+
+
+def owned_value(data: bytes) -> tuple[Owner, bytes]:
+    """The inverse: owner and value of an entry."""
+    if data[0] != _MARK:
+        return "", data
+    _, size = _HEADER.unpack_from(data)
+    if size == _OF_SEVERAL:
+        return SHARED, data[_HEADER.size :]
+    end = _HEADER.size + size
+    return data[_HEADER.size : end].decode(), data[end:]
 
 
 KeyChange: TypeAlias = tuple[Key, int, int]
@@ -44,43 +83,46 @@ class KeyOwners:
     def owner(self, key: Key) -> Owner:
         return self._owner.get(key, "")
 
-    def weigh(self, tenant: str | None, changes: Sequence[KeyChange]) -> Weighed:
-        """Of an event of ``tenant``; "" for none, None for a list of events of several tenants, which may
-        add while half of the table is free. Raises `TenantOverQuota`."""
-        owners = [self._owner_after(change, tenant) for change in changes]
-        if tenant:
-            self._check(tenant, changes, owners)
-        elif tenant is None:
-            added = sum(after - before for _, before, after in changes)
-            if added > max(0, self._bound // 2 - self.total):
-                raise TenantOverQuota(
-                    f"table {self._table!r} has no room for the keys of events of several tenants. "
-                    "They are handled one by one"
-                )
+    def weigh(self, author: Author, changes: Sequence[KeyChange]) -> Weighed:
+        """What ``author`` writes; "" is refused nothing, and a list of several tenants may add while half of
+        the table is free. Raises `TenantOverQuota`."""
+        owners = [self._owner_after(change, author) for change in changes]
+        if author is Several.LIST:
+            self._check_list(changes)
+        elif author != "":
+            self._check(author, changes, owners)
         return changes, owners
 
-    def may_resize(self, tenant: Owner, key: Key, more: int) -> bool:
+    def _check_list(self, changes: Sequence[KeyChange]) -> None:
+        added = sum(after - before for _, before, after in changes)
+        if added > max(0, self._bound // 2 - self.total):
+            raise TenantOverQuota(
+                f"table {self._table!r} has no room for the keys of events of several tenants. "
+                "They are handled one by one"
+            )
+
+    def may_resize(self, author: Author, key: Key, more: int) -> bool:
         """Whether this is the usual event: its tenant owns the key, and has room for ``more`` bytes of its
         value. Then `resize` may enter it; another event is weighed."""
-        if not tenant or self._owner.get(key) != tenant:
+        if not isinstance(author, str) or not author or self._owner.get(key) != author:
             return False
-        return more <= room(self._bound, 0, self.total, self._held[tenant])
+        return more <= room(self._bound, 0, self.total, self._held[author])
 
     def resize(self, key: Key, more: int) -> None:
         """The event joined."""
         self.total += more
         self._held[self._owner[key] or ""] += more
 
-    def _owner_after(self, change: KeyChange, tenant: str | None) -> Owner:
+    def _owner_after(self, change: KeyChange, author: Author) -> Owner:
         key, before, after = change
         if not after:
             return ""
         owner = self._owner.get(key, "")
-        if not tenant or owner == tenant or after <= before:
+        if author == "" or author is Several.LIST or owner == author or after <= before:
             return owner
-        return tenant if owner == "" else SHARED
+        return author if owner == "" else SHARED
 
-    def _check(self, tenant: str, changes: Sequence[KeyChange], owners: Sequence[Owner]) -> None:
+    def _check(self, author: Owner, changes: Sequence[KeyChange], owners: Sequence[Owner]) -> None:
         added: dict[Owner, int] = {}
         for (key, before, after), owner in zip(changes, owners, strict=True):
             added[owner] = added.get(owner, 0) + after
@@ -94,23 +136,24 @@ class KeyOwners:
                 continue
             held = self.held(owner)
             if count > room(self._bound, 0, total, held):
-                raise TenantOverQuota(self._refusal(owner, tenant, held, count))
+                raise TenantOverQuota(self._refusal(owner, author, held, count))
             total += count
 
-    def _refusal(self, owner: Owner, tenant: str, held: int, count: int) -> str:
+    def _refusal(self, owner: Owner, author: Owner, held: int, count: int) -> str:
+        several = f"{author!r} and other tenants" if author else "several tenants"
         whose = (
-            f"tenant {tenant!r} has its share"
+            f"tenant {owner!r} has its share"
             if owner is not SHARED
-            else f"the keys that {tenant!r} and other tenants write have their share"
+            else f"the keys that {several} write have their share"
         )
         return (
             f"{whose} of table {self._table!r} in one partition: {held} of {self._bound} bytes "
-            f"(DIA_MAX_TABLE_BYTES) are held, and this event adds {count}. Delete keys, write shorter "
-            "values, let windows expire, or raise the bound; then replay it"
+            f"(DIA_MAX_TABLE_BYTES) are held, and {count} more are written. Delete keys, write "
+            "shorter values, let windows expire, or raise the bound"
         )
 
     def take(self, weighed: Weighed) -> None:
-        """The event joined."""
+        """What was weighed joined."""
         for (key, before, after), owner in zip(*weighed, strict=True):
             self.total += after - before
             former = self._owner.get(key, "")

@@ -6,7 +6,8 @@
 `join` moves staged entries to the kept ones when the event completes; `drop` forgets them.
 
     ""       MessagePack of the declaration: kind of table and, for windows, their sizes
-    key      MessagePack of the value; the key is MessagePack and never empty
+    key      the owner of the key (key_owners.py), and MessagePack of the value; the key is MessagePack and
+             never empty
 """
 
 from __future__ import annotations
@@ -18,7 +19,15 @@ import msgspec
 
 from streams.core.errors import StateLimit, TableChanged, TableMisused
 from streams.core.records.bad_records import ValueRefused
-from streams.engine.state.key_owners import KeyOwners, Resized, Weighed
+from streams.engine.state.key_owners import (
+    Author,
+    KeyOwners,
+    Owner,
+    Resized,
+    Weighed,
+    owned_value,
+    owner_mark,
+)
 from streams.engine.state.table import Entry
 from streams.engine.state.table_values import (
     FIXED,
@@ -64,9 +73,8 @@ class Writer(Protocol):
     def in_event(self) -> bool: ...
 
     @property
-    def tenant(self) -> str | None:
-        """Tenant of the event in progress; "" where it names none or a window closes, None for a list
-        of events of several tenants."""
+    def author(self) -> Author:
+        """The tenant of the event in progress, or the owner of the window that closes."""
         ...
 
 
@@ -205,10 +213,20 @@ class KeyedTable:
             if data is not None:
                 self.load([(raw, data)])
             elif raw != _DECLARATION:
-                self._owners.total -= _entry_bytes(raw, self._kept.pop(key_of(raw), _ABSENT))
+                key = key_of(raw)
+                before = _entry_bytes(raw, self._kept.pop(key, _ABSENT))
+                self._owners.take(([(key, before, 0)], [""]))
 
     def kept_keys(self) -> list[Key]:
         return [*self._kept]
+
+    def packed(self, key: Key) -> bytes:
+        """MessagePack of the kept value of ``key``."""
+        return self._form.written(self._kept[key])
+
+    def owner(self, key: Key) -> Owner:
+        """Of the kept value of ``key``."""
+        return self._owners.owner(key)
 
     # --- writing -----------------------------------------------------------------------------
 
@@ -311,7 +329,7 @@ class KeyedTable:
                     (key, empty + before if before >= 0 else 0, empty + after if after >= 0 else 0)
                 )
         if changes:
-            self._weighed = self._owners.weigh(writer.tenant, changes)
+            self._weighed = self._owners.weigh(writer.author, changes)
 
     def _weigh_value(self, writer: Writer, key: Key, value: Any) -> bool:
         """Whether this is all about an event that changes the length of one value at most."""
@@ -320,7 +338,7 @@ class KeyedTable:
             return False
         more = _held_bytes(value) - _held_bytes(held)
         if more:
-            if not self._owners.may_resize(writer.tenant, key, more):
+            if not self._owners.may_resize(writer.author, key, more):
                 return False
             self._resized = key, more
         return True
@@ -397,7 +415,8 @@ class KeyedTable:
         for key in changed:
             held = self._kept.get(key, _ABSENT)
             if held is not _ABSENT:
-                entries.append((key_bytes(key), self._form.written(held)))
+                mark = owner_mark(self._owners.owner(key))
+                entries.append((key_bytes(key), mark + self._form.written(held)))
             elif key in self._dirty:
                 entries.append((key_bytes(key), None))
         self._dirty, self._rewritten = {}, {}
@@ -411,14 +430,14 @@ class KeyedTable:
 
     def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         kept, read = self._kept, self._form.read
-        for raw, data in items:
+        for raw, entry in items:
             if raw == _DECLARATION:
-                self._check_declaration(_decode(data))
+                self._check_declaration(_decode(entry))
                 continue
+            owner, data = owned_value(entry)
             key, held = key_of(raw), read(data)
-            self._owners.total += _entry_bytes(raw, held) - _entry_bytes(
-                raw, kept.get(key, _ABSENT)
-            )
+            change = key, _entry_bytes(raw, kept.get(key, _ABSENT)), _entry_bytes(raw, held)
+            self._owners.take(([change], [owner]))
             self._sized |= type(held) not in FIXED
             kept[key] = held
         self._weighs = self._sized

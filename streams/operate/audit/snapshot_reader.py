@@ -15,6 +15,7 @@ from streams.core.types import Admin, CommittedOffset, Headers, LogReader, Topic
 from streams.engine.agents.job_agent import Agent
 from streams.engine.agents.window_agent import windows_of
 from streams.engine.engine_tables import MINUTE_WINDOWS
+from streams.engine.runtime.effects.refused_close import WINDOW_STAGE
 from streams.engine.runtime.offsets.commit_mark import epoch_of
 from streams.operate.audit.refused import RefusedRows
 from streams.operate.audit.shards import Shards
@@ -25,10 +26,10 @@ from streams.operate.audit.snapshot import (
     PartitionSnapshot,
     ShedRange,
 )
+from streams.operate.dlq.dead_letter import SINK_STAGE
 
 _DAY_S = 86_400
 _ROLL_UP_SLACK_S = 60
-_SINK = "sink"
 
 
 @dataclass(eq=False)
@@ -130,9 +131,10 @@ class SnapshotReader:
                         continue
                     code = _said(found, "error_code")
                     dead.in_dlq[_said(found, "id")] = code
-                    if _said(found, "stage") == _SINK:
+                    stage = _said(found, "stage")
+                    if stage == SINK_STAGE:
                         refused.add(_said(found, "id"), value)
-                    else:
+                    elif stage != WINDOW_STAGE:
                         dead.records[number, code] += 1
         refused.forget(replayed)
         return dead, refused

@@ -13,6 +13,7 @@ from streams.core.records.bad_records import IdempotencyConflict
 from streams.core.topics.topic import Topic
 from streams.core.types import LogReader, RecordBatch, TopicPartition
 from streams.engine.decode.codecs import Limits, decode, settled
+from streams.engine.runtime.effects.refused_close import WINDOW_STAGE
 from streams.operate.dlq.dead_letter import (
     PROCESS_STAGE,
     SINK_STAGE,
@@ -23,6 +24,7 @@ from streams.operate.dlq.dead_letter import (
 
 SOURCE_UNKNOWN: Final = "source_unknown"
 ROW_OF_A_TABLE: Final = "row_of_a_table"
+CLOSED_WINDOW: Final = "closed_window"
 
 
 class DecodeVerdict(NamedTuple):
@@ -89,6 +91,9 @@ def _outside(letter: DeadLetterRecord) -> DecodeVerdict | None:
     if letter.stage == SINK_STAGE:
         what = "the value is a row of a table or a sink: only that target can accept or refuse it"
         return DecodeVerdict(None, ROW_OF_A_TABLE, what)
+    if letter.stage == WINDOW_STAGE:
+        what = "the value is a closed window of a table: no record failed"
+        return DecodeVerdict(None, CLOSED_WINDOW, what)
     if letter.source is None:
         origin = letter.topic or "unnamed"
         return DecodeVerdict(None, SOURCE_UNKNOWN, f"its topic is not declared ({origin})")

@@ -9,6 +9,7 @@ from streams.core.errors import DiaError, UnknownTopic
 from streams.core.types import RecordBatch, TopicPartition
 from streams.engine.agents.agent import AgentSpec
 from streams.engine.agents.job_agent import Agent, JobAgent
+from streams.engine.runtime.effects.refused_close import WINDOW_STAGE
 from streams.engine.runtime.restore.survey import survey
 from streams.operate.dlq.dead_letter import DeadLetterRecord
 from streams.operate.replay.journal.decided import Decision, history
@@ -47,7 +48,7 @@ class Judging:
             traced = LetterTrace(letter, await self._decisions(letter))
             tp, offset = letter.source_tp, letter.source_offset
             place = None if tp is None or offset is None else LogPlace(tp, offset)
-            if place is not None and place in self.found.records:
+            if letter.stage != WINDOW_STAGE and place is not None and place in self.found.records:
                 by_place.setdefault(place, []).append(traced)
             else:
                 self.letters.append(traced)

@@ -30,7 +30,7 @@ _link = StreamPartition._link
 
 def _with_the_half_event(self: StreamPartition, room: Sequence[int], spared: Any = ()) -> Prepared:
     """Partial writes of the event in progress enter the commit."""
-    for table in self._touched:
+    for table in self._staged.tables:
         table.seal()
         for key, value in (table._sealed or table._staged).items():
             if value is not _DELETED:
@@ -41,8 +41,13 @@ def _with_the_half_event(self: StreamPartition, room: Sequence[int], spared: Any
 
 def _kept_after_an_exception(self: StreamPartition) -> None:
     if self.given:
-        self.join()
+        _join(self)
     _drop(self)
+
+
+def _join(partition: StreamPartition) -> None:
+    partition._staged.seal()
+    partition._staged.join(partition._records)
 
 
 def _acknowledged(self: AgentRun, code: str, error: BaseException) -> None:
@@ -128,11 +133,11 @@ async def _closed_in_two_steps(self: WindowClosing, stream: Stream) -> None:
     try:
         value = table[key, start_ms]
         del table[key, start_ms]
-        self._partition.join()
+        _join(self._partition)
         if on_close is not None:
             end_ms = start_ms + table.windows.size_ms
             await on_close((key, (start_ms / 1000, end_ms / 1000)), value)
-        self._partition.join()
+        _join(self._partition)
     finally:
         self.in_progress = False
 

@@ -63,6 +63,9 @@ async def commit(
     partition.state.applied(prepared.link, offsets[0], offsets[-1] + 1, entries)  # C4
     timer.done("C4")
     _count(partition.tp, before, prepared.link.counters, metrics)
+    for code, closes in prepared.refused_closes.items():
+        metrics.intake.dead_letters.labels(partition.tp.topic, code).inc(closes)
+        metrics.commit.refused_closes.labels(partition.tp.topic, code).inc(closes)
     if prepared.pointers:
         metrics.intake.pointers.labels(partition.tp.topic).inc(prepared.pointers)
         log.warning("dead_letters_too_large", tp=str(partition.tp), letters=prepared.pointers)

@@ -61,6 +61,8 @@ class Prepared:
     """dead letters without payload, as their tenant is in quarantine"""
     quarantines: CommittedOffset | None
     """the partition's quarantined tenants, if they changed"""
+    refused_closes: Counter[str]
+    """closed windows whose `on_window_close` was refused, by error code"""
     told: list[Callable[[], None]]
     """callbacks after the commit"""
 
@@ -101,6 +103,7 @@ class Partition:
     _refused: RefusedFacts = field(default_factory=RefusedFacts)
     _pointers: int = 0
     _compact: int = 0
+    _refused_closes: Counter[str] = field(default_factory=Counter)
     _last_commit_bytes: int = 0
     _emitted_at: float = float("-inf")
 
@@ -356,6 +359,7 @@ class Partition:
         link = self._link(seq, base_offset=state.base_offset(entries))
         records, self._records = self._records, []
         pointers, compact, self._pointers, self._compact = self._pointers, self._compact, 0, 0
+        refused_closes, self._refused_closes = self._refused_closes, Counter()
         prepared = Prepared(
             link=link,
             parts=list(pack(link, entries, state.context.settings.changelog_part_bytes)),
@@ -366,6 +370,7 @@ class Partition:
             pointers=pointers,
             compact=compact,
             quarantines=self.poison.take_word(progress.fold_offset),
+            refused_closes=refused_closes,
             told=self._take_told(),
         )
         self.offset_moved, self.prepared_seq = False, seq

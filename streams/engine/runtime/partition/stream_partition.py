@@ -33,14 +33,17 @@ from streams.core.wake_signal import WakeSignal
 from streams.engine.agents.stream_agent import StreamAgent
 from streams.engine.decode.codecs import BadPosition
 from streams.engine.runtime.effects.dead_letters import Origin
+from streams.engine.runtime.effects.refused_close import RefusedClose, refused_close
 from streams.engine.runtime.offsets.shed_order import ShedOrder
 from streams.engine.runtime.partition.agent_run import AgentRun
 from streams.engine.runtime.partition.fetched_events import FetchedEvents, fetched_row, next_rows
 from streams.engine.runtime.partition.partition import Partition, Prepared
 from streams.engine.runtime.partition.pressure import PAUSE_AT
+from streams.engine.runtime.partition.staged import Staged
 from streams.engine.runtime.partition.window_closing import WindowClosing
 from streams.engine.runtime.restore.source_check import Reached
 from streams.engine.runtime.restore.state import PartitionState
+from streams.engine.state.key_owners import Author, Several
 from streams.engine.state.keyed import KeyedTable
 from streams.engine.state.table_values import Key, record_key
 from streams.engine.streams.stream import Stream
@@ -48,7 +51,7 @@ from streams.engine.streams.stream import Stream
 _FETCHES_AHEAD: Final = 4
 """fetches that may wait for the agent: bounds memory"""
 _TURN_S: Final = 0.05
-"""an agent that never waits yields to the event loop this often"""
+"""an agent that never waits, and windows that close, yield to the event loop this often"""
 _TURN_EVENTS: Final = 8
 """events between two checks of the clock"""
 _OVER_PAUSE_S: Final = 1.0
@@ -86,10 +89,8 @@ class StreamPartition(Partition):
         )
         for table in self._keyed.values():
             table.writer = self
-        self._closing = WindowClosing(self, agent.owned, self._keyed)
-        self._touched: list[KeyedTable] = []
-        self._sent: list[OutboundRecord] = []
-        self._facts: list[Callable[[], None]] = []
+        self._staged = Staged()
+        self._closing = WindowClosing(self, self._staged, agent.owned, self._keyed)
         self._run = AgentRun(self, agent, clock, state.context.settings.agent_timeout_s)
 
     # --- E1 ----------------------------------------------------------------------------------
@@ -150,11 +151,7 @@ class StreamPartition(Partition):
         self.leave()
         self.given = 0
         self.until = self.at
-        for table in self._touched:
-            table.drop()
-        self._touched.clear()
-        self._sent.clear()
-        self._facts.clear()
+        self._staged.drop()
         self._closing.in_progress = False
 
     def leave(self) -> None:
@@ -169,11 +166,10 @@ class StreamPartition(Partition):
         self.singly_until = batch.offsets[row] + 1
 
     async def more(self, stream: Stream) -> None:
-        now_s = self.clock.monotonic()
-        if now_s - self._turn_began_s >= _TURN_S:
-            await asyncio.sleep(0)
-            self._turn_began_s = self.clock.monotonic()
         while True:
+            if self.clock.monotonic() - self._turn_began_s >= _TURN_S:
+                await asyncio.sleep(0)
+                self._turn_began_s = self.clock.monotonic()
             self.check_current(stream)
             self._pass_bad()
             if self._closing.due:
@@ -236,14 +232,14 @@ class StreamPartition(Partition):
         return self.given > 0 or self._closing.in_progress
 
     @property
-    def tenant(self) -> str | None:
-        if self._closing.in_progress or not self.given:
-            return ""
+    def author(self) -> Author:
+        if self._closing.in_progress:
+            return self._closing.owner
         if self.given == 1:
             return tenant_of(self.items[self.at])
         events = (self.row(ahead)[2] for ahead in range(self.given))
         tenants = {tenant_of(event) for event in events if type(event) is not BadPosition}
-        return tenants.pop() if len(tenants) == 1 else None
+        return tenants.pop() if len(tenants) == 1 else Several.LIST
 
     @property
     def event_time_ms(self) -> int:
@@ -259,8 +255,7 @@ class StreamPartition(Partition):
     def stage(self, table: KeyedTable) -> None:
         if not self.in_event:
             self._outside(f"table {table.name!r} is written")
-        if table not in self._touched:
-            self._touched.append(table)
+        self._staged.write(table)
 
     def check_owned(self, table: KeyedTable, key: Key) -> None:
         raw = record_key(key)
@@ -277,13 +272,13 @@ class StreamPartition(Partition):
     def emit(self, record: OutboundRecord) -> None:
         if not self.in_event:
             self._outside(f"a record is sent to {record.tp.topic}")
-        self._sent.append(record)
+        self._staged.sent.append(record)
 
     def fact(self, target: str | RowTarget, row: RowValues, *, name: str | None = None) -> None:
         found, fitted = self.state.context.targets.fitted(target, row, name)
         if not self.in_event:
             self._outside(f"a row of {found.name} is written")
-        self._facts.append(partial(self._owed.fact, found, fitted, name))
+        self._staged.facts.append(partial(self._owed.fact, found, fitted, name))
 
     def _outside(self, what: str) -> NoReturn:
         self._misused(
@@ -300,9 +295,11 @@ class StreamPartition(Partition):
 
     def complete(self, stream: Stream) -> None:
         self.check_current(stream)
-        if self._touched or self._sent or self._facts:
+        staged = self._staged
+        if staged.tables or staged.sent or staged.facts:
             try:
-                self.join()
+                staged.seal()
+                staged.join(self._records)
             except Exception as error:
                 stream.failed = error
                 raise
@@ -315,21 +312,6 @@ class StreamPartition(Partition):
     async def over(self) -> NoReturn:
         await self.clock.sleep(_OVER_PAUSE_S)
         raise asyncio.CancelledError("this stream has ended")
-
-    def join(self) -> None:
-        """Seal all tables before changing any: sealing may fail, joining cannot."""
-        touched = self._touched
-        for table in touched:
-            table.seal()
-        for table in touched:
-            table.join()
-        touched.clear()
-        if self._sent:
-            self._records += self._sent
-            self._sent.clear()
-        for owe in self._facts:
-            owe()
-        self._facts.clear()
 
     def _step(self, rows: int) -> None:
         for _ in range(rows):
@@ -381,6 +363,17 @@ class StreamPartition(Partition):
         self._tell()
         if self.failure is not None:
             raise self.failure
+
+    def join_close(self, refused: RefusedClose | None) -> None:
+        """What a closing window staged joins the next commit, with the dead letter of what was refused."""
+        self._staged.join(self._records)
+        if refused is not None:
+            self._tell()
+            letter = refused_close(
+                self.agent, self.state, refused, self.progress.last_offset, self.clock.now_ms()
+            )
+            self._keep(letter)
+            self._refused_closes[refused.error.code] += 1
 
     # --- E5 ----------------------------------------------------------------------------------
 

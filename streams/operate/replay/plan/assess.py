@@ -15,6 +15,7 @@ from streams.core.topics.topic import Topic
 from streams.core.topics.topology import Topology
 from streams.core.types import LogReader
 from streams.engine.decode.codecs import Limits
+from streams.engine.runtime.effects.refused_close import WINDOW_STAGE
 from streams.operate.dlq.dead_letter import (
     PROCESS_STAGE,
     SINK_STAGE,
@@ -22,7 +23,7 @@ from streams.operate.dlq.dead_letter import (
     Original,
     refetch,
 )
-from streams.operate.dlq.verdict import judge
+from streams.operate.dlq.verdict import CLOSED_WINDOW, judge
 from streams.operate.replay.journal.dispositions import Dispositions, ReplayDisposition
 from streams.operate.replay.plan.plan import Terms
 from streams.operate.replay.plan.repair import Repair, RepairFailed
@@ -117,6 +118,9 @@ class Assessor:
         """The result that needs no look at the record."""
         if disposition is not ReplayDisposition.OPEN:
             return Assessed(letter, Action.LEAVE, _DECIDED[disposition], decided=True)
+        if letter.stage == WINDOW_STAGE:
+            what = "its window closed, and no record failed: apply the window in the letter by hand"
+            return Assessed(letter, Action.LEAVE, CLOSED_WINDOW, what)
         if letter.hops >= self._terms.hops_max:
             what = f"it was replayed {letter.hops} times and failed each time"
             return Assessed(letter, Action.PARK, HOP_CAP, what)

@@ -110,13 +110,15 @@ async def test_a_deleted_key_makes_room_for_its_tenant(desk, totals):
     assert desk.letters() == []
 
 
-async def test_after_a_restart_the_next_tenant_finds_room(desk, totals):
-    """After a restart the tenants of the stored keys are unknown, so no tenant is charged for them."""
+async def test_after_a_restart_each_tenant_has_the_share_that_it_had(desk, totals):
+    """A tenant whose keys a restart found had room for as many again."""
     await desk.open(_adding(totals), totals, max_table_bytes=BYTES)
     await _sends(desk, "hostile", *(f"h{n}" for n in range(MANY)))
     await desk.commit()
+    made = len(desk.table(totals))
     partition = await desk.reopen(_adding(totals), totals)
     await _sends(desk, "hostile", *(f"g{n}" for n in range(MANY)))
+    assert len(desk.table(totals)) == made
     await _sends(desk, "victim", "v")
     assert desk.table(totals)[_key("v")] == 1.0
     assert (partition.failure, desk.table(totals).bytes_used < BYTES) == (None, True)
