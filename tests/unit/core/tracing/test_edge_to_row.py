@@ -184,6 +184,25 @@ async def test_a_bad_event_is_followed_into_the_dead_letters(pipeline, recorder)
     assert dict(found)["traceparent"] == CALLER.header
 
 
+async def test_traces_and_logs_hold_no_key_no_value_and_no_tenant(pipeline, recorder, capsys):
+    """A collector, and a place that keeps logs, have readers of their own."""
+    await pipeline.post({"model_id": "private", "metric": "private"}, traceparent=CALLER)
+    producer = pipeline.broker.plain_producer()
+    header = (("traceparent", CALLER.header),)
+    for value in (b'{"tenant_id": "private"', b'{"tenant_id": "acme", "value": "private"}'):
+        await (await producer.send("model.metrics", b"acme", value, header))
+    await pipeline.counted(1)
+    await pipeline.until(lambda: len(pipeline.shards.rows("dead_letters")) == 2)
+    await pipeline.until(lambda: "insert dead_letters" in recorder.names)
+    traced = "".join(span.to_json() for span in recorder.spans)
+    assert "model.metrics" in traced
+    logged = "".join(capsys.readouterr())
+    assert "partition_ready" in logged
+    for text in (traced, logged):
+        assert "private" not in text
+        assert "acme" not in text
+
+
 async def test_a_shard_that_is_away_shows_as_failed_attempts(pipeline, recorder, monkeypatch):
     """The trace shows an operator which shard the event waits for."""
     # Only the first insert of windows fails: after several failures a shard gets no rows of open
