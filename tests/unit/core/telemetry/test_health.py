@@ -130,6 +130,24 @@ async def test_requests_of_one_address_are_delayed_and_then_refused():
     assert len(pace._next_s) == 2
 
 
+async def test_the_port_paces_each_address(monkeypatch):
+    """The pace has to stand before every path: a flood of one address delayed probes and metrics."""
+    monkeypatch.setattr(health, "BURST", 2)
+    monkeypatch.setattr(health, "WAITING_MAX", 0)
+    clock = VirtualClock()
+    server = HealthServer(
+        HealthState(clock), Metrics(), clock, bound("127.0.0.1", 0, "DIA_HTTP_PORT")
+    )
+    port = await server.start()
+    try:
+        async with aiohttp.ClientSession() as session:
+            answers = [await session.get(f"http://127.0.0.1:{port}/livez") for _ in range(3)]
+            assert [answer.status for answer in answers] == [200, 200, 429]
+            assert answers[2].headers["Retry-After"] == "1"
+    finally:
+        await server.stop()
+
+
 async def test_the_number_of_remembered_addresses_is_bounded(monkeypatch):
     """Silent addresses are evicted; while all are active, a new one is refused."""
     monkeypatch.setattr(pace_module, "ADDRESSES_MAX", 2)
