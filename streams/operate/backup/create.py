@@ -59,13 +59,16 @@ class BackupMaking:
     say: Callable[[str], None]
 
     def make(self, what: BackedUp, retention: Retention, *, full: bool = False) -> BackupManifest:
-        """Raises `BackupFailed`, `DependencyUnreachable`, and `ShardUnavailable`."""
+        """Raises `BackupFailed`, `DependencyUnreachable`, and `ShardUnavailable`; without ``full``
+        also `RefusedBySafety`, where a shard that had rows in the newest backup has none."""
         began_ms = self.clock.now_ms()
         base = None if full else self._base(what, retention, began_ms)  # U1
         name = name_of(began_ms, full=base is None)
         if any(one.name == name for one in catalog(self.destination)):
             raise RefusedBySafety(f"a backup {name} exists. Run the command again.")
         tables = [self._tables(server, what.tables) for server in self.servers]
+        if not full:
+            self._refuse_emptied([backed for backed, _ in tables])
         ledger = self._ledger(tables)  # U2
         dispositions = _added([server.dispositions() for server in self.servers])
         parts = self._parts(name, base, [backed for backed, _ in tables])
@@ -96,6 +99,21 @@ class BackupMaking:
         if base is None or base.database != what.database or len(base.parts) > len(self.servers):
             return None
         return base
+
+    def _refuse_emptied(self, tables: Sequence[list[StoredTable]]) -> None:
+        """A server that lost its rows would make the newest backup one without them."""
+        newest = next((one.manifest for one in catalog(self.destination) if one.whole), None)
+        for part in newest.parts if newest is not None else ():
+            had = sum(table.rows for table in part.tables)
+            if not had or part.shard >= len(self.servers):
+                continue
+            server = self.servers[part.shard]
+            if not any(server.digests(form) for form in tables[part.shard]):
+                raise RefusedBySafety(
+                    f"{server.url} has no rows, and had {had} in the newest backup. `dia backup restore "
+                    f"--shard {part.shard} --beside-rows` brings them back; if they are gone on purpose, "
+                    "`dia backup create --full`."
+                )
 
     @staticmethod
     def _tables(

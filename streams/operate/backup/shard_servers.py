@@ -8,10 +8,15 @@ from dataclasses import dataclass, replace
 from streams.connect.sinks import schema, shard_maps
 from streams.connect.sinks.backups.clickhouse import ClickHouseBackups
 from streams.connect.sinks.clickhouse import shard_replicas
-from streams.connect.sinks.replica import Replica
+from streams.connect.sinks.replica import UNKNOWN_TABLE, Replica, StatementRefused
 from streams.connect.sinks.replica_group import READ_DELAY_MAX_S
 from streams.connect.sinks.shard_maps import KnownMaps
-from streams.core.errors import DependencyUnreachable, RefusedBySafety, ShardUnavailable
+from streams.core.errors import (
+    BackupFailed,
+    DependencyUnreachable,
+    RefusedBySafety,
+    ShardUnavailable,
+)
 from streams.core.rows.clickhouse_table import ClickHouseTable
 from streams.core.settings import Settings
 from streams.operate.backup.manifest import BackupManifest
@@ -37,7 +42,7 @@ def reading_servers(
     settings: Settings, known: KnownMaps, check: Callable[[], None]
 ) -> list[ClickHouseBackups]:
     """One of each shard: the first that answers, and is not behind. Raises
-    `DependencyUnreachable`."""
+    `DependencyUnreachable`, and `RefusedBySafety` for a server without a claim."""
     return [_server(settings, _first(group), check) for group in shard_replicas(settings, known)]
 
 
@@ -51,6 +56,15 @@ def _first(group: Sequence[Replica]) -> Replica:
         except ShardUnavailable as error:
             failures.append(str(error))
             continue
+        except StatementRefused as error:
+            if error.code not in UNKNOWN_TABLE:
+                raise BackupFailed(f"{replica.url} refuses a statement: {error}") from error
+            delay_s = 0.0  # without the database it has no claim
+        if not replica.confirmed:
+            raise RefusedBySafety(
+                f"{replica.url} does not say which shard it holds: a restore into it has not ended, or it "
+                "is not migrated. `dia backup restore` or `dia migrate apply` ends that."
+            )
         if delay_s <= READ_DELAY_MAX_S:
             return replica
         failures.append(f"{replica.url} is {delay_s:.0f} s behind.")

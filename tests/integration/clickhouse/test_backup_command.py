@@ -67,6 +67,8 @@ def test_a_lost_shard_comes_back_to_the_row(shard, dia, tmp_path):
     shard.stop()
     shutil.rmtree(tmp_path / "data")
     shard.start()
+    _, complained = dia("backup", "create", code=5)
+    assert "does not say which shard it holds" in complained
     dia("backup", "restore", "--yes")
     assert shard.client().query(SHOWN).result_rows == held
     rows, _ = dia("migrate", "status")

@@ -7,7 +7,12 @@ from dataclasses import replace
 import pytest
 
 from streams.connect.sinks.backups.stored_table import StoredTable
-from streams.core.errors import BackupFailed, DependencyUnreachable, UsageError
+from streams.core.errors import (
+    BackupFailed,
+    DependencyUnreachable,
+    RefusedBySafety,
+    UsageError,
+)
 from streams.core.settings import Settings
 from streams.operate.backup.catalog import BackupState
 from streams.operate.backup.destination import BackupDestination
@@ -59,6 +64,20 @@ def test_a_table_that_the_app_does_not_declare_is_named(tmp_path):
     backups.servers[0].forms["old_local"] = form
     backups.servers[0].rows["old_local"] = {}
     assert backups.create().undeclared == ["old_local"]
+
+
+def test_a_shard_that_lost_its_rows_is_not_backed_up_empty(tmp_path):
+    """A backup without its rows would be the newest one, which a restore takes."""
+    backups = Backups(tmp_path)
+    backups.rows(2)
+    made = backups.create()
+    backups.clock.jump_wall(8 * DAY_S * 1000)
+    for table in backups.servers[1].rows.values():
+        table.clear()
+    with pytest.raises(RefusedBySafety, match="had 3 in the newest backup"):
+        backups.create()
+    assert backups.whole() == [made.name]
+    assert backups.create(full=True).kind == "full"
 
 
 def test_a_declared_table_that_a_server_lacks_is_refused(tmp_path):
