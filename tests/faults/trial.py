@@ -18,6 +18,7 @@ from streams.connect.broker.log_range import read_range
 from streams.connect.broker.opened import opened
 from streams.connect.sinks.schema import servers
 from streams.core.clock import SystemClock
+from streams.core.degradation.level import Level, worst
 from streams.core.records import headers
 from streams.core.settings import load
 from streams.core.types import TopicPartition
@@ -27,7 +28,7 @@ from streams.dev.local.preparation import environment
 from streams.dev.local.stack import StackStatus
 from streams.dev.workload.generator import Generator
 from streams.dev.workload.shape import Workload
-from streams.engine.health.live_workers import live_workers, pipeline_settled
+from streams.engine.health.live_workers import LiveWorker, live_workers, pipeline_settled
 from streams.operate.produce.feed import RecordFeed
 from streams.operate.topics.topics import apply, plan, wanted_topics
 from tests.empty_topics import empty_topics
@@ -250,7 +251,9 @@ class Trial:
         return took_s
 
     async def settled(self, timeout_s: float = PATIENCE_S) -> None:
-        """All is committed, every window is closed, every row acknowledged."""
+        """All is committed, every window is closed, every row acknowledged, and no worker takes the
+        broker or a shard for away: what came back is believed only after some seconds of answers.
+        """
         deadline = time.monotonic() + timeout_s
         while await self.reading.unread():
             assert time.monotonic() < deadline, f"records stay unread: {self._tails()}"
@@ -258,7 +261,7 @@ class Trial:
         # What the workers wrote before this moment may be older than the last event.
         await asyncio.sleep(1.0)
         states = {worker.state for worker in self.workers}
-        while not pipeline_settled([told for s in states for told in live_workers(s)]):
+        while not _settled([told for state in states for told in live_workers(state)]):
             assert time.monotonic() < deadline, f"not settled: {self._tails()}"
             await asyncio.sleep(POLL_S)
 
@@ -339,6 +342,11 @@ class Trial:
 
     def _tails(self) -> str:
         return "".join(f"\n[{worker.log.name}]{worker.tail()}" for worker in self.workers[-3:])
+
+
+def _settled(workers: Sequence[LiveWorker]) -> bool:
+    away = worst(worker.degradation for worker in workers).level >= Level.MINIMAL
+    return not away and pipeline_settled(workers)
 
 
 def _differences(verdict: DemoVerdict) -> str:
