@@ -1,4 +1,4 @@
-"""`dia simulate --app`: an app that is exact passes, one that keeps its counts beside its tables does not."""
+"""`dia simulate --app`: an exact app passes; one that keeps counts outside its tables fails."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class Order(msgspec.Struct):
 
 
 def _app(*, remembers: bool) -> App:
-    """Orders are counted and told; ``remembers``: in a dictionary, which dies with its process."""
+    """An app that counts orders and sends the counts; ``remembers``: in a dictionary, which is lost
+    with its process."""
     app = App("acme")
     orders = app.topic("orders", value_type=Order, key_field="account", time_field="ts")
     told = app.topic("told")
@@ -66,14 +67,14 @@ def _app(*, remembers: bool) -> App:
 
 
 def test_an_exact_app_is_exact_under_faults():
-    """Two agents, a table each, windows that close, dead letters, and a topic between them."""
+    """Two agents, a table each, closing windows, dead letters, and a topic between the agents."""
     quiet()
     for seed in range(SEEDS_OF_A_GOOD_APP):
         check_app(_app(remembers=False), seed)
 
 
-def test_an_app_that_keeps_state_beside_its_tables_is_caught():
-    """What a process remembers by itself is counted twice when its events run again."""
+def test_an_app_with_state_outside_its_tables_is_caught():
+    """State in a process's memory counts an event twice when it runs again."""
     quiet()
 
     def histories():
@@ -91,7 +92,7 @@ class Told(Record):
 
 
 def _registered_app() -> App:
-    """Avro in, JSON Schema and Protobuf out, and an agent that catches what its send raises."""
+    """Avro in, JSON Schema and Protobuf out, and an agent that catches its send's exceptions."""
     app = App("acme")
     orders = app.topic("orders", value_type=Told, key_field="account", codec="avro")
     told = app.topic("told", value_type=Told, key_field="account", codec=JsonSchema())
@@ -103,7 +104,7 @@ def _registered_app() -> App:
         async for order in stream:
             table[order.account] += order.amount
             await proto.send(value=ProtoOrder(account=order.account, amount=order.amount))
-            with suppress(Exception):  # as people write it
+            with suppress(Exception):  # as users write it
                 await told.send(value=order)
 
     @app.agent(proto)
@@ -116,7 +117,8 @@ def _registered_app() -> App:
 
 @pytest.mark.timeout(300)
 def test_an_outage_of_the_schema_registry_changes_nothing():
-    """It is away in a third of the steps: what waited comes through once, and nothing is refused."""
+    """The registry is unavailable in a third of the steps: waiting records are processed later, and
+    none is refused."""
     quiet()
     for seed in range(SEEDS_OF_A_GOOD_APP):
         check_app(_registered_app(), seed)
@@ -124,8 +126,8 @@ def test_an_outage_of_the_schema_registry_changes_nothing():
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", VARIANTS)
-def test_an_engine_that_takes_an_outage_for_an_answer_is_caught(name):
-    """Each of these loses, refuses or holds back good records."""
+def test_an_engine_that_treats_an_outage_as_an_answer_is_caught(name):
+    """Each of these variants loses, refuses or holds back good records."""
     quiet()
 
     def histories():
@@ -143,12 +145,12 @@ class Dated(msgspec.Struct):
 
     @property
     def at_s(self) -> float:
-        """Large amounts are dated ahead."""
+        """Large amounts get a date in the future."""
         return self.ts / 1000 + (60 if self.amount > 80 else 0)
 
 
 def _app_by_field() -> App:
-    """Windows by a field of the event; writes of events that are dated ahead are refused."""
+    """Windows by a field of the event; writes of future-dated events are refused."""
     app = App("acme")
     orders = app.topic("orders", value_type=Dated, key_field="account", time_field="ts")
     windows = app.Table("windows", default=int, keys="any").tumbling(10, expires=10)
@@ -163,7 +165,7 @@ def _app_by_field() -> App:
 
 
 def test_windows_by_a_field_are_exact_under_faults():
-    """What is refused has no time, whichever process reads on."""
+    """A refused event does not advance the event time, whichever process reads on."""
     quiet()
     for seed in range(SEEDS_OF_A_GOOD_APP):
         check_app(_app_by_field(), seed)
@@ -171,8 +173,8 @@ def test_windows_by_a_field_are_exact_under_faults():
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", field_times.VARIANTS)
-def test_an_engine_that_keeps_the_time_of_what_does_not_count_is_caught(name):
-    """Which windows close then depends on where a process died."""
+def test_an_engine_that_keeps_the_time_of_refused_events_is_caught(name):
+    """Then the closing of windows depends on where a process died."""
     quiet()
 
     def histories():

@@ -1,4 +1,4 @@
-"""`python -m streams.dev.simulation`, by which a person looks at histories."""
+"""`python -m streams.dev.simulation`, the command that runs and replays histories."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pytest
 from streams.dev.simulation import __main__ as command
 
 
-def test_many_seeds_run_with_the_broken_engine_that_was_asked_for(capfd):
-    """Otherwise "0 failed" would be read as: this mistake is not caught."""
+def test_many_seeds_run_with_the_requested_broken_engine(capfd):
+    """Otherwise "0 failed" would mean that this bug is not caught."""
     arguments = ["--story", "jobs", "--broken", "given_up_without_a_dead_letter"]
     assert command.main([*arguments, "--first", "0", "--seeds", "3", "--jobs", "1"]) == 1
     printed = capfd.readouterr().out
@@ -17,8 +17,8 @@ def test_many_seeds_run_with_the_broken_engine_that_was_asked_for(capfd):
 
 
 @pytest.mark.parametrize("rest", [["7"], ["--seeds", "1"], ["--every-broken", "1"]])
-def test_an_unknown_broken_engine_is_refused_with_the_names_there_are(rest, capfd):
-    """A name of another story is as wrong as a slip of the keyboard."""
+def test_an_unknown_broken_engine_is_refused_with_the_valid_names(rest, capfd):
+    """The name of another story's broken engine is refused as well."""
     with pytest.raises(SystemExit) as refused:
         command.main([*rest, "--broken", "nothing_of_the_kind"])
     assert refused.value.code == 2

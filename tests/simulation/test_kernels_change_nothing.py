@@ -1,4 +1,4 @@
-"""A history with kernels, with kernels interpreted, and with numpy alone: the same to the last bit."""
+"""A history is bit-identical with compiled kernels, interpreted kernels, and numpy alone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ INTERPRETED = SimpleNamespace(
 
 @pytest.mark.parametrize("other", [None, INTERPRETED], ids=["numpy", "interpreted"])
 def test_the_trace_is_the_same(other, monkeypatch):
-    """What is stored, sent and shown is a property of the log, never of what is installed."""
+    """Stored, sent and shown data depend on the log, not on installed packages."""
     with_kernels = trace_of(simulate(3, STORIES["metrics"]))
     monkeypatch.setattr(kernels, "active", other)
     assert trace_of(simulate(3, STORIES["metrics"])) == with_kernels

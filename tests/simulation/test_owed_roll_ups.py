@@ -1,4 +1,4 @@
-"""The witness of what roll-ups are owed: it must know a debt that was met from one that was not."""
+"""The checker of owed roll-ups distinguishes a recomputed hour from one that was not."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def _owe(seq: int) -> list[tuple[bytes, bytes | None]]:
 CROSSED_OUT: list[tuple[bytes, bytes | None]] = [(KEY, None)]
 
 
-def test_a_debt_is_met_by_a_recomputation_that_began_later():
-    """The order of a partition that works."""
+def test_a_recomputation_that_began_later_settles_a_debt():
+    """The order of a working partition."""
     owed = OwedRollUps()
     assert owed.follow(0, _owe(3)) is None
     owed.recomputing(HOUR)()
     assert owed.follow(0, CROSSED_OUT) is None
 
 
-def test_a_debt_that_nobody_met_is_seen():
-    """A failed recomputation counts for nothing, and neither does another hour's."""
+def test_an_unsettled_debt_is_reported():
+    """A failed recomputation does not settle it, nor does one of another hour."""
     owed = OwedRollUps()
     owed.follow(0, _owe(3))
     owed.recomputing(HOUR)
@@ -38,8 +38,8 @@ def test_a_debt_that_nobody_met_is_seen():
     assert "commit 3" in (owed.follow(0, CROSSED_OUT) or "")
 
 
-def test_a_recomputation_under_way_does_not_meet_a_newer_debt():
-    """Its minutes were read before the newer ones were there."""
+def test_a_running_recomputation_does_not_settle_a_newer_debt():
+    """It read its minutes before the newer ones were inserted."""
     owed = OwedRollUps()
     owed.follow(0, _owe(3))
     done = owed.recomputing(HOUR)
@@ -48,8 +48,8 @@ def test_a_recomputation_under_way_does_not_meet_a_newer_debt():
     assert "commit 5" in (owed.follow(0, CROSSED_OUT) or "")
 
 
-def test_a_slow_recomputation_takes_nothing_back():
-    """Two processes recompute one hour: what the quicker one met stays met."""
+def test_a_slow_recomputation_reopens_no_debt():
+    """Two processes recompute one hour: what the faster one settled stays settled."""
     owed = OwedRollUps()
     owed.follow(0, _owe(3))
     slow = owed.recomputing(HOUR)
@@ -59,8 +59,8 @@ def test_a_slow_recomputation_takes_nothing_back():
     assert owed.follow(0, CROSSED_OUT) is None
 
 
-def test_partitions_owe_apart():
-    """What one partition's commit asked for is not asked for by another's."""
+def test_partitions_have_separate_debts():
+    """A commit of one partition requests nothing for another."""
     owed = OwedRollUps()
     owed.follow(0, _owe(3))
     owed.recomputing(HOUR)()
@@ -69,8 +69,8 @@ def test_partitions_owe_apart():
     assert owed.follow(1, CROSSED_OUT) is not None
 
 
-def test_after_a_gap_nothing_is_held_against_a_partition():
-    """A log that was trimmed between two looks may have held what explains the rest."""
+def test_after_a_gap_in_the_log_no_debt_is_reported():
+    """A log trimmed between two checks may have held the entries that explain the rest."""
     owed = OwedRollUps()
     owed.follow(0, _owe(3))
     owed.forget(0)

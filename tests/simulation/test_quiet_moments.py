@@ -1,5 +1,5 @@
-"""What is right at the end may have been wrong before: quiet moments are judged, too. TEST_SEEDS sets
-how many histories run, a quarter of them."""
+"""Results are checked at quiet moments of a history, too: a later merge may hide an error.
+TEST_SEEDS sets how many histories run; a quarter of them run here."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from streams.dev.simulation.seeds import processes, try_seed, try_seeds
 
 FIRST = 8
 SEEDS = range(FIRST, FIRST + int(os.environ.get("TEST_SEEDS", "30")) // 4 + 1)
-"""In history 12 both are wrong at a quiet moment."""
+"""History 12 of each kind has a quiet moment with the error."""
 
 
 @pytest.fixture(scope="module")
 def pool():
-    """Of one process: a new one loads for as long as these histories run."""
+    """Only one process, because a new one takes longer to load than these histories to run."""
     with processes(1) as running:
         yield running
 
 
 @pytest.mark.parametrize("name", ["live_rows_twice_until_merged", "live_rows_acknowledged_unseen"])
-def test_a_store_that_is_wrong_for_a_while_is_caught_in_between(pool, name):
-    """A dashboard shows live windows: a double that a later merge mends was seen by people."""
+def test_a_temporarily_wrong_store_is_caught_at_a_quiet_moment(pool, name):
+    """Dashboards show open windows: users see a double that a later merge removes."""
     failures = list(try_seeds(pool, SEEDS, "metrics", name))
-    # Most histories end well, so that their ends alone would not tell.
+    # Most histories end correctly, so the checks at their ends would not detect it.
     assert len(failures) < len(SEEDS) / 2
     assert any("at a quiet moment" in failure.error for failure in failures)
 
 
 def test_a_refused_row_of_an_open_window_is_not_a_loss():
-    """Its window offers the row again when it changes or closes. In this history a shard refuses the
-    newest row of an open window before a quiet moment."""
+    """The window offers the row again when it changes or closes. In this history, a shard refuses
+    the newest row of an open window before a quiet moment."""
     assert try_seed(1390, "metrics") is None

@@ -1,4 +1,4 @@
-"""Random histories of the whole engine, none of which may lose or double a record.
+"""Random histories of the whole engine; none may lose or double a record.
 
 A failing seed is printed with the command that replays it. TEST_SEEDS sets how many run, a fifth of
 them of jobs, and as many of single events and of added shards, a tenth of rebuilt rows; `make
@@ -23,7 +23,7 @@ SEEDS = int(os.environ.get("TEST_SEEDS", "30"))
 JOBS = os.cpu_count() or 1
 CAUGHT_WITHIN = 300
 KNOWN = tomllib.loads(Path(__file__).with_name("caught_at.toml").read_text())
-"""Seeds to try first. Where a change of the engine moves one, all others are tried, from 0 on."""
+"""Seeds to try first. If a change of the engine moves one, all others are tried from 0 on."""
 _MISFIT = re.compile(
     r"positional argument|raised (?:TypeError|ValueError|AttributeError|IndexError)\("
 )
@@ -31,48 +31,49 @@ _MISFIT = re.compile(
 
 @pytest.fixture(scope="module")
 def pool():
-    """Shared by the tests: a new process takes four seconds of CPU before its first history."""
+    """Shared by the tests, because a new process uses four seconds of CPU before its first history."""
     with processes(JOBS) as running:
         yield running
 
 
 @pytest.mark.timeout(600 + 3 * SEEDS)
 def test_every_history_is_exact(pool):
-    """Crashes between any two steps, zombies, lost answers, broken shards: counted once each."""
+    """With crashes between any two steps, fenced processes, lost answers and broken shards."""
     failures = [str(failure) for failure in try_seeds(pool, range(SEEDS - SEEDS // 5), "metrics")]
     assert not failures, "\n".join(failures)
 
 
 @pytest.mark.timeout(600 + 3 * SEEDS)
 def test_every_history_with_added_shards_is_exact(pool):
-    """Two shards are added around midnight, and each worker learns of them by itself."""
+    """Two shards are added around midnight; each worker learns of them by itself."""
     failures = [str(failure) for failure in try_seeds(pool, range(SEEDS // 5), "growth")]
     assert not failures, "\n".join(failures)
 
 
 @pytest.mark.timeout(600 + 3 * SEEDS)
 def test_every_history_with_rebuilt_rows_is_exact(pool):
-    """Shards lose and spoil rows of finished windows; rebuilds run, twice at once, and are killed."""
+    """Shards lose and damage rows of closed windows; rebuilds run, also concurrently, and are killed."""
     failures = [str(failure) for failure in try_seeds(pool, range(SEEDS // 10), "rebuilt")]
     assert not failures, "\n".join(failures)
 
 
 @pytest.mark.timeout(600 + 3 * SEEDS)
 def test_every_history_of_jobs_is_exact(pool):
-    """Requests finish out of order: each is answered once, and of each key one run is true."""
+    """Requests finish out of order: each is answered once, and each key has one authoritative run."""
     failures = [str(failure) for failure in try_seeds(pool, range(SEEDS // 5), "jobs")]
     assert not failures, "\n".join(failures)
 
 
 @pytest.mark.timeout(600 + 3 * SEEDS)
 def test_every_history_of_single_events_is_exact(pool):
-    """An agent waits, raises and hangs in the middle of events: each counts whole, once, or not."""
+    """An agent waits, raises and hangs in the middle of events: each event counts completely and
+    once, or not at all."""
     failures = [str(failure) for failure in try_seeds(pool, range(SEEDS // 5), "stream")]
     assert not failures, "\n".join(failures)
 
 
-def test_the_known_seeds_are_those_of_broken_engines_and_within_the_bound():
-    """The name of an engine that is gone, or a seed beyond the bound, would catch nothing."""
+def test_the_known_seeds_name_existing_broken_engines_within_the_bound():
+    """The name of a removed engine, or a seed beyond the bound, would catch nothing."""
     assert KNOWN.keys() <= {name for story in STORIES for name in variants(story)}
     assert max(KNOWN.values()) < CAUGHT_WITHIN
 
@@ -80,10 +81,10 @@ def test_the_known_seeds_are_those_of_broken_engines_and_within_the_bound():
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("story", sorted(STORIES))
 def test_every_broken_engine_is_caught(pool, story):
-    """A check that cannot fail proves nothing: each of these mistakes must be found."""
+    """A check that cannot fail proves nothing: it must detect each of these bugs."""
     caught = dict(first_caught(pool, sorted(variants(story)), CAUGHT_WITHIN, story, KNOWN))
     assert [name for name, failure in caught.items() if failure is None] == []
-    # One that is called in another way than what it replaces fails at once, and proves nothing.
+    # A variant with another signature than the original fails at its call, which proves nothing.
     misfits = {
         name: failure.error for name, failure in caught.items() if _MISFIT.search(failure.error)
     }
@@ -91,7 +92,7 @@ def test_every_broken_engine_is_caught(pool, story):
 
 
 def test_a_seed_makes_the_same_history_in_every_process():
-    """Else a failing seed could not be looked at. The hash seed of strings must not matter."""
+    """Otherwise a failing seed could not be replayed. The hash seed of strings must not matter."""
     traces = {
         subprocess.run(
             [sys.executable, "-m", "streams.dev.simulation", "7", "--trace"],

@@ -1,4 +1,4 @@
-"""Histories in which shards refuse the same windows at every attempt, as a real shard does."""
+"""Histories in which shards always refuse the same windows, as a real shard does."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from streams.dev.simulation.seeds import first_caught, processes
 REFUSING_SEED = 3
 
 
-def test_a_refused_row_that_is_forgotten_is_found_soon():
-    """A restart inserts the row again; only a shard that refuses it for good shows that it is lost."""
+def test_an_engine_that_forgets_a_refused_row_is_caught_soon():
+    """A restart inserts the row again; only a shard that always refuses it reveals the loss."""
     with processes(1) as pool:
         ((name, failure),) = first_caught(pool, ["refused_rows_forgotten"], 8, "metrics")
     assert failure is not None, f"{name}: not caught within 8 seeds"
     assert "m1 (found, expected) differ" in failure.error
 
 
-def test_the_end_of_the_weather_ends_no_refusal_of_that_kind(monkeypatch):
-    """Each row that was refused is a dead letter at the end, and in no shard."""
+def test_a_permanent_refusal_outlasts_the_other_faults(monkeypatch):
+    """At the end, each refused row is a dead letter and is in no shard."""
     kept = []
     clear = Weather.clear
 

@@ -1,4 +1,5 @@
-"""A worker with another shard map than its predecessor's ends, whatever tells it first."""
+"""A worker whose shard map differs from its predecessor's ends, by whichever check detects it
+first."""
 
 from __future__ import annotations
 
@@ -37,10 +38,10 @@ def _leaves(error):
     return [leaf for one in inside for leaf in _leaves(one)] or [error]
 
 
-@pytest.mark.parametrize("away", [False, True], ids=["the servers say", "only the chain can say"])
+@pytest.mark.parametrize("away", [False, True], ids=["the servers say", "only the chain can tell"])
 @pytest.mark.parametrize("other", OTHERS, ids=lambda other: other.identity.description)
-def test_a_worker_with_another_map_ends_and_writes_nothing(other, away):
-    """120 events were shown as 153 when a third shard came while their windows were live."""
+def test_a_worker_with_another_shard_map_ends_and_writes_nothing(other, away):
+    """With a third shard and open windows, 120 events would be shown as 153."""
     loop = VirtualLoop()
     world = World(loop, SETTINGS, [AGGREGATE_METRICS], partitions=1)
 
@@ -54,7 +55,7 @@ def test_a_worker_with_another_map_ends_and_writes_nothing(other, away):
         await asyncio.sleep(3)
         await first.stop()
         shown = _counts(world)
-        assert len(shown) == 20  # early rows: the windows are live
+        assert len(shown) == 20  # provisional rows: the windows are open
         for faults in world.shards.faults:
             faults.down = away
         mistaken = world.process(0, "b", world.shards.with_map(other))

@@ -1,4 +1,4 @@
-"""What steady traffic leaves behind: the changelog that a restore reads follows the live state."""
+"""Under steady traffic, the changelog that a restore reads stays proportional to the live state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streams.dev.simulation.loop import VirtualLoop, run
 from streams.dev.simulation.world import World
 
 SETTINGS = Settings(dedupe_ttl_s=300, changelog_slack_bytes=64 << 10)
-"""Ids live for five minutes, so that most of the traffic meets a steady state."""
+"""Ids live for five minutes, so most of the traffic runs in a steady state."""
 
 TRAFFIC_S = 1500
 EVENTS_PER_S = 10
@@ -45,15 +45,15 @@ def held(process):
 
 
 def log_bytes(world):
-    """What a restore from nothing would read now."""
+    """The bytes that a full restore would read."""
     log = world.broker.log(CHANGELOG)
     batch = log.read_committed(log.start_offset, 1 << 30)
     return sum(len(value) for value in batch.values)
 
 
 async def traffic(world, seen):
-    """`TRAFFIC_S` of it; ``seen`` gets (log bytes, live bytes) of each minute. Returns all bytes ever
-    written to the changelog."""
+    """Send `TRAFFIC_S` of traffic; ``seen`` gets (log bytes, live bytes) of each minute. Returns
+    all bytes ever written to the changelog."""
     rng = random.Random(4)
     await world.create_topics()
     process = world.process(0)
@@ -69,13 +69,13 @@ async def traffic(world, seen):
     return written_bytes
 
 
-def test_after_some_lives_of_ids_a_restore_reads_what_lives_and_not_what_was():
-    """A log that grows with history makes every restart slower than the last one."""
+def test_a_restore_reads_the_live_state_and_not_the_history():
+    """A log that grows with history makes every restart slower than the one before."""
     loop = VirtualLoop()
     world = World(loop, SETTINGS, [AGGREGATE_METRICS], partitions=1)
     seen: list[tuple[int, int]] = []
     written_bytes = run(loop, traffic(world, seen))
-    # Else nothing ever had to be written anew or trimmed.
+    # Otherwise no entry was rewritten and nothing trimmed.
     assert written_bytes > 2 * max(log for log, _ in seen)
     for log, live in seen:
         assert log < 3 * live + SETTINGS.changelog_slack_bytes

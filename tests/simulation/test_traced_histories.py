@@ -1,4 +1,4 @@
-"""Tracing tells of the engine and never touches it: traced or not, a history is the same history."""
+"""Tracing observes the engine without changing it: a history is the same with and without it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SEEDS = range(3)
 
 @pytest.fixture
 def _sampled_producers(monkeypatch):
-    """A third of the records bears a header, one in six a sampled one."""
+    """A third of the records carries a trace header, one in six a sampled one."""
     send = MemoryPlainProducer.send
 
     async def sampled(self, topic, key, value, headers=()):
@@ -36,7 +36,8 @@ def _sampled_producers(monkeypatch):
 @pytest.mark.parametrize("story", sorted(STORIES))
 @pytest.mark.usefixtures("_sampled_producers")
 def test_a_traced_history_is_the_same(story, monkeypatch):
-    """The logs, the shards' rows and every turn of the loop, through crashes, zombies and outages."""
+    """The logs, the shards' rows and every turn of the event loop are equal, through crashes,
+    fenced processes and outages."""
     plain = [trace_of(simulate(seed, STORIES[story])) for seed in SEEDS]
     recorder = Recorder()
 

@@ -1,4 +1,4 @@
-"""Random histories of `record_training`: deaths of workers, of shards and of Redis, then calm."""
+"""Random histories of `record_training`: workers, shards and Redis die, then faults end."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _result(rng: random.Random, world: World, number: int) -> dict[str, Any]:
 
 
 class History:
-    """One seed's life."""
+    """The history of one seed."""
 
     def __init__(self, world: World, seed: int) -> None:
         self.world = world
@@ -95,7 +95,7 @@ class History:
         await (await self.producer.send(TRAIN_RESULTS.name, key, value))
 
     def _start(self):
-        # On one host twice, its state is there; on another it comes from the changelog.
+        # A second start on the same host finds its state; another host restores from the changelog.
         self.hosts += self.rng.random() < 0.3
         process = self.world.process(0, f"host{self.hosts}")
         process.start()
@@ -113,14 +113,14 @@ class History:
         raise AssertionError("not settled")
 
     def _read_to_the_end(self, process) -> bool:
-        """What came while a partition was paused shows in its lag only after the next fetch."""
+        """The lag includes records that arrived during a pause only after the next fetch."""
         held = [p for group in process.worker.groups for p in group.partitions.values()]
         ends = [self.world.broker.log(p.tp).high_watermark for p in held]
         return [p.partition.state.link.next_offset for p in held] == ends
 
 
 def _accepted(world: World) -> Iterator[tuple[int, int, dict[str, Any]]]:
-    """(partition, offset, result) of what must count, judged from the log alone."""
+    """(partition, offset, result) of the results that must count, computed from the log alone."""
     for number in range(PARTITIONS):
         batch = world.broker.log(TopicPartition(TRAIN_RESULTS.name, number)).read_committed(
             0, 1 << 30
@@ -142,7 +142,7 @@ def _accepted(world: World) -> Iterator[tuple[int, int, dict[str, Any]]]:
 
 
 def _cards(results) -> dict[tuple[str, str], dict[str, Any]]:
-    """The card of each model, written a second time and plainly."""
+    """The card of each model, by an independent implementation."""
     cards: dict[tuple[str, str], dict[str, Any]] = {}
     for _, _, result in results:
         name = (result["tenant_id"], result["model_id"])
@@ -170,8 +170,8 @@ def _shown(card: ModelCard) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_models_are_what_the_log_says(seed):
-    """Rows, cards and caches, after any history: each result once, no card older than its log."""
+def test_models_follow_from_the_log(seed):
+    """Rows, cards and caches after any history: each result once, and no card older than its log."""
     loop = VirtualLoop()
     world = World(loop, SETTINGS, [RECORD_TRAINING], partitions=PARTITIONS)
     run(loop, History(world, seed).live())

@@ -1,5 +1,5 @@
-"""`dia simulate` of apps with windows: rows under faults are those without, and engines that break a
-step of closing are caught."""
+"""`dia simulate` of apps with windows: rows under faults equal those without, and engines with a
+broken step of closing are caught."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def _app() -> App:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("at_once", [2, aggregate_table.CLOSED_ROWS_MAX])
 def test_windows_are_exact_under_faults(at_once):
-    """Each row, to the last bit of its sums; what closing sent; and the ledgers. Also where closing takes
-    several commits, and a process dies between them."""
+    """Each row to the last bit of its sums, the sends of closing windows, and the ledgers; also if
+    closing takes several commits, and a process dies between them."""
     quiet()
     with patch.object(aggregate_table, "CLOSED_ROWS_MAX", at_once):
         for seed in range(SEEDS_OF_A_GOOD_APP):
@@ -85,8 +85,8 @@ def test_windows_are_exact_under_faults(at_once):
 
 
 @pytest.mark.timeout(300)
-def test_a_deep_audit_finds_nothing_after_faults(monkeypatch):
-    """An audit that calls something wrong because processes died is not read."""
+def test_a_deep_audit_finds_no_difference_after_faults(monkeypatch):
+    """Operators ignore an audit that reports differences because processes died."""
     quiet()
     judged = []
 
@@ -108,7 +108,7 @@ _result = any_app._result
 
 
 def _sent_on(on_window_close=None) -> App:
-    """Windows without an event time, of what an agent sends."""
+    """Windows without an event time, over the records that an agent sends."""
     app = App("acme")
     orders = app.topic("orders", value_type=Order, key_field="account", time_field="ts")
     large = app.topic("large", value_type=Order, key_field="account")
@@ -127,15 +127,14 @@ def _sent_on(on_window_close=None) -> App:
     return app
 
 
-def test_windows_by_the_time_of_an_agents_sends_are_not_compared():
-    """An agent sends later under faults, so that its records come into other windows: no fault of the app, and the
-    command called them lost."""
+def test_windows_by_append_time_of_an_agents_sends_are_not_compared():
+    """Under faults, an agent sends later, so its records fall into other windows; that is no loss."""
     quiet()
     assert [check_app(_sent_on(), seed) for seed in range(3)] == [frozenset({"sent"})] * 3
 
 
-def test_windowed_tables_by_the_time_of_an_agents_sends_are_not_compared():
-    """They hold the same events, under other windows."""
+def test_windowed_tables_by_append_time_of_an_agents_sends_are_not_compared():
+    """They hold the same events under other windows."""
     quiet()
     app = App("acme")
     orders = app.topic("orders", value_type=Order, key_field="account", time_field="ts")
@@ -157,15 +156,16 @@ def test_windowed_tables_by_the_time_of_an_agents_sends_are_not_compared():
     assert [check_app(app, seed) for seed in range(3)] == [frozenset({"counts"})] * 3
 
 
-def test_what_such_windows_send_when_they_close_is_no_result():
-    """It may reach any part of the result."""
+def test_sends_of_such_windows_are_not_compared():
+    """They may reach any part of the result."""
     quiet()
     with pytest.raises(UsageError, match="Give large a time_field"):
         check_app(_sent_on(on_window_close=lambda window: None), 0)
 
 
 def _closed_again(self: WindowPartition) -> None:
-    """A window is closed, and its state is not deleted with the commit: a restart closes it again."""
+    """The close of a window does not delete its state in the same commit: a restart closes it
+    again."""
     _advance(self)
     for _, table in self._declared:
         table._gone.clear()
@@ -176,7 +176,7 @@ _delta = AggregateTable.delta
 
 
 def _without_states(self: AggregateTable, seq: int):
-    """A commit leaves out the windows that an earlier commit has: what came since is lost with the
+    """A commit omits the windows that an earlier commit contains: later changes are lost with the
     process."""
     written = {*self._entries}
     for slot in [slot for slot in self._dirty if slot in written and seq % 2]:
@@ -185,7 +185,7 @@ def _without_states(self: AggregateTable, seq: int):
 
 
 def _late_by_the_batch(self: WindowPartition, batch):
-    """Late is what the watermark behind the batch has passed."""
+    """Lateness is decided by the watermark after the batch."""
     before = _before_ms(self, batch)
     before[:] = max(before.max(initial=0), batch.event_ms.max(initial=0))
     return before
@@ -195,7 +195,7 @@ _before_ms = WindowPartition.before_ms
 
 
 def _shown_from_memory(self: WindowPartition, seq, link):
-    """The function that a closing window calls is called when rows are owed, too."""
+    """The function of a closing window is called although rows are owed."""
     _owe(self, seq, link)
     for declared, table in self._declared:
         for window in table.take_early(1):
@@ -218,7 +218,7 @@ _owe = WindowPartition._owe
     ids=["closed_again", "without_states", "late_by_the_batch", "shown_from_memory"],
 )
 def test_a_broken_engine_is_caught(broken):
-    """Else the agreement of both runs would prove nothing."""
+    """Planted bugs prove that the comparison can fail."""
     quiet()
 
     def histories():
