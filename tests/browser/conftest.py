@@ -1,4 +1,4 @@
-"""A console over a real pipeline, and a real browser that looks at it."""
+"""A console over a real pipeline, and a real browser."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WIDE = {"width": 1280, "height": 800}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All that needs a browser is marked so."""
+    """Mark all tests that need a browser."""
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker("browser")
@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def stage(stack, tmp_path_factory) -> Iterator[Stage]:
     """Workers, data and a console on the session's stack."""
     if not stack.services:
-        pytest.skip("the stack named in DIA_* is not ours to stop and start")
+        pytest.skip("the tests must not stop and start the stack named in DIA_*")
     made = Stage(stack, tmp_path_factory.mktemp("browser"))
     try:
         made.set_up()
@@ -39,8 +39,8 @@ def stage(stack, tmp_path_factory) -> Iterator[Stage]:
 
 @pytest.fixture(scope="module")
 def browser(stage) -> Iterator[Browser]:
-    """Debian's Chromium. Of a module, and after the stage: while it is open, nothing else in this
-    thread can run an event loop."""
+    """Debian's Chromium. One per module, created after the stage: while it is open, this thread can
+    run no event loop."""
     path = shutil.which("chromium")
     if path is None:
         missing = "no chromium here: tests/browser/install_chromium.sh installs it"
@@ -48,7 +48,7 @@ def browser(stage) -> Iterator[Browser]:
             pytest.fail(missing)
         pytest.skip(f"THE CONSOLE IS NOT TESTED: {missing}")
     with sync_playwright() as playwright:
-        # Without a sandbox of its own: CI has no user namespaces, and it only sees our own pages.
+        # Without a sandbox, because CI has no user namespaces; it opens only our own pages.
         opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield opened
         opened.close()
@@ -56,8 +56,8 @@ def browser(stage) -> Iterator[Browser]:
 
 @pytest.fixture
 def context(browser, stage) -> Iterator[BrowserContext]:
-    """A browser without a past."""
-    # Without motion: a panel that fades in has too little contrast while it does.
+    """A browser context without cookies or history."""
+    # Without motion: a panel that fades in has too little contrast meanwhile.
     opened = browser.new_context(base_url=stage.url, viewport=WIDE, reduced_motion="reduce")
     opened.set_default_timeout(PATIENCE_MS)
     yield opened
@@ -66,7 +66,8 @@ def context(browser, stage) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def page(context, stage) -> Iterator[Page]:
-    """Signed in as an admin of all tenants. A script error or a breach of the CSP fails the test."""
+    """A page signed in as an admin of all tenants. A script error or a violation of the CSP fails
+    the test."""
     opened, wrong = context.new_page(), list[str]()
     opened.on("pageerror", lambda error: wrong.append(str(error)))
     opened.on("console", lambda said: _note(said.text, wrong))
@@ -82,7 +83,7 @@ def _note(text: str, wrong: list[str]) -> None:
 
 @pytest.fixture(scope="session")
 def screenshots(request) -> Path:
-    """Where pictures of the pages go: artefacts, and the source of those in tests/browser/screenshots."""
+    """The folder for screenshots: CI artefacts, and the source of tests/browser/screenshots."""
     folder = Path(request.config.rootpath) / "build" / "screenshots"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -1,4 +1,4 @@
-"""What the browser looks at: known events in a real pipeline, and a console over it.
+"""The pipeline and the console that the browser tests use, with known events.
 
 The pipeline's processes are those of a user: `dia worker`, the replay agent, `dia console`.
 """
@@ -38,13 +38,14 @@ PATIENCE_S = 200.0
 TENANT, OTHER, METRIC = "acme", "globex", "latency_ms"
 MODELS = ("ranker", "recommender", "scorer")
 MENDED = MODELS[2]
-"""The model of the events that begin as dead letters; the other two have what they have."""
+"""The model of the events that begin as dead letters; the events of the other two models are good.
+"""
 MINUTES = 40
 PAST_MS = 120_000
 EVENTS_A_MINUTE = 120
 REQUESTS = 12
 LETTERS = 7
-"""Events whose value is a word: a patch mends them."""
+"""Events whose value is text; a patch repairs them."""
 _QUICK = {
     "COMMIT_INTERVAL_S": "0.2", "IDLE_CLOSE_S": "0.5", "GRACE_S": "0",
     "LATE_HOLD_S": "0.5", "ROLLUP_INTERVAL_S": "1", "CLICKHOUSE_DATABASE": "browsed",
@@ -53,7 +54,7 @@ _QUICK = {
 
 
 class Stage:
-    """Set up once for the module: topics made anew, tables in a database of their own."""
+    """Created once for the module: recreated topics, and tables in a database of their own."""
 
     def __init__(self, stack: StackStatus, home: Path) -> None:
         self.stack = stack
@@ -75,8 +76,8 @@ class Stage:
             server.migrator.apply()
             server.replica.close()
         asyncio.run(self._make_topics())
-        # Before the processes start: on a busy machine they and a broker that has just started leave
-        # a producer to wait for longer than it does.
+        # Topics are created before the processes start: on a busy machine, a producer would time
+        # out waiting for them and a newly started broker.
         asyncio.run(self._feed())
         self._workers = self._start("workers", "worker")
         self._start("replayer", "worker", "--agents", "replay")
@@ -98,7 +99,7 @@ class Stage:
         expect(page).to_have_url(f"{self.url}/")
 
     def read_anew(self, cache: str) -> None:
-        """What the console keeps for half a minute is asked for again."""
+        """Empty the console's cache, which keeps answers for half a minute."""
         answer = httpx.post(
             f"{self.url}/admin/cache/invalidate",
             json={"cache": cache, "pattern": "*"},
@@ -107,7 +108,7 @@ class Stage:
         assert answer.is_success, answer.text
 
     def dia(self, *arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
-        """The command, on this stage."""
+        """Run the command on this stack."""
         for name, value in self.environ.items():
             monkeypatch.setenv(name, value)
         return cli.main([*arguments])
@@ -123,8 +124,8 @@ class Stage:
 
     @contextmanager
     def without_workers(self) -> Iterator[None]:
-        """No worker runs for a while. The next one reads orders to shed before it reads records; one
-        that was only asleep may have records in its buffer, and then processes them first."""
+        """Run no worker for a while. The next one reads shed orders before records; a paused one
+        may have records in its buffer and would process them first."""
         self._workers.stop()
         try:
             yield
@@ -132,7 +133,7 @@ class Stage:
             self._workers = self._start("workers", "worker")
 
     def produce(self, topic: str, events: Sequence[Mapping[str, object]]) -> None:
-        """By the command, in a process of its own: the browser has this one's loop."""
+        """Run the command in a separate process: the browser uses this one's event loop."""
         lines = self.home / "events.jsonl"
         lines.write_text("".join(f"{json.dumps(event)}\n" for event in events))
         command = [*DIA, "produce", topic, "--file", str(lines)]
@@ -162,7 +163,7 @@ class Stage:
 
     async def _feed(self) -> None:
         now_ms = SystemClock().now_ms()
-        # Windows that are over: one that is not would keep the pipeline from settling.
+        # Past windows: an open one would keep the pipeline from settling.
         events = [*_metrics(now_ms - PAST_MS), *_spoilt(now_ms - PAST_MS)]
         models = [{**event, "tenant_id": TENANT} for event in trained_models(now_ms, 1)]
         generator = RequestGenerator(

@@ -1,4 +1,4 @@
-"""Every page of the console and every flow, as a person has them."""
+"""Every page and every flow of the console, in a real browser."""
 
 from __future__ import annotations
 
@@ -34,19 +34,20 @@ PAGES = {
     "/decisions": "Decisions", "/training": "Training", "/pipeline": "Pipeline",
 }  # fmt: skip
 DISTINCT = ("/", "/dead-letters")
-"""Between them they have every colour: enough for the second theme, and axe-core takes its time."""
+"""Pages that together have every colour: they suffice for the second theme, since axe-core is slow.
+"""
 SERIOUS = ("serious", "critical")
 AWAY = "no answer from clickhouse-0, clickhouse-1"
 PATCH = '[{"op": "replace", "path": "/value", "value": 12}]'
 
 
 def _read(page: Page) -> None:
-    """Everything on the page has been read."""
+    """Wait until all requests of the page have ended."""
     expect(page.locator("[aria-busy=true]")).to_have_count(0)
 
 
 def _shed(page: Page, topic: str) -> int:
-    """Records of ``topic`` given up, as the ledger on the page tells, a moment after their commit."""
+    """Records of ``topic`` that were shed, by the ledger on the page, which follows the commit."""
     page.reload()
     _read(page)
     cells = page.locator("#ledger tbody tr", has_text=topic).locator("td.number:nth-child(6)")
@@ -67,8 +68,8 @@ def _numbers(page: Page, column: str) -> list[float]:
 
 
 @pytest.mark.parametrize("path", ["/", "/pipeline", "/explore?tenant=acme"])
-def test_a_page_asks_who_looks_and_comes_back_to_itself(context, stage, path):
-    """A link that somebody was sent works after signing in, and shows nothing before."""
+def test_a_page_asks_for_sign_in_and_returns_to_itself(context, stage, path):
+    """A shared link works after signing in and shows nothing before."""
     page = context.new_page()
     page.goto(path)
     expect(page.get_by_label("Access token")).to_be_visible()
@@ -79,8 +80,8 @@ def test_a_page_asks_who_looks_and_comes_back_to_itself(context, stage, path):
     assert f"{stage.url}{path}" in page.url
 
 
-def test_a_wrong_token_is_refused_and_named_as_such(context, stage):
-    """Whoever mistypes must see that it was the token, not the console."""
+def test_a_wrong_token_is_refused_with_that_reason(context, stage):
+    """A user with a mistyped token must see that the token is at fault, not the console."""
     page = context.new_page()
     page.goto("/sign-in")
     page.get_by_label("Access token").fill(stage.token[:-1] + "x")
@@ -89,8 +90,8 @@ def test_a_wrong_token_is_refused_and_named_as_such(context, stage):
     assert page.request.get("/overview").status == 401
 
 
-def test_a_name_shows_what_it_is_made_of(page):
-    """A character that turns text around would show one model under the name of another."""
+def test_invisible_characters_of_a_name_are_shown(page):
+    """A character that reverses the text direction would show one model under another's name."""
     shown = page.evaluate(
         """async () => {
           const own = [...document.querySelectorAll("script[type=module]")].map((one) => one.src);
@@ -101,14 +102,14 @@ def test_a_name_shows_what_it_is_made_of(page):
     assert shown == [r"live\u202eevil", r"a\u0000b", "שלום"]
 
 
-def test_three_clicks_from_the_address_to_ones_own_data(page):
-    """The promise of the demo: open, Explore, and there it is."""
+def test_three_clicks_lead_to_a_users_own_data(page):
+    """The demo promises: open, Explore, and the data is there."""
     _go(page, "Explore")
     expect(page.locator("#totals")).to_contain_text(f"{EVENTS:,} events")
 
 
-def test_explores_numbers_are_those_of_dia_query(page, stage, monkeypatch, capsys):
-    """Two ways to ask for a series that differ would make both worthless."""
+def test_explore_shows_the_numbers_of_dia_query(page, stage, monkeypatch, capsys):
+    """Two ways to read a series must agree."""
     _go(page, "Explore")
     page.get_by_label("Tenant").select_option(TENANT)
     _read(page)
@@ -125,8 +126,8 @@ def test_explores_numbers_are_those_of_dia_query(page, stage, monkeypatch, capsy
     assert [row["count"] for row in rows] == [row["count"] for row in said]
 
 
-def test_the_address_carries_what_explore_shows(page):
-    """A link to a chart is a chart, with its models, range, windows and percentile."""
+def test_the_address_contains_what_explore_shows(page):
+    """A link to a chart keeps its models, range, windows and percentile."""
     _go(page, "Explore")
     page.locator("#picker summary").click()
     page.get_by_label(MODELS[1]).check()
@@ -145,8 +146,8 @@ def test_the_address_carries_what_explore_shows(page):
     assert sum(counts) == 2 * EVENTS
 
 
-def test_dead_letters_are_mended_and_replayed_from_the_browser(page, stage, screenshots):
-    """Groups, a letter as text and as bytes, plan, difference, run, done: and they count."""
+def test_dead_letters_are_repaired_and_replayed_from_the_browser(page, stage, screenshots):
+    """Groups, a letter as text and as bytes, plan, difference, run, done: and the events count."""
     _go(page, "Dead letters")
     row = page.locator("#groups tbody tr").filter(has_text="wrong_type")
     expect(row).to_contain_text(str(LETTERS))
@@ -182,8 +183,8 @@ def test_dead_letters_are_mended_and_replayed_from_the_browser(page, stage, scre
     stage.wait_until(counted)
 
 
-def test_a_reader_of_one_tenant_sees_that_one_and_changes_nothing(context, stage, screenshots):
-    """What a page offers follows the token; the API decides, and refuses the same."""
+def test_a_reader_of_one_tenant_sees_that_tenant_and_changes_nothing(context, stage, screenshots):
+    """The token decides what a page offers; the API enforces the same."""
     page = context.new_page()
     stage.sign_in(page, stage.new_token(Role.READ, OTHER))
     _go(page, "Explore")
@@ -200,7 +201,7 @@ def test_a_reader_of_one_tenant_sees_that_one_and_changes_nothing(context, stage
 
 
 def test_decisions_training_and_pipeline_show_what_happened(page):
-    """Each page has what the pipeline really did, and a cancellation is taken."""
+    """Each page shows what the pipeline did, and a cancellation is accepted."""
     _go(page, "Decisions")
     expect(page.locator("#simulations tbody tr")).to_have_count(REQUESTS)
     expect(page.locator("#waiting")).to_contain_text("Every request has its result")
@@ -219,8 +220,8 @@ def test_decisions_training_and_pipeline_show_what_happened(page):
     expect(page.locator("#ledger")).not_to_contain_text("does not add up")
 
 
-def test_old_records_are_given_up_from_the_browser(page, stage):
-    """A plan says what it costs; the order names who and why; the worker carries it out and the
+def test_old_records_are_shed_from_the_browser(page, stage):
+    """A plan shows its cost; the order names actor and reason; the worker executes it, and the
     ledger still adds up."""
     events = [{**event, "tenant_id": TENANT} for event in trained_models(SystemClock().now_ms(), 2)]
     with stage.without_workers():
@@ -242,8 +243,8 @@ def test_old_records_are_given_up_from_the_browser(page, stage):
     expect(page.locator("#ledger")).not_to_contain_text("does not add up")
 
 
-def test_the_overview_moves_by_itself(page, stage):
-    """A screen on the wall is looked at for days and reloaded by nobody."""
+def test_the_overview_refreshes_itself(page, stage):
+    """Wall screens show it for days without a reload."""
     _read(page)
     said = page.locator("#freshness")
     before = said.text_content()
@@ -255,8 +256,8 @@ def test_the_overview_moves_by_itself(page, stage):
     stage.wait_until(moved)
 
 
-def test_the_keyboard_goes_everywhere(page):
-    """Whoever lives on this console all day does not reach for the mouse."""
+def test_every_page_is_usable_by_keyboard(page):
+    """Operators who use the console all day avoid the mouse."""
     _read(page)
     for path, key in (("/explore", "e"), ("/dead-letters", "l"), ("/pipeline", "p"), ("/", "o")):
         page.keyboard.press("g")
@@ -269,8 +270,8 @@ def test_the_keyboard_goes_everywhere(page):
     expect(page.get_by_role("dialog")).not_to_be_visible()
 
 
-def test_pages_are_accessible_and_fit_a_telephone(page, screenshots):
-    """axe-core finds nothing serious, in either theme's colours; nothing is wider than 390 px."""
+def test_pages_are_accessible_and_fit_a_phone(page, screenshots):
+    """axe-core finds nothing serious, in the colours of either theme; nothing is wider than 390 px."""
     for path, name in PAGES.items():
         picture = name.lower().replace(" ", "-")
         page.goto(path)
@@ -288,7 +289,7 @@ def test_pages_are_accessible_and_fit_a_telephone(page, screenshots):
 
 
 def _serious(page: Page, options: dict[str, object]) -> list[str]:
-    """What axe-core finds, in one line each."""
+    """axe-core's findings, one line each."""
     return [
         f"{one['id']}: {one['nodes'][0]['html']}"
         for one in Axe().run(page, options=options).response["violations"]
@@ -296,8 +297,8 @@ def _serious(page: Page, options: dict[str, object]) -> list[str]:
     ]
 
 
-def test_a_page_says_when_clickhouse_is_away_and_when_it_is_back(page, stage):
-    """Old figures that look new are worse than none."""
+def test_a_page_reports_an_outage_of_clickhouse_and_its_end(page, stage):
+    """Old figures must not look new."""
     _go(page, "Explore")
     banner = page.locator("#degraded")
     expect(banner).not_to_contain_text(AWAY)
