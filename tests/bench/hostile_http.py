@@ -1,12 +1,13 @@
 """How long a tenant waits for an edge and a console while a hostile client attacks them.
 
-``python tests/bench/hostile_http.py [--seconds 5] [--attack NAME]`` serves both over a broker in memory in
-one process, attacks from a second one, and from a third posts an event and reads dead letters every
-20 ms. Prints, for each attack, the 95th percentile of both calm and under attack, their ratio, and how
-many of the tenant's requests were refused. The aim is a ratio of at most 2 and none refused.
+``python tests/bench/hostile_http.py [--seconds 5] [--attack NAME]`` serves both over an in-memory
+broker in one process, attacks from a second one, and from a third posts an event and reads dead
+letters every 20 ms. Prints, for each attack, the 95th percentile of both calm and under attack,
+their ratio, and how many of the tenant's requests were refused. The target is a ratio of at most 2
+and no refusal.
 
-Loopback only. The rates of the attacks are bounded; those of connections are not: a client opens what it
-is let open.
+Loopback only. The attacks' request rates are bounded; their connection rates are not: a client
+opens as many as the server accepts.
 """
 
 from __future__ import annotations
@@ -43,14 +44,14 @@ from streams.operate.topics.topics import wanted_topics
 
 EVERY_S = 0.02
 LEAD_S = 2.0
-"""What an attack has to begin with, before anything is measured."""
+"""Seconds for an attack to start before the measurement."""
 METRICS = "/v1/events/model.metrics"
 LINES = {"Content-Type": "application/x-ndjson"}
 VICTIM, HOSTILE = "victim", "hostile"
 
 
 def serve(home: Path, ready: Connection) -> None:
-    """Both surfaces on one loop, until the parent ends the process."""
+    """Serve both on one event loop until the parent ends the process."""
     asyncio.run(_serve(home, ready))
 
 
@@ -58,7 +59,7 @@ async def _serve(home: Path, ready: Connection) -> None:
     _open_many_files()
     clock, broker = SystemClock(), MemoryBroker(SystemClock())
     await (await broker.admin()).create_topics(wanted_topics(app.topology))
-    # The victim asks as often as it may; what is measured is the attack, not its own quota.
+    # The victim may ask without a quota: the attack is measured, not the victim's own limit.
     settings = Settings(home=str(home), edge_requests=100_000)
     urls: list[str] = []
 
@@ -83,10 +84,10 @@ async def _serve(home: Path, ready: Connection) -> None:
 
 
 async def watch(urls: list[str], token: str, seconds: float) -> dict[str, Any]:
-    """What the victim sees: seconds of its answers by surface, and how many were refused."""
+    """The victim's view: response times in seconds by surface, and the number of refusals."""
     seen: dict[str, list[float]] = {"edge": [], "console": []}
     refused = 0
-    # Each request has a connection of its own: a new one is what an attack keeps others from.
+    # Each request uses a new connection: an attack on connections shows only there.
     headers = {"Authorization": f"Bearer {token}", "Connection": "close"}
     async with (
         httpx.AsyncClient(base_url=urls[0], headers=headers, timeout=10) as edge,
@@ -132,12 +133,12 @@ def _connect(url: str, sent: bytes) -> socket.socket:
 
 
 async def idle(urls: list[str], tokens: dict[str, str]) -> None:
-    """1,000 connections to each that say nothing, and 100 new ones a second."""
+    """1,000 silent connections to each, and 100 new ones a second."""
     await _held(urls, b"")
 
 
 async def half(urls: list[str], tokens: dict[str, str]) -> None:
-    """1,000 connections to each with half a head, and 100 new ones a second."""
+    """1,000 connections to each with half a request head, and 100 new ones a second."""
     await _held(urls, b"GET /healthz HTTP/1.1\r\nHo")
 
 
@@ -153,7 +154,7 @@ async def _held(urls: list[str], sent: bytes) -> None:
 
 
 async def headers(urls: list[str], tokens: dict[str, str]) -> None:
-    """One head without end after the other, four at a time."""
+    """Endless request heads, four at a time."""
 
     async def one() -> None:
         parts = urlsplit(urls[0])
@@ -197,7 +198,7 @@ async def _asked(request: Callable[[httpx.AsyncClient, int], Awaitable[Any]], pe
 
 
 async def garbage(urls: list[str], tokens: dict[str, str]) -> None:
-    """20 kB that hold 10,000 bad events, 20 times a second."""
+    """20 kB bodies of 10,000 bad events, 20 times a second."""
     sent = {**LINES, "Authorization": f"Bearer {tokens['operate']}"}
     await _asked(
         lambda client, _: client.post(urls[0] + METRICS, content=b"1\n" * 10_000, headers=sent), 20
@@ -205,7 +206,7 @@ async def garbage(urls: list[str], tokens: dict[str, str]) -> None:
 
 
 async def wrong_tokens(urls: list[str], tokens: dict[str, str]) -> None:
-    """200 requests a second with a token that is none."""
+    """200 requests a second with an unknown token."""
     wrong = {"Authorization": "Bearer dia_00000000_" + "x" * 43}
     await _asked(lambda client, _: client.get(urls[0] + "/v1/simulations/k", headers=wrong), 200)
 
@@ -217,7 +218,7 @@ async def sign_ins(urls: list[str], tokens: dict[str, str]) -> None:
 
 
 async def readings(urls: list[str], tokens: dict[str, str]) -> None:
-    """100 lists of dead letters a second, each another question."""
+    """100 lists of dead letters a second, each with a different query."""
     sent = {"Authorization": f"Bearer {tokens['read']}"}
     await _asked(
         lambda client, number: client.get(
@@ -247,7 +248,7 @@ def _open_many_files() -> None:
 
 
 def measured(name: str, seconds: float, tokens: dict[str, str], victim: str, home: Path) -> None:
-    """One attack on servers of its own; prints a line."""
+    """Measure one attack on its own servers; print a line."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     server = context.Process(target=serve, args=(home, there))

@@ -1,10 +1,11 @@
-"""Dead letters by the million: what a plan and a replay of them cost.
+"""The cost of planning and replaying a million dead letters.
 
-    python tests/bench/replay_million.py [LETTERS]
+python tests/bench/replay_million.py [LETTERS]
 
-Against the broker and the shards of the environment (or of a running local stack). Fills the DLQ
-of `train.results` with letters that pass now, counts them, plans, replays 2000 at 200 a second,
-then all; prints wall and CPU seconds and the largest memory of the process, one JSON line each.
+Uses the broker and the shards of the environment (or of a running local stack). Fills the DLQ of
+`train.results` with letters that pass when replayed, counts them, plans, replays 2000 at 200 a
+second, then all; prints wall and CPU seconds and the peak memory of the process, one JSON line
+each.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ RATE = 200.0
 
 
 async def fill(broker: Any, letters: int, now_ms: int) -> None:
-    """``letters`` dead letters over the partitions of the source, keys round robin."""
+    """Write ``letters`` dead letters over the partitions of the source, keys round robin."""
     writer = broker.transactional_producer("fills-the-dlq")
     await writer.start()
     for start in range(0, letters, BLOCK):
@@ -68,7 +69,7 @@ def _letter(number: int, now_ms: int) -> Any:
 
 
 async def stats(broker: Any) -> int:
-    """What `dia dlq stats` counts; how many letters it saw."""
+    """Count as `dia dlq stats` does; return the number of letters."""
     admin, reader = await broker.admin(), await broker.reader()
     total, *tallies = [
         DeadLetterTally(by, 0) for by in ((), ("error",), ("tenant",), ("agent",), ("age",))
@@ -83,7 +84,7 @@ async def stats(broker: Any) -> int:
 
 
 async def measured(name: str, work: Coroutine[Any, Any, Any], count: Callable[[Any], int]) -> Any:
-    """Run it and print what it cost."""
+    """Run it and print its cost."""
     began, cpu = time.monotonic(), time.process_time()
     result = await work
     wall_s, cpu_s = time.monotonic() - began, time.process_time() - cpu
@@ -107,7 +108,7 @@ async def measured(name: str, work: Coroutine[Any, Any, Any], count: Callable[[A
 
 
 async def main(letters: int) -> None:
-    """Fill, plan, replay, replay at a rate."""
+    """Fill, plan, replay at a rate, replay all."""
     process_memory.settle()  # as the commands do
     settings, clock = load()[0], SystemClock()
     broker, shards = broker_of(settings), await shards_of(settings, app.topology)

@@ -1,7 +1,8 @@
-"""How fast one core handles events one at a time: `python tests/bench/single_events.py [EVENTS]`.
+"""How fast one core processes events one at a time: `python tests/bench/single_events.py [EVENTS]`.
 
-A partition in memory: decoding, the agent's coroutine, its tables and the commits of every 50,000 events;
-no broker, no disk. What is sent is encoded and dropped. Prints microseconds of processor time an event.
+A partition in memory: decoding, the agent's coroutine, its tables and a commit every 50,000 events;
+no broker, no disk. Sent records are encoded and dropped. Prints microseconds of processor time per
+event.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""What each step of folding costs, with kernels and with numpy alone: microseconds of CPU an event.
+"""The cost of each step of folding, with kernels and with numpy alone, in microseconds of CPU per
+event.
 
-``python -m tests.bench.steps --events 400000 --cut 5000`` folds the events of ``--workload`` into the
-minute windows of the built-in app, and into windows of an app of its own, with and without ids.
-Record batches are made as a broker keeps them (lz4, 2,500 records each), and read, decoded and folded in
-one thread, ``--cut`` records at a time; every fourth cut ends a commit. No Kafka, no RocksDB, no shard.
-Figures of two runs are comparable only if they ran side by side.
+``python -m tests.bench.steps --events 400000 --cut 5000`` folds the events of ``--workload`` into
+the minute windows of the built-in app, and into windows of an app of its own, with and without ids.
+Record batches are made as a broker stores them (lz4, 2,500 records each), and read, decoded and
+folded in one thread, ``--cut`` records at a time; every fourth cut ends a commit. No Kafka, no
+RocksDB, no shard. Compare figures of two runs only if they ran side by side.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def window_agent(ids: str) -> AgentSpec:
 
 
 class Folding:
-    """The tables of one partition, and what each step took. It is the `Scope` of its agent."""
+    """The tables of one partition, and the time of each step. It is the `Scope` of its agent."""
 
     def __init__(self, agent: AgentSpec) -> None:
         self.seen = SeenEvents(_TTL_MS, MemoryFiles())

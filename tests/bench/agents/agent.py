@@ -1,4 +1,4 @@
-"""One agent in Faust's words, run by either engine: only the import differs."""
+"""One Faust-style agent, run by either engine: only the import differs."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""An event as Python peers decode it, with the decoder dia uses itself."""
+"""An event as Python peers decode it, with the decoder that dia uses."""
 
 import msgspec
 

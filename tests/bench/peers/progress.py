@@ -1,4 +1,4 @@
-"""What every peer tells the bench, on stdout: how far it is, and what it counted.
+"""What every peer reports to the bench on stdout: progress and counts.
 
 ``@@ READ UNIX_TIME`` at the first record, every 200th of the whole, and the last one; then
 ``@@ done APPLIED DUPLICATES``. Settings come as ``BENCH_*`` variables.
@@ -18,7 +18,7 @@ _STEP = max(1, EVENTS // 200)
 
 
 class Progress:
-    """``applied`` and ``duplicates`` are the peer's to count; `add` says that records are done."""
+    """The peer counts ``applied`` and ``duplicates``; `add` reports completed records."""
 
     def __init__(self) -> None:
         self.applied = 0
@@ -32,7 +32,7 @@ class Progress:
         return self.read >= EVENTS
 
     def start(self) -> None:
-        """The first records are here. `add` says so too, once they are done."""
+        """Report that the first records arrived. `add` does so, too, once they are done."""
         if not self._started:
             self._started = True
             self._tell(0)
@@ -52,6 +52,6 @@ class Progress:
         self._write(f"@@ {read} {time.time():.4f}")
 
     def _write(self, line: str) -> None:
-        # Not sys.stdout: a framework may have put its log there.
+        # Not sys.stdout: a framework may log there.
         sys.__stdout__.write(line + "\n")
         sys.__stdout__.flush()

@@ -1,4 +1,4 @@
-"""Bytewax as its documentation shows it: stateful dedupe, tumbling windows, SQLite recovery."""
+"""Bytewax as in its documentation: stateful dedupe, tumbling windows, SQLite recovery."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -46,7 +46,7 @@ def merge(one, other):
     return one[0] + other[0], one[1] + other[1]
 
 
-# Its default clock wakes every open window of a backlog on every activation, for nothing.
+# With a backlog, the default clock wakes every open window on every activation, without effect.
 clock = EventClock(lambda timed: timed[0], timedelta(minutes=2), to_system_utc=lambda _: None)
 minutes = TumblingWindower(timedelta(minutes=1), datetime(2020, 1, 1, tzinfo=UTC))
 

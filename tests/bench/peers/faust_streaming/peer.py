@@ -1,4 +1,4 @@
-"""Faust as its documentation shows it: one agent, two RocksDB tables with changelogs."""
+"""Faust as in its documentation: one agent, two RocksDB tables with changelogs."""
 
 import sys
 

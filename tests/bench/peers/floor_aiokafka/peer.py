@@ -1,4 +1,4 @@
-"""aiokafka's public API: fetch and decode, nothing else."""
+"""aiokafka's public API: fetch and decode only."""
 
 import asyncio
 

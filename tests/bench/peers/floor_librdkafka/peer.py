@@ -1,4 +1,4 @@
-"""librdkafka through confluent-kafka: fetch and decode, nothing else."""
+"""librdkafka through confluent-kafka: fetch and decode only."""
 
 from confluent_kafka import Consumer
 from event import decode
@@ -13,7 +13,8 @@ consumer = Consumer(
         "enable.auto.commit": False,
         "fetch.message.max.bytes": 4 << 20,
         "queued.min.messages": 200_000,
-        # The default waits a second when its queue is full: half the speed of a catch-up.
+        # By default, the client pauses for a second when its queue is full: half the speed of a
+        # catch-up.
         "fetch.queue.backoff.ms": 5,
     }
 )

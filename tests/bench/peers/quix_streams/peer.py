@@ -1,6 +1,6 @@
 """Quix Streams with exactly-once processing: ids and windows in the state of the message key.
 
-Its own windows would need a group_by through another topic, and drop what comes late behind the
+Its own windows would need a group_by through another topic, and would drop records behind the
 watermark of the re-keyed partition: more than half of a backlog. State by hand loses nothing.
 """
 
