@@ -1,4 +1,4 @@
-"""How far the windows of a pipeline are from the generator's own record."""
+"""The difference between a pipeline's windows and the generator's oracle."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 
 
 def balance(truth, windows) -> tuple[int, int]:
-    """Events that ``windows`` (an Arrow table: tenant, model, metric, w, n) lack, and events
-    they have too many."""
+    """Events missing from ``windows`` (an Arrow table: tenant, model, metric, w, n), and events
+    that are too many."""
     surplus: Counter[tuple[str, str, str, int]] = Counter()
     columns = (windows[name].to_pylist() for name in ("tenant", "model", "metric", "w", "n"))
     for tenant, model, metric, w, n in zip(*columns, strict=True):

@@ -1,8 +1,8 @@
-"""TCP forwarders in front of every broker of a local cluster, where connections can be cut.
+"""TCP forwarders in front of every broker of a local cluster; a test can cut their connections.
 
 A broker advertises the port of its forwarder, so other brokers and clients connect there. The
-forwarder finds out which process opened a connection, and holds the bytes of a cut pair back in
-both directions until the pair is healed, as a network that drops packets does.
+forwarder determines which process opened a connection. While a pair is cut, it holds back the bytes
+in both directions, as a network that drops packets does.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CALL_S = 10.0
 
 
 class BrokerLinks:
-    """Forwards for the brokers of ``folder`` from a thread of its own.
+    """Forwarders for the brokers of ``folder``, in their own thread.
 
     `advertise` puts the forwarders into a plan; inside the context they listen.
     """
@@ -43,7 +43,7 @@ class BrokerLinks:
         self._upstreams: dict[int, tuple[str, int]] = {}
         """forwarded port to the broker's name and port"""
         self._open: dict[tuple[str, str], asyncio.Event] = {}
-        """Per (source, target); set while bytes pass."""
+        """Per (source, target); set while bytes may pass."""
         self._pumps: set[asyncio.Task[None]] = set()
         self._brokers = brokers
 
@@ -79,7 +79,7 @@ class BrokerLinks:
 
     @contextmanager
     def cut(self, *pairs: tuple[str, str]) -> Iterator[None]:
-        """No byte passes between the two ends of each (source, target) inside."""
+        """Inside, no byte passes between the two ends of each (source, target)."""
         self._set(pairs, passing=False)
         try:
             yield

@@ -1,4 +1,4 @@
-"""A local Kafka cluster under test: brokers by role, to be stopped, cut off or emptied."""
+"""A local Kafka cluster under test: brokers by role, which a test can stop, cut off or empty."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ class Cluster:
         return self.brokers[leads[partition] - 1]
 
     async def replicas(self) -> set[int]:
-        """The numbers of replicas that partitions have."""
+        """The numbers of replicas of the partitions."""
         return {len(p["replicas"]) for _, p in await self._partitions()}
 
     async def until_in_sync(self) -> None:
-        """Every replica of every partition has caught up with its leader."""
+        """Wait until every replica of every partition has caught up with its leader."""
         deadline = time.monotonic() + IN_SYNC_S
         while behind := await self._behind():
             assert time.monotonic() < deadline, f"replicas stay behind: {sorted(behind)[:5]}"
@@ -64,7 +64,7 @@ class Cluster:
 
     @contextmanager
     def stopped(self, *names: str) -> Iterator[None]:
-        """The brokers get no CPU inside: to the others they are silent, not gone."""
+        """Inside, the brokers are suspended (SIGSTOP): their connections stay open and silent."""
         pids = [s.pid for s in status(self.stack.home).services if s.name in names and s.pid]
         assert len(pids) == len(names), f"{names} do not all run"
         for pid in pids:
@@ -78,7 +78,7 @@ class Cluster:
 
     @contextmanager
     def cut_from_peers(self, name: str) -> Iterator[None]:
-        """Clients still reach the broker, other brokers and their controllers do not."""
+        """Clients reach the broker; other brokers and their controllers do not."""
         peers = [peer for peer in self.brokers if peer != name]
         pairs = [(peer, name) for peer in peers] + [(name, peer) for peer in peers]
         with self.links.cut(*pairs):
@@ -86,13 +86,13 @@ class Cluster:
 
     @contextmanager
     def cut_from_clients(self, name: str) -> Iterator[None]:
-        """Other brokers still reach the broker, clients do not."""
+        """Other brokers reach the broker; clients do not."""
         with self.links.cut((CLIENTS, name)):
             yield
 
     @contextmanager
     def without_disk(self, name: str) -> Iterator[None]:
-        """The broker dies and its data is gone inside; then it starts with an empty disk."""
+        """Inside, the broker is dead and its data deleted; afterwards it starts with an empty disk."""
         folder = StackFolder.of(self.stack.home)
         with absent(self.stack.home, name):
             shutil.rmtree(folder.broker(name) / "data")
@@ -102,7 +102,7 @@ class Cluster:
 
     @contextmanager
     def quota(self, bytes_per_s: int) -> Iterator[None]:
-        """Every client may fetch and produce this much from each broker inside."""
+        """Inside, every client may fetch and produce this many bytes per second from each broker."""
         names = ("consumer_byte_rate", "producer_byte_rate")
         self._configure("--add-config", ",".join(f"{name}={bytes_per_s}" for name in names))
         try:

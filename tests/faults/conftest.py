@@ -1,4 +1,4 @@
-"""The trial every test of a fault runs, and the report of them all."""
+"""Fixtures of fault trials, and the report of all of them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def report(request: pytest.FixtureRequest) -> Iterator[Callable[[Finding], None]]:
-    """Takes findings; all of them are written at the end, where a file was named."""
+    """Collects findings; at the end all are written to the file that an option names."""
     findings: list[Finding] = []
     began = time.monotonic()
     yield findings.append
@@ -59,7 +59,7 @@ def report(request: pytest.FixtureRequest) -> Iterator[Callable[[Finding], None]
 
 @pytest.fixture(scope="session")
 def own_stack(stack: StackStatus) -> StackStatus:
-    """A stack that may be killed service by service: never somebody else's."""
+    """A stack whose services a test may kill: it belongs to this session."""
     if not stack.services:
         pytest.skip("the services named in DIA_* are not ours to kill")
     return stack
@@ -67,7 +67,7 @@ def own_stack(stack: StackStatus) -> StackStatus:
 
 @pytest.fixture
 async def trial(own_stack: StackStatus, tmp_path: Path, seed: int) -> AsyncIterator[Trial]:
-    """A pipeline without workers, and without events."""
+    """A pipeline without workers and without events."""
     opened = Trial(own_stack, tmp_path, seed)
     await opened.open()
     yield opened
@@ -76,7 +76,7 @@ async def trial(own_stack: StackStatus, tmp_path: Path, seed: int) -> AsyncItera
 
 @pytest.fixture
 def proxies(trial: Trial) -> Iterator[list[ShardProxy]]:
-    """A proxy before every shard; workers started from now on go through them."""
+    """A proxy before every shard; workers started afterwards connect through them."""
     with ShardProxy(trial.stack.shards[0]) as first, ShardProxy(trial.stack.shards[1]) as second:
         trial.shards = [first.url, second.url]
         yield [first, second]
@@ -84,7 +84,7 @@ def proxies(trial: Trial) -> Iterator[list[ShardProxy]]:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A stack of this session with three brokers, each reached through a forwarder."""
+    """A stack of this session with three brokers, each behind a forwarder."""
     folder = StackFolder.of(tmp_path_factory.mktemp("cluster"))
     folder.create()
     with BrokerLinks(folder, brokers=3) as links:
@@ -99,7 +99,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture
 async def cluster_trial(cluster: Cluster, tmp_path: Path, seed: int) -> AsyncIterator[Trial]:
-    """A pipeline without workers, and without events, on three brokers."""
+    """A pipeline on three brokers, without workers and without events."""
     opened = Trial(cluster.stack, tmp_path, seed)
     await opened.open()
     yield opened

@@ -1,9 +1,9 @@
-"""A worker that a signal hits just before or just after its nth call of one kind.
+"""A worker that gets a signal just before or just after its nth call of one kind.
 
-    python doomed_worker.py SLOT SIGKILL|SIGSTOP before|after CALL NTH NOTE
+python doomed_worker.py SLOT SIGKILL|SIGSTOP before|after CALL NTH NOTE
 
-The engine is the real one and knows nothing of this: only the clients it is given are wrapped, as
-the simulation wraps its own. ``NOTE`` is the file in which the process leaves the moment it was hit.
+The engine is unchanged: only its clients are wrapped, as the simulation wraps its own. The process
+writes the moment of the signal into the file ``NOTE``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from streams.engine.state.rocksdb import RocksFolder
 
 
 class Doom:
-    """Counts the calls of one kind; the signal hits at the nth."""
+    """Counts the calls of one kind; sends the signal at the nth."""
 
     def __init__(self, blow: signal.Signals, moment: str, call: str, nth: int, note: Path) -> None:
         self._blow = blow
@@ -42,7 +42,7 @@ class Doom:
 
 
 class Watched:
-    """Passes every call on to ``real``, and tells the doom of it as ``role.method``."""
+    """Forwards every call to ``real`` and reports it to the doom as ``role.method``."""
 
     def __init__(self, doom: Doom, role: str, real: Any) -> None:
         self._doom, self._role, self._real = doom, role, real
@@ -71,7 +71,7 @@ class Watched:
 
 
 def watch_clients(doom: Doom) -> None:
-    """Let every client that the composition root makes be a watched one."""
+    """Wrap every client that the composition root creates."""
     for role, factory in (("consumer", "consumer"), ("producer", "transactional_producer")):
         made = getattr(KafkaBroker, factory)
         setattr(KafkaBroker, factory, _watched_product(doom, role, made))

@@ -1,4 +1,4 @@
-"""One process of `dia edge serve`: started on a home of its own, killed, started again."""
+"""One process of `dia edge serve`, with a home of its own, that a test kills and restarts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LISTENING = re.compile(r"listening on (http://\S+);")
 
 
 class EdgeUnderTest:
-    """Its port stays the same over restarts. Dies with the test's process."""
+    """Its port stays the same over restarts. It ends with the test's process."""
 
     def __init__(self, home: Path, environ: Mapping[str, str]) -> None:
         self.home = home
@@ -39,7 +39,7 @@ class EdgeUnderTest:
         self._child: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Returns once it listens."""
+        """Return once it listens."""
         guard = [sys.executable, "-I", "-S", str(Path(tether.__file__).resolve()), str(os.getpid())]
         command = [sys.executable, "-m", "streams", "edge", "serve", "--port", str(self._port)]
         told = len(_LISTENING.findall(self._said()))
@@ -59,11 +59,11 @@ class EdgeUnderTest:
         self._end(signal.SIGKILL)
 
     def stop(self) -> int:
-        """SIGTERM; the exit code."""
+        """Send SIGTERM; return the exit code."""
         return self._end(signal.SIGTERM)
 
     async def direct(self) -> None:
-        """Until every event posted so far is in the log."""
+        """Wait until every event posted so far is in the log."""
         async with asyncio.timeout(PATIENCE_S), httpx.AsyncClient(base_url=self.url) as client:
             while not await _is_direct(client):  # noqa: ASYNC110 - another process tells nobody
                 await asyncio.sleep(0.1)

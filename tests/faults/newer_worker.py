@@ -1,10 +1,9 @@
-"""A worker of the version after this one: it writes the next format of the state, and still reads
-today's.
+"""A worker of the next version: it writes the next format of the state and still reads the current
+one.
 
-    python newer_worker.py SLOT
+python newer_worker.py SLOT
 
-What a later version would change in the bytes does not matter here; that it changes the number
-does.
+Only the number of the format changes: a later version's bytes do not matter here.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from streams.engine.state.changelog import FORMAT
 
 
 def become_newer() -> None:
-    """The formats of changelog and store are the next ones."""
+    """Set the formats of changelog and store to the next ones."""
     streams.engine.state.changelog.FORMAT = FORMAT + 1
     streams.engine.state.changelog.READABLE = frozenset({FORMAT, FORMAT + 1})
     streams.engine.runtime.restore.state.STORE_FORMAT = STORE_FORMAT + 1

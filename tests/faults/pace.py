@@ -16,4 +16,4 @@ SETTINGS: Mapping[str, Any] = {
     "rollup_interval_s": 2,
     "sink_timeout_s": 5,
 }
-"""Short times: the session timeout is the least a broker takes, the others follow."""
+"""Short times: the session timeout is a broker's minimum, the others follow from it."""

@@ -1,4 +1,4 @@
-"""What the suite found, as a table: each fault, how often and under how many events."""
+"""The findings of the suite as a table: each fault, its number of runs, and the events under it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _RULE = "|---|---:|---:|---:|---:|---:|---|"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One run of one fault; ``recovery_s`` is None where nothing was waited for."""
+    """One run of one fault; ``recovery_s`` is None if the trial measured no recovery."""
 
     fault: str
     events: int
@@ -42,7 +42,7 @@ class Finding:
 
 
 def write(path: Path, findings: Sequence[Finding], seconds: float, seed: int) -> None:
-    """One row per fault, in the order they ran; rows of faults that did not run now stay."""
+    """One row per fault, in order of execution; rows of faults that did not run are kept."""
     rows = _rows_of(path)
     for finding in findings:
         rows[finding.fault] = ""

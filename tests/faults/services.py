@@ -1,4 +1,4 @@
-"""The services of a local stack, taken away for as long as a test wants."""
+"""Services of a local stack that a test stops for a time."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ BACK_S = 200.0
 
 @contextmanager
 def absent(home: Path, *names: str) -> Iterator[None]:
-    """The services are killed -9 and stay away inside; afterwards they serve again.
+    """Inside, the services are killed with SIGKILL and stay down; afterwards they serve again.
 
-    Their supervisor, which would start them at once, is stopped meanwhile.
+    Their supervisor, which would restart them at once, is suspended meanwhile.
     """
     before = status(home)
     victims = [service for service in before.services if service.name in names]

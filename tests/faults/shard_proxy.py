@@ -1,4 +1,4 @@
-"""An HTTP server in front of one ClickHouse shard that can hurt what passes through it."""
+"""An HTTP proxy in front of one ClickHouse shard that can fail its requests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _START_S = 10.0
 
 
 class Weather(Enum):
-    """What becomes of a request."""
+    """How the proxy handles a request."""
 
     FAIR = "passed on"
     SLOW = "passed on after a delay"
@@ -30,10 +30,11 @@ class Weather(Enum):
 
 
 class ShardProxy:
-    """Listens on a free port of 127.0.0.1 in a thread of its own.
+    """Listens on a free port of 127.0.0.1 in its own thread.
 
-    ``weather`` holds for requests that come from now on; ``delay_s``, ``status`` and ``code``
-    (ClickHouse's error number) say more. ``hurt`` counts requests that did not pass fairly.
+    ``weather`` applies to the requests that follow; ``delay_s``, ``status`` and ``code``
+    (ClickHouse's error number) are its parameters. ``hurt`` counts the requests that failed or were
+    delayed.
     """
 
     def __init__(self, upstream: str) -> None:

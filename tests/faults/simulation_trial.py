@@ -1,4 +1,5 @@
-"""Simulations end to end: requests in, workers and pool processes killed, every answer looked at."""
+"""Simulations end to end: requests are sent, workers and pool processes killed, and all results
+compared."""
 
 from __future__ import annotations
 
@@ -36,13 +37,13 @@ _BLOCK = 250
 
 
 def policies(names: Sequence[str]) -> list[Policy]:
-    """Every tenant of the workload has every one of ``names``, and may do anything."""
+    """Give every tenant of the workload each policy of ``names``, with all rights."""
     tenants = [f"tenant-{number:04d}" for number in range(TENANTS)]
     return [Policy(tenant_id=tenant, policy_id=name) for tenant in tenants for name in names]
 
 
 class SimulationTrial:
-    """One run against a stack; keys of its own, so it may be any stack."""
+    """One run against a stack; its keys are unique, so it can share the stack."""
 
     def __init__(self, stack: StackStatus, folder: Path, **settings: str) -> None:
         self.stack = stack
@@ -58,7 +59,7 @@ class SimulationTrial:
         self._starts: dict[TopicPartition, int] = {}
 
     async def open(self) -> None:
-        """Topics and tables, and where the logs end now."""
+        """Create topics and tables, and record the current ends of the logs."""
         admin = await self.broker.admin()
         await apply(
             admin, plan(app.topology, wanted_topics(app.topology), await admin.describe_topics())
@@ -74,7 +75,7 @@ class SimulationTrial:
         await reader.close()
 
     def worker(self, slot: int) -> FaultWorker:
-        """Start one; each has a host's folder of its own, so that slots never wait for locks."""
+        """Start one; each slot has a host's folder of its own, so that slots never wait for locks."""
         state = self.folder / f"state-{slot}"
         command = ["-m", "streams", "worker", "--agents", "simulate_decision", "--slot", str(slot)]
         environ = {**os.environ, **self.environ, "DIA_STATE_DIR": str(state)}
@@ -84,7 +85,7 @@ class SimulationTrial:
         return made
 
     async def feed(self, requests: int, rate_per_s: float | None = None, **shape: Any) -> None:
-        """Send requests; ``self.oracle`` knows what must come of them."""
+        """Send requests; ``self.oracle`` computes their expected results."""
         clock = SystemClock()
         workload = RequestWorkload(start_ms=clock.now_ms() - 60_000, step_ms=1.0, **shape)
         generator = RequestGenerator(workload)
@@ -98,7 +99,7 @@ class SimulationTrial:
         await producer.close()
 
     async def until(self, holds: Callable[[], bool], patience_s: float = 200.0) -> None:
-        """``holds()`` comes true."""
+        """Wait until ``holds()`` is true."""
         deadline = time.monotonic() + patience_s
         while not holds():
             tails = "".join(worker.tail(5) for worker in self.workers)
@@ -106,7 +107,7 @@ class SimulationTrial:
             await asyncio.sleep(POLL_S)
 
     async def answered(self, results: int, patience_s: float = 200.0) -> None:
-        """So many results are committed."""
+        """Wait until this many results are committed."""
         reader = await self.broker.reader()
         starts = {tp: at for tp, at in self._starts.items() if tp.topic == SIMULATION_RESULT.name}
         deadline = time.monotonic() + patience_s
@@ -118,7 +119,7 @@ class SimulationTrial:
         await reader.close()
 
     async def settled(self, patience_s: float) -> None:
-        """All is answered, and told to ClickHouse."""
+        """Wait until every request is answered and every row is in ClickHouse."""
         deadline = time.monotonic() + patience_s
         while await self._behind():
             assert time.monotonic() < deadline, f"requests are not answered in {patience_s} s"
@@ -126,7 +127,7 @@ class SimulationTrial:
         await self.until(self._settled, patience_s)
 
     async def _behind(self) -> bool:
-        """Whether a request lies beyond what the group has committed."""
+        """Whether a request lies beyond the group's committed offset."""
         reader, admin = await self.broker.reader(), await self.broker.admin()
         numbers = range(SIMULATION_REQUEST.partitions)
         sources = [TopicPartition(SIMULATION_REQUEST.name, number) for number in numbers]
@@ -145,7 +146,7 @@ class SimulationTrial:
         )
 
     async def records(self, name: str) -> list[tuple[dict[str, bytes], bytes]]:
-        """Headers and value of every record that came into a topic since `open`."""
+        """Headers and value of every record appended to a topic since `open`."""
         reader, found = await self.broker.reader(), []
         for partition in range(SIMULATION_REQUEST.partitions):
             tp = TopicPartition(name, partition)
@@ -157,8 +158,8 @@ class SimulationTrial:
         return found
 
     async def check(self) -> dict[str, dict[str, Any]]:
-        """Every request has exactly one result, repeats the same one, conflicts and poison are
-        dead letters, and the table says what the topic says. Returns results by request id."""
+        """Check that every request has exactly one result, repeats have the same one, conflicts and
+        poison are dead letters, and the table equals the topic. Returns results by request id."""
         results = [json.loads(value) for _, value in await self.records(SIMULATION_RESULT.name)]
         counted = Counter(result["request_id"] for result in results)
         assert counted == Counter(self.oracle.asked.keys())
@@ -166,7 +167,7 @@ class SimulationTrial:
         for result in results:
             key = self.oracle.asked[result["request_id"]]
             assert key == f"{result['tenant_id']}/{result['idempotency_key']}"
-            # One run leaves one pair of times: two runs with the same summary would show here.
+            # One run has one pair of times: two runs with equal summaries would show here.
             outcome = {name: part for name, part in result.items() if name != "request_id"}
             by_key[key].add(json.dumps(outcome, sort_keys=True))
         assert len(by_key) == self.oracle.keys
@@ -198,7 +199,7 @@ class SimulationTrial:
         return rows
 
     def pool_pids(self, worker: FaultWorker) -> list[int]:
-        """Its pool's processes."""
+        """The worker's pool processes."""
         return [
             child.pid
             for child in psutil.Process(worker.pid).children()
@@ -208,8 +209,8 @@ class SimulationTrial:
     def earlier_starts(self, results: Mapping[str, Mapping[str, Any]]) -> tuple[float, float]:
         """Mean number of simulations that started before one of high and one of normal priority.
 
-        Seconds say less: all of them also wait for the pool's process to start, and for whatever
-        else holds the machine up.
+        Seconds say less: they include the start of the pool's process and other load of the
+        machine.
         """
         order = sorted(results, key=lambda request_id: results[request_id]["started_ts"])
         lanes: dict[bool, list[int]] = defaultdict(list)

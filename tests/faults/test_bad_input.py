@@ -1,4 +1,4 @@
-"""Streams nobody would send on purpose."""
+"""Unbalanced and malformed streams."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CENTURY_MS = {1970: 1_000, 2100: 4_102_444_800_000}
 
 
 def event(tenant, ts):
-    """A record that nothing is wrong with but its time."""
+    """A record that is valid except for its time."""
     value = {"tenant_id": tenant, "model_id": "m", "metric": "x", "ts": ts, "value": 1.0}
     return tenant.encode(), json.dumps(value).encode()
 
@@ -27,7 +27,7 @@ def event(tenant, ts):
     ],
 )
 async def test_a_lopsided_stream_is_exact(trial, report, fault, shape):
-    """Skew, silence and dirt are the ordinary weather of a stream."""
+    """Skew, idle partitions and bad records are normal for a stream."""
     trial.feed(80_000, rate_per_s=20_000, **shape)
     trial.worker()
     report(await trial.exact(fault))

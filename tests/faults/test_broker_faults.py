@@ -1,4 +1,4 @@
-"""A broker that dies, stays away, or refuses a record inside a transaction."""
+"""A broker that dies, stays unavailable, or refuses a record inside a transaction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AWAY_S = 60.0
 
 
 async def test_a_broker_killed_under_load_costs_nothing(trial, report):
-    """Open transactions, half-answered commits and produced records in flight, all cut."""
+    """The kill interrupts open transactions, commits without an answer, and produced records."""
     workers = [trial.worker(0), trial.worker(1)]
     await workers[0].ready()
     trial.feed(150_000)
@@ -28,7 +28,7 @@ async def test_a_broker_killed_under_load_costs_nothing(trial, report):
 
 @pytest.mark.timeout(400)
 async def test_a_worker_outlives_its_broker(trial, report):
-    """Nobody restarts workers when a broker comes back: they must go on by themselves."""
+    """Workers must continue by themselves when a broker comes back."""
     workers = [trial.worker(0), trial.worker(1)]
     await workers[0].ready()
     trial.feed(100_000)
@@ -45,7 +45,7 @@ async def test_a_worker_outlives_its_broker(trial, report):
 
 
 async def test_a_cache_that_is_gone_stops_nothing(trial, report):
-    """Redis is never needed for a result."""
+    """No result depends on Redis."""
     away = absent(trial.stack.home, "redis")
     await asyncio.to_thread(away.__enter__)
     try:
@@ -61,8 +61,8 @@ async def test_a_cache_that_is_gone_stops_nothing(trial, report):
     ("name", "limit"), [(MODEL_METRICS.dlq, 300), (MODEL_METRICS.changelog(DIA_GROUP), 1000)]
 )
 async def test_a_refused_send_holds_back_its_whole_transaction(trial, report, name, limit):
-    """aiokafka commits a transaction in which a send failed: the dead letter, or the state, would
-    be gone while the offset says it is done."""
+    """aiokafka commits a transaction in which a send failed: the dead letter or the state would be
+    lost while the offset counts as processed."""
     config = (await trial.with_admin(lambda a: a.describe_topics()))[name].config
     allowed = config.get("max.message.bytes", "1048588")
     await trial.with_admin(lambda a: a.alter_config(name, {"max.message.bytes": str(limit)}))

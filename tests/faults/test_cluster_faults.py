@@ -1,4 +1,4 @@
-"""Three brokers, three copies: coordinators and leaders that die, stall, lag or lose their disk."""
+"""Three brokers, three replicas: coordinators and leaders die, stall, lag or lose their disk."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ pytestmark = pytest.mark.timeout(400)
 EVENTS = 60_000
 RATE_PER_S = 3000
 STALL_S = 14.0
-"""Longer than a broker's session and a worker's: both are given up meanwhile."""
+"""Seconds; longer than the sessions of a broker and of a worker, so both expire."""
 
 
 @pytest.fixture
 async def loaded(cluster_trial):
-    """Two workers at work while events come in."""
+    """Two workers process events while more are produced."""
     workers = [cluster_trial.worker(0), cluster_trial.worker(1)]
     await workers[0].ready()
     cluster_trial.feed(EVENTS, rate_per_s=RATE_PER_S)
@@ -30,7 +30,7 @@ async def loaded(cluster_trial):
 
 
 async def test_every_topic_has_three_replicas(loaded, cluster):
-    """A topic of one replica has no leader once that broker's disk is lost."""
+    """A topic with one replica would have no leader after the loss of that broker's disk."""
     assert await cluster.replicas() == {3}
 
 
@@ -42,7 +42,7 @@ async def _judged(trial, cluster, fault: str, note: str = ""):
 
 
 async def test_the_groups_coordinator_killed(loaded, cluster, report):
-    """Its successor loads the offsets first: until then nothing is known, which is not nothing."""
+    """Its successor loads the offsets first: until then the answer is unknown, not zero."""
     for _ in range(2):
         name = await cluster.coordinator_of(DIA_GROUP)
         await asyncio.to_thread(restart_service, cluster.stack.home, name)
@@ -51,7 +51,7 @@ async def test_the_groups_coordinator_killed(loaded, cluster, report):
 
 
 async def test_a_leader_killed(loaded, cluster, report):
-    """What it had acknowledged is on another broker, what it had not is in doubt."""
+    """Acknowledged records are on another broker; the others are in doubt."""
     for number in range(2):
         name = await cluster.leader_of(MODEL_METRICS.changelog(DIA_GROUP), number)
         await asyncio.to_thread(restart_service, cluster.stack.home, name)
@@ -59,7 +59,7 @@ async def test_a_leader_killed(loaded, cluster, report):
 
 
 async def test_each_broker_stalls(loaded, cluster, report):
-    """A process without CPU keeps its connections open and answers nothing."""
+    """A suspended process keeps its connections open and answers nothing."""
     for name in cluster.brokers:
         with cluster.stopped(name):
             await asyncio.sleep(STALL_S)
@@ -70,7 +70,7 @@ async def test_each_broker_stalls(loaded, cluster, report):
 
 
 async def test_a_leader_cut_from_its_peers(loaded, cluster, report):
-    """Clients still reach the deposed leader, which must acknowledge and show them nothing."""
+    """Clients still reach the deposed leader, which must neither acknowledge nor return records."""
     name = await cluster.leader_of(MODEL_METRICS.name, 0)
     with cluster.cut_from_peers(name):
         await asyncio.sleep(20.0)
@@ -78,7 +78,8 @@ async def test_a_leader_cut_from_its_peers(loaded, cluster, report):
 
 
 async def test_a_broker_cut_from_clients(loaded, cluster, report):
-    """It stays leader for the cluster while no worker reaches it: the work waits, none is lost."""
+    """For the cluster it stays leader while no worker reaches it: processing waits and loses
+    nothing."""
     name = await cluster.coordinator_of(DIA_GROUP)
     with cluster.cut_from_clients(name):
         await asyncio.sleep(20.0)
@@ -86,7 +87,7 @@ async def test_a_broker_cut_from_clients(loaded, cluster, report):
 
 
 async def test_a_rolling_restart(loaded, cluster, report):
-    """What an upgrade does: every broker stops in order, and hands its leaders over."""
+    """As in an upgrade: every broker stops in order and hands its leaders over."""
     for name in cluster.brokers:
         await asyncio.to_thread(restart_service, cluster.stack.home, name, kill=False)
         await cluster.until_in_sync()
@@ -94,7 +95,7 @@ async def test_a_rolling_restart(loaded, cluster, report):
 
 
 async def test_quotas(loaded, cluster, report):
-    """A throttled answer is empty and late; it neither ends a read nor stops a partition."""
+    """A throttled answer is empty and late; it must neither end a read nor stop a partition."""
     throttled = cluster.quota(400_000)
     await asyncio.to_thread(throttled.__enter__)
     try:
@@ -107,7 +108,8 @@ async def test_quotas(loaded, cluster, report):
 
 
 async def test_fewer_replicas_than_a_record_needs(loaded, cluster, report):
-    """One of three in sync is refused writes: commits wait, and go on when a second is back."""
+    """With one of three replicas in sync, writes are refused: commits wait until a second one is
+    back."""
     away = absent(cluster.stack.home, *cluster.brokers[1:])
     await asyncio.to_thread(away.__enter__)
     try:
@@ -118,7 +120,7 @@ async def test_fewer_replicas_than_a_record_needs(loaded, cluster, report):
 
 
 async def test_a_broker_that_lost_its_disk(loaded, cluster, report):
-    """It comes back empty and copies everything; it must not lead before it has."""
+    """It starts empty and copies everything; it must not lead before that."""
     name = await cluster.leader_of(MODEL_METRICS.changelog(DIA_GROUP), 0)
     lost = cluster.without_disk(name)
     await asyncio.to_thread(lost.__enter__)

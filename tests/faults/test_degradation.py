@@ -1,4 +1,4 @@
-"""What is sick shows as a level, costs patience, and is forgotten when it is over."""
+"""A failing dependency raises a level, delays work, and the level falls after recovery."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _result(model, event, version, **fields):
 
 
 class Readers:
-    """A process that keeps a model's card, as an API does, over the outage."""
+    """A process that caches a model's card, as an API does, during the outage."""
 
     def __init__(self, trial, model):
         clock, self.metrics = SystemClock(), Metrics()
@@ -77,8 +77,8 @@ def _level(told, signal):
 
 
 async def test_redis_gone_for_a_minute_under_load_leaves_no_stale_alias(trial, report):
-    """Events go on, breaker and level are visible, and an invalidation that nobody could hear is
-    known to every reader afterwards."""
+    """Events are processed, breaker and level are visible, and after the outage every reader
+    applies an invalidation that no process could receive."""
     model = f"m-{uuid.uuid4().hex[:8]}"
     worker = trial.worker(agents=f"{AGENTS},record_training")
     await worker.ready()
@@ -120,7 +120,7 @@ async def test_redis_gone_for_a_minute_under_load_leaves_no_stale_alias(trial, r
 
 
 async def test_a_shard_that_is_away_raises_the_level_and_it_falls(trial, proxies, report):
-    """Measured and not declared: up within seconds, down with care, and nothing is lost."""
+    """The level follows measurements: it rises within seconds, falls slowly, and nothing is lost."""
     worker = trial.worker()
     await worker.ready()
     trial.feed(60_000, rate_per_s=3000)

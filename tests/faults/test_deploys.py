@@ -1,4 +1,4 @@
-"""What a deploy brings with it: a new format of the state, and a producer gone wrong."""
+"""Deploys: a new format of the state, and a faulty producer."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ POISON_MIN_RECORDS = 1000
 
 
 async def replaced(worker, trial, *, newer):
-    """Roll one slot over to the other version."""
+    """Replace the worker of one slot by the other version."""
     worker.send(signal.SIGTERM)
     assert await worker.ended() == 0, worker.tail()
     return trial.worker(worker.slot, newer=newer)
 
 
 async def test_a_rolling_restart_moves_the_format_forward_and_stops_on_the_way_back(trial, report):
-    """The newer version reads what the older wrote; the older one must not guess at the newer's
-    bytes, and while it stands still the newer one goes on beside it."""
+    """The newer version reads what the older one wrote; the older one must refuse the newer format,
+    and while it is stopped the newer one continues beside it."""
     workers = [trial.worker(0), trial.worker(1)]
     await workers[0].ready()
     trial.feed(150_000)
@@ -40,8 +40,8 @@ async def test_a_rolling_restart_moves_the_format_forward_and_stops_on_the_way_b
 
 
 async def test_a_storm_of_poison_stops_the_partition_before_the_dead_letters(trial, report):
-    """A bad deploy must not drain the topic into the DLQ, nor make the worker restart for ever;
-    once somebody decided, everything in it is dead-lettered once."""
+    """A bad deploy must not drain the topic into the DLQ, nor make the worker restart endlessly;
+    after an operator's decision, every bad record is dead-lettered once."""
     trial.feed(60_000, rate_per_s=20_000, **STORM)
     worker = trial.worker()
     await worker.stopped_by(PoisonStorm.code)
@@ -61,8 +61,8 @@ async def test_a_storm_of_poison_stops_the_partition_before_the_dead_letters(tri
 
 
 async def test_what_an_operator_lets_through_goes_on_without_a_restart(trial, report):
-    """The worker that stopped every partition hears of it by itself, and dead-letters each bad
-    record once; nobody had to find its host."""
+    """The worker that stopped every partition reads the operator's decision from the broker and
+    dead-letters each bad record once."""
     trial.feed(60_000, rate_per_s=20_000, **STORM)
     worker = trial.worker()
     await worker.stopped_by(PoisonStorm.code)

@@ -1,4 +1,4 @@
-"""Events that come over HTTP, with the broker and the edge itself dying on the way."""
+"""Events over HTTP, while the broker and the edge die."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GIVE_UP_S = 90.0
 
 
 class OverHttp:
-    """A `PlainProducer` that posts: what got no answer is posted again, as a client would."""
+    """A `PlainProducer` that posts; it posts unanswered events again, as a client would."""
 
     def __init__(self, edge: EdgeUnderTest) -> None:
         self._edge = edge
@@ -69,8 +69,8 @@ def edge(trial, tmp_path) -> Iterator[EdgeUnderTest]:
 
 
 async def test_events_over_http_count_once(trial, report, edge, monkeypatch):
-    """The broker stops in the middle and the edge is killed twice, once with a full spool: what
-    was accepted is in the windows exactly once, whatever a client had to send again."""
+    """The broker stops midway and the edge is killed twice, once with a full spool: accepted events
+    are in the windows exactly once, although the client repeats unanswered ones."""
     poster = OverHttp(edge)
     monkeypatch.setattr(trial.broker, "plain_producer", lambda: poster)
     await edge.direct()

@@ -1,5 +1,5 @@
-"""An app in Faust's words while its workers are killed, against an oracle: withdrawals with a sink and
-group_by, tumbling windows whose closing sends, and pages of a table."""
+"""A Faust-style app whose workers are killed, against an oracle: withdrawals with a sink and
+group_by, tumbling windows that send when they close, and pages of a table."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ APP = '''
 COUNTRIES = ("NO", "SE", "DK", "FI", "IS")
 WITHDRAWALS, KILLS = 6000, 5
 FAR_S = 1e7
-"""The date of the last ones, behind which every window has expired."""
+"""The date of the last withdrawals, after which every window has expired."""
 CLOCK = SystemClock()
 
 
 class Bank(UserApp):
-    """The app, and the log of what came out."""
+    """The app, and the log of its output."""
 
     def __init__(self, stack, folder) -> None:
         (folder / "withdrawals.py").write_text(textwrap.dedent(APP))
@@ -112,7 +112,7 @@ class Bank(UserApp):
         return found
 
     def total(self, client, country: str) -> float | None:
-        """What the page says; None while it says that it cannot say."""
+        """The page's value; None while it answers that it is unavailable."""
         for port in self.ports:
             try:
                 answer = client.get(f"http://127.0.0.1:{port}/totals/{country}")
@@ -147,8 +147,8 @@ def _withdrawals(rng, first, count):
 @pytest.mark.once
 @pytest.mark.timeout(600)
 async def test_faust_words_are_exact_while_workers_die(bank, report, seed):
-    """What a sink passed on, each closed window and each total, once; and no page ever shows more than was
-    withdrawn."""
+    """The records that a sink passed on, each closed window and each total, once; no page ever
+    shows more than was withdrawn."""
     rng = random.Random(seed)
     bank.dia("topics", "apply")
     bank.dia("migrate", "apply")

@@ -1,4 +1,4 @@
-"""Workers that die: at random, at each numbered step of the protocol, with buffers full."""
+"""Workers that die at random, at each numbered step of the protocol, and with full buffers."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ STEPS = {
 
 
 async def test_a_worker_killed_at_every_step_loses_and_doubles_nothing(trial, report):
-    """Between any two steps lies a state of the world that only the log explains."""
+    """Between any two steps, only the log tells the successor what was done."""
     trial.feed(120_000, rate_per_s=3000)
     for step, (moment, call, nth) in STEPS.items():
-        # Only on an empty state folder is there a changelog to follow.
+        # Only a worker with an empty state folder reads the changelog.
         state = "fresh" if step == "A3" else "state"
         doomed = trial.worker(state=state, doom=("SIGKILL", moment, call, nth))
         code = await doomed.ended()
@@ -42,7 +42,7 @@ async def test_a_worker_killed_at_every_step_loses_and_doubles_nothing(trial, re
 
 
 async def test_workers_killed_at_random_lose_and_double_nothing(trial, report):
-    """A death is not always between two calls: most hit the middle of one."""
+    """Unlike the trial above, most of these kills hit the middle of a call."""
     slots = {slot: trial.worker(slot) for slot in (0, 1)}
     await slots[0].ready()
     trial.feed(90_000)
@@ -56,8 +56,8 @@ async def test_workers_killed_at_random_lose_and_double_nothing(trial, report):
 
 
 async def test_a_worker_told_to_stop_with_full_buffers_drains_in_time(trial, report):
-    """The bulk of a worker's deaths are orderly: each must end by itself, inside its deadline,
-    and leave nothing that its successor has to wait for."""
+    """Most workers are stopped by SIGTERM: each must end within its deadline and leave nothing for
+    which its successor has to wait."""
     trial.feed(150_000, rate_per_s=None)
     first = trial.worker(commit_interval_s=5, fetch_max_records=20_000)
     await first.ready()
@@ -71,7 +71,7 @@ async def test_a_worker_told_to_stop_with_full_buffers_drains_in_time(trial, rep
 
 
 async def test_a_worker_leaves_in_time_soon_after_a_crash(trial, report):
-    """Kafka keeps a crashed member for as long as its session; a leave must not wait for it."""
+    """Kafka keeps a crashed member until its session expires; a leave must not wait for that."""
     crashed = trial.worker()
     await crashed.ready()
     trial.feed(40_000)

@@ -33,7 +33,7 @@ def _slot(entry):
 
 
 async def test_a_killed_leader_is_replaced_within_forty_seconds(trial, report):
-    """Nobody has to notice that a process is gone, least of all at night."""
+    """Scheduled jobs must go on without an operator."""
     before = len(await _journal(trial))
     trial.feed(60_000)
     workers = [trial.worker(slot, audit_interval_s=INTERVAL_S) for slot in (0, 1)]

@@ -1,5 +1,5 @@
-"""Topics that lose what was not consumed, or are deleted under a group: stop, say so, go on only
-when an operator says how."""
+"""Topics that lose unconsumed records, or are deleted under a group: partitions stop, report it,
+and resume only on an operator's command."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from streams.core.types import TopicPartition
 
 CHANGELOG = MODEL_METRICS.changelog(DIA_GROUP)
 SHAPE = {"duplicates": 0.0, "late": 0.0}
-"""A reset forgets what was seen before it, and which windows were open: a stream without
-repeats and latecomers stays exact across one."""
+"""A reset forgets the ids and open windows of before: only a stream without repeats and late events
+stays exact across one."""
 
 
 async def at_rest(trial, events):
@@ -37,7 +37,7 @@ async def reset_all(trial, worker, *options):
 
 
 async def test_a_deleted_changelog_stops_its_partitions(trial, report):
-    """Rebuilding the state from the source would count everything again."""
+    """State rebuilt from the source would count everything again."""
     await at_rest(trial, 30_000)
     await trial.recreate_topics([CHANGELOG])
     trial.feed(20_000, rate_per_s=20_000)
@@ -50,7 +50,7 @@ async def test_a_deleted_changelog_stops_its_partitions(trial, report):
 
 
 async def test_a_recreated_source_stops_its_partitions(trial, report):
-    """Offsets of another log mean nothing: going on would skip its first records in silence."""
+    """Offsets of another log do not apply: using them would silently skip its first records."""
     await at_rest(trial, 30_000)
     await trial.recreate_topics([MODEL_METRICS.name])
     trial.feed(20_000, rate_per_s=20_000)
@@ -65,7 +65,7 @@ async def test_a_recreated_source_stops_its_partitions(trial, report):
 
 @pytest.mark.parametrize("running", [False, True])
 async def test_a_source_truncated_past_the_committed_offset_stops(trial, report, running):
-    """Retention took records nobody had counted: that must never look like "caught up"."""
+    """Retention deleted uncounted records: that must not look like "caught up"."""
     trial.feed(30_000, rate_per_s=20_000, **SHAPE)
     await trial.fed()
     worker = trial.worker()

@@ -1,4 +1,4 @@
-"""A worker whose rows nobody takes: what it holds is bounded by its settings, not by the stream."""
+"""A worker whose shards are slow: settings bound its memory, not the length of the stream."""
 
 from __future__ import annotations
 
@@ -12,27 +12,29 @@ from tests.faults.shard_proxy import Weather
 HELD_S = 600.0
 RATE_PER_S = 3000
 DELAY_S = 8.0
-"""An insert takes so long that the shards together take less than half of the rows that come."""
+"""Seconds per insert, so that the shards together accept less than half of the arriving rows."""
 LIVE_WINDOWS = 20_000
 SINK_ROWS = 10_000
 HOT_IDS = 100_000
 UNACKED_BYTES = 4 << 20
 PARTITIONS = 4
 WINDOW_BYTES = 2048
-"""Generous for one live window: its columns, its sketch, its name and its place in the queues."""
+"""Upper bound in bytes for one live window: columns, sketch, name and its place in the queues."""
 ROW_BYTES = 1024
-"""Generous for one row on its way to a shard."""
+"""Upper bound in bytes for one row on its way to a shard."""
 ID_BYTES = 100
-"""Generous for one id in memory: its row, with room for half as many again, and its place in the
-hash table."""
+"""Upper bound in bytes for one id in memory: its row, half as much again as reserve, and its place
+in the hash table."""
 FIXED_BYTES = 300 << 20
-"""Fetch buffers (50 MiB at most), RocksDB (72 MiB a partition at most) and the allocator's own."""
+"""Bytes of fetch buffers (50 MiB at most), RocksDB (72 MiB a partition at most) and the allocator.
+"""
 
 
 @pytest.mark.once
 @pytest.mark.timeout(1200)
 async def test_a_slow_sink_does_not_grow_the_worker(trial, proxies, report):
-    """The rest waits in Kafka: partitions pause, and memory stays below what the settings say."""
+    """The remaining records wait in Kafka: partitions pause, and memory stays below the bound that
+    follows from the settings."""
     for proxy in proxies:
         proxy.delay_s, proxy.weather = DELAY_S, Weather.SLOW
     events = int(RATE_PER_S * HELD_S)

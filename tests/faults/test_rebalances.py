@@ -1,4 +1,4 @@
-"""Members that come and go, faster than a group settles."""
+"""Members that join and leave faster than the group settles."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ JOINS = 30
 
 @pytest.mark.timeout(400)
 async def test_a_storm_of_rebalances_loses_and_doubles_nothing(trial, report):
-    """An autoscaler gone wild: somebody joins or leaves every two seconds, orderly or not, while
+    """An unstable autoscaler: a member joins or leaves every two seconds, cleanly or not, while
     partitions still restore."""
     steady = trial.worker(0)
     await steady.ready()
@@ -24,7 +24,7 @@ async def test_a_storm_of_rebalances_loses_and_doubles_nothing(trial, report):
             guest.kill()
         else:
             guest.send(signal.SIGTERM)
-            # Two seconds are not always enough to get as far as handling a signal.
+            # After two seconds, a process may not have installed its signal handlers.
             assert await guest.ended() in (0, -signal.SIGTERM), guest.tail()
     assert steady.exit_code is None, steady.tail()
     await trial.recovered()

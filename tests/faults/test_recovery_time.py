@@ -1,4 +1,4 @@
-"""How late a stream gets when a process is killed at half of what the machine can do."""
+"""The delay of a stream after a process is killed at half of the machine's maximal rate."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ SESSION_S = 6
 
 
 async def owned(trial):
-    """Every partition is ready in one of the started workers: a feed that ends before is no load."""
+    """Wait until every partition is ready in one of the started workers: a feed that ends before
+    puts no load on them."""
     (state,) = {worker.state for worker in trial.workers}
     deadline = time.monotonic() + PATIENCE_S
     while sum(len(told.partitions) for told in live_workers(state) if told.ready) < PARTITIONS:
@@ -32,8 +33,8 @@ async def owned(trial):
 
 
 async def half_rate(trial):
-    """Half of the rate, events a second, at which the started workers read while events are sent
-    as fast as they can be, on the same machine; and that rate."""
+    """Half of the started workers' maximal rate in events per second, measured while events are
+    sent as fast as possible on the same machine; and that maximal rate."""
     await owned(trial)
     trial.feed(SENT_AT_ONCE, rate_per_s=None, step_ms=STEP_MS)
     await trial.until_read(SENT_AT_ONCE // 20)
@@ -46,7 +47,7 @@ async def half_rate(trial):
 
 
 async def under_half_load(trial):
-    """Feed at half rate for a while; returns what it is, once it is well under way."""
+    """Feed at half rate; return the description of the load once it is steady."""
     rate, most = await half_rate(trial)
     trial.feed(rate * LOADED_S, rate_per_s=rate)
     await asyncio.sleep(5.0)
@@ -55,7 +56,7 @@ async def under_half_load(trial):
 
 @pytest.mark.timeout(600)
 async def test_recovery_with_the_supervisors_restart(trial, report):
-    """A restarted process is the same static member: nobody else has to move."""
+    """A restarted process is the same static member: no other worker is rebalanced."""
     parent = trial.worker(processes=2)
     load = await under_half_load(trial)
     victim = trial.rng.choice(live_workers(parent.state))
@@ -69,7 +70,7 @@ async def test_recovery_with_the_supervisors_restart(trial, report):
 
 @pytest.mark.timeout(600)
 async def test_recovery_without_a_restart(trial, report):
-    """The survivor takes over once the session of the dead one has run out."""
+    """The survivor takes over once the session of the dead worker has expired."""
     workers = [trial.worker(0), trial.worker(1)]
     load = await under_half_load(trial)
     workers[1].kill()

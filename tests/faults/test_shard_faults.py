@@ -1,4 +1,4 @@
-"""ClickHouse shards that are away, slow, cut off, refusing, or choosy about one row."""
+"""ClickHouse shards that are unavailable, slow, cut off, refusing, or refusing one row."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tests.faults.shard_proxy import Weather
 
 HELD_S = 6.0
 LONGER_S = 45.0
-"""A deadline of inserts that a slow shard keeps."""
+"""The settings with an insert deadline that a slow shard meets."""
 
 
 async def rows_on(trial, shard):
-    """Minute rows that one shard holds now."""
+    """Number of minute rows on one shard."""
     found = servers(trial.settings, app.clickhouse_tables)
     try:
         replica = found[shard].replica
@@ -36,7 +36,7 @@ async def rows_on(trial, shard):
 
 
 async def rows_again(trial, shard):
-    """Wait until the shard holds more rows than now; the seconds it took."""
+    """Wait until the shard holds more rows than at the call; return the seconds it took."""
     before, began = await rows_on(trial, shard), time.monotonic()
     while await rows_on(trial, shard) <= before:
         assert time.monotonic() - began < 90, "no row came after the fault"
@@ -57,7 +57,8 @@ async def rows_again(trial, shard):
 async def test_a_shard_in_bad_weather_holds_back_only_itself(
     trial, proxies, report, fault, weather, answer
 ):
-    """Its rows wait in the state; the sister goes on; afterwards nothing is missing or twice."""
+    """Its rows wait in the state and the other shard's do not; afterwards no row is missing or
+    doubled."""
     worker = trial.worker()
     await worker.ready()
     trial.feed(100_000)
@@ -77,7 +78,7 @@ async def test_a_shard_in_bad_weather_holds_back_only_itself(
 
 
 async def test_a_shard_that_takes_thirty_seconds_still_gets_every_row(trial, proxies, report):
-    """Slow is not down: the insert is waited for, and repeated by nobody."""
+    """The worker waits for the slow insert and does not repeat it."""
     worker = trial.worker(sink_timeout_s=LONGER_S)
     await worker.ready()
     trial.feed(60_000)
@@ -91,7 +92,7 @@ async def test_a_shard_that_takes_thirty_seconds_still_gets_every_row(trial, pro
 
 
 async def test_a_shard_killed_under_load_costs_nothing(trial, report):
-    """It comes back with what it had acknowledged, and gets the rest again."""
+    """It comes back with the rows that it acknowledged, and gets the others again."""
     worker = trial.worker()
     await worker.ready()
     trial.feed(100_000)
@@ -106,7 +107,7 @@ async def test_a_shard_killed_under_load_costs_nothing(trial, report):
 
 
 async def test_a_worker_stops_in_time_while_a_shard_hangs(trial, proxies, report):
-    """Its threads wait on a connection that says nothing; the process must end all the same."""
+    """Its threads wait on a silent connection; the process must still end."""
     worker = trial.worker(sink_timeout_s=300, drain_timeout_s=5)
     await worker.ready()
     trial.feed(60_000)
@@ -121,7 +122,8 @@ async def test_a_worker_stops_in_time_while_a_shard_hangs(trial, proxies, report
 
 
 async def test_one_refused_row_in_a_large_batch_becomes_one_dead_letter(trial, report):
-    """Everything else of its insert is stored; put back, the dead letters make the sums whole."""
+    """All other rows of its insert are stored; with the dead letters added back, the sums are
+    complete."""
     series = ("tenant-0000", "model-000", "metric-00")
     rule = "tenant != '{}' OR model != '{}' OR metric != '{}'".format(*series)
     found = servers(trial.settings, app.clickhouse_tables)
@@ -145,7 +147,7 @@ async def test_one_refused_row_in_a_large_batch_becomes_one_dead_letter(trial, r
 
 
 async def buried_and_exact(trial, series):
-    """Compare as if the refused rows had been stored, and were no dead letters."""
+    """Compare as if the refused rows had been stored and were not dead letters."""
     found = await trial.reading.everything()
     letters = [
         json.loads(value)

@@ -14,7 +14,7 @@ from tests.faults.simulation_trial import TENANTS, SimulationTrial, policies
 REQUESTS = 20_000
 OUTAGE_S = 20.0
 POLICIES = [f"policy-{number:02d}" for number in range(40)]
-"""With every tenant, more than the cache comes to know before the outage."""
+"""For every tenant: more policies than the cache loads before the outage."""
 
 
 @pytest.fixture
@@ -67,8 +67,9 @@ async def test_every_request_is_answered_once_through_outages_and_deaths(trial, 
 @pytest.mark.once
 @pytest.mark.timeout(300)
 async def test_under_full_load_high_priority_waits_a_third_and_the_rest_still_moves(trial, seed):
-    """More is asked than one process can do: that is what priorities are for. High priority has
-    three of four starts, so in the mean 530 of 4000 start before one of it, 2360 before another."""
+    """Priorities matter when more is requested than one process can do. High priority gets three of
+    four starts: on average, 530 of 4000 start before one of high priority, and 2360 before another.
+    """
     await trial.feed(
         4000, seed=seed, tenants=TENANTS, high=0.2, trials=20_000, duplicates=0.0, conflicts=0.0
     )

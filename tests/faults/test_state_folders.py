@@ -1,4 +1,4 @@
-"""State folders that vanish, rot, stay locked, or lie on a full disk."""
+"""State folders that are deleted, damaged, locked, or on a full disk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DISK_BYTES = 6 << 20
 
 
 def rot(path: Path, rng) -> None:
-    """Overwrite parts of every file with noise."""
+    """Overwrite parts of every file with random bytes."""
     for file in (file for file in path.rglob("*") if file.is_file() and file.stat().st_size):
         with file.open("r+b") as content:
             for _ in range(4):
@@ -25,7 +25,7 @@ def rot(path: Path, rng) -> None:
 
 @pytest.mark.parametrize("harm", ["removed", "corrupted"])
 async def test_a_harmed_state_folder_is_rebuilt_from_the_changelog(trial, report, harm):
-    """The folder is a cache of the log, and what it says is never believed over the log."""
+    """The folder is a copy of the log's state; where they differ, the log applies."""
     first = trial.worker()
     await first.ready()
     trial.feed(100_000)
@@ -43,7 +43,7 @@ async def test_a_harmed_state_folder_is_rebuilt_from_the_changelog(trial, report
 
 
 async def test_a_state_locked_by_a_stopped_process_is_left_to_it(trial, report):
-    """Two processes of one host: the frozen one keeps its databases, the other takes new ones."""
+    """Two processes on one host: the suspended one keeps its databases, the other creates new ones."""
     frozen = trial.worker(0)
     await frozen.ready()
     trial.feed(120_000)
@@ -57,8 +57,8 @@ async def test_a_state_locked_by_a_stopped_process_is_left_to_it(trial, report):
 
 
 async def test_a_full_disk_holds_partitions_back_until_there_is_room(trial, report):
-    """No state can be written: nothing may be lost, and nobody should have to restart a worker. One
-    partition gets so many events that its store has to flush."""
+    """No state can be written: nothing may be lost, and no operator should have to restart a
+    worker. One partition gets enough events to make its store flush."""
     disk = trial.folder / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(disk)]

@@ -1,4 +1,4 @@
-"""A user's package, installed with pip: its workers die, a shard dies and comes back, and its own histories
+"""A user's package, installed with pip: its workers and a shard are killed, and its own histories
 are simulated."""
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def shop(own_stack, tmp_path):
 @pytest.mark.once
 @pytest.mark.timeout(900)
 def test_a_package_is_exact_while_workers_and_a_shard_die(shop, own_stack, report, seed):
-    """Five kill -9 of a worker, two of them while a shard is away; poison; the audit; and the console shows
-    the topics and windows of the package."""
+    """Five kill -9 of a worker, two of them while a shard is down; poison; the audit; and the
+    console shows the topics and windows of the package."""
     rng, now_ms = random.Random(seed), int(time.time() * 1000)
     shop.dia("topics", "apply")
     shop.dia("migrate", "apply")
@@ -109,8 +109,8 @@ def _until_served(client):
 @pytest.mark.once
 @pytest.mark.timeout(1500)
 def test_a_package_is_exact_in_simulated_histories(tmp_path):
-    """Crashes, zombies, rebalances and failing brokers, shards and disks that no test on real processes
-    brings about."""
+    """Crashes, fenced processes, rebalances, and failing brokers, shards and disks that no test on
+    real processes can produce."""
     environ = {**os.environ, "PYTHONPATH": str(install(tmp_path)), "SHOP_PAGES": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-m", "streams", "-A", "shop:app", "simulate", "--seeds", str(SEEDS)],

@@ -1,4 +1,5 @@
-"""Processes that stop without dying, lose what they held, and wake up believing it theirs."""
+"""Processes that are suspended past their session, lose their partitions, and resume as if they
+owned them."""
 
 from __future__ import annotations
 
@@ -7,11 +8,11 @@ import signal
 import time
 
 PAUSE_S = 9.0
-"""Longer than the session timeout of a trial, 6 s."""
+"""Seconds; longer than the session timeout of a trial, 6 s."""
 
 
 async def test_a_zombie_that_slept_through_its_session_changes_nothing(trial, report):
-    """A paused machine, a long garbage collection: the classic way to write twice."""
+    """A suspended machine or a long garbage collection is a classic cause of double writes."""
     first, second = trial.worker(0), trial.worker(1)
     await first.ready()
     await second.ready()
@@ -27,8 +28,8 @@ async def test_a_zombie_that_slept_through_its_session_changes_nothing(trial, re
 
 
 async def test_a_zombie_inside_a_commit_is_fenced(trial, report):
-    """It wakes up with a transaction open and its commit the very next thing it does: the broker
-    must refuse, and it must believe the broker."""
+    """It resumes with an open transaction and the commit as its next call: the broker must refuse
+    it, and the worker must accept the refusal."""
     trial.feed(100_000)
     first = trial.worker(0, doom=("SIGSTOP", "before", "producer.commit", "5"))
     deadline = time.monotonic() + 60

@@ -1,4 +1,5 @@
-"""One pipeline under test: fresh topics, empty tables, workers to hurt, an exact end."""
+"""One pipeline under test: fresh topics, empty tables, workers to kill, and an exact comparison at
+the end."""
 
 from __future__ import annotations
 
@@ -39,13 +40,13 @@ from tests.faults.worker import AGENTS, DOOMED, NEWER, FaultWorker
 
 RATE_PER_S = 6000
 PAST_MS = 180_000
-"""The last event lies so far back that every window is over when the topic falls silent."""
+"""The last event is old enough that every window is over once the topic falls silent."""
 SPAN_MS = 180_000
 """Event time of a trial: 150,000 events at the default step."""
 PATIENCE_S = 200.0
 POLL_S = 0.1
 CALM_S = 4.0
-"""Without a late moment: longer than a process takes to start."""
+"""Event time in seconds without a late event: longer than a process takes to start."""
 BLOCKS_PER_S = 20
 TABLES = (
     "m1_local",
@@ -58,7 +59,7 @@ TABLES = (
 
 
 class Trial:
-    """See the module docstring. ``oracle`` knows what must come out of all that was fed."""
+    """See the module docstring. ``oracle`` computes the expected result of all fed events."""
 
     def __init__(self, stack: StackStatus, folder: Path, seed: int) -> None:
         self.stack = stack
@@ -70,17 +71,17 @@ class Trial:
         self.broker = KafkaBroker(stack.kafka_bootstrap, request_timeout_s=90.0)
         self.workers: list[FaultWorker] = []
         self.shards = list(stack.shards)
-        """addresses given to the workers started from now on"""
+        """Addresses for workers that are started afterwards."""
         self.recovery_s: float | None = None
         self.rate_per_s = RATE_PER_S
         self._seed = seed
         self._generator: Generator | None = None
         self._feeding: asyncio.Task[None] | None = None
 
-    # --- life --------------------------------------------------------------------------------
+    # --- life cycle --------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Empty topics and tables."""
+        """Create empty topics and tables."""
         await empty_topics(self.broker)
         for server in servers(self.settings, app.clickhouse_tables):
             await asyncio.to_thread(server.migrator.apply)
@@ -90,7 +91,7 @@ class Trial:
         self.reading = await TopicReading.open(self.settings, self.broker, MODEL_METRICS)
 
     async def close(self) -> None:
-        """End every process; nothing of the trial survives."""
+        """End every process of the trial."""
         if self._feeding is not None:
             self._feeding.cancel()
             await asyncio.gather(self._feeding, return_exceptions=True)
@@ -99,7 +100,7 @@ class Trial:
         await self.reading.close()
 
     async def recreate_topics(self, names: Sequence[str]) -> None:
-        """Delete what exists of ``names``, then make every topic of the topology anew."""
+        """Delete those of ``names`` that exist, then create every topic of the topology."""
         async with opened(self.broker.admin()) as admin:
             await admin.delete_topics(names)
             await apply(
@@ -113,7 +114,7 @@ class Trial:
 
     @property
     def moment(self) -> Path:
-        """The note of a doomed worker that was hit."""
+        """The note of a doomed worker that got its signal."""
         return self.folder / "moment"
 
     # --- workers -----------------------------------------------------------------------------
@@ -129,8 +130,8 @@ class Trial:
         agents: str = AGENTS,
         **settings: Any,
     ) -> FaultWorker:
-        """Start a worker. ``doom`` is (signal, moment, call, nth) of `doomed_worker`, which
-        leaves its note in `moment`; a ``newer`` one writes the next format of the state."""
+        """Start a worker. ``doom`` is (signal, moment, call, nth) of `doomed_worker`, which writes
+        its note into `moment`; a ``newer`` one writes the next format of the state."""
         command = ["-m", "streams", "worker", "--agents", agents, "--slot", str(slot)]
         if processes > 1:
             command += ["--processes", str(processes)]
@@ -163,8 +164,8 @@ class Trial:
         return {**self.environ, **own, "PYTHONPATH": path}
 
     def _name(self, folder: Path) -> None:
-        """One host name for all trials: a member that an earlier one killed is then taken over
-        at once, instead of holding its partitions until its session ends."""
+        """One host name for all trials: a new worker then takes over the membership of one that an
+        earlier trial killed, instead of waiting for its session to expire."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "id").write_text("faults")
 
@@ -176,10 +177,10 @@ class Trial:
         return self._generator.oracle
 
     def feed(self, events: int, *, rate_per_s: int | None = RATE_PER_S, **shape: Any) -> None:
-        """Begin to produce in the background; `fed` waits for the end.
+        """Start producing in the background; `fed` waits for the end.
 
-        A fault that must meet events is fed for once its workers are ready: a busy machine may take
-        longer to start one than the feed lasts.
+        Feed once the workers are ready if a fault must meet events: on a busy machine, a worker may
+        take longer to start than the feed lasts.
         """
         if self._generator is None:
             workload = Workload(
@@ -208,7 +209,7 @@ class Trial:
             await producer.close()
 
     async def send(self, records: Sequence[tuple[bytes | None, bytes | None]]) -> None:
-        """Extra records; their fate is the caller's to tell the oracle."""
+        """Send extra records; the caller adds their expected results to the oracle."""
         producer = self.broker.plain_producer()
         await producer.start()
         try:
@@ -218,14 +219,14 @@ class Trial:
             await producer.close()
 
     async def until_read(self, events: int, timeout_s: float = PATIENCE_S) -> None:
-        """The group has committed at least this many records."""
+        """Wait until the group has committed at least this many records."""
         deadline = time.monotonic() + timeout_s
         while await self.read() < events:
             assert time.monotonic() < deadline, f"nothing is read: {self._tails()}"
             await asyncio.sleep(POLL_S)
 
     async def read(self) -> int:
-        """Records the group has committed."""
+        """Number of records that the group has committed."""
         partitions = [
             TopicPartition(MODEL_METRICS.name, number) for number in range(MODEL_METRICS.partitions)
         ]
@@ -237,8 +238,7 @@ class Trial:
     async def recovered(self, timeout_s: float = PATIENCE_S) -> float:
         """Seconds until less than a second of events is unread, and stays so; kept for the report.
 
-        What just went wrong shows in the lag only after a while, so the last time it was too
-        long counts.
+        The lag reacts to a fault with a delay, so the last time that it was too long counts.
         """
         began = last_late = time.monotonic()
         while (now := time.monotonic()) - last_late < CALM_S:
@@ -251,14 +251,14 @@ class Trial:
         return took_s
 
     async def settled(self, timeout_s: float = PATIENCE_S) -> None:
-        """All is committed, every window is closed, every row acknowledged, and no worker takes the
-        broker or a shard for away: what came back is believed only after some seconds of answers.
-        """
+        """Wait until everything is committed, every window closed, every row acknowledged, and no
+        worker counts the broker or a shard as unavailable: after an outage, that takes some seconds
+        of answers."""
         deadline = time.monotonic() + timeout_s
         while await self.reading.unread():
             assert time.monotonic() < deadline, f"records stay unread: {self._tails()}"
             await asyncio.sleep(POLL_S)
-        # What the workers wrote before this moment may be older than the last event.
+        # Metrics written before this moment may be older than the last event.
         await asyncio.sleep(1.0)
         states = {worker.state for worker in self.workers}
         while not _settled([told for state in states for told in live_workers(state)]):
@@ -266,7 +266,7 @@ class Trial:
             await asyncio.sleep(POLL_S)
 
     async def exact(self, fault: str, note: str = "") -> Finding:
-        """Wait for the end of the feed, then for rest, and compare everything.
+        """Wait for the end of the feed and for the workers to settle, then compare everything.
 
         Raises `AssertionError` naming what differs.
         """
@@ -277,8 +277,8 @@ class Trial:
         return finding
 
     async def windows_exact(self, fault: str, note: str = "") -> Finding:
-        """Like `exact`, but of windows alone: where a reset opened a new epoch, its counters
-        began anew."""
+        """Like `exact`, but compares windows only: a reset that opened a new epoch restarted the
+        counters."""
         await self.fed()
         await self.settled()
         found = await self.reading.everything()
@@ -289,13 +289,13 @@ class Trial:
         return finding
 
     async def audited(self, *, deep: bool = True) -> None:
-        """`dia audit` finds nothing either, which knows only what a production audit knows."""
+        """Check that `dia audit` finds no difference, as in production without an oracle."""
         told = json.loads(await self.command("audit", "--json", *["--deep"] * deep))
         assert told["clean"], told["findings"]
         assert not deep or told["windows_judged"] > 0
 
     async def command(self, *words: str, state: str = "state") -> str:
-        """Standard output of a `dia` command; AssertionError when it fails."""
+        """Standard output of a `dia` command; AssertionError if it fails."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "streams", *words),
@@ -309,7 +309,7 @@ class Trial:
         return out.decode()
 
     async def reset(self, partition: int, *options: str) -> None:
-        """The documented way out of a partition that stopped."""
+        """The documented reset of a stopped partition."""
         await self.command(
             *("tables", "reset", "--yes", "--group", DIA_GROUP, "--topic", MODEL_METRICS.name),
             *("--partition", str(partition), *options),

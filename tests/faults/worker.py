@@ -1,4 +1,4 @@
-"""One worker process of a trial: started, hurt and watched by its own pid."""
+"""One worker process of a trial: started, signalled and observed by its pid."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NEWER = Path(__file__).with_name("newer_worker.py")
 
 
 class FaultWorker:
-    """A process of ``dia worker``; it dies with the test's process, however that ends."""
+    """A process of ``dia worker``; it ends with the test's process, however that ends."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class FaultWorker:
         self._child.wait(PATIENCE_S)
 
     def end(self) -> None:
-        """Kill it if it still runs, stopped or not."""
+        """Kill it if it still runs, also if suspended."""
         if self.exit_code is None:
             self.kill()
 
@@ -75,21 +75,21 @@ class FaultWorker:
         return await asyncio.to_thread(self._child.wait, timeout_s)
 
     def told(self) -> Told | None:
-        """What it last wrote of itself; None before that, and after its death."""
+        """The last status that it wrote; None before the first one and after its death."""
         return next((t for t in live_workers(self.state) if t.pid == self.pid), None)
 
     async def ready(self, timeout_s: float = PATIENCE_S) -> None:
-        """Every partition it was assigned takes records."""
+        """Wait until all its assigned partitions accept records."""
         await self.until(lambda told: told.ready and bool(told.partitions), timeout_s)
 
     async def stopped_by(self, code: str, timeout_s: float = PATIENCE_S) -> None:
-        """Some partition was stopped, with this code."""
+        """Wait until a partition is stopped with this code."""
         await self.until(
             lambda told: any(held.get("stopped_by") == code for held in told.partitions), timeout_s
         )
 
     async def until(self, holds, timeout_s: float = PATIENCE_S) -> None:
-        """What it tells of itself satisfies ``holds``."""
+        """Wait until its status satisfies ``holds``."""
         deadline = time.monotonic() + timeout_s
         while (told := self.told()) is None or not holds(told):
             if self.exit_code is not None:
@@ -100,7 +100,7 @@ class FaultWorker:
             await asyncio.sleep(POLL_S)
 
     def rss_bytes(self) -> int:
-        """Resident memory now."""
+        """Resident memory in bytes."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
@@ -109,5 +109,5 @@ class FaultWorker:
         return "\n" + "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
     def said(self, word: str) -> int:
-        """How often its log holds ``word``."""
+        """Number of occurrences of ``word`` in its log."""
         return self.log.read_text(errors="replace").count(word)
