@@ -1,4 +1,4 @@
-"""What every test may ask for: the one real stack of the session."""
+"""Fixtures for all tests, among them the one real stack of the session."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ os.umask(0o077)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# DIA_KERNELS=off: the same tests hold for numpy alone.
+# DIA_KERNELS=off: the same tests run with numpy alone.
 kernels.load(os.environ.get("DIA_KERNELS", "on"))
 
 _HISTORIES = Path(__file__).parent / "simulation" / "test_random_histories.py"
 
-# How long an example takes to make and to run depends on what else uses the machine.
+# The time of an example depends on the load of the machine.
 hypothesis.settings.register_profile(
     "dia", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
@@ -38,11 +38,11 @@ hypothesis.settings.load_profile("dia")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whoever asks for the real stack is marked so: ``-m "not stack"`` then runs without it."""
+    """Mark every test that uses the real stack: ``-m "not stack"`` then runs without it."""
     for item in items:
         if "stack" in getattr(item, "fixturenames", ()):
             item.add_marker("stack")
-    # The histories take longest and every core: begun last, the other processes would wait for them.
+    # The histories take longest and use every core: started last, they would delay the end.
     items.sort(key=lambda item: item.path != _HISTORIES)
 
 
@@ -56,8 +56,8 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(autouse=True)
 def _restored_structlog() -> Iterator[None]:
-    """A command that runs in the test's process configures structlog, and its level would hide from
-    the next test what that captures."""
+    """A command that runs in the test's process configures structlog; its log level would hide
+    messages from the capture of the next test."""
     configured, before = structlog.is_configured(), structlog.get_config()
     yield
     if configured:
@@ -69,7 +69,7 @@ def _restored_structlog() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackStatus]:
     """Real Kafka, Redis and two ClickHouse shards: those of DIA_KAFKA_BOOTSTRAP and
-    DIA_CLICKHOUSE_SHARDS where both are given, else a local stack of this session."""
+    DIA_CLICKHOUSE_SHARDS if both are given, else a local stack of this session."""
     home = tmp_path_factory.mktemp("home")
     if os.environ.get("DIA_KAFKA_BOOTSTRAP") and os.environ.get("DIA_CLICKHOUSE_SHARDS"):
         yield _external(home)

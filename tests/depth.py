@@ -1,4 +1,4 @@
-"""How deep laws search: `make test` tries a third of the cases, `make test-faults` all of them."""
+"""The number of examples per law: `make test` tries a third, `make test-faults` all of them."""
 
 from __future__ import annotations
 

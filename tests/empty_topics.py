@@ -1,4 +1,4 @@
-"""Every topic of the pipeline, empty: what other tests left would be in the way of an audit."""
+"""All topics of the pipeline, emptied: an audit would count records of other tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from streams.operate.topics.topics import wanted_topics
 
 
 async def empty_topics(broker: Broker) -> None:
-    """Delete and create all of them; the broker forgets what groups committed there."""
+    """Delete and create all of them; the broker drops the groups' offsets there."""
     admin = await broker.admin()
     topics = wanted_topics(app.topology)
     await admin.delete_topics([topic.name for topic in topics])

@@ -1,4 +1,4 @@
-"""A web process of dia that really listens on this machine, on a loop and a thread of its own."""
+"""A web process of dia that listens on this machine, with its own event loop and thread."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from streams.operate.topics.topics import wanted_topics
 START_S = 200.0
 
 Opened = Callable[[], AbstractAsyncContextManager[Starlette]]
-"""Makes the application on the loop that serves it, and closes what it held."""
+"""Creates the application on the event loop that serves it, and closes its resources."""
 
 
 @asynccontextmanager
 async def console(settings: Settings) -> AsyncIterator[Starlette]:
-    """A console over a broker in memory that has every topic."""
+    """A console over an in-memory broker that has every topic."""
     broker = MemoryBroker(SystemClock())
     await (await broker.admin()).create_topics(wanted_topics(app.topology))
     yield ConsoleProcess(settings, app, broker, SystemClock(), Metrics()).app()

@@ -1,4 +1,4 @@
-"""Protobuf messages of tests, made without protoc: an order of two versions, and a refund."""
+"""Protobuf messages for tests, made without protoc: two versions of an order, and a refund."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TYPES: Final = {
 def message_class(
     name: str, fields: dict[str, tuple[str, int]], *, others: tuple[str, ...] = ()
 ) -> Any:
-    """A message ``acme.{name}``, behind empty ones named ``others``; each of its own file and pool."""
+    """A message ``acme.{name}``, after empty ones named ``others``; each has its own file and pool."""
     file = FileDescriptorProto(name=f"{name.lower()}.proto", package="acme", syntax="proto3")
     for other in others:
         file.message_type.add(name=other)

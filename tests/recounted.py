@@ -27,7 +27,7 @@ FOREVER_S = 1 << 31
 
 
 class Recounted(NamedTuple):
-    """Of all partitions of one agent. ``notes`` say what the log does not show any more."""
+    """Over all partitions of one agent. ``notes`` name what the log does not contain any more."""
 
     findings: list[AuditFinding]
     judged: int
@@ -39,13 +39,13 @@ class Recounted(NamedTuple):
 
 
 class SimulatedRun:
-    """A world in which an app has run, as far as a recount needs it."""
+    """A world in which an app has run, with the interface that a recount needs."""
 
     def __init__(self, world: World) -> None:
         self.world = world
 
     def rows(self, name: str) -> list[Any]:
-        """What ClickHouse shows of a table."""
+        """The rows of a table that ClickHouse shows."""
         return self.world.shards.rows(name)
 
     def letters(self, topic: str) -> Iterator[tuple[int, dict[str, str]]]:
@@ -59,12 +59,12 @@ class SimulatedRun:
 
 
 def recounted(tester: AppTester, agent: WindowAgent, from_s: int = 0) -> Recounted:
-    """What a deep audit says of one agent. Rows may be tampered with in ``tester`` before."""
+    """The result of a deep audit of one agent. A test may change rows in ``tester`` before."""
     return tester._run(recount_all(SimulatedRun(tester._world), agent, from_s))
 
 
 async def recount_all(run: SimulatedRun, agent: WindowAgent, from_s: int = 0) -> Recounted:
-    """The same of any run that has come to rest."""
+    """The same for any run that has settled."""
     settings, world = run.world.settings, run.world
     rules = Rules(
         source=agent.source,

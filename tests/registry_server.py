@@ -1,4 +1,4 @@
-"""A schema registry that really listens on this machine, with the interface that Confluent's has."""
+"""A schema registry that listens on this machine, with the interface of Confluent's."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.listening import listening
 @dataclass
 class RegistryServer:
     """``mode``: "" answers; "500", "404", "401": that status without one of the registry's codes;
-    "garbage": 200 and no JSON; "large": a body without an end; "slow": no answer at all; "409": no
-    schema is taken. ``asked``: method and path of each request."""
+    "garbage": 200 and no JSON; "large": a body without an end; "slow": no answer at all; "409":
+    every schema is refused. ``asked``: method and path of each request."""
 
     memory: MemoryRegistry = field(default_factory=MemoryRegistry)
     mode: str = ""
@@ -43,7 +43,7 @@ class RegistryServer:
         return Starlette(routes=routes)
 
     def release(self) -> None:
-        """Whoever asked while it was slow is answered: the server could not end before."""
+        """Answer the requests that came while it was slow: otherwise the server cannot end."""
         if self.loop is not None:
             self.loop.call_soon_threadsafe(self.released.set)
 
@@ -78,7 +78,7 @@ class RegistryServer:
         return JSONResponse(self._document(versions[request.path_params["version"] - 1]))
 
     def _document(self, number: int) -> dict[str, object]:
-        """Avro is what the registry calls no name; a schema without references has no such field."""
+        """The registry omits the type for Avro, and the field of references if there are none."""
         schema = self.memory._schemas[number]
         named = [] if schema.kind == "AVRO" else [("schemaType", schema.kind)]
         references = [
@@ -116,7 +116,7 @@ def _missing(code: int) -> Response:
 
 @contextmanager
 def registry_server() -> Iterator[RegistryServer]:
-    """Until the block ends."""
+    """A registry that serves until the block ends."""
     server = RegistryServer()
 
     @asynccontextmanager

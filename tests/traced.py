@@ -14,7 +14,7 @@ from streams.testing import AppTester
 
 
 class MemoryRows:
-    """`ShownRows` of in-memory shards; ``away`` raises instead."""
+    """`ShownRows` of in-memory shards; with ``away``, it raises instead."""
 
     def __init__(self, shards: Any, away: Exception | None = None) -> None:
         self._shards = shards
@@ -36,7 +36,7 @@ class MemoryRows:
 def traced(
     tester: AppTester, text: str, *, away: Exception | None = None, **bounds: Any
 ) -> TraceReport:
-    """What a trace of ``text`` reports now."""
+    """The report of a trace of ``text``."""
     world = tester._world
 
     async def ask() -> TraceReport:

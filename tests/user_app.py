@@ -1,4 +1,4 @@
-"""An app in a folder of its own: `dia` as its user runs it, and workers that may be killed."""
+"""An app in its own folder: `dia` as its user runs it, and workers that a test may kill."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PATIENCE_S = 120.0
 
 
 class UserApp:
-    """``app`` as DIA_APP names it; its module is found in ``site``."""
+    """``app`` is the value of DIA_APP; its module is in ``site``."""
 
     def __init__(
         self, stack, folder: Path, app: str, site: Path, settings: Mapping[str, str]
@@ -69,7 +69,7 @@ class UserApp:
             self.workers = None
 
     def settle(self) -> None:
-        """Until every record is read and every row acknowledged; fails after `PATIENCE_S`."""
+        """Wait until every record is read and every row acknowledged; fails after `PATIENCE_S`."""
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             done = subprocess.run(
@@ -79,13 +79,13 @@ class UserApp:
             if done.returncode == 0 and json.loads(done.stdout)["settled"]:
                 return
             time.sleep(1)
-        raise AssertionError(f"it did not settle: {done.stdout}{done.stderr}")
+        raise AssertionError(f"the app did not settle: {done.stdout}{done.stderr}")
 
     def letters(self) -> list[dict[str, object]]:
         return [json.loads(line) for line in self.dia("dlq", "list", "--json").splitlines()]
 
     def end(self) -> None:
-        """Kill what still runs."""
+        """Kill the processes that still run."""
         if self.workers is not None:
             self.workers.kill()
             self.workers.wait(30)

@@ -1,5 +1,5 @@
-"""A user's package in a folder of its own: topics, table, hopping windows, ClickHouse tables and a sink;
-`dia` as its user runs it; and an oracle of what must come out."""
+"""A user's package in its own folder: topics, table, hopping windows, ClickHouse tables and a sink;
+`dia` as its user runs it; and an oracle of the expected results."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ class Shop(UserApp):
         return [json.loads(line) for line in self.dia("query", sql, "--json").splitlines()]
 
     def tamper(self, table: str, change: str) -> None:
-        """Change one row on each shard, as a fault of the disk would."""
+        """Change one row on each shard, as a disk fault would."""
         for server in schema.servers(self.settings, {}):
             server.replica.command(
                 f"INSERT INTO {table}_local SELECT * REPLACE ({change}, ver + 1 AS ver) "
@@ -154,7 +154,7 @@ class Shop(UserApp):
     def produce(
         self, rng: random.Random, first: int, count: int, now_ms: int
     ) -> list[dict[str, object]]:
-        """Send so many orders, numbered from ``first`` on; what was sent."""
+        """Send this many orders, numbered from ``first`` on; return them."""
         some = orders(rng, first, count, now_ms)
         file = self.folder / "some.jsonl"
         file.write_text("\n".join(map(json.dumps, some)))
@@ -162,7 +162,7 @@ class Shop(UserApp):
         return some
 
     def check(self, sent: list[dict[str, object]]) -> None:
-        """Tables, windows and the sink hold exactly these orders."""
+        """Check that tables, windows and the sink hold exactly these orders."""
         by_account: Counter[str] = Counter()
         for order in sent:
             by_account[str(order["account"])] += float(order["amount"])  # type: ignore[arg-type]
@@ -175,7 +175,7 @@ class Shop(UserApp):
         assert self.page_ids() == Counter(str(order["id"]) for order in sent)
 
     async def append(self, value: dict[str, object]) -> None:
-        """As a client does that checks nothing."""
+        """Append as a client does that validates nothing."""
         producer = KafkaBroker(self.environ["DIA_KAFKA_BOOTSTRAP"]).plain_producer()
         await producer.start()
         key = str(value["account"]).encode()
@@ -210,7 +210,7 @@ def takings(shop: Shop) -> dict[tuple[object, object], tuple[object, ...]]:
 
 
 def _plain(value: object) -> object:
-    """Integers of 64 bits come as text in JSON."""
+    """JSON contains 64-bit integers as text."""
     if isinstance(value, list):
         return [*map(_plain, value)]
     return int(value) if isinstance(value, str) and value.isdecimal() else value
@@ -219,7 +219,7 @@ def _plain(value: object) -> object:
 def expected_takings(
     sent: list[dict[str, object]],
 ) -> dict[tuple[object, object], tuple[object, ...]]:
-    """Windows of 10 s that begin every 5 s; all are live, for their grace is an hour."""
+    """Windows of 10 s that begin every 5 s; all are open, because their grace is an hour."""
     held: dict[tuple[object, object], list[dict[str, object]]] = {}
     for order in sent:
         last = int(str(order["ts"])) // 5000 * 5000

@@ -1,8 +1,8 @@
-"""`python -m tests.mutation [MODULE ...]`: measure modules, keep the scores, write the report.
+"""`python -m tests.mutation [MODULE ...]`: measure modules, store the scores, write the report.
 
-A module is a file below streams/, or a folder of them; without one, every target that has none or
+A module is a file below streams/, or a folder of them; without one, every target without a score or
 whose source changed since its score. ``--at-most`` bounds the mutants of a file (`mutants.mutants`
-draws the sample), ``--report`` only writes REPORT.md again.
+draws the sample), ``--report`` only rewrites REPORT.md.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.mutation.targets import files, tests_of
 from tests.mutation.trial import TestsFail, judge, tell
 
 ROOT = Path(__file__).parents[2]
-# Other people's packages that most tests load: imported once, before the children are forked.
+# Third-party packages that most tests load: imported once, before the children are forked.
 _SHARED = ("msgspec", "structlog", "httpx", "prometheus_client", "numpy", "cachetools", "aiokafka")
 
 

@@ -1,8 +1,8 @@
-"""Small changes of a module's source, one at a time: figures, comparisons, conditions, statements.
+"""Small changes of a module's source, one at a time: numbers, comparisons, conditions, statements.
 
-A mutant is the parsed module with one node replaced. Texts, annotations, imports and log events
-are left alone: what they say is no decision. A figure of a declaration (a constant, a field's
-default, an argument's default) changes like any other.
+A mutant is the parsed module with one node replaced. Texts, annotations, imports and log events are
+not changed: they decide nothing. A number in a declaration (a constant, a field's default, an
+argument's default) is changed like any other.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
 }
 _CHOICES = {"min": "max", "max": "min", "any": "all", "all": "any"}
 _SILENT = {"log", "logger", "warnings"}
-# How a class is built: no figure and no decision.
+# Class construction: no number and no decision.
 _FORMS = {"slots", "kw_only", "frozen", "init", "repr", "eq", "order"}
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -46,8 +46,8 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 @dataclass(frozen=True)
 class Mutant:
     """``change`` reads ``old -> new``; ``within`` is the qualified name of the function or class
-    around it, ``statement`` the first line of the statement. ``in_body``: inside a function's body, so
-    it can be put into a loaded module."""
+    around it, ``statement`` the first line of the statement. ``in_body``: inside a function's body,
+    so it can be put into a loaded module."""
 
     path: str
     number: int
@@ -59,7 +59,7 @@ class Mutant:
 
     @property
     def name(self) -> str:
-        """Stays the same while the code around it moves."""
+        """Does not change when the code around it moves."""
         return f"{self.path} {self.within or 'module'}: {self.change}"
 
 
@@ -210,8 +210,8 @@ def _sites(tree: ast.Module) -> list[_Site]:
 
 
 def mutants(path: str, source: str, at_most: int) -> tuple[int, list[Mutant]]:
-    """How many there are, and a sample of ``at_most``, the same for the same path and source.
-    Figures of declarations are always in the sample."""
+    """The number of mutants, and a sample of ``at_most``, which depends on path and source only.
+    Numbers of declarations are always in the sample."""
     sites = _sites(ast.parse(source))
     found = [
         Mutant(path, number, site.line, site.statement, site.within, site.change, site.in_body)
@@ -227,7 +227,7 @@ def mutants(path: str, source: str, at_most: int) -> tuple[int, list[Mutant]]:
 
 
 def mutated(source: str, mutant: Mutant | None) -> ast.Module:
-    """The module with this one change; None: as it is."""
+    """The module with this one change; None: unchanged."""
     tree = ast.parse(source)
     if mutant is None:
         return tree

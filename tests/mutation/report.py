@@ -1,4 +1,4 @@
-"""REPORT.md: the scores of all measured modules, and every mutant that lives with its reason."""
+"""REPORT.md: the scores of all measured modules, and every surviving mutant with its reason."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def reasons() -> dict[str, str]:
 
 
 def write(root: Path, scores: Mapping[str, Score]) -> None:
-    """Write REPORT.md again."""
+    """Rewrite REPORT.md."""
     why = reasons()
     rows, living, equivalent = [], [], []
     for path, score in sorted(scores.items()):

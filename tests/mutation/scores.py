@@ -1,4 +1,4 @@
-"""What was measured, one entry a source file: scores.json."""
+"""The measurements, one entry per source file: scores.json."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ _FILE = Path(__file__).with_name("scores.json")
 
 class Score(msgspec.Struct, frozen=True):
     """``source`` is the digest of the file that was measured at ``commit``. Of ``mutants`` possible
-    ones ``tried`` were run; ``survived`` and ``unreached`` (no test executes the line) are named."""
+    ones ``tried`` were run; ``survived`` and ``unreached`` (no test executes the line) are named.
+    """
 
     source: str
     commit: str

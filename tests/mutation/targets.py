@@ -1,12 +1,12 @@
-"""Which modules are measured, and which tests hold each: unit, property and in-memory contract
-tests. A module is judged by these alone, so a survivor may still be caught by the real stack."""
+"""Which modules are measured, and which tests check each: unit, property and in-memory contract
+tests. Only these count, so a survivor may still be caught by the tests on the real stack."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-# The first prefix that fits a path names its tests.
+# The first prefix of a path determines its tests.
 TARGETS: dict[str, tuple[str, ...]] = {
     "streams/core/resilience/breaker.py": (
         "tests/properties/test_breaker_laws.py",
@@ -142,8 +142,8 @@ TARGETS: dict[str, tuple[str, ...]] = {
 }
 
 
-# Twins of services, which tests are made with; and what runs in a process of its own, where it is
-# not changed.
+# In-memory twins of services, which tests are built on; and code that runs in a separate process,
+# where no mutant is loaded.
 _LEFT_OUT = {"__init__.py", "stub.py", "memory.py", "memory_locks.py", "inline.py", "child.py"}
 
 

@@ -1,14 +1,15 @@
 """Runs a module's tests against one mutant after another, each in a forked child.
 
-Tests are collected once. A first child runs them on the module as it is, traced: which test reaches
-which line, and how long it takes. A change inside a function is put into the loaded module of a
-forked child, which runs the tests that reach its line, the shortest first, until one fails. A change
-outside of functions acts at import, so its child is forked before anything of ours is imported.
-Either way is tried once without a change: tests that fail then would call every mutant killed.
+Tests are collected once. A first child runs them on the unchanged module with tracing: it records
+which test reaches which line, and how long it takes. A change inside a function is put into the
+loaded module of a forked child, which runs the tests that reach its line, the shortest first, until
+one fails. A change outside of functions acts at import, so its child is forked before any module of
+ours is imported. Each way is tried once without a change: tests that fail then would kill every
+mutant.
 
-mutmut (BSD, well kept) was looked at: since version 3 it changes function bodies only, and no method
-of a dataclass, so most figures here would be left out. cosmic-ray (MIT) starts a process for each
-mutant, which costs several seconds of imports.
+mutmut (BSD, maintained) is no replacement: since version 3 it changes function bodies only, and no
+method of a dataclass, so it would omit most numbers here. cosmic-ray (MIT) starts a process for
+each mutant, which costs several seconds of imports.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from tests.mutation.mutants import Mutant, mutated
 Verdict = Literal["killed", "survived", "timeout", "unreached"]
 
 OUTPUT = Path("build/mutation_output.txt").absolute()
-"""What pytest says about the module that is measured."""
+"""Pytest's output about the measured module."""
 _ARGUMENTS = ["-q", "-x", "--no-header", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
 _PLUGINS = (
     "pytest_asyncio.plugin",
@@ -48,7 +49,7 @@ _PLUGINS = (
 )
 _MARKS = "not stack and not browser and not faults and not index and not long"
 _EXAMPLES = 40
-_TALK = os.dup(2)  # pytest takes the standard ones
+_TALK = os.dup(2)  # pytest captures the standard ones
 _SPARE_S = 15.0
 _SLOWER = 4.0
 
@@ -62,7 +63,7 @@ class TestsFail(Exception):  # noqa: N818 - a finding about the tests
 
 @dataclass
 class Baseline:
-    """What the tests do on the module as it is. ``reached``: line -> names of tests."""
+    """The tests' results on the unchanged module. ``reached``: line -> names of tests."""
 
     passed: bool = False
     took_s: dict[str, float] = field(default_factory=dict)
@@ -121,7 +122,7 @@ def _arguments(tests: list[str]) -> list[str]:
 
 
 class _Quick:
-    """A failing example is not shrunk: that it fails is enough."""
+    """A failing example is not shrunk: its failure suffices."""
 
     def pytest_configure(self) -> None:
         hypothesis.settings.register_profile(
@@ -194,7 +195,7 @@ class _Loop:
     def _codes(
         self, mutant: Mutant | None, functions: list[types.FunctionType]
     ) -> list[tuple[types.FunctionType, types.CodeType]] | None:
-        """The code each loaded function gets; None where it cannot be exchanged in place."""
+        """The new code of each loaded function; None if it cannot be exchanged in place."""
         whole = compile(mutated(self._source, mutant), self._path, "exec")
         codes = {(code.co_qualname, code.co_firstlineno): code for code in _nested(whole)}
         pairs = [
@@ -268,12 +269,12 @@ def _verdict(done: dict[str, Any] | None) -> Verdict:
 
 
 def tell(line: str) -> None:
-    """A line on standard error, also while pytest holds it."""
+    """Print a line to standard error, also while pytest captures it."""
     os.write(_TALK, f"{line}\n".encode())
 
 
 def _forked(work: Callable[[], dict[str, Any]], limit_s: float | None) -> dict[str, Any] | None:
-    """What ``work`` gives in a child of its own; None when it takes too long, {} when it dies."""
+    """The result of ``work`` in a separate child; None if it takes too long, {} if it dies."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -292,7 +293,7 @@ def _forked(work: Callable[[], dict[str, Any]], limit_s: float | None) -> dict[s
             parts.append(part)
     finally:
         os.close(reading)
-        # Only the group that this child leads: what its tests started ends with it.
+        # Only the process group that this child leads: processes started by its tests end with it.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child, signal.SIGKILL)
         os.waitpid(child, 0)
