@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.dev.simulation.faults.weather import Weather
+from streams.dev.simulation.faults.fault_injector import FaultInjector
 from streams.dev.simulation.history import simulate
 from streams.dev.simulation.inputs.stories import METRICS
 from streams.dev.simulation.seeds import first_caught, processes
@@ -21,7 +21,7 @@ def test_an_engine_that_forgets_a_refused_row_is_caught_soon():
 def test_a_permanent_refusal_outlasts_the_other_faults(monkeypatch):
     """At the end, each refused row is a dead letter and is in no shard."""
     kept = []
-    clear = Weather.clear
+    clear = FaultInjector.clear
 
     async def cleared(self, *, kill):
         kept.extend(shard.refuse_always for shard in self._world.shards.faults)
@@ -29,7 +29,7 @@ def test_a_permanent_refusal_outlasts_the_other_faults(monkeypatch):
         kept.extend(shard.refuse_always for shard in self._world.shards.faults)
         return survivors
 
-    monkeypatch.setattr(Weather, "clear", cleared)
+    monkeypatch.setattr(FaultInjector, "clear", cleared)
     world = simulate(REFUSING_SEED, METRICS)
     assert kept
     assert None not in kept

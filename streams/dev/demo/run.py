@@ -150,15 +150,15 @@ class _Demo:
         start_ms = self._clock.now_ms() - span_ms - PAST_MS
         generator = Generator(Workload(start_ms=start_ms, seed=options.seed))
         self._started_at = self._clock.monotonic()
-        weather = chaos.Chaos(worker, options.home, options.shards, self._clock, self._talk.say)
-        storm = asyncio.ensure_future(
-            weather.run(chaos.plan(options.seed) if options.chaos else [])
+        faults = chaos.Chaos(worker, options.home, options.shards, self._clock, self._talk.say)
+        injection = asyncio.ensure_future(
+            faults.run(chaos.plan(options.seed) if options.chaos else [])
         )
         try:
             await self._produce(generator)
-            await storm
+            await injection
         finally:
-            storm.cancel()
+            injection.cancel()
         produced_s = self._elapsed_s()
         events, applied = options.events, generator.oracle.applied
 
@@ -176,7 +176,7 @@ class _Demo:
             committed_s=committed_s,
             visible_s=visible_s,
             settled_s=settled_s,
-            kills=weather.kills,
+            kills=faults.kills,
         )
 
     async def _produce(self, generator: Generator) -> None:

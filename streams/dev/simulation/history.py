@@ -15,11 +15,11 @@ from streams.dev.simulation.checks.quiet import check_stops, decided, held, quie
 from streams.dev.simulation.checks.replay_check import check_replays
 from streams.dev.simulation.checks.witness import Witness
 from streams.dev.simulation.faults.clocks import Clocks, begin_ms
+from streams.dev.simulation.faults.fault_injector import FaultInjector, refuse_some_windows
 from streams.dev.simulation.faults.lost_tail import check_lost_tail
+from streams.dev.simulation.faults.shard_fault_injector import ShardFaultInjector
 from streams.dev.simulation.faults.shard_growth import ShardGrowth, shortly_before_midnight
-from streams.dev.simulation.faults.shard_weather import ShardWeather
 from streams.dev.simulation.faults.sources import Loss, Sources, check_spoilt
-from streams.dev.simulation.faults.weather import Weather, refuse_some_windows
 from streams.dev.simulation.inputs.producers import Producers
 from streams.dev.simulation.loop import VirtualLoop, run
 from streams.dev.simulation.operators.rebuilds import Rebuilds
@@ -150,7 +150,7 @@ def simulate(seed: int, story: Story) -> World:
 class _Dice(NamedTuple):
     """Independent generators, so that a fault of one kind does not change the others."""
 
-    weather: random.Random
+    faults: random.Random
     replays: random.Random
     health: random.Random
     sheds: random.Random
@@ -164,7 +164,7 @@ class _Dice(NamedTuple):
 
 
 async def _history(world: World, story: Story, dice: _Dice, growth: ShardGrowth | None) -> None:
-    rng = dice.weather
+    rng = dice.faults
     witness = Witness(world, story.source, story.group)
     replays = Replays(world, dice.replays) if _drawn(dice.replays, story.replayed_share) else None
     sheds = Sheds(world, dice.sheds, story.source, story.group, share=story.shed_share)
@@ -172,31 +172,33 @@ async def _history(world: World, story: Story, dice: _Dice, growth: ShardGrowth 
     loss = Loss(world, dice.source, story.source.name, share=story.loss_share)
     rebuilds = Rebuilds(world, dice.rebuilds, share=story.rebuilt_share)
     producers = story.producers(world, rng)
-    weather = Weather(world, rng, story.source, story.group)
+    injector = FaultInjector(world, rng, story.source, story.group)
     clocks = Clocks(world, dice.clocks)
-    shard_weather = ShardWeather(world, dice.shards, growth)
+    shard_injector = ShardFaultInjector(world, dice.shards, growth)
     steps = _quiet_steps(dice.quiet, story.quiet_share)
-    pauses = _Pauses(world, story, witness, sources, loss, weather, shard_weather, rebuilds, steps)
+    pauses = _Pauses(
+        world, story, witness, sources, loss, injector, shard_injector, rebuilds, steps
+    )
     await world.create_topics()
-    weather.start_one()
+    injector.start_one()
     for step in range(STEPS):
         if step < STEPS - QUIET_STEPS:
             await producers.send_some()
-        await _storm(producers, weather, dice)
+        await _inject_faults(producers, injector, dice)
         if replays is not None and dice.replays.random() < 0.3:
             await replays.strike()
         await sheds.strike()
         await rebuilds.strike()
         await sources.strike(producers)
         clocks.strike()
-        await shard_weather.strike(step)
+        await shard_injector.strike(step)
         await asyncio.sleep(rng.choice(_PAUSES_S))
         witness.look()
         await loss.strike(witness)
         await pauses.after(step)
     # A restart repeats pending effects and would hide lost ones, so not all shards have one.
-    await shard_weather.clear()
-    survivors = await weather.clear(kill=rng.random() < 0.5)
+    await shard_injector.clear()
+    survivors = await injector.clear(kill=rng.random() < 0.5)
     clocks.calm()
     processes = survivors or [_started(world, "calm")]
     if replays is not None:
@@ -208,7 +210,7 @@ async def _history(world: World, story: Story, dice: _Dice, growth: ShardGrowth 
     await calm.settle(processes, producers.hurry if rng.random() < HURRIED_SHARE else None)
     if rng.random() < 0.3:
         # All state is in the changelog: a new host must find it complete.
-        weather.spoil_restores(dice.broker)
+        injector.spoil_restores(dice.broker)
         await calm.settle([_started(world, "newcomer")])
     witness.look(over=not loss.happened)
     if loss.happened:
@@ -245,21 +247,21 @@ class _Pauses:
     witness: Witness
     sources: Sources
     loss: Loss
-    weather: Weather
-    shard_weather: ShardWeather
+    injector: FaultInjector
+    shard_injector: ShardFaultInjector
     rebuilds: Rebuilds
     steps: frozenset[int]
     """those followed by a pause of the faults"""
 
     async def after(self, step: int) -> None:
         """Pause all faults. Stopped partitions are checked after every step."""
-        check_stops(self.weather.processes)
+        check_stops(self.injector.processes)
         if step not in self.steps:
             return
-        await self.shard_weather.clear()
-        if not await self.weather.clear(kill=False):
-            self.weather.start_one()
-        await self._look(self.weather.processes)
+        await self.shard_injector.clear()
+        if not await self.injector.clear(kill=False):
+            self.injector.start_one()
+        await self._look(self.injector.processes)
 
     async def last(self, processes: Sequence[Process]) -> None:
         """At the quiet end, while windows are open."""
@@ -278,18 +280,18 @@ class _Pauses:
                 raise Difference(f"at a quiet moment: {error}") from error
 
 
-async def _storm(producers: Producers, weather: Weather, dice: _Dice) -> None:
-    draw = dice.weather.random()
+async def _inject_faults(producers: Producers, injector: FaultInjector, dice: _Dice) -> None:
+    draw = dice.faults.random()
     if draw < 0.6:
-        await weather.strike()
+        await injector.strike()
     elif draw < 0.66:
         await producers.stranger()
     if dice.health.random() < 0.15:
-        weather.misread(dice.health)
+        injector.misread(dice.health)
     if dice.broker.random() < 0.25:
-        weather.misanswer(dice.broker)
+        injector.misanswer(dice.broker)
     if dice.leaders.random() < 0.15:
-        weather.elect(dice.leaders)
+        injector.elect(dice.leaders)
 
 
 def _started(world: World, host: str) -> Process:

@@ -2,9 +2,9 @@
 
 Both runs read the same logs, generated for topics that no agent writes. In one, processes die, hang
 and lose connections, groups rebalance, and broker, shards, disks and the schema registry fail
-(weather.py). Compared are the agents' records, dead letters, keyed tables, rows and every ledger's
-counts. The last records come `LAST_MS` later, so that windows close. Job agents do not run: their
-work needs processes.
+(fault_injector.py). It compares the agents' records, dead letters, keyed tables, rows and every
+ledger's counts. The last records come `LAST_MS` later, so that windows close. Job agents do not
+run: their work needs processes.
 
 Not comparable are results that depend on the order of records from several partitions, on chance,
 on a global table or on a process's clock; and windows by append time in a topic that agents write:
@@ -35,7 +35,7 @@ from streams.core.types import TopicPartition
 from streams.dev.simulation.apps.app_results import WrittenRows, in_memory, keyed_content
 from streams.dev.simulation.apps.sample_values import event_of, sample
 from streams.dev.simulation.checks.quiet import at_rest, held
-from streams.dev.simulation.faults.weather import Weather
+from streams.dev.simulation.faults.fault_injector import FaultInjector
 from streams.dev.simulation.history import CALM_S, SETTINGS, NotSettled
 from streams.dev.simulation.loop import LoopClock, VirtualLoop, run
 from streams.dev.simulation.world import Difference, Process, World
@@ -240,10 +240,10 @@ def _run(
         group=victim.group,
         targets=Targets(app.clickhouse_tables, in_memory(app.sinks, written)),
     )
-    weather = Weather(world, rng, victim.source, victim.group)
+    injector = FaultInjector(world, rng, victim.source, victim.group)
     _connect(app, registry, world.clock)
     try:
-        run(loop, _history(app, world, weather, records, registry, rng if faults else None))
+        run(loop, _history(app, world, injector, records, registry, rng if faults else None))
     except NotSettled:
         _check_fed(world, records)
         raise
@@ -263,17 +263,17 @@ def _check_fed(world: World, records: Sequence[AppendStep]) -> None:
 async def _history(
     app: App,
     world: AppWorld,
-    weather: Weather,
+    injector: FaultInjector,
     records: Sequence[AppendStep],
     registry: MemoryRegistry,
     rng: random.Random | None,
 ) -> None:
     await _create_topics(app, world)
-    weather.start_one()
+    injector.start_one()
     for step in range(STEPS):
         _append(world, records, step)
         if rng is not None and rng.random() < 0.7:
-            await weather.strike()
+            await injector.strike()
         if rng is not None:
             registry.away = rng.random() < 0.3
             if rng.random() < 0.5:
@@ -282,7 +282,7 @@ async def _history(
         left_s = STEP_S * (step + 1) - world.clock.monotonic()
         await asyncio.sleep(max(left_s, 0.0) if rng is None else max(left_s, 0.01))
     registry.away = False
-    survivors = await weather.clear(kill=rng is not None and rng.random() < 0.5)
+    survivors = await injector.clear(kill=rng is not None and rng.random() < 0.5)
     if not survivors:
         survivors = [world.process(0, "calm")]
         survivors[0].start()

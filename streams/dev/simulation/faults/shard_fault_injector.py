@@ -24,7 +24,7 @@ OTHER_MAPS = (
 )
 
 
-class ShardWeather:
+class ShardFaultInjector:
     def __init__(self, world: World, rng: random.Random, growth: ShardGrowth | None = None) -> None:
         self._world = world
         self._rng = rng

@@ -41,7 +41,7 @@ _SPOILED_READS = (
 Fault = Callable[[], Awaitable[None] | None]
 
 
-class Weather:
+class FaultInjector:
     """Injects faults into `World` one at a time; `clear` ends them."""
 
     def __init__(self, world: World, rng: random.Random, source: Topic, group: str) -> None:
@@ -66,7 +66,7 @@ class Weather:
             (5, lambda: world.broker.rebalance(group)),
             (6, self._mute),
             (4, self._unmute),
-            (12, self._shard_weather),
+            (12, self._disturb_a_shard),
             (2, self._spoil_a_disk),
             (2, self._wipe_a_disk),
             (2, self._jump_clock),
@@ -207,7 +207,7 @@ class Weather:
         await asyncio.sleep(self._rng.choice((0.5, 5.0, 20.0)))
         self._world.broker.faults.up()
 
-    def _shard_weather(self) -> None:
+    def _disturb_a_shard(self) -> None:
         rng = self._rng
         shard = rng.choice(self._world.shards.faults)
         shard.down, shard.busy = rng.random() < 0.4, rng.random() < 0.2
