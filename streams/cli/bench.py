@@ -270,14 +270,14 @@ def readers(
     """
     from streams.core.errors import CommandError
     from streams.dev.bench.cases.case import Case, paced
-    from streams.dev.bench.crowd.measure import measure_crowd
-    from streams.dev.bench.crowd.record import markdown
+    from streams.dev.bench.console_load.measure import measure_console_load
+    from streams.dev.bench.console_load.record import markdown
 
     call = invocation(ctx)
     printer = call.printer()
     home = _home(call)
     case = Case(workload="narrow", processes=processes, shards=shards)
-    found = measure_crowd(paced(case, rate, seconds), count, home, printer)
+    found = measure_console_load(paced(case, rate, seconds), count, home, printer)
     _keep(call, "readers", found, lambda: print("\n".join(markdown(found))), output)
     if not found.held:
         raise CommandError("the console or the pipeline did not hold under these readers.")

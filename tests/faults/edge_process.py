@@ -65,7 +65,7 @@ class EdgeUnderTest:
     async def direct(self) -> None:
         """Wait until every event posted so far is in the log."""
         async with asyncio.timeout(PATIENCE_S), httpx.AsyncClient(base_url=self.url) as client:
-            while not await _is_direct(client):  # noqa: ASYNC110 - another process tells nobody
+            while not await _is_direct(client):  # noqa: ASYNC110 - another process notifies no waiter
                 await asyncio.sleep(0.1)
 
     def _end(self, number: signal.Signals) -> int:

@@ -23,7 +23,7 @@ async def _journal(trial):
 
 async def _until(trial, holds, timeout_s):
     async with asyncio.timeout(timeout_s):
-        while not (found := holds(await _journal(trial))):  # noqa: ASYNC110 - a log tells nobody
+        while not (found := holds(await _journal(trial))):  # noqa: ASYNC110 - a log notifies no waiter
             await asyncio.sleep(POLL_S)
     return found
 

@@ -18,7 +18,7 @@ _HEAD = """\
 
 Written by `make mutation`. A mutant is one small change of a module: a figure, a comparison, a
 condition, an operator, a removed statement. It is *killed* when a test of the module fails, or when
-the tests do not end in time. It is *equivalent* when no behaviour changes that anybody could rely
+the tests do not end in time. It is *equivalent* when no behaviour changes that a caller could rely
 on; each such one has its reason below. It *survives* when a test is missing. *Unreached*: no test of
 the module executes the line.
 

@@ -23,7 +23,7 @@ VICTIM_WAIT_S = 30.0
 VICTIM_POLL_S = 0.1
 
 
-class Blow(NamedTuple):
+class PlannedFault(NamedTuple):
     """``draw`` in [0, 1) chooses its victim."""
 
     at_s: float
@@ -31,14 +31,14 @@ class Blow(NamedTuple):
     draw: float
 
 
-def plan(seed: int, kills: int = KILLS, duration_s: float = DURATION_S) -> list[Blow]:
+def plan(seed: int, kills: int = KILLS, duration_s: float = DURATION_S) -> list[PlannedFault]:
     """``kills`` kills and one restarted shard, in order."""
     rng = random.Random(seed)
-    blows = [
-        Blow(rng.uniform(0.1, 0.95) * duration_s, i == kills, rng.random())
+    faults = [
+        PlannedFault(rng.uniform(0.1, 0.95) * duration_s, i == kills, rng.random())
         for i in range(kills + 1)
     ]
-    return sorted(blows)
+    return sorted(faults)
 
 
 @dataclass(eq=False)
@@ -52,27 +52,27 @@ class Chaos:
     _say: Callable[[str], None]
     kills: int = field(default=0, init=False)
 
-    async def run(self, blows: list[Blow]) -> None:
+    async def run(self, faults: list[PlannedFault]) -> None:
         """Raises `DependencyUnreachable` when a shard does not come back."""
         started_at = self._clock.monotonic()
-        for blow in blows:
-            await self._clock.sleep(started_at + blow.at_s - self._clock.monotonic())
-            if blow.hits_shard:
-                shard = int(blow.draw * self._shards)
+        for fault in faults:
+            await self._clock.sleep(started_at + fault.at_s - self._clock.monotonic())
+            if fault.hits_shard:
+                shard = int(fault.draw * self._shards)
                 self._say(f"chaos: kill -9 ClickHouse shard {shard}")
                 await asyncio.to_thread(restart_shard, self._home, shard)
                 self._say(f"chaos: shard {shard} serves again")
             else:
-                await self._kill(blow)
+                await self._kill(fault)
 
-    async def _kill(self, blow: Blow) -> None:
+    async def _kill(self, fault: PlannedFault) -> None:
         deadline = self._clock.monotonic() + VICTIM_WAIT_S
         while not (victims := self._worker.alive()):
             if self._clock.monotonic() >= deadline:
                 self._worker.check()
                 return
             await asyncio.sleep(VICTIM_POLL_S)
-        victim = victims[int(blow.draw * len(victims))]
+        victim = victims[int(fault.draw * len(victims))]
         # it may have ended since
         with suppress(ProcessLookupError):
             os.kill(victim.pid, signal.SIGKILL)

@@ -15,8 +15,8 @@ from xxhash import xxh3_64
 from streams.core.errors import CommandError, DiaError, UsageError
 from streams.dev.bench.cases.capacity import measure_capacity
 from streams.dev.bench.cases.case import PACED_EVENTS_MAX, Case, paced
-from streams.dev.bench.crowd.measure import READERS as READERS_COUNT
-from streams.dev.bench.crowd.measure import measure_crowd
+from streams.dev.bench.console_load.measure import READERS as READERS_COUNT
+from streams.dev.bench.console_load.measure import measure_console_load
 from streams.dev.bench.curves import jobs
 from streams.dev.bench.curves.curves import AXES, measure_curves
 from streams.dev.bench.curves.jobs import measure_jobs
@@ -122,7 +122,9 @@ def _readers(bench: Bench) -> msgspec.Struct:
         raise UsageError("the rate is half of what the part `capacity` found: measure it first.")
     rate = capacity.safe_per_s // 2000 * 1000
     seconds = min(READERS_S, PACED_EVENTS_MAX // rate)
-    return measure_crowd(paced(_NARROW, rate, seconds), READERS_COUNT, bench.home, bench.talk)
+    return measure_console_load(
+        paced(_NARROW, rate, seconds), READERS_COUNT, bench.home, bench.talk
+    )
 
 
 def _jobs(bench: Bench) -> msgspec.Struct:

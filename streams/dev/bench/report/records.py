@@ -11,8 +11,8 @@ import msgspec
 from streams.core.errors import UsageError
 from streams.dev.bench.cases import capacity
 from streams.dev.bench.cases.capacity import Capacity
-from streams.dev.bench.crowd import record as crowd
-from streams.dev.bench.crowd.record import Crowd
+from streams.dev.bench.console_load import record as console_load
+from streams.dev.bench.console_load.record import ConsoleLoad
 from streams.dev.bench.curves import curves, jobs
 from streams.dev.bench.curves.curves import Curves
 from streams.dev.bench.curves.jobs import Jobs
@@ -40,7 +40,7 @@ class Records:
     curves: Curves | None = None
     capacity: Capacity | None = None
     jobs: Jobs | None = None
-    readers: Crowd | None = None
+    readers: ConsoleLoad | None = None
 
 
 class Notes:
@@ -81,7 +81,7 @@ def read_all(folder: Path) -> Records:
         elif part == JOBS:
             found.jobs = records.load(path, Jobs, jobs.FORMAT)
         elif part == READERS:
-            found.readers = records.load(path, Crowd, crowd.FORMAT)
+            found.readers = records.load(path, ConsoleLoad, console_load.FORMAT)
         else:
             found.runs[part] = results.read(path)
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from streams.dev.bench.crowd.record import P95_MAX_MS
+from streams.dev.bench.console_load.record import P95_MAX_MS
 from streams.dev.bench.curves.curves import Curve, axis_of, state_mib_per_million
 from streams.dev.bench.report.comparison import Figure
 from streams.dev.bench.report.records import Records

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from streams.core.errors import UsageError
 from streams.dev.bench.cases.capacity import Capacity
-from streams.dev.bench.crowd import record as crowd
+from streams.dev.bench.console_load import record as console_load
 from streams.dev.bench.curves import curves
 from streams.dev.bench.peers.results import PeerReport, ratio_table
 from streams.dev.bench.report import results
@@ -66,7 +66,7 @@ def _lines(records: Records) -> Iterator[str]:
     if records.readers is not None:
         yield "## Readers"
         yield ""
-        yield from crowd.markdown(records.readers)
+        yield from console_load.markdown(records.readers)
 
 
 def _machine(records: Records) -> Iterator[str]:

@@ -165,7 +165,7 @@ def _facts_unburied(self: RefusedFacts, outbox: Outbox) -> list[RefusedFact]:
 _fitted = Targets.fitted
 
 
-def _owed_to_nobody(
+def _undeclared_table_accepted(
     self: Targets, target: str | RowTarget, row: Mapping[str, Any], name: str | None = None
 ) -> tuple[RowTarget, dict[str, Any]]:
     """An undeclared table is accepted."""
@@ -190,7 +190,7 @@ VARIANTS: Mapping[str, Variant] = {
     "the_record_behind_is_read": _neighbours_read,
     "cancellers_answered_first": _cancellers_first,
     "gates_stay_shut": replaced(Gates, release=_stays_shut),
-    "unknown_tables_owed": replaced(Targets, fitted=_owed_to_nobody),
+    "unknown_tables_owed": replaced(Targets, fitted=_undeclared_table_accepted),
     **BROKEN_JOB_CLOCKS,
     "outcomes_expire_early": replaced(Outcomes, passed=_forgotten_in_time),
 }

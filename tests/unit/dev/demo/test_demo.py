@@ -29,11 +29,11 @@ from streams.dev.workload.shape import Workload
 def test_the_faults_depend_on_the_seed_only():
     """A failed run can be repeated with the same faults at the same moments."""
     assert chaos.plan(7) == chaos.plan(7) != chaos.plan(8)
-    blows = chaos.plan(7)
-    assert [blow.at_s for blow in blows] == sorted(blow.at_s for blow in blows)
-    assert sum(blow.hits_shard for blow in blows) == 1
-    assert len(blows) == chaos.KILLS + 1
-    assert all(0 < blow.at_s < chaos.DURATION_S for blow in blows)
+    faults = chaos.plan(7)
+    assert [fault.at_s for fault in faults] == sorted(fault.at_s for fault in faults)
+    assert sum(fault.hits_shard for fault in faults) == 1
+    assert len(faults) == chaos.KILLS + 1
+    assert all(0 < fault.at_s < chaos.DURATION_S for fault in faults)
 
 
 def test_a_kill_hits_one_of_the_live_workers(tmp_path):
@@ -42,7 +42,7 @@ def test_a_kill_hits_one_of_the_live_workers(tmp_path):
     told: list[str] = []
     worker = SimpleNamespace(alive=lambda: [SimpleNamespace(pid=victim.pid, slot=0)])
     storm = chaos.Chaos(worker, tmp_path, 2, VirtualClock(), told.append)
-    asyncio.run(storm.run([chaos.Blow(0.0, hits_shard=False, draw=0.99)]))
+    asyncio.run(storm.run([chaos.PlannedFault(0.0, hits_shard=False, draw=0.99)]))
     assert victim.wait(10) == -signal.SIGKILL
     assert storm.kills == 1
     assert str(victim.pid) in told[0]
@@ -54,7 +54,7 @@ def test_a_worker_that_died_by_itself_does_not_count_as_killed(tmp_path):
     gone.wait(10)
     worker = SimpleNamespace(alive=lambda: [SimpleNamespace(pid=gone.pid, slot=0)])
     storm = chaos.Chaos(worker, tmp_path, 2, VirtualClock(), lambda _: None)
-    asyncio.run(storm.run([chaos.Blow(0.0, hits_shard=False, draw=0.0)]))
+    asyncio.run(storm.run([chaos.PlannedFault(0.0, hits_shard=False, draw=0.0)]))
     assert storm.kills == 0
 
 

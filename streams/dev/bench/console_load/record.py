@@ -1,4 +1,4 @@
-"""The result of a crowd, as a record and as a table."""
+"""The result of a console load, as a record and as a table."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Lag(msgspec.Struct, frozen=True, kw_only=True):
     grew: bool
 
 
-class Crowd(msgspec.Struct, frozen=True, kw_only=True):
+class ConsoleLoad(msgspec.Struct, frozen=True, kw_only=True):
     """``times`` begin with all paths together, without the stream's first event. ``errors`` by path
     and status. ``console_ms_per_request`` is CPU time."""
 
@@ -109,7 +109,7 @@ def lag_of(lags: Sequence[int], at_end: int, commit_events: float) -> Lag:
     )
 
 
-def markdown(found: Crowd) -> Iterator[str]:
+def markdown(found: ConsoleLoad) -> Iterator[str]:
     errors = sum(found.errors.values())
     yield (
         f"{found.readers} readers for {found.seconds} s while {found.rate_per_s:,} events/s came "

@@ -18,7 +18,7 @@ Call: TypeAlias = tuple[str, dict[str, str]]
 """path and query"""
 
 
-class Look(NamedTuple):
+class PageRequests(NamedTuple):
     """``weight`` is its relative frequency, ``paths`` its module's requests."""
 
     weight: int
@@ -28,13 +28,13 @@ class Look(NamedTuple):
     """only for a token of every tenant"""
 
 
-LOOKS: Final = (
-    Look(4, "/", ("/overview",)),
-    Look(5, "/explore", ("/api/models", "/api/metrics", "/api/range")),
-    Look(1, "/dead-letters", ("/api/dlq/groups", "/api/dlq/letters", "/api/dlq/plans")),
-    Look(2, "/decisions", ("/api/simulations",)),
-    Look(1, "/training", ("/api/training",)),
-    Look(1, "/pipeline", ("/api/pipeline",), everyone=True),
+PAGE_REQUESTS: Final = (
+    PageRequests(4, "/", ("/overview",)),
+    PageRequests(5, "/explore", ("/api/models", "/api/metrics", "/api/range")),
+    PageRequests(1, "/dead-letters", ("/api/dlq/groups", "/api/dlq/letters", "/api/dlq/plans")),
+    PageRequests(2, "/decisions", ("/api/simulations",)),
+    PageRequests(1, "/training", ("/api/training",)),
+    PageRequests(1, "/pipeline", ("/api/pipeline",), everyone=True),
 )
 _OF_A_TENANT: Final = (
     "/api/models",
@@ -47,17 +47,17 @@ _PICKED: Final = ("/explore", "/decisions", "/training")
 """A token of every tenant first lists the tenants there."""
 
 
-class Person(NamedTuple):
+class ConsoleUser(NamedTuple):
     """``tenant`` is the one shown; the token is ``bound`` to it, or valid for all."""
 
     tenant: str
     bound: bool
 
     def look(self, rng: random.Random) -> list[Call]:
-        there = [look for look in LOOKS if not (look.everyone and self.bound)]
-        [look] = rng.choices(there, [look.weight for look in there])
-        picks = [] if self.bound or look.page not in _PICKED else ["/api/tenants"]
-        return [(path, self._query(path, rng)) for path in (look.page, *picks, *look.paths)]
+        there = [page for page in PAGE_REQUESTS if not (page.everyone and self.bound)]
+        [page] = rng.choices(there, [page.weight for page in there])
+        picks = [] if self.bound or page.page not in _PICKED else ["/api/tenants"]
+        return [(path, self._query(path, rng)) for path in (page.page, *picks, *page.paths)]
 
     def _query(self, path: str, rng: random.Random) -> dict[str, str]:
         asked = {"tenant": self.tenant} if path in _OF_A_TENANT else {}

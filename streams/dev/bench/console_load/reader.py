@@ -1,7 +1,7 @@
 """One console user, as the browser appears to the server.
 
 It signs in and keeps the cookie, holds the stream ``/live/overview`` open, and opens pages
-(`looks`): the page, then its requests in sequence, with a pause of 1 to 2 seconds before each. It
+(`page_requests`): the page, then its requests in sequence, with a pause of 1 to 2 seconds before each. It
 accepts compression and sends ETags. Waiting for answers slows the requests down, so their number is
 reported beside the times. A time is from the request to the last byte."""
 
@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 
 import aiohttp
 
-from streams.dev.bench.crowd.looks import Person
+from streams.dev.bench.console_load.page_requests import ConsoleUser
 
 THINK_S = (1.0, 2.0)
 AGAIN_S = 2.0
@@ -22,7 +22,7 @@ STREAM = "/live/overview"
 ETAGS_MAX = 200
 
 
-class Heard:
+class ReaderResult:
     """``seconds`` by path; ``errors`` by path and status; ``unchanged``: answers of 304;
     ``events``: of streams."""
 
@@ -35,7 +35,12 @@ class Heard:
 
 class Reader:
     def __init__(
-        self, http: aiohttp.ClientSession, token: str, person: Person, heard: Heard, seed: int
+        self,
+        http: aiohttp.ClientSession,
+        token: str,
+        person: ConsoleUser,
+        heard: ReaderResult,
+        seed: int,
     ) -> None:
         """``http`` holds the cookie of this reader alone."""
         self._http = http
@@ -123,7 +128,7 @@ class Reader:
 class _Timed:
     """A failed connection is an error without a time."""
 
-    def __init__(self, heard: Heard, path: str) -> None:
+    def __init__(self, heard: ReaderResult, path: str) -> None:
         self._heard = heard
         self._path = path
         self._began_s = 0.0

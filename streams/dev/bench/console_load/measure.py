@@ -18,9 +18,9 @@ from streams.connect.access.tokens import Role, TokenFile
 from streams.core.errors import CommandError
 from streams.dev.bench import exactness
 from streams.dev.bench.cases.case import Case
-from streams.dev.bench.crowd.child import READY, CrowdTask, Met
-from streams.dev.bench.crowd.reader import STREAM, THINK_S
-from streams.dev.bench.crowd.record import Crowd, lag_of, times_of
+from streams.dev.bench.console_load.child import READY, ReadersResult, ReadersTask
+from streams.dev.bench.console_load.reader import STREAM, THINK_S
+from streams.dev.bench.console_load.record import ConsoleLoad, lag_of, times_of
 from streams.dev.bench.load import open_loop
 from streams.dev.bench.processes import others_cores
 from streams.dev.bench.report.machine import this_machine, versions
@@ -39,10 +39,10 @@ COMMITS_AFTER = 2
 ANSWER_WAIT_S = 60.0
 
 
-def measure_crowd(case: Case, readers: int, home: Path, talk: Talk) -> Crowd:
+def measure_console_load(case: Case, readers: int, home: Path, talk: Talk) -> ConsoleLoad:
     """On a stack of its own. Raises as `streams.dev.bench.run.run`."""
 
-    async def measure(rig: Rig) -> Crowd:
+    async def measure(rig: Rig) -> ConsoleLoad:
         process = rig.start("worker")
         console = _console(rig)
         try:
@@ -61,7 +61,7 @@ def _console(rig: Rig) -> CommandProcess:
     return CommandProcess("console", [*DIA, "console", "--port", "0"], environ=rig.environ, log=log)
 
 
-def _task(rig: Rig, url: str, readers: int) -> CrowdTask:
+def _task(rig: Rig, url: str, readers: int) -> ReadersTask:
     file, now_ms = TokenFile.of(rig.home), rig.clock.now_ms()
     people = []
     for number in range(readers):
@@ -69,7 +69,7 @@ def _task(rig: Rig, url: str, readers: int) -> CrowdTask:
         role = Role.READ if bound else Role.ADMIN
         _, token = file.create(tenant=tenant if bound else None, role=role, now_ms=now_ms)
         people.append((token, tenant, bound))
-    return CrowdTask(
+    return ReadersTask(
         url=url,
         people=people,
         arrival_s=ARRIVAL_S,
@@ -79,8 +79,8 @@ def _task(rig: Rig, url: str, readers: int) -> CrowdTask:
 
 
 async def _measured(
-    rig: Rig, process: WorkerProcess, console: CommandProcess, task: CrowdTask
-) -> Crowd:
+    rig: Rig, process: WorkerProcess, console: CommandProcess, task: ReadersTask
+) -> ConsoleLoad:
     case, started_at = rig.case, datetime.now(UTC).isoformat()
     rate, seconds = case.rate_per_s or 0, case.seconds or 0
     rig.talk.say("making the events")
@@ -114,7 +114,7 @@ async def _measured(
     costs = watched.costs(before, after, case.events)
     times = times_of(met.seconds, apart=STREAM)
     console_s = next(cost.cpu_s for cost in costs if cost.name == "console")
-    return Crowd(
+    return ConsoleLoad(
         started_at=started_at,
         machine=this_machine(),
         versions=versions(),
@@ -137,9 +137,9 @@ async def _measured(
     )
 
 
-async def _child(task: CrowdTask) -> asyncio.subprocess.Process:
+async def _child(task: ReadersTask) -> asyncio.subprocess.Process:
     child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "streams.dev.bench.crowd.child"),
+        *(sys.executable, "-m", "streams.dev.bench.console_load.child"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         # all times of a run are in one line
@@ -156,8 +156,8 @@ async def _child(task: CrowdTask) -> asyncio.subprocess.Process:
     return child
 
 
-async def _met(child: asyncio.subprocess.Process) -> Met:
+async def _met(child: asyncio.subprocess.Process) -> ReadersResult:
     output, _ = await child.communicate(b"\n")
     if child.returncode != 0:
         raise CommandError(f"the readers' process ended with exit code {child.returncode}.")
-    return msgspec.json.decode(output, type=Met)
+    return msgspec.json.decode(output, type=ReadersResult)

@@ -11,11 +11,11 @@ import pytest
 from streams.connect.access.tokens import Role, TokenFile
 from streams.core.clock import SystemClock
 from streams.core.settings import Settings
-from streams.dev.bench.crowd import reader
-from streams.dev.bench.crowd.child import CrowdTask, read_all
-from streams.dev.bench.crowd.looks import LOOKS
-from streams.dev.bench.crowd.reader import STREAM
-from streams.dev.bench.crowd.record import ALL, lag_of, times_of
+from streams.dev.bench.console_load import reader
+from streams.dev.bench.console_load.child import ReadersTask, read_all
+from streams.dev.bench.console_load.page_requests import PAGE_REQUESTS
+from streams.dev.bench.console_load.reader import STREAM
+from streams.dev.bench.console_load.record import ALL, lag_of, times_of
 from streams.http.console.pages.bundle import FOLDER
 from streams.http.console.pages.rendering import PAGES
 from tests.listening import console, listening
@@ -24,7 +24,7 @@ SHARED_MODULES = {"letters": ["replay.js"]}
 """What a page's module leaves to another."""
 
 
-@pytest.mark.parametrize("look", LOOKS, ids=lambda look: look.page)
+@pytest.mark.parametrize("look", PAGE_REQUESTS, ids=lambda look: look.page)
 def test_a_simulated_page_sends_the_requests_of_the_real_one(look):
     """Another load would say nothing about real browsers."""
     [page] = [page for page in PAGES if page.path == look.page]
@@ -55,7 +55,7 @@ async def test_readers_report_response_times_and_every_error(served, home, monke
         token = TokenFile.of(home).create(tenant=tenant, role=role, now_ms=now_ms)[1]
         people.append((token, "acme", tenant is not None))
     people.append(("dia_00000000_wrong", "acme", True))
-    met = await read_all(CrowdTask(url=served, people=people, arrival_s=0.0, seconds=2.0, seed=1))
+    met = await read_all(ReadersTask(url=served, people=people, arrival_s=0.0, seconds=2.0, seed=1))
     assert {"/session", "/", "/overview", "/api/dlq/groups", STREAM} <= met.seconds.keys()
     assert met.errors["/api/models 503"] == len(met.seconds["/api/models"]) - _refused(met)
     assert met.errors["/overview 401"] > 0

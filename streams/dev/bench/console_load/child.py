@@ -1,7 +1,7 @@
 """The readers, in a process of their own so as not to disturb the measurement.
 
-It reads a `CrowdTask` as one line of JSON, prints "ready", waits for a line, runs all readers, and
-prints `Met` as JSON."""
+It reads a `ReadersTask` as one line of JSON, prints "ready", waits for a line, runs all readers, and
+prints `ReadersResult` as JSON."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import time
 import aiohttp
 import msgspec
 
-from streams.dev.bench.crowd.looks import Person
-from streams.dev.bench.crowd.reader import ANSWER_S, Heard, Reader
+from streams.dev.bench.console_load.page_requests import ConsoleUser
+from streams.dev.bench.console_load.reader import ANSWER_S, Reader, ReaderResult
 
 READY = b"ready\n"
 LINE_MAX_BYTES = 1 << 20
@@ -22,7 +22,7 @@ CONNECTIONS = 6
 """A browser's limit per server."""
 
 
-class CrowdTask(msgspec.Struct, frozen=True, kw_only=True):
+class ReadersTask(msgspec.Struct, frozen=True, kw_only=True):
     """``people`` are (token, tenant, bound); they arrive within ``arrival_s`` and read for
     ``seconds``."""
 
@@ -33,8 +33,8 @@ class CrowdTask(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
 
 
-class Met(msgspec.Struct, frozen=True, kw_only=True):
-    """As `Heard`; ``cpu_s`` is that of this process."""
+class ReadersResult(msgspec.Struct, frozen=True, kw_only=True):
+    """As `ReaderResult`; ``cpu_s`` is that of this process."""
 
     seconds: dict[str, list[float]]
     errors: dict[str, int]
@@ -43,10 +43,10 @@ class Met(msgspec.Struct, frozen=True, kw_only=True):
     cpu_s: float
 
 
-async def read_all(task: CrowdTask) -> Met:
-    heard, rng, began_s = Heard(), random.Random(task.seed), time.process_time()
+async def read_all(task: ReadersTask) -> ReadersResult:
+    heard, rng, began_s = ReaderResult(), random.Random(task.seed), time.process_time()
 
-    async def read(number: int, token: str, person: Person) -> None:
+    async def read(number: int, token: str, person: ConsoleUser) -> None:
         late_s = rng.uniform(0, task.arrival_s)
         await asyncio.sleep(late_s)
         async with aiohttp.ClientSession(
@@ -62,8 +62,8 @@ async def read_all(task: CrowdTask) -> Met:
 
     async with asyncio.TaskGroup() as group:
         for number, (token, tenant, bound) in enumerate(task.people):
-            group.create_task(read(number, token, Person(tenant, bound)))
-    return Met(
+            group.create_task(read(number, token, ConsoleUser(tenant, bound)))
+    return ReadersResult(
         seconds=dict(heard.seconds),
         errors=dict(heard.errors),
         unchanged=heard.unchanged,
@@ -73,7 +73,7 @@ async def read_all(task: CrowdTask) -> Met:
 
 
 def main() -> None:
-    task = msgspec.json.decode(sys.stdin.buffer.readline(), type=CrowdTask)
+    task = msgspec.json.decode(sys.stdin.buffer.readline(), type=ReadersTask)
     sys.stdout.buffer.write(READY)
     sys.stdout.buffer.flush()
     if sys.stdin.buffer.readline():

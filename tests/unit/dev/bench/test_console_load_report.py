@@ -11,7 +11,7 @@ import pytest
 from streams.core.errors import UsageError
 from streams.dev.bench.cases.capacity import Capacity
 from streams.dev.bench.cases.case import PACED_EVENTS_MAX
-from streams.dev.bench.crowd.record import Crowd, Lag, Times
+from streams.dev.bench.console_load.record import ConsoleLoad, Lag, Times
 from streams.dev.bench.report import files as records
 from streams.dev.bench.report import parts as report_parts
 from streams.dev.bench.report.machine import this_machine
@@ -28,10 +28,10 @@ class _Silent:
         pass
 
 
-def _crowd(**changes: object) -> Crowd:
+def _load(**changes: object) -> ConsoleLoad:
     times = Times(path="all", requests=9, p50_ms=1.0, p95_ms=70.1, p99_ms=213.9, max_ms=840.9)
     still = Lag(second_quarter=9, last_quarter=9, most=9, at_end=0, grew=False)
-    found = Crowd(
+    found = ConsoleLoad(
         started_at="2026", machine=MACHINE, versions={}, case="narrow", readers=200, seconds=60,
         rate_per_s=47_000, exact=True, differences=[], times=[times], errors={}, unchanged=1,
         events=2, console_ms_per_request=1.19, processes=[], readers_cpu_s=5.0, others_cores=0.0,
@@ -72,7 +72,7 @@ def test_users_are_simulated_at_half_of_the_safe_rate(bench, monkeypatch, safe, 
     asked = SimpleNamespace()
     monkeypatch.setattr(
         report_parts,
-        "measure_crowd",
+        "measure_console_load",
         lambda case, readers, home, talk: asked.__dict__.update(case=case, readers=readers),
     )
     _part().measure(bench)
@@ -92,9 +92,9 @@ def test_users_are_not_simulated_without_a_safe_rate(bench, safe):
 
 def test_responses_are_written_and_read_back(bench):
     """The report is made of records, which may be from another day."""
-    measure_parts([Part(READERS, 1, lambda _: _crowd())], bench, again=False)
+    measure_parts([Part(READERS, 1, lambda _: _load())], bench, again=False)
     found = read_all(bench.folder).readers
-    assert found == _crowd()
+    assert found == _load()
     assert found.held
     text = compose(Records(readers=found))
     for expected in (
@@ -105,7 +105,7 @@ def test_responses_are_written_and_read_back(bench):
         "| all | 9 | 1 | 70.1 |",
     ):
         assert expected in text
-    saved = records.load(bench.folder / f"{READERS}.json", Crowd, 1)
+    saved = records.load(bench.folder / f"{READERS}.json", ConsoleLoad, 1)
     assert saved.p95_ms == 70.1
 
 
@@ -120,7 +120,7 @@ def test_responses_are_written_and_read_back(bench):
 def test_p95_counts_only_where_everything_else_is_right(changes):
     """Errors are fast, and a stopped pipeline leaves the machine to the console."""
     row = {target.name: target for target in TARGETS}[TARGETS[-1].name]
-    assert row.row(Records(readers=_crowd()))[2:] == ("70", "yes")
-    spoilt = _crowd(**changes)
+    assert row.row(Records(readers=_load()))[2:] == ("70", "yes")
+    spoilt = _load(**changes)
     assert not spoilt.held
     assert row.row(Records(readers=spoilt))[2:] == ("not measured", "-")
