@@ -18,6 +18,7 @@ from streams.dev.simulation.checks.witness import Witness
 from streams.dev.simulation.operators.sheds import shed_ranges
 from streams.dev.simulation.world import Difference, World
 from streams.engine.state.changelog import unpack
+from streams.engine.state.key_owners import owned_value
 from streams.engine.state.table_values import key_of
 from streams.engine.streams.declared_table import user_prefix
 
@@ -167,7 +168,7 @@ def _tables_of(world: World, partition: int) -> dict[str, dict[Any, Any]]:
     for name in ("before", "after", "slow", "windows"):
         prefix = user_prefix(name)
         tables[name] = {
-            key_of(key[len(prefix) :]): msgspec.msgpack.decode(value)
+            key_of(key[len(prefix) :]): msgspec.msgpack.decode(owned_value(value)[1])
             for key, value in entries.items()
             if value is not None and key.startswith(prefix) and len(key) > len(prefix)
         }
