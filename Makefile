@@ -119,7 +119,7 @@ test-faults: $(STAMP) ## Laws in full, SEEDS=N more histories, then faults on re
 	  tests/unit/engine/state/test_outbox.py tests/unit/http/edge/test_edge_fuzz.py
 	$(BIN)/python -m pytest -m long tests/integration
 	$(BIN)/python -m streams.dev.simulation --first $(FIRST_SEED) --seeds $(SEEDS)
-	for story in growth jobs stream; do \
+	for story in growth jobs rebuilt stream; do \
 	  $(BIN)/python -m streams.dev.simulation --story $$story --first $(FIRST_SEED) --seeds $$(($(SEEDS) / 5)) || exit 1; \
 	done
 	$(BIN)/python -m pytest -m faults tests/faults --fault-runs $(RUNS) --fault-report tests/faults/REPORT.md
