@@ -243,6 +243,21 @@ def test_keys_without_an_owner_count_against_no_tenant(steps):
         _check(part)
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from(["a", "b", ""]), st.sampled_from("abc"), st.integers(0, 40)),
+        max_size=30,
+    )
+)
+def test_lengths_that_no_tenant_changes_count_for_the_owner_of_the_key(steps):
+    """An owner's key, a shared one and one without an owner: the bytes of each stay exact."""
+    part = _Part()
+    for tenant, key, length in steps:
+        assert part.event(tenant, [("text", key, length)], "all")
+        _check(part)
+
+
 @pytest.mark.parametrize("moves", ["from no owner", "to shared"])
 def test_bytes_of_a_key_that_changes_its_owner_count_once(moves):
     """A tenant whose large value grows within the rule was refused after each restart, as the value took

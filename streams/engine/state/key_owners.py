@@ -103,15 +103,22 @@ class KeyOwners:
 
     def may_resize(self, author: Author, key: Key, more: int) -> bool:
         """Whether this is the usual event: its tenant owns the key, and has room for ``more`` bytes of its
-        value. Then `resize` may enter it; another event is weighed."""
-        if not isinstance(author, str) or not author or self._owner.get(key) != author:
+        value, or names no tenant, and is refused nothing. Then `resize` may enter it; another event is
+        weighed."""
+        if author == "":
+            return True
+        if not isinstance(author, str) or self._owner.get(key) != author:
             return False
         return more <= room(self._bound, 0, self.total, self._held[author])
 
     def resize(self, key: Key, more: int) -> None:
         """The event joined."""
         self.total += more
-        self._held[self._owner[key] or ""] += more
+        owner = self._owner.get(key, "")
+        if owner:
+            self._held[owner] += more
+        else:
+            self._add(owner, more)
 
     def _owner_after(self, change: KeyChange, author: Author) -> Owner:
         key, before, after = change
