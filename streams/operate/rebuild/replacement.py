@@ -70,9 +70,9 @@ def known_rows(
     places = [at]
     for part in standing.live if log.epoch == standing.link.epoch else ():
         columns = (
-            [part.tenants[i] for i in part.tenant_code],
-            [part.models[i] for i in part.model_code],
-            [part.metrics[i] for i in part.metric_code],
+            _named(part.tenants, part.tenant_code),
+            _named(part.models, part.model_code),
+            _named(part.metrics, part.metric_code),
         )
         every = np.arange(len(part))
         keys, minutes, first, _ = _part(names, *columns, part.w, part.inc, part.ver, every)
@@ -105,10 +105,27 @@ def _part(
     at: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Series key, minute, first and last offset of the rows ``at``."""
-    chosen = at.tolist()
-    keys = names.keys(*([column[i] for i in chosen] for column in (tenants, models, metrics)))
+    keys = _keys(names, tenants, models, metrics, at)
     minutes = w[at].astype(np.int64) // 60
     return keys, minutes, offsets_of(inc[at]), offsets_of(ver[at])
+
+
+def _named(names: Sequence[str], codes: NDArray[np.int32]) -> list[str]:
+    chosen: list[int] = codes.tolist()
+    return [names[code] for code in chosen]
+
+
+def _keys(
+    names: SeriesNames,
+    tenants: Sequence[str],
+    models: Sequence[str],
+    metrics: Sequence[str],
+    at: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    chosen: list[int] = at.tolist()
+    return names.keys(
+        [tenants[i] for i in chosen], [models[i] for i in chosen], [metrics[i] for i in chosen]
+    )
 
 
 @dataclass(slots=True)
@@ -326,10 +343,7 @@ def _empty(
     columns = {
         name: np.full(len(at), _EMPTY.get(name, 0), kind.dtype) for name, kind in _NONE.items()
     }
-    chosen = at.tolist()
-    columns["key"] = names.keys(
-        *([column[i] for i in chosen] for column in (stored.tenants, stored.models, stored.metrics))
-    )
+    columns["key"] = _keys(names, stored.tenants, stored.models, stored.metrics, at)
     columns["w"] = stored.w[at].astype(np.uint32)
     columns["inc"], columns["ver"] = stored.inc[at], stored.ver[at]
     columns["shard"] = stored.shard[at]
