@@ -190,7 +190,8 @@ def _show_gap(run: Invocation, printer: Printer, manifest: BackupManifest) -> No
     printer.say(
         "rows of these offsets that the lost server had acknowledged after the backup are missing, and "
         "so may be rows of earlier ones that were owed when it began. Rows that it had not "
-        "acknowledged come by themselves. `dia audit --deep` names what is missing."
+        "acknowledged come by themselves. `dia audit --deep` names what is missing, and `dia rebuild` "
+        "writes minute windows, hours and days again."
     )
 
 
