@@ -65,7 +65,7 @@ async def test_fences_rise_with_every_grant(locks, name):
 
 async def test_a_lost_lock_is_neither_renewed_nor_released(locks, name):
     """A holder that was paused must not touch its successor's lock."""
-    late = await locks.acquire(name, SHORT_S)
+    late = await _granted(locks, name, SHORT_S)
     after = await _granted(locks, name, TTL_S)
     assert not await locks.renew(late, TTL_S)
     await locks.release(late)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from typing import Any
@@ -53,8 +54,11 @@ def test_lost_and_wrong_rows_are_those_of_the_log_again(tampered: Any, dia: Any)
     assert (code, written) == (0, [0, 0, 0, 0])
 
 
-def test_a_rebuild_is_not_begun_without_consent_or_a_range(pipeline: Any, dia: Any) -> None:
+def test_a_rebuild_is_not_begun_without_consent_or_a_range(
+    pipeline: Any, dia: Any, monkeypatch: Any
+) -> None:
     """It writes into tables that dashboards read."""
+    monkeypatch.setattr("sys.stdin", io.StringIO())
     code, _, _, err = _rebuilt(dia)
     assert (code, "--yes" in err) == (5, True)
     code, _, err = dia("rebuild", "--from", "-40d", "--to", "-1h", "--dry-run")
