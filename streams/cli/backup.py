@@ -110,7 +110,7 @@ def verify(ctx: typer.Context, name: Name = "") -> None:
     Example: dia backup verify
     """
     from streams.cli.backup_making import chain_of, served
-    from streams.core.errors import BackupFailed
+    from streams.core.command_errors import BackupFailed
     from streams.operate.backup.shard_servers import patient
     from streams.operate.backup.verify import verify
 

@@ -298,7 +298,8 @@ def _say_unreadable(run: Invocation, tp: TopicPartition, first: int, until: int)
 
 def _conclude(done: TopicMessages, shown: int) -> None:
     """Raises `PartialResult` and `NotFoundThere`."""
-    from streams.core.errors import NotFoundThere, PartialResult
+    from streams.core.command_errors import NotFoundThere
+    from streams.core.errors import PartialResult
 
     if done.late:
         raise PartialResult(

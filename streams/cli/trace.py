@@ -142,7 +142,8 @@ def _show(run: Invocation, report: TraceReport) -> None:
 
 def _conclude(report: TraceReport) -> None:
     """Raises `PartialResult` and `NotFoundThere`."""
-    from streams.core.errors import NotFoundThere, PartialResult
+    from streams.core.command_errors import NotFoundThere
+    from streams.core.errors import PartialResult
 
     if report.late:
         raise PartialResult(

@@ -5,30 +5,35 @@ DiaError
  |   +- InvalidJson, InvalidUtf8, EmptyValue, MissingField, WrongType, OutOfRange, NonFinite,
  |   |  KeyMismatch, KeyMisplaced, TooLarge, TimestampInFuture, TimestampTooOld, UnknownSchemaVersion,
  |   |  IdempotencyConflict, TenantOverQuota, UnknownTable, RowUnfit, AgentTimeout, ValueRefused,
- |   |  WindowClosed, InvalidMessagePack, CodecFailed, InvalidFrame, UnknownSchemaId, IncompatibleSchema, BodyUnfit
+ |   |  WindowClosed, InvalidMessagePack, CodecFailed, InvalidFrame, UnknownSchemaId,
+ |   |  IncompatibleSchema, BodyUnfit
  |   +- RowRefused, RowDropped     (stage "sink": a shard, a sink or an operator refused this row)
  |   +- RetriesExhausted           (a good record; what it needed stayed away: a replay will do)
  +- TransientError                 retry with backoff
  |   +- BrokerUnavailable, UnknownTopic, ShardUnavailable, ShardBusy, PoolExhausted, CacheUnavailable,
- |   |  ProcessDied, JobProcessFailed, PolicyServiceFailed, DependencyLate, LockBusy, LeaseLost, SinkUnavailable
+ |   |  ProcessDied, JobProcessFailed, PolicyServiceFailed, DependencyLate, LockBusy, LeaseLost,
+ |   |  SinkUnavailable
  |   +- BreakerOpen, PolicyServiceUnavailable, RequestUnread, SchemaRegistryUnavailable, SchemaPending,
  |      SubjectPending, GlobalTablePending   (wait: what needs it pauses)
  +- JobRefused                     answer the request with it, go on (streams/core/job_refusals.py)
  |   +- UnknownScenario, InvalidParameters, SimulationTimeout, SimulationMemory,
  |   |  SimulationFailed, SimulationCancelled, PolicyRejected
- +- RequestRefused                 answer with its status (streams/connect/access/refusals.py)
+ +- RequestRefused                 answer the HTTP request with its status, go on
+ |   +- (streams/connect/access/refusals.py, one a status)
  +- PartitionRestart               abandon the producer, drop memory, run A1-A5 again
  |   +- ProducerFenced, CommitInDoubt, StoreUnusable
  +- PartitionStopped               stop this partition loudly; an operator decides
- |   +- ChangelogLost, ChangelogGap, TopicRecreated, SourceTruncated, UnknownFormat, AgentFailed,
- |   |  SourceNotLogAppendTime, EngineFailed, PoisonStorm, StateLimit, OffsetLimit, UnknownTarget,
- |      BatchUnreadable, TableMisused, TableChanged, SchemaRefused
- +- RollUpExpired, RecordLost      skip this recomputation or dead letter, say so, go on
+ |   +- ChangelogLost, ChangelogGap, TopicRecreated, SourceTruncated, UnknownFormat,
+ |   |  SourceNotLogAppendTime, AgentFailed, EngineFailed,
+ |   |  PoisonStorm, StateLimit, OffsetLimit, UnknownTarget, BatchUnreadable, TableMisused, TableChanged,
+ |      SchemaRefused
+ +- RollUpExpired                  skip this recomputation, alert, go on
+ +- RecordLost                     skip this dead letter, say so, go on
  +- WorkerStopped                  stop the worker
  |   +- MembershipConflict, PartitionStuck, SlotInUse, ShardMapChanged 5
  +- CommandError                   end a command with its exit code
-     +- UsageError 2, UnsupportedByDia 2, PartialResult 3, DependencyUnreachable 4, RefusedBySafety 5, NotFoundThere 6, BackupFailed
-         +- AddressUnavailable 4, SpoolCorrupt 5, AnotherPlan 5, RebuildRefused 5
+     +- UsageError 2, UnsupportedByDia 2, PartialResult 3, DependencyUnreachable 4, RefusedBySafety 5
+         +- (streams/core/command_errors.py)
 
 ``code`` is stable and low-cardinality: it is a metric label and the DLQ header
 ``dia.dlq.error_code``. Messages name what, why, and the next command.
@@ -65,7 +70,8 @@ class DiaError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, *said: object) -> None:
-        """Texts lose the logins of their URLs: errors appear in logs, answers and dead letters."""
+        """The text of ``said`` loses the logins of its URLs: errors appear in logs, answers and
+        dead letters."""
         super().__init__(*(masked(text) if isinstance(text, str) else text for text in said))
 
 
@@ -76,7 +82,8 @@ class BadRecord(DiaError):
 
 
 class TransientError(DiaError):
-    """May pass by itself: retry. ``need``: the failed member of `Performer.needs`."""
+    """Likely to pass by itself: retry with backoff. ``need``: the failed member of
+    `Performer.needs`."""
 
     disposition = Disposition.RETRY
     need = ""
@@ -456,45 +463,6 @@ class DependencyUnreachable(CommandError):
     exit_code = 4
 
 
-class AddressUnavailable(DependencyUnreachable):
-    """The address to listen on is in use, or not of this machine."""
-
-    code = "address_unavailable"
-
-
 class RefusedBySafety(CommandError):
     code = "refused_by_safety"
     exit_code = 5
-
-
-class RebuildRefused(RefusedBySafety):
-    """The log does not say for certain what the rows of the range were: the message names where."""
-
-    code = "rebuild_refused"
-
-
-class NotFoundThere(CommandError):
-    """Not in the offsets that were searched, which the message names."""
-
-    code = "not_found"
-    exit_code = 6
-
-
-class BackupFailed(CommandError):
-    """A ClickHouse server did not finish a backup or a restore, or its rows differ."""
-
-    code = "backup_failed"
-
-
-class AnotherPlan(RefusedBySafety):
-    """``plan`` holds a partition of the topic. The message names the plan and its actor."""
-
-    def __init__(self, plan: str, why: str) -> None:
-        super().__init__(why)
-        self.plan = plan
-
-
-class SpoolCorrupt(RefusedBySafety):
-    """Acknowledged events in the spool cannot be read."""
-
-    code = "spool_corrupt"

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.connect.sinks.backups.memory import MemoryBackups
-from streams.core.errors import BackupFailed, RefusedBySafety
+from streams.core.command_errors import BackupFailed
+from streams.core.errors import RefusedBySafety
 from streams.operate.backup.catalog import chain
 from streams.operate.backup.prune import prune
 from tests.backups import DAY_S, DAYS, TABLES, Backups

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.errors import SpoolCorrupt
+from streams.core.command_errors import SpoolCorrupt
 from streams.http.edge import frame, spool
 from streams.http.edge.request_batch import RequestBatch
 from streams.http.edge.spool import Spool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from streams.core.errors import AddressUnavailable
+from streams.core.command_errors import AddressUnavailable
 
 
 def bound(host: str, port: int, setting: str) -> socket.socket:

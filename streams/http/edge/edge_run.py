@@ -13,7 +13,8 @@ from typing import IO
 
 import msgspec
 
-from streams.core.errors import SlotInUse, SpoolCorrupt
+from streams.core.command_errors import SpoolCorrupt
+from streams.core.errors import SlotInUse
 from streams.core.process.atomic_file import write_atomically
 from streams.core.process.file_lock import hold
 from streams.core.process.file_modes import private_folder

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from streams.core.errors import SpoolCorrupt
+from streams.core.command_errors import SpoolCorrupt
 from streams.core.records import headers
 from streams.core.types import Headers
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from streams.core.errors import SpoolCorrupt
+from streams.core.command_errors import SpoolCorrupt
 from streams.core.process.atomic_file import sync_path
 from streams.core.process.file_modes import private_folder
 from streams.http.edge import frame, request_batch

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Final
 
-from streams.core.errors import NotFoundThere, RefusedBySafety
+from streams.core.command_errors import NotFoundThere
+from streams.core.errors import RefusedBySafety
 from streams.operate.backup import manifest as manifests
 from streams.operate.backup.destination import BackupDestination
 from streams.operate.backup.manifest import BackupManifest, ManifestDamaged

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from streams.connect.sinks.backups.server import BackupServer, LedgerOffset
 from streams.connect.sinks.backups.stored_table import StoredTable
 from streams.core.clock import Clock
-from streams.core.errors import BackupFailed, RefusedBySafety
+from streams.core.command_errors import BackupFailed
+from streams.core.errors import RefusedBySafety
 from streams.operate.backup import manifest as manifests
 from streams.operate.backup.catalog import catalog, name_of
 from streams.operate.backup.comparison import recorded

@@ -19,7 +19,8 @@ from typing import Protocol
 
 from streams.connect.sinks.backups.server import BackupServer, RestoreNote
 from streams.connect.sinks.backups.stored_table import StoredTable
-from streams.core.errors import BackupFailed, RefusedBySafety
+from streams.core.command_errors import BackupFailed
+from streams.core.errors import RefusedBySafety
 from streams.operate.backup.comparison import TableDifference, differences, form_differences
 from streams.operate.backup.destination import BackupDestination
 from streams.operate.backup.manifest import BackupManifest, ShardPart, TableRecord

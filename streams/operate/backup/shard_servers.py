@@ -11,12 +11,8 @@ from streams.connect.sinks.clickhouse import shard_replicas
 from streams.connect.sinks.replica import UNKNOWN_TABLE, Replica, StatementRefused
 from streams.connect.sinks.replica_group import READ_DELAY_MAX_S
 from streams.connect.sinks.shard_maps import KnownMaps
-from streams.core.errors import (
-    BackupFailed,
-    DependencyUnreachable,
-    RefusedBySafety,
-    ShardUnavailable,
-)
+from streams.core.command_errors import BackupFailed
+from streams.core.errors import DependencyUnreachable, RefusedBySafety, ShardUnavailable
 from streams.core.rows.clickhouse_table import ClickHouseTable
 from streams.core.settings import Settings
 from streams.operate.backup.manifest import BackupManifest

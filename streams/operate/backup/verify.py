@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from streams.connect.sinks.backups.server import BackupServer
-from streams.core.errors import BackupFailed
+from streams.core.command_errors import BackupFailed
 from streams.operate.backup.comparison import TableDifference, differences
 from streams.operate.backup.destination import BackupDestination
 from streams.operate.backup.manifest import BackupManifest, ShardPart

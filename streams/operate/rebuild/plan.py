@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from streams.connect.broker.append_times import appended_ms
-from streams.core.errors import RebuildRefused
+from streams.core.command_errors import RebuildRefused
 from streams.core.settings import Settings
 from streams.core.types import LogReader, TopicPartition
 from streams.core.words.moments import iso_s

@@ -18,8 +18,9 @@ from pathlib import Path
 from streams.connect.broker.opened import opened
 from streams.connect.sinks.rollup import DAY_S, WIDTH_S
 from streams.core.clock import Clock
+from streams.core.command_errors import RebuildRefused
 from streams.core.derived_files import Files
-from streams.core.errors import RebuildRefused, UsageError
+from streams.core.errors import UsageError
 from streams.core.rows.built_in_tables import (
     EPOCH_END,
     Bucket,

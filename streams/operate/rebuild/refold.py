@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.connect.broker.log_range import read_range
+from streams.core.command_errors import RebuildRefused
 from streams.core.derived_files import Files
-from streams.core.errors import RebuildRefused
 from streams.core.records.event_fields import Texts
 from streams.core.records.framed_batch import offset_array, timestamp_array
 from streams.core.rows.built_in_tables import WindowRows

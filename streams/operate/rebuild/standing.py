@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.core.errors import RebuildRefused, ShardMapChanged
+from streams.core.command_errors import RebuildRefused
+from streams.core.errors import ShardMapChanged
 from streams.core.rows.built_in_tables import WindowRows, version_of
 from streams.core.rows.dated_map import DatedMap
 from streams.core.topics.topic import Topic

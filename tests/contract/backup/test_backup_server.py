@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streams.core.errors import BackupFailed
+from streams.core.command_errors import BackupFailed
 from tests.contract.backup.conftest import FORM
 
 TABLES = ["pairs_local"]

@@ -27,7 +27,8 @@ from streams.connect.sinks.backups.clickhouse import ClickHouseBackups
 from streams.connect.sinks.clickhouse import ClickHouseShards
 from streams.connect.sinks.shard_maps import replica_at
 from streams.core.clock import SystemClock
-from streams.core.errors import BackupFailed, ShardUnavailable
+from streams.core.command_errors import BackupFailed
+from streams.core.errors import ShardUnavailable
 from streams.core.process.proxies import DIRECT
 from streams.core.settings import Settings
 from streams.engine.runtime.effects import effects

@@ -10,7 +10,8 @@ import pytest
 
 from agents.app import AGGREGATE_METRICS, MODEL_METRICS
 from streams.connect.broker.opened import opened
-from streams.core.errors import RebuildRefused, UsageError
+from streams.core.command_errors import RebuildRefused
+from streams.core.errors import UsageError
 from streams.core.rows.built_in_tables import EPOCH_END, OFFSET_BITS
 from streams.core.types import TopicPartition
 from streams.dev.simulation.history import SETTINGS

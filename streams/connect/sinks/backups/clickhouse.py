@@ -15,7 +15,7 @@ from typing import Any, Final
 from streams.connect.sinks.backups.server import LedgerOffset, RestoreNote, StoredSize
 from streams.connect.sinks.backups.stored_table import Digests, RowDigest, StoredTable
 from streams.connect.sinks.replica import UNKNOWN_TABLE, Replica, StatementRefused
-from streams.core.errors import BackupFailed
+from streams.core.command_errors import BackupFailed
 from streams.core.rows.clickhouse_table import quoted
 
 POLL_S: Final = 0.2

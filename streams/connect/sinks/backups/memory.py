@@ -17,7 +17,7 @@ from streams.connect.sinks.backups.stored_table import (
     RowDigest,
     StoredTable,
 )
-from streams.core.errors import BackupFailed
+from streams.core.command_errors import BackupFailed
 
 _PLACE = re.compile(r"File\('(?P<path>[^']+)'\)")
 _INDEX = ".backup"

@@ -16,7 +16,8 @@ from starlette.responses import Response
 from streams.connect.access.refusals import Forbidden, UnknownResource
 from streams.connect.access.tokens import Role
 from streams.core.clock import Clock
-from streams.core.errors import AnotherPlan, RefusedBySafety
+from streams.core.command_errors import AnotherPlan
+from streams.core.errors import RefusedBySafety
 from streams.core.settings import Settings
 from streams.core.topics.topic import Topic
 from streams.core.topics.topology import Topology

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from streams.core.clock import Clock
-from streams.core.errors import AnotherPlan, PartitionRestart, TransientError
+from streams.core.command_errors import AnotherPlan
+from streams.core.errors import PartitionRestart, TransientError
 from streams.core.rows.built_in_tables import ShardSet
 from streams.core.settings import Settings
 from streams.core.topics.topic import Topic

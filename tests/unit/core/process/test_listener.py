@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 
 from streams.cli import main
 from streams.connect.access.web_server import WebServer
-from streams.core.errors import AddressUnavailable
+from streams.core.command_errors import AddressUnavailable
 from streams.core.process.listener import address_of, bound
 
 COMMANDS = {

@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 from streams.connect.access.refusals import NotStored, Overloaded
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.clock import SystemClock, VirtualClock
-from streams.core.errors import BrokerUnavailable, CommitInDoubt, SlotInUse, SpoolCorrupt
+from streams.core.command_errors import SpoolCorrupt
+from streams.core.errors import BrokerUnavailable, CommitInDoubt, SlotInUse
 from streams.core.telemetry.metrics import Metrics
 from streams.core.types import OutboundRecord, TopicConfig, TopicPartition
 from streams.http.edge.edge_run import EdgeRun

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streams.core.errors import SpoolCorrupt
+from streams.core.command_errors import SpoolCorrupt
 from streams.http.edge import request_batch
 from streams.http.edge.request_batch import RequestBatch
 

@@ -7,12 +7,8 @@ from dataclasses import replace
 import pytest
 
 from streams.connect.sinks.backups.stored_table import StoredTable
-from streams.core.errors import (
-    BackupFailed,
-    DependencyUnreachable,
-    RefusedBySafety,
-    UsageError,
-)
+from streams.core.command_errors import BackupFailed
+from streams.core.errors import DependencyUnreachable, RefusedBySafety, UsageError
 from streams.core.settings import Settings
 from streams.operate.backup.catalog import BackupState
 from streams.operate.backup.destination import BackupDestination

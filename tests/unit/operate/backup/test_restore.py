@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from streams.connect.sinks.backups.memory import MemoryBackups
-from streams.core.errors import NotFoundThere, RefusedBySafety
+from streams.core.command_errors import NotFoundThere
+from streams.core.errors import RefusedBySafety
 from streams.core.types import CommittedOffset
 from streams.operate.backup.catalog import chain
 from streams.operate.backup.gap import gaps

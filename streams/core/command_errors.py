@@ -1,0 +1,45 @@
+"""Errors that end a command, each of one action of an operator."""
+
+from __future__ import annotations
+
+from streams.core.errors import CommandError, DependencyUnreachable, RefusedBySafety
+
+
+class AddressUnavailable(DependencyUnreachable):
+    """The address to listen on is in use, or not of this machine."""
+
+    code = "address_unavailable"
+
+
+class NotFoundThere(CommandError):
+    """Not in the offsets that were searched, which the message names."""
+
+    code = "not_found"
+    exit_code = 6
+
+
+class AnotherPlan(RefusedBySafety):
+    """``plan`` holds a partition of the topic, which one plan at a time may replay. The message
+    names the plan and its actor."""
+
+    def __init__(self, plan: str, why: str) -> None:
+        super().__init__(why)
+        self.plan = plan
+
+
+class SpoolCorrupt(RefusedBySafety):
+    """Acknowledged events in the spool cannot be read."""
+
+    code = "spool_corrupt"
+
+
+class RebuildRefused(RefusedBySafety):
+    """The log does not say for certain what the rows of the range were: the message names where."""
+
+    code = "rebuild_refused"
+
+
+class BackupFailed(CommandError):
+    """A ClickHouse server did not finish a backup or a restore, or its rows differ."""
+
+    code = "backup_failed"
