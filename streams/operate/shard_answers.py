@@ -6,23 +6,42 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from streams.connect.sinks.clickhouse import reading_groups, require_shards
 from streams.connect.sinks.replica import Replica, StatementRefused
 from streams.connect.sinks.replica_group import ReplicaGroup
 from streams.core.errors import DependencyUnreachable, DiaError, ShardUnavailable
+from streams.core.settings import Settings
 
 Rows: TypeAlias = Sequence[Sequence[Any]]
 
 
-async def answers(
-    shards: Sequence[ReplicaGroup], sql: str, parameters: Mapping[str, Any], asker: str
-) -> list[Rows]:
-    """In shard order. Raises `DependencyUnreachable` where no replica of a shard answers, and `DiaError`,
-    which names ``asker``, where one refuses the statement."""
-    asked = (asyncio.to_thread(_answer, shard, sql, parameters, asker) for shard in shards)
-    return await asyncio.gather(*asked)
+class EveryShard:
+    """Questions of one command, ``asker``, to every shard. Close it after use.
+
+    Without ``stale``, a replica that lacks acknowledged rows does not answer. Raises
+    `DependencyUnreachable` without a known shard.
+    """
+
+    def __init__(self, settings: Settings, asker: str, *, stale: bool = True) -> None:
+        require_shards(settings)
+        self._groups = reading_groups(settings, stale=stale)
+        self._asker = asker
+
+    def close(self) -> None:
+        for group in self._groups:
+            group.close()
+
+    async def ask(self, sql: str, parameters: Mapping[str, Any]) -> list[Rows]:
+        """The answers in shard order. Raises `DependencyUnreachable` where no replica of a shard
+        answers, and `DiaError`, which names the asker, where one refuses the statement."""
+        asked = (
+            asyncio.to_thread(_answer, group, sql, parameters, self._asker)
+            for group in self._groups
+        )
+        return await asyncio.gather(*asked)
 
 
-def _answer(shard: ReplicaGroup, sql: str, parameters: Mapping[str, Any], asker: str) -> Rows:
+def _answer(group: ReplicaGroup, sql: str, parameters: Mapping[str, Any], asker: str) -> Rows:
     def ask(replica: Replica) -> Rows:
         try:
             return replica.query(sql, parameters)[1]
@@ -33,6 +52,6 @@ def _answer(shard: ReplicaGroup, sql: str, parameters: Mapping[str, Any], asker:
             ) from error
 
     try:
-        return shard.ask(ask)
+        return group.ask(ask)
     except ShardUnavailable as error:
         raise DependencyUnreachable(str(error)) from error

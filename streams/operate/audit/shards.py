@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from streams.connect.sinks.clickhouse import reading_groups, require_shards
 from streams.core.rows.built_in_tables import OFFSET_BITS, Bucket, offset_of
 from streams.core.settings import Settings
 from streams.engine.streams.window_aggregates import AggregatedWindows
-from streams.operate import shard_answers
 from streams.operate.audit.minute_recount import WindowKey
 from streams.operate.audit.snapshot import LedgerRow, ShedRange, StaleRollUp
 from streams.operate.audit.window_rows import AppWindowKey, ShownRow, aggregate_columns
 from streams.operate.audit.windows import StoredWindow
-from streams.operate.shard_answers import Rows
+from streams.operate.shard_answers import EveryShard
 
 _LEDGER = """
 SELECT part, epoch, next_offset, read, applied, duplicates, dead, shed, gaps, dead_by_code
@@ -95,20 +93,18 @@ class Shards:
     date: an audit of a part would report the rest as lost."""
 
     def __init__(self, settings: Settings) -> None:
-        require_shards(settings)
-        self._shards = reading_groups(settings, stale=False)
+        self._shards = EveryShard(settings, "audit", stale=False)
 
     def close(self) -> None:
-        for group in self._shards:
-            group.close()
+        self._shards.close()
 
     async def ledger(self, group: str, topic: str) -> list[LedgerRow]:
-        answers = await self._all(_LEDGER, {"group": group, "topic": topic})
+        answers = await self._shards.ask(_LEDGER, {"group": group, "topic": topic})
         rows = [_ledger_row(row) for answer in answers for row in answer]
         return sorted(rows, key=lambda row: (row.partition, row.epoch))
 
     async def shed(self, group: str, topic: str) -> list[ShedRange]:
-        answers = await self._all(_SHED, {"group": group, "topic": topic})
+        answers = await self._shards.ask(_SHED, {"group": group, "topic": topic})
         ranges = [
             ShedRange(
                 partition=int(part),
@@ -127,7 +123,7 @@ class Shards:
 
     async def dead_letters(self, topic: str) -> tuple[dict[str, str], set[str]]:
         """Error code by id, and the ids that a replay has resolved."""
-        answers = await self._all(_DEAD, {"topic": topic})
+        answers = await self._shards.ask(_DEAD, {"topic": topic})
         found = [row for rows in answers for row in rows]
         replayed = {str(name) for name, _, done in found if done}
         return {str(name): str(code) for name, code, _ in found}, replayed
@@ -135,13 +131,13 @@ class Shards:
     async def events(self, kept_s: int) -> dict[tuple[int, int], int]:
         """Events in windows from ``kept_s`` on, by (partition, epoch)."""
         totals: defaultdict[tuple[int, int], int] = defaultdict(int)
-        for rows in await self._all(_EVENTS, {"kept": kept_s, "bits": OFFSET_BITS}):
+        for rows in await self._shards.ask(_EVENTS, {"kept": kept_s, "bits": OFFSET_BITS}):
             for part, epoch, n in rows:
                 totals[int(part), int(epoch)] += int(n)
         return dict(totals)
 
     async def expired_events(self, kept_s: int) -> int:
-        answers = await self._all(_EXPIRED, {"kept": kept_s})
+        answers = await self._shards.ask(_EXPIRED, {"kept": kept_s})
         return sum(int(rows[0][0]) for rows in answers)
 
     async def stale(self, kept_s: int, over_s: int) -> list[StaleRollUp]:
@@ -150,7 +146,7 @@ class Shards:
         for table, start, width_s in _WIDTHS:
             sql = _STALE.format(table=table, start=start)
             bounds = {"kept": -(-kept_s // _DAY_S) * _DAY_S, "over": over_s // width_s * width_s}
-            for rows in await self._all(sql, bounds):
+            for rows in await self._shards.ask(sql, bounds):
                 found += [_stale(table, row) for row in rows]
         return found
 
@@ -158,7 +154,7 @@ class Shards:
         """Minute windows that start in [from_s, to_s)."""
         parameters = {"part": part, "from": from_s, "to": to_s, "bits": OFFSET_BITS}
         found: dict[WindowKey, StoredWindow] = {}
-        for shard, rows in enumerate(await self._all(_WINDOWS, parameters)):
+        for shard, rows in enumerate(await self._shards.ask(_WINDOWS, parameters)):
             for *names, start, epoch, n, s1, lo, hi, sketched, incarnations in rows:
                 key = (*map(str, names), int(start), int(epoch))
                 stored = found.setdefault(key, StoredWindow())  # type: ignore[arg-type]  # three names
@@ -180,15 +176,12 @@ class Shards:
         sql = _APP_WINDOWS.format(columns=columns, table=declared.name)
         parameters = {"part": part, "from": from_ms, "to": min(to_ms, _LAST_MS)}
         found: defaultdict[AppWindowKey, list[ShownRow]] = defaultdict(list)
-        for shard, rows in enumerate(await self._all(sql, parameters)):
+        for shard, rows in enumerate(await self._shards.ask(sql, parameters)):
             for *values, start_ms, end_ms, closed, epoch in rows:
                 place = tuple(values[: len(declared.by)]), int(start_ms), int(epoch)
                 shown = dict(zip(names, values[len(declared.by) :], strict=True))
                 found[place].append(ShownRow(int(end_ms), bool(closed), shown, shard))
         return dict(found)
-
-    async def _all(self, sql: str, parameters: Mapping[str, Any]) -> list[Rows]:
-        return await shard_answers.answers(self._shards, sql, parameters, "audit")
 
 
 def _ledger_row(row: Sequence[Any]) -> LedgerRow:

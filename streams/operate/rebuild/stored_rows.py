@@ -9,11 +9,10 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.connect.sinks.clickhouse import reading_groups, require_shards
 from streams.connect.sinks.rollup import DAY_S, WIDTH_S
 from streams.core.rows.built_in_tables import OFFSET_BITS, Bucket
 from streams.core.settings import Settings
-from streams.operate import shard_answers
+from streams.operate.shard_answers import EveryShard
 
 _ROWS = """
 SELECT toString(tenant), toString(model), toString(metric), toUnixTimestamp(w), inc, ver, n, s1,
@@ -152,23 +151,23 @@ class ClickHouseWindows:
     """`WindowStore` of real shards."""
 
     def __init__(self, settings: Settings) -> None:
-        require_shards(settings)
-        self._shards = reading_groups(settings, stale=False)
+        self._shards = EveryShard(settings, "rebuild", stale=False)
 
     def close(self) -> None:
-        for group in self._shards:
-            group.close()
+        self._shards.close()
 
     async def generation(self, from_s: int, to_s: int) -> int:
         days = {"first": _day(from_s), "last": _day(to_s - 1), "bits": OFFSET_BITS}
-        return max(int(rows[0][0]) for rows in await self._all(_GENERATION, days))
+        return max(int(rows[0][0]) for rows in await self._shards.ask(_GENERATION, days))
 
     async def own_rows(self, from_s: int, to_s: int) -> int:
-        return sum(int(rows[0][0]) for rows in await self._all(_OWN, {"from": from_s, "to": to_s}))
+        return sum(
+            int(rows[0][0]) for rows in await self._shards.ask(_OWN, {"from": from_s, "to": to_s})
+        )
 
     async def rows(self, part: int, from_s: int, to_s: int, tenant: str) -> StoredRows:
         chosen = {"part": part, "from": from_s, "to": to_s, "tenant": tenant}
-        answers = await self._all(_ROWS, chosen)
+        answers = await self._shards.ask(_ROWS, chosen)
         shards = [shard for shard, rows in enumerate(answers) for _ in rows]
         return StoredRows.of([row for rows in answers for row in rows], shards)
 
@@ -184,12 +183,9 @@ class ClickHouseWindows:
             StaleBucket(
                 str(names[0]), str(names[1]), str(names[2]), table, int(start), bool(orphan)
             )
-            for rows in await self._all(sql, bounds)
+            for rows in await self._shards.ask(sql, bounds)
             for *names, start, orphan in rows
         ]
-
-    async def _all(self, sql: str, parameters: Mapping[str, Any]) -> list[shard_answers.Rows]:
-        return await shard_answers.answers(self._shards, sql, parameters, "rebuild")
 
 
 def _day(moment_s: int) -> str:

@@ -6,9 +6,8 @@ import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from streams.connect.sinks.clickhouse import reading_groups, require_shards
 from streams.core.settings import Settings
-from streams.operate.shard_answers import answers
+from streams.operate.shard_answers import EveryShard
 
 ROWS_MAX = 100
 _SECONDS_MAX = 10
@@ -46,12 +45,10 @@ class ShardRows:
     known shard."""
 
     def __init__(self, settings: Settings) -> None:
-        require_shards(settings)
-        self._shards = reading_groups(settings)
+        self._shards = EveryShard(settings, "trace")
 
     def close(self) -> None:
-        for group in self._shards:
-            group.close()
+        self._shards.close()
 
     async def rows(
         self, table: str, columns: Mapping[str, str], where: Sequence[Where]
@@ -66,7 +63,7 @@ class ShardRows:
             f"WHERE {' AND '.join(conditions)} LIMIT {ROWS_MAX} "
             f"SETTINGS max_execution_time = {_SECONDS_MAX}"
         )
-        found = await answers(self._shards, sql, parameters, "trace")
+        found = await self._shards.ask(sql, parameters)
         return [dict(zip(columns, row, strict=True)) for rows in found for row in rows]
 
 
