@@ -19,7 +19,7 @@ from streams.core.rows.built_in_tables import WindowRows, WindowTable
 from streams.core.rows.dated_map import ShardOf
 from streams.core.rows.deviations import about_mean
 from streams.engine.state.table import Table
-from streams.engine.windows.names import SeriesNames, local_dictionary, split
+from streams.engine.windows.names import SeriesNames
 from streams.engine.windows.sketch_runs import SketchRuns, codes_of, serials_of
 from streams.engine.windows.window_columns import NEVER_MS, WindowColumns
 
@@ -246,10 +246,6 @@ class EmissionQueues:
         c = self._columns
         buckets, counts = self._sketch.gather(c.serial[slots])
         bounds = np.searchsorted(serials_of(buckets), c.serial[slots])
-        tenant, model, metric = split(c.key[slots])
-        tenants, tenant_code = local_dictionary(tenant, names.tenants.names)
-        models, model_code = local_dictionary(model, names.models.names)
-        metrics, metric_code = local_dictionary(metric, names.metrics.names)
         width = _MINUTES[table]
         n = c.n[slots]
         mean, m2 = about_mean(n, c.pivot[slots], c.d1[slots], c.d2[slots])
@@ -258,12 +254,7 @@ class EmissionQueues:
             table=table,
             shard=shard,
             part=self._part,
-            tenants=tenants,
-            models=models,
-            metrics=metrics,
-            tenant_code=tenant_code,
-            model_code=model_code,
-            metric_code=metric_code,
+            **names.local(c.key[slots])._asdict(),
             w=(c.minute[slots] // width * width * 60).astype(np.uint32),
             inc=c.inc[slots],
             n=n.astype(np.uint64),

@@ -7,7 +7,7 @@ data has the names.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,6 +137,25 @@ class SeriesNames:
             [models[i] for i in m.tolist()],
             [metrics[i] for i in x.tolist()],
         )
+
+    def local(self, keys: NDArray[np.int64]) -> LocalNames:
+        t, m, x = split(keys)
+        tenants, tenant_code = local_dictionary(t, self.tenants.names)
+        models, model_code = local_dictionary(m, self.models.names)
+        metrics, metric_code = local_dictionary(x, self.metrics.names)
+        return LocalNames(tenants, models, metrics, tenant_code, model_code, metric_code)
+
+
+class LocalNames(NamedTuple):
+    """The names that some keys use, and each key's indexes into them. Fields are named as in
+    `WindowRows`."""
+
+    tenants: list[str]
+    models: list[str]
+    metrics: list[str]
+    tenant_code: NDArray[np.int32]
+    model_code: NDArray[np.int32]
+    metric_code: NDArray[np.int32]
 
 
 def joined(

@@ -23,7 +23,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from streams.engine.state.runs import ragged
 from streams.engine.state.table import MAX_ENTRY_BYTES
-from streams.engine.windows.names import SeriesNames, joined, local_dictionary, split
+from streams.engine.windows.names import SeriesNames, joined, split
 from streams.engine.windows.sketch_runs import Buckets, codes_of, combine, serials_of
 from streams.engine.windows.window_columns import WindowColumns
 
@@ -104,12 +104,13 @@ def encode_rows(
 
 
 def _names(names: SeriesNames, keys: NDArray[np.int64]) -> list[Any]:
-    parts: list[Any] = []
-    dimensions = (names.tenants, names.models, names.metrics)
-    for codes, dimension in zip(split(keys), dimensions, strict=True):
-        used, index = local_dictionary(codes, dimension.names)
-        parts += [used, index.astype("<u4").tobytes()]
-    return parts
+    local = names.local(keys)
+    pairs = (
+        (local.tenants, local.tenant_code),
+        (local.models, local.model_code),
+        (local.metrics, local.metric_code),
+    )
+    return [part for used, index in pairs for part in (used, index.astype("<u4").tobytes())]
 
 
 def _column(

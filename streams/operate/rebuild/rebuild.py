@@ -12,7 +12,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from streams.connect.broker.opened import opened
@@ -127,14 +127,7 @@ def _whole_minutes(options: RebuildOptions, means: RebuildMeans) -> RebuildOptio
             f"{means.settings.m1_retention_days}): begin there. Hours and days before are kept as "
             "they are."
         )
-    return RebuildOptions(
-        from_s=from_s,
-        to_s=to_s,
-        tenant=options.tenant,
-        dry_run=options.dry_run,
-        rate=options.rate,
-        accepted=options.accepted,
-    )
+    return replace(options, from_s=from_s, to_s=to_s)
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ from streams.core.rows.built_in_tables import (
     rebuilt_version,
     version_of,
 )
-from streams.engine.windows.names import SeriesNames, joined, local_dictionary, split
+from streams.engine.windows.names import SeriesNames, joined
 from streams.operate.audit.refused import RefusedRow
 from streams.operate.rebuild.incarnations import ENDLESS, Incarnations
 from streams.operate.rebuild.refold import EpochLog, FoldedPiece
@@ -168,27 +168,19 @@ class Replacement:
 
     def _rows(self, at: NDArray[np.int64]) -> WindowRows:
         c = self.columns
-        tenant, model, metric = split(c["key"][at])
-        tenants, tenant_code = local_dictionary(tenant, self.names.tenants.names)
-        models, model_code = local_dictionary(model, self.names.models.names)
-        metrics, metric_code = local_dictionary(metric, self.names.metrics.names)
         sizes = c["size"][at]
         bounds = np.r_[0, np.cumsum(sizes)]
         codes = np.repeat(c["begin"][at] - bounds[:-1], sizes) + np.arange(int(bounds[-1]))
+        columns: dict[str, Any] = {name: c[name][at] for name in _COLUMNS}
+        columns |= self.names.local(c["key"][at])._asdict()
         return WindowRows(
             table="m1",
             shard=int(c["shard"][at[0]]),
             part=self.part,
-            tenants=tenants,
-            models=models,
-            metrics=metrics,
-            tenant_code=tenant_code,
-            model_code=model_code,
-            metric_code=metric_code,
             sk_off=bounds.astype(np.int32),
             sk_k=c["sk_k"][codes],
             sk_n=c["sk_n"][codes],
-            **{name: c[name][at] for name in _COLUMNS},
+            **columns,
         )
 
 
