@@ -22,7 +22,7 @@ from streams.core.clock import Clock
 from streams.core.command_errors import BackupFailed
 from streams.core.errors import RefusedBySafety
 from streams.operate.backup import manifest as manifests
-from streams.operate.backup.catalog import catalog, name_of
+from streams.operate.backup.catalog import KnownBackup, catalog, name_of
 from streams.operate.backup.comparison import recorded
 from streams.operate.backup.destination import BackupDestination
 from streams.operate.backup.manifest import (
@@ -63,13 +63,14 @@ class BackupMaking:
         """Raises `BackupFailed`, `DependencyUnreachable`, and `ShardUnavailable`; without ``full``
         also `RefusedBySafety`, where a shard that had rows in the newest backup has none."""
         began_ms = self.clock.now_ms()
-        base = None if full else self._base(what, retention, began_ms)  # U1
+        known = catalog(self.destination)  # U1
+        base = None if full else self._base(known, what, retention, began_ms)
         name = name_of(began_ms, full=base is None)
-        if any(one.name == name for one in catalog(self.destination)):
+        if any(one.name == name for one in known):
             raise RefusedBySafety(f"a backup {name} exists. Run the command again.")
         tables = [self._tables(server, what.tables) for server in self.servers]
         if not full:
-            self._refuse_emptied([backed for backed, _ in tables])
+            self._refuse_emptied(known, [backed for backed, _ in tables])
         ledger = self._ledger(tables)  # U2
         dispositions = _added([server.dispositions() for server in self.servers])
         parts = self._parts(name, base, [backed for backed, _ in tables])
@@ -94,16 +95,20 @@ class BackupMaking:
         self.destination.publish(name, manifests.encode(made))  # U5
         return made
 
-    def _base(self, what: BackedUp, retention: Retention, now_ms: int) -> BackupManifest | None:
+    def _base(
+        self, known: Sequence[KnownBackup], what: BackedUp, retention: Retention, now_ms: int
+    ) -> BackupManifest | None:
         """Of the same database, and of no shard that has gone."""
-        base = retention.base(catalog(self.destination), now_ms)
+        base = retention.base(known, now_ms)
         if base is None or base.database != what.database or len(base.parts) > len(self.servers):
             return None
         return base
 
-    def _refuse_emptied(self, tables: Sequence[list[StoredTable]]) -> None:
+    def _refuse_emptied(
+        self, known: Sequence[KnownBackup], tables: Sequence[list[StoredTable]]
+    ) -> None:
         """A server that lost its rows would make the newest backup one without them."""
-        newest = next((one.manifest for one in catalog(self.destination) if one.whole), None)
+        newest = next((one.manifest for one in known if one.whole), None)
         for part in newest.parts if newest is not None else ():
             had = sum(table.rows for table in part.tables)
             if not had or part.shard >= len(self.servers):
