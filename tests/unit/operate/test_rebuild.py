@@ -9,16 +9,15 @@ from dataclasses import replace
 import pytest
 
 from agents.app import AGGREGATE_METRICS, MODEL_METRICS
-from streams.connect.broker.opened import opened
 from streams.core.command_errors import RebuildRefused
 from streams.core.errors import UsageError
 from streams.core.rows.built_in_tables import EPOCH_END, OFFSET_BITS
 from streams.core.types import TopicPartition
 from streams.dev.simulation.history import SETTINGS
 from streams.dev.simulation.loop import VirtualLoop, run
-from streams.dev.simulation.operators.memory_windows import MemoryWindows, facts_reader
+from streams.dev.simulation.operators.rebuilds import rebuilt
 from streams.dev.simulation.world import World
-from streams.operate.rebuild.rebuild import RebuildMeans, RebuildOptions, rebuild
+from streams.operate.rebuild.rebuild import RebuildOptions
 
 TP = TopicPartition(MODEL_METRICS.name, 0)
 HOUR_S = 3600
@@ -61,20 +60,8 @@ class Pipeline:
         await asyncio.sleep(CLOSED_S)
 
     async def rebuild(self, settings=SETTINGS, agent=AGGREGATE_METRICS, **options):
-        world = self.world
         options = {"from_s": self.now_s - HOUR_S, "to_s": self.now_s + 2 * HOUR_S, **options}
-        async with opened(world.broker.reader()) as reader, opened(world.broker.admin()) as admin:
-            means = RebuildMeans(
-                settings=settings,
-                broker=world.broker,
-                shards=world.shards.unwatched(),
-                store=MemoryWindows(world.shards),
-                facts=facts_reader(world, reader, admin).facts,
-                clock=world.clock,
-                say=lambda text: None,
-                check=lambda: None,
-            )
-            report = await rebuild(RebuildOptions(**options), agent, means)
+        report = await rebuilt(self.world, agent, RebuildOptions(**options), settings)
         (partition,) = report.partitions
         return partition, report
 

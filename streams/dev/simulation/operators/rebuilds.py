@@ -10,6 +10,7 @@ from streams.connect.broker.opened import opened
 from streams.connect.sinks.memory_replica import Row
 from streams.core.errors import DiaError
 from streams.core.rows.built_in_tables import epoch_of, offset_of, version_of
+from streams.core.settings import Settings
 from streams.core.types import LogReader
 from streams.dev.simulation.operators.memory_windows import MemoryWindows, facts_reader
 from streams.dev.simulation.operators.replays import Runner
@@ -22,6 +23,24 @@ _DAY_S = 86_400
 _BEFORE_S = 2 * _DAY_S
 """the oldest window of m1 that producers send, before the run's start"""
 _AHEAD_S = 2 * _DAY_S
+
+
+async def rebuilt(
+    world: World, agent: AgentSpec, options: RebuildOptions, settings: Settings | None = None
+) -> RebuildReport:
+    """A rebuild of the rows of ``agent``, by default with the settings of the world."""
+    async with opened(world.broker.reader()) as reader, opened(world.broker.admin()) as admin:
+        means = RebuildMeans(
+            settings=settings or world.settings,
+            broker=world.broker,
+            shards=world.shards.unwatched(),
+            store=MemoryWindows(world.shards),
+            facts=facts_reader(world, reader, admin).facts,
+            clock=world.clock,
+            say=lambda text: None,
+            check=lambda: None,
+        )
+        return await rebuild(options, agent, means)
 
 
 class Rebuilds:
@@ -79,20 +98,8 @@ class Rebuilds:
             return  # a dependency is away, or ledger and shed ranges are behind
 
     async def _rebuild(self, options: RebuildOptions) -> RebuildReport:
-        world = self._world
         assert self._agent is not None, "the story has a batch agent"
-        async with opened(world.broker.reader()) as reader, opened(world.broker.admin()) as admin:
-            means = RebuildMeans(
-                settings=world.settings,
-                broker=world.broker,
-                shards=world.shards.unwatched(),
-                store=MemoryWindows(world.shards),
-                facts=facts_reader(world, reader, admin).facts,
-                clock=world.clock,
-                say=lambda text: None,
-                check=lambda: None,
-            )
-            return await rebuild(options, self._agent, means)
+        return await rebuilt(self._world, self._agent, options)
 
     async def _lose(self) -> None:
         """Rows whose incarnation its owner has forgotten: only a rebuild brings them back."""
