@@ -22,6 +22,14 @@ FROM m1_local FINAL
 WHERE part = {part:UInt32} AND w >= toDateTime({from:UInt32}, 'UTC')
     AND w < toDateTime({to:UInt32}, 'UTC') AND ({tenant:String} = '' OR tenant = {tenant:String})
 """
+_NUMBERS: Final[Mapping[str, type[np.number[Any]]]] = {
+    "w": np.int64,
+    **dict.fromkeys(("inc", "ver"), np.uint64),
+    "n": np.int64,
+    **dict.fromkeys(("s1", "mean", "m2", "lo", "hi", "lv"), np.float64),
+    **dict.fromkeys(("lt", "codes", "weight", "sketched"), np.int64),
+}
+"""the numbers of `_ROWS`, in its order"""
 _GENERATION = """
 SELECT max(bitShiftRight(ver, {bits:UInt8})) FROM
 (
@@ -102,28 +110,18 @@ class StoredRows:
     @classmethod
     def of(cls, rows: Sequence[Sequence[Any]], shards: Sequence[int]) -> StoredRows:
         """``rows`` in the order of the statement; ``shards``: of each."""
-        columns = [*zip(*rows, strict=True)] if rows else [()] * 17
-        tenants, models, metrics, w, inc, ver, n, *rest = columns
-        s1, mean, m2, lo, hi, lv, lt, codes, weight, sketched = rest
+        columns = [*zip(*rows, strict=True)] if rows else [()] * (3 + len(_NUMBERS))
+        tenants, models, metrics, *numbers = columns
+        arrays: dict[str, Any] = {
+            name: np.array(column, kind)
+            for (name, kind), column in zip(_NUMBERS.items(), numbers, strict=True)
+        }
         return cls(
             tenants=[*map(str, tenants)],
             models=[*map(str, models)],
             metrics=[*map(str, metrics)],
-            w=np.array(w, np.int64),
-            inc=np.array(inc, np.uint64),
-            ver=np.array(ver, np.uint64),
-            n=np.array(n, np.int64),
-            s1=np.array(s1, np.float64),
-            mean=np.array(mean, np.float64),
-            m2=np.array(m2, np.float64),
-            lo=np.array(lo, np.float64),
-            hi=np.array(hi, np.float64),
-            lv=np.array(lv, np.float64),
-            lt=np.array(lt, np.int64),
-            codes=np.array(codes, np.int64),
-            weight=np.array(weight, np.int64),
-            sketched=np.array(sketched, np.int64),
             shard=np.array(shards, np.int64),
+            **arrays,
         )
 
 
