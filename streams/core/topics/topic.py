@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from streams.core.errors import UsageError
 from streams.core.formats.codec import Codec
 from streams.core.formats.plain_codecs import JSON
 from streams.core.topics.current_stream import HeadersLike, Key, current
@@ -172,6 +173,21 @@ class Topic:
             first += 1
         steps = tuple(self.upcasters[n] for n in range(first, self.latest))
         return VersionReading(self.versions[first], steps)
+
+
+def given_topic(word: str, given: Any) -> Topic:
+    """``given`` if it is a topic. Raises `UsageError`, which names the declaration ``word``."""
+    if isinstance(given, Topic):
+        return given
+    if inspect.isfunction(given):
+        raise UsageError(
+            f"{word} stands above {given.__name__} without a topic: write {word}(TOPIC), with "
+            "parentheses."
+        )
+    raise UsageError(
+        f"{word} takes a topic, and {given!r} is a {type(given).__name__}: declare {given} with "
+        f"app.topic({given!r}, ...), and give what it returns."
+    )
 
 
 def fields_of(value_type: ValueType) -> Collection[str]:

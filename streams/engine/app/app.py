@@ -37,6 +37,7 @@ from streams.core.topics.topic import (
     Upcaster,
     ValueType,
     fields_of,
+    given_topic,
     replay_group,
 )
 from streams.core.topics.topology import DeclaredSource, Topology
@@ -301,6 +302,7 @@ class App(
         `EventBatch.fields` rather than ``events``. ``ids``: the field whose repeats the function
         drops by `SEEN_EVENTS`, for `dia trace`. A topic has one agent.
         """
+        given_topic("@app.batch_agent", topic)
 
         def register(process: Process) -> AgentSpec:
             spec = AgentSpec(
@@ -329,6 +331,8 @@ class App(
         group: str | None = None,
     ) -> JobAgent[Any]:
         """Declare an agent whose requests are jobs (streams/engine/agents/job_agent.py)."""
+        given_topic("app.job_agent", topic)
+        given_topic("app.job_agent(results=)", results)
         agent = JobAgent(
             name=name,
             source=topic,

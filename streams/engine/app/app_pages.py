@@ -35,6 +35,8 @@ class PageDeclarations:
         """Declare the decorated coroutine function, ``(web, request, **parts)``, as the page at
         ``path``; see `Page`. Raises `UsageError` for a path that is taken or malformed, and
         `UnsupportedByDia` for a class of views."""
+        if not isinstance(path, str):
+            raise UsageError(f"@app.page takes a path, and {path!r} is none: @app.page('/totals').")
         if faust:
             raise UnsupportedByDia(f"@app.page({path!r}): {min(faust)} is not supported.")
         wrong = sorted({*methods} - {*_METHODS})

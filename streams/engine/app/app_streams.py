@@ -13,7 +13,7 @@ from croniter import croniter
 from streams.core.errors import UnsupportedByDia, UsageError
 from streams.core.process.background_task import BackgroundTask
 from streams.core.topics.current_stream import Target, current
-from streams.core.topics.topic import Topic
+from streams.core.topics.topic import Topic, given_topic
 from streams.core.words.absent_words import check_body
 from streams.engine.agents.stream_agent import Body, Sink, StreamAgent
 from streams.engine.state.keyed import Default
@@ -73,6 +73,8 @@ class StreamDeclarations:
                 f"concurrency={concurrency}: an agent handles the events of a partition one by "
                 "one, in log order. Give the topic more partitions."
             )
+        if topic is not None:
+            given_topic("@app.agent", topic)
         if unknown := sorted(faust.keys() - _PASSED_OVER):
             raise UnsupportedByDia(f"@app.agent: {unknown[0]} is not supported.")
 
@@ -164,6 +166,11 @@ class StreamDeclarations:
     def timer(self, interval: float | timedelta, *, on_leader: bool = False, name: str = "") -> Any:
         """Run it repeatedly, ``interval`` seconds after its last end."""
         _check_leader("timer", on_leader)
+        if not isinstance(interval, int | float | timedelta):
+            raise UsageError(
+                f"@app.timer takes an interval in seconds, and {interval!r} is none: write "
+                "@app.timer(10)."
+            )
         seconds = interval.total_seconds() if isinstance(interval, timedelta) else float(interval)
         if seconds <= 0:
             raise UsageError(f"@app.timer({interval!r}): an interval must be more than 0 seconds.")

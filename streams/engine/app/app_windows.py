@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 from streams.core.errors import UsageError
 from streams.core.rows.clickhouse_table import ClickHouseTable
-from streams.core.topics.topic import Topic
+from streams.core.topics.topic import Topic, given_topic
 from streams.engine.agents.window_agent import WindowAgent, window_agent
 from streams.engine.aggregates.aggregate import Aggregate
 from streams.engine.streams.window_aggregates import AggregatedWindows, Late, OnClose, Span, span_ms
@@ -74,6 +74,7 @@ class WindowDeclarations:
 
         All windows of a topic are one agent, ``{topic}-windows``. Raises `UsageError`.
         """
+        given_topic("app.windows", of)
         size_ms = span_ms("size", size)
         declared = AggregatedWindows(
             name=name,

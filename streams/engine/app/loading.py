@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from streams.core.errors import UsageError
+from streams.core.errors import DiaError, UsageError
 from streams.engine.app.app import App
 
 BUILT_IN: Final = "agents.app:app"
@@ -52,7 +52,7 @@ def load_app(name: str) -> App:
 def _module(name: str, module_name: str) -> Any:
     try:
         return import_module(module_name)
-    except UsageError as error:
+    except DiaError as error:
         raise UsageError(f"--app {name}: {error}") from error
     except Exception as error:
         last = str(error).strip().rpartition("\n")[2]

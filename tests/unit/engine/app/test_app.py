@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from agents.app import app as built_in
+from streams import Count
 from streams.core.errors import UsageError
 from streams.engine.app.app import App
 from streams.engine.engine_tables import SEEN_EVENTS
@@ -23,6 +24,11 @@ class ThingWithoutTag(msgspec.Struct):
 
 def _orders(app: App, name: str = "orders"):
     return app.topic(name, value_type=Order, key_field="account", time_field="ts")
+
+
+async def _stream(stream) -> None:
+    async for _ in stream:
+        pass
 
 
 def _count(batch, scope) -> None:
@@ -144,9 +150,39 @@ def _two_tables(app: App) -> None:
     app.batch_agent(_orders(app), tables=(SEEN_EVENTS, SEEN_EVENTS))(_count)
 
 
+def _an_agent_on_a_name(app: App) -> None:
+    app.agent("orders")(_stream)
+
+
+def _an_agent_without_parentheses(app: App) -> None:
+    app.agent(_stream)
+
+
+def _a_batch_agent_on_a_name(app: App) -> None:
+    app.batch_agent("orders")(_count)
+
+
+def _windows_of_a_name(app: App) -> None:
+    app.windows("per_minute", of="orders", by=("account",), size=60, fold={"n": Count()})
+
+
+def _a_timer_without_parentheses(app: App) -> None:
+    app.timer(_stream)
+
+
+def _a_page_without_parentheses(app: App) -> None:
+    app.page(_stream)
+
+
 @pytest.mark.parametrize(
     ("declare", "said"),
     [
+        (_an_agent_on_a_name, "declare orders with app.topic('orders', ...), and give what it re"),
+        (_an_agent_without_parentheses, "write @app.agent(TOPIC), with parentheses"),
+        (_a_batch_agent_on_a_name, "@app.batch_agent takes a topic, and 'orders' is a str"),
+        (_windows_of_a_name, "app.windows takes a topic, and 'orders' is a str"),
+        (_a_timer_without_parentheses, "@app.timer takes an interval in seconds"),
+        (_a_page_without_parentheses, "@app.page takes a path"),
         (_two_topics, "two topics named orders"),
         (_a_companions_name, "none of the endings .dlq"),
         (_no_kafka_name, "cannot be called 'orders!'"),

@@ -70,6 +70,11 @@ def test_an_app_of_the_working_folder_is_found(here):
         ("acme_orders:app", "x = (\n", "cannot be imported: SyntaxError"),
         ("acme_orders:app", "raise ValueError('first\\nlast line')", "ValueError: last line"),
         ("acme_orders:app", ORDERS + ORDERS.replace("app = App", "# "), "two topics named orders"),
+        (
+            "acme_orders:app",
+            ORDERS + "app.Table('totals', default=int)['a'] = 1\n",
+            "--app acme_orders:app: table 'totals' cannot be used here",
+        ),
         ("acme orders", None, "names no module"),
         (":app", None, "names no module"),
     ],
@@ -81,6 +86,7 @@ def test_an_app_that_cannot_be_loaded_is_named_in_one_sentence(here, capsys, nam
     with pytest.raises(UsageError) as refused:
         load_app(name)
     assert said in str(refused.value)
+    assert ".. " not in str(refused.value)
     assert main(["topics", "render", "--app", name]) == 2
     err = capsys.readouterr().err
     assert said in err
