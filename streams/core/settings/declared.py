@@ -427,6 +427,9 @@ class Settings:
     pages_host: str = _setting("127.0.0.1", "address of the app's pages")
     pages_port: int = _setting(0, "port of its pages in slot 0; 0: none", low=0, high=65_535)
     pages_behind_tls: int = _setting(0, "1: a proxy ends TLS in front of the pages", low=0, high=1)
+    pages_peers: str = _setting(
+        "", "address of the pages of other hosts, https://{host}.workers:{port}; empty: not asked"
+    )
     otel_endpoint: str = _setting(
         "", "OTLP collector of traces, http://host:4318; empty: nothing is traced"
     )

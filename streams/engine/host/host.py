@@ -117,6 +117,9 @@ class WorkerHost(faust.App):  # type: ignore[misc]  # follow_imports=skip: faust
                 "app.page needs the packages of a web server: pip install 'dia-streams[edge]', or "
                 "unset DIA_PAGES_PORT."
             )
+        from streams.engine.pages.owners import check_peers  # noqa: PLC0415 - it needs httpx
+
+        check_peers(settings.pages_peers)
         if not (settings.pages_behind_tls or is_loopback(settings.pages_host)):
             raise RefusedBySafety(
                 f"DIA_PAGES_HOST={settings.pages_host} would send tokens in clear text. Put a "

@@ -142,10 +142,16 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
             return
         # A worker without pages does not need the packages of a web server.
         from streams.engine.pages.desk import PageDesk  # noqa: PLC0415
-        from streams.engine.pages.owners import WorkersHere  # noqa: PLC0415
+        from streams.engine.pages.group_members import GroupMembers  # noqa: PLC0415
+        from streams.engine.pages.owners import KnownWorkers, WorkersHere  # noqa: PLC0415
         from streams.engine.pages.serving import PageSite  # noqa: PLC0415
 
-        others = WorkersHere(state_dir, self._slot, settings.pages_host)
+        others = KnownWorkers(
+            WorkersHere(state_dir, self._slot, settings.pages_host),
+            GroupMembers(KafkaBroker.from_settings(settings), self._clock),
+            settings.pages_peers,
+            settings.pages_port,
+        )
         parts = (self._pages, self._agents, worker.groups, worker.background, self._clock, others)
         self._site = PageSite(PageDesk(*parts), listener, settings, self._clock, self._metrics)
         self._site.start()

@@ -45,10 +45,17 @@ class OtherWorkers(Protocol):
         """The answer of the worker that has the partition; None if none is known."""
         ...
 
+    async def where(self, place: KeyPlace) -> str:
+        """Which worker has the partition, and how to reach it, in a sentence; "" if unknown."""
+        ...
+
 
 class NoOwners:
     async def ask(self, place: KeyPlace, request: PageRequest) -> PageResponse | None:
         return None
+
+    async def where(self, place: KeyPlace) -> str:
+        return ""
 
 
 class PageDesk:
@@ -108,9 +115,10 @@ class PageDesk:
             answered = await self._owners.ask(place, request)
             if answered is not None:
                 return answered
+        where = "" if place is None else await self._owners.where(place)
         raise KeyNotLocal(
-            f"no known worker has key {key!r} of table {routed.table.name!r}: its partition is "
-            "moving, or its worker is on another host. Ask again, or ask that host.",
+            f"key {key!r} of table {routed.table.name!r} is not here. "
+            + (where or "No worker has its partition, which may be moving: ask again."),
             retry_after_s=1.0,
         )
 

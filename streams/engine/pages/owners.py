@@ -1,4 +1,5 @@
-"""The other workers of this host, from their status files."""
+"""The other workers: those of this host from their status files, those of other hosts from the
+members of the group (docs/protocols/stream_agents.md, V2)."""
 
 from __future__ import annotations
 
@@ -10,9 +11,11 @@ from urllib.parse import quote
 import httpx
 import structlog
 
+from streams.core.errors import UsageError
 from streams.core.process.proxies import DIRECT
 from streams.engine.health.live_workers import LiveWorker, live_workers
 from streams.engine.pages.desk import FORWARDED
+from streams.engine.pages.group_members import GroupMembers
 from streams.engine.pages.page_tables import KeyPlace
 from streams.engine.streams.page import PageRequest, PageResponse
 
@@ -20,6 +23,22 @@ ANSWER_S: Final = 30.0
 _PASSED_ON: Final = ("authorization", "content-type", "accept")
 
 log = structlog.get_logger(__name__)
+
+
+def check_peers(peers: str) -> None:
+    """Raises `UsageError` for a DIA_PAGES_PEERS that is no address of hosts by name."""
+    if not peers:
+        return
+    try:
+        at = peers.format(host="host", port=1)
+        known = at != peers.format(host="other", port=1)
+    except (KeyError, IndexError, ValueError, AttributeError):
+        at, known = "", False
+    if not known or not at.startswith("https://"):
+        raise UsageError(
+            f"DIA_PAGES_PEERS={peers!r} is no address of other hosts: write "
+            "https://{host}.workers:{port}. It must be https, as tokens are shown there."
+        )
 
 
 class WorkersHere:
@@ -32,30 +51,70 @@ class WorkersHere:
 
     async def ask(self, place: KeyPlace, request: PageRequest) -> PageResponse | None:
         port = next((worker.pages_port for worker in self._others() if _has(worker, place)), None)
-        if port is None:
-            return None
-        headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
-        try:
-            async with httpx.AsyncClient(timeout=ANSWER_S, mounts=DIRECT) as client:
-                answer = await client.request(
-                    request.method,
-                    f"http://{self._host}:{port}{quote(request.path)}",
-                    params=dict(request.query),
-                    content=request.body,
-                    headers=headers | {FORWARDED: "1"},
-                )
-        except httpx.HTTPError as error:
-            log.warning("page_owner_away", port=port, why=f"{type(error).__name__}: {error}")
-            return None
-        return PageResponse(
-            answer.content,
-            answer.status_code,
-            answer.headers.get("content-type", "application/octet-stream"),
-            _own(answer.headers),
-        )
+        return None if port is None else await _asked(f"http://{self._host}:{port}", request)
 
     def _others(self) -> list[LiveWorker]:
         return [one for one in live_workers(self._state) if str(one.slot) != str(self._slot)]
+
+
+class KnownWorkers:
+    """Those of this host, then those of other hosts, at the address ``peers``; "": these are named
+    and not asked. ``first_port``: of the pages of slot 0."""
+
+    def __init__(
+        self, here: WorkersHere, members: GroupMembers, peers: str, first_port: int
+    ) -> None:
+        self._here = here
+        self._members = members
+        self._peers = peers
+        self._first_port = first_port
+
+    async def ask(self, place: KeyPlace, request: PageRequest) -> PageResponse | None:
+        answered = await self._here.ask(place, request)
+        if answered is not None or not self._peers:
+            return answered
+        worker = await self._members.of(place)
+        if worker is None:
+            return None
+        port = self._first_port + worker.slot
+        return await _asked(self._peers.format(host=worker.host, port=port), request)
+
+    async def where(self, place: KeyPlace) -> str:
+        worker = await self._members.of(place)
+        if worker is None:
+            return ""
+        way = (
+            "It gave no answer: ask again."
+            if self._peers
+            else "Ask that host, or set DIA_PAGES_PEERS so that this worker asks it."
+        )
+        return (
+            f"Partition {place.partition} of {place.topic} belongs to the worker in slot "
+            f"{worker.slot} of host {worker.host}. {way}"
+        )
+
+
+async def _asked(base: str, request: PageRequest) -> PageResponse | None:
+    """The answer of the worker at ``base``; None without one."""
+    headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
+    try:
+        async with httpx.AsyncClient(timeout=ANSWER_S, mounts=DIRECT) as client:
+            answer = await client.request(
+                request.method,
+                f"{base.rstrip('/')}{quote(request.path)}",
+                params=dict(request.query),
+                content=request.body,
+                headers=headers | {FORWARDED: "1"},
+            )
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        log.warning("page_owner_away", at=base, why=f"{type(error).__name__}: {error}")
+        return None
+    return PageResponse(
+        answer.content,
+        answer.status_code,
+        answer.headers.get("content-type", "application/octet-stream"),
+        _own(answer.headers),
+    )
 
 
 def _has(worker: LiveWorker, place: KeyPlace) -> bool:

@@ -8,15 +8,28 @@ joining.
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from xxhash import xxh3_64_hexdigest
 
 from streams.core.errors import SlotInUse
 from streams.core.process.file_lock import hold
 from streams.engine.health.live_workers import member_prefix
+
+_MEMBER = re.compile(
+    r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)-[0-9a-f]{12}-(?P<slot>\d{1,5})-[0-9a-f]{8}"
+)
+
+
+class WorkerPlace(NamedTuple):
+    """``host``: the name that the host gives itself."""
+
+    host: str
+    slot: int
 
 
 class SlotLock:
@@ -40,6 +53,12 @@ class SlotLock:
 
 def member_id(instance: str, topics: Iterable[str]) -> str:
     return f"{instance}-{xxh3_64_hexdigest(chr(0).join(sorted(topics)).encode())[:8]}"
+
+
+def place_of_member(member: str) -> WorkerPlace | None:
+    """Where the worker of a `member_id` runs; None for another program's id."""
+    found = _MEMBER.fullmatch(member)
+    return None if found is None else WorkerPlace(found["host"], int(found["slot"]))
 
 
 def instance_id(state_dir: Path, slot: int) -> str:

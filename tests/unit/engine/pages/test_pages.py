@@ -192,6 +192,9 @@ class Elsewhere:
         self.asked.append((place, request.path))
         return PageResponse(b"there") if place.partition >= 0 else None
 
+    async def where(self, place):
+        return "It is on host b."
+
 
 def _desk(tester, owners=None):
     worker, agents = tester._process.worker, tuple(tester.app.agents.values())
@@ -214,7 +217,7 @@ def test_a_request_is_forwarded_to_the_owner_of_its_key_once(app_tester):
     [(place, path)] = other.asked
     assert (place.group, place.topic, path) == ("acme-group", "orders", "/totals/a/")
     sent_on = PageRequest("GET", "/totals/a/", headers={FORWARDED: "1"})
-    with pytest.raises(KeyNotLocal):
+    with pytest.raises(KeyNotLocal, match="It is on host b"):
         tester._run(desk.answer(sent_on))
     with pytest.raises(KeyNotLocal):
         tester.page("/totals/a/")
