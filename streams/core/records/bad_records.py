@@ -137,6 +137,12 @@ class WindowClosed(BadRecord):
     code = "window_closed"
 
 
+class WindowDropped(BadRecord):
+    """An operator ordered that the window closes without its `on_window_close`."""
+
+    code = "window_dropped"
+
+
 class RowUnfit(BadRecord):
     """The columns of a table cannot hold the record's row."""
 

@@ -239,6 +239,12 @@ class Settings:
         low=0.1,
         high=86_400,
     )
+    window_close_timeout_s: float = _setting(
+        10.0,
+        "longest wait of one on_window_close, before its window is held",
+        low=0.1,
+        high=86_400,
+    )
     max_table_bytes: int = _setting(
         1 << 30,
         "one key/value table in one partition; above it the partition stops",

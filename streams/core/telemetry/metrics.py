@@ -114,6 +114,11 @@ class CommitMetrics:
     """The commit protocol, C2 to C4."""
 
     def __init__(self, declare: Declare) -> None:
+        self.held_windows = declare.gauge(
+            "held_windows",
+            "Windows that wait in the state as their on_window_close failed.",
+            PARTITION,
+        )
         self.refused_closes = declare.counter(
             "refused_window_closes_total",
             "Closed windows whose on_window_close was refused: dead letters of stage window.",
@@ -403,6 +408,7 @@ class Metrics:
             self.intake.held_back_seconds,
             self.intake.clock_ahead_seconds,
             self.intake.quarantined_tenants,
+            self.commit.held_windows,
             self.partition.state,
             self.partition.stopped,
             self.state.pressure_ratio,

@@ -345,6 +345,21 @@ def quarantined_tenants(observed: Observation) -> Iterator[HealthFinding]:
                 )
 
 
+def held_windows(observed: Observation) -> Iterator[HealthFinding]:
+    for worker in observed.workers:
+        for held in worker.partitions:
+            for owner in held.get("held_windows") or ():
+                whose = f"of tenant {owner['tenant']}" if owner["tenant"] else "without a tenant"
+                yield HealthFinding(
+                    code="windows_held",
+                    severity=Severity.WARNING,
+                    subject=f"{held['topic']}/{held['partition']}",
+                    detail=f"{owner['windows']} windows of table {owner['table']} {whose} do not "
+                    f"close, {owner['code']}: {owner['why']}",
+                    mend="dia tables windows drop",
+                )
+
+
 def held_back_partitions(observed: Observation) -> Iterator[HealthFinding]:
     for worker in observed.workers:
         for held in worker.partitions:
@@ -432,6 +447,7 @@ RULES: Final[tuple[Rule, ...]] = (
     waiting_partitions,
     paused_partitions,
     quarantined_tenants,
+    held_windows,
     held_back_partitions,
     moved_offsets,
     clocks_apart,

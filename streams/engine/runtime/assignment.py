@@ -52,6 +52,7 @@ from streams.engine.engine_tables import OUTBOX
 from streams.engine.runtime.jobs.dispatcher import Dispatcher
 from streams.engine.runtime.jobs.job_partition import JobPartition
 from streams.engine.runtime.jobs.request_log import RequestLog
+from streams.engine.runtime.offsets.close_order import CloseOrder, read_close_orders
 from streams.engine.runtime.offsets.commit_mark import is_of, lost_links
 from streams.engine.runtime.offsets.shed_order import ShedOrder, read_orders
 from streams.engine.runtime.partition.partition import Partition
@@ -119,7 +120,7 @@ class Opener:
         try:
             await producer.start()  # A1
             fenced()
-            committed, passes, shed = await self._committed(agent, tp)
+            committed, passes, shed, close = await self._committed(agent, tp)
             sizes = await self._sizes() if isinstance(agent, StreamAgent | WindowAgent) else {}
             state, read = await self._state(agent, tp, reader, committed)  # A2, A3
             try:
@@ -134,6 +135,8 @@ class Opener:
             await reader.close()
         partition = self._partition(agent, state, passes, sizes)
         partition.offset_moved = _is_moved(committed, state.link)
+        if close is not None:
+            partition.take_close_order(close)
         if shed is not None:
             partition.shed(shed)
         return Opened(partition, producer, read, epoch)
@@ -174,13 +177,17 @@ class Opener:
 
     async def _committed(
         self, agent: Agent, tp: TopicPartition
-    ) -> tuple[CommittedOffset | None, int, ShedOrder | None]:
-        """The group's offset, the offset below which poison passes (B4), and the shed order
-        (X3)."""
+    ) -> tuple[CommittedOffset | None, int, ShedOrder | None, CloseOrder | None]:
+        """The group's offset, the offset below which poison passes (B4), the shed order (X3), and the
+        order to close held windows."""
         async with opened(self.broker.admin()) as admin:
             committed = (await admin.committed(agent.group, [tp])).get(tp)
             orders = await read_orders(admin, agent.group, [tp])
-            return committed, await pass_mark(admin, agent.group, tp), orders.get(tp)
+            closes = {}
+            if isinstance(agent, StreamAgent | WindowAgent):
+                closes = await read_close_orders(admin, agent.group, [tp])
+            passes = await pass_mark(admin, agent.group, tp)
+            return committed, passes, orders.get(tp), closes.get(tp)
 
     async def _state(
         self,

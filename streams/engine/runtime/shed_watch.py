@@ -1,4 +1,5 @@
-"""Looks for shed orders while partitions run (X3): one request per group every `LOOK_S`."""
+"""Looks for orders of operators while partitions run, one request of each kind per group every `LOOK_S`: to
+shed records (X3), and to drop held windows (docs/protocols/held_closes.md, H5)."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from streams.core.clock import Clock
 from streams.core.errors import DiaError
 from streams.core.types import Admin, Broker
 from streams.engine.runtime.group import GroupMember
+from streams.engine.runtime.offsets.close_order import read_close_orders
 from streams.engine.runtime.offsets.shed_order import read_orders
 
 LOOK_S = 5.0
@@ -45,6 +47,19 @@ class ShedWatch:
             for tp, order in orders.items():
                 if (held := group.partitions.get(tp)) is not None:
                     held.shed(order)
+            await self._drop_windows(self._admin, group)
+
+    async def _drop_windows(self, admin: Admin, group: GroupMember) -> None:
+        asked = [
+            tp for tp, held in group.partitions.items() if held.partition and held.partition.held
+        ]
+        if not asked:
+            return
+        orders = await read_close_orders(admin, group.group, asked)
+        for tp, order in orders.items():
+            held = group.partitions.get(tp)
+            if held is not None and held.partition is not None:
+                held.partition.take_close_order(order)
 
     async def _forget(self) -> None:
         admin, self._admin = self._admin, None

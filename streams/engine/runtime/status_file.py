@@ -11,6 +11,7 @@ import msgspec
 import structlog
 
 from streams.core.process.atomic_file import write_atomically
+from streams.engine.runtime.partition.partition import Partition
 from streams.engine.runtime.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -64,6 +65,7 @@ class StatusFile:
                     "next_offset": held.next_offset,
                     "clock_ahead_s": held.clock_ahead_s,
                     "quarantined": held.partition.poison.quarantined() if held.partition else 0,
+                    "held_windows": _held_windows(held.partition),
                     "stopped_by": held.stopped_by.code if held.stopped_by else None,
                 }
                 for group in worker.groups
@@ -84,3 +86,10 @@ class StatusFile:
 
     def remove(self) -> None:
         self._path.unlink(missing_ok=True)
+
+
+def _held_windows(partition: Partition | None) -> list[dict[str, object]]:
+    """By owner and table, those with the most windows first."""
+    if partition is None or not partition.held:
+        return []
+    return [owner._asdict() for owner in partition.held.owners()]

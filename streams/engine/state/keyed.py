@@ -106,6 +106,8 @@ class KeyedTable:
         self._declaration = declaration or {"kind": "keyed"}
         self._declared = False
         self._kept: dict[Key, Any] = {}
+        self._aside: dict[Key, Any] = {}
+        """entries that only the state and its bytes have: no event reads or writes them"""
         self._dirty: dict[Key, object] = {}
         """its keys are those that changed since the last `delta`; its values mean nothing"""
         self._rewritten: dict[Key, None] = {}
@@ -225,7 +227,7 @@ class KeyedTable:
         return self._form.written(self._kept[key])
 
     def owner(self, key: Key) -> Owner:
-        """Of the kept value of ``key``."""
+        """Of the kept value of ``key``, also while it is set aside."""
         return self._owners.owner(key)
 
     # --- writing -----------------------------------------------------------------------------
@@ -414,6 +416,8 @@ class KeyedTable:
         changed = {**self._dirty, **self._rewritten} if self._rewritten else self._dirty
         for key in changed:
             held = self._kept.get(key, _ABSENT)
+            if held is _ABSENT:
+                held = self._aside.get(key, _ABSENT)
             if held is not _ABSENT:
                 mark = owner_mark(self._owners.owner(key))
                 entries.append((key_bytes(key), mark + self._form.written(held)))

@@ -172,6 +172,17 @@ class WindowedTable(KeyedTable):
         start_ms = self._starts[0]
         return next(iter(self._by_start[start_ms])), start_ms
 
+    def set_aside(self, entry: tuple[Key, int]) -> None:
+        """Hide a due entry from events and from `oldest`; its state and its owner's bytes stay."""
+        self._aside[entry] = self._kept.pop(entry)
+        self._index(entry)
+
+    def bring_back(self, entry: tuple[Key, int]) -> None:
+        """The inverse; nothing for an entry that is not set aside."""
+        if entry in self._aside:
+            self._kept[entry] = self._aside.pop(entry)
+            self._index(entry)
+
     def names(self, start_ms: int) -> list[Key]:
         found = self._by_start.get(start_ms, {})
         staged = [key for key, start in self._staged if start == start_ms]

@@ -20,6 +20,7 @@ from streams.core.topics.topic import Topic
 from streams.core.topics.topology import Topology
 from streams.core.types import TopicPartition
 from streams.engine.runtime.assignment import transactional_id
+from streams.engine.runtime.offsets.close_order import close_group
 from streams.engine.runtime.offsets.shed_order import orders_group
 from streams.engine.runtime.poison.poison_register import register_group
 from streams.engine.runtime.poison.quarantine_register import quarantine_group
@@ -71,6 +72,8 @@ def _operator(topology: Topology) -> Iterator[Right]:
     # Of orders and of their returns: `dia-shed-ORDER-TOPIC-PARTITION`.
     yield Right("transactionalId", "dia-shed-", _PRODUCER, prefix=True)
     yield Right("group", "dia-shed-", _MEMBER, prefix=True)
+    for group in _groups(topology):
+        yield Right("transactionalId", close_group(group), _PRODUCER)
     yield Right("cluster", "", ("IdempotentWrite", "Describe"))
 
 
@@ -151,7 +154,7 @@ def _groups(topology: Topology) -> list[str]:
 
 def _decisions(topology: Topology) -> list[str]:
     """The groups whose committed offsets are decisions about partitions."""
-    kinds = (orders_group, register_group, quarantine_group)
+    kinds = (orders_group, register_group, quarantine_group, close_group)
     return [kind(group) for group in _groups(topology) for kind in kinds]
 
 

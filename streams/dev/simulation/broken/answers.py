@@ -103,7 +103,7 @@ async def _restored_before_the_fence(
     producer = self.broker.transactional_producer(transactional_id(agent.group, tp))
     reader = await self.broker.reader()
     try:
-        committed, passes, shed = await self._committed(agent, tp)
+        committed, passes, shed, _ = await self._committed(agent, tp)
         state, read = await self._state(agent, tp, reader, committed)
         try:
             await producer.start()

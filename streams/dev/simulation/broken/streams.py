@@ -125,21 +125,62 @@ def _nothing_loaded(self: KeyedTable, items: Iterable[tuple[bytes, bytes]]) -> N
     del self, items
 
 
-async def _closed_in_two_steps(self: WindowClosing, stream: Stream) -> None:
+async def _closed_in_two_steps(
+    self: WindowClosing, stream: Stream, window: Any, on_close: Any
+) -> None:
     """The entry is removed first; its callback's records follow in another step."""
-    table, on_close = min(self._windowed, key=lambda one: one[0].due_in_ms())
-    key, start_ms = table.oldest()
-    self.in_progress = True
+    table, (key, start_ms) = self._windowed[window.table][0], window.entry
+    value = table[window.entry]
+    del table[window.entry]
+    _join(self._partition)
+    named = key, (start_ms / 1000, start_ms / 1000 + table.windows.size_ms / 1000)
     try:
-        value = table[key, start_ms]
-        del table[key, start_ms]
-        _join(self._partition)
-        if on_close is not None:
-            end_ms = start_ms + table.windows.size_ms
-            await on_close((key, (start_ms / 1000, end_ms / 1000)), value)
-        _join(self._partition)
-    finally:
-        self.in_progress = False
+        await self._call(window, on_close, named, value)
+    except Exception:
+        self._staged.drop()
+        table._kept[window.entry] = value
+        table._dirty[window.entry] = None
+        raise
+    self._partition.check_current(stream)
+    _join(self._partition)
+    self.held.closed(self.owner, window)
+
+
+_close = WindowClosing._close
+
+
+async def _sent_by_a_failed_close(
+    self: WindowClosing, stream: Stream, window: Any, on_close: Any
+) -> None:
+    """What a callback sent before it failed joins the commit."""
+    try:
+        await _close(self, stream, window, on_close)
+    except Exception:
+        self._partition._records += self._staged.sent
+        self._staged.sent.clear()
+        raise
+
+
+@contextmanager
+def _held_outside_the_state() -> Iterator[None]:
+    """A held window is only in memory: the next commit deletes its entry."""
+    memory: dict[tuple[int, tuple[Any, int]], Any] = {}
+
+    def set_aside(self: WindowedTable, entry: tuple[Any, int]) -> None:
+        memory[id(self), entry] = self._kept.pop(entry)
+        self._index(entry)
+        self._dirty[entry] = None
+
+    def bring_back(self: WindowedTable, entry: tuple[Any, int]) -> None:
+        self._kept[entry] = memory.pop((id(self), entry))
+        self._index(entry)
+        self._dirty[entry] = None
+
+    with (
+        patch.object(WindowedTable, "set_aside", set_aside),
+        patch.object(WindowedTable, "bring_back", bring_back),
+    ):
+        yield
 
 
 def _opened_again(self: WindowedTable, key: tuple[Any, int]) -> None:
@@ -158,7 +199,9 @@ VARIANTS: Mapping[str, Variant] = {
     "bad_records_refused_before_their_turn": _read_again_in_silence,
     "former_life_goes_on": _former_life_goes_on,
     "keyed_table_not_restored": replaced(KeyedTable, load=_nothing_loaded),
-    "window_closed_in_two_steps": replaced(WindowClosing, close_next=_closed_in_two_steps),
+    "window_closed_in_two_steps": replaced(WindowClosing, _close=_closed_in_two_steps),
+    "sent_by_a_failed_close": replaced(WindowClosing, _close=_sent_by_a_failed_close),
+    "held_window_outside_the_state": _held_outside_the_state,
     "closed_window_opened_again": replaced(WindowedTable, _check_new=_opened_again),
     "end_of_a_new_leader_believed": END_OF_A_NEW_LEADER,
 }

@@ -28,6 +28,9 @@ _WAITS_S = (0.0, 0.05, 0.3, 1.0)
 _KINDS = (*["plain"] * 10, *["slow"] * 4, "raise", "retry", "retry", "hang", "deaf")
 _BAD_VALUES = (b"{", b"", b"\xff", b'{"tenant_id": "t0"}')
 AGENT_TIMEOUT_S = 3.0
+CLOSE_TIMEOUT_S = 1.5
+_FAILING_CLOSES = 0.15
+"""share of calls of `on_window_close`"""
 _FOREVER_S = 1e6
 
 
@@ -98,10 +101,11 @@ class _Body:
         stream = current.get()
         await asyncio.sleep(self._rng.choice(_WAITS_S))
         value = json.dumps([tenant, int(start_s), count]).encode()
-
         stream.emit(
             OutboundRecord(TopicPartition(CLOSED, stream.partition), tenant.encode(), value)
         )
+        if (drawn := self._rng.random()) < _FAILING_CLOSES:
+            await self._act("raise" if drawn < _FAILING_CLOSES / 2 else "deaf")
 
     async def _act(self, kind: str) -> None:
         if kind == "slow":
@@ -134,7 +138,11 @@ STREAM = Story(
     source=MODEL_METRICS,
     group=DIA_GROUP,
     settings=replace(
-        SETTINGS, agent_timeout_s=AGENT_TIMEOUT_S, late_max_s=86_400, future_max_s=86_400
+        SETTINGS,
+        agent_timeout_s=AGENT_TIMEOUT_S,
+        window_close_timeout_s=CLOSE_TIMEOUT_S,
+        late_max_s=86_400,
+        future_max_s=86_400,
     ),
     agents=_agents,
     producers=Events,

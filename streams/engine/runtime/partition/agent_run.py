@@ -5,7 +5,7 @@ docs/protocols/stream_agents.md, and
 - an error that stops a partition or a worker: it stops
 - a Faust feature that dia lacks: the partition stops
 - an error on a `take` list: each event of the list is given alone
-- an error before the first event, or in a close callback: the partition stops, unless it is transient
+- an error before the first event: the partition stops, unless it is transient
 
 A body that returns is called again.
 """
@@ -156,7 +156,7 @@ class AgentRun:
             if self._interrupted:
                 await self._end(body)
                 return False
-            now_s, offset = self._clock.monotonic(), self._partition.busy_with
+            now_s, offset = self._clock.monotonic(), self._partition.in_progress
             if offset is None or offset != seen:
                 seen, since_s = offset, now_s
             elif now_s - since_s >= self._timeout_s:

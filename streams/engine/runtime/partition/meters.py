@@ -84,6 +84,8 @@ class PartitionMeters:
             self._of(intake.event_time_lag_seconds).set(age_s)
         if partition.windows is not None:
             self._of(metrics.live_windows).set(len(partition.windows))
+        if partition.held is not None:
+            self._of(self._metrics.commit.held_windows).set(len(partition.held))
         self._of(intake.quarantined_tenants).set(partition.poison.quarantined())
         self._of(metrics.changelog_live_bytes).set(state.live.live_bytes)
         self._of(metrics.changelog_log_bytes).set(state.live.log_bytes)

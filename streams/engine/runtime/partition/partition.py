@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from streams.core.clock import Clock
 from streams.core.errors import DiaError, PoisonStorm
@@ -29,8 +29,10 @@ from streams.engine.runtime.effects.dead_letters import DeadLetter, Failure, Ori
 from streams.engine.runtime.effects.owed import Owed
 from streams.engine.runtime.effects.refused_facts import RefusedFacts
 from streams.engine.runtime.effects.refused_row import RefusedFact, refused_fact, refused_window
+from streams.engine.runtime.offsets.close_order import CloseOrder
 from streams.engine.runtime.offsets.shed_order import ShedOrder
 from streams.engine.runtime.partition.backlog import Backlog
+from streams.engine.runtime.partition.held_closes import HeldCloses
 from streams.engine.runtime.partition.key_placement import KeyPlacement, without_misplaced
 from streams.engine.runtime.partition.progress import Progress
 from streams.engine.runtime.poison.poison_watch import PoisonWatch
@@ -90,6 +92,8 @@ class Partition:
     """the group's committed offset differs from the last link's: the next commit sets it"""
     late_dropped: int = 0
     """records dropped because their window was closed"""
+    held: HeldCloses[Any] | None = None
+    """windows whose `on_window_close` failed"""
     placement: KeyPlacement = field(init=False)
     fingerprints: Fingerprints = field(init=False)
     poison: PoisonWatch = field(init=False)
@@ -333,6 +337,9 @@ class Partition:
             self._refused.add(key, seq, refused)
         else:
             self.outbox.acknowledged(key, seq)
+
+    def take_close_order(self, order: CloseOrder) -> None:
+        """H5."""
 
     @property
     def settled(self) -> bool:

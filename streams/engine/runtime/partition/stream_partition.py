@@ -34,6 +34,7 @@ from streams.engine.agents.stream_agent import StreamAgent
 from streams.engine.decode.codecs import BadPosition
 from streams.engine.runtime.effects.dead_letters import Origin
 from streams.engine.runtime.effects.refused_close import RefusedClose, refused_close
+from streams.engine.runtime.offsets.close_order import CloseOrder
 from streams.engine.runtime.offsets.shed_order import ShedOrder
 from streams.engine.runtime.partition.agent_run import AgentRun
 from streams.engine.runtime.partition.fetched_events import FetchedEvents, fetched_row, next_rows
@@ -91,6 +92,7 @@ class StreamPartition(Partition):
             table.writer = self
         self._staged = Staged()
         self._closing = WindowClosing(self, self._staged, agent.owned, self._keyed)
+        self.held = self._closing.held
         self._run = AgentRun(self, agent, clock, state.context.settings.agent_timeout_s)
 
     # --- E1 ----------------------------------------------------------------------------------
@@ -220,10 +222,12 @@ class StreamPartition(Partition):
         """Offset of the first event that the agent holds."""
         return self._chunks[0].batch.offsets[self.at] if self.given else None
 
-    @property
-    def busy_with(self) -> int | None:
-        """The offset in progress, a negative number for each closing window entry, or None."""
-        return -self._closing.entries if self._closing.in_progress else self.in_progress
+    def take_close_order(self, order: CloseOrder) -> None:
+        self._closing.take_order(order)
+
+    def closing_stream(self) -> Stream:
+        """For one `on_window_close` that waits."""
+        return Stream(self, self._keyed, self._regrouping)
 
     # --- E3 ----------------------------------------------------------------------------------
 

@@ -369,44 +369,6 @@ async def test_an_event_of_a_list_is_named_where_its_windows_are_written(desk, b
     assert "counts.at(event)" in str(desk.partition.failure)
 
 
-async def test_a_callback_that_raises_stops_the_partition_with_the_window_open(desk, base):
-    """No event is at fault; the writes of the callback are dropped."""
-
-    def on_close(key, value):
-        current.get().emit(OutboundRecord(OUT, None, b"half"))
-        raise ValueError("a bug")
-
-    counts = _windowed_table(10, expires=0, on_close=on_close)
-
-    async def body(stream):
-        async for event in stream:
-            counts[event.tenant_id] += 1
-
-    await desk.open(body, counts)
-    await _events(desk, 1, 25, 26)
-    assert desk.partition.failure.code == "agent_failed"
-    assert "on_window_close" in str(desk.partition.failure)
-    assert not desk.partition.has_changes()
-
-
-async def test_a_callback_that_hangs_is_bounded(desk, base):
-    """A callback must not hold its partition without end."""
-
-    async def on_close(key, value):
-        await asyncio.Event().wait()
-
-    counts = _windowed_table(10, expires=0, on_close=on_close)
-
-    async def body(stream):
-        async for event in stream:
-            counts[event.tenant_id] += 1
-
-    await desk.open(body, counts, agent_timeout_s=8.0)
-    await _events(desk, 1, 25, 26)
-    await desk.rig.clock.advance(20)
-    assert desk.partition.failure.code == "agent_failed"
-
-
 async def test_an_abandoned_callback_completes_no_later_event(desk, base):
     """It ends in the middle of another event, whose staged writes are not complete."""
     release, go_on = asyncio.Event(), asyncio.Event()

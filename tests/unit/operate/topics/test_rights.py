@@ -13,6 +13,7 @@ from streams.connect.broker.memory.broker import MemoryBroker
 from streams.connect.broker.memory.cluster import Cluster
 from streams.core.types import TopicPartition
 from streams.engine.runtime.assignment import transactional_id
+from streams.engine.runtime.offsets.close_order import close_group
 from streams.engine.runtime.offsets.shed_order import orders_group
 from streams.engine.runtime.poison.poison_register import register_group
 from streams.engine.runtime.poison.quarantine_register import quarantine_group
@@ -58,7 +59,9 @@ def group_uses(app):
     decided = {owner.decided_group(topic) for topic in topology.topics}
     own = {topology.leader_group, agents_group(topology), *decided}
     read = {group for group, _ in topology.sources()}
-    kept = {kind(group) for group in read for kind in (register_group, quarantine_group)}
+    kept = {
+        kind(group) for group in read for kind in (register_group, quarantine_group, close_group)
+    }
     orders = {orders_group(group) for group in read}
     for role in PEOPLE:
         for name in read | own | kept | orders:
@@ -77,6 +80,7 @@ def producer_uses(app):
     for group, topic in topology.sources():
         for role in (OPERATOR, CONSOLE):
             yield Use(role, "transactionalId", orders_group(group), "Write")
+        yield Use(OPERATOR, "transactionalId", close_group(group), "Write")
         for partition in range(topic.partitions + 9):
             tp = TopicPartition(topic.name, partition)
             register = transactional_id(register_group(group), tp)
