@@ -32,6 +32,13 @@ _DAY_S = 86_400
 _ROLL_UP_SLACK_S = 60
 
 
+def over_s(settings: Settings, clock: Clock) -> int:
+    """Windows before this moment are closed and rolled up, unless the pipeline lags."""
+    open_s = settings.window_s + settings.grace_s + settings.idle_close_s + settings.late_hold_s
+    lag_s = open_s + settings.rollup_interval_s + _ROLL_UP_SLACK_S
+    return int(clock.now_ms() / 1000 - lag_s)
+
+
 @dataclass(eq=False)
 class SnapshotReader:
     _settings: Settings
@@ -55,7 +62,7 @@ class SnapshotReader:
             for key, n in refused.events().items():
                 rows[key] = rows.get(key, 0) + n
             expired = await self._shards.expired_events(kept_s)
-            stale = await self._shards.stale(kept_s, self._over_s())
+            stale = await self._shards.stale(kept_s, over_s(self._settings, self._clock))
         return replace(books, rows=rows, expired_events=expired, stale=tuple(stale))
 
     async def facts(self, agent: Agent) -> AuditSnapshot:
@@ -80,13 +87,6 @@ class SnapshotReader:
             expired_events=0,
             stale=(),
         )
-
-    def _over_s(self) -> int:
-        """Windows before this moment are closed and rolled up, unless the pipeline lags."""
-        settings = self._settings
-        open_s = settings.window_s + settings.grace_s + settings.idle_close_s + settings.late_hold_s
-        lag_s = open_s + settings.rollup_interval_s + _ROLL_UP_SLACK_S
-        return int(self._clock.now_ms() / 1000 - lag_s)
 
     async def _partition(
         self, agent: Agent, number: int, ledger: Sequence[LedgerRow], shed: Sequence[ShedRange]

@@ -21,11 +21,13 @@ _MINUTE_S = 60
 
 @dataclass(frozen=True, slots=True)
 class ReadPlan:
-    """``from_s``: the first window that the log decides. ``notes``: what is left as it is."""
+    """``from_s``: the first window that the log decides. ``notes``: what is left as it is.
+    ``whole``: every epoch of the partition is folded again."""
 
     logs: tuple[EpochLog, ...]
     from_s: int
     notes: tuple[str, ...]
+    whole: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ async def read_plan(
     tp = standing.tp
     snapshot = next(one for one in books.partitions if one.partition == tp.partition)
     epochs, notes = _epochs(tp, snapshot, standing)
+    whole = not notes
     begin, stop = await reader.beginning_offset(tp), standing.link.next_offset
     before_ms = _before_ms(settings)
     # Every record below it was appended before: too early to be in a window of the range, or to be
@@ -80,7 +83,7 @@ async def read_plan(
         for epoch in epochs
         if first < epoch.stop
     )
-    return ReadPlan(logs, from_s, tuple(notes))
+    return ReadPlan(logs, from_s, tuple(notes), whole)
 
 
 def _before_ms(settings: Settings) -> int:

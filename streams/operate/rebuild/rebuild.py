@@ -36,11 +36,12 @@ from streams.engine.agents.job_agent import Agent
 from streams.engine.state.disk_files import DiskFiles
 from streams.engine.windows.names import SeriesNames
 from streams.operate.audit.snapshot import AuditSnapshot
+from streams.operate.audit.snapshot_reader import over_s
 from streams.operate.rebuild.plan import ReadPlan, read_plan, stop_s
 from streams.operate.rebuild.refold import Placing, RangeWindows, WindowRange, refold
 from streams.operate.rebuild.replacement import Replacement, known_rows, replacement
 from streams.operate.rebuild.standing import PartitionStanding, standing_of
-from streams.operate.rebuild.stored_rows import StaleBucket, StoredRows, WindowStore
+from streams.operate.rebuild.stored_rows import ExcessBucket, StaleBucket, StoredRows, WindowStore
 from streams.operate.replay.run.pace import ReplayPace
 
 _GENERATION_END = 1 << 16
@@ -88,7 +89,8 @@ class RebuildReport:
     refused: list[str] = field(default_factory=list)
     """rows that a shard refuses, by reason"""
     stale: list[StaleBucket] = field(default_factory=list)
-    """hours and days that differ from their minutes: in a dry run before it, else after it"""
+    """hours and days that differ from their minutes: in a dry run before it; else after it, without
+    those that owners still recompute"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +142,7 @@ class _Rebuild:
     _written: set[int] = field(default_factory=set)
     """starts of the hours of written rows"""
     _stale: list[StaleBucket] = field(default_factory=list)
+    _asked: dict[tuple[Bucket, int, int], list[ExcessBucket]] = field(default_factory=dict)
 
     async def run(self) -> None:
         options, means = self.options, self.means
@@ -148,6 +151,7 @@ class _Rebuild:
         await self._refuse_own_rows()
         standings = await self._standings()
         books = await means.facts(self.agent)
+        self._refuse_lost_chains(standings, books)
         self._stale = await self._stale_buckets()
         for standing in standings:
             await self._partition(standing, books, generation)
@@ -155,7 +159,8 @@ class _Rebuild:
             self.report.stale = self._stale
             return
         await self._roll_up()
-        self.report.stale = await self._stale_buckets()
+        over = over_s(means.settings, means.clock)
+        self.report.stale = [one for one in await self._stale_buckets() if not one.is_owed(over)]
 
     async def _generation(self) -> int:
         """Above that of every row of the range, so that a rebuilt row wins."""
@@ -189,6 +194,43 @@ class _Rebuild:
                 found.append(standing)
         return found
 
+    def _refuse_lost_chains(
+        self, standings: Sequence[PartitionStanding], books: AuditSnapshot
+    ) -> None:
+        found = {standing.tp.partition for standing in standings}
+        for one in books.partitions:
+            if one.ledger and one.partition not in found:
+                raise RebuildRefused(
+                    f"partition {one.partition} of {books.topic} has no commit in its changelog, and "
+                    f"the ledger counts its records up to offset {one.ledger[-1].next_offset}: which "
+                    "windows are live is unknown. Nothing was changed. Reset the partition first: "
+                    "`dia tables reset`."
+                )
+
+    async def _refuse_cut_buckets(self, plan: ReadPlan) -> None:
+        """An hour or day of which only a part is rebuilt is recomputed from what is there: it would
+        lose what it counts beyond that."""
+        options = self.options
+        buckets: tuple[Bucket, ...] = ("h1", "d1")
+        for table in buckets:
+            width_s = WIDTH_S[table]
+            cut = {at // width_s * width_s for at in (plan.from_s, options.to_s) if at % width_s}
+            ranges = [(start_s, start_s + width_s) for start_s in sorted(cut)]
+            if not plan.whole:
+                ranges = [(plan.from_s, options.to_s)]
+            for first_s, end_s in ranges:
+                found = await self._excess(table, first_s, end_s)
+                if found:
+                    raise _cut(plan, found[0], len(found))
+
+    async def _excess(self, table: Bucket, from_s: int, to_s: int) -> list[ExcessBucket]:
+        """Of each range, the shards are asked once a run, before a row of it is written."""
+        key = table, from_s, to_s
+        if key not in self._asked:
+            store, tenant = self.means.store, self.options.tenant
+            self._asked[key] = await store.excess(table, from_s, to_s, tenant)
+        return self._asked[key]
+
     async def _stale_buckets(self) -> list[StaleBucket]:
         options, store = self.options, self.means.store
         buckets: tuple[Bucket, ...] = ("h1", "d1")
@@ -210,6 +252,7 @@ class _Rebuild:
         self.report.notes += plan.notes
         if plan.from_s >= options.to_s:
             return
+        await self._refuse_cut_buckets(plan)
         bounds = plan.from_s, options.to_s
         for rows in standing.live:
             report.live += int(((rows.w >= bounds[0]) & (rows.w < bounds[1])).sum())
@@ -268,6 +311,19 @@ class _Rebuild:
                 self.means.check()
                 for shard in range(self.means.shards.count):
                     await self.means.shards.roll_up(shard, table, start_s)
+
+
+def _cut(plan: ReadPlan, one: ExcessBucket, more: int) -> RebuildRefused:
+    tp = plan.logs[0].tp if plan.logs else "a partition"
+    end_s = one.start_s + WIDTH_S[one.table]
+    what, parts = {"h1": ("hour", "minutes"), "d1": ("day", "hours")}[one.table]
+    return RebuildRefused(
+        f"{tp}: the {what} {iso_s(one.start_s)} of {one.tenant} {one.model} {one.metric} counts {one.n}, "
+        f"its {parts} {one.parts_n}, and the log decides a part of it only, from "
+        f"{iso_s(plan.from_s)} on ({more} such {what}s). Recomputed, it would lose the rest. Rows of "
+        f"this partition were not changed. Rebuild the whole {what}, --from {iso_s(one.start_s)} --to "
+        f"{iso_s(end_s)} or later; where the log does not reach back so far, begin behind it."
+    )
 
 
 class _Progress:

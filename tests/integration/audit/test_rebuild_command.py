@@ -14,10 +14,13 @@ def _count(pipeline: Any, table: str) -> int:
     return sum(n for (n,) in pipeline.ask(f"SELECT sum(n) FROM {table}_local FINAL"))
 
 
-def _rebuilt(dia: Any, *options: str) -> tuple[int, dict[str, int], list[str], str]:
+def _rebuilt(
+    dia: Any, *options: str, first_s: int | None = None
+) -> tuple[int, dict[str, int], list[str], str]:
     """Exit code, totals over the partitions, hours and days that differ, messages."""
-    now_s = int(time.time())
-    bounds = ("--from", str(now_s - DAY_S), "--to", str(now_s + 3600))
+    today_s = int(time.time()) // DAY_S * DAY_S
+    first_s = today_s - DAY_S if first_s is None else first_s
+    bounds = ("--from", str(first_s), "--to", str(today_s + 2 * DAY_S))
     code, out, err = dia("rebuild", *bounds, "--json", *options)
     if not out.strip():
         return code, {}, [], err
@@ -52,6 +55,26 @@ def test_lost_and_wrong_rows_are_those_of_the_log_again(tampered: Any, dia: Any)
     code, again, _, _ = _rebuilt(dia, "--yes")
     written = [again[name] for name in ("changed", "lost", "emptied", "touched")]
     assert (code, written) == (0, [0, 0, 0, 0])
+
+
+def test_a_range_that_cuts_an_hour_takes_nothing_from_it(tampered: Any, dia: Any) -> None:
+    """Minutes are lost, and their hours still count them: only a whole hour is computed again."""
+    whole = {table: _count(tampered, table) for table in ("m1", "h1", "d1")}
+    lost, _ = tampered.shards
+    [(hour_s,)] = lost.query("SELECT toUnixTimestamp(max(w)) FROM h1_local FINAL")[1]
+    lost.command("TRUNCATE TABLE m1_local")
+    code, _, _, err = _rebuilt(dia, "--yes", first_s=int(hour_s) + 3540)
+    assert (code, "Rebuild the whole hour" in err) == (5, True), err
+    assert _count(tampered, "h1") == whole["h1"]
+    lost.command(
+        "INSERT INTO h1_local SELECT * REPLACE (arrayMap(code -> code + 1, sk_k) AS sk_k) "
+        "FROM h1_local FINAL ORDER BY w LIMIT 1"
+    )
+    code, _, stale, err = _rebuilt(dia, "--dry-run")
+    assert (code, len(stale) > 1) == (0, True), err
+    code, _, stale, err = _rebuilt(dia, "--yes")
+    assert (code, stale) == (0, []), err
+    assert {table: _count(tampered, table) for table in whole} == whole
 
 
 def test_a_rebuild_is_not_begun_without_consent_or_a_range(

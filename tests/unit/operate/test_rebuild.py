@@ -18,6 +18,7 @@ from streams.dev.simulation.loop import VirtualLoop, run
 from streams.dev.simulation.operators.rebuilds import rebuilt
 from streams.dev.simulation.world import World
 from streams.operate.rebuild.rebuild import RebuildOptions
+from streams.operate.rebuild.stored_rows import StaleBucket
 
 TP = TopicPartition(MODEL_METRICS.name, 0)
 HOUR_S = 3600
@@ -234,3 +235,92 @@ def test_a_range_whose_minutes_may_have_expired_is_refused(pipeline):
             await it.rebuild(from_s=it.now_s, to_s=it.now_s)
 
     pipeline.play(story)
+
+
+def test_a_rebuild_that_dies_before_its_hours_is_finished_by_the_next(pipeline):
+    """Its minutes are right by then, and counts and sums of the hour were never wrong."""
+
+    async def story(it):
+        await it.send(9, it.now_s)
+        await it.close()
+        whole = {name: it.world.shards.rows(name) for name in ("h1", "d1")}
+        for rows in it.tables("m1"):
+            for row in rows.values():
+                row |= {"sk_k": [code + 7 for code in row["sk_k"]], "lv": -1.0}
+        for bucket, (start_s,) in ((b, {row["w"] for row in whole[b]}) for b in ("h1", "d1")):
+            for shard in (0, 1):
+                await it.world.shards.roll_up(shard, bucket, start_s)
+        before = {name: [dict(rows) for rows in it.tables(name)] for name in whole}
+        found, _ = await it.rebuild()
+        assert found.changed == 3
+        for name, tables in before.items():
+            for rows, was in zip(it.tables(name), tables, strict=True):
+                rows.clear()
+                rows.update(was)
+        found, report = await it.rebuild()
+        assert (found.changed, report.stale) == (0, [])
+        for name, rows in whole.items():
+            shown = {(row["model"], row["lv"], *row["sk_k"]) for row in it.world.shards.rows(name)}
+            assert shown == {(row["model"], row["lv"], *row["sk_k"]) for row in rows}
+
+    pipeline.play(story)
+
+
+@pytest.mark.parametrize("lost", [("m1",), ("m1", "h1")])
+def test_a_range_that_cuts_an_hour_does_not_take_from_it(pipeline, lost):
+    """Minutes before the range are missing, and the hour or the day still counts them."""
+
+    async def story(it):
+        await it.send(9, it.now_s)
+        await it.send(3, it.now_s + 120, "later ")
+        await it.close()
+        for name in lost:
+            for rows in it.tables(name):
+                rows.clear()
+        before = it.counts()
+        with pytest.raises(RebuildRefused, match=r"counts 4, its (minutes|hours) 0, .*--from"):
+            await it.rebuild(from_s=it.now_s + 60)
+        assert it.counts() == before
+        day_s = it.now_s // 86_400 * 86_400
+        _, report = await it.rebuild(from_s=day_s, to_s=day_s + 86_400)
+        assert (it.counts(), report.stale) == ({"m1": 12, "h1": 12, "d1": 12}, [])
+
+    pipeline.play(story)
+
+
+def test_windows_of_no_minute_in_the_first_hour_are_found(pipeline):
+    """Such a row stands at the start of its hour, which may lie before the range."""
+
+    async def story(it):
+        await it.send(3, it.now_s + 120)
+        await it.close()
+        for rows in it.tables("h1"):
+            for key, row in list(rows.items()):
+                own = {**row, "part": 0, "inc": 7}
+                rows[(*key[:4], 0, 7)] = own
+        with pytest.raises(RebuildRefused, match="too old for m1"):
+            await it.rebuild(from_s=it.now_s + 60)
+
+    pipeline.play(story)
+
+
+def test_a_partition_whose_changelog_is_gone_is_named(pipeline):
+    """It has rows and a ledger. Left out in silence, its rows would count as rebuilt."""
+
+    async def story(it):
+        await it.send(9, it.now_s)
+        await it.close()
+        changelog = MODEL_METRICS.changelog(AGGREGATE_METRICS.group)
+        it.world.broker.log(TopicPartition(changelog, 0)).trim(1 << 40)
+        with pytest.raises(RebuildRefused, match="reset"):
+            await it.rebuild()
+
+    pipeline.play(story)
+
+
+def test_an_hour_that_its_owner_still_recomputes_does_not_differ():
+    """Minutes arrive while a rebuild compares: that is no reason for a bad exit code."""
+    hour = StaleBucket("t", "m", "x", "h1", 7200, orphan=False, behind=True)
+    assert hour.is_owed(10_799)
+    assert not hour.is_owed(10_800)
+    assert not hour._replace(behind=False).is_owed(0)

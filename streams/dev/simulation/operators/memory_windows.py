@@ -7,14 +7,14 @@ from typing import Any, TypeAlias, cast
 
 from streams.connect.sinks.memory import MemoryShards
 from streams.connect.sinks.memory_replica import Row
-from streams.connect.sinks.rollup import DAY_S, WIDTH_S
+from streams.connect.sinks.rollup import DAY_S, SOURCE, WIDTH_S
 from streams.core.rows.built_in_tables import OFFSET_BITS, WINDOW_TABLES, Bucket
 from streams.core.types import Admin, LogReader
 from streams.dev.simulation.world import World
 from streams.operate.audit.shards import Shards
 from streams.operate.audit.snapshot import LedgerRow, ShedRange
 from streams.operate.audit.snapshot_reader import SnapshotReader
-from streams.operate.rebuild.stored_rows import StaleBucket, StoredRows
+from streams.operate.rebuild.stored_rows import ExcessBucket, StaleBucket, StoredRows
 
 _Place: TypeAlias = tuple[str, str, str, int]
 _LEDGER = ("epoch", "next_offset", "read", "applied", "duplicates", "dead", "gaps")
@@ -39,8 +39,13 @@ class MemoryWindows:
         )
 
     async def own_rows(self, from_s: int, to_s: int) -> int:
-        rows = self._shards.stored("h1")
-        return sum(1 for row in rows if row["inc"] and from_s <= row["w"] < to_s)
+        tables: tuple[Bucket, ...] = ("h1", "d1")
+        return sum(
+            1
+            for table in tables
+            for row in self._shards.stored(table)
+            if row["inc"] and from_s < row["w"] + WIDTH_S[table] and row["w"] < to_s
+        )
 
     async def rows(self, part: int, from_s: int, to_s: int, tenant: str) -> StoredRows:
         found = [
@@ -52,26 +57,51 @@ class MemoryWindows:
         return StoredRows.of([_columns(row) for _, row in found], [shard for shard, _ in found])
 
     async def stale(self, table: Bucket, from_s: int, to_s: int, tenant: str) -> list[StaleBucket]:
-        width_s = WIDTH_S[table]
-        low, high = from_s // width_s * width_s, -(-to_s // width_s) * width_s
         found: list[StaleBucket] = []
         for shard in range(self._shards.count):
-            minutes: dict[_Place, list[Row]] = defaultdict(list)
-            stored: dict[_Place, Row] = {}
-            for row in self._shards.stored("m1", shard):
-                if low <= row["w"] < high and tenant in {"", row["tenant"]}:
-                    minutes[(*_series(row), row["w"] // width_s * width_s)].append(row)
-            for row in self._shards.stored(table, shard):
-                if not row["inc"] and low <= row["w"] < high and tenant in {"", row["tenant"]}:
-                    stored[(*_series(row), row["w"])] = row
+            minutes, stored = self._buckets(shard, "m1", table, from_s, to_s, tenant)
+            for place in sorted(minutes.keys() | stored.keys()):
+                its, row = minutes.get(place, []), stored.get(place)
+                if _differ(its, row):
+                    behind = _n(its) > (row["n"] if row is not None else 0)
+                    orphan = place not in minutes
+                    found.append(StaleBucket(*place[:3], table, place[3], orphan, behind))
+        return found
+
+    async def excess(
+        self, table: Bucket, from_s: int, to_s: int, tenant: str
+    ) -> list[ExcessBucket]:
+        found: list[ExcessBucket] = []
+        for shard in range(self._shards.count):
+            parts, stored = self._buckets(shard, SOURCE[table], table, from_s, to_s, tenant)
             found += [
-                StaleBucket(
-                    *(place[0], place[1], place[2]), table, place[3], orphan=place not in minutes
-                )
-                for place in sorted(minutes.keys() | stored.keys())
-                if _differ(minutes.get(place, []), stored.get(place))
+                ExcessBucket(*place[:3], table, place[3], row["n"], _n(parts.get(place, [])))
+                for place, row in sorted(stored.items())
+                if row["n"] > _n(parts.get(place, []))
             ]
         return found
+
+    def _buckets(
+        self, shard: int, source: str, table: Bucket, from_s: int, to_s: int, tenant: str
+    ) -> tuple[dict[_Place, list[Row]], dict[_Place, Row]]:
+        """The rows of ``source`` of each hour or day that the range touches, and its own row."""
+        width_s = WIDTH_S[table]
+        low, high = from_s // width_s * width_s, -(-to_s // width_s) * width_s
+        parts: dict[_Place, list[Row]] = defaultdict(list)
+        for row in self._shards.stored(source, shard):
+            chosen = low <= row["w"] < high and tenant in {"", row["tenant"]}
+            if chosen and (source == "m1" or not row["inc"]):
+                parts[(*_series(row), row["w"] // width_s * width_s)].append(row)
+        stored = {
+            (*_series(row), row["w"]): row
+            for row in self._shards.stored(table, shard)
+            if not row["inc"] and low <= row["w"] < high and tenant in {"", row["tenant"]}
+        }
+        return parts, stored
+
+
+def _n(rows: list[Row]) -> int:
+    return sum(row["n"] for row in rows)
 
 
 def _series(row: Row) -> tuple[str, str, str]:
@@ -79,25 +109,36 @@ def _series(row: Row) -> tuple[str, str, str]:
 
 
 def _differ(minutes: list[Row], stored: Row | None) -> bool:
-    n = sum(row["n"] for row in minutes)
+    n, generation = _n(minutes), max((row["ver"] >> OFFSET_BITS for row in minutes), default=0)
     if stored is None:
-        return bool(n)
+        return bool(n or generation)
+    if n != stored["n"] or generation > stored["ver"] >> OFFSET_BITS:
+        return True
     if not n:
-        return bool(stored["n"])
+        return False
     magnitude = sum(abs(row["s1"]) for row in minutes)
-    filled = [row for row in minutes if row["n"]]
-    bounds = min(row["lo"] for row in filled), max(row["hi"] for row in filled)
-    same = bool(n == stored["n"]) and bounds == (stored["lo"], stored["hi"])
-    return not same or bool(
-        abs(sum(row["s1"] for row in minutes) - stored["s1"]) > 1e-9 * magnitude
+    if abs(sum(row["s1"] for row in minutes) - stored["s1"]) > 1e-9 * magnitude:
+        return True
+    last = max(minutes, key=lambda row: (row["lt"], row["inc"]))
+    bounds = min(row["lo"] for row in minutes), max(row["hi"] for row in minutes)
+    weight, sketched = (
+        sum(one) for one in zip(*(_sketch(row)[1:] for row in minutes), strict=True)
     )
+    return (*bounds, last["lv"], last["lt"], weight, sketched) != (
+        *(stored[name] for name in ("lo", "hi", "lv", "lt")),
+        *_sketch(stored)[1:],
+    )
+
+
+def _sketch(row: Row) -> tuple[int, int, int]:
+    """Codes, the sum of codes times counts, and of counts."""
+    weight = sum(code * count for code, count in zip(row["sk_k"], row["sk_n"], strict=True))
+    return len(row["sk_k"]), weight, sum(row["sk_n"])
 
 
 def _columns(row: Row) -> tuple[Any, ...]:
     names = ("tenant", "model", "metric", "w", "inc", "ver", "n", "s1", "mean", "m2", "lo", "hi")
-    weight = sum(code * count for code, count in zip(row["sk_k"], row["sk_n"], strict=True))
-    sketch = len(row["sk_k"]), weight, sum(row["sk_n"])
-    return (*(row[name] for name in names), row["lv"], row["lt"], *sketch)
+    return (*(row[name] for name in names), row["lv"], row["lt"], *_sketch(row))
 
 
 class MemoryFacts:

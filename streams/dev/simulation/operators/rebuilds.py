@@ -84,8 +84,10 @@ class Rebuilds:
             raise Difference(f"a rebuild of the whole log leaves out {report.notes}")
 
     def _whole(self) -> dict[str, Any]:
-        now_s = self._world.clock.now_ms() // 1000
-        return {"from_s": self._world.start_ms // 1000 - _BEFORE_S, "to_s": now_s + _AHEAD_S}
+        """Whole days: a cut one is refused where rows before the cut are lost."""
+        first_s = self._world.start_ms // 1000 - _BEFORE_S
+        last_s = self._world.clock.now_ms() // 1000 + _AHEAD_S
+        return {"from_s": first_s // _DAY_S * _DAY_S, "to_s": -(-last_s // _DAY_S) * _DAY_S}
 
     async def _attempt(self) -> None:
         chosen = self._whole()
