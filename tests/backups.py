@@ -86,7 +86,7 @@ class Backups:
             maps=[ManifestMap(digest=digest, in_force=True, record=record)],
             tokens=[],
             declarations=Declarations(app="dia", topics="", tables=""),
-            tables=frozenset({"m1_local", "ledger_local"}),
+            tables={"m1_local": 30, "ledger_local": None},
         )
 
     def create(self, *, full: bool = False) -> BackupManifest:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import msgspec
 
 from streams.connect.sinks.backups.stored_table import NO_ROWS, Digests, RowDigest, StoredTable
 from streams.operate.backup.manifest import TableRecord
+
+_NEVER: Final = 99_999_999
+"""above every bucket"""
 
 
 class TableDifference(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,14 +52,35 @@ def differences(
         else:
             fits = here == low
         if not fits:
-            expected = _said(low) if low == high else f"{_said(low)} to {_said(high)}"
+            expected = _digest(low) if low == high else f"{_digest(low)} to {_digest(high)}"
             yield TableDifference(
                 shard=shard,
                 table=record.form.name,
                 bucket=_bucket(record.form, bucket),
                 expected=f"at least {expected}" if beside else expected,
-                found=_said(here),
+                found=_digest(here),
             )
+
+
+def unexpired(record: TableRecord, kept_days: int | None, now_ms: int) -> TableRecord:
+    """Without what may have expired since: old days, and all of a table without a day in its key
+    whose rows expire. ``kept_days`` None: for ever."""
+    if kept_days is None:
+        return record
+    oldest = datetime.fromtimestamp(now_ms / 1000, UTC) - timedelta(days=kept_days - 1)
+    first = int(oldest.strftime("%Y%m%d")) if record.form.by_day else _NEVER
+    return msgspec.structs.replace(
+        record,
+        settled={bucket: one for bucket, one in record.settled.items() if bucket >= first},
+        moving={bucket: two for bucket, two in record.moving.items() if bucket >= first},
+    )
+
+
+def said(found: Sequence[TableDifference]) -> str:
+    """The first ones, in one line."""
+    shown = [f"{one.table} {one.bucket}: {one.found} for {one.expected}" for one in found[:3]]
+    more = f", and {len(found) - 3} more" if len(found) > 3 else ""
+    return "; ".join(shown) + more
 
 
 def form_differences(shard: int, form: StoredTable, here: StoredTable) -> Iterator[TableDifference]:
@@ -94,5 +120,5 @@ def _bucket(form: StoredTable, bucket: int) -> str:
     return f"{day[:4]}-{day[4:6]}-{day[6:]}"
 
 
-def _said(one: RowDigest) -> str:
+def _digest(one: RowDigest) -> str:
     return f"{one.rows} rows, {one.events} events, versions {one.versions}, hash {one.hash}"

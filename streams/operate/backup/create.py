@@ -2,7 +2,8 @@
 
 U1  choose a name, and the whole backup that it builds on
 U2  every server has what its shard's other replicas acknowledged; read the ledger of every shard
-U3  of each shard: digests of its tables, ClickHouse's BACKUP, digests again
+U3  digests of the tables of every shard, which show no fewer rows than the newest backup; then of
+    each shard ClickHouse's BACKUP, and digests again
 U4  read each part's list of files where this process looks for it
 U5  publish the manifest: only here does the backup exist
 
@@ -13,17 +14,20 @@ deletes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
 
 from streams.connect.sinks.backups.server import BackupServer, LedgerOffset
-from streams.connect.sinks.backups.stored_table import StoredTable
+from streams.connect.sinks.backups.stored_table import Digests, StoredTable
 from streams.core.clock import Clock
 from streams.core.command_errors import BackupFailed
 from streams.core.errors import RefusedBySafety
 from streams.operate.backup import manifest as manifests
 from streams.operate.backup.catalog import KnownBackup, catalog, name_of
-from streams.operate.backup.comparison import recorded
+from streams.operate.backup.comparison import differences, recorded, said, unexpired
 from streams.operate.backup.destination import BackupDestination
 from streams.operate.backup.manifest import (
     BackupManifest,
@@ -34,18 +38,20 @@ from streams.operate.backup.manifest import (
 )
 from streams.operate.backup.retention import Retention
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackedUp:
-    """What is backed up beside the rows. ``tables``: the names of those that the app declares, and
-    of the windows, each with ``_local``."""
+    """What is backed up beside the rows. ``tables``: those that the app declares, and those of the
+    windows: each name with ``_local``, and for how many days rows are kept, None: for ever."""
 
     dia: str
     database: str
     maps: list[ManifestMap]
     tokens: list[RecordedToken]
     declarations: Declarations
-    tables: frozenset[str]
+    tables: Mapping[str, int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +67,23 @@ class BackupMaking:
 
     def make(self, what: BackedUp, retention: Retention, *, full: bool = False) -> BackupManifest:
         """Raises `BackupFailed`, `DependencyUnreachable`, and `ShardUnavailable`; without ``full``
-        also `RefusedBySafety`, where a shard that had rows in the newest backup has none."""
+        also `RefusedBySafety`, where a shard lacks rows that the newest backup has."""
         began_ms = self.clock.now_ms()
         known = catalog(self.destination)  # U1
         base = None if full else self._base(known, what, retention, began_ms)
         name = name_of(began_ms, full=base is None)
         if any(one.name == name for one in known):
             raise RefusedBySafety(f"a backup {name} exists. Run the command again.")
-        tables = [self._tables(server, what.tables) for server in self.servers]
-        if not full:
-            self._refuse_emptied(known, [backed for backed, _ in tables])
+        tables = [self._tables(server, what.tables.keys()) for server in self.servers]
         ledger = self._ledger(tables)  # U2
         dispositions = _added([server.dispositions() for server in self.servers])
-        parts = self._parts(name, base, [backed for backed, _ in tables])
+        forms = [backed for backed, _ in tables]
+        before = self._side_by_side(self._digests, forms)  # U3
+        newest = next((one.manifest for one in known if one.whole), None)
+        if newest is not None and not full:
+            self._refuse_shrunk(newest, before, what.tables, began_ms)
+        part = partial(self._part, name, base)
+        parts = self._side_by_side(part, forms, before)
         made = BackupManifest(
             name=name,
             base=base.name if base else "",
@@ -104,26 +114,37 @@ class BackupMaking:
             return None
         return base
 
-    def _refuse_emptied(
-        self, known: Sequence[KnownBackup], tables: Sequence[list[StoredTable]]
+    def _refuse_shrunk(
+        self,
+        newest: BackupManifest,
+        found: Sequence[Mapping[str, Digests]],
+        kept_days: Mapping[str, int | None],
+        now_ms: int,
     ) -> None:
-        """A server that lost its rows would make the newest backup one without them."""
-        newest = next((one.manifest for one in known if one.whole), None)
-        for part in newest.parts if newest is not None else ():
-            had = sum(table.rows for table in part.tables)
-            if not had or part.shard >= len(self.servers):
-                continue
+        """A server that lost rows would make the newest backup one without them."""
+        for part in newest.parts[: len(self.servers)]:
             server = self.servers[part.shard]
-            if not any(server.digests(form) for form in tables[part.shard]):
+            lost = [
+                difference
+                for table in part.tables
+                if table.form.name in kept_days
+                for difference in differences(
+                    part.shard,
+                    unexpired(table, kept_days[table.form.name], now_ms),
+                    found[part.shard].get(table.form.name, {}),
+                    beside=True,
+                )
+            ]
+            if lost:
                 raise RefusedBySafety(
-                    f"{server.url} has no rows, and had {had} in the newest backup. `dia backup restore "
-                    f"--shard {part.shard} --beside-rows` brings them back; if they are gone on purpose, "
-                    "`dia backup create --full`."
+                    f"{server.url} lacks rows of backup {newest.name}: {said(lost)}. `dia backup restore "
+                    f"{newest.name} --shard {part.shard} --beside-rows` brings them back; if they are "
+                    "gone on purpose, `dia backup create --full`."
                 )
 
     @staticmethod
     def _tables(
-        server: BackupServer, declared: frozenset[str]
+        server: BackupServer, declared: AbstractSet[str]
     ) -> tuple[list[StoredTable], list[str]]:
         """Those to back up, and the names of undeclared ones."""
         found = server.tables()
@@ -144,31 +165,33 @@ class BackupMaking:
         found = [one for server in self.servers for one in server.ledger()]
         return sorted(found, key=lambda one: (one.group, one.topic, one.partition, one.epoch))
 
-    def _parts(
-        self, name: str, base: BackupManifest | None, tables: Sequence[list[StoredTable]]
-    ) -> list[ShardPart]:
-        """The shards work side by side."""
+    def _side_by_side(self, work: Callable[..., T], *of_shards: Sequence[Any]) -> list[T]:
+        """``work`` with the number of each shard, and what ``of_shards`` have for it."""
+        shards = range(len(self.servers))
         with ThreadPoolExecutor(len(self.servers), thread_name_prefix="backup") as threads:
-            asked = [
-                threads.submit(self._part, name, base, shard, forms)
-                for shard, forms in enumerate(tables)
-            ]
-            return [one.result() for one in asked]
+            return list(threads.map(work, shards, *of_shards))
+
+    def _digests(self, shard: int, forms: Sequence[StoredTable]) -> dict[str, Digests]:
+        return {form.name: self.servers[shard].digests(form) for form in forms}
 
     def _part(
-        self, name: str, base: BackupManifest | None, shard: int, forms: list[StoredTable]
+        self,
+        name: str,
+        base: BackupManifest | None,
+        shard: int,
+        forms: Sequence[StoredTable],
+        before: Mapping[str, Digests],
     ) -> ShardPart:
         server = self.servers[shard]
         builds_on = base.name if base and any(p.shard == shard for p in base.parts) else ""
         began_ms = self.clock.now_ms()
-        before = {form.name: server.digests(form) for form in forms}
         self.check()
         size = server.back_up(
             [form.name for form in forms],
             self.destination.place(name, shard),
             self.destination.place(builds_on, shard) if builds_on else None,
         )
-        after = {form.name: server.digests(form) for form in forms}
+        after = self._digests(shard, forms)
         index = self.destination.index(name, shard)  # U4
         if index is None:
             raise BackupFailed(

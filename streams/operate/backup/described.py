@@ -42,8 +42,18 @@ def described(settings: Settings, app: App, known: KnownMaps) -> BackedUp:
                 }
             ),
         ),
-        tables=frozenset(f"{name}_local" for name in (*WINDOWS, *app.clickhouse_tables)),
+        tables={
+            **{f"{name}_local": table.ttl_days for name, table in app.clickhouse_tables.items()},
+            **{f"{name}_local": days for name, days in _kept_days(settings).items()},
+        },
     )
+
+
+def _kept_days(settings: Settings) -> dict[str, int]:
+    """Of the windows, as V001__windows.sql and R001__retention.sql say."""
+    days = dict(zip(WINDOWS, (settings.m1_retention_days, 400, 5 * 365), strict=True))
+    assert tuple(days) == ("m1", "h1", "d1"), WINDOWS
+    return days
 
 
 def _topic(topic: TopicConfig) -> dict[str, Any]:

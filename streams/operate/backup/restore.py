@@ -13,7 +13,7 @@ is restored twice shows the same rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,7 +21,7 @@ from streams.connect.sinks.backups.server import BackupServer, RestoreNote
 from streams.connect.sinks.backups.stored_table import StoredTable
 from streams.core.command_errors import BackupFailed
 from streams.core.errors import RefusedBySafety
-from streams.operate.backup.comparison import TableDifference, differences, form_differences
+from streams.operate.backup.comparison import TableDifference, differences, form_differences, said
 from streams.operate.backup.destination import BackupDestination
 from streams.operate.backup.manifest import BackupManifest, ShardPart, TableRecord
 
@@ -58,6 +58,8 @@ class ShardRestore:
         note = self.server.noted()
         if note != RestoreNote(self.manifest.name, ended=True) or self.beside:
             self._fill(note)
+        else:
+            self._refuse_lost()
         self.check()
         self.preparation.open()  # N5
         return sum(table.rows for table in self.part.tables)
@@ -83,7 +85,7 @@ class ShardRestore:
         wrong = list(differences(shard, table, found, beside=self.beside))
         if wrong:
             raise BackupFailed(
-                f"{self.server.url} has other rows than the backup: {_said(wrong)}. It is not opened to "
+                f"{self.server.url} has other rows than the backup: {said(wrong)}. It is not opened to "
                 "workers."
             )
         self.say(f"shard {shard}: {table.form.name}, {table.rows} rows")
@@ -94,6 +96,26 @@ class ShardRestore:
             raise RefusedBySafety(
                 f"{self.server.url} holds rows in {', '.join(holding)}. Restore into an empty server, or "
                 "add --beside-rows: of each key the newest row stays."
+            )
+
+    def _refuse_lost(self) -> None:
+        """The restore has ended there before. Rows that went away since do not come back by it."""
+        there = {form.name for form in self.server.tables()}
+        lost = [
+            difference
+            for table in self.part.tables
+            for difference in differences(
+                self.part.shard,
+                table,
+                self.server.digests(table.form) if table.form.name in there else {},
+                beside=True,
+            )
+        ]
+        if lost:
+            raise RefusedBySafety(
+                f"{self.server.url} was restored from {self.manifest.name} before, and lacks rows of it "
+                f"now: {said(lost)}. Unless they expired, add --beside-rows: it restores them again, and "
+                "of each key the newest row stays."
             )
 
     def _holds(self, form: StoredTable) -> bool:
@@ -112,7 +134,7 @@ class ShardRestore:
             found += form_differences(self.part.shard, table.form, here)
         if found:
             raise RefusedBySafety(
-                f"{self.server.url} has tables of another form than the backup: {_said(found)}. Run the "
+                f"{self.server.url} has tables of another form than the backup: {said(found)}. Run the "
                 "version of the app that declares them so."
             )
 
@@ -127,9 +149,3 @@ def refuse_newer(manifest: BackupManifest, known: Mapping[str, str]) -> None:
                     f"backup {manifest.name} has migration {label}, which this build does not have: dia "
                     f"{manifest.dia} made it. Use that version or a newer one."
                 )
-
-
-def _said(found: Sequence[TableDifference]) -> str:
-    shown = [f"{one.table} {one.bucket}: {one.found} for {one.expected}" for one in found[:3]]
-    more = f", and {len(found) - 3} more" if len(found) > 3 else ""
-    return "; ".join(shown) + more

@@ -70,17 +70,43 @@ def test_a_shard_that_lost_its_rows_is_not_backed_up_empty(tmp_path):
     backups.clock.jump_wall(8 * DAY_S * 1000)
     for table in backups.servers[1].rows.values():
         table.clear()
-    with pytest.raises(RefusedBySafety, match="had 3 in the newest backup"):
+    with pytest.raises(RefusedBySafety, match="lacks rows of backup"):
         backups.create()
     assert backups.whole() == [made.name]
     assert backups.create(full=True).kind == "full"
+
+
+def test_a_shard_that_lost_rows_and_took_new_ones_is_not_backed_up(tmp_path):
+    """A worker writes into the emptied shard at once: it has rows, and not those of the backup."""
+    backups = Backups(tmp_path)
+    backups.rows(3)
+    made = backups.create()
+    backups.clock.jump_wall(DAY_S * 1000)
+    lost = backups.servers[1].rows["m1_local"].pop("1/20251129/0")
+    backups.rows(2, ver=2, day=20251130)
+    with pytest.raises(RefusedBySafety, match=r"m1_local 2025-11-29: 2 rows.*--beside-rows"):
+        backups.create()
+    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == [made.name]
+    backups.servers[1].put("m1_local", "1/20251129/0", **lost)
+    assert backups.create().base == made.name
+
+
+def test_days_that_expired_are_not_missed(tmp_path):
+    """Minutes are kept for a month; each day one of them goes."""
+    backups = Backups(tmp_path)
+    backups.rows(3)
+    backups.create()
+    backups.clock.jump_wall(36 * DAY_S * 1000)
+    for server in backups.servers:
+        server.rows["m1_local"].clear()
+    assert backups.create().kind == "full"
 
 
 def test_a_declared_table_that_a_server_lacks_is_refused(tmp_path):
     """A backup without it would look whole."""
     backups = Backups(tmp_path)
     what = backups.what()
-    backups.what = lambda: replace(what, tables=what.tables | {"sales_local"})
+    backups.what = lambda: replace(what, tables={**what.tables, "sales_local": None})
     with pytest.raises(BackupFailed, match="sales_local"):
         backups.create()
 

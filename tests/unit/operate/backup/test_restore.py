@@ -81,6 +81,23 @@ def test_another_restore_that_began_there_is_not_gone_on_with(tmp_path):
         backups.restored(made, 0, into)
 
 
+def test_a_restore_that_ended_is_not_called_done_where_rows_went_away_since(tmp_path):
+    """The command would say that the rows are those of the backup, and restore none."""
+    backups = Backups(tmp_path)
+    backups.rows(2)
+    made = backups.create()
+    into = MemoryBackups(TABLES)
+    backups.restored(made, 0, into)
+    into.put("m1_local", "newer", day=20251130, n=1, ver=9)
+    backups.restored(made, 0, into)
+    gone = into.rows["m1_local"].pop("0/20251129/0")
+    with pytest.raises(RefusedBySafety, match=r"lacks rows of it now.*--beside-rows"):
+        backups.restored(made, 0, into)
+    backups.restored(made, 0, into, beside=True)
+    assert into.rows["m1_local"]["0/20251129/0"] == gone
+    assert "newer" in into.rows["m1_local"]
+
+
 def test_names_that_are_not_whole_are_not_restored(tmp_path):
     """A half backup is refused by its reason, an unknown one by its name."""
     backups = Backups(tmp_path)
