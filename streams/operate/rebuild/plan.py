@@ -68,6 +68,12 @@ async def read_plan(
             notes.append(f"{tp}: windows before {iso_s(knowable_s)} are left as they are")
             from_s = knowable_s
     _require_known(tp, epochs, first)
+    if epochs[0].start < first < stop:
+        notes.append(
+            f"{tp}: read from offset {first} on, so the ledger's counts of the whole epoch are not "
+            "compared. The rows are right if DIA_DEDUPE_TTL_S, DIA_LATE_MAX_S and DIA_FUTURE_MAX_S "
+            "are those of that time."
+        )
     codes = books.dead.codes(tp)
     logs = tuple(
         EpochLog(

@@ -224,6 +224,24 @@ def test_another_verdict_than_that_of_the_time_is_refused(pipeline):
     pipeline.play(story)
 
 
+def test_a_part_of_an_epoch_is_not_called_compared(pipeline):
+    """The ledger counts whole epochs: another TTL than that of the time would count repeats."""
+
+    async def story(it):
+        await it.send(9, it.now_s)
+        await asyncio.sleep(HOUR_S)
+        later_s = it.world.clock.now_ms() // 1000
+        await it.send(9, later_s, "later ")
+        await it.close()
+        found, report = await it.rebuild(from_s=later_s)
+        assert (found.records, found.right) == (9, 3)
+        assert "are not compared" in report.notes[0]
+        _, report = await it.rebuild()
+        assert report.notes == []
+
+    pipeline.play(story)
+
+
 def test_a_range_whose_minutes_may_have_expired_is_refused(pipeline):
     """Hours and days of it would be recomputed from what is left of their minutes."""
 
