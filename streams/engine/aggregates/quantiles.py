@@ -31,8 +31,6 @@ from streams.engine.state.runs import distinct
 
 SMALLEST, GREATEST = 1e-12, 1e18
 _ERROR_MIN, _ERROR_MAX = 0.001, 0.5
-_CODES = 1 << 20
-"""exceeds the number of codes of one sign"""
 _BUCKET_BYTES = 120
 
 
@@ -110,13 +108,10 @@ class _Sketches(States):
 
     def fold(self, additions: Additions) -> None:
         found, values = additions.of(self._declared.field)
-        pairs = found.slots * (2 * _CODES) + (self._codes(values) + _CODES)
-        different, counts = np.unique(pairs, return_counts=True)
-        slots, codes = different // (2 * _CODES), different % (2 * _CODES) - _CODES
-        columns = slots.tolist(), codes.tolist(), counts.tolist()
-        for slot, code, count in zip(*columns, strict=True):
-            counted = self._counts[slot]
-            counted[code] = counted.get(code, 0) + count
+        counts = self._counts
+        for slot, code in zip(found.slots.tolist(), self._codes(values).tolist(), strict=True):
+            counted = counts[slot]
+            counted[code] = counted.get(code, 0) + 1
 
     def _codes(self, values: Any) -> Slots:
         v = np.asarray(values, np.float64)

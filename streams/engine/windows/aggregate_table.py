@@ -27,6 +27,7 @@ from streams.core.errors import StateLimit, TableChanged
 from streams.core.topics.topic import TENANT_MAX_CHARS
 from streams.engine.aggregates.aggregate import Additions, Aggregate, FieldType, FieldValues, Slots
 from streams.engine.aggregates.window_states import Row, WindowStates
+from streams.engine.state.runs import distinct
 from streams.engine.state.table import Entry
 from streams.engine.state.table_values import key_bytes, key_of, text_bytes
 from streams.engine.windows.state_owners import StateOwners
@@ -113,6 +114,10 @@ class AggregateTable(ABC):
         self._states = WindowStates(fold, types)
         self._numbers = KeyNumbers()
         self._owners = StateOwners(max_bytes, in_key=tenant_at is not None)
+        self._unweighed: list[Slots] = []
+        """slots whose states grew since `_weigh`"""
+        self._grown_at_most = 0
+        """bytes that these grew by at most"""
         self._tenant_at = tenant_at
         self._grace_ms = grace_ms
         self._declaration = dict(declaration)
@@ -134,10 +139,13 @@ class AggregateTable(ABC):
 
     @property
     def bytes_used(self) -> int:
+        self._weigh()
         return self._owners.total
 
     def check_bound(self) -> None:
         """Raises `StateLimit`."""
+        if self._owners.total + self._grown_at_most <= self._owners.bound:
+            return
         if self.bytes_used > self._owners.bound:
             raise StateLimit(
                 f"windows {self.name!r} hold {len(self)} states of one partition, some "
@@ -155,11 +163,15 @@ class AggregateTable(ABC):
         """Whether no tenant can exceed its share by this many records of ``batch``. True for none."""
         begun = records * self._empty_bytes + _KEY_COPIES * batch.keys.text_bytes
         grown = self._states.adds_at_most(records, batch.fields)
-        return not records or self._owners.suffice(begun + grown)
+        if not records or self._owners.suffice(begun + grown + self._grown_at_most):
+            return True
+        self._weigh()
+        return self._owners.suffice(begun + grown)
 
     def share_check(self, batch: WindowBatch, rows: NDArray[np.int64], *, sure: bool) -> ShareCheck:
         """Judges which of ``rows``, at least one and none of them late, add to states beyond their
         tenant's share. ``sure``: all that are not refused will be folded."""
+        self._weigh()
         some = batch.take(rows)
         begins, slots = self._begins(some, sure)
         keys = some.keys.tuples()
@@ -178,17 +190,30 @@ class AggregateTable(ABC):
 
     def _begun_bytes(self, key: Key) -> int:
         """Memory of an empty state."""
-        texts = sum(text_bytes(part) for part in key if type(part) is str)
+        texts = 0
+        for part in key:
+            if type(part) is str:
+                texts += text_bytes(part)
         return self._empty_bytes + _KEY_COPIES * texts
 
     def _owned(self, slot: int, key: Key, tenant: str) -> None:
         """A state was begun, or restored, for the tenant."""
         self._owners.begin(slot, tenant, self._begun_bytes(key))
 
-    def _resized(self, slots: Slots) -> None:
-        """Records were added to these states."""
+    def _tenant_of(self, key: Key, batch: WindowBatch, row: int) -> str:
+        return batch.tenants[row] if self._tenant_at is None else self._tenant_in(key)
+
+    def _grew(self, slots: Slots, batch: WindowBatch) -> None:
+        """Records of ``batch`` were added to these states. They are weighed once a commit, or where
+        the bound is near: a state grows in most batches between two commits."""
         if self._states.varies:
-            slots = np.unique(slots)
+            self._unweighed.append(slots)
+            self._grown_at_most += self._states.adds_at_most(len(batch), batch.fields)
+
+    def _weigh(self) -> None:
+        if self._unweighed:
+            slots = distinct(np.concatenate(self._unweighed))
+            self._unweighed, self._grown_at_most = [], 0
             self._owners.resize(slots.tolist(), self._states.sizes(slots))
 
     def fold(self, batch: WindowBatch) -> None:
@@ -261,6 +286,7 @@ class AggregateTable(ABC):
         """Key, start and last event of live windows."""
 
     def delta(self, seq: int) -> list[Entry]:
+        self._weigh()
         if self._rewritten:
             found = self._find(*zip(*self._rewritten, strict=True))
             self._dirty |= dict.fromkeys(found[found >= 0].tolist())
@@ -333,7 +359,8 @@ class AggregateTable(ABC):
             self._restored(slots, keys, starts_ms, [last_ms for last_ms, *_ in values])
             for slot, key in zip(slots.tolist(), keys, strict=True):
                 self._owned(slot, key, self._tenant_in(key))
-            self._resized(slots)
+            if self._states.varies:
+                self._unweighed.append(slots)
         if closing:
             self._go_on(*closing)
 

@@ -97,11 +97,12 @@ class AggregateWindows(AggregateTable):
             slots[missing] = begun[place]
             self._take(begun, keys[first], starts_ms[first])
             columns = begun.tolist(), keys[first].tolist(), first.tolist()
-            for slot, key, row in zip(*columns, strict=True):
-                self._owned(slot, self._numbers[key], batch.tenants[row])
+            for slot, number, row in zip(*columns, strict=True):
+                key = self._numbers[number]
+                self._owned(slot, key, self._tenant_of(key, batch, row))
         self._states.fold(batch.additions(slots))
         changed = distinct(slots)
-        self._resized(changed)
+        self._grew(changed, batch)
         touched = dict.fromkeys(changed.tolist())
         self._dirty |= touched
         self._unshown |= touched
@@ -285,12 +286,8 @@ def _first_of_each(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The first record of each different pair, in log order, and the index of each record's pair
     there."""
-    order = np.lexsort((starts_ms, keys))  # stable: the first record of a pair comes first
-    new = np.ones(len(order), np.bool_)
-    new[1:] = np.diff(keys[order]).astype(np.bool_) | np.diff(starts_ms[order]).astype(np.bool_)
-    first = order[new]
-    rank = np.empty(len(first), np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    place = np.empty(len(order), np.int64)
-    place[order] = rank[np.cumsum(new) - 1]
-    return np.sort(first), place
+    numbers: dict[tuple[int, int], int] = {}
+    pairs = zip(keys.tolist(), starts_ms.tolist(), strict=True)
+    place = np.array([numbers.setdefault(pair, len(numbers)) for pair in pairs], np.int64)
+    highest = np.maximum.accumulate(place)
+    return np.flatnonzero(np.diff(highest, prepend=-1)), place

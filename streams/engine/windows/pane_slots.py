@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from streams.core import kernels
 from streams.engine.state.row_table import RowTable, mixed
+from streams.engine.state.runs import distinct
 
 _KEY_BITS: Final = 32
 _KEY_MASK: Final = (1 << _KEY_BITS) - 1
@@ -69,9 +70,9 @@ class PaneSlots:
         if (starts_ms == first).all():
             numbers = [self._number.get(start, -1) for start in first.tolist()]
             return np.repeat(np.array(numbers, np.int64), len(starts_ms))
-        different, place = np.unique(starts_ms, return_inverse=True)
+        different = distinct(starts_ms)
         numbers = [self._number.get(start, -1) for start in different.tolist()]
-        return np.array(numbers, np.int64)[place]
+        return np.array(numbers, np.int64)[np.searchsorted(different, starts_ms)]
 
     def add(
         self, slots: _Slots, keys: NDArray[np.int64], starts_ms: NDArray[np.int64]

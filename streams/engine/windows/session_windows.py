@@ -59,9 +59,9 @@ class SessionWindows(AggregateTable):
             session = self._join(key, near, at_ms)
             slots[row] = session.slot
             if not near:
-                self._owned(session.slot, key, batch.tenants[row])
+                self._owned(session.slot, key, self._tenant_of(key, batch, row))
         self._add(batch, slots, begin, len(batch))
-        self._resized(slots)
+        self._grew(slots, batch)
 
     def _keys(self, batch: WindowBatch) -> list[Key]:
         """Equal keys are one object."""
