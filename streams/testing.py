@@ -70,7 +70,8 @@ class RefusedRecord(NamedTuple):
 
 
 class NotAtRest(AssertionError):  # noqa: N818 - what happened
-    """A partition of the app stopped, or its work does not end; the message says which and why."""
+    """A partition of the app stopped, or its work does not end, or the `on_window_close` of a tenant's
+    windows begins to fail; the message says which and why."""
 
 
 class AppTester:
@@ -111,6 +112,8 @@ class AppTester:
         """the schema registry of topics whose codec needs one; ``registry.away = True`` takes it away"""
         connect(app.topics.values(), SchemaRegistry(self.registry, self._world.clock, Metrics()))
         self._started = 0
+        self._told_held: set[tuple[TopicPartition, str, str]] = set()
+        """partition, table and tenant of held windows that an error named"""
         self._run(self._create_topics())
         self._process = self._start()
         self.settle()
@@ -299,6 +302,7 @@ class AppTester:
                 raise self._process.failure
             self._raise_if_stopped()
             if self._process.worker.settled:
+                self._raise_if_held()
                 return
         raise NotAtRest(f"app {self.app.name} is not at rest after {PATIENCE_S:g} s")
 
@@ -308,6 +312,20 @@ class AppTester:
                 if partition.phase == "stopped" and partition.stopped_by is not None:
                     error = partition.stopped_by
                     raise NotAtRest(f"{partition.tp} stopped, {error.code}: {error}") from error
+
+    def _raise_if_held(self) -> None:
+        """Once for each tenant and table."""
+        for group in self._process.worker.groups:
+            for held in group.partitions.values():
+                known = held.partition.held if held.partition is not None else None
+                for owner in known.owners() if known is not None else ():
+                    named = held.tp, owner.table, owner.tenant
+                    if named not in self._told_held:
+                        self._told_held.add(named)
+                        raise NotAtRest(
+                            f"{owner.windows} windows of table {owner.table!r} are held in {held.tp}, "
+                            f"{owner.code}: {owner.why}"
+                        )
 
     def _topic(self, topic: str | Target) -> Target:
         return self.app.topology.topic(topic) if isinstance(topic, str) else topic

@@ -9,6 +9,7 @@ from streams.engine.state.finished_offsets import FinishedOffsets
 from streams.engine.state.outbox import Outbox
 from streams.engine.state.outcomes import Outcomes
 from streams.engine.state.table import TableContext, TableSpec
+from streams.engine.windows.held_windows import HeldWindows
 from streams.engine.windows.known_series import SeriesQuota
 from streams.engine.windows.minute_windows import MinuteWindows, WindowPolicy
 
@@ -49,9 +50,13 @@ SEEN_EVENTS: Final = TableSpec("seen_events", b"I", _seen_events)
 MINUTE_WINDOWS: Final = TableSpec("minute_windows", b"W", _minute_windows)
 FINISHED_OFFSETS: Final = TableSpec("finished_offsets", b"P", lambda context: FinishedOffsets())
 OUTCOMES: Final = TableSpec("outcomes", b"K", _outcomes)
+HELD_WINDOWS: Final = TableSpec(
+    "held_windows", b"H", lambda context: HeldWindows(context.settings.max_table_bytes)
+)
 OUTBOX: Final = TableSpec("outbox", b"O", lambda context: Outbox())
 
 ENGINE_TABLES: Final = frozenset(
-    spec.name for spec in (FINISHED_OFFSETS, MINUTE_WINDOWS, OUTBOX, OUTCOMES, SEEN_EVENTS)
+    spec.name
+    for spec in (FINISHED_OFFSETS, HELD_WINDOWS, MINUTE_WINDOWS, OUTBOX, OUTCOMES, SEEN_EVENTS)
 )
 """names that tables of apps must not have"""

@@ -200,7 +200,7 @@ def _shown_from_memory(self: WindowPartition, seq, link):
     for declared, table in self._declared:
         for window in table.take_early(1):
             if declared.on_window_close is not None:
-                self._call(declared, declared.on_window_close, window)
+                self._calls.close(declared, window)
 
 
 _owe = WindowPartition._owe

@@ -25,7 +25,7 @@ from streams.engine.agents.job_agent import Agent
 from streams.engine.agents.window_events import EventIds, tenants_of, window_keys, window_values
 from streams.engine.aggregates.aggregate import FieldType, FieldValues
 from streams.engine.aggregates.field_columns import Refused
-from streams.engine.engine_tables import SEEN_EVENTS
+from streams.engine.engine_tables import HELD_WINDOWS, SEEN_EVENTS
 from streams.engine.identities.id_shares import Owners
 from streams.engine.identities.seen_events import Verdict
 from streams.engine.streams.window_aggregates import AggregatedWindows
@@ -79,7 +79,7 @@ def window_agent(
         name=name,
         source=topic,
         group=group,
-        tables=(*(one.spec for one in windows), *([SEEN_EVENTS] if ids else [])),
+        tables=(*(one.spec for one in windows), HELD_WINDOWS, *([SEEN_EVENTS] if ids else [])),
         process=folding.fold,
         columns=True,
         ids=ids,

@@ -14,6 +14,7 @@ from streams.dev.simulation.broken.answers import END_OF_A_NEW_LEADER
 from streams.dev.simulation.variant import Variant, replaced
 from streams.engine.decode.codecs import BadPosition
 from streams.engine.runtime.partition.agent_run import AgentRun
+from streams.engine.runtime.partition.held_closes import HeldWindow
 from streams.engine.runtime.partition.partition import Prepared
 from streams.engine.runtime.partition.stream_partition import StreamPartition
 from streams.engine.runtime.partition.window_closing import WindowClosing
@@ -126,20 +127,20 @@ def _nothing_loaded(self: KeyedTable, items: Iterable[tuple[bytes, bytes]]) -> N
 
 
 async def _closed_in_two_steps(
-    self: WindowClosing, stream: Stream, window: Any, on_close: Any
+    self: WindowClosing, stream: Stream, window: HeldWindow, on_close: Any, error: Any
 ) -> None:
     """The entry is removed first; its callback's records follow in another step."""
-    table, (key, start_ms) = self._windowed[window.table][0], window.entry
-    value = table[window.entry]
-    del table[window.entry]
+    table, entry = self._windowed[window.table][0], (window.key, window.start_ms)
+    value = table[entry]
+    del table[entry]
     _join(self._partition)
-    named = key, (start_ms / 1000, start_ms / 1000 + table.windows.size_ms / 1000)
+    named = window.key, (window.start_ms / 1000, window.end_ms / 1000)
     try:
         await self._call(window, on_close, named, value)
     except Exception:
         self._staged.drop()
-        table._kept[window.entry] = value
-        table._dirty[window.entry] = None
+        table._kept[entry] = value
+        table._dirty[entry] = None
         raise
     self._partition.check_current(stream)
     _join(self._partition)
@@ -150,11 +151,11 @@ _close = WindowClosing._close
 
 
 async def _sent_by_a_failed_close(
-    self: WindowClosing, stream: Stream, window: Any, on_close: Any
+    self: WindowClosing, stream: Stream, window: HeldWindow, on_close: Any, error: Any
 ) -> None:
     """What a callback sent before it failed joins the commit."""
     try:
-        await _close(self, stream, window, on_close)
+        await _close(self, stream, window, on_close, error)
     except Exception:
         self._partition._records += self._staged.sent
         self._staged.sent.clear()

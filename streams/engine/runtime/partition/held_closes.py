@@ -15,20 +15,33 @@ import heapq
 import itertools
 import traceback
 from collections import Counter
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 import structlog
 
 from streams.core.clock import Clock
-from streams.core.errors import AgentFailed, PoisonStorm
+from streams.core.errors import (
+    AgentFailed,
+    BadRecord,
+    PartitionRestart,
+    PartitionStopped,
+    Pending,
+    PoisonStorm,
+    WorkerStopped,
+)
+from streams.core.records.bad_records import WindowDropped
 from streams.core.settings import Settings
 from streams.core.types import TopicPartition
+from streams.engine.runtime.offsets.close_order import CloseOrder
 from streams.engine.runtime.poison.poison import UNKNOWN_TENANT, PoisonBreaker, PoisonLimits
+from streams.engine.runtime.poison.quarantine import LetterRate
 from streams.engine.state.key_owners import SHARED, Owner
 
+PASSING: Final = (PartitionStopped, PartitionRestart, WorkerStopped, Pending)
+"""errors of a callback that are not about its window"""
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 300.0
 _SLOW_S: Final = 0.1
@@ -43,7 +56,12 @@ _OWNERS_SHOWN: Final = 4
 
 log = structlog.get_logger(__name__)
 
-W = TypeVar("W", bound=Hashable)
+
+class HeldWindow(NamedTuple):
+    table: str
+    key: Any
+    start_ms: int
+    end_ms: int
 
 
 class HeldOwner(NamedTuple):
@@ -57,7 +75,7 @@ class HeldOwner(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Hold(Generic[W]):
+class _Hold:
     table: str
     code: str
     why: str
@@ -65,12 +83,12 @@ class _Hold(Generic[W]):
     retry_at_s: float = float("-inf")
     all_wait: bool = False
     """windows of this owner that become due are held without a call"""
-    windows: dict[W, None] = field(default_factory=dict)
+    windows: dict[HeldWindow, None] = field(default_factory=dict)
     """the next one to try is the first"""
 
 
-class HeldCloses(Generic[W]):
-    """Of one partition. ``W`` names a window."""
+class HeldCloses:
+    """Of one partition."""
 
     def __init__(self, tp: TopicPartition, settings: Settings, clock: Clock) -> None:
         self._tp = tp
@@ -83,19 +101,24 @@ class HeldCloses(Generic[W]):
             settings.poison_min_tenants,
         )
         self._breaker = PoisonBreaker(tp, limits)
-        self._holds: dict[Owner, _Hold[W]] = {}
-        self._owner: dict[W, Owner] = {}
+        self._holds: dict[Owner, _Hold] = {}
+        self._owner: dict[HeldWindow, Owner] = {}
         self._tries: list[tuple[float, int, Owner]] = []
         """heap of when an owner is tried; an entry whose time is not the owner's is void"""
-        self._order = itertools.count()
+        self._numbers = itertools.count()
         self._closed: Counter[Owner] = Counter()
         """calls that succeeded since the last failure"""
         self._closed_since_s = clock.monotonic()
+        self._letters_per_s = max(1.0, settings.quarantine_letters_per_s)
+        self._letters = LetterRate(self._letters_per_s)
+        self._order: CloseOrder | None = None
+        self._ordered: list[HeldWindow] = []
+        """held windows that the order covers"""
 
     def __len__(self) -> int:
         return len(self._owner)
 
-    def __contains__(self, window: W) -> bool:
+    def __contains__(self, window: HeldWindow) -> bool:
         return window in self._owner
 
     def owners(self) -> Iterator[HeldOwner]:
@@ -105,16 +128,42 @@ class HeldCloses(Generic[W]):
         ):
             yield HeldOwner(_shown(owner), hold.table, len(hold.windows), hold.code, hold.why[:300])
 
-    def windows(self) -> list[tuple[Owner, W]]:
-        return [(owner, window) for window, owner in self._owner.items()]
+    def take_order(self, order: CloseOrder) -> None:
+        """H5."""
+        if self._order is None or self._order.id != order.id:
+            self._order = order
+            self._ordered = [
+                window
+                for window, owner in self._owner.items()
+                if order.covers(window.table, owner, window.end_ms)
+            ]
+
+    def ordered_end(self, owner: Owner, window: HeldWindow) -> WindowDropped | None:
+        """Why the window closes without a call."""
+        order = self._order
+        if order is None or not (order.untried or window in self._owner):
+            return None
+        if not order.covers(window.table, owner, window.end_ms):
+            return None
+        return WindowDropped(f"by order of {order.actor}: {order.reason}")
+
+    def may_write(self, owner: Owner, error: BadRecord) -> bool:
+        """Whether the dead letter of a refused close is ordered, or within the rate of its owner."""
+        return isinstance(error, WindowDropped) or self._letters.take(
+            _account(owner), self._clock.monotonic()
+        )
 
     def waits(self, owner: Owner) -> bool:
         """Whether due windows of this owner are to be held without a call."""
         hold = self._holds.get(owner)
         return hold is not None and hold.all_wait
 
-    def next_due(self) -> W | None:
-        """The held window to try now."""
+    def next_due(self) -> HeldWindow | None:
+        """The held window to try now, or to close by order."""
+        while self._ordered:
+            if self._ordered[-1] in self._owner:
+                return self._ordered[-1]
+            self._ordered.pop()
         while self._tries:
             at_s, _, owner = self._tries[0]
             hold = self._holds.get(owner)
@@ -123,13 +172,18 @@ class HeldCloses(Generic[W]):
             heapq.heappop(self._tries)
         return None
 
-    def add(self, owner: Owner, window: W) -> None:
+    def add(self, owner: Owner, window: HeldWindow) -> None:
         """Hold another window of an owner that `waits`."""
         hold = self._holds[owner]
         hold.windows[window] = None
         self._owner[window] = owner
 
-    def closed(self, owner: Owner, window: W) -> None:
+    def restored(self, owner: Owner, window: HeldWindow) -> None:
+        """A former owner of the partition held it: it is tried at once."""
+        hold = self._hold(owner, window, AgentFailed.code, "a call of a former process failed")
+        self._try_at(owner, hold, self._clock.monotonic())
+
+    def closed(self, owner: Owner, window: HeldWindow) -> None:
         """The window is closed; the next one of its owner is tried at once."""
         if len(self._closed) >= _COUNTED_MAX:
             self._closed.clear()
@@ -146,19 +200,17 @@ class HeldCloses(Generic[W]):
         hold.all_wait = False
         self._try_at(owner, hold, self._clock.monotonic())
 
-    def limited(self, owner: Owner, window: W, table: str, code: str, pause_s: float) -> None:
+    def limited(self, owner: Owner, window: HeldWindow, code: str) -> None:
         """H2 for a refused close: its dead letter would be above the owner's rate of them."""
         why = "its dead letters are written at the rate of DIA_QUARANTINE_LETTERS_PER_S"
-        hold = self._hold(owner, window, table, code, why)
+        hold = self._hold(owner, window, code, why)
         hold.all_wait = True
-        self._try_at(owner, hold, self._clock.monotonic() + pause_s)
+        self._try_at(owner, hold, self._clock.monotonic() + 1 / self._letters_per_s)
 
-    def failed(
-        self, owner: Owner, window: W, table: str, code: str, why: str, took_s: float
-    ) -> None:
+    def failed(self, owner: Owner, window: HeldWindow, code: str, why: str, took_s: float) -> None:
         """H2 of a call that took ``took_s``. Raises `AgentFailed` (H4)."""
         now_s, again = self._clock.monotonic(), window in self._owner
-        hold = self._hold(owner, window, table, code, why)
+        hold = self._hold(owner, window, code, why)
         if again:
             hold.pause_s = min(2 * hold.pause_s, LONGEST_PAUSE_S)
         hold.all_wait = took_s > _SLOW_S
@@ -168,28 +220,28 @@ class HeldCloses(Generic[W]):
         if not again:
             self._count(owner, why)
 
-    def _hold(self, owner: Owner, window: W, table: str, code: str, why: str) -> _Hold[W]:
+    def _hold(self, owner: Owner, window: HeldWindow, code: str, why: str) -> _Hold:
         """With the window as the last one to try."""
         hold = self._holds.get(owner)
         if hold is None:
-            hold = self._holds[owner] = _Hold(table, code, why)
+            hold = self._holds[owner] = _Hold(window.table, code, why)
             log.error(
                 "window_held",
                 tp=str(self._tp),
                 tenant=_shown(owner),
-                table=table,
+                table=window.table,
                 code=code,
                 why=why,
             )
-        hold.table, hold.code, hold.why = table, code, why
+        hold.table, hold.code, hold.why = window.table, code, why
         hold.windows.pop(window, None)
         hold.windows[window] = None
         self._owner[window] = owner
         return hold
 
-    def _try_at(self, owner: Owner, hold: _Hold[W], at_s: float) -> None:
+    def _try_at(self, owner: Owner, hold: _Hold, at_s: float) -> None:
         hold.retry_at_s = at_s
-        heapq.heappush(self._tries, (at_s, next(self._order), owner))
+        heapq.heappush(self._tries, (at_s, next(self._numbers), owner))
 
     def _count(self, owner: Owner, why: str) -> None:
         now_s = self._clock.monotonic()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from streams.core.clock import Clock
 from streams.core.errors import DiaError, PoisonStorm
@@ -92,7 +92,7 @@ class Partition:
     """the group's committed offset differs from the last link's: the next commit sets it"""
     late_dropped: int = 0
     """records dropped because their window was closed"""
-    held: HeldCloses[Any] | None = None
+    held: HeldCloses | None = None
     """windows whose `on_window_close` failed"""
     placement: KeyPlacement = field(init=False)
     fingerprints: Fingerprints = field(init=False)

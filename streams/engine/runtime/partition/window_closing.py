@@ -15,45 +15,32 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Mapping, Sequence
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
-
-import structlog
+from typing import TYPE_CHECKING, Any
 
 from streams.core.errors import (
     AgentFailed,
     BadRecord,
     DiaError,
-    PartitionRestart,
-    PartitionStopped,
     Pending,
-    WorkerStopped,
 )
-from streams.core.records.bad_records import AgentTimeout, WindowDropped
+from streams.core.records.bad_records import AgentTimeout
 from streams.core.topics.current_stream import current
 from streams.engine.agents.stream_agent import Declared
 from streams.engine.runtime.effects.refused_close import RefusedClose
-from streams.engine.runtime.offsets.close_order import CloseOrder
-from streams.engine.runtime.partition.held_closes import HeldCloses, what_failed
+from streams.engine.runtime.partition.held_closes import (
+    PASSING,
+    HeldCloses,
+    HeldWindow,
+    what_failed,
+)
 from streams.engine.runtime.partition.staged import Staged
-from streams.engine.runtime.poison.quarantine import LetterRate
 from streams.engine.state.key_owners import SHARED, Owner
 from streams.engine.state.keyed import KeyedTable
-from streams.engine.state.table_values import Key
 from streams.engine.streams.stream import Stream
 from streams.engine.windows.windowed import WindowedTable
 
 if TYPE_CHECKING:
     from streams.engine.runtime.partition.stream_partition import StreamPartition
-
-_PASSING: Final = (PartitionStopped, PartitionRestart, WorkerStopped, Pending)
-"""errors of a callback that are not about its window"""
-
-log = structlog.get_logger(__name__)
-
-
-class _Window(NamedTuple):
-    table: str
-    entry: tuple[Key, int]
 
 
 class WindowClosing:
@@ -75,14 +62,9 @@ class WindowClosing:
             if isinstance(table := tables[one.name], WindowedTable)
         }
         self.has_windows = bool(self._windowed)
-        self.held: HeldCloses[_Window] = HeldCloses(partition.tp, settings, partition.clock)
-        self.order: CloseOrder | None = None
-        self._ordered: list[_Window] = []
-        """held windows that the order covers"""
+        self.held = HeldCloses(partition.tp, settings, partition.clock)
         self._timeout_s = settings.window_close_timeout_s
-        self._letters_per_s = max(1.0, settings.quarantine_letters_per_s)
-        self._letters = LetterRate(self._letters_per_s)
-        self._left_behind: dict[_Window, asyncio.Task[Any]] = {}
+        self._left_behind: dict[HeldWindow, asyncio.Task[Any]] = {}
         """calls that did not end at their deadline"""
         self.in_progress = False
         """the callback may write and send"""
@@ -94,7 +76,7 @@ class WindowClosing:
     def due(self) -> bool:
         if not self.has_windows:
             return False
-        return self._is_due or bool(self._ordered) or self.held.next_due() is not None
+        return self._is_due or self.held.next_due() is not None
 
     @property
     def _is_due(self) -> bool:
@@ -108,111 +90,82 @@ class WindowClosing:
             0 if table.own_time else table.closes_next_ms for table, _ in self._windowed.values()
         )
 
-    def take_order(self, order: CloseOrder) -> None:
-        """H5."""
-        if self.order is None or self.order.id != order.id:
-            self.order = order
-            self._ordered = [window for owner, window in self.held.windows() if self._drops(window)]
-
-    def _drops(self, window: _Window) -> bool:
-        table, (name, start_ms) = self._windowed[window.table][0], window.entry
-        owner = table.owner((name, start_ms)) or self._unowned
-        order = self.order
-        return order is not None and order.covers(
-            table.name, owner, start_ms + table.windows.size_ms
-        )
-
     async def close_next(self, stream: Stream) -> None:
         """Close one entry: of the window that is due first, or a held one whose turn it is.
 
         Raises `AgentFailed` if callbacks of many tenants fail, CancelledError if ``stream`` ended meanwhile:
         another event may be in progress. Errors that are not about the window pass.
         """
-        window = self._next_held() or self._oldest()
-        table, on_close = self._windowed[window.table]
-        self.owner = owner = table.owner(window.entry) or self._unowned
+        window = self._next()
+        (table, on_close), entry = self._windowed[window.table], (window.key, window.start_ms)
+        self.owner = owner = table.owner(entry) or self._unowned
+        ordered = self.held.ordered_end(owner, window)
         if window in self.held:
-            if self._runs_on(window):
-                self._hold(window, AgentTimeout.code, "its last call has not ended yet", 0.0)
+            if ordered is None and self._runs_on(window):
+                why = "the last call of on_window_close has not ended yet"
+                self.held.failed(owner, window, AgentTimeout.code, why, 0.0)
                 return
-            table.bring_back(window.entry)
-        elif self.held.waits(owner):
-            table.set_aside(window.entry)
+            table.bring_back(entry)
+        elif ordered is None and self.held.waits(owner):
+            table.set_aside(entry)
             self.held.add(owner, window)
             return
         self.in_progress = True
         self._turns += 1
         turn, began_s = self._turns, self._partition.clock.monotonic()
         try:
-            await self._close(stream, window, on_close)
-        except (*_PASSING, asyncio.CancelledError):
+            await self._close(stream, window, on_close, ordered)
+        except (*PASSING, asyncio.CancelledError):
             raise
         except Exception as error:  # noqa: BLE001 - any other exception is about the window
             self._staged.drop()
-            table.set_aside(window.entry)
+            table.set_aside(entry)
             took_s = self._partition.clock.monotonic() - began_s
-            self._hold(window, *_fault(error), took_s)
+            self.held.failed(owner, window, *_fault(error), took_s)
         finally:
             if self._turns == turn:
                 self.in_progress = False
 
-    def _next_held(self) -> _Window | None:
-        while self._ordered:
-            window = self._ordered.pop()
-            if window in self.held:
-                return window
-        return None if self._is_due and self._turns % 2 else self.held.next_due()
-
-    def _oldest(self) -> _Window:
+    def _next(self) -> HeldWindow:
+        """Held windows and others in turns."""
+        held = None if self._is_due and self._turns % 2 else self.held.next_due()
+        if held is not None:
+            return held
         table, _ = min(self._windowed.values(), key=lambda one: one[0].due_in_ms())
-        return _Window(table.name, table.oldest())
+        key, start_ms = table.oldest()
+        return HeldWindow(table.name, key, start_ms, start_ms + table.windows.size_ms)
 
-    def _runs_on(self, window: _Window) -> bool:
+    def _runs_on(self, window: HeldWindow) -> bool:
         task = self._left_behind.get(window)
         if task is None or not task.done():
             return task is not None
         del self._left_behind[window]
         return False
 
-    def _hold(self, window: _Window, code: str, why: str, took_s: float) -> None:
-        self.held.failed(self.owner, window, window.table, code, why, took_s)
-
-    def _ordered_end(self, window: _Window) -> BadRecord | None:
-        order = self.order
-        if order is None or not (window in self.held or order.untried) or not self._drops(window):
-            return None
-        return WindowDropped(f"by order of {order.actor}: {order.reason}")
-
-    async def _close(self, stream: Stream, window: _Window, on_close: Any) -> None:
-        table, entry = self._windowed[window.table][0], window.entry
-        value, error = table[entry], self._ordered_end(window)
+    async def _close(
+        self, stream: Stream, window: HeldWindow, on_close: Any, error: BadRecord | None
+    ) -> None:
+        """``error``: why the callback is not called."""
+        table, entry = self._windowed[window.table][0], (window.key, window.start_ms)
+        value = table[entry]
         del table[entry]
         if on_close is not None and error is None:
-            key, start_ms = entry
-            end_ms = start_ms + table.windows.size_ms
-            named = key, (start_ms / 1000, end_ms / 1000)
+            named = window.key, (window.start_ms / 1000, window.end_ms / 1000)
             try:
                 await self._call(window, on_close, named, value)
             except BadRecord as refused:
                 error = refused
         self._partition.check_current(stream)
-        refusal = self._seal(table, entry, error)
-        limited = refusal is not None and not isinstance(error, WindowDropped)
-        if refusal is not None and limited and not self._may_write_letter():
+        refusal = self._seal(window, error)
+        if refusal is not None and not self.held.may_write(self.owner, refusal.error):
             self._staged.drop()
             table.set_aside(entry)
-            self.held.limited(
-                self.owner, window, table.name, refusal.error.code, 1 / self._letters_per_s
-            )
+            self.held.limited(self.owner, window, refusal.error.code)
             return
         self._partition.join_close(refusal)
         self.held.closed(self.owner, window)
 
-    def _may_write_letter(self) -> bool:
-        account = (self.owner or "").encode(errors="replace")
-        return self._letters.take(account, self._partition.clock.monotonic())
-
-    async def _call(self, window: _Window, on_close: Any, key: Any, value: Any) -> None:
+    async def _call(self, window: HeldWindow, on_close: Any, key: Any, value: Any) -> None:
         """Raises what the callback raises, and `_Late` at its deadline."""
         try:
             called = on_close(key, value)
@@ -221,7 +174,7 @@ class WindowClosing:
         if inspect.isawaitable(called):
             await self._wait(window, called)
 
-    async def _wait(self, window: _Window, called: Awaitable[Any]) -> None:
+    async def _wait(self, window: HeldWindow, called: Awaitable[Any]) -> None:
         """With a stream of its own: what runs on after the deadline has no effect."""
         own = self._partition.closing_stream()
         context = copy_context()
@@ -243,10 +196,9 @@ class WindowClosing:
             raise own.failed
         await task
 
-    def _seal(
-        self, table: WindowedTable, entry: tuple[Key, int], error: BadRecord | None
-    ) -> RefusedClose | None:
+    def _seal(self, window: HeldWindow, error: BadRecord | None) -> RefusedClose | None:
         """W2, with ``error`` of the callback; what was refused."""
+        table, entry = self._windowed[window.table][0], (window.key, window.start_ms)
         staged, sent = self._staged, error is None
         if error is None:
             try:
@@ -260,11 +212,7 @@ class WindowClosing:
             staged.drop()
         del table[entry]
         staged.seal()
-        key, start_ms = entry
-        end_ms = start_ms + table.windows.size_ms
-        return RefusedClose(
-            table.name, key, start_ms, end_ms, table.packed(entry), self.owner, error, sent
-        )
+        return RefusedClose(*window, table.packed(entry), self.owner, error, sent)
 
 
 class _Late(Exception):  # noqa: N818 - a signal: the window is held under another code

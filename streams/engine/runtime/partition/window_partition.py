@@ -10,7 +10,8 @@ replaces them and repeats are harmless.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, Unpack
 
@@ -18,17 +19,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.core.clock import Clock
-from streams.core.errors import AgentFailed, Pending
-from streams.core.topics.current_stream import Key, NoTables, SendOptions, Target, current
+from streams.core.errors import Pending
+from streams.core.rows.targets import RowTarget, RowValues
+from streams.core.topics.current_stream import Key, NoTables, SendOptions, Target
+from streams.core.types import OutboundRecord
 from streams.engine.agents.agent import EventBatch
 from streams.engine.agents.window_agent import WindowAgent
+from streams.engine.engine_tables import HELD_WINDOWS
+from streams.engine.runtime.effects.refused_close import RefusedClose, refused_close
+from streams.engine.runtime.offsets.close_order import CloseOrder
 from streams.engine.runtime.partition.partition import Partition, Prepared
+from streams.engine.runtime.partition.staged import Staged
+from streams.engine.runtime.partition.window_calls import WindowCalls
 from streams.engine.runtime.restore.state import PartitionState
 from streams.engine.state.changelog import Link
 from streams.engine.streams.sending import outgoing
-from streams.engine.streams.window_aggregates import AggregatedWindows, ClosedWindow
+from streams.engine.streams.window_aggregates import AggregatedWindows
 from streams.engine.windows.aggregate_table import AggregateTable, WindowRow
 from streams.engine.windows.emission import Emission
+from streams.engine.windows.held_windows import HeldWindows
 
 _EARLY_FILL: Final = 0.25
 """above this fill ratio of the outbox, rows of live windows wait"""
@@ -55,9 +64,17 @@ class WindowPartition(Partition):
         self._declared: list[tuple[AggregatedWindows, AggregateTable]] = [
             (declared, self.table(declared.spec)) for declared in agent.windows
         ]
+        self._held_windows = self.table(HELD_WINDOWS)
+        self._calls = WindowCalls(self, agent.windows, self._held_windows)
+        self.held = self._calls.held
         self._shown_at_s = float("-inf")
         self._early = True
         """no shard is spared: rows of live windows may be owed"""
+
+    @property
+    def _tables(self) -> Iterator[AggregateTable | HeldWindows]:
+        yield from (table for _, table in self._declared)
+        yield self._held_windows
 
     # --- G1 ----------------------------------------------------------------------------------
 
@@ -80,31 +97,38 @@ class WindowPartition(Partition):
             for window in table.take_closed():
                 self._fact(declared, window, closed=True)
                 if declared.on_window_close is not None and self.failure is None:
-                    self._call(declared, declared.on_window_close, window)
+                    self._calls.close(declared, window)
+        self._calls.try_held()
 
     def _fact(self, declared: AggregatedWindows, window: WindowRow, *, closed: bool) -> None:
         own = declared.row(self.tp.partition, *window[:3], closed=closed)
         self.fact(declared.table, {**own, **window.row})
 
-    def _call(
-        self,
-        declared: AggregatedWindows,
-        on_close: Callable[[ClosedWindow], None],
-        window: WindowRow,
-    ) -> None:
-        key = dict(zip(declared.by, window.key, strict=True))
-        token = current.set(self)
-        try:
-            on_close(ClosedWindow(key, window.start_ms, window.end_ms, dict(window.row)))
-        except Pending as pending:
-            self.failure = pending
-        except Exception as error:  # noqa: BLE001 - any exception is a fault of the agent's code
-            self.failure = AgentFailed(
-                f"on_window_close of windows {declared.name!r} raised {error!r} on {key} from "
-                f"{window.start_ms} ms. The window stays open. Fix it and restart the worker."
-            )
-        finally:
-            current.reset(token)
+    def emit(self, record: OutboundRecord) -> None:
+        calling = self._calls.staged
+        (self._records if calling is None else calling.sent).append(record)
+
+    def fact(self, target: str | RowTarget, row: RowValues, *, name: str | None = None) -> None:
+        if self._calls.staged is None:
+            super().fact(target, row, name=name)
+            return
+        found, fitted = self.state.context.targets.fitted(target, row, name)
+        self._calls.staged.facts.append(partial(self._owed.fact, found, fitted, name))
+
+    def join_call(self, staged: Staged) -> None:
+        """What a successful call sent and owes joins the next commit."""
+        staged.join(self._records)
+
+    def bury_close(self, refused: RefusedClose) -> None:
+        """So does the dead letter of a window without such a call."""
+        letter = refused_close(
+            self.agent, self.state, refused, self.progress.last_offset, self.clock.now_ms()
+        )
+        self._keep(letter)
+        self._refused_closes[refused.error.code] += 1
+
+    def take_close_order(self, order: CloseOrder) -> None:
+        self._calls.held.take_order(order)
 
     @property
     def partition(self) -> int:
@@ -136,7 +160,7 @@ class WindowPartition(Partition):
 
     def has_changes(self) -> bool:
         """False for a failed partition: it must not commit."""
-        due = super().has_changes() or any(table.changed for _, table in self._declared)
+        due = super().has_changes() or any(table.changed for table in self._tables)
         return self.failure is None and (due or self._early_due())
 
     def _early_due(self) -> bool:
@@ -174,5 +198,6 @@ class WindowPartition(Partition):
 
     @property
     def settled(self) -> bool:
-        open_ends = any(table.changed or table.has_news for _, table in self._declared)
-        return not open_ends and super().settled
+        open_ends = any(table.has_news for _, table in self._declared)
+        changed = any(table.changed for table in self._tables)
+        return not (open_ends or changed) and super().settled

@@ -307,8 +307,8 @@ def test_values_that_windows_cannot_hold_are_dead_letters(tested):
     assert "value_refused" in codes
 
 
-def test_a_function_that_raises_stops_its_partition(tested):
-    """The error names the function and the window; the commit is not made."""
+def test_a_function_that_raises_is_an_error_of_the_apps_own_test(tested):
+    """In production the window is held; a developer must not overlook it. The row is final all the same."""
     app, orders = _app()
 
     def tell(window):
@@ -320,9 +320,11 @@ def test_a_function_that_raises_stops_its_partition(tested):
     )  # fmt: skip
     tester = tested(app)
     tester.send(orders, _order(0))
-    with pytest.raises(NotAtRest, match=r"agent_failed.*'per_minute' raised RuntimeError"):
+    with pytest.raises(
+        NotAtRest, match=r"'per_minute' are held.*agent_failed: .* raised RuntimeError"
+    ):
         tester.send(orders, _order(61))
-    assert _rows(tester, "per_minute", "n") == [(0, False, 1)]
+    assert _rows(tester, "per_minute", "n") == [(0, True, 1), (60, False, 1)]
 
 
 def test_windows_of_another_shape_are_refused_over_a_stored_state(tested):

@@ -319,7 +319,7 @@ async def test_a_call_that_runs_on_after_its_deadline_has_no_effect_and_is_not_d
 
     closing = Closing(hostile=deaf)
     counts = _windowed(closing)
-    partition = await desk.open(_counting(counts), counts, window_close_timeout_s=TIMEOUT_S)
+    await desk.open(_counting(counts), counts, window_close_timeout_s=TIMEOUT_S)
     await _windows(desk, ["hostile", "victim"], 2)
     for _ in range(300):
         await _wake(desk, after_s=1.0)
