@@ -73,7 +73,11 @@ def window_agent(
     types = {name: kind for one in windows for name, kind in one.types.items()}
     read = dict.fromkeys(name for one in windows for f in one.fold.values() for name in f.fields)
     folding = _Folding(
-        windows, types, {name: types[name] for name in read}, EventIds(topic, ids) if ids else None
+        windows,
+        types,
+        {name: types[name] for name in read},
+        EventIds(topic, ids) if ids else None,
+        topic.tenant_field is not None,
     )
     return WindowAgent(
         name=name,
@@ -88,12 +92,14 @@ def window_agent(
 
 
 class _Folding(NamedTuple):
-    """``types``: of all fields that are read; ``values``: of those that are aggregated."""
+    """``types``: of all fields that are read; ``values``: of those that are aggregated. ``named``: events may
+    name a tenant."""
 
     windows: tuple[AggregatedWindows, ...]
     types: Mapping[str, FieldType]
     values: Mapping[str, FieldType]
     ids: EventIds | None
+    named: bool
 
     def fold(self, batch: EventBatch[Any], scope: Scope) -> None:
         partition = cast(WindowScope, scope)
@@ -162,7 +168,9 @@ class _Folding(NamedTuple):
             if not table.suffices(int((kept & ~behind).sum()), whole[declared.by])
         ]
         tenants = next(iter(whole.values())).tenants
-        if not short or not any(map(tenants.__getitem__, np.flatnonzero(kept).tolist())):
+        if not short or not (
+            self.named or any(map(tenants.__getitem__, np.flatnonzero(kept).tolist()))
+        ):
             return
         sure = not self.windows[0].ids
         checks = [table.share_check(every, rows, sure=sure) for table, every, rows in short]

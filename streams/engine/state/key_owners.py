@@ -147,7 +147,11 @@ class KeyOwners:
             total += count
 
     def _refusal(self, owner: Owner, author: Owner, held: int, count: int) -> str:
-        several = f"{author!r} and other tenants" if author else "several tenants"
+        several = (
+            f"{author!r} and other tenants"
+            if author
+            else "several tenants, or events that name none,"
+        )
         whose = (
             f"tenant {owner!r} has its share"
             if owner is not SHARED

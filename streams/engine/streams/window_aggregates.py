@@ -216,7 +216,16 @@ class AggregatedWindows:
 
     def empty(self, max_bytes: int = 1 << 62) -> AggregateTable:
         tenant_at = self.by.index(TENANT_FIELD) if TENANT_FIELD in self.by else None
-        rest = (self.fold, self.types, self.grace_ms, self.declaration(), max_bytes, tenant_at)
+        named = self.topic.tenant_field is not None
+        rest = (
+            self.fold,
+            self.types,
+            self.grace_ms,
+            self.declaration(),
+            max_bytes,
+            tenant_at,
+            named,
+        )
         if self.gap_ms:
             return SessionWindows(self.name, self.gap_ms, *rest)
         return AggregateWindows(self.name, self._windows, *rest)

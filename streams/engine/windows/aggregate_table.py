@@ -94,7 +94,7 @@ class WindowBatch:
 
 class AggregateTable(ABC):
     """``declaration`` must be the one under which the state was written. ``tenant_at``: which part of a
-    key is the tenant, if any."""
+    key is the tenant, if any. ``named``: events of the topic may name one."""
 
     def __init__(
         self,
@@ -105,6 +105,7 @@ class AggregateTable(ABC):
         declaration: Mapping[str, Any],
         max_bytes: int = 1 << 62,
         tenant_at: int | None = None,
+        named: bool = True,
     ) -> None:
         self.name = name
         self.closed_ms = -NEVER_MS
@@ -113,7 +114,7 @@ class AggregateTable(ABC):
         """keys that the next commit may still close"""
         self._states = WindowStates(fold, types)
         self._numbers = KeyNumbers()
-        self._owners = StateOwners(max_bytes, in_key=tenant_at is not None)
+        self._owners = StateOwners(max_bytes, in_key=tenant_at is not None, named=named)
         self._unweighed: list[Slots] = []
         """slots whose states grew since `_weigh`"""
         self._grown_at_most = 0
@@ -196,11 +197,11 @@ class AggregateTable(ABC):
                 texts += text_bytes(part)
         return self._empty_bytes + _KEY_COPIES * texts
 
-    def _owned(self, slot: int, key: Key, tenant: str) -> None:
+    def _owned(self, slot: int, key: Key, tenant: str | None) -> None:
         """A state was begun, or restored, for the tenant."""
         self._owners.begin(slot, tenant, self._begun_bytes(key))
 
-    def _tenant_of(self, key: Key, batch: WindowBatch, row: int) -> str:
+    def _tenant_of(self, key: Key, batch: WindowBatch, row: int) -> str | None:
         return batch.tenants[row] if self._tenant_at is None else self._tenant_in(key)
 
     def _grew(self, slots: Slots, batch: WindowBatch) -> None:
@@ -364,8 +365,8 @@ class AggregateTable(ABC):
         if closing:
             self._go_on(*closing)
 
-    def _tenant_in(self, key: Key) -> str:
-        return "" if self._tenant_at is None else str(key[self._tenant_at])[:TENANT_MAX_CHARS]
+    def _tenant_in(self, key: Key) -> str | None:
+        return None if self._tenant_at is None else str(key[self._tenant_at])[:TENANT_MAX_CHARS]
 
     @abstractmethod
     def _closing(self) -> tuple[Any, ...]:

@@ -3,7 +3,8 @@
 
 A state belongs to the tenant of the record that began it, with all bytes if the tenant is a part of its
 key. Else records of several tenants make it grow, and what all such states of a table grew by counts as one
-further tenant's, `common`.
+further tenant's, `common`. Records that name no tenant are those of one tenant, "", where those of their topic may name
+one.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ from streams.engine.state.shares import Holdings, room
 class StateOwners:
     """Of one table in one partition. ``total``: the bytes of all states, which have slots by number."""
 
-    def __init__(self, bound: int, *, in_key: bool) -> None:
+    def __init__(self, bound: int, *, in_key: bool, named: bool) -> None:
         self.bound = bound
         self.in_key = in_key
         """whether the tenant is a part of the key of states"""
+        self.named = named
+        """whether events of the topic may name a tenant"""
         self.total = 0
         self.common = 0
-        self._owner: list[str] = []
-        """"": none"""
+        self._owner: list[str | None] = []
+        """None: none, or unknown after a restart"""
         self._begun: list[int] = []
         """bytes of an empty state; 0: there is none"""
         self._grown: list[int] = []
@@ -39,13 +42,14 @@ class StateOwners:
         held = max(self.common, max(self._held.values(), default=0))
         return room(self.bound, 0, self.total, held) >= count
 
-    def begin(self, slot: int, tenant: str, count: int) -> None:
-        """A record of the tenant began a state of so many bytes."""
+    def begin(self, slot: int, tenant: str | None, count: int) -> None:
+        """A record of the tenant began a state of so many bytes. None: the tenant is unknown."""
         missing = slot + 1 - len(self._owner)
-        self._owner += [""] * missing
+        self._owner += [None] * missing
         self._begun += [0] * missing
         self._grown += [0] * missing
-        self._owner[slot] = self._held.name(tenant) if tenant else ""
+        known = tenant is not None and (tenant or self.named)
+        self._owner[slot] = self._held.name(tenant or "") if known else None
         self._begun[slot] = count
         self._add(slot, count)
 
@@ -69,9 +73,10 @@ class StateOwners:
         for slot in slots:
             self._grow(slot, 0)
             self._add(slot, -self._begun[slot])
-            self._begun[slot], self._owner[slot] = 0, ""
+            self._begun[slot], self._owner[slot] = 0, None
 
     def _add(self, slot: int, count: int) -> None:
         self.total += count
-        if self._owner[slot]:
-            self._held.give_back(self._owner[slot], -count)
+        owner = self._owner[slot]
+        if owner is not None:
+            self._held.give_back(owner, -count)

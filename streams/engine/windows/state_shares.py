@@ -3,7 +3,7 @@ any is folded (streams/engine/windows/state_owners.py).
 
 A record counts as what it begins, and what it adds at most to its state as the batch found it. So a tenant is
 never over its share; a batch that has a new value twice counts it twice until the batch is folded. Records that
-name no tenant are refused nothing.
+name no tenant are those of one tenant; in a topic without tenants they are refused nothing.
 """
 
 from __future__ import annotations
@@ -77,12 +77,13 @@ class ShareCheck:
 
     def refusal(self, row: int, tenant: str) -> str:
         """Why the record is beyond the share of its tenant; "": it is not."""
-        if not tenant:
+        if not tenant and not self._owners.named:
             return ""
         own, common = self._adds(row)
         held = self._owners.held(tenant) + self._taken[tenant]
         if own and own > self._room(0, held):
-            return self._over(f"tenant {tenant!r} has its share of the states", held, own)
+            whose = f"tenant {tenant!r} has its" if tenant else "events without a tenant have their"
+            return self._over(f"{whose} share of the states", held, own)
         if common and common > self._room(own, self._common):
             why = "what its states, whose keys name no tenant, grow by has its share"
             return self._over(why, self._common, common)

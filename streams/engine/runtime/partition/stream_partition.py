@@ -240,10 +240,10 @@ class StreamPartition(Partition):
         if self._closing.in_progress:
             return self._closing.owner
         if self.given == 1:
-            return tenant_of(self.items[self.at])
+            return tenant_of(self.items[self.at]) or self._closing.unowned
         events = (self.row(ahead)[2] for ahead in range(self.given))
         tenants = {tenant_of(event) for event in events if type(event) is not BadPosition}
-        return tenants.pop() if len(tenants) == 1 else Several.LIST
+        return tenants.pop() or self._closing.unowned if len(tenants) == 1 else Several.LIST
 
     @property
     def event_time_ms(self) -> int:

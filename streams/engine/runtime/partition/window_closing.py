@@ -54,8 +54,8 @@ class WindowClosing:
         settings = partition.state.context.settings
         self._partition = partition
         self._staged = staged
-        self._unowned: Owner = SHARED if partition.agent.source.tenant_field else ""
-        """of windows that no single tenant made"""
+        self.unowned: Owner = SHARED if partition.agent.source.tenant_field else ""
+        """whose are windows that no single tenant made, and what an event without a tenant writes"""
         self._windowed = {
             one.name: (table, getattr(one, "on_close", None))
             for one in declared
@@ -98,7 +98,7 @@ class WindowClosing:
         """
         window = self._next()
         (table, on_close), entry = self._windowed[window.table], (window.key, window.start_ms)
-        self.owner = owner = table.owner(entry) or self._unowned
+        self.owner = owner = table.owner(entry) or self.unowned
         ordered = self.held.ordered_end(owner, window)
         if window in self.held:
             if ordered is None and self._runs_on(window):

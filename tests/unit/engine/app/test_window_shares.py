@@ -178,3 +178,30 @@ def test_a_full_table_does_not_refuse_records_that_are_late_for_it(tested):
     _sends(tester, visits, [_visit("victim", "v", 1)])
     assert _counts(tester, "tumbling", "victim") == {}
     assert [row["n"] for row in tester.rows("long") if row["tenant_id"] == "victim"] == [1]
+
+
+class Guest(Record):
+    tenant_id: str | None = None
+    page: str
+    ts: int
+
+
+@pytest.mark.parametrize("act", [None, "move"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_events_that_leave_out_their_tenant_have_one_share(tested, shape, act):
+    """They stopped the partition of the tenants that are named, `state_limit`."""
+    app = App("acme")
+    guests = app.topic("guests", value_type=Guest, key_field="page", time_field="ts", partitions=1)
+    app.windows(shape, of=guests, by=("page",), **SHAPES[shape], fold=LARGE)
+    tester = tested(app)
+    times = [MINUTE_MS + 33 * n for n in range(MANY)]
+    _sends(tester, guests, [Guest(page=f"g{n}", ts=ts) for n, ts in enumerate(times)])
+    if act is not None:
+        getattr(tester, act)()
+    refused = [letter.code for letter in tester.dead_letters]
+    assert set(refused) == {"over_quota"}
+    assert "events without a tenant have their share" in tester.dead_letters[0].message
+    _sends(tester, guests, [Guest(tenant_id="victim", page="v", ts=MINUTE_MS + 30_000)] * 2)
+    _sends(tester, guests, [Guest(tenant_id="last", page="end", ts=MINUTE_MS + 600_000)])
+    assert {row["page"]: row["n"] for row in tester.rows(shape)}["v"] == 2
+    assert {letter.code for letter in tester.dead_letters} == {"over_quota"}

@@ -11,6 +11,7 @@ import pytest
 
 from streams.core.clock import settle
 from streams.core.topics.topic import TENANT_MAX_CHARS, tenant_of
+from streams.engine.runtime.partition import stream_partition
 from streams.engine.state.key_owners import KeyOwners
 from streams.engine.streams.declared_table import DeclaredTable
 from tests.unit.engine.runtime.stream_desk import StreamDesk
@@ -222,3 +223,39 @@ async def test_an_event_that_one_table_refuses_counts_in_no_table(desk, totals):
     await desk.commit()
     kept = len(desk.table(notes)["hostile"])
     assert desk.table(totals)["hostile"] == kept < NOTES
+
+
+async def test_events_that_leave_out_their_tenant_have_one_share(desk, totals, monkeypatch):
+    """They were refused nothing, and stopped the partition of the tenants that are named."""
+    monkeypatch.setattr(
+        stream_partition, "tenant_of", lambda event: event.tenant_id.removeprefix("nobody")
+    )
+    partition = await desk.open(_adding(totals), totals, max_table_bytes=BYTES)
+    await _sends(desk, "nobody", *(f"n{n}" for n in range(MANY)))
+    made = len(desk.table(totals))
+    assert 0 < made < MANY
+    await _sends(desk, "victim", "v", "v")
+    await desk.commit()
+    assert partition.failure is None
+    assert desk.table(totals)[_key("v")] == 2.0
+    assert [code for _, code, _ in desk.letters()] == ["over_quota"] * (MANY - made)
+
+
+async def test_a_key_that_an_event_without_a_tenant_makes_longer_takes_no_share_of_its_tenant(
+    desk, monkeypatch
+):
+    """Else events of no tenant would use up a named tenant's share by its own keys."""
+    monkeypatch.setattr(
+        stream_partition, "tenant_of", lambda event: event.tenant_id.removeprefix("nobody")
+    )
+    notes = DeclaredTable("notes", default=str, keys="any")
+
+    async def body(stream):
+        async for event in stream:
+            notes[event.metric] += "x" * NOTE_BYTES
+
+    await desk.open(body, notes, max_table_bytes=BYTES)
+    await _sends(desk, "victim", "v")
+    await _sends(desk, "nobody", *["v"] * NOTES)
+    await _sends(desk, "victim", *(f"v{n}" for n in range(4)))
+    assert {f"v{n}" for n in range(4)} <= {*desk.table(notes).keys()}
