@@ -10,15 +10,19 @@ from pathlib import Path
 from typing import Final
 
 import schemas
-from agents import aggregate_metrics, record_training, simulate_decision
+from agents import record_training, simulate_decision
 from agents.clickhouse_tables import MODELS, SIMULATIONS, TRAINING_RUNS
 from agents.simulator import Simulator
 from schemas import ModelMetric, SimulationRequest, SimulationResult, TrainingResult
-from streams import App, Need
-from streams.engine.engine_tables import MINUTE_WINDOWS, SEEN_EVENTS
-from streams.engine.scenarios.monte_carlo import MONTE_CARLO
-from streams.engine.scenarios.policy_threshold import POLICY_THRESHOLD
-from streams.engine.scenarios.replay_metrics import REPLAY_METRICS
+from streams import (
+    MONTE_CARLO,
+    POLICY_THRESHOLD,
+    REPLAY_METRICS,
+    SEEN_EVENTS,
+    App,
+    Need,
+    Series,
+)
 from tables.model_cards import MODEL_CARDS
 
 app = App(
@@ -73,13 +77,17 @@ TRAIN_RESULTS = app.topic(
     bytes_max=256 << 10,
 )
 
-AGGREGATE_METRICS = app.batch_agent(
-    MODEL_METRICS,
-    tables=(SEEN_EVENTS, MINUTE_WINDOWS),
-    name="aggregate_metrics",
-    columns=True,
+AGGREGATE_METRICS = app.windows(
+    "m1",
+    of=MODEL_METRICS,
+    by=("tenant_id", "model_id", "metric"),
+    fold=Series("value"),
+    size="60s",
+    roll_ups=("1h", "1d"),
+    late="reopen",
     ids="event_id",
-)(aggregate_metrics.aggregate_metrics)
+    agent="aggregate_metrics",
+)
 RECORD_TRAINING = app.batch_agent(
     TRAIN_RESULTS, tables=(SEEN_EVENTS, MODEL_CARDS), name="record_training", ids="result_id"
 )(record_training.record_training)

@@ -44,12 +44,21 @@ if TYPE_CHECKING:
     from streams.engine.aggregates.sums import Count, Sum
     from streams.engine.aggregates.top_k import TopK
     from streams.engine.app.app import App
+    from streams.engine.engine_tables import SEEN_EVENTS
+    from streams.engine.scenarios.monte_carlo import MONTE_CARLO
+    from streams.engine.scenarios.policy_threshold import POLICY_THRESHOLD
+    from streams.engine.scenarios.replay_metrics import REPLAY_METRICS
     from streams.engine.scenarios.scenario import Run, Scenario
+    from streams.engine.streams.series_windows import Series
     from streams.engine.streams.stream import Event, Stream
     from streams.engine.streams.window_aggregates import AggregatedWindows, ClosedWindow
     from streams.http.edge.client import EdgeClient
 
 __all__ = [
+    "MONTE_CARLO",
+    "POLICY_THRESHOLD",
+    "REPLAY_METRICS",
+    "SEEN_EVENTS",
     "AgentSpec",
     "AggregatedWindows",
     "Answer",
@@ -89,6 +98,7 @@ __all__ = [
     "Scenario",
     "SchemaReference",
     "Scope",
+    "Series",
     "Stream",
     "Sum",
     "TopK",
@@ -119,6 +129,11 @@ _MODULES: Final = {
     **dict.fromkeys(("Run", "Scenario"), "streams.engine.scenarios.scenario"),
     "App": "streams.engine.app.app",
     "Codec": "streams.core.formats.codec",
+    "MONTE_CARLO": "streams.engine.scenarios.monte_carlo",
+    "POLICY_THRESHOLD": "streams.engine.scenarios.policy_threshold",
+    "REPLAY_METRICS": "streams.engine.scenarios.replay_metrics",
+    "SEEN_EVENTS": "streams.engine.engine_tables",
+    "Series": "streams.engine.streams.series_windows",
     "Distinct": "streams.engine.aggregates.distinct",
     "EdgeClient": "streams.http.edge.client",
     "Quantiles": "streams.engine.aggregates.quantiles",

@@ -10,8 +10,7 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agents.aggregate_metrics import aggregate_metrics
-from agents.app import MODEL_METRICS
+from agents.app import AGGREGATE_METRICS, MODEL_METRICS
 from streams.core.types import RecordBatch, TopicPartition
 from streams.engine.agents.agent import EventBatch
 from streams.engine.decode.codecs import Limits, decode
@@ -146,7 +145,7 @@ class Pipeline:
             log, _ = log_times(LogTime(), appended_ms, Expiry.of(TTL_S * 1000))
             columns = (decoded.events, decoded.positions, event_ms, append_ms, log, decoded.fields)
             events = EventBatch(batch, *columns)
-            aggregate_metrics(events, self)
+            AGGREGATE_METRICS.process(events, self)
 
 
 @given(st.lists(st.tuples(records, steps_ms), max_size=12))

@@ -273,6 +273,12 @@ def test_the_engine_names_nothing_of_the_built_in_app(path):
     assert _of_the_built_in_app(path.read_text()) == []
 
 
+def test_the_built_in_app_is_declared_with_the_public_face():
+    """What it needs, a user's app may need too."""
+    tree = ast.parse((ROOT / "agents" / "app.py").read_text())
+    assert {name for name in _imported(tree) if name.split(".")[0] == "streams"} == {"streams"}
+
+
 KNOW_MINUTE_WINDOWS = {
     "engine_tables": "builds it",
     "shed_consequences": "says what m1 will lack",
@@ -281,7 +287,7 @@ KNOW_MINUTE_WINDOWS = {
     "refold": "folds m1 again",
     "standing": "says which rows of m1 their owner will send",
     "snapshot_reader": "reads m1",
-    "event_windows": "shows the minute that an event is in",
+    "series_agent": "folds into it",
 }
 """Modules that know the one table which hands rows to shards of its own accord, and why."""
 _MINUTES = r"minute_windows import|MINUTE_WINDOWS|MinuteWindows"

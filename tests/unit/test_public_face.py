@@ -10,8 +10,9 @@ import pytest
 import streams
 
 PACKAGE = """
-from streams import App, Codec, EventBatch, OutboundRecord, Record, Scope, Topic, TopicPartition
-from streams.engine.engine_tables import SEEN_EVENTS
+from streams import (
+    SEEN_EVENTS, App, Codec, EventBatch, OutboundRecord, Record, Scope, Series, Topic, TopicPartition
+)
 
 app = App("acme")
 
@@ -34,6 +35,14 @@ def count(batch: EventBatch[Order], scope: Scope) -> None:
         value = totals.codec.encode(Order(account=order.account, amount=amount))
         scope.emit(OutboundRecord(place, order.account.encode(), value))
     scope.count(applied=len(batch))
+
+
+def minutes(readings: Topic) -> str:
+    agent = app.windows(
+        "m1", of=readings, by=("tenant_id", "room", "sensor"), fold=Series("level"), size="60s",
+        roll_ups=("1h", "1d"), late="reopen", ids="id",
+    )
+    return agent.name
 
 
 codec: Codec = orders.codec

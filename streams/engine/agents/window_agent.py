@@ -7,21 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streams.core.errors import UsageError
-from streams.core.records.bad_records import (
-    IdempotencyConflict,
-    TenantOverQuota,
-    ValueRefused,
-    WindowClosed,
-)
+from streams.core.records.bad_records import TenantOverQuota, ValueRefused, WindowClosed
 from streams.core.topics.topic import Topic, tenant_name
 from streams.engine.agents.agent import AgentSpec, EventBatch, Scope
 from streams.engine.agents.job_agent import Agent
+from streams.engine.agents.repeats import refused_ids
 from streams.engine.agents.window_events import EventIds, tenants_of, window_keys, window_values
 from streams.engine.aggregates.aggregate import FieldType, FieldValues
 from streams.engine.aggregates.field_columns import Refused
@@ -33,11 +29,6 @@ from streams.engine.windows.aggregate_table import AggregateTable, WindowBatch
 from streams.engine.windows.state_shares import refused_rows
 from streams.engine.windows.window_keys import BatchKeys
 
-_CONFLICT: Final = "its id came before with another payload within DIA_DEDUPE_TTL_S"
-_OVER_QUOTA: Final = (
-    "its tenant has reached its share of the partition's event ids (DIA_QUOTA_IDS, DIA_MAX_IDS); "
-    "ids are forgotten after DIA_DEDUPE_TTL_S"
-)
 _By: TypeAlias = tuple[str, ...]
 """The fields of a key."""
 _Causes: TypeAlias = dict[int, tuple[str, str]]
@@ -191,10 +182,8 @@ class _Folding(NamedTuple):
         appended_ms = some.appended_ms()
         verdicts = seen.admit(found.hi, found.lo, found.said, appended_ms, some.log(), owners)
         kept[rows[verdicts != Verdict.FRESH]] = False
-        for row in rows[verdicts == Verdict.CONFLICT].tolist():
-            refused[row] = (IdempotencyConflict.code, _CONFLICT)
-        for row in rows[verdicts == Verdict.OVER_QUOTA].tolist():
-            refused[row] = (TenantOverQuota.code, _OVER_QUOTA)
+        for index, code, why in refused_ids(some, self.windows[0].ids, verdicts):
+            refused[int(rows[index])] = (code, why)
         return int((verdicts == Verdict.DUPLICATE).sum())
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, overload
 
 from streams.core.errors import UsageError
 from streams.core.rows.clickhouse_table import ClickHouseTable
 from streams.core.topics.topic import Topic, given_topic
+from streams.engine.agents.agent import AgentSpec
+from streams.engine.agents.series_agent import SeriesAgent, series_agent
 from streams.engine.agents.window_agent import WindowAgent, window_agent
 from streams.engine.aggregates.aggregate import Aggregate
+from streams.engine.streams.series_windows import Series, SeriesWindows, check_tables
 from streams.engine.streams.window_aggregates import AggregatedWindows, Late, OnClose, Span, span_ms
 
 _UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms"))
@@ -33,6 +36,7 @@ class _Declares(Protocol):
 
 
 class WindowDeclarations:
+    @overload
     def windows(
         self: _Declares,
         name: str,
@@ -52,7 +56,33 @@ class WindowDeclarations:
         ttl_days: int | None = None,
         group: str | None = None,
         description: str = "",
-    ) -> AggregatedWindows:
+    ) -> AggregatedWindows: ...
+
+    @overload
+    def windows(
+        self: _Declares,
+        name: str,
+        *,
+        of: Topic,
+        by: Sequence[str],
+        fold: Series,
+        size: Span,
+        roll_ups: Sequence[Span],
+        late: Literal["reopen"],
+        ids: str,
+        group: str | None = None,
+        agent: str | None = None,
+    ) -> AgentSpec: ...
+
+    def windows(
+        self: _Declares,
+        name: str,
+        *,
+        of: Topic,
+        fold: Mapping[str, Aggregate] | Series,
+        late: Late | Literal["reopen"] = "dead_letter",
+        **options: Any,
+    ) -> AggregatedWindows | AgentSpec:
         """Declare windows of the events of ``of``; their rows are the ClickHouse table ``name``.
 
         ``by``: the fields of a window's key. ``fold``: aggregators by column name. ``size``,
@@ -72,34 +102,107 @@ class WindowDeclarations:
         counts once; one with another payload is a dead letter `idempotency_conflict`. All windows
         of a topic have the same ``ids``. ``ttl_days``: how long ClickHouse keeps rows.
 
+        ``late="reopen"``: a late record opens its window again, and rows of one window add up. Then
+        ``fold`` is a `Series`, and the tables are the minutes m1, the hours h1 and the days d1, whose
+        grace is the setting DIA_GRACE_S (streams/engine/streams/series_windows.py). An app has
+        one such declaration; ``agent`` is the name of its agent, which is returned.
+
         All windows of a topic are one agent, ``{topic}-windows``. Raises `UsageError`.
         """
         given_topic("app.windows", of)
-        size_ms = span_ms("size", size)
-        declared = AggregatedWindows(
-            name=name,
-            topic=of,
-            by=(by,) if isinstance(by, str) else tuple(by),
-            fold=dict(fold),
-            size_ms=size_ms,
-            step_ms=span_ms("step", step) or size_ms,
-            gap_ms=span_ms("gap", gap),
-            grace_ms=span_ms("grace", grace),
-            late=late,
-            keys=keys,
-            on_window_close=on_window_close,
-            ids=ids,
-            ttl_days=ttl_days,
-            description=description,
+        if isinstance(fold, Series) and late == "reopen":
+            return _reopening(self, name, of, fold, **options)
+        if isinstance(fold, Series) or late == "reopen":
+            raise UsageError(
+                f"windows {name!r}: late='reopen' and fold=Series(...) belong together. Give both, "
+                "or aggregators with late='dead_letter' or 'drop'."
+            )
+        return _aggregating(self, name, of, fold, late, **options)
+
+
+def _aggregating(
+    app: _Declares,
+    name: str,
+    topic: Topic,
+    fold: Mapping[str, Aggregate],
+    late: Late,
+    *,
+    by: Sequence[str],
+    size: Span = 0,
+    step: Span = 0,
+    gap: Span = 0,
+    roll_ups: Sequence[Span] = (),
+    grace: Span = 60.0,
+    keys: Literal["record", "any"] = "record",
+    on_window_close: OnClose | None = None,
+    ids: str = "",
+    ttl_days: int | None = None,
+    group: str | None = None,
+    description: str = "",
+) -> AggregatedWindows:
+    size_ms = span_ms("size", size)
+    declared = AggregatedWindows(
+        name=name,
+        topic=topic,
+        by=_fields(by),
+        fold=dict(fold),
+        size_ms=size_ms,
+        step_ms=span_ms("step", step) or size_ms,
+        gap_ms=span_ms("gap", gap),
+        grace_ms=span_ms("grace", grace),
+        late=late,
+        keys=keys,
+        on_window_close=on_window_close,
+        ids=ids,
+        ttl_days=ttl_days,
+        description=description,
+    )
+    every = (declared, *_longer(declared, [span_ms("roll_ups", one) for one in roll_ups]))
+    agent = _agent_with(app, every, group)
+    for one in every:
+        app.check_target_name(one.name)
+    for one in every:
+        app.add_clickhouse_table(one.table)
+    app._agents[agent.name] = agent  # noqa: SLF001 - the class it is mixed into
+    return declared
+
+
+def _reopening(
+    app: _Declares,
+    name: str,
+    topic: Topic,
+    fold: Series,
+    *,
+    by: Sequence[str],
+    size: Span = 0,
+    roll_ups: Sequence[Span] = (),
+    ids: str = "",
+    group: str | None = None,
+    agent: str | None = None,
+    **more: Any,
+) -> AgentSpec:
+    if more:
+        raise UsageError(
+            f"windows {name!r}: windows with late='reopen' take no {min(more)}. Their grace is "
+            "DIA_GRACE_S, and what ClickHouse keeps of m1, h1 and d1 is a setting, too."
         )
-        every = (declared, *_longer(declared, [span_ms("roll_ups", one) for one in roll_ups]))
-        agent = _agent_with(self, every, group)
-        for one in every:
-            self.check_target_name(one.name)
-        for one in every:
-            self.add_clickhouse_table(one.table)
-        self._agents[agent.name] = agent
-        return declared
+    check_tables(name, span_ms("size", size), [span_ms("roll_ups", one) for one in roll_ups])
+    agents = app._agents  # noqa: SLF001 - the class it is mixed into
+    for other in agents.values():
+        if isinstance(other, SeriesAgent):
+            raise UsageError(
+                f"windows of {topic.name}: their tables have the windows of {other.source.name} "
+                "already. Send these events to that topic, or use late='dead_letter' or 'drop'."
+            )
+    series = SeriesWindows(topic=topic, by=_fields(by), value=fold.field, ids=ids)
+    made = series_agent(agent or f"{topic.name}-windows", group or app.group, series)
+    app.check_agent(made)
+    agents[made.name] = made
+    return made
+
+
+def _fields(by: Sequence[str]) -> tuple[str, ...]:
+    return (by,) if isinstance(by, str) else tuple(by)
 
 
 def _longer(declared: AggregatedWindows, sizes_ms: Sequence[int]) -> Iterator[AggregatedWindows]:

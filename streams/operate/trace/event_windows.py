@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from streams.core.rows.built_in_tables import commit_version, epoch_of, offset_of
 from streams.core.rows.clickhouse_table import MOMENT, ClickHouseTable
 from streams.engine.agents.job_agent import Agent
+from streams.engine.agents.series_agent import SeriesAgent
 from streams.engine.agents.window_agent import windows_of
-from streams.engine.engine_tables import MINUTE_WINDOWS
 from streams.engine.streams.window_aggregates import END, PART, START, AggregatedWindows
 from streams.operate.trace.covering_link import CoveringLink
 from streams.operate.trace.shown_rows import ShownRows, Where
@@ -18,8 +18,8 @@ from streams.operate.trace.traced_record import TracedRecord
 
 _MINUTE_MS = 60_000
 _M1 = "m1"
-_SERIES = (("tenant", "tenant_id"), ("model", "model_id"), ("metric", "metric"))
-"""Column of m1, and field of the event."""
+_SERIES = ("tenant", "model", "metric")
+"""columns of m1"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +57,8 @@ async def windows_of_event(
     if record.fields is None or record.event_ms is None:
         return []
     found = []
-    if MINUTE_WINDOWS in agent.tables:
-        found.append(await _minute(record, link, shown, minutes_since_ms))
+    if isinstance(agent, SeriesAgent):
+        found.append(await _minute(agent.series.by, record, link, shown, minutes_since_ms))
     for declared in windows_of(agent):
         for start_ms, end_ms in _bounds(declared, record.event_ms):
             found.append(await _declared(declared, record, start_ms, end_ms, link, shown))
@@ -66,12 +66,16 @@ async def windows_of_event(
 
 
 async def _minute(
-    record: TracedRecord, link: CoveringLink | None, shown: ShownRows, minutes_since_ms: int
+    by: Sequence[str],
+    record: TracedRecord,
+    link: CoveringLink | None,
+    shown: ShownRows,
+    minutes_since_ms: int,
 ) -> EventWindow | None:
     fields, event_ms = record.fields or {}, record.event_ms or 0
-    if any(name not in fields for _, name in _SERIES):
+    if any(name not in fields for name in by):
         return None
-    names = {column: fields[name] for column, name in _SERIES}
+    names = {column: fields[name] for column, name in zip(_SERIES, by, strict=True)}
     start_ms = event_ms // _MINUTE_MS * _MINUTE_MS
     columns = {name: name for name in ("inc", "n", "s1", "lo", "hi", "ver")}
     rows = await shown.rows(

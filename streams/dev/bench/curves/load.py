@@ -11,7 +11,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.aggregate_metrics import aggregate_metrics
 from agents.app import AGGREGATE_METRICS
 from schemas.metric import ModelMetric
 from streams.dev.workload.generator import EventBlock
@@ -34,7 +33,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     ids: int = 0
 
 
-class Series:
+class LoadedSeries:
     """``minute_ms`` is the common minute of the series."""
 
     def __init__(self, load: Load, minute_ms: int, seed: int = 1) -> None:
@@ -96,7 +95,7 @@ class Loader:
     def _process(self, batch: EventBatch[ModelMetric], scope: Scope) -> None:
         if self.mode == "usual":
             self.events += len(batch)
-            aggregate_metrics(batch, scope)
+            AGGREGATE_METRICS.process(batch, scope)
             return
         if self.mode == "ids":
             self._remember(batch, scope)

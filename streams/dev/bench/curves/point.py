@@ -17,7 +17,7 @@ from streams.core.errors import CommandError
 from streams.core.settings import Settings
 from streams.dev.bench.children import output_of
 from streams.dev.bench.curves.engine import engine, settings_alone
-from streams.dev.bench.curves.load import Load, Loader, Series
+from streams.dev.bench.curves.load import Load, LoadedSeries, Loader
 
 MINUTE_MS = 60_000
 _RESIDENT = re.compile(r"^VmRSS:\s+(\d+) kB$", re.MULTILINE)
@@ -52,7 +52,7 @@ async def measure_point(asked: Load, limit_s: float) -> Point | None:
 
 async def _measure(asked: Load, settings: Settings, folder: Path) -> Point:
     loader = Loader()
-    series = Series(asked, int(time.time() * 1000) // MINUTE_MS * MINUTE_MS)
+    series = LoadedSeries(asked, int(time.time() * 1000) // MINUTE_MS * MINUTE_MS)
     async with engine(settings, loader.agent(), asked.partitions, folder) as running:
         began_s, before_mib = time.monotonic(), resident_mib()
         loader.mode = "ids"

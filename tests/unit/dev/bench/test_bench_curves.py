@@ -18,7 +18,7 @@ from streams.core.settings import load
 from streams.dev.bench.curves import curves as law
 from streams.dev.bench.curves.curves import AXES, Axis, Curve, Curves
 from streams.dev.bench.curves.engine import engine
-from streams.dev.bench.curves.load import IDS_PER_RECORD, Load, Loader, Series
+from streams.dev.bench.curves.load import IDS_PER_RECORD, Load, LoadedSeries, Loader
 from streams.dev.bench.curves.point import Point, measure_point
 from streams.dev.bench.report.machine import this_machine
 from streams.engine.engine_tables import MINUTE_WINDOWS, SEEN_EVENTS
@@ -43,8 +43,8 @@ def _curves(*found: Curve) -> Curves:
     return Curves(started_at="2026", machine=this_machine(), versions={}, curves=list(found))
 
 
-def _series(load: Load) -> Series:
-    return Series(load, time.time_ns() // 60_000_000_000 * 60_000)
+def _series(load: Load) -> LoadedSeries:
+    return LoadedSeries(load, time.time_ns() // 60_000_000_000 * 60_000)
 
 
 def test_every_series_is_opened_once():
