@@ -12,6 +12,7 @@ from streams.connect.access.refusals import BadRequest
 from streams.connect.access.tokens import TokenFile
 from streams.core.clock import SystemClock
 from streams.core.types import TopicPartition
+from streams.engine.decode.codecs import APPEND_MARGIN_S, CLOCK_MARGIN_S
 from streams.http.edge import exchange, splitting
 from streams.http.edge.validation_cost import LoopShare, ValidationCost
 from streams.http.edge.validator import topics_taken
@@ -70,6 +71,26 @@ async def test_invalid_events_of_a_batch_are_named_and_valid_ones_accepted(http,
         (4, "out_of_range", "$.ts"),
     ]
     assert [value for _, value in await _settled(http, log, 2)] == [lines[0], lines[5]]
+
+
+async def test_events_that_would_be_too_old_or_early_at_their_append_are_refused(
+    http, edge_settings, log, line
+):
+    """A tenant got 202 for events that the worker dead-letters a moment later: enough of them stopped a partition."""
+    settings, now_ms = edge_settings, SystemClock().now_ms()
+    oldest, latest = now_ms - 1000 * settings.late_max_s, now_ms + 1000 * settings.future_max_s
+    lines = [
+        line(ts=oldest + 1000 * (APPEND_MARGIN_S - 30)),
+        line(ts=latest - 1000 * (CLOCK_MARGIN_S - 2)),
+        line(ts=oldest + 1000 * (APPEND_MARGIN_S + 600)),
+        line(ts=latest - 1000 * (CLOCK_MARGIN_S + 30)),
+    ]
+    answer = await http.post(METRICS, content=b"\n".join(lines), headers=LINES)
+    assert [(bad["index"], bad["code"]) for bad in answer.json()["rejected"]] == [
+        (0, "timestamp_too_old"),
+        (1, "timestamp_in_future"),
+    ]
+    assert {value for _, value in await _settled(http, log, 2)} == {lines[2], lines[3]}
 
 
 async def test_a_request_without_an_accepted_event_is_an_error(http, log, line):
