@@ -50,6 +50,7 @@ from streams.engine.runtime.partition.stream_partition import StreamPartition
 from streams.engine.runtime.partition.window_partition import WindowPartition
 from streams.engine.streams.sending import key_bytes, value_bytes
 from streams.engine.streams.windowed_table import WindowedDeclaration
+from streams.engine.windows.window_columns import NEVER_MS
 from streams.operate.topics.topics import wanted_topics
 
 START_MS = 1_760_000_000_000
@@ -327,8 +328,11 @@ async def _settle(world: World, processes: Sequence[Process]) -> None:
 
 def _done(partition: AssignedPartition) -> bool:
     """Idle, with due windows closed and the others' rows shown."""
-    windowed = isinstance(partition.partition, StreamPartition | WindowPartition)
-    return at_rest(partition) and (not windowed or partition.settled)
+    ready = partition.partition
+    windowed = isinstance(ready, StreamPartition | WindowPartition)
+    minutes = None if ready is None else ready.windows
+    shown = minutes is None or minutes.oldest_unshown_ms() == NEVER_MS
+    return at_rest(partition) and shown and (not windowed or partition.settled)
 
 
 def _result(app: App, world: World, written: Mapping[str, WrittenRows]) -> HistoryResult:
@@ -372,7 +376,24 @@ def _rows(app: App, world: World, written: Mapping[str, WrittenRows]) -> Counter
         f"{name} {sorted((column, value) for column, value in row.items() if column not in _OF_COMMITS)}"
         for name, rows in (*shown.items(), *given.items())
         for row in rows
-    )
+    ) + _minutes(world.shards.rows("m1"))
+
+
+def _minutes(rows: Sequence[Mapping[str, Any]]) -> Counter[str]:
+    """A row for each window that reopens. When a late record came decides which of its incarnations
+    has it, and sums of floats differ by their order; so counts and extremes are compared."""
+    windows: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        names = " ".join(str(row[name]) for name in ("tenant", "model", "metric", "w", "part"))
+        windows.setdefault(names, []).append(row)
+    shown: Counter[str] = Counter()
+    for names, some in windows.items():
+        sketch: Counter[int] = Counter()
+        for row in some:
+            sketch.update(dict(zip(row["sk_k"], row["sk_n"], strict=True)))
+        ends = min(row["lo"] for row in some), max(row["hi"] for row in some)
+        shown[f"m1 {names}: {sum(row['n'] for row in some)} {ends} {sorted(sketch.items())}"] += 1
+    return shown
 
 
 def _told(wanted: Any, found: Any) -> str:
