@@ -163,6 +163,7 @@ class WindowClosing:
             self.held.limited(self.owner, window, refusal.error.code)
             return
         self._partition.join_close(refusal)
+        self._left_behind.pop(window, None)
         self.held.closed(self.owner, window)
 
     async def _call(self, window: HeldWindow, on_close: Any, key: Any, value: Any) -> None:

@@ -13,7 +13,12 @@ from streams.core.clock import settle
 from streams.core.records.bad_records import ValueRefused
 from streams.core.topics.current_stream import current
 from streams.core.types import OutboundRecord
+from streams.engine.health.finding import Severity
+from streams.engine.health.live_workers import LiveWorker
+from streams.engine.health.observation import Observation
+from streams.engine.health.rule import judge
 from streams.engine.runtime.offsets.close_order import CloseOrder
+from streams.engine.runtime.partition.held_closes import HeldOwner
 from streams.engine.streams.declared_table import DeclaredTable
 from streams.engine.streams.windowed_table import WindowedDeclaration, windows_of
 from tests.unit.engine.runtime.stream_desk import DLQ, OUT, StreamDesk
@@ -341,3 +346,19 @@ async def test_what_is_held_is_told_by_owner(desk):
     [owner] = partition.held.owners()
     assert owner[:4] == ("hostile", "counts", 3, "agent_failed")
     assert owner.why.startswith("on_window_close raised KeyError at test_held_closes.py:")
+
+
+def test_held_windows_are_a_warning_of_the_health_rule():
+    """`dia status` names tenant, table and error, and the way on that needs no fixed code."""
+    owner = HeldOwner(
+        "hostile", "counts", 3, "agent_failed", "on_window_close raised KeyError"
+    )._asdict()
+    partition = {"group": "g", "topic": "t", "partition": 0, "held_windows": [owner]}
+    worker = LiveWorker(pid=1, slot=0, partitions=[partition])
+    found = judge(Observation(at_ms=0, sources=(), workers=(worker,))).findings
+    [finding] = [one for one in found if one.code == "windows_held"]
+    assert (finding.subject, finding.severity) == ("t/0", Severity.WARNING)
+    assert (
+        "3 windows of table counts of tenant hostile do not close, agent_failed" in finding.detail
+    )
+    assert finding.mend == "dia tables windows drop"
