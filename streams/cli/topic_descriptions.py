@@ -12,6 +12,7 @@ from streams.cli.terminal.output_form import Output, OutputForm, is_wide
 
 if TYPE_CHECKING:
     from streams.operate.topics.topic_descriptions import DescribedPartition, ListedTopic
+    from streams.operate.topics.topic_sheet import TopicSheet
 
 _LISTED = ("topic", "kind", "partitions", "offsets", "retention")
 _LISTED_WIDE = (*_LISTED, "replicas", "groups")
@@ -65,21 +66,24 @@ def describe(
     """
     run = invocation(ctx)
     wide = is_wide(run, output)
-    settings, partitions = asyncio.run(_described(run, topic))
+    sheet = asyncio.run(_sheet(run, topic))
     printer = run.printer()
     if run.json:
-        printer.record(_fields(topic, settings, partitions))
+        printer.record(sheet.fields())
         return
     printer.rows(
         ("setting", "value", "declared", ""),
-        [(*one, "differs" if one[2] and one[1] != one[2] else "") for one in settings],
+        [
+            (*one, "differs" if one.declared and one.value != one.declared else "")
+            for one in sheet.settings
+        ],
     )
     print()
     columns = _PARTITIONS_WIDE if wide else _PARTITIONS
-    printer.rows(columns, [_partition(one)[: len(columns)] for one in partitions])
+    printer.rows(columns, [_partition(one)[: len(columns)] for one in sheet.partitions])
     lags = [
         (lag.group, one.tp.partition, lag.committed, lag.lag)
-        for one in partitions
+        for one in sheet.partitions
         for lag in one.groups
     ]
     if lags:
@@ -95,23 +99,12 @@ async def _listed(run: Invocation, *, every: bool) -> list[ListedTopic]:
         return await listed(admin, reader, run.topology, every=every)
 
 
-async def _described(
-    run: Invocation, topic: str
-) -> tuple[list[tuple[str, str, str]], list[DescribedPartition]]:
+async def _sheet(run: Invocation, topic: str) -> TopicSheet:
     from streams.cli.clients import admin_and_reader
-    from streams.core.errors import UnknownTopic
-    from streams.operate.topics.declared_topics import declared_topics
-    from streams.operate.topics.topic_descriptions import described, settings_of
-    from streams.operate.topics.topics import plan
+    from streams.operate.topics.topic_sheet import sheet_of
 
-    declared = declared_topics(run.settings, run.topology)
     async with admin_and_reader(run.settings) as (admin, reader):
-        present = await admin.describe_topics()
-        if topic not in present:
-            raise UnknownTopic(f"topic {topic} does not exist. `dia topics list --all` lists them.")
-        wanted = plan(declared.topology, declared.topics, present).wanted.get(topic)
-        partitions = await described(admin, reader, run.topology, topic)
-    return [*settings_of(present[topic], wanted)], partitions
+        return await sheet_of(admin, reader, run.settings, run.topology, topic)
 
 
 def _line(one: ListedTopic) -> tuple[Any, ...]:
@@ -134,26 +127,3 @@ def _partition(one: DescribedPartition) -> tuple[Any, ...]:
     nodes = " ".join(map(str, where.replicas))
     bounds = (one.bounds.begin, one.bounds.stable_end, one.high_watermark)
     return one.tp.partition, leader, in_sync, *bounds, nodes
-
-
-def _fields(
-    topic: str, settings: list[tuple[str, str, str]], partitions: list[DescribedPartition]
-) -> dict[str, Any]:
-    return {
-        "topic": topic,
-        "settings": [
-            {"setting": name, "value": value, "declared": declared}
-            for name, value, declared in settings
-        ],
-        "partitions": [
-            {
-                "partition": one.tp.partition,
-                **one.replicas._asdict(),
-                "begin": one.bounds.begin,
-                "stable_end": one.bounds.stable_end,
-                "end": one.high_watermark,
-                "groups": [lag._asdict() for lag in one.groups],
-            }
-            for one in partitions
-        ],
-    }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,13 +16,12 @@ from streams.cli.terminal.output_form import Output, OutputForm, is_wide
 
 if TYPE_CHECKING:
     from streams.core.types import TopicPartition
+    from streams.operate.messages.log_bound import LogBound
     from streams.operate.messages.message import TopicMessage
     from streams.operate.messages.message_filter import MessageFilter
     from streams.operate.messages.selection import TopicMessages
 
 _VALUE_SHOWN = 100
-_OFFSET = re.compile(r"\d{1,9}")
-"""A whole number of more digits is a time in epoch seconds, since 2001."""
 
 _Topic = Annotated[str, typer.Argument(metavar="TOPIC", help="As `dia topics list` shows.")]
 _Tenant = Annotated[str | None, typer.Option(metavar="ID", help="Only events of this tenant.")]
@@ -45,13 +43,6 @@ _From = Annotated[
 ]
 _Until = Annotated[str | None, typer.Option("--to", metavar="WHEN", help="As --from; exclusive.")]
 _Timeout = Annotated[str, typer.Option(metavar="SPAN", help="Read at most so long.")]
-
-
-class _Bound(NamedTuple):
-    """``ms`` of a time, or an offset."""
-
-    ms: int | None = None
-    offset: int | None = None
 
 
 def register(group: typer.Typer) -> None:
@@ -89,7 +80,7 @@ def tail(
     run = invocation(ctx)
     lines_of = _Lines(run, wide=is_wide(run, output))
     chosen = _filter(tenant, key, code, contains, where)
-    asked = _Asked(topic, chosen, partition, _bound(start, "--from"), _Bound())
+    asked = _Asked(topic, chosen, partition, _bound(start, "--from"), _bound(None, "--to"))
     with suppress(KeyboardInterrupt):
         asyncio.run(_tail(run, asked, lines, lines_of, _seconds(timeout), follow=follow))
 
@@ -135,8 +126,8 @@ class _Asked(NamedTuple):
     topic: str
     filter: MessageFilter
     partition: int | None
-    start: _Bound
-    until: _Bound
+    start: LogBound
+    until: LogBound
 
 
 class _Lines:
@@ -190,7 +181,7 @@ async def _tail(
 
     async with admin_and_reader(run.settings) as (admin, reader):
         reading = _reading(run, asked, reader)
-        found = await reading.ranges(admin)
+        found = await reading.ranges(await admin.describe_topics())
         if lines:
             deadline_s = reading.clock.monotonic() + seconds
             shown.show(await reading.newest(found, lines, deadline_s))
@@ -219,7 +210,7 @@ async def _search(
 
     async with admin_and_reader(run.settings) as (admin, reader):
         reading = _reading(run, asked, reader)
-        found = await reading.ranges(admin)
+        found = await reading.ranges(await admin.describe_topics())
         deadline_s = reading.clock.monotonic() + seconds
         await reading.search(found, limit, deadline_s, shown.show, progress)
         return reading
@@ -229,7 +220,6 @@ def _reading(run: Invocation, asked: _Asked, reader: Any) -> TopicMessages:
     from streams.core.clock import SystemClock
     from streams.engine.decode.codecs import Limits
     from streams.operate.messages.selection import TopicMessages
-    from streams.operate.trace.log_scan import TimeBounds
 
     settings = run.settings
     return TopicMessages(
@@ -239,38 +229,33 @@ def _reading(run: Invocation, asked: _Asked, reader: Any) -> TopicMessages:
         Limits(settings.future_max_s, settings.late_max_s),
         SystemClock(),
         reader,
-        TimeBounds(asked.start.ms, asked.until.ms),
+        asked.start,
+        asked.until,
         asked.partition,
-        asked.start.offset,
-        asked.until.offset,
     )
 
 
 def _filter(
     tenant: str | None, key: str | None, code: str | None, contains: str | None, where: str | None
 ) -> MessageFilter:
-    from streams.cli.dead_letters.filters import key_bytes
     from streams.core.words.naming import named
+    from streams.core.words.record_key import record_key
     from streams.operate.messages.condition import Condition
     from streams.operate.messages.message_filter import MessageFilter
 
     return MessageFilter(
         tenant=None if tenant is None else named(tenant, "--tenant"),
-        key=None if key is None else key_bytes(key),
+        key=None if key is None else record_key(key),
         code=code,
         text=contains or None,
         where=None if where is None else Condition.parse(where),
     )
 
 
-def _bound(text: str | None, option: str) -> _Bound:
-    from streams.core.words.moments import moment_s
+def _bound(text: str | None, option: str) -> LogBound:
+    from streams.operate.messages.log_bound import log_bound
 
-    if text is None:
-        return _Bound()
-    if _OFFSET.fullmatch(text):
-        return _Bound(offset=int(text))
-    return _Bound(ms=moment_s(text, option, time.time()) * 1000)
+    return log_bound(text, option, time.time())
 
 
 def _seconds(text: str) -> float:

@@ -15,11 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from streams.cli.invocation import Invocation
-    from streams.operate.trace.log_scan import TimeBounds
     from streams.operate.trace.means import TraceBounds
     from streams.operate.trace.trace_report import TraceReport
-
-AROUND_S = 600
 
 
 def register(app: typer.Typer) -> None:
@@ -70,16 +67,17 @@ def trace(
 
     Example: dia trace o-4711 --topic orders --around 2026-05-01T12:00
     """
-    from streams.cli.dead_letters.filters import key_bytes
     from streams.core.words.moments import span_s
     from streams.core.words.naming import named
+    from streams.core.words.record_key import record_key
     from streams.operate.trace.means import TraceBounds
+    from streams.operate.trace.trace_times import trace_times
 
     run = invocation(ctx)
     bounds = TraceBounds(
         topics=tuple(topic or ()),
-        times=_times(around, since, until),
-        key=None if key is None else key_bytes(key),
+        times=trace_times(time.time(), around, since, until, "--"),
+        key=None if key is None else record_key(key),
         tenant=None if tenant is None else named(tenant, "--tenant"),
         finds_max=limit,
         deadline_s=float(span_s(timeout, "--timeout")),
@@ -89,23 +87,6 @@ def trace(
         report = asyncio.run(_traced(run, asked, bounds, bar.advance))
     _show(run, report)
     _conclude(report)
-
-
-def _times(around: str | None, since: str | None, until: str | None) -> TimeBounds:
-    from streams.core.errors import UsageError
-    from streams.core.words.moments import moment_s
-    from streams.operate.trace.log_scan import TimeBounds
-
-    now_s = time.time()
-    if around is not None:
-        if since is not None or until is not None:
-            raise UsageError("--around stands for --since and --until: give one or the other.")
-        middle_s = moment_s(around, "--around", now_s)
-        return TimeBounds((middle_s - AROUND_S) * 1000, (middle_s + AROUND_S) * 1000)
-    return TimeBounds(
-        None if since is None else moment_s(since, "--since", now_s) * 1000,
-        None if until is None else moment_s(until, "--until", now_s) * 1000,
-    )
 
 
 async def _traced(

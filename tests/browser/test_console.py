@@ -30,7 +30,9 @@ from tests.faults.services import absent
 EVENTS = MINUTES * EVENTS_A_MINUTE
 """Of one model."""
 PAGES = {
-    "/": "Overview", "/explore": "Explore", "/dead-letters": "Dead letters",
+    "/": "Overview", "/explore": "Explore", "/messages": "Messages",
+    "/messages?topic=model.metrics": "Messages", "/trace": "Trace",
+    "/dead-letters": "Dead letters",
     "/decisions": "Decisions", "/training": "Training", "/pipeline": "Pipeline",
 }  # fmt: skip
 DISTINCT = ("/", "/dead-letters")
@@ -194,10 +196,93 @@ def test_a_reader_of_one_tenant_sees_that_tenant_and_changes_nothing(context, st
     _go(page, "Dead letters")
     expect(page.get_by_role("button", name="Make a plan")).to_be_disabled()
     expect(page.locator("#groups")).to_contain_text("No dead letter")
-    _go(page, "Pipeline")
-    expect(page.locator("#partitions")).to_contain_text("admin")
+    _go(page, "Messages")
+    page.get_by_label("Topic").select_option("model.metrics")
+    _read(page)
+    expect(page.locator("#messages tbody tr")).to_have_count(1)
+    expect(page.locator("#messages")).to_contain_text("solitary")
+    assert page.get_by_label("Tenant").count() == 0
+    links = page.get_by_role("navigation", name="Pages")
+    expect(links.get_by_role("link", name="Pipeline")).to_have_count(0)
+    page.goto("/pipeline")
+    expect(page.locator("main")).to_contain_text("bound to no tenant")
     answer = page.request.get(f"/api/range?tenant={TENANT}&model={MODELS[0]}&metric={METRIC}")
     assert answer.status == 403
+
+
+def test_a_message_is_found_shared_and_sent_again(context, page, stage):
+    """From the list of topics to one message; its link opens it for another user; and back."""
+    _go(page, "Messages")
+    page.locator("#topics tbody tr").filter(has_text="model.metrics").first.click()
+    _read(page)
+    expect(page.locator("#messages tbody tr")).to_have_count(50)
+    expect(page.locator("#description")).to_contain_text("message.timestamp.type")
+    page.get_by_label("Fields").fill("model_id == solitary")
+    page.get_by_label("Fields").press("Enter")
+    _read(page)
+    expect(page.locator("#messages tbody tr")).to_have_count(1)
+    assert "where=model_id" in page.url
+    page.locator("#messages tbody tr").press("Enter")
+    expect(page.locator("#message")).to_contain_text('"model_id": "solitary"')
+    assert _serious(page, {}) == []
+    page.get_by_role("tab", name="Bytes").click()
+    expect(page.locator("#message pre")).to_contain_text("000000  7b 22 74 65 6e")
+    shared = context.new_page()
+    shared.goto(page.url)
+    expect(shared.locator("#message")).to_contain_text('"model_id": "solitary"')
+    shared.close()
+    page.locator("#message summary", has_text="Send again").click()
+    page.get_by_label("Reason").fill("to see that repeats are dropped")
+    page.get_by_role("button", name="Send it again").click()
+    expect(page.locator("#message .said")).to_contain_text("Sent to model.metrics")
+    page.get_by_role("button", name="Search").click()
+    expect(page.locator("#messages tbody tr")).to_have_count(2)
+    page.go_back()
+    expect(page.locator("#message-panel")).to_be_hidden()
+    page.go_back()
+    expect(page.get_by_label("Fields")).to_have_value("")
+
+
+def test_the_command_box_leads_to_what_became_of_an_event(page, stage):
+    """From any page, by keyboard: an id, its timeline, its message, its dead letter."""
+    page.keyboard.press("Control+k")
+    page.get_by_role("combobox").last.fill("model.metrics/")
+    expect(page.get_by_role("option").first).to_have_text("What became of model.metrics/")
+    page.keyboard.press("Escape")
+    page.goto("/messages?topic=model.metrics&where=model_id == solitary")
+    _read(page)
+    place = page.locator("#messages tbody tr").last
+    cells = place.locator("td").all_text_contents()
+    partition, offset = cells[0], cells[1]
+    page.keyboard.press("Control+k")
+    page.get_by_role("combobox").last.fill(f"model.metrics/{partition}/{offset}")
+    assert _serious(page, {}) == []
+    page.keyboard.press("Enter")
+    _read(page)
+    expect(page.locator("#trace")).to_contain_text("counted")
+    for what in ("appended", "committed", "window", "row"):
+        expect(page.locator("#trace .timeline")).to_contain_text(what)
+    expect(page.locator("#searched")).to_contain_text("offsets of")
+    assert _serious(page, {}) == []
+    page.get_by_label("Event id").fill("no-such-event")
+    page.get_by_role("button", name="Trace").click()
+    expect(page.locator("#trace")).to_contain_text("Not found in the offsets below")
+
+
+def test_new_messages_are_shown_live(page, stage):
+    """A producer's developer sees each message within seconds of its append."""
+    page.goto("/messages?topic=train.results")
+    _read(page)
+    page.get_by_role("button", name="Live").click()
+    expect(page.locator("#messages")).to_contain_text("0 new messages since")
+    events = [{**event, "tenant_id": TENANT} for event in trained_models(SystemClock().now_ms(), 3)]
+    stage.produce("train.results", events)
+    expect(page.locator("#messages")).to_contain_text(f"{len(events)} new messages since")
+    expect(page.locator("#messages tbody tr")).to_have_count(len(events))
+    assert "live=1" in page.url
+    page.get_by_role("button", name="Stop live").click()
+    _read(page)
+    expect(page.locator("#messages")).not_to_contain_text("new messages since")
 
 
 def test_decisions_training_and_pipeline_show_what_happened(page):
@@ -273,7 +358,7 @@ def test_every_page_is_usable_by_keyboard(page):
 def test_pages_are_accessible_and_fit_a_phone(page, screenshots):
     """axe-core finds nothing serious, in the colours of either theme; nothing is wider than 390 px."""
     for path, name in PAGES.items():
-        picture = name.lower().replace(" ", "-")
+        picture = name.lower().replace(" ", "-") + ("-of-a-topic" if "?" in path else "")
         page.goto(path)
         _read(page)
         assert _serious(page, {}) == [], name

@@ -14,6 +14,7 @@ import typer
 from streams.core.errors import UsageError
 from streams.core.words.moments import moment_s, span_s
 from streams.core.words.naming import named
+from streams.core.words.record_key import record_key
 
 if TYPE_CHECKING:
     from streams.operate.dlq.filters import Filters, OffsetRange
@@ -89,7 +90,7 @@ def options(
         oldest_ms=None if max_age is None else round((now_s - span_s(max_age, "--max-age")) * 1000),
         errors=tuple(error or ()),
         tenants=tuple(named(one, "--tenant") for one in tenant or ()),
-        keys=tuple(map(key_bytes, key or ())),
+        keys=tuple(map(record_key, key or ())),
         partitions=tuple(partition or ()),
         offsets=_ranges(offsets or ()),
         schema_versions=tuple(schema_version or ()),
@@ -102,16 +103,6 @@ def _moment_ms(text: str | None, option: str, now_s: float) -> int | None:
         return None
     ago = f"-{text}" if _SPAN.match(text.strip()) else text
     return moment_s(ago, option, now_s) * 1000
-
-
-def key_bytes(text: str) -> bytes:
-    """The bytes of ``--key``: UTF-8, or after 0x hexadecimal. Raises `UsageError`."""
-    if not text.startswith("0x"):
-        return text.encode()
-    try:
-        return bytes.fromhex(text[2:])
-    except ValueError:
-        raise UsageError(f"--key {text} is no hexadecimal: write 0x and pairs of digits.") from None
 
 
 def _ranges(texts: Sequence[str]) -> tuple[OffsetRange, ...]:

@@ -32,6 +32,7 @@ from streams.http.console.ranges import RangeHandler
 from streams.http.console.series import SeriesHandler
 from streams.http.console.shedding import SheddingHandler
 from streams.http.console.simulations import SimulationHandler
+from streams.http.console.topics.handlers import TopicHandlers
 from streams.http.console.training import TrainingHandler
 from streams.operate.replay.journal.control import Word
 
@@ -51,6 +52,7 @@ class Console:
     letters: DeadLetterHandler
     plans: PlanHandler
     shedding: SheddingHandler
+    logs: TopicHandlers
     caches: CacheHandler
     policies: PolicyHandler
     topics: Sequence[str]
@@ -117,6 +119,12 @@ def api_routes(console: Console) -> list[Route]:
             route("POST", f"/api/dlq/plans/{{plan}}/{word}", console.plans.teller(word))
             for word in get_args(Word)
         ),
+        route("GET", "/api/topics", console.logs.topics.listed),
+        route("GET", "/api/topics/{topic}", console.logs.topics.one),
+        route("GET", "/api/messages", console.logs.messages.listed),
+        route("GET", "/api/message", console.logs.messages.one),
+        route("POST", "/api/message/again", console.logs.messages.again),
+        route("GET", "/api/trace", console.logs.traces.show),
         route("POST", "/api/shed/plan", console.shedding.plan),
         route("GET", "/api/shed/orders", console.shedding.listed),
         route("POST", "/api/shed/orders", console.shedding.order),

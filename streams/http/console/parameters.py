@@ -61,6 +61,18 @@ class Parameters:
     def number(self, key: str, default: int, low: int, high: int) -> int:
         return bounded(key, self._given.get(key), default, low, high)
 
+    def maybe_number(self, key: str, high: int) -> int | None:
+        """None when absent or empty."""
+        text = self._given.get(key)
+        return bounded(key, text, 0, 0, high) if text else None
+
+    def text(self, key: str, chars_max: int) -> str | None:
+        """Free text; None when absent or empty. Raises `BadRequest`."""
+        found = self._given.get(key) or None
+        if found is not None and not (len(found) <= chars_max and _encodable(found)):
+            raise BadRequest(f"{key} has at most {chars_max} characters, all of them valid")
+        return found
+
     def numbers(self, key: str, high: int) -> tuple[int, ...]:
         return tuple(bounded(key, text, 0, 0, high) for text in self.names(key, 100))
 

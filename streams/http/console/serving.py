@@ -48,6 +48,7 @@ from streams.http.console.series import SeriesHandler
 from streams.http.console.shards import ShardReader
 from streams.http.console.shedding import SheddingHandler
 from streams.http.console.simulations import SimulationHandler, simulation_agent
+from streams.http.console.topics.handlers import TopicHandlers
 from streams.http.console.training import TrainingHandler
 from streams.http.console.waiting import WaitingRequests
 from streams.http.serving import bound_surface
@@ -98,8 +99,7 @@ class ConsoleProcess:
             behind_proxy=behind_proxy,
         )
         self._services = services = Services(shards, broker, layer, clock)
-        self._clock = clock
-        self._freshness = freshness = FreshnessSeries(clock)
+        self._clock, self._freshness = clock, FreshnessSeries(clock)
         self._health = health = HealthMonitor(
             broker, topology.read, self._known_workers, clock, metrics.health, settings.state_path()
         )
@@ -114,7 +114,7 @@ class ConsoleProcess:
             ranges=RangeHandler(gate, shards, answers, clock),
             catalog=CatalogHandler(gate, shards, answers),
             overview=OverviewHandler(
-                gate, shards, answers, workers, services, clock, levels, health, freshness
+                gate, shards, answers, workers, services, clock, levels, health, self._freshness
             ),
             simulations=SimulationHandler(
                 *(gate, simulating, shards, answers, workers, waiting, broker, operations, clock)
@@ -126,6 +126,7 @@ class ConsoleProcess:
                 gate, topology, letters, broker, journals, settings, operations, clock
             ),
             shedding=SheddingHandler(gate, broker, agents, operations, clock),
+            logs=TopicHandlers.of(gate, app, settings, broker, logs, operations, clock),
             caches=CacheHandler(gate, layer, operations),
             policies=PolicyHandler(gate, layer, operations, clock),
             topics=tuple(app.topics),
@@ -158,6 +159,7 @@ class ConsoleProcess:
                 self._workers,
                 self._services,
                 self.console.letters,
+                self.console.logs,
                 self._journals,
                 self._logs,
             ):

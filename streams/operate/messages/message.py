@@ -25,7 +25,8 @@ _CODE = headers.DLQ_PREFIX + "error_code"
 class TopicMessage:
     """``event``: the decoded value, plain JSON types where they suffice; None where nothing reads it.
     ``refusal``: why its topic's codec refuses it, "" otherwise. ``code``: the error code of a dead
-    letter. ``at_ms``: its timestamp in milliseconds since the epoch."""
+    letter. ``at_ms``: its timestamp in milliseconds since the epoch. ``key_tenant``: what its key
+    names, where the keys of its topic are tenants."""
 
     tp: TopicPartition
     offset: int
@@ -37,6 +38,13 @@ class TopicMessage:
     refusal: str
     tenant: str
     code: str
+    key_tenant: str | None = None
+
+    def belongs_to(self, owner: str) -> bool:
+        """Whether a tenant may see it. A record whose key and value name two tenants is visible to
+        neither."""
+        named = (self.tenant, tenant_named(self.value) or owner, self.key_tenant or owner)
+        return all(one == owner for one in named)
 
     def fields(self) -> dict[str, Any]:
         """As one JSON object; bytes that are not UTF-8 as ``base64:...``."""
@@ -81,6 +89,7 @@ async def messages_of(batch: RecordBatch, topology: Topology, limits: Limits) ->
                 refusal=refusals.get(row, ""),
                 tenant=_tenant(topic, key, value, event),
                 code=(headers.last(said, _CODE) or b"").decode(errors="replace"),
+                key_tenant=_key_tenant(topic, key),
             )
         )
     return found
@@ -116,9 +125,14 @@ def _json(value: bytes | None) -> Any:
 def _tenant(topic: Topic | None, key: bytes | None, value: bytes | None, event: Any) -> str:
     if isinstance(event, Mapping) and (named := tenant_in(event)):
         return named
-    if topic is not None and topic.key_is_tenant:
-        return (key or b"").decode(errors="replace")
-    return tenant_named(value)
+    found = _key_tenant(topic, key)
+    return tenant_named(value) if found is None else found
+
+
+def _key_tenant(topic: Topic | None, key: bytes | None) -> str | None:
+    if topic is None or not topic.key_is_tenant:
+        return None
+    return (key or b"").decode(errors="replace")
 
 
 def _text(raw: bytes | None) -> str | None:

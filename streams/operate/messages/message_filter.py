@@ -28,7 +28,7 @@ class MessageFilter:
     def selects(self, message: TopicMessage) -> bool:
         return (
             (self.tenant is None or message.tenant == self.tenant)
-            and (self.owner is None or message.tenant == self.owner)
+            and (self.owner is None or message.belongs_to(self.owner))
             and (self.key is None or message.key == self.key)
             and (self.code is None or message.code == self.code)
             and (self.text is None or self._contains(message))

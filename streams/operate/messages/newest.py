@@ -18,6 +18,7 @@ from streams.operate.messages.message import TopicMessage
 from streams.operate.trace.log_scan import SearchedRange
 
 PIECE_OFFSETS = 500
+PAGE_RECORDS = 5000
 
 Select = Callable[[RecordBatch], Awaitable[list[TopicMessage]]]
 """Decodes a batch and keeps what is wanted."""
@@ -40,7 +41,8 @@ class _Backwards:
 @dataclass(slots=True)
 class NewestMessages:
     """At most ``count`` messages of the ranges, newest first. ``offsets_max``: offsets to read at most;
-    ``late``: that, or the deadline (monotonic seconds), ended the reading."""
+    ``late``: that, or the deadline (monotonic seconds), ended the reading. ``page_records``: records
+    of one read."""
 
     reader: LogReader
     clock: Clock
@@ -48,6 +50,7 @@ class NewestMessages:
     offsets_max: int
     deadline_s: float
     select: Select
+    page_records: int = PAGE_RECORDS
     offsets: int = 0
     late: bool = False
 
@@ -86,7 +89,9 @@ class NewestMessages:
         found: list[TopicMessage] = []
         while at < high:
             try:
-                batch = await read_some(self.reader, tp, at, high, min(high - at, 5000))
+                batch = await read_some(
+                    self.reader, tp, at, high, min(high - at, self.page_records)
+                )
             except BatchUnreadable as error:
                 until = min(behind(error, high), high)
                 side.range.unreadable.append((at, until))

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
+from streams.connect.broker.needles import containing
 from streams.core.clock import Clock
 from streams.core.errors import UnknownTopic
 from streams.core.topics.topology import Topology
-from streams.core.types import Admin, LogReader, RecordBatch, TopicPartition
+from streams.core.types import LogReader, RecordBatch, TopicConfig, TopicPartition
 from streams.engine.decode.codecs import Limits
 from streams.operate.messages.following import follow
+from streams.operate.messages.log_bound import LogBound
 from streams.operate.messages.message import TopicMessage, messages_of, source_of
 from streams.operate.messages.message_filter import MessageFilter
-from streams.operate.messages.newest import NewestMessages
-from streams.operate.trace.log_scan import EVER, LogScan, SearchedRange, TimeBounds, ranges
+from streams.operate.messages.newest import PAGE_RECORDS, NewestMessages
+from streams.operate.trace.log_scan import LogScan, SearchedRange, TimeBounds, ranges
 
 OFFSETS_MAX = 1_000_000
 """Offsets that a look for the newest messages reads at most."""
+WITHOUT: Final = LogBound()
 
 
 @dataclass(slots=True)
 class TopicMessages:
-    """``partition``, ``first`` and ``until``: only these offsets of one partition, or of all. ``late``:
-    the time, ``full``: the number of messages ended the reading."""
+    """``start`` (inclusive) and ``until`` (exclusive) bound every partition, or only ``partition``.
+    ``page_records``: records that are read and decoded between two turns of the event loop.
+    ``late``: the time, ``full``: the number of messages ended the reading."""
 
     topic: str
     filter: MessageFilter
@@ -31,17 +36,17 @@ class TopicMessages:
     limits: Limits
     clock: Clock
     reader: LogReader
-    times: TimeBounds = EVER
+    start: LogBound = WITHOUT
+    until: LogBound = WITHOUT
     partition: int | None = None
-    first: int | None = None
-    until: int | None = None
+    page_records: int = PAGE_RECORDS
     searched: list[SearchedRange] = field(default_factory=list)
     late: bool = False
     full: bool = False
 
-    async def ranges(self, admin: Admin) -> list[SearchedRange]:
-        """The offsets that may hold selected messages. Raises `UnknownTopic`."""
-        present = await admin.describe_topics()
+    async def ranges(self, present: Mapping[str, TopicConfig]) -> list[SearchedRange]:
+        """The offsets that may hold selected messages. ``present``: the broker's topics. Raises
+        `UnknownTopic`."""
         if self.topic not in present:
             raise UnknownTopic(
                 f"topic {self.topic} does not exist. `dia topics list --all` lists what does."
@@ -53,11 +58,12 @@ class TopicMessages:
             if self.partition >= count:
                 raise UnknownTopic(f"{self.topic} has partitions 0 to {count - 1}.")
             wanted = [tp for tp in wanted if tp.partition == self.partition]
-        self.searched = await ranges(self.reader, wanted, self.times)
+        times = TimeBounds(self.start.ms, self.until.ms)
+        self.searched = await ranges(self.reader, wanted, times)
         for one in self.searched:
-            one.start = one.reached = max(one.start, self.first or 0)
-            if self.until is not None:
-                one.end = min(one.end, self.until)
+            one.start = one.reached = max(one.start, self.start.offset or 0)
+            if self.until.offset is not None:
+                one.end = min(one.end, self.until.offset)
         return self.searched
 
     async def newest(
@@ -65,7 +71,13 @@ class TopicMessages:
     ) -> list[TopicMessage]:
         """Newest first. ``deadline_s`` as in `LogScan`."""
         reading = NewestMessages(
-            self.reader, self.clock, count, OFFSETS_MAX, deadline_s, self._select
+            reader=self.reader,
+            clock=self.clock,
+            count=count,
+            offsets_max=OFFSETS_MAX,
+            deadline_s=deadline_s,
+            select=self.select,
+            page_records=self.page_records,
         )
         messages = await reading.read(found)
         self.late = reading.late
@@ -86,7 +98,7 @@ class TopicMessages:
 
         async def select(batch: RecordBatch) -> None:
             nonlocal given
-            chosen = (await self._select(batch))[: count - given]
+            chosen = (await self.select(batch))[: count - given]
             given += len(chosen)
             if given >= count:
                 scan.stopped = True
@@ -102,7 +114,10 @@ class TopicMessages:
     ) -> AsyncIterator[list[TopicMessage]]:
         """Messages behind the ranges, as they come; ``unreadable`` as in `follow`."""
         starts: dict[TopicPartition, int] = {one.tp: one.end for one in found}
-        return follow(self.reader, self.clock, starts, self._select, unreadable)
+        return follow(self.reader, self.clock, starts, self.select, unreadable)
 
-    async def _select(self, batch: RecordBatch) -> list[TopicMessage]:
-        return self.filter.select(await messages_of(batch, self.topology, self.limits))
+    async def select(self, batch: RecordBatch) -> list[TopicMessage]:
+        """The selected messages of a batch. Only records with the bytes that the filter knows are
+        decoded. Raises `SchemaRegistryUnavailable`."""
+        possible = containing(batch, self.filter.needles)
+        return self.filter.select(await messages_of(possible, self.topology, self.limits))

@@ -96,12 +96,14 @@ def _edge(topology: Topology) -> Iterator[Right]:
 
 
 def _console(topology: Topology) -> Iterator[Right]:
-    """Reads dead letters and waiting requests; cancels requests, submits and stops replays, orders
-    and withdraws sheds. It writes no other source and no state."""
-    journals = {topic.journal for topic in topology.topics}
-    shown = {name for topic in topology.topics for name in (topic.name, topic.dlq, topic.parked)}
+    """Reads messages, dead letters and the commits that a trace names; cancels requests, sends
+    messages again, submits and stops replays, orders and withdraws sheds. It writes no state and no
+    dead letter."""
+    written = {name for topic in topology.topics for name in (topic.journal, topic.name)}
+    shown = {name for topic in topology.topics for name in (topic.dlq, topic.parked)}
+    shown |= _changelogs(topology)
     for name in _topics(topology):
-        if name in journals or name in topology.answers:
+        if name in written:
             yield Right("topic", name, _APPEND)
         elif name in shown:
             yield Right("topic", name, _READ)

@@ -40,6 +40,15 @@ class GroupLag(NamedTuple):
     lag: int
 
 
+class SettingLine(NamedTuple):
+    """A setting of a topic: its value on the broker ("" for the default) and as declared ("" for
+    none)."""
+
+    setting: str
+    value: str
+    declared: str
+
+
 class DescribedPartition(NamedTuple):
     """``high_watermark`` is above the last stable offset while a transaction is open."""
 
@@ -124,8 +133,7 @@ async def described(
     return found
 
 
-def settings_of(found: TopicConfig, wanted: TopicConfig | None) -> Iterable[tuple[str, str, str]]:
-    """Setting, value on the broker ("" for its default), and declared value ("" for none)."""
+def settings_of(found: TopicConfig, wanted: TopicConfig | None) -> Iterable[SettingLine]:
     declared = {} if wanted is None else wanted.config
     for name in sorted({*found.config, *declared}):
-        yield name, found.config.get(name, ""), declared.get(name, "")
+        yield SettingLine(name, found.config.get(name, ""), declared.get(name, ""))

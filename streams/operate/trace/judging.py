@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from streams.core.errors import DiaError, UnknownTopic
 from streams.core.types import RecordBatch, TopicPartition
@@ -15,7 +15,7 @@ from streams.operate.dlq.dead_letter import DeadLetterRecord
 from streams.operate.replay.journal.decided import Decision, history
 from streams.operate.reset.outbox_drop import owed_to
 from streams.operate.trace.covering_link import covering_link
-from streams.operate.trace.event_windows import rows_of_event, windows_of_event
+from streams.operate.trace.event_windows import EventWindow, rows_of_event, windows_of_event
 from streams.operate.trace.finding import Finding, LogPlace
 from streams.operate.trace.log_scan import SearchedRange, TimeBounds, ranges
 from streams.operate.trace.needles import needles
@@ -221,11 +221,15 @@ class Judging:
                 trace.windows = await windows_of_event(
                     agent, record, trace.link, means.shown, means.clock.now_ms() - kept_ms
                 )
-            text = self.found.text if self.found.bounds.owner is None else None
+            owner = self.found.bounds.owner
+            if owner is not None:
+                trace.windows = [_own(window, owner) for window in trace.windows]
+            text = self.found.text if owner is None else None
             trace.rows = await rows_of_event(means.fact_tables, record, text, means.shown)
         except DiaError as error:
             trace.doubts.append(f"rows could not be looked up: {error}")
-        if any(one.stored is False and not one.late for one in trace.windows):
+        missing = any(one.stored is False and not one.late for one in trace.windows)
+        if missing and self.found.bounds.owner is None:
             trace.in_outbox = await self._in_outbox(changelog)
 
     async def _in_outbox(self, changelog: TopicPartition) -> dict[str, int]:
@@ -273,6 +277,12 @@ def code_of(found: Sequence[LetterTrace], facts: PartitionFacts, offset: int) ->
         if of_epoch == epoch or (epoch < 0 <= of_epoch):
             return one.letter.stage, one.letter.error_code
     return "", ""
+
+
+def _own(window: EventWindow, owner: str) -> EventWindow:
+    """Without figures, where the window's key does not name the tenant: it may hold events of
+    others."""
+    return window if owner in map(str, window.names.values()) else replace(window, rows=())
 
 
 def _reached(searched: Sequence[SearchedRange], since: int) -> int:

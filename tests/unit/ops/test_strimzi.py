@@ -170,8 +170,11 @@ def test_each_principal_has_the_rights_of_its_work(rendered, principals):
             assert {"Read", "Write"} <= console("topic", topic)
         if topic.endswith((".dlq", ".parked")):
             assert {"Read", "Describe"} <= console("topic", topic)
+        if topic.endswith(".changelog"):
+            assert {"Read", "Describe"} <= console("topic", topic)
     for topic in POSTED:
         assert {"Read", "Write", "Describe"} <= edge("topic", topic)
+        assert {"Read", "Write", "Describe"} <= console("topic", topic)
         assert "Write" in edge("transactionalId", f"dia-edge-x-{topic}")
     for group, topic in app.topology.sources():
         assert "Read" in worker("group", group)

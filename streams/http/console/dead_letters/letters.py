@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from streams.http.console.dead_letters.cache import DeadLetterCache
 from streams.http.console.dead_letters.journals import LISTED_FRESH_S, Journals, entries_of
 from streams.http.console.logs import Logs
 from streams.http.console.parameters import Parameters
+from streams.http.console.payload import decoded, hexadecimal
 from streams.http.console.response_cache import QueryKey, ResponseCache
 from streams.operate.dlq.dead_letter import DeadLetterRecord
 from streams.operate.dlq.filters import Filters, belongs
@@ -268,39 +268,3 @@ def _from(span: OffsetSpan, first: _Place) -> OffsetSpan:
         return span
     start = span.end if number < first.partition else min(span.end, max(span.start, first.offset))
     return span._replace(start=start)
-
-
-SHOWN_BYTES: Final = 64 << 10
-_ROW_BYTES: Final = 16
-
-
-def decoded(raw: bytes | None) -> dict[str, Any]:
-    """``text`` if it is UTF-8, and ``json`` if that is a document; else null."""
-    try:
-        text = None if raw is None else raw.decode()
-    except UnicodeDecodeError:
-        text = None
-    return {"text": None if text is None else text[:SHOWN_BYTES], "json": _document(text)}
-
-
-def _document(text: str | None) -> Any:
-    try:
-        found = None if text is None else json.loads(text, parse_constant=_no_number)
-    except (ValueError, RecursionError):
-        return None
-    return found
-
-
-def _no_number(word: str) -> None:
-    raise ValueError(f"{word} is no JSON")
-
-
-def hexadecimal(raw: bytes | None) -> dict[str, Any]:
-    """The first `SHOWN_BYTES` in rows of 16: address, hexadecimal, ASCII."""
-    head = (raw or b"")[:SHOWN_BYTES]
-    rows = []
-    for at in range(0, len(head), _ROW_BYTES):
-        row = head[at : at + _ROW_BYTES]
-        text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
-        rows.append({"at": at, "hex": row.hex(" "), "text": text})
-    return {"hex": rows, "hex_complete": len(head) == len(raw or b"")}

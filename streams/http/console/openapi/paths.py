@@ -8,6 +8,7 @@ from typing import Any
 from streams.http.console.openapi.dead_letters import letters
 from streams.http.console.openapi.series import series
 from streams.http.console.openapi.shedding import shedding
+from streams.http.console.openapi.topics import topics_and_messages
 from streams.http.openapi import (
     COUNT,
     FLAG,
@@ -38,6 +39,7 @@ def paths(topics: Sequence[str]) -> dict[str, Any]:
         "/api/training": {"get": _training()},
         **letters(topics),
         "/api/pipeline": {"get": _pipeline()},
+        **topics_and_messages(),
         **shedding(),
         "/admin/cache/invalidate": {"post": _invalidate()},
         "/admin/policy/changed": {"post": _policy_changed()},

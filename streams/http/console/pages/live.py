@@ -17,6 +17,7 @@ from streams.connect.access.tokens import Role
 from streams.http.console.access.authorizer import Principal
 from streams.http.console.app import Console
 from streams.http.console.pages.channel import Channel, Read
+from streams.http.console.parameters import Parameters
 
 LASTING_S = 60.0
 HEARTBEAT_S = 15.0
@@ -24,6 +25,7 @@ OVERVIEW_EVERY_S = 5.0
 """Longest delay of a change; its figures from ClickHouse are read every 30 s."""
 PLAN_EVERY_S = 1.0
 PIPELINE_EVERY_S = 5.0
+MESSAGES_EVERY_S = 1.0
 CHANNELS_MAX = 100
 WATCHERS_MAX = 500
 """Half of the server's connections: the others serve requests."""
@@ -75,6 +77,16 @@ class Live:
             ChannelKey(holder.owner, ("pipeline",)),
             lambda: self._console.pipeline.read(holder),
             PIPELINE_EVERY_S,
+        )
+
+    async def messages(self, request: Request) -> Response:
+        """Events of the newest messages since the stream began, as JSON."""
+        holder = self._console.gate.holder(request, Role.READ)
+        asked = self._console.logs.messages.query(holder, Parameters(request))
+        return self._stream(
+            ChannelKey(holder.owner, ("messages", *asked.asked)),
+            self._console.logs.messages.tail(holder, asked),
+            MESSAGES_EVERY_S,
         )
 
     def _stream(self, subject: ChannelKey, read: Read, every_s: float) -> Response:

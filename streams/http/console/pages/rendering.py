@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from streams.connect.access.tokens import AccessToken, Role
 from streams.core.process.version import app_version
 from streams.http.console import reply
 from streams.http.console.access.sign_in import with_cookie
@@ -24,22 +25,29 @@ from streams.http.console.pages.live import Live
 @dataclass(frozen=True, slots=True)
 class ConsolePage:
     """``name`` is that of its template and module; ``key`` is the shortcut after ``g``. ``chosen``:
-    only where the app requests it (`App.pages`), because it needs tables of that app."""
+    only where the app requests it (`App.pages`), because it needs tables of that app. ``everyone``:
+    its figures cover every tenant, so only admins of every tenant see it."""
 
     path: str
     name: str
     title: str
     key: str
     chosen: bool = False
+    everyone: bool = False
+
+    def open_to(self, token: AccessToken) -> bool:
+        return not self.everyone or (token.tenant is None and token.allows(Role.ADMIN))
 
 
 PAGES = (
     ConsolePage("/", "overview", "Overview", "o"),
     ConsolePage("/explore", "explore", "Explore", "e", chosen=True),
+    ConsolePage("/messages", "messages", "Messages", "m"),
+    ConsolePage("/trace", "trace", "Trace", "f"),
     ConsolePage("/dead-letters", "letters", "Dead letters", "l"),
     ConsolePage("/decisions", "decisions", "Decisions", "d", chosen=True),
     ConsolePage("/training", "training", "Training", "t", chosen=True),
-    ConsolePage("/pipeline", "pipeline", "Pipeline", "p"),
+    ConsolePage("/pipeline", "pipeline", "Pipeline", "p", everyone=True),
 )
 
 
@@ -65,12 +73,14 @@ def routes(console: Console) -> list[BaseRoute]:
         route("/live/overview", live.overview),
         route("/live/pipeline", live.pipeline),
         route("/live/plans/{plan}", live.plan),
+        route("/live/messages", live.messages),
     ]
 
 
 class _Shown:
     def __init__(self, console: Console, bundle: Bundle) -> None:
         self._console = console
+        self._pages = pages_of(console.pages)
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(TEMPLATES),
             autoescape=True,
@@ -81,7 +91,6 @@ class _Shown:
             lstrip_blocks=True,
         )
         self._templates.globals.update(
-            pages=pages_of(console.pages),
             static=bundle.path,
             version=app_version(),
             topics=console.topics,
@@ -93,9 +102,17 @@ class _Shown:
             if holder is None:
                 asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
                 return RedirectResponse(f"/sign-in?{urlencode({'next': asked})}", 303)
-            template = self._templates.get_template(f"{page.name}.html")
-            csrf = holder.session.csrf if holder.session else ""
-            response = HTMLResponse(template.render(page=page, token=holder.token, csrf=csrf))
+            open_ = page.open_to(holder.token)
+            template = self._templates.get_template(f"{page.name if open_ else 'refused'}.html")
+            response = HTMLResponse(
+                template.render(
+                    page=page,
+                    pages=[one for one in self._pages if one.open_to(holder.token)],
+                    token=holder.token,
+                    csrf=holder.session.csrf if holder.session else "",
+                ),
+                200 if open_ else 403,
+            )
             name = self._console.gate.renewed(request) if holder.session else None
             return response if name is None else with_cookie(self._console.gate, name, response)
 

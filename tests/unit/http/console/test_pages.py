@@ -7,6 +7,7 @@ import pytest
 from streams.http.console.pages.rendering import PAGES
 
 PATHS = [page.path for page in PAGES]
+OWN = [page.path for page in PAGES if not page.everyone]
 
 
 async def _signed_in(http, token: str) -> None:
@@ -26,7 +27,7 @@ async def test_an_unknown_user_is_redirected_to_the_sign_in_page_and_back(http, 
     assert f'value="{path}?metric=a%26b"' in form.text
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", OWN)
 async def test_a_page_is_not_cached_and_has_its_sessions_csrf_token(http, tokens, path):
     """A cached page would contain the token of a session that has ended."""
     await _signed_in(http, tokens["read"])
@@ -53,7 +54,9 @@ async def test_only_an_admin_sees_the_form_for_patches(http, tokens):
     assert 'id="patch"' in (await http.get("/dead-letters")).text
 
 
-@pytest.mark.parametrize("path", ["/live/overview", "/live/pipeline", "/live/plans/p"])
+@pytest.mark.parametrize(
+    "path", ["/live/overview", "/live/pipeline", "/live/plans/p", "/live/messages"]
+)
 async def test_a_stream_needs_a_token(http, path):
     """A stream is refused by a status before it begins, like any request."""
     answer = await http.get(path)
@@ -65,3 +68,15 @@ async def test_a_bound_token_cannot_watch_the_pipeline(http, bearer):
     """The pipeline's counters cover all tenants."""
     answer = await http.get("/live/pipeline", headers=bearer("operate"))
     assert answer.status_code == 403
+
+
+async def test_a_page_over_every_tenant_is_neither_offered_nor_shown_to_one(http, tokens):
+    """A link to a page of errors only would be a promise."""
+    await _signed_in(http, tokens["operate"])
+    assert 'href="/pipeline"' not in (await http.get("/")).text
+    page = await http.get("/pipeline")
+    assert (page.status_code, "bound to no tenant" in page.text) == (403, True)
+    assert "/pages/pipeline.js" not in page.text
+    await _signed_in(http, tokens["admin"])
+    assert 'href="/pipeline"' in (await http.get("/")).text
+    assert "/pages/pipeline.js" in (await http.get("/pipeline")).text

@@ -120,7 +120,7 @@ def test_filters_choose_the_letters(filled, capsys, options, ids):
         (["stats", "--by", "colour"], 2, "--by colour is no field. Letters have error, tenant"),
         (["list", "--since", "soon"], 2, "--since soon is no moment"),
         (["list", "--offsets", "9-3"], 2, "--offsets 9-3 is no range"),
-        (["list", "--key", "0xg"], 2, "--key 0xg is no hexadecimal"),
+        (["list", "--key", "0xg"], 2, "--key 0xg is not hexadecimal"),
         (["show", "41"], 2, "41 is no place: write topic/partition/offset"),
         (["show", "model.metrics/9/0"], 2, "model.metrics.dlq has partitions 0 to 3"),
         (["show", "model.metrics/1/99"], 1, "there is no dead letter model.metrics/1/99"),

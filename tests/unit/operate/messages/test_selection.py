@@ -16,6 +16,7 @@ from streams.core.topics.topology import Topology
 from streams.core.types import TopicConfig, TopicPartition
 from streams.engine.decode.codecs import Limits
 from streams.operate.messages.condition import Condition
+from streams.operate.messages.log_bound import LogBound
 from streams.operate.messages.message_filter import MessageFilter
 from streams.operate.messages.selection import TopicMessages
 
@@ -59,7 +60,7 @@ async def reading(broker, topic=TOPIC, topology: Topology = app.topology, chosen
         topic, chosen or MessageFilter(), topology, limits, SystemClock(), reader, **more
     )
     async with opened(broker.admin()) as admin:
-        return made, await made.ranges(admin)
+        return made, await made.ranges(await admin.describe_topics())
 
 
 async def newest(broker, count, **more):
@@ -139,7 +140,7 @@ async def test_an_undeclared_topic_is_shown_as_json_or_bytes(broker):
 
 async def test_offsets_and_times_bound_a_search(broker):
     placed(broker, [(0, NOW_MS + number, number) for number in range(10)])
-    found = await searched(broker, partition=0, first=3, until=5)
+    found = await searched(broker, partition=0, start=LogBound(offset=3), until=LogBound(offset=5))
     assert [one.offset for one in found] == [3, 4]
     with pytest.raises(UnknownTopic):
         await reading(broker, partition=7)

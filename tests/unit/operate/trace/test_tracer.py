@@ -324,6 +324,21 @@ def test_a_tenant_that_is_a_number_finds_its_records_and_letters():
         assert not traced(tester, "v-1", owner="8").found
 
 
+def test_a_window_of_several_tenants_shows_its_owner_no_figures():
+    """The key of such a window names no tenant, so its figures count the events of others too."""
+    sites = App("sites")
+    visits = sites.topic("visits", value_type=Visit, key_field="site", time_field="ts")
+    sites.windows("per_site", of=visits, by=("site",), size="1m", fold={"n": Count()}, ids="id")
+    with AppTester(sites) as tester:
+        for tenant, name in ((7, "v-1"), (8, "v-2")):
+            tester.send(visits, Visit(id=name, tenant_id=tenant, site="a", ts=tester.now_ms))
+        tester.advance(2)
+        [every] = traced(tester, "v-1").records[0].windows
+        [own] = traced(tester, "v-1", owner="7").records[0].windows
+        assert [row["n"] for row in every.rows] == [2]
+        assert (own.rows, own.stored) == ((), True)
+
+
 class Payment(Record):
     id: int
     account: str

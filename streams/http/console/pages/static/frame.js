@@ -3,6 +3,7 @@
 import { $ } from "./dom.js";
 import { clock } from "./format.js";
 import { query, signIn } from "./api.js";
+import "./palette.js";
 
 const causes = new Map();
 
@@ -69,13 +70,26 @@ export function watch(path, seen, trouble = () => {}) {
   return { close() { over = true; source.close(); } };
 }
 
-// The filters of a page live in its address: `state()` reads them, `keep(changes)` writes them.
+// The filters of a page live in its address: `state()` reads them, `keep(values)` writes them. What a user
+// changes is a step of the browser's history; what a page adds while it opens is not.
 export const state = () => new URLSearchParams(location.search);
+
+let started = false;
+let address = location.pathname + location.search;
 
 export function keep(values) {
   const asked = query(values);
-  history.replaceState(null, "", asked ? `?${asked}` : location.pathname);
+  const wanted = asked ? `${location.pathname}?${asked}` : location.pathname;
+  if (wanted === address) return;
+  address = wanted;
+  if (started) history.pushState(null, "", wanted);
+  else history.replaceState(null, "", wanted);
 }
+
+// Back and Forward: a page takes its filters from the address when it opens.
+window.addEventListener("popstate", () => {
+  if (location.pathname + location.search !== address) location.reload();
+});
 
 let again = () => location.reload();
 export const onAgain = (read) => { again = read; };
@@ -126,6 +140,7 @@ export const onLive = (seen) => live.push(seen);
 
 // Every page watches the overview: it is how a page learns that a part went away.
 export function start() {
+  started = true;
   let read = null;
   watch("/live/overview", (overview) => {
     tell(overview);
