@@ -246,7 +246,7 @@ def test_a_message_is_found_shared_and_sent_again(context, page, stage):
 def test_the_command_box_leads_to_what_became_of_an_event(page, stage):
     """From any page, by keyboard: an id, its timeline, its message, its dead letter."""
     page.keyboard.press("Control+k")
-    page.get_by_role("combobox").last.fill("model.metrics/")
+    page.locator("#palette-text").fill("model.metrics/")
     expect(page.get_by_role("option").first).to_have_text("What became of model.metrics/")
     page.keyboard.press("Escape")
     page.goto("/messages?topic=model.metrics&where=model_id == solitary")
@@ -255,7 +255,7 @@ def test_the_command_box_leads_to_what_became_of_an_event(page, stage):
     cells = place.locator("td").all_text_contents()
     partition, offset = cells[0], cells[1]
     page.keyboard.press("Control+k")
-    page.get_by_role("combobox").last.fill(f"model.metrics/{partition}/{offset}")
+    page.locator("#palette-text").fill(f"model.metrics/{partition}/{offset}")
     assert _serious(page, {}) == []
     page.keyboard.press("Enter")
     _read(page)
@@ -264,7 +264,7 @@ def test_the_command_box_leads_to_what_became_of_an_event(page, stage):
         expect(page.locator("#trace .timeline")).to_contain_text(what)
     expect(page.locator("#searched")).to_contain_text("offsets of")
     assert _serious(page, {}) == []
-    page.get_by_label("Event id").fill("no-such-event")
+    page.locator("#id").fill("no-such-event")
     page.get_by_role("button", name="Trace").click()
     expect(page.locator("#trace")).to_contain_text("Not found in the offsets below")
 

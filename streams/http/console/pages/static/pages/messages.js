@@ -131,9 +131,12 @@ $("message-close").addEventListener("click", () => {
   remembered();
 });
 $("live").addEventListener("click", () => {
-  if (live) stopLive();
-  else startLive();
-  read();
+  if (!live) startLive();
+  else {
+    stopLive();
+    read();
+  }
+  remembered();
 });
 $("filters").addEventListener("submit", (event) => { event.preventDefault(); read(); });
 $("filters").addEventListener("change", () => { limit = PAGE; read(); });
