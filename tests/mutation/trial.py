@@ -167,6 +167,7 @@ class _Loop:
     def _judge_all(self, items: list[pytest.Item]) -> None:
         by_name = {item.nodeid: item for item in items}
         took_s = self.baseline.took_s
+        gc.unfreeze()  # after the collection of tests (tests/conftest.py) nothing else is listed
         functions = [
             thing
             for thing in gc.get_objects()
@@ -195,7 +196,8 @@ class _Loop:
     def _codes(
         self, mutant: Mutant | None, functions: list[types.FunctionType]
     ) -> list[tuple[types.FunctionType, types.CodeType]] | None:
-        """The new code of each loaded function; None if it cannot be exchanged in place."""
+        """The new code of each loaded function; None if it cannot be exchanged in place, or if no
+        loaded function holds the change."""
         whole = compile(mutated(self._source, mutant), self._path, "exec")
         codes = {(code.co_qualname, code.co_firstlineno): code for code in _nested(whole)}
         pairs = [
@@ -204,7 +206,8 @@ class _Loop:
             if (key := (function.__code__.co_qualname, function.__code__.co_firstlineno)) in codes
         ]
         same = all(f.__code__.co_freevars == code.co_freevars for f, code in pairs)
-        return pairs if same else None
+        changed = mutant is None or any(f.__code__ != code for f, code in pairs)
+        return pairs if same and changed else None
 
     def _measured(self, items: list[pytest.Item]) -> dict[str, Any]:
         reached: dict[int, set[str]] = {}

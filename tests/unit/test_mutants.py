@@ -6,6 +6,7 @@ import ast
 
 import pytest
 
+from tests.mutation import trial
 from tests.mutation.mutants import mutants, mutated
 
 SOURCE = '''"""A docstring with 3 figures."""
@@ -60,3 +61,28 @@ def test_a_sample_is_always_the_same_and_holds_every_declared_figure(at_most):
     assert drawn == _names(SOURCE, at_most)
     assert len(drawn) == at_most
     assert {name.split(":")[0] for name in drawn} >= {"m.py module", "m.py Rule"}
+
+
+CONFTEST = """
+import gc, sys
+sys.path.insert(0, {folder!r})
+def pytest_collection_finish():
+    gc.freeze()
+"""
+LIMITS = "def over(count):\n    return count > 3\n"
+LIMIT_TEST = "import limits\ndef test_over():\n    assert not limits.over(3) and limits.over(4)\n"
+
+
+def test_a_change_is_judged_where_the_tests_freeze_what_they_imported(tmp_path, monkeypatch):
+    """`gc.get_objects` does not list frozen functions: no change was made, and each one survived."""
+    monkeypatch.setattr(trial, "OUTPUT", tmp_path / "output.txt")
+    (tmp_path / "conftest.py").write_text(CONFTEST.format(folder=str(tmp_path)))
+    (tmp_path / "test_limits.py").write_text(LIMIT_TEST)
+    path = tmp_path / "limits.py"
+    path.write_text(LIMITS)
+    found = mutants("limits.py", LIMITS, 100)[1]
+    verdicts = trial.judge(path, [str(tmp_path)], found)
+    assert {mutant.change: verdicts[mutant.number] for mutant in found} == {
+        "count > 3 -> count >= 3": "killed",
+        "3 -> 4 in count > 3": "killed",
+    }
