@@ -189,6 +189,10 @@ def _opened_again(self: WindowedTable, key: tuple[Any, int]) -> None:
     KeyedTable._check_new(self, key)
 
 
+def _closed_at_the_next_stop(self: StreamPartition) -> None:
+    """A window that an event begins closes when the list ends, not when it is due."""
+
+
 VARIANTS: Mapping[str, Variant] = {
     "commit_with_a_half_event": replaced(StreamPartition, prepare=_with_the_half_event),
     "staged_writes_kept_after_an_exception": replaced(
@@ -204,6 +208,7 @@ VARIANTS: Mapping[str, Variant] = {
     "sent_by_a_failed_close": replaced(WindowClosing, _close=_sent_by_a_failed_close),
     "held_window_outside_the_state": _held_outside_the_state,
     "closed_window_opened_again": replaced(WindowedTable, _check_new=_opened_again),
+    "begun_window_closes_late": replaced(StreamPartition, window_began=_closed_at_the_next_stop),
     "end_of_a_new_leader_believed": END_OF_A_NEW_LEADER,
 }
 """By name, the defect."""

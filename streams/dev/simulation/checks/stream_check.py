@@ -25,17 +25,29 @@ from streams.engine.streams.declared_table import user_prefix
 OUT: Final = SIMULATION_RESULT.name
 CLOSED: Final = TRAIN_RESULTS.name
 WINDOW_S: Final = 10
+CLOSES_AFTER_S: Final = 2 * WINDOW_S
+"""Event time from the start of a window to its close, in seconds."""
 _EVERYTHING = 1 << 30
 _Ids: TypeAlias = dict[str, list[str]]
 
 
+class _Counted(NamedTuple):
+    """An event that counts: the start of its window in seconds, and how far it moves the
+    watermark."""
+
+    event_id: str
+    window_s: int
+    reached_ms: int
+
+
 class _Wanted(NamedTuple):
     """Ids of the events that count, by tenant and in order; numbers of the slow ones; counts by
-    tenant and window."""
+    tenant and window; all counted events in log order."""
 
     ids: _Ids
     slow: dict[str, int]
     windows: Counter[tuple[str, int]]
+    events: list[_Counted]
 
 
 _LETTERS: Final = {
@@ -57,7 +69,7 @@ def check(world: World, witness: Witness, *, over: bool) -> None:
         wanted = _wanted(world, tp, expected, letters, shed[partition])
         buried += check_dead_letters(world, tp, expected)
         check_end(world, witness, tp)
-        _check_outputs(world, partition, wanted.ids)
+        _check_late(tp, wanted.events, _check_outputs(world, partition, wanted.ids))
         tables = _tables_of(world, partition)
         _check_windows(world, partition, wanted.windows, tables.pop("windows"))
         _check_tables(partition, tables, wanted)
@@ -86,11 +98,13 @@ def _wanted(
     wanted: _Ids = defaultdict(list)
     slow: dict[str, int] = {}
     windows: Counter[tuple[str, int]] = Counter()
+    events: list[_Counted] = []
     partition = tp.partition
     expected.shed[partition] = sum(map(len, shed))
     expected.read[partition] = expected.shed[partition]
     batch = world.broker.log(tp).readable()
-    for offset, key, value in zip(batch.offsets, batch.keys, batch.values, strict=True):
+    records = zip(batch.offsets, batch.keys, batch.values, batch.timestamps, strict=True)
+    for offset, key, value, append_ms in records:
         if any(offset in skipped for skipped in shed):
             continue
         expected.read[partition] += 1
@@ -106,8 +120,10 @@ def _wanted(
             wanted[event["tenant_id"]].append(event["event_id"])
             if event["metric"] == "slow":
                 slow[event["event_id"]] = len(wanted[event["tenant_id"]])
-            windows[event["tenant_id"], event["ts"] // 1000 // WINDOW_S * WINDOW_S] += 1
-    return _Wanted(wanted, slow, windows)
+            start_s = event["ts"] // 1000 // WINDOW_S * WINDOW_S
+            windows[event["tenant_id"], start_s] += 1
+            events.append(_Counted(event["event_id"], start_s, min(event["ts"], append_ms)))
+    return _Wanted(wanted, slow, windows, events)
 
 
 def _event_of(key: bytes | None, value: bytes | None) -> dict[str, Any] | None:
@@ -120,17 +136,34 @@ def _event_of(key: bytes | None, value: bytes | None) -> dict[str, Any] | None:
     return event if whole and str(event["tenant_id"]).encode() == key else None
 
 
-def _check_outputs(world: World, partition: int, wanted: _Ids) -> None:
-    """One record per counted event, numbered from 1, in log order."""
+def _check_outputs(world: World, partition: int, wanted: _Ids) -> dict[str, int]:
+    """One record per counted event, numbered from 1, in log order. By event id, the number of events
+    in front of it in one list."""
     log = world.broker.log(TopicPartition(OUT, partition))
     found: dict[str, list[str]] = defaultdict(list)
+    places: dict[str, int] = {}
     for value in log.read_committed(0, _EVERYTHING).values:
-        tenant, number, event_id = json.loads(value or b"")
+        tenant, number, event_id, places[event_id] = json.loads(value or b"")
         found[tenant].append(event_id)
         if number != len(found[tenant]):
             raise Difference(f"partition {partition}, {tenant}: {event_id} has number {number}")
     if found != wanted:
         raise Difference(f"partition {partition}: sent {dict(found)}, expected {dict(wanted)}")
+    return places
+
+
+def _check_late(tp: TopicPartition, events: list[_Counted], places: dict[str, int]) -> None:
+    """No event counts whose window the events before it closed. Those of one list complete
+    together, so they close no window for each other."""
+    reached_ms = [0]
+    for counted in events:
+        reached_ms.append(max(reached_ms[-1], counted.reached_ms))
+    for number, (event_id, start_s, _) in enumerate(events):
+        before_ms = reached_ms[number - places[event_id]]
+        if before_ms >= (start_s + CLOSES_AFTER_S) * 1000:
+            raise Difference(
+                f"{tp}: {event_id} counts in the window of {start_s}, which closed at {before_ms}"
+            )
 
 
 def _check_windows(

@@ -25,6 +25,7 @@ from streams.engine.streams.stream import Event, Stream
 from streams.engine.streams.windowed_table import WindowedDeclaration, WindowKey, windows_of
 
 _WAITS_S = (0.0, 0.05, 0.3, 1.0)
+_LAGS_MS = (*[0] * 8, 8_000, 12_000, 16_000, 19_000)
 _KINDS = (*["plain"] * 10, *["slow"] * 4, "raise", "retry", "retry", "hang", "deaf")
 _BAD_VALUES = (b"{", b"", b"\xff", b'{"tenant_id": "t0"}')
 AGENT_TIMEOUT_S = 3.0
@@ -49,7 +50,7 @@ class Events(Producers):
             "tenant_id": rng.choice(TENANTS),
             "model_id": "m",
             "metric": rng.choice(_KINDS),
-            "ts": self.world.broker_clock.now_ms(),
+            "ts": self.world.broker_clock.now_ms() - rng.choice(_LAGS_MS),
             "value": 1.0,
         }
         key = event["tenant_id"] if rng.random() > 0.02 else "somebody"
@@ -75,18 +76,19 @@ class _Body:
         rng = self._rng
         if rng.random() < 0.5:
             async for events in stream.take_events(rng.randint(1, 4), within=rng.choice(_WAITS_S)):
-                for event in events:
-                    await self._handle(stream, event)
+                for place, event in enumerate(events):
+                    await self._handle(stream, event, place)
         else:
             async for event in stream.events():
-                await self._handle(stream, event)
+                await self._handle(stream, event, 0)
 
-    async def _handle(self, stream: Stream, event: Event) -> None:
+    async def _handle(self, stream: Stream, event: Event, place: int) -> None:
+        """``place``: number of events in front of it in one list, which complete together."""
         metric: ModelMetric = event.value
         tenant = metric.tenant_id
         self.before[tenant] += 1
         number = self.before[tenant]
-        value = json.dumps([tenant, number, metric.event_id]).encode()
+        value = json.dumps([tenant, number, metric.event_id, place]).encode()
         tp = TopicPartition(OUT, event.message.partition)
         stream.emit(OutboundRecord(tp, tenant.encode(), value))
         await self._act(metric.metric)
