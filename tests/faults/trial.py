@@ -44,6 +44,8 @@ PAST_MS = 180_000
 SPAN_MS = 180_000
 """Event time of a trial: 150,000 events at the default step."""
 PATIENCE_S = 200.0
+QUERY_TIMEOUT_S = 60
+"""Seconds for one query of a command, which has no worker's session to keep."""
 POLL_S = 0.1
 CALM_S = 4.0
 """Event time in seconds without a late event: longer than a process takes to start."""
@@ -299,7 +301,7 @@ class Trial:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "streams", *words),
-            env=self._environ(self.folder / state, {}),
+            env=self._environ(self.folder / state, {"sink_timeout_s": QUERY_TIMEOUT_S}),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
