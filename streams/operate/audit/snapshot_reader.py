@@ -11,7 +11,14 @@ from streams.core.errors import BatchUnreadable, UnknownTopic
 from streams.core.records import headers
 from streams.core.settings import Settings
 from streams.core.topics.topic import Topic
-from streams.core.types import Admin, CommittedOffset, Headers, LogReader, TopicPartition
+from streams.core.types import (
+    Admin,
+    CommittedOffset,
+    Headers,
+    LogReader,
+    OffsetOutOfRange,
+    TopicPartition,
+)
 from streams.engine.agents.job_agent import Agent
 from streams.engine.agents.window_agent import windows_of
 from streams.engine.engine_tables import MINUTE_WINDOWS
@@ -124,6 +131,10 @@ class SnapshotReader:
                 except BatchUnreadable as error:
                     offset = behind(error, end)
                     _unreadable(dead, number, error, offset)
+                    continue
+                except OffsetOutOfRange:
+                    offset = await self._reader.beginning_offset(tp)
+                    dead.trimmed.add(number)
                     continue
                 offset = batch.end
                 for found, value in zip(batch.headers, batch.values, strict=True):

@@ -25,7 +25,7 @@ from streams.core.records.framed_batch import offset_array, timestamp_array
 from streams.core.rows.built_in_tables import WindowRows
 from streams.core.rows.dated_map import DatedMap
 from streams.core.settings import Settings
-from streams.core.types import LogReader, RecordBatch, TopicPartition
+from streams.core.types import LogReader, OffsetOutOfRange, RecordBatch, TopicPartition
 from streams.engine.agents.agent import AgentSpec, EventBatch
 from streams.engine.decode.codecs import Decoded, Limits, decode
 from streams.engine.decode.scanning import Scanner
@@ -260,16 +260,22 @@ async def refold(
     """Read ``log`` and return what its records make of the windows in range. ``passed`` is awaited
     with the number of records of each batch.
 
-    Raises `RebuildRefused` where the log folded again does not give the ledger's counts, and errors
-    of the reader.
+    Raises `RebuildRefused` where the log folded again does not give the ledger's counts, or loses
+    records meanwhile, and errors of the reader.
     """
     ttl_ms = settings.dedupe_ttl_s * 1000
     seen = SeenEvents(ttl_ms, files, log.epoch, _NO_BOUND, settings.hot_ids)
     fold = _Fold(agent, log, settings, windows, seen)
-    async for batch in _records(reader, log):
-        if len(batch):
-            fold.over(batch)
-        await passed(len(batch))
+    try:
+        async for batch in _records(reader, log):
+            if len(batch):
+                fold.over(batch)
+            await passed(len(batch))
+    except OffsetOutOfRange as error:
+        raise RebuildRefused(
+            f"{error}: retention removed it while it was read. Rows of this partition were not "
+            "changed. Run `dia rebuild` again: it begins where the log begins then."
+        ) from error
     if log.counted is not None:
         _compare(log, fold.counts)
     return windows.pieces()

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from agents.app import AGGREGATE_METRICS, MODEL_METRICS
+from streams.connect.broker.memory.reader import MemoryReader
 from streams.core.command_errors import RebuildRefused
 from streams.core.errors import UsageError
 from streams.core.rows.built_in_tables import EPOCH_END, OFFSET_BITS
@@ -199,6 +200,27 @@ def test_deleted_records_are_named_and_their_windows_left_as_they_are(pipeline):
         assert (found.right, found.changed, found.lost, found.emptied) == (0, 0, 0, 0)
         assert "are left as they are" in report.notes[0]
         assert it.counts()["m1"] == 9
+
+    pipeline.play(story)
+
+
+def test_records_that_retention_removes_meanwhile_refuse_the_rebuild(pipeline, monkeypatch):
+    """Rows of the records that are left would replace rows of all."""
+
+    async def story(it):
+        await it.send(6, it.now_s)
+        await it.close()
+        before, read = it.counts(), MemoryReader.read
+
+        async def removed(self, tp, offset, max_records=5000):
+            if tp == TP:
+                self._cluster.log(tp).trim(offset + 1)
+            return await read(self, tp, offset, max_records)
+
+        monkeypatch.setattr(MemoryReader, "read", removed)
+        with pytest.raises(RebuildRefused, match="retention removed it while it was read"):
+            await it.rebuild()
+        assert it.counts() == before
 
     pipeline.play(story)
 

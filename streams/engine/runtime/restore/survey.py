@@ -11,13 +11,20 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from streams.connect.broker.log_range import behind, read_some
-from streams.core.errors import BatchUnreadable, ChangelogGap, ChangelogLost, PartitionStopped
-from streams.core.types import LogReader, RecordBatch, TopicPartition
+from streams.core.errors import (
+    BatchUnreadable,
+    BrokerUnavailable,
+    ChangelogGap,
+    ChangelogLost,
+    PartitionStopped,
+)
+from streams.core.types import LogReader, OffsetOutOfRange, RecordBatch, TopicPartition
 from streams.engine.engine_tables import OUTBOX
 from streams.engine.runtime.restore.restore import follows, hole, unreadable
 from streams.engine.state.changelog import Link, entry_bytes, unpack
 from streams.engine.state.table import Entry
 
+_ATTEMPTS = 5
 _READ_RECORDS = 500
 
 
@@ -55,11 +62,24 @@ async def survey(
     """Read ``changelog`` from its start to its last stable offset. ``wanted``: entries to return
     besides the outbox, and those of the table with the prefix ``table``.
 
-    Raises `UnknownFormat` for commits of a newer version, and errors of the reader.
+    The owner of the partition may trim the log meanwhile: then again from its new start. Raises
+    `BrokerUnavailable` where that happens `_ATTEMPTS` times, `UnknownFormat` for commits of a newer
+    version, and errors of the reader.
     """
+    for _ in range(_ATTEMPTS):
+        try:
+            return await _surveyed(reader, changelog, _Walk(changelog, wanted, table))
+        except OffsetOutOfRange as error:
+            trimmed = error
+    raise BrokerUnavailable(
+        f"{changelog} was trimmed {_ATTEMPTS} times while it was read: {trimmed}. Try again."
+    )
+
+
+async def _surveyed(reader: LogReader, changelog: TopicPartition, walk: _Walk) -> Survey:
+    """Raises `OffsetOutOfRange` where the log is trimmed past what is read next."""
     begin = await reader.beginning_offset(changelog)
     end = await reader.last_stable_offset(changelog)
-    walk = _Walk(changelog, wanted, table)
     offset = begin
     while offset < end:
         try:
