@@ -141,6 +141,7 @@ def simulate(seed: int, story: Story) -> World:
         random.Random(f"quiet {seed}"),
         random.Random(f"leaders {seed}"),
         random.Random(f"rebuilds {seed}"),
+        random.Random(f"deaf {seed}"),
     )
     growth = ShardGrowth(world, growth_rng, STEPS - QUIET_STEPS) if grows else None
     run(loop, _history(world, story, dice, growth))
@@ -161,6 +162,7 @@ class _Dice(NamedTuple):
     quiet: random.Random
     leaders: random.Random
     rebuilds: random.Random
+    deaf: random.Random
 
 
 async def _history(world: World, story: Story, dice: _Dice, growth: ShardGrowth | None) -> None:
@@ -189,7 +191,7 @@ async def _history(world: World, story: Story, dice: _Dice, growth: ShardGrowth 
             await replays.strike()
         await sheds.strike()
         await rebuilds.strike()
-        await sources.strike(producers)
+        await sources.strike(producers, injector)
         clocks.strike()
         await shard_injector.strike(step)
         await asyncio.sleep(rng.choice(_PAUSES_S))
@@ -256,6 +258,7 @@ class _Pauses:
     async def after(self, step: int) -> None:
         """Pause all faults. Stopped partitions are checked after every step."""
         check_stops(self.injector.processes)
+        self.injector.check()
         if step not in self.steps:
             return
         await self.shard_injector.clear()
@@ -292,6 +295,8 @@ async def _inject_faults(producers: Producers, injector: FaultInjector, dice: _D
         injector.misanswer(dice.broker)
     if dice.leaders.random() < 0.15:
         injector.elect(dice.leaders)
+    if dice.deaf.random() < 0.1:
+        injector.deafen(dice.deaf)
 
 
 def _started(world: World, host: str) -> Process:

@@ -14,12 +14,13 @@ from agents.app import app
 from streams.connect.broker.memory.admin import MemoryAdmin
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.connect.broker.memory.cluster import Cluster
+from streams.connect.broker.memory.reader import MemoryReader
 from streams.connect.cache.memory import MemoryShared
 from streams.connect.cache.process import shared_layer
 from streams.connect.sinks.memory import MemoryShards, rows_of
 from streams.connect.sinks.memory_replica import Row
 from streams.core.degradation.level import FINE, Reading
-from streams.core.errors import RollUpExpired
+from streams.core.errors import BrokerUnavailable, RollUpExpired
 from streams.core.process.background_task import BackgroundTask
 from streams.core.resilience.deadline import Deadline
 from streams.core.rows.built_in_tables import Bucket, Rows, RowsRefused
@@ -298,9 +299,21 @@ class TrimWatcher(Protocol):
 
 class WatchedBroker(MemoryBroker):
     trim_watcher: TrimWatcher | None = None
+    cut_off: Process | None = None
+    """a process that opens no connection for single calls and reads"""
 
     async def admin(self) -> MemoryAdmin:
+        self._refuse_cut_off()
         return _WatchedAdmin(self._cluster, self.trim_watcher)
+
+    async def reader(self) -> MemoryReader:
+        self._refuse_cut_off()
+        return await super().reader()
+
+    def _refuse_cut_off(self) -> None:
+        process = current_process.get()
+        if process is not None and process is self.cut_off:
+            raise BrokerUnavailable("this process is cut off from the brokers")
 
 
 class _WatchedAdmin(MemoryAdmin):

@@ -15,6 +15,7 @@ from streams.dev.simulation.variant import Variant, replaced
 from streams.engine.runtime.assigned import AssignedPartition
 from streams.engine.runtime.effects import effects
 from streams.engine.runtime.offsets.shed_order import ShedOrder
+from streams.engine.runtime.partition import obstacle
 from streams.engine.runtime.partition.partition import Partition
 from streams.engine.runtime.restore.source_check import Appended
 from streams.engine.runtime.restore.source_watch import SourceWatch
@@ -85,7 +86,13 @@ def _of_whatever_record(self: Appended, offset: int) -> int:
     return self.epoch
 
 
+def _never_past(*_: object) -> bool:
+    """A commit of another process past the batch is not looked at."""
+    return False
+
+
 BROKEN_SOURCES: Mapping[str, Variant] = {
+    "a_passed_batch_waited_for": replaced(obstacle, is_past=_never_past),
     "a_hole_booked_as_gaps": replaced(AssignedPartition, fold=_fold_what_comes),
     "unreadable_passed_over": _unreadable_passed_over,
     "lists_of_neighbours_thrown_away": _neighbours_lists_lost,

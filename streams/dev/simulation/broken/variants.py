@@ -35,6 +35,7 @@ from streams.engine.runtime.assigned import AssignedPartition
 from streams.engine.runtime.commit import commit
 from streams.engine.runtime.commit.handover import Handover
 from streams.engine.runtime.partition import partition as partitions
+from streams.engine.runtime.partition import task_end
 from streams.engine.runtime.partition.partition import Partition, Prepared
 from streams.engine.runtime.partition.progress import Progress
 from streams.engine.runtime.restore.restore import _Chain
@@ -276,6 +277,12 @@ async def _rolled_up_or_not(self: RollUpQueue, bucket: Any, waiting: list[Any]) 
     return True
 
 
+async def _cancelled_once(task: asyncio.Task[None], tp: object, clock: object) -> None:
+    """The wait for the end of a revoked partition has no limit."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 def _not_repeated(self: Handover, partition: Partition) -> None:
     partition.outbox.take_fresh()
 
@@ -296,6 +303,7 @@ VARIANTS: Mapping[str, Variant] = {
     "counters_not_restored": replaced(Progress, after=_after_without(read=0, applied=0)),
     "seen_events_not_restored": replaced(SeenEvents, load=_nothing_loaded),
     "fingerprints_of_the_process": replaced(partitions, Fingerprints=_of_the_process),
+    "suppressed_cancellation_waited_for": replaced(task_end, end=_cancelled_once),
     "outbox_not_repeated": replaced(Handover, repeat=_not_repeated),
     "older_row_acknowledgement_deletes": replaced(
         MinuteWindows, acknowledged=_acknowledge_whatever

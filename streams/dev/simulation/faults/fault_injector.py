@@ -19,9 +19,13 @@ from streams.core.degradation.level import Level, Reading
 from streams.core.errors import BrokerUnavailable, DiaError
 from streams.core.topics.topic import Topic
 from streams.core.types import TopicPartition
-from streams.dev.simulation.world import Process, World, die_here
+from streams.dev.simulation.world import Difference, Process, World, current_process, die_here
 
 HOSTS = ("a", "b")
+_REPEATED_WITHIN_S = 30.0
+"""Until the engine repeats a suppressed cancellation, or gives the worker up."""
+_SLOW_START_S = 8.0
+"""Longer than a member's session, so that the partition often moves meanwhile."""
 SLOTS = 2
 _CALLS: tuple[Call, ...] = (
     "join", "fetch", "read", "start", "send", "send_offsets", "commit", "admin",
@@ -51,6 +55,8 @@ class FaultInjector:
         self._rng = rng
         self._processes: list[Process] = []
         self._muted: list[tuple[Process, MemoryConsumer]] = []
+        self._abandoned: list[str] = []
+        self._clears = 0
         faults = world.broker.faults
         self._faults: tuple[tuple[int, Fault], ...] = (
             (12, self._kill),
@@ -112,6 +118,41 @@ class FaultInjector:
             applied = step != "send" and rng.random() < 0.5
             broker.faults.refuse_steps(step, code, applied=applied, times=times)
 
+    def deafen(self, rng: random.Random) -> None:
+        """The start of a producer takes long. It suppresses cancellations and hangs, as a client
+        library may: one, or more than the engine repeats."""
+        times = rng.choice((1, 1, 4))
+
+        async def suppress() -> None:
+            process, clears, suppressed = current_process.get(), self._clears, 0
+            while True:
+                try:
+                    await self._world.clock.sleep(
+                        _REPEATED_WITHIN_S if suppressed else _SLOW_START_S
+                    )
+                except asyncio.CancelledError:
+                    dead = not isinstance(process, Process) or not process.alive
+                    if dead or suppressed == times or clears != self._clears:
+                        raise
+                    suppressed += 1
+                    continue
+                if not suppressed:
+                    return
+                if isinstance(process, Process) and process.alive and process.failure is None:
+                    self._abandoned.append(process.name)
+                raise asyncio.CancelledError
+
+        self._world.broker.faults.before("start", suppress, nth=rng.randint(1, 3))
+
+    def check(self) -> None:
+        """A cancellation that a client suppressed is repeated, or ends the worker. Raises
+        `Difference`."""
+        if self._abandoned:
+            raise Difference(
+                f"{self._abandoned[0]}: a client suppressed a cancellation, and none followed "
+                f"within {_REPEATED_WITHIN_S:g} s"
+            )
+
     def spoil_restores(self, rng: random.Random) -> None:
         """Spoil the next reads of the changelogs."""
         for number in range(self._world.partitions):
@@ -124,6 +165,7 @@ class FaultInjector:
 
     async def clear(self, *, kill: bool) -> list[Process]:
         """Returns the surviving processes: none, if ``kill``."""
+        self._clears += 1
         self._world.broker.replicas.heal()
         self._world.broker.faults.heal()
         for shard in self._world.shards.faults:
@@ -173,18 +215,28 @@ class FaultInjector:
                 await process.kill()
 
     def _mute(self) -> None:
-        """A zombie, once the group has moved on."""
         if alive := self._alive():
-            process = self._rng.choice(alive)
-            member = self._world.broker.members[process.name]
-            member.mute()
-            self._muted.append((process, member))
+            self.mute(self._rng.choice(alive))
+
+    def mute(self, process: Process) -> None:
+        """A zombie, once the group has moved on."""
+        member = self._world.broker.members[process.name]
+        member.mute()
+        self._muted.append((process, member))
+
+    def unmute(self, process: Process) -> None:
+        """Its heartbeats go on, unless they do already or the process ended."""
+        for muted in [muted for muted in self._muted if muted[0] is process]:
+            self._muted.remove(muted)
+            self._listen(*muted)
 
     def _unmute(self) -> None:
         if self._muted:
-            process, member = self._muted.pop(0)
-            if process.alive and self._world.broker.members[process.name] is member:
-                member.unmute()
+            self._listen(*self._muted.pop(0))
+
+    def _listen(self, process: Process, member: MemoryConsumer) -> None:
+        if process.alive and self._world.broker.members[process.name] is member:
+            member.unmute()
 
     def _die_at_a_call(self) -> None:
         call, nth = self._rng.choice(_CALLS), self._rng.randint(1, 6)

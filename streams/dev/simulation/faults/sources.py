@@ -9,12 +9,13 @@ import random
 
 from streams.connect.broker.memory.log import Log
 from streams.connect.broker.partitioner import partition_of
-from streams.core.errors import DiaError
+from streams.core.errors import BatchUnreadable, DiaError
 from streams.core.types import TopicPartition
 from streams.dev.simulation.checks.witness import Witness
+from streams.dev.simulation.faults.fault_injector import FaultInjector
 from streams.dev.simulation.inputs.producers import Producers
 from streams.dev.simulation.operators.sheds import Given, Sheds, shed_ranges
-from streams.dev.simulation.world import Difference, World
+from streams.dev.simulation.world import Difference, Process, World
 from streams.operate.shed.shed_admin import give_orders, plan_unreadable
 
 _SPOILT_MAX = 3
@@ -22,6 +23,10 @@ _ELECTION_S = 0.05
 """Records of one offset in two logs differ in append time (milliseconds)."""
 _CREATED_AFTER_S = 6.0
 """Longer than a consumer without answers assumes the same log."""
+_NOTICED_WITHIN_S = 60.0
+"""Longer than any fault of the broker lasts."""
+_TAKEN_OVER_S = 9.0
+"""Longer than a member's session and the start of another process."""
 
 
 class Sources:
@@ -37,10 +42,15 @@ class Sources:
         self._partitions = [TopicPartition(sheds.topic, p) for p in range(world.partitions)]
         self._number = 0
         self.present = rng.random() < share
+        self._away = random.Random(f"away {rng.random()}")
 
-    async def strike(self, producers: Producers) -> None:
+    async def strike(self, producers: Producers, injector: FaultInjector) -> None:
         """Mostly nothing."""
-        if not self.present or self._rng.random() >= 0.35:
+        if not self.present:
+            return
+        if self._stopped(injector) and self._away.random() < 0.5:
+            await self._pass_unnoticed(producers, injector)
+        if self._rng.random() >= 0.35:
             return
         draw = self._rng.random()
         if draw < 0.3:
@@ -68,6 +78,56 @@ class Sources:
             await give_orders(world.broker, world.clock, plans, name, "guy", "broken client")
         except DiaError:
             return
+
+    def _stopped(self, injector: FaultInjector) -> list[Process]:
+        """Living processes with a partition that waits at an unreadable batch."""
+        return [
+            process
+            for process in injector.processes
+            for group in process.worker.groups
+            for partition in group.partitions.values()
+            if isinstance(partition.stopped_by, BatchUnreadable)
+        ]
+
+    async def _pass_unnoticed(self, producers: Producers, injector: FaultInjector) -> None:
+        """While a stopped process is cut off from the brokers, another owner passes the batch and
+        the next one, and dies. The second order replaces the first. The group gives the partition back to the
+        stopped process, which did not learn that it was taken away."""
+        process = self._away.choice(self._stopped(injector))
+        broker = self._world.broker
+        injector.mute(process)
+        broker.cut_off = process
+        injector.start_one()
+        for _ in range(2):
+            await self.skip()
+            await asyncio.sleep(_TAKEN_OVER_S)
+            await self._spoil(producers)
+        await self.skip()
+        await asyncio.sleep(_TAKEN_OVER_S)
+        for other in injector.processes:
+            if other is not process:
+                await other.kill()
+        await asyncio.sleep(_TAKEN_OVER_S)
+        broker.cut_off = None
+        injector.unmute(process)
+        began_s = self._world.clock.monotonic()
+        while waiting := self._waiting_at_passed(process):
+            if self._world.clock.monotonic() - began_s > _NOTICED_WITHIN_S:
+                raise Difference(f"{waiting[0]} waits at a batch that another owner has passed")
+            await asyncio.sleep(1.0)
+
+    def _waiting_at_passed(self, process: Process) -> list[TopicPartition]:
+        """Partitions that the process holds stopped at an offset below the group's."""
+        if not process.alive or process.failure is not None:
+            return []
+        held = [p for group in process.worker.groups for p in group.partitions.values()]
+        return [
+            partition.tp
+            for partition in held
+            if isinstance(met := partition.stopped_by, BatchUnreadable)
+            and (done := self._world.broker.committed(self._group, partition.tp)) is not None
+            and done.offset > met.offset
+        ]
 
     async def _spoil(self, producers: Producers) -> None:
         logs = [self._world.broker.log(tp) for tp in self._partitions]
