@@ -69,10 +69,10 @@ async def survey(
     for _ in range(_ATTEMPTS):
         try:
             return await _surveyed(reader, changelog, _Walk(changelog, wanted, table))
-        except OffsetOutOfRange as error:
-            trimmed = error
+        except OffsetOutOfRange:
+            continue
     raise BrokerUnavailable(
-        f"{changelog} was trimmed {_ATTEMPTS} times while it was read: {trimmed}. Try again."
+        f"{changelog} was trimmed {_ATTEMPTS} times while it was read. Try again."
     )
 
 
