@@ -31,8 +31,7 @@ from streams.engine.state.table import TableSpec
 E = TypeVar("E")
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True, gc=False):
     """What the engine must know of a request.
 
     ``payload`` is a fingerprint of the request: a repeat of ``key`` must have the same. ``cancels``
@@ -66,8 +65,7 @@ class Answer(NamedTuple):
     row: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True, gc=False):
     """Where and when a request was appended, and whether it repeats another."""
 
     partition: int

@@ -8,7 +8,9 @@ and deletes those behind the prefix, so there are at most ``max_ahead / 1024 + 1
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -58,22 +60,48 @@ class FinishedOffsets:
         self._set(offset, verdict)
         self._dirty[offset // BLOCK] = None
 
-    def take(self, offset: int) -> str | None:
-        """Remove and return the verdict of the prefix's next request; None if it is unfinished."""
-        verdict = self._verdict(offset)
-        if verdict is None:
-            return None
-        number = offset // BLOCK
+    def among(self, offsets: Iterable[int]) -> set[int]:
+        """Those of ``offsets`` that are finished."""
+        return {offset for offset in offsets if offset in self} if self._count else set()
+
+    def take(self, offsets: Sequence[int]) -> Counter[str]:
+        """Remove the verdicts of ``offsets``, which ascend, up to the first that is unfinished; how
+        often each verdict was met."""
+        taken: Counter[str] = Counter()
+        start = 0
+        while start < len(offsets):
+            first = offsets[start]
+            run = min(self._run(first), offsets[-1] + 1 - first)
+            if not run:
+                break
+            self._take_run(first, run, taken)
+            start = bisect_left(offsets, first + run, start)
+        return taken
+
+    def _run(self, first: int) -> int:
+        """How many offsets from ``first`` on are finished, within its block."""
+        finished = 0
+        for bits in self._blocks.get(first // BLOCK, {}).values():
+            finished |= bits
+        ahead = finished >> first % BLOCK
+        return (~ahead & ahead + 1).bit_length() - 1
+
+    def _take_run(self, first: int, run: int, taken: Counter[str]) -> None:
+        number = first // BLOCK
         block = self._blocks[number]
-        block[verdict] &= ~(1 << offset % BLOCK)
-        if not block[verdict]:
-            del block[verdict]
-            self._verdicts -= 1
+        mask = (1 << run) - 1 << first % BLOCK
+        for verdict, bits in list(block.items()):
+            if not bits & mask:
+                continue
+            taken[verdict] += (bits & mask).bit_count()
+            block[verdict] = bits & ~mask
+            if not block[verdict]:
+                del block[verdict]
+                self._verdicts -= 1
         if not block:
             del self._blocks[number]
-        self._count -= 1
+        self._count -= run
         self._dirty[number] = None
-        return verdict
 
     def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         for key, value in items:

@@ -38,8 +38,10 @@ class Holdings(Counter[str]):
         return self._names.setdefault(tenant, tenant)
 
     def give_back(self, tenant: str, count: int = 1) -> None:
-        self[tenant] -= count
-        if not self[tenant]:
+        left = self[tenant] - count
+        if left:
+            self[tenant] = left
+        else:
             del self[tenant]
             self._names.pop(tenant, None)
 
@@ -59,14 +61,15 @@ class Shares:
         return self._owned + self.unowned
 
     def held(self, tenant: str) -> int:
-        return self._held[tenant]
+        return self._held.get(tenant, 0)
 
     def room(self, tenant: str, others: int = 0) -> int:
         """How many more the tenant may take when ``others`` are about to be taken."""
-        return room(self.bound, self.quota, self.total + others, self._held[tenant])
+        total = self._owned + self.unowned + others
+        return room(self.bound, self.quota, total, self._held.get(tenant, 0))
 
     def take(self, tenant: str, count: int = 1) -> None:
-        self._held[tenant] += count
+        self._held[tenant] = self._held.get(tenant, 0) + count
         self._owned += count
 
     def give_back(self, tenant: str, count: int = 1) -> None:

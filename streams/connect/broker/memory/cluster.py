@@ -116,7 +116,8 @@ class Cluster:
         config = self.topics[tp.topic].config
         limit = int(config.get("max.message.bytes", DEFAULT_MAX_MESSAGE_BYTES))
         size = RECORD_OVERHEAD_BYTES + len(key or b"") + len(value or b"")
-        size += sum(len(name.encode()) + len(content) for name, content in headers)
+        if headers:
+            size += sum(len(name.encode()) + len(content) for name, content in headers)
         if size > limit:
             raise TooLarge(f"{size} bytes for {tp}, which takes at most {limit}")
         append_time = config.get("message.timestamp.type") == "LogAppendTime"

@@ -44,8 +44,8 @@ def _outcomes_expire_by_the_latest_append() -> Iterator[None]:
     """The same for outcomes."""
     request_of = JobPartition._request
 
-    def request(self: Any, row: int, event: Any) -> Any:
-        made = request_of(self, row, event)
+    def request(self: Any, *arguments: Any) -> Any:
+        made = request_of(self, *arguments)
         self.highest_ms = max(getattr(self, "highest_ms", 0), made.append_ms)
         made.log_ms = made.append_ms
         made.horizon_ms = self.highest_ms - self.outcomes._ttl_ms - _SLACK_MS

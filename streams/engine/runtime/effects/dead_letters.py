@@ -10,8 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
+from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeAlias
+
+import msgspec
 
 from streams.core.process.version import app_version
 from streams.core.records import headers
@@ -29,8 +33,7 @@ _HEADER_FRAMING_BYTES = 8
 Row: TypeAlias = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The failed record.
 
     ``dlq`` has the same partition number, so a replay keeps the order of a key. ``id`` is unique
@@ -56,13 +59,18 @@ class Origin:
             key=batch.keys[position],
             value=batch.values[position],
             headers=batch.headers[position],
-            dlq=TopicPartition(f"{tp.topic}.dlq", tp.partition),
+            dlq=_dlq(tp),
             id=f"{tp.topic}/{tp.partition}/{offset}" + (f"/e{epoch}" if epoch else ""),
         )
 
     @property
     def hops(self) -> int:
         return headers.hops(self.headers)
+
+
+@lru_cache(maxsize=4096)
+def _dlq(tp: TopicPartition) -> TopicPartition:
+    return TopicPartition(f"{tp.topic}.dlq", tp.partition)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +128,7 @@ def dead_letter(
 
 
 def columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
-    return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+    return {name: list(map(itemgetter(name), rows)) for name in (rows[0] if rows else ())}
 
 
 def _own(origin: Origin) -> Headers:

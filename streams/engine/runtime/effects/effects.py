@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -42,6 +43,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(dict[str, list[Any]]).decode
 _decode_change = msgspec.msgpack.Decoder(tuple[int, bytes, list[bytes]]).decode
 _FACTS_BYTES = MAX_ENTRY_BYTES // 2
+_NO_STAMP: Mapping[str, Any] = MappingProxyType({})
 
 
 class RollUp(NamedTuple):
@@ -63,15 +65,19 @@ def dead_letters(seq: int, rows: Sequence[Row]) -> Iterator[tuple[bytes, bytes]]
         yield _DEAD.pack(b"D", seq, part), value
 
 
-def facts(seq: int, table: str, rows: Sequence[Row]) -> Iterator[tuple[bytes, bytes]]:
-    """The same for rows of a table."""
-    for part, value in enumerate(_cut(rows)):
+def facts(
+    seq: int, table: str, rows: Sequence[Row], stamp: Mapping[str, Any] = _NO_STAMP
+) -> Iterator[tuple[bytes, bytes]]:
+    """The same for rows of a table. ``stamp``: columns with one value for all rows."""
+    for part, value in enumerate(_cut(rows, stamp)):
         yield _FACTS.pack(b"F", seq, part) + table.encode(), value
 
 
-def sink_rows(seq: int, sink: str, rows: Sequence[Row]) -> Iterator[tuple[bytes, bytes]]:
+def sink_rows(
+    seq: int, sink: str, rows: Sequence[Row], stamp: Mapping[str, Any] = _NO_STAMP
+) -> Iterator[tuple[bytes, bytes]]:
     """The same for rows of a sink."""
-    for part, value in enumerate(_cut(rows)):
+    for part, value in enumerate(_cut(rows, stamp)):
         yield _FACTS.pack(b"S", seq, part) + sink.encode(), value
 
 
@@ -85,16 +91,17 @@ def row_batch(group: str, source: TopicPartition, key: bytes, value: bytes) -> R
     return RowBatch(sink, group, source, columns["ver"][0], part, columns)
 
 
-def _cut(rows: Sequence[Row]) -> Iterator[bytes]:
+def _cut(rows: Sequence[Row], stamp: Mapping[str, Any] = _NO_STAMP) -> Iterator[bytes]:
     """Encoded columns of consecutive rows, each below the bound of an entry: the broker would
     refuse a larger changelog record in each attempt."""
-    value = encode_columns(columns(rows))
+    stamps = {name: [value] * len(rows) for name, value in stamp.items()}
+    value = encode_columns({**columns(rows), **stamps})
     if len(value) <= _FACTS_BYTES or len(rows) == 1:
         yield value
         return
     half = len(rows) // 2
-    yield from _cut(rows[:half])
-    yield from _cut(rows[half:])
+    yield from _cut(rows[:half], stamp)
+    yield from _cut(rows[half:], stamp)
 
 
 class CacheChange(NamedTuple):
@@ -208,7 +215,7 @@ def rows_by_shard(
     for index, row_id in enumerate(zip(*(found[name] for name in table.shard_by), strict=True)):
         by_shard.setdefault(shard_of_id("\0".join(map(str, row_id))), []).append(index)
     return [
-        FactRows(table, shard, {n: [c[i] for i in rows] for n, c in found.items()})
+        FactRows(table, shard, {n: list(map(c.__getitem__, rows)) for n, c in found.items()})
         for shard, rows in by_shard.items()
     ]
 

@@ -26,12 +26,15 @@ class Owed:
         return bool(self.dead or self._rows or self._changes)
 
     def fact(self, target: RowTarget, row: Row, name: str | None) -> None:
-        _, rows = self._rows.setdefault(target.name, (target, {}))
+        owed = self._rows.get(target.name)
+        if owed is None:
+            owed = self._rows[target.name] = target, {}
+        rows = owed[1]
         if isinstance(target, DeclaredSink):
             key: object = len(rows) if name is None else name
         else:
             # Of the epoch, which is in some keys too, a commit has one.
-            key = tuple(row[column] for column in target.order_by)
+            key = tuple(map(row.__getitem__, target.order_by))
         rows[key] = row
 
     def change(self, change: Change) -> None:
@@ -54,7 +57,7 @@ class Owed:
             encode = effects.sink_rows if isinstance(target, DeclaredSink) else effects.facts
             if not isinstance(target, DeclaredSink) and target.in_epoch:
                 stamp["epoch"] = epoch
-            for effect in encode(seq, name, [{**row, **stamp} for row in rows.values()]):
+            for effect in encode(seq, name, list(rows.values()), stamp):
                 outbox.put(*effect)
         for change in changes.values():
             outbox.put(*effects.cache_effect(change, version))

@@ -72,6 +72,7 @@ class Dispatcher:
         self._clock = clock
         self._metrics = metrics
         self._wait_seconds = {lane: metrics.jobs.wait_seconds.labels(lane) for lane in LANES}
+        self._run_seconds = metrics.jobs.run_seconds.observe
         self._finished_jobs = cache(metrics.jobs.finished.labels)
         self._queue: FairQueue[Work] = FairQueue(normal_share, _has_left)
         self._random = random.Random(clock.now_ms())
@@ -193,12 +194,12 @@ class Dispatcher:
         if work is None:
             return None
         self._left_queue(work)
+        now_s = self._clock.monotonic()
         if work.ready:
             self._ahead.leave(work)
         else:
-            self._begin(work)
+            self._begin(work, now_s)
             work.left_s = self._policy(work).timeout_s
-        now_s = self._clock.monotonic()
         if not work.started_ms:
             self._wait_seconds[work.lane].observe(now_s - work.since_s)
         work.started_ms = self._clock.now_ms()
@@ -210,10 +211,10 @@ class Dispatcher:
             return True
         return not work.wanting and work.ask.queue in self._room
 
-    def _begin(self, work: Work) -> None:
+    def _begin(self, work: Work, now_s: float) -> None:
         """Count an attempt for its queue until `_attempt_over`."""
         self._room.begin(work.ask.queue, runs=work.known is None)
-        work.begun_s = self._clock.monotonic()
+        work.begun_s = now_s
 
     def _attempt_over(self, work: Work) -> None:
         self._room.end(work.ask.queue)
@@ -248,7 +249,7 @@ class Dispatcher:
             busy += 1
 
     def _start_preparing(self, work: Work) -> None:
-        self._begin(work)
+        self._begin(work, self._clock.monotonic())
         self.gates.ask(work)
         self._ahead.enter(work)
         work.stage = "preparing"
@@ -375,7 +376,7 @@ class Dispatcher:
             outcome = refused(work, error, self._clock.now_ms())
         self._attempt_over(work)
         ran_s = self._clock.monotonic() - began_s
-        self._metrics.jobs.run_seconds.observe(ran_s)
+        self._run_seconds(ran_s)
         self.tenants.ended(work.ask.tenant, ran_s)
         if outcome is not None:
             self._finish(work, outcome)

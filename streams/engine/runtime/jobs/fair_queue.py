@@ -73,9 +73,9 @@ class FairQueue(Generic[J]):
     def pop(self, may_start: Callable[[J], bool]) -> J | None:
         """The job that starts now, or None. ``may_start`` is asked for the first job of each
         queue."""
-        if not any(self._lengths.values()):
-            return None
-        high, normal = (self._next(lane, may_start) for lane in LANES)
+        lengths = self._lengths
+        high = self._next("high", may_start) if lengths["high"] else None
+        normal = self._next("normal", may_start) if lengths["normal"] else None
         if high is None or normal is None:
             chosen: Lane = "high" if normal is None else "normal"
             found = high or normal
@@ -124,13 +124,16 @@ class FairQueue(Generic[J]):
         for tenant, queues in self._lanes[lane].items():
             first: str | None = None
             for queue, waiting in queues.items():
-                while waiting and self._left(waiting[0].job, waiting[0].order):
+                while waiting:
+                    order, job = waiting[0]
+                    if not self._left(job, order):
+                        break
                     waiting.popleft()
-                if not waiting:
+                else:
                     empty.append((tenant, queue))
                     continue
-                older = first is None or waiting[0].order < queues[first][0].order
-                if older and may_start(waiting[0].job):
+                older = first is None or order < queues[first][0].order
+                if older and may_start(job):
                     first = queue
             if first is not None:
                 found = tenant, first

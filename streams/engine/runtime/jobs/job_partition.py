@@ -13,10 +13,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Container, Sequence
 from functools import partial
 from sys import intern
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -29,8 +30,9 @@ from streams.core.records.bad_records import (
     TenantOverQuota,
     UnknownTable,
 )
+from streams.core.records.framed_batch import timestamp_array
 from streams.core.types import OutboundRecord, RecordBatch, TopicPartition
-from streams.engine.agents.job_agent import Answer, JobAgent, Outcome, Place
+from streams.engine.agents.job_agent import JobAgent, Outcome, Place
 from streams.engine.decode.codecs import Decoded, Limits, decode
 from streams.engine.engine_tables import FINISHED_OFFSETS, OUTCOMES
 from streams.engine.runtime.effects.dead_letters import Origin
@@ -38,14 +40,16 @@ from streams.engine.runtime.jobs.dispatcher import Dispatcher
 from streams.engine.runtime.jobs.first_requests import FirstRequests
 from streams.engine.runtime.jobs.held_requests import HeldRequests
 from streams.engine.runtime.jobs.passing import Passing
+from streams.engine.runtime.jobs.request_end import AnsweredRequest, RequestEnd
 from streams.engine.runtime.jobs.request_log import RequestLog
 from streams.engine.runtime.jobs.requests import Request, cancel_outcome, conflict, payload_of
 from streams.engine.runtime.jobs.work import GivenUp, Known
 from streams.engine.runtime.offsets.shed_order import ShedOrder
-from streams.engine.runtime.partition.partition import Partition
+from streams.engine.runtime.partition.partition import Partition, Prepared
 from streams.engine.runtime.restore.source_check import Reached
 from streams.engine.runtime.restore.state import PartitionState
 from streams.engine.state.finished_offsets import APPLIED, DUPLICATE, FinishedOffsets
+from streams.engine.state.log_time import log_times
 from streams.engine.state.outcomes import Outcomes, Remembered
 from streams.engine.state.shares import Shares
 
@@ -72,21 +76,6 @@ _CANCELS: Final = Known(_NO_OUTCOME)
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Outcome).decode
-
-
-class _Answered(NamedTuple):
-    request: Request
-    answer: Answer
-    verdict: str
-
-
-class _End(NamedTuple):
-    """The end of a request. ``answers``: its own and those of its repeats in memory."""
-
-    request: Request
-    outcome: Outcome
-    given_up: GivenUp | None
-    answers: list[_Answered]
 
 
 class JobPartition(Partition):
@@ -131,32 +120,47 @@ class JobPartition(Partition):
 
     @property
     def reached(self) -> Reached:
+        self._pass()
         if not self._passing:
             return super().reached
         return Reached(self._position, *self._passing.last)
 
     def shed(self, order: ShedOrder) -> None:
+        self._pass()
         super().shed(order)
         self._position = max(self._position, self.progress.fold_offset)
 
     @property
+    def folded(self) -> int:
+        self._pass()
+        return super().folded
+
+    @property
     def fill(self) -> float:
+        self._pass()
         ahead = self._position - self.progress.fold_offset
         return max(super().fill, ahead / self.state.context.settings.max_ahead)
 
     def behind_s(self, now_ms: int) -> float:
         """Seconds since the oldest unfinished request was appended; 0 if none is left."""
+        self._pass()
         return max(0, now_ms - self._passing.first.append_ms) / 1000 if self._passing else 0.0
 
     @property
     def settled(self) -> bool:
+        self._pass()
         return not self._passing and super().settled
 
     def settles(self, offset: int) -> bool:
         return super().settles(offset) or offset in self.finished
 
     def has_changes(self) -> bool:
+        self._pass()
         return self.finished.changed or super().has_changes()
+
+    def prepare(self, room: Sequence[int], spared: Container[int] = ()) -> Prepared:
+        self._pass()
+        return super().prepare(room, spared)
 
     def abandon(self) -> None:
         self._dispatcher.forget(self)
@@ -166,6 +170,7 @@ class JobPartition(Partition):
     def fold(self, batch: RecordBatch) -> None:
         """J1. `position` tells how much of the batch was taken."""
         assert batch.start == self._position, "a batch may neither repeat nor skip"
+        self._pass()
         batch = self._cut(batch)
         batch.to_lists()
         decoded = self._decode(batch) if len(batch) else None
@@ -175,7 +180,6 @@ class JobPartition(Partition):
             self._passing.extend(batch.offsets, batch.timestamps)
             self._take_in(batch, decoded)
             self.poison.folded(batch, decoded.events)
-        self._pass()
         self._batch = None
 
     def _decoded(self, batch: RecordBatch) -> Decoded:
@@ -195,30 +199,31 @@ class JobPartition(Partition):
     def _take_in(self, batch: RecordBatch, decoded: Decoded) -> None:
         bad = {found.position: found for found in decoded.bad}
         events = iter(decoded.events)
+        finished = self.finished.among(batch.offsets)
+        times, self._log_time = log_times(self._log_time, timestamp_array(batch), self._expiry)
+        log_ms, horizon_ms = times.at_ms.tolist(), times.horizon_ms.tolist()
         for row, offset in enumerate(batch.offsets):
-            self._log_time = self._log_time.after(batch.timestamps[row], self._expiry)
             found = bad.get(row)
             event = next(events) if found is None else None
-            if offset in self.finished:
+            if offset in finished:
                 continue
             if found is not None:
                 self._refuse(row, found.code, found.message, "decode", self._tenant(row))
             else:
-                self._judge(row, self._request(row, event))
+                self._judge(row, self._request(row, event, log_ms[row], horizon_ms[row]))
 
-    def _request(self, row: int, event: Any) -> Request:
+    def _request(self, row: int, event: Any, log_ms: int, horizon_ms: int) -> Request:
         batch = self._batch
         assert batch is not None
-        ask = self._jobs.ask(event)
         return Request(
             self,
             event,
-            ask,
-            needs=tuple(map(intern, self._dispatcher.performer.needs(event))),
+            self._jobs.ask(event),
+            tuple(map(intern, self._dispatcher.performer.needs(event))),
             offset=batch.offsets[row],
             append_ms=batch.timestamps[row],
-            log_ms=self._log_time.at_ms,
-            horizon_ms=self._log_time.horizon_ms(self._expiry),
+            log_ms=log_ms,
+            horizon_ms=horizon_ms,
             origin=Origin.of(batch, row, self.state.context.epoch),
         )
 
@@ -349,30 +354,41 @@ class JobPartition(Partition):
     def _finished(self, request: Request, outcome: Outcome, given_up: GivenUp | None) -> None:
         """J4: all effects of one outcome join one commit."""
         # The agent's code may raise, so make all answers before any change.
-        cancelled = cancel_outcome(outcome.status == "cancelled", self.clock.now_ms())
-        first = given_up is None and not request.is_repeat and not request.is_conflict
-        # A cancelled request must not become a dead letter: a replay would run it.
-        if first and outcome.status != "cancelled" and not self._has_room(request, outcome):
-            outcome, given_up = self._over_quota(_OUTCOMES_OVER_QUOTA)
-        ends = [self._end(request, outcome, given_up)]
-        ends += [self._end(canceller, cancelled, None) for canceller in request.cancellers or ()]
+        kept: Remembered | None = None
+        if given_up is None and not request.is_repeat and not request.is_conflict:
+            kept = self._remembered(request, outcome)
+            # A cancelled request must not become a dead letter: a replay would run it.
+            if outcome.status != "cancelled" and not self._has_room(kept):
+                outcome, given_up = self._over_quota(_OUTCOMES_OVER_QUOTA)
+        ends = [self._end(request, outcome, given_up, kept)]
+        if request.cancellers:
+            cancelled = cancel_outcome(outcome.status == "cancelled", self.clock.now_ms())
+            ends += [
+                self._end(one, cancelled, None, self._remembered(one, cancelled))
+                for one in request.cancellers
+            ]
         for end in ends:
             self._settle(end)
-        self._pass()
 
-    def _end(self, request: Request, outcome: Outcome, given_up: GivenUp | None) -> _End:
+    def _end(
+        self,
+        request: Request,
+        outcome: Outcome,
+        given_up: GivenUp | None,
+        kept: Remembered | None,
+    ) -> RequestEnd:
         verdict = DUPLICATE if request.is_repeat else APPLIED
         answers = [self._answer(request, outcome, verdict)]
-        if given_up is None:
+        if given_up is None and request.repeats:
             answers += [
                 self._answer(repeat, outcome, DUPLICATE)
-                for repeat in request.repeats or ()
+                for repeat in request.repeats
                 if repeat.event is not None and self._firsts.repeats(repeat, request)
             ]
-        return _End(request, outcome, given_up, answers)
+        return RequestEnd(request, outcome, given_up, answers, kept)
 
-    def _settle(self, end: _End) -> None:
-        request, outcome, given_up, answers = end
+    def _settle(self, end: RequestEnd) -> None:
+        request, outcome, given_up, answers, kept = end
         if request.is_conflict:
             assert request.origin is not None
             code, tenant = IdempotencyConflict.code, request.ask.tenant
@@ -394,7 +410,7 @@ class JobPartition(Partition):
             for repeat in repeats:
                 self._judge_again(repeat)
             return
-        self._remember(request, outcome)
+        self._remember(outcome, kept)
         for answer in answers:
             self._give(answer)
         for repeat in repeats:
@@ -404,28 +420,32 @@ class JobPartition(Partition):
                 repeat.is_repeat, repeat.known = True, Known(outcome)
                 self._dispatcher.submit(repeat)
 
-    def _remember(self, request: Request, outcome: Outcome) -> None:
-        if outcome.status != "cancelled" or self._has_room(request, outcome):
-            self.outcomes.remember(self._remembered(request, outcome))
+    def _remember(self, outcome: Outcome, kept: Remembered | None) -> None:
+        if kept is not None and (outcome.status != "cancelled" or self._has_room(kept)):
+            self.outcomes.remember(kept)
 
-    def _has_room(self, request: Request, outcome: Outcome) -> bool:
-        room = self.outcomes.room(request.ask.tenant)
-        return self._remembered(request, outcome).size_bytes <= room
+    def _has_room(self, row: Remembered) -> bool:
+        return row.size_bytes <= self.outcomes.room(row.tenant)
 
     def _remembered(self, request: Request, outcome: Outcome) -> Remembered:
         ask = request.ask
         return Remembered(
-            *(ask.tenant, ask.key, ask.payload, request.offset),
-            *(request.append_ms, request.log_ms, _encode(outcome)),
+            ask.tenant,
+            ask.key,
+            ask.payload,
+            request.offset,
+            request.append_ms,
+            request.log_ms,
+            _encode(outcome),
         )
 
-    def _answer(self, request: Request, outcome: Outcome, verdict: str) -> _Answered:
+    def _answer(self, request: Request, outcome: Outcome, verdict: str) -> AnsweredRequest:
         place = Place(
             self.tp.partition, request.offset, request.append_ms, repeated=verdict == DUPLICATE
         )
-        return _Answered(request, self._jobs.answer(request.event, outcome, place), verdict)
+        return AnsweredRequest(request, self._jobs.answer(request.event, outcome, place), verdict)
 
-    def _give(self, answered: _Answered) -> None:
+    def _give(self, answered: AnsweredRequest) -> None:
         request, answer, verdict = answered
         assert request.origin is not None
         try:
@@ -439,7 +459,7 @@ class JobPartition(Partition):
         self.finished.finish(request.offset, verdict)
         self._let_go(request)
 
-    def _give_up(self, answered: _Answered, given_up: GivenUp) -> None:
+    def _give_up(self, answered: AnsweredRequest, given_up: GivenUp) -> None:
         origin, tenant = answered.request.origin, answered.request.ask.tenant
         assert origin is not None
         code, message, attempts = given_up.code, given_up.message, given_up.attempts
@@ -449,18 +469,17 @@ class JobPartition(Partition):
     # --- J5 ----------------------------------------------------------------------------------
 
     def _pass(self) -> None:
-        """J5."""
-        progress, passed = self.progress, 0
-        while self._passing and (verdict := self.finished.take(self._passing.first.offset)):
-            progress.last_offset, progress.last_append_ms = self._passing.drop_first()
-            progress.log_time = progress.log_time.after(progress.last_append_ms, self._expiry)
-            passed += 1
-            if verdict == APPLIED:
-                progress.applied += 1
-            elif verdict == DUPLICATE:
-                progress.duplicates += 1
-            else:
-                progress.dead_by_code[verdict] += 1
+        """J5. For all requests that finished since the last call, before the prefix is used."""
+        progress = self.progress
+        taken = self.finished.take(self._passing.offsets()) if self.finished else Counter()
+        passed = taken.total()
+        if passed:
+            progress.last_offset, progress.last_append_ms = self._passing[passed - 1]
+            append_ms = self._passing.drop(passed)
+            _, progress.log_time = log_times(progress.log_time, append_ms, self._expiry)
+            progress.applied += taken.pop(APPLIED, 0)
+            progress.duplicates += taken.pop(DUPLICATE, 0)
+            progress.dead_by_code.update(taken)
         prefix = self._passing.first.offset if self._passing else self._position
         progress.read += passed
         progress.gaps += prefix - progress.fold_offset - passed

@@ -9,6 +9,9 @@ from array import array
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 _DROPPED_MAX: Final = 4096
 
 
@@ -36,17 +39,26 @@ class Passing:
 
     @property
     def first(self) -> ReadRecord:
-        return ReadRecord(self._offsets[self._dropped], self._append_ms[self._dropped])
+        return self[0]
 
     @property
     def last(self) -> ReadRecord:
         return ReadRecord(self._offsets[-1], self._append_ms[-1])
 
-    def drop_first(self) -> ReadRecord:
-        first = self.first
-        self._dropped += 1
+    def __getitem__(self, place: int) -> ReadRecord:
+        place += self._dropped
+        return ReadRecord(self._offsets[place], self._append_ms[place])
+
+    def offsets(self) -> array[int]:
+        return self._offsets[self._dropped :]
+
+    def drop(self, count: int) -> NDArray[np.int64]:
+        """Drop the first ``count`` records; their append times."""
+        end = self._dropped + count
+        append_ms = np.array(self._append_ms[self._dropped : end], np.int64)
+        self._dropped = end
         # Delete rarely: each deletion moves all that is left.
         if self._dropped > max(_DROPPED_MAX, len(self._offsets) // 2):
             del self._offsets[: self._dropped], self._append_ms[: self._dropped]
             self._dropped = 0
-        return first
+        return append_ms

@@ -21,8 +21,7 @@ INDEX_BYTES = 1200
 """memory of one index entry (tests/unit/engine/runtime/test_look_ahead.py measures it)"""
 
 
-@dataclass(slots=True, eq=False)
-class Request(Work):
+class Request(Work, eq=False):
     """An unfinished request. ``origin`` is its record, in memory together with ``event``.
 
     ``repeats``: later requests of the key that wait for its end; its own repeats, and repeats of
@@ -47,10 +46,11 @@ class Request(Work):
     cancellers: list[Request] | None = None
     older: Request | None = None
     """an earlier running request of the key"""
+    identity: JobKey = ("", "")
+    """of its ``ask``"""
 
-    @property
-    def identity(self) -> JobKey:
-        return self.ask.tenant, self.ask.key
+    def __post_init__(self) -> None:
+        self.identity = self.ask.tenant, self.ask.key
 
     def wait(self, request: Request) -> None:
         if self.repeats is None:
@@ -73,7 +73,10 @@ class RunningRequests:
         return len(self._newest)
 
     def before(self, request: Request) -> Request | None:
-        return next((r for r in self.of(request.identity) if r.offset < request.offset), None)
+        found = self._newest.get(request.identity)
+        while found is not None and found.offset >= request.offset:
+            found = found.older
+        return found
 
     def of(self, identity: JobKey) -> Iterator[Request]:
         """All requests of the key, the newest first."""
@@ -83,16 +86,15 @@ class RunningRequests:
             found = found.older
 
     def add(self, request: Request) -> None:
-        newer: Request | None = None
-        for other in self.of(request.identity):
-            if other.offset < request.offset:
-                break
-            newer = other
-        if newer is None:
-            request.older = self._newest.get(request.identity)
+        newest = self._newest.get(request.identity)
+        if newest is None or newest.offset < request.offset:
+            request.older = newest
             self._newest[request.identity] = request
-        else:
-            request.older, newer.older = newer.older, request
+            return
+        newer = newest
+        while newer.older is not None and newer.older.offset >= request.offset:
+            newer = newer.older
+        request.older, newer.older = newer.older, request
 
     def remove(self, request: Request) -> None:
         older, request.older = request.older, None

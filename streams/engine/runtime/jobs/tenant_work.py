@@ -39,7 +39,7 @@ class TenantWork:
     def ended(self, tenant: str, pool_s: float) -> None:
         now_s = self._clock.monotonic()
         self._pass_time(now_s)
-        self._ended[tenant] += 1
+        self._ended[tenant] = self._ended.get(tenant, 0) + 1
         if self._quota_s:
             empty_at = max(now_s, self._empty_at.get(tenant, now_s))
             self._empty_at[tenant] = empty_at + pool_s * PERIOD_S / self._quota_s

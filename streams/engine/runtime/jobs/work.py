@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+
+import msgspec
 
 from streams.core.errors import BadRecord, JobRefused
 from streams.core.job_refusals import (
@@ -68,8 +69,7 @@ class WorkOwner(Protocol):
         ...
 
 
-@dataclass(slots=True, eq=False)
-class Work:
+class Work(msgspec.Struct, eq=False):
     """``event`` is None while the request is not in memory. ``needs``: dependencies besides a
     slot."""
 
