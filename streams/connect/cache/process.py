@@ -6,7 +6,6 @@ import asyncio
 
 from streams.connect.cache.cache import SharedLayer
 from streams.connect.cache.invalidations import Invalidations
-from streams.connect.cache.redis import RedisShared, connect
 from streams.connect.cache.sealed import SealedShared, secret_of
 from streams.connect.cache.shared import SharedCache
 from streams.core.clock import Clock
@@ -35,6 +34,9 @@ class ProcessCaches:
         self.layer: SharedLayer | None = None
         self._listening: asyncio.Task[None] | None = None
         if settings.redis_url:
+            # A process without Redis does not load its client.
+            from streams.connect.cache.redis import RedisShared, connect
+
             client = connect(
                 settings.redis_url, settings.redis_timeout_s, **settings.redis_options()
             )

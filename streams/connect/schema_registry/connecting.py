@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from streams.connect.schema_registry.http import HttpRegistry
-from streams.connect.schema_registry.registry import SchemaRegistry
 from streams.core.clock import Clock
 from streams.core.errors import UsageError
 from streams.core.formats.registry_codec import RegistryCodec
@@ -29,6 +27,10 @@ def connect_to(settings: Settings, topics: Iterable[Topic], clock: Clock, metric
     """Sends no request before a schema is needed. Raises as `check_named`."""
     found = [*topics]
     if registry_codecs(found):
+        # An app without a schema registry does not load the HTTP client.
+        from streams.connect.schema_registry.http import HttpRegistry
+        from streams.connect.schema_registry.registry import SchemaRegistry
+
         check_named(settings, found)
         connect(found, SchemaRegistry(HttpRegistry.from_settings(settings), clock, metrics))
 

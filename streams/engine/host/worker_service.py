@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import structlog
 from mode import Service
 
-from streams.connect.access.holds import RedisHolds
 from streams.connect.broker.kafka.broker import KafkaBroker
 from streams.connect.cache.process import ProcessCaches
-from streams.connect.cache.redis import connect
 from streams.connect.schema_registry.connecting import connect_to
 from streams.connect.sinks import arrow
 from streams.core import kernels
@@ -49,6 +47,7 @@ from streams.engine.state.rocksdb import RocksFolder
 from streams.engine.streams.page import Page
 
 if TYPE_CHECKING:
+    from streams.connect.access.redis_holds import RedisHolds
     from streams.engine.pages.serving import PageSite
 
 _STATUS_INTERVAL_S = 0.25
@@ -215,6 +214,10 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         settings = self._settings
         if not settings.redis_url:
             return None
+        # A worker without Redis does not load its client.
+        from streams.connect.access.redis_holds import RedisHolds  # noqa: PLC0415
+        from streams.connect.cache.redis import connect  # noqa: PLC0415
+
         client = connect(settings.redis_url, settings.redis_timeout_s, **settings.redis_options())
         return RedisHolds(client, self._topology.app)
 

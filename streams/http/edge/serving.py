@@ -15,9 +15,10 @@ from starlette.applications import Starlette
 
 from streams.connect.access.attempts import Attempts
 from streams.connect.access.authentication import Authenticator
-from streams.connect.access.holds import HoldCheck, RedisHolds
+from streams.connect.access.holds import HoldCheck
 from streams.connect.access.listening import Listening
 from streams.connect.access.quotas import Quota, Quotas, RedisBuckets
+from streams.connect.access.redis_holds import RedisHolds
 from streams.connect.access.tokens import TokenFile
 from streams.connect.access.web_server import WebServer
 from streams.connect.broker.kafka.broker import KafkaBroker

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from streams.connect.access.holds import Holds, MemoryHolds, RedisHolds
+from streams.connect.access.holds import Holds, MemoryHolds
+from streams.connect.access.redis_holds import RedisHolds
 from streams.connect.cache.redis import connect
 from streams.core.clock import SystemClock
 from streams.core.errors import CacheUnavailable
