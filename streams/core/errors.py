@@ -5,7 +5,7 @@ DiaError
  |   +- InvalidJson, InvalidUtf8, EmptyValue, MissingField, WrongType, OutOfRange, NonFinite,
  |   |  KeyMismatch, KeyMisplaced, TooLarge, TimestampInFuture, TimestampTooOld, UnknownSchemaVersion,
  |   |  IdempotencyConflict, TenantOverQuota, UnknownTable, RowUnfit, AgentTimeout, ValueRefused,
- |   |  WindowClosed, InvalidMessagePack, CodecFailed, InvalidFrame, UnknownSchemaId,
+ |   |  KeyRefused, WindowClosed, WindowDropped, InvalidMessagePack, CodecFailed, InvalidFrame, UnknownSchemaId,
  |   |  IncompatibleSchema, BodyUnfit
  |   +- RowRefused, RowDropped     (stage "sink": a shard, a sink or an operator refused this row)
  |   +- RetriesExhausted           (a good record; what it needed stayed away: a replay will do)

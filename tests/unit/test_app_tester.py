@@ -324,12 +324,31 @@ def test_a_stopped_partition_raises(tested):
 
     @app.agent(orders)
     async def count(stream):
+        totals["a"] = 0.0
+        async for _order in stream:
+            pass
+
+    with pytest.raises(NotAtRest, match=r"stopped, table_misused: .*outside an event"):
+        tested(app).send(orders, Order("a", 1.0))
+
+
+def test_a_key_of_another_partition_is_a_dead_letter_that_names_the_remedy(tested):
+    """A developer finds it in the first test that counts under another key."""
+    app = App("wrong")
+    orders = app.topic("orders", value_type=Order, key_field="account")
+    totals = app.Table("totals", default=float)
+
+    @app.agent(orders)
+    async def count(stream):
         async for _order in stream:
             for key in range(64):
                 totals[str(key)] += 1
 
-    with pytest.raises(NotAtRest, match=r"stopped, table_misused: .*group_by"):
-        tested(app).send(orders, Order("a", 1.0))
+    tester = tested(app)
+    tester.send(orders, Order("a", 1.0))
+    [letter] = tester.dead_letters
+    assert letter.code == "key_refused"
+    assert "group_by" in letter.message
 
 
 async def test_a_tester_inside_a_running_loop_raises():

@@ -131,6 +131,12 @@ class ValueRefused(BadRecord):
     code = "value_refused"
 
 
+class KeyRefused(BadRecord):
+    """An agent used a key that a table cannot have, or wrote one of another partition."""
+
+    code = "key_refused"
+
+
 class WindowClosed(BadRecord):
     """An agent wrote to an expired window, which cannot open again."""
 

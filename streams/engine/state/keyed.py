@@ -66,7 +66,7 @@ class Writer(Protocol):
         ...
 
     def check_owned(self, table: KeyedTable, key: Key) -> None:
-        """Raises `TableMisused` for a key of another partition."""
+        """Raises `KeyRefused` for a key of another partition."""
         ...
 
     @property

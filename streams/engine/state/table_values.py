@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from streams.core.errors import TableMisused
-from streams.core.records.bad_records import ValueRefused
+from streams.core.records.bad_records import KeyRefused, ValueRefused
 from streams.core.records.faust_values import is_record, plain
 from streams.engine.state.table import MAX_ENTRY_BYTES
 
@@ -23,6 +23,7 @@ SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes})
 FIXED: Final = frozenset({type(None), bool, int, float})
 """types of scalars that all take the same memory"""
 KEY_MAX_BYTES: Final = 32 << 10
+_KEY_SHOWN: Final = 80
 _VALUE_MAX_BYTES: Final = MAX_ENTRY_BYTES - KEY_MAX_BYTES
 _TEXT_HEAD_BYTES: Final = 5
 """of a long text or of long bytes in MessagePack"""
@@ -43,7 +44,7 @@ class Packed(bytes):
 
 
 def check_key(table: str, key: Key) -> None:
-    """Raises `TableMisused` for a key that a restart would change."""
+    """Raises `KeyRefused` for a key that a restart would change."""
     kind = type(key)
     if kind is str or kind is bytes or (kind is int and _INT_MIN <= key <= _INT_MAX):
         return
@@ -55,8 +56,8 @@ def check_key(table: str, key: Key) -> None:
             if kind_of_part is not str and kind_of_part is not bytes:
                 check_key(table, part)
         return
-    raise TableMisused(
-        f"table {table!r} cannot have key {key!r}: a key is text, bytes, an integer of 64 bits, or "
+    raise KeyRefused(
+        f"table {table!r} cannot have key {repr(key)[:_KEY_SHOWN]}: a key is text, bytes, an integer of 64 bits, or "
         f"a tuple of those, not {kind.__name__}. Convert it, for example with str()."
     )
 

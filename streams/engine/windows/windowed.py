@@ -49,6 +49,11 @@ class TimedWriter(Writer, Protocol):
         """The event time before the event in progress."""
         ...
 
+    @property
+    def appended_ms(self) -> int:
+        """The latest append time of the events in progress."""
+        ...
+
     def window_began(self) -> None:
         """An event that completes begins a window, which may close before all others."""
         ...
@@ -57,7 +62,7 @@ class TimedWriter(Writer, Protocol):
 class WindowedTable(KeyedTable):
     """Its keys are pairs: a key, and the start of a window.
 
-    ``own_time``: the event time is the latest that `observe` got in a complete event, not the
+    ``own_time``: the event time is the latest that `observe` noted of a complete event, not the
     partition's; it is stored under MessagePack's nil.
     """
 
@@ -81,12 +86,13 @@ class WindowedTable(KeyedTable):
         """heap of the keys of ``_by_start``"""
 
     def observe(self, at_ms: int) -> None:
-        """Note the time of the event in progress. It counts if the event completes, also if the next
-        write is refused."""
+        """Note the time of the event in progress, no later than its append: no tenant's times close windows of
+        others early. It counts if the event completes, also if the next write is refused."""
         if not self.own_time:
             return
         if self._staged_time_ms == -NEVER_MS:
             self._begin()
+        at_ms = min(at_ms, cast(TimedWriter, self.writer).appended_ms)
         self._staged_time_ms = max(self._staged_time_ms, at_ms)
 
     @property

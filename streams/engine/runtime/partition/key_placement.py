@@ -19,13 +19,14 @@ import structlog
 
 from streams.connect.broker.partitioner import partition_of
 from streams.core import kernels
-from streams.core.records.bad_records import KeyMisplaced
+from streams.core.records.bad_records import KeyMisplaced, KeyRefused
 from streams.core.records.framed_batch import places_of
 from streams.core.types import RecordBatch, TopicPartition
 from streams.engine.decode.codecs import BadPosition, Decoded
 from streams.engine.windows.name_spans import NameSpans
 
 _PLACED_MAX: Final = 100_000
+_KEY_SHOWN: Final = 80
 _PLACED_BYTES_MAX: Final = 16 << 20
 """a key may have 1 MB: limits the memory for placed keys"""
 
@@ -119,3 +120,13 @@ def without_misplaced(
         if batch.keys[at] in wrong
     ]
     return decoded.without(bad, len(batch))
+
+
+def key_elsewhere(agent: str, table: str, key: object, tp: TopicPartition) -> KeyRefused:
+    """The refusal of a table's key that belongs to another partition."""
+    return KeyRefused(
+        f"agent {agent} writes key {repr(key)[:_KEY_SHOWN]} of table {table!r} in {tp}, but that key belongs to "
+        "another partition, so its count would be split. Send the event to a topic under this key and count "
+        "there (topic.send, or stream.group_by), or declare the table with keys='any' if each partition has "
+        "its own keys."
+    )

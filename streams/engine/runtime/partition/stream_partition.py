@@ -38,6 +38,7 @@ from streams.engine.runtime.offsets.close_order import CloseOrder
 from streams.engine.runtime.offsets.shed_order import ShedOrder
 from streams.engine.runtime.partition.agent_run import AgentRun
 from streams.engine.runtime.partition.fetched_events import FetchedEvents, fetched_row, next_rows
+from streams.engine.runtime.partition.key_placement import key_elsewhere
 from streams.engine.runtime.partition.partition import Partition, Prepared
 from streams.engine.runtime.partition.pressure import PAUSE_AT
 from streams.engine.runtime.partition.staged import Staged
@@ -253,6 +254,11 @@ class StreamPartition(Partition):
             return max(reached, self._chunks[0].watermark_ms[self.at - 1])
         return reached
 
+    @property
+    def appended_ms(self) -> int:
+        events = map(self.row, range(self.given))
+        return max((batch.timestamps[row] for batch, row, _, _ in events), default=0)
+
     def window_began(self) -> None:
         self.until = self.at
 
@@ -266,12 +272,12 @@ class StreamPartition(Partition):
         given = map(self.row, range(self.given))
         if self.placement.belongs(raw) or raw in [batch.keys[row] for batch, row, _, _ in given]:
             return
-        self._misused(
-            f"agent {self.agent.name} writes key {key!r} of table {table.name!r} in {self.tp}, but "
-            "that key belongs to another partition, so its count would be split. Send the event "
-            "to a topic under this key and count there (topic.send, or stream.group_by), or "
-            "declare the table with keys='any' if each partition has its own keys."
-        )
+        if not self.in_event:
+            self._outside(f"table {table.name!r} is written")
+        error = key_elsewhere(self.agent.name, table.name, key, self.tp)
+        if self.given and self._stream is not None:
+            self._stream.failed = error  # also if the agent catches it: the event lacks its write
+        raise error
 
     def emit(self, record: OutboundRecord) -> None:
         if not self.in_event:
@@ -285,14 +291,11 @@ class StreamPartition(Partition):
         self._staged.facts.append(partial(self._owed.fact, found, fitted, name))
 
     def _outside(self, what: str) -> NoReturn:
-        self._misused(
+        """Record the failure first: the agent may catch the exception."""
+        self.failure = TableMisused(
             f"{what} by agent {self.agent.name} outside an event. Do it inside `async for event in "
             "stream`."
         )
-
-    def _misused(self, why: str) -> NoReturn:
-        """Record the failure first: the agent may catch the exception."""
-        self.failure = TableMisused(why)
         raise self.failure
 
     # --- E4 ----------------------------------------------------------------------------------

@@ -100,42 +100,42 @@ async def test_a_text_that_cannot_be_written_costs_its_event(desk, text, kind):
     assert desk.table(texts).kept("t") == "short"
 
 
-async def test_a_key_of_another_partition_stops_the_partition(desk, totals):
-    """Otherwise the count of a key would be spread over partitions, each part wrong."""
+def _elsewhere():
+    """A key that belongs to another partition."""
     partitions = MODEL_METRICS.partitions
-    foreign = next(k for n in range(99) if partition_of((k := f"k{n}").encode(), partitions) != 0)
+    return next(k for n in range(99) if partition_of((k := f"k{n}").encode(), partitions) != 0)
+
+
+@pytest.mark.parametrize("caught", [False, True])
+@pytest.mark.parametrize("many", [None, 3])
+async def test_a_key_of_another_partition_costs_its_event_alone(desk, totals, caught, many):
+    """It would spread a count over partitions. One event of one tenant stopped the partition for all; and an agent
+    that catches the error must not complete the event without its write."""
+    foreign = _elsewhere()
+
+    def count(event):
+        try:
+            totals[foreign if event.value > 1 else event.tenant_id] += 1
+        except Exception:
+            if not caught:
+                raise
 
     async def body(stream):
-        async for _event in stream:
-            totals[foreign] += 1
+        if many is None:
+            async for event in stream:
+                count(event)
+        async for events in stream.take(many or 1, within=0):
+            for event in events:
+                count(event)
 
     await desk.open(body, totals)
-    await desk.rig.produce_events(1)
+    for value in (1.0, 2.0, 1.0):
+        await desk.rig.produce_events(1, value=value)
     await desk.fold()
-    assert desk.partition.failure.code == "table_misused"
-    assert foreign in str(desk.partition.failure)
-    assert not desk.partition.has_changes()
-
-
-async def test_a_key_of_another_partition_stops_it_even_if_the_agent_catches_the_error(
-    desk, totals
-):
-    """Otherwise the event would be complete without its write."""
-    partitions = MODEL_METRICS.partitions
-    foreign = next(k for n in range(99) if partition_of((k := f"k{n}").encode(), partitions) != 0)
-
-    async def body(stream):
-        async for _event in stream:
-            try:
-                totals[foreign] += 1
-            except Exception:  # noqa: BLE001 - what an agent of a user may do
-                continue
-
-    await desk.open(body, totals)
-    await desk.rig.produce_events(1)
-    await desk.fold()
-    assert desk.partition.failure.code == "table_misused"
-    assert not desk.partition.has_changes()
+    await settle(200)
+    await desk.commit()
+    assert desk.letters() == [(1, "key_refused", 1)]
+    assert {key: desk.table(totals)[key] for key in desk.table(totals)} == {"t": 2.0}
 
 
 async def test_a_table_may_allow_keys_of_any_partition(desk):
@@ -162,13 +162,17 @@ async def test_a_key_that_would_change_after_a_restart_is_refused(desk, key):
     table = DeclaredTable("table", default=int, keys="any")
 
     async def body(stream):
-        async for _event in stream:
-            table[key] = 1
+        async for event in stream:
+            table[key if event.value > 1 else event.tenant_id] = 1
 
     await desk.open(body, table)
-    await desk.rig.produce_events(1)
+    for value in (2.0, 1.0):
+        await desk.rig.produce_events(1, value=value)
     await desk.fold()
-    assert desk.partition.failure.code in ("table_misused", "agent_failed")
+    await settle(100)
+    await desk.commit()
+    assert desk.letters() == [(0, "key_refused", 1)], "its event alone: keys may come from events"
+    assert [*desk.table(table)] == ["t"]
 
 
 async def test_writing_before_the_first_event_is_refused(desk, totals):

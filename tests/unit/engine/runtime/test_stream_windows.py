@@ -275,6 +275,35 @@ async def test_windows_of_a_field_close_by_the_latest_time_of_that_field(desk, b
 
 
 @pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("ahead", [1e6, 1e15, 1e300])
+async def test_a_time_ahead_of_its_append_closes_no_window(desk, base, restarted, ahead):
+    """The field is a tenant's choice: one event closed the windows of all tenants, whose events were dead letters."""
+    counts = _windowed_table(10, expires=10, keys="any").relative_to_field("value")
+
+    async def body(stream):
+        async for event in stream:
+            counts[event.tenant_id] += 1
+
+    await desk.open(body, counts)
+    now_s = desk.rig.clock.now_ms() / 1000
+    await desk.rig.produce_events(1, value=now_s)
+    hostile = desk.rig.event(tenant_id="hostile", value=now_s + ahead)
+    await desk.rig.produce(hostile, key=b"hostile")
+    await desk.fold()
+    await settle(100)
+    await desk.commit()
+    if restarted:
+        await desk.reopen(body, counts)
+    await desk.rig.produce_events(1, value=now_s)
+    await desk.fold()
+    await settle(100)
+    await desk.commit()
+    assert "window_closed" not in {code for _, code, _ in desk.letters()}
+    found = desk.table(counts)
+    assert [found[key] for key in found if key[0] == "t"] == [2]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
 async def test_the_time_of_a_refused_event_closes_no_window(desk, base, restarted):
     """A refused event has no effect, before a restart and after it."""
     counts = _windowed_table(10, expires=0, keys="any").relative_to_field("value")
