@@ -2,7 +2,11 @@
 
 State is in arrays of megabytes that grow by copying. glibc raises its mmap threshold to 32 MiB and
 keeps freed blocks: 540 bytes per window instead of 320. A fixed threshold returns large blocks at
-once."""
+once.
+
+Smaller blocks come and go with each fetch and batch. With a fixed mmap threshold, glibc also
+returns the free end of the heap whenever it exceeds 128 KiB, and the kernel clears each page that
+the next block takes. So `settle` keeps `_TRIM_THRESHOLD_BYTES` of it."""
 
 from __future__ import annotations
 
@@ -15,17 +19,21 @@ from pathlib import Path
 GC_THRESHOLDS = (200_000, 50, 100)
 """State has few reference cycles; rare collections save a quarter of a worker's time."""
 
+_M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
-_MMAP_THRESHOLD_BYTES = 2 << 20
+MMAP_THRESHOLD_BYTES = 4 << 20
+"""a block of this size is returned at once"""
+_TRIM_THRESHOLD_BYTES = 32 << 20
 
 
 def settle() -> None:
-    """Call once, after imports and construction. Skips the mmap threshold without glibc."""
+    """Call once, after imports and construction. Skips both thresholds without glibc."""
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)
+        mallopt(_M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD_BYTES)
 
 
 _LIMITS = ("memory.max", "memory/memory.limit_in_bytes")

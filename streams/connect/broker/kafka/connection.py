@@ -7,6 +7,7 @@ from typing import Any
 
 from streams.connect.broker.kafka.batches.decompression import BATCH_BYTES_MAX
 from streams.connect.broker.kafka.security import KafkaSecurity
+from streams.core.process.process_memory import MMAP_THRESHOLD_BYTES
 
 CLIENT_ID = "dia"
 MAX_REQUEST_BYTES = 8 << 20
@@ -28,7 +29,9 @@ class KafkaConnection:
     """By how much the broker may delay a fetch below ``fetch_min_bytes``, a seek or a resume."""
     fetch_min_bytes: int = 64 << 10
     """Some thousand events: the cost of a fetch hardly depends on their number."""
-    fetch_max_bytes: int = 50 << 20
+    fetch_max_bytes: int = MMAP_THRESHOLD_BYTES * 3 // 4
+    """Of one answer, some 30,000 events. Its copies stay on the heap, where the next answer takes
+    their pages; the kernel would clear new ones for a larger answer."""
     partition_fetch_max_bytes: int = 2 << 20
     batch_bytes_max: int = BATCH_BYTES_MAX
     """of one uncompressed batch; a larger one is `BatchUnreadable`"""

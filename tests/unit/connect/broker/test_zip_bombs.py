@@ -190,6 +190,13 @@ def test_every_codec_returns_the_data_or_reports_the_bound(data, codec, bound):
         assert uncompressed(whole, bound)[HEADER_BYTES:] == data
 
 
+@pytest.mark.parametrize("codec", [0, *PACKERS])
+def test_zeros_behind_a_batch_are_no_part_of_it(codec):
+    """Kernels read whole words, which reach beyond the last record."""
+    data = batch(codec, b"x" * 500, count=3)
+    assert uncompressed(data, 1 << 20, padding=32) == uncompressed(data, 1 << 20) + bytes(32)
+
+
 @given(st.binary(max_size=2000), st.binary(max_size=2000))
 def test_compressed_streams_of_several_parts_are_read_completely(first, second):
     """gzip, lz4 and zstd streams may be concatenated in one batch; snappy comes in blocks, or raw."""

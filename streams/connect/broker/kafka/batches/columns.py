@@ -19,6 +19,7 @@ from aiokafka.errors import CorruptRecordException
 from streams.connect.broker.kafka.batches.decompression import BATCH_BYTES_MAX
 from streams.connect.broker.kafka.batches.record_set import PIECE, frames_of, pieces_of
 from streams.core.errors import BatchUnreadable
+from streams.core.kernels.record_shape import PADDING
 from streams.core.records.framed_batch import FramedBatch, Frames
 from streams.core.types import Headers, RecordBatch, TopicPartition
 
@@ -117,14 +118,18 @@ class ColumnFetch:
                 raise CorruptRecordException("its checksum is wrong")
             self._epoch = batches.leader_epoch
             if not self._is_skipped(batch):
-                data = batches.opened(batch, self._bytes_max)
+                padding = PADDING if self._framing else 0
+                data = batches.opened(batch, self._bytes_max, padding)
                 if self._needles and not any(needle in data for needle in self._needles):
                     self.next_fetch_offset = max(self.next_fetch_offset, batch.next_offset)
                     self._passed(into)
                     continue
                 frames = frames_of(batch, data) if self._framing else None
                 self._batch = batch
-                self._pieces = pieces_of(batch, data) if frames is None else iter((frames,))
+                if frames is None:
+                    self._pieces = pieces_of(batch, data[: len(data) - padding])
+                else:
+                    self._pieces = iter((frames,))
                 if self._next_piece():
                     return True
             self.next_fetch_offset = max(self.next_fetch_offset, batch.next_offset)

@@ -95,10 +95,13 @@ class RecordSet:
     def size_in_bytes(self) -> int:
         return len(self._data)
 
-    def opened(self, batch: Any, bytes_max: int = BATCH_BYTES_MAX) -> bytes:
-        """The last batch that `next_batch` returned, uncompressed. Raises `TooManyBytes`."""
+    def opened(self, batch: Any, bytes_max: int = BATCH_BYTES_MAX, padding: int = 0) -> bytes:
+        """The last batch that `next_batch` returned, uncompressed, with ``padding`` zeros behind
+        it. Raises `TooManyBytes`."""
         data = self._data[self._at : self._end]
-        return uncompressed(data, bytes_max) if batch.compression_type else data
+        if batch.compression_type:
+            return uncompressed(data, bytes_max, padding)
+        return data + bytes(padding)
 
     def records_of(self, batch: Any, bytes_max: int = BATCH_BYTES_MAX) -> Iterator[list[Any]]:
         """In lists of `PIECE`: a batch may hold millions of empty records. Only the last list is
@@ -122,18 +125,19 @@ class RecordSet:
 
 
 def frames_of(batch: Any, data: bytes) -> Frames | None:
-    """Record positions in ``data``, the uncompressed batch. None without a kernel, for a large
-    batch, or for an unusual record (streams/core/kernels/records.py); use `pieces_of` then."""
-    loops = kernels.active
+    """Record positions in ``data``, the uncompressed batch with `PADDING` zeros behind it. None
+    without a kernel, for a large batch, or for an unusual record (streams/core/kernels/records.py);
+    use `pieces_of` then."""
+    loops, end = kernels.active, len(data) - PADDING
     (count,) = _RECORD_COUNT.unpack_from(data, _RECORD_COUNT_AT)
     if data[_CODEC_AT] & _CODEC_MASK or loops is None:
         return None
-    if not 0 < count <= min(PIECE, len(data) // RECORD_BYTES_MIN):
+    if not 0 < count <= min(PIECE, end // RECORD_BYTES_MIN):
         return None
-    buffer = np.frombuffer(data + bytes(PADDING), np.uint8)
+    buffer = np.frombuffer(data, np.uint8)
     columns = np.empty((6, count), np.int64)
     if not loops.frame(
-        buffer, _HEADER_BYTES, len(data), batch.base_offset, batch.first_timestamp, *columns
+        buffer, _HEADER_BYTES, end, batch.base_offset, batch.first_timestamp, *columns
     ):
         return None
     # They rise: the kernel has seen that.
