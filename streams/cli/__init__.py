@@ -51,6 +51,7 @@ GROUPS: tuple[str, ...] = (
     "config",
     "shards",
     "backup",
+    "drill",
     "doctor.doctor",
     "explain",
 )
@@ -63,7 +64,7 @@ class _Root(CommandGroup):
         "Run": ("worker", "run", "topics", "migrate", "shards", "schemas", "config"),
         "Watch": ("status", "trace", "audit", "explain"),
         "Repair": ("dlq", "replay", "shed", "rebuild", "tables", "backup", "cache", "policy"),
-        "Prove": ("simulate", "bench"),
+        "Prove": ("simulate", "drill", "bench"),
     }
 
 

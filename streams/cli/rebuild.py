@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +13,8 @@ from streams.cli.invocation import Invocation, invocation
 from streams.cli.terminal.operator import Yes, consent
 
 if TYPE_CHECKING:
+    from streams.connect.sinks.replica_group import ReplicaGroup
+    from streams.core.rows.built_in_tables import ShardSet
     from streams.operate.rebuild.rebuild import RebuildOptions, RebuildReport
 
 _LOCK = "rebuild"
@@ -80,16 +82,23 @@ async def _run(run: Invocation, options: RebuildOptions) -> RebuildReport:
     from streams.connect.coordination.exclusive import exclusively
 
     def work(check: Callable[[], None]) -> RebuildReport:
-        return asyncio.run(_rebuilt(run, options, check))
+        return asyncio.run(rebuilding(run, options, check))
 
     if options.dry_run:
-        return await _rebuilt(run, options, lambda: None)
+        return await rebuilding(run, options, lambda: None)
     return await exclusively(run.settings, _LOCK, work)
 
 
-async def _rebuilt(
-    run: Invocation, options: RebuildOptions, check: Callable[[], None]
+async def rebuilding(
+    run: Invocation,
+    options: RebuildOptions,
+    check: Callable[[], None],
+    *,
+    shards: ShardSet | None = None,
+    instead: Mapping[int, ReplicaGroup] | None = None,
 ) -> RebuildReport:
+    """``shards``: where rows are written, which is closed in the end; None: those of the settings.
+    ``instead``: what is read in the place of some shards."""
     from contextlib import AsyncExitStack
 
     from streams.cli.clients import broker_of
@@ -113,19 +122,20 @@ async def _rebuilt(
         )
     broker = broker_of(settings)
     async with AsyncExitStack() as stack:
-        store = ClickHouseWindows(settings)
+        store = ClickHouseWindows(settings, instead)
         stack.callback(store.close)
-        asked = Shards(settings)
+        asked = Shards(settings, instead)
         stack.callback(asked.close)
-        shards = ClickHouseShards.from_settings(settings, clock, run.app.topology.targets.tables)
-        stack.push_async_callback(shards.close)
+        tables = run.app.topology.targets.tables
+        written = shards or ClickHouseShards.from_settings(settings, clock, tables)
+        stack.push_async_callback(written.close)
         reader = await stack.enter_async_context(opened(broker.reader()))
         admin = await stack.enter_async_context(opened(broker.admin()))
         facts = SnapshotReader(settings, clock, asked, reader, admin)
         means = RebuildMeans(
             settings=settings,
             broker=broker,
-            shards=shards,
+            shards=written,
             store=store,
             facts=facts.facts,
             clock=clock,

@@ -22,9 +22,20 @@ class EveryShard:
     `DependencyUnreachable` without a known shard.
     """
 
-    def __init__(self, settings: Settings, asker: str, *, stale: bool = True) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        asker: str,
+        *,
+        stale: bool = True,
+        instead: Mapping[int, ReplicaGroup] | None = None,
+    ) -> None:
+        """``instead``: what answers for some of the shards."""
         require_shards(settings)
         self._groups = reading_groups(settings, stale=stale)
+        for shard, group in (instead or {}).items():
+            self._groups[shard].close()
+            self._groups[shard] = group
         self._asker = asker
 
     def close(self) -> None:

@@ -192,13 +192,13 @@ class ClickHouseShards:
     async def insert(self, shard: int, chunks: Sequence[Rows]) -> None:
         filled = [chunk for chunk in chunks if len(chunk)]
         if filled:
-            await self._shards[shard].run(partial(_insert, filled), self._timeout_s)
+            await self._shards[shard].run(partial(insert_rows, filled), self._timeout_s)
 
     async def roll_up(self, shard: int, table: Bucket, start_s: int) -> None:
         """Also raises `RollUpExpired` when its minutes have begun to expire."""
         now_s = self._clock.now_ms() / 1000
         rollup.refuse_expired(table, start_s, now_s, self._retention_days)
-        work = partial(_roll_up, table, start_s, replicated=self._replicated)
+        work = partial(recompute, table, start_s, replicated=self._replicated)
         await self._shards[shard].run(work, self._timeout_s)
 
     async def ping(self, shard: int) -> None:
@@ -282,7 +282,8 @@ def _ping(replica: Replica) -> None:
     replica.command("SELECT 1")
 
 
-def _insert(chunks: Sequence[Rows], replica: Replica) -> None:
+def insert_rows(chunks: Sequence[Rows], replica: Replica) -> None:
+    """Rows of one table, none of the chunks empty. Raises as `ShardSet.insert`."""
     send = partial(replica.insert, f"{chunks[0].table}_local")
     windows = [chunk for chunk in chunks if isinstance(chunk, WindowRows)]
     if windows:
@@ -333,7 +334,8 @@ def _each(chunk: FactRows) -> list[FactRows]:
     ]
 
 
-def _roll_up(table: Bucket, start_s: int, replica: Replica, *, replicated: bool) -> None:
+def recompute(table: Bucket, start_s: int, replica: Replica, *, replicated: bool) -> None:
+    """Raises as `ShardSet.roll_up`."""
     try:
         if replicated:
             # Another replica may have acknowledged the source rows. LIGHTWEIGHT waits for parts,

@@ -342,6 +342,7 @@ class Settings:
     backup_full_s: float = _setting(604_800.0, "between full ones", low=3600, high=7_776_000)
     backup_keep_s: float = _setting(7_776_000.0, "age that is kept", low=3600, high=315_360_000)
     backup_timeout_s: float = _setting(21_600.0, "deadline of one backup", low=60, high=86_400)
+    drill_interval_s: float = _setting(0.0, "between drills; 0: by hand", low=0, high=7_776_000)
     degraded_latency_s: float = _setting(
         1.0, "a shard is degraded when 5 % of its calls take longer", low=0.01, high=60
     )

@@ -272,6 +272,12 @@ class ScheduleMetrics:
             "Time since the newest whole backup began; infinite while none is known, 0 in processes "
             "that do not lead and without DIA_BACKUP_TO.",
         )
+        self.drill_age = declare.gauge(
+            "drill_age_seconds",
+            "Time since the last good drill of a procedure began; infinite while none is known, 0 in "
+            "processes that do not lead and without DIA_BACKUP_TO.",
+            ("procedure",),
+        )
 
 
 class CacheMetrics:

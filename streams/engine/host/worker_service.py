@@ -43,6 +43,7 @@ from streams.engine.runtime.worker import Worker
 from streams.engine.schedule.leader import SESSION_S, Candidate
 from streams.engine.schedule.ledger_audit import ledger_audit
 from streams.engine.schedule.scheduled_backup import scheduled_backup
+from streams.engine.schedule.scheduled_drill import scheduled_drill
 from streams.engine.state.rocksdb import RocksFolder
 from streams.engine.streams.page import Page
 
@@ -188,6 +189,7 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
         jobs = [ledger_audit(settings)] if settings.audit_interval_s else []
         if settings.backup_to:
             jobs.append(scheduled_backup(settings, self._clock, self._metrics))
+            jobs.append(scheduled_drill(settings, self._clock, self._metrics))
         if not jobs:
             return None
         broker = KafkaBroker.from_settings(replace(settings, session_timeout_s=SESSION_S))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from streams.connect.sinks.replica_group import ReplicaGroup
 from streams.core.rows.built_in_tables import OFFSET_BITS, Bucket, offset_of
 from streams.core.settings import Settings
 from streams.engine.streams.window_aggregates import AggregatedWindows
@@ -90,10 +91,12 @@ _LAST_MS = 10_413_791_999_999
 
 class Shards:
     """Every query raises `DependencyUnreachable` unless each shard has a replica that is up to
-    date: an audit of a part would report the rest as lost."""
+    date: an audit of a part would report the rest as lost. ``instead`` as in `EveryShard`."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._shards = EveryShard(settings, "audit", stale=False)
+    def __init__(
+        self, settings: Settings, instead: Mapping[int, ReplicaGroup] | None = None
+    ) -> None:
+        self._shards = EveryShard(settings, "audit", stale=False, instead=instead)
 
     def close(self) -> None:
         self._shards.close()

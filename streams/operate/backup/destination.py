@@ -2,6 +2,7 @@
 
     manifests/NAME.json     one whole backup; written last
     parts/NAME/shard-N/     what the server of shard N wrote
+    drills/NAME.json        the last good drill of a procedure
 
 The servers write the parts themselves. This process writes manifests, and reads and deletes both. So
 both sides have to see one place: a folder is mounted at the same path everywhere; of a bucket, each
@@ -28,7 +29,7 @@ from streams.core.settings import Settings
 COLLECTION: Final = "dia_backups"
 INDEX: Final = ".backup"
 """ClickHouse's list of the files of a part, with their checksums"""
-_MANIFESTS, _PARTS = "manifests", "parts"
+_MANIFESTS, _PARTS, _DRILLS = "manifests", "parts", "drills"
 
 
 class BackupDestination:
@@ -107,15 +108,30 @@ class BackupDestination:
 
     def publish(self, name: str, manifest: bytes) -> None:
         """At one instant, durably."""
-        path = f"{self._root}/{_MANIFESTS}/{name}.json"
+        self._write(_MANIFESTS, name, manifest)
+
+    def drills(self) -> list[str]:
+        """Names of the records of drills, ascending."""
+        return sorted(
+            name.removesuffix(".json") for name in self._in(_DRILLS) if name.endswith(".json")
+        )
+
+    def drill(self, name: str) -> bytes:
+        return self._read(f"{_DRILLS}/{name}.json")
+
+    def keep_drill(self, name: str, record: bytes) -> None:
+        self._write(_DRILLS, name, record)
+
+    def _write(self, folder: str, name: str, content: bytes) -> None:
+        path = f"{self._root}/{folder}/{name}.json"
         with self._reached():
             if self._local:
-                self._system.create_dir(f"{self._root}/{_MANIFESTS}")
-                write_atomically(Path(path), manifest, durable=True)
+                self._system.create_dir(f"{self._root}/{folder}")
+                write_atomically(Path(path), content, durable=True)
                 return
             # An object appears with the end of its upload.
             with self._system.open_output_stream(path) as stream:
-                stream.write(manifest)
+                stream.write(content)
 
     def withdraw(self, name: str) -> None:
         """Delete the manifest: from here on the backup does not exist."""

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.connect.sinks.replica_group import ReplicaGroup
 from streams.connect.sinks.rollup import DAY_S, SOURCE, WIDTH_S
 from streams.core.rows.built_in_tables import OFFSET_BITS, Bucket
 from streams.core.settings import Settings
@@ -201,10 +202,12 @@ class WindowStore(Protocol):
 
 
 class ClickHouseWindows:
-    """`WindowStore` of real shards."""
+    """`WindowStore` of real shards; ``instead`` as in `EveryShard`."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._shards = EveryShard(settings, "rebuild", stale=False)
+    def __init__(
+        self, settings: Settings, instead: Mapping[int, ReplicaGroup] | None = None
+    ) -> None:
+        self._shards = EveryShard(settings, "rebuild", stale=False, instead=instead)
 
     def close(self) -> None:
         self._shards.close()

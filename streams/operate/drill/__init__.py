@@ -1,0 +1,1 @@
+"""Drills of the ways out of a loss, on copies (docs/protocols/backup.md)."""

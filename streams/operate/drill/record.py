@@ -1,0 +1,67 @@
+"""Records of the last good drills, beside the backups: one of each procedure and shard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from streams.operate.backup.destination import BackupDestination
+
+
+class DrillRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """``rto_s``: seconds from an empty server to rows that were compared. ``rpo_s``: what was
+    acknowledged in this time before the loss, and is not in the backup; windows of it come back by
+    the rebuild. ``lost``: rows by table that did not."""
+
+    procedure: str
+    """``shard`` or ``backup``"""
+    shard: int | None
+    """None: every shard"""
+    backup: str
+    began_ms: int
+    rows: int
+    """of the copy"""
+    restore_s: float
+    rebuild_s: float
+    rpo_s: float
+    lost: dict[str, int]
+
+    @property
+    def name(self) -> str:
+        return self.procedure if self.shard is None else f"{self.procedure}-{self.shard}"
+
+    @property
+    def rto_s(self) -> float:
+        return self.restore_s + self.rebuild_s
+
+    @property
+    def s_per_million_rows(self) -> float:
+        return self.rto_s * 1e6 / max(1, self.rows)
+
+
+def keep(destination: BackupDestination, record: DrillRecord) -> None:
+    """In the place of the one before. Raises `DependencyUnreachable`."""
+    destination.keep_drill(record.name, msgspec.json.encode(record))
+
+
+def kept(destination: BackupDestination) -> list[DrillRecord]:
+    """By name. Another version's records, and damaged ones, count as none. Raises
+    `DependencyUnreachable`."""
+    found = []
+    for name in destination.drills():
+        try:
+            found.append(msgspec.json.decode(destination.drill(name), type=DrillRecord))
+        except (msgspec.MsgspecError, FileNotFoundError):
+            continue
+    return found
+
+
+def newest_ms(records: Sequence[DrillRecord], procedure: str) -> int | None:
+    return max((one.began_ms for one in records if one.procedure == procedure), default=None)
+
+
+def next_shard(records: Sequence[DrillRecord], shards: int) -> int:
+    """The one whose last good drill is oldest; one without a record before all."""
+    began = {one.shard: one.began_ms for one in records if one.procedure == "shard"}
+    return min(range(shards), key=lambda shard: (began.get(shard, 0), shard))

@@ -1,0 +1,40 @@
+"""The scheduled drill: what its process says, and the ages that the leader shows."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from streams.core.clock import VirtualClock
+from streams.core.errors import JobProcessFailed
+from streams.core.settings import Settings
+from streams.core.telemetry.metrics import Metrics
+from streams.engine.schedule.job import Findings
+from streams.engine.schedule.scheduled_drill import read_drilled, scheduled_drill
+
+
+def test_each_procedure_has_an_age_and_none_is_infinite():
+    """A drill that was never made must not look as if one had gone well."""
+    clock, metrics = VirtualClock(10_000_000), Metrics()
+    job = scheduled_drill(Settings(backup_to="s3://x/y"), clock, metrics)
+
+    def age(procedure):
+        return metrics.registry.get_sample_value("dia_drill_age_seconds", {"procedure": procedure})
+
+    job.show(None, True)
+    assert (age("shard"), age("backup")) == (math.inf, math.inf)
+    job.show(Findings(0, {"shard": 9_000_000, "backup": None}), True)
+    clock.jump_wall(60_000)
+    assert (age("shard"), age("backup")) == (1060, math.inf)
+    job.show(None, False)
+    assert (age("shard"), age("backup")) == (0, 0)
+
+
+def test_only_a_command_that_ended_well_counts():
+    """A drill that found a difference leaves the age of the last good one."""
+    said = b'{"done": null, "newest_ms": {"shard": 5, "backup": null}}'
+    assert read_drilled(0, said, b"").detail == {"shard": 5, "backup": None}
+    for code, report in ((1, said), (0, b""), (0, b'{"newest_ms": {"shard": 5}}')):
+        with pytest.raises(JobProcessFailed, match="would not come back whole"):
+            read_drilled(code, report, b"talk\nwould not come back whole")
