@@ -51,10 +51,14 @@ def served(
     """One server of each shard. Raises `DependencyUnreachable`."""
     from streams.connect.sinks import shard_maps
     from streams.connect.sinks.clickhouse import require_shards
+    from streams.core.errors import DependencyUnreachable, ShardUnavailable
     from streams.operate.backup.shard_servers import reading_servers
 
     require_shards(settings)
-    known = shard_maps.look(settings)
+    try:
+        known = shard_maps.told(settings)
+    except ShardUnavailable as error:
+        raise DependencyUnreachable(str(error)) from error
     servers = reading_servers(settings, known, check)
     for server in servers:
         opened.callback(server.close)

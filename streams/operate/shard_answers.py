@@ -19,7 +19,7 @@ class EveryShard:
     """Questions of one command, ``asker``, to every shard. Close it after use.
 
     Without ``stale``, a replica that lacks acknowledged rows does not answer. Raises
-    `DependencyUnreachable` without a known shard.
+    `DependencyUnreachable` without a known shard, and where no server says its shard maps.
     """
 
     def __init__(
@@ -32,7 +32,10 @@ class EveryShard:
     ) -> None:
         """``instead``: what answers for some of the shards."""
         require_shards(settings)
-        self._groups = reading_groups(settings, stale=stale)
+        try:
+            self._groups = reading_groups(settings, stale=stale)
+        except ShardUnavailable as error:
+            raise DependencyUnreachable(str(error)) from error
         for shard, group in (instead or {}).items():
             self._groups[shard].close()
             self._groups[shard] = group

@@ -14,10 +14,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from streams.connect.sinks import arrow, bisection, rollup, shard_maps
+from streams.connect.sinks.map_record import RecordedMap
 from streams.connect.sinks.replica import Replica, StatementRefused
 from streams.connect.sinks.replica_group import READ_DELAY_MAX_S, ReplicaGroup
 from streams.connect.sinks.shard_claim import ShardPlace
-from streams.connect.sinks.shard_maps import KnownMaps
+from streams.connect.sinks.shard_maps import KnownMaps, in_force
 from streams.core.clock import Clock
 from streams.core.errors import (
     DependencyUnreachable,
@@ -173,18 +174,21 @@ class ClickHouseShards:
         self._connect()
 
     async def _recorded(self) -> KnownMaps:
-        """What the first server that answers records."""
+        """What the first server says on which all maps are in force, else the one with most."""
         if not self._known.recorded:
             # The claims of the servers may name a map that is not known yet.
             return await asyncio.to_thread(shard_maps.look, self._settings)
+        best: list[RecordedMap] = []
         for shard in self._shards:
             try:
                 maps = await shard.run(shard_maps.recorded_at, MAP_ANSWER_S)
             except TransientError:
                 continue
-            if maps:
-                return shard_maps.known(self._settings, maps)
-        return self._known
+            if in_force(maps) > in_force(best):
+                best = maps
+            if best and best[-1].in_force:
+                break
+        return shard_maps.known(self._settings, best) if best else self._known
 
     def shard_of_key(self, key: str) -> int:
         return self._known.first.shard_of_key(key)
@@ -223,10 +227,10 @@ def shard_replicas(
 ) -> list[list[Replica]]:
     """A `Replica` per URL, one inner list per shard of ``known``; None: as the servers say, which
     blocks. Each first checks its server's shard claim; with ``writes``, a server without a claim is
-    unavailable. Raises `ShardMapChanged`."""
+    unavailable. Raises `ShardMapChanged`, and without ``known`` as `shard_maps.told`."""
     if not settings.shards():
         return []
-    found = known or shard_maps.look(settings)
+    found = known or shard_maps.told(settings)
     return [
         [
             Replica(

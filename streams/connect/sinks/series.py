@@ -130,7 +130,7 @@ def read(settings: Settings, query: SeriesQuery, table: WindowTable) -> list[tup
 
     Raises `ShardUnavailable` when no replica of a shard answers, and `ShardMapChanged`.
     """
-    known = shard_maps.look(settings)
+    known = shard_maps.told(settings)
     shards = known.shards_of(*query.names)
     sql, parameters = statement(query, table, parts=len(shards) > 1)
     groups = reading_groups(settings, known)

@@ -81,38 +81,73 @@ def known(settings: Settings, recorded: Sequence[RecordedMap]) -> KnownMaps:
     return KnownMaps(tuple(recorded), urls, recorded=True)
 
 
+class MapsRefused(ShardUnavailable):
+    """A server answers, and does not say its shard maps."""
+
+
 def look(settings: Settings) -> KnownMaps:
     """Ask one server after another until one has a record. Blocks for `ANSWER_S` a server at most.
     Without an answer: `assumed`. Raises `ShardMapChanged`."""
-    found, replica = _first_record(settings)
+    found, replica = _best_record(settings)
     if replica is not None:
         replica.close()
     return known(settings, found)
 
 
-def _first_record(settings: Settings) -> tuple[list[RecordedMap], Replica | None]:
-    """The first record that a server has, and the server; it is open."""
-    for url in (url for group in settings.shards() for url in group):
-        replica = replica_at(replace(settings, sink_timeout_s=ANSWER_S), url)
-        try:
-            found = recorded_at(replica)
-        except (ShardUnavailable, ShardBusy):
-            found = []
-        if found:
-            return found, replica
+def told(settings: Settings) -> KnownMaps:
+    """As `look`, for readers: raises `ShardUnavailable` where servers answer and none says its maps.
+    By the map of the settings, a question could leave out a shard that was added."""
+    found, replica = _best_record(settings, strict=True)
+    if replica is not None:
         replica.close()
-    return [], None
+    return known(settings, found)
+
+
+def _best_record(
+    settings: Settings, *, strict: bool = False
+) -> tuple[list[RecordedMap], Replica | None]:
+    """The record of the first server on which all maps are in force, else of the one with most of
+    them; and that server, open. An order that puts a map in force may have broken off between two
+    servers."""
+    best: list[RecordedMap] = []
+    kept: Replica | None = None
+    refused: MapsRefused | None = None
+    for url in (url for group in settings.shards() for url in group):
+        server = replica_at(replace(settings, sink_timeout_s=ANSWER_S), url)
+        found: list[RecordedMap] = []
+        try:
+            found = recorded_at(server)
+        except MapsRefused as error:
+            refused = error
+        except (ShardUnavailable, ShardBusy):
+            pass
+        unused: Replica | None = server
+        if in_force(found) > in_force(best):
+            best, kept, unused = found, server, kept
+        if unused is not None:
+            unused.close()
+        if best and best[-1].in_force:
+            break
+    if strict and not best and refused is not None:
+        raise ShardUnavailable(
+            f"no server says its shard maps, so rows of added shards could be left out. {refused}"
+        )
+    return best, kept
+
+
+def in_force(maps: Sequence[RecordedMap]) -> int:
+    return sum(one.in_force for one in maps)
 
 
 def recorded_at(replica: Replica) -> list[RecordedMap]:
-    """The maps that one server records; none if it is not migrated. Raises `ShardUnavailable`,
-    `ShardBusy` and `ShardMapChanged`."""
+    """The maps that one server records; none if it is not migrated. Raises `MapsRefused`,
+    `ShardUnavailable`, `ShardBusy` and `ShardMapChanged`."""
     try:
         return map_record.read(replica.query(map_record.READ)[1])
     except StatementRefused as error:
         if error.code in UNKNOWN_TABLE:
             return []
-        raise ShardUnavailable(
+        raise MapsRefused(
             f"ClickHouse at {replica.url} does not read its shard maps: {error}"
         ) from error
 
@@ -144,7 +179,7 @@ class LiveMaps:
         """the server that answered last"""
 
     async def fresh(self) -> KnownMaps:
-        """Raises `ShardMapChanged`, and `ShardUnavailable` without a configured shard."""
+        """Raises `ShardMapChanged`; and `ShardUnavailable` without a configured shard, or as `told`."""
         if self.known is None:
             raise ShardUnavailable("no ClickHouse shard is known: set DIA_CLICKHOUSE_SHARDS.")
         async with self._asking:
@@ -167,5 +202,5 @@ class LiveMaps:
                 return recorded_at(self._replica)
             except (ShardUnavailable, ShardBusy):
                 self.close()
-        found, self._replica = _first_record(self._settings)
+        found, self._replica = _best_record(self._settings, strict=True)
         return found

@@ -46,7 +46,7 @@ class _Answers:
 @pytest.fixture
 def settings(monkeypatch):
     monkeypatch.setattr(Replica, "_connect", lambda replica, database: _Answers(replica))
-    monkeypatch.setattr(shard_maps, "_first_record", lambda settings: (RECORD, None))
+    monkeypatch.setattr(shard_maps, "_best_record", lambda settings, strict=False: (RECORD, None))
     return Settings(clickhouse_shards=",".join(URLS))
 
 
