@@ -1,4 +1,4 @@
-"""`dia shards`: the shard maps, and one more shard."""
+"""`dia shards`: the shard maps, one more shard, and how many a load needs."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ def register(app: typer.Typer) -> None:
     plans.command("add")(plan_add)
     group.add_typer(plans, name="plan")
     group.command("apply")(apply_plan)
+    group.command("withdraw")(withdraw)
+    group.command("size")(size)
     app.add_typer(group, name="shards")
 
 
@@ -150,6 +152,61 @@ def apply_plan(
 
     if not asyncio.run(exclusively(run.settings, "migrations", work)):
         printer.say(f"map {read.record.version} is in force already.")
+
+
+def withdraw(ctx: typer.Context, *, yes: Yes = False) -> None:
+    """Take back the newest map while it is announced and not in force.
+
+    Nothing was placed by it. The servers of its shard keep their tables and their claim, and can be
+    planned again. Exit code 5 when no map is announced, or it is in force somewhere.
+
+    Example: dia shards withdraw
+    """
+    from streams.connect.coordination.exclusive import exclusively
+    from streams.operate.shards import growth
+
+    run = invocation(ctx)
+    if not yes:
+        consent("Withdraw the map that is announced?")
+
+    def work(check: Callable[[], None]) -> None:
+        growth.withdraw(run.settings, run.app.clickhouse_tables, check, run.printer().say)
+
+    asyncio.run(exclusively(run.settings, "migrations", work))
+
+
+def size(
+    ctx: typer.Context,
+    *,
+    per_day: Annotated[
+        int, typer.Option("--per-day", metavar="N", min=1, help="Events of a day at its busiest.")
+    ],
+) -> None:
+    """Say how many shards and replicas a load needs, and which the installation has.
+
+    Example: dia shards size --per-day 250000000
+    """
+    from streams.operate.shards.tiers import TIERS, tier_of
+
+    run = invocation(ctx)
+    known, wanted = _known(run.settings), tier_of(per_day)
+    shards, replicas = len(known.urls), min(map(len, known.urls))
+    printer = run.printer()
+    printer.rows(
+        ("events per day below", "shards", "replicas", "cpus", "memory_gb", "disk_tb", "this load"),
+        [
+            (
+                one.below_per_day,
+                *(one.shards, one.replicas, one.cpus, one.memory_gb, one.disk_tb),
+                one is wanted,
+            )
+            for one in TIERS
+        ],
+    )
+    printer.say(f"known are {shards} shards, the smallest with {replicas} replicas.")
+    if shards < wanted.shards:
+        missing = wanted.shards - shards
+        printer.say(f"`dia shards plan add` with {missing} more addresses plans the others.")
 
 
 def _day(text: str) -> date:

@@ -59,8 +59,11 @@ class LiveShards:
             for shard in self._shards:
                 shard.close()
             self._shards, self._identity = [], known.identity
-        begin = len(self._shards)
-        if begin >= len(known.urls):
+        begin, end = len(self._shards), len(known.urls)
+        for shard in self._shards[end:]:
+            shard.close()  # of a map that was withdrawn
+        del self._shards[end:], self.breakers[end:]
+        if begin >= end:
             return
         groups = reading_groups(self._settings, known)
         for index, group in enumerate(groups[begin:], begin):

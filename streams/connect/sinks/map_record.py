@@ -24,6 +24,10 @@ WRITE = (
     "INSERT INTO shard_maps_local (version, digest, map, in_force) "
     "SELECT {version:UInt32}, {digest:String}, {map:String}, {in_force:UInt8}"
 )
+WITHDRAW = (
+    "ALTER TABLE shard_maps_local DELETE WHERE version = {version:UInt32} AND in_force = 0 "
+    "SETTINGS mutations_sync = 2"
+)
 
 
 class MapRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

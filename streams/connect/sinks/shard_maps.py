@@ -186,7 +186,9 @@ class LiveMaps:
             now_s = self._clock.monotonic()
             if self._read_at is None or now_s - self._read_at >= READ_AGE_S:
                 found = known(self._settings, await asyncio.to_thread(self._ask))
-                if found.recorded and len(found.maps) >= len(self.known.maps):
+                # Fewer maps are fine: an announced one was withdrawn. Fewer in force are not: an order
+                # to put it in force has not reached this server.
+                if found.recorded and in_force(found.maps) >= in_force(self.known.maps):
                     self.known = found
                 self._read_at = self._clock.monotonic()
         return self.known

@@ -1,5 +1,5 @@
 """Adds shards: plans a map, announces it to every server, and puts it in force (D1 to D4 of
-docs/protocols/shard_maps.md). Repeating any step is harmless."""
+docs/protocols/shard_maps.md), or withdraws it (W1, W2). Repeating any step is harmless."""
 
 from __future__ import annotations
 
@@ -165,6 +165,59 @@ def apply(
             server.replica.close()
     say(f"map {plan.record.version} is in force from {day_text(plan.record.first_day)} on")
     return True
+
+
+def withdraw(
+    settings: Settings,
+    tables: Mapping[str, ClickHouseTable],
+    check: Callable[[], None],
+    say: Callable[[str], None],
+) -> MapRecord:
+    """W1, W2: take back the newest map while it is only announced. Returns it. ``check`` as in
+    `apply`.
+
+    Raises `RefusedBySafety` when no map is announced, or a server says that it is in force, and
+    `DependencyUnreachable` when a server does not answer: then run it again.
+    """
+    known = shard_maps.look(settings)
+    newest = known.maps[-1]
+    if newest.in_force:
+        raise RefusedBySafety(
+            f"map {newest.record.version} is in force, and none is announced. A map in force cannot be "
+            "taken back: partitions may have placed windows by it."
+        )
+    record, before = newest.record, known.maps[:-1]
+    kept = KnownMaps(before, known.urls[: before[-1].record.shards], recorded=True)
+    # The first server is asked first, so it forgets last: a command that died is run again.
+    everyone = sorted(servers(settings, tables, known), key=lambda one: -one.shard)
+    staying = servers(settings, tables, kept)
+    try:
+        for server in everyone:
+            _refuse_in_force(server, record)
+        for server in staying:  # W1
+            check()
+            server.migrator.apply()
+        for server in everyone:  # W2
+            check()
+            server.replica.command(map_record.WITHDRAW, {"version": record.version})
+    except ShardUnavailable as error:
+        raise DependencyUnreachable(
+            f"{error} Nothing is lost: run `dia shards withdraw` again."
+        ) from error
+    finally:
+        for server in (*everyone, *staying):
+            server.replica.close()
+    say(f"map {record.version} is withdrawn from {len(everyone)} servers")
+    return record
+
+
+def _refuse_in_force(server: Server, record: MapRecord) -> None:
+    for one in map_record.read(server.replica.query(map_record.READ)[1]):
+        if one.in_force and one.record.version == record.version:
+            raise RefusedBySafety(
+                f"{server.replica.url} says that map {record.version} is in force: an order to put it in "
+                "force broke off. `dia shards apply` with its plan finishes it."
+            )
 
 
 def _refuse_other_place(known: KnownMaps, plan: GrowthPlan) -> None:

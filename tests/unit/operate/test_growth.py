@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import msgspec
 import pytest
@@ -12,7 +14,13 @@ from streams.connect.sinks import map_record, shard_maps
 from streams.connect.sinks.map_record import MapRecord, RecordedMap, day_of
 from streams.connect.sinks.shard_maps import KnownMaps, assumed, known
 from streams.connect.sinks.sharding import DirectorySharding, HashSharding, RangeSharding, ShardMap
-from streams.core.errors import RefusedBySafety, ShardMapChanged, UsageError
+from streams.core.errors import (
+    DependencyUnreachable,
+    RefusedBySafety,
+    ShardMapChanged,
+    ShardUnavailable,
+    UsageError,
+)
 from streams.core.settings import Settings
 from streams.operate.shards import growth
 
@@ -180,3 +188,92 @@ def test_a_plan_whose_map_others_follow_changes_nothing(monkeypatch):
     )
     assert not growth.apply(TWO, {}, plan, lambda: None, print)
     assert prepared == []
+
+
+class Server(NamedTuple):
+    shard: int
+    replica: SimpleNamespace
+    migrator: SimpleNamespace
+
+
+class Installation:
+    """The servers of three shards, to which a second map is announced."""
+
+    def __init__(self, monkeypatch):
+        whole = grown(recorded())
+        self.record = whole.maps[1].record
+        self.known = KnownMaps(
+            (whole.maps[0], RecordedMap(self.record, in_force=False)), whole.urls, recorded=True
+        )
+        self.said = {url: {1: 1, 2: 0} for (url,) in self.known.urls}
+        """by server and version: whether the map is in force"""
+        self.views: dict[str, int] = {}
+        """by server: how many shards its views read"""
+        self.dies_at = ""
+        monkeypatch.setattr(shard_maps, "look", lambda settings: self._looked())
+        monkeypatch.setattr(growth, "servers", self._servers)
+
+    def _looked(self):
+        maps = self.known.maps[: len(self.said["http://a:1"])]
+        return KnownMaps(maps, self.known.urls[: maps[-1].record.shards], recorded=True)
+
+    def _servers(self, settings, tables, known):
+        return [
+            Server(number, self._replica(url), self._migrator(url, len(known.urls)))
+            for number, (url,) in enumerate(known.urls)
+        ]
+
+    def _replica(self, url):
+        def query(sql):
+            texts = [msgspec.json.encode(one.record).decode() for one in self.known.maps]
+            return (), [(texts[version - 1], force) for version, force in self.said[url].items()]
+
+        def command(sql, parameters):
+            assert sql == map_record.WITHDRAW
+            if url == self.dies_at:
+                raise ShardUnavailable(f"{url} is away.")
+            if not self.said[url].get(parameters["version"], 1):
+                del self.said[url][parameters["version"]]
+
+        return SimpleNamespace(url=url, query=query, command=command, close=lambda: None)
+
+    def _migrator(self, url, shards):
+        def apply():
+            self.views[url] = shards
+
+        return SimpleNamespace(apply=apply)
+
+    def withdraw(self):
+        return growth.withdraw(TWO, {}, lambda: None, lambda text: None)
+
+
+def test_an_announced_map_is_withdrawn_from_every_server(monkeypatch):
+    """Nobody writes by it, and its new server may never come."""
+    there = Installation(monkeypatch)
+    assert there.withdraw() == there.record
+    assert there.said == {url: {1: 1} for (url,) in there.known.urls}
+    assert there.views == {"http://a:1": 2, "http://b:1": 2}
+    with pytest.raises(RefusedBySafety, match="none is announced"):
+        there.withdraw()
+
+
+@pytest.mark.parametrize("dies_at", ["http://a:1", "http://b:1", "http://c:1"])
+def test_a_withdrawal_that_broke_off_is_run_again(monkeypatch, dies_at):
+    """The server that is asked first says that the map is announced, until no other does."""
+    there = Installation(monkeypatch)
+    there.dies_at = dies_at
+    with pytest.raises(DependencyUnreachable, match="dia shards withdraw"):
+        there.withdraw()
+    there.dies_at = ""
+    there.withdraw()
+    assert there.said == {url: {1: 1} for (url,) in there.known.urls}
+
+
+def test_a_map_that_one_server_has_in_force_is_not_withdrawn(monkeypatch):
+    """A partition may have placed rows by it."""
+    there = Installation(monkeypatch)
+    there.said["http://c:1"][2] = 1
+    with pytest.raises(RefusedBySafety, match="http://c:1 says that map 2 is in force"):
+        there.withdraw()
+    assert there.views == {}
+    assert there.said["http://a:1"] == {1: 1, 2: 0}

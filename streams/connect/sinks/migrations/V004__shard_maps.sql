@@ -1,6 +1,6 @@
 -- The shard maps of this installation, in their order (docs/protocols/shard_maps.md). A map is
--- announced to every server before any server says that it is in force. A record is never deleted,
--- and only in_force ever changes. The table is not replicated: each replica says its own.
+-- announced to every server before any server says that it is in force. Only in_force ever changes,
+-- and only the record of a map that is nowhere in force is deleted. Each replica says its own.
 CREATE TABLE IF NOT EXISTS ${database}.shard_maps_local
 (
     version UInt32,
