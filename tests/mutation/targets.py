@@ -47,6 +47,10 @@ TARGETS: dict[str, tuple[str, ...]] = {
         "tests/unit/engine/pool/test_processes.py",
         "tests/contract/test_job_pool.py",
     ),
+    "streams/engine/pool/worker_process.py": (
+        "tests/unit/engine/pool/test_worker_process.py",
+        "tests/contract/test_job_pool.py",
+    ),
     "streams/engine/pool/": ("tests/contract/test_job_pool.py",),
     "streams/connect/access/request_rate.py": (
         "tests/properties/test_request_rate_laws.py",
@@ -130,7 +134,12 @@ TARGETS: dict[str, tuple[str, ...]] = {
             "streams/http/edge/shipment.py",
             "streams/http/edge/topic_publisher.py",
         ),
-        ("tests/unit/http/edge/test_edge_lane.py", "tests/properties/test_lane_laws.py"),
+        (
+            "tests/unit/http/edge/test_shipment.py",
+            "tests/unit/http/edge/test_topic_publisher.py",
+            "tests/unit/http/edge/test_edge_lane.py",
+            "tests/properties/test_lane_laws.py",
+        ),
     ),
     "streams/http/edge/splitting.py": (
         "tests/unit/http/edge/test_splitting.py",

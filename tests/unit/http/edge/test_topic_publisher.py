@@ -1,0 +1,112 @@
+"""What a lane says and refuses: its spool at the start, its end, and shares over disk and memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+from structlog.testing import capture_logs
+
+from streams.connect.access.refusals import Overloaded
+from streams.connect.broker.memory.broker import MemoryBroker
+from streams.core.clock import SystemClock
+from streams.core.telemetry.metrics import Metrics
+from streams.core.types import TopicConfig
+from streams.http.edge.edge_run import EdgeRun
+from streams.http.edge.request_batch import RequestBatch
+from streams.http.edge.shipment import Shipper
+from streams.http.edge.spool import Spool
+from streams.http.edge.topic_publisher import PublisherBounds, TopicPublisher
+
+SPOOL_BYTES = 4000
+
+
+@pytest.fixture
+async def broker():
+    made = MemoryBroker(SystemClock())
+    await (await made.admin()).create_topics([TopicConfig("t", 1, 1, {})])
+    return made
+
+
+@pytest.fixture
+def lane_on(broker, tmp_path):
+    """Creates a lane on the test's folder, with its metrics."""
+    runs = []
+
+    def create():
+        run = EdgeRun(tmp_path)
+        runs.append(run)
+        metrics = Metrics()
+        lane = TopicPublisher(
+            "t",
+            shipper=Shipper(broker, "t", SystemClock()),
+            spool=Spool(tmp_path / "blocks", run.seed),
+            run=run,
+            clock=SystemClock(),
+            metrics=metrics.edge,
+            bounds=PublisherBounds(inflight_bytes=100_000, spool_bytes=SPOOL_BYTES),
+        )
+        return lane, metrics
+
+    yield create
+    for run in runs:
+        run.close()
+
+
+async def _until(holds):
+    async with asyncio.timeout(200):
+        while not holds():  # noqa: ASYNC110 - a lane has no notification
+            await asyncio.sleep(0.01)
+
+
+async def _ended(task):
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_spool_found_at_the_start_is_in_the_gauge(broker, lane_on, tmp_path):
+    """An edge that restarts during an outage must not report an empty spool."""
+    run = EdgeRun(tmp_path)
+    Spool(tmp_path / "blocks", run.seed).append([RequestBatch(run.name, 0, [b"k"], [b"v" * 90])])
+    run.close()
+    lane, metrics = lane_on()
+    assert lane.spool_bytes > 90
+    gauge = metrics.registry.get_sample_value("dia_edge_spool_bytes", {"topic": "t"})
+    assert gauge == lane.spool_bytes
+
+
+async def test_after_its_end_a_lane_refuses_events(broker, lane_on):
+    """Nothing would store them, and their requests would wait for ever."""
+    lane, _ = lane_on()
+    running = asyncio.create_task(lane.run())
+    await _until(lambda: lane.direct)
+    await _ended(running)
+    with pytest.raises(Overloaded, match="the edge is stopping"):
+        await lane.keep([b"k"], [b"v"])
+
+
+async def test_what_a_tenant_has_in_flight_counts_beside_what_it_has_on_the_disk(broker, lane_on):
+    """All of it goes to the disk while the broker is away."""
+    broker.faults.down()
+    lane, _ = lane_on()
+    running = asyncio.create_task(lane.run())
+    await lane.keep([b"greedy"], [b"x" * 700])
+    asked = [asyncio.create_task(lane.keep([b"greedy"], [b"x" * 700])) for _ in range(3)]
+    answers = Counter(map(type, await asyncio.gather(*asked, return_exceptions=True)))
+    await _ended(running)
+    assert answers == {str: 1, Overloaded: 2}
+
+
+async def test_an_outage_is_not_taken_for_another_edge(broker, lane_on):
+    """`edge_fenced` tells an operator of a copied folder."""
+    lane, _ = lane_on()
+    with capture_logs() as logs:
+        running = asyncio.create_task(lane.run())
+        await _until(lambda: lane.direct)
+        broker.faults.down()
+        assert await lane.keep([b"k"], [b"v"]) == "spool"
+        await _ended(running)
+    events = [log["event"] for log in logs]
+    assert "edge_topic_interrupted" in events
+    assert "edge_fenced" not in events
