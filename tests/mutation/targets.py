@@ -64,6 +64,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
         "tests/unit/core/settings/test_shipped_settings.py",
     ),
     "streams/engine/runtime/poison/poison_register.py": (
+        "tests/unit/engine/runtime/test_poison_release.py",
         "tests/unit/engine/runtime/test_poison_register.py",
     ),
     "streams/core/resilience/deadline.py": ("tests/unit/core/resilience/test_deadline.py",),

@@ -48,3 +48,10 @@ def test_a_held_slot_is_refused_until_its_process_ends(tmp_path):
         SlotLock(tmp_path, 1).close()
         holder.kill()
     SlotLock(tmp_path, 0).close()
+
+
+def test_a_slot_of_a_folder_that_does_not_exist_yet_is_held(tmp_path):
+    """The first start on a new volume must not need a command before it."""
+    folder = tmp_path / "var" / "dia"
+    SlotLock(folder, 0).close()
+    assert instance_id(tmp_path / "lib" / "dia", 0).endswith("-0")
