@@ -64,12 +64,25 @@ def undecodable(value: bytes | None, error: Exception) -> Defect:
 
 
 def _oddity(value: bytes) -> str | None:
-    """The beginning of the text, where it explains why the text is not JSON."""
+    """Why the text is not JSON, where the decoder's own words would not say it."""
     if (encoding := foreign_encoding(value)) is not None:
         return f"the text is {encoding}, not UTF-8"
     if without_mark(value) != value:
         return "a byte-order mark stands before it"
+    if b"\\u" in value and _has_half_a_pair(value):
+        return "a string escapes one half of a surrogate pair (\\ud800 to \\udfff), which is no character"
     return None
+
+
+def _has_half_a_pair(value: bytes) -> bool:
+    """Of a text that the standard library accepts, which reads each half by itself."""
+    try:
+        json.dumps(json.loads(value), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    except (ValueError, RecursionError):
+        return False
+    return False
 
 
 def bad_utf8(value: bytes) -> Defect | None:

@@ -144,6 +144,20 @@ def test_an_empty_batch_decodes_to_no_events():
     assert len(decoded.event_ms) == len(decoded.append_ms) == 0
 
 
+@pytest.mark.parametrize(
+    "escaped", [rb"\ud800", rb"\udc00", rb"\ud83d\u0041", rb"\ud800 and more", rb"\ude00\ud83d"]
+)
+def test_half_of_a_surrogate_pair_is_named(escaped):
+    """JavaScript and Python write it when a text is cut inside a character. The decoder calls such a
+    record truncated, which it is not."""
+    bad = value(note="?").replace(b"?", escaped)
+    [found] = one(bad).bad
+    assert (found.code, found.path) == ("invalid_json", "$")
+    assert "one half of a surrogate pair" in found.message
+    assert one(value(note="?").replace(b"?", rb"\ud83d\ude00")).bad == []
+    assert "one half" not in one(bad[:-1]).bad[0].message
+
+
 @pytest.mark.parametrize("key", [None, b"", b"T", b"other", b"\xff", b"t" * 4096])
 def test_a_key_that_is_not_the_tenant_is_refused(key):
     """Deduplication works per partition: a record with a wrong key would bypass it."""
