@@ -77,7 +77,10 @@ TARGETS: dict[str, tuple[str, ...]] = {
     ),
     "streams/connect/sinks/rollup_queue.py": ("tests/unit/connect/sinks/test_rollup_queue.py",),
     "streams/connect/sinks/delivery.py": ("tests/unit/connect/sinks/test_delivery.py",),
-    "streams/connect/sinks/waiting_rows.py": ("tests/unit/connect/sinks/test_delivery.py",),
+    "streams/connect/sinks/waiting_rows.py": (
+        "tests/unit/connect/sinks/test_waiting_rows.py",
+        "tests/unit/connect/sinks/test_delivery.py",
+    ),
     "streams/connect/sinks/sharding.py": ("tests/unit/connect/sinks/test_sharding.py",),
     "streams/connect/sinks/bisection.py": ("tests/unit/connect/sinks/test_bisection.py",),
     "streams/engine/runtime/jobs/dispatcher.py": (

@@ -52,6 +52,19 @@ def test_the_watermark_never_goes_back_nor_ahead_of_append_time(observed):
         assert progress.watermark_ms == max([before, *(min(pair) for pair in rows)])
 
 
+@given(st.lists(times, max_size=5))
+def test_the_last_day_is_that_of_the_latest_event_folded(observed):
+    """A map of shards for a later day may be taken; one of a folded day would move rows."""
+    progress = Progress.after(first_link(0, bytes(16)))
+    seen = []
+    for rows in observed:
+        seen += [ts // 86_400_000 for ts, _ in rows]
+        event = np.array([ts for ts, _ in rows], np.int64)
+        append = np.array([ms for _, ms in rows], np.int64)
+        progress.observe(event, append)
+        assert progress.last_day == max(seen, default=-1)
+
+
 @given(batches, st.dictionaries(st.sampled_from(["a", "b"]), st.integers(1, 9)))
 def test_counters_are_a_copy(plan, dead):
     """A commit's counters must not change while it is sent."""

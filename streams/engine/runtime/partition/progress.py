@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +24,14 @@ class Progress:
     last_offset: int
     last_append_ms: int
     watermark_ms: int
-    read: int = 0
-    applied: int = 0
-    duplicates: int = 0
-    gaps: int = 0
-    dead_by_code: Counter[str] = field(default_factory=Counter)
-    shed: int = 0
-    log_time: LogTime = field(default_factory=LogTime)
-    last_day: int = -1
+    read: int
+    applied: int
+    duplicates: int
+    gaps: int
+    dead_by_code: Counter[str]
+    shed: int
+    log_time: LogTime
+    last_day: int
     """last UTC day, since 1970, of which an event was folded"""
 
     @classmethod

@@ -63,3 +63,21 @@ def test_a_table_that_refuses_all_rows_is_a_schema_fault() -> None:
     table = Table(set(range(4 * REFUSED_MAX)))
     with pytest.raises(ShardUnavailable, match="dia migrate status"):
         store(pa.table({"id": np.arange(4 * REFUSED_MAX)}), None, table.send)
+
+
+@pytest.mark.parametrize("partitions", [None, PARTITIONS_MAX])
+def test_rows_of_few_partitions_are_one_insert_in_their_order(partitions):
+    """Each insert costs as much as thousands of rows."""
+    count = 2 * PARTITIONS_MAX
+    table = Table(set())
+    partition = None if partitions is None else np.arange(count, dtype=np.int64)[::-1] % partitions
+    store(pa.table({"id": np.arange(count)}), partition, table.send)
+    assert table.inserts == [[*range(count)]]
+
+
+def test_as_many_refused_rows_as_the_bound_are_named():
+    """Each becomes a dead letter; one more stops the bisection."""
+    bad = set(range(0, 2 * REFUSED_MAX, 2))
+    with pytest.raises(RowsRefused) as refused:
+        store(pa.table({"id": np.arange(2 * REFUSED_MAX)}), None, Table(bad).send)
+    assert refused.value.indexes == sorted(bad)
