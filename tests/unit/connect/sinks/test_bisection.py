@@ -81,3 +81,12 @@ def test_as_many_refused_rows_as_the_bound_are_named():
     with pytest.raises(RowsRefused) as refused:
         store(pa.table({"id": np.arange(2 * REFUSED_MAX)}), None, Table(bad).send)
     assert refused.value.indexes == sorted(bad)
+
+
+def test_rows_of_many_partitions_are_cut_by_partition():
+    """The server refuses an insert into more than 100."""
+    count = 2 * PARTITIONS_MAX + 1
+    table, partition = Table(set()), np.arange(count, dtype=np.int64)[::-1].repeat(2)
+    store(pa.table({"id": np.arange(2 * count)}), partition, table.send)
+    assert [len({*partition[rows].tolist()}) for rows in table.inserts] == [90, 90, 1]
+    assert table.stored() == [*range(2 * count)]
