@@ -111,16 +111,16 @@ class WindowDeclarations:
         """
         given_topic("app.windows", of)
         if isinstance(fold, Series) and late == "reopen":
-            return _reopening(self, name, of, fold, **options)
+            return _windows_that_reopen(self, name, of, fold, **options)
         if isinstance(fold, Series) or late == "reopen":
             raise UsageError(
                 f"windows {name!r}: late='reopen' and fold=Series(...) belong together. Give both, "
                 "or aggregators with late='dead_letter' or 'drop'."
             )
-        return _aggregating(self, name, of, fold, late, **options)
+        return _windows(self, name, of, fold, late, **options)
 
 
-def _aggregating(
+def _windows(
     app: _Declares,
     name: str,
     topic: Topic,
@@ -167,7 +167,7 @@ def _aggregating(
     return declared
 
 
-def _reopening(
+def _windows_that_reopen(
     app: _Declares,
     name: str,
     topic: Topic,
