@@ -48,19 +48,22 @@ def apply(ctx: typer.Context) -> None:
     """Run the pending migrations on every server; repeating it changes nothing.
 
     With Redis, one process at a time. Exit code 5 when an applied file was changed, a newer version
-    has migrated a server, or another process migrates for longer than a minute.
+    has migrated a server, another app has a table of one name in the database, or another process
+    migrates for longer than a minute.
 
     Example: dia migrate apply
     """
     from streams.connect.coordination.exclusive import exclusively
+    from streams.connect.sinks.table_owners import OwnTables
 
     run = invocation(ctx)
-    settings = run.settings
+    settings, topology = run.settings, run.app.topology
+    own = OwnTables(topology.app, topology.own_tables)
 
     def work(check: Callable[[], None]) -> list[tuple[Server, list[str]]]:
         def one(server: Server) -> list[str]:
             check()
-            return server.migrator.apply()
+            return server.migrator.apply(own)
 
         return _each(run, one)
 

@@ -20,6 +20,13 @@ from streams.connect.sinks import map_record
 from streams.connect.sinks.map_record import RecordedMap
 from streams.connect.sinks.replica import UNKNOWN_TABLE, Replica, StatementRefused
 from streams.connect.sinks.shard_claim import ShardPlace
+from streams.connect.sinks.table_owners import (
+    OWNER_LABEL,
+    OwnTables,
+    label_of,
+    refuse_anothers,
+    without_owner,
+)
 from streams.connect.sinks.view_source import ViewSource
 from streams.core.errors import RefusedBySafety
 from streams.core.rows.clickhouse_table import ClickHouseTable
@@ -199,11 +206,17 @@ class Migrator:
             if migration.label in waiting
         ]
 
-    def apply(self) -> list[str]:
+    def apply(self, own: OwnTables | None = None) -> list[str]:
         """`prepare`, then `open`. Returns the labels. Raises `RefusedBySafety` when a V file has
-        changed after it ran, a column or key differs from the declaration, or a newer build has
-        migrated this server; `ShardMapChanged` when it holds another shard."""
+        changed after it ran, a column or key differs from the declaration, a newer build has
+        migrated this server, or another app has a table of ``own``; `ShardMapChanged` when it holds
+        another shard."""
+        if own is not None:
+            refuse_anothers(own, self._owners(), self._replica.url)
         applied = self.prepare()
+        if own is not None:
+            for table in without_owner(own, self._owners()):
+                self._write_record(label_of(table), own.app)
         self.open()
         return applied
 
@@ -219,10 +232,20 @@ class Migrator:
         for label, statements in waiting:
             for statement in statements:
                 self._replica.command(statement)
-            self._replica.command(
-                _RECORD.format(table=self._record), {"label": label, "checksum": checksums[label]}
-            )
+            self._write_record(label, checksums[label])
         return [label for label, _ in waiting]
+
+    def _write_record(self, label: str, checksum: str) -> None:
+        named = {"label": label, "checksum": checksum}
+        self._replica.command(_RECORD.format(table=self._record), named)
+
+    def _owners(self) -> dict[str, str]:
+        """The app of each table that has one."""
+        return {
+            label.removeprefix(OWNER_LABEL): app
+            for label, (app, _) in self._records().items()
+            if label.startswith(OWNER_LABEL)
+        }
 
     def open(self) -> None:
         """Claim the shard and record the maps. Raises `ShardMapChanged`."""
@@ -245,6 +268,14 @@ class Migrator:
                 self._replica.command(map_record.WRITE, parameters)
 
     def _recorded(self) -> dict[str, tuple[str, Any]]:
+        """Checksum and time of each migration that ran."""
+        return {
+            label: said
+            for label, said in self._records().items()
+            if not label.startswith(OWNER_LABEL)
+        }
+
+    def _records(self) -> dict[str, tuple[str, Any]]:
         try:
             _, rows = self._replica.query(
                 f"SELECT label, checksum, at FROM {self._record} FINAL"  # noqa: S608 - our own name

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
+from streams.core.rows.built_in_tables import WINDOW_TABLES
+from streams.core.rows.operational_tables import OPERATIONAL
 from streams.core.rows.targets import Targets
 from streams.core.topics.topic import Topic, replay_group
 
@@ -20,13 +22,20 @@ class DeclaredSource(NamedTuple):
 class Topology:
     """``topics`` in order of declaration; ``read``: an entry per agent. ``answers`` maps a topic of
     requests to the topic of its answers, in the same partition. ``targets``: ClickHouse tables and
-    sinks."""
+    sinks. ``minutes``: its windows have the tables m1, h1 and d1."""
 
     app: str
     topics: tuple[Topic, ...] = ()
     read: tuple[DeclaredSource, ...] = ()
     answers: Mapping[str, str] = field(default_factory=dict)
     targets: Targets = field(default_factory=Targets)
+    minutes: bool = False
+
+    @property
+    def own_tables(self) -> frozenset[str]:
+        """ClickHouse tables that no other app may have in the same database."""
+        windows = WINDOW_TABLES if self.minutes else ()
+        return frozenset(self.targets.tables.keys() - OPERATIONAL.keys()).union(windows)
 
     @cached_property
     def by_name(self) -> Mapping[str, Topic]:

@@ -53,6 +53,7 @@ from streams.engine.agents.job_agent import (
     Place,
     Resources,
 )
+from streams.engine.agents.series_agent import SeriesAgent
 from streams.engine.agents.stream_agent import StreamAgent
 from streams.engine.app.app_command import CommandDeclarations
 from streams.engine.app.app_pages import PageDeclarations
@@ -164,6 +165,7 @@ class App(
                 if isinstance(agent, JobAgent)
             },
             self.targets,
+            minutes=any(isinstance(agent, SeriesAgent) for agent in agents),
         )
 
     @property

@@ -15,6 +15,7 @@ from typing import Any, Final
 from streams.connect.sinks.backups.server import LedgerOffset, RestoreNote, StoredSize
 from streams.connect.sinks.backups.stored_table import Digests, RowDigest, StoredTable
 from streams.connect.sinks.replica import UNKNOWN_TABLE, Replica, StatementRefused
+from streams.connect.sinks.table_owners import OWNER_LABEL
 from streams.core.command_errors import BackupFailed
 from streams.core.rows.clickhouse_table import quoted
 
@@ -102,7 +103,11 @@ class ClickHouseBackups:
 
     def migrations(self) -> dict[str, str]:
         sql = f"SELECT label, checksum FROM {self._database}.migrations_local FINAL"  # noqa: S608 - our own name
-        return {str(label): str(checksum) for label, checksum in self._rows(sql)}
+        return {
+            str(label): str(checksum)
+            for label, checksum in self._rows(sql)
+            if not str(label).startswith(OWNER_LABEL)
+        }
 
     def ledger(self) -> list[LedgerOffset]:
         return [
