@@ -54,11 +54,11 @@ def apply(ctx: typer.Context) -> None:
     Example: dia migrate apply
     """
     from streams.connect.coordination.exclusive import exclusively
-    from streams.connect.sinks.table_owners import OwnTables
+    from streams.connect.sinks.table_owners import OwnedTables
 
     run = invocation(ctx)
     settings, topology = run.settings, run.app.topology
-    own = OwnTables(topology.app, topology.own_tables)
+    own = OwnedTables(topology.app, topology.own_tables)
 
     def work(check: Callable[[], None]) -> list[tuple[Server, list[str]]]:
         def one(server: Server) -> list[str]:

@@ -22,7 +22,7 @@ from streams.connect.sinks.replica import UNKNOWN_TABLE, Replica, StatementRefus
 from streams.connect.sinks.shard_claim import ShardPlace
 from streams.connect.sinks.table_owners import (
     OWNER_LABEL,
-    OwnTables,
+    OwnedTables,
     label_of,
     refuse_anothers,
     without_owner,
@@ -206,7 +206,7 @@ class Migrator:
             if migration.label in waiting
         ]
 
-    def apply(self, own: OwnTables | None = None) -> list[str]:
+    def apply(self, own: OwnedTables | None = None) -> list[str]:
         """`prepare`, then `open`. Returns the labels. Raises `RefusedBySafety` when a V file has
         changed after it ran, a column or key differs from the declaration, a newer build has
         migrated this server, or another app has a table of ``own``; `ShardMapChanged` when it holds

@@ -16,7 +16,7 @@ OWNER_LABEL: Final = "A__"
 """begins the labels of these records among those of migrations; then comes the table"""
 
 
-class OwnTables(NamedTuple):
+class OwnedTables(NamedTuple):
     """Tables that no other app may have in the database."""
 
     app: str
@@ -27,7 +27,7 @@ def label_of(table: str) -> str:
     return f"{OWNER_LABEL}{table}"
 
 
-def refuse_anothers(own: OwnTables, owners: Mapping[str, str], server: str) -> None:
+def refuse_anothers(own: OwnedTables, owners: Mapping[str, str], server: str) -> None:
     """``owners``: the recorded app of each table. Raises `RefusedBySafety`."""
     for name in sorted(own.names):
         owner = owners.get(name, own.app)
@@ -39,5 +39,5 @@ def refuse_anothers(own: OwnTables, owners: Mapping[str, str], server: str) -> N
             )
 
 
-def without_owner(own: OwnTables, owners: Mapping[str, str]) -> Iterable[str]:
+def without_owner(own: OwnedTables, owners: Mapping[str, str]) -> Iterable[str]:
     return sorted(own.names - owners.keys())

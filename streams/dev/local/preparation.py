@@ -9,7 +9,7 @@ from pathlib import Path
 
 from streams.connect.broker.opened import opened
 from streams.connect.sinks.schema import servers
-from streams.connect.sinks.table_owners import OwnTables
+from streams.connect.sinks.table_owners import OwnedTables
 from streams.core.errors import RefusedBySafety
 from streams.core.settings import PREFIX, Settings
 from streams.core.topics.topology import Topology
@@ -38,7 +38,7 @@ async def prepare(
             await apply(admin, planned)
         except RefusedBySafety as error:
             refused = error
-    migrated, own = 0, OwnTables(topology.app, topology.own_tables)
+    migrated, own = 0, OwnedTables(topology.app, topology.own_tables)
     for server in servers(settings, topology.targets.tables):
         try:
             migrated += len(await asyncio.to_thread(server.migrator.apply, own))

@@ -12,7 +12,7 @@ import pytest
 from agents.app import app
 from streams.connect.sinks import migration, schema
 from streams.connect.sinks.migration import MigrationState
-from streams.connect.sinks.table_owners import OwnTables
+from streams.connect.sinks.table_owners import OwnedTables
 from streams.connect.sinks.view_source import WINDOWS, ViewSource
 from streams.core.errors import RefusedBySafety
 from streams.core.rows.clickhouse_table import ClickHouseTable
@@ -71,10 +71,10 @@ def test_every_table_writes_a_part_to_disk_before_acknowledging(
 def test_a_table_belongs_to_the_app_that_made_it(servers: list[schema.Server]) -> None:
     """Rows of another app would have the same keys. The record is no migration."""
     server, own = servers[0], app.topology.own_tables
-    server.migrator.apply(OwnTables("dia", own))
+    server.migrator.apply(OwnedTables("dia", own))
     with pytest.raises(RefusedBySafety, match=r"table m1 at .* is of app dia"):
-        server.migrator.apply(OwnTables("other", frozenset({"m1"})))
-    assert server.migrator.apply(OwnTables("dia", own)) == []
+        server.migrator.apply(OwnedTables("other", frozenset({"m1"})))
+    assert server.migrator.apply(OwnedTables("dia", own)) == []
     assert {one.state for one in server.migrator.standings()} == {MigrationState.APPLIED}
 
 

@@ -8,7 +8,7 @@ from agents.app import app as built_in
 from streams import App, Record
 from streams.connect.sinks.migration import MigrationState, Migrator, variables
 from streams.connect.sinks.shard_claim import ShardPlace
-from streams.connect.sinks.table_owners import OwnTables
+from streams.connect.sinks.table_owners import OwnedTables
 from streams.connect.sinks.view_source import ViewSource
 from streams.core.errors import RefusedBySafety
 from streams.core.rows.dated_map import MapIdentity
@@ -65,7 +65,7 @@ def _migrator(server, app):
 
 def _migrate(server, app):
     topology = app.topology
-    return _migrator(server, app).apply(OwnTables(topology.app, topology.own_tables))
+    return _migrator(server, app).apply(OwnedTables(topology.app, topology.own_tables))
 
 
 def test_a_table_of_another_app_is_refused_before_anything_is_done():
@@ -103,7 +103,7 @@ def test_the_minutes_belong_to_one_app():
     other = _app("beta")
     assert not other.topology.own_tables
     with pytest.raises(RefusedBySafety, match=r"table d1 at .* is of app dia"):
-        _migrator(server, other).apply(OwnTables("beta", frozenset({"m1", "h1", "d1"})))
+        _migrator(server, other).apply(OwnedTables("beta", frozenset({"m1", "h1", "d1"})))
 
 
 def test_owners_are_no_migrations():
