@@ -47,9 +47,8 @@ class WindowStates:
 
     def sizes(self, slots: Slots) -> list[int]:
         """The size of each slot (`States`), beyond `slot_bytes`."""
-        return [
-            sum(sizes) for sizes in zip(*(one.sizes(slots) for one in self._varying), strict=True)
-        ]
+        columns = [one.sizes(slots) for one in self._varying]
+        return columns[0] if len(columns) == 1 else [*map(sum, zip(*columns, strict=True))]
 
     def adds(self, additions: Additions) -> NDArray[np.int64]:
         """How much each record would add at most to the size of its slot as it is."""

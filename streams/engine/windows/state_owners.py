@@ -55,9 +55,17 @@ class StateOwners:
 
     def resize(self, slots: Sequence[int], sizes: Sequence[int]) -> None:
         """What these states grew by since they began. Slots without a state are left out."""
+        begun, grown, owner, held, total = self._begun, self._grown, self._owner, self._held, 0
         for slot, size in zip(slots, sizes, strict=True):
-            if self._begun[slot] and size != self._grown[slot]:
-                self._grow(slot, size)
+            more = size - grown[slot]
+            if more and begun[slot]:
+                grown[slot] = size
+                total += more
+                if self.in_key and owner[slot]:
+                    held[owner[slot]] += more  # above 0: it includes the empty state
+        self.total += total
+        if not self.in_key:
+            self.common += total
 
     def _grow(self, slot: int, size: int) -> None:
         count = size - self._grown[slot]
