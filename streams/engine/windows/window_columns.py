@@ -71,6 +71,10 @@ class WindowColumns:
         self._free = np.empty(0, np.int64)
         self._free_count = 0
         self._next_serial = 0
+        self._released = False
+        self._existing = np.empty(0, np.int64)
+        """serials below ``_began`` that existed after the last `release`, ascending"""
+        self._began = 0
         self._capacity = 0
         self._grow(capacity)
 
@@ -91,6 +95,7 @@ class WindowColumns:
 
     def release(self, slots: NDArray[np.int64]) -> None:
         self.serial[slots] = -1
+        self._released = True
         self._free[self._free_count : self._free_count + len(slots)] = slots
         self._free_count += len(slots)
 
@@ -103,12 +108,15 @@ class WindowColumns:
         return same
 
     def alive(self, serials: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which serials still exist."""
-        existing = np.sort(self.serial[self.live()])
-        if not len(existing):
-            return np.zeros(len(serials), np.bool_)
-        at = np.minimum(np.searchsorted(existing, serials), len(existing) - 1)
-        found: NDArray[np.bool_] = existing[at] == serials
+        """Which serials still exist. It looks at all live slots only once after a `release`: until
+        the next one, every serial that `begin` gives exists."""
+        if self._released:
+            self._existing, self._began = np.sort(self.serial[self.live()]), self._next_serial
+            self._released = False
+        found: NDArray[np.bool_] = (serials >= self._began) & (serials < self._next_serial)
+        if len(self._existing):
+            at = np.minimum(np.searchsorted(self._existing, serials), len(self._existing) - 1)
+            found |= self._existing[at] == serials
         return found
 
     def oldest_unshown_ms(self) -> int:
