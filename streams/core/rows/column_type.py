@@ -11,7 +11,9 @@ from datetime import UTC, date, datetime
 from functools import cache
 from operator import index
 from types import GenericAlias
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
+
+import msgspec
 
 from streams.core.records.bad_records import RowUnfit
 
@@ -28,6 +30,11 @@ PYTHON: Mapping[type, str] = {
     datetime: TIME,
     date: "Date",
 }
+
+ROW_MAX_BYTES: Final = 872 << 10
+"""in MessagePack: a row must fit one entry of the outbox, or no commit that owes it can be made"""
+_SMALL: Final = frozenset({type(None), bool, int, float})
+_encode = msgspec.msgpack.Encoder().encode
 
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _DAYS_MAX = 65_535
@@ -91,7 +98,8 @@ def column_type(declared: str | type) -> ColumnType:
 
 
 def fit_row(table: str, fits: Mapping[str, Fit], row: Mapping[str, Any]) -> dict[str, Any]:
-    """Raises `RowUnfit` for a missing or unknown column, and for a value that does not fit."""
+    """Raises `RowUnfit` for a missing or unknown column, for a value that does not fit, and for a row that no
+    entry of the outbox holds."""
     fitted = {}
     for name, fit in fits.items():
         try:
@@ -103,7 +111,21 @@ def fit_row(table: str, fits: Mapping[str, Fit], row: Mapping[str, Any]) -> dict
     if len(row) > len(fitted):
         more = next(name for name in row if name not in fits)
         raise RowUnfit(f"{table} has no column {more!r}")
+    if _may_be_large(fitted) and (size := len(_encode(fitted))) > ROW_MAX_BYTES:
+        raise RowUnfit(f"a row of {table} has {size} bytes, more than {ROW_MAX_BYTES}")
     return fitted
+
+
+def _may_be_large(row: Mapping[str, Any]) -> bool:
+    """Without encoding it: four bytes a character at most, and what a container holds is unknown."""
+    size = 0
+    for value in row.values():
+        kind = type(value)
+        if kind is str or kind is bytes:
+            size += len(value)
+        elif kind not in _SMALL:
+            return True
+    return size > ROW_MAX_BYTES // 8
 
 
 def _parse(text: str) -> tuple[ColumnType, str]:

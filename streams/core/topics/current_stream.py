@@ -44,6 +44,9 @@ class Target(Protocol):
     def compacting(self) -> bool: ...
 
     @property
+    def message_bytes(self) -> int: ...
+
+    @property
     def codec(self) -> Encoder: ...
 
 

@@ -8,9 +8,11 @@ from typing import Any, Final
 
 from streams.connect.broker.partitioner import partition_of
 from streams.core.records.bad_records import ValueRefused
+from streams.core.records.record_size import size_bytes
 from streams.core.topics.current_stream import HeadersLike, Key, Target
 from streams.core.types import Headers, OutboundRecord, TopicPartition
 
+_TIMESTAMPS_MS: Final = range(1 << 63)
 _REMEMBERED_CHARS: Final = 128
 """A remembered key stays in memory."""
 
@@ -30,7 +32,8 @@ def outgoing(
     one of ``partitions``, so that all records of a key are in one; a record without a key goes to
     ``without_key`` modulo ``partitions``.
 
-    Raises `ValueRefused` for a record without a key in a compacted topic, which Kafka refuses.
+    Raises `ValueRefused` for a record that Kafka refuses in every attempt: one that is too large, one of a
+    partition or a timestamp that cannot be, or one without a key in a compacted topic.
     """
     raw: bytes | None
     if type(key) is str and len(key) <= _REMEMBERED_CHARS and partition is None:
@@ -44,14 +47,35 @@ def outgoing(
             )
         if partition is None:
             partition = without_key % partitions if raw is None else partition_of(raw, partitions)
+        elif not 0 <= partition < partitions:
+            raise ValueRefused(
+                f"a record for {topic.name} names partition {partition}, but the topic has {partitions}"
+            )
         place = TopicPartition(topic.name, partition)
-    return OutboundRecord(
+    record = OutboundRecord(
         place,
         raw,
         value_bytes(topic, value),
         header_pairs(headers) if headers else (),
         None if timestamp_s is None else int(timestamp_s * 1000),
     )
+    check_sendable(record, topic.message_bytes)
+    return record
+
+
+def check_sendable(record: OutboundRecord, message_bytes: int) -> None:
+    """Raises `ValueRefused` above ``message_bytes``, and for a timestamp that no record has."""
+    size = size_bytes(record.key, record.value, record.headers)
+    if size > message_bytes:
+        raise ValueRefused(
+            f"a record for {record.tp.topic} has up to {size} bytes, and the topic holds records of "
+            f"{message_bytes}. Send less, or declare the topic with a larger message_bytes."
+        )
+    if record.timestamp_ms is not None and record.timestamp_ms not in _TIMESTAMPS_MS:
+        raise ValueRefused(
+            f"a record for {record.tp.topic} has the timestamp {record.timestamp_ms} ms, which is before "
+            "1970 or beyond 64 bits"
+        )
 
 
 @lru_cache(maxsize=1 << 13)

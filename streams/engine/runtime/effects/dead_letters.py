@@ -19,16 +19,13 @@ import msgspec
 
 from streams.core.process.version import app_version
 from streams.core.records import headers
+from streams.core.records.record_size import size_bytes
 from streams.core.topics.topic import DLQ_MESSAGE_BYTES
 from streams.core.types import Headers, OutboundRecord, RecordBatch, TopicPartition
 
 MESSAGE_MAX_BYTES: Final = 2048
 COMPACT_MESSAGE_MAX_BYTES: Final = 120
 POINTER_KEY_MAX_BYTES: Final = 4096
-
-_FRAMING_BYTES = 128
-"""bound of Kafka's overhead for a single record: 61 bytes of batch header, then varints"""
-_HEADER_FRAMING_BYTES = 8
 
 Row: TypeAlias = dict[str, Any]
 
@@ -104,7 +101,7 @@ def dead_letter(
     record = OutboundRecord(
         origin.dlq, origin.key, origin.value, _own(origin) + provenance, origin.timestamp_ms
     )
-    pointer = compact or _size_bytes(record) > DLQ_MESSAGE_BYTES
+    pointer = compact or size_bytes(record.key, record.value, record.headers) > DLQ_MESSAGE_BYTES
     if pointer:
         record = _pointer(origin, provenance)
     row = {
@@ -175,15 +172,6 @@ def _pointer(origin: Origin, provenance: Headers) -> OutboundRecord:
         {"pointer": "true", "value_bytes": len(value), "value_sha256": sha256(value).hexdigest()}
     )
     return OutboundRecord(origin.dlq, key, None, provenance + pointer, origin.timestamp_ms)
-
-
-def _size_bytes(record: OutboundRecord) -> int:
-    """Upper bound of what the broker counts against ``max.message.bytes``."""
-    carried = sum(
-        len(name.encode()) + len(value or b"") + _HEADER_FRAMING_BYTES
-        for name, value in record.headers
-    )
-    return _FRAMING_BYTES + len(record.key or b"") + len(record.value or b"") + carried
 
 
 def _shorten(message: str, max_bytes: int) -> str:

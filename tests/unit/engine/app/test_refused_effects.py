@@ -1,0 +1,111 @@
+"""What an agent sends and owes comes from events: where Kafka or the outbox refuses it in every attempt, its event is a
+dead letter, and commits go on."""
+
+from __future__ import annotations
+
+import pytest
+
+from streams import App, Record
+from streams.core.topics.current_stream import current
+from streams.core.topics.topic import MAX_RECORD_BYTES, SOURCE_MESSAGE_BYTES
+from streams.core.types import OutboundRecord, TopicPartition
+
+NOW_MS = 1_760_000_000_000
+LARGE = 600_000
+"""characters of an event that an edge takes; twice as many fit no record and no row"""
+
+
+class Note(Record):
+    tenant_id: str
+    text: str
+    number: int = 0
+    ts: int
+
+
+def _app(act, **topic):
+    app = App("acme")
+    notes = app.topic(
+        "notes", value_type=Note, key_field="tenant_id", time_field="ts", partitions=1
+    )
+    out = app.topic("out", partitions=2, **topic)
+    shown = app.clickhouse_table(
+        "shown",
+        columns={"who": str, "texts": "Array(String)"},
+        order_by=("who",),
+        shard_by=("who",),
+    )
+    counts = app.Table("counts", default=int)
+
+    @app.agent(notes)
+    async def keep(stream):
+        async for note in stream:
+            await act(out, shown, note)
+            counts[note.tenant_id] += 1
+
+    return app, notes, counts
+
+
+async def _value(out, shown, note):
+    await out.send(key=note.tenant_id, value=note.text * 2)
+
+
+async def _key(out, shown, note):
+    await out.send(key=note.text * 2, value=1)
+
+
+async def _header(out, shown, note):
+    await out.send(key=note.tenant_id, value=1, headers={"text": note.text * 2})
+
+
+async def _raw(out, shown, note):
+    current.get().emit(OutboundRecord(TopicPartition("out", 0), None, note.text.encode() * 2))
+
+
+async def _row(out, shown, note):
+    current.get().fact(shown, {"who": note.tenant_id, "texts": [note.text] * 2})
+
+
+async def _text_row(out, shown, note):
+    current.get().fact(shown, {"who": note.text * 2, "texts": []})
+
+
+async def _partition(out, shown, note):
+    await out.send(key=note.tenant_id, value=1, partition=note.number)
+
+
+async def _moment(out, shown, note):
+    await out.send(key=note.tenant_id, value=1, timestamp=float(note.number))
+
+
+@pytest.mark.parametrize(
+    ("act", "number", "code"),
+    [
+        (_value, 0, "value_refused"),
+        (_key, 0, "value_refused"),
+        (_header, 0, "value_refused"),
+        (_raw, 0, "value_refused"),
+        (_row, 0, "row_unfit"),
+        (_text_row, 0, "row_unfit"),
+        (_partition, 2, "value_refused"),
+        (_partition, -1, "value_refused"),
+        (_moment, 1 << 62, "value_refused"),
+        (_moment, -1, "value_refused"),
+    ],
+)
+def test_an_effect_that_no_commit_can_hold_costs_its_event_alone(app_tester, act, number, code):
+    """Each commit of the partition failed, without an end and without a dead letter: for all tenants."""
+    app, notes, counts = _app(act)
+    tester = app_tester(app, now_ms=NOW_MS)
+    tester.send(notes, Note(tenant_id="hostile", text="x" * LARGE, number=number, ts=NOW_MS - 2))
+    tester.send(notes, Note(tenant_id="victim", text="y", ts=NOW_MS - 1))
+    assert [letter.code for letter in tester.dead_letters] == [code]
+    assert tester.table(counts) == {"victim": 1}
+
+
+def test_a_topic_with_larger_records_takes_them(app_tester):
+    """The bound is the topic's own."""
+    app, notes, counts = _app(_value, message_bytes=2 * SOURCE_MESSAGE_BYTES)
+    tester = app_tester(app, now_ms=NOW_MS)
+    tester.send(notes, Note(tenant_id="t", text="x" * (MAX_RECORD_BYTES - 1000), ts=NOW_MS - 1))
+    assert tester.dead_letters == []
+    assert tester.table(counts) == {"t": 1}
