@@ -61,8 +61,9 @@ class StateOwners:
             if more and begun[slot]:
                 grown[slot] = size
                 total += more
-                if self.in_key and owner[slot]:
-                    held[owner[slot]] += more  # above 0: it includes the empty state
+                whose = owner[slot]
+                if self.in_key and whose is not None:
+                    held[whose] += more  # above 0: it includes the empty state
         self.total += total
         if not self.in_key:
             self.common += total
