@@ -99,12 +99,21 @@ TARGETS: dict[str, tuple[str, ...]] = {
         "tests/unit/core/settings/test_setting_bounds.py",
         "tests/unit/core/settings/test_setting_meanings.py",
     ),
-    "streams/engine/runtime/commit/handover.py": ("tests/unit/engine/runtime/test_handover.py",),
+    "streams/engine/runtime/commit/handover.py": (
+        "tests/unit/engine/runtime/test_handover.py",
+        "tests/unit/engine/runtime/test_row_freshness.py",
+        "tests/unit/engine/runtime/test_unknown_targets.py",
+        "tests/unit/engine/runtime/test_job_partition.py",
+    ),
     "streams/engine/agents/queue_policy.py": (
         "tests/unit/core/settings/test_job_retries.py",
         "tests/unit/engine/runtime/test_dispatcher.py",
     ),
-    "agents/simulator.py": ("tests/unit/agents/test_simulator.py",),
+    "agents/simulator.py": (
+        "tests/unit/agents/test_simulator.py",
+        "tests/unit/engine/app/test_app_scenarios.py",
+        "tests/unit/engine/scenarios/test_scenarios.py",
+    ),
     "streams/engine/scenarios/": (
         "tests/unit/engine/scenarios/test_scenarios.py",
         "tests/unit/agents/test_simulator.py",
@@ -154,7 +163,10 @@ TARGETS: dict[str, tuple[str, ...]] = {
         "tests/unit/http/edge/test_validation_cost.py",
     ),
     "streams/http/edge/validation_cost.py": ("tests/unit/http/edge/test_validation_cost.py",),
-    "streams/http/edge/client.py": ("tests/unit/http/edge/test_edge_client.py",),
+    "streams/http/edge/client.py": (
+        "tests/unit/http/edge/test_edge_client.py",
+        "tests/unit/core/process/test_proxies.py",
+    ),
     "streams/http/edge/": ("tests/unit/http/edge",),
 }
 

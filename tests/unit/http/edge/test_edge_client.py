@@ -6,10 +6,11 @@ import asyncio
 import json
 
 import httpx
+import msgspec
 import pytest
 
 from agents.app import app
-from streams.connect.access.refusals import Forbidden, NotStored, Unauthenticated
+from streams.connect.access.refusals import Forbidden, NotStored, RequestRefused, Unauthenticated
 from streams.core.clock import SystemClock
 from streams.http.edge import client as module
 from streams.http.edge.client import EdgeClient
@@ -38,6 +39,10 @@ class _Scripted(httpx.AsyncBaseTransport):
         self.script = list(script)
         self.inner = inner
         self.bodies: list[bytes] = []
+        self.closed = False
+
+    async def aclose(self) -> None:
+        self.closed = True
 
     async def handle_async_request(self, request):
         body = await request.aread()
@@ -81,6 +86,42 @@ async def test_events_arrive_in_order_and_the_refused_are_named(
         while len(log()) < 6:  # noqa: ASYNC110 - a log has no notification
             await asyncio.sleep(0.01)
     assert [json.loads(value)["value"] for _, value in log()] == [0, 1, 3, 4, 6, 7]
+
+
+async def test_requests_hold_no_more_bytes_than_their_bound(inner, tokens, event, monkeypatch):
+    """An edge refuses a larger body as a whole. An event beyond the bound goes alone."""
+    events = [event(value=n) for n in range(6)]
+    size = len(msgspec.json.encode(events[0]))
+    monkeypatch.setattr(module, "BATCH_BYTES", 2 * size + 1)
+    transport = _Scripted([], inner)
+    async with made(tokens, transport) as client:
+        assert (await client.post(TOPIC, events)).accepted == 6
+        assert [len(body) for body in transport.bodies] == [2 * size + 1] * 3
+        monkeypatch.setattr(module, "BATCH_BYTES", size - 1)
+        assert (await client.post(TOPIC, events[:2])).accepted == 2
+    assert [len(body) for body in transport.bodies[3:]] == [size, size]
+
+
+async def test_a_client_that_ends_leaves_no_connection(tokens, event):
+    """Each post of a script may use a client of its own."""
+    transport = _Scripted([])
+    async with made(tokens, transport):
+        assert not transport.closed
+    assert transport.closed
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (httpx.Response(400, json={"detail": "no such topic"}), "no such topic"),
+        (httpx.Response(400, content=b"<html>"), "Bad Request"),
+    ],
+)
+async def test_a_refusal_has_the_words_of_the_edge_or_of_the_proxy(tokens, event, answer, words):
+    """Without any words nothing can be mended."""
+    async with made(tokens, _Scripted([answer])) as client:
+        with pytest.raises(RequestRefused, match=words):
+            await client.post(TOPIC, [event()])
 
 
 async def test_events_that_were_not_validated_are_sent_again_with_their_index(
