@@ -13,10 +13,16 @@ from streams.core.errors import BrokerUnavailable, CommitInDoubt, UnknownTopic
 from streams.core.types import OutboundRecord, TopicConfig, TopicPartition
 from streams.http.edge import shipment
 from streams.http.edge.request_batch import RequestBatch
-from streams.http.edge.shipment import PARTITIONS_AGE_MAX_S, UNDECIDED_S, Shipper
+from streams.http.edge.shipment import Shipper
 
 LATE_S = 100.0
 """Seconds since the clock began: no moment is 0."""
+COUNTED_S = 30.0
+"""In seconds: added partitions are used by then."""
+UNDECIDED_S = 60.0
+"""In seconds: an edge believes its count by then, though a transaction is open."""
+METADATA_BYTES_MAX = 4096
+"""Of a broker, for one offset."""
 KEYS = [f"k{number}".encode() for number in range(16)]
 
 
@@ -100,7 +106,7 @@ async def test_added_partitions_are_used_within_their_time_and_asked_for_no_more
     broker.asked = 0
     await shipper.ship([_batch(0, KEYS)])
     assert broker.asked == 0
-    await clock.advance(PARTITIONS_AGE_MAX_S + 1)
+    await clock.advance(COUNTED_S + 1)
     await shipper.ship([_batch(1, KEYS)])
     await shipper.ship([_batch(2, KEYS)])
     assert broker.asked == 1
@@ -139,6 +145,22 @@ async def test_the_count_stands_in_the_first_partition(broker, clock):
     await shipper.close()
 
 
+async def test_the_places_of_a_large_topic_fit_the_metadata_of_an_offset(broker, clock):
+    """A broker refuses the whole transaction otherwise, again and again."""
+    keys = [f"k{number}".encode() for number in range(2000)]
+    admin = await broker.admin()
+    await admin.create_partitions({"t": 500})
+    shipper = Shipper(broker, "t", clock)
+    await shipper.connect("e")
+    for number in range(3):
+        await shipper.ship([_batch(number, keys)])
+    metadata = broker.committed("dia-edge-e", TopicPartition("t", 0)).metadata
+    assert len(metadata) < METADATA_BYTES_MAX
+    assert metadata.count(":") == 100
+    await admin.close()
+    await shipper.close()
+
+
 async def _held_open(broker, name):
     """A transaction of another producer that stays open behind the end of the log."""
     other = broker.transactional_producer(name)
@@ -160,6 +182,8 @@ async def test_each_open_transaction_delays_a_connection_for_its_own_time(broker
     await clock.advance(UNDECIDED_S - 1)
     with pytest.raises(BrokerUnavailable, match="not decided"):
         await shipper.connect("e")
+    await clock.advance(2)
+    assert await shipper.connect("e") == 1
     await first.abort()
     assert await shipper.connect("e") == 1
     second = await _held_open(broker, "second")
