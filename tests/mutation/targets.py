@@ -68,12 +68,14 @@ TARGETS: dict[str, tuple[str, ...]] = {
         "tests/unit/engine/runtime/test_poison_register.py",
     ),
     "streams/core/resilience/deadline.py": ("tests/unit/core/resilience/test_deadline.py",),
-    "streams/engine/runtime/identity.py": ("tests/unit/engine/runtime/test_identity.py",),
+    "streams/engine/runtime/identity.py": (
+        "tests/unit/engine/runtime/test_identity.py",
+        "tests/unit/engine/pages/test_group_members.py",
+    ),
     "streams/engine/runtime/partition/idle.py": ("tests/unit/engine/runtime/test_idle_watch.py",),
     "streams/engine/runtime/partition/progress.py": (
         "tests/properties/test_progress_laws.py",
         "tests/unit/engine/runtime/test_shedding.py",
-        "tests/unit/engine/runtime/test_later_maps.py",
     ),
     "streams/connect/sinks/rollup_queue.py": ("tests/unit/connect/sinks/test_rollup_queue.py",),
     "streams/connect/sinks/delivery.py": ("tests/unit/connect/sinks/test_delivery.py",),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.core.types import RecordBatch, TopicPartition
 from streams.engine.runtime.assignment import first_link
+from streams.engine.runtime.offsets.shed_order import ShedOrder
 from streams.engine.runtime.partition.progress import Progress
 
 TP = TopicPartition("topic", 0)
@@ -50,6 +52,35 @@ def test_the_watermark_never_goes_back_nor_ahead_of_append_time(observed):
         append = np.array([ms for _, ms in rows], np.int64)
         progress.observe(event, append)
         assert progress.watermark_ms == max([before, *(min(pair) for pair in rows)])
+
+
+@pytest.mark.parametrize(
+    ("last", "known"), [(-1, (19, 1019)), (19, (19, 1019)), (20, (20, 5000)), (29, (29, 5000))]
+)
+def test_a_shed_range_is_read_as_a_whole_and_leaves_its_last_record(last, known):
+    """The next owner compares that record with the log, to notice that it is another one. A range
+    without a record leaves the one before it."""
+    progress = Progress.after(first_link(0, bytes(16)))
+    for batch in _batches([[True] * 20], 0):
+        progress.passed(batch)
+    progress.skipped(
+        ShedOrder(
+            id="o", until=30, epoch=0, last_offset=last, last_append_ms=5000, before_ms=0, at_ms=0,
+            actor="eve", reason="too old",
+        )
+    )  # fmt: skip
+    assert (progress.fold_offset, progress.read, progress.shed) == (30, 30, 10)
+    assert (progress.last_offset, progress.last_append_ms) == known
+
+
+@pytest.mark.parametrize(
+    ("ms", "day"), [(0, 0), (400 * 86_400_000 - 1, 399), (400 * 86_400_000, 400)]
+)
+def test_a_day_ends_at_midnight_utc(ms, day):
+    """A map of shards begins at that moment, on every machine."""
+    progress = Progress.after(first_link(0, bytes(16)))
+    progress.observe(np.array([ms], np.int64), np.array([ms], np.int64))
+    assert progress.last_day == day
 
 
 @given(st.lists(times, max_size=5))
