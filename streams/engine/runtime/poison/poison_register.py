@@ -42,7 +42,7 @@ class Word(Struct, frozen=True, kw_only=True):
     ``codes``: the most frequent first. ``actor``: the operator."""
 
     state: Literal["stopped", "let_through"]
-    offset: int = 0
+    offset: int
     at_ms: int
     bad: int = 0
     records: int = 0

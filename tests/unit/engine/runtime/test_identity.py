@@ -55,3 +55,4 @@ def test_a_slot_of_a_folder_that_does_not_exist_yet_is_held(tmp_path):
     folder = tmp_path / "var" / "dia"
     SlotLock(folder, 0).close()
     assert instance_id(tmp_path / "lib" / "dia", 0).endswith("-0")
+    assert instance_id(folder, 0).endswith("-0"), "the slot made the folder, without an id"

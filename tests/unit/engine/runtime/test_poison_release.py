@@ -116,6 +116,13 @@ async def test_a_broker_that_is_away_keeps_the_partition_waiting(waiting, broker
     assert waiting.result() is True
 
 
+async def test_the_word_of_a_release_counts_nothing(broker, producer, clock):
+    """The console shows the figures of the storm beside a stop only."""
+    await _release(producer, clock, STOP)
+    word = (await read_words(await broker.admin(), DIA_GROUP, [TP]))[TP]
+    assert (word.offset, word.bad, word.records, word.codes) == (STOP, 0, 0, {})
+
+
 async def test_another_stop_waits_for_no_word_about_poison(register, broker, clock):
     """Its way out is a reset."""
     assert await register.let_through(TP, SourceTruncated("the log is shorter")) is False
