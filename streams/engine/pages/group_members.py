@@ -15,9 +15,9 @@ from streams.core.types import Broker, TopicPartition
 from streams.engine.pages.page_tables import KeyPlace
 from streams.engine.runtime.identity import WorkerPlace, place_of_member
 
-FRESH_S: Final = 1.0
+FRESH_S: Final = 5.0
 """how long an answer is taken as true"""
-TIMEOUT_S: Final = 5.0
+TIMEOUT_S: Final = 2.0
 
 log = structlog.get_logger(__name__)
 

@@ -53,6 +53,20 @@ class WorkersHere:
         port = next((worker.pages_port for worker in self._others() if _has(worker, place)), None)
         return None if port is None else await _asked(f"http://{self._host}:{port}", request)
 
+    def opening(self, place: KeyPlace) -> int | str | None:
+        """The slot of a worker of this host, which may be this one, that has the partition and has
+        not opened it."""
+        wanted = place._asdict()
+        return next(
+            (
+                worker.slot
+                for worker in live_workers(self._state)
+                for held in worker.partitions
+                if wanted.items() <= held.items() and held["phase"] != "ready"
+            ),
+            None,
+        )
+
     def _others(self) -> list[LiveWorker]:
         return [one for one in live_workers(self._state) if str(one.slot) != str(self._slot)]
 
@@ -71,7 +85,7 @@ class KnownWorkers:
 
     async def ask(self, place: KeyPlace, request: PageRequest) -> PageResponse | None:
         answered = await self._here.ask(place, request)
-        if answered is not None or not self._peers:
+        if answered is not None or not self._peers or self._here.opening(place) is not None:
             return answered
         worker = await self._members.of(place)
         if worker is None:
@@ -80,6 +94,9 @@ class KnownWorkers:
         return await _asked(self._peers.format(host=worker.host, port=port), request)
 
     async def where(self, place: KeyPlace) -> str:
+        slot = self._here.opening(place)
+        if slot is not None:
+            return f"The worker in slot {slot} of this host opens its partition: ask again."
         worker = await self._members.of(place)
         if worker is None:
             return ""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 from contextlib import asynccontextmanager
 
 import pytest
@@ -105,6 +107,20 @@ async def test_a_host_that_gives_no_answer_is_named(tmp_path):
         assert "It gave no answer: ask again" in await workers.where(PLACE)
 
 
+async def test_a_worker_of_this_host_that_opens_the_partition_is_named(tmp_path):
+    """It needs no question to Kafka, and the key is on no other host."""
+    folder = tmp_path / "workers"
+    folder.mkdir()
+    held = {"group": "g", "topic": "orders", "partition": 0, "phase": "restoring"}
+    told = {"pid": os.getpid(), "slot": 3, "pages_port": 1, "partitions": [held]}
+    (folder / "3.json").write_text(json.dumps(told))
+    broker = Coordinator(member_id(ELSEWHERE, ["orders"]))
+    workers = _workers(broker, tmp_path, "http://{host}:{port}")
+    assert await workers.ask(PLACE, PageRequest("GET", "/a")) is None
+    assert "The worker in slot 3 of this host opens its partition" in await workers.where(PLACE)
+    assert broker.asked == 0
+
+
 class Coordinator:
     """A broker that counts what is asked of its group."""
 
@@ -136,14 +152,14 @@ class Clock(SystemClock):
         return self.at_s
 
 
-async def test_the_members_are_asked_for_once_a_second(tmp_path):
+async def test_the_members_are_asked_for_once_in_five_seconds(tmp_path):
     """Anyone with a token may ask for keys of other hosts as fast as the rate of pages admits."""
     broker, clock = Coordinator(member_id("a.b-0123456789ab-0", ["orders"])), Clock()
     members = GroupMembers(broker, clock)
     for _ in range(3):
         assert (await members.of(PLACE)).host == "a.b"
     assert broker.asked == 1
-    clock.at_s, broker.away = 1.0, True
+    clock.at_s, broker.away = 5.0, True
     assert await members.of(PLACE) is None
     assert broker.asked == 2
 
