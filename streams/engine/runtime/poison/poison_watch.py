@@ -4,7 +4,7 @@ quarantine (at each dead letter). Without bad records nothing is done per record
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ from streams.core.clock import Clock
 from streams.core.settings import Settings
 from streams.core.topics.topic import MAX_RECORD_BYTES, Topic, tenant_of
 from streams.core.types import CommittedOffset, RecordBatch, TopicPartition
+from streams.engine.runtime.poison.key_counts import KeyCounts
 from streams.engine.runtime.poison.poison import (
     NOT_COUNTED,
     UNKNOWN_TENANT,
@@ -59,6 +60,7 @@ class PoisonWatch:
         self.quarantine = Quarantine(settings.quarantine_s)
         self._letters = LetterRate(settings.quarantine_letters_per_s)
         self._bad: Counter[bytes] = Counter()
+        self._keys = KeyCounts()
 
     def tenant_of(self, key: bytes | None, value: bytes | None) -> bytes:
         """The tenant that the record names; `UNKNOWN_TENANT` if unreadable."""
@@ -120,11 +122,9 @@ class PoisonWatch:
 
     def _of_tenants(
         self, batch: RecordBatch, events: Iterable[Any], bad: Counter[bytes]
-    ) -> Counter[bytes]:
+    ) -> Mapping[bytes, int]:
         if self._by_key:
-            keys: Counter[Any] = Counter(batch.keys)
-            del keys[None]
-            return keys
+            return self._keys.of(batch)
         found = +bad
         for name, count in Counter(map(tenant_of, events)).items():
             found[name.encode(errors="replace")[:_KEY_MAX_BYTES]] += count
