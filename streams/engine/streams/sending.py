@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from streams.connect.broker.partitioner import partition_of
 from streams.core.records.bad_records import ValueRefused
-from streams.core.records.record_size import size_bytes
+from streams.core.records.record_size import FRAMING_BYTES, size_bytes
 from streams.core.topics.current_stream import HeadersLike, Key, Target
 from streams.core.types import Headers, OutboundRecord, TopicPartition
 
@@ -59,7 +59,9 @@ def outgoing(
         header_pairs(headers) if headers else (),
         None if timestamp_s is None else int(timestamp_s * 1000),
     )
-    check_sendable(record, topic.message_bytes)
+    size = FRAMING_BYTES + len(raw or b"") + len(record.value or b"")
+    if headers or timestamp_s is not None or size > topic.message_bytes:
+        check_sendable(record, topic.message_bytes)
     return record
 
 
