@@ -326,8 +326,8 @@ async def _produce_lines(feeding: _Feeding, source: Topic, file: str, *, strict:
         }
     )
     if desk.refused:
-        stopped = f"stopped at line {desk.last_refused}" if desk.stopped else "the rest was sent"
+        stopped = f"; stopped at line {desk.last_refused}" if desk.stopped else ""
         raise PartialResult(
-            f"{desk.refused.total()} lines were refused; {stopped}. Correct them and send them in a "
-            "file of their own: what is in the topic already is not to be sent again."
+            f"{feed.acknowledged:,} lines sent, {desk.refused.total():,} refused (above){stopped}. Correct "
+            "the refused lines and send them in a file of their own: lines already sent would be sent twice."
         )

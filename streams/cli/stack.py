@@ -227,8 +227,12 @@ def _show(
         for cause in stands.causes:
             printer.say(f"  {cause.level} {cause.signal}: {cause.why}")
     verdict = f", health: {health.verdict.word}" if health is not None else ""
-    settled = "" if pipeline_settled(workers) else "not "
-    printer.say(f"{len(workers)} workers, {settled}settled{verdict}")
+    if not workers:
+        printer.say(f"No workers running{verdict}. Start one: dia worker")
+        return
+    state = "all caught up" if pipeline_settled(workers) else "catching up, or windows are open"
+    noun = "worker" if len(workers) == 1 else "workers"
+    printer.say(f"{len(workers)} {noun}, {state}{verdict}")
 
 
 def _show_workers(printer: Printer, workers: Sequence[LiveWorker]) -> None:
@@ -261,7 +265,7 @@ def _show_services(printer: Printer, found: StackStatus) -> None:
             [
                 service.name,
                 service.address,
-                "serves" if service.ready else f"{service.state.value} {service.reason}".strip(),
+                "up" if service.ready else f"down: {service.state.value} {service.reason}".strip(),
                 service.pid,
                 service.starts - 1,
             ]

@@ -39,7 +39,7 @@ DISTINCT = ("/", "/dead-letters")
 """Pages that together have every colour: they suffice for the second theme, since axe-core is slow.
 """
 SERIOUS = ("serious", "critical")
-AWAY = "no answer from clickhouse-0, clickhouse-1"
+AWAY = "Down: clickhouse-0, clickhouse-1"
 PATCH = '[{"op": "replace", "path": "/value", "value": 12}]'
 
 
@@ -161,9 +161,9 @@ def test_dead_letters_are_repaired_and_replayed_from_the_browser(page, stage, sc
     expect(page.locator("#letter")).to_contain_text("would still fail")
     page.get_by_role("tab", name="Bytes").click()
     expect(page.locator("#letter pre")).to_contain_text("000000  7b 22 74 65 6e")
-    page.get_by_text("Repair them first").click()
+    page.get_by_text("Fix records first").click()
     page.get_by_label("JSON Patch").fill(PATCH)
-    page.get_by_role("button", name="Make a plan").click()
+    page.get_by_role("button", name="Preview replay").click()
     expect(page.locator("#draft pre")).to_contain_text("twelve")
     page.locator("#plan").scroll_into_view_if_needed()
     page.screenshot(path=screenshots / "dead-letters.png")
@@ -194,7 +194,7 @@ def test_a_reader_of_one_tenant_sees_that_tenant_and_changes_nothing(context, st
     expect(page.locator("#totals")).to_contain_text("solitary")
     page.screenshot(path=screenshots / "solitary.png")
     _go(page, "Dead letters")
-    expect(page.get_by_role("button", name="Make a plan")).to_be_disabled()
+    expect(page.get_by_role("button", name="Preview replay")).to_be_disabled()
     expect(page.locator("#groups")).to_contain_text("No dead letter")
     _go(page, "Messages")
     page.get_by_label("Topic").select_option("model.metrics")
@@ -294,13 +294,13 @@ def test_decisions_training_and_pipeline_show_what_happened(page):
     expect(page.locator("#simulations pre").first).to_be_visible()
     page.get_by_label("Idempotency key", exact=True).last.fill("nobody-asked")
     page.get_by_label("Model", exact=True).fill(MODELS[0])
-    page.get_by_role("button", name="Cancel it").click()
+    page.get_by_role("button", name="Cancel the request").click()
     expect(page.locator("#cancel-said")).to_contain_text("Asked")
     _go(page, "Training")
     expect(page.locator("#models")).to_contain_text("champion")
     expect(page.locator("#models")).to_contain_text("production")
     _go(page, "Pipeline")
-    expect(page.get_by_text("workers this console knows")).to_be_visible()
+    expect(page.get_by_text("DIA_WORKERS_AT")).to_be_visible()
     expect(page.locator("#ledger")).to_contain_text("adds up")
     expect(page.locator("#ledger")).not_to_contain_text("does not add up")
 
@@ -314,7 +314,7 @@ def test_old_records_are_shed_from_the_browser(page, stage):
         _go(page, "Pipeline")
         page.get_by_label("Topic").select_option("train.results")
         page.get_by_label("Appended before").fill("2100-01-01")
-        page.get_by_role("button", name="Make a plan").click()
+        page.get_by_role("button", name="Preview").click()
         plan = page.locator("#shed-draft")
         expect(plan).to_contain_text("would not be processed: record_training never sees them")
         assert _serious(page, {}) == []
@@ -389,7 +389,7 @@ def test_a_page_reports_an_outage_of_clickhouse_and_its_end(page, stage):
     expect(banner).not_to_contain_text(AWAY)
     with absent(stage.stack.home, "clickhouse-0", "clickhouse-1"):
         page.get_by_label("Range", exact=True).select_option("7d")
-        expect(banner).to_contain_text("Degraded")
+        expect(banner).to_contain_text("ClickHouse does not answer")
         expect(page.locator("#numbers").get_by_role("button", name="Try again")).to_be_visible()
         stage.read_anew("overview")
         expect(banner).to_contain_text(AWAY)

@@ -93,7 +93,8 @@ def _decide(
     for group in groups:
         printer.say(f"  {group.names[0]}: {group.letters:,}")
     if not yes:
-        consent(f"{disposition.word}: {sum(group.letters for group in groups):,} letters. Agreed?")
+        letters = sum(group.letters for group in groups)
+        consent(_question(disposition, letters))
     done = asyncio.run(_record(run, spans, filters, disposition, actor, reason))
     printer.record(
         {"disposition": disposition.word, "letters": done.disposed, "unchanged": done.unchanged}
@@ -102,6 +103,15 @@ def _decide(
         printer.warn(
             "ClickHouse lacks some of the rows; the next command on this partition inserts them."
         )
+
+
+def _question(disposition: ReplayDisposition, letters: int) -> str:
+    from streams.operate.replay.journal.dispositions import ReplayDisposition
+
+    noun = "dead letter" if letters == 1 else "dead letters"
+    if disposition is ReplayDisposition.DISCARDED:
+        return f"Discard {letters:,} {noun}? They can never be replayed."
+    return f"Park {letters:,} {noun}?"
 
 
 async def _count(run: Invocation, filters: Filters) -> tuple[list[OffsetSpan], DeadLetterTally]:

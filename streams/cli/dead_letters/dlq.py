@@ -74,7 +74,7 @@ def stats(
     for field in by or ():
         if field not in known:
             raise UsageError(
-                f"--by {field} is no field. Letters have {', '.join((*FIELDS, DISPOSITION))}."
+                f'Invalid --by "{field}". Fields of letters are {", ".join((*FIELDS, DISPOSITION))}.'
             )
     now_ms = round(time.time() * 1000)
     wanted = [tuple(by)] if by else [(field,) for field in _SECTIONS]

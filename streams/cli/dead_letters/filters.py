@@ -113,6 +113,6 @@ def _ranges(texts: Sequence[str]) -> tuple[OffsetRange, ...]:
         match = _RANGE.match(text.strip())
         last = int(match[2] or match[1]) if match else -1
         if match is None or last < int(match[1]):
-            raise UsageError(f"--offsets {text} is no range: write 17, or 17-40 (both included).")
+            raise UsageError(f'Invalid --offsets "{text}": use 17, or 17-40 (both included).')
         found.append(OffsetRange(int(match[1]), last))
     return tuple(found)

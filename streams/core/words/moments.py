@@ -15,7 +15,7 @@ def span_s(text: str, option: str) -> int:
     """Seconds of ``90s``, ``10m``, ``6h``, ``7d`` or ``2w``. `UsageError` names ``option``."""
     match = _SPAN.match(text.strip())
     if match is None or int(match[1]) == 0:
-        raise UsageError(f"{option} {text} is no span of time: write 10m, 6h or 7d.")
+        raise UsageError(f'Invalid {option} "{text}": use a span such as 90s, 10m, 6h or 7d.')
     return int(match[1]) * _UNIT_S[match[2]]
 
 
@@ -33,7 +33,7 @@ def moment_s(text: str, option: str, now_s: float) -> int:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(
-            f"{option} {text} is no moment: write now, -6h, or 2026-05-01T12:00."
+            f'Invalid {option} "{text}": use now, -6h, or 2026-05-01T12:00 (UTC).'
         ) from None
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 

@@ -12,7 +12,7 @@ NAME_CHARS_MAX: Final = 128
 def named(text: str, option: str) -> str:
     """Raises `UsageError` naming ``option``; an empty text is often an unset variable."""
     if not text:
-        raise UsageError(f'{option} "" is no name: is a variable of your shell not set?')
+        raise UsageError(f"{option} is empty: is a variable of your shell not set?")
     if len(text) > NAME_CHARS_MAX:
         raise UsageError(
             f"{option} has {len(text)} characters; a name has at most {NAME_CHARS_MAX}."

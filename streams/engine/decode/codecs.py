@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import compress
 from operator import attrgetter, itemgetter, ne, not_
@@ -38,6 +40,9 @@ T = TypeVar("T")
 CLOCK_MARGIN_S = 5
 APPEND_MARGIN_S = 60
 _ASKS_MAX = 16
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECONDS_MIN, _SECONDS_MAX = 1_000_000_000, 10_000_000_000
+"""Seconds of the years 2001 to 2286; as milliseconds they lie in the first four months of 1970."""
 """one for each schema version that is read or written, and some for schemas that other partitions
 evict meanwhile"""
 
@@ -374,9 +379,7 @@ def _wrong_keys(
         return {}
     for i in compress(range(len(keys)), map(ne, keys, expected)):
         key, want = keys[i], expected[i]
-        got = "no key" if key is None else repr(key[:80])
-        named = "no key" if want is None else repr(want[:80])
-        what = f"expected the bytes of $.{field}, {named}, got {got}"
+        what = f"expected the value of $.{field}, {_key_text(want)}, got {_key_text(key)}"
         wrong[i] = defect(KeyMismatch.code, "key", what)
     return wrong
 
@@ -401,17 +404,46 @@ def _wrong_times(
     for i in np.flatnonzero((event_ms < first_ms) | (event_ms > last_ms)).tolist():
         at, append = int(event_ms[i]), int(append_ms[i])
         if at > append:
-            what = f"expected at most {limits.future_max_s} s after the append time {append}"
+            what = (
+                f"expected at most {limits.future_max_s} s after the append time {_moment(append)}"
+            )
             wrong[i] = defect(TimestampInFuture.code, path, f"{what}, got {_said(at)}")
         else:
-            what = f"expected at most {limits.late_max_s} s before the append time {append}"
+            what = (
+                f"expected at most {limits.late_max_s} s before the append time {_moment(append)}"
+            )
             wrong[i] = defect(TimestampTooOld.code, path, f"{what}, got {_said(at)}")
     return wrong
 
 
 def _said(event_ms: int) -> str:
-    beyond = {FIRST_MS: " or less", LAST_MS: " or more"}
-    return f"{event_ms}{beyond.get(event_ms, '')}"
+    if event_ms in (FIRST_MS, LAST_MS):
+        return f"{event_ms} or {'less' if event_ms == FIRST_MS else 'more'}"
+    if _SECONDS_MIN <= event_ms < _SECONDS_MAX:
+        return f"{event_ms}, which looks like seconds: write milliseconds, {event_ms * 1000}"
+    return f"{event_ms} ({_moment(event_ms)})"
+
+
+def _moment(ms: int) -> str:
+    """ISO 8601 in UTC; the number itself outside of the calendar."""
+    try:
+        return (
+            (_EPOCH + timedelta(milliseconds=ms))
+            .isoformat(timespec="seconds")
+            .replace("+00:00", "Z")
+        )
+    except OverflowError:
+        return str(ms)
+
+
+def _key_text(key: bytes | None) -> str:
+    """In quotes as text, else as bytes."""
+    if key is None:
+        return "no key"
+    try:
+        return json.dumps(key[:80].decode(), ensure_ascii=False)
+    except UnicodeDecodeError:
+        return f"0x{key[:80].hex()}"
 
 
 def _without(bad: Iterable[int], column: Sequence[Any]) -> list[Any]:

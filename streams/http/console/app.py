@@ -63,20 +63,26 @@ class Console:
 
 
 Pages = Callable[[Console], Sequence[BaseRoute]]
+UnknownPage = Callable[[Request], Response | None]
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[Any]]
 
 
 def console_app(
-    console: Console, *, pages: Pages | None = None, lifespan: Lifespan | None = None
+    console: Console,
+    *,
+    pages: Pages | None = None,
+    unknown: UnknownPage = lambda request: None,
+    lifespan: Lifespan | None = None,
 ) -> Starlette:
-    """``pages`` adds the HTML pages; ``lifespan`` starts and stops the parts."""
+    """``pages`` adds the HTML pages, ``unknown`` that of an unknown address; ``lifespan`` starts and
+    stops the parts."""
     app = Starlette(
         routes=[*api_routes(console), *(pages(console) if pages is not None else ())],
         middleware=[
             Middleware(SecurityHeaders, secure=console.gate.secure),
             Middleware(Compression),
         ],
-        exception_handlers={HTTPException: reply.teller_of_unknown(console.metrics)},
+        exception_handlers={HTTPException: reply.teller_of_unknown(console.metrics, unknown)},
         lifespan=lifespan or _nothing_to_start,
     )
     # Behind a proxy that ends TLS, a redirect would name http://.

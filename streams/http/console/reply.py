@@ -31,6 +31,12 @@ log = structlog.get_logger(__name__)
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 RETRY_S = 5.0
+_SERVICES = {
+    "broker_unavailable": "Kafka",
+    "shard_unavailable": "ClickHouse",
+    "cache_unavailable": "Redis",
+}
+"""By error code."""
 UNKNOWN_ROUTE = "unknown"
 _TOO_MUCH = frozenset({158, 307, 396})
 """ClickHouse's codes of too many rows or bytes."""
@@ -94,7 +100,8 @@ def _problem(error: DiaError | StatementRefused, route: str) -> Response:
         case StatementRefused():
             return _refused_statement(error)
         case TransientError() | PartitionRestart():
-            what = "the source does not answer now; try again"
+            service = _SERVICES.get(error.code, "A service")
+            what = f"{service} does not answer now. Try again in some seconds."
             return problem(503, error.code, what, retry_after_s=RETRY_S)
     # A safety check, or a state that an operator has to resolve.
     return problem(409, error.code, str(error))
@@ -109,14 +116,17 @@ def _refused_statement(error: StatementRefused) -> Response:
 
 
 def teller_of_unknown(
-    metrics: ConsoleMetrics,
+    metrics: ConsoleMetrics, page: Callable[[Request], Response | None]
 ) -> Callable[[Request, Exception], Awaitable[Response]]:
-    """The response to unknown paths and methods; counted under one route to bound the labels."""
+    """The response to unknown paths and methods; counted under one route to bound the labels.
+    ``page``: for a browser that asks for a page of this path."""
 
     async def tell(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         code = "method_not_allowed" if error.status_code == 405 else "unknown_resource"
-        response = problem(error.status_code, code, f"there is no {request.method} of this path")
+        shown = page(request) if error.status_code == 404 else None
+        what = f"there is no {request.method} of this path"
+        response = shown or problem(error.status_code, code, what)
         response.headers.update(error.headers or {})
         metrics.requests.labels(UNKNOWN_ROUTE, str(error.status_code)).inc()
         return response

@@ -34,7 +34,7 @@ from streams.http.console.dead_letters.journals import recent_journals
 from streams.http.console.dead_letters.letters import DeadLetterHandler
 from streams.http.console.dead_letters.plans import PlanHandler
 from streams.http.console.logs import Logs
-from streams.http.console.pages import routes
+from streams.http.console.pages import routes, unknown_page
 from streams.http.console.pipeline.freshness import SAMPLE_S, FreshnessSeries
 from streams.http.console.pipeline.level import Levels
 from streams.http.console.pipeline.overview import OverviewHandler
@@ -136,7 +136,7 @@ class ConsoleProcess:
         )
 
     def app(self) -> Starlette:
-        return console_app(self.console, pages=routes, lifespan=self._running)
+        return console_app(self.console, pages=routes, unknown=unknown_page, lifespan=self._running)
 
     @contextlib.asynccontextmanager
     async def _running(self, app: Starlette) -> AsyncIterator[None]:

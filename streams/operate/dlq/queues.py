@@ -64,7 +64,7 @@ async def find(
     parts = place.split("/")
     if len(parts) not in (3, 4) or not all(part.isdigit() for part in parts[1:3]):
         raise UsageError(
-            f"{place} is no place: write topic/partition/offset, as `dia dlq list` prints it."
+            f'Invalid place "{place}": use topic/partition/offset, as `dia dlq list` prints it.'
         )
     topic, partition, offset = parts[0], int(parts[1]), int(parts[2])
     [queue] = await queues(admin, topology, [_source_of(topology, topic)])

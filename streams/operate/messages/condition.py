@@ -87,7 +87,7 @@ class Condition:
             path = _path(match["path"])
             if not path:
                 raise UsageError(
-                    f"{option} {text!r}: {match['path']!r} is no field. Write name, name.inner, or "
+                    f"{option} {text!r}: {match['path']!r} is not the name of a field. Write name, name.inner, or "
                     "name[0] for an item of a list."
                 )
             found.append(FieldComparison(path, match["operator"], _value(match["literal"])))

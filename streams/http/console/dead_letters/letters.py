@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from bisect import bisect_right
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ from streams.core.topics.topology import Topology
 from streams.core.types import Broker
 from streams.http.console import reply
 from streams.http.console.access.authorizer import Authorizer, Principal
-from streams.http.console.dead_letters.cache import DeadLetterCache
+from streams.http.console.dead_letters.cache import CachedDeadLetters, DeadLetterCache
 from streams.http.console.dead_letters.journals import LISTED_FRESH_S, Journals, entries_of
 from streams.http.console.logs import Logs
 from streams.http.console.parameters import Parameters
@@ -47,6 +49,7 @@ SCANS: Final = 4
 _WAIT_S: Final = 5.0
 _ANSWER_S: Final = 15.0
 _PAGE: Final = 1000
+_WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
 """Processed in one call on a thread; the event loop runs in between."""
 
 _By = Literal["error", "tenant", "agent", "age", "topic", "stage", "disposition"]
@@ -114,7 +117,7 @@ class DeadLetterHandler:
         holder, given = self._gate.holder(request, Role.READ), Parameters(request)
         asked = self._asked(holder, given)
         limit = given.number("limit", LISTED, 1, LISTED_MAX)
-        first = _place(given.optional("after"))
+        first = given.optional("after")
         decided, said = await self._decided()
         question = _question(holder, given, ("letters", limit, first, said))
         body = await self._answers.told(
@@ -141,6 +144,31 @@ class DeadLetterHandler:
         }
 
     async def _listed(
+        self,
+        holder: Principal,
+        asked: DeadLetterQuery,
+        limit: int,
+        after: str | None,
+        decided: Decided,
+    ) -> dict[str, Any]:
+        """Newest first, with the total; of a queue that is too long to cache, in its order."""
+        held = await self._shelves[asked.source].read()
+        if held is None:
+            return await self._in_order(holder, asked, limit, _place(after), decided)
+        last = _age(after)
+        async with self.bounded(holder):
+            found = await asyncio.to_thread(_newest_first, held, asked.filters)
+        start = 0 if last is None else bisect_right(found, last, key=_from_newest)
+        page = found[start : start + limit]
+        more = start + len(page) < len(found)
+        return {
+            "letters": [_line(letter, decided) for letter in page],
+            "next": ":".join(map(str, _from_newest(page[-1]))) if more else None,
+            "total": len(found),
+            "first": start + 1 if page else 0,
+        }
+
+    async def _in_order(
         self, holder: Principal, asked: DeadLetterQuery, limit: int, first: _Place, decided: Decided
     ) -> dict[str, Any]:
         scanned, found, onward = 0, list[DeadLetterRecord](), None
@@ -152,7 +180,8 @@ class DeadLetterHandler:
                 if len(found) > limit or scanned >= SCANNED_MAX:
                     onward = f"{last.dlq.partition}:{last.offset + 1}"
                     break
-        return {"letters": [_line(letter, decided) for letter in found[:limit]], "next": onward}
+        lines = [_line(letter, decided) for letter in found[:limit]]
+        return {"letters": lines, "next": onward, "total": None, "first": None}
 
     async def one(self, request: Request) -> Response:
         holder, given = self._gate.holder(request, Role.READ), Parameters(request)
@@ -248,6 +277,28 @@ def _line(letter: DeadLetterRecord, decided: Decided) -> dict[str, Any]:
     }
 
 
+def _newest_first(held: CachedDeadLetters, filters: Filters) -> list[DeadLetterRecord]:
+    spans = filters.narrow(held.spans)
+    found = [letter for span in spans for letter in filters.select(held.between(span))]
+    return sorted(found, key=_from_newest)
+
+
+def _from_newest(letter: DeadLetterRecord) -> tuple[int, int, int]:
+    """Rises from the newest dead letter to the oldest."""
+    return -letter.failed_ms, letter.dlq.partition, -letter.offset
+
+
+def _age(text: str | None) -> tuple[int, int, int] | None:
+    """As `_from_newest` of the last dead letter of the page before. Raises `BadRequest`."""
+    if text is None:
+        return None
+    parts = text.split(":")
+    if len(parts) != 3 or not all(_WHOLE.fullmatch(part) for part in parts):
+        raise BadRequest("after is `next` of the answer before; read the list again")
+    age, partition, offset = map(int, parts)
+    return age, partition, offset
+
+
 class _Place(msgspec.Struct, frozen=True):
     partition: int = 0
     offset: int = 0
@@ -258,7 +309,7 @@ def _place(text: str | None) -> _Place:
         return _Place()
     partition, _, offset = text.partition(":")
     if not (partition.isascii() and partition.isdigit() and offset.isascii() and offset.isdigit()):
-        raise BadRequest("after is PARTITION:OFFSET, as next of an answer gives it")
+        raise BadRequest("after is `next` of the answer before; read the list again")
     return _Place(int(partition), int(offset))
 
 

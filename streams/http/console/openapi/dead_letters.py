@@ -87,8 +87,12 @@ def _listed(topic: dict[str, Any]) -> dict[str, Any]:
         query("limit", {"type": "integer", "minimum": 1, "maximum": 500}),
         query("after", {"type": "string", "description": "`next` of the answer before."}),
     )
-    answer = obj({"as_of_ms": COUNT, "letters": array(line), "next": maybe(TEXT)})
-    return get("letters", "Dead letters in the order of the queue.", answer, given, READ)
+    counted = dict.fromkeys(("total", "first"), maybe(COUNT))
+    answer = obj({"as_of_ms": COUNT, "letters": array(line), "next": maybe(TEXT), **counted})
+    what = (
+        "Dead letters, newest first; of a queue too long to sort, in its order and without total."
+    )
+    return get("letters", what, answer, given, READ)
 
 
 def _one() -> dict[str, Any]:

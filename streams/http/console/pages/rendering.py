@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -60,7 +61,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def routes(console: Console) -> list[BaseRoute]:
-    bundle, live = Bundle(), Live(console)
+    bundle, live = _bundle(), Live(console)
     show = _Shown(console, bundle)
 
     def route(path: str, endpoint: reply.Endpoint) -> Route:
@@ -77,21 +78,40 @@ def routes(console: Console) -> list[BaseRoute]:
     ]
 
 
+@cache
+def _bundle() -> Bundle:
+    """Static files do not change in a running console."""
+    return Bundle()
+
+
+def unknown_page(request: Request) -> Response | None:
+    """The page of an unknown address; None for programs."""
+    if request.method != "GET" or "text/html" not in request.headers.get("accept", ""):
+        return None
+    template = _templates(_bundle()).get_template("unknown.html")
+    return HTMLResponse(template.render(path=request.url.path[:200]), 404)
+
+
+def _templates(bundle: Bundle) -> jinja2.Environment:
+    found = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        # Templates do not change in a running console.
+        auto_reload=False,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.globals.update(static=bundle.path)
+    return found
+
+
 class _Shown:
     def __init__(self, console: Console, bundle: Bundle) -> None:
         self._console = console
         self._pages = pages_of(console.pages)
-        self._templates = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(TEMPLATES),
-            autoescape=True,
-            # Templates do not change in a running console.
-            auto_reload=False,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+        self._templates = _templates(bundle)
         self._templates.globals.update(
-            static=bundle.path,
             version=app_version(),
             topics=console.topics,
         )

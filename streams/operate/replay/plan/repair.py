@@ -64,7 +64,7 @@ def _patched(patch: Any, value: bytes | None) -> bytes:
     try:
         document = msgspec.json.decode(value or b"")
     except (ValueError, RecursionError) as error:
-        raise RepairFailed("patch_failed", f"the value is no JSON: {error}") from error
+        raise RepairFailed("patch_failed", f"the value is not valid JSON: {error}") from error
     try:
         return msgspec.json.encode(patch.apply(document, in_place=True))
     except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError) as error:
@@ -80,7 +80,7 @@ def patch_of(text: str) -> tuple[dict[str, Any], ...]:
         raise UsageError(f"--patch {text} cannot be read: {error.strerror}.") from error
     except ValueError as error:
         raise UsageError(
-            f'--patch is no JSON Patch: {error}. Write [{{"op": "replace", "path": "/metric", '
+            f'--patch is not a JSON Patch: {error}. Write [{{"op": "replace", "path": "/metric", '
             f'"value": "x"}}], or @FILE.'
         ) from error
     _patch(steps)
@@ -116,5 +116,5 @@ def _patch(steps: Sequence[dict[str, Any]]) -> Any:
     try:
         patch = jsonpatch.JsonPatch([dict(step) for step in steps])
     except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError) as error:
-        raise UsageError(f"--patch is no JSON Patch: {error}.") from error
+        raise UsageError(f"--patch is not a JSON Patch: {error}.") from error
     return patch

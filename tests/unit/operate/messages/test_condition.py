@@ -79,7 +79,7 @@ def test_other_text_is_refused_with_an_example(text):
 )
 def test_a_path_that_is_none_is_refused(text):
     """Its readable parts were the path of another field, so nothing was found, or everything."""
-    with pytest.raises(UsageError, match=r"is no field. .*name\[0\]"):
+    with pytest.raises(UsageError, match=r"is not the name of a field. .*name\[0\]"):
         Condition.parse(text)
 
 

@@ -130,7 +130,8 @@ const timeValue = (self, s) => (s === null ? "" : new Date(s * 1000).toISOString
 export const time = () => ({ label: "UTC", value: timeValue });
 
 const pad = (value) => String(value).padStart(2, "0");
-const STEPS_S = [60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 2592000];
+const STEPS_S = [60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 1209600,
+  2592000, 5184000, 7776000, 15552000, 31536000];
 export function timeAxis() {
   return axis({
     incrs: STEPS_S,

@@ -18,7 +18,7 @@ export function h(tag, props = {}, ...children) {
   return element;
 }
 
-// `columns`: {name, cell(row), number?, kind?, head?}. A cell is text or elements; `open(row, line)` makes
+// `columns`: {name, cell(row), number?, kind?, head?, title?}. A cell is text or elements; `open(row, line)` makes
 // rows choosable by mouse and keyboard.
 export function table(caption, columns, rows, { open, chosen } = {}) {
   const body = rows.map((row) => {
@@ -39,7 +39,7 @@ export function table(caption, columns, rows, { open, chosen } = {}) {
   return h("table", {},
     h("caption", { class: "unseen" }, caption),
     h("thead", {}, h("tr", {}, columns.map((column) =>
-      h(column.name ? "th" : "td", { scope: column.name && "col", class: column.number ? "number" : column.kind },
+      h(column.name ? "th" : "td", { scope: column.name && "col", title: column.title, class: column.number ? "number" : column.kind },
         column.name)))),
     h("tbody", {}, body));
 }

@@ -21,6 +21,9 @@ export function measure(value) {
   return new Intl.NumberFormat("en", { maximumSignificantDigits: 6 }).format(value);
 }
 
+// A percentile is within 1 %: more than three digits would pretend to more.
+export const rough = (value) => (known(value) ? measure(Number(value.toPrecision(3))) : "");
+
 // For columns: always six significant digits, so that they line up.
 const six = new Intl.NumberFormat("en", { minimumSignificantDigits: 6, maximumSignificantDigits: 6 });
 export function aligned(value) {

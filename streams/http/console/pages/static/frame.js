@@ -1,7 +1,7 @@
 // What every page has: the banner of what is degraded, how fresh the figures are, and the keyboard.
 
 import { $ } from "./dom.js";
-import { clock } from "./format.js";
+import { age, clock } from "./format.js";
 import { query, signIn } from "./api.js";
 import "./palette.js";
 
@@ -18,28 +18,29 @@ export function degraded(part, said) {
 
 // For an answer of the API: how old it is, and whether it had to come from what was kept.
 export function fresh(data) {
-  if (data?.as_of_ms) $("freshness").textContent = `as of ${clock(data.as_of_ms)}`;
+  if (data?.as_of_ms) $("freshness").textContent = `as of ${clock(data.as_of_ms)} UTC`;
   if (data && "degraded" in data) {
     degraded("kept", data.degraded
-      ? `Degraded: ClickHouse does not answer as it should. Shown is what was kept at ${clock(data.as_of_ms)}.`
+      ? `ClickHouse does not answer in full. Shown are figures of ${clock(data.as_of_ms)} UTC, ${age(data.as_of_ms)} old.`
       : "");
   }
 }
 
 // Nothing was kept that could be shown instead.
-document.addEventListener("away", ({ detail }) => degraded("kept", `Degraded: ${detail.detail ?? "a part does not answer"}`));
+document.addEventListener("away", ({ detail }) => degraded("kept", detail.detail ?? "A service does not answer."));
 
 // From this level on answers are kept ones; level 1 is slower than usual, and Overview's to say.
 const PARTIAL = 2;
+export const LEVELS = ["OK", "Slow", "Partial outage", "Outage"];
 
 // What the overview says of the services and the level becomes the banner.
 function tell(overview) {
   degraded("overview", "");
   const away = overview.services.filter((service) => !service.ok).map((service) => service.name);
-  degraded("services", away.length ? `Degraded: no answer from ${away.join(", ")}.` : "");
+  degraded("services", away.length ? `Down: ${away.join(", ")}.` : "");
   const level = overview.level;
   degraded("level", level && level.level >= PARTIAL
-    ? `Degradation level ${level.level}, ${level.name}: ${level.reasons.join("; ")}.` : "");
+    ? `${LEVELS[level.level] ?? level.name}${level.reasons.length ? `: ${level.reasons.join("; ")}` : ""}.` : "");
   const { verdict, findings } = overview.health;
   const worst = findings.filter((one) => one.severity === verdict).map((one) => `${one.subject}: ${one.detail}`);
   degraded("health", verdict === "red" || verdict === "unknown" ? `Health is ${verdict}: ${worst.join("; ")}.` : "");
@@ -59,7 +60,7 @@ export function watch(path, seen, trouble = () => {}) {
     source.addEventListener("error", async () => {
       failures += 1;
       // A stream that ends is one failure, and opened again at once; two mean that the console is away.
-      if (failures > 1) degraded("console", "The console does not answer; what you see stands still.");
+      if (failures > 1) degraded("console", "The console does not answer: the figures on this page are not updated.");
       if (source.readyState !== EventSource.CLOSED) return;
       const session = await fetch("/session").catch(() => null);
       if (session?.status === 401) signIn();

@@ -3,10 +3,12 @@
 import { span, time, timeAxis, token, valueAxis } from "./chart.js";
 import { count, measure, minute } from "./format.js";
 
-// `heat` is {edges, t, counts} of the query API, `grid` every window of the range, `step_s` their width.
-export function heatmap(heat, grid, step_s, cursor, readout) {
+// `heat` is {edges, t, counts} of the query API, `grid` every window of the range, `step_s` their width. `most` is
+// the count of the darkest colour, the same for all heatmaps of a page.
+export function heatmap(heat, grid, step_s, cursor, { readout, most, zoom }) {
   const { edges, t, counts } = heat;
-  const most = Math.max(1, ...counts.flat());
+  const scale = `darkest: ${count(most)} events`;
+  readout.textContent = scale;
   const rgb = token("heat");
 
   function paint(plot) {
@@ -33,13 +35,13 @@ export function heatmap(heat, grid, step_s, cursor, readout) {
 
   function tell(plot) {
     const { left, top } = plot.cursor;
-    if (left < 0 || top < 0) { readout.textContent = ""; return; }
+    if (left < 0 || top < 0) { readout.textContent = scale; return; }
     const at = plot.posToVal(left, "x");
     const value = plot.posToVal(top, "y");
     const column = t.findLastIndex((start) => start <= at && at < start + step_s);
     const row = edges.findLastIndex((edge) => edge <= value);
     const number = counts[column]?.[row];
-    readout.textContent = number === undefined ? ""
+    readout.textContent = number === undefined ? scale
       : `${minute(t[column])}  ${measure(edges[row])} to ${measure(edges[row + 1])}: ${count(number)}`;
   }
 
@@ -53,7 +55,7 @@ export function heatmap(heat, grid, step_s, cursor, readout) {
       },
       axes: [timeAxis(), valueAxis({ grid: { show: false } })],
       series: [time(), { paths: () => null, points: { show: false } }],
-      hooks: { draw: [paint], setCursor: [tell] },
+      hooks: { draw: [paint], setCursor: [tell], setSelect: [zoom] },
     },
     data: [grid, grid.map(() => edges[0])],
     label: `Heatmap of ${t.length} windows and ${edges.length - 1} buckets from ${measure(edges[0])} to ${

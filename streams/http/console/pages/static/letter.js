@@ -23,12 +23,12 @@ const decisions = (letter) => (letter.decisions.length ? table("Decisions", [
 export function sheet(letter) {
   return h("div", {},
     facts([
-      ["Lies in", h("span", { class: "mono" }, `${letter.dlq}/${letter.partition}/${letter.offset}`)],
-      ["Came from", h("span", { class: "mono" }, letter.id)],
+      ["DLQ position", h("span", { class: "mono" }, `${letter.dlq}/${letter.partition}/${letter.offset}`)],
+      ["Source record", h("span", { class: "mono" }, letter.id)],
       ["Failed", moment(letter.failed_ms)],
       ["Why", `${letter.error_code}: ${letter.error_message}`],
-      ["Path", letter.path ? `${letter.path} = ${JSON.stringify(letter.found)}` : ""],
-      ["Now", verdict(letter)],
+      ["Field", letter.path && letter.path !== "$" ? `${letter.path} = ${JSON.stringify(letter.found)}` : ""],
+      ["Would it pass now?", verdict(letter)],
       ["Tenant", letter.tenant],
       ["Stage", letter.stage],
       ["Agent", letter.agent],

@@ -34,7 +34,7 @@ function differences({ differences: found, letters }) {
 function drawDraft(plan, again) {
   const run = h("button", { type: "button", class: "primary", onclick: () => submit(plan, run, again) },
     `Replay ${plural(plan.letters, "letter")}`);
-  const drop = h("button", { type: "button", onclick: () => { $("draft-panel").hidden = true; } }, "Put away");
+  const drop = h("button", { type: "button", onclick: () => { $("draft-panel").hidden = true; } }, "Dismiss");
   return h("div", {},
     facts([
       ["Plan", plan.plan && h("span", { class: "mono" }, plan.plan)],
@@ -44,7 +44,7 @@ function drawDraft(plan, again) {
     ]),
     plan.errors.length ? outlook(plan) : null,
     plan.reasons.length ? h("div", {}, h("h3", {}, "Why letters stay"), plan.reasons.map((why) => h("p", { class: "hint" }, why))) : null,
-    plan.plan ? differences(plan) : h("p", { class: "state" }, "Nothing to do: no letter that is meant would pass."),
+    plan.plan ? differences(plan) : h("p", { class: "state" }, "Nothing to replay: none of these letters would pass now."),
     h("div", { class: "actions" }, plan.plan ? run : null, drop,
       h("span", { class: "hint" }, plan.plan ? "Runs in a worker with the replay agent, each letter exactly once." : "")));
 }
@@ -72,7 +72,7 @@ function terms() {
   try {
     return { ...found, patch: JSON.parse(patch) };
   } catch (error) {
-    throw new Problem(400, { code: "unreadable", detail: `The patch is no JSON: ${error.message}` });
+    throw new Problem(400, { code: "unreadable", detail: `The patch is not valid JSON: ${error.message}` });
   }
 }
 

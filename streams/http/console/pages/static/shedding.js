@@ -8,13 +8,13 @@ import { Panel } from "./panel.js";
 const draft = new Panel($("shed-draft"));
 const orders = new Panel($("orders"));
 const MEANINGS = {
-  waiting: "The group is not past its end yet.",
+  waiting: "The group has not reached its end yet.",
   done: "The group is past its end. Records that a worker had read before it heard of the order were processed, not skipped: the table shed_ranges names what was skipped.",
-  withdrawn: "It was taken back.",
-  void: "The partition was reset since.",
+  withdrawn: "It was cancelled.",
+  void: "The partition was reset after the order.",
 };
 const TONES = { done: "good", waiting: "warn", withdrawn: "muted", void: "muted" };
-const NOTHING = "Nothing was ever ordered to be skipped.";
+const NOTHING = "Nothing skipped yet.";
 
 let waiting = false;
 let topics = { age: [], all: [] };
@@ -31,9 +31,9 @@ const planned = (found) => table("What would be skipped, by partition", [
 
 function drawDraft(plan) {
   const sentences = plan.consequences.map((text) => h("p", { class: "hint" }, text));
-  const drop = h("button", { type: "button", onclick: () => { $("shed-draft-panel").hidden = true; } }, "Put away");
+  const drop = h("button", { type: "button", onclick: () => { $("shed-draft-panel").hidden = true; } }, "Dismiss");
   if (!plan.shed) {
-    const nothing = plan.before_ms === null ? "All that waits can be read." : "Nothing that old is waiting.";
+    const nothing = plan.before_ms === null ? "Every unread record can be opened." : "No unread record is that old.";
     return h("div", {}, sentences, h("p", { class: "state" }, nothing),
       h("div", { class: "actions" }, drop));
   }
@@ -62,7 +62,7 @@ async function give(plan, reason, button) {
 
 function takeBack(one) {
   if (one.state !== "waiting") return null;
-  const button = h("button", { type: "button", title: `All orders for ${one.topic} that wait` }, "take back");
+  const button = h("button", { type: "button", title: `All orders for ${one.topic} that wait` }, "Cancel");
   button.addEventListener("click", async () => {
     button.disabled = true;
     try {

@@ -9,8 +9,10 @@ const LAST = "dia.tenant";
 // Fills the tenant field and gives the tenant chosen; "" when there is none yet.
 export async function tenants() {
   const found = ownTenant() ? [ownTenant()] : (await get("/api/tenants")).tenants;
-  const wanted = state().get("tenant") || localStorage.getItem(LAST);
-  return fill($("tenant"), found, wanted);
+  const asked = state().get("tenant");
+  // A shared link never shows another tenant than it names: an unknown one is chosen, and the API says what it is.
+  if (asked && !found.includes(asked)) return fill($("tenant"), [asked, ...found], asked);
+  return fill($("tenant"), found, asked || localStorage.getItem(LAST));
 }
 
 export const remember = (tenant) => localStorage.setItem(LAST, tenant);

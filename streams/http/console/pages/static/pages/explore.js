@@ -1,6 +1,6 @@
 import { Chart, bars, fromNothing, line, seriesColour, span, time } from "../chart.js";
 import { $, figures, fill, h, table } from "../dom.js";
-import { aligned, count, measure, minute, plural, visible } from "../format.js";
+import { aligned, count, measure, minute, plural, rough, visible } from "../format.js";
 import { fresh, keep, onAgain, onOverview, start, state } from "../frame.js";
 import { get, query } from "../api.js";
 import { heatmap } from "../heatmap.js";
@@ -11,13 +11,14 @@ const MODELS_MAX = 8;
 const BUCKETS = 32;
 const ROWS_SHOWN = 240;
 const RANGES = ["1h", "6h", "24h", "7d", "30d", "365d"];
+const QUANTILE = /^p\d+$/;
 const COLUMNS = ["count", "mean", "sd", "min", "max", "last", "p50", "p95", "p99"];
 
 const charts = Object.fromEntries(["mean", "percentiles", "count"].map((id) => [id, new Chart($(id))]));
 const heat = new Panel($("heatmap"));
 const numbers = new Panel($("numbers"));
 $("numbers").classList.add("long");
-const cursor = { sync: { key: "explore" }, drag: { x: true, y: false } };
+const cursor = { sync: { key: "explore" }, drag: { x: true, y: false, setScale: false } };
 let rangeChosen = state().has("range");
 
 const chosenModels = () => [...document.querySelectorAll("#models input:checked")].map((box) => box.value);
@@ -54,6 +55,36 @@ function gridded({ from_s, to_s, step_s, series }) {
   };
 }
 
+const SELECTED_PX_MIN = 4;
+
+// A selection in one chart becomes the range of the page, whole minutes, so it is in the address.
+function zoom(plot) {
+  const { left, width } = plot.select;
+  if (width < SELECTED_PX_MIN) return;
+  const first = Math.floor(plot.posToVal(left, "x") / 60) * 60;
+  const last = Math.max(first + 60, Math.ceil(plot.posToVal(left + width, "x") / 60) * 60);
+  plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+  between(first, last);
+}
+
+function between(first_s, last_s) {
+  const text = (s) => new Date(s * 1000).toISOString().slice(0, 16);
+  if ($("range").value === "custom" && $("from").value === text(first_s) && $("to").value === text(last_s)) return;
+  $("range").value = "custom";
+  $("from").value = text(first_s);
+  $("to").value = text(last_s);
+  rangeChosen = true;
+  showCustom();
+  read();
+}
+
+// Twice as long, around the same middle, and not beyond now.
+function wider() {
+  const [first, last] = ["from", "to"].map((id) => Date.parse(`${$(id).value}Z`) / 1000);
+  const more = Math.max(60, Math.round((last - first) / 120) * 60);
+  between(first - more, Math.min(last + more, Math.ceil(Date.now() / 60_000) * 60));
+}
+
 const zip = (a, b, join) => a.map((value, at) => (value === null ? null : join(value, b[at])));
 const faded = (colour, share) => `color-mix(in srgb, ${colour} ${share}%, transparent)`;
 const edge = (label, value) => ({ ...line(label, "transparent"), width: 0, points: { show: false }, ...value });
@@ -80,7 +111,8 @@ const compared = (t, all, name) => ({
 const percentilesOfOne = (t, one) => ({
   data: [t, one.p50, one.p95, one.p99],
   options: {
-    series: [time(), ...["p50", "p95", "p99"].map((name, at) => line(name, seriesColour(at)))],
+    series: [time(), ...["p50", "p95", "p99"].map((name, at) =>
+      line(name, seriesColour(at), { value: (self, value) => rough(value) }))],
   },
 });
 
@@ -103,26 +135,27 @@ function drawCharts(answer) {
   const draw = (id, what, build) => charts[id].show(() => {
     const { data, options } = build();
     const scales = { x: span(t, answer.step_s), ...options.scales };
-    return { data, options: { cursor, ...options, scales }, label: `${what}: ${about}` };
+    return { data, options: { cursor, hooks: { setSelect: [zoom] }, ...options, scales }, label: `${what}: ${about}` };
   });
   $("mean-title").textContent = single ? "Mean ± standard deviation, between minimum and maximum" : "Mean by model";
   $("percentiles-title").textContent = single ? "Percentiles (within 1 %)" : `${percentile} by model (within 1 %)`;
   draw("mean", "Mean", () => (single ? meanOfOne(t, all[0]) : compared(t, all, "mean")));
   draw("percentiles", "Percentiles", () => (single ? percentilesOfOne(t, all[0]) : compared(t, all, percentile)));
-  draw("count", "Events a window", () => counts(t, all));
+  draw("count", "Events per window", () => counts(t, all));
 }
 
 let heatmaps = [];
 function drawHeatmaps(answer) {
   const { series, step_s } = answer;
   const { t } = gridded(answer);
+  const most = Math.max(1, ...series.flatMap((one) => one.heatmap?.counts.flat() ?? []));
   heatmaps.forEach((chart) => chart.close());
   heatmaps = [];
   const parts = series.filter((one) => one.heatmap?.t.length).map((one) => {
     const place = h("div");
     const readout = h("p", { class: "readout" });
     const chart = new Chart(place);
-    chart.show(() => heatmap(one.heatmap, t, step_s, cursor, readout));
+    chart.show(() => heatmap(one.heatmap, t, step_s, cursor, { readout, most, zoom }));
     heatmaps.push(chart);
     return [series.length > 1 ? h("h3", {}, one.model) : null, place, readout];
   });
@@ -154,11 +187,12 @@ function drawNumbers({ series, metric }) {
     model, t, ...Object.fromEntries(COLUMNS.map((name) => [name, columns[name][at]])),
   }))).sort((a, b) => b.t - a.t || a.model.localeCompare(b.model));
   const shown = rows.slice(0, ROWS_SHOWN);
-  const exact = (name) => (row) => h("data", { value: row[name] }, name === "count" ? count(row[name]) : aligned(row[name]));
+  const shownAs = (name) => (name === "count" ? count : QUANTILE.test(name) ? rough : aligned);
+  const exact = (name) => (row) => h("data", { value: row[name] }, shownAs(name)(row[name]));
   const found = table(`${metric} by window, newest first`, [
     { name: "Window (UTC)", head: true, cell: (row) => minute(row.t) },
     ...(series.length > 1 ? [{ name: "Model", cell: (row) => row.model }] : []),
-    ...COLUMNS.map((name) => ({ name, number: true, cell: exact(name) })),
+    ...COLUMNS.map((name) => ({ name, number: true, cell: exact(name), title: QUANTILE.test(name) ? "within 1 %" : null })),
   ], shown);
   const rest = rows.length - shown.length;
   numbers.put(rows.length ? h("div", {}, found, rest
@@ -179,7 +213,8 @@ async function read() {
   const mine = (reading = new AbortController());
   remembered();
   if (!asked().model.length || !asked().metric) {
-    nothing(asked().metric ? "Choose a model above." : "No event of this tenant has arrived yet.");
+    const { tenant, metric } = asked();
+    nothing(metric ? "Choose a model above." : tenant ? `No event of tenant ${tenant} has arrived yet.` : "No event has arrived yet.");
     return;
   }
   $("charts").setAttribute("aria-busy", "true");
@@ -211,7 +246,9 @@ function draw(answer) {
   drawHeatmaps(answer);
 }
 
-function fillModels(models, wanted) {
+// `kept`: what is wanted stays, also where the tenant has none of it: an address shows what it names, or nothing.
+function fillModels(known, wanted, kept) {
+  const models = kept ? [...new Set([...wanted, ...known])] : known;
   const chosen = wanted.filter((model) => models.includes(model)).slice(0, MODELS_MAX);
   if (!chosen.length && models.length) chosen.push(models[0]);
   $("models").replaceChildren($("models").firstElementChild, ...models.map((model) => h("label", {},
@@ -233,17 +270,18 @@ async function modelsChanged() {
 }
 
 // What there is to choose of the tenant; what was chosen stays chosen where it exists.
-async function offer(models, metric) {
+async function offer(models, metric, kept = false) {
   const tenant = $("tenant").value;
-  if (!tenant) { fillModels([], []); fill($("metric"), [], ""); return; }
+  if (!tenant) { fillModels([], [], false); fill($("metric"), [], ""); return; }
   const [known, metrics] = await Promise.all([get("/api/models", { tenant }), get("/api/metrics", { tenant })]);
-  fillModels(known.models, models);
-  fill($("metric"), metrics.metrics, metric);
+  fillModels(known.models, models, kept);
+  const extra = kept && metric && !metrics.metrics.includes(metric) ? [metric] : [];
+  fill($("metric"), [...extra, ...metrics.metrics], metric);
 }
 
-const showCustom = () => document.querySelectorAll(".custom").forEach((field) => {
-  field.hidden = $("range").value !== "custom";
-});
+function showCustom() {
+  document.querySelectorAll(".custom").forEach((field) => { field.hidden = $("range").value !== "custom"; });
+}
 
 $("filters").addEventListener("submit", (event) => event.preventDefault());
 $("filters").addEventListener("change", async (event) => {
@@ -262,6 +300,7 @@ $("filters").addEventListener("change", async (event) => {
   if (event.target.closest("#models")) return;
   await read();
 });
+$("wider").addEventListener("click", wider);
 document.addEventListener("click", (event) => {
   if (!event.target.closest("#picker")) $("picker").open = false;
 });
@@ -274,7 +313,7 @@ async function begin() {
   showCustom();
   try {
     await tenants();
-    await offer(wanted.getAll("model"), wanted.get("metric"));
+    await offer(wanted.getAll("model"), wanted.get("metric"), true);
     await read();
   } catch (error) {
     nothing("Not read.");

@@ -40,7 +40,7 @@ function drawGroups({ groups: found, by, scanned, complete }) {
   complete ? null : h("p", { class: "hint" }, `Of the first ${count(scanned)} letters; dia dlq stats counts all.`));
 }
 
-function drawLetters({ letters: found, next }) {
+function drawLetters({ letters: found, next, total, first }) {
   if (!found.length) return null;
   return h("div", {}, table("Letters", [
     { name: "Failed (UTC)", head: true, cell: (one) => moment(one.failed_ms) },
@@ -50,6 +50,8 @@ function drawLetters({ letters: found, next }) {
     { name: "Size", number: true, cell: (one) => bytes(one.bytes) },
     { name: "Decided", cell: (one) => one.disposition },
   ], found, { open: (one) => show(one.place), chosen: (one) => one.place === chosen }),
+  h("p", { class: "hint" }, total === null ? "In the order of the queue, oldest first: it is too long to sort."
+    : `${count(first)} to ${count(first + found.length - 1)} of ${count(total)}, newest first.`),
   h("div", { class: "actions" },
     after.length ? h("button", { type: "button", onclick: () => { after.pop(); readLetters(); } }, "Back") : null,
     next ? h("button", { type: "button", onclick: () => { after.push(next); readLetters(); } }, "More") : null));

@@ -1,7 +1,7 @@
-import { Chart, bars, fromNothing, seriesColour, span, time } from "../chart.js";
+import { Chart, bars, fromNothing, seriesColour, span, time, token } from "../chart.js";
 import { $, figures, h, table } from "../dom.js";
 import { count, plural, seconds, UNKNOWN } from "../format.js";
-import { degraded, fresh, onAgain, onLive, start } from "../frame.js";
+import { LEVELS, degraded, fresh, onAgain, onLive, start } from "../frame.js";
 import { get } from "../api.js";
 import { Panel } from "../panel.js";
 
@@ -9,19 +9,20 @@ const chart = new Chart($("throughput"));
 const panels = Object.fromEntries(["services", "lag", "workers"].map((id) => [id, new Panel($(id))]));
 const toned = (tone, text) => h("span", { class: `mark ${tone}` }, text);
 
-function budget(found) {
-  if (!found) return { value: "no data", aside: "no row became visible in the last hour" };
-  const left = found.left * 100;
+function goal(found) {
+  if (!found) return { value: "no data", aside: "no row was written in the last hour" };
+  const share = ((100 * found.good) / found.total).toFixed(2);
   return {
-    value: left.toFixed(left > -10 && left < 100 ? 1 : 0),
-    unit: "%",
-    tone: left < 0 ? "bad" : left < 25 ? "warn" : null,
-    aside: `${(found.objective * 100).toFixed(1)} % of rows within ${found.within_s} s, last ${seconds(found.window_s)}`,
+    value: found.left < 0 ? "missed" : "met",
+    tone: found.left < 0 ? "bad" : found.left < 0.25 ? "warn" : null,
+    aside: `${share} % of rows within ${found.within_s} s, goal ${(found.objective * 100).toFixed(1)} %`,
   };
 }
 
 const rate = (found) => (!found ? UNKNOWN : found.events_per_s < 10 ? found.events_per_s.toFixed(1)
   : count(found.events_per_s));
+
+const written = (age_s) => (age_s === null ? "no row written yet" : `last row written ${seconds(age_s)} ago`);
 
 const TONES = { healthy: "good", warning: "warn", unknown: "warn", red: "bad" };
 const late = ({ p95_s, beyond }) => (p95_s === null ? "no data" : `${beyond ? "over " : ""}${seconds(p95_s)}`);
@@ -31,11 +32,11 @@ function ofAll({ error_budget, lag, health }) {
   if (!lag) return [];
   const unowned = lag.partitions.filter((one) => one.owner === null).length;
   return [
-    { name: "Error budget left", ...budget(error_budget) },
-    { name: "Lag", value: count(lag.records), unit: lag.records === null ? null : "records",
+    { name: `Freshness goal, last ${seconds(error_budget?.window_s ?? 3600)}`, ...goal(error_budget) },
+    { name: "Unread", value: count(lag.records), unit: lag.records === null ? null : "records",
       tone: health.verdict === "red" ? "bad" : null,
-      aside: unowned ? `${plural(unowned, "partition")} of ${count(lag.partitions.length)} without a known owner`
-        : `over ${plural(lag.partitions.length, "partition")}` },
+      aside: unowned ? `no worker is assigned to ${count(unowned)} of ${plural(lag.partitions.length, "partition")}`
+        : `in ${plural(lag.partitions.length, "partition")}` },
   ];
 }
 
@@ -48,10 +49,10 @@ function headline(overview) {
       aside: found ? `${found.subject}: ${found.detail}` : health.verdict === "healthy" ? "every partition is read" : null },
     { name: "Throughput", value: rate(throughput), unit: throughput && "events/s" },
     { name: "Freshness, p95", value: late(freshness),
-      aside: `last ${seconds(freshness.window_s)}; newest row written ${seconds(freshness.newest_window_age_s)} ago` },
+      aside: `last ${seconds(freshness.window_s)}; ${written(freshness.newest_window_age_s)}` },
     ...ofAll(overview),
     { name: "Dead letters, last hour", value: count(letters), tone: letters ? "warn" : null },
-    { name: "Degradation", value: level ? level.name : UNKNOWN, tone: level?.level ? "warn" : null,
+    { name: "Service level", value: level ? LEVELS[level.level] ?? level.name : UNKNOWN, tone: level?.level ? "warn" : null,
       aside: level?.reasons.join("; ") },
   ];
 }
@@ -70,13 +71,14 @@ function throughput(found, as_of_ms) {
   const newest = Math.floor(as_of_ms / 60_000) * 60;
   const t = Array.from({ length: 60 }, (_, at) => newest - 60 * (59 - at));
   const events = t.map((at) => counted.get(at) ?? 0);
+  const last = events.length - 1;
   chart.show(() => ({
     options: {
-      series: [time(), bars("events", seriesColour(0))],
+      series: [time(), bars("events", seriesColour(0)), bars("events so far, minute incomplete", token("muted"))],
       scales: { x: span(t, 60), y: fromNothing },
     },
-    data: [t, events],
-    label: `Events a minute over ${t.length} minutes; the newest minute has ${count(events[events.length - 1])}`,
+    data: [t, events.map((n, at) => (at === last ? null : n)), events.map((n, at) => (at === last ? n : null))],
+    label: `Events per minute over ${t.length} minutes; the current minute, still incomplete, has ${count(events[last])}`,
   }));
 }
 
@@ -88,15 +90,15 @@ function lag(found) {
     { name: "Lag", number: true, cell: (row) => count(row.lag) },
     { name: "", kind: "bars", cell: (row) => h("span", { class: "bar", width: `${(100 * (row.lag ?? 0)) / most}%` }) },
     { name: "State", cell: (row) => (row.stopped_by ? toned("bad", row.stopped_by)
-      : row.owner === null ? toned(row.lag ? "bad" : "warn", "no known owner")
+      : row.owner === null ? toned(row.lag ? "bad" : "warn", "no worker assigned")
         : row.paused ? toned("warn", "paused") : row.phase ?? UNKNOWN) },
-    { name: "Worker", number: true, cell: (row) => row.worker ?? row.owner ?? "none known" },
+    { name: "Worker", number: true, cell: (row) => row.worker ?? row.owner ?? "none" },
   ], rows) : null;
 }
 
 const services = (found) => (found.length ? table("Services", [
   { name: "Service", head: true, cell: (one) => one.name },
-  { name: "State", cell: (one) => (one.ok ? toned("good", "answers") : toned("bad", one.detail || "no answer")) },
+  { name: "State", cell: (one) => (one.ok ? toned("good", "Up") : toned("bad", `Down${one.detail ? `: ${one.detail}` : ""}`)) },
 ], found) : null);
 
 function workers({ workers: found, breakers }) {
@@ -123,7 +125,7 @@ function draw(overview) {
   }
   panels.lag.put(lag(overview.lag), overview.lag.records === null
     ? "Unknown: Kafka did not say." : "No partition is declared.");
-  panels.workers.put(workers(overview), "No worker is known here. Start one: dia worker");
+  panels.workers.put(workers(overview), "No workers running. Start one: dia worker");
 }
 
 async function read() {

@@ -7,10 +7,12 @@ import { moved, shedding } from "../shedding.js";
 
 const panels = Object.fromEntries(["partitions", "ledger", "agents", "workers"].map((id) => [id, new Panel($(id))]));
 const toned = (tone, text) => h("span", { class: `mark ${tone}` }, text);
+// A worker that this console does not know tells no figure, and some figures do not apply to a partition.
+const some = (shown, value) => (value === null || value === undefined ? "–" : shown(value));
 const where = { name: "Partition", head: true, kind: "name", cell: (one) => `${one.topic}/${one.partition}` };
 
 function condition(one) {
-  if (one.owner === null && one.member === null) return toned(one.lag ? "bad" : "warn", "no known owner");
+  if (one.owner === null && one.member === null) return toned(one.lag ? "bad" : "warn", "no worker assigned");
   if (one.stopped_by) return toned("bad", one.stopped_by);
   if (one.paused) return toned("warn", "paused");
   if (one.owner === null) return "on another host";
@@ -20,15 +22,15 @@ function condition(one) {
 const partitions = (found) => table("Partitions", [
   where,
   { name: "Group", cell: (one) => one.group },
-  { name: "Worker", number: true, cell: (one) => one.owner ?? one.member ?? "none known" },
+  { name: "Worker", number: true, cell: (one) => one.owner ?? one.member ?? "none" },
   { name: "State", cell: condition },
   { name: "Lag", number: true, cell: (one) => count(one.lag) },
   { name: "Last commit", number: true, cell: (one) => (one.last_commit_ms ? `${age(one.last_commit_ms)} ago` : "none") },
-  { name: "Live windows", number: true, cell: (one) => count(one.live_windows) },
-  { name: "Unacknowledged", number: true, cell: (one) => count(one.unacked_rows) },
-  { name: "On disk", number: true, cell: (one) => bytes(one.state_bytes) },
-  { name: "Changelog, live", number: true, cell: (one) => bytes(one.changelog_live_bytes) },
-  { name: "Restored", number: true, cell: (one) => count(one.restored_records) },
+  { name: "Live windows", number: true, cell: (one) => some(count, one.live_windows) },
+  { name: "Unacknowledged", number: true, cell: (one) => some(count, one.unacked_rows) },
+  { name: "On disk", number: true, cell: (one) => some(bytes, one.state_bytes) },
+  { name: "Changelog size", number: true, cell: (one) => some(bytes, one.changelog_live_bytes) },
+  { name: "Restored at start", number: true, cell: (one) => some(count, one.restored_records) },
   { name: "Epoch", number: true, cell: (one) => count(one.epoch) },
 ], found);
 
@@ -38,10 +40,10 @@ const ledger = (found) => table("Ledger", [
   { name: "Applied", number: true, cell: (one) => count(one.ledger.applied) },
   { name: "Duplicates", number: true, cell: (one) => count(one.ledger.duplicates) },
   { name: "Dead", number: true, cell: (one) => count(one.ledger.dead) },
-  { name: "Shed by order", number: true, cell: (one) => count(one.ledger.shed) },
-  { name: "Offsets without a record", number: true, cell: (one) => count(one.ledger.gaps) },
+  { name: "Skipped", number: true, cell: (one) => count(one.ledger.shed) },
+  { name: "Offset gaps", number: true, cell: (one) => count(one.ledger.gaps) },
   { name: "Next offset", number: true, cell: (one) => count(one.ledger.next_offset) },
-  { name: "read = applied + duplicates + dead + shed", cell: (one) =>
+  { name: "Balance", title: "read = applied + duplicates + dead + skipped", cell: (one) =>
     (one.ledger.balanced ? toned("good", "adds up") : toned("bad", "does not add up")) },
   { name: "Written (UTC)", cell: (one) => moment(one.ledger.at_ms) },
 ], found);
@@ -69,11 +71,12 @@ function headline({ settled, verdict, lag_records: lag, partitions: all, workers
   const orphans = all.filter((one) => one.owner === null && one.member === null).length;
   return [
     { name: "Health", value: verdict, tone: verdict === "red" ? "bad" : verdict === "healthy" ? null : "warn" },
-    { name: "Pipeline", value: settled ? "settled" : running.length ? "working" : "no worker known",
-      aside: settled ? "lag 0, outbox empty, no live window" : "something is left to do" },
+    { name: "Pipeline", value: settled ? "Idle" : running.length ? "Running" : "Stopped: no workers",
+      aside: settled ? "all caught up: nothing unread, no row to send, no open window"
+        : lag ? `${count(lag)} records behind` : running.length ? "rows to send, or windows open" : "start one: dia worker" },
     { name: "Partitions", value: count(all.length), tone: orphans ? "warn" : null,
-      aside: orphans ? `${plural(orphans, "partition")} without a known owner` : `on ${plural(running.length, "worker process", "worker processes")}` },
-    { name: "Lag", value: count(lag), unit: lag === null ? null : "records", tone: verdict === "red" ? "bad" : null },
+      aside: orphans ? `no worker is assigned to ${count(orphans)} of them` : `on ${plural(running.length, "worker process", "worker processes")}` },
+    { name: "Unread", value: count(lag), unit: lag === null ? null : "records", tone: verdict === "red" ? "bad" : null },
     { name: "State on disk", value: bytes(stored) },
     { name: "Ledger", value: books.length ? (wrong ? `${wrong} off` : "adds up") : "empty", tone: wrong ? "bad" : null,
       aside: `${plural(books.length, "partition")}; dia audit compares it with the log` },
@@ -86,11 +89,11 @@ function draw(found) {
   const order = [...found.partitions].sort((a, b) =>
     a.group.localeCompare(b.group) || a.topic.localeCompare(b.topic) || a.partition - b.partition);
   const books = order.filter((one) => one.ledger);
-  panels.partitions.put(order.length ? partitions(order) : null, "No partition is known. Start a worker: dia worker");
+  panels.partitions.put(order.length ? partitions(order) : null, "No partition is assigned. Start a worker: dia worker");
   panels.ledger.put(books.length ? ledger(books) : null, "No partition has written its ledger row yet.");
   panels.agents.put(found.agents.length ? agents(found.agents) : null, "No agent is declared.");
   moved();
-  panels.workers.put(found.workers.length ? workers(found.workers) : null, "No worker is known here. Start one: dia worker");
+  panels.workers.put(found.workers.length ? workers(found.workers) : null, "No workers running. Start one: dia worker");
 }
 
 async function read() {

@@ -48,8 +48,8 @@ async function read() {
   }
   const data = await models.show((signal) => get("/api/training", { tenant }, signal),
     (found) => { fresh(found); return found.models.length ? h("div", {}, found.models.map(card)) : null; },
-    "No model of this tenant has been heard of. They arrive on the topic train.results.");
-  if (data) events.put(data.events.length ? happened(data.events) : null, "Nothing yet.");
+    `No models for ${tenant} yet. Send results to the topic train.results.`);
+  if (data) events.put(data.events.length ? happened(data.events) : null, "No model events yet.");
   else events.put(null, "Not read.");
 }
 
