@@ -26,7 +26,7 @@ from streams.core.topics.topology import Topology
 from streams.core.types import Broker
 from streams.http.console import reply
 from streams.http.console.access.authorizer import Authorizer, Principal
-from streams.http.console.dead_letters.cache import CachedDeadLetters, DeadLetterCache
+from streams.http.console.dead_letters.cache import DeadLetterCache
 from streams.http.console.dead_letters.journals import LISTED_FRESH_S, Journals, entries_of
 from streams.http.console.logs import Logs
 from streams.http.console.parameters import Parameters
@@ -152,12 +152,13 @@ class DeadLetterHandler:
         decided: Decided,
     ) -> dict[str, Any]:
         """Newest first, with the total; of a queue that is too long to cache, in its order."""
-        held = await self._shelves[asked.source].read()
-        if held is None:
+        if await self._shelves[asked.source].read() is None:
             return await self._in_order(holder, asked, limit, _place(after), decided)
-        last = _age(after)
-        async with self.bounded(holder):
-            found = await asyncio.to_thread(_newest_first, held, asked.filters)
+        last, found = _age(after), list[DeadLetterRecord]()
+        async with self.bounded(holder), aclosing(self._pages(asked, _Place())) as pages:
+            async for selected in pages:
+                found += await asyncio.to_thread(asked.filters.select, selected)
+        found.sort(key=_from_newest)
         start = 0 if last is None else bisect_right(found, last, key=_from_newest)
         page = found[start : start + limit]
         more = start + len(page) < len(found)
@@ -275,12 +276,6 @@ def _line(letter: DeadLetterRecord, decided: Decided) -> dict[str, Any]:
         "failed_ms": letter.failed_ms,
         "disposition": decided.of(letter).word or "open",
     }
-
-
-def _newest_first(held: CachedDeadLetters, filters: Filters) -> list[DeadLetterRecord]:
-    spans = filters.narrow(held.spans)
-    found = [letter for span in spans for letter in filters.select(held.between(span))]
-    return sorted(found, key=_from_newest)
 
 
 def _from_newest(letter: DeadLetterRecord) -> tuple[int, int, int]:

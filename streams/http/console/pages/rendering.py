@@ -89,7 +89,7 @@ def unknown_page(request: Request) -> Response | None:
     if request.method != "GET" or "text/html" not in request.headers.get("accept", ""):
         return None
     template = _templates(_bundle()).get_template("unknown.html")
-    return HTMLResponse(template.render(path=request.url.path[:200]), 404)
+    return HTMLResponse(template.render(path=request.scope["path"][:200]), 404)
 
 
 def _templates(bundle: Bundle) -> jinja2.Environment:

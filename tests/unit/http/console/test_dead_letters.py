@@ -21,7 +21,7 @@ from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.clock import SystemClock
 from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
-from streams.http.console.dead_letters import journals
+from streams.http.console.dead_letters import cache, journals
 from streams.http.console.dead_letters import letters as desk
 from streams.http.console.serving import ConsoleProcess
 from streams.operate.replay.agent.agent import ReplayAgent
@@ -142,10 +142,12 @@ async def test_an_incomplete_scan_says_so(http, bearer, filled, monkeypatch):
     """The count of a part of the queue must not look like a total."""
     monkeypatch.setattr(desk, "SCANNED_MAX", 3)
     monkeypatch.setattr(desk, "_PAGE", 2)
+    monkeypatch.setattr(cache, "OFFSETS_MAX", 0)
     found = await _json(http, "/api/dlq/groups", bearer("admin"))
     assert not found["complete"]
     page = await _json(http, "/api/dlq/letters", bearer("admin"))
     assert len(page["letters"]) < 6
+    assert page["total"] is None
     assert page["next"] is not None
 
 
@@ -259,3 +261,19 @@ async def test_an_admin_repairs_with_a_patch(http, bearer, filled):
         "/api/dlq/plans", headers=bearer("admin"), json={"patch": [{"op": "burn"}]}
     )
     assert wrong.status_code == 400
+
+
+async def test_the_newest_dead_letters_come_first_with_their_number(http, bearer, filled):
+    """What failed a minute ago is what an operator looks for."""
+    found = await _json(http, "/api/dlq/letters", bearer("admin"), limit=4)
+    failed = [one["failed_ms"] for one in found["letters"]]
+    assert failed == sorted(failed, reverse=True)
+    assert (found["total"], found["first"]) == (6, 1)
+    rest = await _json(http, "/api/dlq/letters", bearer("admin"), limit=4, after=found["next"])
+    assert (rest["first"], len(rest["letters"]), rest["next"]) == (5, 2, None)
+    assert failed[-1] >= rest["letters"][0]["failed_ms"]
+    for after in ("1:2", "x", "1:2:3:4", "1:2:" + "9" * 30):
+        answer = await http.get(
+            "/api/dlq/letters", headers=bearer("admin"), params={"after": after}
+        )
+        assert answer.status_code == 400

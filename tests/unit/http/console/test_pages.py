@@ -80,3 +80,13 @@ async def test_a_page_over_every_tenant_is_neither_offered_nor_shown_to_one(http
     await _signed_in(http, tokens["admin"])
     assert 'href="/pipeline"' in (await http.get("/")).text
     assert "/pages/pipeline.js" in (await http.get("/pipeline")).text
+
+
+async def test_an_unknown_address_is_a_page_for_browsers_and_a_problem_for_programs(http):
+    """A mistyped link showed JSON."""
+    page = await http.get("/nowhere<b>", headers={"Accept": "text/html"})
+    assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "There is no page /nowhere&lt;b&gt;" in page.text
+    assert (await http.get("/nowhere")).json()["code"] == "unknown_resource"
+    posted = await http.post("/nowhere", headers={"Accept": "text/html"})
+    assert posted.headers["content-type"] == "application/problem+json"

@@ -3,7 +3,7 @@ import { count, moment, seconds, visible } from "../format.js";
 import { fresh, keep, onAgain, onOverview, start, state } from "../frame.js";
 import { get, may, ownTenant, post } from "../api.js";
 import { Panel } from "../panel.js";
-import { remember, tenants } from "../tenant.js";
+import { remember, tenants, tenantsKnown } from "../tenant.js";
 
 const FILTERS = ["status", "scenario", "key"];
 const simulations = new Panel($("simulations"));
@@ -110,6 +110,8 @@ if (!may("operate")) {
   $("cancel-said").textContent = "This needs a token with the role operate.";
 }
 
+const again = () => (tenantsKnown() ? read() : begin());
+
 async function begin() {
   const wanted = state();
   for (const id of FILTERS) $(id).value = wanted.get(id) ?? "";
@@ -121,7 +123,7 @@ async function begin() {
     waiting.fail(error, begin);
   }
 }
-onAgain(read);
+onAgain(again);
 await begin();
-onOverview(read);
+onOverview(again);
 start();

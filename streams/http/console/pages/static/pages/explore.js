@@ -5,7 +5,7 @@ import { fresh, keep, onAgain, onOverview, start, state } from "../frame.js";
 import { get, query } from "../api.js";
 import { heatmap } from "../heatmap.js";
 import { Panel } from "../panel.js";
-import { remember, tenants } from "../tenant.js";
+import { remember, tenants, tenantsKnown } from "../tenant.js";
 
 const MODELS_MAX = 8;
 const BUCKETS = 32;
@@ -321,7 +321,8 @@ async function begin() {
   }
 }
 
-onAgain(read);
+const again = () => (tenantsKnown() ? read() : begin());
+onAgain(again);
 await begin();
-onOverview(() => { if ($("range").value !== "custom") read(); });
+onOverview(() => { if ($("range").value !== "custom") again(); });
 start();

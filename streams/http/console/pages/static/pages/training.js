@@ -3,7 +3,7 @@ import { measure, moment } from "../format.js";
 import { fresh, keep, onAgain, onOverview, start } from "../frame.js";
 import { get } from "../api.js";
 import { Panel } from "../panel.js";
-import { remember, tenants } from "../tenant.js";
+import { remember, tenants, tenantsKnown } from "../tenant.js";
 
 const models = new Panel($("models"));
 const events = new Panel($("events"));
@@ -55,7 +55,9 @@ async function read() {
 
 $("filters").addEventListener("submit", (event) => event.preventDefault());
 $("filters").addEventListener("change", () => { remember($("tenant").value); read(); });
-onAgain(read);
+const again = () => (tenantsKnown() ? read() : begin());
+onAgain(again);
+
 async function begin() {
   try {
     await tenants();
@@ -65,5 +67,5 @@ async function begin() {
   }
 }
 await begin();
-onOverview(read);
+onOverview(again);
 start();
