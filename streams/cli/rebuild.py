@@ -15,6 +15,7 @@ from streams.cli.terminal.operator import Yes, consent
 if TYPE_CHECKING:
     from streams.connect.sinks.replica_group import ReplicaGroup
     from streams.core.rows.built_in_tables import ShardSet
+    from streams.operate.rebuild.facts import FactsReport
     from streams.operate.rebuild.rebuild import RebuildOptions, RebuildReport
 
 _LOCK = "rebuild"
@@ -48,13 +49,19 @@ def rebuild(
             "as they are.",
         ),
     ] = None,
+    facts: Annotated[
+        bool,
+        typer.Option(
+            "--facts", help="Also write rows of dead letters and of the ledger that are lost."
+        ),
+    ] = False,
     yes: Yes = False,
 ) -> None:
     """Fold the source log again and replace the rows of minute windows that differ, with their
     hours and days.
 
     The way out after rows of a shard are lost, or were wrong: the log, the ledger and the dead
-    letters say what the rows are. Workers may run: a window whose incarnation is live is its
+    letters say what the rows are. Facts that stay lost are named by --facts. Workers may run: a window whose incarnation is live is its
     owner's, and is left alone. A run that was stopped is run again: it writes what still differs.
     Exit code 3 when a shard refuses a row or an hour differs afterwards, 4 when a dependency does
     not answer, 5 when the log does not say for certain what the rows were.
@@ -75,7 +82,10 @@ def rebuild(
     )
     if not (yes or dry_run):
         consent("Replace the rows of these windows that differ from the log?")
-    _show(run, asyncio.run(_run(run, options)), dry_run=dry_run)
+    report = asyncio.run(_run(run, options))
+    if facts:
+        _show_facts(run, asyncio.run(_run_facts(run, dry_run=dry_run)))
+    _show(run, report, dry_run=dry_run)
 
 
 async def _run(run: Invocation, options: RebuildOptions) -> RebuildReport:
@@ -144,6 +154,57 @@ async def rebuilding(
         )
         assert isinstance(agents[0], AgentSpec), "minute windows are a table of batch agents"
         return await rebuild(options, agents[0], means)
+
+
+async def _run_facts(run: Invocation, *, dry_run: bool) -> FactsReport:
+    from streams.connect.coordination.exclusive import exclusively
+
+    def work(check: Callable[[], None]) -> FactsReport:
+        return asyncio.run(_facts_rebuilt(run, check, dry_run=dry_run))
+
+    return await exclusively(run.settings, _LOCK, work)
+
+
+async def _facts_rebuilt(
+    run: Invocation, check: Callable[[], None], *, dry_run: bool
+) -> FactsReport:
+    from contextlib import AsyncExitStack
+
+    from streams.cli.clients import broker_of
+    from streams.connect.broker.opened import opened
+    from streams.connect.sinks.clickhouse import ClickHouseShards
+    from streams.core.clock import SystemClock
+    from streams.operate.rebuild.facts import FactsRebuild
+    from streams.operate.rebuild.stored_facts import ClickHouseFacts
+    from streams.operate.replay.journal.control import journals
+
+    settings, clock, topology = run.settings, SystemClock(), run.app.topology
+    broker = broker_of(settings)
+    async with AsyncExitStack() as stack:
+        store = ClickHouseFacts(settings)
+        stack.callback(store.close)
+        shards = ClickHouseShards.from_settings(settings, clock, topology.targets.tables)
+        stack.push_async_callback(shards.close)
+        rebuild = FactsRebuild(
+            agents=tuple(run.app.agents.values()),
+            topology=topology,
+            reader=await stack.enter_async_context(opened(broker.reader())),
+            admin=await stack.enter_async_context(opened(broker.admin())),
+            shards=shards,
+            store=store,
+            journals=await journals(broker, topology.topics),
+            clock=clock,
+            check=check,
+            dry=dry_run,
+        )
+        return await rebuild.run()
+
+
+def _show_facts(run: Invocation, report: FactsReport) -> None:
+    printer = run.printer()
+    printer.say(f"facts: {report.dead_letters} rows of dead letters, {report.ledger} of the ledger")
+    for note in report.notes:
+        printer.say(note)
 
 
 def _gap(text: str) -> tuple[int, int]:

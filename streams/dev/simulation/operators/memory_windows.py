@@ -14,6 +14,7 @@ from streams.dev.simulation.world import World
 from streams.operate.audit.shards import Shards
 from streams.operate.audit.snapshot import LedgerRow, ShedRange
 from streams.operate.audit.snapshot_reader import SnapshotReader
+from streams.operate.rebuild.facts import LedgerKey
 from streams.operate.rebuild.stored_rows import ExcessBucket, StaleBucket, StoredRows
 
 _Place: TypeAlias = tuple[str, str, str, int]
@@ -180,6 +181,23 @@ class MemoryFacts:
         rows = [row for row in self._shards.rows("dead_letters") if row["topic"] == topic]
         replayed = {row["id"] for row in rows if row["disposition"] == "replayed"}
         return {row["id"]: row["error_code"] for row in rows}, replayed
+
+
+class MemoryStoredFacts:
+    """`FactStore` of in-memory shards."""
+
+    def __init__(self, shards: MemoryShards) -> None:
+        self._shards = shards
+
+    async def ledger(self) -> dict[LedgerKey, int]:
+        return {
+            (row["grp"], row["topic"], row["part"], row["epoch"]): row["next_offset"]
+            for row in self._shards.rows("ledger")
+        }
+
+    async def dead_letters(self, topic: str) -> dict[str, int]:
+        rows = self._shards.rows("dead_letters")
+        return {row["id"]: row["ver"] for row in rows if row["topic"] == topic}
 
 
 def facts_reader(world: World, reader: LogReader, admin: Admin) -> SnapshotReader:

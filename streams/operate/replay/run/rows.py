@@ -39,12 +39,8 @@ def disposed_rows(
     ]
 
 
-def _columns(
-    letters: Sequence[DeadLetterRecord],
-    decided: Mapping[int, ReplayDisposition],
-    versions: Mapping[int, int],
-    entry: Disposed,
-) -> dict[str, list[Any]]:
+def letter_columns(letters: Sequence[DeadLetterRecord]) -> dict[str, list[Any]]:
+    """What a dead letter says of itself; its row also has what was decided of it."""
     return {
         "id": [letter.id for letter in letters],
         "topic": [letter.topic or "" for letter in letters],
@@ -57,6 +53,16 @@ def _columns(
         "agent": [letter.agent for letter in letters],
         "tenant": [letter.tenant for letter in letters],
         "hops": [letter.hops for letter in letters],
+    }
+
+
+def _columns(
+    letters: Sequence[DeadLetterRecord],
+    decided: Mapping[int, ReplayDisposition],
+    versions: Mapping[int, int],
+    entry: Disposed,
+) -> dict[str, list[Any]]:
+    return letter_columns(letters) | {
         "disposition": [decided[letter.offset].word for letter in letters],
         "actor": [entry.actor] * len(letters),
         "ver": [versions[letter.offset] for letter in letters],
