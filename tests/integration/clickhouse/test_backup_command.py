@@ -61,6 +61,10 @@ def test_a_lost_shard_comes_back_to_the_row(shard, dia, tmp_path):
     dia("backup", "create")
     held = client.query(SHOWN).result_rows
     dia("backup", "verify")
+    [[drilled], _] = dia("drill", "backup")
+    assert (drilled["done"]["drill"], drilled["newest_ms"]["shard"]) == ("backup", None)
+    [[kept], _] = dia("drill", "list")
+    assert (kept["drill"], kept["rows"]) == ("backup", drilled["done"]["rows"])
     _, complained = dia("backup", "restore", "--yes", code=5)
     assert "holds rows" in complained
 
