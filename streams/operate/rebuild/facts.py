@@ -1,7 +1,8 @@
 """Rows of facts that Kafka says and ClickHouse lacks: dead letters, and the ledger of the last epochs.
 
 Both come out as the engine and the replay write them, with versions that the next commit and the next
-decision outrank, so a row that its writer still sends changes nothing. Facts that only the events could give again are named, not invented.
+decision outrank, so a row that its writer still sends changes nothing. Facts that only the events could
+give again are named, not invented.
 """
 
 from __future__ import annotations
