@@ -1,4 +1,5 @@
-"""`dia shards`: the shard maps, one more shard, and how many a load needs."""
+"""`dia shards`: the shard maps, one more shard or one less, moves of stored days, and how many shards
+a load needs."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from streams.cli.invocation import invocation
 from streams.cli.terminal.operator import Yes, consent
 
 if TYPE_CHECKING:
+    from streams.connect.sinks.map_record import RecordedMap
     from streams.connect.sinks.shard_maps import KnownMaps
     from streams.core.settings import Settings
     from streams.operate.shards.growth import GrowthPlan
@@ -32,10 +34,13 @@ def register(app: typer.Typer) -> None:
     group.command("list")(show)
     plans = command_group("Plan another map; change nothing.")
     plans.command("add")(plan_add)
+    plans.command("remove")(plan_remove)
+    plans.command("move")(plan_move)
     group.add_typer(plans, name="plan")
     group.command("apply")(apply_plan)
     group.command("withdraw")(withdraw)
     group.command("size")(size)
+    group.command("move")(move)
     app.add_typer(group, name="shards")
 
 
@@ -54,15 +59,26 @@ def show(ctx: typer.Context) -> None:
                 one.record.version,
                 one.record.day,
                 one.record.shards,
-                one.record.shard_map.identity.description,
-                one.record.shard_map.identity.digest,
-                "in force" if one.in_force else "announced",
+                one.record.identity.description,
+                one.record.identity.digest,
+                _state(one),
             )
             for one in known.maps
         ],
     )
     if not known.recorded:
         printer.warn("no server answered with a record: this is the map of the settings.")
+
+
+def _state(one: RecordedMap) -> str:
+    if not one.in_force:
+        return "announced"
+    if one.record.last_day is None:
+        return "in force"
+    days = len(one.record.days)
+    returned = len(one.dated().returned)
+    stay = f", {returned} stay" if returned else ""
+    return f"moved {days - len(one.unfinished) - returned} of {days} days{stay}"
 
 
 def plan_add(
@@ -101,11 +117,74 @@ def plan_add(
     run.printer().say(f"written to {out}. `dia shards apply {out}` makes it true.")
 
 
+def plan_remove(
+    ctx: typer.Context,
+    shard: Annotated[int, typer.Argument(metavar="SHARD", min=0, help="Its number.")],
+    *,
+    first: Annotated[
+        str | None,
+        typer.Option("--from", metavar="DAY", help="First UTC day without it; tomorrow or later."),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the plan is written.")] = Path(
+        "shards.plan.json"
+    ),
+) -> None:
+    """Plan a map that puts no new windows on a shard.
+
+    Its stored windows stay: move them with `dia shards plan move --drain`. Facts stay.
+
+    Example: dia shards plan remove 0 --from 2027-01-15
+    """
+    from streams.operate.shards import growth
+    from streams.operate.shards.move_plan import planned_removal
+
+    known = _known(invocation(ctx).settings)
+    day = _day(first) if first is not None else growth.tomorrow()
+    plan = planned_removal(known, shard, day)
+    growth.write_plan(out, plan)
+    _print(ctx, known, plan)
+    invocation(ctx).printer().say(f"written to {out}. `dia shards apply {out}` makes it true.")
+
+
+def plan_move(
+    ctx: typer.Context,
+    *,
+    days: Annotated[
+        str, typer.Option(metavar="DAY..DAY", help="First and last UTC day of the windows.")
+    ],
+    drain: Annotated[
+        list[int] | None, typer.Option(metavar="SHARD", help="Leave no windows on it.")
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the plan is written.")] = Path(
+        "shards.plan.json"
+    ),
+) -> None:
+    """Plan to move the stored windows of days to where the newest map puts their series.
+
+    With --drain, series of that shard go to the others. Exit code 5 for days that cannot move.
+
+    Example: dia shards plan move --days 2027-01-03..2027-01-09 --drain 0
+    """
+    from streams.operate.shards import growth
+    from streams.operate.shards.move_plan import planned_move
+
+    run = invocation(ctx)
+    first, _, last = days.partition("..")
+    known = _known(run.settings)
+    plan = planned_move(run.settings, known, _day(first), _day(last or first), drain or ())
+    growth.write_plan(out, plan)
+    run.printer().say(
+        f"map {plan.record.version} moves {plan.record.day} to "
+        f"{plan.record.shard_map.identity.description}. Written to {out}. `dia shards apply {out}`, "
+        f"then `dia shards move {plan.record.version}`."
+    )
+
+
 def _print(ctx: typer.Context, known: KnownMaps, plan: GrowthPlan) -> None:
     from streams.operate.shards.growth import shares
 
     run = invocation(ctx)
-    before, record = known.maps[-1].record, plan.record
+    before, record = known.newest.record, plan.record
     found = shares(plan, before.shard_map, _series(run.settings, known))
     printer = run.printer()
     printer.rows(
@@ -209,13 +288,83 @@ def size(
         printer.say(f"`dia shards plan add` with {missing} more addresses plans the others.")
 
 
+def move(
+    ctx: typer.Context,
+    version: Annotated[int, typer.Argument(metavar="MAP", help="Number in `dia shards list`.")],
+    *,
+    batch: Annotated[
+        int, typer.Option(metavar="ROWS", min=100, max=1_000_000, help="Rows of an insert, about.")
+    ] = 50_000,
+    rate: Annotated[
+        float | None, typer.Option(metavar="N", min=1, help="Rows copied in a second, at most.")
+    ] = None,
+    sample: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Series compared of each pair of shards.")
+    ] = 1000,
+    give_up_above: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE", min=0, max=1, help="A day stays if more of its sample differ."
+        ),
+    ] = 0.0,
+    readers_s: Annotated[
+        float,
+        typer.Option(
+            metavar="S", min=20, help="From showing the copies to deleting the originals."
+        ),
+    ] = 60.0,
+    yes: Yes = False,
+) -> None:
+    """Move the rows of a move that is in force: copy, compare, show, delete the originals, by days.
+
+    Workers may run. To pause, end the command (Ctrl-C): run it again, and it goes on, also after a
+    kill -9. Exit code 3 when copies differ or a day was given up, 4 when a server or a broker does
+    not answer, 5 when a partition does not take the move.
+
+    Example: dia shards move 4 --rate 20000
+    """
+    from streams.cli.clients import broker_of
+    from streams.connect.coordination.exclusive import exclusively
+    from streams.core.errors import PartialResult
+    from streams.operate.shards.mover import MoveOptions, MoveReport
+    from streams.operate.shards.running_move import run_move, seed
+
+    run = invocation(ctx)
+    if not yes:
+        consent("Move the stored windows of these days, and delete the originals?")
+    options = MoveOptions(
+        batch=batch,
+        rate=rate,
+        sample=sample,
+        differing_max=give_up_above,
+        readers_s=readers_s,
+        seed=seed(),
+    )
+    broker = broker_of(run.settings)
+
+    def work(check: Callable[[], None]) -> MoveReport:
+        return run_move(run.settings, run.app, broker, version, options, check, run.printer().say)
+
+    report = asyncio.run(exclusively(run.settings, "migrations", work))
+    run.printer().record(
+        {
+            "days": report.days,
+            "rows_copied": report.copied,
+            "rows_there": report.there,
+            "series_compared": report.compared,
+        }
+    )
+    if report.given_up:
+        raise PartialResult("; ".join(report.given_up))
+
+
 def _day(text: str) -> date:
     from streams.core.errors import UsageError
 
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"--from {text} is not a day such as 2027-01-15.") from None
+        raise UsageError(f"{text} is not a day such as 2027-01-15.") from None
 
 
 def _known(settings: Settings) -> KnownMaps:

@@ -39,6 +39,19 @@ class RebuildRefused(RefusedBySafety):
     code = "rebuild_refused"
 
 
+class MoveRefused(RefusedBySafety):
+    """Stored rows of these days cannot move now: the message says why."""
+
+    code = "move_refused"
+
+
+class MoveDiffers(CommandError):
+    """Copies differ from their originals, which still count."""
+
+    code = "move_differs"
+    exit_code = 3
+
+
 class BackupFailed(CommandError):
     """A ClickHouse server did not finish a backup or a restore, or its rows differ."""
 

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from streams.connect.sinks.clickhouse import reading_groups, require_shards
+from streams.connect.sinks.moved_rows import counted
 from streams.connect.sinks.replica import Replica, StatementRefused
 from streams.connect.sinks.replica_group import ReplicaGroup
+from streams.connect.sinks.shard_maps import LiveMaps
+from streams.core.clock import SystemClock
 from streams.core.errors import DependencyUnreachable, DiaError, ShardUnavailable
 from streams.core.settings import Settings
+
+COUNTED: Final = " /* counted */"
+"""In a statement about rows of windows, within its condition: what counts on the shard that answers
+(`streams.connect.sinks.moved_rows`)."""
 
 Rows: TypeAlias = Sequence[Sequence[Any]]
 
@@ -39,18 +46,27 @@ class EveryShard:
         for shard, group in (instead or {}).items():
             self._groups[shard].close()
             self._groups[shard] = group
+        self._maps = LiveMaps(settings, SystemClock())
         self._asker = asker
 
     def close(self) -> None:
+        self._maps.close()
         for group in self._groups:
             group.close()
 
     async def ask(self, sql: str, parameters: Mapping[str, Any]) -> list[Rows]:
         """The answers in shard order. Raises `DependencyUnreachable` where no replica of a shard
         answers, and `DiaError`, which names the asker, where one refuses the statement."""
+        known = await self._maps.fresh()
         asked = (
-            asyncio.to_thread(_answer, group, sql, parameters, self._asker)
-            for group in self._groups
+            asyncio.to_thread(
+                _answer,
+                group,
+                sql.replace(COUNTED, counted(known, shard)),
+                parameters,
+                self._asker,
+            )
+            for shard, group in enumerate(self._groups)
         )
         return await asyncio.gather(*asked)
 

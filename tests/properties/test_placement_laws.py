@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.connect.sinks.sharding import HashSharding, ShardMap
+from streams.core.rows.dated_map import DatedMap, MapIdentity
 from streams.engine.state.placements import MINUTES_PER_DAY, Placements, TakenMap, take, unknown
 
 TODAY = 20_000
@@ -22,15 +23,24 @@ def recorded(days):
     return [*RECORDED, *later]
 
 
+def no_windows(first, last):
+    return False
+
+
 class Chain:
     """A partition: its commits, and the map numbers that ever placed a day."""
 
     def __init__(self):
         self.taken, self.last_day = (), -1
         self.placed = {}
+        self.live = set()
+        """days of live windows"""
+
+    def has_windows(self, first, last):
+        return any(first <= day <= last for day in self.live)
 
     def take(self, maps):
-        self.taken = take(self.taken, maps, self.last_day)
+        self.taken = take(self.taken, maps, self.last_day, self.has_windows)
 
     def fold(self, day):
         self.last_day = max(self.last_day, day)
@@ -40,9 +50,10 @@ class Chain:
         """Place a window of ``day`` as a new owner does that has just loaded the state."""
         placements = Placements(2, lambda *_: None)
         for one in self.taken:
-            placements.add(one.first_day, 9, lambda *_: None)
+            placements.add(one.first_day, one.last_day, 9, lambda *_: None)
         (number,) = placements.numbers(np.array([day * MINUTES_PER_DAY + 77]))
         self.placed.setdefault(day, set()).add(int(number))
+        return int(number)
 
 
 ACTIONS = st.lists(
@@ -73,7 +84,7 @@ def test_a_day_is_always_placed_by_one_map(days, actions):
 def test_maps_taken_in_time_apply_from_their_day(days, last):
     """The day that an operator names applies unless a window of a later day exists."""
     maps = recorded(days)
-    taken = take((), maps, TODAY + last)
+    taken = take((), maps, TODAY + last, no_windows)
     assert [one.first_day for one in taken] == [dated.first_day for dated in maps[1:]]
 
 
@@ -83,7 +94,7 @@ def test_a_chain_keeps_its_maps_and_appends_new_ones_in_order(days, lasts):
     maps, taken = recorded(days), ()
     for number, last in enumerate(lasts):
         before = taken
-        taken = take(before, maps[: 2 + number], TODAY + last)
+        taken = take(before, maps[: 2 + number], TODAY + last, no_windows)
         assert taken[: len(before)] == before
         assert all(one.first_day > TODAY + last for one in taken[len(before) :])
     first_days = [one.first_day for one in taken]
@@ -94,8 +105,55 @@ def test_a_chain_keeps_its_maps_and_appends_new_ones_in_order(days, lasts):
 def test_a_map_that_differs_from_the_record_is_reported():
     """The servers belong to another installation, or the record is an old backup."""
     maps = recorded([1, 2])
-    taken = take((), maps, TODAY)
+    taken = take((), maps, TODAY, no_windows)
     assert unknown(taken, maps[:2]) == maps[2].identity
     assert unknown([TakenMap("ff 9 shards by hash", TODAY + 1)], maps).description == (
         "9 shards by hash"
     )
+
+
+MOVES = st.lists(st.tuples(st.integers(-6, -1), st.integers(0, 3)), min_size=1, max_size=3)
+LIFE = st.lists(
+    st.one_of(
+        st.tuples(st.just("fold"), st.integers(-6, 1)),
+        st.tuples(st.just("evict"), st.integers(-6, 1)),
+        st.tuples(st.just("know"), st.integers(0, 4)),
+    ),
+    max_size=40,
+)
+
+
+@given(MOVES, LIFE)
+def test_a_live_window_keeps_its_shard_while_moves_are_taken(moves, actions):
+    """The key of its row is on one shard, whenever a restart places it again."""
+    maps = [
+        *RECORDED,
+        *(
+            DatedMap(
+                MapIdentity(str(n), "a move"), 2, lambda *_: None, TODAY + day, TODAY + day + long
+            )
+            for n, (day, long) in enumerate(moves)
+        ),
+    ]
+    chain, known, began = Chain(), 1, {}
+    for action, number in actions:
+        day = TODAY + number
+        if action == "fold":
+            chain.last_day = max(chain.last_day, day)
+            chain.live.add(day)
+            began.setdefault(day, chain.look(day))
+        elif action == "evict":
+            chain.live.discard(day)
+            began.pop(day, None)
+        else:
+            known = max(known, min(1 + number, len(maps)))
+        chain.take(maps[:known])
+        assert began == {day: chain.look(day) for day in chain.live}
+    chain.live.clear()
+    chain.take(maps)
+    assert [one.map for one in chain.taken] == [str(one.identity) for one in maps[1:]]
+    for number, one in enumerate(maps[1:], 1):
+        later = maps[number + 1 :]
+        for day in range(one.first_day, one.last_day + 1):
+            if not any(other.moves(day) for other in later):
+                assert chain.look(day) == number

@@ -285,6 +285,7 @@ KNOW_MINUTE_WINDOWS = {
     "audit": "recounts m1",
     "rebuild": "finds the agent that has m1",
     "refold": "folds m1 again",
+    "running_move": "asks the partitions that place by maps",
     "standing": "says which rows of m1 their owner will send",
     "snapshot_reader": "reads m1",
     "series_agent": "folds into it",

@@ -64,6 +64,7 @@ def stream(rows: pa.Table) -> memoryview:
 
 
 def _windows(rows: WindowRows) -> pa.Table:
+    moved = {"moved": pa.array(np.full(len(rows), rows.moved, np.uint32))} if rows.moved else {}
     return pa.table(
         {
             "tenant": _names(rows.tenant_code, rows.tenants),
@@ -84,6 +85,7 @@ def _windows(rows: WindowRows) -> pa.Table:
             "sk_k": _ragged(rows.sk_off, rows.sk_k),
             "sk_n": _ragged(rows.sk_off, rows.sk_n),
             "ver": pa.array(rows.ver),
+            **moved,
         }
     )
 

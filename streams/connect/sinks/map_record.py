@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from enum import IntEnum
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
+from xxhash import xxh3_64_hexdigest
 
 from streams.connect.sinks.sharding import (
     DirectorySharding,
@@ -16,8 +19,10 @@ from streams.connect.sinks.sharding import (
     RangeSharding,
     ShardMap,
     Strategy,
+    WholeStrategy,
+    WithoutShards,
 )
-from streams.core.rows.dated_map import DAY_S, DatedMap
+from streams.core.rows.dated_map import DAY_S, DatedMap, MapIdentity
 
 READ = "SELECT map, in_force FROM shard_maps_local FINAL ORDER BY version, in_force DESC, at"
 WRITE = (
@@ -27,6 +32,12 @@ WRITE = (
 WITHDRAW = (
     "ALTER TABLE shard_maps_local DELETE WHERE version = {version:UInt32} AND in_force = 0 "
     "SETTINGS mutations_sync = 2"
+)
+
+READ_DAYS = "SELECT version, day, max(state) FROM shard_moves_local GROUP BY version, day"
+WRITE_DAY = (
+    "INSERT INTO shard_moves_local (version, day, state) "
+    "SELECT {version:UInt32}, {day:UInt32}, {state:UInt8}"
 )
 
 
@@ -47,6 +58,10 @@ class MapRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """with ``lower``, for ``range``"""
     tenants: dict[str, int] = {}
     """for ``directory``"""
+    without: tuple[int, ...] = ()
+    """shards whose series are spread over the others"""
+    last_day: int | None = None
+    """of a move, its last day; None: a map without end"""
 
     @classmethod
     def of(
@@ -56,6 +71,7 @@ class MapRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         *,
         version: int = 1,
         first_day: int = 0,
+        last_day: int | None = None,
     ) -> MapRecord:
         given: dict[str, Any] = dict(shard_map.strategy.parameters())
         return cls(
@@ -68,6 +84,8 @@ class MapRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             lower=tuple(given.get("lower", ())),
             shard=tuple(given.get("shard", ())),
             tenants=dict(given.get("tenants", {})),
+            without=tuple(given.get("without", ())),
+            last_day=last_day,
         )
 
     @property
@@ -76,11 +94,23 @@ class MapRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @property
     def day(self) -> str:
-        """Its first day as people write it."""
-        return day_text(self.first_day)
+        """Its days as people write them."""
+        first = day_text(self.first_day)
+        return first if self.last_day is None else f"{first}..{day_text(self.last_day)}"
 
-    def dated(self) -> DatedMap:
-        return self.shard_map.dated(self.first_day)
+    @property
+    def days(self) -> range:
+        """Of a move; of another map none."""
+        return range(0) if self.last_day is None else range(self.first_day, self.last_day + 1)
+
+    @property
+    def identity(self) -> MapIdentity:
+        """What a chain names: of a move also its days."""
+        placed = self.shard_map.identity
+        if self.last_day is None:
+            return placed
+        digest = xxh3_64_hexdigest(f"{placed.digest} {self.first_day} {self.last_day}".encode())
+        return MapIdentity(digest, f"move of {self.day} to {placed.description}")
 
     def parameters(self, *, in_force: bool) -> Mapping[str, Any]:
         """Of `WRITE`."""
@@ -92,18 +122,62 @@ class MapRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         }
 
     def _strategy(self) -> Strategy:
+        inner = self._inner()
+        return WithoutShards(self.shards, inner, self.without) if self.without else inner
+
+    def _inner(self) -> WholeStrategy:
         if self.strategy == "range":
             return RangeSharding(self.lower, self.shard)
         hashed = HashSharding(self.shards, self.weights)
         return DirectorySharding(self.tenants, hashed) if self.strategy == "directory" else hashed
 
 
+class DayState(IntEnum):
+    """Of one day of a move (docs/protocols/shard_moves.md); it only rises."""
+
+    COPYING = 0
+    RETURNED = 1
+    """given up: its rows are where they were"""
+    SHOWN = 2
+    """readers take the copies"""
+    CLEANING = 3
+    """the copies were compared once more, the originals may be deleted"""
+    DONE = 4
+
+
 @dataclass(frozen=True, slots=True)
 class RecordedMap:
-    """``in_force``: every server has the record, so writers may use the map."""
+    """``in_force``: every server has the record, so writers may use the map. ``states``: of the days
+    of a move, those above `DayState.COPYING`."""
 
     record: MapRecord
     in_force: bool
+    states: Mapping[int, DayState] = field(default_factory=dict)
+
+    def state(self, day: int) -> DayState:
+        return self.states.get(day, DayState.COPYING)
+
+    @property
+    def shown(self) -> list[int]:
+        """The days of which readers take the copies."""
+        return [day for day in self.record.days if self.state(day) >= DayState.SHOWN]
+
+    @property
+    def unfinished(self) -> frozenset[int]:
+        over = (DayState.DONE, DayState.RETURNED)
+        return frozenset(day for day in self.record.days if self.state(day) not in over)
+
+    def dated(self) -> DatedMap:
+        record = self.record
+        return DatedMap(
+            record.identity,
+            record.shards,
+            record.shard_map.shard_of,
+            record.first_day,
+            record.last_day,
+            self.unfinished,
+            frozenset(day for day, state in self.states.items() if state == DayState.RETURNED),
+        )
 
 
 def _without_login(url: str) -> str:
@@ -112,12 +186,17 @@ def _without_login(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def read(rows: Sequence[Sequence[Any]]) -> list[RecordedMap]:
-    """The maps in the result of `READ`, one a version: the one in force, else the first."""
+def read(rows: Sequence[Sequence[Any]], days: Sequence[Sequence[Any]] = ()) -> list[RecordedMap]:
+    """The maps in the result of `READ`, one a version: the one in force, else the first. ``days``:
+    the result of `READ_DAYS`."""
+    states: defaultdict[int, dict[int, DayState]] = defaultdict(dict)
+    for version, day, state in days:
+        states[int(version)][int(day)] = DayState(int(state))
     found: dict[int, RecordedMap] = {}
     for text, in_force in rows:
         record = msgspec.json.decode(text, type=MapRecord)
-        found.setdefault(record.version, RecordedMap(record, bool(in_force)))
+        known = RecordedMap(record, bool(in_force), states[record.version])
+        found.setdefault(record.version, known)
     return [found[version] for version in sorted(found)]
 
 

@@ -14,7 +14,9 @@ from typing import Self
 import numpy as np
 
 from streams.connect.sinks import rollup, sharding
+from streams.connect.sinks.map_record import DayState, MapRecord, RecordedMap
 from streams.connect.sinks.memory_replica import MemoryReplica, Row, shown, spread, synced
+from streams.connect.sinks.moved_rows import token
 from streams.connect.sinks.shard_claim import ShardPlace
 from streams.connect.sinks.view_source import WINDOWS
 from streams.core.clock import Clock
@@ -30,7 +32,7 @@ from streams.core.rows.built_in_tables import (
     WindowRows,
 )
 from streams.core.rows.clickhouse_table import ClickHouseTable
-from streams.core.rows.dated_map import DatedMap, MapIdentity
+from streams.core.rows.dated_map import DAY_S, DatedMap, MapIdentity
 from streams.core.rows.deviations import combined
 from streams.core.rows.operational_tables import OPERATIONAL
 
@@ -99,6 +101,9 @@ class MemoryShards:
         self._first, self._record = self._map, [self._map.dated()]
         """the maps that the servers record"""
         self._maps = tuple(self._record)
+        self.recorded_moves: dict[int, MapRecord] = {}
+        """by version"""
+        self._day_states: dict[tuple[int, int], DayState] = {}
         self._confirmed = self._asked = False
 
     def with_map(self, shard_map: sharding.ShardMap) -> Self:
@@ -133,6 +138,31 @@ class MemoryShards:
         grown = sharding.ShardMap(count, sharding.HashSharding(count))
         self._record.append(grown.dated(first_day))
         self._maps = tuple(self._record)
+
+    def add_move(self, record: MapRecord) -> None:
+        """Record a move, which has the next version."""
+        assert record.version == len(self._record) + 1, "versions are consecutive"
+        self.recorded_moves[record.version] = record
+        self._record.append(RecordedMap(record, in_force=True).dated())
+        self._maps = tuple(self._record)
+
+    def day_state(self, version: int, day: int) -> DayState:
+        return self._day_states.get((version, day), DayState.COPYING)
+
+    def enter_day(self, version: int, day: int, state: DayState) -> None:
+        self._day_states[version, day] = max(state, self.day_state(version, day))
+        record = self.recorded_moves[version]
+        states = {its: one for (of, its), one in self._day_states.items() if of == version}
+        self._record[version - 1] = RecordedMap(record, True, states).dated()
+
+    def put(self, shard: int, table: str, rows: Sequence[Row]) -> None:
+        """Store rows as they are."""
+        self._store(shard, [(table, row) for row in rows])
+
+    def drop(self, shard: int, table: str, rows: Sequence[Row]) -> None:
+        for replica in self._servers[shard].replicas:
+            for row in rows:
+                replica.tables[table].pop(tuple(row[name] for name in self._keys[table]), None)
 
     def with_tables(self, tables: Mapping[str, ClickHouseTable]) -> Self:
         """The same servers for a process whose app declares other tables."""
@@ -223,11 +253,11 @@ class MemoryShards:
         if found is None:
             raise ShardUnavailable(f"no replica of shard {shard} has all rows now (scripted).")
         stop_s = start_s + rollup.WIDTH_S[table]
-        series: defaultdict[tuple[str, str, str], list[Row]] = defaultdict(list)
+        series: defaultdict[tuple[str, str, str, int], list[Row]] = defaultdict(list)
         for row in found.tables[rollup.SOURCE[table]].values():
             recomputed = table == "h1" or row["inc"] == 0
             if start_s <= row["w"] < stop_s and recomputed:
-                series[row["tenant"], row["model"], row["metric"]].append(row)
+                series[row["tenant"], row["model"], row["metric"], row["moved"]].append(row)
         rolled = [(table, _merged(table, parts, start_s)) for parts in series.values()]
         self._store(shard, rolled)
 
@@ -246,8 +276,27 @@ class MemoryShards:
 
     def rows(self, table: str, shard: int | None = None) -> list[Row]:
         """As its view shows them, of all shards or one."""
-        found = self.stored(table, shard)
-        return [row for row in found if row["n"]] if table in WINDOWS else found
+        if table not in WINDOWS:
+            return self.stored(table, shard)
+        chosen = range(len(self._servers)) if shard is None else [shard]
+        return [
+            row
+            for one in chosen
+            for row in self.stored(table, one)
+            if row["n"] and self._counts(row, one)
+        ]
+
+    def _counts(self, row: Row, shard: int) -> bool:
+        """As `streams.connect.sinks.moved_rows.counted`."""
+        day = row["w"] // DAY_S
+        for version, record in self.recorded_moves.items():
+            shown = day in record.days and self.day_state(version, day) >= DayState.SHOWN
+            if token(version, 0) <= row["moved"] < token(version + 1, 0) and not shown:
+                return False
+            names = [row["tenant"]], [row["model"]], [row["metric"]]
+            if shown and int(record.shard_map.shard_of(*names)[0]) != shard:
+                return False
+        return True
 
     def stored(self, table: str, shard: int | None = None) -> list[Row]:
         """As `rows`, with the empty ones."""
@@ -317,6 +366,7 @@ def _windows(chunk: WindowRows) -> list[Row]:
             "model": chunk.models[chunk.model_code[i]],
             "metric": chunk.metrics[chunk.metric_code[i]],
             "part": chunk.part,
+            "moved": chunk.moved,
             **{name: values[i] for name, values in plain.items()},
             "sk_k": chunk.sk_k[bounds[i] : bounds[i + 1]].tolist(),
             "sk_n": chunk.sk_n[bounds[i] : bounds[i + 1]].tolist(),
@@ -345,7 +395,8 @@ def _merged(table: Bucket, parts: Sequence[Row], start_s: int) -> Row:
         "w": start_s,
         "mean": mean,
         "m2": m2,
-        "part": 0,
+        "part": last["moved"],
+        "moved": last["moved"],
         "inc": 0,
         "lo": min(row["lo"] for row in parts),
         "hi": max(row["hi"] for row in parts),

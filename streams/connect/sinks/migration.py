@@ -266,6 +266,9 @@ class Migrator:
             if not there & {(one.record.version, True), (one.record.version, one.in_force)}:
                 parameters = one.record.parameters(in_force=one.in_force)
                 self._replica.command(map_record.WRITE, parameters)
+            for day, state in one.states.items():
+                day_parameters = {"version": one.record.version, "day": day, "state": int(state)}
+                self._replica.command(map_record.WRITE_DAY, day_parameters)
 
     def _recorded(self) -> dict[str, tuple[str, Any]]:
         """Checksum and time of each migration that ran."""

@@ -10,9 +10,11 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final, NamedTuple
 
 from streams.connect.sinks.live_shards import LiveShards
+from streams.connect.sinks.moved_rows import counted
 from streams.connect.sinks.replica import Replica
 from streams.core.clock import Clock
 from streams.core.errors import ShardUnavailable
@@ -31,10 +33,11 @@ _SQL = """
 SELECT toUnixTimestamp(w), sum(n), sum(s1), sumMap(sk_k, sk_n) AS sketch
 FROM m1_local FINAL
 WHERE n > 0 AND tenant = {tenant:String} AND model = {model:String} AND metric = {metric:String}
-    AND w >= toDateTime({start:UInt32}, 'UTC') AND w < toDateTime({stop:UInt32}, 'UTC')
+    AND w >= toDateTime({start:UInt32}, 'UTC') AND w < toDateTime({stop:UInt32}, 'UTC')%s
 GROUP BY w
 ORDER BY w
 """
+"""``%s``: what counts on the shard"""
 
 
 class Minute(NamedTuple):
@@ -89,7 +92,7 @@ class MinuteReader:
         known = self._shards.known
         if known is None:
             return 0
-        newest = known.maps[-1].record.shard_map
+        newest = known.newest.record.shard_map
         return int(newest.shard_of([tenant], [model], [metric])[0])
 
     async def read(
@@ -109,8 +112,8 @@ class MinuteReader:
             "stop": stop_s,
         }
 
-        def ask(replica: Replica) -> list[Minute]:
-            rows = replica.query(_SQL, parameters)[1]
+        def ask(shard: int, replica: Replica) -> list[Minute]:
+            rows = replica.query(_SQL % counted(known, shard), parameters)[1]
             return [
                 Minute(int(w), int(n), float(s1), list(codes), list(counts))
                 for w, n, s1, (codes, counts) in rows
@@ -118,7 +121,9 @@ class MinuteReader:
 
         async def of_shard(shard: int) -> list[Minute]:
             deadline_s = ANSWER_S * len(known.urls[shard]) + _GRACE_S
-            return await self.breakers[shard].call(lambda: self._shards[shard].run(ask, deadline_s))
+            return await self.breakers[shard].call(
+                lambda: self._shards[shard].run(partial(ask, shard), deadline_s)
+            )
 
         parts = await asyncio.gather(*map(of_shard, known.shards_of(tenant, model, metric)))
         return parts[0] if len(parts) == 1 else _joined(parts)

@@ -11,14 +11,14 @@ WIDTH_S: dict[Bucket, int] = {"h1": 3600, "d1": DAY_S}
 
 SQL = """
 INSERT INTO {table}_local
-    (tenant, model, metric, w, part, inc, n, s1, s2, mean, m2, lo, hi, lv, lt, sk_k, sk_n, ver)
+    (tenant, model, metric, w, part, moved, inc, n, s1, s2, mean, m2, lo, hi, lv, lt, sk_k, sk_n, ver)
 SELECT
-    tenant, model, metric, toDateTime({{start:UInt32}}, 'UTC'), 0, 0,
+    tenant, model, metric, toDateTime({{start:UInt32}}, 'UTC'), moved, moved, 0,
     total, summed, squares, {mean} AS joint, {m2}, low, high, last, latest,
     sketch.1, sketch.2, versions
 FROM
 (
-    SELECT tenant, model, metric, {parts},
+    SELECT tenant, model, metric, moved, {parts},
         sum(s1) AS summed, sum(s2) AS squares, min(lo) AS low, max(hi) AS high,
         argMax(lv, (lt, inc)) AS last, max(lt) AS latest,
         sumMap(sk_k, sk_n) AS sketch,
@@ -27,10 +27,11 @@ FROM
     FROM {source}_local FINAL
     WHERE {recomputed}w >= toDateTime({{start:UInt32}}, 'UTC')
         AND w < toDateTime({{stop:UInt32}}, 'UTC')
-    GROUP BY tenant, model, metric
+    GROUP BY tenant, model, metric, moved
 )
 """
-"""``part = inc = 0`` is the key of the recomputed row: no incarnation is 0.
+"""``inc = 0`` is the key of the recomputed row: no incarnation is 0. Rows that a move brought
+(``moved``) have one of their own, whose ``part`` names the move.
 
 Its version is the highest epoch or generation of its rows, then their count. It rises when a row
 rises, is added or is rebuilt, so the row of the newer state wins, however the records of a window

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from streams.connect.sinks import shard_maps
 from streams.connect.sinks.clickhouse import shard_replicas
 from streams.connect.sinks.migration import Migrator, variables
+from streams.connect.sinks.moved_rows import counted
 from streams.connect.sinks.replica import Replica
 from streams.connect.sinks.shard_claim import ShardPlace
 from streams.connect.sinks.shard_maps import KnownMaps
@@ -50,7 +51,12 @@ def _migrator(
     cluster = settings.clickhouse_cluster
     sisters = {} if cluster else {i: urls[0] for i, urls in enumerate(known.urls) if i != shard}
     source = ViewSource(
-        database=settings.clickhouse_database, cluster=cluster, sisters=sisters, tables=tables
+        database=settings.clickhouse_database,
+        cluster=cluster,
+        sisters=sisters,
+        tables=tables,
+        shard=shard,
+        counted={number: counted(known, number) for number in range(len(known.urls))},
     )
     values = variables(
         source, m1_retention_days=settings.m1_retention_days, replicated=bool(cluster)

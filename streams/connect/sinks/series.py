@@ -8,7 +8,8 @@ from typing import Any
 
 from streams.connect.sinks import shard_maps
 from streams.connect.sinks.clickhouse import reading_groups
-from streams.connect.sinks.series_merge import EXTRA, joined
+from streams.connect.sinks.moved_rows import counted
+from streams.connect.sinks.series_merge import EXTRA, Rows, joined
 from streams.core.errors import UsageError
 from streams.core.rows import deviations
 from streams.core.rows.built_in_tables import WindowTable
@@ -50,7 +51,7 @@ FROM
             quantilesExactWeightedArray({weights})(sk_k, sk_n) AS codes{inner}
         FROM {table}_local FINAL
         WHERE n > 0 AND tenant = {{tenant:String}} AND model = {{model:String}} AND metric = {{metric:String}}
-            AND w >= toDateTime({{start:UInt32}}, 'UTC') AND w < toDateTime({{stop:UInt32}}, 'UTC')
+            AND w >= toDateTime({{start:UInt32}}, 'UTC') AND w < toDateTime({{stop:UInt32}}, 'UTC'){counted}
         GROUP BY step
     )
 )
@@ -132,12 +133,16 @@ def read(settings: Settings, query: SeriesQuery, table: WindowTable) -> list[tup
     """
     known = shard_maps.told(settings)
     shards = known.shards_of(*query.names)
-    sql, parameters = statement(query, table, parts=len(shards) > 1)
     groups = reading_groups(settings, known)
+
+    def ask(shard: int) -> Rows:
+        text, parameters = statement(
+            query, table, parts=len(shards) > 1, counted=counted(known, shard)
+        )
+        return groups[shard].ask(lambda replica: replica.query(text, parameters)[1])
+
     try:
-        parts = [
-            groups[shard].ask(lambda replica: replica.query(sql, parameters)[1]) for shard in shards
-        ]
+        parts = [ask(shard) for shard in shards]
     finally:
         for group in groups:
             group.close()
@@ -151,14 +156,16 @@ def plain(rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
 
 
 def statement(
-    query: SeriesQuery, table: WindowTable, *, parts: bool = False
+    query: SeriesQuery, table: WindowTable, *, parts: bool = False, counted: str = ""
 ) -> tuple[str, dict[str, Any]]:
-    """SQL and parameters for a shard of the series; `steps` reads the result.
+    """SQL and parameters for a shard of the series; `steps` reads the result. ``counted``: the
+    condition of `streams.connect.sinks.moved_rows` for this shard.
 
     With ``parts`` a row has the columns `EXTRA` too, and rows of several shards can be joined.
     """
     sql = _SQL.format(
         table=table,
+        counted=counted,
         parts=deviations.PARTS_SQL,
         mean=deviations.MEAN_SQL,
         m2=deviations.M2_SQL,

@@ -46,7 +46,16 @@ class KnownMaps:
 
     @property
     def in_force(self) -> tuple[DatedMap, ...]:
-        return tuple(one.record.dated() for one in self.maps if one.in_force)
+        return tuple(one.dated() for one in self.maps if one.in_force)
+
+    @property
+    def newest(self) -> RecordedMap:
+        """The last map that is no move."""
+        return next(one for one in reversed(self.maps) if one.record.last_day is None)
+
+    @property
+    def moves(self) -> list[RecordedMap]:
+        return [one for one in self.maps if one.record.last_day is not None]
 
     def shards_of(self, tenant: str, model: str, metric: str) -> list[int]:
         """Every shard that may have rows of a series, ascending: a partition may take a map later
@@ -143,7 +152,9 @@ def recorded_at(replica: Replica) -> list[RecordedMap]:
     """The maps that one server records; none if it is not migrated. Raises `MapsRefused`,
     `ShardUnavailable`, `ShardBusy` and `ShardMapChanged`."""
     try:
-        return map_record.read(replica.query(map_record.READ)[1])
+        rows = replica.query(map_record.READ)[1]
+        moving = any(one.record.last_day is not None for one in map_record.read(rows))
+        return map_record.read(rows, replica.query(map_record.READ_DAYS)[1] if moving else ())
     except StatementRefused as error:
         if error.code in UNKNOWN_TABLE:
             return []

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 import numpy as np
@@ -135,6 +135,44 @@ class DirectorySharding:
         named = (self.tenants.get(tenant, -1) for tenant in tenants)
         listed = np.fromiter(named, np.int32, len(tenants))
         return np.where(listed < 0, hashed, listed).astype(np.int32)
+
+
+WholeStrategy: TypeAlias = HashSharding | RangeSharding | DirectorySharding
+"""It may place a series on any shard."""
+
+
+@dataclass(frozen=True, slots=True)
+class WithoutShards:
+    """As ``inner``, and what it puts on the shards ``away`` is spread over the other ``shards`` by a
+    second hash; series of the others stay."""
+
+    shards: int
+    inner: WholeStrategy
+    away: tuple[int, ...]
+
+    @property
+    def left(self) -> tuple[int, ...]:
+        return tuple(shard for shard in range(self.shards) if shard not in self.away)
+
+    def parameters(self) -> dict[str, Any]:
+        return {**self.inner.parameters(), "without": self.away}
+
+    def shard_of(
+        self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
+    ) -> NDArray[np.int32]:
+        placed = self.inner.shard_of(tenants, models, metrics)
+        moving = np.flatnonzero(np.isin(placed, self.away))
+        if len(moving):
+            chosen = moving.tolist()
+            # The NUL makes it another hash: by the first one, all series of a shard are alike.
+            hashes = series_hashes(
+                [tenants[i] for i in chosen],
+                [models[i] for i in chosen],
+                [f"{metrics[i]}\0" for i in chosen],
+            )
+            left = np.array(self.left, np.int32)
+            placed[moving] = left[jump_consistent_hash(hashes, len(left))]
+        return placed
 
 
 @dataclass(frozen=True, slots=True)

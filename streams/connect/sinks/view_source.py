@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
 from streams.core.rows.clickhouse_table import ClickHouseTable, quoted
@@ -45,12 +45,16 @@ SISTER_COMMENT = "dia_sister"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViewSource:
-    """``sisters`` maps shard number to address; ``tables`` are the declared ones, by name."""
+    """``sisters`` maps shard number to address; ``tables`` are the declared ones, by name.
+    ``counted``: of each shard, the condition of `streams.connect.sinks.moved_rows`; ``shard``: the
+    server's own."""
 
     database: str
     cluster: str = ""
     sisters: Mapping[int, str]
     tables: Mapping[str, ClickHouseTable]
+    shard: int = 0
+    counted: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def columns(self) -> Mapping[str, Mapping[str, str]]:
@@ -71,7 +75,7 @@ class ViewSource:
         """The SELECT of every shard's rows."""
         if self.cluster:
             return self._select(name, f"{self.database}.{name}_all FINAL")
-        own = self._select(name, f"{self.database}.{name}_local FINAL")
+        own = self._select(name, f"{self.database}.{name}_local FINAL", self.shard)
         others = [self._sister(name, shard, url) for shard, url in sorted(self.sisters.items())]
         return "\n    UNION ALL\n    ".join([own, *others])
 
@@ -87,14 +91,17 @@ class ViewSource:
             for name in self.columns
         )
 
-    def _select(self, name: str, source: str) -> str:
+    def _select(self, name: str, source: str, shard: int | None = None) -> str:
+        """``shard`` None: a source that has left out what does not count."""
         # An empty row stands for windows that no record has (docs/protocols/rebuild.md).
-        filled = " WHERE n > 0" if name in WINDOWS else ""
+        counted = "" if shard is None else self.counted.get(shard, "")
+        filled = f" WHERE n > 0{counted}" if name in WINDOWS else ""
         columns = ", ".join(self.columns[name])
         return f"SELECT {columns} FROM {source}{filled}"  # noqa: S608 - our own names
 
     def _sister(self, name: str, shard: int, url: str) -> str:
-        query = self._select(name, f"{self.database}.{name}_local FINAL") + " FORMAT Native"
+        rows = self._select(name, f"{self.database}.{name}_local FINAL", shard)
+        query = rows + " FORMAT Native"
         address = f"{url.rstrip('/')}/?{urlencode({'query': query, 'log_comment': SISTER_COMMENT})}"
         structure = ", ".join(f"{column} {kind}" for column, kind in self.columns[name].items())
         source = (

@@ -104,6 +104,8 @@ class WindowRows:
     sk_k: NDArray[np.int16]
     sk_n: NDArray[np.uint32]
     ver: NDArray[np.uint64]
+    moved: int = 0
+    """the move that brought the rows to the shard; 0: none (`streams.connect.sinks.moved_rows`)"""
 
     def __len__(self) -> int:
         return len(self.ver)

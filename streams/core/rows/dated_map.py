@@ -1,4 +1,4 @@
-"""A shard map with the day from which it places windows (docs/protocols/shard_maps.md)."""
+"""A shard map with the days of which it places windows (docs/protocols/shard_maps.md, shard_moves.md)."""
 
 from __future__ import annotations
 
@@ -35,9 +35,19 @@ class MapIdentity:
 @dataclass(frozen=True, slots=True)
 class DatedMap:
     """``first_day``: its planned first UTC day of window time, in days since 1970; 0
-    for the first map."""
+    for the first map. ``last_day``: of a move, the last one; None: a map without end.
+
+    Of a move's days: ``unfinished`` ones are neither moved nor given up, ``returned`` ones are
+    given up."""
 
     identity: MapIdentity
     shards: int
     shard_of: ShardOf
     first_day: int = 0
+    last_day: int | None = None
+    unfinished: frozenset[int] = frozenset()
+    returned: frozenset[int] = frozenset()
+
+    def moves(self, day: int) -> bool:
+        """Whether it is a move of this day."""
+        return self.last_day is not None and self.first_day <= day <= self.last_day

@@ -11,7 +11,9 @@ import pyarrow as pa
 
 from agents.app import DIA_GROUP
 from streams.connect.broker.log_range import decided_end, read_range
+from streams.connect.sinks import shard_maps
 from streams.connect.sinks.clickhouse import shard_replicas
+from streams.connect.sinks.moved_rows import counted
 from streams.connect.sinks.replica import Replica
 from streams.core.clock import SystemClock
 from streams.core.records import headers
@@ -23,10 +25,10 @@ from streams.dev.demo.reconcile import Found
 # Each shard's own rows, not the view over all: a row on the wrong shard must show.
 _WINDOWS = (
     "SELECT toString(tenant) AS tenant, toString(model) AS model, toString(metric) AS metric, "
-    "toUnixTimestamp(w) AS w, sum(n) AS n, sum(s1) AS s1 FROM m1_local FINAL "
-    "GROUP BY tenant, model, metric, w"
+    "toUnixTimestamp(w) AS w, sum(n) AS n, sum(s1) AS s1 FROM "
+    "(SELECT * FROM m1_local FINAL WHERE 1{counted}) GROUP BY tenant, model, metric, w"
 )
-_VISIBLE = "SELECT sum(n) FROM m1_local FINAL"
+_VISIBLE = "SELECT sum(n) FROM m1_local FINAL WHERE 1{counted}"
 _LEDGER = (
     "SELECT sum(read), sum(applied), sum(duplicates), sum(dead), sumMap(dead_by_code) "
     "FROM ledger_local FINAL WHERE grp = {group:String} AND topic = {topic:String}"
@@ -42,6 +44,7 @@ _COUNTERS = ("read", "applied", "duplicates", "dead")
 class TopicReading:
     """Of every shard and of Kafka. Close it after use."""
 
+    _settings: Settings
     _shards: Sequence[Replica]
     _reader: LogReader
     _admin: Admin
@@ -52,7 +55,7 @@ class TopicReading:
         """Queries the first replica of each shard."""
         groups = await asyncio.to_thread(shard_replicas, settings)
         shards = [found[0] for found in groups]
-        return cls(shards, await broker.reader(), await broker.admin(), topic)
+        return cls(settings, shards, await broker.reader(), await broker.admin(), topic)
 
     async def close(self) -> None:
         await self._reader.close()
@@ -62,7 +65,10 @@ class TopicReading:
 
     async def visible_events(self) -> int:
         counts = await asyncio.gather(
-            *(asyncio.to_thread(shard.query, _VISIBLE) for shard in self._shards)
+            *(
+                asyncio.to_thread(shard.query, sql)
+                for shard, sql in zip(self._shards, await self._each(_VISIBLE), strict=True)
+            )
         )
         return sum(int(rows[0][0]) for _, rows in counts)
 
@@ -78,7 +84,10 @@ class TopicReading:
 
     async def everything(self) -> Found:
         tables = await asyncio.gather(
-            *(asyncio.to_thread(shard.columns, _WINDOWS) for shard in self._shards)
+            *(
+                asyncio.to_thread(shard.columns, sql)
+                for shard, sql in zip(self._shards, await self._each(_WINDOWS), strict=True)
+            )
         )
         ledger, dead_in_ledger = await asyncio.to_thread(self._ledger)
         return Found(
@@ -89,6 +98,11 @@ class TopicReading:
             dead_in_dlq=await self._dlq(),
             dead_in_rows=await asyncio.to_thread(self._dead_rows),
         )
+
+    async def _each(self, sql: str) -> list[str]:
+        """The statement for each shard, with what counts there now."""
+        known = await asyncio.to_thread(shard_maps.look, self._settings)
+        return [sql.format(counted=counted(known, shard)) for shard in range(len(self._shards))]
 
     def _partitions(self, name: str) -> Sequence[TopicPartition]:
         return [TopicPartition(name, number) for number in range(self._topic.partitions)]

@@ -2,8 +2,9 @@
 
 The laws (docs/protocols/shard_maps.md):
 
- 1.  the windows of one partition and UTC day are placed by one map, for ever
- 2.  a map that a partition takes begins after every day of which the partition has folded an event
+ 1.  the windows of one partition and UTC day are placed by one map, until it takes a move of that day
+ 2.  a map that a partition takes begins after every day of which the partition has folded an event;
+     a move is taken while the partition has no live window of its days
  3.  the maps of a chain are the first of the recorded maps, in their order; none is taken twice
 
 So a row key, which names its partition, is written to one shard, whatever the clocks say and
@@ -12,7 +13,7 @@ however late the partition learns of a map.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
@@ -25,20 +26,31 @@ MINUTES_PER_DAY = 1440
 
 class TakenMap(msgspec.Struct, array_like=True, frozen=True):
     """A later map in a chain. ``map``: text of its `MapIdentity`. ``first_day``: the first day of
-    windows that this partition places by it, in days since 1970."""
+    windows that this partition places by it, in days since 1970; ``last_day``: of a move, the last
+    one, -1: no end."""
 
     map: str
     first_day: int
+    last_day: int = -1
 
 
 def take(
-    taken: Sequence[TakenMap], maps: Sequence[DatedMap], last_day: int
+    taken: Sequence[TakenMap],
+    maps: Sequence[DatedMap],
+    last_day: int,
+    has_windows: Callable[[int, int], bool],
 ) -> tuple[TakenMap, ...]:
-    """``taken`` and the rest of ``maps`` (the first one included), given the last day of which an
-    event was folded."""
+    """``taken`` and the next of ``maps`` (the first one included), given the last day of which an
+    event was folded, up to a move of days of which the partition has live windows (``has_windows``
+    of the first and the last day)."""
     result = list(taken)
     for later in maps[1 + len(taken) :]:
-        before = result[-1].first_day if result else 0
+        if later.last_day is not None:
+            if has_windows(later.first_day, later.last_day):
+                break
+            result.append(TakenMap(str(later.identity), later.first_day, later.last_day))
+            continue
+        before = max((one.first_day for one in result if one.last_day < 0), default=0)
         first_day = max(later.first_day, last_day + 1, before)
         result.append(TakenMap(str(later.identity), first_day))
     return tuple(result)
@@ -60,19 +72,32 @@ class Placements:
         self.shards = shards
         self._shard_of = [shard_of]
         self._first_minutes = np.zeros(1, np.int64)
+        self._without_end = np.zeros(1, np.int64)
+        """the numbers of the maps that are no moves"""
+        self._moves: list[tuple[int, int, int]] = []
+        """number, first minute and end of each move"""
 
     def __len__(self) -> int:
         return len(self._shard_of)
 
-    def add(self, first_day: int, shards: int, shard_of: ShardOf) -> None:
+    def add(self, first_day: int, last_day: int, shards: int, shard_of: ShardOf) -> None:
+        """``last_day``: of a move, -1: none."""
+        number, first = len(self._shard_of), first_day * MINUTES_PER_DAY
         self.shards = max(self.shards, shards)
         self._shard_of.append(shard_of)
-        self._first_minutes = np.append(self._first_minutes, first_day * MINUTES_PER_DAY)
+        if last_day >= 0:
+            self._moves.append((number, first, (last_day + 1) * MINUTES_PER_DAY))
+            return
+        self._first_minutes = np.append(self._first_minutes, first)
+        self._without_end = np.append(self._without_end, number)
 
     def numbers(self, minutes: NDArray[np.int64]) -> NDArray[np.int64]:
         """The number of the map of each window, given its start in minutes since 1970."""
         found = np.searchsorted(self._first_minutes, minutes, side="right") - 1
-        return np.maximum(found, 0)
+        numbers = self._without_end[np.maximum(found, 0)]
+        for number, first, end in self._moves:
+            numbers[(minutes >= first) & (minutes < end)] = number
+        return numbers
 
     def shard_of(self, number: int) -> ShardOf:
         return self._shard_of[number]

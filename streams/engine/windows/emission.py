@@ -81,9 +81,13 @@ class EmittingTable(Table, Protocol):
         """Close states early until at most ``open_max`` are open."""
         ...
 
-    def add_map(self, first_day: int, shards: int, shard_of: ShardOf) -> None:
-        """Place windows from ``first_day`` (days since 1970) on by one more shard map. No event of
-        that day or a later one was folded."""
+    def add_map(self, first_day: int, last_day: int, shards: int, shard_of: ShardOf) -> None:
+        """Place windows from ``first_day`` to ``last_day`` (days since 1970; -1: no end) by one more
+        shard map. None of these days has a live window."""
+        ...
+
+    def has_windows(self, first_day: int, last_day: int) -> bool:
+        """Whether a window of these days is live."""
         ...
 
     def take_emissions(

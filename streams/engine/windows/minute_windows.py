@@ -259,8 +259,13 @@ class MinuteWindows:
         number = int(self._placements.numbers(np.array([window.minute]))[0])
         c.shard[slots] = self._series.of(self.names, keys, number)
 
-    def add_map(self, first_day: int, shards: int, shard_of: ShardOf) -> None:
-        self._placements.add(first_day, shards, shard_of)
+    def has_windows(self, first_day: int, last_day: int) -> bool:
+        minutes = np.array([window.minute for window in self._lookup], np.int64)
+        days = minutes * MINUTE_MS // _DAY_MS
+        return bool(((days >= first_day) & (days <= last_day)).any())
+
+    def add_map(self, first_day: int, last_day: int, shards: int, shard_of: ShardOf) -> None:
+        self._placements.add(first_day, last_day, shards, shard_of)
         self._series.add_map(shard_of)
         self._queues.grow(shards)
 

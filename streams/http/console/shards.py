@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 from streams.connect.access.fair_semaphore import FairSemaphore
 from streams.connect.access.refusals import Overloaded
 from streams.connect.sinks.live_shards import LiveShards
+from streams.connect.sinks.moved_rows import counted
 from streams.connect.sinks.replica import Replica
 from streams.connect.sinks.series import QUANTILES, SeriesQuery, plain, statement
 from streams.connect.sinks.series_merge import joined
@@ -88,9 +89,15 @@ class ShardReader:
         Raises `ShardUnavailable`, `ShardBusy`, `PoolExhausted`, `BreakerOpen`, `ShardMapChanged`,
         and `StatementRefused` for a result beyond `LIMITS`.
         """
-        shards = (await self._known()).shards_of(*query.names)
-        sql, parameters = statement(query, table, parts=parts or len(shards) > 1)
-        found = await asyncio.gather(*(self._ask(shard, sql, parameters) for shard in shards))
+        known = await self._known()
+        shards = known.shards_of(*query.names)
+        parted = parts or len(shards) > 1
+        asked = (
+            statement(query, table, parts=parted, counted=counted(known, shard)) for shard in shards
+        )
+        found = await asyncio.gather(
+            *(self._ask(shard, *one) for shard, one in zip(shards, asked, strict=True))
+        )
         if len(found) == 1:
             return found[0]
         rows = joined(found, QUANTILES)

@@ -30,14 +30,16 @@ _EVENTS = """
 SELECT part, bitShiftRight(inc, {bits:UInt8}) AS epoch, sum(n)
 FROM
 (
-    SELECT part, inc, n FROM m1_local FINAL WHERE w >= toDateTime({kept:UInt32}, 'UTC')
+    SELECT part, inc, n FROM m1_local FINAL WHERE w >= toDateTime({kept:UInt32}, 'UTC') /* counted */
     UNION ALL
     SELECT part, inc, n FROM h1_local FINAL
-    WHERE inc != 0 AND w >= toDateTime({kept:UInt32}, 'UTC')
+    WHERE inc != 0 AND w >= toDateTime({kept:UInt32}, 'UTC') /* counted */
 )
 GROUP BY part, epoch
 """
-_EXPIRED = "SELECT sum(n) FROM d1_local FINAL WHERE w < toDateTime({kept:UInt32}, 'UTC')"
+_EXPIRED = """
+SELECT sum(n) FROM d1_local FINAL WHERE w < toDateTime({kept:UInt32}, 'UTC') /* counted */
+"""
 """Windows older than m1 have rows in h1 and d1: counted in h1 while it has those days, then in
 d1."""
 
@@ -45,19 +47,19 @@ _STALE = """
 SELECT tenant, model, metric, toUnixTimestamp(b), counted, summed, n_stored, s1_stored
 FROM
 (
-    SELECT tenant, model, metric, {start}(w) AS b, sum(n) AS counted, sum(s1) AS summed,
+    SELECT tenant, model, metric, moved, {start}(w) AS b, sum(n) AS counted, sum(s1) AS summed,
         sqrt(sum(n) * sum(s2)) AS magnitude
     FROM m1_local FINAL
-    WHERE w >= toDateTime({{kept:UInt32}}, 'UTC') AND w < toDateTime({{over:UInt32}}, 'UTC')
-    GROUP BY tenant, model, metric, b
+    WHERE w >= toDateTime({{kept:UInt32}}, 'UTC') AND w < toDateTime({{over:UInt32}}, 'UTC') /* counted */
+    GROUP BY tenant, model, metric, moved, b
 ) AS minutes
 FULL JOIN
 (
-    SELECT tenant, model, metric, toDateTime(w, 'UTC') AS b, n AS n_stored, s1 AS s1_stored
+    SELECT tenant, model, metric, moved, toDateTime(w, 'UTC') AS b, n AS n_stored, s1 AS s1_stored
     FROM {table}_local FINAL
     WHERE inc = 0 AND w >= toDateTime({{kept:UInt32}}, 'UTC')
-        AND w < toDateTime({{over:UInt32}}, 'UTC')
-) AS stored USING (tenant, model, metric, b)
+        AND w < toDateTime({{over:UInt32}}, 'UTC') /* counted */
+) AS stored USING (tenant, model, metric, moved, b)
 WHERE counted != n_stored OR NOT (abs(summed - s1_stored) <= 1e-9 * magnitude)
 ORDER BY b LIMIT 100
 """
@@ -69,7 +71,7 @@ SELECT toString(tenant), toString(model), toString(metric), toUnixTimestamp(w) A
     groupArray((inc, ver, n))
 FROM m1_local FINAL
 WHERE n > 0 AND part = {part:UInt32} AND w >= toDateTime({from:UInt32}, 'UTC')
-    AND w < toDateTime({to:UInt32}, 'UTC')
+    AND w < toDateTime({to:UInt32}, 'UTC') /* counted */
 GROUP BY tenant, model, metric, w, epoch
 """
 

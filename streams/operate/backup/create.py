@@ -213,7 +213,9 @@ class BackupMaking:
         )
 
 
-_BOOKKEEPING = frozenset({"migrations_local", "shard_map_local", "shard_maps_local"})
+_BOOKKEEPING = frozenset(
+    {"migrations_local", "shard_map_local", "shard_maps_local", "shard_moves_local"}
+)
 """Their content stands in the manifest, and `dia migrate apply` writes it anew."""
 
 

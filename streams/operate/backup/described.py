@@ -7,6 +7,7 @@ from typing import Any
 from streams.connect.access.tokens import TokenFile
 from streams.connect.sinks.shard_maps import KnownMaps
 from streams.connect.sinks.view_source import WINDOWS
+from streams.core.errors import RefusedBySafety
 from streams.core.process.version import app_version
 from streams.core.settings import Settings
 from streams.core.types import TopicConfig
@@ -18,16 +19,22 @@ from streams.operate.topics.declared_topics import declared_topics
 
 def described(settings: Settings, app: App, known: KnownMaps) -> BackedUp:
     """Raises `UsageError` for settings of topics that are out of range, and for a file of tokens that
-    cannot be read."""
+    cannot be read, and `RefusedBySafety` while a day moves."""
+    if unfinished := [one.record for one in known.maps if one.unfinished]:
+        raise RefusedBySafety(
+            f"map {unfinished[0].version} moves {unfinished[0].day} now: its rows may be on two "
+            "shards. `dia shards move` finishes it, then make a backup."
+        )
     topics = declared_topics(settings, app.topology).topics
     return BackedUp(
         dia=app_version(),
         database=settings.clickhouse_database,
         maps=[
             ManifestMap(
-                digest=one.record.shard_map.identity.digest,
+                digest=one.record.identity.digest,
                 in_force=one.in_force,
                 record=one.record,
+                moved=one.shown,
             )
             for one in known.maps
         ],

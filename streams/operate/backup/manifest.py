@@ -9,7 +9,7 @@ import msgspec
 
 from streams.connect.sinks.backups.server import LedgerOffset, StoredSize
 from streams.connect.sinks.backups.stored_table import RowDigest, StoredTable
-from streams.connect.sinks.map_record import MapRecord, RecordedMap
+from streams.connect.sinks.map_record import DayState, MapRecord, RecordedMap
 
 FORMAT: Final = 1
 NOT_BACKED_UP: Final = (
@@ -73,11 +73,12 @@ class Declarations(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ManifestMap(msgspec.Struct, frozen=True, kw_only=True):
-    """``digest`` is that of the claims of the servers."""
+    """``digest`` is that of `MapRecord.identity`. ``moved``: the days of a move that are done."""
 
     digest: str
     in_force: bool
     record: MapRecord
+    moved: list[int] = []
 
 
 class BackupManifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +111,10 @@ class BackupManifest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def recorded_maps(self) -> list[RecordedMap]:
-        return [RecordedMap(one.record, one.in_force) for one in self.maps]
+        return [
+            RecordedMap(one.record, one.in_force, dict.fromkeys(one.moved, DayState.DONE))
+            for one in self.maps
+        ]
 
 
 class ManifestDamaged(Exception):  # noqa: N818 - a state that `dia backup list` shows

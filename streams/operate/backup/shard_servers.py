@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from streams.connect.sinks import schema, shard_maps
 from streams.connect.sinks.backups.clickhouse import ClickHouseBackups
 from streams.connect.sinks.clickhouse import shard_replicas
+from streams.connect.sinks.map_record import RecordedMap
 from streams.connect.sinks.replica import UNKNOWN_TABLE, Replica, StatementRefused
 from streams.connect.sinks.replica_group import READ_DELAY_MAX_S
 from streams.connect.sinks.shard_maps import KnownMaps
@@ -85,15 +86,21 @@ def maps_of(settings: Settings, manifest: BackupManifest) -> KnownMaps:
     known = shard_maps.look(settings)
     if not known.recorded:
         return shard_maps.known(settings, theirs)
-    here = [one.record.shard_map.identity.digest for one in known.maps]
+    here = [one.record.identity.digest for one in known.maps]
     there = [one.digest for one in manifest.maps]
-    if here[: len(there)] != there[: len(here)]:
+    moved = _moved(known.maps) != _moved(theirs)
+    if here[: len(there)] != there[: len(here)] or moved:
         raise RefusedBySafety(
             f"the servers record the shard maps {', '.join(here)}, and backup {manifest.name} has "
             f"{', '.join(there)}: its rows belong to other shards."
         )
     longer = list(known.maps) if len(here) >= len(there) else theirs
     return shard_maps.known(settings, longer)
+
+
+def _moved(maps: Sequence[RecordedMap]) -> dict[str, list[int]]:
+    """The moved days of each move."""
+    return {one.record.identity.digest: one.shown for one in maps if one.shown}
 
 
 @dataclass(frozen=True, slots=True)

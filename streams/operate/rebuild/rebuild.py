@@ -146,7 +146,7 @@ class _Rebuild:
 
     async def run(self) -> None:
         options, means = self.options, self.means
-        await means.shards.learn()
+        await self._refuse_moves()
         generation = await self._generation()
         await self._refuse_own_rows()
         standings = await self._standings()
@@ -159,8 +159,25 @@ class _Rebuild:
             self.report.stale = self._stale
             return
         await self._roll_up()
+        await self._refuse_moves()
         over = over_s(means.settings, means.clock)
         self.report.stale = [one for one in await self._stale_buckets() if not one.is_owed(over)]
+
+    async def _refuse_moves(self) -> None:
+        """A mover that began meanwhile may have copied the rows before they were replaced."""
+        options, shards = self.options, self.means.shards
+        await shards.learn()
+        days = range(options.from_s // DAY_S, (options.to_s - 1) // DAY_S + 1)
+        moved = [
+            day
+            for day in days
+            if any(one.moves(day) and day not in one.returned for one in shards.maps)
+        ]
+        if moved:
+            raise RebuildRefused(
+                f"windows of {iso_s(moved[0] * DAY_S)[:10]} were moved to other shards, or are being "
+                "moved (`dia shards list`): a rebuild of such a day is not possible."
+            )
 
     async def _generation(self) -> int:
         """Above that of every row of the range, so that a rebuilt row wins."""
@@ -292,6 +309,7 @@ class _Rebuild:
     async def _write(self, rows: WindowRows) -> None:
         """I3."""
         self.means.check()
+        await self._refuse_moves()
         try:
             await self.means.shards.insert(rows.shard, [rows])
         except RowsRefused as error:

@@ -153,7 +153,7 @@ class RangeWindows:
             table = MinuteWindows(log.tp.partition, log.epoch, first.shards, first.shard_of, policy)
             table.names = self.names
             for taken, later in zip(placing.taken, placing.maps[1:], strict=False):
-                table.add_map(taken.first_day, later.shards, later.shard_of)
+                table.add_map(taken.first_day, taken.last_day, later.shards, later.shard_of)
             self._pieces[number] = table
         return table
 

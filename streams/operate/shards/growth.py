@@ -11,10 +11,17 @@ from pathlib import Path
 import msgspec
 
 from streams.connect.sinks import map_record, shard_maps, sharding
-from streams.connect.sinks.map_record import MapRecord, RecordedMap, day_of, day_text
+from streams.connect.sinks.map_record import MapRecord, RecordedMap, day_of
 from streams.connect.sinks.schema import Server, servers
 from streams.connect.sinks.shard_maps import READ_AGE_S, KnownMaps
-from streams.connect.sinks.sharding import DirectorySharding, HashSharding, RangeSharding, ShardMap
+from streams.connect.sinks.sharding import (
+    DirectorySharding,
+    HashSharding,
+    RangeSharding,
+    ShardMap,
+    WholeStrategy,
+    WithoutShards,
+)
 from streams.core.errors import DependencyUnreachable, RefusedBySafety, ShardUnavailable, UsageError
 from streams.core.process.atomic_file import write_atomically
 from streams.core.rows.clickhouse_table import ClickHouseTable
@@ -54,12 +61,7 @@ def planned(
         raise RefusedBySafety(
             "no server records a shard map yet. `dia migrate apply` prepares them."
         )
-    newest = known.maps[-1]
-    if not newest.in_force:
-        raise RefusedBySafety(
-            f"map {newest.record.version} is announced and not in force: `dia shards apply` with "
-            "its plan has to finish first."
-        )
+    last, newest = last_in_force(known), known.newest
     if first < tomorrow():
         raise UsageError(f"--from {first} has begun: the first day is {tomorrow()} (UTC) at least.")
     if day_of(first) < newest.record.first_day:
@@ -72,9 +74,20 @@ def planned(
     shard_map = _grown(settings, newest.record.shard_map, len(urls), weight, strategy)
     groups = (*known.urls, *urls)
     record = MapRecord.of(
-        shard_map, groups, version=newest.record.version + 1, first_day=day_of(first)
+        shard_map, groups, version=last.record.version + 1, first_day=day_of(first)
     )
-    return GrowthPlan(after=newest.record.shard_map.identity.digest, record=record)
+    return GrowthPlan(after=last.record.identity.digest, record=record)
+
+
+def last_in_force(known: KnownMaps) -> RecordedMap:
+    """The last recorded map. Raises `RefusedBySafety` unless it is in force."""
+    last = known.maps[-1]
+    if not last.in_force:
+        raise RefusedBySafety(
+            f"map {last.record.version} is announced and not in force: `dia shards apply` with "
+            "its plan has to finish first."
+        )
+    return last
 
 
 def _grown(
@@ -86,8 +99,12 @@ def _grown(
     now = before.strategy
     if isinstance(now, RangeSharding):
         raise UsageError("tenants are placed by ranges: name the new ones, --sharding range:FILE.")
+    if isinstance(now, WithoutShards):
+        inner = _grown(settings, ShardMap(before.shards, now.inner), added, weight, "")
+        assert isinstance(inner.strategy, WholeStrategy), "it grows from one"
+        return ShardMap(count, WithoutShards(count, inner.strategy, now.away))
     hashed = now.others if isinstance(now, DirectorySharding) else now
-    assert isinstance(hashed, HashSharding), "a strategy is one of three"
+    assert isinstance(hashed, HashSharding), "a strategy is one of four"
     weights = (*(hashed.weights or (1,) * before.shards), *(weight,) * added)
     grown = HashSharding(count, weights if len(set(weights)) > 1 else ())
     if isinstance(now, DirectorySharding):
@@ -163,7 +180,7 @@ def apply(
     finally:
         for server in everyone:
             server.replica.close()
-    say(f"map {plan.record.version} is in force from {day_text(plan.record.first_day)} on")
+    say(f"map {plan.record.version} is in force: {plan.record.day}")
     return True
 
 
@@ -221,16 +238,16 @@ def _refuse_in_force(server: Server, record: MapRecord) -> None:
 
 
 def _refuse_other_place(known: KnownMaps, plan: GrowthPlan) -> None:
-    version, digest = plan.record.version, plan.record.shard_map.identity.digest
+    version, digest = plan.record.version, plan.record.identity.digest
     there = {one.record.version: one.record for one in known.maps}
     same = there.get(version)
     if same is not None and same != plan.record:
         raise RefusedBySafety(
-            f"the servers record {same.shard_map.identity.description} from {same.day} as map "
+            f"the servers record {same.identity.description} from {same.day} as map "
             f"{version}: plan again."
         )
     last = there.get(version - 1)
-    if last is None or last.shard_map.identity.digest != plan.after:
+    if last is None or last.identity.digest != plan.after:
         raise RefusedBySafety(
             f"the plan [{digest}] follows map [{plan.after}], which is not the servers' map "
             f"{version - 1}: plan again."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from unittest.mock import patch
 
@@ -25,9 +25,12 @@ def _taken_without_margin() -> Iterator[None]:
     """A map holds from its planned day on, though the partition has windows of it."""
 
     def at_once(
-        taken: Sequence[TakenMap], maps: Sequence[DatedMap], last_day: int
+        taken: Sequence[TakenMap],
+        maps: Sequence[DatedMap],
+        last_day: int,
+        has_windows: Callable[[int, int], bool],
     ) -> tuple[TakenMap, ...]:
-        return take(taken, maps, -1)
+        return take(taken, maps, -1, has_windows)
 
     with patch.object(state, "take", at_once):
         yield
@@ -38,9 +41,12 @@ def _taken_again() -> Iterator[None]:
     """The chain's maps are not looked at: each owner takes all anew."""
 
     def anew(
-        taken: Sequence[TakenMap], maps: Sequence[DatedMap], last_day: int
+        taken: Sequence[TakenMap],
+        maps: Sequence[DatedMap],
+        last_day: int,
+        has_windows: Callable[[int, int], bool],
     ) -> tuple[TakenMap, ...]:
-        return take((), maps, last_day)
+        return take((), maps, last_day, has_windows)
 
     with patch.object(state, "take", anew):
         yield

@@ -226,6 +226,12 @@ class Partition:
         """D6 of a running partition."""
         self.state.take_maps(maps, self.progress.last_day)
 
+    @property
+    def _moves_taken(self) -> bool:
+        """Whether a move was taken that no commit names: its mover waits for one."""
+        state = self.state
+        return any(one.last_day >= 0 for one in state.later_maps[len(state.link.later_maps) :])
+
     def _refuse(self, row: int, code: str, message: str, stage: str, tenant: str) -> None:
         assert self._batch is not None
         origin = Origin.of(self._batch, row, self.state.context.epoch)
@@ -323,6 +329,7 @@ class Partition:
         return bool(
             self.folded
             or self.offset_moved
+            or self._moves_taken
             or self._records
             or self._owed
             or self._refused

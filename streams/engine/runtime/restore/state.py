@@ -91,16 +91,21 @@ class PartitionState:
         self.live = LiveKeys(self.context.settings.changelog_slack_bytes)
         self.tables = {spec.name: spec.build(self.context) for spec in self.specs}
 
-    def take_maps(self, maps: Sequence[DatedMap], last_day: int) -> None:
-        """D6: have the tables place windows by all of ``maps``, which begin with those of the last
-        link; events up to ``last_day`` are folded."""
+    def take_maps(self, maps: Sequence[DatedMap], last_day: int, *, loaded: bool = True) -> None:
+        """D6: have the tables place windows by ``maps``, which begin with those of the last link,
+        up to a move that has to wait; events up to ``last_day`` are folded. Before the tables are
+        ``loaded``, each further move waits."""
+        emitting = [one for one in self.tables.values() if isinstance(one, EmittingTable)]
+
+        def has_windows(first: int, last: int) -> bool:
+            return not loaded or any(table.has_windows(first, last) for table in emitting)
+
         had = len(self.later_maps)
         known = self.later_maps or self.link.later_maps
-        self.later_maps = take(known, maps, last_day)
-        emitting = [one for one in self.tables.values() if isinstance(one, EmittingTable)]
-        for taken, dated in list(zip(self.later_maps, maps[1:], strict=True))[had:]:
+        self.later_maps = take(known, maps, last_day, has_windows)
+        for taken, dated in list(zip(self.later_maps, maps[1:], strict=False))[had:]:
             for table in emitting:
-                table.add_map(taken.first_day, dated.shards, dated.shard_of)
+                table.add_map(taken.first_day, taken.last_day, dated.shards, dated.shard_of)
 
     async def load(self) -> None:
         """Load live keys and tables from the store (end of A3), in bounded steps."""

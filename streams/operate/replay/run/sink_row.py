@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 import numpy as np
 
+from streams.connect.sinks.moved_rows import token
 from streams.core.errors import RollUpExpired, ShardUnavailable
 from streams.core.rows.built_in_tables import ShardSet, WindowRows
 from streams.core.rows.clickhouse_table import ClickHouseTable
@@ -107,7 +108,7 @@ def batch_of(sink: DeclaredSink, letter: DeadLetterRecord, row: Mapping[str, Any
 async def insert_window(shards: ShardSet, row: RefusedWindowRow) -> None:
     """Store the row; for a minute, recompute the hour and the day. Raises as `ShardSet.insert` and
     `ShardSet.roll_up`."""
-    shard = row.shard
+    shard, moved = await _home(shards, row)
     if shard is None:
         (shard,) = shards.maps[0].shard_of([row.tenant], [row.model], [row.metric]).tolist()
     if shard >= shards.count:
@@ -116,12 +117,45 @@ async def insert_window(shards: ShardSet, row: RefusedWindowRow) -> None:
         raise ShardUnavailable(
             f"the row belongs on shard {shard}, and no server names more than {shards.count} yet."
         )
-    await shards.insert(shard, [_rows(row, shard)])
+    await shards.insert(shard, [_rows(row, shard, moved)])
+    if (await _home(shards, row))[1] != moved:
+        raise ShardUnavailable(f"{_day_of(row)} began to move while a row of it was returned.")
     if row.table == "m1":
         # Minutes of the hour or day may have expired: then those stay as they are.
         with suppress(RollUpExpired):
             await shards.roll_up(shard, "h1", row.w // _HOUR_S * _HOUR_S)
             await shards.roll_up(shard, "d1", row.w // _DAY_S * _DAY_S)
+
+
+async def _home(shards: ShardSet, row: RefusedWindowRow) -> tuple[int | None, int]:
+    """The shard of the row's day now, after all moves, and the row's ``moved``: that of a row which
+    was stored before the day moved. The shard None: where the first map places it. Raises
+    `ShardUnavailable` while the day moves: a copy of it may be made without the row."""
+    await shards.learn()
+    day = row.w // _DAY_S
+    moves = [
+        (version, one)
+        for version, one in enumerate(shards.maps, 1)
+        if one.moves(day) and day not in one.returned
+    ]
+    if any(day in one.unfinished for _, one in moves):
+        raise ShardUnavailable(
+            f"{_day_of(row)} moves to other shards (`dia shards list`): its rows are returned "
+            "afterwards."
+        )
+    if not moves:
+        return row.shard, 0
+    names = [row.tenant], [row.model], [row.metric]
+    version, move = moves[-1]
+    (shard,) = move.shard_of(*names).tolist()
+    source = row.shard
+    if source is None:
+        (source,) = shards.maps[0].shard_of(*names).tolist()
+    return shard, 0 if source == shard else token(version, source)
+
+
+def _day_of(row: RefusedWindowRow) -> str:
+    return f"the UTC day {row.w // _DAY_S} since 1970"
 
 
 async def insert_fact(shards: ShardSet, table: ClickHouseTable, row: Mapping[str, Any]) -> None:
@@ -131,7 +165,7 @@ async def insert_fact(shards: ShardSet, table: ClickHouseTable, row: Mapping[str
         await shards.insert(rows.shard, [rows])
 
 
-def _rows(row: RefusedWindowRow, shard: int) -> WindowRows:
+def _rows(row: RefusedWindowRow, shard: int, moved: int) -> WindowRows:
     def column(value: Any, kind: Any) -> Any:
         return np.array([value], kind)
 
@@ -161,4 +195,5 @@ def _rows(row: RefusedWindowRow, shard: int) -> WindowRows:
         sk_k=np.array(row.sk_k, np.int16),
         sk_n=np.array(row.sk_n, np.uint32),
         ver=column(row.ver, np.uint64),
+        moved=moved,
     )

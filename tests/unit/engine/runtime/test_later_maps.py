@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import pytest
 
+from streams.connect.sinks.map_record import MapRecord
 from streams.connect.sinks.memory import MemoryShards
+from streams.connect.sinks.sharding import HashSharding, ShardMap, WithoutShards
 from streams.core.errors import ShardMapChanged, ShardUnavailable
 from streams.core.rows.dated_map import MapIdentity
 from streams.engine.runtime.restore import state
@@ -158,3 +160,52 @@ async def test_a_changelog_without_a_last_day_adopts_a_map_after_its_watermark(
 def _older(link):
     """The link without its last two fields."""
     return [getattr(link, name) for name in link.__struct_fields__[:-2]]
+
+
+def move_of(rig, first, last, shards=2):
+    shard_map = ShardMap(shards, WithoutShards(shards, HashSharding(shards), (0,)))
+    record = MapRecord.of(
+        shard_map, [["a"], ["b"]], version=len(rig.shards.maps) + 1, first_day=first, last_day=last
+    )
+    rig.shards.add_move(record)
+
+
+async def test_a_move_waits_until_no_window_of_its_days_is_live(rig):
+    """The row of a live window is on the shard where its first copy was sent."""
+    await rig.shards.ping(0)
+    await rig.open()
+    await events(rig, days=-3)
+    move_of(rig, today(rig) - 4, today(rig) - 3)
+    rig.partition.take_maps(rig.shards.maps)
+    assert rig.partition.lacks_maps(rig.shards.maps)
+    assert not rig.partition.state.later_maps
+
+
+@pytest.mark.parametrize("disk", [None, MemoryDisk()], ids=["store", "changelog"])
+async def test_late_windows_of_a_moved_day_are_placed_by_the_move(rig, disk):
+    """The move is committed though no record arrives, and the next owner places as the last one."""
+    await rig.shards.ping(0)
+    await rig.open()
+    await events(rig)
+    move_of(rig, today(rig) - 4, today(rig) - 3)
+    rig.partition.take_maps(rig.shards.maps)
+    assert rig.partition.has_changes()
+    await rig.commit()
+    (taken,) = rig.partition.state.link.later_maps
+    assert (taken.first_day, taken.last_day) == (today(rig) - 4, today(rig) - 3)
+    await events(rig, days=-3)
+    before = shards_of_windows(rig)
+    assert {shard for (day, _), shard in before.items() if day == today(rig) - 3} == {1}
+    assert {shard for (day, _), shard in before.items() if day == today(rig)} == {0, 1}
+    await rig.open(disk)
+    assert sorted(shards_of_windows(rig).values()) == sorted(before.values())
+
+
+async def test_an_owner_takes_a_move_before_it_folds(rig):
+    """A mover that reads a chain without commits waits for this."""
+    move_of(rig, today(rig) - 4, today(rig) - 3)
+    await rig.open()
+    await rig.shards.learn()
+    rig.partition.take_maps(rig.shards.maps)
+    await rig.commit()
+    assert len(rig.partition.state.link.later_maps) == 1

@@ -1,0 +1,103 @@
+"""Which rows of window tables count on a shard, while days move (docs/protocols/shard_moves.md).
+
+A statement about one shard carries this condition, made from one reading of the servers' record. So
+the statements of one question, to whichever shards, all see a day either moved or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from streams.connect.sinks.map_record import RecordedMap
+from streams.connect.sinks.shard_maps import KnownMaps
+from streams.connect.sinks.sharding import (
+    DirectorySharding,
+    HashSharding,
+    RangeSharding,
+    Strategy,
+    WithoutShards,
+)
+from streams.core.rows.clickhouse_table import quoted
+from streams.core.rows.dated_map import DAY_S
+
+SOURCE_BITS = 12
+"""Of ``moved``: the lower bits are the source shard, the upper ones the version of the move."""
+
+_NAMES = "toString(tenant), char(0), toString(model), char(0), toString(metric)"
+HASH = f"xxHash64(concat({_NAMES}))"
+"""as `streams.connect.sinks.sharding.series_hashes`"""
+_SECOND_HASH = f"xxHash64(concat({_NAMES}, char(0)))"
+
+
+def token(version: int, source: int) -> int:
+    """``moved`` of the rows that a move brings from one shard."""
+    return version << SOURCE_BITS | source
+
+
+def placed(strategy: Strategy) -> str:
+    """SQL of the shard that a map gives to the series of a row."""
+    if isinstance(strategy, WithoutShards):
+        inner, left = placed(strategy.inner), strategy.left
+        chosen = _at(left, f"jumpConsistentHash({_SECOND_HASH}, {len(left)})")
+        return f"if(({inner}) IN {_tuple(strategy.away)}, {chosen}, {inner})"
+    if isinstance(strategy, RangeSharding):
+        lower = ", ".join(map(quoted, strategy.lower))
+        below = f"arrayCount(low -> low <= toString(tenant), [{lower}])"
+        return f"[{', '.join(map(str, strategy.shard))}][{below}]"
+    if isinstance(strategy, DirectorySharding):
+        names = ", ".join(map(quoted, strategy.tenants))
+        shards = ", ".join(f"toInt32({shard})" for shard in strategy.tenants.values())
+        others = f"toInt32({placed(strategy.others)})"
+        return f"transform(toString(tenant), [{names}], [{shards}], {others})"
+    assert isinstance(strategy, HashSharding), "a strategy is one of four"
+    if not strategy.weights:
+        return f"jumpConsistentHash({HASH}, {strategy.shards})"
+    owner = [shard for shard, weight in enumerate(strategy.weights) for _ in range(weight)]
+    return _at(owner, f"jumpConsistentHash({HASH}, {len(owner)})")
+
+
+def within(days: Sequence[int]) -> str:
+    """SQL: the window of a row begins on one of these ascending UTC days."""
+    return " OR ".join(
+        f"w >= toDateTime({first * DAY_S}, 'UTC') AND w < toDateTime({(last + 1) * DAY_S}, 'UTC')"
+        for first, last in _runs(days)
+    )
+
+
+def leaves(one: RecordedMap, shard: int) -> str:
+    """SQL: the move takes the row's series away from this shard."""
+    return f"({placed(one.record.shard_map.strategy)}) != {shard}"
+
+
+def counted(known: KnownMaps, shard: int) -> str:
+    """SQL, empty or beginning with AND: the row counts on this shard. A copy counts once its day is
+    shown; the original counts until then."""
+    text = ""
+    for one in known.moves:
+        first, end = token(one.record.version, 0), token(one.record.version + 1, 0)
+        arrived = f"moved >= {first} AND moved < {end}"
+        shown = one.shown
+        if len(shown) < len(one.record.days):
+            early = f" AND NOT ({within(shown)})" if shown else ""
+            text += f" AND NOT ({arrived}{early})"
+        if shown:
+            text += f" AND NOT (({within(shown)}) AND {leaves(one, shard)})"
+    return text
+
+
+def _runs(days: Sequence[int]) -> list[tuple[int, int]]:
+    found: list[tuple[int, int]] = []
+    for day in days:
+        if found and found[-1][1] == day - 1:
+            found[-1] = (found[-1][0], day)
+        else:
+            found.append((day, day))
+    return found
+
+
+def _at(values: Sequence[int], index: str) -> str:
+    return f"[{', '.join(map(str, values))}][{index} + 1]"
+
+
+def _tuple(values: Sequence[int]) -> str:
+    return f"({', '.join(map(str, values))})"

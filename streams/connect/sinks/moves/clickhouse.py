@@ -1,0 +1,187 @@
+"""`MoveStore` of real servers, one a shard."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from streams.connect.sinks import map_record, rollup, schema, shard_maps
+from streams.connect.sinks.map_record import DayState, MapRecord
+from streams.connect.sinks.moved_rows import HASH, placed, token, within
+from streams.connect.sinks.moves.store import Answers, Portion, Series, Tally
+from streams.connect.sinks.replica import Replica, StatementRefused
+from streams.connect.sinks.view_source import WINDOWS
+from streams.core.errors import ShardUnavailable
+from streams.core.rows.built_in_tables import WINDOW_TABLES, Bucket, WindowTable
+from streams.core.rows.clickhouse_table import ClickHouseTable
+from streams.core.settings import Settings
+
+_COLUMNS: Final = tuple(name for name in WINDOWS["m1"] if name not in ("part", "ver"))
+_DIGEST: Final = """
+SELECT count(), sum(n), groupBitXor(cityHash64(
+    toString(tenant), toString(model), toString(metric), w, inc, n, lo, hi, lv, lt, sk_k, sk_n, ver,
+    if(inc = 0, 0, part), if(inc = 0, 0., s1), if(inc = 0, 0., s2), if(inc = 0, 0., mean),
+    if(inc = 0, 0., m2)))
+FROM {table}_local FINAL WHERE {which}
+"""
+"""A recomputed row (inc = 0) names its move in ``part``, and another recomputation may round its
+sums otherwise."""
+_COPY: Final = """
+SELECT {columns}, ver, if(inc = 0, toUInt32({token}), part) AS part, toUInt32({token}) AS moved
+FROM (SELECT * FROM {table}_local FINAL WHERE {which})
+"""
+_LEAVING: Final = """
+SELECT toUInt32({placed}) AS target, count() FROM {table}_local FINAL
+WHERE {day} AND moved = 0 AND target != {source} GROUP BY target
+"""
+_SERIES: Final = "SELECT uniqExact(tenant, model, metric) FROM {table}_local WHERE {which}"
+_ANSWERS: Final = """
+SELECT toString(tenant), toString(model), toString(metric), toUnixTimestamp(toStartOfHour(w)) AS h,
+    sum(n), sum(s1), min(lo), max(hi), argMax(lv, (lt, inc)), sumMap(sk_k, sk_n)
+FROM {table}_local FINAL WHERE {which} AND cityHash64(tenant, model, metric, {seed}) % {every} = 0
+GROUP BY tenant, model, metric, h ORDER BY tenant, model, metric, h
+"""
+_DELETE: Final = "ALTER TABLE {table}_local DELETE WHERE {which} SETTINGS mutations_sync = 2"
+
+
+class ClickHouseMoves:
+    """Close it after use. ``version``: that of the move."""
+
+    def __init__(
+        self, settings: Settings, tables: Mapping[str, ClickHouseTable], version: int
+    ) -> None:
+        self._settings = settings
+        self._tables = tables
+        self._servers = schema.servers(settings, tables)
+        known = shard_maps.look(settings)
+        self._record = known.maps[version - 1].record
+
+    def close(self) -> None:
+        for server in self._servers:
+            server.replica.close()
+
+    @property
+    def record(self) -> MapRecord:
+        return self._record
+
+    @property
+    def shards(self) -> int:
+        return len(self._servers)
+
+    def leaving(self, table: WindowTable, day: int, source: int) -> Mapping[int, int]:
+        sql = _LEAVING.format(
+            placed=self._placed, table=table, day=f"({within([day])})", source=source
+        )
+        return {int(target): int(rows) for target, rows in self._ask(source, sql)}
+
+    def tally(self, portion: Portion, *, copies: bool) -> Tally:
+        shard = portion.target if copies else portion.source
+        sql = _DIGEST.format(table=portion.table, which=self._which(portion, copies=copies))
+        ((rows, events, digest),) = self._ask(shard, sql)
+        return Tally(int(rows), int(events), int(digest))
+
+    def copy(self, portion: Portion) -> None:
+        sql = _COPY.format(
+            columns=", ".join(_COLUMNS),
+            token=self._token(portion.source),
+            table=portion.table,
+            which=self._which(portion, copies=False),
+        )
+        rows = self._at(portion.source).columns(sql)
+        if rows.num_rows:
+            self._at(portion.target).insert(f"{portion.table}_local", rows)
+
+    def answers(
+        self, day: int, source: int, target: int, size: int, seed: int, *, copies: bool
+    ) -> Answers:
+        originals = self._scope(day, source, target, copies=False)
+        table = "m1"
+        ((series,),) = self._ask(source, _SERIES.format(table=table, which=originals))
+        if not series:
+            table = "h1"
+            ((series,),) = self._ask(source, _SERIES.format(table=table, which=originals))
+        which = self._scope(day, source, target, copies=copies)
+        every = max(1, int(series) // size)
+        sql = _ANSWERS.format(table=table, which=which, seed=seed, every=every)
+        found: defaultdict[Series, list[Sequence[Any]]] = defaultdict(list)
+        for tenant, model, metric, *numbers in self._ask(target if copies else source, sql):
+            found[tenant, model, metric].append(numbers)
+        return found
+
+    def roll_up(self, shard: int, table: Bucket, start_s: int) -> None:
+        bounds = {"start": start_s, "stop": start_s + rollup.WIDTH_S[table]}
+        self._command(shard, rollup.statement(table), bounds)
+
+    def state(self, day: int) -> DayState:
+        return max(
+            (
+                DayState(int(state))
+                for shard in range(self.shards)
+                for version, its, state in self._ask(shard, map_record.READ_DAYS)
+                if version == self._record.version and its == day
+            ),
+            default=DayState.COPYING,
+        )
+
+    def enter(self, day: int, state: DayState) -> None:
+        values = {"version": self._record.version, "day": day, "state": int(state)}
+        for shard in range(self.shards):
+            self._command(shard, map_record.WRITE_DAY, values)
+        if state == DayState.SHOWN:
+            for server in (fresh := schema.servers(self._settings, self._tables)):
+                server.migrator.apply()
+            for server in fresh:
+                server.replica.close()
+
+    def delete_originals(self, day: int) -> None:
+        for shard in range(self.shards):
+            leaves = f"({within([day])}) AND moved = 0 AND ({self._placed}) != {shard}"
+            self._delete(shard, leaves)
+
+    def delete_copies(self, day: int) -> None:
+        first, end = token(self._record.version, 0), token(self._record.version + 1, 0)
+        for shard in range(self.shards):
+            self._delete(shard, f"({within([day])}) AND moved >= {first} AND moved < {end}")
+
+    @property
+    def _placed(self) -> str:
+        return placed(self._record.shard_map.strategy)
+
+    def _token(self, source: int) -> int:
+        return token(self._record.version, source)
+
+    def _scope(self, day: int, source: int, target: int, *, copies: bool) -> str:
+        if copies:
+            return f"({within([day])}) AND moved = {self._token(source)}"
+        return f"({within([day])}) AND moved = 0 AND ({self._placed}) = {target}"
+
+    def _which(self, portion: Portion, *, copies: bool) -> str:
+        scope = self._scope(portion.day, portion.source, portion.target, copies=copies)
+        return f"{scope} AND {HASH} % {portion.buckets} = {portion.bucket}"
+
+    def _delete(self, shard: int, which: str) -> None:
+        for table in WINDOW_TABLES:
+            self._command(shard, _DELETE.format(table=table, which=which))
+
+    def _at(self, shard: int) -> Replica:
+        return self._servers[shard].replica
+
+    def _ask(self, shard: int, sql: str) -> Sequence[Sequence[Any]]:
+        try:
+            return self._at(shard).query(sql)[1]
+        except StatementRefused as error:
+            raise _refused(self._at(shard), error) from error
+
+    def _command(self, shard: int, sql: str, values: Mapping[str, Any] | None = None) -> None:
+        try:
+            self._at(shard).command(sql, values)
+        except StatementRefused as error:
+            raise _refused(self._at(shard), error) from error
+
+
+def _refused(replica: Replica, error: StatementRefused) -> ShardUnavailable:
+    return ShardUnavailable(
+        f"{replica.url} refuses a statement of the move: {error} `dia migrate status` compares its "
+        "schema."
+    )

@@ -1,0 +1,151 @@
+"""`MoveStore` of in-memory shards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from streams.connect.sinks.map_record import DayState, MapRecord
+from streams.connect.sinks.memory import MemoryShards
+from streams.connect.sinks.memory_replica import Row
+from streams.connect.sinks.moved_rows import token
+from streams.connect.sinks.moves.store import Answers, Portion, Series, Tally
+from streams.connect.sinks.sharding import series_hashes
+from streams.core.rows.built_in_tables import WINDOW_TABLES, Bucket, WindowTable
+from streams.core.rows.dated_map import DAY_S
+
+_HOUR_S = 3600
+_OTHERS = frozenset({"at", "moved", "part"})
+_SUMS = frozenset({"s1", "s2", "mean", "m2"})
+"""Another recomputation may round them otherwise."""
+
+
+class MemoryMoves:
+    """``version``: that of the move, among the recorded maps of ``shards``."""
+
+    def __init__(self, shards: MemoryShards, version: int) -> None:
+        self._shards = shards
+        self._record = shards.recorded_moves[version]
+
+    @property
+    def record(self) -> MapRecord:
+        return self._record
+
+    @property
+    def shards(self) -> int:
+        return self._shards.count
+
+    def leaving(self, table: WindowTable, day: int, source: int) -> Mapping[int, int]:
+        rows = self._originals(table, day, source)
+        return Counter(target for row in rows if (target := self._placed(row)) != source)
+
+    def tally(self, portion: Portion, *, copies: bool) -> Tally:
+        rows = self._rows(portion, copies=copies)
+        digest = 0
+        for row in rows:
+            digest ^= hash(_content(row))
+        return Tally(len(rows), sum(row["n"] for row in rows), digest)
+
+    def copy(self, portion: Portion) -> None:
+        moved = token(self._record.version, portion.source)
+        rows = [
+            {**row, "moved": moved, "part": row["part"] if row["inc"] else moved}
+            for row in self._rows(portion, copies=False)
+        ]
+        self._shards.put(portion.target, portion.table, rows)
+
+    def answers(
+        self, day: int, source: int, target: int, size: int, seed: int, *, copies: bool
+    ) -> Answers:
+        originals = [
+            row for row in self._originals("m1", day, source) if self._placed(row) == target
+        ]
+        every = max(1, len({_series(row) for row in originals}) // size)
+        rows = self._copies("m1", day, source, target) if copies else originals
+        found: defaultdict[Series, list[Row]] = defaultdict(list)
+        for row in rows:
+            if (_hash(row) ^ seed) % every == 0:
+                found[_series(row)].append(row)
+        return {series: _hours(its) for series, its in found.items()}
+
+    def roll_up(self, shard: int, table: Bucket, start_s: int) -> None:
+        asyncio.run(self._shards.roll_up(shard, table, start_s))
+
+    def state(self, day: int) -> DayState:
+        return self._shards.day_state(self._record.version, day)
+
+    def enter(self, day: int, state: DayState) -> None:
+        self._shards.enter_day(self._record.version, day, state)
+
+    def delete_originals(self, day: int) -> None:
+        for shard in range(self.shards):
+            for table in WINDOW_TABLES:
+                rows = self._originals(table, day, shard)
+                self._shards.drop(shard, table, [row for row in rows if self._placed(row) != shard])
+
+    def delete_copies(self, day: int) -> None:
+        first, end = token(self._record.version, 0), token(self._record.version + 1, 0)
+        for shard in range(self.shards):
+            for table in WINDOW_TABLES:
+                rows = self._shards.stored(table, shard)
+                mine = [one for one in rows if first <= one["moved"] < end and _day(one) == day]
+                self._shards.drop(shard, table, mine)
+
+    def _placed(self, row: Row) -> int:
+        names = ([name] for name in _series(row))
+        return int(self._record.shard_map.shard_of(*names)[0])
+
+    def _originals(self, table: WindowTable, day: int, source: int) -> list[Row]:
+        rows = self._shards.stored(table, source)
+        return [row for row in rows if _day(row) == day and not row["moved"]]
+
+    def _copies(self, table: WindowTable, day: int, source: int, target: int) -> list[Row]:
+        moved = token(self._record.version, source)
+        rows = self._shards.stored(table, target)
+        return [row for row in rows if _day(row) == day and row["moved"] == moved]
+
+    def _rows(self, portion: Portion, *, copies: bool) -> list[Row]:
+        table, day, source, target = portion.table, portion.day, portion.source, portion.target
+        if copies:
+            rows = self._copies(table, day, source, target)
+        else:
+            rows = self._originals(table, day, source)
+            rows = [row for row in rows if self._placed(row) == target]
+        return [row for row in rows if _hash(row) % portion.buckets == portion.bucket]
+
+
+def _series(row: Row) -> Series:
+    return row["tenant"], row["model"], row["metric"]
+
+
+def _hash(row: Row) -> int:
+    return int(series_hashes(*([name] for name in _series(row)))[0])
+
+
+def _day(row: Row) -> int:
+    return int(row["w"]) // DAY_S
+
+
+def _content(row: Row) -> tuple[Any, ...]:
+    part = row["part"] if row["inc"] else 0
+    columns = sorted(row.keys() - _OTHERS - (frozenset() if row["inc"] else _SUMS))
+    values = (row[name] for name in columns)
+    return (part, *(tuple(one) if isinstance(one, list) else one for one in values))
+
+
+def _hours(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
+    hours: defaultdict[int, list[Row]] = defaultdict(list)
+    for row in rows:
+        hours[row["w"] // _HOUR_S * _HOUR_S].append(row)
+    return [
+        (
+            start_s,
+            sum(row["n"] for row in its),
+            sum(row["s1"] for row in its),
+            min(row["lo"] for row in its),
+            max(row["hi"] for row in its),
+        )
+        for start_s, its in sorted(hours.items())
+    ]

@@ -1,0 +1,113 @@
+"""A move on the real servers (docs/protocols/shard_moves.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+
+from streams.connect.broker.opened import opened
+from streams.connect.sinks import shard_maps
+from streams.connect.sinks.map_record import MapRecord
+from streams.connect.sinks.moves.clickhouse import ClickHouseMoves
+from streams.core.clock import SystemClock
+from streams.core.command_errors import MoveRefused
+from streams.core.errors import DependencyUnreachable, ShardBusy, ShardUnavailable, UsageError
+from streams.core.rows.dated_map import MapIdentity
+from streams.core.settings import Settings
+from streams.core.types import Broker, LogReader, TopicPartition
+from streams.engine.agents.job_agent import Agent
+from streams.engine.app.app import App
+from streams.engine.engine_tables import MINUTE_WINDOWS
+from streams.engine.runtime.restore.survey import survey
+from streams.operate.shards.mover import MoveMeans, MoveOptions, Mover, MoveReport
+
+TAKEN_S = 300.0
+_POLL_S = 2.0
+
+
+def run_move(
+    settings: Settings,
+    app: App,
+    broker: Broker,
+    version: int,
+    options: MoveOptions,
+    check: Callable[[], None],
+    say: Callable[[str], None],
+) -> MoveReport:
+    """M4 to M8 of the move that the servers record as map ``version``.
+
+    Raises `UsageError`, `MoveRefused` when a partition does not take the move, `MoveDiffers`, and
+    `DependencyUnreachable`: then run it again."""
+    known = shard_maps.look(settings)
+    there = {one.record.version: one for one in known.maps}
+    chosen = there.get(version)
+    if chosen is None or chosen.record.last_day is None:
+        raise UsageError(f"map {version} is no move: `dia shards list`.")
+    if not chosen.in_force:
+        raise MoveRefused(f"map {version} is announced: `dia shards apply` has to finish first.")
+
+    def taken() -> None:
+        asyncio.run(until_taken(app, broker, chosen.record, say))
+
+    means = MoveMeans(
+        taken=taken,
+        check=check,
+        say=say,
+        sleep=time.sleep,
+        clock=SystemClock(),
+        retention_days=settings.m1_retention_days,
+    )
+    store = ClickHouseMoves(settings, app.clickhouse_tables, version)
+    try:
+        return Mover(store, options, means).run()
+    except (ShardUnavailable, ShardBusy) as error:
+        raise DependencyUnreachable(
+            f"{error} Each row counts once: run `dia shards move {version}` again."
+        ) from error
+    finally:
+        store.close()
+
+
+async def until_taken(
+    app: App, broker: Broker, record: MapRecord, say: Callable[[str], None]
+) -> None:
+    """M4. Raises `MoveRefused` after `TAKEN_S`."""
+    agents = [one for one in app.agents.values() if MINUTE_WINDOWS in one.tables]
+    deadline = time.monotonic() + TAKEN_S
+    told = 0
+    async with opened(broker.admin()) as admin, opened(broker.reader()) as reader:
+        topics = await admin.describe_topics()
+        waiting = [
+            (agent, partition)
+            for agent in agents
+            for partition in range(topics[agent.source.name].partitions)
+        ]
+        while waiting := [one for one in waiting if await _waits(reader, *one, record)]:
+            if time.monotonic() > deadline:
+                names = ", ".join(f"{agent.source.name}-{number}" for agent, number in waiting)
+                raise MoveRefused(
+                    f"{names}: the state does not name the move. A worker has to run; a "
+                    "partition takes it when none of its windows of these days is live. Then run the "
+                    "move again."
+                )
+            if len(waiting) != told:
+                told = len(waiting)
+                say(f"{told} partitions have not taken the move yet")
+            await asyncio.sleep(_POLL_S)
+
+
+async def _waits(reader: LogReader, agent: Agent, partition: int, record: MapRecord) -> bool:
+    """Whether the last commit of the partition does not name the move."""
+    changelog = TopicPartition(agent.source.changelog(agent.group), partition)
+    found = await survey(reader, changelog)
+    taken = found.last.later_maps if found.last is not None and not found.faults else ()
+    at = record.version - 2  # the first map is in no chain
+    digest = record.identity.digest
+    return len(taken) <= at or MapIdentity.parse(taken[at].map).digest != digest
+
+
+def seed() -> int:
+    """Of a sample of series."""
+    return random.SystemRandom().getrandbits(32)

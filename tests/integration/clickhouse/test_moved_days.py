@@ -1,0 +1,227 @@
+"""Days move between real shards while their rows are counted after each step of the mover."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from agents.app import app
+from streams.connect.sinks import rollup, schema, series, shard_maps
+from streams.connect.sinks.map_record import DayState, day_of
+from streams.connect.sinks.moved_rows import placed
+from streams.connect.sinks.moves.clickhouse import ClickHouseMoves
+from streams.connect.sinks.sharding import (
+    DirectorySharding,
+    HashSharding,
+    RangeSharding,
+    ShardMap,
+    WithoutShards,
+)
+from streams.core.clock import SystemClock
+from streams.core.command_errors import MoveRefused
+from streams.core.rows.built_in_tables import WINDOW_TABLES
+from streams.core.rows.clickhouse_table import quoted
+from streams.core.rows.dated_map import DAY_S
+from streams.core.settings import Settings
+from streams.operate.shards import growth
+from streams.operate.shards.move_plan import planned_move
+from streams.operate.shards.mover import MoveMeans, MoveOptions, Mover
+from tests.integration.clickhouse.conftest import Front
+from tests.properties.test_move_laws import KilledError
+
+TENANTS = [f"tenant {n}" for n in range(12)]
+MOVED = datetime.now(UTC).date() - timedelta(days=3)
+DAY = day_of(MOVED)
+BEFORE = ShardMap(2, HashSharding(2))
+SHOWN = " UNION ALL ".join(
+    f"SELECT '{table}', toString(tenant), toUInt32(toDate(w)), sum(n) FROM {table} GROUP BY 2, 3"
+    for table in WINDOW_TABLES
+)
+ROW = "('{tenant}', 'm', 'k', {w}, {part}, {inc}, {n}, {n} / 3, 0.1, {w}, [900], [{n}], {ver})"
+INSERT = (
+    "INSERT INTO m1_local (tenant, model, metric, w, part, inc, n, s1, mean, lt, sk_k, sk_n, ver) "
+    "VALUES "
+)
+
+
+@pytest.fixture(scope="module")
+def fronts(tmp_path_factory):
+    with ExitStack() as stack:
+        found = []
+        for name in ("one", "two"):
+            folder = tmp_path_factory.mktemp(name)
+            found.append(Front(folder))
+            stack.callback(found[-1].stop)
+            (folder / "password").chmod(0o600)
+        yield found, folder / "password"
+
+
+class Place:
+    """Two shards with rows of three days."""
+
+    def __init__(self, fronts):
+        servers, password = fronts
+        self.settings = Settings(
+            clickhouse_shards=",".join(f"http://127.0.0.1:{front.port}" for front in servers),
+            clickhouse_user="default",
+            clickhouse_password_file=str(password),
+            clickhouse_database="moved",
+        )
+        self.servers = schema.servers(self.settings, app.clickhouse_tables)
+        self.events, self.incarnations = Counter(), 0
+        for server in self.servers:
+            server.migrator.apply()
+        self.sent = [self.fold(day, BEFORE, TENANTS * 2) for day in (DAY - 1, DAY, DAY + 1)]
+
+    def close(self):
+        for server in self.servers:
+            server.replica.close()
+
+    def fold(self, day, shard_map, tenants):
+        """Windows of a partition that places the day by ``shard_map``, with their hour and day."""
+        values = {0: [], 1: []}
+        for tenant in tenants:
+            self.incarnations += 1
+            number = self.incarnations
+            (shard,) = shard_map.shard_of([tenant], ["m"], ["k"]).tolist()
+            given = {"tenant": tenant, "w": day * DAY_S + number % 60 * 60, "part": number % 3}
+            row = ROW.format(**given, inc=number, n=number % 7 + 1, ver=100 + number)
+            values[shard].append(row)
+            self.events[tenant, day] += number % 7 + 1
+        for shard, rows in values.items():
+            self.store(shard, rows, day)
+        return values
+
+    def store(self, shard, rows, day):
+        replica = self.servers[shard].replica
+        if rows:
+            replica.command(INSERT + ", ".join(rows))
+        for table in ("h1", "d1"):
+            bounds = {"start": day * DAY_S, "stop": day * DAY_S + rollup.WIDTH_S[table]}
+            replica.command(rollup.statement(table), bounds)
+
+    def judge(self):
+        """In the views of both servers."""
+        for server in self.servers:
+            found = {table: {} for table in WINDOW_TABLES}
+            for table, tenant, day, n in server.replica.query(SHOWN)[1]:
+                found[table][tenant, day] = n
+            assert found == {table: dict(self.events) for table in WINDOW_TABLES}
+
+    def judge_series(self):
+        """As `dia query series` reads them."""
+        asked = series.SeriesQuery(
+            tenant=TENANTS[0], model="m", metric="k", start_s=(DAY - 1) * DAY_S,
+            stop_s=(DAY + 2) * DAY_S, step_s=DAY_S,
+        )  # fmt: skip
+        for table in WINDOW_TABLES:
+            counted = sum(row[1] for row in series.read(self.settings, asked, table))
+            assert counted == sum(n for (one, _), n in self.events.items() if one == TENANTS[0])
+
+    def held(self, shard):
+        """Rows of the moved day on a server, in all tables."""
+        counts = (
+            self.servers[shard].replica.query(
+                f"SELECT count() FROM {table}_local WHERE toDate(w) = '{MOVED}'"
+            )[1]
+            for table in WINDOW_TABLES
+        )
+        return sum(int(rows[0][0]) for rows in counts)
+
+
+class Watched:
+    """Counts the rows after each change, and ends the process after change number ``last``."""
+
+    def __init__(self, store, place, last):
+        self._store, self._place, self._left = store, place, last
+
+    def __getattr__(self, name):
+        found = getattr(self._store, name)
+        if name not in {"copy", "enter", "delete_originals", "delete_copies"}:
+            return found
+
+        def called(*args, **named):
+            result = found(*args, **named)
+            self._place.judge()
+            self._left -= 1
+            if self._left == 0:
+                raise KilledError
+            return result
+
+        return called
+
+
+def moved(place, last=0):
+    means = MoveMeans(
+        taken=lambda: None,
+        check=lambda: None,
+        say=lambda _: None,
+        sleep=lambda _: place.judge_series(),
+        clock=SystemClock(),
+        retention_days=30,
+    )
+    store = ClickHouseMoves(place.settings, app.clickhouse_tables, 2)
+    try:
+        options = MoveOptions(batch=5, sample=10, seed=7)
+        return Mover(Watched(store, place, last), options, means).run()
+    finally:
+        store.close()
+
+
+def test_a_day_is_drained_onto_the_other_shard(fronts):
+    """Each row counts once after each step, for views and series, late rows and rows that a sleeper
+    sends again; a run that ends at any step goes on; the drained shard has nothing of the day."""
+    place = Place(fronts)
+    place.judge()
+    known = shard_maps.look(place.settings)
+    plan = planned_move(place.settings, known, MOVED, MOVED, [0])
+    assert growth.apply(
+        place.settings, app.clickhouse_tables, plan, lambda: None, lambda _: None, lambda _: None
+    )
+    shard_map = plan.record.shard_map
+    assert place.held(0)
+    for last in (1, 2, 3, 2, 1):
+        with pytest.raises(KilledError):
+            moved(place, last)
+        place.fold(DAY, shard_map, TENANTS[last : last + 3])
+        place.judge()
+    assert moved(place).days == 1
+    place.judge()
+    place.judge_series()
+    assert place.held(0) == 0
+
+    known = shard_maps.look(place.settings)
+    assert known.maps[1].states == {DAY: DayState.DONE}
+    with pytest.raises(MoveRefused, match="a day moves once"):
+        planned_move(place.settings, known, MOVED, MOVED)
+    place.store(0, place.sent[1][0], DAY)
+    assert place.held(0)
+    place.judge()
+    place.close()
+
+
+STRATEGIES = [
+    HashSharding(7),
+    HashSharding(3, (2, 1, 3)),
+    RangeSharding(("", "n", "tenant 5", "é"), (1, 0, 2, 1)),
+    DirectorySharding({"tenant 3": 2, "o'ne": 0}, HashSharding(3)),
+    WithoutShards(4, HashSharding(4), (0, 2)),
+    WithoutShards(3, DirectorySharding({"tenant 3": 2}, HashSharding(3)), (2,)),
+]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda one: type(one).__name__)
+def test_the_servers_place_series_as_the_map_does(fronts, strategy):
+    """A mover asks them which rows leave a shard, and writers place later rows by the map."""
+    tenants = [*TENANTS, "", "a", "n", "nn", "o'ne", "é", "ü\\", "日本"]
+    names = [(tenant, f"m{n % 3}", f"k {n % 5}") for n, tenant in enumerate(tenants * 10)]
+    rows = ", ".join(f"({quoted(a)}, {quoted(b)}, {quoted(c)})" for a, b, c in names)
+    sql = (
+        f"SELECT toInt32({placed(strategy)}) FROM (SELECT x.1 AS tenant, x.2 AS model, x.3 AS metric "
+        f"FROM (SELECT arrayJoin([{rows}]) AS x))"
+    )
+    found = fronts[0][0].client().query(sql).result_rows
+    assert [row[0] for row in found] == strategy.shard_of(*zip(*names, strict=True)).tolist()

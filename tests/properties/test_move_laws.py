@@ -1,0 +1,272 @@
+"""Readers count each window once at each moment of a move, however often it is killed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.connect.sinks.map_record import DayState, MapRecord
+from streams.connect.sinks.memory import MemoryShards
+from streams.connect.sinks.moves.memory import MemoryMoves
+from streams.connect.sinks.sharding import HashSharding, ShardMap, WithoutShards
+from streams.core.clock import VirtualClock
+from streams.core.command_errors import MoveDiffers
+from streams.core.rows.built_in_tables import WINDOW_TABLES, WindowRows
+from streams.core.rows.dated_map import DAY_S
+from streams.operate.shards.mover import MoveMeans, MoveOptions, Mover
+from tests.depth import cases
+
+TODAY = 20_000
+FIRST, LAST = TODAY - 4, TODAY - 3
+SHARDS = 3
+BEFORE = ShardMap(2, HashSharding(2))
+MAPS = {
+    "spread": ShardMap(SHARDS, HashSharding(SHARDS)),
+    "drained": ShardMap(SHARDS, WithoutShards(SHARDS, HashSharding(SHARDS), (0,))),
+}
+TENANTS = [f"t{n}" for n in range(9)]
+
+
+class KilledError(Exception):
+    """The process of the mover ends here."""
+
+
+def window(tenant, w, inc, n, shard, ver):
+    one = np.ones(1)
+    return WindowRows(
+        table="m1",
+        shard=shard,
+        part=inc % 3,
+        tenants=[tenant],
+        models=["m"],
+        metrics=["k"],
+        tenant_code=np.zeros(1, np.int32),
+        model_code=np.zeros(1, np.int32),
+        metric_code=np.zeros(1, np.int32),
+        w=np.array([w], np.uint32),
+        inc=np.array([inc], np.uint64),
+        n=np.array([n], np.uint64),
+        s1=n * 0.1 * one,
+        s2=n * 0.01 * one,
+        mean=0.1 * one,
+        m2=0 * one,
+        lo=0.1 * one,
+        hi=0.1 * one,
+        lv=0.1 * one,
+        lt=np.array([w * 1000]),
+        sk_off=np.array([0, 1], np.int32),
+        sk_k=np.array([900], np.int16),
+        sk_n=np.array([n], np.uint32),
+        ver=np.array([ver], np.uint64),
+    )
+
+
+class Story:
+    """Shards with rows of some days, and how many events each table has to show by series and day."""
+
+    def __init__(self, kind, windows):
+        self.clock = VirtualClock(start_ms=TODAY * DAY_S * 1000 + 43_200_000)
+        self.shards = MemoryShards(SHARDS, self.clock)
+        record = MapRecord.of(
+            MAPS[kind], [["a"], ["b"], ["c"]], version=2, first_day=FIRST, last_day=LAST
+        )
+        self.shards.add_move(record)
+        self.record = record
+        self.events = Counter()
+        self.sent = []
+        self.incarnations = 0
+        for tenant, day, minute, n in windows:
+            self.fold(tenant, day, minute, n, BEFORE)
+
+    def fold(self, tenant, day, minute, n, shard_map):
+        """A window of a partition that places this day by ``shard_map``, with its hour and day."""
+        self.incarnations += 1
+        (shard,) = shard_map.shard_of([tenant], ["m"], ["k"]).tolist()
+        w = day * DAY_S + minute * 60
+        row = window(tenant, w, self.incarnations, n, shard, 100 + self.incarnations)
+        asyncio.run(self.shards.insert(shard, [row]))
+        self.rolled(shard, w)
+        self.events[tenant, day] += n
+        if shard_map is BEFORE:
+            self.sent.append(row)
+
+    def rolled(self, shard, w):
+        asyncio.run(self.shards.roll_up(shard, "h1", w // 3600 * 3600))
+        asyncio.run(self.shards.roll_up(shard, "d1", w // DAY_S * DAY_S))
+
+    def judge(self):
+        for table in WINDOW_TABLES:
+            shown = Counter()
+            for row in self.shards.rows(table):
+                shown[row["tenant"], row["w"] // DAY_S] += row["n"]
+            assert shown == self.events, table
+
+
+class Watched:
+    """A store that is judged after each call; of ``then``, one is done between two calls."""
+
+    def __init__(self, story, then):
+        self._story = story
+        self._store = MemoryMoves(story.shards, 2)
+        self._then = then
+
+    def __getattr__(self, name):
+        found = getattr(self._store, name)
+        if not callable(found):
+            return found
+
+        def called(*args, **named):
+            self._act()
+            result = found(*args, **named)
+            self._story.judge()
+            return result
+
+        return called
+
+    def _act(self):
+        if not self._then:
+            return
+        calls, what = self._then[0]
+        if calls:
+            self._then[0] = calls - 1, what
+            return
+        self._then.pop(0)
+        story, number = self._story, len(self._then)
+        if what == "kill":
+            raise KilledError
+        if what == "late":
+            tenant, day = TENANTS[number % len(TENANTS)], FIRST + number % 2
+            story.fold(tenant, day, 60 * (number % 24) + 1, 5, story.record.shard_map)
+        elif story.sent:
+            # A process that slept sends a row again that its successor has sent.
+            row = story.sent[number % len(story.sent)]
+            asyncio.run(story.shards.insert(row.shard, [row]))
+        story.judge()
+
+
+def moved(story, then=(), mover=Mover, **options):
+    means = MoveMeans(
+        taken=lambda: None,
+        check=lambda: None,
+        say=lambda _: None,
+        sleep=lambda _: story.judge(),
+        clock=story.clock,
+        retention_days=30,
+    )
+    chosen = MoveOptions(batch=4, sample=5, readers_s=60, **options)
+    return mover(Watched(story, list(then)), chosen, means).run()
+
+
+WINDOWS = st.lists(
+    st.tuples(
+        st.sampled_from(TENANTS),
+        st.integers(FIRST - 1, LAST + 1),
+        st.integers(0, 1439),
+        st.integers(1, 9),
+    ),
+    max_size=25,
+)
+ACTS = st.lists(
+    st.tuples(st.integers(0, 60), st.sampled_from(["kill", "late", "sleeper"])), max_size=6
+)
+
+
+@settings(max_examples=cases(60))
+@given(st.sampled_from(sorted(MAPS)), WINDOWS, ACTS)
+def test_each_window_counts_once_at_each_moment(kind, windows, acts):
+    """Late windows arrive and processes die or wake up in the middle; the end is always the same."""
+    story = Story(kind, windows)
+    story.judge()
+    for _ in range(1 + sum(what == "kill" for _, what in acts)):
+        with suppress(KilledError):
+            moved(story, acts)
+            break
+        acts = acts[1 + next(i for i, (_, what) in enumerate(acts) if what == "kill") :]
+    assert moved(story).days == 0
+    assert {story.shards.day_state(2, day) for day in (FIRST, LAST)} == {DayState.DONE}
+    story.judge()
+    for table in WINDOW_TABLES:
+        for shard in range(SHARDS):
+            for row in story.shards.rows(table, shard):
+                if FIRST <= row["w"] // DAY_S <= LAST:
+                    names = [row["tenant"]], [row["model"]], [row["metric"]]
+                    assert story.record.shard_map.shard_of(*names) == [shard]
+
+
+FEW = [(tenant, day, 7 * n, 3) for n, tenant in enumerate(TENANTS) for day in (FIRST, LAST)]
+
+
+class Forgetful(Mover):
+    """It skips a bucket, and compares no sample."""
+
+    def _portions(self, day):
+        return iter([*super()._portions(day)][1:])
+
+    def _sampled(self, day):
+        return True
+
+
+class Rash(Mover):
+    """It shows a day before the rows are there."""
+
+    def _copy(self, day):
+        self._store.enter(day, DayState.SHOWN)
+        super()._copy(day)
+
+
+class Hasty(Mover):
+    """It deletes the originals before readers take the copies."""
+
+    def _sampled(self, day):
+        self._store.delete_originals(day)
+        return super()._sampled(day)
+
+
+@pytest.mark.parametrize("broken", [Forgetful, Rash, Hasty])
+def test_a_broken_mover_is_found(broken):
+    """The law has to be able to fail."""
+    with pytest.raises(AssertionError):
+        moved(Story("drained", FEW), mover=broken)
+
+
+def test_a_batch_that_arrives_wrong_is_found_by_its_checksum(monkeypatch):
+    """Nothing of the day is shown from the copies."""
+    story = Story("drained", FEW)
+    put = story.shards.put
+
+    def spoilt(shard, table, rows):
+        put(shard, table, [{**row, "hi": row["hi"] + 1} for row in rows])
+
+    monkeypatch.setattr(story.shards, "put", spoilt)
+    with pytest.raises(MoveDiffers):
+        moved(story)
+    assert story.shards.day_state(2, FIRST) == DayState.COPYING
+    monkeypatch.undo()
+    assert moved(story).days == 2
+
+
+class Spoilt(Mover):
+    """Between checksums and sample, copies change."""
+
+    def _sampled(self, day):
+        for shard in range(SHARDS):
+            rows = [row for row in self._store._story.shards.stored("m1", shard) if row["moved"]]
+            self._store._story.shards.put(shard, "m1", [{**row, "n": row["n"] + 1} for row in rows])
+        return super()._sampled(day)
+
+
+def test_a_day_stays_when_too_many_of_a_sample_differ():
+    """The copies are deleted, and the day may move again by another map."""
+    story = Story("drained", FEW)
+    report = moved(story, mover=Spoilt)
+    assert len(report.given_up) == 2
+    assert story.shards.day_state(2, FIRST) == DayState.RETURNED
+    assert not [
+        row for table in WINDOW_TABLES for row in story.shards.stored(table) if row["moved"]
+    ]
