@@ -17,12 +17,14 @@ from streams.core.degradation.degradation import Degradation
 from streams.core.errors import ShardUnavailable
 from streams.engine.agents.agent import Change
 from streams.engine.runtime.commit.commit import commit
-from streams.engine.runtime.commit.handover import FACTS_WAIT_S, ROWS_WAIT_S, Handover
+from streams.engine.runtime.commit.handover import Handover
 from streams.engine.runtime.effects.cache_writes import CacheWrites
 from streams.engine.runtime.effects.sink_writes import SinkWrites
 from tests.unit.engine.runtime.conftest import CHANGELOG
 
 DAY_MS = 86_400_000
+ROWS_WAIT_S, FACTS_WAIT_S = 2.0, 5.0
+"""As docs/protocols/outbox.md says."""
 
 
 @pytest.fixture
@@ -167,6 +169,26 @@ async def test_the_cache_is_not_changed_before_the_commit(rig, handover):
     rig.partition.prepare([100, 100])
     await rig.clock.advance(10)
     assert (await rig.cache.read(CacheKey("model", "n")))[:3] == (None, None, None)
+
+
+async def test_callbacks_of_a_commit_are_called_after_it_and_one_error_stops_no_other(
+    rig, handover
+):
+    """They answer requests whose records the commit settled, each of another client."""
+    await rig.open()
+    await rig.produce_events(1)
+    await rig.fold()
+    prepared, called = rig.partition.prepare(handover.room()), []
+
+    def fails():
+        called.append(rig.partition.state.link.seq)
+        raise ValueError("the client is gone")
+
+    prepared.told.extend([fails, lambda: called.append("next")])
+    await commit(rig.partition, prepared, rig.opened.producer, rig.clock, rig.metrics, 4.0)
+    assert called == []
+    handover.committed(rig.partition, prepared)
+    assert called == [prepared.link.seq, "next"]
 
 
 async def test_an_answer_after_the_partition_was_dropped_is_ignored(rig, handover):
