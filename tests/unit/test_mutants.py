@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ast
+from pathlib import Path
 
 import pytest
 
 from tests.mutation import trial
 from tests.mutation.mutants import mutants, mutated
+from tests.mutation.targets import TARGETS
+
+ROOT = Path(__file__).parents[2]
 
 SOURCE = '''"""A docstring with 3 figures."""
 import os
@@ -61,6 +65,12 @@ def test_a_sample_is_always_the_same_and_holds_every_declared_figure(at_most):
     assert drawn == _names(SOURCE, at_most)
     assert len(drawn) == at_most
     assert {name.split(":")[0] for name in drawn} >= {"m.py module", "m.py Rule"}
+
+
+def test_every_target_and_each_of_its_tests_exists():
+    """Without one of its tests, no mutant of a module is judged."""
+    named = {name for tests in TARGETS.values() for name in tests} | TARGETS.keys()
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
 CONFTEST = """
