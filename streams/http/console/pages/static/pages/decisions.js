@@ -119,6 +119,7 @@ async function begin() {
     await tenants();
     await read();
   } catch (error) {
+    queue(null);
     simulations.fail(error, begin);
     waiting.fail(error, begin);
   }

@@ -64,6 +64,7 @@ async function begin() {
     await read();
   } catch (error) {
     models.fail(error, begin);
+    events.put(null, "Not read.");
   }
 }
 await begin();
