@@ -19,11 +19,11 @@ FROM
     FROM {database}.{table}_local FINAL
     WHERE w < toDateTime({{over:UInt32}}, 'UTC') AND (tenant, model, metric, w) NOT IN
     (
-        SELECT tenant, model, metric, toDateTime({start}, 'UTC') FROM {live}.m1_local
+        SELECT tenant, model, metric, toDateTime({start}, 'UTC') FROM {live}.m1_local FINAL
         WHERE at >= fromUnixTimestamp64Milli({{since:Int64}}, 'UTC')
     ) AND (tenant, model, metric, w) NOT IN
     (
-        SELECT tenant, model, metric, w FROM {live}.{table}_local
+        SELECT tenant, model, metric, w FROM {live}.{table}_local FINAL
         WHERE at >= fromUnixTimestamp64Milli({{since:Int64}}, 'UTC')
     )
     GROUP BY tenant, model, metric, w HAVING events > 0
