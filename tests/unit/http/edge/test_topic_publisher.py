@@ -82,8 +82,9 @@ async def test_after_its_end_a_lane_refuses_events(broker, lane_on):
     running = asyncio.create_task(lane.run())
     await _until(lambda: lane.direct)
     await _ended(running)
-    with pytest.raises(Overloaded, match="the edge is stopping"):
+    with pytest.raises(Overloaded, match="the edge is stopping") as refused:
         await lane.keep([b"k"], [b"v"])
+    assert refused.value.retry_after_s == 5.0
 
 
 async def test_what_a_tenant_has_in_flight_counts_beside_what_it_has_on_the_disk(broker, lane_on):
@@ -96,6 +97,18 @@ async def test_what_a_tenant_has_in_flight_counts_beside_what_it_has_on_the_disk
     answers = Counter(map(type, await asyncio.gather(*asked, return_exceptions=True)))
     await _ended(running)
     assert answers == {str: 1, Overloaded: 2}
+
+
+async def test_a_tenant_that_is_too_fast_is_asked_to_wait_a_second(lane_on):
+    """A full memory empties with the next transaction; a full spool waits for the broker."""
+    lane, _ = lane_on()
+    running = asyncio.create_task(lane.run())
+    await _until(lambda: lane.direct)
+    asked = [asyncio.create_task(lane.keep([b"k"], [b"x" * 30_000])) for _ in range(5)]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    await _ended(running)
+    assert "log" in answers
+    assert {one.retry_after_s for one in answers if isinstance(one, Overloaded)} == {1.0}
 
 
 async def test_an_outage_is_not_taken_for_another_edge(broker, lane_on):
