@@ -86,6 +86,8 @@ _FORBIDDEN = (
 def broker_error(error: BaseException, doing: str) -> DiaError:
     """``doing`` describes the call and names the address."""
     text = f"{doing}: {_describe(error)}"
+    if any(isinstance(cause, client.KafkaConnectionError) for cause in _chain(error)):
+        text = f"cannot reach Kafka ({doing}): no broker accepts a connection"
     for cause in _chain(error):
         if isinstance(cause, client.UnknownTopicOrPartitionError) or "Unrecognized" in str(cause):
             return UnknownTopic(f"{text}. `dia topics apply` creates the topics.")
