@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 
 import pytest
 
+from agents.app import app as built_in
 from streams import cli
+from streams.cli import clients
+from streams.connect.broker.memory.broker import MemoryBroker
+from streams.core.clock import SystemClock
+from streams.operate.topics.topics import wanted_topics
 from tests.integration.clickhouse.conftest import Front
 
 ROWS = (
@@ -85,3 +91,48 @@ def test_a_lost_shard_comes_back_to_the_row(shard, dia, tmp_path):
     listed, _ = dia("backup", "list")
     assert [one["state"] for one in listed] == ["whole"] * 2
     assert listed[0]["builds on"] == listed[1]["backup"]
+
+
+async def _topics(broker):
+    admin = await broker.admin()
+    await admin.create_topics(wanted_topics(built_in.topology))
+    await admin.close()
+
+
+@pytest.fixture
+def broker(monkeypatch):
+    """Topics without a record: what the shard has is what the backup has."""
+    empty = MemoryBroker(SystemClock())
+    asyncio.run(_topics(empty))
+    monkeypatch.setattr(clients, "broker_of", lambda settings: empty)
+    return empty
+
+
+def test_a_drill_compares_a_copy_with_the_shard_and_leaves_both(shard, dia, broker):
+    """A difference is one that a lost shard would have, and the last good drill stays."""
+    dia("migrate", "apply")
+    client = shard.client()
+    client.command(ROWS.format(n=2, first=0))
+    client.command(LEDGER.format(n=60))
+    _, complained = dia("backup", "create")
+    _, complained = dia("drill", "shard", code=1)
+    assert "no window that has been over" in complained
+    client.command(
+        "INSERT INTO dia.m1_local SELECT * REPLACE (at - INTERVAL 1 DAY AS at) FROM dia.m1_local FINAL"
+    )
+    client.command(LEDGER.replace("'g'", "'other'").format(n=7))
+    held = client.query(SHOWN).result_rows
+    [[drilled], _] = dia("drill", "shard")
+    done = drilled["done"]
+    assert (done["drill"], done["rows"], done["lost"]) == ("shard-0", 61, "ledger: 1")
+    client.command(
+        "INSERT INTO dia.m1_local SELECT * REPLACE (n + 1 AS n, ver + 1 AS ver) FROM dia.m1_local "
+        "FINAL ORDER BY w LIMIT 1"
+    )
+    _, complained = dia("drill", "shard", code=1)
+    assert "would not come back whole: 1 days differ: m1 2026-11-25: 120 events" in complained
+    [[kept], _] = dia("drill", "list")
+    assert kept["begun"] == done["begun"]
+    assert client.query(SHOWN).result_rows != held
+    databases = {name for (name,) in client.query("SHOW DATABASES").result_rows}
+    assert "dia_backup_check" not in databases
