@@ -280,7 +280,7 @@ class MemoryShards:
             return self.stored(table, shard)
         chosen = range(len(self._servers)) if shard is None else [shard]
         return [
-            row
+            {name: value for name, value in row.items() if name != "moved"}
             for one in chosen
             for row in self.stored(table, one)
             if row["n"] and self._counts(row, one)
