@@ -26,6 +26,10 @@ TARGETS: dict[str, tuple[str, ...]] = {
         "tests/unit/connect/cache/test_local_cache.py",
         "tests/unit/connect/cache/test_cache.py",
     ),
+    "streams/connect/cache/single_flight.py": (
+        "tests/unit/connect/cache/test_single_flight.py",
+        "tests/unit/connect/cache/test_cache.py",
+    ),
     "streams/connect/cache/": (
         "tests/unit/connect/cache/test_cache.py",
         "tests/unit/connect/cache/test_cache_lives.py",
