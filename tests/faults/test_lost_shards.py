@@ -11,11 +11,11 @@ import pytest
 
 from streams.connect.sinks.schema import servers
 from streams.core.settings import load
-from tests.faults.trial import Trial
+from tests.faults.trial import RATE_PER_S, Trial
 from tests.integration.clickhouse.conftest import Front
 
 SHARDS = 2
-BEFORE, AFTER, LATER = 60_000, 60_000, 6_000
+BEFORE, AFTER, LATER = 20_000, 20_000, 2_000
 WINDOWS = (
     "SELECT toString(tenant), toString(model), toString(metric), toUnixTimestamp(w), sum(n), sum(s1), "
     "sqrt(sum(n) * sum(s2)), min(lo), max(hi) FROM {table}_local FINAL WHERE n > 0 "
@@ -95,11 +95,11 @@ async def test_a_shard_whose_folder_is_deleted_has_the_same_rows_again(lost, rep
     trial, fronts = lost
     worker = trial.worker(backup_to="")  # backups are made by the test, not by a leader
     await worker.ready()
-    trial.feed(BEFORE, rate_per_s=None, poison=0.0)
+    trial.feed(BEFORE, rate_per_s=RATE_PER_S, poison=0.0)
     await trial.fed()
     await trial.settled()
     await trial.command("backup", "create")
-    trial.feed(AFTER, rate_per_s=None)
+    trial.feed(AFTER, rate_per_s=RATE_PER_S)
     await trial.fed()
     await trial.settled()
     await drilled(trial)
@@ -123,7 +123,7 @@ async def test_a_shard_whose_folder_is_deleted_has_the_same_rows_again(lost, rep
         assert not differing(rows, now[table]), table
     rows = sum(map(len, was.values()))
     trial.recovery_s = took_s
-    trial.feed(LATER, rate_per_s=None)
+    trial.feed(LATER, rate_per_s=RATE_PER_S)
     note = f"restore and rebuild of one of two shards with {rows:,} rows: {took_s:.0f} s, or "
     note += f"{1e6 * took_s / rows:,.0f} s per million rows"
     report(await trial.exact("a shard's data folder deleted", note))
