@@ -1,0 +1,56 @@
+"""A refused row comes back to where its day is, also when the day moved meanwhile."""
+
+from __future__ import annotations
+
+import pytest
+
+from streams.connect.sinks.map_record import DayState, MapRecord
+from streams.connect.sinks.memory import MemoryShards
+from streams.connect.sinks.moved_rows import token
+from streams.connect.sinks.sharding import HashSharding, ShardMap, WithoutShards
+from streams.core.clock import VirtualClock
+from streams.core.errors import ShardUnavailable
+from streams.core.rows.dated_map import DAY_S
+from streams.operate.replay.run.sink_row import RefusedWindowRow, insert_window
+
+DAY = 20_000
+ROW = RefusedWindowRow(
+    table="m1", tenant="t", model="m", metric="k", part=1, w=DAY * DAY_S + 60, inc=7, n=3, s1=0.3,
+    s2=0.03, mean=0.1, m2=0.0, lo=0.1, hi=0.1, lv=0.1, lt=DAY * DAY_S * 1000 + 60_000, sk_k=[900],
+    sk_n=[3], ver=9, shard=0,
+)  # fmt: skip
+
+
+@pytest.fixture
+def shards():
+    """Two shards whose day leaves shard 0."""
+    made = MemoryShards(2, VirtualClock(start_ms=(DAY + 5) * DAY_S * 1000))
+    shard_map = ShardMap(2, WithoutShards(2, HashSharding(2), (0,)))
+    record = MapRecord.of(shard_map, [["a"], ["b"]], version=2, first_day=DAY, last_day=DAY)
+    made.add_move(record)
+    return made
+
+
+async def test_a_row_waits_while_its_day_moves(shards):
+    """The copy of its portion may be made already, and the original will be deleted."""
+    with pytest.raises(ShardUnavailable, match="moves to other shards"):
+        await insert_window(shards, ROW)
+    assert shards.stored("m1") == []
+
+
+async def test_a_row_of_a_moved_day_goes_to_the_target_as_its_copy_would(shards):
+    """An insert before the move may have stored it: then it is the same row."""
+    shards.enter_day(2, DAY, DayState.DONE)
+    await insert_window(shards, ROW)
+    await insert_window(shards, ROW)
+    (stored,) = shards.stored("m1", 1)
+    assert stored["moved"] == token(2, 0)
+    assert [row["n"] for table in ("m1", "h1", "d1") for row in shards.rows(table)] == [3, 3, 3]
+
+
+async def test_a_row_of_a_returned_day_goes_where_it_was_refused(shards):
+    """The originals count there."""
+    shards.enter_day(2, DAY, DayState.RETURNED)
+    await insert_window(shards, ROW)
+    (stored,) = shards.stored("m1", 0)
+    assert stored["moved"] == 0
