@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -11,8 +12,10 @@ from streams.cli.doctor.finding import DoctorFinding, FindingLevel
 from streams.cli.invocation import invocation
 from streams.core.errors import DependencyUnreachable, DiaError
 from streams.core.settings import Settings
-from streams.core.topics.topology import Topology
 from streams.engine.health.finding import Severity
+
+if TYPE_CHECKING:
+    from streams.core.topics.topology import Topology
 
 _LEVELS = {
     Severity.WARNING: FindingLevel.WARNING,

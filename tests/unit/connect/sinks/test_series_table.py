@@ -86,5 +86,5 @@ def test_an_invalid_time_is_refused(text: str) -> None:
 def test_spans_have_units() -> None:
     """A bare number could be minutes or seconds."""
     assert (span_s("10m", "--step"), span_s("1d", "--step")) == (600, DAY_S)
-    with pytest.raises(UsageError, match="--step 10"):
+    with pytest.raises(UsageError, match='Invalid --step "10"'):
         span_s("10", "--step")

@@ -71,7 +71,7 @@ def test_dead_letters_after_the_question_are_not_decided(filled, monkeypatch, ca
         before = filled.log(TopicPartition(MODEL_METRICS.dlq, 1)).read_committed(0, 1)
         late = OutboundRecord(before.tp, b"acme", b"{", before.headers[0], 5)
         asyncio.run(fill(filled, late))
-        return "2 letters" in question
+        return "2 dead letters" in question
 
     monkeypatch.setattr("typer.confirm", agree)
     [done] = said(capsys, "discard", *BAD)
