@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from streams.core.types import Headers
+from streams.core.records.bad_records import ValueRefused
+from streams.core.types import Headers, OutboundRecord
 
 FRAMING_BYTES: Final = 128
 """bound of Kafka's overhead for a single record: 61 bytes of batch header, then varints"""
 _HEADER_FRAMING_BYTES: Final = 8
+_TIMESTAMPS_MS: Final = range(1 << 63)
 
 
 def size_bytes(key: bytes | None, value: bytes | None, headers: Headers) -> int:
@@ -18,3 +20,18 @@ def size_bytes(key: bytes | None, value: bytes | None, headers: Headers) -> int:
     for name, content in headers:
         size += len(name.encode()) + len(content or b"") + _HEADER_FRAMING_BYTES
     return size
+
+
+def check_sendable(record: OutboundRecord, message_bytes: int) -> None:
+    """Raises `ValueRefused` above ``message_bytes``, and for a timestamp that no record has."""
+    size = size_bytes(record.key, record.value, record.headers)
+    if size > message_bytes:
+        raise ValueRefused(
+            f"a record for {record.tp.topic} has up to {size} bytes, and the topic holds records of "
+            f"{message_bytes}. Send less, or declare the topic with a larger message_bytes."
+        )
+    if record.timestamp_ms is not None and record.timestamp_ms not in _TIMESTAMPS_MS:
+        raise ValueRefused(
+            f"a record for {record.tp.topic} has the timestamp {record.timestamp_ms} ms, which is before "
+            "1970 or beyond 64 bits"
+        )

@@ -139,7 +139,11 @@ class Scope(Protocol):
         ...
 
     def emit(self, record: OutboundRecord) -> None:
-        """Produce ``record`` in the partition's next transaction."""
+        """Produce ``record`` in the partition's next transaction.
+
+        Raises `ValueRefused` above `SOURCE_MESSAGE_BYTES` and for a timestamp that no record has, as no commit
+        could hold it. Nothing is produced then: the agent should refuse the record by `dead_letter`.
+        """
         ...
 
     def fact(self, target: str | RowTarget, row: RowValues, *, name: str | None = None) -> None:

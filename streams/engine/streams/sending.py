@@ -8,11 +8,10 @@ from typing import Any, Final
 
 from streams.connect.broker.partitioner import partition_of
 from streams.core.records.bad_records import ValueRefused
-from streams.core.records.record_size import FRAMING_BYTES, size_bytes
+from streams.core.records.record_size import FRAMING_BYTES, check_sendable
 from streams.core.topics.current_stream import HeadersLike, Key, Target
 from streams.core.types import Headers, OutboundRecord, TopicPartition
 
-_TIMESTAMPS_MS: Final = range(1 << 63)
 _REMEMBERED_CHARS: Final = 128
 """A remembered key stays in memory."""
 
@@ -63,21 +62,6 @@ def outgoing(
     if headers or timestamp_s is not None or size > topic.message_bytes:
         check_sendable(record, topic.message_bytes)
     return record
-
-
-def check_sendable(record: OutboundRecord, message_bytes: int) -> None:
-    """Raises `ValueRefused` above ``message_bytes``, and for a timestamp that no record has."""
-    size = size_bytes(record.key, record.value, record.headers)
-    if size > message_bytes:
-        raise ValueRefused(
-            f"a record for {record.tp.topic} has up to {size} bytes, and the topic holds records of "
-            f"{message_bytes}. Send less, or declare the topic with a larger message_bytes."
-        )
-    if record.timestamp_ms is not None and record.timestamp_ms not in _TIMESTAMPS_MS:
-        raise ValueRefused(
-            f"a record for {record.tp.topic} has the timestamp {record.timestamp_ms} ms, which is before "
-            "1970 or beyond 64 bits"
-        )
 
 
 @lru_cache(maxsize=1 << 13)

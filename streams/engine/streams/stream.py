@@ -16,12 +16,13 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn, Protocol
 
 from streams.core.errors import Pending, UnsupportedByDia
+from streams.core.records.record_size import check_sendable
 from streams.core.rows.targets import RowTarget, RowValues
 from streams.core.topics.current_stream import HeadersLike, Key, NoTables, Target
 from streams.core.topics.topic import SOURCE_MESSAGE_BYTES
 from streams.core.types import Headers, OutboundRecord, RecordBatch, TopicPartition
 from streams.core.words.absent_words import absent
-from streams.engine.streams.sending import check_sendable, key_text, outgoing
+from streams.engine.streams.sending import key_text, outgoing
 
 Filter = Callable[[Any], Any]
 
@@ -272,7 +273,8 @@ class Stream:
     # --- what belongs to the event in progress -----------------------------------------------
 
     def emit(self, record: OutboundRecord) -> None:
-        """Produce ``record`` in the transaction of the event in progress. Raises `ValueRefused` as `send`."""
+        """Produce ``record`` in the transaction of the event in progress. Raises `ValueRefused` above
+        `SOURCE_MESSAGE_BYTES`; `send` knows the bound of its topic."""
         check_sendable(record, SOURCE_MESSAGE_BYTES)
         self._check_alive()
         self._feed.emit(record)

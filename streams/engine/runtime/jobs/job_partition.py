@@ -29,8 +29,11 @@ from streams.core.records.bad_records import (
     RowUnfit,
     TenantOverQuota,
     UnknownTable,
+    ValueRefused,
 )
 from streams.core.records.framed_batch import timestamp_array
+from streams.core.records.record_size import check_sendable
+from streams.core.topics.topic import SOURCE_MESSAGE_BYTES
 from streams.core.types import OutboundRecord, RecordBatch, TopicPartition
 from streams.engine.agents.job_agent import JobAgent, Outcome, Place
 from streams.engine.decode.codecs import Decoded, Limits, decode
@@ -448,14 +451,16 @@ class JobPartition(Partition):
     def _give(self, answered: AnsweredRequest) -> None:
         request, answer, verdict = answered
         assert request.origin is not None
+        result = OutboundRecord(self._results, request.origin.key, answer.result)
         try:
+            check_sendable(result, SOURCE_MESSAGE_BYTES)
             self.fact(answer.table, answer.row)
-        except (RowUnfit, UnknownTable) as error:
+        except (RowUnfit, UnknownTable, ValueRefused) as error:
             if verdict in (APPLIED, DUPLICATE):  # otherwise it is a dead letter already
                 verdict, tenant = error.code, request.ask.tenant
                 self._bury(request.origin, verdict, str(error), "process", tenant)
         else:
-            self.emit(OutboundRecord(self._results, request.origin.key, answer.result))
+            self._records.append(result)
         self.finished.finish(request.offset, verdict)
         self._let_go(request)
 

@@ -15,9 +15,11 @@ from typing import TypeVar, cast
 from streams.core.clock import Clock
 from streams.core.errors import DiaError, PoisonStorm
 from streams.core.records.framed_batch import timestamp_array
+from streams.core.records.record_size import check_sendable
 from streams.core.rows.dated_map import DatedMap
 from streams.core.rows.operational_tables import SHED_RANGES
 from streams.core.rows.targets import RowTarget, RowValues
+from streams.core.topics.topic import SOURCE_MESSAGE_BYTES
 from streams.core.types import CommittedOffset, OutboundRecord, RecordBatch, TopicPartition
 from streams.engine.agents.agent import AgentSpec, Change, EventBatch
 from streams.engine.agents.job_agent import Agent, JobAgent
@@ -137,6 +139,7 @@ class Partition:
         self._refuse(row, code, message, "process", tenant)
 
     def emit(self, record: OutboundRecord) -> None:
+        check_sendable(record, SOURCE_MESSAGE_BYTES)
         self._records.append(record)
 
     def fact(self, target: str | RowTarget, row: RowValues, *, name: str | None = None) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from streams import App, Record
+from streams.core.records.bad_records import ValueRefused
 from streams.core.topics.current_stream import current
 from streams.core.topics.topic import MAX_RECORD_BYTES, SOURCE_MESSAGE_BYTES
 from streams.core.types import OutboundRecord, TopicPartition
@@ -109,3 +110,27 @@ def test_a_topic_with_larger_records_takes_them(app_tester):
     tester.send(notes, Note(tenant_id="t", text="x" * (MAX_RECORD_BYTES - 1000), ts=NOW_MS - 1))
     assert tester.dead_letters == []
     assert tester.table(counts) == {"t": 1}
+
+
+def test_a_batch_agent_dead_letters_the_record_whose_result_no_commit_can_hold(app_tester):
+    """`Scope.emit` refuses it at once, where the agent knows the record."""
+    app = App("acme")
+    notes = app.topic("notes", value_type=Note, key_field="tenant_id", partitions=1)
+    app.topic("out", value_type=bytes, codec="raw", partitions=1)
+
+    @app.batch_agent(notes)
+    def repeat(batch, scope):
+        for index, note in enumerate(batch.events):
+            try:
+                text = note.text.encode() * 2
+                scope.emit(OutboundRecord(TopicPartition("out", 0), None, text))
+            except ValueRefused as error:
+                scope.dead_letter(batch.row(index), error.code, str(error), note.tenant_id)
+            else:
+                scope.count(applied=1)
+
+    tester = app_tester(app, now_ms=NOW_MS)
+    tester.send(notes, Note(tenant_id="hostile", text="x" * LARGE, ts=NOW_MS))
+    tester.send(notes, Note(tenant_id="victim", text="y", ts=NOW_MS))
+    assert [letter.code for letter in tester.dead_letters] == ["value_refused"]
+    assert [sent.value for sent in tester.outputs("out")] == [b"yy"]

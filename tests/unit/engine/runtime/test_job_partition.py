@@ -11,6 +11,7 @@ import pytest
 from agents.app import SIMULATE_DECISION
 from streams.core.clock import settle
 from streams.core.errors import ProcessDied
+from streams.core.topics.topic import SOURCE_MESSAGE_BYTES
 from tests.unit.engine.runtime.job_desk import SETTINGS, SOURCE, Desk
 
 
@@ -388,3 +389,22 @@ async def test_a_request_that_waited_for_one_given_up_is_judged_again(desk):
     assert results[second]["error"]["code"] == "retries_exhausted"
     assert results[third]["summary"] == results[first]["summary"] == {"run": 1}
     assert desk.committed() == 3
+
+
+async def test_a_result_above_the_bound_of_a_record_is_a_dead_letter(desk):
+    """No commit could hold it: each would fail, and with it the results of all tenants."""
+    jobs = desk.partition._jobs
+
+    def large(event, outcome, place):
+        answer = jobs.answer(event, outcome, place)
+        if event.tenant_id != "a":
+            return answer
+        return answer._replace(result=b"x" * SOURCE_MESSAGE_BYTES)
+
+    desk.partition._jobs = replace(jobs, answer=large)
+    first, second = await desk.ask("k", tenant_id="a"), await desk.ask("l", tenant_id="b")
+    await desk.read()
+    await desk.finish(first, second)
+    await desk.commit()
+    assert (desk.committed(), set(desk.results())) == (2, {second})
+    assert desk.dead() == ["value_refused"]
