@@ -7,12 +7,13 @@ from collections.abc import Awaitable
 from typing import TypeVar
 
 from streams.core.clock import Clock
+from streams.core.resilience.cancellation import cancel
 
 T = TypeVar("T")
 
 
 class DeadlinePassed(Exception):  # noqa: N818 - a signal to the caller, which names the error
-    """The awaited task was cancelled."""
+    """The awaited task was cancelled. It has ended, or it suppressed each cancellation and is left behind."""
 
 
 class Deadline:
@@ -32,11 +33,11 @@ class Deadline:
         try:
             await self._clock.wait(task, self.left_s)
         finally:
-            # Also when cancelled: asyncio would report an unread result of the same turn.
             in_time = task.done()
             if not in_time:
-                task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+                await cancel(task, self._clock, repr(awaitable))
+            elif not task.cancelled():
+                task.exception()  # read also if this wait was cancelled in the same turn
         if not in_time:
             raise DeadlinePassed
         return task.result()

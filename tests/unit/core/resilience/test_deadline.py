@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -106,3 +107,44 @@ async def test_a_cancelled_task_has_ended_before_its_end_is_reported():
     await settle()
     await clock.advance(1.0)
     assert await task == ["cancelled"]
+
+
+async def test_a_suppressed_cancellation_is_repeated():
+    """A client that suppresses one still ends before its end is reported."""
+    clock, cancelled = VirtualClock(), []
+
+    async def suppressing_once() -> None:
+        for _ in range(2):
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled.append(clock.monotonic())
+
+    task = asyncio.ensure_future(Deadline(clock, 1.0).wait(suppressing_once()))
+    await settle()
+    for _ in range(2):
+        await clock.advance(5.0)
+    with pytest.raises(DeadlinePassed):
+        await task
+    assert len(cancelled) == 2
+
+
+async def test_a_task_that_suppresses_every_cancellation_is_left_behind():
+    """Its caller would wait for ever, and the partition with it."""
+    clock, over = VirtualClock(), asyncio.Event()
+
+    async def stubborn() -> None:
+        while not over.is_set():
+            with suppress(asyncio.CancelledError):
+                await over.wait()
+        raise ValueError("after the end of its caller's wait")
+
+    task = asyncio.ensure_future(Deadline(clock, 1.0).wait(stubborn()))
+    await settle()
+    for _ in range(4):
+        await clock.advance(5.0)
+    assert task.done()
+    over.set()
+    with pytest.raises(DeadlinePassed):
+        await task
+    await settle()
