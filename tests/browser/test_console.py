@@ -197,7 +197,7 @@ def test_a_reader_of_one_tenant_sees_that_tenant_and_changes_nothing(context, st
     expect(page.get_by_role("button", name="Preview replay")).to_be_disabled()
     expect(page.locator("#groups")).to_contain_text("No dead letter")
     _go(page, "Messages")
-    page.get_by_label("Topic").select_option("model.metrics")
+    page.get_by_label("Topic", exact=True).select_option("model.metrics")
     _read(page)
     expect(page.locator("#messages tbody tr")).to_have_count(1)
     expect(page.locator("#messages")).to_contain_text("solitary")
@@ -261,7 +261,7 @@ def test_the_command_box_leads_to_what_became_of_an_event(page, stage):
     _read(page)
     expect(page.locator("#trace")).to_contain_text("counted")
     for what in ("appended", "committed", "window", "row"):
-        expect(page.locator("#trace .timeline")).to_contain_text(what)
+        expect(page.locator("#trace .timeline").first).to_contain_text(what)
     expect(page.locator("#searched")).to_contain_text("offsets of")
     assert _serious(page, {}) == []
     page.locator("#id").fill("no-such-event")

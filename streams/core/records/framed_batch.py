@@ -240,6 +240,12 @@ def places_of(batch: RecordBatch) -> tuple[TextSpans, TextSpans]:
     return both.take(rows), both.take(rows + len(batch))
 
 
+def key_places(batch: RecordBatch) -> TextSpans:
+    """Keys as places in one buffer. ``batch`` may have no values."""
+    frames = _frames_of(batch)
+    return joined(batch.keys) if frames is None else spans(frames.buffer, *frames.places("keys"))
+
+
 def framed(batch: RecordBatch) -> RecordBatch:
     """In frames, as from Kafka; unchanged where it is empty or a record has headers."""
     if not len(batch) or batch.any_headers():

@@ -57,7 +57,9 @@ async def _trim(broker, tp):
 async def _read(broker, tp):
     async with opened(broker.reader()) as reader:
         end = await reader.last_stable_offset(tp)
-        await read_some(reader, tp, 0, max(end, 1), 1)
+        await reader.read(tp, 0, 1)
+        if end:
+            await read_some(reader, tp, 0, end, 1)
 
 
 async def _own(broker, name):

@@ -9,7 +9,7 @@ from typing import Final, cast
 import numpy as np
 
 from streams.core import kernels
-from streams.core.records.framed_batch import places_of
+from streams.core.records.framed_batch import key_places
 from streams.core.types import RecordBatch
 from streams.engine.windows.name_spans import NameSpans
 
@@ -33,7 +33,7 @@ class KeyCounts:
         """The number of records of each key; those without a key are not counted."""
         if kernels.active is None or not len(batch):
             return _counted(batch)
-        keys, _ = places_of(batch)
+        keys = key_places(batch)
         if keys.absent is not None:
             return _counted(batch)
         codes, unknown = self._spans.codes(keys)

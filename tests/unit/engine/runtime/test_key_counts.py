@@ -33,7 +33,8 @@ def test_each_key_counts_as_in_a_list_of_objects(lists):
     counts = KeyCounts()
     for keys in lists:
         expected = {key: count for key, count in Counter(keys).items() if key is not None}
-        for batch in (_batch(keys), framed(_batch(keys))):
+        keys_alone = RecordBatch(TopicPartition("t", 0), 0, len(keys), range(len(keys)), keys=keys)
+        for batch in (_batch(keys), framed(_batch(keys)), keys_alone):
             assert counts.of(batch) == expected
 
 
