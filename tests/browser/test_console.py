@@ -245,6 +245,8 @@ def test_a_message_is_found_shared_and_sent_again(context, page, stage):
 
 def test_the_command_box_leads_to_what_became_of_an_event(page, stage):
     """From any page, by keyboard: an id, its timeline, its message, its dead letter."""
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+    page.wait_for_load_state("load")  # the scripts have run
     page.keyboard.press("Control+k")
     page.locator("#palette-text").fill("model.metrics/")
     expect(page.get_by_role("option").first).to_have_text("What became of model.metrics/")
@@ -252,6 +254,7 @@ def test_the_command_box_leads_to_what_became_of_an_event(page, stage):
     page.goto("/messages?topic=model.metrics&where=model_id == solitary")
     _read(page)
     place = page.locator("#messages tbody tr").last
+    expect(place).to_be_visible()
     cells = place.locator("td").all_text_contents()
     partition, offset = cells[0], cells[1]
     page.keyboard.press("Control+k")
