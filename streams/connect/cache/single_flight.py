@@ -7,6 +7,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
+from streams.core.resilience.unread_error import read_error
+
 T = TypeVar("T")
 
 
@@ -22,7 +24,7 @@ class SingleFlight(Generic[T]):
         if flight is None:
             flight = self._flights[name] = asyncio.create_task(self._fly(name, work))
             # Marks the error as retrieved when every caller was cancelled.
-            flight.add_done_callback(lambda done: done.cancelled() or done.exception())
+            flight.add_done_callback(read_error)
         return await asyncio.shield(flight)
 
     async def _fly(self, name: Hashable, work: Callable[[], Awaitable[T]]) -> T:

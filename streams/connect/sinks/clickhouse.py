@@ -27,6 +27,7 @@ from streams.core.errors import (
     ShardUnavailable,
     TransientError,
 )
+from streams.core.resilience.unread_error import read_error
 from streams.core.rows.built_in_tables import (
     Bucket,
     FactRows,
@@ -81,9 +82,7 @@ class Shard:
 
     def _let_go(self, task: asyncio.Future[T]) -> None:
         self._slots.release()
-        if not task.cancelled():
-            # Retrieve the exception after a time-out, so that asyncio does not log it.
-            task.exception()
+        read_error(task)  # the caller may have left at its time limit
 
     @property
     def confirmed(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import structlog
 
 from streams.core.clock import Clock
+from streams.core.resilience.unread_error import read_error
 
 CANCELLATIONS: Final = 3
 ENDS_WITHIN_S: Final = 5.0
@@ -18,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 async def cancel(task: asyncio.Future[Any], clock: Clock, what: str) -> bool:
     """Whether ``task`` ended. One that suppresses each cancellation is left behind; ``what`` names it in the log."""
-    task.add_done_callback(_read)
+    task.add_done_callback(read_error)
     for _ in range(CANCELLATIONS):
         task.cancel()
         await clock.wait(task, ENDS_WITHIN_S)
@@ -26,9 +27,3 @@ async def cancel(task: asyncio.Future[Any], clock: Clock, what: str) -> bool:
             return True
         log.error("cancellation_suppressed", task=what)
     return False
-
-
-def _read(task: asyncio.Future[Any]) -> None:
-    """asyncio reports an error that is not read."""
-    if not task.cancelled():
-        task.exception()

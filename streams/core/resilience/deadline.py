@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from streams.core.clock import Clock
 from streams.core.resilience.cancellation import cancel
+from streams.core.resilience.unread_error import read_error
 
 T = TypeVar("T")
 
@@ -36,8 +37,7 @@ class Deadline:
             in_time = task.done()
             if not in_time:
                 await cancel(task, self._clock, repr(awaitable))
-            elif not task.cancelled():
-                task.exception()  # read also if this wait was cancelled in the same turn
+            read_error(task)  # also if this wait was cancelled in the same turn
         if not in_time:
             raise DeadlinePassed
         return task.result()

@@ -8,6 +8,8 @@ from typing import Any
 
 import structlog
 
+from streams.core.resilience.unread_error import read_error
+
 CLOSE_TIMEOUT_S = 2.0
 
 log = structlog.get_logger(__name__)
@@ -50,7 +52,6 @@ async def end_client(client: Any, *owners: Any) -> None:
     if leftover:
         await asyncio.wait(leftover, timeout=CLOSE_TIMEOUT_S)
     for task in tasks:
-        if task.done() and not task.cancelled():
-            task.exception()
+        read_error(task)
     if caller is not None and caller.cancelling() > cancellations:
         raise asyncio.CancelledError

@@ -33,6 +33,7 @@ from streams.core.errors import (
     WorkerStopped,
 )
 from streams.core.records.bad_records import AgentTimeout, RetriesExhausted
+from streams.core.resilience.unread_error import read_error
 from streams.core.topics.current_stream import current
 from streams.engine.agents.stream_agent import StreamAgent
 from streams.engine.runtime.partition.schema_wait import obtained
@@ -100,7 +101,7 @@ class AgentRun:
         self._interrupted = False  # while no body ran, between two attempts
         stream = partition.begin()
         body = self._body = asyncio.create_task(self._call(stream), name="agent-body")
-        body.add_done_callback(_looked_at)
+        body.add_done_callback(read_error)
         try:
             expired = await self._watch(body)
         finally:
@@ -250,9 +251,3 @@ def _lines(error: BaseException) -> str:
     what = traceback.format_exception_only(error)
     where = traceback.format_exception(error)[: -len(what)]
     return "\n".join(["".join(what).rstrip(), *"".join(where).splitlines()[-_TRACE_LINES:]])
-
-
-def _looked_at(task: asyncio.Task[None]) -> None:
-    """Retrieve the exception, so that asyncio does not log an abandoned body."""
-    if not task.cancelled():
-        task.exception()

@@ -24,6 +24,7 @@ from streams.core.errors import (
     Pending,
 )
 from streams.core.records.bad_records import AgentTimeout
+from streams.core.resilience.unread_error import read_error
 from streams.core.topics.current_stream import current
 from streams.engine.agents.stream_agent import Declared
 from streams.engine.runtime.effects.refused_close import RefusedClose
@@ -181,7 +182,7 @@ class WindowClosing:
         context = copy_context()
         context.run(current.set, own)
         task = asyncio.create_task(_awaited(called), name="window-close", context=context)
-        task.add_done_callback(_looked_at)
+        task.add_done_callback(read_error)
         try:
             await self._partition.clock.wait(task, self._timeout_s)
         finally:
@@ -234,9 +235,3 @@ class _Cancelled(Exception):  # noqa: N818 - as above
 
 async def _awaited(called: Awaitable[Any]) -> None:
     await called
-
-
-def _looked_at(task: asyncio.Task[Any]) -> None:
-    """Retrieve the exception of a call that was left behind."""
-    if not task.cancelled():
-        task.exception()

@@ -10,6 +10,7 @@ from aiokafka import codec
 from aiokafka.errors import ProducerClosed
 
 from streams.connect.broker.kafka.tasks import end_client
+from streams.core.resilience.unread_error import read_error
 
 FAST_LEVEL = 1
 
@@ -29,7 +30,7 @@ Result = TypeVar("Result")
 def quiet(result: Awaitable[Result]) -> asyncio.Future[Result]:
     """The event loop does not report a failure that the caller drops."""
     task = asyncio.ensure_future(result)
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    task.add_done_callback(read_error)
     return task
 
 
@@ -49,13 +50,8 @@ def _fail_unsent(producer: Any) -> None:
     unsent.extend(accumulator._pending_batches)  # noqa: SLF001
     accumulator.fail_all(ProducerClosed())
     for batch in unsent:
-        _retrieve(batch.future)
-        _retrieve(batch._drain_waiter)  # noqa: SLF001
+        read_error(batch.future)
+        read_error(batch._drain_waiter)  # noqa: SLF001
     manager = producer._txn_manager  # noqa: SLF001
     if manager is not None and manager._transaction_waiter is not None:  # noqa: SLF001
-        _retrieve(manager._transaction_waiter)  # noqa: SLF001
-
-
-def _retrieve(future: asyncio.Future[Any]) -> None:
-    if future.done() and not future.cancelled():
-        future.exception()
+        read_error(manager._transaction_waiter)  # noqa: SLF001
