@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from streams.connect.broker.log_range import behind, read_some
 from streams.core.clock import Clock
-from streams.core.errors import BatchUnreadable
 from streams.core.rows.built_in_tables import FactRows, ShardSet
 from streams.core.rows.operational_tables import DEAD_LETTERS, LEDGER
 from streams.core.topics.topic import Topic
@@ -27,12 +25,12 @@ from streams.engine.runtime.restore.survey import survey
 from streams.operate.dlq.dead_letter import DeadLetterRecord
 from streams.operate.dlq.dialects import DIA
 from streams.operate.dlq.scan import bounds, scan
+from streams.operate.replay.journal.decided import readable_entries
 from streams.operate.replay.journal.dispositions import Dispositions
-from streams.operate.replay.journal.journal import Disposed, QueueReplaced, entries
+from streams.operate.replay.journal.journal import Disposed, QueueReplaced
 from streams.operate.replay.journal.status import PartitionStatus
 from streams.operate.replay.run.rows import decisions, letter_columns
 
-_READ_RECORDS: Final = 500
 LedgerKey: TypeAlias = tuple[str, str, int, int]
 """group, topic, partition, epoch"""
 
@@ -167,18 +165,10 @@ async def _last_said(
     reader: LogReader, journal: TopicPartition, wanted: set[int]
 ) -> dict[int, Disposed]:
     """The last entry about each dead letter, by offset in the DLQ."""
-    begin, end = await reader.beginning_offset(journal), await reader.last_stable_offset(journal)
     found: dict[int, Disposed] = {}
-    while begin < end:
-        try:
-            batch = await read_some(reader, journal, begin, end, _READ_RECORDS)
-        except BatchUnreadable as error:
-            begin = behind(error, end)
-            continue
-        begin = batch.end
-        for entry in entries(batch):
-            if isinstance(entry, QueueReplaced):
-                found = {at: one for at, one in found.items() if at < entry.kept}
-            if isinstance(entry, Disposed):
-                found |= dict.fromkeys(wanted & decisions(entry).keys(), entry)
+    async for entry in readable_entries(reader, journal):
+        if isinstance(entry, QueueReplaced):
+            found = {at: one for at, one in found.items() if at < entry.kept}
+        if isinstance(entry, Disposed):
+            found |= dict.fromkeys(wanted & decisions(entry).keys(), entry)
     return found

@@ -26,6 +26,7 @@ from streams.core.clock import Clock
 from streams.core.errors import (
     AgentFailed,
     BadRecord,
+    DiaError,
     PartitionRestart,
     PartitionStopped,
     Pending,
@@ -34,6 +35,7 @@ from streams.core.errors import (
 )
 from streams.core.records.bad_records import WindowDropped
 from streams.core.settings import Settings
+from streams.core.topics.topic import Topic
 from streams.core.types import TopicPartition
 from streams.engine.runtime.offsets.close_order import CloseOrder
 from streams.engine.runtime.poison.poison import UNKNOWN_TENANT, PoisonBreaker, PoisonLimits
@@ -260,7 +262,18 @@ class HeldCloses:
             ) from None
 
 
-def what_failed(error: Exception) -> str:
+def unowned(source: Topic) -> Owner:
+    """Whose are windows that no single tenant made, and what an event without a tenant writes."""
+    return SHARED if source.tenant_field else ""
+
+
+def fault(error: Exception) -> tuple[str, str]:
+    """Code and description of a call that raised."""
+    code = error.code if isinstance(error, DiaError) else AgentFailed.code
+    return code, _what_failed(error)
+
+
+def _what_failed(error: Exception) -> str:
     """Type and place of an exception. Its text may hold values of events, which no log shows."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from streams.core.errors import AgentFailed, BadRecord, DiaError
+from streams.core.errors import AgentFailed, BadRecord
 from streams.core.records.bad_records import TenantOverQuota
 from streams.core.topics.current_stream import current
 from streams.core.topics.topic import TENANT_FIELD, TENANT_MAX_CHARS
@@ -21,10 +21,11 @@ from streams.engine.runtime.partition.held_closes import (
     PASSING,
     HeldCloses,
     HeldWindow,
-    what_failed,
+    fault,
+    unowned,
 )
 from streams.engine.runtime.partition.staged import Staged
-from streams.engine.state.key_owners import SHARED, Owner
+from streams.engine.state.key_owners import Owner
 from streams.engine.streams.window_aggregates import AggregatedWindows, ClosedWindow
 from streams.engine.windows.aggregate_table import WindowRow
 from streams.engine.windows.held_windows import HeldWindows, WindowCall
@@ -51,7 +52,7 @@ class WindowCalls:
         """what the call in progress sends and owes"""
         self._partition = partition
         self._kept = kept
-        self._unowned: Owner = SHARED if partition.agent.source.tenant_field else ""
+        self._unowned = unowned(partition.agent.source)
         self._declared = {one.name: one for one in declared if one.on_window_close is not None}
         self.held = HeldCloses(partition.tp, partition.state.context.settings, partition.clock)
         self._given: dict[HeldWindow, WindowCall] = {}
@@ -128,9 +129,8 @@ class WindowCalls:
     def _hold(self, call: WindowCall, error: Exception, took_s: float) -> None:
         if not self._keep(call):
             return
-        code = error.code if isinstance(error, DiaError) else AgentFailed.code
         try:
-            self.held.failed(call.owner, _named(call), code, what_failed(error), took_s)
+            self.held.failed(call.owner, _named(call), *fault(error), took_s)
         except AgentFailed as stopped:
             self._partition.failure = stopped
 

@@ -18,9 +18,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from streams.core.errors import (
-    AgentFailed,
     BadRecord,
-    DiaError,
     Pending,
 )
 from streams.core.records.bad_records import AgentTimeout
@@ -32,10 +30,11 @@ from streams.engine.runtime.partition.held_closes import (
     PASSING,
     HeldCloses,
     HeldWindow,
-    what_failed,
+    fault,
+    unowned,
 )
 from streams.engine.runtime.partition.staged import Staged
-from streams.engine.state.key_owners import SHARED, Owner
+from streams.engine.state.key_owners import Owner
 from streams.engine.state.keyed import KeyedTable
 from streams.engine.streams.stream import Stream
 from streams.engine.windows.windowed import WindowedTable
@@ -55,8 +54,7 @@ class WindowClosing:
         settings = partition.state.context.settings
         self._partition = partition
         self._staged = staged
-        self.unowned: Owner = SHARED if partition.agent.source.tenant_field else ""
-        """whose are windows that no single tenant made, and what an event without a tenant writes"""
+        self.unowned = unowned(partition.agent.source)
         self._windowed = {
             one.name: (table, getattr(one, "on_close", None))
             for one in declared
@@ -225,8 +223,7 @@ def _fault(error: Exception) -> tuple[str, str]:
     """Code and description."""
     if isinstance(error, _Late):
         return AgentTimeout.code, f"on_window_close {error}"
-    code = error.code if isinstance(error, DiaError) else AgentFailed.code
-    return code, what_failed(error)
+    return fault(error)
 
 
 class _Cancelled(Exception):  # noqa: N818 - as above

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from streams.core.topics.topology import Topology
 from streams.core.types import LogReader, TopicPartition
 from streams.operate.dlq.dead_letter import DeadLetterRecord
 from streams.operate.replay.journal.dispositions import ReplayDisposition
-from streams.operate.replay.journal.journal import Disposed, QueueReplaced, entries
+from streams.operate.replay.journal.journal import Disposed, Entry, QueueReplaced, entries
 from streams.operate.replay.journal.ranges import OffsetSet
 from streams.operate.replay.journal.status import PartitionStatus
 
@@ -56,8 +56,18 @@ async def history(
     if source is None:
         return []
     journal = TopicPartition(source.journal, letter.dlq.partition)
-    begin, end = await reader.beginning_offset(journal), await reader.last_stable_offset(journal)
     found: list[Decision] = []
+    async for entry in readable_entries(reader, journal):
+        if isinstance(entry, QueueReplaced) and letter.offset >= entry.kept:
+            found.clear()
+        if isinstance(entry, Disposed):
+            found += _about(entry, letter.offset)
+    return found
+
+
+async def readable_entries(reader: LogReader, journal: TopicPartition) -> AsyncIterator[Entry]:
+    """From the first record to the last stable one, without batches that cannot be read."""
+    begin, end = await reader.beginning_offset(journal), await reader.last_stable_offset(journal)
     while begin < end:
         try:
             batch = await read_some(reader, journal, begin, end, _READ_RECORDS)
@@ -66,11 +76,7 @@ async def history(
             continue
         begin = batch.end
         for entry in entries(batch):
-            if isinstance(entry, QueueReplaced) and letter.offset >= entry.kept:
-                found.clear()
-            if isinstance(entry, Disposed):
-                found += _about(entry, letter.offset)
-    return found
+            yield entry
 
 
 def _about(entry: Disposed, offset: int) -> list[Decision]:
