@@ -29,19 +29,8 @@ from streams.engine.agents.job_agent import Outcome
 from streams.engine.pool.inline import InlinePool
 from streams.engine.scenarios import hook_calls, job
 from streams.engine.scenarios.hook_calls import HookCalls
+from tests.unit.agents.simulation_request import REQUEST
 
-REQUEST = SimulationRequest(
-    request_id="r",
-    idempotency_key="k",
-    tenant_id="acme",
-    model_id="m",
-    policy_id=None,
-    scenario="monte_carlo",
-    priority=1,
-    trials=10,
-    parameters={"variables": {"x": {"kind": "uniform", "low": 0, "high": 1}}, "outcome": "x"},
-    ts=1_700_000_000_000,
-)
 HISTORY = {
     "scenario": "replay_metrics",
     "parameters": {"metric": "latency", "minutes": 5},

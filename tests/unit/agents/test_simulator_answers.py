@@ -9,7 +9,6 @@ import pytest
 
 from agents.app import app
 from agents.simulator import Simulator
-from schemas.simulation import SimulationRequest
 from streams.core.clock import VirtualClock
 from streams.core.job_refusals import InvalidParameters, SimulationFailed, UnknownScenario
 from streams.core.settings import Settings
@@ -17,19 +16,7 @@ from streams.core.telemetry.metrics import Metrics
 from streams.engine.agents.job_agent import Outcome, Resources
 from streams.engine.agents.queue_policy import QueuePolicy
 from streams.engine.scenarios import job
-
-REQUEST = SimulationRequest(
-    request_id="r",
-    idempotency_key="k",
-    tenant_id="acme",
-    model_id="m",
-    policy_id=None,
-    scenario="monte_carlo",
-    priority=1,
-    trials=10,
-    parameters={"variables": {"x": {"kind": "uniform", "low": 0, "high": 1}}, "outcome": "x"},
-    ts=1_700_000_000_000,
-)
+from tests.unit.agents.simulation_request import REQUEST
 
 
 class Closing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from streams.http.console.openapi.problems import READ, WRITE
 from streams.http.openapi import (
     COUNT,
     FLAG,
@@ -19,8 +20,6 @@ from streams.http.openapi import (
     query,
 )
 
-READ = ("400", "401", "403", "404", "409", "429", "503")
-WRITE = (*READ, "413", "415")
 FIELDS = ["error", "tenant", "agent", "age", "topic", "stage", "disposition"]
 FILTERS = (
     query("error", array(NAME)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from streams.http.console.openapi.problems import READ, WRITE
 from streams.http.openapi import (
     COUNT,
     FLAG,
@@ -18,8 +19,6 @@ from streams.http.openapi import (
     query,
 )
 
-READ = ("400", "401", "403", "404", "409", "429", "503")
-WRITE = (*READ, "413", "415")
 _INTEGER: dict[str, Any] = {"type": "integer"}
 _BOUND = {"type": "string", "description": "An offset of at most 9 digits, -2h, or ISO 8601 (UTC)."}
 _WHERE = {
