@@ -48,6 +48,10 @@ def test_each_page_has_its_contents(pages, page, text):
 
 
 def test_every_code_of_a_dead_letter_is_listed(pages):
-    """Operators look up the code of a dead letter."""
-    codes = {error.code for error in BadRecord.__subclasses__()}
+    """Operators look up the code of a dead letter; an app's own codes are not dia's to list."""
+    shipped = [
+        kind for kind in BadRecord.__subclasses__() if kind.__module__.startswith("streams.")
+    ]
+    codes = {error.code for error in shipped}
+    assert len(codes) > 20
     assert [code for code in codes if f"`{code}`" not in pages["errors.md"]] == []
