@@ -23,6 +23,8 @@ Name = Annotated[
     str, typer.Argument(metavar="[NAME]", help="As `dia backup list`; default: the newest whole.")
 ]
 _LOCK = "backup"
+_PARTS_LOCK = "backup-parts"
+"""of a prune and of a restore: what one reads, the other does not delete"""
 
 
 def register(app: typer.Typer) -> None:
@@ -123,7 +125,7 @@ def verify(ctx: typer.Context, name: Name = "") -> None:
             servers, _ = served(patient(run.settings), check, opened)
             return verify(destination, manifests[0], servers, check)
 
-    found = asyncio.run(_exclusively(run, work))
+    found = asyncio.run(_exclusively(run, work, _LOCK))
     if found or run.json:
         printer.rows(
             ("shard", "table", "bucket", "expected", "found"),
@@ -168,9 +170,10 @@ def restore(
     printer = run.printer()
 
     def work(check: Callable[[], None]) -> int:
+        chain_of(run, manifest.name)  # a prune may have deleted it before this process had the lock
         return fill(run, destination, manifest, shards, check, printer.say, beside=beside)
 
-    rows = asyncio.run(_exclusively(run, work, "migrations"))
+    rows = asyncio.run(_exclusively(run, work, "migrations", _PARTS_LOCK))
     printer.say(f"{manifest.name} is restored: {rows} rows, as its manifest says.")
     _show_gap(run, printer, manifest)
 
@@ -227,13 +230,13 @@ def prune(
         now_ms = SystemClock().now_ms()
         return prune(destination, Retention.of(run.settings), now_ms, check, dry=dry)
 
-    gone = asyncio.run(_exclusively(run, work))
+    gone = asyncio.run(_exclusively(run, work, _LOCK, _PARTS_LOCK))
     run.printer().rows(("deleted" if not dry else "would go",), [(name,) for name in gone])
 
 
 async def _exclusively(
-    run: Invocation, work: Callable[[Callable[[], None]], Any], lock: str = _LOCK
+    run: Invocation, work: Callable[[Callable[[], None]], Any], *locks: str
 ) -> Any:
     from streams.connect.coordination.exclusive import exclusively
 
-    return await exclusively(run.settings, lock, work)
+    return await exclusively(run.settings, locks, work)

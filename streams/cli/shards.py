@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streams.cli.command_group import command_group
-from streams.cli.invocation import invocation
+from streams.cli.invocation import Invocation, invocation
 from streams.cli.terminal.operator import Yes, consent
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from streams.connect.sinks.shard_maps import KnownMaps
     from streams.core.settings import Settings
     from streams.operate.shards.growth import GrowthPlan
+    from streams.operate.shards.mover import MoveOptions, MoveReport
 
 _SAMPLE = 20_000
 _SERIES = (
@@ -41,6 +42,8 @@ def register(app: typer.Typer) -> None:
     group.command("withdraw")(withdraw)
     group.command("size")(size)
     group.command("move")(move)
+    group.command("moves")(moves)
+    group.command("cancel")(cancel)
     app.add_typer(group, name="shards")
 
 
@@ -323,11 +326,9 @@ def move(
 
     Example: dia shards move 4 --rate 20000
     """
-    from streams.cli.clients import broker_of
-    from streams.connect.coordination.exclusive import exclusively
     from streams.core.errors import PartialResult
-    from streams.operate.shards.mover import MoveOptions, MoveReport
-    from streams.operate.shards.running_move import run_move, seed
+    from streams.operate.shards.mover import MoveOptions
+    from streams.operate.shards.running_move import seed
 
     run = invocation(ctx)
     if not yes:
@@ -340,22 +341,77 @@ def move(
         readers_s=readers_s,
         seed=seed(),
     )
-    broker = broker_of(run.settings)
-
-    def work(check: Callable[[], None]) -> MoveReport:
-        return run_move(run.settings, run.app, broker, version, options, check, run.printer().say)
-
-    report = asyncio.run(exclusively(run.settings, "migrations", work))
+    report = _moved(run, version, options)
     run.printer().record(
         {
             "days": report.days,
             "rows_copied": report.copied,
             "rows_there": report.there,
+            "portions_repaired": report.repaired,
             "series_compared": report.compared,
         }
     )
     if report.given_up:
         raise PartialResult("; ".join(report.given_up))
+
+
+def cancel(
+    ctx: typer.Context,
+    version: Annotated[int, typer.Argument(metavar="MAP", help="Number in `dia shards list`.")],
+    *,
+    yes: Yes = False,
+) -> None:
+    """Leave the days of a move that it has not moved where they are.
+
+    Readers take the originals again, then the copies are deleted. A day whose originals are being
+    deleted is finished. Run it again after a failure: it goes on.
+
+    Example: dia shards cancel 4
+    """
+    from streams.operate.shards.mover import MoveOptions
+
+    run = invocation(ctx)
+    if not yes:
+        consent("Leave the days that have not moved where they are, and delete their copies?")
+    report = _moved(run, version, MoveOptions(), give_up=True)
+    run.printer().say(f"{len(report.given_up)} days stay where they were.")
+
+
+def _moved(
+    run: Invocation, version: int, options: MoveOptions, *, give_up: bool = False
+) -> MoveReport:
+    from streams.cli.clients import broker_of
+    from streams.connect.coordination.exclusive import exclusively
+    from streams.operate.shards.running_move import run_move
+
+    broker = broker_of(run.settings)
+
+    def work(check: Callable[[], None]) -> MoveReport:
+        say = run.printer().say
+        return run_move(
+            run.settings, run.app, broker, version, options, check, say, give_up=give_up
+        )
+
+    return asyncio.run(exclusively(run.settings, "migrations", work))
+
+
+def moves(ctx: typer.Context) -> None:
+    """List the days of the moves: their states, rows that are left on the shards that they leave, and
+    rows that were brought.
+
+    Example: dia shards moves
+    """
+    from streams.connect.sinks.map_record import day_text
+    from streams.operate.shards.running_move import standings
+
+    run = invocation(ctx)
+    run.printer().rows(
+        ("map", "day", "state", "rows_left", "rows_brought"),
+        [
+            (one.version, day_text(one.day), one.state.name.lower(), one.left, one.copies)
+            for one in standings(run.settings, run.app)
+        ],
+    )
 
 
 def _day(text: str) -> date:

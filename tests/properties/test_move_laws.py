@@ -16,7 +16,7 @@ from streams.connect.sinks.memory import MemoryShards
 from streams.connect.sinks.moves.memory import MemoryMoves
 from streams.connect.sinks.sharding import HashSharding, ShardMap, WithoutShards
 from streams.core.clock import VirtualClock
-from streams.core.command_errors import MoveDiffers
+from streams.core.command_errors import MoveDiffers, MoveRefused
 from streams.core.rows.built_in_tables import WINDOW_TABLES, WindowRows
 from streams.core.rows.dated_map import DAY_S
 from streams.operate.shards.mover import MoveMeans, MoveOptions, Mover
@@ -249,6 +249,116 @@ def test_a_batch_that_arrives_wrong_is_found_by_its_checksum(monkeypatch):
     assert story.shards.day_state(2, FIRST) == DayState.COPYING
     monkeypatch.undo()
     assert moved(story).days == 2
+
+
+def spoil_copies(story, day, **columns):
+    """Copies of the day on disk, changed; with another version no insert of the mover replaces them."""
+    for table in WINDOW_TABLES:
+        for shard in range(SHARDS):
+            rows = [one for one in story.shards.stored(table, shard) if one["moved"]]
+            mine = [one for one in rows if one["w"] // DAY_S == day]
+            story.shards.put(
+                shard,
+                table,
+                [{**one, **{k: one[k] + v for k, v in columns.items()}} for one in mine],
+            )
+
+
+class Dying(Mover):
+    """It ends when the copies are there."""
+
+    def _sampled(self, day):
+        raise KilledError
+
+
+def test_copies_that_no_insert_replaces_are_deleted_and_made_again():
+    """Else the command would find them again at each run, and no other day could move."""
+    story = Story("drained", FEW)
+    with pytest.raises(KilledError):
+        moved(story, mover=Dying)
+    assert any(one["moved"] for one in story.shards.stored("m1"))
+    spoil_copies(story, FIRST, n=1, ver=1)
+    report = moved(story)
+    assert report.repaired
+    assert report.days == 2
+
+
+class Overheard(Mover):
+    """Copies change after readers began to take them."""
+
+    def _first_wrong(self, day):
+        spoil_copies(self._store._story, day, hi=1)
+        return super()._first_wrong(day)
+
+
+def test_a_day_that_differs_after_it_was_shown_is_shown_from_its_originals_again():
+    """They are there until the copies were compared once more."""
+    story = Story("drained", FEW)
+    report = moved(story, mover=Overheard)
+    assert len(report.given_up) == 2
+    assert story.shards.day_state(2, FIRST) == DayState.RETURNED
+    assert not any(one["moved"] for one in story.shards.stored("m1"))
+    story.judge()
+
+
+def mover_of(story, sleep=lambda _: None):
+    means = MoveMeans(
+        taken=lambda: None,
+        check=lambda: None,
+        say=lambda _: None,
+        sleep=sleep,
+        clock=story.clock,
+        retention_days=30,
+    )
+    return Mover(Watched(story, []), MoveOptions(batch=4, sample=5, readers_s=60), means)
+
+
+def test_an_operator_gives_up_a_move():
+    """A move that has not finished holds up backups and other moves."""
+    story = Story("drained", FEW)
+    with pytest.raises(KilledError):
+        moved(story, mover=Dying)
+    assert len(mover_of(story).give_up().given_up) == 2
+    assert not any(one["moved"] for one in story.shards.stored("m1"))
+    assert not mover_of(story).give_up().given_up
+    assert moved(story).days == 0
+    story.judge()
+
+
+def test_days_whose_minutes_expire_meanwhile_stay():
+    """A paused move may go on weeks later, when copies and originals expire at different moments."""
+    story = Story("drained", FEW)
+    story.clock = VirtualClock(start_ms=(LAST + 29) * DAY_S * 1000)
+    assert [*map(bool, moved(story).given_up)] == [True, True]
+    story.judge()
+
+
+def test_a_mover_that_slept_while_another_one_finished_deletes_nothing():
+    """Its lock may have ended while it was stopped."""
+    story = Story("drained", FEW)
+
+    def sleep(_):
+        means_done = {story.shards.day_state(2, day) for day in (FIRST, LAST)}
+        if DayState.DONE not in means_done:
+            moved(story)
+
+    with pytest.raises(MoveRefused):
+        mover_of(story, sleep).run()
+    story.judge()
+    story = Story("drained", FEW)
+    slow = mover_of(story)
+    enter = slow._store._store.enter
+
+    def slept(day, state):
+        enter(day, state)
+        if state == DayState.RETURNED:
+            story.shards._day_states[2, day] = DayState.COPYING
+            moved(story)
+
+    slow._store._store.enter = slept
+    with pytest.raises(MoveRefused):
+        slow.give_up()
+    story.judge()
 
 
 class Spoilt(Mover):

@@ -136,13 +136,17 @@ class DayState(IntEnum):
     """Of one day of a move (docs/protocols/shard_moves.md); it only rises."""
 
     COPYING = 0
-    RETURNED = 1
-    """given up: its rows are where they were"""
-    SHOWN = 2
+    SHOWN = 1
     """readers take the copies"""
+    RETURNED = 2
+    """given up, before or after it was shown: readers take the rows that are where they were"""
     CLEANING = 3
     """the copies were compared once more, the originals may be deleted"""
     DONE = 4
+
+
+SHOWN = frozenset({DayState.SHOWN, DayState.CLEANING, DayState.DONE})
+"""The states in which readers take the copies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +164,7 @@ class RecordedMap:
     @property
     def shown(self) -> list[int]:
         """The days of which readers take the copies."""
-        return [day for day in self.record.days if self.state(day) >= DayState.SHOWN]
+        return [day for day in self.record.days if self.state(day) in SHOWN]
 
     @property
     def unfinished(self) -> frozenset[int]:

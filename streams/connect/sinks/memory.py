@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 
 from streams.connect.sinks import rollup, sharding
-from streams.connect.sinks.map_record import DayState, MapRecord, RecordedMap
+from streams.connect.sinks.map_record import SHOWN, DayState, MapRecord, RecordedMap
 from streams.connect.sinks.memory_replica import MemoryReplica, Row, shown, spread, synced
 from streams.connect.sinks.moved_rows import token
 from streams.connect.sinks.shard_claim import ShardPlace
@@ -290,7 +290,7 @@ class MemoryShards:
         """As `streams.connect.sinks.moved_rows.counted`."""
         day = row["w"] // DAY_S
         for version, record in self.recorded_moves.items():
-            shown = day in record.days and self.day_state(version, day) >= DayState.SHOWN
+            shown = day in record.days and self.day_state(version, day) in SHOWN
             if token(version, 0) <= row["moved"] < token(version + 1, 0) and not shown:
                 return False
             names = [row["tenant"]], [row["model"]], [row["metric"]]

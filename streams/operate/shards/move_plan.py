@@ -13,11 +13,10 @@ from streams.core.command_errors import MoveRefused
 from streams.core.errors import RefusedBySafety, UsageError
 from streams.core.settings import Settings
 from streams.operate.shards.growth import GrowthPlan, last_in_force, tomorrow
+from streams.operate.shards.mover import expiring
 
 OVER_DAYS: Final = 2
 """A day that moves ended at least a day ago."""
-_EXPIRING: Final = range(-2, 2)
-"""days around the retention of minutes in which a day may have lost some of them"""
 
 
 def planned_move(
@@ -79,8 +78,8 @@ def _without(before: ShardMap, drained: Sequence[int]) -> ShardMap:
 
 
 def _refuse_expiring(settings: Settings, first: date, last: date, today: date) -> None:
-    for offset in _EXPIRING:
-        day = today - timedelta(days=settings.m1_retention_days + offset)
+    for age in expiring(settings.m1_retention_days):
+        day = today - timedelta(days=age)
         if first <= day <= last:
             raise MoveRefused(
                 f"minutes of {day} may be expiring (DIA_M1_RETENTION_DAYS="

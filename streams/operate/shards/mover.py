@@ -5,7 +5,8 @@ M5  of each day: hours and days are recomputed on the sources, then all rows are
      each compared by its checksum
 M6  a sample of series is answered by originals and by copies; too many differ: the day is given up
 M7  the day is shown: readers take the copies, in each question of all shards or of none
-M8  after the readers' time, copies are compared once more, and the originals are deleted
+M8  after the readers' time, copies are compared once more; if they differ, the day is given up; else
+     the originals are deleted
 
 Every step may be repeated, so a run that was killed, at any step, is run again.
 """
@@ -21,7 +22,7 @@ from streams.connect.sinks.map_record import DayState, day_text
 from streams.connect.sinks.moves.store import Answers, MoveStore, Portion
 from streams.connect.sinks.rollup import DAY_S, WIDTH_S, refuse_expired
 from streams.core.clock import Clock
-from streams.core.command_errors import MoveDiffers
+from streams.core.command_errors import MoveDiffers, MoveRefused
 from streams.core.errors import RollUpExpired
 from streams.core.rows.built_in_tables import WINDOW_TABLES
 
@@ -56,6 +57,11 @@ class MoveMeans:
     retention_days: int
 
 
+def expiring(retention_days: int) -> range:
+    """The ages in days at which a day may have lost some of its minutes."""
+    return range(retention_days - 2, retention_days + 2)
+
+
 @dataclass(slots=True)
 class MoveReport:
     """``copied``: rows of portions that the targets did not have; ``there``: rows that they had."""
@@ -63,6 +69,8 @@ class MoveReport:
     days: int = 0
     copied: int = 0
     there: int = 0
+    repaired: int = 0
+    """portions whose copies were deleted and copied again"""
     compared: int = 0
     """series"""
     given_up: list[str] = field(default_factory=list)
@@ -82,9 +90,29 @@ class Mover:
         if any(state == DayState.COPYING for state in states.values()):
             self._means.taken()
         for day, state in states.items():
-            if state not in (DayState.DONE, DayState.RETURNED):
+            if state == DayState.RETURNED:
+                self._clear(day)
+            elif state == DayState.COPYING and self._expires(day):
+                self._give_up(day, "its minutes are expiring, each copy at another moment")
+            elif state != DayState.DONE:
                 self._day(day, state)
         return self._report
+
+    def give_up(self) -> MoveReport:
+        """Leave the days that are not moved where they are. Raises as `run`."""
+        for day in self._store.record.days:
+            state = self._store.state(day)
+            if state in (DayState.COPYING, DayState.SHOWN):
+                self._give_up(day, "given up by order")
+            elif state == DayState.RETURNED:
+                self._clear(day)
+            elif state == DayState.CLEANING:
+                self._day(day, state)  # originals may be gone in part
+        return self._report
+
+    def _expires(self, day: int) -> bool:
+        today = self._means.clock.now_ms() // 1000 // DAY_S
+        return today - day in expiring(self._means.retention_days)
 
     def _day(self, day: int, state: DayState) -> None:
         if state < DayState.SHOWN:
@@ -93,17 +121,54 @@ class Mover:
             if not self._sampled(day):
                 return
         if state < DayState.CLEANING:
-            self._means.check()
-            self._store.enter(day, DayState.SHOWN)
+            self._enter(day, DayState.SHOWN)
             self._means.say(f"{day_text(day)}: shown from the copies")
             self._means.sleep(self._options.readers_s)
-            self._compare(day)
-            self._store.enter(day, DayState.CLEANING)
-        self._means.check()
+            if (wrong := self._first_wrong(day)) is not None:
+                self._give_up(day, f"{wrong} after the day was shown")
+                return
+            self._enter(day, DayState.CLEANING)
+        self._require(day, DayState.CLEANING)
         self._store.delete_originals(day)
-        self._store.enter(day, DayState.DONE)
+        self._enter(day, DayState.DONE)
         self._report.days += 1
         self._means.say(f"{day_text(day)}: moved")
+
+    def _enter(self, day: int, state: DayState) -> None:
+        """A process that slept while another one went on must not act on what it knew."""
+        self._means.check()
+        now = self._store.state(day)
+        if now > state:
+            raise MoveRefused(
+                f"{day_text(day)} is {now.name.lower()} already: another process runs this move. Each "
+                "row counts once."
+            )
+        self._store.enter(day, state)
+
+    def _require(self, day: int, state: DayState) -> None:
+        """Before rows are deleted."""
+        self._means.check()
+        now = self._store.state(day)
+        if now != state:
+            raise MoveRefused(
+                f"{day_text(day)} is {now.name.lower()}, no longer {state.name.lower()}: another process "
+                "runs this move. Nothing was deleted."
+            )
+
+    def _give_up(self, day: int, why: str) -> None:
+        """Readers take the originals again, and then the copies go."""
+        self._enter(day, DayState.RETURNED)
+        text = f"{day_text(day)}: {why}; the day stays where it was"
+        self._report.given_up.append(text)
+        self._means.say(text)
+        self._clear(day)
+
+    def _clear(self, day: int) -> None:
+        if not self._store.copies(day):
+            return
+        self._means.sleep(self._options.readers_s)  # some may still take the copies
+        self._require(day, DayState.RETURNED)
+        self._store.delete_copies(day)
 
     def _roll_up(self, day: int) -> None:
         """An hour of the last rows may not be recomputed yet. Hours and days without minutes are final."""
@@ -139,23 +204,36 @@ class Mover:
                 self._store.copy(portion)
                 self._report.copied += wanted.rows
                 self._progress.paced(wanted.rows, self._options.rate)
-            self._same(portion)
+            if (wrong := self._wrong(portion)) is not None:
+                self._repair(portion, wrong)
             self._progress.passed(wanted.rows)
 
-    def _same(self, portion: Portion) -> None:
+    def _repair(self, portion: Portion, wrong: str) -> None:
+        """Copies that another insert cannot replace: their versions are higher, or the source lacks
+        them."""
+        self._means.say(f"{wrong}. Its copies are deleted and made again")
+        self._means.check()
+        self._store.delete_portion(portion)
+        self._store.copy(portion)
+        self._report.repaired += 1
+        if (still := self._wrong(portion)) is not None:
+            raise MoveDiffers(f"{still}. The originals count. Run the move again.")
+
+    def _wrong(self, portion: Portion) -> str | None:
+        """How the copies differ; None: they do not."""
         wanted = self._store.tally(portion, copies=False)
         found = self._store.tally(portion, copies=True)
-        if found != wanted:
-            raise MoveDiffers(
-                f"{portion.table} of {day_text(portion.day)}, bucket {portion.bucket} of "
-                f"{portion.buckets}: shard {portion.source} has {wanted.rows} rows of "
-                f"{wanted.events} events, their copies on shard {portion.target} are {found.rows} of "
-                f"{found.events}, or their checksums differ. The originals count. Run the move again."
-            )
+        if found == wanted:
+            return None
+        return (
+            f"{portion.table} of {day_text(portion.day)}, bucket {portion.bucket} of {portion.buckets}: "
+            f"shard {portion.source} has {wanted.rows} rows of {wanted.events} events, their copies on "
+            f"shard {portion.target} are {found.rows} of {found.events}, or their checksums differ"
+        )
 
-    def _compare(self, day: int) -> None:
-        for portion, _ in self._portions(day):
-            self._same(portion)
+    def _first_wrong(self, day: int) -> str | None:
+        found = (self._wrong(portion) for portion, _ in self._portions(day))
+        return next((one for one in found if one is not None), None)
 
     def _sampled(self, day: int) -> bool:
         """M6. False: the day is given up."""
@@ -172,12 +250,7 @@ class Mover:
         self._report.compared += series
         if differing <= options.differing_max * series:
             return True
-        self._means.check()
-        store.enter(day, DayState.RETURNED)
-        store.delete_copies(day)
-        why = f"{day_text(day)}: {differing} of {series} compared series differ, the day stays"
-        self._report.given_up.append(why)
-        self._means.say(why)
+        self._give_up(day, f"{differing} of {series} compared series differ")
         return False
 
 

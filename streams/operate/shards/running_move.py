@@ -6,14 +6,16 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from streams.connect.broker.opened import opened
 from streams.connect.sinks import shard_maps
-from streams.connect.sinks.map_record import MapRecord
+from streams.connect.sinks.map_record import DayState, MapRecord
 from streams.connect.sinks.moves.clickhouse import ClickHouseMoves
 from streams.core.clock import SystemClock
 from streams.core.command_errors import MoveRefused
 from streams.core.errors import DependencyUnreachable, ShardBusy, ShardUnavailable, UsageError
+from streams.core.rows.built_in_tables import WINDOW_TABLES
 from streams.core.rows.dated_map import MapIdentity
 from streams.core.settings import Settings
 from streams.core.types import Broker, LogReader, TopicPartition
@@ -35,8 +37,11 @@ def run_move(
     options: MoveOptions,
     check: Callable[[], None],
     say: Callable[[str], None],
+    *,
+    give_up: bool = False,
 ) -> MoveReport:
-    """M4 to M8 of the move that the servers record as map ``version``.
+    """M4 to M8 of the move that the servers record as map ``version``; with ``give_up``, leave the
+    days that it has not moved where they are.
 
     Raises `UsageError`, `MoveRefused` when a partition does not take the move, `MoveDiffers`, and
     `DependencyUnreachable`: then run it again."""
@@ -61,13 +66,47 @@ def run_move(
     )
     store = ClickHouseMoves(settings, app.clickhouse_tables, version)
     try:
-        return Mover(store, options, means).run()
+        mover = Mover(store, options, means)
+        return mover.give_up() if give_up else mover.run()
     except (ShardUnavailable, ShardBusy) as error:
         raise DependencyUnreachable(
             f"{error} Each row counts once: run `dia shards move {version}` again."
         ) from error
     finally:
         store.close()
+
+
+@dataclass(frozen=True, slots=True)
+class DayStanding:
+    """``left``: rows that are on the shards that the move takes them from, of all tables; ``copies``:
+    rows that it brought."""
+
+    version: int
+    day: int
+    state: DayState
+    left: int
+    copies: int
+
+
+def standings(settings: Settings, app: App) -> list[DayStanding]:
+    """Of each day of each move in force. Raises `DependencyUnreachable`."""
+    found = []
+    for one in shard_maps.look(settings).moves:
+        store = ClickHouseMoves(settings, app.clickhouse_tables, one.record.version)
+        try:
+            for day in one.record.days:
+                left = sum(
+                    sum(store.leaving(table, day, shard).values())
+                    for table in WINDOW_TABLES
+                    for shard in range(store.shards)
+                )
+                state, copies = store.state(day), store.copies(day)
+                found.append(DayStanding(one.record.version, day, state, left, copies))
+        except (ShardUnavailable, ShardBusy) as error:
+            raise DependencyUnreachable(str(error)) from error
+        finally:
+            store.close()
+    return found
 
 
 async def until_taken(

@@ -31,7 +31,9 @@ async def test_work_waits_for_the_current_holder(redis_server, monkeypatch):
     async with hold(RedisLocks(client), SystemClock(), name):
         with pytest.raises(LockBusy):
             await exclusively(settings, name, _work)
-    outcomes = await asyncio.gather(exclusively(settings, name, _work))
+        with pytest.raises(LockBusy):
+            await exclusively(settings, [uuid.uuid4().hex, name], _work)
+    outcomes = await asyncio.gather(exclusively(settings, [name, uuid.uuid4().hex], _work))
     assert outcomes == ["done"]
     await client.aclose(close_connection_pool=True)
 

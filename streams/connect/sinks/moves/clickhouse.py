@@ -42,6 +42,7 @@ SELECT toString(tenant), toString(model), toString(metric), toUnixTimestamp(toSt
 FROM {table}_local FINAL WHERE {which} AND cityHash64(tenant, model, metric, {seed}) % {every} = 0
 GROUP BY tenant, model, metric, h ORDER BY tenant, model, metric, h
 """
+_ARRIVED: Final = "SELECT count() FROM {table}_local FINAL WHERE {which}"
 _DELETE: Final = "ALTER TABLE {table}_local DELETE WHERE {which} SETTINGS mutations_sync = 2"
 
 
@@ -92,6 +93,18 @@ class ClickHouseMoves:
         if rows.num_rows:
             self._at(portion.target).insert(f"{portion.table}_local", rows)
 
+    def delete_portion(self, portion: Portion) -> None:
+        sql = _DELETE.format(table=portion.table, which=self._which(portion, copies=True))
+        self._command(portion.target, sql)
+
+    def copies(self, day: int) -> int:
+        return sum(
+            int(rows)
+            for table in WINDOW_TABLES
+            for shard in range(self.shards)
+            for (rows,) in self._ask(shard, _ARRIVED.format(table=table, which=self._arrived(day)))
+        )
+
     def answers(
         self, day: int, source: int, target: int, size: int, seed: int, *, copies: bool
     ) -> Answers:
@@ -128,7 +141,7 @@ class ClickHouseMoves:
         values = {"version": self._record.version, "day": day, "state": int(state)}
         for shard in range(self.shards):
             self._command(shard, map_record.WRITE_DAY, values)
-        if state == DayState.SHOWN:
+        if state in (DayState.SHOWN, DayState.RETURNED):
             for server in (fresh := schema.servers(self._settings, self._tables)):
                 server.migrator.apply()
             for server in fresh:
@@ -140,9 +153,12 @@ class ClickHouseMoves:
             self._delete(shard, leaves)
 
     def delete_copies(self, day: int) -> None:
-        first, end = token(self._record.version, 0), token(self._record.version + 1, 0)
         for shard in range(self.shards):
-            self._delete(shard, f"({within([day])}) AND moved >= {first} AND moved < {end}")
+            self._delete(shard, self._arrived(day))
+
+    def _arrived(self, day: int) -> str:
+        first, end = token(self._record.version, 0), token(self._record.version + 1, 0)
+        return f"({within([day])}) AND moved >= {first} AND moved < {end}"
 
     @property
     def _placed(self) -> str:

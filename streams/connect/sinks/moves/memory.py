@@ -56,6 +56,17 @@ class MemoryMoves:
         ]
         self._shards.put(portion.target, portion.table, rows)
 
+    def delete_portion(self, portion: Portion) -> None:
+        rows = self._rows(portion, copies=True)
+        self._shards.drop(portion.target, portion.table, rows)
+
+    def copies(self, day: int) -> int:
+        return sum(
+            len(self._arrived(table, shard, day))
+            for table in WINDOW_TABLES
+            for shard in range(self.shards)
+        )
+
     def answers(
         self, day: int, source: int, target: int, size: int, seed: int, *, copies: bool
     ) -> Answers:
@@ -86,12 +97,14 @@ class MemoryMoves:
                 self._shards.drop(shard, table, [row for row in rows if self._placed(row) != shard])
 
     def delete_copies(self, day: int) -> None:
-        first, end = token(self._record.version, 0), token(self._record.version + 1, 0)
         for shard in range(self.shards):
             for table in WINDOW_TABLES:
-                rows = self._shards.stored(table, shard)
-                mine = [one for one in rows if first <= one["moved"] < end and _day(one) == day]
-                self._shards.drop(shard, table, mine)
+                self._shards.drop(shard, table, self._arrived(table, shard, day))
+
+    def _arrived(self, table: WindowTable, shard: int, day: int) -> list[Row]:
+        first, end = token(self._record.version, 0), token(self._record.version + 1, 0)
+        rows = self._shards.stored(table, shard)
+        return [one for one in rows if first <= one["moved"] < end and _day(one) == day]
 
     def _placed(self, row: Row) -> int:
         names = ([name] for name in _series(row))

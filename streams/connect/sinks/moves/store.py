@@ -60,6 +60,14 @@ class MoveStore(Protocol):
         it before the day is shown."""
         ...
 
+    def delete_portion(self, portion: Portion) -> None:
+        """Delete its copies, whatever they hold."""
+        ...
+
+    def copies(self, day: int) -> int:
+        """How many rows of the day the move has brought to all shards."""
+        ...
+
     def answers(
         self, day: int, source: int, target: int, size: int, seed: int, *, copies: bool
     ) -> Answers:
@@ -75,7 +83,8 @@ class MoveStore(Protocol):
         ...
 
     def enter(self, day: int, state: DayState) -> None:
-        """Record the state on every server. For `DayState.SHOWN`, then make the views anew."""
+        """Record the state on every server. If readers take other rows from now on, then make the views
+        anew."""
         ...
 
     def delete_originals(self, day: int) -> None: ...
