@@ -41,11 +41,19 @@ DiaError
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum
 from typing import ClassVar
 
 from streams.core.masking import masked
+
+_CODE = re.compile(r"[a-z][a-z0-9_]{2,30}")
+
+
+def is_code(text: object) -> bool:
+    """Whether it has the form of an error code, which is a metric label and a header."""
+    return isinstance(text, str) and _CODE.fullmatch(text) is not None
 
 
 class Disposition(Enum):
@@ -76,9 +84,18 @@ class DiaError(Exception):
 
 
 class BadRecord(DiaError):
-    """One record or row that can never be processed as it is."""
+    """One record or row that can never be processed as it is. A subclass without a code, or with
+    one that is no label, raises `UsageError`."""
 
     disposition = Disposition.DEAD_LETTER
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.code == DiaError.code or not is_code(cls.code):
+            raise UsageError(
+                f"{cls.__name__} is a BadRecord with code={cls.code!r:.80}. Give the class a code of "
+                "its own: 3 to 31 lower-case letters, digits and underscores, as 'robot_click'."
+            )
 
 
 class TransientError(DiaError):

@@ -81,6 +81,7 @@ def error_codes() -> list[ErrorCode]:
 
 
 def _below(error: type[DiaError]) -> Iterator[type[DiaError]]:
+    """Of dia, not of an app."""
     for child in error.__subclasses__():
         if child.__module__ in DECLARED_IN:
             yield child

@@ -34,7 +34,7 @@ def policies(ctx: typer.Context) -> None:
     Example: dia replay policies --json
     """
     from streams.cli.clients import broker_of
-    from streams.operate.replay.agent.policies import read_policies
+    from streams.operate.replay.agent.policies import own_codes, read_policies
     from streams.operate.replay.journal.control import journals
 
     invoked = invocation(ctx)
@@ -43,6 +43,12 @@ def policies(ctx: typer.Context) -> None:
     if not found:
         printer.say("no policy is configured. Set DIA_REPLAY_POLICY_FILE to a TOML file.")
         return
+    for policy in found:
+        if own := own_codes(policy):
+            printer.say(
+                f"policy {policy.name} waits for {', '.join(own)}: no code of dia, so an agent of app "
+                f"{invoked.topology.app} must give it."
+            )
     known = asyncio.run(journals(broker_of(invoked.settings), invoked.topology.topics))
     plans = [
         plan

@@ -5,7 +5,9 @@ Codes are metric labels and the header ``dia.dlq.error_code`` of dead letters.
 
 from __future__ import annotations
 
-from streams.core.errors import BadRecord
+from typing import Final
+
+from streams.core.errors import AgentFailed, BadRecord
 
 
 class InvalidJson(BadRecord):
@@ -175,3 +177,12 @@ class RetriesExhausted(BadRecord):
     def __init__(self, message: str, attempts: int) -> None:
         super().__init__(message)
         self.attempts = attempts
+
+
+DEAD_LETTER_CODES: Final = frozenset(
+    {
+        AgentFailed.code,
+        *(kind.code for kind in BadRecord.__subclasses__() if kind.__module__ == __name__),
+    }
+)
+"""Those of dia; agents of an app may give others."""

@@ -237,6 +237,7 @@ class Partition:
 
     def _refuse(self, row: int, code: str, message: str, stage: str, tenant: str) -> None:
         assert self._batch is not None
+        code, message = self.progress.told_apart(code, message)
         origin = Origin.of(self._batch, row, self.state.context.epoch)
         self.poison.note(origin.key, origin.value, code)
         self._bury(origin, code, message, stage, tenant)

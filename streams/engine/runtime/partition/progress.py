@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.core.errors import AgentFailed, is_code
+from streams.core.records.bad_records import DEAD_LETTER_CODES
 from streams.core.types import RecordBatch
 from streams.engine.runtime.offsets.shed_order import ShedOrder
 from streams.engine.state.changelog import Counters, Link
 from streams.engine.state.log_time import Expiry, LogTime, LogTimes, log_times
 
+CODES_MAX: Final = 100
+"""codes of dead letters above which a partition counts no app's code apart: each is in all links and a
+metric label"""
 _DAY_MS = 86_400_000
 
 
@@ -62,6 +68,16 @@ class Progress:
             dead_by_code=dict(self.dead_by_code),
             shed=self.shed,
         )
+
+    def told_apart(self, code: str, message: str) -> tuple[str, str]:
+        """Both as a dead letter shows them: a code that is no label, or one too many, becomes
+        `agent_failed`, and its message names it."""
+        if code in self.dead_by_code or code in DEAD_LETTER_CODES:
+            return code, message
+        if is_code(code) and len(self.dead_by_code) < CODES_MAX:
+            return code, message
+        why = f"one code more than {CODES_MAX}" if is_code(code) else "no code"
+        return AgentFailed.code, f"{code!r:.80}, which is {why}: {message}"
 
     def log_times(self, append_ms: NDArray[np.int64], expiry: Expiry) -> LogTimes:
         """Log times of each record of the next batch, bad ones included; advances the log time."""

@@ -360,6 +360,7 @@ class StreamPartition(Partition):
     def _dead_letter(self, code: str, message: str, stage: str, attempts: int) -> None:
         chunk = self._chunks[0]
         self._batch = chunk.batch
+        code, message = self.progress.told_apart(code, message)
         origin = Origin.of(chunk.batch, self.at, self.state.context.epoch)
         self.poison.note(origin.key, origin.value, code)
         self._bury(origin, code, message, stage, self._tenant(self.at), attempts)

@@ -9,8 +9,8 @@
     rate = 50                   # dead letters a second
     hops_max = 2                # parked after so many replays
 
-The replay agent runs each as an ordinary plan (agent/automation.py). ``errors`` are codes that
-dead letters of the topic can have."""
+The replay agent runs each as an ordinary plan (agent/automation.py). ``errors`` are codes of dead
+letters: dia's that the topic can have, and the app's own."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ import msgspec
 from msgspec import Meta
 
 from schemas.fields import Name
-from streams.core.errors import BadRecord, UsageError
-from streams.core.records.bad_records import RetriesExhausted
+from streams.core.errors import UsageError, is_code
+from streams.core.records.bad_records import DEAD_LETTER_CODES
 from streams.core.topics.topology import Topology
+from streams.operate.error_codes import error_codes
 from streams.operate.replay.plan.plan import HOPS_MAX
 
 Dependency: TypeAlias = Literal["policy_service"]
@@ -77,12 +78,9 @@ def read_policies(path: str, topology: Topology) -> tuple[ReplayPolicy, ...]:
     )
 
 
-def occurring_codes(topology: Topology, topic: str) -> frozenset[str]:
-    """Error codes that dead letters of a source topic can have; only jobs can be given up."""
-    codes = {error.code for error in BadRecord.__subclasses__()}
-    if topic not in topology.answers:
-        codes.discard(RetriesExhausted.code)
-    return frozenset(codes)
+def own_codes(policy: ReplayPolicy) -> list[str]:
+    """The codes of ``policy`` that are not dia's: only the app's agents can give them."""
+    return [code for code in policy.errors if code not in DEAD_LETTER_CODES]
 
 
 def _check(policies: tuple[ReplayPolicy, ...], topology: Topology) -> None:
@@ -92,10 +90,15 @@ def _check(policies: tuple[ReplayPolicy, ...], topology: Topology) -> None:
             raise ValueError(f"two policies are named {policy.name}")
         if policy.topic not in topology.by_name:
             raise ValueError(f"policy {policy.name}: {policy.topic} is none of {topology.names}")
-        known = occurring_codes(topology, policy.topic)
-        if strange := [code for code in policy.errors if code not in known]:
-            raise ValueError(
-                f"policy {policy.name}: no dead letter of {policy.topic} has the code "
-                f"{', '.join(strange)}; there are {', '.join(sorted(known))}"
-            )
+        _check_codes(policy)
         names.add(policy.name)
+
+
+def _check_codes(policy: ReplayPolicy) -> None:
+    """An app's own codes are unknown here; dia's other errors never are those of a dead letter."""
+    never = {error.code for error in error_codes()} - DEAD_LETTER_CODES
+    if strange := [code for code in policy.errors if code in never or not is_code(code)]:
+        raise ValueError(
+            f"policy {policy.name}: no dead letter has the code {', '.join(strange)}; there are "
+            f"{', '.join(sorted(DEAD_LETTER_CODES))}, and the app's own"
+        )

@@ -12,9 +12,10 @@ from streams.cli import clients, main
 from streams.cli.replay.worker import serve
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.clock import SystemClock
-from streams.core.errors import UsageError
+from streams.core.errors import BadRecord, UsageError
+from streams.core.records.bad_records import DEAD_LETTER_CODES
 from streams.core.settings import Settings
-from streams.operate.replay.agent.policies import ReplayPolicy, occurring_codes, read_policies
+from streams.operate.replay.agent.policies import ReplayPolicy, own_codes, read_policies
 from streams.operate.topics.topics import wanted_topics
 
 WHOLE = """
@@ -68,9 +69,9 @@ def test_the_documented_maxima_are_accepted(tmp_path, words):
         (WHOLE.replace('["retries_exhausted"]', "[]"), "length >= 1"),
         (
             WHOLE.replace("retries_exhausted", "policy_service_unavailable"),
-            "no dead letter of decision.simulation.request has the code policy_service_unavailable",
+            "no dead letter has the code policy_service_unavailable; there are agent_failed, ",
         ),
-        (WHOLE.replace("decision.simulation.request", "model.metrics"), "retries_exhausted; there"),
+        (WHOLE.replace("retries_exhausted", "Robot click"), "no dead letter has the code Robot"),
         (WHOLE.replace("rate = 50", "rate = 0"), r"> 0.*rate"),
         (WHOLE.replace("hops_max = 2", "hops = 2"), "unknown field `hops`"),
         (WHOLE.replace("hops_max = 2", "hops_max = 101"), "<= 100"),
@@ -134,11 +135,37 @@ def test_an_agent_that_cannot_follow_a_policy_does_not_start(tmp_path):
         serve(settings, app.topology, 0)
 
 
-def test_a_policy_may_name_every_code_of_the_engines_dead_letters():
-    """A code that is missing here would make a useful policy invalid."""
-    for topic in ("model.metrics", "train.results", "decision.simulation.request"):
-        assert {"idempotency_conflict", "row_refused", "out_of_range"} <= occurring_codes(
-            app.topology, topic
+def test_a_policy_may_name_every_code_of_dia(tmp_path):
+    """A code that is refused here would make a useful policy invalid. An agent of one event at a time gives up,
+    too, and fails."""
+    path = tmp_path / "policies.toml"
+    for code in ("idempotency_conflict", "row_refused", "retries_exhausted", "agent_failed"):
+        path.write_text(
+            WHOLE.replace("retries_exhausted", code).replace(
+                "decision.simulation.request", "model.metrics"
+            )
         )
-    assert "retries_exhausted" in occurring_codes(app.topology, "decision.simulation.request")
-    assert "retries_exhausted" not in occurring_codes(app.topology, "model.metrics")
+        [found] = read_policies(str(path), app.topology)
+        assert own_codes(found) == []
+
+
+def test_a_policy_may_name_a_code_of_the_apps_own(dia, tmp_path):
+    """Agents give them as text or by classes of classes; codes of another app in this process are no
+    part of it."""
+
+    class Robot(BadRecord):
+        code = "robot"
+
+    class RobotClick(Robot):
+        code = "robot_click"
+
+    path = tmp_path / "policies.toml"
+    path.write_text(
+        WHOLE.replace('"retries_exhausted"', '"robot_click", "given_as_text", "too_large"')
+    )
+    [found] = read_policies(str(path), app.topology)
+    assert own_codes(found) == ["robot_click", "given_as_text"]
+    assert not {Robot.code, RobotClick.code} & DEAD_LETTER_CODES
+    code, _, err = dia("replay", "policies")
+    assert code == 0
+    assert "policy policy-service-back waits for robot_click, given_as_text: no code of dia" in err
