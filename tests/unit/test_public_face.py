@@ -31,9 +31,7 @@ totals = app.topic("totals", value_type=Order, key_field="account")
 def count(batch: EventBatch[Order], scope: Scope) -> None:
     for order in batch.events:
         amount: float = order.amount
-        place = TopicPartition(totals.name, scope.tp.partition)
-        value = totals.codec.encode(Order(account=order.account, amount=amount))
-        scope.emit(OutboundRecord(place, order.account.encode(), value))
+        scope.send(totals, value=Order(account=order.account, amount=amount))
     scope.count(applied=len(batch))
 
 

@@ -8,7 +8,6 @@ from contextvars import ContextVar
 from typing import Any, NoReturn, Protocol, TypedDict
 
 from streams.core.errors import TableMisused
-from streams.core.types import OutboundRecord
 
 Key = str | bytes | int | None
 HeadersLike = Mapping[str, str | bytes] | Sequence[tuple[str, str | bytes]] | None
@@ -99,10 +98,6 @@ class Running(Protocol):
         await the result then. Raises `TableMisused` elsewhere."""
         ...
 
-    def emit(self, record: OutboundRecord) -> None:
-        """Raises `TableMisused` without a current event."""
-        ...
-
 
 class _Nowhere:
     tables: Mapping[str, Any] = NoTables(
@@ -116,12 +111,6 @@ class _Nowhere:
         raise TableMisused(
             f"a record for {topic.name} has no transaction here: this code runs outside an agent. "
             f"Send from `async for event in stream`; another program needs its own producer."
-        )
-
-    def emit(self, record: OutboundRecord) -> NoReturn:
-        raise TableMisused(
-            f"a record for {record.tp.topic} has no transaction here: this code runs outside an "
-            f"agent."
         )
 
 

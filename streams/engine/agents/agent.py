@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, Unpack, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from streams.core.records.event_fields import EventFields, ObjectFields, taken
 from streams.core.records.framed_batch import offset_array, timestamp_array
 from streams.core.rows.targets import RowTarget, RowValues
+from streams.core.topics.current_stream import Key, SendOptions, Target
 from streams.core.topics.topic import Topic
-from streams.core.types import OutboundRecord, RecordBatch, TopicPartition
+from streams.core.types import RecordBatch, TopicPartition
 from streams.engine.decode.scanned_events import ScannedEvents, ScannedFields
 from streams.engine.state.log_time import LogTimes
 from streams.engine.state.table import Table, TableSpec
@@ -138,11 +139,19 @@ class Scope(Protocol):
         """Refuse the record at index ``row`` of the batch's ``records``."""
         ...
 
-    def emit(self, record: OutboundRecord) -> None:
-        """Produce ``record`` in the partition's next transaction.
+    def send(
+        self,
+        topic: Target,
+        key: Key = None,
+        value: Any = None,
+        **options: Unpack[SendOptions],
+    ) -> None:
+        """Send ``value`` to ``topic`` in the partition's next transaction; ``key`` None: the value's
+        ``key_field``.
 
-        Raises `ValueRefused` above `SOURCE_MESSAGE_BYTES` and for a timestamp that no record has, as no commit
-        could hold it. Nothing is produced then: the agent should refuse the record by `dead_letter`.
+        Raises `ValueRefused` for a record that Kafka would refuse: too large for the topic, or of a
+        partition or timestamp that it lacks. Nothing is sent then: the agent should refuse its own
+        record by `dead_letter`.
         """
         ...
 

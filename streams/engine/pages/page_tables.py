@@ -14,7 +14,7 @@ from streams.connect.broker.partitioner import partition_of
 from streams.core.clock import Clock
 from streams.core.errors import TableMisused
 from streams.core.topics.current_stream import Key, NoTables, Running, SendOptions, Target
-from streams.core.types import OutboundRecord, TopicPartition
+from streams.core.types import TopicPartition
 from streams.engine.agents.stream_agent import StreamAgent
 from streams.engine.runtime.assigned import AssignedPartition
 from streams.engine.runtime.partition.partition import Partition
@@ -204,6 +204,3 @@ class PageScope:
         **options: Unpack[SendOptions],
     ) -> Awaitable[None] | None:
         return self._sending.send(topic, key, value, **options)
-
-    def emit(self, record: OutboundRecord) -> NoReturn:
-        raise TableMisused(f"a page has no transaction for {record.tp.topic}")

@@ -46,6 +46,7 @@ from streams.core.types import (
     TransactionalProducer,
 )
 from streams.engine.agents.job_agent import Agent, JobAgent
+from streams.engine.agents.series_agent import SeriesAgent
 from streams.engine.agents.stream_agent import StreamAgent
 from streams.engine.agents.window_agent import WindowAgent
 from streams.engine.engine_tables import OUTBOX
@@ -121,7 +122,8 @@ class Opener:
             await producer.start()  # A1
             fenced()
             committed, passes, shed, close = await self._committed(agent, tp)
-            sizes = await self._sizes() if isinstance(agent, StreamAgent | WindowAgent) else {}
+            sends = not isinstance(agent, JobAgent | SeriesAgent)
+            sizes = await self._sizes() if sends else {}
             state, read = await self._state(agent, tp, reader, committed)  # A2, A3
             try:
                 epoch = await check_source(tp, Reached.of(state.link), reader)  # A4
@@ -163,7 +165,7 @@ class Opener:
             return StreamPartition(agent, state, self.clock, passes, self._map, sizes)
         if isinstance(agent, WindowAgent):
             return WindowPartition(agent, state, self.clock, passes, self._map, sizes)
-        return Partition(agent, state, self.clock, passes, self._map)
+        return Partition(agent, state, self.clock, passes, self._map, sizes)
 
     def _map(self) -> str:
         """The shard map for new links; "" until a server confirmed it, as the settings may be

@@ -11,17 +11,17 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
 from croniter import croniter
 
 from streams.core.clock import Clock
-from streams.core.errors import Pending, TableMisused
+from streams.core.errors import Pending
 from streams.core.process.background_task import BackgroundTask
 from streams.core.topics.current_stream import HeadersLike, Key, NoTables, Target, current
-from streams.core.types import Broker, Headers, OutboundRecord, PlainProducer
+from streams.core.types import Broker, Headers, PlainProducer
 from streams.engine.decode.codecs import settled
 from streams.engine.streams.sending import header_pairs, key_bytes, value_bytes
 
@@ -117,9 +117,6 @@ class Background:
         self._sending.add(sending)
         sending.add_done_callback(self._sending.discard)
         return sending
-
-    def emit(self, record: OutboundRecord) -> NoReturn:
-        raise TableMisused(f"a background task has no transaction for {record.tp.topic}")
 
     async def _send(self, topic: Target, key: bytes | None, value: Any, headers: Headers) -> None:
         body = await settled(lambda: value_bytes(topic, value))

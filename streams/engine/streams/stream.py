@@ -16,10 +16,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn, Protocol
 
 from streams.core.errors import Pending, UnsupportedByDia
-from streams.core.records.record_size import check_sendable
 from streams.core.rows.targets import RowTarget, RowValues
 from streams.core.topics.current_stream import HeadersLike, Key, NoTables, Target
-from streams.core.topics.topic import SOURCE_MESSAGE_BYTES
 from streams.core.types import Headers, OutboundRecord, RecordBatch, TopicPartition
 from streams.core.words.absent_words import absent
 from streams.engine.streams.sending import key_text, outgoing
@@ -272,13 +270,6 @@ class Stream:
 
     # --- what belongs to the event in progress -----------------------------------------------
 
-    def emit(self, record: OutboundRecord) -> None:
-        """Produce ``record`` in the transaction of the event in progress. Raises `ValueRefused` above
-        `SOURCE_MESSAGE_BYTES`; `send` knows the bound of its topic."""
-        check_sendable(record, SOURCE_MESSAGE_BYTES)
-        self._check_alive()
-        self._feed.emit(record)
-
     def send(
         self,
         topic: Target,
@@ -289,7 +280,8 @@ class Stream:
         timestamp_s: float | None = None,
         headers: HeadersLike = None,
     ) -> None:
-        """Send ``value`` to ``topic`` in that transaction (streams/engine/streams/sending.py)."""
+        """Send ``value`` to ``topic`` in the transaction of the event in progress
+        (streams/engine/streams/sending.py)."""
         feed = self._feed
         try:
             record = outgoing(

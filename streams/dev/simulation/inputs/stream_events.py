@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from agents.app import DIA_GROUP, MODEL_METRICS
+from agents.app import DIA_GROUP, MODEL_METRICS, SIMULATION_RESULT, TRAIN_RESULTS
 from schemas.metric import ModelMetric
 from streams.core.topics.current_stream import current
-from streams.core.types import OutboundRecord, TopicPartition
-from streams.dev.simulation.checks.stream_check import CLOSED, OUT, WINDOW_S, check
+from streams.dev.simulation.checks.stream_check import WINDOW_S, check
 from streams.dev.simulation.history import SETTINGS, Story
 from streams.dev.simulation.inputs.producers import TENANTS, Producers, Record
 from streams.engine.agents.stream_agent import StreamAgent
@@ -89,8 +88,7 @@ class _Body:
         self.before[tenant] += 1
         number = self.before[tenant]
         value = json.dumps([tenant, number, metric.event_id, place]).encode()
-        tp = TopicPartition(OUT, event.message.partition)
-        stream.emit(OutboundRecord(tp, tenant.encode(), value))
+        stream.send(SIMULATION_RESULT, tenant, value, partition=event.message.partition)
         await self._act(metric.metric)
         self.after[tenant].append(number)
         del self.after[tenant][:-3]
@@ -103,9 +101,7 @@ class _Body:
         stream = current.get()
         await asyncio.sleep(self._rng.choice(_WAITS_S))
         value = json.dumps([tenant, int(start_s), count]).encode()
-        stream.emit(
-            OutboundRecord(TopicPartition(CLOSED, stream.partition), tenant.encode(), value)
-        )
+        stream.send(TRAIN_RESULTS, tenant, value, partition=stream.partition)
         if (drawn := self._rng.random()) < _FAILING_CLOSES:
             await self._act("raise" if drawn < _FAILING_CLOSES / 2 else "deaf")
 

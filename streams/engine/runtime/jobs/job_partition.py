@@ -33,7 +33,6 @@ from streams.core.records.bad_records import (
 )
 from streams.core.records.framed_batch import timestamp_array
 from streams.core.records.record_size import check_sendable
-from streams.core.topics.topic import SOURCE_MESSAGE_BYTES
 from streams.core.types import OutboundRecord, RecordBatch, TopicPartition
 from streams.engine.agents.job_agent import JobAgent, Outcome, Place
 from streams.engine.decode.codecs import Decoded, Limits, decode
@@ -453,7 +452,7 @@ class JobPartition(Partition):
         assert request.origin is not None
         result = OutboundRecord(self._results, request.origin.key, answer.result)
         try:
-            check_sendable(result, SOURCE_MESSAGE_BYTES)
+            check_sendable(result, self._jobs.results.message_bytes)
             self.fact(answer.table, answer.row)
         except (RowUnfit, UnknownTable, ValueRefused) as error:
             if verdict in (APPLIED, DUPLICATE):  # otherwise it is a dead letter already

@@ -8,18 +8,17 @@ commit fails, the partition is dropped and restored from the log (docs/protocols
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar, cast
+from typing import Any, TypeVar, Unpack, cast
 
 from streams.core.clock import Clock
 from streams.core.errors import DiaError, PoisonStorm
 from streams.core.records.framed_batch import timestamp_array
-from streams.core.records.record_size import check_sendable
 from streams.core.rows.dated_map import DatedMap
 from streams.core.rows.operational_tables import SHED_RANGES
 from streams.core.rows.targets import RowTarget, RowValues
-from streams.core.topics.topic import SOURCE_MESSAGE_BYTES
+from streams.core.topics.current_stream import Key, SendOptions, Target
 from streams.core.types import CommittedOffset, OutboundRecord, RecordBatch, TopicPartition
 from streams.engine.agents.agent import AgentSpec, Change, EventBatch
 from streams.engine.agents.job_agent import Agent, JobAgent
@@ -44,6 +43,7 @@ from streams.engine.state.changelog import Link, pack
 from streams.engine.state.log_time import Expiry
 from streams.engine.state.outbox import Outbox, OwedEffect
 from streams.engine.state.table import Entry, Table, TableSpec
+from streams.engine.streams.sending import outgoing
 from streams.engine.windows.emission import Emission, EmittingTable
 from streams.engine.windows.fingerprint import Fingerprints
 
@@ -82,6 +82,8 @@ class Partition:
     """the poison breaker ignores offsets below it"""
     shard_map: Callable[[], str] = str
     """`Link.shard_map` of a chain that has none yet"""
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """partitions of Kafka's topics, for an agent that sends"""
     progress: Progress = field(init=False)
     backlog: Backlog = field(default_factory=Backlog)
     failure: DiaError | None = None
@@ -138,8 +140,22 @@ class Partition:
         assert self._batch is not None, "dead letters belong to the batch being folded"
         self._refuse(row, code, message, "process", tenant)
 
+    def send(
+        self, topic: Target, key: Key = None, value: Any = None, **options: Unpack[SendOptions]
+    ) -> None:
+        self.emit(
+            outgoing(
+                topic,
+                key,
+                value,
+                partitions=self.sizes.get(topic.name) or topic.partitions,
+                without_key=self.tp.partition,
+                **options,
+            )
+        )
+
     def emit(self, record: OutboundRecord) -> None:
-        check_sendable(record, SOURCE_MESSAGE_BYTES)
+        """Add it to the next transaction."""
         self._records.append(record)
 
     def fact(self, target: str | RowTarget, row: RowValues, *, name: str | None = None) -> None:

@@ -72,8 +72,7 @@ class StreamPartition(Partition):
         shard_map: Callable[[], str] = str,
         sizes: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        super().__init__(agent, state, clock, pass_until, shard_map)
-        self.sizes = sizes
+        super().__init__(agent, state, clock, pass_until, shard_map, sizes)
         self._regrouping = agent.regrouping
         self.items: Sequence[Any] = ()
         self.at = self.until = self.given = 0

@@ -33,7 +33,6 @@ from streams.engine.runtime.partition.staged import Staged
 from streams.engine.runtime.partition.window_calls import WindowCalls
 from streams.engine.runtime.restore.state import PartitionState
 from streams.engine.state.changelog import Link
-from streams.engine.streams.sending import outgoing
 from streams.engine.streams.window_aggregates import AggregatedWindows
 from streams.engine.windows.aggregate_table import AggregateTable, WindowRow
 from streams.engine.windows.emission import Emission
@@ -59,8 +58,7 @@ class WindowPartition(Partition):
         shard_map: Callable[[], str] = str,
         sizes: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        super().__init__(agent, state, clock, pass_until, shard_map)
-        self._sizes = sizes
+        super().__init__(agent, state, clock, pass_until, shard_map, sizes)
         self._declared: list[tuple[AggregatedWindows, AggregateTable]] = [
             (declared, self.table(declared.spec)) for declared in agent.windows
         ]
@@ -135,26 +133,14 @@ class WindowPartition(Partition):
         return self.tp.partition
 
     def send(
-        self,
-        topic: Target,
-        key: Key = None,
-        value: Any = None,
-        **options: Unpack[SendOptions],
+        self, topic: Target, key: Key = None, value: Any = None, **options: Unpack[SendOptions]
     ) -> None:
         """Send from `on_window_close`, in the commit that closes the window."""
         try:
-            record = outgoing(
-                topic,
-                key,
-                value,
-                partitions=self._sizes.get(topic.name) or topic.partitions,
-                without_key=self.tp.partition,
-                **options,
-            )
+            super().send(topic, key, value, **options)
         except Pending as pending:
             self.failure = pending  # also if `on_window_close` catches it
             raise
-        self.emit(record)
 
     # --- G3 ----------------------------------------------------------------------------------
 

@@ -9,7 +9,6 @@ import pytest
 
 from streams import App, Avro, JsonSchema, Record, Sum, Topic
 from streams.core.errors import SchemaPending, SchemaRefused
-from streams.core.types import OutboundRecord, TopicPartition
 from streams.engine.agents.agent import EventBatch
 from streams.operate.shed.shed_admin import give_orders, plan
 from streams.testing import NotAtRest
@@ -161,8 +160,7 @@ def test_a_batch_agent_may_write_with_a_registry(app_tester):
     @app.batch_agent(orders)
     def tell(batch: EventBatch, scope):
         for order in batch.events:
-            place = TopicPartition("told", 0)
-            scope.emit(OutboundRecord(place, b"a", told.codec.encode(order)))
+            scope.send(told, "a", order)
         scope.count(applied=len(batch))
 
     tester = app_tester(app)

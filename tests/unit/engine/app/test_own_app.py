@@ -56,9 +56,7 @@ def count(batch: EventBatch[Order], scope: Scope) -> None:
         if order.amount < 0:
             scope.dead_letter(batch.row(index), "negative", "an order cannot be negative")
             continue
-        value = totals.codec.encode(Total(account=order.account, amount=order.amount))
-        place = TopicPartition(totals.name, batch.records.tp.partition)
-        scope.emit(OutboundRecord(place, order.account.encode(), value))
+        scope.send(totals, value=Total(account=order.account, amount=order.amount))
         applied += 1
     scope.count(applied=applied)
 """

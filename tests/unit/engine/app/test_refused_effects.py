@@ -9,7 +9,6 @@ from streams import App, Record
 from streams.core.records.bad_records import ValueRefused
 from streams.core.topics.current_stream import current
 from streams.core.topics.topic import MAX_RECORD_BYTES, SOURCE_MESSAGE_BYTES
-from streams.core.types import OutboundRecord, TopicPartition
 
 NOW_MS = 1_760_000_000_000
 LARGE = 600_000
@@ -58,10 +57,6 @@ async def _header(out, shown, note):
     await out.send(key=note.tenant_id, value=1, headers={"text": note.text * 2})
 
 
-async def _raw(out, shown, note):
-    current.get().emit(OutboundRecord(TopicPartition("out", 0), None, note.text.encode() * 2))
-
-
 async def _row(out, shown, note):
     current.get().fact(shown, {"who": note.tenant_id, "texts": [note.text] * 2})
 
@@ -84,7 +79,6 @@ async def _moment(out, shown, note):
         (_value, 0, "value_refused"),
         (_key, 0, "value_refused"),
         (_header, 0, "value_refused"),
-        (_raw, 0, "value_refused"),
         (_row, 0, "row_unfit"),
         (_text_row, 0, "row_unfit"),
         (_partition, 2, "value_refused"),
@@ -112,18 +106,29 @@ def test_a_topic_with_larger_records_takes_them(app_tester):
     assert tester.table(counts) == {"t": 1}
 
 
-def test_a_batch_agent_dead_letters_the_record_whose_result_no_commit_can_hold(app_tester):
-    """`Scope.emit` refuses it at once, where the agent knows the record."""
+@pytest.mark.parametrize(
+    ("bound", "options", "said"),
+    [
+        (SOURCE_MESSAGE_BYTES, {}, "and the topic holds records of 1064960"),
+        (10_000, {}, "and the topic holds records of 10000"),
+        (2 * SOURCE_MESSAGE_BYTES, {"partition": 7}, "names partition 7, but the topic has 1"),
+        (2 * SOURCE_MESSAGE_BYTES, {"timestamp_s": -1.0}, "which is before 1970"),
+    ],
+)
+def test_a_batch_agent_dead_letters_the_record_whose_result_no_commit_can_hold(
+    app_tester, bound, options, said
+):
+    """`Scope.send` refuses it at once, where the agent knows the record: no commit would succeed."""
     app = App("acme")
     notes = app.topic("notes", value_type=Note, key_field="tenant_id", partitions=1)
-    app.topic("out", value_type=bytes, codec="raw", partitions=1)
+    out = app.topic("out", value_type=bytes, codec="raw", partitions=1, message_bytes=bound)
 
     @app.batch_agent(notes)
     def repeat(batch, scope):
         for index, note in enumerate(batch.events):
             try:
-                text = note.text.encode() * 2
-                scope.emit(OutboundRecord(TopicPartition("out", 0), None, text))
+                chosen = options if note.tenant_id == "hostile" else {}
+                scope.send(out, value=note.text.encode() * 2, **chosen)
             except ValueRefused as error:
                 scope.dead_letter(batch.row(index), error.code, str(error), note.tenant_id)
             else:
@@ -132,5 +137,27 @@ def test_a_batch_agent_dead_letters_the_record_whose_result_no_commit_can_hold(a
     tester = app_tester(app, now_ms=NOW_MS)
     tester.send(notes, Note(tenant_id="hostile", text="x" * LARGE, ts=NOW_MS))
     tester.send(notes, Note(tenant_id="victim", text="y", ts=NOW_MS))
-    assert [letter.code for letter in tester.dead_letters] == ["value_refused"]
+    [letter] = tester.dead_letters
+    assert letter.code == "value_refused"
+    assert said in letter.message
     assert [sent.value for sent in tester.outputs("out")] == [b"yy"]
+
+
+def test_a_batch_agent_sends_a_larger_record_where_the_topic_takes_it(app_tester):
+    """The bound is the topic's own."""
+    app = App("acme")
+    notes = app.topic("notes", value_type=Note, key_field="tenant_id", partitions=1)
+    bound = 2 * SOURCE_MESSAGE_BYTES
+    out = app.topic("out", value_type=bytes, codec="raw", partitions=3, message_bytes=bound)
+
+    @app.batch_agent(notes)
+    def repeat(batch, scope):
+        for note in batch.events:
+            scope.send(out, note.tenant_id, note.text.encode() * 2)
+        scope.count(applied=len(batch))
+
+    tester = app_tester(app, now_ms=NOW_MS)
+    tester.send(notes, Note(tenant_id="t", text="x" * LARGE, ts=NOW_MS))
+    [sent] = tester.outputs("out")
+    assert (sent.key, len(sent.value)) == ("t", 2 * LARGE)
+    assert tester.dead_letters == []

@@ -9,10 +9,10 @@ from itertools import count
 
 import pytest
 
+from agents.app import SIMULATION_RESULT
 from streams.core.clock import settle
 from streams.core.records.bad_records import ValueRefused
 from streams.core.topics.current_stream import current
-from streams.core.types import OutboundRecord
 from streams.engine.health.finding import Severity
 from streams.engine.health.live_workers import LiveWorker
 from streams.engine.health.observation import Observation
@@ -52,7 +52,7 @@ def _counting(counts):
 
 def _send(key, value):
     name = key[0]
-    current.get().emit(OutboundRecord(OUT, name.encode(), b"%s %d" % (name.encode(), value)))
+    current.get().send(SIMULATION_RESULT, name, b"%s %d" % (name.encode(), value), partition=0)
 
 
 class Closing:
@@ -320,7 +320,7 @@ async def test_a_call_that_runs_on_after_its_deadline_has_no_effect_and_is_not_d
             with contextlib.suppress(asyncio.CancelledError):
                 await release.wait()
         went_on.append(True)
-        current.get().emit(OutboundRecord(OUT, b"", b"late"))
+        current.get().send(SIMULATION_RESULT, b"", b"late", partition=0)
 
     closing = Closing(hostile=deaf)
     counts = _windowed(closing)

@@ -11,10 +11,10 @@ from itertools import count
 import pytest
 from msgspec.msgpack import decode
 
+from agents.app import SIMULATION_RESULT
 from streams.core.clock import settle
 from streams.core.records.bad_records import ValueRefused
 from streams.core.topics.current_stream import current
-from streams.core.types import OutboundRecord
 from streams.engine.runtime.partition import stream_partition
 from streams.engine.streams.declared_table import DeclaredTable
 from streams.engine.streams.windowed_table import WindowedDeclaration, windows_of
@@ -55,7 +55,7 @@ def _keeping(history):
 
     def on_close(key, value):
         name, (begin, _) = key
-        current.get().emit(OutboundRecord(OUT, name.encode(), b"%s %d" % (name.encode(), value)))
+        current.get().send(SIMULATION_RESULT, name, b"%s %d" % (name.encode(), value), partition=0)
         history[name] = [*history[name], [begin, NOTE if name == "hostile" else "-"]]
 
     return on_close
@@ -152,7 +152,7 @@ async def test_a_close_that_raises_a_bad_record_has_no_effect_and_stops_nothing(
     """A value too large for an entry, which a tenant's events made, stopped the partition."""
 
     def on_close(key, value):
-        current.get().emit(OutboundRecord(OUT, b"", b"half"))
+        current.get().send(SIMULATION_RESULT, b"", b"half", partition=0)
         history[key[0]] = value
         if key[0] == "hostile":
             raise ValueRefused("it does not fit")

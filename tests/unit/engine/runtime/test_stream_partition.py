@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from agents.app import SIMULATION_RESULT
 from streams.core.clock import settle
 from streams.core.errors import BreakerOpen, BrokerUnavailable
 from streams.core.records.bad_records import WrongType
@@ -63,7 +64,7 @@ async def test_an_exception_drops_the_writes_and_sends_of_its_event(desk, totals
         async for _event in stream:
             number += 1
             totals["t"] += 1
-            stream.emit(OutboundRecord(OUT, b"k", b"%d" % number))
+            stream.send(SIMULATION_RESULT, "k", b"%d" % number, partition=0)
             if number == 2:
                 raise ValueError("a defect of the second event")
 

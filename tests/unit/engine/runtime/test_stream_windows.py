@@ -7,10 +7,10 @@ import contextlib
 
 import pytest
 
+from agents.app import SIMULATION_RESULT
 from streams.core.clock import settle
 from streams.core.records.bad_records import ValueRefused
 from streams.core.topics.current_stream import current
-from streams.core.types import OutboundRecord
 from streams.engine.streams.declared_table import DeclaredTable
 from streams.engine.streams.windowed_table import WindowedDeclaration, windows_of
 from tests.unit.engine.runtime.stream_desk import OUT, StreamDesk, shed_before
@@ -122,7 +122,7 @@ async def test_a_window_closes_once_with_the_records_of_its_callback(desk, base)
 
     def on_close(key, value):
         closed.append(value)
-        current.get().emit(OutboundRecord(OUT, b"t", b"%d" % value))
+        current.get().send(SIMULATION_RESULT, "t", b"%d" % value, partition=0)
 
     counts = _windowed_table(10, expires=5, on_close=on_close)
 
