@@ -11,15 +11,18 @@ from urllib.parse import quote
 import httpx
 import structlog
 
+from streams.connect.access.refusals import PageTimeout
 from streams.core.errors import UsageError
 from streams.core.process.proxies import DIRECT
 from streams.engine.health.live_workers import LiveWorker, live_workers
-from streams.engine.pages.desk import FORWARDED
+from streams.engine.pages.desk import FORWARDED, PAGE_S
 from streams.engine.pages.group_members import GroupMembers
-from streams.engine.pages.page_tables import KeyPlace
-from streams.engine.streams.page import PageRequest, PageResponse
+from streams.engine.pages.page_tables import COMMIT_WAIT_S, KeyPlace
+from streams.engine.streams.page import READING, PageRequest, PageResponse
 
-ANSWER_S: Final = 30.0
+ANSWER_S: Final = PAGE_S + COMMIT_WAIT_S + 5.0
+"""longer than that worker takes at most"""
+_UNRECEIVED: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL)
 _PASSED_ON: Final = ("authorization", "content-type", "accept")
 
 log = structlog.get_logger(__name__)
@@ -112,7 +115,8 @@ class KnownWorkers:
 
 
 async def _asked(base: str, request: PageRequest) -> PageResponse | None:
-    """The answer of the worker at ``base``; None without one."""
+    """The answer of the worker at ``base``; None without one. Raises `PageTimeout` if it may have
+    run a page that changes something: the page must not run again."""
     headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
     try:
         async with httpx.AsyncClient(timeout=ANSWER_S, mounts=DIRECT) as client:
@@ -125,7 +129,12 @@ async def _asked(base: str, request: PageRequest) -> PageResponse | None:
             )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         log.warning("page_owner_away", at=base, why=f"{type(error).__name__}: {error}")
-        return None
+        if request.method in READING or isinstance(error, _UNRECEIVED):
+            return None
+        raise PageTimeout(
+            f"the worker that has the key got this {request.method} and gave no answer: what the page "
+            "does may have happened. Look before you send it again."
+        ) from error
     return PageResponse(
         answer.content,
         answer.status_code,

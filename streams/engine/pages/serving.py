@@ -38,7 +38,7 @@ from streams.core.errors import RequestRefused
 from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
 from streams.engine.pages.desk import PageDesk
-from streams.engine.streams.page import PageRequest
+from streams.engine.streams.page import READING, PageRequest
 
 BODY_MAX_BYTES: Final = 64 << 10
 REQUESTS: Final = 600
@@ -47,7 +47,6 @@ PERIOD_S: Final = 60.0
 RUNNING_MAX: Final = 64
 """pages at once; one tenant has half at most"""
 STOP_TIMEOUT_S: Final = 5
-_READING: Final = frozenset({"GET", "HEAD"})
 _HEADERS: Final = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
 log = structlog.get_logger(__name__)
@@ -135,7 +134,7 @@ class PageSite:
             if shown is not None:
                 self._attempts.failed(site)
             raise
-        role = Role.READ if request.method in _READING else Role.OPERATE
+        role = Role.READ if request.method in READING else Role.OPERATE
         if not token.allows(role):
             raise Forbidden(f"{request.method} needs the role {role.name.lower()}")
         return token

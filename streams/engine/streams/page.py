@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from streams.engine.streams.declared_table import DeclaredTable
 
 Handler = Callable[..., Awaitable["PageResponse"]]
+READING = frozenset({"GET", "HEAD"})
+"""methods of pages that change nothing"""
 
 
 @dataclass(frozen=True)

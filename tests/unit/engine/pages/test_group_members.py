@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from streams.connect.access.refusals import PageTimeout
 from streams.connect.access.tokens import Role, TokenFile
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.clock import SystemClock
@@ -59,6 +60,13 @@ def _workers(broker, folder, peers="", first_port=0):
     return KnownWorkers(WorkersHere(folder, 0, "127.0.0.1"), members, peers, first_port)
 
 
+def _status(state, slot, port, phase):
+    (state / "workers").mkdir()
+    held = {"group": "g", "topic": "orders", "partition": 0, "phase": phase}
+    told = {"pid": os.getpid(), "slot": slot, "pages_port": port, "partitions": [held]}
+    (state / "workers" / f"{slot}.json").write_text(json.dumps(told))
+
+
 async def test_the_worker_of_another_host_is_named(tmp_path):
     """Without an address of other hosts, a client learns whom to ask."""
     async with _group(member_id(ELSEWHERE, ["orders"])) as broker:
@@ -107,13 +115,36 @@ async def test_a_host_that_gives_no_answer_is_named(tmp_path):
         assert "It gave no answer: ask again" in await workers.where(PLACE)
 
 
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "GET"])
+async def test_only_a_page_that_reads_is_asked_for_twice(tmp_path, method):
+    """The first worker may have run the page and died in its answer: what the page sends would double."""
+    asked = []
+
+    async def hang_up(reader, writer):
+        asked.append((await reader.readline()).split()[0].decode())
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    _status(tmp_path, 2, port, "ready")
+    try:
+        async with _group(member_id(ELSEWHERE, ["orders"])) as broker:
+            workers = _workers(broker, tmp_path, "http://{host}:{port}", port - 2)
+            if method == "GET":
+                assert await workers.ask(PLACE, PageRequest(method, "/a")) is None
+                assert asked == ["GET", "GET"]
+                return
+            with pytest.raises(PageTimeout, match="may have happened"):
+                await workers.ask(PLACE, PageRequest(method, "/a"))
+            assert asked == [method]
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
 async def test_a_worker_of_this_host_that_opens_the_partition_is_named(tmp_path):
     """It needs no question to Kafka, and the key is on no other host."""
-    folder = tmp_path / "workers"
-    folder.mkdir()
-    held = {"group": "g", "topic": "orders", "partition": 0, "phase": "restoring"}
-    told = {"pid": os.getpid(), "slot": 3, "pages_port": 1, "partitions": [held]}
-    (folder / "3.json").write_text(json.dumps(told))
+    _status(tmp_path, 3, 1, "restoring")
     broker = Coordinator(member_id(ELSEWHERE, ["orders"]))
     workers = _workers(broker, tmp_path, "http://{host}:{port}")
     assert await workers.ask(PLACE, PageRequest("GET", "/a")) is None
