@@ -239,11 +239,14 @@ class Settings:
         low=0.1,
         high=86_400,
     )
+    agent_wait_share: float = _setting(
+        0.5,
+        "seconds of each second that events of tenants may wait longer than others' events; 1: no bound",
+        low=0.01,
+        high=1,
+    )
     window_close_timeout_s: float = _setting(
-        10.0,
-        "longest wait of one on_window_close, before its window is held",
-        low=0.1,
-        high=86_400,
+        10.0, "longest wait of one on_window_close, before its window is held", low=0.1, high=86_400
     )
     max_table_bytes: int = _setting(
         1 << 30,
@@ -379,10 +382,7 @@ class Settings:
         high=1 << 40,
     )
     edge_simulations: int = _setting(
-        60_000,
-        "simulation requests of one tenant within a minute",
-        low=10_000,
-        high=1_000_000_000,
+        60_000, "simulation requests of one tenant within a minute", low=10_000, high=1_000_000_000
     )
     edge_refused_ms: int = _setting(
         1000,

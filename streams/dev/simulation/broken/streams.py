@@ -14,6 +14,7 @@ from streams.dev.simulation.broken.answers import END_OF_A_NEW_LEADER
 from streams.dev.simulation.variant import Variant, replaced
 from streams.engine.decode.codecs import BadPosition
 from streams.engine.runtime.partition.agent_run import AgentRun
+from streams.engine.runtime.partition.agent_waits import AgentWaits
 from streams.engine.runtime.partition.held_closes import HeldWindow
 from streams.engine.runtime.partition.partition import Prepared
 from streams.engine.runtime.partition.stream_partition import StreamPartition
@@ -23,6 +24,7 @@ from streams.engine.state.keyed import _DELETED, KeyedTable
 from streams.engine.streams.stream import Stream
 from streams.engine.windows.windowed import WindowedTable
 
+_refused = AgentWaits.refused
 _prepare = StreamPartition.prepare
 _drop = StreamPartition.drop
 _fold = StreamPartition.fold
@@ -56,6 +58,16 @@ def _acknowledged(self: AgentRun, code: str, error: BaseException) -> None:
     self._partition.at += 1
 
 
+def _skipped(self: AgentWaits) -> bool:
+    """An event of a tenant over its share counts as handled."""
+    records = self._partition._records
+    before = len(records)
+    if not _refused(self):
+        return False
+    del records[before:]
+    return True
+
+
 def _given_is_complete(self: StreamPartition, seq: int, base_offset: int = 0) -> Link:
     """The offset is behind the event in progress."""
     link = _link(self, seq, base_offset)
@@ -81,7 +93,7 @@ def _refused_when_read(self: StreamPartition, batch: RecordBatch) -> None:
 
 @contextmanager
 def _read_again_in_silence() -> Iterator[None]:
-    def refuse_row(self: StreamPartition, bad: BadPosition) -> None:
+    def refuse_row(self: StreamPartition) -> None:
         self._chunks[0].dead += 1
         self.at += 1
         self._tell()
@@ -199,6 +211,7 @@ VARIANTS: Mapping[str, Variant] = {
         StreamPartition, drop=_kept_after_an_exception
     ),
     "acknowledged_because_it_raised": replaced(AgentRun, _refuse=_acknowledged),
+    "over_share_and_without_a_letter": replaced(AgentWaits, refused=_skipped),
     "event_in_progress_committed": replaced(StreamPartition, _link=_given_is_complete),
     "sends_not_staged": replaced(StreamPartition, emit=_sent_at_once),
     "bad_records_refused_before_their_turn": _read_again_in_silence,

@@ -10,7 +10,7 @@ import msgspec
 
 from agents.app import DIA_GROUP, MODEL_METRICS, SIMULATION_RESULT, TRAIN_RESULTS
 from streams.connect.sinks.memory_replica import Row
-from streams.core.records.bad_records import WindowClosed
+from streams.core.records.bad_records import TenantOverQuota, WindowClosed
 from streams.core.types import TopicPartition
 from streams.dev.simulation.checks.comparison import check_dead_letters, check_end, check_ledger
 from streams.dev.simulation.checks.truth import Expected
@@ -59,6 +59,8 @@ _LETTERS: Final = {
 """dead-letter codes by kind of event; "": possibly none"""
 _WRONG_TIMES: Final = {"out_of_range", "timestamp_in_future", "timestamp_too_old"}
 """a run's clocks may step far"""
+_OF_ANY_EVENT: Final = {*_WRONG_TIMES, WindowClosed.code, TenantOverQuota.code}
+"""codes that depend on the events before, or on how long they waited"""
 
 
 def check(world: World, witness: Witness, *, over: bool) -> None:
@@ -109,7 +111,7 @@ def _wanted(
             continue
         expected.read[partition] += 1
         event, code = _event_of(key, value), letters.get(offset, "")
-        if event is not None and code not in {*_WRONG_TIMES, WindowClosed.code}:
+        if event is not None and code not in _OF_ANY_EVENT:
             codes = _LETTERS.get(event["metric"], {""})
             if code not in codes:
                 raise Difference(f"{tp}/{offset}, {event['metric']}: dead letter {code!r}")

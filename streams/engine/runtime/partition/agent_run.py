@@ -106,7 +106,7 @@ class AgentRun:
             expired = await self._watch(body)
         finally:
             body.cancel()
-        given, offset = partition.given, partition.in_progress
+        given, offset, waited_s = partition.given, partition.in_progress, partition.waits.take()
         partition.drop()
         if self._interrupted or partition.failure is not None:
             return
@@ -118,7 +118,7 @@ class AgentRun:
                     "its events by `async for event in stream`."
                 )
             return
-        await self._judge(error, given, offset)
+        await self._judge(error, given, offset, waited_s)
 
     def _end_of(self, body: asyncio.Task[None], *, expired: bool) -> BaseException | None:
         if expired:
@@ -177,7 +177,9 @@ class AgentRun:
 
     # --- what follows from an error ----------------------------------------------------------
 
-    async def _judge(self, error: BaseException, given: int, offset: int | None) -> None:
+    async def _judge(
+        self, error: BaseException, given: int, offset: int | None, waited_s: float
+    ) -> None:
         partition = self._partition
         if isinstance(error, PartitionStopped | PartitionRestart | WorkerStopped):
             partition.failure = error
@@ -190,7 +192,7 @@ class AgentRun:
         elif given > 1:
             partition.give_singly(given)
         else:
-            await self._on_an_event(error, offset)
+            await self._on_an_event(error, offset, waited_s)
 
     async def _on_no_event(self, error: BaseException) -> None:
         if _disposition(error) not in (Disposition.RETRY, Disposition.PAUSE):
@@ -203,7 +205,7 @@ class AgentRun:
         await self._pause(error, min(2.0**self._pauses, _LONGEST_PAUSE_S))
         self._pauses += 1
 
-    async def _on_an_event(self, error: BaseException, offset: int) -> None:
+    async def _on_an_event(self, error: BaseException, offset: int, waited_s: float) -> None:
         if offset != self._failing:
             self._failing, self._attempts, self._pauses = offset, 0, 0
         disposition = _disposition(error)
@@ -212,9 +214,12 @@ class AgentRun:
             self._pauses += 1
             return
         self._attempts += 1
+        over = self._partition.waits.failed(waited_s)
         if disposition is Disposition.RETRY:
-            if self._attempts <= len(RETRY_PAUSES_S):
-                await self._pause(error, RETRY_PAUSES_S[self._attempts - 1])
+            if self._attempts <= len(RETRY_PAUSES_S) and not over:
+                pause_s = RETRY_PAUSES_S[self._attempts - 1]
+                self._partition.waits.failed(pause_s)
+                await self._pause(error, pause_s)
                 return
             self._refuse(RetriesExhausted.code, error)
         elif isinstance(error, DiaError):

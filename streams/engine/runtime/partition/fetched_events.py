@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.core.topics.topic import tenant_of
 from streams.core.types import RecordBatch
 from streams.engine.decode.codecs import BadPosition, Decoded
+
+_TENANTS_KNOWN: Final = 64
 
 
 class FetchedEvents:
     """``items[row]`` is the event, or a `BadPosition`. ``event_ms[row]`` is its event time.
     ``watermark_ms[row]`` is the maximum of min(event time, append time) up to that row."""
 
-    __slots__ = ("bad_rows", "batch", "bytes", "dead", "event_ms", "items", "told", "watermark_ms")
+    __slots__ = (
+        "_last_of_others", "bad_rows", "batch", "bytes", "dead", "event_ms", "items", "told", "watermark_ms",
+    )  # fmt: skip
 
     def __init__(self, batch: RecordBatch, decoded: Decoded) -> None:
         self.batch = batch
@@ -32,6 +37,33 @@ class FetchedEvents:
         """rows counted in the partition's progress"""
         self.dead = 0
         """dead letters among the completed rows behind ``told``"""
+        self._last_of_others: dict[str, int] = {}
+
+    def last_of_others(self, tenant: str) -> int:
+        """The last row whose event is another tenant's; -1 if there is none."""
+        if (found := self._last_of_others.get(tenant)) is None:
+            rows = range(len(self.items) - 1, -1, -1)
+            found = next((row for row in rows if self._of_another(row, tenant)), -1)
+            if len(self._last_of_others) >= _TENANTS_KNOWN:
+                self._last_of_others.clear()
+            self._last_of_others[tenant] = found
+        return found
+
+    def _of_another(self, row: int, tenant: str) -> bool:
+        event = self.items[row]
+        return type(event) is not BadPosition and tenant_of(event) != tenant
+
+    def completed(self, until: int, end_offset: int) -> tuple[RecordBatch, Sequence[Any]]:
+        """Offsets and keys, and events, of the rows behind ``told`` and before ``until``."""
+        batch, rows = self.batch, slice(self.told, until)
+        passed = RecordBatch(
+            batch.tp,
+            batch.offsets[self.told],
+            end_offset,
+            offsets=batch.offsets[rows],
+            keys=batch.keys[rows],
+        )
+        return passed, self.items[rows]
 
 
 def _with_bad(

@@ -37,6 +37,7 @@ from streams.engine.runtime.effects.refused_close import RefusedClose, refused_c
 from streams.engine.runtime.offsets.close_order import CloseOrder
 from streams.engine.runtime.offsets.shed_order import ShedOrder
 from streams.engine.runtime.partition.agent_run import AgentRun
+from streams.engine.runtime.partition.agent_waits import AgentWaits
 from streams.engine.runtime.partition.fetched_events import FetchedEvents, fetched_row, next_rows
 from streams.engine.runtime.partition.key_placement import key_elsewhere
 from streams.engine.runtime.partition.partition import Partition, Prepared
@@ -50,14 +51,11 @@ from streams.engine.state.keyed import KeyedTable
 from streams.engine.state.table_values import Key, record_key
 from streams.engine.streams.stream import Stream
 
-_FETCHES_AHEAD: Final = 4
-"""fetches that may wait for the agent: bounds memory"""
+_FETCHES_AHEAD: Final = 4  # wait for the agent at most: bounds memory
 _TURN_S: Final = 0.05
 """an agent that never waits, and windows that close, yield to the event loop this often"""
-_TURN_EVENTS: Final = 8
-"""events between two checks of the clock"""
-_OVER_PAUSE_S: Final = 1.0
-"""delay before a body that reads a finished stream is cancelled"""
+_TURN_EVENTS: Final = 8  # between two checks of the clock
+_OVER_PAUSE_S: Final = 1.0  # before a body that reads a finished stream is cancelled
 
 
 class StreamPartition(Partition):
@@ -93,6 +91,7 @@ class StreamPartition(Partition):
         self._staged = Staged()
         self._closing = WindowClosing(self, self._staged, agent.owned, self._keyed)
         self.held = self._closing.held
+        self.waits = AgentWaits(self, self._chunks)
         self._run = AgentRun(self, agent, clock, state.context.settings.agent_timeout_s)
 
     # --- E1 ----------------------------------------------------------------------------------
@@ -153,6 +152,7 @@ class StreamPartition(Partition):
         self.leave()
         self.given = 0
         self.until = self.at
+        self.waits.since_s = None
         self._staged.drop()
         self._closing.in_progress = False
 
@@ -177,8 +177,11 @@ class StreamPartition(Partition):
             if self._closing.due:
                 await self._closing.close_next(stream)
                 continue
+            if self.waits.refused():
+                continue
             if self.at < len(self.items):
                 self.until = self._next_stop()
+                self.waits.given()
                 return
             await self._wait(None)
 
@@ -189,7 +192,8 @@ class StreamPartition(Partition):
     def _next_stop(self) -> int:
         """The row before which the agent must call `more` again. Windows close between two
         events."""
-        stop = min(self.at + _TURN_EVENTS, len(self.items))
+        count = 1 if self.waits.shares.strained else _TURN_EVENTS
+        stop = min(self.at + count, len(self.items))
         if self._closing.has_windows:
             times_ms, due_ms = self._chunks[0].watermark_ms, self._closing.closes_next_ms
             stop = min(stop, bisect_left(times_ms, due_ms, self.at, stop) + 1)
@@ -203,7 +207,8 @@ class StreamPartition(Partition):
         while True:
             await self.more(stream)
             singly = self._chunks[0].batch.offsets[self.at] < self.singly_until
-            rows, whole = next_rows(self._chunks, self.at, 1 if singly else count)
+            many = 1 if singly or self.waits.shares.strained else count
+            rows, whole = next_rows(self._chunks, self.at, many)
             now_s = self.clock.monotonic()
             if within_s is not None and deadline_s is None:
                 deadline_s = now_s + within_s
@@ -309,6 +314,8 @@ class StreamPartition(Partition):
             except Exception as error:
                 stream.failed = error
                 raise
+        if self.waits.since_s is not None:
+            self.waits.completed()
         given, self.given = self.given, 0
         if given == 1:
             self.at += 1
@@ -324,7 +331,7 @@ class StreamPartition(Partition):
             if self.at >= len(self.items):
                 self._next_chunk()
             if type(self.items[self.at]) is BadPosition:
-                self._refuse_row(self.items[self.at])
+                self._refuse_row()
             else:
                 self.at += 1
 
@@ -335,7 +342,7 @@ class StreamPartition(Partition):
                 if not self._next_chunk():
                     return
             elif type(self.items[self.at]) is BadPosition:
-                self._refuse_row(self.items[self.at])
+                self._refuse_row()
             else:
                 return
 
@@ -349,7 +356,8 @@ class StreamPartition(Partition):
                 return True
         return False
 
-    def _refuse_row(self, bad: BadPosition) -> None:
+    def _refuse_row(self) -> None:
+        bad = self.items[self.at]
         self._dead_letter(bad.code, bad.message, "decode", 1)
 
     def refuse(self, code: str, message: str, attempts: int) -> None:
@@ -413,14 +421,7 @@ class StreamPartition(Partition):
         appended_ms = np.array(batch.timestamps[chunk.told : done], np.int64)
         progress.log_times(appended_ms, self._expiry)
         progress.watermark_ms = max(progress.watermark_ms, chunk.watermark_ms[done - 1])
-        passed = RecordBatch(
-            batch.tp,
-            batch.offsets[chunk.told],
-            fold_offset,
-            offsets=batch.offsets[chunk.told : done],
-            keys=batch.keys[chunk.told : done],
-        )
-        events = chunk.items[chunk.told : done]
+        passed, events = chunk.completed(done, fold_offset)
         chunk.told, chunk.dead = done, 0
         try:
             self.poison.folded(passed, events)
