@@ -3,7 +3,7 @@
 
  H1  a call fails by an exception or at its deadline; nothing of it joins
  H2  its window is held, and windows of other owners close
- H3  one held window of an owner is tried again after each pause
+ H3  one held window of an owner is tried again after each pause; calls that wait have a share of the time
  H4  windows of many tenants fail at once: the partition stops
 
 Held windows are those of one process: the next owner of the partition tries each of them anew.
@@ -33,7 +33,7 @@ from streams.core.errors import (
     PoisonStorm,
     WorkerStopped,
 )
-from streams.core.records.bad_records import WindowDropped
+from streams.core.records.bad_records import TenantOverQuota, WindowDropped
 from streams.core.settings import Settings
 from streams.core.topics.topic import Topic
 from streams.core.types import TopicPartition
@@ -208,6 +208,13 @@ class HeldCloses:
         hold = self._hold(owner, window, code, why)
         hold.all_wait = True
         self._try_at(owner, hold, self._clock.monotonic() + 1 / self._letters_per_s)
+
+    def rests(self, owner: Owner, window: HeldWindow) -> None:
+        """H2 without a call: calls for this owner wait longer than those of others."""
+        why = "earlier calls for this tenant have had their share of the agent's time"
+        hold = self._hold(owner, window, TenantOverQuota.code, why)
+        hold.all_wait = True
+        self._try_at(owner, hold, self._clock.monotonic() + FIRST_PAUSE_S)
 
     def failed(self, owner: Owner, window: HeldWindow, code: str, why: str, took_s: float) -> None:
         """H2 of a call that took ``took_s``. Raises `AgentFailed` (H4)."""

@@ -15,7 +15,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Mapping, Sequence
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from streams.core.errors import (
     BadRecord,
@@ -34,6 +34,7 @@ from streams.engine.runtime.partition.held_closes import (
     unowned,
 )
 from streams.engine.runtime.partition.staged import Staged
+from streams.engine.runtime.partition.wait_shares import WaitShares
 from streams.engine.state.key_owners import Owner
 from streams.engine.state.keyed import KeyedTable
 from streams.engine.streams.stream import Stream
@@ -41,6 +42,9 @@ from streams.engine.windows.windowed import WindowedTable
 
 if TYPE_CHECKING:
     from streams.engine.runtime.partition.stream_partition import StreamPartition
+
+_SHARE: Final = 0.1
+"""seconds a second that calls of some tenants may wait longer than those of others"""
 
 
 class WindowClosing:
@@ -63,6 +67,7 @@ class WindowClosing:
         self.has_windows = bool(self._windowed)
         self.held = HeldCloses(partition.tp, settings, partition.clock)
         self._timeout_s = settings.window_close_timeout_s
+        self._waits = WaitShares(partition.clock, _SHARE, self._timeout_s)
         self._left_behind: dict[HeldWindow, asyncio.Task[Any]] = {}
         """calls that did not end at their deadline"""
         self.in_progress = False
@@ -99,6 +104,11 @@ class WindowClosing:
         (table, on_close), entry = self._windowed[window.table], (window.key, window.start_ms)
         self.owner = owner = table.owner(entry) or self.unowned
         ordered = self.held.ordered_end(owner, window)
+        if ordered is None and self._over(owner):
+            if window not in self.held:
+                table.set_aside(entry)
+            self.held.rests(owner, window)
+            return
         if window in self.held:
             if ordered is None and self._runs_on(window):
                 why = "the last call of on_window_close has not ended yet"
@@ -124,6 +134,12 @@ class WindowClosing:
         finally:
             if self._turns == turn:
                 self.in_progress = False
+
+    def _over(self, owner: Owner) -> bool:
+        """Whether calls for this owner have had their share of the time, and there are other tenants."""
+        tenant, events = owner or "", self._partition.waits.shares
+        others = self._waits.knows_another(tenant) or events.knows_another(tenant)
+        return others and self._waits.is_over(tenant)
 
     def _next(self) -> HeldWindow:
         """Held windows and others in turns."""
@@ -173,6 +189,8 @@ class WindowClosing:
             raise _Cancelled from error
         if inspect.isawaitable(called):
             await self._wait(window, called)
+        else:
+            self._waits.passed(self.owner or "")
 
     async def _wait(self, window: HeldWindow, called: Awaitable[Any]) -> None:
         """With a stream of its own: what runs on after the deadline has no effect."""
@@ -181,9 +199,12 @@ class WindowClosing:
         context.run(current.set, own)
         task = asyncio.create_task(_awaited(called), name="window-close", context=context)
         task.add_done_callback(read_error)
+        clock, owner = self._partition.clock, self.owner or ""
+        began_s = clock.monotonic()
         try:
-            await self._partition.clock.wait(task, self._timeout_s)
+            await clock.wait(task, self._timeout_s)
         finally:
+            self._waits.waited(owner, clock.monotonic() - began_s)
             own.end()
             if not task.done():
                 task.cancel()

@@ -149,6 +149,41 @@ async def test_a_call_that_waits_without_end_blocks_others_for_a_tenth_of_the_ti
     assert closing.count("hostile") * TIMEOUT_S <= 0.1 * 105 + TIMEOUT_S
 
 
+async def test_calls_that_wait_and_succeed_block_others_for_a_tenth_of_the_time_at_most(desk):
+    """A call just below its deadline is no failure, and held the partition as long as one, for each window."""
+    clock = desk.rig.clock
+    closing = Closing(hostile=lambda: clock.sleep(TIMEOUT_S - 0.1))
+    counts = _windowed(closing)
+    partition = await desk.open(_counting(counts), counts, window_close_timeout_s=TIMEOUT_S)
+    await _windows(desk, ["victim", "hostile"], 9)
+    for _ in range(100):
+        await _wake(desk, after_s=1.0)
+    await desk.commit()
+    spent_s = closing.count("hostile") * TIMEOUT_S
+    assert spent_s <= 0.1 * clock.monotonic() + 3 * TIMEOUT_S
+    assert closing.count("victim") == 8
+    assert closing.count("hostile") + len(partition.held) == 8
+    for _ in range(60):
+        await _wake(desk, after_s=10.0)
+    await desk.commit()
+    assert len(partition.held) == 0
+    assert _sent(desk) == [b"hostile 1"] * 8 + [b"victim 1"] * 8
+
+
+async def test_calls_that_are_slow_for_all_tenants_are_not_held(desk):
+    """Then no tenant's windows take more of the time than its part."""
+    clock = desk.rig.clock
+    closing = Closing(a=lambda: clock.sleep(2.0), b=lambda: clock.sleep(2.0))
+    counts = _windowed(closing)
+    partition = await desk.open(_counting(counts), counts, window_close_timeout_s=TIMEOUT_S)
+    await _windows(desk, ["a", "b"], 9)
+    for _ in range(40):
+        await _wake(desk, after_s=1.0)
+    await desk.commit()
+    assert len(partition.held) == 0
+    assert len(closing.calls) == 16
+
+
 async def test_a_held_window_closes_once_its_call_succeeds(desk):
     """What the callback needs may be away for a while: nobody has to act."""
     closing = Closing(hostile=ConnectionError("away"))
