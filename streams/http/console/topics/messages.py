@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from streams.connect.access.fair_semaphore import FairSemaphore
 from streams.connect.access.refusals import SourceUnavailable, UnknownResource
+from streams.connect.access.request_rate import RequestRate
 from streams.connect.access.tokens import Role
 from streams.core.clock import Clock
 from streams.core.errors import RefusedBySafety, UnknownTopic
@@ -47,6 +48,8 @@ READ_S: Final = 10.0
 """Longest look for the newest messages; the answer then says that it ended early."""
 READINGS: Final = 4
 """Concurrent readings of all owners; one of each. Live streams have as many of their own."""
+COPIES_MAX: Final = 60
+"""Messages that one owner sends again within a minute."""
 PREVIEW_CHARS: Final = 400
 PREVIEWED_BYTES: Final = 16 << 10
 """A larger value is previewed as the text of its bytes."""
@@ -80,6 +83,8 @@ class MessageHandler:
             return FairSemaphore(what, places=READINGS, owner_max=1, wait_s=_WAIT_S)
 
         self._turns, self._live_turns = turns("readings of messages"), turns("live messages")
+        self._sends = turns("messages that are sent again")
+        self._copies = RequestRate(self._clock, limit=COPIES_MAX, period_s=60.0)
 
     async def listed(self, request: Request) -> Response:
         """GET /api/messages: the newest that the filters select, newest first."""
@@ -111,7 +116,7 @@ class MessageHandler:
 
     async def again(self, request: Request) -> Response:
         """POST /api/message/again: append a copy. Raises `RefusedBySafety` for a message that
-        cannot be sent again."""
+        cannot be sent again, and `RateLimited` above `COPIES_MAX`: copies pass no edge's quotas."""
         holder = self._gate.holder(request, Role.OPERATE)
         asked = await parameters.body(request, _Again)
         reason = asked.reason.strip()
@@ -122,7 +127,11 @@ class MessageHandler:
         if not told.allowed:
             raise RefusedBySafety(told.text)
         subject = {"place": asked.place, "tenant": message.tenant, "reason": reason}
-        async with self._operations.noted(holder, "message_again", subject):
+        self._copies.take(holder.owner)
+        async with (
+            self._sends.taken(holder.owner),
+            self._operations.noted(holder, "message_again", subject),
+        ):
             tp = await send_again(self._broker, message, self._topology)
         told_fields = {"topic": tp.topic, "partition": tp.partition, "text": told.text}
         return reply.json(request, told_fields, 202)

@@ -13,6 +13,7 @@ from streams.core.clock import SystemClock
 from streams.core.types import TopicConfig, TopicPartition
 from streams.http.console.pages.live import Live
 from streams.http.console.parameters import Parameters
+from streams.http.console.topics.messages import COPIES_MAX
 
 TOPIC = "model.metrics"
 NOW_MS = 1_760_000_000_000
@@ -193,6 +194,20 @@ async def test_sending_again_needs_a_reason_and_the_own_tenant(http, bearer, bro
     refused = await post("admin", place=letter["place"], reason="again")
     assert (refused.status_code, "replay" in refused.json()["detail"]) == (409, True)
     assert len((await listed(http, bearer("admin")))["messages"]) == 1
+
+
+async def test_a_tenant_sends_few_messages_again_beside_its_quotas(http, bearer, broker):
+    """Copies pass no edge: 30,000 a minute of up to 1 MiB each went into a partition that others share."""
+    tp = await write(broker, 3)
+    body = {"place": f"{tp}/0", "reason": "again"}
+    answers = [
+        await http.post("/api/message/again", headers=bearer("operate"), json=body)
+        for _ in range(COPIES_MAX + 1)
+    ]
+    assert {one.status_code for one in answers[:-1]} == {202}
+    assert (answers[-1].status_code, int(answers[-1].headers["retry-after"]) > 0) == (429, True)
+    other = await http.post("/api/message/again", headers=bearer("admin"), json=body)
+    assert other.status_code == 202
 
 
 async def test_new_messages_are_live_for_their_tenant(process, bearer, filled):
