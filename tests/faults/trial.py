@@ -57,6 +57,8 @@ TABLES = (
     "dead_letters_local",
     "ledger_local",
     "shed_ranges_local",
+    "load_history_local",
+    "usage_history_local",
 )
 
 

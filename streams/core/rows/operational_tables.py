@@ -80,6 +80,50 @@ SHED_RANGES: Final = ClickHouseTable(
     shard_by=("grp", "topic", "part"),
 )
 
+_PLACE = {"grp": _NAME, "agent": _NAME, "topic": _NAME, "part": "UInt32"}
+
+LOAD_HISTORY: Final = ClickHouseTable(
+    name="load_history",
+    description="What a partition took in, by tenant and five minutes of append time (w: their start): "
+    "records read, and bytes of their keys and values. One row a run, which is the records from "
+    "from_offset to to_offset - 1: sum(events) is exact. Tenant '': those beyond the largest 16.",
+    columns={
+        **_PLACE,
+        "from_offset": "UInt64",
+        "to_offset": "UInt64",
+        "tenant": _NAME,
+        "w": _TIME,
+        "events": "UInt64",
+        "bytes": "UInt64",
+    },
+    order_by=("grp", "topic", "part", "from_offset", "tenant"),
+    shard_by=("grp", "topic", "part"),
+    ttl_days=400,
+    in_epoch=True,
+)
+
+USAGE_HISTORY: Final = ClickHouseTable(
+    name="usage_history",
+    description="Samples, one for a partition and five minutes with a commit: cpu_s is of the process "
+    "since it started, with all its partitions; memory_bytes and lag_records are those of the moment, "
+    "fill (of the fullest buffer, 1 is its bound) the largest since the last sample, rows the number since.",
+    columns={
+        **_PLACE,
+        "w": _TIME,
+        "process": _NAME,
+        "started": TIME,
+        "cpu_s": float,
+        "memory_bytes": "UInt64",
+        "lag_records": "UInt64",
+        "behind_s": float,
+        "fill": float,
+        "rows": "UInt64",
+    },
+    order_by=("grp", "topic", "part", "process", "started", "w"),
+    shard_by=("grp", "topic", "part"),
+    ttl_days=400,
+)
+
 OPERATIONAL: Final[Mapping[str, ClickHouseTable]] = {
-    table.name: table for table in (DEAD_LETTERS, LEDGER, SHED_RANGES)
+    table.name: table for table in (DEAD_LETTERS, LEDGER, LOAD_HISTORY, SHED_RANGES, USAGE_HISTORY)
 }

@@ -335,9 +335,8 @@ class Settings:
         15.0, "shortest time between two recomputations of one hour or day", low=1, high=3600
     )
 
-    audit_interval_s: float = _setting(
-        3600.0, "time between audits by one worker of all; 0: none", low=0, high=604_800
-    )
+    load_history: int = _setting(1, "1: keep the load of 400 days; 0: no", low=0, high=1)
+    audit_interval_s: float = _setting(3600.0, "between audits; 0: none", low=0, high=604_800)
     backup_to: str = _setting("", "backups: file:///FOLDER or s3://BUCKET/PREFIX; empty: none")
     backup_user: str = _setting("", "ClickHouse user that backs up; default DIA_CLICKHOUSE_USER")
     backup_password_file: str = _setting("", "file that holds the password of that user")

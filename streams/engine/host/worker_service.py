@@ -25,6 +25,7 @@ from streams.core.process import process_memory
 from streams.core.process.background_task import BackgroundTask
 from streams.core.process.file_modes import private_folder
 from streams.core.process.listener import address_of
+from streams.core.process.process_usage import ProcessUsage, usage_of_this_process
 from streams.core.process.version import app_version
 from streams.core.resilience.deadline import Deadline
 from streams.core.rows.built_in_tables import ShardSet
@@ -122,6 +123,9 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
             tracer=self._tracer,
             background=self._background,
             holds=self._holds(),
+            process=ProcessUsage(
+                instance_id(state_dir, self._slot), self._clock.now_ms(), usage_of_this_process
+            ),
         )
         self._open_pages(state_dir)
         self._caches.start()

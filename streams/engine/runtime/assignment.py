@@ -30,6 +30,7 @@ from streams.core.errors import (
     ShardUnavailable,
     StoreUnusable,
 )
+from streams.core.process.process_usage import ProcessUsage
 from streams.core.rows.built_in_tables import MAP_HINT, ShardSet
 from streams.core.rows.dated_map import MapIdentity
 from streams.core.rows.row_sink import DeclaredSink
@@ -103,6 +104,7 @@ class Opener:
     entropy: Entropy = os.urandom
     sinks: Mapping[str, DeclaredSink] = field(default_factory=dict)
     """by name"""
+    process: ProcessUsage = field(default_factory=ProcessUsage)
     look_for_maps: Callable[[], Awaitable[None]] | None = None
     """reads the servers' shard maps for the whole process; None: for ``shards`` only"""
 
@@ -137,6 +139,7 @@ class Opener:
             await reader.close()
         partition = self._partition(agent, state, passes, sizes)
         partition.offset_moved = _is_moved(committed, state.link)
+        partition.history.process = self.process
         if close is not None:
             partition.take_close_order(close)
         if shed is not None:

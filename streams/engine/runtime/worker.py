@@ -19,6 +19,7 @@ from streams.core.clock import Clock
 from streams.core.degradation.degradation import Degradation
 from streams.core.degradation.watch import Read
 from streams.core.process.background_task import BackgroundTask
+from streams.core.process.process_usage import ProcessUsage
 from streams.core.resilience.deadline import Deadline
 from streams.core.rows.built_in_tables import ShardSet
 from streams.core.rows.row_sink import DeclaredSink
@@ -69,10 +70,10 @@ class Worker:
         entropy: Entropy = os.urandom,
         sinks: Mapping[str, DeclaredSink] = MappingProxyType({}),
         holds: Holds | None = None,
+        process: ProcessUsage | None = None,
     ) -> None:
-        """``layer``: the cache shared by Redis. ``disk``: free space of the stores. ``entropy``:
-        secrets of partitions without state. ``sinks``: by name. ``holds``: tells edges which
-        tenants wait."""
+        """``layer``: the cache in Redis. ``disk``: free space of the stores. ``entropy``: secrets of
+        partitions without state. ``holds``: tells edges who waits. ``process``: whose usage is kept."""
         self.degradation = Degradation(clock, metrics)
         self._shards, self._clock = shards, clock
         self._sinks: list[asyncio.Task[None]] = []
@@ -86,9 +87,8 @@ class Worker:
         targets = Targets(shards.tables, sinks)
         handover = Handover(targets, shards, *queues, self.degradation, tracer)
         self._tenants = TenantWork(clock, settings.quota_pool_s, holds)
-        self._dispatchers = _dispatchers(
-            agents, Resources(settings, clock, metrics, layer), self._tenants
-        )
+        resources = Resources(settings, clock, metrics, layer)
+        self._dispatchers = _dispatchers(agents, resources, self._tenants)
         self._request_log = RequestLog(broker, clock)
         self.groups = [
             GroupMember(
@@ -105,6 +105,7 @@ class Worker:
                     dispatchers=self._dispatchers,
                     request_log=self._request_log,
                     entropy=entropy,
+                    process=process or ProcessUsage(instance_id),
                     look_for_maps=self._look_for_maps,
                 ),
                 handover=handover,

@@ -19,6 +19,7 @@ import msgspec
 
 from streams.core.errors import ChangelogGap, UnknownFormat
 from streams.core.topics.topic import CHANGELOG_PART_BYTES
+from streams.engine.state.load_run import LoadRun
 from streams.engine.state.log_time import LogTime
 from streams.engine.state.placements import TakenMap
 from streams.engine.state.table import Entry
@@ -88,6 +89,8 @@ class Link(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     last_day: int = -1
     """last UTC day, since 1970, of which an event was folded in this epoch; -1: none, or a link of
     format 5"""
+    load: LoadRun = LoadRun()
+    """the run in progress; without one in a link that an earlier version wrote"""
 
     @property
     def last_day_max(self) -> int:

@@ -21,6 +21,7 @@ class Owed:
     dead: list[Row] = field(default_factory=list)
     _rows: dict[str, tuple[RowTarget, dict[object, Row]]] = field(default_factory=dict)
     _changes: dict[tuple[str, str], Change] = field(default_factory=dict)
+    _settled_rows: int = 0
 
     def __bool__(self) -> bool:
         return bool(self.dead or self._rows or self._changes)
@@ -44,8 +45,14 @@ class Owed:
             change = replace(change, events=events)
         self._changes[change.cache, change.name] = change
 
+    def taken_rows(self) -> int:
+        """Rows that were settled since the last call."""
+        taken, self._settled_rows = self._settled_rows, 0
+        return taken
+
     def settle(self, outbox: Outbox, epoch: int, seq: int, now_ms: int) -> None:
         version = commit_version(epoch, seq)
+        self._settled_rows += len(self.dead) + sum(len(rows) for _, rows in self._rows.values())
         dead, self.dead = self.dead, []
         owed, self._rows = self._rows, {}
         changes, self._changes = self._changes, {}

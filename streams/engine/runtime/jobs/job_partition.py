@@ -475,11 +475,13 @@ class JobPartition(Partition):
     def _pass(self) -> None:
         """J5. For all requests that finished since the last call, before the prefix is used."""
         progress = self.progress
-        taken = self.finished.take(self._passing.offsets()) if self.finished else Counter()
+        offsets = self._passing.offsets()
+        taken = self.finished.take(offsets) if self.finished else Counter()
         passed = taken.total()
         if passed:
             progress.last_offset, progress.last_append_ms = self._passing[passed - 1]
             append_ms = self._passing.drop(passed)
+            self.history.intake.passed(offsets[:passed], append_ms)
             _, progress.log_time = log_times(progress.log_time, append_ms, self._expiry)
             progress.applied += taken.pop(APPLIED, 0)
             progress.duplicates += taken.pop(DUPLICATE, 0)

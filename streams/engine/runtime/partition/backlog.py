@@ -21,12 +21,15 @@ class Backlog:
         self._reached_at = float("-inf")
         self.reading = True
         """true until the broker has answered, too"""
+        self.lag = 0
+        """records from the next one to fold to the last stable offset of the broker's last answer"""
 
     def observe(self, now_s: float, position: int, seen: Watermarks | None) -> None:
         """``position``: the next offset to fold. ``seen``: the broker's last answer."""
         if seen is None:
             return
         end = seen.last_stable_offset
+        self.lag = max(0, end - position)
         if not self._marks or seen.answered_at >= self._marks[-1][0] + _MARK_EVERY_S:
             self._marks.append((seen.answered_at, end))
         while self._marks and self._marks[0][1] <= position:

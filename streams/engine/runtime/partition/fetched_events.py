@@ -54,14 +54,13 @@ class FetchedEvents:
         return type(event) is not BadPosition and tenant_of(event) != tenant
 
     def completed(self, until: int, end_offset: int) -> tuple[RecordBatch, Sequence[Any]]:
-        """Offsets and keys, and events, of the rows behind ``told`` and before ``until``."""
+        """The records, without headers, and the events of the rows behind ``told`` and before ``until``."""
         batch, rows = self.batch, slice(self.told, until)
         passed = RecordBatch(
             batch.tp,
             batch.offsets[self.told],
             end_offset,
-            offsets=batch.offsets[rows],
-            keys=batch.keys[rows],
+            *(batch.offsets[rows], batch.timestamps[rows], batch.keys[rows], batch.values[rows]),
         )
         return passed, self.items[rows]
 

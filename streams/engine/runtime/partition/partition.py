@@ -35,6 +35,7 @@ from streams.engine.runtime.offsets.shed_order import ShedOrder
 from streams.engine.runtime.partition.backlog import Backlog
 from streams.engine.runtime.partition.held_closes import HeldCloses
 from streams.engine.runtime.partition.key_placement import KeyPlacement, without_misplaced
+from streams.engine.runtime.partition.load_history import LoadHistory, LoadStanding
 from streams.engine.runtime.partition.progress import Progress
 from streams.engine.runtime.poison.poison_watch import PoisonWatch
 from streams.engine.runtime.restore.source_check import Reached
@@ -101,6 +102,7 @@ class Partition:
     placement: KeyPlacement = field(init=False)
     fingerprints: Fingerprints = field(init=False)
     poison: PoisonWatch = field(init=False)
+    history: LoadHistory = field(init=False)
     windows: EmittingTable | None = field(init=False)
     """the agent's table that emits rows without the outbox, if it has one"""
     _expiry: Expiry = field(init=False)
@@ -126,6 +128,8 @@ class Partition:
         self.windows = next(emitting, None)
         self.placement = KeyPlacement(self.tp, self.agent.source.partitions)
         self.poison = PoisonWatch(self.tp, self.agent.source, settings, self.clock, self.pass_until)
+        run, now_ms = self.state.link.load, self.clock.now_ms()
+        self.history = LoadHistory.of(self.agent, self.tp, run, settings, now_ms)
 
     # --- Scope -------------------------------------------------------------------------------
 
@@ -190,18 +194,11 @@ class Partition:
             if decoded.events:
                 self._advance()
                 assert isinstance(self.agent, AgentSpec)
-                self.agent.process(
-                    EventBatch(
-                        batch,
-                        decoded.events,
-                        decoded.positions,
-                        event_ms,
-                        append_ms,
-                        log,
-                        decoded.fields,
-                    ),
-                    self,
+                times = (event_ms, append_ms, log)
+                events = EventBatch(
+                    batch, decoded.events, decoded.positions, *times, decoded.fields
                 )
+                self.agent.process(events, self)
             self.progress.observe(event_ms, append_ms)
             try:
                 self.poison.folded(batch, decoded.events)
@@ -209,6 +206,7 @@ class Partition:
                 committed = Counter(self.state.link.counters.dead_by_code)
                 storm.codes = self.progress.dead_by_code - committed
                 raise
+        self.history.intake.fold(batch)
         self.progress.passed(batch)
         self._batch = None
 
@@ -354,6 +352,7 @@ class Partition:
             or self._owed
             or self._refused
             or self.outbox.changed
+            or self.history.intake.is_due(self.clock.now_ms())
             or (windows is not None and (windows.changed or windows.refused_rows))
         )
 
@@ -435,6 +434,8 @@ class Partition:
             ledger = effects.ledger_columns(self.agent.group, self.tp, link, now_ms)
             self.outbox.put(effects.ledger_key(link.epoch), effects.encode_columns(ledger))
         self._bury_facts()
+        standing = LoadStanding(self.backlog.lag, self.behind_s(now_ms) or 0.0, self.fill)
+        self.history.owe(self._owed, link.next_offset, now_ms, standing)
         self._owed.settle(self.outbox, link.epoch, seq, now_ms)
 
     def _bury_rows(self, windows: EmittingTable) -> None:
@@ -473,6 +474,7 @@ class Partition:
             shard_map=state.link.shard_map or self.shard_map(),
             later_maps=state.later_maps,
             last_day=progress.last_day,
+            load=self.history.intake.run,
         )
 
     def take_emissions(self, room: Sequence[int], spared: Container[int] = ()) -> list[Emission]:
@@ -491,4 +493,6 @@ class Partition:
         )
         if early:
             self._emitted_at = now_s
-        return windows.take_emissions(room, early, spared)
+        found = windows.take_emissions(room, early, spared)
+        self.history.rows += sum(len(rows) for one in found for rows in one.rows)
+        return found

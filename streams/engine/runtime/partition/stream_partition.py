@@ -418,10 +418,10 @@ class StreamPartition(Partition):
             return
         progress.last_offset = batch.offsets[done - 1]
         progress.last_append_ms = batch.timestamps[done - 1]
-        appended_ms = np.array(batch.timestamps[chunk.told : done], np.int64)
-        progress.log_times(appended_ms, self._expiry)
-        progress.watermark_ms = max(progress.watermark_ms, chunk.watermark_ms[done - 1])
         passed, events = chunk.completed(done, fold_offset)
+        progress.log_times(np.array(passed.timestamps, np.int64), self._expiry)
+        progress.watermark_ms = max(progress.watermark_ms, chunk.watermark_ms[done - 1])
+        self.history.intake.fold(passed)
         chunk.told, chunk.dead = done, 0
         try:
             self.poison.folded(passed, events)

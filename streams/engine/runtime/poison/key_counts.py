@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Final, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streams.core import kernels
 from streams.core.records.framed_batch import key_places
@@ -23,39 +24,47 @@ class KeyCounts:
 
     def __init__(self) -> None:
         self._spans = NameSpans()
-        self._keys: list[bytes] = []
+        self.keys: list[bytes] = []
+        """known ones; another list once they were forgotten"""
 
     def __len__(self) -> int:
         """Known keys."""
-        return len(self._keys)
+        return len(self.keys)
 
     def of(self, batch: RecordBatch) -> Mapping[bytes, int]:
         """The number of records of each key; those without a key are not counted."""
-        if kernels.active is None or not len(batch):
+        codes = self.codes(batch)
+        if codes is None:
             return _counted(batch)
+        counts = np.bincount(codes)
+        present = np.flatnonzero(counts)
+        names = (self.keys[code] for code in present.tolist())
+        return dict(zip(names, counts[present].tolist(), strict=True))
+
+    def codes(self, batch: RecordBatch) -> NDArray[np.int64] | None:
+        """The place in `keys` of each record's key; None where records are read as objects."""
+        if kernels.active is None or not len(batch):
+            return None
         keys = key_places(batch)
         if keys.absent is not None:
-            return _counted(batch)
+            return None
         codes, unknown = self._spans.codes(keys)
         if unknown:
             rows = np.flatnonzero(codes < 0)
             others = keys.take(rows)
             if not self._know([*dict.fromkeys(cast(list[bytes], others.encoded()))]):
-                return _counted(batch)
+                return None
             codes[rows], _ = self._spans.codes(others)
-        counts = np.bincount(codes)
-        present = np.flatnonzero(counts)
-        names = (self._keys[code] for code in present.tolist())
-        return dict(zip(names, counts[present].tolist(), strict=True))
+        return codes
 
     def _know(self, keys: list[bytes]) -> bool:
         """False at the bound: all keys are forgotten."""
         size = self._spans.bytes_used + sum(map(len, keys))
-        if len(self._keys) + len(keys) > _KEYS_MAX or size > _BYTES_MAX:
-            self._spans, self._keys = NameSpans(), []
+        if len(self.keys) + len(keys) > _KEYS_MAX or size > _BYTES_MAX:
+            self._spans, self.keys = NameSpans(), []
             return False
         self._spans.add(keys)
-        self._keys += keys
+        self.keys += keys
         return True
 
 

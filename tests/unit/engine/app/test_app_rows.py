@@ -9,6 +9,7 @@ import pytest
 
 from streams.core.errors import UsageError
 from streams.core.rows.clickhouse_table import ClickHouseTable
+from streams.core.rows.operational_tables import OPERATIONAL
 from streams.engine.app.app import App
 
 
@@ -113,7 +114,7 @@ def test_two_targets_of_one_name_are_refused(app, name):
 def test_commands_know_the_targets_that_an_app_declares(app):
     """Migrations, the audit and the replay of refused rows read these names from the topology."""
     assert isinstance(app.clickhouse_tables["sales"], ClickHouseTable)
-    assert set(app.topology.targets.tables) == {"dead_letters", "ledger", "shed_ranges", "sales"}
+    assert set(app.topology.targets.tables) == {*OPERATIONAL, "sales"}
     assert set(app.topology.targets.sinks) == {"lines"}
 
 
