@@ -4,6 +4,7 @@ broken step of closing are caught."""
 from __future__ import annotations
 
 import asyncio
+import random
 from unittest.mock import patch
 
 import msgspec
@@ -21,9 +22,11 @@ from streams.engine.aggregates.quantiles import Quantiles
 from streams.engine.aggregates.sums import Count, Sum
 from streams.engine.aggregates.top_k import TopK
 from streams.engine.app.app import App
+from streams.engine.runtime.partition.held_closes import HeldCloses
 from streams.engine.runtime.partition.window_partition import WindowPartition
 from streams.engine.windows import aggregate_table
 from streams.engine.windows.aggregate_table import AggregateTable
+from streams.engine.windows.held_windows import HeldWindows
 from tests.recounted import SimulatedRun, recount_all
 
 SEEDS_OF_A_GOOD_APP = 3
@@ -44,13 +47,20 @@ class Click(msgspec.Struct):
     ts: int
 
 
+FAILING_CLOSES = 0.3
+"""share of calls; a later call of the same window succeeds"""
+
+
 def _app() -> App:
     app = App("acme")
+    drawn = random.Random("closes")
     orders = app.topic("orders", value_type=Order, key_field="account", time_field="ts")
     told = app.topic("told")
 
     def tell(window):
         told.send_soon(key=window.key["account"], value=[window.start_ms, window.values["n"]])
+        if drawn.random() < FAILING_CLOSES:
+            raise ConnectionError("as drawn")
 
     app.windows(
         "tumbling",
@@ -77,7 +87,7 @@ def _app() -> App:
 @pytest.mark.parametrize("at_once", [2, aggregate_table.CLOSED_ROWS_MAX])
 def test_windows_are_exact_under_faults(at_once):
     """Each row to the last bit of its sums, the sends of closing windows, and the ledgers; also if
-    closing takes several commits, and a process dies between them."""
+    closing takes several commits, if `on_window_close` fails, and if a process dies between them."""
     quiet()
     with patch.object(aggregate_table, "CLOSED_ROWS_MAX", at_once):
         for seed in range(SEEDS_OF_A_GOOD_APP):
@@ -206,6 +216,31 @@ def _shown_from_memory(self: WindowPartition, seq, link):
 _owe = WindowPartition._owe
 
 
+def _held_in_memory(self: HeldWindows, items):
+    """A restart does not know which calls failed."""
+    del self, items
+
+
+def _held_for_ever(self: HeldWindows, call):
+    """A call that succeeds later stays in the state: a restart makes it again."""
+    dirty = {**self._dirty}
+    _remove(self, call)
+    self._dirty = dirty
+
+
+_remove = HeldWindows.remove
+
+
+def _sent_by_a_failed_call(self: WindowPartition, record):
+    """What a call sent before it failed joins the commit."""
+    self._records.append(record)
+
+
+def _given_up(self: HeldCloses, owner, window, *failure):
+    """A window whose call failed is closed without it."""
+    del self, owner, window, failure
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "broken",
@@ -214,8 +249,21 @@ _owe = WindowPartition._owe
         patch.object(AggregateTable, "delta", _without_states),
         patch.object(WindowPartition, "before_ms", _late_by_the_batch),
         patch.object(WindowPartition, "_owe", _shown_from_memory),
+        patch.object(HeldWindows, "load", _held_in_memory),
+        patch.object(HeldWindows, "remove", _held_for_ever),
+        patch.object(WindowPartition, "emit", _sent_by_a_failed_call),
+        patch.object(HeldCloses, "failed", _given_up),
     ],
-    ids=["closed_again", "without_states", "late_by_the_batch", "shown_from_memory"],
+    ids=[
+        "closed_again",
+        "without_states",
+        "late_by_the_batch",
+        "shown_from_memory",
+        "held_in_memory",
+        "held_for_ever",
+        "sent_by_a_failed_call",
+        "given_up",
+    ],
 )
 def test_a_broken_engine_is_caught(broken):
     """Planted bugs prove that the comparison can fail."""

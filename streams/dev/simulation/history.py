@@ -142,6 +142,7 @@ def simulate(seed: int, story: Story) -> World:
         random.Random(f"leaders {seed}"),
         random.Random(f"rebuilds {seed}"),
         random.Random(f"deaf {seed}"),
+        random.Random(f"deaf commits {seed}"),
     )
     growth = ShardGrowth(world, growth_rng, STEPS - QUIET_STEPS) if grows else None
     run(loop, _history(world, story, dice, growth))
@@ -163,6 +164,7 @@ class _Dice(NamedTuple):
     leaders: random.Random
     rebuilds: random.Random
     deaf: random.Random
+    deaf_commits: random.Random
 
 
 async def _history(world: World, story: Story, dice: _Dice, growth: ShardGrowth | None) -> None:
@@ -258,7 +260,7 @@ class _Pauses:
     async def after(self, step: int) -> None:
         """Pause all faults. Stopped partitions are checked after every step."""
         check_stops(self.injector.processes)
-        self.injector.check()
+        self.injector.deaf.check()
         if step not in self.steps:
             return
         await self.shard_injector.clear()
@@ -296,7 +298,9 @@ async def _inject_faults(producers: Producers, injector: FaultInjector, dice: _D
     if dice.leaders.random() < 0.15:
         injector.elect(dice.leaders)
     if dice.deaf.random() < 0.1:
-        injector.deafen(dice.deaf)
+        injector.deaf.at_a_start(dice.deaf)
+    if dice.deaf_commits.random() < 0.1:
+        injector.deaf.in_a_commit(dice.deaf_commits)
 
 
 def _started(world: World, host: str) -> Process:

@@ -60,6 +60,8 @@ LAST_MS = 5 * 86_400_000
 AT_ONCE = 6
 """most records of one topic per step"""
 STEP_S = 2.0
+HELD_S = 600.0
+"""a function that fails for this long fails for good: so its windows do in both runs"""
 _BAD_SHARE = 0.05
 _BAD_VALUES = (b"{", b"", b"\xff", b"\x00\x00\x00\xff\xff{")
 _EVERYTHING = 1 << 30
@@ -313,16 +315,20 @@ async def _create_topics(app: App, world: World) -> None:
 
 
 async def _settle(world: World, processes: Sequence[Process]) -> None:
-    """Until the processes have read, committed and shown everything. Raises `NotSettled`."""
-    until_s = world.clock.monotonic() + 4 * CALM_S
-    while world.clock.monotonic() < until_s:
+    """Until the processes have read, committed and shown everything, and windows whose function failed are
+    closed or had `HELD_S` for it. Raises `NotSettled`."""
+    clock = world.clock
+    until_s, done_s = clock.monotonic() + 4 * CALM_S, 0.0
+    while clock.monotonic() < until_s:
         await asyncio.sleep(2.0)
         for process in processes:
             if process.failure is not None:
                 raise process.failure
         owned = held(processes)
         if len(owned) == _PARTITIONS * len(world.agents) and all(map(_done, owned)):
-            return
+            if done_s > HELD_S or not any(map(_holds, owned)):
+                return
+            done_s += 2.0
     raise NotSettled(str([(p.tp, p.phase, p.lag, p.stopped_by) for p in held(processes)]))
 
 
@@ -333,6 +339,11 @@ def _done(partition: AssignedPartition) -> bool:
     minutes = None if ready is None else ready.windows
     shown = minutes is None or minutes.oldest_unshown_ms() == NEVER_MS
     return at_rest(partition) and shown and (not windowed or partition.settled)
+
+
+def _holds(partition: AssignedPartition) -> bool:
+    ready = partition.partition
+    return ready is not None and ready.held is not None and len(ready.held) > 0
 
 
 def _result(app: App, world: World, written: Mapping[str, WrittenRows]) -> HistoryResult:

@@ -138,6 +138,5 @@ BROKEN_ANSWERS: Mapping[str, Variant] = {
     "torn_commit_taken_for_loss": replaced(assignment, is_torn=_never_torn),
     "torn_decision_taken_for_loss": replaced(owner, _is_torn=_never_torn),
     "restored_before_the_fence": replaced(Opener, open=_restored_before_the_fence),
+    "end_of_a_new_leader_believed": replaced(MemoryReader, last_stable_offset=_end_of_a_new_leader),
 }
-
-END_OF_A_NEW_LEADER: Variant = replaced(MemoryReader, last_stable_offset=_end_of_a_new_leader)

@@ -10,7 +10,6 @@ from unittest.mock import patch
 import msgspec
 
 from streams.core.types import OutboundRecord, RecordBatch
-from streams.dev.simulation.broken.answers import END_OF_A_NEW_LEADER
 from streams.dev.simulation.variant import Variant, replaced
 from streams.engine.decode.codecs import BadPosition
 from streams.engine.runtime.partition.agent_run import AgentRun
@@ -222,6 +221,5 @@ VARIANTS: Mapping[str, Variant] = {
     "held_window_outside_the_state": _held_outside_the_state,
     "closed_window_opened_again": replaced(WindowedTable, _check_new=_opened_again),
     "begun_window_closes_late": replaced(StreamPartition, window_began=_closed_at_the_next_stop),
-    "end_of_a_new_leader_believed": END_OF_A_NEW_LEADER,
 }
 """By name, the defect."""

@@ -21,6 +21,7 @@ from streams.connect.broker.memory.log import Log, LogEntry
 from streams.connect.broker.memory.producer import MemoryTransactionalProducer, _resolved
 from streams.connect.sinks.rollup_queue import RollUpQueue
 from streams.core.errors import CommitInDoubt, RollUpExpired, TransientError
+from streams.core.resilience import deadline
 from streams.core.types import CommittedOffset, OutboundRecord, RecordBatch, TransactionalProducer
 from streams.dev.simulation.broken.answers import BROKEN_ANSWERS
 from streams.dev.simulation.broken.clocks import BROKEN_CLOCKS
@@ -283,6 +284,15 @@ async def _cancelled_once(task: asyncio.Task[None], tp: object, clock: object) -
     await asyncio.gather(task, return_exceptions=True)
 
 
+async def _cancelled_once_in_a_commit(
+    task: asyncio.Future[Any], clock: object, what: object
+) -> bool:
+    """The wait for the end of a commit that took too long has no limit."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return True
+
+
 def _not_repeated(self: Handover, partition: Partition) -> None:
     partition.outbox.take_fresh()
 
@@ -304,6 +314,9 @@ VARIANTS: Mapping[str, Variant] = {
     "seen_events_not_restored": replaced(SeenEvents, load=_nothing_loaded),
     "fingerprints_of_the_process": replaced(partitions, Fingerprints=_of_the_process),
     "suppressed_cancellation_waited_for": replaced(task_end, end=_cancelled_once),
+    "suppressed_cancellation_of_a_commit_waited_for": replaced(
+        deadline, cancel=_cancelled_once_in_a_commit
+    ),
     "outbox_not_repeated": replaced(Handover, repeat=_not_repeated),
     "older_row_acknowledgement_deletes": replaced(
         MinuteWindows, acknowledged=_acknowledge_whatever

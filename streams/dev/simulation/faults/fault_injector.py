@@ -19,13 +19,10 @@ from streams.core.degradation.level import Level, Reading
 from streams.core.errors import BrokerUnavailable, DiaError
 from streams.core.topics.topic import Topic
 from streams.core.types import TopicPartition
-from streams.dev.simulation.world import Difference, Process, World, current_process, die_here
+from streams.dev.simulation.faults.deaf_calls import DeafCalls
+from streams.dev.simulation.world import Process, World, die_here
 
 HOSTS = ("a", "b")
-_REPEATED_WITHIN_S = 30.0
-"""Until the engine repeats a suppressed cancellation, or gives the worker up."""
-_SLOW_START_S = 8.0
-"""Longer than a member's session, so that the partition often moves meanwhile."""
 SLOTS = 2
 _CALLS: tuple[Call, ...] = (
     "join", "fetch", "read", "start", "send", "send_offsets", "commit", "admin",
@@ -55,8 +52,7 @@ class FaultInjector:
         self._rng = rng
         self._processes: list[Process] = []
         self._muted: list[tuple[Process, MemoryConsumer]] = []
-        self._abandoned: list[str] = []
-        self._clears = 0
+        self.deaf = DeafCalls(world)
         faults = world.broker.faults
         self._faults: tuple[tuple[int, Fault], ...] = (
             (12, self._kill),
@@ -108,6 +104,8 @@ class FaultInjector:
         elif draw < 0.4:
             log = broker.log(rng.choice(broker.partitions()))
             broker.replicas.elect(log, rng.choice((1, 3, 40)), rng.choice((0.5, 4.0, 15.0)))
+            if rng.random() < 0.5:
+                self._elect_for_a_restore(rng)
         elif draw < 0.75:
             broker.replicas.delay_markers(*rng.choices((0.0, 0.3, 2.0, 6.0), k=rng.randint(1, 5)))
             if rng.random() < 0.5:  # its process reopens the partition meanwhile
@@ -118,40 +116,13 @@ class FaultInjector:
             applied = step != "send" and rng.random() < 0.5
             broker.faults.refuse_steps(step, code, applied=applied, times=times)
 
-    def deafen(self, rng: random.Random) -> None:
-        """The start of a producer takes long. It suppresses cancellations and hangs, as a client
-        library may: one, or more than the engine repeats."""
-        times = rng.choice((1, 1, 4))
-
-        async def suppress() -> None:
-            process, clears, suppressed = current_process.get(), self._clears, 0
-            while True:
-                try:
-                    await self._world.clock.sleep(
-                        _REPEATED_WITHIN_S if suppressed else _SLOW_START_S
-                    )
-                except asyncio.CancelledError:
-                    dead = not isinstance(process, Process) or not process.alive
-                    if dead or suppressed == times or clears != self._clears:
-                        raise
-                    suppressed += 1
-                    continue
-                if not suppressed:
-                    return
-                if isinstance(process, Process) and process.alive and process.failure is None:
-                    self._abandoned.append(process.name)
-                raise asyncio.CancelledError
-
-        self._world.broker.faults.before("start", suppress, nth=rng.randint(1, 3))
-
-    def check(self) -> None:
-        """A cancellation that a client suppressed is repeated, or ends the worker. Raises
-        `Difference`."""
-        if self._abandoned:
-            raise Difference(
-                f"{self._abandoned[0]}: a client suppressed a cancellation, and none followed "
-                f"within {_REPEATED_WITHIN_S:g} s"
-            )
+    def _elect_for_a_restore(self, rng: random.Random) -> None:
+        """A new leader of each changelog, just before a partition is restored from one."""
+        broker = self._world.broker
+        for number in range(self._world.partitions):
+            changelog = TopicPartition(self._source.changelog(self._group), number)
+            broker.replicas.elect(broker.log(changelog), rng.randint(1, 3), rng.choice((4.0, 15.0)))
+        broker.faults.doubt_commit(applied=True)
 
     def spoil_restores(self, rng: random.Random) -> None:
         """Spoil the next reads of the changelogs."""
@@ -165,7 +136,7 @@ class FaultInjector:
 
     async def clear(self, *, kill: bool) -> list[Process]:
         """Returns the surviving processes: none, if ``kill``."""
-        self._clears += 1
+        self.deaf.clear()
         self._world.broker.replicas.heal()
         self._world.broker.faults.heal()
         for shard in self._world.shards.faults:
