@@ -42,7 +42,7 @@ class IntakeMetrics:
 
     def __init__(self, declare: Declare) -> None:
         self.records_read = declare.counter(
-            "records_read_total", "Records folded from a source partition.", PARTITION
+            "records_read_total", "Records of a source partition that are committed.", PARTITION
         )
         self.records_applied = declare.counter(
             "records_applied_total", "Records that changed the state.", PARTITION

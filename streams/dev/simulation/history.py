@@ -142,7 +142,8 @@ def simulate(seed: int, story: Story) -> World:
         random.Random(f"leaders {seed}"),
         random.Random(f"rebuilds {seed}"),
         random.Random(f"deaf {seed}"),
-        random.Random(f"deaf commits {seed}"),
+        _in_some_runs(f"deaf commits {seed}"),
+        _in_some_runs(f"restores {seed}"),
     )
     growth = ShardGrowth(world, growth_rng, STEPS - QUIET_STEPS) if grows else None
     run(loop, _history(world, story, dice, growth))
@@ -164,7 +165,13 @@ class _Dice(NamedTuple):
     leaders: random.Random
     rebuilds: random.Random
     deaf: random.Random
-    deaf_commits: random.Random
+    deaf_commits: random.Random | None
+    restores: random.Random | None
+
+
+def _in_some_runs(seed: str) -> random.Random | None:
+    rng = random.Random(seed)
+    return rng if rng.random() < 1 / 4 else None
 
 
 async def _history(world: World, story: Story, dice: _Dice, growth: ShardGrowth | None) -> None:
@@ -299,8 +306,10 @@ async def _inject_faults(producers: Producers, injector: FaultInjector, dice: _D
         injector.elect(dice.leaders)
     if dice.deaf.random() < 0.1:
         injector.deaf.at_a_start(dice.deaf)
-    if dice.deaf_commits.random() < 0.1:
+    if dice.deaf_commits is not None and dice.deaf_commits.random() < 0.4:
         injector.deaf.in_a_commit(dice.deaf_commits)
+    if dice.restores is not None and dice.restores.random() < 0.2:
+        injector.elect_for_a_restore(dice.restores)
 
 
 def _started(world: World, host: str) -> Process:

@@ -166,7 +166,6 @@ class AssignedPartition:
             at = f"{self.tp} at offsets {batch.start} to {batch.end - 1}"
             what = f"agent {self._agent.name} raised {error!r} on {at}"
             self._fail(AgentFailed(f"{what}. Fix it and restart the worker."))
-        self._meters.count(partition)
         if partition.position != batch.end:
             self._consumer.seek(self.tp, partition.position)
         if len(batch):
@@ -463,7 +462,9 @@ class AssignedPartition:
         prepared = partition.prepare(self._handover.room(), self._handover.spared())
         clock, metrics, timeout_s = self._clock, self._metrics, self._settings.commit_timeout_s
         with self._trail.committing(partition.settles) as span:
+            self._meters.preparing(partition, prepared)
             await commit(partition, prepared, self._producer, clock, metrics, timeout_s, span)
+            self._meters.committed()
             self._handover.committed(partition, prepared, self._trail, span.origins)  # C5
         self._in_doubt = False
         self._committed_once = True

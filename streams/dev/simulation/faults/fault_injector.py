@@ -104,8 +104,6 @@ class FaultInjector:
         elif draw < 0.4:
             log = broker.log(rng.choice(broker.partitions()))
             broker.replicas.elect(log, rng.choice((1, 3, 40)), rng.choice((0.5, 4.0, 15.0)))
-            if rng.random() < 0.5:
-                self._elect_for_a_restore(rng)
         elif draw < 0.75:
             broker.replicas.delay_markers(*rng.choices((0.0, 0.3, 2.0, 6.0), k=rng.randint(1, 5)))
             if rng.random() < 0.5:  # its process reopens the partition meanwhile
@@ -116,7 +114,7 @@ class FaultInjector:
             applied = step != "send" and rng.random() < 0.5
             broker.faults.refuse_steps(step, code, applied=applied, times=times)
 
-    def _elect_for_a_restore(self, rng: random.Random) -> None:
+    def elect_for_a_restore(self, rng: random.Random) -> None:
         """A new leader of each changelog, just before a partition is restored from one."""
         broker = self._world.broker
         for number in range(self._world.partitions):

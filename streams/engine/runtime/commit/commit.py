@@ -17,20 +17,15 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any
 
-import structlog
-
 from streams.core.clock import Clock
 from streams.core.errors import CommitInDoubt, DiaError, PartitionRestart
 from streams.core.resilience.deadline import Deadline, DeadlinePassed
 from streams.core.telemetry.metrics import Metrics
 from streams.core.tracing.tracer import UNTRACED_COMMIT, CommitSpan
-from streams.core.types import OutboundRecord, TopicPartition, TransactionalProducer
+from streams.core.types import OutboundRecord, TransactionalProducer
 from streams.engine.runtime.offsets.commit_mark import committed_offset
 from streams.engine.runtime.partition.partition import Partition, Prepared
 from streams.engine.runtime.poison.quarantine_register import quarantine_group
-from streams.engine.state.changelog import Counters
-
-log = structlog.get_logger(__name__)
 
 
 async def commit(
@@ -59,27 +54,8 @@ async def commit(
     except DiaError as error:
         raise CommitInDoubt(f"a commit of {partition.tp} failed: {error}") from error
     entries = [entry for _, part in prepared.parts for entry in part]
-    before = partition.state.link.counters
     partition.state.applied(prepared.link, offsets[0], offsets[-1] + 1, entries)  # C4
     timer.done("C4")
-    _count(partition.tp, before, prepared.link.counters, metrics)
-    for code, closes in prepared.refused_closes.items():
-        metrics.intake.dead_letters.labels(partition.tp.topic, code).inc(closes)
-        metrics.commit.refused_closes.labels(partition.tp.topic, code).inc(closes)
-    if prepared.pointers:
-        metrics.intake.pointers.labels(partition.tp.topic).inc(prepared.pointers)
-        log.warning("dead_letters_too_large", tp=str(partition.tp), letters=prepared.pointers)
-    if prepared.compact:
-        metrics.intake.compact_letters.labels(partition.tp.topic).inc(prepared.compact)
-
-
-def _count(tp: TopicPartition, before: Counters, after: Counters, metrics: Metrics) -> None:
-    metrics.commit.commits.labels(*tp).inc()
-    metrics.intake.shed.labels(*tp).inc(after.shed - before.shed)
-    for code, total in after.dead_by_code.items():
-        written = total - before.dead_by_code.get(code, 0)
-        if written > 0:
-            metrics.intake.dead_letters.labels(tp.topic, code).inc(written)
 
 
 async def _send(

@@ -1,24 +1,49 @@
 """Metrics of one assigned partition.
 
+Records count once they are committed: what is folded again, because its commit was void, counts once. A commit in
+doubt counts when the partition opens, if its link is the chain's last.
+
 Metric children are cached: the library looks each up by its labels, under a lock.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import structlog
 
 from streams.core.clock import Clock
 from streams.core.telemetry.metrics import Metrics
 from streams.core.types import TopicPartition
-from streams.engine.runtime.partition.partition import Partition
-from streams.engine.state.changelog import Counters
+from streams.engine.runtime.partition.partition import Partition, Prepared
+from streams.engine.state.changelog import Counters, Link
 
 _MEASURE_S = 1.0
 
 log = structlog.get_logger(__name__)
+
+
+class _Tally(NamedTuple):
+    """Of one commit. The last four are not in the counters of its link."""
+
+    link: Link
+    misplaced: int
+    late_dropped: int
+    pointers: int
+    compact: int
+    refused_closes: Mapping[str, int]
+
+    def is_of(self, link: Link) -> bool:
+        mine = self.link
+        return (mine.epoch, mine.secret, mine.seq, mine.next_offset, mine.counters) == (
+            link.epoch,
+            link.secret,
+            link.seq,
+            link.next_offset,
+            link.counters,
+        )
 
 
 class PartitionMeters:
@@ -28,13 +53,19 @@ class PartitionMeters:
         self._clock = clock
         self._counted = Counters()
         self._misplaced = self._late_dropped = 0
+        """of the open partition, up to the last commit"""
+        self._tally: _Tally | None = None
+        """of the commit that is made, or in doubt"""
         self._measured_at_s = -math.inf
         self._children: dict[tuple[Any, str], Any] = {}
 
     def opened(self, partition: Partition, took_s: float, restored_records: int) -> None:
         """Start counting at the restored counters: the previous owner counted what is before."""
-        self._counted, self._misplaced = partition.progress.counters(), 0
-        self._late_dropped = 0
+        link, tally = partition.state.link, self._tally
+        if tally is not None and tally.is_of(link):
+            self.committed()
+        self._tally, self._counted = None, link.counters
+        self._misplaced = self._late_dropped = 0
         self._metrics.partition.restore_seconds.observe(took_s)
         self._of(self._metrics.partition.restore_records).inc(restored_records)
         if partition.offset_moved:
@@ -49,30 +80,61 @@ class PartitionMeters:
                 "next commit sets the offset again.",
             )
 
-    def count(self, partition: Partition) -> None:
-        before, after = self._counted, partition.progress.counters()
+    def preparing(self, partition: Partition, prepared: Prepared) -> None:
+        self._tally = _Tally(
+            prepared.link,
+            partition.placement.misplaced - self._misplaced,
+            partition.late_dropped - self._late_dropped,
+            prepared.pointers,
+            prepared.compact,
+            prepared.refused_closes,
+        )
+
+    def committed(self) -> None:
+        """The commit of the last `preparing` is carried out."""
+        tally, self._tally = self._tally, None
+        assert tally is not None, "a commit was prepared"
+        before, after = self._counted, tally.link.counters
         self._counted = after
-        intake = self._metrics.intake
-        read = after.read - before.read - (after.shed - before.shed)
-        self._of(intake.records_read).inc(read)
-        self._of(intake.records_applied).inc(after.applied - before.applied)
-        self._of(intake.duplicates).inc(after.duplicates - before.duplicates)
-        misplaced, self._misplaced = self._misplaced, partition.placement.misplaced
-        if self._misplaced > misplaced:
-            self._of(intake.misplaced).inc(self._misplaced - misplaced)
-        late, self._late_dropped = self._late_dropped, partition.late_dropped
-        if self._late_dropped > late:
-            self._of(intake.late_dropped).inc(self._late_dropped - late)
+        self._misplaced += tally.misplaced
+        self._late_dropped += tally.late_dropped
+        intake, commit = self._metrics.intake, self._metrics.commit
+        self._of(commit.commits).inc()
+        shed = after.shed - before.shed
+        for family, records in (
+            (intake.records_read, after.read - before.read - shed),
+            (intake.records_applied, after.applied - before.applied),
+            (intake.duplicates, after.duplicates - before.duplicates),
+            (intake.shed, shed),
+            (intake.misplaced, tally.misplaced),
+            (intake.late_dropped, tally.late_dropped),
+        ):
+            if records:
+                self._of(family).inc(records)
+        self._count_letters(before, tally)
+
+    def _count_letters(self, before: Counters, tally: _Tally) -> None:
+        topic, intake = self._tp.topic, self._metrics.intake
+        for code, total in tally.link.counters.dead_by_code.items():
+            if written := total - before.dead_by_code.get(code, 0):
+                intake.dead_letters.labels(topic, code).inc(written)
+        for code, closes in tally.refused_closes.items():
+            intake.dead_letters.labels(topic, code).inc(closes)
+            self._metrics.commit.refused_closes.labels(topic, code).inc(closes)
+        if tally.pointers:
+            intake.pointers.labels(topic).inc(tally.pointers)
+            log.warning("dead_letters_too_large", tp=str(self._tp), letters=tally.pointers)
+        if tally.compact:
+            intake.compact_letters.labels(topic).inc(tally.compact)
 
     def measure(
         self, partition: Partition, lag: int | None, held_back_s: float, clock_ahead_s: float | None
     ) -> None:
-        """Update counters and gauges, at most once a second. None: unknown."""
+        """Update gauges, at most once a second. None: unknown."""
         now_s = self._clock.monotonic()
         if now_s < self._measured_at_s + _MEASURE_S:
             return
         self._measured_at_s = now_s
-        self.count(partition)
         state, intake, metrics = partition.state, self._metrics.intake, self._metrics.state
         self._of(intake.held_back_seconds).set(held_back_s)
         if clock_ahead_s is not None:

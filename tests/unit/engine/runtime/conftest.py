@@ -20,6 +20,7 @@ from streams.core.telemetry.metrics import Metrics
 from streams.core.types import TopicPartition
 from streams.engine.runtime.assignment import Opener
 from streams.engine.runtime.commit.commit import commit
+from streams.engine.runtime.partition.meters import PartitionMeters
 from streams.engine.state.memory import MemoryDisk
 from streams.operate.topics.topics import wanted_topics
 from tests.unit.engine.runtime.dispatcher_desk import Desk
@@ -97,8 +98,11 @@ class Rig:
         self.partition.fold(await reader.read(SOURCE, self.partition.progress.fold_offset))
 
     async def commit(self, producer=None) -> None:
-        """Steps C2 to C4."""
+        """Steps C2 to C4, counted in the metrics."""
+        meters = PartitionMeters(self.metrics, SOURCE, self.clock)
+        meters.opened(self.partition, 0.0, 0)
         prepared = self.partition.prepare([100, 100])
+        meters.preparing(self.partition, prepared)
         await commit(
             self.partition,
             prepared,
@@ -107,6 +111,7 @@ class Rig:
             self.metrics,
             self.settings.commit_timeout_s,
         )
+        meters.committed()
 
     async def commit_events(self, count, **fields) -> None:
         await self.produce_events(count, **fields)
