@@ -106,3 +106,13 @@ async def test_closing_cancels_a_running_read(source, recent):
     await recent.close()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+async def test_a_forgotten_value_is_read_again_although_it_is_fresh():
+    """Who changes the source calls `forget`: the next reader must see the change, at each of several."""
+    source, clock = Source(), Clock()
+    cached = CachedValue(source.read, 60.0, clock)
+    assert [await cached.get(), await cached.get()] == [1, 1]
+    for number in (2, 3):
+        cached.forget()
+        assert [await cached.get(), await cached.get()] == [number, number]

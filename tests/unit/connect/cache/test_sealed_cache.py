@@ -141,3 +141,53 @@ async def test_a_listener_that_fails_listens_again():
     assert layer.forgotten == [("p", 3)]
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+def test_a_secret_of_the_least_length_is_accepted(tmp_path):
+    """The message says: at least 16 bytes."""
+    path = tmp_path / "secret"
+    path.write_text("x" * 15 + "\n")
+    with pytest.raises(UsageError, match="holds 15 bytes"):
+        secret_of(Settings(cache_secret_file=str(path)))
+    path.write_text("x" * 16 + "\n")
+    assert secret_of(Settings(cache_secret_file=str(path))) == b"x" * 16
+
+
+async def test_an_empty_value_is_an_entry():
+    """It is as long as its seal."""
+    shared = MemoryShared(VirtualClock())
+    await _kept(shared, b"")
+    assert (await _sealed(shared).read(KEY)).body == b""
+
+
+async def test_a_sealed_layer_does_all_that_its_layer_does():
+    """A load that fills it, notices, events and listeners reach Redis."""
+    clock = VirtualClock()
+    shared = MemoryShared(clock)
+    sealed, layer = _sealed(shared), _Layer()
+    ear = Invalidations(sealed, clock, Metrics())
+    ear.add(layer)
+    running = asyncio.create_task(ear.run())
+    await settle()
+    assert layer.cleared == 1
+    await sealed.fill(KEY, 5, b"+filled", TTL_S)
+    assert (await sealed.read(KEY)).body == b"+filled"
+    assert (await shared.read(KEY)).body != b"+filled"
+    await sealed.announce(Notice("policy", "p", 3))
+    await sealed.tell(b"changed")
+    await settle()
+    assert (layer.forgotten, shared.told) == ([("p", 3)], [b"changed"])
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_closing_a_sealed_layer_closes_its_connection():
+    """A console that stops must not leave connections at Redis."""
+    closed = []
+
+    class Connection(MemoryShared):
+        async def close(self):
+            closed.append(True)
+
+    await _sealed(Connection(VirtualClock())).close()
+    assert closed == [True]

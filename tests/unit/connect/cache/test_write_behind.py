@@ -98,3 +98,55 @@ async def test_an_offer_is_accepted_or_refused_at_once():
     await behind.flush()
     assert target.batches == [{"a": 2, "b": 1}]
     assert behind.offer("c", 3)
+
+
+async def test_the_number_of_waiting_writes_is_shown():
+    """What waits is lost with the process: its gauge is the only warning."""
+    metrics, target = Metrics(), Target()
+    behind = WriteBehind("w", target.write, VirtualClock(), metrics, bound=3, interval_s=1.0)
+
+    def shown():
+        return metrics.registry.get_sample_value("dia_cache_write_behind_entries", {"cache": "w"})
+
+    await behind.put("a", 1)
+    assert shown() == 1
+    behind.offer("b", 1)
+    assert shown() == 2
+    await behind.flush()
+    assert shown() == 0
+
+
+@pytest.mark.parametrize(
+    ("interval_s", "pauses"),
+    [(1.0, [1.0, 2.0, 4.0, 5.0, 5.0]), (0.01, [0.01, 0.1, 0.2, 0.4, 0.8])],
+)
+async def test_attempts_at_an_absent_target_get_rarer(interval_s, pauses):
+    """Twice the interval at first, a tenth of a second at least, and 5 s at most."""
+    clock, slept = VirtualClock(), []
+
+    class Sleeping(VirtualClock):
+        async def sleep(self, delay_s):
+            slept.append(delay_s)
+            await clock.sleep(delay_s)
+
+    target = Target()
+    target.away = True
+    behind = WriteBehind("w", target.write, Sleeping(), Metrics(), bound=3, interval_s=interval_s)
+    await behind.put("a", 1)
+    task = asyncio.create_task(behind.run())
+    await settle()
+    for pause_s in pauses[:-1]:
+        await clock.advance(pause_s)
+        await settle()
+    assert slept == pytest.approx(pauses)
+    target.away = False
+    await clock.advance(pauses[-1])
+    await settle()
+    assert target.batches == [{"a": 1}]
+    assert slept[-1] == interval_s, "after a success the interval counts again"
+    target.away = True
+    await behind.put("a", 2)
+    await clock.advance(interval_s)
+    await settle()
+    assert slept[-1] == pauses[1], "and so does the first pause"
+    task.cancel()
