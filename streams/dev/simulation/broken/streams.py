@@ -52,14 +52,19 @@ def _join(partition: StreamPartition) -> None:
     partition._staged.join(partition._records)
 
 
+def _stream_partition(part: AgentRun | AgentWaits | WindowClosing) -> StreamPartition:
+    assert isinstance(part._partition, StreamPartition)
+    return part._partition
+
+
 def _acknowledged(self: AgentRun, code: str, error: BaseException) -> None:
     """An event that raised counts as handled."""
-    self._partition.at += 1
+    _stream_partition(self).at += 1
 
 
 def _skipped(self: AgentWaits) -> bool:
     """An event of a tenant over its share counts as handled."""
-    records = self._partition._records
+    records = _stream_partition(self)._records
     before = len(records)
     if not _refused(self):
         return False
@@ -144,7 +149,7 @@ async def _closed_in_two_steps(
     table, entry = self._windowed[window.table][0], (window.key, window.start_ms)
     value = table[entry]
     del table[entry]
-    _join(self._partition)
+    _join(_stream_partition(self))
     named = window.key, (window.start_ms / 1000, window.end_ms / 1000)
     try:
         await self._call(window, on_close, named, value)
@@ -154,7 +159,7 @@ async def _closed_in_two_steps(
         table._dirty[entry] = None
         raise
     self._partition.check_current(stream)
-    _join(self._partition)
+    _join(_stream_partition(self))
     self.held.closed(self.owner, window)
 
 
@@ -168,7 +173,7 @@ async def _sent_by_a_failed_close(
     try:
         await _close(self, stream, window, on_close, error)
     except Exception:
-        self._partition._records += self._staged.sent
+        _stream_partition(self)._records += self._staged.sent
         self._staged.sent.clear()
         raise
 

@@ -141,7 +141,7 @@ class JobPartition(Partition):
     def fill(self) -> float:
         self._pass()
         ahead = self._position - self.progress.fold_offset
-        return max(super().fill, ahead / self.state.context.settings.max_ahead)
+        return max(super().fill, ahead / self.settings.max_ahead)
 
     def behind_s(self, now_ms: int) -> float:
         """Seconds since the oldest unfinished request was appended; 0 if none is left."""
@@ -185,11 +185,11 @@ class JobPartition(Partition):
         self._batch = None
 
     def _decoded(self, batch: RecordBatch) -> Decoded:
-        settings = self.state.context.settings
+        settings = self.settings
         return decode(self.agent.source, batch, Limits(settings.future_max_s, settings.late_max_s))
 
     def _cut(self, batch: RecordBatch) -> RecordBatch:
-        end = self.progress.fold_offset + self.state.context.settings.max_ahead
+        end = self.progress.fold_offset + self.settings.max_ahead
         count = 0
         for offset in batch.offsets:
             # The first request after the prefix is always taken, or the prefix would never move.

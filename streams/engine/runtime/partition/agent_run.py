@@ -16,7 +16,7 @@ import asyncio
 import inspect
 import traceback
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -35,12 +35,11 @@ from streams.core.errors import (
 from streams.core.records.bad_records import AgentTimeout, RetriesExhausted
 from streams.core.resilience.unread_error import read_error
 from streams.core.topics.current_stream import current
+from streams.core.types import TopicPartition
 from streams.engine.agents.stream_agent import StreamAgent
-from streams.engine.runtime.partition.schema_wait import obtained
+from streams.engine.runtime.partition.agent_waits import AgentWaits
+from streams.engine.runtime.partition.schema_wait import Waiting, obtained
 from streams.engine.streams.stream import Stream
-
-if TYPE_CHECKING:
-    from streams.engine.runtime.partition.stream_partition import StreamPartition
 
 RETRY_PAUSES_S: Final = (1.0, 2.0, 4.0)
 _LONGEST_PAUSE_S: Final = 30.0
@@ -54,9 +53,36 @@ _TRACE_LINES: Final = 8
 log = structlog.get_logger(__name__)
 
 
+class FedPartition(Waiting, Protocol):
+    """The partition whose events the body takes."""
+
+    failure: DiaError | None
+    given: int
+    """events that the body holds"""
+    waits: AgentWaits
+
+    @property
+    def tp(self) -> TopicPartition: ...
+
+    @property
+    def in_progress(self) -> int | None: ...
+
+    def begin(self) -> Stream: ...
+
+    def complete(self, stream: Stream) -> None: ...
+
+    def drop(self) -> None: ...
+
+    def leave(self) -> None: ...
+
+    def give_singly(self, rows: int) -> None: ...
+
+    def refuse(self, code: str, message: str, attempts: int) -> None: ...
+
+
 class AgentRun:
     def __init__(
-        self, partition: StreamPartition, agent: StreamAgent, clock: Clock, timeout_s: float
+        self, partition: FedPartition, agent: StreamAgent, clock: Clock, timeout_s: float
     ) -> None:
         self._partition = partition
         self._agent = agent

@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
+from streams.core.clock import Clock
 from streams.core.records.bad_records import TenantOverQuota
+from streams.core.settings import Settings
 from streams.core.topics.topic import tenant_of
+from streams.core.types import RecordBatch
+from streams.engine.agents.job_agent import Agent
 from streams.engine.decode.codecs import BadPosition
 from streams.engine.runtime.partition.fetched_events import FetchedEvents
 from streams.engine.runtime.partition.pressure import PAUSE_AT
 from streams.engine.runtime.partition.wait_shares import WaitShares
-
-if TYPE_CHECKING:
-    from streams.engine.runtime.partition.stream_partition import StreamPartition
 
 BURST: Final = 0.2
 """of the longest wait of one event: a tenant's excess that is free at once"""
@@ -29,15 +30,42 @@ _LIST_S: Final = 10.0
 """after a list of several tenants that waited longer, what is read ahead is given one by one"""
 
 
+class WaitedPartition(Protocol):
+    """The partition whose events the agent takes."""
+
+    clock: Clock
+    items: Sequence[Any]
+    at: int
+    until: int
+    given: int
+    singly_until: int
+
+    @property
+    def agent(self) -> Agent: ...
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def position(self) -> int: ...
+
+    @property
+    def fill(self) -> float: ...
+
+    def row(self, ahead: int) -> tuple[RecordBatch, int, Any, int]: ...
+
+    def refuse(self, code: str, message: str, attempts: int) -> None: ...
+
+
 class AgentWaits:
     """Of one partition whose events name tenants."""
 
-    def __init__(self, partition: StreamPartition, fetches: Sequence[FetchedEvents]) -> None:
+    def __init__(self, partition: WaitedPartition, fetches: Sequence[FetchedEvents]) -> None:
         self._partition = partition
         self._clock = partition.clock
         self._fetches = fetches
         self._named = partition.agent.source.tenant_field is not None
-        settings = partition.state.context.settings
+        settings = partition.settings
         burst_s = BURST * settings.agent_timeout_s
         self.shares = WaitShares(self._clock, settings.agent_wait_share, burst_s)
         self.since_s: float | None = None

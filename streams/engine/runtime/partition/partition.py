@@ -18,6 +18,7 @@ from streams.core.records.framed_batch import timestamp_array
 from streams.core.rows.dated_map import DatedMap
 from streams.core.rows.operational_tables import SHED_RANGES
 from streams.core.rows.targets import RowTarget, RowValues
+from streams.core.settings import Settings
 from streams.core.topics.current_stream import Key, SendOptions, Target
 from streams.core.types import CommittedOffset, OutboundRecord, RecordBatch, TopicPartition
 from streams.engine.agents.agent import AgentSpec, Change, EventBatch
@@ -120,7 +121,7 @@ class Partition:
     def __post_init__(self) -> None:
         self.progress = Progress.after(self.state.link)
         self.fingerprints = Fingerprints(self.state.link.secret)
-        settings = self.state.context.settings
+        settings = self.settings
         columns = isinstance(self.agent, AgentSpec) and self.agent.columns
         self._scanner = Scanner.of(self.agent.source) if columns else None
         self._expiry = Expiry.of(settings.dedupe_ttl_s * 1000)
@@ -137,6 +138,10 @@ class Partition:
     def tp(self) -> TopicPartition:
         return self.state.tp
 
+    @property
+    def settings(self) -> Settings:
+        return self.state.context.settings
+
     def table(self, spec: TableSpec[T]) -> T:
         return cast(T, self.state.tables[spec.name])
 
@@ -147,16 +152,8 @@ class Partition:
     def send(
         self, topic: Target, key: Key = None, value: Any = None, **options: Unpack[SendOptions]
     ) -> None:
-        self.emit(
-            outgoing(
-                topic,
-                key,
-                value,
-                partitions=self.sizes.get(topic.name) or topic.partitions,
-                without_key=self.tp.partition,
-                **options,
-            )
-        )
+        count, own = self.sizes.get(topic.name) or topic.partitions, self.tp.partition
+        self.emit(outgoing(topic, key, value, partitions=count, without_key=own, **options))
 
     def emit(self, record: OutboundRecord) -> None:
         """Add it to the next transaction."""
@@ -211,14 +208,13 @@ class Partition:
         self._batch = None
 
     def _decode(self, batch: RecordBatch) -> Decoded:
-        settings = self.state.context.settings
-        limits = Limits(settings.future_max_s, settings.late_max_s)
+        limits = Limits(self.settings.future_max_s, self.settings.late_max_s)
         if self._scanner is not None:
             decoded = self._scanner.decode(batch, limits)
         else:
             decoded = decode(self.agent.source, batch, limits)
         misplaced = self.placement.look(batch)
-        if misplaced and settings.misplaced_keys == "refuse":
+        if misplaced and self.settings.misplaced_keys == "refuse":
             return without_misplaced(decoded, batch, misplaced, self.tp.partition)
         return decoded
 
@@ -319,7 +315,7 @@ class Partition:
     @property
     def fill(self) -> float:
         """Fill ratio of the fullest bounded buffer; 1.0 is the bound."""
-        settings, windows = self.state.context.settings, self.windows
+        settings, windows = self.settings, self.windows
         live = 0.0
         if windows is not None:
             live = max(len(windows) / settings.max_live_windows, windows.names_fill)
@@ -329,7 +325,7 @@ class Partition:
 
     def still_folds(self, until_ms: int) -> bool:
         """Whether a backlog may still bring events before ``until_ms``."""
-        grace_ms = self.state.context.settings.grace_s * 1000
+        grace_ms = self.settings.grace_s * 1000
         return self.backlog.reading and self.progress.watermark_ms < until_ms + grace_ms
 
     @property
@@ -485,7 +481,7 @@ class Partition:
         if windows is None:
             return []
         now_s = self.clock.monotonic()
-        settings = self.state.context.settings
+        settings = self.settings
         if self.backlog.reading:
             windows.forget_early()
         early = (

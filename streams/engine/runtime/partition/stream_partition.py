@@ -16,15 +16,13 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from types import MappingProxyType
 from typing import Any, Final, NoReturn
 
 import numpy as np
 
-from streams.core.clock import Clock
-from streams.core.errors import PoisonStorm, TableMisused
+from streams.core.errors import DiaError, PoisonStorm, TableMisused
 from streams.core.rows.targets import RowTarget, RowValues
 from streams.core.topics.current_stream import OwnTables
 from streams.core.topics.topic import tenant_of
@@ -45,7 +43,6 @@ from streams.engine.runtime.partition.pressure import PAUSE_AT
 from streams.engine.runtime.partition.staged import Staged
 from streams.engine.runtime.partition.window_closing import WindowClosing
 from streams.engine.runtime.restore.source_check import Reached
-from streams.engine.runtime.restore.state import PartitionState
 from streams.engine.state.key_owners import Author, Several
 from streams.engine.state.keyed import KeyedTable
 from streams.engine.state.table_values import Key, record_key
@@ -61,16 +58,12 @@ _OVER_PAUSE_S: Final = 1.0  # before a body that reads a finished stream is canc
 class StreamPartition(Partition):
     """Also the `Feed` of its agent's stream and the `Writer` of the agent's tables."""
 
-    def __init__(
-        self,
-        agent: StreamAgent,
-        state: PartitionState,
-        clock: Clock,
-        pass_until: int = 0,
-        shard_map: Callable[[], str] = str,
-        sizes: Mapping[str, int] = MappingProxyType({}),
-    ) -> None:
-        super().__init__(agent, state, clock, pass_until, shard_map, sizes)
+    failure: DiaError | None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        agent = self.agent
+        assert isinstance(agent, StreamAgent)
         self._regrouping = agent.regrouping
         self.items: Sequence[Any] = ()
         self.at = self.until = self.given = 0
@@ -80,7 +73,7 @@ class StreamPartition(Partition):
         self._position = self.progress.fold_offset
         self._last_read = super().reached
         self._waiting_bytes = 0
-        self._wake = WakeSignal(clock)
+        self._wake = WakeSignal(self.clock)
         self._turn_began_s = 0.0
         self._stream: Stream | None = None
         self._keyed: dict[str, KeyedTable] = OwnTables(
@@ -92,7 +85,7 @@ class StreamPartition(Partition):
         self._closing = WindowClosing(self, self._staged, agent.owned, self._keyed)
         self.held = self._closing.held
         self.waits = AgentWaits(self, self._chunks)
-        self._run = AgentRun(self, agent, clock, state.context.settings.agent_timeout_s)
+        self._run = AgentRun(self, agent, self.clock, self.settings.agent_timeout_s)
 
     # --- E1 ----------------------------------------------------------------------------------
 
@@ -124,7 +117,7 @@ class StreamPartition(Partition):
 
     @property
     def fill(self) -> float:
-        settings = self.state.context.settings
+        settings = self.settings
         ahead = self._waiting / (_FETCHES_AHEAD * settings.fetch_max_records)
         return max(super().fill, ahead, self._waiting_bytes / settings.max_ahead_bytes)
 

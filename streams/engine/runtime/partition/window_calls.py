@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
-from streams.core.errors import AgentFailed, BadRecord
+from streams.core.clock import Clock
+from streams.core.errors import AgentFailed, BadRecord, DiaError
 from streams.core.records.bad_records import TenantOverQuota
-from streams.core.topics.current_stream import current
+from streams.core.settings import Settings
+from streams.core.topics.current_stream import Running, current
 from streams.core.topics.topic import TENANT_FIELD, TENANT_MAX_CHARS
+from streams.core.types import TopicPartition
+from streams.engine.agents.job_agent import Agent
 from streams.engine.runtime.effects.refused_close import RefusedClose
 from streams.engine.runtime.partition.held_closes import (
     PASSING,
@@ -30,13 +34,30 @@ from streams.engine.streams.window_aggregates import AggregatedWindows, ClosedWi
 from streams.engine.windows.aggregate_table import WindowRow
 from streams.engine.windows.held_windows import HeldWindows, WindowCall
 
-if TYPE_CHECKING:
-    from streams.engine.runtime.partition.window_partition import WindowPartition
-
 _TURN_S: Final = 0.05
 """held windows are tried for this long at a time"""
 
 _encode = msgspec.msgpack.Encoder().encode
+
+
+class CallingPartition(Running, Protocol):
+    """The partition whose windows close; calls send and owe by it."""
+
+    failure: DiaError | None
+    clock: Clock
+
+    @property
+    def tp(self) -> TopicPartition: ...
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def agent(self) -> Agent: ...
+
+    def join_call(self, staged: Staged) -> None: ...
+
+    def bury_close(self, refused: RefusedClose) -> None: ...
 
 
 class WindowCalls:
@@ -44,7 +65,7 @@ class WindowCalls:
 
     def __init__(
         self,
-        partition: WindowPartition,
+        partition: CallingPartition,
         declared: Iterable[AggregatedWindows],
         kept: HeldWindows,
     ) -> None:
@@ -54,7 +75,7 @@ class WindowCalls:
         self._kept = kept
         self._unowned = unowned(partition.agent.source)
         self._declared = {one.name: one for one in declared if one.on_window_close is not None}
-        self.held = HeldCloses(partition.tp, partition.state.context.settings, partition.clock)
+        self.held = HeldCloses(partition.tp, partition.settings, partition.clock)
         self._given: dict[HeldWindow, WindowCall] = {}
         for call in kept:
             if call.name in self._declared:

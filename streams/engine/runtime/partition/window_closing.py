@@ -15,17 +15,22 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Mapping, Sequence
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
+from streams.core.clock import Clock
 from streams.core.errors import (
     BadRecord,
     Pending,
 )
 from streams.core.records.bad_records import AgentTimeout
 from streams.core.resilience.unread_error import read_error
+from streams.core.settings import Settings
 from streams.core.topics.current_stream import current
+from streams.core.types import TopicPartition
+from streams.engine.agents.job_agent import Agent
 from streams.engine.agents.stream_agent import Declared
 from streams.engine.runtime.effects.refused_close import RefusedClose
+from streams.engine.runtime.partition.agent_waits import AgentWaits
 from streams.engine.runtime.partition.held_closes import (
     PASSING,
     HeldCloses,
@@ -40,22 +45,41 @@ from streams.engine.state.keyed import KeyedTable
 from streams.engine.streams.stream import Stream
 from streams.engine.windows.windowed import WindowedTable
 
-if TYPE_CHECKING:
-    from streams.engine.runtime.partition.stream_partition import StreamPartition
-
 _SHARE: Final = 0.1
 """seconds a second that calls of some tenants may wait longer than those of others"""
+
+
+class ClosingPartition(Protocol):
+    """The partition whose windows close."""
+
+    clock: Clock
+    waits: AgentWaits
+
+    @property
+    def tp(self) -> TopicPartition: ...
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def agent(self) -> Agent: ...
+
+    def check_current(self, stream: Stream) -> None: ...
+
+    def closing_stream(self) -> Stream: ...
+
+    def join_close(self, refused: RefusedClose | None) -> None: ...
 
 
 class WindowClosing:
     def __init__(
         self,
-        partition: StreamPartition,
+        partition: ClosingPartition,
         staged: Staged,
         declared: Sequence[Declared],
         tables: Mapping[str, KeyedTable],
     ) -> None:
-        settings = partition.state.context.settings
+        settings = partition.settings
         self._partition = partition
         self._staged = staged
         self.unowned = unowned(partition.agent.source)

@@ -10,16 +10,14 @@ replaces them and repeats are harmless.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import partial
-from types import MappingProxyType
 from typing import Any, Final, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.core.clock import Clock
-from streams.core.errors import Pending
+from streams.core.errors import DiaError, Pending
 from streams.core.rows.targets import RowTarget, RowValues
 from streams.core.topics.current_stream import Key, NoTables, SendOptions, Target
 from streams.core.types import OutboundRecord
@@ -31,7 +29,6 @@ from streams.engine.runtime.offsets.close_order import CloseOrder
 from streams.engine.runtime.partition.partition import Partition, Prepared
 from streams.engine.runtime.partition.staged import Staged
 from streams.engine.runtime.partition.window_calls import WindowCalls
-from streams.engine.runtime.restore.state import PartitionState
 from streams.engine.state.changelog import Link
 from streams.engine.streams.window_aggregates import AggregatedWindows
 from streams.engine.windows.aggregate_table import AggregateTable, WindowRow
@@ -45,20 +42,15 @@ _EARLY_FILL: Final = 0.25
 class WindowPartition(Partition):
     """Also the `WindowScope` of its agent."""
 
+    failure: DiaError | None
     tables: Mapping[str, Any] = NoTables(
         "on_window_close runs after the events of its window. Use the values it is given."
     )
 
-    def __init__(
-        self,
-        agent: WindowAgent,
-        state: PartitionState,
-        clock: Clock,
-        pass_until: int = 0,
-        shard_map: Callable[[], str] = str,
-        sizes: Mapping[str, int] = MappingProxyType({}),
-    ) -> None:
-        super().__init__(agent, state, clock, pass_until, shard_map, sizes)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        agent = self.agent
+        assert isinstance(agent, WindowAgent)
         self._declared: list[tuple[AggregatedWindows, AggregateTable]] = [
             (declared, self.table(declared.spec)) for declared in agent.windows
         ]
@@ -153,7 +145,7 @@ class WindowPartition(Partition):
         return self._may_show() and any(table.has_news for _, table in self._declared)
 
     def _may_show(self) -> bool:
-        settings = self.state.context.settings
+        settings = self.settings
         waited_s = self.clock.monotonic() - self._shown_at_s
         return (
             self._early
@@ -178,7 +170,7 @@ class WindowPartition(Partition):
         if self._may_show():
             self._shown_at_s = self.clock.monotonic()
             for declared, table in self._declared:
-                for window in table.take_early(self.state.context.settings.emit_rows_max):
+                for window in table.take_early(self.settings.emit_rows_max):
                     self._fact(declared, window, closed=False)
         super()._owe(seq, link)
 
