@@ -354,8 +354,8 @@ class App(
     def check(self) -> None:
         """Check the whole app; `load_app` and `streams.testing` call it.
 
-        Raises `UsageError` for a table that two agents use (each would have its own state), and for
-        a scenario that processes of the pool would not find.
+        Raises `UsageError` for a table that two agents use (each would have its own state), for two
+        tables of one name, and for a scenario that processes of the pool would not find.
         """
         self.check_scenarios()
         users: dict[str, str] = {}
@@ -363,8 +363,15 @@ class App(
             if not isinstance(agent, StreamAgent):
                 continue
             for table in agent.owned:
-                other = users.setdefault(table.name, agent.name)
-                if other != agent.name:
+                other = users.get(table.name, "")
+                users[table.name] = agent.name
+                if other == agent.name:
+                    raise UsageError(
+                        f"agent {agent.name} uses two tables named {table.name!r}, which would be one. "
+                        "Give each a name of its own; with windows, use only what .tumbling(), "
+                        ".hopping() or .sliding() returned."
+                    )
+                if other:
                     raise UsageError(
                         f"table {table.name!r} is used by the agents {other} and {agent.name}, but "
                         f"a table belongs to one agent. Send what {agent.name} writes to the topic "
@@ -414,6 +421,8 @@ class App(
                 f"registry: an answer cannot wait for one. Give the topic another codec."
             )
         self._check_group(agent)
+        if isinstance(agent, StreamAgent):
+            return  # `check` looks at its tables: it may name tables that are declared later
         tables = [spec.name for spec in agent.tables]
         if twice := {table for table in tables if tables.count(table) > 1}:
             raise UsageError(f"agent {agent.name} names the table {min(twice)} twice.")

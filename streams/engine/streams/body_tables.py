@@ -23,7 +23,7 @@ def tables_named_in(body: Any) -> tuple[DeclaredTable, ...]:
         if not isinstance(call, FunctionType):
             return ()
         function = call
-    found: dict[str, DeclaredTable] = {}
+    found: dict[object, DeclaredTable] = {}
     package = function.__module__.partition(".")[0]
     _walk(function, package, found, set(), _DEPTH_MAX)
     return tuple(found.values())
@@ -32,7 +32,7 @@ def tables_named_in(body: Any) -> tuple[DeclaredTable, ...]:
 def _walk(
     function: FunctionType,
     package: str,
-    found: dict[str, DeclaredTable],
+    found: dict[object, DeclaredTable],
     seen: set[CodeType],
     depth: int,
 ) -> None:
@@ -41,7 +41,7 @@ def _walk(
     seen.add(function.__code__)
     for value in _named(function):
         if isinstance(value, DeclaredTable):
-            found.setdefault(value.name, value)
+            found.setdefault(value.identity, value)
             if isinstance(value, WindowedDeclaration) and isinstance(value.on_close, FunctionType):
                 _walk(value.on_close, package, found, seen, depth - 1)
         elif isinstance(value, FunctionType) and value.__module__.partition(".")[0] == package:

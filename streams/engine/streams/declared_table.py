@@ -59,6 +59,8 @@ class DeclaredTable:
         self.default = default
         self.value_type = value_type
         self.keys_are: Keys = keys
+        self.identity = object()
+        """of this declaration and its copies"""
         self.form()
 
     def form(self) -> ValueForm:

@@ -210,6 +210,62 @@ def test_a_wrong_declaration_is_refused_in_one_sentence(declare, said):
     assert len(str(refused.value).splitlines()) == 1
 
 
+def _tables_of_one_name(app: App):
+    return app.Table("totals", default=int), app.Table("totals", default=float)
+
+
+def _a_table_and_its_windows(app: App):
+    totals = app.Table("totals", default=int)
+    return totals, totals.tumbling(60)
+
+
+@pytest.mark.parametrize("declare", [_tables_of_one_name, _a_table_and_its_windows])
+def test_two_tables_of_one_name_in_an_agent_are_refused(declare):
+    """They would be one table, with the values of both."""
+    app = App("acme")
+    one, other = declare(app)
+
+    @app.agent(_orders(app))
+    async def count(stream):
+        async for order in stream:
+            one[order.account] += 1
+            other[order.account] += 1
+
+    with pytest.raises(UsageError, match="agent count uses two tables named 'totals'"):
+        app.check()
+
+
+def test_windows_relative_to_another_time_are_the_same_table():
+    """They read it differently, and share its state."""
+    app = App("acme")
+    table = app.Table("totals", default=int).tumbling(60)
+    latest = table.relative_to_now()
+
+    @app.agent(_orders(app))
+    async def count(stream):
+        async for order in stream:
+            table[order.account] += latest[order.account].value()
+
+    app.check()
+    assert [one.name for one in count.owned] == ["totals"]
+
+
+def test_an_agent_may_name_a_table_that_is_declared_below_it(app_tester):
+    """In Python a function may; the worker stopped at the first event."""
+    app = App("acme")
+    orders = _orders(app)
+
+    @app.agent(orders)
+    async def count(stream):
+        async for order in stream:
+            totals[order.account] += 1
+
+    totals = app.Table("totals", default=int)
+    tester = app_tester(app)
+    tester.send(orders, Order(account="a", amount=1.0, ts=tester.now_ms))
+    assert tester.table("totals") == {"a": 1}
+
+
 def test_a_refused_declaration_is_not_registered():
     """After the error the app is unchanged, so a test that catches it can go on."""
     app = App("acme")
