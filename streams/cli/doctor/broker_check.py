@@ -15,8 +15,7 @@ _SHOWN_MAX = 4
 
 
 async def examine_topics(settings: Settings, topology: Topology) -> list[DoctorFinding]:
-    """How the broker's topics differ from the declared ones. Empty without a reachable Kafka, which
-    another check reports."""
+    """How the broker's topics differ from the declared ones. Empty without an address."""
     from streams.cli.clients import broker_of
     from streams.core.errors import BrokerUnavailable, RefusedBySafety
     from streams.operate.topics.declared_topics import declared_topics
@@ -30,8 +29,9 @@ async def examine_topics(settings: Settings, topology: Topology) -> list[DoctorF
                 planned = declared.against(await admin.describe_topics())
     except RefusedBySafety as error:
         return [DoctorFinding("topics", FindingLevel.FAILURE, str(error), "dia topics plan")]
-    except (BrokerUnavailable, TimeoutError):
-        return []
+    except (BrokerUnavailable, TimeoutError) as error:
+        detail = f"not compared with the declared ones: {_why(error)}"
+        return [DoctorFinding("topics", FindingLevel.UNREACHABLE, detail, "dia topics plan")]
     if planned.to_do:
         named = sorted({change.topic for change in planned.to_do})
         more = f" and {len(named) - _SHOWN_MAX} more" if len(named) > _SHOWN_MAX else ""
@@ -47,7 +47,8 @@ async def examine_topics(settings: Settings, topology: Topology) -> list[DoctorF
 
 
 async def examine_keys(settings: Settings, topology: Topology) -> list[DoctorFinding]:
-    """One finding for each topic whose newest records have misplaced keys. Empty without Kafka."""
+    """One finding for each topic whose newest records have misplaced keys, and one where they could not be
+    read. Empty without an address."""
     from streams.cli.clients import broker_of
     from streams.core.errors import BrokerUnavailable, UnknownTopic
     from streams.operate.audit.placement import ADVICE, sample
@@ -70,6 +71,13 @@ async def examine_keys(settings: Settings, topology: Topology) -> list[DoctorFin
                         found.append(
                             DoctorFinding("keys", FindingLevel.WARNING, detail, "dia audit --deep")
                         )
-    except (BrokerUnavailable, UnknownTopic, TimeoutError):
-        return found
+    except UnknownTopic:
+        return found  # another check names it
+    except (BrokerUnavailable, TimeoutError) as error:
+        detail = f"the newest records of some topics were not looked at: {_why(error)}"
+        return [*found, DoctorFinding("keys", FindingLevel.WARNING, detail, "dia audit --deep")]
     return found
+
+
+def _why(error: Exception) -> str:
+    return str(error) or f"Kafka gave no answer within {TIMEOUT_S:g} s"

@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
 def doctor(ctx: typer.Context) -> None:
     """Check this machine, the settings, and every address in them.
 
-    Exit code 4 when an address does not answer or the lag of a group is unknown, 1 when this
+    Exit code 4 when an address does not answer, or topics or the lag of a group are unknown, 1 when this
     machine cannot run dia or the pipeline is unhealthy (as in `dia status`).
 
     Example: dia doctor

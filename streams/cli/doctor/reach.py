@@ -62,6 +62,12 @@ async def _shard_map(settings: Settings) -> DoctorFinding:
         return DoctorFinding("shard map", FindingLevel.FAILURE, str(error), mend)
     if known is None:
         return DoctorFinding("shard map", FindingLevel.OK, "no shard is known")
+    if not known.recorded:
+        detail = (
+            "no server says which shard maps it records; that of the settings is taken: "
+            f"{known.maps[0].record.shard_map.identity.description}"
+        )
+        return DoctorFinding("shard map", FindingLevel.WARNING, detail, "dia migrate apply")
     said = "; ".join(
         f"map {one.record.version}: {one.record.shard_map.identity.description} "
         f"[{one.record.shard_map.identity.digest}], from {one.record.day}"

@@ -18,7 +18,7 @@ from streams.cli.doctor import broker_check, doctor, machine, reach
 from streams.cli.doctor.finding import DoctorFinding, FindingLevel
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.clock import SystemClock
-from streams.core.errors import DependencyUnreachable, DiaError
+from streams.core.errors import BrokerUnavailable, DependencyUnreachable, DiaError
 from streams.core.settings import Settings
 from streams.core.topics.topology import Topology
 from streams.operate.topics.topics import apply, plan, wanted_topics
@@ -137,6 +137,39 @@ async def test_topics_that_differ_are_named_and_larger_ones_are_accepted(monkeyp
     )
     assert (found.level, found.mend) == (FindingLevel.OK, "")
     assert "model.metrics partitions 6, declared 4" in found.detail
+
+
+@pytest.mark.parametrize("silent", [True, False], ids=["silent", "refusing"])
+async def test_what_kafka_did_not_tell_is_not_left_out(monkeypatch, silent):
+    """Brokers that answer a greeting may not answer the rest, under load or without the rights. Without a row
+    for it, the report said that all is well.
+    """
+    broker = MemoryBroker(SystemClock())
+    admin = await broker.admin()
+    await apply(admin, plan(app.topology, wanted_topics(app.topology), {}))
+    monkeypatch.setattr(clients, "broker_of", lambda settings: broker)
+    monkeypatch.setattr(broker_check, "TIMEOUT_S", 0.05)
+    for call in ("admin", "read"):
+        if silent:
+            broker.faults.delay(call, 60.0)
+        else:
+            broker.faults.fail(call, BrokerUnavailable("not authorised"))
+    settings = Settings(kafka_bootstrap="broker:9092")
+    [topics] = await broker_check.examine_topics(settings, app.topology)
+    assert (topics.check, topics.level) == ("topics", FindingLevel.UNREACHABLE)
+    [keys] = await broker_check.examine_keys(settings, app.topology)
+    assert (keys.check, keys.level) == ("keys", FindingLevel.WARNING)
+    why = "no answer within 0.05 s" if silent else "not authorised"
+    assert why in topics.detail
+    assert why in keys.detail
+
+
+def test_a_map_that_no_server_confirmed_is_not_called_well():
+    """A user without the right to read `shard_maps`: the settings' map may lack shards that were added."""
+    with _http_server(_clickhouse_answer()) as url:
+        found = _ask(clickhouse_shards=url)["shard map"]
+    assert found.level is FindingLevel.WARNING
+    assert "no server says which shard maps it records" in found.detail
 
 
 def _clickhouse_answer(*, ahead_s: float = 0, tables: int = 3) -> str:
