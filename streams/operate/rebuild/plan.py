@@ -8,11 +8,17 @@ from dataclasses import dataclass
 
 from streams.connect.broker.append_times import appended_ms
 from streams.core.command_errors import RebuildRefused
+from streams.core.records.bad_records import TenantOverQuota
 from streams.core.settings import Settings
 from streams.core.types import LogReader, TopicPartition
 from streams.core.words.moments import iso_s
 from streams.engine.state.log_time import Expiry
-from streams.operate.audit.snapshot import AuditSnapshot, PartitionSnapshot
+from streams.operate.audit.snapshot import (
+    AuditSnapshot,
+    DeadLetterCounts,
+    PartitionSnapshot,
+    letter_place,
+)
 from streams.operate.rebuild.refold import EpochLog
 from streams.operate.rebuild.standing import PartitionStanding
 
@@ -36,6 +42,7 @@ class _Epoch:
     start: int
     stop: int
     counted: Counter[str]
+    over_quota: int
     shed: tuple[range, ...]
 
 
@@ -75,6 +82,9 @@ async def read_plan(
             "are those of that time."
         )
     codes = books.dead.codes(tp)
+    for epoch in epochs:
+        if epoch.start < first < epoch.stop:
+            _require_quota_letters(tp, epoch, first, books.dead)
     logs = tuple(
         EpochLog(
             tp=tp,
@@ -115,7 +125,8 @@ def _epochs(
         if row.epoch < link.epoch:
             counted = Counter(applied=row.applied, duplicates=row.duplicates, dead=row.dead)
             shed = _shed(tp, snapshot, row.epoch, row.next_offset, row.shed)
-            found.append(_Epoch(row.epoch, row.start_offset, row.next_offset, counted, shed))
+            over = row.dead_by_code.get(TenantOverQuota.code, 0)
+            found.append(_Epoch(row.epoch, row.start_offset, row.next_offset, counted, over, shed))
     counters = link.counters
     counted = Counter(
         applied=counters.applied,
@@ -123,7 +134,8 @@ def _epochs(
         dead=counters.read - counters.applied - counters.duplicates - counters.shed,
     )
     shed = _shed(tp, snapshot, link.epoch, link.next_offset, counters.shed)
-    found.append(_Epoch(link.epoch, link.start_offset, link.next_offset, counted, shed))
+    over = counters.dead_by_code.get(TenantOverQuota.code, 0)
+    found.append(_Epoch(link.epoch, link.start_offset, link.next_offset, counted, over, shed))
     kept: list[_Epoch] = []
     for epoch in found:
         if kept and epoch.start < kept[-1].stop:
@@ -134,6 +146,33 @@ def _epochs(
             kept.clear()
         kept.append(epoch)
     return kept, notes
+
+
+def _require_quota_letters(
+    tp: TopicPartition, epoch: _Epoch, first: int, dead: DeadLetterCounts
+) -> None:
+    """Of a part of an epoch: what tenants held when a record was refused over quota is not known, so
+    without its letter the record would be counted, and again when it is replayed."""
+    known = sum(
+        place.epoch == epoch.number and code == TenantOverQuota.code
+        for place, code in dead.codes(tp).items()
+    )
+    if known >= epoch.over_quota or tp.partition not in dead.trimmed:
+        return
+    kept = [
+        place.offset
+        for name in dead.in_dlq
+        if (place := letter_place(name, tp)) is not None and place.epoch == epoch.number
+    ]
+    # Letters lie in the order of their records: older ones alone are gone.
+    if tp.partition not in dead.unreadable and min(kept, default=epoch.stop) <= first:
+        return
+    raise RebuildRefused(
+        f"{tp}, epoch {epoch.number}: {epoch.over_quota} records were refused over quota, and letters of "
+        f"{known} of them are left in {tp.topic}'s dead-letter topic and in the table dead_letters. "
+        f"Which ones of those from offset {first} on counted is unknown. Nothing was changed. Restore "
+        "the table dead_letters first (`dia backup restore`), or begin later (--from)."
+    )
 
 
 def _shed(

@@ -29,8 +29,8 @@ CLOSED_S = 120
 class Pipeline:
     """One worker, two shards, one partition."""
 
-    def __init__(self):
-        self.world = World(VirtualLoop(), SETTINGS, [AGGREGATE_METRICS], partitions=1)
+    def __init__(self, settings=SETTINGS):
+        self.world = World(VirtualLoop(), settings, [AGGREGATE_METRICS], partitions=1)
         self.now_s = self.world.start_ms // 1000 // HOUR_S * HOUR_S
 
     def play(self, story):
@@ -260,6 +260,30 @@ def test_a_part_of_an_epoch_is_not_called_compared(pipeline):
         assert "are not compared" in report.notes[0]
         _, report = await it.rebuild()
         assert report.notes == []
+
+    pipeline.play(story)
+
+
+def test_a_record_over_quota_whose_letter_is_lost_is_not_counted():
+    """Nothing else says that it was refused: counted here, a replay would count it twice."""
+    pipeline = Pipeline(replace(SETTINGS, quota_series=2))
+
+    async def story(it):
+        await it.send(2, it.now_s)
+        await asyncio.sleep(HOUR_S)
+        later_s = it.world.clock.now_ms() // 1000
+        await it.send(6, later_s, "later ")  # every third one is of a third series
+        await it.close()
+        assert it.counts()["m1"] == 6
+        for shard in (0, 1):
+            it.world.shards.replicas(shard)[0].tables["dead_letters"].clear()
+        found, _ = await it.rebuild(from_s=later_s)
+        assert (found.lost, found.right) == (0, 2)
+        letters = it.world.broker.log(TopicPartition(MODEL_METRICS.dlq, 0))
+        letters.trim(1)
+        with pytest.raises(RebuildRefused, match=r"2 records were refused over quota.*dead_letters"):
+            await it.rebuild(from_s=later_s)
+        assert it.counts()["m1"] == 6
 
     pipeline.play(story)
 
