@@ -19,6 +19,7 @@ from streams.core.clock import VirtualClock
 from streams.core.command_errors import MoveDiffers, MoveRefused
 from streams.core.rows.built_in_tables import WINDOW_TABLES, WindowRows
 from streams.core.rows.dated_map import DAY_S
+from streams.core.rows.moved_mark import mark
 from streams.operate.shards.mover import MoveMeans, MoveOptions, Mover
 from tests.depth import cases
 
@@ -29,6 +30,7 @@ BEFORE = ShardMap(2, HashSharding(2))
 MAPS = {
     "spread": ShardMap(SHARDS, HashSharding(SHARDS)),
     "drained": ShardMap(SHARDS, WithoutShards(SHARDS, HashSharding(SHARDS), (0,))),
+    "back": ShardMap(SHARDS, WithoutShards(SHARDS, HashSharding(SHARDS), (2,))),
 }
 TENANTS = [f"t{n}" for n in range(9)]
 
@@ -37,7 +39,7 @@ class KilledError(Exception):
     """The process of the mover ends here."""
 
 
-def window(tenant, w, inc, n, shard, ver):
+def window(tenant, w, inc, n, shard, ver, moved=0):
     one = np.ones(1)
     return WindowRows(
         table="m1",
@@ -64,6 +66,7 @@ def window(tenant, w, inc, n, shard, ver):
         sk_k=np.array([900], np.int16),
         sk_n=np.array([n], np.uint32),
         ver=np.array([ver], np.uint64),
+        moved=moved,
     )
 
 
@@ -73,28 +76,36 @@ class Story:
     def __init__(self, kind, windows):
         self.clock = VirtualClock(start_ms=TODAY * DAY_S * 1000 + 43_200_000)
         self.shards = MemoryShards(SHARDS, self.clock)
-        record = MapRecord.of(
-            MAPS[kind], [["a"], ["b"], ["c"]], version=2, first_day=FIRST, last_day=LAST
-        )
-        self.shards.add_move(record)
-        self.record = record
+        self.plan(kind)
         self.events = Counter()
         self.sent = []
         self.incarnations = 0
         for tenant, day, minute, n in windows:
             self.fold(tenant, day, minute, n, BEFORE)
 
-    def fold(self, tenant, day, minute, n, shard_map):
+    def plan(self, kind):
+        """One more move of the days, which every partition has taken."""
+        version = len(self.shards.recorded_moves) + 2
+        record = MapRecord.of(
+            MAPS[kind], [["a"], ["b"], ["c"]], version=version, first_day=FIRST, last_day=LAST
+        )
+        self.shards.add_move(record)
+        self.record = record
+
+    def late(self, tenant, day, minute, n):
+        """A window that began after the partition took the last move."""
+        self.fold(tenant, day, minute, n, self.record.shard_map, mark(self.record.version))
+
+    def fold(self, tenant, day, minute, n, shard_map, moved=0):
         """A window of a partition that places this day by ``shard_map``, with its hour and day."""
         self.incarnations += 1
         (shard,) = shard_map.shard_of([tenant], ["m"], ["k"]).tolist()
         w = day * DAY_S + minute * 60
-        row = window(tenant, w, self.incarnations, n, shard, 100 + self.incarnations)
+        row = window(tenant, w, self.incarnations, n, shard, 100 + self.incarnations, moved)
         asyncio.run(self.shards.insert(shard, [row]))
         self.rolled(shard, w)
         self.events[tenant, day] += n
-        if shard_map is BEFORE:
-            self.sent.append(row)
+        self.sent.append(row)
 
     def rolled(self, shard, w):
         asyncio.run(self.shards.roll_up(shard, "h1", w // 3600 * 3600))
@@ -113,7 +124,7 @@ class Watched:
 
     def __init__(self, story, then):
         self._story = story
-        self._store = MemoryMoves(story.shards, 2)
+        self._store = MemoryMoves(story.shards, story.record.version)
         self._then = then
 
     def __getattr__(self, name):
@@ -142,11 +153,12 @@ class Watched:
             raise KilledError
         if what == "late":
             tenant, day = TENANTS[number % len(TENANTS)], FIRST + number % 2
-            story.fold(tenant, day, 60 * (number % 24) + 1, 5, story.record.shard_map)
+            story.late(tenant, day, 60 * (number % 24) + 1, 5)
         elif story.sent:
             # A process that slept sends a row again that its successor has sent.
             row = story.sent[number % len(story.sent)]
             asyncio.run(story.shards.insert(row.shard, [row]))
+            story.rolled(row.shard, int(row.w[0]))
         story.judge()
 
 
@@ -177,20 +189,33 @@ ACTS = st.lists(
 )
 
 
-@settings(max_examples=cases(60))
-@given(st.sampled_from(sorted(MAPS)), WINDOWS, ACTS)
-def test_each_window_counts_once_at_each_moment(kind, windows, acts):
-    """Late windows arrive and processes die or wake up in the middle; the end is always the same."""
-    story = Story(kind, windows)
-    story.judge()
+def through(story, acts):
+    """The move of a story to its end, killed and run again."""
     for _ in range(1 + sum(what == "kill" for _, what in acts)):
         with suppress(KilledError):
             moved(story, acts)
             break
         acts = acts[1 + next(i for i, (_, what) in enumerate(acts) if what == "kill") :]
     assert moved(story).days == 0
-    assert {story.shards.day_state(2, day) for day in (FIRST, LAST)} == {DayState.DONE}
+    version = story.record.version
+    assert {story.shards.day_state(version, day) for day in (FIRST, LAST)} == {DayState.DONE}
     story.judge()
+
+
+MOVES = st.lists(st.tuples(st.sampled_from(sorted(MAPS)), ACTS), min_size=1, max_size=3)
+
+
+@settings(max_examples=cases(45))
+@given(WINDOWS, MOVES)
+def test_each_window_counts_once_at_each_moment(windows, moves):
+    """Days move once, or again, or back. Late windows arrive, and processes die or wake up in the middle;
+    the end is always the same."""
+    story = Story(moves[0][0], windows)
+    story.judge()
+    for number, (kind, acts) in enumerate(moves):
+        if number:
+            story.plan(kind)
+        through(story, acts)
     for table in WINDOW_TABLES:
         for shard in range(SHARDS):
             for row in story.shards.rows(table, shard):
@@ -200,6 +225,21 @@ def test_each_window_counts_once_at_each_moment(kind, windows, acts):
 
 
 FEW = [(tenant, day, 7 * n, 3) for n, tenant in enumerate(TENANTS) for day in (FIRST, LAST)]
+
+
+def test_a_returned_move_leaves_what_it_placed_where_it_is():
+    """Late windows went to its shards before it was given up; the next move takes them from there."""
+    story = Story("spread", FEW)
+    through(story, [])
+    story.plan("drained")
+    for day in (FIRST, LAST):
+        for tenant in TENANTS:
+            story.late(tenant, day, 100, 4)
+    story.judge()
+    mover_of(story).give_up()
+    story.judge()
+    story.plan("back")
+    through(story, [])
 
 
 class Forgetful(Mover):

@@ -16,7 +16,6 @@ import numpy as np
 from streams.connect.sinks import rollup, sharding
 from streams.connect.sinks.map_record import SHOWN, DayState, MapRecord, RecordedMap
 from streams.connect.sinks.memory_replica import MemoryReplica, Row, shown, spread, synced
-from streams.connect.sinks.moved_rows import token
 from streams.connect.sinks.shard_claim import ShardPlace
 from streams.connect.sinks.view_source import WINDOWS
 from streams.core.clock import Clock
@@ -34,9 +33,10 @@ from streams.core.rows.built_in_tables import (
 from streams.core.rows.clickhouse_table import ClickHouseTable
 from streams.core.rows.dated_map import DAY_S, DatedMap, MapIdentity
 from streams.core.rows.deviations import combined
+from streams.core.rows.moved_mark import mark, token, version_of_move
 from streams.core.rows.operational_tables import OPERATIONAL
 
-WINDOW_KEY = ("tenant", "model", "metric", "w", "part", "inc")
+WINDOW_KEY = ("tenant", "model", "metric", "w", "part", "inc", "moved")
 
 
 @dataclass(slots=True)
@@ -104,6 +104,7 @@ class MemoryShards:
         self.recorded_moves: dict[int, MapRecord] = {}
         """by version"""
         self._day_states: dict[tuple[int, int], DayState] = {}
+        self._placed: dict[tuple[int, str, str, str], int] = {}
         self._confirmed = self._asked = False
 
     def with_map(self, shard_map: sharding.ShardMap) -> Self:
@@ -258,7 +259,7 @@ class MemoryShards:
             recomputed = table == "h1" or row["inc"] == 0
             if start_s <= row["w"] < stop_s and recomputed:
                 series[row["tenant"], row["model"], row["metric"], row["moved"]].append(row)
-        rolled = [(table, _merged(table, parts, start_s)) for parts in series.values()]
+        rolled = [(table, merged(parts, start_s)) for parts in series.values()]
         self._store(shard, rolled)
 
     async def ping(self, shard: int) -> None:
@@ -283,20 +284,33 @@ class MemoryShards:
             {name: value for name, value in row.items() if name != "moved"}
             for one in chosen
             for row in self.stored(table, one)
-            if row["n"] and self._counts(row, one)
+            if row["n"] and self.counts(row, one)
         ]
 
-    def _counts(self, row: Row, shard: int) -> bool:
-        """As `streams.connect.sinks.moved_rows.counted`."""
-        day = row["w"] // DAY_S
+    def counts(self, row: Row, shard: int) -> bool:
+        return self.counts_before(row, shard, len(self._record) + 1)
+
+    def counts_before(self, row: Row, shard: int, before: int) -> bool:
+        """By the moves of a version below ``before``, as `streams.connect.sinks.moved_rows` says."""
+        day, placed_by = row["w"] // DAY_S, version_of_move(row["moved"])
         for version, record in self.recorded_moves.items():
+            if version >= before:
+                break
             shown = day in record.days and self.day_state(version, day) in SHOWN
-            if token(version, 0) <= row["moved"] < token(version + 1, 0) and not shown:
+            if token(version, 0) <= row["moved"] < mark(version) and not shown:
                 return False
-            names = [row["tenant"]], [row["model"]], [row["metric"]]
-            if shown and int(record.shard_map.shard_of(*names)[0]) != shard:
+            if shown and placed_by < version and self.placed(version, row) != shard:
                 return False
         return True
+
+    def placed(self, version: int, row: Row) -> int:
+        """The shard that a move gives to the row's series."""
+        series = version, row["tenant"], row["model"], row["metric"]
+        if series not in self._placed:
+            names = ([name] for name in series[1:])
+            found = self.recorded_moves[version].shard_map.shard_of(*names)
+            self._placed[series] = int(found[0])
+        return self._placed[series]
 
     def stored(self, table: str, shard: int | None = None) -> list[Row]:
         """As `rows`, with the empty ones."""
@@ -379,14 +393,14 @@ def _facts(chunk: FactRows) -> list[Row]:
     return [{name: values[i] for name, values in chunk.columns.items()} for i in range(len(chunk))]
 
 
-def _merged(table: Bucket, parts: Sequence[Row], start_s: int) -> Row:
+def merged(parts: Sequence[Row], start_s: int) -> Row:
     """One series' hour or day, as `streams.connect.sinks.rollup.SQL` computes it."""
     sketch: defaultdict[int, int] = defaultdict(int)
     for row in parts:
         for code, count in zip(row["sk_k"], row["sk_n"], strict=True):
             sketch[code] += count
     mean, m2 = combined(*(np.array([row[name] for row in parts]) for name in ("n", "mean", "m2")))
-    last = max(parts, key=lambda row: (row["lt"], row["inc"]))
+    last = max(parts, key=lambda row: (row["lt"], row["inc"], row["moved"]))
     return {
         **{name: last[name] for name in ("tenant", "model", "metric", "lv", "lt")},
         **{name: sum(row[name] for row in parts) for name in ("n", "s1", "s2")},

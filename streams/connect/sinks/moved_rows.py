@@ -19,19 +19,12 @@ from streams.connect.sinks.sharding import (
 )
 from streams.core.rows.clickhouse_table import quoted
 from streams.core.rows.dated_map import DAY_S
-
-SOURCE_BITS = 12
-"""Of ``moved``: the lower bits are the source shard, the upper ones the version of the move."""
+from streams.core.rows.moved_mark import mark, token
 
 _NAMES = "toString(tenant), char(0), toString(model), char(0), toString(metric)"
 HASH = f"xxHash64(concat({_NAMES}))"
 """as `streams.connect.sinks.sharding.series_hashes`"""
 _SECOND_HASH = f"xxHash64(concat({_NAMES}, char(0)))"
-
-
-def token(version: int, source: int) -> int:
-    """``moved`` of the rows that a move brings from one shard."""
-    return version << SOURCE_BITS | source
 
 
 def placed(strategy: Strategy) -> str:
@@ -69,19 +62,35 @@ def leaves(one: RecordedMap, shard: int) -> str:
     return f"({placed(one.record.shard_map.strategy)}) != {shard}"
 
 
+def arrived(version: int) -> str:
+    """SQL: the move brought the row to its shard."""
+    return f"moved >= {token(version, 0)} AND moved < {mark(version)}"
+
+
 def counted(known: KnownMaps, shard: int) -> str:
-    """SQL, empty or beginning with AND: the row counts on this shard. A copy counts once its day is
-    shown; the original counts until then."""
+    """SQL, empty or beginning with AND: the row counts on this shard."""
+    return _counted(known.moves, shard)
+
+
+def originals(known: KnownMaps, version: int, shard: int) -> str:
+    """SQL: the row counts on this shard before the move ``version`` is shown, and is none that was
+    placed by it."""
+    before = [one for one in known.moves if one.record.version < version]
+    return f"moved < {token(version, 0)}{_counted(before, shard)}"
+
+
+def _counted(moves: Sequence[RecordedMap], shard: int) -> str:
+    """A copy counts once its day is shown. What was there before, by this move's place in their order,
+    counts until then, and afterwards if its series stays."""
     text = ""
-    for one in known.moves:
-        first, end = token(one.record.version, 0), token(one.record.version + 1, 0)
-        arrived = f"moved >= {first} AND moved < {end}"
-        shown = one.shown
+    for one in moves:
+        version, shown = one.record.version, one.shown
         if len(shown) < len(one.record.days):
             early = f" AND NOT ({within(shown)})" if shown else ""
-            text += f" AND NOT ({arrived}{early})"
+            text += f" AND NOT ({arrived(version)}{early})"
         if shown:
-            text += f" AND NOT (({within(shown)}) AND {leaves(one, shard)})"
+            older = f"moved < {token(version, 0)}"
+            text += f" AND NOT (({within(shown)}) AND {older} AND {leaves(one, shard)})"
     return text
 
 

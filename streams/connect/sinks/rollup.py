@@ -21,9 +21,7 @@ FROM
     SELECT tenant, model, metric, moved, {parts},
         sum(s1) AS summed, sum(s2) AS squares, min(lo) AS low, max(hi) AS high,
         argMax(lv, (lt, inc)) AS last, max(lt) AS latest,
-        sumMap(sk_k, sk_n) AS sketch,
-        bitOr(bitShiftLeft(max(bitShiftRight(ver, {bits})), {bits}), least(sum(n), {largest}))
-            AS versions
+        {sketch_and_version}
     FROM {source}_local FINAL
     WHERE {recomputed}w >= toDateTime({{start:UInt32}}, 'UTC')
         AND w < toDateTime({{stop:UInt32}}, 'UTC')
@@ -36,6 +34,31 @@ FROM
 Its version is the highest epoch or generation of its rows, then their count. It rises when a row
 rises, is added or is rebuilt, so the row of the newer state wins, however the records of a window
 are cut into incarnations."""
+_SKETCH_AND_VERSION = f"""sumMap(sk_k, sk_n) AS sketch,
+        bitOr(bitShiftLeft(max(bitShiftRight(ver, {OFFSET_BITS})), {OFFSET_BITS}),
+            least(sum(n), {OFFSET_END})) AS versions"""
+_ONE_EACH = """
+SELECT tenant, model, metric, w, toUInt32(0) AS part, toUInt64(0) AS inc, total AS n, summed AS s1,
+    squares AS s2, joint AS mean, apart AS m2, low AS lo, high AS hi, last AS lv, latest AS lt,
+    sketch.1 AS sk_k, sketch.2 AS sk_n, versions AS ver, newest AS at
+FROM
+(
+    SELECT *, {mean} AS joint, {m2} AS apart
+    FROM
+    (
+        SELECT tenant, model, metric, w, {parts}, sum(s1) AS summed, sum(s2) AS squares,
+            min(lo) AS low, max(hi) AS high, argMax(lv, (lt, moved)) AS last, max(lt) AS latest,
+            max(at) AS newest,
+            {sketch_and_version}
+        FROM {table}_local FINAL WHERE inc = 0 AND {which}
+        GROUP BY tenant, model, metric, w
+    )
+)
+UNION ALL
+SELECT tenant, model, metric, w, part, inc, n, s1, s2, mean, m2, lo, hi, lv, lt, sk_k, sk_n, ver,
+    at
+FROM {table}_local FINAL WHERE inc != 0 AND {which}
+"""
 SOURCE: dict[Bucket, str] = {"h1": "m1", "d1": "h1"}
 
 
@@ -51,8 +74,20 @@ def statement(table: Bucket) -> str:
         parts=deviations.PARTS_SQL,
         mean=deviations.MEAN_SQL,
         m2=deviations.M2_SQL,
-        bits=OFFSET_BITS,
-        largest=OFFSET_END,
+        sketch_and_version=_SKETCH_AND_VERSION,
+    )
+
+
+def one_each(table: Bucket, which: str) -> str:
+    """The SELECT of the rows of which ``which`` is true: of each series and hour, or day, one recomputed
+    row, however many there are by ``moved``."""
+    return _ONE_EACH.format(
+        table=table,
+        which=which,
+        parts=deviations.PARTS_SQL,
+        mean=deviations.MEAN_SQL,
+        m2=deviations.M2_SQL,
+        sketch_and_version=_SKETCH_AND_VERSION,
     )
 
 

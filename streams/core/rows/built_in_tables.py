@@ -105,7 +105,8 @@ class WindowRows:
     sk_n: NDArray[np.uint32]
     ver: NDArray[np.uint64]
     moved: int = 0
-    """the move that brought the rows to the shard; 0: none (`streams.connect.sinks.moved_rows`)"""
+    """the move that placed the rows, or brought them to the shard; 0: none
+    (`streams.core.rows.moved_mark`)"""
 
     def __len__(self) -> int:
         return len(self.ver)

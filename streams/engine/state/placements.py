@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.core.rows.dated_map import DatedMap, MapIdentity, ShardOf
+from streams.core.rows.moved_mark import mark
 
 MINUTES_PER_DAY = 1440
 
@@ -98,6 +99,15 @@ class Placements:
         for number, first, end in self._moves:
             numbers[(minutes >= first) & (minutes < end)] = number
         return numbers
+
+    def marks(self, minutes: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """``moved`` of the row of each window; None: 0 for all, as no move was taken."""
+        if not self._moves:
+            return None
+        by_number = np.zeros(len(self._shard_of), np.int64)
+        for number, _, _ in self._moves:
+            by_number[number] = mark(number + 1)
+        return by_number[self.numbers(minutes)]
 
     def shard_of(self, number: int) -> ShardOf:
         return self._shard_of[number]

@@ -8,7 +8,7 @@ last one sent.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -120,8 +120,13 @@ class EmittingTable(Table, Protocol):
 
 
 class EmissionQueues:
-    def __init__(self, part: int, shards: int, columns: WindowColumns, sketch: SketchRuns) -> None:
+    def __init__(
+        self, part: int, shards: int, columns: WindowColumns, sketch: SketchRuns,
+        marks: Callable[[NDArray[np.int64]], NDArray[np.int64] | None],
+    ) -> None:  # fmt: skip
+        """``marks``: as `Placements.marks`."""
         self._part = part
+        self._marks = marks
         self._columns = columns
         self._sketch = sketch
         self._closed: list[deque[_Pairs]] = [deque() for _ in range(shards)]
@@ -207,11 +212,19 @@ class EmissionQueues:
         for group, destinations in groups:
             if len(group):
                 ordered = group[np.argsort(c.serial[group])]
-                rows = tuple(self.snapshot(names, shard, ordered, d) for d in destinations)
-                taken = (ordered, c.serial[ordered], c.ver[ordered], c.since_ms[ordered])
-                c.since_ms[ordered] = NEVER_MS
-                emissions.append(Emission(shard, rows, *taken))
+                for moved, its in self.by_mark(ordered):
+                    rows = tuple(self.snapshot(names, shard, its, d, moved) for d in destinations)
+                    taken = (its, c.serial[its], c.ver[its], c.since_ms[its])
+                    c.since_ms[its] = NEVER_MS
+                    emissions.append(Emission(shard, rows, *taken))
         return emissions
+
+    def by_mark(self, slots: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64]]]:
+        """``slots`` by the ``moved`` of their rows."""
+        marks = self._marks(self._columns.minute[slots])
+        if marks is None:
+            return [(0, slots)]
+        return [(moved, slots[marks == moved]) for moved in np.unique(marks).tolist()]
 
     def _push(self, queues: list[deque[_Pairs]], slots: NDArray[np.int64]) -> None:
         if not len(slots):
@@ -244,8 +257,9 @@ class EmissionQueues:
         return np.concatenate(taken) if taken else np.empty(0, np.int64)
 
     def snapshot(
-        self, names: SeriesNames, shard: int, slots: NDArray[np.int64], table: WindowTable
-    ) -> WindowRows:
+        self, names: SeriesNames, shard: int, slots: NDArray[np.int64], table: WindowTable,
+        moved: int,
+    ) -> WindowRows:  # fmt: skip
         """Copy the committed state of ``slots`` (ascending by serial) into rows of ``table``."""
         c = self._columns
         buckets, counts = self._sketch.gather(c.serial[slots])
@@ -274,4 +288,5 @@ class EmissionQueues:
             sk_k=codes_of(buckets),
             sk_n=counts.astype(np.uint32),
             ver=c.ver[slots],
+            moved=moved,
         )

@@ -77,7 +77,9 @@ class MinuteWindows:
         self._sketch = SketchRuns(self._columns.alive)
         self._lookup = WindowLookup(self._columns)
         self._log = WindowLog(self._columns, self._sketch)
-        self._queues = EmissionQueues(part, shards, self._columns, self._sketch)
+        self._queues = EmissionQueues(
+            part, shards, self._columns, self._sketch, self._placements.marks
+        )
         self._evictable: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
         self._refused: dict[int, str] = {}
         self._watermark_ms = 0
@@ -337,8 +339,9 @@ class MinuteWindows:
         live = c.live()
         live = live[np.argsort(c.serial[live])]
         for shard in np.unique(c.shard[live]).tolist():
-            slots = live[c.shard[live] == shard]
-            yield c.key[slots], self._queues.snapshot(self.names, shard, slots, "m1")
+            for moved, slots in self._queues.by_mark(live[c.shard[live] == shard]):
+                rows = self._queues.snapshot(self.names, shard, slots, "m1", moved)
+                yield c.key[slots], rows
 
     def oldest_unshown_ms(self) -> int:
         return self._columns.oldest_unshown_ms()
@@ -438,8 +441,8 @@ class MinuteWindows:
             reason = self._refused.pop(int(c.serial[slot]), None)
             if reason is not None:
                 table: WindowTable = "h1" if c.old[slot] else "m1"
-                row = np.array([slot], np.int64)
-                rows = self._queues.snapshot(self.names, int(c.shard[slot]), row, table)
+                ((moved, row),) = self._queues.by_mark(np.array([slot], np.int64))
+                rows = self._queues.snapshot(self.names, int(c.shard[slot]), row, table, moved)
                 self.refused_rows.append((rows, reason))
 
     def _purge(self) -> None:

@@ -98,9 +98,9 @@ def maps_of(settings: Settings, manifest: BackupManifest) -> KnownMaps:
     return shard_maps.known(settings, longer)
 
 
-def _moved(maps: Sequence[RecordedMap]) -> dict[str, list[int]]:
-    """The moved days of each move."""
-    return {one.record.identity.digest: one.shown for one in maps if one.shown}
+def _moved(maps: Sequence[RecordedMap]) -> dict[int, list[int]]:
+    """The moved days of each move, by its version."""
+    return {one.record.version: one.shown for one in maps if one.shown}
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,11 +142,13 @@ class _Rebuild:
     _written: set[int] = field(default_factory=set)
     """starts of the hours of written rows"""
     _stale: list[StaleBucket] = field(default_factory=list)
+    _moves: tuple[tuple[str, frozenset[int]], ...] = ()
+    """of the days, when the rows were read: each move, and which of the days it gave up"""
     _asked: dict[tuple[Bucket, int, int], list[ExcessBucket]] = field(default_factory=dict)
 
     async def run(self) -> None:
         options, means = self.options, self.means
-        await self._refuse_moves()
+        self._moves = await self._settled_moves()
         generation = await self._generation()
         await self._refuse_own_rows()
         standings = await self._standings()
@@ -163,20 +165,30 @@ class _Rebuild:
         over = over_s(means.settings, means.clock)
         self.report.stale = [one for one in await self._stale_buckets() if not one.is_owed(over)]
 
-    async def _refuse_moves(self) -> None:
-        """A mover that began meanwhile may have copied the rows before they were replaced."""
+    async def _settled_moves(self) -> tuple[tuple[str, frozenset[int]], ...]:
+        """The moves of the days. Raises `RebuildRefused` while one of them moves: its mover copies rows
+        that a rebuild would replace."""
         options, shards = self.options, self.means.shards
         await shards.learn()
         days = range(options.from_s // DAY_S, (options.to_s - 1) // DAY_S + 1)
-        moved = [
-            day
-            for day in days
-            if any(one.moves(day) and day not in one.returned for one in shards.maps)
-        ]
-        if moved:
+        found = []
+        for version, one in enumerate(shards.maps, 1):
+            for day in days:
+                if one.moves(day) and day in one.unfinished:
+                    raise RebuildRefused(
+                        f"windows of {iso_s(day * DAY_S)[:10]} are being moved to other shards. End that "
+                        f"first: `dia shards move {version}`, or `dia shards cancel {version}`."
+                    )
+            if any(map(one.moves, days)):
+                found.append((f"{version} {one.identity}", one.returned))
+        return tuple(found)
+
+    async def _refuse_moves(self) -> None:
+        """A mover that began and ended meanwhile took other rows than those that are replaced."""
+        if await self._settled_moves() != self._moves:
             raise RebuildRefused(
-                f"windows of {iso_s(moved[0] * DAY_S)[:10]} were moved to other shards, or are being "
-                "moved (`dia shards list`): a rebuild of such a day is not possible."
+                "windows of these days were moved to other shards meanwhile. Rows that were written "
+                "are right: run `dia rebuild` again."
             )
 
     async def _generation(self) -> int:

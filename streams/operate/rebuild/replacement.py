@@ -8,6 +8,7 @@ an insert and once after it.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -35,7 +36,6 @@ _NOT_STORED: Final = -1
 _LIVE: Final = -2
 _TOLERANCE: Final = 1e-9
 _TINY: Final = 1e-12
-_HOUR_S: Final = WIDTH_S["h1"]
 _DAY_S: Final = WIDTH_S["d1"]
 _COLUMNS: Final = ("w", "inc", "n", "s1", "s2", "mean", "m2", "lo", "hi", "lv", "lt", "ver")
 _EMPTY: Final = {"lo": np.inf, "hi": -np.inf}
@@ -149,16 +149,17 @@ class Replacement:
         return self.changed + self.lost + self.emptied + self.touched
 
     def batches(self, rows_max: int) -> Iterator[WindowRows]:
-        """Inserts of one shard and UTC day each, with at most ``rows_max`` rows, or those of one
-        window."""
+        """Inserts of one shard, ``moved`` and UTC day each, with at most ``rows_max`` rows, or those of
+        one window."""
         c = self.columns
         if not c:
             return
         day = c["w"].astype(np.int64) // _DAY_S
-        order = np.lexsort((c["key"], c["w"], day, c["shard"]))
-        window = np.stack([c["shard"], day, c["w"].astype(np.int64), c["key"]], axis=1)[order]
+        order = np.lexsort((c["key"], c["w"], day, c["moved"], c["shard"]))
+        columns = [c["shard"], c["moved"], day, c["w"].astype(np.int64), c["key"]]
+        window = np.stack(columns, axis=1)[order]
         starts = np.flatnonzero(np.r_[True, (window[1:] != window[:-1]).any(axis=1)])
-        fence = window[:, :2]
+        fence = window[:, :3]
         begin = 0
         for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(order)], strict=True):
             if start > begin and (end - begin > rows_max or (fence[start] != fence[begin]).any()):
@@ -180,6 +181,7 @@ class Replacement:
             sk_off=bounds.astype(np.int32),
             sk_k=c["sk_k"][codes],
             sk_n=c["sk_n"][codes],
+            moved=int(c["moved"][at[0]]),
             **columns,
         )
 
@@ -208,7 +210,8 @@ def replacement(
     wrong[there] = _differs(folded, np.flatnonzero(there), stored, stands_for[there])
     known_inc = version_of(log.epoch, 0) + known.incarnations.first + 1
     folded["inc"][covered] = known_inc[place.row[covered]].astype(np.uint64)
-    folded["shard"][there] = stored.shard[stands_for[there]]
+    for name in ("shard", "moved"):
+        folded[name][there] = getattr(stored, name)[stands_for[there]]
     lost = ~there & ~foreign
     right = there & ~wrong
     touched = _touched(names, folded, right, wrong | lost, stale)
@@ -222,7 +225,8 @@ def replacement(
     result.emptied, result.touched = len(excess), int(touched.sum())
     if len(result):
         rows = {
-            name: folded[name][written] for name in (*_COLUMNS, "key", "shard", "begin", "size")
+            name: folded[name][written]
+            for name in (*_COLUMNS, "key", "shard", "moved", "begin", "size")
         }
         empty = _empty(names, stored, excess)
         c = {name: np.concatenate([rows[name], empty[name]]) for name in rows}
@@ -243,6 +247,7 @@ def _gathered(pieces: Sequence[FoldedPiece]) -> dict[str, NDArray[Any]]:
     }
     columns["key"] = [piece.keys for piece in pieces]
     columns["shard"] = [np.full(len(one), one.shard, np.int64) for one in rows]
+    columns["moved"] = [np.full(len(one), one.moved, np.int64) for one in rows]
     columns["begin"] = [
         one.sk_off[:-1].astype(np.int64) + shift for one, shift in zip(rows, shifts, strict=False)
     ]
@@ -253,7 +258,7 @@ def _gathered(pieces: Sequence[FoldedPiece]) -> dict[str, NDArray[Any]]:
 _NONE: Final[dict[str, NDArray[Any]]] = {
     **{name: np.zeros(0, np.float64) for name in ("s1", "s2", "mean", "m2", "lo", "hi", "lv")},
     **{name: np.zeros(0, np.uint64) for name in ("inc", "n", "ver")},
-    **{name: np.zeros(0, np.int64) for name in ("lt", "key", "shard", "begin", "size")},
+    **{name: np.zeros(0, np.int64) for name in ("lt", "key", "shard", "moved", "begin", "size")},
     "w": np.zeros(0, np.uint32),
     "sk_k": np.zeros(0, np.int16),
     "sk_n": np.zeros(0, np.uint32),
@@ -297,24 +302,26 @@ def _touched(
     """One right row of each stale hour and day of which no row is written: a higher generation
     makes their recomputed row win."""
     chosen = np.zeros(len(right), np.bool_)
-    by_table: dict[int, list[tuple[int, int]]] = {_HOUR_S: [], _DAY_S: []}
+    places: defaultdict[tuple[int, int, int], list[tuple[int, int]]] = defaultdict(list)
     for bucket in stale:
         dictionaries = (names.tenants, names.models, names.metrics)
         codes = [one.code.get(name) for one, name in zip(dictionaries, bucket[:3], strict=True)]
         if None not in codes:
             tenant, model, metric = (np.array([code], np.int64) for code in codes)
-            width_s = WIDTH_S[bucket.table]
-            by_table[width_s].append((int(joined(tenant, model, metric)[0]), bucket.start_s))
-    for width_s, places in by_table.items():
-        if not places:
-            continue
-        keys, starts = (np.array(column, np.int64) for column in zip(*places, strict=True))
+            key = int(joined(tenant, model, metric)[0])
+            its = WIDTH_S[bucket.table], bucket.shard, bucket.moved
+            places[its].append((key, bucket.start_s))
+    for (width_s, shard, moved), found in sorted(places.items()):
+        keys, starts = (np.array(column, np.int64) for column in zip(*found, strict=True))
         series = np.unique(keys)
         wanted = _bucket(series, keys, starts, width_s)
-        its = _bucket(series, folded["key"], folded["w"].astype(np.int64), width_s)
-        done = its[written | chosen]
-        open_ = np.flatnonzero(right & np.isin(its, wanted) & ~np.isin(its, done))
-        _, first = np.unique(its[open_], return_index=True)
+        its_rows = (folded["shard"] == shard) & (folded["moved"] == moved)
+        buckets = _bucket(series, folded["key"], folded["w"].astype(np.int64), width_s)
+        done = buckets[its_rows & (written | chosen)]
+        open_ = np.flatnonzero(
+            its_rows & right & np.isin(buckets, wanted) & ~np.isin(buckets, done)
+        )
+        _, first = np.unique(buckets[open_], return_index=True)
         chosen[open_[first]] = True
     return chosen
 
@@ -338,5 +345,5 @@ def _empty(
     columns["key"] = _keys(names, stored.tenants, stored.models, stored.metrics, at)
     columns["w"] = stored.w[at].astype(np.uint32)
     columns["inc"], columns["ver"] = stored.inc[at], stored.ver[at]
-    columns["shard"] = stored.shard[at]
+    columns["shard"], columns["moved"] = stored.shard[at], stored.moved[at]
     return columns

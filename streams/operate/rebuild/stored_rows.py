@@ -18,17 +18,17 @@ from streams.operate.shard_answers import EveryShard
 _ROWS = """
 SELECT toString(tenant), toString(model), toString(metric), toUnixTimestamp(w), inc, ver, n, s1,
     mean, m2, lo, hi, lv, toUnixTimestamp64Milli(lt), length(sk_k),
-    arraySum((code, count) -> toInt64(code) * toInt64(count), sk_k, sk_n), arraySum(sk_n)
+    arraySum((code, count) -> toInt64(code) * toInt64(count), sk_k, sk_n), arraySum(sk_n), moved
 FROM m1_local FINAL
 WHERE part = {part:UInt32} AND w >= toDateTime({from:UInt32}, 'UTC')
-    AND w < toDateTime({to:UInt32}, 'UTC') AND ({tenant:String} = '' OR tenant = {tenant:String})
+    AND w < toDateTime({to:UInt32}, 'UTC') AND ({tenant:String} = '' OR tenant = {tenant:String}) /* counted */
 """
 _NUMBERS: Final[Mapping[str, type[np.number[Any]]]] = {
     "w": np.int64,
     **dict.fromkeys(("inc", "ver"), np.uint64),
     "n": np.int64,
     **dict.fromkeys(("s1", "mean", "m2", "lo", "hi", "lv"), np.float64),
-    **dict.fromkeys(("lt", "codes", "weight", "sketched"), np.int64),
+    **dict.fromkeys(("lt", "codes", "weight", "sketched", "moved"), np.int64),
 }
 """the numbers of `_ROWS`, in its order"""
 _GENERATION = """
@@ -50,27 +50,28 @@ SELECT
 """
 _STALE = """
 SELECT toString(tenant), toString(model), toString(metric), toUnixTimestamp(b),
-    counted = 0 AND rows = 0, n_stored < counted
+    counted = 0 AND rows = 0, n_stored < counted, moved
 FROM
 (
-    SELECT tenant, model, metric, {start}(w) AS b, sum(n) AS counted, sum(s1) AS summed,
+    SELECT tenant, model, metric, moved, {start}(w) AS b, sum(n) AS counted, sum(s1) AS summed,
         sum(s2) AS squares, count() AS rows, sqrt(sum(n) * sum(s2)) AS magnitude, min(lo) AS low,
         max(hi) AS high, argMax(lv, (lt, inc)) AS last, max(lt) AS latest,
         sum(arraySum(sk_n)) AS sketched, max(bitShiftRight(ver, {bits})) AS generation,
         sum(arraySum((code, count) -> toInt64(code) * toInt64(count), sk_k, sk_n)) AS weight
     FROM m1_local FINAL
-    WHERE w >= toDateTime({{from:UInt32}}, 'UTC') AND w < toDateTime({{to:UInt32}}, 'UTC')
-    GROUP BY tenant, model, metric, b
+    WHERE w >= toDateTime({{from:UInt32}}, 'UTC') AND w < toDateTime({{to:UInt32}}, 'UTC') /* counted */
+    GROUP BY tenant, model, metric, moved, b
 ) AS minutes
 FULL JOIN
 (
-    SELECT tenant, model, metric, toDateTime(w, 'UTC') AS b, n AS n_stored, s1 AS s1_stored,
+    SELECT tenant, model, metric, moved, toDateTime(w, 'UTC') AS b, n AS n_stored, s1 AS s1_stored,
         s2 AS s2_stored, lo AS lo_stored, hi AS hi_stored, lv AS lv_stored, lt AS lt_stored,
         arraySum(sk_n) AS sketched_stored, bitShiftRight(ver, {bits}) AS generation_stored,
         arraySum((code, count) -> toInt64(code) * toInt64(count), sk_k, sk_n) AS weight_stored
     FROM {table}_local FINAL
-    WHERE inc = 0 AND w >= toDateTime({{from:UInt32}}, 'UTC') AND w < toDateTime({{to:UInt32}}, 'UTC')
-) AS stored USING (tenant, model, metric, b)
+    WHERE inc = 0 AND w >= toDateTime({{from:UInt32}}, 'UTC')
+        AND w < toDateTime({{to:UInt32}}, 'UTC') /* counted */
+) AS stored USING (tenant, model, metric, moved, b)
 WHERE ({{tenant:String}} = '' OR tenant = {{tenant:String}})
     AND (counted != n_stored OR generation > generation_stored
         OR NOT (abs(summed - s1_stored) <= 1e-9 * magnitude)
@@ -82,19 +83,19 @@ _EXCESS = """
 SELECT toString(tenant), toString(model), toString(metric), toUnixTimestamp(b), n_stored, counted
 FROM
 (
-    SELECT tenant, model, metric, toDateTime(w, 'UTC') AS b, n AS n_stored
+    SELECT tenant, model, metric, moved, toDateTime(w, 'UTC') AS b, n AS n_stored
     FROM {table}_local FINAL
     WHERE inc = 0 AND w >= toDateTime({{from:UInt32}}, 'UTC') AND w < toDateTime({{to:UInt32}}, 'UTC')
-        AND ({{tenant:String}} = '' OR tenant = {{tenant:String}})
+        AND ({{tenant:String}} = '' OR tenant = {{tenant:String}}) /* counted */
 ) AS stored
 LEFT JOIN
 (
-    SELECT tenant, model, metric, {start}(w) AS b, sum(n) AS counted
+    SELECT tenant, model, metric, moved, {start}(w) AS b, sum(n) AS counted
     FROM {source}_local FINAL
     WHERE {recomputed}w >= toDateTime({{from:UInt32}}, 'UTC')
-        AND w < toDateTime({{to:UInt32}}, 'UTC')
-    GROUP BY tenant, model, metric, b
-) AS parts USING (tenant, model, metric, b)
+        AND w < toDateTime({{to:UInt32}}, 'UTC') /* counted */
+    GROUP BY tenant, model, metric, moved, b
+) AS parts USING (tenant, model, metric, moved, b)
 WHERE n_stored > counted
 """
 _STARTS: Final[Mapping[Bucket, str]] = {"h1": "toStartOfHour", "d1": "toStartOfDay"}
@@ -102,7 +103,7 @@ _STARTS: Final[Mapping[Bucket, str]] = {"h1": "toStartOfHour", "d1": "toStartOfD
 
 class StaleBucket(NamedTuple):
     """An hour or day of a series that is not the sum of its minutes. ``orphan``: it has none.
-    ``behind``: it counts less than they do."""
+    ``behind``: it counts less than they do. ``shard`` has it; ``moved`` is that of its rows."""
 
     tenant: str
     model: str
@@ -111,6 +112,8 @@ class StaleBucket(NamedTuple):
     start_s: int
     orphan: bool
     behind: bool
+    shard: int = 0
+    moved: int = 0
 
     def is_owed(self, over_s: int) -> bool:
         """Whether an owner recomputes it soon: it lacks minutes, and they go on after ``over_s``."""
@@ -152,6 +155,7 @@ class StoredRows:
     codes: NDArray[np.int64]
     weight: NDArray[np.int64]
     sketched: NDArray[np.int64]
+    moved: NDArray[np.int64]
     shard: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -230,8 +234,10 @@ class ClickHouseWindows:
         sql = _STALE.format(table=table, start=_STARTS[table], bits=OFFSET_BITS)
         bounds = _bounds(table, from_s, to_s, tenant)
         return [
-            StaleBucket(*_names(row), table, int(row[3]), bool(row[4]), bool(row[5]))
-            for rows in await self._shards.ask(sql, bounds)
+            StaleBucket(
+                *_names(row), table, int(row[3]), bool(row[4]), bool(row[5]), shard, int(row[6])
+            )
+            for shard, rows in enumerate(await self._shards.ask(sql, bounds))
             for row in rows
         ]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
-from streams.connect.sinks.map_record import MapRecord, day_of, day_text
+from streams.connect.sinks.map_record import MapRecord, day_of
 from streams.connect.sinks.shard_maps import KnownMaps
 from streams.connect.sinks.sharding import ShardMap, WholeStrategy, WithoutShards
 from streams.core.command_errors import MoveRefused
@@ -38,7 +38,7 @@ def planned_move(
     if settings.clickhouse_cluster:
         raise MoveRefused("days move between shards of one server each, not within a cluster.")
     _refuse_expiring(settings, first, last, today)
-    _refuse_moved(known, day_of(first), day_of(last))
+    _refuse_unfinished(known)
     shard_map = _without(known.newest.record.shard_map, drained) if drained else None
     record = MapRecord.of(
         shard_map or known.newest.record.shard_map,
@@ -87,15 +87,10 @@ def _refuse_expiring(settings: Settings, first: date, last: date, today: date) -
             )
 
 
-def _refuse_moved(known: KnownMaps, first_day: int, last_day: int) -> None:
+def _refuse_unfinished(known: KnownMaps) -> None:
     for one in known.moves:
         if one.unfinished:
             raise MoveRefused(
                 f"map {one.record.version} moves {one.record.day}, and has not finished: `dia shards "
-                f"move {one.record.version}`."
-            )
-        again = [day for day in one.shown if first_day <= day <= last_day]
-        if again:
-            raise MoveRefused(
-                f"{day_text(again[0])} was moved by map {one.record.version}: a day moves once."
+                f"move {one.record.version}`, or `dia shards cancel {one.record.version}`."
             )

@@ -21,10 +21,10 @@ from streams.connect.sinks.sharding import (
     WithoutShards,
 )
 from streams.core.clock import SystemClock
-from streams.core.command_errors import MoveRefused
 from streams.core.rows.built_in_tables import WINDOW_TABLES
 from streams.core.rows.clickhouse_table import quoted
 from streams.core.rows.dated_map import DAY_S
+from streams.core.rows.moved_mark import mark
 from streams.core.settings import Settings
 from streams.operate.shards import growth
 from streams.operate.shards.move_plan import planned_move
@@ -40,9 +40,9 @@ SHOWN = " UNION ALL ".join(
     f"SELECT '{table}', toString(tenant), toUInt32(toDate(w)), sum(n) FROM {table} GROUP BY 2, 3"
     for table in WINDOW_TABLES
 )
-ROW = "('{tenant}', 'm', 'k', {w}, {part}, {inc}, {n}, {n} / 3, 0.1, {w}, [900], [{n}], {ver})"
+ROW = "('{tenant}', 'm', 'k', {w}, {part}, {inc}, {n}, {n} / 3, 0.1, {w}, [900], [{n}], {ver}, {moved})"
 INSERT = (
-    "INSERT INTO m1_local (tenant, model, metric, w, part, inc, n, s1, mean, lt, sk_k, sk_n, ver) "
+    "INSERT INTO m1_local (tenant, model, metric, w, part, inc, n, s1, mean, lt, sk_k, sk_n, ver, moved) "
     "VALUES "
 )
 
@@ -80,7 +80,7 @@ class Place:
         for server in self.servers:
             server.replica.close()
 
-    def fold(self, day, shard_map, tenants):
+    def fold(self, day, shard_map, tenants, moved=0):
         """Windows of a partition that places the day by ``shard_map``, with their hour and day."""
         values = {0: [], 1: []}
         for tenant in tenants:
@@ -88,7 +88,7 @@ class Place:
             number = self.incarnations
             (shard,) = shard_map.shard_of([tenant], ["m"], ["k"]).tolist()
             given = {"tenant": tenant, "w": day * DAY_S + number % 60 * 60, "part": number % 3}
-            row = ROW.format(**given, inc=number, n=number % 7 + 1, ver=100 + number)
+            row = ROW.format(**given, inc=number, n=number % 7 + 1, ver=100 + number, moved=moved)
             values[shard].append(row)
             self.events[tenant, day] += number % 7 + 1
         for shard, rows in values.items():
@@ -154,7 +154,17 @@ class Watched:
         return called
 
 
-def moved(place, last=0):
+def planned(place, drained):
+    """A move of the day, in force."""
+    known = shard_maps.look(place.settings)
+    plan = planned_move(place.settings, known, MOVED, MOVED, drained)
+    assert growth.apply(
+        place.settings, app.clickhouse_tables, plan, lambda: None, lambda _: None, lambda _: None
+    )
+    return plan.record.version, plan.record.shard_map
+
+
+def moved(place, version, last=0):
     means = MoveMeans(
         taken=lambda: None,
         check=lambda: None,
@@ -163,7 +173,7 @@ def moved(place, last=0):
         clock=SystemClock(),
         retention_days=30,
     )
-    store = ClickHouseMoves(place.settings, app.clickhouse_tables, 2)
+    store = ClickHouseMoves(place.settings, app.clickhouse_tables, version)
     try:
         options = MoveOptions(batch=5, sample=10, seed=7)
         return Mover(Watched(store, place, last), options, means).run()
@@ -176,30 +186,36 @@ def test_a_day_is_drained_onto_the_other_shard(fronts):
     sends again; a run that ends at any step goes on; the drained shard has nothing of the day."""
     place = Place(fronts)
     place.judge()
-    known = shard_maps.look(place.settings)
-    plan = planned_move(place.settings, known, MOVED, MOVED, [0])
-    assert growth.apply(
-        place.settings, app.clickhouse_tables, plan, lambda: None, lambda _: None, lambda _: None
-    )
-    shard_map = plan.record.shard_map
+    version, shard_map = planned(place, [0])
     assert place.held(0)
     for last in (1, 2, 3, 2, 1):
         with pytest.raises(KilledError):
-            moved(place, last)
-        place.fold(DAY, shard_map, TENANTS[last : last + 3])
+            moved(place, version, last)
+        place.fold(DAY, shard_map, TENANTS[last : last + 3], mark(version))
         place.judge()
-    assert moved(place).days == 1
+    assert moved(place, version).days == 1
     place.judge()
     place.judge_series()
     assert place.held(0) == 0
 
     known = shard_maps.look(place.settings)
     assert known.maps[1].states == {DAY: DayState.DONE}
-    with pytest.raises(MoveRefused, match="a day moves once"):
-        planned_move(place.settings, known, MOVED, MOVED)
     place.store(0, place.sent[1][0], DAY)
     assert place.held(0)
     place.judge()
+
+    # Back to both shards, with rows that the first move brought and placed, and those of a sleeper.
+    version, shard_map = planned(place, [])
+    place.fold(DAY, shard_map, TENANTS[:4], mark(version))
+    for last in (2, 3):
+        with pytest.raises(KilledError):
+            moved(place, version, last)
+        place.store(0, place.sent[1][0], DAY)
+        place.judge()
+    assert moved(place, version).days == 1
+    place.store(0, place.sent[1][0], DAY)
+    place.judge()
+    place.judge_series()
     place.close()
 
 

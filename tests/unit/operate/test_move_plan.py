@@ -9,11 +9,12 @@ import msgspec
 import pytest
 
 from streams.connect.sinks.map_record import DayState, MapRecord, RecordedMap, day_of
-from streams.connect.sinks.moved_rows import counted, token
+from streams.connect.sinks.moved_rows import counted
 from streams.connect.sinks.shard_maps import KnownMaps, assumed
 from streams.connect.sinks.sharding import HashSharding, ShardMap, WithoutShards
 from streams.core.command_errors import MoveRefused
 from streams.core.errors import RefusedBySafety, UsageError
+from streams.core.rows.moved_mark import mark, token
 from streams.core.settings import Settings
 from streams.operate.shards import growth
 from streams.operate.shards.move_plan import planned_move, planned_removal
@@ -79,16 +80,14 @@ def test_shards_with_replicas_are_refused():
         planned_move(settings, recorded(), ago(5), ago(3))
 
 
-def test_a_day_moves_once_and_one_move_at_a_time():
-    """Two conditions about one row would have to agree; a returned day may move again."""
+def test_one_move_at_a_time():
+    """What the next one takes as originals is decided then; a day may move again and again."""
     plan = planned_move(THREE, recorded(), ago(5), ago(4), [0])
     days = [day_of(ago(5)), day_of(ago(4))]
     with pytest.raises(MoveRefused, match="has not finished"):
         planned_move(THREE, followed(recorded(), plan), ago(9), ago(9))
     moved = followed(recorded(), plan, dict.fromkeys(days, DayState.DONE))
-    with pytest.raises(MoveRefused, match="moves once"):
-        planned_move(THREE, moved, ago(4), ago(3))
-    assert planned_move(THREE, moved, ago(3), ago(3)).record.version == 3
+    assert planned_move(THREE, moved, ago(4), ago(3)).record.version == 3
     returned = followed(recorded(), plan, dict.fromkeys(days, DayState.RETURNED))
     assert planned_move(THREE, returned, ago(5), ago(4)).record.version == 3
 
@@ -127,7 +126,7 @@ def test_the_condition_of_a_shard_follows_the_states_of_the_days():
         now = RecordedMap(record, in_force=True, states=days)
         return counted(KnownMaps((*recorded().maps, now), record.urls, recorded=True), 1)
 
-    arrived = f"moved >= {token(2, 0)} AND moved < {token(3, 0)}"
+    arrived = f"moved >= {token(2, 0)} AND moved < {mark(2)}"
     assert counted(recorded(), 1) == ""
     assert condition() == f" AND NOT ({arrived})"
     shown = condition(_20001=DayState.SHOWN, _20000=DayState.RETURNED)
@@ -135,7 +134,7 @@ def test_the_condition_of_a_shard_follows_the_states_of_the_days():
         f"w >= toDateTime({20_001 * 86_400}, 'UTC') AND w < toDateTime({20_002 * 86_400}, 'UTC')"
     )
     assert f"NOT ({arrived} AND NOT ({bounds}))" in shown
-    assert f"NOT (({bounds}) AND (" in shown
+    assert f"NOT (({bounds}) AND moved < {token(2, 0)} AND (" in shown
     assert shown.endswith("!= 1)")
     every = condition(_20000=DayState.DONE, _20001=DayState.DONE, _20002=DayState.CLEANING)
-    assert "moved" not in every
+    assert arrived not in every

@@ -10,9 +10,13 @@ import pytest
 
 from agents.app import AGGREGATE_METRICS, MODEL_METRICS
 from streams.connect.broker.memory.reader import MemoryReader
+from streams.connect.sinks.map_record import MapRecord
+from streams.connect.sinks.moves.memory import MemoryMoves
+from streams.connect.sinks.sharding import HashSharding, ShardMap, WithoutShards
 from streams.core.command_errors import RebuildRefused
 from streams.core.errors import UsageError
 from streams.core.rows.built_in_tables import EPOCH_END, OFFSET_BITS
+from streams.core.rows.moved_mark import mark
 from streams.core.types import TopicPartition
 from streams.dev.simulation.history import SETTINGS
 from streams.dev.simulation.loop import VirtualLoop, run
@@ -20,6 +24,7 @@ from streams.dev.simulation.operators.rebuilds import rebuilt
 from streams.dev.simulation.world import World
 from streams.operate.rebuild.rebuild import RebuildOptions
 from streams.operate.rebuild.stored_rows import StaleBucket
+from streams.operate.shards.mover import MoveMeans, MoveOptions, Mover
 
 TP = TopicPartition(MODEL_METRICS.name, 0)
 HOUR_S = 3600
@@ -281,7 +286,9 @@ def test_a_record_over_quota_whose_letter_is_lost_is_not_counted():
         assert (found.lost, found.right) == (0, 2)
         letters = it.world.broker.log(TopicPartition(MODEL_METRICS.dlq, 0))
         letters.trim(1)
-        with pytest.raises(RebuildRefused, match=r"2 records were refused over quota.*dead_letters"):
+        with pytest.raises(
+            RebuildRefused, match=r"2 records were refused over quota.*dead_letters"
+        ):
             await it.rebuild(from_s=later_s)
         assert it.counts()["m1"] == 6
 
@@ -388,3 +395,70 @@ def test_an_hour_that_its_owner_still_recomputes_does_not_differ():
     assert hour.is_owed(10_799)
     assert not hour.is_owed(10_800)
     assert not hour._replace(behind=False).is_owed(0)
+
+
+class WithoutRollUps(Mover):
+    """Hours and days are recomputed already."""
+
+    def _roll_up(self, day):
+        return
+
+
+def moved_day(world, day, away):
+    """Move the day off one shard, as `dia shards move` does."""
+    strategy = WithoutShards(2, HashSharding(2), (away,))
+    version = len(world.shards.recorded_moves) + 2
+    record = MapRecord.of(
+        ShardMap(2, strategy), [["a"], ["b"]], version=version, first_day=day, last_day=day
+    )
+    world.shards.add_move(record)
+    means = MoveMeans(
+        taken=lambda: None,
+        check=lambda: None,
+        say=lambda _: None,
+        sleep=lambda _: None,
+        clock=world.clock,
+        retention_days=30,
+    )
+    return WithoutRollUps(MemoryMoves(world.shards, version), MoveOptions(), means)
+
+
+@pytest.mark.parametrize("given_up", [False, True])
+def test_a_day_that_moved_is_rebuilt_where_it_is(pipeline, given_up):
+    """Rows that were brought, rows that were placed there afterwards, and rows that are lost: each
+    counts once. A move that was given up leaves late rows where it placed them."""
+
+    async def story(it):
+        day, shards = it.now_s // 86_400, it.world.shards
+        await it.send(9, it.now_s)
+        await it.close()
+        mover = moved_day(it.world, day, 0)
+        with pytest.raises(RebuildRefused, match=r"being moved.*dia shards cancel 2"):
+            await it.rebuild()
+        await asyncio.sleep(60)  # the worker takes the move
+        await it.send(6, it.now_s, "late ")
+        await it.close()
+        assert mark(2) in {row["moved"] for row in shards.stored("m1")}
+        if given_up:
+            assert len(mover.give_up().given_up) == 1
+        else:
+            assert mover.run().days == 1
+        assert it.counts() == {"m1": 15, "h1": 15, "d1": 15}
+        found, report = await it.rebuild()
+        assert (found.changed, found.lost, found.emptied, report.stale) == (0, 0, 0, [])
+        for rows in it.tables("m1"):
+            for number, (key, row) in enumerate(list(rows.items())):
+                rows[key] = {**row, "n": row["n"] + 5}
+                if number % 2:
+                    del rows[key]
+        for table in ("h1", "d1"):
+            for rows in it.tables(table):
+                rows.clear()
+        found, report = await it.rebuild()
+        assert found.changed
+        assert found.lost
+        assert it.counts() == {"m1": 15, "h1": 15, "d1": 15}
+        found, report = await it.rebuild()
+        assert (found.changed, found.lost, found.emptied, report.stale) == (0, 0, 0, [])
+
+    pipeline.play(story)

@@ -24,11 +24,12 @@ CREATE TABLE IF NOT EXISTS ${database}.m1_local
     at DateTime64(3, 'UTC') DEFAULT now64(3) CODEC(ZSTD(1)), -- when the row was inserted
     mean Float64 CODEC(ZSTD(1)),
     m2 Float64 CODEC(ZSTD(1)),                               -- sum of squared deviations from it
+    moved UInt32 CODEC(ZSTD(1)),                             -- the move that placed or brought it
     CONSTRAINT sketch_columns_agree CHECK length(sk_k) = length(sk_n)
 )
 ENGINE = ${engine_m1_local}
 PARTITION BY toYYYYMMDD(w)
-ORDER BY (tenant, model, metric, w, part, inc)
+ORDER BY (tenant, model, metric, w, part, inc, moved)
 SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1;
 
 -- Hours: recomputed from minutes under part = inc = 0; a window too old for m1 comes under its own.
@@ -54,11 +55,12 @@ CREATE TABLE IF NOT EXISTS ${database}.h1_local
     at DateTime64(3, 'UTC') DEFAULT now64(3) CODEC(ZSTD(1)),
     mean Float64 CODEC(ZSTD(1)),
     m2 Float64 CODEC(ZSTD(1)),
+    moved UInt32 CODEC(ZSTD(1)),
     CONSTRAINT sketch_columns_agree CHECK length(sk_k) = length(sk_n)
 )
 ENGINE = ${engine_h1_local}
 PARTITION BY toYYYYMM(w)
-ORDER BY (tenant, model, metric, w, part, inc)
+ORDER BY (tenant, model, metric, w, part, inc, moved)
 TTL w + INTERVAL 400 DAY DELETE
 SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1;
 
@@ -83,10 +85,11 @@ CREATE TABLE IF NOT EXISTS ${database}.d1_local
     at DateTime64(3, 'UTC') DEFAULT now64(3) CODEC(ZSTD(1)),
     mean Float64 CODEC(ZSTD(1)),
     m2 Float64 CODEC(ZSTD(1)),
+    moved UInt32 CODEC(ZSTD(1)),
     CONSTRAINT sketch_columns_agree CHECK length(sk_k) = length(sk_n)
 )
 ENGINE = ${engine_d1_local}
 PARTITION BY toYear(w)
-ORDER BY (tenant, model, metric, w, part, inc)
+ORDER BY (tenant, model, metric, w, part, inc, moved)
 TTL w + INTERVAL 5 YEAR DELETE
 SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1;

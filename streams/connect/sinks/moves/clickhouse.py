@@ -8,13 +8,14 @@ from typing import Any, Final
 
 from streams.connect.sinks import map_record, rollup, schema, shard_maps
 from streams.connect.sinks.map_record import DayState, MapRecord
-from streams.connect.sinks.moved_rows import HASH, placed, token, within
+from streams.connect.sinks.moved_rows import HASH, arrived, originals, placed, within
 from streams.connect.sinks.moves.store import Answers, Portion, Series, Tally
 from streams.connect.sinks.replica import Replica, StatementRefused
 from streams.connect.sinks.view_source import WINDOWS
 from streams.core.errors import ShardUnavailable
 from streams.core.rows.built_in_tables import WINDOW_TABLES, Bucket, WindowTable
 from streams.core.rows.clickhouse_table import ClickHouseTable
+from streams.core.rows.moved_mark import token
 from streams.core.settings import Settings
 
 _COLUMNS: Final = tuple(name for name in WINDOWS["m1"] if name not in ("part", "ver"))
@@ -23,17 +24,18 @@ SELECT count(), sum(n), groupBitXor(cityHash64(
     toString(tenant), toString(model), toString(metric), w, inc, n, lo, hi, lv, lt, sk_k, sk_n, ver,
     if(inc = 0, 0, part), if(inc = 0, 0., s1), if(inc = 0, 0., s2), if(inc = 0, 0., mean),
     if(inc = 0, 0., m2)))
-FROM {table}_local FINAL WHERE {which}
+FROM ({rows})
 """
 """A recomputed row (inc = 0) names its move in ``part``, and another recomputation may round its
 sums otherwise."""
 _COPY: Final = """
 SELECT {columns}, ver, if(inc = 0, toUInt32({token}), part) AS part, toUInt32({token}) AS moved
-FROM (SELECT * FROM {table}_local FINAL WHERE {which})
+FROM ({rows})
 """
+_MINUTES: Final = "SELECT * FROM m1_local FINAL WHERE {which}"
 _LEAVING: Final = """
 SELECT toUInt32({placed}) AS target, count() FROM {table}_local FINAL
-WHERE {day} AND moved = 0 AND target != {source} GROUP BY target
+WHERE {day} AND {originals} AND target != {source} GROUP BY target
 """
 _SERIES: Final = "SELECT uniqExact(tenant, model, metric) FROM {table}_local WHERE {which}"
 _ANSWERS: Final = """
@@ -55,8 +57,8 @@ class ClickHouseMoves:
         self._settings = settings
         self._tables = tables
         self._servers = schema.servers(settings, tables)
-        known = shard_maps.look(settings)
-        self._record = known.maps[version - 1].record
+        self._known = shard_maps.look(settings)
+        self._record = self._known.maps[version - 1].record
 
     def close(self) -> None:
         for server in self._servers:
@@ -72,13 +74,17 @@ class ClickHouseMoves:
 
     def leaving(self, table: WindowTable, day: int, source: int) -> Mapping[int, int]:
         sql = _LEAVING.format(
-            placed=self._placed, table=table, day=f"({within([day])})", source=source
+            placed=self._placed,
+            table=table,
+            day=f"({within([day])})",
+            originals=self._originals(source),
+            source=source,
         )
         return {int(target): int(rows) for target, rows in self._ask(source, sql)}
 
     def tally(self, portion: Portion, *, copies: bool) -> Tally:
         shard = portion.target if copies else portion.source
-        sql = _DIGEST.format(table=portion.table, which=self._which(portion, copies=copies))
+        sql = _DIGEST.format(rows=self._rows(portion, copies=copies))
         ((rows, events, digest),) = self._ask(shard, sql)
         return Tally(int(rows), int(events), int(digest))
 
@@ -86,8 +92,7 @@ class ClickHouseMoves:
         sql = _COPY.format(
             columns=", ".join(_COLUMNS),
             token=self._token(portion.source),
-            table=portion.table,
-            which=self._which(portion, copies=False),
+            rows=self._rows(portion, copies=False),
         )
         rows = self._at(portion.source).columns(sql)
         if rows.num_rows:
@@ -149,7 +154,9 @@ class ClickHouseMoves:
 
     def delete_originals(self, day: int) -> None:
         for shard in range(self.shards):
-            leaves = f"({within([day])}) AND moved = 0 AND ({self._placed}) != {shard}"
+            leaves = (
+                f"({within([day])}) AND {self._originals(shard)} AND ({self._placed}) != {shard}"
+            )
             self._delete(shard, leaves)
 
     def delete_copies(self, day: int) -> None:
@@ -157,8 +164,7 @@ class ClickHouseMoves:
             self._delete(shard, self._arrived(day))
 
     def _arrived(self, day: int) -> str:
-        first, end = token(self._record.version, 0), token(self._record.version + 1, 0)
-        return f"({within([day])}) AND moved >= {first} AND moved < {end}"
+        return f"({within([day])}) AND {arrived(self._record.version)}"
 
     @property
     def _placed(self) -> str:
@@ -170,11 +176,21 @@ class ClickHouseMoves:
     def _scope(self, day: int, source: int, target: int, *, copies: bool) -> str:
         if copies:
             return f"({within([day])}) AND moved = {self._token(source)}"
-        return f"({within([day])}) AND moved = 0 AND ({self._placed}) = {target}"
+        originals = self._originals(source)
+        return f"({within([day])}) AND {originals} AND ({self._placed}) = {target}"
 
     def _which(self, portion: Portion, *, copies: bool) -> str:
         scope = self._scope(portion.day, portion.source, portion.target, copies=copies)
         return f"{scope} AND {HASH} % {portion.buckets} = {portion.bucket}"
+
+    def _rows(self, portion: Portion, *, copies: bool) -> str:
+        which = self._which(portion, copies=copies)
+        if portion.table == "m1":
+            return _MINUTES.format(which=which)
+        return rollup.one_each(portion.table, which)
+
+    def _originals(self, shard: int) -> str:
+        return originals(self._known, self._record.version, shard)
 
     def _delete(self, shard: int, which: str) -> None:
         for table in WINDOW_TABLES:

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streams.connect.sinks.map_record import DayState, MapRecord
-from streams.connect.sinks.memory import MemoryShards
+from streams.connect.sinks.memory import MemoryShards, merged
 from streams.connect.sinks.memory_replica import Row
-from streams.connect.sinks.moved_rows import token
 from streams.connect.sinks.moves.store import Answers, Portion, Series, Tally
 from streams.connect.sinks.sharding import series_hashes
 from streams.core.rows.built_in_tables import WINDOW_TABLES, Bucket, WindowTable
 from streams.core.rows.dated_map import DAY_S
+from streams.core.rows.moved_mark import mark, token
 
 _HOUR_S = 3600
 _OTHERS = frozenset({"at", "moved", "part"})
@@ -42,7 +42,7 @@ class MemoryMoves:
         return Counter(target for row in rows if (target := self._placed(row)) != source)
 
     def tally(self, portion: Portion, *, copies: bool) -> Tally:
-        rows = self._rows(portion, copies=copies)
+        rows = self._content(portion, copies=copies)
         digest = 0
         for row in rows:
             digest ^= hash(_content(row))
@@ -52,9 +52,20 @@ class MemoryMoves:
         moved = token(self._record.version, portion.source)
         rows = [
             {**row, "moved": moved, "part": row["part"] if row["inc"] else moved}
-            for row in self._rows(portion, copies=False)
+            for row in self._content(portion, copies=False)
         ]
         self._shards.put(portion.target, portion.table, rows)
+
+    def _content(self, portion: Portion, *, copies: bool) -> list[Row]:
+        """A target has one recomputed row of each series and hour from a source, which may have several:
+        of rows that came to it, or were placed there, by different moves."""
+        rows = self._rows(portion, copies=copies)
+        buckets: defaultdict[tuple[Series, int], list[Row]] = defaultdict(list)
+        for row in rows:
+            if not row["inc"]:
+                buckets[_series(row), row["w"]].append(row)
+        joined = [merged(parts, start_s) for (_, start_s), parts in sorted(buckets.items())]
+        return [*(row for row in rows if row["inc"]), *joined]
 
     def delete_portion(self, portion: Portion) -> None:
         rows = self._rows(portion, copies=True)
@@ -102,17 +113,23 @@ class MemoryMoves:
                 self._shards.drop(shard, table, self._arrived(table, shard, day))
 
     def _arrived(self, table: WindowTable, shard: int, day: int) -> list[Row]:
-        first, end = token(self._record.version, 0), token(self._record.version + 1, 0)
+        first, end = token(self._record.version, 0), mark(self._record.version)
         rows = self._shards.stored(table, shard)
         return [one for one in rows if first <= one["moved"] < end and _day(one) == day]
 
     def _placed(self, row: Row) -> int:
-        names = ([name] for name in _series(row))
-        return int(self._record.shard_map.shard_of(*names)[0])
+        return self._shards.placed(self._record.version, row)
 
     def _originals(self, table: WindowTable, day: int, source: int) -> list[Row]:
         rows = self._shards.stored(table, source)
-        return [row for row in rows if _day(row) == day and not row["moved"]]
+        version = self._record.version
+        return [
+            row
+            for row in rows
+            if _day(row) == day
+            and row["moved"] < token(version, 0)
+            and self._shards.counts_before(row, source, version)
+        ]
 
     def _copies(self, table: WindowTable, day: int, source: int, target: int) -> list[Row]:
         moved = token(self._record.version, source)

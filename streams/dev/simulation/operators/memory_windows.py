@@ -17,7 +17,8 @@ from streams.operate.audit.snapshot_reader import SnapshotReader
 from streams.operate.rebuild.facts import LedgerKey
 from streams.operate.rebuild.stored_rows import ExcessBucket, StaleBucket, StoredRows
 
-_Place: TypeAlias = tuple[str, str, str, int]
+_Place: TypeAlias = tuple[str, str, str, int, int]
+"""series, start in seconds, ``moved``"""
 _LEDGER = ("epoch", "next_offset", "read", "applied", "duplicates", "dead", "gaps")
 
 
@@ -52,7 +53,7 @@ class MemoryWindows:
         found = [
             (shard, row)
             for shard in range(self._shards.count)
-            for row in self._shards.stored("m1", shard)
+            for row in self._counted("m1", shard)
             if row["part"] == part and from_s <= row["w"] < to_s and tenant in {"", row["tenant"]}
         ]
         return StoredRows.of([_columns(row) for _, row in found], [shard for shard, _ in found])
@@ -66,7 +67,10 @@ class MemoryWindows:
                 if _differ(its, row):
                     behind = _n(its) > (row["n"] if row is not None else 0)
                     orphan = place not in minutes
-                    found.append(StaleBucket(*place[:3], table, place[3], orphan, behind))
+                    its_place = shard, place[4]
+                    found.append(
+                        StaleBucket(*place[:3], table, place[3], orphan, behind, *its_place)
+                    )
         return found
 
     async def excess(
@@ -89,16 +93,21 @@ class MemoryWindows:
         width_s = WIDTH_S[table]
         low, high = from_s // width_s * width_s, -(-to_s // width_s) * width_s
         parts: dict[_Place, list[Row]] = defaultdict(list)
-        for row in self._shards.stored(source, shard):
+        for row in self._counted(source, shard):
             chosen = low <= row["w"] < high and tenant in {"", row["tenant"]}
             if chosen and (source == "m1" or not row["inc"]):
-                parts[(*_series(row), row["w"] // width_s * width_s)].append(row)
+                place = (*_series(row), row["w"] // width_s * width_s, row["moved"])
+                parts[place].append(row)
         stored = {
-            (*_series(row), row["w"]): row
-            for row in self._shards.stored(table, shard)
+            (*_series(row), row["w"], row["moved"]): row
+            for row in self._counted(table, shard)
             if not row["inc"] and low <= row["w"] < high and tenant in {"", row["tenant"]}
         }
         return parts, stored
+
+    def _counted(self, table: str, shard: int) -> list[Row]:
+        shards = self._shards
+        return [row for row in shards.stored(table, shard) if shards.counts(row, shard)]
 
 
 def _n(rows: list[Row]) -> int:
@@ -139,7 +148,7 @@ def _sketch(row: Row) -> tuple[int, int, int]:
 
 def _columns(row: Row) -> tuple[Any, ...]:
     names = ("tenant", "model", "metric", "w", "inc", "ver", "n", "s1", "mean", "m2", "lo", "hi")
-    return (*(row[name] for name in names), row["lv"], row["lt"], *_sketch(row))
+    return (*(row[name] for name in names), row["lv"], row["lt"], *_sketch(row), row["moved"])
 
 
 class MemoryFacts:

@@ -129,4 +129,5 @@ def _as_dict(rows: WindowRows) -> dict[str, object]:
         "sk_k": rows.sk_k.tolist(),
         "sk_n": rows.sk_n.tolist(),
         "shard": rows.shard,
+        "moved": rows.moved,
     }

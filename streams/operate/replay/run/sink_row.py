@@ -13,10 +13,10 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 import numpy as np
 
-from streams.connect.sinks.moved_rows import token
 from streams.core.errors import RollUpExpired, ShardUnavailable
 from streams.core.rows.built_in_tables import ShardSet, WindowRows
 from streams.core.rows.clickhouse_table import ClickHouseTable
+from streams.core.rows.moved_mark import token, version_of_move
 from streams.core.rows.row_json import read_row
 from streams.core.rows.row_sink import REPLAYED_PART, DeclaredSink, RowBatch
 from streams.core.rows.targets import RowTarget, Targets
@@ -53,6 +53,8 @@ class RefusedWindowRow(msgspec.Struct, frozen=True, kw_only=True):
     shard: int | None = None
     """where the partition's shard maps place the window; None, from a version without shard maps:
     where the first map does"""
+    moved: int = 0
+    """the move that placed it (`streams.core.rows.moved_mark`)"""
 
 
 class TargetRow(NamedTuple):
@@ -109,8 +111,6 @@ async def insert_window(shards: ShardSet, row: RefusedWindowRow) -> None:
     """Store the row; for a minute, recompute the hour and the day. Raises as `ShardSet.insert` and
     `ShardSet.roll_up`."""
     shard, moved = await _home(shards, row)
-    if shard is None:
-        (shard,) = shards.maps[0].shard_of([row.tenant], [row.model], [row.metric]).tolist()
     if shard >= shards.count:
         await shards.learn()
     if not 0 <= shard < shards.count:
@@ -118,7 +118,7 @@ async def insert_window(shards: ShardSet, row: RefusedWindowRow) -> None:
             f"the row belongs on shard {shard}, and no server names more than {shards.count} yet."
         )
     await shards.insert(shard, [_rows(row, shard, moved)])
-    if (await _home(shards, row))[1] != moved:
+    if await _home(shards, row) != (shard, moved):
         raise ShardUnavailable(f"{_day_of(row)} began to move while a row of it was returned.")
     if row.table == "m1":
         # Minutes of the hour or day may have expired: then those stay as they are.
@@ -127,31 +127,27 @@ async def insert_window(shards: ShardSet, row: RefusedWindowRow) -> None:
             await shards.roll_up(shard, "d1", row.w // _DAY_S * _DAY_S)
 
 
-async def _home(shards: ShardSet, row: RefusedWindowRow) -> tuple[int | None, int]:
-    """The shard of the row's day now, after all moves, and the row's ``moved``: that of a row which
-    was stored before the day moved. The shard None: where the first map places it. Raises
-    `ShardUnavailable` while the day moves: a copy of it may be made without the row."""
+async def _home(shards: ShardSet, row: RefusedWindowRow) -> tuple[int, int]:
+    """The shard of the row now, and its ``moved``: those that it had if it had been stored before its
+    day moved, each time. Raises `ShardUnavailable` while the day moves: a copy of it may be made
+    without the row."""
     await shards.learn()
-    day = row.w // _DAY_S
-    moves = [
-        (version, one)
-        for version, one in enumerate(shards.maps, 1)
-        if one.moves(day) and day not in one.returned
-    ]
-    if any(day in one.unfinished for _, one in moves):
-        raise ShardUnavailable(
-            f"{_day_of(row)} moves to other shards (`dia shards list`): its rows are returned "
-            "afterwards."
-        )
-    if not moves:
-        return row.shard, 0
-    names = [row.tenant], [row.model], [row.metric]
-    version, move = moves[-1]
-    (shard,) = move.shard_of(*names).tolist()
-    source = row.shard
-    if source is None:
-        (source,) = shards.maps[0].shard_of(*names).tolist()
-    return shard, 0 if source == shard else token(version, source)
+    day, names = row.w // _DAY_S, ([row.tenant], [row.model], [row.metric])
+    shard, moved = row.shard, row.moved
+    if shard is None:
+        (shard,) = shards.maps[0].shard_of(*names).tolist()
+    for version, one in enumerate(shards.maps, 1):
+        if version <= version_of_move(moved) or not one.moves(day) or day in one.returned:
+            continue
+        if day in one.unfinished:
+            raise ShardUnavailable(
+                f"{_day_of(row)} moves to other shards (`dia shards list`): its rows are returned "
+                "afterwards."
+            )
+        (target,) = one.shard_of(*names).tolist()
+        if target != shard:
+            shard, moved = target, token(version, shard)
+    return shard, moved
 
 
 def _day_of(row: RefusedWindowRow) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from streams.core.rows.moved_mark import mark
 from streams.engine.windows.minute_windows import MinuteWindows, WindowPolicy
 
 MINUTE_MS = 60_000
@@ -157,3 +158,19 @@ def test_windows_that_m1_cannot_keep_go_to_hours_and_days(age_days, tables):
     for rows in emission.rows:
         assert rows.w[0] % width_s[rows.table] == 0
         assert (rows.part, int(rows.inc[0])) == (7, 1)
+
+
+def test_rows_name_the_move_that_placed_their_windows():
+    """Readers tell them from rows that were stored before the day moved, and from copies of these."""
+    windows = Windows()
+    windows.fold(["aa"], 3 * DAY_MS)
+    windows.table.add_map(1, 1, 2, lambda t, m, x: np.zeros(len(t), np.int32))
+    windows.fold(["a"], DAY_MS)
+    windows.fold(["b"])
+    found = {
+        rows.tenants[code]: (rows.shard, rows.moved)
+        for emission in windows.take()
+        for rows in emission.rows
+        for code in rows.tenant_code.tolist()
+    }
+    assert found == {"aa": (0, 0), "a": (0, mark(2)), "b": (1, 0)}

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from streams.connect.sinks.map_record import DayState, MapRecord
 from streams.connect.sinks.memory import MemoryShards
-from streams.connect.sinks.moved_rows import token
 from streams.connect.sinks.sharding import HashSharding, ShardMap, WithoutShards
 from streams.core.clock import VirtualClock
 from streams.core.errors import ShardUnavailable
 from streams.core.rows.dated_map import DAY_S
+from streams.core.rows.moved_mark import mark, token
 from streams.operate.replay.run.sink_row import RefusedWindowRow, insert_window
 
 DAY = 20_000
@@ -54,3 +55,23 @@ async def test_a_row_of_a_returned_day_goes_where_it_was_refused(shards):
     await insert_window(shards, ROW)
     (stored,) = shards.stored("m1", 0)
     assert stored["moved"] == 0
+
+
+async def test_a_row_goes_the_way_of_every_move_of_its_day(shards):
+    """Where the first move brought it, and from there where the next one does; also back."""
+    shards.enter_day(2, DAY, DayState.DONE)
+    back = ShardMap(2, WithoutShards(2, HashSharding(2), (1,)))
+    record = MapRecord.of(back, [["a"], ["b"]], version=3, first_day=DAY, last_day=DAY)
+    shards.add_move(record)
+    with pytest.raises(ShardUnavailable):
+        await insert_window(shards, ROW)
+    shards.enter_day(3, DAY, DayState.DONE)
+    await insert_window(shards, ROW)
+    (stored,) = shards.stored("m1", 0)
+    assert stored["moved"] == token(3, 1)
+    late = msgspec.structs.replace(ROW, inc=8, shard=1, moved=mark(2))
+    await insert_window(shards, late)
+    placed = msgspec.structs.replace(ROW, inc=9, shard=0, moved=mark(3))
+    await insert_window(shards, placed)
+    assert {row["moved"] for row in shards.stored("m1", 0)} == {token(3, 1), mark(3)}
+    assert sum(row["n"] for row in shards.rows("h1")) == 9
