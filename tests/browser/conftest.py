@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -37,10 +38,9 @@ def stage(stack, tmp_path_factory) -> Iterator[Stage]:
         made.tear_down()
 
 
-@pytest.fixture(scope="module")
-def browser(stage) -> Iterator[Browser]:
-    """Debian's Chromium. One per module, created after the stage: while it is open, this thread can
-    run no event loop."""
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium. While it is open, this thread can run no event loop."""
     path = shutil.which("chromium")
     if path is None:
         missing = "no chromium here: tests/browser/install_chromium.sh installs it"
@@ -52,6 +52,13 @@ def browser(stage) -> Iterator[Browser]:
         opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield opened
         opened.close()
+
+
+@pytest.fixture(scope="module")
+def browser(stage) -> Iterator[Browser]:
+    """One per module, created after the stage, which runs an event loop."""
+    with chromium() as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -66,13 +73,20 @@ def context(browser, stage) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def page(context, stage) -> Iterator[Page]:
-    """A page signed in as an admin of all tenants. A script error or a violation of the CSP fails
-    the test."""
-    opened, wrong = context.new_page(), list[str]()
-    opened.on("pageerror", lambda error: wrong.append(str(error)))
-    opened.on("console", lambda said: _note(said.text, wrong))
-    stage.sign_in(opened, stage.token)
-    yield opened
+    """A page signed in as an admin of all tenants."""
+    opened = context.new_page()
+    with no_script_errors(opened):
+        stage.sign_in(opened, stage.token)
+        yield opened
+
+
+@contextmanager
+def no_script_errors(page: Page) -> Iterator[None]:
+    """A script error or a violation of the CSP fails the test."""
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda said: _note(said.text, wrong))
+    yield
     assert wrong == []
 
 

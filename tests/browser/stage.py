@@ -18,7 +18,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page
 
 from agents.app import MODEL_METRICS, SIMULATION_REQUEST, TRAIN_RESULTS, app
 from streams import cli
@@ -33,6 +33,7 @@ from streams.dev.local.stack import StackStatus
 from streams.dev.workload.requests import RequestGenerator, RequestWorkload
 from streams.engine.health.live_workers import LiveWorker, live_workers, pipeline_settled
 from streams.operate.topics.topics import wanted_topics
+from tests.browser.pages import sign_in
 
 PATIENCE_S = 200.0
 TENANT, OTHER, METRIC = "acme", "globex", "latency_ms"
@@ -93,10 +94,7 @@ class Stage:
             server.replica.close()
 
     def sign_in(self, page: Page, token: str) -> None:
-        page.goto(f"{self.url}/sign-in")
-        page.get_by_label("Access token").fill(token)
-        page.get_by_role("button", name="Sign in").click()
-        expect(page).to_have_url(f"{self.url}/")
+        sign_in(page, self.url, token)
 
     def read_anew(self, cache: str) -> None:
         """Empty the console's cache, which keeps answers for half a minute."""

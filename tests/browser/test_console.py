@@ -7,13 +7,13 @@ import io
 import re
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from streams.connect.access.tokens import Role
 from streams.core.clock import SystemClock
 from streams.dev.demo.serving import trained_models
 from tests.browser.conftest import WIDE
+from tests.browser.pages import PAGES, PHONE, read, serious
 from tests.browser.stage import (
     EVENTS_A_MINUTE,
     LETTERS,
@@ -29,29 +29,17 @@ from tests.faults.services import absent
 
 EVENTS = MINUTES * EVENTS_A_MINUTE
 """Of one model."""
-PAGES = {
-    "/": "Overview", "/explore": "Explore", "/messages": "Messages",
-    "/messages?topic=model.metrics": "Messages", "/trace": "Trace",
-    "/dead-letters": "Dead letters",
-    "/decisions": "Decisions", "/training": "Training", "/pipeline": "Pipeline",
-}  # fmt: skip
 DISTINCT = ("/", "/dead-letters")
 """Pages that together have every colour: they suffice for the second theme, since axe-core is slow.
 """
-SERIOUS = ("serious", "critical")
 AWAY = "Down: clickhouse-0, clickhouse-1"
-PATCH = '[{"op": "replace", "path": "/value", "value": 12}]'
-
-
-def _read(page: Page) -> None:
-    """Wait until all requests of the page have ended."""
-    expect(page.locator("[aria-busy=true]")).to_have_count(0)
+PATCH = '[{"op":"add","path":"/value","value":12}]'
 
 
 def _shed(page: Page, topic: str) -> int:
     """Records of ``topic`` that were shed, by the ledger on the page, which follows the commit."""
     page.reload()
-    _read(page)
+    read(page)
     cells = page.locator("#ledger tbody tr", has_text=topic).locator("td.number:nth-child(6)")
     return sum(int(cell) for cell in cells.all_text_contents())
 
@@ -59,7 +47,7 @@ def _shed(page: Page, topic: str) -> int:
 def _go(page: Page, name: str) -> None:
     page.get_by_role("navigation", name="Pages").get_by_role("link", name=name).click()
     expect(page.get_by_role("heading", level=1)).to_have_text(name)
-    _read(page)
+    read(page)
 
 
 def _numbers(page: Page, column: str) -> list[float]:
@@ -114,7 +102,7 @@ def test_explore_shows_the_numbers_of_dia_query(page, stage, monkeypatch, capsys
     """Two ways to read a series must agree."""
     _go(page, "Explore")
     page.get_by_label("Tenant").select_option(TENANT)
-    _read(page)
+    read(page)
     arguments = ["--tenant", TENANT, "--model", MODELS[0], "--metric", METRIC]
     capsys.readouterr()
     assert stage.dia("query", "series", *arguments, "--csv", monkeypatch=monkeypatch) == 0
@@ -136,13 +124,13 @@ def test_the_address_contains_what_explore_shows(page):
     page.get_by_label("Range", exact=True).select_option("6h")
     page.get_by_label("Windows", exact=True).select_option("h1")
     page.get_by_label("Compare by", exact=True).select_option("p99")
-    _read(page)
+    read(page)
     for words in (f"model={MODELS[0]}", f"model={MODELS[1]}", "range=6h", "table=h1", "p99"):
         assert words in page.url
     counts, shared = _numbers(page, "count"), page.url
     page.goto("/")
     page.goto(shared)
-    _read(page)
+    read(page)
     assert _numbers(page, "count") == counts
     expect(page.locator("#percentiles-title")).to_have_text("p99 by model (within 1 %)")
     assert sum(counts) == 2 * EVENTS
@@ -154,7 +142,7 @@ def test_dead_letters_are_repaired_and_replayed_from_the_browser(page, stage, sc
     row = page.locator("#groups tbody tr").filter(has_text="wrong_type")
     expect(row).to_contain_text(str(LETTERS))
     row.click()
-    _read(page)
+    read(page)
     expect(page.locator("#letters tbody tr")).to_have_count(LETTERS)
     page.locator("#letters tbody tr").first.press("Enter")
     expect(page.locator("#letter")).to_contain_text('"value": "twelve"')
@@ -162,7 +150,11 @@ def test_dead_letters_are_repaired_and_replayed_from_the_browser(page, stage, sc
     page.get_by_role("tab", name="Bytes").click()
     expect(page.locator("#letter pre")).to_contain_text("000000  7b 22 74 65 6e")
     page.get_by_text("Fix records first").click()
-    page.get_by_label("JSON Patch").fill(PATCH)
+    page.get_by_label("Field", exact=True).fill("value")
+    page.get_by_label("Value or other field").fill("12")
+    expect(page.locator("#fix-preview")).to_contain_text("would pass")
+    page.locator("#plan summary", has_text="As JSON Patch").click()
+    expect(page.get_by_label("JSON Patch")).to_have_value(PATCH)
     page.get_by_role("button", name="Preview replay").click()
     expect(page.locator("#draft pre")).to_contain_text("twelve")
     page.locator("#plan").scroll_into_view_if_needed()
@@ -174,12 +166,12 @@ def test_dead_letters_are_repaired_and_replayed_from_the_browser(page, stage, sc
     page.get_by_label("Group by").select_option("disposition")
     expect(page.locator("#groups tbody")).to_contain_text("replayed")
     page.goto(f"/explore?tenant={TENANT}&metric={METRIC}&model={MENDED}")
-    _read(page)
+    read(page)
     expected = EVENTS + LETTERS
 
     def counted() -> bool:
         page.keyboard.press("r")
-        _read(page)
+        read(page)
         return sum(_numbers(page, "count")) == expected
 
     stage.wait_until(counted)
@@ -198,7 +190,7 @@ def test_a_reader_of_one_tenant_sees_that_tenant_and_changes_nothing(context, st
     expect(page.locator("#groups")).to_contain_text("No dead letter")
     _go(page, "Messages")
     page.get_by_label("Topic", exact=True).select_option("model.metrics")
-    _read(page)
+    read(page)
     expect(page.locator("#messages tbody tr")).to_have_count(1)
     expect(page.locator("#messages")).to_contain_text("solitary")
     assert page.get_by_label("Tenant").count() == 0
@@ -214,17 +206,17 @@ def test_a_message_is_found_shared_and_sent_again(context, page, stage):
     """From the list of topics to one message; its link opens it for another user; and back."""
     _go(page, "Messages")
     page.locator("#topics tbody tr").filter(has_text="model.metrics").first.click()
-    _read(page)
+    read(page)
     expect(page.locator("#messages tbody tr")).to_have_count(50)
     expect(page.locator("#description")).to_contain_text("message.timestamp.type")
     page.get_by_label("Fields").fill("model_id == solitary")
     page.get_by_label("Fields").press("Enter")
-    _read(page)
+    read(page)
     expect(page.locator("#messages tbody tr")).to_have_count(1)
     assert "where=model_id" in page.url
     page.locator("#messages tbody tr").press("Enter")
     expect(page.locator("#message")).to_contain_text('"model_id": "solitary"')
-    assert _serious(page, {}) == []
+    assert serious(page) == []
     page.get_by_role("tab", name="Bytes").click()
     expect(page.locator("#message pre")).to_contain_text("000000  7b 22 74 65 6e")
     shared = context.new_page()
@@ -252,21 +244,21 @@ def test_the_command_box_leads_to_what_became_of_an_event(page, stage):
     expect(page.get_by_role("option").first).to_have_text("What became of model.metrics/")
     page.keyboard.press("Escape")
     page.goto("/messages?topic=model.metrics&where=model_id == solitary")
-    _read(page)
+    read(page)
     place = page.locator("#messages tbody tr").last
     expect(place).to_be_visible()
     cells = place.locator("td").all_text_contents()
     partition, offset = cells[0], cells[1]
     page.keyboard.press("Control+k")
     page.locator("#palette-text").fill(f"model.metrics/{partition}/{offset}")
-    assert _serious(page, {}) == []
+    assert serious(page) == []
     page.keyboard.press("Enter")
-    _read(page)
+    read(page)
     expect(page.locator("#trace")).to_contain_text("counted")
-    for what in ("appended", "committed", "window", "row"):
+    for what in ("appended", "committed", "window", "before", "after", "row"):
         expect(page.locator("#trace .timeline").first).to_contain_text(what)
     expect(page.locator("#searched")).to_contain_text("offsets of")
-    assert _serious(page, {}) == []
+    assert serious(page) == []
     page.locator("#id").fill("no-such-event")
     page.get_by_role("button", name="Trace").click()
     expect(page.locator("#trace")).to_contain_text("Not found in the offsets below")
@@ -275,7 +267,7 @@ def test_the_command_box_leads_to_what_became_of_an_event(page, stage):
 def test_new_messages_are_shown_live(page, stage):
     """A producer's developer sees each message within seconds of its append."""
     page.goto("/messages?topic=train.results")
-    _read(page)
+    read(page)
     page.get_by_role("button", name="Live").click()
     expect(page.locator("#messages")).to_contain_text("0 new messages since")
     events = [{**event, "tenant_id": TENANT} for event in trained_models(SystemClock().now_ms(), 3)]
@@ -284,7 +276,7 @@ def test_new_messages_are_shown_live(page, stage):
     expect(page.locator("#messages tbody tr")).to_have_count(len(events))
     assert "live=1" in page.url
     page.get_by_role("button", name="Stop live").click()
-    _read(page)
+    read(page)
     expect(page.locator("#messages")).not_to_contain_text("new messages since")
 
 
@@ -320,7 +312,7 @@ def test_old_records_are_shed_from_the_browser(page, stage):
         page.get_by_role("button", name="Preview").click()
         plan = page.locator("#shed-draft")
         expect(plan).to_contain_text("would not be processed: record_training never sees them")
-        assert _serious(page, {}) == []
+        assert serious(page) == []
         page.get_by_label("Why, for the audit").fill("sent twice by mistake")
         page.get_by_role("button", name=f"Skip {len(events)} offsets").click()
         expect(page.locator("#orders .mark").first).to_have_text("waiting")
@@ -333,7 +325,7 @@ def test_old_records_are_shed_from_the_browser(page, stage):
 
 def test_the_overview_refreshes_itself(page, stage):
     """Wall screens show it for days without a reload."""
-    _read(page)
+    read(page)
     said = page.locator("#freshness")
     before = said.text_content()
 
@@ -346,12 +338,12 @@ def test_the_overview_refreshes_itself(page, stage):
 
 def test_every_page_is_usable_by_keyboard(page):
     """Operators who use the console all day avoid the mouse."""
-    _read(page)
+    read(page)
     for path, key in (("/explore", "e"), ("/dead-letters", "l"), ("/pipeline", "p"), ("/", "o")):
         page.keyboard.press("g")
         page.keyboard.press(key)
         page.wait_for_url(re.compile(f"{path}($|\\?)"))
-        _read(page)
+        read(page)
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_be_visible()
     page.keyboard.press("Escape")
@@ -363,26 +355,17 @@ def test_pages_are_accessible_and_fit_a_phone(page, screenshots):
     for path, name in PAGES.items():
         picture = name.lower().replace(" ", "-") + ("-of-a-topic" if "?" in path else "")
         page.goto(path)
-        _read(page)
-        assert _serious(page, {}) == [], name
+        read(page)
+        assert serious(page) == [], name
         page.screenshot(path=screenshots / f"{picture}-light.png")
         page.emulate_media(color_scheme="dark")
         if path in DISTINCT:
-            assert _serious(page, {"runOnly": ["color-contrast"]}) == [], name
+            assert serious(page, {"runOnly": ["color-contrast"]}) == [], name
         page.screenshot(path=screenshots / f"{picture}-dark.png")
         page.emulate_media(color_scheme="light")
-        page.set_viewport_size({"width": 390, "height": 844})
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+        page.set_viewport_size(PHONE)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], name
         page.set_viewport_size(WIDE)
-
-
-def _serious(page: Page, options: dict[str, object]) -> list[str]:
-    """axe-core's findings, one line each."""
-    return [
-        f"{one['id']}: {one['nodes'][0]['html']}"
-        for one in Axe().run(page, options=options).response["violations"]
-        if one["impact"] in SERIOUS
-    ]
 
 
 def test_a_page_reports_an_outage_of_clickhouse_and_its_end(page, stage):
@@ -401,7 +384,7 @@ def test_a_page_reports_an_outage_of_clickhouse_and_its_end(page, stage):
     def recovered() -> bool:
         stage.read_anew("overview")
         page.keyboard.press("r")
-        _read(page)
+        read(page)
         return AWAY not in (banner.text_content() or "")
 
     stage.wait_until(recovered)

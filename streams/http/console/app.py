@@ -23,8 +23,11 @@ from streams.http.console.access.sign_in import SignInHandler
 from streams.http.console.admin_handlers import CacheHandler, PolicyHandler
 from streams.http.console.catalog import CatalogHandler
 from streams.http.console.compression import Compression
+from streams.http.console.dead_letters.decisions import DecisionHandler
 from streams.http.console.dead_letters.letters import DeadLetterHandler
 from streams.http.console.dead_letters.plans import PlanHandler
+from streams.http.console.history.history_handler import HistoryHandler
+from streams.http.console.history.top_tenants import TopTenantsHandler
 from streams.http.console.openapi import document as openapi
 from streams.http.console.pipeline.overview import OverviewHandler
 from streams.http.console.pipeline.pipeline import PipelineHandler
@@ -49,8 +52,11 @@ class Console:
     simulations: SimulationHandler
     training: TrainingHandler
     pipeline: PipelineHandler
+    history: HistoryHandler
+    top_tenants: TopTenantsHandler
     letters: DeadLetterHandler
     plans: PlanHandler
+    decisions: DecisionHandler
     shedding: SheddingHandler
     logs: TopicHandlers
     caches: CacheHandler
@@ -114,9 +120,12 @@ def api_routes(console: Console) -> list[Route]:
         route("POST", "/api/simulations/cancel", console.simulations.cancel),
         route("GET", "/api/training", console.training.models),
         route("GET", "/api/pipeline", console.pipeline.show),
+        route("GET", "/api/history", console.history.show),
+        route("GET", "/api/tenants/top", console.top_tenants.show),
         route("GET", "/api/dlq/groups", console.letters.groups),
         route("GET", "/api/dlq/letters", console.letters.listed),
         route("GET", "/api/dlq/letter", console.letters.one),
+        route("POST", "/api/dlq/decisions", console.decisions.decide),
         route("POST", "/api/dlq/plans", console.plans.make),
         route("GET", "/api/dlq/plans", console.plans.listed),
         route("GET", "/api/dlq/plans/{plan}", console.plans.show),

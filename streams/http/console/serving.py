@@ -30,12 +30,15 @@ from streams.http.console.access.sessions import SessionStore
 from streams.http.console.admin_handlers import CacheHandler, PolicyHandler
 from streams.http.console.app import Console, console_app
 from streams.http.console.catalog import CatalogHandler
+from streams.http.console.dead_letters.decisions import DecisionHandler
 from streams.http.console.dead_letters.journals import recent_journals
 from streams.http.console.dead_letters.letters import DeadLetterHandler
 from streams.http.console.dead_letters.plans import PlanHandler
+from streams.http.console.history.history_handler import HistoryHandler
+from streams.http.console.history.recorder import PipelineRecorder
+from streams.http.console.history.top_tenants import TopTenantsHandler
 from streams.http.console.logs import Logs
 from streams.http.console.pages import routes, unknown_page
-from streams.http.console.pipeline.freshness import SAMPLE_S, FreshnessSeries
 from streams.http.console.pipeline.level import Levels
 from streams.http.console.pipeline.overview import OverviewHandler
 from streams.http.console.pipeline.pipeline import PipelineHandler
@@ -88,23 +91,14 @@ class ConsoleProcess:
         self._shards = shards = ShardReader(settings, clock, metrics, levels.away)
         self._answers = answers = ResponseCache(layer, clock, metrics)
         operations = Operations(home / "access", clock, lambda: levels.read_only)
-        gate = Authorizer(
-            authenticator=Authenticator(tokens),
-            sessions=SessionStore(clock),
-            clock=clock,
-            rate=RequestRate(clock, limit=settings.console_requests, period_s=RATE_PERIOD_S),
-            sign_ins=RequestRate(clock, limit=SIGN_INS_MAX, period_s=RATE_PERIOD_S),
-            attempts=Attempts(clock),
-            secure=secure,
-            behind_proxy=behind_proxy,
-        )
+        gate = _authorizer(settings, tokens, clock, secure=secure, behind_proxy=behind_proxy)
         self._services = services = Services(shards, broker, layer, clock)
-        self._clock, self._freshness = clock, FreshnessSeries(clock)
         self._health = health = HealthMonitor(
             broker, topology.read, self._known_workers, clock, metrics.health, settings.state_path()
         )
         self._logs = logs = Logs(broker, clock)
         self._journals = journals = recent_journals(topology, logs, clock)
+        self._recorder = recorder = PipelineRecorder(workers, services, health, clock)
         self._waiting = waiting = WaitingRequests(simulating, broker, logs, shards, clock)
         at = (settings, clock)
         letters = DeadLetterHandler(gate, topology, answers, broker, logs, journals, *at)
@@ -114,17 +108,18 @@ class ConsoleProcess:
             ranges=RangeHandler(gate, shards, answers, clock),
             catalog=CatalogHandler(gate, shards, answers),
             overview=OverviewHandler(
-                gate, shards, answers, workers, services, clock, levels, health, self._freshness
+                gate, shards, answers, workers, services, clock, levels, health, recorder.freshness
             ),
             simulations=SimulationHandler(
                 *(gate, simulating, shards, answers, workers, waiting, broker, operations, clock)
             ),
             training=TrainingHandler(gate, shards, answers),
+            history=HistoryHandler(gate, recorder, broker, agents, journals, clock),
+            top_tenants=TopTenantsHandler(gate, shards, answers, clock),
             pipeline=PipelineHandler(gate, shards, answers, workers, agents, health),
             letters=letters,
-            plans=PlanHandler(
-                gate, topology, letters, broker, journals, settings, operations, clock
-            ),
+            plans=PlanHandler(gate, topology, letters, broker, journals, operations, *at),
+            decisions=DecisionHandler(gate, topology, letters, broker, journals, operations, clock),
             shedding=SheddingHandler(gate, broker, agents, operations, clock),
             logs=TopicHandlers.of(gate, app, settings, broker, logs, operations, clock),
             caches=CacheHandler(gate, layer, operations),
@@ -144,8 +139,8 @@ class ConsoleProcess:
         keeping = asyncio.create_task(self._answers.run(), name="answers")
         looking = asyncio.create_task(self._distant.run(), name="distant-workers")
         judging = asyncio.create_task(self._health.run(), name="health-monitor")
-        sampling = asyncio.create_task(self._sample_freshness(), name="freshness-samples")
-        running = (keeping, looking, judging, sampling)
+        recording = asyncio.create_task(self._recorder.run(), name="pipeline-recorder")
+        running = (keeping, looking, judging, recording)
         try:
             yield
         finally:
@@ -155,6 +150,7 @@ class ConsoleProcess:
             await self._answers.close()
             for part in (
                 self.console.overview,
+                self.console.history,
                 self._health,
                 self._workers,
                 self._services,
@@ -170,12 +166,20 @@ class ConsoleProcess:
     async def _known_workers(self) -> Sequence[LiveWorker]:
         return await asyncio.to_thread(self._workers.live)
 
-    async def _sample_freshness(self) -> None:
-        """Sample from the start, so that the first page covers a whole window."""
-        while True:
-            survey = await self._workers.survey()
-            self._freshness.take(survey.of("freshness_seconds_bucket"))
-            await self._clock.sleep(SAMPLE_S)
+
+def _authorizer(
+    settings: Settings, tokens: TokenFile, clock: Clock, *, secure: bool, behind_proxy: bool
+) -> Authorizer:
+    return Authorizer(
+        authenticator=Authenticator(tokens),
+        sessions=SessionStore(clock),
+        clock=clock,
+        rate=RequestRate(clock, limit=settings.console_requests, period_s=RATE_PERIOD_S),
+        sign_ins=RequestRate(clock, limit=SIGN_INS_MAX, period_s=RATE_PERIOD_S),
+        attempts=Attempts(clock),
+        secure=secure,
+        behind_proxy=behind_proxy,
+    )
 
 
 def serve(settings: Settings, app: App, listening: Listening, said: Callable[[str], None]) -> None:

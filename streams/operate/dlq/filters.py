@@ -39,6 +39,13 @@ def belongs(letter: DeadLetterRecord, value: bytes | None, tenant: str) -> bool:
     return letter.tenant == tenant and tenant_named(value) in ("", tenant)
 
 
+class QueuePlace(NamedTuple):
+    """Partition and offset of one dead letter in its DLQ."""
+
+    partition: int
+    offset: int
+
+
 class OffsetRange(NamedTuple):
     """DLQ offsets, both ends included."""
 
@@ -52,7 +59,8 @@ class Filters:
 
     Times are milliseconds since the epoch, of `DeadLetterRecord.failed_ms`: [since_ms, until_ms). A
     plan lists what ``oldest_ms`` excludes, `matches` drops it. ``partitions`` and ``offsets`` are
-    those of the DLQ topic. ``owner``: only dead letters that this tenant may see."""
+    those of the DLQ topic. ``places``: single dead letters; None: any. ``owner``: only dead letters
+    that this tenant may see."""
 
     topics: tuple[str, ...] = ()
     since_ms: int | None = None
@@ -64,6 +72,7 @@ class Filters:
     partitions: tuple[int, ...] = ()
     offsets: tuple[OffsetRange, ...] = ()
     schema_versions: tuple[int, ...] = ()
+    places: frozenset[QueuePlace] | None = None
     owner: str | None = None
     limit: int | None = None
 
@@ -77,6 +86,9 @@ class Filters:
             if self.offsets:
                 start = max(start, min(wanted.first for wanted in self.offsets))
                 end = min(end, max(wanted.last for wanted in self.offsets) + 1)
+            if self.places is not None:
+                mine = [one.offset for one in self.places if one.partition == span.tp.partition]
+                start, end = max(start, min(mine, default=end)), min(end, max(mine, default=-1) + 1)
             if start < end:
                 found.append(OffsetSpan(span.tp, start, end))
         return found
@@ -108,6 +120,8 @@ class Filters:
         if self.topics and not {letter.topic, letter.dlq.topic} & {*self.topics}:
             return False
         at = letter.offset
+        if self.places is not None and (letter.dlq.partition, at) not in self.places:
+            return False
         return not self.offsets or any(wanted.first <= at <= wanted.last for wanted in self.offsets)
 
     def _failed_then(self, letter: DeadLetterRecord) -> bool:

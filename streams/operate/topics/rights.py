@@ -97,11 +97,12 @@ def _edge(topology: Topology) -> Iterator[Right]:
 
 def _console(topology: Topology) -> Iterator[Right]:
     """Reads messages, dead letters and the commits that a trace names; cancels requests, sends
-    messages again, submits and stops replays, orders and withdraws sheds. It writes no state and no
-    dead letter."""
-    written = {name for topic in topology.topics for name in (topic.journal, topic.name)}
-    shown = {name for topic in topology.topics for name in (topic.dlq, topic.parked)}
-    shown |= _changelogs(topology)
+    messages again, submits and stops replays, parks and discards dead letters, orders and withdraws
+    sheds. It writes no state and no dead letter."""
+    written = {
+        name for topic in topology.topics for name in (topic.journal, topic.name, topic.parked)
+    }
+    shown = {topic.dlq for topic in topology.topics} | _changelogs(topology)
     for name in _topics(topology):
         if name in written:
             yield Right("topic", name, _APPEND)

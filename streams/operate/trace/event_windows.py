@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from streams.core.rows.built_in_tables import commit_version, epoch_of, offset_of
 from streams.core.rows.clickhouse_table import MOMENT, ClickHouseTable
+from streams.core.types import LogReader, TopicPartition
 from streams.engine.agents.job_agent import Agent
 from streams.engine.agents.series_agent import SeriesAgent
 from streams.engine.agents.window_agent import windows_of
 from streams.engine.streams.window_aggregates import END, PART, START, AggregatedWindows
 from streams.operate.trace.covering_link import CoveringLink
+from streams.operate.trace.minute_state import MinuteState, minute_figures, minute_found
 from streams.operate.trace.shown_rows import ShownRows, Where
 from streams.operate.trace.traced_record import TracedRecord
+from streams.operate.trace.window_course import WindowCourse, declared_found, window_course
 
 _MINUTE_MS = 60_000
 _M1 = "m1"
@@ -25,7 +28,8 @@ _SERIES = ("tenant", "model", "metric")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventWindow:
     """``late``: the window was closed before the event; None: the log does not decide. ``rows``: its
-    current figures. ``stored``: a row that covers the event is in ClickHouse; None where a trimmed
+    current figures. ``course``: those around the event's commit, None where the changelog no longer
+    tells. ``stored``: a row that covers the event is in ClickHouse; None where a trimmed
     changelog, or a row that may have expired, leaves it open."""
 
     table: str
@@ -35,6 +39,7 @@ class EventWindow:
     late: bool | None
     rows: tuple[Mapping[str, Any], ...]
     stored: bool | None
+    course: WindowCourse | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +56,25 @@ async def windows_of_event(
     link: CoveringLink | None,
     shown: ShownRows,
     minutes_since_ms: int,
+    reader: LogReader,
 ) -> list[EventWindow]:
     """The windows that hold a counted record. ``minutes_since_ms``: older minutes have expired.
-    Raises as `ShownRows.rows`."""
+    Hopping windows and sessions have no course. Raises as `ShownRows.rows` and `LogReader`."""
     if record.fields is None or record.event_ms is None:
         return []
     found = []
+    log = _Log(reader, TopicPartition(agent.source.changelog(agent.group), record.tp.partition))
     if isinstance(agent, SeriesAgent):
-        found.append(await _minute(agent.series.by, record, link, shown, minutes_since_ms))
+        found.append(await _minute(agent.series.by, record, link, shown, minutes_since_ms, log))
     for declared in windows_of(agent):
         for start_ms, end_ms in _bounds(declared, record.event_ms):
-            found.append(await _declared(declared, record, start_ms, end_ms, link, shown))
+            found.append(await _declared(declared, record, start_ms, end_ms, link, shown, log))
     return [one for one in found if one is not None]
+
+
+class _Log(NamedTuple):
+    reader: LogReader
+    changelog: TopicPartition
 
 
 async def _minute(
@@ -71,6 +83,7 @@ async def _minute(
     link: CoveringLink | None,
     shown: ShownRows,
     minutes_since_ms: int,
+    log: _Log,
 ) -> EventWindow | None:
     fields, event_ms = record.fields or {}, record.event_ms or 0
     if any(name not in fields for name in by):
@@ -94,13 +107,9 @@ async def _minute(
         if (epoch is None or epoch_of(int(row["inc"])) == epoch)
         and offset_of(int(row["inc"])) <= record.offset <= offset_of(int(row["ver"]))
     ]
-    total = sum(int(row["n"]) for row in rows)
-    figures = {
-        "n": total,
-        "mean": sum(float(row["s1"]) for row in rows) / total,
-        "min": min(float(row["lo"]) for row in rows),
-        "max": max(float(row["hi"]) for row in rows),
-    } if total else {}  # fmt: skip
+    states = [MinuteState.of(row) for row in rows]
+    figures = minute_figures(states)
+    find = minute_found([*names.values()], start_ms, record.offset, states)
     return EventWindow(
         table=_M1,
         names=names,
@@ -109,6 +118,7 @@ async def _minute(
         late=False,
         rows=(figures,) if figures else (),
         stored=bool(covering) or (None if start_ms < minutes_since_ms else False),
+        course=await window_course(*log, link, find),
     )
 
 
@@ -119,6 +129,7 @@ async def _declared(
     end_ms: int,
     link: CoveringLink | None,
     shown: ShownRows,
+    log: _Log,
 ) -> EventWindow:
     fields, event_ms = record.fields or {}, record.event_ms or 0
     names = {name: fields[name] for name in declared.by}
@@ -145,6 +156,10 @@ async def _declared(
         {name: value for name, value in row.items() if name not in (*declared.by, PART)}
         for row in rows
     )
+    course = None
+    if not late and not declared.gap_ms and declared.step_ms == declared.size_ms:
+        find = declared_found(declared, tuple(names.values()), start_ms)
+        course = await window_course(*log, link, find)
     return EventWindow(
         table=declared.name,
         names=names,
@@ -153,6 +168,7 @@ async def _declared(
         late=late,
         rows=tuple(figures),
         stored=None if late else stored,
+        course=course,
     )
 
 

@@ -219,7 +219,8 @@ class Judging:
             if trace.verdict.fate is Fate.COUNTED:
                 kept_ms = means.settings.m1_retention_days * _DAY_MS
                 trace.windows = await windows_of_event(
-                    agent, record, trace.link, means.shown, means.clock.now_ms() - kept_ms
+                    *(agent, record, trace.link, means.shown),
+                    *(means.clock.now_ms() - kept_ms, means.reader),
                 )
             owner = self.found.bounds.owner
             if owner is not None:
@@ -282,7 +283,11 @@ def code_of(found: Sequence[LetterTrace], facts: PartitionFacts, offset: int) ->
 def _own(window: EventWindow, owner: str) -> EventWindow:
     """Without figures, where the window's key does not name the tenant: it may hold events of
     others."""
-    return window if owner in map(str, window.names.values()) else replace(window, rows=())
+    return (
+        window
+        if owner in map(str, window.names.values())
+        else replace(window, rows=(), course=None)
+    )
 
 
 def _reached(searched: Sequence[SearchedRange], since: int) -> int:

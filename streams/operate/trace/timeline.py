@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from streams.core.records import headers
+from streams.operate.trace.event_windows import EventWindow
 from streams.operate.trace.trace_report import LetterTrace, RecordTrace, TimelineStep
 from streams.operate.trace.verdict import Fate
 
@@ -82,21 +84,44 @@ def _letters(letters: Sequence[LetterTrace]) -> Iterator[TimelineStep]:
 def _effects(one: RecordTrace) -> Iterator[TimelineStep]:
     for window in one.windows:
         names = " ".join(str(name) for name in window.names.values())
-        figures = "; ".join(
-            ", ".join(f"{name} {value}" for name, value in row.items()) for row in window.rows
-        )
-        state = f"now {figures}" if figures else "no row yet"
+        state = ""
         if window.late:
-            state = "late: it was closed before, and the event is not in it"
+            state = ": late, it was closed before, and the event is not in it"
         elif window.late is None:
-            state += "; the log does not decide whether the event was late for it"
-        yield TimelineStep(window.start_ms, "window", f"{window.table}, {names}: {state}")
-        if not window.late:
-            yield TimelineStep(None, "row", _stored(window.stored, window.table, one.in_outbox))
+            state = ": the log does not decide whether the event was late for it"
+        yield TimelineStep(window.start_ms, "window", f"{window.table}, {names}{state}")
+        if window.late:
+            continue
+        yield from _course(window, one)
+        figures = "; ".join(map(_figures, window.rows))
+        yield TimelineStep(None, "now", figures or "no row yet")
+        yield TimelineStep(None, "row", _stored(window.stored, window.table, one.in_outbox))
     for found in one.rows:
         yield TimelineStep(None, "row", f"{len(found.rows)} in ClickHouse table {found.table}")
     for answer in one.answers:
         yield TimelineStep(answer.append_ms, "answered", f"at {answer.place}")
+
+
+def _course(window: EventWindow, one: RecordTrace) -> Iterator[TimelineStep]:
+    """The window around the commit, which may have counted other events too."""
+    course, link = window.course, one.link
+    if course is None or link is None:
+        return
+    before = "unknown: the changelog does not reach back to it"
+    if course.before is not None:
+        before = _figures(course.before) or "the window did not exist"
+    yield TimelineStep(None, "before", before)
+    counted = link.found.link.next_offset - link.found.link.from_offset
+    others = f", by the commit of {counted:,} offsets" if counted > 1 else ""
+    yield TimelineStep(link.found.written_ms, "after", f"{_figures(course.after)}{others}")
+
+
+def _figures(row: Mapping[str, Any]) -> str:
+    """Floats with six significant digits, as the console shows them."""
+    return ", ".join(
+        f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in row.items()
+    )
 
 
 def _stored(stored: bool | None, table: str, in_outbox: dict[str, int]) -> str:

@@ -73,6 +73,10 @@ def _record(one: RecordTrace) -> dict[str, Any]:
                 "late": window.late,
                 "stored": window.stored,
                 "rows": [_plain(row) for row in window.rows],
+                "before": None
+                if window.course is None or window.course.before is None
+                else _plain(window.course.before),
+                "after": None if window.course is None else _plain(window.course.after),
             }
             for window in one.windows
         ],

@@ -41,7 +41,7 @@ def test_each_verdict_equals_the_ledgers(pipeline: Any, dia: Any) -> None:
     assert (code, found["verdict"]) == (0, "counted")
     [window] = found["windows"]
     assert window["stored"] is True
-    assert window["rows"][0]["n"] >= 1
+    assert window["rows"][0]["count"] >= 1
     assert [step["what"] for step in found["timeline"]][-1] == "row"
 
 

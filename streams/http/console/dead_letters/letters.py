@@ -130,7 +130,7 @@ class DeadLetterHandler:
     ) -> dict[str, Any]:
         more = {"disposition": lambda letter, _: decided.of(letter).word or "open"}
         tally, scanned = DeadLetterTally(by, self._clock.now_ms(), more), 0
-        async with self.bounded(holder), aclosing(self._pages(asked, _Place())) as pages:
+        async with self.bounded(holder), aclosing(self.pages(asked)) as pages:
             async for page in pages:
                 scanned += len(page)
                 await asyncio.to_thread(_count, tally, asked.filters, page)
@@ -155,7 +155,7 @@ class DeadLetterHandler:
         if await self._shelves[asked.source].read() is None:
             return await self._in_order(holder, asked, limit, _place(after), decided)
         last, found = _age(after), list[DeadLetterRecord]()
-        async with self.bounded(holder), aclosing(self._pages(asked, _Place())) as pages:
+        async with self.bounded(holder), aclosing(self.pages(asked)) as pages:
             async for selected in pages:
                 found += await asyncio.to_thread(asked.filters.select, selected)
         found.sort(key=_from_newest)
@@ -214,6 +214,10 @@ class DeadLetterHandler:
             partitions=given.numbers("partition", 1_000_000),
         )
         return DeadLetterQuery(source_named(self._topology, given.optional("topic")), filters)
+
+    def pages(self, asked: DeadLetterQuery) -> AsyncGenerator[list[DeadLetterRecord], None]:
+        """Every dead letter of the selected partitions; a page is of one, in offset order."""
+        return self._pages(asked, _Place())
 
     async def _pages(
         self, asked: DeadLetterQuery, first: _Place

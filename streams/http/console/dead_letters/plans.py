@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -22,15 +22,14 @@ from streams.core.settings import Settings
 from streams.core.topics.topic import Topic
 from streams.core.topics.topology import Topology
 from streams.core.types import Broker
-from streams.core.words.moments import moment_s
 from streams.http.console import parameters, reply
 from streams.http.console.access.authorizer import Authorizer, Principal
 from streams.http.console.access.operations import Operations
 from streams.http.console.access.owned_entries import OwnedEntries
+from streams.http.console.dead_letters.chosen import Chosen, filters_of
 from streams.http.console.dead_letters.journals import LISTED_FRESH_S, Journals
-from streams.http.console.dead_letters.letters import DeadLetterHandler, source_named, tenants_of
+from streams.http.console.dead_letters.letters import DeadLetterHandler, source_named
 from streams.http.console.reply import Endpoint
-from streams.operate.dlq.filters import Filters
 from streams.operate.replay.journal.control import Word, tell
 from streams.operate.replay.journal.status import PlanStatus
 from streams.operate.replay.plan.plan import HOPS_MAX, OnFailure, ReplayPlan, Terms
@@ -52,19 +51,13 @@ _COUNTS: Final = ("letters", "replayed", "parked", "left")
 _Found = Mapping[int, PlanStatus]
 
 
-class _Asked(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class _Asked(Chosen, kw_only=True, forbid_unknown_fields=True):
     """The body of POST /api/dlq/plans. A transform would be code from a client."""
 
-    topic: str | None = None
-    error: list[str] = []
-    tenant: list[str] = []
-    since: str | None = None
-    until: str | None = None
-    partition: list[int] = []
     limit: int | None = None
     on_failure: OnFailure = "skip"
     max_hops: int = HOPS_MAX
-    patch: list[dict[str, Any]] = []
+    patch: list[dict[str, Any]] = msgspec.field(default_factory=list)
     target: str | None = None
 
 
@@ -86,8 +79,8 @@ class PlanHandler:
     _letters: DeadLetterHandler
     _broker: Broker
     _journals: Journals
-    _settings: Settings
     _operations: Operations
+    _settings: Settings
     _clock: Clock
     _drafts: OwnedEntries[_Kept] = field(
         default_factory=lambda: OwnedEntries(total_max=DRAFTS_MAX, owner_max=OWNER_DRAFTS_MAX),
@@ -187,23 +180,14 @@ class PlanHandler:
         if (asked.patch or asked.target is not None) and holder.token.tenant is not None:
             # A repaired record may name any tenant.
             raise Forbidden("patch and target need an admin token that is bound to no tenant")
-        now_s = self._clock.now_ms() / 1000
-        named = tenants_of(holder, asked.tenant)
-        tenants = named if holder.token.tenant is None else (holder.token.tenant,)
-        filters = Filters(
-            since_ms=_moment_ms(asked.since, "since", now_s),
-            until_ms=_moment_ms(asked.until, "until", now_s),
-            errors=tuple(asked.error),
-            tenants=tenants,
-            owner=holder.token.tenant,
-            partitions=tuple(asked.partition),
-            limit=None if asked.limit is None else max(1, asked.limit),
-        )
+        filters = filters_of(holder, asked, self._clock.now_ms() / 1000)
+        tenants = filters.tenants
+        limit = None if asked.limit is None else max(1, asked.limit)
         if asked.target is not None:
             source_named(self._topology, asked.target)
         return PlanRequest(
             source=source_named(self._topology, asked.topic),
-            filters=filters,
+            filters=replace(filters, limit=limit),
             terms=Terms(
                 target=asked.target,
                 patch=tuple(asked.patch),
@@ -265,10 +249,6 @@ def _may(holder: Principal, plan: ReplayPlan) -> bool:
 def _given(asked: _Asked) -> dict[str, Any]:
     said: dict[str, Any] = msgspec.to_builtins(asked)
     return {name: value for name, value in said.items() if value not in (None, [])}
-
-
-def _moment_ms(text: str | None, name: str, now_s: float) -> int | None:
-    return None if not text else moment_s(text, name, now_s) * 1000
 
 
 def _told(draft: Draft, until_ms: int) -> dict[str, Any]:

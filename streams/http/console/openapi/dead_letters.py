@@ -116,6 +116,7 @@ def _plans(topic: dict[str, Any]) -> dict[str, Any]:
     listed = obj({"plans": array(PROGRESS)})
     return {
         plans: {"get": get("plans", "Every plan.", listed, (), READ), "post": _make(topic)},
+        "/api/dlq/decisions": {"post": _decide(topic)},
         f"{plans}/{{plan}}": {"get": get("plan", "How far a plan is.", PROGRESS, (PLAN,), READ)},
         f"{plans}/{{plan}}/submit": {"post": submit},
         **told,
@@ -123,15 +124,34 @@ def _plans(topic: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _chosen(topic: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "topic": topic,
+        "error": array(TEXT),
+        "tenant": array(NAME),
+        "since": maybe(TEXT),
+        "until": maybe(TEXT),
+        "partition": array(COUNT),
+        "letters": array(TEXT),
+    }
+
+
+def _decide(topic: dict[str, Any]) -> dict[str, Any]:
+    decision = {"enum": ["park", "discard"]}
+    asked = obj({"decision": decision, "reason": TEXT, "expected": COUNT}, **_chosen(topic))
+    counts = dict.fromkeys(("letters", "decided", "unchanged"), COUNT)
+    answer = obj({"decision": decision, "topic": TEXT, "reason": TEXT, **counts})
+    summary = (
+        "Set dead letters aside for a person, or decide that they are never replayed. More than "
+        "expected are refused."
+    )
+    return post("decide", summary, {"200": answer}, asked, (), WRITE)
+
+
 def _make(topic: dict[str, Any]) -> dict[str, Any]:
     asked = obj(
         {},
-        topic=topic,
-        error=array(TEXT),
-        tenant=array(NAME),
-        since=maybe(TEXT),
-        until=maybe(TEXT),
-        partition=array(COUNT),
+        **_chosen(topic),
         limit=maybe({"type": "integer"}),
         on_failure={"enum": ["stop", "skip", "park"]},
         max_hops={"type": "integer"},

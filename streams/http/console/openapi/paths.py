@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from streams.http.console.openapi.dead_letters import letters
+from streams.http.console.openapi.history import history
 from streams.http.console.openapi.series import series
 from streams.http.console.openapi.shedding import shedding
 from streams.http.console.openapi.topics import topics_and_messages
@@ -39,6 +40,7 @@ def paths(topics: Sequence[str]) -> dict[str, Any]:
         "/api/training": {"get": _training()},
         **letters(topics),
         "/api/pipeline": {"get": _pipeline()},
+        **history(),
         **topics_and_messages(),
         **shedding(),
         "/admin/cache/invalidate": {"post": _invalidate()},

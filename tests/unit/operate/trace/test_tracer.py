@@ -293,7 +293,7 @@ def test_an_owner_sees_its_own_records_only():
         [one] = report.records
         assert one.verdict.fate is Fate.COUNTED
         [window] = one.windows
-        assert (window.table, window.rows[0]["n"], window.stored) == ("m1", 1, True)
+        assert (window.table, window.rows[0]["count"], window.stored) == ("m1", 1, True)
         assert traced(tester, "e-1", owner="acme").found
         assert not traced(tester, "e-1", owner="other").found
         assert traced(tester, "e-1", tenant="acme").found

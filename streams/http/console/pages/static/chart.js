@@ -119,6 +119,27 @@ export const bars = (label, colour) => ({
   paths: uPlot.paths.bars({ size: [0.8, 40], align: 1 }),
 });
 
+// A dashed line at the time of each change; a bad one in the colour of errors. The table beside the chart names them.
+export const marks = (changes) => ({
+  hooks: {
+    draw: (self) => {
+      const { ctx, bbox } = self;
+      ctx.save();
+      ctx.setLineDash([3, 4]);
+      for (const { at_ms: at, bad } of changes) {
+        const x = Math.round(self.valToPos(at / 1000, "x", true));
+        if (x < bbox.left || x > bbox.left + bbox.width) continue;
+        ctx.strokeStyle = token(bad ? "bad" : "muted");
+        ctx.beginPath();
+        ctx.moveTo(x, bbox.top);
+        ctx.lineTo(x, bbox.top + bbox.height);
+        ctx.stroke();
+      }
+      ctx.restore();
+    },
+  },
+});
+
 // The axis ends where the last window ends, zoomed or not.
 export const span = (t, step_s) => ({
   range: (self, low, high) => [low, high === t[t.length - 1] ? high + step_s : high],

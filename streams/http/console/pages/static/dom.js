@@ -59,12 +59,13 @@ export function facts(pairs) {
     .map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
 }
 
-// Large figures: {name, value, unit?, aside?, tone?}.
+// Large figures: {name, value, unit?, aside?, tone?, href?, trend?}; `trend` is an element.
 export function figures(list, items) {
-  list.replaceChildren(...items.map(({ name, value, unit, aside, tone }) => h("div", {},
-    h("dt", {}, name),
+  list.replaceChildren(...items.map(({ name, value, unit, aside, tone, href, trend }) => h("div", {},
+    h("dt", {}, href ? h("a", { href }, name) : name),
     h("dd", { class: tone }, value, unit ? h("small", {}, ` ${unit}`) : null),
-    aside ? h("dd", { class: "aside" }, aside) : null)));
+    aside ? h("dd", { class: "aside" }, aside) : null,
+    trend ? h("dd", { class: "trend" }, trend) : null)));
   list.removeAttribute("aria-busy");
 }
 

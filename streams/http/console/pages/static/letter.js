@@ -2,7 +2,8 @@
 
 import { facts, h, table } from "./dom.js";
 import { bytes, moment } from "./format.js";
-import { decoded, headers, hex, tabs } from "./record.js";
+import { traceOf } from "./message.js";
+import { copying, decoded, headers, hex, tabs } from "./record.js";
 
 const VERDICTS = { true: ["good", "would pass"], false: ["bad", "would still fail"], null: ["warn", "unknown"] };
 
@@ -35,6 +36,8 @@ export function sheet(letter) {
       ["Replays", letter.hops ? String(letter.hops) : ""],
       ["Size", letter.hex_complete && letter.text !== null ? bytes(new Blob([letter.text]).size) : ""],
     ]),
+    h("div", { class: "actions" }, traceOf(`${letter.dlq}/${letter.partition}/${letter.offset}`),
+      copying("Copy link", () => location.href)),
     tabs({
       Decoded: () => decoded(letter),
       Bytes: () => hex(letter, "dia dlq export"),

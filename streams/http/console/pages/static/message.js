@@ -9,6 +9,7 @@ export const linkTo = (place) => {
   const topic = place.slice(0, place.lastIndexOf("/", place.lastIndexOf("/") - 1));
   return `/messages?${query({ topic, message: place })}`;
 };
+export const traceOf = (id) => h("a", { class: "button", href: `/trace?${query({ id })}` }, "What became of it?");
 
 function again(message) {
   const { allowed, text } = message.again;
@@ -50,6 +51,7 @@ export function sheet(message) {
       ["Refused", message.refusal],
     ]),
     h("div", { class: "actions" },
+      message.again.allowed || message.code ? traceOf(message.place) : null,
       copying("Copy value", value),
       copying("Copy link", () => new URL(linkTo(message.place), location.href).href)),
     tabs({

@@ -10,11 +10,12 @@ export class Panel {
   }
 
   // `read(signal)` gives data, `draw(data)` an element, or null when there is nothing to show. What was
-  // shown stays, dimmed, until the new is there. A newer call makes an older one void.
-  async show(read, draw, empty) {
+  // shown stays, dimmed, until the new is there; undimmed with `quiet`, for what a page reads by itself. A newer
+  // call makes an older one void.
+  async show(read, draw, empty, { quiet = false } = {}) {
     this.reading?.abort();
     const reading = (this.reading = new AbortController());
-    this.element.setAttribute("aria-busy", "true");
+    if (!quiet) this.element.setAttribute("aria-busy", "true");
     try {
       const data = await read(reading.signal);
       if (reading.signal.aborted) return undefined;

@@ -1,7 +1,9 @@
 import { $, h, table } from "../dom.js";
-import { age, bytes, count, moment } from "../format.js";
+import { deciding } from "../decide.js";
+import { Fixes } from "../fixes.js";
+import { age, bytes, count, moment, plural } from "../format.js";
 import { keep, onAgain, start, state } from "../frame.js";
-import { get, ownTenant } from "../api.js";
+import { get, may, ownTenant } from "../api.js";
 import { sheet } from "../letter.js";
 import { Panel } from "../panel.js";
 import { planning, readPlans } from "../replay.js";
@@ -13,6 +15,8 @@ const list = new Panel($("letters"));
 const detail = new Panel($("letter"));
 let chosen = "";
 let after = [];
+let listed = { letters: [], total: 0 };
+const picked = new Set();
 
 const filters = () => Object.fromEntries(FILTERS.map((id) => [id, $(id).value.trim()]));
 
@@ -40,9 +44,35 @@ function drawGroups({ groups: found, by, scanned, complete }) {
   complete ? null : h("p", { class: "hint" }, `Of the first ${count(scanned)} letters; dia dlq stats counts all.`));
 }
 
-function drawLetters({ letters: found, next, total, first }) {
+// What the buttons are about: the selected letters, or all that meet the filters.
+function scoped() {
+  const { topic, error, tenant, since } = filters();
+  const meant = { topic, error: one(error), tenant: one(tenant), since: since || null };
+  return picked.size ? { topic, letters: [...picked], count: picked.size } : { ...meant, count: listed.total };
+}
+
+function tellScope() {
+  const { total } = listed;
+  $("scope").textContent = picked.size ? `${plural(picked.size, "selected letter")}.`
+    : total === null ? "All letters that meet the filters." : `${plural(total, "letter")} that meet${total === 1 ? "s" : ""} the filters. Select rows for fewer.`;
+}
+
+function pick(place, on) {
+  if (on) picked.add(place);
+  else picked.delete(place);
+  tellScope();
+}
+
+const ticked = (place) => h("input", { type: "checkbox", "aria-label": `Select ${place}`, checked: picked.has(place),
+  onclick: (event) => event.stopPropagation(), onchange: (event) => pick(place, event.target.checked) });
+
+function drawLetters(answer) {
+  const { letters: found, next, total, first } = answer;
+  listed = answer;
+  tellScope();
   if (!found.length) return null;
   return h("div", {}, table("Letters", [
+    ...(may("operate") ? [{ name: "", kind: "pick", cell: (one) => ticked(one.place) }] : []),
     { name: "Failed (UTC)", head: true, cell: (one) => moment(one.failed_ms) },
     { name: "Error", cell: (one) => one.error_code },
     { name: "Message", kind: "message", cell: (one) => one.error_message },
@@ -69,7 +99,10 @@ async function show(place) {
   remembered();
   $("letter-panel").hidden = false;
   const found = await detail.show((signal) => get("/api/dlq/letter", { place }, signal), sheet, "");
-  if (found) $("letter-title").focus();
+  if (!found) return;
+  fixes?.offer(found.json && typeof found.json === "object" ? Object.keys(found.json) : []);
+  fixes?.soon();
+  $("letter-title").focus();
 }
 
 function read() {
@@ -79,6 +112,7 @@ function read() {
 
 function changed() {
   after = [];
+  picked.clear();
   return read();
 }
 
@@ -93,10 +127,14 @@ $("filters").addEventListener("submit", (event) => event.preventDefault());
 $("filters").addEventListener("change", changed);
 
 const one = (value) => (value ? [value] : []);
+// The form is there for admins, since a changed record may name any tenant.
+const fixes = $("patch") ? new Fixes(() => chosen || listed.letters[0]?.place || null, () => filters().topic) : null;
+const decided = () => { picked.clear(); return again(); };
 planning(() => {
-  const { topic, error, tenant, since } = filters();
-  return { topic, error: one(error), tenant: one(tenant), since: since || null };
-}, again);
+  const { count: _, ...asked } = scoped();
+  return asked;
+}, decided);
+deciding(scoped, decided);
 
 const wanted = state();
 for (const id of [...FILTERS, "by"]) if (wanted.has(id)) $(id).value = wanted.get(id);

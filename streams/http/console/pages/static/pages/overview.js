@@ -1,10 +1,16 @@
 import { Chart, bars, fromNothing, seriesColour, span, time, token } from "../chart.js";
 import { $, figures, h, table } from "../dom.js";
 import { count, plural, seconds, UNKNOWN } from "../format.js";
-import { LEVELS, degraded, fresh, onAgain, onLive, start } from "../frame.js";
-import { get } from "../api.js";
+import { LEVELS, degraded, fresh, keep, onAgain, onLive, onOverview, start, state } from "../frame.js";
+import { get, ownTenant } from "../api.js";
 import { Panel } from "../panel.js";
+import { sparkline } from "../spark.js";
+import { readTenants } from "../tenants.js";
 
+// A token of one tenant has no page of all, and no history.
+const everyone = !ownTenant();
+const past = everyone ? await import("../backlogs.js") : null;
+let unread = [];
 const chart = new Chart($("throughput"));
 const panels = Object.fromEntries(["services", "lag", "workers"].map((id) => [id, new Panel($(id))]));
 const toned = (tone, text) => h("span", { class: `mark ${tone}` }, text);
@@ -33,7 +39,7 @@ function ofAll({ error_budget, lag, health }) {
   const unowned = lag.partitions.filter((one) => one.owner === null).length;
   return [
     { name: `Freshness goal, last ${seconds(error_budget?.window_s ?? 3600)}`, ...goal(error_budget) },
-    { name: "Unread", value: count(lag.records), unit: lag.records === null ? null : "records",
+    { name: "Unread", href: "#behind", trend: sparkline(unread), value: count(lag.records), unit: lag.records === null ? null : "records",
       tone: health.verdict === "red" ? "bad" : null,
       aside: unowned ? `no worker is assigned to ${count(unowned)} of ${plural(lag.partitions.length, "partition")}`
         : `in ${plural(lag.partitions.length, "partition")}` },
@@ -45,16 +51,26 @@ function headline(overview) {
   const letters = dead_letters?.last_hour;
   const found = health.findings[0];
   return [
-    { name: "Health", value: health.verdict, tone: TONES[health.verdict],
+    { name: "Health", href: everyone ? "#changes" : null, value: health.verdict, tone: TONES[health.verdict],
       aside: found ? `${found.subject}: ${found.detail}` : health.verdict === "healthy" ? "every partition is read" : null },
-    { name: "Throughput", value: rate(throughput), unit: throughput && "events/s" },
+    { name: "Throughput", href: "#throughput", value: rate(throughput), unit: throughput && "events/s",
+      aside: throughput ? "applied, mean of the last 5 whole minutes of event time" : "ClickHouse does not answer",
+      trend: throughput && sparkline(perMinute(overview).events.slice(0, -1)) },
     { name: "Freshness, p95", value: late(freshness),
       aside: `last ${seconds(freshness.window_s)}; ${written(freshness.newest_window_age_s)}` },
     ...ofAll(overview),
-    { name: "Dead letters, last hour", value: count(letters), tone: letters ? "warn" : null },
+    { name: "Dead letters, last hour", href: "/dead-letters?since=-1h", value: count(letters), tone: letters ? "warn" : null },
     { name: "Service level", value: level ? LEVELS[level.level] ?? level.name : UNKNOWN, tone: level?.level ? "warn" : null,
       aside: level?.reasons.join("; ") },
   ];
+}
+
+// A minute without events is a minute with none, not a shorter hour. The last one is not over yet.
+function perMinute({ throughput: { minutes }, as_of_ms }) {
+  const counted = new Map(minutes.t.map((at, row) => [at, minutes.events[row]]));
+  const newest = Math.floor(as_of_ms / 60_000) * 60;
+  const t = Array.from({ length: 60 }, (_, at) => newest - 60 * (59 - at));
+  return { t, events: t.map((at) => counted.get(at) ?? 0) };
 }
 
 function throughput(found, as_of_ms) {
@@ -66,11 +82,7 @@ function throughput(found, as_of_ms) {
     chart.clear("No event in the last hour.");
     return;
   }
-  // A minute without events is a minute with none, not a shorter hour.
-  const counted = new Map(found.minutes.t.map((at, row) => [at, found.minutes.events[row]]));
-  const newest = Math.floor(as_of_ms / 60_000) * 60;
-  const t = Array.from({ length: 60 }, (_, at) => newest - 60 * (59 - at));
-  const events = t.map((at) => counted.get(at) ?? 0);
+  const { t, events } = perMinute({ throughput: found, as_of_ms });
   const last = events.length - 1;
   chart.show(() => ({
     options: {
@@ -137,7 +149,30 @@ async function read() {
   }
 }
 
-onAgain(read);
-onLive(draw);
-await read();
+const HISTORY_EVERY_MS = 10_000;
+let readAt = 0;
+
+async function readPast(quiet = false) {
+  readAt = Date.now();
+  keep({ range: $("range").value === "1h" ? "" : $("range").value });
+  if (!past) return;
+  await past.readHistory($("range").value, ({ unread: { t, readers } }) => {
+    unread = t.map((_, at) => readers.reduce((sum, { unread: of }) => (sum === null || of[at] === null ? null : sum + of[at]), 0));
+  }, { quiet });
+}
+
+function drawLive(overview) {
+  draw(overview);
+  if (Date.now() - readAt >= HISTORY_EVERY_MS) readPast(true);
+}
+
+const readAll = () => Promise.all([readPast().then(read), readTenants($("range").value)]);
+
+const wanted = state().get("range");
+if ([...$("range").options].some((one) => one.value === wanted)) $("range").value = wanted;
+$("range").addEventListener("change", readAll);
+onAgain(readAll);
+onLive(drawLive);
+onOverview(() => readTenants($("range").value, { quiet: true }));
+await readAll();
 start();

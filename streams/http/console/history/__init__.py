@@ -1,0 +1,1 @@
+"""What the console remembers of the pipeline: backlogs over time, changes, and the tenants in front."""

@@ -1,0 +1,188 @@
+"""Unread records over time: how old the oldest one is, and when a group has caught up.
+
+The console samples the ends and committed offsets that the health rule reads from the broker. The age of
+an unread record follows from the samples: it was appended between the last sample whose end is at or
+below its offset and the next one. So no record is read for it."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+from streams.core.clock import Clock
+from streams.http.console.pipeline.freshness import WITHIN_S
+
+SAMPLE_S: Final = 10.0
+KEPT_S: Final = 86_400.0
+ENDS_KEPT_S: Final = 3_600.0
+"""of single partitions: the greatest age that is told"""
+RATE_S: Final = 120.0
+"""rates are means over it"""
+RATE_MIN_S: Final = 20.0
+POINTS_MAX: Final = 360
+
+Course: TypeAlias = Literal[
+    "unknown", "caught up", "keeping up", "catching up", "falling behind", "standing still"
+]
+Reader: TypeAlias = tuple[str, str]
+"""group and topic"""
+
+
+class _Ends(NamedTuple):
+    at_s: float
+    ends: array[int]
+    committed: array[int]
+    """-1: nothing committed"""
+
+
+class _Sample(NamedTuple):
+    at_ms: int
+    lags: tuple[int | None, ...]
+    """of each reader"""
+
+
+class Backlog(NamedTuple):
+    """``behind_s``: age of the oldest unread record, None if unknown; ``at_least``: it is older.
+    Rates in records per second, None before `RATE_MIN_S` of samples. ``caught_up_ms``: when the
+    backlog ends at these rates, None where it does not."""
+
+    group: str
+    topic: str
+    unread: int | None
+    behind_s: float | None
+    at_least: bool
+    arriving_per_s: float | None
+    read_per_s: float | None
+    course: Course
+    caught_up_ms: int | None
+
+
+class BacklogHistory:
+    """Samples of one process, in memory: a restarted console begins anew."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._readers: tuple[Reader, ...] = ()
+        self._places: tuple[tuple[str, str, int], ...] = ()
+        self._ends: deque[_Ends] = deque()
+        self._samples: deque[_Sample] = deque(maxlen=int(KEPT_S / SAMPLE_S))
+        self._unknown: set[Reader] = set()
+
+    def take(self, partitions: Sequence[Mapping[str, Any]]) -> None:
+        """``partitions``: `Health.partitions`. Where the set of partitions changed, earlier samples
+        are dropped: their columns mean other partitions."""
+        rows = sorted(partitions, key=lambda row: (row["group"], row["topic"], row["partition"]))
+        places = tuple((row["group"], row["topic"], row["partition"]) for row in rows)
+        if not places:
+            return
+        if places != self._places:
+            self._places = places
+            self._readers = tuple(dict.fromkeys((group, topic) for group, topic, _ in places))
+            self._ends.clear()
+            self._samples.clear()
+        now_s = self._clock.monotonic()
+        lags: dict[Reader, int | None] = dict.fromkeys(self._readers, 0)
+        for (group, topic, _), row in zip(places, rows, strict=True):
+            before, lag = lags[group, topic], row["lag"]
+            lags[group, topic] = None if before is None or lag is None else before + lag
+        self._unknown = {reader for reader, lag in lags.items() if lag is None}
+        self._samples.append(_Sample(self._clock.now_ms(), tuple(lags.values())))
+        committed = [-1 if row["committed"] is None else row["committed"] for row in rows]
+        self._ends.append(
+            _Ends(now_s, array("q", [row["end"] for row in rows]), array("q", committed))
+        )
+        # The last sample at or before the start is the oldest age that can be told.
+        while len(self._ends) > 1 and self._ends[1].at_s <= now_s - ENDS_KEPT_S:
+            self._ends.popleft()
+
+    def backlogs(self) -> list[Backlog]:
+        """The newest state of every reader, in their order; [] before the first sample."""
+        if not self._samples:
+            return []
+        ends = [*self._ends]
+        columns: dict[Reader, list[int]] = {reader: [] for reader in self._readers}
+        for column, (group, topic, _) in enumerate(self._places):
+            columns[group, topic].append(column)
+        lags = dict(zip(self._readers, self._samples[-1].lags, strict=True))
+        return [self._backlog(reader, columns[reader], lags[reader], ends) for reader in lags]
+
+    def series(self, since_ms: int) -> dict[str, Any]:
+        """``t`` in seconds and of each reader its unread records, at most `POINTS_MAX` points: the
+        greatest of its interval, null where one is unknown."""
+        found = [sample for sample in self._samples if sample.at_ms >= since_ms]
+        size = -(-len(found) // POINTS_MAX) or 1
+        cuts = [found[at : at + size] for at in range(0, len(found), size)]
+        return {
+            "t": [cut[-1].at_ms // 1000 for cut in cuts],
+            "readers": [
+                {
+                    "group": group,
+                    "topic": topic,
+                    "unread": [_most(sample.lags[at] for sample in cut) for cut in cuts],
+                }
+                for at, (group, topic) in enumerate(self._readers)
+            ],
+        }
+
+    def _backlog(
+        self, reader: Reader, columns: Sequence[int], lag: int | None, ends: Sequence[_Ends]
+    ) -> Backlog:
+        group, topic = reader
+        if lag is None:
+            return Backlog(group, topic, None, None, False, None, None, "unknown", None)
+        behind_s, at_least = 0.0, False
+        for column in columns:
+            age_s, older = _age_s(column, ends)
+            if age_s > behind_s:
+                behind_s, at_least = age_s, older
+        arriving, read = _rates(columns, ends)
+        course = _course(lag, behind_s, arriving, read)
+        caught_up_ms = None
+        if course == "catching up" and arriving is not None and read is not None:
+            caught_up_ms = self._clock.now_ms() + round(1000 * lag / (read - arriving))
+        return Backlog(group, topic, lag, behind_s, at_least, arriving, read, course, caught_up_ms)
+
+
+def _age_s(column: int, ends: Sequence[_Ends]) -> tuple[float, bool]:
+    """The upper bound of the age of a partition's oldest unread record, and whether it may be older
+    than every sample."""
+    newest = ends[-1]
+    committed = newest.committed[column]
+    if newest.ends[column] <= max(committed, 0):
+        return 0.0, False
+    first = bisect_right(ends, max(committed, 0), key=lambda one: one.ends[column])
+    before = max(0, first - 1)
+    return newest.at_s - ends[before].at_s, first == 0
+
+
+def _rates(columns: Sequence[int], ends: Sequence[_Ends]) -> tuple[float | None, float | None]:
+    newest = ends[-1]
+    since = next(one for one in ends if one.at_s >= newest.at_s - RATE_S)
+    span_s = newest.at_s - since.at_s
+    if span_s < RATE_MIN_S:
+        return None, None
+
+    def per_s(now: array[int], then: array[int]) -> float:
+        return sum(max(0, now[at]) - max(0, then[at]) for at in columns) / span_s
+
+    return per_s(newest.ends, since.ends), per_s(newest.committed, since.committed)
+
+
+def _course(lag: int, behind_s: float, arriving: float | None, read: float | None) -> Course:
+    if lag == 0:
+        return "caught up"
+    if arriving is None or read is None:
+        return "unknown"
+    if read <= 0:
+        return "standing still"
+    if behind_s <= SAMPLE_S + WITHIN_S:
+        return "keeping up"
+    return "catching up" if read > arriving else "falling behind"
+
+
+def _most(lags: Any) -> int | None:
+    found = [*lags]
+    return None if None in found else max(found)

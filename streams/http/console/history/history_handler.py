@@ -1,0 +1,67 @@
+"""GET /api/history: who is behind and until when, unread records over time, and what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from streams.connect.access.tokens import Role
+from streams.core.clock import Clock
+from streams.core.types import Broker
+from streams.engine.agents.job_agent import Agent
+from streams.http.console import reply
+from streams.http.console.access.authorizer import Authorizer
+from streams.http.console.dead_letters.journals import Journals
+from streams.http.console.history.ordered import OrderedChanges
+from streams.http.console.history.recorder import PipelineRecorder
+from streams.http.console.parameters import Parameters
+
+Range: TypeAlias = Literal["1h", "6h", "24h"]
+RANGES_S: Final[dict[str, int]] = {"1h": 3_600, "6h": 21_600, "24h": 86_400}
+CHANGES_MAX: Final = 200
+
+
+@dataclass(eq=False)
+class HistoryHandler:
+    """Lag, workers and orders cover every tenant, so a bound token is refused."""
+
+    _gate: Authorizer
+    _recorder: PipelineRecorder
+    _broker: Broker
+    _agents: Sequence[Agent]
+    _journals: Journals
+    _clock: Clock
+
+    def __post_init__(self) -> None:
+        self._ordered = OrderedChanges(self._broker, self._agents, self._journals, self._clock)
+
+    async def show(self, request: Request) -> Response:
+        holder, given = self._gate.holder(request, Role.READ), Parameters(request)
+        holder.require_everyone()
+        range_ = given.choice("range", Range, "1h")
+        now_ms = self._clock.now_ms()
+        since_ms = now_ms - RANGES_S[range_] * 1000
+        ordered = await self._ordered.read()
+        changes = [
+            *self._recorder.changes.since(since_ms),
+            *(one for one in ordered or () if one.at_ms >= since_ms),
+        ]
+        changes.sort(key=lambda one: -one.at_ms)
+        found: dict[str, Any] = {
+            "as_of_ms": now_ms,
+            "observed_since_ms": self._recorder.began_ms,
+            "range_s": RANGES_S[range_],
+            "backlogs": [one._asdict() for one in self._recorder.backlogs.backlogs()],
+            "unread": self._recorder.backlogs.series(since_ms),
+            "changes": [one._asdict() for one in changes[:CHANGES_MAX]],
+            "changes_left_out": max(0, len(changes) - CHANGES_MAX),
+            "orders_known": ordered is not None,
+        }
+        return reply.json(request, found)
+
+    async def close(self) -> None:
+        await self._ordered.close()

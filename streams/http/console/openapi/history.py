@@ -1,0 +1,92 @@
+"""OpenAPI paths of what the console remembers of the pipeline."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from streams.http.console.history.backlogs import Course
+from streams.http.console.history.changes import Kind
+from streams.http.console.history.history_handler import Range
+from streams.http.openapi import (
+    COUNT,
+    FLAG,
+    NAME,
+    NUMBER,
+    TEXT,
+    array,
+    get,
+    maybe,
+    obj,
+    query,
+    read,
+)
+
+
+def history() -> dict[str, Any]:
+    ranges = query("range", {"enum": [*get_args(Range)]})
+    return {
+        "/api/history": {"get": _history(ranges)},
+        "/api/tenants/top": {"get": _top(ranges)},
+    }
+
+
+def _history(ranges: dict[str, Any]) -> dict[str, Any]:
+    backlog = obj(
+        {
+            **dict.fromkeys(("group", "topic"), NAME),
+            "unread": maybe(COUNT),
+            "behind_s": maybe(NUMBER),
+            "at_least": FLAG,
+            **dict.fromkeys(("arriving_per_s", "read_per_s"), maybe(NUMBER)),
+            "course": {"enum": [*get_args(Course)]},
+            "caught_up_ms": maybe(COUNT),
+        }
+    )
+    change = obj(
+        {
+            "at_ms": COUNT,
+            "kind": {"enum": [*get_args(Kind)]},
+            **dict.fromkeys(("subject", "text"), TEXT),
+            "bad": FLAG,
+        }
+    )
+    reader = obj({**dict.fromkeys(("group", "topic"), NAME), "unread": array(maybe(COUNT))})
+    answer = {
+        "as_of_ms": COUNT,
+        "observed_since_ms": COUNT,
+        "range_s": COUNT,
+        "backlogs": array(backlog),
+        "unread": obj({"t": array(COUNT), "readers": array(reader)}),
+        "changes": array(change),
+        "changes_left_out": COUNT,
+        "orders_known": FLAG,
+    }
+    what = (
+        "Who is behind and until when, unread records over time, and what changed, newest first. "
+        "This console observes it while it runs, since observed_since_ms; replays and orders to "
+        "skip records come from Kafka, unless orders_known is false."
+    )
+    return get("history", what, obj(answer), (ranges,))
+
+
+def _top(ranges: dict[str, Any]) -> dict[str, Any]:
+    sending = obj({"tenant": NAME, "events": COUNT})
+    failing = obj(
+        {
+            "tenant": TEXT,
+            **dict.fromkeys(("dead_letters", "events", "first_ms", "last_ms"), COUNT),
+            "code": TEXT,
+        }
+    )
+    answer = read(
+        {
+            **dict.fromkeys(("range_s", "tenants", "events", "dead_letters"), COUNT),
+            "sending": array(sending),
+            "failing": array(failing),
+        }
+    )
+    what = (
+        "The tenants with the most events, by event time, and those with the most dead letters, by "
+        "the append times of their records: first and last one of the range, and the commonest code."
+    )
+    return get("topTenants", what, answer, (ranges,))

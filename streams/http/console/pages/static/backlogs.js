@@ -1,0 +1,89 @@
+// Who is behind and until when, and what changed: what the console remembers of the pipeline.
+
+import { Chart, fromNothing, line, marks, seriesColour, time } from "./chart.js";
+import { $, h, table } from "./dom.js";
+import { count, moment, clock, plural, seconds } from "./format.js";
+import { get, query } from "./api.js";
+import { Panel } from "./panel.js";
+
+const COURSES = { "caught up": "good", "keeping up": "good", "catching up": "warn", "falling behind": "bad",
+  "standing still": "bad", unknown: "muted" };
+const KINDS = { outage: "Service", worker: "Worker", rebalance: "Rebalance", health: "Health", replay: "Replay", skip: "Skip" };
+const behind = new Panel($("behind"));
+const changes = new Panel($("changes"));
+const chart = new Chart($("unread"));
+
+const rate = (value) => (value === null ? "" : `${count(value)}/s`);
+
+// The day only where it is another one than that of the answer.
+const until = (ms, now) => (moment(ms).slice(0, 10) === moment(now).slice(0, 10) ? clock(ms) : moment(ms));
+
+function oldest(one) {
+  if (one.behind_s === null) return "unknown";
+  if (one.unread === 0) return "–";
+  return `${one.at_least ? "over " : "up to "}${seconds(one.behind_s)}`;
+}
+
+function ends({ course, caught_up_ms: at }, now) {
+  if (course === "caught up") return "now";
+  if (course === "keeping up") return "reads as it arrives";
+  if (at !== null) return `${until(at, now)} UTC, in ${seconds((at - now) / 1000)}`;
+  return course === "unknown" ? "measuring" : "not at this rate";
+}
+
+function drawBehind({ backlogs, as_of_ms: now }) {
+  if (!backlogs.length) return null;
+  return table("Who is behind", [
+    { name: "Group", head: true, kind: "name", cell: (one) => one.group },
+    { name: "Reads", kind: "name", cell: (one) => h("a", { href: `/messages?${query({ topic: one.topic })}` }, one.topic) },
+    { name: "Unread", number: true, cell: (one) => count(one.unread) },
+    { name: "Oldest unread", number: true, cell: oldest },
+    { name: "Arriving", number: true, cell: (one) => rate(one.arriving_per_s) },
+    { name: "Read", number: true, cell: (one) => rate(one.read_per_s) },
+    { name: "State", cell: (one) => h("span", { class: `mark ${COURSES[one.course]}` }, one.course === "unknown" ? "measuring" : one.course) },
+    { name: "Caught up at", kind: "name", cell: (one) => ends(one, now) },
+  ], [...backlogs].sort((a, b) => (b.behind_s ?? Infinity) - (a.behind_s ?? Infinity) || (b.unread ?? 0) - (a.unread ?? 0)));
+}
+
+function drawUnread({ unread: { t, readers }, changes: found }) {
+  if (t.length < 2) {
+    chart.clear("The console measures every 10 s while it runs: the first points follow.");
+    return;
+  }
+  chart.show(() => ({
+    options: {
+      series: [time(), ...readers.map(({ topic }, at) => line(topic, seriesColour(at)))],
+      scales: { y: fromNothing },
+      plugins: [marks(found)],
+    },
+    data: [t, ...readers.map(({ unread }) => unread)],
+    label: `Unread records over time: ${readers.map(({ topic, unread }) => `${topic} ${count(unread.at(-1))}`).join(", ")}`,
+  }));
+}
+
+function drawChanges({ changes: found, observed_since_ms: since, orders_known: known, changes_left_out: more }) {
+  const notes = [`Outages, workers and owners since this console began to watch, ${moment(since)} UTC.`];
+  if (!known) notes.push("Kafka does not answer: replays and skipped records are missing.");
+  if (more) notes.push(`${plural(more, "older change")} not shown.`);
+  const hint = h("p", { class: "hint" }, notes.join(" "));
+  if (!found.length) return h("div", {}, h("p", { class: "state" }, "Nothing changed in this range."), hint);
+  return h("div", {}, table("What changed", [
+    { name: "When (UTC)", head: true, cell: (one) => moment(one.at_ms) },
+    { name: "What", cell: (one) => h("span", { class: `mark ${one.bad ? "bad" : "muted"}` }, KINDS[one.kind]) },
+    { name: "Of", kind: "name", cell: (one) => one.subject },
+    { name: "", kind: "name", cell: (one) => one.text },
+  ], found), hint);
+}
+
+// `seen(history)` is called with each answer. Both tables and the chart are of one answer.
+export async function readHistory(range, seen, { quiet }) {
+  const found = await behind.show((signal) => get("/api/history", { range }, signal), drawBehind,
+    "No topic is read by an agent, or Kafka has not answered yet.", { quiet });
+  if (!found) {
+    for (const one of ["unread", "changes"]) $(one).removeAttribute("aria-busy");
+    return;
+  }
+  drawUnread(found);
+  changes.put(drawChanges(found), "");
+  seen(found);
+}

@@ -1,0 +1,47 @@
+// Which tenants send most, and which fail most and since when.
+
+import { $, h, table } from "./dom.js";
+import { count, moment, plural } from "./format.js";
+import { get, query } from "./api.js";
+import { Panel } from "./panel.js";
+
+const sending = new Panel($("sending"));
+const failing = new Panel($("failing"));
+
+const letters = (tenant) => `/dead-letters?${query({ tenant })}`;
+const share = ({ dead_letters: dead, events }) => {
+  const part = (100 * dead) / (dead + events);
+  return part >= 99.95 ? "100 %" : part < 0.1 ? "below 0.1 %" : `${part.toFixed(1)} %`;
+};
+
+function drawSending({ sending: found, events }) {
+  if (!found.length) return null;
+  return table("Tenants with the most events", [
+    { name: "Tenant", head: true, kind: "name", cell: (one) => h("a", { href: `/explore?${query({ tenant: one.tenant })}` }, one.tenant) },
+    { name: "Events", number: true, cell: (one) => count(one.events) },
+    { name: "", kind: "bars", cell: (one) => h("span", { class: "bar", width: `${(100 * one.events) / found[0].events}%` }) },
+    { name: "Share", number: true, cell: (one) => `${((100 * one.events) / events).toFixed(1)} %` },
+  ], found);
+}
+
+function drawFailing({ failing: found, dead_letters: all, tenants }) {
+  if (!found.length) return null;
+  return h("div", {}, table("Tenants with the most dead letters", [
+    { name: "Tenant", head: true, kind: "name", cell: (one) => (one.tenant ? h("a", { href: letters(one.tenant) }, one.tenant) : "unknown") },
+    { name: "Dead letters", number: true, cell: (one) => count(one.dead_letters) },
+    { name: "Of its records", number: true, cell: share },
+    { name: "Mostly", cell: (one) => one.code },
+    { name: "Since (UTC)", cell: (one) => moment(one.first_ms) },
+    { name: "Last (UTC)", cell: (one) => moment(one.last_ms) },
+  ], found), h("p", { class: "hint" }, `${plural(all, "dead letter")} of ${plural(tenants, "tenant")} with records in this range. `
+    + "A record that names no tenant counts for the one of its key."));
+}
+
+export async function readTenants(range, { quiet = false } = {}) {
+  let asked = null;
+  const once = (signal) => { asked ??= get("/api/tenants/top", { range }, signal); return asked; };
+  await Promise.all([
+    sending.show(once, drawSending, "No event in this range.", { quiet }),
+    failing.show(once, drawFailing, "No dead letter in this range.", { quiet }),
+  ]);
+}

@@ -1,0 +1,215 @@
+"""A console over in-memory parts, served to a browser: what services answer is chosen by a test.
+
+Kafka is the in-memory broker. Rows stand in for ClickHouse; each statement gets those of its table. A worker
+is a status file, as each worker writes one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents.app import MODEL_METRICS, app
+from streams.connect.access.tokens import Role, TokenFile
+from streams.connect.access.web_server import WebServer
+from streams.connect.broker.memory.broker import MemoryBroker
+from streams.connect.sinks.series import plain
+from streams.core.clock import SystemClock
+from streams.core.errors import BrokerUnavailable, ShardUnavailable
+from streams.core.process.listener import bound
+from streams.core.settings import Settings
+from streams.core.telemetry.metrics import Metrics
+from streams.http.console.serving import ConsoleProcess
+from streams.http.console.shards import ShardReader
+from streams.operate.topics.topics import wanted_topics
+from tests.unit.operate.dlq.mailbag import fill, six
+
+TENANT, MODEL, METRIC = "acme", "ranker", "latency_ms"
+EVENTS_A_MINUTE = 60
+ANSWER_S = 60.0
+
+
+class AwayBroker(MemoryBroker):
+    """Its clients cannot be made while ``away``."""
+
+    away = False
+
+    def _check(self) -> None:
+        if self.away:
+            raise BrokerUnavailable("connect at secret-host:9092: no answer")
+
+    async def admin(self):
+        self._check()
+        return await super().admin()
+
+    def reader(self):
+        self._check()
+        return super().reader()
+
+
+class MemoryConsole:
+    """Runs in a thread with an event loop of its own: the browser uses the test's."""
+
+    def __init__(self, home: Path, patch: pytest.MonkeyPatch) -> None:
+        self.home = home
+        self.down: set[int] = set()
+        """shards that do not answer"""
+        self.empty = False
+        """ClickHouse has no row"""
+        now_ms = SystemClock().now_ms()
+        self.token = TokenFile.of(home).create(tenant=None, role=Role.ADMIN, now_ms=now_ms)[1]
+        self._patch_shards(patch)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self.broker = self.do(self._broker())
+        self.process = ConsoleProcess(
+            Settings(home=str(home)), app, self.broker, SystemClock(), Metrics()
+        )
+        self._open = ExitStack()
+        listener = self._open.enter_context(bound("127.0.0.1", 0, "DIA_CONSOLE_PORT"))
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listening = threading.Event()
+        self._server = WebServer(self.process.app(), listener, stop_timeout_s=1)
+        self._server.on_listening = lambda url: listening.set()
+        self._served = asyncio.run_coroutine_threadsafe(
+            self._server.run_until_stopped(), self._loop
+        )
+        assert listening.wait(ANSWER_S)
+
+    def close(self) -> None:
+        self._server.stop()
+        self._served.result(ANSWER_S)
+        self._open.close()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(ANSWER_S)
+        self._loop.close()
+
+    def do(self, what: Coroutine[Any, Any, Any]) -> Any:
+        """Run it in the server's loop."""
+        ended: Future[Any] = asyncio.run_coroutine_threadsafe(what, self._loop)
+        return ended.result(ANSWER_S)
+
+    def sample(self) -> None:
+        """As the console does every ten seconds."""
+        self.do(self.process.console.history._recorder.sample())
+
+    def forget(self) -> None:
+        """Drop what the console read of services, brokers and workers a moment ago."""
+        self.do(self._forget())
+
+    async def _forget(self) -> None:
+        console = self.process
+        for kept in (
+            console._services._recent,
+            console._health._recent,
+            console._workers._recent,
+            console.console.overview._live,
+            console.console.history._ordered._recent,
+        ):
+            kept.forget()
+
+    def with_worker(self, *, running: bool) -> None:
+        """The status file of a worker, kept by this process, that owns every partition."""
+        status = self.home / "state" / "workers" / "0.json"
+        if not running:
+            status.unlink(missing_ok=True)
+            return
+        held = [
+            {"group": agent.group, "topic": agent.source.name, "partition": number}
+            | {"lag": 0, "phase": "ready", "paused": False}
+            for agent in app.agents.values()
+            for number in range(agent.source.partitions)
+        ]
+        status.parent.mkdir(parents=True, exist_ok=True)
+        found = {"pid": os.getpid(), "slot": 0, "partitions": held, "sources": [], "ready": True}
+        status.write_text(json.dumps(found))
+
+    async def _broker(self) -> AwayBroker:
+        broker = AwayBroker(SystemClock())
+        await (await broker.admin()).create_topics(wanted_topics(app.topology))
+        await fill(broker, *six())
+        producer = broker.plain_producer()
+        await producer.start()
+        now_ms = SystemClock().now_ms()
+        event = {"tenant_id": TENANT, "model_id": MODEL, "metric": METRIC, "ts": now_ms, "value": 1}
+        values = [json.dumps({**event, "value": number}).encode() for number in range(20)]
+        keys = [TENANT.encode()] * len(values)
+        await (await producer.send_many(MODEL_METRICS.name, keys, values))
+        await producer.close()
+        return broker
+
+    def _patch_shards(self, patch: pytest.MonkeyPatch) -> None:
+        stage = self
+
+        async def of_all(self: ShardReader, sql: str, parameters: Any) -> Sequence[Sequence[Any]]:
+            stage._check()
+            return [] if stage.empty else _rows(sql)
+
+        async def of_series(
+            self: ShardReader, query: Any, table: Any, *, parts: bool = False
+        ) -> Sequence[Sequence[Any]]:
+            stage._check()
+            rows = [] if stage.empty else _series()
+            return rows if parts else plain(rows)
+
+        async def alive(self: ShardReader, shard: int) -> None:
+            if shard in stage.down:
+                raise ShardUnavailable(f"shard {shard} at secret-host does not answer")
+
+        patch.setattr(ShardReader, "of_all", of_all)
+        patch.setattr(ShardReader, "of_series", of_series)
+        patch.setattr(ShardReader, "alive", alive)
+        patch.setattr(ShardReader, "__len__", lambda self: 2)
+
+    def _check(self) -> None:
+        if self.down:
+            raise ShardUnavailable("a shard at secret-host does not answer")
+
+
+def _minute_s() -> int:
+    return int(time.time()) // 60 * 60
+
+
+def _series() -> list[list[Any]]:
+    """Two windows with their sketches, as `streams.connect.sinks.series.statement` gives them."""
+    return [
+        [at, EVENTS_A_MINUTE, 5.0, 1.0, 1.0, 9.0, 4.0, [5.0, 8.0, 9.0], [100, 200], [30, 30], [0]]
+        for at in (_minute_s() - 180, _minute_s() - 120)
+    ]
+
+
+def _ledger() -> list[list[Any]]:
+    return [["dia-group", MODEL_METRICS.name, 0, 0, 20, 20, 18, 1, 1, 0, 0, _minute_s() * 1000]]
+
+
+_ROWS: dict[str, Callable[[], list[list[Any]]]] = {
+    "SELECT DISTINCT tenant": lambda: [[TENANT]],
+    "SELECT DISTINCT model": lambda: [[MODEL]],
+    "SELECT DISTINCT metric": lambda: [[METRIC]],
+    "SELECT toUnixTimestamp(w)": lambda: [
+        [_minute_s() - 60 * age, EVENTS_A_MINUTE, _minute_s() * 1000] for age in range(30)
+    ],
+    "SELECT tenant, sum(n)": lambda: [[TENANT, 1800], ["globex", 200]],
+    "SELECT tenant, error_code": lambda: [
+        ["globex", "wrong_type", 5, _minute_s() * 1000 - 600_000, _minute_s() * 1000],
+        [TENANT, "invalid_json", 1, _minute_s() * 1000, _minute_s() * 1000],
+    ],
+    "SELECT count()": lambda: [[6]],
+    "FROM ledger_local": _ledger,
+}
+
+
+def _rows(sql: str) -> list[list[Any]]:
+    """The rows of the first known part of the statement; none of an unknown one."""
+    text = " ".join(sql.split())
+    return next((rows() for part, rows in _ROWS.items() if part in text), [])

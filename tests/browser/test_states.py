@@ -1,0 +1,151 @@
+"""Every page while something is absent: a shard, Kafka, the workers, or all data. In a browser, on in-memory
+parts, so that each state costs a page load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.conftest import WIDE, chromium, no_script_errors
+from tests.browser.memory_console import MODEL, TENANT, MemoryConsole
+from tests.browser.pages import PAGES, PHONE, read, serious
+
+QUICK_MS = 30_000
+OF_ROWS = ("/explore", "/decisions", "/training", "/pipeline")
+"""pages that are made of rows in ClickHouse"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture
+def console(tmp_path, monkeypatch) -> Iterator[MemoryConsole]:
+    """Everything is up, a worker runs, and no answer is kept from before."""
+    made = MemoryConsole(tmp_path, monkeypatch)
+    made.with_worker(running=True)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def page(console, browser) -> Iterator[Page]:
+    """Signed in as an admin."""
+    context = browser.new_context(base_url=console.url, viewport=WIDE, reduced_motion="reduce")
+    context.set_default_timeout(QUICK_MS)
+    opened = context.new_page()
+    with no_script_errors(opened):
+        # The sign-in page leads to the overview, which would keep an answer.
+        opened.goto(f"{console.url}/sign-in?next=/trace")
+        opened.get_by_label("Access token").fill(console.token)
+        opened.get_by_role("button", name="Sign in").click()
+        expect(opened).to_have_url(f"{console.url}/trace")
+        yield opened
+    context.close()
+
+
+def _look(page: Page, console: MemoryConsole, path: str) -> None:
+    """Open the page as the first one that asks in this state."""
+    console.forget()
+    page.goto(path)
+    read(page)
+
+
+def _usable(page: Page, path: str) -> None:
+    """axe finds nothing serious, nothing is wider than a phone, and no address is shown."""
+    assert serious(page) == [], path
+    assert "secret-host" not in page.locator("body").inner_text()
+    page.set_viewport_size(PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
+    page.set_viewport_size(WIDE)
+
+
+def test_with_one_shard_down_pages_show_an_error_and_not_emptiness(page, console):
+    """Half of the rows are unknown: "no event" would be a lie, and the sum of the other half too."""
+    console.down = {1}
+    for path in PAGES:
+        _look(page, console, path)
+        body = page.locator("main")
+        expect(body).not_to_contain_text("No event in the last hour")
+        expect(body).not_to_contain_text("No tenant has sent an event")
+        expect(page.locator("#degraded")).to_contain_text("clickhouse-1")
+        if path in OF_ROWS:
+            expect(body.get_by_role("button", name="Try again").first).to_be_visible()
+        _usable(page, path)
+
+
+def test_with_kafka_down_pages_say_so(page, console):
+    """Lag, messages and dead letters are then unknown, which is not zero."""
+    console.broker.away = True
+    for path in PAGES:
+        _look(page, console, path)
+        expect(page.locator("#degraded")).to_contain_text("kafka")
+        body = page.locator("main")
+        for empty in ("No dead letter", "No message", "Nothing skipped yet"):
+            expect(body).not_to_contain_text(empty)
+        _usable(page, path)
+
+
+def test_without_a_worker_every_page_is_red(page, console):
+    """20 unread records that no process reads must be seen from whichever page is open."""
+    console.with_worker(running=False)
+    for path in PAGES:
+        _look(page, console, path)
+        expect(page.locator("#degraded")).to_contain_text("Health is red")
+        _usable(page, path)
+
+
+def test_without_rows_pages_are_empty_and_not_in_error(page, console):
+    """A new installation: an empty page says what to do, and a grey slab says nothing."""
+    console.empty = True
+    for path in PAGES:
+        _look(page, console, path)
+        assert page.locator(".state.error").count() == 0, path
+        _usable(page, path)
+
+
+def test_the_overview_names_the_backlog_that_no_worker_reads(page, console):
+    """Lag 0 with dead consumers was the worst lie of the console."""
+    console.with_worker(running=False)
+    console.sample()
+    _look(page, console, "/")
+    expect(page.locator("#figures")).to_contain_text("Unread20 records")
+    expect(page.locator("#figures")).to_contain_text("no worker is assigned")
+    row = page.locator("#behind tbody tr").first
+    expect(row).to_contain_text("model.metrics")
+    expect(page.locator("#workers")).to_contain_text("No workers running")
+
+
+def test_what_changed_is_on_the_overview(page, console):
+    """Kafka away and back, and a worker gone: each with its time, the newest first."""
+    console.sample()
+    console.broker.away = True
+    console.forget()
+    console.sample()
+    console.broker.away = False
+    console.with_worker(running=False)
+    console.forget()
+    console.sample()
+    _look(page, console, "/")
+    changes = page.locator("#changes tbody tr")
+    expect(changes.filter(has_text="kafka").filter(has_text="up again after")).to_have_count(1)
+    expect(changes.filter(has_text="kafka").filter(has_text="down")).to_have_count(1)
+    expect(changes.filter(has_text="worker 0").filter(has_text="is gone")).to_have_count(1)
+
+
+def test_figures_of_the_overview_are_links(page, console):
+    """A figure raises a question, which its link answers."""
+    _look(page, console, "/")
+    expect(page.locator("#failing tbody tr").first).to_contain_text("globex")
+    page.locator("#failing").get_by_role("link", name="globex").click()
+    read(page)
+    expect(page.get_by_label("Tenant")).to_have_value("globex")
+    page.goto("/")
+    read(page)
+    page.locator("#sending").get_by_role("link", name=TENANT).click()
+    read(page)
+    expect(page.locator("#totals")).to_contain_text(MODEL)
