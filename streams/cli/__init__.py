@@ -29,6 +29,7 @@ GROUPS: tuple[str, ...] = (
     "demo",
     "bench",
     "stack",
+    "context",
     "query",
     "trace",
     "topics",
@@ -61,7 +62,7 @@ class _Root(CommandGroup):
     tasks: ClassVar = {
         "Begin": ("demo", "up", "down", "init", "doctor"),
         "Send and read": ("produce", "query", "edge", "console"),
-        "Run": ("worker", "run", "topics", "migrate", "shards", "schemas", "config"),
+        "Run": ("worker", "run", "topics", "migrate", "shards", "schemas", "config", "context"),
         "Watch": ("status", "trace", "audit", "explain"),
         "Repair": ("dlq", "replay", "shed", "rebuild", "tables", "backup", "cache", "policy"),
         "Prove": ("simulate", "drill", "bench"),
@@ -69,6 +70,7 @@ class _Root(CommandGroup):
 
 
 EXIT_FAILURE = 1
+EXIT_UNREACHABLE = 4
 EXIT_READER_LEFT = 141
 """as a shell shows SIGPIPE"""
 _OF_A_FILE = frozenset(
@@ -160,6 +162,8 @@ def run(command: Any, argv: Sequence[str] | None = None) -> int:
             return EXIT_READER_LEFT
         return stop.code if isinstance(stop.code, int) else EXIT_FAILURE if stop.code else 0
     except DiaError as error:
+        if error.exit_code == EXIT_UNREACHABLE:
+            _name_context(error, sys.argv[1:] if argv is None else argv)
         show_error(error)
         return error.exit_code
     except OSError as error:
@@ -167,6 +171,19 @@ def run(command: Any, argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - the last line of defence: one sentence, no traceback
         return _left_out(error) if _is_left_out(error) else _unexpected(error)
     return 0
+
+
+def _name_context(error: DiaError, argv: Sequence[str]) -> None:
+    """Say in which context something is unreachable, and where a stack runs instead."""
+    if os.environ.get("DIA_HOME") or any(one.partition("=")[0] == "--home" for one in argv):
+        return
+    from streams.core.settings.contexts import chosen_context, elsewhere
+
+    try:
+        chosen = chosen_context()
+        error.add_note(f"context {chosen.name}, {chosen.home}.{elsewhere(chosen.home)}")
+    except UsageError:
+        return
 
 
 def _is_left_out(error: Exception) -> bool:

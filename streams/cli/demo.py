@@ -66,6 +66,7 @@ def demo(
         if outcome.verdict.ok:
             serve_demo(options.home, environ, processes, seed, printer.say)
 
+    printer.say(f"in another terminal: dia context use {_context(options.home)}")
     outcome = run(options, printer, tell_and_serve if serve else None)
     if not serve:
         tell(outcome)
@@ -138,6 +139,14 @@ def _further(options: DemoOptions) -> str:
             "or see it move: dia demo --serve keeps all of it up, and prints the console's address",
         )
     )
+
+
+def _context(home: Path) -> str:
+    """What `dia context use` takes."""
+    from streams.core.settings.contexts import DEMO
+    from streams.core.settings.default_home import default_home
+
+    return DEMO if home == default_home() / DEMO else str(home)
 
 
 def _short(home: Path) -> str:

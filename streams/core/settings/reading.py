@@ -12,8 +12,8 @@ import msgspec
 
 from streams.core.errors import UsageError
 from streams.core.masking import masked
+from streams.core.settings.contexts import DEFAULT, chosen_context
 from streams.core.settings.declared import Settings
-from streams.core.settings.default_home import default_home
 from streams.core.settings.meaning import refuse_meaningless
 
 PREFIX = "DIA_"
@@ -37,10 +37,12 @@ def stack_file(home: Path) -> Path:
 def load(
     environ: Mapping[str, str] | None = None, **overrides: Any
 ) -> tuple[Settings, list[Provenance]]:
-    """Overrides > environment > running local stack > default. Raises `UsageError` with the
+    """Overrides > environment > running local stack > default; the home: chosen context before default. Raises `UsageError` with the
     variable, its value and its range."""
     env = os.environ if environ is None else environ
-    home = Path(str(overrides.get("home") or env.get("DIA_HOME") or default_home()))
+    named = overrides.get("home") or env.get("DIA_HOME")
+    context = None if named else chosen_context()
+    home = Path(str(named)) if context is None else context.home
     stack = _read_stack(home)
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
@@ -55,7 +57,10 @@ def load(
             )
         elif spec.name in stack:
             values[spec.name], sources[spec.name] = stack[spec.name], "local stack"
-    values.setdefault("home", str(home))
+    if context is not None:
+        values["home"] = str(home)
+        if context.name != DEFAULT:
+            sources["home"] = f"context {context.name}"
     _refuse_unknown(env)
     settings = Settings(**values)
     _check_bounds(settings)

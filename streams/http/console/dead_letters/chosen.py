@@ -50,7 +50,7 @@ def _places(letters: list[str]) -> frozenset[QueuePlace]:
     for place in letters:
         numbers = place.rsplit("/", 2)[1:]
         if len(numbers) != 2 or not all(_NUMBER.fullmatch(number) for number in numbers):
-            raise BadRequest("letters are places such as model.metrics.dlq/0/17")
+            raise BadRequest("letters are places: TOPIC.dlq/PARTITION/OFFSET")
         found.add(QueuePlace(int(numbers[0]), int(numbers[1])))
     return frozenset(found)
 
