@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 _ABSENT = (60, 81)
 """ClickHouse's codes of an unknown table and an unknown database."""
 
+_UNKNOWN_COLUMN = 47
+_TABLES = """
+SELECT table, name AS column, type, comment AS meaning
+FROM system.columns
+WHERE database = currentDatabase() AND NOT match(table, '_(local|all)$')
+ORDER BY indexOf(['days', 'hours', 'minutes'], table) DESC, table, position
+"""
+
 _FORMAT = re.compile(r"\bFORMAT\s+\w+", re.IGNORECASE)
 _APPENDED = re.compile(r":?\s*\bFORMAT Native\b")
 
@@ -53,21 +61,31 @@ def register(app: typer.Typer) -> None:
 
 def sql(
     ctx: typer.Context,
-    statement: Annotated[str, typer.Argument(metavar="SQL", help="A SELECT, SHOW or DESCRIBE.")],
+    statement: Annotated[
+        str, typer.Argument(metavar="SQL", help="A SELECT, SHOW or DESCRIBE.")
+    ] = "",
     *,
+    tables: Annotated[
+        bool, typer.Option("--tables", help="List the views, their columns and what they mean.")
+    ] = False,
     csv: _Csv = False,
 ) -> None:
-    """Run SQL on the first shard that answers. Its views m1, h1, d1, dead_letters and ledger read
-    every shard's rows.
+    """Run SQL on the first shard that answers. Its views minutes, hours, days, dead_letters and
+    ledger read every shard's rows; `--tables` lists all.
 
-    Example: dia query "SELECT tenant, sum(n) FROM m1 GROUP BY tenant"
+    Example: dia query "SELECT tenant, sum(events) FROM minutes GROUP BY tenant"
     """
     from streams.connect.sinks.replica import StatementRefused
     from streams.core.errors import DependencyUnreachable, ShardUnavailable, UsageError
 
     run = invocation(ctx)
+    if tables:
+        statement = _TABLES
     if not statement.strip():
-        raise UsageError('the statement is empty. For example: dia query "SELECT count() FROM m1"')
+        raise UsageError(
+            'the statement is empty. For example: dia query "SELECT sum(events) FROM minutes"; '
+            "dia query --tables lists what there is."
+        )
     silent: list[str] = []
     for replica in _replicas(run.settings):
         with ExitStack() as opened:
@@ -231,6 +249,8 @@ def _refused(error: StatementRefused, statement: str) -> UsageError:
         refused.add_note("Leave FORMAT out of the statement: --json and --csv choose the form.")
     if error.code in _ABSENT:
         refused.add_note("`dia migrate apply` makes the tables and views of this version.")
+    if error.code in (*_ABSENT, _UNKNOWN_COLUMN):
+        refused.add_note("`dia query --tables` lists the views with their columns.")
     return refused
 
 

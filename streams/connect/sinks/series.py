@@ -155,6 +155,11 @@ def plain(rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
     return [row[:-EXTRA] for row in rows]
 
 
+def quantile_sql() -> str:
+    """The percentile ``share`` of one combined row, from its ``code`` in the sketch."""
+    return _QUANTILE.format(third=_THIRD, inner=_INNER, bucket=_BUCKET)
+
+
 def statement(
     query: SeriesQuery, table: WindowTable, *, parts: bool = False, counted: str = ""
 ) -> tuple[str, dict[str, Any]]:
@@ -169,7 +174,7 @@ def statement(
         parts=deviations.PARTS_SQL,
         mean=deviations.MEAN_SQL,
         m2=deviations.M2_SQL,
-        quantile=_QUANTILE.format(third=_THIRD, inner=_INNER, bucket=_BUCKET),
+        quantile=quantile_sql(),
         shares=list(QUANTILES),
         weights=", ".join(map(str, QUANTILES)),
         **(_SKETCHED if parts else _PLAIN),

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
+from streams.connect.sinks.readable_views import readable_views
 from streams.core.rows.clickhouse_table import ClickHouseTable, quoted
 
 _WINDOW = {
@@ -36,6 +37,29 @@ _WINDOW = {
     "m2": "Float64",
 }
 _ROLLED_UP = {**_WINDOW, "sk_n": "Array(UInt64)"}
+
+_MEANING = {
+    "tenant": "tenant_id of the events",
+    "model": "model_id of the events",
+    "metric": "name of the metric",
+    "w": "start of the window, in event time, UTC",
+    "part": "source partition",
+    "inc": "incarnation: epoch and first source offset + 1; a late event may begin another one",
+    "n": "number of events",
+    "s1": "sum of the values",
+    "s2": "sum of the squared values",
+    "lo": "smallest value",
+    "hi": "largest value",
+    "lv": "last value",
+    "lt": "event time of the last value",
+    "sk_k": "percentile sketch: codes of values, ascending",
+    "sk_n": "percentile sketch: number of values of each code",
+    "ver": "version: epoch and last source offset + 1; the highest row of an incarnation counts",
+    "at": "when the row was inserted",
+    "mean": "mean of the values",
+    "m2": "sum of squared deviations from the mean",
+}
+"""of each column of a window"""
 
 WINDOWS: Mapping[str, Mapping[str, str]] = {"m1": _WINDOW, "h1": _ROLLED_UP, "d1": _ROLLED_UP}
 """of each window view and of its ``_local`` table, in their public order"""
@@ -65,11 +89,12 @@ class ViewSource:
         return {**WINDOWS, **declared}
 
     def views(self) -> str:
-        return "\n\n".join(
-            f"CREATE OR REPLACE VIEW {self.database}.{name} "  # noqa: S608 - our own names
+        plain = "\n\n".join(
+            f"CREATE OR REPLACE VIEW {self.database}.{name}{_commented(name)} "  # noqa: S608 - our own names
             f"AS SELECT * FROM ({self.rows(name)});"
             for name in self.columns
         )
+        return f"{plain}\n{readable_views(self.database, frozenset(self.tables))}"
 
     def rows(self, name: str) -> str:
         """The SELECT of every shard's rows."""
@@ -109,6 +134,15 @@ class ViewSource:
             f"structure = {quoted(structure)})"
         )
         return self._select(name, source)
+
+
+def _commented(name: str) -> str:
+    """The columns of a window view with what they mean; "" for other views."""
+    columns = WINDOWS.get(name, {})
+    told = (
+        f"{column} {kind} COMMENT {quoted(_MEANING[column])}" for column, kind in columns.items()
+    )
+    return f" ({', '.join(told)})" if columns else ""
 
 
 def collection_name(shard: int) -> str:

@@ -177,6 +177,33 @@ async def test_a_view_reads_every_shard_once(
         assert server.replica.query(sql, {"tenant": tenant})[1] == [(120, 120)]
 
 
+async def test_readable_views_have_one_row_a_window_with_the_figures_of_series(
+    settings: Settings, servers: list[schema.Server], yesterday: Any, minutes_of: Any
+) -> None:
+    """Two partitions fold one window each in part; people who write SQL see one row, with plain names."""
+    tenant, start = "read", yesterday()
+    shards = ClickHouseShards.from_settings(settings, SystemClock(), app.clickhouse_tables)
+    shard = int(shards.maps[0].shard_of([tenant], ["m"], ["k"])[0])
+    values = np.random.default_rng(3).lognormal(2, 1, 400)
+    for part, chunk in enumerate(np.array_split(values, 2)):
+        await shards.insert(shard, [minutes_of(tenant, start, chunk, part, minutes=4)])
+    await shards.close()
+    query = series.SeriesQuery(
+        tenant=tenant, model="m", metric="k", start_s=start, stop_s=start + 300, step_s=60
+    )
+    expected = [row[1:] for row in series.read(settings, query, "m1")]
+    columns = "events, mean, sd, min, max, last, p50, p95, p99"
+    sql = f"SELECT {columns} FROM minutes WHERE tenant = {{tenant:String}} ORDER BY window_start"
+    for server in servers:
+        found = server.replica.query(sql, {"tenant": tenant})[1]
+        assert len(found) == len(expected) == 4
+        for row, wanted in zip(found, expected, strict=True):
+            assert row == pytest.approx(tuple(wanted))
+        told = "SELECT countIf(comment = '') FROM system.columns WHERE database = currentDatabase() AND table = {table:String}"
+        for table in ("minutes", "hours", "days", "m1", "h1", "d1"):
+            assert server.replica.query(told, {"table": table})[1] == [(0,)], table
+
+
 async def test_shards_that_read_each_other_do_not_deadlock(
     servers: list[schema.Server],
 ) -> None:
