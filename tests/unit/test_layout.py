@@ -289,6 +289,7 @@ KNOW_MINUTE_WINDOWS = {
     "standing": "says which rows of m1 their owner will send",
     "snapshot_reader": "reads m1",
     "series_agent": "folds into it",
+    "minute_state": "finds an event in it, for a trace",
 }
 """Modules that know the one table which hands rows to shards of its own accord, and why."""
 _MINUTES = r"minute_windows import|MINUTE_WINDOWS|MinuteWindows"
