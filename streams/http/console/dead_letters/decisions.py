@@ -62,8 +62,8 @@ class DecisionHandler:
     _clock: Clock
 
     async def decide(self, request: Request) -> Response:
-        """Raises `BadRequest` without a reason, and `RefusedBySafety` where other dead letters than
-        expected are meant, or another process took the partition."""
+        """Raises `BadRequest` without a reason, and `RefusedBySafety` where more dead letters than
+        expected match, or another process took the partition."""
         holder = self._gate.holder(request, Role.OPERATE)
         asked = await parameters.body(request, _Decided)
         reason = asked.reason.strip()

@@ -18,7 +18,7 @@ from streams.http.console.pipeline.freshness import WITHIN_S
 SAMPLE_S: Final = 10.0
 KEPT_S: Final = 86_400.0
 ENDS_KEPT_S: Final = 3_600.0
-"""of single partitions: the greatest age that is told"""
+"""of single partitions: no greater age is known"""
 RATE_S: Final = 120.0
 """rates are means over it"""
 RATE_MIN_S: Final = 20.0
@@ -44,7 +44,7 @@ class _Sample(NamedTuple):
     """of each reader"""
 
 
-class Backlog(NamedTuple):
+class ReaderBacklog(NamedTuple):
     """``behind_s``: age of the oldest unread record, None if unknown; ``at_least``: it is older.
     Rates in records per second, None before `RATE_MIN_S` of samples. ``caught_up_ms``: when the
     backlog ends at these rates, None where it does not."""
@@ -98,7 +98,7 @@ class BacklogHistory:
         while len(self._ends) > 1 and self._ends[1].at_s <= now_s - ENDS_KEPT_S:
             self._ends.popleft()
 
-    def backlogs(self) -> list[Backlog]:
+    def backlogs(self) -> list[ReaderBacklog]:
         """The newest state of every reader, in their order; [] before the first sample."""
         if not self._samples:
             return []
@@ -129,10 +129,10 @@ class BacklogHistory:
 
     def _backlog(
         self, reader: Reader, columns: Sequence[int], lag: int | None, ends: Sequence[_Ends]
-    ) -> Backlog:
+    ) -> ReaderBacklog:
         group, topic = reader
         if lag is None:
-            return Backlog(group, topic, None, None, False, None, None, "unknown", None)
+            return ReaderBacklog(group, topic, None, None, False, None, None, "unknown", None)
         behind_s, at_least = 0.0, False
         for column in columns:
             age_s, older = _age_s(column, ends)
@@ -143,7 +143,9 @@ class BacklogHistory:
         caught_up_ms = None
         if course == "catching up" and arriving is not None and read is not None:
             caught_up_ms = self._clock.now_ms() + round(1000 * lag / (read - arriving))
-        return Backlog(group, topic, lag, behind_s, at_least, arriving, read, course, caught_up_ms)
+        return ReaderBacklog(
+            group, topic, lag, behind_s, at_least, arriving, read, course, caught_up_ms
+        )
 
 
 def _age_s(column: int, ends: Sequence[_Ends]) -> tuple[float, bool]:

@@ -15,7 +15,7 @@ KEPT: Final = 1_000
 Kind: TypeAlias = Literal["outage", "worker", "rebalance", "health", "replay", "skip"]
 
 
-class Change(NamedTuple):
+class PipelineChange(NamedTuple):
     """``subject``: a service, worker, topic or plan; ``bad``: something became worse."""
 
     at_ms: int
@@ -29,7 +29,7 @@ class ObservedChanges:
     """Changes that one process saw between two of its samples; a restarted console begins anew."""
 
     def __init__(self) -> None:
-        self._changes: deque[Change] = deque(maxlen=KEPT)
+        self._changes: deque[PipelineChange] = deque(maxlen=KEPT)
         self._services: dict[str, tuple[bool, int]] = {}
         self._workers: dict[str, int] | None = None
         self._owners: dict[tuple[str, str, int], str | None] = {}
@@ -47,12 +47,12 @@ class ObservedChanges:
         self._rebalances(now_ms, health)
         self._judged(now_ms, health)
 
-    def since(self, since_ms: int) -> list[Change]:
+    def since(self, since_ms: int) -> list[PipelineChange]:
         """Oldest first."""
         return [one for one in self._changes if one.at_ms >= since_ms]
 
     def _note(self, at_ms: int, kind: Kind, subject: str, text: str, *, bad: bool) -> None:
-        self._changes.append(Change(at_ms, kind, subject, text, bad))
+        self._changes.append(PipelineChange(at_ms, kind, subject, text, bad))
 
     def _outages(self, now_ms: int, services: Iterable[Mapping[str, Any]]) -> None:
         for one in services:

@@ -12,7 +12,7 @@ from streams.core.errors import TransientError
 from streams.core.types import Broker
 from streams.engine.agents.job_agent import Agent
 from streams.http.console.dead_letters.journals import LISTED_FRESH_S, Journals
-from streams.http.console.history.changes import Change
+from streams.http.console.history.changes import PipelineChange
 from streams.operate.shed.shed_admin import partitions_of, standings
 
 FRESH_S: Final = 30.0
@@ -30,7 +30,7 @@ class OrderedChanges:
     def __post_init__(self) -> None:
         self._recent = CachedValue(self._ask, FRESH_S, self._clock)
 
-    async def read(self) -> list[Change] | None:
+    async def read(self) -> list[PipelineChange] | None:
         """None while Kafka does not answer."""
         try:
             return await self._recent.get()
@@ -40,21 +40,21 @@ class OrderedChanges:
     async def close(self) -> None:
         await self._recent.close()
 
-    async def _ask(self) -> list[Change]:
+    async def _ask(self) -> list[PipelineChange]:
         return [*await self._replays(), *await self._skips()]
 
-    async def _replays(self) -> list[Change]:
-        found: dict[str, Change] = {}
+    async def _replays(self) -> list[PipelineChange]:
+        found: dict[str, PipelineChange] = {}
         letters: dict[str, int] = {}
         for source, partitions in (await self._journals.get(LISTED_FRESH_S)).items():
             for journal in partitions:
                 for name, plan in journal.plans.items():
                     letters[name] = letters.get(name, 0) + plan.letters
                     text = f"plan {name}, {letters[name]} letters, {plan.state}, by {plan.actor}"
-                    found[name] = Change(plan.began_ms, "replay", source.name, text, False)
+                    found[name] = PipelineChange(plan.began_ms, "replay", source.name, text, False)
         return [*found.values()]
 
-    async def _skips(self) -> list[Change]:
+    async def _skips(self) -> list[PipelineChange]:
         found = []
         for agent in self._agents:
             every = await partitions_of(self._broker, agent.source.name)
@@ -64,5 +64,5 @@ class OrderedChanges:
                     f"partition {one.tp.partition} skips records below offset {order.until}, "
                     f"{one.state}, by {order.actor}: {order.reason}"
                 )
-                found.append(Change(order.at_ms, "skip", one.tp.topic, text, False))
+                found.append(PipelineChange(order.at_ms, "skip", one.tp.topic, text, False))
         return found
