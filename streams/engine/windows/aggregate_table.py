@@ -176,7 +176,8 @@ class AggregateTable(ABC):
         some = batch.take(rows)
         begins, slots = self._begins(some, sure)
         keys = some.keys.tuples()
-        sizes = {key: self._begun_bytes(key) for key in dict.fromkeys(keys)}
+        distinct_keys = [*dict.fromkeys(keys)]
+        sizes = dict(zip(distinct_keys, self._begun_bytes(distinct_keys), strict=True))
         begun = [sizes[key] for key in keys]
         added = Added(begins, begun, self._states.adds(some.additions(slots)).tolist())
         return ShareCheck(self.name, self._owners, rows, added)
@@ -189,20 +190,32 @@ class AggregateTable(ABC):
     def _empty_bytes(self) -> int:
         return _KEY_BYTES_IN_MEMORY + self._states.slot_bytes
 
-    def _begun_bytes(self, key: Key) -> int:
-        """Memory of an empty state."""
-        texts = 0
-        for part in key:
-            if type(part) is str:
-                texts += text_bytes(part)
-        return self._empty_bytes + _KEY_COPIES * texts
+    def _begun_bytes(self, keys: Iterable[Key]) -> list[int]:
+        """Memory of an empty state of each key."""
+        empty, found = self._empty_bytes, []
+        for key in keys:
+            texts = 0
+            for part in key:
+                if type(part) is str:
+                    texts += text_bytes(part)
+            found.append(empty + _KEY_COPIES * texts)
+        return found
 
-    def _owned(self, slot: int, key: Key, tenant: str | None) -> None:
-        """A state was begun, or restored, for the tenant."""
-        self._owners.begin(slot, tenant, self._begun_bytes(key))
+    def _owned(
+        self, slots: Sequence[int], keys: Sequence[Key], tenants: Iterable[str | None]
+    ) -> None:
+        """States were begun, or restored, for these tenants."""
+        self._owners.begin(slots, tenants, self._begun_bytes(keys))
 
-    def _tenant_of(self, key: Key, batch: WindowBatch, row: int) -> str | None:
-        return batch.tenants[row] if self._tenant_at is None else self._tenant_in(key)
+    def _tenants_of(
+        self, keys: Sequence[Key], batch: WindowBatch, rows: Iterable[int]
+    ) -> Iterable[str | None]:
+        """Of the keys that these records began."""
+        return (
+            self._tenants_in(keys)
+            if self._tenant_at is not None
+            else map(batch.tenants.__getitem__, rows)
+        )
 
     def _grew(self, slots: Slots, batch: WindowBatch) -> None:
         """Records of ``batch`` were added to these states. They are weighed once a commit, or where
@@ -358,15 +371,15 @@ class AggregateTable(ABC):
         if places:
             keys, starts_ms = zip(*places, strict=True)
             self._restored(slots, keys, starts_ms, [last_ms for last_ms, *_ in values])
-            for slot, key in zip(slots.tolist(), keys, strict=True):
-                self._owned(slot, key, self._tenant_in(key))
+            self._owned(slots.tolist(), keys, self._tenants_in(keys))
             if self._states.varies:
                 self._unweighed.append(slots)
         if closing:
             self._go_on(*closing)
 
-    def _tenant_in(self, key: Key) -> str | None:
-        return None if self._tenant_at is None else str(key[self._tenant_at])[:TENANT_MAX_CHARS]
+    def _tenants_in(self, keys: Sequence[Key]) -> list[str | None]:
+        at = self._tenant_at
+        return [None if at is None else str(key[at])[:TENANT_MAX_CHARS] for key in keys]
 
     @abstractmethod
     def _closing(self) -> tuple[Any, ...]:

@@ -96,10 +96,8 @@ class AggregateWindows(AggregateTable):
             begun = self._states.begin(len(first))
             slots[missing] = begun[place]
             self._take(begun, keys[first], starts_ms[first])
-            columns = begun.tolist(), keys[first].tolist(), first.tolist()
-            for slot, number, row in zip(*columns, strict=True):
-                key = self._numbers[number]
-                self._owned(slot, key, self._tenant_of(key, batch, row))
+            new = [*map(self._numbers.__getitem__, keys[first].tolist())]
+            self._owned(begun.tolist(), new, self._tenants_of(new, batch, first.tolist()))
         self._states.fold(batch.additions(slots))
         changed = distinct(slots)
         self._grew(changed, batch)

@@ -59,7 +59,7 @@ class SessionWindows(AggregateTable):
             session = self._join(key, near, at_ms)
             slots[row] = session.slot
             if not near:
-                self._owned(session.slot, key, self._tenant_of(key, batch, row))
+                self._owned((session.slot,), (key,), self._tenants_of((key,), batch, (row,)))
         self._add(batch, slots, begin, len(batch))
         self._grew(slots, batch)
 

@@ -9,7 +9,7 @@ one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from streams.engine.state.shares import Holdings, room
 
@@ -42,16 +42,31 @@ class StateOwners:
         held = max(self.common, max(self._held.values(), default=0))
         return room(self.bound, 0, self.total, held) >= count
 
-    def begin(self, slot: int, tenant: str | None, count: int) -> None:
-        """A record of the tenant began a state of so many bytes. None: the tenant is unknown."""
-        missing = slot + 1 - len(self._owner)
+    def begin(
+        self, slots: Sequence[int], tenants: Iterable[str | None], counts: Sequence[int]
+    ) -> None:
+        """Records of these tenants began states of so many bytes. None: the tenant is unknown."""
+        self._reach(max(slots, default=-1) + 1)
+        owner, begun, named, names = self._owner, self._begun, self.named, self._held.name
+        more: dict[str | None, int] = {}
+        for slot, tenant, count in zip(slots, tenants, counts, strict=True):
+            whose = names(tenant or "") if tenant or (named and tenant is not None) else None
+            owner[slot], begun[slot] = whose, count
+            more[whose] = more.get(whose, 0) + count
+        self._take(more)
+
+    def _reach(self, slots: int) -> None:
+        missing = slots - len(self._owner)
         self._owner += [None] * missing
         self._begun += [0] * missing
         self._grown += [0] * missing
-        known = tenant is not None and (tenant or self.named)
-        self._owner[slot] = self._held.name(tenant or "") if known else None
-        self._begun[slot] = count
-        self._add(slot, count)
+
+    def _take(self, more: Mapping[str | None, int]) -> None:
+        """Bytes of each owner; less of them where they are below 0."""
+        for whose, count in more.items():
+            self.total += count
+            if whose is not None:
+                self._held.give_back(whose, -count)
 
     def resize(self, slots: Sequence[int], sizes: Sequence[int]) -> None:
         """What these states grew by since they began. Slots without a state are left out."""
@@ -68,24 +83,18 @@ class StateOwners:
         if not self.in_key:
             self.common += total
 
-    def _grow(self, slot: int, size: int) -> None:
-        count = size - self._grown[slot]
-        self._grown[slot] = size
-        if self.in_key:
-            self._add(slot, count)
-        else:
-            self.common += count
-            self.total += count
-
     def end(self, slots: Iterable[int]) -> None:
         """These states were deleted."""
+        owner, begun, grown, grew = self._owner, self._begun, self._grown, 0
+        less: dict[str | None, int] = {}
         for slot in slots:
-            self._grow(slot, 0)
-            self._add(slot, -self._begun[slot])
-            self._begun[slot], self._owner[slot] = 0, None
-
-    def _add(self, slot: int, count: int) -> None:
-        self.total += count
-        owner = self._owner[slot]
-        if owner is not None:
-            self._held.give_back(owner, -count)
+            whose, count = owner[slot], begun[slot]
+            if self.in_key:
+                count += grown[slot]
+            else:
+                grew += grown[slot]
+            less[whose] = less.get(whose, 0) - count
+            owner[slot], begun[slot], grown[slot] = None, 0, 0
+        self.common -= grew
+        self.total -= grew
+        self._take(less)

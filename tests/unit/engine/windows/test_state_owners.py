@@ -11,10 +11,26 @@ from streams.engine.windows.state_owners import StateOwners
 def test_what_a_state_grew_by_is_held_and_given_back_in_full(tenant):
     """Also of events without a tenant: a rest that stays would take room from all, less than nothing would give it."""
     owners = StateOwners(10_000, in_key=True, named=True)
-    owners.begin(0, tenant, 100)
+    owners.begin([0], [tenant], [100])
     owners.resize([0], [50])
     assert (owners.held(tenant), owners.total) == (150, 150)
     owners.resize([0], [20])
     assert (owners.held(tenant), owners.total) == (120, 120)
     owners.end([0])
     assert (owners.held(tenant), owners.total) == (0, 0)
+
+
+@pytest.mark.parametrize("in_key", [True, False])
+def test_states_that_begin_and_end_together_count_for_their_own_tenants(in_key):
+    """Their bytes are added up by tenant first: a mistake would show only where a batch holds several."""
+    owners = StateOwners(10_000, in_key=in_key, named=True)
+    owners.begin([0, 1, 2, 3], ["a", "b", "a", None], [100, 200, 300, 400])
+    owners.resize([0, 1, 3], [5, 6, 7])
+    grown = (5, 6) if in_key else (0, 0)
+    assert (owners.held("a"), owners.held("b")) == (400 + grown[0], 200 + grown[1])
+    assert (owners.total, owners.common) == (1018, 0 if in_key else 18)
+    owners.end([0, 1])
+    assert (owners.held("a"), owners.held("b"), owners.total) == (300, 0, 707)
+    owners.begin([1], ["b"], [50])
+    owners.end([1, 2, 3])
+    assert (owners.held("a"), owners.held("b"), owners.total, owners.common) == (0, 0, 0, 0)
