@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +12,7 @@ import typer
 from streams.cli.invocation import invocation
 
 if TYPE_CHECKING:
+    from streams.cli.invocation import Invocation
     from streams.cli.terminal.output import Printer
     from streams.dev.demo.run import DemoOptions, DemoOutcome
 
@@ -42,12 +44,12 @@ def demo(
     """
     from streams.core.errors import CommandError
     from streams.dev.demo.run import DemoOptions, run
-    from streams.dev.demo.serving import serve as serve_demo
+    from streams.dev.demo.serving import ServedDemo
 
     call = invocation(ctx)
     printer = call.printer()
     options = DemoOptions(
-        home=call.settings.home_path() / "demo",
+        home=_home(call) / "demo",
         events=events,
         processes=processes,
         shards=shards,
@@ -64,10 +66,14 @@ def demo(
     def tell_and_serve(outcome: DemoOutcome, environ: Mapping[str, str]) -> None:
         tell(outcome)
         if outcome.verdict.ok:
-            serve_demo(options.home, environ, processes, seed, printer.say)
+            served.serve(environ)
 
     printer.say(f"in another terminal: dia context use {_context(options.home)}")
-    outcome = run(options, printer, tell_and_serve if serve else None)
+    with ServedDemo(options.home, processes, seed, printer.say) as served:
+        if serve:
+            outcome = run(options, printer, served.open_console, tell_and_serve)
+        else:
+            outcome = run(options, printer)
     if not serve:
         tell(outcome)
     if not outcome.verdict.ok:
@@ -139,6 +145,14 @@ def _further(options: DemoOptions) -> str:
             "or see it move: dia demo --serve keeps all of it up, and prints the console's address",
         )
     )
+
+
+def _home(call: Invocation) -> Path:
+    """Not the chosen context's: that may be an earlier demo."""
+    from streams.core.settings.default_home import default_home
+
+    named = call.home or os.environ.get("DIA_HOME")
+    return Path(named) if named else default_home()
 
 
 def _context(home: Path) -> str:

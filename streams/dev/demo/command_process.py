@@ -47,6 +47,11 @@ class CommandProcess:
     def ended(self) -> bool:
         return self._child.poll() is not None
 
+    @property
+    def failed(self) -> bool:
+        """It has ended by itself, with an error."""
+        return self._child.poll() not in (None, 0)
+
     def check(self) -> None:
         """Raises `CommandError` when it has ended by itself."""
         code = self._child.poll()

@@ -80,12 +80,15 @@ class DemoOutcome:
     kills: int
 
 
+Begun: TypeAlias = Callable[[Mapping[str, str]], None]
 Then: TypeAlias = Callable[[DemoOutcome, Mapping[str, str]], None]
 
 
-def run(options: DemoOptions, talk: Talk, then: Then | None = None) -> DemoOutcome:
-    """Only the demo's files stay. ``then`` is called before the stack stops, with the outcome and
-    the environment for `dia` commands.
+def run(
+    options: DemoOptions, talk: Talk, begun: Begun | None = None, then: Then | None = None
+) -> DemoOutcome:
+    """Only the demo's files stay. ``begun`` is called when topics and tables are there, before the
+    first event; ``then`` before the stack stops. Both get the environment for `dia` commands.
 
     Raises `RefusedBySafety` when the home is in use or not a demo's, `DependencyUnreachable` when
     the stack cannot start, `CommandError` when the worker ends by itself."""
@@ -94,7 +97,7 @@ def run(options: DemoOptions, talk: Talk, then: Then | None = None) -> DemoOutco
         running = up(options.home, options.shards, talk.say, owner_pid=os.getpid())
         environ = environment(options.home, running.settings())
         settings, _ = load(environ)
-        outcome = asyncio.run(_Demo(options, talk, settings, environ).run())
+        outcome = asyncio.run(_Demo(options, talk, settings, environ, begun).run())
         if then is not None:
             then(outcome, environ)
         return outcome
@@ -104,8 +107,14 @@ def run(options: DemoOptions, talk: Talk, then: Then | None = None) -> DemoOutco
 
 class _Demo:
     def __init__(
-        self, options: DemoOptions, talk: Talk, settings: Settings, environ: Mapping[str, str]
+        self,
+        options: DemoOptions,
+        talk: Talk,
+        settings: Settings,
+        environ: Mapping[str, str],
+        begun: Begun | None,
     ) -> None:
+        self._begun = begun
         self._options = options
         self._talk = talk
         self._settings = settings
@@ -116,6 +125,8 @@ class _Demo:
 
     async def run(self) -> DemoOutcome:
         await prepare(self._settings, app.topology, self._broker, self._talk.say)
+        if self._begun is not None:
+            await asyncio.to_thread(self._begun, self._environ)
         worker = WorkerProcess(
             AGENTS,
             self._options.processes,

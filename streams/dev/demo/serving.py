@@ -1,5 +1,5 @@
-"""`dia demo --serve`: the stack stays up, with workers, a trickle of events, which are not
-reconciled, and the console."""
+"""`dia demo --serve`: a console from the first event on; then the stack stays up, with workers and a trickle
+of events, which are not reconciled."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlencode
 
 import msgspec
 
 from agents.app import MODEL_METRICS, SIMULATION_REQUEST, TRAIN_RESULTS
 from streams.connect.access.tokens import Role, TokenFile
-from streams.core.clock import SystemClock
+from streams.core.clock import Clock, SystemClock
 from streams.dev.demo.command_process import DIA, CommandProcess, address_of
 
 TENANT = "tenant-0000"
@@ -69,48 +69,125 @@ REQUESTS = 80_000
 _DAY_MS = 86_400_000
 
 
-def serve(
-    home: Path, environ: Mapping[str, str], processes: int, seed: int, say: Callable[[str], None]
-) -> None:
-    """Until Ctrl-C or SIGTERM. Raises `CommandError` when a part ends by itself."""
-    with ExitStack() as parts, _told_to_stop() as stopped:
+FEED_AGAIN_S = 5.0
+"""before a feed that failed is started again"""
 
-        def start(name: str, *arguments: str) -> CommandProcess:
-            command, log = [*DIA, *arguments], home / f"{name}.log"
-            child = CommandProcess(name, command, environ=environ, log=log)
-            parts.callback(child.stop)
-            return child
 
-        lasting = [
-            start("workers", "worker", "--processes", str(processes)),
-            start("replayer", "worker", "--agents", "replay"),
-            start("console", "console", "--port", "0"),
+class ServedDemo:
+    """The processes that stay: the console from the first event on, later workers and feeds. Close
+    it with the ``with`` statement, before the stack stops."""
+
+    def __init__(self, home: Path, processes: int, seed: int, say: Callable[[str], None]) -> None:
+        self._home = home
+        self._processes = processes
+        self._seed = seed
+        self._say = say
+        self._parts = ExitStack()
+        self._console: CommandProcess | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._parts.close()
+
+    def open_console(self, environ: Mapping[str, str]) -> None:
+        """Say its address. Raises `CommandError` when it ends or takes too long."""
+        self._console = self._start(environ, "console", "console", "--port", "0")
+        address = address_of(self._console)
+        self._say(f"\nthe console: {address}/sign-in#{urlencode({'token': _token(self._home)})}\n")
+
+    def serve(self, environ: Mapping[str, str]) -> None:
+        """Until Ctrl-C or SIGTERM. Raises `CommandError` when a part ends by itself."""
+        assert self._console is not None, "it was opened before the first event"
+        with _told_to_stop() as stopped:
+            lasting = [
+                self._console,
+                self._start(environ, "workers", "worker", "--processes", str(self._processes)),
+                self._start(environ, "replayer", "worker", "--agents", "replay"),
+            ]
+            # The feeds stop first, so that the workers drain their events.
+            feeds = self._feeds(environ)
+            self._say(f"({EVENTS_PER_S} events a second come in; Ctrl-C stops everything)")
+            while not stopped():
+                for child in lasting:
+                    child.check()
+                for feed in feeds:
+                    feed.keep()
+                time.sleep(0.2)
+            self._say("stopping")
+            # While the services still run: workers drain, and fail against absent ones.
+            self._parts.close()
+
+    def _start(self, environ: Mapping[str, str], name: str, *arguments: str) -> CommandProcess:
+        command, log = [*DIA, *arguments], self._home / f"{name}.log"
+        child = CommandProcess(name, command, environ=environ, log=log)
+        self._parts.callback(child.stop)
+        return child
+
+    def _feeds(self, environ: Mapping[str, str]) -> list[Feed]:
+        models = self._home / "trained-models.jsonl"
+        now_ms = SystemClock().now_ms()
+        models.write_bytes(
+            b"".join(msgspec.json.encode(e) + b"\n" for e in trained_models(now_ms, self._seed))
+        )
+
+        def generated(topic: str, events: int, rate: int) -> Callable[[int], Sequence[str]]:
+            """Another seed each time: ids that were sent before would be duplicates."""
+            return lambda life: (
+                *("produce", topic, "--generate", str(events)),
+                *("--seed", str(self._seed + 1 + life), "--rate", str(rate)),
+            )
+
+        def kept(name: str, arguments: Callable[[int], Sequence[str]]) -> Feed:
+            return Feed(
+                name,
+                lambda life: self._start(environ, name, *arguments(life)),
+                self._say,
+                SystemClock(),
+            )
+
+        file = ("produce", TRAIN_RESULTS.name, "--file", str(models))
+        return [
+            kept("feed-models", lambda life: file),
+            kept("feed-events", generated(MODEL_METRICS.name, EVENTS, EVENTS_PER_S)),
+            kept("feed-requests", generated(SIMULATION_REQUEST.name, REQUESTS, REQUESTS_PER_S)),
         ]
-        # the feed stops first, so that the workers drain its events
-        _feed(start, home, seed)
-        address = address_of(lasting[-1], stopped)
-        if address:
-            say(f"\nthe console: {address}/sign-in#{urlencode({'token': _token(home)})}")
-            say(f"({EVENTS_PER_S} events a second come in; Ctrl-C stops everything)")
-        while not stopped():
-            for child in lasting:
-                child.check()
-            time.sleep(0.2)
-        say("stopping")
 
 
-def _feed(start: Callable[..., CommandProcess], home: Path, seed: int) -> None:
-    models = home / "trained-models.jsonl"
-    now_ms = SystemClock().now_ms()
-    models.write_bytes(
-        b"".join(msgspec.json.encode(e) + b"\n" for e in trained_models(now_ms, seed))
-    )
-    generate = ("--seed", str(seed + 1), "--rate")
-    start("feed-models", "produce", TRAIN_RESULTS.name, "--file", str(models))
-    events = ("--generate", str(EVENTS), *generate, str(EVENTS_PER_S))
-    start("feed-events", "produce", MODEL_METRICS.name, *events)
-    requests = ("--generate", str(REQUESTS), *generate, str(REQUESTS_PER_S))
-    start("feed-requests", "produce", SIMULATION_REQUEST.name, *requests)
+class Feed:
+    """A producer that is started again after a failure, such as an outage of Kafka that is longer
+    than it waits. ``start`` gets the number of earlier lives."""
+
+    def __init__(
+        self,
+        name: str,
+        start: Callable[[int], CommandProcess],
+        say: Callable[[str], None],
+        clock: Clock,
+    ) -> None:
+        self._name = name
+        self._start = start
+        self._say = say
+        self._clock = clock
+        self._life = 0
+        self._child = start(0)
+        self._again_at: float | None = None
+
+    def keep(self) -> None:
+        """Start it again `FEED_AGAIN_S` after it failed; one that has sent all stays ended."""
+        now_s = self._clock.monotonic()
+        if self._again_at is None:
+            if self._child.failed:
+                self._again_at = now_s + FEED_AGAIN_S
+                self._say(
+                    f"{self._name} failed and starts again in {FEED_AGAIN_S:g} s. "
+                    f"Its log: {self._child.log}"
+                )
+        elif now_s >= self._again_at:
+            self._life += 1
+            self._again_at = None
+            self._child = self._start(self._life)
 
 
 def _token(home: Path) -> str:

@@ -100,8 +100,10 @@ def test_any_difference_ends_with_exit_code_1(monkeypatch, tmp_path, capsys, fou
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
     asked: list[DemoOptions] = []
 
-    def run(options: DemoOptions, talk: object, then: object) -> DemoOutcome:
-        assert then is None, "the console must not start without its option"
+    def run(
+        options: DemoOptions, talk: object, begun: object = None, then: object = None
+    ) -> DemoOutcome:
+        assert begun is then is None, "the console must not start without its option"
         asked.append(options)
         different = (WindowDifference("t m x 2023", (10, 1.0), (9, 0.9)),) if code else ()
         return _outcome(Check("windows", 10, found), differences=different)

@@ -14,7 +14,7 @@ import pytest
 from schemas.training import TrainingResult
 from streams.connect.access.authentication import Authenticator
 from streams.connect.access.tokens import TokenFile
-from streams.core.clock import SystemClock
+from streams.core.clock import SystemClock, VirtualClock
 from streams.core.errors import CommandError
 from streams.dev.demo import serving
 from streams.dev.demo.serving import MODELS, VERSIONS, trained_models
@@ -42,10 +42,12 @@ def test_the_printed_link_signs_in_and_ctrl_c_ends_all_processes(played, tmp_pat
 
     def say(text: str) -> None:
         said.append(text)
-        if "the console" in text:
+        if "Ctrl-C" in text:
             os.kill(os.getpid(), signal.SIGINT)
 
-    serving.serve(tmp_path, os.environ, processes=2, seed=1, say=say)
+    with serving.ServedDemo(tmp_path, processes=2, seed=1, say=say) as served:
+        served.open_console(os.environ)
+        served.serve(os.environ)
     link = re.search(r"http\S+", said[0])
     assert link is not None
     assert urlsplit(link[0]).path == "/sign-in"
@@ -65,9 +67,43 @@ def test_the_printed_link_signs_in_and_ctrl_c_ends_all_processes(played, tmp_pat
 
 def test_a_part_that_ends_by_itself_ends_the_serving(played, monkeypatch, tmp_path):
     """The console must not show a pipeline that has ended."""
-    monkeypatch.setattr(serving, "DIA", (sys.executable, "-c", "raise SystemExit(3)"))
-    with pytest.raises(CommandError, match="exit code 3"):
-        serving.serve(tmp_path, os.environ, processes=1, seed=1, say=lambda text: None)
+    with serving.ServedDemo(tmp_path, processes=1, seed=1, say=lambda text: None) as served:
+        served.open_console(os.environ)
+        monkeypatch.setattr(serving, "DIA", (sys.executable, "-c", "raise SystemExit(3)"))
+        with pytest.raises(CommandError, match="exit code 3"):
+            served.serve(os.environ)
+
+
+class Child:
+    """A producer as the demo sees it."""
+
+    log = "feed.log"
+
+    def __init__(self, life: int) -> None:
+        self.life = life
+        self.failed = False
+
+
+async def test_a_feed_that_failed_in_an_outage_is_started_again():
+    """After an outage of Kafka the demo showed a green pipeline without data, for ever."""
+    clock, said, lives = VirtualClock(), list[str](), list[Child]()
+
+    def start(life: int) -> Child:
+        lives.append(Child(life))
+        return lives[-1]
+
+    feed = serving.Feed("feed-events", start, said.append, clock)
+    feed.keep()
+    assert [child.life for child in lives] == [0]
+    lives[0].failed = True
+    feed.keep()
+    feed.keep()
+    assert (len(lives), len(said)) == (1, 1)
+    assert "feed.log" in said[0]
+    await clock.advance(serving.FEED_AGAIN_S)
+    feed.keep()
+    feed.keep()
+    assert [child.life for child in lives] == [0, 1]
 
 
 def test_the_history_of_models_is_of_events_that_the_pipeline_accepts():
