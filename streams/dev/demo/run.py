@@ -126,7 +126,8 @@ class _Demo:
     async def run(self) -> DemoOutcome:
         await prepare(self._settings, app.topology, self._broker, self._talk.say)
         if self._begun is not None:
-            await asyncio.to_thread(self._begun, self._environ)
+            # In this thread: a process that it starts ends with its thread (tether.py).
+            self._begun(self._environ)
         worker = WorkerProcess(
             AGENTS,
             self._options.processes,
