@@ -94,7 +94,7 @@ def _header(headers: Headers, name: str) -> str:
 
 def with_buried(world: World, table: str, buried: list[Row]) -> list[Row]:
     kept = [row for row in buried if row["table"] == table]
-    return newest([*world.shards.rows(table), *kept], world.shards.key(table))
+    return newest([*world.shards.rows(table), *kept], world.shards.shown_key(table))
 
 
 def check_ledger(

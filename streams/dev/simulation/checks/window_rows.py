@@ -40,7 +40,7 @@ def check_windows(
     Returns the events in rows by partition and epoch. Raises `Difference`."""
     _check_places(world)
     minutes = [row for row in buried if row["table"] == "m1"]
-    shown = newest([*world.shards.rows("m1"), *minutes], world.shards.key("m1"))
+    shown = newest([*world.shards.rows("m1"), *minutes], world.shards.shown_key("m1"))
     young = {s: v for s, v in expected.values.items() if s[3] >= old_before_s}
     old = {s: v for s, v in expected.values.items() if s[3] < old_before_s}
     _compare("m1", shown, young)
@@ -51,7 +51,9 @@ def check_windows(
             for row in buried
             if row["table"] in {"h1", "d1"}
         ]
-        own = newest([*(row for row in rows if row["inc"]), *refused], world.shards.key(table))
+        own = newest(
+            [*(row for row in rows if row["inc"]), *refused], world.shards.shown_key(table)
+        )
         _compare(table, own, old)
         if table == "h1":
             shown += own
@@ -66,7 +68,7 @@ def check_windows(
 def _check_places(world: World) -> None:
     """A window's row is on one shard: views add up the rows of all shards."""
     for table in ("m1", "h1", "d1"):
-        key, places = world.shards.key(table), dict[tuple[Any, ...], int]()
+        key, places = world.shards.shown_key(table), dict[tuple[Any, ...], int]()
         for shard in range(world.shards.count):
             for row in world.shards.rows(table, shard):
                 name = tuple(row[column] for column in key)
