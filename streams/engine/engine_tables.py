@@ -10,8 +10,8 @@ from streams.engine.state.outbox import Outbox
 from streams.engine.state.outcomes import Outcomes
 from streams.engine.state.table import TableContext, TableSpec
 from streams.engine.windows.held_windows import HeldWindows
-from streams.engine.windows.known_series import SeriesQuota
-from streams.engine.windows.minute_windows import MinuteWindows, WindowPolicy
+from streams.engine.windows.minutes.known_series import SeriesQuota
+from streams.engine.windows.minutes.minute_windows import MinuteWindows, WindowPolicy
 
 
 def _seen_events(context: TableContext) -> SeenEvents:

@@ -42,7 +42,7 @@ from streams.engine.runtime.partition.key_placement import KeyPlacement
 from streams.engine.state.log_time import Expiry, LogTime, log_times
 from streams.engine.state.memory_files import MemoryFiles
 from streams.engine.windows.fingerprint import Fingerprints
-from streams.engine.windows.minute_windows import MinuteWindows, WindowPolicy
+from streams.engine.windows.minutes.minute_windows import MinuteWindows, WindowPolicy
 
 _T_MS: Final = 1_700_000_000_000
 _RECORDS: Final = 2500

@@ -15,11 +15,11 @@ from streams.engine.aggregates.aggregate import FieldType, FieldValues
 from streams.engine.aggregates.ends import First
 from streams.engine.aggregates.sums import Count, Sum
 from streams.engine.aggregates.top_k import TopK
-from streams.engine.windows.aggregate_table import WindowBatch
-from streams.engine.windows.aggregate_windows import AggregateWindows
-from streams.engine.windows.session_windows import SessionWindows
-from streams.engine.windows.state_shares import Tenants
-from streams.engine.windows.window_keys import KeyTuples
+from streams.engine.windows.aggregated.aggregate_table import WindowBatch
+from streams.engine.windows.aggregated.aggregate_windows import AggregateWindows
+from streams.engine.windows.aggregated.session_windows import SessionWindows
+from streams.engine.windows.aggregated.state_shares import Tenants
+from streams.engine.windows.aggregated.window_keys import KeyTuples
 from streams.engine.windows.windowed import Windows
 
 GRACE_MS = 10

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.core.rows.deviations import about_mean, combined
-from streams.engine.windows.minute_windows import MinuteWindows, WindowPolicy
+from streams.engine.windows.minutes.minute_windows import MinuteWindows, WindowPolicy
 from tests.depth import cases
 
 RATIO_MAX = 1e12

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.engine.windows.fingerprint import Fingerprints
-from streams.engine.windows.names import SeriesNames
+from streams.engine.windows.minutes.names import SeriesNames
 
 PRINTS = Fingerprints(bytes(range(16)))
 OTHER = Fingerprints(bytes(16))

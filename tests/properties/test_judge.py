@@ -19,7 +19,7 @@ from streams.engine.identities.seen_events import SeenEvents
 from streams.engine.state.log_time import Expiry, LogTime, log_times
 from streams.engine.state.memory_files import MemoryFiles
 from streams.engine.windows.fingerprint import Fingerprints
-from streams.engine.windows.minute_windows import MinuteWindows, WindowPolicy
+from streams.engine.windows.minutes.minute_windows import MinuteWindows, WindowPolicy
 from streams.operate.audit.reference_decoder import ReferenceDecoder, Rules
 
 FUTURE_S, LATE_S, TTL_S = 300, 3600, 60

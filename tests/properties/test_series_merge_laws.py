@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from streams.connect.sinks.series import QUANTILES
 from streams.connect.sinks.series_merge import EXTRA, joined
-from streams.engine.windows.sketch_code import encode
+from streams.engine.windows.minutes.sketch_code import encode
 
 VALUES = st.lists(st.floats(-1e6, 1e6, allow_subnormal=False), min_size=1, max_size=40)
 

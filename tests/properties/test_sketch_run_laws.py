@@ -8,7 +8,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.engine.windows.sketch_runs import SketchRuns, codes_of, pack, ragged, serials_of
+from streams.engine.windows.minutes.sketch_runs import (
+    SketchRuns,
+    codes_of,
+    pack,
+    ragged,
+    serials_of,
+)
 
 serials = st.integers(0, 12)
 codes = st.one_of(st.integers(-32768, 32767), st.sampled_from([-32768, -1, 0, 1, 32767]))

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from streams import App, Distinct, Last, Quantiles, Record, TopK
 from streams.core.topics.current_stream import current
 from streams.engine.state import key_owners
-from streams.engine.windows import state_shares
+from streams.engine.windows.aggregated import state_shares
 from streams.testing import SETTINGS, AppTester, NotAtRest
 
 HONEST, HOSTILE, CLOCK = "honest", "hostile", "clock"

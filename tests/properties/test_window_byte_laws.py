@@ -21,11 +21,11 @@ from streams.engine.aggregates.field_columns import keys_of, values_of
 from streams.engine.aggregates.quantiles import Quantiles
 from streams.engine.aggregates.top_k import TopK
 from streams.engine.aggregates.window_states import WindowStates
-from streams.engine.windows.aggregate_table import WindowBatch
-from streams.engine.windows.aggregate_windows import AggregateWindows
-from streams.engine.windows.session_windows import SessionWindows
-from streams.engine.windows.state_shares import Tenants, refused_rows
-from streams.engine.windows.window_keys import KeyTuples
+from streams.engine.windows.aggregated.aggregate_table import WindowBatch
+from streams.engine.windows.aggregated.aggregate_windows import AggregateWindows
+from streams.engine.windows.aggregated.session_windows import SessionWindows
+from streams.engine.windows.aggregated.state_shares import Tenants, refused_rows
+from streams.engine.windows.aggregated.window_keys import KeyTuples
 from streams.engine.windows.windowed import Windows
 
 BOUND = 60_000

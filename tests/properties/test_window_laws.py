@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.core.rows.built_in_tables import WindowRows
-from streams.engine.windows import window_lookup
-from streams.engine.windows.emission import Emission
-from streams.engine.windows.minute_windows import MinuteWindows, WindowPolicy
-from streams.engine.windows.sketch_code import encode
+from streams.engine.windows.minutes import window_lookup
+from streams.engine.windows.minutes.emission import Emission
+from streams.engine.windows.minutes.minute_windows import MinuteWindows, WindowPolicy
+from streams.engine.windows.minutes.sketch_code import encode
 from tests.depth import cases
 
 SHARDS = 2

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.engine.state.table import MAX_ENTRY_BYTES
-from streams.engine.windows import window_segment
-from streams.engine.windows.minute_windows import MinuteWindows, WindowPolicy
+from streams.engine.windows.minutes import window_segment
+from streams.engine.windows.minutes.minute_windows import MinuteWindows, WindowPolicy
 
 
 def _table() -> MinuteWindows:

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.engine.aggregates.sums import Count
-from streams.engine.windows.aggregate_table import WindowBatch
-from streams.engine.windows.aggregate_windows import AggregateWindows
-from streams.engine.windows.session_windows import SessionWindows
-from streams.engine.windows.state_shares import Tenants, refused_rows
-from streams.engine.windows.window_keys import KeyTuples
+from streams.engine.windows.aggregated.aggregate_table import WindowBatch
+from streams.engine.windows.aggregated.aggregate_windows import AggregateWindows
+from streams.engine.windows.aggregated.session_windows import SessionWindows
+from streams.engine.windows.aggregated.state_shares import Tenants, refused_rows
+from streams.engine.windows.aggregated.window_keys import KeyTuples
 from streams.engine.windows.windowed import Windows
 
 STATE_BYTES = 543

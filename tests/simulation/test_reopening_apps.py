@@ -14,7 +14,7 @@ from streams.dev.simulation.apps import any_app
 from streams.dev.simulation.apps.any_app import check_app
 from streams.dev.simulation.seeds import quiet
 from streams.dev.simulation.world import Difference
-from streams.engine.windows.minute_windows import MinuteWindows
+from streams.engine.windows.minutes.minute_windows import MinuteWindows
 
 SEEDS_OF_A_GOOD_APP = 3
 CAUGHT_WITHIN = 30

@@ -24,8 +24,8 @@ from streams.engine.aggregates.top_k import TopK
 from streams.engine.app.app import App
 from streams.engine.runtime.partition.held_closes import HeldCloses
 from streams.engine.runtime.partition.window_partition import WindowPartition
-from streams.engine.windows import aggregate_table
-from streams.engine.windows.aggregate_table import AggregateTable
+from streams.engine.windows.aggregated import aggregate_table
+from streams.engine.windows.aggregated.aggregate_table import AggregateTable
 from streams.engine.windows.held_windows import HeldWindows
 from tests.recounted import SimulatedRun, recount_all
 

@@ -65,7 +65,7 @@ SOURCE: dict[Bucket, str] = {"h1": "m1", "d1": "h1"}
 def statement(table: Bucket) -> str:
     """Parameters ``start`` and ``stop`` in epoch seconds."""
     # In d1 the row of an hour's own window lies beside it
-    # (`streams/engine/windows/minute_windows.py`).
+    # (`streams/engine/windows/minutes/minute_windows.py`).
     recomputed = "inc = 0 AND " if table == "d1" else ""
     return SQL.format(
         table=table,

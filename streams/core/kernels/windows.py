@@ -54,7 +54,7 @@ def accumulate(
     order of first touch.
 
     The arguments from ``inc`` to ``group_of`` are columns by slot
-    (streams/engine/windows/window_columns.py); ``group_of`` is -1 everywhere, before and after.
+    (streams/engine/windows/minutes/window_columns.py); ``group_of`` is -1 everywhere, before and after.
     ``sums`` are zeros, a row per record. A slot's records are summed before they are added to its
     state, which keeps their precision.
     """

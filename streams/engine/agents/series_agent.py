@@ -23,7 +23,7 @@ from streams.engine.engine_tables import MINUTE_WINDOWS, SEEN_EVENTS
 from streams.engine.identities.id_shares import Owners
 from streams.engine.identities.seen_events import Verdict
 from streams.engine.streams.series_windows import SeriesWindows
-from streams.engine.windows.names import split
+from streams.engine.windows.minutes.names import split
 
 _SERIES_OVER_QUOTA: Final = (
     "a series that is not alive, of a tenant that has its share of the partition's "

@@ -25,9 +25,9 @@ from streams.engine.engine_tables import HELD_WINDOWS, SEEN_EVENTS
 from streams.engine.identities.id_shares import Owners
 from streams.engine.identities.seen_events import Verdict
 from streams.engine.streams.window_aggregates import AggregatedWindows
-from streams.engine.windows.aggregate_table import AggregateTable, WindowBatch
-from streams.engine.windows.state_shares import refused_rows
-from streams.engine.windows.window_keys import BatchKeys
+from streams.engine.windows.aggregated.aggregate_table import AggregateTable, WindowBatch
+from streams.engine.windows.aggregated.state_shares import refused_rows
+from streams.engine.windows.aggregated.window_keys import BatchKeys
 
 _By: TypeAlias = tuple[str, ...]
 """The fields of a key."""

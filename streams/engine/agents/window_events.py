@@ -26,9 +26,9 @@ from streams.engine.aggregates.aggregate import FieldType, FieldValues
 from streams.engine.aggregates.field_columns import Refused, keys_of, values_of
 from streams.engine.aggregates.scanned_columns import scanned_keys, scanned_values
 from streams.engine.decode.scanned_events import ScannedFields
+from streams.engine.windows.aggregated.state_shares import Tenants
+from streams.engine.windows.aggregated.window_keys import BatchKeys, KeyColumns, KeyTuples
 from streams.engine.windows.fingerprint import Fingerprints
-from streams.engine.windows.state_shares import Tenants
-from streams.engine.windows.window_keys import BatchKeys, KeyColumns, KeyTuples
 
 _INT64: Final = range(-(1 << 63), 1 << 63)
 Types: TypeAlias = Mapping[str, FieldType]

@@ -16,7 +16,7 @@ class History(msgspec.Struct, frozen=True):
     """One element per minute that has values, incarnations added up.
 
     ``codes[i]`` and ``counts[i]`` are the sketch of minute i
-    (streams/engine/windows/sketch_code.py): each count is the number of values within 1 % of its
+    (streams/engine/windows/minutes/sketch_code.py): each count is the number of values within 1 % of its
     code's value.
     """
 

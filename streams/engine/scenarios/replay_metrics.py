@@ -19,7 +19,7 @@ from streams.core.job_refusals import InvalidParameters
 from streams.engine.agents.queue_policy import QueuePolicy
 from streams.engine.scenarios.history import MINUTES_MAX, History
 from streams.engine.scenarios.scenario import HistoryQuery, Run, Scenario
-from streams.engine.windows import sketch_code
+from streams.engine.windows.minutes import sketch_code
 
 TRIALS_MAX = 100_000
 _LEVELS = (0.5, 0.95, 0.99)

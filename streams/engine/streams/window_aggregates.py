@@ -37,10 +37,10 @@ from streams.engine.aggregates.field_columns import KEY_KINDS, field_types
 from streams.engine.engine_tables import ENGINE_TABLES
 from streams.engine.state.table import MAX_ENTRY_BYTES, TableContext, TableSpec
 from streams.engine.state.table_values import KEY_MAX_BYTES
-from streams.engine.windows.aggregate_table import AggregateTable
-from streams.engine.windows.aggregate_windows import AggregateWindows, pane_ms
-from streams.engine.windows.session_windows import SessionWindows
-from streams.engine.windows.window_keys import Key
+from streams.engine.windows.aggregated.aggregate_table import AggregateTable
+from streams.engine.windows.aggregated.aggregate_windows import AggregateWindows, pane_ms
+from streams.engine.windows.aggregated.session_windows import SessionWindows
+from streams.engine.windows.aggregated.window_keys import Key
 from streams.engine.windows.windowed import Windows
 
 Span: TypeAlias = float | timedelta | str

@@ -31,7 +31,7 @@ from streams.core.records.event_fields import Texts
 from streams.core.records.text_spans import TextSpans
 from streams.engine.decode.scanned_events import ScannedFields
 from streams.engine.windows.cmac import KEY_BYTES, SHORT_BYTES, Cmac, Macs
-from streams.engine.windows.names import NameCodes, SeriesNames, split
+from streams.engine.windows.minutes.names import NameCodes, SeriesNames, split
 
 SECRET_BYTES: Final = KEY_BYTES
 Entropy: TypeAlias = Callable[[int], bytes]

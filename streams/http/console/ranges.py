@@ -28,7 +28,7 @@ from streams.connect.sinks.series_merge import EXTRA
 from streams.core.clock import Clock
 from streams.core.rows.built_in_tables import WindowTable
 from streams.core.words.moments import iso_s, span_s
-from streams.engine.windows.sketch_code import decode
+from streams.engine.windows.minutes.sketch_code import decode
 from streams.http.console import reply
 from streams.http.console.access.authorizer import Authorizer
 from streams.http.console.parameters import Format, Parameters

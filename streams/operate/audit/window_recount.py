@@ -31,7 +31,7 @@ from streams.engine.aggregates.aggregate import FieldType
 from streams.engine.decode.codecs import Limits, decode, settled
 from streams.engine.runtime.restore.survey import survey
 from streams.engine.streams.window_aggregates import AggregatedWindows
-from streams.engine.windows.aggregate_table import BEGUN
+from streams.engine.windows.aggregated.aggregate_table import BEGUN
 from streams.operate.audit.log_age import FirstSeen, Verdict
 from streams.operate.audit.recount import Recount, recount
 from streams.operate.audit.reference_decoder import Rules

@@ -34,7 +34,7 @@ from streams.core.words.moments import iso_s
 from streams.engine.agents.agent import AgentSpec
 from streams.engine.agents.job_agent import Agent
 from streams.engine.state.disk_files import DiskFiles
-from streams.engine.windows.names import SeriesNames
+from streams.engine.windows.minutes.names import SeriesNames
 from streams.operate.audit.snapshot import AuditSnapshot
 from streams.operate.audit.snapshot_reader import over_s
 from streams.operate.rebuild.plan import ReadPlan, read_plan, stop_s

@@ -35,9 +35,9 @@ from streams.engine.state.log_time import Expiry, LogTime, log_times
 from streams.engine.state.placements import TakenMap
 from streams.engine.state.table import Table, TableSpec
 from streams.engine.windows.fingerprint import Fingerprints
-from streams.engine.windows.known_series import SeriesQuota
-from streams.engine.windows.minute_windows import MINUTE_MS, MinuteWindows, WindowPolicy
-from streams.engine.windows.names import SeriesNames, split
+from streams.engine.windows.minutes.known_series import SeriesQuota
+from streams.engine.windows.minutes.minute_windows import MINUTE_MS, MinuteWindows, WindowPolicy
+from streams.engine.windows.minutes.names import SeriesNames, split
 from streams.operate.rebuild.incarnations import Incarnations
 
 _NO_BOUND: Final = 1 << 40

@@ -25,7 +25,7 @@ from streams.core.rows.built_in_tables import (
     rebuilt_version,
     version_of,
 )
-from streams.engine.windows.names import SeriesNames, joined
+from streams.engine.windows.minutes.names import SeriesNames, joined
 from streams.operate.audit.refused import RefusedRow
 from streams.operate.rebuild.incarnations import ENDLESS, Incarnations
 from streams.operate.rebuild.refold import EpochLog, FoldedPiece

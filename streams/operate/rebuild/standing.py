@@ -17,8 +17,8 @@ from streams.engine.engine_tables import MINUTE_WINDOWS
 from streams.engine.runtime.restore.survey import survey
 from streams.engine.state.changelog import Link
 from streams.engine.state.placements import unknown
-from streams.engine.windows.known_series import SeriesQuota
-from streams.engine.windows.minute_windows import MinuteWindows, WindowPolicy
+from streams.engine.windows.minutes.known_series import SeriesQuota
+from streams.engine.windows.minutes.minute_windows import MinuteWindows, WindowPolicy
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from streams.core.rows.built_in_tables import offset_of
 from streams.engine.engine_tables import MINUTE_WINDOWS
 from streams.engine.state.table import Entry
-from streams.engine.windows.names import SeriesNames
-from streams.engine.windows.window_segment import decode_rows
+from streams.engine.windows.minutes.names import SeriesNames
+from streams.engine.windows.minutes.window_segment import decode_rows
 from streams.operate.trace.window_course import Find, FoundWindow
 
 _MINUTE_MS = 60_000

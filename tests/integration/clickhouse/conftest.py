@@ -25,7 +25,7 @@ from streams.core.rows.built_in_tables import WindowRows
 from streams.core.settings import Settings
 from streams.dev.local.ports import free_ports
 from streams.dev.local.stack import StackStatus
-from streams.engine.windows.sketch_code import encode
+from streams.engine.windows.minutes.sketch_code import encode
 
 DATABASE = "queries"
 PASSWORD = "it's a secret"

@@ -15,7 +15,7 @@ from streams.connect.sinks.clickhouse import ClickHouseShards
 from streams.connect.sinks.view_source import WINDOWS
 from streams.core.clock import SystemClock
 from streams.core.settings import Settings
-from streams.engine.windows.sketch_code import decode, encode
+from streams.engine.windows.minutes.sketch_code import decode, encode
 
 pytestmark = pytest.mark.stack
 

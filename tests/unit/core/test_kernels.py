@@ -19,7 +19,7 @@ from streams.core.records.text_spans import joined
 from streams.engine.app.app import App
 from streams.engine.decode.scanning import Scanner
 from streams.engine.state.row_table import RowTable, mixed
-from streams.engine.windows.names import NameCodes
+from streams.engine.windows.minutes.names import NameCodes
 from tests.properties.scan_bodies import READINGS, Reading
 
 

@@ -23,8 +23,8 @@ from streams.dev.workload.generator import Generator
 from streams.engine.engine_tables import MINUTE_WINDOWS, SEEN_EVENTS
 from streams.engine.identities.seen_events import ID_BYTES
 from streams.engine.state.changelog import unpack
-from streams.engine.windows.names import SeriesNames
-from streams.engine.windows.window_segment import decode_rows
+from streams.engine.windows.minutes.names import SeriesNames
+from streams.engine.windows.minutes.window_segment import decode_rows
 
 
 @dataclass(slots=True)

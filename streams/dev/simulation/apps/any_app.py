@@ -50,7 +50,7 @@ from streams.engine.runtime.partition.stream_partition import StreamPartition
 from streams.engine.runtime.partition.window_partition import WindowPartition
 from streams.engine.streams.sending import key_bytes, value_bytes
 from streams.engine.streams.windowed_table import WindowedDeclaration
-from streams.engine.windows.window_columns import NEVER_MS
+from streams.engine.windows.minutes.window_columns import NEVER_MS
 from streams.operate.topics.topics import wanted_topics
 
 START_MS = 1_760_000_000_000

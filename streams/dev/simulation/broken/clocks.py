@@ -16,7 +16,7 @@ from streams.engine.runtime.jobs.job_partition import JobPartition
 from streams.engine.runtime.partition.partition import Partition
 from streams.engine.state.log_time import LogTimes
 from streams.engine.state.outcomes import Outcomes
-from streams.engine.windows.emission import EmissionQueues
+from streams.engine.windows.minutes.emission import EmissionQueues
 
 _SLACK_MS = 60_000
 _FRESH_MS = 10_000

@@ -43,9 +43,9 @@ from streams.engine.runtime.restore.restore import _Chain
 from streams.engine.state.changelog import Link
 from streams.engine.state.live_keys import LiveKeys
 from streams.engine.state.outbox import Outbox
-from streams.engine.windows.emission import Emission
 from streams.engine.windows.fingerprint import SECRET_BYTES, Fingerprints
-from streams.engine.windows.minute_windows import MinuteWindows
+from streams.engine.windows.minutes.emission import Emission
+from streams.engine.windows.minutes.minute_windows import MinuteWindows
 
 _PROCESSES = itertools.count()
 

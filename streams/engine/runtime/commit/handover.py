@@ -35,8 +35,8 @@ from streams.engine.runtime.effects.sink_writes import SinkWrites
 from streams.engine.runtime.partition.partition import Partition, Prepared
 from streams.engine.runtime.partition.pressure import RESUME_AT
 from streams.engine.state.outbox import OwedEffect
-from streams.engine.windows.emission import Emission, EmittingTable
-from streams.engine.windows.window_columns import NEVER_MS
+from streams.engine.windows.minutes.emission import Emission, EmittingTable
+from streams.engine.windows.minutes.window_columns import NEVER_MS
 
 _FRESHNESS_SAMPLES = 50
 ROWS_WAIT_S = 2.0

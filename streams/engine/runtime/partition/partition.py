@@ -46,8 +46,8 @@ from streams.engine.state.log_time import Expiry
 from streams.engine.state.outbox import Outbox, OwedEffect
 from streams.engine.state.table import Entry, Table, TableSpec
 from streams.engine.streams.sending import outgoing
-from streams.engine.windows.emission import Emission, EmittingTable
 from streams.engine.windows.fingerprint import Fingerprints
+from streams.engine.windows.minutes.emission import Emission, EmittingTable
 
 T = TypeVar("T", bound=Table)
 

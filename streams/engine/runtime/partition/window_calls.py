@@ -31,7 +31,7 @@ from streams.engine.runtime.partition.held_closes import (
 from streams.engine.runtime.partition.staged import Staged
 from streams.engine.state.key_owners import Owner
 from streams.engine.streams.window_aggregates import AggregatedWindows, ClosedWindow
-from streams.engine.windows.aggregate_table import WindowRow
+from streams.engine.windows.aggregated.aggregate_table import WindowRow
 from streams.engine.windows.held_windows import HeldWindows, WindowCall
 
 _TURN_S: Final = 0.05

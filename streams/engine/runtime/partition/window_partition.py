@@ -31,9 +31,9 @@ from streams.engine.runtime.partition.staged import Staged
 from streams.engine.runtime.partition.window_calls import WindowCalls
 from streams.engine.state.changelog import Link
 from streams.engine.streams.window_aggregates import AggregatedWindows
-from streams.engine.windows.aggregate_table import AggregateTable, WindowRow
-from streams.engine.windows.emission import Emission
+from streams.engine.windows.aggregated.aggregate_table import AggregateTable, WindowRow
 from streams.engine.windows.held_windows import HeldWindows
+from streams.engine.windows.minutes.emission import Emission
 
 _EARLY_FILL: Final = 0.25
 """above this fill ratio of the outbox, rows of live windows wait"""

@@ -29,7 +29,7 @@ from streams.engine.state.changelog import Link, unknown_format
 from streams.engine.state.live_keys import EntryPlace, LiveKeys
 from streams.engine.state.placements import TakenMap, take
 from streams.engine.state.table import Entry, FiledTable, Table, TableContext, TableSpec
-from streams.engine.windows.emission import EmittingTable
+from streams.engine.windows.minutes.emission import EmittingTable
 
 STORE_FORMAT = 7
 STORE_READABLE = frozenset({6, 7})

@@ -17,7 +17,7 @@ from streams.core.rows.built_in_tables import (
     offsets_of,
     version_of,
 )
-from streams.engine.windows.minute_windows import MinuteWindows, WindowPolicy
+from streams.engine.windows.minutes.minute_windows import MinuteWindows, WindowPolicy
 
 epochs = st.integers(0, EPOCH_END - 1)
 offsets = st.integers(0, OFFSET_END - 1) | st.sampled_from(

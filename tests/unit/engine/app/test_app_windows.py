@@ -29,7 +29,7 @@ from streams import (
     Variance,
 )
 from streams.core.errors import UsageError
-from streams.engine.windows import aggregate_table
+from streams.engine.windows.aggregated import aggregate_table
 from streams.testing import SETTINGS, AppTester, NotAtRest
 
 NOW_MS = 1_760_000_000_000

@@ -11,7 +11,7 @@ import pytest
 
 from agents.app import AGGREGATE_METRICS, RECORD_TRAINING
 from streams.engine.engine_tables import MINUTE_WINDOWS
-from streams.engine.windows import names
+from streams.engine.windows.minutes import names
 from tests.unit.engine.runtime.test_quarantine import (
     ATTACKER,
     METRICS,
@@ -38,7 +38,7 @@ def codes(town, tp):
 def test_names_beyond_a_share_are_refused_and_stop_no_partition(monkeypatch):
     """Two million model names of one tenant must not stop model.metrics for all tenants."""
     monkeypatch.setattr(names, "MAX_CODES", 200)
-    monkeypatch.setattr("streams.engine.windows.minute_windows.MAX_CODES", 200)
+    monkeypatch.setattr("streams.engine.windows.minutes.minute_windows.MAX_CODES", 200)
 
     async def story(town, process):
         for burst in range(4):
@@ -160,7 +160,7 @@ def test_refused_records_are_accounted_for_once(agent):
 async def test_names_of_open_windows_pause_the_partition(rig, monkeypatch):
     """While a shard is away its windows and their names cannot be evicted: a pause solves it."""
     monkeypatch.setattr(names, "MAX_CODES", 20)
-    monkeypatch.setattr("streams.engine.windows.minute_windows.MAX_CODES", 20)
+    monkeypatch.setattr("streams.engine.windows.minutes.minute_windows.MAX_CODES", 20)
     partition = await rig.open()
     await rig.produce(*(rig.event(model_id=f"m{n}") for n in range(19)))
     await rig.fold()

@@ -14,7 +14,7 @@ from streams.engine.scenarios.distribution import Exponential, Normal, phi
 from streams.engine.scenarios.history import History
 from streams.engine.scenarios.job import SimulationJob, decode_answer, encode_job, run
 from streams.engine.scenarios.parameters import GENERATED, document
-from streams.engine.windows import sketch_code
+from streams.engine.windows.minutes import sketch_code
 
 NORMAL = {"kind": "normal", "mean": 10.0, "sd": 2.0}
 

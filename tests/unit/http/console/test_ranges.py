@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.engine.windows.sketch_code import encode
+from streams.engine.windows.minutes.sketch_code import encode
 from streams.http.console.ranges import heatmaps_of
 
 values = st.lists(st.floats(-1e150, 1e150, allow_nan=False), min_size=1, max_size=30)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from streams.core import kernels
 from streams.engine.state.row_table import RowTable, mixed
 from streams.engine.state.runs import run_starts
-from streams.engine.windows.window_columns import WindowColumns
+from streams.engine.windows.minutes.window_columns import WindowColumns
 
 Opened = Callable[["Window", NDArray[np.int64], NDArray[np.int64]], None]
 """Called with a window, its new slots and their series keys, to initialise the columns."""

@@ -1,4 +1,4 @@
-"""The log of segments of one window table (format: streams/engine/windows/window_segment.py).
+"""The log of segments of one window table (format: streams/engine/windows/minutes/window_segment.py).
 
 A segment is *needed* while a live window has its full row in it.
 """
@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.engine.state.table import Entry
-from streams.engine.windows import window_segment
-from streams.engine.windows.names import SeriesNames
-from streams.engine.windows.sketch_runs import Buckets, SketchRuns, serials_of
-from streams.engine.windows.window_columns import WindowColumns
+from streams.engine.windows.minutes import window_segment
+from streams.engine.windows.minutes.names import SeriesNames
+from streams.engine.windows.minutes.sketch_runs import Buckets, SketchRuns, serials_of
+from streams.engine.windows.minutes.window_columns import WindowColumns
 
 _SEGMENTS_PER_COMMIT = 1 << 16
 

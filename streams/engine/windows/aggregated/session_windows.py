@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.engine.aggregates.aggregate import Slots
-from streams.engine.windows.aggregate_table import AggregateTable, WindowBatch, WindowRow
-from streams.engine.windows.window_keys import Key, KeyNumbers
+from streams.engine.windows.aggregated.aggregate_table import AggregateTable, WindowBatch, WindowRow
+from streams.engine.windows.aggregated.window_keys import Key, KeyNumbers
 
 
 @dataclass(slots=True, eq=False)

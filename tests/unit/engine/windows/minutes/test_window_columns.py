@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.engine.windows.window_columns import WindowColumns
+from streams.engine.windows.minutes.window_columns import WindowColumns
 
 STEPS = st.lists(
     st.one_of(

@@ -30,9 +30,9 @@ from streams.engine.aggregates.window_states import Row, WindowStates
 from streams.engine.state.runs import distinct
 from streams.engine.state.table import Entry
 from streams.engine.state.table_values import key_bytes, key_of, text_bytes
-from streams.engine.windows.state_owners import StateOwners
-from streams.engine.windows.state_shares import Added, Begins, ShareCheck, Tenants
-from streams.engine.windows.window_keys import BatchKeys, Key, KeyNumbers
+from streams.engine.windows.aggregated.state_owners import StateOwners
+from streams.engine.windows.aggregated.state_shares import Added, Begins, ShareCheck, Tenants
+from streams.engine.windows.aggregated.window_keys import BatchKeys, Key, KeyNumbers
 
 NEVER_MS = 1 << 62
 CLOSED_ROWS_MAX = 20_000

@@ -20,7 +20,7 @@ from streams.core import kernels
 from streams.core.rows.dated_map import ShardOf
 from streams.engine.state.row_table import RowTable, mixed
 from streams.engine.state.runs import run_starts
-from streams.engine.windows.names import CODE_BITS, SeriesNames
+from streams.engine.windows.minutes.names import CODE_BITS, SeriesNames
 
 GENERATION_MS: Final = 600_000
 _MINUTE_MS: Final = 60_000

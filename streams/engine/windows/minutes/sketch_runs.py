@@ -1,7 +1,7 @@
 """Sketch buckets of all live windows of a partition, as sorted runs.
 
 A bucket is one int64: ``serial << 16 | (code + 32768)`` with the serial of a window state and the
-DDSketch code of a value (streams/engine/windows/sketch_code.py). Once per commit new buckets are
+DDSketch code of a value (streams/engine/windows/minutes/sketch_code.py). Once per commit new buckets are
 sorted and counted into a run. Runs are merged while the younger is at least half as long as the
 older (a log-structured merge), so a bucket is moved O(log n) times.
 """

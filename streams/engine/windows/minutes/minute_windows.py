@@ -29,14 +29,14 @@ from streams.core.rows.dated_map import ShardOf
 from streams.engine.state.placements import Placements
 from streams.engine.state.runs import distinct, run_starts
 from streams.engine.state.table import Entry
-from streams.engine.windows.emission import Emission, EmissionQueues
-from streams.engine.windows.known_series import KnownSeries, SeriesQuota
-from streams.engine.windows.names import MAX_CODES, SeriesNames, renumber
-from streams.engine.windows.sketch_code import encode as sketch_codes
-from streams.engine.windows.sketch_runs import SketchRuns, pack
-from streams.engine.windows.window_columns import WindowColumns
-from streams.engine.windows.window_log import WindowLog
-from streams.engine.windows.window_lookup import Window, WindowLookup
+from streams.engine.windows.minutes.emission import Emission, EmissionQueues
+from streams.engine.windows.minutes.known_series import KnownSeries, SeriesQuota
+from streams.engine.windows.minutes.names import MAX_CODES, SeriesNames, renumber
+from streams.engine.windows.minutes.sketch_code import encode as sketch_codes
+from streams.engine.windows.minutes.sketch_runs import SketchRuns, pack
+from streams.engine.windows.minutes.window_columns import WindowColumns
+from streams.engine.windows.minutes.window_log import WindowLog
+from streams.engine.windows.minutes.window_lookup import Window, WindowLookup
 
 MINUTE_MS = 60_000
 _DAY_MS = 86_400_000

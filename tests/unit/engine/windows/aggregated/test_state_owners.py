@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streams.engine.windows.state_owners import StateOwners
+from streams.engine.windows.aggregated.state_owners import StateOwners
 
 
 @pytest.mark.parametrize("tenant", ["", "t"])

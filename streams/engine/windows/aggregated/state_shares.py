@@ -1,5 +1,5 @@
 """Judges which records of a batch add to the states of `app.windows` beyond the share of their tenant, before
-any is folded (streams/engine/windows/state_owners.py).
+any is folded (streams/engine/windows/aggregated/state_owners.py).
 
 A record counts as what it begins, and what it adds at most to its state as the batch found it. So a tenant is
 never over its share; a batch that has a new value twice counts it twice until the batch is folded. Records that
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from streams.core.topics.topic import tenant_of
 from streams.engine.state.shares import room
-from streams.engine.windows.state_owners import StateOwners
+from streams.engine.windows.aggregated.state_owners import StateOwners
 
 
 class Tenants:

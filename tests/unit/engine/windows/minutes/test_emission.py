@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from streams.core.rows.moved_mark import mark
-from streams.engine.windows.minute_windows import MinuteWindows, WindowPolicy
+from streams.engine.windows.minutes.minute_windows import MinuteWindows, WindowPolicy
 
 MINUTE_MS = 60_000
 DAY_MS = 86_400_000

@@ -6,7 +6,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.engine.windows.sketch_code import LARGEST_CODE, OFFSET, SMALLEST, decode, encode
+from streams.engine.windows.minutes.sketch_code import (
+    LARGEST_CODE,
+    OFFSET,
+    SMALLEST,
+    decode,
+    encode,
+)
 
 MAGNITUDES = st.floats(min_value=SMALLEST, max_value=1e150, allow_nan=False)
 SIGNED = st.one_of(MAGNITUDES, MAGNITUDES.map(lambda v: -v), st.just(0.0))

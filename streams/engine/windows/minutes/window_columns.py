@@ -14,7 +14,7 @@ NEVER_MS = 1 << 62
 _COLUMNS: tuple[tuple[str, DTypeLike, float], ...] = (
     ("serial", np.int64, -1),  # -1: the slot is free
     ("minute", np.int64, 0),  # window start, minutes since the Unix epoch
-    ("key", np.int64, 0),  # series key (streams/engine/windows/names.py)
+    ("key", np.int64, 0),  # series key (streams/engine/windows/minutes/names.py)
     ("shard", np.int32, 0),
     ("old", np.bool_, 0),  # too old for m1 when opened: goes to h1 and d1
     ("inc", np.uint64, 0),

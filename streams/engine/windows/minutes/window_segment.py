@@ -23,9 +23,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from streams.engine.state.runs import ragged
 from streams.engine.state.table import MAX_ENTRY_BYTES
-from streams.engine.windows.names import SeriesNames, joined, split
-from streams.engine.windows.sketch_runs import Buckets, codes_of, combine, serials_of
-from streams.engine.windows.window_columns import WindowColumns
+from streams.engine.windows.minutes.names import SeriesNames, joined, split
+from streams.engine.windows.minutes.sketch_runs import Buckets, codes_of, combine, serials_of
+from streams.engine.windows.minutes.window_columns import WindowColumns
 
 ROW_COLUMNS: tuple[tuple[str, DTypeLike], ...] = (
     ("minute", "<i4"),

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from streams.engine.aggregates.aggregate import Slots
 from streams.engine.aggregates.window_states import Row
 from streams.engine.state.runs import distinct
-from streams.engine.windows.aggregate_table import (
+from streams.engine.windows.aggregated.aggregate_table import (
     NEVER_MS,
     AggregateTable,
     WindowBatch,
     WindowRow,
 )
-from streams.engine.windows.pane_slots import PaneSlots
-from streams.engine.windows.window_keys import Key
+from streams.engine.windows.aggregated.pane_slots import PaneSlots
+from streams.engine.windows.aggregated.window_keys import Key
 from streams.engine.windows.windowed import Windows
 
 _NO_BOUND = 1 << 62

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.core.errors import StateLimit
-from streams.engine.windows import names as module
-from streams.engine.windows.names import NameCodes, SeriesNames, local_dictionary, renumber
+from streams.engine.windows.minutes import names as module
+from streams.engine.windows.minutes.names import NameCodes, SeriesNames, local_dictionary, renumber
 
 texts = st.text(min_size=1, max_size=6)
 rows = st.lists(st.tuples(texts, texts, texts), max_size=40)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.engine.windows.known_series import GENERATION_MS, KnownSeries, SeriesQuota
-from streams.engine.windows.names import SeriesNames, renumber
+from streams.engine.windows.minutes.known_series import GENERATION_MS, KnownSeries, SeriesQuota
+from streams.engine.windows.minutes.names import SeriesNames, renumber
 
 NOW_MS = 1_764_392_400_000
 FREE = SeriesQuota(1_000_000)

@@ -19,9 +19,9 @@ from streams.core.rows.built_in_tables import WindowRows, WindowTable
 from streams.core.rows.dated_map import ShardOf
 from streams.core.rows.deviations import about_mean
 from streams.engine.state.table import Table
-from streams.engine.windows.names import SeriesNames
-from streams.engine.windows.sketch_runs import SketchRuns, codes_of, serials_of
-from streams.engine.windows.window_columns import NEVER_MS, WindowColumns
+from streams.engine.windows.minutes.names import SeriesNames
+from streams.engine.windows.minutes.sketch_runs import SketchRuns, codes_of, serials_of
+from streams.engine.windows.minutes.window_columns import NEVER_MS, WindowColumns
 
 _MINUTES: dict[WindowTable, int] = {"m1": 1, "h1": 60, "d1": 1440}
 _Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]

@@ -1,0 +1,1 @@
+"""Windows with aggregators: fixed ones, by panes, and sessions."""

@@ -1,0 +1,1 @@
+"""Minute windows of series, which late records reopen."""
