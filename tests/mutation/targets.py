@@ -30,13 +30,21 @@ TARGETS: dict[str, tuple[str, ...]] = {
         "tests/unit/connect/cache/test_single_flight.py",
         "tests/unit/connect/cache/test_cache.py",
     ),
+    "streams/connect/cache/cached_value.py": ("tests/unit/connect/cache/test_cached_value.py",),
+    "streams/connect/cache/invalidations.py": (
+        "tests/unit/connect/cache/test_invalidations.py",
+        "tests/unit/connect/cache/test_sealed_cache.py",
+    ),
+    "streams/connect/cache/sealed.py": (
+        "tests/unit/connect/cache/test_sealed_cache.py",
+        "tests/unit/connect/cache/test_cache.py",
+    ),
+    "streams/connect/cache/write_behind.py": ("tests/unit/connect/cache/test_write_behind.py",),
     "streams/connect/cache/": (
         "tests/unit/connect/cache/test_cache.py",
         "tests/unit/connect/cache/test_cache_lives.py",
         "tests/unit/connect/cache/test_local_cache.py",
-        "tests/unit/connect/cache/test_cached_value.py",
         "tests/unit/connect/cache/test_sealed_cache.py",
-        "tests/unit/connect/cache/test_write_behind.py",
         "tests/properties/test_cache_age_laws.py",
         "tests/properties/test_cache_laws.py",
     ),
@@ -109,6 +117,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "streams/engine/runtime/commit/handover.py": (
         "tests/unit/engine/runtime/test_handover.py",
         "tests/unit/engine/runtime/test_row_freshness.py",
+        "tests/unit/engine/runtime/test_sinks.py",
         "tests/unit/engine/runtime/test_unknown_targets.py",
         "tests/unit/engine/runtime/test_job_partition.py",
     ),
@@ -159,10 +168,13 @@ TARGETS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
         (
             "streams/http/edge/edge_run.py",
-            "streams/http/edge/exchange.py",
             "streams/http/edge/topic_publisher.py",
         ),
         ("tests/unit/http/edge/test_topic_publisher.py", "tests/unit/http/edge/test_edge_lane.py"),
+    ),
+    "streams/http/edge/exchange.py": (
+        "tests/unit/http/edge/test_receipts.py",
+        "tests/unit/http/edge/test_edge_client.py",
     ),
     "streams/http/edge/splitting.py": (
         "tests/unit/http/edge/test_splitting.py",

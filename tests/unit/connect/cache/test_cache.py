@@ -11,6 +11,7 @@ from streams.connect.cache.cache import Cache, CachePolicy, SharedLayer, Version
 from streams.connect.cache.invalidations import Invalidations, sweep
 from streams.connect.cache.kind import CacheKind
 from streams.connect.cache.memory import MemoryShared
+from streams.connect.cache.sealed import SealedShared
 from streams.connect.cache.shared import CacheKey
 from streams.core.clock import VirtualClock, settle
 from streams.core.errors import CacheUnavailable
@@ -349,6 +350,7 @@ async def test_an_entry_of_another_format_is_loaded_again(world: World):
     world.source.values["n"] = "v"
     await world.shared.advance(CacheKey("c", "n"), 5, b"+\xff\xfe", 60)
     assert await process.get() == "v"
+    assert process.count("l2", "unreadable") == 1
 
 
 async def test_errors_of_the_source_reach_every_caller_and_are_not_cached(world: World):
@@ -375,3 +377,62 @@ async def test_the_process_keeps_no_more_than_its_bound(world: World):
     world.source.values["huge"] = "x" * (POLICY.l1_bytes + 1)
     await process.get("huge")
     assert 0 < process.cache._local.bytes <= POLICY.l1_bytes
+
+
+def permissions(world, shared, **sealed):
+    """A cache of values that grant something, of a process that shares ``shared``."""
+    metrics = Metrics()
+    breaker = Breaker("redis", BreakerPolicy(), (CacheUnavailable,), world.clock, metrics)
+    layer = SharedLayer(shared, breaker, Invalidations(shared, world.clock, metrics), **sealed)
+    return Cache(
+        CacheKind("c", versioned=False, authorises=True), encode=str.encode, decode=bytes.decode, clock=world.clock,
+        metrics=metrics, layer=layer, policy=POLICY,
+    )  # fmt: skip
+
+
+async def test_a_permission_without_a_seal_is_asked_of_its_source(world: World):
+    """Any client of Redis could grant itself one: it is neither read there nor written."""
+    key = CacheKey("c", "n")
+    await world.shared.advance(key, None, b"+everything", 60.0)
+    world.source.values["n"] = "little"
+    cache = permissions(world, world.shared)
+    assert await cache.get("n", lambda: world.source.load("n")) == "little"
+    assert (await world.shared.read(key)).body == b"+everything"
+    await cache.close()
+
+
+async def test_a_permission_with_the_seal_of_the_cluster_is_shared(world: World):
+    """The service of permissions is asked once for all processes."""
+    sealed = SealedShared(world.shared, b"sixteen bytes and", world.clock)
+    world.source.values["n"] = "little"
+    for _ in range(2):
+        cache = permissions(world, sealed, sealed=True)
+        assert await cache.get("n", lambda: world.source.load("n")) == "little"
+        await cache.close()
+    assert world.source.asked == 1
+
+
+async def test_the_time_of_a_slow_load_counts_in_the_life_of_its_entry(world: World):
+    """A source that answers after 100 s answered about a state 100 s ago: no value is older than its TTL."""
+    one = await world.process()
+    world.source.values["n"] = "v"
+    world.source.gate.clear()
+    asked = asyncio.ensure_future(one.get())
+    await settle()
+    await world.clock.advance(100.0)
+    world.source.gate.set()
+    assert await asked == "v"
+    rest_s = (await world.shared.read(CacheKey("c", "n"))).rest_s
+    assert POLICY.l2_ttl_s * (1 - POLICY.jitter) - 100.0 <= rest_s <= POLICY.l2_ttl_s - 100.0
+
+
+async def test_a_claim_that_cannot_be_given_back_costs_the_caller_nothing(world: World):
+    """Redis may go away after the load; the claim ends by itself."""
+    one = await world.process()
+    world.source.values["n"] = "v"
+    world.source.gate.clear()
+    asked = asyncio.ensure_future(one.get())
+    await settle()
+    world.shared.away = True
+    world.source.gate.set()
+    assert await asked == "v"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from structlog.testing import capture_logs
 
 from streams.connect.cache.kind import owned
 from streams.connect.policy.policy import Policy, PolicyRequest, refusal
 from streams.connect.policy.source import LocalPolicies
-from streams.connect.policy.validator import PolicyValidator
-from streams.core.clock import VirtualClock
+from streams.connect.policy.validator import PolicyValidator, policy_cache
+from streams.core.clock import VirtualClock, settle
 from streams.core.errors import UsageError
 from streams.core.job_refusals import PolicyRejected
 from streams.core.settings import Settings
@@ -104,3 +106,22 @@ def test_tenants_do_not_share_cache_entries():
     tenants.
     """
     assert owned("a", "b/c") != owned("a/b", "c")
+
+
+async def test_a_validator_that_is_closed_leaves_no_question_behind():
+    """A worker that drains would wait for a service that hangs."""
+
+    class Hanging:
+        async def fetch(self, tenant_id, policy_id):
+            await asyncio.Event().wait()
+
+        async def close(self):
+            return None
+
+    validator = PolicyValidator(Hanging(), policy_cache(VirtualClock(), Metrics(), None))
+    asked = asyncio.ensure_future(validator.check(ASKED))
+    await settle()
+    assert not asked.done()
+    await validator.close()
+    await settle()
+    assert asked.cancelled()

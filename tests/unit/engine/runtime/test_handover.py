@@ -15,6 +15,7 @@ from streams.connect.sinks.rollup_queue import RollUpQueue
 from streams.core.clock import settle
 from streams.core.degradation.degradation import Degradation
 from streams.core.errors import ShardUnavailable
+from streams.core.tracing.tracer import UntracedPartition
 from streams.engine.agents.agent import Change
 from streams.engine.runtime.commit.commit import commit
 from streams.engine.runtime.commit.handover import Handover
@@ -421,3 +422,59 @@ async def _minute(rig, handover, ts, seconds=5):
         if rig.partition.has_changes():
             await _commit(rig, handover)
         await rig.clock.advance(1)
+
+
+async def test_hours_wait_no_longer_when_the_partition_has_caught_up(rig, handover, monkeypatch):
+    """What a backlog may still change waits for it; after its end nothing comes, and the hour would be missing
+    for 45 s more.
+    """
+    recomputed, roll_up = [], rig.shards.roll_up
+
+    async def watched(shard, table, start_s):
+        recomputed.append(table)
+        await roll_up(shard, table, start_s)
+
+    monkeypatch.setattr(rig.shards, "roll_up", watched)
+    hour_ms = 3_600_000
+    await rig.open()
+    start_ms = rig.clock.now_ms() // hour_ms * hour_ms - 2 * hour_ms
+    for minute in (0, 10):
+        await _minute(rig, handover, start_ms + minute * 60_000)
+    assert recomputed == []
+    rig.partition.backlog.reading = False
+    handover.emit(rig.partition, [])
+    await rig.clock.advance(3)
+    await settle()
+    assert recomputed == ["h1", "d1"]
+
+
+async def test_hours_of_a_dropped_partition_are_left_to_its_next_owner(rig, handover, monkeypatch):
+    """It owes them until they are acknowledged; this process would ask for them for as long as it lives."""
+    recomputed = []
+
+    async def watched(shard, table, start_s):
+        recomputed.append(table)
+
+    monkeypatch.setattr(rig.shards, "roll_up", watched)
+    hour_ms = 3_600_000
+    await rig.open()
+    start_ms = rig.clock.now_ms() // hour_ms * hour_ms - 2 * hour_ms
+    for minute in (0, 10):
+        await _minute(rig, handover, start_ms + minute * 60_000)
+    handover.forget(rig.partition)
+    await rig.clock.advance(120)
+    await settle()
+    assert recomputed == []
+
+
+async def test_a_trace_learns_which_records_have_no_row_yet(rig, handover):
+    """It keeps what it knows of a sampled record until a row shows it."""
+    told = []
+
+    class Trail(UntracedPartition):
+        def shown(self, oldest_unshown_ms):
+            told.append(oldest_unshown_ms)
+
+    await rig.open()
+    handover.emit(rig.partition, [], Trail())
+    assert told == [rig.partition.windows.oldest_unshown_ms]

@@ -192,3 +192,74 @@ async def test_the_schema_version_is_sent_with_the_events(tokens, inner, event, 
     async with made(tokens, _Scripted([], inner)) as client:
         posted = await client.post(TOPIC, [event(unit="s"), event()], version=2)
     assert (posted.accepted, [bad.path for bad in posted.rejected]) == (1, ["$.unit"])
+
+
+def accepted(count, **more):
+    """The answer of an edge that stored ``count`` events."""
+    receipt = {"accepted": count, "stored": "log", "rejected": [], **more}
+    return httpx.Response(202, json=receipt)
+
+
+async def test_attempts_get_rarer_and_end_after_two_minutes(tokens, event):
+    """An edge that is deployed anew is back in seconds, and one that is away must not be asked without end."""
+    clock = _Impatient()
+    transport = _Scripted([httpx.Response(503)] * 40)
+    async with made(tokens, transport, clock) as client:
+        with pytest.raises(NotStored):
+            await client.post(TOPIC, [event()])
+    assert clock.waited == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2, 6.4] + [10.0] * 10)
+
+
+async def test_a_wait_that_ends_with_the_patience_is_waited_for(tokens, event):
+    """``patience_s`` says how long the client tries."""
+    clock = _Impatient()
+    transport = _Scripted([httpx.Response(503), accepted(1)])
+    async with made(tokens, transport, clock, patience_s=0.2) as client:
+        assert (await client.post(TOPIC, [event()])).accepted == 1
+    assert clock.waited == pytest.approx([0.2])
+
+
+async def test_a_request_has_at_most_a_thousand_events(tokens, event):
+    """So that one bad request, which is refused as a whole, costs no more."""
+    transport = _Scripted([accepted(1000), accepted(1)])
+    async with made(tokens, transport) as client:
+        assert (await client.post(TOPIC, [event()] * 1001)).accepted == 1001
+    assert [len(body.splitlines()) for body in transport.bodies] == [1000, 1]
+
+
+async def test_a_request_has_at_most_a_megabyte(tokens, event):
+    """An edge refuses a larger one, and holds each in memory."""
+    large = [{**event(value=n), "note": "x" * 400_000} for n in range(3)]
+    transport = _Scripted([accepted(2), accepted(1)])
+    async with made(tokens, transport) as client:
+        assert (await client.post(TOPIC, large)).accepted == 3
+    assert [len(body) >> 10 for body in transport.bodies] == [781, 390]
+
+
+async def test_the_ends_of_lines_count_in_a_request(tokens, event, monkeypatch):
+    """A body of exactly the bound and a line end more is beyond it."""
+    events = [event(value=n) for n in range(2)]
+    size = len(msgspec.json.encode(events[0]))
+    monkeypatch.setattr(module, "BATCH_BYTES", 2 * size)
+    transport = _Scripted([accepted(1), accepted(1)])
+    async with made(tokens, transport) as client:
+        assert (await client.post(TOPIC, events)).accepted == 2
+    assert [len(body) for body in transport.bodies] == [size, size]
+
+
+async def test_the_one_event_that_was_not_judged_is_sent_again(tokens, event):
+    """An edge stops at its thousandth bad event, and says how many are left."""
+    transport = _Scripted([accepted(2, not_judged=1), accepted(1)])
+    async with made(tokens, transport) as client:
+        assert (await client.post(TOPIC, [event(value=n) for n in range(3)])).accepted == 3
+    assert transport.bodies[1] == transport.bodies[0].splitlines()[-1]
+
+
+async def test_a_refusal_that_leaves_nothing_open_is_not_repeated(tokens, event):
+    """Its document names the bad events, and says of no other that it was not judged."""
+    bad = [{"index": 0, "code": "wrong_type", "message": "no", "path": "$.value"}]
+    transport = _Scripted([httpx.Response(422, json={"rejected": bad})])
+    async with made(tokens, transport) as client:
+        posted = await client.post(TOPIC, [event(), event()])
+    assert (posted.accepted, [one.index for one in posted.rejected]) == (0, [0])
+    assert len(transport.bodies) == 1
