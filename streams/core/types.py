@@ -6,13 +6,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
 from streams.core.derived_files import Files
 
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
+_T = TypeVar("_T")
 
 
 class TopicPartition(NamedTuple):
@@ -61,10 +62,8 @@ class RecordBatch:
         return self._chosen(rows, self.end)
 
     def _chosen(self, rows: Sequence[int], end: int) -> RecordBatch:
-        offsets = [self.offsets[row] for row in rows]
-        timestamps = [self.timestamps[row] for row in rows]
-        keys, values = [self.keys[row] for row in rows], [self.values[row] for row in rows]
-        found = [self.headers[row] for row in rows]
+        offsets, timestamps = _at(self.offsets, rows), _at(self.timestamps, rows)
+        keys, values, found = _at(self.keys, rows), _at(self.values, rows), _at(self.headers, rows)
         chosen = RecordBatch(self.tp, self.start, end, offsets, timestamps, keys, values, found)
         chosen.append_times, chosen.continued = self.append_times, self.continued
         chosen.first_epoch = self.first_epoch
@@ -82,6 +81,11 @@ class RecordBatch:
     def rows_with_headers(self) -> Iterable[int]:
         """Ascending indexes; the others are skipped at C speed."""
         return compress(range(len(self.headers)), self.headers)
+
+
+def _at(column: list[_T], rows: Sequence[int]) -> list[_T]:
+    """Of a batch without this column: nothing."""
+    return [column[row] for row in rows] if column else []
 
 
 class Watermarks(NamedTuple):

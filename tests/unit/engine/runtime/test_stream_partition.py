@@ -12,6 +12,7 @@ from streams.core.errors import BreakerOpen, BrokerUnavailable
 from streams.core.records.bad_records import WrongType
 from streams.core.types import OutboundRecord
 from streams.engine.runtime.offsets.shed_order import ShedOrder
+from streams.engine.state.load_run import SLOT_MS
 from streams.engine.streams.declared_table import DeclaredTable
 from tests.unit.engine.runtime.stream_desk import DLQ, OUT, SOURCE, StreamDesk
 
@@ -434,3 +435,22 @@ async def test_items_enumerate_and_filter_of_a_stream(desk):
     await desk.commit()
     assert seen == [(0, 2.0), (1, 3.0), ("t", 4.0)]
     assert desk.committed()[1].next_offset == 6
+
+
+async def test_events_of_two_intervals_of_the_load_complete_together(desk, totals):
+    """Each partition of a stream agent meets the end of such an interval every five minutes. It stopped there,
+    `engine_failed`, and met the same records again after a restart.
+    """
+
+    async def body(stream):
+        async for _event in stream:
+            totals["t"] += 1
+
+    await desk.open(body, totals)
+    await desk.rig.produce_events(2)
+    await desk.rig.clock.advance(SLOT_MS / 1000)
+    await desk.rig.produce_events(3)
+    await desk.fold()
+    await desk.commit()
+    assert desk.committed()[1].next_offset == 5
+    assert desk.partition.history.intake.run.events == 3
