@@ -163,6 +163,8 @@ def test_dead_letters_are_repaired_and_replayed_from_the_browser(page, stage, sc
     plan = page.locator("#plans tbody tr").first
     expect(plan).to_contain_text("finished")
     expect(plan).to_contain_text(f"{LETTERS} of {LETTERS}")
+    # Without a reload: the list once said "open" of letters that had been replayed.
+    expect(page.locator("#letters tbody tr", has_text="replayed")).to_have_count(LETTERS)
     page.get_by_label("Group by").select_option("disposition")
     expect(page.locator("#groups tbody")).to_contain_text("replayed")
     page.goto(f"/explore?tenant={TENANT}&metric={METRIC}&model={MENDED}")

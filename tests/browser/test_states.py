@@ -149,3 +149,35 @@ def test_figures_of_the_overview_are_links(page, console):
     page.locator("#sending").get_by_role("link", name=TENANT).click()
     read(page)
     expect(page.locator("#totals")).to_contain_text(MODEL)
+
+
+def test_a_letter_is_repaired_by_fields_and_decided_of_on_a_phone(page, console):
+    """One letter: what a change makes of it, before anything runs; then it is discarded, and says so
+    without a reload."""
+    page.set_viewport_size(PHONE)
+    _look(page, console, "/dead-letters")
+    group = page.locator("#groups tbody tr").filter(has_text="$.value")
+    expect(group).to_contain_text("aggregate_metrics")
+    group.get_by_role("button", name="Newest letter").click()
+    expect(page.locator("#letter")).to_contain_text('"value": "x"')
+    close, panel = page.locator("#letter-close").bounding_box(), page.locator("#letter-panel")
+    assert close is not None
+    top = panel.bounding_box()
+    assert top is not None
+    assert top["y"] <= close["y"] < top["y"] + 60, "the button belongs to its panel"
+    page.get_by_text("Fix records first").click()
+    page.get_by_label("Field", exact=True).fill("value")
+    page.get_by_label("Value or other field").fill("12")
+    expect(page.locator("#fix-preview")).to_contain_text("would pass")
+    expect(page.locator("#fix-preview")).to_contain_text('+  "value": 12')
+    page.get_by_label("Value or other field").fill("twelve")
+    expect(page.locator("#fix-preview")).to_contain_text("would still fail")
+    row = page.locator("#letters tbody tr").filter(has_text="wrong_type").first
+    row.get_by_role("checkbox").check()
+    expect(page.locator("#scope")).to_have_text("1 selected letter.")
+    page.get_by_role("button", name="Discard…").click()
+    page.get_by_label("Reason, kept in the journal").fill("sent by a load test")
+    page.get_by_role("button", name="Discard 1 letter").click()
+    expect(page.locator("#decision")).to_contain_text("1 letter decided")
+    expect(page.locator("#letters")).to_contain_text("discarded")
+    assert serious(page) == []

@@ -36,7 +36,7 @@ from streams.operate.dlq.dead_letter import DeadLetterRecord
 from streams.operate.dlq.filters import Filters, belongs
 from streams.operate.dlq.queues import queues_in
 from streams.operate.dlq.scan import OffsetSpan, bounds, scan
-from streams.operate.dlq.tally import DeadLetterTally
+from streams.operate.dlq.tally import DeadLetterGroup, DeadLetterTally
 from streams.operate.replay.journal.decided import Decided
 from streams.operate.replay.report import sheet_of
 
@@ -52,7 +52,7 @@ _PAGE: Final = 1000
 _WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
 """Processed in one call on a thread; the event loop runs in between."""
 
-_By = Literal["error", "tenant", "agent", "age", "topic", "stage", "disposition"]
+_By = Literal["error", "path", "tenant", "agent", "age", "topic", "stage", "disposition"]
 _FILTERS = ("topic", "since", "until", "error", "tenant", "partition")
 
 
@@ -129,7 +129,7 @@ class DeadLetterHandler:
         self, holder: Principal, asked: DeadLetterQuery, by: Sequence[str], decided: Decided
     ) -> dict[str, Any]:
         more = {"disposition": lambda letter, _: decided.of(letter).word or "open"}
-        tally, scanned = DeadLetterTally(by, self._clock.now_ms(), more), 0
+        tally, scanned = DeadLetterTally(by, self._clock.now_ms(), more, courses=True), 0
         async with self.bounded(holder), aclosing(self.pages(asked)) as pages:
             async for page in pages:
                 scanned += len(page)
@@ -140,7 +140,7 @@ class DeadLetterHandler:
             "by": by,
             "scanned": scanned,
             "complete": scanned < SCANNED_MAX,
-            "groups": [group._asdict() for group in tally.groups()],
+            "groups": [_group(one) for one in tally.groups()],
         }
 
     async def _listed(
@@ -255,6 +255,12 @@ async def _for_long() -> AsyncIterator[None]:
     except TimeoutError:
         what = "the queue is too long: narrow the filters, or use `dia dlq`"
         raise SourceUnavailable(what, retry_after_s=_ANSWER_S) from None
+
+
+def _group(one: DeadLetterGroup) -> dict[str, Any]:
+    found = one._asdict()
+    course = found.pop("course")
+    return {**found, **course._asdict()}
 
 
 def _count(tally: DeadLetterTally, filters: Filters, page: Sequence[DeadLetterRecord]) -> None:

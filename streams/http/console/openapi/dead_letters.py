@@ -56,7 +56,8 @@ def letters(topics: Sequence[str]) -> dict[str, Any]:
 def _groups(topic: dict[str, Any]) -> dict[str, Any]:
     at_ms = {"type": "integer"}
     times = {"oldest_ms": at_ms, "newest_ms": at_ms}
-    group = obj({"names": array(TEXT), "letters": COUNT, **times})
+    course = {"hours": array(COUNT), "tenants": COUNT, "tenants_more": FLAG, "sample": TEXT}
+    group = obj({"names": array(TEXT), "letters": COUNT, **times, **course})
     answer = obj(
         {
             "as_of_ms": COUNT,

@@ -7,6 +7,7 @@ import { get, may, ownTenant } from "../api.js";
 import { sheet } from "../letter.js";
 import { Panel } from "../panel.js";
 import { planning, readPlans } from "../replay.js";
+import { sparkline } from "../spark.js";
 
 const PAGE = 50;
 const FILTERS = ownTenant() ? ["topic", "error", "since"] : ["topic", "error", "tenant", "since"];
@@ -25,22 +26,29 @@ function remembered() {
   keep({ topic: $("topic").selectedIndex ? topic : "", ...rest, by: $("by").value === "error" ? "" : $("by").value, letter: chosen });
 }
 
+// Letters of one cause: the error, the field that it names, and the agent that refused them.
+const CAUSE = ["error", "path", "agent"];
+const HEADS = { error: "Error", path: "Field", agent: "Agent" };
+const groupedBy = () => ($("by").value === "error" ? CAUSE : [$("by").value]);
+
 function drawGroups({ groups: found, by, scanned, complete }) {
   if (!found.length) return null;
-  const sorted = [...found].sort((a, b) => b.letters - a.letters);
-  const most = sorted[0].letters;
-  const field = { error: "error", tenant: "tenant" }[by[0]];
-  const open = field && $(field) ? ({ names: [name] }) => {
-    $(field).value = $(field).value === name ? "" : name;
+  const filtered = { error: "error", tenant: "tenant" }[by[0]];
+  const open = filtered && $(filtered) ? ({ names: [name] }) => {
+    $(filtered).value = $(filtered).value === name ? "" : name;
     changed();
   } : undefined;
   return h("div", {}, table(`Dead letters by ${by.join(", ")}`, [
-    { name: by[0][0].toUpperCase() + by[0].slice(1), head: true, kind: "name", cell: (one) => one.names.join(", ") || "unknown" },
+    ...by.map((name, at) => ({ name: HEADS[name] ?? name[0].toUpperCase() + name.slice(1), head: at === 0, kind: "name",
+      cell: (one) => one.names[at] || (name === "path" ? "–" : "unknown") })),
     { name: "Letters", number: true, cell: (one) => count(one.letters) },
-    { name: "", kind: "bars", cell: (one) => h("span", { class: "bar", width: `${(100 * one.letters) / most}%` }) },
-    { name: "Oldest", number: true, cell: (one) => age(one.oldest_ms) },
-    { name: "Newest", number: true, cell: (one) => age(one.newest_ms) },
-  ], sorted, { open, chosen: ({ names }) => field && $(field)?.value === names[0] }),
+    { name: "Tenants", number: true, cell: (one) => `${count(one.tenants)}${one.tenants_more ? "+" : ""}` },
+    { name: "Last 24 h", kind: "course", cell: (one) => sparkline(one.hours) ?? "" },
+    { name: "First", number: true, title: "Time since the oldest letter failed", cell: (one) => `${age(one.oldest_ms)} ago` },
+    { name: "Last", number: true, title: "Time since the newest letter failed", cell: (one) => `${age(one.newest_ms)} ago` },
+    { name: "", cell: (one) => h("button", { type: "button", class: "quiet", "aria-label": `Newest letter of ${one.names.join(", ")}`,
+      onclick: (event) => { event.stopPropagation(); show(one.sample); } }, "Sample") },
+  ], found, { open, chosen: ({ names }) => filtered && $(filtered)?.value === names[0] }),
   complete ? null : h("p", { class: "hint" }, `Of the first ${count(scanned)} letters; dia dlq stats counts all.`));
 }
 
@@ -87,7 +95,7 @@ function drawLetters(answer) {
     next ? h("button", { type: "button", onclick: () => { after.push(next); readLetters(); } }, "More") : null));
 }
 
-const readGroups = () => groups.show((signal) => get("/api/dlq/groups", { ...filters(), by: $("by").value }, signal),
+const readGroups = () => groups.show((signal) => get("/api/dlq/groups", { ...filters(), by: groupedBy() }, signal),
   drawGroups, "No dead letter in this topic.");
 
 const readLetters = () => list.show(
