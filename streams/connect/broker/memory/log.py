@@ -91,6 +91,13 @@ class Log:
     def spoilt(self) -> list[range]:
         return list(self._spoilt)
 
+    @property
+    def spoilt_records(self) -> set[int]:
+        """Offsets of committed records in unreadable batches. Readers pass aborted ones unopened."""
+        first = self.start_offset
+        offsets = (offset for one in self._spoilt for offset in one if offset >= first)
+        return {offset for offset in offsets if self._entries[offset - first].delivered}
+
     def _add(self, entry: LogEntry) -> int:
         if self.high_watermark < self._reached:
             # another leader, without the lost entries

@@ -10,7 +10,7 @@ import random
 
 from streams.connect.sinks.memory_replica import catch_up
 from streams.connect.sinks.sharding import DirectorySharding, HashSharding, ShardMap
-from streams.core.errors import ShardMapChanged
+from streams.core.errors import PartitionStuck, ShardMapChanged
 from streams.dev.simulation.faults.shard_growth import ShardGrowth
 from streams.dev.simulation.world import Difference, Process, World
 
@@ -86,4 +86,5 @@ class ShardFaultInjector:
 def _refused(failure: BaseException) -> bool:
     if isinstance(failure, BaseExceptionGroup):
         return all(_refused(one) for one in failure.exceptions)
-    return isinstance(failure, ShardMapChanged)
+    # a client that suppresses every cancellation may end it first
+    return isinstance(failure, ShardMapChanged | PartitionStuck)
