@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -13,12 +13,48 @@ from streams.connect.cache.cached_value import CachedValue
 from streams.core.clock import Clock
 from streams.core.telemetry.health_metrics import HealthMetrics
 from streams.core.topics.topology import DeclaredSource
-from streams.core.types import Broker
+from streams.core.types import Broker, TopicPartition
 from streams.engine.health.finding import Severity
 from streams.engine.health.live_workers import LiveWorker, member_prefix
+from streams.engine.health.observation import Observation, Stalls
 from streams.engine.health.observing import observe
 from streams.engine.health.rule import Health, judge
-from streams.engine.health.stall import CommitHistory
+
+
+class _Standing(NamedTuple):
+    committed: int | None
+    since_ms: int
+
+
+class CommitHistory:
+    """How long a partition has had unread records without a commit. Its member may hang, be a
+    foreign process, or wait for a dependency; only repeated observations show that.
+
+    Takes every observation, oldest first. Unknown values count neither as moving nor as stalled."""
+
+    def __init__(self) -> None:
+        self._standing: dict[tuple[str, TopicPartition], _Standing] = {}
+
+    def stalls(self, observed: Observation) -> Stalls:
+        """Seconds by group and partition; 0 if the offset moved or nothing is unread."""
+        found: dict[tuple[str, TopicPartition], float] = {}
+        known: dict[tuple[str, TopicPartition], _Standing] = {}
+        for source in observed.sources:
+            for partition in source.logs or ():
+                place = (source.source.group, TopicPartition(source.source.topic, partition))
+                before, lag = self._standing.get(place), source.lag(partition)
+                if lag is None:
+                    if before is not None:
+                        known[place] = before
+                    continue
+                committed = (source.committed or {}).get(partition)
+                if not lag or before is None or before.committed != committed:
+                    before = _Standing(committed, observed.at_ms)
+                known[place] = before
+                found[place] = max(0, observed.at_ms - before.since_ms) / 1000
+        self._standing = known
+        return found
+
 
 log = structlog.get_logger(__name__)
 

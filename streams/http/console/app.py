@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streams.core.clock import Clock
 from streams.core.telemetry.http_metrics import ConsoleMetrics
 from streams.http.console import reply
 from streams.http.console.access.authorizer import Authorizer
-from streams.http.console.access.security_headers import SecurityHeaders
 from streams.http.console.access.sign_in import SignInHandler
 from streams.http.console.admin_handlers import CacheHandler, PolicyHandler
 from streams.http.console.catalog import CatalogHandler
@@ -38,6 +39,44 @@ from streams.http.console.simulations import SimulationHandler
 from streams.http.console.topics.handlers import TopicHandlers
 from streams.http.console.training import TrainingHandler
 from streams.operate.replay.journal.control import Word
+
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
+HEADERS: Final = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    # With "no-referrer" browsers send "Origin: null" with a form, as another site's page would.
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+TLS_ONLY: Final = "max-age=31536000"
+
+
+class SecurityHeaders:
+    """ASGI middleware. A response without a cache policy gets no-store. ``secure``: HTTPS only, for
+    a year."""
+
+    def __init__(self, app: ASGIApp, *, secure: bool) -> None:
+        self._app = app
+        transport = {"Strict-Transport-Security": TLS_ONLY} if secure else {}
+        self._headers = {**HEADERS, **transport}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self._headers.items():
+                    headers[name] = value
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        await self._app(scope, receive, sending)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

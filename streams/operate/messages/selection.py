@@ -6,18 +6,56 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from streams.connect.broker.log_range import behind, read_some
 from streams.connect.broker.needles import containing
 from streams.core.clock import Clock
-from streams.core.errors import UnknownTopic
+from streams.core.errors import BatchUnreadable, UnknownTopic
 from streams.core.topics.topology import Topology
-from streams.core.types import LogReader, RecordBatch, TopicConfig, TopicPartition
+from streams.core.types import LogReader, OffsetOutOfRange, RecordBatch, TopicConfig, TopicPartition
 from streams.engine.decode.codecs import Limits
-from streams.operate.messages.following import follow
 from streams.operate.messages.log_bound import LogBound
 from streams.operate.messages.message import TopicMessage, messages_of, source_of
 from streams.operate.messages.message_filter import MessageFilter
-from streams.operate.messages.newest import PAGE_RECORDS, NewestMessages
+from streams.operate.messages.newest import PAGE_RECORDS, NewestMessages, Select
 from streams.operate.trace.log_scan import LogScan, SearchedRange, TimeBounds, ranges
+
+POLL_S = 0.5
+READ_RECORDS = 1000
+
+
+async def follow(
+    reader: LogReader,
+    clock: Clock,
+    starts: Mapping[TopicPartition, int],
+    select: Select,
+    unreadable: Callable[[TopicPartition, int, int], None],
+) -> AsyncIterator[list[TopicMessage]]:
+    """Lists of selected messages from the given offsets on, for as long as they are asked for, none
+    empty. Of a partition in the order of its offsets. What retention deletes first is passed over.
+    ``unreadable`` receives the first offset of a batch that cannot be opened, and that behind it.
+
+    Raises as `LogReader`.
+    """
+    at = dict(starts)
+    while True:
+        moved = False
+        for tp, bounds in (await reader.bounds(at)).items():
+            while at[tp] < bounds.stable_end:
+                try:
+                    batch = await read_some(reader, tp, at[tp], bounds.stable_end, READ_RECORDS)
+                except BatchUnreadable as error:
+                    first, at[tp] = at[tp], behind(error, bounds.stable_end)
+                    unreadable(tp, first, at[tp])
+                    continue
+                except OffsetOutOfRange:
+                    at[tp] = max(at[tp] + 1, await reader.beginning_offset(tp))
+                    continue
+                at[tp], moved = batch.end, True
+                if found := await select(batch):
+                    yield found
+        if not moved:
+            await clock.sleep(POLL_S)
+
 
 OFFSETS_MAX = 1_000_000
 """Offsets that a look for the newest messages reads at most."""

@@ -13,10 +13,8 @@ from streams.core.clock import SystemClock, VirtualClock
 from streams.core.degradation.level import Cause, Standing
 from streams.core.process.listener import bound
 from streams.core.telemetry import health
-from streams.core.telemetry import pace as pace_module
-from streams.core.telemetry.health import HealthServer, HealthState, PartitionCounts
+from streams.core.telemetry.health import AnswerPace, HealthServer, HealthState, PartitionCounts
 from streams.core.telemetry.metrics import Metrics
-from streams.core.telemetry.pace import AnswerPace
 
 
 @pytest.fixture
@@ -150,7 +148,7 @@ async def test_the_port_paces_each_address(monkeypatch):
 
 async def test_the_number_of_remembered_addresses_is_bounded(monkeypatch):
     """Silent addresses are evicted; while all are active, a new one is refused."""
-    monkeypatch.setattr(pace_module, "ADDRESSES_MAX", 2)
+    monkeypatch.setattr(health, "ADDRESSES_MAX", 2)
     clock = VirtualClock()
     pace = AnswerPace(clock, per_s=10, burst=5, waiting_max=3)
     assert await pace.turn("a")

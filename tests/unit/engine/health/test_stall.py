@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from streams.core.topics.topology import DeclaredSource
 from streams.core.types import GroupDescription, LogBounds, MemberDescription, TopicPartition
 from streams.engine.health.finding import Severity
+from streams.engine.health.monitor import CommitHistory
 from streams.engine.health.observation import Observation, SourceObservation
 from streams.engine.health.rule import STALL_S, judge
-from streams.engine.health.stall import CommitHistory
 
 TP = TopicPartition("t", 0)
 PLACE = ("g", TP)
