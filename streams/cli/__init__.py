@@ -53,6 +53,7 @@ GROUPS: tuple[str, ...] = (
     "shards",
     "backup",
     "drill",
+    "capacity",
     "doctor.doctor",
     "explain",
 )
@@ -63,7 +64,7 @@ class _Root(CommandGroup):
         "Begin": ("demo", "up", "down", "init", "doctor"),
         "Send and read": ("produce", "query", "edge", "console"),
         "Run": ("worker", "run", "topics", "migrate", "shards", "schemas", "config", "context"),
-        "Watch": ("status", "trace", "audit", "explain"),
+        "Watch": ("status", "trace", "audit", "capacity", "explain"),
         "Repair": ("dlq", "replay", "shed", "rebuild", "tables", "backup", "cache", "policy"),
         "Prove": ("simulate", "drill", "bench"),
     }

@@ -18,6 +18,13 @@ class NotFoundThere(CommandError):
     exit_code = 6
 
 
+class HistoryTooShort(CommandError):
+    """The load history holds too few hours for what is asked; the message says how many it needs."""
+
+    code = "history_too_short"
+    exit_code = 6
+
+
 class AnotherPlan(RefusedBySafety):
     """``plan`` holds a partition of the topic, which one plan at a time may replay. The message
     names the plan and its actor."""

@@ -336,6 +336,7 @@ class Settings:
     )
 
     load_history: int = _setting(1, "1: keep the load of 400 days; 0: no", low=0, high=1)
+    forecast_interval_s: float = _setting(0.0, "between forecasts; 0: none", low=0, high=86_400)
     audit_interval_s: float = _setting(3600.0, "between audits; 0: none", low=0, high=604_800)
     backup_to: str = _setting("", "backups: file:///FOLDER or s3://BUCKET/PREFIX; empty: none")
     backup_user: str = _setting("", "ClickHouse user that backs up; default DIA_CLICKHOUSE_USER")

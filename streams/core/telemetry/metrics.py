@@ -272,6 +272,12 @@ class ScheduleMetrics:
             "Time since the newest whole backup began; infinite while none is known, 0 in processes "
             "that do not lead and without DIA_BACKUP_TO.",
         )
+        self.predicted = declare.gauge(
+            "predicted_events_per_second",
+            "Top of the forecast's band in the busiest hour of the horizon; 0 while none is known, and "
+            "in processes that do not lead.",
+            ("horizon",),
+        )
         self.drill_age = declare.gauge(
             "drill_age_seconds",
             "Time since the last good drill of a procedure began; infinite while none is known, 0 in "

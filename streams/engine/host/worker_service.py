@@ -45,6 +45,7 @@ from streams.engine.schedule.leader import SESSION_S, Candidate
 from streams.engine.schedule.ledger_audit import ledger_audit
 from streams.engine.schedule.scheduled_backup import scheduled_backup
 from streams.engine.schedule.scheduled_drill import scheduled_drill
+from streams.engine.schedule.scheduled_forecast import scheduled_forecast
 from streams.engine.state.rocksdb import RocksFolder
 from streams.engine.streams.page import Page
 
@@ -191,6 +192,8 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
     def _stand_for_election(self) -> asyncio.Task[None] | None:
         settings = self._settings
         jobs = [ledger_audit(settings)] if settings.audit_interval_s else []
+        if settings.forecast_interval_s:
+            jobs.append(scheduled_forecast(settings, self._clock, self._metrics))
         if settings.backup_to:
             jobs.append(scheduled_backup(settings, self._clock, self._metrics))
             jobs.append(scheduled_drill(settings, self._clock, self._metrics))

@@ -1,0 +1,1 @@
+"""What load is coming, and what it needs (docs/capacity.md)."""

@@ -1,0 +1,35 @@
+"""How many workers a forecast needs."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.operate.capacity.forecast import Floats
+
+MARGIN: Final = 1.3
+"""Over the top of the band: an hour has busier minutes, and a worker that restarts catches up."""
+
+
+def workers_for(
+    per_hour: Floats, worker_per_s: float, *, least: int = 1, most: int, margin: float = MARGIN
+) -> NDArray[np.int64]:
+    """Workers of each hour. ``per_hour``: events, the top of the band. ``worker_per_s``: events a
+    second that one worker holds. The answer is at most ``most``, the partitions of the source: more
+    workers would have none."""
+    needed = np.ceil(per_hour * margin / 3600 / worker_per_s)
+    return np.clip(needed, least, max(least, most)).astype(np.int64)
+
+
+def lag_s(slots: Floats, workers: NDArray[np.int64], worker_per_s: float, slot_s: float) -> Floats:
+    """Seconds of work that wait at the end of each slot, of ``slots`` events each, when ``workers``
+    of each slot work off what comes."""
+    waiting, found = 0.0, np.empty(len(slots))
+    for at, (events, count) in enumerate(zip(slots.tolist(), workers.tolist(), strict=True)):
+        per_s = count * worker_per_s
+        waiting = max(0.0, waiting + events - per_s * slot_s)
+        found[at] = waiting / per_s if per_s else math.inf
+    return found
