@@ -168,8 +168,10 @@ def test_each_principal_has_the_rights_of_its_work(rendered, principals):
             assert ("Delete" in worker("topic", topic)) is not journal, topic
         if journal:
             assert {"Read", "Write"} <= console("topic", topic)
-        if topic.endswith((".dlq", ".parked")):
+        if topic.endswith(".dlq"):
             assert {"Read", "Describe"} <= console("topic", topic)
+        if topic.endswith(".parked"):
+            assert {"Read", "Write", "Describe"} <= console("topic", topic)
         if topic.endswith(".changelog"):
             assert {"Read", "Describe"} <= console("topic", topic)
     for topic in POSTED:
@@ -185,14 +187,15 @@ def test_each_principal_has_the_rights_of_its_work(rendered, principals):
 
 def test_listening_components_lack_the_rights_of_a_worker(rendered, principals):
     """An attacker with access to an edge or a console must not be able to fence workers, or to
-    write state and dead letters.
+    write state and dead letters; a console parks letters, and so writes to parking lots.
     """
     for name in ("edge", "console"):
         allowed = principals[f"dia-{name}"]
         assert "Write" not in allowed("transactionalId", "dia-group-model.metrics-0")
         for one in rendered:
             topic = one["spec"]["topicName"]
-            state = topic.endswith((".changelog", ".dlq", ".parked"))
+            parked = name != "console" and topic.endswith(".parked")
+            state = parked or topic.endswith((".changelog", ".dlq"))
             if state and not topic.startswith("dia.dia-replay."):
                 assert "Write" not in allowed("topic", topic), topic
             assert not {"Delete", "Create", "Alter", "AlterConfigs"} & allowed("topic", topic)
