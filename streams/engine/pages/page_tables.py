@@ -20,6 +20,7 @@ from streams.engine.runtime.assigned import AssignedPartition
 from streams.engine.runtime.partition.partition import Partition
 from streams.engine.state.keyed import KeyedTable
 from streams.engine.state.table_values import record_key
+from streams.engine.streams.windowed_table import WindowedDeclaration
 
 COMMIT_WAIT_S: Final = 15.0
 _LOOK_S: Final = 0.02
@@ -57,6 +58,12 @@ class PageTables(Mapping[str, "PageTable"]):
         self, agents: Sequence[StreamAgent], groups: Sequence[Owned], clock: Clock
     ) -> None:
         self._agent_of = {table.name: agent for agent in agents for table in agent.owned}
+        self._windowed = {
+            table.name
+            for agent in agents
+            for table in agent.owned
+            if isinstance(table, WindowedDeclaration)
+        }
         self._groups = {group.group: group for group in groups}
         self._clock = clock
         self._read: dict[TopicPartition, _Read] = {}
@@ -64,6 +71,11 @@ class PageTables(Mapping[str, "PageTable"]):
     def __getitem__(self, name: str) -> PageTable:
         if name not in self._agent_of:
             raise TableMisused(f"no agent of this process uses a table {name!r}")
+        if name in self._windowed:
+            raise TableMisused(
+                f"a page does not read windows, which table {name!r} has. Let its agent keep what "
+                "the page shows in a plain table."
+            )
         return PageTable(name, self)
 
     def __iter__(self) -> Iterator[str]:

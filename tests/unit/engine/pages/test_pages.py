@@ -116,6 +116,27 @@ def test_a_page_changes_no_table(app_tester):
     assert tester.table("seen") == {"a": {1}}
 
 
+def test_a_page_that_reads_windows_is_told_what_to_read(app_tester, capsys):
+    """Faust's pages read them; the log said that the page "cannot time_ms it"."""
+    app = App("acme")
+    orders = app.topic("orders", value_type=Order, key_field="account", partitions=1)
+    counts = app.Table("counts", default=int).tumbling(60)
+
+    @app.agent(orders)
+    async def count(stream):
+        async for order in stream:
+            counts[order.account] += 1
+
+    @app.page("/now")
+    async def now(web, request):
+        return web.json(counts["a"].now())
+
+    with pytest.raises(PageFailed, match="TableMisused"):
+        app_tester(app).page("/now")
+    told = " ".join(capsys.readouterr().out.split())
+    assert "a page does not read windows, which table 'counts' has" in told
+
+
 def test_a_page_does_not_see_the_middle_of_an_event(app_tester):
     """Staged writes may be dropped, and an agent may wait for hours in the middle of an event."""
     app = App("acme")
