@@ -171,7 +171,8 @@ class Scope(Protocol):
         ...
 
     def count(self, *, applied: int = 0, duplicates: int = 0) -> None:
-        """Count good records; `dead_letter` counts the others. Each event must be counted once."""
+        """Count good records; `dead_letter` counts the others. Where they count another number than
+        the events of the batch, the partition stops with `agent_failed`."""
         ...
 
 

@@ -167,6 +167,8 @@ class Partition:
         self._owed.change(change)
 
     def count(self, *, applied: int = 0, duplicates: int = 0) -> None:
+        if applied < 0 or duplicates < 0:
+            raise ValueError(f"scope.count takes no negative number: {applied}, {duplicates}")
         self.progress.applied += applied
         self.progress.duplicates += duplicates
 
@@ -195,7 +197,9 @@ class Partition:
                 events = EventBatch(
                     batch, decoded.events, decoded.positions, *times, decoded.fields
                 )
+                counted = self.progress.counted
                 self.agent.process(events, self)
+                self.progress.check_counted(counted, len(events), self.agent.name, batch)
             self.progress.observe(event_ms, append_ms)
             try:
                 self.poison.folded(batch, decoded.events)

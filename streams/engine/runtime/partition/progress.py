@@ -58,6 +58,21 @@ class Progress:
             last_day=link.last_day_max,
         )
 
+    @property
+    def counted(self) -> int:
+        """Records that were read and decided."""
+        return self.applied + self.duplicates + self.dead_by_code.total()
+
+    def check_counted(self, before: int, events: int, agent: str, batch: RecordBatch) -> None:
+        """After an agent folded this number of events. Raises `AgentFailed`."""
+        count = self.counted - before
+        if count != events:
+            raise AgentFailed(
+                f"agent {agent} counted {count} of the {events} events of {batch.tp} at offsets "
+                f"{batch.start} to {batch.end - 1}. Count each once, by scope.count or "
+                "scope.dead_letter, and restart the worker."
+            )
+
     def counters(self) -> Counters:
         return Counters(
             read=self.read,
