@@ -40,7 +40,7 @@ class Chain:
         return any(first <= day <= last for day in self.live)
 
     def take(self, maps):
-        self.taken = take(self.taken, maps, self.last_day, self.has_windows)
+        self.taken = take(self.taken, maps, self.last_day, self.has_windows, 0)
 
     def fold(self, day):
         self.last_day = max(self.last_day, day)
@@ -84,7 +84,7 @@ def test_a_day_is_always_placed_by_one_map(days, actions):
 def test_maps_taken_in_time_apply_from_their_day(days, last):
     """The day that an operator names applies unless a window of a later day exists."""
     maps = recorded(days)
-    taken = take((), maps, TODAY + last, no_windows)
+    taken = take((), maps, TODAY + last, no_windows, 0)
     assert [one.first_day for one in taken] == [dated.first_day for dated in maps[1:]]
 
 
@@ -94,7 +94,7 @@ def test_a_chain_keeps_its_maps_and_appends_new_ones_in_order(days, lasts):
     maps, taken = recorded(days), ()
     for number, last in enumerate(lasts):
         before = taken
-        taken = take(before, maps[: 2 + number], TODAY + last, no_windows)
+        taken = take(before, maps[: 2 + number], TODAY + last, no_windows, 0)
         assert taken[: len(before)] == before
         assert all(one.first_day > TODAY + last for one in taken[len(before) :])
     first_days = [one.first_day for one in taken]
@@ -105,7 +105,7 @@ def test_a_chain_keeps_its_maps_and_appends_new_ones_in_order(days, lasts):
 def test_a_map_that_differs_from_the_record_is_reported():
     """The servers belong to another installation, or the record is an old backup."""
     maps = recorded([1, 2])
-    taken = take((), maps, TODAY, no_windows)
+    taken = take((), maps, TODAY, no_windows, 0)
     assert unknown(taken, maps[:2]) == maps[2].identity
     assert unknown([TakenMap("ff 9 shards by hash", TODAY + 1)], maps).description == (
         "9 shards by hash"

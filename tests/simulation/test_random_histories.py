@@ -58,6 +58,13 @@ def test_every_history_with_rebuilt_rows_is_exact(pool):
 
 
 @pytest.mark.timeout(600 + 3 * SEEDS)
+def test_every_history_with_moved_days_is_exact(pool):
+    """A day moves up to three times while late records arrive; movers and workers are killed."""
+    failures = [str(failure) for failure in try_seeds(pool, range(SEEDS // 10), "moved")]
+    assert not failures, "\n".join(failures)
+
+
+@pytest.mark.timeout(600 + 3 * SEEDS)
 def test_every_history_of_jobs_is_exact(pool):
     """Requests finish out of order: each is answered once, and each key has one authoritative run."""
     failures = [str(failure) for failure in try_seeds(pool, range(SEEDS // 5), "jobs")]

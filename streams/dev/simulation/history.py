@@ -22,6 +22,7 @@ from streams.dev.simulation.faults.shard_growth import ShardGrowth, shortly_befo
 from streams.dev.simulation.faults.sources import Loss, Sources, check_spoilt
 from streams.dev.simulation.inputs.producers import Producers
 from streams.dev.simulation.loop import VirtualLoop, run
+from streams.dev.simulation.operators.moves import Moves
 from streams.dev.simulation.operators.rebuilds import Rebuilds
 from streams.dev.simulation.operators.replays import Replays
 from streams.dev.simulation.operators.sheds import Sheds, check_sheds
@@ -107,6 +108,8 @@ class Story:
     """share of runs with replicated shards, which lag and die"""
     rebuilt_share: float = 0.0
     """share of runs in which rows of finished windows are lost and rebuilt"""
+    moved_share: float = 0.0
+    """share of runs in which the rows of a day move to other shards"""
 
 
 def simulate(seed: int, story: Story) -> World:
@@ -115,6 +118,7 @@ def simulate(seed: int, story: Story) -> World:
     loop = VirtualLoop()
     growth_rng = random.Random(f"growth {seed}")
     grows = _drawn(growth_rng, story.grown_share)
+    midnight = grows or story.moved_share > 0
     clock_rng, shard_rng = random.Random(f"clocks {seed}"), random.Random(f"shards {seed}")
     start_ms = begin_ms(clock_rng)
     world = World(
@@ -122,7 +126,7 @@ def simulate(seed: int, story: Story) -> World:
         story.settings,
         story.agents(seed),
         partitions=PARTITIONS,
-        start_ms=shortly_before_midnight(growth_rng, start_ms) if grows else start_ms,
+        start_ms=shortly_before_midnight(growth_rng, start_ms) if midnight else start_ms,
         first_offset=clock_rng.choice(_FIRST_OFFSETS),
         replicas=REPLICAS if shard_rng.random() < story.replicated_share else 1,
     )
@@ -141,6 +145,7 @@ def simulate(seed: int, story: Story) -> World:
         random.Random(f"quiet {seed}"),
         random.Random(f"leaders {seed}"),
         random.Random(f"rebuilds {seed}"),
+        random.Random(f"moves {seed}"),
         random.Random(f"deaf {seed}"),
         _in_some_runs(f"deaf commits {seed}"),
         _in_some_runs(f"restores {seed}"),
@@ -164,6 +169,7 @@ class _Dice(NamedTuple):
     quiet: random.Random
     leaders: random.Random
     rebuilds: random.Random
+    moves: random.Random
     deaf: random.Random
     deaf_commits: random.Random | None
     restores: random.Random | None
@@ -181,6 +187,7 @@ async def _history(world: World, story: Story, dice: _Dice, growth: ShardGrowth 
     sheds = Sheds(world, dice.sheds, story.source, story.group, share=story.shed_share)
     sources = Sources(world, dice.source, story.group, sheds, share=story.source_share)
     loss = Loss(world, dice.source, story.source.name, share=story.loss_share)
+    moves = Moves(world, dice.moves, story.source, share=story.moved_share)
     rebuilds = Rebuilds(world, dice.rebuilds, share=story.rebuilt_share)
     producers = story.producers(world, rng)
     injector = FaultInjector(world, rng, story.source, story.group)
@@ -188,7 +195,7 @@ async def _history(world: World, story: Story, dice: _Dice, growth: ShardGrowth 
     shard_injector = ShardFaultInjector(world, dice.shards, growth)
     steps = _quiet_steps(dice.quiet, story.quiet_share)
     pauses = _Pauses(
-        world, story, witness, sources, loss, injector, shard_injector, rebuilds, steps
+        world, story, witness, sources, loss, injector, shard_injector, moves, rebuilds, steps
     )
     await world.create_topics()
     injector.start_one()
@@ -198,8 +205,7 @@ async def _history(world: World, story: Story, dice: _Dice, growth: ShardGrowth 
         await _inject_faults(producers, injector, dice)
         if replays is not None and dice.replays.random() < 0.3:
             await replays.strike()
-        await sheds.strike()
-        await rebuilds.strike()
+        await _operate(sheds, moves, rebuilds)
         await sources.strike(producers, injector)
         clocks.strike()
         await shard_injector.strike(step)
@@ -212,6 +218,7 @@ async def _history(world: World, story: Story, dice: _Dice, growth: ShardGrowth 
     survivors = await injector.clear(kill=rng.random() < 0.5)
     clocks.calm()
     processes = survivors or [_started(world, "calm")]
+    await moves.heal()  # a replay waits with rows of a day that moves
     if replays is not None:
         await replays.finish()
     await sheds.finish()
@@ -260,6 +267,7 @@ class _Pauses:
     loss: Loss
     injector: FaultInjector
     shard_injector: ShardFaultInjector
+    moves: Moves
     rebuilds: Rebuilds
     steps: frozenset[int]
     """those followed by a pause of the faults"""
@@ -285,6 +293,7 @@ class _Pauses:
             return
         if await quiet_moment(self.world, self.story.source, self.sources, processes):
             self.witness.look()
+            await self.moves.heal()
             await self.rebuilds.heal()
             try:
                 self.story.check(self.world, self.witness, over=False)
@@ -310,6 +319,12 @@ async def _inject_faults(producers: Producers, injector: FaultInjector, dice: _D
         injector.deaf.in_a_commit(dice.deaf_commits)
     if dice.restores is not None and dice.restores.random() < 0.2:
         injector.elect_for_a_restore(dice.restores)
+
+
+async def _operate(sheds: Sheds, moves: Moves, rebuilds: Rebuilds) -> None:
+    await sheds.strike()
+    await moves.strike()
+    await rebuilds.strike()
 
 
 def _started(world: World, host: str) -> Process:

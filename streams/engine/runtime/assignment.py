@@ -234,9 +234,10 @@ class Opener:
             await _check_end(reader, agent.group, state, committed, empty=meta is None and not read)
             await self._check_maps(state)
             state = self._with_epoch(state)
-            state.take_maps(self.shards.maps, state.link.last_day_max, loaded=False)
+            folded = state.link.last_day_max, state.link.next_offset
+            state.take_maps(self.shards.maps, *folded, loaded=False)
             await state.load()
-            state.take_maps(self.shards.maps, state.link.last_day_max)
+            state.take_maps(self.shards.maps, *folded)
         except (ChangelogLost, ChangelogGap) as error:
             store.close()
             opened = await self._opened_above(meta, reader, changelog) if begin is None else None

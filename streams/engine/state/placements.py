@@ -6,6 +6,8 @@ The laws (docs/protocols/shard_maps.md):
  2.  a map that a partition takes begins after every day of which the partition has folded an event;
      a move is taken while the partition has no live window of its days
  3.  the maps of a chain are the first of the recorded maps, in their order; none is taken twice
+ 4.  an incarnation of a day that began before its move was taken is over: the shards have its row,
+     and no record is added to it, also where a restore finds its entry in the changelog again
 
 So a row key, which names its partition, is written to one shard, whatever the clocks say and
 however late the partition learns of a map.
@@ -28,11 +30,13 @@ MINUTES_PER_DAY = 1440
 class TakenMap(msgspec.Struct, array_like=True, frozen=True):
     """A later map in a chain. ``map``: text of its `MapIdentity`. ``first_day``: the first day of
     windows that this partition places by it, in days since 1970; ``last_day``: of a move, the last
-    one, -1: no end."""
+    one, -1: no end. ``since``: of a move, the highest ``inc`` of an incarnation that may have begun
+    before it was taken."""
 
     map: str
     first_day: int
     last_day: int = -1
+    since: int = 0
 
 
 def take(
@@ -40,16 +44,17 @@ def take(
     maps: Sequence[DatedMap],
     last_day: int,
     has_windows: Callable[[int, int], bool],
+    since: int,
 ) -> tuple[TakenMap, ...]:
     """``taken`` and the next of ``maps`` (the first one included), given the last day of which an
     event was folded, up to a move of days of which the partition has live windows (``has_windows``
-    of the first and the last day)."""
+    of the first and the last day). ``since``: as in `TakenMap`."""
     result = list(taken)
     for later in maps[1 + len(taken) :]:
         if later.last_day is not None:
             if has_windows(later.first_day, later.last_day):
                 break
-            result.append(TakenMap(str(later.identity), later.first_day, later.last_day))
+            result.append(TakenMap(str(later.identity), later.first_day, later.last_day, since))
             continue
         before = max((one.first_day for one in result if one.last_day < 0), default=0)
         first_day = max(later.first_day, last_day + 1, before)
@@ -75,19 +80,21 @@ class Placements:
         self._first_minutes = np.zeros(1, np.int64)
         self._without_end = np.zeros(1, np.int64)
         """the numbers of the maps that are no moves"""
-        self._moves: list[tuple[int, int, int]] = []
-        """number, first minute and end of each move"""
+        self._moves: list[tuple[int, int, int, int]] = []
+        """number, first minute, end, and ``since`` of each move"""
 
     def __len__(self) -> int:
         return len(self._shard_of)
 
-    def add(self, first_day: int, last_day: int, shards: int, shard_of: ShardOf) -> None:
-        """``last_day``: of a move, -1: none."""
+    def add(
+        self, first_day: int, last_day: int, shards: int, shard_of: ShardOf, since: int = 0
+    ) -> None:
+        """``last_day``: of a move, -1: none. ``since``: as in `TakenMap`."""
         number, first = len(self._shard_of), first_day * MINUTES_PER_DAY
         self.shards = max(self.shards, shards)
         self._shard_of.append(shard_of)
         if last_day >= 0:
-            self._moves.append((number, first, (last_day + 1) * MINUTES_PER_DAY))
+            self._moves.append((number, first, (last_day + 1) * MINUTES_PER_DAY, since))
             return
         self._first_minutes = np.append(self._first_minutes, first)
         self._without_end = np.append(self._without_end, number)
@@ -96,7 +103,7 @@ class Placements:
         """The number of the map of each window, given its start in minutes since 1970."""
         found = np.searchsorted(self._first_minutes, minutes, side="right") - 1
         numbers = self._without_end[np.maximum(found, 0)]
-        for number, first, end in self._moves:
+        for number, first, end, _ in self._moves:
             numbers[(minutes >= first) & (minutes < end)] = number
         return numbers
 
@@ -105,9 +112,16 @@ class Placements:
         if not self._moves:
             return None
         by_number = np.zeros(len(self._shard_of), np.int64)
-        for number, _, _ in self._moves:
+        for number, *_ in self._moves:
             by_number[number] = mark(number + 1)
         return by_number[self.numbers(minutes)]
+
+    def over(self, minutes: NDArray[np.int64], inc: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Law 4: which incarnations of windows began before a move of their day was taken."""
+        found = np.zeros(len(minutes), np.bool_)
+        for _, first, end, since in self._moves:
+            found |= (minutes >= first) & (minutes < end) & (inc <= np.uint64(since))
+        return found
 
     def shard_of(self, number: int) -> ShardOf:
         return self._shard_of[number]

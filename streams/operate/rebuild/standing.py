@@ -68,6 +68,9 @@ async def standing_of(
         partition, found.last.epoch, maps[0].shards, maps[0].shard_of,
         WindowPolicy(series=SeriesQuota(1 << 40)),
     )  # fmt: skip
+    for taken, later in zip(found.last.later_maps, maps[1:], strict=False):
+        days = taken.first_day, taken.last_day
+        table.add_map(*days, later.shards, later.shard_of, taken.since)
     table.load(
         (key[skip:], value)
         for key, value in sorted(found.wanted.items())

@@ -123,7 +123,7 @@ async def until_taken(
             for agent in agents
             for partition in range(topics[agent.source.name].partitions)
         ]
-        while waiting := [one for one in waiting if await _waits(reader, *one, record)]:
+        while waiting := [one for one in waiting if await waits(reader, *one, record)]:
             if time.monotonic() > deadline:
                 names = ", ".join(f"{agent.source.name}-{number}" for agent, number in waiting)
                 raise MoveRefused(
@@ -137,7 +137,7 @@ async def until_taken(
             await asyncio.sleep(_POLL_S)
 
 
-async def _waits(reader: LogReader, agent: Agent, partition: int, record: MapRecord) -> bool:
+async def waits(reader: LogReader, agent: Agent, partition: int, record: MapRecord) -> bool:
     """Whether the last commit of the partition does not name the move."""
     changelog = TopicPartition(agent.source.changelog(agent.group), partition)
     found = await survey(reader, changelog)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -93,7 +92,7 @@ class MemoryMoves:
         return {series: _hours(its) for series, its in found.items()}
 
     def roll_up(self, shard: int, table: Bucket, start_s: int) -> None:
-        asyncio.run(self._shards.roll_up(shard, table, start_s))
+        self._shards.recompute(shard, table, start_s)
 
     def state(self, day: int) -> DayState:
         return self._shards.day_state(self._record.version, day)

@@ -29,8 +29,9 @@ def _taken_without_margin() -> Iterator[None]:
         maps: Sequence[DatedMap],
         last_day: int,
         has_windows: Callable[[int, int], bool],
+        since: int,
     ) -> tuple[TakenMap, ...]:
-        return take(taken, maps, -1, has_windows)
+        return take(taken, maps, -1, has_windows, since)
 
     with patch.object(state, "take", at_once):
         yield
@@ -45,8 +46,9 @@ def _taken_again() -> Iterator[None]:
         maps: Sequence[DatedMap],
         last_day: int,
         has_windows: Callable[[int, int], bool],
+        since: int,
     ) -> tuple[TakenMap, ...]:
-        return take((), maps, last_day, has_windows)
+        return take((), maps, last_day, has_windows, since)
 
     with patch.object(state, "take", anew):
         yield

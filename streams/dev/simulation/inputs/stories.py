@@ -1,5 +1,5 @@
-"""Scenarios of runs: windows of metrics, the same while shards are added or rows rebuilt, jobs that finish out of
-order, and agents that handle one event at a time."""
+"""Scenarios of runs: windows of metrics, the same while shards are added, days move or rows are rebuilt,
+jobs that finish out of order, and agents that handle one event at a time."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import replace
 from agents.app import AGGREGATE_METRICS, DIA_GROUP, MODEL_METRICS
 from streams.dev.simulation.broken import growth as broken_growth
 from streams.dev.simulation.broken import jobs as broken_jobs
+from streams.dev.simulation.broken import moves as broken_moves
 from streams.dev.simulation.broken import rebuilds as broken_rebuilds
 from streams.dev.simulation.broken import streams as broken_streams
 from streams.dev.simulation.broken import variants as broken
@@ -37,11 +38,20 @@ METRICS = Story(
 
 GROWTH = replace(METRICS, grown_share=1.0)
 REBUILT = replace(METRICS, rebuilt_share=1.0, loss_share=0.0, grown_share=1 / 4)
+MOVED = replace(
+    METRICS,
+    moved_share=1.0,
+    grown_share=1 / 4,
+    quiet_share=1 / 2,
+    loss_share=0.0,
+    replicated_share=0.0,
+)
 
 STORIES: Mapping[str, Story] = {
     "metrics": METRICS,
     "growth": GROWTH,
     "rebuilt": REBUILT,
+    "moved": MOVED,
     "jobs": JOBS,
     "stream": STREAM,
 }
@@ -53,6 +63,7 @@ def variants(story: str) -> Mapping[str, Variant]:
         "metrics": broken.VARIANTS,
         "growth": broken_growth.VARIANTS,
         "rebuilt": broken_rebuilds.VARIANTS,
+        "moved": broken_moves.VARIANTS,
         "jobs": broken_jobs.VARIANTS,
         "stream": broken_streams.VARIANTS,
     }[story]

@@ -241,7 +241,7 @@ class Partition:
 
     def take_maps(self, maps: Sequence[DatedMap]) -> None:
         """D6 of a running partition."""
-        self.state.take_maps(maps, self.progress.last_day)
+        self.state.take_maps(maps, self.progress.last_day, self.progress.fold_offset)
 
     @property
     def _moves_taken(self) -> bool:

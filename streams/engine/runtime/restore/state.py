@@ -23,6 +23,7 @@ from typing import Any
 import msgspec
 
 from streams.core.errors import StoreUnusable
+from streams.core.rows.built_in_tables import version_of
 from streams.core.rows.dated_map import DatedMap
 from streams.core.types import Store, TopicPartition
 from streams.engine.state.changelog import Link, unknown_format
@@ -91,9 +92,12 @@ class PartitionState:
         self.live = LiveKeys(self.context.settings.changelog_slack_bytes)
         self.tables = {spec.name: spec.build(self.context) for spec in self.specs}
 
-    def take_maps(self, maps: Sequence[DatedMap], last_day: int, *, loaded: bool = True) -> None:
+    def take_maps(
+        self, maps: Sequence[DatedMap], last_day: int, next_offset: int, *, loaded: bool = True
+    ) -> None:
         """D6: have the tables place windows by ``maps``, which begin with those of the last link,
-        up to a move that has to wait; events up to ``last_day`` are folded. Before the tables are
+        up to a move that has to wait; events up to ``last_day``, and records below ``next_offset``, are
+        folded. Before the tables are
         ``loaded``, each further move waits."""
         emitting = [one for one in self.tables.values() if isinstance(one, EmittingTable)]
 
@@ -102,10 +106,12 @@ class PartitionState:
 
         had = len(self.later_maps)
         known = self.later_maps or self.link.later_maps
-        self.later_maps = take(known, maps, last_day, has_windows)
+        since = version_of(self.context.epoch, next_offset)
+        self.later_maps = take(known, maps, last_day, has_windows, since)
         for taken, dated in list(zip(self.later_maps, maps[1:], strict=False))[had:]:
             for table in emitting:
-                table.add_map(taken.first_day, taken.last_day, dated.shards, dated.shard_of)
+                days = taken.first_day, taken.last_day
+                table.add_map(*days, dated.shards, dated.shard_of, taken.since)
 
     async def load(self) -> None:
         """Load live keys and tables from the store (end of A3), in bounded steps."""

@@ -81,9 +81,11 @@ class EmittingTable(Table, Protocol):
         """Close states early until at most ``open_max`` are open."""
         ...
 
-    def add_map(self, first_day: int, last_day: int, shards: int, shard_of: ShardOf) -> None:
+    def add_map(
+        self, first_day: int, last_day: int, shards: int, shard_of: ShardOf, since: int = 0
+    ) -> None:
         """Place windows from ``first_day`` to ``last_day`` (days since 1970; -1: no end) by one more
-        shard map. None of these days has a live window."""
+        shard map. None of these days has a live window. ``since``: as in `TakenMap`."""
         ...
 
     def has_windows(self, first_day: int, last_day: int) -> bool:

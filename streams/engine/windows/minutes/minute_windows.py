@@ -266,8 +266,10 @@ class MinuteWindows:
         days = minutes * MINUTE_MS // _DAY_MS
         return bool(((days >= first_day) & (days <= last_day)).any())
 
-    def add_map(self, first_day: int, last_day: int, shards: int, shard_of: ShardOf) -> None:
-        self._placements.add(first_day, last_day, shards, shard_of)
+    def add_map(
+        self, first_day: int, last_day: int, shards: int, shard_of: ShardOf, since: int = 0
+    ) -> None:
+        self._placements.add(first_day, last_day, shards, shard_of, since)
         self._series.add_map(shard_of)
         self._queues.grow(shards)
 
@@ -407,7 +409,18 @@ class MinuteWindows:
             keys, place = np.unique(c.key[chosen], return_inverse=True)
             c.shard[chosen] = self._series.of(self.names, keys, number)[place]
         self._lookup.rebuild(slots)
-        self._queues.changed(slots)
+        over = self._placements.over(c.minute[slots], c.inc[slots])
+        self._queues.changed(slots[~over])
+        self._leave_out(slots[over])
+
+    def _leave_out(self, slots: NDArray[np.int64]) -> None:
+        """Evict incarnations again whose entries were not dropped from the changelog when they were."""
+        if not len(slots):
+            return
+        c = self._columns
+        c.closed[slots], c.acked[slots] = True, c.ver[slots]
+        self._evictable.append((slots, c.serial[slots]))
+        self._evict()
 
     def _evict(self) -> None:
         if not self._evictable:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from streams.core.rows.built_in_tables import version_of
 from streams.core.rows.moved_mark import mark
 from streams.engine.windows.minutes.minute_windows import MinuteWindows, WindowPolicy
 
@@ -174,3 +175,25 @@ def test_rows_name_the_move_that_placed_their_windows():
         for code in rows.tenant_code.tolist()
     }
     assert found == {"aa": (0, 0), "a": (0, mark(2)), "b": (1, 0)}
+
+
+def test_a_restore_leaves_out_what_began_before_a_move_of_its_day_was_taken():
+    """An evicted window may still be in the changelog. Its row would go where the move places it,
+    beside the copy of the row, and late records would be added to it."""
+    before = Windows()
+    before.fold(["aa"], DAY_MS)
+    before.fold(["bb"], 3 * DAY_MS)
+    entries = before.table.delta(1)
+    after = Windows()
+    after.table.add_map(1, 1, 2, lambda t, m, x: np.ones(len(t), np.int32), version_of(0, 2))
+    after.table.load((key, value) for key, value in entries if value is not None)
+    after.offset = before.offset
+    assert not after.table.has_windows(1, 1)
+    after.fold(["aa"], DAY_MS)
+    found = [
+        (rows.tenants[code], rows.shard, rows.moved, rows.n.tolist(), rows.inc.tolist())
+        for emission in after.take()
+        for rows in emission.rows
+        for code in rows.tenant_code.tolist()
+    ]
+    assert sorted(found) == [("aa", 1, mark(2), [1], [3]), ("bb", 0, 0, [1], [2])]

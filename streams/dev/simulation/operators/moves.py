@@ -1,0 +1,180 @@
+"""An operator who moves the stored rows of a day to other shards, also again and back, while the engine
+runs. The mover is a process, which may die between any two of its calls.
+
+A mover's calls follow each other without a step of the engine between them: the engine goes on between
+two runs. So what readers count must be the same before and after each call.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from streams.connect.broker.opened import opened
+from streams.connect.sinks.map_record import DayState, MapRecord
+from streams.connect.sinks.moves.memory import MemoryMoves
+from streams.connect.sinks.sharding import HashSharding, ShardMap, WithoutShards
+from streams.core.command_errors import MoveDiffers, MoveRefused
+from streams.core.errors import DiaError
+from streams.core.rows.built_in_tables import WINDOW_TABLES
+from streams.core.topics.topic import Topic
+from streams.core.types import LogReader
+from streams.dev.simulation.world import Difference, World
+from streams.engine.agents.agent import AgentSpec
+from streams.operate.shards.mover import MoveMeans, MoveOptions, Mover
+from streams.operate.shards.running_move import waits
+
+_DAY_S = 86_400
+_MOVES = 3
+_OVER = (DayState.DONE, DayState.RETURNED)
+_CALLS = 90
+"""about as many as a mover makes"""
+
+
+class _Dead(Exception):  # noqa: N818 - the process of the mover
+    pass
+
+
+class Moves:
+    """In ``share`` of all runs."""
+
+    def __init__(self, world: World, rng: random.Random, source: Topic, *, share: float) -> None:
+        self._world = world
+        self._rng = rng
+        self._source = source
+        self._present = rng.random() < share
+        self._day = world.start_ms // 1000 // _DAY_S
+        self._record: MapRecord | None = None
+        """of the newest move"""
+
+    async def strike(self) -> None:
+        """Plan a move, run its mover for some calls, or cancel it; mostly nothing."""
+        if not self._present or self._rng.random() >= 0.4:
+            return
+        if not self._unfinished:
+            if len(self._world.shards.recorded_moves) < _MOVES:
+                self._plan()
+        elif self._rng.random() < 0.1:
+            self._run(Mover.give_up, self._rng.randrange(_CALLS))
+        elif await self._taken():
+            self._run(Mover.run, self._rng.randrange(_CALLS))
+
+    async def heal(self) -> None:
+        """At a quiet moment: let the mover die some times, and end the move, or cancel it where a
+        partition has not taken it."""
+        if not self._present or not self._unfinished:
+            return
+        work = Mover.run if await self._taken() else Mover.give_up
+        for _ in range(self._rng.randrange(3)):
+            self._run(work, self._rng.randrange(_CALLS))
+        self._run(work, None)
+        if self._unfinished:
+            raise Difference(f"a move does not end: {self._world.shards.maps[-1]}")
+
+    @property
+    def _unfinished(self) -> bool:
+        record = self._record
+        if record is None:
+            return False
+        store = MemoryMoves(self._world.shards, record.version)
+        return any(store.state(day) not in _OVER for day in record.days)
+
+    def _plan(self) -> None:
+        shards = self._world.shards
+        count = shards.count
+        strategy: HashSharding | WithoutShards = HashSharding(count)
+        if self._rng.random() < 0.7:
+            strategy = WithoutShards(count, HashSharding(count), (self._rng.randrange(count),))
+        self._record = MapRecord.of(
+            ShardMap(count, strategy),
+            [[f"shard-{number}"] for number in range(count)],
+            version=len(shards.maps) + 1,
+            first_day=self._day,
+            last_day=self._day,
+        )
+        shards.add_move(self._record)
+
+    async def _taken(self) -> bool:
+        assert self._record is not None, "a move is planned"
+        try:
+            async with opened(self._world.broker.reader()) as reader:
+                return await all_took(self._world, reader, self._source, self._record)
+        except DiaError:
+            return False
+
+    def _run(self, work: Callable[[Mover], Any], calls: int | None) -> None:
+        assert self._record is not None, "a move is planned"
+        store: Any = _Watched(
+            self._world, MemoryMoves(self._world.shards, self._record.version), calls
+        )
+        means = MoveMeans(
+            taken=lambda: None,
+            check=lambda: None,
+            say=lambda _: None,
+            sleep=lambda _: None,
+            clock=self._world.clock,
+            retention_days=self._world.settings.m1_retention_days,
+        )
+        options = MoveOptions(batch=self._rng.choice((2, 5, 1000)), seed=self._rng.getrandbits(16))
+        try:
+            work(Mover(store, options, means))
+        except (_Dead, MoveDiffers, MoveRefused):
+            return
+
+
+async def all_took(world: World, reader: LogReader, source: Topic, record: MapRecord) -> bool:
+    """Whether the last commit of every partition names the move (M4)."""
+    (agent,) = (one for one in world.agents if isinstance(one, AgentSpec))
+    for number in range(world.partitions):
+        if await waits(reader, agent, number, record):
+            return False
+    return True
+
+
+class _Watched:
+    """A store that counts for its mover: after ``calls`` of them the process is dead."""
+
+    def __init__(self, world: World, store: MemoryMoves, calls: int | None) -> None:
+        self._world = world
+        self._store = store
+        self._left = calls
+        self._before = _visible(world)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+        if not callable(found):
+            return found
+
+        def called(*arguments: Any, **named: Any) -> Any:
+            if self._left == 0:
+                raise _Dead
+            if self._left is not None:
+                self._left -= 1
+            result = found(*arguments, **named)
+            self._look(name)
+            return result
+
+        return called
+
+    def _look(self, call: str) -> None:
+        now = _visible(self._world)
+        if call != "roll_up" and now != self._before:
+            changed = {
+                key: (self._before[key], now[key])
+                for key in self._before.keys() | now.keys()
+                if self._before[key] != now[key]
+            }
+            raise Difference(f"{call} of a mover changes what readers count: {changed}")
+        self._before = now
+
+
+def _visible(world: World) -> Counter[tuple[str, str, str, str, int]]:
+    """Events by table, series and day."""
+    found: Counter[tuple[str, str, str, str, int]] = Counter()
+    for table in WINDOW_TABLES:
+        for row in world.shards.rows(table):
+            series = row["tenant"], row["model"], row["metric"]
+            found[(table, *series, row["w"] // _DAY_S)] += row["n"]
+    return found
