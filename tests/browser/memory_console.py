@@ -10,9 +10,10 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
 from streams.http.console.serving import ConsoleProcess
 from streams.http.console.shards import ShardReader
+from streams.operate.replay.agent.agent import ReplayAgent
 from streams.operate.topics.topics import wanted_topics
 from tests.unit.operate.dlq.mailbag import fill, six
 
@@ -72,9 +74,8 @@ class MemoryConsole:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self.broker = self.do(self._broker())
-        self.process = ConsoleProcess(
-            Settings(home=str(home)), app, self.broker, SystemClock(), Metrics()
-        )
+        self.settings = Settings(home=str(home))
+        self.process = ConsoleProcess(self.settings, app, self.broker, SystemClock(), Metrics())
         self._open = ExitStack()
         listener = self._open.enter_context(bound("127.0.0.1", 0, "DIA_CONSOLE_PORT"))
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -98,6 +99,19 @@ class MemoryConsole:
         """Run it in the server's loop."""
         ended: Future[Any] = asyncio.run_coroutine_threadsafe(what, self._loop)
         return ended.result(ANSWER_S)
+
+    @contextmanager
+    def replaying(self) -> Iterator[None]:
+        """Run the replay agent, as a worker does."""
+        quick = replace(self.settings, fetch_timeout_s=0.01)
+        at = (self.broker, None, SystemClock(), quick, "agent", app.topology)
+        agent = ReplayAgent(*at)
+        running = asyncio.run_coroutine_threadsafe(agent.run(lambda: None), self._loop)
+        try:
+            yield
+        finally:
+            agent.stop()
+            running.result(ANSWER_S)
 
     def sample(self) -> None:
         """As the console does every ten seconds."""

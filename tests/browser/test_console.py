@@ -309,6 +309,7 @@ def test_old_records_are_shed_from_the_browser(page, stage):
     with stage.without_workers():
         stage.produce("train.results", events)
         _go(page, "Pipeline")
+        page.locator("summary", has_text="Skip old records").click()
         page.get_by_label("Topic").select_option("train.results")
         page.get_by_label("Appended before").fill("2100-01-01")
         page.get_by_role("button", name="Preview").click()

@@ -13,7 +13,7 @@ from tests.browser.memory_console import MODEL, TENANT, MemoryConsole
 from tests.browser.pages import PAGES, PHONE, read, serious
 
 QUICK_MS = 30_000
-OF_ROWS = ("/explore", "/decisions", "/training", "/pipeline")
+OF_ROWS = ("/explore", "/decisions", "/training")
 """pages that are made of rows in ClickHouse"""
 
 
@@ -73,6 +73,8 @@ def test_with_one_shard_down_pages_show_an_error_and_not_emptiness(page, console
         expect(body).not_to_contain_text("No event in the last hour")
         expect(body).not_to_contain_text("No tenant has sent an event")
         expect(page.locator("#degraded")).to_contain_text("clickhouse-1")
+        if path == "/pipeline":
+            expect(page.locator("#ledger")).to_contain_text("Unknown: ClickHouse does not answer")
         if path in OF_ROWS:
             expect(body.get_by_role("button", name="Try again").first).to_be_visible()
         _usable(page, path)
@@ -181,3 +183,37 @@ def test_a_letter_is_repaired_by_fields_and_decided_of_on_a_phone(page, console)
     expect(page.locator("#decision")).to_contain_text("1 letter decided")
     expect(page.locator("#letters")).to_contain_text("discarded")
     assert serious(page) == []
+
+
+def test_the_graph_of_the_pipeline_shows_what_holds_it_up(page, console):
+    """A shard down and no worker: the nodes that hold the others up are red, and a click shows the
+    partitions of one topic only."""
+    _look(page, console, "/pipeline")
+    console.down = {1}
+    console.with_worker(running=False)
+    console.forget()
+    page.reload()
+    read(page)
+    metrics = page.locator(".flow").filter(has_text="model.metrics")
+    expect(metrics).to_contain_text("20 records unread")
+    expect(metrics.locator(".node.bad").nth(1)).to_contain_text("0 of 4 partitions read")
+    expect(metrics.locator(".node").last).to_contain_text("clickhouse-1 is down")
+    metrics.click()
+    expect(page.locator("#partitions tbody tr")).to_have_count(4)
+    assert "topic=model.metrics" in page.url
+    expect(page.locator("#partitions")).not_to_contain_text("Epoch")
+    page.get_by_label("Advanced").check()
+    expect(page.locator("#partitions")).to_contain_text("Epoch")
+    assert serious(page) == []
+
+
+def test_letters_say_replayed_when_their_replay_has_ended(page, console):
+    """Without a reload: the list once said "open" of letters whose replay was "finished 2 of 2"."""
+    _look(page, console, "/dead-letters?error=retries_exhausted")
+    page.get_by_role("button", name="Preview replay").click()
+    page.get_by_role("button", name="Replay 1 letter").click()
+    plan = page.locator("#plans tbody tr").first
+    expect(plan).to_contain_text("entered")
+    with console.replaying():
+        expect(plan).to_contain_text("finished")
+        expect(page.locator("#letters tbody tr")).to_contain_text("replayed")

@@ -174,9 +174,9 @@ def test_an_administrator_can_empty_the_cache(ask, served, tokens):
 PATHS = [
     "/overview", "/api/tenants", "/api/models", "/api/metrics", "/api/series", "/api/range",
     "/api/simulations", "/api/training", "/api/dlq/groups", "/api/dlq/letters", "/api/dlq/plans",
-    "/api/pipeline",
+    "/api/pipeline", "/api/history", "/api/tenants/top",
 ]  # fmt: skip
-TENANTLESS = {"/overview", "/api/tenants", "/api/dlq/plans"}
+TENANTLESS = {"/overview", "/api/tenants", "/api/tenants/top", "/api/dlq/plans"}
 """Paths without a tenant: they concern the token itself."""
 names = st.sampled_from(
     ["m", "k", "*", "%", "' OR 1=1 --", "\\' OR tenant != ''", "{tenant:String}"]

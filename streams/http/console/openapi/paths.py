@@ -148,7 +148,8 @@ def _training() -> dict[str, Any]:
 
 def _pipeline() -> dict[str, Any]:
     lists = ("agents", "workers", "partitions")
-    judged = {"verdict": VERDICT, "lag_records": maybe(COUNT), "settled": FLAG}
+    judged = {"verdict": VERDICT, "lag_records": maybe(COUNT)}
+    judged |= dict.fromkeys(("settled", "ledger_known"), FLAG)
     answer = read({**judged, **dict.fromkeys(lists, array(ANYTHING))})
     return get("pipeline", "Agents and partitions; for tokens of every tenant.", answer)
 

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from streams.connect.access.tokens import Role
 from streams.connect.cache.kind import SERIES
+from streams.core.errors import TransientError
 from streams.engine.agents.job_agent import Agent
 from streams.engine.health.live_workers import pipeline_settled
 from streams.engine.health.monitor import HealthMonitor
@@ -55,12 +56,18 @@ class PipelineHandler:
     async def read(self, holder: Principal) -> bytes:
         """The response of `show`, for pages."""
         holder.require_everyone()
-        return await self._answers.get(QueryKey(SERIES, "", ("pipeline",)), self._load)
+        return await self._answers.told(QueryKey(SERIES, "", ("pipeline",)), self._load)
 
     async def _load(self) -> dict[str, Any]:
-        ledger = _newest(await self._shards.of_all(_LEDGER, {}))
+        """Owners and lag do not need ClickHouse: without it, only the ledger is unknown."""
+        try:
+            ledger = _newest(await self._shards.of_all(_LEDGER, {}))
+        except TransientError:
+            ledger = None
         survey, health = await asyncio.gather(self._workers.survey(), self._health.read())
         return {
+            "degraded": ledger is None,
+            "ledger_known": ledger is not None,
             "verdict": health.verdict.word,
             "lag_records": health.lag_records,
             "settled": pipeline_settled(survey.workers),
@@ -76,7 +83,7 @@ class PipelineHandler:
                 }
                 for worker in survey.workers
             ],
-            "partitions": _partitions(survey, ledger, health),
+            "partitions": _partitions(survey, ledger or {}, health),
         }
 
 

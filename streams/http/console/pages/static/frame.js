@@ -21,7 +21,7 @@ export function fresh(data) {
   if (data?.as_of_ms) $("freshness").textContent = `as of ${clock(data.as_of_ms)} UTC`;
   if (data && "degraded" in data) {
     // The overview goes on without figures of ClickHouse where none are kept.
-    const nothing = "throughput" in data && data.throughput === null;
+    const nothing = ("throughput" in data && data.throughput === null) || data.ledger_known === false;
     degraded("kept", data.degraded && nothing ? "ClickHouse does not answer, and no earlier figures are kept."
       : data.degraded ? `ClickHouse does not answer in full. Shown are figures of ${clock(data.as_of_ms)} UTC, ${age(data.as_of_ms)} old.`
       : "");

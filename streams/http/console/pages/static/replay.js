@@ -9,6 +9,7 @@ import { watch } from "./frame.js";
 const draft = new Panel($("draft"));
 const plans = new Panel($("plans"));
 const streams = new Map();
+let whenOver = () => {};
 const DIFFERENCES_SHOWN = 20;
 
 const needed = "This needs a token with the role operate.";
@@ -31,8 +32,8 @@ function differences({ differences: found, letters }) {
     h("pre", { class: "wrapped", tabindex: "0" }, shown.join("\n\n")));
 }
 
-function drawDraft(plan, again) {
-  const run = h("button", { type: "button", class: "primary", onclick: () => submit(plan, run, again) },
+function drawDraft(plan) {
+  const run = h("button", { type: "button", class: "primary", onclick: () => submit(plan, run) },
     `Replay ${plural(plan.letters, "letter")}`);
   const drop = h("button", { type: "button", onclick: () => { $("draft-panel").hidden = true; } }, "Dismiss");
   return h("div", {},
@@ -49,13 +50,13 @@ function drawDraft(plan, again) {
       h("span", { class: "hint" }, plan.plan ? "Runs in a worker with the replay agent, each letter exactly once." : "")));
 }
 
-async function submit(plan, button, again) {
+async function submit(plan, button) {
   button.disabled = true;
   try {
     const progress = await post(`/api/dlq/plans/${encodeURIComponent(plan.plan)}/submit`);
     $("draft-panel").hidden = true;
     await readPlans();
-    follow(progress.plan, again);
+    follow(progress.plan);
     $("plans").closest("section").scrollIntoView({ block: "nearest" });
   } catch (error) {
     button.disabled = false;
@@ -76,8 +77,10 @@ function terms() {
   }
 }
 
-// Makes a plan of what `filters()` says; `again()` runs when a replay has ended.
+// Makes a plan of what `filters()` says; `again()` runs when a replay has ended, whichever part of the page
+// follows it.
 export function planning(filters, again) {
+  whenOver = again;
   if (!may("operate")) {
     $("plan").querySelectorAll("button, input, select").forEach((control) => { control.disabled = true; });
     $("plan").append(h("p", { class: "hint" }, needed));
@@ -86,7 +89,7 @@ export function planning(filters, again) {
   $("plan").addEventListener("submit", (event) => {
     event.preventDefault();
     $("draft-panel").hidden = false;
-    draft.show(async () => post("/api/dlq/plans", { ...filters(), ...terms() }), (plan) => drawDraft(plan, again), "");
+    draft.show(async () => post("/api/dlq/plans", { ...filters(), ...terms() }), drawDraft, "");
     $("draft-panel").scrollIntoView({ block: "nearest" });
   });
 }
@@ -100,7 +103,7 @@ function command(plan, word) {
     button.disabled = true;
     try {
       update(await post(`/api/dlq/plans/${encodeURIComponent(plan.plan)}/${word}`, { reason: "" }));
-      if (word === "resume") follow(plan.plan, () => {});
+      if (word === "resume") follow(plan.plan);
     } catch (error) {
       button.disabled = false;
       button.after(h("span", { class: "bad", role: "alert" }, error.message));
@@ -148,21 +151,21 @@ function update(progress) {
   }
 }
 
-function follow(plan, again) {
+function follow(plan) {
   if (streams.has(plan)) return;
   streams.set(plan, watch(`/live/plans/${encodeURIComponent(plan)}`, (progress) => {
     update(progress);
     if (!OVER.has(progress.state) && progress.state !== "stopped" && progress.state !== "paused") return;
     streams.get(plan)?.close();
     streams.delete(plan);
-    again();
+    whenOver();
   }));
 }
 
-export async function readPlans(again = () => {}) {
+export async function readPlans() {
   const data = await plans.show((signal) => get("/api/dlq/plans", {}, signal),
     (found) => (found.plans.length ? drawPlans(found.plans) : null), "No letter was replayed yet.");
   for (const plan of data?.plans ?? []) {
-    if (plan.state === "entered" || plan.state === "running") follow(plan.plan, again);
+    if (plan.state === "entered" || plan.state === "running") follow(plan.plan);
   }
 }

@@ -82,11 +82,11 @@ function drawLetters(answer) {
   return h("div", {}, table("Letters", [
     ...(may("operate") ? [{ name: "", kind: "pick", cell: (one) => ticked(one.place) }] : []),
     { name: "Failed (UTC)", head: true, cell: (one) => moment(one.failed_ms) },
+    { name: "State", cell: (one) => one.disposition },
     { name: "Error", cell: (one) => one.error_code },
     { name: "Message", kind: "message", cell: (one) => one.error_message },
     { name: "Tenant", kind: "name", cell: (one) => one.tenant || "unknown" },
     { name: "Size", number: true, cell: (one) => bytes(one.bytes) },
-    { name: "Decided", cell: (one) => one.disposition },
   ], found, { open: (one) => show(one.place), chosen: (one) => one.place === chosen }),
   h("p", { class: "hint" }, total === null ? "In the order of the queue, oldest first: it is too long to sort."
     : `${count(first)} to ${count(first + found.length - 1)} of ${count(total)}, newest first.`),
@@ -150,6 +150,6 @@ onAgain(read);
 await Promise.all([
   wanted.has("letter") ? show(wanted.get("letter")) : null,
   read(),
-  readPlans(again),
+  readPlans(),
 ]);
 start();

@@ -1,15 +1,25 @@
 import { $, figures, h, table } from "../dom.js";
-import { age, bytes, count, moment, plural } from "../format.js";
-import { fresh, onAgain, start, watch } from "../frame.js";
+import { UNKNOWN, age, bytes, count, moment, plural } from "../format.js";
+import { flow } from "../flow.js";
+import { fresh, keep, onAgain, onLive, start, state, watch } from "../frame.js";
 import { get } from "../api.js";
 import { Panel } from "../panel.js";
 import { moved, shedding } from "../shedding.js";
 
-const panels = Object.fromEntries(["partitions", "ledger", "agents", "workers"].map((id) => [id, new Panel($(id))]));
+const panels = Object.fromEntries(["flow", "partitions", "ledger", "workers"].map((id) => [id, new Panel($(id))]));
 const toned = (tone, text) => h("span", { class: `mark ${tone}` }, text);
 // A worker that this console does not know tells no figure, and some figures do not apply to a partition.
 const some = (shown, value) => (value === null || value === undefined ? "–" : shown(value));
 const where = { name: "Partition", head: true, kind: "name", cell: (one) => `${one.topic}/${one.partition}` };
+
+let newest = null;
+let backlogs = [];
+let services = null;
+let chosen = state().get("topic") ?? "";
+let measuredAt = 0;
+const MEASURED_EVERY_MS = 10_000;
+const advanced = () => $("advanced").checked;
+const protocol = (columns) => (advanced() ? columns : []);
 
 function condition(one) {
   if (one.owner === null && one.member === null) return toned(one.lag ? "bad" : "warn", "no worker assigned");
@@ -21,17 +31,19 @@ function condition(one) {
 
 const partitions = (found) => table("Partitions", [
   where,
-  { name: "Group", cell: (one) => one.group },
+  ...protocol([{ name: "Group", cell: (one) => one.group }]),
   { name: "Worker", number: true, cell: (one) => one.owner ?? one.member ?? "none" },
   { name: "State", cell: condition },
   { name: "Lag", number: true, cell: (one) => count(one.lag) },
-  { name: "Last commit", number: true, cell: (one) => (one.last_commit_ms ? `${age(one.last_commit_ms)} ago` : "none") },
-  { name: "Live windows", number: true, cell: (one) => some(count, one.live_windows) },
+  { name: "Last commit", number: true, cell: (one) => (one.last_commit_ms ? `${age(one.last_commit_ms)} ago` : newest.ledger_known ? "none" : UNKNOWN) },
+  ...protocol([{ name: "Live windows", number: true, cell: (one) => some(count, one.live_windows) }]),
   { name: "Unacknowledged", number: true, cell: (one) => some(count, one.unacked_rows) },
   { name: "On disk", number: true, cell: (one) => some(bytes, one.state_bytes) },
-  { name: "Changelog size", number: true, cell: (one) => some(bytes, one.changelog_live_bytes) },
-  { name: "Restored at start", number: true, cell: (one) => some(count, one.restored_records) },
-  { name: "Epoch", number: true, cell: (one) => count(one.epoch) },
+  ...protocol([
+    { name: "Changelog size", number: true, cell: (one) => some(bytes, one.changelog_live_bytes) },
+    { name: "Restored at start", number: true, cell: (one) => some(count, one.restored_records) },
+    { name: "Epoch", number: true, cell: (one) => count(one.epoch) },
+  ]),
 ], found);
 
 const ledger = (found) => table("Ledger", [
@@ -41,19 +53,13 @@ const ledger = (found) => table("Ledger", [
   { name: "Duplicates", number: true, cell: (one) => count(one.ledger.duplicates) },
   { name: "Dead", number: true, cell: (one) => count(one.ledger.dead) },
   { name: "Skipped", number: true, cell: (one) => count(one.ledger.shed) },
-  { name: "Offset gaps", number: true, cell: (one) => count(one.ledger.gaps) },
-  { name: "Next offset", number: true, cell: (one) => count(one.ledger.next_offset) },
+  ...protocol([
+    { name: "Offset gaps", number: true, cell: (one) => count(one.ledger.gaps) },
+    { name: "Next offset", number: true, cell: (one) => count(one.ledger.next_offset) },
+  ]),
   { name: "Balance", title: "read = applied + duplicates + dead + skipped", cell: (one) =>
     (one.ledger.balanced ? toned("good", "adds up") : toned("bad", "does not add up")) },
   { name: "Written (UTC)", cell: (one) => moment(one.ledger.at_ms) },
-], found);
-
-const agents = (found) => table("Agents", [
-  { name: "Agent", head: true, cell: (one) => one.name },
-  { name: "Reads", kind: "name", cell: (one) => one.topic },
-  { name: "Group", cell: (one) => one.group },
-  { name: "Tables", kind: "name", cell: (one) => one.tables.join(", ") },
-  { name: "Partitions", number: true, cell: (one) => count(one.partitions) },
 ], found);
 
 const workers = (found) => table("Workers", [
@@ -63,7 +69,7 @@ const workers = (found) => table("Workers", [
   { name: "Partitions", number: true, cell: (one) => count(one.partitions) },
 ], found);
 
-function headline({ settled, verdict, lag_records: lag, partitions: all, workers: running }) {
+function headline({ ledger_known: known, settled, verdict, lag_records: lag, partitions: all, workers: running }) {
   const measured = all.filter((one) => one.state_bytes !== null);
   const stored = measured.length ? measured.reduce((total, one) => total + one.state_bytes, 0) : null;
   const books = all.filter((one) => one.ledger);
@@ -78,22 +84,38 @@ function headline({ settled, verdict, lag_records: lag, partitions: all, workers
       aside: orphans ? `no worker is assigned to ${count(orphans)} of them` : `on ${plural(running.length, "worker process", "worker processes")}` },
     { name: "Unread", value: count(lag), unit: lag === null ? null : "records", tone: verdict === "red" ? "bad" : null },
     { name: "State on disk", value: bytes(stored) },
-    { name: "Ledger", value: books.length ? (wrong ? `${wrong} off` : "adds up") : "empty", tone: wrong ? "bad" : null,
-      aside: `${plural(books.length, "partition")}; dia audit compares it with the log` },
+    { name: "Ledger", value: !known ? UNKNOWN : books.length ? (wrong ? `${wrong} off` : "adds up") : "empty", tone: wrong ? "bad" : null,
+      aside: known ? `${plural(books.length, "partition")}; dia audit compares it with the log` : "ClickHouse does not answer" },
   ];
 }
 
+function choose(topic) {
+  chosen = topic;
+  keep({ topic });
+  draw(newest);
+}
+
 function draw(found) {
+  newest = found;
   fresh(found);
   figures($("figures"), headline(found));
-  const order = [...found.partitions].sort((a, b) =>
+  panels.flow.put(found.agents.length ? flow(found, backlogs, services, { chosen, choose }) : null, "No agent is declared.");
+  const order = found.partitions.filter((one) => !chosen || one.topic === chosen).sort((a, b) =>
     a.group.localeCompare(b.group) || a.topic.localeCompare(b.topic) || a.partition - b.partition);
   const books = order.filter((one) => one.ledger);
   panels.partitions.put(order.length ? partitions(order) : null, "No partition is assigned. Start a worker: dia worker");
-  panels.ledger.put(books.length ? ledger(books) : null, "No partition has written its ledger row yet.");
-  panels.agents.put(found.agents.length ? agents(found.agents) : null, "No agent is declared.");
+  panels.ledger.put(books.length ? ledger(books) : null, found.ledger_known ? "No partition has written its ledger row yet." : "Unknown: ClickHouse does not answer.");
   moved();
   panels.workers.put(found.workers.length ? workers(found.workers) : null, "No workers running. Start one: dia worker");
+  if (Date.now() - measuredAt >= MEASURED_EVERY_MS) measure();
+}
+
+// Rates and ages; without them the graph still has what the pipeline says of itself.
+async function measure() {
+  measuredAt = Date.now();
+  const found = await get("/api/history").catch(() => null);
+  backlogs = found?.backlogs ?? [];
+  if (found) draw(newest);
 }
 
 async function read() {
@@ -108,6 +130,8 @@ async function read() {
 }
 
 onAgain(read);
+onLive((overview) => { services = overview.services; });
+$("advanced").addEventListener("change", () => newest && draw(newest));
 shedding();
 if (await read()) watch("/live/pipeline", draw);
 start();
