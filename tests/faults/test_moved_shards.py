@@ -1,0 +1,255 @@
+"""A third shard, and days that move to it and away from the first one, while events flow, workers and
+movers are killed, and each second the moved days are counted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from agents.app import MODEL_METRICS
+from streams.connect.sinks import series, shard_maps
+from streams.connect.sinks.moved_rows import counted
+from streams.connect.sinks.schema import servers
+from streams.core.clock import SystemClock
+from streams.core.settings import load
+from streams.dev.demo.reading import TopicReading
+from streams.dev.workload.generator import Generator
+from streams.dev.workload.shape import Workload
+from tests.faults.trial import QUERY_TIMEOUT_S, Trial
+from tests.integration.clickhouse.conftest import Front
+
+DAY_S = 86_400
+STORED = 3000
+RATE_PER_S = 2000
+CHUNK_S = 2
+ASK_S = 1.0
+LATE_MAX_S = 60.0
+DOOMED = "tests.faults.doomed_mover"
+SHOWN = (
+    "SELECT '{table}', toString(tenant), toUInt32(toDate(w)), sum(n) FROM {table} "
+    "WHERE w >= toDateTime({start}, 'UTC') AND w < toDateTime({stop}, 'UTC') GROUP BY 2, 3"
+)
+HELD = "SELECT count() FROM {table}_local FINAL WHERE w >= toDateTime({start}, 'UTC') AND w < toDateTime({stop}, 'UTC')"
+TABLES = ("m1", "h1", "d1")
+
+
+@pytest.fixture
+async def grown(own_stack, tmp_path, seed):
+    """A trial on two servers of its own, and an empty third one."""
+    fronts = []
+    for number in range(3):
+        folder = tmp_path / f"shard-{number}"
+        folder.mkdir()
+        fronts.append(
+            Front(folder, options=("--password-file", str(own_stack.clickhouse_password_file)))
+        )
+    trial = Trial(own_stack, tmp_path, seed)
+    urls = [f"http://127.0.0.1:{front.port}" for front in fronts]
+    trial.shards = urls[:2]
+    trial.environ |= {"DIA_CLICKHOUSE_SHARDS": ",".join(trial.shards)}
+    trial.settings, _ = load(trial.environ)
+    await trial.open()
+    yield trial, urls[2]
+    await trial.close()
+    for front in fronts:
+        front.stop()
+
+
+class StoredDays:
+    """Two whole days that are long over, and what readers have to count in them."""
+
+    def __init__(self, trial):
+        self.trial = trial
+        today = datetime.now(UTC).date()
+        self.first = today - timedelta(days=4)
+        self.start_s = SystemClock().now_ms() // 1000 // DAY_S * DAY_S - 4 * DAY_S
+        self.stop_s = self.start_s + 2 * DAY_S
+        self.asked = 0
+        self.truth = {}
+
+    def feed(self):
+        """The generator goes on with events of now."""
+        room_ms = 2 * DAY_S * 1000 - 120_000
+        shape = {"tenants": 12, "models": 2, "metrics": 1, "poison": 0.002, "duplicates": 0.01}
+        workload = Workload(
+            start_ms=self.start_s * 1000 + 100_000, step_ms=room_ms / STORED, late_max_s=LATE_MAX_S,
+            seed=self.trial._seed, **shape,
+        )  # fmt: skip
+        generator = Generator(workload)
+        self.trial._generator = generator
+        self.trial.feed(STORED, rate_per_s=None)
+
+    def go_on(self, rate_per_s):
+        """Generate events of now from here on, at this rate of event time."""
+        generator = self.trial._generator
+        step_ms = 1000 / rate_per_s
+        start_ms = SystemClock().now_ms() - 60_000 - generator._next * step_ms
+        generator.workload = replace(
+            generator.workload, start_ms=round(start_ms), step_ms=step_ms, late=0.02
+        )
+
+    def expect(self):
+        """Take what was fed so far as what the days have to hold for ever."""
+        truth = self.trial.oracle.truth()
+        found = Counter()
+        columns = (truth.tenant_code.tolist(), truth.w.tolist(), truth.n.tolist())
+        for tenant, w, n in zip(*columns, strict=True):
+            if self.start_s <= w < self.stop_s:
+                found[truth.tenants[tenant], w // DAY_S] += n
+        self.truth = dict(found)
+        busiest = int(np.bincount(truth.tenant_code).argmax())
+        rows = truth.tenant_code == busiest
+        model, metric = truth.model_code[rows][0], truth.metric_code[rows][0]
+        self.series = truth.tenants[busiest], truth.models[model], truth.metrics[metric]
+        rows &= (truth.model_code == model) & (truth.metric_code == metric)
+        rows &= (truth.w >= self.start_s) & (truth.w < self.stop_s)
+        self.series_n = int(truth.n[rows].sum())
+
+    async def count(self):
+        """In the views of one server after the other, and as `dia query series`."""
+        settings, table = self.trial.settings, TABLES[self.asked % len(TABLES)]
+        found = await asyncio.to_thread(servers, settings, {})
+        for server in found:
+            if server.shard == self.asked // len(TABLES) % len(found):
+                await asyncio.to_thread(self._judge, server.replica, table)
+            server.replica.close()
+        tenant, model, metric = self.series
+        asked = series.SeriesQuery(
+            tenant=tenant, model=model, metric=metric, start_s=self.start_s, stop_s=self.stop_s,
+            step_s=DAY_S,
+        )  # fmt: skip
+        rows = await asyncio.to_thread(series.read, settings, asked, table)
+        assert sum(row[1] for row in rows) == self.series_n, table
+        self.asked += 1
+
+    def _judge(self, replica, table):
+        _, rows = replica.query(SHOWN.format(table=table, start=self.start_s, stop=self.stop_s))
+        found = {(tenant, day): int(n) for _, tenant, day, n in rows}
+        wrong = {
+            key: (self.truth.get(key), found.get(key))
+            for key in self.truth.keys() | found.keys()
+            if self.truth.get(key) != found.get(key)
+        }
+        assert not wrong, f"{table} of {replica.url}, expected and found: {wrong}"
+
+    async def counted(self, over):
+        while not over.is_set():
+            await self.count()
+            await asyncio.sleep(ASK_S)
+
+    async def held_of_first(self):
+        """Rows of the moved day on the drained shard, counted or not."""
+        server = (await asyncio.to_thread(servers, self.trial.settings, {}))[0]
+        total = 0
+        for table in TABLES:
+            sql = HELD.format(table=table, start=self.start_s, stop=self.start_s + DAY_S)
+            _, rows = await asyncio.to_thread(server.replica.query, sql)
+            total += int(rows[0][0])
+        server.replica.close()
+        return total
+
+    async def held(self):
+        """Rows of the days on each server that count there."""
+        known = await asyncio.to_thread(shard_maps.look, self.trial.settings)
+        found = []
+        for number, server in enumerate(await asyncio.to_thread(servers, self.trial.settings, {})):
+            total = 0
+            for table in TABLES:
+                sql = HELD.format(table=table, start=self.start_s, stop=self.stop_s)
+                _, rows = await asyncio.to_thread(
+                    server.replica.query, sql + counted(known, number)
+                )
+                total += int(rows[0][0])
+            server.replica.close()
+            found.append(total)
+        return found
+
+
+class Mover:
+    """`dia shards move` as a process, which may kill itself."""
+
+    def __init__(self, trial, version):
+        self.trial = trial
+        self.words = (str(version), "--yes", "--batch", "500", "--readers-s", "20", "--json")
+
+    async def killed(self, moment, call, nth):
+        note = self.trial.folder / f"mover-{self.words[0]}-{moment}-{call}"
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", DOOMED, moment, call, str(nth), str(note), *self.words),
+            env=self.trial._environ(
+                self.trial.folder / "state", {"sink_timeout_s": QUERY_TIMEOUT_S}
+            ),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate()
+        assert note.exists(), f"{process.returncode} {out.decode()} {err.decode()}"
+
+    async def done(self):
+        told = json.loads(await self.trial.command("shards", "move", *self.words))
+        assert told["days"] == 1, told
+
+
+async def reopened(trial):
+    """The reading of all shards, the added one too."""
+    await trial.reading.close()
+    trial.reading = await TopicReading.open(trial.settings, trial.broker, MODEL_METRICS)
+
+
+async def planned(trial, *words):
+    plan = trial.folder / "plan.json"
+    await trial.command("shards", "plan", *words, "--out", str(plan))
+    await trial.command("shards", "apply", str(plan), "--yes")
+
+
+async def fed_until(trial, over):
+    while not over.is_set():
+        trial.feed(int(RATE_PER_S * CHUNK_S), rate_per_s=RATE_PER_S)
+        await trial.fed()
+
+
+@pytest.mark.timeout(1200)
+async def test_a_day_moves_to_a_third_shard_and_off_the_first(grown, report):
+    """Each second readers count the stored days exactly, while events flow and a worker and movers are
+    killed."""
+    trial, third = grown
+    days, over = StoredDays(trial), asyncio.Event()
+    worker = trial.worker(0)
+    await worker.ready()
+    days.feed()
+    await trial.fed()
+    await trial.settled()
+    days.expect()
+    days.go_on(RATE_PER_S)
+    feeding = asyncio.create_task(fed_until(trial, over))
+    counting = asyncio.create_task(days.counted(over))
+
+    await planned(trial, "add", third)
+    await planned(trial, "move", "--days", str(days.first))
+    spread = Mover(trial, 3)
+    await spread.killed("after", "copy", 2)
+    worker.kill()
+    trial.worker(0)
+    await spread.done()
+    assert (await days.held())[2]
+
+    await planned(trial, "move", "--days", str(days.first), "--drain", "0")
+    drain = Mover(trial, 4)
+    await drain.killed("before", "enter", 2)
+    await drain.killed("after", "_delete", 2)
+    await drain.done()
+    over.set()
+    await asyncio.gather(feeding, counting)
+    assert await days.held_of_first() == 0
+
+    await reopened(trial)
+    note = f"a day spread over 3 shards, then off the first; {days.asked} counts of it, all exact"
+    report(await trial.exact("days move between shards", note))
