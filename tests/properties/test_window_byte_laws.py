@@ -121,7 +121,7 @@ def _check(table):
     sizes = table._states.sizes(live) if len(live) else []
     held, common = Counter(), 0
     for slot, size, (key, *_) in zip(live.tolist(), sizes, table._places(live), strict=True):
-        held[owners._owner[slot]] += table._begun_bytes((key,))[0] + (size if owners.in_key else 0)
+        held[owners.owner(slot)] += table._begun_bytes((key,))[0] + (size if owners.in_key else 0)
         common += 0 if owners.in_key else size
     assert table.bytes_used == held.total() + common < BOUND
     held.pop("", None)

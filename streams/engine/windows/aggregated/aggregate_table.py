@@ -228,7 +228,7 @@ class AggregateTable(ABC):
         if self._unweighed:
             slots = distinct(np.concatenate(self._unweighed))
             self._unweighed, self._grown_at_most = [], 0
-            self._owners.resize(slots.tolist(), self._states.sizes(slots))
+            self._owners.resize(slots, self._states.sizes(slots))
 
     def fold(self, batch: WindowBatch) -> None:
         """Add records, none of them late."""

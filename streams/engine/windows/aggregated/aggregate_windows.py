@@ -42,6 +42,9 @@ class AggregateWindows(AggregateTable):
         self._windows = windows
         self._pane_ms = pane_ms(windows)
         self._panes = PaneSlots()
+        self._begun_by_number: list[int] = []
+        """memory of an empty state of each key, by its number"""
+        self._tenant_by_number: list[str | None] = []
         self._starts: list[int] = []
         """heap of the starts of ``_panes``"""
         self._done_ms = -NEVER_MS
@@ -96,14 +99,28 @@ class AggregateWindows(AggregateTable):
             begun = self._states.begin(len(first))
             slots[missing] = begun[place]
             self._take(begun, keys[first], starts_ms[first])
-            new = [*map(self._numbers.__getitem__, keys[first].tolist())]
-            self._owned(begun.tolist(), new, self._tenants_of(new, batch, first.tolist()))
+            self._own(begun, keys[first].tolist(), batch, first)
         self._states.fold(batch.additions(slots))
         changed = distinct(slots)
         self._grew(changed, batch)
         touched = dict.fromkeys(changed.tolist())
         self._dirty |= touched
         self._unshown |= touched
+
+    def _own(self, slots: Slots, numbers: list[int], batch: WindowBatch, rows: Slots) -> None:
+        """Records of ``batch`` began these states. What follows from a key alone is found once."""
+        if len(self._begun_by_number) < len(self._numbers):
+            known = range(len(self._begun_by_number), len(self._numbers))
+            keys = [self._numbers[number] for number in known]
+            self._begun_by_number += self._begun_bytes(keys)
+            self._tenant_by_number += self._tenants_in(keys)
+        tenants: list[str | None] = (
+            [batch.tenants[row] for row in rows.tolist()]
+            if self._tenant_at is None
+            else [self._tenant_by_number[number] for number in numbers]
+        )
+        sizes = [self._begun_by_number[number] for number in numbers]
+        self._owners.begin(slots.tolist(), tenants, sizes)
 
     def _begins(self, batch: WindowBatch, sure: bool) -> tuple[_NewPanes, Slots]:
         keys, starts_ms, slots = self._found(batch)
@@ -251,6 +268,7 @@ class AggregateWindows(AggregateTable):
     def _forget_keys(self) -> None:
         slots = self._panes.live()
         self._panes.renumber(slots, self._numbers.keep(self._panes.keys(slots)))
+        self._begun_by_number, self._tenant_by_number = [], []
 
     def _restored(
         self,

@@ -9,9 +9,18 @@ one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from streams.engine.state.shares import Holdings, room
+
+_NO_OWNER: Final = -1
+_FIRST_SLOTS: Final = 64
+_NAMES_SLACK: Final = 1024
+"""names of former owners that are kept at least"""
 
 
 class StateOwners:
@@ -25,11 +34,13 @@ class StateOwners:
         """whether events of the topic may name a tenant"""
         self.total = 0
         self.common = 0
-        self._owner: list[str | None] = []
-        """None: none, or unknown after a restart"""
-        self._begun: list[int] = []
+        self._code = np.full(_FIRST_SLOTS, _NO_OWNER, np.int64)
+        """of the owner of each slot, in ``_names``"""
+        self._begun = np.zeros(_FIRST_SLOTS, np.int64)
         """bytes of an empty state; 0: there is none"""
-        self._grown: list[int] = []
+        self._grown = np.zeros(_FIRST_SLOTS, np.int64)
+        self._names: list[str] = []
+        self._codes: dict[str, int] = {}
         self._held = Holdings()
 
     def held(self, tenant: str) -> int:
@@ -42,59 +53,87 @@ class StateOwners:
         held = max(self.common, max(self._held.values(), default=0))
         return room(self.bound, 0, self.total, held) >= count
 
+    def owner(self, slot: int) -> str | None:
+        """None: none, or unknown after a restart."""
+        code = self._code[slot]
+        return None if code == _NO_OWNER else self._names[code]
+
     def begin(
         self, slots: Sequence[int], tenants: Iterable[str | None], counts: Sequence[int]
     ) -> None:
         """Records of these tenants began states of so many bytes. None: the tenant is unknown."""
-        self._reach(max(slots, default=-1) + 1)
-        owner, begun, named, names = self._owner, self._begun, self.named, self._held.name
-        more: dict[str | None, int] = {}
-        for slot, tenant, count in zip(slots, tenants, counts, strict=True):
-            whose = names(tenant or "") if tenant or (named and tenant is not None) else None
-            owner[slot], begun[slot] = whose, count
-            more[whose] = more.get(whose, 0) + count
-        self._take(more)
+        if not slots:
+            return
+        self._reach(max(slots) + 1)
+        codes = [*map(self._code_of, tenants)]
+        if len(slots) == 1:
+            self._code[slots[0]], self._begun[slots[0]] = codes[0], counts[0]
+            self._hold(codes[0], counts[0])
+            return
+        places, sizes = np.array(slots, np.int64), np.array(counts, np.int64)
+        self._code[places], self._begun[places] = codes, sizes
+        self._take(self._code[places], sizes)
+
+    def _code_of(self, tenant: str | None) -> int:
+        if tenant is None or not (tenant or self.named):
+            return _NO_OWNER
+        code = self._codes.get(tenant)
+        if code is None:
+            code = self._codes[tenant] = len(self._names)
+            self._names.append(tenant)
+        return code
 
     def _reach(self, slots: int) -> None:
-        missing = slots - len(self._owner)
-        self._owner += [None] * missing
-        self._begun += [0] * missing
-        self._grown += [0] * missing
+        if slots > len(self._code):
+            more = max(slots, 2 * len(self._code)) - len(self._code)
+            none = np.zeros(more, np.int64)
+            self._code = np.concatenate([self._code, none + _NO_OWNER])
+            self._begun = np.concatenate([self._begun, none])
+            self._grown = np.concatenate([self._grown, none])
 
-    def _take(self, more: Mapping[str | None, int]) -> None:
-        """Bytes of each owner; less of them where they are below 0."""
-        for whose, count in more.items():
-            self.total += count
-            if whose is not None:
-                self._held.give_back(whose, -count)
+    def _take(self, codes: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
+        """Bytes for each owner; less of them where they are below 0."""
+        sums = np.bincount(codes - _NO_OWNER, counts)  # exact: below 2^53
+        for place in np.flatnonzero(sums).tolist():
+            self._hold(place + _NO_OWNER, int(sums[place]))
 
-    def resize(self, slots: Sequence[int], sizes: Sequence[int]) -> None:
+    def _hold(self, code: int, count: int) -> None:
+        self.total += count
+        if code != _NO_OWNER:
+            self._held.give_back(self._names[code], -count)
+
+    def resize(self, slots: NDArray[np.int64], sizes: Sequence[int]) -> None:
         """What these states grew by since they began. Slots without a state are left out."""
-        begun, grown, owner, held, total = self._begun, self._grown, self._owner, self._held, 0
-        for slot, size in zip(slots, sizes, strict=True):
-            more = size - grown[slot]
-            if more and begun[slot]:
-                grown[slot] = size
-                total += more
-                whose = owner[slot]
-                if self.in_key and whose is not None:
-                    held[whose] += more  # above 0: it includes the empty state
-        self.total += total
-        if not self.in_key:
-            self.common += total
+        more = np.array(sizes, np.int64) - self._grown[slots]
+        more[self._begun[slots] == 0] = 0
+        self._grown[slots] += more
+        self._grew(self._code[slots], more)
 
-    def end(self, slots: Iterable[int]) -> None:
+    def _grew(self, codes: NDArray[np.int64], more: NDArray[np.int64]) -> None:
+        if self.in_key:
+            self._take(codes, more)
+        else:
+            count = int(more.sum())
+            self.common += count
+            self.total += count
+
+    def end(self, slots: Sequence[int]) -> None:
         """These states were deleted."""
-        owner, begun, grown, grew = self._owner, self._begun, self._grown, 0
-        less: dict[str | None, int] = {}
-        for slot in slots:
-            whose, count = owner[slot], begun[slot]
-            if self.in_key:
-                count += grown[slot]
-            else:
-                grew += grown[slot]
-            less[whose] = less.get(whose, 0) - count
-            owner[slot], begun[slot], grown[slot] = None, 0, 0
-        self.common -= grew
-        self.total -= grew
-        self._take(less)
+        if not slots:
+            return
+        places = np.array(slots, np.int64)
+        codes = self._code[places]
+        self._grew(codes, -self._grown[places])
+        self._take(codes, -self._begun[places])
+        self._code[places], self._begun[places], self._grown[places] = _NO_OWNER, 0, 0
+        if len(self._names) > 2 * len(self._held) + _NAMES_SLACK:
+            self._forget_names()
+
+    def _forget_names(self) -> None:
+        """Of tenants that have no state."""
+        kept = np.unique(self._code[self._code != _NO_OWNER])
+        placed = np.full(len(self._names) + 1, _NO_OWNER, np.int64)  # the last one has no owner
+        placed[kept] = np.arange(len(kept))
+        self._code = placed[self._code]
+        self._names = [self._names[code] for code in kept.tolist()]
+        self._codes = {name: code for code, name in enumerate(self._names)}
