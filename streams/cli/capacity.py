@@ -1,11 +1,13 @@
-"""`dia capacity`: what load is coming, and how many workers it needs."""
+"""`dia capacity`: what load is coming, and what it needs."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,14 +19,18 @@ if TYPE_CHECKING:
     from streams.cli.terminal.output import Printer
     from streams.operate.capacity.forecast import Forecast, HeldOutDay
     from streams.operate.capacity.hourly_load import HourlyLoad
+    from streams.operate.capacity.measured import MeasuredCosts
+    from streams.operate.capacity.plan import CapacityPlan
+    from streams.operate.capacity.prices import Prices
 
 _HOURS_MAX = 24 * 14
 
 
 def register(app: typer.Typer) -> None:
-    group = command_group("What load is coming, from the load history.")
+    group = command_group("What load is coming and what it needs, from the load history.")
     group.command("predict")(predict)
     group.command("test")(back_test)
+    group.command("plan")(plan)
     app.add_typer(group, name="capacity")
 
 
@@ -126,6 +132,100 @@ def back_test(
         ],
     )
     printer.say(_verdict(found))
+
+
+def plan(
+    ctx: typer.Context,
+    *,
+    growth: Annotated[
+        str, typer.Option(metavar="10x|30%", help="At once, or for each month of the horizon.")
+    ] = "1x",
+    horizon: Annotated[str, typer.Option(metavar="SPAN", help="90d, 12w ...")] = "90d",
+    days: Annotated[int, typer.Option(min=1, max=400, help="Measured days, the last ones.")] = 7,
+    margin: Annotated[float, typer.Option(min=1, max=10, help="Over the busiest minutes.")] = 1.5,
+    prices: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="TOML; see docs/capacity.md.")
+    ] = None,
+    helm: Annotated[bool, typer.Option("--helm", help="The chart's values in place.")] = False,
+) -> None:
+    """Say what a grown load needs: processes, partitions, memory, Kafka and disk, and when the
+    partitions run out.
+
+    All figures are this pipeline's own, of the last days: processor time and bytes of an event, the
+    busiest five minutes, the memory of a process. Exit code 6 where the history has too few samples.
+
+    Example: dia capacity plan --growth 10x --prices prices.toml
+    """
+    from streams.core.words.moments import span_s
+    from streams.operate.capacity.measured import measured_costs
+    from streams.operate.capacity.plan import Growth, capacity_plan
+    from streams.operate.capacity.prices import Prices
+    from streams.operate.topics.declared_topics import declared_topics
+
+    run = invocation(ctx)
+    grown, ahead_days = Growth.of(growth), span_s(horizon, "--horizon") / 86_400
+    priced = None if prices is None else Prices.read(prices)
+    sources = declared_topics(run.settings, run.topology).topology.topics
+    costs = asyncio.run(measured_costs(run.settings, time.time(), days))
+    found = capacity_plan(
+        costs,
+        grown,
+        ahead_days,
+        {source.name: source.partitions for source in sources},
+        {source.name: source.retention_ms / 1000 for source in sources},
+        margin,
+    )
+    printer = run.printer()
+    if helm:
+        # JSON is YAML, and Helm reads it.
+        typer.echo(json.dumps(found.helm_values(), indent=2))
+        return
+    columns = ("resource", "now", "at_the_horizon", "have", "days_left")
+    printer.rows(
+        columns,
+        [
+            (
+                one.resource,
+                _rounded(one.now),
+                _rounded(one.needed),
+                one.have,
+                _rounded(one.days_left),
+            )
+            for one in found.needs
+        ],
+    )
+    printer.say(
+        f"measured over {costs.days:.1f} days and {costs.events} events: {costs.cpu_s_per_event * 1e6:.1f} "
+        f"µs of processor time an event; planned for {margin:g} times the busiest five minutes."
+    )
+    printer.say(
+        f"ClickHouse: {found.tier.shards} shards of {found.tier.replicas} replicas (`dia shards size`)."
+    )
+    if priced is not None:
+        _tell_costs(printer, found, costs, priced)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)
+
+
+def _tell_costs(
+    printer: Printer, found: CapacityPlan, costs: MeasuredCosts, prices: Prices
+) -> None:
+    have, now, then = (
+        prices.of_processes(count, costs.memory_bytes)
+        for count in (costs.processes, found.processes_now, found.processes)
+    )
+    word = prices.currency
+    printer.say(
+        f"workers a month: {have:.0f} {word} as they are, {now:.0f} {word} as the load of now needs, "
+        f"{then:.0f} {word} at the horizon."
+    )
+    if now < have:
+        printer.say(
+            f"{costs.processes - found.processes_now} processes fewer would do, and save {have - now:.0f} "
+            f"{word} a month."
+        )
 
 
 def _load(settings: Any, agent: str, tenant: str) -> HourlyLoad:

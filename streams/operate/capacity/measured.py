@@ -1,0 +1,144 @@
+"""What this pipeline took in and used lately: the figures that a plan multiplies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from streams.core.command_errors import HistoryTooShort
+from streams.core.settings import Settings
+from streams.operate.shard_answers import EveryShard, Rows
+
+SLOT_S: Final = 300
+_CPU_MIN_S: Final = 10.0
+"""Less processor time says little about the cost of an event."""
+
+_LOAD = (
+    "SELECT topic, toUnixTimestamp(w) AS at, sum(events), sum(bytes) "
+    "FROM load_history_local FINAL WHERE toUnixTimestamp(w) >= {since:Int64} GROUP BY topic, at"
+)
+_USAGE = (
+    "SELECT process, toUnixTimestamp(started) AS began, min(cpu_s), max(cpu_s), "
+    "toUnixTimestamp(min(w)), toUnixTimestamp(max(w)), max(memory_bytes) "
+    "FROM usage_history_local FINAL WHERE toUnixTimestamp(w) >= {since:Int64} GROUP BY process, began"
+)
+_DISK = "SELECT sum(bytes_on_disk), (SELECT sum(events) FROM load_history_local FINAL) FROM system.parts WHERE active AND database = currentDatabase()"
+
+
+@dataclass(frozen=True, slots=True)
+class TopicLoad:
+    """``peak_per_s``: events a second in the busiest five minutes."""
+
+    peak_per_s: float
+    mean_per_s: float
+    bytes_per_event: float
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredCosts:
+    """Of ``days`` days. ``memory_bytes``: of the largest process. ``disk_bytes_per_event``: on all
+    shards, of all events in their history. ``peak_per_s``: of all topics at once. ``processes``: the
+    most that ran at once."""
+
+    days: float
+    topics: Mapping[str, TopicLoad]
+    events: int
+    peak_per_s: float
+    cpu_s_per_event: float
+    memory_bytes: int
+    processes: int
+    disk_bytes_per_event: float
+
+
+async def measured_costs(settings: Settings, now_s: float, days: int) -> MeasuredCosts:
+    """Of the last ``days`` days. Raises `HistoryTooShort`, and as `EveryShard`."""
+    shards = EveryShard(settings, "capacity plan")
+    since = {"since": int(now_s) - 86_400 * days}
+    try:
+        load, usage = await shards.ask(_LOAD, since), await shards.ask(_USAGE, since)
+        disk = await shards.ask(_DISK, {})
+    finally:
+        shards.close()
+    return costs_of(load, usage, disk)
+
+
+def costs_of(load: Iterable[Rows], usage: Iterable[Rows], disk: Iterable[Rows]) -> MeasuredCosts:
+    """From the answers of the shards."""
+    slots: dict[str, dict[int, tuple[int, int]]] = {}
+    for answer in load:
+        for topic, at, events, size in answer:
+            of = slots.setdefault(topic, {})
+            before = of.get(at, (0, 0))
+            of[at] = before[0] + events, before[1] + size
+    processes = _processes(usage)
+    used_s = sum(last - first for first, last, _, _, _ in processes)
+    if not slots or used_s < _CPU_MIN_S:
+        raise HistoryTooShort(
+            f"the history has {used_s:.0f} s of processor time between samples of one process; a cost "
+            f"of an event needs {_CPU_MIN_S:.0f}. Leave the workers running under load, and ask again."
+        )
+    begin = min(one[2] for one in processes)
+    end = max(one[3] for one in processes)
+    totals: dict[int, int] = {}
+    for of in slots.values():
+        for at, (events, _) in of.items():
+            totals[at] = totals.get(at, 0) + events
+    # Processor time between the first and the last sample went into the events of that time.
+    paid = sum(events for at, events in totals.items() if begin <= at < end)
+    if not paid:
+        raise HistoryTooShort("no events are in the history between the samples of its processes.")
+    first = min(totals)
+    span_s = max(totals) + SLOT_S - first
+    return MeasuredCosts(
+        days=span_s / 86_400,
+        topics={topic: _topic_load(of, span_s) for topic, of in sorted(slots.items())},
+        events=sum(totals.values()),
+        peak_per_s=max(totals.values()) / SLOT_S,
+        cpu_s_per_event=used_s / paid,
+        memory_bytes=max(one[4] for one in processes),
+        processes=_at_once(processes),
+        disk_bytes_per_event=_per_event(disk),
+    )
+
+
+def _topic_load(slots: Mapping[int, tuple[int, int]], span_s: float) -> TopicLoad:
+    events, size = map(sum, zip(*slots.values(), strict=True))
+    return TopicLoad(
+        peak_per_s=max(count for count, _ in slots.values()) / SLOT_S,
+        mean_per_s=events / span_s,
+        bytes_per_event=size / events if events else 0.0,
+    )
+
+
+def _per_event(disk: Iterable[Rows]) -> float:
+    sizes, events = map(sum, zip(*(answer[0] for answer in disk), strict=True))
+    return sizes / events if events else 0.0
+
+
+def _processes(usage: Iterable[Rows]) -> list[tuple[float, float, int, int, int]]:
+    """First and last processor time, first and last sample, and memory of each process: partitions
+    of one process may lie on several shards."""
+    found: dict[tuple[str, int], tuple[float, float, int, int, int]] = {}
+    for answer in usage:
+        for process, began, least, most, first, last, memory in answer:
+            one = (least, most, first, last, memory)
+            before = found.get((process, began), one)
+            found[process, began] = (
+                min(before[0], least),
+                max(before[1], most),
+                min(before[2], first),
+                max(before[3], last),
+                max(before[4], memory),
+            )
+    return [*found.values()]
+
+
+def _at_once(processes: Iterable[tuple[float, float, int, int, int]]) -> int:
+    """The most processes that had samples at one time."""
+    ends = sorted(edge for one in processes for edge in ((one[2], 0, 1), (one[3], 1, -1)))
+    now = most = 0
+    for _, _, change in ends:
+        now += change
+        most = max(most, now)
+    return most

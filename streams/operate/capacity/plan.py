@@ -1,0 +1,124 @@
+"""What a grown load needs: measured costs, times growth, times a margin. No constant of another machine."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from streams.core.errors import UsageError
+from streams.operate.capacity.measured import MeasuredCosts
+from streams.operate.shards.tiers import Tier, tier_of
+
+MARGIN: Final = 1.5
+"""for load that no forecast sees, and for catching up after a restart"""
+BUSY: Final = 0.7
+"""share of its processor that a worker process uses at the planned peak"""
+_MONTH_DAYS: Final = 30.0
+_GROWTH = re.compile(r"(?:(?P<times>\d+(?:\.\d+)?)x|(?P<percent>\d+(?:\.\d+)?)%)")
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """``times`` at once, then ``monthly`` (0.3: 30 % a month)."""
+
+    times: float = 1.0
+    monthly: float = 0.0
+
+    @classmethod
+    def of(cls, text: str) -> Growth:
+        """Of ``10x`` (at once) or ``30%`` (a month). Raises `UsageError`."""
+        found = _GROWTH.fullmatch(text.strip())
+        if found is None or (found["times"] is not None and float(found["times"]) <= 0):
+            raise UsageError(f'Invalid --growth "{text}": use 10x for at once, or 30% for a month.')
+        if found["times"] is not None:
+            return cls(times=float(found["times"]))
+        return cls(monthly=float(found["percent"]) / 100)
+
+    def factor(self, days: float) -> float:
+        return self.times * math.pow(1 + self.monthly, days / _MONTH_DAYS)
+
+    def days_until(self, factor: float) -> float | None:
+        """Days until the load is ``factor`` times that of now; None: never, by this growth."""
+        if self.times >= factor:
+            return 0.0
+        if not self.monthly:
+            return None
+        return _MONTH_DAYS * math.log(factor / self.times) / math.log1p(self.monthly)
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceNeed:
+    """``have`` None: not known here. ``days_left``: until ``have`` is used up; None: not within the
+    growth, or not known."""
+
+    resource: str
+    now: float
+    needed: float
+    have: float | None
+    days_left: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CapacityPlan:
+    """``processes_now``: that the load of now needs, with the margin; ``processes``: at the horizon."""
+
+    needs: tuple[ResourceNeed, ...]
+    processes_now: int
+    processes: int
+    partitions: Mapping[str, int]
+    """of each topic that needs more than it has"""
+    tier: Tier
+
+    def helm_values(self) -> dict[str, Any]:
+        """Values of the chart, one process a pod."""
+        values: dict[str, Any] = {"autoscaling": {"maxReplicas": self.processes}}
+        if self.partitions:
+            wanted = ",".join(f"{topic}={count}" for topic, count in self.partitions.items())
+            values["config"] = {"topic_partitions": wanted}
+        return values
+
+
+def capacity_plan(
+    costs: MeasuredCosts,
+    growth: Growth,
+    horizon_days: float,
+    partitions: Mapping[str, int],
+    retention_s: Mapping[str, float],
+    margin: float = MARGIN,
+) -> CapacityPlan:
+    """``partitions`` and ``retention_s``: of each source topic, as it is."""
+    factor = growth.factor(horizon_days)
+    per_process = BUSY / costs.cpu_s_per_event
+    peak = costs.peak_per_s * margin
+
+    def processes(times: float) -> int:
+        return max(1, math.ceil(peak * times / per_process))
+
+    wanted = processes(factor)
+    busiest = max(costs.topics, key=lambda topic: costs.topics[topic].peak_per_s)
+    have = partitions.get(busiest)
+    days = None if have is None else growth.days_until(have * per_process / peak)
+    kafka = sum(
+        load.mean_per_s * load.bytes_per_event * retention_s.get(topic, 0.0)
+        for topic, load in costs.topics.items()
+    )
+    mean_per_s = sum(one.mean_per_s for one in costs.topics.values())
+    per_day, peak_now = 86_400 * mean_per_s * costs.disk_bytes_per_event, costs.peak_per_s
+    processors = peak_now * costs.cpu_s_per_event
+    needs = (
+        ResourceNeed("events a second, busiest", peak_now, peak_now * factor, None, None),
+        ResourceNeed("processors at the peak", processors, processors * factor, None, None),
+        ResourceNeed("worker processes", processes(1.0), wanted, float(costs.processes), None),
+        ResourceNeed(f"partitions of {busiest}", processes(1.0), wanted, have, days),
+        ResourceNeed("memory of workers, bytes", costs.processes * costs.memory_bytes,
+             wanted * costs.memory_bytes, None, None),
+        ResourceNeed("kafka bytes of one copy", kafka, kafka * factor, None, None),
+        ResourceNeed("clickhouse bytes a day", per_day, per_day * factor, None, None),
+    )  # fmt: skip
+    more = {busiest: wanted} if have is not None and wanted > have else {}
+    return CapacityPlan(
+        needs, processes(1.0), wanted, more, tier_of(int(mean_per_s * factor * 86_400))
+    )

@@ -1,0 +1,86 @@
+"""`dia capacity` on real shards that hold some weeks of load."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from streams import cli
+from streams.connect.sinks import schema
+from streams.core.rows.operational_tables import LOAD_HISTORY, OPERATIONAL
+from streams.core.settings import Settings
+from streams.dev.local.status import StackStatus
+from streams.dev.workload.load_shape import LoadShape
+
+pytestmark = pytest.mark.stack
+
+DATABASE = "capacity"
+SLOT_S = 300
+
+
+@pytest.fixture
+def dia(
+    stack: StackStatus, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> Iterator[Any]:
+    """Run a command on a database of its own, with three weeks of load up to now on two shards."""
+    given = {
+        "clickhouse_shards": ",".join(stack.shards),
+        "clickhouse_user": stack.clickhouse_user,
+        "clickhouse_password_file": stack.clickhouse_password_file,
+        "clickhouse_database": DATABASE,
+    }
+    monkeypatch.setenv("DIA_HOME", str(tmp_path))
+    for name, value in given.items():
+        monkeypatch.setenv(f"DIA_{name.upper()}", value)
+    servers = schema.servers(Settings(**given), OPERATIONAL)
+    slots = LoadShape(1, days=21, outage=None, launch=None).slots().tolist()
+    first_s = int(time.time()) // SLOT_S * SLOT_S - SLOT_S * len(slots)
+    for part, server in enumerate(servers):
+        server.migrator.apply()
+        rows = ",".join(
+            f"('dia-group', 'aggregate_metrics', 'model.metrics', {part}, {at}, {at + 1}, 't', "
+            f"{first_s + SLOT_S * at}, {events // 2}, {100 * events}, 0, 1)"
+            for at, events in enumerate(slots)
+        )
+        columns = "(grp, agent, topic, part, from_offset, to_offset, tenant, w, events, bytes, epoch, ver)"
+        table = f"{DATABASE}.{LOAD_HISTORY.name}_local"
+        # A repeated insert is a row of the same key and version.
+        for _ in range(2):
+            server.replica.command(f"INSERT INTO {table} {columns} VALUES {rows}")
+
+    def run(*args: str) -> tuple[int, list[dict[str, Any]], str]:
+        code = cli.main(("capacity", *args, "--json"))
+        out, err = capsys.readouterr()
+        return code, [json.loads(line) for line in out.splitlines()], err
+
+    yield run
+    for server in servers:
+        server.replica.command(f"DROP DATABASE {DATABASE}")
+        server.replica.close()
+
+
+def test_the_next_day_is_forecast_from_the_rows_of_every_shard(dia: Any) -> None:
+    """The figures are events a second of all shards, each row once; the error is stated."""
+    code, hours, err = dia("predict", "--hours", "24", "--worker-rate", "100")
+    assert code == 0, err
+    assert len(hours) == 24
+    mean_per_s = sum(hour["events_per_s"] for hour in hours) / 24
+    assert 150 < mean_per_s < 700
+    assert all(hour["low"] <= hour["events_per_s"] <= hour["high"] for hour in hours)
+    assert {hour["workers"] for hour in hours} <= {1, 2, 3, 4}
+    code, days, err = dia("test", "--days", "5")
+    assert code == 0, err
+    assert len(days) == 5
+    assert all(day["error"] < 0.3 for day in days)
+    assert "same hours of last week" in err
+
+
+def test_an_agent_without_rows_is_refused(dia: Any) -> None:
+    """A forecast of nothing would be zero, and an autoscaler would believe it."""
+    code, _, err = dia("predict", "--agent", "nobody")
+    assert code == 6
+    assert "0 whole hours" in err
