@@ -33,6 +33,9 @@ class RawCodec:
         return _read
 
     def encode(self, event: Any) -> bytes:
+        """Raises TypeError for anything else than bytes: of a number, `bytes` makes as many zeros."""
+        if not isinstance(event, bytes | bytearray | memoryview):
+            raise TypeError(f"the codec raw sends bytes, not {type(event).__name__}")
         return bytes(event)
 
 

@@ -23,7 +23,13 @@ def size_bytes(key: bytes | None, value: bytes | None, headers: Headers) -> int:
 
 
 def check_sendable(record: OutboundRecord, message_bytes: int) -> None:
-    """Raises `ValueRefused` above ``message_bytes``, and for a timestamp that no record has."""
+    """Raises `ValueRefused` above ``message_bytes``, for a timestamp that no record has, and for a value
+    that is no bytes."""
+    if not isinstance(record.value, bytes | None):
+        raise ValueRefused(
+            f"a record for {record.tp.topic} has a value of type {type(record.value).__name__}: give "
+            "bytes"
+        )
     size = size_bytes(record.key, record.value, record.headers)
     if size > message_bytes:
         raise ValueRefused(

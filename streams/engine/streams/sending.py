@@ -92,10 +92,15 @@ def key_text(key: bytes | None) -> str | bytes | None:
 
 def value_bytes(topic: Target, value: Any) -> bytes | None:
     """Bytes as they are, other values by the topic's codec. Raises TypeError for a value that the
-    codec lacks."""
+    codec lacks, and `ValueRefused` for a codec that makes no bytes of it."""
     if value is None or isinstance(value, bytes):
         return value
-    return topic.codec.encode(value)
+    encoded = topic.codec.encode(value)
+    if type(encoded) is not bytes:
+        raise ValueRefused(
+            f"the codec of {topic.name} made {type(encoded).__name__} of a value: its encode returns bytes"
+        )
+    return encoded
 
 
 def header_pairs(headers: HeadersLike) -> Headers:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from streams import App, Record
+from streams.core.formats.codec import Read
 from streams.core.records.bad_records import ValueRefused
 from streams.core.topics.current_stream import current
 from streams.core.topics.topic import MAX_RECORD_BYTES, SOURCE_MESSAGE_BYTES
@@ -161,3 +162,43 @@ def test_a_batch_agent_sends_a_larger_record_where_the_topic_takes_it(app_tester
     [sent] = tester.outputs("out")
     assert (sent.key, len(sent.value)) == ("t", 2 * LARGE)
     assert tester.dead_letters == []
+
+
+class Texts:
+    """A codec of an app that forgets to encode."""
+
+    name, text = "texts", False
+
+    def decoder(self, value_type):
+        return lambda values: Read([*values], {})
+
+    def encode(self, event):
+        return str(event)
+
+
+@pytest.mark.parametrize(
+    ("codec", "value", "code", "said"),
+    [
+        (Texts(), 7, "value_refused", "the codec of out made str of a value"),
+        ("raw", 7, "agent_failed", "the codec raw sends bytes, not int"),
+        ("raw", "text", "agent_failed", "the codec raw sends bytes, not str"),
+    ],
+)
+def test_a_value_that_is_no_bytes_costs_its_event_alone(app_tester, codec, value, code, said):
+    """Kafka's client refused text in each commit, and sent as many zeros as a number says."""
+    app = App("acme")
+    notes = app.topic("notes", value_type=Note, key_field="tenant_id", partitions=1)
+    out = app.topic("out", value_type=bytes, codec=codec, partitions=1)
+
+    @app.agent(notes)
+    async def repeat(stream):
+        async for note in stream:
+            await out.send(key=note.tenant_id, value=value if note.number else b"fine")
+
+    tester = app_tester(app, now_ms=NOW_MS)
+    tester.send(notes, Note(tenant_id="t", text="", number=1, ts=NOW_MS))
+    tester.send(notes, Note(tenant_id="t", text="", number=0, ts=NOW_MS))
+    [letter] = tester.dead_letters
+    assert letter.code == code
+    assert said in letter.message
+    assert len(tester.outputs("out")) == 1

@@ -391,17 +391,16 @@ async def test_a_request_that_waited_for_one_given_up_is_judged_again(desk):
     assert desk.committed() == 3
 
 
-async def test_a_result_above_the_bound_of_a_record_is_a_dead_letter(desk):
+@pytest.mark.parametrize("result", [b"x" * SOURCE_MESSAGE_BYTES, "text"], ids=["large", "text"])
+async def test_a_result_that_no_record_can_hold_is_a_dead_letter(desk, result):
     """No commit could hold it: each would fail, and with it the results of all tenants."""
     jobs = desk.partition._jobs
 
-    def large(event, outcome, place):
+    def unfit(event, outcome, place):
         answer = jobs.answer(event, outcome, place)
-        if event.tenant_id != "a":
-            return answer
-        return answer._replace(result=b"x" * SOURCE_MESSAGE_BYTES)
+        return answer._replace(result=result) if event.tenant_id == "a" else answer
 
-    desk.partition._jobs = replace(jobs, answer=large)
+    desk.partition._jobs = replace(jobs, answer=unfit)
     first, second = await desk.ask("k", tenant_id="a"), await desk.ask("l", tenant_id="b")
     await desk.read()
     await desk.finish(first, second)
