@@ -112,7 +112,9 @@ class Cluster:
         headers: Headers,
         timestamp_ms: int | None,
     ) -> LogEntry:
-        """Raises `TooLarge` above ``max.message.bytes``."""
+        """Raises `TooLarge` above ``max.message.bytes``, and TypeError as Kafka's client does."""
+        if value is not None and type(value) is not bytes:
+            raise TypeError(f"a value for {tp} is of type {type(value).__name__}, not bytes")
         config = self.topics[tp.topic].config
         limit = int(config.get("max.message.bytes", DEFAULT_MAX_MESSAGE_BYTES))
         size = RECORD_OVERHEAD_BYTES + len(key or b"") + len(value or b"")

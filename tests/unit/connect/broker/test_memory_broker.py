@@ -436,3 +436,11 @@ async def test_a_coordinator_that_moves_refuses_a_commit(broker, clock, code, ap
             await commit
     found = await started(broker) and await values(broker)
     assert found == ([b"v"] if applied or raised is None else [])
+
+
+async def test_a_value_that_is_no_bytes_is_refused(broker):
+    """As by aiokafka: a test on the memory broker would not show what stops each commit in Kafka."""
+    producer = await started(broker)
+    await producer.begin()
+    with pytest.raises(TypeError, match="of type str, not bytes"):
+        await (await producer.send(OutboundRecord(FIRST, b"k", "text")))
