@@ -220,6 +220,29 @@ _ROWS: dict[str, Callable[[], list[list[Any]]]] = {
     ],
     "SELECT count()": lambda: [[6]],
     "FROM ledger_local": _ledger,
+    "SELECT model, card": lambda: [[MODEL, json.dumps(_CARD)]],
+    "SELECT model, version": lambda: [
+        [
+            MODEL,
+            f"v{version}",
+            "run",
+            "run_completed",
+            "",
+            "",
+            {"auc": 0.8 + version / 100},
+            1000 * version,
+        ]
+        for version in (3, 2, 1)
+    ],
+}
+
+
+_CARD = {
+    "tenant_id": TENANT,
+    "model_id": MODEL,
+    "aliases": {"champion": "v2"},
+    "versions": {"v2": {"run_id": "run", "stage": "production", "last_seen_ms": 2000}},
+    "best": {},
 }
 
 

@@ -217,3 +217,43 @@ def test_letters_say_replayed_when_their_replay_has_ended(page, console):
     with console.replaying():
         expect(plan).to_contain_text("finished")
         expect(page.locator("#letters tbody tr")).to_contain_text("replayed")
+
+
+def test_the_question_behind_a_chart_is_copied_for_other_programs(page, console):
+    """A name with a quote in it must not break out of a statement or of a shell."""
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    _look(page, console, "/explore")
+    copied = {}
+    for name in ("SQL", "curl", "dia query"):
+        page.locator("#copy summary").click()
+        page.get_by_role("button", name=name, exact=True).click()
+        copied[name] = page.evaluate("navigator.clipboard.readText()")
+        page.locator("h1").click()
+    assert f"FROM minutes\nWHERE tenant = '{TENANT}'" in copied["SQL"]
+    assert "now() - INTERVAL 1 HOUR" in copied["SQL"]
+    assert f"/api/range?tenant={TENANT}&model={MODEL}" in copied["curl"]
+    assert copied["dia query"].startswith(f"dia query series --tenant {TENANT} --model {MODEL}")
+    hostile = page.evaluate(
+        """async () => {
+          const own = [...document.querySelectorAll("script[type=module]")].map((one) => one.src)[0];
+          const at = new URL("/static/" + own.split("/static/")[1].split("/")[0] + "/queries.js", own);
+          const { sqlOf, commandOf } = await import(at);
+          const asked = { tenant: "o'x\\\\", metric: "m", model: ["a b"] };
+          return [sqlOf(asked, "m1"), commandOf(asked)];
+        }"""
+    )
+    assert "tenant = 'o\\'x\\\\'" in hostile[0]
+    assert "--tenant 'o'\\''x\\' --model 'a b'" in hostile[1]
+
+
+def test_training_shows_a_metric_over_versions_and_its_champion(page, console):
+    """Highest and lowest of each metric do not say how a model develops."""
+    _look(page, console, "/training")
+    row = page.locator("#models tbody tr").filter(has_text="auc")
+    expect(row).to_contain_text("0.81")
+    expect(row).to_contain_text("0.83")
+    expect(page.locator("#models")).to_contain_text("Champion, v2")
+    expect(row.locator("svg.spark")).to_have_count(1)
+    row.get_by_role("link", name="Live metrics").click()
+    read(page)
+    assert f"model={MODEL}" in page.url

@@ -5,6 +5,8 @@ import { fresh, keep, onAgain, onOverview, start, state } from "../frame.js";
 import { get, query } from "../api.js";
 import { heatmap } from "../heatmap.js";
 import { Panel } from "../panel.js";
+import { commandOf, curlOf, sqlOf } from "../queries.js";
+import { copying } from "../record.js";
 import { remember, tenants, tenantsKnown } from "../tenant.js";
 
 const MODELS_MAX = 8;
@@ -21,6 +23,7 @@ $("numbers").classList.add("long");
 const cursor = { sync: { key: "explore" }, drag: { x: true, y: false, setScale: false } };
 let rangeChosen = state().has("range");
 
+let shownTable = "m1";
 const chosenModels = () => [...document.querySelectorAll("#models input:checked")].map((box) => box.value);
 
 // What the address says, as `/api/range` takes it.
@@ -38,6 +41,17 @@ function remembered() {
     table: windows, percentile: $("percentile").value === "p95" ? "" : $("percentile").value,
   });
   $("csv").href = `/api/range?${query({ ...asked(), format: "csv" })}`;
+}
+
+// Where a browser has no clipboard, there is nothing to offer.
+function offerCopies() {
+  const buttons = [
+    copying("SQL", () => sqlOf(asked(), shownTable)),
+    copying("curl", () => curlOf(asked())),
+    copying("dia query", () => commandOf(asked())),
+  ].filter(Boolean);
+  $("copy").hidden = !buttons.length;
+  $("copy").querySelector("fieldset").append(...buttons);
 }
 
 // Every series on one grid of windows: a window without events is a gap, never a line across.
@@ -128,6 +142,7 @@ function counts(t, all) {
 }
 
 function drawCharts(answer) {
+  shownTable = answer.table;
   const { t, of: all } = gridded(answer);
   const single = all.length === 1;
   const percentile = $("percentile").value;
@@ -302,7 +317,7 @@ $("filters").addEventListener("change", async (event) => {
 });
 $("wider").addEventListener("click", wider);
 document.addEventListener("click", (event) => {
-  if (!event.target.closest("#picker")) $("picker").open = false;
+  for (const id of ["picker", "copy"]) if (!event.target.closest(`#${id}`)) $(id).open = false;
 });
 
 async function begin() {
@@ -323,6 +338,7 @@ async function begin() {
 
 const again = () => (tenantsKnown() ? read() : begin());
 onAgain(again);
+offerCopies();
 await begin();
 onOverview(() => { if ($("range").value !== "custom") again(); });
 start();

@@ -1,8 +1,9 @@
 import { $, facts, h, table } from "../dom.js";
 import { measure, moment } from "../format.js";
 import { fresh, keep, onAgain, onOverview, start } from "../frame.js";
-import { get } from "../api.js";
+import { get, query } from "../api.js";
 import { Panel } from "../panel.js";
+import { sparkline } from "../spark.js";
 import { remember, tenants, tenantsKnown } from "../tenant.js";
 
 const models = new Panel($("models"));
@@ -23,9 +24,29 @@ const versions = (model) => table(`Versions of ${model.model}`, [
   { name: "Last seen", cell: (one) => moment(one.last_seen_ms) },
 ], model.versions);
 
-const card = (model) => h("section", { class: "model" },
+// Each metric over the versions in the order in which they completed, the champion named; newest events only.
+function courses(model, found) {
+  const done = found.filter((one) => one.model === model.model && one.event === "run_completed").sort((a, b) => a.ts_ms - b.ts_ms);
+  const names = [...new Set(done.flatMap((one) => Object.keys(one.metrics)))].sort();
+  if (done.length < 2 || !names.length) return null;
+  const champion = done.findLast((one) => one.version === model.aliases.champion);
+  const first = done[0];
+  const last = done.at(-1);
+  return table(`Metrics of ${model.model} over versions`, [
+    { name: "Metric", head: true, cell: (name) => name },
+    { name: `${first.version} to ${last.version}`, kind: "course", cell: (name) => sparkline(done.map((one) => one.metrics[name] ?? null), { cut: true }) ?? "" },
+    { name: first.version, number: true, cell: (name) => measure(first.metrics[name]) },
+    { name: last.version, number: true, cell: (name) => measure(last.metrics[name]) },
+    { name: champion ? `Champion, ${champion.version}` : "Champion", number: true, cell: (name) => (champion ? measure(champion.metrics[name]) : "none") },
+    { name: "", cell: () => (document.querySelector('nav a[href="/explore"]')
+      ? h("a", { href: `/explore?${query({ tenant: $("tenant").value, model: model.model })}` }, "Live metrics") : "") },
+  ], names);
+}
+
+const card = (model, found) => h("section", { class: "model" },
   h("h3", {}, model.model),
   Object.keys(model.aliases).length ? facts(Object.entries(model.aliases)) : h("p", { class: "hint" }, "No alias."),
+  courses(model, found),
   h("div", { class: "columns" }, versions(model), Object.keys(model.best).length ? best(model.best) : null));
 
 const happened = (found) => table("Events", [
@@ -47,7 +68,7 @@ async function read() {
     return;
   }
   const data = await models.show((signal) => get("/api/training", { tenant }, signal),
-    (found) => { fresh(found); return found.models.length ? h("div", {}, found.models.map(card)) : null; },
+    (found) => { fresh(found); return found.models.length ? h("div", {}, found.models.map((one) => card(one, found.events))) : null; },
     `No models for ${tenant} yet. Send results to the topic train.results.`);
   if (data) events.put(data.events.length ? happened(data.events) : null, "No model events yet.");
   else events.put(null, "Not read.");
