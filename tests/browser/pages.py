@@ -9,7 +9,7 @@ PAGES = {
     "/": "Overview", "/explore": "Explore", "/messages": "Messages",
     "/messages?topic=model.metrics": "Messages", "/trace": "Trace",
     "/dead-letters": "Dead letters",
-    "/decisions": "Decisions", "/training": "Training", "/pipeline": "Pipeline",
+    "/decisions": "Decisions", "/training": "Training", "/pipeline": "Pipeline", "/data": "Data",
 }  # fmt: skip
 SERIOUS = ("serious", "critical")
 PHONE = {"width": 390, "height": 844}

@@ -36,6 +36,7 @@ from streams.http.console.ranges import RangeHandler
 from streams.http.console.series import SeriesHandler
 from streams.http.console.shedding import SheddingHandler
 from streams.http.console.simulations import SimulationHandler
+from streams.http.console.stored_data import StoredDataHandler
 from streams.http.console.topics.handlers import TopicHandlers
 from streams.http.console.training import TrainingHandler
 from streams.operate.replay.journal.control import Word
@@ -91,6 +92,7 @@ class Console:
     simulations: SimulationHandler
     training: TrainingHandler
     pipeline: PipelineHandler
+    stored_data: StoredDataHandler
     history: HistoryHandler
     top_tenants: TopTenantsHandler
     letters: DeadLetterHandler
@@ -159,6 +161,7 @@ def api_routes(console: Console) -> list[Route]:
         route("POST", "/api/simulations/cancel", console.simulations.cancel),
         route("GET", "/api/training", console.training.models),
         route("GET", "/api/pipeline", console.pipeline.show),
+        route("GET", "/api/data", console.stored_data.show),
         route("GET", "/api/history", console.history.show),
         route("GET", "/api/tenants/top", console.top_tenants.show),
         route("GET", "/api/dlq/groups", console.letters.groups),

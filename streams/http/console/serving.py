@@ -51,6 +51,7 @@ from streams.http.console.series import SeriesHandler
 from streams.http.console.shards import ShardReader
 from streams.http.console.shedding import SheddingHandler
 from streams.http.console.simulations import SimulationHandler, simulation_agent
+from streams.http.console.stored_data import StoredDataHandler
 from streams.http.console.topics.handlers import TopicHandlers
 from streams.http.console.training import TrainingHandler
 from streams.http.console.waiting import WaitingRequests
@@ -114,6 +115,7 @@ class ConsoleProcess:
                 *(gate, simulating, shards, answers, workers, waiting, broker, operations, clock)
             ),
             training=TrainingHandler(gate, shards, answers),
+            stored_data=StoredDataHandler(gate, shards, answers, settings),
             history=HistoryHandler(gate, recorder, broker, agents, journals, clock),
             top_tenants=TopTenantsHandler(gate, shards, answers, clock),
             pipeline=PipelineHandler(gate, shards, answers, workers, agents, health),

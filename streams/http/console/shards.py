@@ -89,7 +89,7 @@ class ShardReader:
         Raises `ShardUnavailable`, `ShardBusy`, `PoolExhausted`, `BreakerOpen`, `ShardMapChanged`,
         and `StatementRefused` for a result beyond `LIMITS`.
         """
-        known = await self._known()
+        known = await self.known()
         shards = known.shards_of(*query.names)
         parted = parts or len(shards) > 1
         asked = (
@@ -105,7 +105,7 @@ class ShardReader:
 
     async def of_all(self, sql: str, parameters: Mapping[str, Any]) -> Rows:
         """In shard order. Raises as `of_series`."""
-        await self._known()
+        await self.known()
         found = await asyncio.gather(
             *(self._ask(shard, sql, parameters) for shard in range(len(self))),
             return_exceptions=True,
@@ -119,13 +119,14 @@ class ShardReader:
 
     async def alive(self, shard: int) -> None:
         """Raises as `of_series` where the shard does not answer."""
-        await self._known()
+        await self.known()
         await self._ask(shard, "SELECT 1", {})
 
     async def close(self) -> None:
         await self._shards.close()
 
-    async def _known(self) -> KnownMaps:
+    async def known(self) -> KnownMaps:
+        """Raises as `LiveMaps.fresh`."""
         known = await self._shards.fresh()
         self._take_turns()
         return known

@@ -40,6 +40,7 @@ def paths(topics: Sequence[str]) -> dict[str, Any]:
         "/api/training": {"get": _training()},
         **letters(topics),
         "/api/pipeline": {"get": _pipeline()},
+        "/api/data": {"get": _data()},
         **history(),
         **topics_and_messages(),
         **shedding(),
@@ -152,6 +153,33 @@ def _pipeline() -> dict[str, Any]:
     judged |= dict.fromkeys(("settled", "ledger_known"), FLAG)
     answer = read({**judged, **dict.fromkeys(lists, array(ANYTHING))})
     return get("pipeline", "Agents and partitions; for tokens of every tenant.", answer)
+
+
+def _data() -> dict[str, Any]:
+    shard = obj({"shard": COUNT, "addresses": array(TEXT), "takes_windows": FLAG})
+    places = {"map": COUNT, "days": TEXT, "shards": COUNT, "placement": TEXT}
+    day = obj({"map": COUNT, "day": TEXT, "state": TEXT, "unfinished": FLAG})
+    backup = dict.fromkeys(("name", "state", "base", "why"), TEXT)
+    drill = {
+        "name": TEXT,
+        "backup": TEXT,
+        **dict.fromkeys(("began_ms", "rows", "lost_rows"), COUNT),
+    }
+    answer = read(
+        {
+            **dict.fromkeys(("maps_unknown", "backups_unknown"), TEXT),
+            "shards": array(shard),
+            "maps": array(obj({**places, "in_force": FLAG, "moves": FLAG})),
+            "days": array(day),
+            "backups": array(obj({**backup, "begun_ms": COUNT, "bytes": maybe(COUNT)})),
+            "backups_left_out": COUNT,
+            "drills": array(obj({**drill, "rto_s": NUMBER, "rpo_s": NUMBER})),
+        }
+    )
+    words = (
+        "Shards, their maps, moved days, backups and last good drills; for tokens of every tenant."
+    )
+    return get("stored_data", words, answer)
 
 
 def _policy_changed() -> dict[str, Any]:

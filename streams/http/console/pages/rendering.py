@@ -49,6 +49,7 @@ PAGES = (
     ConsolePage("/decisions", "decisions", "Decisions", "d", chosen=True),
     ConsolePage("/training", "training", "Training", "t", chosen=True),
     ConsolePage("/pipeline", "pipeline", "Pipeline", "p", everyone=True),
+    ConsolePage("/data", "data", "Data", "s", everyone=True),
 )
 
 

@@ -18,6 +18,7 @@ OPERATIONS = [
 NEEDS_ADMIN = {
     "/admin/cache/invalidate",
     "/api/pipeline",
+    "/api/data",
     "/api/topics/{topic}",
     "/api/shed/plan",
     "/api/shed/orders",
@@ -60,7 +61,7 @@ async def test_a_reader_changes_nothing(http, bearer, method, path):
 @pytest.mark.parametrize("path", sorted(NEEDS_ADMIN))
 async def test_paths_over_all_tenants_need_a_token_for_all(http, bearer, path):
     """Counters and patterns cover every tenant."""
-    method = "get" if path in ("/api/pipeline", "/api/topics/{topic}") else "post"
+    method = "get" if path in ("/api/pipeline", "/api/data", "/api/topics/{topic}") else "post"
     for name in ("read", "operate", "stranger"):
         answer = await http.request(method, _url(path), headers=bearer(name), json={})
         assert answer.status_code == 403
