@@ -1,7 +1,7 @@
 """Two tenants in the tables and windows of one partition, one hostile and random: the other cannot tell.
 
 The hostile tenant makes keys without end, lists, dicts and texts that grow, windows that close into a table that
-never forgets, and states of `app.windows` that grow; the closes of some of its windows raise or never end. Table entries, rows, records and dead letters of the other
+never forgets, states of `app.windows` that grow, and events on which the agent waits; the closes of some of its windows raise or never end. Table entries, rows, records and dead letters of the other
 are what it gets alone, and no partition stops. The other keeps within a quarter of each table
 (streams/engine/state/shares.py).
 """
@@ -30,7 +30,7 @@ KINDS = ("list", "dict", "number", "text", "window", "view")
 names = st.sampled_from("abc")
 honest_step = st.tuples(st.sampled_from(KINDS), names, st.text("xé\0", max_size=12))
 hostile_step = st.tuples(
-    st.sampled_from(KINDS),
+    st.sampled_from((*KINDS, "wait")),
     names,
     st.booleans(),
     st.integers(1, 12),
@@ -62,6 +62,8 @@ FLOOD = [
     for kind in KINDS
 ]
 """Each kind fills all that there is: a lack of room for one key more decides."""
+SLOW = [([(kind, "a", "ab")], [("wait", "a", False, 12, 40_000, "x")], "crash") for kind in KINDS]
+"""Each event is waited on until its deadline."""
 
 
 class Deed(Record):
@@ -133,6 +135,8 @@ def _app():  # noqa: C901 - a body for each kind
                     texts[key] += deed.text
                 case "window":
                     open_texts[key] += deed.text
+                case "wait":
+                    await asyncio.sleep(len(deed.text) / 100)
 
     return app, (deeds, views), (lists, dicts, numbers, texts, past)
 
@@ -178,7 +182,7 @@ def _deeds(plan, *, hostile):
 def outcome(plan, *, hostile):
     """Table entries, and rows and records, of the honest tenant; tenants and codes of all dead letters."""
     app, (deeds, views), tables = _app()
-    limits = replace(SETTINGS, max_table_bytes=BOUND, idle_close_s=1e9)
+    limits = replace(SETTINGS, max_table_bytes=BOUND, idle_close_s=1e9, agent_timeout_s=5.0)
     with AppTester(app, settings=limits, now_ms=NOW_MS) as tester:
         for made, act in _deeds(plan, hostile=hostile):
             records = [
@@ -217,6 +221,7 @@ async def _append(tester, records):
 )
 @given(plans)
 @example(FLOOD)
+@example(SLOW)
 def test_values_that_grow_change_nothing_of_what_another_tenant_gets(plan):
     """Over restarts, too, and with dead letters for the hostile tenant alone."""
     *alone, letters = outcome(plan, hostile=False)
@@ -224,7 +229,8 @@ def test_values_that_grow_change_nothing_of_what_another_tenant_gets(plan):
     *beside, letters = outcome(plan, hostile=True)
     assert beside == alone
     assert {tenant for tenant, _ in letters} <= {HOSTILE}
-    assert (HOSTILE, "over_quota") in letters or plan != FLOOD
+    assert (HOSTILE, "over_quota") in letters or plan not in (FLOOD, SLOW)
+    assert (HOSTILE, "agent_timeout") in letters or plan != SLOW
 
 
 @pytest.mark.parametrize("judges", [key_owners, state_shares])
