@@ -21,7 +21,9 @@ SUITE = "suite"
 _CLONE = Path(__file__).parents[2] / "tests" / "bench"
 
 _Workload = Annotated[str, typer.Option(help="As of `dia bench run`.")]
-_Events = Annotated[int, typer.Option(min=1000, max=50_000_000)]
+_Events = Annotated[
+    int, typer.Option(min=1000, max=50_000_000, help="Synthetic events to process.")
+]
 _Processes = Annotated[int, typer.Option(min=1, max=16, help="Worker processes.")]
 _Shards = Annotated[int, typer.Option(min=1, max=8, help="ClickHouse shards.")]
 _Output = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the results.")]
@@ -255,7 +257,7 @@ def readers(
         int,
         typer.Option(min=100, max=1_000_000, help="Events a second; half of its safe rate, say."),
     ] = 40_000,
-    seconds: Annotated[int, typer.Option(min=5, max=3600)] = 60,
+    seconds: Annotated[int, typer.Option(min=5, max=3600, help="How long readers ask.")] = 60,
     processes: _Processes = 1,
     shards: _Shards = 2,
     output: _Output = None,

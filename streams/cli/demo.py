@@ -24,7 +24,9 @@ def register(app: typer.Typer) -> None:
 def demo(
     ctx: typer.Context,
     *,
-    events: Annotated[int, typer.Option(min=1, max=20_000_000)] = 500_000,
+    events: Annotated[
+        int, typer.Option(min=1, max=20_000_000, help="Synthetic events to send.")
+    ] = 500_000,
     processes: Annotated[int, typer.Option(min=1, max=4, help="Worker processes.")] = 2,
     shards: Annotated[int, typer.Option(min=1, max=8, help="ClickHouse shards.")] = 2,
     seed: Annotated[int, typer.Option(min=0, help="Of the events, and of the chaos.")] = 1,

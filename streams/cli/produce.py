@@ -27,7 +27,8 @@ def register(app: typer.Typer) -> None:
     app.command()(produce)
 
 
-_Share = Annotated[float | None, typer.Option(min=0, max=1, metavar="SHARE")]
+def _share(what: str) -> Any:
+    return typer.Option(min=0, max=1, metavar="SHARE", help=f"Share of synthetic events {what}.")
 
 
 def produce(
@@ -44,19 +45,27 @@ def produce(
         int | None, typer.Option(min=1, metavar="N", help="Make N synthetic events instead.")
     ] = None,
     rate: Annotated[
-        float | None, typer.Option(min=0.001, metavar="R", help="Events a second; default: all.")
+        float | None,
+        typer.Option(min=0.001, metavar="R", help="Events per second; default: no limit."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the synthetic events.")] = 1,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the synthetic events: same seed, same events.")
+    ] = 1,
     start_ms: Annotated[
-        int | None, typer.Option(metavar="MS", help="Time of the first one; same, same bytes.")
+        int | None,
+        typer.Option(metavar="MS", help="Event time of the first one, in ms since 1970 UTC."),
     ] = None,
     workload: Annotated[
-        str, typer.Option(help="wide, narrow, hot, dups, single, spaced, escaped or utf8.")
+        str,
+        typer.Option(
+            help="wide (1,000 tenants, 50 models), narrow (5 models), hot (one tenant has 90 %), dups "
+            "(30 % repeats), single (one series), or a spelling of JSON: spaced, escaped, utf8."
+        ),
     ] = "wide",
-    duplicates: _Share = None,
-    late: _Share = None,
-    poison: _Share = None,
-    future: _Share = None,
+    duplicates: Annotated[float | None, _share("that repeat an earlier one")] = None,
+    late: Annotated[float | None, _share("with old times")] = None,
+    poison: Annotated[float | None, _share("that no agent can process")] = None,
+    future: Annotated[float | None, _share("with times far ahead")] = None,
     schema: Annotated[
         int | None,
         typer.Option(

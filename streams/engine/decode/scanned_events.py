@@ -97,7 +97,7 @@ class ScannedFields:
     def _place(self, name: str, kind: int) -> int:
         place = self.table.places[name]
         if self.table.shape[place, KIND] != kind:
-            raise TypeError(f"{name} is no field of {_NAMES[kind]}")
+            raise TypeError(f"{name} is not a field of {_NAMES[kind]}")
         return place
 
     def _present(self, name: str, kind: int) -> int:

@@ -28,7 +28,7 @@ def _document(text: str | None) -> Any:
 
 
 def _no_number(word: str) -> None:
-    raise ValueError(f"{word} is no JSON")
+    raise ValueError(f"{word} is not valid JSON")
 
 
 def hexadecimal(raw: bytes | None) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def _documents(body: bytes) -> list[bytes]:
     try:
         elements: list[Any] = _ARRAY.decode(body)
     except (ValueError, RecursionError) as error:
-        raise BadRequest(f"the array is no JSON: {error}") from None
+        raise BadRequest(f"the array is not valid JSON: {error}") from None
     return [bytes(element) for element in elements]
 
 
@@ -91,16 +91,16 @@ def _cut(body: bytes) -> Iterator[bytes]:
         if (depth == 1 and mark == ord(",")) or depth == 0:
             piece = body[start : token.start()].strip()
             if not piece:
-                raise BadRequest("the array is no JSON: an element is missing")
+                raise BadRequest("the array is not valid JSON: an element is missing")
             yield piece
             start = token.end()
         if depth == 0:
             if body[start:].strip():
-                raise BadRequest("the array is no JSON: something follows its end")
+                raise BadRequest("the array is not valid JSON: something follows its end")
             return
         if number % TOKENS_A_TURN == 0:
             yield b""
-    raise BadRequest("the array is no JSON: it does not end")
+    raise BadRequest("the array is not valid JSON: it does not end")
 
 
 def _too_many(count: str) -> BodyTooLarge:

@@ -152,7 +152,7 @@ def _integer(digits: str) -> int | float:
 
 
 def _refuse(word: str) -> float:
-    raise ValueError(f"{word} is no JSON")
+    raise ValueError(f"{word} is not valid JSON")
 
 
 def _well_typed(fields: dict[str, Any]) -> bool:

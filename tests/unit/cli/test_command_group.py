@@ -76,3 +76,14 @@ def test_a_shell_completes_commands_and_options(monkeypatch, capsys, words, posi
     monkeypatch.setenv("COMP_CWORD", str(position))
     assert main([]) == 0
     assert found in capsys.readouterr().out.split()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=" ".join)
+def test_every_option_says_what_it_does(path):
+    """A name such as --late was explained nowhere."""
+    bare = [
+        one.opts[0]
+        for one in PAGES[path].params
+        if one.param_type_name == "option" and not one.help
+    ]
+    assert bare == []

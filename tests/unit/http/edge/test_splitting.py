@@ -88,8 +88,8 @@ async def test_an_array_of_ten_thousand_is_read_token_by_token(monkeypatch):
 )
 async def test_a_malformed_array_is_refused_either_way(body, why, monkeypatch):
     """A read token by token has no decoder for the whole array that would find the error."""
-    with pytest.raises(BadRequest, match="the array is no JSON"):
+    with pytest.raises(BadRequest, match="the array is not valid JSON"):
         await split(body)
     monkeypatch.setattr(splitting, "COMMAS_AT_ONCE", 0)
-    with pytest.raises(BadRequest, match=f"the array is no JSON: {why}"):
+    with pytest.raises(BadRequest, match=f"the array is not valid JSON: {why}"):
         await split(body)

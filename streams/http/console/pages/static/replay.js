@@ -64,7 +64,7 @@ async function submit(plan, button) {
   }
 }
 
-// What is to become of the letters. Throws `Problem` for a patch that is no JSON.
+// What is to become of the letters. Throws `Problem` for a patch that is not valid JSON.
 function terms() {
   const limit = $("limit").value;
   const patch = $("patch")?.value.trim();
