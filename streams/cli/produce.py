@@ -27,6 +27,15 @@ def register(app: typer.Typer) -> None:
     app.command()(produce)
 
 
+_Workload = Annotated[
+    str,
+    typer.Option(
+        help="wide (1,000 tenants, 50 models), narrow (5 models), hot (one tenant has 90 %), dups "
+        "(30 % repeats), single (one series), or a spelling of JSON: spaced, escaped, utf8."
+    ),
+]
+
+
 def _share(what: str) -> Any:
     return typer.Option(min=0, max=1, metavar="SHARE", help=f"Share of synthetic events {what}.")
 
@@ -55,13 +64,7 @@ def produce(
         int | None,
         typer.Option(metavar="MS", help="Event time of the first one, in ms since 1970 UTC."),
     ] = None,
-    workload: Annotated[
-        str,
-        typer.Option(
-            help="wide (1,000 tenants, 50 models), narrow (5 models), hot (one tenant has 90 %), dups "
-            "(30 % repeats), single (one series), or a spelling of JSON: spaced, escaped, utf8."
-        ),
-    ] = "wide",
+    workload: _Workload = "wide",
     duplicates: Annotated[float | None, _share("that repeat an earlier one")] = None,
     late: Annotated[float | None, _share("with old times")] = None,
     poison: Annotated[float | None, _share("that no agent can process")] = None,
