@@ -25,6 +25,7 @@ from streams.core.resilience import deadline
 from streams.core.types import CommittedOffset, OutboundRecord, RecordBatch, TransactionalProducer
 from streams.dev.simulation.broken.answers import BROKEN_ANSWERS
 from streams.dev.simulation.broken.clocks import BROKEN_CLOCKS
+from streams.dev.simulation.broken.loads import BROKEN_LOADS
 from streams.dev.simulation.broken.replays import BROKEN_REPLAYS
 from streams.dev.simulation.broken.shards import BROKEN_SHARDS
 from streams.dev.simulation.broken.sheds import BROKEN_SHEDS
@@ -334,6 +335,7 @@ VARIANTS: Mapping[str, Variant] = {
     "failed_roll_up_taken_as_done": replaced(RollUpQueue, _recompute=_rolled_up_or_not),
     **BROKEN_ANSWERS,
     **BROKEN_CLOCKS,
+    **BROKEN_LOADS,
     **BROKEN_REPLAYS,
     **BROKEN_SHARDS,
     **BROKEN_SHEDS,

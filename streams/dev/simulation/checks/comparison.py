@@ -11,7 +11,9 @@ from collections.abc import Mapping
 
 from agents.app import MODEL_METRICS
 from streams.connect.sinks.memory_replica import Row
+from streams.core.rows.operational_tables import LOAD_HISTORY
 from streams.core.types import Headers, TopicPartition
+from streams.dev.simulation.checks.load_check import check_load
 from streams.dev.simulation.checks.truth import Expected, judge
 from streams.dev.simulation.checks.window_rows import check_windows, newest
 from streams.dev.simulation.checks.witness import Witness
@@ -40,6 +42,8 @@ def check(world: World, witness: Witness, *, over: bool) -> None:
             raise Difference(f"window rows hold {found} events of ledger {row}")
     if counted:
         raise Difference(f"window rows of epochs without a ledger: {counted}")
+    loads = with_buried(world, LOAD_HISTORY.name, buried)
+    check_load([row for row in loads if row["topic"] == MODEL_METRICS.name], witness.links)
 
 
 def _young_from_s(world: World) -> int:
