@@ -14,10 +14,8 @@ import structlog
 
 from streams.core.clock import Clock
 from streams.core.errors import (
-    AgentFailed,
     BatchUnreadable,
     DiaError,
-    EngineFailed,
     PartitionRestart,
     PartitionStopped,
     Pending,
@@ -35,7 +33,7 @@ from streams.engine.runtime.assignment import Opener
 from streams.engine.runtime.commit.commit import commit
 from streams.engine.runtime.commit.handover import Handover
 from streams.engine.runtime.offsets.shed_order import ShedOrder
-from streams.engine.runtime.partition import obstacle, task_end
+from streams.engine.runtime.partition import obstacle, task_end, unexpected
 from streams.engine.runtime.partition.clock_gap import ClockGap
 from streams.engine.runtime.partition.held_back import HeldBack
 from streams.engine.runtime.partition.idle import IdleWatch, caught_up
@@ -163,9 +161,7 @@ class AssignedPartition:
             self._fail(error)
         except Exception as error:
             log.exception("agent_failed", tp=str(self.tp), offset=batch.start)
-            at = f"{self.tp} at offsets {batch.start} to {batch.end - 1}"
-            what = f"agent {self._agent.name} raised {error!r} on {at}"
-            self._fail(AgentFailed(f"{what}. Fix it and restart the worker."))
+            self._fail(unexpected.of_agent(self._agent.name, batch, error))
         if partition.position != batch.end:
             self._consumer.seek(self.tp, partition.position)
         if len(batch):
@@ -178,19 +174,24 @@ class AssignedPartition:
             self._wake.notify()
 
     def tick(self) -> None:
-        """Check idleness and pressure, and update metrics. Called several times a second.
-
-        Raises the `WorkerStopped` error that ended the partition's task.
-        """
+        """Check idleness and pressure, and update metrics, several times a second. Raises the
+        `WorkerStopped` error that ended the partition's task."""
         if self._ends_worker is not None:
             raise self._ends_worker
-        if self.partition is not None:
-            self._read_on(self.partition)
-            if self.taking:
-                self._look_at(self.partition)
-            elif self._obstacle is not None and self.partition.failure is not None:
-                self._fail(self.partition.failure)
-            self._meters.measure(self.partition, self.lag, self.held_back_s, self.clock_ahead_s)
+        if self.partition is not None and self._failure is None:
+            try:
+                self._watch(self.partition)
+            except Exception as error:  # a bug costs this partition, not the worker
+                log.exception("engine_failed", tp=str(self.tp))
+                self._fail(unexpected.of_engine(self.tp, error))
+
+    def _watch(self, partition: Partition) -> None:
+        self._read_on(partition)
+        if self.taking:
+            self._look_at(partition)
+        elif self._obstacle is not None and partition.failure is not None:
+            self._fail(partition.failure)
+        self._meters.measure(partition, self.lag, self.held_back_s, self.clock_ahead_s)
 
     def _read_on(self, partition: Partition) -> None:
         """Y3."""
@@ -366,8 +367,7 @@ class AssignedPartition:
                 return
             except Exception as error:
                 log.exception("engine_failed", tp=str(self.tp))
-                why = f"{self.tp}: unexpected {error!r}. See the worker's log."
-                await self._stop(EngineFailed(why))
+                await self._stop(unexpected.of_engine(self.tp, error))
                 return
             await self._drop()
             pause_s = _FIRST_PAUSE_S if self._committed_once else min(2 * pause_s, _LONGEST_PAUSE_S)
