@@ -129,6 +129,7 @@ class MemoryConsole:
             console._workers._recent,
             console.console.overview._live,
             console.console.history._ordered._recent,
+            *console.console.history._answers.values(),
         ):
             kept.forget()
 

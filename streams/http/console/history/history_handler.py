@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal, TypeAlias
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from streams.connect.access.tokens import Role
+from streams.connect.cache.cached_value import CachedValue
 from streams.core.clock import Clock
 from streams.core.types import Broker
 from streams.engine.agents.job_agent import Agent
@@ -23,6 +26,8 @@ from streams.http.console.parameters import Parameters
 Range: TypeAlias = Literal["1h", "6h", "24h"]
 RANGES_S: Final[dict[str, int]] = {"1h": 3_600, "6h": 21_600, "24h": 86_400}
 CHANGES_MAX: Final = 200
+FRESH_S: Final = 5.0
+"""An answer is the same for all its readers: one reading serves them."""
 
 
 @dataclass(eq=False)
@@ -38,13 +43,19 @@ class HistoryHandler:
 
     def __post_init__(self) -> None:
         self._ordered = OrderedChanges(self._broker, self._agents, self._journals, self._clock)
+        self._answers = {
+            range_: CachedValue(partial(self._read, range_s), FRESH_S, self._clock)
+            for range_, range_s in RANGES_S.items()
+        }
 
     async def show(self, request: Request) -> Response:
         holder, given = self._gate.holder(request, Role.READ), Parameters(request)
         holder.require_everyone()
-        range_ = given.choice("range", Range, "1h")
+        return reply.json(request, await self._answers[given.choice("range", Range, "1h")].get())
+
+    async def _read(self, range_s: int) -> bytes:
         now_ms = self._clock.now_ms()
-        since_ms = now_ms - RANGES_S[range_] * 1000
+        since_ms = now_ms - range_s * 1000
         ordered = await self._ordered.read()
         changes = [
             *self._recorder.changes.since(since_ms),
@@ -54,14 +65,16 @@ class HistoryHandler:
         found: dict[str, Any] = {
             "as_of_ms": now_ms,
             "observed_since_ms": self._recorder.began_ms,
-            "range_s": RANGES_S[range_],
+            "range_s": range_s,
             "backlogs": [one._asdict() for one in self._recorder.backlogs.backlogs()],
             "unread": self._recorder.backlogs.series(since_ms),
             "changes": [one._asdict() for one in changes[:CHANGES_MAX]],
             "changes_left_out": max(0, len(changes) - CHANGES_MAX),
             "orders_known": ordered is not None,
         }
-        return reply.json(request, found)
+        return msgspec.json.encode(found)
 
     async def close(self) -> None:
+        for answer in self._answers.values():
+            await answer.close()
         await self._ordered.close()

@@ -6,6 +6,7 @@ import pytest
 
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.errors import BrokerUnavailable, ShardUnavailable
+from streams.http.console.history.backlogs import BacklogHistory
 from streams.http.console.shards import ShardReader
 
 T0 = 1_790_000_000_000
@@ -104,3 +105,19 @@ async def test_a_range_is_one_of_three(http, bearer):
     for path in ("/api/history", "/api/tenants/top"):
         answer = await http.get(f"{path}?range=400d", headers=bearer("admin"))
         assert answer.status_code == 400
+
+
+async def test_many_readers_cause_one_reading(http, bearer, process, monkeypatch):
+    """Two hundred open overviews ask every ten seconds: the figures are the same for all."""
+    await process.console.history._recorder.sample()
+    readings = []
+    backlogs = BacklogHistory.backlogs
+
+    def counted(self):
+        readings.append(1)
+        return backlogs(self)
+
+    monkeypatch.setattr(BacklogHistory, "backlogs", counted)
+    for _ in range(5):
+        assert (await http.get("/api/history", headers=bearer("admin"))).status_code == 200
+    assert len(readings) == 1
