@@ -142,13 +142,11 @@ class _Rebuild:
     _written: set[int] = field(default_factory=set)
     """starts of the hours of written rows"""
     _stale: list[StaleBucket] = field(default_factory=list)
-    _moves: tuple[tuple[str, frozenset[int]], ...] = ()
-    """of the days, when the rows were read: each move, and which of the days it gave up"""
     _asked: dict[tuple[Bucket, int, int], list[ExcessBucket]] = field(default_factory=dict)
 
     async def run(self) -> None:
         options, means = self.options, self.means
-        self._moves = await self._settled_moves()
+        await self._refuse_moves()
         generation = await self._generation()
         await self._refuse_own_rows()
         standings = await self._standings()
@@ -165,31 +163,25 @@ class _Rebuild:
         over = over_s(means.settings, means.clock)
         self.report.stale = [one for one in await self._stale_buckets() if not one.is_owed(over)]
 
-    async def _settled_moves(self) -> tuple[tuple[str, frozenset[int]], ...]:
-        """The moves of the days. Raises `RebuildRefused` while one of them moves: its mover copies rows
-        that a rebuild would replace."""
+    async def _refuse_moves(self) -> None:
+        """A mover that began meanwhile may have copied the rows before they were replaced. Of a day that
+        moved, or whose move was given up, a lost row does not say under which move its hour counts it."""
         options, shards = self.options, self.means.shards
         await shards.learn()
         days = range(options.from_s // DAY_S, (options.to_s - 1) // DAY_S + 1)
-        found = []
         for version, one in enumerate(shards.maps, 1):
-            for day in days:
-                if one.moves(day) and day in one.unfinished:
+            for day in filter(one.moves, days):
+                text = iso_s(day * DAY_S)[:10]
+                if day in one.unfinished:
                     raise RebuildRefused(
-                        f"windows of {iso_s(day * DAY_S)[:10]} are being moved to other shards. End that "
-                        f"first: `dia shards move {version}`, or `dia shards cancel {version}`."
+                        f"windows of {text} are being moved to other shards: `dia shards moves`. A day that "
+                        "moves cannot be rebuilt; leave it out (--from, --to)."
                     )
-            if any(map(one.moves, days)):
-                found.append((f"{version} {one.identity}", one.returned))
-        return tuple(found)
-
-    async def _refuse_moves(self) -> None:
-        """A mover that began and ended meanwhile took other rows than those that are replaced."""
-        if await self._settled_moves() != self._moves:
-            raise RebuildRefused(
-                "windows of these days were moved to other shards meanwhile. Rows that were written "
-                "are right: run `dia rebuild` again."
-            )
+                raise RebuildRefused(
+                    f"map {version} moved windows of {text}, or gave that up: which lost rows its hours "
+                    "count is not certain. Leave the day out (--from, --to). Lost rows of it come from a "
+                    "backup: `dia backup restore --shard N --beside-rows`."
+                )
 
     async def _generation(self) -> int:
         """Above that of every row of the range, so that a rebuilt row wins."""

@@ -65,8 +65,6 @@ def known_rows(
     inc = rows.inc
     ours = (inc >> np.uint64(OFFSET_BITS)).astype(np.int64) == log.epoch
     ours &= ~np.isin(inc, live) & (offsets_of(inc) < log.stop)
-    # An empty row that stands for an hour alone (`_without_minutes`).
-    ours &= ~((rows.n == 0) & np.isin(inc, inc[rows.n > 0]))
     at = np.flatnonzero(ours)
     parts = [_part(names, rows.tenants, rows.models, rows.metrics, rows.w, inc, rows.ver, at)]
     places = [at]
@@ -220,21 +218,18 @@ def replacement(
     written = np.flatnonzero(wrong | lost | touched)
     matched = np.zeros(len(stored), np.bool_)
     matched[stands_for[there]] = True
-    stale = list(stale)
     ours = known.stored[known.stored >= 0]
     excess = ours[~matched[ours] & (stored.n[ours] > 0)]
     result.right = int((right & ~touched).sum())
     result.changed, result.lost = int(wrong.sum()), int(lost.sum())
     result.emptied, result.touched = len(excess), int(touched.sum())
-    hours = _without_minutes(names, folded, stale)
-    result.emptied += len(hours["w"])
     if len(result):
         rows = {
             name: folded[name][written]
             for name in (*_COLUMNS, "key", "shard", "moved", "begin", "size")
         }
         empty = _empty(names, stored, excess)
-        c = {name: np.concatenate([rows[name], empty[name], hours[name]]) for name in rows}
+        c = {name: np.concatenate([rows[name], empty[name]]) for name in rows}
         c["ver"] = np.array(
             [rebuilt_version(generation, int(ver)) for ver in c["ver"].tolist()], np.uint64
         )
@@ -329,37 +324,6 @@ def _touched(
         _, first = np.unique(buckets[open_], return_index=True)
         chosen[open_[first]] = True
     return chosen
-
-
-def _without_minutes(
-    names: SeriesNames,
-    folded: dict[str, NDArray[Any]],
-    stale: Iterable[StaleBucket],
-) -> dict[str, NDArray[Any]]:
-    """An empty row for each stale hour or day that has no minute of the log beside it, where the log has
-    minutes of it: they are, or come back, under another ``moved``. It has that of the hour, so the hour
-    is recomputed without them."""
-    chosen = set[tuple[int, int, int]]()
-    w = folded["w"].astype(np.int64)
-    for one in stale:
-        width_s = WIDTH_S[one.table]
-        dictionaries = (names.tenants, names.models, names.metrics)
-        codes = [its.code.get(name) for its, name in zip(dictionaries, one[:3], strict=True)]
-        if None in codes:
-            continue
-        key = joined(*(np.array([code], np.int64) for code in codes))[0]
-        its = (folded["key"] == key) & (w // width_s * width_s == one.start_s)
-        beside = its & (folded["shard"] == one.shard) & (folded["moved"] == one.moved)
-        if its.any() and not beside.any():
-            chosen.add((int(np.flatnonzero(its)[0]), one.shard, one.moved))
-    at, shards, marks = np.array(sorted(chosen), np.int64).reshape(-1, 3).T
-    columns = {
-        name: np.full(len(at), _EMPTY.get(name, 0), kind.dtype) for name, kind in _NONE.items()
-    }
-    for name in ("key", "w", "inc", "ver"):
-        columns[name] = folded[name][at]
-    columns["shard"], columns["moved"] = shards, marks
-    return columns
 
 
 def _bucket(
