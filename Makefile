@@ -31,7 +31,7 @@ $(LOCKED): requirements.lock
 	    "apt-get install python3-venv), then run make setup again" >&2; exit 4; }
 	@echo "setup: creating $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv --clear $(VENV)
-	@echo "setup: installing the locked packages, hashes checked (about 660 MB)"
+	@echo "setup: installing the locked packages, hashes checked (about 710 MB)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  --only-binary :all: --require-hashes --no-compile -r requirements.lock
 	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true

@@ -1,0 +1,84 @@
+"""`dia capacity plan` and `predict`, with figures in place of the shards' answers."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import numpy as np
+import pytest
+
+from streams import cli
+from streams.dev.workload.load_shape import LoadShape, hourly
+from streams.operate.capacity import hourly_load, measured
+from streams.operate.capacity.hourly_load import HOUR_S, HourlyLoad
+
+LOAD = [[("model.metrics", 300 * slot, 30_000, 3_000_000) for slot in range(288)]]
+USAGE = [
+    [(f"w-{number}", 1, 0.0, 500.0, 0, 86_400, 1 << 28) for number in range(3)],
+]
+DISK = [[(8_640_000, 8_640_000)]]
+
+
+@pytest.fixture
+def dia(tmp_path, monkeypatch, capsys):
+    """Run a command; gives exit code, stdout and stderr."""
+    monkeypatch.setenv("DIA_HOME", str(tmp_path))
+
+    async def costs(settings, now_s, days):
+        return measured.costs_of(LOAD, USAGE, DISK)
+
+    async def load(settings, now_s, agent, tenant):
+        events = hourly(LoadShape(1, days=5, outage=None, launch=None).slots())
+        start_s = int(time.time()) // HOUR_S * HOUR_S - HOUR_S * len(events)
+        return HourlyLoad(start_s, events, np.zeros(len(events)))
+
+    monkeypatch.setattr(measured, "measured_costs", costs)
+    monkeypatch.setattr(hourly_load, "hourly_load", load)
+
+    def run(*args):
+        code = cli.main(("capacity", *args))
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_a_plan_names_each_resource_and_what_can_be_saved(dia, tmp_path):
+    """100/s at 174 µs keep one of the three processes a sixth busy."""
+    prices = tmp_path / "prices.toml"
+    prices.write_text('currency = "EUR"\nprocessor_hour = 0.1\n')
+    code, out, err = dia("plan", "--growth", "10x", "--prices", str(prices), "--json")
+    assert code == 0, err
+    rows = {row["resource"]: row for row in map(json.loads, out.splitlines())}
+    assert rows["events a second, busiest"]["at_the_horizon"] == 1000
+    assert rows["worker processes"] == {
+        "resource": "worker processes",
+        "now": 1,
+        "at_the_horizon": 1,
+        "have": 3,
+        "days_left": None,
+    }
+    assert rows["partitions of model.metrics"]["have"] == 4
+    assert "2 processes fewer would do, and save 146 EUR a month" in err
+
+
+def test_helm_values_are_all_of_stdout(dia):
+    """They are redirected into a file."""
+    code, out, err = dia("plan", "--growth", "100x", "--helm")
+    assert code == 0, err
+    values = json.loads(out)
+    assert values["autoscaling"]["maxReplicas"] == 4
+    assert "config" not in values
+    code, out, _ = dia("plan", "--growth", "30%", "--horizon", "720d", "--margin", "3", "--helm")
+    assert json.loads(out)["config"]["topic_partitions"].startswith("model.metrics=")
+
+
+def test_a_summary_has_the_hours_of_the_gauges(dia):
+    """The scheduled forecast reads it."""
+    code, out, err = dia("predict", "--hours", "48", "--summary", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert len(found["high_per_s"]) == 48
+    assert abs(found["from_ms"] / 1000 - time.time()) < 2 * HOUR_S
+    assert found["seasons"] == "daily"
+    assert "days of the week show from 360 hours on" in err
