@@ -18,15 +18,26 @@ export function h(tag, props = {}, ...children) {
   return element;
 }
 
+// The row that is open, until its table is drawn again.
+function mark(line) {
+  line.parentElement.querySelectorAll("tr.chosen").forEach((other) => other.classList.remove("chosen"));
+  line.classList.add("chosen");
+}
+export const unmark = (id) => $(id).querySelectorAll("tr.chosen").forEach((line) => line.classList.remove("chosen"));
+
 // `columns`: {name, cell(row), number?, kind?, head?, title?}. A cell is text or elements; `open(row, line)` makes
 // rows choosable by mouse and keyboard.
 export function table(caption, columns, rows, { open, chosen } = {}) {
   const body = rows.map((row) => {
     const line = h("tr", { class: chosen?.(row) ? "chosen" : null, tabindex: open ? "0" : null });
     if (open) {
-      line.addEventListener("click", () => open(row, line));
+      const opened = () => {
+        if (chosen) mark(line);
+        open(row, line);
+      };
+      line.addEventListener("click", opened);
       line.addEventListener("keydown", (event) => {
-        if (event.key === "Enter" && event.target === line) open(row, line);
+        if (event.key === "Enter" && event.target === line) opened();
       });
     }
     columns.forEach((column) => {

@@ -1,4 +1,4 @@
-import { $, h, table } from "../dom.js";
+import { $, h, table, unmark } from "../dom.js";
 import { deciding } from "../decide.js";
 import { Fixes } from "../fixes.js";
 import { age, bytes, count, moment, plural } from "../format.js";
@@ -128,6 +128,7 @@ const again = () => Promise.all([readGroups(), readLetters()]);
 
 $("letter-close").addEventListener("click", () => {
   chosen = "";
+  unmark("letters");
   $("letter-panel").hidden = true;
   remembered();
 });

@@ -1,4 +1,4 @@
-import { $, h, table } from "../dom.js";
+import { $, h, table, unmark } from "../dom.js";
 import { bytes, clock, count, moment, plural } from "../format.js";
 import { keep, onAgain, start, state, watch } from "../frame.js";
 import { get, ownTenant, query } from "../api.js";
@@ -127,6 +127,7 @@ function read() {
 
 $("message-close").addEventListener("click", () => {
   chosen = "";
+  unmark("messages");
   $("message-panel").hidden = true;
   remembered();
 });
