@@ -109,7 +109,7 @@ class IdempotencyConflict(BadRecord):
 
 
 class TenantOverQuota(BadRecord):
-    """The tenant has used its share of the partition's state; a replay may succeed."""
+    """The tenant has used its share of the partition's state, or of the agent's time; a replay may succeed."""
 
     code = "over_quota"
 
