@@ -34,7 +34,7 @@ PAGE_REQUESTS: Final = (
     PageRequests(1, "/dead-letters", ("/api/dlq/groups", "/api/dlq/letters", "/api/dlq/plans")),
     PageRequests(2, "/decisions", ("/api/simulations",)),
     PageRequests(1, "/training", ("/api/training",)),
-    PageRequests(1, "/pipeline", ("/api/pipeline",), everyone=True),
+    PageRequests(1, "/pipeline", ("/api/pipeline", "/api/history"), everyone=True),
 )
 _OF_A_TENANT: Final = (
     "/api/models",
