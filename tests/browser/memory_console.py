@@ -67,8 +67,7 @@ class MemoryConsole:
         """shards that do not answer"""
         self.empty = False
         """ClickHouse has no row"""
-        now_ms = SystemClock().now_ms()
-        self.token = TokenFile.of(home).create(tenant=None, role=Role.ADMIN, now_ms=now_ms)[1]
+        self.token = self.new_token(Role.ADMIN, None)
         self._patch_shards(patch)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -86,6 +85,10 @@ class MemoryConsole:
             self._server.run_until_stopped(), self._loop
         )
         assert listening.wait(ANSWER_S)
+
+    def new_token(self, role: Role, tenant: str | None) -> str:
+        now_ms = SystemClock().now_ms()
+        return TokenFile.of(self.home).create(tenant=tenant, role=role, now_ms=now_ms)[1]
 
     def close(self) -> None:
         self._server.stop()

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from streams.connect.access.tokens import Role
 from tests.browser.conftest import WIDE, chromium, no_script_errors
 from tests.browser.memory_console import MODEL, TENANT, MemoryConsole
-from tests.browser.pages import PAGES, PHONE, read, serious
+from tests.browser.pages import PAGES, PHONE, read, serious, sign_in
 
 QUICK_MS = 30_000
 OF_ROWS = ("/explore", "/decisions", "/training")
@@ -261,3 +262,22 @@ def test_training_shows_a_metric_over_versions_and_its_champion(page, console):
     row.get_by_role("link", name="Live metrics").click()
     read(page)
     assert f"model={MODEL}" in page.url
+
+
+def test_a_token_of_one_tenant_opens_every_page_that_it_is_offered(console, browser):
+    """Panels of all tenants are absent for it, and no script may miss them."""
+    context = browser.new_context(base_url=console.url, viewport=WIDE, reduced_motion="reduce")
+    opened = context.new_page()
+    with no_script_errors(opened):
+        sign_in(opened, console.url, console.new_token(Role.READ, TENANT))
+        read(opened)
+        assert opened.locator("#behind, #changes").count() == 0
+        expect(opened.locator("#sending")).to_contain_text(TENANT)
+        links = opened.locator("nav[aria-label=Pages] a").all()
+        paths = [str(link.get_attribute("href")) for link in links]
+        assert "/dead-letters" in paths
+        for path in paths:
+            opened.goto(path)
+            read(opened)
+            expect(opened.get_by_role("heading", level=1)).to_be_visible()
+    context.close()
