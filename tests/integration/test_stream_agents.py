@@ -26,6 +26,7 @@ from tests.faults.worker import FaultWorker
 APP = """
     import asyncio
     import msgspec
+    from pathlib import Path
     from streams.engine.app.app import App
 
     class Word(msgspec.Struct):
@@ -42,6 +43,8 @@ APP = """
     def on_close(key, value):
         word, (begin, _) = key
         closed.send_soon(key=word, value=[word, begin, value])
+        if word == "{failing}" and not Path("{repaired}").exists():
+            raise RuntimeError("as long as the file is absent")
 
     rounds = (
         app.Table("rounds", default=int, on_window_close=on_close)
@@ -67,6 +70,8 @@ APP = """
 NAME = "wordcount"
 POSTS, WORDS = 600, ("the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog")
 KILLS = 4
+FAILING = "fox"
+"""the word whose windows do not close until the app is repaired"""
 FAR = 90_000
 """The time of the last post, after which every window has expired."""
 PATIENCE_S = 200.0
@@ -78,7 +83,10 @@ class Words:
 
     def __init__(self, stack, folder: Path) -> None:
         self.folder = folder
-        (folder / "words.py").write_text(textwrap.dedent(APP.format(name=NAME)))
+        self.repaired = folder / "repaired"
+        (folder / "words.py").write_text(
+            textwrap.dedent(APP.format(name=NAME, failing=FAILING, repaired=self.repaired))
+        )
         root = str(Path(__file__).parents[2])
         self.environ = {
             **environment(stack.home, stack.settings()),
@@ -146,7 +154,8 @@ def words(stack, tmp_path):
 
 
 async def test_words_are_counted_exactly_while_workers_are_killed(words):
-    """Each word's counts are 1, 2, 3 ... without a gap or a repeat."""
+    """Each word's counts are 1, 2, 3 ... without a gap or a repeat. Windows whose callback fails are held, also
+    over a kill, and close once when it is repaired."""
     rng = random.Random(15)
     texts = [
         f"{number}|" + " ".join(rng.choices(WORDS, k=rng.randint(1, 9))) for number in range(POSTS)
@@ -167,6 +176,14 @@ async def test_words_are_counted_exactly_while_workers_are_killed(words):
     await _until(words, worker, more_than=total - len(WORDS) - 1)
     await words.post(last)
     await _until(words, worker, more_than=total - 1)
+    held = sum(word == FAILING for word, _ in windows)
+    await _until(words, worker, "closed", more_than=len(windows) - held - 1)
+    worker.kill()
+    others = _closed(await words.committed(f"{NAME}.closed"))
+    assert others == {one: count for one, count in windows.items() if one[0] != FAILING}
+    words.repaired.touch()
+    worker = words.worker()
+    await _until(words, worker, "closed", more_than=len(windows) - 1)
     found = defaultdict(list)
     for word, number in await words.committed(f"{NAME}.counted"):
         found[word].append(number)
@@ -196,10 +213,10 @@ def _closed(records):
     return found
 
 
-async def _until(words, worker, *, more_than: int) -> int:
-    """Wait for that many committed counts; return their number."""
+async def _until(words, worker, topic: str = "counted", *, more_than: int) -> int:
+    """Wait for that many committed records of a topic; return their number."""
     deadline_s = time.monotonic() + PATIENCE_S
-    while (count := len(await words.committed(f"{NAME}.counted"))) <= more_than:
+    while (count := len(await words.committed(f"{NAME}.{topic}"))) <= more_than:
         assert worker.exit_code is None, worker.tail(40)
         assert time.monotonic() < deadline_s, f"{count} of {more_than}: {worker.tail(40)}"
         await asyncio.sleep(0.1)
