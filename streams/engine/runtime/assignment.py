@@ -234,7 +234,7 @@ class Opener:
             await _check_end(reader, agent.group, state, committed, empty=meta is None and not read)
             await self._check_maps(state)
             state = self._with_epoch(state)
-            folded = state.link.last_day_max, state.link.next_offset
+            folded = state.link.last_day, state.link.next_offset
             state.take_maps(self.shards.maps, *folded, loaded=False)
             await state.load()
             state.take_maps(self.shards.maps, *folded)

@@ -24,18 +24,17 @@ from streams.engine.state.log_time import LogTime
 from streams.engine.state.placements import TakenMap
 from streams.engine.state.table import Entry
 
-FORMAT = 6
+FORMAT = 7
 """the format that this version writes"""
-READABLE = frozenset({5, 6})
+READABLE = frozenset({6, 7})
 """the formats that it reads. A version with a new format also reads the previous one, so that a
-rolling restart can move forward. Links of format 5 have no ``later_maps`` and no ``last_day``: a
-version that writes it would place windows by the first map only"""
+rolling restart can move forward. Links of format 6 have no ``load``: a version that writes it would
+lose the run in progress"""
 _MAGIC = b"DC"
 _PREFIX = struct.Struct(">2sBI")
 _ENTRY = struct.Struct(">HI")
 _DELETED = 0xFFFFFFFF
 _HEADER_ROOM = 16 << 10
-_DAY_MS = 86_400_000
 
 
 class Counters(msgspec.Struct, array_like=True, frozen=True):
@@ -87,18 +86,9 @@ class Link(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     later_maps: tuple[TakenMap, ...] = ()
     """the later shard maps that this partition has taken, in their order"""
     last_day: int = -1
-    """last UTC day, since 1970, of which an event was folded in this epoch; -1: none, or a link of
-    format 5"""
+    """last UTC day, since 1970, of which an event was folded in this epoch; -1: none"""
     load: LoadRun = LoadRun()
-    """the run in progress; without one in a link that an earlier version wrote"""
-
-    @property
-    def last_day_max(self) -> int:
-        """``last_day``, or where the link does not tell it, an upper bound: DIA_FUTURE_MAX_S allows
-        event times a day after the watermark."""
-        if self.last_day < 0 and self.counters.applied:
-            return self.watermark_ms // _DAY_MS + 1
-        return self.last_day
+    """the run in progress; without one in a link of format 6"""
 
 
 _encode = msgspec.msgpack.Encoder().encode

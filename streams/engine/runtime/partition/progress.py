@@ -55,7 +55,7 @@ class Progress:
             dead_by_code=Counter(counters.dead_by_code),
             shed=counters.shed,
             log_time=link.log_time,
-            last_day=link.last_day_max,
+            last_day=link.last_day,
         )
 
     @property

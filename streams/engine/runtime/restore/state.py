@@ -32,10 +32,10 @@ from streams.engine.state.placements import TakenMap, take
 from streams.engine.state.table import Entry, FiledTable, Table, TableContext, TableSpec
 from streams.engine.windows.minutes.emission import EmittingTable
 
-STORE_FORMAT = 7
-STORE_READABLE = frozenset({6, 7})
-"""6 has a `Link` of format 5"""
-STORE_DISCARDED = frozenset({1, 2, 3, 4, 5})
+STORE_FORMAT = 8
+STORE_READABLE = frozenset({7, 8})
+"""7 has a `Link` of format 6"""
+STORE_DISCARDED = frozenset({1, 2, 3, 4, 5, 6})
 """older formats that are not read: the changelog has all"""
 META_KEY = b"\0"
 PLACE_PREFIX = b"\1"

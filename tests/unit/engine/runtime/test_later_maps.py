@@ -11,8 +11,6 @@ from streams.connect.sinks.memory import MemoryShards
 from streams.connect.sinks.sharding import HashSharding, ShardMap, WithoutShards
 from streams.core.errors import ShardMapChanged, ShardUnavailable
 from streams.core.rows.dated_map import MapIdentity
-from streams.engine.runtime.restore import state
-from streams.engine.state import changelog
 from streams.engine.state.memory import MemoryDisk
 
 DAY_MS = 86_400_000
@@ -127,39 +125,6 @@ async def test_a_changelog_with_a_map_that_the_servers_do_not_record_is_refused(
     rig.shards = MemoryShards(2, rig.clock)
     with pytest.raises(ShardMapChanged, match=r"placed by 3 shards by hash .* has 2 shards"):
         await rig.open()
-
-
-@pytest.mark.parametrize("disk", [None, MemoryDisk()], ids=["store", "changelog"])
-async def test_a_changelog_without_a_last_day_adopts_a_map_after_its_watermark(
-    rig, disk, monkeypatch
-):
-    """A version without shard maps wrote the links, and the rows of today are already stored."""
-    encode = changelog._encode
-    monkeypatch.setattr(changelog, "_encode", lambda link: encode(_older(link)))
-    meta = state._encode_meta
-    monkeypatch.setattr(
-        state,
-        "_encode_meta",
-        lambda one: meta([one.format, one.changelog_offset, _older(one.link)]),
-    )
-    await rig.shards.ping(0)
-    rig.clock.jump_wall(DAY_MS - 1 - rig.clock.now_ms() % DAY_MS)
-    await rig.open()
-    await events(rig)
-    await rig.produce(*(rig.event(model_id=one, ts=rig.clock.now_ms() + 60_000) for one in MODELS))
-    await rig.fold()
-    await rig.commit()
-    before = shards_of_windows(rig)
-    monkeypatch.undo()
-    rig.shards.add_shard(today(rig) + 1)
-    await rig.open(disk)
-    assert rig.partition.state.link.last_day == -1
-    assert sorted(shards_of_windows(rig).values()) == sorted(before.values())
-
-
-def _older(link):
-    """The link without its last two fields."""
-    return [getattr(link, name) for name in link.__struct_fields__[:-2]]
 
 
 def move_of(rig, first, last, shards=2):
