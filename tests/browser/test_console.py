@@ -243,7 +243,9 @@ def test_the_command_box_leads_to_what_became_of_an_event(page, stage):
     page.wait_for_load_state("load")  # the scripts have run
     page.keyboard.press("Control+k")
     page.locator("#palette-text").fill("model.metrics/")
-    expect(page.get_by_role("option").first).to_have_text("What became of model.metrics/")
+    expect(page.get_by_role("dialog").get_by_role("option").first).to_have_text(
+        "What became of model.metrics/"
+    )
     page.keyboard.press("Escape")
     page.goto("/messages?topic=model.metrics&where=model_id == solitary")
     read(page)

@@ -176,6 +176,8 @@ PATHS = [
     "/api/simulations", "/api/training", "/api/dlq/groups", "/api/dlq/letters", "/api/dlq/plans",
     "/api/pipeline", "/api/history", "/api/tenants/top",
 ]  # fmt: skip
+EVERYONES = {"/api/pipeline", "/api/history"}
+"""Paths for a token of every tenant."""
 TENANTLESS = {"/overview", "/api/tenants", "/api/tenants/top", "/api/dlq/plans"}
 """Paths without a tenant: they concern the token itself."""
 names = st.sampled_from(

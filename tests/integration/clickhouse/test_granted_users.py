@@ -34,7 +34,7 @@ from streams.core.settings import Settings
 from streams.engine.runtime.effects import effects
 from streams.http.edge.simulations import Simulations
 from tests.integration.clickhouse.conftest import DAY_S, Front
-from tests.integration.clickhouse.test_console import PATHS, TENANTLESS
+from tests.integration.clickhouse.test_console import EVERYONES, PATHS, TENANTLESS
 from tests.integration.clickhouse.test_dashboard_queries import PANELS, _filled_in
 from tests.integration.clickhouse.test_simulation_results import _row
 from tests.listening import console, listening
@@ -193,7 +193,7 @@ async def _show(settings, granted, minutes_of, start_s):
         async with httpx.AsyncClient(base_url=url, timeout=60, mounts=DIRECT) as client:
             for path in PATHS:
                 params = {} if path in TENANTLESS else asked
-                for token in tokens[1:] if path == "/api/pipeline" else tokens:
+                for token in tokens[1:] if path in EVERYONES else tokens:
                     headers = {"Authorization": f"Bearer {token}"}
                     answer = await client.get(path, headers=headers, params=params)
                     assert answer.status_code == 200, (path, answer.text)

@@ -8,6 +8,7 @@ from agents.app import app
 from streams.connect.sinks.migration import load, variables
 from streams.connect.sinks.replica import StatementRefused
 from streams.connect.sinks.view_source import ViewSource
+from streams.core.rows.clickhouse_table import quoted
 
 TABLES = app.clickhouse_tables
 VALUES = variables(
@@ -22,10 +23,15 @@ STATEMENTS = {
 }
 
 
+def parse(servers, statement):
+    """EXPLAIN AST cannot do it: the comment of a view is the end of its statement."""
+    servers[0].replica.query(f"SELECT formatQuery({quoted(statement.rstrip().rstrip(';'))})")
+
+
 @pytest.mark.parametrize("statement", STATEMENTS.values(), ids=STATEMENTS.keys())
 def test_a_statement_parses(statement, servers):
     """No test runs a cluster, so a mistake in the replicated form would first show in production."""
-    servers[0].replica.query(f"EXPLAIN AST {statement}")
+    parse(servers, statement)
 
 
 def test_the_replicated_form_is_the_one_tested():
@@ -38,4 +44,4 @@ def test_the_replicated_form_is_the_one_tested():
 def test_a_syntax_error_is_detected(servers):
     planted = next(s for s in STATEMENTS.values() if "ReplicatedReplacing" in s)
     with pytest.raises(StatementRefused):
-        servers[0].replica.query(f"EXPLAIN AST {planted.replace('ORDER BY (', 'ORDER BY ((')}")
+        parse(servers, planted.replace("ORDER BY (", "ORDER BY (("))
