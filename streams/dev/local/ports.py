@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import socket
+import time
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from streams.core.errors import DependencyUnreachable
 
@@ -12,6 +14,9 @@ LOOPBACK = "127.0.0.1"
 FIRST_PORT, LAST_PORT = 19_000, 31_999
 """Below Linux' ephemeral range, so that no outgoing connection takes a port while the stack is
 down."""
+
+RELEASE_S: Final = 2.0
+"""a killed server's main thread may end before the threads that still hold its sockets"""
 
 
 def is_free(port: int) -> bool:
@@ -49,10 +54,14 @@ def _from_random_start() -> Iterator[int]:
     return (FIRST_PORT + (start + step) % width for step in range(width))
 
 
-def refuse_busy(named: Iterable[tuple[str, int]]) -> None:
-    """Raises `DependencyUnreachable` for the first port in use."""
+def refuse_busy(named: Iterable[tuple[str, int]], wait_s: float = RELEASE_S) -> None:
+    """Raises `DependencyUnreachable` for the first port that is still in use after ``wait_s``."""
+    deadline_s = time.monotonic() + wait_s
     for service, port in named:
-        if not is_free(port):
+        while not is_free(port):
+            if time.monotonic() < deadline_s:
+                time.sleep(0.02)
+                continue
             msg = (
                 f"port {port} of {service}, remembered from the last start, is used by another "
                 f"program. Stop that program, or run `dia up --new-ports` to take free ones."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import stat
+import threading
 from pathlib import Path
 
 import msgspec
@@ -59,7 +60,17 @@ def test_a_busy_port_is_named_with_a_remedy(listener):
     """The message names the port and the remedy."""
     assert not is_free(listener)
     with pytest.raises(DependencyUnreachable, match=rf"{listener} of redis.*--new-ports"):
-        refuse_busy([("redis", listener)])
+        refuse_busy([("redis", listener)], wait_s=0)
+
+
+def test_a_port_that_a_killed_server_still_holds_is_waited_for():
+    """Its process counts as ended once its main thread has, before its sockets are closed."""
+    server = socket.create_server((LOOPBACK, 0))
+    port = server.getsockname()[1]
+    release = threading.Timer(0.2, server.close)
+    release.start()
+    refuse_busy([("kafka", port)], wait_s=60)
+    release.join()
 
 
 def test_a_port_in_time_wait_is_free():
