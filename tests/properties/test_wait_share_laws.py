@@ -96,3 +96,20 @@ def test_excess_ends_with_time(history):
     line.pass_time(len(HOSTILE) * (BURST_S + TIMEOUT_S) / 0.5)
     assert not any(line.shares.is_over(tenant) for tenant in HOSTILE)
     assert not line.shares.strained
+
+
+@given(st.lists(st.floats(0.02, 100.0), min_size=1, max_size=300), st.floats(0.0, 500.0))
+@example([5.0] * 49, 2.0)
+@example([5.0] * 103, 2.0)
+def test_tenants_together_drain_the_share_of_the_time(waits_s, pause_s):
+    """Whatever their number: 1 s in 49 equal parts is not 1 s again in floating point, and the event loop must not divide
+    the rest without end."""
+    line = Line(0.5)
+    line.give("victim", 0.0, 0.0)
+    for at, wait_s in enumerate(waits_s):
+        line.shares.waited(f"slow-{at}", wait_s)
+    before_s = list(line.shares._excess_s.values())
+    line.pass_time(pause_s)
+    line.shares.waited("slow-0", 2 * LEAST_S)
+    after_s = sum(line.shares._excess_s.values()) - LEAST_S
+    assert abs(after_s - max(0.0, sum(before_s) - 0.5 * pause_s)) < 1e-6

@@ -84,11 +84,14 @@ class WaitShares:
         self.strained = self.strained or self._excess_s[account] > self._burst_s
 
     def _drain(self) -> None:
+        """One pass over the tenants, the least excess first: rounding errors cannot make it longer."""
         now_s = self._clock.monotonic()
         left_s, self._drained_at_s = (now_s - self._drained_at_s) * self._share, now_s
-        while self._excess_s and left_s > 0:
-            count = len(self._excess_s)
-            step_s = min(left_s / count, *self._excess_s.values())
+        drained_s, count = 0.0, len(self._excess_s)
+        for excess_s in sorted(self._excess_s.values()):
+            step_s = min(excess_s - drained_s, left_s / count)
+            drained_s += step_s
             left_s -= step_s * count
-            drained = ((tenant, excess_s - step_s) for tenant, excess_s in self._excess_s.items())
-            self._excess_s = {tenant: excess_s for tenant, excess_s in drained if excess_s > 1e-9}
+            count -= 1
+        kept = ((tenant, excess_s - drained_s) for tenant, excess_s in self._excess_s.items())
+        self._excess_s = {tenant: excess_s for tenant, excess_s in kept if excess_s > 1e-9}
