@@ -69,15 +69,18 @@ class BacklogHistory:
         self._places: tuple[tuple[str, str, int], ...] = ()
         self._ends: deque[_Ends] = deque()
         self._samples: deque[_Sample] = deque(maxlen=int(KEPT_S / SAMPLE_S))
-        self._unknown: set[Reader] = set()
 
     def take(self, partitions: Sequence[Mapping[str, Any]]) -> None:
-        """``partitions``: `Health.partitions`. Where the set of partitions changed, earlier samples
-        are dropped: their columns mean other partitions."""
-        rows = sorted(partitions, key=lambda row: (row["group"], row["topic"], row["partition"]))
-        places = tuple((row["group"], row["topic"], row["partition"]) for row in rows)
+        """``partitions``: `Health.partitions`. A known reader without any is unknown, as Kafka did not
+        answer for it. Where the partitions of one changed, earlier samples are dropped: their columns
+        mean other partitions. Where an end is lower than before, earlier ends are: of another log."""
+        rows = {(row["group"], row["topic"], row["partition"]): row for row in partitions}
+        answered = {place[:2] for place in rows}
+        silent = [place for place in self._places if place[:2] not in answered]
+        places = tuple(sorted([*rows, *silent]))
         if not places:
             return
+        before = dict(zip(self._places, self._newest(), strict=True))
         if places != self._places:
             self._places = places
             self._readers = tuple(dict.fromkeys((group, topic) for group, topic, _ in places))
@@ -85,18 +88,27 @@ class BacklogHistory:
             self._samples.clear()
         now_s = self._clock.monotonic()
         lags: dict[Reader, int | None] = dict.fromkeys(self._readers, 0)
-        for (group, topic, _), row in zip(places, rows, strict=True):
-            before, lag = lags[group, topic], row["lag"]
-            lags[group, topic] = None if before is None or lag is None else before + lag
-        self._unknown = {reader for reader, lag in lags.items() if lag is None}
+        ends, committed = array("q"), array("q")
+        for place in places:
+            row = rows.get(place)
+            known, lag = lags[place[:2]], None if row is None else row["lag"]
+            lags[place[:2]] = None if known is None or lag is None else known + lag
+            end, read = before[place] if row is None else (row["end"], row["committed"])
+            ends.append(end)
+            committed.append(-1 if read is None else read)
+            if place in before and end < before[place][0]:
+                self._ends.clear()
         self._samples.append(_Sample(self._clock.now_ms(), tuple(lags.values())))
-        committed = [-1 if row["committed"] is None else row["committed"] for row in rows]
-        self._ends.append(
-            _Ends(now_s, array("q", [row["end"] for row in rows]), array("q", committed))
-        )
+        self._ends.append(_Ends(now_s, ends, committed))
         # The last sample at or before the start is the oldest age that can be told.
         while len(self._ends) > 1 and self._ends[1].at_s <= now_s - ENDS_KEPT_S:
             self._ends.popleft()
+
+    def _newest(self) -> list[tuple[int, int]]:
+        """End and committed offset of each partition, in the last sample."""
+        return (
+            [*zip(self._ends[-1].ends, self._ends[-1].committed, strict=True)] if self._ends else []
+        )
 
     def backlogs(self) -> list[ReaderBacklog]:
         """The newest state of every reader, in their order; [] before the first sample."""

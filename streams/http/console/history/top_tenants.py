@@ -21,8 +21,6 @@ from streams.http.console.response_cache import QueryKey, ResponseCache
 from streams.http.console.shards import Rows, ShardReader
 
 TOP: Final = 10
-_GROUPS_MAX: Final = 50_000
-"""of one shard; more tenants with dead letters than that are refused, not left out"""
 
 _EVENTS = """
 SELECT tenant, sum(n)

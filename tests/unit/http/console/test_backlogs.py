@@ -97,6 +97,47 @@ async def test_an_unknown_lag_is_neither_zero_nor_caught_up(feed):
     assert feed.history.series(0)["readers"][0]["unread"][-1] is None
 
 
+async def test_readers_that_kafka_did_not_answer_for_are_unknown(feed):
+    """Without an answer there are no rows: the last sample is no news."""
+    await feed.run(14, written=10, read=10)
+    await feed.clock.advance(SAMPLE_S)
+    feed.history.take([])
+    found = feed.now
+    assert (found.unread, found.behind_s, found.course) == (None, None, "unknown")
+    assert feed.history.series(0)["readers"][0]["unread"][-1] is None
+
+
+async def test_a_topic_without_an_answer_takes_no_history_of_another_one(feed):
+    """A reader whose topic was not described must not empty the charts of all."""
+    row = {"group": GROUP, "topic": "other", "partition": 0, "lag": 3, "end": 3, "committed": 0}
+    mine = {**row, "topic": TOPIC, "lag": 0}
+    for _ in range(14):
+        await feed.clock.advance(SAMPLE_S)
+        feed.history.take([mine, row])
+    await feed.clock.advance(SAMPLE_S)
+    feed.history.take([mine])
+    found = {one.topic: one for one in feed.history.backlogs()}
+    assert (found["other"].unread, found["other"].course) == (None, "unknown")
+    assert found[TOPIC].arriving_per_s == 0
+    assert len(feed.history.series(0)["t"]) == 15
+    await feed.clock.advance(SAMPLE_S)
+    feed.history.take([mine, row])
+    found = {one.topic: one for one in feed.history.backlogs()}
+    assert (found["other"].unread, found["other"].behind_s) == (3, 150.0)
+
+
+async def test_a_topic_that_was_made_again_has_no_ages_of_the_old_one(feed):
+    """Offsets begin anew, so earlier ends say nothing of when a record was appended."""
+    feed.end = feed.committed = 1_000_000
+    await feed.run(30, written=0, read=0)
+    feed.end = feed.committed = 0
+    await feed.run(1, written=0, read=0)
+    await feed.run(3, written=10, read=5)
+    assert feed.now.behind_s <= 3 * SAMPLE_S
+    assert feed.now.arriving_per_s == 1.0
+    assert max(feed.history.series(0)["readers"][0]["unread"]) == 15
+
+
 async def test_new_partitions_begin_a_new_history(feed):
     """Columns of earlier samples mean other partitions."""
     await feed.run(14, written=10, read=5)

@@ -60,6 +60,11 @@ async def test_without_kafka_the_history_is_still_shown(http, bearer, process, m
     assert "secret-host" not in answer.text
     assert not answer.json()["orders_known"]
     assert answer.json()["backlogs"]
+    recorder = process.console.history._recorder
+    recorder._health._recent.forget()
+    await recorder.sample()
+    answer = await http.get("/api/history?range=6h", headers=bearer("admin"))
+    assert {one["course"] for one in answer.json()["backlogs"]} == {"unknown"}
 
 
 @pytest.mark.parametrize("who", ["read", "operate"])

@@ -24,11 +24,16 @@ function oldest(one) {
   return `${one.at_least ? "over " : "up to "}${seconds(one.behind_s)}`;
 }
 
+function state({ course, unread }) {
+  if (course !== "unknown") return course;
+  return unread === null ? "unknown" : "measuring";
+}
+
 function ends({ course, caught_up_ms: at }, now) {
   if (course === "caught up") return "now";
   if (course === "keeping up") return "reads as it arrives";
   if (at !== null) return `${until(at, now)} UTC, in ${seconds((at - now) / 1000)}`;
-  return course === "unknown" ? "measuring" : "not at this rate";
+  return course === "unknown" ? "" : "not at this rate";
 }
 
 function drawBehind({ backlogs, as_of_ms: now }) {
@@ -40,7 +45,7 @@ function drawBehind({ backlogs, as_of_ms: now }) {
     { name: "Oldest unread", number: true, cell: oldest },
     { name: "Arriving", number: true, cell: (one) => rate(one.arriving_per_s) },
     { name: "Read", number: true, cell: (one) => rate(one.read_per_s) },
-    { name: "State", cell: (one) => h("span", { class: `mark ${COURSES[one.course]}` }, one.course === "unknown" ? "measuring" : one.course) },
+    { name: "State", cell: (one) => h("span", { class: `mark ${COURSES[one.course]}` }, state(one)) },
     { name: "Caught up at", kind: "name", cell: (one) => ends(one, now) },
   ], [...backlogs].sort((a, b) => (b.behind_s ?? Infinity) - (a.behind_s ?? Infinity) || (b.unread ?? 0) - (a.unread ?? 0)));
 }
