@@ -407,8 +407,7 @@ class AssignedPartition:
             self._consumer.resume(self.tp)
 
     async def _commit_when_due(self) -> None:
-        """Commit at every interval, or earlier when many records are folded. Returns only by
-        raising."""
+        """Commit at every interval, earlier when many records are folded; returns only by raising."""
         while True:
             due_s = self._clock.monotonic() + self._interval_s
             async with self._committing:
@@ -417,8 +416,9 @@ class AssignedPartition:
                     raise self._failure
                 if not self._suspended and self.partition is not None:
                     await self._compare(self.partition)
-                    await self._commit_or_emit(self.partition)
-                    self._stop_at_obstacle(self.partition)
+                    if self._failure is None:  # else a list that was compared is folded in part
+                        await self._commit_or_emit(self.partition)
+                        self._stop_at_obstacle(self.partition)
             await self._wake.wait(due_s)
 
     async def _compare(self, partition: Partition) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from streams import App, Record
 from streams.engine.runtime.partition.meters import PartitionMeters
 from tests.unit.engine.runtime.running_world import HERE, THERE, counted, held, history, send, until
 
@@ -30,3 +31,47 @@ def test_a_bug_met_between_two_lists_stops_its_partition_and_no_other(monkeypatc
         assert process.failure is None
 
     history(story)
+
+
+class Order(Record):
+    account: str
+    amount: float = 0.0
+
+
+def _send_together(tester, topic, amounts):
+    """Append the orders without a pause, so that one list has them, and let the worker read them."""
+
+    async def append():
+        for amount in amounts:
+            value = tester._client_value(topic, Order(account="a", amount=amount))
+            await tester._append(topic.name, b"a", value, ())
+        await asyncio.sleep(20)
+
+    tester._run(append())
+
+
+def test_a_list_that_fails_after_it_was_compared_with_the_log_is_sent_once(app_tester):
+    """Another leader has a list compared between two commits: the commit that followed held what the agent had sent before
+    it raised, and the next worker folded the list again.
+    """
+    app, bugs = App("acme"), [KeyError("a bug")]
+    orders = app.topic("orders", value_type=Order, key_field="account", partitions=1)
+    out = app.topic("out", value_type=Order, key_field="account", partitions=1)
+
+    @app.batch_agent(orders)
+    def repeat(batch, scope):
+        for order in batch.events:
+            if order.amount < 0 and bugs:
+                raise bugs.pop()
+            scope.send(out, value=order)
+        scope.count(applied=len(batch))
+
+    tester = app_tester(app)
+    tester.send(orders, Order(account="a", amount=1.0))
+    [held] = tester._process.worker.groups[0].partitions.values()
+    tester._world.broker.log(held.tp).elect()
+    _send_together(tester, orders, [2.0, -3.0])
+    assert (held.phase, held.stopped_by.code) == ("stopped", "agent_failed")
+    tester.crash()
+    tester.settle()
+    assert [sent.value["amount"] for sent in tester.outputs(out)] == [1.0, 2.0, -3.0]
