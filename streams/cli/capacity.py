@@ -165,7 +165,8 @@ def plan(
     run = invocation(ctx)
     grown, ahead_days = Growth.of(growth), span_s(horizon, "--horizon") / 86_400
     priced = None if prices is None else Prices.read(prices)
-    sources = declared_topics(run.settings, run.topology).topology.topics
+    declared = declared_topics(run.settings, run.topology)
+    sources = declared.topology.topics
     costs = asyncio.run(measured_costs(run.settings, time.time(), days))
     found = capacity_plan(
         costs,
@@ -178,7 +179,7 @@ def plan(
     printer = run.printer()
     if helm:
         # JSON is YAML, and Helm reads it.
-        typer.echo(json.dumps(found.helm_values(), indent=2))
+        typer.echo(json.dumps(found.helm_values(declared.partitions), indent=2))
         return
     columns = ("resource", "now", "at_the_horizon", "have", "days_left")
     printer.rows(

@@ -72,12 +72,14 @@ class CapacityPlan:
     """of each topic that needs more than it has"""
     tier: Tier
 
-    def helm_values(self) -> dict[str, Any]:
-        """Values of the chart, one process a pod."""
+    def helm_values(self, named: Mapping[str, int]) -> dict[str, Any]:
+        """Values of the chart, one process a pod. ``named``: partitions that the settings name, which
+        stay: Helm replaces the whole text."""
         values: dict[str, Any] = {"autoscaling": {"maxReplicas": self.processes}}
         if self.partitions:
-            wanted = ",".join(f"{topic}={count}" for topic, count in self.partitions.items())
-            values["config"] = {"topic_partitions": wanted}
+            wanted = {**named, **self.partitions}
+            text = ",".join(f"{topic}={count}" for topic, count in wanted.items())
+            values["config"] = {"topic_partitions": text}
         return values
 
 

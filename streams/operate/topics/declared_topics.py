@@ -32,6 +32,15 @@ class DeclaredTopics:
     topics: list[TopicConfig]
     named: frozenset[tuple[str, str]]
 
+    @property
+    def partitions(self) -> dict[str, int]:
+        """Of the source topics whose number the settings name."""
+        return {
+            source.name: source.partitions
+            for source in self.topology.topics
+            if (source.name, PARTITIONS) in self.named
+        }
+
     def against(self, present: Mapping[str, TopicConfig]) -> TopicPlan:
         """The differences from `Admin.describe_topics`. Raises `RefusedBySafety` as
         `refuse_other_apps`."""
