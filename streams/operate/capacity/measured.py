@@ -18,6 +18,11 @@ _LOAD = (
     "SELECT topic, toUnixTimestamp(w) AS at, sum(events), sum(bytes) "
     "FROM load_history_local FINAL WHERE toUnixTimestamp(w) >= {since:Int64} GROUP BY topic, at"
 )
+_READ = (
+    "SELECT intDiv(toUnixTimestamp(at), 300) * 300 - 300 AS slot, sum(events) "
+    "FROM load_history_local FINAL WHERE toUnixTimestamp(at) >= {since:Int64} GROUP BY slot"
+)
+"""By the commit that shows a run, an interval after that of its records where a reader keeps up."""
 _USAGE = (
     "SELECT process, toUnixTimestamp(started) AS began, min(cpu_s), max(cpu_s), "
     "toUnixTimestamp(min(w)), toUnixTimestamp(max(w)), max(memory_bytes) "
@@ -57,14 +62,16 @@ async def measured_costs(settings: Settings, now_s: float, days: int) -> Measure
     since = {"since": int(now_s) - 86_400 * days}
     try:
         load, usage = await shards.ask(_LOAD, since), await shards.ask(_USAGE, since)
-        disk = await shards.ask(_DISK, {})
+        read, disk = await shards.ask(_READ, since), await shards.ask(_DISK, {})
     finally:
         shards.close()
-    return costs_of(load, usage, disk)
+    return costs_of(load, read, usage, disk)
 
 
-def costs_of(load: Iterable[Rows], usage: Iterable[Rows], disk: Iterable[Rows]) -> MeasuredCosts:
-    """From the answers of the shards."""
+def costs_of(
+    load: Iterable[Rows], read: Iterable[Rows], usage: Iterable[Rows], disk: Iterable[Rows]
+) -> MeasuredCosts:
+    """From the answers of the shards. ``read``: events by the interval in which they were read."""
     slots: dict[str, dict[int, tuple[int, int]]] = {}
     for answer in load:
         for topic, at, events, size in answer:
@@ -78,16 +85,15 @@ def costs_of(load: Iterable[Rows], usage: Iterable[Rows], disk: Iterable[Rows]) 
             f"the history has {used_s:.0f} s of processor time between samples of one process; a cost "
             f"of an event needs {_CPU_MIN_S:.0f}. Leave the workers running under load, and ask again."
         )
-    begin = min(one[2] for one in processes)
-    end = max(one[3] for one in processes)
     totals: dict[int, int] = {}
     for of in slots.values():
         for at, (events, _) in of.items():
             totals[at] = totals.get(at, 0) + events
-    # Processor time between the first and the last sample went into the events of that time.
-    paid = sum(events for at, events in totals.items() if begin <= at < end)
+    # Processor time between the first and the last sample went into the events that were read then,
+    # whenever they were appended.
+    paid = _events_within(read, [(one[2], one[3]) for one in processes])
     if not paid:
-        raise HistoryTooShort("no events are in the history between the samples of its processes.")
+        raise HistoryTooShort("no events were read between the samples of its processes.")
     first = min(totals)
     span_s = max(totals) + SLOT_S - first
     return MeasuredCosts(
@@ -100,6 +106,14 @@ def costs_of(load: Iterable[Rows], usage: Iterable[Rows], disk: Iterable[Rows]) 
         processes=_at_once(processes),
         disk_bytes_per_event=_per_event(disk),
     )
+
+
+def _events_within(read: Iterable[Rows], spans: Iterable[tuple[int, int]]) -> int:
+    """Events of the intervals that lie in a span."""
+    slots: set[int] = set()
+    for begin, end in spans:
+        slots.update(range(begin, end, SLOT_S))
+    return sum(events for answer in read for at, events in answer if at in slots)
 
 
 def _topic_load(slots: Mapping[int, tuple[int, int]], span_s: float) -> TopicLoad:

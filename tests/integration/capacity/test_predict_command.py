@@ -7,11 +7,12 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from streams import cli
 from streams.connect.sinks import schema
-from streams.core.rows.operational_tables import LOAD_HISTORY, OPERATIONAL
+from streams.core.rows.operational_tables import LOAD_HISTORY, OPERATIONAL, USAGE_HISTORY
 from streams.core.settings import Settings
 from streams.dev.local.status import StackStatus
 from streams.dev.workload.load_shape import LoadShape
@@ -20,6 +21,8 @@ pytestmark = pytest.mark.stack
 
 DATABASE = "capacity"
 SLOT_S = 300
+COST_S = 0.0001
+"""processor time of an event"""
 
 
 @pytest.fixture
@@ -41,16 +44,26 @@ def dia(
     first_s = int(time.time()) // SLOT_S * SLOT_S - SLOT_S * len(slots)
     for part, server in enumerate(servers):
         server.migrator.apply()
+        # A run is shown by the commit of the next interval.
         rows = ",".join(
             f"('dia-group', 'aggregate_metrics', 'model.metrics', {part}, {at}, {at + 1}, 't', "
-            f"{first_s + SLOT_S * at}, {events // 2}, {100 * events}, 0, 1)"
+            f"{first_s + SLOT_S * at}, {events // 2}, {100 * events}, 0, 1, '{first_s + SLOT_S * (at + 1)}.000')"
             for at, events in enumerate(slots)
         )
-        columns = "(grp, agent, topic, part, from_offset, to_offset, tenant, w, events, bytes, epoch, ver)"
-        table = f"{DATABASE}.{LOAD_HISTORY.name}_local"
+        columns = "(grp, agent, topic, part, from_offset, to_offset, tenant, w, events, bytes, epoch, ver, at)"
+        used = np.concatenate([[0], np.cumsum(np.array(slots) // 2)]) * COST_S
+        samples = ",".join(
+            f"('dia-group', 'aggregate_metrics', 'model.metrics', {part}, {first_s + SLOT_S * at}, "
+            f"'w-{part}', '{first_s}.000', {cpu_s}, 1000000, 1)"
+            for at, cpu_s in enumerate(used.tolist())
+        )
+        sampled = "(grp, agent, topic, part, w, process, started, cpu_s, memory_bytes, ver)"
+        inserts = ((LOAD_HISTORY, columns, rows), (USAGE_HISTORY, sampled, samples))
         # A repeated insert is a row of the same key and version.
-        for _ in range(2):
-            server.replica.command(f"INSERT INTO {table} {columns} VALUES {rows}")
+        for table, names, values in (*inserts, *inserts):
+            server.replica.command(
+                f"INSERT INTO {DATABASE}.{table.name}_local {names} VALUES {values}"
+            )
 
     def run(*args: str) -> tuple[int, list[dict[str, Any]], str]:
         code = cli.main(("capacity", *args, "--json"))
@@ -77,6 +90,19 @@ def test_the_next_day_is_forecast_from_the_rows_of_every_shard(dia: Any) -> None
     assert len(days) == 5
     assert all(day["error"] < 0.3 for day in days)
     assert "same hours of last week" in err
+
+
+def test_a_plan_multiplies_what_the_rows_say(dia: Any) -> None:
+    """Costs and loads are of both shards' rows, each once, though all were inserted twice."""
+    code, needs, err = dia("plan", "--growth", "10x", "--days", "7")
+    assert code == 0, err
+    found = {one["resource"]: one for one in needs}
+    processors, busiest = found["processors at the peak"], found["events a second, busiest"]
+    assert processors["now"] == pytest.approx(COST_S * busiest["now"], rel=0.2, abs=0.06)
+    assert busiest["at_the_horizon"] == pytest.approx(10 * busiest["now"], rel=0.01)
+    assert f" {1e6 * COST_S:.1f} µs of processor time an event" in err
+    assert found["worker processes"]["have"] == 2
+    assert found["memory of workers, bytes"]["now"] == 2_000_000
 
 
 def test_an_agent_without_rows_is_refused(dia: Any) -> None:

@@ -14,6 +14,7 @@ from streams.operate.capacity import hourly_load, measured
 from streams.operate.capacity.hourly_load import HOUR_S, HourlyLoad
 
 LOAD = [[("model.metrics", 300 * slot, 30_000, 3_000_000) for slot in range(288)]]
+READ = [[(300 * slot, 30_000) for slot in range(288)]]
 USAGE = [
     [(f"w-{number}", 1, 0.0, 500.0, 0, 86_400, 1 << 28) for number in range(3)],
 ]
@@ -26,7 +27,7 @@ def dia(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
 
     async def costs(settings, now_s, days):
-        return measured.costs_of(LOAD, USAGE, DISK)
+        return measured.costs_of(LOAD, READ, USAGE, DISK)
 
     async def load(settings, now_s, agent, tenant):
         events = hourly(LoadShape(1, days=5, outage=None, launch=None).slots())
@@ -71,6 +72,17 @@ def test_helm_values_are_all_of_stdout(dia):
     assert "config" not in values
     code, out, _ = dia("plan", "--growth", "30%", "--horizon", "720d", "--margin", "3", "--helm")
     assert json.loads(out)["config"]["topic_partitions"].startswith("model.metrics=")
+
+
+def test_helm_values_keep_the_partitions_that_the_settings_name(dia, monkeypatch):
+    """Helm replaces the whole value: a topic that is left out would go back to its default."""
+    monkeypatch.setenv("DIA_TOPIC_PARTITIONS", "train.results=12")
+    code, out, err = dia("plan", "--growth", "1000x", "--helm")
+    assert code == 0, err
+    named = json.loads(out)["config"]["topic_partitions"].split(",")
+    assert "train.results=12" in named
+    assert [one.partition("=")[0] for one in named] == ["train.results", "model.metrics"]
+    assert int(named[1].partition("=")[2]) > 4
 
 
 def test_a_summary_has_the_hours_of_the_gauges(dia):

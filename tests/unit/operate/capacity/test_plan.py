@@ -20,6 +20,7 @@ LOAD = [
     [("orders", 0, 30_000, 3_000_000), ("orders", 300, 60_000, 6_000_000)],
     [("orders", 300, 60_000, 6_000_000), ("orders", 600, 30_000, 3_000_000)],
 ]
+READ = [[(0, 30_000), (300, 60_000)], [(300, 60_000), (600, 30_000)]]
 USAGE = [
     [("w-0", 1, 10.0, 20.0, 0, 600, 1 << 28)],
     # A partition of the same process on another shard, and another process.
@@ -30,7 +31,7 @@ DISK = [[(900_000, 90_000)], [(900_000, 90_000)]]
 
 @pytest.fixture
 def costs():
-    return costs_of(LOAD, USAGE, DISK)
+    return costs_of(LOAD, READ, USAGE, DISK)
 
 
 def _needs(plan):
@@ -46,6 +47,21 @@ def test_costs_are_of_this_pipeline(costs):
     assert (costs.memory_bytes, costs.disk_bytes_per_event) == (1 << 28, 10)
 
 
+def test_a_backlog_is_paid_by_the_time_in_which_it_was_read():
+    """A new pipeline that first reads a week of records would cost ten times its price an event."""
+    load = [[("orders", -86_400, 900_000, 1), ("orders", 0, 50_000, 1), ("orders", 300, 50_000, 1)]]
+    read = [[(0, 500_000), (300, 500_000)]]
+    usage = [[("w-0", 1, 0.0, 100.0, 0, 600, 1)]]
+    assert costs_of(load, read, usage, DISK).cpu_s_per_event == pytest.approx(100 / 1_000_000)
+
+
+def test_events_that_no_sampled_process_read_pay_nothing():
+    """What was read before the first sample of a process took none of its counted time."""
+    read = [[(0, 60_000), (300, 900_000), (600, 60_000)]]
+    usage = [[("w-0", 1, 0.0, 10.0, 0, 300, 1), ("w-1", 2, 5.0, 15.0, 600, 900, 1)]]
+    assert costs_of(LOAD, read, usage, DISK).cpu_s_per_event == pytest.approx(20 / 120_000)
+
+
 def test_a_hundred_times_the_load_needs_what_its_cost_says(costs):
     """400/s at 120 µs, times 100, times a margin of 1.5, at 70 % of a processor: 10.3 processes."""
     plan = capacity_plan(costs, Growth.of("100x"), 90, {"orders": 4}, {"orders": 3600}, 1.5)
@@ -58,6 +74,9 @@ def test_a_hundred_times_the_load_needs_what_its_cost_says(costs):
     assert needs["kafka bytes of one copy"].now == pytest.approx(200 * 100 * 3600)
     assert needs["clickhouse bytes a day"].needed == pytest.approx(86_400 * 200 * 10 * 100)
     assert plan.partitions == {"orders": 11}
+    assert plan.helm_values({"users": 12, "orders": 4})["config"] == {
+        "topic_partitions": "users=12,orders=11"
+    }
 
 
 def test_the_day_is_named_on_which_partitions_run_out(costs):
@@ -74,7 +93,7 @@ def test_the_day_is_named_on_which_partitions_run_out(costs):
 def test_helm_values_fit_the_chart(costs):
     """They are given to `helm upgrade -f` as they are."""
     plan = capacity_plan(costs, Growth.of("100x"), 90, {"orders": 4}, {}, 1.5)
-    values = plan.helm_values()
+    values = plan.helm_values({})
     assert values["config"] == {"topic_partitions": "orders=11"}
     schema = json.loads(SCHEMA.read_text())
     schema.pop("required", None)
@@ -86,7 +105,7 @@ def test_helm_values_fit_the_chart(costs):
 def test_too_few_samples_are_refused(usage):
     """A cost from a second of processor time would be multiplied by ten."""
     with pytest.raises(HistoryTooShort, match="processor time"):
-        costs_of(LOAD, usage, DISK)
+        costs_of(LOAD, READ, usage, DISK)
 
 
 @pytest.mark.parametrize("text", ["10", "-1x", "0x", "x", "30 %", "1e3x"])
