@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Container, Sequence
 from functools import partial
 from sys import intern
@@ -474,11 +473,11 @@ class JobPartition(Partition):
 
     def _pass(self) -> None:
         """J5. For all requests that finished since the last call, before the prefix is used."""
-        progress = self.progress
-        offsets = self._passing.offsets()
-        taken = self.finished.take(offsets) if self.finished else Counter()
-        passed = taken.total()
-        if passed:
+        progress, passed = self.progress, 0
+        if self._passing and self._passing.first.offset in self.finished:
+            offsets = self._passing.offsets()  # a copy: of all that is ahead
+            taken = self.finished.take(offsets)
+            passed = taken.total()
             progress.last_offset, progress.last_append_ms = self._passing[passed - 1]
             append_ms = self._passing.drop(passed)
             self.history.intake.passed(offsets[:passed], append_ms)
