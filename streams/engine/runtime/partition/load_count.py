@@ -7,7 +7,7 @@ however it is cut into batches. Their rows become facts of a commit: absolute, a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -47,28 +47,25 @@ class LoadCount:
 
     def fold(self, batch: RecordBatch) -> None:
         """Count all records of a batch, bad ones and duplicates too."""
-        if not self.on or not len(batch):
-            return
-        slots = timestamp_array(batch) // SLOT_MS
-        first = 0
-        while first < len(slots):
-            if not self._continues(int(slots[first])):
-                self._begin(int(slots[first]), batch.offsets[first])
-            end = first + self._in_run(slots[first:])
-            whole = end - first == len(slots)
-            self._count(batch if whole else batch.take(range(first, end)))
-            first = end
+        if self.on:
+            for rows in self._runs(batch.offsets, timestamp_array(batch)):
+                self._count(batch if len(rows) == len(batch) else batch.take(rows))
 
     def passed(self, offsets: Sequence[int], append_ms: NDArray[np.int64]) -> None:
         """Count requests by append time alone: a partition of jobs keeps no more of them."""
-        if not self.on or not len(append_ms):
-            return
+        if self.on:
+            for rows in self._runs(offsets, append_ms):
+                self._add({REST: (len(rows), 0)})
+
+    def _runs(self, offsets: Sequence[int], append_ms: NDArray[np.int64]) -> Iterator[range]:
+        """The rows of each run, once it is the one in progress."""
         slots, first = append_ms // SLOT_MS, 0
         while first < len(slots):
-            self._begin(int(slots[first]), offsets[first])
-            count = self._in_run(slots[first:])
-            self._add({REST: (count, 0)})
-            first += count
+            if not self._continues(int(slots[first])):
+                self._begin(int(slots[first]), offsets[first])
+            end = first + self._in_run(slots[first:])
+            yield range(first, end)
+            first = end
 
     def is_due(self, now_ms: int) -> bool:
         """Whether rows are to be shown: of ended runs, or of one that no later record ended."""
@@ -88,8 +85,6 @@ class LoadCount:
         return self.on and late and run.events > self._shown_events
 
     def _begin(self, slot: int, offset: int) -> None:
-        if self._continues(slot):
-            return
         before = self.run
         if before.events:
             self._ended.append(ShownRun(before, offset))
