@@ -205,16 +205,20 @@ class HeldCloses:
     def limited(self, owner: Owner, window: HeldWindow, code: str) -> None:
         """H2 for a refused close: its dead letter would be above the owner's rate of them."""
         why = "its dead letters are written at the rate of DIA_QUARANTINE_LETTERS_PER_S"
-        hold = self._hold(owner, window, code, why)
-        hold.all_wait = True
-        self._try_at(owner, hold, self._clock.monotonic() + 1 / self._letters_per_s)
+        self._hold_all(owner, window, code, why, 1 / self._letters_per_s)
 
     def rests(self, owner: Owner, window: HeldWindow) -> None:
         """H2 without a call: calls for this owner wait longer than those of others."""
         why = "earlier calls for this tenant have had their share of the agent's time"
-        hold = self._hold(owner, window, TenantOverQuota.code, why)
+        self._hold_all(owner, window, TenantOverQuota.code, why, FIRST_PAUSE_S)
+
+    def _hold_all(
+        self, owner: Owner, window: HeldWindow, code: str, why: str, pause_s: float
+    ) -> None:
+        """Hold the window, and all of its owner that become due, until after the pause."""
+        hold = self._hold(owner, window, code, why)
         hold.all_wait = True
-        self._try_at(owner, hold, self._clock.monotonic() + FIRST_PAUSE_S)
+        self._try_at(owner, hold, self._clock.monotonic() + pause_s)
 
     def failed(self, owner: Owner, window: HeldWindow, code: str, why: str, took_s: float) -> None:
         """H2 of a call that took ``took_s``. Raises `AgentFailed` (H4)."""
