@@ -1,10 +1,10 @@
 """Bounds how long a tenant's events make an agent wait (docs/protocols/agent_waits.md).
 
- K1  measure the wait of the event in progress               `look`, `completed`, `failed`
+ K1  measure the wait of the event in progress               `_look`, `completed`, `failed`
  K2  charge its tenant                                       wait_shares.py
  K3  refuse events of a tenant over its share, in their turn `refused`
 
-An event that does not wait costs one comparison: the event loop calls `look` once the body is suspended.
+An event that does not wait costs one comparison: the event loop calls `_look` once the body is suspended.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class AgentWaits:
         tenant = tenant_of(self._partition.items[self._partition.at])
         self._passed_first()
         self.shares.waited(tenant, waited_s)
-        return self.shares.is_over(tenant) and self._others_wait(tenant)
+        return self._over(tenant)
 
     def _passed_first(self) -> None:
         """A later event than the first one of the run waited."""
@@ -147,7 +147,7 @@ class AgentWaits:
         if not self.shares.strained or partition.at >= len(partition.items):
             return False
         tenant = tenant_of(partition.items[partition.at])
-        if not self.shares.is_over(tenant) or not self._others_wait(tenant):
+        if not self._over(tenant):
             return False
         why = (
             f"earlier events of this tenant made agent {partition.agent.name} wait longer than those of others, "
@@ -156,6 +156,10 @@ class AgentWaits:
         )
         partition.refuse(TenantOverQuota.code, why, 1)
         return True
+
+    def _over(self, tenant: str) -> bool:
+        """Whether the tenant is over its share, and others would wait for its events."""
+        return self.shares.is_over(tenant) and self._others_wait(tenant)
 
     def _others_wait(self, tenant: str) -> bool:
         """Whether an event of another tenant is read ahead, or may be in what cannot be read ahead yet."""
