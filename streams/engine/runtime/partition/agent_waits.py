@@ -13,14 +13,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
-from streams.core.clock import Clock
 from streams.core.records.bad_records import TenantOverQuota
-from streams.core.settings import Settings
 from streams.core.topics.topic import tenant_of
 from streams.core.types import RecordBatch
-from streams.engine.agents.job_agent import Agent
 from streams.engine.decode.codecs import BadPosition
 from streams.engine.runtime.partition.fetched_events import FetchedEvents
+from streams.engine.runtime.partition.known_partition import KnownPartition
 from streams.engine.runtime.partition.pressure import PAUSE_AT
 from streams.engine.runtime.partition.wait_shares import WaitShares
 
@@ -30,21 +28,14 @@ _LIST_S: Final = 10.0
 """after a list of several tenants that waited longer, what is read ahead is given one by one"""
 
 
-class WaitedPartition(Protocol):
+class WaitedPartition(KnownPartition, Protocol):
     """The partition whose events the agent takes."""
 
-    clock: Clock
     items: Sequence[Any]
     at: int
     until: int
     given: int
     singly_until: int
-
-    @property
-    def agent(self) -> Agent: ...
-
-    @property
-    def settings(self) -> Settings: ...
 
     @property
     def position(self) -> int: ...

@@ -12,14 +12,10 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from streams.core.clock import Clock
 from streams.core.errors import AgentFailed, BadRecord, DiaError
 from streams.core.records.bad_records import TenantOverQuota
-from streams.core.settings import Settings
 from streams.core.topics.current_stream import Running, current
 from streams.core.topics.topic import TENANT_FIELD, TENANT_MAX_CHARS
-from streams.core.types import TopicPartition
-from streams.engine.agents.job_agent import Agent
 from streams.engine.runtime.effects.refused_close import RefusedClose
 from streams.engine.runtime.partition.held_closes import (
     PASSING,
@@ -28,6 +24,7 @@ from streams.engine.runtime.partition.held_closes import (
     fault,
     unowned,
 )
+from streams.engine.runtime.partition.known_partition import KnownPartition
 from streams.engine.runtime.partition.staged import Staged
 from streams.engine.state.key_owners import Owner
 from streams.engine.streams.window_aggregates import AggregatedWindows, ClosedWindow
@@ -40,20 +37,10 @@ _TURN_S: Final = 0.05
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class CallingPartition(Running, Protocol):
+class CallingPartition(KnownPartition, Running, Protocol):
     """The partition whose windows close; calls send and owe by it."""
 
     failure: DiaError | None
-    clock: Clock
-
-    @property
-    def tp(self) -> TopicPartition: ...
-
-    @property
-    def settings(self) -> Settings: ...
-
-    @property
-    def agent(self) -> Agent: ...
 
     def join_call(self, staged: Staged) -> None: ...
 

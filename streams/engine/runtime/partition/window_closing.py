@@ -17,17 +17,10 @@ from collections.abc import Awaitable, Mapping, Sequence
 from contextvars import copy_context
 from typing import Any, Final, Protocol
 
-from streams.core.clock import Clock
-from streams.core.errors import (
-    BadRecord,
-    Pending,
-)
+from streams.core.errors import BadRecord, Pending
 from streams.core.records.bad_records import AgentTimeout
 from streams.core.resilience.unread_error import read_error
-from streams.core.settings import Settings
 from streams.core.topics.current_stream import current
-from streams.core.types import TopicPartition
-from streams.engine.agents.job_agent import Agent
 from streams.engine.agents.stream_agent import Declared
 from streams.engine.runtime.effects.refused_close import RefusedClose
 from streams.engine.runtime.partition.agent_waits import AgentWaits
@@ -38,6 +31,7 @@ from streams.engine.runtime.partition.held_closes import (
     fault,
     unowned,
 )
+from streams.engine.runtime.partition.known_partition import KnownPartition
 from streams.engine.runtime.partition.staged import Staged
 from streams.engine.runtime.partition.wait_shares import WaitShares
 from streams.engine.state.key_owners import Owner
@@ -49,20 +43,10 @@ _SHARE: Final = 0.1
 """seconds a second that calls of some tenants may wait longer than those of others"""
 
 
-class ClosingPartition(Protocol):
+class ClosingPartition(KnownPartition, Protocol):
     """The partition whose windows close."""
 
-    clock: Clock
     waits: AgentWaits
-
-    @property
-    def tp(self) -> TopicPartition: ...
-
-    @property
-    def settings(self) -> Settings: ...
-
-    @property
-    def agent(self) -> Agent: ...
 
     def check_current(self, stream: Stream) -> None: ...
 
