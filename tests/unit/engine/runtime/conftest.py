@@ -24,6 +24,7 @@ from streams.engine.runtime.partition.meters import PartitionMeters
 from streams.engine.state.memory import MemoryDisk
 from streams.operate.topics.topics import wanted_topics
 from tests.unit.engine.runtime.dispatcher_desk import Desk
+from tests.unit.engine.runtime.stream_desk import StreamDesk
 
 SOURCE = TopicPartition(MODEL_METRICS.name, 0)
 CHANGELOG = TopicPartition(MODEL_METRICS.changelog(DIA_GROUP), 0)
@@ -142,6 +143,14 @@ async def rig():
     made = Rig()
     await made.create_topics()
     return made
+
+
+@pytest.fixture
+async def desk(rig):
+    made = StreamDesk(rig)
+    yield made
+    made.close()
+    await settle()
 
 
 @pytest.fixture

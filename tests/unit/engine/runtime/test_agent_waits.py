@@ -8,7 +8,6 @@ import pytest
 
 from streams.core.clock import settle
 from streams.engine.streams.declared_table import DeclaredTable
-from tests.unit.engine.runtime.stream_desk import StreamDesk
 
 TIMEOUT_S = 60.0
 WAIT_S = 29.0
@@ -19,14 +18,6 @@ SHARE = 0.5
 @pytest.fixture
 def totals():
     return DeclaredTable("totals", default=int)
-
-
-@pytest.fixture
-async def desk(rig):
-    made = StreamDesk(rig)
-    yield made
-    made.close()
-    await settle()
 
 
 class Calls:

@@ -10,15 +10,7 @@ from structlog.testing import capture_logs
 
 from streams.core.clock import settle
 from streams.engine.streams.declared_table import DeclaredTable
-from tests.unit.engine.runtime.stream_desk import SOURCE, StreamDesk, shed_before
-
-
-@pytest.fixture
-async def desk(rig):
-    made = StreamDesk(rig)
-    yield made
-    made.close()
-    await settle()
+from tests.unit.engine.runtime.stream_desk import SOURCE, shed_before
 
 
 @pytest.fixture

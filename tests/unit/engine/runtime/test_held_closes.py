@@ -21,20 +21,17 @@ from streams.engine.runtime.offsets.close_order import CloseOrder
 from streams.engine.runtime.partition.held_closes import HeldOwner
 from streams.engine.streams.declared_table import DeclaredTable
 from streams.engine.streams.windowed_table import WindowedDeclaration, windows_of
-from tests.unit.engine.runtime.stream_desk import DLQ, OUT, StreamDesk
+from tests.unit.engine.runtime.stream_desk import DLQ, OUT
 
 WINDOW_S = 10
 TIMEOUT_S = 5.0
 
 
 @pytest.fixture
-async def desk(rig):
-    made = StreamDesk(rig)
-    made.base = rig.clock.now_ms() // 60_000 * 60_000 - 3_600_000
-    made.seconds = count(0, WINDOW_S)
-    yield made
-    made.close()
-    await settle()
+def desk(desk):
+    desk.base = desk.rig.clock.now_ms() // 60_000 * 60_000 - 3_600_000
+    desk.seconds = count(0, WINDOW_S)
+    return desk
 
 
 def _windowed(on_close):

@@ -18,7 +18,7 @@ from streams.core.topics.current_stream import current
 from streams.engine.runtime.partition import stream_partition
 from streams.engine.streams.declared_table import DeclaredTable
 from streams.engine.streams.windowed_table import WindowedDeclaration, windows_of
-from tests.unit.engine.runtime.stream_desk import DLQ, OUT, StreamDesk
+from tests.unit.engine.runtime.stream_desk import DLQ, OUT
 
 BYTES = 1 << 20
 """The least that a table may have."""
@@ -29,13 +29,10 @@ WINDOW_S = 10
 
 
 @pytest.fixture
-async def desk(rig):
-    made = StreamDesk(rig)
-    made.base = rig.clock.now_ms() // 60_000 * 60_000 - 3_600_000
-    made.seconds = count(0, WINDOW_S)
-    yield made
-    made.close()
-    await settle()
+def desk(desk):
+    desk.base = desk.rig.clock.now_ms() // 60_000 * 60_000 - 3_600_000
+    desk.seconds = count(0, WINDOW_S)
+    return desk
 
 
 @pytest.fixture

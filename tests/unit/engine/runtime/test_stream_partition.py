@@ -14,20 +14,12 @@ from streams.core.types import OutboundRecord
 from streams.engine.runtime.offsets.shed_order import ShedOrder
 from streams.engine.state.load_run import SLOT_MS
 from streams.engine.streams.declared_table import DeclaredTable
-from tests.unit.engine.runtime.stream_desk import DLQ, OUT, SOURCE, StreamDesk
+from tests.unit.engine.runtime.stream_desk import DLQ, OUT, SOURCE
 
 
 @pytest.fixture
 def totals():
     return DeclaredTable("totals", default=float)
-
-
-@pytest.fixture
-async def desk(rig):
-    made = StreamDesk(rig)
-    yield made
-    made.close()
-    await settle()
 
 
 async def test_a_commit_holds_only_complete_events(desk, totals):

@@ -8,20 +8,11 @@ from agents.app import MODEL_METRICS
 from streams.connect.broker.partitioner import partition_of
 from streams.core.clock import settle
 from streams.engine.streams.declared_table import DeclaredTable
-from tests.unit.engine.runtime.stream_desk import StreamDesk
 
 
 @pytest.fixture
 def totals():
     return DeclaredTable("totals", default=float)
-
-
-@pytest.fixture
-async def desk(rig):
-    made = StreamDesk(rig)
-    yield made
-    made.close()
-    await settle()
 
 
 async def test_completed_events_are_in_the_table_after_a_restart(desk, totals):

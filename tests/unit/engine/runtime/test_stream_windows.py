@@ -13,17 +13,9 @@ from streams.core.records.bad_records import ValueRefused
 from streams.core.topics.current_stream import current
 from streams.engine.streams.declared_table import DeclaredTable
 from streams.engine.streams.windowed_table import WindowedDeclaration, windows_of
-from tests.unit.engine.runtime.stream_desk import OUT, StreamDesk, shed_before
+from tests.unit.engine.runtime.stream_desk import OUT, shed_before
 
 S = 1000
-
-
-@pytest.fixture
-async def desk(rig):
-    made = StreamDesk(rig)
-    yield made
-    made.close()
-    await settle()
 
 
 def _windowed_table(size, step=None, expires=None, on_close=None, **options):

@@ -14,7 +14,6 @@ from streams.core.topics.topic import TENANT_MAX_CHARS, tenant_of
 from streams.engine.runtime.partition import stream_partition
 from streams.engine.state.key_owners import KeyOwners
 from streams.engine.streams.declared_table import DeclaredTable
-from tests.unit.engine.runtime.stream_desk import StreamDesk
 
 BYTES = 1 << 20
 """The least that a table may have."""
@@ -31,14 +30,6 @@ TURNS = 40 * MANY
 @pytest.fixture
 def totals():
     return DeclaredTable("totals", default=float, keys="any")
-
-
-@pytest.fixture
-async def desk(rig):
-    made = StreamDesk(rig)
-    yield made
-    made.close()
-    await settle()
 
 
 def _key(name):
