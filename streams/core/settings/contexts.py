@@ -15,7 +15,11 @@ from streams.core.settings.default_home import default_home
 
 DEFAULT: Final = "default"
 DEMO: Final = "demo"
-_STACK: Final = Path("stack", "settings.json")
+
+
+def stack_file(home: Path) -> Path:
+    """Addresses of a running local stack: a flat JSON object of setting name to value."""
+    return home / "stack" / "settings.json"
 
 
 class Context(NamedTuple):
@@ -27,7 +31,7 @@ class Context(NamedTuple):
     @property
     def running(self) -> bool:
         """A local stack has written its addresses, which it removes when it stops."""
-        return (self.home / _STACK).is_file()
+        return stack_file(self.home).is_file()
 
 
 class _Chosen(msgspec.Struct):

@@ -12,7 +12,7 @@ import msgspec
 
 from streams.core.errors import UsageError
 from streams.core.masking import masked
-from streams.core.settings.contexts import DEFAULT, chosen_context
+from streams.core.settings.contexts import DEFAULT, chosen_context, stack_file
 from streams.core.settings.declared import Settings
 from streams.core.settings.meaning import refuse_meaningless
 
@@ -29,16 +29,11 @@ class Provenance(NamedTuple):
     doc: str
 
 
-def stack_file(home: Path) -> Path:
-    """Addresses of a running local stack: a flat JSON object of setting name to value."""
-    return home / "stack" / "settings.json"
-
-
 def load(
     environ: Mapping[str, str] | None = None, **overrides: Any
 ) -> tuple[Settings, list[Provenance]]:
-    """Overrides > environment > running local stack > default; the home: chosen context before default. Raises `UsageError` with the
-    variable, its value and its range."""
+    """Overrides > environment > running local stack > default; of the home, the chosen context is before
+    the default. Raises `UsageError` with the variable, its value and its range."""
     env = os.environ if environ is None else environ
     named = overrides.get("home") or env.get("DIA_HOME")
     context = None if named else chosen_context()

@@ -10,8 +10,8 @@ import pytest
 
 from streams.core.errors import UsageError
 from streams.core.settings import load
+from streams.core.settings.contexts import stack_file
 from streams.core.settings.declared import Settings
-from streams.core.settings.reading import stack_file
 
 BOUNDED = [spec for spec in fields(Settings) if spec.metadata["low"] is not None]
 BOUNDS = [
