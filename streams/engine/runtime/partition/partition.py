@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, Unpack, cast
 
 from streams.core.clock import Clock
-from streams.core.errors import DiaError, PoisonStorm
+from streams.core.errors import DiaError, Pending, PoisonStorm
 from streams.core.records.framed_batch import timestamp_array
 from streams.core.rows.dated_map import DatedMap
 from streams.core.rows.operational_tables import SHED_RANGES
@@ -153,7 +153,12 @@ class Partition:
         self, topic: Target, key: Key = None, value: Any = None, **options: Unpack[SendOptions]
     ) -> None:
         count, own = self.sizes.get(topic.name) or topic.partitions, self.tp.partition
-        self.emit(outgoing(topic, key, value, partitions=count, without_key=own, **options))
+        try:
+            record = outgoing(topic, key, value, partitions=count, without_key=own, **options)
+        except Pending as pending:
+            self.failure = pending  # also if the agent's code catches it
+            raise
+        self.emit(record)
 
     def emit(self, record: OutboundRecord) -> None:
         """Add it to the next transaction."""
@@ -188,17 +193,16 @@ class Partition:
                 tenant = self._tenant(bad.position)
                 self._refuse(bad.position, bad.code, bad.message, "decode", tenant)
             event_ms, append_ms = decoded.event_ms, decoded.append_ms
-            appended_ms = timestamp_array(batch)
-            log = self.progress.log_times(appended_ms, self._expiry)
+            log = self.progress.log_times(timestamp_array(batch), self._expiry)
             if decoded.events:
                 self._advance()
                 assert isinstance(self.agent, AgentSpec)
-                times = (event_ms, append_ms, log)
-                events = EventBatch(
-                    batch, decoded.events, decoded.positions, *times, decoded.fields
-                )
+                rest = event_ms, append_ms, log, decoded.fields
+                events = EventBatch(batch, decoded.events, decoded.positions, *rest)
                 counted = self.progress.counted
                 self.agent.process(events, self)
+                if self.failure is not None:
+                    raise self.failure
                 self.progress.check_counted(counted, len(events), self.agent.name, batch)
             self.progress.observe(event_ms, append_ms)
             try:
@@ -484,13 +488,11 @@ class Partition:
         windows = self.windows
         if windows is None:
             return []
-        now_s = self.clock.monotonic()
-        settings = self.settings
+        now_s, settings = self.clock.monotonic(), self.settings
         if self.backlog.reading:
             windows.forget_early()
-        early = (
-            not self.backlog.reading and now_s - self._emitted_at >= settings.early_rows_every_s()
-        )
+        waited_s = now_s - self._emitted_at
+        early = not self.backlog.reading and waited_s >= settings.early_rows_every_s()
         if early:
             self._emitted_at = now_s
         found = windows.take_emissions(room, early, spared)

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, Unpack
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.core.errors import DiaError, Pending
+from streams.core.errors import DiaError
 from streams.core.rows.targets import RowTarget, RowValues
-from streams.core.topics.current_stream import Key, NoTables, SendOptions, Target
+from streams.core.topics.current_stream import NoTables
 from streams.core.types import OutboundRecord
 from streams.engine.agents.agent import EventBatch
 from streams.engine.agents.window_agent import WindowAgent
@@ -123,16 +123,6 @@ class WindowPartition(Partition):
     @property
     def partition(self) -> int:
         return self.tp.partition
-
-    def send(
-        self, topic: Target, key: Key = None, value: Any = None, **options: Unpack[SendOptions]
-    ) -> None:
-        """Send from `on_window_close`, in the commit that closes the window."""
-        try:
-            super().send(topic, key, value, **options)
-        except Pending as pending:
-            self.failure = pending  # also if `on_window_close` catches it
-            raise
 
     # --- G3 ----------------------------------------------------------------------------------
 

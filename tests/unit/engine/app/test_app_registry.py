@@ -80,6 +80,33 @@ def test_an_outage_of_the_registry_delays_and_loses_no_record(app_tester, swallo
     assert tester.dead_letters == []
 
 
+def test_a_batch_agent_that_catches_every_exception_loses_no_record_in_an_outage(app_tester):
+    """`Scope.send` waits for the registry too: the agent dead-lettered the record instead, though nothing was wrong with it."""
+    app = App("acme")
+    orders = app.topic("orders", value_type=Order, key_field="account", partitions=1)
+    told = app.topic(
+        "told", value_type=Order, key_field="account", codec=JsonSchema(register=True), partitions=1
+    )
+
+    @app.batch_agent(orders)
+    def forward(batch, scope):
+        for index, order in enumerate(batch.events):
+            try:
+                scope.send(told, value=order)
+            except Exception as error:  # noqa: BLE001 - what the test is about
+                scope.dead_letter(batch.row(index), "order_refused", str(error), order.account)
+            else:
+                scope.count(applied=1)
+
+    tester = app_tester(app)
+    left = _unavailable_for(tester, 5)
+    for amount in (1.0, 2.0):
+        tester.send(orders, Order(account="a", amount=amount))
+    assert left[0] < 0, "the outage was not reached"
+    assert tester.dead_letters == []
+    assert [sent.value.amount for sent in tester.outputs(told)] == [1.0, 2.0]
+
+
 def _waiting(app_tester, place):
     """The app, its tester with one order that waits for the registry, and the order's partition."""
     bank = _bank()
