@@ -31,7 +31,7 @@ from streams.http.console.dead_letters.journals import LISTED_FRESH_S, Journals
 from streams.http.console.dead_letters.letters import DeadLetterHandler, source_named
 from streams.http.console.reply import Endpoint
 from streams.operate.replay.journal.control import Word, tell
-from streams.operate.replay.journal.status import PlanStatus
+from streams.operate.replay.journal.status import PlanStatus, state_of
 from streams.operate.replay.plan.plan import HOPS_MAX, OnFailure, ReplayPlan, Terms
 from streams.operate.replay.plan.planner import Draft, PlanLine, PlanRequest, make_plan
 from streams.operate.replay.run.partition_run import RunContext
@@ -44,8 +44,6 @@ PLANNED_AT_ONCE: Final = 500
 """between two turns of the event loop"""
 ENTERED_WAIT_S: Final = 5.0
 ENTERED_POLL_S: Final = 0.05
-_STATES: Final = ("running", "entered", "paused", "stopped", "cancelled", "finished")
-"""Over several partitions the first of these states is the plan's state."""
 _COUNTS: Final = ("letters", "replayed", "parked", "left")
 
 _Found = Mapping[int, PlanStatus]
@@ -274,11 +272,10 @@ def _line(line: PlanLine) -> dict[str, Any]:
 def _progress(source: Topic, found: _Found) -> dict[str, Any]:
     standings = [*found.values()]
     first = standings[0]
-    states = {standing.state for standing in standings}
     return {
         "plan": first.plan,
         "topic": source.name,
-        "state": next(state for state in _STATES if state in states),
+        "state": state_of({standing.state for standing in standings}),
         **{name: sum(getattr(one, name) for one in standings) for name in _COUNTS},
         "to_go": sum(map(_to_go, standings)),
         "by": first.actor,

@@ -13,6 +13,7 @@ from streams.core.types import Broker
 from streams.engine.agents.job_agent import Agent
 from streams.http.console.dead_letters.journals import LISTED_FRESH_S, Journals
 from streams.http.console.history.changes import PipelineChange
+from streams.operate.replay.journal.status import PlanStatus, state_of
 from streams.operate.shed.shed_admin import partitions_of, standings
 
 FRESH_S: Final = 30.0
@@ -44,15 +45,12 @@ class OrderedChanges:
         return [*await self._replays(), *await self._skips()]
 
     async def _replays(self) -> list[PipelineChange]:
-        found: dict[str, PipelineChange] = {}
-        letters: dict[str, int] = {}
+        found: dict[tuple[str, str], list[PlanStatus]] = {}
         for source, partitions in (await self._journals.get(LISTED_FRESH_S)).items():
             for journal in partitions:
                 for name, plan in journal.plans.items():
-                    letters[name] = letters.get(name, 0) + plan.letters
-                    text = f"plan {name}, {letters[name]} letters, {plan.state}, by {plan.actor}"
-                    found[name] = PipelineChange(plan.began_ms, "replay", source.name, text, False)
-        return [*found.values()]
+                    found.setdefault((source.name, name), []).append(plan)
+        return [_replay(source, name, plans) for (source, name), plans in found.items()]
 
     async def _skips(self) -> list[PipelineChange]:
         found = []
@@ -66,3 +64,11 @@ class OrderedChanges:
                 )
                 found.append(PipelineChange(order.at_ms, "skip", one.tp.topic, text, False))
         return found
+
+
+def _replay(source: str, name: str, plans: Sequence[PlanStatus]) -> PipelineChange:
+    """``plans``: of each of its partitions."""
+    state, letters = state_of({one.state for one in plans}), sum(one.letters for one in plans)
+    text = f"plan {name}, {letters} letters, {state}, by {plans[0].actor}"
+    began_ms = min(one.began_ms for one in plans)
+    return PipelineChange(began_ms, "replay", source, text, state == "stopped")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -32,7 +33,13 @@ State: TypeAlias = Literal["entered", "running", "paused", "stopped", "finished"
 
 _ACTIVE: frozenset[State] = frozenset({"entered", "running"})
 _OVER: frozenset[State] = frozenset({"finished", "cancelled"})
+_FIRST_OF: tuple[State, ...] = "running", "entered", "paused", "stopped", "cancelled", "finished"
 _READ_RECORDS = 500
+
+
+def state_of(states: Collection[State]) -> State:
+    """Of a plan with these states in its partitions, one at least: finished only where all are."""
+    return next(state for state in _FIRST_OF if state in states)
 
 
 @dataclass(slots=True)
