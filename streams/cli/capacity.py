@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streams.cli.command_group import command_group
-from streams.cli.invocation import invocation
+from streams.cli.invocation import Invocation, invocation
 
 if TYPE_CHECKING:
     from streams.cli.terminal.output import Printer
@@ -71,7 +71,7 @@ def predict(
     from streams.operate.capacity.forecast import forecast
 
     run = invocation(ctx)
-    load = _load(run.settings, agent, tenant)
+    load = _load(run, agent, tenant)
     passed = int((time.time() - load.end_s) // 3600)
     found = forecast(load.events, hours + passed, level)
     workers: Sequence[int | None] = [None] * (hours + passed)
@@ -117,7 +117,7 @@ def back_test(
     from streams.operate.capacity.forecast import held_out_days
 
     run = invocation(ctx)
-    load = _load(run.settings, agent, tenant)
+    load = _load(run, agent, tenant)
     found = held_out_days(load.events, level, days)
     if not found:
         raise HistoryTooShort(
@@ -229,10 +229,16 @@ def _tell_costs(
         )
 
 
-def _load(settings: Any, agent: str, tenant: str) -> HourlyLoad:
+def _load(run: Invocation, agent: str, tenant: str) -> HourlyLoad:
     from streams.operate.capacity.hourly_load import hourly_load
 
-    return asyncio.run(hourly_load(settings, time.time(), agent, tenant))
+    load = asyncio.run(hourly_load(run.settings, time.time(), agent, tenant))
+    if load.unnamed:
+        run.printer().warn(
+            f"the history names no tenant for {load.unnamed:.1%} of the events, and some of them may be "
+            f"of {tenant}: its load may be higher than what follows."
+        )
+    return load
 
 
 def _moment(epoch_s: int) -> str:

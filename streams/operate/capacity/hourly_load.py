@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -22,11 +22,13 @@ _DAYS_MAX: Final = 400
 @dataclass(frozen=True, slots=True)
 class HourlyLoad:
     """``events`` and ``bytes`` of consecutive hours of UTC; the first begins at ``start_s`` since
-    the epoch."""
+    the epoch. ``unnamed``: the share of all events whose tenant the history does not name; 0.0 where no
+    tenant was chosen."""
 
     start_s: int
     events: Floats
     bytes: Floats
+    unnamed: float = 0.0
 
     @property
     def end_s(self) -> int:
@@ -40,18 +42,28 @@ async def hourly_load(
     until_s = int(now_s - _SETTLED_S) // HOUR_S * HOUR_S
     conditions = ["toUnixTimestamp(w) >= {since:Int64}", "toUnixTimestamp(w) < {until:Int64}"]
     conditions += ["agent = {agent:String}"] if agent else []
-    conditions += ["tenant = {tenant:String}"] if tenant else []
-    sql = (
-        "SELECT intDiv(toUnixTimestamp(w), 3600) AS hour, sum(events), sum(bytes) "  # noqa: S608
-        f"FROM {LOAD_HISTORY.name}_local FINAL WHERE {' AND '.join(conditions)} GROUP BY hour"
-    )
+    every = f"FROM {LOAD_HISTORY.name}_local FINAL WHERE {' AND '.join(conditions)}"
+    chosen = f"{every} AND tenant = {{tenant:String}}" if tenant else every
+    hours = f"SELECT intDiv(toUnixTimestamp(w), 3600) AS hour, sum(events), sum(bytes) {chosen} GROUP BY hour"
     since_s = until_s - _DAYS_MAX * 24 * HOUR_S
     parameters = {"since": since_s, "until": until_s, "agent": agent, "tenant": tenant}
     shards = EveryShard(settings, "capacity forecast")
     try:
-        return summed(await shards.ask(sql, parameters), until_s)
+        load = summed(await shards.ask(hours, parameters), until_s)
+        if not tenant:
+            return load
+        named = await shards.ask(
+            f"SELECT sumIf(events, tenant = ''), sum(events) {every}", parameters
+        )
     finally:
         shards.close()
+    return replace(load, unnamed=unnamed_of(named))
+
+
+def unnamed_of(answers: Iterable[Rows]) -> float:
+    """Of the row (events of no named tenant, events) of each shard."""
+    unnamed, events = map(sum, zip(*(answer[0] for answer in answers), strict=True))
+    return unnamed / events if events else 0.0
 
 
 def summed(answers: Iterable[Rows], until_s: int) -> HourlyLoad:

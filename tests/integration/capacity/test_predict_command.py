@@ -85,6 +85,9 @@ def test_the_next_day_is_forecast_from_the_rows_of_every_shard(dia: Any) -> None
     assert 150 < mean_per_s < 700
     assert all(hour["low"] <= hour["events_per_s"] <= hour["high"] for hour in hours)
     assert {hour["workers"] for hour in hours} <= {1, 2, 3, 4}
+    code, of_one, err = dia("predict", "--hours", "24", "--tenant", "t")
+    assert [hour["events_per_s"] for hour in of_one] == [hour["events_per_s"] for hour in hours]
+    assert "no tenant" not in err
     code, days, err = dia("test", "--days", "5")
     assert code == 0, err
     assert len(days) == 5

@@ -32,7 +32,7 @@ def dia(tmp_path, monkeypatch, capsys):
     async def load(settings, now_s, agent, tenant):
         events = hourly(LoadShape(1, days=5, outage=None, launch=None).slots())
         start_s = int(time.time()) // HOUR_S * HOUR_S - HOUR_S * len(events)
-        return HourlyLoad(start_s, events, np.zeros(len(events)))
+        return HourlyLoad(start_s, events, np.zeros(len(events)), 0.25 if tenant else 0.0)
 
     monkeypatch.setattr(measured, "measured_costs", costs)
     monkeypatch.setattr(hourly_load, "hourly_load", load)
@@ -94,3 +94,12 @@ def test_a_summary_has_the_hours_of_the_gauges(dia):
     assert abs(found["from_ms"] / 1000 - time.time()) < 2 * HOUR_S
     assert found["seasons"] == "daily"
     assert "days of the week show from 360 hours on" in err
+
+
+def test_a_tenants_load_says_what_it_may_lack(dia):
+    """The history names a partition's largest tenants: a smaller one's hours are partial."""
+    for command in ("predict", "test"):
+        code, _, err = dia(command, "--tenant", "acme")
+        assert code == 0, err
+        assert "no tenant for 25.0% of the events" in err
+        assert "no tenant" not in dia(command)[2]
