@@ -29,6 +29,7 @@ class ProcessUsage:
 
 
 def usage_of_this_process() -> Usage:
+    """Raises OSError where the system does not tell it."""
     times = os.times()
     cpu_s = times.user + times.system + times.children_user + times.children_system
     pages = int(_STATM.read_text().split()[1])

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from streams.core.process.process_usage import ProcessUsage
+import structlog
+
+from streams.core.process.process_usage import ProcessUsage, Usage
 from streams.core.rows.operational_tables import LOAD_HISTORY, USAGE_HISTORY
 from streams.core.settings import Settings
 from streams.core.types import TopicPartition
@@ -18,6 +20,8 @@ from streams.engine.agents.job_agent import Agent
 from streams.engine.runtime.effects.owed import Owed
 from streams.engine.runtime.partition.load_count import LoadCount
 from streams.engine.state.load_run import SLOT_MS, LoadRun
+
+log = structlog.get_logger(__name__)
 
 
 class LoadStanding(NamedTuple):
@@ -60,11 +64,22 @@ class LoadHistory:
         self.rows += owed.taken_rows()
         if now_ms // SLOT_MS > self.slot:
             self.slot = now_ms // SLOT_MS
-            owed.fact(USAGE_HISTORY, {**self.place, **self._sample(standing)}, None)
-            self.rows, self._fill = 0, 0.0
+            self._owe_sample(owed, standing)
 
-    def _sample(self, standing: LoadStanding) -> dict[str, Any]:
-        used = self.process.read()
+    def _owe_sample(self, owed: Owed, standing: LoadStanding) -> None:
+        """None where the system does not tell the usage, for want of a file descriptor for example: the commit goes
+        on."""
+        try:
+            used = self.process.read()
+        except OSError as error:
+            log.warning(
+                "usage_unread", topic=self.place["topic"], part=self.place["part"], why=str(error)
+            )
+            return
+        owed.fact(USAGE_HISTORY, {**self.place, **self._sample(used, standing)}, None)
+        self.rows, self._fill = 0, 0.0
+
+    def _sample(self, used: Usage, standing: LoadStanding) -> dict[str, Any]:
         return {
             "w": self.slot * SLOT_MS,
             "process": self.process.name,

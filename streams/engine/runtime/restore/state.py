@@ -1,6 +1,6 @@
 """The committed state of one partition: store, tables, last link and live keys.
 
-The store holds, in format 7:
+The store holds, in format 8:
 
     00          `StoreMeta`
     01 key      offset:u64 before_bytes:u64 size:u64, the place of the key's newest entry in the

@@ -100,6 +100,29 @@ async def test_each_interval_has_one_sample_of_the_process(rig):
     assert len({row["w"] for row in rows}) == 2
 
 
+async def test_a_usage_that_cannot_be_read_costs_its_sample_alone(rig):
+    """A worker without a free file descriptor stopped each of its partitions within five minutes."""
+
+    answers = iter([OSError(24, "Too many open files"), Usage(4.0, 2000)])
+
+    def read():
+        answer = next(answers)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    opener = rig.opener()
+    rig.opener = lambda disk=None: replace(opener, process=ProcessUsage("w-0", 7, read))
+    await rig.open()
+    await rig.commit_events(3)
+    for _ in range(2):
+        await _next_interval(rig)
+        await rig.commit_events(1)
+    await rig.open()
+    assert rig.partition.progress.applied == 5
+    assert [row["cpu_s"] for row in _rows(rig, "usage_history")] == [4.0]
+
+
 async def test_without_the_setting_nothing_is_kept(rig):
     """An operator may not want the rows."""
     rig.settings = replace(rig.settings, load_history=0)
