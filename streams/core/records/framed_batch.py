@@ -240,6 +240,16 @@ def places_of(batch: RecordBatch) -> tuple[TextSpans, TextSpans]:
     return both.take(rows), both.take(rows + len(batch))
 
 
+def record_sizes(batch: RecordBatch) -> NDArray[np.int64]:
+    """Bytes of the key and the value of each record."""
+    frames = _frames_of(batch)
+    if frames is not None:
+        return np.maximum(frames.key_size, 0) + np.maximum(frames.value_size, 0)
+    both = zip(batch.keys, batch.values, strict=True)
+    sizes = (len(key or b"") + len(value or b"") for key, value in both)
+    return np.fromiter(sizes, np.int64, len(batch))
+
+
 def key_places(batch: RecordBatch) -> TextSpans:
     """Keys as places in one buffer. ``batch`` may have no values."""
     frames = _frames_of(batch)

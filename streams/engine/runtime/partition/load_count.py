@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.core.records.framed_batch import places_of, timestamp_array
+from streams.core.records.framed_batch import record_sizes, timestamp_array
 from streams.core.types import RecordBatch
 from streams.engine.runtime.poison.key_counts import KeyCounts
 from streams.engine.state.load_run import NAME_MAX, REST, SLOT_MS, TENANTS_MAX, LoadRun
@@ -102,17 +102,18 @@ class LoadCount:
 
     def _count(self, batch: RecordBatch) -> None:
         if not self.by_key:
-            size = int(_sizes(batch).sum())
+            size = int(record_sizes(batch).sum())
             self._add({REST: (len(batch), size)})
             return
         self._known_tenants()
         codes = self.keys.codes(batch)
         if codes is None:
-            places = np.fromiter(map(self._place_of, batch.keys), np.int64, len(batch))
+            place = {key: self._place_of(key) for key in dict.fromkeys(batch.keys)}
+            places = np.fromiter(map(place.__getitem__, batch.keys), np.int64, len(batch))
         else:
             places = self._places_of(codes)
         records = np.bincount(places, minlength=len(self._names))
-        sizes = np.bincount(places, weights=_sizes(batch), minlength=len(self._names))
+        sizes = np.bincount(places, weights=record_sizes(batch), minlength=len(self._names))
         present = np.flatnonzero(records).tolist()
         self._add({self._names[at]: (int(records[at]), int(sizes[at])) for at in present})
 
@@ -156,11 +157,6 @@ class LoadCount:
             before = tenants.get(name, (0, 0))
             tenants[name] = (before[0] + events, before[1] + size)
         self.run = LoadRun(self.run.slot, self.run.from_offset, tenants)
-
-
-def _sizes(batch: RecordBatch) -> NDArray[np.int64]:
-    keys, values = places_of(batch)
-    return np.maximum(keys.size, 0) + np.maximum(values.size, 0)
 
 
 def _name(key: bytes | None) -> str:
