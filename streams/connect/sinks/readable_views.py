@@ -72,9 +72,7 @@ def readable_views(database: str, taken: frozenset[str]) -> str:
             ),
             quantile=quantile_sql(),
             shares=list(QUANTILES),
-            mean=deviations.MEAN_SQL,
-            m2=deviations.M2_SQL,
-            parts=deviations.PARTS_SQL,
+            **deviations.SQL,
             weights=", ".join(map(str, QUANTILES)),
             comment=quoted(f"Windows of {table}, one row each. Every shard's rows."),
         )

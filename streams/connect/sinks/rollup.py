@@ -71,9 +71,7 @@ def statement(table: Bucket) -> str:
         table=table,
         source=SOURCE[table],
         recomputed=recomputed,
-        parts=deviations.PARTS_SQL,
-        mean=deviations.MEAN_SQL,
-        m2=deviations.M2_SQL,
+        **deviations.SQL,
         sketch_and_version=_SKETCH_AND_VERSION,
     )
 
@@ -84,9 +82,7 @@ def one_each(table: Bucket, which: str) -> str:
     return _ONE_EACH.format(
         table=table,
         which=which,
-        parts=deviations.PARTS_SQL,
-        mean=deviations.MEAN_SQL,
-        m2=deviations.M2_SQL,
+        **deviations.SQL,
         sketch_and_version=_SKETCH_AND_VERSION,
     )
 

@@ -171,9 +171,7 @@ def statement(
     sql = _SQL.format(
         table=table,
         counted=counted,
-        parts=deviations.PARTS_SQL,
-        mean=deviations.MEAN_SQL,
-        m2=deviations.M2_SQL,
+        **deviations.SQL,
         quantile=quantile_sql(),
         shares=list(QUANTILES),
         weights=", ".join(map(str, QUANTILES)),

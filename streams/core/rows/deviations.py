@@ -9,21 +9,21 @@ error of 5e-4 where the mean is 1e12 times the deviation."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
-PARTS_SQL = (
-    """sum(n) AS total, groupArrayIf(n, n > 0) AS sizes, groupArrayIf(mean, n > 0) AS means, """
-    """sum(m2) AS within"""
-)
-"""Aggregates of the rows to combine, for an inner SELECT; `MEAN_SQL` and `M2_SQL` read them. Empty
-rows (docs/protocols/rebuild.md) have no mean."""
-MEAN_SQL = (
-    """means[1] + arraySum((k, m) -> k * (m - means[1]), sizes, means) / greatest(total, 1)"""
-)
-"""The mean of all values, 0 without a value; `M2_SQL` needs it with the alias ``joint``."""
-M2_SQL = """within + arraySum((k, m) -> k * (m - joint) * (m - joint), sizes, means)"""
-"""The sum of squared deviations of all values from ``joint``."""
+SQL: Final[Mapping[str, str]] = {
+    "parts": "sum(n) AS total, groupArrayIf(n, n > 0) AS sizes, groupArrayIf(mean, n > 0) AS means, "
+    "sum(m2) AS within",
+    "mean": "means[1] + arraySum((k, m) -> k * (m - means[1]), sizes, means) / greatest(total, 1)",
+    "m2": "within + arraySum((k, m) -> k * (m - joint) * (m - joint), sizes, means)",
+}
+"""``parts``: aggregates of the rows to combine, for an inner SELECT; ``mean`` and ``m2`` read them.
+Empty rows (docs/protocols/rebuild.md) have no mean. ``mean``: of all values, 0 without a value.
+``m2``: the sum of squared deviations of all values from ``joint``, the alias of ``mean``."""
 
 
 def about_mean(
