@@ -207,16 +207,6 @@ class AggregateTable(ABC):
         """States were begun, or restored, for these tenants."""
         self._owners.begin(slots, tenants, self._begun_bytes(keys))
 
-    def _tenants_of(
-        self, keys: Sequence[Key], batch: WindowBatch, rows: Iterable[int]
-    ) -> Iterable[str | None]:
-        """Of the keys that these records began."""
-        return (
-            self._tenants_in(keys)
-            if self._tenant_at is not None
-            else map(batch.tenants.__getitem__, rows)
-        )
-
     def _grew(self, slots: Slots, batch: WindowBatch) -> None:
         """Records of ``batch`` were added to these states. They are weighed once a commit, or where
         the bound is near: a state grows in most batches between two commits."""

@@ -59,7 +59,9 @@ class SessionWindows(AggregateTable):
             session = self._join(key, near, at_ms)
             slots[row] = session.slot
             if not near:
-                self._owned((session.slot,), (key,), self._tenants_of((key,), batch, (row,)))
+                told = self._tenant_at is None
+                tenants = [batch.tenants[row]] if told else self._tenants_in([key])
+                self._owned([session.slot], [key], tenants)
         self._add(batch, slots, begin, len(batch))
         self._grew(slots, batch)
 
