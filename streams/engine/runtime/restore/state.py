@@ -96,9 +96,8 @@ class PartitionState:
         self, maps: Sequence[DatedMap], last_day: int, next_offset: int, *, loaded: bool = True
     ) -> None:
         """D6: have the tables place windows by ``maps``, which begin with those of the last link,
-        up to a move that has to wait; events up to ``last_day``, and records below ``next_offset``, are
-        folded. Before the tables are
-        ``loaded``, each further move waits."""
+        up to a move that has to wait; events up to ``last_day``, and records below ``next_offset``,
+        are folded. Before the tables are ``loaded``, each further move waits."""
         emitting = [one for one in self.tables.values() if isinstance(one, EmittingTable)]
 
         def has_windows(first: int, last: int) -> bool:
