@@ -156,6 +156,7 @@ def plan(
 
     Example: dia capacity plan --growth 10x --prices prices.toml
     """
+    from streams.core.topics.topic import UNLIMITED
     from streams.core.words.moments import span_s
     from streams.operate.capacity.measured import measured_costs
     from streams.operate.capacity.plan import Growth, capacity_plan
@@ -173,7 +174,10 @@ def plan(
         grown,
         ahead_days,
         {source.name: source.partitions for source in sources},
-        {source.name: source.retention_ms / 1000 for source in sources},
+        {
+            source.name: None if source.retention_ms == UNLIMITED else source.retention_ms / 1000
+            for source in sources
+        },
         margin,
     )
     printer = run.printer()

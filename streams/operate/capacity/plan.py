@@ -88,10 +88,10 @@ def capacity_plan(
     growth: Growth,
     horizon_days: float,
     partitions: Mapping[str, int],
-    retention_s: Mapping[str, float],
+    retention_s: Mapping[str, float | None],
     margin: float = MARGIN,
 ) -> CapacityPlan:
-    """``partitions`` and ``retention_s``: of each source topic, as it is."""
+    """``partitions`` and ``retention_s``: of each source topic, as it is; None: kept for ever."""
     factor = growth.factor(horizon_days)
     per_process = BUSY / costs.cpu_s_per_event
     peak = costs.peak_per_s * margin
@@ -103,10 +103,7 @@ def capacity_plan(
     busiest = max(costs.topics, key=lambda topic: costs.topics[topic].peak_per_s)
     have = partitions.get(busiest)
     days = None if have is None else growth.days_until(have * per_process / peak)
-    kafka = sum(
-        load.mean_per_s * load.bytes_per_event * retention_s.get(topic, 0.0)
-        for topic, load in costs.topics.items()
-    )
+    bounded, for_ever = _kafka_bytes(costs, retention_s)
     mean_per_s = sum(one.mean_per_s for one in costs.topics.values())
     per_day, peak_now = 86_400 * mean_per_s * costs.disk_bytes_per_event, costs.peak_per_s
     processors = peak_now * costs.cpu_s_per_event
@@ -117,10 +114,26 @@ def capacity_plan(
         ResourceNeed(f"partitions of {busiest}", processes(1.0), wanted, have, days),
         ResourceNeed("memory of workers, bytes", costs.processes * costs.memory_bytes,
              wanted * costs.memory_bytes, None, None),
-        ResourceNeed("kafka bytes of one copy", kafka, kafka * factor, None, None),
+        ResourceNeed("kafka bytes of one copy", bounded, bounded * factor, None, None),
+        *([ResourceNeed("kafka bytes a day of one copy, kept for ever", for_ever, for_ever * factor,
+              None, None)] if for_ever else []),
         ResourceNeed("clickhouse bytes a day", per_day, per_day * factor, None, None),
     )  # fmt: skip
     more = {busiest: wanted} if have is not None and wanted > have else {}
     return CapacityPlan(
         needs, processes(1.0), wanted, more, tier_of(int(mean_per_s * factor * 86_400))
     )
+
+
+def _kafka_bytes(
+    costs: MeasuredCosts, retention_s: Mapping[str, float | None]
+) -> tuple[float, float]:
+    """Bytes of one copy that topics hold by their retention, and bytes a day of topics without one."""
+    bounded = for_ever = 0.0
+    for topic, load in costs.topics.items():
+        per_s, kept_s = load.mean_per_s * load.bytes_per_event, retention_s.get(topic, 0.0)
+        if kept_s is None:
+            for_ever += 86_400 * per_s
+        else:
+            bounded += per_s * kept_s
+    return bounded, for_ever

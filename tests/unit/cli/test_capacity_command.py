@@ -103,3 +103,13 @@ def test_a_tenants_load_says_what_it_may_lack(dia):
         assert code == 0, err
         assert "no tenant for 25.0% of the events" in err
         assert "no tenant" not in dia(command)[2]
+
+
+def test_unlimited_retention_is_no_negative_size(dia, monkeypatch):
+    """`DIA_TOPIC_RETENTION_S` -1 keeps all."""
+    monkeypatch.setenv("DIA_TOPIC_RETENTION_S", "model.metrics=-1")
+    code, out, err = dia("plan", "--json")
+    assert code == 0, err
+    rows = {row["resource"]: row["now"] for row in map(json.loads, out.splitlines())}
+    assert min(rows.values()) >= 0
+    assert rows["kafka bytes a day of one copy, kept for ever"] == 86_400 * 100 * 100

@@ -79,6 +79,16 @@ def test_a_hundred_times_the_load_needs_what_its_cost_says(costs):
     }
 
 
+def test_a_topic_that_is_kept_for_ever_takes_bytes_each_day(costs):
+    """Its retention is -1: times a rate that was less than nothing."""
+    plan = capacity_plan(costs, Growth.of("10x"), 90, {"orders": 4}, {"orders": None}, 1.5)
+    needs = _needs(plan)
+    assert needs["kafka bytes of one copy"].now == 0
+    for_ever = needs["kafka bytes a day of one copy, kept for ever"]
+    assert (for_ever.now, for_ever.needed) == pytest.approx((86_400 * 20_000, 864_000 * 20_000))
+    assert "kept for ever" not in str(capacity_plan(costs, Growth(), 90, {}, {"orders": 1.0}))
+
+
 def test_the_day_is_named_on_which_partitions_run_out(costs):
     """One process for each partition is the most that can work."""
     growth = Growth.of("100%")
