@@ -156,7 +156,6 @@ def plan(
 
     Example: dia capacity plan --growth 10x --prices prices.toml
     """
-    from streams.core.topics.topic import UNLIMITED
     from streams.core.words.moments import span_s
     from streams.operate.capacity.measured import measured_costs
     from streams.operate.capacity.plan import Growth, capacity_plan
@@ -167,17 +166,13 @@ def plan(
     grown, ahead_days = Growth.of(growth), span_s(horizon, "--horizon") / 86_400
     priced = None if prices is None else Prices.read(prices)
     declared = declared_topics(run.settings, run.topology)
-    sources = declared.topology.topics
     costs = asyncio.run(measured_costs(run.settings, time.time(), days))
     found = capacity_plan(
         costs,
         grown,
         ahead_days,
-        {source.name: source.partitions for source in sources},
-        {
-            source.name: None if source.retention_ms == UNLIMITED else source.retention_ms / 1000
-            for source in sources
-        },
+        {source.name: source.partitions for source in declared.topology.topics},
+        declared.retention_s,
         margin,
     )
     printer = run.printer()

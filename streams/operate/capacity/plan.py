@@ -16,6 +16,7 @@ MARGIN: Final = 1.5
 """for load that no forecast sees, and for catching up after a restart"""
 BUSY: Final = 0.7
 """share of its processor that a worker process uses at the planned peak"""
+FACTOR_MAX: Final = 1e9
 _MONTH_DAYS: Final = 30.0
 _GROWTH = re.compile(r"(?:(?P<times>\d+(?:\.\d+)?)x|(?P<percent>\d+(?:\.\d+)?)%)")
 
@@ -38,7 +39,14 @@ class Growth:
         return cls(monthly=float(found["percent"]) / 100)
 
     def factor(self, days: float) -> float:
-        return self.times * math.pow(1 + self.monthly, days / _MONTH_DAYS)
+        """After ``days``. Raises `UsageError` above `FACTOR_MAX`."""
+        months = days / _MONTH_DAYS
+        if math.log(self.times) + months * math.log1p(self.monthly) > math.log(FACTOR_MAX):
+            raise UsageError(
+                f"--growth: the load at the horizon is more than {FACTOR_MAX:.0e} times that of now. Choose "
+                "a smaller growth or a shorter --horizon."
+            )
+        return self.times * math.pow(1 + self.monthly, months)
 
     def days_until(self, factor: float) -> float | None:
         """Days until the load is ``factor`` times that of now; None: never, by this growth."""

@@ -41,6 +41,14 @@ class DeclaredTopics:
             if (source.name, PARTITIONS) in self.named
         }
 
+    @property
+    def retention_s(self) -> dict[str, float | None]:
+        """Of every source topic; None: kept for ever."""
+        return {
+            source.name: None if source.retention_ms == UNLIMITED else source.retention_ms / 1000
+            for source in self.topology.topics
+        }
+
     def against(self, present: Mapping[str, TopicConfig]) -> TopicPlan:
         """The differences from `Admin.describe_topics`. Raises `RefusedBySafety` as
         `refuse_other_apps`."""

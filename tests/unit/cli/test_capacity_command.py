@@ -113,3 +113,14 @@ def test_unlimited_retention_is_no_negative_size(dia, monkeypatch):
     rows = {row["resource"]: row["now"] for row in map(json.loads, out.splitlines())}
     assert min(rows.values()) >= 0
     assert rows["kafka bytes a day of one copy, kept for ever"] == 86_400 * 100 * 100
+
+
+@pytest.mark.parametrize(
+    "grown",
+    [("1000%", "36500d"), ("100%", "99999d"), ("9" * 400 + "x", "90d"), ("9" * 400 + "%", "90d")],
+)
+def test_a_growth_beyond_all_numbers_is_refused(dia, grown):
+    """It ended as an unexpected error."""
+    code, _, err = dia("plan", "--growth", grown[0], "--horizon", grown[1])
+    assert code == 2
+    assert "shorter --horizon" in err
