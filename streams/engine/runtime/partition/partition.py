@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import index
 from typing import Any, TypeVar, Unpack, cast
 
 from streams.core.clock import Clock
@@ -174,8 +175,8 @@ class Partition:
     def count(self, *, applied: int = 0, duplicates: int = 0) -> None:
         if applied < 0 or duplicates < 0:
             raise ValueError(f"scope.count takes no negative number: {applied}, {duplicates}")
-        self.progress.applied += applied
-        self.progress.duplicates += duplicates
+        self.progress.applied += index(applied)
+        self.progress.duplicates += index(duplicates)
 
     # --- C1 ----------------------------------------------------------------------------------
 
@@ -192,19 +193,18 @@ class Partition:
             for bad in decoded.bad:
                 tenant = self._tenant(bad.position)
                 self._refuse(bad.position, bad.code, bad.message, "decode", tenant)
-            event_ms, append_ms = decoded.event_ms, decoded.append_ms
             log = self.progress.log_times(timestamp_array(batch), self._expiry)
             if decoded.events:
                 self._advance()
                 assert isinstance(self.agent, AgentSpec)
-                rest = event_ms, append_ms, log, decoded.fields
+                rest = decoded.event_ms, decoded.append_ms, log, decoded.fields
                 events = EventBatch(batch, decoded.events, decoded.positions, *rest)
                 counted = self.progress.counted
                 self.agent.process(events, self)
                 if self.failure is not None:
                     raise self.failure
                 self.progress.check_counted(counted, len(events), self.agent.name, batch)
-            self.progress.observe(event_ms, append_ms)
+            self.progress.observe(decoded.event_ms, decoded.append_ms)
             try:
                 self.poison.folded(batch, decoded.events)
             except PoisonStorm as storm:
@@ -281,7 +281,7 @@ class Partition:
         self._pointers += letter.pointer and not compact
 
     def _count_dead(self, row: int, code: str) -> None:
-        self.progress.dead_by_code[code] += 1
+        self.progress.refused(row, code)
 
     def _tenant(self, row: int) -> str:
         """The tenant that the key names; "" if the key is another field."""

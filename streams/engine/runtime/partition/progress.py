@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -39,6 +39,8 @@ class Progress:
     log_time: LogTime
     last_day: int
     """last UTC day, since 1970, of which an event was folded"""
+    _refused: list[int] = field(default_factory=list)
+    """the row of each dead letter of the batch in progress"""
 
     @classmethod
     def after(cls, link: Link) -> Progress:
@@ -63,13 +65,19 @@ class Progress:
         """Records that were read and decided."""
         return self.applied + self.duplicates + self.dead_by_code.total()
 
+    def refused(self, row: int, code: str) -> None:
+        """Count the dead letter of a row of the batch in progress."""
+        self.dead_by_code[code] += 1
+        self._refused.append(row)
+
     def check_counted(self, before: int, events: int, agent: str, batch: RecordBatch) -> None:
         """After an agent folded this number of events. Raises `AgentFailed`."""
-        count = self.counted - before
-        if count != events:
+        count, again = self.counted - before, len(self._refused) - len(set(self._refused))
+        if count != events or again:
+            twice = f", {again} of them by another dead letter of a record" if again else ""
             raise AgentFailed(
                 f"agent {agent} counted {count} of the {events} events of {batch.tp} at offsets "
-                f"{batch.start} to {batch.end - 1}. Count each once, by scope.count or "
+                f"{batch.start} to {batch.end - 1}{twice}. Count each once, by scope.count or "
                 "scope.dead_letter, and restart the worker."
             )
 
@@ -100,6 +108,7 @@ class Progress:
         return times
 
     def passed(self, batch: RecordBatch) -> None:
+        self._refused.clear()
         self.read += len(batch)
         self.gaps += batch.end - batch.start - len(batch)
         self.fold_offset = batch.end
