@@ -81,6 +81,20 @@ def test_with_one_shard_down_pages_show_an_error_and_not_emptiness(page, console
         _usable(page, path)
 
 
+def test_try_again_reads_every_panel_of_one_answer(page, console):
+    """Two panels share one answer: a button that reads for its own panel leaves the other one in error. Without
+    the stream of the overview, no panel is read again by itself."""
+    page.route("**/live/overview", lambda route: route.fulfill(content_type="text/event-stream"))
+    console.down = {1}
+    _look(page, console, "/")
+    sending, failing = page.locator("#sending"), page.locator("#failing")
+    expect(sending.get_by_role("button", name="Try again")).to_be_visible()
+    console.down = set()
+    failing.get_by_role("button", name="Try again").click()
+    for panel in (failing, sending):
+        expect(panel.locator("tbody")).to_contain_text("globex")
+
+
 def test_with_kafka_down_pages_say_so(page, console):
     """Lag, messages and dead letters are then unknown, which is not zero."""
     console.broker.away = True

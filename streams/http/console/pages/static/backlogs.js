@@ -81,9 +81,9 @@ function drawChanges({ changes: found, observed_since_ms: since, orders_known: k
 }
 
 // `seen(history)` is called with each answer. Both tables and the chart are of one answer.
-export async function readHistory(range, seen, { quiet }) {
+export async function readHistory(range, seen, { quiet = false } = {}) {
   const found = await behind.show((signal) => get("/api/history", { range }, signal), drawBehind,
-    "No topic is read by an agent, or Kafka has not answered yet.", { quiet });
+    "No topic is read by an agent, or Kafka has not answered yet.", { quiet, again: () => readHistory(range, seen) });
   if (!found) {
     for (const one of ["unread", "changes"]) $(one).removeAttribute("aria-busy");
     return;

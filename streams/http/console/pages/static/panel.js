@@ -11,8 +11,8 @@ export class Panel {
 
   // `read(signal)` gives data, `draw(data)` an element, or null when there is nothing to show. What was
   // shown stays, dimmed, until the new is there; undimmed with `quiet`, for what a page reads by itself. A newer
-  // call makes an older one void.
-  async show(read, draw, empty, { quiet = false } = {}) {
+  // call makes an older one void. After a failure the user may try `again`: by default, the same for this panel.
+  async show(read, draw, empty, { quiet = false, again = () => this.show(read, draw, empty) } = {}) {
     this.reading?.abort();
     const reading = (this.reading = new AbortController());
     if (!quiet) this.element.setAttribute("aria-busy", "true");
@@ -24,7 +24,7 @@ export class Panel {
     } catch (error) {
       if (reading.signal.aborted) return undefined;
       if (!(error instanceof Problem)) console.error(error);
-      this.fail(error, () => this.show(read, draw, empty));
+      this.fail(error, again);
       return undefined;
     }
   }

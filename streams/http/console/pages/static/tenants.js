@@ -38,10 +38,11 @@ function drawFailing({ failing: found, dead_letters: all, tenants }) {
 }
 
 export async function readTenants(range, { quiet = false } = {}) {
+  const again = () => readTenants(range);
   let asked = null;
   const once = (signal) => { asked ??= get("/api/tenants/top", { range }, signal); return asked; };
   await Promise.all([
-    sending.show(once, drawSending, "No event in this range.", { quiet }),
-    failing.show(once, drawFailing, "No dead letter in this range.", { quiet }),
+    sending.show(once, drawSending, "No event in this range.", { quiet, again }),
+    failing.show(once, drawFailing, "No dead letter in this range.", { quiet, again }),
   ]);
 }

@@ -53,7 +53,7 @@ const some = (rows, draw) => (rows.length ? draw(rows) : null);
 
 async function read() {
   const data = await panels.shards.show((signal) => get("/api/data", {}, signal),
-    (found) => { fresh(found); return some(found.shards, shards); }, "No server says its shard maps.");
+    (found) => { fresh(found); return some(found.shards, shards); }, "No server says its shard maps.", { again: read });
   if (!data) {
     for (const name of names.slice(1)) panels[name].put(null, "Not read.");
     return;

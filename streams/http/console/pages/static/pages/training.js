@@ -69,7 +69,7 @@ async function read() {
   }
   const data = await models.show((signal) => get("/api/training", { tenant }, signal),
     (found) => { fresh(found); return found.models.length ? h("div", {}, found.models.map((one) => card(one, found.events))) : null; },
-    `No models for ${tenant} yet. Send results to the topic train.results.`);
+    `No models for ${tenant} yet. Send results to the topic train.results.`, { again: read });
   if (data) events.put(data.events.length ? happened(data.events) : null, "No model events yet.");
   else events.put(null, "Not read.");
 }
