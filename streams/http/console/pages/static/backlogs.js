@@ -1,7 +1,7 @@
 // Who is behind and until when, and what changed: what the console remembers of the pipeline.
 
 import { Chart, fromNothing, line, marks, seriesColour, time } from "./chart.js";
-import { $, h, table } from "./dom.js";
+import { $, h, table, toned } from "./dom.js";
 import { count, moment, clock, plural, seconds } from "./format.js";
 import { get, query } from "./api.js";
 import { Panel } from "./panel.js";
@@ -45,7 +45,7 @@ function drawBehind({ backlogs, as_of_ms: now }) {
     { name: "Oldest unread", number: true, cell: oldest },
     { name: "Arriving", number: true, cell: (one) => rate(one.arriving_per_s) },
     { name: "Read", number: true, cell: (one) => rate(one.read_per_s) },
-    { name: "State", cell: (one) => h("span", { class: `mark ${COURSES[one.course]}` }, state(one)) },
+    { name: "State", cell: (one) => toned(COURSES[one.course], state(one)) },
     { name: "Caught up at", kind: "name", cell: (one) => ends(one, now) },
   ], [...backlogs].sort((a, b) => (b.behind_s ?? Infinity) - (a.behind_s ?? Infinity) || (b.unread ?? 0) - (a.unread ?? 0)));
 }
@@ -74,7 +74,7 @@ function drawChanges({ changes: found, observed_since_ms: since, orders_known: k
   if (!found.length) return h("div", {}, h("p", { class: "state" }, "Nothing changed in this range."), hint);
   return h("div", {}, table("What changed", [
     { name: "When (UTC)", head: true, cell: (one) => moment(one.at_ms) },
-    { name: "What", cell: (one) => h("span", { class: `mark ${one.bad ? "bad" : "muted"}` }, KINDS[one.kind]) },
+    { name: "What", cell: (one) => toned(one.bad ? "bad" : "muted", KINDS[one.kind]) },
     { name: "Of", kind: "name", cell: (one) => one.subject },
     { name: "", kind: "name", cell: (one) => one.text },
   ], found), hint);

@@ -18,6 +18,9 @@ export function h(tag, props = {}, ...children) {
   return element;
 }
 
+// A state as a word in its colour: good, warn, bad, muted, or "" for none.
+export const toned = (tone, text) => h("span", { class: `mark ${tone}` }, text);
+
 // The row that is open, until its table is drawn again.
 function mark(line) {
   line.parentElement.querySelectorAll("tr.chosen").forEach((other) => other.classList.remove("chosen"));

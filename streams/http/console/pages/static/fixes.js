@@ -1,7 +1,7 @@
 // A repair made by fields: rows of "set, rename, copy, remove" become a JSON Patch (RFC 6902), which stays
 // visible and may be edited. What it does to one letter is shown while it is made.
 
-import { $, h } from "./dom.js";
+import { $, h, toned } from "./dom.js";
 import { post } from "./api.js";
 
 const PREVIEW_AFTER_MS = 400;
@@ -112,7 +112,7 @@ export class Fixes {
     const verdict = passes ? ["good", "would pass"] : plan.letters ? ["warn", "would be tried; whether it passes depends on its stage"]
       : ["bad", "would still fail"];
     $("fix-preview").replaceChildren(
-      h("p", {}, h("span", { class: `mark ${verdict[0]}` }, verdict[1]), ` ${place}`),
+      h("p", {}, toned(...verdict), ` ${place}`),
       ...plan.reasons.map((why) => h("p", { class: "hint" }, why)),
       ...(plan.differences.length ? [h("pre", { class: "wrapped", tabindex: "0" }, plan.differences[0])] : []));
   }

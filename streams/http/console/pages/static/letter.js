@@ -1,6 +1,6 @@
 // One dead letter: where from, why, what is in it as text and as bytes, would it pass now.
 
-import { facts, h, table } from "./dom.js";
+import { facts, h, table, toned } from "./dom.js";
 import { bytes, moment } from "./format.js";
 import { traceOf } from "./message.js";
 import { copying, decoded, headers, hex, tabs } from "./record.js";
@@ -10,7 +10,7 @@ const VERDICTS = { true: ["good", "would pass"], false: ["bad", "would still fai
 function verdict(letter) {
   const [tone, text] = VERDICTS[String(letter.passes_now)];
   const why = letter.passes_now ? "" : `, ${letter.now.code}: ${letter.now.message}`;
-  return h("span", { class: `mark ${tone}` }, text + why);
+  return toned(tone, text + why);
 }
 
 const decisions = (letter) => (letter.decisions.length ? table("Decisions", [

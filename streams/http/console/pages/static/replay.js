@@ -1,6 +1,6 @@
 // From letters to a plan, to its difference, to a run that is watched.
 
-import { $, facts, h, table } from "./dom.js";
+import { $, facts, h, table, toned } from "./dom.js";
 import { age, count, moment, plural } from "./format.js";
 import { Problem, get, may, post } from "./api.js";
 import { Panel } from "./panel.js";
@@ -121,7 +121,7 @@ const controls = (plan) => {
 const COLUMNS = [
   { name: "Plan", head: true, kind: "mono", cell: (one) => one.plan },
   { name: "Topic", kind: "name", cell: (one) => one.topic },
-  { name: "State", cell: (one) => h("span", { class: `mark ${TONES[one.state] ?? ""}` }, one.state) },
+  { name: "State", cell: (one) => toned(TONES[one.state] ?? "", one.state) },
   { name: "Progress", cell: (one) => h("progress", { max: String(Math.max(1, one.letters)),
     value: String(one.letters - one.to_go), "aria-label": `Progress of ${one.plan}` }) },
   { name: "Replayed", number: true, cell: (one) => `${count(one.replayed)} of ${count(one.letters)}` },

@@ -1,6 +1,6 @@
 // Topics as tables: the list, and one with settings, partitions and the groups that read it.
 
-import { h, table } from "./dom.js";
+import { h, table, toned } from "./dom.js";
 import { count, plural, seconds } from "./format.js";
 
 const retention = (ms) => (ms === null ? "default" : ms < 0 ? "unlimited" : seconds(ms / 1000));
@@ -39,7 +39,7 @@ const settings = (found) => table("Settings", [
   { name: "On the broker", kind: "name", cell: (one) => one.value || "default" },
   { name: "Declared", kind: "name", cell: (one) => one.declared },
   { name: "", cell: (one) => (one.declared && one.declared !== one.value
-    ? h("span", { class: "mark warn" }, "differs") : "") },
+    ? toned("warn", "differs") : "") },
 ], found);
 
 export const description = (sheet) => h("div", {},

@@ -1,4 +1,4 @@
-import { $, h, table } from "../dom.js";
+import { $, h, table, toned } from "../dom.js";
 import { bytes, count, moment, plural, seconds } from "../format.js";
 import { fresh, onAgain, onOverview, start } from "../frame.js";
 import { get } from "../api.js";
@@ -7,7 +7,7 @@ import { Panel } from "../panel.js";
 const names = ["shards", "maps", "days", "backups", "drills"];
 const panels = Object.fromEntries(names.map((name) => [name, new Panel($(name))]));
 const TONES = { done: "good", whole: "good", damaged: "bad", returned: "warn" };
-const mark = (state) => h("span", { class: `mark ${TONES[state] ?? ""}` }, state);
+const mark = (state) => toned(TONES[state] ?? "", state);
 
 const shards = (rows) => table("Shards", [
   { name: "Shard", head: true, cell: (one) => String(one.shard) },

@@ -1,4 +1,4 @@
-import { $, facts, figures, h, table } from "../dom.js";
+import { $, facts, figures, h, table, toned } from "../dom.js";
 import { count, moment, seconds, visible } from "../format.js";
 import { fresh, keep, onAgain, onOverview, start, state } from "../frame.js";
 import { get, may, ownTenant, post } from "../api.js";
@@ -64,8 +64,7 @@ function results(found) {
     { name: "Model", kind: "name", cell: (one) => one.model },
     { name: "Scenario", cell: (one) => one.scenario },
     { name: "Priority", number: true, cell: (one) => String(one.priority) },
-    { name: "Status", cell: (one) => h("span", { class: `mark ${TONES[one.status] ?? ""}` },
-      one.repeated ? `${one.status}, repeated` : one.status) },
+    { name: "Status", cell: (one) => toned(TONES[one.status] ?? "", one.repeated ? `${one.status}, repeated` : one.status) },
     { name: "Took", number: true, cell: (one) => seconds(Math.max(0, one.finished_ms - one.started_ms) / 1000) },
   ], found, { open });
 }

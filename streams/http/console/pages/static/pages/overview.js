@@ -1,5 +1,5 @@
 import { Chart, bars, fromNothing, seriesColour, span, time, token } from "../chart.js";
-import { $, figures, h, table } from "../dom.js";
+import { $, figures, h, table, toned } from "../dom.js";
 import { count, plural, seconds, UNKNOWN } from "../format.js";
 import { LEVELS, degraded, fresh, keep, onAgain, onLive, onOverview, start, state } from "../frame.js";
 import { get, ownTenant } from "../api.js";
@@ -13,7 +13,6 @@ const past = everyone ? await import("../backlogs.js") : null;
 let unread = [];
 const chart = new Chart($("throughput"));
 const panels = Object.fromEntries(["services", "lag", "workers"].map((id) => [id, new Panel($(id))]));
-const toned = (tone, text) => h("span", { class: `mark ${tone}` }, text);
 
 function goal(found) {
   if (!found) return { value: "no data", aside: "no row was written in the last hour" };

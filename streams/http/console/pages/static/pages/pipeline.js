@@ -1,4 +1,4 @@
-import { $, figures, h, table } from "../dom.js";
+import { $, figures, table, toned } from "../dom.js";
 import { UNKNOWN, age, bytes, count, moment, plural } from "../format.js";
 import { flow } from "../flow.js";
 import { fresh, keep, onAgain, onLive, start, state, watch } from "../frame.js";
@@ -7,7 +7,6 @@ import { Panel } from "../panel.js";
 import { moved, shedding } from "../shedding.js";
 
 const panels = Object.fromEntries(["flow", "partitions", "ledger", "workers"].map((id) => [id, new Panel($(id))]));
-const toned = (tone, text) => h("span", { class: `mark ${tone}` }, text);
 // A worker that this console does not know tells no figure, and some figures do not apply to a partition.
 const some = (shown, value) => (value === null || value === undefined ? "–" : shown(value));
 const where = { name: "Partition", head: true, kind: "name", cell: (one) => `${one.topic}/${one.partition}` };

@@ -1,4 +1,4 @@
-import { $, facts, h, table } from "../dom.js";
+import { $, facts, h, table, toned } from "../dom.js";
 import { count, moment, plural, seconds } from "../format.js";
 import { keep, onAgain, start, state } from "../frame.js";
 import { get, query } from "../api.js";
@@ -29,7 +29,7 @@ function letter(one) {
 function record(one) {
   const said = one.duplicate_of === null ? one.verdict : `${one.verdict} of offset ${one.duplicate_of}`;
   return h("section", {},
-    h("h3", {}, h("span", { class: `mark ${TONES[one.verdict] ?? ""}` }, said), " ", h("a", { href: linkTo(one.place) }, one.place)),
+    h("h3", {}, toned(TONES[one.verdict] ?? "", said), " ", h("a", { href: linkTo(one.place) }, one.place)),
     h("ol", { class: "timeline" }, one.timeline.map(step)),
     one.doubts.map((doubt) => h("p", { class: "hint" }, `Not certain: ${doubt}`)),
     one.dead_letters.length ? h("p", {}, one.dead_letters.map((each) =>
