@@ -4,7 +4,8 @@
 import { h } from "./dom.js";
 import { bytes, count, plural, seconds } from "./format.js";
 
-const sum = (rows, of) => {
+// Of the rows that say it; null where none does.
+export const sum = (rows, of) => {
   const known = rows.map(of).filter((value) => value !== null && value !== undefined);
   return known.length ? known.reduce((total, value) => total + value, 0) : null;
 };

@@ -113,9 +113,11 @@ async function show(place) {
   $("letter-title").focus();
 }
 
+const again = () => Promise.all([readGroups(), readLetters()]);
+
 function read() {
   remembered();
-  return Promise.all([readGroups(), readLetters()]);
+  return again();
 }
 
 function changed() {
@@ -123,8 +125,6 @@ function changed() {
   picked.clear();
   return read();
 }
-
-const again = () => Promise.all([readGroups(), readLetters()]);
 
 $("letter-close").addEventListener("click", () => {
   chosen = "";

@@ -1,6 +1,6 @@
 import { $, figures, table, toned } from "../dom.js";
 import { UNKNOWN, age, bytes, count, moment, plural } from "../format.js";
-import { flow } from "../flow.js";
+import { flow, sum } from "../flow.js";
 import { fresh, keep, onAgain, onLive, start, state, watch } from "../frame.js";
 import { get } from "../api.js";
 import { Panel } from "../panel.js";
@@ -69,8 +69,6 @@ const workers = (found) => table("Workers", [
 ], found);
 
 function headline({ ledger_known: known, settled, verdict, lag_records: lag, partitions: all, workers: running }) {
-  const measured = all.filter((one) => one.state_bytes !== null);
-  const stored = measured.length ? measured.reduce((total, one) => total + one.state_bytes, 0) : null;
   const books = all.filter((one) => one.ledger);
   const wrong = books.filter((one) => !one.ledger.balanced).length;
   const orphans = all.filter((one) => one.owner === null && one.member === null).length;
@@ -82,7 +80,7 @@ function headline({ ledger_known: known, settled, verdict, lag_records: lag, par
     { name: "Partitions", value: count(all.length), tone: orphans ? "warn" : null,
       aside: orphans ? `no worker is assigned to ${count(orphans)} of them` : `on ${plural(running.length, "worker process", "worker processes")}` },
     { name: "Unread", value: count(lag), unit: lag === null ? null : "records", tone: verdict === "red" ? "bad" : null },
-    { name: "State on disk", value: bytes(stored) },
+    { name: "State on disk", value: bytes(sum(all, (one) => one.state_bytes)) },
     { name: "Ledger", value: !known ? UNKNOWN : books.length ? (wrong ? `${wrong} off` : "adds up") : "empty", tone: wrong ? "bad" : null,
       aside: known ? `${plural(books.length, "partition")}; dia audit compares it with the log` : "ClickHouse does not answer" },
   ];
