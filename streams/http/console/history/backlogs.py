@@ -13,12 +13,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from streams.core.clock import Clock
-from streams.http.console.pipeline.freshness import WITHIN_S
+from streams.http.console.pipeline.freshness import SAMPLE_S, WITHIN_S
 
-SAMPLE_S: Final = 10.0
 KEPT_S: Final = 86_400.0
 ENDS_KEPT_S: Final = 3_600.0
-"""of single partitions: no greater age is known"""
+"""of single partitions: an older record is known to be older than that, and no more"""
 RATE_S: Final = 120.0
 """rates are means over it"""
 RATE_MIN_S: Final = 20.0
@@ -100,7 +99,7 @@ class BacklogHistory:
                 self._ends.clear()
         self._samples.append(_Sample(self._clock.now_ms(), tuple(lags.values())))
         self._ends.append(_Ends(now_s, ends, committed))
-        # The last sample at or before the start is the oldest age that can be told.
+        # The last sample at or before the start bounds the oldest age.
         while len(self._ends) > 1 and self._ends[1].at_s <= now_s - ENDS_KEPT_S:
             self._ends.popleft()
 

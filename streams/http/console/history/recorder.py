@@ -9,9 +9,9 @@ import structlog
 
 from streams.core.clock import Clock
 from streams.engine.health.monitor import HealthMonitor
-from streams.http.console.history.backlogs import SAMPLE_S, BacklogHistory
+from streams.http.console.history.backlogs import BacklogHistory
 from streams.http.console.history.changes import ObservedChanges
-from streams.http.console.pipeline.freshness import FreshnessSeries
+from streams.http.console.pipeline.freshness import SAMPLE_S, FreshnessSeries
 from streams.http.console.pipeline.services import Services
 from streams.http.console.pipeline.workers import Workers
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.core.clock import VirtualClock
-from streams.http.console.history.backlogs import POINTS_MAX, SAMPLE_S, BacklogHistory
+from streams.http.console.history.backlogs import POINTS_MAX, BacklogHistory
+from streams.http.console.pipeline.freshness import SAMPLE_S
 
 GROUP, TOPIC = "dia-group", "model.metrics"
 
