@@ -10,6 +10,7 @@ import msgspec
 from streams.connect.access.refusals import BadRequest
 from streams.core.words.moments import moment_s
 from streams.http.console.access.authorizer import Principal
+from streams.http.console.dead_letters.letters import tenants_of
 from streams.operate.dlq.filters import Filters, QueuePlace
 
 LETTERS_MAX: Final = 1_000
@@ -31,7 +32,7 @@ class Chosen(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 def filters_of(holder: Principal, chosen: Chosen, now_s: float) -> Filters:
     """A bound token chooses among its own dead letters only. Raises `BadRequest`, `Forbidden`,
     `UsageError`."""
-    named = tuple(holder.tenant(tenant) for tenant in chosen.tenant)
+    named = tenants_of(holder, chosen.tenant)
     return Filters(
         since_ms=_moment_ms(chosen.since, "since", now_s),
         until_ms=_moment_ms(chosen.until, "until", now_s),

@@ -10,7 +10,6 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, get_args
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -33,7 +32,7 @@ from streams.http.console.parameters import Parameters
 from streams.http.console.payload import decoded, hexadecimal
 from streams.http.console.response_cache import QueryKey, ResponseCache
 from streams.operate.dlq.dead_letter import DeadLetterRecord
-from streams.operate.dlq.filters import Filters, belongs
+from streams.operate.dlq.filters import Filters, QueuePlace, belongs
 from streams.operate.dlq.queues import queues_in
 from streams.operate.dlq.scan import OffsetSpan, bounds, scan
 from streams.operate.dlq.tally import DeadLetterGroup, DeadLetterTally
@@ -53,6 +52,7 @@ _WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
 """Processed in one call on a thread; the event loop runs in between."""
 
 _By = Literal["error", "path", "tenant", "agent", "age", "topic", "stage", "disposition"]
+_BEGIN: Final = QueuePlace(0, 0)
 _FILTERS = ("topic", "since", "until", "error", "tenant", "partition")
 
 
@@ -170,10 +170,15 @@ class DeadLetterHandler:
         }
 
     async def _in_order(
-        self, holder: Principal, asked: DeadLetterQuery, limit: int, first: _Place, decided: Decided
+        self,
+        holder: Principal,
+        asked: DeadLetterQuery,
+        limit: int,
+        first: QueuePlace,
+        decided: Decided,
     ) -> dict[str, Any]:
         scanned, found, onward = 0, list[DeadLetterRecord](), None
-        async with self.bounded(holder), aclosing(self._pages(asked, first)) as pages:
+        async with self.bounded(holder), aclosing(self.pages(asked, first)) as pages:
             async for page in pages:
                 scanned += len(page)
                 found += await asyncio.to_thread(asked.filters.select, page)
@@ -215,14 +220,11 @@ class DeadLetterHandler:
         )
         return DeadLetterQuery(source_named(self._topology, given.optional("topic")), filters)
 
-    def pages(self, asked: DeadLetterQuery) -> AsyncGenerator[list[DeadLetterRecord], None]:
-        """Every dead letter of the selected partitions; a page is of one, in offset order."""
-        return self._pages(asked, _Place())
-
-    async def _pages(
-        self, asked: DeadLetterQuery, first: _Place
+    async def pages(
+        self, asked: DeadLetterQuery, first: QueuePlace = _BEGIN
     ) -> AsyncGenerator[list[DeadLetterRecord], None]:
-        """Every dead letter of the selected partitions, from ``first`` on."""
+        """Every dead letter of the selected partitions, from ``first`` on; a page is of one, in offset
+        order."""
         held = await self._shelves[asked.source].read()
         if held is not None:
             for span in asked.filters.narrow(held.spans):
@@ -304,21 +306,16 @@ def _age(text: str | None) -> tuple[int, int, int] | None:
     return age, partition, offset
 
 
-class _Place(msgspec.Struct, frozen=True):
-    partition: int = 0
-    offset: int = 0
-
-
-def _place(text: str | None) -> _Place:
+def _place(text: str | None) -> QueuePlace:
     if text is None:
-        return _Place()
+        return _BEGIN
     partition, _, offset = text.partition(":")
     if not (partition.isascii() and partition.isdigit() and offset.isascii() and offset.isdigit()):
         raise BadRequest("after is `next` of the answer before; read the list again")
-    return _Place(int(partition), int(offset))
+    return QueuePlace(int(partition), int(offset))
 
 
-def _from(span: OffsetSpan, first: _Place) -> OffsetSpan:
+def _from(span: OffsetSpan, first: QueuePlace) -> OffsetSpan:
     number = span.tp.partition
     if number > first.partition:
         return span
