@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -103,7 +104,7 @@ class DecisionHandler:
         found: list[Sequence[DeadLetterRecord]] = []
         async with aclosing(self._letters.pages(query)) as pages:
             async for page in pages:
-                if selected := query.filters.select(page):
+                if selected := await asyncio.to_thread(query.filters.select, page):
                     found.append(selected)
                 if sum(map(len, found)) > min(expected, DECIDED_MAX):
                     raise RefusedBySafety(
