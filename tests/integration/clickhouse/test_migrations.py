@@ -17,7 +17,7 @@ from streams.connect.sinks.view_source import WINDOWS, ViewSource
 from streams.core.errors import RefusedBySafety
 from streams.core.rows.clickhouse_table import ClickHouseTable
 from streams.core.settings import Settings
-from tests.integration.clickhouse.test_replicated_ddl import parse
+from tests.integration.clickhouse.parsing import parse
 
 pytestmark = pytest.mark.stack
 

@@ -8,7 +8,7 @@ from agents.app import app
 from streams.connect.sinks.migration import load, variables
 from streams.connect.sinks.replica import StatementRefused
 from streams.connect.sinks.view_source import ViewSource
-from streams.core.rows.clickhouse_table import quoted
+from tests.integration.clickhouse.parsing import parse
 
 TABLES = app.clickhouse_tables
 VALUES = variables(
@@ -21,11 +21,6 @@ STATEMENTS = {
     for migration in load(TABLES.values())
     for number, statement in enumerate(migration.statements(VALUES))
 }
-
-
-def parse(servers, statement):
-    """EXPLAIN AST cannot do it: the comment of a view is the end of its statement."""
-    servers[0].replica.query(f"SELECT formatQuery({quoted(statement.rstrip().rstrip(';'))})")
 
 
 @pytest.mark.parametrize("statement", STATEMENTS.values(), ids=STATEMENTS.keys())
