@@ -9,29 +9,17 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from streams.cli import main
 from streams.connect.sinks.moves.clickhouse import ClickHouseMoves
-from tests.faults.doomed_worker import Doom
+from tests.faults.doomed_worker import Doom, reported
 
 
 def watch(doom: Doom, call: str) -> None:
     """Wrap one method of the store, or ``statement``: each statement that changes a shard."""
     name = "_command" if call == "statement" else call
-    setattr(ClickHouseMoves, name, _watched(doom, call, getattr(ClickHouseMoves, name)))
-
-
-def _watched(doom: Doom, call: str, real: Callable[..., Any]) -> Callable[..., Any]:
-    def watched(*args: Any, **options: Any) -> Any:
-        doom.reached("before", call)
-        result = real(*args, **options)
-        doom.reached("after", call)
-        return result
-
-    return watched
+    setattr(ClickHouseMoves, name, reported(doom, call, getattr(ClickHouseMoves, name)))
 
 
 if __name__ == "__main__":

@@ -61,13 +61,19 @@ class Watched:
         if not callable(real):
             return real
 
-        def watched(*args: Any, **options: Any) -> Any:
-            doom.reached("before", call)
-            result = real(*args, **options)
-            doom.reached("after", call)
-            return result
+        return reported(doom, call, real)
 
-        return watched
+
+def reported(doom: Doom, call: str, real: Callable[..., Any]) -> Callable[..., Any]:
+    """``real``, which reports its begin and its end to the doom."""
+
+    def watched(*args: Any, **options: Any) -> Any:
+        doom.reached("before", call)
+        result = real(*args, **options)
+        doom.reached("after", call)
+        return result
+
+    return watched
 
 
 def watch_clients(doom: Doom) -> None:
