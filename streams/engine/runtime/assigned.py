@@ -34,11 +34,9 @@ from streams.engine.runtime.commit.commit import commit
 from streams.engine.runtime.commit.handover import Handover
 from streams.engine.runtime.offsets.shed_order import ShedOrder
 from streams.engine.runtime.partition import obstacle, task_end, unexpected
-from streams.engine.runtime.partition.clock_gap import ClockGap
-from streams.engine.runtime.partition.held_back import HeldBack
-from streams.engine.runtime.partition.idle import IdleWatch, caught_up
 from streams.engine.runtime.partition.meters import PartitionMeters
 from streams.engine.runtime.partition.partition import Partition
+from streams.engine.runtime.partition.position_watch import PositionWatch
 from streams.engine.runtime.partition.pressure import Pressure
 from streams.engine.runtime.partition.schema_wait import SchemaWait, obtained
 from streams.engine.runtime.poison.poison_register import PoisonRegister
@@ -94,9 +92,7 @@ class AssignedPartition:
         self._wake = WakeSignal(clock)
         self._committing = asyncio.Lock()
         self._committed_once = self._in_doubt = False
-        self._idle = IdleWatch(settings.idle_close_s)
-        self._held_back = HeldBack()
-        self._clock_gap = ClockGap(clock)
+        self._watch = PositionWatch(tp, consumer, clock, settings.idle_close_s)
         self._pressure = Pressure()
         self._register = PoisonRegister(
             opener.broker, agent.group, clock, settings.commit_timeout_s
@@ -148,7 +144,7 @@ class AssignedPartition:
         if not batch.append_times and len(batch):
             self._meet(partition, batch.offsets[0], obstacle.producers_times(batch))
             batch = RecordBatch(batch.tp, batch.start, batch.offsets[0])
-        self._clock_gap.arrived(batch)
+        self._watch.arrived(batch)
         try:
             with self._trail.folding(batch):
                 partition.fold(batch)
@@ -166,7 +162,7 @@ class AssignedPartition:
             self._consumer.seek(self.tp, partition.position)
         if len(batch):
             self._source.folded(batch, partition.reached.last_offset)
-            self._idle.reset()
+            self._watch.reset_idle()
         if self._failure is None:
             self._pressure.relieve(partition, self._consumer, held=self._handover.intake_held)
         # Commit immediately after opening, to minimise visible downtime.
@@ -174,18 +170,20 @@ class AssignedPartition:
             self._wake.notify()
 
     def tick(self) -> None:
-        """Check idleness and pressure, and update metrics, several times a second. Raises the
-        `WorkerStopped` error that ended the partition's task."""
+        """Check idleness and pressure, and update metrics. Called several times a second.
+
+        Raises the `WorkerStopped` error that ended the partition's task.
+        """
         if self._ends_worker is not None:
             raise self._ends_worker
         if self.partition is not None and self._failure is None:
             try:
-                self._watch(self.partition)
+                self._check(self.partition)
             except Exception as error:  # a bug costs this partition, not the worker
                 log.exception("engine_failed", tp=str(self.tp))
                 self._fail(unexpected.of_engine(self.tp, error))
 
-    def _watch(self, partition: Partition) -> None:
+    def _check(self, partition: Partition) -> None:
         self._read_on(partition)
         if self.taking:
             self._look_at(partition)
@@ -208,21 +206,10 @@ class AssignedPartition:
         return self._opening_waits_for or self._schemas.waits_for or agent_waits_for
 
     def _look_at(self, partition: Partition) -> None:
-        now_s, consumer = self._clock.monotonic(), self._consumer
-        position, seen = consumer.position(self.tp), consumer.watermarks(self.tp)
-        self._idle.observe(now_s, position, seen)
-        self._held_back.observe(now_s, position, seen)
-        self._clock_gap.observe(position, seen)
-        partition.backlog.observe(now_s, partition.position, seen)
-        progress = partition.progress
-        watermark_ms = self._idle.watermark_ms(
-            now_s, progress.last_append_ms, progress.watermark_ms
-        )
-        if watermark_ms is not None:
-            partition.idle_until(watermark_ms)
+        self._watch.observe(partition)
         if partition.failure is not None:
             self._fail(partition.failure)
-        self._pressure.relieve(partition, consumer, held=self._handover.intake_held)
+        self._pressure.relieve(partition, self._consumer, held=self._handover.intake_held)
 
     def unreadable(self, error: BatchUnreadable) -> None:
         """The consumer cannot open the batch: O1 if it is the next one to fold."""
@@ -255,12 +242,12 @@ class AssignedPartition:
     @property
     def held_back_s(self) -> float:
         """Seconds for which an open transaction holds back records."""
-        return self._held_back.seconds(self._clock.monotonic())
+        return self._watch.held_back_s
 
     @property
     def clock_ahead_s(self) -> float | None:
         """Seconds by which the worker's clock is ahead of the broker's; None: unknown."""
-        return self._clock_gap.ahead_s
+        return self._watch.clock_ahead_s
 
     @property
     def next_offset(self) -> int | None:
@@ -287,8 +274,7 @@ class AssignedPartition:
     @property
     def read_all(self) -> bool:
         """Whether a recent answer shows no record to read and no open transaction."""
-        now_s, consumer = self._clock.monotonic(), self._consumer
-        return caught_up(now_s, consumer.position(self.tp), consumer.watermarks(self.tp))
+        return self._watch.read_all
 
     # --- assignment --------------------------------------------------------------------------
 
@@ -307,7 +293,7 @@ class AssignedPartition:
         in between, the next commit is fenced."""
         self._suspended = False
         self._source.rebalanced()
-        self._idle.reset()
+        self._watch.reset_idle()
         if self.phase == "ready" and self.partition is not None:
             self._consumer.seek(self.tp, self.partition.position)
             # A new assignment starts unpaused. The consumer raises an error once per seek: while a
