@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.mutation import trial
 from tests.mutation.mutants import mutants, mutated
 from tests.mutation.targets import TARGETS
 
@@ -83,16 +85,35 @@ LIMITS = "def over(count):\n    return count > 3\n"
 LIMIT_TEST = "import limits\ndef test_over():\n    assert not limits.over(3) and limits.over(4)\n"
 
 
-def test_a_change_is_judged_where_the_tests_freeze_what_they_imported(tmp_path, monkeypatch):
+JUDGE = """
+import json, sys
+from pathlib import Path
+from tests.mutation import trial
+from tests.mutation.mutants import mutants
+folder = Path(sys.argv[1])
+trial.OUTPUT = folder / "output.txt"
+found = mutants("limits.py", (folder / "limits.py").read_text(), 100)[1]
+verdicts = trial.judge(folder / "limits.py", [str(folder)], found)
+print(json.dumps({mutant.change: verdicts[mutant.number] for mutant in found}))
+"""
+
+
+def test_a_change_is_judged_where_the_tests_freeze_what_they_imported(tmp_path):
     """`gc.get_objects` does not list frozen functions: no change was made, and each one survived."""
-    monkeypatch.setattr(trial, "OUTPUT", tmp_path / "output.txt")
     (tmp_path / "conftest.py").write_text(CONFTEST.format(folder=str(tmp_path)))
     (tmp_path / "test_limits.py").write_text(LIMIT_TEST)
-    path = tmp_path / "limits.py"
-    path.write_text(LIMITS)
-    found = mutants("limits.py", LIMITS, 100)[1]
-    verdicts = trial.judge(path, [str(tmp_path)], found)
-    assert {mutant.change: verdicts[mutant.number] for mutant in found} == {
+    (tmp_path / "limits.py").write_text(LIMITS)
+    # A child that is forked from this process would report what earlier tests left open here.
+    judged = subprocess.run(
+        [sys.executable, "-c", JUDGE, str(tmp_path)],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert judged.returncode == 0, judged.stderr
+    assert json.loads(judged.stdout) == {
         "count > 3 -> count >= 3": "killed",
         "3 -> 4 in count > 3": "killed",
     }
