@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
 import numpy as np
@@ -22,14 +21,3 @@ def workers_for(
     workers would have none."""
     needed = np.ceil(per_hour * margin / 3600 / worker_per_s)
     return np.clip(needed, least, max(least, most)).astype(np.int64)
-
-
-def lag_s(slots: Floats, workers: NDArray[np.int64], worker_per_s: float, slot_s: float) -> Floats:
-    """Seconds of work that wait at the end of each slot, of ``slots`` events each, when ``workers``
-    of each slot work off what comes."""
-    waiting, found = 0.0, np.empty(len(slots))
-    for at, (events, count) in enumerate(zip(slots.tolist(), workers.tolist(), strict=True)):
-        per_s = count * worker_per_s
-        waiting = max(0.0, waiting + events - per_s * slot_s)
-        found[at] = waiting / per_s if per_s else math.inf
-    return found

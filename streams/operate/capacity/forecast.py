@@ -59,10 +59,6 @@ class Forecast:
     seasons: str
     tested_days: int
 
-    @property
-    def peak(self) -> float:
-        return float(self.high.max())
-
 
 @dataclass(frozen=True, slots=True)
 class HeldOutDay:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from streams.core.command_errors import HistoryTooShort
 from streams.core.settings import Settings
+from streams.engine.state.load_run import SLOT_MS
 from streams.operate.shard_answers import EveryShard, Rows
 
-SLOT_S: Final = 300
+SLOT_S: Final = SLOT_MS // 1000
 _CPU_MIN_S: Final = 10.0
 """Less processor time says little about the cost of an event."""
 
@@ -56,6 +57,25 @@ class MeasuredCosts:
     disk_bytes_per_event: float
 
 
+class _Usage(NamedTuple):
+    """Of one process: its processor time and epoch seconds at its first and last sample."""
+
+    cpu_first_s: float
+    cpu_last_s: float
+    first_s: int
+    last_s: int
+    memory_bytes: int
+
+    def merged(self, other: _Usage) -> _Usage:
+        return _Usage(
+            min(self.cpu_first_s, other.cpu_first_s),
+            max(self.cpu_last_s, other.cpu_last_s),
+            min(self.first_s, other.first_s),
+            max(self.last_s, other.last_s),
+            max(self.memory_bytes, other.memory_bytes),
+        )
+
+
 async def measured_costs(settings: Settings, now_s: float, days: int) -> MeasuredCosts:
     """Of the last ``days`` days. Raises `HistoryTooShort`, and as `EveryShard`."""
     shards = EveryShard(settings, "capacity plan")
@@ -79,7 +99,7 @@ def costs_of(
             before = of.get(at, (0, 0))
             of[at] = before[0] + events, before[1] + size
     processes = _processes(usage)
-    used_s = sum(last - first for first, last, _, _, _ in processes)
+    used_s = sum(one.cpu_last_s - one.cpu_first_s for one in processes)
     if not slots or used_s < _CPU_MIN_S:
         raise HistoryTooShort(
             f"the history has {used_s:.0f} s of processor time between samples of one process; a cost "
@@ -91,7 +111,7 @@ def costs_of(
             totals[at] = totals.get(at, 0) + events
     # Processor time between the first and the last sample went into the events that were read then,
     # whenever they were appended.
-    paid = _events_within(read, [(one[2], one[3]) for one in processes])
+    paid = _events_within(read, [(one.first_s, one.last_s) for one in processes])
     if not paid:
         raise HistoryTooShort("no events were read between the samples of its processes.")
     first = min(totals)
@@ -102,7 +122,7 @@ def costs_of(
         events=sum(totals.values()),
         peak_per_s=max(totals.values()) / SLOT_S,
         cpu_s_per_event=used_s / paid,
-        memory_bytes=max(one[4] for one in processes),
+        memory_bytes=max(one.memory_bytes for one in processes),
         processes=_at_once(processes),
         disk_bytes_per_event=_per_event(disk),
     )
@@ -130,29 +150,21 @@ def _per_event(disk: Iterable[Rows]) -> float:
     return sizes / events if events else 0.0
 
 
-def _processes(usage: Iterable[Rows]) -> list[tuple[float, float, int, int, int]]:
-    """First and last processor time, first and last sample, and memory of each process: partitions
-    of one process may lie on several shards."""
-    found: dict[tuple[str, int], tuple[float, float, int, int, int]] = {}
+def _processes(usage: Iterable[Rows]) -> list[_Usage]:
+    """Of each process: its partitions may lie on several shards."""
+    found: dict[tuple[str, int], _Usage] = {}
     for answer in usage:
-        for process, began, least, most, first, last, memory in answer:
-            one = (least, most, first, last, memory)
-            before = found.get((process, began), one)
-            found[process, began] = (
-                min(before[0], least),
-                max(before[1], most),
-                min(before[2], first),
-                max(before[3], last),
-                max(before[4], memory),
-            )
+        for process, began, *figures in answer:
+            one = _Usage(*figures)
+            found[process, began] = found.get((process, began), one).merged(one)
     return [*found.values()]
 
 
-def _at_once(processes: Iterable[tuple[float, float, int, int, int]]) -> int:
+def _at_once(processes: Iterable[_Usage]) -> int:
     """The most processes that had samples at one time."""
-    ends = sorted(edge for one in processes for edge in ((one[2], 0, 1), (one[3], 1, -1)))
+    edges = (edge for one in processes for edge in ((one.first_s, 0, 1), (one.last_s, 1, -1)))
     now = most = 0
-    for _, _, change in ends:
+    for _, _, change in sorted(edges):
         now += change
         most = max(most, now)
     return most

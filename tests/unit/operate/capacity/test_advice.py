@@ -5,11 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from streams.dev.workload.load_shape import SLOTS_PER_DAY, LoadShape, hourly
-from streams.operate.capacity.advice import lag_s, workers_for
+from streams.operate.capacity.advice import workers_for
 from streams.operate.capacity.forecast import DAY, forecast
 
 WORKER_PER_S = 60.0
 SLOT_S = 300.0
+
+
+def lag_s(slots, workers, worker_per_s, slot_s):
+    """Seconds of work that wait at the end of each slot, of ``slots`` events each, when ``workers``
+    of each slot work off what comes."""
+    waiting, found = 0.0, np.empty(len(slots))
+    for at, (events, count) in enumerate(zip(slots.tolist(), workers.tolist(), strict=True)):
+        per_s = count * worker_per_s
+        waiting = max(0.0, waiting + events - per_s * slot_s)
+        found[at] = waiting / per_s
+    return found
 
 
 def test_advice_keeps_up_with_fewer_worker_hours_than_the_peak_size():
