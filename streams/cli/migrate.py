@@ -103,7 +103,10 @@ def _each(run: Invocation, ask: Callable[[Server], T]) -> list[tuple[Server, T]]
     from streams.core.errors import DependencyUnreachable, DiaError, ShardUnavailable
 
     require_shards(run.settings)
-    found = servers(run.settings, run.app.clickhouse_tables)
+    try:
+        found = servers(run.settings, run.app.clickhouse_tables)
+    except ShardUnavailable as error:
+        raise DependencyUnreachable(str(error)) from error
     try:
         return [(server, ask(server)) for server in found]
     except ShardUnavailable as error:

@@ -425,10 +425,10 @@ def _day(text: str) -> date:
 
 def _known(settings: Settings) -> KnownMaps:
     from streams.connect.sinks.clickhouse import require_shards
-    from streams.connect.sinks.shard_maps import look
+    from streams.connect.sinks.shard_maps import told
 
     require_shards(settings)
-    return look(settings)
+    return told(settings)
 
 
 def _series(settings: Settings, known: KnownMaps) -> list[tuple[str, str, str]]:

@@ -10,7 +10,7 @@ from streams.connect.sinks.clickhouse import reading_groups, require_shards
 from streams.connect.sinks.moved_rows import counted
 from streams.connect.sinks.replica import Replica, StatementRefused
 from streams.connect.sinks.replica_group import ReplicaGroup
-from streams.connect.sinks.shard_maps import LiveMaps
+from streams.connect.sinks.shard_maps import KnownMaps, LiveMaps
 from streams.core.clock import SystemClock
 from streams.core.errors import DependencyUnreachable, DiaError, ShardUnavailable
 from streams.core.settings import Settings
@@ -47,6 +47,8 @@ class EveryShard:
             self._groups[shard].close()
             self._groups[shard] = group
         self._maps = LiveMaps(settings, SystemClock())
+        self._settings = settings
+        self._stale = stale
         self._asker = asker
 
     def close(self) -> None:
@@ -57,7 +59,11 @@ class EveryShard:
     async def ask(self, sql: str, parameters: Mapping[str, Any]) -> list[Rows]:
         """The answers in shard order. Raises `DependencyUnreachable` where no replica of a shard
         answers, and `DiaError`, which names the asker, where one refuses the statement."""
-        known = await self._maps.fresh()
+        try:
+            known = await self._maps.fresh()
+        except ShardUnavailable as error:
+            raise DependencyUnreachable(str(error)) from error
+        self._connect(known)
         asked = (
             asyncio.to_thread(
                 _answer,
@@ -69,6 +75,15 @@ class EveryShard:
             for shard, group in enumerate(self._groups)
         )
         return await asyncio.gather(*asked)
+
+    def _connect(self, known: KnownMaps) -> None:
+        """Shards may be added while a command runs."""
+        have = len(self._groups)
+        if len(known.urls) > have:
+            groups = reading_groups(self._settings, known, stale=self._stale)
+            self._groups += groups[have:]
+            for group in groups[:have]:
+                group.close()
 
 
 def _answer(group: ReplicaGroup, sql: str, parameters: Mapping[str, Any], asker: str) -> Rows:

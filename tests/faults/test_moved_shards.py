@@ -157,7 +157,7 @@ class StoredDays:
 
     async def held(self):
         """Rows of the days on each server that count there."""
-        known = await asyncio.to_thread(shard_maps.look, self.trial.settings)
+        known = await asyncio.to_thread(shard_maps.told, self.trial.settings)
         found = []
         for number, server in enumerate(await asyncio.to_thread(servers, self.trial.settings, {})):
             total = 0

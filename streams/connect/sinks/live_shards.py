@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
 
 from streams.connect.sinks.clickhouse import Shard, reading_groups
+from streams.connect.sinks.replica import Replica
 from streams.connect.sinks.shard_maps import KnownMaps, LiveMaps
 from streams.core.clock import Clock
+from streams.core.errors import ShardUnavailable
 from streams.core.resilience.breaker import Breaker
 from streams.core.rows.dated_map import MapIdentity
 from streams.core.settings import Settings
+
+T = TypeVar("T")
 
 
 class LiveShards:
@@ -39,19 +45,32 @@ class LiveShards:
     def __len__(self) -> int:
         return len(self._shards)
 
-    def __getitem__(self, index: int) -> Shard:
-        return self._shards[index]
-
     @property
     def known(self) -> KnownMaps | None:
         """None without a configured shard."""
         return self._maps.known
 
     async def fresh(self) -> KnownMaps:
-        """Raises as `LiveMaps.fresh`."""
-        known = await self._maps.fresh()
+        """The maps of one question. Where `LiveMaps.fresh` refuses, those of the last one, in doubt: so the
+        question fails at each shard, whose breaker counts it. Raises `ShardMapChanged`, and
+        `ShardUnavailable` without a configured shard."""
+        try:
+            known = await self._maps.fresh()
+        except ShardUnavailable as error:
+            if self.known is None:
+                raise
+            known = replace(self.known, doubt=str(error))
         self._connect(known)
         return known
+
+    async def run(
+        self, known: KnownMaps, shard: int, work: Callable[[Replica], T], deadline_s: float
+    ) -> T:
+        """As `Shard.run`, by the maps that `fresh` gave. Raises `ShardUnavailable` also if they are in
+        doubt."""
+        if known.doubt:
+            raise ShardUnavailable(known.doubt)
+        return await self._shards[shard].run(work, deadline_s)
 
     def _connect(self, known: KnownMaps) -> None:
         if known.identity != self._identity:

@@ -122,7 +122,7 @@ class MinuteReader:
         async def of_shard(shard: int) -> list[Minute]:
             deadline_s = ANSWER_S * len(known.urls[shard]) + _GRACE_S
             return await self.breakers[shard].call(
-                lambda: self._shards[shard].run(partial(ask, shard), deadline_s)
+                lambda: self._shards.run(known, shard, partial(ask, shard), deadline_s)
             )
 
         parts = await asyncio.gather(*map(of_shard, known.shards_of(tenant, model, metric)))

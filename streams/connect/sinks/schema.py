@@ -33,7 +33,7 @@ def servers(
     servers say, which blocks. Raises `ShardMapChanged`."""
     if not settings.shards():
         return []
-    found = known or shard_maps.look(settings)
+    found = known or shard_maps.told(settings)
     return [
         Server(shard, replica, _migrator(settings, tables, found, shard, replica))
         for shard, replicas in enumerate(shard_replicas(settings, found))

@@ -23,16 +23,19 @@ from streams.core.settings import Settings
 ANSWER_S: Final = 5.0
 READ_AGE_S: Final = 10.0
 """A reader asks again before a question when its knowledge is older."""
+_ASK_AGAIN_S: Final = 5.0
+"""Questions fail at once for this time after no server said its maps: each attempt may take long."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnownMaps:
     """At least one map. ``urls``: of every shard, its replicas. ``recorded``: a server said so;
-    else they are those of the settings."""
+    else they are those of the settings. ``doubt``: why they may be too old for a question, or ""."""
 
     maps: tuple[RecordedMap, ...]
     urls: tuple[tuple[str, ...], ...]
     recorded: bool
+    doubt: str = ""
 
     @property
     def first(self) -> sharding.ShardMap:
@@ -90,13 +93,10 @@ def known(settings: Settings, recorded: Sequence[RecordedMap]) -> KnownMaps:
     return KnownMaps(tuple(recorded), urls, recorded=True)
 
 
-class MapsRefused(ShardUnavailable):
-    """A server answers, and does not say its shard maps."""
-
-
 def look(settings: Settings) -> KnownMaps:
     """Ask one server after another until one has a record. Blocks for `ANSWER_S` a server at most.
-    Without an answer: `assumed`. Raises `ShardMapChanged`."""
+    Without an answer: `assumed`, for a process that keeps its rows, or asks again before it uses a
+    shard. Raises `ShardMapChanged`."""
     found, replica = _best_record(settings)
     if replica is not None:
         replica.close()
@@ -104,8 +104,9 @@ def look(settings: Settings) -> KnownMaps:
 
 
 def told(settings: Settings) -> KnownMaps:
-    """As `look`, for readers: raises `ShardUnavailable` where servers answer and none says its maps.
-    By the map of the settings, a question could leave out a shard that was added."""
+    """As `look`, for readers and commands: raises `ShardUnavailable` where no server says its maps,
+    unless none is migrated. By the map of the settings, a question or a view could leave out a shard
+    that was added, and count moved rows twice."""
     found, replica = _best_record(settings, strict=True)
     if replica is not None:
         replica.close()
@@ -120,16 +121,14 @@ def _best_record(
     servers."""
     best: list[RecordedMap] = []
     kept: Replica | None = None
-    refused: MapsRefused | None = None
+    silent: ShardUnavailable | ShardBusy | None = None
     for url in (url for group in settings.shards() for url in group):
         server = replica_at(replace(settings, sink_timeout_s=ANSWER_S), url)
         found: list[RecordedMap] = []
         try:
             found = recorded_at(server)
-        except MapsRefused as error:
-            refused = error
-        except (ShardUnavailable, ShardBusy):
-            pass
+        except (ShardUnavailable, ShardBusy) as error:
+            silent = error
         unused: Replica | None = server
         if in_force(found) > in_force(best):
             best, kept, unused = found, server, kept
@@ -137,9 +136,10 @@ def _best_record(
             unused.close()
         if best and best[-1].in_force:
             break
-    if strict and not best and refused is not None:
+    if strict and not best and silent is not None:
         raise ShardUnavailable(
-            f"no server says its shard maps, so rows of added shards could be left out. {refused}"
+            "no server says its shard maps, so rows of added shards could be left out. Try again once "
+            f"a ClickHouse server answers. {silent}"
         )
     return best, kept
 
@@ -149,8 +149,8 @@ def in_force(maps: Sequence[RecordedMap]) -> int:
 
 
 def recorded_at(replica: Replica) -> list[RecordedMap]:
-    """The maps that one server records; none if it is not migrated. Raises `MapsRefused`,
-    `ShardUnavailable`, `ShardBusy` and `ShardMapChanged`."""
+    """The maps that one server records; none if it is not migrated. Raises `ShardUnavailable`,
+    `ShardBusy` and `ShardMapChanged`."""
     try:
         rows = replica.query(map_record.READ)[1]
         moving = any(one.record.last_day is not None for one in map_record.read(rows))
@@ -158,7 +158,7 @@ def recorded_at(replica: Replica) -> list[RecordedMap]:
     except StatementRefused as error:
         if error.code in UNKNOWN_TABLE:
             return []
-        raise MapsRefused(
+        raise ShardUnavailable(
             f"ClickHouse at {replica.url} does not read its shard maps: {error}"
         ) from error
 
@@ -186,34 +186,57 @@ class LiveMaps:
         self._clock = clock
         self._read_at: float | None = None
         self._asking = asyncio.Lock()
+        self._failure: ShardUnavailable | None = None
+        self._failed_at = 0.0
         self._replica: Replica | None = None
         """the server that answered last"""
 
     async def fresh(self) -> KnownMaps:
-        """Raises `ShardMapChanged`; and `ShardUnavailable` without a configured shard, or as `told`."""
+        """Raises `ShardMapChanged`; and `ShardUnavailable` without a configured shard, as `told`, or
+        where the servers that answer lack a map that was in force: older knowledge may count moved rows
+        twice, or not at all."""
         if self.known is None:
             raise ShardUnavailable("no ClickHouse shard is known: set DIA_CLICKHOUSE_SHARDS.")
         async with self._asking:
             now_s = self._clock.monotonic()
-            if self._read_at is None or now_s - self._read_at >= READ_AGE_S:
-                found = known(self._settings, await asyncio.to_thread(self._ask))
-                # Fewer maps are fine: an announced one was withdrawn. Fewer in force are not: an order
-                # to put it in force has not reached this server.
-                if found.recorded and in_force(found.maps) >= in_force(self.known.maps):
-                    self.known = found
-                self._read_at = self._clock.monotonic()
-        return self.known
+            if self._read_at is not None and now_s - self._read_at < READ_AGE_S:
+                return self.known
+            if self._failure is not None and now_s - self._failed_at < _ASK_AGAIN_S:
+                raise ShardUnavailable(str(self._failure))
+            try:
+                found = await asyncio.to_thread(self._ask, self.known)
+            except ShardUnavailable as error:
+                self._failure, self._failed_at = error, self._clock.monotonic()
+                raise
+            self.known, self._failure = known(self._settings, found), None
+            self._read_at = self._clock.monotonic()
+            return self.known
 
     def close(self) -> None:
         replica, self._replica = self._replica, None
         if replica is not None:
             replica.close()
 
-    def _ask(self) -> list[RecordedMap]:
+    def _ask(self, before: KnownMaps) -> list[RecordedMap]:
         if self._replica is not None:
             try:
-                return recorded_at(self._replica)
+                found = recorded_at(self._replica)
             except (ShardUnavailable, ShardBusy):
-                self.close()
+                found = []
+            if found and not _lacks(found, before):
+                return found
+            self.close()
         found, self._replica = _best_record(self._settings, strict=True)
+        if _lacks(found, before):
+            raise ShardUnavailable(
+                f"the ClickHouse servers that answer record {len(found)} shard maps, and "
+                f"{in_force(before.maps)} were in force: rows of added shards could be left out. Try again "
+                "once the other servers answer; if all were set up anew, start this process again."
+            )
         return found
+
+
+def _lacks(found: Sequence[RecordedMap], before: KnownMaps) -> bool:
+    """Whether a map is missing that was in force. An announced one may have been withdrawn, and a server
+    that an order to put a map in force has not reached yet records it as announced."""
+    return before.recorded and len(found) < in_force(before.maps)

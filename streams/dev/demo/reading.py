@@ -101,7 +101,7 @@ class TopicReading:
 
     async def _each(self, sql: str) -> list[str]:
         """The statement for each shard, with what counts there now."""
-        known = await asyncio.to_thread(shard_maps.look, self._settings)
+        known = await asyncio.to_thread(shard_maps.told, self._settings)
         return [sql.format(counted=counted(known, shard)) for shard in range(len(self._shards))]
 
     def _partitions(self, name: str) -> Sequence[TopicPartition]:

@@ -96,7 +96,7 @@ class ShardReader:
             statement(query, table, parts=parted, counted=counted(known, shard)) for shard in shards
         )
         found = await asyncio.gather(
-            *(self._ask(shard, *one) for shard, one in zip(shards, asked, strict=True))
+            *(self._ask(known, shard, *one) for shard, one in zip(shards, asked, strict=True))
         )
         if len(found) == 1:
             return found[0]
@@ -105,9 +105,9 @@ class ShardReader:
 
     async def of_all(self, sql: str, parameters: Mapping[str, Any]) -> Rows:
         """In shard order. Raises as `of_series`."""
-        await self.known()
+        known = await self.known()
         found = await asyncio.gather(
-            *(self._ask(shard, sql, parameters) for shard in range(len(self))),
+            *(self._ask(known, shard, sql, parameters) for shard in range(len(self))),
             return_exceptions=True,
         )
         rows: list[Sequence[Any]] = []
@@ -119,19 +119,20 @@ class ShardReader:
 
     async def alive(self, shard: int) -> None:
         """Raises as `of_series` where the shard does not answer."""
-        await self.known()
-        await self._ask(shard, "SELECT 1", {})
+        await self._ask(await self.known(), shard, "SELECT 1", {})
 
     async def close(self) -> None:
         await self._shards.close()
 
     async def known(self) -> KnownMaps:
-        """Raises as `LiveMaps.fresh`."""
+        """As `LiveShards.fresh`."""
         known = await self._shards.fresh()
         self._take_turns()
         return known
 
-    async def _ask(self, shard: int, sql: str, parameters: Mapping[str, Any]) -> Rows:
+    async def _ask(
+        self, known: KnownMaps, shard: int, sql: str, parameters: Mapping[str, Any]
+    ) -> Rows:
         def ask(replica: Replica) -> Rows:
             return replica.query(sql, parameters, LIMITS)[1]
 
@@ -142,7 +143,7 @@ class ShardReader:
             async with self._turns[shard].taken(owner):
                 # The reader's own bound does not count as a failure of the shard.
                 return await self.breakers[shard].call(
-                    lambda: self._shards[shard].run(ask, ANSWER_S + _GRACE_S)
+                    lambda: self._shards.run(known, shard, ask, ANSWER_S + _GRACE_S)
                 )
         except Overloaded as error:
             raise PoolExhausted(str(error)) from None

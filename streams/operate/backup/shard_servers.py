@@ -83,7 +83,7 @@ def maps_of(settings: Settings, manifest: BackupManifest) -> KnownMaps:
     have to agree with the backup's; else the backup's. Raises `RefusedBySafety` and
     `ShardMapChanged`."""
     theirs = manifest.recorded_maps
-    known = shard_maps.look(settings)
+    known = shard_maps.told(settings)
     if not known.recorded:
         return shard_maps.known(settings, theirs)
     here = [one.record.identity.digest for one in known.maps]

@@ -151,7 +151,7 @@ def apply(
     Raises `RefusedBySafety` when the servers record another map in its place, and
     `DependencyUnreachable` when a server does not answer: then run it again.
     """
-    known = shard_maps.look(settings)
+    known = shard_maps.told(settings)
     wanted = RecordedMap(plan.record, in_force=False)
     _refuse_other_place(known, plan)
     if plan.record.version < known.maps[-1].record.version:
@@ -196,7 +196,7 @@ def withdraw(
     Raises `RefusedBySafety` when no map is announced, or a server says that it is in force, and
     `DependencyUnreachable` when a server does not answer: then run it again.
     """
-    known = shard_maps.look(settings)
+    known = shard_maps.told(settings)
     newest = known.maps[-1]
     if newest.in_force:
         raise RefusedBySafety(

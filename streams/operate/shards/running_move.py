@@ -45,7 +45,7 @@ def run_move(
 
     Raises `UsageError`, `MoveRefused` when a partition does not take the move, `MoveDiffers`, and
     `DependencyUnreachable`: then run it again."""
-    known = shard_maps.look(settings)
+    known = shard_maps.told(settings)
     there = {one.record.version: one for one in known.maps}
     chosen = there.get(version)
     if chosen is None or chosen.record.last_day is None:
@@ -91,7 +91,7 @@ class DayStanding:
 def standings(settings: Settings, app: App) -> list[DayStanding]:
     """Of each day of each move in force. Raises `DependencyUnreachable`."""
     found = []
-    for one in shard_maps.look(settings).moves:
+    for one in shard_maps.told(settings).moves:
         store = ClickHouseMoves(settings, app.clickhouse_tables, one.record.version)
         try:
             for day in one.record.days:

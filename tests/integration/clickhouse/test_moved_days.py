@@ -156,7 +156,7 @@ class Watched:
 
 def planned(place, drained):
     """A move of the day, in force."""
-    known = shard_maps.look(place.settings)
+    known = shard_maps.told(place.settings)
     plan = planned_move(place.settings, known, MOVED, MOVED, drained)
     assert growth.apply(
         place.settings, app.clickhouse_tables, plan, lambda: None, lambda _: None, lambda _: None
@@ -198,7 +198,7 @@ def test_a_day_is_drained_onto_the_other_shard(fronts):
     place.judge_series()
     assert place.held(0) == 0
 
-    known = shard_maps.look(place.settings)
+    known = shard_maps.told(place.settings)
     assert known.maps[1].states == {DAY: DayState.DONE}
     place.store(0, place.sent[1][0], DAY)
     assert place.held(0)

@@ -182,7 +182,7 @@ def test_a_plan_whose_map_others_follow_changes_nothing(monkeypatch):
     first, second, _ = after.maps
     plan = growth.GrowthPlan(after=first.record.shard_map.identity.digest, record=second.record)
     prepared = []
-    monkeypatch.setattr(shard_maps, "look", lambda settings: after)
+    monkeypatch.setattr(shard_maps, "told", lambda settings: after)
     monkeypatch.setattr(
         growth, "servers", lambda settings, tables, known: prepared.append(known.urls) or []
     )
@@ -210,7 +210,7 @@ class Installation:
         self.views: dict[str, int] = {}
         """by server: how many shards its views read"""
         self.dies_at = ""
-        monkeypatch.setattr(shard_maps, "look", lambda settings: self._looked())
+        monkeypatch.setattr(shard_maps, "told", lambda settings: self._looked())
         monkeypatch.setattr(growth, "servers", self._servers)
 
     def _looked(self):

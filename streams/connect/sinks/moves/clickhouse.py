@@ -57,7 +57,7 @@ class ClickHouseMoves:
         self._settings = settings
         self._tables = tables
         self._servers = schema.servers(settings, tables)
-        self._known = shard_maps.look(settings)
+        self._known = shard_maps.told(settings)
         self._record = self._known.maps[version - 1].record
 
     def close(self) -> None:

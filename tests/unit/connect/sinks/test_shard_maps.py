@@ -8,14 +8,16 @@ import msgspec
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 
-from streams.connect.sinks import map_record, shard_claim, shard_maps
+from streams.connect.sinks import map_record, schema, shard_claim, shard_maps
 from streams.connect.sinks.clickhouse import ClickHouseShards, shard_replicas
-from streams.connect.sinks.map_record import MapRecord
-from streams.connect.sinks.replica import Replica
+from streams.connect.sinks.map_record import DayState, MapRecord
+from streams.connect.sinks.minutes import BREAKER, MinuteReader
+from streams.connect.sinks.replica import UNKNOWN_TABLE, Replica
 from streams.connect.sinks.sharding import HashSharding, ShardMap
 from streams.core.clock import VirtualClock
-from streams.core.errors import ShardUnavailable
+from streams.core.errors import BreakerOpen, ShardUnavailable
 from streams.core.settings import Settings
+from streams.core.telemetry.metrics import Metrics
 
 URLS = ("http://a:1", "http://b:1")
 TWO = Settings(clickhouse_shards=",".join(URLS))
@@ -24,9 +26,12 @@ RECORD = MapRecord.of(MAP, [[url] for url in URLS])
 BROKEN_PART = 40
 
 
+ALL_URLS = (*URLS, "http://c:1")
 LATER = MapRecord.of(
-    ShardMap(3, HashSharding(3)), [*([url] for url in URLS), ["http://c:1"]], version=2, first_day=9
+    ShardMap(3, HashSharding(3)), [[url] for url in ALL_URLS], version=2, first_day=9
 )
+MOVED_DAY = 5
+MOVE = MapRecord.of(LATER.shard_map, LATER.urls, version=3, first_day=MOVED_DAY, last_day=MOVED_DAY)
 
 
 class _Server:
@@ -36,22 +41,40 @@ class _Server:
     refusing = frozenset(URLS[:1])
     announced: frozenset[str] = frozenset()
     grown: frozenset[str] = frozenset()
+    silent: frozenset[str] = frozenset()
+    """they do not say their maps in time; the next request may succeed"""
+    empty: frozenset[str] = frozenset()
+    """they have no tables: not migrated, or with a new disk"""
+    moved: DayState | None = None
+    """on servers with the later map: the state of the day of a move"""
 
     def __init__(self, replica):
         self._url = replica.url
 
     def query(self, sql, **_):
         if sql == shard_claim.READ:
-            claim = (URLS.index(self._url), MAP.identity.digest, "2 shards by hash")
+            claim = (ALL_URLS.index(self._url), MAP.identity.digest, "2 shards by hash")
             return SimpleNamespace(column_names=(), result_rows=[claim])
+        if "sumMap" in sql:
+            return SimpleNamespace(column_names=(), result_rows=[])
+        if sql == map_record.READ_DAYS:
+            return SimpleNamespace(column_names=(), result_rows=[(3, MOVED_DAY, int(self.moved))])
         assert sql == map_record.READ
         if self._url in self.refusing:
             error = DatabaseError("CHECKSUM_DOESNT_MATCH")
             error.code = BROKEN_PART
             raise error
+        if self._url in self.silent:
+            raise OSError("timed out")
+        if self._url in self.empty:
+            error = DatabaseError("UNKNOWN_TABLE")
+            error.code = UNKNOWN_TABLE[0]
+            raise error
         rows = [(msgspec.json.encode(RECORD).decode(), 1)]
         if self._url in self.announced | self.grown:
             rows.append((msgspec.json.encode(LATER).decode(), int(self._url in self.grown)))
+            if self.moved is not None:
+                rows.append((msgspec.json.encode(MOVE).decode(), 1))
         return SimpleNamespace(column_names=(), result_rows=rows)
 
     def close(self):
@@ -82,9 +105,96 @@ async def test_a_reader_does_not_answer_where_no_server_says_its_maps(monkeypatc
     live = shard_maps.LiveMaps(TWO, VirtualClock())
     with pytest.raises(ShardUnavailable, match="left out"):
         await live.fresh()
-    monkeypatch.setattr(_Server, "refusing", frozenset())
-    assert (await live.fresh()).recorded
     live.close()
+
+
+ALL = frozenset(ALL_URLS)
+
+
+@pytest.fixture
+def moving(monkeypatch):
+    """Three servers, on which a day is moving."""
+    monkeypatch.setattr(_Server, "refusing", frozenset())
+    monkeypatch.setattr(_Server, "grown", ALL)
+    monkeypatch.setattr(_Server, "moved", DayState.COPYING)
+    return monkeypatch
+
+
+async def test_a_reader_takes_no_knowledge_older_than_its_bound(moving):
+    """The originals of a moved day are deleted once each reader is to know that its copies count: one
+    that missed it would count neither."""
+    clock = VirtualClock()
+    live = shard_maps.LiveMaps(TWO, clock)
+    assert not (await live.fresh()).maps[2].shown
+    moving.setattr(_Server, "moved", DayState.DONE)
+    moving.setattr(_Server, "silent", ALL)
+    for _ in range(3):
+        await clock.advance(shard_maps.READ_AGE_S)
+        with pytest.raises(ShardUnavailable, match="no server says"):
+            await live.fresh()
+    moving.setattr(_Server, "silent", frozenset())
+    await clock.advance(shard_maps.READ_AGE_S)
+    assert (await live.fresh()).maps[2].shown == [MOVED_DAY]
+    live.close()
+
+
+async def test_a_question_by_old_knowledge_fails_and_its_breaker_counts_it(moving):
+    """An open breaker pauses jobs that read minutes; without it each attempt would be spent."""
+    clock = VirtualClock()
+    minutes = MinuteReader(TWO, clock, Metrics())
+    assert await minutes.read("t", "m", "x", 0, 60) == []
+    moving.setattr(_Server, "silent", ALL)
+    await clock.advance(shard_maps.READ_AGE_S)
+    for _ in range(BREAKER.failures):
+        with pytest.raises(ShardUnavailable, match="no server says"):
+            await minutes.read("t", "m", "x", 0, 60)
+    with pytest.raises(BreakerOpen):
+        await minutes.read("t", "m", "x", 0, 60)
+    await minutes.close()
+
+
+async def test_questions_do_not_queue_for_servers_that_are_away(moving):
+    """Each attempt may take seconds of each server, and a page of the console asks many questions."""
+    moving.setattr(_Server, "silent", ALL)
+    asked = []
+    ask = shard_maps.recorded_at
+    moving.setattr(shard_maps, "recorded_at", lambda replica: asked.append(1) or ask(replica))
+    live = shard_maps.LiveMaps(TWO, VirtualClock())
+    for _ in range(3):
+        with pytest.raises(ShardUnavailable):
+            await live.fresh()
+    assert len(asked) == len(URLS)
+    live.close()
+
+
+async def test_a_server_with_a_new_disk_does_not_keep_a_reader_from_what_others_record(moving):
+    """It answers that it has no maps, for as long as it is not restored."""
+    clock = VirtualClock()
+    live = shard_maps.LiveMaps(TWO, clock)
+    await live.fresh()
+    moving.setattr(_Server, "moved", DayState.DONE)
+    moving.setattr(_Server, "empty", frozenset(URLS[:1]))
+    await clock.advance(shard_maps.READ_AGE_S)
+    assert (await live.fresh()).maps[2].shown == [MOVED_DAY]
+    moving.setattr(_Server, "empty", ALL)
+    await clock.advance(shard_maps.READ_AGE_S)
+    with pytest.raises(ShardUnavailable, match="record 0 shard maps, and 3 were in force"):
+        await live.fresh()
+    live.close()
+
+
+def test_views_are_not_made_by_the_settings_where_no_server_says_its_maps(moving):
+    """`dia migrate apply` while servers start would leave out added shards, and count the rows of moved
+    days twice, until it runs again."""
+    moving.setattr(_Server, "silent", ALL)
+    for ask in (shard_maps.told, lambda settings: schema.servers(settings, {})):
+        with pytest.raises(ShardUnavailable, match="no server says"):
+            ask(TWO)
+    moving.setattr(_Server, "silent", ALL - set(URLS[1:]))
+    assert len(schema.servers(TWO, {})) == len(ALL)
+    moving.setattr(_Server, "empty", ALL)
+    moving.setattr(_Server, "silent", frozenset())
+    assert len(schema.servers(TWO, {})) == len(URLS)  # the first `dia migrate apply`
 
 
 async def test_a_map_is_in_force_where_one_server_says_so(monkeypatch):
