@@ -154,10 +154,15 @@ class ClickHouseShards:
         self._confirmed = self._confirmed or any(shard.confirmed for shard in self._shards)
         return self._confirmed
 
-    async def learn(self) -> None:
+    async def learn(self, *, certain: bool = False) -> None:
         first_time, self._asked = not self._asked, True
         found = await self._recorded()
-        if not found.recorded or len(found.in_force) < len(self._maps):
+        if found is None or len(found.in_force) < len(self._maps):
+            if certain:
+                raise ShardUnavailable(
+                    "no ClickHouse server that answers says all shard maps that are in force, so rows "
+                    "could be written where they do not count. Try again once the servers answer."
+                )
             return  # a server without the newest record may answer after one that has it
         if found.identity != self._known.identity:
             if not first_time:
@@ -172,11 +177,13 @@ class ClickHouseShards:
         self._maps = found.in_force
         self._connect()
 
-    async def _recorded(self) -> KnownMaps:
-        """What the first server says on which all maps are in force, else the one with most."""
+    async def _recorded(self) -> KnownMaps | None:
+        """What the first server says on which all maps are in force, else the one with most. None: no
+        server says its maps."""
         if not self._known.recorded:
             # The claims of the servers may name a map that is not known yet.
-            return await asyncio.to_thread(shard_maps.look, self._settings)
+            found = await asyncio.to_thread(shard_maps.look, self._settings)
+            return found if found.recorded else None
         best: list[RecordedMap] = []
         for shard in self._shards:
             try:
@@ -187,7 +194,7 @@ class ClickHouseShards:
                 best = maps
             if best and best[-1].in_force:
                 break
-        return shard_maps.known(self._settings, best) if best else self._known
+        return shard_maps.known(self._settings, best) if best else None
 
     def shard_of_key(self, key: str) -> int:
         return self._known.first.shard_of_key(key)

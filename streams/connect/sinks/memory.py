@@ -57,6 +57,8 @@ class ShardFaults:
     """of the next insert, then raise `ShardUnavailable`; once"""
     fail_roll_ups: int = 0
     """this many recomputations raise `ShardUnavailable`"""
+    mute: bool = False
+    """it does not say its shard maps in time; other calls succeed"""
 
     def refuses(self, table: str, row: Row) -> bool:
         return any(
@@ -71,6 +73,11 @@ class _Server:
     replicas: list[MemoryReplica]
     faults: ShardFaults = field(default_factory=ShardFaults)
     claim: MapIdentity | None = None
+
+    @property
+    def says_maps(self) -> bool:
+        faults = self.faults
+        return self.claim is not None and not (faults.down or faults.busy or faults.mute)
 
 
 class MemoryShards:
@@ -204,12 +211,11 @@ class MemoryShards:
     def maps(self) -> Sequence[DatedMap]:
         return self._maps
 
-    async def learn(self) -> None:
+    async def learn(self, *, certain: bool = False) -> None:
         first_time, self._asked = not self._asked, True
-        for server in self._servers[: self.count]:
-            if not (server.faults.down or server.faults.busy or server.claim is None):
-                break
-        else:
+        if not any(server.says_maps for server in self._servers[: self.count]):
+            if certain:
+                raise ShardUnavailable("no server says its shard maps (scripted)")
             return
         if self.identity.digest not in {dated.identity.digest for dated in self._record}:
             recorded = self._record[-1].identity.description

@@ -173,9 +173,10 @@ class ShardSet(Protocol):
     @property
     def confirmed(self) -> bool: ...
 
-    async def learn(self) -> None:
-        """Read the servers' record of maps; `maps` and `count` may grow. Does nothing while no
-        server answers. Raises `ShardMapChanged` when the record does not know this process's
+    async def learn(self, *, certain: bool = False) -> None:
+        """Read the servers' record of maps; `maps` and `count` may grow. While no server says it: does
+        nothing; with ``certain``, for a caller that would act wrongly by older maps, raises
+        `ShardUnavailable`. Raises `ShardMapChanged` when the record does not know this process's
         map."""
         ...
 

@@ -49,7 +49,7 @@ class NullShards:
     def maps(self) -> Sequence[DatedMap]:
         return (self._map.dated(),)
 
-    async def learn(self) -> None:
+    async def learn(self, *, certain: bool = False) -> None:
         return
 
     def shard_of_key(self, key: str) -> int:

@@ -43,8 +43,8 @@ class CopiedShard:
     def confirmed(self) -> bool:
         return self._live.confirmed
 
-    async def learn(self) -> None:
-        await self._live.learn()
+    async def learn(self, *, certain: bool = False) -> None:
+        await self._live.learn(certain=certain)
 
     def shard_of_key(self, key: str) -> int:
         return self._live.shard_of_key(key)

@@ -74,7 +74,7 @@ class FactsRebuild:
 
     async def run(self) -> FactsReport:
         """Raises errors of the broker and the shards: then run it again."""
-        await self.shards.learn()
+        await self.shards.learn(certain=True)
         report = FactsReport(notes=(self._left_out(),))
         partitions = {
             name: found.partitions for name, found in (await self.admin.describe_topics()).items()

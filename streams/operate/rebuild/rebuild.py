@@ -167,7 +167,7 @@ class _Rebuild:
         """A mover that began meanwhile may have copied the rows before they were replaced. Of a day that
         moved, or whose move was given up, a lost row does not say under which move its hour counts it."""
         options, shards = self.options, self.means.shards
-        await shards.learn()
+        await shards.learn(certain=True)
         days = range(options.from_s // DAY_S, (options.to_s - 1) // DAY_S + 1)
         for version, one in enumerate(shards.maps, 1):
             for day in filter(one.moves, days):

@@ -111,8 +111,6 @@ async def insert_window(shards: ShardSet, row: RefusedWindowRow) -> None:
     """Store the row; for a minute, recompute the hour and the day. Raises as `ShardSet.insert` and
     `ShardSet.roll_up`."""
     shard, moved = await _home(shards, row)
-    if shard >= shards.count:
-        await shards.learn()
     if not 0 <= shard < shards.count:
         raise ShardUnavailable(
             f"the row belongs on shard {shard}, and no server names more than {shards.count} yet."
@@ -129,9 +127,9 @@ async def insert_window(shards: ShardSet, row: RefusedWindowRow) -> None:
 
 async def _home(shards: ShardSet, row: RefusedWindowRow) -> tuple[int, int]:
     """The shard of the row now, and its ``moved``: those that it had if it had been stored before its
-    day moved, each time. Raises `ShardUnavailable` while the day moves: a copy of it may be made
-    without the row."""
-    await shards.learn()
+    day moved, each time. Raises `ShardUnavailable` while the day moves, as a copy of it may be made
+    without the row, and while no server says if it does."""
+    await shards.learn(certain=True)
     day, names = row.w // _DAY_S, ([row.tenant], [row.model], [row.metric])
     shard, moved = row.shard, row.moved
     if shard is None:

@@ -208,3 +208,17 @@ async def test_a_map_is_in_force_where_one_server_says_so(monkeypatch):
         await shards.learn()
         assert len(shards.maps) == 2
     await shards.close()
+
+
+async def test_who_would_act_wrongly_by_older_maps_is_told_that_no_server_says_them(moving):
+    """A worker goes on by what it knows; a row that is returned could lie where it does not count."""
+    shards = ClickHouseShards(TWO, VirtualClock(), {})
+    for _ in range(2):  # before and after the servers said them once
+        moving.setattr(_Server, "silent", ALL)
+        await shards.learn()
+        with pytest.raises(ShardUnavailable, match="no ClickHouse server"):
+            await shards.learn(certain=True)
+        moving.setattr(_Server, "silent", frozenset())
+        await shards.learn(certain=True)
+        assert len(shards.maps) == 3
+    await shards.close()
