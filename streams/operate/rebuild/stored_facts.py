@@ -8,9 +8,7 @@ from streams.core.settings import Settings
 from streams.operate.rebuild.facts import LedgerKey
 from streams.operate.shard_answers import EveryShard
 
-_LEDGER = (
-    "SELECT grp, topic, part, epoch, max(ver) FROM ledger_local GROUP BY grp, topic, part, epoch"
-)
+_LEDGER = "SELECT grp, topic, part, epoch, next_offset FROM ledger_local FINAL"
 _DEAD = "SELECT id, max(ver) FROM dead_letters_local WHERE topic = {topic:String} GROUP BY id"
 
 

@@ -77,6 +77,31 @@ def test_a_range_that_cuts_an_hour_takes_nothing_from_it(tampered: Any, dia: Any
     assert {table: _count(tampered, table) for table in whole} == whole
 
 
+def test_a_row_of_the_ledger_is_written_where_it_is_older_than_its_partition(
+    tampered: Any, dia: Any
+) -> None:
+    """A backup brings back rows of its time; what is there already must not be told as lost."""
+
+    def ledger() -> list[Any]:
+        columns = "grp, topic, part, epoch, next_offset, read"
+        found = tampered.ask(f"SELECT {columns} FROM ledger_local FINAL")
+        return sorted(map(tuple, found))
+
+    whole = ledger()
+    code, _, _, err = _rebuilt(dia, "--facts", "--dry-run")
+    assert (code, "facts: 0 rows of dead letters, 0 of the ledger" in err) == (0, True), err
+    tampered.everywhere(
+        "CREATE TABLE ledger_old ENGINE = Memory AS SELECT * REPLACE "
+        "(next_offset - 1 AS next_offset, ver - 1 AS ver) FROM ledger_local FINAL",
+        "TRUNCATE TABLE ledger_local",
+        "INSERT INTO ledger_local SELECT * FROM ledger_old",
+        "DROP TABLE ledger_old",
+    )
+    code, _, _, err = _rebuilt(dia, "--facts", "--yes")
+    assert (code, f"{len(whole)} of the ledger" in err) == (0, True), err
+    assert ledger() == whole
+
+
 def test_a_rebuild_is_not_begun_without_consent_or_a_range(
     pipeline: Any, dia: Any, monkeypatch: Any
 ) -> None:
