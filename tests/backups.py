@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from streams.connect.sinks.backups.memory import MemoryBackups
 from streams.connect.sinks.backups.stored_table import StoredTable
 from streams.connect.sinks.map_record import MapRecord
-from streams.connect.sinks.sharding import HashSharding, ShardMap
+from streams.connect.sinks.sharding import HashSharding, ShardMap, WithoutShards
 from streams.core.clock import VirtualClock
 from streams.core.settings import Settings
 from streams.operate.backup.catalog import KnownBackup, catalog
@@ -59,6 +61,7 @@ class Backups:
         self.clock = VirtualClock(1_764_000_000_000)
         self.destination = BackupDestination.of(Settings(backup_to=f"file://{folder}"))
         self.servers = [MemoryBackups(TABLES, url=f"shard-{n}") for n in range(2)]
+        self.maps = [_map(MapRecord.of(_TWO, _URLS))]
 
     def rows(self, count: int, ver: int = 1, day: int = 20251129) -> None:
         """The window rows of ``count`` keys of each shard, and its row of the ledger."""
@@ -77,17 +80,25 @@ class Backups:
             )
 
     def what(self) -> BackedUp:
-        shard_map = ShardMap(2, HashSharding(2))
-        record = MapRecord.of(shard_map, [["http://a"], ["http://b"]])
-        digest = shard_map.identity.digest
         return BackedUp(
             dia="1",
             database="dia",
-            maps=[ManifestMap(digest=digest, in_force=True, record=record)],
+            maps=[*self.maps],
             tokens=[],
             declarations=Declarations(app="dia", topics="", tables=""),
             tables={"m1_local": 30, "ledger_local": None},
         )
+
+    def moved(self, day: int) -> None:
+        """The rows of a day, since 1970, leave shard 1."""
+        without = ShardMap(2, WithoutShards(2, HashSharding(2), (1,)))
+        version = len(self.maps) + 1
+        record = MapRecord.of(without, _URLS, version=version, first_day=day, last_day=day)
+        self.maps.append(_map(record, moved=[day]))
+        bucket = int(datetime.fromtimestamp(day * DAY_S, UTC).strftime("%Y%m%d"))
+        source, target = self.servers[1].rows["m1_local"], self.servers[0]
+        for key in [key for key, row in source.items() if row["day"] == bucket]:
+            target.put("m1_local", key, **source.pop(key))
 
     def create(self, *, full: bool = False) -> BackupManifest:
         making = BackupMaking(self.destination, self.servers, self.clock, _free, _quiet)
@@ -114,6 +125,15 @@ class Backups:
 
     def whole(self) -> list[str]:
         return [one.name for one in self.known() if one.whole]
+
+
+_TWO = ShardMap(2, HashSharding(2))
+_URLS = (("http://a",), ("http://b",))
+
+
+def _map(record: MapRecord, moved: Sequence[int] = ()) -> ManifestMap:
+    digest = record.identity.digest
+    return ManifestMap(digest=digest, in_force=True, record=record, moved=[*moved])
 
 
 def _free() -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
 
 from streams.connect.sinks.backups.stored_table import NO_ROWS, Digests, RowDigest, StoredTable
-from streams.operate.backup.manifest import TableRecord
+from streams.core.rows.dated_map import DAY_S
+from streams.operate.backup.manifest import ManifestMap, TableRecord
 
 _NEVER: Final = 99_999_999
 """above every bucket"""
@@ -73,6 +74,26 @@ def unexpired(record: TableRecord, kept_days: int | None, now_ms: int) -> TableR
         record,
         settled={bucket: one for bucket, one in record.settled.items() if bucket >= first},
         moving={bucket: two for bucket, two in record.moving.items() if bucket >= first},
+    )
+
+
+def moved_since(then: Iterable[ManifestMap], now: Iterable[ManifestMap]) -> frozenset[int]:
+    """The days, since 1970, that moves took to other shards between two backups."""
+    before = {one.digest: frozenset(one.moved) for one in then}
+    return frozenset(
+        day for one in now for day in one.moved if day not in before.get(one.digest, ())
+    )
+
+
+def unmoved(record: TableRecord, days: Iterable[int]) -> TableRecord:
+    """Without the rows of ``days``, since 1970, which may be on other shards since."""
+    if not record.form.by_day:
+        return record
+    gone = {int(datetime.fromtimestamp(day * DAY_S, UTC).strftime("%Y%m%d")) for day in days}
+    return msgspec.structs.replace(
+        record,
+        settled={bucket: one for bucket, one in record.settled.items() if bucket not in gone},
+        moving={bucket: two for bucket, two in record.moving.items() if bucket not in gone},
     )
 
 

@@ -27,7 +27,14 @@ from streams.core.command_errors import BackupFailed
 from streams.core.errors import RefusedBySafety
 from streams.operate.backup import manifest as manifests
 from streams.operate.backup.catalog import KnownBackup, catalog, name_of
-from streams.operate.backup.comparison import differences, recorded, said, unexpired
+from streams.operate.backup.comparison import (
+    differences,
+    moved_since,
+    recorded,
+    said,
+    unexpired,
+    unmoved,
+)
 from streams.operate.backup.destination import BackupDestination
 from streams.operate.backup.manifest import (
     BackupManifest,
@@ -81,7 +88,7 @@ class BackupMaking:
         before = self._side_by_side(self._digests, forms)  # U3
         newest = next((one.manifest for one in known if one.whole), None)
         if newest is not None and not full:
-            self._refuse_shrunk(newest, before, what.tables, began_ms)
+            self._refuse_shrunk(newest, before, what, began_ms)
         part = partial(self._part, name, base)
         parts = self._side_by_side(part, forms, before)
         made = BackupManifest(
@@ -118,10 +125,11 @@ class BackupMaking:
         self,
         newest: BackupManifest,
         found: Sequence[Mapping[str, Digests]],
-        kept_days: Mapping[str, int | None],
+        what: BackedUp,
         now_ms: int,
     ) -> None:
         """A server that lost rows would make the newest backup one without them."""
+        kept_days, moved = what.tables, moved_since(newest.maps, what.maps)
         for part in newest.parts[: len(self.servers)]:
             server = self.servers[part.shard]
             lost = [
@@ -130,7 +138,7 @@ class BackupMaking:
                 if table.form.name in kept_days
                 for difference in differences(
                     part.shard,
-                    unexpired(table, kept_days[table.form.name], now_ms),
+                    unmoved(unexpired(table, kept_days[table.form.name], now_ms), moved),
                     found[part.shard].get(table.form.name, {}),
                     beside=True,
                 )

@@ -91,6 +91,26 @@ def test_a_shard_that_lost_rows_and_took_new_ones_is_not_backed_up(tmp_path):
     assert backups.create().base == made.name
 
 
+def test_days_that_moved_to_other_shards_are_not_missed(tmp_path):
+    """No backup from before a move fits the servers: without a new one there is none to restore."""
+    backups = Backups(tmp_path)
+    backups.rows(3)
+    backups.rows(2, day=20251130)
+    made = backups.create()
+    backups.clock.jump_wall(DAY_S * 1000)
+    backups.moved(20_421)  # 29 November 2025
+    second = backups.create()
+    assert second.base == made.name
+    backups.clock.jump_wall(DAY_S * 1000)
+    backups.servers[0].rows["m1_local"].pop("1/20251129/0")
+    with pytest.raises(RefusedBySafety, match=r"m1_local 2025-11-29: 5 rows.*--beside-rows"):
+        backups.create()
+    backups.servers[0].put("m1_local", "1/20251129/0", day=20251129, n=1, ver=1)
+    backups.servers[1].rows["m1_local"].pop("1/20251130/0")
+    with pytest.raises(RefusedBySafety, match=r"m1_local 2025-11-30: 1 rows"):
+        backups.create()
+
+
 def test_days_that_expired_are_not_missed(tmp_path):
     """Minutes are kept for a month; each day one of them goes."""
     backups = Backups(tmp_path)
