@@ -54,6 +54,7 @@ GROUPS: tuple[str, ...] = (
     "backup",
     "drill",
     "capacity",
+    "loadtest",
     "doctor.doctor",
     "explain",
 )
@@ -66,7 +67,7 @@ class _Root(CommandGroup):
         "Run": ("worker", "run", "topics", "migrate", "shards", "schemas", "config", "context"),
         "Watch": ("status", "trace", "audit", "capacity", "explain"),
         "Repair": ("dlq", "replay", "shed", "rebuild", "tables", "backup", "cache", "policy"),
-        "Prove": ("simulate", "drill", "bench"),
+        "Prove": ("simulate", "drill", "bench", "loadtest"),
     }
 
 

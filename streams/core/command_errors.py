@@ -63,3 +63,9 @@ class BackupFailed(CommandError):
     """A ClickHouse server did not finish a backup or a restore, or its rows differ."""
 
     code = "backup_failed"
+
+
+class ThresholdsFailed(CommandError):
+    """A load test missed a threshold of its file; the report names which."""
+
+    code = "thresholds_failed"
