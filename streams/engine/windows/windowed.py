@@ -179,9 +179,11 @@ class WindowedTable(KeyedTable):
         return next(iter(self._by_start[start_ms])), start_ms
 
     def set_aside(self, entry: tuple[Key, int]) -> None:
-        """Hide a due entry from events and from `oldest`; its state and its owner's bytes stay."""
-        self._aside[entry] = self._kept.pop(entry)
-        self._index(entry)
+        """Hide a due entry from events and from `oldest`; its state and its owner's bytes stay. Nothing for
+        an entry that is set aside."""
+        if entry in self._kept:
+            self._aside[entry] = self._kept.pop(entry)
+            self._index(entry)
 
     def bring_back(self, entry: tuple[Key, int]) -> None:
         """The inverse; nothing for an entry that is not set aside."""

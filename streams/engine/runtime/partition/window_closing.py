@@ -113,8 +113,7 @@ class WindowClosing:
         self.owner = owner = table.owner(entry) or self.unowned
         ordered = self.held.ordered_end(owner, window)
         if ordered is None and self._over(owner):
-            if window not in self.held:
-                table.set_aside(entry)
+            table.set_aside(entry)
             self.held.rests(owner, window)
             return
         if window in self.held:
@@ -132,7 +131,11 @@ class WindowClosing:
         turn, began_s = self._turns, self._partition.clock.monotonic()
         try:
             await self._close(stream, window, on_close, ordered)
-        except (*PASSING, asyncio.CancelledError):
+        except PASSING:
+            raise
+        except asyncio.CancelledError:
+            if window in self.held:
+                table.set_aside(entry)
             raise
         except Exception as error:  # noqa: BLE001 - any other exception is about the window
             self._staged.drop()

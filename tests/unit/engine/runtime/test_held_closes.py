@@ -21,7 +21,7 @@ from streams.engine.runtime.offsets.close_order import CloseOrder
 from streams.engine.runtime.partition.held_closes import HeldOwner
 from streams.engine.streams.declared_table import DeclaredTable
 from streams.engine.streams.windowed_table import WindowedDeclaration, windows_of
-from tests.unit.engine.runtime.stream_desk import DLQ, OUT
+from tests.unit.engine.runtime.stream_desk import DLQ, OUT, shed_before
 
 WINDOW_S = 10
 TIMEOUT_S = 5.0
@@ -165,6 +165,45 @@ async def test_calls_that_wait_and_succeed_block_others_for_a_tenth_of_the_time_
     await desk.commit()
     assert len(partition.held) == 0
     assert _sent(desk) == [b"hostile 1"] * 8 + [b"victim 1"] * 8
+
+
+async def test_a_shed_order_during_a_call_for_a_held_window_leaves_it_held(desk):
+    """The cancelled call took the tenant's share: the window was due and could not be tried, and the agent
+    looked at nothing else for half a minute."""
+    clock, faults = desk.rig.clock, [None, ZeroDivisionError(), None, None]
+
+    def call():
+        fault = faults.pop(0)
+        if fault is not None:
+            raise fault
+        return clock.sleep(TIMEOUT_S - 0.1)
+
+    counts = _windowed(Closing(hostile=call))
+    partition = await desk.open(_counting(counts), counts, window_close_timeout_s=TIMEOUT_S)
+    await _windows(desk, ["victim", "hostile"], 3)
+    await _wake(desk, after_s=TIMEOUT_S)
+    assert len(partition.held) == 1
+    await _wake(desk, after_s=1.2)
+    await clock.advance(TIMEOUT_S - 0.5)
+    assert partition.in_event
+    await _events(desk, ["victim"])
+    partition.shed(shed_before(desk, partition.position))
+    await settle(200)
+    await _events(desk, ["victim"] * 3)
+    assert partition.folded == 10
+    assert len(partition.held) == 1
+    await _wake(desk, after_s=60.0)
+    await _wake(desk, after_s=TIMEOUT_S)
+    await desk.commit()
+    assert (len(partition.held), _sent(desk)) == (0, [b"hostile 1"] * 2 + [b"victim 1"] * 2)
+
+
+async def _events(desk, tenants):
+    """In the windows that began last."""
+    for tenant in tenants:
+        event = desk.rig.event(tenant_id=tenant, ts=desk.base + 25_000)
+        await desk.rig.produce(event, key=tenant.encode())
+    await desk.fold()
 
 
 async def test_calls_that_are_slow_for_all_tenants_are_not_held(desk):
