@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import cramjam
 import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -31,10 +32,13 @@ from streams.http.console.pages.live import ChannelKey, Live
 from streams.http.console.serving import ConsoleProcess
 from streams.http.edge.serving import EdgeProcess
 from streams.operate.topics.topics import wanted_topics
+from tests.metric_requests import request_of
+from tests.prometheus_requests import WriteRequest
 from tests.unit.operate.dlq.mailbag import GOOD, fill, letter, six
 
 VICTIM, HOSTILE = "acme", "globex"
 METRICS = "/v1/events/model.metrics"
+OTLP, PROTOBUF = "/v1/metrics", {"Content-Type": "application/x-protobuf"}
 LINES = {"Content-Type": "application/x-ndjson"}
 LIMITS = {
     Quota.REQUESTS: 60, Quota.EVENTS: 20_000, Quota.BYTES: 4 << 20, Quota.SIMULATIONS: 10_000,
@@ -240,6 +244,23 @@ async def _foreign(world: World, much: int, noise: bytes) -> None:
     await world.post(HOSTILE, world.events(VICTIM, [f"v{i}" for i in range(much)]))
 
 
+async def _foreign_points(world: World, much: int, noise: bytes) -> None:
+    """Resources and series that name the victim, under ids and names of its events, and garbage."""
+    edge, who = world.hostile[0], world.bearer(HOSTILE)
+    for tenant in (VICTIM, None):
+        content = request_of(*range(much), tenant=tenant, **{"service.name": "m"})
+        await edge.post(OTLP, content=content.SerializeToString(), headers={**PROTOBUF, **who})
+    series = WriteRequest().timeseries.add()
+    for name, value in (("__name__", "x"), ("job", "m"), ("dia_tenant", VICTIM)):
+        series.labels.add(name=name, value=value)
+    series.samples.add(value=1, timestamp=world.clock.now_ms())
+    packed = cramjam.snappy.compress_raw(WriteRequest(timeseries=[series]).SerializeToString())
+    snappy = {**PROTOBUF, "Content-Encoding": "snappy", **who}
+    for body in (bytes(packed), noise * much):
+        await edge.post("/api/v1/write", content=body, headers=snappy)
+        await edge.post(OTLP, content=body, headers={**PROTOBUF, "Content-Encoding": "gzip", **who})
+
+
 async def _slow(world: World, much: int, noise: bytes) -> None:
     """Large uploads fill most of the room, small ones the rest."""
     for number in range(much):
@@ -299,7 +320,7 @@ async def _odd_request(world: World, much: int, noise: bytes) -> None:
 ATTACKS = {
     made.__name__.strip("_"): made
     for made in (
-        _events, _garbage, _foreign, _slow, _burst, _wrong_token, _sign_in, _guess, _watch, _draft,
+        _events, _garbage, _foreign, _foreign_points, _slow, _burst, _wrong_token, _sign_in, _guess, _watch, _draft,
         _letters, _odd_request,
     )
 }  # fmt: skip

@@ -24,12 +24,7 @@ def problem(
     **extensions: Any,
 ) -> Response:
     """``code`` is stable, ``detail`` is for people."""
-    headers: dict[str, str] = {}
-    if retry_after_s is not None:
-        # Rounded up: a client that obeys must not be refused for a fraction of a second.
-        headers["Retry-After"] = str(max(1, math.ceil(retry_after_s)))
-    if status == HTTPStatus.UNAUTHORIZED:
-        headers["WWW-Authenticate"] = "Bearer"
+    headers = _headers(status, retry_after_s)
     return Response(document(status, code, detail, **extensions), status, headers, MEDIA_TYPE)
 
 
@@ -46,8 +41,25 @@ def document(status: int, code: str, detail: str, **extensions: Any) -> bytes:
 
 
 def refusal(error: RequestRefused) -> Response:
-    response = problem(error.status, error.code, str(error), retry_after_s=error.retry_after_s)
+    response = problem(error.status, error.code, str(error))
+    response.headers.update(refusal_headers(error))
+    return response
+
+
+def refusal_headers(error: RequestRefused) -> dict[str, str]:
+    """What a client obeys without reading the body."""
+    headers = _headers(error.status, error.retry_after_s)
     if isinstance(error, TooManyAttempts):
         # Each attempt of a flood costs a connection.
-        response.headers["Connection"] = "close"
-    return response
+        headers["Connection"] = "close"
+    return headers
+
+
+def _headers(status: int, retry_after_s: float | None) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    if retry_after_s is not None:
+        # Rounded up: a client that obeys must not be refused for a fraction of a second.
+        headers["Retry-After"] = str(max(1, math.ceil(retry_after_s)))
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    return headers

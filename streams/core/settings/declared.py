@@ -396,6 +396,13 @@ class Settings:
         high=1 << 40,
     )
 
+    metrics_topic: str = setting("", "topic for OTLP, Prometheus; empty: the first that fits")
+    otlp_tenant: str = setting("dia.tenant", "resource attribute of OTLP that names the tenant")
+    otlp_model: str = setting("service.name", "resource attribute of OTLP that names the model")
+    otlp_labels: str = setting("", "resource attributes of OTLP that become labels, name[,name]")
+    prometheus_tenant: str = setting("dia_tenant", "label of Prometheus that names the tenant")
+    prometheus_model: str = setting("job", "label of Prometheus that names the model")
+
     console_host: str = setting("127.0.0.1", "address of the console and its query API")
     console_port: int = setting(8481, "its port; 0 takes a free one", low=0, high=65_535)
     console_requests: int = setting(

@@ -38,6 +38,11 @@ class EdgeMetrics:
             "Events that were refused; the answers give the reasons.",
             ("topic", "error_code"),
         )
+        self.absent_points = declare.counter(
+            "edge_absent_points_total",
+            "Points of OpenTelemetry and Prometheus that say that there is no value: NaN, no "
+            "recorded value, stale. No event is made of them.",
+        )
         self.spool_bytes = declare.gauge(
             "edge_spool_bytes",
             "Acknowledged events on the edge's disk; above 0 the broker is or was away.",

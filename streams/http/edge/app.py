@@ -28,7 +28,9 @@ from streams.connect.access.problem import problem, refusal
 from streams.connect.access.quotas import Costs, Quota, Quotas
 from streams.connect.access.refusals import (
     BadRequest,
+    BodyTimeout,
     Forbidden,
+    NotStored,
     StorageUnavailable,
     Unauthenticated,
 )
@@ -43,6 +45,9 @@ from streams.core.topics.topic import Topic
 from streams.core.tracing.tracer import UNTRACED, Tracer
 from streams.http.edge import body, openapi, splitting
 from streams.http.edge.exchange import REJECTED_MAX, Receipt, Rejected
+from streams.http.edge.metrics import metric_answers, metric_formats
+from streams.http.edge.metrics.metric_intake import MetricIntake
+from streams.http.edge.metrics.point_events import PointEvents
 from streams.http.edge.validator import TENANT_MISMATCH, ValidationResult, Validator
 
 log = structlog.get_logger(__name__)
@@ -54,6 +59,7 @@ KEY_CHARS_MAX = 128
 NOTHING_KEPT = "no event can be stored now; send it again unchanged"
 NOTHING_KEPT_RETRY_S = 15.0
 """Longer than a degradation level takes to fall after its cause ends."""
+POINTS_RETRY_S = 5.0
 
 
 class Results(Protocol):
@@ -68,6 +74,7 @@ class Edge:
 
     authenticator: Authenticator
     intake: Validator
+    points: MetricIntake
     results: Results
     quotas: Quotas
     holds: HoldCheck
@@ -85,6 +92,8 @@ class Edge:
         app = Starlette(
             routes=[
                 self._route("POST", "/v1/events/{topic}", self.post_events),
+                self._route("POST", "/v1/metrics", self.post_otlp, _otlp_refusal),
+                self._route("POST", "/api/v1/write", self.post_remote_write, _write_refusal),
                 self._route("GET", "/v1/simulations/{key}", self.simulation),
                 Route("/healthz", self.health, methods=["GET"]),
                 Route("/openapi.json", self.description, methods=["GET"]),
@@ -97,24 +106,14 @@ class Edge:
         return app
 
     async def post_events(self, request: Request) -> Response:
-        if self.degradation.level >= Level.MINIMAL:
-            # The same response for every request: no lookup, no read, no check.
-            raise StorageUnavailable(NOTHING_KEPT, retry_after_s=NOTHING_KEPT_RETRY_S)
-        token = self._holder(request, Role.OPERATE)
+        token = self._poster(request)
         source = self.intake.source(request.path_params["topic"])
         media, version = body.media_type(request), body.schema_version(request)
         owner = _owner(token)
-        await self.quotas.take(owner, {Quota.REQUESTS: 1, Quota.REFUSED_US: 1})
+        await self._take_request(owner)
         if token.tenant is not None and source.name in self.intake.requests:
             await self.holds.require(token.tenant)
-        declared = body.declared_bytes(request, self.body_bytes_max)
-        caller = request.headers.get(TRACEPARENT, "").encode("latin-1")
-        with (
-            self.room.entered(owner) as held,
-            self.tracer.taking(source.name, caller) as traceparent,
-        ):
-            held.expect(declared or 0)
-            content = await body.read(request, declared or self.body_bytes_max, held)
+        async with self._content(request, owner, source) as (content, _, traceparent):
             judging = self.intake.judging()
             try:
                 with judging.cutting():
@@ -125,6 +124,64 @@ class Edge:
                 if judging.refused_us:
                     await self.quotas.charge(owner, {Quota.REFUSED_US: judging.refused_us})
             return _receipt(taken)
+
+    async def post_otlp(self, request: Request) -> Response:
+        made = await self._post_points(request, metric_formats.otlp_format)
+        return metric_answers.exported(made, metric_formats.otlp_media(request))
+
+    async def post_remote_write(self, request: Request) -> Response:
+        return metric_answers.written(await self._post_points(request, metric_formats.write_format))
+
+    async def _post_points(
+        self, request: Request, format_of: Callable[[Request], metric_formats.Format]
+    ) -> PointEvents:
+        token = self._poster(request)
+        source = self.points.source()
+        found = format_of(request)
+        owner = _owner(token)
+        await self._take_request(owner)
+        try:
+            async with self._content(request, owner, source) as (content, held, traceparent):
+                return await self.points.keep(
+                    content,
+                    found.encoding,
+                    found.read,
+                    owner=owner,
+                    quotas=self.quotas,
+                    token=token,
+                    held=held,
+                    traceparent=traceparent,
+                )
+        except BodyTimeout as error:
+            # Senders of metrics repeat no request after 408.
+            raise NotStored(str(error), retry_after_s=POINTS_RETRY_S) from error
+        except TransientError as error:
+            log.warning("edge_dependency_unavailable", code=error.code, why=str(error))
+            raise NotStored(f"{error.code}: try again", retry_after_s=POINTS_RETRY_S) from error
+
+    def _poster(self, request: Request) -> AccessToken:
+        if self.degradation.level >= Level.MINIMAL:
+            # The same response for every request: no lookup, no read, no check.
+            raise StorageUnavailable(NOTHING_KEPT, retry_after_s=NOTHING_KEPT_RETRY_S)
+        return self._holder(request, Role.OPERATE)
+
+    async def _take_request(self, owner: str) -> None:
+        await self.quotas.take(owner, {Quota.REQUESTS: 1, Quota.REFUSED_US: 1})
+
+    @asynccontextmanager
+    async def _content(
+        self, request: Request, owner: str, source: Topic
+    ) -> AsyncIterator[tuple[bytes, body.BodyReservation, bytes]]:
+        """The body, its memory, and the trace that its events belong to."""
+        declared = body.declared_bytes(request, self.body_bytes_max)
+        caller = request.headers.get(TRACEPARENT, "").encode("latin-1")
+        with (
+            self.room.entered(owner) as held,
+            self.tracer.taking(source.name, caller) as traceparent,
+        ):
+            held.expect(declared or 0)
+            content = await body.read(request, declared or self.body_bytes_max, held)
+            yield content, held, traceparent
 
     async def simulation(self, request: Request) -> Response:
         token = self._holder(request, Role.READ)
@@ -176,8 +233,14 @@ class Edge:
             raise Forbidden(f"this needs the role {role.name.lower()}; the token is {token.role}")
         return token
 
-    def _route(self, method: str, path: str, endpoint: Endpoint) -> Route:
-        """Converts errors to problem documents; counts and times every response."""
+    def _route(
+        self,
+        method: str,
+        path: str,
+        endpoint: Endpoint,
+        refused: Callable[[RequestRefused, Request], Response] = lambda error, _: refusal(error),
+    ) -> Route:
+        """Converts errors to answers by ``refused``; counts and times every response."""
         seconds = self.metrics.seconds.labels(path)
 
         async def answered(request: Request) -> Response:
@@ -186,7 +249,7 @@ class Edge:
                 response = await endpoint(request)
                 code = str(response.status_code)
             except RequestRefused as error:
-                response, code = refusal(error), error.code
+                response, code = refused(error, request), error.code
             except TransientError as error:
                 log.warning("edge_dependency_unavailable", code=error.code, why=str(error))
                 response = problem(503, error.code, "try again later", retry_after_s=5.0)
@@ -196,6 +259,14 @@ class Edge:
             return response
 
         return Route(path, answered, methods=[method])
+
+
+def _otlp_refusal(error: RequestRefused, request: Request) -> Response:
+    return metric_answers.otlp_refusal(error, metric_formats.otlp_media(request))
+
+
+def _write_refusal(error: RequestRefused, request: Request) -> Response:
+    return metric_answers.write_refusal(error)
 
 
 def _tenant(request: Request, token: AccessToken) -> str:

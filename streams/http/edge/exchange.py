@@ -8,6 +8,7 @@ import msgspec
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
+PROTOBUF = "application/x-protobuf"
 SCHEMA_HEADER = "dia-schema"
 """Schema version of the events of the body; absent means 1."""
 EVENTS_MAX = 10_000

@@ -12,6 +12,7 @@ from streams.core.process.version import app_version
 from streams.core.records.headers import TRACEPARENT, UNNAMED_VERSION
 from streams.core.topics.topic import Topic
 from streams.http.edge.exchange import EVENTS_MAX, JSON, NDJSON, SCHEMA_HEADER
+from streams.http.edge.metrics import openapi_paths
 from streams.http.openapi import COUNT, NAME, TEXT, array, maybe, obj, problem, problems_of, ref
 
 _PROBLEMS = {
@@ -48,13 +49,14 @@ def document(topics: tuple[Topic, ...], body_bytes_max: int) -> dict[str, Any]:
         "security": [{"token": []}],
         "paths": {
             **posts,
+            **openapi_paths.paths(body_bytes_max),
             "/v1/simulations/{key}": {"get": _simulation()},
             "/healthz": {"get": _open("health", "Whether events are taken.")},
             "/openapi.json": {"get": _open("description", "This document.")},
         },
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-            "schemas": {**_events(topics), **_ANSWERS},
+            "schemas": {**_events(topics), **_ANSWERS, **openapi_paths.SCHEMAS},
             "responses": {status: problem(text) for status, text in _PROBLEMS.items()},
         },
     }

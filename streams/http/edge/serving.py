@@ -41,6 +41,7 @@ from streams.http.edge.app import Edge
 from streams.http.edge.body import BodyMemory
 from streams.http.edge.edge_run import EdgeRun
 from streams.http.edge.health_checks import edge_watch
+from streams.http.edge.metrics.metric_intake import MetricIntake
 from streams.http.edge.shipment import Shipper
 from streams.http.edge.simulations import Simulations
 from streams.http.edge.spool import Spool
@@ -104,6 +105,7 @@ class EdgeProcess:
         self._edge = Edge(
             authenticator=Authenticator(self._tokens),
             intake=self.intake,
+            points=MetricIntake(settings, self.intake, metrics.edge),
             results=self._simulations,
             quotas=self.quotas,
             holds=holds,

@@ -1,0 +1,1 @@
+"""Metrics as OpenTelemetry and Prometheus send them (docs/protocols/otlp.md)."""
