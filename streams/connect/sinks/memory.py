@@ -163,6 +163,15 @@ class MemoryShards:
         states = {its: one for (of, its), one in self._day_states.items() if of == version}
         self._record[version - 1] = RecordedMap(record, True, states).dated()
 
+    @property
+    def shows_moving_days(self) -> bool:
+        """Whether a day that is not moved yet is shown from its copies."""
+        return any(
+            self.day_state(version, day) in SHOWN
+            for version in self.recorded_moves
+            for day in self._record[version - 1].unfinished
+        )
+
     def put(self, shard: int, table: str, rows: Sequence[Row]) -> None:
         """Store rows as they are."""
         self._store(shard, [(table, row) for row in rows])

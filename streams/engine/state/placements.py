@@ -99,22 +99,35 @@ class Placements:
         self._first_minutes = np.append(self._first_minutes, first)
         self._without_end = np.append(self._without_end, number)
 
-    def numbers(self, minutes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The number of the map of each window, given its start in minutes since 1970."""
+    def numbers(
+        self, minutes: NDArray[np.int64], inc: NDArray[np.uint64] | None = None
+    ) -> NDArray[np.int64]:
+        """The number of the map that places each window, given its start in minutes since 1970: now, or
+        when its incarnation ``inc`` began."""
         found = np.searchsorted(self._first_minutes, minutes, side="right") - 1
         numbers = self._without_end[np.maximum(found, 0)]
-        for number, first, end, _ in self._moves:
-            numbers[(minutes >= first) & (minutes < end)] = number
+        for number, first, end, since in self._moves:
+            its = (minutes >= first) & (minutes < end)
+            numbers[its if inc is None else its & (inc > np.uint64(since))] = number
         return numbers
+
+    def taken(self, minutes: NDArray[np.int64], inc: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """How many moves of its day were taken when the incarnation ``inc`` of each window began."""
+        found = np.zeros(len(minutes), np.int64)
+        for _, first, end, since in self._moves:
+            found += (minutes >= first) & (minutes < end) & (inc > np.uint64(since))
+        return found
 
     def marks(self, minutes: NDArray[np.int64]) -> NDArray[np.int64] | None:
         """``moved`` of the row of each window; None: 0 for all, as no move was taken."""
-        if not self._moves:
-            return None
+        return self.marks_of(self.numbers(minutes)) if self._moves else None
+
+    def marks_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """``moved`` of rows that the maps with these ``numbers`` place."""
         by_number = np.zeros(len(self._shard_of), np.int64)
         for number, *_ in self._moves:
             by_number[number] = mark(number + 1)
-        return by_number[self.numbers(minutes)]
+        return by_number[numbers]
 
     def over(self, minutes: NDArray[np.int64], inc: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Law 4: which incarnations of windows began before a move of their day was taken."""

@@ -1,6 +1,6 @@
 """Rebuilds the minute windows of a range from the source log (docs/protocols/rebuild.md).
 
-I1  read the highest generation of the rows; then of each partition the chain; then ledger, shed
+I1  read the moves of the days and the highest generation of the rows; then of each partition the chain; then ledger, shed
     ranges and dead letters; then the stored rows
 I2  fold the log again
 I3  insert the rows that differ, those of one window together
@@ -37,8 +37,9 @@ from streams.engine.state.disk_files import DiskFiles
 from streams.engine.windows.minutes.names import SeriesNames
 from streams.operate.audit.snapshot import AuditSnapshot
 from streams.operate.audit.snapshot_reader import over_s
+from streams.operate.rebuild.homes import Homes
 from streams.operate.rebuild.plan import ReadPlan, read_plan, stop_s
-from streams.operate.rebuild.refold import Placing, RangeWindows, WindowRange, refold
+from streams.operate.rebuild.refold import RangeWindows, WindowRange, refold
 from streams.operate.rebuild.replacement import Replacement, known_rows, replacement
 from streams.operate.rebuild.standing import PartitionStanding, standing_of
 from streams.operate.rebuild.stored_rows import ExcessBucket, StaleBucket, StoredRows, WindowStore
@@ -142,11 +143,13 @@ class _Rebuild:
     _written: set[int] = field(default_factory=set)
     """starts of the hours of written rows"""
     _stale: list[StaleBucket] = field(default_factory=list)
+    _moves: tuple[tuple[str, frozenset[int]], ...] = ()
+    """of the days, when the rows were read: each move, and which of the days it gave up"""
     _asked: dict[tuple[Bucket, int, int], list[ExcessBucket]] = field(default_factory=dict)
 
     async def run(self) -> None:
         options, means = self.options, self.means
-        await self._refuse_moves()
+        self._moves = await self._settled_moves()
         generation = await self._generation()
         await self._refuse_own_rows()
         standings = await self._standings()
@@ -163,25 +166,32 @@ class _Rebuild:
         over = over_s(means.settings, means.clock)
         self.report.stale = [one for one in await self._stale_buckets() if not one.is_owed(over)]
 
-    async def _refuse_moves(self) -> None:
-        """A mover that began meanwhile may have copied the rows before they were replaced. Of a day that
-        moved, or whose move was given up, a lost row does not say under which move its hour counts it."""
+    async def _settled_moves(self) -> tuple[tuple[str, frozenset[int]], ...]:
+        """The moves of the days. Raises `RebuildRefused` while one of them moves: its mover copies rows
+        that a rebuild would replace."""
         options, shards = self.options, self.means.shards
         await shards.learn(certain=True)
         days = range(options.from_s // DAY_S, (options.to_s - 1) // DAY_S + 1)
+        found = []
         for version, one in enumerate(shards.maps, 1):
-            for day in filter(one.moves, days):
-                text = iso_s(day * DAY_S)[:10]
+            its = [*filter(one.moves, days)]
+            for day in its:
                 if day in one.unfinished:
                     raise RebuildRefused(
-                        f"windows of {text} are being moved to other shards: `dia shards moves`. A day that "
-                        "moves cannot be rebuilt; leave it out (--from, --to)."
+                        f"windows of {iso_s(day * DAY_S)[:10]} are being moved to other shards. End that "
+                        f"first: `dia shards move {version}`, or `dia shards cancel {version}`."
                     )
-                raise RebuildRefused(
-                    f"map {version} moved windows of {text}, or gave that up: which lost rows its hours "
-                    "count is not certain. Leave the day out (--from, --to). Lost rows of it come from a "
-                    "backup: `dia backup restore --shard N --beside-rows`."
-                )
+            if its:
+                found.append((f"{version} {one.identity}", one.returned))
+        return tuple(found)
+
+    async def _refuse_moves(self) -> None:
+        """A mover that began meanwhile took rows as they were before they are replaced."""
+        if await self._settled_moves() != self._moves:
+            raise RebuildRefused(
+                "windows of these days were moved to other shards meanwhile. Rows that were written "
+                "are right: run `dia rebuild` again."
+            )
 
     async def _generation(self) -> int:
         """Above that of every row of the range, so that a rebuilt row wins."""
@@ -292,19 +302,19 @@ class _Rebuild:
             end_minute=options.to_s // 60,
             tenant=options.tenant or None,
         )
-        placing = Placing(maps=means.shards.maps, taken=standing.link.later_maps)
+        homes = Homes(means.shards.maps, standing.link.later_maps)
         progress = _Progress(means, report, str(standing.tp), plan, options.rate)
         refused = [*books.refused.of(standing.tp.partition)]
         for log in plan.logs:
             known = known_rows(names, log, standing, stored, refused)
             windows = RangeWindows(
-                names, chosen, known.incarnations, log, placing, means.settings.max_live_windows
+                names, chosen, known.incarnations, log, homes, means.settings.max_live_windows
             )
             with _scratch() as files:
                 pieces = await refold(
                     self.reader, self.agent, log, means.settings, windows, files, progress.passed
                 )
-            found = replacement(names, log, known, stored, pieces, self._stale, generation)
+            found = replacement(names, log, known, stored, pieces, self._stale, homes, generation)
             report.add(found)
             if not options.dry_run:
                 for batch in found.batches(means.settings.sink_batch_rows):

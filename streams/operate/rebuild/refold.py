@@ -22,8 +22,7 @@ from streams.core.command_errors import RebuildRefused
 from streams.core.derived_files import Files
 from streams.core.records.event_fields import Texts
 from streams.core.records.framed_batch import offset_array, timestamp_array
-from streams.core.rows.built_in_tables import WindowRows
-from streams.core.rows.dated_map import DatedMap
+from streams.core.rows.built_in_tables import WindowRows, version_of
 from streams.core.settings import Settings
 from streams.core.types import LogReader, OffsetOutOfRange, RecordBatch, TopicPartition
 from streams.engine.agents.agent import AgentSpec, EventBatch
@@ -32,16 +31,18 @@ from streams.engine.decode.scanning import Scanner
 from streams.engine.engine_tables import MINUTE_WINDOWS, SEEN_EVENTS
 from streams.engine.identities.seen_events import SeenEvents
 from streams.engine.state.log_time import Expiry, LogTime, log_times
-from streams.engine.state.placements import TakenMap
 from streams.engine.state.table import Table, TableSpec
 from streams.engine.windows.fingerprint import Fingerprints
 from streams.engine.windows.minutes.known_series import SeriesQuota
 from streams.engine.windows.minutes.minute_windows import MINUTE_MS, MinuteWindows, WindowPolicy
 from streams.engine.windows.minutes.names import SeriesNames, split
+from streams.operate.rebuild.homes import Homes
 from streams.operate.rebuild.incarnations import Incarnations
 
 _NO_BOUND: Final = 1 << 40
 """no quota: a record over quota has a dead letter"""
+_PIECES: Final = 1 << 40
+"""above every number of `Places`"""
 _ENCODE_RECORDS: Final = 200_000
 """between two calls of `delta`, which lets tables forget and compress"""
 
@@ -74,19 +75,11 @@ class EpochLog:
     """of the partition's fingerprints"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placing:
-    """The shard maps, and which of them the partition's chain has taken."""
-
-    maps: Sequence[DatedMap]
-    taken: Sequence[TakenMap]
-
-
 @dataclass(frozen=True, slots=True)
 class FoldedPiece:
-    """The rows of all pieces with one ``number`` (`Places`), with the series key of each."""
+    """The rows of some pieces, at most one of a window, with the series key of each. Their shard and
+    ``moved`` mean nothing."""
 
-    number: int
     keys: NDArray[np.int64]
     rows: WindowRows
 
@@ -96,13 +89,13 @@ class RangeWindows:
 
     def __init__(
         self, names: SeriesNames, chosen: WindowRange, known: Incarnations, log: EpochLog,
-        placing: Placing, max_live: int,
+        homes: Homes, max_live: int,
     ) -> None:  # fmt: skip
         self.names = names
         self._range = chosen
         self._known = known
         self._log = log
-        self._placing = placing
+        self._homes = homes
         self._max_live = max_live
         self._pieces: dict[int, MinuteWindows] = {}
         self._folded = 0
@@ -124,13 +117,13 @@ class RangeWindows:
         if self._range.tenant is not None:
             inside &= split(keys)[0] == self.names.tenants.code.get(self._range.tenant, -1)
         rows = np.flatnonzero(inside)
-        number, _ = self._known.place(keys[rows], minutes[rows], offsets[rows])
-        for piece in np.unique(number).tolist():
-            its = rows[number == piece]
+        pieces = self._pieces_of(keys[rows], minutes[rows], offsets[rows])
+        for piece in np.unique(pieces).tolist():
+            its = rows[pieces == piece]
             self._piece(piece).fold(
                 keys[its], ts_ms[its], values[its], offsets[its], append_ms[its]
             )
-        self._folded += len(number)
+        self._folded += len(pieces)
         if sum(map(len, self._pieces.values())) > self._max_live:
             raise _too_large(self._log.tp, "its windows")
         if self._folded > _ENCODE_RECORDS:
@@ -139,21 +132,27 @@ class RangeWindows:
     def pieces(self) -> list[FoldedPiece]:
         self._encode()
         return [
-            FoldedPiece(number, keys, rows)
-            for number, table in sorted(self._pieces.items())
+            FoldedPiece(keys, rows)
+            for _, table in sorted(self._pieces.items())
             for keys, rows in table.snapshot()
         ]
+
+    def _pieces_of(
+        self, keys: NDArray[np.int64], minutes: NDArray[np.int64], offsets: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """A number for the piece of each record. Records that no row holds are cut where the partition took
+        a move of their day."""
+        number, _ = self._known.place(keys, minutes, offsets)
+        inc = (offsets + version_of(self._log.epoch, 1)).astype(np.uint64)
+        open_ = number % 2
+        return number + _PIECES * open_ * self._homes.times(minutes, inc)
 
     def _piece(self, number: int) -> MinuteWindows:
         table = self._pieces.get(number)
         if table is None:
-            placing, log = self._placing, self._log
-            first = placing.maps[0]
             policy = WindowPolicy(max_live=_NO_BOUND, series=SeriesQuota(_NO_BOUND))
-            table = MinuteWindows(log.tp.partition, log.epoch, first.shards, first.shard_of, policy)
+            table = MinuteWindows(self._log.tp.partition, self._log.epoch, 1, _no_shard, policy)
             table.names = self.names
-            for taken, later in zip(placing.taken, placing.maps[1:], strict=False):
-                table.add_map(taken.first_day, taken.last_day, later.shards, later.shard_of)
             self._pieces[number] = table
         return table
 
@@ -309,6 +308,10 @@ def _compare(log: EpochLog, counts: Counter[str]) -> None:
                 f"the ledger says {log.counted[name]}. Rows of this partition were not changed. "
                 "`dia audit --deep` names the difference."
             )
+
+
+def _no_shard(tenants: Sequence[str], *_: Sequence[str]) -> NDArray[np.int32]:
+    return np.zeros(len(tenants), np.int32)
 
 
 def _too_large(tp: TopicPartition, what: str) -> RebuildRefused:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,9 @@ from streams.core.rows.built_in_tables import (
     rebuilt_version,
     version_of,
 )
-from streams.engine.windows.minutes.names import SeriesNames, joined
+from streams.engine.windows.minutes.names import SeriesNames, joined, split
 from streams.operate.audit.refused import RefusedRow
+from streams.operate.rebuild.homes import Homes
 from streams.operate.rebuild.incarnations import ENDLESS, Incarnations
 from streams.operate.rebuild.refold import EpochLog, FoldedPiece
 from streams.operate.rebuild.standing import PartitionStanding
@@ -61,24 +62,18 @@ def known_rows(
 ) -> KnownRows:
     """Stored rows of other epochs, of live incarnations, and of records behind the log's end are
     left out: they are not the rebuild's."""
-    live = standing.live_incarnations
+    live = _Live.of(names, standing)
     inc = rows.inc
     ours = (inc >> np.uint64(OFFSET_BITS)).astype(np.int64) == log.epoch
-    ours &= ~np.isin(inc, live) & (offsets_of(inc) < log.stop)
-    at = np.flatnonzero(ours)
+    ours &= offsets_of(inc) < log.stop
+    at = live.without(names, rows, np.flatnonzero(ours))
     parts = [_part(names, rows.tenants, rows.models, rows.metrics, rows.w, inc, rows.ver, at)]
     places = [at]
-    for part in standing.live if log.epoch == standing.link.epoch else ():
-        columns = (
-            _named(part.tenants, part.tenant_code),
-            _named(part.models, part.model_code),
-            _named(part.metrics, part.metric_code),
-        )
-        every = np.arange(len(part))
-        keys, minutes, first, _ = _part(names, *columns, part.w, part.inc, part.ver, every)
-        parts.append((keys, minutes, first, np.full(len(part), ENDLESS)))
-        places.append(np.full(len(part), _LIVE))
-    held = set(inc.tolist()) | set(live.tolist())
+    if log.epoch == standing.link.epoch:
+        endless = np.full(len(live.inc), ENDLESS)
+        parts.append((live.keys, live.minutes, offsets_of(live.inc), endless))
+        places.append(np.full(len(live.inc), _LIVE))
+    held = set(inc.tolist()) | set(live.inc.tolist())
     for row in refused:
         if epoch_of(row.inc) == log.epoch and row.inc not in held:
             its = (
@@ -92,6 +87,47 @@ def known_rows(
     keys, minutes, first, last = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     incarnations = Incarnations(keys, minutes, first, last)
     return KnownRows(incarnations, np.concatenate(places)[incarnations.order])
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """The live incarnations of a partition: parallel columns, sorted by ``inc``."""
+
+    keys: NDArray[np.int64]
+    minutes: NDArray[np.int64]
+    inc: NDArray[np.uint64]
+
+    @classmethod
+    def of(cls, names: SeriesNames, standing: PartitionStanding) -> Self:
+        keys = [
+            names.keys(
+                _named(part.tenants, part.tenant_code),
+                _named(part.models, part.model_code),
+                _named(part.metrics, part.metric_code),
+            )
+            for part in standing.live
+        ]
+        minutes = [part.w.astype(np.int64) // 60 for part in standing.live]
+        none = np.zeros(0, np.int64)
+        inc = standing.live_incarnations
+        order = np.argsort(inc)
+        return cls(
+            np.concatenate([none, *keys])[order],
+            np.concatenate([none, *minutes])[order],
+            inc[order],
+        )
+
+    def without(
+        self, names: SeriesNames, rows: StoredRows, at: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Those of the rows ``at`` that are not theirs. A row that a bug wrote may have the ``inc`` of
+        another window."""
+        shared = np.isin(rows.inc[at], self.inc)
+        its = at[shared]
+        place = np.searchsorted(self.inc, rows.inc[its])
+        same = _keys(names, rows.tenants, rows.models, rows.metrics, its) == self.keys[place]
+        same &= rows.w[its] // 60 == self.minutes[place]
+        return np.sort(np.r_[at[~shared], its[~same]])
 
 
 def _part(
@@ -110,7 +146,7 @@ def _part(
     return keys, minutes, offsets_of(inc[at]), offsets_of(ver[at])
 
 
-def _named(names: Sequence[str], codes: NDArray[np.int32]) -> list[str]:
+def _named(names: Sequence[str], codes: NDArray[Any]) -> list[str]:
     chosen: list[int] = codes.tolist()
     return [names[code] for code in chosen]
 
@@ -193,6 +229,7 @@ def replacement(
     stored: StoredRows,
     pieces: Sequence[FoldedPiece],
     stale: Iterable[StaleBucket],
+    homes: Homes,
     generation: int,
 ) -> Replacement:
     """What has to be written so that the stored rows are those of ``pieces``."""
@@ -213,6 +250,7 @@ def replacement(
     for name in ("shard", "moved"):
         folded[name][there] = getattr(stored, name)[stands_for[there]]
     lost = ~there & ~foreign
+    _bring_home(names, folded, np.flatnonzero(lost), homes)
     right = there & ~wrong
     touched = _touched(names, folded, right, wrong | lost, stale)
     written = np.flatnonzero(wrong | lost | touched)
@@ -237,17 +275,32 @@ def replacement(
     return result
 
 
+def _bring_home(
+    names: SeriesNames, folded: dict[str, NDArray[Any]], at: NDArray[np.int64], homes: Homes
+) -> None:
+    """Give the rows ``at`` the shard and ``moved`` that they had."""
+    if not len(at):
+        return
+    codes = split(folded["key"][at])
+    tenants, models, metrics = (
+        _named(its.names, code)
+        for its, code in zip((names.tenants, names.models, names.metrics), codes, strict=True)
+    )
+    home = homes.of((tenants, models, metrics), folded["w"][at].astype(np.int64), folded["inc"][at])
+    folded["shard"][at], folded["moved"][at] = home
+
+
 def _gathered(pieces: Sequence[FoldedPiece]) -> dict[str, NDArray[Any]]:
-    """The columns of all pieces, with ``key``, ``shard``, and where the sketch of each row begins
-    in ``sk_k`` and how many codes it has."""
+    """The columns of all pieces, with ``key``, room for ``shard`` and ``moved``, and where the sketch of each
+    row begins in ``sk_k`` and how many codes it has."""
     rows = [piece.rows for piece in pieces]
     shifts = np.cumsum([0, *(len(one.sk_k) for one in rows)])
     columns: dict[str, list[NDArray[Any]]] = {
         name: [getattr(one, name) for one in rows] for name in (*_COLUMNS, "sk_k", "sk_n")
     }
     columns["key"] = [piece.keys for piece in pieces]
-    columns["shard"] = [np.full(len(one), one.shard, np.int64) for one in rows]
-    columns["moved"] = [np.full(len(one), one.moved, np.int64) for one in rows]
+    for name in ("shard", "moved"):
+        columns[name] = [np.zeros(len(one), np.int64) for one in rows]
     columns["begin"] = [
         one.sk_off[:-1].astype(np.int64) + shift for one, shift in zip(rows, shifts, strict=False)
     ]

@@ -3,83 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import replace
 
 import pytest
 
 from agents.app import AGGREGATE_METRICS, MODEL_METRICS
 from streams.connect.broker.memory.reader import MemoryReader
-from streams.connect.sinks.map_record import MapRecord
-from streams.connect.sinks.moves.memory import MemoryMoves
-from streams.connect.sinks.sharding import HashSharding, ShardMap, WithoutShards
 from streams.core.command_errors import RebuildRefused
 from streams.core.errors import UsageError
 from streams.core.rows.built_in_tables import EPOCH_END, OFFSET_BITS
-from streams.core.rows.moved_mark import mark
 from streams.core.types import TopicPartition
 from streams.dev.simulation.history import SETTINGS
-from streams.dev.simulation.loop import VirtualLoop, run
-from streams.dev.simulation.operators.rebuilds import rebuilt
-from streams.dev.simulation.world import World
-from streams.operate.rebuild.rebuild import RebuildOptions
 from streams.operate.rebuild.stored_rows import StaleBucket
-from streams.operate.shards.mover import MoveMeans, MoveOptions, Mover
-
-TP = TopicPartition(MODEL_METRICS.name, 0)
-HOUR_S = 3600
-CLOSED_S = 120
-
-
-class Pipeline:
-    """One worker, two shards, one partition."""
-
-    def __init__(self, settings=SETTINGS):
-        self.world = World(VirtualLoop(), settings, [AGGREGATE_METRICS], partitions=1)
-        self.now_s = self.world.start_ms // 1000 // HOUR_S * HOUR_S
-
-    def play(self, story):
-        async def main():
-            await self.world.create_topics()
-            worker = self.world.process(0, "a")
-            worker.start()
-            await asyncio.sleep(1)
-            await story(self)
-            await worker.stop()
-
-        run(self.world.loop, main())
-
-    async def send(self, count, ts_s, tag=""):
-        producer = self.world.broker.plain_producer()
-        for number in range(count):
-            event = {
-                "event_id": f"{tag}{number}",
-                "tenant_id": "t",
-                "model_id": f"m{number % 3}",
-                "metric": "x",
-                "ts": ts_s * 1000,
-                "value": number + 0.25,
-            }
-            await (await producer.send(TP.topic, b"t", json.dumps(event).encode()))
-
-    async def close(self):
-        """Let the windows of what was sent close, and their hours and days follow."""
-        await asyncio.sleep(CLOSED_S)
-
-    async def rebuild(self, settings=SETTINGS, agent=AGGREGATE_METRICS, **options):
-        options = {"from_s": self.now_s - HOUR_S, "to_s": self.now_s + 2 * HOUR_S, **options}
-        report = await rebuilt(self.world, agent, RebuildOptions(**options), settings)
-        (partition,) = report.partitions
-        return partition, report
-
-    def counts(self):
-        return {table: self._count(table) for table in ("m1", "h1", "d1")}
-
-    def _count(self, table):
-        return sum(row["n"] for row in self.world.shards.rows(table))
-
-    def tables(self, name):
-        return [self.world.shards.replicas(shard)[0].tables[name] for shard in (0, 1)]
+from tests.unit.operate.rebuilt_pipeline import HOUR_S, TP, Pipeline
 
 
 @pytest.fixture
@@ -397,51 +333,19 @@ def test_an_hour_that_its_owner_still_recomputes_does_not_differ():
     assert not hour._replace(behind=False).is_owed(0)
 
 
-class WithoutRollUps(Mover):
-    """Hours and days are recomputed already."""
-
-    def _roll_up(self, day):
-        return
-
-
-def moved_day(world, day, away):
-    """Move the day off one shard, as `dia shards move` does."""
-    strategy = WithoutShards(2, HashSharding(2), (away,))
-    version = len(world.shards.recorded_moves) + 2
-    record = MapRecord.of(
-        ShardMap(2, strategy), [["a"], ["b"]], version=version, first_day=day, last_day=day
-    )
-    world.shards.add_move(record)
-    means = MoveMeans(
-        taken=lambda: None,
-        check=lambda: None,
-        say=lambda _: None,
-        sleep=lambda _: None,
-        clock=world.clock,
-        retention_days=30,
-    )
-    return WithoutRollUps(MemoryMoves(world.shards, version), MoveOptions(), means)
-
-
-@pytest.mark.parametrize("given_up", [False, True])
-def test_a_day_that_moved_is_refused_with_what_to_do(pipeline, given_up):
-    """A lost row comes back under another move than the hour that still counts it: it would count
-    twice."""
+def test_a_row_with_the_identity_of_a_live_window_is_emptied(pipeline):
+    """No owner sends it again: the offset in its key began a window of another series."""
 
     async def story(it):
         await it.send(9, it.now_s)
         await it.close()
-        mover = moved_day(it.world, it.now_s // 86_400, 0)
-        with pytest.raises(RebuildRefused, match=r"being moved.*dia shards moves"):
-            await it.rebuild()
-        await asyncio.sleep(60)  # the worker takes the move
-        await it.send(6, it.now_s, "late ")
-        await it.close()
-        assert mark(2) in {row["moved"] for row in it.world.shards.stored("m1")}
-        report = mover.give_up() if given_up else mover.run()
-        assert (len(report.given_up), report.days) == ((1, 0) if given_up else (0, 1))
-        with pytest.raises(RebuildRefused, match=r"map 2 moved.*--beside-rows"):
-            await it.rebuild()
-        assert it.counts() == {"m1": 15, "h1": 15, "d1": 15}
+        await it.send(1, it.now_s + 600, "open ")
+        await asyncio.sleep(5)
+        (live,) = (row for rows in it.tables("m1") for row in rows.values() if row["n"] == 1)
+        bad = {**live, "w": it.now_s, "model": "m1"}
+        it.tables("m1")[0][tuple(bad[name] for name in it.world.shards.key("m1"))] = bad
+        found, _ = await it.rebuild()
+        assert (found.emptied, found.lost, found.changed) == (1, 0, 0)
+        assert it.counts()["m1"] == 10
 
     pipeline.play(story)

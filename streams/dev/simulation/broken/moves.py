@@ -1,4 +1,5 @@
-"""Movers, and engines beside them, that lose or double rows (docs/protocols/shard_moves.md)."""
+"""Movers, and engines and rebuilds beside them, that lose or double rows (docs/protocols/shard_moves.md,
+rebuild.md)."""
 
 from __future__ import annotations
 
@@ -12,11 +13,15 @@ from streams.connect.sinks.moves.store import Portion
 from streams.dev.simulation.operators import moves
 from streams.dev.simulation.variant import Variant, replaced
 from streams.engine.state.placements import Placements
+from streams.operate.rebuild import homes
+from streams.operate.rebuild.homes import Homes
+from streams.operate.rebuild.rebuild import _Rebuild
 from streams.operate.shards.mover import Mover
 
 _portions = Mover._portions
 _copy = Mover._copy
 _sampled = Mover._sampled
+_home = Homes.of
 
 
 async def _not_awaited(*arguments: Any) -> bool:
@@ -57,6 +62,29 @@ def _not_sampled(self: Mover, day: int) -> bool:
     return True
 
 
+def _home_of_now(self: Homes, names: Any, w: Any, inc: Any) -> Any:
+    """A lost row comes back where its window would be placed if it began now."""
+    return _home(self, names, w, np.full_like(inc, np.iinfo(np.uint64).max))
+
+
+def _never_brought(maps: Any, names: Any, days: Any, shard: Any, moved: Any) -> Any:
+    """A lost row comes back where it was first placed."""
+    del maps, names, days
+    return shard, moved
+
+
+def _one_time(self: Homes, minutes: Any, inc: Any) -> Any:
+    """Records that no row holds are one row, also where a move was taken between them."""
+    del self, inc
+    return np.zeros(len(minutes), np.int64)
+
+
+async def _no_moves(self: _Rebuild) -> tuple[()]:
+    """Days are rebuilt while they move."""
+    await self.means.shards.learn()
+    return ()
+
+
 VARIANTS: Mapping[str, Variant] = {
     "move_not_awaited": replaced(moves, all_took=_not_awaited),
     "rows_without_their_move": replaced(Placements, marks=_no_mark),
@@ -64,4 +92,8 @@ VARIANTS: Mapping[str, Variant] = {
     "portion_skipped": replaced(Mover, _portions=_one_skipped, _sampled=_not_sampled),
     "day_shown_before_its_copies": replaced(Mover, _copy=_shown_first),
     "originals_deleted_before_the_day_is_shown": replaced(Mover, _sampled=_deleted_first),
+    "lost_rows_placed_as_if_they_began_now": replaced(Homes, of=_home_of_now),
+    "lost_rows_never_brought": replaced(homes, brought=_never_brought),
+    "lost_rows_of_two_moves_joined": replaced(Homes, times=_one_time),
+    "days_rebuilt_while_they_move": replaced(_Rebuild, _settled_moves=_no_moves),
 }

@@ -41,6 +41,7 @@ REBUILT = replace(METRICS, rebuilt_share=1.0, loss_share=0.0, grown_share=1 / 4)
 MOVED = replace(
     METRICS,
     moved_share=1.0,
+    rebuilt_share=1 / 2,
     grown_share=1 / 4,
     quiet_share=1 / 2,
     loss_share=0.0,

@@ -16,7 +16,8 @@ import numpy as np
 from streams.core.errors import RollUpExpired, ShardUnavailable
 from streams.core.rows.built_in_tables import ShardSet, WindowRows
 from streams.core.rows.clickhouse_table import ClickHouseTable
-from streams.core.rows.moved_mark import token, version_of_move
+from streams.core.rows.moved_home import brought
+from streams.core.rows.moved_mark import version_of_move
 from streams.core.rows.row_json import read_row
 from streams.core.rows.row_sink import REPLAYED_PART, DeclaredSink, RowBatch
 from streams.core.rows.targets import RowTarget, Targets
@@ -131,21 +132,18 @@ async def _home(shards: ShardSet, row: RefusedWindowRow) -> tuple[int, int]:
     without the row, and while no server says if it does."""
     await shards.learn(certain=True)
     day, names = row.w // _DAY_S, ([row.tenant], [row.model], [row.metric])
-    shard, moved = row.shard, row.moved
-    if shard is None:
-        (shard,) = shards.maps[0].shard_of(*names).tolist()
-    for version, one in enumerate(shards.maps, 1):
-        if version <= version_of_move(moved) or not one.moves(day) or day in one.returned:
-            continue
-        if day in one.unfinished:
+    first = row.shard
+    if first is None:
+        (first,) = shards.maps[0].shard_of(*names).tolist()
+    for one in shards.maps[version_of_move(row.moved) :]:
+        if one.moves(day) and day in one.unfinished:
             raise ShardUnavailable(
                 f"{_day_of(row)} moves to other shards (`dia shards list`): its rows are returned "
                 "afterwards."
             )
-        (target,) = one.shard_of(*names).tolist()
-        if target != shard:
-            shard, moved = target, token(version, shard)
-    return shard, moved
+    columns = (np.array([value], np.int64) for value in (day, first, row.moved))
+    (shard,), (moved,) = brought(shards.maps, names, *columns)
+    return int(shard), int(moved)
 
 
 def _day_of(row: RefusedWindowRow) -> str:
