@@ -29,6 +29,8 @@ from streams.core.errors import BrokerUnavailable, ShardUnavailable
 from streams.core.process.listener import bound
 from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
+from streams.core.words.moments import iso_s
+from streams.http.console.capacity.forecast_runs import ForecastRuns
 from streams.http.console.serving import ConsoleProcess
 from streams.http.console.shards import ShardReader
 from streams.operate.replay.agent.agent import ReplayAgent
@@ -75,6 +77,7 @@ class MemoryConsole:
         self.broker = self.do(self._broker())
         self.settings = Settings(home=str(home))
         self.process = ConsoleProcess(self.settings, app, self.broker, SystemClock(), Metrics())
+        self.process.console.capacity.forecasts = ForecastRuns(self._predict, SystemClock())
         self._open = ExitStack()
         listener = self._open.enter_context(bound("127.0.0.1", 0, "DIA_CONSOLE_PORT"))
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -85,6 +88,16 @@ class MemoryConsole:
             self._server.run_until_stopped(), self._loop
         )
         assert listening.wait(ANSWER_S)
+
+    async def _predict(self) -> tuple[int, bytes, bytes]:
+        if self.down or self.empty:
+            return 4, b"", b"error: secret-host does not answer\n"
+        now_s = _minute_s() // 3600 * 3600
+        hours = [
+            {"hour": iso_s(now_s + 3600 * ahead), "events_per_s": 110.0, "low": 90.0, "high": 140.0}
+            for ahead in range(48)
+        ]
+        return 0, b"".join(json.dumps(one).encode() + b"\n" for one in hours), b""
 
     def new_token(self, role: Role, tenant: str | None) -> str:
         now_ms = SystemClock().now_ms()
@@ -198,6 +211,12 @@ def _minute_s() -> int:
     return int(time.time()) // 60 * 60
 
 
+def _slots() -> list[int]:
+    """Of five minutes, within the last hour."""
+    first = _minute_s() // 300 * 300 - 3600
+    return [first + 300 * number for number in range(12)]
+
+
 def _series() -> list[list[Any]]:
     """Two windows with their sketches, as `streams.connect.sinks.series.statement` gives them."""
     return [
@@ -222,6 +241,18 @@ _ROWS: dict[str, Callable[[], list[list[Any]]]] = {
         ["globex", "wrong_type", 5, _minute_s() * 1000 - 600_000, _minute_s() * 1000],
         [TENANT, "invalid_json", 1, _minute_s() * 1000, _minute_s() * 1000],
     ],
+    "AS hour, sum(events)": lambda: [
+        [_minute_s() // 3600 * 3600 - 3600 * age, 360_000] for age in range(1, 48)
+    ],
+    "GROUP BY topic, at": lambda: [[MODEL_METRICS.name, at, 30_000, 3_000_000] for at in _slots()],
+    "AS slot, sum(events)": lambda: [[at, 30_000] for at in _slots()],
+    "max(memory_bytes), max(behind_s)": lambda: [
+        ["w-0", 1, at, 0.5 * (at - _slots()[0]), 1 << 28, 1.5, 0.25] for at in _slots()
+    ],
+    "min(cpu_s), max(cpu_s)": lambda: [
+        ["w-0", 1, 0.0, 900.0, _slots()[0], _slots()[-1] + 300, 1 << 28]
+    ],
+    "bytes_on_disk": lambda: [[360_000, 360_000]],
     "SELECT count()": lambda: [[6]],
     "FROM ledger_local": _ledger,
     "SELECT model, card": lambda: [[MODEL, json.dumps(_CARD)]],

@@ -10,6 +10,7 @@ PAGES = {
     "/messages?topic=model.metrics": "Messages", "/trace": "Trace",
     "/dead-letters": "Dead letters",
     "/decisions": "Decisions", "/training": "Training", "/pipeline": "Pipeline", "/data": "Data",
+    "/capacity": "Capacity",
 }  # fmt: skip
 SERIOUS = ("serious", "critical")
 PHONE = {"width": 390, "height": 844}

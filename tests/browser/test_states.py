@@ -9,9 +9,11 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from streams.connect.access.tokens import Role
+from streams.operate.loadtest.record import folder_of, keep
 from tests.browser.conftest import WIDE, chromium, no_script_errors
 from tests.browser.memory_console import MODEL, TENANT, MemoryConsole
 from tests.browser.pages import PAGES, PHONE, read, serious, sign_in
+from tests.unit.operate.loadtest.test_verdict import made_record
 
 QUICK_MS = 30_000
 OF_ROWS = ("/explore", "/decisions", "/training")
@@ -152,6 +154,23 @@ def test_what_changed_is_on_the_overview(page, console):
     expect(changes.filter(has_text="kafka").filter(has_text="up again after")).to_have_count(1)
     expect(changes.filter(has_text="kafka").filter(has_text="down")).to_have_count(1)
     expect(changes.filter(has_text="worker 0").filter(has_text="is gone")).to_have_count(1)
+
+
+def test_capacity_shows_what_is_coming_and_a_failed_load_test(page, console):
+    """Who plans sees the band, what runs out, and that the last test was red, without a command."""
+    keep(folder_of(console.home), made_record("20261130T120000-small"), "<p>")
+    _look(page, console, "/capacity?growth=30%25")
+    expect(page.locator("#load .chart")).to_be_visible()
+    expect(page.locator("#load .u-legend")).to_contain_text("forecast110")
+    expect(page.locator("#forecast-said")).to_contain_text("with its band")
+    expect(page.locator("#needs tbody tr").filter(has_text="partitions of")).to_contain_text("4")
+    expect(page.locator("#advice")).to_contain_text("worker processes")
+    expect(page.locator("#processes")).to_contain_text("50 %")
+    failed = page.locator("#test tbody tr").filter(has_text="failed")
+    expect(failed).to_contain_text("≤ 100 ms")
+    page.get_by_label("Growth", exact=True).select_option("10x")
+    expect(page).to_have_url(f"{console.url}/capacity?growth=10x")
+    _usable(page, "/capacity")
 
 
 def test_figures_of_the_overview_are_links(page, console):

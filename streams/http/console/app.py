@@ -22,6 +22,7 @@ from streams.http.console import reply
 from streams.http.console.access.authorizer import Authorizer
 from streams.http.console.access.sign_in import SignInHandler
 from streams.http.console.admin_handlers import CacheHandler, PolicyHandler
+from streams.http.console.capacity.handler import CapacityHandler
 from streams.http.console.catalog import CatalogHandler
 from streams.http.console.compression import Compression
 from streams.http.console.dead_letters.decisions import DecisionHandler
@@ -93,6 +94,7 @@ class Console:
     training: TrainingHandler
     pipeline: PipelineHandler
     stored_data: StoredDataHandler
+    capacity: CapacityHandler
     history: HistoryHandler
     top_tenants: TopTenantsHandler
     letters: DeadLetterHandler
@@ -162,6 +164,8 @@ def api_routes(console: Console) -> list[Route]:
         route("GET", "/api/training", console.training.models),
         route("GET", "/api/pipeline", console.pipeline.show),
         route("GET", "/api/data", console.stored_data.show),
+        route("GET", "/api/capacity", console.capacity.show),
+        route("GET", "/api/capacity/forecast", console.capacity.forecast),
         route("GET", "/api/history", console.history.show),
         route("GET", "/api/tenants/top", console.top_tenants.show),
         route("GET", "/api/dlq/groups", console.letters.groups),

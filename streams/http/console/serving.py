@@ -29,6 +29,8 @@ from streams.http.console.access.operations import Operations
 from streams.http.console.access.sessions import SessionStore
 from streams.http.console.admin_handlers import CacheHandler, PolicyHandler
 from streams.http.console.app import Console, console_app
+from streams.http.console.capacity.forecast_runs import ForecastRuns, predicting
+from streams.http.console.capacity.handler import CapacityHandler
 from streams.http.console.catalog import CatalogHandler
 from streams.http.console.dead_letters.decisions import DecisionHandler
 from streams.http.console.dead_letters.journals import recent_journals
@@ -116,6 +118,10 @@ class ConsoleProcess:
             ),
             training=TrainingHandler(gate, shards, answers),
             stored_data=StoredDataHandler(gate, shards, answers, settings),
+            capacity=CapacityHandler(
+                *(gate, shards, answers, settings, topology, clock),
+                ForecastRuns(predicting(settings), clock),
+            ),
             history=HistoryHandler(gate, recorder, broker, agents, journals, clock),
             top_tenants=TopTenantsHandler(gate, shards, answers, clock),
             pipeline=PipelineHandler(gate, shards, answers, workers, agents, health),

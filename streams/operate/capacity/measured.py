@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from streams.core.command_errors import HistoryTooShort
 from streams.core.settings import Settings
 from streams.engine.state.load_run import SLOT_MS
 from streams.operate.shard_answers import EveryShard, Rows
+
+Ask: TypeAlias = Callable[[str, Mapping[str, Any]], Awaitable[Sequence[Rows]]]
+"""Gives the answers of all shards to a statement with parameters; a shard may have several."""
 
 SLOT_S: Final = SLOT_MS // 1000
 _CPU_MIN_S: Final = 10.0
@@ -79,12 +82,17 @@ class _Usage(NamedTuple):
 async def measured_costs(settings: Settings, now_s: float, days: int) -> MeasuredCosts:
     """Of the last ``days`` days. Raises `HistoryTooShort`, and as `EveryShard`."""
     shards = EveryShard(settings, "capacity plan")
-    since = {"since": int(now_s) - 86_400 * days}
     try:
-        load, usage = await shards.ask(_LOAD, since), await shards.ask(_USAGE, since)
-        read, disk = await shards.ask(_READ, since), await shards.ask(_DISK, {})
+        return await answered_costs(shards.ask, now_s, days)
     finally:
         shards.close()
+
+
+async def answered_costs(ask: Ask, now_s: float, days: int) -> MeasuredCosts:
+    """As `measured_costs`, by ``ask``."""
+    since = {"since": int(now_s) - 86_400 * days}
+    load, usage = await ask(_LOAD, since), await ask(_USAGE, since)
+    read, disk = await ask(_READ, since), await ask(_DISK, {})
     return costs_of(load, read, usage, disk)
 
 

@@ -41,6 +41,8 @@ def paths(topics: Sequence[str]) -> dict[str, Any]:
         **letters(topics),
         "/api/pipeline": {"get": _pipeline()},
         "/api/data": {"get": _data()},
+        "/api/capacity": {"get": _capacity()},
+        "/api/capacity/forecast": {"get": _forecast()},
         **history(),
         **topics_and_messages(),
         **shedding(),
@@ -180,6 +182,33 @@ def _data() -> dict[str, Any]:
         "Shards, their maps, moved days, backups and last good drills; for tokens of every tenant."
     )
     return get("stored_data", words, answer)
+
+
+def _capacity() -> dict[str, Any]:
+    process = {"process": TEXT, "cpu": NUMBER, "memory_bytes": COUNT, "at_ms": COUNT}
+    needs = {"resource": TEXT} | dict.fromkeys(("now", "needed", "have", "days_left"), NUMBER)
+    texts = ("growth", "plan_unknown", "last_test_unknown")
+    answer = read(
+        {
+            **dict.fromkeys(texts, TEXT),
+            **dict.fromkeys(("horizon_days", "busy"), NUMBER),
+            "load": maybe(obj({"t": array(COUNT), "events_per_s": array(NUMBER)})),
+            "processes": maybe(array(obj({**process, "behind_s": NUMBER, "fill": NUMBER}))),
+            "needs": maybe(array(obj(needs))),
+            "advice": maybe(array(obj({"tone": TEXT, "text": TEXT}))),
+            "last_test": maybe(ANYTHING),
+        }
+    )
+    words = "Utilisation, needs by a growth, and the last load test; for tokens of every tenant."
+    growth = {**query("growth", NAME), "description": "10x at once, or 10% a month (default)."}
+    return get("capacity", words, answer, (growth,))
+
+
+def _forecast() -> dict[str, Any]:
+    hour = {"hour": TEXT, **dict.fromkeys(("events_per_s", "low", "high"), NUMBER)}
+    answer = obj({"unknown": TEXT, "hours": array(obj(hour)), "made_ms": maybe(COUNT)})
+    words = "The forecast of the next hours, at most an hour old; for tokens of every tenant."
+    return get("capacity_forecast", words, answer)
 
 
 def _policy_changed() -> dict[str, Any]:

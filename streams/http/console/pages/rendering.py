@@ -50,6 +50,7 @@ PAGES = (
     ConsolePage("/training", "training", "Training", "t", chosen=True),
     ConsolePage("/pipeline", "pipeline", "Pipeline", "p", everyone=True),
     ConsolePage("/data", "data", "Data", "s", everyone=True),
+    ConsolePage("/capacity", "capacity", "Capacity", "c", everyone=True),
 )
 
 

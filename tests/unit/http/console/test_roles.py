@@ -19,6 +19,8 @@ NEEDS_ADMIN = {
     "/admin/cache/invalidate",
     "/api/pipeline",
     "/api/data",
+    "/api/capacity",
+    "/api/capacity/forecast",
     "/api/topics/{topic}",
     "/api/shed/plan",
     "/api/shed/orders",
@@ -61,7 +63,7 @@ async def test_a_reader_changes_nothing(http, bearer, method, path):
 @pytest.mark.parametrize("path", sorted(NEEDS_ADMIN))
 async def test_paths_over_all_tenants_need_a_token_for_all(http, bearer, path):
     """Counters and patterns cover every tenant."""
-    method = "get" if path in ("/api/pipeline", "/api/data", "/api/topics/{topic}") else "post"
+    method = "get" if ("get", path) in OPERATIONS else "post"
     for name in ("read", "operate", "stranger"):
         answer = await http.request(method, _url(path), headers=bearer(name), json={})
         assert answer.status_code == 403

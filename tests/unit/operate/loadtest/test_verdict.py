@@ -86,7 +86,7 @@ def test_a_ledger_that_is_not_known_is_none():
     assert ledgers({"ledger_known": False, "partitions": []}) is None
 
 
-def _made(run, exactness=None):
+def made_record(run, exactness=None):
     record = _record([(2.5, 0.2, RequestOutcome(events=1)), (3.5, 0.3, RequestOutcome("<script>"))])
     return LoadTestRecord(
         run=run,
@@ -109,7 +109,7 @@ def _made(run, exactness=None):
 def test_a_report_shows_target_and_achieved_and_loads_nothing():
     """It is mailed, and opened without a network. Texts of the file and of answers are no markup."""
     check = ExactCheck(what="t: applied", least=3, most=4, found=None)
-    page = html_report(_made("1", ExactnessReport(checks=[check], notes=["a note"])))
+    page = html_report(made_record("1", ExactnessReport(checks=[check], notes=["a note"])))
     assert "1 of 2 thresholds failed" in page
     assert re.search(r'<tr class="failed">.*≤ 100 ms.*200 ms', page)
     assert "&lt;b&gt;stated" in page
@@ -125,7 +125,7 @@ def test_a_report_shows_target_and_achieved_and_loads_nothing():
 def test_the_newest_records_are_kept_and_a_broken_one_is_passed_over(tmp_path):
     """A folder of a machine that tests each night stays small."""
     for number in range(RECORDS_MAX + 2):
-        keep(tmp_path, _made(f"run-{number:03d}"), "<p>")
+        keep(tmp_path, made_record(f"run-{number:03d}"), "<p>")
     names = sorted(path.name for path in tmp_path.iterdir())
     assert len(names) == 2 * RECORDS_MAX
     assert names[0] == "run-002.html"

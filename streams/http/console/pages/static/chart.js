@@ -10,6 +10,7 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 const shown = new Set();
 
 export const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+export const faded = (colour, share) => `color-mix(in srgb, ${colour} ${share}%, transparent)`;
 export const seriesColour = (index) => token(`series-${(index % 8) + 1}`);
 
 const axisFont = "11px Inter, system-ui, sans-serif";

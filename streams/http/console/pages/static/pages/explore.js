@@ -1,4 +1,4 @@
-import { Chart, bars, fromNothing, line, seriesColour, span, time } from "../chart.js";
+import { Chart, bars, faded, fromNothing, line, seriesColour, span, time } from "../chart.js";
 import { $, figures, fill, h, table } from "../dom.js";
 import { aligned, count, measure, minute, plural, rough, visible } from "../format.js";
 import { fresh, keep, onAgain, onOverview, start, state } from "../frame.js";
@@ -100,7 +100,6 @@ function wider() {
 }
 
 const zip = (a, b, join) => a.map((value, at) => (value === null ? null : join(value, b[at])));
-const faded = (colour, share) => `color-mix(in srgb, ${colour} ${share}%, transparent)`;
 const edge = (label, value) => ({ ...line(label, "transparent"), width: 0, points: { show: false }, ...value });
 
 function meanOfOne(t, { mean, sd, min, max }) {

@@ -1,0 +1,1 @@
+"""What the pipeline uses, what load is coming, and when something runs out."""

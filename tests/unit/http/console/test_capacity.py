@@ -1,0 +1,147 @@
+"""The page of capacity: what is used, what is coming, what runs out, and the last load test."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from streams.core.errors import ShardUnavailable
+from streams.http.console.capacity.forecast_runs import AGAIN_S, KEPT_S, ForecastRuns
+from streams.operate.loadtest.record import folder_of, keep
+from tests.unit.operate.loadtest.test_verdict import made_record
+
+SLOT_S = 300
+RUN = "20261130T120000-small"
+HOUR = {"hour": "2026-11-30T12:00:00+00:00", "events_per_s": 10.0, "low": 5.0, "high": 20.0}
+
+
+def _rows(now_s):
+    """Of the statements of the page, by a part of each: an hour of 100 events a second."""
+    first = now_s // SLOT_S * SLOT_S - 3600
+    slots = [first + SLOT_S * number for number in range(12)]
+    usage = [("w-0", 1, at, float(at - first) / 2, 1 << 28, 1.5, 0.25) for at in slots]
+    return {
+        "AS hour, sum(events)": [(first, 180_000), (first, 180_000)],
+        "GROUP BY topic, at": [("model.metrics", at, 30_000, 3_000_000) for at in slots],
+        "AS slot, sum(events)": [(at, 30_000) for at in slots],
+        "max(memory_bytes), max(behind_s)": usage,
+        "min(cpu_s), max(cpu_s)": [
+            (f"w-{number}", 1, 0.0, 900.0, first, slots[-1] + SLOT_S, 1 << 28)
+            for number in range(3)
+        ],
+        "bytes_on_disk": [(360_000, 360_000), (360_000, 360_000)],
+    }
+
+
+@pytest.fixture
+def shards(process, monkeypatch):
+    """What the shards answer; a test may take statements away, or the shards."""
+    answers = _rows(process.console.clock.now_ms() // 1000)
+
+    async def of_all(self, sql, parameters):
+        if "away" in answers:
+            raise ShardUnavailable("shard 1 does not answer")
+        text = " ".join(sql.split())
+        return next((rows for part, rows in answers.items() if part in text), [])
+
+    monkeypatch.setattr(type(process._shards), "of_all", of_all)
+    return answers
+
+
+async def _shown(http, bearer, growth="30%"):
+    answer = await http.get("/api/capacity", params={"growth": growth}, headers=bearer("admin"))
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_utilisation_and_days_left_are_of_the_history(http, bearer, shards):
+    """2,700 s of processor time paid 360,000 events: 100 a second need 2 of 3 processes, and the 4
+    partitions hold until the growth makes 4 processes of it."""
+    found = await _shown(http, bearer)
+    assert (found["degraded"], found["plan_unknown"]) == (False, "")
+    assert found["load"]["events_per_s"] == [100]
+    [process] = found["processes"]
+    assert (process["cpu"], process["fill"]) == (pytest.approx(0.5), 0.25)
+    needs = {one["resource"]: one for one in found["needs"]}
+    assert needs["worker processes"]["now"] == 2
+    partitions = needs["partitions of model.metrics"]
+    assert (partitions["have"], partitions["days_left"] > 0) == (4, True)
+    assert [one["tone"] for one in found["advice"]] == ["good", "warn"]
+    assert found["advice"][1]["text"] == "At the horizon 4 worker processes are needed; 3 run."
+
+
+async def test_a_short_history_is_said(http, bearer, shards):
+    """Zeros would pass for a pipeline that needs nothing."""
+    shards.clear()
+    found = await _shown(http, bearer)
+    assert "the history has 0 s of processor time" in found["plan_unknown"]
+    assert (found["needs"], found["processes"], found["degraded"]) == ([], [], False)
+
+
+async def test_with_a_shard_away_figures_are_unknown_and_the_last_test_is_shown(
+    http, bearer, shards, tmp_path
+):
+    """Half of the load is no load to plan by; the record of a test is a file of this host."""
+    keep(folder_of(tmp_path), made_record(RUN), "<p>")
+    shards["away"] = []
+    found = await _shown(http, bearer)
+    assert (found["degraded"], found["needs"], found["load"]) == (True, None, None)
+    tested = found["last_test"]
+    assert (tested["run"], tested["held"]) == (RUN, False)
+    assert [one["held"] for one in tested["thresholds"]] == [False, True]
+
+
+@pytest.mark.parametrize("growth", ["fast", "-1%", "9999999999x", "0x"])
+async def test_an_unfit_growth_is_a_bad_request(http, bearer, shards, growth):
+    """And no error of the console."""
+    answer = await http.get("/api/capacity", params={"growth": growth}, headers=bearer("admin"))
+    assert (answer.status_code, answer.json()["code"]) == (400, "unreadable")
+
+
+class _Clock:
+    now_s = 0.0
+
+    def monotonic(self):
+        return self.now_s
+
+    def now_ms(self):
+        return round(1000 * self.now_s)
+
+
+def _runs(*answers):
+    """Runs of `dia capacity predict` that give these answers, the clock, and the number so far."""
+    left, clock, count = list(answers), _Clock(), []
+
+    async def predict():
+        count.append(1)
+        return left.pop(0)
+
+    return ForecastRuns(predict, clock), clock, count
+
+
+async def test_a_forecast_is_made_once_an_hour():
+    """It takes two seconds of a processor."""
+    lines = b"".join(json.dumps(HOUR).encode() + b"\n" for _ in range(2))
+    runs, clock, count = _runs((0, lines, b""), (0, lines, b""))
+    assert (await runs.newest())["hours"] == [HOUR, HOUR]
+    clock.now_s = KEPT_S - 1
+    await runs.newest()
+    assert len(count) == 1
+    clock.now_s = KEPT_S
+    await runs.newest()
+    assert len(count) == 2
+
+
+async def test_a_forecast_that_cannot_be_made_says_why_without_an_address():
+    """What is missing is named; an unreachable server's address is not for each reader."""
+    needs = b"log\nerror: forecasts need the extra `capacity`. [usage]\n"
+    away = b"error: http://secret-host:8123 does not answer [dependency_unreachable]\n"
+    runs, clock, _ = _runs((2, b"", needs), (4, b"", away), (0, b"no json", b""))
+    assert (await runs.newest())["unknown"] == "forecasts need the extra `capacity`. [usage]"
+    for _ in range(2):
+        clock.now_s += AGAIN_S
+        found = await runs.newest()
+        assert found["hours"] == []
+        assert "Run it to see why" in found["unknown"]
+        assert "secret-host" not in found["unknown"]
