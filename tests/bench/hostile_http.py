@@ -37,6 +37,7 @@ from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.clock import SystemClock
 from streams.core.process.listener import bound
 from streams.core.settings import Settings
+from streams.core.telemetry.logs import configure
 from streams.core.telemetry.metrics import Metrics
 from streams.http.console.serving import ConsoleProcess
 from streams.http.edge.serving import EdgeProcess
@@ -51,7 +52,8 @@ VICTIM, HOSTILE = "victim", "hostile"
 
 
 def serve(home: Path, ready: Connection) -> None:
-    """Serve both on one event loop until the parent ends the process."""
+    """Serve both on one event loop, with the logs of a server, until the parent ends the process."""
+    configure()
     asyncio.run(_serve(home, ready))
 
 
