@@ -135,7 +135,7 @@ def test_the_state_equals_that_of_the_completed_events(steps):
                 table, model, owned = _table(), dict(committed), set()
                 table.load(sorted(store.items()))
         _same(table, model)
-        assert owned <= table._owners._owner.keys() <= model.keys()
+        assert owned <= table._weighing.owners._owner.keys() <= model.keys()
 
 
 @settings(max_examples=40)

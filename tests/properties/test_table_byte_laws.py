@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from streams.core.errors import StateLimit
 from streams.core.records.bad_records import TenantOverQuota
+from streams.engine.state.entry_bytes import entry_bytes
 from streams.engine.state.key_owners import SHARED, Author, Several
-from streams.engine.state.keyed import KeyedTable, _entry_bytes
+from streams.engine.state.keyed import KeyedTable
 from streams.engine.state.table_values import form_of, key_bytes
 
 BOUND = 20_000
@@ -132,8 +133,8 @@ FORMS = {
 
 def _check(part):
     """The byte counts equal the entries' bytes, and each owner is within its share."""
-    table, owners = part.table, part.table._owners
-    sizes = {key: _entry_bytes(key_bytes(key), held) for key, held in table._kept.items()}
+    table, owners = part.table, part.table._weighing.owners
+    sizes = {key: entry_bytes(key_bytes(key), held) for key, held in table._kept.items()}
     assert table.bytes_used == sum(sizes.values()) < BOUND
     held = Counter()
     for key, size in sizes.items():
@@ -218,8 +219,11 @@ def test_a_restart_changes_no_bytes_no_owner_and_no_verdict(steps):
         assert part.event(author, writes, "all") == restarted.event(author, writes, "all")
     after = restarted.restarted()
     _check(after)
+    _check(part)
     for name in ("total", "_owner", "_held", "_shared"):
-        assert getattr(after.table._owners, name) == getattr(part.table._owners, name)
+        assert getattr(after.table._weighing.owners, name) == getattr(
+            part.table._weighing.owners, name
+        )
 
 
 @settings(max_examples=40, deadline=None)
@@ -320,7 +324,7 @@ def test_a_value_may_move_to_another_key():
 def test_a_key_written_by_two_tenants_is_charged_to_neither():
     """Charged to its first owner, a key that another tenant grows would use up the owner's share."""
     part = _Part()
-    owners = part.table._owners
+    owners = part.table._weighing.owners
     for number in range(8):
         part.event(VICTIM, [("text", str(number), 100)], "all")
         part.event(HOSTILE, [("text", str(number), 3000)], "all")

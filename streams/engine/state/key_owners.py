@@ -60,8 +60,6 @@ def owned_value(data: bytes) -> tuple[Owner, bytes]:
 
 KeyChange: TypeAlias = tuple[Key, int, int]
 """What an event does to a key: its bytes before and after; 0: it is absent."""
-Resized: TypeAlias = tuple[Key, int]
-"""A key whose value the event makes this many bytes longer."""
 Weighed: TypeAlias = tuple[Sequence[KeyChange], Sequence[Owner]]
 """The effect of an event that may join: its changes, and the owner of each key after it."""
 
@@ -101,24 +99,17 @@ class KeyOwners:
                 "They are handled one by one"
             )
 
-    def may_resize(self, author: Author, key: Key, more: int) -> bool:
-        """Whether this is the usual event: its tenant owns the key, and has room for ``more`` bytes of its
-        value, or names no tenant, and is refused nothing. Then `resize` may enter it; another event is
-        weighed."""
-        if author == "":
-            return True
-        if not isinstance(author, str) or self._owner.get(key) != author:
-            return False
-        return more <= room(self._bound, 0, self.total, self._held[author])
+    def room(self, owner: Owner) -> int:
+        """How many bytes more the owner may add to its keys."""
+        return room(self._bound, 0, self.total, self.held(owner))
 
-    def resize(self, key: Key, more: int) -> None:
-        """The event joined."""
+    def resize(self, owner: Owner, more: int) -> None:
+        """A key of this owner, which it keeps, counts so many bytes more."""
         self.total += more
-        owner = self._owner.get(key, "")
         if owner:
             self._held[owner] += more
-        else:
-            self._add(owner, more)
+        elif owner is SHARED:
+            self._shared += more
 
     def _owner_after(self, change: KeyChange, author: Author) -> Owner:
         key, before, after = change

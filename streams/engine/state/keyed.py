@@ -13,21 +13,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, Protocol
+from enum import Enum
+from typing import Any, Final, Literal, Protocol, cast
 
 import msgspec
 
 from streams.core.errors import StateLimit, TableChanged, TableMisused
 from streams.core.records.bad_records import ValueRefused
-from streams.engine.state.key_owners import (
-    Author,
-    KeyOwners,
-    Owner,
-    Resized,
-    Weighed,
-    owned_value,
-    owner_mark,
-)
+from streams.engine.state.entry_bytes import ABSENT, held_bytes
+from streams.engine.state.key_owners import Author, Owner, owned_value, owner_mark
 from streams.engine.state.table import Entry
 from streams.engine.state.table_values import (
     FIXED,
@@ -39,16 +33,16 @@ from streams.engine.state.table_values import (
     check_key,
     key_bytes,
     key_of,
-    value_bytes,
 )
+from streams.engine.state.weighing import Weighing, covers
 
-_ABSENT: Final = object()
 _DELETED: Final = object()
 _DECLARATION: Final = b""
-_KEY_BYTES_IN_MEMORY: Final = 330
-"""memory of a key with a number: dictionary slot, object headers, owner, and its place in `LiveKeys`"""
-_KEY_COPIES: Final = 2
-"""the key itself, and its bytes in `LiveKeys`"""
+
+
+class _Nobody(Enum):
+    NOBODY = "nobody"
+
 
 Declaration = dict[str, Any]
 Default = Callable[[], Any]
@@ -102,10 +96,10 @@ class KeyedTable:
         self._form = form
         self._default = default
         self._max_bytes = max_bytes
-        self._owners = KeyOwners(name, max_bytes)
         self._declaration = declaration or {"kind": "keyed"}
         self._declared = False
         self._kept: dict[Key, Any] = {}
+        self._weighing = Weighing(name, max_bytes, self._kept)
         self._aside: dict[Key, Any] = {}
         """entries that only the state and its bytes have: no event reads or writes them"""
         self._dirty: dict[Key, object] = {}
@@ -121,13 +115,12 @@ class KeyedTable:
         self._plain = True
         """all staged values are scalars"""
         self._sized = False
-        """a value is or was no number: events are weighed"""
+        """a value is or was no number: one that becomes a number is weighed"""
         self._weighs = False
-        """so is the event in progress: it may change the bytes of the table"""
-        self._weighed: Weighed | None = None
-        """the effect of the sealed event on the bytes of the table"""
-        self._resized: Resized | None = None
-        """that of an event that only makes one value of its tenant longer or shorter"""
+        """the event in progress is weighed: it may change the bytes of the table"""
+        self._reserved = self._weighing.reserved
+        self._within: Owner | Literal[_Nobody.NOBODY] = _Nobody.NOBODY
+        """the owner of what is reserved, where the event stays within that"""
 
     # --- reading -----------------------------------------------------------------------------
 
@@ -135,19 +128,19 @@ class KeyedTable:
         """Raises KeyError for an absent key without a default."""
         if type(key) is not str:
             check_key(self.name, key)
-        value = self._staged.get(key, _ABSENT)
-        if value is _ABSENT:
-            value = self._kept.get(key, _ABSENT)
+        value = self._staged.get(key, ABSENT)
+        if value is ABSENT:
+            value = self._kept.get(key, ABSENT)
             if type(value) in SCALARS:
                 return value
             return self._read(key, value)
         if value is _DELETED:
-            return self._read(key, _ABSENT)
+            return self._read(key, ABSENT)
         return value
 
     def _read(self, key: Key, held: Any) -> Any:
         """Read a value that is absent or can be changed in place."""
-        if held is _ABSENT:
+        if held is ABSENT:
             if self._default is None:
                 raise KeyError(key)
             value = self._default()
@@ -169,13 +162,13 @@ class KeyedTable:
         return self[key]
 
     def __contains__(self, key: object) -> bool:
-        value = self._staged.get(key, _ABSENT)
-        if value is _ABSENT:
+        value = self._staged.get(key, ABSENT)
+        if value is ABSENT:
             return key in self._kept
         if value is _DELETED:
             return False
         kept = key in self._kept and key not in self._read_deleted
-        return kept or self._form.held(value) != self._as_read.get(key, _ABSENT)
+        return kept or self._form.held(value) != self._as_read.get(key, ABSENT)
 
     def __iter__(self) -> Iterator[Key]:
         return iter(self.keys())
@@ -199,8 +192,8 @@ class KeyedTable:
     def kept(self, key: Key) -> Any:
         """A copy of the kept value, or the default. Raises KeyError for an absent key without a
         default."""
-        held = self._kept.get(key, _ABSENT)
-        if held is not _ABSENT:
+        held = self._kept.get(key, ABSENT)
+        if held is not ABSENT:
             return held if type(held) in SCALARS else self._form.given(held)
         if self._default is None:
             raise KeyError(key)
@@ -216,8 +209,8 @@ class KeyedTable:
                 self.load([(raw, data)])
             elif raw != _DECLARATION:
                 key = key_of(raw)
-                before = _entry_bytes(raw, self._kept.pop(key, _ABSENT))
-                self._owners.take(([(key, before, 0)], [""]))
+                self._weighing.read(raw, key, ABSENT, "")
+                self._kept.pop(key, None)
 
     def kept_keys(self) -> list[Key]:
         return [*self._kept]
@@ -228,7 +221,7 @@ class KeyedTable:
 
     def owner(self, key: Key) -> Owner:
         """Of the kept value of ``key``, also while it is set aside."""
-        return self._owners.owner(key)
+        return self._weighing.owners.owner(key)
 
     # --- writing -----------------------------------------------------------------------------
 
@@ -246,6 +239,8 @@ class KeyedTable:
             if not self._staged:
                 self._begin()
             self._staged[key] = held
+            if self._sized:
+                self._weighs = True
         if self._as_read:
             self._forget_read(key)
 
@@ -295,12 +290,22 @@ class KeyedTable:
         if not self._staged:
             self._begin()
         self._staged[key] = value
-        if type(value) not in FIXED:
+        if type(value) not in SCALARS:
+            self._plain = False
+            self._sized |= value is not _DELETED
+        elif type(value) not in FIXED:
+            self._sized = True
+            self._size(key, value)
+
+    def _size(self, key: Key, held: Any) -> None:
+        """The event gives ``key`` a value that is no number."""
+        found = self._reserved.get(key)
+        if found is None or held_bytes(held) > found[1]:
             self._weighs = True
-            if value is not _DELETED:
-                self._sized = True
-            if type(value) not in SCALARS:
-                self._plain = False
+        elif self._within is _Nobody.NOBODY:
+            self._within = found[0]
+        elif self._within != found[0]:
+            self._weighs = True
 
     def _begin(self) -> None:
         """Join or drop what is staged here with the event in progress."""
@@ -315,50 +320,33 @@ class KeyedTable:
         bytes beyond the share of the event's tenant, nothing is joined."""
         if not self._plain:
             self._encode_changed()
-        if self._weighs and self.writer is not None:
-            self._weigh(self.writer)
-
-    def _weigh(self, writer: Writer) -> None:
-        kept, changes = self._kept, []
-        changed = self._staged if self._plain else self._sealed
-        if len(changed) == 1 and self._weigh_value(writer, *next(iter(changed.items()))):
+        if self.writer is None or (not self._weighs and self._within is _Nobody.NOBODY):
             return
-        for key, value in changed.items():
-            before, after = _held_bytes(kept.get(key, _ABSENT)), _held_bytes(value)
-            if before != after:
-                empty = _KEY_BYTES_IN_MEMORY + _KEY_COPIES * len(key_bytes(key))
-                changes.append(
-                    (key, empty + before if before >= 0 else 0, empty + after if after >= 0 else 0)
-                )
-        if changes:
-            self._weighed = self._owners.weigh(writer.author, changes)
-
-    def _weigh_value(self, writer: Writer, key: Key, value: Any) -> bool:
-        """Whether this is all about an event that changes the length of one value at most."""
-        held = self._kept.get(key, _ABSENT)
-        if held is _ABSENT or value is _DELETED:
-            return False
-        more = _held_bytes(value) - _held_bytes(held)
-        if more:
-            if not self._owners.may_resize(writer.author, key, more):
-                return False
-            self._resized = key, more
-        return True
+        author = self.writer.author
+        if not self._weighs:
+            owner = cast(Owner, self._within)
+            self._weighs = author != owner and not covers(owner, author)
+        if self._weighs:
+            changed = self._staged if self._plain else self._sealed
+            self._weighing.weigh(author, changed, self._dirty)
 
     def _encode_changed(self) -> None:
         self._sealed = {}
         for key, value in self._staged.items():
             if type(value) in SCALARS or value is _DELETED:
                 self._sealed[key] = value
+                self._weighs |= value is _DELETED
                 continue
             held = self._form.held(value)
             self._form.written(held)
-            if held != self._as_read.get(key, _ABSENT):
+            if held != self._as_read.get(key, ABSENT):
                 self._sealed[key] = held
+                self._size(key, held)
                 if key not in self._kept:
                     self._check_new(key)
             elif key in self._read_deleted:
                 self._sealed[key] = _DELETED
+                self._weighs = True
 
     def join(self) -> None:
         """Move staged entries to the kept ones. Cannot fail after `seal`."""
@@ -371,17 +359,18 @@ class KeyedTable:
                 if value is not _DELETED:
                     kept[key] = value
                     dirty[key] = None
-                elif kept.pop(key, _ABSENT) is not _ABSENT:
+                elif kept.pop(key, ABSENT) is not ABSENT:
                     dirty[key] = None
-        if self._resized is not None:
-            self._owners.resize(*self._resized)
-        elif self._weighed is not None:
-            self._owners.take(self._weighed)
+        if self._weighs:
+            self._weighing.join()
         self.drop()
 
     def drop(self) -> None:
         self._staged.clear()
-        self._weighs, self._weighed, self._resized = self._sized, None, None
+        if self._weighs:
+            self._weighs = False
+            self._weighing.drop()
+        self._within = _Nobody.NOBODY
         if not self._plain:
             self._as_read.clear()
             self._read_deleted.clear()
@@ -392,7 +381,8 @@ class KeyedTable:
 
     @property
     def bytes_used(self) -> int:
-        return self._owners.total
+        self._weighing.settle()
+        return self._weighing.owners.total
 
     @property
     def changed(self) -> bool:
@@ -401,7 +391,7 @@ class KeyedTable:
 
     def check_bound(self) -> None:
         """Raises `StateLimit`."""
-        if self.bytes_used > self._max_bytes:
+        if self._weighing.owners.total > self._max_bytes < self.bytes_used:
             raise StateLimit(
                 f"table {self.name!r} holds {len(self._kept)} keys of one partition, "
                 f"{self.bytes_used} bytes: more than DIA_MAX_TABLE_BYTES={self._max_bytes}. Delete "
@@ -409,17 +399,18 @@ class KeyedTable:
             )
 
     def delta(self, seq: int) -> list[Entry]:
+        self._weighing.settle()
         entries: list[Entry] = []
         if self._declare_again or (self._dirty and not self._declared):
             entries.append((_DECLARATION, _encode(self._declaration)))
             self._declared, self._declare_again = True, False
         changed = {**self._dirty, **self._rewritten} if self._rewritten else self._dirty
         for key in changed:
-            held = self._kept.get(key, _ABSENT)
-            if held is _ABSENT:
-                held = self._aside.get(key, _ABSENT)
-            if held is not _ABSENT:
-                mark = owner_mark(self._owners.owner(key))
+            held = self._kept.get(key, ABSENT)
+            if held is ABSENT:
+                held = self._aside.get(key, ABSENT)
+            if held is not ABSENT:
+                mark = owner_mark(self._weighing.owners.owner(key))
                 entries.append((key_bytes(key), mark + self._form.written(held)))
             elif key in self._dirty:
                 entries.append((key_bytes(key), None))
@@ -440,11 +431,9 @@ class KeyedTable:
                 continue
             owner, data = owned_value(entry)
             key, held = key_of(raw), read(data)
-            change = key, _entry_bytes(raw, kept.get(key, _ABSENT)), _entry_bytes(raw, held)
-            self._owners.take(([change], [owner]))
+            self._weighing.read(raw, key, held, owner)
             self._sized |= type(held) not in FIXED
             kept[key] = held
-        self._weighs = self._sized
 
     def _check_declaration(self, found: Declaration) -> None:
         self._declared = True
@@ -454,21 +443,6 @@ class KeyedTable:
                 f"{_said(self._declaration)}. Declare it as before, give the new one another name, "
                 "or discard the state: `dia tables reset`."
             )
-
-
-def _entry_bytes(key: bytes, held: Any) -> int:
-    """Memory of an entry; 0 if it is absent."""
-    if held is _ABSENT:
-        return 0
-    return _KEY_BYTES_IN_MEMORY + _KEY_COPIES * len(key) + _held_bytes(held)
-
-
-def _held_bytes(held: Any) -> int:
-    """Memory of a held value beyond that of a number; -1 if it is absent or deleted."""
-    kind = type(held)
-    if kind is Packed or (kind is str and held.isascii()):
-        return len(held)
-    return value_bytes(held) if kind in SCALARS else -1
 
 
 def _said(declaration: Declaration) -> str:

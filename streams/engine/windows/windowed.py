@@ -182,6 +182,7 @@ class WindowedTable(KeyedTable):
         """Hide a due entry from events and from `oldest`; its state and its owner's bytes stay. Nothing for
         an entry that is set aside."""
         if entry in self._kept:
+            self._weighing.set_aside(entry)
             self._aside[entry] = self._kept.pop(entry)
             self._index(entry)
 
