@@ -9,7 +9,7 @@ import typer
 
 from streams.cli.command_group import command_group
 from streams.cli.invocation import invocation
-from streams.cli.tables import outbox, windows
+from streams.cli.tables import outbox, undeclared, windows
 from streams.cli.tables.choice import changelogs, source_of
 from streams.cli.terminal.operator import Yes, consent
 from streams.connect.broker.opened import opened
@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
     group.command("list")(show)
     group.command("reset")(reset)
     outbox.register(group)
+    undeclared.register(group)
     windows.register(group)
     app.add_typer(group, name="tables")
 

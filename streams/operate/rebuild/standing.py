@@ -51,7 +51,7 @@ async def standing_of(
     and errors of the reader."""
     tp = TopicPartition(source.name, partition)
     changelog = TopicPartition(source.changelog(group), partition)
-    found = await survey(reader, changelog, table=MINUTE_WINDOWS.prefix)
+    found = await survey(reader, changelog, tables=(MINUTE_WINDOWS.prefix,))
     if found.faults:
         raise RebuildRefused(
             f"{tp}: {found.faults[0]} A partition that stands still is reset first: `dia tables reset`."

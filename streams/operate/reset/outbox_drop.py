@@ -12,12 +12,9 @@ other."""
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
-
-import msgspec
 
 from streams.connect.broker.log_range import until_readable
 from streams.connect.broker.opened import opened
@@ -27,26 +24,23 @@ from streams.core.errors import (
     DiaError,
     ProducerFenced,
     RefusedBySafety,
-    UnknownTarget,
     UsageError,
 )
 from streams.core.records.bad_records import RowDropped
 from streams.core.rows.targets import Targets
 from streams.core.topics.topic import Topic
-from streams.core.types import Broker, OutboundRecord, TransactionalProducer
+from streams.core.types import Broker, TransactionalProducer
 from streams.engine.engine_tables import OUTBOX
 from streams.engine.runtime.assignment import transactional_id
 from streams.engine.runtime.effects import effects
 from streams.engine.runtime.effects.dead_letters import DeadLetter
 from streams.engine.runtime.effects.effects import EffectTarget
 from streams.engine.runtime.effects.refused_row import Owing, RefusedFact, fact_letter
-from streams.engine.runtime.offsets.commit_mark import committed_offset
-from streams.engine.state.changelog import Link, entry_bytes, pack
+from streams.engine.state.changelog import Link, entry_bytes
 from streams.engine.state.outbox import Outbox, body_of, version_in
 from streams.engine.state.table import Entry
+from streams.operate.reset.extra_links import ExtraLinks, check_followed, in_commits
 from streams.operate.reset.reset import StoppedPartition, look
-
-COMMIT_BYTES = 8 << 20
 
 
 class TargetBacklog(NamedTuple):
@@ -99,13 +93,7 @@ async def plan_drop(
     """O1. Raises `RefusedBySafety` unless an unknown target stops the partition, and `UsageError`
     when no row of ``name`` may be dropped."""
     standing = await look(broker, group, source, partition, targets)
-    last, cause = standing.survey.last, standing.cause
-    if last is None or standing.torn or (cause and not isinstance(cause, UnknownTarget)):
-        why = f"{cause.code}: {cause}" if cause else "its last commit was carried out in part"
-        raise RefusedBySafety(
-            f"{standing.tp} of {group} cannot commit as it is: {why}. `dia tables reset` is the way out "
-            f"of the first; a worker that holds the partition clears the second by itself."
-        )
+    last = check_followed(standing)
     owed = standing.survey.owed
     unknown = {
         key: value for key, value in owed.items() if not effects.is_known(targets, _effect(key))
@@ -153,8 +141,9 @@ async def drop(broker: Broker, clock: Clock, agreed: AgreedDrop, actor: str, rea
         now = await plan_drop(broker, group, source, tp.partition, targets, name)  # O3
         if (now.link.epoch, now.link.seq) != (agreed.link.epoch, agreed.link.seq):
             raise RefusedBySafety(f"{tp} committed meanwhile. Nothing was changed; look again.")
-        for some in _cut(agreed.effects):
-            await dropping.commit(some)  # O4
+        sizes = [(key, len(value)) for key, value in agreed.effects.items()]
+        for keys in in_commits(sizes):
+            await dropping.commit({key: agreed.effects[key] for key in keys})  # O4
     except ProducerFenced as error:
         raise RefusedBySafety(
             f"a live worker took {tp} back; {dropping.rows} rows were dropped before that. Stop the "
@@ -177,46 +166,27 @@ class _Dropping:
         self, producer: TransactionalProducer, clock: Clock, agreed: AgreedDrop, reason: str
     ) -> None:
         self.rows = 0
-        self._producer = producer
+        self._links = ExtraLinks(producer, agreed.standing, agreed.link)
         self._clock = clock
         self._standing = agreed.standing
-        self._link = agreed.link
-        self._written_bytes = agreed.standing.survey.written_bytes
+        self._last_offset = agreed.link.last_offset
         self._reason = reason
 
     async def commit(self, some: Mapping[bytes, bytes]) -> None:
-        standing, changelog = self._standing, self._standing.survey.changelog
-        link = msgspec.structs.replace(
-            self._link,
-            seq=self._link.seq + 1,
-            part=0,
-            parts=1,
-            from_offset=self._link.next_offset,
-            written_bytes=self._written_bytes,
-            reset=False,
-        )
+        link = self._links.following()
         letters = [*self._letters(some)]
         outbox = Outbox()
         for key, value in effects.dead_letters(link.seq, [letter.row for letter in letters]):
             outbox.put(key, value)
         entries: list[Entry] = [(key, None) for key in some]
         entries += [(OUTBOX.prefix + key, value) for key, value in outbox.delta(link.seq)]
-        producer = self._producer
-        await producer.begin()
-        records = [OutboundRecord(changelog, None, data) for data, _ in pack(link, entries)]
-        records += [letter.record for letter in letters]
-        offsets = await asyncio.gather(*[await producer.send(record) for record in records])
-        committed = {standing.tp: committed_offset(link, offsets[0])}
-        await producer.send_offsets(committed, standing.group)
-        await producer.commit()
+        await self._links.commit(link, entries, [letter.record for letter in letters])
         self.rows += len(letters)
-        self._link = link
-        self._written_bytes += sum(entry_bytes(key, value) for key, value in entries)
 
     def _letters(self, some: Mapping[bytes, bytes]) -> Iterator[DeadLetter]:
-        standing, link = self._standing, self._link
+        standing = self._standing
         changelog = standing.survey.changelog
-        where = standing.tp, changelog, standing.survey.end_offset, link.last_offset
+        where = standing.tp, changelog, standing.survey.end_offset, self._last_offset
         owing = Owing(*where, "dia tables outbox drop", standing.group)
         now_ms = self._clock.now_ms()
         for key, value in some.items():
@@ -226,19 +196,6 @@ class _Dropping:
                 place = f"{_effect(key).hex()}/{number}"
                 fact = RefusedFact(table, row, self._reason, place)
                 yield fact_letter(owing, fact, now_ms, RowDropped.code)
-
-
-def _cut(some: Mapping[bytes, bytes]) -> Iterator[dict[bytes, bytes]]:
-    """Effects that fit into one commit, at least one."""
-    cut: dict[bytes, bytes] = {}
-    size = 0
-    for key, value in some.items():
-        if cut and size + len(value) > COMMIT_BYTES:
-            yield cut
-            cut, size = {}, 0
-        cut[key] = value
-        size += len(value)
-    yield cut
 
 
 def _effect(key: bytes) -> bytes:

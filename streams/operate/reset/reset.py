@@ -92,14 +92,20 @@ class Opening:
 
 
 async def look(
-    broker: Broker, group: str, source: Topic, partition: int, targets: Targets
+    broker: Broker,
+    group: str,
+    source: Topic,
+    partition: int,
+    targets: Targets,
+    tables: tuple[bytes, ...] = (),
 ) -> StoppedPartition:
-    """R1 and R3. Raises `UnknownFormat`, `UnknownTopic` and `BrokerUnavailable`."""
+    """R1 and R3. The survey also wants the entries of tables with these prefixes. Raises `UnknownFormat`, `UnknownTopic` and `BrokerUnavailable`."""
     tp = TopicPartition(source.name, partition)
     async with opened(broker.admin()) as admin:
         committed = (await admin.committed(group, [tp])).get(tp)
     async with opened(broker.reader()) as reader:
-        found = await survey(reader, TopicPartition(source.changelog(group), partition))
+        changelog = TopicPartition(source.changelog(group), partition)
+        found = await survey(reader, changelog, tables=tables)
         begin, end = await reader.beginning_offset(tp), await reader.last_stable_offset(tp)
         torn = committed is not None and await is_torn(
             reader, found.changelog, committed, found.last

@@ -8,10 +8,15 @@ from typing import Any
 
 import pytest
 
-from agents.app import MODEL_METRICS, app
+from agents.app import DIA_GROUP, MODEL_METRICS, app
 from streams.cli import clients, main
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.clock import SystemClock
+from streams.core.types import OutboundRecord, TopicPartition
+from streams.engine.runtime.assignment import first_link, transactional_id
+from streams.engine.runtime.offsets.commit_mark import committed_offset
+from streams.engine.state.changelog import pack
+from streams.engine.streams.declared_table import user_prefix
 from streams.operate.topics.topics import wanted_topics
 
 RESET = ("tables", "reset", "--group", "dia-group", "--topic", MODEL_METRICS.name)
@@ -107,3 +112,55 @@ def test_a_drop_needs_a_reason_and_pending_effects_of_its_target(broker, capsys)
         True,
         1,
     )
+
+
+@pytest.fixture
+def notes(broker) -> None:
+    """Three entries of a table that the app does not declare, in two partitions."""
+
+    async def write() -> None:
+        for partition, keys in ((0, (b"a", b"b")), (1, (b"c",))):
+            tp = TopicPartition(MODEL_METRICS.name, partition)
+            changelog = TopicPartition(MODEL_METRICS.changelog(DIA_GROUP), partition)
+            producer = broker.transactional_producer(transactional_id(DIA_GROUP, tp))
+            await producer.start()
+            await producer.begin()
+            link = first_link(0, bytes(16))
+            entries = [(user_prefix("notes") + key, b"1") for key in keys]
+            ((data, _),) = pack(link, entries)
+            offset = await (await producer.send(OutboundRecord(changelog, None, data)))
+            await producer.send_offsets({tp: committed_offset(link, offset)}, DIA_GROUP)
+            await producer.commit()
+            await producer.close()
+
+    asyncio.run(write())
+
+
+def _left(capsys: pytest.CaptureFixture[str]) -> dict[int, tuple[str, str, int]]:
+    capsys.readouterr()
+    assert main(["tables", "undeclared", "list", "--json"]) == 0
+    rows = map(json.loads, capsys.readouterr().out.splitlines())
+    return {row["partition"]: (row["table"], row["kind"], row["entries"]) for row in rows}
+
+
+@pytest.mark.usefixtures("notes")
+def test_an_undeclared_table_is_dropped_in_all_partitions(capsys):
+    """One command for a table, however many partitions keep some of it."""
+    assert _left(capsys) == {0: ("notes", "table", 2), 1: ("notes", "table", 1)}
+    command = ["tables", "undeclared", "drop", "--table", "notes", "--yes", "--json"]
+    assert main(command) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["partition"], row["entries"]) for row in rows] == [(0, 2), (1, 1)]
+    assert _left(capsys) == {}
+    assert {row["fault"] for row in listed(capsys)} == {None}
+    assert main(command) == 2
+    assert "no partition keeps anything of an undeclared table 'notes'" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("notes")
+def test_a_drop_asks_first_and_the_answer_no_changes_nothing(monkeypatch, capsys):
+    """A version that is rolled back would find an empty table."""
+    monkeypatch.setattr("typer.confirm", lambda *args, **kwargs: False)
+    assert main(["tables", "undeclared", "drop", "--table", "notes"]) == 5
+    assert "model.metrics/0 of dia-group keeps 2 entries of notes" in capsys.readouterr().err
+    assert len(_left(capsys)) == 2

@@ -57,10 +57,10 @@ async def survey(
     reader: LogReader,
     changelog: TopicPartition,
     wanted: AbstractSet[bytes] = frozenset(),
-    table: bytes = b"",
+    tables: tuple[bytes, ...] = (),
 ) -> Survey:
     """Read ``changelog`` from its start to its last stable offset. ``wanted``: entries to return
-    besides the outbox, and those of the table with the prefix ``table``.
+    besides the outbox, and those of tables with these prefixes.
 
     The owner of the partition may trim the log meanwhile: then again from its new start. Raises
     `BrokerUnavailable` where that happens `_ATTEMPTS` times, `UnknownFormat` for commits of a newer
@@ -68,7 +68,7 @@ async def survey(
     """
     for _ in range(_ATTEMPTS):
         try:
-            return await _surveyed(reader, changelog, _Walk(changelog, wanted, table))
+            return await _surveyed(reader, changelog, _Walk(changelog, wanted, tables))
         except OffsetOutOfRange:
             continue
     raise BrokerUnavailable(
@@ -97,7 +97,7 @@ async def _surveyed(reader: LogReader, changelog: TopicPartition, walk: _Walk) -
 class _Walk:
     changelog: TopicPartition
     wanted: AbstractSet[bytes]
-    table: bytes
+    tables: tuple[bytes, ...]
     last: Link | None = None
     written_ms: int = 0
     reset_offset: int | None = None
@@ -166,7 +166,7 @@ class _Walk:
             self._live[key] = size
             if key.startswith(OUTBOX.prefix):
                 self._owed[key] = value
-            elif key in self.wanted or (self.table and key.startswith(self.table)):
+            elif key in self.wanted or key.startswith(self.tables):
                 self._wanted[key] = value
         self.last, self.written_ms = link, written_ms
         self._parts, self._expected = [], 0
