@@ -121,6 +121,11 @@ TARGETS: dict[str, tuple[str, ...]] = {
         "tests/unit/engine/runtime/test_unknown_targets.py",
         "tests/unit/engine/runtime/test_job_partition.py",
     ),
+    "streams/engine/state/weighing.py": ("tests/properties/test_reserved_byte_laws.py",),
+    "streams/operate/reset/table_drop.py": (
+        "tests/unit/engine/runtime/test_dropped_tables.py",
+        "tests/unit/cli/test_tables_command.py",
+    ),
     "streams/engine/agents/queue_policy.py": (
         "tests/unit/core/settings/test_job_retries.py",
         "tests/unit/engine/runtime/test_dispatcher.py",

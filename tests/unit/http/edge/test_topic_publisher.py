@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from structlog.testing import capture_logs
 
-from streams.connect.access.refusals import Overloaded
+from streams.connect.access.refusals import NotStored, Overloaded
 from streams.connect.broker.memory.broker import MemoryBroker
-from streams.core.clock import SystemClock
+from streams.core.clock import SystemClock, VirtualClock, settle
+from streams.core.errors import BrokerUnavailable
 from streams.core.telemetry.metrics import Metrics
 from streams.core.types import TopicConfig
 from streams.http.edge.edge_run import EdgeRun
@@ -123,3 +125,111 @@ async def test_an_outage_is_not_taken_for_another_edge(broker, lane_on):
     events = [log["event"] for log in logs]
     assert "edge_topic_interrupted" in events
     assert "edge_fenced" not in events
+
+
+class _Shipments:
+    """A `Shipper` whose calls the test reads; while ``away``, no connection is made."""
+
+    def __init__(self, clock, *, away=False):
+        self.clock = clock
+        self.away = away
+        self.tried_s = []
+        self.sent = []
+
+    async def connect(self, name):
+        self.tried_s.append(self.clock.monotonic())
+        if self.away:
+            raise BrokerUnavailable("away")
+
+    async def ship(self, blocks):
+        self.sent.append([block.number for block in blocks])
+
+    async def close(self):
+        pass
+
+
+@pytest.fixture
+async def publisher(tmp_path):
+    """A publisher in virtual time, with calls of the disk at once; ends with the test."""
+    run, running = EdgeRun(tmp_path), []
+
+    async def at_once(call):
+        return call()
+
+    async def create(*, away=False):
+        clock = VirtualClock()
+        shipments = _Shipments(clock, away=away)
+        made = TopicPublisher(
+            "t",
+            shipper=shipments,
+            spool=Spool(tmp_path / "blocks", run.seed),
+            run=run,
+            clock=clock,
+            metrics=Metrics().edge,
+            bounds=PublisherBounds(inflight_bytes=1 << 30, spool_bytes=SPOOL_BYTES),
+            disk=at_once,
+        )
+        running.append(asyncio.create_task(made.run()))
+        await settle()
+        return made, shipments
+
+    yield create
+    for task in running:
+        await _ended(task)
+    run.close()
+
+
+def _pauses(times_s):
+    return [after - before for before, after in pairwise(times_s)]
+
+
+async def test_a_broker_that_is_away_is_asked_less_and_less_up_to_every_five_seconds(publisher):
+    """One that is back must be found in seconds, and a thousand edges must not storm it."""
+    _, shipments = await publisher(away=True)
+    await shipments.clock.advance(21.0)
+    pauses = [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+    assert _pauses(shipments.tried_s) == pytest.approx(pauses)
+
+
+async def test_requests_of_five_milliseconds_share_a_transaction(publisher):
+    """A transaction costs the same for one batch as for many, and the first one waits no longer."""
+    lane, shipments = await publisher()
+    kept = [asyncio.create_task(lane.keep([b"k"], [b"v"]))]
+    await settle()
+    await shipments.clock.advance(0.0049)
+    kept.append(asyncio.create_task(lane.keep([b"k"], [b"v"])))
+    await settle()
+    assert shipments.sent == []
+    await shipments.clock.advance(0.0001)
+    await settle()
+    assert shipments.sent == [[0, 1]]
+    assert await asyncio.gather(*kept) == ["log", "log"]
+
+
+async def test_a_transaction_ends_with_the_batch_that_reaches_four_mebibytes(publisher):
+    """A larger one would hold the broker's transaction open for longer than a deadline."""
+    lane, shipments = await publisher()
+    large = b"x" * (3 << 19)
+    kept = [asyncio.create_task(lane.keep([b"k"], [large])) for _ in range(7)]
+    await settle()
+    await shipments.clock.advance(1.0)
+    await settle()
+    assert shipments.sent == [[0, 1, 2], [3, 4, 5], [6]]
+    assert {*await asyncio.gather(*kept)} == {"log"}
+
+
+async def test_what_waits_for_the_disk_at_the_end_is_answered(publisher, tmp_path):
+    """A request that is neither in the log nor on the disk is told so, and does not wait for ever."""
+    lane, _ = await publisher(away=True)
+    stuck = asyncio.Event()
+
+    async def never(call):
+        await stuck.wait()
+
+    lane._disk = never
+    kept = asyncio.create_task(lane.keep([b"k"], [b"v"]))
+    await settle()
+    (running,) = [task for task in asyncio.all_tasks() if task.get_coro().__name__ == "run"]
+    await _ended(running)
+    with pytest.raises(NotStored, match="the edge is stopping"):
+        await kept
