@@ -106,15 +106,21 @@ def look(settings: Settings) -> KnownMaps:
 def told(settings: Settings) -> KnownMaps:
     """As `look`, for readers and commands: raises `ShardUnavailable` where no server says its maps,
     unless none is migrated. By the map of the settings, a question or a view could leave out a shard
-    that was added, and count moved rows twice."""
-    found, replica = _best_record(settings, strict=True)
+    that was added, and count moved rows twice. Where none answers within `ANSWER_S`, each is asked once
+    more for ``sink_timeout_s``: a server that has just started answers its first question late."""
+    try:
+        found, replica = _best_record(settings, strict=True)
+    except ShardUnavailable:
+        if settings.sink_timeout_s <= ANSWER_S:
+            raise
+        found, replica = _best_record(settings, strict=True, answer_s=settings.sink_timeout_s)
     if replica is not None:
         replica.close()
     return known(settings, found)
 
 
 def _best_record(
-    settings: Settings, *, strict: bool = False
+    settings: Settings, *, strict: bool = False, answer_s: float = ANSWER_S
 ) -> tuple[list[RecordedMap], Replica | None]:
     """The record of the first server on which all maps are in force, else of the one with most of
     them; and that server, open. An order that puts a map in force may have broken off between two
@@ -123,7 +129,7 @@ def _best_record(
     kept: Replica | None = None
     silent: ShardUnavailable | ShardBusy | None = None
     for url in (url for group in settings.shards() for url in group):
-        server = replica_at(replace(settings, sink_timeout_s=ANSWER_S), url)
+        server = replica_at(replace(settings, sink_timeout_s=answer_s), url)
         found: list[RecordedMap] = []
         try:
             found = recorded_at(server)

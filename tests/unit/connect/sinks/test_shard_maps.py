@@ -210,6 +210,21 @@ async def test_a_map_is_in_force_where_one_server_says_so(monkeypatch):
     await shards.close()
 
 
+def test_a_command_waits_for_servers_that_have_just_started(moving):
+    """Their first answer takes longer than a reader waits; `dia up` begins with this question."""
+    asked = []
+
+    def recorded_at(replica):
+        asked.append(replica._timeout_s)
+        if replica._timeout_s <= shard_maps.ANSWER_S:
+            raise ShardUnavailable("timed out")
+        return map_record.read([(msgspec.json.encode(RECORD).decode(), 1)])
+
+    moving.setattr(shard_maps, "recorded_at", recorded_at)
+    assert shard_maps.told(TWO).recorded
+    assert asked == [shard_maps.ANSWER_S, shard_maps.ANSWER_S, TWO.sink_timeout_s]
+
+
 async def test_who_would_act_wrongly_by_older_maps_is_told_that_no_server_says_them(moving):
     """A worker goes on by what it knows; a row that is returned could lie where it does not count."""
     shards = ClickHouseShards(TWO, VirtualClock(), {})
