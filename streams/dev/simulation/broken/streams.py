@@ -184,11 +184,15 @@ def _held_outside_the_state() -> Iterator[None]:
     memory: dict[tuple[int, tuple[Any, int]], Any] = {}
 
     def set_aside(self: WindowedTable, entry: tuple[Any, int]) -> None:
+        if entry not in self._kept:
+            return
         memory[id(self), entry] = self._kept.pop(entry)
         self._index(entry)
         self._dirty[entry] = None
 
     def bring_back(self: WindowedTable, entry: tuple[Any, int]) -> None:
+        if (id(self), entry) not in memory:
+            return
         self._kept[entry] = memory.pop((id(self), entry))
         self._index(entry)
         self._dirty[entry] = None
