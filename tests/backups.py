@@ -101,8 +101,13 @@ class Backups:
             target.put("m1_local", key, **source.pop(key))
 
     def create(self, *, full: bool = False) -> BackupManifest:
-        making = BackupMaking(self.destination, self.servers, self.clock, _free, _quiet)
+        making = BackupMaking(
+            self.destination, self.servers, self.clock, _free, _quiet, self._recorded
+        )
         return making.make(self.what(), DAYS, full=full)
+
+    def _recorded(self) -> list[ManifestMap]:
+        return [*self.maps]
 
     def restored(
         self, manifest: BackupManifest, shard: int, into: MemoryBackups, **how: Any

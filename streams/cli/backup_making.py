@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from streams.connect.sinks.shard_maps import KnownMaps
     from streams.core.settings import Settings
     from streams.operate.backup.destination import BackupDestination
-    from streams.operate.backup.manifest import BackupManifest
+    from streams.operate.backup.manifest import BackupManifest, ManifestMap
 
 
 async def make(
@@ -21,10 +21,11 @@ async def make(
     """The backup; None if none is due. And when the newest whole one began. Raises as
     `BackupMaking.make`."""
     from streams.connect.coordination.exclusive import exclusively
+    from streams.connect.sinks import shard_maps
     from streams.core.clock import SystemClock
     from streams.operate.backup.catalog import catalog
     from streams.operate.backup.create import BackupMaking
-    from streams.operate.backup.described import described
+    from streams.operate.backup.described import described, described_maps
     from streams.operate.backup.destination import BackupDestination
     from streams.operate.backup.retention import Retention
     from streams.operate.backup.shard_servers import backing_up
@@ -37,7 +38,11 @@ async def make(
             return None
         with ExitStack() as opened:
             servers, known = served(backing_up(run.settings), check, opened)
-            making = BackupMaking(destination, servers, clock, check, run.printer().say)
+
+            def maps() -> Sequence[ManifestMap]:
+                return described_maps(shard_maps.told(run.settings))
+
+            making = BackupMaking(destination, servers, clock, check, run.printer().say, maps)
             return making.make(described(run.settings, run.app, known), retention, full=full)
 
     made = await exclusively(run.settings, "backup", work)

@@ -167,6 +167,11 @@ class RecordedMap:
         return [day for day in self.record.days if self.state(day) in SHOWN]
 
     @property
+    def returned(self) -> list[int]:
+        """The days of which readers take the originals for good."""
+        return [day for day in self.record.days if self.state(day) == DayState.RETURNED]
+
+    @property
     def unfinished(self) -> frozenset[int]:
         over = (DayState.DONE, DayState.RETURNED)
         return frozenset(day for day in self.record.days if self.state(day) not in over)
@@ -180,7 +185,7 @@ class RecordedMap:
             record.first_day,
             record.last_day,
             self.unfinished,
-            frozenset(day for day, state in self.states.items() if state == DayState.RETURNED),
+            frozenset(self.returned),
         )
 
 

@@ -5,7 +5,7 @@ U2  every server has what its shard's other replicas acknowledged; read the ledg
 U3  digests of the tables of every shard, which show no fewer rows than the newest backup; then of
     each shard ClickHouse's BACKUP, and digests again
 U4  read each part's list of files where this process looks for it
-U5  publish the manifest: only here does the backup exist
+U5  publish the manifest, unless other shard maps are recorded by now: only here does the backup exist
 
 Killed before U5 it leaves parts without a manifest, which nothing reads and a later `prune`
 deletes.
@@ -64,13 +64,14 @@ class BackedUp:
 @dataclass(frozen=True, slots=True)
 class BackupMaking:
     """``servers``: one of each shard, in order. ``check`` runs between the steps, and raises where
-    another process backs up meanwhile."""
+    another process backs up meanwhile. ``maps``: what the servers record now."""
 
     destination: BackupDestination
     servers: Sequence[BackupServer]
     clock: Clock
     check: Callable[[], None]
     say: Callable[[str], None]
+    maps: Callable[[], Sequence[ManifestMap]]
 
     def make(self, what: BackedUp, retention: Retention, *, full: bool = False) -> BackupManifest:
         """Raises `BackupFailed`, `DependencyUnreachable`, and `ShardUnavailable`; without ``full``
@@ -107,10 +108,20 @@ class BackupMaking:
             undeclared=sorted({one for _, others in tables for one in others}),
         )
         self.check()
+        self._refuse_moved(what)
         if base is not None and not _is_whole(self.destination, base.name):
             raise BackupFailed(f"backup {base.name} went away while {name} was made on it.")
         self.destination.publish(name, manifests.encode(made))  # U5
         return made
+
+    def _refuse_moved(self, what: BackedUp) -> None:
+        """A move that is planned from now on finds every row in its part."""
+        if list(self.maps()) != what.maps:
+            raise BackupFailed(
+                "shards were added, or days moved between the shards, while their rows were copied: some "
+                "may be in two parts, or in none. Make the backup once `dia shards list` shows that it is "
+                "over."
+            )
 
     def _base(
         self, known: Sequence[KnownBackup], what: BackedUp, retention: Retention, now_ms: int

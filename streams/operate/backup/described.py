@@ -20,24 +20,12 @@ from streams.operate.topics.declared_topics import declared_topics
 def described(settings: Settings, app: App, known: KnownMaps) -> BackedUp:
     """Raises `UsageError` for settings of topics that are out of range, and for a file of tokens that
     cannot be read, and `RefusedBySafety` while a day moves."""
-    if unfinished := [one.record for one in known.maps if one.unfinished]:
-        raise RefusedBySafety(
-            f"map {unfinished[0].version} moves {unfinished[0].day} now: its rows may be on two "
-            "shards. `dia shards move` finishes it, then make a backup."
-        )
+    maps = described_maps(known)
     topics = declared_topics(settings, app.topology).topics
     return BackedUp(
         dia=app_version(),
         database=settings.clickhouse_database,
-        maps=[
-            ManifestMap(
-                digest=one.record.identity.digest,
-                in_force=one.in_force,
-                record=one.record,
-                moved=one.shown,
-            )
-            for one in known.maps
-        ],
+        maps=maps,
         tokens=_tokens(settings),
         declarations=Declarations(
             app=app.name,
@@ -54,6 +42,25 @@ def described(settings: Settings, app: App, known: KnownMaps) -> BackedUp:
             **{f"{name}_local": days for name, days in _kept_days(settings).items()},
         },
     )
+
+
+def described_maps(known: KnownMaps) -> list[ManifestMap]:
+    """Raises `RefusedBySafety` while a day moves."""
+    if unfinished := [one.record for one in known.maps if one.unfinished]:
+        raise RefusedBySafety(
+            f"map {unfinished[0].version} moves {unfinished[0].day} now: its rows may be on two "
+            "shards. `dia shards move` finishes it, then make a backup."
+        )
+    return [
+        ManifestMap(
+            digest=one.record.identity.digest,
+            in_force=one.in_force,
+            record=one.record,
+            moved=one.shown,
+            returned=one.returned,
+        )
+        for one in known.maps
+    ]
 
 
 def _kept_days(settings: Settings) -> dict[str, int]:

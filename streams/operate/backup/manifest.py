@@ -73,12 +73,20 @@ class Declarations(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ManifestMap(msgspec.Struct, frozen=True, kw_only=True):
-    """``digest`` is that of `MapRecord.identity`. ``moved``: the days of a move that are done."""
+    """``digest`` is that of `MapRecord.identity`. ``moved``: the days of a move that are done;
+    ``returned``: those that were given up."""
 
     digest: str
     in_force: bool
     record: MapRecord
     moved: list[int] = []
+    returned: list[int] = []
+
+    @property
+    def recorded(self) -> RecordedMap:
+        given_up = dict.fromkeys(self.returned, DayState.RETURNED)
+        states = dict.fromkeys(self.moved, DayState.DONE) | given_up
+        return RecordedMap(self.record, self.in_force, states)
 
 
 class BackupManifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,10 +119,7 @@ class BackupManifest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def recorded_maps(self) -> list[RecordedMap]:
-        return [
-            RecordedMap(one.record, one.in_force, dict.fromkeys(one.moved, DayState.DONE))
-            for one in self.maps
-        ]
+        return [one.recorded for one in self.maps]
 
 
 class ManifestDamaged(Exception):  # noqa: N818 - a state that `dia backup list` shows

@@ -111,6 +111,27 @@ def test_days_that_moved_to_other_shards_are_not_missed(tmp_path):
         backups.create()
 
 
+@pytest.mark.parametrize("at", ["digests", "back_up"])
+def test_a_backup_during_which_a_day_moved_is_none(tmp_path, at):
+    """One shard is copied before the move and one after it: the day's rows would be in both parts, or in
+    none, and the backup would name no move."""
+    backups = Backups(tmp_path)
+    backups.rows(3)
+    done = []
+
+    def move(step):
+        if step == at and not done:
+            done.append(step)
+            backups.moved(20_421)
+
+    backups.servers[1].before = move
+    with pytest.raises(BackupFailed, match="days moved between the shards"):
+        backups.create()
+    assert backups.whole() == []
+    backups.clock.jump_wall(1000)
+    assert backups.create().kind == "full"
+
+
 def test_days_that_expired_are_not_missed(tmp_path):
     """Minutes are kept for a month; each day one of them goes."""
     backups = Backups(tmp_path)
