@@ -28,6 +28,7 @@ from streams.core.rows.built_in_tables import WINDOW_TABLES
 
 _SAY_S: Final = 10.0
 _TOLERANCE: Final = 1e-9
+_OVER: Final = (DayState.RETURNED, DayState.DONE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +91,11 @@ class Mover:
         if any(state == DayState.COPYING for state in states.values()):
             self._means.taken()
         for day, state in states.items():
-            if state == DayState.RETURNED:
-                self._clear(day)
+            if state in _OVER:
+                self._end(day, state)
             elif state == DayState.COPYING and self._expires(day):
                 self._give_up(day, "its minutes are expiring, each copy at another moment")
-            elif state != DayState.DONE:
+            else:
                 self._day(day, state)
         return self._report
 
@@ -104,9 +105,9 @@ class Mover:
             state = self._store.state(day)
             if state in (DayState.COPYING, DayState.SHOWN):
                 self._give_up(day, "given up by order")
-            elif state == DayState.RETURNED:
-                self._clear(day)
-            elif state == DayState.CLEANING:
+            elif state in _OVER:
+                self._end(day, state)
+            else:
                 self._day(day, state)  # originals may be gone in part
         return self._report
 
@@ -162,6 +163,12 @@ class Mover:
         self._report.given_up.append(text)
         self._means.say(text)
         self._clear(day)
+
+    def _end(self, day: int, state: DayState) -> None:
+        """Of a day that is over: a run may have died before every server recorded it, and made its views."""
+        self._enter(day, state)
+        if state == DayState.RETURNED:
+            self._clear(day)
 
     def _clear(self, day: int) -> None:
         if not self._store.copies(day):
