@@ -217,6 +217,8 @@ def _check(test: LoadTestFile, file: str) -> None:
         refuse(bool(test.freshness.tenants), "freshness.tenants names at least one tenant")
     for name, span in spans.items():
         refuse(span_s(span, name) <= 600, f"{name} is at most 600s")
+    posts = any(flow.post for flow in test.flow)
+    refuse(posts or not test.thresholds.exact, "thresholds.exact needs a flow with post")
     if test.thresholds.freshness_p95_s is not None:
         refuse(test.freshness is not None, "thresholds.freshness_p95_s needs [freshness]")
     for flow in test.flow:

@@ -38,7 +38,8 @@ class ProbeSender:
         event_id = f"{self._model}-{number}"
         value = {"event_id": event_id, **event, "ts": self._clock.now_ms(), "value": 1.0}
         until_s = self._clock.monotonic() + self._wait_s
-        made = MadeEvent(msgspec.json.encode(value), series)
+        # without its series: `exact` draws from those of the flows, and a probe is looked at here
+        made = MadeEvent(msgspec.json.encode(value), None)
         posted = await self._target.post(self._probes.topic, [made])
         if posted.code:
             return posted

@@ -85,6 +85,14 @@ def test_a_file_with_a_mistake_names_it(old, new, said):
     assert said in str(raised.value)
 
 
+def test_exact_of_a_test_without_events_is_refused():
+    """There would be nothing to compare, and the threshold would always fail."""
+    search = {"name": "search", "rate": 5, "get": [{"path": "/x"}]}
+    content = {"name": "n", "duration": "9s", "flow": [search], "thresholds": {"exact": True}}
+    with pytest.raises(UsageError, match="exact needs a flow with post"):
+        parsed(content, "f")
+
+
 def test_a_file_that_cannot_be_read_is_a_usage_error(tmp_path):
     """Exit code 2, and not a traceback."""
     broken = tmp_path / "broken.toml"
