@@ -66,13 +66,16 @@ class Simulator:
         from streams.connect.sinks.minutes import MinuteReader
 
         settings, clock = resources.settings, resources.clock
+        most = settings.pool_processes or os.cpu_count() or 1
         pool = ProcessPool(
             job.ENTRY,
-            size=settings.pool_processes or os.cpu_count() or 1,
+            size=most,
+            least=min(settings.pool_processes_min or most, most),
             recycle_jobs=settings.pool_recycle_jobs,
             memory_bytes=settings.pool_memory_bytes,
             clock=clock,
         )
+        resources.metrics.jobs.processes.set_function(lambda: pool.size)
         policies = PolicyValidator.from_settings(
             settings, clock, resources.metrics, resources.layer
         )
@@ -82,6 +85,9 @@ class Simulator:
     @property
     def slots(self) -> int:
         return self._pool.size * _SLOTS_PER_PROCESS
+
+    def told_waiting(self, jobs: int) -> None:
+        self._pool.told_waiting(jobs)
 
     def queue(self, name: str) -> QueuePolicy:
         chosen = self._scenarios.get(name)

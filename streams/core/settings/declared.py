@@ -284,14 +284,14 @@ class Settings:
     pool_processes: int = setting(
         0, "processes that run simulations; 0 is one a processor", low=0, high=1024
     )
+    pool_processes_min: int = setting(
+        0, "fewest of them, by the requests that wait; 0: always all", low=0, high=1024
+    )
     pool_recycle_jobs: int = setting(
         5000, "simulations after which a process is replaced", low=1, high=1_000_000
     )
     pool_memory_bytes: int = setting(
-        1 << 30,
-        "memory of one of those processes beyond what it starts with",
-        low=64 << 20,
-        high=1 << 40,
+        1 << 30, "memory of one of them beyond what it starts with", low=64 << 20, high=1 << 40
     )
 
     hot_ids: int = setting(

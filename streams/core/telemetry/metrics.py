@@ -320,6 +320,9 @@ class JobMetrics:
     def __init__(self, declare: Declare) -> None:
         self.waiting = declare.gauge("jobs_waiting", "Jobs that wait for a process.", ("lane",))
         self.running = declare.gauge("jobs_running", "Jobs under way.")
+        self.processes = declare.gauge(
+            "jobs_processes", "Processes that may run jobs, by the number of jobs that wait."
+        )
         self.wait_seconds = declare.histogram(
             "job_wait_seconds", "From being read to first starting.", JOB_BUCKETS_S, ("lane",)
         )

@@ -92,6 +92,10 @@ class Performer(Protocol):
         """Number of jobs to perform at once."""
         ...
 
+    def told_waiting(self, jobs: int) -> None:
+        """How many jobs wait, several times a second: `slots` may follow it."""
+        ...
+
     def queue(self, name: str) -> QueuePolicy:
         """The settings of a queue, also of an unknown one."""
         ...

@@ -34,6 +34,9 @@ class InlinePool:
     def size(self) -> int:
         return self._size
 
+    def told_waiting(self, jobs: int) -> None:
+        """Its size is fixed."""
+
     async def run(self, job: bytes, timeout_s: float) -> bytes:
         async with self._slots:
             if self._closed:

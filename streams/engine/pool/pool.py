@@ -11,6 +11,10 @@ class JobPool(Protocol):
         """Number of jobs that run at once; others wait in order of arrival."""
         ...
 
+    def told_waiting(self, jobs: int) -> None:
+        """How many jobs wait, several times a second: `size` may follow it. Running jobs go on."""
+        ...
+
     async def run(self, job: bytes, timeout_s: float) -> bytes:
         """The answer of ``job``.
 

@@ -16,6 +16,8 @@ from streams.core.clock import Clock
 from streams.core.errors import ProcessDied
 from streams.core.job_refusals import SimulationFailed, SimulationTimeout
 from streams.core.resilience.deadline import Deadline, DeadlinePassed
+from streams.engine.pool.places import JobPlaces
+from streams.engine.pool.pool_scale import PoolScale
 from streams.engine.pool.worker_process import PoolProcess
 
 _START_TIMEOUT_S = 60.0
@@ -29,29 +31,49 @@ class ProcessPool:
     """A `JobPool`. Starts processes when first needed and keeps them."""
 
     def __init__(
-        self, entry: str, *, size: int, recycle_jobs: int, memory_bytes: int, clock: Clock
+        self,
+        entry: str,
+        *,
+        size: int,
+        recycle_jobs: int,
+        memory_bytes: int,
+        clock: Clock,
+        least: int | None = None,
     ) -> None:
-        """``entry``: the function that the processes call, as ``module:function``."""
+        """``entry``: the function that the processes call, as ``module:function``. With ``least``, the
+        pool has so many processes at first, and up to ``size`` by what waits."""
         self._entry = entry
-        self._size = size
         self._recycle_jobs = recycle_jobs
         self._memory_bytes = memory_bytes
         self._clock = clock
-        self._slots = asyncio.Semaphore(size)
+        self._scale = PoolScale(size if least is None else least, size)
+        self._places = JobPlaces(self._scale.size)
         self._idle: list[PoolProcess] = []
         self._busy: set[PoolProcess] = set()
+        self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
 
     @property
     def size(self) -> int:
-        return self._size
+        return self._places.size
+
+    def told_waiting(self, jobs: int) -> None:
+        """Idle processes above a smaller size end now, others after their job."""
+        if not self._scale.step(jobs, self._clock.monotonic()):
+            return
+        log.info("pool_scaled", processes=self._scale.size, before=self.size, waiting=jobs)
+        self._places.resize(self._scale.size)
+        while self._idle and len(self._idle) + len(self._busy) > self.size:
+            ending = asyncio.create_task(self._idle.pop().kill(), name="pool-process-ends")
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
 
     @property
     def pids(self) -> list[int]:
         return [worker.pid for worker in (*self._idle, *self._busy)]
 
     async def run(self, job: bytes, timeout_s: float) -> bytes:
-        async with self._slots:
+        async with self._places:
             if self._closed:
                 raise ProcessDied("the pool is closed.")
             worker = await self._take()
@@ -66,7 +88,8 @@ class ProcessPool:
                 ) from error
             finally:
                 self._busy.discard(worker)
-                if answered and worker.jobs < self._recycle_jobs and not self._closed:
+                kept = answered and worker.jobs < self._recycle_jobs and not self._closed
+                if kept and len(self._idle) + len(self._busy) < self.size:
                     self._idle.append(worker)
                 else:
                     await worker.kill()
@@ -89,4 +112,4 @@ class ProcessPool:
     async def close(self) -> None:
         self._closed = True
         workers, self._idle = [*self._idle, *self._busy], []
-        await asyncio.gather(*(worker.kill() for worker in workers))
+        await asyncio.gather(*(worker.kill() for worker in workers), *self._ending)

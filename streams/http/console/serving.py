@@ -119,7 +119,7 @@ class ConsoleProcess:
             training=TrainingHandler(gate, shards, answers),
             stored_data=StoredDataHandler(gate, shards, answers, settings),
             capacity=CapacityHandler(
-                *(gate, shards, answers, settings, topology, clock),
+                *(gate, shards, answers, settings, topology, clock, workers),
                 ForecastRuns(predicting(settings), clock),
             ),
             history=HistoryHandler(gate, recorder, broker, agents, journals, clock),

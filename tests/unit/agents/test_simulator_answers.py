@@ -130,11 +130,13 @@ def test_an_outcome_of_an_unknown_scenario_calls_no_hook(rig):
     assert rig.hooks.called == []
 
 
-@pytest.mark.parametrize(("chosen", "size"), [(5, 5), (0, os.cpu_count() or 1)])
-async def test_the_pool_has_as_many_processes_as_chosen_or_as_processors(chosen, size):
+@pytest.mark.parametrize(
+    ("chosen", "fewest", "size"), [(5, 0, 5), (5, 2, 2), (2, 4, 2), (0, 0, os.cpu_count() or 1)]
+)
+async def test_the_pool_has_as_many_processes_as_chosen_or_as_processors(chosen, fewest, size):
     """0 means: this machine's."""
     resources = Resources(
-        settings=Settings(pool_processes=chosen),
+        settings=Settings(pool_processes=chosen, pool_processes_min=fewest),
         clock=VirtualClock(),
         metrics=Metrics(),
         layer=None,

@@ -48,6 +48,9 @@ class Jobs(msgspec.Struct, frozen=True, kw_only=True):
 class Idle:
     slots = SLOTS
 
+    def told_waiting(self, jobs: int) -> None:
+        """Its slots are fixed."""
+
     def queue(self, name: str) -> QueuePolicy:
         return QueuePolicy()
 

@@ -126,6 +126,7 @@ class Dispatcher:
                 del self._pausing[work]
                 self._wait(work)
             self.gates.forget_idle(now_s, _GATE_IDLE_S)
+            self.performer.told_waiting(sum(map(self._queue.length, LANES)))
             self._start_what_may()
             for lane in LANES:
                 self._metrics.jobs.waiting.labels(lane).set(self._queue.length(lane))

@@ -23,6 +23,7 @@ from streams.http.console.access.authorizer import Authorizer
 from streams.http.console.capacity.forecast_runs import ForecastRuns
 from streams.http.console.capacity.utilisation import SPAN_S, USAGE, processes
 from streams.http.console.parameters import Parameters
+from streams.http.console.pipeline.workers import Workers, WorkerSamples
 from streams.http.console.response_cache import QueryKey, ResponseCache
 from streams.http.console.shards import Rows, ShardReader
 from streams.operate.capacity.measured import MeasuredCosts, answered_costs
@@ -53,6 +54,7 @@ class CapacityHandler:
     _settings: Settings
     _topology: Topology
     _clock: Clock
+    _workers: Workers
     forecasts: ForecastRuns
 
     async def show(self, request: Request) -> Response:
@@ -75,7 +77,14 @@ class CapacityHandler:
     async def _load(self, asked: str, growth: Growth) -> dict[str, Any]:
         """The last load test is of this host, so it is shown while shards are away."""
         test = await asyncio.to_thread(self._last_test)
-        found = {"growth": asked, "horizon_days": HORIZON_DAYS, "busy": BUSY, **test}
+        pools = _pools(await self._workers.survey())
+        found = {
+            "growth": asked,
+            "horizon_days": HORIZON_DAYS,
+            "busy": BUSY,
+            "pools": pools,
+            **test,
+        }
         try:
             return {**found, **await self._of_shards(growth)}
         except TransientError:
@@ -128,6 +137,22 @@ class CapacityHandler:
 
 def _fields(one: Any) -> dict[str, Any]:
     return {name: getattr(one, name) for name in ("subject", "what", "target", "achieved", "unit")}
+
+
+def _pools(survey: WorkerSamples) -> list[dict[str, Any]]:
+    """Of each known worker that runs jobs: processes that its pool may use, and jobs that wait."""
+    waiting: dict[str, float] = {}
+    for sample in survey.of("jobs_waiting"):
+        waiting[sample.worker] = waiting.get(sample.worker, 0.0) + sample.value
+    return [
+        {
+            "slot": one.worker,
+            "processes": round(one.value),
+            "waiting": round(waiting.get(one.worker, 0.0)),
+        }
+        for one in survey.of("jobs_processes")
+        if one.value
+    ]
 
 
 def _load_of(rows: Rows) -> dict[str, Any]:

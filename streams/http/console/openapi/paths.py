@@ -194,6 +194,7 @@ def _capacity() -> dict[str, Any]:
             **dict.fromkeys(("horizon_days", "busy"), NUMBER),
             "load": maybe(obj({"t": array(COUNT), "events_per_s": array(NUMBER)})),
             "processes": maybe(array(obj({**process, "behind_s": NUMBER, "fill": NUMBER}))),
+            "pools": array(obj({"slot": TEXT, "processes": COUNT, "waiting": COUNT})),
             "needs": maybe(array(obj(needs))),
             "advice": maybe(array(obj({"tone": TEXT, "text": TEXT}))),
             "last_test": maybe(ANYTHING),

@@ -29,6 +29,7 @@ READ: Final = frozenset(
     {
         "breaker_state",
         "freshness_seconds_bucket",
+        "jobs_processes",
         "jobs_running",
         "jobs_waiting",
         "state_bytes",

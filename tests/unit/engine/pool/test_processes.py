@@ -10,6 +10,7 @@ from streams.core.clock import VirtualClock, settle
 from streams.core.errors import ProcessDied
 from streams.core.job_refusals import SimulationTimeout
 from streams.engine.pool import processes
+from streams.engine.pool.pool_scale import DOWN_AFTER_S, UP_ABOVE
 from streams.engine.pool.processes import ProcessPool
 
 LIMIT_S = 30.0
@@ -61,9 +62,14 @@ def host(clock, monkeypatch):
     return made
 
 
-def pool_of(clock, size=1, recycle_jobs=100):
+def pool_of(clock, size=1, recycle_jobs=100, least=None):
     return ProcessPool(
-        "jobs:perform", size=size, recycle_jobs=recycle_jobs, memory_bytes=1000, clock=clock
+        "jobs:perform",
+        size=size,
+        recycle_jobs=recycle_jobs,
+        memory_bytes=1000,
+        clock=clock,
+        least=least,
     )
 
 
@@ -76,6 +82,43 @@ async def test_a_process_starts_with_the_first_job_and_is_kept(clock, host):
     for job in (b"a", b"b"):
         assert await pool.run(job, LIMIT_S) == job
     assert (len(host.started), pool.pids) == (1, [100])
+
+
+async def test_the_pool_grows_while_many_wait_and_shrinks_without_stopping_a_job(clock, host):
+    """Idle processes give their memory back; a running job keeps its process to its end."""
+    pool = pool_of(clock, size=2, least=1)
+    jobs = [asyncio.ensure_future(pool.run(b"wait", 1000.0)) for _ in range(2)]
+    await settle()
+    assert (pool.size, len(pool.pids)) == (1, 1)
+    pool.told_waiting(UP_ABOVE + 1)
+    await settle()
+    assert (pool.size, len(pool.pids)) == (2, 2)
+    pool.told_waiting(0)
+    await clock.advance(DOWN_AFTER_S)
+    pool.told_waiting(0)
+    await settle()
+    assert (pool.size, len(pool.pids)) == (1, 2)
+    assert [process.kills for process in host.started] == [0, 0]
+    jobs[0].cancel()
+    await settle()
+    assert len(pool.pids) == 1
+    jobs[1].cancel()
+    await settle()
+    assert [process.kills for process in host.started] == [1, 1]
+
+
+async def test_idle_processes_above_a_smaller_size_end_at_once(clock, host):
+    """An idle process holds the memory of the last scenario."""
+    pool = pool_of(clock, size=2, least=1)
+    pool.told_waiting(UP_ABOVE + 1)
+    await asyncio.gather(pool.run(b"a", LIMIT_S), pool.run(b"b", LIMIT_S))
+    assert len(pool.pids) == 2
+    pool.told_waiting(0)
+    await clock.advance(DOWN_AFTER_S)
+    pool.told_waiting(0)
+    await settle()
+    assert sorted(process.kills for process in host.started) == [0, 1]
+    assert len(pool.pids) == 1
 
 
 async def test_a_process_is_replaced_after_its_last_job(clock, host):

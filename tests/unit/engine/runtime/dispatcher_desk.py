@@ -29,6 +29,9 @@ class Script:
         self.go = asyncio.Event()
         self.go.set()
 
+    def told_waiting(self, jobs):
+        """Its slots are fixed."""
+
     def queue(self, name):
         return self.queues.get(name, QueuePolicy())
 

@@ -8,6 +8,7 @@ import pytest
 
 from streams.core.errors import ShardUnavailable
 from streams.http.console.capacity.forecast_runs import AGAIN_S, KEPT_S, ForecastRuns
+from streams.http.console.pipeline.workers import Sample, WorkerSamples
 from streams.operate.loadtest.record import folder_of, keep
 from tests.unit.operate.loadtest.test_verdict import made_record
 
@@ -69,6 +70,20 @@ async def test_utilisation_and_days_left_are_of_the_history(http, bearer, shards
     assert (partitions["have"], partitions["days_left"] > 0) == (4, True)
     assert [one["tone"] for one in found["advice"]] == ["good", "warn"]
     assert found["advice"][1]["text"] == "At the horizon 4 worker processes are needed; 3 run."
+
+
+async def test_pools_of_known_workers_are_shown(http, bearer, shards, process, monkeypatch):
+    """Whether a pool follows its queue is seen without a log."""
+    found = {
+        "jobs_processes": [Sample("0", {}, 3.0), Sample("1", {}, 0.0)],
+        "jobs_waiting": [Sample("0", {"lane": "high"}, 4.0), Sample("0", {"lane": "normal"}, 5.0)],
+    }
+
+    async def survey(self):
+        return WorkerSamples([], found)
+
+    monkeypatch.setattr(type(process._workers), "survey", survey)
+    assert (await _shown(http, bearer))["pools"] == [{"slot": "0", "processes": 3, "waiting": 9}]
 
 
 async def test_a_short_history_is_said(http, bearer, shards):

@@ -5,7 +5,7 @@ import { fresh, keep, onAgain, onOverview, start, state } from "../frame.js";
 import { get } from "../api.js";
 import { Panel } from "../panel.js";
 
-const names = ["advice", "load", "needs", "processes", "test"];
+const names = ["advice", "load", "needs", "processes", "pools", "test"];
 const panels = Object.fromEntries(names.map((name) => [name, new Panel($(name))]));
 const place = h("div");
 const chart = new Chart(place);
@@ -34,6 +34,12 @@ const processes = (rows) => table("Worker processes", [
   { name: "Fullest buffer", number: true, cell: (one) => percent(one.fill) },
   { name: "Behind", number: true, cell: (one) => seconds(one.behind_s) },
   { name: "Last sample (UTC)", cell: (one) => moment(one.at_ms) },
+], rows);
+
+const pools = (rows) => table("Pools of jobs", [
+  { name: "Worker", head: true, cell: (one) => one.slot },
+  { name: "Processes", number: true, cell: (one) => count(one.processes) },
+  { name: "Jobs that wait", number: true, cell: (one) => count(one.waiting) },
 ], rows);
 
 const advice = (rows) => h("div", {}, rows.map((one) => h("p", {}, toned(one.tone, one.text))));
@@ -128,6 +134,7 @@ async function read() {
   if (!found.needs?.length) panels.needs.put(null, missing);
   panels.advice.put(some(found.advice, advice), found.needs?.length ? "Nothing to do." : missing);
   panels.processes.put(some(found.processes, processes), found.degraded ? AWAY : "No sample of the last 30 minutes.");
+  panels.pools.put(some(found.pools, pools), "No worker that this console knows runs jobs.");
   panels.test.put(found.last_test ? test(found.last_test) : null,
     found.last_test_unknown || "No load test in this installation's folder. dia loadtest run FILE makes one.");
   drawLoad(found.degraded ? AWAY : EMPTY);
