@@ -20,7 +20,7 @@ def _map_ignored() -> Iterator[None]:
     def settle(self: MemoryShards, *_: object) -> None:
         self._confirmed = True
 
-    async def unasked(self: MemoryShards) -> None:
+    async def unasked(self: MemoryShards, *, certain: bool = False) -> None:
         """The servers' record is not read."""
 
     with (
