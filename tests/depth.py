@@ -1,8 +1,12 @@
-"""The number of examples per law: `make test` tries a third, `make test-faults` all of them."""
+"""The number of examples per law, and of planted errors per check: `make test` tries a third, `make test-faults` all of them."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from typing import TypeVar
+
+_T = TypeVar("_T")
 
 _WHOLE = os.environ.get("TEST_DEPTH") == "whole"
 
@@ -10,3 +14,8 @@ _WHOLE = os.environ.get("TEST_DEPTH") == "whole"
 def cases(whole: int) -> int:
     """Examples of a law whose search takes seconds; ``whole`` with ``TEST_DEPTH=whole``."""
     return whole if _WHOLE else whole // 3
+
+
+def planted(whole: Sequence[_T]) -> Sequence[_T]:
+    """Planted errors that a check has to find, each in seconds; ``whole`` with ``TEST_DEPTH=whole``."""
+    return whole if _WHOLE else whole[::3]

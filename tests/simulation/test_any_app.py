@@ -17,9 +17,10 @@ from streams.dev.simulation.history import NotSettled
 from streams.dev.simulation.seeds import quiet
 from streams.dev.simulation.world import Difference
 from streams.engine.app.app import App
+from tests.depth import cases
 from tests.proto_types import Order as ProtoOrder
 
-SEEDS_OF_A_GOOD_APP = 3
+SEEDS_OF_A_GOOD_APP = cases(3)
 CAUGHT_WITHIN = 8
 BROKEN_CAUGHT_WITHIN = 60
 TABLE_BYTES = 1 << 20

@@ -15,7 +15,7 @@ from streams.dev.simulation.world import World
 SETTINGS = Settings(dedupe_ttl_s=300, changelog_slack_bytes=64 << 10)
 """Ids live for five minutes, so most of the traffic runs in a steady state."""
 
-TRAFFIC_S = 1500
+TRAFFIC_S = 900
 EVENTS_PER_S = 10
 SERIES = 200
 TP = TopicPartition(MODEL_METRICS.name, 0)

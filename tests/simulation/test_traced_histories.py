@@ -13,9 +13,10 @@ from streams.dev.simulation.history import simulate
 from streams.dev.simulation.inputs.stories import STORIES
 from streams.dev.simulation.world import trace_of
 from streams.engine.runtime.worker import Worker
+from tests.depth import cases
 from tests.unit.core.tracing.recorder import Recorder
 
-SEEDS = range(3)
+SEEDS = range(cases(3))
 
 
 @pytest.fixture

@@ -27,9 +27,10 @@ from streams.engine.runtime.partition.window_partition import WindowPartition
 from streams.engine.windows.aggregated import aggregate_table
 from streams.engine.windows.aggregated.aggregate_table import AggregateTable
 from streams.engine.windows.held_windows import HeldWindows
+from tests.depth import cases
 from tests.recounted import SimulatedRun, recount_all
 
-SEEDS_OF_A_GOOD_APP = 3
+SEEDS_OF_A_GOOD_APP = cases(3)
 CAUGHT_WITHIN = 30
 
 
