@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from streams.engine.runtime.restore.trim import ChangelogTrim
 from streams.engine.state.memory import MemoryDisk
+from tests.depth import cases
 from tests.unit.engine.runtime.conftest import CHANGELOG, Rig
 
 steps = st.lists(
@@ -56,7 +57,7 @@ async def _follow(plan, commits_between):
     return rig
 
 
-@settings(max_examples=60)
+@settings(max_examples=cases(60))
 @given(plan=steps, commits_between=st.integers(1, 3))
 def test_a_kill_loses_only_unflushed_links(plan, commits_between):
     """The store is the state after one link, the changelog holds all later links, and no start

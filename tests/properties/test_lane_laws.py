@@ -28,6 +28,7 @@ from streams.http.edge.exchange import Kept
 from streams.http.edge.shipment import Shipper
 from streams.http.edge.spool import Spool
 from streams.http.edge.topic_publisher import PublisherBounds, TopicPublisher
+from tests.depth import cases
 
 TOPIC = "t"
 PARTITIONS = 2
@@ -283,7 +284,7 @@ def _history(moves: list) -> World:
         return world
 
 
-@settings(max_examples=150)
+@settings(max_examples=cases(150))
 @given(moves)
 def test_an_answered_block_is_in_the_log_exactly_once_and_in_order(moves):
     """The promise of a 202: through a death between any two steps of the protocol, and with running

@@ -24,6 +24,7 @@ from streams.engine.schedule.job import Findings, ScheduledJob
 from streams.engine.schedule.journal import entries, schedule_of
 from streams.engine.schedule.leader import SESSION_S, Candidate
 from streams.operate.topics.topics import wanted_topics
+from tests.depth import cases
 
 STEPS = st.lists(
     st.tuples(
@@ -134,7 +135,7 @@ def broken_law(journal):
     return None
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=cases(30), deadline=None)
 @given(STEPS, st.integers(0, 1000))
 def test_two_leaders_never_both_act_and_runs_always_resume(steps, seed):
     """Whatever was paused, died or was answered late: one sequence of runs, and it continues."""

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from streams import App, Count, Record
 from streams.operate.trace.verdict import Fate, SeenRecord, verdicts
 from streams.testing import SETTINGS, AppTester
+from tests.depth import cases
 from tests.traced import traced
 
 TTL_S = 60
@@ -97,7 +98,7 @@ def play(tester, oracle, steps):
     return sent
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=cases(30))
 @given(steps=st.lists(actions, min_size=3, max_size=14), unread=st.booleans())
 def test_each_verdict_equals_the_oracles(steps, unread):
     """Counted, duplicate of a given record, dead letter with a code, or not read yet; traced by id and

@@ -32,6 +32,7 @@ from streams.http.console.pages.live import ChannelKey, Live
 from streams.http.console.serving import ConsoleProcess
 from streams.http.edge.serving import EdgeProcess
 from streams.operate.topics.topics import wanted_topics
+from tests.depth import cases
 from tests.metric_requests import request_of
 from tests.prometheus_requests import WriteRequest
 from tests.unit.operate.dlq.mailbag import GOOD, fill, letter, six
@@ -377,7 +378,7 @@ def test_the_victims_requests_succeed_alone(alone):
 
 
 @given(attacks)
-@settings(max_examples=25, suppress_health_check=list(HealthCheck))
+@settings(max_examples=cases(25), suppress_health_check=list(HealthCheck))
 def test_a_hostile_tenant_changes_nothing_for_another(alone, attacked):
     """Every answer, every event and every quota is the same as without it."""
     assert asyncio.run(_history(attacked)) == alone

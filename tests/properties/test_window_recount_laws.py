@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 
 from streams import App, Count, Distinct, Last, Min, Quantiles, Record, Sum, TopK, Variance
 from streams.testing import SETTINGS, AppTester
+from tests.depth import cases
 from tests.recounted import recounted
 
 NOW_MS = 1_760_000_000_000
@@ -54,7 +55,7 @@ def _app(ids: str, late: str) -> App:
     return app
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=cases(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=STEPS, ids=st.sampled_from(["", "id"]), late=st.sampled_from(["dead_letter", "drop"]))
 def test_the_recount_equals_what_the_engine_wrote(steps, ids, late):
     """Bit for bit except sums of floats; including every dead letter and the ledger's counts."""
