@@ -14,6 +14,9 @@ import structlog
 
 from streams.core import kernels, settings
 from streams.dev.local.stack import StackStatus, down, up
+from tests.distribution import pytest_xdist_make_scheduler
+
+__all__ = ["pytest_xdist_make_scheduler"]
 
 # Nothing that the collection of tests makes is garbage.
 gc.disable()

@@ -9,8 +9,13 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-MAKEFILE = Path(__file__).parents[2] / "Makefile"
+from tests.distribution import IN_ONE_PROCESS
+
+ROOT = Path(__file__).parents[2]
+FOLDER = IN_ONE_PROCESS[0]
 FILES, TESTS = ("test_a.py", "test_b.py", "test_c.py"), 5
+OF_THE_FOLDER = (f"{FOLDER}test_d.py", f"{FOLDER}test_e.py", f"{FOLDER}test_f.py")
+CONFTEST = "from tests.distribution import pytest_xdist_make_scheduler\n"
 BODY = f"""
 import os
 import pytest
@@ -24,11 +29,13 @@ def test_one(number):
 
 def test_the_tests_of_a_file_run_in_one_process(tmp_path):
     """They share fixtures such as a database, which each process would set up again. pytest 9.2
-    made xdist ignore its groups without a message.
+    made xdist ignore its groups without a message. The files of some folders share fixtures, too.
     """
-    options = re.search(r"-m pytest (--numprocesses .*)", MAKEFILE.read_text())
+    options = re.search(r"-m pytest (--numprocesses .*)", (ROOT / "Makefile").read_text())
     assert options is not None
-    for name in FILES:
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    for name in (*FILES, *OF_THE_FOLDER):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(BODY)
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     done = subprocess.run(
@@ -43,7 +50,7 @@ def test_the_tests_of_a_file_run_in_one_process(tmp_path):
             *options[1].split(),
         ],
         cwd=tmp_path,
-        env={**environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        env={**environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
@@ -53,5 +60,6 @@ def test_the_tests_of_a_file_run_in_one_process(tmp_path):
     ran = [line.split() for line in (tmp_path / "ran").read_text().splitlines()]
     for name, process in ran:
         processes[name].add(process)
-    assert len(ran) == len(FILES) * TESTS
-    assert {name: len(found) for name, found in processes.items()} == dict.fromkeys(FILES, 1)
+    assert len(ran) == (len(FILES) + len(OF_THE_FOLDER)) * TESTS
+    assert all(len(found) == 1 for found in processes.values())
+    assert len(set.union(*(processes[Path(name).name] for name in OF_THE_FOLDER))) == 1
