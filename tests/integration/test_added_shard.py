@@ -92,6 +92,7 @@ async def reopened(trial):
     trial.reading = await TopicReading.open(trial.settings, trial.broker, MODEL_METRICS)
 
 
+@pytest.mark.long
 async def test_a_third_shard_takes_the_windows_from_its_day_and_no_row_moves(trial, third):
     """Results are exact before, during and after the spread of the map; the settings name two
     shards throughout."""

@@ -27,6 +27,7 @@ def _run(tmp_path, capsys, *options: str) -> dict:
     return outcome
 
 
+@pytest.mark.long
 @pytest.mark.stack
 def test_a_small_run_is_exact_and_measures_its_parts(tmp_path, capsys):
     """Throughput, floor and both restarts; every window is compared after the last restart."""

@@ -61,6 +61,7 @@ async def _log(bootstrap: str) -> list[list[tuple[bytes | None, int]]]:
     return found
 
 
+@pytest.mark.long
 async def test_posted_events_reach_the_log_once_and_in_order(stack, edge):
     """The broker dies and stays unavailable, and the edge is killed with its spool full: every
     accepted event is in the log once, each tenant's in the order of its requests."""

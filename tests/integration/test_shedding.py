@@ -52,6 +52,7 @@ def named(trial):
     return found
 
 
+@pytest.mark.long
 async def test_shed_records_are_skipped_once_recorded_and_returned(trial):
     """Planned, ordered, skipped by a worker that is killed in that commit and by its successor,
     sent again: the ledger counts each offset once, and the audit has no difference and names the

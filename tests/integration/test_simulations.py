@@ -32,6 +32,7 @@ async def trial(stack, tmp_path):
         server.replica.close()
 
 
+@pytest.mark.long
 async def test_requests_survive_a_killed_worker_and_a_killed_pool_process(trial):
     """Each key has one committed run, each request one result, and repeats have the same."""
     first, second = trial.worker(0), trial.worker(1)

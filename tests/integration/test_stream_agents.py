@@ -153,6 +153,7 @@ def words(stack, tmp_path):
         worker.end()
 
 
+@pytest.mark.long
 async def test_words_are_counted_exactly_while_workers_are_killed(words):
     """Each word's counts are 1, 2, 3 ... without a gap or a repeat. Windows whose callback fails are held, also
     over a kill, and close once when it is repaired."""
