@@ -85,9 +85,9 @@ async def drilled(trial):
         server.replica.close()
     told = json.loads(await trial.command("drill", "shard", "--shard", "0", "--json"))
     assert told["done"]["drill"] == "shard-0"
-    assert (told["newest_ms"]["shard"] is None, told["newest_ms"]["backup"]) == (False, None)
+    assert None not in told["newest_ms"].values()
     told = await trial.command("drill", "list", "--json")
-    assert json.loads(told)["drill"] == "shard-0"
+    assert {json.loads(line)["drill"] for line in told.splitlines()} == {"backup", "shard-0"}
 
 
 async def test_a_shard_whose_folder_is_deleted_has_the_same_rows_again(lost, report):
@@ -99,6 +99,8 @@ async def test_a_shard_whose_folder_is_deleted_has_the_same_rows_again(lost, rep
     await trial.fed()
     await trial.settled()
     await trial.command("backup", "create")
+    told = json.loads(await trial.command("drill", "backup", "--json"))
+    assert told["done"]["drill"] == "backup"
     trial.feed(AFTER, rate_per_s=RATE_PER_S)
     await trial.fed()
     await trial.settled()
@@ -110,6 +112,7 @@ async def test_a_shard_whose_folder_is_deleted_has_the_same_rows_again(lost, rep
     fronts[0].start()
     began = time.monotonic()
     told = await trial.command("backup", "restore", "--shard", "0", "--yes")
+    restored_s = time.monotonic() - began
     assert "model.metrics" in told
     now = await windows(trial)
     assert differing(was["m1"], now["m1"])
@@ -124,6 +127,6 @@ async def test_a_shard_whose_folder_is_deleted_has_the_same_rows_again(lost, rep
     rows = sum(map(len, was.values()))
     trial.recovery_s = took_s
     trial.feed(LATER, rate_per_s=RATE_PER_S)
-    note = f"restore and rebuild of one of two shards with {rows:,} rows: {took_s:.0f} s, or "
-    note += f"{1e6 * took_s / rows:,.0f} s per million rows"
+    note = f"both drills, then restore ({restored_s:.1f} s) and rebuild of one of two shards with {rows:,} "
+    note += f"rows: {took_s:.1f} s with the starts of both commands, {1e6 * took_s / rows:,.0f} s per million rows"
     report(await trial.exact("a shard's data folder deleted", note))
