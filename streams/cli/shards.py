@@ -1,5 +1,5 @@
-"""`dia shards`: the shard maps, one more shard or one less, moves of stored days, and how many shards
-a load needs."""
+"""`dia shards`: the shard maps, one more shard or one less, plans of moves, and how many shards a load
+needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streams.cli.command_group import command_group
-from streams.cli.invocation import Invocation, invocation
+from streams.cli.invocation import invocation
+from streams.cli.shard_moves import register_moves
 from streams.cli.terminal.operator import Yes, consent
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from streams.connect.sinks.shard_maps import KnownMaps
     from streams.core.settings import Settings
     from streams.operate.shards.growth import GrowthPlan
-    from streams.operate.shards.mover import MoveOptions, MoveReport
 
 _SAMPLE = 20_000
 _SERIES = (
@@ -41,9 +41,7 @@ def register(app: typer.Typer) -> None:
     group.command("apply")(apply_plan)
     group.command("withdraw")(withdraw)
     group.command("size")(size)
-    group.command("move")(move)
-    group.command("moves")(moves)
-    group.command("cancel")(cancel)
+    register_moves(group)
     app.add_typer(group, name="shards")
 
 
@@ -289,129 +287,6 @@ def size(
     if shards < wanted.shards:
         missing = wanted.shards - shards
         printer.say(f"`dia shards plan add` with {missing} more addresses plans the others.")
-
-
-def move(
-    ctx: typer.Context,
-    version: Annotated[int, typer.Argument(metavar="MAP", help="Number in `dia shards list`.")],
-    *,
-    batch: Annotated[
-        int, typer.Option(metavar="ROWS", min=100, max=1_000_000, help="Rows of an insert, about.")
-    ] = 50_000,
-    rate: Annotated[
-        float | None, typer.Option(metavar="N", min=1, help="Rows copied in a second, at most.")
-    ] = None,
-    sample: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Series compared of each pair of shards.")
-    ] = 1000,
-    give_up_above: Annotated[
-        float,
-        typer.Option(
-            metavar="SHARE", min=0, max=1, help="A day stays if more of its sample differ."
-        ),
-    ] = 0.0,
-    readers_s: Annotated[
-        float,
-        typer.Option(
-            metavar="S", min=20, help="From showing the copies to deleting the originals."
-        ),
-    ] = 60.0,
-    yes: Yes = False,
-) -> None:
-    """Move the rows of a move that is in force: copy, compare, show, delete the originals, by days.
-
-    Workers may run. To pause, end the command (Ctrl-C): run it again, and it goes on, also after a
-    kill -9. Exit code 3 when copies differ or a day was given up, 4 when a server or a broker does
-    not answer, 5 when a partition does not take the move.
-
-    Example: dia shards move 4 --rate 20000
-    """
-    from streams.core.errors import PartialResult
-    from streams.operate.shards.mover import MoveOptions
-    from streams.operate.shards.running_move import seed
-
-    run = invocation(ctx)
-    if not yes:
-        consent("Move the stored windows of these days, and delete the originals?")
-    options = MoveOptions(
-        batch=batch,
-        rate=rate,
-        sample=sample,
-        differing_max=give_up_above,
-        readers_s=readers_s,
-        seed=seed(),
-    )
-    report = _moved(run, version, options)
-    run.printer().record(
-        {
-            "days": report.days,
-            "rows_copied": report.copied,
-            "rows_there": report.there,
-            "portions_repaired": report.repaired,
-            "series_compared": report.compared,
-        }
-    )
-    if report.given_up:
-        raise PartialResult("; ".join(report.given_up))
-
-
-def cancel(
-    ctx: typer.Context,
-    version: Annotated[int, typer.Argument(metavar="MAP", help="Number in `dia shards list`.")],
-    *,
-    yes: Yes = False,
-) -> None:
-    """Leave the days of a move that it has not moved where they are.
-
-    Readers take the originals again, then the copies are deleted. A day whose originals are being
-    deleted is finished. Run it again after a failure: it goes on.
-
-    Example: dia shards cancel 4
-    """
-    from streams.operate.shards.mover import MoveOptions
-
-    run = invocation(ctx)
-    if not yes:
-        consent("Leave the days that have not moved where they are, and delete their copies?")
-    report = _moved(run, version, MoveOptions(), give_up=True)
-    run.printer().say(f"{len(report.given_up)} days stay where they were.")
-
-
-def _moved(
-    run: Invocation, version: int, options: MoveOptions, *, give_up: bool = False
-) -> MoveReport:
-    from streams.cli.clients import broker_of
-    from streams.connect.coordination.exclusive import exclusively
-    from streams.operate.shards.running_move import run_move
-
-    broker = broker_of(run.settings)
-
-    def work(check: Callable[[], None]) -> MoveReport:
-        say = run.printer().say
-        return run_move(
-            run.settings, run.app, broker, version, options, check, say, give_up=give_up
-        )
-
-    return asyncio.run(exclusively(run.settings, "migrations", work))
-
-
-def moves(ctx: typer.Context) -> None:
-    """List the days of the moves: their states, rows that are left on the shards that they leave, and
-    rows that were brought.
-
-    Example: dia shards moves
-    """
-    from streams.connect.sinks.map_record import day_text
-    from streams.operate.shards.running_move import standings
-
-    run = invocation(ctx)
-    run.printer().rows(
-        ("map", "day", "state", "rows_left", "rows_brought"),
-        [
-            (one.version, day_text(one.day), one.state.name.lower(), one.left, one.copies)
-            for one in standings(run.settings, run.app)
-        ],
-    )
 
 
 def _day(text: str) -> date:

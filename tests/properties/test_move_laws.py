@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import suppress
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from streams.connect.sinks.map_record import DayState, MapRecord
 from streams.connect.sinks.memory import MemoryShards
 from streams.connect.sinks.moves.memory import MemoryMoves
+from streams.connect.sinks.moves.notes import MoveOrder
 from streams.connect.sinks.sharding import HashSharding, ShardMap, WithoutShards
 from streams.core.clock import VirtualClock
 from streams.core.command_errors import MoveDiffers, MoveRefused
@@ -189,6 +191,12 @@ class Watched:
         story.judge()
 
 
+def orders():
+    """The size of portions changes while they are copied."""
+    sizes = cycle((4, 2, 9))
+    return lambda: MoveOrder(batch=next(sizes))
+
+
 def moved(story, then=(), mover=Mover, **options):
     means = MoveMeans(
         taken=lambda: None,
@@ -197,8 +205,10 @@ def moved(story, then=(), mover=Mover, **options):
         sleep=lambda _: story.judge(),
         clock=story.clock,
         retention_days=30,
+        order=orders(),
+        told=lambda _: None,
     )
-    chosen = MoveOptions(batch=4, sample=5, readers_s=60, **options)
+    chosen = MoveOptions(sample=5, readers_s=60, **options)
     return mover(Watched(story, list(then)), chosen, means).run()
 
 
@@ -378,8 +388,10 @@ def mover_of(story, sleep=lambda _: None):
         sleep=sleep,
         clock=story.clock,
         retention_days=30,
+        order=lambda: MoveOrder(batch=4),
+        told=lambda _: None,
     )
-    return Mover(Watched(story, []), MoveOptions(batch=4, sample=5, readers_s=60), means)
+    return Mover(Watched(story, []), MoveOptions(sample=5, readers_s=60), means)
 
 
 def test_an_operator_gives_up_a_move():

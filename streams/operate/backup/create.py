@@ -233,9 +233,16 @@ class BackupMaking:
 
 
 _BOOKKEEPING = frozenset(
-    {"migrations_local", "shard_map_local", "shard_maps_local", "shard_moves_local"}
+    {
+        "migrations_local",
+        "shard_map_local",
+        "shard_maps_local",
+        "shard_moves_local",
+        "shard_move_notes_local",
+    }
 )
-"""Their content stands in the manifest, and `dia migrate apply` writes it anew."""
+"""Their content stands in the manifest, and `dia migrate apply` writes it anew. Notes of movers are of no
+use after their move."""
 
 
 def _is_whole(destination: BackupDestination, name: str) -> bool:

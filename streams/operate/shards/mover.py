@@ -19,26 +19,24 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from streams.connect.sinks.map_record import DayState, day_text
-from streams.connect.sinks.moves.store import Answers, MoveStore, Portion
+from streams.connect.sinks.moves.notes import MoveOrder, MoveProgress
+from streams.connect.sinks.moves.store import HASHES, Answers, MoveStore, Portion
 from streams.connect.sinks.rollup import DAY_S, WIDTH_S, refuse_expired
 from streams.core.clock import Clock
 from streams.core.command_errors import MoveDiffers, MoveRefused
 from streams.core.errors import RollUpExpired
 from streams.core.rows.built_in_tables import WINDOW_TABLES
+from streams.operate.shards.move_pace import MovePace
 
-_SAY_S: Final = 10.0
 _TOLERANCE: Final = 1e-9
 _OVER: Final = (DayState.RETURNED, DayState.DONE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoveOptions:
-    """``batch``: rows of an insert, about. ``rate``: rows a second at most; None: no limit.
-    ``sample``: series that are compared of each pair of shards. ``differing_max``: the share of them
+    """``sample``: series that are compared of each pair of shards. ``differing_max``: the share of them
     that may differ. ``readers_s``: between showing a day and deleting its originals."""
 
-    batch: int = 50_000
-    rate: float | None = None
     sample: int = 1000
     differing_max: float = 0.0
     readers_s: float = 60.0
@@ -48,7 +46,7 @@ class MoveOptions:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoveMeans:
     """``taken`` waits until every partition has the move (M4). ``check`` raises when another process
-    took the lock. ``retention_days``: of minutes."""
+    took the lock. ``order`` and ``told``: as in `MovePace`. ``retention_days``: of minutes."""
 
     taken: Callable[[], None]
     check: Callable[[], None]
@@ -56,6 +54,8 @@ class MoveMeans:
     sleep: Callable[[float], None]
     clock: Clock
     retention_days: int
+    order: Callable[[], MoveOrder]
+    told: Callable[[MoveProgress], None]
 
 
 def expiring(retention_days: int) -> range:
@@ -83,7 +83,9 @@ class Mover:
         self._options = options
         self._means = means
         self._report = MoveReport()
-        self._progress = _Progress(means)
+        self._pace = MovePace(
+            means.clock, means.sleep, means.check, means.say, means.order, means.told
+        )
 
     def run(self) -> MoveReport:
         """Raises `MoveDiffers`, and errors of the shards and of ``taken``: then run it again."""
@@ -189,31 +191,40 @@ class Mover:
                 for shard in range(self._store.shards):
                     self._store.roll_up(shard, table, start_s)
 
-    def _portions(self, day: int) -> Iterator[tuple[Portion, int]]:
-        """With the rows of each, about."""
+    def _portions(self, day: int) -> Iterator[Portion]:
+        """The size of the next one is that of the order when it is made."""
         for table in WINDOW_TABLES:
             for source in range(self._store.shards):
                 for target, rows in sorted(self._store.leaving(table, day, source).items()):
-                    buckets = math.ceil(rows / self._options.batch)
-                    for bucket in range(buckets):
-                        portion = Portion(table, day, source, target, bucket, buckets)
-                        yield portion, rows // buckets
+                    first = 0
+                    while first < HASHES:
+                        width = math.ceil(HASHES / math.ceil(rows / self._pace.batch))
+                        end = min(HASHES, first + width)
+                        yield Portion(table, day, source, target, first, end)
+                        first = end
 
     def _copy(self, day: int) -> None:
-        portions = list(self._portions(day))
-        self._progress.begin(day_text(day), sum(rows for _, rows in portions))
-        for portion, _ in portions:
+        self._pace.begin(day, self._leaving(day))
+        for portion in self._portions(day):
             self._means.check()
-            wanted = self._store.tally(portion, copies=False)
+            wanted, copied = self._store.tally(portion, copies=False), 0
             if self._store.tally(portion, copies=True) == wanted:
                 self._report.there += wanted.rows
             else:
                 self._store.copy(portion)
-                self._report.copied += wanted.rows
-                self._progress.paced(wanted.rows, self._options.rate)
+                copied = wanted.rows
+                self._report.copied += copied
             if (wrong := self._wrong(portion)) is not None:
                 self._repair(portion, wrong)
-            self._progress.passed(wanted.rows)
+            self._pace.passed(wanted.rows, copied)
+
+    def _leaving(self, day: int) -> int:
+        """Rows to copy."""
+        return sum(
+            sum(self._store.leaving(table, day, source).values())
+            for table in WINDOW_TABLES
+            for source in range(self._store.shards)
+        )
 
     def _repair(self, portion: Portion, wrong: str) -> None:
         """Copies that another insert cannot replace: their versions are higher, or the source lacks
@@ -233,20 +244,20 @@ class Mover:
         if found == wanted:
             return None
         return (
-            f"{portion.table} of {day_text(portion.day)}, bucket {portion.bucket} of {portion.buckets}: "
+            f"{portion.table} of {day_text(portion.day)}, hashes {portion.first} to {portion.end}: "
             f"shard {portion.source} has {wanted.rows} rows of {wanted.events} events, their copies on "
             f"shard {portion.target} are {found.rows} of {found.events}, or their checksums differ"
         )
 
     def _first_wrong(self, day: int) -> str | None:
-        found = (self._wrong(portion) for portion, _ in self._portions(day))
+        found = (self._wrong(portion) for portion in self._portions(day))
         return next((one for one in found if one is not None), None)
 
     def _sampled(self, day: int) -> bool:
         """M6. False: the day is given up."""
         options, store = self._options, self._store
         series, differing = 0, 0
-        pairs = {(portion.source, portion.target) for portion, _ in self._portions(day)}
+        pairs = {(portion.source, portion.target) for portion in self._portions(day)}
         for source, target in sorted(pairs):
             originals, copies = (
                 store.answers(day, source, target, options.sample, options.seed, copies=which)
@@ -272,30 +283,3 @@ def _alike(one: Any, other: Any) -> bool:
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return len(one) == len(other) and all(map(_alike, one, other))
     return bool(one == other)
-
-
-class _Progress:
-    """Bounds the rate of copying, and says how far it is."""
-
-    def __init__(self, means: MoveMeans) -> None:
-        self._means = means
-        self._day = ""
-        self._whole = self._done = 0
-        self._began_s = self._said_s = 0.0
-
-    def begin(self, day: str, rows: int) -> None:
-        self._day, self._whole, self._done = day, rows, 0
-        self._began_s = self._said_s = self._means.clock.monotonic()
-
-    def paced(self, rows: int, rate: float | None) -> None:
-        if rate is not None:
-            self._means.sleep(rows / rate)
-
-    def passed(self, rows: int) -> None:
-        self._done += rows
-        now_s = self._means.clock.monotonic()
-        if now_s - self._said_s < _SAY_S or not self._done:
-            return
-        self._said_s = now_s
-        left_s = max(0, self._whole - self._done) * (now_s - self._began_s) / self._done
-        self._means.say(f"{self._day}: {self._done:,} of {self._whole:,} rows, {left_s:.0f} s left")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from streams.connect.broker.opened import opened
 from streams.connect.sinks import shard_maps
 from streams.connect.sinks.map_record import DayState, MapRecord
 from streams.connect.sinks.moves.clickhouse import ClickHouseMoves
+from streams.connect.sinks.moves.notes import MoveNotes, MoveOrder, ToldProgress
+from streams.connect.sinks.shard_maps import KnownMaps
 from streams.core.clock import SystemClock
 from streams.core.command_errors import MoveRefused
 from streams.core.errors import DependencyUnreachable, ShardBusy, ShardUnavailable, UsageError
@@ -26,6 +28,8 @@ from streams.engine.runtime.restore.survey import survey
 from streams.operate.shards.mover import MoveMeans, MoveOptions, Mover, MoveReport
 
 TAKEN_S = 300.0
+RUNNING_S = 60.0
+"""A mover that told nothing for so long does not run. One portion may take some of it."""
 _POLL_S = 2.0
 
 
@@ -46,16 +50,12 @@ def run_move(
     Raises `UsageError`, `MoveRefused` when a partition does not take the move, `MoveDiffers`, and
     `DependencyUnreachable`: then run it again."""
     known = shard_maps.told(settings)
-    there = {one.record.version: one for one in known.maps}
-    chosen = there.get(version)
-    if chosen is None or chosen.record.last_day is None:
-        raise UsageError(f"map {version} is no move: `dia shards list`.")
-    if not chosen.in_force:
-        raise MoveRefused(f"map {version} is announced: `dia shards apply` has to finish first.")
+    record = _in_force(known, version)
 
     def taken() -> None:
-        asyncio.run(until_taken(app, broker, chosen.record, say))
+        asyncio.run(until_taken(app, broker, record, say))
 
+    notes = MoveNotes(settings, known, version)
     means = MoveMeans(
         taken=taken,
         check=check,
@@ -63,6 +63,8 @@ def run_move(
         sleep=time.sleep,
         clock=SystemClock(),
         retention_days=settings.m1_retention_days,
+        order=notes.order,
+        told=notes.tell,
     )
     store = ClickHouseMoves(settings, app.clickhouse_tables, version)
     try:
@@ -74,38 +76,110 @@ def run_move(
         ) from error
     finally:
         store.close()
+        notes.close()
+
+
+def _in_force(known: KnownMaps, version: int) -> MapRecord:
+    chosen = next((one for one in known.maps if one.record.version == version), None)
+    if chosen is None or chosen.record.last_day is None:
+        raise UsageError(f"map {version} is no move: `dia shards list`.")
+    if not chosen.in_force:
+        raise MoveRefused(f"map {version} is announced: `dia shards apply` has to finish first.")
+    return chosen.record
+
+
+def give_order(
+    settings: Settings,
+    version: int,
+    *,
+    batch: int | None = None,
+    rate: float | None = None,
+    paused: bool | None = None,
+) -> MoveOrder:
+    """Change what the mover of a move does, now or when it begins; None: as before. ``rate`` 0: no
+    limit. Returns the whole order.
+
+    Raises `UsageError`, `MoveRefused` and `DependencyUnreachable`."""
+    known = shard_maps.told(settings)
+    _in_force(known, version)
+    notes = MoveNotes(settings, known, version)
+    try:
+        now = notes.order()
+        order = MoveOrder(
+            batch=now.batch if batch is None else batch,
+            rate=now.rate if rate is None else rate or None,
+            paused=now.paused if paused is None else paused,
+        )
+        if order != now:
+            notes.give(order)
+    except (ShardUnavailable, ShardBusy) as error:
+        raise DependencyUnreachable(f"{error} Try again.") from error
+    finally:
+        notes.close()
+    return order
 
 
 @dataclass(frozen=True, slots=True)
 class DayStanding:
     """``left``: rows that are on the shards that the move takes them from, of all tables; ``copies``:
-    rows that it brought."""
+    rows that it brought. ``per_s``: rows a second of the mover, while one runs; ``seconds_left``: until
+    the day is copied at that rate."""
 
     version: int
     day: int
     state: DayState
     left: int
     copies: int
+    paused: bool = False
+    per_s: float | None = None
+    seconds_left: float | None = None
 
 
 def standings(settings: Settings, app: App) -> list[DayStanding]:
     """Of each day of each move in force. Raises `DependencyUnreachable`."""
-    found = []
-    for one in shard_maps.told(settings).moves:
-        store = ClickHouseMoves(settings, app.clickhouse_tables, one.record.version)
+    found: list[DayStanding] = []
+    known = shard_maps.told(settings)
+    for one in known.moves:
+        version = one.record.version
+        store = ClickHouseMoves(settings, app.clickhouse_tables, version)
+        notes = MoveNotes(settings, known, version)
         try:
-            for day in one.record.days:
-                left = sum(
-                    sum(store.leaving(table, day, shard).values())
-                    for table in WINDOW_TABLES
-                    for shard in range(store.shards)
-                )
-                state, copies = store.state(day), store.copies(day)
-                found.append(DayStanding(one.record.version, day, state, left, copies))
+            days = [_standing(store, version, day) for day in one.record.days]
+            found += with_pace(days, notes.order(), notes.progress())
         except (ShardUnavailable, ShardBusy) as error:
             raise DependencyUnreachable(str(error)) from error
         finally:
             store.close()
+            notes.close()
+    return found
+
+
+def _standing(store: ClickHouseMoves, version: int, day: int) -> DayStanding:
+    left = sum(
+        sum(store.leaving(table, day, shard).values())
+        for table in WINDOW_TABLES
+        for shard in range(store.shards)
+    )
+    return DayStanding(version, day, store.state(day), left, store.copies(day))
+
+
+def with_pace(
+    days: Sequence[DayStanding], order: MoveOrder, told: ToldProgress | None
+) -> list[DayStanding]:
+    """The days of one move, in their order, with what its mover told. A day is copied after those
+    before it."""
+    running = told.progress if told is not None and told.age_s < RUNNING_S else None
+    per_s = running.per_s if running is not None else None
+    found, rows = [], 0
+    for one in days:
+        if one.state != DayState.COPYING:
+            found.append(one)
+            continue
+        rows += one.left
+        if running is not None and running.day == one.day:
+            rows = max(0, rows - running.done)
+        left_s = rows / per_s if per_s else None
+        found.append(replace(one, paused=order.paused, per_s=per_s, seconds_left=left_s))
     return found
 
 

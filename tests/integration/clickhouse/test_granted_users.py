@@ -69,6 +69,7 @@ FORBIDDEN_TO_ALL = [
     "INSERT INTO dia.shard_map_local (shard, digest, description) SELECT 1, 'other', 'other'",
     "INSERT INTO dia.shard_maps_local (version, digest, map, in_force) SELECT 2, 'other', '', 1",
     "INSERT INTO dia.shard_moves_local (version, day, state) SELECT 2, 20000, 2",
+    "INSERT INTO dia.shard_move_notes_local (version, name, note) SELECT 2, 'order', ''",
     "SELECT * FROM file('/etc/passwd', 'LineAsString')",
     "INSERT INTO FUNCTION file('/tmp/other', 'TSV', 'a Int8') SELECT 1",
     "SELECT * FROM url('http://127.0.0.1:1/', 'LineAsString')",

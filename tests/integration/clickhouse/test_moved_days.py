@@ -13,6 +13,7 @@ from streams.connect.sinks import rollup, schema, series, shard_maps
 from streams.connect.sinks.map_record import DayState, day_of
 from streams.connect.sinks.moved_rows import placed
 from streams.connect.sinks.moves.clickhouse import ClickHouseMoves
+from streams.connect.sinks.moves.notes import MoveNotes, MoveOrder, MoveProgress
 from streams.connect.sinks.sharding import (
     DirectorySharding,
     HashSharding,
@@ -29,6 +30,7 @@ from streams.core.settings import Settings
 from streams.operate.shards import growth
 from streams.operate.shards.move_plan import planned_move
 from streams.operate.shards.mover import MoveMeans, MoveOptions, Mover
+from streams.operate.shards.running_move import give_order, standings
 from tests.integration.clickhouse.conftest import Front
 from tests.properties.test_move_laws import KilledError
 
@@ -172,13 +174,32 @@ def moved(place, version, last=0):
         sleep=lambda _: place.judge_series(),
         clock=SystemClock(),
         retention_days=30,
+        order=lambda: MoveOrder(batch=5),
+        told=lambda _: None,
     )
     store = ClickHouseMoves(place.settings, app.clickhouse_tables, version)
     try:
-        options = MoveOptions(batch=5, sample=10, seed=7)
+        options = MoveOptions(sample=10, seed=7)
         return Mover(Watched(store, place, last), options, means).run()
     finally:
         store.close()
+
+
+def paced(place, version):
+    """Orders and progress of a mover, as operators and `dia shards moves` see them."""
+    settings = place.settings
+    assert give_order(settings, version) == MoveOrder()
+    give_order(settings, version, batch=500, rate=2.5)
+    give_order(settings, version, paused=True)
+    order = give_order(settings, version, rate=0, paused=False)
+    assert order == MoveOrder(batch=500)
+    notes = MoveNotes(settings, shard_maps.told(settings), version)
+    assert (notes.order(), notes.progress()) == (order, None)
+    notes.tell(MoveProgress(day=DAY, whole=10, done=4, seconds=2.0))
+    notes.close()
+    (found,) = (one for one in standings(settings, app) if one.version == version)
+    assert (found.state, found.per_s) == (DayState.COPYING, 2.0)
+    assert found.seconds_left == (found.left - 4) / 2.0
 
 
 def test_a_day_is_drained_onto_the_other_shard(fronts):
@@ -188,6 +209,7 @@ def test_a_day_is_drained_onto_the_other_shard(fronts):
     place.judge()
     version, shard_map = planned(place, [0])
     assert place.held(0)
+    paced(place, version)
     for last in (1, 2, 3, 2, 1):
         with pytest.raises(KilledError):
             moved(place, version, last)

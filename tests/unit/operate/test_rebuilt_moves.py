@@ -10,6 +10,7 @@ import pytest
 from agents.app import AGGREGATE_METRICS
 from streams.connect.sinks.map_record import MapRecord
 from streams.connect.sinks.moves.memory import MemoryMoves
+from streams.connect.sinks.moves.notes import MoveOrder
 from streams.connect.sinks.sharding import HashSharding, ShardMap, WithoutShards
 from streams.core.command_errors import RebuildRefused
 from streams.core.rows.moved_mark import mark
@@ -44,6 +45,8 @@ def moved_day(world, day, away):
         sleep=lambda _: None,
         clock=world.clock,
         retention_days=30,
+        order=MoveOrder,
+        told=lambda _: None,
     )
     return WithoutRollUps(MemoryMoves(world.shards, version), MoveOptions(), means)
 

@@ -11,3 +11,14 @@ CREATE TABLE IF NOT EXISTS ${database}.shard_moves_local
 ENGINE = ReplacingMergeTree(state)
 ORDER BY (version, day)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
+-- What operators order and movers tell, as JSON, on the first server; no step of a move depends on it.
+CREATE TABLE IF NOT EXISTS ${database}.shard_move_notes_local
+(
+    version UInt32,
+    name LowCardinality(String),
+    note String,
+    at DateTime64(6, 'UTC') DEFAULT now64(6)
+)
+ENGINE = ReplacingMergeTree(at)
+ORDER BY (version, name)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;

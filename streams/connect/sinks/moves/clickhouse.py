@@ -9,7 +9,7 @@ from typing import Any, Final
 from streams.connect.sinks import map_record, rollup, schema, shard_maps
 from streams.connect.sinks.map_record import DayState, MapRecord
 from streams.connect.sinks.moved_rows import HASH, arrived, originals, placed, within
-from streams.connect.sinks.moves.store import Answers, Portion, Series, Tally
+from streams.connect.sinks.moves.store import HASH_BITS, Answers, Portion, Series, Tally
 from streams.connect.sinks.replica import Replica, StatementRefused
 from streams.connect.sinks.view_source import WINDOWS
 from streams.core.errors import ShardUnavailable
@@ -181,7 +181,8 @@ class ClickHouseMoves:
 
     def _which(self, portion: Portion, *, copies: bool) -> str:
         scope = self._scope(portion.day, portion.source, portion.target, copies=copies)
-        return f"{scope} AND {HASH} % {portion.buckets} = {portion.bucket}"
+        hashed = f"bitShiftRight({HASH}, {64 - HASH_BITS})"
+        return f"{scope} AND {hashed} >= {portion.first} AND {hashed} < {portion.end}"
 
     def _rows(self, portion: Portion, *, copies: bool) -> str:
         which = self._which(portion, copies=copies)

@@ -9,7 +9,7 @@ from typing import Any
 from streams.connect.sinks.map_record import DayState, MapRecord
 from streams.connect.sinks.memory import MemoryShards, merged
 from streams.connect.sinks.memory_replica import Row
-from streams.connect.sinks.moves.store import Answers, Portion, Series, Tally
+from streams.connect.sinks.moves.store import HASH_BITS, Answers, Portion, Series, Tally
 from streams.connect.sinks.sharding import series_hashes
 from streams.core.rows.built_in_tables import WINDOW_TABLES, Bucket, WindowTable
 from streams.core.rows.dated_map import DAY_S
@@ -142,7 +142,8 @@ class MemoryMoves:
         else:
             rows = self._originals(table, day, source)
             rows = [row for row in rows if self._placed(row) == target]
-        return [row for row in rows if _hash(row) % portion.buckets == portion.bucket]
+        first, end = portion.first, portion.end
+        return [row for row in rows if first <= _hash(row) >> (64 - HASH_BITS) < end]
 
 
 def _series(row: Row) -> Series:

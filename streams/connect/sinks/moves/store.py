@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from streams.connect.sinks.map_record import DayState, MapRecord
 from streams.core.rows.built_in_tables import Bucket, WindowTable
@@ -13,18 +13,22 @@ Series: TypeAlias = tuple[str, str, str]
 Answers: TypeAlias = Mapping[Series, Sequence[Sequence[Any]]]
 """Of each series, per hour: start, count, sum, smallest, largest, last value, sketch."""
 
+HASH_BITS: Final = 24
+HASHES: Final = 1 << HASH_BITS
+"""different beginnings of the hash of a series"""
+
 
 @dataclass(frozen=True, slots=True)
 class Portion:
     """The rows of one table and UTC day that go from one shard to another, and of those the series
-    whose hash modulo ``buckets`` is ``bucket``."""
+    whose hash begins with a number in [``first``, ``end``), of `HASHES`."""
 
     table: WindowTable
     day: int
     source: int
     target: int
-    bucket: int
-    buckets: int
+    first: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)

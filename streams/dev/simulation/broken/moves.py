@@ -41,7 +41,7 @@ def _none_over(self: Placements, minutes: Any, inc: Any) -> Any:
     return np.zeros(len(minutes), np.bool_)
 
 
-def _one_skipped(self: Mover, day: int) -> Iterator[tuple[Portion, int]]:
+def _one_skipped(self: Mover, day: int) -> Iterator[Portion]:
     return iter([*_portions(self, day)][1:])
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from streams.connect.broker.opened import opened
 from streams.connect.sinks.map_record import DayState, MapRecord
 from streams.connect.sinks.moves.memory import MemoryMoves
+from streams.connect.sinks.moves.notes import MoveOrder
 from streams.connect.sinks.sharding import HashSharding, ShardMap, WithoutShards
 from streams.core.command_errors import MoveDiffers, MoveRefused
 from streams.core.errors import DiaError
@@ -109,6 +110,7 @@ class Moves:
         store: Any = _Watched(
             self._world, MemoryMoves(self._world.shards, self._record.version), calls
         )
+        order = MoveOrder(batch=self._rng.choice((2, 5, 1000)))
         means = MoveMeans(
             taken=lambda: None,
             check=lambda: None,
@@ -116,8 +118,10 @@ class Moves:
             sleep=lambda _: None,
             clock=self._world.clock,
             retention_days=self._world.settings.m1_retention_days,
+            order=lambda: order,
+            told=lambda _: None,
         )
-        options = MoveOptions(batch=self._rng.choice((2, 5, 1000)), seed=self._rng.getrandbits(16))
+        options = MoveOptions(seed=self._rng.getrandbits(16))
         try:
             work(Mover(store, options, means))
         except (_Dead, MoveDiffers, MoveRefused):
