@@ -73,12 +73,6 @@ def _never_brought(maps: Any, names: Any, days: Any, shard: Any, moved: Any) -> 
     return shard, moved
 
 
-def _one_time(self: Homes, minutes: Any, inc: Any) -> Any:
-    """Records that no row holds are one row, also where a move was taken between them."""
-    del self, inc
-    return np.zeros(len(minutes), np.int64)
-
-
 async def _no_moves(self: _Rebuild) -> tuple[()]:
     """Days are rebuilt while they move."""
     await self.means.shards.learn()
@@ -94,6 +88,5 @@ VARIANTS: Mapping[str, Variant] = {
     "originals_deleted_before_the_day_is_shown": replaced(Mover, _sampled=_deleted_first),
     "lost_rows_placed_as_if_they_began_now": replaced(Homes, of=_home_of_now),
     "lost_rows_never_brought": replaced(homes, brought=_never_brought),
-    "lost_rows_of_two_moves_joined": replaced(Homes, times=_one_time),
     "days_rebuilt_while_they_move": replaced(_Rebuild, _settled_moves=_no_moves),
 }
