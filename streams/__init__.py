@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from streams.engine.streams.stream import Event, Stream
     from streams.engine.streams.window_aggregates import AggregatedWindows, ClosedWindow
     from streams.http.edge.client import EdgeClient
+    from streams.http.edge.training.training_log import TrainingLog
 
 __all__ = [
     "MONTE_CARLO",
@@ -104,6 +105,7 @@ __all__ = [
     "TopK",
     "Topic",
     "TopicPartition",
+    "TrainingLog",
     "UnsupportedByDia",
     "Variance",
 ]
@@ -139,6 +141,7 @@ _MODULES: Final = {
     "Quantiles": "streams.engine.aggregates.quantiles",
     "QueuePolicy": "streams.engine.agents.queue_policy",
     "Record": "streams.core.records.record",
+    "TrainingLog": "streams.http.edge.training.training_log",
     "TopK": "streams.engine.aggregates.top_k",
     "SchemaReference": "streams.core.formats.schema_source",
     "UnsupportedByDia": "streams.core.errors",

@@ -43,13 +43,14 @@ RETRY_MIN_S = 0.2
 RETRY_MAX_S = 10.0
 LIMITS = Limits(future_max_s=300, late_max_s=604_800)
 
-_AGAIN = {
+AGAIN = {
     HTTPStatus.REQUEST_TIMEOUT,
     HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.BAD_GATEWAY,
     HTTPStatus.SERVICE_UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT,
 }
+"""Statuses after which the same request may be accepted."""
 _REFUSALS: Mapping[int, type[RequestRefused]] = {
     kind.status: kind
     for kind in (
@@ -189,7 +190,7 @@ class EdgeClient:
         kind = _REFUSALS.get(response.status_code, NotStored)
         detail = found.detail or response.reason_phrase
         refused = kind(detail, retry_after_s=_retry_after_s(response))
-        if response.status_code not in _AGAIN:
+        if response.status_code not in AGAIN:
             raise refused
         return refused
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-import msgspec
-
 from streams.connect.access.fair_semaphore import FairSemaphore
 from streams.connect.access.quotas import Quota, Quotas
-from streams.connect.access.refusals import UnknownResource
 from streams.connect.access.tokens import AccessToken
 from streams.core.settings import Settings
 from streams.core.telemetry.http_metrics import EdgeMetrics
@@ -17,6 +14,7 @@ from streams.core.topics.topic import Topic
 from streams.http.edge.body import BodyReservation
 from streams.http.edge.exchange import EVENTS_MAX
 from streams.http.edge.metrics.encodings import unpacked
+from streams.http.edge.metrics.metric_topic import metric_topic
 from streams.http.edge.metrics.point_events import PointEvents
 from streams.http.edge.metrics.points import NumberPoints, Reading
 from streams.http.edge.metrics.series import MetricNames, SeriesNaming
@@ -30,16 +28,12 @@ _TURN_POINTS: Final = 500
 _READ_AT_ONCE: Final = 2
 """A request that is read may take some fifty times its size in memory."""
 _READ_WAIT_S: Final = 10.0
-_FIELDS: Final = ("event_id", "tenant_id", "model_id", "metric", "ts", "value")
 
 
 class MetricIntake:
     def __init__(self, settings: Settings, intake: Validator, metrics: EdgeMetrics) -> None:
         self._names = MetricNames.of(settings)
         self._named = settings.metrics_topic
-        fitting = [one for one in intake.topics.values() if _takes_points(one)]
-        wanted = (one for one in fitting if self._named in {"", one.name})
-        self._topic: Topic | None = next(wanted, None)
         self._bytes_max = settings.edge_body_bytes
         # A request beyond a quota's whole period would be refused for ever, as if it were a rate.
         self._events_max = min(REQUEST_EVENTS_MAX, settings.edge_events)
@@ -51,12 +45,7 @@ class MetricIntake:
 
     def source(self) -> Topic:
         """Raises `UnknownResource` where the app has no topic of metrics."""
-        if self._topic is None:
-            raise UnknownResource(
-                f"DIA_METRICS_TOPIC={self._named} names no topic that agents read with the fields "
-                f"{', '.join(_FIELDS)}, and no other required ones"
-            )
-        return self._topic
+        return metric_topic(self._intake.topics.values(), self._named)
 
     async def keep(
         self,
@@ -125,11 +114,3 @@ class MetricIntake:
             taken = await self._intake.take(source, piece, token, judging, traceparent)
             made.refuse_events((start + bad.position, bad.code, bad.message) for bad in taken.bad)
             start += len(piece) - taken.not_judged
-
-
-def _takes_points(topic: Topic) -> bool:
-    if not (isinstance(topic.type, type) and issubclass(topic.type, msgspec.Struct)):
-        return False
-    fields = msgspec.structs.fields(topic.type)
-    required = {one.encode_name for one in fields if one.required}
-    return required <= {*_FIELDS} <= {one.encode_name for one in fields}

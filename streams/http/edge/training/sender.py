@@ -1,0 +1,149 @@
+"""The child process of a `TrainingLog`: keeps what it is handed, and sends it to an edge.
+
+It ends when its pipe has ended and nothing is left, which is `SenderConfig.cache_s` later at most."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import BinaryIO, Final, Protocol
+
+import msgspec
+
+from streams.core.clock import Clock, SystemClock
+from streams.core.errors import RequestRefused
+from streams.engine.app.loading import load_app, named_app
+from streams.http.edge.client import AGAIN, EdgeClient, Posted
+from streams.http.edge.metrics.metric_topic import metric_topic
+from streams.http.edge.training.frames import (
+    RowFrame,
+    SenderConfig,
+    SenderStatus,
+    frames,
+    read_config,
+)
+
+PATIENCE_S: Final = 5.0
+"""Of one attempt, shorter than the cache: older frames are dropped between two."""
+STATUS_S: Final = 1.0
+CHUNK_BYTES: Final = 160_000
+"""8,000 points; a slow edge finds more of them at a time."""
+
+
+class Poster(Protocol):
+    async def post(self, topic: str, events: list[dict[str, object]]) -> Posted: ...
+
+
+class TrainingSender:
+    """Sends frames in their order. Beyond the bound of bytes the oldest are dropped."""
+
+    def __init__(self, config: SenderConfig, clock: Clock) -> None:
+        self.status = SenderStatus()
+        self._config = config
+        self._clock = clock
+        self._kept: deque[tuple[float, RowFrame]] = deque()
+        self._kept_bytes = 0
+        self._came = asyncio.Event()
+        self._ended = False
+
+    def take(self, frame: RowFrame | None) -> None:
+        """None: no other one follows."""
+        if frame is None:
+            self._ended = True
+        else:
+            self._kept.append((self._clock.monotonic(), frame))
+            self._kept_bytes += len(frame.rows)
+            while self._kept_bytes > self._config.cache_bytes:
+                self._drop()
+        self._came.set()
+
+    async def run(self, client: Poster, topic: str) -> None:
+        """Return when all is sent, rejected or dropped, and no other frame follows."""
+        while True:
+            while self._kept:
+                await self._send(client, topic)
+            if self._ended:
+                return
+            self._came.clear()
+            await self._came.wait()
+
+    async def _send(self, client: Poster, topic: str) -> None:
+        at_s, frame = self._kept[0]
+        if self._clock.monotonic() - at_s > self._config.cache_s:
+            self._drop()
+            return
+        # It may be dropped for newer ones while it is on its way, and is counted as sent then.
+        self._pop()
+        try:
+            posted = await client.post(topic, frame.events(self._config))
+        except RequestRefused as error:
+            self.status.last_error = f"{error.code}: {error}"
+            if error.status in AGAIN:
+                self._kept.appendleft((at_s, frame))
+                self._kept_bytes += len(frame.rows)
+            else:
+                self.status.rejected += len(frame)
+        else:
+            self.status.accepted += posted.accepted
+            self.status.rejected += len(posted.rejected)
+            if posted.rejected:
+                first = posted.rejected[0]
+                self.status.last_error = f"{first.code}: {first.message}"
+
+    def _drop(self) -> None:
+        self.status.dropped += len(self._pop())
+
+    def _pop(self) -> RowFrame:
+        _, frame = self._kept.popleft()
+        self._kept_bytes -= len(frame.rows)
+        return frame
+
+
+async def serve(pipe: BinaryIO, say: Callable[[SenderStatus], None]) -> None:
+    """``pipe``: of frames.py."""
+    config = await asyncio.to_thread(read_config, pipe)
+    if config is None:
+        return
+    loop, clock = asyncio.get_running_loop(), SystemClock()
+    sender = TrainingSender(config, clock)
+
+    def listen() -> None:
+        for frame in frames(iter(lambda: os.read(pipe.fileno(), CHUNK_BYTES), b""), {}):
+            loop.call_soon_threadsafe(sender.take, frame)
+        loop.call_soon_threadsafe(sender.take, None)
+
+    threading.Thread(target=listen, daemon=True).start()
+    topology = await asyncio.to_thread(lambda: load_app(named_app(config.app)).topology)
+    topic = metric_topic(topology.consumed(), config.topic)
+    async with EdgeClient(config.url, config.token, topology, patience_s=PATIENCE_S) as client:
+        saying = asyncio.create_task(_say(sender, clock, say))
+        try:
+            await sender.run(client, topic.name)
+        finally:
+            saying.cancel()
+            say(sender.status)
+
+
+async def _say(sender: TrainingSender, clock: Clock, say: Callable[[SenderStatus], None]) -> None:
+    while True:
+        await clock.sleep(STATUS_S)
+        say(sender.status)
+
+
+def main() -> None:
+    def say(status: SenderStatus) -> None:
+        with suppress(OSError):  # the training may have been killed
+            sys.stdout.buffer.write(msgspec.json.encode(status) + b"\n")
+            sys.stdout.buffer.flush()
+
+    asyncio.run(serve(io.FileIO(sys.stdin.fileno(), closefd=False), say))
+
+
+if __name__ == "__main__":
+    main()
