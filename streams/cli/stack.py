@@ -54,7 +54,8 @@ def up(
     """Start Kafka, Redis and ClickHouse on this machine, with all topics and tables.
 
     Reports a running stack. The first start downloads Kafka (43 MiB) and prepares its classes.
-    Data, ports and password are in HOME/stack and persist.
+    Data, ports and password are in HOME/stack and persist. Exit code 5 while days move between the
+    shards of the running stack.
 
     Example: dia up --shards 2
     """

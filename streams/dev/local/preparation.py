@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from streams.connect.broker.opened import opened
+from streams.connect.coordination.exclusive import exclusively
 from streams.connect.sinks.schema import servers
 from streams.connect.sinks.table_owners import OwnedTables
 from streams.core.errors import RefusedBySafety
@@ -30,7 +31,7 @@ async def prepare(
     settings: Settings, topology: Topology, broker: Broker, say: Callable[[str], None]
 ) -> None:
     """Idempotent. Raises `RefusedBySafety` when a topic or table may not be changed by this
-    version; the others are still created."""
+    version; the others are still created. Raises `LockBusy` while days move on a running stack."""
     declared, refused = declared_topics(settings, topology), None
     async with opened(broker.admin()) as admin:
         planned = declared.against(await admin.describe_topics())
@@ -38,12 +39,9 @@ async def prepare(
             await apply(admin, planned)
         except RefusedBySafety as error:
             refused = error
-    migrated, own = 0, OwnedTables(topology.app, topology.own_tables)
-    for server in servers(settings, topology.targets.tables):
-        try:
-            migrated += len(await asyncio.to_thread(server.migrator.apply, own))
-        finally:
-            server.replica.close()
+    migrated = await exclusively(
+        settings, "migrations", lambda check: _migrated(settings, topology, check)
+    )
     if refused is not None:
         raise refused
     if not planned.to_do and not migrated:
@@ -51,3 +49,15 @@ async def prepare(
         return
     shards = len(settings.shards())
     say(f"{len(planned.to_do)} changes to topics, {migrated} migrations on {shards} shards")
+
+
+def _migrated(settings: Settings, topology: Topology, check: Callable[[], None]) -> int:
+    """The number of migrations that ran."""
+    applied, own = 0, OwnedTables(topology.app, topology.own_tables)
+    for server in servers(settings, topology.targets.tables):
+        try:
+            check()
+            applied += len(server.migrator.apply(own))
+        finally:
+            server.replica.close()
+    return applied
