@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NoReturn, Protocol, TypeAlias
 
-from streams.core.errors import UnsupportedByDia
 from streams.core.topics.current_stream import HeadersLike, Key
 from streams.core.topics.topic import Topic
+from streams.core.words.absent_words import AGENT_WORDS, absent_of_agent, agent_words_of
 from streams.engine.state.keyed import KeyedTable
 from streams.engine.state.table import TableSpec
 from streams.engine.streams.body_tables import tables_named_in
@@ -71,6 +71,13 @@ class StreamAgent:
             if not isinstance(table, GlobalTable) or table.claimed_by(self)
         )
 
+    def check(self) -> None:
+        """Raises `UnsupportedByDia` for a body that asks an agent for an answer. Names of agents
+        that are declared below it are known once the app is complete."""
+        for value, word in agent_words_of(self.body):
+            if isinstance(value, StreamAgent):
+                raise absent_of_agent(value.name, word)
+
     @property
     def global_tables(self) -> tuple[GlobalTable, ...]:
         return tuple(table for table in self._named if isinstance(table, GlobalTable))
@@ -102,12 +109,8 @@ class StreamAgent:
         await self.send(key=key, value=value, **options)
 
     def __getattr__(self, name: str) -> NoReturn:
-        if name in ("ask", "map", "join", "kvmap", "kvjoin", "ask_nowait"):
-            raise UnsupportedByDia(
-                f"agent {self.name}: {name}() waits for an answer of another process, which no "
-                "transaction can hold. Send with agent.cast(), and answer with an event of "
-                "another topic."
-            )
+        if name in AGENT_WORDS:
+            raise absent_of_agent(self.name, name)
         raise AttributeError(name)
 
     def __call__(self, *args: Any, **options: Any) -> Any:

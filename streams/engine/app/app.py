@@ -355,13 +355,15 @@ class App(
         """Check the whole app; `load_app` and `streams.testing` call it.
 
         Raises `UsageError` for a table that two agents use (each would have its own state), for two
-        tables of one name, and for a scenario that processes of the pool would not find.
+        tables of one name, and for a scenario that processes of the pool would not find;
+        `UnsupportedByDia` for a body that asks an agent for an answer.
         """
         self.check_scenarios()
         users: dict[str, str] = {}
         for agent in self._agents.values():
             if not isinstance(agent, StreamAgent):
                 continue
+            agent.check()
             for table in agent.owned:
                 other = users.get(table.name, "")
                 users[table.name] = agent.name

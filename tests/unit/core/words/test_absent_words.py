@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from streams.core.errors import UnsupportedByDia
-from streams.core.words.absent_words import STREAM_WORDS
+from streams.core.words.absent_words import AGENT_WORDS, STREAM_WORDS
 from streams.engine.app.app import App
 from streams.engine.streams.stream import Stream
 from streams.testing import NotAtRest
@@ -81,6 +81,44 @@ def test_each_absent_operation_of_a_stream_names_its_replacement(word):
         getattr(Stream, word)(None)
 
 
+@pytest.mark.parametrize("word", sorted(AGENT_WORDS))
+@pytest.mark.parametrize("inner", [False, True], ids=["in the body", "in a function of it"])
+def test_a_body_that_asks_an_agent_is_refused_when_the_app_is_loaded(word, inner):
+    """The worker started, took its partitions and stopped at the first event. The agent that is asked
+    may be declared below."""
+    app, orders = _app()
+    others = app.topic("others", value_type=Order, key_field="account")
+    call = f"(lambda: answer.{word}(order))()" if inner else f"answer.{word}(order)"
+    names: dict[str, object] = {"__name__": __name__}
+    exec(f"async def question(stream):\n async for order in stream:\n  {call}", names)
+    app.agent(orders)(names["question"])
+    app.check()
+
+    @app.agent(others)
+    async def answer(stream):
+        async for _ in stream:
+            pass
+
+    names["answer"] = answer
+    with pytest.raises(UnsupportedByDia, match=rf"^agent answer: {word}\(\).*agent\.cast\(\)"):
+        app.check()
+
+
+def test_a_variable_of_the_body_may_have_the_name_of_an_agent():
+    """It holds another object."""
+    app, orders = _app()
+
+    @app.agent(orders)
+    async def answer(stream):
+        async for _ in stream:
+            pass
+
+    names: dict[str, object] = {"__name__": __name__, "answer": answer}
+    exec("async def q(stream):\n async for o in stream:\n  answer = ''\n  answer.join(o)", names)
+    app.agent(app.topic("others", value_type=Order, key_field="account"))(names["q"])
+    app.check()
+
+
 def test_an_absent_operation_found_at_its_call_stops_the_partition(tested):
     """The operation fails for every event, so a dead letter for each would be wrong."""
     app, orders = _app()
@@ -94,8 +132,9 @@ def test_an_absent_operation_found_at_its_call_stops_the_partition(tested):
     @app.agent(orders)
     async def question(stream):
         async for order in stream:
-            await answer.ask(order)
+            await asked[0].ask(order)
 
+    asked = [answer]
     tester = tested(app)
     with pytest.raises(NotAtRest, match=r"(?s)stopped, agent_failed: .*UnsupportedByDia.*ask\(\)"):
         tester.send(orders, Order("a"))
