@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import typer
 from prometheus_client import CollectorRegistry
 
 import streams
@@ -101,15 +100,14 @@ def _metrics() -> str:
 
 
 def _commands() -> str:
-    root = typer.main.get_command(streams.cli.build())
-    parts = [
-        "Every command takes `--app`, `--json`, `--quiet`, `--no-color`, `--home` and `--help`."
-    ]
+    root = streams.cli.command()
+    everywhere = ("`-o table|wide|json|csv`", "`--app`", "`--quiet`", "`--no-color`", "`--home`")
+    parts = [f"Every command takes {', '.join(everywhere)} and `--help`; `--json` is `-o json`."]
     parts += _group(root, "dia")
     return _page("Commands", *parts)
 
 
-_EVERYWHERE = {"app", "json", "quiet", "no_color", "home", "help", "app_name"}
+_EVERYWHERE = {"app", "form", "json", "quiet", "no_color", "home", "help", "app_name"}
 
 
 def _group(command: Any, path: str) -> Iterator[str]:

@@ -20,6 +20,7 @@ import typer
 from streams.cli.command_group import CommandGroup
 from streams.cli.invocation import Invocation, accept_everywhere, forbid_color
 from streams.cli.terminal.output import Printer, show_error
+from streams.cli.terminal.output_form import OutputForm
 from streams.core.errors import DependencyUnreachable, DiaError, UsageError
 
 __all__ = ["GROUPS", "build", "command", "main", "run"]
@@ -35,6 +36,7 @@ GROUPS: tuple[str, ...] = (
     "topics",
     "migrate",
     "schemas",
+    "events",
     "worker",
     "app_commands",
     "simulate",
@@ -63,7 +65,7 @@ GROUPS: tuple[str, ...] = (
 class _Root(CommandGroup):
     tasks: ClassVar = {
         "Begin": ("demo", "up", "down", "init", "doctor"),
-        "Send and read": ("produce", "query", "edge", "console"),
+        "Send and read": ("events", "produce", "query", "edge", "console"),
         "Run": ("worker", "run", "topics", "migrate", "shards", "schemas", "config", "context"),
         "Watch": ("status", "trace", "audit", "capacity", "explain"),
         "Repair": ("dlq", "replay", "shed", "rebuild", "tables", "backup", "cache", "policy"),
@@ -117,7 +119,11 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_version, help="Which dia this is.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Data as JSON Lines on stdout.")] = False,
+    form: Annotated[
+        OutputForm | None,
+        typer.Option("-o", "--output", help="Form of the data; wide: every column, a row a line."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="The same as -o json: JSON Lines.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only data and errors.")] = False,
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours (or NO_COLOR).")] = False,
 ) -> None:
@@ -126,7 +132,8 @@ def _root(
 
     del version  # its callback has ended the run
     keep_off_stdout(os.environ.get("DIA_LOG_LEVEL") or "warning")
-    ctx.obj = Invocation(home=home, app_name=app, json=json, quiet=quiet)
+    chosen = OutputForm.JSON if json else form or OutputForm.TABLE
+    ctx.obj = Invocation(home=home, app_name=app, form=chosen, quiet=quiet)
     if no_color:
         forbid_color()
 

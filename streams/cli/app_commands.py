@@ -11,6 +11,7 @@ import typer
 
 from streams.cli.invocation import invocation
 from streams.core.errors import UsageError
+from streams.core.words.near_names import did_you_mean
 
 if TYPE_CHECKING:
     from streams.core.settings import Settings
@@ -42,6 +43,7 @@ def run(
         raise UsageError(
             f"app {asked.app.name} has no command {name!r}. It has: "
             f"{', '.join(commands) or 'none; declare one with @app.command()'}."
+            f"{did_you_mean(name, commands)}"
         )
     inner = typer.Typer(add_completion=False, rich_markup_mode=None)
     inner.command(name)(_program(commands[name], asked.app, asked.settings))

@@ -13,6 +13,7 @@ import typer
 from streams.cli.command_group import command_group
 from streams.cli.invocation import Invocation, invocation
 from streams.cli.terminal.operator import Yes, consent
+from streams.cli.terminal.watching import watchable
 
 if TYPE_CHECKING:
     from streams.cli.terminal.output import Printer
@@ -71,6 +72,7 @@ def _made(made: BackupManifest) -> tuple[Any, ...]:
     return made.name, made.base or "-", len(made.parts), made.own_bytes
 
 
+@watchable
 def show(ctx: typer.Context) -> None:
     """List the backups of the destination, newest first, and which of them are whole.
 

@@ -6,7 +6,6 @@ import asyncio
 import json
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +13,8 @@ import typer
 
 from streams.cli.command_group import command_group
 from streams.cli.invocation import Invocation, invocation
+from streams.cli.terminal.watching import watchable
+from streams.core.words.moments import iso_s
 
 if TYPE_CHECKING:
     from streams.cli.terminal.output import Printer
@@ -41,6 +42,7 @@ Level = Annotated[
 ]
 
 
+@watchable
 def predict(
     ctx: typer.Context,
     *,
@@ -88,7 +90,7 @@ def predict(
         columns,
         [
             (
-                _moment(load.end_s + 3600 * at),
+                iso_s(load.end_s + 3600 * at),
                 *(round(float(line[at]) / 3600, 1) for line in (found.expected, found.low)),
                 round(float(found.high[at]) / 3600, 1),
                 *([workers[at]] if worker_rate else []),
@@ -127,7 +129,7 @@ def back_test(
     printer.rows(
         ("day", "error", "same_hours_last_week", "inside"),
         [
-            (_moment(load.start_s + 3600 * one.first_hour), one.error, one.last_week, one.inside)
+            (iso_s(load.start_s + 3600 * one.first_hour), one.error, one.last_week, one.inside)
             for one in found
         ],
     )
@@ -240,10 +242,6 @@ def _load(run: Invocation, agent: str, tenant: str) -> HourlyLoad:
     return load
 
 
-def _moment(epoch_s: int) -> str:
-    return datetime.fromtimestamp(epoch_s, UTC).isoformat()
-
-
 def _tell(printer: Printer, found: Forecast, load: HourlyLoad) -> None:
     seasons = {
         "none": "the mean: hours of the day show from 72 hours on",
@@ -265,7 +263,7 @@ def _summary(found: Forecast, load: HourlyLoad, passed: int) -> dict[str, Any]:
     expected, high = found.expected[passed:], found.high[passed:]
     begin_s = load.end_s + 3600 * passed
     return {
-        "from": _moment(begin_s),
+        "from": iso_s(begin_s),
         "from_ms": 1000 * begin_s,
         "busiest_per_s": round(float(expected.max()) / 3600, 1),
         "busiest_high_per_s": round(float(high.max()) / 3600, 1),

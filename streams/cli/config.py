@@ -40,4 +40,4 @@ def show(
         [row.variable, row.value] + ([row.source, row.doc] if explain else [])
         for row in run.provenance
     ]
-    run.printer().rows(columns, rows)
+    run.printer().rows(columns, rows, ("source",))

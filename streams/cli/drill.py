@@ -12,6 +12,7 @@ import typer
 
 from streams.cli.command_group import command_group
 from streams.cli.invocation import Invocation, invocation
+from streams.cli.terminal.watching import watchable
 
 if TYPE_CHECKING:
     from streams.connect.sinks.replica import Replica
@@ -27,6 +28,7 @@ _COLUMNS = (
     *("drill", "begun", "backup", "rows", "restore_s", "rebuild_s", "rto_s", "s_per_million_rows"),
     *("rpo_s", "lost"),
 )
+_DETAIL = ("backup", "restore_s", "rebuild_s", "s_per_million_rows", "lost")
 
 
 def register(app: typer.Typer) -> None:
@@ -75,6 +77,7 @@ def backup(ctx: typer.Context, name: Name = "") -> None:
     _tell(run, asyncio.run(_exclusively(run, lambda check: _restore(run, name, check))))
 
 
+@watchable
 def show(ctx: typer.Context) -> None:
     """List the last good drill of each procedure and shard.
 
@@ -85,7 +88,7 @@ def show(ctx: typer.Context) -> None:
 
     run = invocation(ctx)
     found = kept(BackupDestination.of(run.settings))
-    run.printer().rows(_COLUMNS, [_row(one) for one in found])
+    run.printer().rows(_COLUMNS, [_row(one) for one in found], _DETAIL)
 
 
 def _lose_shard(
@@ -243,7 +246,7 @@ def _tell(run: Invocation, record: DrillRecord | None) -> None:
     elif record is None:
         printer.say("the newest good drill is not old enough for another one.")
     else:
-        printer.rows(_COLUMNS, [_row(record)])
+        printer.rows(_COLUMNS, [_row(record)], _DETAIL)
         lost = ", ".join(f"{rows} of {table}" for table, rows in record.lost.items())
         printer.say(
             f"after a loss, rows would be back in {record.rto_s:.0f} s; windows whole as far as the log "

@@ -24,8 +24,7 @@ def explain(ctx: typer.Context, code: _Code = "") -> None:
 
     Example: dia explain over_quota
     """
-    from difflib import get_close_matches
-
+    from streams.core.words.near_names import did_you_mean
     from streams.operate.error_codes import error_codes
 
     printer = invocation(ctx).printer()
@@ -35,12 +34,8 @@ def explain(ctx: typer.Context, code: _Code = "") -> None:
         printer.rows(["code", "disposition", "what"], rows)
         return
     if not (asked := [each for each in codes if each.code == code]):
-        near = " or ".join(get_close_matches(code, {each.code for each in codes}))
-        raise UsageError(
-            f"dia has no error code {code!r}."
-            + (f" Did you mean {near}?" if near else "")
-            + " `dia explain` lists all."
-        )
+        near = did_you_mean(code, {each.code for each in codes})
+        raise UsageError(f"dia has no error code {code!r}.{near} `dia explain` lists all.")
     for each in asked:
         printer.record(
             {

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from streams.cli.terminal.output import Form, Printer
+from streams.cli.terminal.output import Printer
+from streams.cli.terminal.output_form import OutputForm
+from streams.cli.terminal.watching import chosen_interval, is_watchable, watch_options
 
 if TYPE_CHECKING:
     from streams.core.settings import Provenance, Settings
     from streams.core.topics.topology import Topology
     from streams.engine.app.app import App
 
-_GLOBAL_OPTIONS = frozenset({"home", "app", "json", "quiet", "no_color"})
+_GLOBAL_OPTIONS = frozenset({"home", "app", "form", "json", "quiet", "no_color"})
 
 
 @dataclass(slots=True)
@@ -25,10 +28,20 @@ class Invocation:
 
     home: str | None = None
     app_name: str | None = None
-    json: bool = False
+    form: OutputForm = OutputForm.TABLE
     quiet: bool = False
+    watch_s: float | None = None
     _loaded: tuple[Settings, list[Provenance]] | None = field(default=None, init=False)
     _app: App | None = field(default=None, init=False)
+
+    @property
+    def json(self) -> bool:
+        return self.form is OutputForm.JSON
+
+    @property
+    def whole(self) -> bool:
+        """Whether every column is shown: all forms but a table."""
+        return self.form is not OutputForm.TABLE
 
     @property
     def settings(self) -> Settings:
@@ -74,10 +87,8 @@ class Invocation:
     def topology(self) -> Topology:
         return self.app.topology
 
-    def printer(self, *, csv: bool = False) -> Printer:
-        """``--json`` takes precedence over ``csv``."""
-        form = Form.JSON if self.json else Form.CSV if csv else Form.TABLE
-        return Printer(form=form, quiet=self.quiet)
+    def printer(self) -> Printer:
+        return Printer(form=self.form, quiet=self.quiet)
 
     def _load(self) -> tuple[Settings, list[Provenance]]:
         if self._loaded is None:
@@ -104,7 +115,7 @@ def accept_everywhere(root: Any) -> Any:
     Users type ``dia status --json``, not ``dia --json status``. Each command gets a copy of each
     option whose name it does not use; the value is stored in the `Invocation`."""
     shared = [_copy_for_commands(param) for param in root.params if param.name in _GLOBAL_OPTIONS]
-    _extend(root, shared)
+    _extend(root, shared, [_copy_for_commands(param) for param in watch_options()])
     return root
 
 
@@ -118,18 +129,40 @@ def _copy_for_commands(param: Any) -> Any:
 def _store(ctx: Any, param: Any, value: Any) -> Any:
     if not value or ctx.resilient_parsing:
         return value
-    if param.name == "no_color":
-        forbid_color()
-    else:
-        name = "app_name" if param.name == "app" else param.name
-        setattr(ctx.find_object(Invocation), name, value)
+    run = ctx.find_object(Invocation)
+    match param.name:
+        case "no_color":
+            forbid_color()
+        case "app":
+            run.app_name = value
+        case "json":
+            run.form = OutputForm.JSON
+        case "form":
+            run.form = run.form if run.json else OutputForm(value)
+        case "watch" | "every":
+            run.watch_s = max(run.watch_s or 0, chosen_interval(param.name, value) or 0)
+        case name:
+            setattr(run, name, value)
     return value
 
 
-def _extend(group: Any, shared: list[Any]) -> None:
+def _extend(group: Any, shared: list[Any], of_watchable: list[Any]) -> None:
     for command in group.commands.values():
         if hasattr(command, "commands"):
-            _extend(command, shared)
+            _extend(command, shared, of_watchable)
         else:
-            own = {param.name for param in command.params}
-            command.params.extend(param for param in shared if param.name not in own)
+            added = [*shared, *(of_watchable if is_watchable(command.callback) else ())]
+            command.params.extend(_beside(command.params, added))
+
+
+def _beside(own: list[Any], added: list[Any]) -> Iterator[Any]:
+    """Of ``added``, what the command does not have itself; of two spellings maybe one."""
+    names = {param.name for param in own}
+    taken = {spelling for param in own for spelling in param.opts}
+    for param in added:
+        free = [spelling for spelling in param.opts if spelling not in taken]
+        if param.name in names or not free:
+            continue
+        twin = copy.copy(param)
+        twin.opts = free
+        yield twin

@@ -15,6 +15,7 @@ from streams.core.errors import UsageError
 from streams.core.settings import Settings
 from streams.core.topics.topic import MAX_RECORD_BYTES, Topic
 from streams.engine.decode.codecs import BadPosition, Limits, outgoing, settled
+from streams.operate.produce.line_hints import LineHints
 from streams.operate.produce.lines import InputLine
 
 STDIN = "-"
@@ -71,6 +72,7 @@ class LineValidator:
         self._source = source
         self._strict = strict
         self._version = version
+        self._hints = LineHints(source, version)
 
     async def accept(self, lines: list[InputLine], now_ms: int) -> tuple[list[bytes], list[bytes]]:
         """Keys and values of the accepted lines. Raises `SchemaRegistryUnavailable` and
@@ -79,21 +81,24 @@ class LineValidator:
         decoded, keys, sent = await settled(
             lambda: outgoing(self._source, values, now_ms, self._limits, self._version)
         )
+        for said in self._hints.of_unknown(values):
+            self._printer.warn(f"hint: {said}")
         if not decoded.bad:
             return keys, sent
         kept = decoded.positions or []
         for bad in decoded.bad:
-            self._refuse(lines[bad.position].number, bad)
+            self._refuse(lines[bad.position], bad)
             if self._strict:
                 self.stopped = True
                 kept = [i for i in kept if i < bad.position]
                 break
         return keys[: len(kept)], sent[: len(kept)]
 
-    def _refuse(self, number: int, bad: BadPosition) -> None:
+    def _refuse(self, line: InputLine, bad: BadPosition) -> None:
         self.refused[bad.code] += 1
-        self.last_refused = number
+        self.last_refused = line.number
         if self.refused.total() <= ERRORS_SHOWN_MAX:
-            self._printer.warn(f"line {number}: {bad.code}: {bad.message}")
+            hint = self._hints.of_refused(line.content, bad)
+            self._printer.warn(f"line {line.number}: {bad.code}: {bad.message}{hint}")
         elif self.refused.total() == ERRORS_SHOWN_MAX + 1:
             self._printer.warn("more lines are refused; the summary counts them by code")

@@ -10,6 +10,7 @@ import typer
 
 from streams.cli.command_group import command_group
 from streams.cli.invocation import Invocation, invocation
+from streams.cli.terminal.watching import watchable
 
 if TYPE_CHECKING:
     from streams.connect.sinks.schema import Server
@@ -79,6 +80,7 @@ def apply(ctx: typer.Context) -> None:
         printer.say("every server is up to date.")
 
 
+@watchable
 def status(ctx: typer.Context) -> None:
     """Show the state of every migration on every server: applied, pending, changed or unknown.
 

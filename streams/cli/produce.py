@@ -189,8 +189,13 @@ def _times(
     count: int, step_max_ms: float, rate: float | None, start_ms: int | None
 ) -> tuple[int, float]:
     """Start and step. With a rate, event times follow the wall clock; else they end now and span
-    at most six days, so that none is too old."""
+    at most six days, so that none is too old. Raises `UsageError` for a start in seconds."""
     from streams.core.clock import SystemClock
+    from streams.core.errors import UsageError
+    from streams.engine.decode.codecs import SECONDS_MAX, SECONDS_MIN
+
+    if start_ms is not None and SECONDS_MIN <= start_ms < SECONDS_MAX:
+        raise UsageError(f"--start-ms {start_ms} looks like seconds: write {start_ms * 1000}.")
 
     step_ms = min(step_max_ms, SPAN_MAX_MS / count) if rate is None else 1000 / rate
     if start_ms is None:

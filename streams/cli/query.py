@@ -12,6 +12,7 @@ import typer
 
 from streams.cli.command_group import CommandGroup, command_group
 from streams.cli.invocation import invocation
+from streams.cli.terminal.watching import watchable
 from streams.core.words.naming import named
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from streams.core.errors import UsageError
     from streams.core.settings import Settings
 
+_DETAIL = ("sd", "min", "max", "last", "p50")
 _ABSENT = (60, 81)
 """ClickHouse's codes of an unknown table and an unknown database."""
 
@@ -33,8 +35,6 @@ ORDER BY indexOf(['days', 'hours', 'minutes'], table) DESC, table, position
 
 _FORMAT = re.compile(r"\bFORMAT\s+\w+", re.IGNORECASE)
 _APPENDED = re.compile(r":?\s*\bFORMAT Native\b")
-
-_Csv = Annotated[bool, typer.Option("--csv", help="Data as CSV on stdout.")]
 
 
 class _SqlByDefault(CommandGroup):
@@ -59,6 +59,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="query")
 
 
+@watchable
 def sql(
     ctx: typer.Context,
     statement: Annotated[
@@ -68,7 +69,6 @@ def sql(
     tables: Annotated[
         bool, typer.Option("--tables", help="List the views, their columns and what they mean.")
     ] = False,
-    csv: _Csv = False,
 ) -> None:
     """Run SQL on the first shard that answers. Its views minutes, hours, days, dead_letters and
     ledger read every shard's rows; `--tables` lists all.
@@ -99,13 +99,14 @@ def sql(
                 raise _refused(error, statement) from error
             # After this point another shard would repeat printed rows.
             try:
-                run.printer(csv=csv).rows(unlike(columns), rows)
+                run.printer().rows(unlike(columns), rows)
             except StatementRefused as error:
                 raise _refused(error, statement) from error
             return
     raise DependencyUnreachable(" ".join(silent))
 
 
+@watchable
 def series(
     ctx: typer.Context,
     *,
@@ -117,7 +118,6 @@ def series(
     ] = "-1h",
     stop: Annotated[str, typer.Option("--to", metavar="WHEN", help="As --from.")] = "now",
     step: Annotated[str, typer.Option(metavar="SPAN", help="1m, 10m, 1h, 1d ...")] = "1m",
-    csv: _Csv = False,
 ) -> None:
     """Count, mean, sd, min, max, last, p50, p95 and p99 per step, from the shard of the series.
     Percentiles are within 1 % of the exact value, and exact for up to four values.
@@ -151,8 +151,8 @@ def series(
         rows = read(settings, query, table)
     except ShardUnavailable as error:
         raise DependencyUnreachable(str(error)) from error
-    printer = run.printer(csv=csv)
-    printer.rows(COLUMNS, rows)
+    printer = run.printer()
+    printer.rows(COLUMNS, rows, _DETAIL)
     if rows:
         printer.say(f"p50, p95 and p99 are within {PERCENTILE_ERROR:.0%} of the exact value")
     else:
@@ -246,7 +246,7 @@ def _refused(error: StatementRefused, statement: str) -> UsageError:
             text = text.replace(clause, "(end of the statement)")
     refused = UsageError(_APPENDED.sub("", text))
     if has_format and _APPENDED.search(text):
-        refused.add_note("Leave FORMAT out of the statement: --json and --csv choose the form.")
+        refused.add_note("Leave FORMAT out of the statement: -o json or -o csv chooses the form.")
     if error.code in _ABSENT:
         refused.add_note("`dia migrate apply` makes the tables and views of this version.")
     if error.code in (*_ABSENT, _UNKNOWN_COLUMN):

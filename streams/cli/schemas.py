@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from streams.cli.command_group import command_group
 from streams.cli.invocation import invocation
+
+if TYPE_CHECKING:
+    from streams.core.topics.topic import Topic
 
 
 def register(app: typer.Typer) -> None:
@@ -37,6 +41,7 @@ def list_versions(ctx: typer.Context) -> None:
             for topic in run.topology.topics
             for version in sorted(topic.versions)
         ],
+        ("time_field", "type"),
     )
 
 
@@ -51,18 +56,26 @@ def show(
     Example: dia schemas show model_metric --version 1
     """
     from streams.connect.schema_registry.documents import document, encode
-    from streams.core.errors import UsageError
 
-    topics = invocation(ctx).topology.topics
-    found = [topic for topic in topics if name in (topic.schema, topic.name)]
-    if not found:
-        known = ", ".join(topic.schema for topic in topics)
-        raise UsageError(f"no schema or topic {name!r}. Known schemas: {known}.")
-    wanted = found[0].latest if version is None else version
-    if wanted not in found[0].versions:
-        known = ", ".join(map(str, found[0].versions))
-        raise UsageError(f"{found[0].schema} has no version {wanted}. Published: {known}.")
-    typer.echo(encode(document(found[0], wanted)), nl=False)
+    topic, wanted = chosen_version(invocation(ctx).topology.topics, name, version)
+    typer.echo(encode(document(topic, wanted)), nl=False)
+
+
+def chosen_version(topics: Sequence[Topic], name: str, version: int | None) -> tuple[Topic, int]:
+    """The topic of a schema or of itself, and the version; None is the latest. Raises `UsageError`."""
+    from streams.core.errors import UsageError
+    from streams.core.words.near_names import did_you_mean
+
+    found = next((topic for topic in topics if name in (topic.schema, topic.name)), None)
+    if found is None:
+        known = [topic.schema for topic in topics]
+        near = did_you_mean(name, [*known, *(topic.name for topic in topics)])
+        raise UsageError(f"no schema or topic {name!r}.{near} Known schemas: {', '.join(known)}.")
+    wanted = found.latest if version is None else version
+    if wanted not in found.versions:
+        published = ", ".join(map(str, found.versions))
+        raise UsageError(f"{found.schema} has no version {wanted}. Published: {published}.")
+    return found, wanted
 
 
 def check(

@@ -10,6 +10,7 @@ import typer
 
 from streams.cli.invocation import Invocation, invocation
 from streams.cli.terminal.operator import Yes, consent
+from streams.cli.terminal.watching import watchable
 
 if TYPE_CHECKING:
     from streams.connect.sinks.moves.notes import MoveOrder
@@ -181,6 +182,7 @@ def _moved(
     return asyncio.run(exclusively(run.settings, "migrations", work))
 
 
+@watchable
 def moves(ctx: typer.Context) -> None:
     """List the days of the moves: their states, rows that are left on the shards that they leave, and
     rows that were brought.

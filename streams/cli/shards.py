@@ -16,6 +16,7 @@ from streams.cli.command_group import command_group
 from streams.cli.invocation import invocation
 from streams.cli.shard_moves import register_moves
 from streams.cli.terminal.operator import Yes, consent
+from streams.cli.terminal.watching import watchable
 
 if TYPE_CHECKING:
     from streams.connect.sinks.map_record import RecordedMap
@@ -45,6 +46,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="shards")
 
 
+@watchable
 def show(ctx: typer.Context) -> None:
     """List the shard maps that the servers record.
 
@@ -66,6 +68,7 @@ def show(ctx: typer.Context) -> None:
             )
             for one in known.maps
         ],
+        ("placement", "digest"),
     )
     if not known.recorded:
         printer.warn("no server answered with a record: this is the map of the settings.")

@@ -14,6 +14,7 @@ from streams.cli.invocation import invocation
 from streams.cli.shed_return import bring_back
 from streams.cli.terminal.operator import Actor, Yes, actor_of, consent
 from streams.cli.terminal.payload import moment
+from streams.cli.terminal.watching import watchable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from streams.operate.shed.shed_admin import ShedPlan, ShedStatus
 
 _PLAN_COLUMNS = ("topic", "partition", "lag", "oldest", "from", "to", "shed", "left")
+_ORDER_DETAIL = ("to", "reached", "actor", "at", "reason")
 _ORDER_COLUMNS = ("order", "topic", "partition", "state", "to", "reached", "actor", "at", "reason")
 
 _Topic = Annotated[str, typer.Option(metavar="NAME", help="Source topic.")]
@@ -145,6 +147,7 @@ def order(
     talk.say("a running worker skips them within seconds; `dia shed list` tells.")
 
 
+@watchable
 def show(
     ctx: typer.Context,
     *,
@@ -161,7 +164,7 @@ def show(
     run = invocation(ctx)
     printer = run.printer()
     standing = asyncio.run(_standings(run, topic))
-    printer.rows(_ORDER_COLUMNS, map(_order_row, standing))
+    printer.rows(_ORDER_COLUMNS, map(_order_row, standing), _ORDER_DETAIL)
     if not standing:
         printer.say("no shed order was ever given.")
 

@@ -70,7 +70,9 @@ def bring_back(
     with printer.progress("bringing back", sum(one.left for one in standing), "records") as bar:
         told = asyncio.run(_bring_back(run, [one.span for one in standing], rate, bar))
     printer.rows(
-        _COLUMNS, [_row(one.span, found) for one, found in zip(standing, told, strict=True)]
+        _COLUMNS,
+        [_row(one.span, found) for one, found in zip(standing, told, strict=True)],
+        ("from", "to"),
     )
     if gone := sum(found.gone for found in told):
         raise PartialResult(f"{gone:,} offsets were gone from the log: nothing brings them back.")

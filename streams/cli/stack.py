@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from streams.cli.invocation import Invocation, invocation
+from streams.cli.terminal.payload import moment
+from streams.cli.terminal.watching import watchable
 from streams.core.errors import DependencyUnreachable
 from streams.core.masking import masked
 
@@ -110,6 +111,7 @@ def down(ctx: typer.Context) -> None:
     run.printer().say("stopped" if stopped else f"no local stack runs in {home}")
 
 
+@watchable
 def status(ctx: typer.Context) -> None:
     """Addresses, services, workers, lag of every declared group, and overall health.
 
@@ -118,7 +120,7 @@ def status(ctx: typer.Context) -> None:
     a partition is stopped; 4 without services, when a service of the local stack does not answer,
     or when lag is unknown.
 
-    Example: dia status --json
+    Example: dia status --watch
     """
     from streams.cli import health
     from streams.dev.local import stack
@@ -223,8 +225,8 @@ def _show(
         show(printer, health)
     stands = standing(workers)
     if stands is not None and stands.level:
-        since = datetime.fromtimestamp(stands.since_ms / 1000, UTC)
-        printer.say(f"level {stands.level} of degradation since {since:%Y-%m-%d %H:%M:%SZ}:")
+        since = moment(stands.since_ms, "seconds")
+        printer.say(f"level {stands.level} of degradation since {since}:")
         for cause in stands.causes:
             printer.say(f"  {cause.level} {cause.signal}: {cause.why}")
     verdict = f", health: {health.verdict.word}" if health is not None else ""

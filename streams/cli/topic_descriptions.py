@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streams.cli.invocation import Invocation, invocation
-from streams.cli.terminal.output_form import Output, OutputForm, is_wide
+from streams.cli.terminal.watching import watchable
 
 if TYPE_CHECKING:
     from streams.operate.topics.topic_descriptions import DescribedPartition, ListedTopic
     from streams.operate.topics.topic_sheet import TopicSheet
 
-_LISTED = ("topic", "kind", "partitions", "offsets", "retention")
-_LISTED_WIDE = (*_LISTED, "replicas", "groups")
-_PARTITIONS = ("partition", "leader", "in_sync", "begin", "stable_end")
-_PARTITIONS_WIDE = (*_PARTITIONS, "end", "replicas")
+_LISTED = ("topic", "kind", "partitions", "offsets", "retention", "replicas", "groups")
+_LISTED_DETAIL = ("kind", "replicas", "groups")
+_PARTITIONS = ("partition", "leader", "in_sync", "begin", "stable_end", "end", "replicas")
+_PARTITIONS_DETAIL = ("end", "replicas")
 _DAY_MS = 86_400_000
 _UNITS = ((_DAY_MS, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms"))
 
@@ -27,45 +27,41 @@ def register(group: typer.Typer) -> None:
     group.command("describe")(describe)
 
 
+@watchable
 def show_list(
     ctx: typer.Context,
     *,
     every: Annotated[
         bool, typer.Option("--all", help="Also topics that belong to no declaration of the app.")
     ] = False,
-    output: Output = OutputForm.TABLE,
 ) -> None:
     """List topics with partitions, offsets held and retention.
 
     Offsets are end minus begin: transaction markers count as offsets. Retention is that set on the
-    topic; empty where the broker's default applies. -o wide adds replicas and groups.
+    topic; empty where the broker's default applies.
 
     Example: dia topics list -o wide
     """
     run = invocation(ctx)
-    wide = is_wide(run, output)
     rows = [_line(one) for one in asyncio.run(_listed(run, every=every))]
-    columns = _LISTED_WIDE if wide else _LISTED
-    run.printer().rows(columns, [row[: len(columns)] for row in rows])
+    run.printer().rows(_LISTED, rows, _LISTED_DETAIL)
     if not rows:
         run.printer().say("none of the app's topics exists yet: `dia topics apply` creates them.")
 
 
+@watchable
 def describe(
     ctx: typer.Context,
     topic: Annotated[str, typer.Argument(metavar="TOPIC", help="As `dia topics list` shows.")],
-    *,
-    output: Output = OutputForm.TABLE,
 ) -> None:
     """Describe a topic: settings against declared, partitions, groups with lag.
 
-    stable_end is the last stable offset: readers of committed records stop there. -o wide adds the
-    end of open transactions and the replicas.
+    stable_end is the last stable offset: readers of committed records stop there; end is that of open
+    transactions.
 
     Example: dia topics describe model.metrics
     """
     run = invocation(ctx)
-    wide = is_wide(run, output)
     sheet = asyncio.run(_sheet(run, topic))
     printer = run.printer()
     if run.json:
@@ -79,8 +75,7 @@ def describe(
         ],
     )
     print()
-    columns = _PARTITIONS_WIDE if wide else _PARTITIONS
-    printer.rows(columns, [_partition(one)[: len(columns)] for one in sheet.partitions])
+    printer.rows(_PARTITIONS, map(_partition, sheet.partitions), _PARTITIONS_DETAIL)
     lags = [
         (lag.group, one.tp.partition, lag.committed, lag.lag)
         for one in sheet.partitions

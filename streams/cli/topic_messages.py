@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from streams.cli.invocation import Invocation, invocation
-from streams.cli.terminal.output_form import Output, OutputForm, is_wide
+from streams.cli.terminal.output_form import OutputForm
 
 if TYPE_CHECKING:
     from streams.core.types import TopicPartition
@@ -68,7 +68,6 @@ def tail(
     code: _Code = None,
     contains: _Contains = None,
     timeout: _Timeout = "30s",
-    output: Output = OutputForm.TABLE,
 ) -> None:
     """The newest messages of a topic, newest first, then new ones as they come.
 
@@ -78,7 +77,7 @@ def tail(
     Example: dia topics tail model.metrics --tenant acme --where 'value > 0.9'
     """
     run = invocation(ctx)
-    lines_of = _Lines(run, wide=is_wide(run, output))
+    lines_of = _Lines(run)
     chosen = _filter(tenant, key, code, contains, where)
     asked = _Asked(topic, chosen, partition, _bound(start, "--from"), _bound(None, "--to"))
     with suppress(KeyboardInterrupt):
@@ -101,7 +100,6 @@ def search(
         int, typer.Option(metavar="N", min=1, max=1_000_000, help="At most so many messages.")
     ] = 100,
     timeout: _Timeout = "60s",
-    output: Output = OutputForm.TABLE,
 ) -> None:
     """Search a range of a topic, oldest first, and say what was searched.
 
@@ -112,7 +110,7 @@ def search(
     Example: dia topics search orders --from -1h --contains o-4711
     """
     run = invocation(ctx)
-    lines_of = _Lines(run, wide=is_wide(run, output))
+    lines_of = _Lines(run)
     chosen = _filter(tenant, key, code, contains, where)
     bounds = _bound(start, "--from"), _bound(until, "--to")
     asked = _Asked(topic, chosen, partition, *bounds)
@@ -133,19 +131,21 @@ class _Asked(NamedTuple):
 class _Lines:
     """Prints messages. ``shown`` counts them."""
 
-    def __init__(self, run: Invocation, *, wide: bool) -> None:
-        self._run = run
-        self._wide = wide
+    def __init__(self, run: Invocation) -> None:
+        self._form = run.form
+        self._printer = run.printer()
         self.shown = 0
 
     def show(self, messages: Sequence[TopicMessage]) -> None:
-        printer = self._run.printer()
         for message in messages:
             self.shown += 1
-            if self._run.json:
-                printer.record(message.fields())
+            if self._form is OutputForm.JSON:
+                self._printer.record(message.fields())
+            elif self._form is OutputForm.CSV:
+                fields = message.fields()
+                self._printer.rows(list(fields), [list(fields.values())], heads=self.shown == 1)
             else:
-                print(_line(message, wide=self._wide), flush=True)
+                print(_line(message, wide=self._form is OutputForm.WIDE), flush=True)
 
 
 def _line(message: TopicMessage, *, wide: bool) -> str:

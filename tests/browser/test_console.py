@@ -105,7 +105,7 @@ def test_explore_shows_the_numbers_of_dia_query(page, stage, monkeypatch, capsys
     read(page)
     arguments = ["--tenant", TENANT, "--model", MODELS[0], "--metric", METRIC]
     capsys.readouterr()
-    assert stage.dia("query", "series", *arguments, "--csv", monkeypatch=monkeypatch) == 0
+    assert stage.dia("query", "series", *arguments, "-o", "csv", monkeypatch=monkeypatch) == 0
     said = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     for column in ("count", "mean", "sd", "min", "max", "last", "p50", "p95", "p99"):
         assert _numbers(page, column) == [pytest.approx(float(row[column])) for row in said]

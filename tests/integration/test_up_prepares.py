@@ -37,7 +37,7 @@ def test_up_creates_topics_and_tables_once_and_bare_omits_them(home, monkeypatch
     assert "migrations on 1 shards" in capsys.readouterr().err
     assert main(["topics", "plan", "--json"]) == 0
     assert capsys.readouterr().out == ""
-    assert main(["query", "SELECT count() FROM ledger", "--csv"]) == 0
+    assert main(["query", "SELECT count() FROM ledger", "-o", "csv"]) == 0
     assert capsys.readouterr().out == "count()\n0\n"
 
     assert main(["up"]) == 0

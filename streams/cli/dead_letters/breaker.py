@@ -11,6 +11,7 @@ from streams.cli.command_group import command_group
 from streams.cli.invocation import invocation
 from streams.cli.terminal.operator import Actor, Yes, actor_of, consent
 from streams.cli.terminal.payload import moment
+from streams.cli.terminal.watching import watchable
 from streams.core.words.printable import printable
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     _Held: TypeAlias = tuple[str, TopicPartition, QuarantineWord, QuarantinedTenant]
 
 _COLUMNS = ("group", "topic", "partition", "state", "offset", "waiting", "bad", "records", "codes")
+_DETAIL = ("offset", "bad", "records")
 _JSON_COLUMNS = (*_COLUMNS, "at", "tenant", "until")
 
 
@@ -36,6 +38,7 @@ def register(parent: typer.Typer) -> None:
     parent.add_typer(group, name="breaker")
 
 
+@watchable
 def show(ctx: typer.Context) -> None:
     """Every stopped or resetting partition, on any host, and every tenant in quarantine.
 
@@ -50,8 +53,8 @@ def show(ctx: typer.Context) -> None:
         rows = [(*_row(s), dict(s.word.codes), _at(s), None, None) for s in found]
         printer.rows(_JSON_COLUMNS, rows + [_held(one, {}) + _whose(one) for one in held])
     else:
-        rows = [(*_row(s), _codes(s)) for s in found]
-        printer.rows(_COLUMNS, rows + [_held(one, _stay(one)) for one in held])
+        shown = [(*_row(s), _codes(s)) for s in found]
+        printer.rows(_COLUMNS, shown + [_held(one, _stay(one)) for one in held], _DETAIL)
     if not found and not held:
         printer.say("the poison breaker stops nothing.")
 

@@ -16,8 +16,8 @@ from streams.cli.dead_letters.filters import filtered
 from streams.cli.dead_letters.reading import decided, pages
 from streams.cli.dead_letters.rows import (
     COLUMNS,
+    DETAIL,
     DISPOSITION,
-    JSON_COLUMNS,
     cells,
     decision,
     fields,
@@ -25,6 +25,8 @@ from streams.cli.dead_letters.rows import (
 )
 from streams.cli.invocation import invocation
 from streams.cli.terminal.operator import Actor, Reason, Yes, actor_of, consent
+from streams.cli.terminal.output_form import OutputForm
+from streams.cli.terminal.watching import watchable
 
 if TYPE_CHECKING:
     from streams.operate.dlq.filters import Filters
@@ -106,6 +108,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="dlq")
 
 
+@watchable
 def stats(
     ctx: typer.Context,
     *,
@@ -151,29 +154,32 @@ def stats(
     print_tallies(run, total, tallies)
 
 
+@watchable
 def show_list(ctx: typer.Context, *, filters: Filters) -> None:
-    """One line per dead letter, oldest offset first; --json streams them all.
+    """One line per dead letter, oldest offset first; -o json and csv stream them all.
 
     Example: dia dlq list --topic model.metrics --error wrong_type --limit 20
     """
     run = invocation(ctx)
     printer = run.printer()
-    if filters.limit is None and not run.json:
+    streamed = run.form in (OutputForm.JSON, OutputForm.CSV)
+    if filters.limit is None and not streamed:
         filters = replace(filters, limit=LISTED_MAX)
     rows: list[tuple[Any, ...]] = []
 
     async def collect() -> None:
-        found = await decided(run)
+        found, heads = await decided(run), True
         async for page in pages(run, filters):
-            if run.json:
-                printer.rows(JSON_COLUMNS, [fields(letter, found) for letter in page])
+            if streamed:
+                printer.rows(COLUMNS, [fields(letter, found) for letter in page], heads=heads)
+                heads = False
             else:
                 rows.extend(cells(letter, found) for letter in page)
 
     asyncio.run(collect())
-    if run.json:
+    if streamed:
         return
-    printer.rows(COLUMNS, rows)
+    printer.rows(COLUMNS, rows, DETAIL)
     if len(rows) == filters.limit:
         printer.say(f"the first {len(rows)}; --limit shows more, `dia dlq stats` counts them all.")
     elif not rows:

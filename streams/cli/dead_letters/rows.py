@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from streams.operate.replay.journal.decided import Decided
 
 DISPOSITION = "disposition"
-COLUMNS = ("failed", "error", "tenant", DISPOSITION, "hops", "bytes", "id", "message")
-JSON_COLUMNS = (*COLUMNS, "stage", "agent", "place")
+COLUMNS = (
+    *("failed", "error", "tenant", DISPOSITION, "hops", "bytes", "id", "message"),
+    *("stage", "agent", "place"),
+)
+DETAIL = ("hops", "bytes", "stage", "agent", "place")
 GROUPS_SHOWN = 20
 """of one section, with several sections"""
 _MESSAGE_SHOWN = 100
@@ -70,7 +73,7 @@ def _counted(group: DeadLetterGroup, timespec: str = "seconds") -> dict[str, Any
 
 
 def fields(letter: DeadLetterRecord, found: Decided) -> tuple[Any, ...]:
-    """The cells of `JSON_COLUMNS`."""
+    """The cells of `COLUMNS`."""
     return (
         moment(letter.failed_ms),
         *(letter.error_code, letter.tenant, decision(found, letter)),
@@ -80,7 +83,7 @@ def fields(letter: DeadLetterRecord, found: Decided) -> tuple[Any, ...]:
 
 
 def cells(letter: DeadLetterRecord, found: Decided) -> tuple[Any, ...]:
-    """The cells of `COLUMNS`."""
+    """`fields`, for people to read: times to the second, a message of one line."""
     message = printable(letter.error_message)
     if len(message) > _MESSAGE_SHOWN:
         message = f"{message[:_MESSAGE_SHOWN]}..."
@@ -88,6 +91,7 @@ def cells(letter: DeadLetterRecord, found: Decided) -> tuple[Any, ...]:
         moment(letter.failed_ms, "seconds"),
         *map(printable, (letter.error_code, letter.tenant, decision(found, letter))),
         *(letter.hops, _size_bytes(letter), printable(letter.id), message),
+        *map(printable, (letter.stage, letter.agent, f"{letter.dlq}/{letter.offset}")),
     )
 
 

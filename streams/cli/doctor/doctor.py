@@ -10,6 +10,7 @@ import typer
 
 from streams.cli.doctor.finding import DoctorFinding, FindingLevel
 from streams.cli.invocation import invocation
+from streams.cli.terminal.watching import watchable
 from streams.core.errors import DependencyUnreachable, DiaError
 from streams.core.settings import Settings
 from streams.engine.health.finding import Severity
@@ -34,6 +35,7 @@ def register(app: typer.Typer) -> None:
     app.command()(doctor)
 
 
+@watchable
 def doctor(ctx: typer.Context) -> None:
     """Check this machine, the settings, and every address in them.
 

@@ -20,6 +20,7 @@ _COLUMNS = (
     *("policy", "topic", "errors", "tenants", "after", "quiet_s", "rate", "hops_max"),
     *("plans", "replayed", "parked", "last"),
 )
+_DETAIL = ("errors", "tenants", "after", "quiet_s", "rate", "hops_max")
 
 
 def policies(ctx: typer.Context) -> None:
@@ -56,7 +57,7 @@ def policies(ctx: typer.Context) -> None:
         for journal in partitions
         for plan in journal.plans.values()
     ]
-    printer.rows(_COLUMNS, [_row(policy, plans) for policy in found])
+    printer.rows(_COLUMNS, [_row(policy, plans) for policy in found], _DETAIL)
 
 
 def _row(policy: ReplayPolicy, plans: Sequence[PlanStatus]) -> tuple[Any, ...]:

@@ -16,6 +16,7 @@ from streams.cli.invocation import invocation
 from streams.cli.replay.plan import plan as make_plan
 from streams.cli.replay.policies import policies
 from streams.cli.terminal.operator import Actor, Reason, Yes, actor_of, consent
+from streams.cli.terminal.watching import watchable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -136,6 +137,7 @@ def cancel(ctx: typer.Context, plan: _PlanId, *, reason: Reason = "", actor: Act
     _tell(invocation(ctx), plan, "cancel", actor_of(actor), reason)
 
 
+@watchable
 def status(
     ctx: typer.Context,
     plan: Annotated[

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from streams.cli.terminal.output import Form
 from streams.cli.terminal.payload import moment
 from streams.core.errors import PartialResult
 
@@ -26,7 +25,7 @@ _STANDING = (
     *("plan", "topic", "partition", "state", "letters", "replayed", "parked", "left", "to_go"),
     *("rate", "by", "began", "last", "reason"),
 )
-_SHOWN_STANDING = tuple(name for name in _STANDING if name not in ("rate", "began"))
+_STANDING_DETAIL = ("partition", "parked", "left", "rate", "by", "began", "last", "reason")
 _SPANS = ((86_400, "d"), (3600, "h"), (60, "m"))
 
 
@@ -48,7 +47,7 @@ def show_draft(invoked: Invocation, draft: Draft, path: Path | None) -> None:
             }
         )
     elif draft.lines:
-        printer.rows(_LINE, [_shown(line) for line in draft.lines])
+        printer.rows(_LINE, [_shown(line) for line in draft.lines], ("oldest", "newest"))
     for line in draft.lines:
         for text in line.differences:
             printer.say(f"\nwould change {text}")
@@ -155,8 +154,7 @@ def show_result(printer: Printer, plan: ReplayPlan, result: RunResult, seconds: 
 
 def show_standings(printer: Printer, found: Iterable[tuple[Topic, int, PlanStatus]]) -> None:
     rows = [_standing(*one) for one in found]
-    columns = _STANDING if printer.form is Form.JSON else _SHOWN_STANDING
-    printer.rows(columns, [[row[name] for name in columns] for row in rows])
+    printer.rows(_STANDING, [[row[name] for name in _STANDING] for row in rows], _STANDING_DETAIL)
     if not rows:
         printer.say("no plan was run here yet. `dia replay plan` makes one.")
 

@@ -11,6 +11,7 @@ from streams.cli.command_group import command_group
 from streams.cli.invocation import invocation
 from streams.cli.tables.choice import changelogs, source_of
 from streams.cli.terminal.operator import Actor, Yes, actor_of, consent
+from streams.cli.terminal.watching import watchable
 from streams.connect.broker.opened import opened
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ _COLUMNS = (
     *("group", "topic", "partition", "target", "kind", "declared"),
     *("effects", "rows", "bytes", "oldest_seq"),
 )
+_DETAIL = ("group", "kind", "bytes", "oldest_seq")
 
 
 def register(app: typer.Typer) -> None:
@@ -31,6 +33,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="outbox")
 
 
+@watchable
 def show(ctx: typer.Context) -> None:
     """The undelivered rows of each partition, by target, read from its changelog.
 
@@ -40,7 +43,7 @@ def show(ctx: typer.Context) -> None:
     Example: dia tables outbox list
     """
     run = invocation(ctx)
-    run.printer().rows(_COLUMNS, asyncio.run(_owed(run)))
+    run.printer().rows(_COLUMNS, asyncio.run(_owed(run)), _DETAIL)
 
 
 def drop(

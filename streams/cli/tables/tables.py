@@ -12,6 +12,8 @@ from streams.cli.invocation import invocation
 from streams.cli.tables import outbox, undeclared, windows
 from streams.cli.tables.choice import changelogs, source_of
 from streams.cli.terminal.operator import Yes, consent
+from streams.cli.terminal.payload import moment
+from streams.cli.terminal.watching import watchable
 from streams.connect.broker.opened import opened
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ _COLUMNS = (
     *("duplicates", "dead", "shed", "gaps", "last_append", "watermark", "live_bytes", "log_bytes"),
     *("changelog_start", "changelog_end", "written", "fault"),
 )
+_DETAIL = frozenset(_COLUMNS) - {"topic", "partition", "next_offset", "applied", "dead", "fault"}
 
 
 def register(app: typer.Typer) -> None:
@@ -38,6 +41,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="tables")
 
 
+@watchable
 def show(ctx: typer.Context) -> None:
     """The state of each partition, read from its changelog.
 
@@ -46,7 +50,7 @@ def show(ctx: typer.Context) -> None:
     Example: dia tables list
     """
     run = invocation(ctx)
-    run.printer().rows(_COLUMNS, asyncio.run(_surveys(run)))
+    run.printer().rows(_COLUMNS, asyncio.run(_surveys(run)), _DETAIL)
 
 
 def reset(
@@ -166,8 +170,4 @@ def _row(group: str, topic: str, found: Survey) -> tuple[Any, ...]:
 
 
 def _moment(at_ms: int) -> str | None:
-    from datetime import UTC, datetime
-
-    if at_ms <= 0:
-        return None
-    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    return moment(at_ms) if at_ms > 0 else None

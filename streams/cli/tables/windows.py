@@ -13,6 +13,7 @@ from streams.cli.command_group import command_group
 from streams.cli.invocation import invocation
 from streams.cli.terminal.operator import Actor, Yes, actor_of, consent
 from streams.cli.terminal.payload import moment
+from streams.cli.terminal.watching import watchable
 
 if TYPE_CHECKING:
     from streams.cli.invocation import Invocation
@@ -24,6 +25,7 @@ _COLUMNS = (
     *("order", "topic", "partition", "table", "tenant", "before"),
     *("untried", "actor", "at", "reason"),
 )
+_DETAIL = ("before", "untried", "actor", "at", "reason")
 
 
 def register(app: typer.Typer) -> None:
@@ -94,10 +96,11 @@ def drop(
     if not yes:
         consent("Drop them?")
     tps = asyncio.run(_give(run, agent, partition, order))
-    printer.rows(_COLUMNS, [_row(tp, order) for tp in tps])
+    printer.rows(_COLUMNS, [_row(tp, order) for tp in tps], _DETAIL)
     printer.say("a running worker carries it out within seconds; `dia status` tells.")
 
 
+@watchable
 def show(ctx: typer.Context) -> None:
     """The last order of each partition. `dia status` names the windows that are held now.
 
@@ -106,7 +109,7 @@ def show(ctx: typer.Context) -> None:
     run = invocation(ctx)
     printer = run.printer()
     rows = asyncio.run(_standing(run))
-    printer.rows(_COLUMNS, rows)
+    printer.rows(_COLUMNS, rows, _DETAIL)
     if not rows:
         printer.say("no order about held windows was ever given.")
 

@@ -9,13 +9,14 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import Enum
 from typing import Any, Protocol, TextIO
 
+from streams.cli.terminal.output_form import OutputForm
 from streams.core.errors import DiaError
 from streams.core.masking import masked
 from streams.core.words.printable import lines_printable, printable
@@ -26,14 +27,6 @@ direction."""
 
 PROGRESS_LINE_INTERVAL_S = 5.0
 """Without a terminal a progress line is a log line, so it is rare."""
-
-
-class Form(Enum):
-    """TABLE is drawn on a terminal, aligned text elsewhere."""
-
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
 
 
 class ProgressCount(Protocol):
@@ -54,33 +47,41 @@ class ProgressCount(Protocol):
 class Printer:
     """Checks at each call whether a stream is a terminal."""
 
-    form: Form = Form.TABLE
+    form: OutputForm = OutputForm.TABLE
     quiet: bool = False
 
-    def rows(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """JSON: one object a line; CSV: a header line first. Both are streamed; a table needs all
-        rows."""
-        if self.form is Form.JSON:
+    def rows(
+        self,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[Any]],
+        detail: Collection[str] = (),
+        *,
+        heads: bool = True,
+    ) -> None:
+        """JSON: one object a line; CSV: a header line first, unless ``heads`` is false. Both are streamed; a
+        table needs all rows. ``detail``: columns that a table leaves out on a terminal that is too narrow for all."""
+        if self.form is OutputForm.JSON:
             for row in rows:
                 _write_json(dict(zip(columns, row, strict=True)))
-        elif self.form is Form.CSV:
+        elif self.form is OutputForm.CSV:
             writer = csv.writer(sys.stdout, lineterminator="\n")
             shown = printable if sys.stdout.isatty() else str
-            writer.writerow([shown(column) for column in columns])
+            if heads:
+                writer.writerow([shown(column) for column in columns])
             writer.writerows([shown(_cell(value)) for value in row] for row in rows)
         else:
             table = [[printable(_cell(value)) for value in row] for row in rows]
-            heads = [printable(column) for column in columns]
-            if sys.stdout.isatty():
-                self._draw(heads, table)
+            names = [printable(column) for column in columns]
+            if sys.stdout.isatty() and self.form is OutputForm.TABLE:
+                self._draw(names, table, detail)
             else:
-                _write_aligned([heads, *table])
+                _write_aligned([names, *table])
 
     def record(self, fields: Mapping[str, Any]) -> None:
         """JSON: one object, on one line."""
-        if self.form is Form.JSON:
+        if self.form is OutputForm.JSON:
             _write_json(fields)
-        elif self.form is Form.CSV:
+        elif self.form is OutputForm.CSV:
             self.rows(list(fields), [list(fields.values())])
         else:
             _write_aligned(
@@ -111,14 +112,21 @@ class Printer:
             yield lines
             lines.close()
 
-    def _draw(self, columns: Sequence[str], table: Sequence[Sequence[str]]) -> None:
+    def _draw(
+        self, columns: Sequence[str], table: Sequence[Sequence[str]], detail: Collection[str]
+    ) -> None:
         from rich.console import Console
 
-        from streams.cli.terminal.table import lines
+        from streams.cli.terminal.table import lines, shown_columns
 
         console = Console()
-        for line in lines(columns, table, console.width):
+        shown = shown_columns(columns, table, detail, console.width)
+        rows = [[row[index] for index in shown] for row in table]
+        for line in lines([columns[index] for index in shown], rows, console.width):
             console.print(line)
+        if len(shown) < len(columns):
+            left = [name for index, name in enumerate(columns) if index not in shown]
+            self.say(f"-o wide also shows {', '.join(left)}")
 
 
 def show_error(error: DiaError) -> None:
@@ -157,7 +165,7 @@ def _finite(value: Any) -> Any:
 def _plain(value: Any) -> Any:
     """Types that the json module lacks; text as the last resort."""
     if isinstance(value, datetime):
-        return _moment(value, "T")
+        return _moment(value)
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, bytes):
@@ -176,7 +184,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return repr(value)
     if isinstance(value, datetime):
-        return _moment(value, " ")
+        return _moment(value)
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     if isinstance(value, list | tuple | dict):
@@ -184,9 +192,10 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def _moment(value: datetime, separator: str) -> str:
-    """ISO 8601 with an offset; drivers omit the zone for UTC."""
-    return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat(separator)
+def _moment(value: datetime) -> str:
+    """ISO 8601, with Z for UTC, which drivers leave without a zone; another zone of a column stays."""
+    aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+    return aware.isoformat().replace("+00:00", "Z")
 
 
 def _write_aligned(table: Sequence[Sequence[str]]) -> None:

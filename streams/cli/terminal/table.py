@@ -11,7 +11,7 @@ only a cell that is wider than the terminal by itself is folded. Lines without a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,6 +19,19 @@ if TYPE_CHECKING:
 
 _GAP = 2
 _INDENT = 4
+
+
+def shown_columns(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], detail: Collection[str], width: int
+) -> list[int]:
+    """Indices of the columns: all where they fit in ``width`` cells, else those that are no detail."""
+    from rich.cells import cell_len
+
+    everything = list(range(len(columns)))
+    widths = [max(map(cell_len, column)) for column in zip(columns, *rows, strict=True)]
+    if len(_groups(widths, width)) <= 1:
+        return everything
+    return [index for index in everything if columns[index] not in detail]
 
 
 def lines(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Iterator[Text]:

@@ -15,6 +15,7 @@ from streams.core.masking import masked
 from streams.core.settings.contexts import DEFAULT, chosen_context, stack_file
 from streams.core.settings.declared import Settings
 from streams.core.settings.meaning import refuse_meaningless
+from streams.core.words.near_names import did_you_mean
 
 PREFIX = "DIA_"
 
@@ -100,7 +101,7 @@ def _check_bounds(settings: Settings) -> None:
         if low is not None and not low <= value <= high:
             msg = (
                 f"{PREFIX}{spec.name.upper()}={value} is out of range: {spec.metadata['doc']}, "
-                f"allowed {low} to {high}."
+                f"allowed {low} to {high}.{_other_unit(spec.name, value, low, high)}"
             )
             raise UsageError(msg)
     if settings.misplaced_keys not in {"count", "refuse"}:
@@ -116,12 +117,22 @@ def _check_bounds(settings: Settings) -> None:
         raise UsageError(msg)
 
 
+def _other_unit(name: str, value: float, low: float, high: float) -> str:
+    """A hint where milliseconds were given for seconds, or the reverse."""
+    if name.endswith("_s") and low <= value / 1000 <= high:
+        return f" It looks like milliseconds: write {value / 1000:g} for {value / 1000:g} s."
+    if name.endswith("_ms") and low <= value * 1000 <= high:
+        return f" It looks like seconds: write {value * 1000:g} for {value:g} s."
+    return ""
+
+
 def _refuse_unknown(env: Mapping[str, str]) -> None:
     """A misspelt DIA_ variable would otherwise be ignored."""
     known = {PREFIX + spec.name.upper() for spec in fields(Settings)}
     unknown = sorted(name for name in env if name.startswith(PREFIX) and name not in known)
     if unknown:
-        msg = f"unknown setting {', '.join(unknown)}: unset it. `dia config show` lists the known ones."
+        near = "".join(did_you_mean(name, known) for name in unknown[:1])
+        msg = f"unknown setting {', '.join(unknown)}: unset it.{near} `dia config show` lists the known ones."
         raise UsageError(msg)
 
 

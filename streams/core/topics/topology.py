@@ -11,6 +11,7 @@ from streams.core.rows.built_in_tables import WINDOW_TABLES
 from streams.core.rows.operational_tables import OPERATIONAL
 from streams.core.rows.targets import Targets
 from streams.core.topics.topic import Topic, replay_group
+from streams.core.words.near_names import did_you_mean
 
 
 class DeclaredSource(NamedTuple):
@@ -54,7 +55,8 @@ class Topology:
         try:
             return self.by_name[name]
         except KeyError:
-            raise KeyError(f"no source topic {name!r}; declared are: {self.names}") from None
+            near = did_you_mean(name, self.by_name)
+            raise KeyError(f"no source topic {name!r}; declared are: {self.names}.{near}") from None
 
     def groups(self, topic: Topic) -> tuple[str, ...]:
         """() for a topic that agents only write."""

@@ -8,6 +8,9 @@ from datetime import UTC, datetime
 from streams.core.errors import UsageError
 
 _SPAN = re.compile(r"(\d+)\s*(s|m|h|d|w)\Z")
+_MILLISECONDS = re.compile(r"(\d{1,15})\s*ms\Z")
+_SECONDS_DIGITS = 11
+"""up to the year 5138; milliseconds of any time since 1973 have 12 digits or more"""
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -15,8 +18,19 @@ def span_s(text: str, option: str) -> int:
     """Seconds of ``90s``, ``10m``, ``6h``, ``7d`` or ``2w``. `UsageError` names ``option``."""
     match = _SPAN.match(text.strip())
     if match is None or int(match[1]) == 0:
-        raise UsageError(f'Invalid {option} "{text}": use a span such as 90s, 10m, 6h or 7d.')
+        raise UsageError(
+            f'Invalid {option} "{text}": use a span such as 90s, 10m, 6h or 7d.{_meant(text.strip())}'
+        )
     return int(match[1]) * _UNIT_S[match[2]]
+
+
+def _meant(text: str) -> str:
+    """A hint for a number without a unit, or of milliseconds."""
+    if text.isdigit() and int(text):
+        return f" Write {text}s for seconds."
+    if (found := _MILLISECONDS.match(text)) is not None and int(found[1]) >= 1000:
+        return f" Write {int(found[1]) // 1000}s."
+    return ""
 
 
 def moment_s(text: str, option: str, now_s: float) -> int:
@@ -28,6 +42,11 @@ def moment_s(text: str, option: str, now_s: float) -> int:
     if text.startswith("-"):
         return int(now_s) - span_s(text[1:], option)
     if text.isdigit() and len(text) > 8:
+        if len(text) > _SECONDS_DIGITS:
+            raise UsageError(
+                f'Invalid {option} "{text}": these look like milliseconds. Write seconds, '
+                f"{int(text) // 1000}, or {iso_s(int(text) // 1000)}."
+            )
         return int(text)
     try:
         moment = datetime.fromisoformat(text)

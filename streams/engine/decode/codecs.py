@@ -41,8 +41,9 @@ CLOCK_MARGIN_S = 5
 APPEND_MARGIN_S = 60
 _ASKS_MAX = 16
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SECONDS_MIN, _SECONDS_MAX = 1_000_000_000, 10_000_000_000
+SECONDS_MIN, SECONDS_MAX = 1_000_000_000, 10_000_000_000
 """Seconds of the years 2001 to 2286; as milliseconds they lie in the first four months of 1970."""
+_FINER = {"microseconds": 1000, "nanoseconds": 1_000_000}
 """one for each schema version that is read or written, and some for schemas that other partitions
 evict meanwhile"""
 
@@ -419,8 +420,11 @@ def _wrong_times(
 def _said(event_ms: int) -> str:
     if event_ms in (FIRST_MS, LAST_MS):
         return f"{event_ms} or {'less' if event_ms == FIRST_MS else 'more'}"
-    if _SECONDS_MIN <= event_ms < _SECONDS_MAX:
+    if SECONDS_MIN <= event_ms < SECONDS_MAX:
         return f"{event_ms}, which looks like seconds: write milliseconds, {event_ms * 1000}"
+    for unit, per_ms in _FINER.items():
+        if SECONDS_MIN <= event_ms // (1000 * per_ms) < SECONDS_MAX:
+            return f"{event_ms}, which looks like {unit}: write milliseconds, {event_ms // per_ms}"
     return f"{event_ms} ({_moment(event_ms)})"
 
 

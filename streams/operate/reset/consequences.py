@@ -66,11 +66,11 @@ def _dedupe(opening: Opening, settings: Settings) -> Iterator[str]:
 
 
 def _minute(at_ms: int) -> str:
-    return _moment(at_ms).strftime("%Y-%m-%d %H:%MZ")
+    return _moment(at_ms).strftime("%Y-%m-%dT%H:%MZ")
 
 
 def _second(at_ms: int) -> str:
-    return _moment(at_ms).strftime("%Y-%m-%d %H:%M:%SZ")
+    return _moment(at_ms).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _moment(at_ms: int) -> datetime:

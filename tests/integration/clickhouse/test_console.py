@@ -135,7 +135,7 @@ def test_the_api_returns_the_numbers_of_the_command(ask, dia, noon):
     """The browser, the API and `dia query series` must agree."""
     span = {"from": str(noon), "to": str(noon + HOUR_S), "model": "m", "metric": "k"}
     code, out, err = dia(
-        *("query", "series", "--tenant", MINE, "--model", "m", "--metric", "k", "--csv"),
+        *("query", "series", "--tenant", MINE, "--model", "m", "--metric", "k", "-o", "csv"),
         *("--from", str(noon), "--to", str(noon + HOUR_S)),
     )
     assert code == 0, err

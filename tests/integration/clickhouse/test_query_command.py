@@ -34,12 +34,12 @@ def test_query_prints_data_in_the_requested_format(dia: Any) -> None:
         0,
         [{"n": 0, "s": "a,b"}, {"n": 1, "s": "a,b"}],
     )
-    code, out, _ = dia("query", "--csv", sql)
+    code, out, _ = dia("query", sql, "-o", "csv")
     assert (code, list(csv.reader(io.StringIO(out)))) == (
         0,
         [["n", "s"], ["0", "a,b"], ["1", "a,b"]],
     )
-    code, out, _ = dia("query", "SELECT number FROM numbers(200000)", "--csv")
+    code, out, _ = dia("query", "SELECT number FROM numbers(200000)", "-o", "csv")
     assert (code, len(out.splitlines())) == (0, 200_001)
 
 
@@ -57,7 +57,7 @@ def test_an_error_after_the_first_rows_ends_the_command(dia: Any) -> None:
     sql = (
         "SELECT number, throwIf(number = 300000) FROM numbers(400000) SETTINGS max_block_size=1000"
     )
-    code, out, err = dia("query", sql, "--csv")
+    code, out, err = dia("query", sql, "-o", "csv")
     numbers = [line.split(",")[0] for line in out.splitlines()[1:]]
     assert code == 2
     assert "throwIf" in err
@@ -85,7 +85,7 @@ def test_query_errors_name_the_cause(dia: Any, monkeypatch: pytest.MonkeyPatch) 
         ("SELECT 1 AS a, sumState(1) AS total", ("column total of", "finalizeAggregation")),
         ("SELECT [uniqState(1)] AS many", ("column many of", "finalizeAggregation")),
         ("SELECT 1 AS a FORMAT JSON;", ("Leave FORMAT out", "--json")),
-        ("SELECT 1\nFORMAT\nCSV -- why", ("Leave FORMAT out", "--csv")),
+        ("SELECT 1\nFORMAT\nCSV -- why", ("Leave FORMAT out", "-o csv")),
     ],
 )
 def test_query_explains_how_to_select_a_type_it_cannot_print(
@@ -116,13 +116,13 @@ def test_query_prints_times_with_the_offset_of_their_column(dia: Any) -> None:
     )
     assert json.loads(dia("query", sql, "--json")[1]) == {
         "a": "1969-12-31T19:00:00-05:00",
-        "b": "1970-01-01T00:00:00+00:00",
+        "b": "1970-01-01T00:00:00Z",
         "c": "1970-01-01T09:00:00.500000+09:00",
-        "d": ["1970-01-01T00:00:00+00:00"],
+        "d": ["1970-01-01T00:00:00Z"],
     }
-    for form in ([], ["--csv"]):
+    for form in ([], ["-o", "csv"]):
         shown = dia("query", sql, *form)[1]
-        for time in ("1969-12-31 19:00:00-05:00", "1970-01-01 00:00:00+00:00"):
+        for time in ("1969-12-31T19:00:00-05:00", "1970-01-01T00:00:00Z"):
             assert time in shown
 
 

@@ -10,6 +10,7 @@ import pytest
 import streams.cli
 from streams.cli import main
 from streams.cli.invocation import Invocation
+from streams.cli.terminal.output_form import OutputForm
 
 
 def _pages(group, path=("dia",)):
@@ -49,20 +50,30 @@ def test_each_command_of_the_root_is_under_one_heading():
 @pytest.mark.parametrize("path", PAGES, ids=" ".join)
 def test_each_page_has_an_example_that_parses(path):
     """Users copy examples."""
-    examples = EXAMPLE.findall(PAGES[path].help or "")
+    examples = list(_examples(path))
     assert examples, "its docstring must end with `Example: dia ...`"
-    for example in examples:
+    for words in examples:
+        assert _reached(words, Invocation()) == path
+
+
+def _examples(path):
+    """The words of each, up to a pipe or the next command."""
+    for example in EXAMPLE.findall(PAGES[path].help or ""):
         words = shlex.split(" ".join(example.split()).split(" Example: ")[0])
-        words = words[: words.index("&&")] if "&&" in words else words
-        words = words[: words.index(">")] if ">" in words else words
-        context, command = ROOT.make_context("dia", words[1:], obj=Invocation()), ROOT
-        reached = ["dia"]
-        while hasattr(command, "commands"):
-            rest = [*context._protected_args, *context.args]
-            name, command, rest = command.resolve_command(context, rest)
-            reached.append(name)
-            context = command.make_context(name, rest, parent=context)
-        assert tuple(reached) == path
+        ends = [words.index(sign) for sign in ("&&", ">", "|") if sign in words]
+        yield words[: min(ends, default=len(words))]
+
+
+def _reached(words, run):
+    """The path of the command that parses ``words``."""
+    context, command = ROOT.make_context("dia", words[1:], obj=run), ROOT
+    reached = ["dia"]
+    while hasattr(command, "commands"):
+        rest = [*context._protected_args, *context.args]
+        name, command, rest = command.resolve_command(context, rest)
+        reached.append(name)
+        context = command.make_context(name, rest, parent=context)
+    return tuple(reached)
 
 
 @pytest.mark.parametrize(
@@ -87,3 +98,26 @@ def test_every_option_says_what_it_does(path):
         if one.param_type_name == "option" and not one.help
     ]
     assert bare == []
+
+
+STATES = frozenset({"list", "status", "stats", "moves", "describe", "doctor", "predict", "series"})
+FIXED = {("dia", "context", "list"), ("dia", "schemas", "list"), ("dia", "edge", "token", "list")}
+"""They read declarations and files of this machine, which change by the user's own commands."""
+
+
+@pytest.mark.parametrize("path", PAGES, ids=" ".join)
+def test_each_command_takes_every_form_of_output(path):
+    """`-o csv` of one command and not of the next is looked up each time."""
+    words = [one for one in next(_examples(path)) if one not in ("--json", "-o", "wide")]
+    at = words.index(path[-1]) + 1 if path[-1] in words else 2  # > dia query SQL
+    for form in OutputForm:
+        run = Invocation()
+        assert _reached([*words[:at], "-o", form, *words[at:]], run) == path
+        assert run.form is form
+
+
+@pytest.mark.parametrize("path", PAGES, ids=" ".join)
+def test_each_command_that_shows_a_state_can_be_watched(path):
+    """An operator waits for a state beside another terminal."""
+    spelt = {spelling for param in PAGES[path].params for spelling in param.opts}
+    assert ("--watch" in spelt) == ((path[-1] in STATES and path not in FIXED) or path[-1] == "sql")

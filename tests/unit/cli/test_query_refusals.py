@@ -24,7 +24,7 @@ def test_a_format_clause_is_named_only_where_the_user_wrote_one(statement, noted
     refused = _refused(StatementRefused(_SYNTAX, 62), statement)
     assert "FORMAT Native" not in str(refused)
     assert place in str(refused)
-    assert any("--json" in note for note in getattr(refused, "__notes__", ())) == noted
+    assert any("-o json" in note for note in getattr(refused, "__notes__", ())) == noted
 
 
 @pytest.mark.parametrize(

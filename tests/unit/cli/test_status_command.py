@@ -226,5 +226,5 @@ def test_the_worst_worker_decides_the_status_of_the_host(home, broker, capsys):
     assert [worker["degradation"]["level"] for worker in report["workers"]] == [0, 2]
     assert main(["status"]) == 0
     said = capsys.readouterr().err
-    assert "level 2 of degradation since 1970-01-01 00:00:01Z" in said
+    assert "level 2 of degradation since 1970-01-01T00:00:01Z" in said
     assert "2 clickhouse-0: it is away" in said

@@ -145,3 +145,15 @@ def test_replicas_without_a_cluster_are_refused_before_anything_uses_them(tmp_pa
     """A table without ReplicatedMergeTree would exist on one replica only."""
     with pytest.raises(UsageError, match="DIA_CLICKHOUSE_CLUSTER"):
         _read(tmp_path, clickhouse_shards="http://a:8123|http://b:8123")
+
+
+def test_milliseconds_for_seconds_are_named(tmp_path):
+    """The commonest reason for a value a thousand times too large."""
+    with pytest.raises(UsageError, match=r"looks like milliseconds: write 0\.5 for 0\.5 s"):
+        _read(tmp_path, commit_interval_s=500)
+
+
+def test_a_misspelt_setting_gets_near_ones(tmp_path):
+    """The list has more than a hundred names."""
+    with pytest.raises(UsageError, match="Did you mean DIA_COMMIT_INTERVAL_S"):
+        load({"DIA_HOME": str(tmp_path), "DIA_COMMIT_INTERVALL_S": "1"})
