@@ -140,3 +140,10 @@ class ReadOnly(RequestRefused):
 
     code = "read_only"
     status = 503
+
+
+class ViewsUnavailable(RequestRefused):
+    """The file of saved views cannot be read or written."""
+
+    code = "views_unavailable"
+    status = 503

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, get_args
@@ -40,6 +40,7 @@ from streams.http.console.simulations import SimulationHandler
 from streams.http.console.stored_data import StoredDataHandler
 from streams.http.console.topics.handlers import TopicHandlers
 from streams.http.console.training import TrainingHandler
+from streams.http.console.views import ViewHandler
 from streams.operate.replay.journal.control import Word
 
 POLICY: Final = (
@@ -104,6 +105,7 @@ class Console:
     logs: TopicHandlers
     caches: CacheHandler
     policies: PolicyHandler
+    views: ViewHandler
     topics: Sequence[str]
     pages: Collection[str]
     """the optional pages of this app"""
@@ -120,13 +122,18 @@ def console_app(
     console: Console,
     *,
     pages: Pages | None = None,
+    added: Mapping[tuple[str, str], reply.Endpoint] | None = None,
     unknown: UnknownPage = lambda request: None,
     lifespan: Lifespan | None = None,
 ) -> Starlette:
-    """``pages`` adds the HTML pages, ``unknown`` that of an unknown address; ``lifespan`` starts and
+    """``pages`` adds the HTML pages, ``added`` routes by method and path, ``unknown`` that of an unknown address; ``lifespan`` starts and
     stops the parts."""
     app = Starlette(
-        routes=[*api_routes(console), *(pages(console) if pages is not None else ())],
+        routes=[
+            *api_routes(console),
+            *(_route(console, *at, endpoint) for at, endpoint in (added or {}).items()),
+            *(pages(console) if pages is not None else ()),
+        ],
         middleware=[
             Middleware(SecurityHeaders, secure=console.gate.secure),
             Middleware(Compression),
@@ -146,8 +153,7 @@ def api_routes(console: Console) -> list[Route]:
         return reply.json(request, openapi.document(tuple(console.topics)))
 
     def route(method: str, path: str, endpoint: reply.Endpoint) -> Route:
-        told = reply.told(endpoint, path, console.clock, console.metrics)
-        return Route(path, told, methods=[method])
+        return _route(console, method, path, endpoint)
 
     return [
         route("POST", "/session", sign_in.begin),
@@ -192,9 +198,17 @@ def api_routes(console: Console) -> list[Route]:
         route("POST", "/api/shed/withdraw", console.shedding.withdraw),
         route("POST", "/admin/cache/invalidate", console.caches.invalidate),
         route("POST", "/admin/policy/changed", console.policies.changed),
+        route("GET", "/api/views", console.views.listed),
+        route("POST", "/api/views", console.views.save),
+        route("POST", "/api/views/delete", console.views.delete),
         route("GET", "/openapi.json", describe),
         route("GET", "/healthz", _health),
     ]
+
+
+def _route(console: Console, method: str, path: str, endpoint: reply.Endpoint) -> Route:
+    told = reply.told(endpoint, path, console.clock, console.metrics)
+    return Route(path, told, methods=[method])
 
 
 async def _health(request: Request) -> Response:

@@ -26,7 +26,9 @@ from streams.engine.health.live_workers import LiveWorker
 from streams.engine.health.monitor import HealthMonitor
 from streams.http.console.access.authorizer import Authorizer
 from streams.http.console.access.operations import Operations
+from streams.http.console.access.saved_views import ViewFile
 from streams.http.console.access.sessions import SessionStore
+from streams.http.console.addition import NOTHING_ADDED, ConsoleAddition
 from streams.http.console.admin_handlers import CacheHandler, PolicyHandler
 from streams.http.console.app import Console, console_app
 from streams.http.console.capacity.forecast_runs import ForecastRuns, predicting
@@ -56,6 +58,7 @@ from streams.http.console.simulations import SimulationHandler, simulation_agent
 from streams.http.console.stored_data import StoredDataHandler
 from streams.http.console.topics.handlers import TopicHandlers
 from streams.http.console.training import TrainingHandler
+from streams.http.console.views import ViewHandler
 from streams.http.console.waiting import WaitingRequests
 from streams.http.serving import bound_surface
 
@@ -80,12 +83,14 @@ class ConsoleProcess:
         *,
         secure: bool = False,
         behind_proxy: bool = False,
+        addition: ConsoleAddition = NOTHING_ADDED,
     ) -> None:
         """Raises `UsageError` for unreadable tokens or secrets."""
         topology, agents = app.topology, tuple(app.agents.values())
         simulating, home = simulation_agent(app), settings.home_path()
         tokens = TokenFile.of(home, settings.tokens_file)
         tokens.read()
+        self._addition = addition
         self._caches = ProcessCaches(settings, clock, metrics)
         layer = self._caches.layer
         self._distant = distant = RemoteWorkers(settings.workers_at, clock)
@@ -132,14 +137,22 @@ class ConsoleProcess:
             logs=TopicHandlers.of(gate, app, settings, broker, logs, operations, clock),
             caches=CacheHandler(gate, layer, operations),
             policies=PolicyHandler(gate, layer, operations, clock),
+            views=ViewHandler(gate, ViewFile(home / "access" / "views.json", tokens), clock),
             topics=tuple(app.topics),
-            pages=app.pages,
+            pages=(*app.pages, *addition.pages),
             clock=clock,
             metrics=metrics.console,
         )
 
     def app(self) -> Starlette:
-        return console_app(self.console, pages=routes, unknown=unknown_page, lifespan=self._running)
+        added = self._addition.routes(self.console.gate)
+        return console_app(
+            self.console,
+            pages=routes,
+            added=added,
+            unknown=unknown_page,
+            lifespan=self._running,
+        )
 
     @contextlib.asynccontextmanager
     async def _running(self, app: Starlette) -> AsyncIterator[None]:
@@ -190,7 +203,13 @@ def _authorizer(
     )
 
 
-def serve(settings: Settings, app: App, listening: Listening, said: Callable[[str], None]) -> None:
+def serve(
+    settings: Settings,
+    app: App,
+    listening: Listening,
+    said: Callable[[str], None],
+    addition: ConsoleAddition = NOTHING_ADDED,
+) -> None:
     """Serve until SIGTERM or SIGINT. ``said`` receives the address.
 
     Raises `RefusedBySafety` for an unsafe address, or one beyond loopback without tokens;
@@ -203,11 +222,15 @@ def serve(settings: Settings, app: App, listening: Listening, said: Callable[[st
             f"listening on {listening.host} without any token is refused: every request would fail or come from an "
             "attacker. `dia edge token create --role admin` makes one."
         )
-    asyncio.run(_serve(settings, app, listening, said))
+    asyncio.run(_serve(settings, app, listening, said, addition))
 
 
 async def _serve(
-    settings: Settings, app: App, listening: Listening, said: Callable[[str], None]
+    settings: Settings,
+    app: App,
+    listening: Listening,
+    said: Callable[[str], None],
+    addition: ConsoleAddition,
 ) -> None:
     with bound_surface(settings, listening, "console") as surface:
         await refuse_other_map(settings)
@@ -216,5 +239,6 @@ async def _serve(
             *(settings, app, broker, surface.clock, surface.metrics),
             secure=listening.encrypted,
             behind_proxy=listening.behind_tls,
+            addition=addition,
         )
         await surface.serve(process.app(), said, stop_timeout_s=STOP_TIMEOUT_S)

@@ -10,6 +10,7 @@ from streams.http.console.openapi.history import history
 from streams.http.console.openapi.series import series
 from streams.http.console.openapi.shedding import shedding
 from streams.http.console.openapi.topics import topics_and_messages
+from streams.http.console.openapi.views import views
 from streams.http.openapi import (
     COUNT,
     FLAG,
@@ -46,6 +47,7 @@ def paths(topics: Sequence[str]) -> dict[str, Any]:
         **history(),
         **topics_and_messages(),
         **shedding(),
+        **views(),
         "/admin/cache/invalidate": {"post": _invalidate()},
         "/admin/policy/changed": {"post": _policy_changed()},
         **_open(),
