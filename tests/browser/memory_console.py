@@ -37,7 +37,7 @@ from streams.operate.replay.agent.agent import ReplayAgent
 from streams.operate.topics.topics import wanted_topics
 from tests.unit.operate.dlq.mailbag import fill, six
 
-TENANT, MODEL, METRIC = "acme", "ranker", "latency_ms"
+TENANT, MODEL, METRIC, OTHER_METRIC = "acme", "ranker", "latency_ms", "auc"
 EVENTS_A_MINUTE = 60
 ANSWER_S = 60.0
 
@@ -232,7 +232,7 @@ def _ledger() -> list[list[Any]]:
 _ROWS: dict[str, Callable[[], list[list[Any]]]] = {
     "SELECT DISTINCT tenant": lambda: [[TENANT]],
     "SELECT DISTINCT model": lambda: [[MODEL]],
-    "SELECT DISTINCT metric": lambda: [[METRIC]],
+    "SELECT DISTINCT metric": lambda: [[METRIC], [OTHER_METRIC]],
     "SELECT toUnixTimestamp(w)": lambda: [
         [_minute_s() - 60 * age, EVENTS_A_MINUTE, _minute_s() * 1000] for age in range(30)
     ],

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from streams.connect.access.tokens import Role
 from streams.operate.loadtest.record import folder_of, keep
 from tests.browser.conftest import WIDE, chromium, no_script_errors
-from tests.browser.memory_console import MODEL, TENANT, MemoryConsole
+from tests.browser.memory_console import METRIC, MODEL, OTHER_METRIC, TENANT, MemoryConsole
 from tests.browser.pages import PAGES, PHONE, read, serious, sign_in
 from tests.unit.operate.loadtest.test_verdict import made_record
 
@@ -282,6 +282,52 @@ def test_the_question_behind_a_chart_is_copied_for_other_programs(page, console)
     )
     assert "tenant = 'o\\'x\\\\'" in hostile[0]
     assert "--tenant 'o'\\''x\\' --model 'a b'" in hostile[1]
+
+
+def test_metrics_are_compared_beside_the_period_before(page, console):
+    """Each choice is a step of the address, so a comparison is a link and Back undoes it."""
+    _look(page, console, f"/explore?tenant={TENANT}&metric={METRIC}&model={MODEL}")
+    page.locator("#metrics summary").click()
+    page.get_by_role("checkbox", name=OTHER_METRIC).check()
+    legend = page.locator("#mean .u-legend")
+    expect(legend).to_contain_text(METRIC)
+    expect(legend).to_contain_text(OTHER_METRIC)
+    page.get_by_label("Beside it").select_option("previous")
+    expect(legend).to_contain_text(f"{METRIC}, before")
+    assert f"metric={METRIC}&metric={OTHER_METRIC}" in page.url
+    legend.get_by_text(METRIC, exact=True).click()
+    expect(page.locator("#mean .u-legend .u-series.u-off")).to_have_count(3)
+    page.get_by_label("Axis").select_option("log")
+    expect(page.locator("#mean-title")).to_contain_text("logarithmic")
+    assert "against=previous&axis=log" in page.url
+    assert serious(page) == []
+    page.go_back()
+    read(page)
+    assert "axis=log" not in page.url
+    assert "against=previous" in page.url
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_view_is_saved_opened_and_deleted(page, console, width):
+    """A dashboard of one's own is an address with a name, on every page."""
+    page.set_viewport_size({"width": width, "height": 800})
+    _look(page, console, f"/explore?tenant={TENANT}&metric={METRIC}&model={MODEL}&range=6h")
+    saved = page.url
+    page.locator("#views summary").click()
+    page.get_by_label("Save this page as").fill("latency of acme")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator("#views")).to_contain_text("Saved as latency of acme.")
+    assert serious(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    _look(page, console, "/dead-letters")
+    page.locator("#views summary").click()
+    page.get_by_role("link", name="latency of acme").click()
+    read(page)
+    assert page.url == saved
+    page.locator("#views summary").click()
+    page.get_by_role("button", name="Delete the view latency of acme").click()
+    expect(page.locator("#views")).to_contain_text("Deleted.")
+    expect(page.get_by_role("link", name="latency of acme")).to_have_count(0)
 
 
 def test_training_shows_a_metric_over_versions_and_its_champion(page, console):

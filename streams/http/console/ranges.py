@@ -1,4 +1,4 @@
-"""GET /api/range: windows of several models side by side, with a heatmap of their values."""
+"""GET /api/range: windows of several models and metrics side by side, with heatmaps of their values."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from streams.http.console.response_cache import QueryKey, ResponseCache
 from streams.http.console.series import columns
 from streams.http.console.shards import Rows, ShardReader
 
-MODELS_MAX = 8
+SERIES_MAX = 8
 POINTS_MAX = 1500
 BUCKETS_MAX = 64
 _AUTO = ""
@@ -44,10 +44,11 @@ _Table = Literal["", "m1", "h1", "d1"]
 
 
 class RangeQuery(NamedTuple):
-    """``models`` beside ``query``'s own, which is the first."""
+    """A series for each of ``metrics`` of each of ``models``; the first of both are those of ``query``."""
 
     query: SeriesQuery
     models: tuple[str, ...]
+    metrics: tuple[str, ...]
     table: WindowTable
     buckets: int
 
@@ -68,28 +69,42 @@ class RangeHandler:
         wanted = given.choice("format", Format, "json")
         query = asked.query
         # As written: "the last hour" is one cache key with one last good response.
-        what = (asked.models, query.metric, asked.table, query.step_s, asked.buckets)
+        what = (asked.models, asked.metrics, asked.table, query.step_s, asked.buckets)
         question = QueryKey(SERIES, tenant, ("range", *what, *given.span_asked()))
         body = await self._answers.get(question, lambda: self._read(asked))
         return _csv(body) if wanted == "csv" else reply.json(request, body)
 
     async def _read(self, asked: RangeQuery) -> dict[str, Any]:
-        each = [replace(asked.query, model=model) for model in asked.models]
+        each = [
+            replace(asked.query, model=model, metric=metric)
+            for metric in asked.metrics
+            for model in asked.models
+        ]
         found = await asyncio.gather(*(self._rows(query, asked) for query in each))
         heatmaps: list[dict[str, Any] | None] = [None] * len(each)
         if asked.buckets:
             sketches = [[(row[0], row[-EXTRA], row[1 - EXTRA]) for row in rows] for rows in found]
-            heatmaps = [*heatmaps_of(sketches, asked.buckets)]
+            models = len(asked.models)
+            heatmaps = [
+                heatmap
+                for first in range(0, len(sketches), models)
+                for heatmap in heatmaps_of(sketches[first : first + models], asked.buckets)
+            ]
             found = [plain(rows) for rows in found]
         return {
             "tenant": asked.query.tenant,
-            "metric": asked.query.metric,
+            "metrics": asked.metrics,
             "table": asked.table,
             "step_s": asked.query.step_s,
             "from_s": asked.query.start_s,
             "to_s": asked.query.stop_s,
             "series": [
-                {"model": query.model, "columns": columns(rows), "heatmap": heatmap}
+                {
+                    "model": query.model,
+                    "metric": query.metric,
+                    "columns": columns(rows),
+                    "heatmap": heatmap,
+                }
                 for query, rows, heatmap in zip(each, found, heatmaps, strict=True)
             ],
         }
@@ -99,9 +114,12 @@ class RangeHandler:
 
 
 def _asked(given: Parameters, tenant: str, now_s: float) -> RangeQuery:
-    models = given.names("model", MODELS_MAX)
-    if not models:
-        raise BadRequest("the parameter model is missing")
+    models, metrics = given.names("model", SERIES_MAX), given.names("metric", SERIES_MAX)
+    for name, chosen in (("model", models), ("metric", metrics)):
+        if not chosen:
+            raise BadRequest(f"the parameter {name} is missing")
+    if len(models) * len(metrics) > SERIES_MAX:
+        raise BadRequest(f"models times metrics is at most {SERIES_MAX}")
     start_s, stop_s = given.moment("from", "-1h", now_s), given.moment("to", "now", now_s)
     if stop_s <= start_s:
         raise BadRequest("from is not before to")
@@ -110,12 +128,12 @@ def _asked(given: Parameters, tenant: str, now_s: float) -> RangeQuery:
     query = SeriesQuery(
         tenant=tenant,
         model=models[0],
-        metric=given.name("metric"),
+        metric=metrics[0],
         start_s=start_s,
         stop_s=stop_s,
         step_s=_step_s(given.optional("step"), stop_s - start_s, WIDTH_S[table]),
     )
-    return RangeQuery(query, models, table, given.number("buckets", 0, 0, BUCKETS_MAX))
+    return RangeQuery(query, models, metrics, table, given.number("buckets", 0, 0, BUCKETS_MAX))
 
 
 def _table(range_s: int) -> WindowTable:
@@ -140,7 +158,7 @@ def _step_s(text: str | None, range_s: int, width_s: int) -> int:
 
 def heatmaps_of(sketches: Sequence[Rows], buckets: int) -> list[dict[str, Any]]:
     """Rows of (step, codes, counts) a series as counts by equal value steps; all series share the
-    bounds, so their colours compare."""
+    bounds, so their colours compare. Of one metric: two metrics share no bounds."""
     values = [decode(codes) for rows in sketches for _, codes, _ in rows if len(codes)]
     if not values:
         return [{"edges": [], "t": [], "counts": []} for _ in sketches]
@@ -166,8 +184,8 @@ def _counts(codes: Sequence[int], counts: Sequence[int], edges: Any) -> list[int
 
 def _csv(body: bytes) -> Response:
     rows = [
-        (one["model"], iso_s(t), *numbers)
+        (one["model"], one["metric"], iso_s(t), *numbers)
         for one in msgspec.json.decode(body)["series"]
         for t, *numbers in zip(*(one["columns"][name] for name in COLUMNS), strict=True)
     ]
-    return reply.csv_file(("model", *COLUMNS), rows)
+    return reply.csv_file(("model", "metric", *COLUMNS), rows)

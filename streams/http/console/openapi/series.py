@@ -64,20 +64,21 @@ def series() -> dict[str, Any]:
 
 def _range() -> dict[str, Any]:
     heatmap = obj({"edges": NUMBERS, "t": array(COUNT), "counts": array(array(COUNT))})
-    one = obj({"model": NAME, "columns": STATISTICS, "heatmap": maybe(heatmap)})
+    one = obj({"model": NAME, "metric": NAME, "columns": STATISTICS, "heatmap": maybe(heatmap)})
     answer = read(
         {
-            **dict.fromkeys(("tenant", "metric"), NAME),
+            "tenant": NAME,
+            "metrics": array(NAME),
             "table": TABLE,
             **dict.fromkeys(("step_s", "from_s", "to_s"), COUNT),
             "series": array(one),
         }
     )
-    models = {**array(NAME), "minItems": 1, "maxItems": 8}
+    names = {**array(NAME), "minItems": 1, "maxItems": 8}
     given = (
         TENANT,
-        query("model", models, required=True),
-        query("metric", NAME, required=True),
+        query("model", names, required=True),
+        query("metric", names, required=True),
         query("from", MOMENT),
         query("to", MOMENT),
         query("table", TABLE),
@@ -85,5 +86,5 @@ def _range() -> dict[str, Any]:
         query("buckets", {"type": "integer", "minimum": 0, "maximum": 64}),
         FORMAT,
     )
-    summary = "Windows of several models side by side, and how their values are spread."
+    summary = "Windows of at most 8 series (models times metrics) side by side, and how their values are spread."
     return get("range", summary, answer, given, media=CSV)

@@ -28,7 +28,8 @@ export function axis(options = {}) {
 // Wide enough for the longest of the values.
 export const valueAxis = (options = {}) => axis({
   size: (self, values) => 16 + 7 * Math.max(3, ...(values ?? []).map((value) => value.length)),
-  values: (self, splits) => splits.map(measure),
+  // A logarithmic axis has no label at most of its lines.
+  values: (self, splits) => splits.map((value) => (value === null ? "" : measure(value))),
   ...options,
 });
 
@@ -42,15 +43,19 @@ export class Chart {
     shown.add(this);
   }
 
-  show(build) {
+  // `empty` is said where there is nothing to draw: `build()` gives null.
+  show(build, empty) {
     this.build = build;
+    this.empty = empty;
     this.draw();
   }
 
   draw() {
     this.plot?.destroy();
     this.plot = null;
-    const { options, data, label } = this.build();
+    const built = this.build();
+    if (!built) { this.tell(this.empty); return; }
+    const { options, data, label } = built;
     const holder = h("div", { class: "chart", role: "img", "aria-label": label });
     this.element.replaceChildren(holder);
     this.element.removeAttribute("aria-busy");
@@ -93,6 +98,10 @@ export class Chart {
     this.plot?.destroy();
     this.plot = null;
     this.build = null;
+    this.tell(text);
+  }
+
+  tell(text) {
     this.element.replaceChildren(h("p", { class: "state" }, text));
     this.element.removeAttribute("aria-busy");
   }
@@ -145,6 +154,8 @@ export const marks = (changes) => ({
 export const span = (t, step_s) => ({
   range: (self, low, high) => [low, high === t[t.length - 1] ? high + step_s : high],
 });
+// Values on it are above 0.
+export const logarithmic = { distr: 3 };
 export const fromNothing = { range: (self, low, high) => [0, 1.05 * high || 1] };
 
 // A time axis of 24 hours, in the order people write dates.

@@ -4,6 +4,7 @@ import { $ } from "./dom.js";
 import { age, clock } from "./format.js";
 import { query, signIn } from "./api.js";
 import "./palette.js";
+import "./views.js";
 
 const causes = new Map();
 

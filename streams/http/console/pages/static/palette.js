@@ -4,7 +4,9 @@ import { $, h } from "./dom.js";
 import { get, ownTenant, query } from "./api.js";
 
 const TOPICS_SHOWN = 5;
+const VIEWS_SHOWN = 5;
 let topics = null;
+let views = [];
 let chosen = 0;
 
 const pages = () => [...document.querySelectorAll("nav[aria-label=Pages] a")]
@@ -18,6 +20,8 @@ function options(text) {
   const fitting = pages().filter((page) => page.text.toLowerCase().includes(wanted))
     .map((page) => ({ text: `Page ${page.text}`, href: page.href }));
   if (!text) return fitting;
+  const saved = views.filter((view) => view.name.toLowerCase().includes(wanted)).slice(0, VIEWS_SHOWN)
+    .map((view) => ({ text: `View ${view.name}`, href: view.address }));
   const named = (topics ?? []).filter((topic) => topic.name.toLowerCase().includes(wanted)).slice(0, TOPICS_SHOWN)
     .map((topic) => ({ text: `Messages of topic ${topic.name}`, href: `/messages?${query({ topic: topic.name })}` }));
   const tenant = ownTenant() ? [] : [
@@ -26,7 +30,7 @@ function options(text) {
   ];
   const begins = fitting.length > 0 && wanted.length < 4;
   const trace = [{ text: `What became of ${text}`, href: `/trace?${query({ id: text })}` }];
-  return begins ? [...fitting, ...trace, ...named, ...tenant] : [...trace, ...named, ...fitting, ...tenant];
+  return begins ? [...fitting, ...saved, ...trace, ...named, ...tenant] : [...trace, ...saved, ...named, ...fitting, ...tenant];
 }
 
 function draw() {
@@ -47,7 +51,9 @@ export async function openPalette() {
   $("palette").showModal();
   if (topics) return;
   // Without the topics the box still leads to traces and pages.
-  topics = (await get("/api/topics").catch(() => ({ topics: [] }))).topics;
+  [{ topics }, { views }] = await Promise.all([
+    get("/api/topics").catch(() => ({ topics: [] })), get("/api/views").catch(() => ({ views: [] })),
+  ]);
   draw();
 }
 

@@ -19,17 +19,17 @@ function moment(text) {
 
 // `asked`: parameters of /api/range; `table`: that of its answer.
 export function sqlOf({ tenant, metric, model, from, to }, table) {
-  return [`SELECT model, window_start, events, mean, sd, min, max, last, p50, p95, p99`,
+  return [`SELECT model, metric, window_start, events, mean, sd, min, max, last, p50, p95, p99`,
     `FROM ${VIEWS[table]}`,
-    `WHERE tenant = ${literal(tenant)} AND metric = ${literal(metric)}`,
+    `WHERE tenant = ${literal(tenant)} AND metric IN (${[metric].flat().map(literal).join(", ")})`,
     `    AND model IN (${[model].flat().map(literal).join(", ")})`,
     `    AND window_start >= ${moment(from ?? "-1h")} AND window_start < ${moment(to ?? "now")}`,
-    `ORDER BY model, window_start`].join("\n");
+    `ORDER BY model, metric, window_start`].join("\n");
 }
 
 export const curlOf = (asked) =>
   `curl -H "Authorization: Bearer $DIA_TOKEN" ${shell(`${location.origin}/api/range?${query(asked)}`)}`;
 
-export const commandOf = ({ tenant, metric, model, from, to }) => [model].flat().map((one) =>
-  ["dia query series --tenant", shell(tenant), "--model", shell(one), "--metric", shell(metric),
-    `--from=${shell(from ?? "-1h")}`, `--to=${shell(to ?? "now")}`].join(" ")).join("\n");
+export const commandOf = ({ tenant, metric, model, from, to }) => [metric].flat().flatMap((measured) =>
+  [model].flat().map((one) => ["dia query series --tenant", shell(tenant), "--model", shell(one), "--metric", shell(measured),
+    `--from=${shell(from ?? "-1h")}`, `--to=${shell(to ?? "now")}`].join(" "))).join("\n");
