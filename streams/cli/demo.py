@@ -67,6 +67,7 @@ def demo(
 
     def tell_and_serve(outcome: DemoOutcome, environ: Mapping[str, str]) -> None:
         tell(outcome)
+        served.show_compared(outcome.verdict)
         if outcome.verdict.ok:
             served.serve(environ)
 

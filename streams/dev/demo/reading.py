@@ -82,6 +82,21 @@ class TopicReading:
             lag += max(0, await self._reader.last_stable_offset(tp) - done)
         return lag
 
+    async def balance(self) -> dict[str, int]:
+        """Counts of which some must be equal: records of the topic, the ledger's, events in windows, rows of
+        dead letters. What is on its way between two of them makes them differ for seconds."""
+        # From the end of the way to its beginning: none of the later counts can be ahead of an earlier one.
+        dead_rows = sum((await asyncio.to_thread(self._dead_rows)).values())
+        visible = await self.visible_events()
+        ledger, _ = await asyncio.to_thread(self._ledger)
+        counts = {name: ledger[name] for name in _COUNTERS}
+        return {
+            "topic": await self._records(),
+            **counts,
+            "visible": visible,
+            "dead_rows": dead_rows,
+        }
+
     async def everything(self) -> Found:
         tables = await asyncio.gather(
             *(

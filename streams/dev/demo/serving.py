@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,7 +19,9 @@ import msgspec
 from agents.app import MODEL_METRICS, SIMULATION_REQUEST, TRAIN_RESULTS
 from streams.connect.access.tokens import Role, TokenFile
 from streams.core.clock import Clock, SystemClock
+from streams.core.process.atomic_file import write_atomically
 from streams.dev.demo.command_process import DIA, CommandProcess, address_of
+from streams.dev.demo.reconcile import DemoVerdict
 
 TENANT = "tenant-0000"
 """the tenant with the most events of a synthetic stream"""
@@ -69,6 +72,11 @@ REQUESTS = 80_000
 _DAY_MS = 86_400_000
 
 
+SHOW = (sys.executable, "-m", "streams.dev.demo.show")
+"""The console with the demo's page, which `dia console` does not have."""
+
+COMPARED = "compared.json"
+"""Of the demo's folder: the checks of its events, once they are compared."""
 FEED_AGAIN_S = 5.0
 """before a feed that failed is started again"""
 
@@ -93,9 +101,14 @@ class ServedDemo:
 
     def open_console(self, environ: Mapping[str, str]) -> None:
         """Say its address. Raises `CommandError` when it ends or takes too long."""
-        self._console = self._start(environ, "console", "console", "--port", "0")
+        self._console = self._kept("console", SHOW, environ)
         address = address_of(self._console)
         self._say(f"\nthe console: {address}/sign-in#{urlencode({'token': _token(self._home)})}\n")
+
+    def show_compared(self, verdict: DemoVerdict) -> None:
+        """On the demo's page; from now on it may send other records, too."""
+        told = [{**check._asdict(), "ok": check.ok} for check in verdict.checks]
+        write_atomically(self._home / COMPARED, msgspec.json.encode(told))
 
     def serve(self, environ: Mapping[str, str]) -> None:
         """Until Ctrl-C or SIGTERM. Raises `CommandError` when a part ends by itself."""
@@ -120,8 +133,12 @@ class ServedDemo:
             self._parts.close()
 
     def _start(self, environ: Mapping[str, str], name: str, *arguments: str) -> CommandProcess:
-        command, log = [*DIA, *arguments], self._home / f"{name}.log"
-        child = CommandProcess(name, command, environ=environ, log=log)
+        return self._kept(name, [*DIA, *arguments], environ)
+
+    def _kept(
+        self, name: str, command: Sequence[str], environ: Mapping[str, str]
+    ) -> CommandProcess:
+        child = CommandProcess(name, command, environ=environ, log=self._home / f"{name}.log")
         self._parts.callback(child.stop)
         return child
 

@@ -51,6 +51,8 @@ PAGES = (
     ConsolePage("/pipeline", "pipeline", "Pipeline", "p", everyone=True),
     ConsolePage("/data", "data", "Data", "s", everyone=True),
     ConsolePage("/capacity", "capacity", "Capacity", "c", everyone=True),
+    # Only of a console that a demo runs: no app chooses it.
+    ConsolePage("/demo", "demo", "Demo", "x", chosen=True, everyone=True),
 )
 
 

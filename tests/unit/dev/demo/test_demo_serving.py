@@ -33,6 +33,7 @@ def played(monkeypatch, tmp_path):
     told = tmp_path / "told"
     told.mkdir()
     monkeypatch.setattr(serving, "DIA", (sys.executable, "-c", PLAYED, str(told)))
+    monkeypatch.setattr(serving, "SHOW", (sys.executable, "-c", PLAYED, str(told), "show"))
     return told
 
 
@@ -58,7 +59,7 @@ def test_the_printed_link_signs_in_and_ctrl_c_ends_all_processes(played, tmp_pat
     assert (holder.role, holder.tenant) == ("admin", None)
     assert holder.expires_ms is not None
     started = {path.name: path.read_text() for path in played.iterdir()}
-    assert "console---port" in started
+    assert "show" in started
     for pid in (int(text) for text in started.values() if text):
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)

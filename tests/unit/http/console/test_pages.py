@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from streams.http.console.pages.rendering import PAGES
+from agents.app import app
+from streams.http.console.pages.rendering import pages_of
 
-PATHS = [page.path for page in PAGES]
-OWN = [page.path for page in PAGES if not page.everyone]
+PATHS = [page.path for page in pages_of(app.pages)]
+OWN = [page.path for page in pages_of(app.pages) if not page.everyone]
 
 
 async def _signed_in(http, token: str) -> None:
