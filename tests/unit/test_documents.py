@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 import typer
 
 import streams.cli
+from streams.cli.invocation import Invocation
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
@@ -93,6 +96,49 @@ def test_commands_and_targets_exist(document):
         if found := TARGET.match(line):
             missing += [] if found.group(1) in targets else [f"make {found.group(1)}"]
     assert missing == []
+
+
+WHOLE = re.compile(r"^(?:\$ )?(?:\.venv/bin/)?(dia .+)")
+
+
+FIRST_STEPS = (ROOT / "README.md", ROOT / "docs" / "first_agent.md", ROOT / "docs" / "repair.md")
+
+
+@cache
+def _root() -> Any:
+    return streams.cli.command()
+
+
+def _fenced(text: str) -> list[str]:
+    """Lines of fenced blocks; a line that ends in a backslash goes on."""
+    blocks = [block.replace("\\\n", " ") for block in FENCE.findall(text)]
+    return [line.strip() for block in blocks for line in block.splitlines()]
+
+
+COMMANDS = [
+    found[1]
+    for page in FIRST_STEPS
+    for line in _fenced(page.read_text())
+    if (found := WHOLE.match(line))
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_of_the_first_steps_parse(command):
+    """A newcomer copies them: an option that is gone ends the first ten minutes."""
+    words = shlex.split(command, comments=True)
+    ends = [words.index(sign) for sign in (">", "|", "&", "&&") if sign in words]
+    words = words[1 : min(ends, default=len(words))]
+    context, group = _root().make_context("dia", words, obj=Invocation()), _root()
+    while hasattr(group, "commands"):
+        rest = [*context._protected_args, *context.args]
+        name, group, rest = group.resolve_command(context, rest)
+        context = group.make_context(name, rest, parent=context)
+
+
+def test_the_readme_has_commands():
+    """Without any, the test above would try none of its."""
+    assert len(COMMANDS) > 40
 
 
 def test_pages_that_the_code_names_exist():
