@@ -248,13 +248,19 @@ def test_the_graph_of_the_pipeline_shows_what_holds_it_up(page, console):
 def test_letters_say_replayed_when_their_replay_has_ended(page, console):
     """Without a reload: the list once said "open" of letters whose replay was "finished 2 of 2"."""
     _look(page, console, "/dead-letters?error=retries_exhausted")
+    at = page.locator("#steps [aria-current]")
+    expect(at).to_have_text("Choose")
     page.get_by_role("button", name="Preview replay").click()
+    expect(at).to_have_text("Preview")
     page.get_by_role("button", name="Replay 1 letter").click()
+    expect(at).to_have_text("Run")
     plan = page.locator("#plans tbody tr").first
     expect(plan).to_contain_text("entered")
     with console.replaying():
         expect(plan).to_contain_text("finished")
         expect(page.locator("#letters tbody tr")).to_contain_text("replayed")
+    expect(at).to_have_text("Result")
+    expect(page.locator("#outcome")).to_contain_text("1 of 1 letter replayed")
 
 
 def test_the_question_behind_a_chart_is_copied_for_other_programs(page, console):

@@ -3,6 +3,7 @@
 
 import { $, h, toned } from "./dom.js";
 import { post } from "./api.js";
+import { step } from "./steps.js";
 
 const PREVIEW_AFTER_MS = 400;
 const KINDS = { set: "set to", rename: "rename to", copy: "set from field", remove: "remove" };
@@ -77,6 +78,7 @@ export class Fixes {
     rows.forEach((row) => row.tell());
     const made = rows.map((row) => row.read()).filter(complete).map(operation);
     $("patch").value = made.length ? JSON.stringify(made) : "";
+    step(made.length ? "fix" : "choose");
     this.soon();
   }
 

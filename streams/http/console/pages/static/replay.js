@@ -5,6 +5,7 @@ import { age, count, moment, plural } from "./format.js";
 import { Problem, get, may, post } from "./api.js";
 import { Panel } from "./panel.js";
 import { watch } from "./frame.js";
+import { step } from "./steps.js";
 
 const draft = new Panel($("draft"));
 const plans = new Panel($("plans"));
@@ -55,6 +56,7 @@ async function submit(plan, button) {
   try {
     const progress = await post(`/api/dlq/plans/${encodeURIComponent(plan.plan)}/submit`);
     $("draft-panel").hidden = true;
+    step("run");
     await readPlans();
     follow(progress.plan);
     $("plans").closest("section").scrollIntoView({ block: "nearest" });
@@ -89,6 +91,7 @@ export function planning(filters, again) {
   $("plan").addEventListener("submit", (event) => {
     event.preventDefault();
     $("draft-panel").hidden = false;
+    step("preview");
     draft.show(async () => post("/api/dlq/plans", { ...filters(), ...terms() }), drawDraft, "");
     $("draft-panel").scrollIntoView({ block: "nearest" });
   });
@@ -158,6 +161,9 @@ function follow(plan) {
     if (!OVER.has(progress.state) && progress.state !== "stopped" && progress.state !== "paused") return;
     streams.get(plan)?.close();
     streams.delete(plan);
+    step("result");
+    $("outcome").textContent = `The replay is ${progress.state}: ${count(progress.replayed)} of ${plural(progress.letters, "letter")} replayed, ${
+      count(progress.parked)} parked, ${count(progress.left)} left.`;
     whenOver();
   }));
 }

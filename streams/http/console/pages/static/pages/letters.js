@@ -8,6 +8,7 @@ import { sheet } from "../letter.js";
 import { Panel } from "../panel.js";
 import { planning, readPlans } from "../replay.js";
 import { sparkline } from "../spark.js";
+import { step } from "../steps.js";
 
 const PAGE = 50;
 const FILTERS = ownTenant() ? ["topic", "error", "since"] : ["topic", "error", "tenant", "since"];
@@ -69,6 +70,7 @@ function pick(place, on) {
   if (on) picked.add(place);
   else picked.delete(place);
   tellScope();
+  step("choose");
 }
 
 const ticked = (place) => h("input", { type: "checkbox", "aria-label": `Select ${place}`, checked: picked.has(place),
@@ -123,6 +125,7 @@ function read() {
 function changed() {
   after = [];
   picked.clear();
+  step("choose");
   return read();
 }
 
