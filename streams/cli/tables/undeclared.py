@@ -11,6 +11,7 @@ from streams.cli.command_group import command_group
 from streams.cli.invocation import invocation
 from streams.cli.tables.choice import changelogs
 from streams.cli.terminal.operator import Yes, consent
+from streams.cli.terminal.watching import watchable
 from streams.connect.broker.opened import opened
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="undeclared")
 
 
+@watchable
 def show(ctx: typer.Context) -> None:
     """What the state of each partition keeps of tables that the app does not declare.
 
