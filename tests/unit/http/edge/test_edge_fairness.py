@@ -206,6 +206,15 @@ async def test_the_answer_to_a_small_body_is_bounded(http):
     )
 
 
+async def test_the_answer_names_no_more_where_a_slice_refuses_more(http, line):
+    """Events are validated in slices, so more are refused than an answer may name."""
+    body = line(event_id="valid") + b"\n" + b"1\n" * (EVENTS_MAX - 1)
+    answer = await http.post(METRICS, content=body, headers=LINES)
+    found = answer.json()
+    assert found["rejected_total"] > REJECTED_MAX
+    assert [bad["index"] for bad in found["rejected"]] == [*range(1, REJECTED_MAX + 1)]
+
+
 async def test_wrong_tokens_of_one_address_are_limited(process, line, tokens):
     """A flood must not fill the log; a valid token from the same address still works."""
     transport = httpx.ASGITransport(process.app(), client=("192.0.2.1", 1))
