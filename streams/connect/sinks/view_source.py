@@ -150,7 +150,10 @@ def collection_name(shard: int) -> str:
 
 
 def collections(sisters: Mapping[int, str], user: str, password: str) -> Sequence[str]:
-    """Create or replace each peer's named collection. The statements contain secrets."""
+    """Create each peer's named collection, or set its values. The statements contain secrets.
+
+    After each statement, views can be read: a dropped collection would fail the queries in between.
+    """
     # a named collection holds one header only
     credentials = b64encode(f"{user}:{password}".encode()).decode()
     statements = []
@@ -161,9 +164,7 @@ def collections(sisters: Mapping[int, str], user: str, password: str) -> Sequenc
             f"headers.header.name = 'Authorization', headers.header.value = 'Basic {credentials}'"
         )
         statements += [
-            # Replaced, not altered: an obsolete key would make it unusable.
-            f"DROP NAMED COLLECTION IF EXISTS {name}",
-            # Another process may create it at the same time.
             f"CREATE NAMED COLLECTION IF NOT EXISTS {name} AS {values}",
+            f"ALTER NAMED COLLECTION {name} SET {values}",
         ]
     return statements

@@ -13,7 +13,7 @@ from agents.app import app
 from streams.connect.sinks import migration, schema
 from streams.connect.sinks.migration import MigrationState
 from streams.connect.sinks.table_owners import OwnedTables
-from streams.connect.sinks.view_source import WINDOWS, ViewSource
+from streams.connect.sinks.view_source import NAMES, WINDOWS, ViewSource, collections
 from streams.core.errors import RefusedBySafety
 from streams.core.rows.clickhouse_table import ClickHouseTable
 from streams.core.settings import Settings
@@ -121,6 +121,16 @@ def test_no_output_shows_the_password(settings: Settings, servers: list[schema.S
         str(servers[0].replica.query("SELECT * FROM system.tables")[1]),
     ]
     assert not any(password in text for text in shown)
+
+
+def test_views_can_be_read_after_each_statement_of_a_repeated_migration(
+    settings: Settings, servers: list[schema.Server]
+) -> None:
+    """A mover migrates each server again for each group of days, while dashboards ask."""
+    sisters = {1: settings.shards()[1][0]}
+    for statement in collections(sisters, settings.clickhouse_user, settings.clickhouse_password()):
+        servers[0].replica.command(statement)
+        assert servers[0].replica.query("SELECT count() FROM m1")[1] == [(0,)]
 
 
 def _values(settings: Settings) -> dict[str, str]:
