@@ -40,11 +40,11 @@ SETTINGS = Settings(
     commit_interval_s=0.05,
     session_timeout_s=6.0,
     fetch_timeout_s=0.05,
-    idle_close_s=0.5,
+    idle_close_s=0.2,
     grace_s=0,
-    late_hold_s=0.2,
-    emit_interval_s=0.1,
-    rollup_interval_s=0.5,
+    late_hold_s=0.05,
+    emit_interval_s=0.05,
+    rollup_interval_s=0.1,
     future_max_s=0,
 )
 METRICS = replace(MODEL_METRICS, name="reset.metrics")
@@ -85,19 +85,19 @@ class Pipeline:
         await admin.close()
 
     async def produce(self, count: int) -> None:
+        event = {
+            "tenant_id": "t",
+            "model_id": "m",
+            "metric": "x",
+            "ts": self.clock.now_ms() - 120_000,
+            "value": 1.0,
+        }
+        ids = range(self.sent + 1, self.sent + 1 + count)
+        values = [json.dumps({**event, "event_id": f"e{number}"}).encode() for number in ids]
+        self.sent += count
         producer = self.broker.plain_producer()
         await producer.start()
-        for _ in range(count):
-            self.sent += 1
-            event = {
-                "event_id": f"e{self.sent}",
-                "tenant_id": "t",
-                "model_id": "m",
-                "metric": "x",
-                "ts": self.clock.now_ms() - 120_000,
-                "value": 1.0,
-            }
-            await (await producer.send(SOURCE.topic, b"t", json.dumps(event).encode()))
+        await (await producer.send_many(SOURCE.topic, [b"t"] * count, values))
         await producer.close()
 
     async def send(self, value: bytes) -> None:
