@@ -153,7 +153,7 @@ def secure_kafka(
         broker.wait(30)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def dia(secure_kafka):
     """Runs a command as a separate process; returns (exit code, output)."""
 

@@ -1,4 +1,5 @@
-"""The users with the rights of `dia topics grant`: each can do its own work and no other's."""
+"""A Kafka that requires TLS and SCRAM: every client works with the right credentials, and each user with
+the rights of `dia topics grant` can do its own work and no other's."""
 
 from __future__ import annotations
 
@@ -32,12 +33,35 @@ def _settings(secure_kafka, user="dia"):
     return load({**secure_kafka.environ, "DIA_KAFKA_SASL_USER": user})[0]
 
 
-@pytest.fixture
-async def broker_of(secure_kafka, dia):
+@pytest.fixture(scope="module")
+def broker_of(secure_kafka, dia):
     """A client of the broker for each principal, once its rights are in force."""
     assert dia("topics", "apply")[0] == 0
     assert dia("topics", "grant")[0] == 0
     return lambda user: KafkaBroker.from_settings(_settings(secure_kafka, user))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("password", "SaslAuthenticationFailed"),
+        ("authority", "CERTIFICATE_VERIFY_FAILED"),
+        ("protocol", "closed"),
+    ],
+)
+def test_wrong_credentials_have_distinct_errors_that_hide_the_password(dia, tmp_path, wrong, told):
+    """The operator learns that the broker refused; no output shows the password."""
+    (tmp_path / "password").write_text("swordfish-swordfish")
+    changed = {
+        "password": {"DIA_KAFKA_SASL_PASSWORD_FILE": str(tmp_path / "password")},
+        "authority": {"DIA_KAFKA_CA_FILE": ""},
+        "protocol": {"DIA_KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT", "DIA_KAFKA_CA_FILE": ""},
+    }[wrong]
+    code, said = dia("topics", "plan", **changed)
+    assert code == 4, said
+    assert told in said
+    assert "swordfish" not in said
+    assert "hunter2" not in said
 
 
 async def _write(broker, tp):
@@ -140,13 +164,16 @@ async def test_a_worker_has_no_rights_on_an_app_with_the_same_name_prefix(broker
 
 async def test_a_worker_can_work_and_cannot_delete_decisions(broker_of, dia, secure_kafka):
     """It reads, commits and trims changelogs; it can neither trim a replay journal nor delete a
-    topic."""
+    topic. Admin, producers, transactions, consumers, reader and host connect with its credentials."""
+    code, said = dia("doctor")
+    assert "every source topic there" in said, said
     code, said = dia("produce", "model.metrics", "--generate", "200")
     assert code == 0, said
     with working(secure_kafka, DIA_KAFKA_SASL_USER="dia-worker") as worker:
         until_read(secure_kafka, worker, 200)
         log = worker.log.read_text()
     assert "AuthorizationFailed" not in log
+    assert "hunter2" not in log
     broker = broker_of("dia-worker")
     await _trim(broker, CHANGELOG)
     with pytest.raises(DiaError):
