@@ -25,20 +25,15 @@ COST_S = 0.0001
 """processor time of an event"""
 
 
-@pytest.fixture
-def dia(
-    stack: StackStatus, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> Iterator[Any]:
-    """Run a command on a database of its own, with three weeks of load up to now on two shards."""
+@pytest.fixture(scope="module")
+def shards(stack: StackStatus) -> Iterator[dict[str, Any]]:
+    """The settings of a database of its own, with three weeks of load up to now on two shards."""
     given = {
         "clickhouse_shards": ",".join(stack.shards),
         "clickhouse_user": stack.clickhouse_user,
         "clickhouse_password_file": stack.clickhouse_password_file,
         "clickhouse_database": DATABASE,
     }
-    monkeypatch.setenv("DIA_HOME", str(tmp_path))
-    for name, value in given.items():
-        monkeypatch.setenv(f"DIA_{name.upper()}", value)
     servers = schema.servers(Settings(**given), OPERATIONAL)
     slots = LoadShape(1, days=21, outage=None, launch=None).slots().tolist()
     first_s = int(time.time()) // SLOT_S * SLOT_S - SLOT_S * len(slots)
@@ -65,15 +60,25 @@ def dia(
                 f"INSERT INTO {DATABASE}.{table.name}_local {names} VALUES {values}"
             )
 
+    yield given
+    for server in servers:
+        server.replica.command(f"DROP DATABASE {DATABASE}")
+        server.replica.close()
+
+
+@pytest.fixture
+def dia(shards: dict[str, Any], tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Any:
+    """Run a command on these shards."""
+    monkeypatch.setenv("DIA_HOME", str(tmp_path))
+    for name, value in shards.items():
+        monkeypatch.setenv(f"DIA_{name.upper()}", value)
+
     def run(*args: str) -> tuple[int, list[dict[str, Any]], str]:
         code = cli.main(("capacity", *args, "--json"))
         out, err = capsys.readouterr()
         return code, [json.loads(line) for line in out.splitlines()], err
 
-    yield run
-    for server in servers:
-        server.replica.command(f"DROP DATABASE {DATABASE}")
-        server.replica.close()
+    return run
 
 
 def test_the_next_day_is_forecast_from_the_rows_of_every_shard(dia: Any) -> None:
