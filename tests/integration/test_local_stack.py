@@ -44,15 +44,14 @@ def home(tmp_path_factory):
 
 @pytest.fixture
 def folder(home):
-    """The stack's folder; the stack runs neither before nor after the test."""
+    """The stack's folder; the stack does not run before the test."""
     down(home)
-    yield StackFolder.of(home)
-    down(home)
+    return StackFolder.of(home)
 
 
 @pytest.fixture
 def running(home):
-    """A running stack for tests that leave it running: the first of them starts it."""
+    """A running stack: that of the test before, if it left one, since a start takes seconds of CPU."""
     return _start(home)
 
 
@@ -167,9 +166,9 @@ def test_status_names_a_hung_service(home, running, capsys):
         assert time.monotonic() < deadline
 
 
-def test_the_children_of_a_killed_supervisor_end(home, folder):
+def test_the_children_of_a_killed_supervisor_end(home, running):
     """kill -9 of the supervisor must not leave a broker running; `dia up` then starts again."""
-    before = _start(home)
+    before = running
     before.supervisor.send(signal.SIGKILL)
     _await_gone(_processes(before))
     assert not status(home).running
@@ -178,20 +177,45 @@ def test_the_children_of_a_killed_supervisor_end(home, folder):
     assert _start(home).supervisor != before.supervisor
 
 
-def test_a_deleted_home_ends_the_stack(tmp_path):
+def test_a_deleted_home_ends_the_stack(home, running, tmp_path):
     """`rm -rf` of a temporary folder ends many stacks, sometimes with a new one started in its
     place before the old one noticed."""
-    elsewhere = tmp_path / "elsewhere"
-    old = _processes(_start(elsewhere))
-    elsewhere.rename(tmp_path / "gone")
-    new = _start(elsewhere)
-    try:
-        _await_gone(old)
-        assert all(process.alive() for process in _processes(new))
-        assert read_roster(StackFolder.of(elsewhere)) == new
-        assert StackFolder.of(elsewhere).published.exists()
-    finally:
-        assert down(elsewhere)
+    home.rename(tmp_path / "gone")
+    new = _start(home)
+    _await_gone(_processes(running))
+    assert all(process.alive() for process in _processes(new))
+    assert read_roster(StackFolder.of(home)) == new
+    assert StackFolder.of(home).published.exists()
+
+
+async def test_topics_and_addresses_survive_a_restart(home, running):
+    """Data, cluster id and ports are in the home."""
+    first = status(home)
+    admin = AIOKafkaAdminClient(bootstrap_servers=first.kafka_bootstrap)
+    await admin.start()
+    await admin.create_topics([NewTopic("kept", num_partitions=3, replication_factor=1)])
+    await admin.close()
+    down(home)
+    second = up(home, owner_pid=os.getpid())
+    assert second.kafka_bootstrap == first.kafka_bootstrap
+    admin = AIOKafkaAdminClient(bootstrap_servers=second.kafka_bootstrap)
+    await admin.start()
+    assert "kept" in await admin.list_topics()
+    await admin.close()
+
+
+def test_a_stale_state_file_with_a_reused_pid_is_ignored(home, running):
+    """After a reboot, the stored pid belongs to another process, which must not be touched."""
+    down(home)
+    with subprocess.Popen(["/bin/sleep", "600"]) as stranger:
+        reused = replace(running.supervisor, pid=stranger.pid)
+        entries = tuple(msgspec.structs.replace(entry, process=reused) for entry in running.entries)
+        write_roster(StackFolder.of(home), Roster(supervisor=reused, entries=entries))
+        assert not status(home).running
+        assert _start(home).supervisor.alive()
+        assert down(home)
+        assert stranger.poll() is None
+        stranger.kill()
 
 
 def test_a_stack_ends_with_its_owner(home, folder):
@@ -202,21 +226,6 @@ def test_a_stack_ends_with_its_owner(home, folder):
         owner.kill()
     _await_gone(processes)
     assert not folder.published.exists()
-
-
-def test_a_stale_state_file_with_a_reused_pid_is_ignored(home, folder):
-    """After a reboot, the stored pid belongs to another process, which must not be touched."""
-    stale = _start(home)
-    down(home)
-    with subprocess.Popen(["/bin/sleep", "600"]) as stranger:
-        reused = replace(stale.supervisor, pid=stranger.pid)
-        entries = tuple(msgspec.structs.replace(entry, process=reused) for entry in stale.entries)
-        write_roster(folder, Roster(supervisor=reused, entries=entries))
-        assert not status(home).running
-        assert _start(home).supervisor.alive()
-        assert down(home)
-        assert stranger.poll() is None
-        stranger.kill()
 
 
 def test_a_busy_port_is_named_and_can_be_replaced(home, stopped):
@@ -245,29 +254,13 @@ def test_a_service_that_cannot_start_is_named_with_its_log(home, stopped):
     assert not stopped.published.exists()
 
 
-async def test_topics_and_addresses_survive_a_restart(home, folder):
-    """Data, cluster id and ports are in the home."""
-    first = up(home, shards=1, owner_pid=os.getpid())
-    admin = AIOKafkaAdminClient(bootstrap_servers=first.kafka_bootstrap)
-    await admin.start()
-    await admin.create_topics([NewTopic("kept", num_partitions=3, replication_factor=1)])
-    await admin.close()
-    down(home)
-    second = up(home, owner_pid=os.getpid())
-    assert second.kafka_bootstrap == first.kafka_bootstrap
-    admin = AIOKafkaAdminClient(bootstrap_servers=second.kafka_bootstrap)
-    await admin.start()
-    assert "kept" in await admin.list_topics()
-    await admin.close()
-
-
 def test_the_commands_work_from_any_working_directory(home, folder, tmp_path):
     """The supervisor and its children run in other directories than the caller."""
     root = str(Path(__file__).parents[2])
     run = [sys.executable, "-m", "streams", "--home", str(home)]
     environ = {**os.environ, "PYTHONPATH": root}
     done = subprocess.run(
-        [*run, "up", "--shards", "1", "--json"],
+        [*run, "up", "--bare", "--shards", "1", "--json"],
         cwd=tmp_path,
         env=environ,
         capture_output=True,
