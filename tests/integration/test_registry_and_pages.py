@@ -1,5 +1,5 @@
-"""An app with schemas in a registry, pages, a global table and commands, on the real stack: workers
-are killed, the registry is unavailable for a time, and every page shows an oracle's values."""
+"""An app with schemas in a registry, pages, a global table and commands, on the real stack: every page
+shows an oracle's values; at length, while workers are killed and the registry is unavailable."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import sys
 import textwrap
 import time
 from collections import Counter
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -143,6 +144,38 @@ class Bank:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    def log(self) -> str:
+        return (self.folder / "workers.log").read_text()[-4000:]
+
+    @asynccontextmanager
+    async def begun(self) -> AsyncIterator[httpx.AsyncClient]:
+        """Topics, tables, workers and the first orders exist. The client may read every page."""
+        self.dia("topics", "apply")
+        self.dia("migrate", "apply")
+        shown = json.loads(self.dia("edge", "token", "create", "--role", "admin", "--json"))
+        self.start()
+        self.order()
+        headers = {"Authorization": f"Bearer {shown['token']}"}
+        async with httpx.AsyncClient(headers=headers, timeout=60, mounts=DIRECT) as client:
+            yield client
+
+    async def exact(self, client: httpx.AsyncClient) -> bool:
+        """Whether every process shows all orders. None may ever show more than was sent."""
+        wanted: Counter[str] = Counter()
+        for number in range(self.sent):
+            wanted[f"a{number % 9}"] += number
+        latest = {f"a{number % 9}": number for number in range(self.sent)}
+        whole = [await self.page(client, port, "/latest") for port in self.ports]
+        found = {
+            (account, port): await self.page(client, port, f"/totals/{account}")
+            for account in wanted
+            for port in self.ports
+        }
+        over = [at for at, n in found.items() if n is not None and n > wanted[at[0]]]
+        assert not over, (over, found, wanted)
+        totals = all(n == wanted[account] for (account, _), n in found.items())
+        return totals and all(one == latest for one in whole)
+
 
 def _two_free_ports() -> int:
     """The first of two adjacent ports outside the ranges of other stacks and of outgoing
@@ -150,13 +183,6 @@ def _two_free_ports() -> int:
     candidates = range(10_000, 18_000, 2)
     shuffled = random.Random().sample(candidates, len(candidates))
     return next(port for port in shuffled if is_free(port) and is_free(port + 1))
-
-
-async def _until(true, what) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not await true():
-        assert time.monotonic() < deadline, what()
-        await asyncio.sleep(0.5)
 
 
 @pytest.fixture
@@ -174,59 +200,51 @@ def bank(stack, tmp_path, registry):
         made.workers.wait(30)
 
 
+async def _exact(bank, client) -> None:
+    """Wait until every page shows all orders."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not await bank.exact(client):
+        assert time.monotonic() < deadline, bank.log()
+        await asyncio.sleep(0.2)
+
+
+async def test_every_process_shows_the_oracles_values(bank):
+    """Each page asks the process that owns the partition; schemas are in the registry."""
+    async with bank.begun() as client:
+        await _exact(bank, client)
+
+
+@pytest.mark.long
 @pytest.mark.timeout(900)
 async def test_pages_show_the_oracles_values_through_kill_9_and_an_outage(bank, registry):
     """A page with too many or too few events stays wrong: totals only grow, so no page may ever
     exceed what was sent."""
     rng = random.Random(5)
-    bank.dia("topics", "apply")
-    bank.dia("migrate", "apply")
-    shown = json.loads(bank.dia("edge", "token", "create", "--role", "admin", "--json"))["token"]
-    bank.start()
-    bank.order()
-    headers = {"Authorization": f"Bearer {shown}"}
-    async with httpx.AsyncClient(headers=headers, timeout=60, mounts=DIRECT) as client:
-
-        async def exact() -> bool:
-            wanted: Counter[str] = Counter()
-            for number in range(bank.sent):
-                wanted[f"a{number % 9}"] += number
-            latest = {f"a{number % 9}": number for number in range(bank.sent)}
-            whole = [await bank.page(client, port, "/latest") for port in bank.ports]
-            found = {
-                (account, port): await bank.page(client, port, f"/totals/{account}")
-                for account in wanted
-                for port in bank.ports
-            }
-            over = [at for at, n in found.items() if n is not None and n > wanted[at[0]]]
-            assert not over, (over, found, wanted)
-            totals = all(n == wanted[account] for (account, _), n in found.items())
-            return totals and all(one == latest for one in whole)
-
-        def log() -> str:
-            return (bank.folder / "workers.log").read_text()[-4000:]
-
-        await _until(exact, log)
+    async with bank.begun() as client:
+        await _exact(bank, client)
         for _ in range(KILLS):
             bank.kill(rng.randrange(2))
             bank.order()
-            await _until(exact, log)
+            await _exact(bank, client)
 
         # A starting process has no schema in memory: with the registry unavailable, it waits.
         bank.stop()
         bank.order()
         registry.mode = "500"
         bank.start()
-
-        async def waits() -> bool:
-            return any(
-                "schema_registry_unavailable" in held["waits_for"]
-                for held in bank.worker_statuses()
-            )
-
-        await _until(waits, log)
-        assert not await exact()
+        await _waiting(bank)
+        assert not await bank.exact(client)
         registry.mode = ""
-        await _until(exact, log)
+        await _exact(bank, client)
 
     assert bank.dia("dlq", "list", "--json") == ""
+
+
+async def _waiting(bank) -> None:
+    """Wait until a process reports that it waits for the registry."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not any(
+        "schema_registry_unavailable" in held["waits_for"] for held in bank.worker_statuses()
+    ):
+        assert time.monotonic() < deadline, bank.log()
+        await asyncio.sleep(0.2)

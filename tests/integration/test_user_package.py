@@ -1,5 +1,5 @@
-"""A user's package, installed with pip, through every command, with killed workers, against an
-oracle. tests/faults/test_user_package.py kills more workers, and a shard."""
+"""A user's package, installed with pip, against an oracle; at length with killed workers and through
+every command. tests/faults/test_user_package.py kills more workers, and a shard."""
 
 from __future__ import annotations
 
@@ -20,10 +20,23 @@ ORDERS, KILLS = 12_000, 2
 @pytest.fixture
 def shop(stack, tmp_path):
     made = Shop(stack, tmp_path)
+    made.environ["DIA_KERNELS"] = "off"
     yield made
     made.end()
 
 
+def test_a_separate_package_is_exact(shop):
+    """Its tables, hopping windows and sink need only the installed package, in any folder."""
+    assert "shop.orders" in shop.dia("topics", "apply")
+    shop.dia("migrate", "apply")
+    shop.start()
+    sent = shop.produce(random.Random(11), 0, ORDERS // (KILLS + 1), int(time.time() * 1000))
+    shop.settle()
+    shop.check(sent)
+    shop.stop()
+
+
+@pytest.mark.long
 async def test_a_separate_package_is_exact_under_kill_9(shop, tmp_path):
     """The commands of a user's first day; only the installed wheel of this repository is used."""
     assert "shop.orders" in shop.dia("topics", "apply")

@@ -64,13 +64,13 @@ def fronts(tmp_path_factory):
 class Place:
     """Two shards with rows of three days."""
 
-    def __init__(self, fronts):
+    def __init__(self, fronts, database):
         servers, password = fronts
         self.settings = Settings(
             clickhouse_shards=",".join(f"http://127.0.0.1:{front.port}" for front in servers),
             clickhouse_user="default",
             clickhouse_password_file=str(password),
-            clickhouse_database="moved",
+            clickhouse_database=database,
         )
         self.servers = schema.servers(self.settings, app.clickhouse_tables)
         self.events, self.incarnations = Counter(), 0
@@ -202,15 +202,23 @@ def paced(place, version):
     assert found.seconds_left == (found.left - 4) / 2.0
 
 
-def test_a_day_is_drained_onto_the_other_shard(fronts):
+@pytest.mark.parametrize(
+    ("database", "kills", "kills_back"),
+    [
+        ("moved", (2,), ()),
+        pytest.param("killed_often", (1, 2, 3, 2, 1), (2, 3), marks=pytest.mark.long),
+    ],
+    ids=["killed once", "killed often"],
+)
+def test_a_day_is_drained_onto_the_other_shard(fronts, database, kills, kills_back):
     """Each row counts once after each step, for views and series, late rows and rows that a sleeper
     sends again; a run that ends at any step goes on; the drained shard has nothing of the day."""
-    place = Place(fronts)
+    place = Place(fronts, database)
     place.judge()
     version, shard_map = planned(place, [0])
     assert place.held(0)
     paced(place, version)
-    for last in (1, 2, 3, 2, 1):
+    for last in kills:
         with pytest.raises(KilledError):
             moved(place, version, last)
         place.fold(DAY, shard_map, TENANTS[last : last + 3], mark(version))
@@ -229,7 +237,7 @@ def test_a_day_is_drained_onto_the_other_shard(fronts):
     # Back to both shards, with rows that the first move brought and placed, and those of a sleeper.
     version, shard_map = planned(place, [])
     place.fold(DAY, shard_map, TENANTS[:4], mark(version))
-    for last in (2, 3):
+    for last in kills_back:
         with pytest.raises(KilledError):
             moved(place, version, last)
         place.store(0, place.sent[1][0], DAY)
