@@ -13,7 +13,7 @@ from agents.app import app
 from streams.connect.sinks import migration, schema
 from streams.connect.sinks.migration import MigrationState
 from streams.connect.sinks.table_owners import OwnedTables
-from streams.connect.sinks.view_source import NAMES, WINDOWS, ViewSource, collections
+from streams.connect.sinks.view_source import WINDOWS, ViewSource, collections
 from streams.core.errors import RefusedBySafety
 from streams.core.rows.clickhouse_table import ClickHouseTable
 from streams.core.settings import Settings
