@@ -28,7 +28,7 @@ def brought(
             continue
         at = np.flatnonzero((days >= one.first_day) & (days <= one.last_day))
         at = at[(moved[at] >> SOURCE_BITS < version) & ~np.isin(days[at], [*one.returned])]
-        chosen = at.tolist()
+        chosen: list[int] = at.tolist()
         target = one.shard_of(*([column[row] for row in chosen] for column in names))
         leaves = target != shard[at]
         at, target = at[leaves], target[leaves]
