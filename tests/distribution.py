@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
@@ -18,6 +20,6 @@ class FilesAndFolders(LoadFileScheduling):
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config) -> FilesAndFolders | None:
-    """The scheduler of ``--dist loadfile``; None for another one."""
-    return FilesAndFolders(config) if config.getvalue("dist") == "loadfile" else None
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesAndFolders | None:
+    """The scheduler of ``--dist loadfile``; None for another one. ``log``: of xdist, silent by default."""
+    return FilesAndFolders(config, log) if config.getvalue("dist") == "loadfile" else None
