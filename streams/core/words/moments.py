@@ -11,6 +11,8 @@ _SPAN = re.compile(r"(\d+)\s*(s|m|h|d|w)\Z")
 _MILLISECONDS = re.compile(r"(\d{1,15})\s*ms\Z")
 _SECONDS_DIGITS = 11
 """up to the year 5138; milliseconds of any time since 1973 have 12 digits or more"""
+_LAST_S = 253_402_300_799
+"""of the year 9999"""
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -42,6 +44,8 @@ def moment_s(text: str, option: str, now_s: float) -> int:
     if text.startswith("-"):
         return int(now_s) - span_s(text[1:], option)
     if text.isdigit() and len(text) > 8:
+        if int(text) > 1000 * _LAST_S:
+            raise UsageError(f'Invalid {option} "{text}": this is after the year 9999.')
         if len(text) > _SECONDS_DIGITS:
             raise UsageError(
                 f'Invalid {option} "{text}": these look like milliseconds. Write seconds, '

@@ -230,7 +230,7 @@ async def _serve(
     app: App,
     listening: Listening,
     said: Callable[[str], None],
-    addition: ConsoleAddition,
+    addition: ConsoleAddition = NOTHING_ADDED,
 ) -> None:
     with bound_surface(settings, listening, "console") as surface:
         await refuse_other_map(settings)

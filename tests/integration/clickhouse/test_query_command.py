@@ -84,7 +84,7 @@ def test_query_errors_name_the_cause(dia: Any, monkeypatch: pytest.MonkeyPatch) 
     [
         ("SELECT 1 AS a, sumState(1) AS total", ("column total of", "finalizeAggregation")),
         ("SELECT [uniqState(1)] AS many", ("column many of", "finalizeAggregation")),
-        ("SELECT 1 AS a FORMAT JSON;", ("Leave FORMAT out", "--json")),
+        ("SELECT 1 AS a FORMAT JSON;", ("Leave FORMAT out", "-o json")),
         ("SELECT 1\nFORMAT\nCSV -- why", ("Leave FORMAT out", "-o csv")),
     ],
 )

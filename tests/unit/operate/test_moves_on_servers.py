@@ -10,6 +10,7 @@ import pytest
 from streams.connect.sinks import map_record, schema, shard_maps
 from streams.connect.sinks.map_record import DayState, MapRecord, RecordedMap, day_of
 from streams.connect.sinks.moves.clickhouse import ClickHouseMoves
+from streams.connect.sinks.moves.notes import MoveOrder
 from streams.connect.sinks.shard_maps import KnownMaps
 from streams.connect.sinks.sharding import HashSharding, ShardMap, WithoutShards
 from streams.core.clock import SystemClock
@@ -95,6 +96,8 @@ class Servers:
             sleep=lambda _: None,
             clock=SystemClock(),
             retention_days=30,
+            order=MoveOrder,
+            told=lambda _: None,
         )
         store = ClickHouseMoves(SETTINGS, {}, MOVE.version)
         work(Mover(store, MoveOptions(), means))

@@ -38,7 +38,7 @@ def test_with_both_it_serves(monkeypatch, console_settings):
     """With TLS and a token the command serves; the cookie is then sent over TLS only."""
     seen = []
 
-    async def served(settings, declared, listening, said):
+    async def served(settings, declared, listening, said, addition):
         seen.append(listening)
 
     monkeypatch.setattr(serving, "_serve", served)
