@@ -132,7 +132,7 @@ def test_the_address_contains_what_explore_shows(page):
     page.goto(shared)
     read(page)
     assert _numbers(page, "count") == counts
-    expect(page.locator("#percentiles-title")).to_have_text("p99 by model (within 1 %)")
+    expect(page.locator("#percentiles-title")).to_have_text("p99 by series, within 1 % (ms)")
     assert sum(counts) == 2 * EVENTS
 
 
