@@ -1,4 +1,4 @@
-"""JobPlaces of running jobs, in order of arrival, whose number may change while jobs run and wait."""
+"""The places of running jobs, given in order of arrival. Their number may change while jobs run and wait."""
 
 from __future__ import annotations
 
