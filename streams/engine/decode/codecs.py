@@ -40,12 +40,13 @@ T = TypeVar("T")
 CLOCK_MARGIN_S = 5
 APPEND_MARGIN_S = 60
 _ASKS_MAX = 16
+"""one for each schema version that is read or written, and some for schemas that other partitions
+evict meanwhile"""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECONDS_MIN, SECONDS_MAX = 1_000_000_000, 10_000_000_000
 """Seconds of the years 2001 to 2286; as milliseconds they lie in the first four months of 1970."""
 _FINER = {"microseconds": 1000, "nanoseconds": 1_000_000}
-"""one for each schema version that is read or written, and some for schemas that other partitions
-evict meanwhile"""
+"""by unit, how many make a millisecond"""
 
 
 class Limits(NamedTuple):

@@ -40,8 +40,9 @@ _DELETED: Final = object()
 _DECLARATION: Final = b""
 
 
-class _Nobody(Enum):
-    NOBODY = "nobody"
+class _Reserve(Enum):
+    UNUSED = "unused"
+    """the event in progress has written nothing within reserved bytes"""
 
 
 Declaration = dict[str, Any]
@@ -119,7 +120,7 @@ class KeyedTable:
         self._weighs = False
         """the event in progress is weighed: it may change the bytes of the table"""
         self._reserved = self._weighing.reserved
-        self._within: Owner | Literal[_Nobody.NOBODY] = _Nobody.NOBODY
+        self._within: Owner | Literal[_Reserve.UNUSED] = _Reserve.UNUSED
         """the owner of what is reserved, where the event stays within that"""
 
     # --- reading -----------------------------------------------------------------------------
@@ -302,7 +303,7 @@ class KeyedTable:
         found = self._reserved.get(key)
         if found is None or held_bytes(held) > found[1]:
             self._weighs = True
-        elif self._within is _Nobody.NOBODY:
+        elif self._within is _Reserve.UNUSED:
             self._within = found[0]
         elif self._within != found[0]:
             self._weighs = True
@@ -320,7 +321,7 @@ class KeyedTable:
         bytes beyond the share of the event's tenant, nothing is joined."""
         if not self._plain:
             self._encode_changed()
-        if self.writer is None or (not self._weighs and self._within is _Nobody.NOBODY):
+        if self.writer is None or (not self._weighs and self._within is _Reserve.UNUSED):
             return
         author = self.writer.author
         if not self._weighs:
@@ -370,7 +371,7 @@ class KeyedTable:
         if self._weighs:
             self._weighs = False
             self._weighing.drop()
-        self._within = _Nobody.NOBODY
+        self._within = _Reserve.UNUSED
         if not self._plain:
             self._as_read.clear()
             self._read_deleted.clear()

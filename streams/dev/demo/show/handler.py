@@ -59,7 +59,7 @@ class DemoHandler:
 
 
 def checks(path: Path) -> list[dict[str, Any]]:
-    """None before the demo wrote them."""
+    """Empty before the demo wrote them."""
     try:
         found: list[dict[str, Any]] = msgspec.json.decode(path.read_bytes())
     except (OSError, ValueError):
