@@ -12,12 +12,14 @@ rows. It is deleted when its youngest row has expired.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from operator import attrgetter
 from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
 from streams.engine.state.shares import Shares
+from streams.engine.state.sized_parts import sized_parts
 from streams.engine.state.table import MAX_ENTRY_BYTES, Entry
 
 _KEY: Final = struct.Struct(">QH")
@@ -115,7 +117,8 @@ class Outcomes:
 
     def delta(self, seq: int) -> list[Entry]:
         entries: list[Entry] = [(key, None) for key in self._expired()]
-        for part, rows in enumerate(_parts(self._fresh)):
+        parts = sized_parts(self._fresh, attrgetter("size_bytes"), MAX_ENTRY_BYTES)
+        for part, rows in enumerate(parts):
             key = _KEY.pack(seq, part)
             self._segments[key] = rows
             entries.append((key, _encode(rows)))
@@ -163,17 +166,3 @@ class Outcomes:
 
 def _offset(row: Remembered) -> int:
     return row.offset
-
-
-def _parts(rows: list[Remembered]) -> Iterator[list[Remembered]]:
-    part: list[Remembered] = []
-    used = 0
-    for row in rows:
-        size = row.size_bytes
-        if part and used + size > MAX_ENTRY_BYTES:
-            yield part
-            part, used = [], 0
-        part.append(row)
-        used += size
-    if part:
-        yield part

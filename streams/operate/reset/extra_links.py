@@ -4,7 +4,8 @@ worker restores them like any other."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -12,10 +13,12 @@ from streams.core.errors import RefusedBySafety, UnknownTarget
 from streams.core.types import OutboundRecord, TransactionalProducer
 from streams.engine.runtime.offsets.commit_mark import committed_offset
 from streams.engine.state.changelog import Link, entry_bytes, pack
+from streams.engine.state.sized_parts import sized_parts
 from streams.engine.state.table import Entry
 from streams.operate.reset.reset import StoppedPartition
 
 COMMIT_BYTES = 8 << 20
+T = TypeVar("T")
 
 
 def check_followed(standing: StoppedPartition) -> Link:
@@ -30,18 +33,9 @@ def check_followed(standing: StoppedPartition) -> Link:
     return last
 
 
-def in_commits(sizes: Sequence[tuple[bytes, int]]) -> Iterator[list[bytes]]:
-    """The keys of entries with these sizes, in lists of at most `COMMIT_BYTES`, or of one."""
-    some: list[bytes] = []
-    total = 0
-    for key, size in sizes:
-        if some and total + size > COMMIT_BYTES:
-            yield some
-            some, total = [], 0
-        some.append(key)
-        total += size
-    if some:
-        yield some
+def in_commits(items: Iterable[T], size_of: Callable[[T], int]) -> Iterator[list[T]]:
+    """The items of each link: at most `COMMIT_BYTES`, or one."""
+    return sized_parts(items, size_of, COMMIT_BYTES)
 
 
 class ExtraLinks:

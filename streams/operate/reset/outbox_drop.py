@@ -141,9 +141,8 @@ async def drop(broker: Broker, clock: Clock, agreed: AgreedDrop, actor: str, rea
         now = await plan_drop(broker, group, source, tp.partition, targets, name)  # O3
         if (now.link.epoch, now.link.seq) != (agreed.link.epoch, agreed.link.seq):
             raise RefusedBySafety(f"{tp} committed meanwhile. Nothing was changed; look again.")
-        sizes = [(key, len(value)) for key, value in agreed.effects.items()]
-        for keys in in_commits(sizes):
-            await dropping.commit({key: agreed.effects[key] for key in keys})  # O4
+        for some in in_commits(agreed.effects.items(), lambda effect: len(effect[1])):
+            await dropping.commit(dict(some))  # O4
     except ProducerFenced as error:
         raise RefusedBySafety(
             f"a live worker took {tp} back; {dropping.rows} rows were dropped before that. Stop the "

@@ -128,7 +128,7 @@ async def drop_table(broker: Broker, clock: Clock, agent: Agent, agreed: AgreedT
         now = await plan_table_drop(broker, agent, tp.partition, standing.targets, name)  # K3
         if now is None or (now.link.epoch, now.link.seq) != (agreed.link.epoch, agreed.link.seq):
             raise RefusedBySafety(f"{tp} committed meanwhile. Nothing was changed; look again.")
-        for keys in in_commits([(key, len(key)) for key in now.keys]):
+        for keys in in_commits(now.keys, len):
             await links.commit(links.following(), [(key, None) for key in keys])  # K4
             deleted += len(keys)
     except ProducerFenced as error:
