@@ -63,6 +63,15 @@ def expiring(retention_days: int) -> range:
     return range(retention_days - 2, retention_days + 2)
 
 
+def rows_leaving(store: MoveStore, day: int) -> int:
+    """Rows of a day, of all tables, on the shards that the move takes them from."""
+    return sum(
+        sum(store.leaving(table, day, source).values())
+        for table in WINDOW_TABLES
+        for source in range(store.shards)
+    )
+
+
 @dataclass(slots=True)
 class MoveReport:
     """``copied``: rows of portions that the targets did not have; ``there``: rows that they had."""
@@ -204,7 +213,7 @@ class Mover:
                         first = end
 
     def _copy(self, day: int) -> None:
-        self._pace.begin(day, self._leaving(day))
+        self._pace.begin(day, rows_leaving(self._store, day))
         for portion in self._portions(day):
             self._means.check()
             wanted, copied = self._store.tally(portion, copies=False), 0
@@ -217,14 +226,6 @@ class Mover:
             if (wrong := self._wrong(portion)) is not None:
                 self._repair(portion, wrong)
             self._pace.passed(wanted.rows, copied)
-
-    def _leaving(self, day: int) -> int:
-        """Rows to copy."""
-        return sum(
-            sum(self._store.leaving(table, day, source).values())
-            for table in WINDOW_TABLES
-            for source in range(self._store.shards)
-        )
 
     def _repair(self, portion: Portion, wrong: str) -> None:
         """Copies that another insert cannot replace: their versions are higher, or the source lacks

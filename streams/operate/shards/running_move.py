@@ -17,7 +17,6 @@ from streams.connect.sinks.shard_maps import KnownMaps
 from streams.core.clock import SystemClock
 from streams.core.command_errors import MoveRefused
 from streams.core.errors import DependencyUnreachable, ShardBusy, ShardUnavailable, UsageError
-from streams.core.rows.built_in_tables import WINDOW_TABLES
 from streams.core.rows.dated_map import MapIdentity
 from streams.core.settings import Settings
 from streams.core.types import Broker, LogReader, TopicPartition
@@ -25,7 +24,13 @@ from streams.engine.agents.job_agent import Agent
 from streams.engine.app.app import App
 from streams.engine.engine_tables import MINUTE_WINDOWS
 from streams.engine.runtime.restore.survey import survey
-from streams.operate.shards.mover import MoveMeans, MoveOptions, Mover, MoveReport
+from streams.operate.shards.mover import (
+    MoveMeans,
+    MoveOptions,
+    Mover,
+    MoveReport,
+    rows_leaving,
+)
 
 TAKEN_S = 300.0
 RUNNING_S = 60.0
@@ -155,11 +160,7 @@ def standings(settings: Settings, app: App) -> list[DayStanding]:
 
 
 def _standing(store: ClickHouseMoves, version: int, day: int) -> DayStanding:
-    left = sum(
-        sum(store.leaving(table, day, shard).values())
-        for table in WINDOW_TABLES
-        for shard in range(store.shards)
-    )
+    left = rows_leaving(store, day)
     return DayStanding(version, day, store.state(day), left, store.copies(day))
 
 
