@@ -232,9 +232,9 @@ function drawTotals({ series, table: windows, step_s }, before) {
 
 function drawNumbers({ series, metrics: shownMetrics }) {
   const name = named(series);
-  const rows = series.flatMap((one) => one.columns.t.map((t, at) => ({ one, t, at }))).map(({ one: { columns, ...one }, t, at }) => ({
-    name: name(one), t, ...Object.fromEntries(COLUMNS.map((column) => [column, columns[column][at]])),
-  })).sort((a, b) => b.t - a.t || a.name.localeCompare(b.name));
+  const rows = series.flatMap((one) => one.columns.t.map((t, at) => ({
+    name: name(one), t, ...Object.fromEntries(COLUMNS.map((column) => [column, one.columns[column][at]])),
+  }))).sort((a, b) => b.t - a.t || a.name.localeCompare(b.name));
   const shown = rows.slice(0, ROWS_SHOWN);
   const shownAs = (column) => (column === "count" ? count : QUANTILE.test(column) ? rough : aligned);
   const exact = (column) => (row) => h("data", { value: row[column] }, shownAs(column)(row[column]));
