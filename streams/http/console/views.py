@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -14,7 +13,7 @@ from streams.connect.access.tokens import Role
 from streams.core.clock import Clock
 from streams.http.console import parameters, reply
 from streams.http.console.access.authorizer import Authorizer
-from streams.http.console.access.saved_views import SavedView, ViewFile
+from streams.http.console.access.saved_views import ViewFile
 
 
 class _Save(msgspec.Struct, forbid_unknown_fields=True):
@@ -37,22 +36,17 @@ class ViewHandler:
     async def listed(self, request: Request) -> Response:
         holder = self._gate.holder(request, Role.READ)
         found = await asyncio.to_thread(self._views.of, holder.token)
-        return reply.json(request, {"views": [_fields(view) for view in found]})
+        return reply.json(request, {"views": found})
 
     async def save(self, request: Request) -> Response:
         holder = self._gate.holder(request, Role.READ)
         asked = await parameters.body(request, _Save)
         saving = (holder.token, asked.name, asked.address, self._clock.now_ms())
         view = await asyncio.to_thread(self._views.save, *saving)
-        return reply.json(request, _fields(view))
+        return reply.json(request, view)
 
     async def delete(self, request: Request) -> Response:
         holder = self._gate.holder(request, Role.READ)
         asked = await parameters.body(request, _Delete)
         await asyncio.to_thread(self._views.delete, holder.token, asked.id)
         return reply.json(request, {"deleted": asked.id})
-
-
-def _fields(view: SavedView) -> dict[str, Any]:
-    found: dict[str, Any] = msgspec.to_builtins(view)
-    return found
