@@ -59,11 +59,10 @@ def refuse_busy(named: Iterable[tuple[str, int]], wait_s: float = RELEASE_S) -> 
     deadline_s = time.monotonic() + wait_s
     for service, port in named:
         while not is_free(port):
-            if time.monotonic() < deadline_s:
-                time.sleep(0.02)
-                continue
-            msg = (
-                f"port {port} of {service}, remembered from the last start, is used by another "
-                f"program. Stop that program, or run `dia up --new-ports` to take free ones."
-            )
-            raise DependencyUnreachable(msg)
+            if time.monotonic() >= deadline_s:
+                msg = (
+                    f"port {port} of {service}, remembered from the last start, is used by another "
+                    f"program. Stop that program, or run `dia up --new-ports` to take free ones."
+                )
+                raise DependencyUnreachable(msg)
+            time.sleep(0.02)
