@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -70,11 +70,7 @@ def unexpired(record: TableRecord, kept_days: int | None, now_ms: int) -> TableR
         return record
     oldest = datetime.fromtimestamp(now_ms / 1000, UTC) - timedelta(days=kept_days - 1)
     first = int(oldest.strftime("%Y%m%d")) if record.form.by_day else _NEVER
-    return msgspec.structs.replace(
-        record,
-        settled={bucket: one for bucket, one in record.settled.items() if bucket >= first},
-        moving={bucket: two for bucket, two in record.moving.items() if bucket >= first},
-    )
+    return _only(record, lambda bucket: bucket >= first)
 
 
 def moved_since(then: Iterable[ManifestMap], now: Iterable[ManifestMap]) -> frozenset[int]:
@@ -90,10 +86,15 @@ def unmoved(record: TableRecord, days: Iterable[int]) -> TableRecord:
     if not record.form.by_day:
         return record
     gone = {int(datetime.fromtimestamp(day * DAY_S, UTC).strftime("%Y%m%d")) for day in days}
+    return _only(record, lambda bucket: bucket not in gone)
+
+
+def _only(record: TableRecord, keeps: Callable[[int], bool]) -> TableRecord:
+    """Of its buckets."""
     return msgspec.structs.replace(
         record,
-        settled={bucket: one for bucket, one in record.settled.items() if bucket not in gone},
-        moving={bucket: two for bucket, two in record.moving.items() if bucket not in gone},
+        settled={bucket: one for bucket, one in record.settled.items() if keeps(bucket)},
+        moving={bucket: two for bucket, two in record.moving.items() if keeps(bucket)},
     )
 
 
