@@ -53,6 +53,12 @@ class Pipeline:
         """Let the windows of what was sent close, and their hours and days follow."""
         await asyncio.sleep(CLOSED_S)
 
+    def lose(self, *names):
+        """The rows of these tables, of every shard."""
+        for name in names:
+            for rows in self.tables(name):
+                rows.clear()
+
     async def rebuild(self, settings=SETTINGS, agent=AGGREGATE_METRICS, **options):
         options = {"from_s": self.now_s - HOUR_S, "to_s": self.now_s + 2 * HOUR_S, **options}
         report = await rebuilt(self.world, agent, RebuildOptions(**options), settings)

@@ -34,9 +34,7 @@ def test_lost_rows_come_back_and_hours_and_days_with_them(pipeline):
         await it.close()
         whole = {name: [dict(rows) for rows in it.tables(name)] for name in ("m1", "h1", "d1")}
         assert it.counts() == {"m1": 15, "h1": 15, "d1": 15}
-        for name in whole:
-            for rows in it.tables(name):
-                rows.clear()
+        it.lose(*whole)
         found, report = await it.rebuild()
         assert (found.lost, found.right, report.stale) == (3, 0, [])
         assert it.counts() == {"m1": 15, "h1": 15, "d1": 15}
@@ -98,8 +96,7 @@ def test_live_windows_are_left_to_their_owner_and_late_records_add_up(pipeline):
         open_s = it.world.clock.now_ms() // 1000
         await it.send(3, open_s, "open ")
         await asyncio.sleep(2)
-        for rows in it.tables("m1"):
-            rows.clear()
+        it.lose("m1")
         found, _ = await it.rebuild()
         assert (found.lost, found.live) == (3, 3)
         await it.send(6, it.now_s, "late ")
@@ -116,8 +113,7 @@ def test_one_tenant_alone(pipeline):
     async def story(it):
         await it.send(9, it.now_s)
         await it.close()
-        for rows in it.tables("m1"):
-            rows.clear()
+        it.lose("m1")
         found, _ = await it.rebuild(tenant="another")
         assert (found.lost, it.counts()["m1"]) == (0, 0)
         found, _ = await it.rebuild(tenant="t")
@@ -281,9 +277,7 @@ def test_a_range_that_cuts_an_hour_does_not_take_from_it(pipeline, lost):
         await it.send(9, it.now_s)
         await it.send(3, it.now_s + 120, "later ")
         await it.close()
-        for name in lost:
-            for rows in it.tables(name):
-                rows.clear()
+        it.lose(*lost)
         before = it.counts()
         with pytest.raises(RebuildRefused, match=r"counts 4, its (minutes|hours) 0, .*--from"):
             await it.rebuild(from_s=it.now_s + 60)

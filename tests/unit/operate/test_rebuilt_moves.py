@@ -58,9 +58,7 @@ def lose_every_other_row(it):
             rows[key] = {**row, "n": row["n"] + 5}
             if number % 2:
                 del rows[key]
-    for table in ("h1", "d1"):
-        for rows in it.tables(table):
-            rows.clear()
+    it.lose("h1", "d1")
 
 
 def keys_of(it, name):
@@ -85,7 +83,7 @@ def test_a_day_that_moved_is_rebuilt_under_the_keys_that_its_rows_had(pipeline, 
         report = mover.give_up() if given_up else mover.run()
         assert (len(report.given_up), report.days) == ((1, 0) if given_up else (0, 1))
         whole = {name: keys_of(it, name) for name in ("m1", "h1", "d1")}
-        for loss in (lose_every_other_row, lambda it: [rows.clear() for rows in it.tables("m1")]):
+        for loss in (lose_every_other_row, lambda it: it.lose("m1")):
             loss(it)
             found, report = await it.rebuild()
             assert (bool(found.lost), report.stale) == (True, [])
@@ -103,8 +101,7 @@ def test_rows_of_a_day_that_moves_meanwhile_are_not_replaced(pipeline):
     async def story(it):
         await it.send(9, it.now_s)
         await it.close()
-        for rows in it.tables("m1"):
-            rows.clear()
+        it.lose("m1")
         days = [it.now_s // 86_400]
 
         def process(events, scope):
