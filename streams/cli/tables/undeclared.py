@@ -33,8 +33,8 @@ def register(app: typer.Typer) -> None:
 def show(ctx: typer.Context) -> None:
     """What the state of each partition keeps of tables that the app does not declare.
 
-    It is kept, so that an older version of the app finds it again; no agent reads it, and no tenant's
-    share has it but for held_windows.
+    It is kept, so that an older version of the app finds it again. No agent reads it, and it counts for
+    no tenant's share, except held_windows.
 
     Example: dia tables undeclared list
     """

@@ -56,7 +56,7 @@ def _template(
         bool, typer.Option("--watch", "-w", help="Repeat it until you interrupt.")
     ] = False,
     every: Annotated[
-        str, typer.Option(metavar="SPAN", help="Time between two of --watch, which it implies.")
+        str, typer.Option(metavar="SPAN", help="Time between two outputs; implies --watch.")
     ] = "",
 ) -> None:
     raise AssertionError("only its options are used")

@@ -85,7 +85,7 @@ class TopicReading:
     async def balance(self) -> dict[str, int]:
         """Counts of which some must be equal: records of the topic, the ledger's, events in windows, rows of
         dead letters. What is on its way between two of them makes them differ for seconds."""
-        # From the end of the way to its beginning: none of the later counts can be ahead of an earlier one.
+        # Downstream counts first: what arrives meanwhile makes none of them larger than one upstream.
         dead_rows = sum((await asyncio.to_thread(self._dead_rows)).values())
         visible = await self.visible_events()
         ledger, _ = await asyncio.to_thread(self._ledger)

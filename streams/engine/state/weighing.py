@@ -55,7 +55,7 @@ class Weighing:
         """no owner with reserved bytes holds more"""
         self.resized: Resized | None = None
         self.effect: Weighed | None = None
-        """of the event that was weighed last: one of both, which `join` has to enter, or none"""
+        """of the event that was weighed last, for `join` to enter: `resized`, or this, or neither"""
 
     def weigh(self, author: Author, changed: Mapping[Key, Any], again: Container[Key]) -> None:
         """The effect of an event that leaves ``changed`` in held form. ``again``: keys that an event

@@ -53,7 +53,7 @@ class MovePace:
             self._report()
 
     def obey(self) -> MoveOrder:
-        """The order, once it is none to pause."""
+        """The order, as soon as it does not ask for a pause."""
         order, began_s = self._order(), self._clock.monotonic()
         if order.paused:
             self._say(

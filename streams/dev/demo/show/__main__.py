@@ -23,7 +23,7 @@ from streams.http.console.serving import serve
 
 
 class LiveCounts:
-    """Asked by one request at a time: a page of every visitor asks each two seconds."""
+    """One request at a time reads them: each open page asks every two seconds."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

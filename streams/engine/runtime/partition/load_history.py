@@ -67,8 +67,8 @@ class LoadHistory:
             self._owe_sample(owed, standing)
 
     def _owe_sample(self, owed: Owed, standing: LoadStanding) -> None:
-        """None where the system does not tell the usage, for want of a file descriptor for example: the commit goes
-        on."""
+        """No sample where the system does not tell the usage, for example without a free file descriptor: the
+        commit goes on."""
         try:
             used = self.process.read()
         except OSError as error:

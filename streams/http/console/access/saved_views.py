@@ -66,8 +66,8 @@ class ViewFile:
         return sorted(found, key=lambda view: view.name.casefold())
 
     def save(self, token: AccessToken, name: str, address: str, now_ms: int) -> SavedView:
-        """A view of the same name is replaced. Raises `BadRequest` and `Forbidden` for what is no address
-        of this token, `RefusedBySafety` beyond a bound."""
+        """A view of the same name is replaced. Raises `BadRequest` and `Forbidden` for an address that
+        the token may not save, `RefusedBySafety` beyond a bound."""
         view = SavedView(secrets.token_hex(8), _named(name), address, now_ms)
         _check_address(token, address)
         with self._changing() as views:
