@@ -12,7 +12,7 @@ import typer
 
 from streams.cli.terminal.output import Printer
 from streams.cli.terminal.output_form import OutputForm
-from streams.cli.terminal.watching import chosen_interval, is_watchable, watch_options
+from streams.cli.terminal.watching import EVERY_S, is_watchable, watch_options
 
 if TYPE_CHECKING:
     from streams.core.settings import Provenance, Settings
@@ -139,8 +139,12 @@ def _store(ctx: Any, param: Any, value: Any) -> Any:
             run.form = OutputForm.JSON
         case "form":
             run.form = run.form if run.json else OutputForm(value)
-        case "watch" | "every":
-            run.watch_s = max(run.watch_s or 0, chosen_interval(param.name, value) or 0)
+        case "watch":
+            run.watch_s = run.watch_s or EVERY_S
+        case "every":
+            from streams.core.words.moments import span_s
+
+            run.watch_s = span_s(value, "--every")
         case name:
             setattr(run, name, value)
     return value

@@ -62,15 +62,6 @@ def _template(
     raise AssertionError("only its options are used")
 
 
-def chosen_interval(option: str, value: Any) -> int | None:
-    """Seconds that one of `watch_options` asks for; None where it is not given. Raises `UsageError`."""
-    from streams.core.words.moments import span_s
-
-    if not value:
-        return None
-    return EVERY_S if option == "watch" else span_s(value, "--every")
-
-
 def repeat(
     show: Callable[[], None],
     every_s: float,

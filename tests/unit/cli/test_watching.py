@@ -70,8 +70,17 @@ def test_a_wrong_usage_ends_it(capsys):
         repeat(show, 2, "title", _rounds(2))
 
 
-def test_the_option_repeats_the_command(monkeypatch, capsys, tmp_path):
-    """`--every 7s` alone is enough."""
+@pytest.mark.parametrize(
+    ("options", "every_s"),
+    [
+        (["--every", "7s"], 7),
+        (["--watch"], 2),
+        (["-w", "--every", "1s"], 1),
+        (["--every", "1s", "-w"], 1),
+    ],
+)
+def test_the_options_repeat_the_command(monkeypatch, capsys, tmp_path, options, every_s):
+    """`--every 7s` alone is enough, and `--watch` beside it does not make the interval longer."""
     monkeypatch.setenv("DIA_HOME", str(tmp_path))
     seen = []
 
@@ -81,6 +90,6 @@ def test_the_option_repeats_the_command(monkeypatch, capsys, tmp_path):
             raise KeyboardInterrupt
 
     monkeypatch.setattr("streams.cli.terminal.watching.time.sleep", pause)
-    assert main(["status", "--every", "7s"]) == 0
-    assert seen == [7, 7]
+    assert main(["status", *options]) == 0
+    assert seen == [every_s, every_s]
     assert capsys.readouterr().err.count("no local stack runs") == 2
