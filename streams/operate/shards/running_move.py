@@ -71,7 +71,7 @@ def run_move(
         order=notes.order,
         told=notes.tell,
     )
-    store = ClickHouseMoves(settings, app.clickhouse_tables, version)
+    store = ClickHouseMoves(settings, app.clickhouse_tables, known, version)
     try:
         mover = Mover(store, options, means)
         return mover.give_up() if give_up else mover.run()
@@ -146,7 +146,7 @@ def standings(settings: Settings, app: App) -> list[DayStanding]:
     known = shard_maps.told(settings)
     for one in known.moves:
         version = one.record.version
-        store = ClickHouseMoves(settings, app.clickhouse_tables, version)
+        store = ClickHouseMoves(settings, app.clickhouse_tables, known, version)
         notes = MoveNotes(settings, known, version)
         try:
             days = [_standing(store, version, day) for day in one.record.days]

@@ -177,7 +177,9 @@ def moved(place, version, last=0):
         order=lambda: MoveOrder(batch=5),
         told=lambda _: None,
     )
-    store = ClickHouseMoves(place.settings, app.clickhouse_tables, version)
+    store = ClickHouseMoves(
+        place.settings, app.clickhouse_tables, shard_maps.told(place.settings), version
+    )
     try:
         options = MoveOptions(sample=10, seed=7)
         return Mover(Watched(store, place, last), options, means).run()

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from streams.connect.sinks import map_record, schema, shard_maps
+from streams.connect.sinks import map_record, schema
 from streams.connect.sinks.map_record import DayState, MapRecord, RecordedMap, day_of
 from streams.connect.sinks.moves.clickhouse import ClickHouseMoves
 from streams.connect.sinks.moves.notes import MoveOrder
@@ -43,8 +43,7 @@ class Servers:
         self.views = dict.fromkeys(URLS, state)
         self.copies = True
         self.calls_left = None
-        monkeypatch.setattr(shard_maps, "told", lambda settings: self._told())
-        monkeypatch.setattr(schema, "servers", lambda settings, tables: self._servers())
+        monkeypatch.setattr(schema, "servers", lambda settings, tables, known=None: self._servers())
 
     def _told(self):
         states = {DAY: self.states[URLS[0]]}
@@ -99,7 +98,7 @@ class Servers:
             order=MoveOrder,
             told=lambda _: None,
         )
-        store = ClickHouseMoves(SETTINGS, {}, MOVE.version)
+        store = ClickHouseMoves(SETTINGS, {}, self._told(), MOVE.version)
         work(Mover(store, MoveOptions(), means))
 
 

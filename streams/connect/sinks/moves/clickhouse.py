@@ -6,11 +6,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from streams.connect.sinks import map_record, rollup, schema, shard_maps
+from streams.connect.sinks import map_record, rollup, schema
 from streams.connect.sinks.map_record import DayState, MapRecord
 from streams.connect.sinks.moved_rows import HASH, arrived, originals, placed, within
 from streams.connect.sinks.moves.store import HASH_BITS, Answers, Portion, Series, Tally
 from streams.connect.sinks.replica import Replica, StatementRefused
+from streams.connect.sinks.shard_maps import KnownMaps
 from streams.connect.sinks.view_source import WINDOWS
 from streams.core.errors import ShardUnavailable
 from streams.core.rows.built_in_tables import WINDOW_TABLES, Bucket, WindowTable
@@ -49,16 +50,20 @@ _DELETE: Final = "ALTER TABLE {table}_local DELETE WHERE {which} SETTINGS mutati
 
 
 class ClickHouseMoves:
-    """Close it after use. ``version``: that of the move."""
+    """Close it after use. ``known``: as the servers say; ``version``: that of the move."""
 
     def __init__(
-        self, settings: Settings, tables: Mapping[str, ClickHouseTable], version: int
+        self,
+        settings: Settings,
+        tables: Mapping[str, ClickHouseTable],
+        known: KnownMaps,
+        version: int,
     ) -> None:
         self._settings = settings
         self._tables = tables
-        self._servers = schema.servers(settings, tables)
-        self._known = shard_maps.told(settings)
-        self._record = self._known.maps[version - 1].record
+        self._servers = schema.servers(settings, tables, known)
+        self._known = known
+        self._record = known.maps[version - 1].record
 
     def close(self) -> None:
         for server in self._servers:
