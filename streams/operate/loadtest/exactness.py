@@ -91,8 +91,13 @@ class ExactnessCheck:
 
     async def report(self, wait_s: float, stopped: Callable[[], bool]) -> ExactnessReport:
         """What differs is looked at again for ``wait_s``, because rows follow their events; once where
-        it is ``stopped``. A reading that takes longer than `READ_S` is given up."""
+        it is ``stopped``. A reading that takes longer than `READ_S` is given up. Without an accepted
+        event there are no checks, which prove nothing."""
         sample, notes = self._sample(), self._notes()
+        if not any(counts.accepted for counts in self._target.counts.values()):
+            return ExactnessReport(
+                notes=[*notes, "no event was accepted: there is nothing to count."]
+            )
         until_s = self._clock.monotonic() + wait_s
         looked = 0
         while True:

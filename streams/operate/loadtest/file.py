@@ -31,7 +31,8 @@ _UNKNOWN = re.compile(r"unknown field `([^`]*)`(?: - at `\$([^`]*)`)?")
 
 class LatencyBounds(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Bounds of one flow; absent: none. ``failures`` is a share of all requests due;
-    ``requests_per_s`` and ``events_per_s`` are the least that must be answered as expected."""
+    ``requests_per_s`` and ``events_per_s`` are the least that must be answered as expected while
+    requests are due: answers behind the test are none of a rate."""
 
     p50_ms: float | None = None
     p95_ms: float | None = None
@@ -84,7 +85,7 @@ class LoadFlow(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
 
 class FreshnessProbes(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """One event each ``every`` with a series of its own, of ``tenants`` in turn, until the console
-    shows it. One that is not seen within ``wait`` counts as a failure of that age."""
+    shows it. One that is refused, or not seen within ``wait``, is fresh within no bound."""
 
     topic: str
     tenants: list[str]
@@ -205,6 +206,7 @@ def _check(test: LoadTestFile, file: str) -> None:
             refuse(
                 bound is None or 0 <= bound < math.inf, f"{where}thresholds.{field} is 0 or more"
             )
+        refuse((bounds.failures or 0) <= 1, f"{where}thresholds.failures is a share, 1 at most")
     refuse(_NAME.fullmatch(test.name) is not None, "name is of lower-case letters, digits, - and _")
     refuse(1 <= len(test.flow) <= FLOWS_MAX, f"it has 1 to {FLOWS_MAX} flows")
     refuse(len({flow.name for flow in test.flow}) == len(test.flow), "two flows have one name")

@@ -29,6 +29,11 @@ _IN_DOUBT: Final = 500
 """and above: a proxy's answer, or one after the events were on their way"""
 
 
+_DEGRADED: Final = b'"degraded":true'
+"""In an answer of the console whose sources are away: an old one, or one in part. A text of its data
+or of a page has these quotes escaped."""
+
+
 class _Receipt(msgspec.Struct):
     accepted: int
 
@@ -127,7 +132,9 @@ class HttpTarget:
             async with self._http.get(
                 f"{self._console}{path}", params=query, allow_redirects=False
             ) as answer:
-                await answer.read()
+                content = await answer.read()
+                if answer.status == _OK and _DEGRADED in content:
+                    return RequestOutcome("degraded")
                 return RequestOutcome("" if answer.status == _OK else str(answer.status))
         except aiohttp.ClientConnectorError:
             return RequestOutcome("no_connection")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,8 @@ class RequestOutcome(NamedTuple):
 
 
 class FlowRecord:
-    """``width_s``: of an interval, by the time at which a request was due."""
+    """``width_s``: of an interval, by the time at which a request was due; of ``served`` and
+    ``served_events``, by the time of its answer: what is answered behind the test is in neither."""
 
     def __init__(self, duration_s: float) -> None:
         self.width_s = max(1.0, duration_s / INTERVALS_MAX)
@@ -44,6 +45,10 @@ class FlowRecord:
         self.answered: Counts = np.zeros(intervals, np.int64)
         self.failed: Counts = np.zeros(intervals, np.int64)
         self.events: Counts = np.zeros(intervals, np.int64)
+        self.served: Counts = np.zeros(intervals, np.int64)
+        self.served_events: Counts = np.zeros(intervals, np.int64)
+        self.given_up: Counts = np.zeros(BUCKETS, np.int64)
+        """latencies of requests without an answer, which are in ``latencies``, too"""
         self.codes: Counter[str] = Counter()
         self.max_s = 0.0
 
@@ -57,8 +62,14 @@ class FlowRecord:
         else:
             self.answered[at] += 1
         self.events[at] += outcome.events
+        served_at = int((due_s + latency_s) / self.width_s)
+        if served_at < len(self.served):
+            self.served[served_at] += not outcome.code
+            self.served_events[served_at] += outcome.events
         if not outcome.code or outcome.given_up:
-            self.latencies[at, _bucket(latency_s)] += 1
+            bucket = _bucket(latency_s)
+            self.latencies[at, bucket] += 1
+            self.given_up[bucket] += outcome.given_up
             self.max_s = max(self.max_s, latency_s)
 
     @property
@@ -68,6 +79,13 @@ class FlowRecord:
     def quantile_s(self, share: float) -> float | None:
         """None without latencies."""
         return quantile_s(self.latencies.sum(axis=0), share, self.max_s)
+
+    def answered_within_s(self, share: float, *, refusals: bool) -> float | None:
+        """The latency within which ``share`` of the requests are answered as expected; None where
+        fewer are, however soon the others were given up. ``refusals``: of those that were refused, too."""
+        latencies = self.latencies.sum(axis=0)
+        total = self.requests if refusals else int(latencies.sum())
+        return _at_rank(latencies - self.given_up, _rank(share, total), self.max_s)
 
     def per_s(self, counts: Counts, from_s: float, until_s: float) -> float | None:
         """Of ``counts`` of the whole intervals in that part of the test; None without one."""
@@ -88,19 +106,30 @@ def together(records: Iterable[FlowRecord], duration_s: float) -> FlowRecord:
         found.answered += one.answered
         found.failed += one.failed
         found.events += one.events
+        found.served += one.served
+        found.served_events += one.served_events
+        found.given_up += one.given_up
         found.codes += one.codes
         found.max_s = max(found.max_s, one.max_s)
     return found
 
 
-def quantile_s(counts: NDArray[np.int32], share: float, max_s: float) -> float | None:
+def quantile_s(counts: NDArray[np.integer[Any]], share: float, max_s: float) -> float | None:
     """The upper end of the bucket of the smallest latency that at least ``share`` of all do not
     exceed; at most ``max_s``."""
+    return _at_rank(counts, _rank(share, int(counts.sum())), max_s)
+
+
+def _rank(share: float, total: int) -> int:
+    return max(1, math.ceil(share * total))
+
+
+def _at_rank(counts: NDArray[np.integer[Any]], rank: int, max_s: float) -> float | None:
+    """None where there are fewer latencies."""
     cumulated = np.cumsum(counts)
-    total = int(cumulated[-1])
-    if not total:
+    if rank > cumulated[-1]:
         return None
-    at = int(np.searchsorted(cumulated, max(1, math.ceil(share * total))))
+    at = int(np.searchsorted(cumulated, rank))
     return min(max_s, LOWEST_S * GROWTH**at) if at < BUCKETS - 1 else max_s
 
 

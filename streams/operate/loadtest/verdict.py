@@ -16,7 +16,8 @@ _SHARES: Final = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99}
 
 
 class JudgedThreshold(msgspec.Struct, frozen=True, kw_only=True):
-    """``achieved`` None: nothing was measured, which holds no threshold. ``unit``: "ms", "s", "share",
+    """``achieved`` None: nothing was measured, or too few requests were answered, which holds no
+    threshold. ``unit``: "ms", "s", "share",
     "a second" or "". ``at_least``: the target is a lower bound."""
 
     subject: str
@@ -47,7 +48,7 @@ def judged(
         found += _of_flow(flow.name, flow.thresholds, records[flow.name], test.ramp_s, sent_s)
     bound_s = test.thresholds.freshness_p95_s
     if bound_s is not None:
-        p95_s = None if freshness is None else freshness.quantile_s(0.95)
+        p95_s = None if freshness is None else _within_s(freshness, 0.95, bound_s, refusals=True)
         found.append(
             JudgedThreshold(
                 subject="probes", what="freshness p95", target=bound_s, achieved=p95_s, unit="s"
@@ -72,12 +73,12 @@ def _of_flow(
     for what, share in _SHARES.items():
         bound = getattr(bounds, what)
         if bound is not None:
-            quantile_s = record.quantile_s(share)
+            within_s = _within_s(record, share, bound / 1000, refusals=False)
             yield JudgedThreshold(
                 subject=subject,
                 what=f"latency {what.removesuffix('_ms')}",
                 target=bound,
-                achieved=None if quantile_s is None else 1000 * quantile_s,
+                achieved=None if within_s is None else 1000 * within_s,
                 unit="ms",
             )
     if bounds.failures is not None:
@@ -89,7 +90,7 @@ def _of_flow(
             achieved=failed / record.requests if record.requests else None,
             unit="share",
         )
-    for what, counts in (("requests", record.answered), ("events", record.events)):
+    for what, counts in (("requests", record.served), ("events", record.served_events)):
         bound = getattr(bounds, f"{what}_per_s")
         if bound is not None:
             yield JudgedThreshold(
@@ -100,3 +101,12 @@ def _of_flow(
                 unit="a second",
                 at_least=True,
             )
+
+
+def _within_s(record: FlowRecord, share: float, bound_s: float, *, refusals: bool) -> float | None:
+    """Where too few are answered, the age at which they were given up, if it is above the bound."""
+    found = record.answered_within_s(share, refusals=refusals)
+    if found is not None:
+        return found
+    age_s = record.quantile_s(share)
+    return age_s if age_s is not None and age_s > bound_s else None

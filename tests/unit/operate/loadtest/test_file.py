@@ -66,6 +66,7 @@ def test_a_scale_changes_rates_and_their_targets_and_nothing_else():
         ("rate = 5", "rate = nan", "above 0"),
         ("rate = 5", "rate = 0.001", "requests; 1 to"),
         ("p95_ms = 500", "p95_ms = -1", "thresholds.p95_ms is 0 or more"),
+        ("p95_ms = 500", "failures = 5", "thresholds.failures is a share, 1 at most"),
         ("p95_ms = 500", 'p95_ms = "fast"', "Expected `float"),
         ('post = "model.metrics"', "", "either post or get"),
         ('event = { tenant_id = "acme" }', "", "event belongs to post"),

@@ -26,6 +26,7 @@ class _Surface:
     def __init__(self):
         self.status, self.accepted, self.wait_s = 202, 2, 0.0
         self.applied, self.epoch, self.rows = 0, 0, 0
+        self.degraded = False
 
     @asynccontextmanager
     async def opened(self):
@@ -34,6 +35,7 @@ class _Surface:
                 Route("/v1/events/t", self.post, methods=["POST"]),
                 Route("/api/series", self.series),
                 Route("/api/pipeline", self.ledger),
+                Route("/api/models", self.models),
             ]
         )
 
@@ -43,6 +45,9 @@ class _Surface:
 
     async def series(self, request):
         return JSONResponse({"columns": {"count": [self.rows]}})
+
+    async def models(self, request):
+        return JSONResponse({"degraded": self.degraded, "models": [{"name": '"degraded":true'}]})
 
     async def ledger(self, request):
         row = {"applied": self.applied, "dead": 0, "balanced": True, "epoch": self.epoch}
@@ -121,3 +126,19 @@ async def test_of_shared_topics_only_rows_are_compared(surface, url):
     found = await _report(surface, url, 99, 2, shared=True)
     assert found.proven
     assert "the ledger is not compared" in found.notes[0]
+
+
+async def test_where_no_event_was_accepted_nothing_is_proven(surface, url):
+    """An edge that refuses everything loses nothing, and counts nothing exactly."""
+    surface.status = 429
+    found = await _report(surface, url, applied=0, rows=0)
+    assert not found.proven
+    assert "no event was accepted" in found.notes[-1]
+
+
+@pytest.mark.parametrize(("degraded", "code"), [(False, ""), (True, "degraded")])
+async def test_an_old_answer_of_a_console_is_a_failure(surface, url, degraded, code):
+    """While the store is away a console answers quickly, from what it keeps."""
+    surface.degraded = degraded
+    async with HttpTarget(url, url, "token", 30.0, 4) as target:
+        assert (await target.ask("/api/models", {})).code == code

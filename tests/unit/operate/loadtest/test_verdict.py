@@ -36,12 +36,15 @@ def _record(answers):
     return record
 
 
-def _judged(answers, flow, every=None, exactness=None):
+def _judged(answers, flow, every=None, exactness=None, probes=None):
     content = {**CONTENT, "thresholds": every or {}}
+    if probes is not None:
+        content["freshness"] = {"topic": "t", "tenants": ["acme"], "wait": "60s"}
     content["flow"] = [{**CONTENT["flow"][0], "thresholds": flow}]
     test, record = parsed(content, "f"), _record(answers)
     whole = together([record], 10.0)
-    return judged(test, {"metrics": record}, whole, None, exactness, 10.0)
+    fresh = None if probes is None else _record(probes)
+    return judged(test, {"metrics": record}, whole, fresh, exactness, 10.0)
 
 
 def test_rates_count_behind_the_ramp():
@@ -63,6 +66,41 @@ def test_failures_are_a_share_of_all_that_was_due():
     )
     assert (failures.achieved, failures.held) == (0.02, True)
     assert (p99.achieved, p99.held) == (pytest.approx(5000, rel=0.01), False)
+
+
+@pytest.mark.parametrize(("code", "age_s"), [("broken_off", 0.001), ("timeout", 1.0)])
+def test_requests_that_were_given_up_soon_hold_no_latency(code, age_s):
+    """A server that breaks each connection at once would else be the fastest one."""
+    given_up = [(1, age_s, RequestOutcome(code, given_up=True))]
+    answered = [(1, 0.05, RequestOutcome())]
+    [p99] = _judged(given_up * 100, {"p99_ms": 2000})
+    assert not p99.held
+    [p99] = _judged(answered * 98 + given_up * 2, {"p99_ms": 2000})
+    assert not p99.held
+    [p99] = _judged(answered * 99 + given_up, {"p99_ms": 2000})
+    assert p99.held
+    assert p99.achieved == pytest.approx(50, rel=0.011)
+
+
+@pytest.mark.parametrize(
+    "unseen", [RequestOutcome("429"), RequestOutcome("not_seen", given_up=True)]
+)
+def test_a_probe_that_is_never_seen_is_fresh_within_no_bound(unseen):
+    """What was refused or lost has no age, and the few probes that came were not all."""
+    seen = [(9.5, 0.8, RequestOutcome(events=1))]
+    bound = {"freshness_p95_s": 90}
+    assert not _judged([], {}, bound, probes=[(1, 60.2, unseen)] * 6 + seen * 94)[0].held
+    assert _judged([], {}, bound, probes=[(1, 60.2, unseen)] * 5 + seen * 95)[0].held
+
+
+def test_what_is_answered_behind_the_test_is_none_of_its_rate():
+    """A server of half the rate answers the other half while the test drains: it did not hold it."""
+    half = [(at / 10, at / 10, RequestOutcome(events=2)) for at in range(100)]
+    bounds = {"requests_per_s": 9, "events_per_s": 18}
+    requests, events = _judged(half, bounds)
+    assert (requests.achieved, events.achieved) == (5, 10)
+    assert not requests.held
+    assert not events.held
 
 
 def test_what_was_not_measured_holds_no_threshold():
