@@ -96,7 +96,7 @@ compiled: $(KERNELS) $(REWRITTEN)
 test: $(STAMP) $(PROMTOOL) $(CHROMIUM) ## Every test, the ones on the real local stack too
 	@$(MAKE) --no-print-directory -j2 compiled
 	@$(BIN)/python -m compileall -q schemas streams tables agents
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Interpreters of `make test-pythons`; each gets an environment of its own below build/.
 PYTHONS ?= python3.12 python3.13 python3.14
