@@ -21,7 +21,6 @@ from streams.engine.state.changelog import (
     pack,
     unpack,
 )
-from streams.engine.state.load_run import LoadRun
 from streams.engine.state.table import MAX_ENTRY_BYTES
 
 numbers = st.integers(0, 2**60)
@@ -89,22 +88,22 @@ def test_a_newer_format_is_refused_by_name(any_link):
 
 def test_changed_fields_of_a_link_require_a_new_format(any_link):
     """A version that does not know a field would drop it from the chain without an error."""
-    assert FORMAT == 7
+    assert FORMAT == 8
     fields = Link.__struct_fields__
-    assert (len(fields), fields[-3:]) == (20, ("later_maps", "last_day", "load"))
+    assert (len(fields), fields[-3:]) == (21, ("last_day", "load", "maps_since"))
 
 
-def test_the_format_before_load_histories_is_read(any_link):
+def test_the_format_before_lost_maps_is_read(any_link):
     """During a rolling restart, the new version continues a chain of the old one."""
     prefix = struct.Struct(">2sBI")
     header = msgspec.msgpack.encode(
         [getattr(any_link, name) for name in Link.__struct_fields__[:-1]]
     )
-    link, entries = unpack(prefix.pack(b"DC", 6, len(header)) + header)
-    assert (link.seq, link.last_day, link.load, entries) == (
+    link, entries = unpack(prefix.pack(b"DC", 7, len(header)) + header)
+    assert (link.seq, link.load, link.maps_since, entries) == (
         any_link.seq,
-        any_link.last_day,
-        LoadRun(),
+        any_link.load,
+        0,
         [],
     )
 

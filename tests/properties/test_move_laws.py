@@ -133,7 +133,7 @@ class Story:
     def judge_homes(self):
         """Law 5 of docs/protocols/rebuild.md, where no day is moving."""
         asyncio.run(self.shards.learn())
-        homes = Homes((BEFORE.dated(), *self.shards.maps[1:]), self.taken)
+        homes = Homes((BEFORE.dated(), *self.shards.maps[1:]), self.taken, 0)
         found = [
             (shard, row)
             for shard in range(SHARDS)

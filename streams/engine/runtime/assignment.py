@@ -251,7 +251,8 @@ class Opener:
 
     async def _check_maps(self, state: PartitionState) -> None:
         """D7. Raises as `check_map`."""
-        if unknown(state.link.later_maps, self.shards.maps) is not None:
+        link = state.link
+        if unknown(link.later_maps, self.shards.maps) is not None or _maps_lost(link):
             await self.learn()  # another process may have taken a map a moment ago
         check_map(state, self.shards)
 
@@ -376,11 +377,18 @@ async def _check_end(
 def check_map(state: PartitionState, shards: ShardSet) -> None:
     """D7. Raises `ShardMapChanged` if the chain names a map that the servers do not record at its
     place, as rows would then be on two shards and count twice; and `ShardUnavailable` if no server
-    has said which maps there are."""
+    has said which maps there are, and the chain names later ones or lost them."""
     placed, mine = MapIdentity.parse(state.link.shard_map), shards.identity
     if placed.digest and placed.digest != mine.digest:
         raise ShardMapChanged(_other_map(state.tp, placed, mine))
-    missing = unknown(state.link.later_maps, shards.maps)
+    link = state.link
+    if _maps_lost(link) and not shards.confirmed:
+        raise ShardUnavailable(
+            f"the changelog of {state.tp} was lost, and with it which shard maps and moves of days "
+            "the partition had taken; no ClickHouse server has said yet which there are. The "
+            "partition opens once one answers."
+        )
+    missing = unknown(link.later_maps, shards.maps)
     if missing is None:
         return
     if not shards.confirmed:
@@ -389,6 +397,11 @@ def check_map(state: PartitionState, shards: ShardSet) -> None:
             "said yet which shard maps there are. The partition opens once one answers."
         )
     raise ShardMapChanged(_other_map(state.tp, missing, shards.maps[-1].identity))
+
+
+def _maps_lost(link: Link) -> bool:
+    """Whether the chain begins with ``link`` because the one before was lost."""
+    return link.reset and link.maps_since == link.epoch
 
 
 def _other_map(tp: TopicPartition, placed: MapIdentity, mine: MapIdentity) -> str:

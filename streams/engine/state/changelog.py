@@ -24,12 +24,12 @@ from streams.engine.state.log_time import LogTime
 from streams.engine.state.placements import TakenMap
 from streams.engine.state.table import Entry
 
-FORMAT = 7
+FORMAT = 8
 """the format that this version writes"""
-READABLE = frozenset({6, 7})
+READABLE = frozenset({7, 8})
 """the formats that it reads. A version with a new format also reads the previous one, so that a
-rolling restart can move forward. Links of format 6 have no ``load``: a version that writes it would
-lose the run in progress"""
+rolling restart can move forward. Links of format 7 have no ``maps_since``: a version that writes it
+would take lost shard maps for known ones"""
 _MAGIC = b"DC"
 _PREFIX = struct.Struct(">2sBI")
 _ENTRY = struct.Struct(">HI")
@@ -88,7 +88,10 @@ class Link(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     last_day: int = -1
     """last UTC day, since 1970, of which an event was folded in this epoch; -1: none"""
     load: LoadRun = LoadRun()
-    """the run in progress; without one in a link of format 6"""
+    """the run in progress"""
+    maps_since: int = 0
+    """the first epoch whose taken maps ``later_maps`` holds for certain: when it was opened, the
+    changelog of the epochs before was lost. 0 in a link of format 7"""
 
 
 _encode = msgspec.msgpack.Encoder().encode

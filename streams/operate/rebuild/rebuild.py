@@ -302,7 +302,8 @@ class _Rebuild:
             end_minute=options.to_s // 60,
             tenant=options.tenant or None,
         )
-        homes = Homes(means.shards.maps, standing.link.later_maps)
+        link = standing.link
+        homes = Homes(means.shards.maps, link.later_maps, link.maps_since)
         progress = _Progress(means, report, str(standing.tp), plan, options.rate)
         refused = [*books.refused.of(standing.tp.partition)]
         for log in plan.logs:

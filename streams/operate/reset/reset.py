@@ -145,6 +145,11 @@ def _target_fault(targets: Targets, found: Survey) -> PartitionStopped | None:
     return None
 
 
+def _lost_end(standing: StoppedPartition) -> str | None:
+    last = standing.survey.last
+    return lost_links(last, standing.committed) if last is not None and not standing.torn else None
+
+
 def _chain_fault(
     found: Survey, committed: CommittedOffset | None, *, torn: bool
 ) -> PartitionStopped | None:
@@ -223,9 +228,10 @@ def _next_epoch(standing: StoppedPartition) -> int:
 def _opening_link(standing: StoppedPartition, resume: int) -> Link:
     found, last = standing.survey, standing.survey.last
     known = last is not None and not standing.recreated and resume == last.next_offset
+    epoch = _next_epoch(standing)
     return Link(
         seq=last.seq + 1 if last is not None else 1,
-        epoch=_next_epoch(standing),
+        epoch=epoch,
         part=0,
         parts=1,
         from_offset=last.next_offset if last is not None else resume,
@@ -241,6 +247,7 @@ def _opening_link(standing: StoppedPartition, resume: int) -> Link:
         reset=True,
         shard_map=last.shard_map if last is not None else "",
         later_maps=last.later_maps if last is not None else (),
+        maps_since=epoch if last is None or _lost_end(standing) else last.maps_since,
     )
 
 

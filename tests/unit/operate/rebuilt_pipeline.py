@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 
-from agents.app import AGGREGATE_METRICS, MODEL_METRICS
+from agents.app import AGGREGATE_METRICS, DIA_GROUP, MODEL_METRICS, app
 from streams.core.types import TopicPartition
 from streams.dev.simulation.history import SETTINGS
 from streams.dev.simulation.loop import VirtualLoop, run
 from streams.dev.simulation.operators.rebuilds import rebuilt
 from streams.dev.simulation.world import World
 from streams.operate.rebuild.rebuild import RebuildOptions
+from streams.operate.reset.reset import look, open_epoch, reset
 
 TP = TopicPartition(MODEL_METRICS.name, 0)
 HOUR_S = 3600
@@ -28,13 +29,27 @@ class Pipeline:
     def play(self, story):
         async def main():
             await self.world.create_topics()
-            worker = self.world.process(0, "a")
-            worker.start()
+            self._start()
             await asyncio.sleep(1)
             await story(self)
-            await worker.stop()
+            await self.worker.stop()
 
         run(self.world.loop, main())
+
+    def _start(self):
+        self.worker = self.world.process(0, "a")
+        self.worker.start()
+
+    async def lose_changelog(self):
+        """With its host, and open a new epoch, as `dia tables reset` does."""
+        await self.worker.stop()
+        self.world.disks.clear()
+        broker = self.world.broker
+        changelog = TopicPartition(MODEL_METRICS.changelog(DIA_GROUP), 0)
+        broker.log(changelog).trim(broker.log(changelog).high_watermark)
+        standing = await look(broker, DIA_GROUP, MODEL_METRICS, 0, app.targets)
+        await reset(broker, self.world.clock, open_epoch(standing, resume_at_start=False))
+        self._start()
 
     async def send(self, count, ts_s, tag=""):
         producer = self.world.broker.plain_producer()

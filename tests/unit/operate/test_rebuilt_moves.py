@@ -95,6 +95,35 @@ def test_a_day_that_moved_is_rebuilt_under_the_keys_that_its_rows_had(pipeline, 
     pipeline.play(story)
 
 
+@pytest.mark.parametrize("moved", [False, True])
+def test_rows_of_a_moved_day_stay_lost_where_their_changelog_is_lost(pipeline, moved):
+    """It alone said which move had placed them: a row under another key counts beside the hours that
+    still count it. Rows whose shard no later map decides are rebuilt."""
+
+    async def story(it):
+        await it.send(9, it.now_s)
+        await it.close()
+        if moved:
+            mover = moved_day(it.world, it.now_s // 86_400, 0)
+            await asyncio.sleep(60)  # the worker takes the move
+            await it.send(6, it.now_s, "late ")
+            await it.close()
+            mover.run()
+        before = it.counts()
+        await it.lose_changelog()
+        await asyncio.sleep(60)
+        it.lose("m1")
+        if moved:
+            with pytest.raises(RebuildRefused, match="epochs before 1 are lost"):
+                await it.rebuild()
+            assert it.counts() == {**before, "m1": 0}
+        else:
+            await it.rebuild()
+            assert it.counts() == before
+
+    pipeline.play(story)
+
+
 def test_rows_of_a_day_that_moves_meanwhile_are_not_replaced(pipeline):
     """They would be written where they no longer count, and the command would say that it went well."""
 

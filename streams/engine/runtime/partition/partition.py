@@ -479,6 +479,7 @@ class Partition:
             later_maps=state.later_maps,
             last_day=progress.last_day,
             load=self.history.intake.run,
+            maps_since=state.link.maps_since,
         )
 
     def take_emissions(self, room: Sequence[int], spared: Container[int] = ()) -> list[Emission]:

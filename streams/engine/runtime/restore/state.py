@@ -1,6 +1,6 @@
 """The committed state of one partition: store, tables, last link and live keys.
 
-The store holds, in format 8:
+The store holds, in format 9:
 
     00          `StoreMeta`
     01 key      offset:u64 before_bytes:u64 size:u64, the place of the key's newest entry in the
@@ -32,10 +32,10 @@ from streams.engine.state.placements import TakenMap, take
 from streams.engine.state.table import Entry, FiledTable, Table, TableContext, TableSpec
 from streams.engine.windows.minutes.emission import EmittingTable
 
-STORE_FORMAT = 8
-STORE_READABLE = frozenset({7, 8})
-"""7 has a `Link` of format 6"""
-STORE_DISCARDED = frozenset({1, 2, 3, 4, 5, 6})
+STORE_FORMAT = 9
+STORE_READABLE = frozenset({8, 9})
+"""8 has a `Link` of format 7"""
+STORE_DISCARDED = frozenset({1, 2, 3, 4, 5, 6, 7})
 """older formats that are not read: the changelog has all"""
 META_KEY = b"\0"
 PLACE_PREFIX = b"\1"

@@ -6,13 +6,17 @@ from __future__ import annotations
 
 import pytest
 
+from agents.app import DIA_GROUP, MODEL_METRICS, app
 from streams.connect.sinks.map_record import MapRecord
 from streams.connect.sinks.memory import MemoryShards
 from streams.connect.sinks.sharding import HashSharding, ShardMap, WithoutShards
 from streams.core.errors import ShardMapChanged, ShardUnavailable
 from streams.core.rows.dated_map import MapIdentity
+from streams.core.types import TopicPartition
 from streams.engine.state.memory import MemoryDisk
+from streams.operate.reset.reset import look, open_epoch, reset
 
+CHANGELOG = TopicPartition(MODEL_METRICS.changelog(DIA_GROUP), 0)
 DAY_MS = 86_400_000
 MODELS = [f"m{number}" for number in range(30)]
 
@@ -114,6 +118,26 @@ async def test_an_owner_waits_until_a_server_confirms_the_map_of_the_changelog(r
         faults.down = False
     await rig.open()
     assert rig.shards.count == 3
+
+
+async def test_an_owner_whose_lost_changelog_named_maps_waits_for_a_server(rig):
+    """By the first map it would place windows of a day that has moved where they count no more."""
+    await rig.open()
+    rig.shards.add_shard(today(rig))
+    rig.partition.take_maps(rig.shards.maps)
+    await events(rig)
+    rig.broker.log(CHANGELOG).trim(rig.broker.log(CHANGELOG).high_watermark)
+    standing = await look(rig.broker, DIA_GROUP, MODEL_METRICS, 0, app.targets)
+    await reset(rig.broker, rig.clock, open_epoch(standing, resume_at_start=False))
+    servers, rig.shards = rig.shards, rig.shards.view()
+    for faults in servers.faults:
+        faults.down = True
+    with pytest.raises(ShardUnavailable, match=r"changelog of .* was lost"):
+        await rig.open(MemoryDisk())
+    for faults in servers.faults:
+        faults.down = False
+    await rig.open(MemoryDisk())
+    assert len(rig.partition.state.later_maps) == 1
 
 
 async def test_a_changelog_with_a_map_that_the_servers_do_not_record_is_refused(rig):
