@@ -231,11 +231,10 @@ class Partition:
         epoch, first = self.state.link.epoch, self.progress.fold_offset
         if not order.covers(first, epoch):
             return
-        if order.first is None:
-            in_force = not isinstance(self.agent, JobAgent)
-        else:
-            in_force = first == self.position
-        if in_force:
+        ignored = (
+            isinstance(self.agent, JobAgent) if order.first is None else first != self.position
+        )
+        if not ignored:
             self.progress.skipped(order)
             row = effects.shed_range(self.agent.group, self.tp, epoch, first, order)
             self._owed.fact(SHED_RANGES, row, None)
