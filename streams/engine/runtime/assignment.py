@@ -29,6 +29,7 @@ from streams.core.errors import (
     ShardMapChanged,
     ShardUnavailable,
     StoreUnusable,
+    UnknownTopic,
 )
 from streams.core.process.process_usage import ProcessUsage
 from streams.core.rows.built_in_tables import MAP_HINT, ShardSet
@@ -105,6 +106,9 @@ class Opener:
     sinks: Mapping[str, DeclaredSink] = field(default_factory=dict)
     """by name"""
     process: ProcessUsage = field(default_factory=ProcessUsage)
+    whole: dict[str, int] = field(default_factory=dict)
+    """by source: partitions that its companion topics had at the start, all of them; one beyond is
+    looked for when it opens"""
     look_for_maps: Callable[[], Awaitable[None]] | None = None
     """reads the servers' shard maps for the whole process; None: for ``shards`` only"""
 
@@ -118,6 +122,8 @@ class Opener:
         Raises `PartitionStopped` (an operator must decide), `PartitionRestart` and `TransientError`
         (retry), and `ShardMapChanged`. After an error nothing stays open.
         """
+        if tp.partition >= self.whole.get(tp.topic, tp.partition + 1):
+            await self._require_partners(agent, tp)
         producer = self.broker.transactional_producer(transactional_id(agent.group, tp))
         reader = await self.broker.reader()
         try:
@@ -174,6 +180,14 @@ class Opener:
         """The shard map for new links; "" until a server confirmed it, as the settings may be
         wrong."""
         return str(self.shards.identity) if self.shards.confirmed else ""
+
+    async def _require_partners(self, agent: Agent, tp: TopicPartition) -> None:
+        """Raises `UnknownTopic`. A source that an operator made larger runs ahead of its companions
+        until `dia topics apply`."""
+        sizes = await self._sizes()
+        for name in partners(agent):
+            if sizes.get(name, 0) <= tp.partition:
+                raise UnknownTopic(f"{name}/{tp.partition} does not exist. Run `dia topics apply`.")
 
     async def _sizes(self) -> dict[str, int]:
         async with opened(self.broker.admin()) as admin:
@@ -397,6 +411,13 @@ def check_map(state: PartitionState, shards: ShardSet) -> None:
             "said yet which shard maps there are. The partition opens once one answers."
         )
     raise ShardMapChanged(_other_map(state.tp, missing, shards.maps[-1].identity))
+
+
+def partners(agent: Agent) -> tuple[str, ...]:
+    """The topics in which a partition of the agent's source writes the partition of its number."""
+    source = agent.source
+    results = (agent.results.name,) if isinstance(agent, JobAgent) else ()
+    return source.changelog(agent.group), source.dlq, *results
 
 
 def _maps_lost(link: Link) -> bool:

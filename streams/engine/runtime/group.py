@@ -28,7 +28,7 @@ from streams.core.telemetry.metrics import Metrics
 from streams.core.types import Broker, GroupConsumer, OffsetOutOfRange, TopicPartition
 from streams.engine.agents.job_agent import Agent, JobAgent
 from streams.engine.runtime.assigned import AssignedPartition
-from streams.engine.runtime.assignment import Opener
+from streams.engine.runtime.assignment import Opener, partners
 from streams.engine.runtime.commit.handover import Handover
 from streams.engine.runtime.identity import member_id
 from streams.engine.runtime.partition.pressure import PAUSE_AT
@@ -156,16 +156,11 @@ class GroupMember:
             topics = await admin.describe_topics()
         self.topics = {name: topics[name].partitions for name in self._agents if name in topics}
         for agent in self._agents.values():
-            source = agent.source
-            results = [agent.results.name] if isinstance(agent, JobAgent) else []
-            for name in (source.name, source.dlq, source.changelog(agent.group), *results):
+            source, companions = agent.source, partners(agent)
+            for name in (source.name, *companions):
                 if name not in topics:
                     raise UnknownTopic(f"topic {name} does not exist. Run `dia topics apply`.")
-                if topics[name].partitions < topics[source.name].partitions:
-                    raise UnknownTopic(
-                        f"topic {name} has fewer partitions than {source.name}, whose keys it "
-                        f"shares. Run `dia topics apply`."
-                    )
+            self._opener.whole[source.name] = min(topics[name].partitions for name in companions)
             if topics[source.name].config.get("message.timestamp.type") != "LogAppendTime":
                 raise SourceNotLogAppendTime(
                     f"topic {source.name} does not use message.timestamp.type=LogAppendTime, but "

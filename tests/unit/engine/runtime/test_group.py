@@ -102,6 +102,35 @@ async def test_added_partitions_are_read_once_the_topics_are_applied(rig, runnin
     assert not any(held.waits_for for held in running.groups[0].partitions.values())
 
 
+CHANGELOG = MODEL_METRICS.changelog(DIA_GROUP)
+
+
+@pytest.mark.parametrize("short", [(MODEL_METRICS.dlq,), (CHANGELOG, MODEL_METRICS.dlq)])
+async def test_a_worker_that_starts_beside_a_larger_source_reads_what_it_can(rig, tmp_path, short):
+    """Only the added partition waits, and says for what: a restart must not stop the others, nor may
+    the added one take records whose dead letters have no place."""
+    admin = await rig.broker.admin()
+    topics = {MODEL_METRICS.name, CHANGELOG, MODEL_METRICS.dlq} - {*short}
+    await rig.produce_events(3)
+    await admin.create_partitions(dict.fromkeys(topics, 2))
+    worker = _worker(rig)
+    task = asyncio.ensure_future(worker.run(lambda: None))
+    await settle()
+    await rig.clock.advance(20)
+    found = json.loads(StatusFile(tmp_path, 0, 1).write(worker))["partitions"]
+    waits = {held["partition"]: held["waits_for"] for held in found}
+    assert waits[0] == ""
+    assert f"{short[0]}/1 does not exist. Run `dia topics apply`" in waits[1]
+    source = TopicPartition(MODEL_METRICS.name, 0)
+    assert rig.broker.committed(DIA_GROUP, source).offset == 3
+    await admin.create_partitions(dict.fromkeys(short, 2))
+    await rig.clock.advance(20)
+    assert not any(held.waits_for for held in worker.groups[0].partitions.values())
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await worker.abandon()
+
+
 async def test_a_worker_with_other_agents_gets_their_topics_too(rig, running):
     """The slot of the host has a static member id. With other agents it needs another id, or the
     group would assign it the topics of the old agents only.
