@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from streams.cli.terminal.output import Printer
-from streams.cli.terminal.output_form import OutputForm
+from streams.cli.terminal.output_form import (
+    COLUMN_FORMS,
+    OutputForm,
+    QueryForm,
+    is_columnar,
+    query_form_option,
+)
 from streams.cli.terminal.watching import EVERY_S, is_watchable, watch_options
 
 if TYPE_CHECKING:
@@ -29,6 +35,8 @@ class Invocation:
     home: str | None = None
     app_name: str | None = None
     form: OutputForm = OutputForm.TABLE
+    column_form: QueryForm | None = None
+    """arrow or parquet, which only `columnar` commands take; ``form`` is then unused"""
     quiet: bool = False
     watch_s: float | None = None
     _loaded: tuple[Settings, list[Provenance]] | None = field(default=None, init=False)
@@ -115,7 +123,8 @@ def accept_everywhere(root: Any) -> Any:
     Users type ``dia status --json``, not ``dia --json status``. Each command gets a copy of each
     option whose name it does not use; the value is stored in the `Invocation`."""
     shared = [_copy_for_commands(param) for param in root.params if param.name in _GLOBAL_OPTIONS]
-    _extend(root, shared, [_copy_for_commands(param) for param in watch_options()])
+    of_columnar = _copy_for_commands(query_form_option())
+    _extend(root, shared, [_copy_for_commands(param) for param in watch_options()], of_columnar)
     return root
 
 
@@ -137,6 +146,9 @@ def _store(ctx: Any, param: Any, value: Any) -> Any:
             run.app_name = value
         case "json":
             run.form = OutputForm.JSON
+            run.column_form = None
+        case "form" if value in COLUMN_FORMS:
+            run.column_form = None if run.json else QueryForm(value)
         case "form":
             run.form = run.form if run.json else OutputForm(value)
         case "watch":
@@ -150,12 +162,13 @@ def _store(ctx: Any, param: Any, value: Any) -> Any:
     return value
 
 
-def _extend(group: Any, shared: list[Any], of_watchable: list[Any]) -> None:
+def _extend(group: Any, shared: list[Any], of_watchable: list[Any], of_columnar: Any) -> None:
     for command in group.commands.values():
         if hasattr(command, "commands"):
-            _extend(command, shared, of_watchable)
+            _extend(command, shared, of_watchable, of_columnar)
         else:
-            added = [*shared, *(of_watchable if is_watchable(command.callback) else ())]
+            own = [of_columnar] if is_columnar(command.callback) else []
+            added = [*own, *shared, *(of_watchable if is_watchable(command.callback) else ())]
             command.params.extend(_beside(command.params, added))
 
 
@@ -167,6 +180,7 @@ def _beside(own: list[Any], added: list[Any]) -> Iterator[Any]:
         free = [spelling for spelling in param.opts if spelling not in taken]
         if param.name in names or not free:
             continue
+        names.add(param.name)
         twin = copy.copy(param)
         twin.opts = free
         yield twin

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from streams.cli.command_group import CommandGroup, command_group
-from streams.cli.invocation import invocation
+from streams.cli.invocation import Invocation, invocation
+from streams.cli.terminal.output_form import QueryForm, columnar
 from streams.cli.terminal.watching import watchable
 from streams.core.words.naming import named
 
@@ -34,7 +37,7 @@ ORDER BY indexOf(['days', 'hours', 'minutes'], table) DESC, table, position
 """
 
 _FORMAT = re.compile(r"\bFORMAT\s+\w+", re.IGNORECASE)
-_APPENDED = re.compile(r":?\s*\bFORMAT Native\b")
+_APPENDED = re.compile(r":?\s*\bFORMAT (?:Native|ArrowStream)\b")
 
 
 class _SqlByDefault(CommandGroup):
@@ -49,6 +52,16 @@ class _SqlByDefault(CommandGroup):
         return super().parse_args(ctx, args)
 
 
+_File = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="What -o arrow and -o parquet write; it appears whole, or not."
+    ),
+]
+_Show = Callable[[], None]
+"""Writes the answer of one server, which may fail in its middle."""
+
+
 def register(app: typer.Typer) -> None:
     group = command_group(
         "Ask ClickHouse: `dia query SQL`, `dia query series`, `dia query model`.", _SqlByDefault
@@ -59,6 +72,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="query")
 
 
+@columnar
 @watchable
 def sql(
     ctx: typer.Context,
@@ -69,9 +83,11 @@ def sql(
     tables: Annotated[
         bool, typer.Option("--tables", help="List the views, their columns and what they mean.")
     ] = False,
+    file: _File = None,
 ) -> None:
     """Run SQL on the first shard that answers. Its views minutes, hours, days, dead_letters and
-    ledger read every shard's rows; `--tables` lists all.
+    ledger read every shard's rows; `--tables` lists all. `-o parquet` and `-o arrow` keep the types of
+    columns.
 
     Example: dia query "SELECT tenant, sum(events) FROM minutes GROUP BY tenant"
     """
@@ -86,12 +102,13 @@ def sql(
             'the statement is empty. For example: dia query "SELECT sum(events) FROM minutes"; '
             "dia query --tables lists what there is."
         )
+    ask = _as_columns(run, file) or partial(_as_rows, run)
     silent: list[str] = []
     for replica in _replicas(run.settings):
         with ExitStack() as opened:
             opened.callback(replica.close)
             try:
-                columns, rows = opened.enter_context(replica.rows(statement))
+                show = ask(replica, statement, opened)
             except ShardUnavailable as error:
                 silent.append(str(error))
                 continue
@@ -99,13 +116,14 @@ def sql(
                 raise _refused(error, statement) from error
             # After this point another shard would repeat printed rows.
             try:
-                run.printer().rows(unlike(columns), rows)
+                show()
             except StatementRefused as error:
                 raise _refused(error, statement) from error
             return
     raise DependencyUnreachable(" ".join(silent))
 
 
+@columnar
 @watchable
 def series(
     ctx: typer.Context,
@@ -118,6 +136,7 @@ def series(
     ] = "-1h",
     stop: Annotated[str, typer.Option("--to", metavar="WHEN", help="As --from.")] = "now",
     step: Annotated[str, typer.Option(metavar="SPAN", help="1m, 10m, 1h, 1d ...")] = "1m",
+    file: _File = None,
 ) -> None:
     """Count, mean, sd, min, max, last, p50, p95 and p99 per step, from the shard of the series.
     Percentiles are within 1 % of the exact value, and exact for up to four values.
@@ -131,11 +150,13 @@ def series(
         SeriesQuery,
         choose_table,
         read,
+        series_columns,
     )
     from streams.core.errors import DependencyUnreachable, ShardUnavailable
     from streams.core.words.moments import moment_s, span_s
 
     run = invocation(ctx)
+    form = _column_form(run, file)
     settings, now_s = run.settings, time.time()
     query = SeriesQuery(
         tenant=named(tenant, "--tenant"),
@@ -152,7 +173,14 @@ def series(
     except ShardUnavailable as error:
         raise DependencyUnreachable(str(error)) from error
     printer = run.printer()
-    printer.rows(COLUMNS, rows, _DETAIL)
+    if form is None:
+        printer.rows(COLUMNS, rows, _DETAIL)
+    else:
+        from streams.cli.terminal.column_file import column_file
+
+        batch = series_columns(rows)
+        with column_file(form, batch.schema, file) as write:
+            write(batch)
     if rows:
         printer.say(f"p50, p95 and p99 are within {PERCENTILE_ERROR:.0%} of the exact value")
     else:
@@ -207,6 +235,53 @@ def model_card(
     )
 
 
+def _column_form(run: Invocation, file: Path | None) -> QueryForm | None:
+    """None for rows of text. Raises `UsageError` for options that go together with no form."""
+    from streams.cli.terminal.column_file import refuse_terminal
+    from streams.core.errors import UsageError
+
+    form = run.column_form
+    if form is None:
+        if file is not None:
+            raise UsageError("--file goes with -o arrow or -o parquet; redirect stdout for others.")
+        return None
+    if run.watch_s is not None:
+        raise UsageError(
+            f"--watch repeats the output, and -o {form} makes one file: leave one out."
+        )
+    refuse_terminal(form, file)
+    return form
+
+
+def _as_rows(run: Invocation, replica: Replica, statement: str, opened: ExitStack) -> _Show:
+    columns, rows = opened.enter_context(replica.rows(statement))
+    return lambda: run.printer().rows(unlike(columns), rows)
+
+
+def _as_columns(
+    run: Invocation, file: Path | None
+) -> Callable[[Replica, str, ExitStack], _Show] | None:
+    form = _column_form(run, file)
+    if form is None:
+        return None
+
+    def ask(replica: Replica, statement: str, opened: ExitStack) -> _Show:
+        from streams.cli.terminal.column_file import column_file
+
+        schema, batches = opened.enter_context(replica.batches(statement))
+        names = unlike(schema.names)
+
+        def show() -> None:
+            renamed = schema.empty_table().rename_columns(names).schema
+            with column_file(form, renamed, file) as write:
+                for batch in batches:
+                    write(batch.rename_columns(names))
+
+        return show
+
+    return ask
+
+
 def unlike(columns: Sequence[str]) -> list[str]:
     """The names, repeated ones numbered: a JSON object needs distinct names."""
     found: list[str] = []
@@ -241,7 +316,7 @@ def _refused(error: StatementRefused, statement: str) -> UsageError:
     text = str(error)
     has_format = _FORMAT.search(statement) is not None
     if not has_format:
-        text = text.replace(" FORMAT AS Native", "")
+        text = re.sub(r" FORMAT AS (?:Native|ArrowStream)", "", text)
         for clause in ("(FORMAT)", "`FORMAT`"):
             text = text.replace(clause, "(end of the statement)")
     refused = UsageError(_APPENDED.sub("", text))

@@ -7,7 +7,7 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,6 +24,13 @@ from clickhouse_connect.driver.exceptions import (
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from streams.connect.sinks import arrow, shard_claim
+from streams.connect.sinks.arrow_result import (
+    AnswerBytes,
+    as_meant,
+    opened_stream,
+    record_batches,
+    schema_of,
+)
 from streams.connect.sinks.shard_claim import Claims, ShardPlace
 from streams.core.errors import ShardBusy, ShardUnavailable, TransientError
 from streams.core.settings import TlsFiles
@@ -52,6 +59,7 @@ _DELAY = (
 )
 _READ_ONLY = {"readonly": 2}
 """2: settings may change, data may not"""
+_ARROW = {**_READ_ONLY, "output_format_arrow_string_as_string": 1}
 _UNREADABLE = (
     *(DataError, InternalError, NotSupportedError, ProgrammingError),
     *(LookupError, TypeError, ValueError),
@@ -180,6 +188,20 @@ class Replica:
         with opened as stream:
             yield stream.source.column_names, self._as_they_come(stream, sql)
 
+    @contextmanager
+    def batches(self, sql: str) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+        """As `rows`, by Arrow batches as the server makes them; one is in memory at a time. Also raises
+        `UsageError` for a type that Arrow would hold without its meaning."""
+        with self._told(), self._decoded(sql):
+            types = self._types(sql)
+            source = self._client().raw_stream(sql, settings=_ARROW, fmt="ArrowStream")
+        with closing(AnswerBytes(source)) as answer:
+            with self._told(), self._decoded(sql):
+                reader = opened_stream(answer)
+            schema = schema_of(reader.schema, types)
+            batches = record_batches(answer, reader)
+            yield schema, (as_meant(one, schema) for one in self._as_they_come(batches, sql))
+
     def close(self) -> None:
         """Without waiting for a connection that is being opened: its server may hang."""
         if self._lock.acquire(blocking=False):
@@ -192,7 +214,7 @@ class Replica:
         self._pool.clear()
         httputil.all_managers.pop(self._pool, None)  # the client library keeps it for ever
 
-    def _as_they_come(self, stream: Any, sql: str) -> Iterator[Sequence[Any]]:
+    def _as_they_come(self, stream: Any, sql: str) -> Iterator[Any]:
         """Errors of the consumer between rows pass unchanged."""
         while True:
             with self._told(), self._decoded(sql):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+
+import pyarrow as pa
 
 from streams.connect.sinks import shard_maps
 from streams.connect.sinks.clickhouse import reading_groups
@@ -148,6 +151,17 @@ def read(settings: Settings, query: SeriesQuery, table: WindowTable) -> list[tup
             group.close()
     rows = steps(parts[0] if len(parts) == 1 else plain(joined(parts, QUANTILES)))
     return [(iso_s(start_s), *numbers) for start_s, *numbers in rows]
+
+
+def series_columns(rows: Sequence[Sequence[Any]]) -> pa.RecordBatch:
+    """Rows of `read` as columns: ``t`` in UTC, ``count``, and floats."""
+    times, counts, *floats = zip(*rows, strict=True) if rows else ((),) * len(COLUMNS)
+    arrays = [
+        pa.array([datetime.fromisoformat(t) for t in times], pa.timestamp("s", "UTC")),
+        pa.array(counts, pa.uint64()),
+        *(pa.array(values, pa.float64()) for values in floats),
+    ]
+    return pa.RecordBatch.from_arrays(arrays, list(COLUMNS))
 
 
 def plain(rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:

@@ -7,10 +7,13 @@ import csv
 import io
 import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from agents.app import app
@@ -41,6 +44,38 @@ def test_query_prints_data_in_the_requested_format(dia: Any) -> None:
     )
     code, out, _ = dia("query", "SELECT number FROM numbers(200000)", "-o", "csv")
     assert (code, len(out.splitlines())) == (0, 200_001)
+
+
+@pytest.mark.parametrize("form", ["arrow", "parquet"])
+def test_query_writes_columns_with_their_types(dia: Any, tmp_path: Path, form: str) -> None:
+    """What analysts load has times, names and numbers; a failed query leaves no file."""
+    file = tmp_path / f"rows.{form}"
+    sql = (
+        "SELECT toDateTime(number, 'UTC') AS w, toLowCardinality(toString(number % 3)) AS tenant, "
+        "toNullable(number / 2) AS mean, 1 AS a, 1 AS a FROM numbers(200000)"
+    )
+    assert dia("query", sql, "-o", form, "--file", str(file)) == (0, "", "")
+    rows = pq.read_table(file) if form == "parquet" else pa.ipc.open_stream(file).read_all()
+    assert rows.column_names == ["w", "tenant", "mean", "a", "a_2"]
+    assert rows.num_rows == 200_000
+    assert rows.schema.field("w").type == pa.timestamp("ms" if form == "parquet" else "s", "UTC")
+    assert rows.slice(199_999).to_pylist()[0] == {
+        "w": datetime(1970, 1, 3, 7, 33, 19, tzinfo=UTC),
+        "tenant": "1",
+        "mean": 99999.5,
+        "a": 1,
+        "a_2": 1,
+    }
+    for failing, why in (
+        ("SELECT throwIf(number = 300000) FROM numbers(400000)", "throwIf"),
+        ("SELECT CAST('a', 'Enum8(\\'a\\' = 1)') AS k", "toString(k)"),
+        ("SELECT nothing", "nothing"),
+    ):
+        code, out, err = dia("query", failing, "-o", form, "--file", str(tmp_path / "none"))
+        assert (code, out) == (2, "")
+        assert why in err
+        assert "FORMAT" not in err
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_query_is_read_only(dia: Any) -> None:
