@@ -28,7 +28,7 @@ def console(
     """Serve the console and its query API until SIGTERM. Everything needs a token.
 
     \b
-    dia edge token create --role admin
+    dia token create --role admin
     dia console --port 8481
     curl -H "Authorization: Bearer $TOKEN" \\
          "http://127.0.0.1:8481/api/series?tenant=acme&model=m&metric=x"

@@ -142,7 +142,7 @@ def _further(options: DemoOptions) -> str:
             f"{dia} up",
             f'{dia} query "{_LARGEST}"',
             f'{dia} query "{_DEAD}"',
-            f"{dia} edge token create --role admin",
+            f"{dia} token create --role admin",
             f"{dia} console    # then open http://127.0.0.1:{load()[0].console_port}",
             f"{dia} down",
             "or see it move: dia demo --serve keeps all of it up, and prints the console's address",

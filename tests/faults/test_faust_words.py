@@ -144,7 +144,7 @@ class FaustApp(UserApp):
 
     def client(self) -> httpx.Client:
         """It may read pages."""
-        made = json.loads(self.dia("edge", "token", "create", "--role", "admin", "--json"))
+        made = json.loads(self.dia("token", "create", "--role", "admin", "--json"))
         headers = {"Authorization": f"Bearer {made['token']}"}
         return httpx.Client(headers=headers, timeout=30, mounts=DIRECT)
 

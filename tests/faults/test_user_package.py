@@ -78,7 +78,7 @@ def test_a_package_is_exact_while_workers_and_a_shard_die(shop, own_stack, repor
 @contextmanager
 def _console(shop):
     """A client of the console of this package."""
-    token = json.loads(shop.dia("edge", "token", "create", "--role", "admin", "--json"))["token"]
+    token = json.loads(shop.dia("token", "create", "--role", "admin", "--json"))["token"]
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "streams", "console", "--port", str(port)]
     served = subprocess.Popen(command, env=shop.environ, cwd=shop.folder)

@@ -152,7 +152,7 @@ class Bank:
         """Topics, tables, workers and the first orders exist. The client may read every page."""
         self.dia("topics", "apply")
         self.dia("migrate", "apply")
-        shown = json.loads(self.dia("edge", "token", "create", "--role", "admin", "--json"))
+        shown = json.loads(self.dia("token", "create", "--role", "admin", "--json"))
         self.start()
         self.order()
         headers = {"Authorization": f"Bearer {shown['token']}"}

@@ -66,7 +66,7 @@ def test_commands_run_without_assertions(tmp_path):
 def test_an_unusable_home_is_named(tmp_path):
     """The user corrects another user's folder, or one below a file."""
     (tmp_path / "file").touch()
-    done = _dia("--home", str(tmp_path / "file"), "edge", "token", "create", "--role", "admin")
+    done = _dia("--home", str(tmp_path / "file"), "token", "create", "--role", "admin")
     assert done.returncode == 4
     assert b"--home" in done.stderr
     assert b"unexpected" not in done.stderr

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import structlog
 
+from streams.connect.access.last_uses import LastUses
 from streams.connect.access.refusals import TokensUnreadable, Unauthenticated
 from streams.connect.access.tokens import AccessToken, Credential, TokenFile
+from streams.core.clock import Clock
 from streams.core.errors import UsageError
 
 log = structlog.get_logger(__name__)
@@ -15,10 +19,11 @@ _DUMMY_TOKEN = AccessToken(id="", tenant="none", role="read", sha256="0" * 64, c
 
 
 class Authenticator:
-    """A revoked token ends at the next request."""
+    """A revoked token ends at the next request. ``uses`` records each use."""
 
-    def __init__(self, file: TokenFile) -> None:
+    def __init__(self, file: TokenFile, uses: LastUses | None = None) -> None:
         self._file = file
+        self._uses = uses
         self._stamp: tuple[int, int, int] | None = None
         self._tokens: dict[str, AccessToken] = {}
 
@@ -31,17 +36,32 @@ class Authenticator:
             # Constant time: an unknown id takes as long as a wrong secret.
             token = self._tokens.get(shown.id, _DUMMY_TOKEN)
             if shown.opens(token) and (token.expires_ms is None or now_ms < token.expires_ms):
+                self._note(token, now_ms)
                 return token
         raise Unauthenticated(
-            "a valid token is required: Authorization: Bearer dia_... "
-            "`dia edge token create` makes one."
+            "a valid token is required: Authorization: Bearer dia_... `dia token create` makes one."
         )
 
     def holds(self, token: AccessToken, now_ms: int) -> bool:
         """Raises `TokensUnreadable`."""
         self._refresh()
-        valid = token.expires_ms is None or now_ms < token.expires_ms
-        return valid and self._tokens.get(token.id) == token
+        found = self._tokens.get(token.id)
+        # A rotation changes when a token ends, and nothing else of it.
+        if found is None or replace(token, expires_ms=found.expires_ms) != found:
+            return False
+        if found.expires_ms is not None and now_ms >= found.expires_ms:
+            return False
+        self._note(found, now_ms)
+        return True
+
+    async def note_uses(self, clock: Clock) -> None:
+        """Write the last uses until cancelled."""
+        if self._uses is not None:
+            await self._uses.run(clock)
+
+    def _note(self, token: AccessToken, now_ms: int) -> None:
+        if self._uses is not None:
+            self._uses.note(token.id, now_ms)
 
     def _refresh(self) -> None:
         try:

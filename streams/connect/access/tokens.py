@@ -1,4 +1,4 @@
-"""Access tokens: a file of hashes, each with a role and a tenant.
+"""Access tokens: a file of hashes, each with its holder, a role and a tenant.
 
 A token is ``dia_<id>_<secret>``: an id of eight hexadecimal digits and 256 random bits. The file
 holds the SHA-256 of the secret: random secrets need no slow hash, whose cost per request would
@@ -12,7 +12,7 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -52,8 +52,9 @@ class Role(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessToken:
-    """Without its secret. ``tenant`` None is every tenant: admins only. Raises `ValueError` for an
-    empty tenant, which comes from an unset variable."""
+    """Without its secret. ``tenant`` None is every tenant: admins only. ``name``: the person or
+    program that holds it. Raises `ValueError` for an empty tenant, which comes from an unset
+    variable."""
 
     id: str
     tenant: str | None
@@ -61,6 +62,9 @@ class AccessToken:
     sha256: str
     created_ms: int
     expires_ms: int | None = None
+    name: str = ""
+    rotated_from: str = ""
+    """the id of the first token of which this one is a rotation; empty: of none"""
 
     def __post_init__(self) -> None:
         if self.tenant is not None and not 1 <= len(self.tenant) <= NAME_CHARS_MAX:
@@ -71,6 +75,11 @@ class AccessToken:
 
     def speaks_for(self, tenant: str) -> bool:
         return self.tenant is None or self.tenant == tenant
+
+    @property
+    def holder(self) -> str:
+        """The same before and after a rotation."""
+        return self.rotated_from or self.id
 
     @property
     def owner(self) -> str:
@@ -120,43 +129,79 @@ class TokenFile:
         except (OSError, ValueError) as error:
             raise UsageError(
                 f"the tokens in {self.path} cannot be read: {error}. Restore the file, or remove "
-                "it and create new tokens with `dia edge token create`."
+                "it and create new tokens with `dia token create`."
             ) from error
         if document.version != 1:
             raise UsageError(f"{self.path} was written by a newer version of dia; run that one.")
         return document.tokens
 
     def create(
-        self, *, tenant: str | None, role: Role, now_ms: int, expires_ms: int | None = None
+        self,
+        *,
+        tenant: str | None,
+        role: Role,
+        now_ms: int,
+        expires_ms: int | None = None,
+        name: str = "",
     ) -> tuple[AccessToken, str]:
-        """And its text, which is not stored."""
+        """And its text, which is not stored. Raises `UsageError`."""
         if tenant is None and role is not Role.ADMIN:
             raise UsageError("only an admin token may be without --tenant.")
         if tenant is not None:
             named(tenant, "--tenant")
-        secret = secrets.token_urlsafe(_SECRET_BYTES)
+        if name:
+            named(name, "--name")
+        draft = AccessToken(
+            id="",
+            tenant=tenant,
+            role=role.name.lower(),
+            sha256="",
+            created_ms=now_ms,
+            expires_ms=expires_ms,
+            name=name,
+        )
         with self._changing() as tokens:
-            if len(tokens) >= TOKENS_MAX:
-                raise UsageError(f"{self.path} holds {TOKENS_MAX} tokens. Revoke some.")
-            token = AccessToken(
-                id=_unused(tokens),
-                tenant=tenant,
-                role=role.name.lower(),
-                sha256=_digest(secret),
-                created_ms=now_ms,
-                expires_ms=expires_ms,
-            )
-            self._write([*tokens, token])
+            return self._add(draft, tokens)
+
+    def rotate(
+        self, token_id: str, *, now_ms: int, overlap_s: int, expires_ms: int | None = None
+    ) -> tuple[AccessToken, str]:
+        """A new token of the same holder, role and tenant, and its text. The old one is valid for
+        ``overlap_s`` more, never longer than before. Without ``expires_ms`` the new one is valid as
+        long as the old one was made for. Raises `UsageError` for an id that is unknown, expired or
+        already rotated."""
+        with self._changing() as tokens:
+            old = self._found(tokens, token_id)
+            _check_rotation(old, tokens, now_ms)
+            if expires_ms is None and old.expires_ms is not None:
+                expires_ms = now_ms + old.expires_ms - old.created_ms
+            draft = replace(old, created_ms=now_ms, expires_ms=expires_ms, rotated_from=old.holder)
+            until_ms = now_ms + overlap_s * 1000
+            if old.expires_ms is not None:
+                until_ms = min(until_ms, old.expires_ms)
+            ended = replace(old, expires_ms=until_ms)
+            return self._add(draft, [ended if one is old else one for one in tokens])
+
+    def _add(self, draft: AccessToken, tokens: list[AccessToken]) -> tuple[AccessToken, str]:
+        if len(tokens) >= TOKENS_MAX:
+            raise UsageError(f"{self.path} holds {TOKENS_MAX} tokens. Revoke some.")
+        secret = secrets.token_urlsafe(_SECRET_BYTES)
+        token = replace(draft, id=_unused(tokens), sha256=_digest(secret))
+        self._write([*tokens, token])
         return token, f"dia_{token.id}_{secret}"
 
     def revoke(self, token_id: str) -> AccessToken:
         """Raises `UsageError` for an unknown id."""
         with self._changing() as tokens:
-            found = [token for token in tokens if token.id == token_id]
-            if not found:
-                raise UsageError(f"no token {token_id!r}. `dia edge token list` shows them.")
-            self._write([token for token in tokens if token.id != token_id])
-        return found[0]
+            gone = self._found(tokens, token_id)
+            self._write(token for token in tokens if token is not gone)
+        return gone
+
+    def _found(self, tokens: Iterable[AccessToken], token_id: str) -> AccessToken:
+        for token in tokens:
+            if token.id == token_id:
+                return token
+        raise UsageError(f"no token {token_id!r}. `dia token list` shows them.")
 
     @contextmanager
     def _changing(self) -> Iterator[list[AccessToken]]:
@@ -168,6 +213,23 @@ class TokenFile:
     def _write(self, tokens: Iterable[AccessToken]) -> None:
         document = msgspec.json.format(msgspec.json.encode(_Document(1, [*tokens]))) + b"\n"
         write_atomically(self.path, document, durable=True)
+
+
+def _check_rotation(old: AccessToken, tokens: Iterable[AccessToken], now_ms: int) -> None:
+    """Raises `UsageError`."""
+    if old.expires_ms is not None and now_ms >= old.expires_ms:
+        raise UsageError(
+            f"the token {old.id} is expired. Create a new one with `dia token create`."
+        )
+    newest = max((one for one in tokens if one.holder == old.holder), key=_age)
+    if newest is not old:
+        raise UsageError(
+            f"the token {old.id} is already rotated. Rotate its successor: `dia token rotate {newest.id}`."
+        )
+
+
+def _age(token: AccessToken) -> tuple[int, bool]:
+    return token.created_ms, bool(token.rotated_from)
 
 
 def _unused(tokens: list[AccessToken]) -> str:

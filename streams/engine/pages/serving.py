@@ -23,6 +23,7 @@ from streams.connect.access.attempts import Attempts
 from streams.connect.access.authentication import Authenticator
 from streams.connect.access.connections import client_site
 from streams.connect.access.fair_share import FairShare
+from streams.connect.access.last_uses import LastUses
 from streams.connect.access.problem import refusal
 from streams.connect.access.refusals import (
     BodyTooLarge,
@@ -72,9 +73,8 @@ class PageSite:
         """``listener`` is a bound socket; `stop` closes it."""
         self._desk = desk
         self._clock = clock
-        self._authenticator = Authenticator(
-            TokenFile.of(settings.home_path(), settings.tokens_file)
-        )
+        tokens = TokenFile.of(settings.home_path(), settings.tokens_file)
+        self._authenticator = Authenticator(tokens, LastUses.of(settings.home_path(), tokens))
         self._attempts = Attempts(clock)
         self._rate = RequestRate(clock, limit=REQUESTS, period_s=PERIOD_S)
         self._running: FairShare[str] = FairShare(RUNNING_MAX)
@@ -86,20 +86,24 @@ class PageSite:
             connections=bounded(0 if self._behind_proxy else settings.address_connections),
             refused=lambda reason: metrics.connections.refused.labels(reason).inc(),
         )
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     def app(self) -> Starlette:
         methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
         return Starlette(routes=[Route("/{path:path}", self._told, methods=methods)])
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._server.run_until_stopped(), name="pages")
+        self._tasks = [
+            asyncio.create_task(self._server.run_until_stopped(), name="pages"),
+            asyncio.create_task(self._authenticator.note_uses(self._clock), name="last-uses"),
+        ]
 
     async def stop(self) -> None:
         """Answer open requests, then end."""
         self._server.stop()
-        if self._task is not None:
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks[1:]:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _told(self, request: Request) -> Response:
         try:

@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 
 from streams.connect.access.attempts import Attempts
 from streams.connect.access.authentication import Authenticator
+from streams.connect.access.last_uses import LastUses
 from streams.connect.access.listening import Listening, is_loopback
 from streams.connect.access.request_rate import RequestRate
 from streams.connect.access.tokens import TokenFile
@@ -161,7 +162,9 @@ class ConsoleProcess:
         looking = asyncio.create_task(self._distant.run(), name="distant-workers")
         judging = asyncio.create_task(self._health.run(), name="health-monitor")
         recording = asyncio.create_task(self._recorder.run(), name="pipeline-recorder")
-        running = (keeping, looking, judging, recording)
+        gate = self.console.gate
+        noting = asyncio.create_task(gate.authenticator.note_uses(gate.clock), name="last-uses")
+        running = (keeping, looking, judging, recording, noting)
         try:
             yield
         finally:
@@ -192,7 +195,7 @@ def _authorizer(
     settings: Settings, tokens: TokenFile, clock: Clock, *, secure: bool, behind_proxy: bool
 ) -> Authorizer:
     return Authorizer(
-        authenticator=Authenticator(tokens),
+        authenticator=Authenticator(tokens, LastUses.of(settings.home_path(), tokens)),
         sessions=SessionStore(clock),
         clock=clock,
         rate=RequestRate(clock, limit=settings.console_requests, period_s=RATE_PERIOD_S),
@@ -220,7 +223,7 @@ def serve(
     if not is_loopback(listening.host) and not tokens.read():
         raise RefusedBySafety(
             f"listening on {listening.host} without any token is refused: every request would fail or come from an "
-            "attacker. `dia edge token create --role admin` makes one."
+            "attacker. `dia token create --role admin` makes one."
         )
     asyncio.run(_serve(settings, app, listening, said, addition))
 

@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from streams.connect.access.attempts import Attempts
 from streams.connect.access.authentication import Authenticator
 from streams.connect.access.holds import HoldCheck
+from streams.connect.access.last_uses import LastUses
 from streams.connect.access.listening import Listening
 from streams.connect.access.quotas import Quota, Quotas, RedisBuckets
 from streams.connect.access.redis_holds import RedisHolds
@@ -68,8 +69,8 @@ class EdgeProcess:
     ) -> None:
         """``behind_proxy``: the proxy names the client. Raises `SlotInUse`, `SpoolCorrupt`, and
         `UsageError` for unreadable tokens."""
-        self._tokens = TokenFile.of(settings.home_path(), settings.tokens_file)
-        self._tokens.read()
+        tokens = TokenFile.of(settings.home_path(), settings.tokens_file)
+        tokens.read()
         self.metrics = metrics
         self.bug: BaseException | None = None
         self.on_bug: Callable[[], None] = lambda: None
@@ -103,7 +104,7 @@ class EdgeProcess:
         )
         self.quotas, holds = _limits(settings, topology.app, clock, metrics)
         self._edge = Edge(
-            authenticator=Authenticator(self._tokens),
+            authenticator=Authenticator(tokens, LastUses.of(settings.home_path(), tokens)),
             intake=self.intake,
             points=MetricIntake(settings, self.intake, metrics.edge),
             results=self._simulations,
@@ -134,14 +135,17 @@ class EdgeProcess:
         watch = asyncio.create_task(self._watch.run(), name="health-watch")
         # Accepting events needs no shard and must not wait for one.
         asking = asyncio.create_task(refuse_other_map(self._settings), name="shard-map")
-        for task in (lanes, watch, asking):
+        edge = self._edge
+        noting = asyncio.create_task(edge.authenticator.note_uses(edge.clock), name="last-uses")
+        running = (lanes, watch, asking, noting)
+        for task in running:
             task.add_done_callback(self._ended)
         try:
             yield
         finally:
-            for task in (lanes, watch, asking):
+            for task in running:
                 task.cancel()
-            await asyncio.gather(lanes, watch, asking, return_exceptions=True)
+            await asyncio.gather(*running, return_exceptions=True)
             await self.quotas.close()
 
     def _ended(self, task: asyncio.Task[Any]) -> None:

@@ -88,6 +88,7 @@ def _tokens(settings: Settings) -> list[RecordedToken]:
             role=token.role,
             created_ms=token.created_ms,
             expires_ms=token.expires_ms,
+            name=token.name,
         )
         for token in TokenFile.of(settings.home_path(), settings.tokens_file).read()
     ]

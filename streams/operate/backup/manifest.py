@@ -62,6 +62,7 @@ class RecordedToken(msgspec.Struct, frozen=True, kw_only=True):
     role: str
     created_ms: int
     expires_ms: int | None
+    name: str = ""
 
 
 class Declarations(msgspec.Struct, frozen=True, kw_only=True):

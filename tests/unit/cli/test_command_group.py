@@ -101,7 +101,7 @@ def test_every_option_says_what_it_does(path):
 
 
 STATES = frozenset({"list", "status", "stats", "moves", "describe", "doctor", "predict", "series"})
-FIXED = {("dia", "context", "list"), ("dia", "schemas", "list"), ("dia", "edge", "token", "list")}
+FIXED = {("dia", "context", "list"), ("dia", "schemas", "list")}
 """They read declarations and files of this machine, which change by the user's own commands."""
 
 

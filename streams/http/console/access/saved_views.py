@@ -1,8 +1,8 @@
 """Saved views: names that a token gives to addresses of the console's pages.
 
 They lie beside the tokens, in HOME/access/views.json, readable by its owner only and replaced atomically. A view is
-known to the token that saved it and to no other token: names in its address are shown to their writer only.
-Those of a token that is gone are dropped at the next change."""
+known to the token that saved it, to its rotations, and to no other token: names in its address are shown to their
+writer only. Those of a token that is gone are dropped at the next change."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class SavedView(msgspec.Struct, frozen=True):
 
 
 class _Document(msgspec.Struct):
-    """The file: ``version`` 1, and the views of each token's id."""
+    """The file: ``version`` 1, and the views of each holder of a token."""
 
     version: int
     views: dict[str, list[SavedView]]
@@ -62,7 +62,7 @@ class ViewFile:
     def of(self, token: AccessToken) -> list[SavedView]:
         """By name."""
         with _told():
-            found = self._read().views.get(token.id, [])
+            found = self._read().views.get(token.holder, [])
         return sorted(found, key=lambda view: view.name.casefold())
 
     def save(self, token: AccessToken, name: str, address: str, now_ms: int) -> SavedView:
@@ -71,24 +71,24 @@ class ViewFile:
         view = SavedView(secrets.token_hex(8), _named(name), address, now_ms)
         _check_address(token, address)
         with self._changing() as views:
-            kept = [one for one in views.get(token.id, []) if one.name != view.name]
+            kept = [one for one in views.get(token.holder, []) if one.name != view.name]
             self._check_bounds(token, len(kept) + 1, views)
-            views[token.id] = [*kept, view]
+            views[token.holder] = [*kept, view]
         return view
 
     def delete(self, token: AccessToken, view_id: str) -> None:
         """Raises `UnknownResource` for an id that this token does not have."""
         with self._changing() as views:
-            own = views.get(token.id, [])
-            views[token.id] = [one for one in own if one.id != view_id]
-            if len(views[token.id]) == len(own):
+            own = views.get(token.holder, [])
+            views[token.holder] = [one for one in own if one.id != view_id]
+            if len(views[token.holder]) == len(own):
                 raise UnknownResource("this token has no such view")
 
     def _check_bounds(
         self, token: AccessToken, own: int, views: Mapping[str, list[SavedView]]
     ) -> None:
-        others = {one: len(found) for one, found in views.items() if one != token.id}
-        owners = {one.id: one.owner for one in self._tokens.read()}
+        others = {one: len(found) for one, found in views.items() if one != token.holder}
+        owners = {one.holder: one.owner for one in self._tokens.read()}
         same = sum(number for one, number in others.items() if owners.get(one) == token.owner)
         for most, number, whose in (
             (TOKEN_VIEWS_MAX, own, "this token"),
@@ -106,7 +106,7 @@ class ViewFile:
             private_folder(self._path.parent)
             lock = self._path.with_suffix(".lock")
             with exclusive(lock, _LOCK_TIMEOUT_S, waiting=lambda: None):
-                known = {token.id for token in self._tokens.read()}
+                known = {token.holder for token in self._tokens.read()}
                 found = self._read().views
                 views = {one: found[one] for one in found if one in known}
                 yield views

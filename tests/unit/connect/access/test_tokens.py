@@ -9,6 +9,7 @@ import pytest
 
 from streams.cli import main
 from streams.connect.access.authentication import Authenticator
+from streams.connect.access.last_uses import LastUses
 from streams.connect.access.refusals import TokensUnreadable, Unauthenticated
 from streams.connect.access.tokens import Role, TokenFile
 from streams.core.errors import UsageError
@@ -115,6 +116,47 @@ def test_a_revoked_token_ends_in_a_process_that_already_knows_it(file):
     assert desk.token_of(bearer(kept_text), NOW_MS) == kept
 
 
+def test_a_rotated_token_is_valid_for_the_overlap_and_its_successor_after_it(file):
+    """A person changes a token in all programs before the old one ends."""
+    old, old_text = file.create(
+        tenant="acme", role=Role.READ, now_ms=NOW_MS, expires_ms=NOW_MS + 90_000_000, name="alice"
+    )
+    desk = Authenticator(file)
+    assert desk.token_of(bearer(old_text), NOW_MS) == old
+    new, new_text = file.rotate(old.id, now_ms=NOW_MS + 1000, overlap_s=60)
+    assert (new.name, new.role, new.tenant) == ("alice", "read", "acme")
+    assert new.id != old.id
+    assert new.holder == old.holder
+    assert desk.token_of(bearer(new_text), NOW_MS + 1000) == new
+    assert desk.token_of(bearer(old_text), NOW_MS + 60_999).id == old.id
+    assert desk.holds(old, NOW_MS + 60_999), "a browser stays signed in"
+    assert not desk.holds(old, NOW_MS + 61_000)
+    with pytest.raises(Unauthenticated):
+        desk.token_of(bearer(old_text), NOW_MS + 61_000)
+    assert new.expires_ms == NOW_MS + 1000 + 90_000_000, "valid as long as the old one was made for"
+    assert desk.token_of(bearer(new_text), new.expires_ms - 1) == new
+
+
+def test_a_rotation_lengthens_no_token(file):
+    """The overlap of a token that ends soon must not keep it."""
+    old, _ = file.create(tenant="acme", role=Role.READ, now_ms=NOW_MS, expires_ms=NOW_MS + 1000)
+    file.rotate(old.id, now_ms=NOW_MS, overlap_s=60)
+    assert [one.expires_ms for one in file.read() if one.id == old.id] == [NOW_MS + 1000]
+
+
+def test_an_expired_or_rotated_token_is_not_rotated(file):
+    """An old token would otherwise make new ones for ever."""
+    old, _ = file.create(tenant="acme", role=Role.READ, now_ms=NOW_MS, expires_ms=NOW_MS + 1000)
+    with pytest.raises(UsageError, match="expired"):
+        file.rotate(old.id, now_ms=NOW_MS + 1000, overlap_s=60)
+    new, _ = file.rotate(old.id, now_ms=NOW_MS, overlap_s=60)
+    with pytest.raises(UsageError, match=f"dia token rotate {new.id}"):
+        file.rotate(old.id, now_ms=NOW_MS, overlap_s=60)
+    newest, _ = file.rotate(new.id, now_ms=NOW_MS, overlap_s=60)
+    assert newest.holder == old.id
+    assert len(file.read()) == 3
+
+
 def test_a_damaged_file_refuses_every_request_and_is_not_overwritten(file):
     """An unreadable file must not count as empty: the next token would erase all others."""
     file.create(tenant="acme", role=Role.READ, now_ms=NOW_MS)
@@ -126,23 +168,36 @@ def test_a_damaged_file_refuses_every_request_and_is_not_overwritten(file):
     assert file.path.read_text() == "{"
 
 
-def test_the_commands_create_list_and_revoke(tmp_path, capsys):
-    """The printed token works until it is revoked."""
+def test_the_commands_create_list_rotate_and_revoke(tmp_path, capsys):
+    """The printed token works until it is revoked, and its rotation after it."""
     home = ["--home", str(tmp_path), "--json"]
-    assert main(["edge", "token", "create", "--tenant", "acme", "--days", "1", *home]) == 0
+    create = ["token", "create", "--name", "alice", "--tenant", "acme", "--days", "1", *home]
+    assert main(create) == 0
     shown = json.loads(capsys.readouterr().out)
-    desk = Authenticator(TokenFile.of(tmp_path))
+    file = TokenFile.of(tmp_path)
+    desk = Authenticator(file, LastUses.of(tmp_path, file))
     token = desk.token_of(bearer(shown["token"]), NOW_MS)
     assert (token.id, token.tenant, token.role) == (shown["id"], "acme", "operate")
-    assert main(["edge", "token", "list", *home]) == 0
+    assert main(["token", "rotate", token.id, "--overlap", "7d", *home]) == 0
+    rotated = json.loads(capsys.readouterr().out)
+    assert desk.token_of(bearer(rotated["token"]), NOW_MS).name == "alice"
+    assert desk.token_of(bearer(shown["token"]), NOW_MS).id == token.id
+    desk._uses.write()
+    assert main(["token", "list", *home]) == 0
     listed = capsys.readouterr().out
-    assert json.loads(listed)["id"] == token.id
+    rows = [json.loads(line) for line in listed.splitlines()]
+    assert [(row["id"], row["name"]) for row in rows] == [
+        (token.id, "alice"),
+        (rotated["id"], "alice"),
+    ]
+    assert {row["last_used"] for row in rows} == {"2023-11-14T22:13:20Z"}
     assert shown["token"] not in listed
-    assert main(["edge", "token", "revoke", token.id, *home]) == 0
-    assert main(["edge", "token", "revoke", token.id, *home]) == 2
-    assert "dia edge token list" in capsys.readouterr().err
+    assert main(["token", "revoke", token.id, *home]) == 0
+    assert main(["token", "revoke", token.id, *home]) == 2
+    assert "dia token list" in capsys.readouterr().err
     with pytest.raises(Unauthenticated):
         desk.token_of(bearer(shown["token"]), NOW_MS)
+    assert desk.token_of(bearer(rotated["token"]), NOW_MS).id == rotated["id"]
 
 
 def test_the_file_may_lie_elsewhere(tmp_path, monkeypatch):
@@ -150,7 +205,7 @@ def test_the_file_may_lie_elsewhere(tmp_path, monkeypatch):
     elsewhere = tmp_path / "tokens.json"
     monkeypatch.setenv("DIA_TOKENS_FILE", str(elsewhere))
     home = tmp_path / "home"
-    assert main(["edge", "token", "create", "--role", "admin", "--home", str(home)]) == 0
+    assert main(["token", "create", "--role", "admin", "--home", str(home)]) == 0
     (made,) = TokenFile.of(home, str(elsewhere)).read()
     assert json.loads(elsewhere.read_text())["tokens"][0]["id"] == made.id
     assert TokenFile.of(home).read() == []
@@ -165,6 +220,6 @@ def test_the_file_may_lie_elsewhere(tmp_path, monkeypatch):
 )
 def test_a_usage_error_makes_no_token(tmp_path, capsys, argv, said):
     """A mistyped role must not make a token with another role."""
-    assert main(["edge", "token", "create", *argv, "--home", str(tmp_path)]) == 2
+    assert main(["token", "create", *argv, "--home", str(tmp_path)]) == 2
     assert said in capsys.readouterr().err
     assert TokenFile.of(tmp_path).read() == []

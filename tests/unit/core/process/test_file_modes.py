@@ -29,7 +29,7 @@ def test_only_the_owner_can_read_files_of_a_command(tmp_path):
     """State holds names and values of all tenants, and the secret of id fingerprints."""
     home = tmp_path / "home"
     subprocess.run(
-        [sys.executable, "-m", "streams", "--home", str(home), "edge", "token", "create",
+        [sys.executable, "-m", "streams", "--home", str(home), "token", "create",
          "--tenant", "acme"],
         check=True, capture_output=True, umask=0,
     )  # fmt: skip

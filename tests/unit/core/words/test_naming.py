@@ -9,8 +9,8 @@ from streams.core.errors import UsageError
 from streams.core.words.naming import NAME_CHARS_MAX, named
 
 COMMANDS = [
-    ("edge", "token", "create", "--role", "read", "--tenant", ""),
-    ("edge", "token", "create", "--role", "admin", "--tenant", ""),
+    ("token", "create", "--role", "read", "--tenant", ""),
+    ("token", "create", "--role", "admin", "--tenant", ""),
     ("query", "series", "--tenant", "", "--model", "m", "--metric", "x"),
     ("query", "model", "--tenant", "", "--model", "m"),
     ("policy", "changed", "", "spring"),

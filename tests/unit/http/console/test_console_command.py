@@ -31,7 +31,7 @@ def test_other_addresses_need_tls(capsys, host):
 def test_other_addresses_need_a_token_too(capsys):
     """Without a token users cannot sign in, and the port is open to attackers."""
     assert main(["console", "--host", "0.0.0.0", "--behind-tls"]) == 5
-    assert "dia edge token create" in capsys.readouterr().err
+    assert "dia token create" in capsys.readouterr().err
 
 
 def test_with_both_it_serves(monkeypatch, console_settings):
@@ -63,5 +63,5 @@ def test_help_shows_the_first_steps(capsys):
     """Commands that a user can copy."""
     assert main(["console", "--help"]) == 0
     said = capsys.readouterr().out
-    assert "dia edge token create" in said
+    assert "dia token create" in said
     assert "/api/series" in said

@@ -128,6 +128,17 @@ def test_views_of_a_revoked_token_are_dropped(tmp_path):
     assert b"secret name" not in (tmp_path / "access" / "views.json").read_bytes()
 
 
+def test_views_stay_with_a_rotated_token(tmp_path):
+    """A rotation is the same person: it must not cost the saved views."""
+    tokens, views = _files(tmp_path)
+    old = _token(tokens)
+    views.save(old, "mine", "/explore", 0)
+    new, _ = tokens.rotate(old.id, now_ms=1, overlap_s=60)
+    tokens.revoke(old.id)
+    views.save(new, "more", "/explore", 0)
+    assert [view.name for view in views.of(new)] == ["mine", "more"]
+
+
 def test_the_file_is_private_and_a_damaged_one_is_not_overwritten(tmp_path):
     """It holds names of tenants; and no save may empty it."""
     tokens, views = _files(tmp_path)
