@@ -244,4 +244,4 @@ def _check_flow(flow: LoadFlow, test: LoadTestFile, refuse: Any) -> None:
     refuse(all(one.path.startswith("/") for one in flow.get), "a path begins with /")
     refuse(all(0 < one.weight < 1e6 for one in flow.get), "a weight is above 0")
     count = expected_requests(flow.rate_per_s, test.duration_s, test.ramp_s)
-    refuse(1 <= count <= DUE_MAX, f"{count:,.0f} requests; 1 to {DUE_MAX:,} are possible")
+    refuse(1 <= count <= DUE_MAX, f"{count:,.1f} requests; 1 to {DUE_MAX:,} are possible")
