@@ -137,8 +137,9 @@ class GroupConsumer(Protocol):
         """Returns once the listener has the first assignment. Raises `UnknownTopic`."""
         ...
 
-    async def stop(self) -> None:
-        """A static member stays in the group until its session times out."""
+    async def stop(self, *, leave: bool = False) -> None:
+        """A static member stays in the group until its session times out, unless it is to ``leave``: then
+        others get its partitions at once."""
         ...
 
     def assignment(self) -> frozenset[TopicPartition]: ...

@@ -53,3 +53,14 @@ async def test_a_dynamic_member_that_left_owns_nothing(world):
     await member.stop()
     described = await _described(world, group)
     assert (described.members, described.owners()) == ((), {})
+
+
+async def test_a_static_member_is_described_after_its_stop_unless_it_left(world):
+    """A process that does not return would keep its partitions unread for a session timeout."""
+    group, topic = world.name("group"), await world.topic()
+    staying, _ = await world.member(group, [topic], "one")
+    await staying.stop()
+    assert [one.instance_id for one in (await _described(world, group)).members] == ["one"]
+    leaving, _ = await world.member(group, [topic], "one")
+    await leaving.stop(leave=True)
+    assert (await _described(world, group)).members == ()

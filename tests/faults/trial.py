@@ -131,6 +131,7 @@ class Trial:
         doom: Sequence[str] = (),
         newer: bool = False,
         processes: int = 1,
+        processes_min: int | None = None,
         agents: str = AGENTS,
         **settings: Any,
     ) -> FaultWorker:
@@ -139,6 +140,8 @@ class Trial:
         command = ["-m", "streams", "worker", "--agents", agents, "--slot", str(slot)]
         if processes > 1:
             command += ["--processes", str(processes)]
+        if processes_min is not None:
+            command += ["--processes-min", str(processes_min)]
         if doom:
             command = [str(DOOMED), str(slot), *doom, str(self.moment)]
         if newer:
@@ -236,6 +239,13 @@ class Trial:
         ]
         committed = await self.with_admin(lambda a: a.committed(DIA_GROUP, partitions))
         return sum(done.offset for done in committed.values())
+
+    async def until(self, holds: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
+        """Wait until ``holds()`` is true."""
+        deadline = time.monotonic() + timeout_s
+        while not holds():
+            assert time.monotonic() < deadline, f"not within {timeout_s} s: {self._tails()}"
+            await asyncio.sleep(POLL_S)
 
     # --- the end -----------------------------------------------------------------------------
 

@@ -12,6 +12,8 @@ from pathlib import Path
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _START_FIELD = 19
 """of ``starttime`` in /proc/PID/stat after the command name; proc(5), field 22"""
+_CPU_FIELDS = slice(11, 13)
+"""``utime`` and ``stime``, fields 14 and 15"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +63,25 @@ class ProcessIdentity:
         return True
 
 
+def cpu_s_of(pid: int) -> float | None:
+    """Processor seconds of a process since its start, without its children; None when it is dead."""
+    fields = _stat(pid)
+    if fields is None:
+        return None
+    return sum(map(int, fields[_CPU_FIELDS])) / os.sysconf("SC_CLK_TCK")
+
+
 def _start_ticks(pid: int) -> int | None:
+    fields = _stat(pid)
+    return None if fields is None else int(fields[_START_FIELD])
+
+
+def _stat(pid: int) -> list[str] | None:
+    """The fields after the command name; None of a dead process and of a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The command name may hold spaces and brackets.
     fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else int(fields[_START_FIELD])
+    return None if fields[0] in "ZX" else fields

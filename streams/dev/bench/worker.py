@@ -54,12 +54,13 @@ def _run(options: argparse.Namespace) -> None:
     if options.processes > 1:
         _, _, *module = command(options.sink, options.profile)
         single = [*module, "--agents", options.agents]
-        processes.run(
+        slots = processes.WorkerSlots(
             options.processes,
             lambda number: [*single, "--slot", str(number)],
             settings.drain_timeout_s,
             spare=("streams.cli.standby", BUILT_IN),
         )
+        processes.run(slots)
         return
     agents, shards = app.chosen(options.agents), SINKS[options.sink]
     host = hosting.WorkerHost(settings, app, agents=agents, slot=options.slot, shards=shards)

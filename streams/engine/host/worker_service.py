@@ -216,6 +216,7 @@ class Runtime(Service):  # type: ignore[misc]  # mode ships no types
             clock=self._clock,
             metrics=self._metrics,
             beside=health.run,
+            leaves=bool(settings.leave_group),
         )
         return asyncio.create_task(candidate.run(), name="candidacy")
 

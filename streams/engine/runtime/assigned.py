@@ -264,6 +264,13 @@ class AssignedPartition:
         return max(0, seen.last_stable_offset - self.partition.state.link.next_offset)
 
     @property
+    def behind_s(self) -> float:
+        """Age in seconds of what is to be done next; 0 where nothing is, or nothing is known."""
+        if self.partition is None or not self.lag:
+            return 0.0
+        return max(0.0, self.partition.behind_s(self._clock.now_ms()) or 0.0)
+
+    @property
     def settled(self) -> bool:
         """Whether everything is read, committed and acknowledged. False while the partition is
         paused, revoked, without an answer of the broker, or behind an open transaction: its lag is

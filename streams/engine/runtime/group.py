@@ -134,17 +134,17 @@ class GroupMember:
             await deadline.wait(self._flushed())
         except DeadlinePassed:
             log.warning("drain_unfinished", group=self.group)
-        await self.close()
+        await self._give_up(leave=bool(self._settings.leave_group))
 
     async def close(self) -> None:
-        """Leave at once; the next owner folds uncommitted records again."""
+        """Stop at once; the next owner folds uncommitted records again."""
         self._stopping = True
         await self._give_up()
 
-    async def _give_up(self) -> None:
+    async def _give_up(self, *, leave: bool = False) -> None:
         await self._all(p.close() for p in self.partitions.values())
         self.partitions = {}
-        await self._consumer.stop()
+        await self._consumer.stop(leave=leave)
 
     async def _flushed(self) -> None:
         """Wait for rows already handed over, so that the next owner repeats fewer."""

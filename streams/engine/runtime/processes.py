@@ -1,4 +1,5 @@
-"""`dia worker --processes N`: one parent that starts, watches and ends N worker processes.
+"""`dia worker --processes N`: one parent that starts, watches and ends N worker processes, or as many up
+to N as they need.
 
 A worker that dies is restarted in its slot, with its static membership and its state; a spare
 process (streams/cli/standby.py) takes its place at once. All die with the parent.
@@ -104,6 +105,15 @@ class Slot:
             )
         self._start_at = now_s + delay_s
 
+    @property
+    def pid(self) -> int | None:
+        """None while it does not run."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def ended(self) -> bool:
+        return self._process is None or self._process.poll() is not None
+
     def signal(self, number: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(number)
@@ -119,50 +129,99 @@ class Slot:
             self._process.wait()
 
 
-def run(
-    processes: int,
-    command_of: Callable[[int], Sequence[str]],
-    drain_timeout_s: float,
-    *,
-    spare: Sequence[str] | None = None,
-) -> None:
-    """Run ``processes`` workers until SIGTERM or SIGINT; a second signal kills them.
+class WorkerSlots:
+    """The slots of a host, numbered from 0; the last ones come and go. Times are monotonic seconds."""
 
-    ``command_of`` gives the arguments of ``python -m`` for a slot; ``spare`` those of the spare
-    process, None: no spare. Raises `WorkerStopped` if a worker keeps dying; the others are drained
-    first.
+    def __init__(
+        self,
+        count: int,
+        command_of: Callable[[int], Sequence[str]],
+        drain_timeout_s: float,
+        spare: Sequence[str] | None = None,
+    ) -> None:
+        """``command_of`` gives the arguments of ``python -m`` for a slot; ``spare`` those of the spare
+        process, None: no spare."""
+        self.command_of = command_of
+        self._drain_s = drain_timeout_s + _KILL_SLACK_S
+        self._slots = [Slot(number, command_of(number)) for number in range(count)]
+        self._leaving: list[tuple[Slot, float]] = []
+        """each with the time at which it is killed"""
+        self._spare = Spare(spare)
+
+    @property
+    def pids(self) -> list[int | None]:
+        """Of the slots that stay, in their order; None: does not run."""
+        return [slot.pid for slot in self._slots]
+
+    @property
+    def leaving(self) -> bool:
+        """Whether a process of a smaller number still drains."""
+        return bool(self._leaving)
+
+    def step(self, now_s: float) -> None:
+        """Start what is due, end what drains for too long. Raises `WorkerStopped` if a restart is
+        pointless."""
+        for slot in self._slots:
+            slot.step(now_s, self._spare)
+        self._spare.step(now_s, max(slot.started_s for slot in self._slots))
+        for slot, kill_s in self._leaving:
+            if now_s >= kill_s:
+                slot.signal(signal.SIGKILL)
+        self._leaving = [(slot, kill_s) for slot, kill_s in self._leaving if not slot.ended]
+
+    def resize(self, count: int, now_s: float) -> None:
+        """The last slots drain, or others begin behind them, in the next `step`. Call it only while none
+        is `leaving`: a slot has one process."""
+        assert count >= 1
+        assert not self._leaving
+        while len(self._slots) > count:
+            slot = self._slots.pop()
+            slot.signal(signal.SIGTERM)
+            self._leaving.append((slot, now_s + self._drain_s))
+        for number in range(len(self._slots), count):
+            self._slots.append(Slot(number, self.command_of(number)))
+
+    def kill(self) -> None:
+        for slot in self._every():
+            slot.signal(signal.SIGKILL)
+
+    def end(self) -> None:
+        """Drain all."""
+        self._spare.end()
+        for slot in self._slots:
+            slot.signal(signal.SIGTERM)
+        deadline = time.monotonic() + self._drain_s
+        for slot in self._every():
+            slot.wait(max(0.0, deadline - time.monotonic()))
+
+    def _every(self) -> list[Slot]:
+        return [*self._slots, *(slot for slot, _ in self._leaving)]
+
+
+def run(processes: WorkerSlots, scale: Callable[[float], None] = lambda now_s: None) -> None:
+    """Run workers until SIGTERM or SIGINT; a second signal kills them. ``scale`` may resize them, at any
+    time.
+
+    Raises `WorkerStopped` if a worker keeps dying; the others are drained first.
     """
-    slots = [Slot(number, command_of(number)) for number in range(processes)]
-    waiting = Spare(spare)
     signals: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         signals.append(number)
         if len(signals) > 1:
-            for slot in slots:
-                slot.signal(signal.SIGKILL)
+            processes.kill()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, note)
     try:
         while not signals:
-            for slot in slots:
-                slot.step(time.monotonic(), waiting)
-            waiting.step(time.monotonic(), max(slot.started_s for slot in slots))
+            processes.step(time.monotonic())
+            scale(time.monotonic())
             time.sleep(_POLL_S)
     finally:
-        waiting.end()
-        _end(slots, drain_timeout_s)
+        processes.end()
 
 
 def _spawn(command: Sequence[str], stdin: int) -> subprocess.Popen[bytes]:
     guard = [sys.executable, "-I", "-S", str(Path(tether.__file__).resolve()), str(os.getpid())]
     return subprocess.Popen([*guard, sys.executable, "-m", *command], stdin=stdin)
-
-
-def _end(slots: Sequence[Slot], drain_timeout_s: float) -> None:
-    for slot in slots:
-        slot.signal(signal.SIGTERM)
-    deadline = time.monotonic() + drain_timeout_s + _KILL_SLACK_S
-    for slot in slots:
-        slot.wait(max(0.0, deadline - time.monotonic()))

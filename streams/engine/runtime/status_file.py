@@ -59,6 +59,7 @@ class StatusFile:
                     "partition": held.tp.partition,
                     "phase": held.phase,
                     "lag": held.lag,
+                    "behind_s": round(held.behind_s, 1),
                     "paused": held.paused,
                     "waits_for": held.waits_for,
                     "held_back_s": round(held.held_back_s, 1),

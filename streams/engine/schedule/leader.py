@@ -37,9 +37,11 @@ class Candidate:
         clock: Clock,
         metrics: Metrics,
         beside: Beside | None = None,
+        leaves: bool = False,
     ) -> None:
         """``name``: unique to the process, stable over restarts. ``beside`` runs while this process
-        leads."""
+        leads. ``leaves``: the process does not return, so others need not wait for its session."""
+        self._leaves = leaves
         self._beside = beside
         self._name = name
         self._jobs = jobs
@@ -67,7 +69,7 @@ class Candidate:
                 log.warning("election_waits", code=error.code, why=str(error))
             finally:
                 await self._step_down()
-                await consumer.stop()
+                await consumer.stop(leave=self._leaves)
             await self._clock.sleep(_RETRY_S)
 
     async def on_revoked(self, partitions: frozenset[TopicPartition]) -> None:

@@ -42,7 +42,7 @@ class Electorate:
         )
         await admin.close()
 
-    def add_candidate(self, name: str, work=None) -> None:
+    def add_candidate(self, name: str, work=None, *, leaves: bool = False) -> None:
         async def nothing(run: int) -> Findings:
             self.began.append((name, run))
             return Findings(0, {})
@@ -62,6 +62,7 @@ class Electorate:
             clock=SystemClock(),
             metrics=self.metrics[name],
             beside=partial(self._beside, name),
+            leaves=leaves,
         )
         self._running[name] = asyncio.create_task(candidate.run())
 

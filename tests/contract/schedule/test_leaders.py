@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from agents.app import app
+from streams.connect.broker.opened import opened
 from streams.engine.schedule.job import Findings
 from streams.engine.schedule.journal import Entry, record, schedule_of
 from streams.engine.schedule.term import leader_id
@@ -101,3 +102,19 @@ async def test_an_uncommitted_entry_is_ignored(electorate):
     assert [entry.run for entry in _ended(journal)][:1] == [1]
     assert all(entry.leader != "nobody" for entry in journal)
     await dead.close()
+
+
+async def test_a_candidate_that_does_not_return_leaves_its_group(electorate):
+    """Its group would rebalance only when its session is over, and the leader would change once more."""
+
+    async def members():
+        async with opened(electorate.broker.admin()) as admin:
+            described = await admin.describe_group(app.topology.leader_group)
+        return {one.member_id for one in described.members}
+
+    before = await members()
+    electorate.add_candidate("a", leaves=True)
+    await electorate.leader()
+    assert await members() - before
+    await electorate.leave("a")
+    assert await members() <= before

@@ -131,10 +131,13 @@ class KafkaConsumer:
             await self.stop()
             raise
 
-    async def stop(self) -> None:
+    async def stop(self, *, leave: bool = False) -> None:
         client, self._client = self._client, None
         if client is None:
             return
+        if leave:
+            # The client sends a static member's leave for nobody; the broker takes it by member id.
+            client._coordinator._group_instance_id = None
         stopping = asyncio.ensure_future(client.stop())
         await asyncio.wait({stopping}, timeout=CLOSE_TIMEOUT_S)
         if not stopping.done() or stopping.exception() is not None:

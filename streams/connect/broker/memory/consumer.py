@@ -79,17 +79,19 @@ class MemoryConsumer:
         if self._failure is not None:
             raise self._failure
 
-    async def stop(self) -> None:
+    async def stop(self, *, leave: bool = False) -> None:
         if self._coordination is not None:
             self._coordination.cancel()
             await asyncio.wait({self._coordination})
         if self._member is not None and self._group.is_current(self._member):
-            if self._instance_id:
+            if self._instance_id and not leave:
                 self._group.fall_silent(self._member)
             else:
                 self._group.leave(self._member)
         self._member = None
         self._assigned = {}
+        # A fetch that waits finds nothing more, as with the real client.
+        self._turn.clear()
         self._cluster.signal.notify()
 
     def mute(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -18,6 +19,7 @@ from streams.core.command_errors import HistoryTooShort
 from streams.core.errors import TransientError, UsageError
 from streams.core.settings import Settings
 from streams.core.topics.topology import Topology
+from streams.engine.health.host_scaling import HostScaling, host_scaling
 from streams.http.console import reply
 from streams.http.console.access.authorizer import Authorizer
 from streams.http.console.capacity.forecast_runs import ForecastRuns
@@ -78,11 +80,13 @@ class CapacityHandler:
         """The last load test is of this host, so it is shown while shards are away."""
         test = await asyncio.to_thread(self._last_test)
         pools = _pools(await self._workers.survey())
+        scaling = await asyncio.to_thread(host_scaling, self._settings.state_path())
         found = {
             "growth": asked,
             "horizon_days": HORIZON_DAYS,
             "busy": BUSY,
             "pools": pools,
+            "scaling": None if scaling is None else _scaling(scaling),
             **test,
         }
         try:
@@ -137,6 +141,12 @@ class CapacityHandler:
 
 def _fields(one: Any) -> dict[str, Any]:
     return {name: getattr(one, name) for name in ("subject", "what", "target", "achieved", "unit")}
+
+
+def _scaling(found: HostScaling) -> dict[str, Any]:
+    """The newest change first."""
+    bounds = {"processes": found.processes, "least": found.least, "most": found.most}
+    return {**bounds, "changes": [msgspec.to_builtins(one) for one in reversed(found.changes)]}
 
 
 def _pools(survey: WorkerSamples) -> list[dict[str, Any]]:

@@ -190,6 +190,8 @@ def _capacity() -> dict[str, Any]:
     process = {"process": TEXT, "cpu": NUMBER, "memory_bytes": COUNT, "at_ms": COUNT}
     needs = {"resource": TEXT} | dict.fromkeys(("now", "needed", "have", "days_left"), NUMBER)
     texts = ("growth", "plan_unknown", "last_test_unknown")
+    bounds = dict.fromkeys(("processes", "least", "most"), COUNT)
+    change = dict.fromkeys(("at_ms", "before", "after"), COUNT) | {"why": TEXT}
     answer = read(
         {
             **dict.fromkeys(texts, TEXT),
@@ -197,6 +199,7 @@ def _capacity() -> dict[str, Any]:
             "load": maybe(obj({"t": array(COUNT), "events_per_s": array(NUMBER)})),
             "processes": maybe(array(obj({**process, "behind_s": NUMBER, "fill": NUMBER}))),
             "pools": array(obj({"slot": TEXT, "processes": COUNT, "waiting": COUNT})),
+            "scaling": maybe(obj({**bounds, "changes": array(obj(change))})),
             "needs": maybe(array(obj(needs))),
             "advice": maybe(array(obj({"tone": TEXT, "text": TEXT}))),
             "last_test": maybe(ANYTHING),

@@ -211,3 +211,21 @@ async def test_a_drain_commits_folded_records(rig, running):
     await drain
     committed = rig.broker.committed("dia-group", rig.opened_source)
     assert committed.offset == 7
+
+
+@pytest.mark.parametrize(("leaves", "members"), [(1, 0), (0, 1)])
+async def test_a_drain_leaves_the_group_if_the_process_does_not_return(rig, leaves, members):
+    """The end of a process shall not leave its partitions unread, and a restart shall not move them."""
+    rig.settings = replace(rig.settings, leave_group=leaves)
+    worker = _worker(rig)
+    task = asyncio.ensure_future(worker.run(lambda: None))
+    await settle()
+    await rig.clock.advance(5)
+    drain = asyncio.ensure_future(worker.drain(Deadline(rig.clock, 20.0)))
+    await settle()
+    await rig.clock.advance(5)
+    await drain
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    admin = await rig.broker.admin()
+    assert len((await admin.describe_group(DIA_GROUP)).members) == members

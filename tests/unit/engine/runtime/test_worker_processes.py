@@ -15,13 +15,16 @@ import streams
 from streams.cli.standby import command_of
 from streams.core.errors import WorkerStopped
 from streams.engine.app.loading import BUILT_IN
-from streams.engine.runtime.processes import Slot, Spare
+from streams.engine.runtime.processes import Slot, Spare, WorkerSlots
 
 _PARENT = """
 import sys
 from streams.engine.runtime import processes
 processes._SPARE_AFTER_S = 0.0 if sys.argv[2] == "spare" else 3600.0
-processes.run(2, lambda slot: ["goes_on", sys.argv[1], str(slot)], 20.0, spare=["streams.cli.standby", "agents.app:app"])
+slots = processes.WorkerSlots(
+    2, lambda slot: ["goes_on", sys.argv[1], str(slot)], 20.0, spare=["streams.cli.standby", "agents.app:app"]
+)
+processes.run(slots)
 """
 _GOES_ON = """
 import os, signal, sys, time
@@ -180,3 +183,46 @@ def test_a_worker_starts_without_a_dead_spare(ends):
         _until(lambda: slot.step(next(now_s) * 0.1, spare))
     spare.step(200.0, last_start_s=0.0)
     spare.end()
+
+
+@pytest.fixture
+def slots(tmp_path, monkeypatch):
+    """One child that writes its pid into ``tmp_path``, with room for others."""
+    (tmp_path / "goes_on.py").write_text(_GOES_ON)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{Path(streams.__file__).parents[1]}")
+    found = WorkerSlots(1, lambda slot: ["goes_on", str(tmp_path), str(slot)], 20.0)
+    yield found
+    found.kill()
+    found.end()
+
+
+def test_a_smaller_number_drains_the_last_slot_and_does_not_start_it_again(slots, tmp_path):
+    """The others go on, and the slot is free for a later process."""
+    slots.step(0.0)
+    slots.resize(2, 0.0)
+    slots.step(0.0)
+    first, second = _pid(tmp_path, 0), _pid(tmp_path, 1)
+    assert slots.pids == [first, second]
+    slots.resize(1, 1.0)
+    assert slots.leaving
+    _until(lambda: (slots.step(1.0), not slots.leaving)[1])
+    assert (tmp_path / "1.term").exists()
+    assert _gone(second)
+    assert (slots.pids, _gone(first)) == ([first], False)
+    slots.resize(2, 2.0)
+    slots.step(2.0)
+    assert slots.pids == [first, _pid(tmp_path, 1, unlike=second)]
+
+
+def test_a_process_that_does_not_drain_is_killed_at_its_deadline(slots, tmp_path):
+    """It would hold its slot, and its partitions, for ever."""
+    (tmp_path / "stubborn").touch()
+    slots.resize(2, 0.0)
+    slots.step(0.0)
+    second = _pid(tmp_path, 1)
+    slots.resize(1, 1.0)
+    _until((tmp_path / "1.term").exists)
+    slots.step(25.0)
+    assert slots.leaving
+    _until(lambda: (slots.step(26.0), not slots.leaving)[1])
+    assert _gone(second)

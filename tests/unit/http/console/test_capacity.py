@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
 from streams.core.errors import ShardUnavailable
+from streams.core.process.process import ProcessIdentity
+from streams.engine.health.host_scaling import HostScaling, ProcessChange
 from streams.http.console.capacity.forecast_runs import AGAIN_S, KEPT_S, ForecastRuns
 from streams.http.console.pipeline.workers import Sample, WorkerSamples
 from streams.operate.loadtest.record import folder_of, keep
@@ -84,6 +87,25 @@ async def test_pools_of_known_workers_are_shown(http, bearer, shards, process, m
 
     monkeypatch.setattr(type(process._workers), "survey", survey)
     assert (await _shown(http, bearer))["pools"] == [{"slot": "0", "processes": 3, "waiting": 9}]
+
+
+async def test_changes_of_the_number_of_processes_are_shown_with_their_reason(
+    http, bearer, shards, console_settings
+):
+    """Else an operator sees processes come and go, and not why."""
+    assert (await _shown(http, bearer, "10%"))["scaling"] is None
+    parent = ProcessIdentity.of(os.getpid())
+    told = HostScaling(parent=parent, processes=1, least=1, most=3)
+    for at_ms, after in ((5, 2), (9, 3)):
+        why = "9.0 s behind"
+        told = told.changed(ProcessChange(at_ms=at_ms, before=after - 1, after=after, why=why))
+    told.write(console_settings.state_path())
+    found = (await _shown(http, bearer, "20%"))["scaling"]
+    assert (found["processes"], found["least"], found["most"]) == (3, 1, 3)
+    assert [(one["at_ms"], one["before"], one["after"]) for one in found["changes"]] == [
+        (9, 2, 3),
+        (5, 1, 2),
+    ]
 
 
 async def test_a_short_history_is_said(http, bearer, shards):

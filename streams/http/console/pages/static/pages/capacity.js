@@ -5,7 +5,7 @@ import { fresh, keep, onAgain, onOverview, start, state } from "../frame.js";
 import { get } from "../api.js";
 import { Panel } from "../panel.js";
 
-const names = ["advice", "load", "needs", "processes", "pools", "test"];
+const names = ["advice", "load", "needs", "processes", "scaling", "pools", "test"];
 const panels = Object.fromEntries(names.map((name) => [name, new Panel($(name))]));
 const place = h("div");
 const chart = new Chart(place);
@@ -35,6 +35,15 @@ const processes = (rows) => table("Worker processes", [
   { name: "Behind", number: true, cell: (one) => seconds(one.behind_s) },
   { name: "Last sample (UTC)", cell: (one) => moment(one.at_ms) },
 ], rows);
+
+const scaling = (found) => h("div", {},
+  h("p", {}, `${plural(found.processes, "process", "processes")} now, ${count(found.least)} to ${count(found.most)} by the load.`),
+  some(found.changes, (rows) => table("Changes of their number", [
+    { name: "When (UTC)", head: true, cell: (one) => moment(one.at_ms) },
+    { name: "From", number: true, cell: (one) => count(one.before) },
+    { name: "To", number: true, cell: (one) => count(one.after) },
+    { name: "Why", cell: (one) => one.why },
+  ], rows)));
 
 const pools = (rows) => table("Pools of jobs", [
   { name: "Worker", head: true, cell: (one) => one.slot },
@@ -134,6 +143,7 @@ async function read() {
   if (!found.needs?.length) panels.needs.put(null, missing);
   panels.advice.put(some(found.advice, advice), found.needs?.length ? "Nothing to do." : missing);
   panels.processes.put(some(found.processes, processes), found.degraded ? AWAY : "No sample of the last 30 minutes.");
+  panels.scaling.put(found.scaling ? scaling(found.scaling) : null, "No dia worker --processes-min runs on this host: the number is fixed.");
   panels.pools.put(some(found.pools, pools), "No worker that this console knows runs jobs.");
   panels.test.put(found.last_test ? test(found.last_test) : null,
     found.last_test_unknown || "No load test in this installation's folder. dia loadtest run FILE makes one.");
