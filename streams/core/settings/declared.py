@@ -108,19 +108,9 @@ class Settings:
     fetch_timeout_s: float = setting(0.2, "longest wait of one fetch call", low=0.001, high=5)
     session_timeout_s: float = setting(30.0, "group session timeout", low=6, high=300)
     drain_timeout_s: float = setting(20.0, "deadline of a graceful stop", low=1, high=600)
-    leave_group: int = setting(
-        0,
-        "1: a graceful stop gives the partitions to others at once; 0: they wait for the process to "
-        "return, as long as DIA_SESSION_TIMEOUT_S",
-        low=0,
-        high=1,
-    )
-    scale_up_s: float = setting(
-        30.0, "overload after which --processes-min adds a worker process", low=1, high=3600
-    )
-    scale_down_s: float = setting(
-        120.0, "idleness after which --processes-min ends a worker process", low=1, high=86_400
-    )
+    leave_group: int = setting(0, "1: a stop gives partitions away; 0: they wait", low=0, high=1)
+    scale_up_s: float = setting(30.0, "overload before one more process", low=1, high=3600)
+    scale_down_s: float = setting(120.0, "idleness before one process fewer", low=1, high=86_400)
 
     window_s: int = setting(60, "length of a window", low=60, high=60)
     grace_s: int = setting(60, "how long a window waits for late records", low=0, high=86_400)
@@ -294,9 +284,7 @@ class Settings:
         "",
         "attempts of simulations by error, CODE=ATTEMPTSxPAUSE_S[,...]; others as in the scenario",
     )
-    pool_processes: int = setting(
-        0, "processes that run simulations; 0 is one a processor", low=0, high=1024
-    )
+    pool_processes: int = setting(0, "processes for simulations; 0: one a CPU", low=0, high=1024)
     pool_processes_min: int = setting(
         0, "fewest of them, by the requests that wait; 0: always all", low=0, high=1024
     )

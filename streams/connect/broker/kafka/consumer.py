@@ -136,7 +136,7 @@ class KafkaConsumer:
         if client is None:
             return
         if leave:
-            # The client sends a static member's leave for nobody; the broker takes it by member id.
+            # The client sends no leave for a static member; the broker takes one by member id.
             client._coordinator._group_instance_id = None
         stopping = asyncio.ensure_future(client.stop())
         await asyncio.wait({stopping}, timeout=CLOSE_TIMEOUT_S)
