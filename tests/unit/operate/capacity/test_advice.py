@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from streams.dev.workload.load_shape import SLOTS_PER_DAY, LoadShape, hourly
@@ -38,6 +40,9 @@ def test_advice_keeps_up_with_fewer_worker_hours_than_the_peak_size():
     week = slots[21 * SLOTS_PER_DAY :].astype(np.float64)
     assert lag_s(week, workers, WORKER_PER_S, SLOT_S).max() < 60
     assert sum(advised) < 0.8 * max(fixed) * 7 * DAY
+    page = (Path(__file__).parents[4] / "docs" / "capacity.md").read_text()
+    assert f"in {sum(advised):,} worker-hours" in page
+    assert f"takes {max(fixed) * 7 * DAY:,}" in " ".join(page.split())
 
 
 def test_a_queue_that_is_too_slow_lags():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,6 +36,22 @@ def test_a_day_is_forecast_better_than_by_the_same_hours_of_last_week(held_out):
     assert np.median(errors) < 0.12
     assert (errors < 0.3).all()
     assert (errors < last_week).sum() >= 11
+
+
+def test_the_page_states_the_errors_of_these_days(held_out):
+    """A table that nobody measures again is wrong after the next change."""
+    page = (Path(__file__).parents[4] / "docs" / "capacity.md").read_text()
+
+    def stated(row):
+        line = next(line for line in page.splitlines() if line.startswith(f"| {row}"))
+        return [cell.strip() for cell in line.strip("|").split("|")[1:]]
+
+    assert stated("day ") == [str(one.first_hour // DAY) for one in held_out]
+    assert stated("error of the forecast") == [f"{100 * one.error:.1f}" for one in held_out]
+    assert stated("error of the same hours") == [f"{100 * one.last_week:.1f}" for one in held_out]
+    assert stated("hours in the band") == [
+        "-" if one.inside is None else f"{100 * one.inside:.0f}" for one in held_out
+    ]
 
 
 def test_the_band_holds_what_it_claims_but_on_the_day_of_a_launch(held_out):
