@@ -16,6 +16,8 @@ MARGIN: Final = 1.5
 """for load that no forecast sees, and for catching up after a restart"""
 BUSY: Final = 0.7
 """share of its processor that a worker process uses at the planned peak"""
+REPLICAS_MIN: Final = 3
+"""the chart's ``autoscaling.minReplicas``: Kubernetes refuses a smaller ``maxReplicas``"""
 FACTOR_MAX: Final = 1e9
 _MONTH_DAYS: Final = 30.0
 _GROWTH = re.compile(r"(?:(?P<times>\d+(?:\.\d+)?)x|(?P<percent>\d+(?:\.\d+)?)%)")
@@ -83,7 +85,7 @@ class CapacityPlan:
     def helm_values(self, named: Mapping[str, int]) -> dict[str, Any]:
         """Values of the chart, one process a pod. ``named``: partitions that the settings name, which
         stay: Helm replaces the whole text."""
-        values: dict[str, Any] = {"autoscaling": {"maxReplicas": self.processes}}
+        values: dict[str, Any] = {"autoscaling": {"maxReplicas": max(self.processes, REPLICAS_MIN)}}
         if self.partitions:
             wanted = {**named, **self.partitions}
             text = ",".join(f"{topic}={count}" for topic, count in wanted.items())

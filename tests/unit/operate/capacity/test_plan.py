@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jsonschema_rs
 import pytest
+import yaml
 
 from streams.core.command_errors import HistoryTooShort
 from streams.core.errors import UsageError
@@ -15,6 +16,7 @@ from streams.operate.capacity.plan import BUSY, Growth, capacity_plan
 from streams.operate.capacity.prices import Prices
 
 SCHEMA = Path(__file__).parents[4] / "ops/helm/dia/values.schema.json"
+CHART = SCHEMA.with_name("values.yaml")
 SLOT_S = 300
 LOAD = [
     [("orders", 0, 30_000, 3_000_000), ("orders", 300, 60_000, 6_000_000)],
@@ -109,6 +111,14 @@ def test_helm_values_fit_the_chart(costs):
     schema.pop("required", None)
     assert [*jsonschema_rs.validator_for(schema).iter_errors(values)] == []
     assert [*jsonschema_rs.validator_for(schema).iter_errors({"autoscaling": {"maxReplicas": "x"}})]
+
+
+def test_a_small_plan_has_as_many_replicas_as_the_chart_asks_for_at_least(costs):
+    """Kubernetes refuses an autoscaler whose most is below its fewest."""
+    plan = capacity_plan(costs, Growth.of("1x"), 90, {"orders": 4}, {}, 1.5)
+    fewest = yaml.safe_load(CHART.read_text())["autoscaling"]["minReplicas"]
+    assert plan.processes < fewest
+    assert plan.helm_values({}) == {"autoscaling": {"maxReplicas": fewest}}
 
 
 @pytest.mark.parametrize("usage", [[], [[("w-0", 1, 10.0, 11.0, 0, 600, 1)]]])
