@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import fcntl
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -103,15 +104,15 @@ class TrainingLog:
         """True: the child has ended, so each point is accepted, rejected or dropped by `status`."""
         with self._lock:
             closed, self._closed = self._closed, True
+        until_s = time.monotonic() + self._close_s
         if not closed:
             atexit.unregister(self.close)
-            os.set_blocking(self._pipe, self._close_s > 0)
             with self._lock:
-                self._flush()
+                self._flush(until_s)
                 self.lost += len(self._waiting)
             self._shut()
         with suppress(subprocess.TimeoutExpired):
-            self._child.wait(self._close_s)
+            self._child.wait(max(0.0, until_s - time.monotonic()))
         return self._child.poll() is not None
 
     def __enter__(self) -> Self:
@@ -157,12 +158,24 @@ class TrainingLog:
             self._flush()
         return True
 
-    def _flush(self) -> None:
-        """Write what waits, as far as there is room."""
-        with suppress(OSError):
+    def _flush(self, until_s: float = 0.0) -> None:
+        """Write what waits. Room is waited for until ``until_s``, by the monotonic clock."""
+        with suppress(OSError):  # the child has ended
             while self._waiting:
-                os.write(self._pipe, self._waiting[0])
-                self._waiting.popleft()
+                try:
+                    os.write(self._pipe, self._waiting[0])
+                except BlockingIOError:
+                    if not self._has_room(until_s - time.monotonic()):
+                        return
+                else:
+                    self._waiting.popleft()
+
+    def _has_room(self, within_s: float) -> bool:
+        if within_s <= 0:
+            return False
+        room = select.poll()
+        room.register(self._pipe, select.POLLOUT)
+        return bool(room.poll(within_s * 1000))
 
     def _forked(self) -> None:
         self._lock, self._closed = threading.Lock(), True

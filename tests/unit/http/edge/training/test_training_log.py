@@ -143,8 +143,9 @@ def test_what_was_handed_over_outlives_the_training(served, tokens, log):
     assert _values(log, 1) == [0.5]
 
 
-def test_points_beyond_the_bound_are_lost_and_counted(monkeypatch):
-    """A child that hangs costs the training a bounded memory, and no time."""
+@pytest.mark.parametrize("close_s", [0.0, 0.1])
+def test_points_beyond_the_bound_are_lost_and_counted(monkeypatch, close_s):
+    """A child that hangs costs the training a bounded memory, and at its end `close_s` seconds."""
     asleep = [sys.executable, "-c", "import time; time.sleep(100)"]
     start = subprocess.Popen
     children = []
@@ -155,7 +156,7 @@ def test_points_beyond_the_bound_are_lost_and_counted(monkeypatch):
 
     monkeypatch.setattr(training_log, "WAITING_MAX", 2)
     monkeypatch.setattr(training_log.subprocess, "Popen", hang)
-    metrics = TrainingLog("http://127.0.0.1:9", "t", tenant="a", model="m", close_s=0.0)
+    metrics = TrainingLog("http://127.0.0.1:9", "t", tenant="a", model="m", close_s=close_s)
     taken = 0
     while metrics.log("x", 1.0):
         taken += 1
@@ -165,6 +166,7 @@ def test_points_beyond_the_bound_are_lost_and_counted(monkeypatch):
     with pytest.raises(struct.error):
         metrics.log("x", None)  # type: ignore[arg-type]
     assert not metrics.close()
+    assert metrics.lost == 4
     children[0].kill()
     children[0].wait(100)
 
