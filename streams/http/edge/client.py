@@ -179,10 +179,15 @@ class EdgeClient:
         headers = {"Content-Type": NDJSON, SCHEMA_HEADER: str(version)}
         try:
             response = await self._http.post(f"/v1/events/{topic}", content=body, headers=headers)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             return NotStored(f"{self._http.base_url} did not answer: {error!r}")
         if response.status_code in {HTTPStatus.ACCEPTED, HTTPStatus.MULTI_STATUS}:
-            return msgspec.json.decode(response.content, type=Receipt)
+            try:
+                return msgspec.json.decode(response.content, type=Receipt)
+            except (
+                msgspec.DecodeError
+            ) as error:  # of a proxy: whether the events are stored is open
+                return NotStored(f"the answer of {self._http.base_url} is no receipt: {error}")
         found = _refusal(response)
         if found.rejected:
             total = len(found.rejected)

@@ -163,6 +163,19 @@ async def test_it_waits_for_retry_after_and_sends_the_same_bytes(inner, tokens, 
     assert len(set(transport.bodies)) == 1
 
 
+@pytest.mark.parametrize(
+    "answer", [httpx.Response(202, text="<html>queued</html>"), httpx.DecodingError("no gzip")]
+)
+async def test_an_answer_that_is_no_receipt_is_asked_for_again(inner, tokens, event, answer):
+    """A proxy may answer in the edge's place. The sender of a training would end by another error,
+    and with it all points that it keeps."""
+    edge = _Scripted([answer], inner)
+    async with made(tokens, edge, _Impatient()) as client:
+        assert (await client.post(TOPIC, [event()])).accepted == 1
+    first, second = edge.bodies
+    assert first == second
+
+
 async def test_the_number_of_attempts_is_bounded(tokens, event):
     """The caller gets an error after a bounded number of attempts."""
     transport, clock = _Scripted([httpx.ConnectError("refused")] * 99), _Impatient()
