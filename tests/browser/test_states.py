@@ -3,12 +3,15 @@ parts, so that each state costs a page load."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from streams.connect.access.tokens import Role
+from streams.core.process.process import ProcessIdentity
+from streams.engine.health.host_scaling import HostScaling, ProcessChange
 from streams.operate.loadtest.record import folder_of, keep
 from tests.browser.conftest import WIDE, chromium, no_script_errors
 from tests.browser.memory_console import METRIC, MODEL, OTHER_METRIC, TENANT, MemoryConsole
@@ -162,7 +165,13 @@ def test_what_changed_is_on_the_overview(page, console):
 def test_capacity_shows_what_is_coming_and_a_failed_load_test(page, console):
     """Who plans sees the band, what runs out, and that the last test was red, without a command."""
     keep(folder_of(console.home), made_record("20261130T120000-small"), "<p>")
+    parent = ProcessIdentity.of(os.getpid())
+    told = HostScaling(parent=parent, processes=1, least=1, most=4)
+    change = ProcessChange(at_ms=1_796_040_000_000, before=1, after=2, why="9.0 s behind")
+    told.changed(change).write(console.settings.state_path())
     _look(page, console, "/capacity?growth=30%25")
+    expect(page.locator("#scaling")).to_contain_text("2 processes now, 1 to 4 by the load.")
+    expect(page.locator("#scaling tbody tr")).to_contain_text("9.0 s behind")
     expect(page.locator("#load .chart")).to_be_visible()
     expect(page.locator("#load .u-legend")).to_contain_text("forecast110")
     expect(page.locator("#forecast-said")).to_contain_text("with its band")

@@ -12,6 +12,7 @@ import msgspec
 
 from streams.core.degradation.level import HEALTHY, Standing, worst
 from streams.core.process.process import ProcessIdentity
+from streams.engine.health.host_scaling import ProcessChange
 
 SILENT_MAX_S: Final = 30.0
 """workers report four times a second; an older status proves nothing, because the state folder may take no
@@ -33,6 +34,7 @@ class LiveWorker(msgspec.Struct, frozen=True, kw_only=True):
     pages_port: int | None = None
     settled: bool = False
     degradation: Standing = HEALTHY
+    pool_changes: tuple[ProcessChange, ...] = ()
     silent_s: float = 0.0
 
     @property

@@ -47,6 +47,7 @@ class StatusFile:
             "ready": counts is not None and not (counts.restoring or counts.stopped),
             "settled": worker.settled,
             "degradation": worker.degradation.standing,
+            "pool_changes": worker.pool_changes,
             "sources": [
                 {"group": group.group, "topic": topic, "partitions": partitions}
                 for group in worker.groups

@@ -32,6 +32,7 @@ from streams.core.tracing.tracer import UNTRACED, Tracer
 from streams.core.types import Broker, StoreFactory
 from streams.engine.agents.job_agent import Agent, JobAgent, Resources
 from streams.engine.agents.stream_agent import StreamAgent
+from streams.engine.health.host_scaling import ProcessChange
 from streams.engine.runtime.assignment import Opener
 from streams.engine.runtime.background import Background
 from streams.engine.runtime.commit.handover import Handover
@@ -183,6 +184,14 @@ class Worker:
     @property
     def settled(self) -> bool:
         return all(group.settled for group in self.groups)
+
+    @property
+    def pool_changes(self) -> list[ProcessChange]:
+        """Of the pools of its agents, oldest first."""
+        found = [
+            one for dispatcher in self._dispatchers.values() for one in dispatcher.pool_changes
+        ]
+        return sorted(found, key=lambda one: one.at_ms)
 
     def counts(self) -> PartitionCounts | None:
         """Number of partitions by phase; None until each group has an assignment."""

@@ -148,6 +148,7 @@ def test_live_workers_are_reported(home, broker, capsys):
             "pid": os.getpid(),
             "slot": 0,
             "ready": True,
+            "pool_changes": [],
             "degradation": well,
             "pages_port": None,
             **said,

@@ -28,6 +28,7 @@ from streams.core.settings.job_retries import JobRetry
 from streams.core.telemetry.metrics import Metrics
 from streams.engine.agents.job_agent import Outcome, Performer
 from streams.engine.agents.queue_policy import HIGH_PRIORITY, QueuePolicy
+from streams.engine.health.host_scaling import CHANGES_MAX, ProcessChange
 from streams.engine.runtime.jobs.ahead import Ahead
 from streams.engine.runtime.jobs.fair_queue import LANES, READY, FairQueue, Lane
 from streams.engine.runtime.jobs.gates import Gates, Said
@@ -88,6 +89,8 @@ class Dispatcher:
         self._looking = False
         self._room = QueueRoom(performer.queue, clock)
         self._pausing: dict[Work, None] = {}
+        self.pool_changes: deque[ProcessChange] = deque(maxlen=CHANGES_MAX)
+        """of the performer's slots, oldest first"""
 
     def submit(self, work: Work) -> None:
         """W1. Work that ended may be submitted again with a known outcome: it ends once its request
@@ -126,12 +129,21 @@ class Dispatcher:
                 del self._pausing[work]
                 self._wait(work)
             self.gates.forget_idle(now_s, _GATE_IDLE_S)
-            self.performer.told_waiting(sum(map(self._queue.length, LANES)))
+            self._resize(sum(map(self._queue.length, LANES)))
             self._start_what_may()
             for lane in LANES:
                 self._metrics.jobs.waiting.labels(lane).set(self._queue.length(lane))
             self._metrics.jobs.running.set(len(self._running))
             self._metrics.jobs.shut_needs.set(len(self.gates.shut))
+
+    def _resize(self, waiting: int) -> None:
+        before = self.performer.slots
+        self.performer.told_waiting(waiting)
+        if (after := self.performer.slots) != before:
+            why = f"{waiting:,} jobs wait"
+            self.pool_changes.append(
+                ProcessChange(at_ms=self._clock.now_ms(), before=before, after=after, why=why)
+            )
 
     async def close(self) -> None:
         self._stop(lambda work: True)

@@ -19,7 +19,7 @@ from streams.core.command_errors import HistoryTooShort
 from streams.core.errors import TransientError, UsageError
 from streams.core.settings import Settings
 from streams.core.topics.topology import Topology
-from streams.engine.health.host_scaling import HostScaling, host_scaling
+from streams.engine.health.host_scaling import HostScaling, ProcessChange, host_scaling
 from streams.http.console import reply
 from streams.http.console.access.authorizer import Authorizer
 from streams.http.console.capacity.forecast_runs import ForecastRuns
@@ -144,13 +144,18 @@ def _fields(one: Any) -> dict[str, Any]:
 
 
 def _scaling(found: HostScaling) -> dict[str, Any]:
-    """The newest change first."""
     bounds = {"processes": found.processes, "least": found.least, "most": found.most}
-    return {**bounds, "changes": [msgspec.to_builtins(one) for one in reversed(found.changes)]}
+    return {**bounds, "changes": _newest(found.changes)}
+
+
+def _newest(changes: Sequence[ProcessChange]) -> list[dict[str, Any]]:
+    """Newest first."""
+    return [msgspec.to_builtins(one) for one in reversed(changes)]
 
 
 def _pools(survey: WorkerSamples) -> list[dict[str, Any]]:
     """Of each known worker that runs jobs: processes that its pool may use, and jobs that wait."""
+    changes = {str(worker.slot): _newest(worker.pool_changes) for worker in survey.workers}
     waiting: dict[str, float] = {}
     for sample in survey.of("jobs_waiting"):
         waiting[sample.worker] = waiting.get(sample.worker, 0.0) + sample.value
@@ -159,6 +164,7 @@ def _pools(survey: WorkerSamples) -> list[dict[str, Any]]:
             "slot": one.worker,
             "processes": round(one.value),
             "waiting": round(waiting.get(one.worker, 0.0)),
+            "changes": changes.get(one.worker, []),
         }
         for one in survey.of("jobs_processes")
         if one.value

@@ -191,6 +191,7 @@ def _capacity() -> dict[str, Any]:
     needs = {"resource": TEXT} | dict.fromkeys(("now", "needed", "have", "days_left"), NUMBER)
     texts = ("growth", "plan_unknown", "last_test_unknown")
     bounds = dict.fromkeys(("processes", "least", "most"), COUNT)
+    pool = {"slot": TEXT, "processes": COUNT, "waiting": COUNT}
     change = dict.fromkeys(("at_ms", "before", "after"), COUNT) | {"why": TEXT}
     answer = read(
         {
@@ -198,7 +199,7 @@ def _capacity() -> dict[str, Any]:
             **dict.fromkeys(("horizon_days", "busy"), NUMBER),
             "load": maybe(obj({"t": array(COUNT), "events_per_s": array(NUMBER)})),
             "processes": maybe(array(obj({**process, "behind_s": NUMBER, "fill": NUMBER}))),
-            "pools": array(obj({"slot": TEXT, "processes": COUNT, "waiting": COUNT})),
+            "pools": array(obj({**pool, "changes": array(obj(change))})),
             "scaling": maybe(obj({**bounds, "changes": array(obj(change))})),
             "needs": maybe(array(obj(needs))),
             "advice": maybe(array(obj({"tone": TEXT, "text": TEXT}))),

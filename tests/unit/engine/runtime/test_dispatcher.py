@@ -311,3 +311,18 @@ def test_default_pauses_double_from_one_second_to_eight(failures, pause_s):
     """The pauses allow a service to restart, and the tenth attempt still comes soon."""
     assert QueuePolicy(attempts=10).pause_s(failures) == pause_s
     assert QueuePolicy(attempts=10, backoff="fixed").pause_s(failures) == 1
+
+
+async def test_changes_of_the_slots_are_kept_with_the_jobs_that_waited(open_desk):
+    """The console shows why a pool has as many processes as it has."""
+    desk = open_desk(slots=1)
+    performer = desk.performer
+    performer.told_waiting = lambda jobs: setattr(performer, "slots", 3 if jobs > 1 else 1)
+    performer.go.clear()
+    for event in ("a", "b", "c", "d"):
+        desk.submit(event)
+    assert await desk.after(1.0) == {}
+    performer.go.set()
+    await desk.after(1.0)
+    changes = [(one.before, one.after, one.why) for one in desk.dispatcher.pool_changes]
+    assert changes == [(1, 3, "3 jobs wait"), (3, 1, "1 jobs wait")]

@@ -10,6 +10,7 @@ import pytest
 from streams.core.errors import ShardUnavailable
 from streams.core.process.process import ProcessIdentity
 from streams.engine.health.host_scaling import HostScaling, ProcessChange
+from streams.engine.health.live_workers import LiveWorker
 from streams.http.console.capacity.forecast_runs import AGAIN_S, KEPT_S, ForecastRuns
 from streams.http.console.pipeline.workers import Sample, WorkerSamples
 from streams.operate.loadtest.record import folder_of, keep
@@ -83,10 +84,17 @@ async def test_pools_of_known_workers_are_shown(http, bearer, shards, process, m
     }
 
     async def survey(self):
-        return WorkerSamples([], found)
+        changes = tuple(
+            ProcessChange(at_ms=after, before=after - 1, after=after, why="1,001 jobs wait")
+            for after in (2, 3)
+        )
+        return WorkerSamples([LiveWorker(pid=1, slot=0, pool_changes=changes)], found)
 
     monkeypatch.setattr(type(process._workers), "survey", survey)
-    assert (await _shown(http, bearer))["pools"] == [{"slot": "0", "processes": 3, "waiting": 9}]
+    [pool] = (await _shown(http, bearer))["pools"]
+    changes = [(one["after"], one["why"]) for one in pool.pop("changes")]
+    assert changes == [(3, "1,001 jobs wait"), (2, "1,001 jobs wait")]
+    assert pool == {"slot": "0", "processes": 3, "waiting": 9}
 
 
 async def test_changes_of_the_number_of_processes_are_shown_with_their_reason(

@@ -36,20 +36,24 @@ const processes = (rows) => table("Worker processes", [
   { name: "Last sample (UTC)", cell: (one) => moment(one.at_ms) },
 ], rows);
 
+const when = { name: "When (UTC)", head: true, cell: (one) => moment(one.at_ms) };
+const change = [
+  { name: "From", number: true, cell: (one) => count(one.before) },
+  { name: "To", number: true, cell: (one) => count(one.after) },
+  { name: "Why", cell: (one) => one.why },
+];
+
 const scaling = (found) => h("div", {},
   h("p", {}, `${plural(found.processes, "process", "processes")} now, ${count(found.least)} to ${count(found.most)} by the load.`),
-  some(found.changes, (rows) => table("Changes of their number", [
-    { name: "When (UTC)", head: true, cell: (one) => moment(one.at_ms) },
-    { name: "From", number: true, cell: (one) => count(one.before) },
-    { name: "To", number: true, cell: (one) => count(one.after) },
-    { name: "Why", cell: (one) => one.why },
-  ], rows)));
+  some(found.changes, (rows) => table("Changes of their number", [when, ...change], rows)));
 
-const pools = (rows) => table("Pools of jobs", [
+const pools = (rows) => h("div", {}, table("Pools of jobs", [
   { name: "Worker", head: true, cell: (one) => one.slot },
   { name: "Processes", number: true, cell: (one) => count(one.processes) },
   { name: "Jobs that wait", number: true, cell: (one) => count(one.waiting) },
-], rows);
+], rows), some(
+  rows.flatMap((pool) => pool.changes.map((one) => ({ ...one, slot: pool.slot }))),
+  (changes) => table("Changes of their number", [when, { name: "Worker", cell: (one) => one.slot }, ...change], changes)));
 
 const advice = (rows) => h("div", {}, rows.map((one) => h("p", {}, toned(one.tone, one.text))));
 
