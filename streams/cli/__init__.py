@@ -55,6 +55,7 @@ GROUPS: tuple[str, ...] = (
     "config",
     "shards",
     "backup",
+    "region",
     "drill",
     "capacity",
     "loadtest",
@@ -79,7 +80,17 @@ class _Root(CommandGroup):
             "token",
         ),
         "Watch": ("status", "trace", "audit", "capacity", "explain"),
-        "Repair": ("dlq", "replay", "shed", "rebuild", "tables", "backup", "cache", "policy"),
+        "Repair": (
+            "dlq",
+            "replay",
+            "shed",
+            "rebuild",
+            "tables",
+            "backup",
+            "region",
+            "cache",
+            "policy",
+        ),
         "Prove": ("simulate", "drill", "bench", "loadtest"),
     }
 

@@ -69,3 +69,17 @@ class ThresholdsFailed(CommandError):
     """A load test missed a threshold of its file; the report names which."""
 
     code = "thresholds_failed"
+
+
+class RegionSuperseded(RefusedBySafety):
+    """Another change of the active region came first."""
+
+    code = "region_superseded"
+
+
+class RegionBehind(CommandError):
+    """A region does not have, or has not folded, all that it must before it becomes active. Unless the
+    message says that nothing was changed, no region is active until the command is run again."""
+
+    code = "region_behind"
+    exit_code = 3

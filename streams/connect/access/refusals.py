@@ -147,3 +147,17 @@ class ViewsUnavailable(RequestRefused):
 
     code = "views_unavailable"
     status = 503
+
+
+class RegionNotActive(RequestRefused):
+    """Another region is active; the global address leads to it."""
+
+    code = "region_not_active"
+    status = 503
+
+
+class RegionUnknown(RequestRefused):
+    """This edge could not ask for its region's lease in time which region is active."""
+
+    code = "region_unknown"
+    status = 503

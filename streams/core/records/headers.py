@@ -40,6 +40,9 @@ DLQ_PREFIX: Final = "dia.dlq."
 DLQ_REPLAY_HOPS: Final = DLQ_PREFIX + "replay_hops"
 """of a dead letter: replays of its record before it failed, decimal"""
 
+MIRRORED: Final = "dia.mirrored"
+"""without a value: of a record that a mirror copied from another region. No mirror copies it again"""
+
 TRACEPARENT: Final = "traceparent"
 """Traced record: https://www.w3.org/TR/trace-context/."""
 

@@ -72,6 +72,10 @@ class Settings:
         "", "the app, MODULE:NAME; default: [tool.dia] app of pyproject.toml, or the built-in one"
     )
     state_dir: str = setting("", "folder of the RocksDB state; default HOME/state")
+    region: str = setting(
+        "", "name of this region in the regions' file; empty: there is one region"
+    )
+    regions_file: str = setting("", "TOML file of all regions; default HOME/regions.toml")
 
     topic_partitions: str = setting(
         "", "partitions of source topics, TOPIC=N[,TOPIC=N]; what belongs to one follows"
@@ -357,16 +361,10 @@ class Settings:
     edge_host: str = setting("127.0.0.1", "address that takes events over HTTP")
     edge_port: int = setting(8480, "its port; 0 takes a free one", low=0, high=65_535)
     edge_requests: int = setting(
-        1000,
-        "requests of one tenant within a minute, over all edges where there is a Redis",
-        low=1,
-        high=1_000_000,
+        1000, "requests of one tenant in a minute, of all edges of a Redis", low=1, high=1_000_000
     )
     edge_events: int = setting(
-        3_000_000,
-        "events of one tenant within a minute, as requests",
-        low=10_000,
-        high=1_000_000_000,
+        3_000_000, "events of one tenant in a minute, as requests", low=10_000, high=1_000_000_000
     )
     edge_bytes: int = setting(
         1 << 30,

@@ -41,6 +41,7 @@ from streams.http.console.stored_data import StoredDataHandler
 from streams.http.console.topics.handlers import TopicHandlers
 from streams.http.console.training import TrainingHandler
 from streams.http.console.views import ViewHandler
+from streams.http.region import ONE_REGION, PATH, RegionGate
 from streams.operate.replay.journal.control import Word
 
 POLICY: Final = (
@@ -111,6 +112,7 @@ class Console:
     """the optional pages of this app"""
     clock: Clock
     metrics: ConsoleMetrics
+    region: RegionGate = ONE_REGION
 
 
 Pages = Callable[[Console], Sequence[BaseRoute]]
@@ -203,6 +205,7 @@ def api_routes(console: Console) -> list[Route]:
         route("POST", "/api/views/delete", console.views.delete),
         route("GET", "/openapi.json", describe),
         route("GET", "/healthz", _health),
+        Route(PATH, console.region.health, methods=["GET"]),
     ]
 
 

@@ -61,6 +61,7 @@ from streams.http.console.topics.handlers import TopicHandlers
 from streams.http.console.training import TrainingHandler
 from streams.http.console.views import ViewHandler
 from streams.http.console.waiting import WaitingRequests
+from streams.http.region import RegionGate
 from streams.http.serving import bound_surface
 
 RATE_PERIOD_S = 60.0
@@ -86,13 +87,12 @@ class ConsoleProcess:
         behind_proxy: bool = False,
         addition: ConsoleAddition = NOTHING_ADDED,
     ) -> None:
-        """Raises `UsageError` for unreadable tokens or secrets."""
+        """Raises `UsageError` for unreadable tokens, secrets or regions."""
         topology, agents = app.topology, tuple(app.agents.values())
         simulating, home = simulation_agent(app), settings.home_path()
         tokens = TokenFile.of(home, settings.tokens_file)
         tokens.read()
-        self._addition = addition
-        self._caches = ProcessCaches(settings, clock, metrics)
+        self._addition, self._caches = addition, ProcessCaches(settings, clock, metrics)
         layer = self._caches.layer
         self._distant = distant = RemoteWorkers(settings.workers_at, clock)
         self._workers = workers = Workers(settings.state_path(), settings.http_host, clock, distant)
@@ -143,6 +143,7 @@ class ConsoleProcess:
             pages=(*app.pages, *addition.pages),
             clock=clock,
             metrics=metrics.console,
+            region=RegionGate.of(settings, topology, clock),
         )
 
     def app(self) -> Starlette:
@@ -164,7 +165,8 @@ class ConsoleProcess:
         recording = asyncio.create_task(self._recorder.run(), name="pipeline-recorder")
         gate = self.console.gate
         noting = asyncio.create_task(gate.authenticator.note_uses(gate.clock), name="last-uses")
-        running = (keeping, looking, judging, recording, noting)
+        asking = asyncio.create_task(self.console.region.run(), name="region-watch")
+        running = (keeping, looking, judging, recording, noting, asking)
         try:
             yield
         finally:

@@ -1,6 +1,6 @@
 """The HTTP surface of the edge: routes, and the order of the checks of a request.
 
-At degradation level 3 every request gets the same 503. Otherwise: authentication (401; 429 after
+At degradation level 3, and in a region that is not active, every post gets the same 503. Otherwise: authentication (401; 429 after
 too many wrong tokens), authorization (403), resource (404), media type (415), rate (429), size
 (413, 429), events (202 all accepted, 207 some, 422 none, 403 all of another tenant)."""
 
@@ -49,6 +49,7 @@ from streams.http.edge.metrics import metric_answers, metric_formats
 from streams.http.edge.metrics.metric_intake import MetricIntake
 from streams.http.edge.metrics.point_events import PointEvents
 from streams.http.edge.validator import TENANT_MISMATCH, ValidationResult, Validator
+from streams.http.region import ONE_REGION, PATH, RegionGate
 
 log = structlog.get_logger(__name__)
 
@@ -86,6 +87,7 @@ class Edge:
     body_bytes_max: int
     tracer: Tracer = UNTRACED
     behind_proxy: bool = False
+    region: RegionGate = ONE_REGION
 
     def app(self, lifespan: Callable[[Starlette], Any] | None = None) -> Starlette:
         """``lifespan`` starts and stops its dependencies."""
@@ -96,6 +98,7 @@ class Edge:
                 self._route("POST", "/api/v1/write", self.post_remote_write, _write_refusal),
                 self._route("GET", "/v1/simulations/{key}", self.simulation),
                 Route("/healthz", self.health, methods=["GET"]),
+                Route(PATH, self.region.health, methods=["GET"]),
                 Route("/openapi.json", self.description, methods=["GET"]),
             ],
             exception_handlers={HTTPException: self._http_problem},
@@ -163,6 +166,7 @@ class Edge:
         if self.degradation.level >= Level.MINIMAL:
             # The same response for every request: no lookup, no read, no check.
             raise StorageUnavailable(NOTHING_KEPT, retry_after_s=NOTHING_KEPT_RETRY_S)
+        self.region.require()
         return self._holder(request, Role.OPERATE)
 
     async def _take_request(self, owner: str) -> None:

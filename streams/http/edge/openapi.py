@@ -52,6 +52,9 @@ def document(topics: tuple[Topic, ...], body_bytes_max: int) -> dict[str, Any]:
             **openapi_paths.paths(body_bytes_max),
             "/v1/simulations/{key}": {"get": _simulation()},
             "/healthz": {"get": _open("health", "Whether events are taken.")},
+            "/health/region": {
+                "get": _open("region", "Whether this region is active: 200 or 503.")
+            },
             "/openapi.json": {"get": _open("description", "This document.")},
         },
         "components": {

@@ -48,6 +48,7 @@ from streams.http.edge.simulations import Simulations
 from streams.http.edge.spool import Spool
 from streams.http.edge.topic_publisher import PublisherBounds, TopicPublisher
 from streams.http.edge.validator import Validator, topics_taken
+from streams.http.region import RegionGate
 from streams.http.serving import bound_surface
 
 log = structlog.get_logger(__name__)
@@ -68,9 +69,10 @@ class EdgeProcess:
         behind_proxy: bool = False,
     ) -> None:
         """``behind_proxy``: the proxy names the client. Raises `SlotInUse`, `SpoolCorrupt`, and
-        `UsageError` for unreadable tokens."""
+        `UsageError` for unreadable tokens or regions."""
         tokens = TokenFile.of(settings.home_path(), settings.tokens_file)
         tokens.read()
+        self.region = RegionGate.of(settings, topology, clock)
         self.metrics = metrics
         self.bug: BaseException | None = None
         self.on_bug: Callable[[], None] = lambda: None
@@ -118,6 +120,7 @@ class EdgeProcess:
             body_bytes_max=settings.edge_body_bytes,
             tracer=tracer,
             behind_proxy=behind_proxy,
+            region=self.region,
         )
 
     def app(self) -> Starlette:
@@ -137,7 +140,8 @@ class EdgeProcess:
         asking = asyncio.create_task(refuse_other_map(self._settings), name="shard-map")
         edge = self._edge
         noting = asyncio.create_task(edge.authenticator.note_uses(edge.clock), name="last-uses")
-        running = (lanes, watch, asking, noting)
+        region = asyncio.create_task(self.region.run(), name="region-watch")
+        running = (lanes, watch, asking, noting, region)
         for task in running:
             task.add_done_callback(self._ended)
         try:

@@ -14,7 +14,7 @@ from streams.engine.agents.agent import AgentSpec
 from streams.engine.agents.job_agent import Agent, JobAgent
 from streams.operate.messages.message import TopicMessage
 
-_OF_ONE_RECORD: Final = (headers.REPLAY_PREFIX, headers.DLQ_PREFIX)
+_OF_ONE_RECORD: Final = (headers.REPLAY_PREFIX, headers.DLQ_PREFIX, headers.MIRRORED)
 """Headers with these prefixes describe the old record: a copy of them would make the new one pass
 for a replay."""
 

@@ -258,6 +258,9 @@ def _sessions() -> dict[str, Any]:
 def _open() -> dict[str, Any]:
     found = {
         "/healthz": {"get": get("health", "Whether requests are answered.", ANYTHING, (), ())},
+        "/health/region": {
+            "get": get("region", "Whether this region is active: 200 or 503.", ANYTHING, (), ())
+        },
         "/openapi.json": {"get": get("description", "This document.", ANYTHING, (), ())},
     }
     for path in found.values():

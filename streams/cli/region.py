@@ -1,0 +1,251 @@
+"""`dia region`: which region is active, and how another one becomes it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streams.cli.command_group import command_group
+from streams.cli.invocation import Invocation, invocation
+from streams.cli.terminal.operator import Actor, Reason, Yes, actor_of, consent
+from streams.cli.terminal.watching import watchable
+
+if TYPE_CHECKING:
+    from streams.operate.regions.failover import Switch
+    from streams.operate.regions.status import RegionStatus
+
+_To = Annotated[str, typer.Option("--to", metavar="REGION", help="The region that becomes active.")]
+_MirrorWait = Annotated[
+    float, typer.Option(metavar="S", min=0, help="Longest wait for the mirror, seconds.")
+]
+_FoldWait = Annotated[
+    float, typer.Option(metavar="S", min=0, help="Longest wait for its workers, seconds.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    group = command_group("Regions: which one is active, and how another becomes it.")
+    group.command("status")(status)
+    group.command("init")(init)
+    group.command("failover")(failover)
+    group.command("failback")(failback)
+    app.add_typer(group, name="region")
+
+
+@watchable
+def status(ctx: typer.Context) -> None:
+    """Show each region's word, the records that its mirror has not copied yet, and its edges.
+
+    Exit code 3 when the words differ or a region does not answer, 6 before `dia region init`.
+
+    Example: dia region status
+    """
+    from streams.core.clock import SystemClock
+    from streams.core.command_errors import NotFoundThere
+    from streams.core.errors import PartialResult
+    from streams.operate.regions.declared import require_regions
+    from streams.operate.regions.status import active_of, statuses
+
+    run = invocation(ctx)
+    regions = require_regions(run.settings)
+    brokers = regions.brokers(run.settings)
+    found = asyncio.run(
+        statuses(regions.every, brokers, run.topology, SystemClock(), regions.lease_s)
+    )
+    run.printer().rows(
+        (
+            "region",
+            "here",
+            "cluster",
+            "active",
+            "epoch",
+            "unmirrored",
+            "oldest_s",
+            "edges",
+            "since",
+            "by",
+        ),
+        [_row(one, regions.own) for one in found],
+        ("since", "by"),
+    )
+    newest = active_of({one.name: one.word for one in found})
+    if newest is None:
+        raise NotFoundThere("no region was ever made active. `dia region init --active REGION`.")
+    odd = [one.name for one in found if one.word is None or one.word.epoch != newest.epoch]
+    if odd:
+        raise PartialResult(
+            f"{newest.active} is active in epoch {newest.epoch}, and {', '.join(odd)} does not say "
+            f"so. `dia region failover --to {newest.active}` tells every region that answers."
+        )
+
+
+def _row(one: RegionStatus, own: str) -> tuple[object, ...]:
+    from datetime import UTC, datetime
+
+    word = one.word
+    edges = {True: "serves", False: "refuses", None: "away"}
+    return (
+        one.name,
+        one.name == own,
+        "answers" if one.reachable else "away",
+        word.active if word else None,
+        word.epoch if word else None,
+        one.missing_records,
+        None if one.missing_s is None else round(one.missing_s, 1),
+        ", ".join(f"{url} {edges[serves]}" for url, serves in one.edges.items()),
+        datetime.fromtimestamp(word.at_ms / 1000, UTC) if word else None,
+        word.actor if word else None,
+    )
+
+
+def init(
+    ctx: typer.Context,
+    *,
+    active: Annotated[str, typer.Option(metavar="REGION", help="The region that serves.")],
+    actor: Actor = None,
+) -> None:
+    """Create the journal of the active region in every region's cluster, and write the first word.
+
+    Until then the edges of all regions refuse. Running it again is harmless. Exit code 4 when a
+    cluster does not answer, 5 when another region is active already.
+
+    Example: dia region init --active east
+    """
+    from streams.operate.regions.declared import require_regions
+
+    run = invocation(ctx)
+    require_regions(run.settings).region(active)
+    asyncio.run(_begin(run, active, actor_of(actor)))
+    run.printer().say(f"{active} is active in epoch 1.")
+
+
+async def _begin(run: Invocation, active: str, actor: str) -> None:
+    from streams.connect.broker.opened import opened
+    from streams.core.clock import SystemClock
+    from streams.operate.regions.declared import require_regions
+    from streams.operate.regions.failover import RegionSwitch
+    from streams.operate.regions.word import journal_topic
+
+    regions = require_regions(run.settings)
+    brokers = regions.brokers(run.settings)
+    for broker in brokers.values():
+        async with opened(broker.admin()) as admin:
+            await admin.create_topics([journal_topic(run.topology.app)])
+    switch = RegionSwitch(brokers, run.topology, SystemClock(), regions.lease_s)
+    await switch.begin(active, actor)
+
+
+def failover(
+    ctx: typer.Context,
+    *,
+    to: _To,
+    without_old: Annotated[
+        bool,
+        typer.Option("--without-old", help="The old region's cluster is lost, or its mirror."),
+    ] = False,
+    mirror_wait_s: _MirrorWait = 300.0,
+    fold_wait_s: _FoldWait = 600.0,
+    actor: Actor = None,
+    reason: Reason = "",
+    yes: Yes = False,
+) -> None:
+    """Make another region active: fence the old one's edges, wait for the mirror and for the fold of
+    what it copied, then let the new one's edges serve.
+
+    With --without-old, records that the mirror had not taken are listed by topic, partition and
+    offset; they come when the old cluster is back. A command that died is run again. Exit code 3
+    when the mirror or the workers did not come to their end in time, 4 when a cluster does not
+    answer, 5 when another change came first.
+
+    Example: dia region failover --to west
+    """
+    from streams.operate.regions.failover import Switch
+
+    order = Switch(
+        target=to,
+        actor=actor_of(actor),
+        reason=reason,
+        without_old=without_old,
+        mirror_timeout_s=mirror_wait_s,
+        fold_timeout_s=fold_wait_s,
+    )
+    _switch(ctx, order, yes=yes)
+
+
+def failback(
+    ctx: typer.Context,
+    *,
+    to: _To,
+    mirror_wait_s: _MirrorWait = 300.0,
+    fold_wait_s: _FoldWait = 600.0,
+    actor: Actor = None,
+    reason: Reason = "",
+    yes: Yes = False,
+) -> None:
+    """Make a region active again that was lost: a failover that loses nothing.
+
+    Both clusters have to answer, and both mirrors to come to their end. Exit codes as of `dia
+    region failover`.
+
+    Example: dia region failback --to east
+    """
+    from streams.operate.regions.failover import Switch
+
+    order = Switch(
+        target=to,
+        actor=actor_of(actor),
+        reason=reason,
+        back=True,
+        mirror_timeout_s=mirror_wait_s,
+        fold_timeout_s=fold_wait_s,
+    )
+    _switch(ctx, order, yes=yes)
+
+
+def _switch(ctx: typer.Context, order: Switch, *, yes: bool) -> None:
+    from streams.core.clock import SystemClock
+    from streams.operate.regions.declared import require_regions
+    from streams.operate.regions.failover import RegionSwitch
+
+    run = invocation(ctx)
+    regions = require_regions(run.settings)
+    regions.region(order.target)
+    if not yes:
+        consent(f"Make {order.target} the active region? No region serves until it is done.")
+    printer = run.printer()
+    switch = RegionSwitch(
+        regions.brokers(run.settings),
+        run.topology,
+        SystemClock(),
+        regions.lease_s,
+        printer.say,
+    )
+    done = asyncio.run(switch.run(order))
+    for missing in done.missing:
+        until = "its end" if missing.until is None else f"offset {missing.until}"
+        printer.warn(
+            f"not here yet: {missing.tp} of {done.before}, from offset {missing.first} to {until}"
+        )
+    printer.record(
+        {
+            "epoch": done.epoch,
+            "before": done.before,
+            "active": done.active,
+            "unmirrored": [
+                {
+                    "topic": one.tp.topic,
+                    "partition": one.tp.partition,
+                    "first": one.first,
+                    "until": one.until,
+                    "records": one.records,
+                }
+                for one in done.missing
+            ],
+            "lease_s": round(done.lease_s, 1),
+            "mirror_s": round(done.mirror_s, 1),
+            "fold_s": round(done.fold_s, 1),
+            "total_s": round(done.total_s, 1),
+        }
+    )

@@ -1,0 +1,70 @@
+"""An HTTP surface's place among regions: what it refuses, and what it tells a global load balancer."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from streams.connect.access.refusals import RegionNotActive, RegionUnknown
+from streams.core.clock import Clock
+from streams.core.settings import Settings
+from streams.core.topics.topology import Topology
+from streams.operate.regions.declared import regions_of
+from streams.operate.regions.watch import UNKNOWN, RegionStanding, RegionWatch
+
+RETRY_S = 5.0
+PATH = "/health/region"
+_ALONE = RegionStanding("", "", 0, "", "")
+
+
+class RegionGate:
+    """Without ``watch`` there is one region, which is active."""
+
+    def __init__(self, watch: RegionWatch | None = None) -> None:
+        self._watch = watch
+
+    @classmethod
+    def of(cls, settings: Settings, topology: Topology, clock: Clock) -> RegionGate:
+        """As the settings declare. Raises `UsageError` for a file of regions that cannot be used."""
+        regions = regions_of(settings)
+        if regions is None:
+            return cls()
+        brokers = regions.brokers(settings)
+        return cls(RegionWatch(regions.own, brokers, topology.app, clock, regions.lease_s))
+
+    async def run(self) -> None:
+        """Ask for the word until cancelled."""
+        if self._watch is None:
+            await asyncio.Event().wait()
+        else:
+            await self._watch.run()
+
+    @property
+    def standing(self) -> RegionStanding:
+        return _ALONE if self._watch is None else self._watch.standing()
+
+    def require(self) -> None:
+        """Raises `RegionNotActive` and `RegionUnknown`."""
+        found = self.standing
+        if not found.serves:
+            error = RegionUnknown if found.code == UNKNOWN else RegionNotActive
+            raise error(f"{found.why}; use the global address", retry_after_s=RETRY_S)
+
+    async def health(self, request: Request) -> Response:
+        """200 while this region is active, else 503."""
+        found = self.standing
+        content = {
+            "region": found.region,
+            "active": found.active,
+            "epoch": found.epoch,
+            "serves": found.serves,
+            "why": found.why,
+        }
+        status = 200 if found.serves else 503
+        return Response(msgspec.json.encode(content), status, media_type="application/json")
+
+
+ONE_REGION = RegionGate()

@@ -1,0 +1,1 @@
+"""Regions: one pipeline in each, one of them active (docs/protocols/regions.md)."""

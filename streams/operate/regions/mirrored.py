@@ -1,0 +1,160 @@
+"""How far the mirror of another region came, in offsets of that region's logs.
+
+MirrorMaker 2 keeps its offsets in the cluster that it writes to, in the transaction of the copies:
+topic ``mm2-offsets.REGION.internal``, a JSON record for each partition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from streams.connect.broker.log_range import read_range, read_some
+from streams.connect.broker.opened import opened
+from streams.core.records import headers
+from streams.core.topics.topology import Topology
+from streams.core.types import Broker, Headers, LogReader, RecordBatch, TopicPartition
+
+CONNECTOR = "MirrorSourceConnector"
+COUNTED_MAX = 20_000
+"""records of a partition that are looked at; behind them offsets are counted"""
+STAYS = frozenset({headers.MIRRORED, headers.REPLAY_HOPS})
+
+
+@dataclass(frozen=True, slots=True)
+class Unmirrored:
+    """Offsets [first, until) of ``tp`` hold ``records`` that the mirror has not copied. ``oldest_ms`` is the
+    append time of the first. ``until`` None: the log's end is unknown, as its cluster is away."""
+
+    tp: TopicPartition
+    first: int
+    until: int | None
+    records: int | None
+    oldest_ms: int | None
+
+
+def offsets_topic(source: str) -> str:
+    """In the target's cluster, of a mirror of region ``source``."""
+    return f"mm2-offsets.{source}.internal"
+
+
+def offset_entry(source: str, tp: TopicPartition, last: int) -> tuple[bytes, bytes]:
+    """Key and value that say that the record at ``last`` is copied, as MirrorMaker writes them."""
+    where = {"cluster": source, "partition": tp.partition, "topic": tp.topic}
+    return msgspec.json.encode([CONNECTOR, where]), msgspec.json.encode({"offset": last})
+
+
+def mirrored_topics(topology: Topology) -> list[str]:
+    """The sources. Dead letters, outputs and changelogs are each region's own."""
+    return [topic.name for topic in topology.consumed()]
+
+
+async def taken(broker: Broker, source: str) -> dict[TopicPartition, int]:
+    """For each partition of ``source``, the offset behind the last record that was copied to
+    ``broker``. Empty before the mirror copied its first. Raises `BrokerUnavailable`."""
+    name = offsets_topic(source)
+    async with opened(broker.admin()) as admin:
+        topics = await admin.describe_topics()
+    if name not in topics:
+        return {}
+    partitions = [TopicPartition(name, number) for number in range(topics[name].partitions)]
+    found: dict[TopicPartition, int] = {}
+    async with opened(broker.reader()) as reader:
+        for tp, (begin, end) in (await reader.bounds(partitions)).items():
+            async for batch in read_range(reader, tp, begin, end):
+                found |= _entries(batch, source)
+    return found
+
+
+def _entries(batch: RecordBatch, source: str) -> dict[TopicPartition, int]:
+    found: dict[TopicPartition, int] = {}
+    for key, value in zip(batch.keys, batch.values, strict=True):
+        if key is None or value is None:
+            continue
+        match msgspec.json.decode(key), msgspec.json.decode(value):
+            case [str(name), {"cluster": str(cluster), "topic": str(topic), "partition": int(n)}], {
+                "offset": int(last)
+            } if name == CONNECTOR and cluster == source:
+                found[TopicPartition(topic, n)] = last + 1
+    return found
+
+
+async def sources_of(broker: Broker, topology: Topology) -> list[TopicPartition]:
+    """Every partition of the mirrored topics that ``broker`` has. Raises `BrokerUnavailable`."""
+    async with opened(broker.admin()) as admin:
+        topics = await admin.describe_topics()
+    return [
+        TopicPartition(name, number)
+        for name in mirrored_topics(topology)
+        if name in topics
+        for number in range(topics[name].partitions)
+    ]
+
+
+async def missing_of(
+    source: Broker, target: Broker, topology: Topology, name: str
+) -> tuple[Unmirrored, ...]:
+    """What the mirror of region ``name``, whose cluster is ``source``, has not copied to ``target``.
+
+    Raises `BrokerUnavailable`."""
+    copied = await taken(target, name)
+    partitions = await sources_of(source, topology)
+    async with opened(source.reader()) as reader:
+        return tuple(await unmirrored(reader, partitions, copied))
+
+
+async def unmirrored(
+    reader: LogReader, partitions: Iterable[TopicPartition], copied: Mapping[TopicPartition, int]
+) -> list[Unmirrored]:
+    """What the mirror has not copied, of each partition with such records; ``reader`` reads the source.
+    Records that no mirror copies (`is_copied`) are left out. Raises as `LogReader`."""
+    found = []
+    for tp, (begin, end) in (await reader.bounds(partitions)).items():
+        first = copied.get(tp, 0)
+        if first < end:
+            missing = await _missing(reader, tp, first, max(first, begin), end)
+            if missing is not None:
+                found.append(missing)
+    return found
+
+
+async def _missing(
+    reader: LogReader, tp: TopicPartition, first: int, begin: int, end: int
+) -> Unmirrored | None:
+    """Records below ``begin`` are gone unmirrored, by retention."""
+    records = begin - first
+    start, oldest_ms, at, seen = first if records else None, None, begin, 0
+    while at < end and seen < COUNTED_MAX:
+        batch = await read_some(reader, tp, at, end)
+        seen += len(batch)
+        at = batch.end
+        for row in _own(batch):
+            if batch.offsets[row] >= end:
+                break
+            start = batch.offsets[row] if start is None else start
+            oldest_ms = batch.timestamps[row] if oldest_ms is None else oldest_ms
+            records += 1
+    records += max(0, end - at)
+    if start is None and records == 0:
+        return None
+    return Unmirrored(tp, at if start is None else start, end, records, oldest_ms)
+
+
+def _own(batch: RecordBatch) -> Iterable[int]:
+    """Indexes of the records that a mirror copies."""
+    if not batch.any_headers():
+        return range(len(batch))
+    return (row for row, found in enumerate(batch.headers) if is_copied(found))
+
+
+def is_copied(found: Headers) -> bool:
+    """Whether a mirror copies a record with these headers: not one that came by a mirror, and not
+    one that `dia replay` or `dia shed return` appended, as each region decides on its own letters
+    and ranges."""
+    return STAYS.isdisjoint(name for name, _ in found)
+
+
+def oldest_s(missing: Sequence[Unmirrored], now_ms: int) -> float:
+    """Seconds since the first of these records was appended; 0 without any."""
+    return max(((now_ms - one.oldest_ms) / 1000 for one in missing if one.oldest_ms), default=0.0)
