@@ -14,8 +14,8 @@ from tests.faults.simulation_trial import TENANTS, SimulationTrial
 from tests.faults.test_recovery_time import owned
 
 STEP_MS = 0.1
-BACKLOG = 1_500_000
-"""events that wait when the first process starts: some twenty seconds of work for three processes without kernels"""
+BACKLOG = 800_000
+"""events that wait when the first process starts: ten seconds of work or more for three processes without kernels"""
 CALM_PER_S = 500
 CALM_S = 30
 REQUESTS = 5000

@@ -265,10 +265,16 @@ class AssignedPartition:
 
     @property
     def behind_s(self) -> float:
-        """Age in seconds of what is to be done next; 0 where nothing is, or nothing is known."""
-        if self.partition is None or not self.lag:
+        """Seconds since the record that was read last was appended, while others are unread; of jobs, since
+        the oldest unfinished one was. Event times are no measure: those of late producers are old."""
+        partition, seen = self.partition, self._consumer.watermarks(self.tp)
+        if partition is None:
             return 0.0
-        return max(0.0, self.partition.behind_s(self._clock.now_ms()) or 0.0)
+        now_ms, appended_ms = self._clock.now_ms(), partition.reached.last_append_ms
+        if isinstance(self._agent, JobAgent):
+            return partition.behind_s(now_ms) or 0.0
+        unread = seen is not None and seen.last_stable_offset > partition.position
+        return max(0.0, (now_ms - appended_ms) / 1000) if unread and appended_ms else 0.0
 
     @property
     def settled(self) -> bool:

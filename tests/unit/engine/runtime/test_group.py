@@ -13,7 +13,7 @@ from streams.connect.broker.partitioner import partition_of
 from streams.core.clock import settle
 from streams.core.errors import SourceNotLogAppendTime
 from streams.core.resilience.deadline import Deadline
-from streams.core.types import TopicPartition
+from streams.core.types import TopicPartition, Watermarks
 from streams.engine.runtime.status_file import StatusFile
 from streams.engine.runtime.worker import Worker
 from streams.operate.topics.topics import apply, plan, wanted_topics
@@ -229,3 +229,21 @@ async def test_a_drain_leaves_the_group_if_the_process_does_not_return(rig, leav
     await asyncio.gather(task, return_exceptions=True)
     admin = await rig.broker.admin()
     assert len((await admin.describe_group(DIA_GROUP)).members) == members
+
+
+async def test_a_partition_is_behind_by_the_time_since_its_records_were_appended(
+    rig, running, tmp_path, monkeypatch
+):
+    """By times of events, producers that are late would have more and more processes started."""
+
+    def told():
+        return json.loads(StatusFile(tmp_path, 0, 1).write(running))["partitions"][0]["behind_s"]
+
+    await rig.produce_events(1, ts=rig.clock.now_ms() - 3_600_000)
+    await rig.clock.advance(7)
+    assert told() == 0.0, "nothing waits"
+    [group] = running.groups
+    [held] = group.partitions.values()
+    unread = Watermarks(held.partition.position + 1, held.partition.position + 1, 0.0)
+    monkeypatch.setattr(group._consumer, "watermarks", lambda tp: unread)
+    assert told() == 7.0
