@@ -186,6 +186,14 @@ class PolicyServiceUnavailable(TransientError):
     exit_code = 4
 
 
+class SignInProviderUnavailable(TransientError):
+    """The OpenID provider does not answer, or answers what cannot be read: no person can sign
+    in through it, and sessions go on."""
+
+    code = "sign_in_provider_unavailable"
+    exit_code = 4
+
+
 class RequestUnread(TransientError):
     """The log of a request that is not in memory cannot be read."""
 

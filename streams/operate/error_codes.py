@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from streams.connect.access import refusals
+from streams.connect.oidc import refused
 from streams.core import command_errors, errors, job_refusals
 from streams.core.errors import DiaError, Disposition
 from streams.core.records import bad_records
 
 DECLARED_IN = tuple(
-    one.__name__ for one in (errors, bad_records, job_refusals, refusals, command_errors)
+    one.__name__ for one in (errors, bad_records, job_refusals, refusals, refused, command_errors)
 )
 """The modules of every public error."""
 

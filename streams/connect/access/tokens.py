@@ -77,6 +77,11 @@ class AccessToken:
         return self.tenant is None or self.tenant == tenant
 
     @property
+    def has_secret(self) -> bool:
+        """False for a person who signed in at an OpenID provider."""
+        return bool(self.sha256)
+
+    @property
     def holder(self) -> str:
         """The same before and after a rotation."""
         return self.rotated_from or self.id

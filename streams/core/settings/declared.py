@@ -421,10 +421,9 @@ class Settings:
         "metrics ports of workers on other hosts, for the console, host:port[,host:port]; a name "
         "stands for all of its addresses",
     )
-    tokens_file: str = setting(
-        "", "hashes of access tokens, for edge and console; default HOME/access/tokens.json"
-    )
+    tokens_file: str = setting("", "hashes of access tokens; default HOME/access/tokens.json")
 
+    oidc_file: str = setting("", "TOML file: signing in to the console by OpenID Connect")
     http_host: str = setting("127.0.0.1", "address of the health and metrics port")
     http_port: int = setting(
         0, "health and metrics port of slot 0; 0 takes a free one", low=0, high=65_535

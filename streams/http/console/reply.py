@@ -35,6 +35,7 @@ _SERVICES = {
     "broker_unavailable": "Kafka",
     "shard_unavailable": "ClickHouse",
     "cache_unavailable": "Redis",
+    "sign_in_provider_unavailable": "The sign-in provider",
 }
 """By error code."""
 UNKNOWN_ROUTE = "unknown"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 
@@ -16,6 +17,7 @@ from streams.connect.access.request_rate import RequestRate
 from streams.connect.access.tokens import TokenFile
 from streams.connect.broker.kafka.broker import KafkaBroker
 from streams.connect.cache.process import ProcessCaches
+from streams.connect.oidc.configuration import read_configuration
 from streams.connect.sinks.clickhouse import refuse_other_map
 from streams.core.clock import Clock
 from streams.core.errors import RefusedBySafety
@@ -63,6 +65,9 @@ from streams.http.console.views import ViewHandler
 from streams.http.console.waiting import WaitingRequests
 from streams.http.region import RegionGate
 from streams.http.serving import bound_surface
+
+if TYPE_CHECKING:
+    from streams.connect.oidc.provider import OidcProvider
 
 RATE_PERIOD_S = 60.0
 SIGN_INS_MAX = 30
@@ -188,6 +193,8 @@ class ConsoleProcess:
                 await part.close()
             await self._caches.close()
             await self._shards.close()
+            if self.console.gate.provider is not None:
+                await self.console.gate.provider.close()
 
     async def _known_workers(self) -> Sequence[LiveWorker]:
         return await asyncio.to_thread(self._workers.live)
@@ -202,10 +209,20 @@ def _authorizer(
         clock=clock,
         rate=RequestRate(clock, limit=settings.console_requests, period_s=RATE_PERIOD_S),
         sign_ins=RequestRate(clock, limit=SIGN_INS_MAX, period_s=RATE_PERIOD_S),
+        provider=_provider(settings, clock),
         attempts=Attempts(clock),
         secure=secure,
         behind_proxy=behind_proxy,
     )
+
+
+def _provider(settings: Settings, clock: Clock) -> OidcProvider | None:
+    wanted = read_configuration(settings.oidc_file)
+    if wanted is None:
+        return None
+    from streams.connect.oidc.provider import OidcProvider
+
+    return OidcProvider(wanted, clock)
 
 
 def serve(
@@ -222,7 +239,8 @@ def serve(
     `ShardMapChanged` when another shard map filled a shard."""
     listening.require_safe()
     tokens = TokenFile.of(settings.home_path(), settings.tokens_file)
-    if not is_loopback(listening.host) and not tokens.read():
+    nobody = not tokens.read() and not settings.oidc_file
+    if nobody and not is_loopback(listening.host):
         raise RefusedBySafety(
             f"listening on {listening.host} without any token is refused: every request would fail or come from an "
             "attacker. `dia token create --role admin` makes one."

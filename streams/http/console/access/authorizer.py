@@ -6,7 +6,7 @@ CSRF token, which only the console's pages can read, and an Origin, if present, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -19,6 +19,9 @@ from streams.connect.access.request_rate import RequestRate
 from streams.connect.access.tokens import AccessToken, Credential, Role
 from streams.core.clock import Clock
 from streams.http.console.access.sessions import COOKIE, HOST_ONLY, Session, SessionStore
+
+if TYPE_CHECKING:
+    from streams.connect.oidc.provider import OidcProvider
 
 CSRF_HEADER = "x-csrf-token"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -38,7 +41,8 @@ class Principal(NamedTuple):
     @property
     def actor(self) -> str:
         """The name in the records of decisions."""
-        return f"token-{self.token.id}"
+        at_provider = self.session is not None and self.session.at_provider
+        return self.token.id if at_provider else f"token-{self.token.id}"
 
     def tenant(self, asked: str | None) -> str:
         """A bound token's own tenant; a token of every tenant has to name one. Raises `BadRequest`,
@@ -58,8 +62,9 @@ class Principal(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authorizer:
-    """``rate`` limits requests, ``sign_ins`` new sessions of a token. ``secure``: browsers use TLS.
-    ``behind_proxy``: a proxy names the client."""
+    """``rate`` limits requests, ``sign_ins`` new sessions of a token. ``provider``: where people
+    sign in without a token. ``secure``: browsers use TLS. ``behind_proxy``: a proxy names the
+    client."""
 
     authenticator: Authenticator
     attempts: Attempts
@@ -67,6 +72,7 @@ class Authorizer:
     clock: Clock
     rate: RequestRate
     sign_ins: RequestRate
+    provider: OidcProvider | None = None
     secure: bool = False
     behind_proxy: bool = False
 
@@ -103,9 +109,21 @@ class Authorizer:
         except Unauthenticated:
             self.attempts.failed(site, token_id)
             raise
+        return self.begin(request, token)
+
+    def begin(self, request: Request, token: AccessToken, *, at_provider: bool = False) -> str:
+        """As `sign_in`, of a holder whose proof is already checked."""
         self.sign_ins.take(token.id)
         self.sign_out(request)
-        return self.sessions.begin(token)
+        return self.sessions.begin(token, at_provider=at_provider)
+
+    def require_attempts(self, request: Request) -> None:
+        """Raises `TooManyAttempts` when this address has none left."""
+        self.attempts.require(self._site(request), "")
+
+    def failed(self, request: Request) -> None:
+        """Raises `TooManyAttempts` at the first failure beyond the bound."""
+        self.attempts.failed(self._site(request))
 
     def sign_out(self, request: Request) -> None:
         self.sessions.end(request.cookies.get(self.cookie))
@@ -140,7 +158,7 @@ class Authorizer:
         session = self.sessions.find(name) if shown is None else None
         if session is None:
             return Principal(self._token_of(request, shown, now_ms))
-        if not self.authenticator.holds(session.token, now_ms):
+        if not session.at_provider and not self.authenticator.holds(session.token, now_ms):
             self.sign_out(request)
             raise Unauthenticated("the token of this session is no longer valid")
         if request.method not in _SAFE:

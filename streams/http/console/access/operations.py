@@ -46,6 +46,7 @@ class Operations:
         said = {
             "operation": secrets.token_hex(8),
             "token": holder.token.id,
+            "name": holder.token.name,
             "role": holder.token.role,
             "token_tenant": holder.token.tenant,
             "by": "token" if holder.session is None else "session",

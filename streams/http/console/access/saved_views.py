@@ -2,12 +2,12 @@
 
 They lie beside the tokens, in HOME/access/views.json, readable by its owner only and replaced atomically. A view is
 known to the token that saved it, to its rotations, and to no other token: names in its address are shown to their
-writer only. Those of a token that is gone are dropped at the next change."""
+writer only. Those of a token that is gone are dropped at the next change; those of a person who signs in at a provider stay."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -46,10 +46,12 @@ class SavedView(msgspec.Struct, frozen=True):
 
 
 class _Document(msgspec.Struct):
-    """The file: ``version`` 1, and the views of each holder of a token."""
+    """The file: ``version`` 1, and the views of each holder of a token. ``persons``: owners of
+    those that belong to people who sign in without a token."""
 
     version: int
     views: dict[str, list[SavedView]]
+    persons: dict[str, str] = {}
 
 
 class ViewFile:
@@ -70,25 +72,26 @@ class ViewFile:
         the token may not save, `RefusedBySafety` beyond a bound."""
         view = SavedView(secrets.token_hex(8), _named(name), address, now_ms)
         _check_address(token, address)
-        with self._changing() as views:
+        with self._changing(token) as document:
+            views = document.views
             kept = [one for one in views.get(token.holder, []) if one.name != view.name]
-            self._check_bounds(token, len(kept) + 1, views)
+            self._check_bounds(token, len(kept) + 1, document)
             views[token.holder] = [*kept, view]
         return view
 
     def delete(self, token: AccessToken, view_id: str) -> None:
         """Raises `UnknownResource` for an id that this token does not have."""
-        with self._changing() as views:
+        with self._changing(token) as document:
+            views = document.views
             own = views.get(token.holder, [])
             views[token.holder] = [one for one in own if one.id != view_id]
             if len(views[token.holder]) == len(own):
                 raise UnknownResource("this token has no such view")
 
-    def _check_bounds(
-        self, token: AccessToken, own: int, views: Mapping[str, list[SavedView]]
-    ) -> None:
-        others = {one: len(found) for one, found in views.items() if one != token.holder}
-        owners = {one.holder: one.owner for one in self._tokens.read()}
+    def _check_bounds(self, token: AccessToken, own: int, document: _Document) -> None:
+        views = document.views.items()
+        others = {one: len(found) for one, found in views if one != token.holder}
+        owners = {one.holder: one.owner for one in self._tokens.read()} | document.persons
         same = sum(number for one, number in others.items() if owners.get(one) == token.owner)
         for most, number, whose in (
             (TOKEN_VIEWS_MAX, own, "this token"),
@@ -101,17 +104,21 @@ class ViewFile:
                 )
 
     @contextmanager
-    def _changing(self) -> Iterator[dict[str, list[SavedView]]]:
+    def _changing(self, token: AccessToken) -> Iterator[_Document]:
         with _told():
             private_folder(self._path.parent)
             lock = self._path.with_suffix(".lock")
             with exclusive(lock, _LOCK_TIMEOUT_S, waiting=lambda: None):
-                known = {token.holder for token in self._tokens.read()}
-                found = self._read().views
-                views = {one: found[one] for one in found if one in known}
-                yield views
-                kept = {one: views[one] for one in views if views[one]}
-                write_atomically(self._path, msgspec.json.encode(_Document(1, kept)), durable=True)
+                found = self._read()
+                persons = dict(found.persons)
+                if not token.has_secret:
+                    persons[token.holder] = token.owner
+                known = {one.holder for one in self._tokens.read()} | persons.keys()
+                views = {one: found.views[one] for one in found.views if one in known}
+                yield (changed := _Document(1, views, persons))
+                changed.views = {one: views[one] for one in views if views[one]}
+                changed.persons = {one: persons[one] for one in persons if one in changed.views}
+                write_atomically(self._path, msgspec.json.encode(changed), durable=True)
 
     def _read(self) -> _Document:
         try:

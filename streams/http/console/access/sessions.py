@@ -1,6 +1,7 @@
 """Browser sessions on the server: the cookie names a session and holds no token.
 
-Each request reads the token again, so revoking it ends its sessions. A restart of the console ends
+Each request reads the token again, so revoking it ends its sessions. A session that began at an OpenID
+provider holds a person in place of a token, for the same time. A restart of the console ends
 all. The name rotates every `RENEWED_S`; the previous one is valid for `FORMER_S` more, for requests
 in progress. So a leaked name is usable for minutes."""
 
@@ -28,13 +29,15 @@ _NAME_BYTES = 32
 
 @dataclass(slots=True)
 class Session:
-    """``csrf`` is sent to the console's pages only; times are monotonic seconds."""
+    """``csrf`` is sent to the console's pages only; times are monotonic seconds. ``at_provider``:
+    it began at an OpenID provider, and ``token`` is a person without a secret."""
 
     token: AccessToken
     csrf: str
     began_s: float
     used_s: float
     named_s: float
+    at_provider: bool = False
 
     def proves(self, shown: str) -> bool:
         """Compares in constant time."""
@@ -59,12 +62,13 @@ class SessionStore:
             total_max=SESSIONS_MAX, owner_max=TOKEN_SESSIONS_MAX
         )
 
-    def begin(self, token: AccessToken) -> str:
+    def begin(self, token: AccessToken, *, at_provider: bool = False) -> str:
         """Returns the cookie's value."""
         now_s = self._clock.monotonic()
         if len(self._names) >= SESSIONS_MAX:
             self._names.keep(lambda name: not _over(name, now_s))
         session = Session(token, secrets.token_urlsafe(_NAME_BYTES), now_s, now_s, now_s)
+        session.at_provider = at_provider
         return self._named(session)
 
     def find(self, name: str | None) -> Session | None:

@@ -3,18 +3,23 @@ use."""
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import msgspec
+import structlog
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from streams.connect.access.refusals import BadRequest, Unauthenticated
 from streams.connect.access.tokens import Role
+from streams.core.errors import SignInProviderUnavailable
 from streams.http.console import parameters, reply
 from streams.http.console.access.authorizer import CSRF_HEADER, Authorizer
 from streams.http.console.access.sessions import LONGEST_S
+
+log = structlog.get_logger(__name__)
 
 SIGN_IN = "/sign-in"
 _FIELDS_MAX = 10
@@ -36,7 +41,7 @@ class SignInHandler:
             asked = await parameters.body(request, _SignIn)
             return self._with_cookie(self._gate.sign_in(request, asked.token), Response(None, 204))
         form = await _form(request)
-        onward = _local(form.get("next", "/"))
+        onward = local(form.get("next", "/"))
         try:
             name = self._gate.sign_in(request, form.get("token", "").strip())
         except Unauthenticated:
@@ -48,7 +53,12 @@ class SignInHandler:
         """GET /session."""
         holder = self._gate.holder(request, Role.READ)
         token, session = holder.token, holder.session
-        found: dict[str, Any] = {"token_id": token.id, "role": token.role, "tenant": token.tenant}
+        found: dict[str, Any] = {
+            "token_id": token.id,
+            "name": token.name,
+            "role": token.role,
+            "tenant": token.tenant,
+        }
         if session is not None:
             left_s = self._gate.sessions.left_s(session)
             ends_ms = self._gate.clock.now_ms() + round(left_s * 1000)
@@ -60,16 +70,36 @@ class SignInHandler:
     async def end(self, request: Request) -> Response:
         """POST /session/end. Without a session it does nothing."""
         session = self._gate.sessions.find(request.cookies.get(self._gate.cookie))
+        response: Response = RedirectResponse(SIGN_IN, 303)
         if session is not None:
             shown = request.headers.get(CSRF_HEADER) or (await _form(request)).get("csrf")
             self._gate.prove(request, session, shown)
             self._gate.sign_out(request)
-        response = RedirectResponse(SIGN_IN, 303)
+            if session.at_provider and (url := await self._sign_out_url()) is not None:
+                response = onward_page(url)
         response.delete_cookie(self._gate.cookie, secure=self._gate.secure)
         return response
 
+    async def _sign_out_url(self) -> str | None:
+        """None where the provider has none, or does not answer: the session here is over already."""
+        try:
+            return await self._gate.provider.sign_out_url() if self._gate.provider else None
+        except SignInProviderUnavailable as error:
+            log.warning("provider_sign_out_skipped", why=str(error))
+            return None
+
     def _with_cookie(self, name: str, response: Response) -> Response:
         return with_cookie(self._gate, name, response)
+
+
+def onward_page(url: str) -> Response:
+    """A page that goes to ``url`` at once. After a redirect from another site, browsers would not
+    send a cookie that is SameSite=Strict; and a form may not be redirected to another site."""
+    link = escape(url)
+    return HTMLResponse(
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>dia</title>'
+        f'<meta http-equiv="refresh" content="0;url={link}"><p><a href="{link}">Continue</a></p>'
+    )
 
 
 def with_cookie(gate: Authorizer, name: str, response: Response) -> Response:
@@ -95,7 +125,7 @@ async def _form(request: Request) -> dict[str, str]:
         raise BadRequest("the form cannot be read") from error
 
 
-def _local(path: str) -> str:
+def local(path: str) -> str:
     """``path`` if it stays on this host; else the start page. Browsers read a backslash as a slash,
     and ``//host`` as another host."""
     try:

@@ -3,7 +3,7 @@ back."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,12 +15,14 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from streams.connect.access.tokens import AccessToken, Role
+from streams.connect.oidc.configuration import BEGIN, CALLBACK
 from streams.core.process.version import app_version
 from streams.http.console import reply
 from streams.http.console.access.sign_in import with_cookie
 from streams.http.console.app import Console
 from streams.http.console.pages.bundle import Bundle
 from streams.http.console.pages.live import Live
+from streams.http.console.pages.sign_in_texts import REFUSALS, WRONG_ENTRY
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +76,24 @@ def routes(console: Console) -> list[BaseRoute]:
     return [
         *(route(page.path, show.page(page)) for page in pages_of(console.pages)),
         route("/sign-in", show.sign_in),
+        *(route(path, endpoint) for path, endpoint in _at_provider(console, show).items()),
         route("/static/{digest}/{name:path}", bundle.answer),
         route("/live/overview", live.overview),
         route("/live/pipeline", live.pipeline),
         route("/live/plans/{plan}", live.plan),
         route("/live/messages", live.messages),
     ]
+
+
+def _at_provider(console: Console, show: _Shown) -> dict[str, reply.Endpoint]:
+    """Routes of the sign-in at a provider; none without one."""
+    provider = console.gate.provider
+    if provider is None:
+        return {}
+    from streams.http.console.access.provider_sign_in import ProviderSignIn
+
+    sign_in = ProviderSignIn(console.gate, provider, show.tenants)
+    return {BEGIN: sign_in.begin, CALLBACK: sign_in.end}
 
 
 @cache
@@ -146,6 +160,17 @@ class _Shown:
         """The form that `POST /session` takes."""
         query = request.query_params
         template = self._templates.get_template("sign-in.html")
-        refused = "refused" in query
-        html = template.render(next=query.get("next", "/"), refused=refused)
-        return HTMLResponse(html, 401 if refused else 200)
+        refused = query.get("refused")
+        onward = query.get("next", "/")
+        at_provider = self._console.gate.provider is not None
+        html = template.render(
+            next=onward,
+            refused=None if refused is None else REFUSALS.get(refused, WRONG_ENTRY),
+            provider=f"{BEGIN}?{urlencode({'next': onward})}" if at_provider else None,
+        )
+        return HTMLResponse(html, 200 if refused is None else 401)
+
+    def tenants(self, tenants: Sequence[str], onward: str) -> Response:
+        """The choice of a person with grants in several tenants."""
+        links = [(one, f"{BEGIN}?{urlencode({'tenant': one, 'next': onward})}") for one in tenants]
+        return HTMLResponse(self._templates.get_template("tenants.html").render(links=links))
