@@ -28,7 +28,7 @@ from tables.model_cards import MODEL_CARDS
 app = App(
     "dia",
     schemas=Path(schemas.__file__).parent / "generated",
-    pages=("explore", "decisions", "training"),
+    pages=("decisions", "training"),
 )
 for table in (TRAINING_RUNS, MODELS, SIMULATIONS):
     app.add_clickhouse_table(table)

@@ -15,6 +15,7 @@ from pathlib import Path
 from streams.connect.broker.kafka.broker import KafkaBroker
 from streams.connect.sinks import schema
 from streams.core.settings import Settings
+from streams.core.words.moments import iso_s
 from tests.user_app import UserApp
 
 PYPROJECT = """
@@ -174,6 +175,19 @@ class Shop(UserApp):
         assert takings(self) == expected_takings(sent)
         assert self.page_ids() == Counter(str(order["id"]) for order in sent)
 
+    def check_series(self, sent: list[dict[str, object]]) -> None:
+        """Check that `dia query series` tells the windows of one account as they are."""
+        account = sent[0]["account"]
+        key = ("--windows", "takings", "--key", f"account={account}")
+        said = [*map(json.loads, self.dia("query", "series", *key, "--json").splitlines())]
+        expected = {
+            iso_s(start_ms // 1000): row
+            for (owner, start_ms), row in expected_takings(sent).items()
+            if owner == account
+        }
+        columns = ("n", "total", "accounts", "last", "top", "top_n", "closed")
+        assert {row["t"]: tuple(map(row.get, columns)) for row in said} == expected
+
     async def append(self, value: dict[str, object]) -> None:
         """Append as a client does that validates nothing."""
         producer = KafkaBroker(self.environ["DIA_KAFKA_BOOTSTRAP"]).plain_producer()
@@ -199,7 +213,7 @@ def orders(rng: random.Random, first: int, count: int, now_ms: int) -> list[dict
     ]
 
 
-def takings(shop: Shop) -> dict[tuple[object, object], tuple[object, ...]]:
+def takings(shop: Shop) -> dict[tuple[object, int], tuple[object, ...]]:
     """The rows of the hopping windows, by account and start in milliseconds."""
     rows = shop.rows("SELECT *, toUnixTimestamp64Milli(w) AS start_ms FROM takings")
     columns = ("n", "total", "accounts", "last", "top", "top_n", "closed")
@@ -218,9 +232,9 @@ def _plain(value: object) -> object:
 
 def expected_takings(
     sent: list[dict[str, object]],
-) -> dict[tuple[object, object], tuple[object, ...]]:
+) -> dict[tuple[object, int], tuple[object, ...]]:
     """Windows of 10 s that begin every 5 s; all are open, because their grace is an hour."""
-    held: dict[tuple[object, object], list[dict[str, object]]] = {}
+    held: dict[tuple[object, int], list[dict[str, object]]] = {}
     for order in sent:
         last = int(str(order["ts"])) // 5000 * 5000
         for start in (last - 5000, last):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,9 @@ from streams.core.words.naming import named
 if TYPE_CHECKING:
     from schemas.model_card import ModelCard
     from streams.connect.sinks.replica import Replica, StatementRefused
+    from streams.connect.sinks.window_views.view import WindowPoints, WindowView
     from streams.core.errors import UsageError
+    from streams.core.rows.window_figures import WindowFigure
     from streams.core.settings import Settings
 
 _DETAIL = ("sd", "min", "max", "last", "p50")
@@ -128,63 +130,102 @@ def sql(
 def series(
     ctx: typer.Context,
     *,
-    tenant: Annotated[str, typer.Option(help="tenant_id of the series.")],
-    model: Annotated[str, typer.Option(help="model_id of the series.")],
-    metric: Annotated[str, typer.Option(help="Its metric.")],
+    windows: Annotated[
+        str, typer.Option(metavar="NAME", help="Which app.windows; default the first of the app.")
+    ] = "",
+    tenant: Annotated[str | None, typer.Option(help="tenant_id of the windows.")] = None,
+    model: Annotated[str | None, typer.Option(help="Of m1: model_id of the series.")] = None,
+    metric: Annotated[str | None, typer.Option(help="Of m1: its metric.")] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option("--key", metavar="NAME=VALUE", help="A field of the key; once for each."),
+    ] = None,
+    figure: Annotated[
+        list[str] | None,
+        typer.Option("--figure", metavar="NAME", help="Only this figure; may be repeated."),
+    ] = None,
     start: Annotated[
         str, typer.Option("--from", metavar="WHEN", help="now, -6h, or 2026-05-01T12:00 (UTC).")
     ] = "-1h",
     stop: Annotated[str, typer.Option("--to", metavar="WHEN", help="As --from.")] = "now",
-    step: Annotated[str, typer.Option(metavar="SPAN", help="1m, 10m, 1h, 1d ...")] = "1m",
+    step: Annotated[
+        str, typer.Option(metavar="SPAN", help="10s, 1m, 1h, 1d ...; default: each window.")
+    ] = "",
     file: _File = None,
 ) -> None:
-    """Count, mean, sd, min, max, last, p50, p95 and p99 per step, from the shard of the series.
-    Percentiles are within 1 % of the exact value, and exact for up to four values.
+    """The figures of windows of one key, from the shard of the key. Of m1: count, mean, sd, min, max, last,
+    and percentiles within 1 % of the exact value, exact for up to four values.
 
     Example: dia query series --tenant acme --model churn --metric auc --from -6h
+
+    Example: dia query series --windows sales --key account=a --figure total --step 1h
     """
     from streams.connect.sinks.clickhouse import require_shards
-    from streams.connect.sinks.series import (
-        COLUMNS,
-        PERCENTILE_ERROR,
-        SeriesQuery,
-        choose_table,
-        read,
-        series_columns,
-    )
+    from streams.connect.sinks.window_views.read import read
+    from streams.connect.sinks.window_views.view import Question, view_named
     from streams.core.errors import DependencyUnreachable, ShardUnavailable
     from streams.core.words.moments import moment_s, span_s
+    from streams.engine.app.window_views import window_views
 
     run = invocation(ctx)
     form = _column_form(run, file)
     settings, now_s = run.settings, time.time()
-    query = SeriesQuery(
-        tenant=named(tenant, "--tenant"),
-        model=named(model, "--model"),
-        metric=named(metric, "--metric"),
-        start_s=moment_s(start, "--from", now_s),
-        stop_s=moment_s(stop, "--to", now_s),
-        step_s=span_s(step, "--step"),
-    )
-    table = choose_table(query, now_s, settings.m1_retention_days)
+    view = view_named(window_views(run.app, settings), windows)
+    given = _key_texts({"tenant": tenant, "model": model, "metric": metric}, key or ())
+    start_s, stop_s = moment_s(start, "--from", now_s), moment_s(stop, "--to", now_s)
+    step_ms = span_s(step, "--step") * 1000 if step else view.grains[0].width_ms
+    grain = view.grain_for(start_s, stop_s, step_ms, now_s)
+    figures = view.figures_in(grain, step_ms, view.wanted(figure or ()))
+    question = Question(view.key_of(given), grain, start_s, stop_s, step_ms)
     require_shards(settings)
     try:
-        rows = read(settings, query, table)
+        points = read(settings, view.reading(question, figures))
     except ShardUnavailable as error:
         raise DependencyUnreachable(str(error)) from error
-    printer = run.printer()
+    _print_points(run, view, figures, points, form, file)
+    if not points.rows:
+        where = " / ".join(map(str, question.key))
+        run.printer().say(f"no values of {where} there (read from {grain.table}).")
+
+
+def _key_texts(named_options: Mapping[str, str | None], others: Sequence[str]) -> dict[str, str]:
+    """Texts of a key's fields: of options of their own, and NAME=VALUE of ``--key``."""
+    from streams.core.errors import UsageError
+
+    found = {
+        name: named(text, f"--{name}") for name, text in named_options.items() if text is not None
+    }
+    for one in others:
+        name, separator, text = one.partition("=")
+        if not separator:
+            raise UsageError(f"--key {one!r} is not NAME=VALUE.")
+        found[name] = text
+    return found
+
+
+def _print_points(
+    run: Invocation,
+    view: WindowView,
+    figures: Sequence[WindowFigure],
+    points: WindowPoints,
+    form: QueryForm | None,
+    file: Path | None,
+) -> None:
+    from streams.core.words.moments import iso_s
+
     if form is None:
-        printer.rows(COLUMNS, rows, _DETAIL)
+        rows = [(iso_s(t), *rest) for t, *rest in points.rows]
+        run.printer().rows([*points.columns], rows, _DETAIL)
     else:
         from streams.cli.terminal.column_file import column_file
+        from streams.connect.sinks.window_views.point_columns import point_columns
 
-        batch = series_columns(rows)
+        batch = point_columns(view, figures, points)
         with column_file(form, batch.schema, file) as write:
             write(batch)
-    if rows:
-        printer.say(f"p50, p95 and p99 are within {PERCENTILE_ERROR:.0%} of the exact value")
-    else:
-        printer.say(f"no values of {tenant} / {model} / {metric} there (read from {table}).")
+    for chart in view.charts:
+        if points.rows and chart.note and any(name in points.columns for name in chart.figures):
+            run.printer().say(f"{', '.join(chart.figures)}: {chart.note}")
 
 
 def model_card(

@@ -24,12 +24,16 @@ from streams.connect.access.tokens import Role, TokenFile
 from streams.connect.access.web_server import WebServer
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.connect.sinks.series import plain
+from streams.connect.sinks.window_views.series_view import SeriesReading
+from streams.connect.sinks.window_views.view import WindowPoints
 from streams.core.clock import SystemClock
 from streams.core.errors import BrokerUnavailable, ShardUnavailable
 from streams.core.process.listener import bound
 from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
 from streams.core.words.moments import iso_s
+from streams.engine.app.app import App
+from streams.http.console.addition import NOTHING_ADDED, ConsoleAddition
 from streams.http.console.capacity.forecast_runs import ForecastRuns
 from streams.http.console.serving import ConsoleProcess
 from streams.http.console.shards import ShardReader
@@ -63,12 +67,24 @@ class AwayBroker(MemoryBroker):
 class MemoryConsole:
     """Runs in a thread with an event loop of its own: the browser uses the test's."""
 
-    def __init__(self, home: Path, patch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self,
+        home: Path,
+        patch: pytest.MonkeyPatch,
+        *,
+        of: App = app,
+        added: Callable[[MemoryConsole], ConsoleAddition] = lambda console: NOTHING_ADDED,
+    ) -> None:
+        """``of``: the app whose console it is; ``added``: what it has besides, made once it has a broker."""
         self.home = home
         self.down: set[int] = set()
         """shards that do not answer"""
         self.empty = False
         """ClickHouse has no row"""
+        self.rows_of_windows: list[list[Any]] = []
+        """of any key and table of windows with aggregators, as ClickHouse answers"""
+        self.names: list[Any] = []
+        """of any of their dimensions"""
         self.token = self.new_token(Role.ADMIN, None)
         self._patch_shards(patch)
         self._loop = asyncio.new_event_loop()
@@ -76,7 +92,8 @@ class MemoryConsole:
         self._thread.start()
         self.broker = self.do(self._broker())
         self.settings = Settings(home=str(home))
-        self.process = ConsoleProcess(self.settings, app, self.broker, SystemClock(), Metrics())
+        parts = (self.settings, of, self.broker, SystemClock(), Metrics())
+        self.process = ConsoleProcess(*parts, addition=added(self))
         self.process.console.capacity.forecasts = ForecastRuns(self._predict, SystemClock())
         self._open = ExitStack()
         listener = self._open.enter_context(bound("127.0.0.1", 0, "DIA_CONSOLE_PORT"))
@@ -182,23 +199,27 @@ class MemoryConsole:
     def _patch_shards(self, patch: pytest.MonkeyPatch) -> None:
         stage = self
 
-        async def of_all(self: ShardReader, sql: str, parameters: Any) -> Sequence[Sequence[Any]]:
-            stage._check()
-            return [] if stage.empty else _rows(sql)
-
-        async def of_series(
-            self: ShardReader, query: Any, table: Any, *, parts: bool = False
+        async def of_all(
+            self: ShardReader, sql: str, parameters: Any, *, owner: str | None = None
         ) -> Sequence[Sequence[Any]]:
             stage._check()
+            if "SELECT DISTINCT `" in sql:
+                return [[name] for name in stage.names]
+            return [] if stage.empty else _rows(sql)
+
+        async def of_windows(self: ShardReader, reading: Any) -> WindowPoints:
+            stage._check()
+            if not isinstance(reading, SeriesReading):
+                return reading.points([[] if stage.empty else stage.rows_of_windows])
             rows = [] if stage.empty else _series()
-            return rows if parts else plain(rows)
+            return reading.points([rows if reading.sketches else plain(rows)])
 
         async def alive(self: ShardReader, shard: int) -> None:
             if shard in stage.down:
                 raise ShardUnavailable(f"shard {shard} at secret-host does not answer")
 
         patch.setattr(ShardReader, "of_all", of_all)
-        patch.setattr(ShardReader, "of_series", of_series)
+        patch.setattr(ShardReader, "of_windows", of_windows)
         patch.setattr(ShardReader, "alive", alive)
         patch.setattr(ShardReader, "__len__", lambda self: 2)
 

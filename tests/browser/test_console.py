@@ -119,7 +119,7 @@ def test_explore_shows_the_numbers_of_dia_query(page, stage, monkeypatch, capsys
 def test_the_address_contains_what_explore_shows(page):
     """A link to a chart keeps its models, range, windows and percentile."""
     _go(page, "Explore")
-    page.locator("#models summary").click()
+    page.locator("#by-model summary").click()
     page.get_by_label(MODELS[1]).check()
     page.get_by_label("Range", exact=True).select_option("6h")
     page.get_by_label("Windows", exact=True).select_option("h1")
@@ -132,7 +132,7 @@ def test_the_address_contains_what_explore_shows(page):
     page.goto(shared)
     read(page)
     assert _numbers(page, "count") == counts
-    expect(page.locator("#percentiles-title")).to_have_text("p99 by series, within 1 % (ms)")
+    expect(page.locator("#chart-percentiles-title")).to_have_text("p99 by series, within 1 % (ms)")
     assert sum(counts) == 2 * EVENTS
 
 

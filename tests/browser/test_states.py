@@ -295,7 +295,9 @@ def test_the_question_behind_a_chart_is_copied_for_other_programs(page, console)
           const at = new URL("/static/" + own.split("/static/")[1].split("/")[0] + "/queries.js", own);
           const { sqlOf, commandOf } = await import(at);
           const asked = { tenant: "o'x\\\\", metric: "m", model: ["a b"] };
-          return [sqlOf(asked, "m1"), commandOf(asked)];
+          const dimensions = ["model", "metric"].map((name) => ({ name, column: name, kind: "str" }));
+          const view = { name: "m1", tenant: true, dimensions };
+          return [sqlOf(view, asked, "m1", ["count"]), commandOf(view, asked)];
         }"""
     )
     assert "tenant = 'o\\'x\\\\'" in hostile[0]
@@ -305,18 +307,18 @@ def test_the_question_behind_a_chart_is_copied_for_other_programs(page, console)
 def test_metrics_are_compared_beside_the_period_before(page, console):
     """Each choice is a step of the address, so a comparison is a link and Back undoes it."""
     _look(page, console, f"/explore?tenant={TENANT}&metric={METRIC}&model={MODEL}")
-    page.locator("#metrics summary").click()
+    page.locator("#by-metric summary").click()
     page.get_by_role("checkbox", name=OTHER_METRIC).check()
-    legend = page.locator("#mean .u-legend")
+    legend = page.locator("#chart-mean .u-legend")
     expect(legend).to_contain_text(METRIC)
     expect(legend).to_contain_text(OTHER_METRIC)
     page.get_by_label("Beside it").select_option("previous")
     expect(legend).to_contain_text(f"{METRIC}, before")
     assert f"metric={METRIC}&metric={OTHER_METRIC}" in page.url
     legend.get_by_text(METRIC, exact=True).click()
-    expect(page.locator("#mean .u-legend .u-series.u-off")).to_have_count(3)
+    expect(page.locator("#chart-mean .u-legend .u-series.u-off")).to_have_count(3)
     page.get_by_label("Axis").select_option("log")
-    expect(page.locator("#mean-title")).to_contain_text("logarithmic")
+    expect(page.locator("#chart-mean-title")).to_contain_text("logarithmic")
     assert "against=previous&axis=log" in page.url
     assert serious(page) == []
     page.go_back()

@@ -17,6 +17,8 @@ from agents.app import MODEL_METRICS
 from streams.connect.sinks import series, shard_maps
 from streams.connect.sinks.moved_rows import counted
 from streams.connect.sinks.schema import servers
+from streams.connect.sinks.window_views.read import read
+from streams.connect.sinks.window_views.series_view import SeriesReading
 from streams.core.clock import SystemClock
 from streams.core.settings import load
 from streams.dev.demo.reading import TopicReading
@@ -130,8 +132,8 @@ class StoredDays:
             tenant=tenant, model=model, metric=metric, start_s=self.start_s, stop_s=self.stop_s,
             step_s=DAY_S,
         )  # fmt: skip
-        rows = await asyncio.to_thread(series.read, settings, asked, table)
-        assert sum(row[1] for row in rows) == self.series_n, table
+        found = await asyncio.to_thread(read, settings, SeriesReading(asked, table))
+        assert sum(found.columns["count"]) == self.series_n, table
         self.asked += 1
 
     def _judge(self, replica, table):

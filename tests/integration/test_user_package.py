@@ -33,6 +33,7 @@ def test_a_separate_package_is_exact(shop):
     sent = shop.produce(random.Random(11), 0, ORDERS // (KILLS + 1), int(time.time() * 1000))
     shop.settle()
     shop.check(sent)
+    shop.check_series(sent)
     shop.stop()
 
 

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-import pyarrow as pa
-
-from streams.connect.sinks import shard_maps
-from streams.connect.sinks.clickhouse import reading_groups
-from streams.connect.sinks.moved_rows import counted
-from streams.connect.sinks.series_merge import EXTRA, Rows, joined
+from streams.connect.sinks.series_merge import EXTRA
 from streams.core.errors import UsageError
 from streams.core.rows import deviations
 from streams.core.rows.built_in_tables import WindowTable
-from streams.core.settings import Settings
-from streams.core.words.moments import iso_s
 
 HOUR_S = 3600
 DAY_S = 86_400
@@ -127,41 +119,6 @@ def choose_table(query: SeriesQuery, now_s: float, retention_days: int) -> Windo
     if query.step_s % HOUR_S == 0 and range_s > MINUTES_RANGE_S:
         return "h1"
     return "m1"
-
-
-def read(settings: Settings, query: SeriesQuery, table: WindowTable) -> list[tuple[Any, ...]]:
-    """A row of `COLUMNS` per step with values; the range starts at ``table``'s grain.
-
-    Raises `ShardUnavailable` when no replica of a shard answers, and `ShardMapChanged`.
-    """
-    known = shard_maps.told(settings)
-    shards = known.shards_of(*query.names)
-    groups = reading_groups(settings, known)
-
-    def ask(shard: int) -> Rows:
-        text, parameters = statement(
-            query, table, parts=len(shards) > 1, counted=counted(known, shard)
-        )
-        return groups[shard].ask(lambda replica: replica.query(text, parameters)[1])
-
-    try:
-        parts = [ask(shard) for shard in shards]
-    finally:
-        for group in groups:
-            group.close()
-    rows = steps(parts[0] if len(parts) == 1 else plain(joined(parts, QUANTILES)))
-    return [(iso_s(start_s), *numbers) for start_s, *numbers in rows]
-
-
-def series_columns(rows: Sequence[Sequence[Any]]) -> pa.RecordBatch:
-    """Rows of `read` as columns: ``t`` in UTC, ``count``, and floats."""
-    times, counts, *floats = zip(*rows, strict=True) if rows else ((),) * len(COLUMNS)
-    arrays = [
-        pa.array([datetime.fromisoformat(t) for t in times], pa.timestamp("s", "UTC")),
-        pa.array(counts, pa.uint64()),
-        *(pa.array(values, pa.float64()) for values in floats),
-    ]
-    return pa.RecordBatch.from_arrays(arrays, list(COLUMNS))
 
 
 def plain(rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:

@@ -69,5 +69,9 @@ def _moment_s(text: str, option: str, now_s: float) -> int:
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
-def iso_s(at_s: int) -> str:
-    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def iso_s(at_s: float) -> str:
+    """With milliseconds where it is no whole second."""
+    at_ms = round(at_s * 1000)
+    fraction = f".{at_ms % 1000:03d}" if at_ms % 1000 else ""
+    moment = datetime.fromtimestamp(at_ms // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}{fraction}Z"

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from streams.core.errors import UsageError
+from streams.core.rows.window_figures import Merge
 
 Slots: TypeAlias = NDArray[np.int64]
 Numbers: TypeAlias = NDArray[np.int64] | NDArray[np.float64]
@@ -155,6 +156,15 @@ class Aggregate(ABC):
     takes: ClassVar[frozenset[type]] = frozenset({int, float, bool})
     """types of field that it aggregates"""
     slot_bytes: ClassVar[int] = 40
+    merge: ClassVar[Merge] = "none"
+    """how readers get a figure of several rows from those of each"""
+    counts: ClassVar[bool] = False
+    """whether its figure is a number of records, drawn as bars"""
+
+    @property
+    def accuracy(self) -> str:
+        """How exact its columns are, for readers; "": exact."""
+        return ""
 
     @property
     def fields(self) -> tuple[str, ...]:

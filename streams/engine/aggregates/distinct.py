@@ -55,6 +55,10 @@ class Distinct(Aggregate):
             )
 
     @property
+    def accuracy(self) -> str:
+        return f"exact up to {_EXACT}, then with a standard error of {self.error * 100:g} %"
+
+    @property
     def precision(self) -> int:
         return math.ceil(2 * math.log2(1.04 / self.error))
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.core.rows.window_figures import Merge
 from streams.engine.aggregates.aggregate import (
     Additions,
     Aggregate,
@@ -58,6 +59,7 @@ class First(_End):
     """The value of the record with the earliest event time: a column of the field's type."""
 
     word: ClassVar[str] = "First"
+    merge: ClassVar[Merge] = "first"
     latest: ClassVar[bool] = False
 
 
@@ -66,6 +68,7 @@ class Last(_End):
     """The value of the record with the latest event time: a column of the field's type."""
 
     word: ClassVar[str] = "Last"
+    merge: ClassVar[Merge] = "last"
     latest: ClassVar[bool] = True
 
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from streams.core.rows.window_figures import Merge
 from streams.engine.aggregates.aggregate import (
     Additions,
     Aggregate,
@@ -29,6 +30,7 @@ class Min(_Extreme):
     """The smallest value: a column of the field's type."""
 
     word: ClassVar[str] = "Min"
+    merge: ClassVar[Merge] = "min"
 
     def states(self, types: Mapping[str, FieldType]) -> _Extremes:
         return _Extremes(self.field, types[self.field].kind, smallest=True)
@@ -39,6 +41,7 @@ class Max(_Extreme):
     """The greatest value: a column of the field's type."""
 
     word: ClassVar[str] = "Max"
+    merge: ClassVar[Merge] = "max"
 
     def states(self, types: Mapping[str, FieldType]) -> _Extremes:
         return _Extremes(self.field, types[self.field].kind, smallest=False)

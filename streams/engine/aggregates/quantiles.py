@@ -65,6 +65,10 @@ class Quantiles(Aggregate):
         return {"error": self.error}
 
     @property
+    def accuracy(self) -> str:
+        return f"within {self.error * 100:g} %"
+
+    @property
     def ln_gamma(self) -> float:
         """The width of a bucket, in logarithms."""
         return math.log((1 + self.error) / (1 - self.error))

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from streams.core.rows.window_figures import Merge
 from streams.engine.aggregates.aggregate import (
     Additions,
     Aggregate,
@@ -28,6 +29,8 @@ class Count(Aggregate):
     field: str = ""
 
     word: ClassVar[str] = "Count"
+    merge: ClassVar[Merge] = "sum"
+    counts: ClassVar[bool] = True
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -58,6 +61,7 @@ class Sum(Aggregate):
     rounding errors of the largest partial sum."""
 
     word: ClassVar[str] = "Sum"
+    merge: ClassVar[Merge] = "sum"
 
     def columns(self, name: str, types: Mapping[str, FieldType]) -> Mapping[str, str]:
         return {name: types[self.field].nullable("Float64")}

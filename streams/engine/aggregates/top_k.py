@@ -64,6 +64,10 @@ class TopK(Aggregate):
             )
 
     @property
+    def accuracy(self) -> str:
+        return f"counts at most 1/{self.capacity} of all values too high"
+
+    @property
     def options(self) -> Mapping[str, Any]:
         return {"capacity": self.capacity}
 

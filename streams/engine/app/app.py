@@ -108,7 +108,7 @@ class App(
     ) -> None:
         """``name``: letters, digits, - and _. ``schemas``: the folder of published JSON Schemas
         (`dia schemas check`); None: not published. ``pages``: console pages of the built-in
-        pipeline, for an app that writes its tables: "explore", "decisions", "training". ``faust``:
+        pipeline, for an app that writes its tables: "decisions", "training". ``faust``:
         settings of Faust's App, which dia ignores, except ``topic_partitions``, the default number
         of partitions."""
         if len(name) > NAME_MAX or not _APP_NAME.fullmatch(name):

@@ -227,6 +227,7 @@ def _longer(declared: AggregatedWindows, sizes_ms: Sequence[int]) -> Iterator[Ag
             step_ms=size_ms,
             on_window_close=None,
             description=f"{declared.name} in longer windows. {declared.description}".strip(),
+            longer_than=declared.name,
         )
 
 

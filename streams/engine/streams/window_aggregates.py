@@ -107,6 +107,8 @@ class AggregatedWindows:
     ids: str = ""
     ttl_days: int | None = None
     description: str = ""
+    longer_than: str = ""
+    """the windows of which these are a roll-up"""
     types: Mapping[str, FieldType] = field(init=False)
     """of every field that is read"""
     table: ClickHouseTable = field(init=False)

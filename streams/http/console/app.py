@@ -41,6 +41,7 @@ from streams.http.console.stored_data import StoredDataHandler
 from streams.http.console.topics.handlers import TopicHandlers
 from streams.http.console.training import TrainingHandler
 from streams.http.console.views import ViewHandler
+from streams.http.console.windows import WindowsHandler
 from streams.http.region import ONE_REGION, PATH, RegionGate
 from streams.operate.replay.journal.control import Word
 
@@ -88,6 +89,7 @@ class Console:
     """The handlers; pages use the same ones."""
 
     gate: Authorizer
+    windows: WindowsHandler
     series: SeriesHandler
     ranges: RangeHandler
     catalog: CatalogHandler
@@ -162,6 +164,8 @@ def api_routes(console: Console) -> list[Route]:
         route("GET", "/session", sign_in.show),
         route("POST", "/session/end", sign_in.end),
         route("GET", "/overview", console.overview.show),
+        route("GET", "/api/windows", console.windows.listed),
+        route("GET", "/api/names", console.catalog.names),
         route("GET", "/api/tenants", console.catalog.tenants),
         route("GET", "/api/models", console.catalog.models),
         route("GET", "/api/metrics", console.catalog.metrics),

@@ -49,13 +49,13 @@ class Parameters:
             _check_name(key, found)
         return found
 
-    def names(self, key: str, at_most: int) -> tuple[str, ...]:
+    def names(self, key: str, at_most: int, chars_max: int = NAME_CHARS_MAX) -> tuple[str, ...]:
         """A parameter that may be repeated."""
         found = tuple(dict.fromkeys(self._given.getlist(key)))
         if len(found) > at_most:
             raise BadRequest(f"{key} is given {len(found)} times; at most {at_most} are answered")
         for one in found:
-            _check_name(key, one)
+            _check_name(key, one, chars_max)
         return found
 
     def number(self, key: str, default: int, low: int, high: int) -> int:
@@ -96,6 +96,10 @@ class Parameters:
             raise BadRequest(f"{key} is too long")
         return found
 
+    def maybe_span(self, key: str) -> int | None:
+        """Seconds; None when absent or empty."""
+        return self.span(key, "") if self._given.get(key) else None
+
     def choice(self, key: str, words: object, default: str) -> str:
         """One of the words of a `Literal`."""
         known = cast(Sequence[str], get_args(words))
@@ -116,9 +120,9 @@ def bounded(key: str, text: str | None, default: int, low: int, high: int) -> in
     return int(text)
 
 
-def _check_name(key: str, text: str) -> None:
-    if not 1 <= len(text) <= NAME_CHARS_MAX:
-        raise BadRequest(f"{key} has 1 to {NAME_CHARS_MAX} characters")
+def _check_name(key: str, text: str, chars_max: int = NAME_CHARS_MAX) -> None:
+    if not 1 <= len(text) <= chars_max:
+        raise BadRequest(f"{key} has 1 to {chars_max} characters")
     if not _encodable(text):
         raise BadRequest(f"{key} contains a forbidden character")
 

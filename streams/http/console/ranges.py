@@ -1,11 +1,14 @@
-"""GET /api/range: windows of several models and metrics side by side, with heatmaps of their values."""
+"""GET /api/range: windows of several keys side by side, with heatmaps of their values where windows keep
+sketches."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, cast
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -15,145 +18,143 @@ from starlette.responses import Response
 from streams.connect.access.refusals import BadRequest
 from streams.connect.access.tokens import Role
 from streams.connect.cache.kind import SERIES
-from streams.connect.sinks.series import (
-    COLUMNS,
-    DAY_S,
-    HOURS_RANGE_S,
-    MINUTES_RANGE_S,
-    WIDTH_S,
-    SeriesQuery,
-    plain,
+from streams.connect.sinks.window_views.view import (
+    POINTS_MAX,
+    Question,
+    Rows,
+    WindowPoints,
+    WindowReading,
+    WindowView,
 )
-from streams.connect.sinks.series_merge import EXTRA
 from streams.core.clock import Clock
-from streams.core.rows.built_in_tables import WindowTable
-from streams.core.words.moments import iso_s, span_s
+from streams.core.rows.window_figures import Grain, WindowFigure
 from streams.engine.windows.minutes.sketch_code import decode
 from streams.http.console import reply
 from streams.http.console.access.authorizer import Authorizer
 from streams.http.console.parameters import Format, Parameters
 from streams.http.console.response_cache import QueryKey, ResponseCache
-from streams.http.console.series import columns
-from streams.http.console.shards import Rows, ShardReader
+from streams.http.console.series import csv_rows, seconds
+from streams.http.console.shards import ShardReader
+from streams.http.console.windows import AskedWindows, WindowsHandler, needed
 
-SERIES_MAX = 8
-POINTS_MAX = 1500
-BUCKETS_MAX = 64
-_AUTO = ""
-_Table = Literal["", "m1", "h1", "d1"]
+SERIES_MAX: Final = 8
+BUCKETS_MAX: Final = 64
+STEP_MAX_S: Final = 400 * 86_400
 
 
 class RangeQuery(NamedTuple):
-    """A series for each of ``metrics`` of each of ``models``; the first of both are those of ``query``."""
+    """``keys``: values of the chosen dimensions, by name; those of the last dimension change least often.
+    ``figures``: that steps of this length have; ``left_out``: the others that were asked for."""
 
-    query: SeriesQuery
-    models: tuple[str, ...]
-    metrics: tuple[str, ...]
-    table: WindowTable
+    windows: AskedWindows
+    keys: tuple[Mapping[str, Any], ...]
+    grain: Grain
+    start_s: int
+    stop_s: int
+    step_ms: int
+    figures: tuple[WindowFigure, ...]
+    left_out: tuple[str, ...]
     buckets: int
+
+    def reading(self, key: Mapping[str, Any]) -> WindowReading:
+        whole = self.windows.key((*key.values(),))
+        question = Question(whole, self.grain, self.start_s, self.stop_s, self.step_ms)
+        return self.windows.view.reading(question, self.figures, sketches=bool(self.buckets))
 
 
 @dataclass(eq=False)
 class RangeHandler:
     _gate: Authorizer
+    _windows: WindowsHandler
     _shards: ShardReader
     _answers: ResponseCache
     _clock: Clock
 
     async def many(self, request: Request) -> Response:
-        holder = self._gate.holder(request, Role.READ)
-        given = Parameters(request)
-        tenant = holder.tenant(given.tenant())
-        now_s = self._clock.now_ms() / 1000
-        asked = _asked(given, tenant, now_s)
+        holder, given = self._gate.holder(request, Role.READ), Parameters(request)
+        windows = self._windows.asked(given, holder)
+        asked = _asked(given, windows, self._clock.now_ms() / 1000)
         wanted = given.choice("format", Format, "json")
-        query = asked.query
         # As written: "the last hour" is one cache key with one last good response.
-        what = (asked.models, asked.metrics, asked.table, query.step_s, asked.buckets)
-        question = QueryKey(SERIES, tenant, ("range", *what, *given.span_asked()))
+        what = (windows.view.name, asked.keys, asked.grain.table, asked.step_ms, asked.buckets)
+        named = [one.name for one in asked.figures]
+        question = QueryKey(SERIES, windows.tenant, ("range", *what, named, *given.span_asked()))
         body = await self._answers.get(question, lambda: self._read(asked))
         return _csv(body) if wanted == "csv" else reply.json(request, body)
 
     async def _read(self, asked: RangeQuery) -> dict[str, Any]:
-        each = [
-            replace(asked.query, model=model, metric=metric)
-            for metric in asked.metrics
-            for model in asked.models
-        ]
-        found = await asyncio.gather(*(self._rows(query, asked) for query in each))
-        heatmaps: list[dict[str, Any] | None] = [None] * len(each)
-        if asked.buckets:
-            sketches = [[(row[0], row[-EXTRA], row[1 - EXTRA]) for row in rows] for rows in found]
-            models = len(asked.models)
-            heatmaps = [
-                heatmap
-                for first in range(0, len(sketches), models)
-                for heatmap in heatmaps_of(sketches[first : first + models], asked.buckets)
-            ]
-            found = [plain(rows) for rows in found]
+        found = await asyncio.gather(
+            *(self._shards.of_windows(asked.reading(key)) for key in asked.keys)
+        )
+        heatmaps = _heatmaps(asked, found)
         return {
-            "tenant": asked.query.tenant,
-            "metrics": asked.metrics,
-            "table": asked.table,
-            "step_s": asked.query.step_s,
-            "from_s": asked.query.start_s,
-            "to_s": asked.query.stop_s,
+            **asked.windows.own,
+            "table": asked.grain.table,
+            "step_s": seconds(asked.step_ms),
+            "from_s": asked.start_s,
+            "to_s": asked.stop_s,
+            "figures": [one.name for one in asked.figures],
+            "left_out": asked.left_out,
             "series": [
-                {
-                    "model": query.model,
-                    "metric": query.metric,
-                    "columns": columns(rows),
-                    "heatmap": heatmap,
-                }
-                for query, rows, heatmap in zip(each, found, heatmaps, strict=True)
+                {**key, "columns": points.columns, "heatmap": heatmap}
+                for key, points, heatmap in zip(asked.keys, found, heatmaps, strict=True)
             ],
         }
 
-    async def _rows(self, query: SeriesQuery, asked: RangeQuery) -> Rows:
-        return await self._shards.of_series(query, asked.table, parts=bool(asked.buckets))
 
-
-def _asked(given: Parameters, tenant: str, now_s: float) -> RangeQuery:
-    models, metrics = given.names("model", SERIES_MAX), given.names("metric", SERIES_MAX)
-    for name, chosen in (("model", models), ("metric", metrics)):
-        if not chosen:
-            raise BadRequest(f"the parameter {name} is missing")
-    if len(models) * len(metrics) > SERIES_MAX:
-        raise BadRequest(f"models times metrics is at most {SERIES_MAX}")
+def _asked(given: Parameters, windows: AskedWindows, now_s: float) -> RangeQuery:
+    view = windows.view
+    keys = _keys(view, given)
     start_s, stop_s = given.moment("from", "-1h", now_s), given.moment("to", "now", now_s)
     if stop_s <= start_s:
         raise BadRequest("from is not before to")
-    named = given.choice("table", _Table, _AUTO)
-    table = cast(WindowTable, named) if named else _table(stop_s - start_s)
-    query = SeriesQuery(
-        tenant=tenant,
-        model=models[0],
-        metric=metrics[0],
-        start_s=start_s,
-        stop_s=stop_s,
-        step_s=_step_s(given.optional("step"), stop_s - start_s, WIDTH_S[table]),
+    table, range_s = given.optional("table"), stop_s - start_s
+    grain = view.grain_of(range_s) if table is None else view.grain_named(table)
+    step_ms = _step_ms(given.maybe_span("step"), range_s, grain.width_ms)
+    wanted = windows.figures(given)
+    figures = view.figures_in(grain, step_ms, wanted)
+    there = {one.name for one in figures}
+    left_out = (one.name for one in view.figures if not wanted or one.name in wanted)
+    return RangeQuery(
+        *(windows, keys, grain, start_s, stop_s, step_ms, figures),
+        left_out=tuple(name for name in left_out if name not in there),
+        buckets=given.number("buckets", 0, 0, BUCKETS_MAX) if view.sketched else 0,
     )
-    return RangeQuery(query, models, metrics, table, given.number("buckets", 0, 0, BUCKETS_MAX))
 
 
-def _table(range_s: int) -> WindowTable:
-    if range_s <= MINUTES_RANGE_S:
-        return "m1"
-    return "h1" if range_s <= HOURS_RANGE_S else "d1"
+def _keys(view: WindowView, given: Parameters) -> tuple[Mapping[str, Any], ...]:
+    each = {one.name: needed(one, given, SERIES_MAX) for one in view.chosen}
+    if math.prod(map(len, each.values())) > SERIES_MAX:
+        raise BadRequest(f"{' times '.join(each)} is at most {SERIES_MAX} series")
+    last_first = [*each][::-1]
+    found = itertools.product(*(each[name] for name in last_first))
+    return tuple(dict(zip(each, reversed(values), strict=True)) for values in found)
 
 
-def _step_s(text: str | None, range_s: int, width_s: int) -> int:
-    """The requested step; else the table's grain, wider for too many points."""
-    if text is None:
-        return -(-range_s // (width_s * POINTS_MAX)) * width_s
-    step_s = span_s(text, "step")
-    if step_s % width_s:
-        raise BadRequest(f"step is a whole number of the table's windows of {width_s} s")
+def _step_ms(step_s: int | None, range_s: int, width_ms: int) -> int:
+    """The requested step; else the table's grain, longer for too many points."""
+    if step_s is None:
+        return -(-range_s * 1000 // (width_ms * POINTS_MAX)) * width_ms
+    if step_s * 1000 % width_ms:
+        raise BadRequest(f"step is a whole number of the table's windows of {width_ms / 1000:g} s")
     if range_s > step_s * POINTS_MAX:
         raise BadRequest(f"more than {POINTS_MAX} points: ask for a longer step")
-    if step_s > 400 * DAY_S:
+    if step_s > STEP_MAX_S:
         raise BadRequest("step is at most 400d")
-    return step_s
+    return step_s * 1000
+
+
+def _heatmaps(asked: RangeQuery, found: Sequence[WindowPoints]) -> list[dict[str, Any] | None]:
+    """Of all series that have one value of the last dimension on one scale."""
+    if not asked.buckets:
+        return [None] * len(found)
+    last = [*asked.keys[0]][-1]
+    same = itertools.groupby(zip(asked.keys, found, strict=True), lambda one: one[0][last])
+    return [
+        heatmap
+        for _, some in same
+        for heatmap in heatmaps_of([points.sketches for _, points in some], asked.buckets)
+    ]
 
 
 def heatmaps_of(sketches: Sequence[Rows], buckets: int) -> list[dict[str, Any]]:
@@ -183,9 +184,9 @@ def _counts(codes: Sequence[int], counts: Sequence[int], edges: Any) -> list[int
 
 
 def _csv(body: bytes) -> Response:
+    series = msgspec.json.decode(body)["series"]
+    names = [name for name in series[0] if name not in ("columns", "heatmap")]
     rows = [
-        (one["model"], one["metric"], iso_s(t), *numbers)
-        for one in msgspec.json.decode(body)["series"]
-        for t, *numbers in zip(*(one["columns"][name] for name in COLUMNS), strict=True)
+        (*(one[name] for name in names), *row) for one in series for row in csv_rows(one["columns"])
     ]
-    return reply.csv_file(("model", "metric", *COLUMNS), rows)
+    return reply.csv_file((*names, *series[0]["columns"]), rows)

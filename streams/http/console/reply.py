@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from streams.connect.access.problem import problem, refusal
-from streams.connect.sinks.replica import StatementRefused
+from streams.connect.sinks.replica import UNKNOWN_TABLE, StatementRefused
 from streams.core.clock import Clock
 from streams.core.errors import (
     DiaError,
@@ -112,6 +112,9 @@ def _refused_statement(error: StatementRefused) -> Response:
     if error.code in _TOO_MUCH:
         what = "the answer would be too large: ask for a shorter range, or a longer step"
         return problem(400, "too_much", what)
+    if error.code in UNKNOWN_TABLE:
+        what = "a table of this app is not on the servers: `dia migrate apply` makes it"
+        return problem(409, "table_missing", what)
     log.error("console_statement_refused", code=error.code, why=str(error))
     return problem(500, "internal", "the console's log has the details")
 

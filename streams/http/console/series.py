@@ -1,7 +1,8 @@
-"""Statistics of one series over time, as `dia query series` prints them."""
+"""GET /api/series: the figures of one key over time, as `dia query series` prints them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,70 +12,67 @@ from starlette.responses import Response
 
 from streams.connect.access.tokens import Role
 from streams.connect.cache.kind import SERIES
-from streams.connect.sinks.series import COLUMNS, SeriesQuery, choose_table, steps
+from streams.connect.sinks.window_views.view import Question, WindowReading
 from streams.core.clock import Clock
-from streams.core.rows.built_in_tables import WindowTable
 from streams.core.words.moments import iso_s
 from streams.http.console import reply
 from streams.http.console.access.authorizer import Authorizer
 from streams.http.console.parameters import Format, Parameters
 from streams.http.console.response_cache import QueryKey, ResponseCache
-from streams.http.console.shards import Rows, ShardReader
+from streams.http.console.shards import ShardReader
+from streams.http.console.windows import WindowsHandler, needed
 
 
 @dataclass(eq=False)
 class SeriesHandler:
-    """GET /api/series."""
-
     _gate: Authorizer
+    _windows: WindowsHandler
     _shards: ShardReader
     _answers: ResponseCache
     _clock: Clock
-    _retention_days: int
 
     async def one(self, request: Request) -> Response:
-        holder = self._gate.holder(request, Role.READ)
-        given = Parameters(request)
-        tenant = holder.tenant(given.tenant())
-        now_s = self._clock.now_ms() / 1000
-        query = SeriesQuery(
-            tenant=tenant,
-            model=given.name("model"),
-            metric=given.name("metric"),
-            start_s=given.moment("from", "-1h", now_s),
-            stop_s=given.moment("to", "now", now_s),
-            step_s=given.span("step", "1m"),
-        )
-        table = choose_table(query, now_s, self._retention_days)
+        holder, given = self._gate.holder(request, Role.READ), Parameters(request)
+        asked = self._windows.asked(given, holder)
+        view, now_s = asked.view, self._clock.now_ms() / 1000
+        chosen = {one.name: needed(one, given, 1)[0] for one in view.chosen}
+        start_s = given.moment("from", "-1h", now_s)
+        stop_s = given.moment("to", "now", now_s)
+        step_s = given.maybe_span("step")
+        step_ms = view.grains[0].width_ms if step_s is None else step_s * 1000
+        grain = view.grain_for(start_s, stop_s, step_ms, now_s)
+        figures = view.figures_in(grain, step_ms, asked.figures(given))
+        key = asked.key((*chosen.values(),))
+        reading = view.reading(Question(key, grain, start_s, stop_s, step_ms), figures)
+        told = {
+            **asked.own,
+            **chosen,
+            "table": grain.table,
+            "step_s": seconds(step_ms),
+            "from_s": start_s,
+            "to_s": stop_s,
+        }
         wanted = given.choice("format", Format, "json")
         # As written: "the last hour" is one cache key with one last good response.
-        asked = ("series", query.model, query.metric, query.step_s, *given.span_asked())
-        body = await self._answers.get(
-            QueryKey(SERIES, tenant, asked), lambda: self._read(query, table)
-        )
+        what = (view.name, key, step_ms, [one.name for one in figures])
+        question = QueryKey(SERIES, asked.tenant, ("series", *what, *given.span_asked()))
+        body = await self._answers.get(question, lambda: self._read(reading, told))
         return _csv(body) if wanted == "csv" else reply.json(request, body)
 
-    async def _read(self, query: SeriesQuery, table: WindowTable) -> dict[str, Any]:
-        rows = await self._shards.of_series(query, table)
-        return {
-            "tenant": query.tenant,
-            "model": query.model,
-            "metric": query.metric,
-            "table": table,
-            "step_s": query.step_s,
-            "from_s": query.start_s,
-            "to_s": query.stop_s,
-            "columns": columns(rows),
-        }
+    async def _read(self, reading: WindowReading, told: Mapping[str, Any]) -> dict[str, Any]:
+        return {**told, "columns": (await self._shards.of_windows(reading)).columns}
 
 
-def columns(rows: Rows) -> dict[str, list[Any]]:
-    """The result of `statement`, a list for each column."""
-    found = steps(rows)
-    return {name: [row[index] for row in found] for index, name in enumerate(COLUMNS)}
+def seconds(span_ms: int) -> float:
+    """A whole number where it is one."""
+    return span_ms // 1000 if span_ms % 1000 == 0 else span_ms / 1000
+
+
+def csv_rows(columns: Mapping[str, Sequence[Any]]) -> list[tuple[Any, ...]]:
+    """A row for each point, with its time as text."""
+    return [(iso_s(t), *figures) for t, *figures in zip(*columns.values(), strict=True)]
 
 
 def _csv(body: bytes) -> Response:
-    found = msgspec.json.decode(body)["columns"]
-    rows = zip(*(found[name] for name in COLUMNS), strict=True)
-    return reply.csv_file(COLUMNS, [(iso_s(t), *numbers) for t, *numbers in rows])
+    columns = msgspec.json.decode(body)["columns"]
+    return reply.csv_file(tuple(columns), csv_rows(columns))

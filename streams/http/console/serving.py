@@ -23,8 +23,10 @@ from streams.core.clock import Clock
 from streams.core.errors import RefusedBySafety
 from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
+from streams.core.topics.topology import Topology
 from streams.core.types import Broker
 from streams.engine.app.app import App
+from streams.engine.app.window_views import window_views
 from streams.engine.health.live_workers import LiveWorker
 from streams.engine.health.monitor import HealthMonitor
 from streams.http.console.access.authorizer import Authorizer
@@ -63,6 +65,7 @@ from streams.http.console.topics.handlers import TopicHandlers
 from streams.http.console.training import TrainingHandler
 from streams.http.console.views import ViewHandler
 from streams.http.console.waiting import WaitingRequests
+from streams.http.console.windows import WindowsHandler
 from streams.http.region import RegionGate
 from streams.http.serving import bound_surface
 
@@ -114,13 +117,15 @@ class ConsoleProcess:
         self._journals = journals = recent_journals(topology, logs, clock)
         self._recorder = recorder = PipelineRecorder(workers, services, health, clock)
         self._waiting = waiting = WaitingRequests(simulating, broker, logs, shards, clock)
+        windows = WindowsHandler(gate, window_views(app, settings))
         at = (settings, clock)
         letters = DeadLetterHandler(gate, topology, answers, broker, logs, journals, *at)
         self.console = Console(
             gate=gate,
-            series=SeriesHandler(gate, shards, answers, clock, settings.m1_retention_days),
-            ranges=RangeHandler(gate, shards, answers, clock),
-            catalog=CatalogHandler(gate, shards, answers),
+            windows=windows,
+            series=SeriesHandler(gate, windows, shards, answers, clock),
+            ranges=RangeHandler(gate, windows, shards, answers, clock),
+            catalog=CatalogHandler(gate, windows, shards, answers),
             overview=OverviewHandler(
                 gate, shards, answers, workers, services, clock, levels, health, recorder.freshness
             ),
@@ -129,10 +134,7 @@ class ConsoleProcess:
             ),
             training=TrainingHandler(gate, shards, answers),
             stored_data=StoredDataHandler(gate, shards, answers, settings),
-            capacity=CapacityHandler(
-                *(gate, shards, answers, settings, topology, clock, workers),
-                ForecastRuns(predicting(settings), clock),
-            ),
+            capacity=_capacity(gate, shards, answers, settings, topology, clock, workers),
             history=HistoryHandler(gate, recorder, broker, agents, journals, clock),
             top_tenants=TopTenantsHandler(gate, shards, answers, clock),
             pipeline=PipelineHandler(gate, shards, answers, workers, agents, health),
@@ -145,7 +147,7 @@ class ConsoleProcess:
             policies=PolicyHandler(gate, layer, operations, clock),
             views=ViewHandler(gate, ViewFile(home / "access" / "views.json", tokens), clock),
             topics=tuple(app.topics),
-            pages=(*app.pages, *addition.pages),
+            pages=(*app.pages, *addition.pages, *windows.pages),
             clock=clock,
             metrics=metrics.console,
             region=RegionGate.of(settings, topology, clock),
@@ -223,6 +225,19 @@ def _provider(settings: Settings, clock: Clock) -> OidcProvider | None:
     from streams.connect.oidc.provider import OidcProvider
 
     return OidcProvider(wanted, clock)
+
+
+def _capacity(
+    gate: Authorizer,
+    shards: ShardReader,
+    answers: ResponseCache,
+    settings: Settings,
+    topology: Topology,
+    clock: Clock,
+    workers: Workers,
+) -> CapacityHandler:
+    forecasts = ForecastRuns(predicting(settings), clock)
+    return CapacityHandler(gate, shards, answers, settings, topology, clock, workers, forecasts)
 
 
 def serve(

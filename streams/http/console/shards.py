@@ -10,16 +10,13 @@ from typing import Any, Final, TypeAlias
 from streams.connect.access.fair_semaphore import FairSemaphore
 from streams.connect.access.refusals import Overloaded
 from streams.connect.sinks.live_shards import LiveShards
-from streams.connect.sinks.moved_rows import counted
 from streams.connect.sinks.replica import Replica
-from streams.connect.sinks.series import QUANTILES, SeriesQuery, plain, statement
-from streams.connect.sinks.series_merge import joined
 from streams.connect.sinks.shard_maps import KnownMaps
+from streams.connect.sinks.window_views.view import WindowPoints, WindowReading
 from streams.core.clock import Clock
 from streams.core.degradation.degradation import shard_signal
 from streams.core.errors import PoolExhausted, ShardUnavailable
 from streams.core.resilience.breaker import Breaker, BreakerPolicy
-from streams.core.rows.built_in_tables import WindowTable
 from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
 
@@ -80,34 +77,28 @@ class ShardReader:
     def __len__(self) -> int:
         return len(self._shards)
 
-    async def of_series(
-        self, query: SeriesQuery, table: WindowTable, *, parts: bool = False
-    ) -> Rows:
-        """The rows of `streams.connect.sinks.series.statement`, joined over the shards that may
-        have windows of the series.
-
-        Raises `ShardUnavailable`, `ShardBusy`, `PoolExhausted`, `BreakerOpen`, `ShardMapChanged`,
+    async def of_windows(self, reading: WindowReading) -> WindowPoints:
+        """Raises `ShardUnavailable`, `ShardBusy`, `PoolExhausted`, `BreakerOpen`, `ShardMapChanged`,
         and `StatementRefused` for a result beyond `LIMITS`.
         """
         known = await self.known()
-        shards = known.shards_of(*query.names)
-        parted = parts or len(shards) > 1
-        asked = (
-            statement(query, table, parts=parted, counted=counted(known, shard)) for shard in shards
-        )
         found = await asyncio.gather(
-            *(self._ask(known, shard, *one) for shard, one in zip(shards, asked, strict=True))
+            *(
+                self._ask(known, shard, *statement, owner=reading.owner)
+                for shard, statement in reading.asked(known)
+            )
         )
-        if len(found) == 1:
-            return found[0]
-        rows = joined(found, QUANTILES)
-        return rows if parts else plain(rows)
+        return reading.points(found)
 
-    async def of_all(self, sql: str, parameters: Mapping[str, Any]) -> Rows:
-        """In shard order. Raises as `of_series`."""
+    async def of_all(
+        self, sql: str, parameters: Mapping[str, Any], *, owner: str | None = None
+    ) -> Rows:
+        """In shard order. ``owner``: the tenant whose share of the shards it takes; None: the parameter
+        ``tenant``, "" without one. Raises as `of_windows`."""
         known = await self.known()
+        owner = str(parameters.get("tenant", "")) if owner is None else owner
         found = await asyncio.gather(
-            *(self._ask(known, shard, sql, parameters) for shard in range(len(self))),
+            *(self._ask(known, shard, sql, parameters, owner=owner) for shard in range(len(self))),
             return_exceptions=True,
         )
         rows: list[Sequence[Any]] = []
@@ -118,8 +109,8 @@ class ShardReader:
         return rows
 
     async def alive(self, shard: int) -> None:
-        """Raises as `of_series` where the shard does not answer."""
-        await self._ask(await self.known(), shard, "SELECT 1", {})
+        """Raises as `of_windows` where the shard does not answer."""
+        await self._ask(await self.known(), shard, "SELECT 1", {}, owner="")
 
     async def close(self) -> None:
         await self._shards.close()
@@ -131,14 +122,19 @@ class ShardReader:
         return known
 
     async def _ask(
-        self, known: KnownMaps, shard: int, sql: str, parameters: Mapping[str, Any]
+        self,
+        known: KnownMaps,
+        shard: int,
+        sql: str,
+        parameters: Mapping[str, Any],
+        *,
+        owner: str,
     ) -> Rows:
         def ask(replica: Replica) -> Rows:
             return replica.query(sql, parameters, LIMITS)[1]
 
         if self._away(shard):
             raise ShardUnavailable(f"the workers report shard {shard} as unavailable")
-        owner = str(parameters.get("tenant", ""))
         try:
             async with self._turns[shard].taken(owner):
                 # The reader's own bound does not count as a failure of the shard.

@@ -21,6 +21,8 @@ from streams.connect.sinks.sharding import (
     ShardMap,
     WithoutShards,
 )
+from streams.connect.sinks.window_views.read import read
+from streams.connect.sinks.window_views.series_view import SeriesReading
 from streams.core.clock import SystemClock
 from streams.core.rows.built_in_tables import WINDOW_TABLES
 from streams.core.rows.clickhouse_table import quoted
@@ -120,7 +122,7 @@ class Place:
             stop_s=(DAY + 2) * DAY_S, step_s=DAY_S,
         )  # fmt: skip
         for table in WINDOW_TABLES:
-            counted = sum(row[1] for row in series.read(self.settings, asked, table))
+            counted = sum(read(self.settings, SeriesReading(asked, table)).columns["count"])
             assert counted == sum(n for (one, _), n in self.events.items() if one == TENANTS[0])
 
     def held(self, shard):

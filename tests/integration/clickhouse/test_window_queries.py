@@ -14,6 +14,8 @@ from agents.app import app
 from streams.connect.sinks import schema, series
 from streams.connect.sinks.clickhouse import ClickHouseShards
 from streams.connect.sinks.view_source import WINDOWS
+from streams.connect.sinks.window_views.read import read
+from streams.connect.sinks.window_views.series_view import SeriesReading
 from streams.core.clock import SystemClock
 from streams.core.settings import Settings
 from streams.engine.windows.minutes.sketch_code import decode, encode
@@ -61,7 +63,7 @@ async def test_percentiles_are_within_one_percent(
         tenant=tenant, model="m", metric="k", start_s=start, stop_s=start + HOUR_S, step_s=HOUR_S
     )
     for table in ("m1", "h1"):
-        (row,) = series.read(settings, query, table)
+        (row,) = read(settings, SeriesReading(query, table)).rows
         found = dict(zip(series.COLUMNS, row, strict=True))
         assert found["count"] == len(values)
         assert (found["min"], found["max"]) == (values.min(), values.max())
@@ -96,7 +98,7 @@ async def test_percentiles_of_up_to_four_values_are_exact(
     query = series.SeriesQuery(
         tenant=tenant, model="m", metric="k", start_s=start, stop_s=start + HOUR_S, step_s=HOUR_S
     )
-    (row,) = series.read(settings, query, "m1")
+    (row,) = read(settings, SeriesReading(query, "m1")).rows
     found = dict(zip(series.COLUMNS, row, strict=True))
     exact = np.percentile(values, [50, 95, 99], method="inverted_cdf")
     scale = max(map(abs, values))
@@ -121,7 +123,8 @@ async def test_a_series_is_divided_into_steps(
         step_s=600,
     )
     rows = [
-        dict(zip(series.COLUMNS, row, strict=True)) for row in series.read(settings, query, "m1")
+        dict(zip(series.COLUMNS, row, strict=True))
+        for row in read(settings, SeriesReading(query, "m1")).rows
     ]
     assert [(row["count"], row["mean"], row["last"]) for row in rows] == [
         (10, 5.5, 10.0),
@@ -198,7 +201,7 @@ async def test_readable_views_have_one_row_a_window_with_the_figures_of_series(
     query = series.SeriesQuery(
         tenant=tenant, model="m", metric="k", start_s=start, stop_s=start + 300, step_s=60
     )
-    expected = [row[1:] for row in series.read(settings, query, "m1")]
+    expected = [row[1:] for row in read(settings, SeriesReading(query, "m1")).rows]
     columns = "events, mean, sd, min, max, last, p50, p95, p99"
     sql = f"SELECT {columns} FROM minutes WHERE tenant = {{tenant:String}} ORDER BY window_start"
     for server in servers:

@@ -13,7 +13,13 @@ from streams.cli import main
 from streams.cli.terminal import column_file as module
 from streams.cli.terminal.column_file import column_file
 from streams.cli.terminal.output_form import QueryForm
-from streams.connect.sinks.series import COLUMNS, series_columns
+from streams.connect.sinks.series import COLUMNS
+from streams.connect.sinks.window_views.point_columns import point_columns
+from streams.connect.sinks.window_views.series_view import series_view
+from streams.connect.sinks.window_views.view import WindowPoints
+from streams.core.settings import Settings
+from streams.engine.app.window_views import window_views
+from tests.unit.engine.app.test_window_views import shop
 
 BATCH = pa.record_batch({"tenant": ["a", "b"], "n": pa.array([1, None], pa.uint64())})
 FORMS = (QueryForm.ARROW, QueryForm.PARQUET)
@@ -124,14 +130,29 @@ def test_options_that_go_together_with_no_form_are_refused(words, said, capsys):
 
 def test_a_series_has_columns_with_types_even_without_rows():
     """A notebook plots times and numbers, not text."""
-    row = ("2026-01-02T03:04:00Z", 2, 1.5, 0.5, 1.0, 2.0, 2.0, 1.0, 2.0, 2.0)
-    for rows in ([row], []):
-        batch = series_columns(rows)
+    view = series_view(30)
+    at_s = 1_767_323_040
+    for rows in ([(at_s, 2, 1.5, 0.5, 1.0, 2.0, 2.0, 1.0, 2.0, 2.0)], []):
+        values = zip(*rows, strict=True) if rows else ((),) * len(COLUMNS)
+        points = WindowPoints(dict(zip(COLUMNS, values, strict=True)))
+        batch = point_columns(view, view.figures, points)
         assert batch.schema.names == list(COLUMNS)
         assert [str(kind) for kind in batch.schema.types] == [
             "timestamp[s, tz=UTC]",
             "uint64",
             *["double"] * 8,
         ]
-        assert batch.num_rows == len(rows)
-    assert series_columns([row]).to_pylist()[0]["t"].isoformat() == "2026-01-02T03:04:00+00:00"
+        assert [row["t"].isoformat() for row in batch.to_pylist()] == [
+            "2026-01-02T03:04:00+00:00" for _ in rows
+        ]
+
+
+def test_figures_of_other_windows_have_the_types_of_their_columns():
+    """Lists, texts and what is unknown, too; a window may begin within a second."""
+    view = window_views(shop(), Settings())["moving"]
+    values = [[0.5], [True], [3], [4.5], [None], [2.0], [2], ["b"], [["b"]], [[3]]]
+    names = ["t", "closed", *(one.name for one in view.figures)]
+    batch = point_columns(view, view.figures, WindowPoints(dict(zip(names, values, strict=True))))
+    assert str(batch.schema.field("t").type) == "timestamp[ms, tz=UTC]"
+    assert str(batch.schema.field("top").type) == "list<item: string>"
+    assert batch.to_pylist()[0]["q_50"] is None

@@ -30,15 +30,14 @@ class PageRequests(NamedTuple):
 
 PAGE_REQUESTS: Final = (
     PageRequests(4, "/", ("/overview",)),
-    PageRequests(5, "/explore", ("/api/models", "/api/metrics", "/api/range")),
+    PageRequests(5, "/explore", ("/api/windows", "/api/names", "/api/names", "/api/range")),
     PageRequests(1, "/dead-letters", ("/api/dlq/groups", "/api/dlq/letters", "/api/dlq/plans")),
     PageRequests(2, "/decisions", ("/api/simulations",)),
     PageRequests(1, "/training", ("/api/training",)),
     PageRequests(1, "/pipeline", ("/api/pipeline", "/api/history"), everyone=True),
 )
 _OF_A_TENANT: Final = (
-    "/api/models",
-    "/api/metrics",
+    "/api/names",
     "/api/range",
     "/api/simulations",
     "/api/training",
@@ -61,6 +60,8 @@ class ConsoleUser(NamedTuple):
 
     def _query(self, path: str, rng: random.Random) -> dict[str, str]:
         asked = {"tenant": self.tenant} if path in _OF_A_TENANT else {}
+        if path == "/api/names":
+            asked["of"] = rng.choice(("model", "metric"))
         if path == "/api/range":
             # a team shares one link
             shared = random.Random(self.tenant)

@@ -6,6 +6,7 @@ from typing import Any
 
 from streams.http.openapi import (
     COUNT,
+    FLAG,
     MOMENT,
     NAME,
     NUMBER,
@@ -20,71 +21,94 @@ from streams.http.openapi import (
 )
 
 NUMBERS = array(NUMBER)
-TABLE = {"enum": ["m1", "h1", "d1"]}
-STEP = {"type": "string", "examples": ["1m", "1h"]}
-STATISTICS = obj(
-    {
-        "t": array(COUNT),
-        **dict.fromkeys(
-            ("count", "mean", "sd", "min", "max", "last", "p50", "p95", "p99"), NUMBERS
-        ),
-    }
-)
+TABLE = {"type": "string", "examples": ["m1", "h1", "d1"]}
+STEP = {"type": "string", "examples": ["10s", "1m", "1h"]}
 FORMAT = query("format", {"enum": ["json", "csv"]})
 CSV = {"text/csv; charset=utf-8": {"schema": TEXT}}
+FIGURES = {
+    **obj({"t": NUMBERS}),
+    "additionalProperties": array({}),
+    "description": "t: starts in epoch seconds; a list for each figure, null where it is unknown; of windows "
+    "with aggregators closed, too: whether no record can change the point.",
+}
+WINDOWS = {
+    **query("windows", NAME),
+    "description": "Name of an app.windows; default the first of the app. Its dimensions are parameters "
+    "of their own names (GET /api/windows), as model and metric are of m1.",
+}
+NAMES = {**array(NAME), "minItems": 1, "maxItems": 8}
+_OF_M1 = (query("model", NAMES), query("metric", NAMES))
+_SPAN = (query("from", MOMENT), query("to", MOMENT))
+_SHOWN = (query("step", STEP), query("figure", array(NAME)), FORMAT)
+_TOLD = {
+    "windows": NAME,
+    "table": TABLE,
+    "step_s": NUMBER,
+    **dict.fromkeys(("from_s", "to_s"), COUNT),
+}
 
 
 def series() -> dict[str, Any]:
-    answer = read(
-        {
-            **dict.fromkeys(("tenant", "model", "metric"), NAME),
-            "table": TABLE,
-            **dict.fromkeys(("step_s", "from_s", "to_s"), COUNT),
-            "columns": STATISTICS,
-        }
-    )
-    given = (
-        TENANT,
-        query("model", NAME, required=True),
-        query("metric", NAME, required=True),
-        query("from", MOMENT),
-        query("to", MOMENT),
-        query("step", STEP),
-        FORMAT,
-    )
     summary = (
-        "Statistics of one series per step, as `dia query series` gives them. Percentiles are within "
-        "1 % of the exact value, and exact for up to four values."
+        "Figures of one key per step, as `dia query series` gives them. Percentiles of m1 are within 1 % of "
+        "the exact value, and exact for up to four values."
     )
+    answer = read({**_TOLD, "columns": FIGURES})
+    given = (WINDOWS, TENANT, *_OF_M1, *_SPAN, *_SHOWN)
     return {
+        "/api/windows": {"get": _windows()},
+        "/api/names": {"get": _names()},
         "/api/series": {"get": get("series", summary, answer, given, media=CSV)},
         "/api/range": {"get": _range()},
     }
 
 
-def _range() -> dict[str, Any]:
-    heatmap = obj({"edges": NUMBERS, "t": array(COUNT), "counts": array(array(COUNT))})
-    one = obj({"model": NAME, "metric": NAME, "columns": STATISTICS, "heatmap": maybe(heatmap)})
-    answer = read(
+def _windows() -> dict[str, Any]:
+    """Not kept: it follows from the app alone."""
+    chart = obj(
         {
-            "tenant": NAME,
-            "metrics": array(NAME),
-            "table": TABLE,
-            **dict.fromkeys(("step_s", "from_s", "to_s"), COUNT),
-            "series": array(one),
+            **dict.fromkeys(("name", "title", "note"), TEXT),
+            "form": {"enum": ["lines", "bars", "band"]},
+            "figures": array(NAME),
         }
     )
-    names = {**array(NAME), "minItems": 1, "maxItems": 8}
-    given = (
-        TENANT,
-        query("model", names, required=True),
-        query("metric", names, required=True),
-        query("from", MOMENT),
-        query("to", MOMENT),
-        query("table", TABLE),
-        query("step", STEP),
-        query("buckets", {"type": "integer", "minimum": 0, "maximum": 64}),
-        FORMAT,
+    one = obj(
+        {
+            "name": NAME,
+            "description": TEXT,
+            **dict.fromkeys(("tenant", "disjoint", "heatmap"), FLAG),
+            "dimensions": array(obj({"name": NAME, "column": NAME, "kind": TEXT})),
+            "tables": array(obj({"name": NAME, "width_s": NUMBER})),
+            "figures": array(obj({"name": NAME, "type": TEXT, "merges": FLAG})),
+            "charts": array(chart),
+        }
     )
-    summary = "Windows of at most 8 series (models times metrics) side by side, and how their values are spread."
+    summary = (
+        "The windows that this token may see: a token of one tenant none whose key has no tenant."
+    )
+    return get("windows", summary, obj({"windows": array(one)}))
+
+
+def _names() -> dict[str, Any]:
+    given = (WINDOWS, TENANT, query("of", NAME, required=True), *_OF_M1)
+    summary = "Values of a dimension, beside chosen values of others."
+    return get("names", summary, read({"names": array({})}), given)
+
+
+def _range() -> dict[str, Any]:
+    heatmap = obj({"edges": NUMBERS, "t": array(COUNT), "counts": array(array(COUNT))})
+    one = obj({"columns": FIGURES, "heatmap": maybe(heatmap)})
+    answer = read(
+        {
+            **_TOLD,
+            **dict.fromkeys(("figures", "left_out"), array(NAME)),
+            "series": array({**one, "additionalProperties": {}}),
+        }
+    )
+    buckets = query("buckets", {"type": "integer", "minimum": 0, "maximum": 64})
+    given = (WINDOWS, TENANT, *_OF_M1, *_SPAN, query("table", TABLE), *_SHOWN, buckets)
+    summary = (
+        "Windows of at most 8 keys side by side, each with the values of its dimensions; of m1 how their values "
+        "are spread, too. left_out: figures that such long steps have not."
+    )
     return get("range", summary, answer, given, media=CSV)

@@ -28,7 +28,7 @@ from streams.http.console.pages.sign_in_texts import REFUSALS, WRONG_ENTRY
 @dataclass(frozen=True, slots=True)
 class ConsolePage:
     """``name`` is that of its template and module; ``key`` is the shortcut after ``g``. ``chosen``:
-    only where the app requests it (`App.pages`), because it needs tables of that app. ``everyone``:
+    only where the app requests it (`App.pages`) or declares what it shows, because it needs tables of that app. ``everyone``:
     its figures cover every tenant, so only admins of every tenant see it."""
 
     path: str

@@ -14,6 +14,7 @@ from streams.connect.sinks.minutes import MinuteReader
 from streams.connect.sinks.replica import Replica
 from streams.connect.sinks.series import SeriesQuery
 from streams.connect.sinks.sharding import HashSharding, ShardMap
+from streams.connect.sinks.window_views.series_view import SeriesReading
 from streams.core.clock import VirtualClock
 from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
@@ -54,7 +55,7 @@ async def test_the_console_reads(settings):
     """An operator changes the settings once the map is in force."""
     reader = ShardReader(settings, VirtualClock(), Metrics())
     query = SeriesQuery(tenant="t", model="m", metric="x", start_s=0, stop_s=3600, step_s=60)
-    assert await reader.of_series(query, "m1") == []
+    assert (await reader.of_windows(SeriesReading(query, "m1"))).rows == []
     assert await reader.of_all("SELECT 2", {}) == []
     await reader.close()
 

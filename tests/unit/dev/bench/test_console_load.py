@@ -57,7 +57,7 @@ async def test_readers_report_response_times_and_every_error(served, home, monke
     people.append(("dia_00000000_wrong", "acme", True))
     met = await read_all(ReadersTask(url=served, people=people, arrival_s=0.0, seconds=2.0, seed=1))
     assert {"/session", "/", "/overview", "/api/dlq/groups", STREAM} <= met.seconds.keys()
-    assert met.errors["/api/models 503"] == len(met.seconds["/api/models"]) - _refused(met)
+    assert met.errors["/api/names 503"] == len(met.seconds["/api/names"]) - _refused(met)
     assert met.errors["/overview 401"] > 0
     assert met.errors["/ 303"] > 0
     assert met.events >= 2
@@ -67,7 +67,7 @@ async def test_readers_report_response_times_and_every_error(served, home, monke
 
 def _refused(met) -> int:
     """The answers to a reader with a wrong token."""
-    return met.errors.get("/api/models 401", 0)
+    return met.errors.get("/api/names 401", 0)
 
 
 def test_times_are_of_all_paths_but_the_stream():

@@ -73,12 +73,13 @@ async def test_the_last_hour_has_an_answer_during_an_outage(
     """
     away = False
 
-    async def rows(self, query, table, *, parts=False):
+    async def rows(self, reading):
         if away:
             raise ShardUnavailable("away")
-        return [(query.start_s // 60 * 60, 3, 1.5, 0.1, 1.0, 2.0, 1.5, [1.5, 2.0, 2.0])]
+        start_s = reading.query.start_s // 60 * 60
+        return reading.points([[(start_s, 3, 1.5, 0.1, 1.0, 2.0, 1.5, [1.5, 2.0, 2.0])]])
 
-    monkeypatch.setattr(ShardReader, "of_series", rows)
+    monkeypatch.setattr(ShardReader, "of_windows", rows)
     ask = {"model": "m", "metric": "x", "from": "-1h"}
     first = (await http.get(path, params=ask, headers=bearer("read"))).json()
     later_ms = process.console.clock.now_ms() + 3_600_000

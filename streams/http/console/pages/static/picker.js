@@ -20,6 +20,16 @@ export class Picker {
     box.querySelector("fieldset").append(this.search, this.list);
   }
 
+  // A picker in a field of its own, as the macro `picker` of the templates makes it.
+  static field(id, label, many, changed) {
+    const box = h("details", { class: "picker", id },
+      h("summary", { "aria-labelledby": `${id}-label ${id}-names` }, h("span", { id: `${id}-names` }, "none")),
+      h("fieldset", {}, h("legend", { class: "unseen" }, `${label} to show`)));
+    const picker = new Picker(box, many, changed);
+    picker.field = h("div", { class: "field" }, h("span", { class: "label", id: `${id}-label` }, label), box);
+    return picker;
+  }
+
   // `kept`: what is wanted stays, also where there is none of it: an address shows what it names, or nothing.
   fill(known, wanted, kept) {
     this.known = kept ? [...new Set([...wanted, ...known])] : known;

@@ -17,19 +17,37 @@ function moment(text) {
   return `toDateTime(${literal(whole.length === 16 ? `${whole}:00` : whole)}, 'UTC')`;
 }
 
-// `asked`: parameters of /api/range; `table`: that of its answer.
-export function sqlOf({ tenant, metric, model, from, to }, table) {
-  return [`SELECT model, metric, window_start, events, mean, sd, min, max, last, p50, p95, p99`,
-    `FROM ${VIEWS[table]}`,
-    `WHERE tenant = ${literal(tenant)} AND metric IN (${[metric].flat().map(literal).join(", ")})`,
-    `    AND model IN (${[model].flat().map(literal).join(", ")})`,
-    `    AND window_start >= ${moment(from ?? "-1h")} AND window_start < ${moment(to ?? "now")}`,
-    `ORDER BY model, metric, window_start`].join("\n");
+const reopens = (view) => view.name in VIEWS;
+const column = (name) => name.replace(/^(by|fold)\./, "");
+
+// The views of the windows that reopen have plain names; other windows are a view of their own name.
+function readable(view, table, figures) {
+  if (!reopens(view)) return [table, "w", ["closed", ...figures.map(column)]];
+  return [VIEWS[table], "window_start", figures.map((name) => (name === "count" ? "events" : name))];
+}
+
+// `asked`: parameters of /api/range; `table` and `figures`: those of its answer.
+export function sqlOf(view, asked, table, figures) {
+  const [from, start, shown] = readable(view, table, figures);
+  const values = ({ kind, name }) => [asked[name]].flat()
+    .map((value) => (kind === "str" ? literal(value) : value)).join(", ");
+  const names = view.dimensions.map((one) => one.column);
+  const where = view.dimensions.map((one) => `${one.column} IN (${values(one)})`);
+  if (view.tenant) where.unshift(`${reopens(view) ? "tenant" : "tenant_id"} = ${literal(asked.tenant)}`);
+  where.push(`${start} >= ${moment(asked.from ?? "-1h")} AND ${start} < ${moment(asked.to ?? "now")}`);
+  return [`SELECT ${[...names, start, ...shown].join(", ")}`, `FROM ${from}`, `WHERE ${where.join("\n    AND ")}`,
+    `ORDER BY ${[...names, start].join(", ")}`].join("\n");
 }
 
 export const curlOf = (asked) =>
   `curl -H "Authorization: Bearer $DIA_TOKEN" ${shell(`${location.origin}/api/range?${query(asked)}`)}`;
 
-export const commandOf = ({ tenant, metric, model, from, to }) => [metric].flat().flatMap((measured) =>
-  [model].flat().map((one) => ["dia query series --tenant", shell(tenant), "--model", shell(one), "--metric", shell(measured),
-    `--from=${shell(from ?? "-1h")}`, `--to=${shell(to ?? "now")}`].join(" "))).join("\n");
+// One command for each key.
+export function commandOf(view, asked) {
+  const keys = view.dimensions.reduce((found, { name }) => found.flatMap((key) =>
+    [asked[name]].flat().map((value) => [...key, reopens(view) ? `--${name} ${shell(value)}` : `--key ${shell(`${name}=${value}`)}`])), [[]]);
+  const begin = ["dia query series", ...(reopens(view) ? [] : [`--windows ${view.name}`]),
+    ...(view.tenant ? [`--tenant ${shell(asked.tenant)}`] : [])];
+  return keys.map((key) => [...begin, ...key,
+    `--from=${shell(asked.from ?? "-1h")}`, `--to=${shell(asked.to ?? "now")}`].join(" ")).join("\n");
+}

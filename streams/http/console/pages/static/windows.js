@@ -1,33 +1,43 @@
 // Windows of several series on one grid, beside those of the period before, and what can be drawn of them.
 
-export const COLUMNS = ["count", "mean", "sd", "min", "max", "last", "p50", "p95", "p99"];
+import { plural } from "./format.js";
 
-// What the series do not share tells them apart.
-export function named(series) {
-  const several = (name) => new Set(series.map((one) => one[name])).size > 1;
-  const parts = ["model", "metric"].filter(several);
-  return (one) => (parts.length ? parts.map((name) => one[name]).join(" ") : one.model);
+// What the series do not share tells them apart: a text for each by its values of `dimensions`.
+export function named(series, dimensions) {
+  const parts = dimensions.filter((name) => new Set(series.map((one) => one[name])).size > 1);
+  const shown = parts.length ? parts : dimensions.slice(0, 1);
+  return (one) => shown.map((name) => String(one[name])).join(" ") || "all";
 }
 
 const first = ({ from_s, step_s }) => Math.floor(from_s / step_s) * step_s;
 
+// Starts of every window of the range; of sessions, which begin at any time, of those that there are.
+function starts(answer) {
+  const { to_s, step_s, series } = answer;
+  const there = series.flatMap((one) => one.columns.t);
+  const begin = first(answer);
+  if (there.some((at) => (at - begin) % step_s)) return [...new Set(there)].sort((a, b) => a - b);
+  const t = [];
+  for (let at = begin; at < to_s; at += step_s) t.push(at);
+  return t;
+}
+
 // Every series on one grid of windows: a window without events is a gap, never a line across. `before` is the answer
 // for the period before, as long as this one; its windows are moved to the times of this one.
-export function gridded(answer, before) {
-  const { to_s, step_s, series } = answer;
-  const t = [];
-  for (let at = first(answer); at < to_s; at += step_s) t.push(at);
-  const name = named(series);
+export function gridded(answer, before, dimensions) {
+  const { series, figures } = answer;
+  const t = starts(answer);
+  const name = named(series, dimensions);
   const columnsOf = (one, later) => {
     const rows = new Map(one.columns.t.map((at, row) => [at + later, row]));
-    return Object.fromEntries(COLUMNS.map((column) =>
-      [column, t.map((at) => (rows.has(at) ? one.columns[column][rows.get(at)] : null))]));
+    return Object.fromEntries(figures.map((figure) =>
+      [figure, t.map((at) => (rows.has(at) ? one.columns[figure][rows.get(at)] : null))]));
   };
   const later = before ? first(answer) - first(before) : 0;
   return {
     t,
     of: series.map((one, at) => ({
-      name: name(one), ...columnsOf(one, 0), before: before ? columnsOf(before.series[at], later) : null,
+      name: name(one), figures: columnsOf(one, 0), before: before ? columnsOf(before.series[at], later) : null,
     })),
   };
 }
@@ -51,8 +61,16 @@ export function unitOf(metric) {
   return end ? UNITS[end] : "";
 }
 
-// Of several metrics only a unit that all of them have.
-export function sharedUnit(metrics) {
-  const units = new Set(metrics.map(unitOf));
+// Of several names only a unit that all of them have.
+export function sharedUnit(names) {
+  const units = new Set(names.map(unitOf));
   return units.size === 1 ? [...units][0] : "";
+}
+
+const LENGTHS = [[86400, "day"], [3600, "hour"], [60, "minute"], [1, "second"]];
+
+// "10 seconds", "1 minute"
+export function length(s) {
+  const [unit, name] = LENGTHS.find(([one]) => s >= one && s % one === 0) ?? [1, "second"];
+  return plural(s / unit, name);
 }
