@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from agents.app import MODEL_METRICS, app
+from agents.app import AGGREGATE_METRICS, MODEL_METRICS, app
 from streams.connect.broker.kafka.broker import KafkaBroker
 from streams.core.clock import Clock, SystemClock
 from streams.core.errors import CommandError
@@ -28,7 +28,9 @@ from streams.dev.workload.oracle import Oracle
 from streams.dev.workload.shape import STEP_MS, Workload
 from streams.operate.produce.feed import RecordFeed
 
-AGENTS = "aggregate_metrics"
+AGENTS = ",".join(name for name, one in app.agents.items() if one.group == AGGREGATE_METRICS.group)
+"""The whole group: the workers that `dia demo --serve` starts later are then the same static members. As
+other members they would wait until those that are gone time out."""
 READY_WAIT_S = 120.0
 STALLED_S = 120.0
 """without progress; the comparison follows anyway"""

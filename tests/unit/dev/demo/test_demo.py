@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 import streams.dev.demo.run as demo_run
+from agents.app import app
 from streams.cli import main
 from streams.core.clock import VirtualClock
 from streams.core.errors import RefusedBySafety
@@ -24,6 +25,7 @@ from streams.dev.demo.windows import WindowDifference
 from streams.dev.local.preparation import environment
 from streams.dev.workload.generator import Generator
 from streams.dev.workload.shape import Workload
+from streams.engine.runtime.identity import member_id
 
 
 def test_the_faults_depend_on_the_seed_only():
@@ -56,6 +58,16 @@ def test_a_worker_that_died_by_itself_does_not_count_as_killed(tmp_path):
     storm = chaos.Chaos(worker, tmp_path, 2, VirtualClock(), lambda _: None)
     asyncio.run(storm.run([chaos.PlannedFault(0.0, hits_shard=False, draw=0.0)]))
     assert storm.kills == 0
+
+
+def test_the_workers_that_stay_are_the_same_members_as_the_first_ones():
+    """A static member that ended holds its partitions for DIA_SESSION_TIMEOUT_S: under another name the next
+    workers read nothing so long, and a newcomer's first events do not count."""
+    first = app.chosen(demo_run.AGENTS)
+    for group in {agent.group for agent in first}:
+        reads = [agent.source.name for agent in first if agent.group == group]
+        later = [agent.source.name for agent in app.agents.values() if agent.group == group]
+        assert member_id("slot", reads) == member_id("slot", later)
 
 
 def test_only_a_demos_own_folder_is_emptied(tmp_path):
