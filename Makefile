@@ -1,7 +1,9 @@
 # `make` lists the targets. Python packages go into .venv and nowhere else.
 # PYTHON names the interpreter to build it with: make setup PYTHON=python3.12
+# FROM_SOURCE names packages without a wheel for this machine, to build from their locked sources; see docs/platforms.md.
 
 PYTHON ?= python3
+FROM_SOURCE ?=
 VENV := .venv
 BIN := $(VENV)/bin
 LOCKED := $(VENV)/locked.stamp
@@ -33,7 +35,7 @@ $(LOCKED): requirements.lock
 	@$(PYTHON) -m venv --clear $(VENV)
 	@echo "setup: installing the locked packages, hashes checked (about 710 MB)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  --only-binary :all: --require-hashes --no-compile -r requirements.lock
+	  --only-binary :all: $(addprefix --no-binary ,$(FROM_SOURCE)) --require-hashes --no-compile -r requirements.lock
 	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
 
