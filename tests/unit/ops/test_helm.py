@@ -201,6 +201,95 @@ def test_scaling_by_lag_reads_existing_metrics(known, missing):
     )
 
 
+def test_a_forecast_scales_beside_the_lag(known, missing):
+    """What comes at nine each morning is known before; what no history foresees still shows as lag."""
+    (scaled,) = kind(render(values("operators")), "ScaledObject")
+    lag, predicted = (trigger["metadata"] for trigger in scaled["spec"]["triggers"])
+    assert "dia_event_time_lag_seconds" in lag["query"]
+    assert missing(predicted["query"], known) == set()
+    assert predicted["query"].endswith("* 1.3 or vector(0)")
+    assert predicted["threshold"] == "40000"
+
+
+def test_every_secret_that_pods_mount_can_come_from_outside():
+    """A Secret that is filled under another name leaves its pod waiting for ever."""
+    documents = render(values("operators"))
+    filled = {
+        (one["spec"]["target"]["name"], datum["secretKey"])
+        for one in kind(documents, "ExternalSecret")
+        for datum in one["spec"]["data"]
+    }
+    mounted = {
+        v["secret"]["secretName"] for p in pods(documents) for v in p["volumes"] if "secret" in v
+    }
+    assert {name for name, _ in filled} == mounted
+    assert ("dia-tokens", "tokens.json") in filled
+
+
+def test_an_upgrade_stops_at_its_partition():
+    """The canary is compared with pods that run the former version."""
+    (workers,) = [
+        one
+        for one in kind(render(values("operators")), "StatefulSet")
+        if one["metadata"]["name"] == "dia-all"
+    ]
+    assert workers["spec"]["updateStrategy"]["rollingUpdate"] == {"partition": 2}
+    for one in kind(render(values("plain")), "StatefulSet"):
+        assert one["spec"]["updateStrategy"]["rollingUpdate"] == {"partition": 0}
+
+
+def test_a_route_of_the_gateway_leads_to_the_port_of_the_edge():
+    """An HTTPRoute names ports by number only."""
+    documents = render(values("operators"))
+    (route,) = kind(documents, "HTTPRoute")
+    (backend,) = route["spec"]["rules"][0]["backendRefs"]
+    service = next(
+        s for s in kind(documents, "Service") if s["metadata"]["name"] == backend["name"]
+    )
+    assert backend["port"] == service["spec"]["ports"][0]["port"]
+
+
+def test_alerts_go_the_same_ways_in_compose_and_in_a_cluster(root):
+    """Two files say whom an alert wakes, and how often."""
+    compose = yaml.safe_load((root / "docker/prometheus/alertmanager.yaml").read_text())
+    (config,) = kind(render(values("operators")), "AlertmanagerConfig")
+    route, expected = config["spec"]["route"], compose["route"]
+    assert route["groupBy"] == expected["group_by"]
+    assert (route["groupWait"], route["groupInterval"], route["repeatInterval"]) == (
+        expected["group_wait"],
+        expected["group_interval"],
+        expected["repeat_interval"],
+    )
+    (critical,), (said,) = route["routes"], expected["routes"]
+    assert critical["repeatInterval"] == said["repeat_interval"]
+    assert [f'{m["name"]}{m["matchType"]}"{m["value"]}"' for m in critical["matchers"]] == said[
+        "matchers"
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"monitoring": {"podMonitor": {"enabled": True}, "serviceMonitor": {"enabled": True}}},
+        {"monitoring": {"alertmanagerConfig": {"enabled": True}}},
+        {"externalSecrets": {"secrets": {"dia-kafka": {"password": {"key": "x"}}}}},
+        {"edge": {"enabled": True, "tls": {"behindProxy": True}, "gateway": {"enabled": True}}},
+        {
+            "edge": {
+                "enabled": True,
+                "tls": {"existingSecret": "t"},
+                "gateway": {"enabled": True, "host": "h", "parentRefs": [{"name": "g"}]},
+            }
+        },
+    ],
+    ids=["scraped twice", "no receiver", "no store", "no host", "TLS in the pod"],
+)
+def test_settings_of_operators_that_cannot_work_are_refused(change):
+    """Each would be accepted by the API server, and do nothing or harm."""
+    with pytest.raises(helm.HelmError):
+        render({**values("plain"), "tokens": {"existingSecret": "t"}, **change})
+
+
 def test_rules_and_dashboards_are_those_of_the_repository():
     """All ways to run dia use one set of files."""
     documents = render(values("secured"))
