@@ -31,6 +31,7 @@ def register(app: typer.Typer) -> None:
     group.command("init")(init)
     group.command("failover")(failover)
     group.command("failback")(failback)
+    group.command("mirror")(mirror)
     app.add_typer(group, name="region")
 
 
@@ -249,3 +250,44 @@ def _switch(ctx: typer.Context, order: Switch, *, yes: bool) -> None:
             "total_s": round(done.total_s, 1),
         }
     )
+
+
+def mirror(
+    ctx: typer.Context,
+    *,
+    show: Annotated[
+        bool, typer.Option("--print", help="Print MirrorMaker's properties; run nothing.")
+    ] = False,
+) -> None:
+    """Copy the sources of every other region into this one with MirrorMaker 2, until SIGTERM.
+
+    Its jars are fetched once (11 MiB); its log is HOME/mirror/mirror.log. With --print, properties
+    for a MirrorMaker of your own. Clusters that need credentials take them there.
+
+    Example: dia region mirror
+    """
+    from streams.core.errors import UsageError
+    from streams.operate.regions.declared import require_regions
+    from streams.operate.regions.mirror_maker import mirror_properties
+    from streams.operate.regions.mirrored import mirrored_topics
+    from streams.operate.topics.declared_topics import declared_topics
+
+    run = invocation(ctx)
+    regions = require_regions(run.settings)
+    declared = declared_topics(run.settings, run.topology).topology
+    largest = max((topic.message_bytes for topic in declared.consumed()), default=1 << 20)
+    properties = mirror_properties(regions, mirrored_topics(declared), largest + (1 << 16))
+    if show:
+        for name, value in properties.items():
+            print(f"{name}={value}")
+        return
+    if run.settings.kafka_security_protocol != "PLAINTEXT":
+        raise UsageError(
+            "this mirror has no credentials. Run a MirrorMaker of your own with the properties of "
+            "`dia region mirror --print`, and each cluster's security beside them."
+        )
+    from streams.dev.local import mirror as local
+
+    argv = local.command(run.settings.home_path(), properties, run.printer().say)
+    run.printer().say(f"MirrorMaker copies {', '.join(regions.others)} to {regions.own}")
+    local.become(run.settings.home_path(), argv)

@@ -11,8 +11,10 @@ from starlette.responses import Response
 from streams.connect.access.refusals import RegionNotActive, RegionUnknown
 from streams.core.clock import Clock
 from streams.core.settings import Settings
+from streams.core.telemetry.region_metrics import RegionMetrics
 from streams.core.topics.topology import Topology
 from streams.operate.regions.declared import regions_of
+from streams.operate.regions.mirror_watch import MirrorWatch
 from streams.operate.regions.watch import UNKNOWN, RegionStanding, RegionWatch
 
 RETRY_S = 5.0
@@ -21,26 +23,39 @@ _ALONE = RegionStanding("", "", 0, "", "")
 
 
 class RegionGate:
-    """Without ``watch`` there is one region, which is active."""
+    """Without ``watch`` there is one region, which is active. ``mirror`` runs beside it."""
 
-    def __init__(self, watch: RegionWatch | None = None) -> None:
+    def __init__(self, watch: RegionWatch | None = None, mirror: MirrorWatch | None = None) -> None:
         self._watch = watch
+        self._mirror = mirror
 
     @classmethod
-    def of(cls, settings: Settings, topology: Topology, clock: Clock) -> RegionGate:
-        """As the settings declare. Raises `UsageError` for a file of regions that cannot be used."""
+    def of(
+        cls,
+        settings: Settings,
+        topology: Topology,
+        clock: Clock,
+        measured: RegionMetrics | None = None,
+    ) -> RegionGate:
+        """As the settings declare; with ``measured``, it also measures the mirror into this region.
+        Raises `UsageError` for a file of regions that cannot be used."""
         regions = regions_of(settings)
         if regions is None:
             return cls()
         brokers = regions.brokers(settings)
-        return cls(RegionWatch(regions.own, brokers, topology.app, clock, regions.lease_s))
+        watch = RegionWatch(regions.own, brokers, topology.app, clock, regions.lease_s)
+        if measured is None:
+            return cls(watch)
+        return cls(watch, MirrorWatch(brokers, topology, clock, watch.standing, measured))
 
     async def run(self) -> None:
         """Ask for the word until cancelled."""
         if self._watch is None:
             await asyncio.Event().wait()
-        else:
+        elif self._mirror is None:
             await self._watch.run()
+        else:
+            await asyncio.gather(self._watch.run(), self._mirror.run())
 
     @property
     def standing(self) -> RegionStanding:

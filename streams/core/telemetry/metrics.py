@@ -17,6 +17,7 @@ from streams.core.process.process_memory import limit_bytes
 from streams.core.telemetry.declaring import PREFIX, Declare
 from streams.core.telemetry.health_metrics import HealthMetrics
 from streams.core.telemetry.http_metrics import ConnectionMetrics, ConsoleMetrics, EdgeMetrics
+from streams.core.telemetry.region_metrics import RegionMetrics
 
 PARTITION = ("topic", "partition")
 
@@ -387,6 +388,7 @@ class Metrics:
         self.console = ConsoleMetrics(declare)
         self.tracing = TracingMetrics(declare)
         self.health = HealthMetrics(declare)
+        self.regions = RegionMetrics(declare)
         self.loop_heartbeat = declare.gauge(
             "loop_heartbeat_timestamp_seconds", "Wall clock of the event loop's last heartbeat."
         )

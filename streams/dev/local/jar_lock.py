@@ -1,4 +1,5 @@
-"""The committed list of the broker's jars: coordinates, sizes and sha256, no addresses.
+"""The committed lists of the broker's jars, and of those that MirrorMaker needs beside them:
+coordinates, sizes and sha256, no addresses.
 
 ``python -m streams.dev.local.jar_lock`` resolves the roots again, for another Kafka version; review
 the difference."""
@@ -18,6 +19,7 @@ SLF4J_BINDING = "org.apache.logging.log4j:log4j-slf4j-impl"
 """Without a binding the broker logs nothing. Its version is that of log4j-core."""
 
 LOCK_FILE = Path(__file__).with_name("kafka.lock")
+MIRROR_LOCK_FILE = Path(__file__).with_name("mirror.lock")
 _HEADER = (
     "# sha256 bytes group:artifact:version, written by `python -m streams.dev.local.jar_lock`\n"
 )
@@ -65,8 +67,8 @@ def render_lock(jars: Iterable[Jar]) -> str:
     return _HEADER + "".join(sorted(lines, key=lambda line: line.split()[2]))
 
 
-def read_lock() -> tuple[Jar, ...]:
-    return parse_lock(LOCK_FILE.read_text(encoding="utf-8"))
+def read_lock(file: Path = LOCK_FILE) -> tuple[Jar, ...]:
+    return parse_lock(file.read_text(encoding="utf-8"))
 
 
 def _resolve_roots(context: Any) -> list[Any]:
@@ -86,6 +88,14 @@ def _resolve_roots(context: Any) -> list[Any]:
     return [*artifacts, binding.artifact]
 
 
+def _resolve_mirror(context: Any) -> list[Any]:
+    """Every artifact of MirrorMaker 2 at run time."""
+    root = context.create_dependency(f"org.apache.kafka:connect-mirror:{KAFKA_VERSION}")
+    inputs, transitive = context.resolver.resolve([root])
+    wanted = [dep for dep in transitive if dep.scope in ("compile", "runtime")]
+    return [dep.artifact for dep in [*inputs, *wanted]]
+
+
 def _lock_of(artifact: Any) -> Jar:
     path: Path = artifact.resolve()
     content = path.read_bytes()
@@ -94,16 +104,21 @@ def _lock_of(artifact: Any) -> Jar:
 
 
 def relock() -> tuple[Jar, ...]:
-    """Resolve the roots over the network and rewrite the committed lock."""
+    """Resolve the roots over the network and rewrite the committed locks."""
     from jgo.maven import MavenContext  # noqa: PLC0415 - of the extra `local`, absent elsewhere
 
     with tempfile.TemporaryDirectory(prefix="dia-relock-") as folder:
-        jars = tuple(_lock_of(jar) for jar in _resolve_roots(MavenContext(repo_cache=Path(folder))))
+        context = MavenContext(repo_cache=Path(folder))
+        jars = tuple(_lock_of(jar) for jar in _resolve_roots(context))
+        mirror = {_lock_of(jar) for jar in _resolve_mirror(context)}.difference(jars)
     LOCK_FILE.write_text(render_lock(jars), encoding="utf-8")
-    return jars
+    MIRROR_LOCK_FILE.write_text(render_lock(mirror), encoding="utf-8")
+    return (*jars, *mirror)
 
 
 if __name__ == "__main__":
     locked = relock()
     total_bytes = sum(jar.size_bytes for jar in locked)
-    sys.stderr.write(f"locked {len(locked)} jars, {total_bytes >> 20} MiB, in {LOCK_FILE.name}\n")
+    sys.stderr.write(
+        f"locked {len(locked)} jars, {total_bytes >> 20} MiB, in {LOCK_FILE.name} and {MIRROR_LOCK_FILE.name}\n"
+    )

@@ -92,8 +92,17 @@ def render_properties(plan: StackPlan, index: int, data: Path) -> str:
         "controller.quorum.voters": ",".join(voters),
         "log.dirs": str(data),
     }
-    entries = {**_PROPERTIES, **_replication(len(plan.brokers)), **addresses}
+    return rendered({**_PROPERTIES, **_replication(len(plan.brokers)), **addresses})
+
+
+def rendered(entries: Mapping[str, str]) -> str:
+    """A file in Java's properties format."""
     return "".join(f"{name}={_escape(value)}\n" for name, value in entries.items())
+
+
+def logging(file: str) -> str:
+    """Log4j's properties, which write into ``file`` of the process's folder."""
+    return _LOGGING.format(log=file)
 
 
 def _node_id(index: int) -> int:
@@ -135,8 +144,7 @@ def prepare(folder: StackFolder, plan: StackPlan, java: Path, class_path: str) -
         place.mkdir(exist_ok=True)
         properties = render_properties(plan, index, _from_logs(place / "data"))
         write_atomically(properties_file(place), properties.encode())
-        logging = _LOGGING.format(log=folder.log(name).name)
-        write_atomically(_logging_file(place), logging.encode())
+        write_atomically(_logging_file(place), logging(folder.log(name).name).encode())
         if not (place / "data" / "meta.properties").exists():  # the last file that format writes
             _format(folder, place, command(place, java, class_path), plan.cluster_id)
 

@@ -150,7 +150,7 @@ class ConsoleProcess:
             pages=(*app.pages, *addition.pages, *windows.pages),
             clock=clock,
             metrics=metrics.console,
-            region=RegionGate.of(settings, topology, clock),
+            region=RegionGate.of(settings, topology, clock, metrics.regions),
         )
 
     def app(self) -> Starlette:

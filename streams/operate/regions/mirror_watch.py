@@ -1,0 +1,60 @@
+"""Measures what the mirror into this region lacks of the active one, while that is another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from streams.core.clock import Clock
+from streams.core.errors import DiaError
+from streams.core.resilience.deadline import Deadline, DeadlinePassed
+from streams.core.telemetry.region_metrics import RegionMetrics
+from streams.core.topics.topology import Topology
+from streams.core.types import Broker
+from streams.operate.regions.mirrored import missing_of, oldest_s
+from streams.operate.regions.watch import RegionStanding
+
+MEASURE_S = 15.0
+MEASURE_TIMEOUT_S = 30.0
+
+
+class MirrorWatch:
+    """``standing`` is what the region's `RegionWatch` knows."""
+
+    def __init__(
+        self,
+        brokers: Mapping[str, Broker],
+        topology: Topology,
+        clock: Clock,
+        standing: Callable[[], RegionStanding],
+        metrics: RegionMetrics,
+    ) -> None:
+        self._brokers = brokers
+        self._topology = topology
+        self._clock = clock
+        self._standing = standing
+        self._metrics = metrics
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self.measure()
+            await self._clock.sleep(MEASURE_S)
+
+    async def measure(self) -> None:
+        """A measurement that fails leaves no sample."""
+        found, metrics = self._standing(), self._metrics
+        metrics.active.labels(found.region).set(found.serves)
+        metrics.epoch.set(found.epoch)
+        metrics.missing_records.clear()
+        metrics.missing_seconds.clear()
+        source = found.active
+        if source == found.region or source not in self._brokers:
+            return
+        own = self._brokers[found.region]
+        asking = missing_of(self._brokers[source], own, self._topology, source)
+        try:
+            missing = await Deadline(self._clock, MEASURE_TIMEOUT_S).wait(asking)
+        except (DiaError, DeadlinePassed):
+            return
+        metrics.missing_records.labels(source).set(sum(one.records or 0 for one in missing))
+        metrics.missing_seconds.labels(source).set(oldest_s(missing, self._clock.now_ms()))

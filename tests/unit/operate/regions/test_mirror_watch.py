@@ -1,0 +1,66 @@
+"""What the console of a region that is not active says of its mirror."""
+
+from __future__ import annotations
+
+import pytest
+
+from agents.app import app
+from streams.connect.broker.memory.broker import MemoryBroker
+from streams.core.clock import VirtualClock
+from streams.core.errors import BrokerUnavailable
+from streams.core.records import headers
+from streams.core.telemetry.metrics import Metrics
+from streams.core.types import TopicConfig, TopicPartition
+from streams.operate.regions.mirror_watch import MirrorWatch
+from streams.operate.regions.mirrored import offset_entry, offsets_topic
+from streams.operate.regions.watch import RegionStanding
+from streams.operate.topics.topics import wanted_topics
+
+TP = TopicPartition("model.metrics", 1)
+
+
+@pytest.fixture
+async def world():
+    clock = VirtualClock()
+    brokers = {name: MemoryBroker(clock) for name in ("east", "west")}
+    for broker in brokers.values():
+        await (await broker.admin()).create_topics(wanted_topics(app.topology))
+    place = TopicConfig(offsets_topic("east"), 1, 1, {})
+    await (await brokers["west"].admin()).create_topics([place])
+    metrics = Metrics()
+    standing = RegionStanding("west", "east", 1, "region_not_active", "")
+    watch = MirrorWatch(brokers, app.topology, clock, lambda: standing, metrics.regions)
+    return clock, brokers, metrics, watch
+
+
+def _samples(metrics):
+    return {
+        name: metrics.registry.get_sample_value(
+            f"dia_region_mirror_missing_{name}", {"source": "east"}
+        )
+        for name in ("records", "seconds")
+    }
+
+
+async def test_records_behind_the_mirror_are_counted_and_aged(world):
+    """Copies from here, and what was repaired there, are not missing."""
+    clock, brokers, metrics, watch = world
+    for value in (b"copied", b"first", b"second"):
+        brokers["east"].append(TP, b"k", value)
+    brokers["east"].append(TP, b"k", b"from west", ((headers.MIRRORED, b""),))
+    brokers["east"].append(TP, b"k", b"replayed", ((headers.REPLAY_HOPS, b"1"),))
+    key, value = offset_entry("east", TP, 0)
+    brokers["west"].append(TopicPartition(offsets_topic("east"), 0), key, value)
+    await clock.advance(7)
+    await watch.measure()
+    assert _samples(metrics) == {"records": 2, "seconds": 7}
+
+
+async def test_an_unknown_lag_has_no_sample(world):
+    """An old figure would say that a mirror from a lost region is well."""
+    _, brokers, metrics, watch = world
+    await watch.measure()
+    assert _samples(metrics) == {"records": 0, "seconds": 0}
+    brokers["east"].faults.fail("read", BrokerUnavailable("scripted"), nth=1)
+    await watch.measure()
+    assert _samples(metrics) == {"records": None, "seconds": None}
