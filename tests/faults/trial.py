@@ -199,6 +199,10 @@ class Trial:
         self.rate_per_s = rate_per_s or self.rate_per_s
         self._feeding = asyncio.create_task(self._produce(self._generator, events, rate_per_s))
 
+    def expect(self, fed: Trial) -> None:
+        """Compare with what ``fed`` was fed, as of a region that has copies of it."""
+        self._generator, self._feeding = fed._generator, fed._feeding
+
     async def fed(self) -> None:
         assert self._feeding is not None, "nothing was fed yet"
         await self._feeding
