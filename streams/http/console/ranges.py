@@ -160,27 +160,29 @@ def _heatmaps(asked: RangeQuery, found: Sequence[WindowPoints]) -> list[dict[str
 def heatmaps_of(sketches: Sequence[Rows], buckets: int) -> list[dict[str, Any]]:
     """Rows of (step, codes, counts) a series as counts by equal value steps; all series share the
     bounds, so their colours compare. Of one metric: two metrics share no bounds."""
-    values = [decode(codes) for rows in sketches for _, codes, _ in rows if len(codes)]
-    if not values:
+    steps = [row for rows in sketches for row in rows]
+    lengths = [len(codes) for _, codes, _ in steps]
+    if not sum(lengths):
         return [{"edges": [], "t": [], "counts": []} for _ in sketches]
-    every = np.concatenate(values)
-    low, high = float(every.min()), float(every.max())
+    values = decode(np.concatenate([codes for _, codes, _ in steps if len(codes)]))
+    weights = np.concatenate([counts for _, _, counts in steps if len(counts)])
+    low, high = float(values.min()), float(values.max())
     if low == high:
         low, high = low - max(abs(low), 1.0) / 2, high + max(abs(high), 1.0) / 2
     edges = np.linspace(low, high, buckets + 1)
+    # The last bucket has both of its ends.
+    bucket = np.minimum(np.searchsorted(edges, values, "right") - 1, buckets - 1)
+    cell = np.repeat(np.arange(len(steps)), lengths) * buckets + bucket
+    counted = np.bincount(cell, weights, len(steps) * buckets).round().astype(np.int64)
+    counts = iter(counted.reshape(-1, buckets).tolist())
     return [
         {
             "edges": edges.tolist(),
             "t": [int(step) for step, _, _ in rows],
-            "counts": [_counts(codes, counts, edges) for _, codes, counts in rows],
+            "counts": [next(counts) for _ in rows],
         }
         for rows in sketches
     ]
-
-
-def _counts(codes: Sequence[int], counts: Sequence[int], edges: Any) -> list[int]:
-    weights = np.asarray(counts, np.float64)
-    return [round(count) for count in np.histogram(decode(codes), edges, weights=weights)[0]]
 
 
 def _csv(body: bytes) -> Response:

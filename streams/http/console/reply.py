@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -25,6 +24,7 @@ from streams.core.errors import (
     UsageError,
 )
 from streams.core.telemetry.http_metrics import ConsoleMetrics
+from streams.http.console.tagged_answer import TaggedAnswer, tag_of
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +49,7 @@ def json(request: Request, content: Any, status: int = 200) -> Response:
     body = content if isinstance(content, bytes) else msgspec.json.encode(content)
     if request.method != "GET":
         return Response(body, status, media_type="application/json")
-    tag = f'W/"{sha256(body).hexdigest()}"'
+    tag = body.tag if isinstance(body, TaggedAnswer) else tag_of(body)
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
     if tag in [shown.strip() for shown in request.headers.get("if-none-match", "").split(",")]:
         return Response(None, 304, headers)

@@ -17,6 +17,7 @@ from streams.connect.cache.write_behind import WriteBehind
 from streams.core.clock import Clock
 from streams.core.errors import CacheUnavailable, TransientError
 from streams.core.telemetry.metrics import Metrics
+from streams.http.console.tagged_answer import TaggedAnswer
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +31,9 @@ KEPT_S: Final = 86_400.0
 BEHIND_S: Final = 1.0
 BEHIND_MAX: Final = 200
 """Responses waiting for Redis, the newest of each query."""
+_GOOD: Final = b'{"degraded":false,'
+_DEGRADED: Final = b'{"degraded":true,'
+"""how an answer begins when it is read, and when its source is away"""
 _encode = msgspec.json.Encoder().encode
 
 Load = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -58,11 +62,11 @@ class ResponseCache:
     ) -> None:
         self._clock = clock
 
-        def cache(kind: CacheKind, ttl_s: float) -> Cache[bytes]:
+        def cache(kind: CacheKind, ttl_s: float) -> Cache[TaggedAnswer]:
             return Cache(
                 kind,
                 encode=bytes,
-                decode=bytes,
+                decode=TaggedAnswer,
                 clock=clock,
                 metrics=metrics,
                 layer=layer,
@@ -72,7 +76,7 @@ class ResponseCache:
         self._fresh = {kind: cache(kind, ttl_s) for kind, ttl_s in FRESH_S.items()}
         self._kept = cache(KEPT, KEPT_S)
         # Write-behind: a caller does not wait until Redis has the response for outages.
-        self._behind: WriteBehind[bytes] = WriteBehind(
+        self._behind: WriteBehind[TaggedAnswer] = WriteBehind(
             KEPT.name, self._keep, clock, metrics, bound=BEHIND_MAX, interval_s=BEHIND_S
         )
 
@@ -80,7 +84,7 @@ class ResponseCache:
         """Store the last good responses until cancelled."""
         await self._behind.run()
 
-    async def get(self, question: QueryKey, load: Load) -> bytes:
+    async def get(self, question: QueryKey, load: Load) -> TaggedAnswer:
         """A JSON object: the result of ``load`` with ``as_of_ms`` and ``degraded``. Raises the
         errors of ``load`` without a cached response."""
         try:
@@ -92,15 +96,17 @@ class ResponseCache:
             if kept is None:
                 raise
             log.info("answered_from_cache", cache=question.kind.name, code=error.code)
-            return _marked(kept, degraded=True)
+            return TaggedAnswer(_DEGRADED + kept.removeprefix(_GOOD))
         assert found is not None, "a load gives an answer"
-        return _marked(found, degraded=False)
+        return found
 
-    async def told(self, question: QueryKey, load: Load) -> bytes:
+    async def told(self, question: QueryKey, load: Load) -> TaggedAnswer:
         """As `get`, for a ``load`` that reads available sources and sets ``degraded`` itself."""
 
-        async def fill() -> Versioned[bytes]:
-            return Versioned(_encode({"as_of_ms": self._clock.now_ms(), **await load()}))
+        async def fill() -> Versioned[TaggedAnswer]:
+            return Versioned(
+                TaggedAnswer(_encode({"as_of_ms": self._clock.now_ms(), **await load()}))
+            )
 
         found = await self._fresh[question.kind].get(question.name, fill)
         assert found is not None, "a load gives an answer"
@@ -115,26 +121,22 @@ class ResponseCache:
         for cache in (*self._fresh.values(), self._kept):
             await cache.close()
 
-    async def _load(self, question: QueryKey, load: Load) -> Versioned[bytes]:
+    async def _load(self, question: QueryKey, load: Load) -> Versioned[TaggedAnswer]:
         as_of_ms = self._clock.now_ms()
-        body = _encode({"as_of_ms": as_of_ms, **await load()})
+        body = TaggedAnswer(_encode({"degraded": False, "as_of_ms": as_of_ms, **await load()}))
         if not self._behind.offer(question.name, body):
             log.info("response_not_cached", waiting=BEHIND_MAX)
         return Versioned(body)
 
-    async def _keep(self, batch: Mapping[str, bytes]) -> None:
+    async def _keep(self, batch: Mapping[str, TaggedAnswer]) -> None:
         """Raises `CacheUnavailable`: the whole batch is written again."""
         for name, body in batch.items():
             await self._kept.put(name, body)
 
-    async def _last_good(self, name: str) -> bytes | None:
+    async def _last_good(self, name: str) -> TaggedAnswer | None:
         waiting = self._behind.waiting(name)
         return waiting if waiting is not None else await self._kept.get(name, _nothing)
 
 
-async def _nothing() -> Versioned[bytes]:
+async def _nothing() -> Versioned[TaggedAnswer]:
     return Versioned(None)
-
-
-def _marked(body: bytes, *, degraded: bool) -> bytes:
-    return (b'{"degraded":true,' if degraded else b'{"degraded":false,') + body[1:]

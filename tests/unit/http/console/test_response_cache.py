@@ -13,6 +13,7 @@ from streams.connect.cache.process import shared_layer
 from streams.core.clock import SystemClock
 from streams.core.errors import ShardUnavailable
 from streams.core.telemetry.metrics import Metrics
+from streams.http.console.tagged_answer import tag_of
 from streams.http.console.response_cache import BEHIND_MAX, FRESH_S, QueryKey, ResponseCache
 
 WAITING = "dia_cache_write_behind_entries"
@@ -55,6 +56,14 @@ def answers(clock) -> ResponseCache:
 
 async def _get(answers, source, question=QUESTION):
     return json.loads(await answers.get(question, source))
+
+
+async def test_all_readers_get_the_same_bytes_with_their_tag(answers):
+    """A copy and a digest of the whole answer for each reader costs more the larger the answer is."""
+    source = Source()
+    first = await answers.get(QUESTION, source)
+    assert await answers.get(QUESTION, source) is first
+    assert first.tag == tag_of(bytes(first))
 
 
 async def test_concurrent_readers_make_one_request(answers):
