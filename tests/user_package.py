@@ -12,6 +12,8 @@ import textwrap
 from collections import Counter
 from pathlib import Path
 
+import httpx
+
 from streams.connect.broker.kafka.broker import KafkaBroker
 from streams.connect.sinks import schema
 from streams.core.settings import Settings
@@ -126,6 +128,10 @@ def install(folder: Path) -> Path:
     return site
 
 
+COLUMNS = ("n", "total", "accounts", "last", "top", "top_n", "closed")
+"""of the windows, besides their key"""
+
+
 class Shop(UserApp):
     """The installed package on a stack."""
 
@@ -177,16 +183,19 @@ class Shop(UserApp):
 
     def check_series(self, sent: list[dict[str, object]]) -> None:
         """Check that `dia query series` tells the windows of one account as they are."""
-        account = sent[0]["account"]
+        account = str(sent[0]["account"])
         key = ("--windows", "takings", "--key", f"account={account}")
         said = [*map(json.loads, self.dia("query", "series", *key, "--json").splitlines())]
-        expected = {
-            iso_s(start_ms // 1000): row
-            for (owner, start_ms), row in expected_takings(sent).items()
-            if owner == account
-        }
-        columns = ("n", "total", "accounts", "last", "top", "top_n", "closed")
-        assert {row["t"]: tuple(map(row.get, columns)) for row in said} == expected
+        expected = {iso_s(at_s): row for at_s, row in series_of(sent, account).items()}
+        assert {row["t"]: tuple(map(row.get, COLUMNS)) for row in said} == expected
+
+    def check_explored(self, client: httpx.Client, sent: list[dict[str, object]]) -> None:
+        """Check that Explore's question has the same answer."""
+        account = str(sent[0]["account"])
+        asked = {"windows": "takings", "account": account, "from": "-1h"}
+        [found] = client.get("/api/range", params=asked).json()["series"]
+        rows = zip(*(found["columns"][name] for name in ("t", *COLUMNS)), strict=True)
+        assert {t: (*row,) for t, *row in rows} == series_of(sent, account)
 
     async def append(self, value: dict[str, object]) -> None:
         """Append as a client does that validates nothing."""
@@ -216,9 +225,8 @@ def orders(rng: random.Random, first: int, count: int, now_ms: int) -> list[dict
 def takings(shop: Shop) -> dict[tuple[object, int], tuple[object, ...]]:
     """The rows of the hopping windows, by account and start in milliseconds."""
     rows = shop.rows("SELECT *, toUnixTimestamp64Milli(w) AS start_ms FROM takings")
-    columns = ("n", "total", "accounts", "last", "top", "top_n", "closed")
     return {
-        (row["account"], int(str(row["start_ms"]))): tuple(map(_plain, map(row.get, columns)))
+        (row["account"], int(str(row["start_ms"]))): tuple(map(_plain, map(row.get, COLUMNS)))
         for row in rows
     }
 
@@ -246,3 +254,9 @@ def expected_takings(
         )
         for where, some in held.items()
     }  # fmt: skip
+
+
+def series_of(sent: list[dict[str, object]], account: str) -> dict[int, tuple[object, ...]]:
+    """The windows of one account by their start in seconds."""
+    every = expected_takings(sent).items()
+    return {start_ms // 1000: row for (owner, start_ms), row in every if owner == account}

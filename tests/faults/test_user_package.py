@@ -35,7 +35,7 @@ def shop(own_stack, tmp_path):
 @pytest.mark.timeout(900)
 def test_a_package_is_exact_while_workers_and_a_shard_die(shop, own_stack, report, seed):
     """Five kill -9 of a worker, two of them while a shard is down; poison; the audit; and the
-    console shows the topics of the package."""
+    console shows the topics and the windows of the package."""
     rng, now_ms = random.Random(seed), int(time.time() * 1000)
     shop.dia("topics", "apply")
     shop.dia("migrate", "apply")
@@ -61,6 +61,7 @@ def test_a_package_is_exact_while_workers_and_a_shard_die(shop, own_stack, repor
         shown = client.get("/overview").text
         assert "shop.orders" in shown
         assert "shop.paid" in shown
+        shop.check_explored(client, sent)
         shop.stop()
     assert "windows hold exactly them" in shop.dia("audit", "--deep")
     report(
