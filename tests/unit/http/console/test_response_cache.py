@@ -13,8 +13,8 @@ from streams.connect.cache.process import shared_layer
 from streams.core.clock import SystemClock
 from streams.core.errors import ShardUnavailable
 from streams.core.telemetry.metrics import Metrics
-from streams.http.console.tagged_answer import tag_of
 from streams.http.console.response_cache import BEHIND_MAX, FRESH_S, QueryKey, ResponseCache
+from streams.http.console.tagged_answer import tag_of
 
 WAITING = "dia_cache_write_behind_entries"
 QUESTION = QueryKey(SERIES, "acme", ("series", 1))
