@@ -25,6 +25,7 @@ from streams.engine.runtime.offsets.shed_order import orders_group
 from streams.engine.runtime.poison.poison_register import register_group
 from streams.engine.runtime.poison.quarantine_register import quarantine_group
 from streams.engine.schedule.term import leader_id
+from streams.operate.regions.word import journal_of, writer_id
 from streams.operate.replay.agent.agent import agents_group
 from streams.operate.replay.journal import owner
 from streams.operate.topics.topics import wanted_topics
@@ -61,7 +62,7 @@ def rights(topology: Topology, role: KafkaRole) -> list[Right]:
 
 
 def _operator(topology: Topology) -> Iterator[Right]:
-    """Creates topics, resets tables, sheds, replays; trims after a reset."""
+    """Creates topics, resets tables, sheds, replays, makes a region active; trims after a reset."""
     trimmed = _changelogs(topology)
     for name in _topics(topology):
         yield Right("topic", name, (*_APPEND, *_MAKE, *(("Delete",) if name in trimmed else ())))
@@ -74,6 +75,8 @@ def _operator(topology: Topology) -> Iterator[Right]:
     yield Right("group", "dia-shed-", _MEMBER, prefix=True)
     for group in _groups(topology):
         yield Right("transactionalId", close_group(group), _PRODUCER)
+    yield Right("topic", journal_of(topology.app).topic, (*_APPEND, "Create"))
+    yield Right("transactionalId", writer_id(topology.app), _PRODUCER)
     yield Right("cluster", "", ("IdempotentWrite", "Describe"))
 
 
@@ -91,6 +94,7 @@ def _edge(topology: Topology) -> Iterator[Right]:
     commit."""
     for topic in topology.consumed():
         yield Right("topic", topic.name, _APPEND)
+    yield Right("topic", journal_of(topology.app).topic, _READ)
     yield Right("group", "dia-edge-", _MEMBER, prefix=True)
     yield Right("transactionalId", "dia-edge-", _PRODUCER, prefix=True)
 
@@ -118,6 +122,7 @@ def _console(topology: Topology) -> Iterator[Right]:
     for group in _decided(topology.topics):
         yield Right("group", group, _MEMBER)
     yield from _replays(topology.topics)
+    yield Right("topic", journal_of(topology.app).topic, _READ)
     yield Right("cluster", "", ("Describe",))
 
 

@@ -18,6 +18,7 @@ from streams.engine.runtime.offsets.shed_order import orders_group
 from streams.engine.runtime.poison.poison_register import register_group
 from streams.engine.runtime.poison.quarantine_register import quarantine_group
 from streams.engine.schedule.term import leader_id
+from streams.operate.regions.word import journal_of, writer_id
 from streams.operate.replay.agent.agent import agents_group
 from streams.operate.replay.journal import owner
 from streams.operate.topics.rights import KafkaRole, rights
@@ -101,6 +102,11 @@ def uses(app):
     for role in PEOPLE:
         for topic in wanted_topics(app.topology):
             yield Use(role, "topic", topic.name, "Write")
+    journal = journal_of(app.topology.app).topic
+    yield Use(OPERATOR, "topic", journal, "Write")
+    yield Use(OPERATOR, "transactionalId", writer_id(app.topology.app), "Write")
+    for role in (EDGE, CONSOLE):
+        yield Use(role, "topic", journal, "Read")
     yield from group_uses(app)
     yield from producer_uses(app)
 
