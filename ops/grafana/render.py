@@ -1,4 +1,5 @@
 """Writes dashboards/*.json, Grafana's form, from boards/*.yaml, ours: ``python ops/grafana/render.py``.
+``--tenant NAME`` prints the board of figures for that tenant alone.
 
 A board is a title, its data source, variables, and rows of panels. A panel says its unit, what a bad
 reading means, and either ``queries`` (legend: expression), ``quantiles`` of a histogram (and ``by``
@@ -7,7 +8,10 @@ which label), or ``sql``.
 
 from __future__ import annotations
 
+import argparse
+import hashlib
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +24,8 @@ PANEL_HEIGHT = 8
 PANELS_PER_ROW = 3
 SEVERAL = {"topic", "model"}
 """Variables of which more than one value may be chosen."""
+OF_TENANT = "tenant = ${tenant:singlequote}"
+"""Condition of a panel that shows one tenant."""
 SQL_FORMATS = {"timeseries": (0, "timeseries"), "table": (1, "table"), "heatmap": (2, "timeseries")}
 """Panel type: number of the result's format and type of the query, in the ClickHouse plugin."""
 
@@ -48,6 +54,22 @@ def render(board: Mapping[str, Any]) -> Json:
         "templating": {"list": list(_variables(board.get("variables", {}), source))},
         "panels": list(_panels(board["rows"], source)),
     }
+
+
+def for_tenant(board: Mapping[str, Any], tenant: str) -> Json:
+    """Grafana's model of one board whose tenant cannot be chosen, without panels of the pipeline. It hides other tenants; to keep them
+    apart is the part of the user of the data source."""
+    kept = [
+        {**row, "panels": [panel for panel in row["panels"] if OF_TENANT in panel["sql"]]}
+        for row in board["rows"]
+    ]
+    model = render({**board, "rows": [row for row in kept if row["panels"]]})
+    for variable in model["templating"]["list"]:
+        if variable["name"] == "tenant":
+            del variable["datasource"], variable["refresh"]
+            variable |= {"type": "constant", "query": tenant, "hide": 2}
+    name = hashlib.sha256(tenant.encode()).hexdigest()[:16]
+    return {**model, "uid": f"{board['uid']}-{name}", "title": f"{board['title']}: {tenant}"}
 
 
 def text_of(board: Mapping[str, Any]) -> str:
@@ -134,6 +156,18 @@ def _quantiles(panel: Json) -> Iterator[tuple[str, str]]:
         yield f"{shown}p{percent}", f"histogram_quantile(0.{percent}, {buckets})"
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write the dashboards of Grafana.")
+    parser.add_argument("--tenant", help="print the board of figures for this tenant alone")
+    tenant = parser.parse_args().tenant
+    if tenant is None:
+        for one in boards():
+            (FOLDER / "dashboards" / f"{one['uid']}.json").write_text(text_of(one))
+        return
+    (figures,) = [one for one in boards() if one["uid"] == "dia-business"]
+    json.dump(for_tenant(figures, tenant), sys.stdout, indent=1, ensure_ascii=False)
+    print()
+
+
 if __name__ == "__main__":
-    for one in boards():
-        (FOLDER / "dashboards" / f"{one['uid']}.json").write_text(text_of(one))
+    main()

@@ -87,3 +87,21 @@ def test_variables_are_declared_before_they_are_used():
         text = json.dumps(render.render(board))
         used = set(re.findall(r"\$\{(\w+)", text)) | set(re.findall(r"\$([a-z]\w*)", text))
         assert used <= declared, board["uid"]
+
+
+def test_a_board_of_one_tenant_offers_no_other():
+    """A customer's page must not list the names of the others."""
+    (figures,) = [board for board in BOARDS if board["uid"] == "dia-business"]
+    tenant = 'o\'brien "${x}"'
+    model, whole = render.for_tenant(figures, tenant), render.render(figures)
+    variables = {one["name"]: one for one in model["templating"]["list"]}
+    assert variables["tenant"]["type"] == "constant"
+    assert variables["tenant"]["query"] == tenant
+    assert len(model["uid"]) <= 40
+    assert model["uid"] != render.for_tenant(figures, "another")["uid"]
+    assert 0 < len(model["panels"]) < len(whole["panels"])
+    for panel in model["panels"]:
+        for target in panel.get("targets", []):
+            assert "tenant = ${tenant:singlequote}" in target["rawSql"]
+    listed = [v["query"] for v in model["templating"]["list"] if v["type"] == "query"]
+    assert all("tenant = ${tenant:singlequote}" in query for query in listed)
