@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -60,6 +61,25 @@ class RegionGate:
     @property
     def standing(self) -> RegionStanding:
         return _ALONE if self._watch is None else self._watch.standing()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every region as this process last read it; [] where none is declared."""
+        if self._watch is None:
+            return []
+        own = self.standing.region
+        missing = self._mirror.missing if self._mirror is not None else None
+        return [
+            {
+                "region": name,
+                "here": name == own,
+                "active": word.active if word is not None else "",
+                "epoch": word.epoch if word is not None else 0,
+                "read_s": None if age_s is None else round(age_s, 1),
+                "missing_records": missing[0] if missing and name == own else None,
+                "missing_s": round(missing[1], 1) if missing and name == own else None,
+            }
+            for name, word, age_s in self._watch.seen()
+        ]
 
     def require(self) -> None:
         """Raises `RegionNotActive` and `RegionUnknown`."""

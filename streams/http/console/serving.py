@@ -96,10 +96,11 @@ class ConsoleProcess:
         addition: ConsoleAddition = NOTHING_ADDED,
     ) -> None:
         """Raises `UsageError` for unreadable tokens, secrets or regions."""
-        topology, agents = app.topology, tuple(app.agents.values())
+        topology, agents, at = app.topology, tuple(app.agents.values()), (settings, clock)
         simulating, home = simulation_agent(app), settings.home_path()
         tokens = TokenFile.of(home, settings.tokens_file)
         tokens.read()
+        region = RegionGate.of(settings, topology, clock, metrics.regions)
         self._addition, self._caches = addition, ProcessCaches(settings, clock, metrics)
         layer = self._caches.layer
         self._distant = distant = RemoteWorkers(settings.workers_at, clock)
@@ -118,7 +119,6 @@ class ConsoleProcess:
         self._recorder = recorder = PipelineRecorder(workers, services, health, clock)
         self._waiting = waiting = WaitingRequests(simulating, broker, logs, shards, clock)
         windows = WindowsHandler(gate, window_views(app, settings))
-        at = (settings, clock)
         letters = DeadLetterHandler(gate, topology, answers, broker, logs, journals, *at)
         self.console = Console(
             gate=gate,
@@ -133,7 +133,7 @@ class ConsoleProcess:
                 *(gate, simulating, shards, answers, workers, waiting, broker, operations, clock)
             ),
             training=TrainingHandler(gate, shards, answers),
-            stored_data=StoredDataHandler(gate, shards, answers, settings),
+            stored_data=StoredDataHandler(gate, shards, answers, settings, region),
             capacity=_capacity(gate, shards, answers, settings, topology, clock, workers),
             history=HistoryHandler(gate, recorder, broker, agents, journals, clock),
             top_tenants=TopTenantsHandler(gate, shards, answers, clock),
@@ -150,7 +150,7 @@ class ConsoleProcess:
             pages=(*app.pages, *addition.pages, *windows.pages),
             clock=clock,
             metrics=metrics.console,
-            region=RegionGate.of(settings, topology, clock, metrics.regions),
+            region=region,
         )
 
     def app(self) -> Starlette:

@@ -20,6 +20,7 @@ from streams.http.console import reply
 from streams.http.console.access.authorizer import Authorizer
 from streams.http.console.response_cache import QueryKey, ResponseCache
 from streams.http.console.shards import ShardReader
+from streams.http.region import ONE_REGION, RegionGate
 from streams.operate.backup.catalog import KnownBackup, catalog
 from streams.operate.backup.destination import BackupDestination
 from streams.operate.drill.record import DrillRecord, kept
@@ -38,6 +39,7 @@ class StoredDataHandler:
     _shards: ShardReader
     _answers: ResponseCache
     _settings: Settings
+    _region: RegionGate = ONE_REGION
 
     async def show(self, request: Request) -> Response:
         self._gate.holder(request, Role.ADMIN).require_everyone()
@@ -61,6 +63,7 @@ class StoredDataHandler:
             "backups": [_backup(one) for one in backups[:BACKUPS_MAX]],
             "backups_left_out": max(0, len(backups) - BACKUPS_MAX),
             "drills": [_drill(one) for one in drills],
+            "regions": self._region.rows(),
         }
 
     def _kept(self) -> tuple[Sequence[KnownBackup], Sequence[DrillRecord], str]:

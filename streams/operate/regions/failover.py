@@ -196,7 +196,7 @@ class RegionSwitch:
         while True:
             try:
                 coming = await missing_of(old, target, self._topology, before)
-                going = (
+                going: Sequence[Unmirrored] = (
                     await missing_of(target, old, self._topology, order.target)
                     if order.back
                     else ()

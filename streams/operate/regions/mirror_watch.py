@@ -33,6 +33,8 @@ class MirrorWatch:
         self._clock = clock
         self._standing = standing
         self._metrics = metrics
+        self.missing: tuple[int, float] | None = None
+        """records, and the age of the oldest in seconds; None while unknown, or while active"""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -47,6 +49,7 @@ class MirrorWatch:
         metrics.epoch.set(found.epoch)
         metrics.missing_records.clear()
         metrics.missing_seconds.clear()
+        self.missing = None
         source = found.active
         if source == found.region or source not in self._brokers:
             return
@@ -56,5 +59,7 @@ class MirrorWatch:
             missing = await Deadline(self._clock, MEASURE_TIMEOUT_S).wait(asking)
         except (DiaError, DeadlinePassed):
             return
-        metrics.missing_records.labels(source).set(sum(one.records or 0 for one in missing))
-        metrics.missing_seconds.labels(source).set(oldest_s(missing, self._clock.now_ms()))
+        records = sum(one.records or 0 for one in missing)
+        self.missing = (records, oldest_s(missing, self._clock.now_ms()))
+        metrics.missing_records.labels(source).set(records)
+        metrics.missing_seconds.labels(source).set(self.missing[1])

@@ -40,6 +40,15 @@ class RegionStanding(NamedTuple):
         return not self.code
 
 
+class SeenRegion(NamedTuple):
+    """``word`` None: none is known. ``age_s``: seconds since its last answered question was asked;
+    None before the first."""
+
+    name: str
+    word: RegionWord | None
+    age_s: float | None
+
+
 class RegionWatch:
     """The words of all regions, as last read."""
 
@@ -106,6 +115,15 @@ class RegionWatch:
         reader = self._readers.pop(region, None)
         if reader is not None:
             await reader.close()
+
+    def seen(self) -> list[SeenRegion]:
+        """Every region, as last read."""
+        now = self._clock.monotonic()
+        return [
+            SeenRegion(name, self._words.get(name), None if at is None else now - at)
+            for name in self._brokers
+            for at in (self._read_at.get(name),)
+        ]
 
     def standing(self) -> RegionStanding:
         """At this moment. A question that is answered late counts from when it was asked."""

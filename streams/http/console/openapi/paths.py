@@ -169,6 +169,13 @@ def _data() -> dict[str, Any]:
         "backup": TEXT,
         **dict.fromkeys(("began_ms", "rows", "lost_rows"), COUNT),
     }
+    region = {
+        **dict.fromkeys(("region", "active"), TEXT),
+        "here": FLAG,
+        "epoch": COUNT,
+        **dict.fromkeys(("read_s", "missing_s"), maybe(NUMBER)),
+        "missing_records": maybe(COUNT),
+    }
     answer = read(
         {
             **dict.fromkeys(("maps_unknown", "backups_unknown"), TEXT),
@@ -178,10 +185,12 @@ def _data() -> dict[str, Any]:
             "backups": array(obj({**backup, "begun_ms": COUNT, "bytes": maybe(COUNT)})),
             "backups_left_out": COUNT,
             "drills": array(obj({**drill, "rto_s": NUMBER, "rpo_s": NUMBER})),
+            "regions": array(obj(region)),
         }
     )
     words = (
-        "Shards, their maps, moved days, backups and last good drills; for tokens of every tenant."
+        "Shards, their maps, moved days, backups, last good drills and regions; for tokens of every "
+        "tenant."
     )
     return get("stored_data", words, answer)
 

@@ -6,13 +6,18 @@ from dataclasses import replace
 
 import pytest
 
+from streams.connect.broker.memory.broker import MemoryBroker
 from streams.connect.sinks.map_record import DayState, MapRecord, RecordedMap
 from streams.connect.sinks.shard_maps import KnownMaps, assumed
 from streams.connect.sinks.sharding import HashSharding, ShardMap, WithoutShards
+from streams.core.clock import VirtualClock
 from streams.core.errors import ShardUnavailable
 from streams.core.settings import Settings
+from streams.http.region import RegionGate
 from streams.operate.backup.destination import BackupDestination
 from streams.operate.drill.record import DrillRecord, keep
+from streams.operate.regions.watch import RegionWatch
+from streams.operate.regions.word import RegionWord, journal_topic, write_word
 
 DRILL = DrillRecord(
     procedure="shard", shard=1, backup="20270115T000000Z-full", began_ms=9, rows=4, restore_s=1.5,
@@ -88,3 +93,23 @@ async def test_without_a_destination_the_answer_says_what_to_set(
 
     monkeypatch.setattr(type(process._shards), "known", known)
     assert "DIA_BACKUP_TO is not set" in (await shown(http, bearer))["backups_unknown"]
+
+
+async def test_regions_are_shown_as_this_console_read_them(http, bearer, process, monkeypatch):
+    """An operator sees there which region is active, and what a failover would leave behind."""
+    clock = VirtualClock()
+    brokers = {name: MemoryBroker(clock) for name in ("east", "west")}
+    await (await brokers["east"].admin()).create_topics([journal_topic("dia")])
+    word = RegionWord(epoch=3, active="east", at_ms=0, actor="a", reason="")
+    await write_word(brokers["east"], "dia", word, clock)
+    watch = RegionWatch("east", brokers, "dia", clock, 30.0)
+    await watch.look()
+    monkeypatch.setattr(process.console.stored_data, "_region", RegionGate(watch))
+    east, west = (await shown(http, bearer))["regions"]
+    assert (east["here"], east["active"], east["epoch"], east["read_s"]) == (True, "east", 3, 0.0)
+    assert (west["here"], west["active"], west["read_s"]) == (False, "", None)
+
+
+async def test_without_regions_none_is_shown(http, bearer):
+    """Most installations are one region."""
+    assert (await shown(http, bearer))["regions"] == []

@@ -4,7 +4,7 @@ import { fresh, onAgain, onOverview, start } from "../frame.js";
 import { get } from "../api.js";
 import { Panel } from "../panel.js";
 
-const names = ["shards", "maps", "days", "backups", "drills"];
+const names = ["shards", "maps", "days", "backups", "drills", "regions"];
 const panels = Object.fromEntries(names.map((name) => [name, new Panel($(name))]));
 const TONES = { done: "good", whole: "good", damaged: "bad", returned: "warn" };
 const mark = (state) => toned(TONES[state] ?? "", state);
@@ -49,6 +49,15 @@ const drills = (rows) => table("Drills", [
   { name: "Rows lost", number: true, cell: (one) => count(one.lost_rows) },
 ], rows);
 
+const regions = (rows) => table("Regions", [
+  { name: "Region", head: true, cell: (one) => (one.here ? `${one.region} (this one)` : one.region) },
+  { name: "Its journal says active", cell: (one) => one.active || "not known" },
+  { name: "Epoch", number: true, cell: (one) => count(one.epoch) },
+  { name: "Journal read", title: "Time since it was last read", number: true, cell: (one) => (one.read_s === null ? "never" : seconds(one.read_s)) },
+  { name: "Not mirrored yet", title: "Records of the active region", number: true, cell: (one) => (one.missing_records === null ? "" : count(one.missing_records)) },
+  { name: "Age of the oldest", number: true, cell: (one) => (one.missing_s === null ? "" : seconds(one.missing_s)) },
+], rows);
+
 const some = (rows, draw) => (rows.length ? draw(rows) : null);
 
 async function read() {
@@ -64,6 +73,7 @@ async function read() {
   panels.backups.put(data.backups.length ? h("div", {}, backups(data.backups), left) : null,
     data.backups_unknown || "No backup. dia backup create makes one.");
   panels.drills.put(some(data.drills, drills), data.backups_unknown || "No good drill yet. dia drill shard runs one.");
+  panels.regions.put(some(data.regions, regions), "One region: DIA_REGION declares no other.");
 }
 
 onAgain(read);

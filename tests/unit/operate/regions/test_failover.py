@@ -1,0 +1,177 @@
+"""What a change of the active region refuses, and what it says."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from agents.app import app
+from streams.connect.broker.memory.broker import MemoryBroker
+from streams.core.command_errors import RegionBehind, RegionSuperseded
+from streams.core.errors import DependencyUnreachable, RefusedBySafety
+from streams.core.types import TopicPartition
+from streams.dev.simulation.loop import LoopClock, VirtualLoop, run
+from streams.operate.regions.declared import Region
+from streams.operate.regions.failover import RegionSwitch, Switch
+from streams.operate.regions.status import statuses
+from streams.operate.regions.word import RegionWord, journal_topic, write_word
+from streams.operate.topics.topics import wanted_topics
+
+LEASE_S = 5.0
+TP = TopicPartition("model.metrics", 1)
+
+
+class World:
+    """Two clusters without mirrors and workers; east is active."""
+
+    def __init__(self, loop):
+        self.clock = LoopClock(loop)
+        self.brokers = {name: MemoryBroker(self.clock) for name in ("east", "west")}
+        self.said = []
+        self.switch = RegionSwitch(
+            self.brokers, app.topology, self.clock, LEASE_S, self.said.append
+        )
+
+    async def open(self):
+        for broker in self.brokers.values():
+            await (await broker.admin()).create_topics(wanted_topics(app.topology))
+            await (await broker.admin()).create_topics([journal_topic(app.topology.app)])
+        await self.switch.begin("east", "test")
+
+    async def change(self, to, **order):
+        times = {"mirror_timeout_s": 3.0, "fold_timeout_s": 3.0}
+        return await self.switch.run(Switch(target=to, actor="test", reason="", **times, **order))
+
+    async def epochs(self):
+        words, _ = await self.switch.words()
+        return {name: (word.active, word.epoch) for name, word in words.items()}
+
+
+def played(story):
+    """The result of ``story(world)`` in virtual time."""
+    loop = VirtualLoop()
+    world = World(loop)
+
+    async def tell():
+        await world.open()
+        return await story(world)
+
+    return run(loop, tell())
+
+
+def test_a_lost_cluster_needs_to_be_named_lost():
+    """A broken network between regions must not make both active by a habit."""
+
+    async def story(world):
+        world.brokers["east"].faults.down()
+        with pytest.raises(DependencyUnreachable, match="--without-old"):
+            await world.change("west")
+        done = await world.change("west", without_old=True)
+        assert (done.before, done.epoch) == ("east", 2)
+        assert {one.tp.topic for one in done.missing} >= {"model.metrics"}
+        assert all(one.until is None for one in done.missing)
+
+    played(story)
+
+
+def test_a_target_that_is_away_cannot_become_active():
+    """Its edges would have no log."""
+
+    async def story(world):
+        world.brokers["west"].faults.down()
+        with pytest.raises(DependencyUnreachable, match="west cannot be reached"):
+            await world.change("west", without_old=True)
+
+    played(story)
+
+
+def test_a_mirror_that_is_behind_changes_nothing():
+    """The old region goes on serving: its word stays the newest."""
+
+    async def story(world):
+        world.brokers["east"].append(TP, b"k", b"v")
+        await world.clock.sleep(20)
+        with pytest.raises(RegionBehind, match=r"nothing was changed.*model\.metrics"):
+            await world.change("west")
+        assert await world.epochs() == {"east": ("east", 1), "west": ("east", 1)}
+
+    played(story)
+
+
+def test_workers_that_do_not_fold_leave_no_region_active_until_it_is_run_again():
+    """Readers of the new region would miss what its log has. The next run goes on in the epoch."""
+
+    async def story(world):
+        world.brokers["west"].append(TP, b"k", b"v")
+        with pytest.raises(RegionBehind, match=r"not folded 1 partitions.*offset 0 to 1"):
+            await world.change("west")
+        assert await world.epochs() == {"east": ("west", 2), "west": ("east", 1)}
+        admin = await world.brokers["west"].admin()
+        await admin.delete_records({TP: 1})
+        assert (await world.change("west")).epoch == 2
+        assert await world.epochs() == {"east": ("west", 2), "west": ("west", 2)}
+
+    played(story)
+
+
+def test_an_active_region_tells_those_that_do_not_know():
+    """A region that was away has an old word, which its edges would serve on when cut off."""
+
+    async def story(world):
+        world.brokers["east"].faults.down()
+        await world.change("west", without_old=True)
+        world.brokers["east"].faults.up()
+        assert (await world.epochs())["east"] == ("east", 1)
+        assert (await world.change("west")).epoch == 2
+        assert (await world.epochs())["east"] == ("west", 2)
+
+    played(story)
+
+
+def test_the_later_of_two_changes_is_refused():
+    """Both would be right about the epoch, and wrong about the region."""
+
+    async def story(world):
+        word = RegionWord(epoch=2, active="west", at_ms=0, actor="a", reason="")
+        other = RegionWord(epoch=2, active="east", at_ms=0, actor="b", reason="")
+        broker = world.brokers["east"]
+        await write_word(broker, app.topology.app, word, world.clock)
+        await write_word(broker, app.topology.app, word, world.clock)
+        with pytest.raises(RegionSuperseded, match="by a"):
+            await write_word(broker, app.topology.app, other, world.clock)
+
+    played(story)
+
+
+def test_a_first_word_is_written_once():
+    """A second one could name another region while the first serves."""
+
+    async def story(world):
+        await world.switch.begin("east", "again")
+        with pytest.raises(RefusedBySafety, match="east is active in epoch 1"):
+            await world.switch.begin("west", "again")
+
+    played(story)
+
+
+def test_the_status_shows_each_word_and_what_is_not_mirrored():
+    """An operator decides by it."""
+
+    async def story(world):
+        world.brokers["east"].append(TP, b"k", b"v")
+        await world.clock.sleep(9)
+        regions = {name: Region(name=name, bootstrap="") for name in world.brokers}
+        east, west = await statuses(regions, world.brokers, app.topology, world.clock, LEASE_S)
+        assert (east.missing_records, west.missing_records) == (0, 1)
+        assert west.missing_s == pytest.approx(9, abs=1)
+        world.brokers["west"].faults.down()
+        _, west = await statuses(regions, world.brokers, app.topology, world.clock, LEASE_S)
+        assert (west.reachable, west.word, west.missing_records) == (False, None, None)
+
+    async def at_once(call, *arguments):
+        return call(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asyncio, "to_thread", at_once)  # virtual time has no threads
+        played(story)
