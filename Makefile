@@ -15,7 +15,7 @@ KERNELS := $(VENV)/kernels.stamp
 REWRITTEN := $(VENV)/rewritten.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check lock-check audit sbom test test-pythons test-faults mutation demo docs bench bench-agents bench-report lock clean
+.PHONY: help setup check lock-check audit sbom release test test-pythons test-faults mutation demo docs bench bench-agents bench-report lock clean
 
 help: ## List the targets
 	@echo "make TARGET, where TARGET is one of"
@@ -174,6 +174,9 @@ audit: $(STAMP) ## Known vulnerabilities of the locked packages; SERVICE=osv ask
 
 sbom: $(STAMP) ## What the image and .venv are made of, as CycloneDX: build/sbom. Needs no network
 	$(BIN)/python ops/supply_chain/sbom.py
+
+release: $(STAMP) ## The wheel built twice alike, bills of materials, provenance and sums: dist. Needs no network
+	$(BIN)/python ops/supply_chain/release.py
 
 clean: ## Remove .venv, caches and build output; never a stack or its data
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
