@@ -135,6 +135,15 @@ class MemoryShards:
         seen.forget_maps()
         return seen
 
+    def as_read_now(self) -> Self:
+        """The same servers for a reader that goes on by the states of moves as they are now."""
+        seen = copy.copy(self)
+        seen.keep_day_states()
+        return seen
+
+    def keep_day_states(self) -> None:
+        self._day_states = dict(self._day_states)
+
     def forget_maps(self) -> None:
         self._maps, self._confirmed, self._asked = (self._map.dated(),), False, False
 

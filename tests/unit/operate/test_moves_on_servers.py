@@ -126,3 +126,17 @@ def test_every_server_knows_the_end_of_a_day_whose_mover_died(monkeypatch, begun
         shown = {state in map_record.SHOWN for state in servers.views.values()}
         assert shown == {end in map_record.SHOWN}, calls
     assert not died
+
+
+def test_a_mover_that_leaves_servers_behind_is_found(monkeypatch):
+    """The law has to be able to fail."""
+
+    def cleared(self, day, state):
+        if state == DayState.RETURNED:
+            self._clear(day)
+
+    monkeypatch.setattr(Mover, "_end", cleared)
+    with pytest.raises(AssertionError):
+        test_every_server_knows_the_end_of_a_day_whose_mover_died(
+            monkeypatch, DayState.SHOWN, Mover.give_up, DayState.RETURNED
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from agents.app import AGGREGATE_METRICS, MODEL_METRICS
 from agents.app import app as built_in
 from streams.connect.broker.opened import opened
@@ -92,3 +94,17 @@ def test_lost_facts_are_those_of_kafka_again_and_others_are_named():
         assert shown(it, "ledger")[0]["read"] == 18
 
     it.play(story)
+
+
+def test_a_rebuild_that_takes_versions_for_offsets_is_found(monkeypatch):
+    """It told rows of the ledger as lost that were there; the law has to be able to fail."""
+
+    async def versions(self):
+        return {
+            (row["grp"], row["topic"], row["part"], row["epoch"]): row["ver"]
+            for row in self._shards.rows("ledger")
+        }
+
+    monkeypatch.setattr(MemoryStoredFacts, "ledger", versions)
+    with pytest.raises(AssertionError):
+        test_lost_facts_are_those_of_kafka_again_and_others_are_named()

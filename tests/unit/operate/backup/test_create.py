@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import pytest
 
+from streams.connect.sinks.backups.memory import MemoryBackups
 from streams.connect.sinks.backups.stored_table import StoredTable
 from streams.core.command_errors import BackupFailed
 from streams.core.errors import DependencyUnreachable, RefusedBySafety, UsageError
 from streams.core.settings import Settings
 from streams.operate.backup.catalog import BackupState
+from streams.operate.backup.create import BackupMaking
 from streams.operate.backup.destination import BackupDestination
-from tests.backups import DAY_S, Backups
+from tests.backups import DAY_S, TABLES, Backups
 
 
 def test_the_ledger_is_read_before_any_row_is_copied(tmp_path):
@@ -130,6 +133,29 @@ def test_a_backup_during_which_a_day_moved_is_none(tmp_path, at):
     assert backups.whole() == []
     backups.clock.jump_wall(1000)
     assert backups.create().kind == "full"
+
+
+def test_a_backup_that_ignores_moves_lacks_rows_of_the_day(tmp_path, monkeypatch):
+    """What the refusal prevents: without it the check above has to fail."""
+    monkeypatch.setattr(BackupMaking, "_refuse_moved", lambda self, what: None)
+    backups = Backups(tmp_path)
+    backups.rows(3)
+    copied = threading.Event()
+
+    def move(step):
+        if step == "back_up":
+            assert copied.wait(60)
+            backups.moved(20_421)
+
+    backups.servers[0].before = lambda step: copied.set() if step == "back_up answered" else None
+    backups.servers[1].before = move
+    made = backups.create()
+    kept = []
+    for shard in range(2):
+        empty = MemoryBackups(TABLES)
+        backups.restored(made, shard, empty)
+        kept += empty.rows["m1_local"]
+    assert len(kept) == 3
 
 
 def test_days_that_expired_are_not_missed(tmp_path):

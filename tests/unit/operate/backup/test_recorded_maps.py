@@ -37,6 +37,17 @@ def test_days_that_moved_or_were_given_up_are_so_after_a_restore():
     assert not maps[1].recorded.unfinished
 
 
+def test_a_restore_that_forgets_given_up_days_is_found(monkeypatch):
+    """The law has to be able to fail."""
+
+    def without(self):
+        return RecordedMap(self.record, self.in_force, dict.fromkeys(self.moved, DayState.DONE))
+
+    monkeypatch.setattr(ManifestMap, "recorded", property(without))
+    with pytest.raises(AssertionError):
+        test_days_that_moved_or_were_given_up_are_so_after_a_restore()
+
+
 @pytest.mark.parametrize("state", [DayState.COPYING, DayState.SHOWN, DayState.CLEANING])
 def test_a_day_that_moves_is_in_no_backup(state):
     """Its rows may be on two shards."""
