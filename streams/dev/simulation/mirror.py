@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from streams.connect.broker.log_range import read_some
 from streams.connect.broker.opened import opened
 from streams.core.clock import Clock
-from streams.core.errors import TransientError
+from streams.core.errors import PartitionRestart, TransientError
 from streams.core.records import headers
 from streams.core.types import (
     Broker,
@@ -53,7 +53,7 @@ class Mirror:
         while True:
             try:
                 await self._run()
-            except TransientError:
+            except (TransientError, PartitionRestart):
                 await self._clock.sleep(LOOK_S)
 
     async def _run(self) -> None:

@@ -22,21 +22,21 @@ CLOSED_S = 120
 class Pipeline:
     """One worker, two shards, one partition."""
 
-    def __init__(self, settings=SETTINGS):
-        self.world = World(VirtualLoop(), settings, [AGGREGATE_METRICS], partitions=1)
+    def __init__(self, settings=SETTINGS, loop=None):
+        self.world = World(loop or VirtualLoop(), settings, [AGGREGATE_METRICS], partitions=1)
         self.now_s = self.world.start_ms // 1000 // HOUR_S * HOUR_S
 
     def play(self, story):
         async def main():
             await self.world.create_topics()
-            self._start()
+            self.start()
             await asyncio.sleep(1)
             await story(self)
             await self.worker.stop()
 
         run(self.world.loop, main())
 
-    def _start(self):
+    def start(self):
         self.worker = self.world.process(0, "a")
         self.worker.start()
 
@@ -49,7 +49,7 @@ class Pipeline:
         broker.log(changelog).trim(broker.log(changelog).high_watermark)
         standing = await look(broker, DIA_GROUP, MODEL_METRICS, 0, app.targets)
         await reset(broker, self.world.clock, open_epoch(standing, resume_at_start=False))
-        self._start()
+        self.start()
 
     async def send(self, count, ts_s, tag=""):
         producer = self.world.broker.plain_producer()
