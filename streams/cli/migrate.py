@@ -34,7 +34,7 @@ def plan(ctx: typer.Context) -> None:
     run = invocation(ctx)
     rows = [
         (server.shard, server.replica.url, label, statement)
-        for server, waiting in _each(run, lambda server: server.migrator.pending())
+        for server, waiting in each_server(run, lambda server: server.migrator.pending())
         for label, statements in waiting
         for statement in statements
     ]
@@ -66,7 +66,7 @@ def apply(ctx: typer.Context) -> None:
             check()
             return server.migrator.apply(own)
 
-        return _each(run, one)
+        return each_server(run, one)
 
     rows = [
         (server.shard, server.replica.url, label)
@@ -91,14 +91,15 @@ def status(ctx: typer.Context) -> None:
         ("shard", "server", "migration", "state", "at"),
         [
             (server.shard, server.replica.url, standing.label, standing.state.value, standing.at)
-            for server, standings in _each(run, lambda server: server.migrator.standings())
+            for server, standings in each_server(run, lambda server: server.migrator.standings())
             for standing in standings
         ],
     )
 
 
-def _each(run: Invocation, ask: Callable[[Server], T]) -> list[tuple[Server, T]]:
-    """In order; stops at the first server that does not answer."""
+def each_server(run: Invocation, ask: Callable[[Server], T]) -> list[tuple[Server, T]]:
+    """The answers in order; stops at the first server that does not answer. Raises `DependencyUnreachable`, and
+    `DiaError` for a refused statement."""
     from streams.connect.sinks.clickhouse import require_shards
     from streams.connect.sinks.replica import StatementRefused
     from streams.connect.sinks.schema import servers

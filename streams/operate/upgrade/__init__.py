@@ -1,0 +1,1 @@
+"""Compares a version with the state, topics and tables that another one has made."""
