@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from streams.connect.broker.kafka.batches.columns import ColumnFetch
 from streams.connect.broker.kafka.batches.decompression import uncompressed
 from streams.connect.broker.kafka.batches.record_set import RecordSet, tolerant_records
+from streams.core import kernels
 from streams.core.records.framed_batch import FramedBatch, framed, timestamp_array
+from streams.core.records.headers import MIRRORED
 from streams.core.types import RecordBatch, TopicPartition
 
 TP = TopicPartition("topic", 0)
@@ -137,3 +139,23 @@ def test_the_tolerant_decoder_equals_the_clients(base_offset, rows, compressed):
     assert [
         (r.offset, r.timestamp, r.key, r.value, r.headers) for r in tolerant_records(plain)
     ] == [(r.offset, r.timestamp, r.key, r.value, r.headers) for r in expected]
+
+
+@pytest.mark.parametrize("framing", [False, True])
+@given(records)
+def test_a_group_reads_copies_of_a_mirror_as_their_originals(framing, rows):
+    """The mark of a mirror changes no verdict and no speed, with kernels and without."""
+
+    def read(rows, **options):
+        data = _batch(0, -1, [(key, value, 7, headers) for key, value, _, headers in rows])
+        source = PartitionRecords(TP, RecordSet(data), [], 0, None, None, True, READ_COMMITTED)
+        found = FramedBatch(TP, 0, 0)
+        ColumnFetch(TP, source, framing=framing, **options).read(found, 99)
+        was_framed = found.framed
+        found.to_lists()
+        return was_framed, [found.keys, found.values, found.offsets, found.headers]
+
+    marked = [(key, value, at, [*found, (MIRRORED, None)]) for key, value, at, found in rows]
+    assert read(marked, unmarked=True)[1] == read(rows)[1]
+    plain = [(key, value, at, [(MIRRORED, None)]) for key, value, at, _ in rows]
+    assert read(plain, unmarked=True)[0] is (framing and kernels.active is not None)

@@ -2,7 +2,7 @@
 
 Record format v2, https://kafka.apache.org/documentation/#record. A batch is unusual, and not read,
 if it has headers or attributes, inconsistent lengths, offsets that do not rise, or a varint of more
-than `VARINT_BYTES_MAX` bytes.
+than `VARINT_BYTES_MAX` bytes. The mark of a mirror, alone, is passed over.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from streams.core.kernels.compiled import inlined, kernel
 from streams.core.kernels.machine import byte_at
 
 VARINT_BYTES_MAX: Final = 8
+
+MARK: Final = np.frombuffer(b"\x18dia.mirrored\x01", np.uint8)
+"""Header `headers.MIRRORED` without a value: the size of its name, the name, no value."""
 
 _U = np.uint64
 _ONE = _U(1)
@@ -35,6 +38,16 @@ def _read_varint(buffer: NDArray[np.uint8], at: int, stop: int) -> tuple[int, in
             return at, int(np.int64(word >> _ONE) ^ -np.int64(word & _ONE))
         shift += _U(7)
     return -1, 0
+
+
+@inlined
+def _is_mark(buffer: NDArray[np.uint8], at: int, end: int) -> bool:
+    """Whether ``buffer`` from ``at`` to ``end`` is `MARK`."""
+    same = end - at == len(MARK)
+    if same:
+        for i in range(len(MARK)):
+            same = same and byte_at(buffer, at + i) == MARK[i]
+    return same
 
 
 @kernel(
@@ -84,6 +97,8 @@ def frame(
         value_size[row] = size
         at += max(size, 0)
         at, headers = _read_varint(buffer, at, end)
-        if at != end or headers != 0:
+        if headers == 1 and at > 0 and _is_mark(buffer, at, end):
+            at = end
+        elif at != end or headers != 0:
             return False
     return at == stop

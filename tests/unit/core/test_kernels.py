@@ -14,7 +14,7 @@ import pytest
 from agents.app import MODEL_METRICS
 from streams.core import kernels
 from streams.core.kernels import compiled, series
-from streams.core.kernels.records import frame
+from streams.core.kernels.records import MARK, frame
 from streams.core.records.text_spans import joined
 from streams.engine.app.app import App
 from streams.engine.decode.scanning import Scanner
@@ -157,6 +157,10 @@ def test_inconsistent_records_are_not_framed():
         (good + b"\0", 1, False),
         (good[:-1], 1, False),
         (bytes([16, 0, 0, 0, 2, 65, 2, 66, 2]), 1, False),  # headers
+        (bytes([44, 0, 0, 0, 2, 65, 2, 66, 2]) + MARK.tobytes(), 1, True),
+        (bytes([44, 0, 0, 0, 2, 65, 2, 66, 2]) + MARK.tobytes()[:-1] + b"\0", 1, False),
+        (bytes([46, 0, 0, 0, 2, 65, 2, 66, 2]) + MARK.tobytes() + b"\0", 1, False),
+        (bytes([44, 0, 0, 0, 2, 65, 2, 66, 4]) + MARK.tobytes(), 1, False),
         (
             bytes([16, 128, 0, 0, 2, 65, 2, 66, 0]),
             1,

@@ -21,6 +21,7 @@ from streams.connect.broker.kafka.batches.record_set import PIECE, frames_of, pi
 from streams.core.errors import BatchUnreadable
 from streams.core.kernels.record_shape import PADDING
 from streams.core.records.framed_batch import FramedBatch, Frames
+from streams.core.records.headers import MIRRORED
 from streams.core.types import Headers, RecordBatch, TopicPartition
 
 _NO_HEADERS: Headers = ()
@@ -33,7 +34,7 @@ class ColumnFetch:
 
     __slots__ = (
         "_at", "_batch", "_bytes_max", "_epoch", "_framing", "_last", "_needles", "_pieces", "_records",
-        "_source", "_tp", "_unreadable", "next_fetch_offset",
+        "_source", "_tp", "_unmarked", "_unreadable", "next_fetch_offset",
     )  # fmt: skip
 
     def __init__(
@@ -43,14 +44,17 @@ class ColumnFetch:
         batch_bytes_max: int = BATCH_BYTES_MAX,
         *,
         framing: bool = False,
+        unmarked: bool = False,
         needles: Sequence[bytes] = (),
     ) -> None:
         """With ``framing``, `read` appends to a `FramedBatch`. With ``needles``, batches whose
-        bytes contain none of them are passed over."""
+        bytes contain none of them are passed over. With ``unmarked``, as needed for ``framing``,
+        records lack `headers.MIRRORED`: a group's verdict does not depend on it."""
         self._tp = tp
         self._source = source
         self._bytes_max = batch_bytes_max
         self._framing = framing
+        self._unmarked = unmarked
         self._needles = needles
         self._unreadable: BatchUnreadable | None = None
         self._epoch = -1
@@ -196,6 +200,8 @@ class ColumnFetch:
         into.keys.extend([record.key for record in records])
         into.values.extend([record.value for record in records])
         headers = [record.headers for record in records]
+        if self._unmarked and any(headers):
+            headers = [[one for one in pairs if one[0] != MIRRORED] for pairs in headers]
         if any(headers):
             into.headers.extend([_headers(pairs) if pairs else _NO_HEADERS for pairs in headers])
         else:

@@ -102,7 +102,9 @@ class FetchBuffer:
         columns = answer._partition_records
         if type(columns) is not ColumnFetch:
             columns = answer._partition_records = ColumnFetch(
-                tp, columns, self._batch_bytes_max, framing=kernels.active is not None
+                *(tp, columns, self._batch_bytes_max),
+                framing=kernels.active is not None,
+                unmarked=True,
             )
         batch = FramedBatch(tp, columns.next_fetch_offset, columns.next_fetch_offset)
         more = columns.read(batch, room)
