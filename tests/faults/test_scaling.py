@@ -48,6 +48,7 @@ async def test_worker_processes_of_a_host_follow_the_load(trial, report):
     note = "1 to 3 processes and back; `dia worker --processes 3 --processes-min 1`"
     report(await trial.exact("stepped load, worker processes follow it", note=note))
     told = host_scaling(parent.state)
+    assert told is not None
     assert _sizes(told.changes[:2]) == [(1, 2), (2, 3)]
     assert _sizes(told.changes[-2:]) == [(3, 2), (2, 1)]
     assert parent.said("processes_scaled") == len(told.changes)
@@ -84,8 +85,6 @@ async def test_processes_of_a_pool_follow_the_requests_that_wait(simulations, se
 
 def _pool(worker):
     """The changes that the log tells."""
-    lines = re.findall(r"pool_scaled .*", worker.log.read_text(errors="replace"))
-    return [
-        (int(re.search(r"before=(\d+)", line)[1]), int(re.search(r"processes=(\d+)", line)[1]))
-        for line in lines
-    ]
+    log = worker.log.read_text(errors="replace")
+    found = re.findall(r"pool_scaled .*before=(\d+).* processes=(\d+)", log)
+    return [(int(before), int(after)) for before, after in found]

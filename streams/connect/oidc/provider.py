@@ -86,15 +86,16 @@ class OidcProvider:
     async def metadata(self) -> Metadata:
         """Read again after `METADATA_S`."""
         now_s = self._clock.monotonic()
-        if self._metadata is None or now_s >= self._metadata_s + METADATA_S:
-            found = await self._read(self.wanted.issuer.rstrip("/") + _WELL_KNOWN, Metadata)
-            if found.issuer != self.wanted.issuer:
-                raise SignInProviderUnavailable(
-                    f"the provider of {self.wanted.issuer} says that it is {found.issuer}: name "
-                    "the issuer exactly so in DIA_OIDC_FILE, or look who answers there."
-                )
-            self._metadata, self._metadata_s = found, now_s
-        return self._metadata
+        if self._metadata is not None and now_s < self._metadata_s + METADATA_S:
+            return self._metadata
+        found = await self._read(self.wanted.issuer.rstrip("/") + _WELL_KNOWN, Metadata)
+        if found.issuer != self.wanted.issuer:
+            raise SignInProviderUnavailable(
+                f"the provider of {self.wanted.issuer} says that it is {found.issuer}: name "
+                "the issuer exactly so in DIA_OIDC_FILE, or look who answers there."
+            )
+        self._metadata, self._metadata_s = found, now_s
+        return found
 
     async def sign_in_url(self, *, state: str, nonce: str, verifier: str) -> str:
         """Where the browser goes; ``verifier`` is kept from it (RFC 7636)."""

@@ -206,7 +206,7 @@ class RegionSwitch:
             if oldest_s(coming, self._clock.now_ms()) <= NEAR_S and not going:
                 return
             if deadline.left_s <= 0:
-                late, whose = (coming, before) if coming else (going, order.target)
+                late, whose = (going, order.target) if going else (coming, before)
                 raise RegionBehind(
                     f"nothing was changed: a mirror has not copied {sum(one.records or 0 for one in late)} "
                     f"records of {whose}, from {late[0].tp} offset {late[0].first} on, after "
