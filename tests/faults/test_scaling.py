@@ -86,5 +86,5 @@ async def test_processes_of_a_pool_follow_the_requests_that_wait(simulations, se
 def _pool(worker):
     """The changes that the log tells."""
     log = worker.log.read_text(errors="replace")
-    found = re.findall(r"pool_scaled .*before=(\d+).* processes=(\d+)", log)
-    return [(int(before), int(after)) for before, after in found]
+    found = [dict(re.findall(r"(\w+)=(\d+)", line)) for line in re.findall("pool_scaled .*", log)]
+    return [(int(one["before"]), int(one["processes"])) for one in found]

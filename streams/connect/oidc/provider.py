@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
 import httpx
@@ -25,6 +25,8 @@ KEYS_AGAIN_S: Final = 30.0
 ANSWER_BYTES_MAX: Final = 1 << 20
 CONNECTIONS_MAX: Final = 8
 _WELL_KNOWN: Final = "/.well-known/openid-configuration"
+
+_Form = TypeVar("_Form")
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,11 +175,11 @@ class OidcProvider:
             self._keys_s = now_s
         return self._keys
 
-    async def _read(self, url: str, kind: type[Any]) -> Any:
+    async def _read(self, url: str, kind: type[_Form]) -> _Form:
         status, content = await self._send("GET", url, {"Accept": "application/json"})
         return self._decoded(status, content, url, kind)
 
-    def _decoded(self, status: int, content: bytes, url: str, kind: type[Any]) -> Any:
+    def _decoded(self, status: int, content: bytes, url: str, kind: type[_Form]) -> _Form:
         if status != 200:
             raise SignInProviderUnavailable(f"{url} answered {status}.")
         try:
