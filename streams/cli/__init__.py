@@ -19,6 +19,7 @@ import typer
 
 from streams.cli.command_group import CommandGroup
 from streams.cli.invocation import Invocation, accept_everywhere, forbid_color
+from streams.cli.operating import log_operations
 from streams.cli.terminal.output import Printer, show_error
 from streams.cli.terminal.output_form import OutputForm
 from streams.core.errors import DependencyUnreachable, DiaError, UsageError
@@ -45,6 +46,7 @@ GROUPS: tuple[str, ...] = (
     "edge",
     "console",
     "tokens",
+    "operations",
     "tables.tables",
     "dead_letters.dlq",
     "cache",
@@ -81,7 +83,7 @@ class _Root(CommandGroup):
             "context",
             "token",
         ),
-        "Watch": ("status", "trace", "audit", "capacity", "explain"),
+        "Watch": ("status", "trace", "audit", "operations", "capacity", "explain"),
         "Repair": (
             "dlq",
             "replay",
@@ -178,7 +180,7 @@ def build() -> typer.Typer:
 
 
 def command() -> Any:
-    return accept_everywhere(typer.main.get_command(build()))
+    return log_operations(accept_everywhere(typer.main.get_command(build())))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -36,6 +36,14 @@ def _with_unit(event: object) -> MetricWithUnit:
     return MetricWithUnit(**msgspec.structs.asdict(event), unit="1")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_home_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Commands that a test runs without a home write to no folder of the user who runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture
 def second_version(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Publishes version 2, with an upcaster from version 1."""
