@@ -18,7 +18,7 @@ BACKLOG = 800_000
 """events that wait when the first process starts: ten seconds of work or more for three processes without kernels"""
 CALM_PER_S = 500
 CALM_S = 30
-REQUESTS = 5000
+REQUESTS = 4000
 """some of one worker's partitions wait a thousand at once"""
 
 
@@ -71,7 +71,7 @@ async def test_processes_of_a_pool_follow_the_requests_that_wait(simulations, se
     before."""
     worker = simulations.worker(0)
     await worker.ready()
-    shape = {"tenants": TENANTS, "duplicates": 0.0, "conflicts": 0.0, "trials": 5000}
+    shape = {"tenants": TENANTS, "duplicates": 0.0, "conflicts": 0.0, "trials": 20_000}
     await simulations.feed(REQUESTS, seed=seed, **shape)
     await simulations.settled(400.0)
     results = await simulations.check()
