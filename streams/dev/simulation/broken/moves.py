@@ -11,6 +11,7 @@ import numpy as np
 from streams.connect.sinks.map_record import DayState
 from streams.connect.sinks.moves.store import Portion
 from streams.dev.simulation.operators import moves
+from streams.dev.simulation.operators.moves import _Readers
 from streams.dev.simulation.variant import Variant, replaced
 from streams.engine.state.placements import Placements
 from streams.operate.rebuild import homes
@@ -62,6 +63,11 @@ def _not_sampled(self: Mover, day: int) -> bool:
     return True
 
 
+def _for_ever(self: _Readers) -> None:
+    """Readers go by older states than a mover waits for."""
+    del self
+
+
 def _home_of_now(self: Homes, names: Any, w: Any, inc: Any) -> Any:
     """A lost row comes back where its window would be placed if it began now."""
     return _home(self, names, w, np.full_like(inc, np.iinfo(np.uint64).max))
@@ -86,6 +92,7 @@ VARIANTS: Mapping[str, Variant] = {
     "portion_skipped": replaced(Mover, _portions=_one_skipped, _sampled=_not_sampled),
     "day_shown_before_its_copies": replaced(Mover, _copy=_shown_first),
     "originals_deleted_before_the_day_is_shown": replaced(Mover, _sampled=_deleted_first),
+    "readers_by_older_maps": replaced(_Readers, given_time=_for_ever),
     "lost_rows_placed_as_if_they_began_now": replaced(Homes, of=_home_of_now),
     "lost_rows_never_brought": replaced(homes, brought=_never_brought),
     "days_rebuilt_while_they_move": replaced(_Rebuild, _settled_moves=_no_moves),

@@ -2,18 +2,20 @@
 runs. The mover is a process, which may die between any two of its calls.
 
 A mover's calls follow each other without a step of the engine between them: the engine goes on between
-two runs. So what readers count must be the same before and after each call.
+two runs. So what readers count must be the same before and after each call, also by what they read since
+the mover last gave them time.
 """
 
 from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
 
 from streams.connect.broker.opened import opened
 from streams.connect.sinks.map_record import DayState, MapRecord
+from streams.connect.sinks.memory import MemoryShards
 from streams.connect.sinks.moves.memory import MemoryMoves
 from streams.connect.sinks.moves.notes import MoveOrder
 from streams.connect.sinks.sharding import HashSharding, ShardMap, WithoutShards
@@ -32,6 +34,11 @@ _MOVES = 3
 _OVER = (DayState.DONE, DayState.RETURNED)
 _CALLS = 90
 """about as many as a mover makes"""
+_CHANGES = frozenset(
+    {"roll_up", "copy", "delete_portion", "enter", "delete_originals", "delete_copies"}
+)
+_Place: TypeAlias = tuple[str, str, str, str, int]
+"""table, series and day"""
 
 
 class _Dead(Exception):  # noqa: N818 - the process of the mover
@@ -107,15 +114,16 @@ class Moves:
 
     def _run(self, work: Callable[[Mover], Any], calls: int | None) -> None:
         assert self._record is not None, "a move is planned"
+        readers = _Readers(self._world)
         store: Any = _Watched(
-            self._world, MemoryMoves(self._world.shards, self._record.version), calls
+            self._world, MemoryMoves(self._world.shards, self._record.version), calls, readers
         )
         order = MoveOrder(batch=self._rng.choice((2, 5, 1000)))
         means = MoveMeans(
             taken=lambda: None,
             check=lambda: None,
             say=lambda _: None,
-            sleep=lambda _: None,
+            sleep=lambda _: readers.given_time(),
             clock=self._world.clock,
             retention_days=self._world.settings.m1_retention_days,
             order=lambda: order,
@@ -137,14 +145,35 @@ async def all_took(world: World, reader: LogReader, source: Topic, record: MapRe
     return True
 
 
+class _Readers:
+    """Each goes by the states of moves as they were when it read them, and answers before the mover's next
+    wait for readers is over."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._seen = [world.shards.as_read_now()]
+
+    def read(self) -> None:
+        self._seen.append(self._world.shards.as_read_now())
+
+    def given_time(self) -> None:
+        del self._seen[:-1]
+
+    def counts(self) -> Iterator[Counter[_Place]]:
+        """What each counts, the newest last."""
+        return map(_visible, self._seen)
+
+
 class _Watched:
     """A store that counts for its mover: after ``calls`` of them the process is dead."""
 
-    def __init__(self, world: World, store: MemoryMoves, calls: int | None) -> None:
-        self._world = world
+    def __init__(
+        self, world: World, store: MemoryMoves, calls: int | None, readers: _Readers
+    ) -> None:
         self._store = store
         self._left = calls
-        self._before = _visible(world)
+        self._readers = readers
+        self._before = _visible(world.shards)
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._store, name)
@@ -157,28 +186,31 @@ class _Watched:
             if self._left is not None:
                 self._left -= 1
             result = found(*arguments, **named)
-            self._look(name)
+            if name in _CHANGES:
+                self._look(name)
             return result
 
         return called
 
     def _look(self, call: str) -> None:
-        now = _visible(self._world)
-        if call != "roll_up" and now != self._before:
-            changed = {
-                key: (self._before[key], now[key])
-                for key in self._before.keys() | now.keys()
-                if self._before[key] != now[key]
-            }
-            raise Difference(f"{call} of a mover changes what readers count: {changed}")
+        if call == "enter":
+            self._readers.read()
+        for now in self._readers.counts():
+            if call != "roll_up" and now != self._before:
+                changed = {
+                    key: (self._before[key], now[key])
+                    for key in self._before.keys() | now.keys()
+                    if self._before[key] != now[key]
+                }
+                raise Difference(f"{call} of a mover changes what readers count: {changed}")
         self._before = now
 
 
-def _visible(world: World) -> Counter[tuple[str, str, str, str, int]]:
+def _visible(shards: MemoryShards) -> Counter[_Place]:
     """Events by table, series and day."""
-    found: Counter[tuple[str, str, str, str, int]] = Counter()
+    found: Counter[_Place] = Counter()
     for table in WINDOW_TABLES:
-        for row in world.shards.rows(table):
+        for row in shards.rows(table):
             series = row["tenant"], row["model"], row["metric"]
             found[(table, *series, row["w"] // _DAY_S)] += row["n"]
     return found
