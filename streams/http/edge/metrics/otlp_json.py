@@ -152,6 +152,7 @@ class _Summary(_Json):
 
 class _Metric(_Json):
     name: str | None = None
+    unit: str | None = None
     gauge: _Numbers | None = None
     sum: _Numbers | None = None
     histogram: _Explicit | None = None
@@ -188,7 +189,8 @@ def read_json(body: bytes, naming: SeriesNaming) -> Reading:
             for scope_metrics in resource_metrics.scope_metrics or ():
                 source = naming.source(resource, _scope(scope_metrics.scope))
                 for metric in scope_metrics.metrics or ():
-                    yield from _metric(metric, _SeriesOf(naming, source, metric.name or ""))
+                    its = _SeriesOf(naming, source, metric.name or "", metric.unit or "")
+                    yield from _metric(metric, its)
                 yield NOTHING
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"the body is no ExportMetricsServiceRequest in JSON: {error}") from None
@@ -197,14 +199,15 @@ def read_json(body: bytes, naming: SeriesNaming) -> Reading:
 class _SeriesOf:
     """Series of one metric."""
 
-    def __init__(self, naming: SeriesNaming, source: Source, name: str) -> None:
+    def __init__(self, naming: SeriesNaming, source: Source, name: str, unit: str) -> None:
+        self._unit = unit
         self.name = bounded(name)
         self._naming = naming
         self._source = source
 
     def get(self, point: _Point, kind: str, suffix: str = "") -> NamedSeries:
         name = self.name + suffix if self.name else ""
-        return self._naming.otlp(self._source, name, kind, _labels(point))
+        return self._naming.otlp(self._source, name, self._unit, kind, _labels(point))
 
 
 def _metric(metric: _Metric, series: _SeriesOf) -> Iterator[Points]:

@@ -60,7 +60,7 @@ def read_protobuf(body: bytes, naming: SeriesNaming) -> Reading:
             for scope_metrics in resource_metrics.scope_metrics:
                 source = naming.source(resource, _scope(scope_metrics.scope))
                 for metric in scope_metrics.metrics:
-                    yield from _metric(metric, _SeriesOf(naming, source, metric.name))
+                    yield from _metric(metric, _SeriesOf(naming, source, metric.name, metric.unit))
                 yield NOTHING
     except DecodeError as error:
         raise BadRequest(f"the body is no ExportMetricsServiceRequest: {error}") from None
@@ -69,8 +69,9 @@ def read_protobuf(body: bytes, naming: SeriesNaming) -> Reading:
 class _SeriesOf:
     """Series of one metric, by their attributes as they were written."""
 
-    def __init__(self, naming: SeriesNaming, source: Source, name: str) -> None:
+    def __init__(self, naming: SeriesNaming, source: Source, name: str, unit: str) -> None:
         self.name = bounded(name)
+        self._unit = unit
         self._naming = naming
         self._source = source
         self._known: dict[tuple[bytes, ...], NamedSeries] = {}
@@ -81,7 +82,7 @@ class _SeriesOf:
         if found is None:
             labels = _labels(map(KeyValue.FromString, written))
             name = self.name + suffix if self.name else ""
-            found = self._naming.otlp(self._source, name, kind, labels)
+            found = self._naming.otlp(self._source, name, self._unit, kind, labels)
             self._known[written] = found
         return found
 

@@ -104,14 +104,16 @@ class SeriesNaming:
         shown = [(name, bounded(value)) for name, value in resource if name in names.otlp_labels]
         return Source(who, shown, xxh3_128_digest(_packed((resource, scope))), refusal)
 
-    def otlp(self, source: Source, metric: str, kind: str, attributes: Labels) -> NamedSeries:
+    def otlp(
+        self, source: Source, metric: str, unit: str, kind: str, attributes: Labels
+    ) -> NamedSeries:
         labels = attributes
         if source.labels:
             labels = sorted((dict(source.labels) | dict(attributes)).items())
         if not metric:
             nameless = Refusal(MissingField.code, "a metric has no name")
             return NamedSeries(source.who, "", "", "", source.refusal or nameless)
-        digest = xxh3_128_hexdigest(source.identity + _packed((metric, kind, attributes)))
+        digest = xxh3_128_hexdigest(source.identity + _packed((metric, unit, kind, attributes)))
         return NamedSeries(source.who, metric, _text(labels), digest, source.refusal)
 
     def prometheus(self, labels: Labels) -> NamedSeries:
