@@ -174,11 +174,11 @@ def test_an_administrator_can_empty_the_cache(ask, served, tokens):
 PATHS = [
     "/overview", "/api/tenants", "/api/models", "/api/metrics", "/api/series", "/api/range",
     "/api/simulations", "/api/training", "/api/dlq/groups", "/api/dlq/letters", "/api/dlq/plans",
-    "/api/pipeline", "/api/history", "/api/tenants/top",
+    "/api/pipeline", "/api/history", "/api/tenants/top", "/api/windows", "/api/names",
 ]  # fmt: skip
 EVERYONES = {"/api/pipeline", "/api/history"}
 """Paths for a token of every tenant."""
-TENANTLESS = {"/overview", "/api/tenants", "/api/tenants/top", "/api/dlq/plans"}
+TENANTLESS = {"/overview", "/api/tenants", "/api/tenants/top", "/api/dlq/plans", "/api/windows"}
 """Paths without a tenant: they concern the token itself."""
 names = st.sampled_from(
     ["m", "k", "*", "%", "' OR 1=1 --", "\\' OR tenant != ''", "{tenant:String}"]
@@ -187,6 +187,7 @@ wanted = st.fixed_dictionaries(
     {
         "model": st.lists(st.just("m") | names, min_size=1, max_size=2),
         "metric": st.just("k") | names,
+        "of": st.sampled_from(["model", "metric", "tenant"]),
     },
     optional={
         "tenant": st.sampled_from([MINE, OTHER, "", "*", f"{MINE}' OR '1'='1"]),
