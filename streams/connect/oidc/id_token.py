@@ -7,12 +7,15 @@ from __future__ import annotations
 import hmac
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import jwt
 from jwt import PyJWK
 
 from streams.connect.oidc.refused import Refused, SignInRefused
+
+if TYPE_CHECKING:
+    from jwt.types import Options
 
 ALGORITHMS: Final = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
@@ -25,7 +28,7 @@ AGE_MAX_S: Final = 600
 TOKEN_CHARS_MAX: Final = 64 << 10
 SUBJECT_CHARS_MAX: Final = 255
 RSA_BITS_MIN: Final = 2048
-_NOT_HERE: Final = {
+_NOT_HERE: Final[Options] = {
     "verify_exp": False,
     "verify_nbf": False,
     "verify_iat": False,

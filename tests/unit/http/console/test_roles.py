@@ -8,7 +8,7 @@ from agents.app import app
 from streams.http.console.app import api_routes
 from streams.http.console.openapi import document as openapi
 
-OPEN = {"/session", "/session/end", "/healthz", "/openapi.json"}
+OPEN = {"/session", "/session/end", "/healthz", "/health/region", "/openapi.json"}
 OPERATIONS = [
     (method, path)
     for path, methods in openapi.document(tuple(app.topics))["paths"].items()
