@@ -195,7 +195,8 @@ class _Watched:
     def _look(self, call: str) -> None:
         if call == "enter":
             self._readers.read()
-        for now in self._readers.counts():
+        counted = [*self._readers.counts()]
+        for now in counted:
             if call != "roll_up" and now != self._before:
                 changed = {
                     key: (self._before[key], now[key])
@@ -203,7 +204,7 @@ class _Watched:
                     if self._before[key] != now[key]
                 }
                 raise Difference(f"{call} of a mover changes what readers count: {changed}")
-        self._before = now
+        self._before = counted[-1]
 
 
 def _visible(shards: MemoryShards) -> Counter[_Place]:
