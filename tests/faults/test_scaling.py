@@ -3,7 +3,7 @@ The third, pods, joins and leaves as in `test_rebalances`."""
 
 from __future__ import annotations
 
-import re
+import json
 import signal
 
 import pytest
@@ -71,7 +71,13 @@ async def test_processes_of_a_pool_follow_the_requests_that_wait(simulations, se
     before."""
     worker = simulations.worker(0)
     await worker.ready()
-    shape = {"tenants": TENANTS, "duplicates": 0.0, "conflicts": 0.0, "trials": 20_000}
+    shape = {
+        "tenants": TENANTS,
+        "duplicates": 0.0,
+        "conflicts": 0.0,
+        "poison": 0.0,
+        "trials": 20_000,
+    }
     await simulations.feed(REQUESTS, seed=seed, **shape)
     await simulations.settled(400.0)
     results = await simulations.check()
@@ -85,6 +91,6 @@ async def test_processes_of_a_pool_follow_the_requests_that_wait(simulations, se
 
 def _pool(worker):
     """The changes that the log tells."""
-    log = worker.log.read_text(errors="replace")
-    found = [dict(re.findall(r"(\w+)=(\d+)", line)) for line in re.findall("pool_scaled .*", log)]
-    return [(int(one["before"]), int(one["processes"])) for one in found]
+    lines = worker.log.read_text(errors="replace").splitlines()
+    told = [json.loads(line) for line in lines if '"pool_scaled"' in line]
+    return [(one["before"], one["processes"]) for one in told]
