@@ -266,7 +266,7 @@ class Opener:
     async def _check_maps(self, state: PartitionState) -> None:
         """D7. Raises as `check_map`."""
         link = state.link
-        if unknown(link.later_maps, self.shards.maps) is not None or _maps_lost(link):
+        if unknown(link.later_maps, self.shards.maps) is not None or link.maps_lost:
             await self.learn()  # another process may have taken a map a moment ago
         check_map(state, self.shards)
 
@@ -396,7 +396,7 @@ def check_map(state: PartitionState, shards: ShardSet) -> None:
     if placed.digest and placed.digest != mine.digest:
         raise ShardMapChanged(_other_map(state.tp, placed, mine))
     link = state.link
-    if _maps_lost(link) and not shards.confirmed:
+    if link.maps_lost and not shards.confirmed:
         raise ShardUnavailable(
             f"the changelog of {state.tp} was lost, and with it which shard maps and moves of days "
             "the partition had taken; no ClickHouse server has said yet which there are. The "
@@ -418,11 +418,6 @@ def partners(agent: Agent) -> tuple[str, ...]:
     source = agent.source
     results = (agent.results.name,) if isinstance(agent, JobAgent) else ()
     return source.changelog(agent.group), source.dlq, *results
-
-
-def _maps_lost(link: Link) -> bool:
-    """Whether the chain begins with ``link`` because the one before was lost."""
-    return link.reset and link.maps_since == link.epoch
 
 
 def _other_map(tp: TopicPartition, placed: MapIdentity, mine: MapIdentity) -> str:

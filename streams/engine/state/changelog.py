@@ -93,6 +93,12 @@ class Link(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     """the first epoch whose taken maps ``later_maps`` holds for certain: when it was opened, the
     changelog of the epochs before was lost. 0 in a link of format 7"""
 
+    @property
+    def maps_lost(self) -> bool:
+        """Whether the taken maps were lost with the changelog before this epoch, and no owner has folded a
+        record since, by the maps that the servers record. A command may have added links."""
+        return self.maps_since == self.epoch > 0 and self.next_offset == self.start_offset
+
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Link).decode

@@ -247,7 +247,9 @@ def _opening_link(standing: StoppedPartition, resume: int) -> Link:
         reset=True,
         shard_map=last.shard_map if last is not None else "",
         later_maps=last.later_maps if last is not None else (),
-        maps_since=epoch if last is None or _lost_end(standing) else last.maps_since,
+        maps_since=(
+            epoch if last is None or last.maps_lost or _lost_end(standing) else last.maps_since
+        ),
     )
 
 

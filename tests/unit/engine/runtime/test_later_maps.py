@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from agents.app import DIA_GROUP, MODEL_METRICS, app
@@ -14,7 +16,10 @@ from streams.core.errors import ShardMapChanged, ShardUnavailable
 from streams.core.rows.dated_map import MapIdentity
 from streams.core.types import TopicPartition
 from streams.engine.state.memory import MemoryDisk
+from streams.operate.reset.outbox_drop import drop, plan_drop
 from streams.operate.reset.reset import look, open_epoch, reset
+from tests.unit.engine.runtime.conftest import SOURCE
+from tests.unit.engine.runtime.test_unknown_targets import FUTURE, VERDICTS
 
 CHANGELOG = TopicPartition(MODEL_METRICS.changelog(DIA_GROUP), 0)
 DAY_MS = 86_400_000
@@ -130,6 +135,42 @@ async def test_an_owner_whose_lost_changelog_named_maps_waits_for_a_server(rig):
     standing = await look(rig.broker, DIA_GROUP, MODEL_METRICS, 0, app.targets)
     await reset(rig.broker, rig.clock, open_epoch(standing, resume_at_start=False))
     servers, rig.shards = rig.shards, rig.shards.view()
+    for faults in servers.faults:
+        faults.down = True
+    with pytest.raises(ShardUnavailable, match=r"changelog of .* was lost"):
+        await rig.open(MemoryDisk())
+    for faults in servers.faults:
+        faults.down = False
+    await rig.open(MemoryDisk())
+    assert len(rig.partition.state.later_maps) == 1
+
+
+@pytest.mark.parametrize("then", ["outbox drop", "reset"])
+async def test_an_owner_waits_for_a_server_after_a_command_that_followed_the_reset(rig, then):
+    """No owner has taken the maps since; the last link is one of the command."""
+    now, rig.shards = rig.shards, rig.shards.with_tables(FUTURE)
+    await rig.open()
+    await rig.produce_events(3)
+    await rig.fold()
+    rig.partition.fact(VERDICTS, {"tenant": "t", "id": "one"})
+    await rig.commit()
+    end = rig.broker.log(CHANGELOG).high_watermark
+    rig.shards.add_shard(today(rig))
+    rig.partition.take_maps(rig.shards.maps)
+    await events(rig)
+    rig.broker.log(CHANGELOG).lose_tail(end)
+    newer = replace(app.targets, tables=FUTURE)
+    standing = await look(rig.broker, DIA_GROUP, MODEL_METRICS, 0, newer)
+    assert standing.cause.code == "changelog_lost"
+    await reset(rig.broker, rig.clock, open_epoch(standing, resume_at_start=False))
+    if then == "outbox drop":
+        plan = await plan_drop(rig.broker, DIA_GROUP, MODEL_METRICS, 0, app.targets, VERDICTS.name)
+        assert await drop(rig.broker, rig.clock, plan, "ann", "rolled back") == 1
+    else:
+        await rig.recreate(SOURCE.topic)
+        standing = await look(rig.broker, DIA_GROUP, MODEL_METRICS, 0, app.targets)
+        await reset(rig.broker, rig.clock, open_epoch(standing, resume_at_start=False))
+    servers, rig.shards = now, now.view()
     for faults in servers.faults:
         faults.down = True
     with pytest.raises(ShardUnavailable, match=r"changelog of .* was lost"):
