@@ -74,7 +74,7 @@ def status(ctx: typer.Context) -> None:
     newest = active_of({one.name: one.word for one in found})
     if newest is None:
         raise NotFoundThere("no region was ever made active. `dia region init --active REGION`.")
-    odd = [one.name for one in found if one.word is None or one.word.epoch != newest.epoch]
+    odd = [one.name for one in found if one.word is None or one.word.rank != newest.rank]
     if odd:
         raise PartialResult(
             f"{newest.active} is active in epoch {newest.epoch}, and {', '.join(odd)} does not say "
@@ -226,8 +226,9 @@ def _switch(ctx: typer.Context, order: Switch, *, yes: bool) -> None:
     done = asyncio.run(switch.run(order))
     for missing in done.missing:
         until = "its end" if missing.until is None else f"offset {missing.until}"
+        what = "not here yet" if missing.comes else "expired before the mirror read them"
         printer.warn(
-            f"not here yet: {missing.tp} of {done.before}, from offset {missing.first} to {until}"
+            f"{what}: {missing.tp} of {done.before}, from offset {missing.first} to {until}"
         )
     printer.record(
         {
@@ -241,6 +242,7 @@ def _switch(ctx: typer.Context, order: Switch, *, yes: bool) -> None:
                     "first": one.first,
                     "until": one.until,
                     "records": one.records,
+                    "gone": one.gone,
                 }
                 for one in done.missing
             ],

@@ -21,7 +21,14 @@ from streams.core.errors import (
 from streams.core.resilience.deadline import Deadline, DeadlinePassed
 from streams.core.topics.topology import Topology
 from streams.core.types import Broker, TopicPartition
-from streams.operate.regions.mirrored import Unmirrored, missing_of, oldest_s, sources_of, taken
+from streams.operate.regions.mirrored import (
+    Unmirrored,
+    missing_of,
+    oldest_s,
+    sources_of,
+    taken,
+    that_come,
+)
 from streams.operate.regions.word import RegionWord, journal_of, newest_word, write_word
 
 LOOK_S = 1.0
@@ -90,7 +97,7 @@ class RegionSwitch:
             )
         known = [word for word in words.values() if word is not None]
         if any((word.epoch, word.active) != (1, active) for word in known):
-            newest = max(known, key=lambda word: word.epoch)
+            newest = max(known, key=lambda word: word.rank)
             raise RefusedBySafety(
                 f"{newest.active} is active in epoch {newest.epoch}. `dia region failover` changes "
                 "the active region."
@@ -160,13 +167,13 @@ class RegionSwitch:
                 f"the cluster of {order.target} cannot be reached: it cannot become active."
             )
         known = [word for word in words.values() if word is not None]
-        newest = max(known, key=lambda word: word.epoch, default=None)
+        newest = max(known, key=lambda word: word.rank, default=None)
         if newest is None:
             raise RefusedBySafety("no region was ever active. Run `dia region init`.")
         own = words[order.target]
         if newest.active != order.target:
             before, epoch = newest.active, newest.epoch + 1
-        elif own == newest:
+        elif own is not None and own.rank == newest.rank:
             return newest, newest.active, away
         else:  # a change that did not come to its end
             before = own.active if own is not None else ""
@@ -195,11 +202,11 @@ class RegionSwitch:
         deadline = Deadline(self._clock, order.mirror_timeout_s)
         while True:
             try:
-                coming = await missing_of(old, target, self._topology, before)
-                going: Sequence[Unmirrored] = (
-                    await missing_of(target, old, self._topology, order.target)
+                coming = that_come(await missing_of(old, target, self._topology, before))
+                going = (
+                    that_come(await missing_of(target, old, self._topology, order.target))
                     if order.back
-                    else ()
+                    else []
                 )
             except BrokerUnavailable as error:
                 raise DependencyUnreachable(f"nothing was changed: {error}") from error
@@ -225,8 +232,8 @@ class RegionSwitch:
             self._say(f"{region} knows: its edges refuse within {self._lease_s:g} s")
 
     async def _mirrored(self, order: Switch, before: str, *, old_away: bool) -> list[Unmirrored]:
-        """F4. What stays unmirrored, [] where the old region answers and the order does not go on
-        without it."""
+        """F4. What stays unmirrored: where the old region answers and the order does not go on without
+        it, only what its mirror can copy no more."""
         target = self._brokers[order.target]
         deadline = Deadline(self._clock, order.mirror_timeout_s)
         while not old_away:
@@ -241,8 +248,8 @@ class RegionSwitch:
                         "Run the command again, with --without-old if the cluster is lost."
                     ) from error
                 break
-            if not missing:
-                return []
+            if not that_come(missing):
+                return list(missing)
             if deadline.left_s <= 0:
                 if order.without_old:
                     return list(missing)

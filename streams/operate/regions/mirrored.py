@@ -25,13 +25,20 @@ STAYS = frozenset({headers.MIRRORED, headers.REPLAY_HOPS})
 @dataclass(frozen=True, slots=True)
 class Unmirrored:
     """Offsets [first, until) of ``tp`` hold ``records`` that the mirror has not copied. ``oldest_ms`` is the
-    append time of the first. ``until`` None: the log's end is unknown, as its cluster is away."""
+    append time of the first that is still there. ``gone`` of them are not: retention deleted them. ``until``
+    None: the log's end is unknown, as its cluster is away."""
 
     tp: TopicPartition
     first: int
     until: int | None
     records: int | None
     oldest_ms: int | None
+    gone: int = 0
+
+    @property
+    def comes(self) -> bool:
+        """Whether a mirror can still copy some of them."""
+        return self.records is None or self.records > self.gone
 
 
 def offsets_topic(source: str) -> str:
@@ -138,7 +145,7 @@ async def _missing(
     records += max(0, end - at)
     if start is None and records == 0:
         return None
-    return Unmirrored(tp, at if start is None else start, end, records, oldest_ms)
+    return Unmirrored(tp, at if start is None else start, end, records, oldest_ms, begin - first)
 
 
 def _own(batch: RecordBatch) -> Iterable[int]:
@@ -153,6 +160,12 @@ def is_copied(found: Headers) -> bool:
     one that `dia replay` or `dia shed return` appended, as each region decides on its own letters
     and ranges."""
     return STAYS.isdisjoint(name for name, _ in found)
+
+
+def that_come(missing: Iterable[Unmirrored]) -> list[Unmirrored]:
+    """Those that are worth a wait. Of a partition that retention has emptied, no mirror copies anything,
+    and so its offsets never say that they came to the end."""
+    return [one for one in missing if one.comes]
 
 
 def oldest_s(missing: Sequence[Unmirrored], now_ms: int) -> float:

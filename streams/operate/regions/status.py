@@ -43,7 +43,7 @@ class RegionStatus:
 def active_of(words: Mapping[str, RegionWord | None]) -> RegionWord | None:
     """The newest word."""
     known = [word for word in words.values() if word is not None]
-    return max(known, key=lambda word: word.epoch, default=None)
+    return max(known, key=lambda word: word.rank, default=None)
 
 
 async def statuses(

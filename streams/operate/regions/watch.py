@@ -127,7 +127,7 @@ class RegionWatch:
 
     def standing(self) -> RegionStanding:
         """At this moment. A question that is answered late counts from when it was asked."""
-        newest = max(self._words.values(), key=lambda word: word.epoch, default=None)
+        newest = max(self._words.values(), key=lambda word: word.rank, default=None)
         active, epoch = (newest.active, newest.epoch) if newest is not None else ("", 0)
         code, why = self._judged(newest)
         return RegionStanding(self._own, active, epoch, code, why)
@@ -142,6 +142,6 @@ class RegionWatch:
             return NOT_ACTIVE, "no region was ever made active: `dia region init` does"
         if newest.active != self._own:
             return NOT_ACTIVE, f"{newest.active} is active in epoch {newest.epoch}"
-        if own is None or own.epoch < newest.epoch:
+        if own is None or own.rank < newest.rank:
             return NOT_ACTIVE, f"the change to {self._own} in epoch {newest.epoch} goes on"
         return "", ""

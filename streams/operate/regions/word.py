@@ -34,6 +34,12 @@ class RegionWord(msgspec.Struct, frozen=True, kw_only=True):
     actor: str
     reason: str
 
+    @property
+    def rank(self) -> tuple[int, str]:
+        """The newest word has the highest. Words of one rank say the same; two regions that were made active
+        in one epoch, by commands that did not see each other, are in one order everywhere."""
+        return self.epoch, self.active
+
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(RegionWord).decode
@@ -73,9 +79,7 @@ async def newest_word(
     found: RegionWord | None = None
     async for batch in read_range(reader, journal, await reader.beginning_offset(journal), end):
         words = [_decode(value) for value in batch.values if value is not None]
-        found = max(
-            [*words, *([found] if found else [])], key=lambda word: word.epoch, default=None
-        )
+        found = max([*words, *([found] if found else [])], key=lambda word: word.rank, default=None)
     return found
 
 
@@ -92,7 +96,7 @@ async def write_word(broker: Broker, app: str, word: RegionWord, clock: Clock) -
         async with opened(broker.reader()) as reader:
             newest = await newest_word(reader, journal, clock)
         if newest is not None and newest.epoch >= word.epoch:
-            if (newest.epoch, newest.active) == (word.epoch, word.active):
+            if newest.rank == word.rank:
                 return
             raise RegionSuperseded(
                 f"the journal says that {newest.active} is active in epoch {newest.epoch}, by "

@@ -15,6 +15,7 @@ from streams.dev.simulation.loop import LoopClock, VirtualLoop, run
 from streams.operate.regions.declared import Region
 from streams.operate.regions.failover import RegionSwitch, Switch
 from streams.operate.regions.status import statuses
+from streams.operate.regions.watch import RegionWatch
 from streams.operate.regions.word import RegionWord, journal_topic, write_word
 from streams.operate.topics.topics import wanted_topics
 
@@ -99,6 +100,39 @@ def test_a_mirror_that_is_behind_changes_nothing():
     played(story)
 
 
+def test_records_that_expired_before_a_mirror_read_them_stop_no_change():
+    """Of a quiet partition retention left nothing, so its mirror never says an offset: a change that
+    waits for it has fenced the old region, and no region serves. The records are named."""
+
+    async def story(world):
+        east = world.brokers["east"]
+        east.append(TP, b"k", b"v")
+        await (await east.admin()).delete_records({TP: 1})
+        done = await world.change("west")
+        assert [(one.tp, one.first, one.until, one.gone) for one in done.missing] == [(TP, 0, 1, 1)]
+        back = await world.change("east", back=True)
+        assert (back.active, back.missing) == ("east", ())
+
+    played(story)
+
+
+def test_a_change_that_was_run_twice_leaves_a_region_that_is_active():
+    """The words of both runs say the same. Taken for two, a later `failover` to the active region
+    waits for mirrors and workers, where it changes nothing."""
+
+    async def story(world):
+        world.brokers["west"].append(TP, b"k", b"v")
+        with pytest.raises(RegionBehind, match="not folded"):
+            await world.change("west")
+        await (await world.brokers["west"].admin()).delete_records({TP: 1})
+        await world.clock.sleep(1)
+        await world.change("west")
+        done = await world.change("west")
+        assert (done.before, done.lease_s) == ("west", 0.0)
+
+    played(story)
+
+
 def test_workers_that_do_not_fold_leave_no_region_active_until_it_is_run_again():
     """Readers of the new region would miss what its log has. The next run goes on in the epoch."""
 
@@ -140,6 +174,24 @@ def test_the_later_of_two_changes_is_refused():
         await write_word(broker, app.topology.app, word, world.clock)
         with pytest.raises(RegionSuperseded, match="by a"):
             await write_word(broker, app.topology.app, other, world.clock)
+
+    played(story)
+
+
+def test_of_two_regions_that_became_active_in_one_epoch_one_serves():
+    """By commands that did not see each other. Once the regions do, each judges the same."""
+
+    async def story(world):
+        for name, broker in world.brokers.items():
+            word = RegionWord(epoch=2, active=name, at_ms=0, actor="a", reason="")
+            await write_word(broker, app.topology.app, word, world.clock)
+        serving = []
+        for own in world.brokers:
+            watch = RegionWatch(own, world.brokers, app.topology.app, world.clock, LEASE_S)
+            for region in (own, *world.brokers):  # whichever it reads first
+                await watch._ask(region)
+            serving += [own] * watch.standing().serves
+        assert serving == ["west"]
 
     played(story)
 
