@@ -41,7 +41,8 @@ DLQ_REPLAY_HOPS: Final = DLQ_PREFIX + "replay_hops"
 """of a dead letter: replays of its record before it failed, decimal"""
 
 MIRRORED: Final = "dia.mirrored"
-"""without a value: of a record that a mirror copied from another region. No mirror copies it again"""
+"""without a value: of a record that other regions have, too. A mirror copied it, or agents made it, as those of
+each region do. No mirror copies it"""
 
 TRACEPARENT: Final = "traceparent"
 """Traced record: https://www.w3.org/TR/trace-context/."""

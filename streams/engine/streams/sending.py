@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from streams.connect.broker.partitioner import partition_of
 from streams.core.records.bad_records import ValueRefused
+from streams.core.records.headers import MIRRORED
 from streams.core.records.record_size import FRAMING_BYTES, check_sendable
 from streams.core.topics.current_stream import HeadersLike, Key, Target
 from streams.core.types import Headers, OutboundRecord, TopicPartition
@@ -101,6 +102,13 @@ def value_bytes(topic: Target, value: Any) -> bytes | None:
             f"the codec of {topic.name} made {type(encoded).__name__} of a value: its encode returns bytes"
         )
     return encoded
+
+
+def made_here(headers: HeadersLike, region: str) -> Headers:
+    """The headers of a record that an agent makes. With ``region``, the agents of each region make it, and
+    mirrors leave it alone: a topic between agents would have the records of all regions."""
+    pairs = header_pairs(headers)
+    return (*pairs, (MIRRORED, b"")) if region else pairs
 
 
 def header_pairs(headers: HeadersLike) -> Headers:

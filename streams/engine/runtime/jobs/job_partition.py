@@ -53,6 +53,7 @@ from streams.engine.state.finished_offsets import APPLIED, DUPLICATE, FinishedOf
 from streams.engine.state.log_time import log_times
 from streams.engine.state.outcomes import Outcomes, Remembered
 from streams.engine.state.shares import Shares
+from streams.engine.streams.sending import made_here
 
 _WAITING_OVER_QUOTA: Final = (
     "the tenant has reached its share of the requests that wait in the partition "
@@ -449,7 +450,8 @@ class JobPartition(Partition):
     def _give(self, answered: AnsweredRequest) -> None:
         request, answer, verdict = answered
         assert request.origin is not None
-        result = OutboundRecord(self._results, request.origin.key, answer.result)
+        made = made_here(None, self.settings.region)
+        result = OutboundRecord(self._results, request.origin.key, answer.result, made)
         try:
             check_sendable(result, self._jobs.results.message_bytes)
             self.fact(answer.table, answer.row)

@@ -46,7 +46,7 @@ from streams.engine.state.changelog import Link, pack
 from streams.engine.state.log_time import Expiry
 from streams.engine.state.outbox import Outbox, OwedEffect
 from streams.engine.state.table import Entry, Table, TableSpec
-from streams.engine.streams.sending import outgoing
+from streams.engine.streams.sending import made_here, outgoing
 from streams.engine.windows.fingerprint import Fingerprints
 from streams.engine.windows.minutes.emission import Emission, EmittingTable
 
@@ -154,12 +154,12 @@ class Partition:
         self, topic: Target, key: Key = None, value: Any = None, **options: Unpack[SendOptions]
     ) -> None:
         count, own = self.sizes.get(topic.name) or topic.partitions, self.tp.partition
+        options["headers"] = made_here(options.get("headers"), self.settings.region)
         try:
-            record = outgoing(topic, key, value, partitions=count, without_key=own, **options)
+            self.emit(outgoing(topic, key, value, partitions=count, without_key=own, **options))
         except Pending as pending:
             self.failure = pending  # also if the agent's code catches it
             raise
-        self.emit(record)
 
     def emit(self, record: OutboundRecord) -> None:
         """Add it to the next transaction."""
