@@ -228,7 +228,7 @@ def _switch(ctx: typer.Context, order: Switch, *, yes: bool) -> None:
         until = "its end" if missing.until is None else f"offset {missing.until}"
         what = "not here yet" if missing.comes else "expired before the mirror read them"
         printer.warn(
-            f"{what}: {missing.tp} of {done.before}, from offset {missing.first} to {until}"
+            f"{what}: {missing.tp} of {missing.region}, from offset {missing.first} to {until}"
         )
     printer.record(
         {
@@ -237,6 +237,7 @@ def _switch(ctx: typer.Context, order: Switch, *, yes: bool) -> None:
             "active": done.active,
             "unmirrored": [
                 {
+                    "region": one.region,
                     "topic": one.tp.topic,
                     "partition": one.tp.partition,
                     "first": one.first,

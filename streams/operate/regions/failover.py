@@ -57,7 +57,7 @@ class Switch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Switched:
-    """``missing``: records of the old region that the new one does not have. Durations in seconds."""
+    """``missing``: records of other regions that the new one does not have. Durations in seconds."""
 
     epoch: int
     before: str
@@ -135,13 +135,13 @@ class RegionSwitch:
             return _already(word)
         old_away = before in away
         if not old_away and not order.without_old:
-            await self._ready(order, before)
+            await self._ready(order, before, away)
         self._say(f"epoch {word.epoch}: {before} -> {order.target}")
         await self._fence(word, away)
         lease_at = self._clock.monotonic()
         await self._clock.sleep(self._lease_s)
         mirror_at = self._clock.monotonic()
-        missing = await self._mirrored(order, before, old_away=old_away)
+        missing = await self._all_mirrored(order, before, away)
         fold_at = self._clock.monotonic()
         await self._folded(order)
         await write_word(self._brokers[order.target], self._topology.app, word, self._clock)
@@ -195,14 +195,21 @@ class RegionSwitch:
         )
         return word, before, away
 
-    async def _ready(self, order: Switch, before: str) -> None:
+    async def _ready(self, order: Switch, before: str, away: Sequence[str]) -> None:
         """Before F2, while the old region serves: the mirror has no old records left, and of a
         failback, the old region has all of the target's own. So no region is off for long."""
         old, target = self._brokers[before], self._brokers[order.target]
+        others = [name for name in self._brokers if name not in (order.target, *away)]
         deadline = Deadline(self._clock, order.mirror_timeout_s)
         while True:
             try:
-                coming = that_come(await missing_of(old, target, self._topology, before))
+                coming = [
+                    one
+                    for name in others
+                    for one in that_come(
+                        await missing_of(self._brokers[name], target, self._topology, name)
+                    )
+                ]
                 going = (
                     that_come(await missing_of(target, old, self._topology, order.target))
                     if order.back
@@ -213,10 +220,10 @@ class RegionSwitch:
             if oldest_s(coming, self._clock.now_ms()) <= NEAR_S and not going:
                 return
             if deadline.left_s <= 0:
-                late, whose = (going, order.target) if going else (coming, before)
+                late = going or coming
                 raise RegionBehind(
                     f"nothing was changed: a mirror has not copied {sum(one.records or 0 for one in late)} "
-                    f"records of {whose}, from {late[0].tp} offset {late[0].first} on, after "
+                    f"records of {late[0].region}, from {late[0].tp} offset {late[0].first} on, after "
                     f"{order.mirror_timeout_s:g} s. See that it runs; `dia region status` shows "
                     "what is missing."
                 )
@@ -231,8 +238,21 @@ class RegionSwitch:
             await write_word(broker, self._topology.app, word, self._clock)
             self._say(f"{region} knows: its edges refuse within {self._lease_s:g} s")
 
+    async def _all_mirrored(
+        self, order: Switch, before: str, away: Sequence[str]
+    ) -> list[Unmirrored]:
+        """F4, of each other region: one that was active earlier may have records that its mirror had not taken,
+        and the change to ``before`` may not have come to its end. Of an earlier one that is away, partitions
+        are named that its mirror knows."""
+        missing: list[Unmirrored] = []
+        for name in self._brokers:
+            if name != order.target:
+                found = await self._mirrored(order, name, old_away=name in away)
+                missing += [one for one in found if one.first or name == before or name not in away]
+        return missing
+
     async def _mirrored(self, order: Switch, before: str, *, old_away: bool) -> list[Unmirrored]:
-        """F4. What stays unmirrored: where the old region answers and the order does not go on without
+        """F4 of one region. What stays unmirrored: where the old region answers and the order does not go on without
         it, only what its mirror can copy no more."""
         target = self._brokers[order.target]
         deadline = Deadline(self._clock, order.mirror_timeout_s)
@@ -262,7 +282,7 @@ class RegionSwitch:
             await self._clock.sleep(LOOK_S)
         copied = await taken(target, before)
         return [
-            Unmirrored(tp, copied.get(tp, 0), None, None, None)
+            Unmirrored(before, tp, copied.get(tp, 0), None, None, None)
             for tp in await sources_of(target, self._topology)
         ]
 

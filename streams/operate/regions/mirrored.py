@@ -24,10 +24,11 @@ STAYS = frozenset({headers.MIRRORED, headers.REPLAY_HOPS})
 
 @dataclass(frozen=True, slots=True)
 class Unmirrored:
-    """Offsets [first, until) of ``tp`` hold ``records`` that the mirror has not copied. ``oldest_ms`` is the
+    """Offsets [first, until) of ``tp`` in ``region`` hold ``records`` that the mirror has not copied. ``oldest_ms`` is the
     append time of the first that is still there. ``gone`` of them are not: retention deleted them. ``until``
     None: the log's end is unknown, as its cluster is away."""
 
+    region: str
     tp: TopicPartition
     first: int
     until: int | None
@@ -108,26 +109,29 @@ async def missing_of(
     copied = await taken(target, name)
     partitions = await sources_of(source, topology)
     async with opened(source.reader()) as reader:
-        return tuple(await unmirrored(reader, partitions, copied))
+        return tuple(await unmirrored(reader, name, partitions, copied))
 
 
 async def unmirrored(
-    reader: LogReader, partitions: Iterable[TopicPartition], copied: Mapping[TopicPartition, int]
+    reader: LogReader,
+    name: str,
+    partitions: Iterable[TopicPartition],
+    copied: Mapping[TopicPartition, int],
 ) -> list[Unmirrored]:
-    """What the mirror has not copied, of each partition with such records; ``reader`` reads the source.
+    """What the mirror has not copied, of each partition with such records; ``reader`` reads region ``name``.
     Records that no mirror copies (`is_copied`) are left out. Raises as `LogReader`."""
     found = []
     for tp, (begin, end) in (await reader.bounds(partitions)).items():
         first = copied.get(tp, 0)
         if first < end:
-            missing = await _missing(reader, tp, first, max(first, begin), end)
+            missing = await _missing(reader, name, tp, first, max(first, begin), end)
             if missing is not None:
                 found.append(missing)
     return found
 
 
 async def _missing(
-    reader: LogReader, tp: TopicPartition, first: int, begin: int, end: int
+    reader: LogReader, name: str, tp: TopicPartition, first: int, begin: int, end: int
 ) -> Unmirrored | None:
     """Records below ``begin`` are gone unmirrored, by retention."""
     records = begin - first
@@ -145,7 +149,9 @@ async def _missing(
     records += max(0, end - at)
     if start is None and records == 0:
         return None
-    return Unmirrored(tp, at if start is None else start, end, records, oldest_ms, begin - first)
+    return Unmirrored(
+        name, tp, at if start is None else start, end, records, oldest_ms, begin - first
+    )
 
 
 def _own(batch: RecordBatch) -> Iterable[int]:

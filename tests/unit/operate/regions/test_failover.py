@@ -10,10 +10,11 @@ from agents.app import app
 from streams.connect.broker.memory.broker import MemoryBroker
 from streams.core.command_errors import RegionBehind, RegionSuperseded
 from streams.core.errors import DependencyUnreachable, RefusedBySafety
-from streams.core.types import TopicPartition
+from streams.core.types import TopicConfig, TopicPartition
 from streams.dev.simulation.loop import LoopClock, VirtualLoop, run
 from streams.operate.regions.declared import Region
 from streams.operate.regions.failover import RegionSwitch, Switch
+from streams.operate.regions.mirrored import offset_entry, offsets_topic
 from streams.operate.regions.status import statuses
 from streams.operate.regions.watch import RegionWatch
 from streams.operate.regions.word import RegionWord, journal_topic, write_word
@@ -24,11 +25,11 @@ TP = TopicPartition("model.metrics", 1)
 
 
 class World:
-    """Two clusters without mirrors and workers; east is active."""
+    """Clusters without mirrors and workers; east is active."""
 
-    def __init__(self, loop):
+    def __init__(self, loop, names):
         self.clock = LoopClock(loop)
-        self.brokers = {name: MemoryBroker(self.clock) for name in ("east", "west")}
+        self.brokers = {name: MemoryBroker(self.clock) for name in names}
         self.said = []
         self.switch = RegionSwitch(
             self.brokers, app.topology, self.clock, LEASE_S, self.said.append
@@ -49,10 +50,10 @@ class World:
         return {name: (word.active, word.epoch) for name, word in words.items()}
 
 
-def played(story):
+def played(story, names=("east", "west")):
     """The result of ``story(world)`` in virtual time."""
     loop = VirtualLoop()
-    world = World(loop)
+    world = World(loop, names)
 
     async def tell():
         await world.open()
@@ -98,6 +99,40 @@ def test_a_mirror_that_is_behind_changes_nothing():
         assert await world.epochs() == {"east": ("east", 1), "west": ("east", 1)}
 
     played(story)
+
+
+def test_a_third_region_waits_for_the_one_that_served_before_an_unfinished_change():
+    """The newest word names a region that never served. Its log is empty, and the records that the new
+    region lacks are those of another one."""
+
+    async def story(world):
+        world.brokers["east"].append(TP, b"k", b"v")
+        with pytest.raises(RegionBehind, match="records of east"):
+            await world.change("west")
+        with pytest.raises(RegionBehind, match="records of east"):
+            await world.change("north")
+        done = await world.change("north", without_old=True)
+        assert [(one.region, one.tp, one.records) for one in done.missing] == [("east", TP, 1)]
+
+    played(story, ("east", "west", "north"))
+
+
+def test_records_of_an_earlier_region_that_is_away_are_named():
+    """Its mirror copied some of them. A region that was never active has none."""
+
+    async def story(world):
+        north = await world.brokers["north"].admin()
+        await north.create_topics([TopicConfig(offsets_topic("east"), 1, 1, {})])
+        entry = offset_entry("east", TP, 6)
+        world.brokers["north"].append(TopicPartition(offsets_topic("east"), 0), *entry)
+        world.brokers["east"].faults.down()
+        await world.change("west", without_old=True)
+        done = await world.change("north")
+        assert [(one.region, one.tp, one.first, one.until) for one in done.missing] == [
+            ("east", TP, 7, None)
+        ]
+
+    played(story, ("east", "west", "north", "south"))
 
 
 def test_records_that_expired_before_a_mirror_read_them_stop_no_change():
