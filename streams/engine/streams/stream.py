@@ -17,10 +17,11 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 
 from streams.core.errors import Pending, UnsupportedByDia
 from streams.core.rows.targets import RowTarget, RowValues
+from streams.core.settings import Settings
 from streams.core.topics.current_stream import HeadersLike, Key, NoTables, Target
 from streams.core.types import Headers, OutboundRecord, RecordBatch, TopicPartition
 from streams.core.words.absent_words import absent
-from streams.engine.streams.sending import key_text, outgoing
+from streams.engine.streams.sending import key_text, made_here, outgoing
 
 Filter = Callable[[Any], Any]
 
@@ -66,6 +67,9 @@ class PartitionFeed(Protocol):
 
     @property
     def tp(self) -> TopicPartition: ...
+
+    @property
+    def settings(self) -> Settings: ...
 
     def complete(self, stream: Stream) -> None:
         """Complete what was given. Raises CancelledError if ``stream`` is not the current one, and
@@ -292,7 +296,7 @@ class Stream:
                 without_key=self.partition,
                 partition=partition,
                 timestamp_s=timestamp_s,
-                headers=headers,
+                headers=made_here(headers, feed.settings.region),
             )
         except Pending as pending:
             self.failed = pending

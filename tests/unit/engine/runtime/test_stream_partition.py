@@ -14,7 +14,6 @@ from streams.core.types import OutboundRecord
 from streams.engine.runtime.offsets.shed_order import ShedOrder
 from streams.engine.state.load_run import SLOT_MS
 from streams.engine.streams.declared_table import DeclaredTable
-from streams.operate.regions.mirrored import is_copied
 from tests.unit.engine.runtime.stream_desk import DLQ, OUT, SOURCE
 
 
@@ -47,23 +46,6 @@ async def test_a_commit_holds_only_complete_events(desk, totals):
     await desk.commit()
     assert desk.committed()[1].next_offset == 4
     assert desk.table(totals)["t"] == 104
-
-
-@pytest.mark.parametrize("region", ["", "east"])
-async def test_mirrors_leave_alone_what_agents_send(desk, region):
-    """The agents of each region send it. Copied as well, a topic between two agents, as that of
-    `group_by`, would have each record once for each region."""
-
-    async def body(stream):
-        async for event in stream.events():
-            stream.send(SIMULATION_RESULT, "k", b"v", partition=0, headers=event.headers)
-
-    await desk.open(body, region=region)
-    await desk.rig.produce_events(1)
-    await desk.fold()
-    await desk.commit()
-    (found,) = desk.rig.contents(OUT).headers
-    assert is_copied(found) is not bool(region)
 
 
 async def test_an_exception_drops_the_writes_and_sends_of_its_event(desk, totals):
