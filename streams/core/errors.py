@@ -12,7 +12,7 @@ DiaError
  +- TransientError                 retry with backoff
  |   +- BrokerUnavailable, UnknownTopic, ShardUnavailable, ShardBusy, PoolExhausted, CacheUnavailable,
  |   |  ProcessDied, JobProcessFailed, PolicyServiceFailed, DependencyLate, LockBusy, LeaseLost,
- |   |  SinkUnavailable
+ |   |  SinkUnavailable, SignInProviderUnavailable
  |   +- BreakerOpen, PolicyServiceUnavailable, RequestUnread, SchemaRegistryUnavailable, SchemaPending,
  |      SubjectPending, GlobalTablePending   (wait: what needs it pauses)
  +- JobRefused                     answer the request with it, go on (streams/core/job_refusals.py)

@@ -189,7 +189,14 @@ async def _show(settings, granted, minutes_of, start_s):
         file.create(tenant=tenant, role=role, now_ms=now_ms)[1]
         for tenant, role in ((TENANT, Role.READ), (None, Role.ADMIN))
     ]
-    asked = {"model": "m", "metric": "k", "from": "-6h", "tenant": TENANT, "key": "key"}
+    asked = {
+        "model": "m",
+        "metric": "k",
+        "from": "-6h",
+        "tenant": TENANT,
+        "key": "key",
+        "of": "model",
+    }
     with listening(lambda: console(settings)) as url:
         async with httpx.AsyncClient(base_url=url, timeout=60, mounts=DIRECT) as client:
             for path in PATHS:
