@@ -29,6 +29,7 @@ from streams.engine.app.app import App
 from streams.engine.app.window_views import window_views
 from streams.engine.health.live_workers import LiveWorker
 from streams.engine.health.monitor import HealthMonitor
+from streams.engine.health.remote_workers import RemoteWorkers
 from streams.http.console.access.authorizer import Authorizer
 from streams.http.console.access.operations import Operations
 from streams.http.console.access.saved_views import ViewFile
@@ -51,7 +52,6 @@ from streams.http.console.pages import routes, unknown_page
 from streams.http.console.pipeline.level import Levels
 from streams.http.console.pipeline.overview import OverviewHandler
 from streams.http.console.pipeline.pipeline import PipelineHandler
-from streams.http.console.pipeline.remote_workers import RemoteWorkers
 from streams.http.console.pipeline.services import Services
 from streams.http.console.pipeline.workers import Workers
 from streams.http.console.ranges import RangeHandler

@@ -18,7 +18,7 @@ from streams.core.clock import SystemClock
 from streams.core.errors import BrokerUnavailable
 
 READS = {
-    "audit", "backup list", "backup verify", "capacity plan", "capacity predict", "capacity test",
+    "audit", "backup list", "backup verify", "canary check", "capacity plan", "capacity predict", "capacity test",
     "config show", "context list", "dlq breaker list", "dlq export", "dlq list", "dlq show",
     "dlq stats", "doctor", "drill list", "events example", "explain", "loadtest example",
     "migrate plan", "migrate status", "operations list", "query model", "query series", "query sql",

@@ -18,7 +18,7 @@ from streams.core.clock import Clock
 from streams.core.process.proxies import DIRECT
 from streams.core.telemetry.declaring import PREFIX
 from streams.engine.health.live_workers import LiveWorker, live_workers
-from streams.http.console.pipeline.remote_workers import RemoteWorker, RemoteWorkers
+from streams.engine.health.remote_workers import RemoteWorker, RemoteWorkers
 
 log = structlog.get_logger(__name__)
 

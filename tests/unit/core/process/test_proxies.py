@@ -19,7 +19,7 @@ from streams.core.clock import SystemClock
 from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
 from streams.core.tracing.opening import tracer_of
-from streams.http.console.pipeline.remote_workers import RemoteWorkers
+from streams.engine.health.remote_workers import RemoteWorkers
 from streams.http.console.pipeline.workers import Workers
 from streams.http.edge.client import EdgeClient
 

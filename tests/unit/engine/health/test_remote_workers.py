@@ -13,8 +13,8 @@ from streams.core.errors import UsageError
 from streams.core.process.listener import bound
 from streams.core.telemetry.health import HealthServer, HealthState
 from streams.core.telemetry.metrics import Metrics
-from streams.http.console.pipeline import remote_workers
-from streams.http.console.pipeline.remote_workers import RemoteWorkers
+from streams.engine.health import remote_workers
+from streams.engine.health.remote_workers import RemoteWorkers
 from streams.http.console.pipeline.workers import Workers
 
 STATUS = {
