@@ -18,7 +18,8 @@ TENANTS_MAX = 1000
 def granted(claims: Claims, grants: Iterable[ClaimGrant]) -> dict[str | None, Role]:
     """The highest role by tenant; the tenant None is every tenant."""
     found: dict[str | None, Role] = {}
-    for grant in grants:
+    # First what tenants beyond the bound must not push out.
+    for grant in sorted(grants, key=lambda one: not one.every_tenant):
         if not _applies(claims, grant):
             continue
         role = Role.named(grant.role)

@@ -4,6 +4,7 @@ OpenID Connect Discovery 1.0, RFC 7636 (PKCE, S256 only), RFC 9207 (``iss`` of a
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 from typing import Any, Final, TypeVar
@@ -192,16 +193,25 @@ class OidcProvider:
     async def _send(
         self, method: str, url: str, headers: dict[str, str], form: dict[str, str] | None = None
     ) -> tuple[int, bytes]:
-        """At most `ANSWER_BYTES_MAX`."""
-        content = bytearray()
+        """At most `ANSWER_BYTES_MAX`, within ``timeout_s`` of the configuration."""
+        content, most_s = bytearray(), self.wanted.timeout_s
         try:
-            async with self._client.stream(method, url, headers=headers, data=form) as answer:
+            # The client's own timeout is that of each byte.
+            async with (
+                asyncio.timeout(most_s),
+                self._client.stream(method, url, headers=headers, data=form) as answer,
+            ):
                 async for piece in answer.aiter_bytes():
                     content += piece
                     if len(content) > ANSWER_BYTES_MAX:
                         raise SignInProviderUnavailable(f"{url} answered more than 1 MiB.")
                 return answer.status_code, bytes(content)
-        except httpx.HTTPError as error:
+        except TimeoutError as error:
+            raise SignInProviderUnavailable(
+                f"{url} does not answer within {most_s:g} s. Is it overloaded? timeout_s of DIA_OIDC_FILE gives it "
+                "longer."
+            ) from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise SignInProviderUnavailable(
                 f"{url} does not answer: {type(error).__name__} {error}. Is it up, and may the "
                 "console reach it?"

@@ -146,6 +146,12 @@ class Authorizer:
         if site not in ("same-origin", "none") or elsewhere:
             raise CrossSite("this request comes from another site's page")
 
+    def require_navigation(self, request: Request) -> None:
+        """For an address that another site leads a browser to. Raises `CrossSite` for a request that a page embeds,
+        such as an image, which proves nothing about the person in front of it."""
+        if request.headers.get("sec-fetch-dest", "document") != "document":
+            raise CrossSite("this address is opened by a browser, not embedded in a page")
+
     def prove(self, request: Request, session: Session, shown: str | None) -> None:
         """Raises `CrossSite` unless a page of the console sent the request."""
         self.require_ours(request)

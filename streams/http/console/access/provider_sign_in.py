@@ -36,6 +36,8 @@ BEGUN_S: Final = 600
 """from the beginning of a sign-in to its answer"""
 _CODE_CHARS_MAX: Final = 4096
 _SECRET_BYTES: Final = 32
+_ONWARD_BYTES_MAX: Final = 2000
+"""With more the sealed cookie is longer than the 4096 bytes that browsers keep (RFC 6265, 6.1)."""
 
 ChoosePage = Callable[[Sequence[str], str], Response]
 """A page that offers tenants, and where the person goes then."""
@@ -60,7 +62,7 @@ class ProviderSignIn:
 
     async def begin(self, request: Request) -> Response:
         """``tenant``: of several that the person may choose."""
-        onward = local(request.query_params.get("next", "/"))
+        onward = _kept(local(request.query_params.get("next", "/")))
         tenant = parameters.Parameters(request).tenant()
         state, nonce, verifier = (secrets.token_urlsafe(_SECRET_BYTES) for _ in range(3))
         begun = _Begun(state, nonce, verifier, onward, tenant)
@@ -85,6 +87,7 @@ class ProviderSignIn:
 
     async def end(self, request: Request) -> Response:
         """The provider's answer: a session, a choice of tenants, or the sign-in page again."""
+        self._gate.require_navigation(request)
         self._gate.require_attempts(request)
         begun = self._begun(request)
         onward = begun.onward if begun is not None else "/"
@@ -142,6 +145,14 @@ class ProviderSignIn:
     @property
     def _cookie(self) -> str:
         return HOST_ONLY + COOKIE if self._gate.secure else COOKIE
+
+
+def _kept(onward: str) -> str:
+    """Without its query, or the start page, where it is too long for the cookie."""
+    for shorter in (onward, onward.partition("?")[0]):
+        if len(msgspec.json.encode(shorter)) <= _ONWARD_BYTES_MAX:
+            return shorter
+    return "/"
 
 
 def _refused(why: str, said: str, onward: str) -> Response:

@@ -170,3 +170,15 @@ def test_a_file_that_could_grant_too_much_is_refused(tmp_path, before, after, sa
     path.write_text(FILE.replace(before, after))
     with pytest.raises(UsageError, match=said):
         read_configuration(str(path))
+
+
+def test_many_tenants_take_no_role_of_every_tenant_away():
+    """An admin of every tenant who is a member of many tenants, too, stays an admin of every tenant."""
+    claims = {
+        "groups": ["platform"],
+        "realm_access": {"roles": "reader"},
+        "tenants": [f"t{number}" for number in range(TENANTS_MAX + 1)],
+    }
+    found = granted(claims, GRANTS[::-1])
+    assert found[None] is Role.ADMIN
+    assert len(found) == TENANTS_MAX

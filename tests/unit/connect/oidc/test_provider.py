@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
@@ -123,6 +125,21 @@ async def test_answers_that_cannot_be_used_are_the_providers_fault(answer, said)
     transport = httpx.MockTransport(lambda request: answer)
     provider = OidcProvider(WANTED, VirtualClock(), transport)
     with pytest.raises(SignInProviderUnavailable, match=said):
+        await provider.metadata()
+
+
+async def test_a_provider_that_answers_byte_by_byte_is_away_after_the_time_that_it_has():
+    """Each byte comes in time, and the person would wait for a million of them."""
+
+    async def drip() -> AsyncIterator[bytes]:
+        while True:
+            await asyncio.sleep(0.01)
+            yield b" "
+
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, content=drip()))
+    wanted = msgspec.structs.replace(WANTED, timeout_s=0.1)
+    provider = OidcProvider(wanted, VirtualClock(), transport)
+    with pytest.raises(SignInProviderUnavailable, match=r"within 0\.1 s"):
         await provider.metadata()
 
 

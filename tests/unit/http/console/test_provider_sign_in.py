@@ -317,6 +317,36 @@ async def test_answers_without_a_sign_in_are_limited(signing):
     assert (limited.status_code, limited.json()["code"]) == (429, "too_many_attempts")
 
 
+@pytest.mark.parametrize("dest", ["image", "iframe", "empty", "script"])
+async def test_another_sites_page_uses_up_no_sign_ins_of_its_visitors(signing, tokens, dest):
+    """A page with a hundred images would keep everybody behind the address of its visitor out of the console."""
+    embedded = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": dest}
+    for _ in range(ADDRESS_MAX + 1):
+        answer = await signing.browser.get(f"{CALLBACK}?code=x&state=y", headers=embedded)
+        assert (answer.status_code, answer.json()["code"]) == (403, "csrf")
+    signed_in = await signing.browser.post("/session", json={"token": tokens["read"]})
+    assert signed_in.status_code == 204
+    url = signing.twin.answer(await signing.begin())
+    shown = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "document"}
+    assert (await signing.browser.get(url, headers=shown)).status_code == 200
+
+
+async def test_a_long_address_of_a_page_keeps_nobody_out(signing):
+    """Browsers drop a cookie of more than 4096 bytes, and the answer would belong to no sign-in."""
+    names = "&".join(f"model={'x' * 128}{number}" for number in range(40))
+    answer = await signing.browser.get("/session/oidc", params={"next": f"/explore?{names}"})
+    [begun] = answer.headers.get_list("set-cookie")
+    assert len(begun.partition(";")[0]) <= 4096
+    found = await signing.browser.get(signing.twin.answer(answer.headers["location"]))
+    assert 'content="0;url=/explore"' in found.text
+
+
+async def test_an_address_with_a_bad_character_in_the_metadata_is_said_as_an_outage(signing):
+    """The operator reads what is wrong with the provider, not "internal"."""
+    signing.twin.metadata["token_endpoint"] = "https://id.example/\x01token"
+    assert _why(await signing.sign_in()) == AWAY
+
+
 class _Wsgi(httpx.AsyncBaseTransport):
     """A WSGI application as the network of an asynchronous client."""
 
