@@ -175,7 +175,8 @@ def series(
     start_s, stop_s = moment_s(start, "--from", now_s), moment_s(stop, "--to", now_s)
     step_ms = span_s(step, "--step") * 1000 if step else view.grains[0].width_ms
     grain = view.grain_for(start_s, stop_s, step_ms, now_s)
-    figures = view.figures_in(grain, step_ms, view.wanted(figure or ()))
+    wanted = view.wanted(figure or ())
+    figures = view.figures_in(grain, step_ms, wanted)
     question = Question(view.key_of(given), grain, start_s, stop_s, step_ms)
     require_shards(settings)
     try:
@@ -183,6 +184,11 @@ def series(
     except ShardUnavailable as error:
         raise DependencyUnreachable(str(error)) from error
     _print_points(run, view, figures, points, form, file)
+    if left_out := view.left_out(figures, wanted):
+        run.printer().say(
+            f"left out: {', '.join(left_out)}. Such figures of several windows cannot be made from those of each: "
+            f"choose a step of {grain.width_ms / 1000:g} s."
+        )
     if not points.rows:
         where = " / ".join(map(str, question.key))
         run.printer().say(f"no values of {where} there (read from {grain.table}).")

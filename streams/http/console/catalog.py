@@ -20,7 +20,7 @@ from streams.http.console.access.authorizer import Authorizer
 from streams.http.console.parameters import Parameters
 from streams.http.console.response_cache import QueryKey, ResponseCache
 from streams.http.console.shards import ShardReader
-from streams.http.console.windows import WindowsHandler, values
+from streams.http.console.windows import WindowsHandler, answered, values
 
 NAMES_MAX: Final = 10_000
 CHOSEN_MAX: Final = 20
@@ -77,7 +77,7 @@ class CatalogHandler:
 
         async def load() -> dict[str, Any]:
             found = await self._read(asked.view, number, chosen, asked.tenant)
-            return {called: sorted({*found})[:NAMES_MAX]}
+            return {called: [*map(answered, sorted({*found})[:NAMES_MAX])]}
 
         what = (called, asked.view.name, of, [*chosen.items()])
         body = await self._answers.get(QueryKey(CATALOG, asked.tenant, what), load)

@@ -35,7 +35,7 @@ from streams.http.console.parameters import Format, Parameters
 from streams.http.console.response_cache import QueryKey, ResponseCache
 from streams.http.console.series import csv_rows, seconds
 from streams.http.console.shards import ShardReader
-from streams.http.console.windows import AskedWindows, WindowsHandler, needed
+from streams.http.console.windows import AskedWindows, WindowsHandler, answered, needed
 
 SERIES_MAX: Final = 8
 BUCKETS_MAX: Final = 64
@@ -77,8 +77,8 @@ class RangeHandler:
         wanted = given.choice("format", Format, "json")
         # As written: "the last hour" is one cache key with one last good response.
         what = (windows.view.name, asked.keys, asked.grain.table, asked.step_ms, asked.buckets)
-        named = [one.name for one in asked.figures]
-        question = QueryKey(SERIES, windows.tenant, ("range", *what, named, *given.span_asked()))
+        named = [one.name for one in asked.figures], asked.left_out
+        question = QueryKey(SERIES, windows.tenant, ("range", *what, *named, *given.span_asked()))
         body = await self._answers.get(question, lambda: self._read(asked))
         return _csv(body) if wanted == "csv" else reply.json(request, body)
 
@@ -96,7 +96,7 @@ class RangeHandler:
             "figures": [one.name for one in asked.figures],
             "left_out": asked.left_out,
             "series": [
-                {**key, "columns": points.columns, "heatmap": heatmap}
+                {**_answered(key), "columns": points.columns, "heatmap": heatmap}
                 for key, points, heatmap in zip(asked.keys, found, heatmaps, strict=True)
             ],
         }
@@ -113,13 +113,15 @@ def _asked(given: Parameters, windows: AskedWindows, now_s: float) -> RangeQuery
     step_ms = _step_ms(given.maybe_span("step"), range_s, grain.width_ms)
     wanted = windows.figures(given)
     figures = view.figures_in(grain, step_ms, wanted)
-    there = {one.name for one in figures}
-    left_out = (one.name for one in view.figures if not wanted or one.name in wanted)
     return RangeQuery(
         *(windows, keys, grain, start_s, stop_s, step_ms, figures),
-        left_out=tuple(name for name in left_out if name not in there),
+        left_out=view.left_out(figures, wanted),
         buckets=given.number("buckets", 0, 0, BUCKETS_MAX) if view.sketched else 0,
     )
+
+
+def _answered(key: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: answered(value) for name, value in key.items()}
 
 
 def _keys(view: WindowView, given: Parameters) -> tuple[Mapping[str, Any], ...]:

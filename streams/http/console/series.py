@@ -20,7 +20,7 @@ from streams.http.console.access.authorizer import Authorizer
 from streams.http.console.parameters import Format, Parameters
 from streams.http.console.response_cache import QueryKey, ResponseCache
 from streams.http.console.shards import ShardReader
-from streams.http.console.windows import WindowsHandler, needed
+from streams.http.console.windows import WindowsHandler, answered, needed
 
 
 @dataclass(eq=False)
@@ -41,20 +41,23 @@ class SeriesHandler:
         step_s = given.maybe_span("step")
         step_ms = view.grains[0].width_ms if step_s is None else step_s * 1000
         grain = view.grain_for(start_s, stop_s, step_ms, now_s)
-        figures = view.figures_in(grain, step_ms, asked.figures(given))
+        named = asked.figures(given)
+        figures = view.figures_in(grain, step_ms, named)
+        left_out = view.left_out(figures, named)
         key = asked.key((*chosen.values(),))
         reading = view.reading(Question(key, grain, start_s, stop_s, step_ms), figures)
         told = {
             **asked.own,
-            **chosen,
+            **{name: answered(value) for name, value in chosen.items()},
             "table": grain.table,
             "step_s": seconds(step_ms),
             "from_s": start_s,
             "to_s": stop_s,
+            "left_out": left_out,
         }
         wanted = given.choice("format", Format, "json")
         # As written: "the last hour" is one cache key with one last good response.
-        what = (view.name, key, step_ms, [one.name for one in figures])
+        what = (view.name, key, step_ms, [one.name for one in figures], left_out)
         question = QueryKey(SERIES, asked.tenant, ("series", *what, *given.span_asked()))
         body = await self._answers.get(question, lambda: self._read(reading, told))
         return _csv(body) if wanted == "csv" else reply.json(request, body)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,6 +18,8 @@ from streams.http.console.access.authorizer import Authorizer, Principal
 from streams.http.console.parameters import Parameters
 
 FIGURES_MAX = 64
+_EXACT_MAX: Final = (1 << 53) - 1
+"""whole numbers up to here are doubles (RFC 8259, 6)"""
 
 
 class AskedWindows(NamedTuple):
@@ -68,6 +70,11 @@ class WindowsHandler:
 
     def tenants(self) -> list[WindowView]:
         return [one for one in self._views.values() if one.tenant]
+
+
+def answered(value: Any) -> Any:
+    """A value of a dimension as JSON; a text where a reader with doubles, such as a browser, would round it."""
+    return str(value) if isinstance(value, int) and abs(value) > _EXACT_MAX else value
 
 
 def values(dimension: Dimension, given: Parameters, at_most: int) -> tuple[Any, ...]:

@@ -145,6 +145,12 @@ class WindowView(ABC):
             )
         return found
 
+    def left_out(self, shown: Iterable[WindowFigure], asked: frozenset[str]) -> tuple[str, ...]:
+        """Names of ``asked`` (none: all) that are not among ``shown``, those of `figures_in`."""
+        there = {one.name for one in shown}
+        wanted = (one.name for one in self.figures if not asked or one.name in asked)
+        return tuple(name for name in wanted if name not in there)
+
     @abstractmethod
     def reading(
         self, question: Question, figures: Sequence[WindowFigure], *, sketches: bool = False

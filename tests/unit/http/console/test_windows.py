@@ -99,6 +99,31 @@ async def test_a_long_range_is_read_from_a_roll_up_and_says_what_it_leaves_out(h
     assert answer["left_out"] == ["q_50", "q_99", "people", "top", "top_n"]
 
 
+@pytest.mark.parametrize("path", ["/api/range", "/api/series"])
+async def test_an_answer_names_what_it_leaves_out_of_its_own_question(http, bearer, asked, path):
+    """Two questions with the same figures left may have asked for different ones; an answer is kept for each."""
+    long = f"{path}?{SALES}&step=30s&figure=n"
+    assert (await _get(http, long, bearer("read")))["left_out"] == []
+    assert (await _get(http, f"{long}&figure=q_50", bearer("read")))["left_out"] == ["q_50"]
+
+
+async def test_a_number_that_a_browser_would_round_is_a_text(http, bearer, asked, monkeypatch):
+    """Explore would ask for the windows of another key, and show them under the wrong one."""
+    large = (1 << 53) + 1
+
+    async def of_all(self, sql, parameters, *, owner=None):
+        return [[large], [7], [-large]]
+
+    monkeypatch.setattr(ShardReader, "of_all", of_all)
+    answer = await _get(http, "/api/names?windows=moving&of=lane", bearer("admin"))
+    assert answer["names"] == [str(-large), 7, str(large)]
+    moving = f"windows=moving&account=a&lane={large}"
+    answer = await _get(http, f"/api/range?{moving}", bearer("admin"))
+    assert answer["series"][0]["lane"] == str(large)
+    assert (await _get(http, f"/api/series?{moving}", bearer("admin")))["lane"] == str(large)
+    assert [one._question.key for one in asked] == [("a", large)] * 2
+
+
 async def test_names_of_a_dimension_are_read_beside_the_chosen_others(http, bearer, asked):
     """Of its longest windows, and of the token's tenant."""
     answer = await _get(http, "/api/names?windows=sales&of=account", bearer("read"))
