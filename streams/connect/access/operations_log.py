@@ -72,9 +72,10 @@ class OperationsLog:
         month = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y-%m")
         private_folder(self._folder)
         path = self._folder / f"operations-{month}.jsonl"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        line = msgspec.json.encode({"at_ms": now_ms, **said, "outcome": outcome}) + b"\n"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(descriptor, "ab") as file:
-            file.write(msgspec.json.encode({"at_ms": now_ms, **said, "outcome": outcome}) + b"\n")
+            file.write(b"\n" + line if _is_torn(descriptor) else line)
             file.flush()
             os.fsync(file.fileno())
 
@@ -95,8 +96,14 @@ class OperationsLog:
         decoder = msgspec.json.Decoder(OperationLine)
         for path in sorted(self._folder.glob("operations-*.jsonl")):
             with path.open("rb") as file:
-                for text in file:
+                for text in filter(bytes.strip, file):
                     try:
                         yield decoder.decode(text)
                     except ValueError:
                         self.unreadable += 1
+
+
+def _is_torn(descriptor: int) -> bool:
+    """Whether a power cut left a line without its end, to which the next one must not be joined."""
+    size = os.fstat(descriptor).st_size
+    return size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"

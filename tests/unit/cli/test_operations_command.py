@@ -173,12 +173,17 @@ def test_a_torn_line_is_counted_and_hides_no_other(home, capsys):
     assert main(["token", "create", "--role", "admin"]) == 0
     [path] = (home / "access").glob("operations-*.jsonl")
     with path.open("a") as file:
-        file.write('{"at_ms":1,"operat\n')
+        file.write('{"at_ms":1,"operat')
+    killed = {"operation": "k", "by": "command", "action": "rebuild", "subject": {}}
+    OperationsLog.of(home, SystemClock()).write(killed, "begun")
     assert main(["token", "create", "--role", "admin"]) == 0
     capsys.readouterr()
     assert main(["operations", "list", "--json"]) == 3
     said = capsys.readouterr()
-    assert len(said.out.splitlines()) == 2
+    found = [json.loads(line) for line in said.out.splitlines()]
+    assert [(one["action"], one["outcome"]) for one in found] == [
+        ("token create", "done"), ("token create", "done"), ("rebuild", "unfinished"),
+    ]  # fmt: skip
     assert "1 lines of the log" in said.err
 
 
