@@ -62,6 +62,8 @@ class AccessToken:
     sha256: str
     created_ms: int
     expires_ms: int | None = None
+    lifetime_ms: int | None = None
+    """what it was made for, which a rotation does not shorten; None: for ever"""
     name: str = ""
     rotated_from: str = ""
     """the id of the first token of which this one is a rotation; empty: of none"""
@@ -163,6 +165,7 @@ class TokenFile:
             sha256="",
             created_ms=now_ms,
             expires_ms=expires_ms,
+            lifetime_ms=_lifetime_ms(now_ms, expires_ms),
             name=name,
         )
         with self._changing() as tokens:
@@ -178,9 +181,15 @@ class TokenFile:
         with self._changing() as tokens:
             old = self._found(tokens, token_id)
             _check_rotation(old, tokens, now_ms)
-            if expires_ms is None and old.expires_ms is not None:
-                expires_ms = now_ms + old.expires_ms - old.created_ms
-            draft = replace(old, created_ms=now_ms, expires_ms=expires_ms, rotated_from=old.holder)
+            if expires_ms is None and old.lifetime_ms is not None:
+                expires_ms = now_ms + old.lifetime_ms
+            draft = replace(
+                old,
+                created_ms=now_ms,
+                expires_ms=expires_ms,
+                lifetime_ms=_lifetime_ms(now_ms, expires_ms),
+                rotated_from=old.holder,
+            )
             until_ms = now_ms + overlap_s * 1000
             if old.expires_ms is not None:
                 until_ms = min(until_ms, old.expires_ms)
@@ -231,6 +240,10 @@ def _check_rotation(old: AccessToken, tokens: Iterable[AccessToken], now_ms: int
         raise UsageError(
             f"the token {old.id} is already rotated. Rotate its successor: `dia token rotate {newest.id}`."
         )
+
+
+def _lifetime_ms(now_ms: int, expires_ms: int | None) -> int | None:
+    return None if expires_ms is None else expires_ms - now_ms
 
 
 def _age(token: AccessToken) -> tuple[int, bool]:

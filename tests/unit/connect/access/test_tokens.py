@@ -144,6 +144,18 @@ def test_a_rotation_lengthens_no_token(file):
     assert [one.expires_ms for one in file.read() if one.id == old.id] == [NOW_MS + 1000]
 
 
+@pytest.mark.parametrize("lifetime_ms", [None, 90_000_000])
+def test_a_rotation_that_was_lost_shortens_no_later_one(file, lifetime_ms):
+    """A text is shown once. Who lost it revokes it and rotates the old token again, in its overlap."""
+    ends_ms = None if lifetime_ms is None else NOW_MS + lifetime_ms
+    old, _ = file.create(tenant="acme", role=Role.READ, now_ms=NOW_MS, expires_ms=ends_ms)
+    lost, _ = file.rotate(old.id, now_ms=NOW_MS, overlap_s=60)
+    file.revoke(lost.id)
+    new, _ = file.rotate(old.id, now_ms=NOW_MS + 1000, overlap_s=60)
+    assert new.expires_ms == (None if lifetime_ms is None else NOW_MS + 1000 + lifetime_ms)
+    assert new.holder == old.holder
+
+
 def test_an_expired_or_rotated_token_is_not_rotated(file):
     """An old token would otherwise make new ones for ever."""
     old, _ = file.create(tenant="acme", role=Role.READ, now_ms=NOW_MS, expires_ms=NOW_MS + 1000)
