@@ -61,8 +61,17 @@ def test_a_misplaced_field_is_detected(tmp_path):
         {"config": {"drain_timeout_s": 55}},
         {"kafka": {"bootstrap": "kafka:9092", "securityProtocol": "SASL_SSL", "user": "dia"}},
         {"redis": {"url": "redis://user:password@redis:6379"}},
+        {"clickhouse": {"shards": "http://user:password@clickhouse:8123"}},
+        {"config": {"redis_url": "redis://user:password@redis:6379"}},
+        {"config": {"kafka_sasl_password": "password"}},
+        {"config": {"cache_secret": "password"}},
+        {"networkPolicy": {"enabled": True, "from": []}},
     ],
-    ids=["address", "unknown value", "grace", "drain", "no secret", "password in a value"],
+    ids=[
+        *("address", "unknown value", "grace", "drain", "no secret", "password in a value"),
+        *("password of ClickHouse", "password in an address", "password", "secret"),
+        "every peer",  # an empty list admits all
+    ],
 )
 def test_invalid_values_are_refused(change):
     """`helm install` gives a message, instead of a pod that does not start."""
@@ -161,6 +170,18 @@ def test_the_collector_of_traces_can_be_reached(address, port):
         for one in rule["ports"]
     ]
     assert opened == before + ([port] if port else [])
+
+
+@pytest.mark.parametrize(
+    ("config", "opened"),
+    [({"oidc_file": "/etc/dia/oidc.toml"}, [9092, 8123, 443]), ({}, [9092, 8123])],
+)
+def test_the_openid_provider_can_be_reached(config, opened):
+    """Else every sign-in would end at a provider that is away."""
+    given = {**values("front"), "config": config}
+    given["networkPolicy"] = {"enabled": True, "egressPorts": [9092, 8123]}
+    policy, *_ = kind(render(given), "NetworkPolicy")
+    assert [one["port"] for one in policy["spec"]["egress"][-1]["ports"]] == opened
 
 
 def test_pods_scale_on_cpu_and_memory_in_configurable_steps():
