@@ -20,6 +20,7 @@ from streams.http.edge.metrics.otlp_kinds import (
     explicit,
     exponential,
     histogram,
+    sum_kind,
     sum_suffix,
     unsupported,
 )
@@ -103,6 +104,7 @@ class _NumberPoint(_Point):
 class _Numbers(_Json):
     data_points: list[_NumberPoint] | None = None
     aggregation_temporality: int | None = None
+    is_monotonic: bool | None = None
 
 
 class _Distribution(_Point):
@@ -220,7 +222,8 @@ def _metric(metric: _Metric, series: _SeriesOf) -> Iterator[Points]:
         if suffix is None:
             yield unsupported(series.name, "a sum without a temporality", len(points))
         else:
-            yield from _numbers(metric.sum, series, "sum", suffix)
+            kind = sum_kind(monotonic=bool(metric.sum.is_monotonic))
+            yield from _numbers(metric.sum, series, kind, suffix)
     if metric.summary is not None:
         summaries = metric.summary.data_points or ()
         yield unsupported(series.name, "a summary: its quantiles cannot be merged", len(summaries))

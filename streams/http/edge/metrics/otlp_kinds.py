@@ -42,6 +42,11 @@ def sum_suffix(temporality: int) -> str | None:
     return _SUFFIXES.get(temporality)
 
 
+def sum_kind(*, monotonic: bool) -> str:
+    """Of an id: one metric that only rises and one that may fall are two."""
+    return "sum" if monotonic else "up_down_sum"
+
+
 def unsupported(name: str, what: str, count: int) -> RefusedPoints:
     return RefusedPoints(count, UNSUPPORTED_POINT, f"{name!r:.80} is {what}")
 

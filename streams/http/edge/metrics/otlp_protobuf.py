@@ -24,6 +24,7 @@ from streams.http.edge.metrics.otlp_kinds import (
     explicit,
     exponential,
     histogram,
+    sum_kind,
     sum_suffix,
     unsupported,
 )
@@ -101,7 +102,8 @@ def _metric(metric: Any, series: _SeriesOf) -> Iterator[Points]:
         if suffix is None:
             yield unsupported(series.name, "a sum without a temporality", len(points))
         else:
-            yield from _numbers(points, series, kind, suffix)
+            its = sum_kind(monotonic=data.is_monotonic)
+            yield from _numbers(points, series, its, suffix)
     elif kind == "summary":
         yield unsupported(series.name, "a summary: its quantiles cannot be merged", len(points))
     elif data.aggregation_temporality != DELTA:

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from streams.core.clock import SystemClock
+from streams.http.edge.metrics.otlp_json import read_json
 from streams.http.edge.metrics.otlp_protobuf import read_protobuf
 from streams.http.edge.metrics.remote_write import read_v1
-from tests.metric_requests import made_of, request_of
+from tests.metric_requests import as_json, made_of, request_of
 from tests.prometheus_requests import WriteRequest
 
 
@@ -77,6 +78,21 @@ def _id(change: Callable[[Any], None] | None = None) -> str:
 def test_points_of_another_series_or_time_have_another_id(part):
     """Two processes send one metric in the same nanosecond; as repeats one of them would vanish."""
     assert _id(part) != _id()
+
+
+@pytest.mark.parametrize("read", [read_protobuf, read_json])
+def test_a_sum_that_only_rises_is_another_series_than_one_that_may_fall(read):
+    """OpenTelemetry counts that among what identifies a metric, as its unit."""
+
+    def event_id(monotonic: bool) -> str:
+        request = request_of(1)
+        _kind(request)
+        _metric(request).sum.is_monotonic = monotonic
+        body = request.SerializeToString() if read is read_protobuf else as_json(request)
+        (value,) = made_of(body, read).values
+        return json.loads(value)["event_id"]
+
+    assert event_id(True) != event_id(False)
 
 
 @pytest.mark.parametrize("part", [_value, _description])
