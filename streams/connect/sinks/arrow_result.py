@@ -19,7 +19,7 @@ _OUTER = re.compile(r"(?:Nullable|LowCardinality|SimpleAggregateFunction)\((?:\w
 _ARRAY = re.compile(r"Array\((.*)\)")
 _MOMENT = re.compile(r"DateTime(?:\('([^']+)'\))?")
 _LOST = re.compile(
-    r"\b(?:Enum(?:8|16)|IPv[46]|U?Int(?:128|256)|DateTime(?!64)|AggregateFunction)\b"
+    r"\b(?:Enum(?:8|16)|IPv[46]|U?Int(?:128|256)|BFloat16|DateTime(?!64)|Interval[A-Z][a-z]+|AggregateFunction)\b"
 )
 """Arrow has no such type, or not at this depth: a number or bytes would be written."""
 

@@ -62,6 +62,8 @@ def test_date_times_become_timestamps_in_the_zone_of_their_column():
         "Map(String, DateTime)",
         "Array(Tuple(UInt8, DateTime('UTC')))",
         "AggregateFunction(sum, UInt8)",
+        "IntervalDay",
+        "Nullable(BFloat16)",
     ],
 )
 def test_a_type_that_arrow_cannot_hold_is_refused(kind):
