@@ -20,7 +20,7 @@ from streams.core.errors import (
 )
 from streams.core.resilience.deadline import Deadline, DeadlinePassed
 from streams.core.topics.topology import Topology
-from streams.core.types import Broker, TopicPartition
+from streams.core.types import Broker, OffsetOutOfRange, TopicPartition
 from streams.operate.regions.mirrored import (
     Unmirrored,
     missing_of,
@@ -319,7 +319,13 @@ class RegionSwitch:
                     at = committed[tp].offset if tp in committed else 0
                     at = max(at, await reader.beginning_offset(tp))
                     while at < ends[tp]:
-                        batch = await read_some(reader, tp, at, ends[tp])
+                        try:
+                            batch = await read_some(reader, tp, at, ends[tp])
+                        except (
+                            OffsetOutOfRange
+                        ):  # deleted meanwhile: the next look begins behind it
+                            found[tp] = at
+                            break
                         if len(batch) and batch.offsets[0] < ends[tp]:
                             found[tp] = at
                             break

@@ -12,13 +12,24 @@ import msgspec
 
 from streams.connect.broker.log_range import read_range, read_some
 from streams.connect.broker.opened import opened
+from streams.core.errors import BrokerUnavailable
 from streams.core.records import headers
 from streams.core.topics.topology import Topology
-from streams.core.types import Broker, Headers, LogReader, RecordBatch, TopicPartition
+from streams.core.types import (
+    Broker,
+    Headers,
+    LogBounds,
+    LogReader,
+    OffsetOutOfRange,
+    RecordBatch,
+    TopicPartition,
+)
 
 CONNECTOR = "MirrorSourceConnector"
 COUNTED_MAX = 20_000
 """records of a partition that are looked at; behind them offsets are counted"""
+TRIMMED_MAX = 5
+"""times that records may be deleted before they are read"""
 STAYS = frozenset({headers.MIRRORED, headers.REPLAY_HOPS})
 
 
@@ -121,13 +132,29 @@ async def unmirrored(
     """What the mirror has not copied, of each partition with such records; ``reader`` reads region ``name``.
     Records that no mirror copies (`is_copied`) are left out. Raises as `LogReader`."""
     found = []
-    for tp, (begin, end) in (await reader.bounds(partitions)).items():
+    for tp, bounds in (await reader.bounds(partitions)).items():
         first = copied.get(tp, 0)
-        if first < end:
-            missing = await _missing(reader, name, tp, first, max(first, begin), end)
+        if first < bounds.stable_end:
+            missing = await _counted(reader, name, tp, first, bounds)
             if missing is not None:
                 found.append(missing)
     return found
+
+
+async def _counted(
+    reader: LogReader, name: str, tp: TopicPartition, first: int, bounds: LogBounds
+) -> Unmirrored | None:
+    """Raises `BrokerUnavailable` where retention deletes faster than records are read."""
+    for _ in range(TRIMMED_MAX):
+        begin, end = bounds
+        try:
+            return await _missing(reader, name, tp, first, max(first, begin), end)
+        except OffsetOutOfRange:
+            bounds = (await reader.bounds([tp]))[tp]
+    raise BrokerUnavailable(
+        f"retention deletes records of {tp} faster than they are read. Give the topic a longer one "
+        "(DIA_TOPIC_RETENTION_S, `dia topics apply`), or try again."
+    )
 
 
 async def _missing(

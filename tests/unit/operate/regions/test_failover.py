@@ -8,13 +8,14 @@ import pytest
 
 from agents.app import app
 from streams.connect.broker.memory.broker import MemoryBroker
+from streams.connect.broker.memory.reader import MemoryReader
 from streams.core.command_errors import RegionBehind, RegionSuperseded
 from streams.core.errors import DependencyUnreachable, RefusedBySafety
 from streams.core.types import TopicConfig, TopicPartition
 from streams.dev.simulation.loop import LoopClock, VirtualLoop, run
 from streams.operate.regions.declared import Region
 from streams.operate.regions.failover import RegionSwitch, Switch
-from streams.operate.regions.mirrored import offset_entry, offsets_topic
+from streams.operate.regions.mirrored import missing_of, offset_entry, offsets_topic
 from streams.operate.regions.status import statuses
 from streams.operate.regions.watch import RegionWatch
 from streams.operate.regions.word import RegionWord, journal_topic, write_word
@@ -147,6 +148,29 @@ def test_records_that_expired_before_a_mirror_read_them_stop_no_change():
         assert [(one.tp, one.first, one.until, one.gone) for one in done.missing] == [(TP, 0, 1, 1)]
         back = await world.change("east", back=True)
         assert (back.active, back.missing) == ("east", ())
+
+    played(story)
+
+
+def test_records_that_expire_while_they_are_counted_are_counted_as_gone(monkeypatch):
+    """Retention deletes at any time. It ended the console's measurement for good, and a change that had
+    fenced the old region."""
+
+    async def story(world):
+        east, west = world.brokers.values()
+        east.append(TP, b"k", b"v")
+        east.append(TP, b"k", b"w")
+        ask = MemoryReader.bounds
+
+        async def bounds(reader, partitions):
+            found = await ask(reader, partitions)
+            if TP in found:
+                east.log(TP).trim(1)
+            return found
+
+        monkeypatch.setattr(MemoryReader, "bounds", bounds)
+        (one,) = await missing_of(east, west, app.topology, "east")
+        assert (one.first, one.records, one.gone) == (0, 2, 1)
 
     played(story)
 
