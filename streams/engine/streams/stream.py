@@ -121,6 +121,7 @@ class Stream:
         self.failed: Exception | None = None
         """why the event could not be completed: it failed, also if the body catches the error"""
         self.partition = feed.tp.partition
+        self._region = feed.settings.region
         self._feed = feed
         self._filters: list[Filter] = []
 
@@ -296,7 +297,7 @@ class Stream:
                 without_key=self.partition,
                 partition=partition,
                 timestamp_s=timestamp_s,
-                headers=made_here(headers, feed.settings.region),
+                headers=made_here(headers, self._region) if self._region else headers,
             )
         except Pending as pending:
             self.failed = pending
