@@ -103,6 +103,12 @@ class IntakeMetrics:
         self.lag_records = declare.gauge(
             "lag_records", "Last stable offset minus the committed next offset.", PARTITION
         )
+        self.append_lag_seconds = declare.gauge(
+            "append_lag_seconds",
+            "Seconds since the record that was read last was appended, while others are unread; of "
+            "requests, since the oldest unfinished one was. 0 when nothing waits.",
+            PARTITION,
+        )
         self.event_time_lag_seconds = declare.gauge(
             "event_time_lag_seconds",
             "Wall clock minus the partition's watermark; of requests, the age of the oldest "
@@ -421,6 +427,7 @@ class Metrics:
         own = {"topic": topic, "partition": str(partition)}
         for gauge in (
             self.intake.lag_records,
+            self.intake.append_lag_seconds,
             self.intake.event_time_lag_seconds,
             self.intake.held_back_seconds,
             self.intake.clock_ahead_seconds,

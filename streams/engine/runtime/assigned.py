@@ -189,7 +189,7 @@ class AssignedPartition:
             self._look_at(partition)
         elif self._obstacle is not None and partition.failure is not None:
             self._fail(partition.failure)
-        self._meters.measure(partition, self.lag, self.held_back_s, self.clock_ahead_s)
+        self._meters.gauge(partition, self.lag, self.behind_s, self.held_back_s, self.clock_ahead_s)
 
     def _read_on(self, partition: Partition) -> None:
         """Y3."""

@@ -215,18 +215,38 @@ def test_scaling_by_lag_reads_existing_metrics(known, missing):
     for one in scaled:
         (trigger,) = one["spec"]["triggers"]
         assert missing(trigger["metadata"]["query"], known) == set()
-        assert "dia_event_time_lag_seconds" in trigger["metadata"]["query"]
+        assert "dia_append_lag_seconds" in trigger["metadata"]["query"]
+        assert "event_time" not in trigger["metadata"]["query"], "late producers need no replica"
     stateful = kind(render(values("secured")), "StatefulSet")
     assert not any("replicas" in one["spec"] for one in stateful), (
         "the StatefulSet must not set replicas beside a ScaledObject"
     )
 
 
+@pytest.mark.parametrize(
+    ("by", "config", "leaves"),
+    [
+        ("none", {}, None),
+        ("cpu", {}, "1"),
+        ("lag", {}, "1"),
+        ("cpu", {"leave_group": 0}, "0"),
+        ("none", {"leave_group": 1}, "1"),
+    ],
+)
+def test_workers_leave_their_group_where_pods_may_not_return(by, config, leaves):
+    """Partitions of a pod that was scaled away would stay unread for the session timeout."""
+    documents = render({**values("plain"), "autoscaling": {"by": by}, "config": config})
+    (workers,) = pods(kind(documents, "StatefulSet"))
+    (container,) = workers["containers"]
+    said = [one["value"] for one in container["env"] if one["name"] == "DIA_LEAVE_GROUP"]
+    assert said == ([leaves] if leaves is not None else [])
+
+
 def test_a_forecast_scales_beside_the_lag(known, missing):
     """What comes at nine each morning is known before; what no history foresees still shows as lag."""
     (scaled,) = kind(render(values("operators")), "ScaledObject")
     lag, predicted = (trigger["metadata"] for trigger in scaled["spec"]["triggers"])
-    assert "dia_event_time_lag_seconds" in lag["query"]
+    assert "dia_append_lag_seconds" in lag["query"]
     assert missing(predicted["query"], known) == set()
     assert predicted["query"].endswith("* 1.3 or vector(0)")
     assert predicted["threshold"] == "40000"

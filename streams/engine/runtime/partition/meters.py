@@ -127,8 +127,13 @@ class PartitionMeters:
         if tally.compact:
             intake.compact_letters.labels(topic).inc(tally.compact)
 
-    def measure(
-        self, partition: Partition, lag: int | None, held_back_s: float, clock_ahead_s: float | None
+    def gauge(
+        self,
+        partition: Partition,
+        lag: int | None,
+        behind_s: float,
+        held_back_s: float,
+        clock_ahead_s: float | None,
     ) -> None:
         """Update gauges, at most once a second. None: unknown."""
         now_s = self._clock.monotonic()
@@ -136,6 +141,7 @@ class PartitionMeters:
             return
         self._measured_at_s = now_s
         state, intake, metrics = partition.state, self._metrics.intake, self._metrics.state
+        self._of(intake.append_lag_seconds).set(behind_s)
         self._of(intake.held_back_seconds).set(held_back_s)
         if clock_ahead_s is not None:
             self._of(intake.clock_ahead_seconds).set(clock_ahead_s)
