@@ -153,7 +153,7 @@ class World:
         person = AccessToken(
             id="oidc-1", tenant=OWN, role="admin", sha256="", created_ms=0, name="alice"
         )
-        self.cookie = gate.sessions.begin(person, at_provider=True)
+        self.cookie = gate.sessions.begin(person, id_token="")
         self.csrf = gate.sessions.find(self.cookie).csrf  # type: ignore[union-attr]
         listed = await self.other("GET", "/api/dlq/letters")
         self.letter = listed["letters"][0]["id"]

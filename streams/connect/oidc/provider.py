@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 
 import httpx
@@ -46,6 +46,13 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
             require_encrypted(getattr(self, name).partition("?")[0], name)
         if self.end_session_endpoint:
             require_encrypted(self.end_session_endpoint.partition("?")[0], "end_session_endpoint")
+
+
+class Identity(NamedTuple):
+    """Checked claims of a person, and the ID token that said them."""
+
+    claims: Claims
+    id_token: str
 
 
 class _Keys(msgspec.Struct):
@@ -115,11 +122,15 @@ class OidcProvider:
         }
         return _with((await self.metadata()).authorization_endpoint, asked)
 
-    async def sign_out_url(self) -> str | None:
-        """Where the browser ends its session at the provider, and comes back from."""
+    async def sign_out_url(self, id_token: str) -> str | None:
+        """Where the browser ends its session at the provider, and comes back from; None where the provider has
+        no such address. ``id_token`` says whose session ends ("": unknown): without it, providers ask the
+        person, and some do not send the browser back (OpenID Connect RP-Initiated Logout 1.0, 2)."""
         endpoint = (await self.metadata()).end_session_endpoint
         back = self.wanted.console.rstrip("/") + "/sign-in"
         asked = {"client_id": self.wanted.client_id, "post_logout_redirect_uri": back}
+        if id_token:
+            asked["id_token_hint"] = id_token
         return _with(endpoint, asked) if endpoint else None
 
     async def check_issuer(self, shown: str | None) -> None:
@@ -128,7 +139,7 @@ class OidcProvider:
         if shown != self.wanted.issuer and (shown is not None or required):
             raise SignInRefused(Refused.ISSUER)
 
-    async def claims(self, *, code: str, verifier: str, nonce: str) -> Claims:
+    async def identity(self, *, code: str, verifier: str, nonce: str) -> Identity:
         """Of the person that the code stands for, all checked. Raises `SignInRefused`."""
         text = await self._id_token(code, verifier)
         claims = signed_claims(text, await self._keys_for(key_id(text)))
@@ -139,7 +150,7 @@ class OidcProvider:
             nonce=nonce,
             now_s=self._clock.now_ms() / 1000,
         )
-        return claims
+        return Identity(claims, text)
 
     async def _id_token(self, code: str, verifier: str) -> str:
         found = await self.metadata()

@@ -73,3 +73,8 @@ class ConsoleMetrics:
         self.seconds = declare.histogram(
             "console_request_seconds", "Time to an answer.", REQUEST_BUCKETS_S, ("route",)
         )
+        self.sign_ins = declare.counter(
+            "console_sign_ins_total",
+            "Sign-ins by way (token, provider) and outcome: signed_in, choice_of_tenants, or why not.",
+            ("by", "outcome"),
+        )

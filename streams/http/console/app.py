@@ -151,7 +151,7 @@ def console_app(
 
 
 def api_routes(console: Console) -> list[Route]:
-    sign_in = SignInHandler(console.gate)
+    sign_in = SignInHandler(console.gate, console.metrics)
 
     async def describe(request: Request) -> Response:
         return reply.json(request, openapi.document(tuple(console.topics)))

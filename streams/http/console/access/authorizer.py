@@ -111,11 +111,11 @@ class Authorizer:
             raise
         return self.begin(request, token)
 
-    def begin(self, request: Request, token: AccessToken, *, at_provider: bool = False) -> str:
+    def begin(self, request: Request, token: AccessToken, *, id_token: str | None = None) -> str:
         """As `sign_in`, of a holder whose proof is already checked."""
         self.sign_ins.take(token.id)
         self.sign_out(request)
-        return self.sessions.begin(token, at_provider=at_provider)
+        return self.sessions.begin(token, id_token=id_token)
 
     def require_attempts(self, request: Request) -> None:
         """Raises `TooManyAttempts` when this address has none left."""

@@ -20,14 +20,20 @@ from starlette.responses import RedirectResponse, Response
 
 from streams.connect.access.tokens import Role
 from streams.connect.oidc.grants import granted, person
-from streams.connect.oidc.id_token import Claims
-from streams.connect.oidc.provider import OidcProvider
+from streams.connect.oidc.provider import Identity, OidcProvider
 from streams.connect.oidc.refused import AWAY, Refused, SignInRefused
-from streams.core.errors import SignInProviderUnavailable
+from streams.core.errors import RequestRefused, SignInProviderUnavailable
+from streams.core.telemetry.http_metrics import ConsoleMetrics
 from streams.http.console import parameters
 from streams.http.console.access.authorizer import Authorizer
 from streams.http.console.access.sessions import HOST_ONLY
-from streams.http.console.access.sign_in import SIGN_IN, local, onward_page, with_cookie
+from streams.http.console.access.sign_in import (
+    SIGN_IN,
+    SIGNED_IN,
+    local,
+    onward_page,
+    with_cookie,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +44,7 @@ _CODE_CHARS_MAX: Final = 4096
 _SECRET_BYTES: Final = 32
 _ONWARD_BYTES_MAX: Final = 2000
 """With more the sealed cookie is longer than the 4096 bytes that browsers keep (RFC 6265, 6.1)."""
+_CHOICE: Final = "choice_of_tenants"
 
 ChoosePage = Callable[[Sequence[str], str], Response]
 """A page that offers tenants, and where the person goes then."""
@@ -54,9 +61,16 @@ class _Begun(msgspec.Struct, frozen=True):
 class ProviderSignIn:
     """GET /session/oidc and the address that the provider sends the browser back to."""
 
-    def __init__(self, gate: Authorizer, provider: OidcProvider, choose: ChoosePage) -> None:
+    def __init__(
+        self,
+        gate: Authorizer,
+        provider: OidcProvider,
+        metrics: ConsoleMetrics,
+        choose: ChoosePage,
+    ) -> None:
         self._gate = gate
         self._provider = provider
+        self._sign_ins = metrics.sign_ins
         self._choose = choose
         self._seal = Fernet(Fernet.generate_key())
 
@@ -71,7 +85,7 @@ class ProviderSignIn:
                 state=begun.state, nonce=begun.nonce, verifier=begun.verifier
             )
         except SignInProviderUnavailable as error:
-            return _refused(AWAY, str(error), onward)
+            return self._refused(AWAY, str(error), onward)
         response = RedirectResponse(url, 303)
         now_s = self._gate.clock.now_ms() // 1000
         response.set_cookie(
@@ -87,40 +101,49 @@ class ProviderSignIn:
 
     async def end(self, request: Request) -> Response:
         """The provider's answer: a session, a choice of tenants, or the sign-in page again."""
+        try:
+            response = await self._ended(request)
+        except RequestRefused as error:
+            self._count(error.code)
+            raise
+        response.delete_cookie(self._cookie, secure=self._gate.secure)
+        return response
+
+    async def _ended(self, request: Request) -> Response:
         self._gate.require_navigation(request)
         self._gate.require_attempts(request)
         begun = self._begun(request)
         onward = begun.onward if begun is not None else "/"
         try:
-            response = await self._answered(request, begun)
+            return await self._answered(request, begun)
         except SignInRefused as error:
             self._gate.failed(request)
-            response = _refused(error.why, str(error), onward)
+            return self._refused(error.why, str(error), onward)
         except SignInProviderUnavailable as error:
-            response = _refused(AWAY, str(error), onward)
-        response.delete_cookie(self._cookie, secure=self._gate.secure)
-        return response
+            return self._refused(AWAY, str(error), onward)
 
     async def _answered(self, request: Request, begun: _Begun | None) -> Response:
         if begun is None:
             raise SignInRefused(Refused.STATE)
-        claims = await self._claims(request, begun)
+        claims, id_token = await self._identity(request, begun)
         wanted = self._provider.wanted
         found = granted(claims, wanted.grants)
         tenant = begun.tenant
         if tenant is None and None not in found:
             if len(found) > 1:
+                self._count(_CHOICE)
                 return self._choose(sorted(one for one in found if one is not None), begun.onward)
             tenant = next(iter(found), None)
         role: Role | None = found.get(tenant)
         if role is None:
             raise SignInRefused(Refused.NO_GRANT)
         holder = person(claims, wanted, tenant, role, self._gate.clock.now_ms())
-        name = self._gate.begin(request, holder, at_provider=True)
+        name = self._gate.begin(request, holder, id_token=id_token)
+        self._count(SIGNED_IN)
         log.info("signed_in", token=holder.id, role=holder.role, token_tenant=holder.tenant)
         return with_cookie(self._gate, name, onward_page(begun.onward))
 
-    async def _claims(self, request: Request, begun: _Begun) -> Claims:
+    async def _identity(self, request: Request, begun: _Begun) -> Identity:
         answer = request.query_params
         if not hmac.compare_digest(answer.get("state", "").encode(), begun.state.encode()):
             raise SignInRefused(Refused.STATE)
@@ -130,7 +153,7 @@ class ProviderSignIn:
         code = answer.get("code", "")
         if not 1 <= len(code) <= _CODE_CHARS_MAX:
             raise SignInRefused(Refused.CODE)
-        return await self._provider.claims(code=code, verifier=begun.verifier, nonce=begun.nonce)
+        return await self._provider.identity(code=code, verifier=begun.verifier, nonce=begun.nonce)
 
     def _begun(self, request: Request) -> _Begun | None:
         shown = request.cookies.get(self._cookie, "")
@@ -146,6 +169,14 @@ class ProviderSignIn:
     def _cookie(self) -> str:
         return HOST_ONLY + COOKIE if self._gate.secure else COOKIE
 
+    def _count(self, outcome: str) -> None:
+        self._sign_ins.labels("provider", outcome).inc()
+
+    def _refused(self, why: str, said: str, onward: str) -> Response:
+        self._count(why)
+        log.warning("sign_in_refused", reason=why, why=said)
+        return RedirectResponse(f"{SIGN_IN}?{urlencode({'refused': why, 'next': onward})}", 303)
+
 
 def _kept(onward: str) -> str:
     """Without its query, or the start page, where it is too long for the cookie."""
@@ -153,8 +184,3 @@ def _kept(onward: str) -> str:
         if len(msgspec.json.encode(shorter)) <= _ONWARD_BYTES_MAX:
             return shorter
     return "/"
-
-
-def _refused(why: str, said: str, onward: str) -> Response:
-    log.warning("sign_in_refused", reason=why, why=said)
-    return RedirectResponse(f"{SIGN_IN}?{urlencode({'refused': why, 'next': onward})}", 303)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from streams.connect.access.tokens import AccessToken
 from streams.core.clock import Clock
@@ -24,20 +24,26 @@ RENEWED_S = 900.0
 FORMER_S = 60.0
 SESSIONS_MAX = 10_000
 TOKEN_SESSIONS_MAX = 20
+ID_TOKEN_CHARS_MAX = 4096
+"""It goes back in an address, of which servers read some 8 KiB; all sessions hold 40 MB at most."""
 _NAME_BYTES = 32
 
 
 @dataclass(slots=True)
 class Session:
-    """``csrf`` is sent to the console's pages only; times are monotonic seconds. ``at_provider``:
-    it began at an OpenID provider, and ``token`` is a person without a secret."""
+    """``csrf`` is sent to the console's pages only; times are monotonic seconds. ``id_token``: it began at
+    an OpenID provider, and ``token`` is a person without a secret; "": one that is too long to be kept."""
 
     token: AccessToken
     csrf: str
     began_s: float
     used_s: float
     named_s: float
-    at_provider: bool = False
+    id_token: str | None = field(default=None, repr=False)
+
+    @property
+    def at_provider(self) -> bool:
+        return self.id_token is not None
 
     def proves(self, shown: str) -> bool:
         """Compares in constant time."""
@@ -62,13 +68,14 @@ class SessionStore:
             total_max=SESSIONS_MAX, owner_max=TOKEN_SESSIONS_MAX
         )
 
-    def begin(self, token: AccessToken, *, at_provider: bool = False) -> str:
-        """Returns the cookie's value."""
+    def begin(self, token: AccessToken, *, id_token: str | None = None) -> str:
+        """Returns the cookie's value. An ``id_token`` above `ID_TOKEN_CHARS_MAX` is not kept."""
         now_s = self._clock.monotonic()
         if len(self._names) >= SESSIONS_MAX:
             self._names.keep(lambda name: not _over(name, now_s))
         session = Session(token, secrets.token_urlsafe(_NAME_BYTES), now_s, now_s, now_s)
-        session.at_provider = at_provider
+        if id_token is not None:
+            session.id_token = id_token if len(id_token) <= ID_TOKEN_CHARS_MAX else ""
         return self._named(session)
 
     def find(self, name: str | None) -> Session | None:

@@ -14,14 +14,17 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from streams.connect.access.refusals import BadRequest, Unauthenticated
 from streams.connect.access.tokens import Role
-from streams.core.errors import SignInProviderUnavailable
+from streams.core.errors import RequestRefused, SignInProviderUnavailable
+from streams.core.telemetry.http_metrics import ConsoleMetrics
 from streams.http.console import parameters, reply
 from streams.http.console.access.authorizer import CSRF_HEADER, Authorizer
-from streams.http.console.access.sessions import LONGEST_S
+from streams.http.console.access.sessions import LONGEST_S, Session
 
 log = structlog.get_logger(__name__)
 
 SIGN_IN = "/sign-in"
+SIGNED_IN = "signed_in"
+"""an outcome, as the codes of refusals are"""
 _FIELDS_MAX = 10
 
 
@@ -32,18 +35,19 @@ class _SignIn(msgspec.Struct):
 class SignInHandler:
     """/session."""
 
-    def __init__(self, gate: Authorizer) -> None:
+    def __init__(self, gate: Authorizer, metrics: ConsoleMetrics) -> None:
         self._gate = gate
+        self._sign_ins = metrics.sign_ins
 
     async def begin(self, request: Request) -> Response:
         """POST /session, from a form or from a script."""
         if request.headers.get("content-type", "").startswith("application/json"):
             asked = await parameters.body(request, _SignIn)
-            return self._with_cookie(self._gate.sign_in(request, asked.token), Response(None, 204))
+            return self._with_cookie(self._signed_in(request, asked.token), Response(None, 204))
         form = await _form(request)
         onward = local(form.get("next", "/"))
         try:
-            name = self._gate.sign_in(request, form.get("token", "").strip())
+            name = self._signed_in(request, form.get("token", "").strip())
         except Unauthenticated:
             where = f"{SIGN_IN}?{urlencode({'refused': 1, 'next': onward})}"
             return RedirectResponse(where, 303)
@@ -75,15 +79,25 @@ class SignInHandler:
             shown = request.headers.get(CSRF_HEADER) or (await _form(request)).get("csrf")
             self._gate.prove(request, session, shown)
             self._gate.sign_out(request)
-            if session.at_provider and (url := await self._sign_out_url()) is not None:
+            if session.at_provider and (url := await self._sign_out_url(session)) is not None:
                 response = onward_page(url)
         response.delete_cookie(self._gate.cookie, secure=self._gate.secure)
         return response
 
-    async def _sign_out_url(self) -> str | None:
-        """None where the provider has none, or does not answer: the session here is over already."""
+    def _signed_in(self, request: Request, token: str) -> str:
         try:
-            return await self._gate.provider.sign_out_url() if self._gate.provider else None
+            name = self._gate.sign_in(request, token)
+        except RequestRefused as error:
+            self._sign_ins.labels("token", error.code).inc()
+            raise
+        self._sign_ins.labels("token", SIGNED_IN).inc()
+        return name
+
+    async def _sign_out_url(self, session: Session) -> str | None:
+        """None where the provider has none, or does not answer: the session here is over already."""
+        provider = self._gate.provider
+        try:
+            return await provider.sign_out_url(session.id_token or "") if provider else None
         except SignInProviderUnavailable as error:
             log.warning("provider_sign_out_skipped", why=str(error))
             return None

@@ -92,7 +92,7 @@ def _at_provider(console: Console, show: _Shown) -> dict[str, reply.Endpoint]:
         return {}
     from streams.http.console.access.provider_sign_in import ProviderSignIn
 
-    sign_in = ProviderSignIn(console.gate, provider, show.tenants)
+    sign_in = ProviderSignIn(console.gate, provider, console.metrics, show.tenants)
     return {BEGIN: sign_in.begin, CALLBACK: sign_in.end}
 
 

@@ -39,8 +39,8 @@ class Both:
     async def sign_in(self) -> str:
         url = await self.provider.sign_in_url(state="s", **SECRET)
         code = parse_qs(self.twin.answer(url).partition("?")[2])["code"][0]
-        claims = await self.provider.claims(code=code, **SECRET)
-        return str(claims["sub"])
+        found = await self.provider.identity(code=code, **SECRET)
+        return str(found.claims["sub"])
 
 
 def made(wanted: OidcConfiguration = WANTED) -> Both:
@@ -103,11 +103,11 @@ async def test_a_code_is_good_once_and_for_its_verifier_only():
     assert SECRET["verifier"] not in url
     code = parse_qs(both.twin.answer(url).partition("?")[2])["code"][0]
     with pytest.raises(SignInRefused, match=Refused.CODE):
-        await both.provider.claims(code=code, verifier="w" * 43, nonce=SECRET["nonce"])
+        await both.provider.identity(code=code, verifier="w" * 43, nonce=SECRET["nonce"])
     code = parse_qs(both.twin.answer(url).partition("?")[2])["code"][0]
-    await both.provider.claims(code=code, **SECRET)
+    await both.provider.identity(code=code, **SECRET)
     with pytest.raises(SignInRefused, match=Refused.CODE):
-        await both.provider.claims(code=code, **SECRET)
+        await both.provider.identity(code=code, **SECRET)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[4]
 BOUNDED_LABELS = {
     "topic", "partition", "group", "state", "table", "shard", "step", "code", "error_code", "le",
     "version", "dependency", "cache", "layer", "result", "cause", "route", "status",
-    "by", "severity", "subject", "verdict", "quota", "reason", "sink",
+    "by", "severity", "subject", "verdict", "quota", "reason", "sink", "outcome",
 }  # fmt: skip
 
 

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
+from html import unescape
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+import jwt
 import pytest
 
 from agents.app import app
 from streams.connect.access.attempts import ADDRESS_MAX
+from streams.connect.oidc.provider import METADATA_S
 from streams.connect.oidc.refused import AWAY, Refused
 from streams.core.clock import SystemClock
 from streams.core.telemetry.metrics import Metrics
 from streams.http.console.access.provider_sign_in import BEGUN_S
 from streams.http.console.access.provider_sign_in import COOKIE as BEGUN
-from streams.http.console.access.sessions import COOKIE, IDLE_S, LONGEST_S
+from streams.http.console.access.sessions import (
+    COOKIE,
+    ID_TOKEN_CHARS_MAX,
+    IDLE_S,
+    LONGEST_S,
+)
 from streams.http.console.serving import ConsoleProcess
 from tests.oidc_provider import ISSUER, OidcProviderTwin, signed
 
@@ -75,6 +84,15 @@ class Signing:
     async def sign_in(self, **asked: str) -> httpx.Response:
         return await self.browser.get(self.twin.answer(await self.begin(**asked)))
 
+    def sign_ins(self) -> dict[tuple[str, str], float]:
+        """By way and outcome."""
+        [family] = self.process.console.metrics.sign_ins.collect()
+        return {
+            (one.labels["by"], one.labels["outcome"]): one.value
+            for one in family.samples
+            if one.name.endswith("_total")
+        }
+
     async def session(self) -> dict[str, Any] | None:
         answer = await self.browser.get("/session")
         return answer.json() if answer.status_code == 200 else None
@@ -85,6 +103,15 @@ def _why(answer: httpx.Response) -> str:
     assert answer.status_code == 303
     assert answer.headers["location"].startswith("/sign-in?")
     return parse_qs(urlsplit(answer.headers["location"]).query)["refused"][0]
+
+
+def _asked_at_the_end(ended: httpx.Response, at: str = f"{ISSUER}/end?") -> dict[str, str]:
+    """Of the provider, by the address that the page of a sign-out leads to."""
+    found = re.search(r'content="0;url=([^"]+)"', ended.text)
+    assert found is not None
+    url = unescape(found[1])
+    assert url.startswith(at)
+    return {name: one for name, (one,) in parse_qs(urlsplit(url).query).items()}
 
 
 @pytest.fixture
@@ -287,11 +314,50 @@ async def test_signing_out_ends_the_session_at_the_provider_too(signing):
     csrf = (await signing.session())["csrf"]
     ended = await signing.browser.post("/session/end", data={"csrf": csrf})
     assert ended.status_code == 200
-    assert (
-        "url=https://id.example/end?client_id=dia-console&amp;post_logout_redirect_uri="
-        "https%3A%2F%2Fconsole.example%2Fsign-in" in ended.text
+    asked = _asked_at_the_end(ended)
+    assert asked["client_id"] == "dia-console"
+    assert asked["post_logout_redirect_uri"] == "https://console.example/sign-in"
+    shown = jwt.decode(asked["id_token_hint"], options={"verify_signature": False})
+    assert (shown["iss"], shown["sub"]) == (ISSUER, "u1"), (
+        "without it the provider asks who signs out"
     )
     assert await signing.session() is None
+
+
+async def test_a_long_id_token_is_not_kept_for_signing_out(signing):
+    """Sessions would hold as much as a provider writes, and no server would read the address."""
+    signing.twin.metadata["end_session_endpoint"] = f"{ISSUER}/end"
+    signing.twin.claims = {**HERS, "photo": "x" * ID_TOKEN_CHARS_MAX}
+    await signing.sign_in()
+    csrf = (await signing.session())["csrf"]
+    ended = await signing.browser.post("/session/end", data={"csrf": csrf})
+    assert set(_asked_at_the_end(ended)) == {"client_id", "post_logout_redirect_uri"}
+
+
+async def test_sign_ins_are_counted_by_way_and_outcome(signing, tokens):
+    """A provider that refuses everybody after a change of its keys shows on a board, before anybody calls."""
+    await signing.sign_in()
+    signing.twin.claims = {**HERS, "tenants": ["acme", "globex"]}
+    await signing.sign_in()
+    signing.twin.claims = {"sub": "u2"}
+    await signing.sign_in()
+    for _ in range(ADDRESS_MAX):
+        await signing.browser.get(f"{CALLBACK}?code=x&state=y")
+    signing.twin.away = True
+    signing.clock.moved_s += METADATA_S
+    await signing.browser.get("/session/oidc")
+    await signing.browser.post("/session", json={"token": tokens["read"]})
+    await signing.browser.post("/session", data={"token": "dia_wrong"})
+    assert signing.sign_ins() == {
+        ("provider", "signed_in"): 1,
+        ("provider", "choice_of_tenants"): 1,
+        ("provider", "no_grant"): 1,
+        ("provider", "wrong_state"): ADDRESS_MAX - 1,
+        ("provider", "too_many_attempts"): 1,
+        ("provider", "provider_away"): 1,
+        ("token", "signed_in"): 1,
+        ("token", "unauthenticated"): 1,
+    }
 
 
 async def test_a_change_by_a_persons_session_needs_its_csrf_token(signing):
@@ -383,4 +449,8 @@ async def test_a_person_signs_in_at_a_provider_of_other_authors(signing):
     )  # fmt: skip
     csrf = found["csrf"]
     ended = await signing.browser.post("/session/end", data={"csrf": csrf})
-    assert f"url={ISSUER}/oauth2/end_session?" in ended.text
+    async with httpx.AsyncClient(transport=_Wsgi(theirs), base_url=ISSUER) as at_theirs:
+        left = _asked_at_the_end(ended, f"{ISSUER}/oauth2/end_session?")
+        page = await at_theirs.get("/oauth2/end_session", params=left)
+    assert left["id_token_hint"] in page.text, "they read whose session ends"
+    assert left["post_logout_redirect_uri"] in page.text
