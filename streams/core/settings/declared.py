@@ -169,6 +169,9 @@ class Settings:
         low=0,
         high=100_000,
     )
+    quota_letters: int = setting(
+        0, "dead letters of a tenant an hour that hold their record; 0: no bound", low=0, high=10**8
+    )
     emit_interval_s: float = setting(
         0.0, "time between early rows of live windows; 0: with each commit", low=0, high=3600
     )

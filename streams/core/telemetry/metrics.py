@@ -92,12 +92,18 @@ class IntakeMetrics:
         )
         self.compact_letters = declare.counter(
             "dead_letters_compact_total",
-            "Dead letters beyond their tenant's rate, which point to their record in the source topic.",
+            "Dead letters beyond their tenant's rate or quota, which point to their record in the source "
+            "topic.",
             ("topic",),
         )
         self.quarantined_tenants = declare.gauge(
             "quarantined_tenants",
             "Tenants whose records are mostly bad: their dead letters are written at a bounded rate.",
+            PARTITION,
+        )
+        self.tenants_over_letter_quota = declare.gauge(
+            "tenants_over_letter_quota",
+            "Tenants that used DIA_QUOTA_LETTERS up within ten minutes: further letters point to their record.",
             PARTITION,
         )
         self.lag_records = declare.gauge(
@@ -432,6 +438,7 @@ class Metrics:
             self.intake.held_back_seconds,
             self.intake.clock_ahead_seconds,
             self.intake.quarantined_tenants,
+            self.intake.tenants_over_letter_quota,
             self.commit.held_windows,
             self.partition.state,
             self.partition.stopped,

@@ -345,6 +345,22 @@ def quarantined_tenants(observed: Observation) -> Iterator[HealthFinding]:
                 )
 
 
+def letters_over_quota(observed: Observation) -> Iterator[HealthFinding]:
+    for worker in observed.workers:
+        for held in worker.partitions:
+            if over := held.get("letters_over_quota"):
+                named = ", ".join(name or "unreadable" for name in over["tenants"])
+                more = f" and {over['more']} more" if over["more"] else ""
+                yield HealthFinding(
+                    code="letters_over_quota",
+                    severity=Severity.WARNING,
+                    subject=f"{held['topic']}/{held['partition']}",
+                    detail=f"more dead letters than DIA_QUOTA_LETTERS of {named}{more}: further ones "
+                    "point to their record, which the topic deletes after its retention",
+                    mend="dia dlq stats --since 1h --by error --by tenant",
+                )
+
+
 def held_windows(observed: Observation) -> Iterator[HealthFinding]:
     for worker in observed.workers:
         for held in worker.partitions:
@@ -447,6 +463,7 @@ RULES: Final[tuple[Rule, ...]] = (
     waiting_partitions,
     paused_partitions,
     quarantined_tenants,
+    letters_over_quota,
     held_windows,
     held_back_partitions,
     moved_offsets,

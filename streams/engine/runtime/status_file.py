@@ -12,6 +12,7 @@ import structlog
 
 from streams.core.process.atomic_file import write_atomically
 from streams.engine.runtime.partition.partition import Partition
+from streams.engine.runtime.poison.letter_quota import NAMES_MAX
 from streams.engine.runtime.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -67,6 +68,7 @@ class StatusFile:
                     "next_offset": held.next_offset,
                     "clock_ahead_s": held.clock_ahead_s,
                     "quarantined": held.partition.poison.quarantined() if held.partition else 0,
+                    "letters_over_quota": _over_quota(held.partition),
                     "held_windows": _held_windows(held.partition),
                     "stopped_by": held.stopped_by.code if held.stopped_by else None,
                 }
@@ -88,6 +90,14 @@ class StatusFile:
 
     def remove(self) -> None:
         self._path.unlink(missing_ok=True)
+
+
+def _over_quota(partition: Partition | None) -> dict[str, object] | None:
+    """The newest tenants, and how many more."""
+    over = partition.poison.over_quota() if partition is not None else ()
+    if not over:
+        return None
+    return {"tenants": over[:NAMES_MAX], "more": max(0, len(over) - NAMES_MAX)}
 
 
 def _held_windows(partition: Partition | None) -> list[dict[str, object]]:

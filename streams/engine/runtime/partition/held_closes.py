@@ -38,8 +38,8 @@ from streams.core.settings import Settings
 from streams.core.topics.topic import Topic
 from streams.core.types import TopicPartition
 from streams.engine.runtime.offsets.close_order import CloseOrder
+from streams.engine.runtime.poison.letter_rate import LetterRate
 from streams.engine.runtime.poison.poison import UNKNOWN_TENANT, PoisonBreaker, PoisonLimits
-from streams.engine.runtime.poison.quarantine import LetterRate
 from streams.engine.state.key_owners import SHARED, Owner
 
 PASSING: Final = (PartitionStopped, PartitionRestart, WorkerStopped, Pending)

@@ -155,6 +155,7 @@ class PartitionMeters:
         if partition.held is not None:
             self._of(self._metrics.commit.held_windows).set(len(partition.held))
         self._of(intake.quarantined_tenants).set(partition.poison.quarantined())
+        self._of(intake.tenants_over_letter_quota).set(len(partition.poison.over_quota()))
         self._of(metrics.changelog_live_bytes).set(state.live.live_bytes)
         self._of(metrics.changelog_log_bytes).set(state.live.log_bytes)
         self._of(metrics.pressure_ratio).set(partition.fill)

@@ -4,7 +4,7 @@ quarantine (at each dead letter). Without bad records nothing is done per record
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,13 +15,15 @@ from streams.core.settings import Settings
 from streams.core.topics.topic import MAX_RECORD_BYTES, Topic, tenant_of
 from streams.core.types import CommittedOffset, RecordBatch, TopicPartition
 from streams.engine.runtime.poison.key_counts import KeyCounts
+from streams.engine.runtime.poison.letter_quota import LetterQuota
+from streams.engine.runtime.poison.letter_rate import LetterRate
 from streams.engine.runtime.poison.poison import (
     NOT_COUNTED,
     UNKNOWN_TENANT,
     PoisonBreaker,
     PoisonLimits,
 )
-from streams.engine.runtime.poison.quarantine import LetterRate, Quarantine
+from streams.engine.runtime.poison.quarantine import Quarantine
 from streams.engine.runtime.poison.quarantine_register import as_offset, word_of
 
 _KEY_MAX_BYTES = 512
@@ -59,6 +61,7 @@ class PoisonWatch:
         self._breaker = PoisonBreaker(tp, limits, pass_until)
         self.quarantine = Quarantine(settings.quarantine_s)
         self._letters = LetterRate(settings.quarantine_letters_per_s)
+        self._quota = LetterQuota(tp, settings.quota_letters)
         self._bad: Counter[bytes] = Counter()
         self._keys = KeyCounts()
 
@@ -78,14 +81,14 @@ class PoisonWatch:
             self._bad[self.tenant_of(key, value)] += 1
 
     def compact(self, key: bytes | None, value: bytes | None, code: str) -> bool:
-        """Whether the dead letter of this record is a pointer (runtime/poison/quarantine.py,
-        T3)."""
-        if not self.quarantine and code not in NOT_COUNTED:
+        """Whether the dead letter of this record is a pointer (T3, L2)."""
+        bounded = code in NOT_COUNTED
+        if not (bounded or self._quota or self.quarantine):
             return False
-        tenant = self.tenant_of(key, value)
-        if tenant not in self.quarantine and code not in NOT_COUNTED:
-            return False
-        return not self._letters.take(tenant, self._clock.monotonic())
+        tenant, now_s = self.tenant_of(key, value), self._clock.monotonic()
+        if (bounded or tenant in self.quarantine) and not self._letters.take(tenant, now_s):
+            return True
+        return bool(self._quota) and not self._quota.take(tenant, now_s)
 
     def folded(self, batch: RecordBatch, events: Iterable[Any]) -> None:
         """Observe a folded batch with its good ``events``. Raises `PoisonStorm`."""
@@ -111,6 +114,10 @@ class PoisonWatch:
     def quarantined(self) -> int:
         self.quarantine.pass_time(self._clock.monotonic())
         return len(self.quarantine)
+
+    def over_quota(self) -> Sequence[str]:
+        """Tenants over their quota of letters, the newest first."""
+        return self._quota.over(self._clock.monotonic())
 
     def take_word(self, next_offset: int) -> CommittedOffset | None:
         """The quarantine's word for a commit up to ``next_offset``; None if unchanged."""

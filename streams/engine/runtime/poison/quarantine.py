@@ -29,24 +29,6 @@ class Stay:
     """the end that operators see (runtime/poison/quarantine_register.py)"""
 
 
-class LetterRate:
-    """Limits the dead letters that hold their record: ``per_s`` for each tenant, with a burst of as
-    many."""
-
-    def __init__(self, per_s: float) -> None:
-        self._per_s = per_s
-        self._left: dict[bytes, tuple[float, float]] = {}
-        """tokens left, and when"""
-
-    def take(self, tenant: bytes, now_s: float) -> bool:
-        if tenant not in self._left and len(self._left) >= STAYS_MAX:
-            self._left.clear()
-        left, then_s = self._left.get(tenant, (self._per_s, now_s))
-        left = min(self._per_s, left + self._per_s * (now_s - then_s))
-        self._left[tenant] = left - (left >= 1), now_s
-        return left >= 1
-
-
 class Quarantine:
     def __init__(self, hold_s: float) -> None:
         self._hold_s = hold_s

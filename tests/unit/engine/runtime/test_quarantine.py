@@ -23,7 +23,7 @@ from streams.engine.health.finding import Severity
 from streams.engine.health.live_workers import LiveWorker
 from streams.engine.health.observation import Observation
 from streams.engine.health.rule import judge
-from streams.engine.runtime.poison.quarantine import STAYS_MAX, LetterRate, Quarantine
+from streams.engine.runtime.poison.quarantine import STAYS_MAX, Quarantine
 from streams.engine.runtime.poison.quarantine_register import (
     TENANTS_MAX,
     as_offset,
@@ -271,17 +271,6 @@ def test_a_quarantine_ends_when_the_tenant_sends_valid_records():
     quarantine.pass_time(100.0)
     assert len(quarantine) == 0
     assert b"a" not in quarantine
-
-
-def test_whole_dead_letters_are_limited_to_the_rate():
-    """Two dead letters a second are whole, however many there are and however many tenants."""
-    rate = LetterRate(2.0)
-    whole = [sum(rate.take(b"a", second * 0.5) for _ in range(50)) for second in range(6)]
-    assert whole == [2, 1, 1, 1, 1, 1]
-    assert rate.take(b"b", 2.5)
-    for number in range(2 * STAYS_MAX):
-        rate.take(b"%d" % number, 3.0)
-    assert len(rate._left) <= STAYS_MAX
 
 
 def test_compact_dead_letters_take_a_fraction_of_the_bytes():
