@@ -42,6 +42,7 @@ class IntakeMetrics:
     """Every record read is applied, a duplicate, or a dead letter; or shed, unread."""
 
     def __init__(self, declare: Declare) -> None:
+        self._declare_lags(declare)
         self.records_read = declare.counter(
             "records_read_total", "Records of a source partition that are committed.", PARTITION
         )
@@ -106,6 +107,8 @@ class IntakeMetrics:
             "Tenants that used DIA_QUOTA_LETTERS up within ten minutes: further letters point to their record.",
             PARTITION,
         )
+
+    def _declare_lags(self, declare: Declare) -> None:
         self.lag_records = declare.gauge(
             "lag_records", "Last stable offset minus the committed next offset.", PARTITION
         )

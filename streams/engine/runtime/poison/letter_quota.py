@@ -34,7 +34,7 @@ class LetterQuota:
         return self._letters > 0
 
     def take(self, tenant: bytes, now_s: float) -> bool:
-        """False: the letter is beyond the quota."""
+        """False: beyond the quota; nothing is taken."""
         if self._rate.take(tenant, now_s):
             return True
         begins = self._over.pop(tenant, 0.0) <= now_s
