@@ -12,6 +12,7 @@ import typer
 
 from streams.cli.command_group import command_group
 from streams.cli.invocation import Invocation, invocation
+from streams.cli.region_drill import region
 from streams.cli.terminal.watching import watchable
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def register(app: typer.Typer) -> None:
     group = command_group("Procedures after a loss, run on a copy and measured.")
     group.command("shard")(shard)
     group.command("backup")(backup)
+    group.command("region")(region)
     group.command("list")(show)
     app.add_typer(group, name="drill")
 
@@ -235,13 +237,13 @@ def _due(run: Invocation) -> bool:
 
 def _tell(run: Invocation, record: DrillRecord | None) -> None:
     from streams.operate.backup.destination import BackupDestination
-    from streams.operate.drill.record import kept, newest_ms
+    from streams.operate.drill.record import PROCEDURES, kept, newest_ms
 
     printer = run.printer()
     if run.json:
         found = kept(BackupDestination.of(run.settings))
         done = dict(zip(_COLUMNS, _row(record), strict=True)) if record is not None else None
-        newest = {one: newest_ms(found, one) for one in ("shard", "backup")}
+        newest = {one: newest_ms(found, one) for one in PROCEDURES}
         printer.record({"done": done, "newest_ms": newest})
     elif record is None:
         printer.say("the newest good drill is not old enough for another one.")

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
-import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from agents.app import app
+from streams.core.clock import SystemClock
 from streams.dev.local.stack import StackStatus, down, up
-from tests.faults.regions import LEASE_S, GlobalAddress, RegionUnderTest
+from streams.dev.regions.local_region import LocalRegion, write_regions
+from streams.dev.regions.region_drill import RegionDrill
+from streams.operate.regions.mirrored import offsets_topic
+from streams.operate.regions.word import journal_of
+from tests.faults.pace import SETTINGS
+from tests.faults.report import Finding
 from tests.faults.trial import Trial
 
-EVENTS, LATER, RATE_PER_S = 10_000, 1_000, 500
-REGION = '[[region]]\nname = "{}"\nbootstrap = "{}"\n'
+LEASE_S = 6
 
 
 @pytest.fixture(scope="module")
@@ -29,71 +32,53 @@ def west_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackStatus
 
 
 @pytest.fixture
-async def regions(
-    own_stack, west_stack, tmp_path, seed
-) -> AsyncIterator[tuple[RegionUnderTest, RegionUnderTest]]:
-    """East, which is active, and west."""
-    file = tmp_path / "regions.toml"
-    stacks = {"east": own_stack, "west": west_stack}
-    text = "".join(REGION.format(name, stack.kafka_bootstrap) for name, stack in stacks.items())
-    file.write_text(f"lease_s = {LEASE_S}\n{text}")
-    found = []
-    for name, stack in stacks.items():
+async def trials(own_stack, west_stack, tmp_path, seed) -> AsyncIterator[dict[str, Trial]]:
+    """Empty topics and tables of east and west, without words and mirrors of an earlier run."""
+    opened = {}
+    for name, stack in (("east", own_stack), ("west", west_stack)):
         folder = tmp_path / name
         folder.mkdir()
-        trial = Trial(stack, folder, seed)
-        await trial.open()
-        region = RegionUnderTest(name, trial, file)
-        await region.clean([other for other in stacks if other != name])
-        found.append(region)
-    east, west = found
-    yield east, west
+        opened[name] = Trial(stack, folder, seed)
+        await opened[name].open()
+        names = [journal_of(app.topology.app).topic, *map(offsets_topic, ("east", "west"))]
+        await opened[name].with_admin(lambda admin, names=names: admin.delete_topics(names))
+    yield opened
+    for trial in opened.values():
+        await trial.close()
+
+
+@pytest.fixture
+def regions(trials, tmp_path) -> Iterator[list[LocalRegion]]:
+    """East, which is active, and west."""
+    file = tmp_path / "regions.toml"
+    write_regions(file, LEASE_S, {name: trial.stack for name, trial in trials.items()})
+    pace = {name: str(value) for name, value in SETTINGS.items()}
+    found = [
+        LocalRegion(name, trial.stack, trial.folder / "home", file, pace)
+        for name, trial in trials.items()
+    ]
+    yield found
     for region in found:
         region.end()
-        await region.trial.close()
 
 
 @pytest.mark.once
 @pytest.mark.timeout(900)
-async def test_a_lost_region_loses_nothing_and_doubles_nothing(regions, report, monkeypatch):
+async def test_a_lost_region_loses_nothing_and_doubles_nothing(regions, trials, seed, report):
     """Every accepted event is in both regions' windows once: those of the lost region that its mirror
     had not taken come with it, and what clients posted twice counts once."""
-    east, west = regions
-    clients = GlobalAddress(regions)
-    monkeypatch.setattr(east.trial.broker, "plain_producer", lambda: clients)
-    await east.trial.command("region", "init", "--active", "east")
-    for region in regions:
-        await region.start()
-    east.trial.feed(LATER, rate_per_s=RATE_PER_S, poison=0.0, future=0.0)
-    await west.trial.until_read(LATER)  # its mirror has started
-    await east.trial.fed()
-    east.trial.feed(EVENTS, rate_per_s=RATE_PER_S)
-    west.trial.expect(east.trial)
-    await west.trial.until_read(LATER + EVENTS // 5)
-
-    await asyncio.to_thread(east.lose)
-    began = time.monotonic()
-    switch = ("region", "failover", "--to", "west", "--yes", "--json")
-    told = json.loads(await west.trial.command(*switch, "--without-old"))
-    took_s = time.monotonic() - began
-    assert (told["before"], told["active"], told["epoch"]) == ("east", "west", 2)
-    assert {one["topic"] for one in told["unmirrored"]} >= {"model.metrics"}
-    await east.trial.fed()
-    assert clients.accepted["west"] > 0
-
-    await east.bring_back()
-    west.restart_mirror()
-    switch = ("region", "failback", "--to", "east", "--yes", "--json")
-    back = json.loads(await west.trial.command(*switch))
-    assert (back["active"], back["epoch"], back["unmirrored"]) == ("east", 3, [])
-    before = dict(clients.accepted)
-    east.trial.feed(LATER, rate_per_s=RATE_PER_S)
-    west.trial.expect(east.trial)
-    await east.trial.fed()
-    assert clients.accepted["west"] == before["west"]
-
-    east.trial.recovery_s = took_s
-    note = f"failover {took_s:.0f} s, failback {back['total_s']:.0f} s; {before} accepted before it"
-    report(await east.trial.windows_exact("a region killed, another made active, and back", note))
-    await west.trial.windows_exact("the same, in the other region", note)
-    await clients.end()
+    drill = RegionDrill(
+        *(regions[0], regions[1], SystemClock(), print), events=10_000, rate_per_s=500, seed=seed
+    )
+    found = await drill.run()
+    note = (
+        f"RTO {found.rto_s:.0f} s, RPO {found.rpo_s:.0f} s, failback {found.failback_s:.0f} s; "
+        f"{found.accepted} accepted"
+    )
+    lost, doubled = (sum(counts.values()) for counts in (found.lost, found.doubled))
+    fault = "a region killed, another made active, and back"
+    report(Finding(fault, found.events, lost, doubled, found.failover_s, note))
+    assert found.faults == []
+    assert found.accepted["west"] > 0
+    for trial in trials.values():
+        await trial.audited(deep=False)

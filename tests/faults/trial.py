@@ -23,6 +23,7 @@ from streams.core.degradation.level import Level, worst
 from streams.core.records import headers
 from streams.core.settings import load
 from streams.core.types import TopicPartition
+from streams.dev.demo.balance import balance
 from streams.dev.demo.reading import TopicReading
 from streams.dev.demo.reconcile import DemoVerdict, Found, reconcile
 from streams.dev.local.preparation import environment
@@ -33,7 +34,6 @@ from streams.engine.health.live_workers import LiveWorker, live_workers, pipelin
 from streams.operate.produce.feed import RecordFeed
 from streams.operate.topics.topics import apply, plan, wanted_topics
 from tests.empty_topics import empty_topics
-from tests.faults.balance import balance
 from tests.faults.pace import SETTINGS
 from tests.faults.report import Finding
 from tests.faults.worker import AGENTS, DOOMED, NEWER, FaultWorker
@@ -198,10 +198,6 @@ class Trial:
             self._generator = Generator(workload)
         self.rate_per_s = rate_per_s or self.rate_per_s
         self._feeding = asyncio.create_task(self._produce(self._generator, events, rate_per_s))
-
-    def expect(self, fed: Trial) -> None:
-        """Compare with what ``fed`` was fed, as of a region that has copies of it."""
-        self._generator, self._feeding = fed._generator, fed._feeding
 
     async def fed(self) -> None:
         assert self._feeding is not None, "nothing was fed yet"

@@ -66,22 +66,28 @@ class CommandProcess:
         try:
             self._child.wait(STOP_WAIT_S)
         except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
+            self.kill()
+
+    def kill(self) -> None:
+        """kill -9."""
+        self._child.kill()
+        self._child.wait()
 
 
 WAIT_S = 60.0
 _LISTENING = re.compile(r"listening on (https?://\S+);")
 
 
-def address_of(console: CommandProcess, stopped: Callable[[], bool] = lambda: False) -> str:
+def address_of(
+    server: CommandProcess, stopped: Callable[[], bool] = lambda: False, *, wait_s: float = WAIT_S
+) -> str:
     """ "" when ``stopped``. Raises `CommandError` when it ends or takes too long."""
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + wait_s
     while not stopped():
-        if found := _LISTENING.search(console.log.read_text()):
+        if found := _LISTENING.search(server.log.read_text()):
             return found[1]
-        console.check()
+        server.check()
         if time.monotonic() >= deadline:
-            raise CommandError(f"the console does not listen. Its log: {console.log}.")
+            raise CommandError(f"the {server.name} does not listen. Its log: {server.log}.")
         time.sleep(0.05)
     return ""

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
 from streams.operate.backup.destination import BackupDestination
 
+PROCEDURES: Final = ("shard", "backup", "region")
+
 
 class DrillRecord(msgspec.Struct, frozen=True, kw_only=True):
     """``rto_s``: seconds from an empty server to rows that were compared. ``rpo_s``: what was
     acknowledged in this time before the loss, and is not in the backup; windows of it come back by
-    the rebuild. ``lost``: rows by table that did not."""
+    the rebuild. ``lost``: rows by table that did not.
+
+    Of a region: ``restore_s`` is the time from the loss to the first event that the other region
+    accepted, ``rpo_s`` the age of the oldest record that its mirror had not taken, and ``lost``
+    these records by partition and offset; they came back with the lost region."""
 
     procedure: str
-    """``shard`` or ``backup``"""
+    """of `PROCEDURES`"""
     shard: int | None
-    """None: every shard"""
+    """None: every shard, or a region"""
     backup: str
+    """"" of a region"""
     began_ms: int
     rows: int
-    """of the copy"""
+    """of the copy; of a region, events"""
     restore_s: float
     rebuild_s: float
     rpo_s: float

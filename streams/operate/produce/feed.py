@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
 
 from streams.core.clock import Clock
 from streams.core.records.headers import TRACEPARENT
 from streams.core.tracing.tracer import UNTRACED, Tracer
-from streams.core.types import Headers, PlainProducer
+from streams.core.types import Headers
 
 BLOCKS_IN_FLIGHT_MAX = 8
 """It keeps the broker busy, and bounds memory at 1 MiB a record."""
+
+
+class BlockProducer(Protocol):
+    """The part of a `PlainProducer` that a feed needs."""
+
+    async def send_many(
+        self, topic: str, keys: Sequence[bytes], values: Sequence[bytes], headers: Headers = ()
+    ) -> Awaitable[None]: ...
 
 
 class RecordFeed:
@@ -20,7 +29,7 @@ class RecordFeed:
 
     def __init__(
         self,
-        producer: PlainProducer,
+        producer: BlockProducer,
         topic: str,
         clock: Clock,
         *,

@@ -32,8 +32,8 @@ READS = {
 """Commands that change nothing but files that they were told to write."""
 OF_THIS_MACHINE = {
     "bench agents", "bench capacity", "bench compare", "bench curves", "bench peers",
-    "bench readers", "bench report", "bench run", "context use", "demo", "down", "init", "produce",
-    "simulate", "up",
+    "bench readers", "bench report", "bench run", "context use", "demo", "down", "drill region",
+    "init", "produce", "simulate", "up",
 }  # fmt: skip
 """Development, and events as any client sends them."""
 SERVERS = {"console", "edge serve", "region mirror", "run", "worker"}

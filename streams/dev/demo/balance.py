@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import pyarrow as pa
+
+from streams.dev.workload.oracle import Truth
 
 
-def balance(truth, windows) -> tuple[int, int]:
+def balance(truth: Truth, windows: pa.Table) -> tuple[int, int]:
     """Events missing from ``windows`` (an Arrow table: tenant, model, metric, w, n), and events
     that are too many."""
     surplus: Counter[tuple[str, str, str, int]] = Counter()
