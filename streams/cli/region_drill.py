@@ -26,6 +26,9 @@ def region(
     rate: Annotated[
         int, typer.Option(min=20, max=20_000, metavar="N", help="Events a second.")
     ] = 500,
+    untaken: Annotated[
+        int, typer.Option(min=0, max=100_000, help="At least; the mirror stops before the loss.")
+    ] = 500,
     lease_s: Annotated[
         float, typer.Option(min=5, max=300, metavar="S", help="lease_s of regions.toml.")
     ] = 30.0,
@@ -36,23 +39,31 @@ def region(
 
     It takes some minutes, two stacks of its own below a temporary folder, and no address of your
     settings. RTO is the time from the loss to the first event that the other region accepts; RPO is
-    the age of the oldest record that its mirror had not taken. A good drill is kept as a record where
+    the age of the oldest record that its mirror had not taken. A mirror on this machine is so near that
+    it takes nearly all, so it stops before the loss, until --untaken more events were accepted. A good drill is kept as a record where
     DIA_BACKUP_TO is set. Exit code 1 when an event is lost or doubled in the end, or when RTO is
     above 15 minutes or RPO above 5; the folder with the logs stays then.
 
     Example: dia drill region
     """
-    from streams.core.errors import CommandError
+    from streams.core.errors import CommandError, UsageError
     from streams.dev.regions.run import RegionDrillOptions, run
     from streams.operate.drill.record import keep
 
+    if 2 * untaken > events:
+        raise UsageError(f"--untaken {untaken} is more than half of --events {events}.")
     call = invocation(ctx)
     destination = _destination(call)
     home = Path(tempfile.mkdtemp(prefix="dia-drill-"))
     printer = call.printer()
     printer.say(f"two regions below {home}")
     options = RegionDrillOptions(
-        home=home, events=events, rate_per_s=rate, lease_s=lease_s, seed=seed
+        home=home,
+        events=events,
+        rate_per_s=rate,
+        untaken=untaken,
+        lease_s=lease_s,
+        seed=seed,
     )
     try:
         result = run(options, printer.say)

@@ -96,6 +96,12 @@ class LocalRegion:
             self._mirror.kill()
         self._mirror = self._process("mirror", "region", "mirror")
 
+    async def stop_mirror(self) -> None:
+        """With SIGTERM: a killed one leaves a transaction open, and readers wait for its end."""
+        mirror, self._mirror = self._mirror, None
+        if mirror is not None:
+            await asyncio.to_thread(mirror.stop)
+
     def lose(self) -> None:
         """kill -9 of every process; the services die with their supervisor."""
         if self._stack.supervisor_pid is not None:

@@ -92,7 +92,8 @@ class RegionDrillResult:
 
 class RegionDrill:
     """``first`` is lost, ``second`` takes over. Their topics and tables are there and empty.
-    ``events`` are posted at ``rate_per_s``, and `SMALL` before and after them."""
+    ``events`` are posted at ``rate_per_s``, and `SMALL` before and after them. The mirror stops
+    before the loss, so that at least ``untaken`` of them are not in the second region."""
 
     def __init__(
         self,
@@ -103,6 +104,7 @@ class RegionDrill:
         *,
         events: int,
         rate_per_s: int,
+        untaken: int,
         seed: int,
     ) -> None:
         self._first = first
@@ -111,6 +113,7 @@ class RegionDrill:
         self._say = say
         self._events = events
         self._rate_per_s = rate_per_s
+        self._untaken = untaken
         self._clients = GlobalAddress((first, second), clock)
         total = events + 2 * SMALL
         start_ms = clock.now_ms() - PAST_MS - round(total * STEP_MS)
@@ -173,6 +176,16 @@ class RegionDrill:
         await self._read_by_second(SMALL)
         self._feed(self._events)
         await self._read_by_second(SMALL + round(LOSE_AT * self._events))
+        if self._untaken:
+            await self._fall_behind()
+
+    async def _fall_behind(self) -> None:
+        async def accepted() -> bool:
+            return self._clients.accepted[self._first.name] >= wanted
+
+        await self._second.stop_mirror()
+        wanted = self._clients.accepted[self._first.name] + self._untaken
+        await self._until(f"{self._untaken} events that the mirror does not take", accepted)
 
     async def _serve_from_first_again(self) -> None:
         before = self._clients.accepted[self._second.name]

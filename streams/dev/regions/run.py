@@ -26,6 +26,7 @@ class RegionDrillOptions:
     home: Path
     events: int = 10_000
     rate_per_s: int = 500
+    untaken: int = 500
     lease_s: float = 30.0
     seed: int = 1
 
@@ -68,6 +69,7 @@ async def _drilled(
         say,
         events=options.events,
         rate_per_s=options.rate_per_s,
+        untaken=options.untaken,
         seed=options.seed,
     )
     return await drill.run()
