@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.clickhouse_tables import MODELS, TRAINING_RUNS
-from schemas.model_card import ModelCard
 from schemas.training import TrainingResult
 from streams import Change, EventBatch, Scope
 from streams.connect.cache.kind import MODEL, owned
 from streams.core.records.bad_records import IdempotencyConflict, RowUnfit, TenantOverQuota
+from streams.core.records.model_card import ModelCard
 from streams.engine.engine_tables import SEEN_EVENTS
 from streams.engine.identities.id_shares import Owners
 from streams.engine.identities.seen_events import Verdict

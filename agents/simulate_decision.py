@@ -16,13 +16,13 @@ import msgspec
 
 from agents.clickhouse_tables import SIMULATIONS
 from schemas.simulation import (
-    CANCEL,
     SimulationError,
     SimulationRequest,
     SimulationResult,
     SimulationStatus,
 )
 from streams import Answer, Ask, Outcome, Place
+from streams.engine.scenarios.scenario import CANCEL
 
 _encode = msgspec.json.Encoder().encode
 _canonical = msgspec.json.Encoder(order="deterministic").encode

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from xxhash import xxh3_64_intdigest
 
-from schemas.simulation import CANCEL, SimulationRequest
+from schemas.simulation import SimulationRequest
 from streams import Outcome, QueuePolicy, Resources
 from streams.connect.policy.policy import PolicyRequest
 from streams.connect.policy.validator import PolicyValidator
@@ -32,7 +32,7 @@ from streams.engine.scenarios import job
 from streams.engine.scenarios.history import History
 from streams.engine.scenarios.hook_calls import HookCalls
 from streams.engine.scenarios.parameters import parameters
-from streams.engine.scenarios.scenario import HistoryQuery, Scenario, no_history
+from streams.engine.scenarios.scenario import CANCEL, HistoryQuery, Scenario, no_history
 
 if TYPE_CHECKING:
     from streams.connect.sinks.minutes import MinuteReader

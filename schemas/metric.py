@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from schemas.fields import EventTimeMs, Finite, Name
+from streams.core.records.fields import EventTimeMs, Finite, Name
 
 
 class ModelMetric(Struct, frozen=True, gc=False, kw_only=True):

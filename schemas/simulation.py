@@ -6,11 +6,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta, Struct
 
-from schemas.fields import INT64_MAX, EventTimeMs, Name
+from streams.core.records.fields import INT64_MAX, EventTimeMs, Name
 
 PRIORITY_MAX = 9
-CANCEL = "cancel"
-"""The scenario whose requests end another request of their tenant."""
 TRIALS_MAX = 1_000_000_000
 
 Priority: TypeAlias = Annotated[int, Meta(ge=0, le=PRIORITY_MAX)]

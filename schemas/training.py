@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
-from schemas.fields import EventTimeMs, Finite, Name
+from streams.core.records.fields import EventTimeMs, Finite, Name
 
 TrainingEvent: TypeAlias = Literal["run_completed", "alias_updated", "stage_transitioned"]
 

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.model_card import Best, ModelCard, ModelVersion
+from streams.core.records.model_card import Best, ModelCard, ModelVersion
 from streams.engine.state.log_time import Expiry, LogTime, log_times
 from streams.engine.state.shares import Shares
 from streams.engine.state.table import Entry, TableContext, TableSpec

@@ -122,16 +122,12 @@ def _source(run: Invocation, topic: str) -> Topic:
 
 def _generates(run: Invocation, source: Topic) -> Literal["metrics", "requests"]:
     """Raises `UsageError` for a topic without a generator."""
-    from schemas import ModelMetric, SimulationRequest
     from streams.core.errors import UsageError
+    from streams.dev.workload.generated import GENERATED
 
-    made: dict[Any, Literal["metrics", "requests"]] = {
-        ModelMetric: "metrics",
-        SimulationRequest: "requests",
-    }
-    if (found := made.get(source.type)) is not None:
+    if (found := GENERATED.get(source.type)) is not None:
         return found
-    known = " and ".join(topic.name for topic in run.topology.topics if topic.type in made)
+    known = " and ".join(topic.name for topic in run.topology.topics if topic.type in GENERATED)
     raise UsageError(
         f"the generator makes events of {known or 'no topic of this app'} only. Send your own: "
         f"--file FILE."

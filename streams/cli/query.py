@@ -19,10 +19,10 @@ from streams.cli.terminal.watching import watchable
 from streams.core.words.naming import named
 
 if TYPE_CHECKING:
-    from schemas.model_card import ModelCard
     from streams.connect.sinks.replica import Replica, StatementRefused
     from streams.connect.sinks.window_views.view import WindowPoints, WindowView
     from streams.core.errors import UsageError
+    from streams.core.records.model_card import ModelCard
     from streams.core.rows.window_figures import WindowFigure
     from streams.core.settings import Settings
 
@@ -341,7 +341,7 @@ def unlike(columns: Sequence[str]) -> list[str]:
 
 
 async def _card(settings: Settings, tenant: str, model: str) -> ModelCard | None:
-    from agents.model_card_reader import ModelCardReader
+    from streams.connect.cache.model_card_reader import ModelCardReader
     from streams.connect.cache.process import ProcessCaches
     from streams.core.clock import SystemClock
     from streams.core.telemetry.metrics import Metrics

@@ -10,7 +10,7 @@ import uuid
 import httpx
 
 from agents.app import TRAIN_RESULTS
-from agents.model_card_reader import ModelCardReader
+from streams.connect.cache.model_card_reader import ModelCardReader
 from streams.connect.cache.process import ProcessCaches
 from streams.core.clock import SystemClock
 from streams.core.telemetry.metrics import Metrics

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.app import MODEL_METRICS
-from schemas.fields import VALUE_MAX
 from streams.connect.access.refusals import BadRequest, BodyTooLarge
+from streams.core.records.fields import VALUE_MAX
 from streams.engine.decode.codecs import Limits, check
 from streams.http.edge.metrics.encodings import unpacked
 from streams.http.edge.metrics.otlp_json import read_json

@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from agents.app import RECORD_TRAINING, TRAIN_RESULTS
-from schemas.model_card import ModelCard
 from streams.connect.cache.kind import MODEL, owned
 from streams.connect.cache.shared import CacheKey
+from streams.core.records.model_card import ModelCard
 from streams.core.types import TopicPartition
 from streams.dev.simulation.history import SETTINGS
 from streams.dev.simulation.loop import VirtualLoop, run

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from agents.app import MODEL_METRICS
-from schemas.fields import EventTimeMs, Finite, Name
+from streams.core.records.fields import EventTimeMs, Finite, Name
 from streams.engine.decode import codecs
 
 ROOT = Path(__file__).parents[2]

@@ -216,14 +216,8 @@ TOOLS_OF_THE_BUILT_IN_APP = ("dev",)
 """Rooms of `streams` that make, play and measure events of the built-in app."""
 NAMES_THE_BUILT_IN_APP = {
     "streams/engine/app/loading.py": "its module is what a command means that names no app",
-    "streams/cli/produce.py": "the generator makes events of two of its types",
-    "streams/cli/query.py": "shows its model cards",
-    "streams/http/console/simulations.py": "a page that an app asks for: it writes its requests",
-    "streams/http/console/training.py": "a page that an app asks for: it reads its model cards",
-    "tables/model_cards.py": "holds its model cards",
 }
 """Modules of the engine that know a type of the built-in app, or its name, and why."""
-SCHEMAS_OF_ANY_APP = {"schemas.fields"}
 
 
 def _engine() -> Iterator[Path]:
@@ -258,11 +252,7 @@ def _texts(tree: ast.AST) -> Iterator[str]:
 def _of_the_built_in_app(source: str) -> list[str]:
     """Imports and names of the built-in app's parts in ``source``."""
     tree = ast.parse(source)
-    found = [
-        name
-        for name in _imported(tree)
-        if name.split(".")[0] in ("agents", "schemas") and name not in SCHEMAS_OF_ANY_APP
-    ]
+    found = [name for name in _imported(tree) if name.split(".")[0] in ("agents", "schemas")]
     names = {*built_in.topics, *built_in.agents, *(t.schema for t in built_in.topics.values())}
     return found + [text for text in _texts(tree) if any(name in text for name in names)]
 
@@ -271,6 +261,20 @@ def _of_the_built_in_app(source: str) -> list[str]:
 def test_the_engine_names_nothing_of_the_built_in_app(path):
     """The engine must treat the built-in app like any user's app."""
     assert _of_the_built_in_app(path.read_text()) == []
+
+
+OF_THE_APP = {"agents", "schemas", "tables"}
+
+
+@pytest.mark.parametrize(
+    "path", [*_sources("streams")], ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_the_framework_imports_nothing_of_the_app(path):
+    """Else `streams` could not be installed without the app, whose names others have on the index."""
+    if path.relative_to(ROOT).parts[1] in TOOLS_OF_THE_BUILT_IN_APP:
+        return
+    found = {name.split(".")[0] for name in _imported(ast.parse(path.read_text()))}
+    assert found.isdisjoint(OF_THE_APP)
 
 
 def test_the_built_in_app_is_declared_with_the_public_face():

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from schemas.fields import Name
+from streams.core.records.fields import Name
 
 _MANY = 10_000
 

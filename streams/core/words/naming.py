@@ -1,4 +1,4 @@
-"""Bounds of a name (tenant, model, metric) given by a person, as in schemas/fields.py."""
+"""Bounds of a name (tenant, model, metric) given by a person, as in streams/core/records/fields.py."""
 
 from __future__ import annotations
 

@@ -16,6 +16,9 @@ from streams.engine.scenarios.history import History
 P = TypeVar("P", bound=msgspec.Struct)
 Hook: TypeAlias = Callable[[dict[str, Any]], None]
 
+CANCEL = "cancel"
+"""The name of the scenario whose requests end another request of their tenant."""
+
 TRIALS_MAX = 20_000_000
 """8 bytes a trial are held at once"""
 

@@ -13,16 +13,16 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas.fields import Name
-from schemas.simulation import CANCEL, SimulationRequest
 from streams.connect.access.refusals import UnknownResource
 from streams.connect.access.tokens import Role
 from streams.connect.cache.kind import SERIES
 from streams.core.clock import Clock
 from streams.core.errors import BrokerUnavailable
+from streams.core.records.fields import Name
 from streams.core.types import Broker
 from streams.engine.agents.job_agent import JobAgent
 from streams.engine.app.app import App
+from streams.engine.scenarios.scenario import CANCEL
 from streams.http.console import parameters, reply
 from streams.http.console.access.authorizer import Authorizer, Principal
 from streams.http.console.access.operations import Operations
@@ -35,6 +35,13 @@ from streams.http.console.waiting import WaitingRequests
 LISTED: Final = 100
 LISTED_MAX: Final = 500
 _PRIORITY: Final = 9
+_REQUEST: Final = frozenset(
+    {
+        *("request_id", "idempotency_key", "tenant_id", "model_id", "scenario", "priority"),
+        *("trials", "parameters", "ts"),
+    }
+)
+"""Fields of a request to cancel, as the built-in app declares it; an app's own type may have more, with defaults."""
 
 _Status = Literal["", "completed", "rejected", "failed", "cancelled"]
 _FIELDS = (
@@ -66,9 +73,13 @@ class _Cancel(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 def simulation_agent(app: App) -> JobAgent[Any] | None:
-    """None where ``app`` does not answer `SimulationRequest`s."""
+    """The one whose requests have the fields of a simulation; None where ``app`` has no such agent."""
     agents = (agent for agent in app.agents.values() if isinstance(agent, JobAgent))
-    return next((agent for agent in agents if agent.source.type is SimulationRequest), None)
+    return next((agent for agent in agents if _fields(agent.source.type) >= _REQUEST), None)
+
+
+def _fields(event_type: Any) -> frozenset[str]:
+    return frozenset(getattr(event_type, "__struct_fields__", ()))
 
 
 @dataclass(eq=False)
@@ -123,7 +134,7 @@ class SimulationHandler:
         asked = await parameters.body(request, _Cancel)
         tenant = holder.tenant(asked.tenant)
         name = f"cancel-{secrets.token_hex(8)}"
-        event = SimulationRequest(
+        event = agent.source.type(
             request_id=name,
             idempotency_key=name,
             tenant_id=tenant,
@@ -136,15 +147,15 @@ class SimulationHandler:
         )
         subject = {"tenant": tenant, "idempotency_key": asked.idempotency_key, "request": name}
         async with self._operations.noted(holder, "simulation_cancel", subject):
-            await self._send(agent.source.name, event)
+            await self._send(agent.source.name, tenant, event)
         told = {"request_id": name, "idempotency_key": asked.idempotency_key}
         return reply.json(request, told, 202)
 
-    async def _send(self, topic: str, event: SimulationRequest) -> None:
+    async def _send(self, topic: str, tenant: str, event: msgspec.Struct) -> None:
         producer = self._broker.plain_producer()
         try:
             await producer.start()
-            key, value = event.tenant_id.encode(), msgspec.json.encode(event)
+            key, value = tenant.encode(), msgspec.json.encode(event)
             await (await producer.send(topic, key, value))
         finally:
             await producer.close()

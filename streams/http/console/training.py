@@ -10,9 +10,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas.model_card import ModelCard
 from streams.connect.access.tokens import Role
 from streams.connect.cache.kind import SERIES
+from streams.core.records.model_card import ModelCard
 from streams.http.console import reply
 from streams.http.console.access.authorizer import Authorizer
 from streams.http.console.parameters import Parameters

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from schemas.fields import INT64_MAX, VALUE_MAX
 from streams.core.records import headers
+from streams.core.records.fields import INT64_MAX, VALUE_MAX
 from streams.core.topics.topic import MAX_RECORD_BYTES, Topic
 from streams.core.types import Headers
 from streams.operate.audit.log_age import FirstSeen, Verdict

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from schemas.model_card import ModelCard
 from streams.connect.cache.kind import MODEL, owned
 from streams.connect.cache.redis import RedisShared, connect
 from streams.connect.cache.shared import CacheKey
+from streams.core.records.model_card import ModelCard
 
 
 def test_each_result_is_one_row_and_each_model_one_card(pipeline):

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.fields import VALUE_MAX
+from streams.core.records.fields import VALUE_MAX
 from streams.http.edge.metrics.points import Buckets, HistogramPoint
 
 VALUES_MAX: Final = 100

@@ -21,9 +21,9 @@ from typing import Annotated, Final, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from schemas.fields import Name
 from streams.core.errors import UsageError, is_code
 from streams.core.records.bad_records import DEAD_LETTER_CODES
+from streams.core.records.fields import Name
 from streams.core.topics.topology import Topology
 from streams.operate.error_codes import error_codes
 from streams.operate.replay.plan.plan import HOPS_MAX

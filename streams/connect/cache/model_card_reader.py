@@ -7,12 +7,12 @@ from functools import partial
 
 import msgspec
 
-from schemas.model_card import ModelCard
 from streams.connect.cache.cache import Cache, SharedLayer, Versioned
 from streams.connect.cache.kind import MODEL, owned
 from streams.connect.sinks.fact_shards import FactShards
 from streams.connect.sinks.replica import Replica
 from streams.core.clock import Clock
+from streams.core.records.model_card import ModelCard
 from streams.core.settings import Settings
 from streams.core.telemetry.metrics import Metrics
 
