@@ -11,14 +11,14 @@ from tests.unit.engine.runtime.running_world import HERE, THERE, counted, held, 
 
 def test_a_bug_met_between_two_lists_stops_its_partition_and_no_other(monkeypatch):
     """Every worker that got the partition ended, and with it all of its partitions, again and again."""
-    real = PartitionMeters.measure
+    real = PartitionMeters.gauge
 
     def broken(self, partition, *figures):
         if partition.tp == HERE and partition.position:
             raise IndexError("a bug")
         real(self, partition, *figures)
 
-    monkeypatch.setattr(PartitionMeters, "measure", broken)
+    monkeypatch.setattr(PartitionMeters, "gauge", broken)
 
     async def story(world, process):
         await send(world, HERE, 3)
