@@ -35,7 +35,7 @@ class Authenticator:
         if shown is not None:
             # Constant time: an unknown id takes as long as a wrong secret.
             token = self._tokens.get(shown.id, _DUMMY_TOKEN)
-            if shown.opens(token) and (token.expires_ms is None or now_ms < token.expires_ms):
+            if shown.opens(token) and not token.has_ended(now_ms):
                 self._note(token, now_ms)
                 return token
         raise Unauthenticated(
@@ -49,7 +49,7 @@ class Authenticator:
         # A rotation changes when a token ends, and nothing else of it.
         if found is None or replace(token, expires_ms=found.expires_ms) != found:
             return False
-        if found.expires_ms is not None and now_ms >= found.expires_ms:
+        if found.has_ended(now_ms):
             return False
         self._note(found, now_ms)
         return True

@@ -78,6 +78,9 @@ class AccessToken:
     def speaks_for(self, tenant: str) -> bool:
         return self.tenant is None or self.tenant == tenant
 
+    def has_ended(self, now_ms: int) -> bool:
+        return self.expires_ms is not None and now_ms >= self.expires_ms
+
     @property
     def has_secret(self) -> bool:
         """False for a person who signed in at an OpenID provider."""
@@ -231,7 +234,7 @@ class TokenFile:
 
 def _check_rotation(old: AccessToken, tokens: Iterable[AccessToken], now_ms: int) -> None:
     """Raises `UsageError`."""
-    if old.expires_ms is not None and now_ms >= old.expires_ms:
+    if old.has_ended(now_ms):
         raise UsageError(
             f"the token {old.id} is expired. Create a new one with `dia token create`."
         )

@@ -13,6 +13,7 @@ from streams.core.process.process import ProcessIdentity
 
 CHANGES_MAX: Final = 20
 """the newest ones stay"""
+_NAME: Final = "scaling.json"
 
 
 class ProcessChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,9 +42,6 @@ class HostScaling(msgspec.Struct, frozen=True, kw_only=True):
         """Raises `OSError`."""
         state.mkdir(parents=True, exist_ok=True)
         write_atomically(state / _NAME, msgspec.json.encode(self))
-
-
-_NAME: Final = "scaling.json"
 
 
 def host_scaling(state: Path) -> HostScaling | None:

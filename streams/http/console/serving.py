@@ -254,8 +254,8 @@ def serve(
     `ShardMapChanged` when another shard map filled a shard."""
     listening.require_safe()
     tokens = TokenFile.of(settings.home_path(), settings.tokens_file)
-    nobody = not tokens.read() and not settings.oidc_file
-    if nobody and not is_loopback(listening.host):
+    sign_in = tokens.read() or settings.oidc_file
+    if not sign_in and not is_loopback(listening.host):
         raise RefusedBySafety(
             f"listening on {listening.host} without any token is refused: every request would fail or come from an "
             "attacker. `dia token create --role admin` makes one."
