@@ -47,7 +47,8 @@ def status(ctx: typer.Context) -> None:
     from streams.core.command_errors import NotFoundThere
     from streams.core.errors import PartialResult
     from streams.operate.regions.declared import require_regions
-    from streams.operate.regions.status import active_of, statuses
+    from streams.operate.regions.status import statuses
+    from streams.operate.regions.word import newest_of
 
     run = invocation(ctx)
     regions = require_regions(run.settings)
@@ -71,7 +72,7 @@ def status(ctx: typer.Context) -> None:
         [_row(one, regions.own) for one in found],
         ("since", "by"),
     )
-    newest = active_of({one.name: one.word for one in found})
+    newest = newest_of(one.word for one in found)
     if newest is None:
         raise NotFoundThere("no region was ever made active. `dia region init --active REGION`.")
     odd = [one.name for one in found if one.word is None or one.word.rank != newest.rank]

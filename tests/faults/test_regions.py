@@ -12,7 +12,7 @@ from streams.core.clock import SystemClock
 from streams.dev.local.stack import StackStatus, down, up
 from streams.dev.regions.local_region import LocalRegion, write_regions
 from streams.dev.regions.region_drill import RegionDrill
-from streams.operate.regions.mirrored import offsets_topic
+from streams.operate.regions.mirrored import offsets_topic, records_of
 from streams.operate.regions.word import journal_of
 from tests.faults.pace import SETTINGS
 from tests.faults.report import Finding
@@ -84,7 +84,7 @@ async def test_a_lost_region_loses_nothing_and_doubles_nothing(regions, trials, 
     fault = "a region killed, another made active, and back"
     report(Finding(fault, found.events, lost, doubled, found.failover_s, note))
     assert found.faults == []
-    assert sum(one.records or 0 for one in found.unmirrored) >= UNTAKEN
+    assert records_of(found.unmirrored) >= UNTAKEN
     assert found.rpo_s > 0
     for trial in trials.values():
         await trial.audited(deep=False)

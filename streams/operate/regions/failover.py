@@ -25,11 +25,12 @@ from streams.operate.regions.mirrored import (
     Unmirrored,
     missing_of,
     oldest_s,
+    records_of,
     sources_of,
     taken,
     that_come,
 )
-from streams.operate.regions.word import RegionWord, journal_of, newest_word, write_word
+from streams.operate.regions.word import RegionWord, journal_of, newest_of, newest_word, write_word
 
 LOOK_S = 1.0
 NEAR_S = 10.0
@@ -62,11 +63,11 @@ class Switched:
     epoch: int
     before: str
     active: str
-    missing: tuple[Unmirrored, ...]
-    lease_s: float
-    mirror_s: float
-    fold_s: float
-    total_s: float
+    missing: tuple[Unmirrored, ...] = ()
+    lease_s: float = 0.0
+    mirror_s: float = 0.0
+    fold_s: float = 0.0
+    total_s: float = 0.0
 
 
 class RegionSwitch:
@@ -95,9 +96,10 @@ class RegionSwitch:
                 f"{', '.join(away)} cannot be reached: the first word is written in every region. "
                 "Bring it back and run the command again."
             )
-        known = [word for word in words.values() if word is not None]
-        if any((word.epoch, word.active) != (1, active) for word in known):
-            newest = max(known, key=lambda word: word.rank)
+        newest = newest_of(words.values())
+        if newest is not None and any(
+            word is not None and word.rank != (1, active) for word in words.values()
+        ):
             raise RefusedBySafety(
                 f"{newest.active} is active in epoch {newest.epoch}. `dia region failover` changes "
                 "the active region."
@@ -132,7 +134,7 @@ class RegionSwitch:
         word, before, away = await self._planned(order)
         if before == order.target:
             await self._fence(word, away)
-            return _already(word)
+            return Switched(epoch=word.epoch, before=before, active=before)
         old_away = before in away
         if not old_away and not order.without_old:
             await self._ready(order, before, away)
@@ -166,8 +168,7 @@ class RegionSwitch:
             raise DependencyUnreachable(
                 f"the cluster of {order.target} cannot be reached: it cannot become active."
             )
-        known = [word for word in words.values() if word is not None]
-        newest = max(known, key=lambda word: word.rank, default=None)
+        newest = newest_of(words.values())
         if newest is None:
             raise RefusedBySafety("no region was ever active. Run `dia region init`.")
         own = words[order.target]
@@ -222,7 +223,7 @@ class RegionSwitch:
             if deadline.left_s <= 0:
                 late = going or coming
                 raise RegionBehind(
-                    f"nothing was changed: a mirror has not copied {sum(one.records or 0 for one in late)} "
+                    f"nothing was changed: a mirror has not copied {records_of(late)} "
                     f"records of {late[0].region}, from {late[0].tp} offset {late[0].first} on, after "
                     f"{order.mirror_timeout_s:g} s. See that it runs; `dia region status` shows "
                     "what is missing."
@@ -274,7 +275,7 @@ class RegionSwitch:
                 if order.without_old:
                     return list(missing)
                 raise RegionBehind(
-                    f"the mirror to {order.target} has not copied {sum(one.records or 0 for one in missing)} "
+                    f"the mirror to {order.target} has not copied {records_of(missing)} "
                     f"records of {before}, in {len(missing)} partitions, after "
                     f"{order.mirror_timeout_s:g} s. See that it runs, and run the command again; "
                     "--without-old goes on without these records."
@@ -321,10 +322,8 @@ class RegionSwitch:
                     while at < ends[tp]:
                         try:
                             batch = await read_some(reader, tp, at, ends[tp])
-                        except (
-                            OffsetOutOfRange
-                        ):  # deleted meanwhile: the next look begins behind it
-                            found[tp] = at
+                        except OffsetOutOfRange:
+                            found[tp] = at  # deleted meanwhile: the next look begins behind it
                             break
                         if len(batch) and batch.offsets[0] < ends[tp]:
                             found[tp] = at
@@ -334,16 +333,3 @@ class RegionSwitch:
 
     async def _in_time(self, asking: Awaitable[T]) -> T:
         return await Deadline(self._clock, REACH_TIMEOUT_S).wait(asking)
-
-
-def _already(word: RegionWord) -> Switched:
-    return Switched(
-        epoch=word.epoch,
-        before=word.active,
-        active=word.active,
-        missing=(),
-        lease_s=0.0,
-        mirror_s=0.0,
-        fold_s=0.0,
-        total_s=0.0,
-    )

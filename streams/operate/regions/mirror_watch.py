@@ -10,7 +10,7 @@ from streams.core.resilience.deadline import Deadline, DeadlinePassed
 from streams.core.telemetry.region_metrics import RegionMetrics
 from streams.core.topics.topology import Topology
 from streams.core.types import Broker
-from streams.operate.regions.mirrored import missing_of, oldest_s
+from streams.operate.regions.mirrored import missing_of, oldest_s, records_of
 from streams.operate.regions.watch import RegionStanding
 
 MEASURE_S = 15.0
@@ -59,7 +59,7 @@ class MirrorWatch:
             missing = await Deadline(self._clock, MEASURE_TIMEOUT_S).wait(asking)
         except (DiaError, DeadlinePassed):
             return
-        records = sum(one.records or 0 for one in missing)
+        records = records_of(missing)
         self.missing = (records, oldest_s(missing, self._clock.now_ms()))
         metrics.missing_records.labels(source).set(records)
         metrics.missing_seconds.labels(source).set(self.missing[1])

@@ -201,6 +201,11 @@ def that_come(missing: Iterable[Unmirrored]) -> list[Unmirrored]:
     return [one for one in missing if one.comes]
 
 
+def records_of(missing: Iterable[Unmirrored]) -> int:
+    """Without those of a region that is away, whose end is unknown."""
+    return sum(one.records or 0 for one in missing)
+
+
 def oldest_s(missing: Sequence[Unmirrored], now_ms: int) -> float:
     """Seconds since the first of these records was appended; 0 without any."""
     return max(((now_ms - one.oldest_ms) / 1000 for one in missing if one.oldest_ms), default=0.0)

@@ -15,8 +15,8 @@ from streams.core.topics.topology import Topology
 from streams.core.types import Broker
 from streams.operate.regions.declared import Region
 from streams.operate.regions.failover import RegionSwitch
-from streams.operate.regions.mirrored import Unmirrored, missing_of, oldest_s
-from streams.operate.regions.word import RegionWord
+from streams.operate.regions.mirrored import Unmirrored, missing_of, oldest_s, records_of
+from streams.operate.regions.word import RegionWord, newest_of
 
 EDGE_TIMEOUT_S = 3.0
 MIRROR_TIMEOUT_S = 30.0
@@ -37,13 +37,7 @@ class RegionStatus:
 
     @property
     def missing_records(self) -> int | None:
-        return None if self.missing is None else sum(one.records or 0 for one in self.missing)
-
-
-def active_of(words: Mapping[str, RegionWord | None]) -> RegionWord | None:
-    """The newest word."""
-    known = [word for word in words.values() if word is not None]
-    return max(known, key=lambda word: word.rank, default=None)
+        return None if self.missing is None else records_of(self.missing)
 
 
 async def statuses(
@@ -55,7 +49,7 @@ async def statuses(
 ) -> list[RegionStatus]:
     """One for each region; what cannot be read is None."""
     words, away = await RegionSwitch(brokers, topology, clock, lease_s).words()
-    newest = active_of(words)
+    newest = newest_of(words.values())
     found = []
     for name, region in regions.items():
         missing = None

@@ -13,7 +13,7 @@ from streams.core.clock import Clock
 from streams.core.errors import DiaError
 from streams.core.resilience.deadline import Deadline, DeadlinePassed
 from streams.core.types import Broker, LogReader
-from streams.operate.regions.word import RegionWord, journal_of, newest_word
+from streams.operate.regions.word import RegionWord, journal_of, newest_of, newest_word
 
 LOOK_S = 2.0
 ASK_TIMEOUT_S = 4.0
@@ -127,7 +127,7 @@ class RegionWatch:
 
     def standing(self) -> RegionStanding:
         """At this moment. A question that is answered late counts from when it was asked."""
-        newest = max(self._words.values(), key=lambda word: word.rank, default=None)
+        newest = newest_of(self._words.values())
         active, epoch = (newest.active, newest.epoch) if newest is not None else ("", 0)
         code, why = self._judged(newest)
         return RegionStanding(self._own, active, epoch, code, why)

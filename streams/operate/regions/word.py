@@ -5,6 +5,8 @@ reads the journal to its decided end, and writes nothing that is not newer."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from streams.connect.broker.log_range import decided_end, read_range
@@ -39,6 +41,12 @@ class RegionWord(msgspec.Struct, frozen=True, kw_only=True):
         """The newest word has the highest. Words of one rank say the same; two regions that were made active
         in one epoch, by commands that did not see each other, are in one order everywhere."""
         return self.epoch, self.active
+
+
+def newest_of(words: Iterable[RegionWord | None]) -> RegionWord | None:
+    """None: a journal without a word."""
+    known = (word for word in words if word is not None)
+    return max(known, key=lambda word: word.rank, default=None)
 
 
 _encode = msgspec.json.Encoder().encode
@@ -79,7 +87,7 @@ async def newest_word(
     found: RegionWord | None = None
     async for batch in read_range(reader, journal, await reader.beginning_offset(journal), end):
         words = [_decode(value) for value in batch.values if value is not None]
-        found = max([*words, *([found] if found else [])], key=lambda word: word.rank, default=None)
+        found = newest_of([found, *words])
     return found
 
 
