@@ -9,6 +9,7 @@ import httpx
 
 from streams.core.clock import Clock
 from streams.core.errors import CommandError, UsageError
+from streams.core.process.proxies import DIRECT
 from streams.core.types import Headers
 from streams.dev.regions.local_region import LocalRegion
 from streams.http.edge.exchange import NDJSON
@@ -32,7 +33,7 @@ class GlobalAddress:
     ) -> None:
         self._regions = regions
         self._clock = clock
-        self._http = httpx.AsyncClient(timeout=POST_TIMEOUT_S, transport=transport)
+        self._http = httpx.AsyncClient(timeout=POST_TIMEOUT_S, transport=transport, mounts=DIRECT)
         self.accepted: dict[str, int] = {one.name: 0 for one in regions}
         """events by region"""
         self.first_s: dict[str, float] = {}

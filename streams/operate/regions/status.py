@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
+import httpx
+
+from streams.connect.access.listening import is_loopback
 from streams.core.clock import Clock
 from streams.core.errors import BrokerUnavailable, UnknownTopic
+from streams.core.process.proxies import DIRECT
 from streams.core.resilience.deadline import Deadline, DeadlinePassed
 from streams.core.topics.topology import Topology
 from streams.core.types import Broker
@@ -62,7 +65,7 @@ async def statuses(
                 word=words.get(name),
                 missing=missing,
                 missing_s=None if missing is None else oldest_s(missing, clock.now_ms()),
-                edges=await asyncio.to_thread(_edges, region.edges),
+                edges=await _edges(region.edges),
             )
         )
     return found
@@ -80,16 +83,15 @@ async def _missing(
         return None
 
 
-def _edges(urls: Sequence[str]) -> dict[str, bool | None]:
-    return {url: _serves(url) for url in urls}
+async def _edges(urls: Sequence[str]) -> dict[str, bool | None]:
+    return dict(zip(urls, await asyncio.gather(*map(_serves, urls)), strict=True))
 
 
-def _serves(url: str) -> bool | None:
+async def _serves(url: str) -> bool | None:
+    mounts = DIRECT if is_loopback(urlsplit(url).hostname or "") else None
     try:
-        address = url.rstrip("/") + HEALTH  # http or https, as the file was checked
-        with urllib.request.urlopen(address, timeout=EDGE_TIMEOUT_S) as answer:  # noqa: S310
-            return bool(answer.status == 200)
-    except urllib.error.HTTPError as error:
-        return False if error.code == 503 else None
-    except (OSError, ValueError):
+        async with httpx.AsyncClient(timeout=EDGE_TIMEOUT_S, mounts=mounts) as http:
+            answer = await http.get(url.rstrip("/") + HEALTH)
+    except (httpx.HTTPError, httpx.InvalidURL):
         return None
+    return {200: True, 503: False}.get(answer.status_code)
