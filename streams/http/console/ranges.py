@@ -25,6 +25,7 @@ from streams.connect.sinks.window_views.view import (
     WindowPoints,
     WindowReading,
     WindowView,
+    seconds,
 )
 from streams.core.clock import Clock
 from streams.core.rows.window_figures import Grain, WindowFigure
@@ -33,7 +34,7 @@ from streams.http.console import reply
 from streams.http.console.access.authorizer import Authorizer
 from streams.http.console.parameters import Format, Parameters
 from streams.http.console.response_cache import QueryKey, ResponseCache
-from streams.http.console.series import csv_rows, seconds
+from streams.http.console.series import csv_rows
 from streams.http.console.shards import ShardReader
 from streams.http.console.windows import AskedWindows, WindowsHandler, answered, needed
 

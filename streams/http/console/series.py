@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from streams.connect.access.tokens import Role
 from streams.connect.cache.kind import SERIES
-from streams.connect.sinks.window_views.view import Question, WindowReading
+from streams.connect.sinks.window_views.view import Question, WindowReading, seconds
 from streams.core.clock import Clock
 from streams.core.words.moments import iso_s
 from streams.http.console import reply
@@ -64,11 +64,6 @@ class SeriesHandler:
 
     async def _read(self, reading: WindowReading, told: Mapping[str, Any]) -> dict[str, Any]:
         return {**told, "columns": (await self._shards.of_windows(reading)).columns}
-
-
-def seconds(span_ms: int) -> float:
-    """A whole number where it is one."""
-    return span_ms // 1000 if span_ms % 1000 == 0 else span_ms / 1000
 
 
 def csv_rows(columns: Mapping[str, Sequence[Any]]) -> list[tuple[Any, ...]]:

@@ -19,6 +19,7 @@ from streams.connect.sinks.window_views.view import (
     WindowPoints,
     WindowReading,
     WindowView,
+    seconds,
 )
 from streams.core.errors import UsageError
 from streams.core.rows.window_figures import Dimension, Grain, Merge, WindowFigure
@@ -137,7 +138,7 @@ class _Reading:
     def points(self, found: Sequence[Rows]) -> WindowPoints:
         rows = found[0]
         columns: dict[str, list[Any]] = {
-            "t": [_seconds(row[0]) for row in rows],
+            "t": [seconds(row[0]) for row in rows],
             "closed": [bool(row[3]) for row in rows],
         }
         for at, figure in enumerate(self._figures, _OWN):
@@ -156,10 +157,6 @@ def _is_known(figure: WindowFigure, rows: int, windows: int) -> bool:
 
 def _is(dimension: Dimension, at: int) -> str:
     return f"{_quoted(dimension.column)} = {{d{at}:{_KINDS[dimension.kind]}}}"
-
-
-def _seconds(at_ms: int) -> float:
-    return at_ms // 1000 if at_ms % 1000 == 0 else at_ms / 1000
 
 
 def _quoted(column: str) -> str:

@@ -24,6 +24,11 @@ POINTS_MAX: Final = 1500
 """of a series that is drawn"""
 
 
+def seconds(ms: int) -> float:
+    """A whole number where it is one."""
+    return ms // 1000 if ms % 1000 == 0 else ms / 1000
+
+
 class Question(NamedTuple):
     """``key``: a value for each dimension, in their order. A half-open range of window starts, and a
     step that is a multiple of the grain's width."""
