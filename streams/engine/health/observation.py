@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from streams.core.topics.topology import DeclaredSource
 from streams.core.types import GroupDescription, LogBounds, TopicPartition
@@ -57,3 +57,10 @@ class Observation:
     """Prefix of member ids of this host's workers (`member_prefix`); None if none ran."""
     stalls: Stalls = field(default_factory=dict)
     """Seconds since a partition with unread records last moved; {} without a history."""
+
+    @property
+    def held(self) -> Iterator[tuple[LiveWorker, Mapping[str, Any]]]:
+        """Each partition of each worker, as its owner reports it."""
+        for worker in self.workers:
+            for held in worker.partitions:
+                yield worker, held

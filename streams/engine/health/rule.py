@@ -205,16 +205,15 @@ HELD_BACK_MAX_S: Final = 60.0
 
 
 def stopped_partitions(observed: Observation) -> Iterator[HealthFinding]:
-    for worker in observed.workers:
-        for held in worker.partitions:
-            if held.get("stopped_by"):
-                yield HealthFinding(
-                    code="partition_stopped",
-                    severity=Severity.RED,
-                    subject=f"{held['topic']}/{held['partition']}",
-                    detail=f"worker {worker.slot} stopped it: {held['stopped_by']}",
-                    mend=_WAYS_OUT.get(held["stopped_by"], "dia tables list").format_map(held),
-                )
+    for worker, held in observed.held:
+        if held.get("stopped_by"):
+            yield HealthFinding(
+                code="partition_stopped",
+                severity=Severity.RED,
+                subject=f"{held['topic']}/{held['partition']}",
+                detail=f"worker {worker.slot} stopped it: {held['stopped_by']}",
+                mend=_WAYS_OUT.get(held["stopped_by"], "dia tables list").format_map(held),
+            )
 
 
 def silent_workers(observed: Observation) -> Iterator[HealthFinding]:
@@ -234,18 +233,17 @@ def silent_workers(observed: Observation) -> Iterator[HealthFinding]:
 
 def waiting_partitions(observed: Observation) -> Iterator[HealthFinding]:
     """Partitions whose owner retries to open them, or waits for the schema registry."""
-    for worker in observed.workers:
-        for held in worker.partitions:
-            if held.get("waits_for") and not held.get("stopped_by"):
-                ready = held.get("phase") == "ready"
-                verb = "reads no record of it" if ready else "cannot open it"
-                yield HealthFinding(
-                    code="partition_held" if ready else "partition_not_ready",
-                    severity=Severity.WARNING,
-                    subject=f"{held['topic']}/{held['partition']}",
-                    detail=f"worker {worker.slot} {verb}: {held['waits_for']}",
-                    mend="dia config show" if ready else "dia topics plan",
-                )
+    for worker, held in observed.held:
+        if held.get("waits_for") and not held.get("stopped_by"):
+            ready = held.get("phase") == "ready"
+            verb = "reads no record of it" if ready else "cannot open it"
+            yield HealthFinding(
+                code="partition_held" if ready else "partition_not_ready",
+                severity=Severity.WARNING,
+                subject=f"{held['topic']}/{held['partition']}",
+                detail=f"worker {worker.slot} {verb}: {held['waits_for']}",
+                mend="dia config show" if ready else "dia topics plan",
+            )
 
 
 def stalled_partitions(observed: Observation) -> Iterator[HealthFinding]:
@@ -275,11 +273,7 @@ def _rebalances(source: SourceObservation) -> bool:
 def unproven_partitions(observed: Observation) -> Iterator[HealthFinding]:
     """Unread records in partitions of members without a known worker: such a member may have
     stopped the partition. Only a history (stall.py) can tell."""
-    known = {
-        (held["group"], held["topic"], held["partition"])
-        for worker in observed.workers
-        for held in worker.partitions
-    }
+    known = {(held["group"], held["topic"], held["partition"]) for _, held in observed.held}
     for source in observed.sources:
         group, topic = source.source
         unproven = [
@@ -318,77 +312,72 @@ def departed_owners(observed: Observation) -> Iterator[HealthFinding]:
 
 
 def paused_partitions(observed: Observation) -> Iterator[HealthFinding]:
-    for worker in observed.workers:
-        for held in worker.partitions:
-            if held.get("paused"):
-                yield HealthFinding(
-                    code="partition_paused",
-                    severity=Severity.WARNING,
-                    subject=f"{held['topic']}/{held['partition']}",
-                    detail=f"worker {worker.slot} takes no records: a buffer is full, or a dependency "
-                    "is away",
-                    mend="dia doctor",
-                )
+    for worker, held in observed.held:
+        if held.get("paused"):
+            yield HealthFinding(
+                code="partition_paused",
+                severity=Severity.WARNING,
+                subject=f"{held['topic']}/{held['partition']}",
+                detail=f"worker {worker.slot} takes no records: a buffer is full, or a dependency "
+                "is away",
+                mend="dia doctor",
+            )
 
 
 def quarantined_tenants(observed: Observation) -> Iterator[HealthFinding]:
-    for worker in observed.workers:
-        for held in worker.partitions:
-            if count := held.get("quarantined"):
-                yield HealthFinding(
-                    code="tenant_quarantined",
-                    severity=Severity.WARNING,
-                    subject=f"{held['topic']}/{held['partition']}",
-                    detail=f"most records of {count} tenant{'s' if count > 1 else ''} are bad: they "
-                    f"become dead letters at a bounded rate",
-                    mend="dia dlq breaker list",
-                )
+    for _, held in observed.held:
+        if count := held.get("quarantined"):
+            yield HealthFinding(
+                code="tenant_quarantined",
+                severity=Severity.WARNING,
+                subject=f"{held['topic']}/{held['partition']}",
+                detail=f"most records of {count} tenant{'s' if count > 1 else ''} are bad: they "
+                f"become dead letters at a bounded rate",
+                mend="dia dlq breaker list",
+            )
 
 
 def letters_over_quota(observed: Observation) -> Iterator[HealthFinding]:
-    for worker in observed.workers:
-        for held in worker.partitions:
-            if over := held.get("letters_over_quota"):
-                named = ", ".join(name or "unreadable" for name in over["tenants"])
-                more = f" and {over['more']} more" if over["more"] else ""
-                yield HealthFinding(
-                    code="letters_over_quota",
-                    severity=Severity.WARNING,
-                    subject=f"{held['topic']}/{held['partition']}",
-                    detail=f"more dead letters than DIA_QUOTA_LETTERS of {named}{more}: further ones "
-                    "point to their record, which the topic deletes after its retention",
-                    mend="dia dlq stats --since 1h --by error --by tenant",
-                )
+    for _, held in observed.held:
+        if over := held.get("letters_over_quota"):
+            named = ", ".join(name or "unreadable" for name in over["tenants"])
+            more = f" and {over['more']} more" if over["more"] else ""
+            yield HealthFinding(
+                code="letters_over_quota",
+                severity=Severity.WARNING,
+                subject=f"{held['topic']}/{held['partition']}",
+                detail=f"more dead letters than DIA_QUOTA_LETTERS of {named}{more}: further ones "
+                "point to their record, which the topic deletes after its retention",
+                mend="dia dlq stats --since 1h --by error --by tenant",
+            )
 
 
 def held_windows(observed: Observation) -> Iterator[HealthFinding]:
-    for worker in observed.workers:
-        for held in worker.partitions:
-            for owner in held.get("held_windows") or ():
-                whose = f"of tenant {owner['tenant']}" if owner["tenant"] else "without a tenant"
-                yield HealthFinding(
-                    code="windows_held",
-                    severity=Severity.WARNING,
-                    subject=f"{held['topic']}/{held['partition']}",
-                    detail=f"{owner['windows']} windows of table {owner['table']} {whose} do not "
-                    f"close, {owner['code']}: {owner['why']}",
-                    mend="dia tables windows drop",
-                )
+    for _, held in observed.held:
+        for owner in held.get("held_windows") or ():
+            whose = f"of tenant {owner['tenant']}" if owner["tenant"] else "without a tenant"
+            yield HealthFinding(
+                code="windows_held",
+                severity=Severity.WARNING,
+                subject=f"{held['topic']}/{held['partition']}",
+                detail=f"{owner['windows']} windows of table {owner['table']} {whose} do not "
+                f"close, {owner['code']}: {owner['why']}",
+                mend="dia tables windows drop",
+            )
 
 
 def held_back_partitions(observed: Observation) -> Iterator[HealthFinding]:
-    for worker in observed.workers:
-        for held in worker.partitions:
-            held_s = held.get("held_back_s") or 0.0
-            if held_s > HELD_BACK_MAX_S:
-                yield HealthFinding(
-                    code="transaction_open",
-                    severity=Severity.WARNING,
-                    subject=f"{held['topic']}/{held['partition']}",
-                    detail=f"a producer's transaction has been open for {held_s:.0f} s: nothing "
-                    f"behind its first record can be read",
-                    mend=f"kafka-transactions.sh find-hanging --topic {held['topic']}",
-                )
+    for _, held in observed.held:
+        held_s = held.get("held_back_s") or 0.0
+        if held_s > HELD_BACK_MAX_S:
+            yield HealthFinding(
+                code="transaction_open",
+                severity=Severity.WARNING,
+                subject=f"{held['topic']}/{held['partition']}",
+                detail=f"a producer's transaction has been open for {held_s:.0f} s: nothing "
+                f"behind its first record can be read",
+                mend=f"kafka-transactions.sh find-hanging --topic {held['topic']}",
+            )
 
 
 def moved_offsets(observed: Observation) -> Iterator[HealthFinding]:
@@ -399,8 +388,7 @@ def moved_offsets(observed: Observation) -> Iterator[HealthFinding]:
             continue
         reached = {
             held["partition"]: held.get("next_offset") or 0
-            for worker in observed.workers
-            for held in worker.partitions
+            for _, held in observed.held
             if (held["group"], held["topic"]) == source.source
         }
         for partition, offset in sorted(reached.items()):
