@@ -189,7 +189,8 @@ class AssignedPartition:
             self._look_at(partition)
         elif self._obstacle is not None and partition.failure is not None:
             self._fail(partition.failure)
-        self._meters.gauge(partition, self.lag, self.behind_s, self.held_back_s, self.clock_ahead_s)
+        if (meters := self._meters).due:
+            meters.gauge(partition, self.lag, self.behind_s, self.held_back_s, self.clock_ahead_s)
 
     def _read_on(self, partition: Partition) -> None:
         """Y3."""

@@ -127,6 +127,11 @@ class PartitionMeters:
         if tally.compact:
             intake.compact_letters.labels(topic).inc(tally.compact)
 
+    @property
+    def due(self) -> bool:
+        """Whether the gauges are a second old."""
+        return self._clock.monotonic() >= self._measured_at_s + _MEASURE_S
+
     def gauge(
         self,
         partition: Partition,
@@ -135,11 +140,8 @@ class PartitionMeters:
         held_back_s: float,
         clock_ahead_s: float | None,
     ) -> None:
-        """Update gauges, at most once a second. None: unknown."""
-        now_s = self._clock.monotonic()
-        if now_s < self._measured_at_s + _MEASURE_S:
-            return
-        self._measured_at_s = now_s
+        """Update the gauges. None: unknown."""
+        self._measured_at_s = self._clock.monotonic()
         state, intake, metrics = partition.state, self._metrics.intake, self._metrics.state
         self._of(intake.append_lag_seconds).set(behind_s)
         self._of(intake.held_back_seconds).set(held_back_s)
