@@ -1,12 +1,9 @@
-"""What a training process writes to its sender: one configuration, then rows and names of metrics.
-
-Every write is smaller than a pipe takes at once (PIPE_BUF, pipe(7)): rows of several threads do not
-mix, and a reader never sees half of one."""
+"""What a training process writes for its sender: one configuration, then rows and names of metrics."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, Final
 
 import msgspec
@@ -15,8 +12,15 @@ ROW: Final = struct.Struct("<Iqd")
 """number of the metric, milliseconds since the Unix epoch, value"""
 NAME_CHARS_MAX: Final = 128
 _NAME: Final = 0xFFFF_FFFF
-"""in place of the number of a metric: its name follows, of ts bytes, for the number in value"""
+"""in place of the number of a metric: its run and name follow, in ts bytes, for the number in value"""
 _SIZE: Final = struct.Struct("<I")
+
+
+class MetricName(msgspec.Struct, frozen=True, array_like=True):
+    """``run`` "": of the configuration."""
+
+    run: str
+    metric: str
 
 
 class SenderConfig(msgspec.Struct, frozen=True):
@@ -49,25 +53,29 @@ class RowFrame(msgspec.Struct, frozen=True):
     """Rows that are sent together; row i has the event id ``series-(first + i)``."""
 
     first: int
-    names: dict[int, str]
+    names: dict[int, MetricName]
     rows: bytes
 
     def __len__(self) -> int:
         return len(self.rows) // ROW.size
 
     def events(self, config: SenderConfig) -> list[dict[str, Any]]:
-        shared = {"tenant_id": config.tenant, "model_id": config.model}
-        if config.run:
-            shared["run_id"] = config.run
+        rows = [*ROW.iter_unpack(self.rows)]
+        heads = {number: _head(self.names[number], config) for number in {row[0] for row in rows}}
         return [
-            {**shared, "event_id": f"{config.series}-{at}", "metric": self.names[metric], "ts": ts,
-             "value": value}
-            for at, (metric, ts, value) in enumerate(ROW.iter_unpack(self.rows), self.first)
-        ]  # fmt: skip
+            {**heads[number], "event_id": f"{config.series}-{at}", "ts": ts, "value": value}
+            for at, (number, ts, value) in enumerate(rows, self.first)
+        ]
 
 
-def name_record(number: int, name: str) -> bytes:
-    content = name.encode()
+def _head(name: MetricName, config: SenderConfig) -> dict[str, Any]:
+    head = {"tenant_id": config.tenant, "model_id": config.model, "metric": name.metric}
+    run = name.run or config.run
+    return {**head, "run_id": run} if run else head
+
+
+def name_record(number: int, name: MetricName) -> bytes:
+    content = msgspec.msgpack.encode(name)
     return ROW.pack(_NAME, len(content), float(number)) + content
 
 
@@ -84,7 +92,7 @@ def read_config(pipe: BinaryIO) -> SenderConfig | None:
     return msgspec.msgpack.decode(pipe.read(_SIZE.unpack(size)[0]), type=SenderConfig)
 
 
-def split(content: bytes, names: dict[int, str]) -> tuple[bytes, bytes]:
+def split(content: bytes, names: dict[int, MetricName]) -> tuple[bytes, bytes]:
     """The rows of ``content``, and the beginning of a record at its end. Enters names of metrics."""
     rows: list[bytes] = []
     at = start = 0
@@ -97,14 +105,15 @@ def split(content: bytes, names: dict[int, str]) -> tuple[bytes, bytes]:
             break
         rows.append(content[start:at])
         start = at + ROW.size + size
-        names[int(value)] = content[at + ROW.size : start].decode()
+        name = content[at + ROW.size : start]
+        names[int(value)] = msgspec.msgpack.decode(name, type=MetricName)
         at = start
     rows.append(content[start:at])
     return b"".join(rows), content[at:]
 
 
-def frames(chunks: Iterator[bytes], names: dict[int, str]) -> Iterator[RowFrame]:
-    """``chunks`` are what a pipe gives at a time."""
+def frames(chunks: Iterable[bytes], names: dict[int, MetricName]) -> Iterator[RowFrame]:
+    """``chunks`` are what is read at a time."""
     rest, first = b"", 0
     for chunk in chunks:
         rows, rest = split(rest + chunk, names)

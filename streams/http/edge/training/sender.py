@@ -1,16 +1,18 @@
 """The child process of a `TrainingLog`: keeps what it is handed, and sends it to an edge.
 
-It ends when its pipe has ended and nothing is left, which is `SenderConfig.cache_s` later at most."""
+It ends when its pipe has ended and nothing is left, which is `SenderConfig.cache_s` later at most. The
+pipe brings the configuration and ends with the training; all else is in the ring."""
 
 from __future__ import annotations
 
 import asyncio
 import io
-import os
+import select
 import sys
 import threading
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import BinaryIO, Final, Protocol
 
@@ -28,12 +30,15 @@ from streams.http.edge.training.frames import (
     frames,
     read_config,
 )
+from streams.http.edge.training.ring import Ring
 
 PATIENCE_S: Final = 5.0
 """Of one attempt, shorter than the cache: older frames are dropped between two."""
 STATUS_S: Final = 1.0
+READING_S: Final = 0.02
+"""From one reading of the ring to the next."""
 CHUNK_BYTES: Final = 160_000
-"""8,000 points; a slow edge finds more of them at a time."""
+"""8,000 points"""
 
 
 class Poster(Protocol):
@@ -105,8 +110,17 @@ class TrainingSender:
         return frame
 
 
-async def serve(pipe: BinaryIO, say: Callable[[SenderStatus], None]) -> None:
-    """``pipe``: of frames.py."""
+def chunks(pipe: BinaryIO, ring: Ring) -> Iterator[bytes]:
+    """What is written to ``ring``, until ``pipe`` has ended."""
+    while not select.select([pipe], [], [], READING_S)[0]:
+        yield from ring.read(CHUNK_BYTES)
+    for _ in range(2):
+        yield from ring.read(CHUNK_BYTES)
+        time.sleep(READING_S)
+
+
+async def serve(pipe: BinaryIO, ring: Ring, say: Callable[[SenderStatus], None]) -> None:
+    """``pipe``: with one configuration of frames.py."""
     config = await asyncio.to_thread(read_config, pipe)
     if config is None:
         return
@@ -114,7 +128,7 @@ async def serve(pipe: BinaryIO, say: Callable[[SenderStatus], None]) -> None:
     sender = TrainingSender(config, clock)
 
     def listen() -> None:
-        for frame in frames(iter(lambda: os.read(pipe.fileno(), CHUNK_BYTES), b""), {}):
+        for frame in frames(chunks(pipe, ring), {}):
             loop.call_soon_threadsafe(sender.take, frame)
         loop.call_soon_threadsafe(sender.take, None)
 
@@ -142,7 +156,11 @@ def main() -> None:
             sys.stdout.buffer.write(msgspec.json.encode(status) + b"\n")
             sys.stdout.buffer.flush()
 
-    asyncio.run(serve(io.FileIO(sys.stdin.fileno(), closefd=False), say))
+    ring = Ring(int(sys.argv[1]))
+    try:
+        asyncio.run(serve(io.FileIO(sys.stdin.fileno(), closefd=False), ring, say))
+    finally:
+        ring.end()
 
 
 if __name__ == "__main__":

@@ -1,21 +1,21 @@
 """Logs metrics of training code without waiting for a network, a disk or a thread.
 
-`TrainingLog.log` writes twenty bytes to a pipe that never blocks; a child process (sender.py) reads
-it, keeps the points while the edge is away, sends them in batches and repeats. This process has no
-thread for it, which could hold the interpreter lock, and what was logged outlives it."""
+`TrainingLog.log` writes twenty bytes to memory (ring.py) that a child process (sender.py) reads: it makes
+no system call, so no other thread gets the interpreter's lock meanwhile, and it takes no lock that another
+thread holds. The child keeps the points while the edge is away, sends them in batches and repeats. This
+process has no thread for it, and what was logged outlives it."""
 
 from __future__ import annotations
 
 import atexit
-import fcntl
 import os
-import select
 import subprocess
 import sys
 import threading
 import time
 from collections import deque
 from contextlib import suppress
+from itertools import count
 from types import TracebackType
 from typing import Final, Self
 from uuid import uuid4
@@ -25,18 +25,22 @@ import msgspec
 from streams.http.edge.training.frames import (
     NAME_CHARS_MAX,
     ROW,
+    MetricName,
     SenderConfig,
     SenderStatus,
     config_record,
     name_record,
+    split,
 )
+from streams.http.edge.training.ring import RING_BYTES, Ring, shared_file
 
-PIPE_BYTES: Final = 1 << 20
-"""The most that Linux gives to a user: 50,000 points, until the child reads."""
-WAITING_MAX: Final = 100_000
-"""Points that wait for room in the pipe; beyond, they are lost and counted."""
+WAITING_MAX: Final = 1000
+"""Records that wait for another thread, or for room in the ring; more are lost and counted."""
+MOVED_MAX: Final = 64
+"""Records that one call moves into the ring."""
 CLOSE_TIMEOUT_S: Final = 10.0
-NAMES_MAX: Final = 10_000
+NAMES_MAX: Final = 100_000
+_RETRY_S: Final = 0.005
 
 
 class TrainingLog:
@@ -44,7 +48,7 @@ class TrainingLog:
 
     ``cache_s`` seconds and ``cache_bytes`` are kept while the edge is away. Closed at the exit of
     the process; then up to ``close_s`` seconds are waited for the child, which goes on with the
-    rest. A forked process logs nothing."""
+    rest. A forked process logs nothing. Linux only."""
 
     def __init__(
         self,
@@ -61,32 +65,36 @@ class TrainingLog:
         close_s: float = CLOSE_TIMEOUT_S,
     ) -> None:
         self._close_s = close_s
-        self._names: dict[str, int] = {}
-        self._lock = threading.Lock()
+        self._numbers = count()
+        self._names: dict[str | tuple[str, str], int] = {}
+        self._moving = threading.Lock()
         self._waiting: deque[bytes] = deque()
         self._closed = False
         self.lost = 0
-        """points that `log` did not take"""
+        """points that `log` did not take, and after `close` those that the child did not read"""
         self._status = SenderStatus()
         self._said = b""
         config = SenderConfig(
             *(url, token, tenant, model, run, app, topic, cache_s, cache_bytes, uuid4().hex)
         )
-        self._child, self._pipe = _started(config)
+        self._child, self._ring = _started(config)
         atexit.register(self.close)
         os.register_at_fork(after_in_child=self._forked)
 
-    def log(self, metric: str, value: float, *, ts_ms: int | None = None) -> bool:
-        """``ts_ms``: milliseconds since the Unix epoch; default: now. False: not taken, as too many
-        points or names wait, or it is closed."""
+    def log(self, metric: str, value: float, *, run: str = "", ts_ms: int | None = None) -> bool:
+        """``run``: default, that of this log. ``ts_ms``: milliseconds since the Unix epoch; default:
+        now. False: not taken, as too many points or names wait, or it is closed."""
         at_ms = time.time_ns() // 1_000_000 if ts_ms is None else ts_ms
-        number = self._names.get(metric)
+        number = self._names.get((run, metric) if run else metric)
         if number is None:
-            number = self._named(metric)
-        if number < 0 or self._closed:
+            number = self._named(run, metric)
+        row = ROW.pack(max(number, 0), at_ms, value)
+        if number < 0 or self._closed or self._ring.ended or len(self._waiting) >= WAITING_MAX:
             self.lost += 1
             return False
-        return self._write(ROW.pack(number, at_ms, value))
+        self._waiting.append(row)
+        self._move()
+        return True
 
     @property
     def status(self) -> SenderStatus:
@@ -98,22 +106,30 @@ class TrainingLog:
         *lines, self._said = self._said.split(b"\n")
         if lines:
             self._status = msgspec.json.decode(lines[-1], type=SenderStatus)
+        if self._child.poll() is not None:
+            self._ring.end()
         return self._status
 
     def close(self) -> bool:
-        """True: the child has ended, so each point is accepted, rejected or dropped by `status`."""
-        with self._lock:
-            closed, self._closed = self._closed, True
+        """True: the child has ended, so each point is accepted, rejected or dropped by `status`, or
+        `lost`. What another thread logs meanwhile may be missing in these counts."""
+        closed, self._closed = self._closed, True
         until_s = time.monotonic() + self._close_s
         if not closed:
             atexit.unregister(self.close)
-            with self._lock:
-                self._flush(until_s)
-                self.lost += len(self._waiting)
-            self._shut()
+            while self._waiting and self._child.poll() is None and time.monotonic() < until_s:
+                self._move()
+                if self._waiting:
+                    time.sleep(_RETRY_S)
+            assert self._child.stdin is not None, "it is a pipe"
+            self._child.stdin.close()
         with suppress(subprocess.TimeoutExpired):
             self._child.wait(max(0.0, until_s - time.monotonic()))
-        return self._child.poll() is not None
+        ended = self._child.poll() is not None
+        if not closed:
+            left = b"".join(self._waiting) + (self._ring.unread() if ended else b"")
+            self.lost += len(split(left, {})[0]) // ROW.size
+        return ended
 
     def __enter__(self) -> Self:
         return self
@@ -126,84 +142,53 @@ class TrainingLog:
     ) -> None:
         self.close()
 
-    def _named(self, metric: str) -> int:
-        """Its number, which the child knows before a row bears it. -1: one more than are taken."""
-        with self._lock:
-            found = self._names.get(metric)
-            if found is None:
-                full = len(self._names) >= NAMES_MAX or len(metric) > NAME_CHARS_MAX
-                found = -1 if full else len(self._names)
-                if not full:
-                    self._waiting.append(name_record(found, metric))
-                    self._flush()
-                    self._names[metric] = found
-        return found
+    def _named(self, run: str, metric: str) -> int:
+        """Its number, which the child reads before a row bears it. -1: one more than are taken."""
+        unfit = max(len(metric), len(run)) > NAME_CHARS_MAX or len(self._names) >= NAMES_MAX
+        if unfit or len(self._waiting) >= WAITING_MAX:
+            return -1
+        # Two threads may give two numbers to one name, and the child knows both.
+        number = next(self._numbers)
+        self._waiting.append(name_record(number, MetricName(run, metric)))
+        return self._names.setdefault((run, metric) if run else metric, number)
 
-    def _write(self, row: bytes) -> bool:
-        if not self._waiting:
+    def _move(self) -> None:
+        """Records into the ring, in their order. Where another thread does so, it looks again once it
+        has released the lock, and finds what was appended meanwhile."""
+        left = MOVED_MAX
+        while left and self._waiting and self._moving.acquire(blocking=False):
             try:
-                os.write(self._pipe, row)
-            except BlockingIOError:
-                pass
-            except OSError:  # the child has ended: its status says why
-                self.lost += 1
-                return False
-            else:
-                return True
-        with self._lock:
-            if len(self._waiting) >= WAITING_MAX:
-                self.lost += 1
-                return False
-            self._waiting.append(row)
-            self._flush()
-        return True
-
-    def _flush(self, until_s: float = 0.0) -> None:
-        """Write what waits. Room is waited for until ``until_s``, by the monotonic clock."""
-        with suppress(OSError):  # the child has ended
-            while self._waiting:
-                try:
-                    os.write(self._pipe, self._waiting[0])
-                except BlockingIOError:
-                    if not self._has_room(until_s - time.monotonic()):
+                while left and self._waiting:
+                    if not self._ring.write(self._waiting[0]):
                         return
-                else:
                     self._waiting.popleft()
-
-    def _has_room(self, within_s: float) -> bool:
-        if within_s <= 0:
-            return False
-        room = select.poll()
-        room.register(self._pipe, select.POLLOUT)
-        return bool(room.poll(within_s * 1000))
+                    left -= 1
+            finally:
+                self._moving.release()
 
     def _forked(self) -> None:
-        self._lock, self._closed = threading.Lock(), True
+        self._closed = True
         atexit.unregister(self.close)
-        self._shut()
-
-    def _shut(self) -> None:
-        """End the pipe. Its number stays taken: a `log` of another thread, or a fork, may still use
-        it, and must not meet another file there."""
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, self._pipe, inheritable=False)
-        os.close(nothing)
+        if self._child.stdin is not None:
+            self._child.stdin.close()
 
 
-def _started(config: SenderConfig) -> tuple[subprocess.Popen[bytes], int]:
-    """The child, and the end of the pipe that this process writes to."""
-    read, write = os.pipe()
-    with suppress(OSError):  # as much as the machine allows
-        fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-    child = subprocess.Popen(
-        [sys.executable, "-m", "streams.http.edge.training.sender"],
-        stdin=read,
-        stdout=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C is for the training
-    )
-    os.close(read)
+def _started(config: SenderConfig) -> tuple[subprocess.Popen[bytes], Ring]:
+    file = shared_file(RING_BYTES)
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "streams.http.edge.training.sender", str(file)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=[file],
+            start_new_session=True,  # Ctrl-C is for the training
+        )
+        ring = Ring(file)
+    finally:
+        os.close(file)
+    assert child.stdin is not None, "it is a pipe"
     assert child.stdout is not None, "it is a pipe"
     os.set_blocking(child.stdout.fileno(), False)
-    os.write(write, config_record(config))
-    os.set_blocking(write, False)
-    return child, write
+    with suppress(BrokenPipeError):  # its status says that it has ended
+        os.write(child.stdin.fileno(), config_record(config))
+    return child, ring

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import struct
 import subprocess
 import sys
 import time
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -20,14 +21,24 @@ from streams.connect.access.refusals import Forbidden, NotStored, OverQuota
 from streams.core.clock import VirtualClock
 from streams.http.edge.client import Posted
 from streams.http.edge.training import training_log
-from streams.http.edge.training.frames import ROW, RowFrame, SenderConfig, frames, name_record
+from streams.http.edge.training.frames import (
+    ROW,
+    MetricName,
+    RowFrame,
+    SenderConfig,
+    frames,
+    name_record,
+)
+from streams.http.edge.training.ring import Ring, shared_file
 from streams.http.edge.training.sender import TrainingSender
 
 CONFIG = SenderConfig("http://edge", "t", "acme", "resnet", "run-1", "", "", 60.0, 1000, "s")
 
 
 def _frame(first: int, *values: float) -> RowFrame:
-    return RowFrame(first, {0: "loss"}, b"".join(ROW.pack(0, 7, value) for value in values))
+    return RowFrame(
+        first, {0: MetricName("", "loss")}, b"".join(ROW.pack(0, 7, value) for value in values)
+    )
 
 
 class _Edge:
@@ -118,13 +129,14 @@ def test_logged_points_are_in_the_log_after_the_close(served, tokens, log):
     ) as metrics:
         for value in (0.5, 0.25):
             assert metrics.log("loss", value)
-        assert metrics.log("lr", 1e-3)
+        assert metrics.log("lr", 1e-3, run="run-2")
         assert metrics.close()
     assert (metrics.status.accepted, metrics.status.last_error) == (3, "")
     assert _values(log, 3) == [1e-3, 0.25, 0.5]
     assert not metrics.log("loss", 1.0)
     assert metrics.lost == 1
-    assert str(Path(f"/proc/self/fd/{metrics._pipe}").readlink()) == os.devnull
+    runs = {json.loads(value).get("run_id") for _, value in log()}
+    assert runs == {None, "run-2"}
 
 
 KILLED = """
@@ -143,46 +155,159 @@ def test_what_was_handed_over_outlives_the_training(served, tokens, log):
     assert _values(log, 1) == [0.5]
 
 
-@pytest.mark.parametrize("close_s", [0.0, 0.1])
-def test_points_beyond_the_bound_are_lost_and_counted(monkeypatch, close_s):
-    """A child that hangs costs the training a bounded memory, and at its end `close_s` seconds."""
-    asleep = [sys.executable, "-c", "import time; time.sleep(100)"]
-    start = subprocess.Popen
-    children = []
+@pytest.fixture
+def asleep(monkeypatch) -> Iterator[list[subprocess.Popen]]:
+    """Senders that read nothing, with a ring for 2 records of a point."""
+    command = [sys.executable, "-c", "import time; time.sleep(100)"]
+    start, children = subprocess.Popen, []
 
-    def hang(command: list[str], **named: object) -> subprocess.Popen[bytes]:
-        children.append(start(asleep, **named))
+    def hang(_: list[str], **named: object) -> subprocess.Popen[bytes]:
+        children.append(start(command, **named))
         return children[-1]
 
     monkeypatch.setattr(training_log, "WAITING_MAX", 2)
+    monkeypatch.setattr(training_log, "RING_BYTES", len(NAME) + 2 * ROW.size)
     monkeypatch.setattr(training_log.subprocess, "Popen", hang)
+    yield children
+    for child in children:
+        child.kill()
+        child.wait(100)
+
+
+NAME = name_record(0, MetricName("", "x"))
+
+
+@pytest.mark.parametrize("close_s", [0.0, 0.1])
+def test_points_beyond_the_bound_are_lost_and_counted(asleep, close_s):
+    """A child that hangs costs the training a bounded memory, and at its end `close_s` seconds."""
     metrics = TrainingLog("http://127.0.0.1:9", "t", tenant="a", model="m", close_s=close_s)
-    taken = 0
-    while metrics.log("x", 1.0):
-        taken += 1
-    assert taken <= training_log.PIPE_BYTES // 20 + 2
-    assert not metrics.log("x", 1.0)
+    assert [metrics.log("x", 1.0) for _ in range(6)] == [True] * 4 + [False] * 2
     assert metrics.lost == 2
     with pytest.raises(struct.error):
         metrics.log("x", None)  # type: ignore[arg-type]
     assert not metrics.close()
     assert metrics.lost == 4
-    children[0].kill()
-    children[0].wait(100)
+
+
+def test_what_a_dead_child_did_not_read_is_lost_and_counted(asleep):
+    """A count that says "taken" of what nothing will send would hide the loss."""
+    metrics = TrainingLog("http://127.0.0.1:9", "t", tenant="a", model="m")
+    assert [metrics.log("x", 1.0) for _ in range(3)] == [True] * 3
+    asleep[0].kill()
+    asleep[0].wait(100)
+    assert metrics.status.accepted == 0
+    assert not metrics.log("x", 1.0)
+    assert metrics.close()
+    assert metrics.lost == 4
+
+
+class _Lock:
+    """Of another thread; whoever waits for it fails."""
+
+    def __init__(self) -> None:
+        self.held = False
+
+    def acquire(self, *, blocking: bool) -> bool:
+        assert not blocking
+        return not self.held
+
+    def release(self) -> None:
+        pass
+
+
+def test_a_call_leaves_its_point_to_the_thread_that_holds_the_lock(asleep, monkeypatch):
+    """To wait for that thread is to wait for its turn of the interpreter: 5 ms or more."""
+    monkeypatch.setattr(training_log, "WAITING_MAX", 1000)
+    metrics = TrainingLog("http://127.0.0.1:9", "t", tenant="a", model="m", close_s=0.0)
+    metrics._moving = lock = _Lock()  # type: ignore[assignment]
+    lock.held = True
+    assert metrics.log("x", 1.0)
+    assert metrics._ring.unread() == b""
+    lock.held = False
+    assert metrics.log("x", 2.0)
+    rows = frames([metrics._ring.unread()], {})
+    assert [event["value"] for frame in rows for event in frame.events(CONFIG)] == [1.0, 2.0]
+    metrics.close()
+
+
+def test_one_call_moves_a_bounded_number_of_records(asleep, monkeypatch):
+    """After a long pause of its sender a training must not pay for all that waits in one call."""
+    monkeypatch.setattr(training_log, "WAITING_MAX", 1000)
+    monkeypatch.setattr(training_log, "RING_BYTES", 1 << 20)
+    metrics = TrainingLog("http://127.0.0.1:9", "t", tenant="a", model="m", close_s=0.0)
+    metrics.log("x", 0.0)
+    metrics._waiting.extend([ROW.pack(0, 7, 1.0)] * 500)
+    metrics.log("x", 2.0)
+    assert len(metrics._waiting) == 501 - training_log.MOVED_MAX
+    metrics.close()
+
+
+NO_SYSTEM_CALLS = """
+import ctypes, os, platform, struct, sys
+from streams import TrainingLog
+metrics = TrainingLog("http://127.0.0.1:9", "t", tenant="acme", model="resnet")
+metrics.log("loss", 0.5)
+# Memory of the interpreter may grow; all else ends the process: seccomp(2), a filter of 64-bit numbers.
+allowed = {"x86_64": (9, 11, 12, 28, 231), "aarch64": (222, 215, 214, 233, 94)}[platform.machine()]
+n = len(allowed)
+code = [(0x20, 0, 0, 0)] + [(0x15, n - i, 0, number) for i, number in enumerate(allowed)]
+code += [(0x06, 0, 0, 0x80000000), (0x06, 0, 0, 0x7FFF0000)]
+held = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *one) for one in code))
+program = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(code), ctypes.addressof(held)))
+prctl = ctypes.CDLL(None).prctl
+if prctl(38, 1, 0, 0, 0) or prctl(22, 2, program, 0, 0):
+    os._exit(77)
+taken = all([metrics.log("loss", 0.5) for _ in range(3000)])
+if len(sys.argv) > 1:
+    os.write(1, b"x")
+os._exit(0 if taken else 1)
+"""
+
+
+@pytest.mark.parametrize("planted", [False, True])
+def test_a_call_makes_no_system_call(planted):
+    """In one, the interpreter's lock may go to a thread that computes for 5 ms, and the processor to
+    another process. The kernel ends the process at the first; a planted one shows that it does."""
+    command = [sys.executable, "-c", NO_SYSTEM_CALLS, *["planted"] * planted]
+    done = subprocess.run(command, timeout=100, check=False)
+    if done.returncode == 77:
+        pytest.skip("this kernel has no seccomp")
+    assert done.returncode == (-signal.SIGSYS if planted else 0)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=9), max_size=60), st.data())
+def test_a_ring_gives_all_bytes_in_order_and_refuses_what_it_cannot_hold(records, data):
+    """Both processes go round and round in it; nothing that waits is overwritten."""
+    file = shared_file(16)
+    training, sender = Ring(file), Ring(file)
+    os.close(file)
+    taken, read = b"", b""
+    for record in records:
+        if training.write(record):
+            taken += record
+        else:
+            assert len(training.unread()) + len(record) > 16
+        if data.draw(st.booleans()):
+            read += b"".join(sender.read(data.draw(st.integers(1, 9))))
+        assert taken.startswith(read)
+        assert taken.endswith(training.unread())
+    read += b"".join([*sender.read(9), *sender.read(9)])
+    sender.end()
+    assert (read, training.unread(), training.ended) == (taken, b"", True)
 
 
 @given(
     st.lists(st.tuples(st.sampled_from(["a", "b", "\u00e9" * 9]), st.floats()), max_size=30),
     st.data(),
 )
-def test_rows_are_read_as_they_were_written_however_the_pipe_cuts_them(rows, data):
-    """A reader gets what is in the pipe, which may end in the middle of a record."""
+def test_rows_are_read_as_they_were_written_however_readings_cut_them(rows, data):
+    """A reading may end in the middle of a record."""
     numbers: dict[str, int] = {}
     written = b""
     for name, value in rows:
         if name not in numbers:
             numbers[name] = len(numbers)
-            written += name_record(numbers[name], name)
+            written += name_record(numbers[name], MetricName("", name))
         written += ROW.pack(numbers[name], 7, value)
     chunks, left = [], written
     while left:
