@@ -46,7 +46,7 @@ QUESTIONS = {
     ),
     "how do I add a console page": (
         ["docs/extend.md#add-a-console-page"],
-        ("api_routes", "openapi_paths.py", "PAGES", "templates/", "static/pages/"),
+        ("api_routes", "openapi/paths.py", "PAGES", "templates/", "static/pages/"),
     ),
     "how do I repair a bad deploy": (
         ["docs/repair.md#events-that-were-refused"],

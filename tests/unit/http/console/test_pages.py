@@ -5,10 +5,17 @@ from __future__ import annotations
 import pytest
 
 from agents.app import app
-from streams.http.console.pages.rendering import pages_of
+from streams.http.console.pages.rendering import PAGES, pages_of
 
 PATHS = [page.path for page in pages_of(app.pages)]
 OWN = [page.path for page in pages_of(app.pages) if not page.everyone]
+
+
+@pytest.mark.parametrize("field", ["path", "name", "key"])
+def test_no_two_pages_share_an_address_a_name_or_a_key(field):
+    """The browser follows the first link of a key, so the second page would not open."""
+    values = [getattr(page, field) for page in PAGES]
+    assert sorted(set(values)) == sorted(values)
 
 
 async def _signed_in(http, token: str) -> None:
