@@ -1,5 +1,6 @@
 """A mirror between two clusters in memory, as MirrorMaker 2 without exactly-once: what it copied
-since it last wrote its offsets is copied again after a restart."""
+since it last wrote its offsets is copied again after a restart. It writes the offsets of records that it copied,
+and none of those that it leaves out."""
 
 from __future__ import annotations
 
@@ -60,7 +61,8 @@ class Mirror:
         place = TopicPartition(offsets_topic(self._source), 0)
         async with opened(self._target.admin()) as admin:
             await admin.create_topics([TopicConfig(place.topic, 1, 1, {})])
-        next_of = await taken(self._target, self._source)
+        said = await taken(self._target, self._source)
+        next_of = dict(said)
         producer = self._target.transactional_producer(f"mirror-of-{self._source}")
         try:
             await producer.start()
@@ -75,34 +77,40 @@ class Mirror:
                 while True:
                     for _ in range(TURNS_PER_OFFSETS):
                         for tp in partitions:
-                            next_of[tp] = await self._copy(reader, producer, tp, next_of.get(tp, 0))
+                            next_of[tp] = await self._copy(
+                                reader, producer, tp, next_of.get(tp, 0), said
+                            )
                         await self._clock.sleep(LOOK_S)
-                    said = [
+                    entries = [
                         OutboundRecord(place, *offset_entry(self._source, tp, end - 1))
-                        for tp, end in next_of.items()
-                        if end > 0
+                        for tp, end in said.items()
                     ]
-                    await _commit(producer, said)
+                    await _commit(producer, entries)
         finally:
             await producer.close()
 
     async def _copy(
-        self, reader: LogReader, producer: TransactionalProducer, tp: TopicPartition, at: int
+        self,
+        reader: LogReader,
+        producer: TransactionalProducer,
+        tp: TopicPartition,
+        at: int,
+        said: dict[TopicPartition, int],
     ) -> int:
         end = await reader.last_stable_offset(tp)
         if at >= end:
             return at
         batch = await read_some(reader, tp, at, end, COPY_RECORDS)
-        await _commit(producer, self._copies(batch))
+        rows = [row for row, found in enumerate(batch.headers) if self._copied(found)]
+        await _commit(producer, [_copy_of(batch, row) for row in rows])
+        if rows:
+            said[tp] = batch.offsets[rows[-1]] + 1
         return batch.end
 
-    def _copies(self, batch: RecordBatch) -> list[OutboundRecord]:
-        mark: Headers = ((headers.MIRRORED, b""),)
-        return [
-            OutboundRecord(batch.tp, key, value, (*found, *mark))
-            for key, value, found in zip(batch.keys, batch.values, batch.headers, strict=True)
-            if self._copied(found)
-        ]
+
+def _copy_of(batch: RecordBatch, row: int) -> OutboundRecord:
+    marked = (*batch.headers[row], (headers.MIRRORED, b""))
+    return OutboundRecord(batch.tp, batch.keys[row], batch.values[row], marked)
 
 
 async def _commit(producer: TransactionalProducer, records: Sequence[OutboundRecord]) -> None:

@@ -22,6 +22,7 @@ from streams.core.resilience.deadline import Deadline, DeadlinePassed
 from streams.core.topics.topology import Topology
 from streams.core.types import Broker, OffsetOutOfRange, TopicPartition
 from streams.operate.regions.mirrored import (
+    Passed,
     Unmirrored,
     missing_of,
     oldest_s,
@@ -86,6 +87,8 @@ class RegionSwitch:
         self._clock = clock
         self._lease_s = lease_s
         self._say = say
+        self._passed: dict[tuple[str, str], Passed] = {}
+        """by the region of the log and that of the mirror"""
 
     async def begin(self, active: str, actor: str) -> None:
         """The first word, in every region: the active one last. Raises `RefusedBySafety` where a
@@ -199,7 +202,6 @@ class RegionSwitch:
     async def _ready(self, order: Switch, before: str, away: Sequence[str]) -> None:
         """Before F2, while the old region serves: the mirror has no old records left, and of a
         failback, the old region has all of the target's own. So no region is off for long."""
-        old, target = self._brokers[before], self._brokers[order.target]
         others = [name for name in self._brokers if name not in (order.target, *away)]
         deadline = Deadline(self._clock, order.mirror_timeout_s)
         while True:
@@ -207,15 +209,9 @@ class RegionSwitch:
                 coming = [
                     one
                     for name in others
-                    for one in that_come(
-                        await missing_of(self._brokers[name], target, self._topology, name)
-                    )
+                    for one in that_come(await self._missing(name, order.target))
                 ]
-                going = (
-                    that_come(await missing_of(target, old, self._topology, order.target))
-                    if order.back
-                    else []
-                )
+                going = that_come(await self._missing(order.target, before)) if order.back else []
             except BrokerUnavailable as error:
                 raise DependencyUnreachable(f"nothing was changed: {error}") from error
             if oldest_s(coming, self._clock.now_ms()) <= NEAR_S and not going:
@@ -257,12 +253,14 @@ class RegionSwitch:
         it, only what its mirror can copy no more."""
         target = self._brokers[order.target]
         deadline = Deadline(self._clock, order.mirror_timeout_s)
+        passed = self._passed.setdefault((before, order.target), {})
         while not old_away:
+            so_far = sum(passed.values())
             try:
-                missing = await self._in_time(
-                    missing_of(self._brokers[before], target, self._topology, before)
-                )
+                missing = await self._in_time(self._missing(before, order.target))
             except (BrokerUnavailable, DeadlinePassed) as error:
+                if sum(passed.values()) > so_far and deadline.left_s > 0:
+                    continue  # a long log, not a cluster that is away
                 if not order.without_old:
                     raise DependencyUnreachable(
                         f"the cluster of {before} went away while its mirror caught up: {error}. "
@@ -286,6 +284,13 @@ class RegionSwitch:
             Unmirrored(before, tp, copied.get(tp, 0), None, None, None)
             for tp in await sources_of(target, self._topology)
         ]
+
+    async def _missing(self, name: str, target: str) -> tuple[Unmirrored, ...]:
+        """What the mirror of region ``name`` has not copied to ``target``. Raises `BrokerUnavailable`."""
+        passed = self._passed.setdefault((name, target), {})
+        return await missing_of(
+            self._brokers[name], self._brokers[target], self._topology, name, passed
+        )
 
     async def _folded(self, order: Switch) -> None:
         """F5: until the target's groups committed all that its sources hold now."""

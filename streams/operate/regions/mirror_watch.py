@@ -10,7 +10,7 @@ from streams.core.resilience.deadline import Deadline, DeadlinePassed
 from streams.core.telemetry.region_metrics import RegionMetrics
 from streams.core.topics.topology import Topology
 from streams.core.types import Broker
-from streams.operate.regions.mirrored import missing_of, oldest_s, records_of
+from streams.operate.regions.mirrored import Passed, missing_of, oldest_s, records_of
 from streams.operate.regions.watch import RegionStanding
 
 MEASURE_S = 15.0
@@ -33,6 +33,7 @@ class MirrorWatch:
         self._clock = clock
         self._standing = standing
         self._metrics = metrics
+        self._passed: dict[str, Passed] = {}
         self.missing: tuple[int, float] | None = None
         """records, and the age of the oldest in seconds; None while unknown, or while active"""
 
@@ -54,7 +55,8 @@ class MirrorWatch:
         if source == found.region or source not in self._brokers:
             return
         own = self._brokers[found.region]
-        asking = missing_of(self._brokers[source], own, self._topology, source)
+        passed = self._passed.setdefault(source, {})
+        asking = missing_of(self._brokers[source], own, self._topology, source, passed)
         try:
             missing = await Deadline(self._clock, MEASURE_TIMEOUT_S).wait(asking)
         except (DiaError, DeadlinePassed):

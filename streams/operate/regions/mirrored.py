@@ -27,9 +27,14 @@ from streams.core.types import (
 
 CONNECTOR = "MirrorSourceConnector"
 COUNTED_MAX = 20_000
-"""records of a partition that are looked at; behind them offsets are counted"""
+"""records of a partition that are looked at, from the first that a mirror copies on; behind them offsets are
+counted"""
 TRIMMED_MAX = 5
 """times that records may be deleted before they are read"""
+Passed = dict[TopicPartition, int]
+"""By partition of one region, the offset below which nothing is left that another region's mirror copies. A
+mirror writes no offset for records that it does not copy: of a region that was not active they are
+the whole log."""
 STAYS = frozenset({headers.MIRRORED, headers.REPLAY_HOPS})
 
 
@@ -112,15 +117,16 @@ async def sources_of(broker: Broker, topology: Topology) -> list[TopicPartition]
 
 
 async def missing_of(
-    source: Broker, target: Broker, topology: Topology, name: str
+    source: Broker, target: Broker, topology: Topology, name: str, passed: Passed | None = None
 ) -> tuple[Unmirrored, ...]:
     """What the mirror of region ``name``, whose cluster is ``source``, has not copied to ``target``.
+    ``passed`` is kept for the next call with this pair of regions.
 
     Raises `BrokerUnavailable`."""
     copied = await taken(target, name)
     partitions = await sources_of(source, topology)
     async with opened(source.reader()) as reader:
-        return tuple(await unmirrored(reader, name, partitions, copied))
+        return tuple(await unmirrored(reader, name, partitions, copied, passed))
 
 
 async def unmirrored(
@@ -128,27 +134,36 @@ async def unmirrored(
     name: str,
     partitions: Iterable[TopicPartition],
     copied: Mapping[TopicPartition, int],
+    passed: Passed | None = None,
 ) -> list[Unmirrored]:
     """What the mirror has not copied, of each partition with such records; ``reader`` reads region ``name``.
     Records that no mirror copies (`is_copied`) are left out. Raises as `LogReader`."""
     found = []
+    passed = {} if passed is None else passed
     for tp, bounds in (await reader.bounds(partitions)).items():
         first = copied.get(tp, 0)
         if first < bounds.stable_end:
-            missing = await _counted(reader, name, tp, first, bounds)
+            missing = await _counted(reader, name, tp, first, bounds, passed)
             if missing is not None:
                 found.append(missing)
     return found
 
 
 async def _counted(
-    reader: LogReader, name: str, tp: TopicPartition, first: int, bounds: LogBounds
+    reader: LogReader,
+    name: str,
+    tp: TopicPartition,
+    first: int,
+    bounds: LogBounds,
+    passed: Passed,
 ) -> Unmirrored | None:
     """Raises `BrokerUnavailable` where retention deletes faster than records are read."""
     for _ in range(TRIMMED_MAX):
         begin, end = bounds
+        since = passed.get(tp, 0)
+        since = max(first, since) if since <= end else first  # of a log that was made anew
         try:
-            return await _missing(reader, name, tp, first, max(first, begin), end)
+            return await _missing(reader, name, tp, since, max(since, begin), end, passed)
         except OffsetOutOfRange:
             bounds = (await reader.bounds([tp]))[tp]
     raise BrokerUnavailable(
@@ -158,27 +173,34 @@ async def _counted(
 
 
 async def _missing(
-    reader: LogReader, name: str, tp: TopicPartition, first: int, begin: int, end: int
+    reader: LogReader,
+    name: str,
+    tp: TopicPartition,
+    first: int,
+    begin: int,
+    end: int,
+    passed: Passed,
 ) -> Unmirrored | None:
     """Records below ``begin`` are gone unmirrored, by retention."""
     records = begin - first
     start, oldest_ms, at, seen = first if records else None, None, begin, 0
     while at < end and seen < COUNTED_MAX:
         batch = await read_some(reader, tp, at, end)
-        seen += len(batch)
-        at = batch.end
         for row in _own(batch):
             if batch.offsets[row] >= end:
                 break
             start = batch.offsets[row] if start is None else start
             oldest_ms = batch.timestamps[row] if oldest_ms is None else oldest_ms
             records += 1
+        at = batch.end
+        if oldest_ms is None:
+            passed[tp] = min(at, end)
+        else:
+            seen += len(batch)
     records += max(0, end - at)
-    if start is None and records == 0:
+    if start is None:
         return None
-    return Unmirrored(
-        name, tp, at if start is None else start, end, records, oldest_ms, begin - first
-    )
+    return Unmirrored(name, tp, start, end, records, oldest_ms, begin - first)
 
 
 def _own(batch: RecordBatch) -> Iterable[int]:

@@ -11,8 +11,10 @@ from streams.connect.broker.memory.broker import MemoryBroker
 from streams.connect.broker.memory.reader import MemoryReader
 from streams.core.command_errors import RegionBehind, RegionSuperseded
 from streams.core.errors import DependencyUnreachable, RefusedBySafety
+from streams.core.records import headers
 from streams.core.types import TopicConfig, TopicPartition
 from streams.dev.simulation.loop import LoopClock, VirtualLoop, run
+from streams.operate.regions import failover, mirrored
 from streams.operate.regions.declared import Region
 from streams.operate.regions.failover import RegionSwitch, Switch
 from streams.operate.regions.mirrored import missing_of, offset_entry, offsets_topic
@@ -150,6 +152,47 @@ def test_records_that_expired_before_a_mirror_read_them_stop_no_change():
         assert (back.active, back.missing) == ("east", ())
 
     played(story)
+
+
+@pytest.mark.parametrize(
+    ("names", "full"), [(("east", "west"), "west"), (("east", "west", "north"), "north")]
+)
+def test_a_log_of_copies_alone_holds_up_no_change(monkeypatch, names, full):
+    """A mirror writes no offset for what it leaves out, so a region that only took copies seems to be behind
+    by its whole log. A failback never began, and a change between three left no region active."""
+    monkeypatch.setattr(mirrored, "COUNTED_MAX", 3)
+    read = MemoryReader.read
+    monkeypatch.setattr(MemoryReader, "read", lambda self, tp, at, most=2: read(self, tp, at, 2))
+
+    async def story(world):
+        for _ in range(9):
+            world.brokers[full].append(TP, b"k", b"v", headers=((headers.MIRRORED, b""),))
+        if full == "west":  # its workers folded the copies
+            await (await world.brokers[full].admin()).delete_records({TP: 9})
+        done = await world.change("west", back=True)
+        assert (done.active, done.missing) == ("west", ())
+        return done
+
+    played(story, names)
+
+
+def test_a_log_of_copies_that_takes_long_to_read_is_not_taken_for_a_lost_cluster(monkeypatch):
+    """The question about a mirror has a time limit, and goes on where the one before it came to."""
+    monkeypatch.setattr(failover, "REACH_TIMEOUT_S", 1.0)
+    read = MemoryReader.read
+
+    async def slow(reader, tp, at, most=2):
+        await asyncio.sleep(0.4)
+        return await read(reader, tp, at, 2)
+
+    async def story(world):
+        for _ in range(9):
+            world.brokers["north"].append(TP, b"k", b"v", headers=((headers.MIRRORED, b""),))
+        monkeypatch.setattr(MemoryReader, "read", slow)
+        done = await world.change("west", without_old=True)
+        assert (done.active, done.missing) == ("west", ())
+
+    played(story, ("east", "west", "north"))
 
 
 def test_records_that_expire_while_they_are_counted_are_counted_as_gone(monkeypatch):
