@@ -250,6 +250,23 @@ def _ledger() -> list[list[Any]]:
     return [["dia-group", MODEL_METRICS.name, 0, 0, 20, 20, 18, 1, 1, 0, 0, _minute_s() * 1000]]
 
 
+def _simulations() -> list[list[Any]]:
+    """One finished Monte Carlo, 10 ms for each of 1,000 trials, as `simulations_local` gives it."""
+    at = _minute_s() * 1000
+    summary = json.dumps(
+        {
+            "trials": 1000, "mean": 200.5, "sd": 30.0, "mean_low": 198.6, "mean_high": 202.4, "min": 110.0, "max": 290.0,
+            "quantiles": [
+                {"level": level, "value": value, "low": value - 2, "high": value + 2}
+                for level, value in ((0.05, 151.0), (0.5, 200.0), (0.95, 249.0))
+            ],
+            "exceedance": [{"bound": 240.0, "probability": 0.1, "low": 0.08, "high": 0.12}],
+        }
+    )  # fmt: skip
+    work = ("stock", "request", MODEL, "", "monte_carlo", 4, 1000, "completed", 0, "", "", summary)
+    return [[*work, at - 20_000, at - 10_000, at]]
+
+
 _ROWS: dict[str, Callable[[], list[list[Any]]]] = {
     "SELECT DISTINCT tenant": lambda: [[TENANT]],
     "SELECT DISTINCT model": lambda: [[MODEL]],
@@ -277,6 +294,7 @@ _ROWS: dict[str, Callable[[], list[list[Any]]]] = {
     "SELECT count()": lambda: [[6]],
     "FROM ledger_local": _ledger,
     "SELECT model, card": lambda: [[MODEL, json.dumps(_CARD)]],
+    "FROM simulations_local": _simulations,
     "SELECT model, version": lambda: [
         [
             MODEL,

@@ -4,6 +4,7 @@ parts, so that each state costs a page load."""
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -361,6 +362,33 @@ def test_training_shows_a_metric_over_versions_and_its_champion(page, console):
     row.get_by_role("link", name="Live metrics").click()
     read(page)
     assert f"model={MODEL}" in page.url
+
+
+@pytest.mark.parametrize("size", [WIDE, PHONE])
+def test_a_simulation_is_read_as_a_chart_and_asked_for_with_its_cost(page, console, size):
+    """Its quantiles were a dump of JSON, and a request was a file for `dia produce`."""
+    page.set_viewport_size(size)
+    _look(page, console, "/decisions")
+    page.locator("#simulations tbody tr").first.click()
+    result = page.locator("#simulations tr[data-more]")
+    expect(result.get_by_role("img")).to_have_attribute("aria-label", re.compile("from 110 to 290"))
+    expect(result.locator("rect.bin")).to_have_count(4)
+    expect(result.locator("tbody tr").filter(has_text="50 % are")).to_contain_text("198 to 202")
+    expect(result.locator("tbody tr").filter(has_text="above 240")).to_contain_text("8 % to 12 %")
+    ask = page.locator("#ask")
+    ask.get_by_label("Trials").fill("2000")
+    expect(page.locator("#ask-cost")).to_contain_text("about 20 s of one process, by 1 earlier")
+    ask.get_by_label("Scenario").fill("other")
+    expect(page.locator("#ask-cost")).to_contain_text("Cost unknown")
+    ask.get_by_label("Model").fill(MODEL)
+    ask.get_by_label("Parameters").fill("{")
+    ask.get_by_role("button", name="Ask").click()
+    expect(page.locator("#ask-said")).to_contain_text("not JSON")
+    ask.get_by_label("Parameters").fill("{}")
+    ask.get_by_role("button", name="Ask").click()
+    expect(page.locator("#ask-said")).to_contain_text("Its result follows")
+    assert serious(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_a_token_of_one_tenant_opens_every_page_that_it_is_offered(console, browser):

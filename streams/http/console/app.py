@@ -172,6 +172,7 @@ def api_routes(console: Console) -> list[Route]:
         route("GET", "/api/series", console.series.one),
         route("GET", "/api/range", console.ranges.many),
         route("GET", "/api/simulations", console.simulations.listed),
+        route("POST", "/api/simulations", console.simulations.ask),
         route("POST", "/api/simulations/cancel", console.simulations.cancel),
         route("GET", "/api/training", console.training.models),
         route("GET", "/api/pipeline", console.pipeline.show),

@@ -7,13 +7,15 @@ import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
+from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from streams.connect.access.refusals import UnknownResource
+from streams.connect.access.refusals import BadRequest, UnknownResource
+from streams.connect.access.request_rate import RequestRate
 from streams.connect.access.tokens import Role
 from streams.connect.cache.kind import SERIES
 from streams.core.clock import Clock
@@ -34,7 +36,10 @@ from streams.http.console.waiting import WaitingRequests
 
 LISTED: Final = 100
 LISTED_MAX: Final = 500
-_PRIORITY: Final = 9
+REQUESTS_MAX: Final = 60
+"""Requests that one owner sends within a minute: they pass no edge and none of its quotas."""
+TRIALS_MAX: Final = 1_000_000_000
+PRIORITY_MAX: Final = 9
 _REQUEST: Final = frozenset(
     {
         *("request_id", "idempotency_key", "tenant_id", "model_id", "scenario", "priority"),
@@ -66,6 +71,19 @@ LIMIT {limit:UInt32}
 """
 
 
+class _Ask(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """``idempotency_key`` None: a new one."""
+
+    model_id: Name
+    scenario: Name
+    parameters: dict[str, Any]
+    trials: Annotated[int, Meta(ge=1, le=TRIALS_MAX)]
+    priority: Annotated[int, Meta(ge=0, le=PRIORITY_MAX)] = 4
+    policy_id: Name | None = None
+    idempotency_key: Name | None = None
+    tenant: Name | None = None
+
+
 class _Cancel(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     idempotency_key: Name
     model_id: Name
@@ -84,7 +102,7 @@ def _fields(event_type: Any) -> frozenset[str]:
 
 @dataclass(eq=False)
 class SimulationHandler:
-    """GET /api/simulations, POST /api/simulations/cancel. ``agent`` None: the app has no
+    """GET and POST /api/simulations, POST /api/simulations/cancel. ``agent`` None: the app has no
     simulations."""
 
     _gate: Authorizer
@@ -96,6 +114,9 @@ class SimulationHandler:
     _broker: Broker
     _operations: Operations
     _clock: Clock
+
+    def __post_init__(self) -> None:
+        self._asked = RequestRate(self._clock, limit=REQUESTS_MAX, period_s=60.0)
 
     async def listed(self, request: Request) -> Response:
         holder, given = self._gate.holder(request, Role.READ), Parameters(request)
@@ -127,6 +148,37 @@ class SimulationHandler:
         question = QueryKey(SERIES, tenant, ("simulations", everyone, *asked.values()))
         return reply.json(request, await self._answers.get(question, load))
 
+    async def ask(self, request: Request) -> Response:
+        """One request more. What a scenario takes is checked where it runs: its result says ``rejected``."""
+        holder = self._gate.holder(request, Role.OPERATE)
+        agent = self._simulated()
+        asked = await parameters.body(request, _Ask)
+        tenant = holder.tenant(asked.tenant)
+        if asked.scenario == CANCEL:
+            raise BadRequest("a request is cancelled by POST /api/simulations/cancel")
+        named = {} if asked.policy_id is None else {"policy_id": asked.policy_id}
+        if not named.keys() <= _fields(agent.source.type):
+            raise BadRequest("requests of this app name no policy")
+        name = f"console-{secrets.token_hex(8)}"
+        event = agent.source.type(
+            request_id=name,
+            idempotency_key=asked.idempotency_key or name,
+            tenant_id=tenant,
+            model_id=asked.model_id,
+            scenario=asked.scenario,
+            priority=asked.priority,
+            trials=asked.trials,
+            parameters=asked.parameters,
+            ts=self._clock.now_ms(),
+            **named,
+        )
+        self._asked.take(holder.owner)
+        key = event.idempotency_key
+        subject = {"tenant": tenant, "idempotency_key": key, "request": name}
+        async with self._operations.noted(holder, "simulation_ask", subject):
+            await self._send(agent.source.name, tenant, event)
+        return reply.json(request, {"request_id": name, "idempotency_key": key}, 202)
+
     async def cancel(self, request: Request) -> Response:
         """Cancel by a new request, behind the earlier ones."""
         holder = self._gate.holder(request, Role.OPERATE)
@@ -140,7 +192,7 @@ class SimulationHandler:
             tenant_id=tenant,
             model_id=asked.model_id,
             scenario=CANCEL,
-            priority=_PRIORITY,
+            priority=PRIORITY_MAX,
             trials=1,
             parameters={"idempotency_key": asked.idempotency_key},
             ts=self._clock.now_ms(),

@@ -11,6 +11,7 @@ from streams.http.console.openapi.series import series
 from streams.http.console.openapi.shedding import shedding
 from streams.http.console.openapi.topics import topics_and_messages
 from streams.http.console.openapi.views import views
+from streams.http.console.simulations import PRIORITY_MAX, TRIALS_MAX
 from streams.http.openapi import (
     COUNT,
     FLAG,
@@ -135,10 +136,20 @@ def _simulations() -> dict[str, Any]:
     answer = read({"simulations": array(one), "queue": maybe(lanes), "waiting": maybe(waiting)})
     told = {"request_id": TEXT, "idempotency_key": TEXT}
     asked = obj({"idempotency_key": NAME, "model_id": NAME}, tenant=NAME)
+    trials = {"type": "integer", "minimum": 1, "maximum": TRIALS_MAX}
+    work = obj(
+        {"model_id": NAME, "scenario": NAME, "parameters": ANYTHING, "trials": trials},
+        priority={"type": "integer", "minimum": 0, "maximum": PRIORITY_MAX},
+        **dict.fromkeys(("policy_id", "idempotency_key", "tenant"), NAME),
+    )
+    ask = "Ask for a simulation; without an idempotency key it gets a new one. Its result says whether the scenario takes it."
     summary = "Results, newest first; and what was accepted and has none yet, oldest first."
     cancel = "Ask for the end of a request: in order, like any other."
     return {
-        "/api/simulations": {"get": get("simulations", summary, answer, given)},
+        "/api/simulations": {
+            "get": get("simulations", summary, answer, given),
+            "post": post("simulate", ask, {"202": obj(told)}, work),
+        },
         "/api/simulations/cancel": {"post": post("cancel", cancel, {"202": obj(told)}, asked)},
     }
 

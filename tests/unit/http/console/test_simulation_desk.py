@@ -1,4 +1,4 @@
-"""Cancelling a simulation from the console: an ordinary request record for the pipeline."""
+"""Asking for a simulation from the console, and cancelling one: ordinary request records for the pipeline."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from agents.simulate_decision import ask
 from streams.core.clock import SystemClock
 from streams.core.types import RecordBatch, TopicPartition
 from streams.engine.decode.codecs import Limits, decode
+from streams.http.console.simulations import REQUESTS_MAX
 
 LIMITS = Limits(300, 604_800)
 
@@ -50,3 +51,47 @@ async def test_a_bound_token_cannot_cancel_for_another_tenant(http, bearer, brok
     unnamed = await http.post("/api/simulations/cancel", headers=bearer("admin"), json=body)
     assert unnamed.status_code == 400
     assert _events(broker) == []
+
+
+WORK = {"model_id": "m", "scenario": "monte_carlo", "parameters": {"outcome": "x"}, "trials": 100}
+
+
+@pytest.mark.parametrize("key", ["k", None])
+async def test_a_simulation_is_asked_for_under_its_own_key_or_a_new_one(http, bearer, broker, key):
+    """A repeat of the same key is answered once, so a user who wants another run gives none."""
+    body = WORK | {"priority": 7} | ({"idempotency_key": key} if key else {})
+    answer = await http.post("/api/simulations", headers=bearer("operate"), json=body)
+    assert answer.status_code == 202, answer.text
+    [event] = _events(broker)
+    assert event.idempotency_key == (key or answer.json()["request_id"])
+    assert event.idempotency_key == answer.json()["idempotency_key"]
+    assert (event.tenant_id, event.trials, event.parameters) == ("acme", 100, {"outcome": "x"})
+    asked = ask(event)
+    assert (asked.cancels, asked.priority) == (None, 7)
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"tenant": "globex"}, 403),
+        ({"scenario": "cancel", "parameters": {"idempotency_key": "k"}}, 400),
+        ({"trials": 0}, 400),
+        ({"priority": 10}, 400),
+        ({"parameters": "x"}, 400),
+    ],
+)
+async def test_a_request_that_may_not_be_made_sends_nothing(http, bearer, broker, change, status):
+    """It would spend another tenant's share, or end in a dead letter."""
+    refused = await http.post("/api/simulations", headers=bearer("operate"), json=WORK | change)
+    assert refused.status_code == status, refused.text
+    assert _events(broker) == []
+
+
+async def test_one_owner_cannot_flood_the_simulator_from_the_console(http, bearer, broker):
+    """Requests of the console pass no edge, whose quotas would hold them back."""
+    asked = [
+        await http.post("/api/simulations", headers=bearer("operate"), json=WORK)
+        for _ in range(REQUESTS_MAX + 1)
+    ]
+    assert [one.status_code for one in asked] == [202] * REQUESTS_MAX + [429]
+    assert len(_events(broker)) == REQUESTS_MAX

@@ -1,13 +1,15 @@
 import { $, facts, figures, h, table, toned } from "../dom.js";
-import { count, moment, seconds, visible } from "../format.js";
+import { count, moment, plural, seconds, visible } from "../format.js";
 import { fresh, keep, onAgain, onOverview, start, state } from "../frame.js";
 import { get, may, ownTenant, post } from "../api.js";
+import { outcome } from "../outcome.js";
 import { Panel } from "../panel.js";
 import { remember, tenants, tenantsKnown } from "../tenant.js";
 
 const FILTERS = ["status", "scenario", "key"];
 const simulations = new Panel($("simulations"));
 const waiting = new Panel($("waiting"));
+let listed = null;
 const TONES = { completed: "good", rejected: "warn", failed: "bad", cancelled: "muted" };
 
 function queue(found) {
@@ -24,6 +26,7 @@ function requests(found) {
   const open = (one) => {
     $("cancel-key").value = one.idempotency_key;
     $("cancel-model").value = one.model;
+    $("cancel").closest("details").open = true;
     $("cancel").querySelector("button").focus();
   };
   const list = table("Requests without a result, oldest first", [
@@ -49,7 +52,8 @@ function summary(one) {
     facts([["Request", one.request_id], ["Policy", one.policy], ["Trials", count(one.trials)],
       ["Requested", moment(one.requested_ms)], ["Finished", moment(one.finished_ms)],
       ["Repeat", one.repeated ? "of a key that was answered before" : ""]]),
-    h("pre", {}, JSON.stringify(one.summary, null, 2)));
+    outcome(one.summary),
+    h("details", {}, h("summary", {}, "Summary as JSON"), h("pre", { tabindex: "0" }, JSON.stringify(one.summary, null, 2))));
 }
 
 function results(found) {
@@ -83,6 +87,8 @@ async function read() {
     (found) => { fresh(found); return found.simulations.length ? results(found.simulations) : null; },
     "No simulation of this kind has a result yet. Requests go to the topic decision.simulation.request.");
   queue(data?.queue ?? null);
+  listed = data ?? null;
+  estimate();
   if (data) drawWaiting(data.waiting);
   else waiting.put(null, "Not read.");
 }
@@ -90,23 +96,56 @@ async function read() {
 $("filters").addEventListener("submit", (event) => event.preventDefault());
 $("filters").addEventListener("change", () => { remember($("tenant").value); read(); });
 
-$("cancel").addEventListener("submit", async (event) => {
+// By the middle of the listed results of the scenario; the queue is that of the known workers.
+function estimate() {
+  const scenario = $("ask-scenario").value;
+  const trials = Number($("ask-trials").value);
+  const each = (listed?.simulations ?? []).filter((one) => one.scenario === scenario && one.status === "completed" && !one.repeated)
+    .map((one) => (one.finished_ms - one.started_ms) / 1000 / one.trials).sort((a, b) => a - b);
+  const waiting = listed?.waiting ? `; ${plural(listed.waiting.requests.length, "request")} of this tenant ${listed.waiting.requests.length === 1 ? "waits" : "wait"} before it` : "";
+  $("ask-cost").textContent = !each.length ? `Cost unknown: no completed ${scenario || "simulation"} is listed here${waiting}.`
+    : `Takes about ${seconds(trials * each[Math.floor(each.length / 2)])} of one process, by ${plural(each.length, "earlier result")}${waiting}.`;
+}
+
+function say(said, tone, text) {
+  said.className = `said ${tone}`;
+  said.textContent = text;
+}
+
+// `body()` may throw; what the API says appears beside the form.
+const sending = (form, path, body, done) => $(form).addEventListener("submit", async (event) => {
   event.preventDefault();
-  const body = { idempotency_key: $("cancel-key").value, model_id: $("cancel-model").value };
-  if (!ownTenant()) body.tenant = $("tenant").value;
-  const said = $("cancel-said");
+  const said = $(`${form}-said`);
   try {
-    const answer = await post("/api/simulations/cancel", body);
-    said.className = "said good";
-    said.textContent = `Asked: ${visible(answer.request_id)}. Its result follows in the list.`;
+    const answer = await post(path, { ...body(), ...(ownTenant() ? {} : { tenant: $("tenant").value }) });
+    say(said, "good", done(answer));
   } catch (error) {
-    said.className = "said bad";
-    said.textContent = error.message;
+    say(said, "bad", error.message);
   }
 });
+
+function asked() {
+  const text = $("ask-parameters").value;
+  let parameters = null;
+  try {
+    parameters = JSON.parse(text);
+  } catch (error) {
+    throw new Error(`Parameters are not JSON: ${error.message}`);
+  }
+  const key = $("ask-key").value.trim();
+  return { model_id: $("ask-model").value.trim(), scenario: $("ask-scenario").value, parameters,
+    trials: Number($("ask-trials").value), priority: Number($("ask-priority").value), ...(key ? { idempotency_key: key } : {}) };
+}
+
+sending("ask", "/api/simulations", asked, (answer) => `Asked: ${visible(answer.idempotency_key)}. Its result follows in the list.`);
+sending("cancel", "/api/simulations/cancel", () => ({ idempotency_key: $("cancel-key").value, model_id: $("cancel-model").value }),
+  (answer) => `Asked: ${visible(answer.request_id)}. Its result follows in the list.`);
+$("ask").addEventListener("input", estimate);
 if (!may("operate")) {
-  $("cancel").querySelectorAll("button, input").forEach((control) => { control.disabled = true; });
-  $("cancel-said").textContent = "This needs a token with the role operate.";
+  for (const form of ["ask", "cancel"]) {
+    $(form).querySelectorAll("button, input, textarea").forEach((control) => { control.disabled = true; });
+    say($(`${form}-said`), "", "This needs a token with the role operate.");
+  }
 }
 
 const again = () => (tenantsKnown() ? read() : begin());
