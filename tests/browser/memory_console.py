@@ -274,7 +274,7 @@ _ROWS: dict[str, Callable[[], list[list[Any]]]] = {
     "SELECT toUnixTimestamp(w)": lambda: [
         [_minute_s() - 60 * age, EVENTS_A_MINUTE, _minute_s() * 1000] for age in range(30)
     ],
-    "SELECT tenant, sum(n)": lambda: [[TENANT, 1800], ["globex", 200]],
+    "SELECT tenant, sum(n)": lambda: [[TENANT, 1800, 2], ["globex", 200, 1]],
     "SELECT tenant, error_code": lambda: [
         ["globex", "wrong_type", 5, _minute_s() * 1000 - 600_000, _minute_s() * 1000],
         [TENANT, "invalid_json", 1, _minute_s() * 1000, _minute_s() * 1000],

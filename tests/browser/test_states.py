@@ -143,6 +143,9 @@ def test_the_overview_names_the_backlog_that_no_worker_reads(page, console):
     expect(page.locator("#figures")).to_contain_text("no worker is assigned")
     row = page.locator("#behind tbody tr").first
     expect(row).to_contain_text("model.metrics")
+    alert = page.locator("#alerts tbody tr").filter(has_text="model.metrics")
+    expect(alert).to_contain_text("red")
+    expect(alert).to_contain_text("ops/runbooks/DiaWorkersAbsent.md")
     expect(page.locator("#workers")).to_contain_text("No workers running")
 
 
@@ -157,6 +160,11 @@ def test_what_changed_is_on_the_overview(page, console):
     console.forget()
     console.sample()
     _look(page, console, "/")
+    page.get_by_label("Lag over time in").select_option("seconds")
+    expect(page.locator("#unread .chart")).to_have_attribute(
+        "aria-label", re.compile("Lag in seconds")
+    )
+    assert "lag=seconds" in page.url
     changes = page.locator("#changes tbody tr")
     expect(changes.filter(has_text="kafka").filter(has_text="up again after")).to_have_count(1)
     expect(changes.filter(has_text="kafka").filter(has_text="down")).to_have_count(1)
@@ -195,7 +203,9 @@ def test_figures_of_the_overview_are_links(page, console):
     expect(page.get_by_label("Tenant")).to_have_value("globex")
     page.goto("/")
     read(page)
-    page.locator("#sending").get_by_role("link", name=TENANT).click()
+    sending = page.locator("#sending tbody tr").filter(has_text=TENANT)
+    expect(sending.locator("td.number").nth(1)).to_have_text("2")
+    sending.get_by_role("link", name=TENANT).click()
     read(page)
     expect(page.locator("#totals")).to_contain_text(MODEL)
 

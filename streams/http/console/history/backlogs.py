@@ -9,8 +9,8 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 from streams.core.clock import Clock
 from streams.http.console.pipeline.freshness import SAMPLE_S, WITHIN_S
@@ -26,6 +26,7 @@ POINTS_MAX: Final = 360
 Course: TypeAlias = Literal[
     "unknown", "caught up", "keeping up", "catching up", "falling behind", "standing still"
 ]
+Number = TypeVar("Number", int, float)
 Reader: TypeAlias = tuple[str, str]
 """group and topic"""
 
@@ -38,9 +39,11 @@ class _Ends(NamedTuple):
 
 
 class _Sample(NamedTuple):
+    """Of each reader its unread records, and the age of the oldest one in seconds; None: unknown."""
+
     at_ms: int
     lags: tuple[int | None, ...]
-    """of each reader"""
+    ages: tuple[float | None, ...]
 
 
 class ReaderBacklog(NamedTuple):
@@ -97,11 +100,22 @@ class BacklogHistory:
             committed.append(-1 if read is None else read)
             if place in before and end < before[place][0]:
                 self._ends.clear()
-        self._samples.append(_Sample(self._clock.now_ms(), tuple(lags.values())))
         self._ends.append(_Ends(now_s, ends, committed))
         # The last sample at or before the start bounds the oldest age.
         while len(self._ends) > 1 and self._ends[1].at_s <= now_s - ENDS_KEPT_S:
             self._ends.popleft()
+        kept, columns = [*self._ends], self._columns()
+        ages = [
+            None if lag is None else _oldest(columns[reader], kept)[0]
+            for reader, lag in lags.items()
+        ]
+        self._samples.append(_Sample(self._clock.now_ms(), tuple(lags.values()), tuple(ages)))
+
+    def _columns(self) -> dict[Reader, list[int]]:
+        columns: dict[Reader, list[int]] = {reader: [] for reader in self._readers}
+        for column, (group, topic, _) in enumerate(self._places):
+            columns[group, topic].append(column)
+        return columns
 
     def _newest(self) -> list[tuple[int, int]]:
         """End and committed offset of each partition, in the last sample."""
@@ -114,15 +128,13 @@ class BacklogHistory:
         if not self._samples:
             return []
         ends = [*self._ends]
-        columns: dict[Reader, list[int]] = {reader: [] for reader in self._readers}
-        for column, (group, topic, _) in enumerate(self._places):
-            columns[group, topic].append(column)
+        columns = self._columns()
         lags = dict(zip(self._readers, self._samples[-1].lags, strict=True))
         return [self._backlog(reader, columns[reader], lags[reader], ends) for reader in lags]
 
     def series(self, since_ms: int) -> dict[str, Any]:
-        """``t`` in seconds and of each reader its unread records, at most `POINTS_MAX` points: the
-        greatest of its interval, null where one is unknown."""
+        """``t`` in seconds, and of each reader its unread records and the age of the oldest in seconds, at most
+        `POINTS_MAX` points: the greatest of its interval, null where one is unknown."""
         found = [sample for sample in self._samples if sample.at_ms >= since_ms]
         size = -(-len(found) // POINTS_MAX) or 1
         cuts = [found[at : at + size] for at in range(0, len(found), size)]
@@ -133,6 +145,7 @@ class BacklogHistory:
                     "group": group,
                     "topic": topic,
                     "unread": [_most(sample.lags[at] for sample in cut) for cut in cuts],
+                    "behind_s": [_most(sample.ages[at] for sample in cut) for cut in cuts],
                 }
                 for at, (group, topic) in enumerate(self._readers)
             ],
@@ -144,11 +157,7 @@ class BacklogHistory:
         group, topic = reader
         if lag is None:
             return ReaderBacklog(group, topic, None, None, False, None, None, "unknown", None)
-        behind_s, at_least = 0.0, False
-        for column in columns:
-            age_s, older = _age_s(column, ends)
-            if age_s > behind_s:
-                behind_s, at_least = age_s, older
+        behind_s, at_least = _oldest(columns, ends)
         arriving, read = _rates(columns, ends)
         course = _course(lag, behind_s, arriving, read)
         caught_up_ms = None
@@ -157,6 +166,11 @@ class BacklogHistory:
         return ReaderBacklog(
             group, topic, lag, behind_s, at_least, arriving, read, course, caught_up_ms
         )
+
+
+def _oldest(columns: Sequence[int], ends: Sequence[_Ends]) -> tuple[float, bool]:
+    """As `_age_s`, of the oldest record in any of the partitions."""
+    return max((_age_s(column, ends) for column in columns), key=lambda one: one[0])
 
 
 def _age_s(column: int, ends: Sequence[_Ends]) -> tuple[float, bool]:
@@ -196,6 +210,10 @@ def _course(lag: int, behind_s: float, arriving: float | None, read: float | Non
     return "catching up" if read > arriving else "falling behind"
 
 
-def _most(lags: Any) -> int | None:
-    found = [*lags]
-    return None if None in found else max(found)
+def _most(values: Iterable[Number | None]) -> Number | None:
+    known: list[Number] = []
+    for value in values:
+        if value is None:
+            return None
+        known.append(value)
+    return max(known)

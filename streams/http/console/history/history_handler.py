@@ -1,4 +1,4 @@
-"""GET /api/history: who is behind and until when, unread records over time, and what changed."""
+"""GET /api/history: what is wrong and since when, who is behind and until when, and what changed."""
 
 from __future__ import annotations
 
@@ -66,6 +66,7 @@ class HistoryHandler:
             "as_of_ms": now_ms,
             "observed_since_ms": self._recorder.began_ms,
             "range_s": range_s,
+            "alerts": self._recorder.alerts.standing(),
             "backlogs": [one._asdict() for one in self._recorder.backlogs.backlogs()],
             "unread": self._recorder.backlogs.series(since_ms),
             "changes": [one._asdict() for one in changes[:CHANGES_MAX]],

@@ -9,6 +9,7 @@ import structlog
 
 from streams.core.clock import Clock
 from streams.engine.health.monitor import HealthMonitor
+from streams.http.console.history.alerts import StandingAlerts
 from streams.http.console.history.backlogs import BacklogHistory
 from streams.http.console.history.changes import ObservedChanges
 from streams.http.console.pipeline.freshness import SAMPLE_S, FreshnessSeries
@@ -31,6 +32,7 @@ class PipelineRecorder:
         self.backlogs = BacklogHistory(self._clock)
         self.freshness = FreshnessSeries(self._clock)
         self.changes = ObservedChanges()
+        self.alerts = StandingAlerts()
         self.began_ms = self._clock.now_ms()
 
     async def run(self) -> None:
@@ -49,3 +51,4 @@ class PipelineRecorder:
         self.freshness.take(survey.of("freshness_seconds_bucket"))
         self.backlogs.take(health.partitions)
         self.changes.take(self._clock.now_ms(), services, survey.workers, health)
+        self.alerts.take(self._clock.now_ms(), health.findings)

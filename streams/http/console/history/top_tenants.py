@@ -23,7 +23,7 @@ from streams.http.console.shards import Rows, ShardReader
 TOP: Final = 10
 
 _EVENTS = """
-SELECT tenant, sum(n)
+SELECT tenant, sum(n), uniq(model, metric)
 FROM m1_local FINAL
 WHERE w >= toDateTime({start:UInt32}, 'UTC')
     AND ({tenant:String} = '' OR tenant = {tenant:String})
@@ -66,8 +66,11 @@ class TopTenantsHandler:
 def _ranked(events: Rows, dead: Rows) -> dict[str, Any]:
     """``sending`` and ``failing``, each at most `TOP`, in descending order."""
     counted: Counter[str] = Counter()
-    for tenant, count in events:
+    series: Counter[str] = Counter()
+    for tenant, count, of_shard in events:
         counted[tenant] += count
+        # A series is on one shard; one that moved in this range counts on both.
+        series[tenant] += of_shard
     failing: dict[str, dict[str, Any]] = {}
     for tenant, code, count, first_ms, last_ms in dead:
         one = failing.setdefault(
@@ -81,7 +84,10 @@ def _ranked(events: Rows, dead: Rows) -> dict[str, Any]:
         "tenants": len(counted.keys() | letters.keys()),
         "events": counted.total(),
         "dead_letters": letters.total(),
-        "sending": [{"tenant": tenant, "events": count} for tenant, count in _first(counted)],
+        "sending": [
+            {"tenant": tenant, "events": count, "series": series[tenant]}
+            for tenant, count in _first(counted)
+        ],
         "failing": [
             {
                 "tenant": tenant,

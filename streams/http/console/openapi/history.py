@@ -50,11 +50,15 @@ def _history(ranges: dict[str, Any]) -> dict[str, Any]:
             "bad": FLAG,
         }
     )
-    reader = obj({**dict.fromkeys(("group", "topic"), NAME), "unread": array(maybe(COUNT))})
+    courses = {"unread": array(maybe(COUNT)), "behind_s": array(maybe(NUMBER))}
+    reader = obj({**dict.fromkeys(("group", "topic"), NAME), **courses})
+    words = ("code", "severity", "subject", "detail", "next", "runbook")
+    alert = obj({**dict.fromkeys(words, TEXT), "since_ms": COUNT})
     answer = {
         "as_of_ms": COUNT,
         "observed_since_ms": COUNT,
         "range_s": COUNT,
+        "alerts": array(alert),
         "backlogs": array(backlog),
         "unread": obj({"t": array(COUNT), "readers": array(reader)}),
         "changes": array(change),
@@ -62,7 +66,7 @@ def _history(ranges: dict[str, Any]) -> dict[str, Any]:
         "orders_known": FLAG,
     }
     what = (
-        "Who is behind and until when, unread records over time, and what changed, newest first. "
+        "What is wrong, since when, with its runbook; who is behind and until when, unread records over time, and what changed, newest first. "
         "This console observes it while it runs, since observed_since_ms; replays and orders to "
         "skip records come from Kafka, unless orders_known is false."
     )
@@ -70,7 +74,7 @@ def _history(ranges: dict[str, Any]) -> dict[str, Any]:
 
 
 def _top(ranges: dict[str, Any]) -> dict[str, Any]:
-    sending = obj({"tenant": NAME, "events": COUNT})
+    sending = obj({"tenant": NAME, "events": COUNT, "series": COUNT})
     failing = obj(
         {
             "tenant": TEXT,
@@ -86,7 +90,7 @@ def _top(ranges: dict[str, Any]) -> dict[str, Any]:
         }
     )
     what = (
-        "The tenants with the most events, by event time, and those with the most dead letters, by "
+        "The tenants with the most events, by event time, with their number of series (about 1 % exact), and those with the most dead letters, by "
         "the append times of their records: first and last one of the range, and the commonest code."
     )
     return get("topTenants", what, answer, (ranges,))

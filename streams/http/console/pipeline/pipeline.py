@@ -30,6 +30,7 @@ FROM ledger_local FINAL
 """
 _FIELDS = ("next_offset", "read", "applied", "duplicates", "dead", "shed", "gaps", "at_ms")
 _GAUGES = {
+    "event_time_lag_s": "event_time_lag_seconds",
     "state_bytes": "state_bytes",
     "live_windows": "live_windows",
     "unacked_rows": "unacked_rows",

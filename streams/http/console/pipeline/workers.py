@@ -28,6 +28,7 @@ _ANSWER_S = 2.0
 READ: Final = frozenset(
     {
         "breaker_state",
+        "event_time_lag_seconds",
         "freshness_seconds_bucket",
         "jobs_processes",
         "jobs_running",

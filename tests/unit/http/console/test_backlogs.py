@@ -87,6 +87,7 @@ async def test_records_older_than_every_sample_have_a_lower_bound(feed):
     feed.end = 500
     await feed.run(4, written=0, read=0)
     assert (feed.now.behind_s, feed.now.at_least) == (30.0, True)
+    assert feed.history.series(0)["readers"][0]["behind_s"] == [0.0, 10.0, 20.0, 30.0]
 
 
 async def test_an_unknown_lag_is_neither_zero_nor_caught_up(feed):
@@ -95,7 +96,8 @@ async def test_an_unknown_lag_is_neither_zero_nor_caught_up(feed):
     feed.take(lag=None)
     found = feed.now
     assert (found.unread, found.course, found.caught_up_ms) == (None, "unknown", None)
-    assert feed.history.series(0)["readers"][0]["unread"][-1] is None
+    [reader] = feed.history.series(0)["readers"]
+    assert (reader["unread"][-1], reader["behind_s"][-1]) == (None, None)
 
 
 async def test_readers_that_kafka_did_not_answer_for_are_unknown(feed):

@@ -10,7 +10,7 @@ from streams.http.console.history.backlogs import BacklogHistory
 from streams.http.console.shards import ShardReader
 
 T0 = 1_790_000_000_000
-EVENTS = [["acme", 90], ["globex", 10], ["acme", 10]]
+EVENTS = [["acme", 90, 2], ["globex", 10, 1], ["acme", 10, 1]]
 DEAD = [
     ["acme", "wrong_type", 3, T0 + 5_000, T0 + 9_000],
     ["acme", "invalid_json", 1, T0 + 1_000, T0 + 1_000],
@@ -77,8 +77,8 @@ async def test_tenants_are_ranked_with_the_time_since_when_they_fail(http, beare
     """Which tenant fails most, and since when: over all shards and codes."""
     found = (await http.get("/api/tenants/top", headers=bearer("admin"))).json()
     assert found["sending"] == [
-        {"tenant": "acme", "events": 100},
-        {"tenant": "globex", "events": 10},
+        {"tenant": "acme", "events": 100, "series": 3},
+        {"tenant": "globex", "events": 10, "series": 1},
     ]
     worst, second = found["failing"]
     assert (worst["tenant"], worst["dead_letters"], worst["events"]) == ("initech", 9, 0)

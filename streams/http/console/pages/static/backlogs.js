@@ -9,6 +9,8 @@ import { Panel } from "./panel.js";
 const COURSES = { "caught up": "good", "keeping up": "good", "catching up": "warn", "falling behind": "bad",
   "standing still": "bad", unknown: "muted" };
 const KINDS = { outage: "Service", worker: "Worker", rebalance: "Rebalance", health: "Health", replay: "Replay", skip: "Skip" };
+const TONES = { red: "bad", unknown: "warn", warning: "warn" };
+const alerts = new Panel($("alerts"));
 const behind = new Panel($("behind"));
 const changes = new Panel($("changes"));
 const chart = new Chart($("unread"));
@@ -50,7 +52,20 @@ function drawBehind({ backlogs, as_of_ms: now }) {
   ], [...backlogs].sort((a, b) => (b.behind_s ?? Infinity) - (a.behind_s ?? Infinity) || (b.unread ?? 0) - (a.unread ?? 0)));
 }
 
-function drawUnread({ unread: { t, readers }, changes: found }) {
+const drawAlerts = ({ alerts: found }) => (found.length ? table("What is wrong", [
+  { name: "Since (UTC)", head: true, cell: (one) => moment(one.since_ms) },
+  { name: "Severity", cell: (one) => toned(TONES[one.severity] ?? "", one.severity) },
+  { name: "Of", kind: "name", cell: (one) => one.subject },
+  { name: "What", kind: "message", cell: (one) => one.detail },
+  { name: "Next", cell: (one) => (one.next ? h("code", {}, one.next) : "wait") },
+  { name: "Runbook", cell: (one) => h("code", {}, `ops/runbooks/${one.runbook}.md`) },
+], found) : null);
+
+// In records, or in seconds since the oldest unread record was appended.
+const LAGS = { records: ["unread", count], seconds: ["behind_s", seconds] };
+
+function drawUnread({ unread: { t, readers }, changes: found }, unit) {
+  const [name, shown] = LAGS[unit];
   if (t.length < 2) {
     chart.clear("The console measures every 10 s while it runs: the first points follow.");
     return;
@@ -61,8 +76,8 @@ function drawUnread({ unread: { t, readers }, changes: found }) {
       scales: { y: fromNothing },
       plugins: [marks(found)],
     },
-    data: [t, ...readers.map(({ unread }) => unread)],
-    label: `Unread records over time: ${readers.map(({ topic, unread }) => `${topic} ${count(unread.at(-1))}`).join(", ")}`,
+    data: [t, ...readers.map((one) => one[name])],
+    label: `Lag in ${unit} over time: ${readers.map((one) => `${one.topic} ${shown(one[name].at(-1))}`).join(", ")}`,
   }));
 }
 
@@ -80,15 +95,21 @@ function drawChanges({ changes: found, observed_since_ms: since, orders_known: k
   ], found), hint);
 }
 
-// `seen(history)` is called with each answer. Both tables and the chart are of one answer.
-export async function readHistory(range, seen, { quiet = false } = {}) {
+let newest = null;
+
+// `seen(history)` is called with each answer. The tables and the chart are of one answer.
+export async function readHistory(range, unit, seen, { quiet = false } = {}) {
   const found = await behind.show((signal) => get("/api/history", { range }, signal), drawBehind,
-    "No topic is read by an agent, or Kafka has not answered yet.", { quiet, again: () => readHistory(range, seen) });
+    "No topic is read by an agent, or Kafka has not answered yet.", { quiet, again: () => readHistory(range, unit, seen) });
   if (!found) {
-    for (const one of ["unread", "changes"]) $(one).removeAttribute("aria-busy");
+    for (const one of ["alerts", "unread", "changes"]) $(one).removeAttribute("aria-busy");
     return;
   }
-  drawUnread(found);
+  newest = found;
+  alerts.put(drawAlerts(found), "Nothing is wrong: every rule of health holds.");
+  drawUnread(found, unit);
   changes.put(drawChanges(found), "");
   seen(found);
 }
+
+export const lagIn = (unit) => newest && drawUnread(newest, unit);

@@ -21,12 +21,19 @@ function source(agent, rows, backlog) {
   ] };
 }
 
+// The watermark of the partition that is furthest behind.
+function behindEventTime(rows) {
+  const known = rows.map((one) => one.event_time_lag_s).filter((value) => value !== null && value !== undefined);
+  return known.length ? `watermark ${seconds(Math.max(0, ...known))} ago` : null;
+}
+
 function reader(agent, rows, backlog) {
   const read = rows.filter((one) => one.owner !== null || one.member !== null).length;
   const paused = rows.filter((one) => one.paused).length;
   const stopped = rows.filter((one) => one.stopped_by).length;
   return { kind: "Agent", name: agent.name, tone: stopped || read < rows.length ? "bad" : paused ? "warn" : null, says: [
     rate(backlog?.read_per_s),
+    behindEventTime(rows),
     `${count(read)} of ${plural(rows.length, "partition")} read`,
     paused ? `back-pressure: ${count(paused)} paused` : null,
     stopped ? `${count(stopped)} stopped` : null,

@@ -20,6 +20,7 @@ function drawSending({ sending: found, events }) {
     { name: "Tenant", head: true, kind: "name", cell: (one) => h("a", { href: `/explore?${query({ tenant: one.tenant })}` }, one.tenant) },
     { name: "Events", number: true, cell: (one) => count(one.events) },
     { name: "", kind: "bars", cell: (one) => h("span", { class: "bar", width: `${(100 * one.events) / found[0].events}%` }) },
+    { name: "Series", number: true, title: "Models and metrics, within 1 %", cell: (one) => count(one.series) },
     { name: "Share", number: true, cell: (one) => `${((100 * one.events) / events).toFixed(1)} %` },
   ], found);
 }

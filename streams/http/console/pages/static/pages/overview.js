@@ -11,6 +11,7 @@ import { readTenants } from "../tenants.js";
 const everyone = !ownTenant();
 const past = everyone ? await import("../backlogs.js") : null;
 let unread = [];
+let readPerS = null;
 const chart = new Chart($("throughput"));
 const panels = Object.fromEntries(["services", "lag", "workers"].map((id) => [id, new Panel($(id))]));
 
@@ -50,10 +51,11 @@ function headline(overview) {
   const letters = dead_letters?.last_hour;
   const found = health.findings[0];
   return [
-    { name: "Health", href: everyone ? "#changes" : null, value: health.verdict, tone: TONES[health.verdict],
+    { name: "Health", href: everyone ? "#alerts" : null, value: health.verdict, tone: TONES[health.verdict],
       aside: found ? `${found.subject}: ${found.detail}` : health.verdict === "healthy" ? "every partition is read" : null },
     { name: "Throughput", href: "#throughput", value: rate(throughput), unit: throughput && "events/s",
-      aside: throughput ? "applied, mean of the last 5 whole minutes of event time" : "ClickHouse does not answer",
+      aside: `${throughput ? "applied, mean of the last 5 whole minutes of event time" : "ClickHouse does not answer"}${
+        readPerS === null ? "" : `; ${rate({ events_per_s: readPerS })} records/s read now`}`,
       trend: throughput && sparkline(perMinute(overview).events.slice(0, -1)) },
     { name: "Freshness, p95", value: late(freshness),
       aside: `last ${seconds(freshness.window_s)}; ${written(freshness.newest_window_age_s)}` },
@@ -151,11 +153,18 @@ async function read() {
 const HISTORY_EVERY_MS = 10_000;
 let readAt = 0;
 
+const remembered = () => keep({
+  range: $("range").value === "1h" ? "" : $("range").value,
+  lag: $("lag-in")?.value === "seconds" ? "seconds" : "",
+});
+
 async function readPast(quiet = false) {
   readAt = Date.now();
-  keep({ range: $("range").value === "1h" ? "" : $("range").value });
+  remembered();
   if (!past) return;
-  await past.readHistory($("range").value, ({ unread: { t, readers } }) => {
+  await past.readHistory($("range").value, $("lag-in").value, ({ backlogs, unread: { t, readers } }) => {
+    const rates = backlogs.map((one) => one.read_per_s);
+    readPerS = rates.length && !rates.includes(null) ? rates.reduce((sum, one) => sum + one, 0) : null;
     unread = t.map((_, at) => readers.reduce((sum, { unread: of }) => (sum === null || of[at] === null ? null : sum + of[at]), 0));
   }, { quiet });
 }
@@ -170,6 +179,13 @@ const readAll = () => Promise.all([readPast().then(read), readTenants($("range")
 const wanted = state().get("range");
 if ([...$("range").options].some((one) => one.value === wanted)) $("range").value = wanted;
 $("range").addEventListener("change", readAll);
+if (past) {
+  if (state().get("lag") === "seconds") $("lag-in").value = "seconds";
+  $("lag-in").addEventListener("change", () => {
+    remembered();
+    past.lagIn($("lag-in").value);
+  });
+}
 onAgain(readAll);
 onLive(drawLive);
 onOverview(() => readTenants($("range").value, { quiet: true }));
