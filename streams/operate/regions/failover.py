@@ -24,6 +24,7 @@ from streams.core.types import Broker, OffsetOutOfRange, TopicPartition
 from streams.operate.regions.mirrored import (
     Passed,
     Unmirrored,
+    made_anew,
     missing_of,
     oldest_s,
     records_of,
@@ -31,7 +32,15 @@ from streams.operate.regions.mirrored import (
     taken,
     that_come,
 )
-from streams.operate.regions.word import RegionWord, journal_of, newest_of, newest_word, write_word
+from streams.operate.regions.word import (
+    RegionWord,
+    every_word,
+    journal_of,
+    journal_topic,
+    newest_of,
+    newest_word,
+    write_word,
+)
 
 LOOK_S = 1.0
 NEAR_S = 10.0
@@ -135,11 +144,12 @@ class RegionSwitch:
         `DependencyUnreachable`; after the last two no region may be active: run it again."""
         began = self._clock.monotonic()
         word, before, away = await self._planned(order)
+        await self._give_journals(away)
         if before == order.target:
             await self._fence(word, away)
             return Switched(epoch=word.epoch, before=before, active=before)
-        old_away = before in away
-        if not old_away and not order.without_old:
+        await self._require_own_log(order, away)
+        if before not in away and not order.without_old:
             await self._ready(order, before, away)
         self._say(f"epoch {word.epoch}: {before} -> {order.target}")
         await self._fence(word, away)
@@ -198,6 +208,38 @@ class RegionSwitch:
             reason=order.reason,
         )
         return word, before, away
+
+    async def _give_journals(self, away: Sequence[str]) -> None:
+        """A cluster that was made anew has none, and no step may fail for it after F2."""
+        for name, broker in self._brokers.items():
+            if name not in away:
+                async with opened(broker.admin()) as admin:
+                    await admin.create_topics([journal_topic(self._topology.app)])
+
+    async def _require_own_log(self, order: Switch, away: Sequence[str]) -> None:
+        """Raises `RefusedBySafety` where the target's cluster was made anew, and so lacks what the lost one
+        took: other regions have copies of it, which no mirror brings back. Once it was active it is its own."""
+        target = order.target
+        async with opened(self._brokers[target].reader()) as reader:
+            words = await every_word(reader, journal_of(self._topology.app), self._clock)
+            if any(word.active == target for word in words):
+                return
+            bounds = await reader.bounds(await sources_of(self._brokers[target], self._topology))
+            for name in (one for one in self._brokers if one not in (target, *away)):
+                copied = await taken(self._brokers[name], target)
+                lost = sorted(await made_anew(reader, bounds, copied))
+                if not lost:
+                    continue
+                text = (
+                    f"the cluster of {target} was made anew: of {len(lost)} partitions, the first {lost[0]}, "
+                    f"it lacks what the lost one took and {name} has as copies"
+                )
+                if not order.without_old:
+                    raise RefusedBySafety(
+                        f"nothing was changed: {text}. Give it the old disks or a backup of the topics, or run "
+                        f"`dia region failover --to {target} --without-old`, which goes on without these records."
+                    )
+                self._say(text)
 
     async def _ready(self, order: Switch, before: str, away: Sequence[str]) -> None:
         """Before F2, while the old region serves: the mirror has no old records left, and of a

@@ -140,12 +140,38 @@ async def unmirrored(
     Records that no mirror copies (`is_copied`) are left out. Raises as `LogReader`."""
     found = []
     passed = {} if passed is None else passed
-    for tp, bounds in (await reader.bounds(partitions)).items():
-        first = copied.get(tp, 0)
+    every = await reader.bounds(partitions)
+    anew = await made_anew(reader, every, copied)
+    for tp, bounds in every.items():
+        first = 0 if tp in anew else copied.get(tp, 0)
         if first < bounds.stable_end:
             missing = await _counted(reader, name, tp, first, bounds, passed)
             if missing is not None:
                 found.append(missing)
+    return found
+
+
+async def made_anew(
+    reader: LogReader,
+    bounds: Mapping[TopicPartition, LogBounds],
+    copied: Mapping[TopicPartition, int],
+) -> set[TopicPartition]:
+    """Partitions whose log is not the one that a mirror copied from: it ends before the record that was copied
+    last, or has one at its offset that no mirror copies. Raises as `LogReader`."""
+    found = set()
+    for tp, (begin, end) in bounds.items():
+        last = copied.get(tp, 0) - 1
+        if last < begin:
+            continue  # nothing was copied, or retention deleted it
+        if last >= end:
+            found.add(tp)
+            continue
+        try:
+            batch = await read_some(reader, tp, last, end, 1)
+        except OffsetOutOfRange:
+            continue
+        if len(batch) and batch.offsets[0] == last and not is_copied(batch.headers[0]):
+            found.add(tp)
     return found
 
 

@@ -83,11 +83,15 @@ async def newest_word(
     """The last word, once every open transaction is decided; None for an empty journal.
 
     Raises `BrokerUnavailable`, and `UnknownTopic` before `dia region init`."""
+    return newest_of(await every_word(reader, journal, clock))
+
+
+async def every_word(reader: LogReader, journal: TopicPartition, clock: Clock) -> list[RegionWord]:
+    """In the order of the journal. Raises as `newest_word`."""
     end = await decided_end(reader, journal, clock)
-    found: RegionWord | None = None
+    found: list[RegionWord] = []
     async for batch in read_range(reader, journal, await reader.beginning_offset(journal), end):
-        words = [_decode(value) for value in batch.values if value is not None]
-        found = newest_of([found, *words])
+        found += [_decode(value) for value in batch.values if value is not None]
     return found
 
 

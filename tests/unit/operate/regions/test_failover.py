@@ -12,7 +12,7 @@ from streams.connect.broker.memory.reader import MemoryReader
 from streams.core.command_errors import RegionBehind, RegionSuperseded
 from streams.core.errors import DependencyUnreachable, RefusedBySafety
 from streams.core.records import headers
-from streams.core.types import TopicConfig, TopicPartition
+from streams.core.types import CommittedOffset, TopicConfig, TopicPartition
 from streams.dev.simulation.loop import LoopClock, VirtualLoop, run
 from streams.operate.regions import failover, mirrored
 from streams.operate.regions.declared import Region
@@ -150,6 +150,66 @@ def test_records_that_expired_before_a_mirror_read_them_stop_no_change():
         assert [(one.tp, one.first, one.until, one.gone) for one in done.missing] == [(TP, 0, 1, 1)]
         back = await world.change("east", back=True)
         assert (back.active, back.missing) == ("east", ())
+
+    played(story)
+
+
+async def _copied(world, where, source, last):
+    """The mirror in ``where`` copied ``source`` up to offset ``last``."""
+    place = TopicPartition(offsets_topic(source), 0)
+    await (await world.brokers[where].admin()).create_topics([TopicConfig(place.topic, 1, 1, {})])
+    world.brokers[where].append(place, *offset_entry(source, TP, last))
+
+
+async def _folded(broker, end):
+    for group, topic in app.topology.sources():
+        if topic.name == TP.topic:
+            producer = broker.transactional_producer(group)
+            await producer.start()
+            await producer.begin()
+            await producer.send_offsets({TP: CommittedOffset(end, "")}, group)
+            await producer.commit()
+
+
+def test_a_cluster_that_was_made_anew_does_not_serve_as_if_it_had_its_records():
+    """A region is lost with all its machines, and comes back empty. The change fenced the other one, failed
+    for a missing journal, and once that was there, said that nothing was missing."""
+
+    async def story(world):
+        await _copied(world, "west", "east", 4)
+        world.brokers["east"].append(TP, b"k", b"v")
+        await world.change("west", without_old=True)
+        world.brokers["east"] = anew = MemoryBroker(world.clock)
+        await (await anew.admin()).create_topics(wanted_topics(app.topology))
+        for _ in range(6):  # longer than the old one, by what west took
+            anew.append(TP, b"k", b"v", headers=((headers.MIRRORED, b""),))
+        await _folded(anew, 6)
+        with pytest.raises(
+            RefusedBySafety, match=r"nothing was changed.*made anew.*model\.metrics"
+        ):
+            await world.change("east", back=True)
+        words, _ = await world.switch.words()
+        assert words["west"].rank == (2, "west")
+        assert (await world.change("east", without_old=True)).active == "east"
+        assert any("made anew" in said for said in world.said)
+        await world.change("west", without_old=True)
+        assert (await world.change("east", back=True)).active == "east"
+
+    played(story)
+
+
+@pytest.mark.parametrize("records", [1, 6])
+def test_a_mirror_that_copied_an_older_log_has_copied_nothing_of_this_one(records):
+    """Its offset lies behind the end, or at a copy: both said that nothing is missing."""
+
+    async def story(world):
+        east, west = world.brokers.values()
+        await _copied(world, "west", "east", 4)
+        east.append(TP, b"k", b"own")
+        for _ in range(records - 1):
+            east.append(TP, b"k", b"v", headers=((headers.MIRRORED, b""),))
+        (one,) = await missing_of(east, west, app.topology, "east")
+        assert (one.first, one.records) == (0, 1)
 
     played(story)
 
