@@ -20,6 +20,7 @@ BEGIN = "/session/oidc"
 CALLBACK = f"{BEGIN}/callback"
 """paths of the console"""
 GRANTS_MAX = 1000
+SESSION_MIN_S, SESSION_MAX_S = 60.0, 12 * 3600.0
 
 
 class ClaimGrant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,7 +52,8 @@ class ClaimGrant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 class OidcConfiguration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``console``: the console's address as browsers name it, such as https://console.example.com.
-    ``name_claim``: the name of a person in pages and in the log of operations."""
+    ``name_claim``: the name of a person in pages and in the log of operations. ``session_s``: after so
+    long, used or not, a session ends, and the provider is asked again what the person may do."""
 
     issuer: str
     client_id: str
@@ -62,6 +64,7 @@ class OidcConfiguration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     scopes: tuple[str, ...] = ("openid", "profile", "email")
     name_claim: str = "email"
     timeout_s: float = 5.0
+    session_s: float = 3600.0
 
     def __post_init__(self) -> None:
         for name in ("issuer", "console"):
@@ -72,6 +75,8 @@ class OidcConfiguration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             raise ValueError("scopes must hold openid, else the provider gives no ID token")
         if not 0.1 <= self.timeout_s <= 60:
             raise ValueError("timeout_s is from 0.1 to 60")
+        if not SESSION_MIN_S <= self.session_s <= SESSION_MAX_S:
+            raise ValueError(f"session_s is from {SESSION_MIN_S:g} to {SESSION_MAX_S:g}")
         if not 1 <= len(self.grants) <= GRANTS_MAX:
             raise ValueError(f"there are 1 to {GRANTS_MAX} grants")
 

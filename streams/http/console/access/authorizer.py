@@ -18,7 +18,13 @@ from streams.connect.access.refusals import BadRequest, CrossSite, Forbidden, Un
 from streams.connect.access.request_rate import RequestRate
 from streams.connect.access.tokens import AccessToken, Credential, Role
 from streams.core.clock import Clock
-from streams.http.console.access.sessions import COOKIE, HOST_ONLY, Session, SessionStore
+from streams.http.console.access.sessions import (
+    COOKIE,
+    HOST_ONLY,
+    LONGEST_S,
+    Session,
+    SessionStore,
+)
 
 if TYPE_CHECKING:
     from streams.connect.oidc.provider import OidcProvider
@@ -111,11 +117,18 @@ class Authorizer:
             raise
         return self.begin(request, token)
 
-    def begin(self, request: Request, token: AccessToken, *, id_token: str | None = None) -> str:
+    def begin(
+        self,
+        request: Request,
+        token: AccessToken,
+        *,
+        id_token: str | None = None,
+        longest_s: float = LONGEST_S,
+    ) -> str:
         """As `sign_in`, of a holder whose proof is already checked."""
         self.sign_ins.take(token.id)
         self.sign_out(request)
-        return self.sessions.begin(token, id_token=id_token)
+        return self.sessions.begin(token, id_token=id_token, longest_s=longest_s)
 
     def require_attempts(self, request: Request) -> None:
         """Raises `TooManyAttempts` when this address has none left."""

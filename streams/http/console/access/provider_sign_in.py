@@ -138,7 +138,7 @@ class ProviderSignIn:
         if role is None:
             raise SignInRefused(Refused.NO_GRANT)
         holder = person(claims, wanted, tenant, role, self._gate.clock.now_ms())
-        name = self._gate.begin(request, holder, id_token=id_token)
+        name = self._gate.begin(request, holder, id_token=id_token, longest_s=wanted.session_s)
         self._count(SIGNED_IN)
         log.info("signed_in", token=holder.id, role=holder.role, token_tenant=holder.tenant)
         return with_cookie(self._gate, name, onward_page(begun.onward))

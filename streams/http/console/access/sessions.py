@@ -1,8 +1,8 @@
 """Browser sessions on the server: the cookie names a session and holds no token.
 
 Each request reads the token again, so revoking it ends its sessions. A session that began at an OpenID
-provider holds a person in place of a token, for the same time. A restart of the console ends
-all. The name rotates every `RENEWED_S`; the previous one is valid for `FORMER_S` more, for requests
+provider holds a person in place of a token: nothing says that the person lost a role, so it ends after
+``session_s`` of DIA_OIDC_FILE, and the person signs in again. A restart of the console ends all. The name rotates every `RENEWED_S`; the previous one is valid for `FORMER_S` more, for requests
 in progress. So a leaked name is usable for minutes."""
 
 from __future__ import annotations
@@ -31,14 +31,16 @@ _NAME_BYTES = 32
 
 @dataclass(slots=True)
 class Session:
-    """``csrf`` is sent to the console's pages only; times are monotonic seconds. ``id_token``: it began at
-    an OpenID provider, and ``token`` is a person without a secret; "": one that is too long to be kept."""
+    """``csrf`` is sent to the console's pages only; times are monotonic seconds. ``longest_s``: it ends so long
+    after its begin, used or not. ``id_token``: it began at an OpenID provider, and ``token`` is a person
+    without a secret; "": one that is too long to be kept."""
 
     token: AccessToken
     csrf: str
     began_s: float
     used_s: float
     named_s: float
+    longest_s: float
     id_token: str | None = field(default=None, repr=False)
 
     @property
@@ -68,12 +70,14 @@ class SessionStore:
             total_max=SESSIONS_MAX, owner_max=TOKEN_SESSIONS_MAX
         )
 
-    def begin(self, token: AccessToken, *, id_token: str | None = None) -> str:
+    def begin(
+        self, token: AccessToken, *, id_token: str | None = None, longest_s: float = LONGEST_S
+    ) -> str:
         """Returns the cookie's value. An ``id_token`` above `ID_TOKEN_CHARS_MAX` is not kept."""
         now_s = self._clock.monotonic()
         if len(self._names) >= SESSIONS_MAX:
             self._names.keep(lambda name: not _over(name, now_s))
-        session = Session(token, secrets.token_urlsafe(_NAME_BYTES), now_s, now_s, now_s)
+        session = Session(token, secrets.token_urlsafe(_NAME_BYTES), now_s, now_s, now_s, longest_s)
         if id_token is not None:
             session.id_token = id_token if len(id_token) <= ID_TOKEN_CHARS_MAX else ""
         return self._named(session)
@@ -108,7 +112,7 @@ class SessionStore:
 
     def left_s(self, session: Session) -> float:
         """Seconds until it ends, used or not."""
-        return session.began_s + LONGEST_S - self._clock.monotonic()
+        return session.began_s + session.longest_s - self._clock.monotonic()
 
     def _named(self, session: Session) -> str:
         name = secrets.token_urlsafe(_NAME_BYTES)
@@ -120,4 +124,4 @@ def _over(name: _Name, now_s: float) -> bool:
     session = name.session
     if name.until_s is not None and now_s >= name.until_s:
         return True
-    return now_s >= min(session.began_s + LONGEST_S, session.used_s + IDLE_S)
+    return now_s >= min(session.began_s + session.longest_s, session.used_s + IDLE_S)

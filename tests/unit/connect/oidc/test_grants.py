@@ -158,6 +158,7 @@ every_tenant = true
         ("client_id", "client", "client"),
         ("[[grants]]", "[[grants", "docs/signing_in.md"),
         ("client_id", 'scopes = ["email"]\nclient_id', "openid"),
+        ("client_id", "session_s = 43201\nclient_id", "session_s is from 60"),
     ],
 )
 def test_a_file_that_could_grant_too_much_is_refused(tmp_path, before, after, said):
