@@ -6,15 +6,26 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 _TICK_S = 1e-6
+_LOOKS_MAX = 100_000
+"""looks at a clock between two timers; a right engine needs some hundred"""
 
 
 class Stalled(Exception):  # noqa: N818 - what happened to the simulated world
     """Every task waits, without a timer."""
+
+
+class Spinning(Exception):  # noqa: N818 - as above
+    """A task runs without a wait, so virtual time does not advance."""
+
+
+class _Spins(KeyboardInterrupt):
+    """The one kind of error that leaves the loop from any task, whatever the task catches."""
 
 
 class _JumpingSelector(selectors.SelectSelector):
@@ -40,9 +51,22 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(self._jumping)
         # asyncio compares timers with a resolution; a jump ends exactly on one
         self._clock_resolution = 1e-9
+        self._looked_at_s = 0.0
+        self._looks = 0
 
     def time(self) -> float:
         return self._jumping.now_s
+
+    def look(self) -> float:
+        """The time, for a task that may wait for it. A task that does nothing else never ends."""
+        now_s = self._jumping.now_s
+        if now_s != self._looked_at_s:
+            self._looked_at_s, self._looks = now_s, 0
+        self._looks += 1
+        if self._looks > _LOOKS_MAX:
+            self._looks = 0
+            raise _Spins(f"{_LOOKS_MAX} looks at the clock, and it is {now_s:.3f} s all the time")
+        return now_s
 
     @property
     def turns(self) -> int:
@@ -60,7 +84,7 @@ class LoopClock:
         return self._start_ms + round(self._loop.time() * 1000)
 
     def monotonic(self) -> float:
-        return self._loop.time()
+        return self._loop.look()
 
     async def sleep(self, delay_s: float) -> None:
         # A delay below the float resolution would never advance the time.
@@ -74,12 +98,20 @@ class LoopClock:
 
 
 def run(loop: VirtualLoop, main: Coroutine[Any, Any, T]) -> T:
-    """Then cancel remaining tasks."""
+    """Then cancel remaining tasks. Raises `Stalled`, `Spinning`, or an error of ``main``."""
     try:
         return loop.run_until_complete(main)
+    except _Spins as spins:
+        loop.set_exception_handler(lambda *_: None)  # `Spinning` names the task
+        raise Spinning(str(spins)) from spins  # its traceback names the task's place
     finally:
-        if left := asyncio.all_tasks(loop):
-            for task in left:
-                task.cancel()
-            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        with suppress(_Spins):
+            _cancel_the_rest(loop)
         loop.close()
+
+
+def _cancel_the_rest(loop: VirtualLoop) -> None:
+    if left := asyncio.all_tasks(loop):
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))

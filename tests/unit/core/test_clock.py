@@ -9,7 +9,7 @@ import pytest
 
 from streams.core.clock import SystemClock, VirtualClock, settle
 from streams.core.wake_signal import WakeSignal
-from streams.dev.simulation.loop import LoopClock, VirtualLoop, run
+from streams.dev.simulation.loop import LoopClock, Spinning, VirtualLoop, run
 
 LONG_S = 3600.0
 
@@ -86,3 +86,25 @@ async def test_a_cancelled_waiter_is_not_woken():
     signal.notify()
     await after
     assert waiting.cancelled()
+
+
+@pytest.mark.parametrize("yields", [False, True])
+def test_a_task_that_waits_for_nothing_ends_its_simulation(yields):
+    """Virtual time stands still meanwhile: the history of such an engine hung, and no check saw why."""
+    loop = VirtualLoop()
+    clock = LoopClock(loop)
+
+    async def spin():
+        began_s = clock.monotonic()
+        while clock.monotonic() < began_s + 1.0:
+            if yields:
+                await asyncio.sleep(0)
+
+    async def story():
+        spinning = asyncio.create_task(spin())
+        await clock.sleep(5.0)
+        with contextlib.suppress(Exception):  # as an engine does with the errors of an app's code
+            await spinning
+
+    with pytest.raises(Spinning, match="looks at the clock"):
+        run(loop, story())
