@@ -27,6 +27,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults")
     group.addoption("--fault-runs", type=int, default=1, help="Runs of every fault.")
     group.addoption("--fault-seed", type=int, default=1, help="Seed of the first run.")
+    group.addoption(
+        "--moved-rate", type=int, default=2000, help="Events a second while shards come and go."
+    )
     group.addoption("--fault-report", type=Path, help="Markdown file to write the report to.")
 
 
@@ -55,6 +58,11 @@ def report(request: pytest.FixtureRequest) -> Iterator[Callable[[Finding], None]
     if path is not None and findings:
         seed = request.config.getoption("--fault-seed", 1) or 1
         write(path, findings, time.monotonic() - began, seed)
+
+
+@pytest.fixture
+def moved_rate(request: pytest.FixtureRequest) -> int:
+    return int(request.config.getoption("--moved-rate", 2000) or 2000)
 
 
 @pytest.fixture(scope="session")

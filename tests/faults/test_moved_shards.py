@@ -1,12 +1,14 @@
-"""A third shard, and days that move to it and away from the first one, while events flow, workers and
-movers are killed, and each second the moved days are counted."""
+"""From two shards to three and four, and back to three without the first one, while events flow, workers
+and movers are killed, and each second readers count."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import sys
+import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -29,8 +31,9 @@ from tests.integration.clickhouse.conftest import Front
 
 DAY_S = 86_400
 STORED = 3000
-RATE_PER_S = 2000
 CHUNK_S = 2
+KILL_EACH_S = 20.0
+SLOTS = 2
 ASK_S = 1.0
 LATE_MAX_S = 60.0
 DOOMED = "tests.faults.doomed_mover"
@@ -38,6 +41,7 @@ SHOWN = (
     "SELECT '{table}', toString(tenant), toUInt32(toDate(w)), sum(n) FROM {table} "
     "WHERE w >= toDateTime({start}, 'UTC') AND w < toDateTime({stop}, 'UTC') GROUP BY 2, 3"
 )
+LATER = "SELECT sum(n) FROM {table} WHERE w >= toDateTime({stop}, 'UTC')"
 HELD = "SELECT count() FROM {table}_local FINAL WHERE w >= toDateTime({start}, 'UTC') AND w < toDateTime({stop}, 'UTC')"
 TABLES = ("m1", "h1", "d1")
 LOSE = (
@@ -49,9 +53,9 @@ LOSE = (
 
 @pytest.fixture
 async def grown(own_stack, tmp_path, seed):
-    """A trial on two servers of its own, and an empty third one."""
+    """A trial on two servers of its own, and the addresses of two empty ones."""
     fronts = []
-    for number in range(3):
+    for number in range(4):
         folder = tmp_path / f"shard-{number}"
         folder.mkdir()
         fronts.append(
@@ -63,7 +67,7 @@ async def grown(own_stack, tmp_path, seed):
     trial.environ |= {"DIA_CLICKHOUSE_SHARDS": ",".join(trial.shards)}
     trial.settings, _ = load(trial.environ)
     await trial.open()
-    yield trial, urls[2]
+    yield trial, urls[2:]
     await trial.close()
     for front in fronts:
         front.stop()
@@ -80,6 +84,7 @@ class StoredDays:
         self.stop_s = self.start_s + 2 * DAY_S
         self.asked = 0
         self.truth = {}
+        self.known = 0
 
     def feed(self):
         """The generator goes on with events of now."""
@@ -111,6 +116,7 @@ class StoredDays:
             if self.start_s <= w < self.stop_s:
                 found[truth.tenants[tenant], w // DAY_S] += n
         self.truth = dict(found)
+        self.known = sum(found.values())
         busiest = int(np.bincount(truth.tenant_code).argmax())
         rows = truth.tenant_code == busiest
         model, metric = truth.model_code[rows][0], truth.metric_code[rows][0]
@@ -120,7 +126,8 @@ class StoredDays:
         self.series_n = int(truth.n[rows].sum())
 
     async def count(self):
-        """In the views of one server after the other, and as `dia query series`."""
+        """In the views of one server after the other, and as `dia query series`. Later days count no more
+        than was fed."""
         settings, table = self.trial.settings, TABLES[self.asked % len(TABLES)]
         found = await asyncio.to_thread(servers, settings, {})
         for server in found:
@@ -145,6 +152,9 @@ class StoredDays:
             if self.truth.get(key) != found.get(key)
         }
         assert not wrong, f"{table} of {replica.url}, expected and found: {wrong}"
+        _, rows = replica.query(LATER.format(table=table, stop=self.stop_s))
+        later, fed = int(rows[0][0]), self.trial.oracle.produced - self.known
+        assert later <= fed, f"{table} of {replica.url} counts {later} of {fed} events"
 
     async def counted(self, over):
         while not over.is_set():
@@ -152,11 +162,11 @@ class StoredDays:
             await asyncio.sleep(ASK_S)
 
     async def held_of_first(self):
-        """Rows of the moved day on the drained shard, counted or not."""
+        """Rows of the days on the drained shard, counted or not."""
         server = (await asyncio.to_thread(servers, self.trial.settings, {}))[0]
         total = 0
         for table in TABLES:
-            sql = HELD.format(table=table, start=self.start_s, stop=self.start_s + DAY_S)
+            sql = HELD.format(table=table, start=self.start_s, stop=self.stop_s)
             _, rows = await asyncio.to_thread(server.replica.query, sql)
             total += int(rows[0][0])
         server.replica.close()
@@ -208,9 +218,9 @@ class Mover:
         out, err = await process.communicate()
         assert note.exists(), f"{process.returncode} {out.decode()} {err.decode()}"
 
-    async def done(self):
+    async def done(self, days):
         told = json.loads(await self.trial.command("shards", "move", *self.words))
-        assert told["days"] == 1, told
+        assert told["days"] == days, told
 
 
 async def reopened(trial):
@@ -237,47 +247,102 @@ async def rebuilt(days):
         await days.count()
 
 
-async def fed_until(trial, over):
-    while not over.is_set():
-        trial.feed(int(RATE_PER_S * CHUNK_S), rate_per_s=RATE_PER_S)
-        await trial.fed()
+class Load:
+    """Events flow and one worker after the other is killed, until `end`."""
+
+    def __init__(self, trial, rate_per_s, workers):
+        self.trial = trial
+        self.rate_per_s = rate_per_s
+        self.workers = workers
+        self.kills = 0
+        self.over = asyncio.Event()
+        self.began_s, self.before = time.monotonic(), trial.oracle.produced
+        self._tasks = [asyncio.create_task(one) for one in (self._feed(), self._kill())]
+
+    def also(self, counting):
+        self._tasks.append(asyncio.create_task(counting))
+
+    async def end(self):
+        self.over.set()
+        await asyncio.gather(*self._tasks)
+
+    @property
+    def measured_per_s(self):
+        return (self.trial.oracle.produced - self.before) / (time.monotonic() - self.began_s)
+
+    async def _feed(self):
+        while not self.over.is_set():
+            self.trial.feed(self.rate_per_s * CHUNK_S, rate_per_s=self.rate_per_s)
+            await self.trial.fed()
+
+    async def _kill(self):
+        while not self.over.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.over.wait(), KILL_EACH_S)
+                return
+            slot = self.kills % SLOTS
+            self.workers[slot].kill()
+            self.workers[slot] = self.trial.worker(slot)
+            self.kills += 1
 
 
-@pytest.mark.timeout(1200)
-async def test_a_day_moves_to_a_third_shard_and_off_the_first(grown, report):
-    """Each second readers count the stored days exactly, while events flow and a worker and movers are
-    killed. Then rows of the moved day are lost, and rebuilt."""
-    trial, third = grown
-    days, over = StoredDays(trial), asyncio.Event()
-    worker = trial.worker(0)
-    await worker.ready()
+async def grown_to_four(trial, days, added):
+    """The first day is spread over three shards, then both days over four."""
+    both = f"{days.first}..{days.first + timedelta(days=1)}"
+    await planned(trial, "add", added[0])
+    await planned(trial, "move", "--days", str(days.first))
+    spread = Mover(trial, 3)
+    await spread.killed("after", "copy", 2)
+    await spread.done(1)
+    assert (await days.held())[2]
+    await planned(trial, "add", added[1])
+    await planned(trial, "move", "--days", both)
+    spread = Mover(trial, 5)
+    await spread.killed("before", "copy", 3)
+    await spread.done(2)
+    assert (await days.held())[3]
+
+
+async def back_to_three(trial, days):
+    """The first shard gets no windows of later days, and its stored days leave it."""
+    both = f"{days.first}..{days.first + timedelta(days=1)}"
+    await planned(trial, "remove", "0")
+    await planned(trial, "move", "--days", both, "--drain", "0")
+    drain = Mover(trial, 7)
+    await drain.killed("before", "enter", 2)
+    await drain.killed("after", "_delete", 2)
+    await drain.done(2)
+    held = await days.held()
+    assert held[0] == 0
+    assert all(held[1:])
+
+
+@pytest.mark.timeout(3600)
+async def test_from_two_shards_to_four_and_back_to_three(grown, moved_rate, report):
+    """Each second readers count the stored days exactly, while events flow and workers and movers are
+    killed. Then rows of the first day are lost, and rebuilt."""
+    trial, added = grown
+    days = StoredDays(trial)
+    workers = [trial.worker(slot) for slot in range(SLOTS)]
+    await asyncio.gather(*(worker.ready() for worker in workers))
     days.feed()
     await trial.fed()
     await trial.settled()
     days.expect()
-    days.go_on(RATE_PER_S)
-    feeding = asyncio.create_task(fed_until(trial, over))
-    counting = asyncio.create_task(days.counted(over))
-
-    await planned(trial, "add", third)
-    await planned(trial, "move", "--days", str(days.first))
-    spread = Mover(trial, 3)
-    await spread.killed("after", "copy", 2)
-    worker.kill()
-    trial.worker(0)
-    await spread.done()
-    assert (await days.held())[2]
-
-    await planned(trial, "move", "--days", str(days.first), "--drain", "0")
-    drain = Mover(trial, 4)
-    await drain.killed("before", "enter", 2)
-    await drain.killed("after", "_delete", 2)
-    await drain.done()
-    over.set()
-    await asyncio.gather(feeding, counting)
+    days.go_on(moved_rate)
+    load = Load(trial, moved_rate, workers)
+    load.also(days.counted(load.over))
+    await grown_to_four(trial, days, added)
+    await back_to_three(trial, days)
+    rate_per_s = load.measured_per_s
+    await load.end()
     assert await days.held_of_first() == 0
+    assert load.kills
     await rebuilt(days)
 
     await reopened(trial)
-    note = f"a day spread over 3 shards, then off the first; {days.asked} counts of it, all exact; half of it lost and rebuilt"
+    note = (
+        f"2 to 3 to 4 shards, the first one drained; {rate_per_s:,.0f} events/s, {load.kills} kills of "
+        f"workers, {days.asked} counts of stored days, all exact; half of a day lost and rebuilt"
+    )
     report(await trial.exact("days move between shards", note))
