@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.connect.sinks.sharding import HashSharding, ShardMap
 from streams.core.rows.dated_map import DatedMap, MapIdentity
-from streams.engine.state.placements import MINUTES_PER_DAY, Placements, TakenMap, take, unknown
+from streams.engine.state.placements import (
+    MINUTES_PER_DAY,
+    Placements,
+    TakenMap,
+    first_days,
+    take,
+    unknown,
+)
 
 TODAY = 20_000
 RECORDED = [ShardMap(2, HashSharding(2)).dated()]
@@ -52,6 +61,9 @@ class Chain:
         for one in self.taken:
             placements.add(one.first_day, one.last_day, 9, lambda *_: None)
         (number,) = placements.numbers(np.array([day * MINUTES_PER_DAY + 77]))
+        days = first_days(self.taken)
+        if len(days) == len(self.taken):  # no move, which would leave rows of `app.windows`
+            assert bisect_right(days, day) == number
         self.placed.setdefault(day, set()).add(int(number))
         return int(number)
 
@@ -130,7 +142,12 @@ def test_a_live_window_keeps_its_shard_while_moves_are_taken(moves, actions):
         *RECORDED,
         *(
             DatedMap(
-                MapIdentity(str(n), "a move"), 2, lambda *_: None, TODAY + day, TODAY + day + long
+                MapIdentity(str(n), "a move"),
+                2,
+                lambda *_: None,
+                lambda _: 0,
+                TODAY + day,
+                TODAY + day + long,
             )
             for n, (day, long) in enumerate(moves)
         ),

@@ -13,6 +13,7 @@ import pytest
 from streams.core.errors import UsageError
 from streams.dev.simulation.apps import any_app
 from streams.dev.simulation.apps.any_app import check_app
+from streams.dev.simulation.broken import growth as broken_growth
 from streams.dev.simulation.seeds import quiet
 from streams.dev.simulation.world import Difference
 from streams.engine.aggregates.distinct import Distinct
@@ -242,6 +243,9 @@ def _given_up(self: HeldCloses, owner, window, *failure):
     del self, owner, window, failure
 
 
+GROWN = broken_growth.OF_APPS
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "broken",
@@ -254,6 +258,7 @@ def _given_up(self: HeldCloses, owner, window, *failure):
         patch.object(HeldWindows, "remove", _held_for_ever),
         patch.object(WindowPartition, "emit", _sent_by_a_failed_call),
         patch.object(HeldCloses, "failed", _given_up),
+        *(variant() for variant in GROWN.values()),
     ],
     ids=[
         "closed_again",
@@ -264,6 +269,7 @@ def _given_up(self: HeldCloses, owner, window, *failure):
         "held_for_ever",
         "sent_by_a_failed_call",
         "given_up",
+        *GROWN,
     ],
 )
 def test_a_broken_engine_is_caught(broken):

@@ -182,6 +182,7 @@ class RecordedMap:
             record.identity,
             record.shards,
             record.shard_map.shard_of,
+            record.shard_map.shard_of_key,
             record.first_day,
             record.last_day,
             self.unfinished,

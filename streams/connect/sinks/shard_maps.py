@@ -39,7 +39,7 @@ class KnownMaps:
 
     @property
     def first(self) -> sharding.ShardMap:
-        """Places facts."""
+        """Places facts that have no day."""
         return self.maps[0].record.shard_map
 
     @property
@@ -65,6 +65,11 @@ class KnownMaps:
         than its first day, so each map counts for each day."""
         maps = (one.record.shard_map for one in self.maps)
         return sorted({int(one.shard_of([tenant], [model], [metric])[0]) for one in maps})
+
+    def shards_of_key(self, key: str) -> list[int]:
+        """Every shard that may have rows of `app.windows` of a key, ascending. Moves leave them."""
+        maps = (one.record for one in self.maps if one.record.last_day is None)
+        return sorted({one.shard_map.shard_of_key(key) for one in maps})
 
 
 def assumed(settings: Settings) -> KnownMaps:

@@ -1,8 +1,7 @@
 """Places series on shards: hash (the default), range and directory strategies.
 
 Facts (`dead_letters`, `ledger`) are spread by the hash of their own key, over the shards of the
-first map. No rows move between shards: a later map places windows of later days only
-(docs/protocols/shard_maps.md). A map's `identity` (number of shards, strategy, parameters; no
+first map. A later map places windows of later days only (docs/protocols/shard_maps.md). A map's `identity` (number of shards, strategy, parameters; no
 addresses) is stored on every server and in every commit's link; a process whose map is not recorded
 is refused.
 """
@@ -194,7 +193,7 @@ class ShardMap:
         return MapIdentity(digest, f"{self.shards} shard{plural} by {named}")
 
     def dated(self, first_day: int = 0) -> DatedMap:
-        return DatedMap(self.identity, self.shards, self.shard_of, first_day)
+        return DatedMap(self.identity, self.shards, self.shard_of, self.shard_of_key, first_day)
 
     def shard_of(
         self, tenants: Sequence[str], models: Sequence[str], metrics: Sequence[str]
@@ -202,8 +201,13 @@ class ShardMap:
         return self.strategy.shard_of(tenants, models, metrics)
 
     def shard_of_key(self, key: str) -> int:
-        """Of a fact row, by its own key."""
-        return _jump(xxh64_intdigest(key.encode()), self.shards)
+        """Of a fact row, by its own key, whatever the strategy: only shards that are left out get none."""
+        shard = _jump(xxh64_intdigest(key.encode()), self.shards)
+        strategy = self.strategy
+        if not isinstance(strategy, WithoutShards) or shard not in strategy.away:
+            return shard
+        # The NUL makes it another hash, as in `WithoutShards`.
+        return strategy.left[_jump(xxh64_intdigest(f"{key}\0".encode()), len(strategy.left))]
 
 
 class _Range(msgspec.Struct, rename={"lower": "from"}, forbid_unknown_fields=True):

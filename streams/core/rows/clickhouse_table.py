@@ -42,7 +42,8 @@ class ClickHouseTable:
     """Raises `UsageError` for an invalid declaration.
 
     ``shard_by``: columns that choose a row's shard; part of ``order_by``, so that one key stays on
-    one shard. ``in_epoch``: the key contains an offset, which `dia tables reset` reuses, so the
+    one shard. ``day_of``: a time in the key, of windows, whose UTC day chooses the shard map
+    (docs/protocols/shard_maps.md); "": the first map places every row. ``in_epoch``: the key contains an offset, which `dia tables reset` reuses, so the
     epoch is part of the key."""
 
     name: str
@@ -52,6 +53,7 @@ class ClickHouseTable:
     partition_by: str = ""
     ttl_days: int | None = None
     in_epoch: bool = False
+    day_of: str = ""
     description: str = ""
     types: Mapping[str, ColumnType] = field(init=False)
     """of every column, added ones included, in their public order"""

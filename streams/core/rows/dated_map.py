@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 ShardOf: TypeAlias = Callable[[Sequence[str], Sequence[str], Sequence[str]], NDArray[np.int32]]
 """Shard of each series, given tenants, models and metrics as parallel sequences."""
 
+ShardOfKey: TypeAlias = Callable[[str], int]
+"""Shard of a row by the text of its key."""
+
 DAY_S = 86_400
 
 
@@ -43,6 +46,7 @@ class DatedMap:
     identity: MapIdentity
     shards: int
     shard_of: ShardOf
+    shard_of_key: ShardOfKey
     first_day: int = 0
     last_day: int | None = None
     unfinished: frozenset[int] = frozenset()

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -13,10 +13,14 @@ from streams.core.rows.column_type import ColumnType
 
 TARGET: Final = "table"
 """the field with the name of the table or sink; no column may have this name"""
+FIRST_DAYS: Final = "@maps"
+"""the field with the first days of the later shard maps of the partition that owed the row; no column can
+have this name"""
 
 
-def row_json(target: str, row: Mapping[str, Any]) -> bytes:
-    return msgspec.json.encode({TARGET: target, **_finite(row)})
+def row_json(target: str, row: Mapping[str, Any], first_days: Sequence[int] = ()) -> bytes:
+    days = {FIRST_DAYS: first_days} if first_days else {}
+    return msgspec.json.encode({TARGET: target, **days, **_finite(row)})
 
 
 def read_row(types: Mapping[str, ColumnType], value: bytes) -> dict[str, Any]:
@@ -25,7 +29,7 @@ def read_row(types: Mapping[str, ColumnType], value: bytes) -> dict[str, Any]:
     raw = msgspec.json.decode(value, type=dict[str, msgspec.Raw])
     row = {}
     for name, text in raw.items():
-        if name == TARGET:
+        if name in (TARGET, FIRST_DAYS):
             continue
         if name not in types:
             raise ValueError(f"it has a column {name!r} that is not declared")

@@ -10,21 +10,25 @@ The laws (docs/protocols/shard_maps.md):
      and no record is added to it, also where a restore finds its entry in the changelog again
 
 So a row key, which names its partition, is written to one shard, whatever the clocks say and
-however late the partition learns of a map.
+however late the partition learns of a map. Rows of `app.windows` keep laws 1 to 3, by the day of
+their start (`key_maps`); moves leave them where they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.core.rows.dated_map import DatedMap, MapIdentity, ShardOf
+from streams.core.rows.dated_map import DatedMap, MapIdentity, ShardOf, ShardOfKey
 from streams.core.rows.moved_mark import mark
 
 MINUTES_PER_DAY = 1440
+KeyMap: TypeAlias = tuple[int, ShardOfKey]
+"""A later map without end: the first day that it places, in days since 1970, and its placement."""
 
 
 class TakenMap(msgspec.Struct, array_like=True, frozen=True):
@@ -69,6 +73,17 @@ def unknown(taken: Sequence[TakenMap], maps: Sequence[DatedMap]) -> MapIdentity 
         if number >= len(maps) or maps[number].identity.digest != identity.digest:
             return identity
     return None
+
+
+def first_days(taken: Sequence[TakenMap]) -> tuple[int, ...]:
+    """Of the later maps without end, ascending."""
+    return tuple(one.first_day for one in taken if one.last_day < 0)
+
+
+def key_maps(days: Sequence[int], maps: Sequence[DatedMap]) -> tuple[KeyMap, ...]:
+    """The later maps without end that a partition has taken, with the `first_days` of its windows."""
+    later = (one.shard_of_key for one in maps[1:] if one.last_day is None)
+    return tuple(zip(days, later, strict=False))
 
 
 class Placements:

@@ -200,6 +200,7 @@ class AggregatedWindows:
             order_by=(*self.by, START, PART),
             shard_by=self.by,
             in_epoch=True,
+            day_of=START,
             ttl_days=self.ttl_days,
             description=self.description or f"Windows of {self.topic.name}: see app.windows.",
         )

@@ -38,6 +38,7 @@ from streams.engine.runtime.effects.effects import EffectTarget
 from streams.engine.runtime.effects.refused_row import Owing, RefusedFact, fact_letter
 from streams.engine.state.changelog import Link, entry_bytes
 from streams.engine.state.outbox import Outbox, body_of, version_in
+from streams.engine.state.placements import first_days
 from streams.engine.state.table import Entry
 from streams.operate.reset.extra_links import ExtraLinks, check_followed, in_commits
 from streams.operate.reset.reset import StoppedPartition, look
@@ -167,6 +168,7 @@ class _Dropping:
         self.rows = 0
         self._links = ExtraLinks(producer, agreed.standing, agreed.link)
         self._clock = clock
+        self._agreed = agreed
         self._standing = agreed.standing
         self._last_offset = agreed.link.last_offset
         self._reason = reason
@@ -186,7 +188,8 @@ class _Dropping:
         standing = self._standing
         changelog = standing.survey.changelog
         where = standing.tp, changelog, standing.survey.end_offset, self._last_offset
-        owing = Owing(*where, "dia tables outbox drop", standing.group)
+        days = first_days(self._agreed.link.later_maps)
+        owing = Owing(*where, "dia tables outbox drop", standing.group, days)
         now_ms = self._clock.now_ms()
         for key, value in some.items():
             table = effects.target_of(_effect(key)).name

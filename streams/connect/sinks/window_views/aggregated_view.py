@@ -6,7 +6,8 @@ window in several partitions, are merged where SQL can (`Merge`), and unknown ot
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,12 +33,14 @@ _MERGED: Final[Mapping[Merge, str]] = {
     "last": "argMax({0}, w)",
     "none": "any({0})",
 }
+_JOINED: Final[Mapping[str, Callable[[Iterable[Any]], Any]]] = {"sum": sum, "min": min, "max": max}
 _KINDS: Final[Mapping[type, str]] = {str: "String", int: "Int64", bool: "Bool"}
 _OWN: Final = 4
 """columns before the figures: step, rows, windows, closed"""
 # No column has an alias: a figure may have any name. The result's columns are known by their order.
+_WINDOWS: Final = "groupUniqArray(toUnixTimestamp64Milli(w))"
 _SQL: Final = """
-SELECT {step}, count(), uniqExact(w), min(closed){figures}
+SELECT {step}, count(), {windows}, min(closed){figures}
 FROM {table}_local FINAL
 WHERE {key}
     AND w >= fromUnixTimestamp64Milli({{start:Int64}}) AND w < fromUnixTimestamp64Milli({{stop:Int64}})
@@ -110,18 +113,21 @@ class _Reading:
         return str(self._question.key[0]) if self._view.tenant else ""
 
     def asked(self, known: KnownMaps) -> list[tuple[int, Statement]]:
-        """Facts of one key are on one shard, that of the first map."""
+        """Rows of one key and partition change their shard at most at midnight, by another map."""
         key = "\0".join(str(self._question.key[at]) for at in self._view.key)
-        shard = known.first.shard_of_key(key)
-        return [(shard, self._statement())]
+        shards = known.shards_of_key(key)
+        statement = self._statement(parts=len(shards) > 1)
+        return [(shard, statement) for shard in shards]
 
-    def _statement(self) -> Statement:
+    def _statement(self, *, parts: bool) -> Statement:
+        """``parts``: with the starts of the windows, not their number alone, to join answers by."""
         question, view = self._question, self._view
         figures = (
             _MERGED[one.merge].format(_quoted(view.columns[one.name])) for one in self._figures
         )
         sql = _SQL.format(
             step=self._step(),
+            windows=_WINDOWS if parts else "uniqExact(w)",
             figures="".join(f",\n    {one}" for one in figures),
             table=question.grain.table,
             key=" AND ".join(_is(one, at) for at, one in enumerate(view.dimensions)),
@@ -136,7 +142,7 @@ class _Reading:
         return f"intDiv({at_ms}, {self._question.step_ms}) * {self._question.step_ms}"
 
     def points(self, found: Sequence[Rows]) -> WindowPoints:
-        rows = found[0]
+        rows = found[0] if len(found) == 1 else self._joined(found)
         columns: dict[str, list[Any]] = {
             "t": [seconds(row[0]) for row in rows],
             "closed": [bool(row[3]) for row in rows],
@@ -146,6 +152,35 @@ class _Reading:
                 row[at] if _is_known(figure, row[1], row[2]) else None for row in rows
             ]
         return WindowPoints(columns)
+
+    def _joined(self, found: Sequence[Rows]) -> list[Sequence[Any]]:
+        """A row for each step of the answers of several shards, each with `_WINDOWS`."""
+        steps: defaultdict[int, list[Sequence[Any]]] = defaultdict(list)
+        for rows in found:
+            for row in rows:
+                steps[row[0]].append(row)
+        return [self._one(its) for _, its in sorted(steps.items())]
+
+    def _one(self, parts: Sequence[Sequence[Any]]) -> Sequence[Any]:
+        first, last = (
+            min(parts, key=lambda row: min(row[2])),
+            max(parts, key=lambda row: max(row[2])),
+        )
+        chosen = {"first": first, "last": last, "none": first}
+        figures: list[Any] = []
+        for at, figure in enumerate(self._figures, _OWN):
+            if figure.merge in chosen:
+                figures.append(chosen[figure.merge][at])
+            else:
+                figures.append(_JOINED[figure.merge](row[at] for row in parts))
+        windows = len(set().union(*(row[2] for row in parts)))
+        return [
+            first[0],
+            sum(row[1] for row in parts),
+            windows,
+            all(row[3] for row in parts),
+            *figures,
+        ]
 
 
 def _is_known(figure: WindowFigure, rows: int, windows: int) -> bool:

@@ -2,7 +2,7 @@
 
 Both runs read the same logs, generated for topics that no agent writes. In one, processes die, hang
 and lose connections, groups rebalance, and broker, shards, disks and the schema registry fail
-(fault_injector.py). It compares the agents' records, dead letters, keyed tables, rows and every
+(fault_injector.py), and shards are added around a midnight (shard_growth.py). It compares the agents' records, dead letters, keyed tables, rows and every
 ledger's counts. The last records come `LAST_MS` later, so that windows close. Job agents do not
 run: their work needs processes.
 
@@ -36,6 +36,7 @@ from streams.dev.simulation.apps.app_results import WrittenRows, in_memory, keye
 from streams.dev.simulation.apps.sample_values import event_of, sample
 from streams.dev.simulation.checks.quiet import at_rest, held
 from streams.dev.simulation.faults.fault_injector import FaultInjector
+from streams.dev.simulation.faults.shard_growth import ShardGrowth
 from streams.dev.simulation.history import CALM_S, SETTINGS, NotSettled
 from streams.dev.simulation.loop import LoopClock, VirtualLoop, run
 from streams.dev.simulation.world import Difference, Process, World
@@ -53,7 +54,8 @@ from streams.engine.streams.windowed_table import WindowedDeclaration
 from streams.engine.windows.minutes.window_columns import NEVER_MS
 from streams.operate.topics.topics import wanted_topics
 
-START_MS = 1_760_000_000_000
+START_MS = 1_760_054_380_000
+"""shortly before midnight (UTC)"""
 STEPS = 24
 QUIET_STEPS = 4
 LAST_MS = 5 * 86_400_000
@@ -272,9 +274,12 @@ async def _history(
     rng: random.Random | None,
 ) -> None:
     await _create_topics(app, world)
+    growth = None if rng is None else ShardGrowth(world, rng, STEPS - QUIET_STEPS)
     injector.start_one()
     for step in range(STEPS):
         _append(world, records, step)
+        if growth is not None:
+            growth.strike(step)
         if rng is not None and rng.random() < 0.7:
             await injector.strike()
         if rng is not None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import repeat
 from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.core.rows.dated_map import DatedMap
+from streams.core.rows.dated_map import DatedMap, ShardOfKey
 from streams.dev.simulation.variant import Variant, replaced
+from streams.engine.runtime.effects import effects
 from streams.engine.runtime.restore import state
-from streams.engine.state.placements import Placements, TakenMap, take
+from streams.engine.state.placements import KeyMap, Placements, TakenMap, key_maps, take
 
 
 def _newest_everywhere(self: Placements, minutes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -54,8 +56,28 @@ def _taken_again() -> Iterator[None]:
         yield
 
 
+def _placed_by_the_newest(
+    times_ms: Sequence[int], first: ShardOfKey, later: Sequence[KeyMap]
+) -> Iterator[ShardOfKey]:
+    """Rows of `app.windows` of every day go where the newest map puts their key."""
+    del times_ms, first
+    return repeat(later[-1][1])
+
+
+def _days_of_the_plan(days: Sequence[int], maps: Sequence[DatedMap]) -> tuple[KeyMap, ...]:
+    """The planned day of a map counts, though the partition has rows of it."""
+    planned = [one.first_day for one in maps[1:] if one.last_day is None]
+    return key_maps(planned[: len(days)], maps)
+
+
 VARIANTS: Mapping[str, Variant] = {
     "newest_map_places_all_days": replaced(Placements, numbers=_newest_everywhere),
     "map_taken_without_margin": _taken_without_margin,
     "maps_taken_anew_by_each_owner": _taken_again,
 }
+
+OF_APPS: Mapping[str, Variant] = {
+    "rows_placed_by_the_newest_map": replaced(effects, _places=_placed_by_the_newest),
+    "rows_placed_by_planned_days": replaced(state, key_maps=_days_of_the_plan),
+}
+"""Found by the simulation of any app with `app.windows`."""

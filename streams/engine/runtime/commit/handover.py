@@ -154,7 +154,9 @@ class Handover:
                 self.sinks.submit(partition, batch, partial(_refusable, partition, effect, batch))
                 continue
             facts = effects.fact_rows(
-                self.targets.tables, effect.key, effect.value, self.shards.shard_of_key
+                self.targets.tables,
+                *(effect.key, effect.value, self.shards.shard_of_key),
+                partition.state.key_maps,
             )
             answers = _FactAnswers(partition, effect.key, effect.seq, len(facts))
             for rows in facts:

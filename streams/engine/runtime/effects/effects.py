@@ -12,7 +12,9 @@ b"R" bucket:u8 shard:u16 start_min:u32
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -21,6 +23,7 @@ import msgspec
 from streams.core.errors import UnknownTarget
 from streams.core.rows.built_in_tables import Bucket, FactRows, commit_version
 from streams.core.rows.clickhouse_table import ClickHouseTable
+from streams.core.rows.dated_map import ShardOfKey
 from streams.core.rows.operational_tables import DEAD_LETTERS, LEDGER
 from streams.core.rows.row_sink import RowBatch
 from streams.core.rows.targets import Targets
@@ -29,6 +32,7 @@ from streams.engine.agents.agent import Change
 from streams.engine.runtime.effects.dead_letters import Row, columns
 from streams.engine.runtime.offsets.shed_order import ShedOrder
 from streams.engine.state.changelog import Link
+from streams.engine.state.placements import KeyMap
 from streams.engine.state.table import MAX_ENTRY_BYTES
 
 _LEDGER = struct.Struct(">cI")
@@ -38,6 +42,7 @@ _OWN: Mapping[bytes, str] = {b"L": LEDGER.name, b"D": DEAD_LETTERS.name}
 _NAMED = (b"F", b"S")
 _BUCKETS: tuple[Bucket, ...] = ("h1", "d1")
 _MINUTES_PER_DAY = 1440
+_MS_PER_DAY = 86_400_000
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(dict[str, list[Any]]).decode
@@ -201,23 +206,43 @@ def fact_rows(
     tables: Mapping[str, ClickHouseTable],
     key: bytes,
     value: bytes,
-    shard_of_id: Callable[[str], int],
+    shard_of_id: ShardOfKey,
+    later: Sequence[KeyMap] = (),
 ) -> list[FactRows]:
-    """The rows of a facts effect, by shard. ``shard_of_id`` maps a row's key to its shard."""
+    """The rows of a facts effect, by shard. Others as in `rows_by_shard`."""
     table = key[_FACTS.size :].decode() if key[:1] == b"F" else _OWN[key[:1]]
-    return rows_by_shard(tables[table], _decode(value), shard_of_id)
+    return rows_by_shard(tables[table], _decode(value), shard_of_id, later)
 
 
 def rows_by_shard(
-    table: ClickHouseTable, found: Mapping[str, Sequence[Any]], shard_of_id: Callable[[str], int]
+    table: ClickHouseTable,
+    found: Mapping[str, Sequence[Any]],
+    shard_of_id: ShardOfKey,
+    later: Sequence[KeyMap] = (),
 ) -> list[FactRows]:
+    """``shard_of_id``: of the first map. ``later``: the maps that place rows of a table with ``day_of``
+    from a day on."""
     by_shard: dict[int, list[int]] = {}
-    for index, row_id in enumerate(zip(*(found[name] for name in table.shard_by), strict=True)):
-        by_shard.setdefault(shard_of_id("\0".join(map(str, row_id))), []).append(index)
+    places: Iterator[ShardOfKey] = repeat(shard_of_id)
+    if later and table.day_of:
+        places = _places(found[table.day_of], shard_of_id, later)
+    keys = zip(*(found[name] for name in table.shard_by), strict=True)
+    for index, (row_id, shard_of) in enumerate(zip(keys, places, strict=False)):
+        by_shard.setdefault(shard_of("\0".join(map(str, row_id))), []).append(index)
     return [
         FactRows(table, shard, {n: list(map(c.__getitem__, rows)) for n, c in found.items()})
         for shard, rows in by_shard.items()
     ]
+
+
+def _places(
+    times_ms: Sequence[int], first: ShardOfKey, later: Sequence[KeyMap]
+) -> Iterator[ShardOfKey]:
+    """The placement of each row, by the UTC day of its time."""
+    placements = [first, *(shard_of for _, shard_of in later)]
+    days = [day for day, _ in later]
+    for at_ms in times_ms:
+        yield placements[bisect_right(days, at_ms // _MS_PER_DAY)]
 
 
 def ledger_columns(group: str, tp: TopicPartition, link: Link, now_ms: int) -> dict[str, list[Any]]:

@@ -20,6 +20,7 @@ from streams.core.types import TopicPartition
 from streams.engine.agents.job_agent import Agent
 from streams.engine.runtime.effects.dead_letters import DeadLetter, Failure, Origin, dead_letter
 from streams.engine.runtime.restore.state import PartitionState
+from streams.engine.state.placements import first_days
 
 _WINDOW_KEY = ("tenant", "model", "metric", "w", "part", "inc")
 
@@ -43,7 +44,7 @@ def refused_facts(rows: FactRows, indexes: Sequence[int], reason: str) -> list[R
 
 class Owing(NamedTuple):
     """The partition that owed a row. ``changelog_offset``: the row's last place in the changelog.
-    ``last_offset``: the last consumed record."""
+    ``last_offset``: the last consumed record. ``first_days``: of its later shard maps."""
 
     tp: TopicPartition
     changelog: TopicPartition
@@ -51,6 +52,7 @@ class Owing(NamedTuple):
     last_offset: int
     agent: str
     group: str
+    first_days: tuple[int, ...] = ()
 
 
 def refused_window(
@@ -76,12 +78,12 @@ def fact_letter(owing: Owing, fact: RefusedFact, now_ms: int, code: str) -> Dead
         *(fact.row[name] for name in sorted(fact.row) if name != "at"),
     ]
     offset = max(0, int(fact.row.get("off", owing.last_offset)))
-    return _letter(owing, fact, key, offset, now_ms, code)
+    return _letter(owing, fact, key, offset, now_ms, code, owing.first_days)
 
 
 def _owing(agent: Agent, state: PartitionState) -> Owing:
     place = state.tp, state.changelog, state.changelog_offset, state.link.last_offset
-    return Owing(*place, agent.name, agent.group)
+    return Owing(*place, agent.name, agent.group, first_days(state.later_maps))
 
 
 def _letter(
@@ -91,6 +93,7 @@ def _letter(
     offset: int,
     now_ms: int,
     code: str,
+    first_days: tuple[int, ...] = (),
 ) -> DeadLetter:
     log, tenant = owing.changelog, str(refused.row.get("tenant", ""))
     digest = sha256(msgspec.json.encode(list(map(str, key)))).hexdigest()[:32]
@@ -99,7 +102,7 @@ def _letter(
         offset=offset,
         timestamp_ms=now_ms,
         key=tenant.encode(),
-        value=row_json(refused.table, refused.row),
+        value=row_json(refused.table, refused.row, first_days),
         headers=(),
         dlq=TopicPartition(f"{owing.tp.topic}.dlq", owing.tp.partition),
         id=f"{log.topic}/{log.partition}/{owing.changelog_offset}/{digest}",

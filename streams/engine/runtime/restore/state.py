@@ -28,7 +28,7 @@ from streams.core.rows.dated_map import DatedMap
 from streams.core.types import Store, TopicPartition
 from streams.engine.state.changelog import Link, unknown_format
 from streams.engine.state.live_keys import EntryPlace, LiveKeys
-from streams.engine.state.placements import TakenMap, take
+from streams.engine.state.placements import KeyMap, TakenMap, first_days, key_maps, take
 from streams.engine.state.table import Entry, FiledTable, Table, TableContext, TableSpec
 from streams.engine.windows.minutes.emission import EmittingTable
 
@@ -86,6 +86,8 @@ class PartitionState:
     tables: Mapping[str, Table] = field(init=False)
     later_maps: tuple[TakenMap, ...] = ()
     """the shard maps after the first that the tables have; the next link names them"""
+    key_maps: tuple[KeyMap, ...] = ()
+    """those of them that place rows of `app.windows`"""
     _carried: list[Entry] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -107,6 +109,7 @@ class PartitionState:
         known = self.later_maps or self.link.later_maps
         since = version_of(self.context.epoch, next_offset)
         self.later_maps = take(known, maps, last_day, has_windows, since)
+        self.key_maps = key_maps(first_days(self.later_maps), maps)
         for taken, dated in list(zip(self.later_maps, maps[1:], strict=False))[had:]:
             for table in emitting:
                 days = taken.first_day, taken.last_day

@@ -56,7 +56,7 @@ class RowReturn:
             await insert_window(shards, found)
             return
         assert not isinstance(found.target, DeclaredSink)
-        await insert_fact(shards, found.target, found.row)
+        await insert_fact(shards, found.target, found.row, found.first_days)
 
     async def _write(self, declared: DeclaredSink, batch: RowBatch) -> None:
         name = declared.name

@@ -5,7 +5,7 @@ insert changes nothing. It precedes the transaction that journals it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from typing import Any, Literal, NamedTuple
@@ -18,10 +18,11 @@ from streams.core.rows.built_in_tables import ShardSet, WindowRows
 from streams.core.rows.clickhouse_table import ClickHouseTable
 from streams.core.rows.moved_home import brought
 from streams.core.rows.moved_mark import version_of_move
-from streams.core.rows.row_json import read_row
+from streams.core.rows.row_json import FIRST_DAYS, read_row
 from streams.core.rows.row_sink import REPLAYED_PART, DeclaredSink, RowBatch
 from streams.core.rows.targets import RowTarget, Targets
 from streams.engine.runtime.effects.effects import rows_by_shard
+from streams.engine.state.placements import key_maps
 from streams.operate.dlq.dead_letter import DeadLetterRecord
 
 _HOUR_S, _DAY_S = 3600, 86_400
@@ -59,14 +60,17 @@ class RefusedWindowRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TargetRow(NamedTuple):
-    """``row`` as `Targets.fitted` returns it, with the columns that the commit added."""
+    """``row`` as `Targets.fitted` returns it, with the columns that the commit added. ``first_days``: of
+    the later shard maps of its partition."""
 
     target: RowTarget
     row: dict[str, Any]
+    first_days: tuple[int, ...] = ()
 
 
 class _Named(msgspec.Struct):
     table: str
+    first_days: tuple[int, ...] = msgspec.field(default=(), name=FIRST_DAYS)
 
 
 _decode = msgspec.json.Decoder(RefusedWindowRow, strict=False).decode
@@ -78,9 +82,11 @@ def readable_row(
 ) -> RefusedWindowRow | TargetRow:
     """Raises `ValueError` for anything but a row."""
     raw = value or b""
-    name = _decode_name(raw).table
+    named = _decode_name(raw)
+    name = named.table
     if (table := targets.tables.get(name)) is not None:
-        return TargetRow(table, _whole(read_row(table.types, raw), (*table.shard_by, "ver")))
+        needed = (*table.shard_by, *filter(None, [table.day_of]), "ver")
+        return TargetRow(table, _whole(read_row(table.types, raw), needed), named.first_days)
     if (sink := targets.sinks.get(name)) is not None:
         if letter.source_tp is None:
             raise ValueError("its dead letter does not say which partition owed it")
@@ -150,10 +156,24 @@ def _day_of(row: RefusedWindowRow) -> str:
     return f"the UTC day {row.w // _DAY_S} since 1970"
 
 
-async def insert_fact(shards: ShardSet, table: ClickHouseTable, row: Mapping[str, Any]) -> None:
-    """Raises as `ShardSet.insert`."""
+async def insert_fact(
+    shards: ShardSet,
+    table: ClickHouseTable,
+    row: Mapping[str, Any],
+    first_days: Sequence[int] = (),
+) -> None:
+    """``first_days`` as in `TargetRow`. Raises as `ShardSet.insert`, and `ShardUnavailable` while no
+    server says these maps."""
+    if len(key_maps(first_days, shards.maps)) < len(first_days):
+        await shards.learn(certain=True)
+    later = key_maps(first_days, shards.maps)
+    if len(later) < len(first_days):
+        raise ShardUnavailable(
+            f"the row is of a partition with {1 + len(first_days)} shard maps, and no server names more than "
+            f"{1 + len(later)} yet."
+        )
     columns = {name: [cell] for name, cell in row.items()}
-    for rows in rows_by_shard(table, columns, shards.shard_of_key):
+    for rows in rows_by_shard(table, columns, shards.shard_of_key, later):
         await shards.insert(rows.shard, [rows])
 
 

@@ -19,6 +19,7 @@ from streams.connect.sinks.sharding import (
     RangeSharding,
     ShardMap,
     Strategy,
+    WithoutShards,
     _jump,
     declared,
     jump_consistent_hash,
@@ -158,6 +159,20 @@ def test_a_single_key_and_a_key_in_a_batch_have_the_same_shard():
         )
         one_map = ShardMap(count, HashSharding(count))
         assert [one_map.shard_of_key(key) for key in keys] == found.tolist()
+
+
+def test_a_key_leaves_a_removed_shard_and_no_other() -> None:
+    """Rows of later days would fill the shard that an operator empties."""
+    before = ShardMap(4, HashSharding(4))
+    after = ShardMap(4, WithoutShards(4, HashSharding(4), (0, 2)))
+    moved = {0: set(), 2: set()}
+    for key in map(str, range(400)):
+        was, now = before.shard_of_key(key), after.shard_of_key(key)
+        if was in moved:
+            moved[was].add(now)
+        else:
+            assert now == was
+    assert moved == {0: {1, 3}, 2: {1, 3}}
 
 
 def _maps(shards: int) -> st.SearchStrategy[ShardMap]:

@@ -121,11 +121,10 @@ def test_a_question_goes_to_the_shard_of_its_key_with_values_as_parameters(views
     sales, asked = views["sales"], []
 
     class Maps:
-        class first:  # noqa: N801 - an attribute
-            @staticmethod
-            def shard_of_key(key):
-                asked.append(key)
-                return 1
+        @staticmethod
+        def shards_of_key(key):
+            asked.append(key)
+            return [1]
 
     question = Question(("acme'", "o'x"), sales.grains[0], 0, 60, 10_000)
     [(shard, (sql, given))] = sales.reading(question, sales.figures).asked(Maps())
@@ -149,6 +148,23 @@ def test_a_figure_that_several_rows_have_is_unknown_where_it_does_not_merge(view
         ["b", None],
         [["b"], None],
     )
+
+
+def test_answers_of_several_shards_join_to_one(views):
+    """Two partitions may take a map from different days; of a window on two shards no figure is first."""
+    sales = views["sales"]
+    question = Question(("a", "b"), sales.grains[0], 0, 60, 10_000)
+    early = [0, 2, [0, 10], True, 3, 4.5, 1.0, 2.0, 2, "early", ["b"], [3]]
+    late = [0, 1, [20], False, 4, 1.5, 1.0, 2.0, 2, "late", ["b"], [3]]
+    alone = [60_000, 1, [60_000], True, 1, 0.5, 7.0, 8.0, 1, "alone", ["c"], [1]]
+    same = [0, 1, [10], True, 4, 1.5, 1.0, 2.0, 2, "same", ["b"], [3]]
+    reading = sales.reading(question, sales.figures)
+    found = reading.points([[late, alone], [early], []]).columns
+    assert (found["t"], found["closed"]) == ([0, 60], [False, True])
+    assert (found["n"], found["total"], found["fold.t"]) == ([7, 1], [6.0, 0.5], ["late", "alone"])
+    assert found["q_99"] == [None, 8.0]
+    found = reading.points([[same], [early]]).columns
+    assert (found["n"], found["closed"], found["fold.t"]) == ([7], [True], [None])
 
 
 def test_the_built_in_minutes_are_one_such_declaration():
