@@ -135,7 +135,7 @@ def plan_remove(
 ) -> None:
     """Plan a map that puts no new windows on a shard.
 
-    Its stored windows stay: move them with `dia shards plan move --drain`. Facts stay.
+    Its stored windows stay: move minutes, hours and days with `dia shards plan move --drain`. Facts stay.
 
     Example: dia shards plan remove 0 --from 2027-01-15
     """
