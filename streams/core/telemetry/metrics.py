@@ -114,8 +114,8 @@ class IntakeMetrics:
         )
         self.append_lag_seconds = declare.gauge(
             "append_lag_seconds",
-            "Seconds since the record that was read last was appended, while others are unread; of "
-            "requests, since the oldest unfinished one was. 0 when nothing waits.",
+            "Seconds since the oldest event or request was appended that its agent has not done; of agents that "
+            "fold lists, since the record that was read last was, while others are unread. 0 when nothing waits.",
             PARTITION,
         )
         self.event_time_lag_seconds = declare.gauge(

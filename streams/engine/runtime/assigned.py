@@ -266,16 +266,16 @@ class AssignedPartition:
 
     @property
     def behind_s(self) -> float:
-        """Seconds since the record that was read last was appended, while others are unread; of jobs, since
-        the oldest unfinished one was. Event times are no measure: those of late producers are old."""
+        """Seconds since the oldest record was appended that is read and not done, else since the one that was
+        read last, while others are unread. Event times are no measure: those of late producers are old."""
         partition, seen = self.partition, self._consumer.watermarks(self.tp)
         if partition is None:
             return 0.0
-        now_ms, appended_ms = self._clock.now_ms(), partition.reached.last_append_ms
-        if isinstance(self._agent, JobAgent):
-            return partition.behind_s(now_ms) or 0.0
-        unread = seen is not None and seen.last_stable_offset > partition.position
-        return max(0.0, (now_ms - appended_ms) / 1000) if unread and appended_ms else 0.0
+        since_ms = partition.waits_since_ms
+        if not (since_ms or isinstance(self._agent, JobAgent)):
+            unread = seen is not None and seen.last_stable_offset > partition.position
+            since_ms = partition.reached.last_append_ms if unread else 0
+        return max(0.0, (self._clock.now_ms() - since_ms) / 1000) if since_ms else 0.0
 
     @property
     def settled(self) -> bool:

@@ -113,8 +113,7 @@ class JobPartition(Partition):
         self.finished: FinishedOffsets = self.table(FINISHED_OFFSETS)
         self.outcomes: Outcomes = self.table(OUTCOMES)
         self._firsts = FirstRequests(self.outcomes)
-        settings = state.context.settings
-        self._waiting = Shares(settings.max_waiting, settings.quota_waiting)
+        self._waiting = Shares(self.settings.max_waiting, self.settings.quota_waiting)
 
     @property
     def position(self) -> int:
@@ -143,10 +142,13 @@ class JobPartition(Partition):
         ahead = self._position - self.progress.fold_offset
         return max(super().fill, ahead / self.settings.max_ahead)
 
-    def behind_s(self, now_ms: int) -> float:
-        """Seconds since the oldest unfinished request was appended; 0 if none is left."""
+    @property
+    def waits_since_ms(self) -> int:
         self._pass()
-        return max(0, now_ms - self._passing.first.append_ms) / 1000 if self._passing else 0.0
+        return self._passing.first.append_ms if self._passing else 0
+
+    def behind_s(self, now_ms: int) -> float:
+        return max(0, now_ms - since_ms) / 1000 if (since_ms := self.waits_since_ms) else 0.0
 
     @property
     def settled(self) -> bool:

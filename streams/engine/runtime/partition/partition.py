@@ -231,9 +231,8 @@ class Partition:
         epoch, first = self.state.link.epoch, self.progress.fold_offset
         if not order.covers(first, epoch):
             return
-        ignored = (
-            isinstance(self.agent, JobAgent) if order.first is None else first != self.position
-        )
+        jobs = isinstance(self.agent, JobAgent)
+        ignored = jobs if order.first is None else first != self.position
         if not ignored:
             self.progress.skipped(order)
             row = effects.shed_range(self.agent.group, self.tp, epoch, first, order)
@@ -304,10 +303,15 @@ class Partition:
             now = self.clock
             self.windows.advance(self.progress.watermark_ms, now.monotonic(), now.now_ms())
 
+    @property
+    def waits_since_ms(self) -> int:
+        """When the oldest record was appended that is read and not done; 0: there is none."""
+        return 0
+
     def behind_s(self, now_ms: int) -> float | None:
-        """Seconds from the watermark to ``now_ms``; None before the first record."""
-        watermark_ms = self.progress.watermark_ms
-        return (now_ms - watermark_ms) / 1000 if watermark_ms else None
+        """Seconds from then, else from the watermark, to ``now_ms``; None before the first record."""
+        since_ms = self.waits_since_ms or self.progress.watermark_ms
+        return (now_ms - since_ms) / 1000 if since_ms else None
 
     @property
     def position(self) -> int:
@@ -346,7 +350,6 @@ class Partition:
 
     def has_changes(self) -> bool:
         self._advance()
-        windows = self.windows
         return bool(
             self.folded
             or self.offset_moved
@@ -356,7 +359,7 @@ class Partition:
             or self._refused
             or self.outbox.changed
             or self.history.intake.is_due(self.clock.now_ms())
-            or (windows is not None and (windows.changed or windows.refused_rows))
+            or ((windows := self.windows) is not None and (windows.changed or windows.refused_rows))
         )
 
     def effect_done(self, key: bytes, seq: int, refused: Sequence[RefusedFact] = ()) -> None:
@@ -373,10 +376,8 @@ class Partition:
     @property
     def settled(self) -> bool:
         """Whether everything folded is committed and every effect acknowledged."""
-        windows = self.windows
-        return not (
-            self.folded or self._records or len(self.outbox) or (windows and not windows.idle)
-        )
+        idle = self.windows is None or self.windows.idle
+        return idle and not (self.folded or self._records or len(self.outbox))
 
     # --- C2 (encoding), C4 -------------------------------------------------------------------
 
@@ -389,8 +390,7 @@ class Partition:
         for key in state.live.overdue(self._last_commit_bytes):
             state.rewrite(key)
         entries = self._table_entries(seq)
-        link = self._link(seq)
-        self._owe(seq, link)
+        self._owe(seq, self._link(seq))
         entries += state.entries_of(OUTBOX, seq)
         link = self._link(seq, base_offset=state.base_offset(entries))
         records, self._records = self._records, []
@@ -488,11 +488,10 @@ class Partition:
         windows = self.windows
         if windows is None:
             return []
-        now_s, settings = self.clock.monotonic(), self.settings
+        now_s, every_s = self.clock.monotonic(), self.settings.early_rows_every_s()
         if self.backlog.reading:
             windows.forget_early()
-        waited_s = now_s - self._emitted_at
-        early = not self.backlog.reading and waited_s >= settings.early_rows_every_s()
+        early = not self.backlog.reading and now_s - self._emitted_at >= every_s
         if early:
             self._emitted_at = now_s
         found = windows.take_emissions(room, early, spared)

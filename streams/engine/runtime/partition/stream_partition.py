@@ -125,12 +125,13 @@ class StreamPartition(Partition):
     def _waiting(self) -> int:
         return sum(len(chunk.items) for chunk in self._chunks) - self.at
 
-    def behind_s(self, now_ms: int) -> float | None:
-        """Seconds since the oldest incomplete event was appended."""
+    @property
+    def waits_since_ms(self) -> int:
         self._tell()
-        if not self._chunks or self.at >= len(self.items):
-            return super().behind_s(now_ms)
-        return max(0, now_ms - self._chunks[0].batch.timestamps[self.at]) / 1000
+        if not self._chunks:
+            return 0
+        chunk = self._chunks[0]
+        return chunk.batch.timestamps[self.at if chunk.items is self.items else 0]
 
     # --- E2 ----------------------------------------------------------------------------------
 

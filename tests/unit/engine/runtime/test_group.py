@@ -14,6 +14,7 @@ from streams.core.clock import settle
 from streams.core.errors import SourceNotLogAppendTime
 from streams.core.resilience.deadline import Deadline
 from streams.core.types import TopicPartition, Watermarks
+from streams.engine.agents.stream_agent import StreamAgent
 from streams.engine.runtime.status_file import StatusFile
 from streams.engine.runtime.worker import Worker
 from streams.operate.topics.topics import apply, plan, wanted_topics
@@ -253,3 +254,30 @@ async def test_a_partition_is_behind_by_the_time_since_its_records_were_appended
     assert told() == 7.0
     await rig.clock.advance(1)
     assert 7.0 <= shown() <= told()
+
+
+async def test_a_partition_is_behind_by_the_events_that_wait_for_their_agent(rig, tmp_path):
+    """They are read ahead, by the ten thousand: a host and an autoscaler were told that nothing waits, where an agent
+    awaits a slow service and more processes would help."""
+
+    async def body(stream):
+        async for _ in stream:
+            await asyncio.Event().wait()
+
+    agent = StreamAgent(
+        name="slow", source=MODEL_METRICS, group=DIA_GROUP, body=body, declared=(), sinks=()
+    )
+    worker = _worker(rig, agent)
+    task = asyncio.ensure_future(worker.run(lambda: None))
+    await settle()
+    await rig.clock.advance(5)
+    await rig.produce_events(3)
+    await rig.clock.advance(9)
+    [held] = json.loads(StatusFile(tmp_path, 0, 1).write(worker))["partitions"]
+    labels = {"topic": held["topic"], "partition": str(held["partition"])}
+    shown = rig.metrics.registry.get_sample_value("dia_append_lag_seconds", labels)
+    assert held["behind_s"] == 9.0
+    assert 8.0 <= shown <= 9.0
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await worker.abandon()
