@@ -36,7 +36,7 @@ def counts(draw: st.DrawFn) -> WorkerCounts:
 
 def watched(counted: WorkerCounts | None) -> WatchedWorker:
     """None: the metrics did not answer at the end."""
-    held = [{"group": "g", "topic": "t", "partition": 0}]
+    held = [{"group": "g", "topic": "t", "partition": 0, "behind_s": 0.0}]
     worker = LiveWorker(pid=1, slot=0, ready=True, partitions=held)
     first = WorkerView(worker=worker, counts=WorkerCounts())
     return WatchedWorker(first=first, last=WorkerView(worker=worker, counts=counted))

@@ -87,6 +87,7 @@ def compare(
     return [
         _workers(canary, others),
         _stopped(canary),
+        _behind(canary, others),
         _share(
             "freshness", late, (ours.late, ours.rows), (theirs.late, theirs.rows), least, ALLOWED
         ),
@@ -168,6 +169,32 @@ def _stopped(canary: Sequence[WatchedWorker]) -> CanaryFigure:
         detail = "not every worker of the canary answered at both ends"
         return CanaryFigure(name="stopped", verdict=CanaryVerdict.UNKNOWN, detail=detail)
     return CanaryFigure(name="stopped", verdict=CanaryVerdict.PASS, detail="no partition")
+
+
+def _behind(canary: Sequence[WatchedWorker], others: Sequence[WatchedWorker]) -> CanaryFigure:
+    """What does not come out is no late row: a share of rows does not see it."""
+    ours, theirs = _behind_s(canary), _behind_s(others)
+    if ours is None or theirs is None:
+        detail = "not every worker says at the end how far its partitions are behind"
+        return CanaryFigure(name="behind", verdict=CanaryVerdict.UNKNOWN, detail=detail)
+    is_worse = ours > FACTOR * theirs + LATE_S
+    return CanaryFigure(
+        name="behind",
+        verdict=CanaryVerdict.WORSE if is_worse else CanaryVerdict.PASS,
+        detail=f"{ours:.0f} s, others {theirs:.0f} s",
+    )
+
+
+def _behind_s(workers: Sequence[WatchedWorker]) -> float | None:
+    """The longest time of a partition at the end of the window. None: not known of all that still run."""
+    told = [
+        held.get("behind_s")
+        for one in workers
+        if one.same_process and one.last is not None
+        for held in one.last.worker.partitions
+    ]
+    known = [behind_s for behind_s in told if behind_s is not None]
+    return max(known) if known and len(known) == len(told) else None
 
 
 def _share(

@@ -35,7 +35,7 @@ class Worker:
     def report(self, stopped_by: str | None = None) -> None:
         held = {"group": DIA_GROUP, "topic": MODEL_METRICS.name, "partition": self.number}
         status = {"pid": 1, "host": f"dia-all-{self.number}", "slot": 0, "ready": not stopped_by}
-        held["stopped_by"] = stopped_by
+        held |= {"stopped_by": stopped_by, "behind_s": 0.0}
         self.state.set_status(msgspec.json.encode({**status, "partitions": [held]}))
 
     def work(self) -> None:
@@ -125,7 +125,8 @@ async def test_a_canary_like_the_others_lets_the_upgrade_go_on(checked, choice):
     code, found = await run(*choice)
     assert code == 0
     assert found == dict.fromkeys(
-        ("workers", "stopped", "freshness", "dead_letters", "commit_failures", "audit"), "pass"
+        ("workers", "stopped", "behind", "freshness", "dead_letters", "commit_failures", "audit"),
+        "pass",
     )
 
 

@@ -37,6 +37,7 @@ def view(counts: WorkerCounts | None = DURING, *, held=(0,), **fields) -> Worker
             "topic": "t",
             "partition": number,
             "stopped_by": fields.pop("stopped_by", None),
+            "behind_s": fields.pop("behind_s", 1.0),
         }
         for number in held
     ]
@@ -100,6 +101,18 @@ def test_a_figure_at_its_limit_passes(changed):
 def test_a_canary_that_stops_or_starts_anew_is_worse(figure, ends):
     """Pods have pid 1 always, so the start time tells a second process from the first."""
     assert verdicts([pair(**ends)])[figure] is CanaryVerdict.WORSE
+
+
+@pytest.mark.parametrize(
+    ("behind_s", "verdict"),
+    [(12.0, CanaryVerdict.PASS), (13.0, CanaryVerdict.WORSE), (None, CanaryVerdict.UNKNOWN)],
+)
+def test_a_canary_that_falls_behind_is_worse(behind_s, verdict):
+    """A partition of two that stood still passed: its rows never came out, so none of them was late."""
+    held = view(held=(0, 1), behind_s=behind_s)  # of the first one
+    found = verdicts([pair(held, first=view(BEFORE, held=(0, 1)))])
+    assert found.pop("behind") is verdict
+    assert set(found.values()) == {CanaryVerdict.PASS}
 
 
 def test_a_worker_of_the_canary_that_is_gone_is_worse():
