@@ -1,8 +1,9 @@
-"""The cost of an event against each quantity that can grow, and the reason for its shape. A curve
-ends with its time; points that do not fit are listed as left out."""
+"""The cost of an event against each quantity that can grow, and the reason for its shape. The ends of
+a curve come first; points for which no time is left are listed as left out."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -35,8 +36,8 @@ AXES: tuple[Axis, ...] = (
     Axis(
         "windows alive",
         "windows",
-        (10_000, 100_000, 500_000, 1_000_000, 2_000_000, 5_000_000),
-        0.35,
+        (10_000, 100_000, 1_000_000, 5_000_000),
+        0.22,
         "Folding into a window is a look-up and a few array writes, whatever else is alive; what "
         "grows is the distance in memory, from the processor's caches to RAM, and the share of "
         "windows that an event finds clean: each then enters the next commit once.",
@@ -44,8 +45,8 @@ AXES: tuple[Axis, ...] = (
     Axis(
         "ids alive",
         "ids",
-        (0, 1_000_000, 3_000_000, 10_000_000, 30_000_000, 100_000_000),
-        0.35,
+        (0, 1_000_000, 10_000_000, 100_000_000),
+        0.43,
         "A fresh event must be known to be in none of the runs that hold the older ids. Each run "
         "answers from a filter in memory, a cache line and some 0.015 µs, and there is one a "
         "million ids and partition: a straight line with a small slope. No disk is read, and the "
@@ -63,10 +64,19 @@ AXES: tuple[Axis, ...] = (
     Axis(
         "tenants",
         "tenants",
-        (10, 100, 1000, 10_000, 100_000),
-        0.16,
+        (10, 1000, 10_000, 100_000),
+        0.14,
         "Tenants are names, interned once and then numbers. With as many windows as before, more "
         "tenants only make the table of names longer.",
+    ),
+    Axis(
+        "processes",
+        "processes",
+        (1, 2, 4, 8),
+        0.07,
+        "Each has a core, a broker and a state of its own, so they share the caches and the memory "
+        "of the machine alone. In a pipeline they also share the broker and the shards, which are "
+        "not here.",
     ),
 )
 
@@ -100,27 +110,39 @@ async def measure_curves(axes: Sequence[Axis], budget_s: float, talk: Talk) -> C
 async def _curve(axis: Axis, budget_s: float, talk: Talk) -> Curve:
     deadline = time.monotonic() + budget_s
     points: list[Point] = []
-    for number, value in enumerate(axis.values):
+    left_out: list[int] = []
+    for value in ends_first(axis):
         left_s = deadline - time.monotonic()
-        if expected_s(axis, points, value) > left_s:
-            return Curve(axis=axis.name, points=points, left_out=list(axis.values[number:]))
-        talk.say(f"{axis.name}: {value:,}")
-        point = await measure_point(Load(**{axis.field: value}), left_s)
+        point = None
+        if expected_s(axis, points, value) <= left_s:
+            talk.say(f"{axis.name}: {value:,}")
+            point = await measure_point(Load(**{axis.field: value}), left_s)
         if point is None:
-            return Curve(axis=axis.name, points=points, left_out=list(axis.values[number:]))
-        points.append(point)
-    return Curve(axis=axis.name, points=points, left_out=[])
+            left_out.append(value)
+        else:
+            points.append(point)
+    points.sort(key=lambda point: _value(axis, point))
+    return Curve(axis=axis.name, points=points, left_out=sorted(left_out))
+
+
+def ends_first(axis: Axis) -> list[int]:
+    """The values in order of measurement: the first two, which say how long the last one takes, the
+    last, and the rest. Of processes, as many as there are cores."""
+    cores = len(os.sched_getaffinity(0))
+    values = [n for n in axis.values if axis.field != "processes" or n <= cores]
+    return [*values[:2], *values[2:][-1:], *values[2:-1]]
 
 
 def expected_s(axis: Axis, points: Sequence[Point], value: int) -> float:
-    """Lower bound of the next point's time: state is built at a constant rate. The first point is
-    always tried."""
-    if not points:
+    """Lower bound of the next point's time: state is built at a constant rate. The first two points
+    are always tried."""
+    if len(points) < 2:
         return 0.0
-    last = points[-1]
-    before = max(1, getattr(last.load, axis.field))
+    first, last = points[0], max(points, key=lambda point: _value(axis, point))
+    grown = _value(axis, last) - _value(axis, first)
+    per_unit_s = max(0.0, last.preload_s - first.preload_s) / grown
     grows = axis.field in ("windows", "ids")
-    return START_S + last.preload_s * (value / before if grows and before > 1 else 1.0)
+    return START_S + (first.preload_s + per_unit_s * value if grows else last.preload_s)
 
 
 def markdown(curves: Curves) -> list[str]:
@@ -140,8 +162,7 @@ def markdown(curves: Curves) -> list[str]:
 
 def _row(axis: Axis, point: Point) -> str:
     cost = point.cpu_us_per_event
-    value = getattr(point.load, axis.field)
-    return f"| {value:,} | {cost:.2f} | {round(1e6 / cost):,} | {point.state_mib:,} |"
+    return f"| {_value(axis, point):,} | {cost:.2f} | {round(1e6 / cost):,} | {point.state_mib:,} |"
 
 
 def _words(axis: Axis, curve: Curve) -> Iterator[str]:
@@ -149,8 +170,8 @@ def _words(axis: Axis, curve: Curve) -> Iterator[str]:
         first, last = curve.points[0], curve.points[-1]
         times = last.cpu_us_per_event / first.cpu_us_per_event
         yield (
-            f"From {getattr(first.load, axis.field):,} to {getattr(last.load, axis.field):,} the "
-            f"cost of an event becomes {times:.2f} times what it was."
+            f"From {_value(axis, first):,} to {_value(axis, last):,} the cost of an event becomes "
+            f"{times:.2f} times what it was."
         )
         if axis.field in ("windows", "ids"):
             yield f"A million more take {round(state_mib_per_million(curve)):,} MiB."
@@ -169,5 +190,18 @@ def state_mib_per_million(curve: Curve) -> float:
     memory."""
     axis = axis_of(curve)
     first, last = curve.points[0], curve.points[-1]
-    grown: int = getattr(last.load, axis.field) - getattr(first.load, axis.field)
+    grown = _value(axis, last) - _value(axis, first)
     return (last.state_mib - first.state_mib) / grown * 1e6
+
+
+def cost_ratio(curve: Curve, value: int, other: int) -> float | None:
+    """The cost of an event at ``other`` as a multiple of that at ``value``; None unless both were
+    measured."""
+    axis = axis_of(curve)
+    costs = {_value(axis, point): point.cpu_us_per_event for point in curve.points}
+    return costs[other] / costs[value] if value in costs and other in costs else None
+
+
+def _value(axis: Axis, point: Point) -> int:
+    value: int = getattr(point.load, axis.field)
+    return value

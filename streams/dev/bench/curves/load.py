@@ -3,8 +3,9 @@ a live window."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal
 
 import msgspec
@@ -21,12 +22,16 @@ from streams.engine.state.log_time import LogTimes
 BLOCK_EVENTS = 50_000
 IDS_PER_RECORD = 10_000
 RECORDS_PER_BLOCK = 40
+WINDOWS_PER_RECORD = 1000
+_MODELS = 100
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
-    """``events`` are measured, after ``windows`` were opened and ``ids`` remembered."""
+    """``events`` are measured, several times, after ``windows`` were opened and ``ids``
+    remembered; in each of ``processes`` at the same time, all of which have that state."""
 
     events: int = 300_000
+    processes: int = 1
     partitions: int = 4
     tenants: int = 1000
     windows: int = 100_000
@@ -45,9 +50,23 @@ class LoadedSeries:
         self._made = 0
 
     def each_once(self) -> Iterator[EventBlock]:
-        """One event of every series, to open every window."""
-        for start in range(0, self._load.windows, BLOCK_EVENTS):
-            yield self._block(np.arange(start, min(start + BLOCK_EVENTS, self._load.windows)))
+        """Records for `Loader` that open the window of every series once. A record opens windows of
+        its own tenant only: so each lies in the partition that gets that tenant's events."""
+        tenants: list[int] = []
+        values: list[bytes] = []
+        opened = 0
+        for tenant in range(min(self._load.tenants, self._load.windows)):
+            windows = -(-(self._load.windows - tenant) // self._load.tenants)
+            for start in range(0, windows, WINDOWS_PER_RECORD):
+                count = min(WINDOWS_PER_RECORD, windows - start)
+                tenants.append(tenant)
+                values.append(self._value(tenant, "any", f"{count}", start))
+                opened += count
+                if opened >= BLOCK_EVENTS:
+                    yield self._named(tenants, values)
+                    tenants, values, opened = [], [], 0
+        if tenants:
+            yield self._named(tenants, values)
 
     def any_of_them(self, events: int) -> list[EventBlock]:
         sizes = [BLOCK_EVENTS] * (events // BLOCK_EVENTS) + [events % BLOCK_EVENTS]
@@ -60,22 +79,35 @@ class LoadedSeries:
             yield self._block(np.arange(start, min(start + RECORDS_PER_BLOCK, records)))
 
     def _block(self, series: NDArray[Any]) -> EventBlock:
-        tenants, rest = series % self._load.tenants, series // self._load.tenants
-        values = []
-        for tenant, other in zip(tenants.tolist(), rest.tolist(), strict=True):
-            self._made += 1
-            values.append(
-                f'{{"event_id":"{self._made:032x}","tenant_id":"{self._tenants[tenant]}",'
-                f'"model_id":"model-{other % 100:03d}","metric":"metric-{other // 100:04d}",'
-                f'"ts":{self._minute_ms + self._made % 60_000},"value":1.5}}'.encode()
-            )
-        return EventBlock([self._keys[tenant] for tenant in tenants.tolist()], values)
+        tenants, rest = (series % self._load.tenants).tolist(), series // self._load.tenants
+        values = [
+            self._value(tenant, *_model_and_metric(other), 1.5)
+            for tenant, other in zip(tenants, rest.tolist(), strict=True)
+        ]
+        return self._named(tenants, values)
+
+    def _value(self, tenant: int, model: str, metric: str, value: float) -> bytes:
+        self._made += 1
+        return (
+            f'{{"event_id":"{self._made:032x}","tenant_id":"{self._tenants[tenant]}",'
+            f'"model_id":"{model}","metric":"{metric}",'
+            f'"ts":{self._minute_ms + self._made % 60_000},"value":{value}}}'.encode()
+        )
+
+    def _named(self, tenants: Sequence[int], values: list[bytes]) -> EventBlock:
+        return EventBlock([self._keys[tenant] for tenant in tenants], values)
+
+
+def _model_and_metric(number: int) -> tuple[str, str]:
+    """Of a tenant's series of that number."""
+    return f"model-{number % _MODELS:03d}", f"metric-{number // _MODELS:04d}"
 
 
 @dataclass(slots=True)
 class Loader:
-    """The agent of a curve: ``ids`` inserts `IDS_PER_RECORD` new ids per record, ``windows`` folds
-    without inserting ids, ``usual`` counts its events."""
+    """The agent of a curve: ``ids`` inserts `IDS_PER_RECORD` new ids per record, ``windows`` opens
+    the windows that a record of `LoadedSeries.each_once` names, without inserting ids, ``usual``
+    counts its events."""
 
     mode: Literal["ids", "windows", "usual"] = "usual"
     seed: int = 1
@@ -115,10 +147,18 @@ class Loader:
 
 def _fold(batch: EventBatch[ModelMetric], scope: Scope) -> None:
     windows, events = scope.table(MINUTE_WINDOWS), batch.events
-    keys = windows.names.keys(
-        [event.tenant_id for event in events],
-        [event.model_id for event in events],
-        [event.metric for event in events],
+    counts = np.array([int(event.metric) for event in events])
+    named = [
+        _model_and_metric(int(event.value) + number)
+        for event, count in zip(events, counts.tolist(), strict=True)
+        for number in range(count)
+    ]
+    tenants = chain.from_iterable(
+        [event.tenant_id] * count for event, count in zip(events, counts.tolist(), strict=True)
     )
-    values = np.array([event.value for event in events], np.float64)
-    windows.fold(keys, batch.event_ms, values, batch.offsets(), batch.appended_ms())
+    keys = windows.names.keys(
+        list(tenants), [model for model, _ in named], [metric for _, metric in named]
+    )
+    times = (batch.event_ms, batch.offsets(), batch.appended_ms())
+    event_ms, offsets, appended_ms = (np.repeat(column, counts) for column in times)
+    windows.fold(keys, event_ms, np.full(len(keys), 1.5), offsets, appended_ms)

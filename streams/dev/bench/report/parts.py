@@ -58,7 +58,7 @@ def source_hash(root: Path) -> str:
 SUSTAINED_EVENTS = 5_000_000
 PEER_EVENTS = 1_000_000
 PEER_LIMIT_S = 40.0
-CURVES_S = 120.0
+CURVES_S = 300.0
 CAPACITY_S = 55.0
 PACED_S = 20
 JOBS_LIMIT_S = 120.0
@@ -150,7 +150,7 @@ PARTS: tuple[Part, ...] = (
     Part("fresh-half", 0.8, _half),
     _case("rebalance", 0.8, paced(_NARROW, 5_000, 20, rebalance=True)),
     Part(JOBS, 0.5, _jobs),
-    Part(CURVES, 2.0, _curves),
+    Part(CURVES, 5.0, _curves),
     Part(CAPACITY, 2.0, _capacity),
     Part(READERS, 2.8, _readers),
 )

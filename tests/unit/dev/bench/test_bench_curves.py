@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from streams.dev.bench.curves.point import Point, measure_point
 from streams.dev.bench.report.machine import this_machine
 from streams.engine.engine_tables import MINUTE_WINDOWS, SEEN_EVENTS
 
-WINDOWS, IDS = AXES[0], AXES[1]
+WINDOWS, IDS, TENANTS, PROCESSES = AXES[0], AXES[1], AXES[3], AXES[4]
 
 
 class _Silent:
@@ -48,27 +49,25 @@ def _series(load: Load) -> LoadedSeries:
 
 
 def test_every_series_is_opened_once():
-    """The number of open windows must be that of the point."""
+    """The number of open windows must be that of the point, each with the events of its tenant."""
     blocks = list(_series(Load(windows=60_000, tenants=7)).each_once())
+    assert len(blocks) == 2
+    keys = [key for block in blocks for key in block.keys]
     events = [json.loads(value) for block in blocks for value in block.values]
-    assert len({(e["tenant_id"], e["model_id"], e["metric"]) for e in events}) == 60_000
-    assert len({e["event_id"] for e in events}) == 60_000
+    assert [event["tenant_id"].encode() for event in events] == keys
+    opened = [
+        (event["tenant_id"], int(event["value"]) + number)
+        for event in events
+        for number in range(int(event["metric"]))
+    ]
+    assert len(set(opened)) == len(opened) == 60_000
+    assert len({e["event_id"] for e in events}) == len(events)
     assert len({e["ts"] // 60_000 for e in events}) == 1
-    assert {block.keys[0] for block in blocks} <= {f"tenant-{n:06d}".encode() for n in range(7)}
-
-
-def test_events_hit_only_series_that_are_open():
-    """Otherwise a point would measure the opening of windows."""
-    load = Load(windows=50, tenants=5)
-    series = _series(load)
-    known = {value.split(b'"ts"')[0][60:] for b in series.each_once() for value in b.values}
-    drawn = series.any_of_them(120_001)
-    assert sum(len(block.keys) for block in drawn) == 120_001
-    assert {value.split(b'"ts"')[0][60:] for block in drawn for value in block.values} <= known
 
 
 async def test_the_engine_runs_with_the_state_that_was_asked_for(tmp_path):
-    """Ids and windows are committed and stored before a point is timed."""
+    """Ids and windows are committed and stored before a point is timed, and its events open no
+    others."""
     environ = {
         "DIA_HOME": str(tmp_path),
         "DIA_CLICKHOUSE_SHARDS": "http://null:1",
@@ -76,7 +75,7 @@ async def test_the_engine_runs_with_the_state_that_was_asked_for(tmp_path):
         "DIA_COMMIT_INTERVAL_S": "0.05",
     }
     settings, _ = load(environ)
-    asked = Load(partitions=2, tenants=10, windows=1000, ids=3 * IDS_PER_RECORD)
+    asked = Load(partitions=2, tenants=10, windows=11_005, ids=3 * IDS_PER_RECORD)
     loader, series = Loader(), _series(asked)
     agent, tables = loader.agent(), {}
 
@@ -100,9 +99,9 @@ async def test_the_engine_runs_with_the_state_that_was_asked_for(tmp_path):
     assert sum(path.stat().st_size for path in (tmp_path / DIA_GROUP).rglob("*")) > 100_000
 
 
-async def test_a_point_is_measured_in_a_separate_process():
-    """The memory must be that of the point alone."""
-    point = await measure_point(Load(events=2000, windows=500, tenants=20), 60.0)
+async def test_a_point_is_measured_in_separate_processes():
+    """The memory must be that of the point alone, and a machine with one core has one process."""
+    point = await measure_point(Load(events=2000, windows=500, tenants=20, processes=2), 60.0)
     assert point is not None
     assert point.cpu_us_per_event > 0
     assert point.load.windows == 500
@@ -121,23 +120,39 @@ async def test_a_point_that_breaks_is_an_error():
 
 def test_a_point_is_not_begun_when_it_cannot_fit():
     """State is built at a constant rate: ten times as much takes ten times as long."""
-    built = [_point(3.0, seconds=5.0, windows=1_000_000)]
-    assert law.expected_s(WINDOWS, built, 10_000_000) == pytest.approx(51.0)
-    assert law.expected_s(WINDOWS, [], 10_000_000) == 0
-    assert law.expected_s(IDS, [_point(3.0, ids=0)], 1_000_000) == pytest.approx(2.0)
+    built = [_point(3.0, seconds=1.0, ids=0), _point(3.0, seconds=6.0, ids=1_000_000)]
+    assert law.expected_s(IDS, built, 10_000_000) == pytest.approx(52.0)
+    assert law.expected_s(IDS, built[:1], 10_000_000) == 0
+    tenants = [_point(3.0, seconds=2.0, tenants=n) for n in (10, 1000)]
+    assert law.expected_s(TENANTS, tenants, 100_000) == pytest.approx(3.0)
 
 
-def test_a_curve_ends_where_its_time_does(monkeypatch):
-    """Omitted points are named in order, and no later one is tried."""
+@pytest.mark.parametrize(
+    ("budget_s", "measured", "left_out"),
+    [(100.0, [0, 1_000_000, 10_000_000], [100_000_000]), (3000.0, IDS.values, [])],
+)
+def test_the_ends_of_a_curve_come_first(monkeypatch, budget_s, measured, left_out):
+    """Its ratio needs both ends. What does not fit is named, and smaller ones are still measured."""
+    asked_for = []
 
-    async def measured(asked: Load, limit_s: float) -> Point:
-        return _point(3.0, seconds=30.0, windows=asked.windows)
+    async def measure(asked: Load, limit_s: float) -> Point:
+        asked_for.append(asked.ids)
+        return _point(3.0, seconds=1.0 + asked.ids / 1e6, ids=asked.ids)
 
-    monkeypatch.setattr(law, "measure_point", measured)
-    found = asyncio.run(law.measure_curves([WINDOWS], 200.0, _Silent()))
+    monkeypatch.setattr(law, "measure_point", measure)
+    found = asyncio.run(law.measure_curves([IDS], budget_s, _Silent()))
     [curve] = found.curves
-    assert [point.load.windows for point in curve.points] == [10_000]
-    assert curve.left_out == list(WINDOWS.values[1:])
+    assert [point.load.ids for point in curve.points] == list(measured)
+    assert curve.left_out == left_out
+    ends = [value for value in (0, 1_000_000, 100_000_000, 10_000_000) if value not in left_out]
+    assert asked_for == ends
+    assert law.cost_ratio(curve, 0, 100_000_000) == (None if left_out else 1.0)
+
+
+def test_there_are_no_more_processes_than_cores(monkeypatch):
+    """Two processes on one core say nothing of two cores."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    assert law.ends_first(PROCESSES) == [1, 2]
 
 
 def test_the_text_follows_from_the_points():
