@@ -10,6 +10,7 @@ LOCKED := $(VENV)/locked.stamp
 STAMP := $(VENV)/setup.stamp
 CODE := schemas streams tables agents tests ops docs
 PROMTOOL := $(BIN)/promtool
+PROMETHEUS := $(BIN)/prometheus
 CHROMIUM := $(VENV)/chromium.stamp
 KERNELS := $(VENV)/kernels.stamp
 REWRITTEN := $(VENV)/rewritten.stamp
@@ -46,11 +47,15 @@ $(STAMP): $(LOCKED) pyproject.toml
 	@touch $@
 	@echo "setup: done; the command is $(BIN)/dia"
 
-# Prometheus's judge of rules is in no Python package, and a machine without apt must be able to run
-# all else: then its tests are skipped, and pytest's summary says so.
+# Prometheus and its judge of rules are in no Python package, and a machine without apt must be able to
+# run all else: then their tests are skipped, and pytest's summary says so.
 $(PROMTOOL): $(LOCKED)
-	@ops/prometheus/fetch_promtool.sh $(BIN) || \
+	@ops/prometheus/fetch.sh $(BIN) promtool || \
 	  echo "setup: promtool could not be fetched with apt; rules are parsed, not run" >&2
+
+$(PROMETHEUS): $(LOCKED)
+	@ops/prometheus/fetch.sh $(BIN) prometheus || \
+	  echo "setup: prometheus could not be fetched with apt; pods are not scaled by what workers tell" >&2
 
 # Nor is a browser. Without one the console's pages are not looked at, which CI does not accept.
 $(CHROMIUM): $(LOCKED) | $(PROMTOOL) # apt works for one at a time
@@ -116,7 +121,7 @@ SEEDS ?= 10000
 FIRST_SEED ?= 1000000
 RUNS ?= 1
 
-test-faults: $(STAMP) ## Laws in full, SEEDS=N more histories, then faults on real processes
+test-faults: $(STAMP) $(PROMETHEUS) ## Laws in full, SEEDS=N more histories, then faults on real processes
 	TEST_SEEDS=100 TEST_DEPTH=whole $(BIN)/python -m pytest tests/simulation tests/properties \
 	  tests/unit/engine/state/test_outbox.py tests/unit/http/edge/test_edge_fuzz.py
 	$(BIN)/python -m pytest -m long tests/integration

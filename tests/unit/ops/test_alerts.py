@@ -26,7 +26,7 @@ def promtool():
     beside = Path(sys.prefix) / "bin" / "promtool"
     found = str(beside) if beside.exists() else shutil.which("promtool")
     if found is None:
-        pytest.skip("promtool is missing: run ops/prometheus/fetch_promtool.sh .venv/bin")
+        pytest.skip("promtool is missing: run ops/prometheus/fetch.sh .venv/bin promtool")
     return found
 
 
