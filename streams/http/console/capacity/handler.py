@@ -23,6 +23,8 @@ from streams.engine.health.host_scaling import HostScaling, ProcessChange, host_
 from streams.http.console import reply
 from streams.http.console.access.authorizer import Authorizer
 from streams.http.console.capacity.forecast_runs import ForecastRuns
+from streams.http.console.capacity.process_counts import BEHIND, LIFETIMES, process_counts
+from streams.http.console.capacity.process_counts import SPAN_S as COUNTED_S
 from streams.http.console.capacity.utilisation import SPAN_S, USAGE, processes
 from streams.http.console.parameters import Parameters
 from streams.http.console.pipeline.workers import Workers, WorkerSamples
@@ -92,16 +94,24 @@ class CapacityHandler:
         try:
             return {**found, **await self._of_shards(growth)}
         except TransientError:
-            none: dict[str, Any] = dict.fromkeys(("load", "processes", "needs", "advice"))
+            fields = ("load", "processes", "all_hosts", "needs", "advice")
+            none: dict[str, Any] = dict.fromkeys(fields)
             return {**found, **none, "degraded": True, "plan_unknown": ""}
 
     async def _of_shards(self, growth: Growth) -> dict[str, Any]:
         now_s = self._clock.now_ms() // 1000
-        hours, usage = await asyncio.gather(
+        hours, usage, lifetimes, behind = await asyncio.gather(
             self._shards.of_all(_HOURS, {"since": (now_s // 3600 - 24 * DAYS) * 3600}),
             self._shards.of_all(USAGE, {"since": now_s - SPAN_S}),
+            self._shards.of_all(LIFETIMES, {"since": now_s - COUNTED_S}),
+            self._shards.of_all(BEHIND, {"since": now_s - COUNTED_S}),
         )
-        found = {"degraded": False, "load": _load_of(hours), "processes": processes(usage)}
+        found = {
+            "degraded": False,
+            "load": _load_of(hours),
+            "processes": processes(usage),
+            "all_hosts": process_counts(lifetimes, behind, now_s),
+        }
         try:
             costs = await answered_costs(self._ask, now_s, DAYS)
         except HistoryTooShort as error:

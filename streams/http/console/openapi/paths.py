@@ -221,6 +221,7 @@ def _capacity() -> dict[str, Any]:
             "processes": maybe(array(obj({**process, "behind_s": NUMBER, "fill": NUMBER}))),
             "pools": array(obj({**pool, "changes": array(obj(change))})),
             "scaling": maybe(obj({**bounds, "changes": array(obj(change))})),
+            "all_hosts": maybe(obj({"processes": COUNT, "changes": array(obj(change))})),
             "needs": maybe(array(obj(needs))),
             "advice": maybe(array(obj({"tone": TEXT, "text": TEXT}))),
             "last_test": maybe(ANYTHING),

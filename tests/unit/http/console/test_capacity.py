@@ -12,6 +12,7 @@ from streams.core.process.process import ProcessIdentity
 from streams.engine.health.host_scaling import HostScaling, ProcessChange
 from streams.engine.health.live_workers import LiveWorker
 from streams.http.console.capacity.forecast_runs import AGAIN_S, KEPT_S, ForecastRuns
+from streams.http.console.capacity.process_counts import process_counts
 from streams.http.console.pipeline.workers import Sample, WorkerSamples
 from streams.operate.loadtest.record import folder_of, keep
 from tests.unit.operate.loadtest.test_verdict import made_record
@@ -31,6 +32,7 @@ def _rows(now_s):
         "GROUP BY topic, at": [("model.metrics", at, 30_000, 3_000_000) for at in slots],
         "AS slot, sum(events)": [(at, 30_000) for at in slots],
         "max(memory_bytes), max(behind_s)": usage,
+        "toUnixTimestamp(min(w)), toUnixTimestamp(max(w)) FROM": [("w-0", 1, first, first + 9000)],
         "min(cpu_s), max(cpu_s)": [
             (f"w-{number}", 1, 0.0, 900.0, first, slots[-1] + SLOT_S, 1 << 28)
             for number in range(3)
@@ -66,6 +68,7 @@ async def test_utilisation_and_days_left_are_of_the_history(http, bearer, shards
     found = await _shown(http, bearer)
     assert (found["degraded"], found["plan_unknown"]) == (False, "")
     assert found["load"]["events_per_s"] == [100]
+    assert found["all_hosts"] == {"processes": 1, "changes": []}
     [process] = found["processes"]
     assert (process["cpu"], process["fill"]) == (pytest.approx(0.5), 0.25)
     needs = {one["resource"]: one for one in found["needs"]}
@@ -74,6 +77,26 @@ async def test_utilisation_and_days_left_are_of_the_history(http, bearer, shards
     assert (partitions["have"], partitions["days_left"] > 0) == (4, True)
     assert [one["tone"] for one in found["advice"]] == ["good", "warn"]
     assert found["advice"][1]["text"] == "At the horizon 4 worker processes are needed; 3 run."
+
+
+def test_changes_of_the_number_of_worker_processes_are_of_all_hosts():
+    """What an autoscaler did to pods is seen without its log; five minutes that still run are no change."""
+    at = [SLOT_S * number for number in range(100, 112)]
+    lifetimes = [
+        ("w-0", 1, at[0], at[10]),
+        ("w-1", 1, at[2], at[4]),
+        ("w-1", 1, at[4], at[7]),  # > its other samples are on another shard
+        ("w-2", 1, at[2], at[11]),
+        ("w-3", 1, at[11], at[11]),
+    ]
+    behind = [(slot, 2.5 if slot == at[1] else 0.5) for slot in at]
+    found = process_counts(lifetimes, behind, at[11] + 60)
+    assert found is not None
+    assert found["processes"] == 2
+    assert found["changes"] == [
+        {"at_ms": 1000 * at[8], "before": 3, "after": 2, "why": "up to 0.5 s behind"},
+        {"at_ms": 1000 * at[2], "before": 1, "after": 3, "why": "up to 2.5 s behind"},
+    ]
 
 
 async def test_pools_of_known_workers_are_shown(http, bearer, shards, process, monkeypatch):
@@ -122,6 +145,7 @@ async def test_a_short_history_is_said(http, bearer, shards):
     found = await _shown(http, bearer)
     assert "the history has 0 s of processor time" in found["plan_unknown"]
     assert (found["needs"], found["processes"], found["degraded"]) == ([], [], False)
+    assert found["all_hosts"] is None
 
 
 async def test_with_a_shard_away_figures_are_unknown_and_the_last_test_is_shown(

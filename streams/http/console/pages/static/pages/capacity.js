@@ -5,7 +5,7 @@ import { fresh, keep, onAgain, onOverview, start, state } from "../frame.js";
 import { get } from "../api.js";
 import { Panel } from "../panel.js";
 
-const names = ["advice", "load", "needs", "processes", "scaling", "pools", "test"];
+const names = ["advice", "load", "needs", "processes", "hosts", "scaling", "pools", "test"];
 const panels = Object.fromEntries(names.map((name) => [name, new Panel($(name))]));
 const place = h("div");
 const chart = new Chart(place);
@@ -45,6 +45,10 @@ const change = [
 
 const scaling = (found) => h("div", {},
   h("p", {}, `${plural(found.processes, "process", "processes")} now, ${count(found.least)} to ${count(found.most)} by the load.`),
+  some(found.changes, (rows) => table("Changes of their number", [when, ...change], rows)));
+
+const hosts = (found) => h("div", {},
+  h("p", {}, `${plural(found.processes, "process", "processes")} did work in the last whole five minutes.`),
   some(found.changes, (rows) => table("Changes of their number", [when, ...change], rows)));
 
 const pools = (rows) => h("div", {}, table("Pools of jobs", [
@@ -147,6 +151,7 @@ async function read() {
   if (!found.needs?.length) panels.needs.put(null, missing);
   panels.advice.put(some(found.advice, advice), found.needs?.length ? "Nothing to do." : missing);
   panels.processes.put(some(found.processes, processes), found.degraded ? AWAY : "No sample of the last 30 minutes.");
+  panels.hosts.put(found.all_hosts ? hosts(found.all_hosts) : null, found.degraded ? AWAY : "No sample of the last 24 hours.");
   panels.scaling.put(found.scaling ? scaling(found.scaling) : null, "No dia worker --processes-min runs on this host: the number is fixed.");
   panels.pools.put(some(found.pools, pools), "No worker that this console knows runs jobs.");
   panels.test.put(found.last_test ? test(found.last_test) : null,
