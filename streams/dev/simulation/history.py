@@ -17,6 +17,10 @@ from streams.dev.simulation.checks.witness import Witness
 from streams.dev.simulation.faults.clocks import Clocks, begin_ms
 from streams.dev.simulation.faults.fault_injector import FaultInjector, refuse_some_windows
 from streams.dev.simulation.faults.lost_tail import check_lost_tail
+from streams.dev.simulation.faults.recreated_topics import (
+    check_recreated_queue,
+    check_recreated_source,
+)
 from streams.dev.simulation.faults.shard_fault_injector import ShardFaultInjector
 from streams.dev.simulation.faults.shard_growth import ShardGrowth, shortly_before_midnight
 from streams.dev.simulation.faults.sources import Loss, Sources, check_spoilt
@@ -108,6 +112,8 @@ class Story:
     """share of runs with replicated shards, which lag and die"""
     rebuilt_share: float = 0.0
     """share of runs in which rows of finished windows are lost and rebuilt"""
+    recreated_share: float = 0.0
+    """share of runs that may end with a topic that is deleted and created again"""
     moved_share: float = 0.0
     """share of runs in which the rows of a day move to other shards"""
 
@@ -147,6 +153,7 @@ def simulate(seed: int, story: Story) -> World:
         random.Random(f"rebuilds {seed}"),
         random.Random(f"moves {seed}"),
         random.Random(f"deaf {seed}"),
+        random.Random(f"recreated {seed}"),
         _in_some_runs(f"deaf commits {seed}"),
         _in_some_runs(f"restores {seed}"),
     )
@@ -171,6 +178,7 @@ class _Dice(NamedTuple):
     rebuilds: random.Random
     moves: random.Random
     deaf: random.Random
+    recreated: random.Random
     deaf_commits: random.Random | None
     restores: random.Random | None
 
@@ -236,8 +244,21 @@ async def _history(world: World, story: Story, dice: _Dice, growth: ShardGrowth 
         return
     await rebuilds.heal()
     _compare(world, story, witness, sheds, replays)
+    await _lose_at_the_end(world, story, replays, dice)
+
+
+async def _lose_at_the_end(
+    world: World, story: Story, replays: Replays | None, dice: _Dice
+) -> None:
+    """One topic, or a part of it, after everything else is judged."""
     if dice.broker.random() < 0.3:
         await check_lost_tail(world, story.source, story.group, dice.broker)
+    elif not _drawn(dice.recreated, story.recreated_share):
+        return
+    elif replays is not None:
+        await check_recreated_queue(world, story.source, replays)
+    else:
+        await check_recreated_source(world, story.source, story.group)
 
 
 def _compare(

@@ -14,6 +14,7 @@ from streams.core.types import RecordBatch, TopicPartition
 from streams.dev.simulation.variant import Variant, replaced
 from streams.engine.runtime.assigned import AssignedPartition
 from streams.engine.runtime.effects import effects
+from streams.engine.runtime.effects.dead_letters import Origin
 from streams.engine.runtime.offsets.shed_order import ShedOrder
 from streams.engine.runtime.partition import obstacle
 from streams.engine.runtime.partition.partition import Partition
@@ -91,7 +92,19 @@ def _never_past(*_: object) -> bool:
     return False
 
 
+def _same_ids_in_every_epoch(
+    cls: type[Origin], batch: RecordBatch, position: int, epoch: int
+) -> Origin:
+    """The row of a dead letter replaces that of another epoch at its offset."""
+    del cls, epoch
+    return _origin(batch, position, 0)
+
+
+_origin = Origin.of
+
+
 BROKEN_SOURCES: Mapping[str, Variant] = {
+    "dead_letters_of_epochs_mixed_up": replaced(Origin, of=classmethod(_same_ids_in_every_epoch)),
     "a_passed_batch_waited_for": replaced(obstacle, is_past=_never_past),
     "a_hole_booked_as_gaps": replaced(AssignedPartition, fold=_fold_what_comes),
     "unreadable_passed_over": _unreadable_passed_over,

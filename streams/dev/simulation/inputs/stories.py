@@ -34,10 +34,13 @@ METRICS = Story(
     quiet_share=1 / 4,
     refusing_share=1 / 6,
     replicated_share=1 / 3,
+    recreated_share=1 / 3,
 )
 
-GROWTH = replace(METRICS, grown_share=1.0)
-REBUILT = replace(METRICS, rebuilt_share=1.0, loss_share=0.0, grown_share=1 / 4)
+GROWTH = replace(METRICS, grown_share=1.0, recreated_share=0.0)
+REBUILT = replace(
+    METRICS, rebuilt_share=1.0, loss_share=0.0, grown_share=1 / 4, recreated_share=0.0
+)
 MOVED = replace(
     METRICS,
     moved_share=1.0,
@@ -46,6 +49,7 @@ MOVED = replace(
     quiet_share=1 / 2,
     loss_share=0.0,
     replicated_share=0.0,
+    recreated_share=0.0,
 )
 
 STORIES: Mapping[str, Story] = {

@@ -168,6 +168,10 @@ class Replays:
         )
         return draft.plan
 
+    async def letters_to_plan(self) -> int:
+        """Letters in a plan for all that are open. Raises as `make_plan`."""
+        return (await self._plan(Filters(), self._terms(mended=True))).letters
+
     async def _run(self, plan: ReplayPlan) -> None:
         self._plans.append(plan.id)
         await run_plan(self._means(), plan, resume=False)
