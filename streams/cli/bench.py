@@ -346,9 +346,9 @@ def report(
     found = read_all(bench.folder)
     written = clone / "REPORT.md"
     written.write_text(compose(found))
-    if found.peers is not None:
+    if lines := headline(found):
         readme = clone.parents[1] / "README.md"
-        readme.write_text(with_headline(readme.read_text(), headline(found.peers)))
+        readme.write_text(with_headline(readme.read_text(), lines))
     printer.say(f"report: {written}")
     refuse_failures([*failed, *(name for name, run in found.runs.items() if not run.exact)])
 

@@ -34,6 +34,19 @@ class CpuReading(NamedTuple):
     machine_s: float
 
 
+class Moment(NamedTuple):
+    """CPU seconds so far: of every process, and of the machine. For a start at which not all workers
+    are known yet."""
+
+    by_pid: Mapping[int, float]
+    machine_s: float
+
+    @classmethod
+    def now(cls) -> Moment:
+        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        return cls({pid: cpu_s(pid) for pid in pids}, machine_cpu_s())
+
+
 class WatchedProcesses:
     """An ended process keeps its last reading."""
 
@@ -42,6 +55,11 @@ class WatchedProcesses:
 
     def also(self, pids: Mapping[str, int]) -> WatchedProcesses:
         return WatchedProcesses({**self._pids, **pids})
+
+    def at(self, moment: Moment) -> CpuReading:
+        """What these processes had used by then; 0 for one that had not begun."""
+        used = {name: moment.by_pid.get(pid, 0.0) for name, pid in self._pids.items()}
+        return CpuReading(used, moment.machine_s)
 
     def read(self) -> CpuReading:
         used = {name: cpu_s(pid) for name, pid in self._pids.items()}

@@ -11,7 +11,7 @@ from streams.dev.bench.cases.floor import Floor, measure_floor
 from streams.dev.bench.cases.restart import measure_restart
 from streams.dev.bench.exactness import Exactness
 from streams.dev.bench.load.filling import fill
-from streams.dev.bench.processes import CpuReading, ProcessCost, others_cores
+from streams.dev.bench.processes import Moment, ProcessCost, others_cores
 from streams.dev.bench.report.results import CaseOutcome, Throughput
 from streams.dev.bench.rig import Rig
 from streams.dev.bench.worker_metrics import WorkerMetrics
@@ -61,13 +61,14 @@ async def measure_throughput(rig: Rig) -> CaseOutcome:
 async def _drain(rig: Rig, process: WorkerProcess, oracle: Oracle, filled_per_s: float) -> _Drained:
     events = rig.case.events
     began_s = (await rig.first_opened(process)).at_s
-    watched = rig.watched(process)
-    before = watched.read()
+    start = Moment.now()
     committed_s = await rig.until_committed(process, events) - began_s
     shown = oracle.applied if rig.case.sink == "clickhouse" else None
     metrics, acknowledged_at_s = await rig.until_acknowledged(process, shown)
     acknowledged_s = max(committed_s, acknowledged_at_s - began_s)
-    after: CpuReading = watched.read()
+    # other workers may have started after the first one that took records
+    watched = rig.watched(process)
+    before, after = watched.at(start), watched.read()
     rows = metrics.minute_rows
     return _Drained(
         Throughput(

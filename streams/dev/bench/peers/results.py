@@ -11,6 +11,7 @@ from streams.dev.bench.report.machine import Machine
 
 FORMAT = 1
 OURS = "dia"
+OUR_FLOOR = "dia's own fetch"
 
 
 class PeerOutcome(msgspec.Struct, frozen=True, kw_only=True):

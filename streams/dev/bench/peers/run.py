@@ -23,7 +23,7 @@ from streams.dev.bench.peers.affinity import Cores, born_on, one_each, pin
 from streams.dev.bench.peers.environment import cache_folder, prepare, version_of
 from streams.dev.bench.peers.peers import PEERS, Peer
 from streams.dev.bench.peers.process import PeerRun, run_peer
-from streams.dev.bench.peers.results import OURS, PeerOutcome, PeerReport
+from streams.dev.bench.peers.results import OUR_FLOOR, OURS, PeerOutcome, PeerReport
 from streams.dev.bench.processes import WatchedProcesses, peak_rss_mib
 from streams.dev.bench.report.machine import this_machine, versions
 from streams.dev.bench.rig import Rig
@@ -187,7 +187,7 @@ async def _our_floor(rig: Rig, cores: Cores) -> PeerOutcome:
     with born_on(cores.measured):
         floor = await measure_floor(rig.environ, MODEL_METRICS.name, rig.case.events)
     return PeerOutcome(
-        title="dia's own fetch",
+        title=OUR_FLOOR,
         version=app_version(),
         job="floor",
         guarantee="-",

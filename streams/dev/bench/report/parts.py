@@ -21,10 +21,12 @@ from streams.dev.bench.curves import jobs
 from streams.dev.bench.curves.curves import AXES, measure_curves
 from streams.dev.bench.curves.jobs import measure_jobs
 from streams.dev.bench.named import named_or_all
+from streams.dev.bench.peers.agents import run_agents
 from streams.dev.bench.peers.run import DEFAULT_WORKLOAD, chosen, run_peers
 from streams.dev.bench.report import files as records
 from streams.dev.bench.report.machine import this_machine
 from streams.dev.bench.report.records import (
+    AGENTS,
     CAPACITY,
     CURVES,
     JOBS,
@@ -58,6 +60,7 @@ def source_hash(root: Path) -> str:
 SUSTAINED_EVENTS = 5_000_000
 PEER_EVENTS = 1_000_000
 PEER_LIMIT_S = 40.0
+AGENT_LIMIT_S = 20.0
 CURVES_S = 300.0
 CAPACITY_S = 55.0
 PACED_S = 20
@@ -127,6 +130,11 @@ def _readers(bench: Bench) -> msgspec.Struct:
     )
 
 
+def _agents(bench: Bench) -> msgspec.Struct:
+    """Of dia alone: Faust takes its whole limit for each kind of work."""
+    return run_agents(("dia",), PEER_EVENTS, AGENT_LIMIT_S, bench.clone, bench.home, bench.talk)
+
+
 def _jobs(bench: Bench) -> msgspec.Struct:
     return asyncio.run(measure_jobs(jobs.EVENTS, JOBS_LIMIT_S))
 
@@ -150,6 +158,7 @@ PARTS: tuple[Part, ...] = (
     Part("fresh-half", 0.8, _half),
     _case("rebalance", 0.8, paced(_NARROW, 5_000, 20, rebalance=True)),
     Part(JOBS, 0.5, _jobs),
+    Part(AGENTS, 1.2, _agents),
     Part(CURVES, 5.0, _curves),
     Part(CAPACITY, 2.0, _capacity),
     Part(READERS, 2.8, _readers),

@@ -16,13 +16,16 @@ from streams.dev.bench.console_load.record import ConsoleLoad
 from streams.dev.bench.curves import curves, jobs
 from streams.dev.bench.curves.curves import Curves
 from streams.dev.bench.curves.jobs import Jobs
+from streams.dev.bench.peers import agents
 from streams.dev.bench.peers import results as peer_results
+from streams.dev.bench.peers.agents import AgentReport
 from streams.dev.bench.peers.results import PeerReport
 from streams.dev.bench.report import files as records
 from streams.dev.bench.report import results
 from streams.dev.bench.report.results import BenchReport
 
 PEERS, CURVES, CAPACITY, JOBS, READERS = "peers", "curves", "capacity", "jobs", "readers"
+AGENTS = "agents"
 _NOTES = "made_with.json"
 
 
@@ -40,6 +43,7 @@ class Records:
     curves: Curves | None = None
     capacity: Capacity | None = None
     jobs: Jobs | None = None
+    agents: AgentReport | None = None
     readers: ConsoleLoad | None = None
 
 
@@ -80,6 +84,8 @@ def read_all(folder: Path) -> Records:
             found.capacity = records.load(path, Capacity, capacity.FORMAT)
         elif part == JOBS:
             found.jobs = records.load(path, Jobs, jobs.FORMAT)
+        elif part == AGENTS:
+            found.agents = records.load(path, AgentReport, agents.FORMAT)
         elif part == READERS:
             found.readers = records.load(path, ConsoleLoad, console_load.FORMAT)
         else:

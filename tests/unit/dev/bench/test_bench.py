@@ -28,6 +28,7 @@ from streams.dev.bench.load.probes import MODEL, Probes
 from streams.dev.bench.null_sink import NullShards
 from streams.dev.bench.processes import (
     CpuReading,
+    Moment,
     ProcessCost,
     WatchedProcesses,
     cpu_s,
@@ -280,6 +281,15 @@ def test_costs_are_differences_per_million_events():
     [cost] = watched.costs(CpuReading({"me": 1.0}, 0.0), CpuReading({"me": 3.0}, 0.0), 500_000)
     assert (cost.cpu_s, cost.cpu_s_per_million) == (2.0, 4.0)
     assert cost.peak_rss_mib > 0
+
+
+def test_a_process_that_began_after_the_start_counts_too():
+    """The second worker is known only after the first one takes records: its cost was left out."""
+    start = Moment.now()
+    assert start.by_pid[os.getpid()] > 0
+    watched = WatchedProcesses({"me": os.getpid(), "later": 2**22 + 1})
+    before = watched.at(Moment({os.getpid(): 1.5}, 7.0))
+    assert before == CpuReading({"me": 1.5, "later": 0.0}, 7.0)
 
 
 def test_an_ended_process_adds_no_cost():

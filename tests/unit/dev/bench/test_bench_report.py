@@ -10,21 +10,24 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from streams.core.errors import CommandError, UsageError
 from streams.dev.bench.cases.capacity import Capacity, Try
 from streams.dev.bench.cases.case import Case
+from streams.dev.bench.cases.floor import Floor
 from streams.dev.bench.curves.curves import AXES, Curve, Curves
 from streams.dev.bench.curves.load import Load
 from streams.dev.bench.curves.point import Point
-from streams.dev.bench.peers.results import FORMAT, OURS, PeerOutcome, PeerReport
+from streams.dev.bench.peers.results import OUR_FLOOR, OURS, PeerOutcome, PeerReport
+from streams.dev.bench.processes import ProcessCost
 from streams.dev.bench.report import files as records
 from streams.dev.bench.report import parts as report_parts
 from streams.dev.bench.report import results
 from streams.dev.bench.report import text as report_text
 from streams.dev.bench.report.machine import this_machine
 from streams.dev.bench.report.parts import PARTS, Bench, Part, measure_parts, source_hash, wanted
-from streams.dev.bench.report.records import PEERS, MadeWith, Notes, Records, read_all
+from streams.dev.bench.report.records import AGENTS, PEERS, MadeWith, Notes, Records, read_all
 from streams.dev.bench.report.results import (
     BenchReport,
     CaseOutcome,
@@ -33,7 +36,7 @@ from streams.dev.bench.report.results import (
     Restart,
     Throughput,
 )
-from streams.dev.bench.report.targets import TARGETS
+from streams.dev.bench.report.targets import TARGETS, column_floor, machine_share
 from streams.dev.bench.report.text import compose, headline, with_headline
 
 ROOT = Path(__file__).parents[4]
@@ -41,9 +44,13 @@ MACHINE = this_machine()
 
 
 def _outcome(case: Case, *, exact: bool = True, **parts: object) -> CaseOutcome:
+    processes = [
+        ProcessCost(name=name, cpu_s=1.0, cpu_s_per_million=cost, peak_rss_mib=800)
+        for name, cost in (("worker-0", 2.0), ("kafka", 1.0), ("bench", 9.0))
+    ]
     return CaseOutcome(
-        case=case, exact=exact, differences=[], load_before=0.0, others_cores=0.0, processes=[],
-        **parts,
+        case=case, exact=exact, differences=[], load_before=0.0, others_cores=0.0,
+        processes=processes, **parts,
     )  # fmt: skip
 
 
@@ -81,18 +88,19 @@ def _everything() -> Records:
         bytes_per_s=1,
     )  # fmt: skip
     fresh = Freshness(
-        rate_per_s=1, seconds=1, probes=1, p50_s=0.9, p99_s=1.5, p999_s=2.0, max_s=2.0,
+        rate_per_s=1, seconds=1, probes=1, p50_s=0.9, p99_s=1.1, p999_s=2.0, max_s=2.0,
         insert_mean_s=0.1, sender_late_s=0.0, lag_max=1, lag_at_end=0,
     )  # fmt: skip
     paced = Case(workload="narrow", rate_per_s=10, seconds=1)
     moved = Rebalance(joined_at_s=5.0, taken=2, ready_s=1.0, gap_s=0.7)
     points = [
         Point(load=Load(windows=n), cpu_us_per_event=3.0, state_mib=m, preload_s=1.0)
-        for n, m in ((10_000, 10), (1_010_000, 310))
+        for n, m in ((10_000, 10), (1_010_000, 310), (5_000_000, 999))
     ]
     return Records(
         runs={
             "wide": _run(_outcome(Case(workload="wide"), throughput=_throughput(99), restart=restart)),
+            "wide-null": _run(_outcome(Case(workload="wide", sink="null"))),
             "fresh-half": _run(_outcome(paced, freshness=fresh, rebalance=moved)),
         },
         peers=_peers(**{OURS: 180_000, "Faust": 2_500}),
@@ -111,21 +119,61 @@ def _everything() -> Records:
 
 
 def test_a_target_is_judged_by_its_figure_alone():
-    """Met, missed, or unknown without a measurement."""
+    """Met, missed, or unknown without a measurement; without a floor there is no proportion."""
     rows = {target.name: target.row(_everything()) for target in TARGETS}
-    assert rows["whole pipeline, wide, one worker, events/s"][2:] == ("99", "NO")
-    assert rows["whole pipeline, narrow, two workers, events/s"][2:] == ("not measured", "-")
-    assert rows["restore, entries/s"][2:] == ("600,000", "yes")
-    assert rows["times Faust"][2:] == ("72.0", "yes")
-    assert rows["freshness at half rate, p50 s"][2:] == ("0.90", "yes")
-    assert rows["MB a million live windows"][2:] == ("315", "yes")
+    assert len(rows) == len(TARGETS)
+    assert rows["whole pipeline, wide, one worker, events/s"][2:] == ("-", "99", "NO")
+    assert rows["whole pipeline, narrow, one worker, events/s"][2:] == ("-", "not measured", "-")
+    assert rows["restore, entries/s"][2:] == ("-", "600,000", "NO")
+    assert rows["times Faust"][2:] == ("-", "72.0", "NO")
+    assert rows["freshness at half rate, p99 s"][2:] == ("-", "1.10", "yes")
+    assert rows["cost of an event, 5 M windows to 10 k"][2:] == ("-", "1.00", "yes")
+    assert rows["CPU of everything, wide, µs an event"][2:] == ("-", "3.00", "yes")
+    assert rows["worker, wide, null sink, MiB"][2:] == ("-", "800", "yes")
+
+
+def _with_floor(rate: int) -> Records:
+    found = _everything()
+    floor = Floor(events=9, seconds=1.0, events_per_s=rate, cpu_s_per_million=1.0)
+    found.runs["wide-null"].outcomes[0] = replace(found.runs["wide-null"].outcomes[0], floor=floor)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("floor", "rate", "cost"),
+    [
+        (600_000, ("≥ 500,000", "600,000", "in proportion"), ("≤ 9.60", "3.00", "yes")),
+        (2_400_000, ("≥ 1,000,000", "600,000", "NO"), ("≤ 4.80", "3.00", "yes")),
+    ],
+)
+def test_rates_and_costs_follow_the_machines_floor(floor, rate, cost):
+    """A machine of half the speed must do half; a faster one has no harder targets, and a ratio is
+    the same everywhere."""
+    rows = {target.name: target.row(_with_floor(floor)) for target in TARGETS}
+    assert rows["restore, entries/s"][2:] == rate
+    assert rows["CPU of everything, wide, µs an event"][2:] == cost
+    assert rows["times Faust"][2] == "-"
+    assert f"Here they reach {floor:,}" in compose(_with_floor(floor))
+
+
+def test_the_best_floor_of_all_records_counts():
+    """A disturbed floor must make no target easier."""
+    found = _with_floor(600_000)
+    assert found.peers is not None
+    found.peers.outcomes.append(
+        PeerOutcome(
+            title=OUR_FLOOR, version="1", job="floor", guarantee="-", events_per_s=900_000, read=9
+        )
+    )
+    assert column_floor(found) == 900_000
+    assert machine_share(found) == pytest.approx(0.75)
 
 
 def test_a_run_that_was_not_exact_meets_no_target():
     """Whatever its speed."""
     fast = _outcome(Case(workload="wide"), exact=False, throughput=_throughput(10**6))
     rows = {t.name: t.row(Records(runs={"wide": _run(fast)})) for t in TARGETS}
-    assert rows["whole pipeline, wide, one worker, events/s"][2] == "not measured"
+    assert rows["whole pipeline, wide, one worker, events/s"][3] == "not measured"
 
 
 def test_the_report_contains_every_part():
@@ -149,16 +197,16 @@ def test_every_target_reads_a_part_that_is_measured():
     reads = {
         "wide",
         "narrow",
-        "narrow-2",
         "wide-null",
         "narrow-null",
         "fresh-half",
         "fresh-often",
         PEERS,
+        AGENTS,
     }
     assert reads <= names
     assert len(names) == len(PARTS)
-    assert sum(part.minutes for part in PARTS) < 25
+    assert sum(part.minutes for part in PARTS) < 30
 
 
 class _Silent:
@@ -251,26 +299,37 @@ def test_an_unknown_part_is_refused():
         wanted("narow")
 
 
+def _headline(**rates: int) -> list[str]:
+    return headline(Records(peers=_peers(**rates)))
+
+
 def test_ratios_replace_the_last_ones_in_the_readme():
     """The first time they are inserted before the last section."""
     readme = "# dia\n\ntext\n\n## More\n\nlinks\n"
-    first = with_headline(readme, headline(_peers(**{OURS: 100, "Faust": 10})))
+    first = with_headline(readme, _headline(**{OURS: 100, "Faust": 10}))
     assert first.index("| Faust 1 |") < first.index("## More")
     assert first.endswith("## More\n\nlinks\n")
-    again = with_headline(first, headline(_peers(**{OURS: 100, "Faust": 20})))
+    again = with_headline(first, _headline(**{OURS: 100, "Faust": 20}))
     assert again.count("| Faust 1 |") == 1
     assert "| 5.0x |" in again
-    assert with_headline(first, headline(_peers(**{OURS: 100, "Faust": 10}))) == first
+    assert with_headline(first, _headline(**{OURS: 100, "Faust": 10})) == first
     with pytest.raises(UsageError, match="no section"):
         with_headline("# other\n", [])
 
 
-def test_the_readme_shows_the_record_it_names():
-    """The figures in the README are compared with the file they come from."""
-    path = ROOT / "tests" / "bench" / "results" / "report" / f"{PEERS}.json"
+def test_the_readme_names_missed_targets_beside_met_ones():
+    """A reader of the ratios alone would think that everything is met."""
+    lines = headline(_everything())
+    assert any(line.endswith("| NO |") for line in lines)
+    assert any(line.endswith("| yes |") for line in lines)
+    assert headline(Records()) == []
+
+
+def test_the_readme_shows_the_records_it_names():
+    """The figures in the README are compared with the files they come from."""
+    block = headline(read_all(ROOT / "tests" / "bench" / "results" / "report"))
     readme = (ROOT / "README.md").read_text()
-    block = headline(records.load(path, PeerReport, FORMAT)) if path.exists() else []
-    assert (report_text.MARKER in readme) == path.exists()
+    assert (report_text.MARKER in readme) == bool(block)
     assert "\n".join(block) in readme
 
 
