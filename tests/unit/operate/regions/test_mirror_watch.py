@@ -6,13 +6,17 @@ import pytest
 
 from agents.app import app
 from streams.connect.broker.memory.broker import MemoryBroker
+from streams.connect.broker.memory.reader import MemoryReader
 from streams.core.clock import VirtualClock
 from streams.core.errors import BrokerUnavailable
 from streams.core.records import headers
+from streams.core.resilience.deadline import Deadline
 from streams.core.telemetry.metrics import Metrics
 from streams.core.types import TopicConfig, TopicPartition
+from streams.dev.simulation.loop import LoopClock, VirtualLoop, run
 from streams.operate.regions.mirror_watch import MirrorWatch
-from streams.operate.regions.mirrored import offset_entry, offsets_topic
+from streams.operate.regions.mirrored import missing_of, offset_entry, offsets_topic
+from streams.operate.regions.status import MIRROR_TIMEOUT_S
 from streams.operate.regions.watch import RegionStanding
 from streams.operate.topics.topics import wanted_topics
 
@@ -54,6 +58,38 @@ async def test_records_behind_the_mirror_are_counted_and_aged(world):
     await clock.advance(7)
     await watch.measure()
     assert _samples(metrics) == {"records": 2, "seconds": 7}
+
+
+def test_a_mirror_with_a_thousand_partitions_is_measured_in_time(monkeypatch):
+    """Another region answers after 80 ms. One answer after the other took 160 s, and the bounds are 15 and 30 s: the lag
+    was unknown for ever."""
+    loop = VirtualLoop()
+    clock = LoopClock(loop)
+    read = MemoryReader.read
+
+    async def far(self, *asked):
+        await clock.sleep(0.08)
+        return await read(self, *asked)
+
+    monkeypatch.setattr(MemoryReader, "read", far)
+    east, west = MemoryBroker(clock), MemoryBroker(clock)
+
+    async def measured():
+        await (await east.admin()).create_topics([TopicConfig(TP.topic, 1000, 1, {})])
+        place = TopicPartition(offsets_topic("east"), 0)
+        await (await west.admin()).create_topics([TopicConfig(place.topic, 1, 1, {})])
+        for number in range(1000):
+            tp = TopicPartition(TP.topic, number)
+            for value in (b"copied", b"waits"):
+                east.append(tp, b"k", value)
+            west.append(place, *offset_entry("east", tp, 0))
+        asking = missing_of(east, west, app.topology, "east")
+        return await Deadline(clock, MIRROR_TIMEOUT_S).wait(asking)
+
+    found = run(loop, measured())
+    assert [(one.tp.partition, one.first, one.records) for one in found] == [
+        (number, 1, 1) for number in range(1000)
+    ]
 
 
 async def test_an_unknown_lag_has_no_sample(world):
