@@ -56,7 +56,9 @@ class RegionGate:
         elif self._mirror is None:
             await self._watch.run()
         else:
-            await asyncio.gather(self._watch.run(), self._mirror.run())
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._watch.run(), name="region-words")
+                tasks.create_task(self._mirror.run(), name="region-mirror")
 
     @property
     def standing(self) -> RegionStanding:

@@ -50,7 +50,8 @@ def _wanted_file(value: str) -> str | None:
         return "names no file that can be read"
 
 
-def _wanted_brokers(value: str) -> str | None:
+def wanted_brokers(value: str) -> str | None:
+    """What is wrong with addresses of Kafka; None: nothing."""
     for one in value.split(","):
         found = _HOST_PORT.fullmatch(one.strip())
         if found is None or not 0 < int(found[1]) <= 65_535:
@@ -103,7 +104,7 @@ def _wanted_retries(value: str) -> str | None:
 
 _SECRET = ("clickhouse_shards", "redis_url")
 _CHECKS: dict[str, Callable[[str], str | None]] = {
-    "kafka_bootstrap": _wanted_brokers,
+    "kafka_bootstrap": wanted_brokers,
     "clickhouse_shards": _wanted_shards,
     "redis_url": _url("redis", "rediss", "unix"),
     "policy_url": _url("http", "https"),

@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 LOOK_S: Final = 2.0
 WORKERS_MAX: Final = 256
 _ANSWER_S: Final = 2.0
+_PORT_MAX: Final = 65_535
 
 
 class RemoteWorker(LiveWorker, frozen=True, kw_only=True):
@@ -69,7 +70,8 @@ class RemoteWorkers:
 
 def _port(text: str) -> _Port:
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit():
+    host = host.removeprefix("[").removesuffix("]")
+    if not (host and port.isdecimal() and 0 < int(port) <= _PORT_MAX):
         raise UsageError(
             f"DIA_WORKERS_AT names {text!r}, which is no host:port. In the chart and in Compose it "
             "is the name of the workers' service and port 9464."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -47,6 +47,7 @@ from streams.http.console.dead_letters.plans import PlanHandler
 from streams.http.console.history.history_handler import HistoryHandler
 from streams.http.console.history.recorder import PipelineRecorder
 from streams.http.console.history.top_tenants import TopTenantsHandler
+from streams.http.console.kept_running import kept_running
 from streams.http.console.logs import Logs
 from streams.http.console.pages import routes, unknown_page
 from streams.http.console.pipeline.level import Levels
@@ -166,14 +167,19 @@ class ConsoleProcess:
     @contextlib.asynccontextmanager
     async def _running(self, app: Starlette) -> AsyncIterator[None]:
         self._caches.start()
-        keeping = asyncio.create_task(self._answers.run(), name="answers")
-        looking = asyncio.create_task(self._distant.run(), name="distant-workers")
-        judging = asyncio.create_task(self._health.run(), name="health-monitor")
-        recording = asyncio.create_task(self._recorder.run(), name="pipeline-recorder")
-        gate = self.console.gate
-        noting = asyncio.create_task(gate.authenticator.note_uses(gate.clock), name="last-uses")
-        asking = asyncio.create_task(self.console.region.run(), name="region-watch")
-        running = (keeping, looking, judging, recording, noting, asking)
+        gate, clock = self.console.gate, self.console.gate.clock
+        works: dict[str, Callable[[], Awaitable[None]]] = {
+            "answers": self._answers.run,
+            "distant-workers": self._distant.run,
+            "health-monitor": self._health.run,
+            "pipeline-recorder": self._recorder.run,
+            "last-uses": lambda: gate.authenticator.note_uses(clock),
+            "region-watch": self.console.region.run,
+        }
+        running = [
+            asyncio.create_task(kept_running(name, run, clock), name=name)
+            for name, run in works.items()
+        ]
         try:
             yield
         finally:

@@ -21,6 +21,7 @@ import msgspec
 from streams.connect.broker.kafka.broker import KafkaBroker
 from streams.core.errors import UsageError
 from streams.core.settings import Settings
+from streams.core.settings.meaning import wanted_brokers
 from streams.core.types import Broker
 from streams.core.words.near_names import did_you_mean
 
@@ -117,6 +118,9 @@ def _checked(own: str, found: _File, path: Path) -> Regions:
                 f"{path}: the region name {name[:40]!r} is not 1 to 31 lower-case letters, digits "
                 "and dashes. Rename it."
             )
+    for region in found.region:
+        if (wrong := wanted_brokers(region.bootstrap)) is not None:
+            raise UsageError(f"{path}: the bootstrap of region {region.name} {wrong}. Correct it.")
     for url in (url for region in found.region for url in region.edges):
         if not url.startswith(("http://", "https://")):
             raise UsageError(

@@ -117,7 +117,9 @@ async def test_the_number_of_requested_addresses_is_bounded(worker, monkeypatch)
     assert len(asked) == 1
 
 
-@pytest.mark.parametrize("text", ["dia", "dia:", ":9464", "dia:http"])
+@pytest.mark.parametrize(
+    "text", ["dia", "dia:", ":9464", "dia:http", "dia:0", "dia:99999", "[]:9464"]
+)
 def test_an_invalid_address_ends_the_start(text):
     """The error is a message at the start instead of an empty page."""
     with pytest.raises(UsageError, match="DIA_WORKERS_AT"):

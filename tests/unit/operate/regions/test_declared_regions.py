@@ -47,7 +47,9 @@ def test_without_a_region_nothing_is_asked(tmp_path):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (("kafka.east:9092", "x"), None),
+        (("kafka.east:9092", "[::1]:9092,b.east:1"), None),
+        (("kafka.east:9092", "kafka.east"), "bootstrap of region east .* 'kafka.east' is none"),
+        (("kafka.west:9092", "kafka.west:99999"), "bootstrap of region west .*99999"),
         (('"west"', '"east"'), "must differ"),
         (('"east"', '"East!"'), "lower-case"),
         (('"east"', '"north"'), "none of north, west"),
