@@ -4,7 +4,7 @@ Every step reads what is true and goes on from there, so a command that died is 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -143,8 +143,9 @@ class RegionSwitch:
         """F1 to F6; of a target that is active already, only F2. Raises `RefusedBySafety`, `RegionSuperseded`, `RegionBehind` and
         `DependencyUnreachable`; after the last two no region may be active: run it again."""
         began = self._clock.monotonic()
-        word, before, away = await self._planned(order)
-        await self._give_journals(away)
+        words, away = await self.words()
+        word, before = self._planned(order, words, away)
+        await self._give_journals(name for name, known in words.items() if known is None)
         if before == order.target:
             await self._fence(word, away)
             return Switched(epoch=word.epoch, before=before, active=before)
@@ -173,10 +174,11 @@ class RegionSwitch:
             total_s=done - began,
         )
 
-    async def _planned(self, order: Switch) -> tuple[RegionWord, str, list[str]]:
-        """F1: the word to write, the region that is active before it, and the regions away. Of a
-        target that is active already, its word."""
-        words, away = await self.words()
+    def _planned(
+        self, order: Switch, words: Mapping[str, RegionWord | None], away: Collection[str]
+    ) -> tuple[RegionWord, str]:
+        """F1: the word to write, and the region that is active before it. Of a target that is active
+        already, its word."""
         if order.target in away:
             raise DependencyUnreachable(
                 f"the cluster of {order.target} cannot be reached: it cannot become active."
@@ -188,7 +190,7 @@ class RegionSwitch:
         if newest.active != order.target:
             before, epoch = newest.active, newest.epoch + 1
         elif own is not None and own.rank == newest.rank:
-            return newest, newest.active, away
+            return newest, newest.active
         else:  # a change that did not come to its end
             before = own.active if own is not None else ""
             if before in ("", order.target):
@@ -207,14 +209,13 @@ class RegionSwitch:
             actor=order.actor,
             reason=order.reason,
         )
-        return word, before, away
+        return word, before
 
-    async def _give_journals(self, away: Sequence[str]) -> None:
+    async def _give_journals(self, regions: Iterable[str]) -> None:
         """A cluster that was made anew has none, and no step may fail for it after F2."""
-        for name, broker in self._brokers.items():
-            if name not in away:
-                async with opened(broker.admin()) as admin:
-                    await admin.create_topics([journal_topic(self._topology.app)])
+        for name in regions:
+            async with opened(self._brokers[name].admin()) as admin:
+                await admin.create_topics([journal_topic(self._topology.app)])
 
     async def _require_own_log(self, order: Switch, away: Sequence[str]) -> None:
         """Raises `RefusedBySafety` where the target's cluster was made anew, and so lacks what the lost one
