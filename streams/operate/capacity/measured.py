@@ -32,7 +32,11 @@ _USAGE = (
     "toUnixTimestamp(min(w)), toUnixTimestamp(max(w)), max(memory_bytes) "
     "FROM usage_history_local FINAL WHERE toUnixTimestamp(w) >= {since:Int64} GROUP BY process, began"
 )
-_DISK = "SELECT sum(bytes_on_disk), (SELECT sum(events) FROM load_history_local FINAL) FROM system.parts WHERE active AND database = currentDatabase()"
+_DISK = (
+    "SELECT sum(bytes_on_disk), (SELECT sum(events) FROM load_history_local FINAL), "
+    "(SELECT sum(toFloat64(free_space)) FROM system.disks) "
+    "FROM system.parts WHERE active AND database = currentDatabase()"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +51,8 @@ class TopicLoad:
 @dataclass(frozen=True, slots=True)
 class MeasuredCosts:
     """Of ``days`` days. ``memory_bytes``: of the largest process. ``disk_bytes_per_event``: on all
-    shards, of all events in their history. ``peak_per_s``: of all topics at once. ``processes``: the
-    most that ran at once."""
+    shards, of all events in their history. ``disk_free_bytes``: that all shards can take before the first is
+    full. ``peak_per_s``: of all topics at once. ``processes``: the most that ran at once."""
 
     days: float
     topics: Mapping[str, TopicLoad]
@@ -58,6 +62,7 @@ class MeasuredCosts:
     memory_bytes: int
     processes: int
     disk_bytes_per_event: float
+    disk_free_bytes: float
 
 
 class _Usage(NamedTuple):
@@ -119,6 +124,7 @@ def costs_of(
             totals[at] = totals.get(at, 0) + events
     # Processor time between the first and the last sample went into the events that were read then,
     # whenever they were appended.
+    on_disk, of_events, free = _of_disks(disk)
     paid = _events_within(read, [(one.first_s, one.last_s) for one in processes])
     if not paid:
         raise HistoryTooShort("no events were read between the samples of its processes.")
@@ -132,7 +138,8 @@ def costs_of(
         cpu_s_per_event=used_s / paid,
         memory_bytes=max(one.memory_bytes for one in processes),
         processes=_at_once(processes),
-        disk_bytes_per_event=_per_event(disk),
+        disk_bytes_per_event=on_disk / of_events if of_events else 0.0,
+        disk_free_bytes=free,
     )
 
 
@@ -153,9 +160,11 @@ def _topic_load(slots: Mapping[int, tuple[int, int]], span_s: float) -> TopicLoa
     )
 
 
-def _per_event(disk: Iterable[Rows]) -> float:
-    sizes, events = map(sum, zip(*(answer[0] for answer in disk), strict=True))
-    return sizes / events if events else 0.0
+def _of_disks(disk: Iterable[Rows]) -> tuple[float, int, float]:
+    """Bytes on disk, the events of the history, and free bytes: a full shard holds up its rows, and each takes as
+    many."""
+    sizes, events, free = zip(*(answer[0] for answer in disk), strict=True)
+    return sum(sizes), sum(events), min(free) * len(free)
 
 
 def _processes(usage: Iterable[Rows]) -> list[_Usage]:

@@ -18,8 +18,12 @@ BUSY: Final = 0.7
 """share of its processor that a worker process uses at the planned peak"""
 REPLICAS_MIN: Final = 3
 """the chart's ``autoscaling.minReplicas``: Kubernetes refuses a smaller ``maxReplicas``"""
+MEMORY_ROOM: Final = 1.25
+"""of a pod's memory request over the largest process that was seen"""
 FACTOR_MAX: Final = 1e9
 _MONTH_DAYS: Final = 30.0
+_MIB: Final = 1 << 20
+_MEMORY_STEP: Final = 64
 _GROWTH = re.compile(r"(?:(?P<times>\d+(?:\.\d+)?)x|(?P<percent>\d+(?:\.\d+)?)%)")
 
 
@@ -58,6 +62,17 @@ class Growth:
             return None
         return _MONTH_DAYS * math.log(factor / self.times) / math.log1p(self.monthly)
 
+    def load_days(self, days: float) -> float:
+        """Days of the load of now that ``days`` of this growth are."""
+        rate = math.log1p(self.monthly) / _MONTH_DAYS
+        return self.times * (math.expm1(rate * days) / rate if rate else days)
+
+    def days_of(self, load_days: float) -> float:
+        """The days in which the load is ``load_days`` of that of now."""
+        rate = math.log1p(self.monthly) / _MONTH_DAYS
+        amount = load_days / self.times
+        return math.log1p(rate * amount) / rate if rate else amount
+
 
 @dataclass(frozen=True, slots=True)
 class ResourceNeed:
@@ -73,11 +88,14 @@ class ResourceNeed:
 
 @dataclass(frozen=True, slots=True)
 class CapacityPlan:
-    """``processes_now``: that the load of now needs, with the margin; ``processes``: at the horizon."""
+    """``processes_now``: that the load of now needs, with the margin; ``processes``: at the horizon.
+    ``per_process``: events a second that one holds. ``memory_bytes``: of the largest one."""
 
     needs: tuple[ResourceNeed, ...]
     processes_now: int
     processes: int
+    per_process: float
+    memory_bytes: int
     partitions: Mapping[str, int]
     """of each topic that needs more than it has"""
     tier: Tier
@@ -85,7 +103,18 @@ class CapacityPlan:
     def helm_values(self, named: Mapping[str, int]) -> dict[str, Any]:
         """Values of the chart, one process a pod. ``named``: partitions that the settings name, which
         stay: Helm replaces the whole text."""
-        values: dict[str, Any] = {"autoscaling": {"maxReplicas": max(self.processes, REPLICAS_MIN)}}
+        steps = math.ceil(self.memory_bytes * MEMORY_ROOM / _MIB / _MEMORY_STEP)
+        mib = max(steps, 1) * _MEMORY_STEP
+        values: dict[str, Any] = {
+            "autoscaling": {
+                "maxReplicas": max(self.processes, REPLICAS_MIN),
+                "lag": {"predicted": {"eventsPerWorker": max(1, int(self.per_process))}},
+            },
+            "resources": {
+                "requests": {"memory": f"{mib}Mi"},
+                "limits": {"memory": f"{2 * mib}Mi"},
+            },
+        }
         if self.partitions:
             wanted = {**named, **self.partitions}
             text = ",".join(f"{topic}={count}" for topic, count in wanted.items())
@@ -128,10 +157,19 @@ def capacity_plan(
         *([ResourceNeed("kafka bytes a day of one copy, kept for ever", for_ever, for_ever * factor,
               None, None)] if for_ever else []),
         ResourceNeed("clickhouse bytes a day", per_day, per_day * factor, None, None),
+        ResourceNeed("bytes of ClickHouse's disks", per_day * horizon_days,
+             per_day * growth.load_days(horizon_days), costs.disk_free_bytes,
+             growth.days_of(costs.disk_free_bytes / per_day) if per_day else None),
     )  # fmt: skip
     more = {busiest: wanted} if have is not None and wanted > have else {}
     return CapacityPlan(
-        needs, processes(1.0), wanted, more, tier_of(int(mean_per_s * factor * 86_400))
+        needs,
+        processes(1.0),
+        wanted,
+        per_process,
+        costs.memory_bytes,
+        more,
+        tier_of(int(mean_per_s * factor * 86_400)),
     )
 
 

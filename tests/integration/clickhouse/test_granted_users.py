@@ -3,7 +3,7 @@ of its process run, and all others are refused.
 
 The engine is that of the local stack. It reads the users of ``docker/clickhouse/users.xml`` and
 checks grants, profiles and constraints as a server does. It does not cover what needs a server: the
-grant on ``system.replicas``, and the statements of a cluster.
+grants on tables of ``system``, and the statements of a cluster.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ ROLES = ("worker", "console", "edge", "reader", "backup")
 UNBOUNDED = ("worker", "backup")
 DENIED, CONSTRAINED, READONLY = 497, 452, 164
 TENANT = "acme"
+CAPACITY = "/api/capacity"
 
 FORBIDDEN_TO_ALL = [
     "CREATE TABLE dia.other (a Int8) ENGINE = Memory",
@@ -199,12 +200,14 @@ async def _show(settings, granted, minutes_of, start_s):
     }
     with listening(lambda: console(settings)) as url:
         async with httpx.AsyncClient(base_url=url, timeout=60, mounts=DIRECT) as client:
-            for path in PATHS:
-                params = {} if path in TENANTLESS else asked
-                for token in tokens[1:] if path in EVERYONES else tokens:
+            for path in (*PATHS, CAPACITY):
+                params = {} if path in TENANTLESS or path == CAPACITY else asked
+                for token in tokens[1:] if path in {*EVERYONES, CAPACITY} else tokens:
                     headers = {"Authorization": f"Bearer {token}"}
                     answer = await client.get(path, headers=headers, params=params)
                     assert answer.status_code == 200, (path, answer.text)
+                    # A refused statement passes for a shard that is away.
+                    assert '"degraded":true' not in answer.text, (path, answer.text)
             shown = await client.get("/api/simulations", headers=headers, params=asked)
     [one] = shown.json()["simulations"]
     assert one["request_id"] == "r"

@@ -18,7 +18,7 @@ READ = [[(300 * slot, 30_000) for slot in range(288)]]
 USAGE = [
     [(f"w-{number}", 1, 0.0, 500.0, 0, 86_400, 1 << 28) for number in range(3)],
 ]
-DISK = [[(8_640_000, 8_640_000)]]
+DISK = [[(8_640_000, 8_640_000, 1e9)]]
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def _rows(now_s):
             (f"w-{number}", 1, 0.0, 900.0, first, slots[-1] + SLOT_S, 1 << 28)
             for number in range(3)
         ],
-        "bytes_on_disk": [(360_000, 360_000), (360_000, 360_000)],
+        "bytes_on_disk": [(360_000, 360_000, 1e12), (360_000, 360_000, 1e12)],
     }
 
 

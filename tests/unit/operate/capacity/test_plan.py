@@ -28,7 +28,7 @@ USAGE = [
     # A partition of the same process on another shard, and another process.
     [("w-0", 1, 12.0, 25.0, 300, 600, 1 << 27), ("w-1", 5, 1.0, 4.0, 300, 600, 1 << 26)],
 ]
-DISK = [[(900_000, 90_000)], [(900_000, 90_000)]]
+DISK = [[(900_000, 90_000, 5e9)], [(900_000, 90_000, 4e9)]]
 
 
 @pytest.fixture
@@ -102,11 +102,32 @@ def test_the_day_is_named_on_which_partitions_run_out(costs):
     assert steady.partitions == {}
 
 
+def test_the_day_is_named_on_which_a_disk_is_full(costs):
+    """172.8 MB a day, and the fuller of two shards has 4 GB left: a shard that is full holds up its rows."""
+    per_day, free = 86_400 * 200 * 10, 8e9
+    for text in ("1x", "3x", "30%"):
+        growth = Growth.of(text)
+        need = _needs(capacity_plan(costs, growth, 90, {}, {}))["bytes of ClickHouse's disks"]
+        assert (need.now, need.have) == (pytest.approx(90 * per_day), free)
+        assert need.needed == pytest.approx(growth.load_days(90) * per_day)
+        # Day by day, the load of its noon.
+        days = int(need.days_left)
+        written = sum(growth.factor(day + 0.5) for day in range(days)) * per_day
+        assert written <= free * 1.001
+        assert written + growth.factor(days + 0.5) * per_day >= free * 0.999
+    nothing = costs_of(LOAD, READ, USAGE, [[(0, 90_000, 5e9)]])
+    need = _needs(capacity_plan(nothing, Growth(), 90, {}, {}))["bytes of ClickHouse's disks"]
+    assert need.days_left is None
+
+
 def test_helm_values_fit_the_chart(costs):
     """They are given to `helm upgrade -f` as they are."""
     plan = capacity_plan(costs, Growth.of("100x"), 90, {"orders": 4}, {}, 1.5)
     values = plan.helm_values({})
     assert values["config"] == {"topic_partitions": "orders=11"}
+    # 256 MiB were seen; a process at 70 % of its processor reads 0.7 / 120 µs.
+    assert values["resources"]["requests"] == {"memory": "320Mi"}
+    assert values["autoscaling"]["lag"]["predicted"] == {"eventsPerWorker": 5833}
     schema = json.loads(SCHEMA.read_text())
     schema.pop("required", None)
     assert [*jsonschema_rs.validator_for(schema).iter_errors(values)] == []
@@ -118,7 +139,7 @@ def test_a_small_plan_has_as_many_replicas_as_the_chart_asks_for_at_least(costs)
     plan = capacity_plan(costs, Growth.of("1x"), 90, {"orders": 4}, {}, 1.5)
     fewest = yaml.safe_load(CHART.read_text())["autoscaling"]["minReplicas"]
     assert plan.processes < fewest
-    assert plan.helm_values({}) == {"autoscaling": {"maxReplicas": fewest}}
+    assert plan.helm_values({})["autoscaling"]["maxReplicas"] == fewest
 
 
 @pytest.mark.parametrize("usage", [[], [[("w-0", 1, 10.0, 11.0, 0, 600, 1)]]])

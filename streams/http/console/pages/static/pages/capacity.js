@@ -117,7 +117,7 @@ function headline(found) {
       aside: `of one processor; a plan uses ${percent(found.busy)} at the peak` },
     { name: "Busiest five minutes", value: peak ? measure(Number(peak.now.toPrecision(3))) : UNKNOWN, unit: peak ? "events/s" : null, aside: "of 7 days" },
     { name: "Days left", value: left.length ? count(Math.min(...left)) : "–", tone: left.some((days) => days < 30) ? "warn" : null,
-      aside: left.length ? "until partitions are used up, by this growth" : "nothing runs out by this growth, or it is not known" },
+      aside: left.length ? "until partitions or ClickHouse's disks are used up, by this growth" : "nothing runs out by this growth, or it is not known" },
     { name: "Last load test", value: tested ? (tested.held ? "held" : tested.interrupted ? "interrupted" : "failed") : "none",
       tone: tested && !tested.held ? "bad" : null, aside: tested ? moment(tested.began_ms) : "dia loadtest run FILE" },
   ];
