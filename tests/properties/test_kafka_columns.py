@@ -157,5 +157,6 @@ def test_a_group_reads_copies_of_a_mirror_as_their_originals(framing, rows):
 
     marked = [(key, value, at, [*found, (MIRRORED, None)]) for key, value, at, found in rows]
     assert read(marked, unmarked=True)[1] == read(rows)[1]
-    plain = [(key, value, at, [(MIRRORED, None)]) for key, value, at, _ in rows]
-    assert read(plain, unmarked=True)[0] is (framing and kernels.active is not None)
+    for mark in (None, b""):  # a mirror's, and an agent's
+        plain = [(key, value, at, [(MIRRORED, mark)]) for key, value, at, _ in rows]
+        assert read(plain, unmarked=True)[0] is (framing and kernels.active is not None)

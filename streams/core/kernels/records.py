@@ -17,8 +17,11 @@ from streams.core.kernels.machine import byte_at
 
 VARINT_BYTES_MAX: Final = 8
 
-MARK: Final = np.frombuffer(b"\x18dia.mirrored\x01", np.uint8)
-"""Header `headers.MIRRORED` without a value: the size of its name, the name, no value."""
+MARK: Final = np.frombuffer(b"\x18dia.mirrored", np.uint8)
+"""Header `headers.MIRRORED`: the size of its name, the name. Then comes no value (a mirror's) or an empty
+one (an agent's)."""
+_NO_VALUE: Final = np.uint8(1)
+"""as a size; that of an empty value is 0"""
 
 _U = np.uint64
 _ONE = _U(1)
@@ -42,9 +45,10 @@ def _read_varint(buffer: NDArray[np.uint8], at: int, stop: int) -> tuple[int, in
 
 @inlined
 def _is_mark(buffer: NDArray[np.uint8], at: int, end: int) -> bool:
-    """Whether ``buffer`` from ``at`` to ``end`` is `MARK`."""
-    same = end - at == len(MARK)
+    """Whether ``buffer`` from ``at`` to ``end`` is `MARK` and the size of no value, or an empty one."""
+    same = end - at == len(MARK) + 1
     if same:
+        same = bool(byte_at(buffer, end - 1) <= _NO_VALUE)
         for i in range(len(MARK)):
             same = same and byte_at(buffer, at + i) == MARK[i]
     return same

@@ -23,20 +23,24 @@ from streams.core.process.background_task import BackgroundTask
 from streams.core.topics.current_stream import HeadersLike, Key, NoTables, Target, current
 from streams.core.types import Broker, Headers, PlainProducer
 from streams.engine.decode.codecs import settled
-from streams.engine.streams.sending import header_pairs, key_bytes, value_bytes
+from streams.engine.streams.sending import header_pairs, key_bytes, made_here, value_bytes
 
 log = structlog.get_logger(__name__)
 
 
 class Background:
-    """Also the scope in which the code of tasks runs."""
+    """Also the scope of pages and of commands of an app, which one region runs."""
 
     partition = -1
     tables: Mapping[str, Any] = NoTables(
         "a background task has no partition. Send to a topic whose agent writes the table."
     )
 
-    def __init__(self, broker: Broker, clock: Clock, tasks: Sequence[BackgroundTask]) -> None:
+    def __init__(
+        self, broker: Broker, clock: Clock, tasks: Sequence[BackgroundTask], region: str = ""
+    ) -> None:
+        """``region``: this one; "": there are no others."""
+        self._region = region
         self._broker = broker
         self._clock = clock
         self._tasks = tasks
@@ -45,7 +49,7 @@ class Background:
         self._starting = asyncio.Lock()
 
     async def run(self) -> None:
-        current.set(self)
+        current.set(_Tasks(self, self._region))
         try:
             async with asyncio.TaskGroup() as group:
                 for task in self._tasks:
@@ -126,3 +130,27 @@ class Background:
                 await producer.start()
                 self._producer = producer
         await (await self._producer.send(topic.name, key, body, headers))
+
+
+class _Tasks:
+    """The scope in which the code of tasks runs: each region runs it, so mirrors leave its records alone."""
+
+    partition = -1
+    tables = Background.tables
+
+    def __init__(self, background: Background, region: str) -> None:
+        self._background = background
+        self._region = region
+
+    def send(
+        self,
+        topic: Target,
+        key: Key = None,
+        value: Any = None,
+        *,
+        headers: HeadersLike = None,
+        **options: Any,
+    ) -> asyncio.Task[None]:
+        """As `Background.send`."""
+        marked = made_here(headers, self._region)
+        return self._background.send(topic, key, value, headers=marked, **options)

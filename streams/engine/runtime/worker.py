@@ -117,7 +117,7 @@ class Worker:
             )
             for group in sorted({agent.group for agent in agents})
         ]
-        self.background = Background(broker, clock, background)
+        self.background = Background(broker, clock, background, settings.region)
         self._views = [_connected(table, broker, clock) for table in _global_tables(agents)]
         self._sheds = ShedWatch(broker, clock, self.groups)
         watched = Watched(shards, self._delivery.calls, broker, self.groups, layer, disk)

@@ -157,10 +157,13 @@ def test_inconsistent_records_are_not_framed():
         (good + b"\0", 1, False),
         (good[:-1], 1, False),
         (bytes([16, 0, 0, 0, 2, 65, 2, 66, 2]), 1, False),  # headers
-        (bytes([44, 0, 0, 0, 2, 65, 2, 66, 2]) + MARK.tobytes(), 1, True),
-        (bytes([44, 0, 0, 0, 2, 65, 2, 66, 2]) + MARK.tobytes()[:-1] + b"\0", 1, False),
-        (bytes([46, 0, 0, 0, 2, 65, 2, 66, 2]) + MARK.tobytes() + b"\0", 1, False),
-        (bytes([44, 0, 0, 0, 2, 65, 2, 66, 4]) + MARK.tobytes(), 1, False),
+        (bytes([44, 0, 0, 0, 2, 65, 2, 66, 2]) + MARK.tobytes() + b"\1", 1, True),
+        (bytes([44, 0, 0, 0, 2, 65, 2, 66, 2]) + MARK.tobytes() + b"\0", 1, True),
+        (bytes([44, 0, 0, 0, 2, 65, 2, 66, 2]) + MARK.tobytes() + b"\2", 1, False),
+        (bytes([44, 0, 0, 0, 2, 65, 2, 66, 2]) + MARK.tobytes()[:-1] + b"e\1", 1, False),
+        (bytes([46, 0, 0, 0, 2, 65, 2, 66, 2]) + MARK.tobytes() + b"\2a", 1, False),
+        (bytes([46, 0, 0, 0, 2, 65, 2, 66, 2]) + MARK.tobytes() + b"\1\0", 1, False),
+        (bytes([44, 0, 0, 0, 2, 65, 2, 66, 4]) + MARK.tobytes() + b"\1", 1, False),
         (
             bytes([16, 128, 0, 0, 2, 65, 2, 66, 0]),
             1,
