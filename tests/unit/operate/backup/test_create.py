@@ -12,6 +12,7 @@ from streams.connect.sinks.backups.stored_table import StoredTable
 from streams.core.command_errors import BackupFailed
 from streams.core.errors import DependencyUnreachable, RefusedBySafety, UsageError
 from streams.core.settings import Settings
+from streams.operate.backup import create
 from streams.operate.backup.catalog import BackupState
 from streams.operate.backup.create import BackupMaking
 from streams.operate.backup.destination import BackupDestination
@@ -112,6 +113,13 @@ def test_days_that_moved_to_other_shards_are_not_missed(tmp_path):
     backups.servers[1].rows["m1_local"].pop("1/20251130/0")
     with pytest.raises(RefusedBySafety, match=r"m1_local 2025-11-30: 1 rows"):
         backups.create()
+
+
+def test_a_backup_that_misses_days_that_moved_is_found(tmp_path, monkeypatch):
+    """The law above has to be able to fail: such an engine refused each backup after a move."""
+    monkeypatch.setattr(create, "moved_since", lambda *maps: frozenset())
+    with pytest.raises(RefusedBySafety):
+        test_days_that_moved_to_other_shards_are_not_missed(tmp_path)
 
 
 @pytest.mark.parametrize("at", ["digests", "back_up"])

@@ -62,6 +62,18 @@ async def test_a_row_waits_while_no_server_says_if_its_day_moved():
     assert shards.stored("m1") == []
 
 
+async def test_a_row_that_goes_by_the_maps_known_last_is_found(monkeypatch):
+    """The law above has to be able to fail."""
+
+    async def nothing_new(self, *, certain=False):
+        del certain
+
+    monkeypatch.setattr(MemoryShards, "learn", nothing_new)
+    monkeypatch.setattr(MemoryShards, "maps", two_shards().maps)
+    with pytest.raises(pytest.fail.Exception):
+        await test_a_row_waits_while_no_server_says_if_its_day_moved()
+
+
 async def test_a_row_of_a_moved_day_goes_to_the_target_as_its_copy_would(shards):
     """An insert before the move may have stored it: then it is the same row."""
     shards.enter_day(2, DAY, DayState.DONE)
