@@ -176,6 +176,8 @@ def _words(axis: Axis, curve: Curve) -> Iterator[str]:
         if axis.field in ("windows", "ids"):
             yield f"A million more take {round(state_mib_per_million(curve)):,} MiB."
     yield axis.why
+    if not all(point.kernels for point in curve.points):
+        yield "Measured without compiled kernels."
     if curve.left_out:
         yield f"No time was left for {', '.join(f'{value:,}' for value in curve.left_out)}."
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from agents.app import app
 from streams.connect.broker.memory.broker import MemoryBroker
+from streams.core import kernels
 from streams.core.clock import Clock, SystemClock
 from streams.core.process import process_memory
 from streams.core.resilience.deadline import Deadline
@@ -39,12 +40,14 @@ _NOWHERE = {
 
 @contextmanager
 def settings_alone(given: Mapping[str, str]) -> Iterator[tuple[Settings, Path]]:
-    """Settings of a process that has no dependencies, and its temporary folder."""
+    """Settings of a process that has no dependencies, and its temporary folder. With kernels, as a
+    worker has them."""
     configure("console", "error")
     process_memory.settle()
     with tempfile.TemporaryDirectory(prefix="dia-curve-") as folder:
         values = {**_NOWHERE, **given, "HOME": folder, "STATE_DIR": folder}
         settings, _ = load({PREFIX + name: value for name, value in values.items()})
+        kernels.load(settings.kernels)
         yield settings, Path(folder)
 
 

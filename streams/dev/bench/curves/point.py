@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from streams.core import kernels
 from streams.core.errors import CommandError
 from streams.core.settings import Settings
 from streams.dev.bench.children import output_of
@@ -35,12 +36,14 @@ _BOUNDS = {
 class Point(msgspec.Struct, frozen=True, kw_only=True):
     """``cpu_us_per_event`` has the in-memory broker in it, and is the least of `ROUNDS`, which other
     load disturbed least. ``state_mib`` is the growth of resident memory while the state was built,
-    in ``preload_s``. Of several processes, the figures are those of the worst."""
+    in ``preload_s``. Of several processes, the figures are those of the worst. ``kernels``: they
+    were compiled, as in a worker."""
 
     load: Load
     cpu_us_per_event: float
     state_mib: int
     preload_s: float
+    kernels: bool = False
 
 
 async def measure_point(asked: Load, limit_s: float) -> Point | None:
@@ -96,6 +99,7 @@ async def _measure(asked: Load, settings: Settings, folder: Path) -> Point:
         cpu_us_per_event=round(spent_s / asked.events * 1e6, 2),
         state_mib=max(0, state_mib),
         preload_s=round(preload_s, 1),
+        kernels=kernels.active is not None,
     )
 
 

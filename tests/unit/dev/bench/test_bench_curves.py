@@ -7,6 +7,7 @@ import json
 import os
 import time
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -100,11 +101,13 @@ async def test_the_engine_runs_with_the_state_that_was_asked_for(tmp_path):
 
 
 async def test_a_point_is_measured_in_separate_processes():
-    """The memory must be that of the point alone, and a machine with one core has one process."""
+    """The memory must be that of the point alone, and a machine with one core has one process. It has
+    the kernels of a worker: without them, the curves were those of the numpy path."""
     point = await measure_point(Load(events=2000, windows=500, tenants=20, processes=2), 60.0)
     assert point is not None
     assert point.cpu_us_per_event > 0
     assert point.load.windows == 500
+    assert point.kernels == (find_spec("numba") is not None)
 
 
 async def test_a_point_beyond_its_time_limit_is_omitted():
@@ -166,6 +169,7 @@ def test_the_text_follows_from_the_points():
     assert "A million more take 300 MiB." in text
     assert WINDOWS.why in text
     assert "No time was left for 5,000,000." in text
+    assert "Measured without compiled kernels." in text
 
 
 def test_every_axis_varies_a_field_that_grows():
