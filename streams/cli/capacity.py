@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from streams.operate.capacity.forecast import Forecast, HeldOutDay
     from streams.operate.capacity.hourly_load import HourlyLoad
     from streams.operate.capacity.measured import MeasuredCosts
-    from streams.operate.capacity.plan import CapacityPlan
+    from streams.operate.capacity.plan import CapacityPlan, ResourceNeed
     from streams.operate.capacity.prices import Prices
 
 _HOURS_MAX = 24 * 14
@@ -182,6 +182,7 @@ def plan(
         # JSON is YAML, and Helm reads it.
         typer.echo(json.dumps(found.helm_values(declared.partitions), indent=2))
         return
+    cost = [] if priced is None else [_month(found, costs, priced)]
     columns = ("resource", "now", "at_the_horizon", "have", "days_left")
     printer.rows(
         columns,
@@ -190,10 +191,10 @@ def plan(
                 one.resource,
                 _rounded(one.now),
                 _rounded(one.needed),
-                one.have,
+                _rounded(one.have),
                 _rounded(one.days_left),
             )
-            for one in found.needs
+            for one in (*found.needs, *cost)
         ],
     )
     printer.say(
@@ -203,31 +204,33 @@ def plan(
     printer.say(
         f"ClickHouse: {found.tier.shards} shards of {found.tier.replicas} replicas (`dia shards size`)."
     )
-    if priced is not None:
-        _tell_costs(printer, found, costs, priced)
+    for one in cost:
+        _tell_saving(printer, found, costs, one)
 
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 1)
 
 
-def _tell_costs(
-    printer: Printer, found: CapacityPlan, costs: MeasuredCosts, prices: Prices
-) -> None:
+def _month(found: CapacityPlan, costs: MeasuredCosts, prices: Prices) -> ResourceNeed:
+    from streams.operate.capacity.plan import ResourceNeed
+
     have, now, then = (
         prices.of_processes(count, costs.memory_bytes)
         for count in (costs.processes, found.processes_now, found.processes)
     )
-    word = prices.currency
-    printer.say(
-        f"workers a month: {have:.0f} {word} as they are, {now:.0f} {word} as the load of now needs, "
-        f"{then:.0f} {word} at the horizon."
-    )
-    if now < have:
-        printer.say(
-            f"{costs.processes - found.processes_now} processes fewer would do, and save {have - now:.0f} "
-            f"{word} a month."
-        )
+    name = f"workers a month, {prices.currency}".rstrip(", ")
+    return ResourceNeed(name, now, then, have, None)
+
+
+def _tell_saving(
+    printer: Printer, found: CapacityPlan, costs: MeasuredCosts, month: ResourceNeed
+) -> None:
+    fewer = costs.processes - found.processes_now
+    if month.have is not None and fewer > 0:
+        currency = month.resource.partition(", ")[2]
+        saved = f"{month.have - month.now:.0f} {currency}".rstrip()
+        printer.say(f"{fewer} processes fewer would do, and save {saved} a month.")
 
 
 def _load(run: Invocation, agent: str, tenant: str) -> HourlyLoad:

@@ -52,7 +52,8 @@ class TopicLoad:
 class MeasuredCosts:
     """Of ``days`` days. ``memory_bytes``: of the largest process. ``disk_bytes_per_event``: on all
     shards, of all events in their history. ``disk_free_bytes``: that all shards can take before the first is
-    full. ``peak_per_s``: of all topics at once. ``processes``: the most that ran at once."""
+    full. ``shards``: of ClickHouse. ``peak_per_s``: of all topics at once. ``processes``: the most that ran at
+    once."""
 
     days: float
     topics: Mapping[str, TopicLoad]
@@ -63,6 +64,7 @@ class MeasuredCosts:
     processes: int
     disk_bytes_per_event: float
     disk_free_bytes: float
+    shards: int
 
 
 class _Usage(NamedTuple):
@@ -124,7 +126,8 @@ def costs_of(
             totals[at] = totals.get(at, 0) + events
     # Processor time between the first and the last sample went into the events that were read then,
     # whenever they were appended.
-    on_disk, of_events, free = _of_disks(disk)
+    disks = list(disk)
+    on_disk, of_events, free = _of_disks(disks)
     paid = _events_within(read, [(one.first_s, one.last_s) for one in processes])
     if not paid:
         raise HistoryTooShort("no events were read between the samples of its processes.")
@@ -140,6 +143,7 @@ def costs_of(
         processes=_at_once(processes),
         disk_bytes_per_event=on_disk / of_events if of_events else 0.0,
         disk_free_bytes=free,
+        shards=len(disks),
     )
 
 

@@ -145,6 +145,7 @@ def capacity_plan(
     bounded, for_ever = _kafka_bytes(costs, retention_s)
     mean_per_s = sum(one.mean_per_s for one in costs.topics.values())
     per_day, peak_now = 86_400 * mean_per_s * costs.disk_bytes_per_event, costs.peak_per_s
+    tier_now, tier = (tier_of(int(86_400 * mean_per_s * times)) for times in (1.0, factor))
     processors = peak_now * costs.cpu_s_per_event
     needs = (
         ResourceNeed("events a second, busiest", peak_now, peak_now * factor, None, None),
@@ -156,21 +157,15 @@ def capacity_plan(
         ResourceNeed("kafka bytes of one copy", bounded, bounded * factor, None, None),
         *([ResourceNeed("kafka bytes a day of one copy, kept for ever", for_ever, for_ever * factor,
               None, None)] if for_ever else []),
+        ResourceNeed("clickhouse shards", tier_now.shards, tier.shards, costs.shards, None),
+        ResourceNeed("clickhouse replicas of a shard", tier_now.replicas, tier.replicas, None, None),
         ResourceNeed("clickhouse bytes a day", per_day, per_day * factor, None, None),
         ResourceNeed("bytes of ClickHouse's disks", per_day * horizon_days,
              per_day * growth.load_days(horizon_days), costs.disk_free_bytes,
              growth.days_of(costs.disk_free_bytes / per_day) if per_day else None),
     )  # fmt: skip
     more = {busiest: wanted} if have is not None and wanted > have else {}
-    return CapacityPlan(
-        needs,
-        processes(1.0),
-        wanted,
-        per_process,
-        costs.memory_bytes,
-        more,
-        tier_of(int(mean_per_s * factor * 86_400)),
-    )
+    return CapacityPlan(needs, processes(1.0), wanted, per_process, costs.memory_bytes, more, tier)
 
 
 def _kafka_bytes(

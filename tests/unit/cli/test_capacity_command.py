@@ -60,6 +60,10 @@ def test_a_plan_names_each_resource_and_what_can_be_saved(dia, tmp_path):
         "days_left": None,
     }
     assert rows["partitions of model.metrics"]["have"] == 4
+    month = {name: rows["workers a month, EUR"][name] for name in ("now", "at_the_horizon", "have")}
+    assert month == {"now": 73, "at_the_horizon": 73, "have": 219}
+    shards = rows["clickhouse shards"]
+    assert (shards["now"], shards["at_the_horizon"], shards["have"]) == (3, 3, 1)
     assert "2 processes fewer would do, and save 146 EUR a month" in err
 
 
