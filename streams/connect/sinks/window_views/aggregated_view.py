@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 from streams.connect.sinks.series import STEPS_MAX
@@ -162,25 +163,30 @@ class _Reading:
         return [self._one(its) for _, its in sorted(steps.items())]
 
     def _one(self, parts: Sequence[Sequence[Any]]) -> Sequence[Any]:
-        first, last = (
-            min(parts, key=lambda row: min(row[2])),
-            max(parts, key=lambda row: max(row[2])),
-        )
-        chosen = {"first": first, "last": last, "none": first}
-        figures: list[Any] = []
-        for at, figure in enumerate(self._figures, _OWN):
-            if figure.merge in chosen:
-                figures.append(chosen[figure.merge][at])
-            else:
-                figures.append(_JOINED[figure.merge](row[at] for row in parts))
+        ordered = sorted(parts, key=lambda row: min(row[2]))
+        # A part's first value is not of its first window where that has none: then parts must follow each other.
+        apart = all(max(one[2]) < min(two[2]) for one, two in pairwise(ordered))
         windows = len(set().union(*(row[2] for row in parts)))
         return [
-            first[0],
+            ordered[0][0],
             sum(row[1] for row in parts),
             windows,
             all(row[3] for row in parts),
-            *figures,
+            *(_figure(one, at, ordered, apart) for at, one in enumerate(self._figures, _OWN)),
         ]
+
+
+def _figure(figure: WindowFigure, at: int, ordered: Sequence[Sequence[Any]], apart: bool) -> Any:
+    """Of parts in the order of their first windows. Parts without a value count for nothing, as in SQL."""
+    valued = [row for row in ordered if row[at] is not None]
+    if not valued:
+        return None
+    if figure.merge in _JOINED:
+        return _JOINED[figure.merge](row[at] for row in valued)
+    if not apart and figure.type.startswith("Nullable"):
+        return None
+    last = figure.merge == "last"
+    return (max(valued, key=lambda row: max(row[2])) if last else valued[0])[at]
 
 
 def _is_known(figure: WindowFigure, rows: int, windows: int) -> bool:

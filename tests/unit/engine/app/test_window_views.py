@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agents.app import app as built_in
-from streams import App, Count, Distinct, Last, Quantiles, Record, Sum, TopK
+from streams import App, Count, Distinct, First, Last, Min, Quantiles, Record, Sum, TopK
 from streams.connect.sinks.window_views.view import Question, view_named
 from streams.core.errors import UsageError
 from streams.core.settings import Settings
@@ -18,6 +18,12 @@ class Order(Record):
     lane: int
     amount: float
     ts: int
+
+
+class Bid(Record):
+    account: str
+    ts: int
+    amount: float | None = None
 
 
 def shop() -> App:
@@ -165,6 +171,26 @@ def test_answers_of_several_shards_join_to_one(views):
     assert found["q_99"] == [None, 8.0]
     found = reading.points([[same], [early]]).columns
     assert (found["n"], found["closed"], found["fold.t"]) == ([7], [True], [None])
+
+
+def test_windows_without_a_value_join_as_in_sql():
+    """Of a field that may be absent. They ended the console's answer and the command."""
+    app = App("shop")
+    bids = app.topic("bids", value_type=Bid, key_field="account", time_field="ts")
+    fold = {"s": Sum("amount"), "lo": Min("amount"), "f": First("amount"), "l": Last("amount")}
+    app.windows("bids", of=bids, by=("account",), size="10s", fold=fold)
+    view = window_views(app, Settings())["bids"]
+    reading = view.reading(Question(("a",), view.grains[0], 0, 60, 60_000), view.figures)
+    empty, valued = [0, 1, [0], True, *[None] * 4], [0, 1, [10_000], True, *[5.0] * 4]
+    around = [0, 2, [5_000, 20_000], True, 1.0, 1.0, 1.0, 1.0]
+
+    def joined(*parts):
+        columns = reading.points([[part] for part in parts]).columns
+        return [columns[name] for name in fold]
+
+    assert joined(empty, valued) == [[5.0]] * 4
+    assert joined(empty, [0, 1, [10_000], True, *[None] * 4]) == [[None]] * 4
+    assert joined(around, valued) == [[6.0], [1.0], [None], [None]], "whose value is first?"
 
 
 def test_the_built_in_minutes_are_one_such_declaration():
