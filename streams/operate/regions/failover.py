@@ -22,7 +22,7 @@ from streams.core.resilience.deadline import Deadline, DeadlinePassed
 from streams.core.topics.topology import Topology
 from streams.core.types import Broker, OffsetOutOfRange, TopicPartition
 from streams.operate.regions.mirrored import (
-    Passed,
+    SeenLogs,
     Unmirrored,
     made_anew,
     missing_of,
@@ -96,7 +96,7 @@ class RegionSwitch:
         self._clock = clock
         self._lease_s = lease_s
         self._say = say
-        self._passed: dict[tuple[str, str], Passed] = {}
+        self._seen: dict[tuple[str, str], SeenLogs] = {}
         """by the region of the log and that of the mirror"""
 
     async def begin(self, active: str, actor: str) -> None:
@@ -228,7 +228,7 @@ class RegionSwitch:
             bounds = await reader.bounds(await sources_of(self._brokers[target], self._topology))
             for name in (one for one in self._brokers if one not in (target, *away)):
                 copied = await taken(self._brokers[name], target)
-                lost = sorted(await made_anew(reader, bounds, copied))
+                lost = sorted(await made_anew(reader, bounds, copied, SeenLogs()))
                 if not lost:
                     continue
                 text = (
@@ -296,7 +296,7 @@ class RegionSwitch:
         it, only what its mirror can copy no more."""
         target = self._brokers[order.target]
         deadline = Deadline(self._clock, order.mirror_timeout_s)
-        passed = self._passed.setdefault((before, order.target), {})
+        passed = self._seen.setdefault((before, order.target), SeenLogs()).passed
         while not old_away:
             so_far = sum(passed.values())
             try:
@@ -330,9 +330,9 @@ class RegionSwitch:
 
     async def _missing(self, name: str, target: str) -> tuple[Unmirrored, ...]:
         """What the mirror of region ``name`` has not copied to ``target``. Raises `BrokerUnavailable`."""
-        passed = self._passed.setdefault((name, target), {})
+        seen = self._seen.setdefault((name, target), SeenLogs())
         return await missing_of(
-            self._brokers[name], self._brokers[target], self._topology, name, passed
+            self._brokers[name], self._brokers[target], self._topology, name, seen
         )
 
     async def _folded(self, order: Switch) -> None:

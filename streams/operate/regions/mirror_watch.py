@@ -10,7 +10,7 @@ from streams.core.resilience.deadline import Deadline, DeadlinePassed
 from streams.core.telemetry.region_metrics import RegionMetrics
 from streams.core.topics.topology import Topology
 from streams.core.types import Broker
-from streams.operate.regions.mirrored import Passed, missing_of, oldest_s, records_of
+from streams.operate.regions.mirrored import SeenLogs, missing_of, oldest_s, records_of
 from streams.operate.regions.watch import RegionStanding
 
 MEASURE_S = 15.0
@@ -33,7 +33,7 @@ class MirrorWatch:
         self._clock = clock
         self._standing = standing
         self._metrics = metrics
-        self._passed: dict[str, Passed] = {}
+        self._seen: dict[str, SeenLogs] = {}
         self.missing: tuple[int, float] | None = None
         """records, and the age of the oldest in seconds; None while unknown, or while active"""
 
@@ -55,8 +55,8 @@ class MirrorWatch:
         if source == found.region or source not in self._brokers:
             return
         own = self._brokers[found.region]
-        passed = self._passed.setdefault(source, {})
-        asking = missing_of(self._brokers[source], own, self._topology, source, passed)
+        seen = self._seen.setdefault(source, SeenLogs())
+        asking = missing_of(self._brokers[source], own, self._topology, source, seen)
         try:
             missing = await Deadline(self._clock, MEASURE_TIMEOUT_S).wait(asking)
         except (DiaError, DeadlinePassed):

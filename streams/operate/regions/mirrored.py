@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 
 import msgspec
@@ -37,10 +37,6 @@ PARTITIONS_A_READER = 64
 10 s, and 1,000 partitions of 16 readers as long."""
 TRIMMED_MAX = 5
 """times that records may be deleted before they are read"""
-Passed = dict[TopicPartition, int]
-"""By partition of one region, the offset below which nothing is left that another region's mirror copies. A
-mirror writes no offset for records that it does not copy: of a region that was not active they are
-the whole log."""
 STAYS = frozenset({headers.MIRRORED, headers.REPLAY_HOPS})
 
 
@@ -62,6 +58,18 @@ class Unmirrored:
     def comes(self) -> bool:
         """Whether a mirror can still copy some of them."""
         return self.records is None or self.records > self.gone
+
+
+@dataclass(frozen=True, slots=True)
+class SeenLogs:
+    """What former looks at the logs of one region have found, for the mirror into another one.
+
+    ``passed``: by partition, the offset below which nothing is left that the mirror copies. A mirror writes
+    no offset for records that it does not copy: of a region that was not active they are the whole log.
+    ``same``: partitions whose log is the one that was copied (`made_anew`)."""
+
+    passed: dict[TopicPartition, int] = field(default_factory=dict)
+    same: set[TopicPartition] = field(default_factory=set)
 
 
 def offsets_topic(source: str) -> str:
@@ -123,10 +131,10 @@ async def sources_of(broker: Broker, topology: Topology) -> list[TopicPartition]
 
 
 async def missing_of(
-    source: Broker, target: Broker, topology: Topology, name: str, passed: Passed | None = None
+    source: Broker, target: Broker, topology: Topology, name: str, seen: SeenLogs | None = None
 ) -> tuple[Unmirrored, ...]:
     """What the mirror of region ``name``, whose cluster is ``source``, has not copied to ``target``.
-    ``passed`` is kept for the next call with this pair of regions.
+    ``seen`` is kept for the next call with this pair of regions.
 
     Raises `BrokerUnavailable`."""
     copied = await taken(target, name)
@@ -135,7 +143,7 @@ async def missing_of(
 
     async def of(share: Sequence[TopicPartition]) -> list[Unmirrored]:
         async with opened(source.reader()) as reader:
-            return await unmirrored(reader, name, share, copied, passed)
+            return await unmirrored(reader, name, share, copied, seen)
 
     asked = [asyncio.create_task(of(partitions[at::count])) for at in range(count)]
     try:
@@ -152,18 +160,18 @@ async def unmirrored(
     name: str,
     partitions: Iterable[TopicPartition],
     copied: Mapping[TopicPartition, int],
-    passed: Passed | None = None,
+    seen: SeenLogs | None = None,
 ) -> list[Unmirrored]:
     """What the mirror has not copied, of each partition with such records; ``reader`` reads region ``name``.
     Records that no mirror copies (`is_copied`) are left out. Raises as `LogReader`."""
     found = []
-    passed = {} if passed is None else passed
+    seen = SeenLogs() if seen is None else seen
     every = await reader.bounds(partitions)
-    anew = await made_anew(reader, every, copied)
+    anew = await made_anew(reader, every, copied, seen)
     for tp, bounds in every.items():
         first = 0 if tp in anew else copied.get(tp, 0)
         if first < bounds.stable_end:
-            missing = await _counted(reader, name, tp, first, bounds, passed)
+            missing = await _counted(reader, name, tp, first, bounds, seen.passed)
             if missing is not None:
                 found.append(missing)
     return found
@@ -173,23 +181,24 @@ async def made_anew(
     reader: LogReader,
     bounds: Mapping[TopicPartition, LogBounds],
     copied: Mapping[TopicPartition, int],
+    seen: SeenLogs,
 ) -> set[TopicPartition]:
     """Partitions whose log is not the one that a mirror copied from: it ends before the record that was copied
     last, or has one at its offset that no mirror copies. Raises as `LogReader`."""
     found = set()
     for tp, (begin, end) in bounds.items():
         last = copied.get(tp, 0) - 1
-        if last < begin:
-            continue  # nothing was copied, or retention deleted it
         if last >= end:
             found.add(tp)
-            continue
-        try:
-            batch = await read_some(reader, tp, last, end, 1)
-        except OffsetOutOfRange:
-            continue
-        if len(batch) and batch.offsets[0] == last and not is_copied(batch.headers[0]):
-            found.add(tp)
+        elif last >= begin and tp not in seen.same:
+            try:
+                batch = await read_some(reader, tp, last, end, 1)
+            except OffsetOutOfRange:
+                continue  # retention deleted it
+            if len(batch) and batch.offsets[0] == last and not is_copied(batch.headers[0]):
+                found.add(tp)
+            else:
+                seen.same.add(tp)
     return found
 
 
@@ -199,7 +208,7 @@ async def _counted(
     tp: TopicPartition,
     first: int,
     bounds: LogBounds,
-    passed: Passed,
+    passed: dict[TopicPartition, int],
 ) -> Unmirrored | None:
     """Raises `BrokerUnavailable` where retention deletes faster than records are read."""
     for _ in range(TRIMMED_MAX):
@@ -223,7 +232,7 @@ async def _missing(
     first: int,
     begin: int,
     end: int,
-    passed: Passed,
+    passed: dict[TopicPartition, int],
 ) -> Unmirrored | None:
     """Records below ``begin`` are gone unmirrored, by retention."""
     records = begin - first

@@ -17,7 +17,7 @@ from streams.dev.simulation.loop import LoopClock, VirtualLoop, run
 from streams.operate.regions import failover, mirrored
 from streams.operate.regions.declared import Region
 from streams.operate.regions.failover import RegionSwitch, Switch
-from streams.operate.regions.mirrored import missing_of, offset_entry, offsets_topic
+from streams.operate.regions.mirrored import SeenLogs, missing_of, offset_entry, offsets_topic
 from streams.operate.regions.status import statuses
 from streams.operate.regions.watch import RegionWatch
 from streams.operate.regions.word import RegionWord, journal_topic, write_word
@@ -210,6 +210,26 @@ def test_a_mirror_that_copied_an_older_log_has_copied_nothing_of_this_one(record
             east.append(TP, b"k", b"v", headers=((headers.MIRRORED, b""),))
         (one,) = await missing_of(east, west, app.topology, "east")
         assert (one.first, one.records) == (0, 1)
+
+    played(story)
+
+
+def test_a_log_that_is_known_is_not_read_at_each_look(monkeypatch):
+    """Of each partition, from another continent, each second of a change and each 15 s of a console."""
+
+    async def story(world):
+        east, west = world.brokers.values()
+        await _copied(world, "west", "east", 0)
+        east.append(TP, b"k", b"v")
+        seen = SeenLogs()
+        assert await missing_of(east, west, app.topology, "east", seen) == ()
+        assert seen.same == {TP}
+        monkeypatch.delattr(MemoryReader, "_read")
+        monkeypatch.setattr(mirrored, "taken", lambda *_: _known())
+        assert await missing_of(east, west, app.topology, "east", seen) == ()
+
+    async def _known():
+        return {TP: 1}
 
     played(story)
 
